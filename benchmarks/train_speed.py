@@ -1,0 +1,222 @@
+"""Measure how fast systems train the same model on the same batches, in turns.
+
+    python benchmarks/train_speed.py --onmt-python PATH
+
+PATH is the Python of an environment with OpenNMT-py 3.5.1; benchmarks/README.md says how to make it. Without
+it the other systems are compared with torch.nn.LSTM. The words come from recipes/g2p_cmudict (run its
+prepare.py first).
+
+Each system is a process of its own that lives from start to end and trains only in its turn, A B C … A B C ….
+A ratio is the median of the rounds' ratios, so that a slow minute of the machine slows both sides of it.
+"""
+
+import argparse
+import json
+import os
+import platform
+import random
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+from statistics import median
+from typing import Any
+
+from rounds import Batches
+
+HERE = Path(__file__).parent
+WORDS = HERE.parent / "recipes" / "g2p_cmudict" / "data" / "train.tsv"
+OURS = ("peephole-full", "peephole-diagonal", "peephole-none", "torch", "loop")
+OPENNMT = "opennmt-py"
+BATCH_SIZE = 64  # words
+SEED = 1
+
+
+def make_batches(path: Path, num_batches: int) -> Batches:
+    """Put the words of a file into batches of words of about equal length, and draw some of the batches.
+
+    As in OpenNMT-py's bucketing: all pairs are sorted by (source length, target length), cut into batches of
+    BATCH_SIZE, and the batches are shuffled.
+    """
+    if not path.is_file():
+        raise SystemExit(f"{path}: no such file; run recipes/g2p_cmudict/prepare.py first")
+    lines = path.read_text(encoding="utf-8").splitlines()
+    pairs = [(letters, phones) for letters, phones in (line.split("\t") for line in lines)]
+    draw = random.Random(SEED)
+    draw.shuffle(pairs)
+    pairs.sort(key=lambda pair: (len(pair[0]), len(pair[1].split())))
+    batches = [pairs[i : i + BATCH_SIZE] for i in range(0, len(pairs) - BATCH_SIZE + 1, BATCH_SIZE)]
+    return {
+        "source_symbols": sorted({letter for letters, _ in pairs for letter in letters}),
+        "target_symbols": sorted({phone for _, phones in pairs for phone in phones.split()}),
+        "batches": draw.sample(batches, num_batches),
+    }
+
+
+class Worker:
+    """A system in a process of its own, idle until it is asked for a round."""
+
+    def __init__(self, command: list[str], threads: int) -> None:
+        self.process = subprocess.Popen(
+            [*command, "--threads", str(threads)],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+            env=os.environ | {"OMP_NUM_THREADS": str(threads)},
+        )
+        self.facts = self.read()
+
+    def read(self) -> dict[str, Any]:
+        """Wait for the next answer."""
+        line = self.process.stdout.readline()
+        if not line:
+            raise SystemExit(f"{' '.join(self.process.args)}: ended with exit code {self.process.wait()}")
+        return json.loads(line)
+
+    def measure(self, seconds: float) -> dict[str, float]:
+        """Let the system train for at least so many seconds."""
+        self.process.stdin.write(f"{seconds}\n")
+        self.process.stdin.flush()
+        return self.read()
+
+    def close(self) -> None:
+        """End the process."""
+        self.process.stdin.close()
+        self.process.wait()
+
+
+def start_workers(arguments: argparse.Namespace, batches: Path) -> dict[str, Worker]:
+    """Start every system that was asked for, one after the other; each warms up with one pass."""
+    workers = {}
+    for name in arguments.systems:
+        print(f"starting {name}", file=sys.stderr)
+        if name == OPENNMT:
+            command = [arguments.onmt_python, str(HERE / "opennmt_worker.py"), str(batches)]
+        else:
+            command = [sys.executable, str(HERE / "torch_worker.py"), name, str(batches)]
+        workers[name] = Worker(command, arguments.threads)
+    return workers
+
+
+def measure_rounds(
+    workers: dict[str, Worker], rounds: int, seconds: float
+) -> dict[str, list[dict[str, float]]]:
+    """Measure A B C …, then A B C … again, and return each system's rounds."""
+    measured: dict[str, list[dict[str, float]]] = {name: [] for name in workers}
+    for number in range(1, rounds + 1):
+        for name, worker in workers.items():
+            answer = worker.measure(seconds)
+            measured[name].append(answer)
+            rate = answer["symbols"] / answer["seconds"]
+            print(f"round {number}/{rounds}  {name:18} {rate:8.0f} symbols/s", file=sys.stderr)
+    return measured
+
+
+def describe_machine(threads: int) -> dict[str, Any]:
+    """Return what the numbers depend on."""
+    cpuinfo = Path("/proc/cpuinfo")
+    lines = cpuinfo.read_text().splitlines() if cpuinfo.is_file() else []
+    models = [line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")]
+    return {
+        "cpu": models[0] if models else platform.processor() or platform.machine(),
+        "cores": os.cpu_count(),
+        "threads": threads,
+        "load_average_before": os.getloadavg()[0],
+        "system": platform.platform(),
+        "python": platform.python_version(),
+    }
+
+
+def summarise(
+    workers: dict[str, Worker], measured: dict[str, list[dict[str, float]]], reference: str
+) -> dict[str, Any]:
+    """Return medians, extremes and ratios to the reference system."""
+    rates = {name: [r["symbols"] / r["seconds"] for r in rounds] for name, rounds in measured.items()}
+    return {
+        name: {
+            **workers[name].facts,
+            "symbols_per_second": median(rates[name]),
+            "slowest": min(rates[name]),
+            "fastest": max(rates[name]),
+            "ratio": median(a / b for a, b in zip(rates[name], rates[reference], strict=True)),
+            "loss": measured[name][-1]["loss"],
+            "rounds": measured[name],
+        }
+        for name in measured
+    }
+
+
+def print_table(result: dict[str, Any]) -> None:
+    """Print the result for people."""
+    machine = result["machine"]
+    print(f"{machine['cpu']}, {machine['cores']} cores, {machine['threads']} threads, {machine['system']}")
+    print(f"load average before the start: {machine['load_average_before']:.2f}")
+    for version in dict.fromkeys(system["version"] for system in result["systems"].values()):
+        print(version)
+    print(f"{result['work']}\n")
+    print(f"{'system':18} symbols/s  slowest  fastest  ratio   weights   loss")
+    for name, system in result["systems"].items():
+        print(
+            f"{name:18} {system['symbols_per_second']:9.0f} {system['slowest']:8.0f} {system['fastest']:8.0f}"
+            f" {system['ratio']:6.2f} {system['parameters']:9,} {system['loss']:6.3f}"
+        )
+    print(
+        f"\nsymbols/s: median of the rounds; ratio: to {result['reference']}, median of the rounds' ratios;"
+    )
+    print("loss: mean of a target symbol in the last pass, with dropout")
+
+
+def parse_arguments() -> argparse.Namespace:
+    """Read the command line."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--onmt-python", metavar="PATH", help="Python of OpenNMT-py's environment")
+    parser.add_argument(
+        "--systems", nargs="+", choices=[*OURS, OPENNMT], help="measure only these, in this order"
+    )
+    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--seconds", type=float, default=5, help="least duration of a system's turn")
+    parser.add_argument("--batches", type=int, default=64, help=f"batches of {BATCH_SIZE} words in a pass")
+    parser.add_argument("--threads", type=int, default=os.cpu_count(), help="threads of each system")
+    parser.add_argument("--words", type=Path, default=WORDS, help="file of words and phones")
+    parser.add_argument("--json", action="store_true", help="print JSON instead of a table")
+    arguments = parser.parse_args()
+    if arguments.systems is None:
+        arguments.systems = [*OURS, OPENNMT] if arguments.onmt_python else list(OURS)
+    if OPENNMT in arguments.systems and not arguments.onmt_python:
+        parser.error(f"{OPENNMT} needs --onmt-python")
+    return arguments
+
+
+def main() -> None:
+    """Start the systems, let them take turns, print the result."""
+    arguments = parse_arguments()
+    machine = describe_machine(arguments.threads)
+    batches = make_batches(arguments.words, arguments.batches)
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "batches.json"
+        path.write_text(json.dumps(batches), encoding="utf-8")
+        workers = start_workers(arguments, path)
+        measured = measure_rounds(workers, arguments.rounds, arguments.seconds)
+        for worker in workers.values():
+            worker.close()
+
+    reference = next((name for name in (OPENNMT, "torch") if name in workers), arguments.systems[0])
+    result = {
+        "machine": machine,
+        "work": (
+            f"CMUdict letters to phones, {arguments.batches} batches of {BATCH_SIZE} words of about equal"
+            f" length, {arguments.rounds} rounds of at least {arguments.seconds:g} s"
+        ),
+        "reference": reference,
+        "systems": summarise(workers, measured, reference),
+    }
+    if arguments.json:
+        print(json.dumps(result, indent=2))
+    else:
+        print_table(result)
+
+
+if __name__ == "__main__":
+    main()

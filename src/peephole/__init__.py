@@ -1,0 +1,52 @@
+"""Sequence-to-sequence learning you can look into.
+
+    model = peephole.train("train.tsv", out="g2p.safetensors", minutes=5)
+    model = peephole.load("g2p.safetensors")
+    model.predict(["hello"], beam_size=5, nbest=3)
+
+The names below are loaded when they are first used, so that `import peephole` and `peephole --help` answer at once.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from peephole import nn as nn
+    from peephole.config import Config as Config
+    from peephole.errors import PeepholeError as PeepholeError
+    from peephole.model import Model as Model
+    from peephole.model import Prediction as Prediction
+    from peephole.model import load as load
+    from peephole.training import resume as resume
+    from peephole.training import train as train
+
+__version__ = "0.1.0"
+
+_HOME = {
+    "Config": "peephole.config",
+    "Model": "peephole.model",
+    "PeepholeError": "peephole.errors",
+    "Prediction": "peephole.model",
+    "load": "peephole.model",
+    "resume": "peephole.training",
+    "train": "peephole.training",
+}
+
+__all__ = ["Config", "Model", "PeepholeError", "Prediction", "load", "nn", "resume", "train"]
+
+
+def __getattr__(name: str) -> Any:
+    if name == "nn":
+        return importlib.import_module("peephole.nn")
+    if name not in _HOME:
+        raise AttributeError(f"module 'peephole' has no attribute {name!r}")
+    try:
+        return getattr(importlib.import_module(_HOME[name]), name)
+    except ModuleNotFoundError as error:
+        if error.name is None or error.name.split(".")[0] == "peephole":
+            raise
+        raise ModuleNotFoundError(
+            f"peephole.{name} needs {error.name}: pip install 'peephole[train]'", name=error.name
+        ) from error

@@ -1,0 +1,312 @@
+"""Every setting of a run: typed, frozen, with one default and one line of help each.
+
+The dataclasses below are the only place where a setting is named, typed, defaulted and explained. `--set`, TOML
+files, keyword arguments of `peephole.train`, the help text and the table in the documentation are all read from
+them. Layers never see a config: a builder turns it into plain arguments.
+"""
+
+from __future__ import annotations
+
+import sys
+import types
+import typing
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field, fields, replace
+from pathlib import Path
+from typing import Any, Literal
+
+from peephole.errors import ConfigError, nearest
+
+if sys.version_info >= (3, 11):
+    import tomllib
+else:  # the same library under its name before it joined Python
+    import tomli as tomllib
+
+SymbolKind = Literal["auto", "characters", "whitespace", "bpe", "unigram"]
+
+
+def option(default: Any, help: str, *, low: float | None = None, high: float | None = None) -> Any:
+    """Declare a setting: its default, its help, and the closed range a number must lie in."""
+    return field(default=default, metadata={"help": help, "low": low, "high": high})
+
+
+@dataclass(frozen=True)
+class DataConfig:
+    """How pairs are read from files and put into batches."""
+
+    source: str = option("source", "JSONL and Parquet: the column that holds the source")
+    target: str = option("target", "JSONL and Parquet: the column that holds the target")
+    bad_lines: Literal["error", "skip"] = option(
+        "error", "a line with the wrong number of columns, an empty side or invalid UTF-8: stop, or skip and count"
+    )
+    max_length: int = option(1000, "training pairs with a longer side (in symbols) are left out and counted", low=1)
+    dev_fraction: float = option(
+        0.02, "share of the sources held out as dev set when none is given", low=0.0001, high=0.5
+    )
+    dev_limit: int = option(2000, "at most this many pairs are held out when no dev set is given", low=1)
+    batch_symbols: int = option(2000, "target symbols in a batch, summed over all processes", low=1)
+
+
+@dataclass(frozen=True)
+class SymbolsConfig:
+    """What one symbol is, on each side."""
+
+    source: SymbolKind = option("auto", "source symbols; auto looks at the data and says what it chose")
+    target: SymbolKind = option("auto", "target symbols; auto looks at the data and says what it chose")
+    vocabulary_size: int = option(8000, "most symbols a side that a vocabulary may hold", low=8)
+    min_count: int = option(1, "symbols seen fewer times in training become <unk>", low=1)
+    normalize: Literal["NFC", "NFKC", "none"] = option("NFC", "Unicode normalisation of both sides")
+
+
+@dataclass(frozen=True)
+class ModelConfig:
+    """The shape of the model; equation numbers are those of docs/equations.md."""
+
+    cell: Literal["lstm", "gru"] = option("lstm", "recurrent cell, (1)-(6), of encoder and decoder")
+    peephole: Literal["full", "diagonal", "none"] = option(
+        "full", "W_c* of (1), (2) and (5): full matrices, diagonals, or left out (LSTM only)"
+    )
+    hidden_size: int = option(256, "size of the decoder's state", low=1)
+    encoder_size: int | None = option(
+        None, "encoder output, both directions together (default: hidden_size); another size needs a learned bridge, (9)"
+    )
+    embedding_size: int = option(128, "size of a symbol's embedding", low=1)
+    encoder_layers: int = option(1, "stacked encoder layers", low=1)
+    decoder_layers: int = option(1, "stacked decoder layers", low=1)
+    bidirectional: bool = option(True, "read the source in both directions, (18)-(20)")
+    context: Literal["attention", "last", "mean"] = option("attention", "context vector: (17), or one of (8)")
+    attention: Literal["additive", "dot", "general"] = option("additive", "alignment model a of (15)")
+    dropout: float = option(0.2, "dropout on embeddings, between layers and before the output", low=0, high=0.95)
+    forget_bias: float = option(1.0, "first value of b_f")
+
+
+@dataclass(frozen=True)
+class TrainConfig:
+    """How the model is fitted, (12)-(14)."""
+
+    minutes: float | None = option(None, "train for this long: the learning rate reaches 0 at the end", low=0)
+    epochs: float | None = option(None, "train for this many passes over the data (default 20)", low=0)
+    steps: int | None = option(None, "train for this many updates", low=1)
+    learning_rate: float = option(0.002, "highest learning rate", low=0)
+    weight_decay: float = option(0.01, "AdamW's decoupled weight decay", low=0)
+    warmup: float = option(0.05, "share of the training in which the learning rate climbs", low=0, high=1)
+    schedule: Literal["cosine", "linear", "constant"] = option("cosine", "learning rate after the warm-up")
+    clip_norm: float = option(1.0, "gradients with a larger norm are scaled down to it", low=0)
+    label_smoothing: float = option(0.1, "share of the probability spread over all symbols", low=0, high=0.9)
+    loss_mean: Literal["symbol", "pair"] = option(
+        "symbol", "the mean of (12): over symbols, so that long pairs do not set the step size, or over pairs"
+    )
+    scheduled_sampling: Literal["none", "linear", "exponential", "inverse_sigmoid"] = option(
+        "none", "how the share of gold symbols fed, (13), falls in favour of the model's own, (14)"
+    )
+    sampling_end: float = option(0.25, "share of own symbols fed at the end of training", low=0, high=1)
+    ema_decay: float = option(0.999, "decay of the moving average of the weights; 0 turns it off", low=0, high=0.99999)
+    average_last: int = option(1, "average the weights of the last N evaluations if that is better on dev", low=1)
+    patience: int | None = option(None, "stop after this many evaluations without a better dev metric", low=1)
+    dev_metric: Literal["symbol_error_rate", "exact_match", "loss", "chrf"] = option(
+        "symbol_error_rate", "what decides which weights are kept"
+    )
+    dev_pairs: int = option(1000, "dev pairs decoded (greedily) at each evaluation", low=1)
+    evaluations: int = option(20, "evaluations in a training, evenly spread", low=1)
+    checkpoint_seconds: float = option(60.0, "seconds between checkpoints", low=0)
+    seed: int = option(1, "everything random is a pure function of it", low=0)
+    precision: Literal["32-true", "bf16-mixed", "16-mixed", "64-true"] = option("32-true", "as Fabric names it")
+    device: str = option("auto", "auto, cpu, cuda, mps: as Fabric names accelerators")
+    threads: int | None = option(None, "CPU threads of each process (default: PyTorch's)", low=1)
+
+
+@dataclass(frozen=True)
+class SearchConfig:
+    """How a target is found for a source."""
+
+    beam_size: int = option(5, "hypotheses kept; 1 is greedy search", low=1)
+    nbest: int = option(1, "predictions returned for each source", low=1)
+    length_penalty: float = option(
+        0.0, "hypotheses are ranked by log p / length**length_penalty; 0 ranks by (11) alone", low=0
+    )
+    max_length_factor: float = option(3.0, "longest prediction: factor × source length + extra", low=0)
+    max_length_extra: int = option(20, "longest prediction: factor × source length + extra", low=1)
+    temperature: float | None = option(None, "sample at this temperature instead of searching", low=0.0001)
+    top_k: int | None = option(None, "sampling: only the k most probable symbols", low=1)
+    top_p: float | None = option(None, "sampling: only the smallest set that holds probability p", low=0.0001, high=1)
+    seed: int = option(1, "sampling: seed of the generator", low=0)
+    batch_size: int = option(64, "sources searched at a time", low=1)
+
+
+@dataclass(frozen=True)
+class Config:
+    """All settings of a run."""
+
+    data: DataConfig = DataConfig()
+    symbols: SymbolsConfig = SymbolsConfig()
+    model: ModelConfig = ModelConfig()
+    train: TrainConfig = TrainConfig()
+    search: SearchConfig = SearchConfig()
+
+    def __post_init__(self) -> None:
+        model, train, search = self.model, self.train, self.search
+        if model.cell == "gru" and model.peephole != "none":
+            raise ConfigError("model.cell='gru' has no cell state to look at: set model.peephole='none'")
+        encoder_size = model.encoder_size or model.hidden_size
+        if model.bidirectional and encoder_size % 2:
+            raise ConfigError(
+                f"model.encoder_size: wanted an even number, half of it for each direction; got {encoder_size}"
+            )
+        if model.context == "attention" and model.attention == "dot" and encoder_size != model.hidden_size:
+            raise ConfigError(
+                f"model.attention='dot' compares states of one size: wanted encoder_size = hidden_size = "
+                f"{model.hidden_size}, got {encoder_size}"
+            )
+        budgets = [name for name in ("minutes", "epochs", "steps") if getattr(train, name) is not None]
+        if len(budgets) > 1:
+            raise ConfigError(f"train: wanted one of minutes, epochs, steps; got {' and '.join(budgets)}")
+        if search.nbest > search.beam_size and search.temperature is None:
+            raise ConfigError(f"search.nbest: wanted at most beam_size = {search.beam_size}, got {search.nbest}")
+
+    @classmethod
+    def from_dict(cls, tree: Mapping[str, Any], where: str = "config") -> Config:
+        """Build a config from nested mappings, refusing unknown keys and wrong types.
+
+        Raises:
+            ConfigError: an unknown section or key (names the nearest), or a value that does not fit.
+
+        >>> Config.from_dict({"model": {"hidden_size": 64}}).model.hidden_size
+        64
+        """
+        sections = {}
+        for section, values in tree.items():
+            if section not in _SECTIONS:
+                raise ConfigError(f"{where}: unknown section {section!r}{nearest(section, _SECTIONS)}")
+            if not isinstance(values, Mapping):
+                raise ConfigError(f"{where}, {section}: wanted a table of keys, got {values!r}")
+            sections[section] = _read_section(_SECTIONS[section], values, f"{where}, {section}")
+        return cls(**sections)
+
+    @classmethod
+    def from_toml(cls, path: str | Path) -> Config:
+        """Read a config from a TOML file with the sections data, symbols, model, train and search."""
+        try:
+            tree = tomllib.loads(Path(path).read_text(encoding="utf-8"))
+        except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+            raise ConfigError(f"{path}: cannot be read as TOML: {error}") from error
+        return cls.from_dict(tree, where=str(path))
+
+    def to_dict(self) -> dict[str, dict[str, Any]]:
+        """Return the config as nested dicts of plain JSON values."""
+        return {
+            section: {f.name: getattr(getattr(self, section), f.name) for f in fields(kind)}
+            for section, kind in _SECTIONS.items()
+        }
+
+    def with_values(self, values: Mapping[str, Any], where: str = "--set") -> Config:
+        """Return a copy with some settings changed.
+
+        Args:
+            values: `section.key` → value; a value may be text as written on a command line. The section may be left
+                out where only one section has that key.
+            where: what to name in an error.
+
+        >>> Config().with_values({"model.hidden_size": "64", "minutes": 5}).train.minutes
+        5.0
+        """
+        changed: dict[str, dict[str, Any]] = {}
+        for name, value in values.items():
+            section, key = _resolve(name, where)
+            changed.setdefault(section, {})[key] = value
+        sections = {
+            section: _read_section(_SECTIONS[section], keys, f"{where} {section}", base=getattr(self, section))
+            for section, keys in changed.items()
+        }
+        return replace(self, **sections)
+
+
+_SECTIONS: dict[str, type] = {
+    "data": DataConfig,
+    "symbols": SymbolsConfig,
+    "model": ModelConfig,
+    "train": TrainConfig,
+    "search": SearchConfig,
+}
+
+
+def describe() -> Iterator[tuple[str, str, Any, str]]:
+    """Yield (`section.key`, type as text, default, help) of every setting, in order.
+
+    >>> next(name for name, *_ in describe() if "peephole" in name)
+    'model.peephole'
+    """
+    for section, kind in _SECTIONS.items():
+        hints = typing.get_type_hints(kind)
+        for f in fields(kind):
+            yield f"{section}.{f.name}", _type_text(hints[f.name]), f.default, f.metadata["help"]
+
+
+def _resolve(name: str, where: str) -> tuple[str, str]:
+    known = {full: tuple(full.split(".")) for full, *_ in describe()}
+    if name in known:
+        section, key = known[name]
+        return section, key
+    homes = [full for full in known if full.split(".")[1] == name]
+    if len(homes) == 1:
+        section, key = known[homes[0]]
+        return section, key
+    if homes:
+        raise ConfigError(f"{where}: {name!r} is in several sections; wanted one of {', '.join(homes)}")
+    short = [key for _, key in known.values()]
+    raise ConfigError(f"{where}: unknown key {name!r}{nearest(name, [*known, *short])}")
+
+
+def _read_section(kind: type, values: Mapping[str, Any], where: str, base: Any = None) -> Any:
+    hints = typing.get_type_hints(kind)
+    known = {f.name: f for f in fields(kind)}
+    read = {}
+    for key, value in values.items():
+        if key not in known:
+            raise ConfigError(f"{where}: unknown key {key!r}{nearest(key, known)}")
+        read[key] = _read_value(hints[key], value, f"{where}.{key}", known[key].metadata)
+    return kind(**read) if base is None else replace(base, **read)
+
+
+def _read_value(hint: Any, value: Any, where: str, metadata: Mapping[str, Any]) -> Any:
+    """Return the value in its declared type; text is read as it would be written in TOML."""
+    got = f"wanted {_type_text(hint)}, got {value!r}"
+    if isinstance(hint, types.UnionType):
+        inner = next(kind for kind in typing.get_args(hint) if kind is not type(None))
+        return None if value in (None, "none") else _read_value(inner, value, where, metadata)
+    if typing.get_origin(hint) is Literal:
+        if value not in typing.get_args(hint):
+            raise ConfigError(f"{where}: {got}{nearest(str(value), typing.get_args(hint))}")
+        return value
+    if hint is bool:
+        words = {"true": True, "on": True, "false": False, "off": False}
+        if isinstance(value, str) and value.lower() in words:
+            return words[value.lower()]
+        if not isinstance(value, bool):
+            raise ConfigError(f"{where}: {got}")
+        return value
+    if hint is str:
+        if not isinstance(value, str):
+            raise ConfigError(f"{where}: {got}")
+        return value
+    try:
+        if isinstance(value, bool) or (hint is int and isinstance(value, float) and not value.is_integer()):
+            raise ValueError
+        number = hint(value)
+    except (TypeError, ValueError):
+        raise ConfigError(f"{where}: {got}") from None
+    low, high = metadata["low"], metadata["high"]
+    if number != number or (low is not None and number < low) or (high is not None and number > high):
+        raise ConfigError(f"{where}: wanted a number {_range_text(low, high)}, got {value!r}")
+    return number
+
+
+def _range_text(low: float | None, high: float | None) -> str:
+    return f"≥ {low}" if high is None else f"from {low} to {high}"
+
+
+def _type_text(hint: Any) -> str:
+    if typing.get_origin(hint) is Literal:
+        return "|".join(typing.get_args(hint))
+    if isinstance(hint, types.UnionType):
+        return "|".join("none" if kind is type(None) else kind.__name__ for kind in typing.get_args(hint))
+    return str(hint.__name__)

@@ -1,0 +1,85 @@
+"""A batch: ragged pairs of id lists as padded arrays with their lengths."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from peephole.symbols import EOS, PAD
+
+Ids = NDArray[np.int64]
+
+
+@dataclass(frozen=True)
+class Batch:
+    """B pairs, padded with PAD; all arrays are int64.
+
+    Attributes:
+        source: (B, T).
+        source_lengths: (B,), 1 ≤ length ≤ T.
+        target: (B, U); each row ends with EOS, then PAD.
+        target_lengths: (B,), EOS included.
+        examples: (B,), the index of each pair in the corpus.
+    """
+
+    source: Ids
+    source_lengths: Ids
+    target: Ids
+    target_lengths: Ids
+    examples: Ids
+
+    def __len__(self) -> int:
+        return len(self.examples)
+
+    @property
+    def num_symbols(self) -> int:
+        """Return the number of real target symbols, one EOS a pair included."""
+        return int(self.target_lengths.sum())
+
+    def rows(self, rank: int, world_size: int) -> Batch:
+        """Return rows rank, rank + world_size, … for one of several processes.
+
+        T and U stay those of the whole batch. No rows are left for the last ranks of a batch of fewer than
+        `world_size` pairs.
+        """
+        part = slice(rank, None, world_size)
+        return Batch(
+            self.source[part],
+            self.source_lengths[part],
+            self.target[part],
+            self.target_lengths[part],
+            self.examples[part],
+        )
+
+
+def make_batch(
+    sources: Sequence[NDArray[np.int32]], targets: Sequence[NDArray[np.int32]], examples: NDArray[np.int64]
+) -> Batch:
+    """Pad id lists to a batch and end each target with EOS.
+
+    Args:
+        sources: B arrays of source ids, at least one id each.
+        targets: B arrays of target ids without EOS.
+        examples: (B,) indices in the corpus.
+
+    >>> sources, targets = [np.array([5]), np.array([6, 7])], [np.array([8]), np.array([9, 9])]
+    >>> batch = make_batch(sources, targets, np.array([3, 1]))
+    >>> batch.source.tolist(), batch.target.tolist()
+    ([[5, 0], [6, 7]], [[8, 2, 0], [9, 9, 2]])
+    """
+    source, source_lengths = _pad(sources, 0)
+    target, target_lengths = _pad(targets, 1)
+    target[np.arange(len(target)), target_lengths - 1] = EOS
+    return Batch(source, source_lengths, target, target_lengths, np.asarray(examples, dtype=np.int64))
+
+
+def _pad(rows: Sequence[NDArray[np.int32]], room: int) -> tuple[Ids, Ids]:
+    """Return rows as one array with `room` places more for each row, and the lengths with that room."""
+    lengths = np.fromiter(map(len, rows), dtype=np.int64, count=len(rows))
+    places = np.arange(int(lengths.max()) + room)
+    padded = np.full((len(rows), len(places)), PAD, dtype=np.int64)
+    padded[places < lengths[:, None]] = np.concatenate(rows)
+    return padded, lengths + room

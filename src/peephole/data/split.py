@@ -1,0 +1,80 @@
+"""Hold out a dev set by source: all pairs of one source go to the same side.
+
+Which sources are held out depends on their hashes alone, not on the order or the place of the pairs in the
+file.
+"""
+
+from __future__ import annotations
+
+import heapq
+from hashlib import blake2b
+
+HASHES = 1 << 64
+
+
+def source_hash(source: str) -> int:
+    """Return a hash of the text, below `HASHES`, the same on every machine.
+
+    >>> source_hash("hello") / HASHES
+    0.6551350150274587
+    """
+    return int.from_bytes(blake2b(source.encode(), digest_size=8).digest(), "big")
+
+
+class Holdout:
+    """Sees every source once for each pair, then names those to be held out; remembers only these.
+
+    The sources whose hash lies in the lowest `fraction` of all hashes are held out, lowest first, as long as
+    their pairs number at most `limit`; if there are none, the source with the lowest hash of all. One source
+    is always left for training.
+
+    >>> holdout = Holdout(fraction=0.02, limit=100)
+    >>> for source in ["a", "b", "a"]:
+    ...     holdout.see(source)
+    >>> holdout.sources()
+    frozenset({'a'})
+    """
+
+    def __init__(self, fraction: float, limit: int) -> None:
+        self._limit = limit
+        self._bound = int(fraction * HASHES)  # sources with this hash or a higher one are for training
+        self._pairs: dict[str, int] = {}  # how many pairs each candidate has, at most `limit` together
+        self._total = 0
+        self._by_hash: list[tuple[int, str]] = []  # heap of the candidates: (-hash, source), highest first
+        self._training: tuple[int, str] | None = None  # lowest hash among the others, and its source
+        self._first: str | None = None
+        self._several = False
+
+    def see(self, source: str) -> None:
+        """Take note of one pair's source."""
+        if self._first is None:
+            self._first = source
+        self._several |= source != self._first
+        place = source_hash(source)
+        if place >= self._bound:
+            if self._training is None or place < self._training[0]:
+                self._training = (place, source)
+            return
+        if source not in self._pairs:
+            heapq.heappush(self._by_hash, (-place, source))
+        self._pairs[source] = self._pairs.get(source, 0) + 1
+        self._total += 1
+        while self._total > self._limit and len(self._pairs) > 1:
+            self._give_back()
+
+    def sources(self) -> frozenset[str]:
+        """Return the sources to hold out; none if only one source has been seen."""
+        if not self._several:
+            return frozenset()
+        if self._training is None:
+            self._give_back()
+        elif not self._pairs:
+            return frozenset([self._training[1]])
+        return frozenset(self._pairs)
+
+    def _give_back(self) -> None:
+        """Return the candidate with the highest hash to training."""
+        place, source = heapq.heappop(self._by_hash)
+        self._total -= self._pairs.pop(source)
+        self._bound = -place
+        self._training = (-place, source)

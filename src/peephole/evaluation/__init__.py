@@ -1,0 +1,26 @@
+"""How good predictions are, how sure that is, and where they fail: from lists of texts, without a model.
+
+Not here: the metrics themselves (`peephole.metrics`), and running a model.
+"""
+
+from peephole.evaluation.alignment import Mistake
+from peephole.evaluation.evaluate import DEFAULT_METRICS, Evaluation, Score, evaluate_predictions
+from peephole.evaluation.exposure import ExposureGap, PositionAccuracy, exposure_gap
+from peephole.evaluation.render import render, render_comparison
+from peephole.evaluation.significance import Comparison, Difference, compare
+
+__all__ = [
+    "DEFAULT_METRICS",
+    "Comparison",
+    "Difference",
+    "Evaluation",
+    "ExposureGap",
+    "Mistake",
+    "PositionAccuracy",
+    "Score",
+    "compare",
+    "evaluate_predictions",
+    "exposure_gap",
+    "render",
+    "render_comparison",
+]

@@ -1,0 +1,174 @@
+"""Scores of a list of predictions, each with the interval in which it is known.
+
+For a model that predicted once on one test set, the interval says how much the score could differ on other
+sources of the same kind. It says nothing of other seeds of training.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from typing import Any, Literal
+
+from peephole.errors import ConfigError, DataError, nearest
+from peephole.evaluation.alignment import Mistake, worst_mistakes
+from peephole.evaluation.bootstrap import CONFIDENCE, RESAMPLES, interval, resample
+from peephole.metrics import METRICS, FloatArray, sacrebleu_signature
+from peephole.symbols import Symbols, normalize_text
+
+_OF_SUBWORDS = ("bleu", "chrf", "rouge_1", "rouge_2", "rouge_l", "exact_match")
+DEFAULT_METRICS = {
+    "characters": ("exact_match", "symbol_error_rate", "chrf"),
+    "whitespace": ("exact_match", "sequence_error_rate", "symbol_error_rate"),
+    "bpe": _OF_SUBWORDS,
+    "unigram": _OF_SUBWORDS,
+}
+
+
+@dataclass(frozen=True)
+class Score:
+    """A number, its 95 % bootstrap interval, and what it means.
+
+    Attributes:
+        value: the score of the whole corpus.
+        low, high: ends of the interval.
+        unit: "%" or "points" (0 to 100).
+        better: the direction in which it improves.
+        label: its name in tables.
+        definition: what it is, in one line.
+        signature: sacrebleu's settings and version; empty for metrics that are not sacrebleu's.
+    """
+
+    value: float
+    low: float
+    high: float
+    unit: Literal["%", "points"]
+    better: Literal["higher", "lower"]
+    label: str
+    definition: str
+    signature: str = ""
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """What `evaluate_predictions` found.
+
+    Attributes:
+        scores: name in `peephole.metrics.METRICS` → score, in the order asked for.
+        num_sources: sources evaluated.
+        num_references: references of all of them.
+        resamples: bootstrap resamples behind the intervals.
+        seed: of the resamples.
+        worst: the predictions with most edits, worst first.
+    """
+
+    scores: dict[str, Score]
+    num_sources: int
+    num_references: int
+    resamples: int
+    seed: int
+    worst: tuple[Mistake, ...]
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return everything as plain JSON values."""
+        return {
+            **asdict(self),
+            "confidence": CONFIDENCE,
+            "worst": [mistake.to_dict() for mistake in self.worst],
+        }
+
+
+def evaluate_predictions(
+    sources: Sequence[str],
+    predictions: Sequence[str],
+    references: Sequence[Sequence[str]],
+    symbols: Symbols,
+    metrics: Sequence[str] | None = None,
+    seed: int = 1,
+    *,
+    resamples: int = RESAMPLES,
+    num_worst: int = 10,
+) -> Evaluation:
+    """Score predictions against references.
+
+    Texts are compared in the Unicode normal form of the symbols, as the model saw them.
+
+    Args:
+        sources: each once; pairs with the same source are one source with several references.
+        predictions: one a source; may be empty texts.
+        references: one or more a source.
+        symbols: the target's; they say what one edit is in the symbol error rate and in the worst errors.
+        metrics: keys of `peephole.metrics.METRICS`; None: `DEFAULT_METRICS` for this kind of symbols.
+        seed: of the bootstrap.
+        resamples: of the bootstrap.
+        num_worst: how many of the worst errors to keep.
+
+    Raises:
+        DataError: no source, lists of different lengths, or a source without reference.
+        ConfigError: an unknown metric.
+    """
+    check(sources, references, predictions)
+    statistics = measure(predictions, references, symbols, metrics)
+    sums = resample(list(statistics.values()), resamples=resamples, seed=seed)
+    return Evaluation(
+        scores={
+            name: _score(name, rows, resampled, references)
+            for (name, rows), resampled in zip(statistics.items(), sums, strict=True)
+        },
+        num_sources=len(sources),
+        num_references=sum(map(len, references)),
+        resamples=resamples,
+        seed=seed,
+        worst=worst_mistakes(sources, predictions, references, symbols.split, most=num_worst),
+    )
+
+
+def check(sources: Sequence[str], references: Sequence[Sequence[str]], *systems: Sequence[str]) -> None:
+    """Refuse lists that do not belong together.
+
+    Raises:
+        DataError: no source, lists of different lengths, or a source without reference.
+    """
+    if not sources:
+        raise DataError("evaluation: wanted at least one source, got none")
+    for what, given in (("references", references), *(("predictions", system) for system in systems)):
+        if len(given) != len(sources):
+            raise DataError(f"evaluation: wanted {what} for {len(sources)} sources, got {len(given)}")
+    for i, (source, choices) in enumerate(zip(sources, references, strict=True), start=1):
+        if not choices:
+            raise DataError(f"evaluation, source {i}: wanted at least one reference, got none: {source!r}")
+
+
+def measure(
+    predictions: Sequence[str],
+    references: Sequence[Sequence[str]],
+    symbols: Symbols,
+    metrics: Sequence[str] | None,
+) -> dict[str, FloatArray]:
+    """Return the statistics (sources, columns) of each metric asked for.
+
+    Raises:
+        ConfigError: an unknown metric.
+    """
+    names = DEFAULT_METRICS[symbols.kind] if metrics is None else tuple(dict.fromkeys(metrics))
+    for name in names:
+        if name not in METRICS:
+            raise ConfigError(f"evaluation: unknown metric {name!r}{nearest(name, METRICS)}")
+    texts = [normalize_text(text, symbols.normalize) for text in predictions]
+    wanted = [[normalize_text(text, symbols.normalize) for text in choices] for choices in references]
+    return {name: METRICS[name].statistics(texts, wanted, symbols.split) for name in names}
+
+
+def _score(name: str, rows: FloatArray, sums: FloatArray, references: Sequence[Sequence[str]]) -> Score:
+    metric = METRICS[name]
+    low, high = interval(metric.score(sums))
+    return Score(
+        value=float(metric.score(rows.sum(axis=0, keepdims=True))[0]),
+        low=low,
+        high=high,
+        unit=metric.unit,
+        better=metric.better,
+        label=metric.label,
+        definition=metric.definition,
+        signature=sacrebleu_signature(name, references) if name in ("bleu", "chrf") else "",
+    )

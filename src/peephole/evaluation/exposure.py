@@ -1,0 +1,186 @@
+"""The exposure gap: how much worse a model is reading its own output, (14), than reading gold, (13).
+
+Both sides are measured in symbol accuracy, the percentage of reference symbols that are right:
+
+    teacher-forced   #{t: the most probable symbol after the gold symbols 1 … t-1 is gold symbol t} ÷ U
+    free-running     1 - edits ÷ U = 1 - symbol error rate, edits from the greedy prediction to the reference
+    gap              teacher-forced - free-running
+
+each summed over the corpus before dividing, U being the symbols of the reference. With several references
+each side counts against its best: the one with fewest wrong symbols, of equally good ones the longest. The
+end symbol is left out of both: predicting it too early is a wrong symbol on both sides, too late an edit on
+the free-running side alone. Free-running accuracy can fall below 0, by insertions.
+
+Teacher forcing compares position by position, free running by edit distance. Counting the second by position,
+too, would call everything after one missing symbol wrong: the gap would measure length.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Hashable, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import numpy as np
+from rapidfuzz.distance import Levenshtein
+
+from peephole.errors import DataError
+from peephole.evaluation.bootstrap import CONFIDENCE, RESAMPLES, interval, resample
+from peephole.metrics import FloatArray, closest
+
+Symbols = Sequence[Hashable]
+
+
+@dataclass(frozen=True)
+class PositionAccuracy:
+    """Symbol accuracy at one position of the reference, in percent.
+
+    Attributes:
+        position: 1 for the first symbol.
+        teacher_forced: right symbols, of the references that are long enough.
+        free_running: symbols that the alignment with fewest edits keeps. Insertions have no position and are
+            not counted here, so the mean of this curve can be above the free-running accuracy of the corpus.
+        num_teacher_forced, num_free_running: references long enough; they differ where the two sides count
+            against different references.
+    """
+
+    position: int
+    teacher_forced: float
+    free_running: float
+    num_teacher_forced: int
+    num_free_running: int
+
+
+@dataclass(frozen=True)
+class ExposureGap:
+    """Symbol accuracies in percent, their difference with its 95 % bootstrap interval, and both by position.
+
+    A teacher-forced accuracy of 95 and a free-running one of 92 are a gap of 3.
+    """
+
+    teacher_forced: float
+    free_running: float
+    gap: float
+    low: float
+    high: float
+    positions: tuple[PositionAccuracy, ...]
+    num_sources: int
+    resamples: int
+    seed: int
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return everything as plain JSON values."""
+        return {**asdict(self), "positions": [asdict(p) for p in self.positions], "confidence": CONFIDENCE}
+
+
+def exposure_gap(
+    forced: Sequence[Sequence[Symbols]],
+    predictions: Sequence[Symbols],
+    references: Sequence[Sequence[Symbols]],
+    seed: int = 1,
+    *,
+    resamples: int = RESAMPLES,
+) -> ExposureGap:
+    """Compare a model that reads gold symbols with one that reads its own.
+
+    Symbols are ids or strings, the same on all sides; no side has the end symbol at its end.
+
+    Args:
+        forced: for each source and each of its references, the most probable symbol at every position of that
+            reference when the model reads the reference up to there. As long as the reference; the end symbol
+            may stand in it as a wrong answer.
+        predictions: the greedy prediction for each source.
+        references: one or more for each source.
+        seed: of the bootstrap over sources.
+        resamples: of the bootstrap.
+
+    Raises:
+        DataError: no source, or lists that do not belong together.
+
+    >>> gap = exposure_gap(forced=[["abxd"]], predictions=["abd"], references=[["abcd"]])
+    >>> gap.teacher_forced, gap.free_running, gap.gap
+    (75.0, 75.0, 0.0)
+    """
+    if not references or not len(forced) == len(predictions) == len(references):
+        sizes = f"{len(forced)}, {len(predictions)} and {len(references)}"
+        raise DataError(f"exposure gap: wanted forced symbols, predictions and references alike, got {sizes}")
+    teacher = [
+        _by_teacher(i, *sides) for i, sides in enumerate(zip(forced, references, strict=True), start=1)
+    ]
+    free = [_running_free(*sides) for sides in zip(predictions, references, strict=True)]
+    rows = np.array(
+        [(sum(kept), len(kept), edits, len(own)) for kept, (own, edits) in zip(teacher, free, strict=True)],
+        dtype=np.float64,
+    )
+    accuracies = _accuracies(rows.sum(axis=0, keepdims=True))[0]
+    resampled = _accuracies(resample([rows], resamples=resamples, seed=seed)[0])
+    low, high = interval(resampled[:, 0] - resampled[:, 1])
+    return ExposureGap(
+        teacher_forced=float(accuracies[0]),
+        free_running=float(accuracies[1]),
+        gap=float(accuracies[0] - accuracies[1]),
+        low=low,
+        high=high,
+        positions=_by_position(teacher, [kept for kept, _ in free]),
+        num_sources=len(references),
+        resamples=resamples,
+        seed=seed,
+    )
+
+
+def _by_teacher(number: int, forced: Sequence[Symbols], references: Sequence[Symbols]) -> list[bool]:
+    """Return which positions of the best reference are right when gold is read."""
+    if not references or list(map(len, forced)) != list(map(len, references)):
+        raise DataError(
+            f"exposure gap, source {number}: wanted forced symbols for references of the lengths "
+            f"{list(map(len, references))}, got {list(map(len, forced))}"
+        )
+    marked = [
+        [own == gold for own, gold in zip(*sides, strict=True)]
+        for sides in zip(forced, references, strict=True)
+    ]
+    return min(marked, key=lambda kept: (kept.count(False), -len(kept)))
+
+
+def _running_free(prediction: Symbols, references: Sequence[Symbols]) -> tuple[list[bool], int]:
+    """Return which positions of the closest reference the prediction keeps, and the edits between the two."""
+    edits, index = closest(prediction, references)
+    kept = [False] * len(references[index])
+    for block in Levenshtein.editops(prediction, references[index]).as_matching_blocks():
+        kept[block.b : block.b + block.size] = [True] * block.size
+    return kept, edits
+
+
+def _accuracies(sums: FloatArray) -> FloatArray:
+    """Return both accuracies, (sums, 2), of summed (right, length, edits, length), (sums, 4)."""
+    lengths = np.maximum(sums[:, [1, 3]], 1)
+    right = np.stack([sums[:, 0], sums[:, 3] - sums[:, 2]], axis=1)
+    accuracies: FloatArray = 100 * right / lengths
+    return accuracies
+
+
+def _by_position(teacher: list[list[bool]], free: list[list[bool]]) -> tuple[PositionAccuracy, ...]:
+    right_forced, num_forced = _columns(teacher)
+    right_free, num_free = _columns(free)
+    both = min(len(num_forced), len(num_free))  # further on there is only one side
+    return tuple(
+        PositionAccuracy(
+            position=t + 1,
+            teacher_forced=100 * right_forced[t] / num_forced[t],
+            free_running=100 * right_free[t] / num_free[t],
+            num_teacher_forced=num_forced[t],
+            num_free_running=num_free[t],
+        )
+        for t in range(both)
+    )
+
+
+def _columns(kept: list[list[bool]]) -> tuple[list[int], list[int]]:
+    """Return how many references are right at each position, and how many have it."""
+    longest = max(map(len, kept))
+    right, number = [0] * longest, [0] * longest
+    for marks in kept:
+        for t, mark in enumerate(marks):
+            right[t] += mark
+            number[t] += 1
+    return right, number

@@ -1,0 +1,228 @@
+"""The decoder: s_t from y_{t-1}, the context and s_{t-1}; then g, the distribution of y_t, (10)."""
+
+from __future__ import annotations
+
+from typing import NamedTuple, cast
+
+import torch
+from jaxtyping import Bool, Float, Int
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from peephole.nn.attention import Attention
+from peephole.nn.cells import GRUStep, LSTMState, LSTMStep
+from peephole.nn.encoder import LayerState, symbol_embedding
+from peephole.nn.layers import GRUDirection, LSTMDirection
+from peephole.nn.noise import Noise
+
+
+class Memory(NamedTuple):
+    """The source as attention sees it; it does not change while a target is decoded."""
+
+    outputs: Tensor  # (B, T, M) encoder outputs h_j
+    keys: Tensor  # (B, T, A) what the attention module made of them
+    valid: Tensor  # (B, T) True at real positions
+
+
+class DecoderState(NamedTuple):
+    """All that a decoder needs besides the previous symbol; every tensor has one row a hypothesis."""
+
+    layers: tuple[LayerState, ...]  # s_t, from the lowest layer to the top
+    source: Memory | Tensor  # for attention, or the fixed context (B, M) of (8)
+
+
+class Decoder(nn.Module):
+    """A stack of recurrent cells that reads its own output, and the network g over it.
+
+    With E(y) the embedding of a symbol, f the cell of each layer, s_t the top layer's state, step t computes
+
+        c_t = attention(s_{t-1}; h_1 … h_T)      (15)-(17), or the fixed context c of (8)
+        s_t = f([E(y_{t-1}) ; c_t], s_{t-1})      the lowest layer; each further one reads the state below it
+        r_t = tanh(W_r [s_t ; c_t ; E(y_{t-1})] + b_r)
+        p(y_t | y_1 … y_{t-1}, c) = softmax(W_p r_t + b_p)      (10), g(y_{t-1}, s_t, c_t)
+
+    Attention asks with the top layer's s_{t-1}. Weights: `embedding`, `attention`, `layers[l]` (as in `LSTM`; the
+    lowest layer's `weight_input` is (4H, E + M), embedding first), `readout` (W_r, b_r), `output` (W_p, b_p).
+
+    Args:
+        num_symbols: size of the target vocabulary.
+        embedding_size: size of a target symbol's vector.
+        context_size: size M of the context.
+        layers: weights of each layer, made for input sizes E + M, then H.
+        hidden_size: size H of s_t, and of r_t.
+        attention: the alignment model, or None for a fixed context.
+    """
+
+    def __init__(
+        self,
+        num_symbols: int,
+        embedding_size: int,
+        context_size: int,
+        layers: list[LSTMDirection] | list[GRUDirection],
+        hidden_size: int,
+        attention: Attention | None,
+    ) -> None:
+        super().__init__()
+        self.embedding = symbol_embedding(num_symbols, embedding_size)
+        self.attention = attention
+        self.layers = nn.ModuleList(layers)
+        self.readout = nn.Linear(hidden_size + context_size + embedding_size, hidden_size)
+        self.output = nn.Linear(hidden_size, num_symbols)
+        self.hidden_size = hidden_size
+        for linear in (self.readout, self.output):
+            nn.init.xavier_uniform_(linear.weight)
+            nn.init.zeros_(linear.bias)
+
+    def start(
+        self,
+        first: tuple[LayerState, ...],
+        outputs: Float[Tensor, "B T M"],
+        valid: Bool[Tensor, "B T"],
+        context: Float[Tensor, "B M"] | None,
+    ) -> DecoderState:
+        """Return the state before the first symbol.
+
+        Args:
+            first: the bridge's states, (9).
+            outputs: encoder outputs h_j.
+            valid: True at real source positions.
+            context: the fixed context, (8); None where the decoder has attention.
+        """
+        if self.attention is None:
+            assert context is not None
+            return DecoderState(first, context)
+        return DecoderState(first, Memory(outputs, self.attention.keys(outputs), valid))
+
+    def step(
+        self, previous: Int[Tensor, "N"], state: DecoderState
+    ) -> tuple[Float[Tensor, "N V"], DecoderState, Float[Tensor, "N T"] | None]:
+        """Do one step: return the logits of y_t, the next state, and the attention weights α_t.
+
+        Args:
+            previous: y_{t-1} of each row.
+            state: what `start` or the last `step` returned.
+        """
+        unroll = _Unroll(self)
+        embedded = self.embedding(previous)
+        state, context, weights = unroll(unroll.project(embedded), state, None)
+        return self.output(self._read(state, context, embedded)), state, weights
+
+    def forward(
+        self, previous: Int[Tensor, "B U"], state: DecoderState, noise: Noise | None = None
+    ) -> Float[Tensor, "B U V"]:
+        """Feed the gold symbols, (13), and return the logits of all steps.
+
+        Args:
+            previous: y_0 … y_{U-1}.
+            state: what `start` returned.
+            noise: dropout on embeddings, between layers and on r_t.
+        """
+        embedded = self._embed(previous, noise)
+        unroll = _Unroll(self)
+        between = self._between_layers(noise, previous.shape[1])
+        states, contexts = [], []
+        for t, projected in enumerate(unroll.project(embedded).unbind(1)):
+            state, context, _ = unroll(projected, state, between[t])
+            states.append(top(state))
+            contexts.append(context)
+        return self._predict(torch.stack(states, 1), torch.stack(contexts, 1), embedded, noise)
+
+    def forward_sampled(
+        self, previous: Int[Tensor, "B U"], state: DecoderState, noise: Noise, own_share: float
+    ) -> Float[Tensor, "B U V"]:
+        """Feed at each step the gold symbol, (13), or with probability own_share the model's own, (14).
+
+        Arguments and result are those of `forward`. The model's own symbol is its most probable one, as in greedy
+        search; no gradient flows through the choice.
+
+        Source: Bengio et al. 2015, arXiv:1506.03099, the choice being made anew for each symbol.
+        """
+        unroll = _Unroll(self)
+        num_steps = previous.shape[1]
+        between = self._between_layers(noise, num_steps)
+        use_own = noise.uniform("scheduled sampling", num_steps) < own_share
+        embedding_mask = noise.mask("target embedding", num_steps, self.embedding.embedding_dim)
+        readout_mask = noise.mask("readout", num_steps, self.hidden_size)
+        logits: list[Tensor] = []
+        for t in range(num_steps):
+            fed = previous[:, t]
+            if t:
+                fed = torch.where(use_own[:, t], logits[-1].detach().argmax(1), fed)
+            embedded = self.embedding(fed) * embedding_mask[:, t]
+            state, context, _ = unroll(unroll.project(embedded), state, between[t])
+            logits.append(self.output(self._read(state, context, embedded) * readout_mask[:, t]))
+        return torch.stack(logits, 1)
+
+    def _embed(self, previous: Tensor, noise: Noise | None) -> Tensor:
+        embedded: Tensor = self.embedding(previous)
+        return embedded if noise is None else noise.dropout(embedded, "target embedding")
+
+    def _between_layers(self, noise: Noise | None, num_steps: int) -> list[list[Tensor]] | list[None]:
+        """Return for each step the dropout masks (B, H) between the layers."""
+        if noise is None or not noise.rate or len(self.layers) == 1:
+            return [None] * num_steps
+        masks = [
+            noise.mask(f"between decoder layers {layer}", num_steps, self.hidden_size).unbind(1)
+            for layer in range(1, len(self.layers))
+        ]
+        return [list(step) for step in zip(*masks, strict=True)]
+
+    def _read(self, state: DecoderState, context: Tensor, embedded: Tensor) -> Tensor:
+        """Return r_t."""
+        return torch.tanh(self.readout(torch.cat([top(state), context, embedded], -1)))
+
+    def _predict(self, states: Tensor, contexts: Tensor, embedded: Tensor, noise: Noise | None) -> Tensor:
+        """Return the logits of all steps in one product each."""
+        readout = torch.tanh(self.readout(torch.cat([states, contexts, embedded], -1)))
+        logits: Tensor = self.output(readout if noise is None else noise.dropout(readout, "readout"))
+        return logits
+
+
+class _Unroll:
+    """The decoder's recurrence with its weights cut once for all steps."""
+
+    def __init__(self, decoder: Decoder) -> None:
+        self.attention = decoder.attention
+        layers = [cast("LSTMDirection | GRUDirection", layer).weights() for layer in decoder.layers]
+        self.steps = [
+            LSTMStep.of(weights) if hasattr(weights, "weight_peephole") else GRUStep.of(weights)
+            for weights in layers
+        ]
+        embedding_size = decoder.embedding.embedding_dim
+        lowest = layers[0].weight_input
+        self.from_embedding, self.from_context = lowest.split([embedding_size, lowest.shape[1] - embedding_size], 1)
+        self.biases = [weights[2] for weights in layers]
+        self.from_below = [weights.weight_input for weights in layers[1:]]
+
+    def project(self, embedded: Float[Tensor, "... E"]) -> Float[Tensor, "... G"]:
+        """Return the part of the lowest layer's W_x x + b that does not wait for the context."""
+        return F.linear(embedded, self.from_embedding, self.biases[0])
+
+    def __call__(
+        self, projected: Tensor, state: DecoderState, between: list[Tensor] | None
+    ) -> tuple[DecoderState, Tensor, Tensor | None]:
+        """Return the next state, the context c_t and the attention weights."""
+        if isinstance(state.source, Memory):
+            assert self.attention is not None
+            outputs, keys, valid = state.source
+            context, weights = self.attention(top(state), keys, outputs, valid)
+        else:
+            context, weights = state.source, None
+        x = torch.addmm(projected, context, self.from_context.t())
+        layers: list[LayerState] = []
+        for index, (step, old) in enumerate(zip(self.steps, state.layers, strict=True)):
+            if index:
+                below = hidden(layers[-1]) if between is None else hidden(layers[-1]) * between[index - 1]
+                x = F.linear(below, self.from_below[index - 1], self.biases[index])
+            layers.append(step(x, old))  # type: ignore[arg-type]  # a layer's state is of its own cell's kind
+        return DecoderState(tuple(layers), state.source), context, weights
+
+
+def hidden(state: LayerState) -> Tensor:
+    """Return h of a layer's state."""
+    return state.h if isinstance(state, LSTMState) else state
+
+
+def top(state: DecoderState) -> Tensor:
+    """Return s_t, the hidden state of the top layer."""
+    return hidden(state.layers[-1])

@@ -1,0 +1,226 @@
+"""Recurrent modules: they own the weights, stack layers and run both directions, (18)-(20)."""
+
+from __future__ import annotations
+
+from typing import Literal, cast
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor, nn
+
+from peephole.errors import ShapeError
+from peephole.nn.cells import GRUWeights, LSTMState, LSTMWeights, check_lengths, check_shape, gru, lstm
+from peephole.nn.noise import Noise
+
+Peephole = Literal["full", "diagonal", "none"]
+
+
+class LSTMDirection(nn.Module):
+    """The weights of one LSTM layer in one direction: `weight_input`, `weight_hidden`, `bias`, `weight_peephole`.
+
+    Initialised by `reset_parameters`: input weights Glorot-uniform per gate, recurrent and full peephole weights
+    orthogonal per gate (full peepholes scaled by 0.1, diagonal ones uniform within ±0.1: a gate should first listen
+    to x and h), biases 0 but `forget_bias` for b_f (Jozefowicz et al. 2015).
+    """
+
+    def __init__(self, input_size: int, hidden_size: int, peephole: Peephole, forget_bias: float) -> None:
+        super().__init__()
+        self.forget_bias = forget_bias
+        self.weight_input = nn.Parameter(torch.empty(4 * hidden_size, input_size))
+        self.weight_hidden = nn.Parameter(torch.empty(4 * hidden_size, hidden_size))
+        self.bias = nn.Parameter(torch.empty(4 * hidden_size))
+        rows = {"full": 3 * hidden_size, "diagonal": 3, "none": 0}[peephole]
+        self.weight_peephole = nn.Parameter(torch.empty(rows, hidden_size)) if rows else None
+        self.reset_parameters()
+
+    @torch.no_grad()
+    def reset_parameters(self) -> None:
+        """Draw the weights anew, as the class says."""
+        hidden_size = self.weight_hidden.shape[1]
+        init_gates(self.weight_input, self.weight_hidden, num_gates=4)
+        self.bias.zero_()
+        self.bias[hidden_size : 2 * hidden_size] = self.forget_bias
+        if self.weight_peephole is None:
+            return
+        if self.weight_peephole.shape[0] == 3:
+            nn.init.uniform_(self.weight_peephole, -0.1, 0.1)
+        else:
+            for block in self.weight_peephole.chunk(3):
+                nn.init.orthogonal_(block, gain=0.1)
+
+    def weights(self) -> LSTMWeights:
+        """Return the weights as `lstm` takes them."""
+        return LSTMWeights(self.weight_input, self.weight_hidden, self.bias, self.weight_peephole)
+
+
+class GRUDirection(nn.Module):
+    """The weights of one GRU layer in one direction, initialised like those of `LSTMDirection`, biases 0."""
+
+    def __init__(self, input_size: int, hidden_size: int) -> None:
+        super().__init__()
+        self.weight_input = nn.Parameter(torch.empty(3 * hidden_size, input_size))
+        self.weight_hidden = nn.Parameter(torch.empty(3 * hidden_size, hidden_size))
+        self.bias_input = nn.Parameter(torch.empty(3 * hidden_size))
+        self.bias_hidden = nn.Parameter(torch.empty(3 * hidden_size))
+        self.reset_parameters()
+
+    @torch.no_grad()
+    def reset_parameters(self) -> None:
+        """Draw the weights anew, as the class says."""
+        init_gates(self.weight_input, self.weight_hidden, num_gates=3)
+        self.bias_input.zero_()
+        self.bias_hidden.zero_()
+
+    def weights(self) -> GRUWeights:
+        """Return the weights as `gru` takes them."""
+        return GRUWeights(self.weight_input, self.weight_hidden, self.bias_input, self.bias_hidden)
+
+
+def init_gates(weight_input: Tensor, weight_hidden: Tensor, num_gates: int) -> None:
+    """Initialise each gate's input weights Glorot-uniform and its recurrent weights orthogonal."""
+    for block in weight_input.chunk(num_gates):
+        nn.init.xavier_uniform_(block)
+    for block in weight_hidden.chunk(num_gates):
+        nn.init.orthogonal_(block)
+
+
+class LSTM(nn.Module):
+    """A stack of peephole LSTM layers, (1)-(6), in one direction or both, (18)-(20).
+
+    Parameters of layer l (from 0) and direction d (0 forward, 1 backward) are those of `layers[l][d]`:
+    `weight_input` (4H, I) (I is D·H above the first layer, D the number of directions), `weight_hidden` (4H, H),
+    `bias` (4H,), and `weight_peephole` (3H, H) for `peephole="full"`, (3, H) for `"diagonal"`. Gates stand in the order
+    i, f, g, o, peepholes in the order i, f, o.
+
+    Args:
+        input_size: I, size of an input vector.
+        hidden_size: H, size of h and c in each direction.
+        num_layers: layers on top of each other; each reads the outputs of the one below.
+        bidirectional: read the sequence in both directions; outputs are [→h_t ; ←h_t], (20).
+        peephole: `"full"` matrices as the article has them, `"diagonal"`, or `"none"`.
+        forget_bias: first value of b_f.
+    """
+
+    def __init__(
+        self,
+        input_size: int,
+        hidden_size: int,
+        num_layers: int = 1,
+        bidirectional: bool = False,
+        peephole: Peephole = "full",
+        forget_bias: float = 1.0,
+    ) -> None:
+        super().__init__()
+        if peephole not in ("full", "diagonal", "none"):
+            raise ShapeError(f"peephole: wanted 'full', 'diagonal' or 'none', got {peephole!r}")
+        self.input_size, self.hidden_size = input_size, hidden_size
+        self.num_directions = 2 if bidirectional else 1
+        self.layers = nn.ModuleList(
+            nn.ModuleList(
+                LSTMDirection(size, hidden_size, peephole, forget_bias) for _ in range(self.num_directions)
+            )
+            for size in layer_sizes(input_size, hidden_size, num_layers, self.num_directions)
+        )
+
+    def forward(
+        self,
+        x: Float[Tensor, "B T I"],
+        lengths: Int[Tensor, "B"],
+        state: LSTMState | None = None,
+        *,
+        noise: Noise | None = None,
+    ) -> tuple[Float[Tensor, "B T DH"], LSTMState]:
+        """Run all layers over a padded batch.
+
+        Args:
+            x: inputs, batch first.
+            lengths: real steps of each sequence, 1 ≤ lengths ≤ T.
+            state: first h and c of every layer and direction, each (B, num_layers·D, H), layer l and direction d at
+                index l·D + d; None starts from zeros.
+            noise: dropout between the layers; None applies none.
+
+        Returns:
+            The top layer's outputs, 0 past each length, and the last states in the shape of `state`.
+
+        Raises:
+            ShapeError: a size disagrees; the message names the argument, the shape wanted and the one got.
+        """
+        check_input(x, lengths, self.input_size)
+        num_states = len(self.layers) * self.num_directions
+        if state is None:
+            zeros = x.new_zeros(x.shape[0], num_states, self.hidden_size)
+            state = LSTMState(zeros, zeros)
+        check_shape("state.h", state.h, (x.shape[0], num_states, self.hidden_size))
+        check_shape("state.c", state.c, (x.shape[0], num_states, self.hidden_size))
+        last: list[LSTMState] = []
+        for index, layer in enumerate(self.layers):
+            if noise is not None and index:
+                x = noise.dropout(x, f"between layers {index}")
+            outputs = []
+            for direction, module in enumerate(cast("nn.ModuleList", layer)):
+                which = index * self.num_directions + direction
+                first = LSTMState(state.h[:, which], state.c[:, which])
+                weights = cast("LSTMDirection", module).weights()
+                out, end = lstm(x, lengths, first, weights, reverse=direction == 1)
+                outputs.append(out)
+                last.append(end)
+            x = torch.cat(outputs, 2)  # (20)
+        return x, LSTMState(torch.stack([end.h for end in last], 1), torch.stack([end.c for end in last], 1))
+
+
+class GRU(nn.Module):
+    """A stack of GRU layers, in one direction or both.
+
+    Parameters of layer l and direction d are those of `layers[l][d]`, named and ordered as in torch.nn.GRU:
+    `weight_input` (3H, I), `weight_hidden` (3H, H), `bias_input` (3H,), `bias_hidden` (3H,). Arguments as in `LSTM`.
+    """
+
+    def __init__(
+        self, input_size: int, hidden_size: int, num_layers: int = 1, bidirectional: bool = False
+    ) -> None:
+        super().__init__()
+        self.input_size, self.hidden_size = input_size, hidden_size
+        self.num_directions = 2 if bidirectional else 1
+        self.layers = nn.ModuleList(
+            nn.ModuleList(GRUDirection(size, hidden_size) for _ in range(self.num_directions))
+            for size in layer_sizes(input_size, hidden_size, num_layers, self.num_directions)
+        )
+
+    def forward(
+        self,
+        x: Float[Tensor, "B T I"],
+        lengths: Int[Tensor, "B"],
+        state: Float[Tensor, "B LD H"] | None = None,
+        *,
+        noise: Noise | None = None,
+    ) -> tuple[Float[Tensor, "B T DH"], Float[Tensor, "B LD H"]]:
+        """Run all layers over a padded batch; see `LSTM.forward`, the state being h alone."""
+        check_input(x, lengths, self.input_size)
+        num_states = len(self.layers) * self.num_directions
+        if state is None:
+            state = x.new_zeros(x.shape[0], num_states, self.hidden_size)
+        check_shape("state", state, (x.shape[0], num_states, self.hidden_size))
+        last: list[Tensor] = []
+        for index, layer in enumerate(self.layers):
+            if noise is not None and index:
+                x = noise.dropout(x, f"between layers {index}")
+            outputs = []
+            for direction, module in enumerate(cast("nn.ModuleList", layer)):
+                first = state[:, index * self.num_directions + direction]
+                out, end = gru(x, lengths, first, cast("GRUDirection", module).weights(), reverse=direction == 1)
+                outputs.append(out)
+                last.append(end)
+            x = torch.cat(outputs, 2)  # (20)
+        return x, torch.stack(last, 1)
+
+
+def layer_sizes(input_size: int, hidden_size: int, num_layers: int, num_directions: int) -> list[int]:
+    """Return the input size of each layer of a stack."""
+    return [input_size] + [hidden_size * num_directions] * (num_layers - 1)
+
+
+def check_input(x: Tensor, lengths: Tensor, input_size: int) -> None:
+    """Raise ShapeError unless x is (B, T, input_size) and lengths fit it."""
+    if x.dim() != 3 or x.shape[2] != input_size:
+        raise ShapeError(f"x: wanted shape (B, T, {input_size}), got {tuple(x.shape)}")
+    check_lengths(lengths, x)

@@ -1,0 +1,74 @@
+"""Randomness in training as a pure function: nothing here has a state, and nothing seeds a generator.
+
+Whether a unit is dropped depends only on (seed, step, example, place in the model, position, unit), through an
+integer hash. So the noise of an example does not depend on its batch mates, on padding, on the number of
+processes, or on whether the run was killed and resumed in between: none of these has to be saved or synchronised.
+"""
+
+from __future__ import annotations
+
+import zlib
+from typing import NamedTuple
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+
+
+class Noise(NamedTuple):
+    """The noise of one training step on one batch."""
+
+    seed: int  # the run's seed
+    step: int  # the training step
+    examples: Tensor  # index of each row's pair in the corpus, (B,) int64
+    rate: float  # the share of units that `dropout` drops, 0 ≤ rate < 1
+
+    def dropout(self, x: Float[Tensor, "B T F"], place: str) -> Float[Tensor, "B T F"]:
+        """Zero each unit with probability `rate` and scale the others by 1 / (1 - rate).
+
+        Args:
+            x: activations, batch first.
+            place: name of the place in the model; each has noise of its own.
+
+        Source: Srivastava et al. 2014. Differs: the mask is a hash of where the unit is, not the next numbers of a
+            generator; see the module's docstring.
+        """
+        return x * self.mask(place, x.shape[1], x.shape[2]) if self.rate else x
+
+    def mask(self, place: str, num_steps: int, num_units: int) -> Float[Tensor, "B T F"]:
+        """Return what `dropout` multiplies with: 0 with probability `rate`, else 1 / (1 - rate)."""
+        threshold = round(self.rate * 2**32) - 2**31
+        return (self.bits(place, num_steps, num_units) >= threshold).float().div_(1 - self.rate)
+
+    def uniform(self, place: str, num_steps: int) -> Float[Tensor, "B T"]:
+        """Return numbers uniform on [0, 1), one for each example and position."""
+        return (self.bits(place, num_steps, 1)[..., 0].double() + 2**31) / 2**32
+
+    def bits(self, place: str, num_steps: int, num_units: int) -> Int[Tensor, "B T F"]:
+        """Return 32 random bits (int32) for each example, position and unit."""
+        device = self.examples.device
+        run = _mix(torch.tensor(zlib.crc32(f"{self.seed} {self.step} {place}".encode()), device=device))
+        rows = _mix(run ^ self.examples)[:, None]
+        keys = _mix(rows + 0x9E3779B9 * torch.arange(1, num_steps + 1, device=device))
+        units = _mix(torch.arange(1, num_units + 1, device=device) * 0x9E3779B9)
+        # In int32 from here: this tensor is as large as the activations.
+        return _mix32(_to_int32(keys)[:, :, None] ^ _to_int32(units))
+
+
+def _to_int32(x: Tensor) -> Tensor:
+    x = x & 0xFFFFFFFF
+    return torch.where(x >= 2**31, x - 2**32, x).to(torch.int32)
+
+
+def _mix(x: Tensor) -> Tensor:
+    """Scramble int64 numbers so that every bit depends on every lower and higher one (as splitmix64 does)."""
+    x = (x ^ ((x >> 30) & (2**34 - 1))) * -0x40A7B892E31B1A47
+    x = (x ^ ((x >> 27) & (2**37 - 1))) * -0x6B2FB644ECCEEE15
+    return x ^ ((x >> 31) & (2**33 - 1))
+
+
+def _mix32(x: Tensor) -> Tensor:
+    """Scramble int32 numbers in place (MurmurHash3's finaliser); the masks make the shifts logical ones."""
+    x.bitwise_xor_((x >> 16).bitwise_and_(0xFFFF)).mul_(-0x7A143595)
+    x.bitwise_xor_((x >> 13).bitwise_and_(0x7FFFF)).mul_(-0x3D4D51CB)
+    return x.bitwise_xor_((x >> 16).bitwise_and_(0xFFFF))

@@ -1,0 +1,32 @@
+"""Find targets for a source: greedy, beam, sampled, forced; over one model or several.
+
+The package knows a `Stepper` (start, step, reorder), not a model. What every search promises:
+
+- the result of a source does not depend on the other sources of its batch, their order or the padding;
+- PAD, BOS and UNK are never predicted, and the probabilities of the others are not renormalised for it: a
+  hypothesis found by any search has the score that `force` gives it;
+- equal scores are decided by the earlier hypothesis, then by the lower symbol id;
+- a source that is done leaves the batch, so that the model steps only what is still searched.
+
+The model's tensors stay on their device. A few numbers of each row come to the CPU at each step, where the
+search's own arithmetic is in float64.
+"""
+
+from peephole.search.beam import beam_search
+from peephole.search.ensemble import EnsembleStepper
+from peephole.search.forced import force
+from peephole.search.greedy import greedy_search
+from peephole.search.hypothesis import Hypothesis
+from peephole.search.sampling import sample
+from peephole.search.stepper import Stepper, select_rows
+
+__all__ = [
+    "EnsembleStepper",
+    "Hypothesis",
+    "Stepper",
+    "beam_search",
+    "force",
+    "greedy_search",
+    "sample",
+    "select_rows",
+]

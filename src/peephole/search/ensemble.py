@@ -1,0 +1,56 @@
+"""Several models that predict together."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from peephole.errors import ConfigError
+from peephole.search.stepper import Stepper
+
+
+class EnsembleStepper:
+    """Predict with the mean of the probabilities of M models that share their symbols.
+
+        p(y_t | y_1 … y_{t-1}, c) = (1/M) Σ_m p_m(y_t | y_1 … y_{t-1}, c_m)
+
+    The attention is the mean over the models that have one. A state is a tuple of the models' states.
+    """
+
+    def __init__(self, steppers: Sequence[Stepper[Any]]) -> None:
+        """Join steppers.
+
+        Raises:
+            ConfigError: there are none.
+        """
+        if not steppers:
+            raise ConfigError("ensemble: wanted at least one model, got none")
+        self.steppers = tuple(steppers)
+
+    def start(self, source: Tensor, source_lengths: Tensor) -> tuple[Any, ...]:
+        """Let every model read the sources."""
+        return tuple(stepper.start(source, source_lengths) for stepper in self.steppers)
+
+    def step(self, state: tuple[Any, ...], previous: Tensor) -> tuple[Tensor, tuple[Any, ...], Tensor | None]:
+        """Feed the same symbols to every model, and average.
+
+        Raises:
+            ConfigError: the models have vocabularies of different sizes.
+        """
+        steps = [stepper.step(part, previous) for stepper, part in zip(self.steppers, state, strict=True)]
+        log_probs, states, attentions = zip(*steps, strict=True)
+        sizes = [part.shape[1] for part in log_probs]
+        if len(set(sizes)) > 1:
+            raise ConfigError(f"ensemble: wanted models with the same symbols, got {sizes} symbols")
+        mean = torch.stack(log_probs).logsumexp(0) - math.log(len(steps))  # (M, N, V) -> (N, V)
+        maps = [attention for attention in attentions if attention is not None]
+        attention = torch.stack(maps).mean(0) if maps else None  # (M, N, T) -> (N, T)
+        return mean.clamp(max=0), tuple(states), attention  # rounding may lift a probability of 1 above 1
+
+    def reorder(self, state: tuple[Any, ...], rows: Tensor) -> tuple[Any, ...]:
+        """Reorder every model's rows."""
+        return tuple(stepper.reorder(part, rows) for stepper, part in zip(self.steppers, state, strict=True))

@@ -1,0 +1,38 @@
+"""The most probable symbol, step after step: what a beam of one hypothesis must equal."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from peephole.search.hypothesis import Hypothesis
+from peephole.search.rollout import roll_out
+from peephole.search.stepper import State, Stepper, check_batch, mask_unpredictable
+
+
+@torch.inference_mode()
+def greedy_search(
+    stepper: Stepper[State], source: Tensor, source_lengths: Tensor, *, max_lengths: Tensor
+) -> list[Hypothesis]:
+    """Take the most probable symbol of each step: ŷ_t of (14). Of equals, the lowest id.
+
+    Args:
+        stepper: the model.
+        source: (B, T) int64, padded with PAD.
+        source_lengths: (B,) real symbols of each source.
+        max_lengths: (B,) int64 most symbols of each target, EOS included, at least 1.
+
+    Returns:
+        One hypothesis a source; unfinished if EOS did not come within the maximal length.
+
+    Raises:
+        ShapeError: a shape disagrees, or a maximal length is below 1.
+    """
+    check_batch(source, source_lengths, max_lengths)
+
+    def most_probable(log_probs: Tensor, rows: Tensor, step: int) -> Tensor:
+        return mask_unpredictable(log_probs).argmax(1)  # (n, V) -> (n,); argmax returns the first of equals
+
+    state = stepper.start(source, source_lengths)
+    history, nodes = roll_out(stepper, state, max_lengths.cpu(), most_probable, source.device)
+    return [hypothesis for [hypothesis] in history.hypotheses(nodes[:, None], source_lengths)]

@@ -1,0 +1,48 @@
+"""The loop shared by every search that follows one hypothesis a row and never looks back."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import torch
+from torch import Tensor
+
+from peephole.search.hypothesis import NO_NODE, History
+from peephole.search.stepper import State, Stepper
+from peephole.symbols import BOS, EOS
+
+# (log_probs (n, V), rows (n,) as numbered at the start, step from 0) -> the next symbol of each row, (n,)
+Choose = Callable[[Tensor, Tensor, int], Tensor]
+
+
+def roll_out(
+    stepper: Stepper[State], state: State, max_lengths: Tensor, choose: Choose, device: torch.device
+) -> tuple[History, Tensor]:
+    """Let each row choose symbols until EOS or its maximal length; then it leaves the batch.
+
+    Args:
+        stepper: the model.
+        state: N rows, before the first step.
+        max_lengths: (N,) most symbols of each row, EOS included; on the CPU.
+        choose: names the next symbols; the choice of one row may not depend on the others.
+        device: where the stepper wants its symbols.
+
+    Returns:
+        The history, and each row's last node in it, (N,).
+    """
+    history = History()
+    rows = torch.arange(len(max_lengths))  # those still going, as numbered at the start
+    nodes = last = torch.full_like(rows, NO_NODE)
+    previous = torch.full_like(rows, BOS, device=device)
+    while len(rows):
+        log_probs, state, attention = stepper.step(state, previous)
+        symbols = choose(log_probs, rows, history.num_steps)  # (n, V) -> (n,)
+        chosen = log_probs.gather(1, symbols[:, None].to(device)).squeeze(1).cpu().double()  # -> (n,)
+        symbols = symbols.cpu()
+        nodes = history.add(nodes, symbols, chosen, attention)
+        last = last.index_copy(0, rows, nodes)
+        going = ((symbols != EOS) & (history.num_steps < max_lengths[rows])).nonzero().squeeze(1)  # -> (m,)
+        if 0 < len(going) < len(rows):
+            state = stepper.reorder(state, going.to(device))
+        rows, nodes, previous = rows[going], nodes[going], symbols[going].to(device)
+    return history, last

@@ -1,0 +1,143 @@
+"""Targets drawn at random from the model's distribution."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from peephole.errors import ConfigError, ShapeError
+from peephole.search.hypothesis import Hypothesis
+from peephole.search.rollout import roll_out
+from peephole.search.stepper import State, Stepper, check_batch, mask_unpredictable
+
+
+@torch.inference_mode()
+def sample(
+    stepper: Stepper[State],
+    source: Tensor,
+    source_lengths: Tensor,
+    *,
+    max_lengths: Tensor,
+    seed: int,
+    num_samples: int = 1,
+    temperature: float = 1.0,
+    top_k: int | None = None,
+    top_p: float | None = None,
+    examples: Sequence[int] | None = None,
+) -> list[list[Hypothesis]]:
+    """Draw targets symbol by symbol, each source from random numbers of its own.
+
+    A step draws from softmax(log p / temperature) over the symbols that may be predicted, cut down by
+    `truncate`. The samples of a source are a pure function of its log-probabilities, the seed, its number in
+    `examples` and its maximal length: not of its batch, and the first ones not of how many are drawn.
+
+    Args:
+        stepper: the model.
+        source: (B, T) int64, padded with PAD.
+        source_lengths: (B,) real symbols of each source.
+        max_lengths: (B,) int64 most symbols of each target, EOS included, at least 1.
+        seed: of the random numbers, at least 0.
+        num_samples: targets drawn for each source, at least 1; they may be equal.
+        temperature: above 0; below 1 prefers probable symbols, and near 0 is greedy search.
+        top_k: draw from the k most probable symbols only; None: from all.
+        top_p: draw from the fewest most probable symbols that hold this probability, above 0; None: from all.
+        examples: number of each source in the caller's whole work, at least 0; None: its place in the batch.
+
+    Returns:
+        For each source its samples, in the order drawn. Their log-probabilities are the model's own, at
+        temperature 1 and not cut down, as `force` gives them.
+
+    Raises:
+        ConfigError: a setting is out of range.
+        ShapeError: a shape or the number of `examples` disagrees, or a maximal length is below 1.
+    """
+    _check_settings(seed, num_samples, temperature, top_k, top_p)
+    check_batch(source, source_lengths, max_lengths)
+    examples = range(len(source)) if examples is None else examples
+    if len(examples) != len(source):
+        raise ShapeError(f"examples: wanted {len(source)}, one a source, got {len(examples)}")
+    uniform = _uniform_numbers(seed, examples, max_lengths.tolist(), num_samples)  # (B·S, U)
+
+    def drawn(log_probs: Tensor, rows: Tensor, step: int) -> Tensor:
+        scaled = mask_unpredictable(log_probs).cpu().double() / temperature  # (n, V)
+        return draw(truncate(scaled.softmax(1), top_k, top_p), uniform[rows, step])  # -> (n,)
+
+    state = stepper.start(source, source_lengths)
+    rows = torch.arange(len(source)).repeat_interleave(num_samples)  # -> (B·S,)
+    state = stepper.reorder(state, rows.to(source.device))
+    history, nodes = roll_out(stepper, state, max_lengths.cpu()[rows], drawn, source.device)
+    return history.hypotheses(nodes.view(len(source), num_samples), source_lengths)
+
+
+def truncate(probs: Tensor, top_k: int | None, top_p: float | None) -> Tensor:
+    """Set the probabilities of improbable symbols to 0; the others are not renormalised.
+
+    Args:
+        probs: (n, V) probabilities, each row with sum 1.
+        top_k: keep the k most probable; of equals the lower id.
+        top_p: then keep the fewest most probable whose share of what top_k kept is at least this.
+
+    >>> probs = torch.tensor([[0.1, 0.4, 0.3, 0.2]])
+    >>> truncate(probs, top_k=3, top_p=None)
+    tensor([[0.0000, 0.4000, 0.3000, 0.2000]])
+    >>> truncate(probs, top_k=None, top_p=0.5)
+    tensor([[0.0000, 0.4000, 0.3000, 0.0000]])
+    """
+    if top_k is None and top_p is None:
+        return probs
+    ordered, symbols = probs.sort(dim=1, descending=True, stable=True)  # (n, V)
+    if top_k is not None:
+        ordered[:, top_k:] = 0
+    if top_p is not None:
+        held = ordered.cumsum(1)
+        held_before = torch.nn.functional.pad(
+            held[:, :-1], (1, 0)
+        )  # by the symbols more probable than this one
+        ordered = ordered.where(held_before < top_p * held[:, -1:], 0)
+    return torch.zeros_like(probs).scatter(1, symbols, ordered)
+
+
+def draw(weights: Tensor, uniform: Tensor) -> Tensor:
+    """Draw a column of each row with a probability in proportion to its weight.
+
+    Args:
+        weights: (n, V) ≥ 0, each row with a positive sum.
+        uniform: (n,) random numbers, 0 ≤ u < 1.
+
+    Returns:
+        (n,) int64: the first column at which the running sum of the weights exceeds u times the sum of all.
+
+    >>> draw(torch.tensor([[0.0, 1.0, 3.0]]).repeat(3, 1), torch.tensor([0.0, 0.24, 0.25]))
+    tensor([1, 1, 2])
+    """
+    held = weights.cumsum(1)  # (n, V)
+    column = (held <= uniform[:, None] * held[:, -1:]).sum(1)  # -> (n,)
+    # u times the sum may round up to the sum: then the last column with a weight is meant
+    return column.minimum((held < held[:, -1:]).sum(1))
+
+
+def _uniform_numbers(seed: int, examples: Sequence[int], max_lengths: list[int], num_samples: int) -> Tensor:
+    """Return (B·S, U) float64 numbers in [0, 1): row b·S + s holds those of sample s of source b."""
+    numbers = np.zeros((len(examples), num_samples, max(max_lengths, default=0)))
+    for place, (example, length) in enumerate(zip(examples, max_lengths, strict=True)):
+        numbers[place, :, :length] = np.random.default_rng((seed, example)).random((num_samples, length))
+    return torch.from_numpy(numbers.reshape(len(examples) * num_samples, -1))
+
+
+def _check_settings(
+    seed: int, num_samples: int, temperature: float, top_k: int | None, top_p: float | None
+) -> None:
+    if seed < 0:
+        raise ConfigError(f"seed: wanted at least 0, got {seed}")
+    if num_samples < 1:
+        raise ConfigError(f"num_samples: wanted at least 1, got {num_samples}")
+    if not 0 < temperature < math.inf:
+        raise ConfigError(f"temperature: wanted a number above 0, got {temperature}")
+    if top_k is not None and top_k < 1:
+        raise ConfigError(f"top_k: wanted at least 1, got {top_k}")
+    if top_p is not None and not 0 < top_p <= 1:
+        raise ConfigError(f"top_p: wanted a number above 0 and at most 1, got {top_p}")

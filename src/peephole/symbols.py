@@ -1,0 +1,298 @@
+"""What one symbol is: text to numbers and back.
+
+A symbol table turns a text into the ids that a model reads and writes. Four kinds: grapheme clusters
+(`characters`: a Korean syllable, an emoji or a letter with its combining marks is one symbol),
+whitespace-separated tokens (`whitespace`: phones, words) and subwords learned from the data (`bpe`,
+`unigram`).
+
+Known limits: outer whitespace is not kept by `whitespace` and the subword kinds; `whitespace` joins with one
+space; the subword kinds read a literal U+2581 (▁) back as a space.
+"""
+
+from __future__ import annotations
+
+import unicodedata
+from abc import ABC, abstractmethod
+from collections.abc import Iterable, Mapping, Sequence
+from functools import lru_cache
+from itertools import chain
+from typing import TYPE_CHECKING, Any
+
+import regex  # type: ignore[import-untyped]
+
+from peephole.errors import ConfigError, ModelFileError
+from peephole.vocabulary import SPACE, by_frequency, count_symbols, train_segmenter
+
+if TYPE_CHECKING:
+    from tokenizers import Tokenizer
+
+PAD, BOS, EOS, UNK = 0, 1, 2, 3
+SPECIALS = (
+    "<pad>",
+    "<s>",
+    "</s>",
+    "<unk>",
+)  # the names of ids 0 to 3; the same text in the data is never special
+
+KINDS = ("characters", "whitespace", "bpe", "unigram")
+NORMALIZATIONS = ("NFC", "NFKC", "none")
+WORDS_REMEMBERED = 1 << 16  # whose subwords are not computed again: ten times as fast on running text
+
+_CLUSTER = regex.compile(r"\X")
+# Code points that no cluster joins to a neighbour, as long as all of the text is of them. Clustering takes
+# ten times as long as listing the code points, and nearly all text is of these.
+_EACH_ALONE = regex.compile(
+    r"[ -~\u00a1-\u02ff\u0391-\u03ff\u0400-\u0482\u048a-\u052f\u3001-\u3029\u3041-\u3096\u30a1-\u30ff"
+    r"\u4e00-\u9fff\uac00-\ud7a3]*"
+)
+
+
+def normalize_text(text: str, form: str) -> str:
+    r"""Return the text in a Unicode normal form, `NFC` or `NFKC`, or as it is (`none`).
+
+    >>> len("e\N{COMBINING ACUTE ACCENT}"), len(normalize_text("e\N{COMBINING ACUTE ACCENT}", "NFC"))
+    (2, 1)
+    """
+    return text if form == "none" or text.isascii() else unicodedata.normalize(form, text)  # type: ignore[arg-type]
+
+
+def split_clusters(text: str) -> list[str]:
+    """Split a text into grapheme clusters: what a reader takes for one character.
+
+    >>> split_clusters("né한👩‍👧")
+    ['n', 'é', '한', '👩‍👧']
+    """
+    if _EACH_ALONE.fullmatch(text):
+        return list(text)
+    return list(_CLUSTER.findall(text))
+
+
+class Symbols(ABC):
+    """A table of symbols; ids 0 to 3 are `SPECIALS`, ordinary symbols follow.
+
+    Text is normalised inside `encode` and `split`.
+    """
+
+    kind: str
+    normalize: str
+
+    @abstractmethod
+    def __len__(self) -> int:
+        """Return the number of ids V, the four specials included."""
+
+    @abstractmethod
+    def encode(self, text: str) -> list[int]:
+        """Return the ids of a text, without BOS and EOS; a symbol that is not in the table is UNK."""
+
+    @abstractmethod
+    def split(self, text: str) -> list[str]:
+        """Return the symbols of a text as strings, as many as `encode` returns; unknown ones as written."""
+
+    @abstractmethod
+    def tokens(self, ids: Iterable[int]) -> list[str]:
+        """Return the name of each id; the specials have the names in `SPECIALS`."""
+
+    @abstractmethod
+    def decode(self, ids: Iterable[int]) -> str:
+        """Return the text of the ids; PAD, BOS and EOS are left out, UNK shows as `<unk>`."""
+
+    @abstractmethod
+    def to_json(self) -> dict[str, Any]:
+        """Return the table as plain JSON values, which `symbols_from_json` reads."""
+
+
+class CharacterSymbols(Symbols):
+    """Grapheme clusters; a space is a symbol like any other.
+
+    >>> table = CharacterSymbols(["a", "b"], "NFC")
+    >>> table.encode("abc"), table.decode([4, 5, 3, 2])
+    ([4, 5, 3], 'ab<unk>')
+    """
+
+    kind = "characters"
+
+    def __init__(self, ordinary: Sequence[str], normalize: str) -> None:
+        self.normalize = normalize
+        self._names = (*SPECIALS, *ordinary)
+        self._ids = _number(ordinary)
+
+    def __len__(self) -> int:
+        return len(self._names)
+
+    def encode(self, text: str) -> list[int]:
+        known = self._ids.get
+        return [known(symbol, UNK) for symbol in self.split(text)]
+
+    def split(self, text: str) -> list[str]:
+        return split_clusters(normalize_text(text, self.normalize))
+
+    def tokens(self, ids: Iterable[int]) -> list[str]:
+        return [self._names[i] for i in ids]
+
+    def decode(self, ids: Iterable[int]) -> str:
+        return "".join(self._names[i] for i in ids if i >= UNK)
+
+    def to_json(self) -> dict[str, Any]:
+        return {"kind": self.kind, "normalize": self.normalize, "symbols": list(self._names[len(SPECIALS) :])}
+
+
+class WhitespaceSymbols(Symbols):
+    """Tokens between whitespace, joined again by one space.
+
+    >>> table = WhitespaceSymbols(["AH", "B"], "NFC")
+    >>> table.encode("B  AH Z"), table.decode([5, 4, 2])
+    ([5, 4, 3], 'B AH')
+    """
+
+    kind = "whitespace"
+
+    def __init__(self, ordinary: Sequence[str], normalize: str) -> None:
+        self.normalize = normalize
+        self._names = (*SPECIALS, *ordinary)
+        self._ids = _number(ordinary)
+
+    def __len__(self) -> int:
+        return len(self._names)
+
+    def encode(self, text: str) -> list[int]:
+        known = self._ids.get
+        return [known(symbol, UNK) for symbol in self.split(text)]
+
+    def split(self, text: str) -> list[str]:
+        return normalize_text(text, self.normalize).split()
+
+    def tokens(self, ids: Iterable[int]) -> list[str]:
+        return [self._names[i] for i in ids]
+
+    def decode(self, ids: Iterable[int]) -> str:
+        return " ".join(self._names[i] for i in ids if i >= UNK)
+
+    def to_json(self) -> dict[str, Any]:
+        return {"kind": self.kind, "normalize": self.normalize, "symbols": list(self._names[len(SPECIALS) :])}
+
+
+class SubwordSymbols(Symbols):
+    """Pieces of words learned from the data: byte pairs (`bpe`) or a unigram language model (`unigram`).
+
+    Segmentation is done by the `tokenizers` library. Its id 0 is the unknown piece and becomes our UNK, so
+    that its id k is our k + 3.
+
+    Args:
+        kind: `bpe` or `unigram`.
+        segmenter: the library's own description of the trained tokenizer, a JSON text.
+        normalize: Unicode normal form.
+    """
+
+    def __init__(self, kind: str, segmenter: str, normalize: str) -> None:
+        from tokenizers import Tokenizer  # here, because it takes a while and few runs need it
+
+        self.kind = kind
+        self.normalize = normalize
+        self._segmenter = segmenter
+        self._tokenizer: Tokenizer = Tokenizer.from_str(segmenter)
+        pieces = sorted(self._tokenizer.get_vocab(with_added_tokens=False).items(), key=lambda item: item[1])
+        self._names = (*SPECIALS, *(piece for piece, _ in pieces[1:]))
+        self._word_ids = lru_cache(WORDS_REMEMBERED)(self._encode_word)
+
+    def __len__(self) -> int:
+        return len(self._names)
+
+    def encode(self, text: str) -> list[int]:
+        return list(chain.from_iterable(map(self._word_ids, self._words(text))))
+
+    def split(self, text: str) -> list[str]:
+        pieces = []
+        for word in self._words(text):
+            encoding = self._tokenizer.encode(word)
+            for i, span in zip(encoding.ids, encoding.offsets, strict=True):
+                pieces.append(self._names[i + UNK] if i else word[slice(*span)])
+        return pieces
+
+    def tokens(self, ids: Iterable[int]) -> list[str]:
+        return [self._names[i] for i in ids]
+
+    def decode(self, ids: Iterable[int]) -> str:
+        return "".join(self._names[i] for i in ids if i >= UNK).replace(SPACE, " ").strip()
+
+    def to_json(self) -> dict[str, Any]:
+        return {"kind": self.kind, "normalize": self.normalize, "segmenter": self._segmenter}
+
+    def _words(self, text: str) -> list[str]:
+        """Return the parts of a text that are segmented each by itself; the segmenter puts ▁ before each."""
+        return normalize_text(text, self.normalize).strip().split(" ")
+
+    def _encode_word(self, word: str) -> list[int]:
+        return [i + UNK for i in self._tokenizer.encode(word).ids]
+
+
+def symbols_from_json(tree: Mapping[str, Any]) -> Symbols:
+    """Rebuild a table from what `to_json` returned.
+
+    Raises:
+        ModelFileError: the tree is not one that `to_json` returns.
+
+    >>> symbols_from_json(CharacterSymbols(["a"], "NFC").to_json()).encode("a")
+    [4]
+    """
+    kind, normalize = tree.get("kind"), tree.get("normalize")
+    if kind not in KINDS or normalize not in NORMALIZATIONS:
+        raise ModelFileError(f"symbol table: unknown kind {kind!r} or normalisation {normalize!r}")
+    if kind in ("bpe", "unigram"):
+        try:
+            return SubwordSymbols(kind, tree["segmenter"], normalize)
+        except Exception as error:  # the library raises bare Exception for text that it cannot parse
+            raise ModelFileError(f"symbol table: cannot read the {kind} segmenter: {error}") from error
+    ordinary = tree.get("symbols")
+    if not isinstance(ordinary, list) or not all(isinstance(symbol, str) for symbol in ordinary):
+        raise ModelFileError(f"symbol table: wanted a list of symbols, got {type(ordinary).__name__}")
+    if len(set(ordinary)) != len(ordinary):
+        raise ModelFileError("symbol table: a symbol stands in it twice")
+    return (
+        CharacterSymbols(ordinary, normalize)
+        if kind == "characters"
+        else WhitespaceSymbols(ordinary, normalize)
+    )
+
+
+def learn_symbols(
+    kind: str, texts: Iterable[str], *, vocabulary_size: int, min_count: int, normalize: str
+) -> Symbols:
+    """Learn a table from texts, read once; the same texts in the same order give the same table.
+
+    Only `unigram` cannot promise that: the library breaks ties, which are many in small data, by the order of a
+    hash table.
+
+    Args:
+        kind: one of `KINDS`.
+        texts: the training texts of one side.
+        vocabulary_size: the most ids, the four specials included.
+        min_count: symbols (of the subword kinds: code points) seen fewer times are left out, and so become
+            UNK.
+        normalize: Unicode normal form, one of `NORMALIZATIONS`.
+
+    Raises:
+        ConfigError: the kind is unknown (`auto` must have been decided before).
+
+    >>> learn_symbols("characters", ["ab", "b"], vocabulary_size=8, min_count=1, normalize="NFC").encode("ab")
+    [5, 4]
+    """
+    normal = (normalize_text(text, normalize) for text in texts)
+    if kind in ("bpe", "unigram"):
+        words = count_symbols(text.strip().split(" ") for text in normal)
+        num_pieces = vocabulary_size - UNK  # the segmenter has one for the unknown, and no other special
+        segmenter = train_segmenter(kind, words, num_pieces=num_pieces, min_count=min_count)
+        return SubwordSymbols(kind, segmenter, normalize)
+    if kind not in KINDS:
+        raise ConfigError(f"symbols: unknown kind {kind!r}; wanted one of {', '.join(KINDS)}")
+    counts = count_symbols(map(split_clusters if kind == "characters" else str.split, normal))
+    frequent = [symbol for symbol, count in by_frequency(counts) if count >= min_count]
+    ordinary = frequent[: vocabulary_size - len(SPECIALS)]
+    return (
+        CharacterSymbols(ordinary, normalize)
+        if kind == "characters"
+        else WhitespaceSymbols(ordinary, normalize)
+    )
+
+
+def _number(ordinary: Sequence[str]) -> dict[str, int]:
+    return {symbol: i for i, symbol in enumerate(ordinary, start=len(SPECIALS))}

@@ -1,0 +1,54 @@
+"""How good the weights are on the dev set: the teacher-forced loss, and greedy predictions against the references."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Sequence
+
+import torch
+
+from peephole.metrics import corpus_score
+from peephole.model import Model, pad
+from peephole.nn import Seq2Seq
+from peephole.symbols import EOS
+
+DevSet = Sequence[tuple[str, tuple[str, ...]]]
+"""Sources with one or more reference targets each."""
+
+HIGHER_IS_BETTER = {"loss": False, "symbol_error_rate": False, "exact_match": True, "chrf": True}
+
+
+def measure(model: Model, dev: DevSet) -> dict[str, float]:
+    """Return the mean loss by symbol, and the metrics of greedy predictions in per cent (chrF: points).
+
+    Args:
+        model: the model to measure.
+        dev: sources and references; the loss is that of each source's first reference.
+    """
+    sources = [source for source, _ in dev]
+    references = [choices for _, choices in dev]
+    with warnings.catch_warnings():  # what dev holds was reported when the data was read
+        warnings.simplefilter("ignore")
+        predictions = [found[0].text for found in model.predict(sources, beam_size=1, nbest=1)]
+    values = {"loss": mean_loss(model, dev)}
+    for name in ("symbol_error_rate", "exact_match", "chrf"):
+        values[name] = corpus_score(name, predictions, references, model.target_symbols.split)
+    return values
+
+
+@torch.no_grad()
+def mean_loss(model: Model, dev: DevSet, batch_size: int = 64) -> float:
+    """Return -Σ log p(Y | X) ÷ number of symbols, over each source's first reference, </s> included."""
+    network: Seq2Seq = model.networks[0]
+    device = next(network.parameters()).device
+    pairs = [(model.source_symbols.encode(s), [*model.target_symbols.encode(r[0]), EOS]) for s, r in dev]
+    pairs = sorted((pair for pair in pairs if pair[0]), key=lambda pair: (len(pair[0]), len(pair[1])))
+    total, num_symbols = 0.0, 0
+    for first in range(0, len(pairs), batch_size):
+        sources, targets = zip(*pairs[first : first + batch_size], strict=True)
+        source, source_lengths = pad(sources)
+        target, target_lengths = pad(targets)
+        tensors = (t.to(device) for t in (source, source_lengths, target, target_lengths))
+        total -= float(network.log_prob(*tensors).sum())
+        num_symbols += int(target_lengths.sum())
+    return total / max(1, num_symbols)

@@ -1,0 +1,210 @@
+"""The training loop, from top to bottom."""
+
+from __future__ import annotations
+
+import itertools
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch
+from lightning_fabric import Fabric
+from torch import nn
+
+from peephole.config import TrainConfig
+from peephole.data import Batch, Corpus, batches
+from peephole.errors import RunError
+from peephole.nn import Noise
+from peephole.training.dev import HIGHER_IS_BETTER
+from peephole.training.loss import loss_divisor, loss_sum
+from peephole.training.schedules import learning_rate, own_share
+from peephole.training.state import TrainState, Weights, copy_weights
+
+
+@dataclass(frozen=True)
+class Step:
+    """What one update reports."""
+
+    step: int
+    epoch: int
+    progress: float
+    loss: float  # mean by symbol of the global batch, label smoothing included
+    learning_rate: float
+    gradient_norm: float
+    num_symbols: int  # target symbols of the global batch
+    seconds: float  # time trained, all sittings together
+
+
+@dataclass(frozen=True)
+class Hooks:
+    """What the loop calls but does not know: clock, reports, files, evaluation."""
+
+    seconds: Callable[[], float]  # time trained, all sittings together; the same on every process
+    stop_asked: Callable[[], bool]  # Ctrl-C or SIGTERM; the same on every process
+    on_step: Callable[[Step], None]
+    evaluate: Callable[[Weights], dict[str, float]]  # dev metrics of some weights
+    on_evaluation: Callable[[dict[str, float], bool], None]  # dev metrics, and whether they are the best so far
+    save: Callable[[], None]  # write a checkpoint
+
+
+def fit(
+    fabric: Fabric,
+    module: nn.Module,
+    state: TrainState,
+    corpus: Corpus,
+    config: TrainConfig,
+    *,
+    dropout: float,
+    batch_symbols: int,
+    hooks: Hooks,
+) -> None:
+    """Train until the budget is spent, patience ends, or a stop is asked for; `state` says where it stands after.
+
+    The order of the batches is a pure function of (seed, epoch), the noise of (seed, step, example). So where a
+    checkpoint is taken, and how often the run is killed after it, changes nothing in the weights that come out.
+
+    Args:
+        fabric: device, precision and processes.
+        module: the network as `fabric.setup` returned it.
+        state: the state to go on from; changed in place.
+        corpus: training pairs.
+        config: settings of the training.
+        dropout: rate of the model's dropout.
+        batch_symbols: target symbols in a batch, summed over all processes.
+        hooks: clock, reports, files and evaluation.
+
+    Raises:
+        RunError: the loss is not finite any more.
+    """
+    position = state.position
+    last_save = position.seconds
+    for position.epoch in itertools.count(position.epoch):
+        epoch_batches = batches(
+            corpus, seed=config.seed, epoch=position.epoch, batch_symbols=batch_symbols, start=position.batch
+        )
+        for batch in epoch_batches:
+            progress = measure_progress(config, state, corpus.num_target_symbols)
+            report = train_step(fabric, module, state, batch, config, dropout, progress)
+            position.step += 1
+            position.batch += 1
+            position.symbols += batch.num_symbols
+            position.seconds = hooks.seconds()
+            if config.ema_decay:
+                state.update_average(config.ema_decay)
+            hooks.on_step(Step(position.step, position.epoch, progress, *report, batch.num_symbols, position.seconds))
+            progress = measure_progress(config, state, corpus.num_target_symbols)
+            if progress >= (position.evaluations + 1) / config.evaluations or progress >= 1:
+                evaluate(state, config, hooks)
+            if progress >= 1 or out_of_patience(state, config):
+                position.finished = True
+                choose_best(state, config, hooks)
+                hooks.save()
+                return
+            if hooks.stop_asked():
+                hooks.save()
+                return
+            if position.seconds - last_save >= config.checkpoint_seconds:
+                hooks.save()
+                last_save = position.seconds
+        position.batch, position.symbols = 0, 0
+
+
+def train_step(
+    fabric: Fabric,
+    module: nn.Module,
+    state: TrainState,
+    batch: Batch,
+    config: TrainConfig,
+    dropout: float,
+    progress: float,
+) -> tuple[float, float, float]:
+    """Update the weights on one global batch; return its loss by symbol, the learning rate and the gradient's norm.
+
+    Each process takes every `world_size`-th row of the batch. The loss is divided by the size of the whole batch,
+    so the sum of the processes' gradients is that of one process with the whole batch.
+    """
+    rows = batch.rows(fabric.global_rank, fabric.world_size)
+    weight = 1.0
+    if not len(rows.examples):  # fewer rows than processes: compute something and let it count nothing
+        rows, weight = batch.rows(0, len(batch.examples)), 0.0
+    source, source_lengths, target, examples = (
+        torch.from_numpy(array).to(fabric.device)
+        for array in (rows.source, rows.source_lengths, rows.target, rows.examples)
+    )
+    noise = Noise(config.seed, state.position.step, examples, dropout)
+    logits = module(source, source_lengths, target, noise=noise, own_share=own_share(progress, config))
+    total = loss_sum(logits, target, config.label_smoothing) * weight
+    divisor = loss_divisor(len(batch.examples), batch.num_symbols, config.loss_mean)
+    rate = learning_rate(progress, config)
+    for group in state.optimizer.param_groups:
+        group["lr"] = rate
+    state.optimizer.zero_grad()
+    fabric.backward(total * (fabric.world_size / divisor))  # DDP takes the mean of the processes' gradients
+    norm = fabric.clip_gradients(
+        module, state.optimizer, max_norm=config.clip_norm or math.inf, error_if_nonfinite=False
+    )
+    loss = fabric.all_reduce(total.detach(), reduce_op="sum")
+    assert isinstance(loss, torch.Tensor)
+    mean = float(loss) / batch.num_symbols
+    if not math.isfinite(mean) or not math.isfinite(float(norm)):
+        raise RunError(
+            f"step {state.position.step + 1}: the loss is {mean:g} and its gradient's norm {float(norm):g}; a lower "
+            "train.learning_rate may help"
+        )
+    state.optimizer.step()
+    return mean, rate, float(norm)
+
+
+def measure_progress(config: TrainConfig, state: TrainState, symbols_per_epoch: int) -> float:
+    """Return how much of the budget is spent, from 0 to 1."""
+    position = state.position
+    if config.steps is not None:
+        return min(1.0, position.step / config.steps)
+    if config.minutes is not None:
+        return min(1.0, position.seconds / (60 * config.minutes)) if config.minutes else 1.0
+    epochs = DEFAULT_EPOCHS if config.epochs is None else config.epochs
+    return min(1.0, (position.epoch + position.symbols / symbols_per_epoch) / epochs) if epochs else 1.0
+
+
+DEFAULT_EPOCHS = 20
+"""The budget of a training that names none."""
+
+
+def current_weights(state: TrainState, config: TrainConfig) -> Weights:
+    """Return the weights that would be used if training ended now: the moving average, if there is one."""
+    return state.average if config.ema_decay else state.network.state_dict()
+
+
+def evaluate(state: TrainState, config: TrainConfig, hooks: Hooks) -> None:
+    """Measure the current weights on dev and remember them if they are the best so far."""
+    weights = current_weights(state, config)
+    state.recent = [*state.recent, copy_weights(weights)][-config.average_last :] if config.average_last > 1 else []
+    values = hooks.evaluate(weights)
+    state.position.evaluations += 1
+    hooks.on_evaluation(values, remember_if_best(state, config, weights, values))
+
+
+def remember_if_best(state: TrainState, config: TrainConfig, weights: Weights, values: dict[str, float]) -> bool:
+    """Keep the weights as `best` if the dev metric says so; return whether it does."""
+    value, position = values[config.dev_metric], state.position
+    better = position.best_value is None or (
+        value > position.best_value if HIGHER_IS_BETTER[config.dev_metric] else value < position.best_value
+    )
+    if better:
+        position.best_value, state.best = value, copy_weights(weights)
+    position.evaluations_since_best = 0 if better else position.evaluations_since_best + 1
+    return better
+
+
+def out_of_patience(state: TrainState, config: TrainConfig) -> bool:
+    """Return whether early stopping ends the training."""
+    return config.patience is not None and state.position.evaluations_since_best >= config.patience
+
+
+def choose_best(state: TrainState, config: TrainConfig, hooks: Hooks) -> None:
+    """At the end, let the mean of the last evaluations' weights compete with the best single ones."""
+    if len(state.recent) < 2:
+        return
+    mean = {name: torch.stack([w[name] for w in state.recent]).mean(0) for name in state.recent[0]}
+    values = hooks.evaluate(mean)
+    hooks.on_evaluation(values, remember_if_best(state, config, mean, values))

@@ -1,0 +1,41 @@
+"""The training objective, (12), over padded batches."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from jaxtyping import Float, Int
+from torch import Tensor
+from torch.nn import functional as F
+
+from peephole.symbols import PAD
+
+
+def loss_sum(
+    logits: Float[Tensor, "B U V"], target: Int[Tensor, "B U"], label_smoothing: float
+) -> Float[Tensor, ""]:
+    """Return -Σ log p(Y | X) over the batch's real symbols, </s> included; padding adds nothing.
+
+    Args:
+        logits: scores of every target symbol.
+        target: gold symbols, padded with <pad>.
+        label_smoothing: share of the gold probability that is spread evenly over all V symbols.
+
+    Source: EQUATIONS (11), (12); label smoothing: Szegedy et al. 2016, arXiv:1512.00567, section 7.
+    """
+    return F.cross_entropy(
+        logits.flatten(0, 1).float(),
+        target.flatten(),
+        ignore_index=PAD,
+        reduction="sum",
+        label_smoothing=label_smoothing,
+    )
+
+
+def loss_divisor(num_pairs: int, num_symbols: int, mean: Literal["symbol", "pair"]) -> int:
+    """Return what the summed loss of a batch, over all processes, is divided by.
+
+    (12) averages over pairs. The default average over symbols keeps the size of an update the same for batches of
+    short and of long targets.
+    """
+    return num_pairs if mean == "pair" else num_symbols

@@ -1,0 +1,148 @@
+"""What a person and a plotting program see of a training: progress on stderr, log.jsonl, TensorBoard."""
+
+from __future__ import annotations
+
+import json
+import time
+from pathlib import Path
+from types import TracebackType
+from typing import Any, TextIO
+
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TaskID, TextColumn
+
+from peephole.training.loop import Step
+
+LOG_EVERY = 50  # updates between two lines of log.jsonl
+LINE_EVERY = 30.0  # seconds between two progress lines where stderr is no terminal
+
+
+class Report:
+    """Write down each step and evaluation; a context manager that closes what it opened.
+
+    Args:
+        folder: the run's folder; log.jsonl and TensorBoard's events go there. None: nothing is written or shown (the
+            processes of a distributed training other than the first).
+        step: the step the training goes on from; older log lines past it (of a killed sitting) are cut off.
+        dev_metric: the metric to show.
+        best: the best dev value so far.
+    """
+
+    def __init__(self, folder: Path | None, step: int, dev_metric: str, best: float | None) -> None:
+        self.folder = folder
+        self.dev_metric = dev_metric
+        self.best = best
+        self.first_step = step
+        self.last_step = step
+        self.losses: list[tuple[float, int]] = []  # (sum, symbols) since the last log line
+        self.rate = 0.0  # target symbols a second, smoothed
+        self.last_seconds: float | None = None
+        self.console = Console(stderr=True, quiet=folder is None)
+        self.line_due = time.monotonic() + LINE_EVERY
+
+    def __enter__(self) -> Report:
+        self.progress = Progress(
+            BarColumn(bar_width=24), TextColumn("{task.description}"), console=self.console, transient=True
+        )
+        self.task: TaskID = self.progress.add_task("", total=1.0)
+        if self.folder is not None:
+            from torch.utils.tensorboard import SummaryWriter
+
+            cut_log(self.folder / "log.jsonl", self.first_step)
+            self.log: TextIO = open(self.folder / "log.jsonl", "a", encoding="utf-8")  # noqa: SIM115
+            self.board: Any = SummaryWriter(str(self.folder / "tensorboard"), purge_step=self.first_step + 1)
+            if self.console.is_terminal:
+                self.progress.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.progress.stop()
+        if self.folder is not None:
+            self.log.close()
+            self.board.close()
+
+    def step(self, step: Step) -> None:
+        """Take in one update."""
+        if self.folder is None:
+            return
+        self.last_step = step.step
+        self.losses.append((step.loss * step.num_symbols, step.num_symbols))
+        if self.last_seconds is not None and step.seconds > self.last_seconds:
+            now = step.num_symbols / (step.seconds - self.last_seconds)
+            self.rate = now if not self.rate else 0.98 * self.rate + 0.02 * now
+        self.last_seconds = step.seconds
+        if step.step % LOG_EVERY == 0 or step.progress >= 1:
+            self._write_log(step)
+        self._show(step)
+
+    def evaluation(self, values: dict[str, float], is_best: bool) -> None:
+        """Take in the dev metrics of an evaluation."""
+        if is_best:
+            self.best = values[self.dev_metric]
+        if self.folder is None:
+            return
+        self._write({"step": self.last_step, "dev": values, "best": is_best})
+        for name, value in values.items():
+            self.board.add_scalar(f"dev/{name}", value, self.last_step)
+        shown = ", ".join(f"{name.replace('_', ' ')} {value:.3f}" for name, value in values.items())
+        self.console.print(f"step {self.last_step}: dev {shown}{'  (best)' if is_best else ''}", highlight=False)
+
+    def say(self, line: str) -> None:
+        """Print a line above the progress bar."""
+        self.console.print(line, highlight=False, markup=False, soft_wrap=True)
+
+    def _write_log(self, step: Step) -> None:
+        total, symbols = (sum(column) for column in zip(*self.losses, strict=True))
+        self.losses = []
+        entry = {
+            "step": step.step,
+            "epoch": step.epoch,
+            "progress": round(step.progress, 5),
+            "loss": total / symbols,
+            "learning_rate": step.learning_rate,
+            "gradient_norm": step.gradient_norm,
+            "symbols_per_second": round(self.rate, 1),
+            "seconds": round(step.seconds, 2),
+        }
+        self._write(entry)
+        for name in ("loss", "learning_rate", "gradient_norm", "symbols_per_second"):
+            self.board.add_scalar(f"train/{name}", entry[name], step.step)
+
+    def _write(self, entry: dict[str, Any]) -> None:
+        self.log.write(json.dumps(entry) + "\n")
+        self.log.flush()
+
+    def _show(self, step: Step) -> None:
+        left = step.seconds / step.progress * (1 - step.progress) if step.progress > 0 else 0.0
+        best = "" if self.best is None else f"  best dev {self.dev_metric.replace('_', ' ')} {self.best:.2f}"
+        text = (
+            f"{100 * step.progress:3.0f} %  step {step.step}  epoch {step.epoch + 1}  loss {step.loss:.3f}  "
+            f"{self.rate:,.0f} symbols/s{best}  {_clock(left)} left"
+        )
+        if self.console.is_terminal:
+            self.progress.update(self.task, completed=step.progress, description=text)
+        elif time.monotonic() >= self.line_due:
+            self.line_due = time.monotonic() + LINE_EVERY
+            self.say(text)
+
+
+def cut_log(path: Path, step: int) -> None:
+    """Drop the lines of log.jsonl that lie past a step: they belong to work that a kill undid."""
+    if not path.exists():
+        return
+    kept = []
+    for line in path.read_text(encoding="utf-8").splitlines():
+        try:
+            if json.loads(line)["step"] <= step:
+                kept.append(line + "\n")
+        except (json.JSONDecodeError, KeyError):  # the kill hit in the middle of a line
+            continue
+    path.write_text("".join(kept), encoding="utf-8")
+
+
+def _clock(seconds: float) -> str:
+    minutes, seconds = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}:{minutes:02}:{seconds:02}" if hours else f"{minutes}:{seconds:02}"

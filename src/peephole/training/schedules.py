@@ -1,0 +1,49 @@
+"""What changes in the course of a training, as pure functions of its progress p, from 0 at the start to 1 at the end."""
+
+from __future__ import annotations
+
+import math
+
+from peephole.config import TrainConfig
+
+
+def learning_rate(progress: float, config: TrainConfig) -> float:
+    """Return the learning rate: a linear climb over the first `warmup`, then the schedule down to 0 (or constant).
+
+    >>> config = TrainConfig(learning_rate=1.0, warmup=0.1, schedule="linear")
+    >>> [round(learning_rate(p, config), 3) for p in (0.0, 0.05, 0.1, 0.55, 1.0)]
+    [0.0, 0.5, 1.0, 0.5, 0.0]
+    """
+    if progress < config.warmup:
+        return config.learning_rate * progress / config.warmup
+    rest = min(1.0, (progress - config.warmup) / max(1e-9, 1 - config.warmup))
+    shape = {"cosine": (1 + math.cos(math.pi * rest)) / 2, "linear": 1 - rest, "constant": 1.0}
+    return config.learning_rate * shape[config.schedule]
+
+
+def own_share(progress: float, config: TrainConfig) -> float:
+    """Return the probability that a step is fed the model's own symbol, (14), instead of the gold one, (13).
+
+    It grows from 0 at the start to `sampling_end` at the end: in proportion to p (linear), fast first (exponential:
+    the gold share falls like k^p, k = 0.01), or mostly around the middle (inverse sigmoid: k / (k + exp(12 p)),
+    k = exp(6)).
+
+    Source: Bengio et al. 2015, arXiv:1506.03099, section 2.4. Differs: their decays run over the number of updates
+        with constants to tune; here over the progress, scaled to run from 0 to `sampling_end`.
+
+    >>> config = TrainConfig(scheduled_sampling="inverse_sigmoid", sampling_end=0.5)
+    >>> [round(own_share(p, config), 3) for p in (0.0, 0.5, 1.0)]
+    [0.0, 0.25, 0.5]
+    """
+    p = min(1.0, progress)
+    if config.scheduled_sampling == "none":
+        return 0.0
+    shapes = {"linear": p, "exponential": (1 - 0.01**p) / (1 - 0.01), "inverse_sigmoid": _sigmoid_shape(p)}
+    return config.sampling_end * shapes[config.scheduled_sampling]
+
+
+def _sigmoid_shape(p: float) -> float:
+    def gold(p: float) -> float:
+        return 1 / (1 + math.exp(12 * p - 6))
+
+    return (gold(0) - gold(p)) / (gold(0) - gold(1))

@@ -1,0 +1,122 @@
+"""All that a training needs to go on: one dataclass, one file.
+
+Everything random is a pure function of (seed, epoch) or (seed, step, example), so no generator's state is kept. The
+checkpoint is one safetensors file, replaced atomically: a kill at any moment leaves a whole one behind.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor, nn
+
+from peephole.errors import RunError
+from peephole.model_file import read_tensors, write_tensors
+
+Weights = dict[str, Tensor]
+
+
+@dataclass
+class Position:
+    """Where a training stands; plain numbers."""
+
+    step: int = 0  # updates done
+    epoch: int = 0
+    batch: int = 0  # batches of this epoch done
+    symbols: int = 0  # target symbols of this epoch seen, </s> included
+    seconds: float = 0.0  # time trained, all sittings together
+    evaluations: int = 0  # evaluations done
+    evaluations_since_best: int = 0
+    best_value: float | None = None  # dev metric of `best`
+    finished: bool = False
+
+
+@dataclass
+class TrainState:
+    """The weights being trained, their optimiser, their averages, and where the training stands."""
+
+    network: nn.Module
+    optimizer: torch.optim.AdamW
+    average: Weights  # exponential moving average of the weights
+    position: Position = field(default_factory=Position)
+    best: Weights = field(default_factory=dict)  # the weights that did best on dev
+    recent: list[Weights] = field(default_factory=list)  # the weights at the last evaluations, newest last
+
+    def update_average(self, decay: float) -> None:
+        """Move the average towards the weights: a ← d a + (1 - d) w, with d = min(decay, (1 + t) / (10 + t)) at step t.
+
+        The smaller d of the first steps lets the average forget the initial weights (as in Abadi et al. 2016,
+        TensorFlow's ExponentialMovingAverage with `num_updates`).
+        """
+        step = self.position.step
+        decay = min(decay, (1 + step) / (10 + step))
+        with torch.no_grad():
+            for name, weight in self.network.state_dict().items():
+                self.average[name].lerp_(weight, 1 - decay)
+
+
+def copy_weights(weights: Weights) -> Weights:
+    """Return detached copies."""
+    return {name: tensor.detach().clone() for name, tensor in weights.items()}
+
+
+def save_checkpoint(path: Path, state: TrainState, settings: dict[str, Any]) -> None:
+    """Write the state to one file, atomically.
+
+    Raises:
+        RunError: it cannot be written; the previous checkpoint is left as it was.
+    """
+    names = [name for name, _ in state.network.named_parameters()]
+    tensors: dict[str, npt.NDArray[Any]] = {}
+
+    def put(prefix: str, weights: Weights) -> None:
+        for name, tensor in weights.items():
+            tensors[f"{prefix}/{name}"] = tensor.detach().cpu().numpy()
+
+    put("network", state.network.state_dict())
+    put("average", state.average)
+    put("best", state.best)
+    for index, weights in enumerate(state.recent):
+        put(f"recent {index}", weights)
+    moments = state.optimizer.state_dict()["state"]
+    for index, moment in moments.items():
+        put(f"optimizer {names[index]}", {key: torch.as_tensor(value) for key, value in moment.items()})
+    metadata = {"format": "peephole checkpoint", "position": json.dumps(asdict(state.position))}
+    write_tensors(path, tensors, metadata | {key: json.dumps(value) for key, value in settings.items()})
+
+
+def load_checkpoint(path: Path, state: TrainState) -> None:
+    """Set the state to that of a checkpoint, bit for bit.
+
+    Raises:
+        RunError: the file is not a checkpoint of this model.
+        ModelFileError: it is missing or damaged.
+    """
+    arrays, metadata = read_tensors(path)
+    if metadata.get("format") != "peephole checkpoint":
+        raise RunError(f"{path}: wanted a checkpoint, got another file")
+    groups: dict[str, Weights] = {}
+    for full, array in arrays.items():
+        prefix, name = full.split("/", 1)
+        groups.setdefault(prefix, {})[name] = torch.from_numpy(np.array(array))
+    try:
+        state.network.load_state_dict(groups["network"])
+        device = next(state.network.parameters()).device
+        state.average = {name: tensor.to(device) for name, tensor in groups["average"].items()}
+        state.best = groups.get("best", {})
+        state.recent = [groups[f"recent {index}"] for index in range(sum(key.startswith("recent ") for key in groups))]
+        restored = state.optimizer.state_dict()
+        names = [name for name, _ in state.network.named_parameters()]
+        restored["state"] = {
+            index: groups[f"optimizer {name}"] for index, name in enumerate(names) if f"optimizer {name}" in groups
+        }
+        state.optimizer.load_state_dict(restored)
+        state.position = Position(**json.loads(metadata["position"]))
+    except (KeyError, RuntimeError, TypeError, json.JSONDecodeError) as error:
+        raise RunError(f"{path}: not a checkpoint of this model: {error}") from error

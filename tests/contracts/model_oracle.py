@@ -1,0 +1,103 @@
+"""The whole model, log p(Y | X) of (11), in NumPy: one pair at a time, one symbol at a time.
+
+Where EQUATIONS leaves g of (10) open, this is the network that the decoder's docstring states. Takes complex
+weights, as `oracle` does.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from . import oracle
+from .oracle import Array
+
+BOS = 1  # y_0
+
+
+@dataclass(frozen=True)
+class ModelOracle:
+    """The model whose parameters have the names of `weights`, those of the module's state_dict."""
+
+    weights: Mapping[str, Array]
+    cell: str  # lstm, gru
+    context: str  # attention, last, mean
+    attention: str  # additive, dot, general
+    encoder_layers: int
+    decoder_layers: int
+    bidirectional: bool
+
+    def log_prob(self, source: Sequence[int], target: Sequence[int]) -> Array:
+        """Return log p(Y | X), (11), of one pair; the target ends with </s>."""
+        rows, _ = self.decode(source, [BOS, *target[:-1]])
+        return sum(row[symbol] for row, symbol in zip(rows, target, strict=True))
+
+    def decode(self, source: Sequence[int], fed: Sequence[int]) -> tuple[Array, list[Array]]:
+        """Feed y_0 … y_{U-1}: return log p(y_t | y_1 … y_{t-1}, c), (U, V), and the weights α_t (T,)."""
+        embedding = self.weights["decoder.embedding.weight"]
+        outputs, last = self.encode(source)
+        states = self.bridge(last)
+        rows, alphas = [], []
+        for symbol in fed:
+            if self.context == "attention":
+                s = states[-1][0]  # of the top layer, s_{i-1}
+                context, alpha = oracle.attend(self.attention, s, outputs, *self.attention_parameters())
+                alphas.append(alpha)
+            else:
+                context = oracle.fixed_context(self.context, outputs, last[-1][0])  # (8)
+            x = np.concatenate([embedding[symbol], context])
+            for layer, state in enumerate(states):
+                states[layer] = oracle.recurrent_step(x, state, self.cell_weights(f"decoder.layers.{layer}"))
+                x = states[layer][0]
+            read = self.linear("decoder.readout", np.concatenate([x, context, embedding[symbol]]))
+            rows.append(oracle.log_softmax(self.linear("decoder.output", np.tanh(read))))  # (10)
+        return np.array(rows), alphas
+
+    def encode(self, source: Sequence[int]) -> tuple[Array, list[tuple[Array, ...]]]:
+        """Return h_1 … h_T (T, M), and the last (h, c) or (h,) of each layer, directions side by side."""
+        directions = range(2 if self.bidirectional else 1)
+        layers = [
+            [self.cell_weights(f"encoder.recurrent.layers.{layer}.{direction}") for direction in directions]
+            for layer in range(self.encoder_layers)
+        ]
+        x = self.weights["encoder.embedding.weight"][list(source)]
+        H = layers[0][0].weight_hidden.shape[1]
+        zeros = np.zeros((1, self.encoder_layers * len(directions), H))
+        parts = 2 if self.cell == "lstm" else 1
+        out, final = oracle.stack(x[None], [len(source)], (zeros,) * parts, layers)
+        last = [
+            tuple(
+                np.concatenate([part[0, layer * len(directions) + d] for d in directions]) for part in final
+            )
+            for layer in range(self.encoder_layers)
+        ]
+        return out[0], last
+
+    def bridge(self, last: list[tuple[Array, ...]]) -> list[tuple[Array, ...]]:
+        """Return the decoder's first states, (9): layers are matched from the top."""
+        first = []
+        for layer in range(self.decoder_layers):
+            from_top = self.decoder_layers - layer
+            state = last[-from_top] if from_top <= len(last) else last[0]
+            if "bridge.hidden.0.weight" in self.weights:
+                h = np.tanh(self.linear(f"bridge.hidden.{layer}", state[0]))
+                state = (h, *(self.linear(f"bridge.cell.{layer}", c) for c in state[1:]))
+            first.append(state)
+        return first
+
+    def linear(self, name: str, x: Array) -> Array:
+        """Return W x + b."""
+        return self.weights[f"{name}.weight"] @ x + self.weights[f"{name}.bias"]
+
+    def cell_weights(self, name: str) -> Any:
+        """Return the weights of one layer and direction."""
+        kind = oracle.LSTMWeights if self.cell == "lstm" else oracle.GRUWeights
+        return kind(*(self.weights.get(f"{name}.{field}") for field in kind._fields))
+
+    def attention_parameters(self) -> list[Array]:
+        """Return the parameters of the alignment model a of (15)."""
+        names = {"additive": ("weight_query", "weight_keys", "vector"), "general": ("weight",), "dot": ()}
+        return [self.weights[f"decoder.attention.{name}"] for name in names[self.attention]]

@@ -1,0 +1,219 @@
+"""The model's equations in NumPy: the judge of every implementation in this repository.
+
+Written from EQUATIONS (1)-(8) and (15)-(20), whose numbers stand at each line, and for nothing but being
+obviously right: one sequence at a time, one step at a time, one vector at a time, no masks, no batched
+products. What lies past a sequence's length is never read.
+
+Derivatives are complex-step derivatives of these same functions: for a real-analytic f,
+
+    df/dx = Im f(x + iε) / ε + O(ε²)
+
+in which nothing is subtracted, so that with ε = 1e-30 they are exact to rounding. No backward pass is written
+that could be wrong in the way of the one under test. For this every function here also takes complex arrays.
+
+Source: Squire and Trapp, Using Complex Variables to Estimate Derivatives of Real Functions, SIAM Review 40
+(1998).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+Array = NDArray[Any]
+STEP = 1e-30
+
+
+class LSTMWeights(NamedTuple):
+    """Gate order i, f, g, o; peephole order i, f, o."""
+
+    weight_input: Array  # (4H, I)
+    weight_hidden: Array  # (4H, H)
+    bias: Array  # (4H,)
+    weight_peephole: Array | None  # (3H, H) full, (3, H) diagonal, None
+
+
+class GRUWeights(NamedTuple):
+    """Gate order r, z, n."""
+
+    weight_input: Array  # (3H, I)
+    weight_hidden: Array  # (3H, H)
+    bias_input: Array  # (3H,)
+    bias_hidden: Array  # (3H,)
+
+
+def sigmoid(z: Array) -> Array:
+    return 1 / (1 + np.exp(-z))
+
+
+def softmax(scores: Array) -> Array:
+    powers = np.exp(scores - scores.real.max())
+    return powers / powers.sum()
+
+
+def log_softmax(scores: Array) -> Array:
+    shifted = scores - scores.real.max()
+    return shifted - np.log(np.exp(shifted).sum())
+
+
+def peephole_matrices(weight: Array | None, hidden_size: int) -> tuple[Array, Array, Array]:
+    """Return W_ci, W_cf and W_co as (H, H) matrices, whatever the form they are stored in."""
+    if weight is None:
+        zero = np.zeros((hidden_size, hidden_size))
+        return zero, zero, zero
+    if weight.shape == (3, hidden_size):
+        return np.diag(weight[0]), np.diag(weight[1]), np.diag(weight[2])
+    W_ci, W_cf, W_co = weight.reshape(3, hidden_size, hidden_size)
+    return W_ci, W_cf, W_co
+
+
+def lstm_cell(x: Array, h: Array, c: Array, weights: LSTMWeights) -> tuple[Array, Array]:
+    """One step of a peephole LSTM on one sequence: x (I,), h (H,), c (H,) -> h_t, c_t."""
+    H = len(h)
+    W_xi, W_xf, W_xc, W_xo = weights.weight_input.reshape(4, H, -1)
+    W_hi, W_hf, W_hc, W_ho = weights.weight_hidden.reshape(4, H, H)
+    b_i, b_f, b_c, b_o = weights.bias.reshape(4, H)
+    W_ci, W_cf, W_co = peephole_matrices(weights.weight_peephole, H)
+    f_t = sigmoid(W_xf @ x + W_hf @ h + W_cf @ c + b_f)  # (1)
+    i_t = sigmoid(W_xi @ x + W_hi @ h + W_ci @ c + b_i)  # (2)
+    g_t = np.tanh(W_xc @ x + W_hc @ h + b_c)  # (3)
+    c_t = f_t * c + i_t * g_t  # (4)
+    o_t = sigmoid(W_xo @ x + W_ho @ h + W_co @ c_t + b_o)  # (5)
+    h_t = o_t * np.tanh(c_t)  # (6)
+    return h_t, c_t
+
+
+def gru_cell(x: Array, h: Array, weights: GRUWeights) -> Array:
+    """One step of a GRU on one sequence: x (I,), h (H,) -> h_t.
+
+    Source: Cho et al. 2014, arXiv:1406.1078.
+    Differs: the reset gate comes after the recurrent product and its bias, as in torch.nn.GRU.
+    """
+    H = len(h)
+    W_xr, W_xz, W_xn = weights.weight_input.reshape(3, H, -1)
+    W_hr, W_hz, W_hn = weights.weight_hidden.reshape(3, H, H)
+    b_xr, b_xz, b_xn = weights.bias_input.reshape(3, H)
+    b_hr, b_hz, b_hn = weights.bias_hidden.reshape(3, H)
+    r_t = sigmoid(W_xr @ x + b_xr + W_hr @ h + b_hr)
+    z_t = sigmoid(W_xz @ x + b_xz + W_hz @ h + b_hz)
+    n_t = np.tanh(W_xn @ x + b_xn + r_t * (W_hn @ h + b_hn))
+    return (1 - z_t) * n_t + z_t * h
+
+
+def recurrent_step(
+    x: Array, state: tuple[Array, ...], weights: LSTMWeights | GRUWeights
+) -> tuple[Array, ...]:
+    """One step of whichever cell the weights are for; the first part of a state is h."""
+    if isinstance(weights, LSTMWeights):
+        return lstm_cell(x, *state, weights)
+    return (gru_cell(x, *state, weights),)
+
+
+def recurrent(
+    x: Array,
+    lengths: Sequence[int],
+    state: tuple[Array, ...],
+    weights: LSTMWeights | GRUWeights,
+    *,
+    reverse: bool = False,
+) -> tuple[Array, tuple[Array, ...]]:
+    """Read a batch in one direction, (7): x (B, T, I), parts of a state (B, H) -> out (B, T, H), state."""
+    B, T, _ = x.shape
+    H = state[0].shape[1]
+    out, final = [], []
+    for b in range(B):
+        steps = range(lengths[b])  # (18)
+        if reverse:
+            steps = reversed(steps)  # (19): from the last real step to the first
+        own = tuple(part[b] for part in state)
+        outputs = [np.zeros(H) for _ in range(T)]  # past the length the output is 0 ...
+        for t in steps:
+            own = recurrent_step(x[b, t], own, weights)
+            outputs[t] = own[0]
+        out.append(outputs)
+        final.append(own)  # ... and the state is that after the last step read
+    return np.array(out), tuple(np.array(part) for part in zip(*final, strict=True))
+
+
+def stack(
+    x: Array,
+    lengths: Sequence[int],
+    state: tuple[Array, ...],
+    layers: Sequence[Sequence[LSTMWeights | GRUWeights]],
+) -> tuple[Array, tuple[Array, ...]]:
+    """Read a batch with layers[layer][direction]: a state is (B, L·D, H), at index layer·D + direction."""
+    finals = []
+    for layer, directions in enumerate(layers):
+        outs = []
+        for d, weights in enumerate(directions):
+            own = tuple(part[:, layer * len(directions) + d] for part in state)
+            out, final = recurrent(x, lengths, own, weights, reverse=d == 1)
+            outs.append(out)
+            finals.append(final)
+        x = np.concatenate(outs, axis=2)  # (20)
+    return x, tuple(np.stack(parts, axis=1) for parts in zip(*finals, strict=True))
+
+
+def additive_scores(
+    query: Array, memory: Array, weight_query: Array, weight_keys: Array, vector: Array
+) -> Array:
+    """e_j = vᵀ tanh(W_s s + W_h h_j) of one sentence: query (Q,), memory (T, M) -> (T,)."""
+    return np.array([vector @ np.tanh(weight_query @ query + weight_keys @ h_j) for h_j in memory])  # (15)
+
+
+def dot_scores(query: Array, memory: Array) -> Array:
+    """e_j = sᵀ h_j of one sentence."""
+    return np.array([query @ h_j for h_j in memory])  # (15)
+
+
+def general_scores(query: Array, memory: Array, weight: Array) -> Array:
+    """e_j = sᵀ W h_j of one sentence, weight (Q, M)."""
+    return np.array([query @ weight @ h_j for h_j in memory])  # (15)
+
+
+SCORES: Mapping[str, Callable[..., Array]] = {
+    "additive": additive_scores,
+    "dot": dot_scores,
+    "general": general_scores,
+}
+
+
+def attend(kind: str, query: Array, memory: Array, *parameters: Array) -> tuple[Array, Array]:
+    """Attend to one sentence's real steps: query (Q,), memory (T, M) -> context (M,), weights (T,)."""
+    alpha = softmax(SCORES[kind](query, memory, *parameters))  # (16)
+    return sum(a_j * h_j for a_j, h_j in zip(alpha, memory, strict=True)), alpha  # (17)
+
+
+def fixed_context(kind: str, outputs: Array, last: Array) -> Array:
+    """Return q(h_1, …, h_T), (8), of one sentence: outputs (T, M) of real steps, last hidden state (M,)."""
+    return last if kind == "last" else sum(outputs) / len(outputs)
+
+
+def gradients(function: Callable[[dict[str, Array]], Array], arrays: Mapping[str, Array]) -> dict[str, Array]:
+    """Return the derivative of a scalar function of named arrays by every number in them."""
+    found = {}
+    for name, array in arrays.items():
+        found[name] = np.zeros(array.shape)
+        for index in np.ndindex(array.shape):
+            moved = array.astype(complex)
+            moved[index] += 1j * STEP
+            found[name][index] = function({**arrays, name: moved}).imag / STEP
+    return found
+
+
+def slopes(
+    function: Callable[[dict[str, Array]], Array],
+    arrays: Mapping[str, Array],
+    directions: Mapping[str, Array],
+) -> dict[str, Array]:
+    """Return the derivative of a function of named arrays along one direction in each of them.
+
+    Along a random direction a gradient that is wrong in any coordinate shows, at the price of one evaluation.
+    """
+    return {
+        name: function({**arrays, name: array + 1j * STEP * directions[name]}).imag / STEP
+        for name, array in arrays.items()
+    }

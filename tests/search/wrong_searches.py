@@ -1,0 +1,326 @@
+"""Wrong searches: the package with one place of its source changed, as a slip would change it."""
+
+from __future__ import annotations
+
+import importlib
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from types import ModuleType
+from typing import NamedTuple
+
+import peephole.search
+
+NAME = "wrong_search"  # of the changed copy
+
+
+class Wrong(NamedTuple):
+    """One slip: in a module, the text that stands there once, and what the slip makes of it."""
+
+    name: str
+    module: str
+    right: str
+    wrong: str
+
+
+WRONG_SEARCHES = [
+    # -- beam search: following hypotheses
+    Wrong(
+        "the state is not reordered",
+        "beam",
+        "state = stepper.reorder(state, best.row.flatten().to(source.device))",
+        "state = stepper.reorder(state, (torch.arange(best.row.numel()) % len(log_probs)))",
+    ),
+    Wrong(
+        "the symbol fed is not that of the hypothesis",
+        "beam",
+        "previous = best.symbol.flatten()",
+        "previous = best.symbol.flip(1).flatten()",
+    ),
+    Wrong(
+        "the back-pointer points to the best parent",
+        "beam",
+        "parents = beams.live_node.flatten()[best.row]",
+        "parents = beams.live_node[:, :1].expand_as(best.row)",
+    ),
+    Wrong(
+        "the attention is not followed",
+        "beam",
+        "attention.index_select(0, rows)",
+        "attention.index_select(0, rows.sort().values)",
+    ),
+    Wrong(
+        "rows of the first source serve all",
+        "beam",
+        "row=first_row + column // values.shape[1]",
+        "row=0 * first_row + column // values.shape[1]",
+    ),
+    Wrong(
+        "a score adds to nothing",
+        "beam",
+        "(live_log_prob.view(-1, 1) + values)",
+        "(0 * live_log_prob.view(-1, 1) + values)",
+    ),
+    Wrong(
+        "the score of a symbol is that of the hypothesis",
+        "beam",
+        "symbol_log_prob=values.reshape(num_sources, -1).gather(1, column)",
+        "symbol_log_prob=log_prob",
+    ),
+    Wrong("ties fall as topk lets them", "beam", "if has_equals.any():", "if False:"),
+    Wrong(
+        "the tie with the first left out is not seen",
+        "beam",
+        "min(count + 1, x.shape[1])",
+        "min(count, x.shape[1])",
+    ),
+    Wrong(
+        "hypotheses are compared in float32",
+        "beam",
+        ".reshape(num_sources, -1)  # (N, k) -> (b, W·k)",
+        ".reshape(num_sources, -1).float().double()",
+    ),
+    # -- beam search: finishing, ranking, stopping
+    Wrong(
+        "finished hypotheses live on",
+        "beam",
+        "live = best.log_prob.where(~ends, -torch.inf)",
+        "live = best.log_prob",
+    ),
+    Wrong("the length penalty is ignored", "beam", "length**-length_penalty", "length**-0.0"),
+    Wrong(
+        "the length penalty rewards short targets",
+        "beam",
+        "length**-length_penalty",
+        "length**length_penalty",
+    ),
+    Wrong(
+        "the length leaves out EOS",
+        "beam",
+        "length**-length_penalty",
+        "max(length - 1, 1) ** -length_penalty",
+    ),
+    Wrong(
+        "finished hypotheses are ranked by log p",
+        "beam",
+        "torch.cat([beams.finished_score, log_prob * factors[length]], 1)",
+        "torch.cat([beams.finished_score, log_prob], 1)",
+    ),
+    Wrong(
+        "worst first", "beam", "scores.sort(dim=1, descending=True,", "scores.sort(dim=1, descending=False,"
+    ),
+    Wrong(
+        "the longer of equals is better",
+        "beam",
+        "scores, columns = scores.sort(",
+        "scores, columns = (scores + 1e-9 * torch.arange(scores.shape[1])).sort(",
+    ),
+    Wrong(
+        "stops at the first finished hypothesis",
+        "beam",
+        "(bound <= beams.finished_score[:, -1])",
+        "(beams.finished_score[:, 0] > -torch.inf)",
+    ),
+    Wrong(
+        "stops when the R best are found, though others may beat them",
+        "beam",
+        "(bound <= beams.finished_score[:, -1])",
+        "(beams.finished_score[:, -1] > -torch.inf)",
+    ),
+    Wrong(
+        "stops when the best is safe", "beam", "beams.finished_score[:, -1])", "beams.finished_score[:, 0])"
+    ),
+    Wrong("never stops early", "beam", "done = is_cut | (bound", "done = is_cut | (torch.inf * bound.abs()"),
+    Wrong(
+        "the bound forgets that a hypothesis grows", "beam", "factors[beams.max_length]", "factors[length]"
+    ),
+    Wrong(
+        "the bound looks at the first live place",
+        "beam",
+        "bound = live.amax(1)",
+        "bound = live[:, 0]",
+    ),
+    Wrong(
+        "all sources are cut at the longest maximal length",
+        "beam",
+        "is_cut = beams.max_length == length",
+        "is_cut = beams.max_length.max() == length",
+    ),
+    Wrong(
+        "all sources are cut at the shortest maximal length",
+        "beam",
+        "is_cut = beams.max_length == length",
+        "is_cut = beams.max_length.min() == length",
+    ),
+    Wrong(
+        "cut one symbol late",
+        "beam",
+        "is_cut = beams.max_length == length",
+        "is_cut = beams.max_length + 1 == length",
+    ),
+    Wrong(
+        "unfinished hypotheses beside finished ones",
+        "beam",
+        "has_nothing = is_cut & (beams.finished_score[:, 0] == -torch.inf)",
+        "has_nothing = is_cut",
+    ),
+    Wrong("unfinished hypotheses are lost", "beam", "if has_nothing.any():", "if False:"),
+    Wrong(
+        "all wait for the last source",
+        "beam",
+        "done = is_cut | (bound <= beams.finished_score[:, -1])",
+        "done = is_cut | (bound <= beams.finished_score[:, -1]).all()",
+    ),
+    Wrong(
+        "results go to the wrong source",
+        "beam",
+        "result[beams.place[done]]",
+        "result[done.nonzero().squeeze(1)]",
+    ),
+    # -- record of the steps
+    Wrong(
+        "an ended hypothesis goes on",
+        "hypothesis",
+        "step.parent[row].where(reached, node)",
+        "step.parent[row]",
+    ),
+    Wrong(
+        "EOS is not scored",
+        "hypothesis",
+        "totals = log_probs.cumsum(1)[:, -1]",
+        "totals = log_probs.where(symbols != EOS, 0.0).cumsum(1)[:, -1]",
+    ),
+    Wrong(
+        "EOS stays in the symbols",
+        "hypothesis",
+        "ids=tuple(ids[: length - is_finished])",
+        "ids=tuple(ids[:length])",
+    ),
+    Wrong(
+        "the attention shows padding",
+        "hypothesis",
+        ": length - is_finished, :width]",
+        ": length - is_finished]",
+    ),
+    Wrong("all is finished", "hypothesis", ".squeeze(1) == EOS", ".squeeze(1) >= 0"),
+    Wrong(
+        "scores of a longer mate stay",
+        "hypothesis",
+        "step.log_prob[row].where(reached, 0.0)",
+        "step.log_prob[row]",
+    ),
+    # -- greedy, sampled and forced
+    Wrong(
+        "rows that leave take others' state",
+        "rollout",
+        "stepper.reorder(state, going.to(device))",
+        "stepper.reorder(state, torch.arange(len(going)))",
+    ),
+    Wrong("goes on after EOS", "rollout", "(symbols != EOS) &", "(symbols == symbols) &"),
+    Wrong("a maximal length of another row", "rollout", "max_lengths[rows]", "max_lengths[: len(rows)]"),
+    Wrong("BOS is fed in every step", "rollout", "symbols[going].to(device)", "previous[going]"),
+    Wrong("PAD is predicted", "stepper", "[PAD, BOS, UNK]", "[BOS, UNK]"),
+    Wrong("BOS is predicted", "stepper", "[PAD, BOS, UNK]", "[PAD, UNK]"),
+    Wrong("UNK is predicted", "stepper", "[PAD, BOS, UNK]", "[PAD, BOS]"),
+    Wrong(
+        "probabilities are renormalised",
+        "stepper",
+        "log_probs.index_fill(1, never, -torch.inf)",
+        "log_probs.index_fill(1, never, -torch.inf).log_softmax(1)",
+    ),
+    Wrong(
+        "greedy takes the last of equals",
+        "greedy",
+        "mask_unpredictable(log_probs).argmax(1)",
+        "(log_probs.shape[1] - 1 - mask_unpredictable(log_probs).flip(1).argmax(1))",
+    ),
+    Wrong("targets of other rows are forced", "forced", "given[rows, step]", "given[: len(rows), step]"),
+    Wrong(
+        "forced scoring hides UNK",
+        "forced",
+        "return given[rows, step]",
+        "return given[rows, step].where(given[rows, step] != 3, 4)",
+    ),
+    Wrong("one random number for all steps", "sampling", "uniform[rows, step]", "uniform[rows, 0]"),
+    Wrong(
+        "random numbers by row of the batch",
+        "sampling",
+        "uniform[rows, step]",
+        "uniform[torch.arange(len(rows)), step]",
+    ),
+    Wrong("the seed is ignored", "sampling", "default_rng((seed, example))", "default_rng(example)"),
+    Wrong(
+        "sources share their random numbers", "sampling", "default_rng((seed, example))", "default_rng(seed)"
+    ),
+    Wrong(
+        "random numbers by place in the batch",
+        "sampling",
+        "default_rng((seed, example))",
+        "default_rng((seed, place))",
+    ),
+    Wrong(
+        "samples of one source share their random numbers",
+        "sampling",
+        ".random((num_samples, length))",
+        ".random(length)",
+    ),
+    Wrong("the temperature multiplies", "sampling", ".double() / temperature", ".double() * temperature"),
+    Wrong("top_k keeps one too many", "sampling", "ordered[:, top_k:] = 0", "ordered[:, top_k + 1 :] = 0"),
+    Wrong(
+        "top_p leaves out the symbol that reaches it",
+        "sampling",
+        "ordered.where(held_before <",
+        "ordered.where(held <",
+    ),
+    Wrong(
+        "top_p keeps the improbable",
+        "sampling",
+        "probs.sort(dim=1, descending=True,",
+        "probs.sort(dim=1, descending=False,",
+    ),
+    Wrong("symbols are drawn by rank", "sampling", ".scatter(1, symbols, ordered)", ".add(ordered)"),
+    Wrong(
+        "the first symbol gets no share",
+        "sampling",
+        "held <= uniform[:, None] * held[:, -1:]",
+        "held - weights[:, :1] - weights[:, 2:3] <= uniform[:, None] * held[:, -1:]",
+    ),
+    # -- ensembles
+    Wrong("mean of log-probabilities", "ensemble", ".logsumexp(0) - math.log(len(steps))", ".mean(0)"),
+    Wrong("sum of probabilities", "ensemble", ".logsumexp(0) - math.log(len(steps))", ".logsumexp(0)"),
+    Wrong(
+        "only the first model follows the rows",
+        "ensemble",
+        "stepper.reorder(part, rows)",
+        "stepper.reorder(part, rows if part is state[0] else rows.sort().values)",
+    ),
+    Wrong(
+        "every model has the first one's state",
+        "ensemble",
+        "mean.clamp(max=0), tuple(states), attention",
+        "mean.clamp(max=0), (states[0],) * len(states), attention",
+    ),
+]
+
+
+@contextmanager
+def wrong_search(change: Wrong, folder: Path) -> Iterator[ModuleType]:
+    """Provide the package with a change, written to a folder and imported under another name."""
+    assert peephole.search.__file__ is not None
+    package = folder / NAME
+    package.mkdir()
+    for path in Path(peephole.search.__file__).parent.glob("*.py"):
+        text = path.read_text(encoding="utf-8")
+        if path.stem == change.module:
+            assert text.count(change.right) == 1, f"{change.name}: the code changed, change its slip too"
+            text = text.replace(change.right, change.wrong)
+        (package / path.name).write_text(text.replace("peephole.search", NAME), encoding="utf-8")
+    sys.path.insert(0, str(folder))
+    try:
+        importlib.invalidate_caches()
+        yield importlib.import_module(NAME)
+    finally:
+        sys.path.remove(str(folder))
+        for name in [name for name in sys.modules if name.split(".")[0] == NAME]:
+            del sys.modules[name]
