@@ -35,25 +35,24 @@ def take_turns(train_pass: Callable[[], float], num_symbols: int, facts: dict[st
     """Train once to warm up, print the facts, then measure a round for each line on stdin until it closes.
 
     The line is the least number of seconds the round lasts. A round is made of whole passes over the batches,
-    so that all systems do the same work. The answer is a JSON line on stdout: symbols, seconds, loss.
+    so that all systems do the same work. The answer is a JSON line on stdout: symbols, seconds.
 
     Args:
         train_pass: trains on every batch once and returns the mean loss of a target symbol.
         num_symbols: target symbols in a pass.
-        facts: versions and the like.
+        facts: versions and the like; the loss of the warm-up pass joins them, the same steps for all systems.
     """
     # A library that prints would break the protocol: from here its words go to stderr.
     answers = os.fdopen(os.dup(sys.stdout.fileno()), "w")
     os.dup2(sys.stderr.fileno(), sys.stdout.fileno())
 
-    train_pass()
-    print(json.dumps(facts), file=answers, flush=True)
+    first_loss = train_pass()
+    print(json.dumps(facts | {"first_loss": first_loss}), file=answers, flush=True)
     for line in sys.stdin:
         least = float(line)
-        passes, loss = 0, 0.0
+        passes = 0
         start = time.perf_counter()
         while (seconds := time.perf_counter() - start) < least:
-            loss = train_pass()
+            train_pass()
             passes += 1
-        answer = {"symbols": passes * num_symbols, "seconds": seconds, "loss": loss}
-        print(json.dumps(answer), file=answers, flush=True)
+        print(json.dumps({"symbols": passes * num_symbols, "seconds": seconds}), file=answers, flush=True)

@@ -139,7 +139,6 @@ def summarise(
             "slowest": min(rates[name]),
             "fastest": max(rates[name]),
             "ratio": median(a / b for a, b in zip(rates[name], rates[reference], strict=True)),
-            "loss": measured[name][-1]["loss"],
             "rounds": measured[name],
         }
         for name in measured
@@ -158,12 +157,12 @@ def print_table(result: dict[str, Any]) -> None:
     for name, system in result["systems"].items():
         print(
             f"{name:18} {system['symbols_per_second']:9.0f} {system['slowest']:8.0f} {system['fastest']:8.0f}"
-            f" {system['ratio']:6.2f} {system['parameters']:9,} {system['loss']:6.3f}"
+            f" {system['ratio']:6.2f} {system['parameters']:9,} {system['first_loss']:6.3f}"
         )
     print(
         f"\nsymbols/s: median of the rounds; ratio: to {result['reference']}, median of the rounds' ratios;"
     )
-    print("loss: mean of a target symbol in the last pass, with dropout")
+    print("loss: mean of a target symbol in the first pass over the batches, with dropout")
 
 
 def parse_arguments() -> argparse.Namespace:

@@ -37,7 +37,8 @@ class DataConfig:
     source: str = option("source", "JSONL and Parquet: the column that holds the source")
     target: str = option("target", "JSONL and Parquet: the column that holds the target")
     bad_lines: Literal["error", "skip"] = option(
-        "error", "a line with the wrong number of columns, an empty side or invalid UTF-8: stop, or skip and count"
+        "error",
+        "a line with the wrong number of columns, an empty side or invalid UTF-8: stop, or skip and count",
     )
     max_length: int = option(1000, "training pairs with a longer side (in symbols) are left out and counted", low=1)
     dev_fraction: float = option(
@@ -68,7 +69,8 @@ class ModelConfig:
     )
     hidden_size: int = option(256, "size of the decoder's state", low=1)
     encoder_size: int | None = option(
-        None, "encoder output, both directions together (default: hidden_size); another size needs a learned bridge, (9)"
+        None,
+        "encoder output, both directions together (default: hidden_size); another size needs a learned bridge, (9)",
     )
     embedding_size: int = option(128, "size of a symbol's embedding", low=1)
     encoder_layers: int = option(1, "stacked encoder layers", low=1)

@@ -191,9 +191,7 @@ def rouge_tokens(text: str) -> list[str]:
 
 
 _UNSPACED = r"\p{Han}\p{Hiragana}\p{Katakana}"  # scripts written without spaces between words
-_ROUGE_TOKEN = regex.compile(
-    rf"[{_UNSPACED}]\p{{M}}*|[[\p{{L}}\p{{M}}\p{{N}}]--[{_UNSPACED}]]+", regex.VERSION1
-)
+_ROUGE_TOKEN = regex.compile(rf"[{_UNSPACED}]\p{{M}}*|[[\p{{L}}\p{{M}}\p{{N}}]--[{_UNSPACED}]]+", regex.VERSION1)
 _ROUGE_TOKENIZER = SimpleNamespace(tokenize=rouge_tokens)
 
 
@@ -301,9 +299,7 @@ _UNMATCHED = "sources without an exact match: the WER of g2p"
 METRICS: dict[str, Metric] = {
     "exact_match": Metric("exact match", _MATCHED, "%", "higher", _matches, _percentage),
     "sequence_error_rate": Metric("sequence error rate", _UNMATCHED, "%", "lower", _matches, _complement),
-    "symbol_error_rate": _error_rate(
-        "symbol error rate", "symbols: PER if phones, CER if characters", _edits
-    ),
+    "symbol_error_rate": _error_rate("symbol error rate", "symbols: PER if phones, CER if characters", _edits),
     "word_error_rate": _error_rate("word error rate", "words: the WER of speech recognition", _word_edits),
     "character_error_rate": _error_rate("character error rate", "grapheme clusters", _character_edits),
     "bleu": _by_sacrebleu("bleu", "BLEU", "n-grams of 1 to 4 words, by sacrebleu"),

@@ -19,7 +19,7 @@ from peephole.errors import ModelFileError, PeepholeError
 from peephole.model_file import ModelFile, load_model, save_model
 from peephole.nn import Seq2Seq, Seq2SeqStepper, build_seq2seq
 from peephole.search import EnsembleStepper, Hypothesis, Stepper, beam_search, force, greedy_search, sample
-from peephole.symbols import PAD, UNK, Symbols
+from peephole.symbols import EOS, PAD, UNK, Symbols
 
 
 @dataclass(frozen=True)
@@ -77,6 +77,7 @@ class Model:
         sources: Sequence[str],
         *,
         progress: Callable[[int], None] | None = None,
+        first_index: int = 0,
         **search: Any,
     ) -> list[list[Prediction]]:
         """Predict the targets of some sources; without settings, the single best of a beam search.
@@ -84,6 +85,8 @@ class Model:
         Args:
             sources: source texts. An empty one has the empty target as its only prediction, with probability 1.
             progress: called after each batch with the number of sources done in it.
+            first_index: number of the first source in the caller's whole work, where that comes in parts: the
+                random numbers that a source is sampled with follow from the seed and its number.
             search: settings of `peephole.config.SearchConfig`: beam_size, nbest, length_penalty, temperature, …
 
         Returns:
@@ -105,7 +108,7 @@ class Model:
         for first in range(0, len(order), config.batch_size):
             rows = order[first : first + config.batch_size]
             source, lengths = pad([encoded[index] for index in rows])
-            for index, found in zip(rows, self._search(source, lengths, rows, config), strict=True):
+            for index, found in zip(rows, self._search(source, lengths, rows, first_index, config), strict=True):
                 tokens = self.source_symbols.split(sources[index])[: len(encoded[index])]
                 results[index] = [self._prediction(hypothesis, tokens) for hypothesis in found]
             if progress is not None:
@@ -133,6 +136,34 @@ class Model:
             forced = force(self._stepper, source, lengths, [self.target_symbols.encode(targets[i]) for i in rows])
             scores[rows] = [hypothesis.log_prob for hypothesis in forced]
         return [float(score) for score in scores]
+
+    @torch.no_grad()
+    def teacher_forced(self, sources: Sequence[str], targets: Sequence[str]) -> list[list[str]]:
+        """Return the most probable symbol at each position of each target, the model being fed the target, (13).
+
+        Args:
+            sources: source texts, none empty.
+            targets: one target text a source.
+
+        Returns:
+            For each target as many symbols as it has; </s> and <unk> may stand among them as wrong answers.
+        """
+        pairs = [
+            (source, [*self.target_symbols.encode(target), EOS])
+            for source, target in zip(self._encode(sources), targets, strict=True)
+        ]
+        found: list[list[str]] = [[]] * len(pairs)
+        order = sorted(range(len(pairs)), key=lambda index: (len(pairs[index][1]), len(pairs[index][0])))
+        size = self.config.search.batch_size
+        for first in range(0, len(order), size):
+            rows = order[first : first + size]
+            source, source_lengths = pad([pairs[index][0] for index in rows])
+            target, target_lengths = pad([pairs[index][1] for index in rows])
+            probs = sum(torch.softmax(network(source, source_lengths, target), -1) for network in self.networks)
+            assert isinstance(probs, Tensor)
+            for index, ids, length in zip(rows, probs.argmax(-1).tolist(), target_lengths.tolist(), strict=True):
+                found[index] = self.target_symbols.tokens(ids[: length - 1])
+        return found
 
     def save(self, path: str | Path) -> None:
         """Write the model to one .safetensors file.
@@ -165,12 +196,14 @@ class Model:
         unknown = sum(ids.count(UNK) for ids in encoded)
         if unknown:
             first = next(iter(self.unknown_symbols([t for t, ids in zip(sources, encoded, strict=True) if UNK in ids])))
-            text = f"{unknown} source symbols were not seen in training and are read as <unk>, the first of them {first!r}"
+            text = (
+                f"{unknown} source symbols were not seen in training and are read as <unk>, the first of them {first!r}"
+            )
             warnings.warn(UnknownSymbolWarning(text), stacklevel=3)
         return [ids[:limit] for ids in encoded]
 
     def _search(
-        self, source: Tensor, lengths: Tensor, rows: list[int], config: SearchConfig
+        self, source: Tensor, lengths: Tensor, rows: list[int], first_index: int, config: SearchConfig
     ) -> list[list[Hypothesis]]:
         max_lengths = (lengths * config.max_length_factor).long() + config.max_length_extra
         if config.temperature is not None:
@@ -184,7 +217,7 @@ class Model:
                 top_k=config.top_k,
                 top_p=config.top_p,
                 seed=config.seed,
-                sentence_ids=rows,
+                examples=[first_index + row for row in rows],
             )
         if config.beam_size == 1:
             return [[best] for best in greedy_search(self._stepper, source, lengths, max_lengths=max_lengths)]

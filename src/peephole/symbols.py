@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import unicodedata
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import lru_cache
 from itertools import chain
 from typing import TYPE_CHECKING, Any
@@ -218,11 +218,18 @@ class SubwordSymbols(Symbols):
         return {"kind": self.kind, "normalize": self.normalize, "segmenter": self._segmenter}
 
     def _words(self, text: str) -> list[str]:
-        """Return the parts of a text that are segmented each by itself; the segmenter puts ▁ before each."""
-        return normalize_text(text, self.normalize).strip().split(" ")
+        """Return the parts of a text that are segmented each by itself."""
+        clean = normalize_text(text, self.normalize).strip()
+        return [SPACE + word for word in clean.split(" ")] if clean else []
 
     def _encode_word(self, word: str) -> list[int]:
         return [i + UNK for i in self._tokenizer.encode(word).ids]
+
+
+_TABLES: dict[str, type[CharacterSymbols] | type[WhitespaceSymbols]] = {
+    "characters": CharacterSymbols,
+    "whitespace": WhitespaceSymbols,
+}
 
 
 def symbols_from_json(tree: Mapping[str, Any]) -> Symbols:
@@ -247,20 +254,14 @@ def symbols_from_json(tree: Mapping[str, Any]) -> Symbols:
         raise ModelFileError(f"symbol table: wanted a list of symbols, got {type(ordinary).__name__}")
     if len(set(ordinary)) != len(ordinary):
         raise ModelFileError("symbol table: a symbol stands in it twice")
-    return (
-        CharacterSymbols(ordinary, normalize)
-        if kind == "characters"
-        else WhitespaceSymbols(ordinary, normalize)
-    )
+    return _TABLES[kind](ordinary, normalize)
 
 
-def learn_symbols(
-    kind: str, texts: Iterable[str], *, vocabulary_size: int, min_count: int, normalize: str
-) -> Symbols:
+def learn_symbols(kind: str, texts: Iterable[str], *, vocabulary_size: int, min_count: int, normalize: str) -> Symbols:
     """Learn a table from texts, read once; the same texts in the same order give the same table.
 
-    Only `unigram` cannot promise that: the library breaks ties, which are many in small data, by the order of a
-    hash table.
+    Only `unigram` cannot promise that: the library breaks ties, which are many in small data, by the order of
+    a hash table.
 
     Args:
         kind: one of `KINDS`.
@@ -284,14 +285,11 @@ def learn_symbols(
         return SubwordSymbols(kind, segmenter, normalize)
     if kind not in KINDS:
         raise ConfigError(f"symbols: unknown kind {kind!r}; wanted one of {', '.join(KINDS)}")
-    counts = count_symbols(map(split_clusters if kind == "characters" else str.split, normal))
+    split: Callable[[str], list[str]] = split_clusters if kind == "characters" else str.split
+    counts = count_symbols(map(split, normal))
     frequent = [symbol for symbol, count in by_frequency(counts) if count >= min_count]
     ordinary = frequent[: vocabulary_size - len(SPECIALS)]
-    return (
-        CharacterSymbols(ordinary, normalize)
-        if kind == "characters"
-        else WhitespaceSymbols(ordinary, normalize)
-    )
+    return _TABLES[kind](ordinary, normalize)
 
 
 def _number(ordinary: Sequence[str]) -> dict[str, int]:

@@ -103,11 +103,11 @@ def _words_to_learn(words: Counter[str], rare: set[str]) -> Iterator[str]:
 
 
 def _settle_unigram(model: dict[str, Any], num_pieces: int) -> None:
-    """Round a unigram model's scores, put its pieces in a fixed order and keep `num_pieces` of them, in place.
+    """Round a unigram model's scores, put its pieces in a fixed order and keep `num_pieces`, in place.
 
     The library adds its sums in the order of a hash table, which differs from process to process. Without
-    ties the scores agree to 1e-12 or so, and six digits of them are the same in every process. It also returns
-    up to a tenth more pieces than asked for.
+    ties the scores agree to 1e-12 or so, and six digits of them are the same in every process. It also
+    returns up to a tenth more pieces than asked for.
     """
     unknown, *pieces = model["vocab"]
     costs = sorted((-round(score, 6), piece) for piece, score in pieces)

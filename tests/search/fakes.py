@@ -50,7 +50,9 @@ class ScriptedStepper:
         sources = read_sources(state.source, state.source_lengths)
         self.sources_stepped.append(sources)
         rows = list(zip(sources, map(tuple, prefix.tolist()), strict=True))
-        place = {row: number for number, row in enumerate(dict.fromkeys(rows))}  # equal rows are asked about once
+        place = {
+            row: number for number, row in enumerate(dict.fromkeys(rows))
+        }  # equal rows are asked about once
         log_probs = np.stack([self.script(*row) for row in place])
         attention = np.zeros((len(place), state.source.shape[1]), dtype=np.float32)
         for (source, prefix_ids), number in place.items():

@@ -118,9 +118,7 @@ class Corpus:
         """Return the number of target symbols, without EOS, of each of these pairs."""
         return self._lengths(self._targets, indices)
 
-    def pairs(
-        self, indices: NDArray[np.int64] | list[int]
-    ) -> tuple[list[NDArray[np.int32]], list[NDArray[np.int32]]]:
+    def pairs(self, indices: NDArray[np.int64] | list[int]) -> tuple[list[NDArray[np.int32]], list[NDArray[np.int32]]]:
         """Return the source ids and the target ids (without EOS) of each of these pairs."""
         sources: list[NDArray[np.int32]] = []
         targets: list[NDArray[np.int32]] = []

@@ -84,9 +84,7 @@ def _cut(corpus: Corpus, examples: NDArray[np.int64], batch_symbols: int) -> lis
     for place, (target, source) in enumerate(lengths):
         rows, longest_source = rows + 1, max(longest_source, source)
         # Sorted, so that this target is the longest
-        if rows > 1 and (
-            rows * target > batch_symbols or rows * longest_source > SOURCE_ROOM * batch_symbols
-        ):
+        if rows > 1 and (rows * target > batch_symbols or rows * longest_source > SOURCE_ROOM * batch_symbols):
             cuts.append(place)
             rows, longest_source = 1, source
     return np.split(examples[by_length], cuts)

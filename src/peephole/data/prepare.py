@@ -49,9 +49,7 @@ class Prepared:
     report: list[str]
 
 
-def prepare(
-    train_path: str | Path, dev_path: str | Path | None, config: Config, folder: str | Path
-) -> Prepared:
+def prepare(train_path: str | Path, dev_path: str | Path | None, config: Config, folder: str | Path) -> Prepared:
     """Read, check, split and encode the data into a folder, or reuse what an equal call has put there.
 
     A preparation that was interrupted is done again: the stamp is written last, and the folder is used only
@@ -82,9 +80,7 @@ def prepare(
     return prepared
 
 
-def reopen(
-    train_path: str | Path, dev_path: str | Path | None, config: Config, folder: str | Path
-) -> Prepared | None:
+def reopen(train_path: str | Path, dev_path: str | Path | None, config: Config, folder: str | Path) -> Prepared | None:
     """Return what an equal call of `prepare` put into the folder; None if files or settings have changed.
 
     Raises:
@@ -160,9 +156,7 @@ def _scan(train_path: str, dev_sources: set[str] | None, config: Config, report:
         raise DataError(f"{train_path}: only duplicates of one pair, wanted at least two different pairs")
     held_out = frozenset[str]() if dev_sources is not None else holdout.sources()
     if dev_sources is None and not held_out:
-        raise DataError(
-            f"{train_path}: all pairs have the same source, so none can be held out: give a dev set"
-        )
+        raise DataError(f"{train_path}: all pairs have the same source, so none can be held out: give a dev set")
     return _Scan(sample, held_out, len(overlap))
 
 

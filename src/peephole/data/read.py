@@ -189,9 +189,7 @@ def _text(raw: bytes) -> str:
     try:
         return raw.decode()
     except UnicodeDecodeError as error:
-        raise _BadLine(
-            "invalid UTF-8", f"invalid UTF-8: byte {error.start + 1} is 0x{raw[error.start]:02x}"
-        ) from None
+        raise _BadLine("invalid UTF-8", f"invalid UTF-8: byte {error.start + 1} is 0x{raw[error.start]:02x}") from None
 
 
 def _shown(text: str, most: int = 40) -> str:
@@ -243,9 +241,7 @@ def _json_column(record: dict[str, Any], column: str) -> str:
         raise _BadLine("wrong columns", f"expected column {column!r}, found {found}{nearest(column, record)}")
     value = record[column]
     if not isinstance(value, str):
-        raise _BadLine(
-            "wrong columns", f"column {column!r}: expected text, found {_shown(json.dumps(value))}"
-        )
+        raise _BadLine("wrong columns", f"column {column!r}: expected text, found {_shown(json.dumps(value))}")
     if _SURROGATE.search(value):
         raise _BadLine("invalid UTF-8", f"column {column!r}: half of a surrogate pair in {_shown(value)}")
     return value

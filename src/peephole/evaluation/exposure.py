@@ -104,9 +104,7 @@ def exposure_gap(
     if not references or not len(forced) == len(predictions) == len(references):
         sizes = f"{len(forced)}, {len(predictions)} and {len(references)}"
         raise DataError(f"exposure gap: wanted forced symbols, predictions and references alike, got {sizes}")
-    teacher = [
-        _by_teacher(i, *sides) for i, sides in enumerate(zip(forced, references, strict=True), start=1)
-    ]
+    teacher = [_by_teacher(i, *sides) for i, sides in enumerate(zip(forced, references, strict=True), start=1)]
     free = [_running_free(*sides) for sides in zip(predictions, references, strict=True)]
     rows = np.array(
         [(sum(kept), len(kept), edits, len(own)) for kept, (own, edits) in zip(teacher, free, strict=True)],
@@ -135,10 +133,7 @@ def _by_teacher(number: int, forced: Sequence[Symbols], references: Sequence[Sym
             f"exposure gap, source {number}: wanted forced symbols for references of the lengths "
             f"{list(map(len, references))}, got {list(map(len, forced))}"
         )
-    marked = [
-        [own == gold for own, gold in zip(*sides, strict=True)]
-        for sides in zip(forced, references, strict=True)
-    ]
+    marked = [[own == gold for own, gold in zip(*sides, strict=True)] for sides in zip(forced, references, strict=True)]
     return min(marked, key=lambda kept: (kept.count(False), -len(kept)))
 
 

@@ -37,9 +37,7 @@ def render(evaluation: Evaluation) -> RenderableType:
         table.add_row(score.label, value, f"{score.low:.2f} - {score.high:.2f}", score.definition)
     if not evaluation.worst:
         return table
-    return Group(
-        table, Text("Worst predictions, and the references closest to them"), *map(_mistake, evaluation.worst)
-    )
+    return Group(table, Text("Worst predictions, and the references closest to them"), *map(_mistake, evaluation.worst))
 
 
 def render_comparison(comparison: Comparison, name_a: str = "A", name_b: str = "B") -> RenderableType:
@@ -148,6 +146,5 @@ def _visible(symbol: str | None) -> str:
         return "␣"
     # Cc: control characters, with ESC among them; Zl and Zp: separators of lines and paragraphs
     return "".join(
-        c.encode("unicode_escape").decode() if unicodedata.category(c) in ("Cc", "Zl", "Zp") else c
-        for c in symbol
+        c.encode("unicode_escape").decode() if unicodedata.category(c) in ("Cc", "Zl", "Zp") else c for c in symbol
     )

@@ -237,9 +237,7 @@ def _zero_padding(x: Tensor, valid: Tensor) -> Tensor:
     return x.masked_fill(~valid[:, :, None], 0)
 
 
-def check_lstm_shapes(
-    x: Tensor, state: LSTMState, weights: LSTMWeights, lengths: Tensor | None = None
-) -> None:
+def check_lstm_shapes(x: Tensor, state: LSTMState, weights: LSTMWeights, lengths: Tensor | None = None) -> None:
     """Raise ShapeError unless inputs, state and weights fit each other."""
     hidden_size = weights.weight_hidden.shape[1]
     check_shape("weight_hidden", weights.weight_hidden, (4 * hidden_size, hidden_size))
@@ -248,7 +246,10 @@ def check_lstm_shapes(
     for name, tensor in state._asdict().items():
         check_shape(name, tensor, (x.shape[0], hidden_size))
     peephole = weights.weight_peephole
-    if peephole is not None and tuple(peephole.shape) not in ((3 * hidden_size, hidden_size), (3, hidden_size)):
+    if peephole is not None and tuple(peephole.shape) not in (
+        (3 * hidden_size, hidden_size),
+        (3, hidden_size),
+    ):
         raise ShapeError(
             f"weight_peephole: wanted shape {(3 * hidden_size, hidden_size)} (full) or {(3, hidden_size)} (diagonal), "
             f"got {tuple(peephole.shape)}"

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from peephole.nn.attention import Attention
-from peephole.nn.cells import GRUStep, LSTMState, LSTMStep
+from peephole.nn.cells import GRUStep, LSTMState, LSTMStep, LSTMWeights
 from peephole.nn.encoder import LayerState, symbol_embedding
 from peephole.nn.layers import GRUDirection, LSTMDirection
 from peephole.nn.noise import Noise
@@ -185,8 +185,7 @@ class _Unroll:
         self.attention = decoder.attention
         layers = [cast("LSTMDirection | GRUDirection", layer).weights() for layer in decoder.layers]
         self.steps = [
-            LSTMStep.of(weights) if hasattr(weights, "weight_peephole") else GRUStep.of(weights)
-            for weights in layers
+            LSTMStep.of(weights) if isinstance(weights, LSTMWeights) else GRUStep.of(weights) for weights in layers
         ]
         embedding_size = decoder.embedding.embedding_dim
         lowest = layers[0].weight_input

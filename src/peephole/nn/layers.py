@@ -116,9 +116,7 @@ class LSTM(nn.Module):
         self.input_size, self.hidden_size = input_size, hidden_size
         self.num_directions = 2 if bidirectional else 1
         self.layers = nn.ModuleList(
-            nn.ModuleList(
-                LSTMDirection(size, hidden_size, peephole, forget_bias) for _ in range(self.num_directions)
-            )
+            nn.ModuleList(LSTMDirection(size, hidden_size, peephole, forget_bias) for _ in range(self.num_directions))
             for size in layer_sizes(input_size, hidden_size, num_layers, self.num_directions)
         )
 
@@ -175,9 +173,7 @@ class GRU(nn.Module):
     `weight_input` (3H, I), `weight_hidden` (3H, H), `bias_input` (3H,), `bias_hidden` (3H,). Arguments as in `LSTM`.
     """
 
-    def __init__(
-        self, input_size: int, hidden_size: int, num_layers: int = 1, bidirectional: bool = False
-    ) -> None:
+    def __init__(self, input_size: int, hidden_size: int, num_layers: int = 1, bidirectional: bool = False) -> None:
         super().__init__()
         self.input_size, self.hidden_size = input_size, hidden_size
         self.num_directions = 2 if bidirectional else 1

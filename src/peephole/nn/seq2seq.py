@@ -29,7 +29,11 @@ class Seq2Seq(nn.Module):
     """
 
     def __init__(
-        self, encoder: Encoder, bridge: Bridge, decoder: Decoder, context: Literal["attention", "last", "mean"]
+        self,
+        encoder: Encoder,
+        bridge: Bridge,
+        decoder: Decoder,
+        context: Literal["attention", "last", "mean"],
     ) -> None:
         super().__init__()
         self.encoder, self.bridge, self.decoder, self.context = encoder, bridge, decoder, context
@@ -111,7 +115,12 @@ def _build_recurrent(config: ModelConfig, encoder_size: int) -> LSTM | GRU:
     if config.cell == "gru":
         return GRU(config.embedding_size, size, config.encoder_layers, config.bidirectional)
     return LSTM(
-        config.embedding_size, size, config.encoder_layers, config.bidirectional, config.peephole, config.forget_bias
+        config.embedding_size,
+        size,
+        config.encoder_layers,
+        config.bidirectional,
+        config.peephole,
+        config.forget_bias,
     )
 
 
@@ -125,5 +134,6 @@ def _build_decoder_layers(config: ModelConfig, encoder_size: int) -> list[LSTMDi
 def _build_attention(config: ModelConfig, encoder_size: int) -> Attention:
     if config.attention == "additive":
         return AdditiveAttention(config.hidden_size, encoder_size, config.hidden_size)
-    kinds = {"dot": DotAttention, "general": GeneralAttention}
-    return kinds[config.attention](config.hidden_size, encoder_size)
+    if config.attention == "dot":
+        return DotAttention(config.hidden_size, encoder_size)
+    return GeneralAttention(config.hidden_size, encoder_size)

@@ -34,11 +34,8 @@ class Seq2SeqStepper:
     @torch.no_grad()
     def reorder(self, state: DecoderState, rows: Int[Tensor, "M"]) -> DecoderState:
         """Return the state whose row m is row rows[m] of this one."""
-        source = state.source
-        if isinstance(source, Memory):
-            source = Memory(*(part[rows] for part in source))
-        else:
-            source = source[rows]
+        old = state.source
+        source = Memory(*(part[rows] for part in old)) if isinstance(old, Memory) else old[rows]
         return DecoderState(tuple(_take(layer, rows) for layer in state.layers), source)
 
 

@@ -113,9 +113,7 @@ class History:
         maps = [attention for *_, attention in steps if attention is not None]
         weights = torch.stack(maps, 1).float().numpy() if maps else None  # -> (M, U, T)
         columns = (symbols, log_probs, totals, lengths, finished, source_lengths)
-        rows = zip(
-            *(column.tolist() for column in columns), strict=True
-        )
+        rows = zip(*(column.tolist() for column in columns), strict=True)
         return [
             Hypothesis(
                 ids=tuple(ids[: length - is_finished]),

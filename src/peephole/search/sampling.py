@@ -94,9 +94,7 @@ def truncate(probs: Tensor, top_k: int | None, top_p: float | None) -> Tensor:
         ordered[:, top_k:] = 0
     if top_p is not None:
         held = ordered.cumsum(1)
-        held_before = torch.nn.functional.pad(
-            held[:, :-1], (1, 0)
-        )  # by the symbols more probable than this one
+        held_before = torch.nn.functional.pad(held[:, :-1], (1, 0))  # by the symbols more probable than this one
         ordered = ordered.where(held_before < top_p * held[:, -1:], 0)
     return torch.zeros_like(probs).scatter(1, symbols, ordered)
 
@@ -128,9 +126,7 @@ def _uniform_numbers(seed: int, examples: Sequence[int], max_lengths: list[int],
     return torch.from_numpy(numbers.reshape(len(examples) * num_samples, -1))
 
 
-def _check_settings(
-    seed: int, num_samples: int, temperature: float, top_k: int | None, top_p: float | None
-) -> None:
+def _check_settings(seed: int, num_samples: int, temperature: float, top_k: int | None, top_p: float | None) -> None:
     if seed < 0:
         raise ConfigError(f"seed: wanted at least 0, got {seed}")
     if num_samples < 1:

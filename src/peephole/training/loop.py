@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -78,7 +77,7 @@ def fit(
     """
     position = state.position
     last_save = position.seconds
-    for position.epoch in itertools.count(position.epoch):
+    while True:
         epoch_batches = batches(
             corpus, seed=config.seed, epoch=position.epoch, batch_symbols=batch_symbols, start=position.batch
         )
@@ -106,7 +105,7 @@ def fit(
             if position.seconds - last_save >= config.checkpoint_seconds:
                 hooks.save()
                 last_save = position.seconds
-        position.batch, position.symbols = 0, 0
+        position.epoch, position.batch, position.symbols = position.epoch + 1, 0, 0
 
 
 def train_step(
@@ -145,14 +144,15 @@ def train_step(
     )
     loss = fabric.all_reduce(total.detach(), reduce_op="sum")
     assert isinstance(loss, torch.Tensor)
-    mean = float(loss) / batch.num_symbols
-    if not math.isfinite(mean) or not math.isfinite(float(norm)):
+    assert isinstance(norm, torch.Tensor)
+    mean, gradient_norm = float(loss) / batch.num_symbols, float(norm)
+    if not math.isfinite(mean) or not math.isfinite(gradient_norm):
         raise RunError(
-            f"step {state.position.step + 1}: the loss is {mean:g} and its gradient's norm {float(norm):g}; a lower "
+            f"step {state.position.step + 1}: the loss is {mean:g} and its gradient's norm {gradient_norm:g}; a lower "
             "train.learning_rate may help"
         )
     state.optimizer.step()
-    return mean, rate, float(norm)
+    return mean, rate, gradient_norm
 
 
 def measure_progress(config: TrainConfig, state: TrainState, symbols_per_epoch: int) -> float:

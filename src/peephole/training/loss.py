@@ -11,9 +11,7 @@ from torch.nn import functional as F
 from peephole.symbols import PAD
 
 
-def loss_sum(
-    logits: Float[Tensor, "B U V"], target: Int[Tensor, "B U"], label_smoothing: float
-) -> Float[Tensor, ""]:
+def loss_sum(logits: Float[Tensor, "B U V"], target: Int[Tensor, "B U"], label_smoothing: float) -> Float[Tensor, ""]:
     """Return -Σ log p(Y | X) over the batch's real symbols, </s> included; padding adds nothing.
 
     Args:

@@ -49,7 +49,7 @@ class Report:
             from torch.utils.tensorboard import SummaryWriter
 
             cut_log(self.folder / "log.jsonl", self.first_step)
-            self.log: TextIO = open(self.folder / "log.jsonl", "a", encoding="utf-8")  # noqa: SIM115
+            self.log: TextIO = open(self.folder / "log.jsonl", "a", encoding="utf-8")
             self.board: Any = SummaryWriter(str(self.folder / "tensorboard"), purge_step=self.first_step + 1)
             if self.console.is_terminal:
                 self.progress.start()

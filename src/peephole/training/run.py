@@ -1,10 +1,10 @@
 """A training run: a folder next to the model, which can be left at any moment and gone on with later.
 
-    g2p.safetensors      the best model so far; at the end, the model
-    g2p.run/run.json     what was asked for
-    g2p.run/data/        the pairs as ids, memory mapped
-    g2p.run/checkpoint/  all that is needed to go on
-    g2p.run/log.jsonl    losses and dev metrics; tensorboard/ holds the same as events
+g2p.safetensors      the best model so far; at the end, the model
+g2p.run/run.json     what was asked for
+g2p.run/data/        the pairs as ids, memory mapped
+g2p.run/checkpoint/  all that is needed to go on
+g2p.run/log.jsonl    losses and dev metrics; tensorboard/ holds the same as events
 """
 
 from __future__ import annotations
@@ -142,7 +142,12 @@ def read_run(folder: Path) -> Run:
     """
     try:
         entry = json.loads((folder / "run.json").read_text(encoding="utf-8"))
-        run = Run(entry["train"], entry["dev"], entry["out"], Config.from_dict(entry["config"], f"{folder}/run.json"))
+        run = Run(
+            entry["train"],
+            entry["dev"],
+            entry["out"],
+            Config.from_dict(entry["config"], f"{folder}/run.json"),
+        )
     except (OSError, ValueError, KeyError) as error:
         raise RunError(f"{folder}: holds no run to go on with: {error}") from error
     if run.folder.resolve() != folder.resolve():  # the folder was moved: the model is written next to it
@@ -270,9 +275,7 @@ def _introduce(report: Report, network: nn.Module, prepared: Prepared, step: int
     report.say(f"{size:,} parameters; {torch.get_num_threads()} threads{going_on}")
 
 
-def _shared_clock(
-    fabric: Fabric, before: float, stop: StopRequest
-) -> tuple[Callable[[], float], Callable[[], bool]]:
+def _shared_clock(fabric: Fabric, before: float, stop: StopRequest) -> tuple[Callable[[], float], Callable[[], bool]]:
     """Return the seconds trained so far, and whether a stop was asked for; all processes get the same answers."""
     started = time.monotonic()
 

@@ -1,4 +1,4 @@
-"""What changes in the course of a training, as pure functions of its progress p, from 0 at the start to 1 at the end."""
+"""What changes in the course of a training, as pure functions of its progress p, from 0 to 1."""
 
 from __future__ import annotations
 
@@ -43,7 +43,5 @@ def own_share(progress: float, config: TrainConfig) -> float:
 
 
 def _sigmoid_shape(p: float) -> float:
-    def gold(p: float) -> float:
-        return 1 / (1 + math.exp(12 * p - 6))
-
-    return (gold(0) - gold(p)) / (gold(0) - gold(1))
+    gold_start, gold_now, gold_end = (1 / (1 + math.exp(12 * at - 6)) for at in (0.0, p, 1.0))
+    return (gold_start - gold_now) / (gold_start - gold_end)

@@ -1,0 +1,76 @@
+"""`peephole`: finds the verb, and turns a user's error into one line and exit code 1."""
+
+from __future__ import annotations
+
+import importlib
+import os
+import sys
+
+import click
+
+from peephole import __version__
+from peephole.errors import PeepholeError
+
+VERBS = {
+    "quickstart": "Train, test and look into a small model of English pronunciation, in five minutes.",
+    "train": "Train a model on a file of pairs.",
+    "predict": "Read sources from stdin, write their predicted targets to stdout.",
+    "score": "Print log p(target | source) of pairs.",
+    "evaluate": "Measure a model on pairs it was not trained on.",
+}
+
+
+class Verbs(click.Group):
+    """Loads a verb's module only when that verb is called, so that `peephole --help` answers at once."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        """Return the verbs in the order in which a newcomer needs them."""
+        return list(VERBS)
+
+    def get_command(self, ctx: click.Context, name: str) -> click.Command | None:
+        """Return the verb's command, which its module calls `command`."""
+        if name not in VERBS:
+            return None
+        command: click.Command = importlib.import_module(f"peephole.cli.{name}").command
+        return command
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """List the verbs without loading them."""
+        with formatter.section("Commands"):
+            formatter.write_dl(list(VERBS.items()))
+
+
+@click.group(cls=Verbs, context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(__version__, prog_name="peephole")
+@click.option("--debug", is_flag=True, help="Show the traceback of an error.")
+def group(debug: bool) -> None:
+    """Sequence-to-sequence learning you can look into."""
+
+
+def main(arguments: list[str] | None = None) -> None:
+    """Run the command line and exit: 0 done, 1 the user's error (one line on stderr), 2 wrong usage.
+
+    A training that was stopped by a signal exits with 128 + the signal's number, as shells do.
+    """
+    arguments = sys.argv[1:] if arguments is None else arguments
+    try:
+        sys.exit(group.main(arguments, prog_name="peephole", standalone_mode=False) or 0)
+    except click.exceptions.Abort:
+        sys.exit(130)
+    except click.ClickException as error:
+        error.show()
+        sys.exit(error.exit_code)
+    except PeepholeError as error:
+        if "--debug" in arguments:
+            raise
+        signal_number = getattr(error, "signal_number", None)
+        sys.stderr.write(f"peephole: {error}\n")
+        sys.exit(1 if signal_number is None else 128 + signal_number)
+    except ModuleNotFoundError as error:
+        if "--debug" in arguments or (error.name or "peephole").startswith("peephole"):
+            raise
+        sys.stderr.write(f"peephole: this needs {error.name}: pip install 'peephole[train]'\n")
+        sys.exit(1)
+    except BrokenPipeError:  # whoever reads our output has seen enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(0)

@@ -1,0 +1,73 @@
+"""Command-line options made from the config, so that no setting is named, typed or explained twice."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, TypeVar
+
+import click
+
+from peephole.config import Config, describe
+from peephole.errors import ConfigError
+
+Command = TypeVar("Command", bound=Callable[..., Any])
+
+
+def setting_options(*names: str) -> Callable[[Command], Command]:
+    """Add an option for each setting named `section.key`, or for all of a section named `section.*`.
+
+    The command gets them as keyword arguments `section__key`, None where they are not given; `given` collects them.
+    """
+
+    def add(command: Command) -> Command:
+        for full, kind, default, help in reversed(list(describe())):
+            section, key = full.split(".")
+            if full in names or f"{section}.*" in names:
+                shown = "" if default is None else f"  [default: {default}]"
+                option = click.option(
+                    f"--{key.replace('_', '-')}", f"{section}__{key}", metavar=kind.upper(), help=help + shown
+                )
+                command = option(command)
+        return command
+
+    return add
+
+
+def given(options: dict[str, Any]) -> dict[str, str]:
+    """Return the settings that were given, as `section.key` → text.
+
+    >>> given({"search__beam_size": "3", "search__nbest": None})
+    {'search.beam_size': '3'}
+    """
+    return {name.replace("__", "."): value for name, value in options.items() if value is not None}
+
+
+def parse_assignments(assignments: tuple[str, ...]) -> dict[str, str]:
+    """Read the `KEY=VALUE` of --set.
+
+    >>> parse_assignments(("model.hidden_size=64", "minutes=2"))
+    {'model.hidden_size': '64', 'minutes': '2'}
+    """
+    values = {}
+    for assignment in assignments:
+        key, equals, value = assignment.partition("=")
+        if not equals:
+            raise ConfigError(f"--set {assignment}: wanted KEY=VALUE")
+        values[key.strip()] = value.strip()
+    return values
+
+
+def build_config(path: str | None, assignments: tuple[str, ...], options: dict[str, Any]) -> Config:
+    """Return the settings of a TOML file, changed by --set, changed by the options."""
+    config = Config() if path is None else Config.from_toml(path)
+    # One call, because settings may only fit together.
+    return config.with_values(parse_assignments(assignments) | given(options))
+
+
+def settings_text() -> str:
+    """Return all settings with type, default and help, for the end of a help text."""
+    lines = ["\b", "Settings, for --set, --config and peephole.train(...):"]
+    for name, kind, default, help in describe():
+        lines.append(f"  {name} = {'none' if default is None else str(default).lower()}   ({kind})")
+        lines.append(f"      {help}")
+    return "\n".join(lines)
