@@ -54,9 +54,7 @@ def brute_force_edits(left, right):
     def edits(i, j):
         if i == 0 or j == 0:
             return i + j
-        return min(
-            edits(i - 1, j) + 1, edits(i, j - 1) + 1, edits(i - 1, j - 1) + (left[i - 1] != right[j - 1])
-        )
+        return min(edits(i - 1, j) + 1, edits(i, j - 1) + 1, edits(i - 1, j - 1) + (left[i - 1] != right[j - 1]))
 
     return edits(len(left), len(right))
 
@@ -172,6 +170,7 @@ def test_rouge_reads_korean_and_takes_the_best_reference():
 
 def test_rouge_of_unspaced_scripts_counts_characters():
     assert rouge_tokens("私は東京へ行く") == list("私は東京へ行く")
+    assert rouge_tokens("हिन्दी भाषा") == ["हिन्दी", "भाषा"]  # vowel signs are marks, and part of the word
     assert rouge(["東京都"], [["京都"]])["rouge_1"] == pytest.approx(80.0)
 
 
@@ -188,9 +187,7 @@ def test_the_score_of_a_sum_of_statistics_is_the_score_of_those_sources(name):
     metric = METRICS[name]
     rows = metric.statistics(PREDICTIONS, REFERENCES, str.split)
     draws = [[0, 1, 2, 3, 4, 5], [4, 1, 1], [5, 3, 3, 0]]
-    expected = [
-        corpus_score(name, [PREDICTIONS[i] for i in drawn], [REFERENCES[i] for i in drawn]) for drawn in draws
-    ]
+    expected = [corpus_score(name, [PREDICTIONS[i] for i in drawn], [REFERENCES[i] for i in drawn]) for drawn in draws]
     found = metric.score(np.array([rows[drawn].sum(axis=0) for drawn in draws]))
     assert found.tolist() == pytest.approx(expected, abs=1e-12)
     assert len(set(expected)) == 3

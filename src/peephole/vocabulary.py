@@ -97,7 +97,7 @@ def _words_to_learn(words: Counter[str], rare: set[str]) -> Iterator[str]:
     share = min(1.0, WORDS_LEARNED / max(1, words.total()))
     blank = dict.fromkeys(map(ord, rare), " ")
     for word, count in by_frequency(words):
-        for part in word.translate(blank).split():
+        for part in word.translate(blank).split(" "):
             for start in range(0, len(part), LONGEST_WORD):
                 yield " ".join([part[start : start + LONGEST_WORD]] * max(1, int(count * share)))
 

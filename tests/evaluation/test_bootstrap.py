@@ -26,9 +26,7 @@ def test_resampled_scores_are_those_of_sacrebleus_bootstrap(name, metric, monkey
     references = list(zip(first, second, strict=True))
     rows = METRICS[name].statistics(predictions, references, str.split)
     (sums,) = resample([rows], resamples=200, seed=12345)
-    _, theirs = _bootstrap_resample(
-        metric._extract_corpus_statistics(predictions, [first, second]), metric, 200
-    )
+    _, theirs = _bootstrap_resample(metric._extract_corpus_statistics(predictions, [first, second]), metric, 200)
     expected = np.array([score.score for score in theirs])
     # they add in float32, which for chrF's divisions is seen in the sixth digit
     np.testing.assert_allclose(METRICS[name].score(sums), expected, rtol=1e-5)
@@ -63,9 +61,7 @@ def test_swaps_reach_every_exchange_equally_often_and_keep_the_total(monkeypatch
     a = np.array([[1.0, 10], [2, 20], [5, 50], [4, 40]])
     b = np.array([[7.0, 11], [2, 20], [9, 53], [0, 44]])  # the second source is the same in both
     possible = {
-        tuple(
-            sum(b[i] if exchanged else a[i] for i, exchanged in zip((0, 2, 3), exchange, strict=True)) + a[1]
-        )
+        tuple(sum(b[i] if exchanged else a[i] for i, exchanged in zip((0, 2, 3), exchange, strict=True)) + a[1])
         for exchange in itertools.product((False, True), repeat=3)
     }
     for entries in (5, 1 << 21):

@@ -32,9 +32,7 @@ def test_scores_are_those_of_the_metrics_inside_their_intervals():
 
 def test_the_interval_of_one_source_among_four_is_that_of_the_binomial():
     # P(no resampled source is right) = 0.75⁴ = 0.32 > 2.5 %; P(3 or 4 are) = 0.051, P(4 are) = 0.004
-    score = evaluate_predictions(SOURCES, PREDICTIONS, REFERENCES, PHONES, ("exact_match",)).scores[
-        "exact_match"
-    ]
+    score = evaluate_predictions(SOURCES, PREDICTIONS, REFERENCES, PHONES, ("exact_match",)).scores["exact_match"]
     assert (score.low, score.high) == (0.0, 75.0)
 
 
@@ -47,6 +45,7 @@ def test_default_metrics_follow_the_kind_of_the_symbols(kind):
     for score in found.scores.values():
         assert score.value == pytest.approx(100 if score.better == "higher" else 0)
     assert found.worst == ()
+    assert evaluate_predictions(texts[:3], texts[:3], [(text,) for text in texts[:3]], symbols, ()) == found
 
 
 @pytest.mark.parametrize("name", METRICS)
@@ -84,9 +83,7 @@ def test_evaluation_is_json_and_repeats_with_its_seed():
 
 def test_signatures_are_given_for_sacrebleus_metrics_alone():
     scores = evaluate_predictions(SOURCES, PREDICTIONS, REFERENCES, PHONES, ("bleu", "exact_match")).scores
-    assert re.fullmatch(
-        r"nrefs:var\|case:mixed\|eff:no\|tok:13a\|smooth:exp\|version:[\d.]+", scores["bleu"].signature
-    )
+    assert re.fullmatch(r"nrefs:var\|case:mixed\|eff:no\|tok:13a\|smooth:exp\|version:[\d.]+", scores["bleu"].signature)
     assert scores["exact_match"].signature == ""
 
 
@@ -101,6 +98,7 @@ def test_a_metric_asked_for_twice_is_computed_once():
         ([], [], [], "at least one source, got none"),
         (["a", "b"], ["a"], [("a",), ("b",)], "wanted predictions for 2 sources, got 1"),
         (["a", "b"], ["a", "b"], [("a",)], "wanted references for 2 sources, got 1"),
+        (["a"], ["a"], ["abc"], "source 1: wanted a list of references, got the text 'abc'"),
         (["a", "나"], ["a", "b"], [("a",), ()], "source 2: wanted at least one reference, got none: '나'"),
     ],
 )
@@ -110,7 +108,5 @@ def test_lists_that_do_not_belong_together_are_refused(sources, predictions, ref
 
 
 def test_an_unknown_metric_is_refused_with_the_nearest_name():
-    with pytest.raises(
-        ConfigError, match="unknown metric 'symbol_eror_rate'; did you mean 'symbol_error_rate'"
-    ):
+    with pytest.raises(ConfigError, match="unknown metric 'symbol_eror_rate'; did you mean 'symbol_error_rate'"):
         evaluate_predictions(["a"], ["a"], [("a",)], CHARACTERS, ("symbol_eror_rate",))

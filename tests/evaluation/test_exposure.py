@@ -58,9 +58,7 @@ def test_the_interval_is_that_of_paired_resamples():
     draws = np.random.default_rng(5).integers(25, size=(40, 25))
     gaps = []
     for drawn in draws:
-        part = exposure_gap(
-            *([side[i] for i in drawn] for side in (forced, predictions, references)), resamples=1
-        )
+        part = exposure_gap(*([side[i] for i in drawn] for side in (forced, predictions, references)), resamples=1)
         gaps.append(part.gap)
     assert (found.low, found.high) == pytest.approx(tuple(np.quantile(gaps, [0.025, 0.975])))
     assert found.low < found.gap < found.high

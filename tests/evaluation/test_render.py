@@ -24,9 +24,7 @@ def shown(renderable, width=80):
 
 
 def test_the_table_shows_every_score_with_its_interval():
-    found = evaluate_predictions(
-        ["x", "y", "z"], ["ab", "가나", "a"], [("ab",), ("가다", "나"), ("a",)], SYMBOLS
-    )
+    found = evaluate_predictions(["x", "y", "z"], ["ab", "가나", "a"], [("ab",), ("가다", "나"), ("a",)], SYMBOLS)
     text = shown(render(found), width=120)
     assert "3 sources, 4 references" in text
     for score in found.scores.values():
@@ -82,8 +80,7 @@ def test_marks_stand_below_the_differences_in_every_block(predicted, reference, 
                 looks = {None: "·", " ": "␣", "\x1b[31m": r"\x1b[31m", "\n": r"\n"}.get(side, side)
                 assert cells(text)[start].startswith(looks)
             wide = max(
-                cell_len({None: "·", " ": "␣", "\x1b[31m": r"\x1b[31m", "\n": r"\n"}.get(s, s))
-                for s in (left, right)
+                cell_len({None: "·", " ": "␣", "\x1b[31m": r"\x1b[31m", "\n": r"\n"}.get(s, s)) for s in (left, right)
             )
             marks = plain[2].ljust(start + wide)[start : start + wide]
             assert marks == ("^" * wide if left != right else " " * wide)

@@ -32,9 +32,7 @@ def check(function: Check) -> Check:
     return function
 
 
-def beam_search(
-    search: Any, stepper: Any, sources: Sequence[Ids], max_lengths: Sequence[int], **settings: Any
-) -> Any:
+def beam_search(search: Any, stepper: Any, sources: Sequence[Ids], max_lengths: Sequence[int], **settings: Any) -> Any:
     return search.beam_search(stepper, *pad(sources), max_lengths=torch.tensor(max_lengths), **settings)
 
 
@@ -42,9 +40,7 @@ def greedy_search(search: Any, stepper: Any, sources: Sequence[Ids], max_lengths
     return search.greedy_search(stepper, *pad(sources), max_lengths=torch.tensor(max_lengths))
 
 
-def sample(
-    search: Any, stepper: Any, sources: Sequence[Ids], max_lengths: Sequence[int], **settings: Any
-) -> Any:
+def sample(search: Any, stepper: Any, sources: Sequence[Ids], max_lengths: Sequence[int], **settings: Any) -> Any:
     return search.sample(stepper, *pad(sources), max_lengths=torch.tensor(max_lengths), **settings)
 
 
@@ -223,17 +219,13 @@ def finished_sources_leave_the_batch(search: Any) -> None:
     """The rows of a source are neighbours, and each step has rows only of those not done."""
     script = random_script(3, num_symbols=8, eos=1)
 
-    def steps_of(
-        source: Ids, length: int, run: Callable[[ScriptedStepper, list[Ids], list[int]], Any]
-    ) -> int:
+    def steps_of(source: Ids, length: int, run: Callable[[ScriptedStepper, list[Ids], list[int]], Any]) -> int:
         stepper = ScriptedStepper(script)
         run(stepper, [source], [length])
         return len(stepper.sources_stepped)
 
     runs = (
-        lambda stepper, sources, lengths: beam_search(
-            search, stepper, sources, lengths, beam_size=3, nbest=2
-        ),
+        lambda stepper, sources, lengths: beam_search(search, stepper, sources, lengths, beam_size=3, nbest=2),
         lambda stepper, sources, lengths: greedy_search(search, stepper, sources, lengths),
     )
     sources, lengths = [(9, 4), (5,), (4, 6, 8, 5), (7, 7, 4)], [3, 4, 12, 5]
@@ -263,14 +255,9 @@ def sources_do_not_see_each_other(search: Any) -> None:
 @check
 def cold_samples_are_greedy(search: Any) -> None:
     script = random_script(8, num_symbols=8, eos=-1)
-    wanted = [
-        [hypothesis] * 3
-        for hypothesis in greedy_search(search, ScriptedStepper(script), SOURCES, MAX_LENGTHS)
-    ]
+    wanted = [[hypothesis] * 3 for hypothesis in greedy_search(search, ScriptedStepper(script), SOURCES, MAX_LENGTHS)]
     for settings in ({"temperature": 1e-4}, {"top_k": 1}, {"top_p": 1e-6}, {"top_k": 1, "temperature": 50.0}):
-        drawn = sample(
-            search, ScriptedStepper(script), SOURCES, MAX_LENGTHS, seed=1, num_samples=3, **settings
-        )
+        drawn = sample(search, ScriptedStepper(script), SOURCES, MAX_LENGTHS, seed=1, num_samples=3, **settings)
         assert drawn == wanted
         for source, hypotheses in zip(SOURCES, drawn, strict=True):
             for hypothesis in hypotheses:
@@ -290,9 +277,7 @@ def samples_are_a_function_of_the_seed(search: Any) -> None:
     assert first == [hypotheses[:2] for hypotheses in draw(seed=1, num_samples=5)]
     assert first == draw(seed=1, num_samples=2, examples=[2, 1, 0])[::-1]
     # 18 targets of 8 symbols out of 26: drawn apart they are hardly ever equal
-    drawn = [
-        found for seed in (1, 2) for hypotheses in draw(seed=seed, num_samples=3) for found in hypotheses
-    ]
+    drawn = [found for seed in (1, 2) for hypotheses in draw(seed=seed, num_samples=3) for found in hypotheses]
     assert len({found.ids for found in drawn}) == len(drawn) == 18
 
 
@@ -302,9 +287,7 @@ def ensemble_is_the_mean_of_probabilities(search: Any) -> None:
 
     def mean(source: Ids, prefix: Ids) -> np.ndarray:
         """Return the log of the mean of the scripts' probabilities."""
-        return np.log(
-            np.mean([np.exp(script(source, prefix).astype(np.float64)) for script in scripts], axis=0)
-        )
+        return np.log(np.mean([np.exp(script(source, prefix).astype(np.float64)) for script in scripts], axis=0))
 
     ensemble = search.EnsembleStepper([ScriptedStepper(script) for script in scripts])
     settings = {"beam_size": 4, "nbest": 4, "length_penalty": 1.0}
@@ -330,9 +313,7 @@ def samples_are_as_frequent_as_probable(search: Any) -> None:
     script = random_script(2, num_symbols=7)
     bound = math.sqrt(math.log(2 * 3 * 13 / false_alarm) / (2 * count))  # 0.034
     for settings in ({}, {"temperature": 0.5, "top_k": 2}, {"temperature": 3.0, "top_p": 0.6}):
-        [drawn] = sample(
-            search, ScriptedStepper(script), [(9, 4)], [2], seed=5, num_samples=count, **settings
-        )
+        [drawn] = sample(search, ScriptedStepper(script), [(9, 4)], [2], seed=5, num_samples=count, **settings)
         counts = Counter((*found.ids, EOS) if found.finished else found.ids for found in drawn)
         targets = {(EOS,), *((first, second) for first in (4, 5, 6) for second in (EOS, 4, 5, 6))}
         assert set(counts) <= targets

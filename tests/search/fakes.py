@@ -50,9 +50,7 @@ class ScriptedStepper:
         sources = read_sources(state.source, state.source_lengths)
         self.sources_stepped.append(sources)
         rows = list(zip(sources, map(tuple, prefix.tolist()), strict=True))
-        place = {
-            row: number for number, row in enumerate(dict.fromkeys(rows))
-        }  # equal rows are asked about once
+        place = {row: number for number, row in enumerate(dict.fromkeys(rows))}  # equal rows are asked about once
         log_probs = np.stack([self.script(*row) for row in place])
         attention = np.zeros((len(place), state.source.shape[1]), dtype=np.float32)
         for (source, prefix_ids), number in place.items():
@@ -91,9 +89,7 @@ def random_script(seed: int, *, num_symbols: int, eos: float = 0.0, spread: floa
 
     @functools.cache
     def script(source: Ids, prefix: Ids) -> np.ndarray:
-        logits = spread * np.random.default_rng([seed, *source, num_symbols, *prefix]).standard_normal(
-            num_symbols
-        )
+        logits = spread * np.random.default_rng([seed, *source, num_symbols, *prefix]).standard_normal(num_symbols)
         logits[EOS] += eos
         return (logits - np.logaddexp.reduce(logits)).astype(np.float32)
 
@@ -136,9 +132,7 @@ class Found(NamedTuple):
 
 def symbol_scores(script: Script, source: Ids, symbols: Sequence[int]) -> tuple[float, ...]:
     """Return the log-probability of each symbol after BOS and those before it."""
-    return tuple(
-        float(script(source, (BOS, *symbols[:place]))[symbol]) for place, symbol in enumerate(symbols)
-    )
+    return tuple(float(script(source, (BOS, *symbols[:place]))[symbol]) for place, symbol in enumerate(symbols))
 
 
 def score(script: Script, source: Ids, symbols: Sequence[int], length_penalty: float = 0.0) -> Found:
@@ -156,9 +150,7 @@ def greedy(script: Script, source: Ids, num_symbols: int, max_length: int) -> Fo
     symbols: list[int] = []
     while len(symbols) < max_length and EOS not in symbols:
         log_probs = script(source, (BOS, *symbols))
-        symbols.append(
-            max(predictable(num_symbols), key=lambda symbol: log_probs[symbol])
-        )  # the first of equals
+        symbols.append(max(predictable(num_symbols), key=lambda symbol: log_probs[symbol]))  # the first of equals
     return score(script, source, symbols)
 
 

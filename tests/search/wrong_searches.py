@@ -432,11 +432,11 @@ WRONG_SEARCHES = [
         ".add(ordered)",
     ),
     Wrong(
-        "the first symbol gets no share",
+        "every allowed symbol is as frequent",
         contract.samples_are_as_frequent_as_probable,
         "sampling",
-        "held <= uniform[:, None] * held[:, -1:]",
-        "held - weights[:, :1] - weights[:, 2:3] <= uniform[:, None] * held[:, -1:]",
+        "held = weights.cumsum(1)",
+        "held = (weights > 0).double().cumsum(1)",
     ),
     # -- ensembles
     Wrong(

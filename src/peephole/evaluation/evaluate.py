@@ -98,7 +98,7 @@ def evaluate_predictions(
         predictions: one a source; may be empty texts.
         references: one or more a source.
         symbols: the target's; they say what one edit is in the symbol error rate and in the worst errors.
-        metrics: keys of `peephole.metrics.METRICS`; None: `DEFAULT_METRICS` for this kind of symbols.
+        metrics: keys of `peephole.metrics.METRICS`; None or none: `DEFAULT_METRICS` for this kind of symbols.
         seed: of the bootstrap.
         resamples: of the bootstrap.
         num_worst: how many of the worst errors to keep.
@@ -127,7 +127,7 @@ def check(sources: Sequence[str], references: Sequence[Sequence[str]], *systems:
     """Refuse lists that do not belong together.
 
     Raises:
-        DataError: no source, lists of different lengths, or a source without reference.
+        DataError: no source, lists of different lengths, or a source without a list of references.
     """
     if not sources:
         raise DataError("evaluation: wanted at least one source, got none")
@@ -135,6 +135,8 @@ def check(sources: Sequence[str], references: Sequence[Sequence[str]], *systems:
         if len(given) != len(sources):
             raise DataError(f"evaluation: wanted {what} for {len(sources)} sources, got {len(given)}")
     for i, (source, choices) in enumerate(zip(sources, references, strict=True), start=1):
+        if isinstance(choices, str):  # would be taken for a list of references of one character
+            raise DataError(f"evaluation, source {i}: wanted a list of references, got the text {choices!r}")
         if not choices:
             raise DataError(f"evaluation, source {i}: wanted at least one reference, got none: {source!r}")
 
@@ -150,7 +152,7 @@ def measure(
     Raises:
         ConfigError: an unknown metric.
     """
-    names = DEFAULT_METRICS[symbols.kind] if metrics is None else tuple(dict.fromkeys(metrics))
+    names = tuple(dict.fromkeys(metrics or DEFAULT_METRICS[symbols.kind]))
     for name in names:
         if name not in METRICS:
             raise ConfigError(f"evaluation: unknown metric {name!r}{nearest(name, METRICS)}")

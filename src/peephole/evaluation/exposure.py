@@ -28,7 +28,7 @@ from peephole.errors import DataError
 from peephole.evaluation.bootstrap import CONFIDENCE, RESAMPLES, interval, resample
 from peephole.metrics import FloatArray, closest
 
-Symbols = Sequence[Hashable]
+SymbolList = Sequence[Hashable]
 
 
 @dataclass(frozen=True)
@@ -74,9 +74,9 @@ class ExposureGap:
 
 
 def exposure_gap(
-    forced: Sequence[Sequence[Symbols]],
-    predictions: Sequence[Symbols],
-    references: Sequence[Sequence[Symbols]],
+    forced: Sequence[Sequence[SymbolList]],
+    predictions: Sequence[SymbolList],
+    references: Sequence[Sequence[SymbolList]],
     seed: int = 1,
     *,
     resamples: int = RESAMPLES,
@@ -126,7 +126,7 @@ def exposure_gap(
     )
 
 
-def _by_teacher(number: int, forced: Sequence[Symbols], references: Sequence[Symbols]) -> list[bool]:
+def _by_teacher(number: int, forced: Sequence[SymbolList], references: Sequence[SymbolList]) -> list[bool]:
     """Return which positions of the best reference are right when gold is read."""
     if not references or list(map(len, forced)) != list(map(len, references)):
         raise DataError(
@@ -137,7 +137,7 @@ def _by_teacher(number: int, forced: Sequence[Symbols], references: Sequence[Sym
     return min(marked, key=lambda kept: (kept.count(False), -len(kept)))
 
 
-def _running_free(prediction: Symbols, references: Sequence[Symbols]) -> tuple[list[bool], int]:
+def _running_free(prediction: SymbolList, references: Sequence[SymbolList]) -> tuple[list[bool], int]:
     """Return which positions of the closest reference the prediction keeps, and the edits between the two."""
     edits, index = closest(prediction, references)
     kept = [False] * len(references[index])

@@ -85,7 +85,7 @@ def compare(
         predictions_b: of the second, in the same order.
         references: one or more a source.
         symbols: the target's.
-        metrics: keys of `peephole.metrics.METRICS`; None: the default ones for this kind of symbols.
+        metrics: keys of `peephole.metrics.METRICS`; None or none: the default ones for this kind of symbols.
         seed: of resamples and swaps.
         resamples: of the bootstrap.
         swaps: of approximate randomisation; p is never below 1 / (swaps + 1).
@@ -122,7 +122,7 @@ def bootstrap_p(differences: FloatArray, observed: float) -> float:
         p = (1 + #{r: |d_r - d| ≥ |d|}) / (1 + number of resamples)
 
     Source: Efron and Tibshirani 1993, chapter 16; Noreen 1989 for the ones added.
-    Differs: sacrebleu moves |d_r| by its mean, and counts one side; its p is smaller for small differences.
+    Differs: sacrebleu moves |d_r| by its mean and counts one side, so that its p is half of this or less.
 
     >>> bootstrap_p(np.array([0.5, 1.0, 1.5, 2.5]), 1.0)
     0.4

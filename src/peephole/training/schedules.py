@@ -38,7 +38,7 @@ def own_share(progress: float, config: TrainConfig) -> float:
     p = min(1.0, progress)
     if config.scheduled_sampling == "none":
         return 0.0
-    shapes = {"linear": p, "exponential": (1 - 0.01**p) / (1 - 0.01), "inverse_sigmoid": _sigmoid_shape(p)}
+    shapes = {"linear": p, "exponential": (1 - math.pow(0.01, p)) / (1 - 0.01), "inverse_sigmoid": _sigmoid_shape(p)}
     return config.sampling_end * shapes[config.scheduled_sampling]
 
 

