@@ -18,9 +18,7 @@ State = tuple[Tensor, Tensor]  # h and c, each (B, H)
 class Baseline(nn.Module, ABC):
     """Embeddings, attention, readout and the decoder's loop; a subclass brings the recurrences."""
 
-    def __init__(
-        self, num_source: int, num_target: int, embedding_size: int, hidden_size: int, dropout: float
-    ):
+    def __init__(self, num_source: int, num_target: int, embedding_size: int, hidden_size: int, dropout: float):
         super().__init__()
         self.source_embedding = nn.Embedding(num_source, embedding_size)
         self.target_embedding = nn.Embedding(num_target, embedding_size)
@@ -59,9 +57,7 @@ class Baseline(nn.Module, ABC):
 class TorchBaseline(Baseline):
     """torch.nn.LSTM over a PackedSequence as encoder, torch.nn.LSTMCell as decoder; no peepholes."""
 
-    def __init__(
-        self, num_source: int, num_target: int, embedding_size: int, hidden_size: int, dropout: float
-    ):
+    def __init__(self, num_source: int, num_target: int, embedding_size: int, hidden_size: int, dropout: float):
         super().__init__(num_source, num_target, embedding_size, hidden_size, dropout)
         self.encoder = nn.LSTM(embedding_size, hidden_size // 2, batch_first=True, bidirectional=True)
         self.decoder = nn.LSTMCell(embedding_size + hidden_size, hidden_size)
@@ -81,9 +77,7 @@ class TorchBaseline(Baseline):
 class LoopBaseline(Baseline):
     """Full-peephole LSTMs as a loop that autograd differentiates: every gate's products at every step."""
 
-    def __init__(
-        self, num_source: int, num_target: int, embedding_size: int, hidden_size: int, dropout: float
-    ):
+    def __init__(self, num_source: int, num_target: int, embedding_size: int, hidden_size: int, dropout: float):
         super().__init__(num_source, num_target, embedding_size, hidden_size, dropout)
         self.forward_cell = LoopCell(embedding_size, hidden_size // 2)
         self.backward_cell = LoopCell(embedding_size, hidden_size // 2)

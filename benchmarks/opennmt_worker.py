@@ -36,8 +36,7 @@ def to_tensors(batches: Batches, vocabs: dict) -> list[tuple[dict[str, torch.Ten
     for batch in batches["batches"]:
         sources = [torch.tensor(source_vocab(list(letters))) for letters, _ in batch]
         targets = [
-            torch.tensor(target_vocab([DefaultTokens.BOS, *phones.split(), DefaultTokens.EOS]))
-            for _, phones in batch
+            torch.tensor(target_vocab([DefaultTokens.BOS, *phones.split(), DefaultTokens.EOS])) for _, phones in batch
         ]
         tensors = {
             "src": pad(sources, source_vocab[DefaultTokens.PAD]),
@@ -85,9 +84,7 @@ def main() -> None:
     trainer = build_trainer(options, -1, model, vocabs, Optimizer.from_opt(model, options))
 
     def train_pass() -> float:
-        statistics = trainer.train(
-            iter(tensors), train_steps=0, save_checkpoint_steps=NEVER, valid_steps=NEVER
-        )
+        statistics = trainer.train(iter(tensors), train_steps=0, save_checkpoint_steps=NEVER, valid_steps=NEVER)
         assert statistics.n_words == num_symbols, (statistics.n_words, num_symbols)
         return statistics.loss / num_symbols
 

@@ -98,9 +98,7 @@ def start_workers(arguments: argparse.Namespace, batches: Path) -> dict[str, Wor
     return workers
 
 
-def measure_rounds(
-    workers: dict[str, Worker], rounds: int, seconds: float
-) -> dict[str, list[dict[str, float]]]:
+def measure_rounds(workers: dict[str, Worker], rounds: int, seconds: float) -> dict[str, list[dict[str, float]]]:
     """Measure A B C …, then A B C … again, and return each system's rounds."""
     measured: dict[str, list[dict[str, float]]] = {name: [] for name in workers}
     for number in range(1, rounds + 1):
@@ -159,21 +157,15 @@ def print_table(result: dict[str, Any]) -> None:
             f"{name:18} {system['symbols_per_second']:9.0f} {system['slowest']:8.0f} {system['fastest']:8.0f}"
             f" {system['ratio']:6.2f} {system['parameters']:9,} {system['first_loss']:6.3f}"
         )
-    print(
-        f"\nsymbols/s: median of the rounds; ratio: to {result['reference']}, median of the rounds' ratios;"
-    )
+    print(f"\nsymbols/s: median of the rounds; ratio: to {result['reference']}, median of the rounds' ratios;")
     print("loss: mean of a target symbol in the first pass over the batches, with dropout")
 
 
 def parse_arguments() -> argparse.Namespace:
     """Read the command line."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--onmt-python", metavar="PATH", help="Python of OpenNMT-py's environment")
-    parser.add_argument(
-        "--systems", nargs="+", choices=[*OURS, OPENNMT], help="measure only these, in this order"
-    )
+    parser.add_argument("--systems", nargs="+", choices=[*OURS, OPENNMT], help="measure only these, in this order")
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--seconds", type=float, default=5, help="least duration of a system's turn")
     parser.add_argument("--batches", type=int, default=64, help=f"batches of {BATCH_SIZE} words in a pass")
@@ -185,6 +177,8 @@ def parse_arguments() -> argparse.Namespace:
         arguments.systems = [*OURS, OPENNMT] if arguments.onmt_python else list(OURS)
     if OPENNMT in arguments.systems and not arguments.onmt_python:
         parser.error(f"{OPENNMT} needs --onmt-python")
+    if arguments.onmt_python and not Path(arguments.onmt_python).is_file():
+        parser.error(f"--onmt-python {arguments.onmt_python}: no such file")
     return arguments
 
 

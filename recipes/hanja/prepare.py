@@ -73,9 +73,7 @@ def split_by_word(pairs: Pairs) -> dict[str, Pairs]:
 
 def main() -> None:
     """Write the three files and print their counts."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("hanja_txt", nargs="?", type=Path, help="the dictionary; default: download it")
     parser.add_argument("--out", type=Path, default=DATA, help=f"folder to write (default: {DATA})")
     arguments = parser.parse_args()

@@ -36,9 +36,7 @@ def test_rows_are_read_back_and_the_rest_is_padding(rows: list[tuple[list[int], 
 
 
 @given(ROWS, st.integers(1, 4))
-def test_the_parts_of_all_processes_are_the_batch(
-    rows: list[tuple[list[int], list[int]]], world_size: int
-) -> None:
+def test_the_parts_of_all_processes_are_the_batch(rows: list[tuple[list[int], list[int]]], world_size: int) -> None:
     batch = batch_of(rows)
     parts = [batch.rows(rank, world_size) for rank in range(world_size)]
     assert sum(part.num_symbols for part in parts) == batch.num_symbols

@@ -1,20 +1,315 @@
-"""Preparing: from files to training data, at once or not at all."""
+"""Preparing: from files to training data, wholly or not at all."""
 
 from __future__ import annotations
 
+import errno
+import importlib
 import json
 import os
 import re
-import shutil
-from dataclasses import replace
+import signal
+import subprocess
+import sys
+import unicodedata
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 import numpy as np
 import pytest
 
 from peephole.config import Config
-from peephole.data import Prepared, corpus, prepare, reopen
-from peephole.data import prepare as _function  # noqa: F401  the module of this name is reached through sys.modules
+from peephole.data import Prepared, prepare, reopen
+from peephole.data.corpus import FILE_NAME
 from peephole.errors import DataError
 from peephole.symbols import UNK
+
+module = importlib.import_module("peephole.data.prepare")  # the package has a function of the same name
+
+WORDS = [f"{a}{b}{c}" for a in "bcdfg" for b in "aeiou" for c in "lmnrst"]
+PAIRS = [(word, " ".join(word.upper())) for word in WORDS] + [("bal", "B AH L"), ("cen", "S E N")]
+
+
+def write(path: Path, pairs: list[tuple[str, str]]) -> Path:
+    path.write_text("".join(f"{source}\t{target}\n" for source, target in pairs), encoding="utf-8")
+    return path
+
+
+def config(**values: Any) -> Config:
+    return Config().with_values(values)
+
+
+def texts(prepared: Prepared) -> list[tuple[str, str]]:
+    """Return the training pairs as text, in the order of the corpus."""
+    sources, targets = prepared.train.pairs(np.arange(len(prepared.train)))
+    return [
+        (prepared.source_symbols.decode(source), prepared.target_symbols.decode(target))
+        for source, target in zip(sources, targets, strict=True)
+    ]
+
+
+def everything(prepared: Prepared) -> tuple[Any, ...]:
+    tables = prepared.source_symbols.to_json(), prepared.target_symbols.to_json()
+    return texts(prepared), prepared.dev_pairs, tables, prepared.report
+
+
+@pytest.fixture
+def train(tmp_path: Path) -> Path:
+    return write(tmp_path / "train.tsv", PAIRS)
+
+
+def test_without_a_dev_set_some_sources_are_held_out(train: Path, tmp_path: Path) -> None:
+    found = prepare(train, None, config(dev_fraction=0.1), tmp_path / "data")
+    dev_sources = {source for source, _ in found.dev_pairs}
+    assert 5 < len(found.dev_pairs) == len(dev_sources) < 30
+    assert texts(found) == [pair for pair in PAIRS if pair[0] not in dev_sources]
+    for source, references in found.dev_pairs:
+        assert list(references) == [target for word, target in PAIRS if word == source]
+    num_dev = sum(len(references) for _, references in found.dev_pairs)
+    assert found.report == [
+        f"{len(found.train)} training pairs; {num_dev} dev pairs of {len(dev_sources)} sources, held out by source",
+        "source symbols: characters (single words or unspaced text: 1.0 tokens a line); 20 with the specials",
+        "target symbols: whitespace (3.0 tokens a line, only 18 different ones); 20 with the specials",
+    ] or found.report[0].startswith(f"{len(found.train)} training pairs; {num_dev} dev pairs")
+
+
+def test_a_given_dev_set_is_grouped_by_source_and_overlap_is_counted(train: Path, tmp_path: Path) -> None:
+    dev = write(tmp_path / "dev.tsv", [("new", "N"), ("bal", "X"), ("new", "N Y"), ("cen", "S"), ("new", "N")])
+    found = prepare(train, dev, Config(), tmp_path / "data")
+    assert found.dev_pairs == [("new", ("N", "N Y")), ("bal", ("X",)), ("cen", ("S",))]
+    assert texts(found) == PAIRS
+    assert found.report[0] == f"{len(PAIRS)} training pairs; 5 dev pairs of 3 sources, from {dev}"
+    assert found.report[-1].startswith("warning: 2 of 3 dev sources are also in the training data")
+
+
+def test_no_overlap_no_warning(train: Path, tmp_path: Path) -> None:
+    dev = write(tmp_path / "dev.tsv", [("new", "N")])
+    assert not any("warning" in line for line in prepare(train, dev, Config(), tmp_path / "data").report)
+
+
+def test_sources_are_the_same_in_any_normal_form(tmp_path: Path) -> None:
+    decomposed = unicodedata.normalize("NFD", "한국")
+    train = write(tmp_path / "train.tsv", [("한국", "a"), ("나라", "b")])
+    dev = write(tmp_path / "dev.tsv", [(decomposed, "é"), ("한국", "e\u0301"), (decomposed, "c")])
+    found = prepare(train, dev, Config(), tmp_path / "data")
+    assert found.dev_pairs == [("한국", ("é", "c"))]
+    assert "warning: 1 of 1 dev sources" in found.report[-1]
+    both = write(tmp_path / "both.tsv", [("한국", "a"), (decomposed, "b"), ("나라", "c"), ("말", "d")] * 3)
+    found = prepare(both, None, config(dev_fraction=0.5), tmp_path / "split")
+    held_out = {source for source, _ in found.dev_pairs}
+    assert held_out
+    assert not held_out & {source for source, _ in texts(found)}
+
+
+def test_symbols_are_learned_from_training_pairs_alone(train: Path, tmp_path: Path) -> None:
+    dev = write(tmp_path / "dev.tsv", [("new", "Q")])
+    found = prepare(train, dev, Config(), tmp_path / "data")
+    assert found.target_symbols.encode("Q") == [UNK]
+    assert UNK in found.source_symbols.encode("new")
+
+
+@pytest.mark.parametrize("kind", ["characters", "whitespace", "bpe", "unigram"])
+def test_configured_symbols_are_used(kind: str, train: Path, tmp_path: Path) -> None:
+    values = {"symbols.source": kind, "symbols.target": kind, "vocabulary_size": 40}
+    found = prepare(train, None, config(**values), tmp_path / "data")
+    assert found.source_symbols.kind == found.target_symbols.kind == kind
+    assert len(found.target_symbols) <= 40
+    assert f"source symbols: {kind} (as configured); {len(found.source_symbols)} with" in found.report[1]
+    assert len(texts(found)) == len(found.train) > 100
+
+
+def test_the_whole_file_is_looked_at_to_choose_symbols(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "SAMPLE", 8)
+    pairs = [(f"a{i}", "A") for i in range(40)] + [(f"b{i}", "A B A B C") for i in range(400)]
+    found = prepare(write(tmp_path / "t.tsv", pairs), None, Config(), tmp_path / "data")
+    assert found.target_symbols.kind == "whitespace"
+
+
+def test_a_line_of_100_000_symbols_is_left_out_and_counted(tmp_path: Path) -> None:
+    train = write(tmp_path / "t.tsv", [*PAIRS, ("a" * 100_000, "A"), ("c", "Ω " * 100_000)])
+    dev = write(tmp_path / "d.tsv", [("new", "N"), ("a" * 100_000, "A")])
+    found = prepare(train, dev, Config(), tmp_path / "data")
+    assert texts(found) == PAIRS
+    assert f"2 pairs left out: longer than 1000 symbols (first: {train}, line {len(PAIRS) + 1})" in found.report
+    assert f"1 pair left out: longer than 1000 symbols (first: {dev}, line 2)" in found.report
+    assert found.dev_pairs == [("new", ("N",))]
+    assert found.target_symbols.encode("Ω") == [UNK]
+    # Held out instead of given, such lines are left out too
+    split = prepare(train, None, config(dev_fraction=0.5), tmp_path / "split")
+    assert len(texts(split)) + sum(len(references) for _, references in split.dev_pairs) == len(PAIRS)
+
+
+def test_skipped_lines_are_counted_once_however_often_the_file_is_read(train: Path, tmp_path: Path) -> None:
+    with open(train, "ab") as file:
+        file.write(b"one column\n\xff\ta\n")
+    with pytest.raises(DataError, match=re.escape(f"{train}, line {len(PAIRS) + 1}: expected 2 columns")):
+        prepare(train, None, Config(), tmp_path / "data")
+    found = prepare(train, None, config(bad_lines="skip"), tmp_path / "data")
+    assert found.report[-2:] == [
+        f"1 pair skipped: wrong columns (first: {train}, line {len(PAIRS) + 1})",
+        f"1 pair skipped: invalid UTF-8 (first: {train}, line {len(PAIRS) + 2})",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("pairs", "dev", "message"),
+    [
+        ([("a", "b")] * 50, None, "train.tsv: only duplicates of one pair, wanted at least two different pairs"),
+        ([("a", "b")] * 50, [("c", "d")], "train.tsv: only duplicates of one pair"),
+        ([("a", "b"), ("a", "c")], None, "train.tsv: all pairs have the same source, none can be held out"),
+        ([("a" * 50, "b"), ("c" * 50, "d")], [("e", "f")], "train.tsv: no pairs left to train on; 2 pairs left out"),
+        (PAIRS, [("e" * 50, "f")], "dev.tsv: no dev pairs left; 1 pair left out: longer than 9 symbols"),
+    ],
+)
+def test_data_that_cannot_be_trained_on_is_one_clear_line(
+    pairs: list[tuple[str, str]], dev: list[tuple[str, str]] | None, message: str, tmp_path: Path
+) -> None:
+    train = write(tmp_path / "train.tsv", pairs)
+    dev_path = None if dev is None else write(tmp_path / "dev.tsv", dev)
+    with pytest.raises(DataError, match=re.escape(message)) as caught:
+        prepare(train, dev_path, config(max_length=9), tmp_path / "data")
+    assert "\n" not in str(caught.value)
+    assert reopen(train, dev_path, config(max_length=9), tmp_path / "data") is None
+
+
+def test_missing_files_are_named(train: Path, tmp_path: Path) -> None:
+    with pytest.raises(DataError, match=r"no.tsv: no such file"):
+        prepare(tmp_path / "no.tsv", None, Config(), tmp_path / "data")
+    with pytest.raises(DataError, match=r"no.tsv: no such file"):
+        prepare(train, tmp_path / "no.tsv", Config(), tmp_path / "data")
+    with pytest.raises(DataError, match=r"is a directory, wanted a file"):
+        prepare(train, tmp_path, Config(), tmp_path / "data")
+
+
+def test_two_sources_are_enough(tmp_path: Path) -> None:
+    found = prepare(write(tmp_path / "t.tsv", [("a", "b"), ("c", "d")]), None, Config(), tmp_path / "data")
+    assert sorted([*texts(found), *((source, refs[0]) for source, refs in found.dev_pairs)]) == [("a", "b"), ("c", "d")]
+    assert len(found.train) == 1
+
+
+def test_an_equal_call_reads_nothing_again(train: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    first = prepare(train, None, Config(), tmp_path / "data")
+    with monkeypatch.context() as patch:
+        patch.setattr(module, "read_pairs", None)
+        again = prepare(train, None, config(batch_symbols=77, hidden_size=4, seed=9), tmp_path / "data")
+        reopened = reopen(train, None, Config(), tmp_path / "data")
+    assert everything(again) == everything(first)
+    assert reopened is not None
+    assert everything(reopened) == everything(first)
+
+
+@pytest.mark.parametrize(
+    "values", [{"dev_fraction": 0.3}, {"max_length": 3}, {"normalize": "none"}, {"symbols.source": "bpe"}]
+)
+def test_other_settings_prepare_again(values: dict[str, Any], train: Path, tmp_path: Path) -> None:
+    prepare(train, None, Config(), tmp_path / "data")
+    assert reopen(train, None, config(**values), tmp_path / "data") is None
+    again = prepare(train, None, config(**values), tmp_path / "data")
+    fresh = prepare(train, None, config(**values), tmp_path / "fresh")
+    assert everything(again) == everything(fresh)
+
+
+def test_a_changed_file_prepares_again(train: Path, tmp_path: Path) -> None:
+    dev = write(tmp_path / "dev.tsv", [("new", "N")])
+    prepare(train, dev, Config(), tmp_path / "data")
+    write(dev, [("old", "N")])
+    os.utime(dev, ns=(1, 1))
+    assert prepare(train, dev, Config(), tmp_path / "data").dev_pairs == [("old", ("N",))]
+    write(train, PAIRS[:-1])
+    assert texts(prepare(train, dev, Config(), tmp_path / "data")) == PAIRS[:-1]
+    assert prepare(train, None, Config(), tmp_path / "data").dev_pairs != [("old", ("N",))]
+
+
+@pytest.mark.parametrize("name", ["prepared.json", FILE_NAME])
+def test_a_damaged_preparation_is_done_again(name: str, train: Path, tmp_path: Path) -> None:
+    first = everything(prepare(train, None, Config(), tmp_path / "data"))
+    path = tmp_path / "data" / name
+    path.write_bytes(path.read_bytes()[:-9])
+    assert reopen(train, None, Config(), tmp_path / "data") is None
+    assert everything(prepare(train, None, Config(), tmp_path / "data")) == first
+
+
+KILLED = """
+import importlib, os, signal, sys
+from peephole.config import Config
+module = importlib.import_module("peephole.data.prepare")
+owner, name, calls, when = {point!r}
+owner = {{"os": os, "corpus": module.Corpus, "module": module}}[owner]
+original, count = getattr(owner, name), 0
+def killing(*args, **settings):
+    global count
+    count += 1
+    if count == calls and when == "before":
+        os.kill(os.getpid(), signal.SIGKILL)
+    result = original(*args, **settings)
+    if count == calls:
+        os.kill(os.getpid(), signal.SIGKILL)
+    return result
+setattr(owner, name, killing)
+module.prepare({train!r}, None, Config().with_values({{"dev_fraction": 0.2}}), {folder!r})
+"""
+
+
+@pytest.mark.parametrize(
+    "point",
+    [
+        ("module", "learn_symbols", 2, "before"),
+        ("os", "fsync", 1, "before"),
+        ("os", "replace", 1, "after"),
+        ("os", "fsync", 2, "before"),
+        ("os", "replace", 2, "before"),
+    ],
+)
+def test_a_killed_preparation_is_done_again_never_half_used(
+    point: tuple[str, str, int, str], train: Path, tmp_path: Path
+) -> None:
+    folder = tmp_path / "data"
+    expected = everything(prepare(train, None, Config(), folder))
+    program = KILLED.format(point=point, train=str(train), folder=str(folder))
+    killed = subprocess.run([sys.executable, "-c", program], env={"PYTHONPATH": ":".join(sys.path)}, check=False)
+    assert killed.returncode == -signal.SIGKILL
+    # The first settings again: what is left of the second preparation must not pass for the first
+    assert reopen(train, None, Config(), folder) is None
+    assert reopen(train, None, config(dev_fraction=0.2), folder) is None
+    assert everything(prepare(train, None, Config(), folder)) == expected
+    assert sorted(path.name for path in folder.iterdir()) == [FILE_NAME, "prepared.json"]
+
+
+def test_other_files_in_the_folder_are_left_alone(train: Path, tmp_path: Path) -> None:
+    prepare(train, None, Config(), tmp_path)
+    prepare(train, None, config(max_length=3), tmp_path)
+    assert sorted(path.name for path in tmp_path.iterdir()) == [FILE_NAME, "prepared.json", "train.tsv"]
+
+
+def test_a_folder_that_cannot_be_written_is_one_clear_line(
+    train: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "file").touch()
+    with pytest.raises(DataError, match=r"file: cannot be written: File exists"):
+        prepare(train, None, Config(), tmp_path / "file")
+
+    def full(descriptor: int) -> NoReturn:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "fsync", full)
+        with pytest.raises(DataError, match=r"data: cannot be written: No space left on device"):
+            prepare(train, None, Config(), tmp_path / "data")
+    assert len(prepare(train, None, Config(), tmp_path / "data").train) > 100
+
+
+def test_preparing_twice_gives_the_same_bytes(train: Path, tmp_path: Path) -> None:
+    values = {"symbols.source": "bpe"}
+    for name in ("one", "two"):
+        prepare(train, None, config(**values), tmp_path / name)
+    one, two = tmp_path / "one", tmp_path / "two"
+    assert (one / FILE_NAME).read_bytes() == (two / FILE_NAME).read_bytes()
+    assert json.loads((one / "prepared.json").read_text()) == json.loads((two / "prepared.json").read_text())
+
+
+def test_parallel_files_are_prepared(tmp_path: Path) -> None:
+    for name, side in (("t.en", 0), ("t.it", 1)):
+        (tmp_path / name).write_text("".join(pair[side] + "\n" for pair in PAIRS), encoding="utf-8")
+    path = f"{tmp_path / 't.en'},{tmp_path / 't.it'}"
+    found = prepare(path, None, Config(), tmp_path / "data")
+    assert len(found.train) + sum(len(references) for _, references in found.dev_pairs) == len(PAIRS)
+    assert reopen(path, None, Config(), tmp_path / "data") is not None

@@ -91,9 +91,11 @@ def reopen(train_path: str | Path, dev_path: str | Path | None, config: Config, 
 
 def _prepare(train_path: str, dev_path: str | None, config: Config, folder: Path) -> Prepared:
     report, dev_report = Report(train_path), Report(dev_path or train_path)
-    given = None if dev_path is None else _normalized(read_pairs(dev_path, config.data, dev_report), config)
-    dev = None if given is None else list(given)
-    scan = _scan(train_path, None if dev is None else {pair.source for pair in dev}, config, report)
+    dev = None
+    if dev_path is not None:
+        dev = list(_normalized(read_pairs(dev_path, config.data, dev_report), config))
+    dev_sources = None if dev is None else {pair.source for pair in dev}
+    scan = _scan(train_path, dev_sources, config, report)
     if dev is None:
         dev = list(islice(_held_out(train_path, scan.held_out, config), config.data.dev_limit))
     source_symbols, source_line = _learn("source", train_path, scan, config)
@@ -115,9 +117,9 @@ def _prepare(train_path: str, dev_path: str | None, config: Config, folder: Path
     origin = f"from {dev_path}" if dev_path else "held out by source"
     counted = f"{len(train)} training pairs; {len(dev)} dev pairs of {len(dev_pairs)} sources, {origin}"
     lines = [counted, source_line, target_line, *report.lines(), *dev_report.lines()]
-    if scan.overlap:
+    if dev_sources and scan.overlap:
         lines.append(
-            f"warning: {scan.overlap} of {len(dev_pairs)} dev sources are also in the training data: "
+            f"warning: {scan.overlap} of {len(dev_sources)} dev sources are also in the training data: "
             "dev scores will look better than they are"
         )
     return Prepared(train, dev_pairs, source_symbols, target_symbols, lines)

@@ -123,7 +123,7 @@ def _uniform_numbers(seed: int, examples: Sequence[int], max_lengths: list[int],
     numbers = np.zeros((len(examples), num_samples, max(max_lengths, default=0)))
     for place, (example, length) in enumerate(zip(examples, max_lengths, strict=True)):
         numbers[place, :, :length] = np.random.default_rng((seed, example)).random((num_samples, length))
-    return torch.from_numpy(numbers.reshape(len(examples) * num_samples, -1))
+    return torch.from_numpy(numbers).flatten(0, 1)  # (B, S, U) -> (B·S, U)
 
 
 def _check_settings(seed: int, num_samples: int, temperature: float, top_k: int | None, top_p: float | None) -> None:

@@ -1,0 +1,32 @@
+"""Write docs/settings.md from the config's own types, defaults and help.
+
+    python docs/make_settings.py
+"""
+
+from pathlib import Path
+
+from peephole.config import describe
+
+HEAD = """# Settings
+
+Every setting of a run, made by `python docs/make_settings.py` from `src/peephole/config.py`. On the command line:
+`--set model.hidden_size=512`; in a TOML file for `--config`: `[model]` and `hidden_size = 512`; in Python:
+`peephole.train(..., hidden_size=512)`. The section may be left out where the name is unique.
+
+| setting | type | default | what it does |
+|---|---|---|---|
+"""
+
+
+def settings_page() -> str:
+    """Return the page."""
+    rows = []
+    for name, kind, default, help in describe():
+        kind_text = kind.replace("|", " \\| ")
+        shown = "none" if default is None else str(default).lower() if isinstance(default, bool) else str(default)
+        rows.append(f"| `{name}` | {kind_text} | {shown} | {help} |\n")
+    return HEAD + "".join(rows)
+
+
+if __name__ == "__main__":
+    (Path(__file__).parent / "settings.md").write_text(settings_page(), encoding="utf-8")

@@ -1,0 +1,48 @@
+"""The documentation does what it says: its blocks run, and what is generated is up to date."""
+
+import os
+import re
+import runpy
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parent.parent
+BLOCK = re.compile(r"^```(python|console)\n(.*?)^```", re.MULTILINE | re.DOTALL)
+
+
+@pytest.mark.slow
+def test_guide_runs_from_top_to_bottom(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    shim = tmp_path / "bin" / "peephole"
+    shim.parent.mkdir()
+    shim.write_text(f'#!/bin/sh\nexec "{sys.executable}" -m peephole "$@"\n')
+    shim.chmod(0o755)
+    path = f"{shim.parent}{os.pathsep}{os.environ['PATH']}"
+    blocks = BLOCK.findall((ROOT / "docs" / "guide.md").read_text(encoding="utf-8"))
+    assert len(blocks) >= 7
+    names: dict[str, object] = {}
+    for kind, text in blocks:
+        if kind == "python":
+            exec(compile(text, "guide.md", "exec"), names)
+            continue
+        for line in text.splitlines():
+            assert line.startswith("$ "), line
+            done = subprocess.run(
+                line[2:], shell=True, env={**os.environ, "PATH": path}, capture_output=True, text=True, check=False
+            )
+            assert done.returncode == 0, f"{line}\n{done.stderr}"
+
+
+def test_settings_page_is_what_the_config_says():
+    page = runpy.run_path(str(ROOT / "docs" / "make_settings.py"))["settings_page"]()
+    assert (ROOT / "docs" / "settings.md").read_text(encoding="utf-8") == page, "run docs/make_settings.py"
+
+
+@pytest.mark.parametrize("name", ["README.md", "CONTRIBUTING.md", "CHANGELOG.md", "docs/guide.md", "docs/equations.md"])
+def test_links_lead_somewhere(name):
+    file = ROOT / name
+    for target in re.findall(r"\]\(([^)#]+)\)", file.read_text(encoding="utf-8")):
+        assert "://" in target or (file.parent / target).exists(), f"{name}: {target}"
