@@ -51,6 +51,12 @@ def test_largest_keeps_the_order_of_equals(rows, count):
         assert all(got == want for got, want in possible)
 
 
+def test_largest_keeps_the_order_of_many_equals():
+    """Unstable sorts keep the order of a few."""
+    x = torch.tensor([0.0, 1.0]).repeat(2, 500)
+    assert largest(x, 300)[1].tolist() == [list(range(1, 600, 2))] * 2
+
+
 def test_largest_of_fewer_returns_all():
     values, columns = largest(torch.tensor([[1.0, 2.0]]), 5)
     assert values.tolist() == [[2.0, 1.0]]

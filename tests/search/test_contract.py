@@ -7,6 +7,7 @@ import pytest
 from peephole import search
 
 from . import contract
+from .wrong_beams import WRONG_BEAMS
 from .wrong_searches import WRONG_SEARCHES, Wrong, wrong_search
 
 
@@ -15,7 +16,7 @@ def test_search_keeps_the_contract(check):
     check(search)
 
 
-@pytest.mark.parametrize("change", WRONG_SEARCHES, ids=lambda change: change.name)
+@pytest.mark.parametrize("change", WRONG_BEAMS + WRONG_SEARCHES, ids=lambda change: change.name)
 def test_wrong_search_is_rejected(change, tmp_path):
     # by an assertion of the check, or because the search runs into an error of its own
     rejections = (AssertionError, RuntimeError, IndexError, ValueError)

@@ -63,9 +63,9 @@ def test_top_k_keeps_k(probs, top_k):
 
 
 def test_top_k_keeps_the_lower_of_equals():
-    probs = torch.full((1, 5), 0.2, dtype=torch.double)
+    probs = torch.full((1, 512), 2.0**-9, dtype=torch.double)  # many: unstable sorts keep the order of a few
     assert truncate(probs, 2, None)[0].nonzero().flatten().tolist() == [0, 1]
-    assert truncate(probs, None, 0.5)[0].nonzero().flatten().tolist() == [0, 1, 2]
+    assert truncate(probs, None, 0.005)[0].nonzero().flatten().tolist() == [0, 1, 2]
 
 
 def test_samples_do_not_touch_the_global_generators():
