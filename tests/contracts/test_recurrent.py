@@ -153,9 +153,7 @@ def test_gradcheck(implementation, cell, peephole, reverse):
 
     def run(x, *rest):
         if cell == "lstm":
-            out, final = implementation.lstm(
-                x, lengths, LSTMState(*rest[:2]), LSTMWeights(*rest[2:]), reverse=reverse
-            )
+            out, final = implementation.lstm(x, lengths, LSTMState(*rest[:2]), LSTMWeights(*rest[2:]), reverse=reverse)
             return out, *final
         return implementation.gru(x, lengths, rest[0], GRUWeights(*rest[1:]), reverse=reverse)
 

@@ -70,9 +70,9 @@ def make(
     return model, config
 
 
-def oracle_of(config, weights):
+def oracle_of(config, weights, masks=None):
     names = ("cell", "context", "attention", "encoder_layers", "decoder_layers", "bidirectional")
-    return ModelOracle(weights, **{name: getattr(config, name) for name in names})
+    return ModelOracle(weights, **{name: getattr(config, name) for name in names}, masks=masks or {})
 
 
 def weights_of(model):
@@ -131,9 +131,7 @@ def test_model_is_the_oracles(cell, peephole, context, attention, bidirectional)
 @both_directions
 @layers
 @pytest.mark.parametrize("encoder_size", [2, 4], ids=["bridge", "copy"])
-def test_deeper_models_are_the_oracles(
-    cell, peephole, bidirectional, encoder_layers, decoder_layers, encoder_size
-):
+def test_deeper_models_are_the_oracles(cell, peephole, bidirectional, encoder_layers, decoder_layers, encoder_size):
     sizes = {"encoder_layers": encoder_layers, "decoder_layers": decoder_layers, "encoder_size": encoder_size}
     check(*make(cell, peephole, bidirectional=bidirectional, **sizes))
 
@@ -190,6 +188,23 @@ def test_scheduled_sampling_of_every_symbol_is_free_running(context, attention):
             rows, _ = judge.decode(own_source, fed)
             fed.append(int(rows[-1].argmax()))  # (14)
         assert_close(got[b], judge.decode(own_source, fed)[0], "log p", torch.float64)
+
+
+@cells
+@both_directions
+def test_dropout_is_on_embeddings_between_layers_and_on_the_readout(cell, peephole, bidirectional):
+    model, config = make(cell, peephole, bidirectional=bidirectional, encoder_layers=2, decoder_layers=2)
+    source, source_lengths, target, _ = batch()
+    noise = Noise(seed=1, step=1, examples=torch.arange(len(PAIRS)), rate=0.4)
+    T, U = source.shape[1], target.shape[1]
+    sizes = {"source embedding": (T, 3), "between layers 1": (T, 2)}
+    sizes |= {"target embedding": (U, 3), "between decoder layers 1": (U, 4), "readout": (U, 4)}
+    masks = {place: noise.mask(place, *size).double().numpy() for place, size in sizes.items()}
+    got = model(source, source_lengths, target, noise=noise).log_softmax(-1)
+    for b, (own_source, own_target) in enumerate(PAIRS):
+        judge = oracle_of(config, weights_of(model), {place: mask[b] for place, mask in masks.items()})
+        rows, _ = judge.decode(own_source, [BOS, *own_target[:-1]])
+        assert_close(got[b, : len(rows)], rows, "log p", torch.float64)
 
 
 @contexts

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from peephole.data import Corpus, Pair, Report, corpus
@@ -33,6 +33,7 @@ PAIRS = st.lists(
 )
 
 
+@settings(deadline=None)
 @given(pairs=PAIRS, data=st.data())
 def test_pairs_come_back_in_any_order(
     tmp_path_factory: pytest.TempPathFactory, pairs: list[tuple[str, list[str]]], data: st.DataObject

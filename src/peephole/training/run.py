@@ -25,7 +25,7 @@ from lightning_fabric import Fabric
 from torch import nn
 
 from peephole.config import Config
-from peephole.data import Prepared, prepare, reopen
+from peephole.data import Prepared, data_files, prepare, reopen
 from peephole.errors import ConfigError, RunError
 from peephole.model import Model
 from peephole.nn import Seq2Seq, build_seq2seq
@@ -174,14 +174,21 @@ def start_fabric(config: Config) -> Fabric:
 
 def _make_folder(run: Run, overwrite: bool) -> None:
     folder = run.folder
-    exists = next((path for path in (folder, Path(run.out)) if path.exists()), None)
-    if exists is not None and not overwrite:
-        go_on = f"`peephole train --resume {folder}` goes on with it, " if run.checkpoint.exists() else ""
-        raise RunError(f"{exists}: exists already; {go_on}`--overwrite` starts anew")
+    for path in (run.train, run.dev):
+        if path is not None:
+            data_files(path)  # before anything is written
+    if folder.exists() and not (folder / "run.json").exists():
+        raise RunError(f"{folder}: wanted the place for this run's files, got something that is not a run")
     if not Path(run.out).parent.is_dir():
         raise RunError(f"{run.out}: no such folder: {Path(run.out).parent}")
+    if not overwrite:
+        if run.checkpoint.exists():
+            go_on = f"`peephole train --resume {folder}` goes on with it"
+            raise RunError(f"{folder}: exists already; {go_on}, `--overwrite` starts anew")
+        if Path(run.out).exists():
+            raise RunError(f"{run.out}: exists already; `--overwrite` replaces it")
     try:
-        if folder.exists():
+        if folder.exists():  # with nothing trained in it, or to be overwritten
             shutil.rmtree(folder)
         (folder / "checkpoint").mkdir(parents=True)
         entry = {"train": run.train, "dev": run.dev, "out": run.out, "config": run.config.to_dict()}
@@ -203,7 +210,10 @@ def _carry_on(stack: ExitStack, fabric: Fabric, run: Run, prepared: Prepared) ->
     config = run.config
     network = _fresh_network(run, prepared)
     optimizer = torch.optim.AdamW(
-        network.parameters(), lr=config.train.learning_rate, weight_decay=config.train.weight_decay
+        network.parameters(),
+        lr=config.train.learning_rate,
+        weight_decay=config.train.weight_decay,
+        fused=fabric.device.type in ("cpu", "cuda"),  # one pass over the weights
     )
     module, wrapped = fabric.setup(network, optimizer)
     state = TrainState(network, wrapped.optimizer, copy_weights(network.state_dict()))
@@ -257,6 +267,8 @@ def _carry_on(stack: ExitStack, fabric: Fabric, run: Run, prepared: Prepared) ->
     final = model(state.best or current_weights(state, config.train))
     if leads:
         final.save(run.out)
+        metric = config.train.dev_metric.replace("_", " ")
+        report.say(f"{run.out}: best dev {metric} {position.best_value:.3f}, {position.step} steps")
     return final
 
 
