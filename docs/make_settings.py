@@ -1,6 +1,6 @@
 """Write docs/settings.md from the config's own types, defaults and help.
 
-    python docs/make_settings.py
+python docs/make_settings.py
 """
 
 from pathlib import Path
