@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from peephole.config import ModelConfig
@@ -223,7 +223,8 @@ def test_scheduled_sampling_of_no_symbol_is_teacher_forcing_with_the_same_dropou
 sequences = st.lists(st.integers(3, 5), min_size=1, max_size=10)
 
 
-@settings(max_examples=10, deadline=None)
+# No test of speed: a busy machine must not fail it.
+@settings(max_examples=10, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(data=st.data())
 def test_no_pair_depends_on_its_batch(data):
     """Alone, among 64 with longer mates and in any order, a pair's score is the same; in training too."""

@@ -92,11 +92,12 @@ def test_a_model_without_its_run_is_not_overwritten_either(folder):
     assert not (folder / "m.run").exists()
 
 
-def test_a_folder_that_is_no_run_is_not_overwritten(folder):
+@pytest.mark.parametrize("overwrite", [False, True])
+def test_a_folder_that_is_no_run_is_not_overwritten(folder, overwrite):
     (folder / "m.run").mkdir()
     (folder / "m.run/thesis.txt").write_text("precious")
-    with pytest.raises(RunError, match=r"^m\.run: exists already; `--overwrite` starts anew$"):
-        run()
+    with pytest.raises(RunError, match=r"^m\.run: wanted the place for .* got something that is not a run$"):
+        run(overwrite=overwrite)
     assert (folder / "m.run/thesis.txt").read_text() == "precious"
 
 
