@@ -49,9 +49,10 @@ def command(
     sources. The exposure gap is how much better the model is when it is fed the gold symbols than its own.
     """
     model = load(*models.split(","))
-    model.config.with_values(given(options), "command line")
-    search: dict[str, Any] = {name.removeprefix("search."): value for name, value in given(options).items()}
-    search |= {"nbest": 1, "temperature": None}  # whatever the model was trained with: the best is measured
+    # The best is measured, whatever the model was trained with
+    settings: dict[str, Any] = {"search.nbest": 1, "search.temperature": None} | given(options)
+    model.config.with_values(settings, "command line")
+    search = {name.removeprefix("search."): value for name, value in settings.items()}
     sources, references = read_references(test_file, model)
     predictions = predict_all(model, sources, search, "beam search")
     names = metrics or None
