@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import random
+import shutil
 import signal
 import struct
 import subprocess
@@ -173,7 +174,7 @@ def what_is_left(folder):
 
 
 def test_kills_in_the_middle_of_writing(launcher, tmp_path, whole):
-    """Each file that is put in place by a rename is caught half written, whole but not in place, and just in place."""
+    """What is put in place by a rename is caught half written, whole but not in place, and just in place."""
     whole, name = whole("steps"), "steps"
     write_pairs(tmp_path / "train.tsv")
 
@@ -184,6 +185,9 @@ def test_kills_in_the_middle_of_writing(launcher, tmp_path, whole):
         print(f"  killed with {replaced} {moment}, time {count}; left: {what_is_left(tmp_path)}")
 
     print()
+    kill("m.run", 1, "before")
+    assert not (tmp_path / "m.run").exists()
+    kill("m.run", 1, "after")
     kill("pairs.arrow", 1, "half written")
     kill("pairs.arrow", 1, "after")
     kill("prepared.json", 1, "half written")
@@ -246,3 +250,22 @@ def test_the_command_itself(launcher, tmp_path, whole):
     assert code == 0, output
     assert f"going on from step {stopped}" in output
     assert_same(tmp_path, whole)
+
+
+@pytest.mark.parametrize("replaced", [".m.run.old", "m.run"])
+@pytest.mark.parametrize("moment", ["before", "after"])
+def test_a_kill_while_an_old_run_makes_room(launcher, tmp_path, whole, replaced, moment):
+    """`--overwrite` killed: the old run or the new one is there, whole, or a trace of neither."""
+    whole = whole("steps")
+    shutil.copytree(whole.folder, tmp_path, dirs_exist_ok=True)
+    (tmp_path / "train.tsv").touch()
+    start = [*arguments("steps"), "--set", "steps=3", "--overwrite"]
+    code, output = launcher.run(*start, cwd=tmp_path, replaced=replaced, count=1, moment=moment)
+    assert code == -signal.SIGKILL, output
+    if (tmp_path / "m.run").exists():
+        assert (tmp_path / "m.run/run.json").exists()
+        assert step(tmp_path) == (whole.steps if moment == "before" else 0)
+    code, output = launcher.run(*start, cwd=tmp_path)
+    assert code == 0, output
+    assert step(tmp_path) == 3
+    assert {path.name for path in tmp_path.iterdir()} == {"m.run", "m.safetensors", "train.tsv", "output"}

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import glob
 import json
+import os
 import shlex
 import shutil
 from contextlib import ExitStack
@@ -162,11 +163,17 @@ def _begin(run: Run, overwrite: bool) -> None:
     if not Path(run.out).parent.is_dir():
         raise RunError(f"{run.out}: no such folder: {Path(run.out).parent}")
     try:
-        if folder.exists():
-            shutil.rmtree(folder)
-        (folder / "checkpoint").mkdir(parents=True)
+        # A kill in between leaves no folder without run.json, nor half of an old run.
+        new, old = (folder.with_name(f".{folder.name}.{which}") for which in ("new", "old"))
+        for left in (new, old):
+            shutil.rmtree(left, ignore_errors=True)
+        (new / "checkpoint").mkdir(parents=True)
         entry = {**files, "out": run.out, "config": run.config.to_dict()}
-        (folder / "run.json").write_text(json.dumps(entry, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+        (new / "run.json").write_text(json.dumps(entry, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+        if folder.exists():
+            os.replace(folder, old)
+        os.replace(new, folder)
+        shutil.rmtree(old, ignore_errors=True)
     except OSError as error:
         raise RunError(f"{folder}: cannot be written: {error.strerror or error}") from error
     try:
