@@ -99,6 +99,11 @@ def test_a_setting_that_may_be_none_can_be_taken_back(name: str, none: str | Non
     assert get(config.with_values({name: none}), name) is None
 
 
+def test_a_whole_number_may_be_written_as_a_float_in_toml_and_json() -> None:
+    size = Config.from_dict({"model": {"hidden_size": 64.0}}).model.hidden_size
+    assert (size, type(size)) == (64, int)
+
+
 def test_none_is_refused_where_it_means_nothing() -> None:
     with pytest.raises(ConfigError, match=r"^--set, model\.hidden_size: wanted int, got 'none'$"):
         Config().with_values({"model.hidden_size": "none"})

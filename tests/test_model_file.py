@@ -431,10 +431,12 @@ while True:
             assert writer.stdout is not None
             assert writer.stdout.readline() == b"go\n"
             seen, started = set(), time.monotonic()
-            while len(seen) < 2 or time.monotonic() < started + 0.1:  # it is replaced while it is read
-                assert time.monotonic() < started + 60
-                seen.add(len(load_model(path).tensors))
-            writer.send_signal(signal.SIGKILL)
+            try:
+                while len(seen) < 2 or time.monotonic() < started + 0.1:  # it is replaced while it is read
+                    assert time.monotonic() < started + 60
+                    seen.add(len(load_model(path).tensors))
+            finally:
+                writer.send_signal(signal.SIGKILL)
         left = load_model(path)
         assert_same(left, models[len(left.tensors)])
 
