@@ -16,7 +16,7 @@ import time
 from pathlib import Path
 
 REPOSITORY = Path(__file__).parents[2]
-PATIENCE = 120  # seconds after which a process counts as hanging
+PATIENCE = 600  # seconds after which a process counts as hanging, on a machine that is busy with other things
 
 
 def environment():

@@ -87,6 +87,20 @@ def test_a_step_drops_units_and_feeds_own_symbols_as_configured(corpus):
     assert loss(0.3, 0.5) != loss(0.3, 0.5, seed=2)
 
 
+def test_each_step_has_noise_of_its_own(tmp_path):
+    """One batch again and again, at learning rate 0: only the noise can change the loss."""
+    corpus = make_corpus(tmp_path, ["abc", "cab", "hgfe"])
+
+    def losses(**settings):
+        config = TrainConfig(steps=4, learning_rate=0.0, **settings.pop("train", {}))
+        return [round(step.loss, 5) for step in Training(corpus, config, batch_symbols=1000, **settings).run().steps]
+
+    assert len(set(losses())) == 1
+    assert len(set(losses(dropout=0.3))) == 4
+    sampled = {"scheduled_sampling": "inverse_sigmoid", "sampling_end": 1.0}
+    assert len(set(losses(train=sampled))) > 1
+
+
 def test_moving_average(corpus):
     training = Training(corpus, TrainConfig(steps=40, ema_decay=0.7))
     wanted = {name: tensor.double() for name, tensor in copy_weights(training.network.state_dict()).items()}

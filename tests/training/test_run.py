@@ -11,8 +11,10 @@ import pytest
 import peephole
 from peephole.data import read_pairs
 from peephole.errors import ConfigError, DataError, PeepholeError, RunError
+from peephole.model_file import read_tensors
 from peephole.training import resume, train
 from peephole.training import run as run_module
+from peephole.training.dev import mean_loss
 
 from .toy import TINY, write_pairs
 
@@ -68,6 +70,26 @@ def test_the_model_returned_is_the_one_in_the_file(folder):
         "log.jsonl",
         "tensorboard",
     }
+
+
+def test_the_model_has_the_weights_that_did_best_on_dev(folder):
+    """At a learning rate that spoils the weights, so that the last ones are not the best."""
+    model = run(steps=12, evaluations=6, learning_rate=0.3, warmup=0.0, schedule="constant", dev_metric="loss")
+    tensors, _ = read_tensors(folder / "m.run/checkpoint/checkpoint.safetensors")
+    weights = {name: tensor.numpy() for name, tensor in model.networks[0].state_dict().items()}
+    assert all((weights[name] == tensors[f"best/{name}"]).all() for name in weights)
+    for other in ("network", "average"):
+        assert any((weights[name] != tensors[f"{other}/{name}"]).any() for name in weights)
+    log = [json.loads(line) for line in (folder / "m.run/log.jsonl").read_text().splitlines()]
+    losses = [line["dev"]["loss"] for line in log if "dev" in line]
+    assert mean_loss(model, prepared_dev(folder)) == pytest.approx(min(losses), rel=1e-6)
+    assert losses[-1] > min(losses)
+
+
+def prepared_dev(folder):
+    """Return the dev pairs that the run's evaluations looked at."""
+    stamp = json.loads((folder / "m.run/data/prepared.json").read_text())
+    return stamp["dev_pairs"][: TINY["dev_pairs"]]
 
 
 def test_the_same_command_twice_is_refused_unless_told_to_overwrite(folder):

@@ -179,7 +179,8 @@ def test_a_users_mistake_ends_both_processes_with_the_same_line(one_and_two, lau
         line = "train.tsv, line 2: expected 2 columns, found 1: 'c'"
     elif mistake == "run exists":
         (tmp_path / "m.run").mkdir()
-        line = "m.run: exists already; `--overwrite` starts anew"
+        (tmp_path / "m.run/run.json").write_text("{}")
+        line = "m.run: exists already; `peephole train --resume m.run` goes on with it, "
     elif mistake == "no run":
         arguments, line = ["train", "--resume", "m.run"], "m.run: holds no run to go on with: "
     elif mistake == "data changed":
@@ -189,16 +190,12 @@ def test_a_users_mistake_ends_both_processes_with_the_same_line(one_and_two, lau
             child.send(signal.SIGKILL)
             child.wait()
         os.utime(tmp_path / "train.tsv", (0, 0))
-        arguments, line = (
-            ["train", "--resume", "m.run"],
-            f"{tmp_path}/train.tsv: has changed since the run in m.run began",
-        )
+        arguments = ["train", "--resume", "m.run"]
+        line = f"{tmp_path}/train.tsv: has changed since the run in m.run began"
     else:
         line = f"{CHECKPOINT}: cannot be written: File too large"
     limit = {"largest_file": 100_000} if mistake == "full disk" else {}
-    started = time.monotonic()
     ends = [child.wait() for child in start_two(launcher, tmp_path, *arguments, **limit)]
-    assert time.monotonic() - started < PATIENCE / 2
     for code, output in ends:
         assert code == 1, output
         assert output.splitlines()[-1].startswith(f"peephole: {line}")
