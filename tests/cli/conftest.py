@@ -6,12 +6,16 @@ import json
 import os
 import subprocess
 import sys
+import threading
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import pytest
+
+from .forks import SECONDS
 
 ENVIRONMENT = {"OMP_NUM_THREADS": "1", "COLUMNS": "200"}
 
@@ -92,12 +96,21 @@ class Peephole:
         code = int(self.server.stdout.readline())
         return Done(code, streams["stdout"].read_bytes().decode(), streams["stderr"].read_bytes().decode())
 
-    def start(self, *arguments: object, **options: Any) -> subprocess.Popen[bytes]:
-        """Start a command, imports and all, and leave it running."""
+    @contextmanager
+    def start(self, *arguments: object) -> Iterator[subprocess.Popen[bytes]]:
+        """Start a command, imports and all, and leave it running; it is killed if the test fails or waits for ever."""
         command = [sys.executable, "-m", "peephole", *map(str, arguments)]
-        pipes = dict.fromkeys(("stdin", "stdout", "stderr"), subprocess.PIPE)
-        environment = os.environ | ENVIRONMENT
-        return subprocess.Popen(command, cwd=self.folder, env=environment, **(pipes | options))
+        pipes: dict[str, Any] = dict.fromkeys(("stdin", "stdout", "stderr"), subprocess.PIPE)
+        with subprocess.Popen(command, cwd=self.folder, env=os.environ | ENVIRONMENT, **pipes) as process:
+            watchdog = threading.Timer(SECONDS, process.kill)
+            watchdog.start()
+            try:
+                yield process
+            except BaseException:
+                process.kill()
+                raise
+            finally:
+                watchdog.cancel()
 
 
 @pytest.fixture(scope="session")
