@@ -17,7 +17,7 @@ import pytest
 
 from .forks import SECONDS
 
-ENVIRONMENT = {"OMP_NUM_THREADS": "1", "COLUMNS": "200"}
+ENVIRONMENT = {"OMP_NUM_THREADS": "1", "COLUMNS": "200", "PYTHONUNBUFFERED": ""}
 
 
 @dataclass(frozen=True)
@@ -66,7 +66,7 @@ class Peephole:
         stdin: str | bytes = b"",
         stdout: Path | None = None,
         limits: dict[str, int] | None = None,
-        **environment: str,
+        encoding: str = "utf-8",
     ) -> Done:
         """Run a command to its end.
 
@@ -75,7 +75,7 @@ class Peephole:
             stdin: all of its input.
             stdout: where its output goes; None returns it.
             limits: name in `resource` → limit.
-            environment: variables to add.
+            encoding: of text in the user's locale.
         """
         streams = {name: self.streams / name for name in ("stdin", "stdout", "stderr")}
         streams["stdin"].write_bytes(stdin.encode() if isinstance(stdin, str) else stdin)
@@ -85,7 +85,7 @@ class Peephole:
             "arguments": [str(argument) for argument in arguments],
             "folder": str(self.folder),
             "limits": limits or {},
-            "environment": ENVIRONMENT | environment,
+            "encoding": encoding,
         }
         request |= {name: str(path) for name, path in streams.items()}
         request |= {} if stdout is None else {"stdout": str(stdout)}

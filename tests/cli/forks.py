@@ -19,7 +19,7 @@ import traceback
 import warnings
 from typing import Any
 
-SECONDS = 120  # that a command may take
+SECONDS = 300  # that a command may take, on a machine that is busy with other things
 
 MODULES = ("peephole.training", *(f"peephole.cli.{verb}" for verb in ("train", "predict", "score", "evaluate")))
 
@@ -46,7 +46,8 @@ def become(request: dict[str, Any]) -> int:
         os.dup2(os.open(request[name], flags), number)
     for name, limit in request["limits"].items():
         resource.setrlimit(getattr(resource, name), (limit, limit))
-    os.environ.update(request["environment"])
+    for stream in (sys.stdout, sys.stderr):
+        stream.reconfigure(encoding=request["encoding"])
     sys.argv = ["peephole", *request["arguments"]]
     try:
         runpy.run_module("peephole", run_name="__main__")

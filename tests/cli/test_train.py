@@ -49,7 +49,18 @@ def test_settings_come_from_the_file_then_the_command_line(peephole: Peephole) -
     peephole.write(
         "c.toml", "[model]\nhidden_size = 4\nembedding_size = 5\n[train]\nepochs = 3\n[symbols]\ntarget = 'bpe'\n"
     )
-    arguments = ["--config", "c.toml", "--set", "hidden_size=8", "--set", "epochs=none", "--steps", "1"]
+    arguments = [
+        "--config",
+        "c.toml",
+        "--set",
+        "hidden_size=8",
+        "--set",
+        "epochs=none",
+        "--set",
+        "steps=9",
+        "--steps",
+        "1",
+    ]
     peephole("train", "train.tsv", "--out", "m.safetensors", *arguments).succeeded()
     config = load_model(peephole.folder / "m.safetensors").config
     assert (config.model.hidden_size, config.model.embedding_size) == (8, 5)

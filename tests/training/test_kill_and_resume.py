@@ -73,6 +73,10 @@ def step(folder):
     return (position(folder) or {"step": 0})["step"]
 
 
+def seconds_trained(folder):
+    return (position(folder) or {"seconds": 0})["seconds"]
+
+
 def log(folder):
     return [json.loads(line) for line in (folder / "m.run/log.jsonl").read_text().splitlines()]
 
@@ -149,7 +153,7 @@ def test_random_kills(launcher, tmp_path, whole, name):
     write_pairs(tmp_path / "train.tsv")
     print(f"\n{name}: {whole.steps} updates, {KILLS} random kills")
     for number in range(1, KILLS + 1):
-        child, before = go_on(launcher, tmp_path, name), step(tmp_path)
+        child, before, seconds = go_on(launcher, tmp_path, name), step(tmp_path), seconds_trained(tmp_path)
         if number % 3 == 1:  # while it starts: prepares or reads the data, loads the checkpoint, cuts the log
             delay, since = rng.uniform(0, whole.seconds_to_start), "the start"
         else:
@@ -159,6 +163,7 @@ def test_random_kills(launcher, tmp_path, whole, name):
         time.sleep(delay)
         child.send(signal.SIGKILL)
         assert child.wait()[0] == -signal.SIGKILL
+        assert seconds_trained(tmp_path) > seconds or step(tmp_path) == before
         print(f"  kill {number:2} hit {delay:.3f} s after {since}; {what_is_left(tmp_path)}")
     code, output = go_on(launcher, tmp_path, name).wait()
     assert code == 0, output

@@ -102,17 +102,17 @@ def test_each_step_has_noise_of_its_own(tmp_path):
 
 
 def test_moving_average(corpus):
-    training = Training(corpus, TrainConfig(steps=40, ema_decay=0.7))
+    training = Training(corpus, TrainConfig(steps=40, ema_decay=0.7, evaluations=40))
     wanted = {name: tensor.double() for name, tensor in copy_weights(training.network.state_dict()).items()}
     training.run()
     decays = [min(0.7, (1 + step) / (10 + step)) for step in range(1, 41)]
     assert decays[0] == 2 / 11
     assert decays[19] == 0.7 == decays[-1]
     assert decays[18] < 0.7
-    for weights, decay in zip(training.weights, decays, strict=True):
+    for weights, decay, average in zip(training.weights, decays, training.measured, strict=True):
         wanted = {name: decay * old + (1 - decay) * weights[name].double() for name, old in wanted.items()}
-    for name, tensor in training.state.average.items():
-        torch.testing.assert_close(tensor.double(), wanted[name], rtol=1e-5, atol=1e-6)
+        for name, tensor in average.items():
+            torch.testing.assert_close(tensor.double(), wanted[name], rtol=1e-5, atol=1e-6)
     assert same(training.measured[-1], training.state.average)
 
 
@@ -183,6 +183,8 @@ def test_epochs(corpus):
     assert len(training.steps) == sum(in_epoch)
     assert sum(step.num_symbols for step in training.steps) == 3 * corpus.num_target_symbols
     assert training.steps[-1].progress == 1
+    orders = {tuple(step.num_symbols for step in training.steps if step.epoch == epoch) for epoch in range(3)}
+    assert len(orders) == 3
     half = Training(corpus, TrainConfig(epochs=0.5)).run()
     seen = [step.num_symbols for step in half.steps]
     assert sum(seen[:-1]) < corpus.num_target_symbols / 2 <= sum(seen)

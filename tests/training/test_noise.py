@@ -96,6 +96,23 @@ def test_noise_of_steps_does_not_repeat():
     assert len(firsts) == 1000
 
 
+def test_seed_and_step_are_told_apart():
+    """1 and 17, 11 and 7: the same digits one after the other."""
+    assert deviations(bits(seed=1, step=17), bits(seed=11, step=7)).max() < LIMIT
+
+
+@pytest.mark.parametrize("of", ["rows", "units"])
+def test_any_two_rows_and_any_two_units_are_independent(of):
+    """The mean of their squared correlations over all pairs, which is 1 ± √(2 / pairs) if scaled by √n."""
+    for step in range(5):
+        signs = 2 * (noise(step=step, rate=0.5).mask("readout", STEPS, UNITS).flatten(0, 1) > 0).double() - 1
+        signs = signs if of == "rows" else signs.T
+        squares = (signs @ signs.T / math.sqrt(signs.shape[1])).square()
+        pairs = len(signs) * (len(signs) - 1) / 2
+        mean = (squares.sum() - squares.diagonal().sum()) / 2 / pairs
+        assert abs(mean - 1) < LIMIT * math.sqrt(2 / pairs)
+
+
 def test_masks_of_a_pair_of_places_agree_by_chance_only():
     keep = 1 - 0.3
     agree = keep**2 + 0.3**2
