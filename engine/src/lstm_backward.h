@@ -16,14 +16,13 @@ class LSTMBackward {
 
   void run() {
     s.walk.find(p);
-    int64_t panels = panels_of(H) > panels_of(I) ? panels_of(H) : panels_of(I);
-    for_tasks(p.threads, panels, [this](int64_t panel, int) { pack(panel); });
+    for_tasks(p.threads, units / L, [this](int64_t block, int) { pack(block); });
     parts = p.threads < p.batch ? p.threads : p.batch;
     for_tasks(p.threads, parts, [this](int64_t part, int) { walk_steps(part); });
     int64_t chunks = (s.walk.rows + kStepRows - 1) / kStepRows;
     for_tasks(p.threads, chunks, [this](int64_t chunk, int) { inputs(chunk); });
-    int64_t tasks = (4 * H + kGradientRows - 1) / kGradientRows;
-    for_tasks(p.threads, tasks, [this](int64_t task, int worker) { weights(task * kGradientRows, worker); });
+    int64_t tasks = (4 * H + s.gradient_rows - 1) / s.gradient_rows;
+    for_tasks(p.threads, tasks, [this](int64_t task, int worker) { weights(task * s.gradient_rows, worker); });
   }
 
  private:
@@ -39,36 +38,29 @@ class LSTMBackward {
 
   static const T *in(const void *array) { return static_cast<const T *>(array); }
   static T *to(void *array) { return static_cast<T *>(array); }
-  static int64_t panels_of(int64_t columns) { return (columns + kPanel - 1) / kPanel; }
-  Columns<T> columns(int64_t panel, int64_t count) const { return {panel * kPanel, count}; }
 
-  // Packs some columns of all weights, their rows in the order in which `gates` and `looks` hold them.
-  void pack(int64_t panel) {
+  // Packs the rows of the weights that belong to L units, in the order in which `gates` and `looks` hold them.
+  void pack(int64_t block) {
+    int64_t first = block * L;
     auto gate_row = [this](const void *weight, int64_t width) {
       return [=](int64_t k) -> const T * {
         int64_t unit = k / (4 * L) * L + k % L, gate = k / L % 4;
         return unit < H ? in(weight) + (gate * H + unit) * width : nullptr;
       };
     };
-    if (panel < panels_of(I))
-      pack_rows(s.weight_input + panel * kPanel * 4 * units, columns(panel, I), 4 * units, gate_row(p.weight_input, I));
-    if (panel >= panels_of(H)) return;
-    pack_rows(s.weight_hidden + panel * kPanel * 4 * units, columns(panel, H), 4 * units, gate_row(p.weight_hidden, H));
+    pack_rows(s.weight_input, I, 4 * units, 4 * first, 4 * (first + L), gate_row(p.weight_input, I));
+    pack_rows(s.weight_hidden, H, 4 * units, 4 * first, 4 * (first + L), gate_row(p.weight_hidden, H));
     if (full)
-      pack_rows(s.weight_peephole + panel * kPanel * 3 * units, columns(panel, H), 3 * units, [this](int64_t k) {
-        int64_t block = (k / units + 2) % 3, unit = k % units;  // o, i, f
-        return unit < H ? in(p.weight_peephole) + (block * H + unit) * H : nullptr;
-      });
-    auto copy = [&](T *row, const T *from) {
-      for (int v = 0; v < columns(panel, units).vectors(); ++v) {
-        int64_t unit = panel * kPanel + v * L;
-        store(row + unit, load_units(from, unit));
-      }
-    };
+      for (int64_t look = 0; look < 3; ++look)
+        pack_rows(s.weight_peephole, H, 3 * units, look * units + first, look * units + first + L, [=](int64_t k) {
+          int64_t unit = k % units;
+          return unit < H ? in(p.weight_peephole) + ((look + 2) % 3 * H + unit) * H : nullptr;  // o, i, f
+        });
     if (diagonal)
-      for (int gate = 0; gate < 3; ++gate) copy(s.weight_peephole + gate * units, in(p.weight_peephole) + gate * H);
+      for (int gate = 0; gate < 3; ++gate)
+        store(s.weight_peephole + gate * units + first, load_units(in(p.weight_peephole) + gate * H, first));
     for (int64_t rank = 0; rank < p.batch; ++rank)
-      copy(s.first_cells + rank * units, in(p.c0) + s.walk.order[rank] * H);
+      store(s.first_cells + rank * units + first, load_units(in(p.c0) + s.walk.order[rank] * H, first));
   }
 
   // All steps of the ranks part, part + parts, …, backwards.
@@ -235,10 +227,10 @@ class LSTMBackward {
     }
   }
 
-  // Rows [row0, row0 + kGradientRows) of the weights' gradients: sums over all steps, in blocks of steps.
+  // Rows [row0, row0 + gradient_rows) of the weights' gradients: sums over all steps, in blocks of steps.
   void weights(int64_t row0, int worker) {
-    int64_t end = row0 + kGradientRows < 4 * H ? row0 + kGradientRows : 4 * H;
-    T *left = s.left + worker * kDepthBlock * kGradientRows, *line = s.line + worker * kGradientRows;
+    int64_t end = row0 + s.gradient_rows < 4 * H ? row0 + s.gradient_rows : 4 * H;
+    T *left = s.left + worker * kDepthBlock * s.gradient_rows, *line = s.line + worker * s.gradient_rows;
     std::memset(to(d.bias) + row0, 0, size_t(end - row0) * sizeof(T));
     if (diagonal) clear_diagonal(row0, end);
     for (int64_t k0 = 0; k0 < s.walk.rows; k0 += kDepthBlock) {
@@ -247,7 +239,7 @@ class LSTMBackward {
         gather(line, s.gates + (k0 + k) * 4 * units, row0, end);
         for (int64_t m = row0; m < end; ++m) to(d.bias)[m] += line[m - row0];
         if (diagonal) add_diagonal(line, k0 + k, row0, end);
-        for (int64_t tile = 0; tile < kGradientRows / kTileRows; ++tile)
+        for (int64_t tile = 0; tile < s.gradient_rows / kTileRows; ++tile)
           std::memcpy(left + (tile * kDepthBlock + k) * kTileRows, line + tile * kTileRows, kTileRows * sizeof(T));
       }
       auto input = [&](int64_t k) { return in(p.x) + s.walk.place[k0 + k] * I; };
@@ -268,14 +260,15 @@ class LSTMBackward {
   template <class Row>
   void outer(T *gradient, int64_t width, int64_t row0, int64_t first, int64_t end, int64_t k0, int64_t depth,
              int worker, Row row) {
-    const T *left = s.left + worker * kDepthBlock * kGradientRows;
-    T *right = s.right + worker * kDepthBlock * kPanel;
+    const T *left = s.left + worker * kDepthBlock * s.gradient_rows;
+    T *right = s.right + worker * kDepthBlock * s.widest;
+    pack_rows(right, width, depth, 0, depth, row);
     for_panels<T>(width, [&](Columns<T> panel) {
-      pack_rows(right, panel, depth, row);
       int64_t tile_end = (end - row0 + kTileRows - 1) / kTileRows;
       for (int64_t tile = (first - row0) / kTileRows; tile < tile_end; ++tile) {
         T sums[kTileRows * kPanel];
-        outer_tile<T>(panel.vectors(), depth, left + tile * kDepthBlock * kTileRows, right, sums);
+        outer_tile<T>(panel.vectors(), depth, left + tile * kDepthBlock * kTileRows, right + panel.first * depth,
+                      sums);
         for (int64_t r = 0; r < kTileRows; ++r) {
           int64_t m = row0 + tile * kTileRows + r;
           if (m < first || m >= end) continue;
@@ -300,7 +293,7 @@ class LSTMBackward {
       store(line + (m - row0), load(gates + (unit / L * 4 + gate) * L + unit % L, run), run);
       m += run;
     }
-    for (int64_t m = end; m < row0 + kGradientRows; ++m) line[m - row0] = 0;
+    for (int64_t m = end; m < row0 + s.gradient_rows; ++m) line[m - row0] = 0;
   }
 
   // Diagonal peepholes of gates i, f (rows below 2H) and o (from 3H); their gradient stands in the order i, f, o.

@@ -10,7 +10,6 @@ namespace {
 
 constexpr int64_t kGates = 4;         // i, f, g, o
 constexpr int64_t kDepthBlock = 256;  // rows of a product over all steps that are packed at a time
-constexpr int64_t kGradientRows = 96;  // rows of a weight's gradient in one task; a multiple of every kTileRows
 constexpr int64_t kStepRows = 96;     // rows of x in one task
 
 // Memory is measured for unit counts padded to 64 bytes, the widest vector, whatever the instruction set. Hp below is
@@ -120,6 +119,8 @@ struct BackwardScratch {
   T *looks;                                           // (2, B, 3, Hp): gradients of W_co c, W_ci c, W_cf c, by rank
   const T **pointers;                                 // 2 for each rank
   T *left, *right, *line;                             // for each thread: factors packed, and one row
+  int64_t gradient_rows;                              // rows of the weights' gradients in one task
+  int64_t widest;                                     // the larger of padded I and H
 
   BackwardScratch(const peephole_lstm &p, void *memory) : arena(memory), walk(p, arena) {
     int64_t units = padded<T>(p.hidden_size);
@@ -131,9 +132,13 @@ struct BackwardScratch {
     cells = arena.take<T>(p.batch * units);
     looks = arena.take<T>(p.form == PEEPHOLE_FULL ? 2 * p.batch * 3 * units : 0);
     pointers = arena.take<const T *>(p.batch * 2);
-    left = arena.take<T>(p.threads * kDepthBlock * kGradientRows);
-    right = arena.take<T>(p.threads * kDepthBlock * 4 * (64 / int64_t(sizeof(T))));
-    line = arena.take<T>(p.threads * kGradientRows);
+    // Each task packs all of the right factors: few tasks, but enough that threads end at about the same time.
+    constexpr int64_t kTasks = 4, kMultiple = 48;  // of every kTileRows
+    gradient_rows = (kGates * p.hidden_size / (kTasks * p.threads) + kMultiple) / kMultiple * kMultiple;
+    widest = padded<T>(p.hidden_size > p.input_size ? p.hidden_size : p.input_size);
+    left = arena.take<T>(p.threads * kDepthBlock * gradient_rows);
+    right = arena.take<T>(p.threads * kDepthBlock * widest);
+    line = arena.take<T>(p.threads * gradient_rows);
   }
 };
 

@@ -112,8 +112,7 @@ inline void for_tiles(int64_t num_rows, Visit visit) {
   }
 }
 
-// Columns [first, first + width) of a matrix of `columns`, as a panel; in vectors, and those of them that are not past
-// the end.
+// A panel: columns [first, first + width) of a matrix of `columns`.
 template <class T>
 struct Columns {
   int64_t first, columns;
@@ -130,17 +129,60 @@ inline void for_panels(int64_t columns, Visit visit) {
   for (int64_t first = 0; first < columns; first += kPanelVectors * kLanes<T>) visit(Columns<T>{first, columns});
 }
 
-// panel[k] = the numbers of row(k) in these columns, 0 past their end; a row may be NULL: 0.
+// Packs rows [begin, end) of the `depth` rows of a matrix of `columns`; a panel of all rows follows the other. panel[k]
+// is row(k) in the panel's columns, 0 past the last; a row may be NULL: 0.
 template <class T, class Row>
-inline void pack_rows(T *panel, Columns<T> columns, int64_t depth, Row row) {
-  int vectors = columns.vectors();
-  for (int64_t k = 0; k < depth; ++k, panel += vectors * kLanes<T>) {
+inline void pack_rows(T *panels, int64_t columns, int64_t depth, int64_t begin, int64_t end, Row row) {
+  for (int64_t k = begin; k < end; ++k) {
     const T *from = row(k);
-    for (int v = 0; v < vectors; ++v) {
-      Vector<T> numbers{};
-      if (from) numbers = load(from + columns.first + v * kLanes<T>, columns.in(v));
-      store(panel + v * kLanes<T>, numbers);
-    }
+    for_panels<T>(columns, [&](Columns<T> panel) {
+      T *to = panels + panel.first * depth + k * panel.width();
+      for (int v = 0; v < panel.vectors(); ++v) {
+        Vector<T> numbers{};
+        if (from) numbers = load(from + panel.first + v * kLanes<T>, panel.in(v));
+        store(to + v * kLanes<T>, numbers);
+      }
+    });
+  }
+}
+
+#if defined(__clang__)
+// Numbers of a and b in turns: from their first halves, and from their second.
+template <class T>
+inline void interleave(Vector<T> a, Vector<T> b, Vector<T> &first, Vector<T> &second) {
+  constexpr int L = kLanes<T>;
+  for (int lane = 0; lane < L; ++lane) {
+    first[lane] = (lane % 2 ? b : a)[lane / 2];
+    second[lane] = (lane % 2 ? b : a)[(lane + L) / 2];
+  }
+}
+#else
+template <class T>
+inline void interleave(Vector<T> a, Vector<T> b, Vector<T> &first, Vector<T> &second) {
+  constexpr int L = kLanes<T>;
+  typedef typename Exponential<T>::Bits Lanes __attribute__((vector_size(kVectorBytes)));
+  Lanes low{}, high{};
+#pragma GCC unroll 16
+  for (int lane = 0; lane < L; ++lane) {
+    low[lane] = lane / 2 + (lane % 2) * L;
+    high[lane] = (lane + L) / 2 + (lane % 2) * L;
+  }
+  first = __builtin_shuffle(a, b, low);
+  second = __builtin_shuffle(a, b, high);
+}
+#endif
+
+// rows[i][j] becomes rows[j][i]: interleaving the halves once for each bit of a row's number.
+template <class T>
+inline void transpose(Vector<T> (&rows)[kLanes<T>]) {
+  constexpr int L = kLanes<T>;
+#pragma GCC unroll 4
+  for (int bit = 1; bit < L; bit *= 2) {
+    Vector<T> mixed[L];
+#pragma GCC unroll 8
+    for (int i = 0; i < L / 2; ++i) interleave<T>(rows[i], rows[i + L / 2], mixed[2 * i], mixed[2 * i + 1]);
+#pragma GCC unroll 16
+    for (int i = 0; i < L; ++i) rows[i] = mixed[i];
   }
 }
 
@@ -150,16 +192,20 @@ template <class T, int kVectors>
 inline void pack_gates(T *panel, const T *weight, int64_t depth, const int (&blocks)[kVectors], int64_t unit,
                        int64_t units) {
   constexpr int L = kLanes<T>;
-  constexpr int64_t kStrip = 64 / sizeof(T);  // a cache line of each row read
-  for (int64_t k0 = 0; k0 < depth; k0 += kStrip) {
-    int64_t strip = depth - k0 < kStrip ? depth - k0 : kStrip;
-    for (int v = 0; v < kVectors; ++v)
+  for (int64_t k0 = 0; k0 < depth; k0 += L) {
+    int64_t strip = depth - k0 < L ? depth - k0 : L;
+    for (int v = 0; v < kVectors; ++v) {
+      Vector<T> square[L];
+#pragma GCC unroll 16
       for (int lane = 0; lane < L; ++lane) {
-        T *to = panel + (k0 * kVectors + v) * L + lane;
-        bool real = unit + lane < units;
-        const T *from = real ? weight + (blocks[v] * units + unit + lane) * depth + k0 : nullptr;
-        for (int64_t k = 0; k < strip; ++k) to[k * kVectors * L] = real ? from[k] : T(0);
+        square[lane] = Vector<T>{};
+        if (unit + lane < units) square[lane] = load(weight + (blocks[v] * units + unit + lane) * depth + k0, strip);
       }
+      transpose<T>(square);
+#pragma GCC unroll 16
+      for (int k = 0; k < L; ++k)
+        if (k < strip) store(panel + ((k0 + k) * kVectors + v) * L, square[k]);
+    }
   }
 }
 

@@ -24,11 +24,12 @@ import torch
 from lightning_fabric import Fabric
 from torch import nn
 
+from peephole import engine
 from peephole.config import Config
 from peephole.data import Prepared, prepare, reopen
 from peephole.errors import ConfigError, RunError
 from peephole.model import Model
-from peephole.nn import Seq2Seq, build_seq2seq
+from peephole.nn import Seq2Seq, build_seq2seq, engine_in_use, use_engine
 from peephole.training.dev import measure
 from peephole.training.loop import Hooks, current_weights, fit
 from peephole.training.report import Report
@@ -201,6 +202,7 @@ def _prepare_together(fabric: Fabric, run: Run) -> Prepared:
 def _carry_on(stack: ExitStack, fabric: Fabric, run: Run, prepared: Prepared) -> Model:
     """Train from the checkpoint, if there is one, to the end."""
     config = run.config
+    stack.enter_context(use_engine(config.train.engine))
     network = _fresh_network(run, prepared)
     optimizer = torch.optim.AdamW(
         network.parameters(), lr=config.train.learning_rate, weight_decay=config.train.weight_decay
@@ -272,7 +274,14 @@ def _introduce(report: Report, network: nn.Module, prepared: Prepared, step: int
         report.say(line)
     size = sum(parameter.numel() for parameter in network.parameters())
     going_on = f"; going on from step {step}" if step else ""
-    report.say(f"{size:,} parameters; {torch.get_num_threads()} threads{going_on}")
+    report.say(f"{size:,} parameters; {torch.get_num_threads()} threads; {_engine()}{going_on}")
+
+
+def _engine() -> str:
+    """Say who computes the recurrences."""
+    if engine.available():
+        return f"engine {engine_in_use() or 'off'}"
+    return "no engine (it needs a C++ compiler when peephole is installed): the definition does its work, slower"
 
 
 def _shared_clock(fabric: Fabric, before: float, stop: StopRequest) -> tuple[Callable[[], float], Callable[[], bool]]:
