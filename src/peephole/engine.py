@@ -121,7 +121,7 @@ def instruction_sets() -> tuple[str, ...]:
     """
     if not available():
         return ()
-    names = []
+    names: list[str] = []
     while (name := _library().peephole_instruction_set(len(names))) is not None:
         names.append(name.decode())
     return tuple(names)
@@ -129,9 +129,7 @@ def instruction_sets() -> tuple[str, ...]:
 
 def activation(function: str, scalar: int, count: int, source: int, result: int, instruction_set: str) -> None:
     """Apply `"sigmoid"` or `"tanh"` as the cell does to `count` numbers of `scalar` bytes at address `source`."""
-    done = _library().peephole_activation(
-        FUNCTIONS[function], scalar, count, source, result, instruction_set.encode()
-    )
+    done = _library().peephole_activation(FUNCTIONS[function], scalar, count, source, result, instruction_set.encode())
     _check(done, instruction_set)
 
 

@@ -260,7 +260,7 @@ class TestChoice:
         layers.bfloat16()(torch.ones(1, 2, 2, dtype=torch.bfloat16), torch.tensor([2]))
 
     def test_an_unknown_setting_is_named(self):
-        with pytest.raises(ValueError, match="wanted one of auto, off.*got 'sse9'"), use_engine("sse9"):
+        with pytest.raises(ValueError, match=r"wanted one of auto, off.*got 'sse9'"), use_engine("sse9"):
             pass
 
     @pytest.mark.skipif(not engine.available(), reason="issue 3: without a compiler there is no engine")
@@ -281,7 +281,7 @@ def fail(*_args, **_keywords):
 @pytest.mark.slow
 @pytest.mark.skipif(compiler is None or shutil.which("cmake") is None, reason="issue 3: nothing to build with")
 def test_no_stray_access_and_no_undefined_behaviour(tmp_path):
-    """Builds the engine with AddressSanitizer and UBSan and calls its C ABI in a child process, arrays exactly sized."""
+    """Build with AddressSanitizer and UBSan; call the C ABI in a child process, on arrays of exactly their size."""
     build = tmp_path / "build"
     configure = ["cmake", "-S", str(ROOT / "engine"), "-B", str(build), "-DPEEPHOLE_SANITIZE=ON"]
     subprocess.run([*configure, "-DCMAKE_BUILD_TYPE=Debug"], check=True, capture_output=True)

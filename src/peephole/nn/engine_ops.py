@@ -37,8 +37,16 @@ class _Call(NamedTuple):
         """Return the sizes as the engine takes them."""
         peephole = self.weight_peephole
         form = "none" if peephole is None else "diagonal" if peephole.shape[0] == 3 else "full"  # alike where H = 1
+        batch, steps, input_size = self.x.shape
         return engine.LSTMProblem(
-            self.x.element_size(), form, self.reverse, torch.get_num_threads(), *self.x.shape, self.h.shape[1]
+            scalar=self.x.element_size(),
+            form=form,
+            reverse=self.reverse,
+            threads=torch.get_num_threads(),
+            batch=batch,
+            steps=steps,
+            input_size=input_size,
+            hidden_size=self.h.shape[1],
         )
 
     def arrays(self) -> dict[str, Tensor]:
@@ -108,21 +116,25 @@ def run_lstm(
     return out, LSTMState(h, c)
 
 
-@torch.library.custom_op("peephole::lstm", mutates_args=(), device_types="cpu", schema=f"({_ARGUMENTS}) -> ({_RESULTS})")
+@torch.library.custom_op(
+    "peephole::lstm", mutates_args=(), device_types="cpu", schema=f"({_ARGUMENTS}) -> ({_RESULTS})"
+)
 def _lstm(*arguments: Any) -> tuple[Tensor, ...]:
     """Return the outputs, the last h and c, and what the backward pass needs."""
     call = _Call(*arguments)
-    out, h, c, saved = results = _empty_results(*arguments)
+    out, h, c, saved = _empty_results(*arguments)
     arrays = {**call.arrays(), "out": out, "h_last": h, "c_last": c, "saved": saved}
     arrays["scratch"] = _scratch(call, backward=False)
     call.problem().forward(_addresses(arrays), call.instruction_set)
-    return results
+    return out, h, c, saved
 
 
 @torch.library.custom_op(
     "peephole::lstm_backward", mutates_args=(), device_types="cpu", schema=f"({_GIVEN}, {_ARGUMENTS}) -> Tensor[]"
 )
-def _lstm_backward(d_out: Tensor, d_h: Tensor, d_c: Tensor, out: Tensor, saved: Tensor, *arguments: Any) -> list[Tensor]:
+def _lstm_backward(
+    d_out: Tensor, d_h: Tensor, d_c: Tensor, out: Tensor, saved: Tensor, *arguments: Any
+) -> list[Tensor]:
     """Return the gradients of x, h, c and the weights."""
     call = _Call(*arguments)
     arrays = call.arrays()
@@ -142,7 +154,6 @@ def _addresses(arrays: Mapping[str, Tensor]) -> dict[str, int | None]:
     return {name: tensor.data_ptr() for name, tensor in arrays.items()}
 
 
-@_lstm.register_fake
 def _empty_results(*arguments: Any) -> tuple[Tensor, ...]:
     call = _Call(*arguments)
     (batch, steps, _), hidden_size = call.x.shape, call.h.shape[1]
@@ -153,7 +164,6 @@ def _empty_results(*arguments: Any) -> tuple[Tensor, ...]:
     return new(batch, steps, hidden_size), new(batch, hidden_size), new(batch, hidden_size), saved
 
 
-@_lstm_backward.register_fake
 def _empty_gradients(
     d_out: Tensor, d_h: Tensor, d_c: Tensor, out: Tensor, saved: Tensor, *arguments: Any
 ) -> list[Tensor]:
@@ -172,12 +182,16 @@ def _remember(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> 
 
 def _gradients(ctx: Any, *given: Tensor | None) -> tuple[Tensor | None, ...]:
     out, saved, *inputs = ctx.saved_tensors
-    call = _Call(*inputs, ctx.reverse, ctx.instruction_set)
-    incoming = (torch.zeros_like(like) if d is None else d for d, like in zip(given, (out, call.h, call.c), strict=False))
+    call = _Call._make((*inputs, ctx.reverse, ctx.instruction_set))
+    incoming = (
+        torch.zeros_like(like) if d is None else d for d, like in zip(given, (out, call.h, call.c), strict=False)
+    )
     x, h, c, *weights = torch.ops.peephole.lstm_backward(*incoming, out, saved, *call)
     if call.weight_peephole is None:
         weights.append(None)
     return x, None, h, c, *weights, None, None
 
 
+_lstm.register_fake(_empty_results)
+_lstm_backward.register_fake(_empty_gradients)
 _lstm.register_autograd(_gradients, setup_context=_remember)
