@@ -1,4 +1,4 @@
-"""What only the engine promises: same bits in any batch on any number of threads, accurate σ and tanh, no stray access."""
+"""What only the engine promises: the same bits in any batch, accurate σ and tanh, no stray access, the right choice."""
 
 from __future__ import annotations
 
