@@ -36,7 +36,10 @@ def measure(pairs: int, folder: Path) -> dict[str, float]:
     train = folder / f"{pairs}.tsv"
     write_pairs(train, pairs)
     command = [sys.executable, "-m", "peephole", "train", str(train), "--out", str(folder / f"{pairs}.safetensors")]
-    command += ["--steps", str(STEPS), "--set", "train.evaluations=1", "--set", "train.dev_pairs=100"]
+    command += ["--steps", str(STEPS)]
+    # A small model, so that the data decides what is measured; the steps go through more than one window of pairs.
+    for setting in ("hidden_size=64", "embedding_size=32", "train.evaluations=1", "train.dev_pairs=100"):
+        command += ["--set", setting]
     started = time.monotonic()
     with open(folder / "log.txt", "w", encoding="utf-8") as log:
         process = subprocess.Popen(command, stderr=log)

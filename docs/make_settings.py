@@ -1,11 +1,11 @@
 """Write docs/settings.md from the config's own types, defaults and help.
 
-    python docs/make_settings.py
+python docs/make_settings.py
 """
 
 from pathlib import Path
 
-from peephole.config import describe
+from peephole.config import default_text, describe
 
 HEAD = """# Settings
 
@@ -23,8 +23,7 @@ def settings_page() -> str:
     rows = []
     for name, kind, default, help in describe():
         kind_text = kind.replace("|", " \\| ")
-        shown = "none" if default is None else str(default).lower() if isinstance(default, bool) else str(default)
-        rows.append(f"| `{name}` | {kind_text} | {shown} | {help} |\n")
+        rows.append(f"| `{name}` | {kind_text} | {default_text(default)} | {help} |\n")
     return HEAD + "".join(rows)
 
 

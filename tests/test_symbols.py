@@ -10,7 +10,7 @@ import unicodedata
 
 import pytest
 import regex
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from peephole import symbols as module
@@ -66,6 +66,7 @@ def test_listing_code_points_is_right_wherever_it_is_taken() -> None:
         assert regex.findall(r"\X", text) == list(text), f"U+{ord(c):04X}"
 
 
+@settings(deadline=None)
 @given(st.text(alphabet=st.characters(codec="utf-8"), max_size=30))
 def test_clusters_are_those_of_the_unicode_rules(text: str) -> None:
     assert split_clusters(text) == regex.findall(r"\X", text)
@@ -91,6 +92,7 @@ def test_known_text_comes_back(kind: str) -> None:
 
 
 @pytest.mark.parametrize("kind", KINDS)
+@settings(deadline=None, max_examples=50)
 @given(texts=st.lists(st.text(st.characters(codec="utf-8", exclude_characters="▁")), min_size=1, max_size=4))
 def test_any_text_comes_back(kind: str, texts: list[str]) -> None:
     table = learn(kind, texts, vocabulary_size=1000)
@@ -104,6 +106,7 @@ def test_any_text_comes_back(kind: str, texts: list[str]) -> None:
 
 
 @pytest.mark.parametrize("kind", KINDS)
+@settings(deadline=None, max_examples=50)
 @given(
     texts=st.lists(st.text("ab가🙂é \u0301"), min_size=1, max_size=5),
     other=st.text("abc다🙂é \u0301"),

@@ -7,11 +7,13 @@ them. Layers never see a config: a builder turns it into plain arguments.
 
 from __future__ import annotations
 
+import math
 import sys
 import types
 import typing
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, fields, replace
+from functools import cache
 from pathlib import Path
 from typing import Any, Literal
 
@@ -23,6 +25,11 @@ else:  # the same library under its name before it joined Python
     import tomli as tomllib
 
 SymbolKind = Literal["auto", "characters", "whitespace", "bpe", "unigram"]
+
+# Far above any use: a file that names larger ones is refused before a network of that size is built.
+LARGEST_SIZE = 2**16
+MOST_LAYERS = 64
+LARGEST_SEED = 2**63 - 1  # that PyTorch takes
 
 
 def option(default: Any, help: str, *, low: float | None = None, high: float | None = None) -> Any:
@@ -67,14 +74,16 @@ class ModelConfig:
     peephole: Literal["full", "diagonal", "none"] = option(
         "full", "W_c* of (1), (2) and (5): full matrices, diagonals, or left out (LSTM only)"
     )
-    hidden_size: int = option(256, "size of the decoder's state", low=1)
+    hidden_size: int = option(256, "size of the decoder's state", low=1, high=LARGEST_SIZE)
     encoder_size: int | None = option(
         None,
         "encoder output, both directions together (default: hidden_size); another size needs a learned bridge, (9)",
+        low=1,
+        high=LARGEST_SIZE,
     )
-    embedding_size: int = option(128, "size of a symbol's embedding", low=1)
-    encoder_layers: int = option(1, "stacked encoder layers", low=1)
-    decoder_layers: int = option(1, "stacked decoder layers", low=1)
+    embedding_size: int = option(128, "size of a symbol's embedding", low=1, high=LARGEST_SIZE)
+    encoder_layers: int = option(1, "stacked encoder layers", low=1, high=MOST_LAYERS)
+    decoder_layers: int = option(1, "stacked decoder layers", low=1, high=MOST_LAYERS)
     bidirectional: bool = option(True, "read the source in both directions, (18)-(20)")
     context: Literal["attention", "last", "mean"] = option("attention", "context vector: (17), or one of (8)")
     attention: Literal["additive", "dot", "general"] = option("additive", "alignment model a of (15)")
@@ -111,9 +120,9 @@ class TrainConfig:
     dev_pairs: int = option(1000, "dev pairs decoded (greedily) at each evaluation", low=1)
     evaluations: int = option(20, "evaluations in a training, evenly spread", low=1)
     checkpoint_seconds: float = option(60.0, "seconds between checkpoints", low=0)
-    seed: int = option(1, "everything random is a pure function of it", low=0)
+    seed: int = option(1, "everything random is a pure function of it", low=0, high=LARGEST_SEED)
     precision: Literal["32-true", "bf16-mixed", "16-mixed", "64-true"] = option("32-true", "as Fabric names it")
-    device: str = option("auto", "auto, cpu, cuda, mps: as Fabric names accelerators")
+    device: Literal["auto", "cpu", "cuda", "mps"] = option("auto", "where the model is trained; auto takes the fastest")
     threads: int | None = option(None, "CPU threads of each process (default: PyTorch's)", low=1)
     engine: Literal["auto", "off"] = option("auto", "off computes the recurrences by their definition in PyTorch only")
 
@@ -132,7 +141,7 @@ class SearchConfig:
     temperature: float | None = option(None, "sample at this temperature instead of searching", low=0.0001)
     top_k: int | None = option(None, "sampling: only the k most probable symbols", low=1)
     top_p: float | None = option(None, "sampling: only the smallest set that holds probability p", low=0.0001, high=1)
-    seed: int = option(1, "sampling: seed of the generator", low=0)
+    seed: int = option(1, "sampling: seed of the generator", low=0, high=LARGEST_SEED)
     batch_size: int = option(64, "sources searched at a time", low=1)
 
 
@@ -162,7 +171,9 @@ class Config:
             )
         budgets = [name for name in ("minutes", "epochs", "steps") if getattr(train, name) is not None]
         if len(budgets) > 1:
-            raise ConfigError(f"train: wanted one of minutes, epochs, steps; got {' and '.join(budgets)}")
+            raise ConfigError(
+                f"train: wanted one of minutes, epochs, steps; got {' and '.join(budgets)}; all but one can be none"
+            )
         if search.nbest > search.beam_size and search.temperature is None:
             raise ConfigError(f"search.nbest: wanted at most beam_size = {search.beam_size}, got {search.nbest}")
 
@@ -189,8 +200,8 @@ class Config:
     def from_toml(cls, path: str | Path) -> Config:
         """Read a config from a TOML file with the sections data, symbols, model, train and search."""
         try:
-            tree = tomllib.loads(Path(path).read_text(encoding="utf-8"))
-        except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+            tree = tomllib.loads(Path(path).read_text(encoding="utf-8-sig"))
+        except (OSError, ValueError, RecursionError) as error:
             raise ConfigError(f"{path}: cannot be read as TOML: {error}") from error
         return cls.from_dict(tree, where=str(path))
 
@@ -217,7 +228,7 @@ class Config:
             section, key = _resolve(name, where)
             changed.setdefault(section, {})[key] = value
         sections = {
-            section: _read_section(_SECTIONS[section], keys, f"{where} {section}", base=getattr(self, section))
+            section: _read_section(_SECTIONS[section], keys, f"{where}, {section}", base=getattr(self, section))
             for section, keys in changed.items()
         }
         return replace(self, **sections)
@@ -239,9 +250,23 @@ def describe() -> Iterator[tuple[str, str, Any, str]]:
     'model.peephole'
     """
     for section, kind in _SECTIONS.items():
-        hints = typing.get_type_hints(kind)
+        hints = _hints(kind)
         for f in fields(kind):
             yield f"{section}.{f.name}", _type_text(hints[f.name]), f.default, f.metadata["help"]
+
+
+@cache
+def _hints(section: type) -> dict[str, Any]:
+    return typing.get_type_hints(section)
+
+
+def default_text(default: Any) -> str:
+    """Return a default as it is written on the command line.
+
+    >>> default_text(None), default_text(True), default_text("NFC")
+    ('none', 'true', 'NFC')
+    """
+    return str(default).lower() if default is None or isinstance(default, bool) else str(default)
 
 
 def _resolve(name: str, where: str) -> tuple[str, str]:
@@ -260,7 +285,7 @@ def _resolve(name: str, where: str) -> tuple[str, str]:
 
 
 def _read_section(kind: type, values: Mapping[str, Any], where: str, base: Any = None) -> Any:
-    hints = typing.get_type_hints(kind)
+    hints = _hints(kind)
     known = {f.name: f for f in fields(kind)}
     read = {}
     for key, value in values.items():
@@ -295,15 +320,18 @@ def _read_value(hint: Any, value: Any, where: str, metadata: Mapping[str, Any]) 
         if isinstance(value, bool) or (hint is int and isinstance(value, float) and not value.is_integer()):
             raise ValueError
         number = hint(value)
-    except (TypeError, ValueError):
+    except (TypeError, ValueError, OverflowError):
         raise ConfigError(f"{where}: {got}") from None
     low, high = metadata["low"], metadata["high"]
-    if number != number or (low is not None and number < low) or (high is not None and number > high):
+    finite = hint is int or math.isfinite(number)
+    if not finite or (low is not None and number < low) or (high is not None and number > high):
         raise ConfigError(f"{where}: wanted a number {_range_text(low, high)}, got {value!r}")
     return number
 
 
 def _range_text(low: float | None, high: float | None) -> str:
+    if low is None:
+        return "that is finite"
     return f"≥ {low}" if high is None else f"from {low} to {high}"
 
 

@@ -6,13 +6,12 @@ Arrays are given by address. Nothing here needs torch, and nothing fails if the 
 from __future__ import annotations
 
 import ctypes
+import importlib
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
-
-import peephole
 
 ABI_VERSION = 1
 FORMS = {"none": 0, "diagonal": 1, "full": 2}
@@ -149,7 +148,8 @@ def _find_library() -> Path | None:
     """Return the library's path: PEEPHOLE_LIBRARY, or in the package, which an editable install has in two places."""
     if LIBRARY_VARIABLE in os.environ:
         return Path(os.environ[LIBRARY_VARIABLE])
-    candidates = (Path(folder) / name for folder in peephole.__path__ for name in LIBRARY_NAMES)
+    folders = importlib.import_module("peephole").__path__
+    candidates = (Path(folder) / name for folder in folders for name in LIBRARY_NAMES)
     return next((path for path in candidates if path.is_file()), None)
 
 

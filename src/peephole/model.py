@@ -13,6 +13,7 @@ import numpy as np
 import numpy.typing as npt
 import torch
 from torch import Tensor
+from torch.overrides import TorchFunctionMode
 
 from peephole.config import Config, SearchConfig
 from peephole.errors import ModelFileError, PeepholeError
@@ -107,7 +108,7 @@ class Model:
         order = sorted((index for index, ids in enumerate(encoded) if ids), key=lambda index: len(encoded[index]))
         for first in range(0, len(order), config.batch_size):
             rows = order[first : first + config.batch_size]
-            source, lengths = pad([encoded[index] for index in rows])
+            source, lengths = self._pad([encoded[index] for index in rows])
             for index, found in zip(rows, self._search(source, lengths, rows, first_index, config), strict=True):
                 tokens = self.source_symbols.split(sources[index])[: len(encoded[index])]
                 results[index] = [self._prediction(hypothesis, tokens) for hypothesis in found]
@@ -132,7 +133,7 @@ class Model:
         size = self.config.search.batch_size
         for first in range(0, len(order), size):
             rows = order[first : first + size]
-            source, lengths = pad([encoded[index] for index in rows])
+            source, lengths = self._pad([encoded[index] for index in rows])
             forced = force(self._stepper, source, lengths, [self.target_symbols.encode(targets[i]) for i in rows])
             scores[rows] = [hypothesis.log_prob for hypothesis in forced]
         return [float(score) for score in scores]
@@ -157,8 +158,8 @@ class Model:
         size = self.config.search.batch_size
         for first in range(0, len(order), size):
             rows = order[first : first + size]
-            source, source_lengths = pad([pairs[index][0] for index in rows])
-            target, target_lengths = pad([pairs[index][1] for index in rows])
+            source, source_lengths = self._pad([pairs[index][0] for index in rows])
+            target, target_lengths = self._pad([pairs[index][1] for index in rows])
             probs = sum(torch.softmax(network(source, source_lengths, target), -1) for network in self.networks)
             assert isinstance(probs, Tensor)
             for index, ids, length in zip(rows, probs.argmax(-1).tolist(), target_lengths.tolist(), strict=True):
@@ -177,16 +178,25 @@ class Model:
         tensors = {name: t.detach().float().cpu().numpy() for name, t in self.networks[0].state_dict().items()}
         save_model(path, ModelFile(tensors, self.config, self.source_symbols, self.target_symbols))
 
-    def unknown_symbols(self, sources: Sequence[str]) -> Counter[str]:
-        """Count the source symbols that were not seen in training."""
+    def unknown_symbols(self, sources: Sequence[str], targets: Sequence[str] = ()) -> Counter[str]:
+        """Count the symbols that were not seen in training on their side."""
         unknown: Counter[str] = Counter()
-        for text in sources:
-            ids = self.source_symbols.encode(text)
-            if UNK in ids:
-                unknown.update(s for s, i in zip(self.source_symbols.split(text), ids, strict=True) if i == UNK)
+        for symbols, texts in ((self.source_symbols, sources), (self.target_symbols, targets)):
+            for text in texts:
+                ids = symbols.encode(text)
+                if UNK in ids:
+                    unknown.update(s for s, i in zip(symbols.split(text), ids, strict=True) if i == UNK)
         return unknown
 
+    def _pad(self, sequences: Sequence[Sequence[int]]) -> tuple[Tensor, Tensor]:
+        """Return what `pad` returns, on the device of the weights."""
+        device = next(self.networks[0].parameters()).device
+        padded, lengths = pad(sequences)
+        return padded.to(device), lengths.to(device)
+
     def _encode(self, sources: Sequence[str]) -> list[list[int]]:
+        if isinstance(sources, str):
+            raise PeepholeError(f"sources: wanted a list of texts, got one text, {sources!r}; write [{sources!r}]")
         limit = self.config.data.max_length
         encoded = [self.source_symbols.encode(text) for text in sources]
         too_long = sum(len(ids) > limit for ids in encoded)
@@ -243,31 +253,44 @@ class Model:
         )
 
 
-def load(*paths: str | Path) -> Model:
+def load(path: str | Path, *more: str | Path) -> Model:
     """Load a model file; several files with the same symbols make an ensemble.
 
     Raises:
         ModelFileError: a file is missing, damaged, of a newer format, or its symbols differ from the first one's.
     """
-    files = [load_model(path) for path in paths]
-    for path, file in zip(paths[1:], files[1:], strict=True):
+    first = load_model(path)
+    networks = [_network(path, first)]
+    for another in more:
+        file = load_model(another)
         for side in ("source_symbols", "target_symbols"):
-            if getattr(file, side).to_json() != getattr(files[0], side).to_json():
-                raise ModelFileError(f"{path}: its {side} differ from those of {paths[0]}; an ensemble needs the same")
-    networks = [_network(path, file) for path, file in zip(paths, files, strict=True)]
-    first = files[0]
+            if getattr(file, side).to_json() != getattr(first, side).to_json():
+                raise ModelFileError(f"{another}: its {side} differ from those of {path}; an ensemble needs the same")
+        networks.append(_network(another, file))
     return Model(first.config, first.source_symbols, first.target_symbols, networks)
 
 
 def _network(path: str | Path, file: ModelFile) -> Seq2Seq:
-    network = build_seq2seq(file.config.model, len(file.source_symbols), len(file.target_symbols))
-    wanted = {name: tuple(tensor.shape) for name, tensor in network.state_dict().items()}
-    got = {name: tuple(tensor.shape) for name, tensor in file.tensors.items()}
+    with torch.device("meta"), _NoInitialValues():  # shapes alone: compared before anything is allocated
+        network = build_seq2seq(file.config.model, len(file.source_symbols), len(file.target_symbols))
+    wanted = {name: f"float32 {tuple(tensor.shape)}" for name, tensor in network.state_dict().items()}
+    got = {name: f"{tensor.dtype} {tensor.shape}" for name, tensor in file.tensors.items()}
     for name in sorted(wanted.keys() | got.keys()):
         if wanted.get(name) != got.get(name):
             raise ModelFileError(f"{path}, tensor {name}: wanted {wanted.get(name)}, got {got.get(name)}")
-    network.load_state_dict({name: torch.from_numpy(tensor) for name, tensor in file.tensors.items()})
+    network.load_state_dict({name: torch.from_numpy(tensor) for name, tensor in file.tensors.items()}, assign=True)
     return network.eval()
+
+
+class _NoInitialValues(TorchFunctionMode):
+    """Leave out drawing weights, which on the meta device means nothing and yet imports a thousand modules."""
+
+    def __torch_function__(
+        self, func: Callable[..., Any], types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
+    ) -> Any:
+        if getattr(func, "__module__", None) == "torch.nn.init" or func is Tensor.normal_:
+            return args[0] if args else (kwargs or {})["tensor"]
+        return func(*args, **(kwargs or {}))
 
 
 def pad(sequences: Sequence[Sequence[int]]) -> tuple[Tensor, Tensor]:

@@ -1,7 +1,8 @@
 """One model = one file: tensors, and as metadata the format version, the config and the symbol tables as JSON.
 
-The container is safetensors: loading it executes nothing. Files are replaced atomically: whoever reads sees the old
-file or the new one, whole, also if the machine stops or the disk fills up in between.
+The container is safetensors: loading it executes nothing. A checksum tells a damaged file from a whole one. Files are
+replaced atomically: whoever reads sees the old file or the new one, whole, also if the machine stops or the disk fills
+up in between.
 """
 
 from __future__ import annotations
@@ -9,7 +10,8 @@ from __future__ import annotations
 import contextlib
 import json
 import os
-from collections.abc import Mapping
+import zlib
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -24,6 +26,7 @@ from peephole.errors import ConfigError, ModelFileError, RunError
 from peephole.symbols import Symbols, symbols_from_json
 
 FORMAT_VERSION = 1
+CHECKSUM = "checksum"  # key of the metadata
 
 Tensors = Mapping[str, npt.NDArray[Any]]
 
@@ -60,27 +63,25 @@ def load_model(path: str | Path) -> ModelFile:
     Raises:
         ModelFileError: the file is missing, is not a peephole model, is damaged, or is of a newer format.
     """
-    tensors, metadata = read_tensors(path)
-    if metadata.get("format") != "peephole":
-        raise ModelFileError(f"{path}: wanted a model saved by peephole, got another program's safetensors file")
-    version = metadata.get("format_version", "")
-    if not version.isdecimal() or int(version) > FORMAT_VERSION:
-        raise ModelFileError(
-            f"{path}: wanted format version {FORMAT_VERSION} or older, got {version!r}; a newer peephole reads it"
-        )
+    with _open(path) as file:
+        metadata = file.metadata() or {}
+        _check_format(path, metadata)  # before anything large is read
+        tensors = _read_tensors(path, file)
     try:
         return ModelFile(
             tensors,
-            Config.from_dict(json.loads(metadata["config"]), where=f"{path}, config"),
-            symbols_from_json(json.loads(metadata["source_symbols"])),
-            symbols_from_json(json.loads(metadata["target_symbols"])),
+            Config.from_dict(_read_table(metadata, "config")),
+            symbols_from_json(_read_table(metadata, "source_symbols")),
+            symbols_from_json(_read_table(metadata, "target_symbols")),
         )
-    except (KeyError, json.JSONDecodeError, ConfigError) as error:
+    except (ConfigError, ModelFileError) as error:
         raise ModelFileError(f"{path}: damaged metadata: {error}") from error
 
 
 def write_tensors(path: str | Path, tensors: Tensors, metadata: Mapping[str, str]) -> None:
     """Write a safetensors file atomically: a temporary file in the same folder, flushed to disk, then renamed.
+
+    The same tensors and metadata give the same bytes.
 
     Raises:
         RunError: it cannot be written; an older file of that name is left as it was.
@@ -89,7 +90,8 @@ def write_tensors(path: str | Path, tensors: Tensors, metadata: Mapping[str, str
     temporary = path.with_name(f".{path.name}.{os.getpid()}.part")
     try:
         with open(temporary, "wb") as file:
-            file.write(save({name: np.ascontiguousarray(t) for name, t in tensors.items()}, dict(metadata)))
+            whole = {name: np.asarray(tensor, order="C") for name, tensor in tensors.items()}
+            file.writelines(_encode(whole, {**metadata, CHECKSUM: _checksum(whole, metadata)}))
             file.flush()
             os.fsync(file.fileno())
         os.replace(temporary, path)
@@ -103,14 +105,83 @@ def read_tensors(path: str | Path) -> tuple[dict[str, npt.NDArray[Any]], dict[st
     """Read a safetensors file: its tensors and its metadata.
 
     Raises:
-        ModelFileError: the file is missing, truncated, or not a safetensors file.
+        ModelFileError: the file is missing, truncated, damaged, or not a safetensors file.
     """
+    with _open(path) as file:
+        return _read_tensors(path, file), file.metadata() or {}
+
+
+@contextlib.contextmanager
+def _open(path: str | Path) -> Iterator[Any]:
+    """Open a safetensors file; what is wrong with it becomes a ModelFileError, here and in the body."""
     if not Path(path).exists():
         raise ModelFileError(f"{path}: no such file")
     if Path(path).is_dir():
         raise ModelFileError(f"{path}: wanted a model file, got a directory")
     try:
         with safe_open(path, framework="np") as file:
-            return {name: file.get_tensor(name) for name in file.keys()}, file.metadata() or {}  # noqa: SIM118
-    except (SafetensorError, OSError, ValueError, TypeError) as error:
+            yield file
+    except (SafetensorError, OSError) as error:
         raise ModelFileError(f"{path}: not a whole safetensors file: {error}") from error
+
+
+def _read_tensors(path: str | Path, file: Any) -> dict[str, npt.NDArray[Any]]:
+    tensors: dict[str, npt.NDArray[Any]] = {}
+    for name in file.keys():  # noqa: SIM118  # no mapping
+        try:
+            tensors[name] = file.get_tensor(name)
+        except (TypeError, AttributeError) as error:
+            raise ModelFileError(f"{path}, tensor {name}: its number format is not one of NumPy's: {error}") from error
+    metadata = dict(file.metadata() or {})
+    stored = metadata.pop(CHECKSUM, None)  # other programs write none
+    if stored is not None and stored != _checksum(tensors, metadata):
+        raise ModelFileError(f"{path}: damaged: wanted checksum {stored}, got {_checksum(tensors, metadata)}")
+    return tensors
+
+
+def _encode(tensors: Tensors, metadata: Mapping[str, str]) -> list[bytes | memoryview]:
+    """Return the parts of a safetensors file: size of the header, header, tensors.
+
+    The library writes the metadata in the order of a hash table; here they are sorted.
+    """
+    raw = save(dict(tensors), dict(metadata))
+    end = 8 + int.from_bytes(raw[:8], "little")
+    header = json.loads(raw[8:end])
+    header["__metadata__"] = dict(sorted(metadata.items()))
+    text = json.dumps(header, ensure_ascii=False, separators=(",", ":")).encode()
+    text += b" " * (-len(text) % 8)  # tensors begin at a multiple of 8
+    return [len(text).to_bytes(8, "little"), text, memoryview(raw)[end:]]
+
+
+def _checksum(tensors: Tensors, metadata: Mapping[str, str]) -> str:
+    """Return the CRC-32 of all tensors and metadata, in the order of their names."""
+    crc = 0
+    for name, text in sorted(metadata.items()):
+        crc = zlib.crc32(f"{name}={text}".encode(), crc)
+    for name, tensor in sorted(tensors.items()):
+        crc = zlib.crc32(f"{name}:{tensor.dtype}{tensor.shape}".encode(), crc)
+        crc = zlib.crc32(tensor.tobytes(), crc)
+    return f"{crc:08x}"
+
+
+def _check_format(path: str | Path, metadata: Mapping[str, str]) -> None:
+    if metadata.get("format") != "peephole":
+        raise ModelFileError(f"{path}: wanted a model saved by peephole, got another program's safetensors file")
+    version = metadata.get("format_version", "")
+    if version not in map(str, range(1, FORMAT_VERSION + 1)):
+        raise ModelFileError(
+            f"{path}: wanted format version {FORMAT_VERSION} or older, got {version!r}; a newer peephole reads it"
+        )
+
+
+def _read_table(metadata: Mapping[str, str], key: str) -> dict[str, Any]:
+    """Return one entry of the metadata, a JSON object."""
+    if key not in metadata:
+        raise ModelFileError(f"there is no {key}")
+    try:
+        tree = json.loads(metadata[key])
+    except (ValueError, RecursionError) as error:
+        raise ModelFileError(f"{key}: {error}") from error
+    if not isinstance(tree, dict):
+        raise ModelFileError(f"{key}: wanted a JSON object, got {type(tree).__name__}")
+    return tree

@@ -124,9 +124,7 @@ def assert_close(got: Tensor, want: oracle.Array, what: str, dtype: torch.dtype)
 
 def _compare(got: dict[str, Tensor], leaves: dict[str, Tensor], case: Case) -> None:
     """Compare outputs, final state and all gradients of a random linear function of them."""
-    values, gradients = _expected(
-        replace(case, dtype=torch.float64, padding=0.0)
-    )  # neither changes the truth
+    values, gradients = _expected(replace(case, dtype=torch.float64, padding=0.0))  # neither changes the truth
     for name, want in values.items():
         assert_close(got[name], want, name, case.dtype)
     cotangents = _cotangents(case)
@@ -213,10 +211,7 @@ def _cotangents(case: Case) -> dict[str, oracle.Array]:
 
 
 def _leaves(case: Case) -> dict[str, Tensor]:
-    return {
-        name: torch.from_numpy(array).to(case.dtype).requires_grad_()
-        for name, array in _numbers(case).items()
-    }
+    return {name: torch.from_numpy(array).to(case.dtype).requires_grad_() for name, array in _numbers(case).items()}
 
 
 def _lengths(case: Case) -> Tensor:

@@ -7,7 +7,7 @@ weights, as `oracle` does.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -20,7 +20,10 @@ BOS = 1  # y_0
 
 @dataclass(frozen=True)
 class ModelOracle:
-    """The model whose parameters have the names of `weights`, those of the module's state_dict."""
+    """The model whose parameters have the names of `weights`, those of the module's state_dict.
+
+    `masks` holds the dropout of one pair: what the vectors (steps, size) of a place are multiplied with.
+    """
 
     weights: Mapping[str, Array]
     cell: str  # lstm, gru
@@ -29,6 +32,7 @@ class ModelOracle:
     encoder_layers: int
     decoder_layers: int
     bidirectional: bool
+    masks: Mapping[str, Array] = field(default_factory=dict)
 
     def log_prob(self, source: Sequence[int], target: Sequence[int]) -> Array:
         """Return log p(Y | X), (11), of one pair; the target ends with </s>."""
@@ -37,44 +41,43 @@ class ModelOracle:
 
     def decode(self, source: Sequence[int], fed: Sequence[int]) -> tuple[Array, list[Array]]:
         """Feed y_0 … y_{U-1}: return log p(y_t | y_1 … y_{t-1}, c), (U, V), and the weights α_t (T,)."""
-        embedding = self.weights["decoder.embedding.weight"]
+        embedded = self.drop("target embedding", self.weights["decoder.embedding.weight"][list(fed)])
         outputs, last = self.encode(source)
         states = self.bridge(last)
         rows, alphas = [], []
-        for symbol in fed:
+        for t, y in enumerate(embedded):
             if self.context == "attention":
                 s = states[-1][0]  # of the top layer, s_{i-1}
                 context, alpha = oracle.attend(self.attention, s, outputs, *self.attention_parameters())
                 alphas.append(alpha)
             else:
                 context = oracle.fixed_context(self.context, outputs, last[-1][0])  # (8)
-            x = np.concatenate([embedding[symbol], context])
+            x = np.concatenate([y, context])
             for layer, state in enumerate(states):
+                if layer:
+                    x = self.drop(f"between decoder layers {layer}", x, t)
                 states[layer] = oracle.recurrent_step(x, state, self.cell_weights(f"decoder.layers.{layer}"))
                 x = states[layer][0]
-            read = self.linear("decoder.readout", np.concatenate([x, context, embedding[symbol]]))
-            rows.append(oracle.log_softmax(self.linear("decoder.output", np.tanh(read))))  # (10)
+            read = np.tanh(self.linear("decoder.readout", np.concatenate([x, context, y])))
+            logits = self.linear("decoder.output", self.drop("readout", read, t))
+            rows.append(oracle.log_softmax(logits))  # (10)
         return np.array(rows), alphas
 
     def encode(self, source: Sequence[int]) -> tuple[Array, list[tuple[Array, ...]]]:
         """Return h_1 … h_T (T, M), and the last (h, c) or (h,) of each layer, directions side by side."""
-        directions = range(2 if self.bidirectional else 1)
-        layers = [
-            [self.cell_weights(f"encoder.recurrent.layers.{layer}.{direction}") for direction in directions]
-            for layer in range(self.encoder_layers)
-        ]
-        x = self.weights["encoder.embedding.weight"][list(source)]
-        H = layers[0][0].weight_hidden.shape[1]
-        zeros = np.zeros((1, self.encoder_layers * len(directions), H))
-        parts = 2 if self.cell == "lstm" else 1
-        out, final = oracle.stack(x[None], [len(source)], (zeros,) * parts, layers)
-        last = [
-            tuple(
-                np.concatenate([part[0, layer * len(directions) + d] for d in directions]) for part in final
-            )
-            for layer in range(self.encoder_layers)
-        ]
-        return out[0], last
+        out = self.drop("source embedding", self.weights["encoder.embedding.weight"][list(source)])
+        last = []
+        for layer in range(self.encoder_layers):
+            if layer:
+                out = self.drop(f"between layers {layer}", out)
+            name = f"encoder.recurrent.layers.{layer}"
+            weights = [self.cell_weights(f"{name}.{d}") for d in range(2 if self.bidirectional else 1)]
+            H = weights[0].weight_hidden.shape[1]
+            zeros = (np.zeros((1, len(weights), H)),) * (2 if self.cell == "lstm" else 1)
+            outs, final = oracle.stack(out[None], [len(source)], zeros, [weights])
+            out = outs[0]
+            last.append(tuple(part[0].reshape(-1) for part in final))
+        return out, last
 
     def bridge(self, last: list[tuple[Array, ...]]) -> list[tuple[Array, ...]]:
         """Return the decoder's first states, (9): layers are matched from the top."""
@@ -87,6 +90,13 @@ class ModelOracle:
                 state = (h, *(self.linear(f"bridge.cell.{layer}", c) for c in state[1:]))
             first.append(state)
         return first
+
+    def drop(self, place: str, x: Array, t: int | None = None) -> Array:
+        """Return vectors (steps, size), or that of step t, after the dropout of that place."""
+        if place not in self.masks:
+            return x
+        mask = self.masks[place]
+        return x * (mask[: len(x)] if t is None else mask[t])
 
     def linear(self, name: str, x: Array) -> Array:
         """Return W x + b."""

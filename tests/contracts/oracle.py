@@ -103,9 +103,7 @@ def gru_cell(x: Array, h: Array, weights: GRUWeights) -> Array:
     return (1 - z_t) * n_t + z_t * h
 
 
-def recurrent_step(
-    x: Array, state: tuple[Array, ...], weights: LSTMWeights | GRUWeights
-) -> tuple[Array, ...]:
+def recurrent_step(x: Array, state: tuple[Array, ...], weights: LSTMWeights | GRUWeights) -> tuple[Array, ...]:
     """One step of whichever cell the weights are for; the first part of a state is h."""
     if isinstance(weights, LSTMWeights):
         return lstm_cell(x, *state, weights)
@@ -157,9 +155,7 @@ def stack(
     return x, tuple(np.stack(parts, axis=1) for parts in zip(*finals, strict=True))
 
 
-def additive_scores(
-    query: Array, memory: Array, weight_query: Array, weight_keys: Array, vector: Array
-) -> Array:
+def additive_scores(query: Array, memory: Array, weight_query: Array, weight_keys: Array, vector: Array) -> Array:
     """e_j = vᵀ tanh(W_s s + W_h h_j) of one sentence: query (Q,), memory (T, M) -> (T,)."""
     return np.array([vector @ np.tanh(weight_query @ query + weight_keys @ h_j) for h_j in memory])  # (15)
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
 
@@ -153,9 +153,7 @@ def test_gradcheck(implementation, cell, peephole, reverse):
 
     def run(x, *rest):
         if cell == "lstm":
-            out, final = implementation.lstm(
-                x, lengths, LSTMState(*rest[:2]), LSTMWeights(*rest[2:]), reverse=reverse
-            )
+            out, final = implementation.lstm(x, lengths, LSTMState(*rest[:2]), LSTMWeights(*rest[2:]), reverse=reverse)
             return out, *final
         return implementation.gru(x, lengths, rest[0], GRUWeights(*rest[1:]), reverse=reverse)
 
@@ -195,7 +193,8 @@ def test_many_steps_are_one_step_repeated(implementation, cell, peephole):
 
 
 @implementations
-@settings(max_examples=10, deadline=None)
+# No test of speed: a busy machine must not fail it.
+@settings(max_examples=10, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(data=st.data())
 def test_no_sequence_depends_on_its_batch(implementation, data):
     """Alone, in a batch of 64 with longer mates, and in any order, a sequence's results are the same."""

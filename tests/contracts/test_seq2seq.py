@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from peephole.config import ModelConfig
@@ -70,9 +70,9 @@ def make(
     return model, config
 
 
-def oracle_of(config, weights):
+def oracle_of(config, weights, masks=None):
     names = ("cell", "context", "attention", "encoder_layers", "decoder_layers", "bidirectional")
-    return ModelOracle(weights, **{name: getattr(config, name) for name in names})
+    return ModelOracle(weights, **{name: getattr(config, name) for name in names}, masks=masks or {})
 
 
 def weights_of(model):
@@ -131,9 +131,7 @@ def test_model_is_the_oracles(cell, peephole, context, attention, bidirectional)
 @both_directions
 @layers
 @pytest.mark.parametrize("encoder_size", [2, 4], ids=["bridge", "copy"])
-def test_deeper_models_are_the_oracles(
-    cell, peephole, bidirectional, encoder_layers, decoder_layers, encoder_size
-):
+def test_deeper_models_are_the_oracles(cell, peephole, bidirectional, encoder_layers, decoder_layers, encoder_size):
     sizes = {"encoder_layers": encoder_layers, "decoder_layers": decoder_layers, "encoder_size": encoder_size}
     check(*make(cell, peephole, bidirectional=bidirectional, **sizes))
 
@@ -177,9 +175,10 @@ def test_steps_one_by_one_are_the_oracles(cell, context, attention):
     assert (alphas is None) == (context != "attention")
 
 
-@pytest.mark.parametrize(("context", "attention"), [("attention", "additive"), ("mean", "-")])
-def test_scheduled_sampling_of_every_symbol_is_free_running(context, attention):
-    model, config = make(context=context, attention=attention, decoder_layers=2)
+# Seeds whose models do not say the same symbol at every step.
+@pytest.mark.parametrize(("context", "attention", "seed"), [("attention", "additive", 2), ("mean", "-", 8)])
+def test_scheduled_sampling_of_every_symbol_is_free_running(context, attention, seed):
+    model, config = make(context=context, attention=attention, decoder_layers=2, seed=seed)
     source, source_lengths, target, _ = batch()
     noise = Noise(seed=1, step=1, examples=torch.arange(len(PAIRS)), rate=0.0)
     got = model(source, source_lengths, target, noise=noise, own_share=1.0).log_softmax(-1)
@@ -189,7 +188,25 @@ def test_scheduled_sampling_of_every_symbol_is_free_running(context, attention):
         for _ in range(target.shape[1] - 1):
             rows, _ = judge.decode(own_source, fed)
             fed.append(int(rows[-1].argmax()))  # (14)
+        assert len(set(fed[1:])) > 1
         assert_close(got[b], judge.decode(own_source, fed)[0], "log p", torch.float64)
+
+
+@cells
+@both_directions
+def test_dropout_is_on_embeddings_between_layers_and_on_the_readout(cell, peephole, bidirectional):
+    model, config = make(cell, peephole, bidirectional=bidirectional, encoder_layers=2, decoder_layers=2)
+    source, source_lengths, target, _ = batch()
+    noise = Noise(seed=1, step=1, examples=torch.arange(len(PAIRS)), rate=0.4)
+    T, U = source.shape[1], target.shape[1]
+    sizes = {"source embedding": (T, 3), "between layers 1": (T, 2)}
+    sizes |= {"target embedding": (U, 3), "between decoder layers 1": (U, 4), "readout": (U, 4)}
+    masks = {place: noise.mask(place, *size).double().numpy() for place, size in sizes.items()}
+    got = model(source, source_lengths, target, noise=noise).log_softmax(-1)
+    for b, (own_source, own_target) in enumerate(PAIRS):
+        judge = oracle_of(config, weights_of(model), {place: mask[b] for place, mask in masks.items()})
+        rows, _ = judge.decode(own_source, [BOS, *own_target[:-1]])
+        assert_close(got[b, : len(rows)], rows, "log p", torch.float64)
 
 
 @contexts
@@ -206,7 +223,8 @@ def test_scheduled_sampling_of_no_symbol_is_teacher_forcing_with_the_same_dropou
 sequences = st.lists(st.integers(3, 5), min_size=1, max_size=10)
 
 
-@settings(max_examples=10, deadline=None)
+# No test of speed: a busy machine must not fail it.
+@settings(max_examples=10, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(data=st.data())
 def test_no_pair_depends_on_its_batch(data):
     """Alone, among 64 with longer mates and in any order, a pair's score is the same; in training too."""

@@ -135,9 +135,7 @@ WRONG_LSTMS = (
     Wrong("output repeated past the length", "h_t.where(valid[:, t], 0)", "h_t.where(valid[:, t], h)"),
     Wrong("one step too few is read", "steps < lengths[:, None]", "steps < lengths[:, None] - 1"),
     Wrong("all as long as the longest", "steps < lengths[:, None]", "steps < lengths.max()", reverse=False),
-    Wrong(
-        "backward starts at padding", "lengths[:, None] - 1 - steps", "x.shape[1] - 1 - steps", reverse=True
-    ),
+    Wrong("backward starts at padding", "lengths[:, None] - 1 - steps", "x.shape[1] - 1 - steps", reverse=True),
     Wrong("backward reads forward", " if reverse else steps", " if False else steps", reverse=True),
     Wrong("forward reads backward", " if reverse else steps", " if True else steps", reverse=False),
     Wrong("backward outputs not turned round", "dim=1), order)", "dim=1), steps)", reverse=True),
@@ -170,9 +168,7 @@ WRONG_GRUS = (
     Wrong("initial state ignored", "outputs = []", "outputs, h = [], 0 * h"),
     Wrong("h moves past the length", "h_t.where(valid[:, t], h)", "h_t"),
     Wrong("output not zeroed past the length", "h_t.where(valid[:, t], 0)", "h_t"),
-    Wrong(
-        "backward starts at padding", "lengths[:, None] - 1 - steps", "x.shape[1] - 1 - steps", reverse=True
-    ),
+    Wrong("backward starts at padding", "lengths[:, None] - 1 - steps", "x.shape[1] - 1 - steps", reverse=True),
     Wrong("backward outputs not turned round", "dim=1), order)", "dim=1), steps)", reverse=True),
     Wrong("padding times 0, also NaN", ".where(valid, 0)", " * valid", padding=NAN, seen_in="gradient"),
     Wrong("no gradient by h in n", "r * h_n", "r * h_n.detach()", seen_in="gradient"),

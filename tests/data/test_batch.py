@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from peephole.data import Batch, make_batch
@@ -18,6 +18,7 @@ def batch_of(rows: list[tuple[list[int], list[int]]]) -> Batch:
     return make_batch(sources, targets, np.arange(len(rows)) * 10)
 
 
+@settings(deadline=None)
 @given(ROWS)
 def test_rows_are_read_back_and_the_rest_is_padding(rows: list[tuple[list[int], list[int]]]) -> None:
     batch = batch_of(rows)
@@ -35,6 +36,7 @@ def test_rows_are_read_back_and_the_rest_is_padding(rows: list[tuple[list[int], 
     assert {array.dtype for array in arrays} == {np.dtype(np.int64)}
 
 
+@settings(deadline=None)
 @given(ROWS, st.integers(1, 4))
 def test_the_parts_of_all_processes_are_the_batch(rows: list[tuple[list[int], list[int]]], world_size: int) -> None:
     batch = batch_of(rows)

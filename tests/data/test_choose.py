@@ -8,7 +8,46 @@ import pytest
 
 from peephole.data import choose_kind
 
-PHONES = "AA AE AH AO AW AY B CH D DH EH ER EY F G HH IH IY JH K L M N NG OW OY P R S SH T TH UH UW V W Y Z".split()
+PHONES = [
+    "AA",
+    "AE",
+    "AH",
+    "AO",
+    "AW",
+    "AY",
+    "B",
+    "CH",
+    "D",
+    "DH",
+    "EH",
+    "ER",
+    "EY",
+    "F",
+    "G",
+    "HH",
+    "IH",
+    "IY",
+    "JH",
+    "K",
+    "L",
+    "M",
+    "N",
+    "NG",
+    "OW",
+    "OY",
+    "P",
+    "R",
+    "S",
+    "SH",
+    "T",
+    "TH",
+    "UH",
+    "UW",
+    "V",
+    "W",
+    "Y",
+    "Z",
+]
 
 
 def lines_of(tokens: list[str], shortest: int, longest: int, number: int = 300) -> list[str]:
@@ -28,6 +67,7 @@ def lines_of(tokens: list[str], shortest: int, longest: int, number: int = 300) 
         (lines_of(PHONES, 2, 9), "whitespace"),
         (lines_of(list("abcdefghijklmnopqrstuvwxyz"), 3, 9), "whitespace"),
         (lines_of([f"word{i}" for i in range(3000)], 5, 12), "bpe"),
+        (lines_of([f"word{i}" for i in range(600)], 5, 12, number=600), "bpe"),
         (["the cat sat on the mat", "a dog barked at the old postman"], "bpe"),
         (["나는 오늘 학교에 갔다", "그는 내일 집에 온다"], "bpe"),
     ],

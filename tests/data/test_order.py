@@ -17,11 +17,13 @@ STORED = [0, 4, 7, 9, 2, 3, 5, 8, 6, 1]
 LETTERS = CharacterSymbols(list("abcd"), "NFC")
 
 
+@settings(deadline=None)
 @given(st.integers(1, 700), st.integers(0, 2**40), st.integers(0, 2**20))
 def test_a_permutation_is_a_permutation(size: int, seed: int, epoch: int) -> None:
     assert sorted(permutation(size, seed=seed, epoch=epoch).tolist()) == list(range(size))
 
 
+@settings(deadline=None)
 @given(st.integers(1, 10**12), st.integers(0, 99), st.integers(0, 10**12), st.integers(0, 50))
 def test_any_slice_is_that_of_the_whole(size: int, seed: int, start: int, length: int) -> None:
     start %= size
@@ -45,17 +47,17 @@ def test_seed_epoch_and_stream_each_change_the_permutation() -> None:
     assert len(found) == 64
 
 
-@pytest.mark.parametrize("size", [2, 6, 17])
+@pytest.mark.parametrize("size", [2, 5])
 def test_every_pair_of_places_is_about_as_likely(size: int) -> None:
-    epochs = 300 * size * (size - 1)
+    epochs = 100 * size * (size - 1)
     counts = np.zeros((size, size))
     for epoch in range(epochs):
         first, second = permutation(size, seed=5, epoch=epoch, stop=2)
         counts[first, second] += 1
     assert np.trace(counts) == 0
     off = counts[~np.eye(size, dtype=bool)]
-    # 300 expected, standard deviation 17: five of these would be seen by chance once in 10^6 places
-    assert np.abs(off - 300).max() < 90
+    # 100 expected, standard deviation 10: five of these would be seen by chance once in 10^6 places
+    assert np.abs(off - 100).max() < 50
 
 
 def make_corpus(folder: Path, lengths: list[tuple[int, int]]) -> Corpus:
@@ -71,7 +73,7 @@ def same(one: Batch, other: Batch) -> bool:
 LENGTHS = st.lists(st.tuples(st.integers(1, 30), st.integers(1, 30)), min_size=1, max_size=60)
 
 
-@settings(max_examples=60)
+@settings(max_examples=60, deadline=None)
 @given(lengths=LENGTHS, window=st.integers(1, 70), batch_symbols=st.integers(1, 120), data=st.data())
 def test_batches_hold_every_pair_once_and_can_be_entered_anywhere(
     tmp_path_factory: pytest.TempPathFactory,
@@ -122,6 +124,26 @@ def test_like_lengths_share_a_batch_and_short_ones_do_not_come_first(tmp_path: P
     longest = [batch.target.shape[1] for batch in found]
     rising = sum(a <= b for a, b in pairwise(longest))
     assert 0.4 < rising / (len(longest) - 1) < 0.6
+
+
+def test_a_batch_is_cut_by_its_longer_side(tmp_path: Path) -> None:
+    corpus = make_corpus(tmp_path, [(30, 1)] * 24)
+    # 20 rows of 2 would fit on the target side, but 4 · 40 source places are 5 rows of 30
+    assert [len(batch) for batch in batches(corpus, seed=1, epoch=0, batch_symbols=40)].count(5) == 4
+    assert {len(batch) for batch in batches(corpus, seed=1, epoch=0, batch_symbols=200)} == {24}
+
+    # The longest source need not be the last: four of 30, sorted before sources of 1 with longer targets
+    mixed = make_corpus(tmp_path, [(30, 1)] * 4 + [(1, 2)] * 14)
+    shapes = sorted(batch.source.shape for batch in batches(mixed, seed=1, epoch=0, batch_symbols=40))
+    assert shapes == [(5, 30), (13, 1)]
+
+
+def test_each_window_shuffles_its_batches_in_its_own_way(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(order, "WINDOW", 20)
+    corpus = make_corpus(tmp_path, [(1, 1 + i) for i in range(100)])
+    lengths = [batch.target.shape[1] for batch in batches(corpus, seed=1, epoch=0, batch_symbols=1)]
+    windows = [lengths[start : start + 20] for start in range(0, 100, 20)]
+    assert len({tuple(np.argsort(window).tolist()) for window in windows}) == 5
 
 
 def test_epochs_and_seeds_put_other_pairs_together(tmp_path: Path) -> None:

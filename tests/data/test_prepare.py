@@ -68,8 +68,8 @@ def test_without_a_dev_set_some_sources_are_held_out(train: Path, tmp_path: Path
     assert found.report == [
         f"{len(found.train)} training pairs; {num_dev} dev pairs of {len(dev_sources)} sources, held out by source",
         "source symbols: characters (single words or unspaced text: 1.0 tokens a line); 20 with the specials",
-        "target symbols: whitespace (3.0 tokens a line, only 18 different ones); 20 with the specials",
-    ] or found.report[0].startswith(f"{len(found.train)} training pairs; {num_dev} dev pairs")
+        "target symbols: whitespace (3.0 tokens a line, only 17 different ones); 21 with the specials",
+    ]
 
 
 def test_a_given_dev_set_is_grouped_by_source_and_overlap_is_counted(train: Path, tmp_path: Path) -> None:
@@ -83,7 +83,7 @@ def test_a_given_dev_set_is_grouped_by_source_and_overlap_is_counted(train: Path
 
 def test_no_overlap_no_warning(train: Path, tmp_path: Path) -> None:
     dev = write(tmp_path / "dev.tsv", [("new", "N")])
-    assert not any("warning" in line for line in prepare(train, dev, Config(), tmp_path / "data").report)
+    assert not any(line.startswith("warning") for line in prepare(train, dev, Config(), tmp_path / "data").report)
 
 
 def test_sources_are_the_same_in_any_normal_form(tmp_path: Path) -> None:
@@ -155,7 +155,7 @@ def test_skipped_lines_are_counted_once_however_often_the_file_is_read(train: Pa
     [
         ([("a", "b")] * 50, None, "train.tsv: only duplicates of one pair, wanted at least two different pairs"),
         ([("a", "b")] * 50, [("c", "d")], "train.tsv: only duplicates of one pair"),
-        ([("a", "b"), ("a", "c")], None, "train.tsv: all pairs have the same source, none can be held out"),
+        ([("a", "b"), ("a", "c")], None, "train.tsv: all pairs have the same source, so none can be held out"),
         ([("a" * 50, "b"), ("c" * 50, "d")], [("e", "f")], "train.tsv: no pairs left to train on; 2 pairs left out"),
         (PAIRS, [("e" * 50, "f")], "dev.tsv: no dev pairs left; 1 pair left out: longer than 9 symbols"),
     ],
@@ -190,7 +190,7 @@ def test_an_equal_call_reads_nothing_again(train: Path, tmp_path: Path, monkeypa
     first = prepare(train, None, Config(), tmp_path / "data")
     with monkeypatch.context() as patch:
         patch.setattr(module, "read_pairs", None)
-        again = prepare(train, None, config(batch_symbols=77, hidden_size=4, seed=9), tmp_path / "data")
+        again = prepare(train, None, config(batch_symbols=77, hidden_size=4), tmp_path / "data")
         reopened = reopen(train, None, Config(), tmp_path / "data")
     assert everything(again) == everything(first)
     assert reopened is not None

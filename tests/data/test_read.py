@@ -12,8 +12,7 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-import zstandard
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from peephole.config import DataConfig
@@ -30,6 +29,13 @@ def read(path: str | Path, **settings: object) -> tuple[list[Pair], list[str]]:
 
 def tsv(pairs: list[tuple[str, str]], end: str = "\n") -> bytes:
     return "".join(f"{source}\t{target}{end}" for source, target in pairs).encode()
+
+
+def zstd(data: bytes) -> bytes:
+    sink = pa.BufferOutputStream()
+    with pa.CompressedOutputStream(sink, "zstd") as stream:
+        stream.write(data)
+    return sink.getvalue().to_pybytes()
 
 
 def jsonl(pairs: list[tuple[str, str]]) -> bytes:
@@ -65,9 +71,9 @@ def write(name: str, data: bytes) -> Callable[[Path], str]:
         write("p.tsv", tsv(PAIRS, end=" \r\n")),
         write("p.tsv", tsv(PAIRS).rstrip(b"\n")),
         write("p.tsv.gz", gzip.compress(tsv(PAIRS[:2])) + gzip.compress(tsv(PAIRS[2:]))),
-        write("p.tsv.zst", zstandard.compress(tsv(PAIRS[:2])) + zstandard.compress(tsv(PAIRS[2:]))),
+        write("p.tsv.zst", zstd(tsv(PAIRS[:2])) + zstd(tsv(PAIRS[2:]))),
         write("p.jsonl", jsonl(PAIRS)),
-        write("p.ndjson.zst", zstandard.compress(jsonl(PAIRS))),
+        write("p.ndjson.zst", zstd(jsonl(PAIRS))),
         write_parallel,
         lambda folder: write_parquet(folder, pa.string()),
         lambda folder: write_parquet(folder, pa.large_string()),
@@ -83,6 +89,7 @@ def test_every_format_gives_the_same_pairs(make: Callable[[Path], str], tmp_path
 SIDE = st.text(st.characters(codec="utf-8", exclude_characters="\t\n"), min_size=1).filter(str.strip)
 
 
+@settings(deadline=None)
 @given(st.lists(st.tuples(SIDE, SIDE), min_size=1, max_size=8))
 def test_what_is_written_is_read(tmp_path_factory: pytest.TempPathFactory, pairs: list[tuple[str, str]]) -> None:
     path = tmp_path_factory.getbasetemp() / "property.tsv"
@@ -173,7 +180,7 @@ def test_a_bad_line_of_parallel_files_names_its_file(tmp_path: Path) -> None:
     a, b = tmp_path / "a.en", tmp_path / "b.it"
     a.write_bytes(b"one\ntwo\n\nfour\n")
     b.write_bytes(b"uno\n\xff\n\nquattro\n")
-    with pytest.raises(DataError, match=re.escape(f"{b}, line 2: invalid UTF-8: byte 1 is 0xff")):
+    with pytest.raises(DataError, match="^" + re.escape(f"{b}, line 2: invalid UTF-8: byte 1 is 0xff")):
         read(f"{a},{b}")
     pairs, lines = read(f"{a},{b}", bad_lines="skip")
     assert pairs == [Pair("one", "uno", 1), Pair("four", "quattro", 4)]
@@ -238,7 +245,7 @@ def test_if_all_lines_are_skipped_the_error_says_why(tmp_path: Path) -> None:
         ("p.tsv.gz", b"a\tb\n"),
         ("p.tsv.gz", gzip.compress(tsv(PAIRS))[:-20]),
         ("p.tsv.zst", b"a\tb\n"),
-        ("p.tsv.zst", zstandard.compress(tsv(PAIRS))[:-10]),
+        ("p.tsv.zst", zstd(tsv(PAIRS))[:-10]),
         ("p.parquet", b"a\tb\n"),
         ("p.parquet", b""),
     ],

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from peephole.data.split import HASHES, Holdout, source_hash
@@ -33,6 +33,7 @@ def by_the_rule(sources: list[str], fraction: float, limit: int) -> frozenset[st
 SOURCES = st.lists(st.sampled_from([f"word{i}" for i in range(40)]), min_size=1, max_size=120)
 
 
+@settings(deadline=None)
 @given(SOURCES, st.floats(0.0001, 0.9999), st.integers(1, 30), st.randoms())
 def test_the_lowest_hashes_are_held_out_in_any_order_of_the_file(
     sources: list[str], fraction: float, limit: int, random: st.DataObject

@@ -10,6 +10,7 @@ import click
 from rich.console import Console
 from rich.progress import Progress
 
+from peephole.cli.notes import Notes, counted_here
 from peephole.cli.options import given, setting_options
 from peephole.data import Report, read_pairs
 from peephole.evaluation import (
@@ -48,7 +49,10 @@ def command(
     sources. The exposure gap is how much better the model is when it is fed the gold symbols than its own.
     """
     model = load(*models.split(","))
-    search: dict[str, Any] = {name.removeprefix("search."): value for name, value in given(options).items()}
+    # The best is measured, whatever the model was trained with
+    settings: dict[str, Any] = {"search.nbest": 1, "search.temperature": None} | given(options)
+    model.config.with_values(settings, "command line")
+    search = {name.removeprefix("search."): value for name, value in settings.items()}
     sources, references = read_references(test_file, model)
     predictions = predict_all(model, sources, search, "beam search")
     names = metrics or None
@@ -82,19 +86,24 @@ def command(
 
 
 def read_references(path: str, model: Model) -> tuple[list[str], References]:
-    """Return each source of a file once, with all its targets; say on stderr what was skipped."""
+    """Return each source of a file once, with all its targets; say on stderr what was skipped or cannot be read."""
     report = Report(path)
+    notes = Notes(path, model)
     grouped: dict[str, list[str]] = {}
     for pair in read_pairs(path, model.config.data, report):
+        if pair.source not in grouped:
+            notes.take(pair.line, pair.source)
         grouped.setdefault(pair.source, []).append(pair.target)
+    notes.print()
     for line in report.lines():
         sys.stderr.write(f"peephole: {line}\n")
     return list(grouped), [tuple(dict.fromkeys(targets)) for targets in grouped.values()]
 
 
 def predict_all(model: Model, sources: list[str], search: dict[str, Any], what: str) -> list[str]:
-    """Return the best prediction for each source, showing progress on stderr."""
-    with Progress(console=Console(stderr=True), transient=True) as progress:
+    """Return the best prediction for each source, showing progress on stderr if that is a terminal."""
+    console = Console(stderr=True)
+    with counted_here(), Progress(console=console, transient=True, disable=not console.is_terminal) as progress:
         task = progress.add_task(what, total=len(sources))
         found = model.predict(sources, progress=lambda count: progress.advance(task, count), **search)
     return [predictions[0].text for predictions in found]
@@ -105,7 +114,8 @@ def measure_gap(model: Model, sources: list[str], references: References, search
     split = model.target_symbols.split
     greedy = predict_all(model, sources, {**search, "beam_size": "1"}, "greedy search")
     flat = [(source, target) for source, targets in zip(sources, references, strict=True) for target in targets]
-    forced = iter(model.teacher_forced(*map(list, zip(*flat, strict=True))))
+    with counted_here():
+        forced = iter(model.teacher_forced(*map(list, zip(*flat, strict=True))))
     return exposure_gap(
         [[next(forced) for _ in targets] for targets in references],
         [split(text) for text in greedy],

@@ -1,4 +1,4 @@
-"""Lines of text in, in parts of bounded size."""
+"""Lines of text in, in parts of bounded size, and texts out as lines."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from peephole.errors import DataError
 
 
 def read_lines(stream: BinaryIO, name: str) -> Iterator[str]:
-    """Yield the lines of a UTF-8 stream without their ends.
+    """Yield the lines of a UTF-8 stream without outer whitespace, as training data are read.
 
     Raises:
         DataError: a line is not UTF-8; names the line and the byte.
@@ -22,20 +22,34 @@ def read_lines(stream: BinaryIO, name: str) -> Iterator[str]:
             raise DataError(
                 f"{name}, line {number}: wanted UTF-8, got byte 0x{found:02x} at position {error.start + 1}"
             ) from None
-        yield text.removeprefix("\ufeff").rstrip("\r\n") if number == 1 else text.rstrip("\r\n")
+        yield (text.removeprefix("\ufeff") if number == 1 else text).strip()
 
 
 def in_parts(lines: Iterator[str], size: int) -> Iterator[list[str]]:
-    """Yield the lines in lists of `size`, the last one shorter.
+    """Yield the lines in lists of `size`, the last one shorter; a bad line comes after all that stand before it.
 
     >>> list(in_parts(iter("abc"), 2))
     [['a', 'b'], ['c']]
     """
     part: list[str] = []
-    for line in lines:
-        part.append(line)
-        if len(part) == size:
+    try:
+        for line in lines:
+            part.append(line)
+            if len(part) == size:
+                yield part
+                part = []
+    except DataError:
+        if part:
             yield part
-            part = []
+        raise
     if part:
         yield part
+
+
+def one_line(text: str) -> str:
+    r"""Return the text with line breaks, which data of some formats may hold, as spaces.
+
+    >>> one_line("a\nb")
+    'a b'
+    """
+    return text.replace("\r\n", " ").replace("\n", " ").replace("\r", " ")

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import errno
 import importlib
+import io
 import os
 import sys
 
@@ -18,6 +20,9 @@ VERBS = {
     "score": "Print log p(target | source) of pairs.",
     "evaluate": "Measure a model on pairs it was not trained on.",
 }
+
+
+OUTPUT_CLOSED = 141  # as shells report a program that SIGPIPE ended
 
 
 class Verbs(click.Group):
@@ -39,6 +44,15 @@ class Verbs(click.Group):
         with formatter.section("Commands"):
             formatter.write_dl(list(VERBS.items()))
 
+    def invoke(self, ctx: click.Context) -> None:
+        """Run the verb and hand over what it wrote; end quietly if whoever reads it has seen enough."""
+        try:
+            super().invoke(ctx)
+            sys.stdout.flush()
+        except BrokenPipeError:
+            _discard_output()
+            ctx.exit(OUTPUT_CLOSED)
+
 
 @click.group(cls=Verbs, context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(__version__, prog_name="peephole")
@@ -50,9 +64,12 @@ def group(debug: bool) -> None:
 def main(arguments: list[str] | None = None) -> None:
     """Run the command line and exit: 0 done, 1 the user's error (one line on stderr), 2 wrong usage.
 
-    A training that was stopped by a signal exits with 128 + the signal's number, as shells do.
+    A training that was stopped by a signal exits with 128 + the signal's number, as shells do, and so does a command
+    whose output nobody reads any more.
     """
     arguments = sys.argv[1:] if arguments is None else arguments
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(encoding="utf-8")  # as all that is read, whatever the locale
     try:
         sys.exit(group.main(arguments, prog_name="peephole", standalone_mode=False) or 0)
     except click.exceptions.Abort:
@@ -71,6 +88,14 @@ def main(arguments: list[str] | None = None) -> None:
             raise
         sys.stderr.write(f"peephole: this needs {error.name}: pip install 'peephole[train]'\n")
         sys.exit(1)
-    except BrokenPipeError:  # whoever reads our output has seen enough
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        sys.exit(0)
+    except OSError as error:
+        if "--debug" in arguments or error.errno != errno.ENOSPC:
+            raise
+        _discard_output()
+        sys.stderr.write(f"peephole: {error.filename or 'output'}: {error.strerror}\n")
+        sys.exit(1)
+
+
+def _discard_output() -> None:
+    """Let what stdout still buffers go nowhere when Python ends."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

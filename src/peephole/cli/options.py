@@ -7,7 +7,7 @@ from typing import Any, TypeVar
 
 import click
 
-from peephole.config import Config, describe
+from peephole.config import Config, default_text, describe
 from peephole.errors import ConfigError
 
 Command = TypeVar("Command", bound=Callable[..., Any])
@@ -23,7 +23,7 @@ def setting_options(*names: str) -> Callable[[Command], Command]:
         for full, kind, default, help in reversed(list(describe())):
             section, key = full.split(".")
             if full in names or f"{section}.*" in names:
-                shown = "" if default is None else f"  [default: {default}]"
+                shown = "" if default is None else f"  [default: {default_text(default)}]"
                 option = click.option(
                     f"--{key.replace('_', '-')}", f"{section}__{key}", metavar=kind.upper(), help=help + shown
                 )
@@ -61,13 +61,13 @@ def build_config(path: str | None, assignments: tuple[str, ...], options: dict[s
     """Return the settings of a TOML file, changed by --set, changed by the options."""
     config = Config() if path is None else Config.from_toml(path)
     # One call, because settings may only fit together.
-    return config.with_values(parse_assignments(assignments) | given(options))
+    return config.with_values(parse_assignments(assignments) | given(options), "command line")
 
 
 def settings_text() -> str:
     """Return all settings with type, default and help, for the end of a help text."""
     lines = ["\b", "Settings, for --set, --config and peephole.train(...):"]
     for name, kind, default, help in describe():
-        lines.append(f"  {name} = {'none' if default is None else str(default).lower()}   ({kind})")
+        lines.append(f"  {name} = {default_text(default)}   ({kind})")
         lines.append(f"      {help}")
     return "\n".join(lines)

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import json
 import sys
-import warnings
 from typing import Any
 
 import click
 
-from peephole.cli.lines import in_parts, read_lines
+from peephole.cli.lines import in_parts, one_line, read_lines
+from peephole.cli.notes import Notes, counted_here
 from peephole.cli.options import given, setting_options
-from peephole.model import Model, Prediction, TruncatedSourceWarning, UnknownSymbolWarning, load
+from peephole.model import Prediction, load
 
 BATCHES_AT_A_TIME = 16  # read together, so that sources of like length can share a batch
 
@@ -25,20 +25,19 @@ def command(models: str, as_json: bool, **options: Any) -> None:
 
     MODEL is a model file; several, separated by commas, are used as an ensemble. With --nbest or sampling each line of
     output holds the number of the source, log p, and the target, separated by tabs. With --batch-size 1 each line is
-    answered before the next is read.
+    answered before the next is read. Line breaks in a target are written as spaces; --json keeps them.
     """
     model = load(*models.split(","))
     search: dict[str, Any] = {name.removeprefix("search."): value for name, value in given(options).items()}
-    settings = model.config.with_values({f"search.{k}": v for k, v in search.items()}).search
+    settings = model.config.with_values(given(options), "command line").search
     size = 1 if settings.batch_size == 1 else settings.batch_size * BATCHES_AT_A_TIME
     several = settings.nbest > 1 or settings.temperature is not None
-    notes = Notes()
+    notes = Notes("stdin", model)
     first = 0
     for sources in in_parts(read_lines(sys.stdin.buffer, "stdin"), size):
-        notes.take(model, sources, first)
-        with warnings.catch_warnings():  # counted over the whole stream instead
-            warnings.simplefilter("ignore", (UnknownSymbolWarning))
-            warnings.simplefilter("ignore", (TruncatedSourceWarning))
+        for line, source in enumerate(sources, start=first + 1):
+            notes.take(line, source)
+        with counted_here():
             found = model.predict(sources, first_index=first, **search)
         for number, (source, predictions) in enumerate(zip(sources, found, strict=True), start=first + 1):
             sys.stdout.write(format_line(number, source, predictions, several, as_json))
@@ -54,8 +53,8 @@ def format_line(number: int, source: str, predictions: list[Prediction], several
             json.dumps({"source": source, "predictions": [as_dict(p) for p in predictions]}, ensure_ascii=False) + "\n"
         )
     if several:
-        return "".join(f"{number}\t{p.log_prob:.4f}\t{p.text}\n" for p in predictions)
-    return predictions[0].text + "\n"
+        return "".join(f"{number}\t{p.log_prob:.4f}\t{one_line(p.text)}\n" for p in predictions)
+    return one_line(predictions[0].text) + "\n"
 
 
 def as_dict(prediction: Prediction) -> dict[str, Any]:
@@ -70,41 +69,3 @@ def as_dict(prediction: Prediction) -> dict[str, Any]:
         "source_tokens": prediction.source_tokens,
         "attention": None if attention is None else [[round(float(a), 5) for a in row] for row in attention],
     }
-
-
-class Notes:
-    """Counts what the model cannot read as it stands; says so at the first case and at the end."""
-
-    def __init__(self) -> None:
-        self.unknown = self.truncated = self.empty = 0
-
-    def take(self, model: Model, sources: list[str], first: int) -> None:
-        """Count the cases of some sources, the first of which is line first + 1."""
-        limit = model.config.data.max_length
-        for line, source in enumerate(sources, start=first + 1):
-            unknown = model.unknown_symbols([source])
-            if unknown and not self.unknown:
-                self._say(
-                    f"line {line}: {next(iter(unknown))!r} was not seen in training; such symbols are read as <unk>"
-                )
-            length = len(model.source_symbols.split(source))
-            if length > limit and not self.truncated:
-                self._say(f"line {line}: {length} symbols; only the first {limit} are read (data.max_length)")
-            if not length and not self.empty:
-                self._say(f"line {line}: is empty; the target of an empty source is empty")
-            self.unknown += unknown.total()
-            self.truncated += length > limit
-            self.empty += not length
-
-    def print(self) -> None:
-        """Say how many cases there were."""
-        if self.unknown:
-            self._say(f"{self.unknown} unknown symbols in all were read as <unk>")
-        if self.truncated:
-            self._say(f"{self.truncated} lines in all were too long and read in part")
-        if self.empty:
-            self._say(f"{self.empty} lines in all were empty")
-
-    @staticmethod
-    def _say(text: str) -> None:
-        sys.stderr.write(f"peephole: {text}\n")

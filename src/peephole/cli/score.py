@@ -8,6 +8,7 @@ from itertools import islice
 
 import click
 
+from peephole.cli.notes import Notes, counted_here
 from peephole.data import Report, read_pairs
 from peephole.model import load
 
@@ -25,11 +26,16 @@ def command(models: str, pairs_file: str, as_json: bool) -> None:
     """
     model = load(*models.split(","))
     report = Report(pairs_file)
+    notes = Notes(pairs_file, model)
     pairs = read_pairs(pairs_file, model.config.data, report)
     while part := list(islice(pairs, PAIRS_AT_A_TIME)):
-        scores = model.score([pair.source for pair in part], [pair.target for pair in part])
+        for pair in part:
+            notes.take(pair.line, pair.source, pair.target)
+        with counted_here():
+            scores = model.score([pair.source for pair in part], [pair.target for pair in part])
         for pair, score in zip(part, scores, strict=True):
             entry = {"source": pair.source, "target": pair.target, "log_prob": score}
             sys.stdout.write((json.dumps(entry, ensure_ascii=False) if as_json else f"{score:.6f}") + "\n")
+    notes.print()
     for line in report.lines():
         sys.stderr.write(f"peephole: {line}\n")

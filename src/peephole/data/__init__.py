@@ -5,7 +5,7 @@ from peephole.data.choose import choose_kind
 from peephole.data.corpus import Corpus
 from peephole.data.order import batches, permutation
 from peephole.data.prepare import DevPair, Prepared, prepare, reopen
-from peephole.data.read import Pair, Report, read_pairs
+from peephole.data.read import Pair, Report, data_files, read_pairs
 
 __all__ = [
     "Batch",
@@ -16,6 +16,7 @@ __all__ = [
     "Report",
     "batches",
     "choose_kind",
+    "data_files",
     "make_batch",
     "permutation",
     "prepare",

@@ -21,6 +21,8 @@ from peephole.symbols import Symbols
 
 FILE_NAME = "pairs.arrow"
 ROWS = 1 << 13  # pairs in a record batch of the file; only the last has fewer
+MOST_RESIDENT = 1 << 28  # bytes of the file that may count as this process's memory
+READ_AROUND = 1 << 16  # bytes that the system maps around each place that is read
 
 _LIST = pa.large_list(pa.int32())
 _SCHEMA = pa.schema([("source", _LIST), ("target", _LIST)])
@@ -58,7 +60,8 @@ class Corpus:
             self._targets.append(_views(records.column(1)))
             self._size += records.num_rows
         self._num_target_symbols = self._size + sum(int(column.offsets[-1]) for column in self._targets)
-        self._forget()
+        self._resident = 0  # bytes, at most
+        self._forget(2 * reader.num_record_batches)
 
     @classmethod
     def open(cls, folder: str | Path) -> Corpus:
@@ -126,7 +129,7 @@ class Corpus:
             record, row = divmod(index, ROWS)
             for rows, column in ((sources, self._sources[record]), (targets, self._targets[record])):
                 rows.append(column.values[column.offsets[row] : column.offsets[row + 1]].copy())
-        self._forget()
+        self._forget(4 * len(sources))
         return sources, targets
 
     def _lengths(self, columns: list[_Ragged], indices: NDArray[np.int64]) -> NDArray[np.int64]:
@@ -137,16 +140,19 @@ class Corpus:
         for number, places in zip(records.tolist(), np.split(by_record, starts[1:]), strict=False):
             offsets, rows = columns[number].offsets, row[places]
             lengths[places] = offsets[rows + 1] - offsets[rows]
-        self._forget()
+        self._forget(len(lengths))
         return lengths
 
-    def _forget(self) -> None:
-        """Give back the pages read so far: without it the resident memory grows to the size of the file.
+    def _forget(self, num_reads: int) -> None:
+        """Give back the pages of a large file after so many reads: else its size would be our memory in the end.
 
-        The system keeps them cached while it has room, so that reading one again costs little.
+        The system keeps the pages cached while it has room. Reading one again takes 10 µs, which a small file is
+        spared.
         """
-        if hasattr(mmap, "MADV_DONTNEED"):
+        self._resident += num_reads * READ_AROUND
+        if min(self._resident, len(self._mapped)) > MOST_RESIDENT and hasattr(mmap, "MADV_DONTNEED"):
             self._mapped.madvise(mmap.MADV_DONTNEED)
+            self._resident = 0
 
 
 def _views(column: pa.LargeListArray) -> _Ragged:

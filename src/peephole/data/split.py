@@ -59,7 +59,7 @@ class Holdout:
             heapq.heappush(self._by_hash, (-place, source))
         self._pairs[source] = self._pairs.get(source, 0) + 1
         self._total += 1
-        while self._total > self._limit and len(self._pairs) > 1:
+        while self._total > self._limit:
             self._give_back()
 
     def sources(self) -> frozenset[str]:

@@ -46,7 +46,7 @@ class AdditiveAttention(nn.Module):
         Args:
             query: s_{i-1}.
             keys: what `keys` returned for the memory.
-            memory: the encoder's outputs h_j.
+            memory: the encoder's outputs h_j, 0 (at least finite) past each length, as `Encoder` gives them.
             valid: True at real source positions; the others get weight 0.
         """
         energy = torch.tanh(keys + F.linear(query, self.weight_query)[:, None]) @ self.vector  # (15)

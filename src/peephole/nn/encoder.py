@@ -50,9 +50,9 @@ class Encoder(nn.Module):
 
 
 def symbol_embedding(num_symbols: int, embedding_size: int) -> nn.Embedding:
-    """Return an embedding with entries from N(0, 1 / embedding_size), so that vectors have about unit length."""
+    """Return an embedding with entries from N(0, 1): what Glorot-uniform input weights expect of their inputs."""
     embedding = nn.Embedding(num_symbols, embedding_size)
-    nn.init.normal_(embedding.weight, std=embedding_size**-0.5)
+    nn.init.normal_(embedding.weight)
     return embedding
 
 

@@ -68,7 +68,10 @@ def _mix(x: Tensor) -> Tensor:
 
 
 def _mix32(x: Tensor) -> Tensor:
-    """Scramble int32 numbers in place (MurmurHash3's finaliser); the masks make the shifts logical ones."""
-    x.bitwise_xor_((x >> 16).bitwise_and_(0xFFFF)).mul_(-0x7A143595)
-    x.bitwise_xor_((x >> 13).bitwise_and_(0x7FFFF)).mul_(-0x3D4D51CB)
-    return x.bitwise_xor_((x >> 16).bitwise_and_(0xFFFF))
+    """Scramble well-mixed int32 numbers in place so that their high bits, which decide, depend on all bits.
+
+    Two rounds of MurmurHash3's finaliser less its last shift; the mask makes the shift a logical one.
+    """
+    x.mul_(-0x7A143595)
+    x.bitwise_xor_((x >> 15).bitwise_and_(0x1FFFF))
+    return x.mul_(-0x3D4D51CB)

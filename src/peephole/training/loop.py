@@ -26,7 +26,7 @@ class Step:
 
     step: int
     epoch: int
-    progress: float
+    progress: float  # share of the budget spent, this update included
     loss: float  # mean by symbol of the global batch, label smoothing included
     learning_rate: float
     gradient_norm: float
@@ -82,16 +82,16 @@ def fit(
             corpus, seed=config.seed, epoch=position.epoch, batch_symbols=batch_symbols, start=position.batch
         )
         for batch in epoch_batches:
-            progress = measure_progress(config, state, corpus.num_target_symbols)
-            report = train_step(fabric, module, state, batch, config, dropout, progress)
+            spent = measure_progress(config, state, corpus.num_target_symbols)
+            report = train_step(fabric, module, state, batch, config, dropout, spent)
             position.step += 1
             position.batch += 1
             position.symbols += batch.num_symbols
             position.seconds = hooks.seconds()
             if config.ema_decay:
                 state.update_average(config.ema_decay)
-            hooks.on_step(Step(position.step, position.epoch, progress, *report, batch.num_symbols, position.seconds))
             progress = measure_progress(config, state, corpus.num_target_symbols)
+            hooks.on_step(Step(position.step, position.epoch, progress, *report, batch.num_symbols, position.seconds))
             if progress >= (position.evaluations + 1) / config.evaluations or progress >= 1:
                 evaluate(state, config, hooks)
             if progress >= 1 or out_of_patience(state, config):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Literal
 
+import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 from torch.nn import functional as F
@@ -21,8 +22,9 @@ def loss_sum(logits: Float[Tensor, "B U V"], target: Int[Tensor, "B U"], label_s
 
     Source: EQUATIONS (11), (12); label smoothing: Szegedy et al. 2016, arXiv:1512.00567, section 7.
     """
+    logits = logits.to(torch.promote_types(logits.dtype, torch.float32))
     return F.cross_entropy(
-        logits.flatten(0, 1).float(),
+        logits.flatten(0, 1),
         target.flatten(),
         ignore_index=PAD,
         reduction="sum",

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import json
+import os
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from types import TracebackType
 from typing import Any, TextIO
@@ -11,6 +14,7 @@ from typing import Any, TextIO
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskID, TextColumn
 
+from peephole.errors import RunError
 from peephole.training.loop import Step
 
 LOG_EVERY = 50  # updates between two lines of log.jsonl
@@ -48,9 +52,10 @@ class Report:
         if self.folder is not None:
             from torch.utils.tensorboard import SummaryWriter
 
-            cut_log(self.folder / "log.jsonl", self.first_step)
-            self.log: TextIO = open(self.folder / "log.jsonl", "a", encoding="utf-8")
-            self.board: Any = SummaryWriter(str(self.folder / "tensorboard"), purge_step=self.first_step + 1)
+            with self._writing():
+                cut_log(self.folder / "log.jsonl", self.first_step)
+                self.log: TextIO = open(self.folder / "log.jsonl", "a", encoding="utf-8")
+                self.board: Any = SummaryWriter(str(self.folder / "tensorboard"), purge_step=self.first_step + 1)
             if self.console.is_terminal:
                 self.progress.start()
         return self
@@ -58,10 +63,12 @@ class Report:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self.progress.stop()
+        if self.progress.live.is_started:  # else it would print an empty line
+            self.progress.stop()
         if self.folder is not None:
-            self.log.close()
-            self.board.close()
+            for file in (self.log, self.board):
+                with suppress(OSError):  # the disk is full, and what could be written is written
+                    file.close()
 
     def step(self, step: Step) -> None:
         """Take in one update."""
@@ -83,11 +90,9 @@ class Report:
             self.best = values[self.dev_metric]
         if self.folder is None:
             return
-        self._write({"step": self.last_step, "dev": values, "best": is_best})
-        for name, value in values.items():
-            self.board.add_scalar(f"dev/{name}", value, self.last_step)
+        self._write({"step": self.last_step, "dev": values, "best": is_best}, "dev", values)
         shown = ", ".join(f"{name.replace('_', ' ')} {value:.3f}" for name, value in values.items())
-        self.console.print(f"step {self.last_step}: dev {shown}{'  (best)' if is_best else ''}", highlight=False)
+        self.say(f"step {self.last_step}: dev {shown}{'  (best)' if is_best else ''}")
 
     def say(self, line: str) -> None:
         """Print a line above the progress bar."""
@@ -106,13 +111,23 @@ class Report:
             "symbols_per_second": round(self.rate, 1),
             "seconds": round(step.seconds, 2),
         }
-        self._write(entry)
-        for name in ("loss", "learning_rate", "gradient_norm", "symbols_per_second"):
-            self.board.add_scalar(f"train/{name}", entry[name], step.step)
+        curves = ("loss", "learning_rate", "gradient_norm", "symbols_per_second")
+        self._write(entry, "train", {name: entry[name] for name in curves})
 
-    def _write(self, entry: dict[str, Any]) -> None:
-        self.log.write(json.dumps(entry) + "\n")
-        self.log.flush()
+    def _write(self, entry: dict[str, Any], section: str, curves: dict[str, float]) -> None:
+        """Add a line to log.jsonl, and points to TensorBoard's curves."""
+        with self._writing():
+            self.log.write(json.dumps(entry) + "\n")
+            self.log.flush()
+            for name, value in curves.items():
+                self.board.add_scalar(f"{section}/{name}", value, entry["step"])
+
+    @contextmanager
+    def _writing(self) -> Iterator[None]:
+        try:
+            yield
+        except OSError as error:
+            raise RunError(f"{self.folder}: the log cannot be written: {error.strerror or error}") from error
 
     def _show(self, step: Step) -> None:
         left = step.seconds / step.progress * (1 - step.progress) if step.progress > 0 else 0.0
@@ -139,7 +154,9 @@ def cut_log(path: Path, step: int) -> None:
                 kept.append(line + "\n")
         except (json.JSONDecodeError, KeyError):  # the kill hit in the middle of a line
             continue
-    path.write_text("".join(kept), encoding="utf-8")
+    partial = path.with_name(f"{path.name}.partial")  # a kill in between leaves the old lines
+    partial.write_text("".join(kept), encoding="utf-8")
+    os.replace(partial, path)
 
 
 def _clock(seconds: float) -> str:

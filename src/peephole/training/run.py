@@ -9,11 +9,10 @@ g2p.run/log.jsonl    losses and dev metrics; tensorboard/ holds the same as even
 
 from __future__ import annotations
 
+import glob
 import json
-import os
+import shlex
 import shutil
-import time
-from collections.abc import Callable
 from contextlib import ExitStack
 from copy import deepcopy
 from dataclasses import dataclass, replace
@@ -26,15 +25,16 @@ from torch import nn
 
 from peephole import engine
 from peephole.config import Config
-from peephole.data import Prepared, prepare, reopen
-from peephole.errors import ConfigError, RunError
+from peephole.data import Prepared, data_files, prepare, reopen
+from peephole.errors import ConfigError, PeepholeError, RunError
 from peephole.model import Model
 from peephole.nn import Seq2Seq, build_seq2seq, engine_in_use, use_engine
 from peephole.training.dev import measure
 from peephole.training.loop import Hooks, current_weights, fit
 from peephole.training.report import Report
 from peephole.training.state import TrainState, Weights, copy_weights, load_checkpoint, save_checkpoint
-from peephole.training.stop import StopRequest, listen_for_stop
+from peephole.training.stop import listen_for_stop
+from peephole.training.together import first_does, shared_clock, start_fabric
 
 
 @dataclass(frozen=True)
@@ -93,13 +93,9 @@ def train(
     """
     chosen = (config or Config()).with_values(settings, "train")
     run = Run(str(train), None if dev is None else str(dev), str(out), chosen)
-    with ExitStack() as stack:
-        fabric = start_fabric(run.config)
-        if fabric.global_rank == 0:
-            _make_folder(run, overwrite)
-        fabric.barrier()
-        prepared = _prepare_together(fabric, run)
-        return _carry_on(stack, fabric, run, prepared)
+    fabric = start_fabric(run.config.train)
+    first_does(fabric, lambda: _begin(run, overwrite))
+    return _carry_on(fabric, run)
 
 
 def resume(folder: str | Path) -> Model:
@@ -113,14 +109,9 @@ def resume(folder: str | Path) -> Model:
         Interrupted: Ctrl-C or SIGTERM, again.
     """
     run = read_run(Path(folder))
-    with ExitStack() as stack:
-        fabric = start_fabric(run.config)
-        prepared = reopen(run.train, run.dev, run.config, run.folder / "data")
-        if prepared is None:
-            if run.checkpoint.exists():
-                raise RunError(f"{run.train}: has changed since the run in {run.folder} began; train anew")
-            prepared = _prepare_together(fabric, run)
-        return _carry_on(stack, fabric, run, prepared)
+    fabric = start_fabric(run.config.train)
+    first_does(fabric, lambda: _go_on(run))
+    return _carry_on(fabric, run)
 
 
 def run_folder(out: str | Path) -> Path:
@@ -149,35 +140,25 @@ def read_run(folder: Path) -> Run:
             entry["out"],
             Config.from_dict(entry["config"], f"{folder}/run.json"),
         )
-    except (OSError, ValueError, KeyError) as error:
+    except (OSError, ValueError, KeyError, TypeError) as error:
         raise RunError(f"{folder}: holds no run to go on with: {error}") from error
-    if run.folder.resolve() != folder.resolve():  # the folder was moved: the model is written next to it
-        run = replace(run, out=str(folder.with_suffix(".safetensors")))
+    here = folder.resolve()
+    if here.suffix != ".run":
+        raise RunError(f"{folder}: wanted a run's folder, whose name ends in .run")
+    if run.folder.resolve() != here:  # the folder was moved: the model is written next to it
+        run = replace(run, out=str(here.with_suffix(".safetensors")))
     return run
 
 
-def start_fabric(config: Config) -> Fabric:
-    """Start Fabric: one process, or those that torchrun has started."""
-    if config.train.threads is not None:
-        torch.set_num_threads(config.train.threads)
-    processes = int(os.environ.get("WORLD_SIZE", "1"))
-    here = int(os.environ.get("LOCAL_WORLD_SIZE", "1"))
-    fabric = Fabric(
-        accelerator=config.train.device,
-        devices=here,
-        num_nodes=processes // here,
-        strategy="ddp" if processes > 1 else "auto",
-        precision=config.train.precision,
-    )
-    fabric.launch()
-    return fabric
-
-
-def _make_folder(run: Run, overwrite: bool) -> None:
+def _begin(run: Run, overwrite: bool) -> None:
+    """Make the run's folder and prepare the data in it."""
     folder = run.folder
+    files = {"train": _absolute(run.train), "dev": None if run.dev is None else _absolute(run.dev)}
+    if folder.exists() and not (folder / "run.json").exists():
+        raise RunError(f"{folder}: wanted the place for this run's files, got something that is not a run")
     exists = next((path for path in (folder, Path(run.out)) if path.exists()), None)
     if exists is not None and not overwrite:
-        go_on = f"`peephole train --resume {folder}` goes on with it, " if run.checkpoint.exists() else ""
+        go_on = f"`{_resume_command(run)}` goes on with it, " if (folder / "run.json").exists() else ""
         raise RunError(f"{exists}: exists already; {go_on}`--overwrite` starts anew")
     if not Path(run.out).parent.is_dir():
         raise RunError(f"{run.out}: no such folder: {Path(run.out).parent}")
@@ -185,37 +166,61 @@ def _make_folder(run: Run, overwrite: bool) -> None:
         if folder.exists():
             shutil.rmtree(folder)
         (folder / "checkpoint").mkdir(parents=True)
-        entry = {"train": run.train, "dev": run.dev, "out": run.out, "config": run.config.to_dict()}
+        entry = {**files, "out": run.out, "config": run.config.to_dict()}
         (folder / "run.json").write_text(json.dumps(entry, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
     except OSError as error:
         raise RunError(f"{folder}: cannot be written: {error.strerror or error}") from error
+    try:
+        prepare(run.train, run.dev, run.config, folder / "data")
+    except PeepholeError:  # there is nothing to go on with: the same command can be given again
+        shutil.rmtree(folder, ignore_errors=True)
+        raise
 
 
-def _prepare_together(fabric: Fabric, run: Run) -> Prepared:
-    """Let the first process prepare the data; the others open what it wrote."""
-    if fabric.global_rank == 0:
+def _absolute(path: str) -> str:
+    """Return a data path that holds in any working directory; errors as `data_files`."""
+    return ",".join(str(file.absolute()) for file in data_files(path))
+
+
+def _go_on(run: Run) -> None:
+    """See that the data are still those of the checkpoint, and clear away what a kill left half-written."""
+    if reopen(run.train, run.dev, run.config, run.folder / "data") is None:
+        if run.checkpoint.exists():
+            names = run.train if run.dev is None else f"{run.train} or {run.dev}"
+            raise RunError(f"{names}: has changed since the run in {run.folder} began; train anew")
         prepare(run.train, run.dev, run.config, run.folder / "data")
-    fabric.barrier()
-    return prepare(run.train, run.dev, run.config, run.folder / "data")
+    for path in (run.checkpoint, Path(run.out)):
+        for part in path.parent.glob(f".{glob.escape(path.name)}.*.part"):
+            part.unlink(missing_ok=True)
 
 
-def _carry_on(stack: ExitStack, fabric: Fabric, run: Run, prepared: Prepared) -> Model:
+def _resume_command(run: Run) -> str:
+    return f"peephole train --resume {shlex.quote(str(run.folder))}"
+
+
+def _carry_on(fabric: Fabric, run: Run) -> Model:
     """Train from the checkpoint, if there is one, to the end."""
+    with ExitStack() as stack:
+        return _train(stack, fabric, run, prepare(run.train, run.dev, run.config, run.folder / "data"))
+
+
+def _train(stack: ExitStack, fabric: Fabric, run: Run, prepared: Prepared) -> Model:
     config = run.config
     stack.enter_context(use_engine(config.train.engine))
     network = _fresh_network(run, prepared)
     optimizer = torch.optim.AdamW(
-        network.parameters(), lr=config.train.learning_rate, weight_decay=config.train.weight_decay
+        network.parameters(),
+        lr=config.train.learning_rate,
+        weight_decay=config.train.weight_decay,
+        fused=fabric.device.type in ("cpu", "cuda"),  # one pass over the weights
     )
     module, wrapped = fabric.setup(network, optimizer)
     state = TrainState(network, wrapped.optimizer, copy_weights(network.state_dict()))
     if run.checkpoint.exists():
         load_checkpoint(run.checkpoint, state)
     position = state.position
-    leads = fabric.global_rank == 0
-    report = stack.enter_context(
-        Report(run.folder if leads else None, position.step, config.train.dev_metric, position.best_value)
-    )
+    folder = run.folder if fabric.global_rank == 0 else None
+    report = stack.enter_context(Report(folder, position.step, config.train.dev_metric, position.best_value))
     stop = stack.enter_context(listen_for_stop())
     _introduce(report, network, prepared, position.step)
 
@@ -225,22 +230,19 @@ def _carry_on(stack: ExitStack, fabric: Fabric, run: Run, prepared: Prepared) ->
         return Model(config, prepared.source_symbols, prepared.target_symbols, [best.eval()])
 
     def save() -> None:
-        if leads:
-            save_checkpoint(run.checkpoint, state, {"threads": torch.get_num_threads(), "torch": torch.__version__})
+        settings = {"threads": torch.get_num_threads(), "torch": torch.__version__}
+        first_does(fabric, lambda: save_checkpoint(run.checkpoint, state, settings))
 
     def evaluate(weights: Weights) -> dict[str, float]:
-        values = measure(model(weights), prepared.dev_pairs[: config.train.dev_pairs]) if leads else {}
-        return dict(fabric.broadcast(values))
+        return first_does(fabric, lambda: measure(model(weights), prepared.dev_pairs[: config.train.dev_pairs]))
 
     def on_evaluation(values: dict[str, float], is_best: bool) -> None:
         report.evaluation(values, is_best)
-        if leads and is_best:
-            model(state.best).save(run.out)
+        if is_best:
+            first_does(fabric, lambda: model(state.best).save(run.out))
 
     if not position.finished:
-        clock, stop_asked = _shared_clock(fabric, position.seconds, stop)
-        hooks = Hooks(clock, stop_asked, report.step, evaluate, on_evaluation, save)
-        batch_symbols = config.data.batch_symbols
+        clock, stop_asked = shared_clock(fabric, position.seconds, stop)
         fit(
             fabric,
             module,
@@ -248,17 +250,17 @@ def _carry_on(stack: ExitStack, fabric: Fabric, run: Run, prepared: Prepared) ->
             prepared.train,
             config.train,
             dropout=config.model.dropout,
-            batch_symbols=batch_symbols,
-            hooks=hooks,
+            batch_symbols=config.data.batch_symbols,
+            hooks=Hooks(clock, stop_asked, report.step, evaluate, on_evaluation, save),
         )
     if not position.finished:
         raise Interrupted(
-            f"stopped and saved at step {position.step}; go on with: peephole train --resume {run.folder}",
-            stop.signal_number or 0,
+            f"stopped and saved at step {position.step}; go on with: {_resume_command(run)}", stop.signal_number or 0
         )
     final = model(state.best or current_weights(state, config.train))
-    if leads:
-        final.save(run.out)
+    first_does(fabric, lambda: final.save(run.out))
+    metric = config.train.dev_metric.replace("_", " ")
+    report.say(f"{run.out}: best dev {metric} {position.best_value:.3f}, {position.step} steps")
     return final
 
 
@@ -282,18 +284,3 @@ def _engine() -> str:
     if engine.available():
         return f"engine {engine_in_use() or 'off'}"
     return "no engine (it needs a C++ compiler when peephole is installed): the definition does its work, slower"
-
-
-def _shared_clock(fabric: Fabric, before: float, stop: StopRequest) -> tuple[Callable[[], float], Callable[[], bool]]:
-    """Return the seconds trained so far, and whether a stop was asked for; all processes get the same answers."""
-    started = time.monotonic()
-
-    def seconds() -> float:
-        now = before + time.monotonic() - started
-        return float(fabric.broadcast(now)) if fabric.world_size > 1 else now
-
-    def stop_asked() -> bool:
-        asked = torch.tensor(float(stop.signal_number is not None))
-        return bool(fabric.all_reduce(asked, reduce_op="sum"))
-
-    return seconds, stop_asked

@@ -103,20 +103,31 @@ def load_checkpoint(path: Path, state: TrainState) -> None:
         raise RunError(f"{path}: wanted a checkpoint, got another file")
     groups: dict[str, Weights] = {}
     for full, array in arrays.items():
-        prefix, name = full.split("/", 1)
+        prefix, _, name = full.partition("/")
         groups.setdefault(prefix, {})[name] = torch.from_numpy(np.array(array))
+    device = next(state.network.parameters()).device
+    wanted = {name: tuple(tensor.shape) for name, tensor in state.network.state_dict().items()}
+
+    def weights(prefix: str) -> Weights:
+        got = {name: tuple(tensor.shape) for name, tensor in groups[prefix].items()}
+        for name in sorted(wanted.keys() | got.keys()):
+            if wanted.get(name) != got.get(name):
+                raise RunError(f"{path}, {prefix}/{name}: wanted shape {wanted.get(name)}, got {got.get(name)}")
+        return {name: tensor.to(device) for name, tensor in groups[prefix].items()}
+
     try:
-        state.network.load_state_dict(groups["network"])
-        device = next(state.network.parameters()).device
-        state.average = {name: tensor.to(device) for name, tensor in groups["average"].items()}
-        state.best = groups.get("best", {})
-        state.recent = [groups[f"recent {index}"] for index in range(sum(key.startswith("recent ") for key in groups))]
-        restored = state.optimizer.state_dict()
-        names = [name for name, _ in state.network.named_parameters()]
-        restored["state"] = {
-            index: groups[f"optimizer {name}"] for index, name in enumerate(names) if f"optimizer {name}" in groups
+        state.network.load_state_dict(weights("network"))
+        state.average = weights("average")
+        state.best = weights("best") if "best" in groups else {}
+        state.recent = [weights(f"recent {index}") for index in range(sum(key.startswith("recent ") for key in groups))]
+        moments = {
+            index: groups[f"optimizer {name}"]
+            for index, (name, _) in enumerate(state.network.named_parameters())
+            if f"optimizer {name}" in groups
         }
-        state.optimizer.load_state_dict(restored)
+        for moment in moments.values():
+            moment["step"] = moment["step"].reshape(())  # arrays of no dimension are stored as of one
+        state.optimizer.load_state_dict(state.optimizer.state_dict() | {"state": moments})
         state.position = Position(**json.loads(metadata["position"]))
-    except (KeyError, RuntimeError, TypeError, json.JSONDecodeError) as error:
-        raise RunError(f"{path}: not a checkpoint of this model: {error}") from error
+    except (KeyError, TypeError, json.JSONDecodeError) as error:
+        raise RunError(f"{path}: not a whole checkpoint: {error!r}") from error

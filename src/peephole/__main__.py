@@ -1,0 +1,5 @@
+"""`python -m peephole` is `peephole`."""
+
+from peephole.cli import main
+
+main()

@@ -1,0 +1,105 @@
+"""`peephole` itself: help at once, exit codes, one line for what the user did wrong."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from peephole import __version__
+from peephole.cli.main import VERBS
+from peephole.config import describe
+
+from .conftest import Peephole
+
+# Runs a command line in this process and says on stdout what was imported for it
+PROBE = """
+import atexit, sys
+from peephole.cli import main
+atexit.register(lambda: print("torch" in sys.modules, "numpy" in sys.modules))
+main(sys.argv[1:])
+"""
+
+
+@pytest.mark.parametrize(
+    "arguments", [["--help"], ["--version"], ["train", "--help"], ["train", "--set", "x=1"], ["no"]]
+)
+def test_what_needs_no_torch_answers_at_once(arguments: list[str]) -> None:
+    started = time.monotonic()
+    done = subprocess.run([sys.executable, "-c", PROBE, *arguments], capture_output=True, text=True, check=False)
+    assert time.monotonic() - started < 10  # 0.2 s on a quiet machine; PyTorch alone takes 2 s
+    assert done.stdout.splitlines()[-1] == "False False"
+    assert done.returncode == (2 if arguments in (["train", "--set", "x=1"], ["no"]) else 0)
+
+
+def test_help_lists_every_verb(peephole: Peephole) -> None:
+    with peephole.start("--help") as process:
+        out, err = process.communicate()
+    assert (process.returncode, err) == (0, b"")
+    for verb in VERBS:
+        assert f"\n  {verb} ".encode() in out
+    assert peephole("-h").succeeded().out == out.decode()
+    assert peephole("--version").succeeded().out == f"peephole, version {__version__}\n"
+
+
+@pytest.mark.parametrize("verb", VERBS)
+def test_every_verb_has_help(peephole: Peephole, verb: str) -> None:
+    out = peephole(verb, "--help").succeeded().out
+    assert out.startswith(f"Usage: peephole {verb} ")
+
+
+def test_the_help_of_train_names_every_setting(peephole: Peephole) -> None:
+    out = peephole("train", "--help").succeeded().out
+    for name, *_, help in describe():
+        assert f"{name} = " in out
+        assert " ".join(help.split()[:4]) in out
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ([], "Usage: peephole"),
+        (["tarin"], "No such command 'tarin'"),
+        (["predict"], "Missing argument 'MODEL'"),
+        (["predict", "m", "--beam-sice", "3"], "No such option '--beam-sice'"),
+        (["predict", "m", "more"], "unexpected extra argument"),
+        (["score", "m"], "Missing argument 'PAIRS'"),
+        (["evaluate", "m"], "Missing argument 'TEST'"),
+        (["evaluate", "m", "t", "--worst", "many"], "'many' is not a valid integer"),
+        (["train"], "wanted TRAIN and --out MODEL, or --resume RUN"),
+        (["train", "a.tsv"], "wanted TRAIN and --out MODEL, or --resume RUN"),
+        (["train", "a.tsv", "--resume", "a.run"], "--resume goes on with the run's own files and settings"),
+        (["train", "--resume", "a.run", "--set", "minutes=3"], "give nothing else"),
+    ],
+)
+def test_wrong_usage_exits_with_2(peephole: Peephole, arguments: list[str], message: str) -> None:
+    done = peephole(*arguments)
+    assert done.code == 2
+    assert done.out == ""
+    assert message in done.err
+    assert "Traceback" not in done.err
+
+
+def test_debug_shows_the_traceback(peephole: Peephole) -> None:
+    done = peephole("--debug", "predict", "no.safetensors")
+    assert done.code == 1
+    assert "Traceback" in done.err
+    assert done.err.endswith("ModelFileError: no.safetensors: no such file\n")
+
+
+def test_what_is_missing_is_named(peephole: Peephole, toy_file: Path) -> None:
+    """Without the extra [train] the commands say how to get it."""
+    hide = "import sys\nsys.modules['torch'] = None\nfrom peephole.cli import main\nmain(sys.argv[1:])\n"
+    command = [sys.executable, "-c", hide, "predict", str(toy_file)]
+    done = subprocess.run(command, input="", capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stdout) == (1, "")
+    assert done.stderr == "peephole: this needs torch: pip install 'peephole[train]'\n"
+
+
+def test_a_full_disk_behind_stdout(peephole: Peephole, toy_file: Path) -> None:
+    peephole.write("pairs.tsv", "ab\tAH B\n")
+    for verb in (["predict", toy_file], ["score", toy_file, "pairs.tsv"]):
+        peephole(*verb, stdin="ab\n", stdout=Path("/dev/full")).failed("output: No space left on device")

@@ -1,0 +1,200 @@
+"""`peephole score` and `peephole evaluate`: numbers about pairs."""
+
+from __future__ import annotations
+
+import json
+import random
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from models.make import pronounce, toy_words
+from peephole.model import load
+from peephole.model_file import load_model, read_tensors, save_model, write_tensors
+
+from .conftest import Peephole
+
+WORDS = toy_words(40, seed=8)
+
+
+def pairs(rows: list[tuple[str, str]]) -> str:
+    return "".join(f"{source}\t{target}\n" for source, target in rows)
+
+
+# score
+
+
+def test_each_pair_has_its_score(peephole: Peephole, toy_file: Path) -> None:
+    rng = random.Random(1)
+    rows = [(word, pronounce(rng.choice([word, word[::-1]]))) for word in WORDS] * 40  # more than are read at a time
+    rng.shuffle(rows)
+    peephole.write("pairs.tsv", pairs(rows))
+    done = peephole("score", toy_file, "pairs.tsv").succeeded()
+    assert done.err == ""
+    wanted = dict(zip(rows, load(toy_file).score(*map(list, zip(*rows, strict=True))), strict=True))
+    assert [float(line) for line in done.lines] == pytest.approx([wanted[row] for row in rows], abs=2e-5)
+    assert all(len(line.split(".")[1]) == 6 for line in done.lines)
+
+
+def test_json_scores(peephole: Peephole, toy_file: Path) -> None:
+    peephole.write("pairs.jsonl", json.dumps({"source": "한b", "target": "HAN B"}, ensure_ascii=False))
+    done = peephole("score", toy_file, "pairs.jsonl", "--json").succeeded()
+    [log_prob] = load(toy_file).score(["한b"], ["HAN B"])
+    assert json.loads(done.out) == {"source": "한b", "target": "HAN B", "log_prob": pytest.approx(log_prob, abs=1e-5)}
+    assert "한b" in done.out
+
+
+def test_symbols_never_seen_are_counted_on_both_sides(peephole: Peephole, toy_file: Path) -> None:
+    peephole.write("pairs.tsv", "ab\tAH B\nxbx\tQ B\nab\tAH Q\n" * 700)
+    done = peephole("score", toy_file, "pairs.tsv").succeeded()
+    assert len(done.lines) == 2100
+    assert done.err.splitlines() == [
+        "peephole: pairs.tsv, line 2: 'x' was not seen in training; such symbols are read as <unk>",
+        "peephole: 2800 unknown symbols in all were read as <unk>",
+    ]
+
+
+@pytest.mark.parametrize("verb", ["score", "evaluate"])
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (None, "pairs.tsv: no such file"),
+        (b"ab\tAH B\nabc\n", "pairs.tsv, line 2: expected 2 columns, found 1: 'abc'"),
+        (b"ab\t\n", "pairs.tsv, line 1: empty target beside 'ab'"),
+        (b"a\xff\tAH\n", "pairs.tsv, line 1: invalid UTF-8: byte 2 is 0xff"),
+        (b"", "pairs.tsv: no pairs in it"),
+    ],
+)
+def test_bad_pairs(peephole: Peephole, toy_file: Path, verb: str, content: bytes | None, message: str) -> None:
+    if content is not None:
+        peephole.write("pairs.tsv", content)
+    assert peephole(verb, toy_file, "pairs.tsv").failed(message).out == ""
+
+
+@pytest.mark.parametrize("verb", ["score", "evaluate"])
+def test_bad_lines_are_skipped_if_the_model_was_trained_so(peephole: Peephole, toy_file: Path, verb: str) -> None:
+    tolerant(toy_file, peephole.folder / "m.safetensors", {"bad_lines": "skip"})
+    peephole.write("pairs.tsv", "ab\tAH B\nabc\ncab\tK AH B\n\n")
+    done = peephole(verb, "m.safetensors", "pairs.tsv", *(["--json"] if verb == "evaluate" else [])).succeeded()
+    assert len(done.lines) == (2 if verb == "score" else 1)
+    assert done.err.splitlines() == [
+        "peephole: 1 pair skipped: wrong columns (first: pairs.tsv, line 2)",
+        "peephole: 1 pair skipped: blank line (first: pairs.tsv, line 4)",
+    ]
+
+
+# evaluate
+
+
+def tolerant(toy_file: Path, path: Path, values: dict[str, Any]) -> None:
+    """Write the toy model with other settings."""
+    model = load_model(toy_file)
+    save_model(path, type(model)(model.tensors, model.config.with_values(values), *list(vars(model).values())[2:]))
+
+
+def evaluate(peephole: Peephole, *arguments: object) -> dict[str, Any]:
+    done = peephole("evaluate", *arguments, "--json").succeeded()
+    assert done.err == ""
+    assert len(done.lines) == 1
+    return dict(json.loads(done.out))
+
+
+def test_several_references_are_one_source(peephole: Peephole, toy_file: Path) -> None:
+    model = load(toy_file)
+    rows = [(word, pronounce(word)) for word in WORDS]
+    wrong = [(word, pronounce(word) + " B") for word in WORDS]
+    found = [best.text for [best] in model.predict(WORDS)]
+    right = sum(text == target for text, (_, target) in zip(found, rows, strict=True))
+    peephole.write("one.tsv", pairs(rows))
+    peephole.write("wrong.tsv", pairs(wrong[:20]))
+    peephole.write("both.tsv", pairs(wrong + rows + rows))
+    one = evaluate(peephole, toy_file, "one.tsv")
+    assert one["num_sources"] == one["num_references"] == 40
+    assert one["scores"]["exact_match"]["value"] == pytest.approx(100 * right / 40)
+    assert one["test"] == "one.tsv"
+    both = evaluate(peephole, toy_file, "both.tsv")
+    assert (both["num_sources"], both["num_references"]) == (40, 80)
+    assert both["scores"]["exact_match"]["value"] >= 100 * right / 40
+    none = evaluate(peephole, toy_file, "wrong.tsv", "--worst", "3")
+    assert none["scores"]["exact_match"]["value"] < 20
+    assert len(none["worst"]) == 3
+    assert none["exposure_gap"]["num_sources"] == 20
+
+
+def spoilt(toy_file: Path, path: Path) -> None:
+    """Write a model that takes B for D and D for B, and is right elsewhere."""
+    tensors, metadata = read_tensors(toy_file)
+    del metadata["checksum"]
+    table = json.loads(metadata["target_symbols"])
+    swap = {"B": "D", "D": "B"}
+    table["symbols"] = [swap.get(symbol, symbol) for symbol in table["symbols"]]
+    write_tensors(path, tensors, metadata | {"target_symbols": json.dumps(table)})
+
+
+def test_the_difference_of_two_models(peephole: Peephole, toy_file: Path) -> None:
+    peephole.write("test.tsv", pairs([(word, pronounce(word)) for word in WORDS]))
+    spoilt(toy_file, peephole.folder / "spoilt.safetensors")
+    result = evaluate(peephole, toy_file, "test.tsv", "--against", "spoilt.safetensors", "--metric", "exact_match")
+    assert [*result["scores"]] == ["exact_match"]
+    other = evaluate(peephole, "spoilt.safetensors", "test.tsv", "--metric", "exact_match")
+    assert other["scores"]["exact_match"]["value"] < result["scores"]["exact_match"]["value"] - 30
+    against = result["against"]
+    assert against["model"] == "spoilt.safetensors"
+    text = json.dumps(against)
+    assert str(other["scores"]["exact_match"]["value"])[:5] in text
+    same = evaluate(peephole, toy_file, "test.tsv", "--against", toy_file)["against"]
+    assert same != against
+
+
+def test_the_table_shows_scores_errors_and_the_gap(peephole: Peephole, toy_file: Path) -> None:
+    rows = [(word, pronounce(word)) for word in WORDS]
+    peephole.write("test.tsv", pairs([*rows, ("abcab", "SMILE SMILE SMILE SMILE SMILE SMILE")]))
+    done = peephole("evaluate", toy_file, "test.tsv", "--worst", "1").succeeded()
+    assert done.err == ""
+    assert "41 sources, 41 references" in done.out
+    for name in ("exact match", "sequence error rate", "symbol error rate"):
+        assert f"\n  {name}" in done.out
+    assert "\nabcab  " in done.out
+    assert "AH B K AH B" in " ".join(done.out.split())
+    assert "\nexposure gap " in done.out
+    spoilt(toy_file, peephole.folder / "s.safetensors")
+    done = peephole("evaluate", toy_file, "test.tsv", "--worst", "0", "--against", "s.safetensors").succeeded()
+    assert "s.safetensors" in done.out
+    assert "abcab" not in done.out
+
+
+def test_the_best_is_measured_whatever_the_model_was_trained_with(peephole: Peephole, toy_file: Path) -> None:
+    peephole.write("test.tsv", pairs([(word, pronounce(word)) for word in WORDS]))
+    plain = evaluate(peephole, toy_file, "test.tsv")
+    for number, values in enumerate(({"nbest": 4}, {"temperature": 9.0})):
+        path = peephole.folder / f"{number}.safetensors"
+        tolerant(toy_file, path, values)
+        other = evaluate(peephole, path, "test.tsv")
+        assert {**other, "model": ""} == {**plain, "model": ""}
+        evaluate(peephole, path, "test.tsv", "--beam-size", "1")
+
+
+def test_unknown_and_long_sources_are_counted_once(peephole: Peephole, toy_file: Path) -> None:
+    tolerant(toy_file, peephole.folder / "m.safetensors", {"max_length": 4})
+    peephole.write("test.tsv", "ab\tAH B\nxx\tAH B\nxx\tB\nabcab\tAH\nccccc\tK\n")
+    done = peephole("evaluate", "m.safetensors", "test.tsv", "--json").succeeded()
+    assert done.err.splitlines() == [
+        "peephole: test.tsv, line 2: 'x' was not seen in training; such symbols are read as <unk>",
+        "peephole: test.tsv, line 4: 5 symbols; only the first 4 are read (data.max_length)",
+        "peephole: 2 unknown symbols in all were read as <unk>",
+        "peephole: 2 lines in all were too long and read in part",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--metric", "exact_mach"], "evaluation: unknown metric 'exact_mach'; did you mean 'exact_match'?"),
+        (["--against", "no.safetensors"], "no.safetensors: no such file"),
+        (["--beam-size", "-1"], "command line, search.beam_size: wanted a number ≥ 1, got '-1'"),
+    ],
+)
+def test_wrong_options(peephole: Peephole, toy_file: Path, arguments: list[str], message: str) -> None:
+    peephole.write("test.tsv", "ab\tAH B\n")
+    assert peephole("evaluate", toy_file, "test.tsv", *arguments).failed(message).out == ""

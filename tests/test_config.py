@@ -1,0 +1,299 @@
+"""Every setting can be set in every way, and every wrong one is refused with what was wanted and what was got."""
+
+from __future__ import annotations
+
+import json
+import re
+import types
+import typing
+from dataclasses import FrozenInstanceError, fields
+from pathlib import Path
+from typing import Any, Literal
+
+import pytest
+
+from peephole.config import Config, describe
+from peephole.errors import ConfigError, PeepholeError
+
+FIELDS = {
+    f"{section.name}.{field.name}": (typing.get_type_hints(kind)[field.name], field)
+    for section in fields(Config)
+    for kind in [typing.get_type_hints(Config)[section.name]]
+    for field in fields(kind)
+}
+# What else must change for a setting's other value to make sense
+COMPANIONS = {
+    "model.cell": {"model.peephole": "none"},
+    "model.hidden_size": {"model.bidirectional": False},
+    "model.encoder_size": {"model.bidirectional": False},
+    "search.nbest": {"search.beam_size": 9},
+}
+
+
+def inner_type(hint: Any) -> Any:
+    """Return the type of a setting that may be none."""
+    if isinstance(hint, types.UnionType):
+        return next(kind for kind in typing.get_args(hint) if kind is not type(None))
+    return hint
+
+
+def another_value(name: str) -> Any:
+    """Return a valid value that is not the default."""
+    hint, field = FIELDS[name]
+    hint, low, high = inner_type(hint), field.metadata["low"], field.metadata["high"]
+    if typing.get_origin(hint) is Literal:
+        return next(value for value in typing.get_args(hint) if value != field.default)
+    if hint is bool:
+        return not field.default
+    if hint is str:
+        return "a name, with 'quotes' and 한"
+    if hint is int:
+        return (field.default or low or 1) + 1
+    return (low + high) / 2 + 0.001 if high is not None else (field.default or 0.0) + 1.25
+
+
+def get(config: Config, name: str) -> Any:
+    section, key = name.split(".")
+    return getattr(getattr(config, section), key)
+
+
+def toml(tree: dict[str, dict[str, Any]]) -> str:
+    """Write a config as TOML, which has no null: None is the text none."""
+
+    def literal(value: Any) -> str:
+        return json.dumps("none" if value is None else value, ensure_ascii=False)
+
+    return "\n".join(
+        f"[{section}]\n" + "".join(f"{key} = {literal(value)}\n" for key, value in keys.items())
+        for section, keys in tree.items()
+    )
+
+
+def as_text(value: Any) -> str:
+    return str(value).lower() if isinstance(value, bool) else str(value)
+
+
+@pytest.mark.parametrize("name", FIELDS)
+def test_every_setting_goes_through_every_door(name: str, tmp_path: Path) -> None:
+    value, companions = another_value(name), COMPANIONS.get(name, {})
+    assert value != FIELDS[name][1].default
+    config = Config().with_values({name: value, **companions})
+    assert get(config, name) == value
+    assert type(get(config, name)) is type(value)
+    changed = {key for key in FIELDS if get(config, key) != get(Config(), key)}
+    assert changed == {name, *companions}
+
+    assert Config.from_dict(config.to_dict()) == config
+    assert Config.from_dict(json.loads(json.dumps(config.to_dict()))) == config
+    path = tmp_path / "config.toml"
+    path.write_text(toml(config.to_dict()), encoding="utf-8")
+    assert Config.from_toml(path) == config
+    texts = {key: as_text(option) for key, option in {name: value, **companions}.items()}
+    assert Config().with_values(texts) == config
+
+
+@pytest.mark.parametrize("name", [name for name, (hint, _) in FIELDS.items() if isinstance(hint, types.UnionType)])
+@pytest.mark.parametrize("none", ["none", None])
+def test_a_setting_that_may_be_none_can_be_taken_back(name: str, none: str | None) -> None:
+    config = Config().with_values({name: another_value(name), **COMPANIONS.get(name, {})})
+    assert get(config.with_values({name: none}), name) is None
+
+
+def test_none_is_refused_where_it_means_nothing() -> None:
+    with pytest.raises(ConfigError, match=r"^--set, model\.hidden_size: wanted int, got 'none'$"):
+        Config().with_values({"model.hidden_size": "none"})
+
+
+def test_the_defaults_are_valid_and_whole() -> None:
+    assert Config.from_dict({}) == Config()
+    assert Config.from_dict(Config().to_dict()) == Config()
+    assert Config().with_values({}) == Config()
+    assert [*FIELDS] == [f"{section}.{key}" for section, keys in Config().to_dict().items() for key in keys]
+
+
+def test_a_config_cannot_be_changed() -> None:
+    with pytest.raises(FrozenInstanceError):
+        Config().model.hidden_size = 3  # type: ignore[misc]
+
+
+def test_every_setting_is_explained_in_one_line() -> None:
+    described = list(describe())
+    assert [name for name, *_ in described] == [*FIELDS]
+    for name, kind, default, help in described:
+        hint, field = FIELDS[name]
+        assert len(help) > 10
+        assert "\n" not in help
+        assert default == field.default
+        assert kind == "|".join(
+            "none" if part is type(None) else getattr(part, "__name__", part)
+            for part in typing.get_args(hint) or [hint]
+        )
+
+
+@pytest.mark.parametrize(
+    ("values", "message"),
+    [
+        ({"hiden_size": 3}, "--set: unknown key 'hiden_size'; did you mean 'hidden_size'?"),
+        ({"model.hiden_size": 3}, "--set: unknown key 'model.hiden_size'; did you mean 'model.hidden_size'?"),
+        ({"modle.hidden_size": 3}, "--set: unknown key 'modle.hidden_size'; did you mean 'model.hidden_size'?"),
+        ({"minuts": 3}, "--set: unknown key 'minuts'; did you mean 'minutes'?"),
+        ({"qqqq": 3}, "--set: unknown key 'qqqq'"),
+        ({"seed": 3}, "--set: 'seed' is in several sections; wanted one of train.seed, search.seed"),
+        ({"source": "x"}, "--set: 'source' is in several sections; wanted one of data.source, symbols.source"),
+    ],
+)
+def test_a_misspelt_key_names_the_nearest(values: dict[str, Any], message: str) -> None:
+    with pytest.raises(ConfigError) as caught:
+        Config().with_values(values)
+    assert str(caught.value) == message
+
+
+def test_a_short_name_works_exactly_where_it_is_unique() -> None:
+    keys = [name.split(".")[1] for name in FIELDS]
+    for name in FIELDS:
+        key, value = name.split(".")[1], {name: another_value(name)} | COMPANIONS.get(name, {})
+        if keys.count(key) == 1:
+            short = {key if full == name else full: option for full, option in value.items()}
+            assert Config().with_values(short) == Config().with_values(value)
+        else:
+            with pytest.raises(ConfigError, match="several sections; wanted one of ") as caught:
+                Config().with_values({key: value[name]})
+            assert name in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("tree", "message"),
+    [
+        ({"modle": {}}, "x: unknown section 'modle'; did you mean 'model'?"),
+        ({"model": 3}, "x, model: wanted a table of keys, got 3"),
+        ({"hidden_size": 3}, "x: unknown section 'hidden_size'"),
+        ({"model": {"hiddensize": 3}}, "x, model: unknown key 'hiddensize'; did you mean 'hidden_size'?"),
+        ({"train": {"hidden_size": 3}}, "x, train: unknown key 'hidden_size'"),
+    ],
+)
+def test_a_wrong_table_says_where(tree: dict[str, Any], message: str) -> None:
+    with pytest.raises(ConfigError) as caught:
+        Config.from_dict(tree, where="x")
+    assert str(caught.value) == message
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "message"),
+    [
+        ("model.hidden_size", "big", "wanted int, got 'big'"),
+        ("model.hidden_size", 1.5, "wanted int, got 1.5"),
+        ("model.hidden_size", "1.0", "wanted int, got '1.0'"),
+        ("model.hidden_size", True, "wanted int, got True"),
+        ("model.hidden_size", [3], "wanted int, got [3]"),
+        ("model.hidden_size", 0, "wanted a number from 1 to 65536, got 0"),
+        ("model.hidden_size", 10**9, "wanted a number from 1 to 65536, got 1000000000"),
+        ("model.encoder_size", 0, "wanted a number from 1 to 65536, got 0"),
+        ("model.encoder_layers", 10**6, "wanted a number from 1 to 64, got 1000000"),
+        ("model.dropout", "0.96", "wanted a number from 0 to 0.95, got '0.96'"),
+        ("model.dropout", -1, "wanted a number from 0 to 0.95, got -1"),
+        ("model.dropout", "nan", "wanted a number from 0 to 0.95, got 'nan'"),
+        ("model.forget_bias", "inf", "wanted a number that is finite, got 'inf'"),
+        ("model.bidirectional", "yes", "wanted bool, got 'yes'"),
+        ("model.bidirectional", 1, "wanted bool, got 1"),
+        ("model.cell", "ltsm", "wanted lstm|gru, got 'ltsm'; did you mean 'lstm'?"),
+        ("model.attention", None, "wanted additive|dot|general, got None"),
+        ("train.minutes", "inf", "wanted a number ≥ 0, got 'inf'"),
+        ("train.minutes", 10**400, "wanted float, got 1"),
+        ("train.seed", 2**63, "wanted a number from 0 to 9223372036854775807, got 9223372036854775808"),
+        ("train.device", "gpu", "wanted auto|cpu|cuda|mps, got 'gpu'; did you mean 'cpu'?"),
+        ("data.source", 3, "wanted str, got 3"),
+        ("search.top_p", 1.1, "wanted a number from 0.0001 to 1, got 1.1"),
+        ("search.temperature", 0, "wanted a number ≥ 0.0001, got 0"),
+    ],
+)
+def test_a_wrong_value_says_what_was_wanted(name: str, value: Any, message: str) -> None:
+    section, key = name.split(".")
+    for call in (
+        lambda: Config().with_values({name: value}, "x"),
+        lambda: Config.from_dict({section: {key: value}}, "x"),
+    ):
+        with pytest.raises(ConfigError, match=f"^{re.escape(f'x, {name}: {message}')}") as caught:
+            call()
+        assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("name", [name for name, (_, field) in FIELDS.items() if field.metadata["low"] is not None])
+def test_a_range_holds_its_ends_and_nothing_beyond(name: str) -> None:
+    hint, field = FIELDS[name]
+    step = 1 if inner_type(hint) is int else 1e-6
+    companions = COMPANIONS.get(name, {})
+    for end, beyond in ((field.metadata["low"], -step), (field.metadata["high"], step)):
+        if end is None:
+            continue
+        assert get(Config().with_values({name: end, **companions}), name) == end
+        with pytest.raises(ConfigError, match="wanted a number"):
+            Config().with_values({name: end + beyond, **companions})
+
+
+@pytest.mark.parametrize(
+    ("values", "message"),
+    [
+        ({"cell": "gru"}, "set model.peephole='none'"),
+        ({"hidden_size": 5}, "model.encoder_size: wanted an even number, half of it for each direction; got 5"),
+        ({"encoder_size": 7}, "got 7"),
+        ({"attention": "dot", "encoder_size": 128}, "wanted encoder_size = hidden_size = 256, got 128"),
+        ({"minutes": 1, "steps": 5}, "train: wanted one of minutes, epochs, steps; got minutes and steps; all but one"),
+        ({"minutes": 1, "epochs": 2, "steps": 5}, "got minutes and epochs and steps"),
+        ({"nbest": 6}, "search.nbest: wanted at most beam_size = 5, got 6"),
+        ({"beam_size": 2, "nbest": 3}, "wanted at most beam_size = 2, got 3"),
+    ],
+)
+def test_settings_that_do_not_fit_together(values: dict[str, Any], message: str) -> None:
+    with pytest.raises(ConfigError, match=re.escape(message)):
+        Config().with_values(values)
+
+
+@pytest.mark.parametrize(
+    "values",
+    [
+        {"cell": "gru", "peephole": "none"},
+        {"hidden_size": 5, "bidirectional": False},
+        {"attention": "dot", "encoder_size": 256},
+        {"attention": "dot", "encoder_size": 128, "context": "mean"},
+        {"nbest": 6, "temperature": 1.0},  # samples need no beam
+        {"minutes": 1, "epochs": None, "steps": None},
+    ],
+)
+def test_settings_that_fit_only_together(values: dict[str, Any]) -> None:
+    assert Config().with_values(values) != Config()
+
+
+def test_a_budget_replaces_another_when_that_is_taken_back() -> None:
+    config = Config().with_values({"epochs": 3})
+    assert config.with_values({"epochs": "none", "minutes": "2"}).train.minutes == 2.0
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (b"[model\n", "cannot be read as TOML: "),
+        (b"[model]\nhidden_size = \xff\n", "cannot be read as TOML: 'utf-8' codec can't decode"),
+        (b"[model]\nhidden_size = " + b"9" * 5000, "cannot be read as TOML: "),
+        (b"x = " + b"[" * 100_000, "cannot be read as TOML: "),
+        (b"[model]\nhiden_size = 3\n", "unknown key 'hiden_size'; did you mean 'hidden_size'?"),
+        (b"[model]\nhidden_size = '3.5'\n", "model.hidden_size: wanted int, got '3.5'"),
+        (b"[modell]\n", "unknown section 'modell'; did you mean 'model'?"),
+    ],
+)
+def test_a_bad_toml_file_is_named(content: bytes, message: str, tmp_path: Path) -> None:
+    path = tmp_path / "bad.toml"
+    path.write_bytes(content)
+    with pytest.raises(ConfigError, match=f"^{re.escape(str(path))}.*{re.escape(message)}") as caught:
+        Config.from_toml(path)
+    assert "\n" not in str(caught.value)
+
+
+def test_a_missing_toml_file_is_named(tmp_path: Path) -> None:
+    with pytest.raises(PeepholeError, match=r"no\.toml: cannot be read as TOML: .*No such file"):
+        Config.from_toml(tmp_path / "no.toml")
+
+
+def test_a_byte_order_mark_does_not_matter(tmp_path: Path) -> None:
+    path = tmp_path / "windows.toml"
+    path.write_bytes(b"\xef\xbb\xbf[model]\r\nhidden_size = 64\r\n")
+    assert Config.from_toml(path).model.hidden_size == 64

@@ -1,0 +1,30 @@
+"""The examples in docstrings are true."""
+
+from __future__ import annotations
+
+import doctest
+import importlib
+from pathlib import Path
+
+import pytest
+
+import peephole
+
+ROOT = Path(peephole.__file__).parent
+MODULES = {
+    ".".join(path.relative_to(ROOT.parent).with_suffix("").parts).removesuffix(".__init__"): path
+    for path in sorted(ROOT.rglob("*.py"))
+    if ">>> " in path.read_text(encoding="utf-8")
+}
+
+
+def test_there_are_examples() -> None:
+    assert len(MODULES) > 15
+
+
+@pytest.mark.parametrize("name", MODULES)
+def test_examples(name: str) -> None:
+    result = doctest.testmod(importlib.import_module(name))
+    assert result.failed == 0, "see the report above"
+    written = doctest.DocTestParser().get_examples(MODULES[name].read_text(encoding="utf-8"))
+    assert result.attempted == len(written) > 0  # none stands where doctest does not look

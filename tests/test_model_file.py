@@ -1,0 +1,456 @@
+"""One model = one file: whole or refused with one line, replaced at once or not at all, and never run."""
+
+from __future__ import annotations
+
+import ast
+import json
+import os
+import pickle
+import random
+import re
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import safetensors.numpy
+from safetensors import safe_open
+
+import peephole
+from peephole.config import Config
+from peephole.errors import ModelFileError, RunError
+from peephole.model import load
+from peephole.model_file import FORMAT_VERSION, ModelFile, load_model, read_tensors, save_model, write_tensors
+from peephole.symbols import CharacterSymbols, WhitespaceSymbols, learn_symbols
+
+
+def example(seed: int = 0) -> ModelFile:
+    rng = np.random.default_rng(seed)
+    tensors = {
+        "a.weight": rng.normal(size=(3, 5)).astype(np.float32),
+        "b.bias": rng.normal(size=7).astype(np.float32),
+        "c.nothing": np.zeros((0, 4), np.float32),
+    }
+    config = Config().with_values(
+        {"hidden_size": 12, "minutes": 1.5, "data.source": '한 "quoted"', "normalize": "none"}
+    )
+    return ModelFile(
+        tensors,
+        config,
+        CharacterSymbols(["a", "한", "👩‍👧", "</s>", "\n"], "NFC"),
+        WhitespaceSymbols(["AH", "é"], "NFKC"),
+    )
+
+
+def assert_same(got: ModelFile, wanted: ModelFile) -> None:
+    assert got.config == wanted.config
+    assert got.source_symbols.to_json() == wanted.source_symbols.to_json()
+    assert got.target_symbols.to_json() == wanted.target_symbols.to_json()
+    assert got.tensors.keys() == wanted.tensors.keys()
+    for name, tensor in wanted.tensors.items():
+        np.testing.assert_array_equal(got.tensors[name], tensor, strict=True)
+
+
+def assert_refused(path: Path, message: str = "", load: Callable[[Path], Any] = load_model) -> str:
+    """Check that loading fails with one line that names the file first; return it."""
+    with pytest.raises(ModelFileError) as caught:
+        load(path)
+    text = str(caught.value)
+    assert text.startswith(str(path))
+    assert "\n" not in text
+    assert re.search(message, text), text
+    return text
+
+
+def test_a_saved_model_is_loaded_as_it_was(tmp_path: Path) -> None:
+    save_model(tmp_path / "m.safetensors", example())
+    assert_same(load_model(tmp_path / "m.safetensors"), example())
+    assert_same(load_model(str(tmp_path / "m.safetensors")), example())
+
+
+@pytest.mark.parametrize("kind", ["characters", "whitespace", "bpe", "unigram"])
+def test_every_symbol_table_survives(kind: str, tmp_path: Path) -> None:
+    texts = ["the cat sat on the mat", "한국 the cats 👩‍👧", "a mat"]
+    table = learn_symbols(kind, texts, vocabulary_size=40, min_count=1, normalize="NFC")
+    save_model(tmp_path / "m.safetensors", replace(example(), source_symbols=table))
+    loaded = load_model(tmp_path / "m.safetensors").source_symbols
+    for text in [*texts, "never ßeen"]:
+        assert loaded.encode(text) == table.encode(text)
+        assert loaded.decode(loaded.encode(text)) == table.decode(table.encode(text))
+
+
+def test_equal_models_are_equal_files(tmp_path: Path) -> None:
+    for number in range(4):
+        save_model(tmp_path / f"{number}.safetensors", example())
+    assert len({path.read_bytes() for path in tmp_path.iterdir()}) == 1
+
+
+def test_any_safetensors_program_reads_the_file(tmp_path: Path) -> None:
+    save_model(tmp_path / "m.safetensors", example())
+    tensors = safetensors.numpy.load((tmp_path / "m.safetensors").read_bytes())
+    np.testing.assert_array_equal(tensors["a.weight"], example().tensors["a.weight"])
+    with safe_open(tmp_path / "m.safetensors", framework="np") as file:
+        assert file.metadata()["format_version"] == str(FORMAT_VERSION)
+        assert json.loads(file.metadata()["config"])["model"]["hidden_size"] == 12
+
+
+def test_tensors_of_other_types_and_layouts_survive(tmp_path: Path) -> None:
+    tensors = {
+        "half": np.arange(6, dtype=np.float16).reshape(2, 3).T,  # not contiguous
+        "scalar": np.array(3.5, np.float64),
+        "counts": np.arange(4),
+        "flags": np.array([True, False]),
+    }
+    write_tensors(tmp_path / "t.safetensors", tensors, {"what": "test"})
+    got, metadata = read_tensors(tmp_path / "t.safetensors")
+    assert metadata["what"] == "test"
+    for name, tensor in tensors.items():
+        np.testing.assert_array_equal(got[name], tensor, strict=True)
+
+
+# Damage
+
+
+def test_every_truncation_is_refused(toy_file: Path, tmp_path: Path) -> None:
+    whole = toy_file.read_bytes()
+    rng = random.Random(1)
+    lengths = {*range(20), *(rng.randrange(len(whole)) for _ in range(60)), len(whole) - 1, len(whole) - 8}
+    for length in sorted(lengths):
+        path = tmp_path / f"{length}.safetensors"
+        path.write_bytes(whole[:length])
+        assert_refused(path, "not a whole safetensors file")
+    (tmp_path / "long.safetensors").write_bytes(whole + b"\0")
+    assert_refused(tmp_path / "long.safetensors", "not a whole safetensors file")
+
+
+def test_every_flipped_bit_is_refused_or_harmless(toy_file: Path, tmp_path: Path) -> None:
+    whole = toy_file.read_bytes()
+    header = 8 + int.from_bytes(whole[:8], "little")
+    rng = random.Random(2)
+    places = [
+        *range(8),
+        *(rng.randrange(8, header) for _ in range(120)),
+        *(rng.randrange(header, len(whole)) for _ in range(60)),
+    ]
+    path, wanted, harmless = tmp_path / "m.safetensors", load_model(toy_file), 0
+    for place in places:
+        damaged = bytearray(whole)
+        damaged[place] ^= 1 << rng.randrange(8)
+        path.write_bytes(damaged)
+        try:
+            loaded = load_model(path)
+        except ModelFileError as error:
+            assert str(error).startswith(str(path))  # noqa: PT017  # both outcomes are right
+            assert "\n" not in str(error)  # noqa: PT017
+        else:
+            assert place < header  # a flip in the weights is always seen
+            assert_same(loaded, wanted)
+            harmless += 1
+    assert harmless < 5  # such as a space that became a tab
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (b"", "not a whole safetensors file"),
+        (b"hello, I am a text\n" * 10, "not a whole safetensors file"),
+        ((2**60).to_bytes(8, "little") + b"{}", "not a whole safetensors file"),
+        ((2).to_bytes(8, "little") + b"[]", "not a whole safetensors file"),
+        (pickle.dumps({"weights": [1, 2, 3]}), "not a whole safetensors file"),
+        (b"PK\x03\x04" + b"\0" * 100, "not a whole safetensors file"),  # as torch.save writes
+        ((2).to_bytes(8, "little") + b"{}", "another program's"),
+    ],
+)
+def test_other_files_are_refused(content: bytes, message: str, tmp_path: Path) -> None:
+    path = tmp_path / "m.safetensors"
+    path.write_bytes(content)
+    assert_refused(path, message)
+
+
+def test_missing_file_and_directory(tmp_path: Path) -> None:
+    assert_refused(tmp_path / "no.safetensors", "no such file$")
+    assert_refused(tmp_path, "wanted a model file, got a directory$")
+
+
+def test_another_programs_tensors_are_refused_before_they_are_read(tmp_path: Path) -> None:
+    path = tmp_path / "foreign.safetensors"
+    header = json.dumps({"x": {"dtype": "BF16", "shape": [2], "data_offsets": [0, 4]}}).encode()
+    path.write_bytes(len(header).to_bytes(8, "little") + header + b"\0" * 4)  # a number format NumPy lacks
+    assert_refused(path, "wanted a model saved by peephole, got another program's safetensors file$")
+
+
+@pytest.mark.parametrize("version", ["2", "99999", "9" * 5000, "", "x", "-1", "1.0"])
+def test_a_newer_format_is_named(version: str, tmp_path: Path) -> None:
+    path = tmp_path / "m.safetensors"
+    write_tensors(path, {}, {"format": "peephole", "format_version": version})
+    assert_refused(path, f"wanted format version {FORMAT_VERSION} or older, got '{version}'")
+
+
+def rewrite(path: Path, tensors: dict[str, Any] | None = None, **metadata: str | None) -> None:
+    """Change entries of a model file as a careful forger would: with the right checksum."""
+    old_tensors, old = read_tensors(path)
+    del old["checksum"]
+    changed = {key: value for key, value in (old | metadata).items() if value is not None}
+    write_tensors(path, old_tensors if tensors is None else tensors, changed)
+
+
+@pytest.mark.parametrize("entry", ["config", "source_symbols", "target_symbols"])
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        (None, "there is no "),
+        ("", "Expecting value"),
+        ("{", "Expecting property name"),
+        ("[]", "wanted a JSON object, got list"),
+        ("null", "wanted a JSON object, got NoneType"),
+        ("[" * 100_000, "recursion"),
+        ("9" * 5000, "digits"),
+        ('{"kind": "characters", "model": []}', "unknown section 'kind'|unknown kind|normalisation"),
+    ],
+)
+def test_damaged_metadata(entry: str, text: str | None, message: str, tmp_path: Path) -> None:
+    path = tmp_path / "m.safetensors"
+    save_model(path, example())
+    rewrite(path, **{entry: text})
+    assert_refused(path, f"damaged metadata: .*({message})")
+
+
+@pytest.mark.parametrize(
+    ("table", "message"),
+    [
+        ({"kind": "phones", "normalize": "NFC", "symbols": []}, "unknown kind 'phones'"),
+        ({"kind": "characters", "normalize": "NFD", "symbols": []}, "normalisation 'NFD'"),
+        ({"kind": "characters", "normalize": "NFC", "symbols": "abc"}, "wanted a list of symbols, got str"),
+        ({"kind": "characters", "normalize": "NFC", "symbols": ["a", 1]}, "wanted a list of symbols"),
+        ({"kind": "characters", "normalize": "NFC"}, "wanted a list of symbols, got NoneType"),
+        ({"kind": "whitespace", "normalize": "NFC", "symbols": ["a", "a"]}, "twice"),
+        ({"kind": "bpe", "normalize": "NFC", "segmenter": "{}"}, "cannot read the bpe segmenter"),
+        ({"kind": "unigram", "normalize": "NFC"}, "cannot read the unigram segmenter"),
+    ],
+)
+def test_damaged_symbol_tables(table: dict[str, Any], message: str, tmp_path: Path) -> None:
+    path = tmp_path / "m.safetensors"
+    save_model(path, example())
+    rewrite(path, target_symbols=json.dumps(table))
+    assert_refused(path, f"damaged metadata: symbol table: .*{message}")
+
+
+def test_a_damaged_tensor_is_seen_by_the_checksum(tmp_path: Path) -> None:
+    path = tmp_path / "m.safetensors"
+    save_model(path, example())
+    with open(path, "r+b") as file:
+        file.seek(-3, os.SEEK_END)
+        file.write(b"\x55")
+    assert_refused(path, "damaged: wanted checksum [0-9a-f]{8}, got [0-9a-f]{8}$")
+
+
+def test_a_file_without_checksum_is_read(tmp_path: Path) -> None:
+    path = tmp_path / "m.safetensors"
+    save_model(path, example())
+    tensors, metadata = read_tensors(path)
+    del metadata["checksum"]
+    path.write_bytes(safetensors.numpy.save(tensors, metadata))
+    assert_same(load_model(path), example())
+
+
+# The network that a file claims to hold
+
+
+def changed_tensors(toy_file: Path, change: Callable[[dict[str, Any]], object]) -> dict[str, Any]:
+    tensors, _ = read_tensors(toy_file)
+    change(tensors)
+    return tensors
+
+
+NAME = "decoder.layers.0.weight_hidden"
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda t: t.pop(NAME), r"tensor decoder.layers.0.weight_hidden: wanted float32 \(48, 12\), got None$"),
+        (lambda t: t.update(extra=np.zeros(3, np.float32)), r"tensor extra: wanted None, got float32 \(3,\)$"),
+        (lambda t: t.update({NAME: t[NAME].T}), r"wanted float32 \(48, 12\), got float32 \(12, 48\)$"),
+        (lambda t: t.update({NAME: t[NAME].astype(np.float16)}), r"wanted float32 .*, got float16 \(48, 12\)$"),
+        (lambda t: t.clear(), "wanted float32 .*, got None$"),
+    ],
+)
+def test_tensors_that_are_not_the_networks(
+    change: Callable[[Any], object], message: str, toy_file: Path, tmp_path: Path
+) -> None:
+    path = tmp_path / "m.safetensors"
+    path.write_bytes(toy_file.read_bytes())
+    rewrite(path, changed_tensors(toy_file, change))
+    assert_refused(path, message, load)
+
+
+def test_a_number_format_that_numpy_lacks(tmp_path: Path) -> None:
+    path = tmp_path / "m.safetensors"
+    metadata = {"format": "peephole", "format_version": "1"}
+    header = json.dumps({"__metadata__": metadata, "x": {"dtype": "F8_E4M3", "shape": [8], "data_offsets": [0, 8]}})
+    path.write_bytes(len(header).to_bytes(8, "little") + header.encode() + b"\0" * 8)
+    assert_refused(path, "tensor x: its number format is not one of NumPy's")
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"hidden_size": 4096, "embedding_size": 4096}, r"wanted float32 \(4096,\), got float32 \(12,\)"),
+        ({"encoder_layers": 64, "decoder_layers": 64, "hidden_size": 1024}, "got "),
+        ({"hidden_size": 65536, "encoder_size": 65536, "embedding_size": 65536}, r"wanted float32 \(65536,\)"),
+        ({"hidden_size": 10**9}, "damaged metadata: config, model.hidden_size: wanted a number from 1 to 65536"),
+        ({"embedding_size": 10**12}, "damaged metadata: config, model.embedding_size: wanted"),
+        ({"encoder_size": 10**9}, "damaged metadata: config, model.encoder_size: wanted"),
+        ({"encoder_layers": 10**6}, "damaged metadata: config, model.encoder_layers: wanted a number from 1 to 64"),
+        ({"decoder_layers": 10**6}, "damaged metadata: config, model.decoder_layers: wanted"),
+    ],
+)
+def test_absurd_sizes_are_refused_at_once(
+    settings: dict[str, int], message: str, toy_file: Path, tmp_path: Path
+) -> None:
+    path = tmp_path / "m.safetensors"
+    path.write_bytes(toy_file.read_bytes())
+    config = load_model(path).config.to_dict()
+    config["model"].update(settings)
+    rewrite(path, config=json.dumps(config))
+    started = time.process_time()
+    assert_refused(path, message, load)
+    assert time.process_time() - started < 2  # building the first of them takes a minute and a gigabyte
+
+
+# Nothing is run
+
+
+EXECUTING = ("compile", "exec", "pickle.", "marshal.", "os.", "subprocess.", "socket.", "ctypes.", "import", "code.")
+_events: list[str] | None = None
+
+
+def _listen(event: str, arguments: tuple[Any, ...]) -> None:
+    if _events is not None:
+        _events.append(event)
+
+
+def test_loading_executes_nothing(toy_file: Path) -> None:
+    global _events
+    load(toy_file)  # imports what there is to import
+    sys.addaudithook(_listen)
+    _events = []
+    try:
+        load(toy_file)
+        found = _events
+        _events = []
+        pickle.loads(pickle.dumps(Path("x")))
+        seen = _events
+    finally:
+        _events = None
+    assert [event for event in found if event.startswith(EXECUTING)] == []
+    assert "pickle.find_class" in seen  # the listener listens
+
+
+def test_no_module_can_unpickle() -> None:
+    for path in Path(peephole.__file__).parent.rglob("*.py"):
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            names = [alias.name for alias in node.names] if isinstance(node, ast.Import | ast.ImportFrom) else []
+            called = ast.unparse(node.func) if isinstance(node, ast.Call) else ""
+            assert not {"pickle", "marshal", "shelve", "dill", "joblib"} & set(names), path
+            assert called not in {"eval", "exec", "torch.load", "torch.save", "np.load"}, path
+
+
+class Bomb:
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return os.mkdir, (str(self.path),)
+
+
+def test_a_pickle_in_disguise_is_not_opened(tmp_path: Path) -> None:
+    trace, path = tmp_path / "trace", tmp_path / "m.safetensors"
+    path.write_bytes(pickle.dumps(Bomb(trace)))
+    assert_refused(path, load=load)
+    assert not trace.exists()
+    pickle.loads(path.read_bytes())
+    assert trace.exists()  # the bomb is one
+
+
+# Replacing
+
+
+def child(program: str, *arguments: object) -> list[str]:
+    """Return the command of a process that has what is needed to save models."""
+    begin = "import resource, sys\nfrom peephole.model_file import load_model, save_model\n"
+    return [sys.executable, "-c", begin + program, *map(str, arguments)]
+
+
+def folder_holds(folder: Path, *names: str) -> None:
+    assert sorted(path.name for path in folder.iterdir()) == sorted(names)
+
+
+def test_a_full_disk_leaves_the_old_file(toy_file: Path, tmp_path: Path) -> None:
+    program = """
+new, path, size = load_model(sys.argv[1]), sys.argv[2], int(sys.argv[3])
+for limit in (0, 4, size // 2, size - 1, size):
+    resource.setrlimit(resource.RLIMIT_FSIZE, (limit, -1))
+    before = open(path, "rb").read()
+    try:
+        save_model(path, new)
+        print("saved")
+    except Exception as error:
+        print(type(error).__name__, error, open(path, "rb").read() == before)
+"""
+    path = tmp_path / "m.safetensors"
+    save_model(path, example())
+    command = child(program, toy_file, path, toy_file.stat().st_size)
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    failed = f"RunError {path}: cannot be written: File too large True\n"
+    assert done.stdout == failed * 4 + "saved\n"
+    assert_same(load_model(path), load_model(toy_file))
+    folder_holds(tmp_path, path.name)
+
+
+def test_readers_and_kills_see_a_whole_file(toy_file: Path, tmp_path: Path) -> None:
+    path, other = tmp_path / "m.safetensors", tmp_path / "other.safetensors"
+    models = {len(model.tensors): model for model in (load_model(toy_file), example())}
+    save_model(path, example())
+    save_model(other, example())
+    program = """
+models = [load_model(name) for name in sys.argv[2:]]
+print("go", flush=True)
+while True:
+    for model in models:
+        save_model(sys.argv[1], model)
+"""
+    for _ in range(3):
+        with subprocess.Popen(child(program, path, toy_file, other), stdout=subprocess.PIPE) as writer:
+            assert writer.stdout is not None
+            assert writer.stdout.readline() == b"go\n"
+            seen, started = set(), time.monotonic()
+            while len(seen) < 2 or time.monotonic() < started + 0.1:  # it is replaced while it is read
+                assert time.monotonic() < started + 60
+                seen.add(len(load_model(path).tensors))
+            writer.send_signal(signal.SIGKILL)
+        left = load_model(path)
+        assert_same(left, models[len(left.tensors)])
+
+
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [
+        ("no/m.safetensors", "No such file or directory"),
+        ("folder", "Is a directory"),
+        ("m" * 300, "File name too long"),
+    ],
+)
+def test_what_cannot_be_written_is_one_line(name: str, message: str, tmp_path: Path) -> None:
+    (tmp_path / "folder").mkdir()
+    with pytest.raises(RunError) as caught:
+        save_model(tmp_path / name, example())
+    assert str(caught.value) == f"{tmp_path / name}: cannot be written: {message}"
+    folder_holds(tmp_path, "folder")
+    folder_holds(tmp_path / "folder")

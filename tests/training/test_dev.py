@@ -1,0 +1,43 @@
+"""What dev metrics are made of."""
+
+from __future__ import annotations
+
+import pytest
+
+from peephole.config import Config
+from peephole.model import Model
+from peephole.training.dev import HIGHER_IS_BETTER, mean_loss, measure
+
+from .toy import CAPITALS, LETTERS, make_network
+
+DEV = [("abc", ("CBA",)), ("hg", ("GH", "HHHHH")), ("deadbeef", ("FEEBDAED",)), ("a", ("A",))]
+
+
+@pytest.fixture(scope="module")
+def model():
+    return Model(Config(), LETTERS, CAPITALS, [make_network().eval()])
+
+
+def test_loss_is_the_mean_by_symbol_over_the_first_references(model):
+    scores = model.score([source for source, _ in DEV], [references[0] for _, references in DEV])
+    symbols = sum(len(references[0]) + 1 for _, references in DEV)
+    for batch_size in (1, 3, 64):
+        assert mean_loss(model, DEV, batch_size) == pytest.approx(-sum(scores) / symbols, rel=1e-5)
+
+
+def test_metrics_are_those_of_greedy_predictions(model):
+    found = [best[0].text for best in model.predict([source for source, _ in DEV], beam_size=1)]
+    right = [(source, (*references, text)) for (source, references), text in zip(DEV, found, strict=True)]
+    values = measure(model, right)
+    assert (values["exact_match"], values["symbol_error_rate"]) == (100, 0)
+    assert values["chrf"] == pytest.approx(100)
+    worse = measure(model, [*right[:3], DEV[3]])
+    assert found[3] != "A"
+    assert worse["exact_match"] == 75
+    assert worse["symbol_error_rate"] > 0
+    assert worse["chrf"] < 100
+    assert list(values) == list(HIGHER_IS_BETTER)
+
+
+def test_a_source_of_unknown_symbols_is_measured_without_a_warning(model):
+    assert measure(model, [*DEV, ("xyz", ("A",))])["loss"] > 0

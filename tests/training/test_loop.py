@@ -1,0 +1,257 @@
+"""The loop, with a clock and dev metrics that come from a script."""
+
+from __future__ import annotations
+
+import math
+
+import pytest
+import torch
+
+from peephole.config import TrainConfig
+from peephole.data import batches
+from peephole.errors import RunError
+from peephole.training.dev import HIGHER_IS_BETTER
+from peephole.training.loop import DEFAULT_EPOCHS, train_step
+from peephole.training.loss import loss_sum
+from peephole.training.state import copy_weights
+
+from .toy import Training, make_corpus, make_network, same, words
+
+
+@pytest.fixture(scope="module")
+def corpus(tmp_path_factory):
+    return make_corpus(tmp_path_factory.mktemp("corpus"), words(60))
+
+
+def test_one_batch_is_learned_by_heart(tmp_path):
+    corpus = make_corpus(tmp_path, ["abc", "cab", "hgfe", "dd", "aabb"])
+    config = TrainConfig(steps=120, learning_rate=0.03, label_smoothing=0.0, weight_decay=0.0, ema_decay=0.0)
+    training = Training(corpus, config, batch_symbols=1000).run()
+    assert training.steps[0].loss == pytest.approx(math.log(12), rel=0.2)
+    assert training.steps[-1].loss < 0.01
+    [batch] = batches(corpus, seed=1, epoch=0, batch_symbols=1000)
+    source, lengths, target = map(torch.from_numpy, (batch.source, batch.source_lengths, batch.target))
+    found = training.network(source, lengths, target).argmax(-1)
+    assert torch.equal(torch.where(target != 0, found, 0), target)
+
+
+def test_label_smoothing_keeps_the_loss_above_its_entropy(tmp_path):
+    corpus = make_corpus(tmp_path, ["abc", "cab", "hgfe", "dd", "aabb"])
+    config = TrainConfig(steps=120, learning_rate=0.03, label_smoothing=0.12, weight_decay=0.0, ema_decay=0.0)
+    training = Training(corpus, config, batch_symbols=1000).run()
+    gold, other = 1 - 0.12 + 0.01, 0.01  # 12 symbols
+    entropy = -gold * math.log(gold) - 11 * other * math.log(other)
+    assert entropy < training.steps[-1].loss < entropy + 0.02
+
+
+@pytest.mark.parametrize("mean", ["symbol", "pair"])
+def test_a_step_takes_the_gradient_of_the_mean(corpus, mean):
+    """The norm that is reported, and the weights that come out, against a step written out here."""
+    config = TrainConfig(steps=10, loss_mean=mean, clip_norm=0.05, learning_rate=0.01, weight_decay=0.1, warmup=0.0)
+    training = Training(corpus, config)
+    batch = list(batches(corpus, seed=1, epoch=0, batch_symbols=60))[2]
+    reference = make_network()
+    optimizer = torch.optim.AdamW(reference.parameters(), lr=0.005, weight_decay=0.1)
+    source, lengths, target = map(torch.from_numpy, (batch.source, batch.source_lengths, batch.target))
+    total = loss_sum(reference(source, lengths, target), target, config.label_smoothing)
+    (total / (batch.num_symbols if mean == "symbol" else len(batch.examples))).backward()
+    norm = math.sqrt(sum(float(p.grad.double().square().sum()) for p in reference.parameters()))
+    assert norm > config.clip_norm  # so that clipping is seen
+    for parameter in reference.parameters():
+        parameter.grad *= config.clip_norm / norm
+    optimizer.step()
+    module = training.fabric.setup_module(training.network)
+    loss, rate, got = train_step(training.fabric, module, training.state, batch, config, 0.0, progress=0.5)
+    assert loss == pytest.approx(total.item() / batch.num_symbols, rel=1e-6)
+    assert rate == pytest.approx(0.005)
+    assert got == pytest.approx(norm, rel=1e-5)
+    for name, parameter in reference.state_dict().items():
+        # Adam divides each gradient by its size, which magnifies the rounding of the smallest ones.
+        torch.testing.assert_close(training.network.state_dict()[name], parameter, rtol=0, atol=2e-6)
+
+
+def test_a_step_drops_units_and_feeds_own_symbols_as_configured(corpus):
+    [first, *_] = batches(corpus, seed=1, epoch=0, batch_symbols=60)
+
+    def loss(dropout, progress, **settings):
+        training = Training(corpus, TrainConfig(steps=10, **settings))
+        module = training.fabric.setup_module(training.network)
+        return train_step(training.fabric, module, training.state, first, training.config, dropout, progress)[0]
+
+    plain = loss(0.0, 0.5)
+    assert loss(0.3, 0.5) != pytest.approx(plain, rel=1e-6)
+    sampled = {"scheduled_sampling": "linear", "sampling_end": 1.0}
+    assert loss(0.0, 0.5, **sampled) != pytest.approx(plain, rel=1e-6)
+    assert loss(0.0, 0.0, **sampled) == pytest.approx(plain, rel=1e-6)  # at the start, all are gold
+    assert loss(0.3, 0.5) == loss(0.3, 0.5)
+    assert loss(0.3, 0.5) != loss(0.3, 0.5, seed=2)
+
+
+def test_moving_average(corpus):
+    training = Training(corpus, TrainConfig(steps=40, ema_decay=0.7))
+    wanted = {name: tensor.double() for name, tensor in copy_weights(training.network.state_dict()).items()}
+    training.run()
+    decays = [min(0.7, (1 + step) / (10 + step)) for step in range(1, 41)]
+    assert decays[0] == 2 / 11
+    assert decays[19] == 0.7 == decays[-1]
+    assert decays[18] < 0.7
+    for weights, decay in zip(training.weights, decays, strict=True):
+        wanted = {name: decay * old + (1 - decay) * weights[name].double() for name, old in wanted.items()}
+    for name, tensor in training.state.average.items():
+        torch.testing.assert_close(tensor.double(), wanted[name], rtol=1e-5, atol=1e-6)
+    assert same(training.measured[-1], training.state.average)
+
+
+@pytest.mark.parametrize("metric", HIGHER_IS_BETTER)
+def test_the_best_weights_are_kept(corpus, metric):
+    values = [3.0, 5.0, 5.0, 2.0, 4.0]
+    best = 1 if metric in ("exact_match", "chrf") else 3
+    config = TrainConfig(steps=10, evaluations=5, dev_metric=metric)
+    training = Training(corpus, config, values=values).run()
+    assert same(training.state.best, training.measured[best])
+    assert not same(training.state.best, training.measured[4])
+    assert training.state.position.best_value == values[best]
+    assert training.found_best == (
+        [True, True, False, False, False] if best == 1 else [True, False, False, True, False]
+    )
+    assert training.state.position.evaluations_since_best == 4 - best
+    assert (training.state.position.evaluations, training.state.position.finished) == (5, True)
+
+
+@pytest.mark.parametrize("patience", [1, 2, 3, None])
+def test_patience(corpus, patience):
+    values = [9.0, 8.0, 8.0, 7.0, 7.5, 7.2, 7.1, 6.0, 6.0, 6.0]
+    config = TrainConfig(steps=20, evaluations=10, patience=patience, dev_metric="loss")
+    training = Training(corpus, config, values=values).run()
+    evaluations = {1: 3, 2: 6, 3: 7, None: 10}[patience]
+    assert len(training.steps) == 2 * evaluations
+    assert training.state.position.evaluations == evaluations
+    assert training.state.position.finished
+    assert training.saved_at == [2 * evaluations]
+
+
+@pytest.mark.parametrize(("averaged", "is_best"), [(1.0, True), (3.0, False)])
+def test_the_mean_of_the_last_weights_competes_at_the_end(corpus, averaged, is_best):
+    config = TrainConfig(steps=10, evaluations=5, average_last=3, dev_metric="loss")
+    training = Training(corpus, config, values=[6.0, 2.0, 5.0, 4.0, 3.0, averaged]).run()
+    assert len(training.measured) == 6
+    mean = {name: sum(w[name].double() for w in training.measured[2:5]) / 3 for name in training.measured[0]}
+    for name, tensor in training.measured[5].items():
+        torch.testing.assert_close(tensor.double(), mean[name], rtol=1e-5, atol=1e-6)
+    assert same(training.state.best, training.measured[5 if is_best else 1])
+    assert training.found_best[5] is is_best
+    assert training.state.position.best_value == (1.0 if is_best else 2.0)
+
+
+def test_one_evaluation_is_averaged_with_nothing(corpus):
+    training = Training(corpus, TrainConfig(steps=3, evaluations=1, average_last=4)).run()
+    assert len(training.measured) == 1
+
+
+def measured_at(training, number):
+    """Return the step after which an evaluation without a moving average was made."""
+    return next(step for step, weights in enumerate(training.weights, 1) if same(weights, training.measured[number]))
+
+
+@pytest.mark.parametrize(("steps", "evaluations"), [(10, 5), (7, 3), (3, 20), (20, 1)])
+def test_evaluations_are_spread_evenly_and_the_last_step_has_one(corpus, steps, evaluations):
+    training = Training(corpus, TrainConfig(steps=steps, evaluations=evaluations, ema_decay=0.0)).run()
+    at = [math.ceil(steps * number / evaluations) for number in range(1, evaluations + 1)]
+    at = at if evaluations <= steps else list(range(1, steps + 1))
+    assert [measured_at(training, number) for number in range(len(training.measured))] == at
+    assert len(training.steps) == steps
+
+
+def test_epochs(corpus):
+    in_epoch = [len(list(batches(corpus, seed=1, epoch=epoch, batch_symbols=60))) for epoch in range(3)]
+    training = Training(corpus, TrainConfig(epochs=3)).run()
+    assert [sum(step.epoch == epoch for step in training.steps) for epoch in range(3)] == in_epoch
+    assert len(training.steps) == sum(in_epoch)
+    assert sum(step.num_symbols for step in training.steps) == 3 * corpus.num_target_symbols
+    assert training.steps[-1].progress == 1
+    half = Training(corpus, TrainConfig(epochs=0.5)).run()
+    seen = [step.num_symbols for step in half.steps]
+    assert sum(seen[:-1]) < corpus.num_target_symbols / 2 <= sum(seen)
+    assert DEFAULT_EPOCHS == 20
+
+
+def test_a_seed_gives_the_same_weights_and_another_seed_others(corpus):
+    def run(seed):
+        return Training(corpus, TrainConfig(steps=6, seed=seed), dropout=0.3).run().weights[-1]
+
+    assert same(run(1), run(1))
+    assert not same(run(1), run(2))
+
+
+def test_stopping_and_going_on_changes_nothing(corpus):
+    """In memory; test_kill_and_resume.py does it with processes and files."""
+    in_epoch = len(list(batches(corpus, seed=1, epoch=0, batch_symbols=60)))
+    steps = 2 * in_epoch + 2
+    config = TrainConfig(steps=steps, scheduled_sampling="linear", ema_decay=0.9, average_last=2, evaluations=6)
+    values = [5.0, 4.0, 6.0, 3.0, 3.5, 3.2, 3.1]
+    whole = Training(corpus, config, dropout=0.3, values=values).run()
+    for stop in (1, in_epoch - 1, in_epoch, in_epoch + 1, steps - 1):
+        parted = Training(corpus, config, dropout=0.3, values=values, stop_after=stop)
+        parted.run()
+        assert not parted.state.position.finished
+        assert len(parted.steps) == stop
+        assert parted.saved_at == [stop]
+        parted.run()
+        assert [step.__dict__ for step in parted.steps] == [step.__dict__ for step in whole.steps]
+        assert same(parted.weights[-1], whole.weights[-1])
+        assert same(parted.state.average, whole.state.average)
+        assert same(parted.state.best, whole.state.best)
+        assert parted.found_best == whole.found_best
+
+
+@pytest.mark.parametrize(("schedule", "seconds_per_evaluation"), [("cosine", 0.0), ("linear", 2.0)])
+def test_a_budget_of_minutes_is_kept(corpus, schedule, seconds_per_evaluation):
+    config = TrainConfig(minutes=1, schedule=schedule, learning_rate=1e-3, evaluations=10)
+    training = Training(corpus, config, seconds_per_step=0.6, seconds_per_evaluation=seconds_per_evaluation).run()
+    assert 60 <= training.clock <= 60 + 0.6 + seconds_per_evaluation
+    assert len(training.steps) == pytest.approx((60 - 9 * seconds_per_evaluation) / 0.6, abs=1)
+    rates = [step.learning_rate for step in training.steps]
+    assert max(rates) == pytest.approx(1e-3, rel=0.02)
+    assert rates[-1] < 0.05 * max(rates)  # linear: 1 - p, one step and one evaluation before the end
+    assert training.state.position.finished
+
+
+def test_minutes_trained_before_count(corpus):
+    training = Training(corpus, TrainConfig(minutes=1))
+    training.state.position.seconds = training.clock = 50.0
+    training.run()
+    assert len(training.steps) == 10
+
+
+@pytest.mark.parametrize("budget", [{"minutes": 0}, {"epochs": 0}, {"steps": 1}], ids=str)
+def test_the_smallest_budgets_make_one_step_and_one_evaluation(corpus, budget):
+    training = Training(corpus, TrainConfig(**budget)).run()
+    assert (len(training.steps), len(training.measured)) == (1, 1)
+    assert training.state.position.finished
+
+
+def test_checkpoints_are_so_many_seconds_apart(corpus):
+    training = Training(corpus, TrainConfig(steps=20, checkpoint_seconds=6), seconds_per_step=1.0).run()
+    assert training.saved_at == [6, 12, 18, 20]
+    training = Training(corpus, TrainConfig(steps=3, checkpoint_seconds=0), seconds_per_step=1.0).run()
+    assert training.saved_at == [1, 2, 3]
+
+
+def test_a_loss_that_is_not_finite_stops_the_training_before_the_weights_are_spoilt(corpus):
+    training = Training(corpus, TrainConfig(steps=50, learning_rate=1e30, warmup=0.0, ema_decay=0.0))
+    with pytest.raises(RunError, match=r"^step \d+: the loss is (nan|inf) .*train\.learning_rate may help$") as caught:
+        training.run()
+    assert "\n" not in str(caught.value)
+    assert training.saved_at == []
+    assert same(training.weights[-1], training.network.state_dict())
+    assert f"step {len(training.steps) + 1}:" in str(caught.value)
+
+
+def test_a_nan_in_the_gradient_alone_is_noticed_too(corpus):
+    """A finite loss with a gradient that is not: the encoder's weights would turn into NaN unseen."""
+    training = Training(corpus, TrainConfig(steps=5, warmup=0.0))
+    training.network.encoder.embedding.weight.register_hook(lambda gradient: gradient * math.nan)
+    before = copy_weights(training.network.state_dict())
+    with pytest.raises(RunError, match="norm nan"):
+        training.run()
+    assert same(before, copy_weights(training.network.state_dict()))

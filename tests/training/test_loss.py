@@ -1,0 +1,107 @@
+"""The objective, (12): against a hand computation, and independent of padding and of who shares a batch."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import pytest
+import torch
+
+from peephole.nn import Noise
+from peephole.training.loss import loss_divisor, loss_sum
+
+from .toy import CAPITALS, make_network
+
+# (source, target with </s>) of unlike lengths; the longest source is not with the longest target.
+PAIRS = [([4, 6, 5, 7], [9, 4, 2]), ([5], [5, 4, 8, 5, 6, 2]), ([6, 4, 4, 8, 5, 9], [7, 2]), ([10, 11], [4, 4, 4, 2])]
+EXAMPLES = [3, 70_000, 0, 12]  # which pairs of the corpus these are
+
+
+def batch(rows, extra=0):
+    """Return source, lengths, target and example numbers of some pairs, with some columns of padding more."""
+
+    def pad(lists):
+        padded = torch.zeros(len(lists), max(map(len, lists)) + extra, dtype=torch.int64)
+        for row, ids in enumerate(lists):
+            padded[row, : len(ids)] = torch.tensor(ids)
+        return padded
+
+    sources, targets = [PAIRS[row][0] for row in rows], [PAIRS[row][1] for row in rows]
+    lengths = torch.tensor([len(source) for source in sources])
+    return pad(sources), lengths, pad(targets), torch.tensor([EXAMPLES[row] for row in rows])
+
+
+def loss_and_gradient(network, rows, *, extra=0, own_share=0.0, smoothing=0.1):
+    source, lengths, target, examples = batch(rows, extra)
+    noise = Noise(seed=5, step=11, examples=examples, rate=0.4)
+    logits = network(source, lengths, target, noise=noise, own_share=own_share)
+    loss = loss_sum(logits, target, smoothing)
+    gradients = torch.autograd.grad(loss, list(network.parameters()))
+    return loss.item(), torch.cat([gradient.flatten() for gradient in gradients])
+
+
+LAYERS = {"encoder_layers": 2, "decoder_layers": 2}
+MODELS = [{}, LAYERS, {"cell": "gru", "peephole": "none", "context": "mean", **LAYERS}, {"context": "last"}]
+
+
+@pytest.mark.parametrize("own_share", [0.0, 0.5], ids=["gold symbols fed", "own symbols fed"])
+@pytest.mark.parametrize("settings", MODELS, ids=str)
+def test_loss_and_gradient_with_noise_are_the_sums_of_those_of_the_pairs_alone(settings, own_share):
+    network = make_network(**settings).double()
+    together, gradient = loss_and_gradient(network, [0, 1, 2, 3], own_share=own_share)
+    alone = [loss_and_gradient(network, [row], own_share=own_share) for row in range(4)]
+    # Float64: nothing but the order of the additions differs.
+    assert together == pytest.approx(sum(loss for loss, _ in alone), rel=1e-12)
+    torch.testing.assert_close(gradient, torch.stack([g for _, g in alone]).sum(0), rtol=1e-9, atol=1e-12)
+    for rows, extra in (([0, 1, 2, 3], 3), ([2, 0, 3, 1], 0)):
+        other, other_gradient = loss_and_gradient(network, rows, extra=extra, own_share=own_share)
+        assert other == pytest.approx(together, rel=1e-12)
+        torch.testing.assert_close(other_gradient, gradient, rtol=1e-9, atol=1e-12)
+
+
+def test_noise_matters():
+    """The test above would pass without noise too."""
+    network = make_network().double()
+    source, lengths, target, _ = batch([0, 1, 2, 3])
+    quiet = loss_sum(network(source, lengths, target), target, 0.1).item()
+    noisy, _ = loss_and_gradient(network, [0, 1, 2, 3])
+    fed, _ = loss_and_gradient(network, [0, 1, 2, 3], own_share=0.5)
+    assert len({round(loss, 3) for loss in (quiet, noisy, fed)}) == 3
+
+
+@pytest.mark.parametrize("smoothing", [0.0, 0.1, 0.9])
+def test_loss_against_a_hand_computation(smoothing):
+    rng = np.random.default_rng(0)
+    target = np.array([[4, 7, 2, 0], [5, 2, 0, 0], [6, 6, 6, 2]])
+    logits = rng.normal(size=(3, 4, 9))
+    wanted = 0.0
+    for row in range(3):
+        for place in range(4):
+            gold = target[row, place]
+            if gold == 0:
+                continue
+            log_probs = logits[row, place] - math.log(sum(math.exp(z) for z in logits[row, place]))
+            for symbol in range(9):
+                share = smoothing / 9 + (1 - smoothing) * (symbol == gold)
+                wanted -= share * log_probs[symbol]
+    got = loss_sum(torch.tensor(logits), torch.tensor(target), smoothing)
+    assert got.dtype == torch.float64
+    assert float(got) == pytest.approx(wanted, rel=1e-12)
+    half = loss_sum(torch.tensor(logits).bfloat16(), torch.tensor(target), smoothing)
+    assert half.dtype == torch.float32
+    assert float(half) == pytest.approx(wanted, rel=0.01)
+
+
+def test_loss_without_smoothing_is_minus_the_log_probability_of_the_model():
+    network = make_network()
+    source, lengths, target, _ = batch([0, 1, 2, 3])
+    target_lengths = (target != 0).sum(1)
+    log_prob = network.log_prob(source, lengths, target, target_lengths).sum().item()
+    assert loss_sum(network(source, lengths, target), target, 0.0).item() == pytest.approx(-log_prob, rel=1e-6)
+    assert -log_prob == pytest.approx(15 * math.log(len(CAPITALS)), rel=0.2)  # 15 symbols, nothing learned
+
+
+def test_divisor_is_the_number_of_symbols_or_of_pairs():
+    assert loss_divisor(4, 15, "symbol") == 15
+    assert loss_divisor(4, 15, "pair") == 4  # (12)

@@ -1,0 +1,314 @@
+"""A run from its first command to its last: what it refuses, what it keeps, how it goes on. In this process."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+
+import pytest
+
+import peephole
+from peephole.data import read_pairs
+from peephole.errors import ConfigError, DataError, PeepholeError, RunError
+from peephole.training import resume, train
+from peephole.training import run as run_module
+
+from .toy import TINY, write_pairs
+
+SHORT = {**TINY, "steps": 6, "evaluations": 2}
+
+
+@pytest.fixture(autouse=True)
+def folder(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    write_pairs(tmp_path / "train.tsv")
+    return tmp_path
+
+
+def run(out="m.safetensors", **settings):
+    return train("train.tsv", out=out, **{**SHORT, **settings})
+
+
+class Break(Exception):
+    """Stands for a kill."""
+
+
+def broken_run(monkeypatch, at=3, **settings):
+    """Start a run that ends without notice after the checkpoint of some step."""
+    save = run_module.save_checkpoint
+
+    def save_and_break(path, state, metadata):
+        save(path, state, metadata)
+        if state.position.step == at:
+            raise Break
+
+    with monkeypatch.context() as patch:
+        patch.setattr(run_module, "save_checkpoint", save_and_break)
+        with pytest.raises(Break):
+            run(checkpoint_seconds=0, **settings)
+
+
+def predictions(model):
+    return [[(p.text, p.log_prob) for p in best] for best in model.predict(["abc", "hhgd", "deaf"], nbest=3)]
+
+
+def one_line(error):
+    assert "\n" not in str(error.value)
+    return str(error.value)
+
+
+def test_the_model_returned_is_the_one_in_the_file(folder):
+    model = run()
+    assert predictions(model) == predictions(peephole.load("m.safetensors"))
+    assert {path.name for path in (folder / "m.run").iterdir()} == {
+        "run.json",
+        "data",
+        "checkpoint",
+        "log.jsonl",
+        "tensorboard",
+    }
+
+
+def test_the_same_command_twice_is_refused_unless_told_to_overwrite(folder):
+    run()
+    before = (folder / "m.safetensors").read_bytes()
+    with pytest.raises(RunError) as caught:
+        run(hidden_size=12)
+    assert one_line(caught) == (
+        "m.run: exists already; `peephole train --resume m.run` goes on with it, `--overwrite` starts anew"
+    )
+    assert (folder / "m.safetensors").read_bytes() == before
+    run(hidden_size=12, overwrite=True)
+    assert (folder / "m.safetensors").read_bytes() != before
+    assert [json.loads(line)["step"] for line in (folder / "m.run/log.jsonl").read_text().splitlines()] == [3, 6, 6]
+
+
+def test_a_model_without_its_run_is_not_overwritten_either(folder):
+    (folder / "m.safetensors").write_bytes(b"precious")
+    with pytest.raises(RunError, match=r"^m\.safetensors: exists already; `--overwrite` starts anew$"):
+        run()
+    assert (folder / "m.safetensors").read_bytes() == b"precious"
+    assert not (folder / "m.run").exists()
+
+
+@pytest.mark.parametrize("overwrite", [False, True])
+def test_a_folder_that_is_no_run_is_not_overwritten(folder, overwrite):
+    (folder / "m.run").mkdir()
+    (folder / "m.run/thesis.txt").write_text("precious")
+    with pytest.raises(RunError, match=r"^m\.run: wanted the place for .* got something that is not a run$"):
+        run(overwrite=overwrite)
+    assert (folder / "m.run/thesis.txt").read_text() == "precious"
+
+
+@pytest.mark.parametrize(
+    ("train_file", "dev", "message"),
+    [
+        ("trian.tsv", None, "trian.tsv: no such file; did you mean 'train.tsv'?"),
+        ("train.tsv", "dev.tsv", "dev.tsv: no such file"),
+        ("a.en,train.tsv", None, "a.en: no such file"),
+        (".", None, ".: is a directory, wanted a file"),
+    ],
+)
+@pytest.mark.parametrize("overwrite", [False, True])
+def test_a_missing_file_costs_nothing(folder, train_file, dev, message, overwrite):
+    run()
+    before = {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+    with pytest.raises(DataError) as caught:
+        train(train_file, dev, "m.safetensors", overwrite=overwrite, **SHORT)
+    assert one_line(caught) == message
+    with pytest.raises(DataError):
+        train(train_file, dev, "other.safetensors", **SHORT)
+    assert {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()} == before
+
+
+def test_after_a_bad_line_is_mended_the_same_command_works(folder):
+    with open("train.tsv", "a") as file:
+        file.write("three\tcolumns\there\n")
+    with pytest.raises(DataError, match="line 301: expected 2 columns, found 3"):
+        run()
+    assert not (folder / "m.run").exists()
+    write_pairs(folder / "train.tsv")
+    run()
+
+
+@pytest.mark.parametrize("out", ["model", "model.pt", "no/such/m.safetensors"])
+def test_a_place_for_the_model_that_is_no_good(folder, out):
+    with pytest.raises(PeepholeError, match=rf"^(--out )?{out}: ") as caught:
+        run(out=out)
+    one_line(caught)
+    assert {path.name for path in folder.iterdir()} == {"train.tsv"}
+    assert isinstance(caught.value, RunError if out.startswith("no") else ConfigError)
+
+
+def test_an_interrupted_run_goes_on_to_the_same_bits(folder, monkeypatch):
+    run(out="whole.safetensors", checkpoint_seconds=0)
+    broken_run(monkeypatch)
+    resume("m.run")
+    assert (folder / "m.safetensors").read_bytes() == (folder / "whole.safetensors").read_bytes()
+
+
+def test_a_finished_run_gives_its_model_again(folder):
+    model = run()
+    before = (folder / "m.safetensors").read_bytes()
+    log = (folder / "m.run/log.jsonl").read_text()
+    assert predictions(resume("m.run")) == predictions(model)
+    assert (folder / "m.safetensors").read_bytes() == before
+    assert (folder / "m.run/log.jsonl").read_text() == log
+    (folder / "m.safetensors").unlink()
+    resume("m.run")
+    assert (folder / "m.safetensors").read_bytes() == before
+
+
+@pytest.mark.parametrize("which", ["train.tsv", "dev.tsv"])
+@pytest.mark.parametrize("change", ["content", "time", "gone"])
+def test_going_on_with_other_data_is_refused(folder, monkeypatch, which, change):
+    write_pairs(folder / "dev.tsv", number=10, seed=5)
+    save = run_module.save_checkpoint
+
+    def save_and_break(path, state, metadata):
+        save(path, state, metadata)
+        raise Break
+
+    with monkeypatch.context() as patch:
+        patch.setattr(run_module, "save_checkpoint", save_and_break)
+        with pytest.raises(Break):
+            train("train.tsv", "dev.tsv", "m.safetensors", checkpoint_seconds=0, **SHORT)
+    saved = (folder / "m.run/checkpoint/checkpoint.safetensors").read_bytes()
+    if change == "content":
+        write_pairs(folder / which, number=20, seed=9)
+    elif change == "time":
+        os.utime(which, (0, 0))
+    else:
+        (folder / which).unlink()
+    with pytest.raises(DataError if change == "gone" else RunError) as caught:
+        resume("m.run")
+    text = one_line(caught)
+    if change == "gone":
+        assert text.startswith(f"{folder / which}: no such file")
+    else:
+        assert text == (f"{folder}/train.tsv or {folder}/dev.tsv: has changed since the run in m.run began; train anew")
+    assert (folder / "m.run/checkpoint/checkpoint.safetensors").read_bytes() == saved
+
+
+def test_before_the_first_checkpoint_changed_data_are_prepared_again(folder, monkeypatch):
+    with monkeypatch.context() as patch:
+        patch.setattr(run_module, "fit", lambda *_, **__: (_ for _ in ()).throw(Break))
+        with pytest.raises(Break):
+            run()
+    write_pairs(folder / "train.tsv", number=200, seed=4)
+    resume("m.run")
+    stamp = json.loads((folder / "m.run/data/prepared.json").read_text())
+    pairs = sum(int(stamp["report"][0].split(part)[0].split()[-1]) for part in (" training pairs", " dev pairs"))
+    assert pairs == 200 == len(list(read_pairs("train.tsv", peephole.Config().data, _ignore())))
+
+
+def _ignore():
+    from peephole.data import Report
+
+    return Report("train.tsv")
+
+
+def test_a_run_goes_on_from_any_working_directory(folder, monkeypatch):
+    broken_run(monkeypatch)
+    (folder / "elsewhere").mkdir()
+    monkeypatch.chdir(folder / "elsewhere")
+    resume("../m.run")
+    assert (folder / "m.safetensors").exists()
+    monkeypatch.chdir(folder / "m.run")
+    resume(".")
+    assert {path.name for path in folder.iterdir()} == {"train.tsv", "m.run", "m.safetensors", "elsewhere"}
+
+
+def test_parallel_files_are_found_from_any_working_directory(folder, monkeypatch):
+    for column, name in enumerate(("a.en", "b.it")):
+        lines = (folder / "train.tsv").read_text().splitlines()
+        (folder / name).write_text("".join(line.split("\t")[column] + "\n" for line in lines))
+    train("a.en,b.it", out="m.safetensors", **SHORT)
+    (folder / "elsewhere").mkdir()
+    monkeypatch.chdir(folder / "elsewhere")
+    resume("../m.run")
+
+
+def test_a_moved_run_goes_on_where_it_is(folder, monkeypatch):
+    broken_run(monkeypatch)
+    (folder / "m.safetensors").unlink(missing_ok=True)
+    (folder / "shelf").mkdir()
+    shutil.move("m.run", "shelf/n.run")
+    moved = resume("shelf/n.run")
+    assert predictions(moved) == predictions(peephole.load("shelf/n.safetensors"))
+    assert not (folder / "m.safetensors").exists()
+    assert not (folder / "m.run").exists()
+    assert predictions(run()) == predictions(moved)
+
+
+def test_a_run_folder_of_another_kind_of_name_is_refused(folder, monkeypatch):
+    """Its model would have no place, and its folder would not be found by the model's name."""
+    broken_run(monkeypatch)
+    shutil.move("m.run", "backup")
+    with pytest.raises(RunError, match=r"^backup: wanted a run's folder, whose name ends in \.run$"):
+        resume("backup")
+
+
+@pytest.mark.parametrize("content", [None, "", "{", "[]", "{}", '{"train": "t", "dev": null, "out": "m.safetensors"}'])
+def test_a_folder_that_holds_no_run(folder, content):
+    (folder / "m.run").mkdir()
+    if content is not None:
+        (folder / "m.run/run.json").write_text(content)
+    with pytest.raises(RunError, match=r"^m\.run: holds no run to go on with: ") as caught:
+        resume("m.run")
+    one_line(caught)
+
+
+def test_a_damaged_checkpoint_is_one_line(folder, monkeypatch):
+    broken_run(monkeypatch)
+    path = folder / "m.run/checkpoint/checkpoint.safetensors"
+    os.truncate(path, path.stat().st_size // 2)
+    with pytest.raises(PeepholeError, match=r"checkpoint\.safetensors: ") as caught:
+        resume("m.run")
+    one_line(caught)
+
+
+def test_half_written_files_of_a_killed_sitting_are_cleared_away(folder, monkeypatch):
+    broken_run(monkeypatch)
+    parts = [folder / "m.run/checkpoint/.checkpoint.safetensors.77.part", folder / ".m.safetensors.78.part"]
+    other = folder / ".other.safetensors.77.part"
+    for path in (*parts, other):
+        path.write_bytes(b"half")
+    resume("m.run")
+    assert not any(path.exists() for path in parts)
+    assert other.exists()
+
+
+def test_training_leaves_pytorchs_generator_and_handlers_as_they_were():
+    import signal
+
+    import torch
+
+    before = torch.get_rng_state(), signal.getsignal(signal.SIGINT), signal.getsignal(signal.SIGTERM)
+    run(dropout=0.5, scheduled_sampling="linear")
+    after = torch.get_rng_state(), signal.getsignal(signal.SIGINT), signal.getsignal(signal.SIGTERM)
+    assert torch.equal(before[0], after[0])
+    assert before[1:] == after[1:]
+
+
+def test_seeds_make_other_models():
+    assert predictions(run(out="a.safetensors")) == predictions(run(out="b.safetensors"))
+    assert predictions(run(out="c.safetensors", **{"train.seed": 2})) != predictions(peephole.load("a.safetensors"))
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {"precision": "bf16-mixed"},
+        {"precision": "64-true"},
+        {"cell": "gru", "peephole": "none", "bidirectional": False},
+        {"peephole": "diagonal", "attention": "general", "encoder_size": 12},
+        {"attention": "dot", "scheduled_sampling": "exponential", "precision": "bf16-mixed"},
+    ],
+    ids=str,
+)
+def test_settings_train_and_go_on(monkeypatch, settings):
+    whole = run(out="whole.safetensors", **settings)
+    broken_run(monkeypatch, **settings)
+    assert predictions(resume("m.run")) == predictions(whole)

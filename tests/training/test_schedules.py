@@ -1,0 +1,82 @@
+"""The learning rate and the share of own symbols, against values computed by hand."""
+
+from __future__ import annotations
+
+import math
+
+import pytest
+
+from peephole.config import TrainConfig
+from peephole.training.schedules import learning_rate, own_share
+
+PROGRESS = [i / 1000 for i in range(1001)]
+
+
+@pytest.mark.parametrize(
+    ("schedule", "at"),
+    [
+        # The warm-up takes the first 0.2; 0.4, 0.6, 0.8 and 1 are ¼, ½, ¾ and all of the rest.
+        ("cosine", {0.4: (2 + math.sqrt(2)) / 4, 0.6: 0.5, 0.8: (2 - math.sqrt(2)) / 4, 1.0: 0.0}),
+        ("linear", {0.4: 0.75, 0.6: 0.5, 0.8: 0.25, 1.0: 0.0}),
+        ("constant", {0.4: 1.0, 0.6: 1.0, 0.8: 1.0, 1.0: 1.0}),
+    ],
+)
+def test_learning_rate(schedule, at):
+    config = TrainConfig(learning_rate=0.004, warmup=0.2, schedule=schedule)
+    for progress, share in {0.0: 0.0, 0.05: 0.25, 0.1: 0.5, 0.2: 1.0, **at}.items():
+        assert learning_rate(progress, config) == pytest.approx(0.004 * share, rel=1e-12, abs=1e-18)
+
+
+@pytest.mark.parametrize("schedule", ["cosine", "linear", "constant"])
+@pytest.mark.parametrize("warmup", [0.0, 0.05, 1.0])
+def test_learning_rate_climbs_then_falls_and_stays_in_bounds(schedule, warmup):
+    config = TrainConfig(learning_rate=0.004, warmup=warmup, schedule=schedule)
+    rates = [learning_rate(progress, config) for progress in PROGRESS]
+    top = rates.index(max(rates))
+    assert rates[: top + 1] == sorted(rates[: top + 1])
+    assert rates[top:] == sorted(rates[top:], reverse=True)
+    assert PROGRESS[top] == warmup
+    assert max(rates) == pytest.approx(0.004)
+    assert min(rates) >= 0
+
+
+@pytest.mark.parametrize(
+    ("schedule", "at"),
+    [
+        ("none", {0.0: 0, 0.3: 0, 1.0: 0}),
+        ("linear", {0.0: 0, 0.25: 0.25, 0.5: 0.5, 1.0: 1}),
+        # the gold share k^p, k = 0.01: 1, 0.1, 0.01; made to end at 0
+        ("exponential", {0.0: 0, 0.5: (1 - 0.1) / 0.99, 1.0: 1}),
+        # the gold share k / (k + exp(12 p)), k = e^6; made to begin at 1 and to end at 0
+        (
+            "inverse_sigmoid",
+            {
+                0.0: 0,
+                0.25: (1 / (1 + math.exp(-6)) - 1 / (1 + math.exp(-3)))
+                / (1 / (1 + math.exp(-6)) - 1 / (1 + math.exp(6))),
+                0.5: 0.5,
+                1.0: 1,
+            },
+        ),
+    ],
+)
+def test_own_share(schedule, at):
+    config = TrainConfig(scheduled_sampling=schedule, sampling_end=0.4)
+    for progress, share in at.items():
+        assert own_share(progress, config) == pytest.approx(0.4 * share, rel=1e-12, abs=1e-15)
+    shares = [own_share(progress, config) for progress in PROGRESS]
+    assert shares == sorted(shares)
+    assert own_share(1.5, config) == own_share(1.0, config)
+
+
+def test_own_shares_have_the_shapes_of_their_names():
+    early, middle, late = (
+        {
+            name: own_share(p, TrainConfig(scheduled_sampling=name, sampling_end=1.0))
+            for name in ("linear", "exponential", "inverse_sigmoid")
+        }
+        for p in (0.2, 0.5, 0.8)
+    )
+    assert early["exponential"] > early["linear"] > early["inverse_sigmoid"]
+    assert late["exponential"] > late["inverse_sigmoid"] > late["linear"]
+    assert middle["inverse_sigmoid"] == pytest.approx(0.5)

@@ -1,0 +1,181 @@
+"""The checkpoint: all of a training comes back bit for bit, and what is not a whole checkpoint is refused."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import resource
+
+import numpy as np
+import pytest
+import torch
+
+from peephole.config import TrainConfig
+from peephole.errors import ModelFileError, RunError
+from peephole.model_file import read_tensors, write_tensors
+from peephole.training.state import TrainState, copy_weights, load_checkpoint, save_checkpoint
+
+from .toy import Training, make_corpus, make_network, same, words
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory):
+    """Return the state of a training that has everything a checkpoint can hold."""
+    corpus = make_corpus(tmp_path_factory.mktemp("corpus"), words(40))
+    config = TrainConfig(steps=12, evaluations=4, average_last=2, ema_decay=0.9, dev_metric="loss")
+    training = Training(corpus, config, dropout=0.3, values=[4.0, 2.5, 3.0], stop_after=10).run()
+    state = training.state
+    assert len(state.recent) == 2
+    assert not same(state.best, state.network.state_dict())
+    return state
+
+
+def fresh(**settings):
+    network = make_network(seed=99, **settings)
+    return TrainState(network, torch.optim.AdamW(network.parameters(), lr=0.1), copy_weights(network.state_dict()))
+
+
+@pytest.fixture
+def path(trained, tmp_path):
+    save_checkpoint(tmp_path / "c.safetensors", trained, {"threads": 1})
+    return tmp_path / "c.safetensors"
+
+
+def test_everything_comes_back_bit_for_bit(trained, path):
+    state = fresh()
+    load_checkpoint(path, state)
+    assert same(state.network.state_dict(), trained.network.state_dict())
+    assert same(state.average, trained.average)
+    assert same(state.best, trained.best)
+    assert len(state.recent) == len(trained.recent)
+    assert all(same(got, wanted) for got, wanted in zip(state.recent, trained.recent, strict=True))
+    assert state.position == trained.position
+    got, wanted = (s.optimizer.state_dict()["state"] for s in (state, trained))
+    assert got.keys() == wanted.keys()
+    assert len(wanted) == len(list(trained.network.parameters()))
+    for index, moments in wanted.items():
+        assert same(got[index], moments)
+        assert {name: tensor.shape for name, tensor in got[index].items()} == {n: t.shape for n, t in moments.items()}
+    again = path.with_name("again.safetensors")
+    save_checkpoint(again, state, {"threads": 1})
+    assert again.read_bytes() == path.read_bytes()
+
+
+def test_a_state_before_the_first_update_comes_back_too(tmp_path):
+    state, other = fresh(), fresh()
+    save_checkpoint(tmp_path / "c.safetensors", state, {})
+    with torch.no_grad():
+        next(other.network.parameters()).zero_()
+    load_checkpoint(tmp_path / "c.safetensors", other)
+    assert same(state.network.state_dict(), other.network.state_dict())
+    assert (other.best, other.recent, other.optimizer.state_dict()["state"]) == ({}, [], {})
+
+
+def test_positions_of_any_number_come_back(trained, tmp_path):
+    state, other = fresh(), fresh()
+    state.position.seconds, state.position.best_value = 0.1 + 0.2, 1 / 3
+    save_checkpoint(tmp_path / "c.safetensors", state, {})
+    load_checkpoint(tmp_path / "c.safetensors", other)
+    assert other.position == state.position
+
+
+def one_line(error):
+    text = str(error.value)
+    assert "\n" not in text
+    return text
+
+
+def test_a_missing_checkpoint(tmp_path):
+    with pytest.raises(ModelFileError, match="no such file") as caught:
+        load_checkpoint(tmp_path / "c.safetensors", fresh())
+    assert one_line(caught).startswith(f"{tmp_path / 'c.safetensors'}: ")
+
+
+@pytest.mark.parametrize("share", [0.0, 0.001, 0.5, 0.999])
+def test_a_truncated_checkpoint(path, share):
+    os.truncate(path, int(path.stat().st_size * share))
+    with pytest.raises(ModelFileError, match=re.escape(str(path))) as caught:
+        load_checkpoint(path, fresh())
+    one_line(caught)
+
+
+@pytest.mark.parametrize("content", [b"abc", b"\xff" * 1000, b"a\tb\n" * 100], ids=["short", "ones", "text"])
+def test_a_file_that_is_no_safetensors_file(path, content):
+    path.write_bytes(content)
+    with pytest.raises(ModelFileError, match=re.escape(str(path))) as caught:
+        load_checkpoint(path, fresh())
+    one_line(caught)
+
+
+def test_a_model_is_no_checkpoint(tmp_path):
+    path = tmp_path / "model.safetensors"
+    write_tensors(path, {"x": np.zeros(3, np.float32)}, {"format": "peephole"})
+    with pytest.raises(RunError, match="wanted a checkpoint, got another file") as caught:
+        load_checkpoint(path, fresh())
+    one_line(caught)
+
+
+@pytest.mark.parametrize("settings", [{"hidden_size": 18}, {"peephole": "none"}, {"decoder_layers": 2}], ids=str)
+def test_a_checkpoint_of_another_model(path, settings):
+    with pytest.raises(RunError, match=r"network/\S+: wanted shape .*, got ") as caught:
+        load_checkpoint(path, fresh(**settings))
+    one_line(caught)
+
+
+def changed(path, change):
+    tensors, metadata = read_tensors(path)
+    change(tensors, metadata)
+    metadata.pop("checksum", None)
+    write_tensors(path, tensors, metadata)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda tensors, metadata: metadata.pop("position"),
+        lambda tensors, metadata: metadata.update(position='{"step": 1'),
+        lambda tensors, metadata: metadata.update(position='{"steps": 1}'),
+        lambda tensors, metadata: [tensors.pop(name) for name in list(tensors) if name.startswith("average/")],
+        lambda tensors, metadata: tensors.pop("best/decoder.output.bias"),
+        lambda tensors, metadata: tensors.pop("recent 0/decoder.output.bias"),
+        lambda tensors, metadata: tensors.update({"average/decoder.output.bias": np.zeros(1, np.float32)}),
+        lambda tensors, metadata: tensors.pop("optimizer decoder.output.bias/step"),
+    ],
+)
+def test_a_checkpoint_with_a_part_missing(path, change):
+    changed(path, change)
+    with pytest.raises(RunError, match=re.escape(str(path))) as caught:
+        load_checkpoint(path, fresh())
+    one_line(caught)
+
+
+def test_a_failed_write_leaves_the_old_checkpoint(trained, path):
+    before = path.read_bytes()
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    trained.position.seconds += 1
+    resource.setrlimit(resource.RLIMIT_FSIZE, (len(before) // 2, limits[1]))
+    try:
+        with pytest.raises(RunError, match="cannot be written: File too large") as caught:
+            save_checkpoint(path, trained, {})
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    assert one_line(caught).startswith(f"{path}: ")
+    assert path.read_bytes() == before
+    assert [file.name for file in path.parent.iterdir()] == [path.name]
+
+
+def test_the_average_of_a_new_state_is_a_copy():
+    state = fresh()
+    with torch.no_grad():
+        for parameter in state.network.parameters():
+            parameter.add_(1)
+    assert not same(state.average, state.network.state_dict())
+
+
+def test_position_is_plain_json(path):
+    _, metadata = read_tensors(path)
+    position = json.loads(metadata["position"])
+    assert (position["step"], position["finished"], position["best_value"]) == (10, False, 2.5)
+    assert metadata["format"] == "peephole checkpoint"
+    assert metadata["threads"] == "1"

@@ -1,0 +1,150 @@
+"""A training that is asked to stop, or that cannot write any more, in processes of their own."""
+
+from __future__ import annotations
+
+import re
+import shlex
+import signal
+import threading
+import time
+
+import pytest
+
+from peephole.training.stop import listen_for_stop
+
+from .test_kill_and_resume import position, step
+from .toy import TINY, set_options, write_pairs
+
+SETTINGS = {**TINY, "steps": 60, "evaluations": 6, "average_last": 6, "dev_pairs": 4, "checkpoint_seconds": 0}
+
+
+@pytest.fixture(scope="module")
+def whole(launcher, tmp_path_factory):
+    """Return the model file of a training that nothing disturbed."""
+    folder = tmp_path_factory.mktemp("whole")
+    write_pairs(folder / "train.tsv")
+    code, output = launcher.run(*command(), cwd=folder)
+    assert code == 0, output
+    return (folder / "m.safetensors").read_bytes()
+
+
+def command(**settings):
+    return ["train", "train.tsv", "--out", "m.safetensors", *set_options(**{**SETTINGS, **settings})]
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM], ids=["Ctrl-C", "SIGTERM"])
+def test_a_signal_stops_after_the_step_and_says_how_to_go_on(launcher, tmp_path, whole, number):
+    write_pairs(tmp_path / "train.tsv")
+    child = launcher.start(*command(), cwd=tmp_path)
+    assert child.wait_for(lambda: step(tmp_path) >= 5), child.wait()
+    child.send(number)
+    code, output = child.wait()
+    assert code == 128 + number, output
+    stopped = position(tmp_path)
+    assert 5 <= stopped["step"] < 60
+    assert not stopped["finished"]
+    last = r"peephole: stopped and saved at step (\d+); go on with: peephole (.*)"
+    found = re.fullmatch(last, output.splitlines()[-1])
+    assert found, output
+    assert int(found[1]) == stopped["step"]
+    code, output = launcher.run(*shlex.split(found[2]), cwd=tmp_path)
+    assert code == 0, output
+    assert (tmp_path / "m.safetensors").read_bytes() == whole
+
+
+def test_a_second_ctrl_c_ends_at_once(launcher, tmp_path):
+    """Where the step at hand takes too long; here the first Ctrl-C comes during a long evaluation."""
+    write_pairs(tmp_path / "train.tsv", number=4000)
+    child = launcher.start(*command(dev_fraction=0.5, dev_pairs=2000, evaluations=60), cwd=tmp_path)
+    assert child.wait_for(lambda: (tmp_path / "m.run/log.jsonl").exists()), child.wait()
+    time.sleep(0.5)
+    child.send(signal.SIGINT)
+    time.sleep(0.2)
+    child.send(signal.SIGINT)
+    code, output = child.wait()
+    assert code == 130, output
+    assert "Traceback" not in output
+
+
+def test_the_command_to_go_on_with_is_quoted(launcher, tmp_path):
+    write_pairs(tmp_path / "train.tsv")
+    arguments = ["my model.safetensors" if a == "m.safetensors" else a for a in command()]
+    child = launcher.start(*arguments, cwd=tmp_path)
+    assert child.wait_for((tmp_path / "my model.run/checkpoint/checkpoint.safetensors").exists), child.wait()
+    child.send(signal.SIGTERM)
+    _, output = child.wait()
+    assert output.endswith("go on with: peephole train --resume 'my model.run'\n")
+
+
+def test_a_full_disk_leaves_the_last_checkpoint_and_the_run_goes_on(launcher, tmp_path, whole):
+    """No file may grow beyond a limit that the checkpoint passes when it holds the weights of two evaluations."""
+    write_pairs(tmp_path / "train.tsv")
+    code, output = launcher.run(*command(), cwd=tmp_path, largest_file=200_000)
+    assert code == 1
+    path = "m.run/checkpoint/checkpoint.safetensors"
+    assert output.splitlines()[-1] == f"peephole: {path}: cannot be written: File too large"
+    assert "Traceback" not in output
+    saved = step(tmp_path)
+    assert 0 < saved < 60
+    assert [file.name for file in (tmp_path / "m.run/checkpoint").iterdir()] == ["checkpoint.safetensors"]
+    code, output = launcher.run("train", "--resume", "m.run", cwd=tmp_path)
+    assert code == 0, output
+    assert f"going on from step {saved}" in output
+    assert (tmp_path / "m.safetensors").read_bytes() == whole
+
+
+def test_a_disk_too_full_for_the_data(launcher, tmp_path):
+    write_pairs(tmp_path / "train.tsv")
+    code, output = launcher.run(*command(), cwd=tmp_path, largest_file=4_000)
+    assert (code, output) == (1, "peephole: m.run/data: cannot be written: File too large\n")
+    assert not (tmp_path / "m.run").exists()
+    code, output = launcher.run(*command(steps=2), cwd=tmp_path)
+    assert code == 0, output
+
+
+def test_a_training_of_seconds_ends_in_time(launcher, tmp_path):
+    """The real clock; test_loop.py looks closer with a clock of its own."""
+    write_pairs(tmp_path / "train.tsv")
+    minutes = ["--minutes", "0.05"]
+    options = set_options(**{**TINY, "evaluations": 3})
+    started = time.monotonic()
+    code, output = launcher.run("train", "train.tsv", "--out", "m.safetensors", *options, *minutes, cwd=tmp_path)
+    seconds = time.monotonic() - started
+    assert code == 0, output
+    trained = position(tmp_path)["seconds"]
+    assert 3.0 <= trained < 3.0 + 3.0
+    assert seconds < trained + 30  # starting and ending
+
+
+def test_a_request_is_noted_once_and_the_old_handlers_come_back():
+    seen = []
+    before = signal.signal(signal.SIGTERM, lambda *_: seen.append("old"))
+    try:
+        old = signal.getsignal(signal.SIGTERM)
+        with listen_for_stop() as request:
+            assert request.signal_number is None
+            signal.raise_signal(signal.SIGTERM)
+            assert request.signal_number == signal.SIGTERM
+            assert seen == []
+            signal.raise_signal(signal.SIGTERM)
+            assert seen == ["old"]
+        assert signal.getsignal(signal.SIGTERM) is old
+        with listen_for_stop() as request:
+            pass
+        assert request.signal_number is None
+        assert signal.getsignal(signal.SIGTERM) is old
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+
+def test_outside_the_main_thread_nobody_listens():
+    found = []
+
+    def work():
+        with listen_for_stop() as request:
+            found.append(request.signal_number)
+
+    thread = threading.Thread(target=work)
+    thread.start()
+    thread.join()
+    assert found == [None]

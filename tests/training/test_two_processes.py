@@ -1,0 +1,215 @@
+"""`torchrun --nproc-per-node 2` trains the model that one process trains with the same global batch."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+
+import pytest
+
+from peephole.data import Corpus, batches
+from peephole.model_file import read_tensors
+
+from .processes import PATIENCE, environment
+from .test_kill_and_resume import position, step
+from .toy import TINY, set_options, words
+
+pytestmark = pytest.mark.slow
+
+STEPS = 60
+SETTINGS = {
+    **TINY,
+    "batch_symbols": 40,
+    "steps": STEPS,
+    "dropout": 0.3,
+    "scheduled_sampling": "linear",
+    "ema_decay": 0.9,
+    "evaluations": 3,
+    "average_last": 2,
+    "checkpoint_seconds": 0,
+}
+CHECKPOINT = "m.run/checkpoint/checkpoint.safetensors"
+
+
+def command(**settings):
+    return ["train", "train.tsv", "--out", "m.safetensors", *set_options(**{**SETTINGS, **settings})]
+
+
+def write_data(folder):
+    """Write words, and two that are batches of their own: of these the second process gets no row."""
+    chosen = [*words(60), "abcdefgh" * 6, "hgfedcba" * 7]
+    (folder / "train.tsv").write_text("".join(f"{word}\t{word[::-1].upper()}\n" for word in chosen))
+
+
+def start_two(launcher, folder, *arguments, **trap):
+    """Start two processes as torchrun does, without the seconds it takes to import everything."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    shared = {"WORLD_SIZE": 2, "LOCAL_WORLD_SIZE": 2, "GROUP_RANK": 0, "GROUP_WORLD_SIZE": 1, "MASTER_PORT": port}
+    shared |= {"MASTER_ADDR": "127.0.0.1", "TORCHELASTIC_RUN_ID": "test"}
+    return [
+        launcher.start(
+            *arguments,
+            cwd=folder,
+            output=f"output{rank}",
+            variables={name: str(value) for name, value in (shared | {"RANK": rank, "LOCAL_RANK": rank}).items()},
+            **trap,
+        )
+        for rank in range(2)
+    ]
+
+
+def run_two(launcher, folder, *arguments):
+    ends = [child.wait() for child in start_two(launcher, folder, *arguments)]
+    assert [code for code, _ in ends] == [0, 0], ends
+    return ends
+
+
+@pytest.fixture(scope="module")
+def one_and_two(launcher, tmp_path_factory):
+    """Return the folders of the same training by one process and by two, for a precision; each made once."""
+    made = {}
+
+    def make(precision):
+        if precision not in made:
+            one, two = (tmp_path_factory.mktemp(f"{processes}-{precision}") for processes in ("one", "two"))
+            for folder in (one, two):
+                write_data(folder)
+            code, output = launcher.run(*command(precision=precision), cwd=one)
+            assert code == 0, output
+            run_two(launcher, two, *command(precision=precision))
+            made[precision] = one, two
+        return made[precision]
+
+    return make
+
+
+@pytest.mark.parametrize(("precision", "tolerance"), [("32-true", 1e-5), ("64-true", 1e-13)])
+def test_two_processes_train_what_one_trains(one_and_two, precision, tolerance):
+    """Dropout and scheduled sampling on; among the batches are some of one pair, so that one process has none.
+
+    The noise is a hash of the example, the divisor that of the whole batch: in exact arithmetic the weights are equal.
+    What differs is the order in which rows are added up: first those of each process, then the processes' sums. So the
+    difference is one of rounding: measured after 60 updates 4e-7 in float32 and 4e-16 in float64, where any error in
+    what is computed would be of the same size in both.
+    """
+    one, two = one_and_two(precision)
+    sizes = [
+        len(batch.examples)
+        for epoch in range(position(one)["epoch"] + 1)
+        for batch in batches(Corpus.open(one / "m.run/data"), seed=1, epoch=epoch, batch_symbols=40)
+    ]
+    assert 1 in sizes
+    assert any(size % 2 for size in sizes if size > 1)  # shares of unlike size
+    (got, _), (wanted, _) = (read_tensors(folder / CHECKPOINT) for folder in (two, one))
+    assert got.keys() == wanted.keys()
+    for name in wanted:
+        assert abs(got[name] - wanted[name]).max() <= tolerance, name
+    assert any((got[name] != wanted[name]).any() for name in wanted)  # two did share the work
+    positions = [position(folder) | {"seconds": 0, "best_value": 0} for folder in (two, one)]
+    assert positions[0] == positions[1]
+    lines = [[json.loads(line) for line in (f / "m.run/log.jsonl").read_text().splitlines()] for f in (two, one)]
+    assert len(lines[0]) == len(lines[1])
+    for ours, theirs in zip(*lines, strict=True):
+        assert ours["step"] == theirs["step"]
+        if "dev" in theirs:
+            assert ours["dev"] == pytest.approx(theirs["dev"], rel=1e-5)
+        else:
+            numbers = [[line[name] for name in ("loss", "learning_rate", "gradient_norm")] for line in (ours, theirs)]
+            assert numbers[0] == pytest.approx(numbers[1], rel=1e-5)
+
+
+def test_only_the_first_process_reports(one_and_two):
+    _, two = one_and_two("32-true")
+    first, second = ((two / f"output{rank}").read_text() for rank in range(2))
+    assert "training pairs" in first
+    assert "dev loss" in first
+    assert [line for line in second.splitlines() if not line.startswith("Initializing distributed")] == []
+    assert len(list((two / "m.run/tensorboard").iterdir())) == 1
+
+
+def test_torchrun_stops_saves_and_goes_on(one_and_two, tmp_path):
+    """SIGTERM to torchrun, which passes it on; the weights come out as if it had never been, bit for bit."""
+    _, whole = one_and_two("32-true")
+    write_data(tmp_path)
+
+    def torchrun(*arguments):
+        launch = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
+        return subprocess.Popen(
+            [*launch, "-m", "peephole", *arguments],
+            cwd=tmp_path,
+            env=environment(),
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+
+    process = torchrun(*command())
+    deadline = time.monotonic() + 2 * PATIENCE
+    while step(tmp_path) < 5:
+        assert process.poll() is None, process.communicate()
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
+    process.send_signal(signal.SIGTERM)
+    _, errors = process.communicate(timeout=PATIENCE)
+    assert process.returncode != 0
+    saved = position(tmp_path)
+    assert 5 <= saved["step"] < STEPS
+    line = f"peephole: stopped and saved at step {saved['step']}; go on with: peephole train --resume m.run"
+    assert line in errors.splitlines()
+    process = torchrun("train", "--resume", "m.run")
+    _, errors = process.communicate(timeout=2 * PATIENCE)
+    assert process.returncode == 0, errors
+    assert (tmp_path / "m.safetensors").read_bytes() == (whole / "m.safetensors").read_bytes()
+
+
+@pytest.mark.parametrize("mistake", ["missing file", "bad line", "run exists", "no run", "data changed", "full disk"])
+def test_a_users_mistake_ends_both_processes_with_the_same_line(one_and_two, launcher, tmp_path, mistake):
+    write_data(tmp_path)
+    arguments, line = command(), "train.tsv: no such file"
+    if mistake == "missing file":
+        (tmp_path / "train.tsv").unlink()
+    elif mistake == "bad line":
+        (tmp_path / "train.tsv").write_text("a\tb\nc\n")
+        line = "train.tsv, line 2: expected 2 columns, found 1: 'c'"
+    elif mistake == "run exists":
+        (tmp_path / "m.run").mkdir()
+        line = "m.run: exists already; `--overwrite` starts anew"
+    elif mistake == "no run":
+        arguments, line = ["train", "--resume", "m.run"], "m.run: holds no run to go on with: "
+    elif mistake == "data changed":
+        children = start_two(launcher, tmp_path, *command(steps=10_000))
+        assert children[0].wait_for(lambda: step(tmp_path) > 0)
+        for child in children:
+            child.send(signal.SIGKILL)
+            child.wait()
+        os.utime(tmp_path / "train.tsv", (0, 0))
+        arguments, line = (
+            ["train", "--resume", "m.run"],
+            f"{tmp_path}/train.tsv: has changed since the run in m.run began",
+        )
+    else:
+        line = f"{CHECKPOINT}: cannot be written: File too large"
+    limit = {"largest_file": 100_000} if mistake == "full disk" else {}
+    started = time.monotonic()
+    ends = [child.wait() for child in start_two(launcher, tmp_path, *arguments, **limit)]
+    assert time.monotonic() - started < PATIENCE / 2
+    for code, output in ends:
+        assert code == 1, output
+        assert output.splitlines()[-1].startswith(f"peephole: {line}")
+        assert "Traceback" not in output
+
+
+def test_two_processes_start_anew_on_data_that_were_never_prepared(launcher, one_and_two, tmp_path):
+    """Both resume a run that was killed before its data were ready: one prepares, the other waits for it."""
+    _, whole = one_and_two("32-true")
+    write_data(tmp_path)
+    code, _ = launcher.run(*command(), cwd=tmp_path, replaced="prepared.json", count=1, moment="before")
+    assert code == -signal.SIGKILL
+    run_two(launcher, tmp_path, "train", "--resume", "m.run")
+    assert (tmp_path / "m.safetensors").read_bytes() == (whole / "m.safetensors").read_bytes()

@@ -1,0 +1,128 @@
+"""A toy task that a tiny model can learn: words backwards, in capitals."""
+
+from __future__ import annotations
+
+import random
+from dataclasses import dataclass, field
+
+import torch
+from lightning_fabric import Fabric
+
+from peephole.config import Config, TrainConfig
+from peephole.data import Corpus, Pair, Report
+from peephole.nn import build_seq2seq
+from peephole.symbols import CharacterSymbols
+from peephole.training.loop import Hooks, Step, fit
+from peephole.training.state import TrainState, copy_weights
+
+LETTERS = CharacterSymbols(list("abcdefgh"), "NFC")
+CAPITALS = CharacterSymbols(list("ABCDEFGH"), "NFC")
+TINY = {
+    "hidden_size": 16,
+    "embedding_size": 8,
+    "batch_symbols": 100,
+    "dev_fraction": 0.1,
+    "dev_pairs": 20,
+    "threads": 1,
+}
+"""Settings of a model that learns the toy task a little in seconds."""
+
+
+def words(number, seed=0):
+    """Return `number` different words of 2 to 7 letters, sorted."""
+    rng = random.Random(seed)
+    found = set()
+    while len(found) < number:
+        found.add("".join(rng.choice("abcdefgh") for _ in range(rng.randint(2, 7))))
+    return sorted(found)
+
+
+def write_pairs(path, number=300, seed=0):
+    path.write_text("".join(f"{word}\t{word[::-1].upper()}\n" for word in words(number, seed)), encoding="utf-8")
+    return path
+
+
+def set_options(**settings):
+    """Return settings as arguments of the command line."""
+    return [part for name, value in settings.items() for part in ("--set", f"{name}={value}")]
+
+
+def make_corpus(folder, sources):
+    pairs = [Pair(word, word[::-1].upper(), line) for line, word in enumerate(sources, 1)]
+    return Corpus.build(pairs, LETTERS, CAPITALS, folder, max_length=100, report=Report("toy"))
+
+
+def make_network(seed=0, **settings):
+    config = Config().with_values({"hidden_size": 16, "embedding_size": 8, "dropout": 0.0} | settings, "toy").model
+    torch.manual_seed(seed)
+    return build_seq2seq(config, len(LETTERS), len(CAPITALS))
+
+
+@dataclass
+class Training:
+    """A training whose clock and dev metrics come from a script, and all that it reported."""
+
+    corpus: Corpus
+    config: TrainConfig
+    model: dict = field(default_factory=dict)  # settings
+    dropout: float = 0.0
+    batch_symbols: int = 60
+    values: list = field(default_factory=list)  # dev metric of each evaluation; the last one again and again
+    seconds_per_step: float = 1.0
+    seconds_per_evaluation: float = 0.0
+    stop_after: int | None = None
+
+    def __post_init__(self):
+        self.network = make_network(**self.model)
+        self.optimizer = torch.optim.AdamW(self.network.parameters(), weight_decay=self.config.weight_decay)
+        self.fabric = Fabric(accelerator="cpu", devices=1)
+        self.state = TrainState(self.network, self.optimizer, copy_weights(self.network.state_dict()))
+        self.clock = 0.0
+        self.steps: list[Step] = []
+        self.weights = []  # after each step
+        self.measured = []  # the weights of each evaluation
+        self.found_best = []
+        self.saved_at = []
+
+    def run(self):
+        hooks = Hooks(self._seconds, self._stop_asked, self._on_step, self._evaluate, self._on_evaluation, self._save)
+        module = self.fabric.setup_module(self.network)
+        fit(
+            self.fabric,
+            module,
+            self.state,
+            self.corpus,
+            self.config,
+            dropout=self.dropout,
+            batch_symbols=self.batch_symbols,
+            hooks=hooks,
+        )
+        return self
+
+    def _seconds(self):
+        self.clock += self.seconds_per_step
+        return self.clock
+
+    def _stop_asked(self):
+        return len(self.steps) == self.stop_after
+
+    def _on_step(self, step):
+        self.steps.append(step)
+        self.weights.append(copy_weights(self.network.state_dict()))
+
+    def _evaluate(self, weights):
+        self.clock += self.seconds_per_evaluation
+        value = self.values[min(len(self.measured), len(self.values) - 1)] if self.values else 0.0
+        self.measured.append(copy_weights(weights))
+        return {self.config.dev_metric: value}
+
+    def _on_evaluation(self, values, is_best):
+        self.found_best.append(is_best)
+
+    def _save(self):
+        self.saved_at.append(self.state.position.step)
+
+
+def same(a, b):
+    """Return whether two sets of weights are equal bit for bit."""
+    return a.keys() == b.keys() and all(torch.equal(a[name], b[name]) for name in a)
