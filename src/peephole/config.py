@@ -124,6 +124,7 @@ class TrainConfig:
     precision: Literal["32-true", "bf16-mixed", "16-mixed", "64-true"] = option("32-true", "as Fabric names it")
     device: Literal["auto", "cpu", "cuda", "mps"] = option("auto", "where the model is trained; auto takes the fastest")
     threads: int | None = option(None, "CPU threads of each process (default: PyTorch's)", low=1)
+    engine: Literal["auto", "off"] = option("auto", "off computes the recurrences by their definition in PyTorch only")
 
 
 @dataclass(frozen=True)

@@ -7,6 +7,8 @@ from dataclasses import dataclass
 from typing import Any
 
 import peephole.nn
+from peephole import engine
+from peephole.nn.engine_ops import run_lstm
 
 
 @dataclass(frozen=True)
@@ -20,6 +22,20 @@ class Implementation:
     GRU: Callable[..., Any]
 
 
-IMPLEMENTATIONS = [
-    Implementation("definition", peephole.nn.lstm, peephole.nn.gru, peephole.nn.LSTM, peephole.nn.GRU),
-]
+def on_engine(setting: str) -> Implementation:
+    """Return the implementation that `peephole.nn.use_engine(setting)` chooses."""
+
+    def lstm(*args: Any, **keywords: Any) -> Any:
+        with peephole.nn.use_engine(setting):
+            return run_lstm(*args, **keywords)
+
+    class LSTM(peephole.nn.LSTM):
+        def forward(self, *args: Any, **keywords: Any) -> Any:
+            with peephole.nn.use_engine(setting):
+                return super().forward(*args, **keywords)
+
+    name = "definition" if setting == "off" else f"engine {setting}"
+    return Implementation(name, lstm, peephole.nn.gru, LSTM, peephole.nn.GRU)
+
+
+IMPLEMENTATIONS = [on_engine("off"), *map(on_engine, engine.instruction_sets())]

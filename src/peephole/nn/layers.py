@@ -9,7 +9,8 @@ from jaxtyping import Float, Int
 from torch import Tensor, nn
 
 from peephole.errors import ShapeError
-from peephole.nn.cells import GRUWeights, LSTMState, LSTMWeights, check_lengths, check_shape, gru, lstm
+from peephole.nn.cells import GRUWeights, LSTMState, LSTMWeights, check_lengths, check_shape, gru
+from peephole.nn.engine_ops import run_lstm
 from peephole.nn.noise import Noise
 
 Peephole = Literal["full", "diagonal", "none"]
@@ -159,7 +160,7 @@ class LSTM(nn.Module):
                 which = index * self.num_directions + direction
                 first = LSTMState(state.h[:, which], state.c[:, which])
                 weights = cast("LSTMDirection", module).weights()
-                out, end = lstm(x, lengths, first, weights, reverse=direction == 1)
+                out, end = run_lstm(x, lengths, first, weights, reverse=direction == 1)
                 outputs.append(out)
                 last.append(end)
             x = torch.cat(outputs, 2)  # (20)

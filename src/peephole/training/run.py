@@ -24,11 +24,12 @@ import torch
 from lightning_fabric import Fabric
 from torch import nn
 
+from peephole import engine
 from peephole.config import Config
 from peephole.data import Prepared, data_files, prepare, reopen
 from peephole.errors import ConfigError, PeepholeError, RunError
 from peephole.model import Model
-from peephole.nn import Seq2Seq, build_seq2seq
+from peephole.nn import Seq2Seq, build_seq2seq, engine_in_use, use_engine
 from peephole.training.dev import measure
 from peephole.training.loop import Hooks, current_weights, fit
 from peephole.training.report import Report
@@ -212,6 +213,7 @@ def _carry_on(fabric: Fabric, run: Run) -> Model:
 
 def _train(stack: ExitStack, fabric: Fabric, run: Run, prepared: Prepared) -> Model:
     config = run.config
+    stack.enter_context(use_engine(config.train.engine))
     network = _fresh_network(run, prepared)
     optimizer = torch.optim.AdamW(
         network.parameters(),
@@ -281,4 +283,11 @@ def _introduce(report: Report, network: nn.Module, prepared: Prepared, step: int
         report.say(line)
     size = sum(parameter.numel() for parameter in network.parameters())
     going_on = f"; going on from step {step}" if step else ""
-    report.say(f"{size:,} parameters; {torch.get_num_threads()} threads{going_on}")
+    report.say(f"{size:,} parameters; {torch.get_num_threads()} threads; {_engine()}{going_on}")
+
+
+def _engine() -> str:
+    """Say who computes the recurrences."""
+    if engine.available():
+        return f"engine {engine_in_use() or 'off'}"
+    return "no engine (it needs a C++ compiler when peephole is installed): the definition does its work, slower"

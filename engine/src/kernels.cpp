@@ -1,0 +1,69 @@
+// Compiled once per instruction set, with PEEPHOLE_KERNELS the name of the table.
+#include "kernels.h"
+
+#include "lstm_backward.h"
+#include "lstm_forward.h"
+
+namespace {
+
+void lstm_forward(const peephole_lstm &problem) {
+  if (problem.scalar == sizeof(float))
+    LSTMForward<float>(problem).run();
+  else
+    LSTMForward<double>(problem).run();
+}
+
+void lstm_backward(const peephole_lstm &problem, const peephole_lstm_gradients &gradients) {
+  if (problem.scalar == sizeof(float))
+    LSTMBackward<float>(problem, gradients).run();
+  else
+    LSTMBackward<double>(problem, gradients).run();
+}
+
+template <class T>
+void activate(int32_t function, int64_t n, const T *in, T *out) {
+  FlushDenormals flush;
+  for (int64_t i = 0; i < n; i += kLanes<T>) {
+    Vector<T> z = load(in + i, n - i);
+    store(out + i, function == PEEPHOLE_SIGMOID ? sigmoid<T>(z) : tanh<T>(z), n - i);
+  }
+}
+
+void activation(int32_t function, int32_t scalar, int64_t n, const void *in, void *out) {
+  if (scalar == sizeof(float))
+    activate(function, n, static_cast<const float *>(in), static_cast<float *>(out));
+  else
+    activate(function, n, static_cast<const double *>(in), static_cast<double *>(out));
+}
+
+template <class T>
+int64_t multiply_in_cache(int64_t repeats) {
+  constexpr int64_t kDepth = 96, kWidth = 4 * kLanes<T>;  // at most 24 KB of panel
+  static const T panel[kDepth * kWidth] = {}, left[kTileRows * kDepth] = {};
+  T sums[kTileRows * kWidth];
+  const T *rows[kTileRows];
+  for (int r = 0; r < kTileRows; ++r) rows[r] = left + r * kDepth;
+  for (int64_t i = 0; i < repeats; ++i) {
+    tile_of<T>(kTileRows, 4)(kDepth, rows, panel, nullptr, 0, sums, kWidth);
+    asm volatile("" ::"r"(sums) : "memory");  // the result is used, says this
+  }
+  return repeats * kDepth * kWidth * kTileRows * 2;
+}
+
+int64_t peak(int64_t repeats, int32_t scalar) {
+  return scalar == sizeof(float) ? multiply_in_cache<float>(repeats) : multiply_in_cache<double>(repeats);
+}
+
+}  // namespace
+
+namespace peephole {
+
+#define PEEPHOLE_TEXT(name) #name
+#define PEEPHOLE_NAME(name) PEEPHOLE_TEXT(name)
+#define PEEPHOLE_JOIN(name) name##_kernels
+#define PEEPHOLE_TABLE(name) PEEPHOLE_JOIN(name)
+
+extern const Kernels PEEPHOLE_TABLE(PEEPHOLE_KERNELS) = {PEEPHOLE_NAME(PEEPHOLE_KERNELS), lstm_forward, lstm_backward,
+                                                         activation, peak};
+
+}  // namespace peephole

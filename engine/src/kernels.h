@@ -1,0 +1,20 @@
+// What is compiled once per instruction set.
+#pragma once
+
+#include <cstdint>
+
+#include "peephole.h"
+
+namespace peephole {
+
+struct Kernels {
+  const char *name;
+  void (*lstm_forward)(const peephole_lstm &problem);
+  void (*lstm_backward)(const peephole_lstm &problem, const peephole_lstm_gradients &gradients);
+  void (*activation)(int32_t function, int32_t scalar, int64_t n, const void *in, void *out);
+  int64_t (*peak)(int64_t repeats, int32_t scalar);
+};
+
+extern const Kernels avx512_kernels, avx2_kernels, generic_kernels;
+
+}  // namespace peephole

@@ -1,0 +1,81 @@
+// The C ABI: finds the kernels for this processor and calls them.
+#include "peephole.h"
+
+#include <cstring>
+
+#include "kernels.h"
+#include "lstm_layout.h"
+
+namespace {
+
+using peephole::Kernels;
+
+// The index-th of the kernels that can run here, best first.
+const Kernels *kernels_at(int32_t index) {
+  const Kernels *found[3];
+  int32_t count = 0;
+#if defined(PEEPHOLE_X86)
+  __builtin_cpu_init();
+  if (__builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512dq") && __builtin_cpu_supports("avx512bw") &&
+      __builtin_cpu_supports("avx512vl"))
+    found[count++] = &peephole::avx512_kernels;
+  if (__builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma")) found[count++] = &peephole::avx2_kernels;
+#endif
+  found[count++] = &peephole::generic_kernels;
+  return index >= 0 && index < count ? found[index] : nullptr;
+}
+
+const Kernels *kernels_named(const char *name) {
+  for (int32_t index = 0; const Kernels *kernels = kernels_at(index); ++index)
+    if (name != nullptr && std::strcmp(name, kernels->name) == 0) return kernels;
+  return nullptr;
+}
+
+}  // namespace
+
+int32_t peephole_abi_version(void) { return PEEPHOLE_ABI_VERSION; }
+
+const char *peephole_instruction_set(int32_t index) {
+  const Kernels *kernels = kernels_at(index);
+  return kernels ? kernels->name : nullptr;
+}
+
+size_t peephole_lstm_saved_bytes(const peephole_lstm *problem) {
+  return problem->scalar == sizeof(float) ? Saved<float>::bytes(*problem) : Saved<double>::bytes(*problem);
+}
+
+size_t peephole_lstm_scratch_bytes(const peephole_lstm *problem, int32_t backward) {
+  if (problem->scalar == sizeof(float))
+    return backward ? BackwardScratch<float>(*problem, nullptr).arena.used()
+                    : ForwardScratch<float>(*problem, nullptr).arena.used();
+  return backward ? BackwardScratch<double>(*problem, nullptr).arena.used()
+                  : ForwardScratch<double>(*problem, nullptr).arena.used();
+}
+
+int32_t peephole_lstm_forward(const peephole_lstm *problem, const char *instruction_set) {
+  const Kernels *kernels = kernels_named(instruction_set);
+  if (kernels == nullptr) return 1;
+  kernels->lstm_forward(*problem);
+  return 0;
+}
+
+int32_t peephole_lstm_backward(const peephole_lstm *problem, const peephole_lstm_gradients *gradients,
+                               const char *instruction_set) {
+  const Kernels *kernels = kernels_named(instruction_set);
+  if (kernels == nullptr) return 1;
+  kernels->lstm_backward(*problem, *gradients);
+  return 0;
+}
+
+int32_t peephole_activation(int32_t function, int32_t scalar, int64_t n, const void *in, void *out,
+                            const char *instruction_set) {
+  const Kernels *kernels = kernels_named(instruction_set);
+  if (kernels == nullptr) return 1;
+  kernels->activation(function, scalar, n, in, out);
+  return 0;
+}
+
+int64_t peephole_peak(int64_t repeats, int32_t scalar, const char *instruction_set) {
+  const Kernels *kernels = kernels_named(instruction_set);
+  return kernels == nullptr ? -1 : kernels->peak(repeats, scalar);
+}

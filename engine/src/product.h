@@ -1,0 +1,212 @@
+// Matrix products on tiles of kTileRows rows and four vectors of columns, whose sums stay in registers.
+//
+// The right factor is packed into panels of up to four vectors of columns: panel[k][vector][lane]. A row's sums run
+// over k in order, one after the other, whatever rows stand beside it.
+#pragma once
+
+#include "simd.h"
+
+namespace {
+
+constexpr int kPanelVectors = 4;
+
+// Σ_k a[r][k] panel[k] for rows r, beginning from `first` (NULL: 0; row stride 0: the same for all rows).
+template <class T>
+using Tile = void (*)(int64_t depth, const T *const *a, const T *panel, const T *first, int64_t first_stride, T *out,
+                      int64_t out_stride);
+
+template <class T, int kRows, int kVectors>
+void tile(int64_t depth, const T *const *a, const T *panel, const T *first, int64_t first_stride, T *out,
+          int64_t out_stride) {
+  constexpr int L = kLanes<T>;
+  Vector<T> sums[kRows][kVectors];
+  const T *rows[kRows];
+#pragma GCC unroll 8
+  for (int r = 0; r < kRows; ++r) {
+    rows[r] = a[r];
+#pragma GCC unroll 4
+    for (int v = 0; v < kVectors; ++v) sums[r][v] = first ? load(first + r * first_stride + v * L) : Vector<T>{};
+  }
+  for (int64_t k = 0; k < depth; ++k, panel += kVectors * L) {
+    Vector<T> w[kVectors];
+#pragma GCC unroll 4
+    for (int v = 0; v < kVectors; ++v) w[v] = load(panel + v * L);
+#pragma GCC unroll 8
+    for (int r = 0; r < kRows; ++r) {
+      Vector<T> s = splat(rows[r][k]);
+#pragma GCC unroll 4
+      for (int v = 0; v < kVectors; ++v) sums[r][v] = fma(s, w[v], sums[r][v]);
+    }
+  }
+#pragma GCC unroll 8
+  for (int r = 0; r < kRows; ++r)
+#pragma GCC unroll 4
+    for (int v = 0; v < kVectors; ++v) store(out + r * out_stride + v * L, sums[r][v]);
+}
+
+// Σ_k a[k][r] panel[k] for kTileRows rows r of a left factor packed as a[k][r].
+template <class T, int kVectors>
+void outer_tile(int64_t depth, const T *a, const T *panel, T *out) {
+  constexpr int L = kLanes<T>;
+  Vector<T> sums[kTileRows][kVectors] = {};
+  for (int64_t k = 0; k < depth; ++k, panel += kVectors * L, a += kTileRows) {
+    Vector<T> w[kVectors];
+#pragma GCC unroll 4
+    for (int v = 0; v < kVectors; ++v) w[v] = load(panel + v * L);
+#pragma GCC unroll 8
+    for (int r = 0; r < kTileRows; ++r) {
+      Vector<T> s = splat(a[r]);
+#pragma GCC unroll 4
+      for (int v = 0; v < kVectors; ++v) sums[r][v] = fma(s, w[v], sums[r][v]);
+    }
+  }
+#pragma GCC unroll 8
+  for (int r = 0; r < kTileRows; ++r)
+#pragma GCC unroll 4
+    for (int v = 0; v < kVectors; ++v) store(out + (r * kVectors + v) * L, sums[r][v]);
+}
+
+template <class T, int kVectors>
+Tile<T> tile_of_rows(int64_t rows) {
+  switch (rows) {
+    case 1: return tile<T, 1, kVectors>;
+    case 2: return tile<T, 2, kVectors>;
+    case 3: return tile<T, 3, kVectors>;
+#if !defined(__AVX2__) || defined(__AVX512F__)
+    case 4: return tile<T, 4, kVectors>;
+    case 5: return tile<T, 5, kVectors>;
+    case 6: return tile<T, 6, kVectors>;
+#endif
+  }
+  return nullptr;
+}
+
+template <class T>
+Tile<T> tile_of(int64_t rows, int vectors) {
+  switch (vectors) {
+    case 1: return tile_of_rows<T, 1>(rows);
+    case 2: return tile_of_rows<T, 2>(rows);
+    case 3: return tile_of_rows<T, 3>(rows);
+    default: return tile_of_rows<T, 4>(rows);
+  }
+}
+
+template <class T>
+void outer_tile(int vectors, int64_t depth, const T *a, const T *panel, T *out) {
+  switch (vectors) {
+    case 1: return outer_tile<T, 1>(depth, a, panel, out);
+    case 2: return outer_tile<T, 2>(depth, a, panel, out);
+    case 3: return outer_tile<T, 3>(depth, a, panel, out);
+    default: return outer_tile<T, 4>(depth, a, panel, out);
+  }
+}
+
+// Calls visit(first, rows) for tiles as equal as can be: a small last one would read the panel for little work.
+template <class Visit>
+inline void for_tiles(int64_t num_rows, Visit visit) {
+  int64_t tiles = (num_rows + kTileRows - 1) / kTileRows;
+  for (int64_t i = 0, first = 0; i < tiles; ++i) {
+    int64_t rows = num_rows / tiles + (i < num_rows % tiles);
+    visit(first, rows);
+    first += rows;
+  }
+}
+
+// A panel: columns [first, first + width) of a matrix of `columns`.
+template <class T>
+struct Columns {
+  int64_t first, columns;
+  int vectors() const {
+    int64_t left = (columns - first + kLanes<T> - 1) / kLanes<T>;
+    return int(left < kPanelVectors ? left : kPanelVectors);
+  }
+  int64_t width() const { return vectors() * int64_t(kLanes<T>); }
+  int64_t in(int v) const { return columns - first - v * int64_t(kLanes<T>); }  // columns from vector v on
+};
+
+template <class T, class Visit>
+inline void for_panels(int64_t columns, Visit visit) {
+  for (int64_t first = 0; first < columns; first += kPanelVectors * kLanes<T>) visit(Columns<T>{first, columns});
+}
+
+// Packs rows [begin, end) of the `depth` rows of a matrix of `columns`; a panel of all rows follows the other. panel[k]
+// is row(k) in the panel's columns, 0 past the last; a row may be NULL: 0.
+template <class T, class Row>
+inline void pack_rows(T *panels, int64_t columns, int64_t depth, int64_t begin, int64_t end, Row row) {
+  for (int64_t k = begin; k < end; ++k) {
+    const T *from = row(k);
+    for_panels<T>(columns, [&](Columns<T> panel) {
+      T *to = panels + panel.first * depth + k * panel.width();
+      for (int v = 0; v < panel.vectors(); ++v) {
+        Vector<T> numbers{};
+        if (from) numbers = load(from + panel.first + v * kLanes<T>, panel.in(v));
+        store(to + v * kLanes<T>, numbers);
+      }
+    });
+  }
+}
+
+#if defined(__clang__)
+// Numbers of a and b in turns: from their first halves, and from their second.
+template <class T>
+inline void interleave(Vector<T> a, Vector<T> b, Vector<T> &first, Vector<T> &second) {
+  constexpr int L = kLanes<T>;
+  for (int lane = 0; lane < L; ++lane) {
+    first[lane] = (lane % 2 ? b : a)[lane / 2];
+    second[lane] = (lane % 2 ? b : a)[(lane + L) / 2];
+  }
+}
+#else
+template <class T>
+inline void interleave(Vector<T> a, Vector<T> b, Vector<T> &first, Vector<T> &second) {
+  constexpr int L = kLanes<T>;
+  typedef typename Exponential<T>::Bits Lanes __attribute__((vector_size(kVectorBytes)));
+  Lanes low{}, high{};
+#pragma GCC unroll 16
+  for (int lane = 0; lane < L; ++lane) {
+    low[lane] = lane / 2 + (lane % 2) * L;
+    high[lane] = (lane + L) / 2 + (lane % 2) * L;
+  }
+  first = __builtin_shuffle(a, b, low);
+  second = __builtin_shuffle(a, b, high);
+}
+#endif
+
+// rows[i][j] becomes rows[j][i]: interleaving the halves once for each bit of a row's number.
+template <class T>
+inline void transpose(Vector<T> (&rows)[kLanes<T>]) {
+  constexpr int L = kLanes<T>;
+#pragma GCC unroll 4
+  for (int bit = 1; bit < L; bit *= 2) {
+    Vector<T> mixed[L];
+#pragma GCC unroll 8
+    for (int i = 0; i < L / 2; ++i) interleave<T>(rows[i], rows[i + L / 2], mixed[2 * i], mixed[2 * i + 1]);
+#pragma GCC unroll 16
+    for (int i = 0; i < L; ++i) rows[i] = mixed[i];
+  }
+}
+
+// panel[k][v][lane] = weight[blocks[v] * units + unit + lane][k] of a matrix with `depth` columns, 0 past `units`: the
+// same units of several gates side by side.
+template <class T, int kVectors>
+inline void pack_gates(T *panel, const T *weight, int64_t depth, const int (&blocks)[kVectors], int64_t unit,
+                       int64_t units) {
+  constexpr int L = kLanes<T>;
+  for (int64_t k0 = 0; k0 < depth; k0 += L) {
+    int64_t strip = depth - k0 < L ? depth - k0 : L;
+    for (int v = 0; v < kVectors; ++v) {
+      Vector<T> square[L];
+#pragma GCC unroll 16
+      for (int lane = 0; lane < L; ++lane) {
+        square[lane] = Vector<T>{};
+        if (unit + lane < units) square[lane] = load(weight + (blocks[v] * units + unit + lane) * depth + k0, strip);
+      }
+      transpose<T>(square);
+#pragma GCC unroll 16
+      for (int k = 0; k < L; ++k)
+        if (k < strip) store(panel + ((k0 + k) * kVectors + v) * L, square[k]);
+    }
+  }
+}
+
+}  // namespace

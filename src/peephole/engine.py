@@ -1,0 +1,186 @@
+"""The C++ engine seen from Python: the only file that knows the C ABI of engine/include/peephole.h.
+
+Arrays are given by address. Nothing here needs torch, and nothing fails if the library is missing: `available()` tells.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import importlib
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+
+ABI_VERSION = 1
+FORMS = {"none": 0, "diagonal": 1, "full": 2}
+FUNCTIONS = {"sigmoid": 0, "tanh": 1}
+LIBRARY_NAMES = ("libpeephole.so", "libpeephole.dylib", "peephole.dll")
+LIBRARY_VARIABLE = "PEEPHOLE_LIBRARY"
+"""Environment variable that names another build of the library than the one in the package."""
+
+
+class _LSTM(ctypes.Structure):
+    """`peephole_lstm`."""
+
+    _SIZES = ("batch", "steps", "input_size", "hidden_size")
+    _ARRAYS = (
+        "lengths",
+        "x",
+        "h0",
+        "c0",
+        "weight_input",
+        "weight_hidden",
+        "bias",
+        "weight_peephole",
+        "out",
+        "h_last",
+        "c_last",
+        "saved",
+        "scratch",
+    )
+    _fields_ = (
+        *((name, ctypes.c_int32) for name in ("scalar", "form", "reverse", "threads")),
+        *((name, ctypes.c_int64) for name in _SIZES),
+        *((name, ctypes.c_void_p) for name in _ARRAYS),
+    )
+
+
+class _LSTMGradients(ctypes.Structure):
+    """`peephole_lstm_gradients`."""
+
+    _ARRAYS = (
+        "out",
+        "h_last",
+        "c_last",
+        "x",
+        "h0",
+        "c0",
+        "weight_input",
+        "weight_hidden",
+        "bias",
+        "weight_peephole",
+    )
+    _fields_ = tuple((name, ctypes.c_void_p) for name in _ARRAYS)
+
+
+@dataclass(frozen=True)
+class LSTMProblem:
+    """The sizes of one LSTM layer in one direction; see peephole.h."""
+
+    scalar: int  # bytes of a number: 4 or 8
+    form: str  # full, diagonal, none
+    reverse: bool
+    threads: int
+    batch: int
+    steps: int
+    input_size: int
+    hidden_size: int
+
+    def saved_bytes(self) -> int:
+        """Return the size of the array `saved`."""
+        return int(_library().peephole_lstm_saved_bytes(ctypes.byref(self._with({}))))
+
+    def scratch_bytes(self, *, backward: bool) -> int:
+        """Return the size of the array `scratch`."""
+        return int(_library().peephole_lstm_scratch_bytes(ctypes.byref(self._with({})), backward))
+
+    def forward(self, arrays: Mapping[str, int | None], instruction_set: str) -> None:
+        """Compute (1)-(6) for all steps; `arrays` holds the address of each array of `peephole_lstm`."""
+        problem = self._with(arrays)
+        _check(_library().peephole_lstm_forward(ctypes.byref(problem), instruction_set.encode()), instruction_set)
+
+    def backward(
+        self, arrays: Mapping[str, int | None], gradients: Mapping[str, int | None], instruction_set: str
+    ) -> None:
+        """Compute all gradients; `gradients` holds the address of each array of `peephole_lstm_gradients`."""
+        problem, given = self._with(arrays), _LSTMGradients(**gradients)
+        _check(
+            _library().peephole_lstm_backward(ctypes.byref(problem), ctypes.byref(given), instruction_set.encode()),
+            instruction_set,
+        )
+
+    def _with(self, arrays: Mapping[str, int | None]) -> _LSTM:
+        sizes = {name: getattr(self, name) for name in _LSTM._SIZES}
+        return _LSTM(self.scalar, FORMS[self.form], self.reverse, self.threads, **sizes, **arrays)
+
+
+def available() -> bool:
+    """Return whether the library was found."""
+    return _find_library() is not None
+
+
+@cache
+def instruction_sets() -> tuple[str, ...]:
+    """Return the instruction sets this processor can run, best first; none without the library.
+
+    >>> available() == ("generic" in instruction_sets())
+    True
+    """
+    if not available():
+        return ()
+    names: list[str] = []
+    while (name := _library().peephole_instruction_set(len(names))) is not None:
+        names.append(name.decode())
+    return tuple(names)
+
+
+def activation(function: str, scalar: int, count: int, source: int, result: int, instruction_set: str) -> None:
+    """Apply `"sigmoid"` or `"tanh"` as the cell does to `count` numbers of `scalar` bytes at address `source`."""
+    done = _library().peephole_activation(FUNCTIONS[function], scalar, count, source, result, instruction_set.encode())
+    _check(done, instruction_set)
+
+
+def peak(repeats: int, scalar: int, instruction_set: str) -> int:
+    """Multiply matrices that fit the first cache, on one thread; return the floating point operations done."""
+    done = int(_library().peephole_peak(repeats, scalar, instruction_set.encode()))
+    _check(done < 0, instruction_set)
+    return done
+
+
+def _check(status: int, instruction_set: str) -> None:
+    if status:
+        raise ValueError(f"instruction set: wanted one of {', '.join(instruction_sets())}; got {instruction_set!r}")
+
+
+def _find_library() -> Path | None:
+    """Return the library's path: PEEPHOLE_LIBRARY, or in the package, which an editable install has in two places."""
+    if LIBRARY_VARIABLE in os.environ:
+        return Path(os.environ[LIBRARY_VARIABLE])
+    folders = importlib.import_module("peephole").__path__
+    candidates = (Path(folder) / name for folder in folders for name in LIBRARY_NAMES)
+    return next((path for path in candidates if path.is_file()), None)
+
+
+@cache
+def _library() -> ctypes.CDLL:
+    """Load the library.
+
+    Raises:
+        OSError: it is missing, or not one for this version of the package.
+    """
+    path = _find_library()
+    if path is None:
+        raise OSError("peephole was installed without its engine: no C++ compiler was found then")
+    library = ctypes.CDLL(str(path))
+    found = library.peephole_abi_version()
+    if found != ABI_VERSION:
+        raise OSError(f"{path}: wanted ABI version {ABI_VERSION}, got {found}; install peephole again")
+    text, number, address = ctypes.c_char_p, ctypes.c_int64, ctypes.c_void_p
+    signatures: dict[str, tuple[type, list[type]]] = {
+        "peephole_instruction_set": (text, [ctypes.c_int32]),
+        "peephole_lstm_saved_bytes": (ctypes.c_size_t, [address]),
+        "peephole_lstm_scratch_bytes": (ctypes.c_size_t, [address, ctypes.c_int32]),
+        "peephole_lstm_forward": (ctypes.c_int32, [address, text]),
+        "peephole_lstm_backward": (ctypes.c_int32, [address, address, text]),
+        "peephole_activation": (
+            ctypes.c_int32,
+            [ctypes.c_int32, ctypes.c_int32, number, address, address, text],
+        ),
+        "peephole_peak": (number, [number, ctypes.c_int32, text]),
+    }
+    for name, (result, arguments) in signatures.items():
+        function = getattr(library, name)
+        function.restype, function.argtypes = result, arguments
+    return library

@@ -1,0 +1,90 @@
+"""Calls every entry of the engine's C ABI on many shapes; run by `test_engine.py` under sanitizers, without torch.
+
+Arrays are malloced one by one in their exact sizes, so that AddressSanitizer sees each step outside them.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import random
+
+from peephole import engine
+
+C = ctypes.CDLL(None)
+C.malloc.restype, C.malloc.argtypes = ctypes.c_void_p, [ctypes.c_size_t]
+C.free.argtypes = [ctypes.c_void_p]
+
+
+class Arrays:
+    """Arrays of random numbers (or of what is given) by name, until `free`."""
+
+    def __init__(self, scalar: int, seed: int) -> None:
+        self.kind = ctypes.c_float if scalar == 4 else ctypes.c_double
+        self.draw = random.Random(seed)
+        self.addresses: dict[str, int | None] = {}
+
+    def add(self, name: str, count: int) -> None:
+        address = C.malloc(count * ctypes.sizeof(self.kind))
+        (self.kind * count).from_address(address)[:] = [self.draw.gauss(0, 0.5) for _ in range(count)]
+        self.addresses[name] = address
+
+    def add_bytes(self, name: str, count: int) -> None:
+        self.addresses[name] = C.malloc(count)
+
+    def add_lengths(self, lengths: list[int]) -> None:
+        self.add_bytes("lengths", 8 * len(lengths))
+        address = self.addresses["lengths"]
+        assert address is not None
+        (ctypes.c_int64 * len(lengths)).from_address(address)[:] = lengths
+
+    def free(self) -> None:
+        for address in self.addresses.values():
+            C.free(address)
+
+
+def call(problem: engine.LSTMProblem, instruction_set: str, seed: int) -> None:
+    """Run a layer forward and backward on random numbers."""
+    B, T, I, H = problem.batch, problem.steps, problem.input_size, problem.hidden_size  # noqa: E741
+    arrays, gradients = Arrays(problem.scalar, seed), Arrays(problem.scalar, seed + 1)
+    sizes = {"x": B * T * I, "h0": B * H, "c0": B * H, "weight_input": 4 * H * I, "weight_hidden": 4 * H * H}
+    sizes |= {"bias": 4 * H, "weight_peephole": {"full": 3 * H * H, "diagonal": 3 * H, "none": 0}[problem.form]}
+    results = {"out": B * T * H, "h_last": B * H, "c_last": B * H}
+    for name, size in (sizes | results).items():
+        arrays.add(name, size)
+        gradients.add(name, size)
+    draw = random.Random(seed)
+    arrays.add_lengths([draw.randint(1, T) for _ in range(B)])
+    arrays.add_bytes("saved", problem.saved_bytes())
+    arrays.add_bytes("scratch", problem.scratch_bytes(backward=False))
+    problem.forward(arrays.addresses, instruction_set)
+    C.free(arrays.addresses["scratch"])
+    arrays.add_bytes("scratch", problem.scratch_bytes(backward=True))
+    problem.backward(arrays.addresses, gradients.addresses, instruction_set)
+    arrays.free()
+    gradients.free()
+
+
+def main() -> None:
+    """Walk all shapes; a sanitizer ends the process at the first complaint."""
+    shapes = [(1, 1, 1, 1), (3, 4, 2, 3), (7, 5, 17, 16), (13, 3, 16, 33), (5, 60, 70, 65)]
+    calls = 0
+    for instruction_set in engine.instruction_sets():
+        for scalar in (4, 8):
+            for form in engine.FORMS:
+                for shape in shapes:
+                    for threads in (1, 3):
+                        problem = engine.LSTMProblem(scalar, form, calls % 2 == 1, threads, *shape)
+                        call(problem, instruction_set, calls)
+                        calls += 1
+            source, result = C.malloc(7 * scalar), C.malloc(7 * scalar)
+            ctypes.memset(source, 0, 7 * scalar)
+            for function in engine.FUNCTIONS:
+                engine.activation(function, scalar, 7, source, result, instruction_set)
+            C.free(source)
+            C.free(result)
+            assert engine.peak(10, scalar, instruction_set) > 0
+    print(f"{calls} calls without a complaint")
+
+
+if __name__ == "__main__":
+    main()
