@@ -23,15 +23,19 @@
 extern "C" {
 #endif
 
-#define PEEPHOLE_ABI_VERSION 1
+#define PEEPHOLE_ABI_VERSION 2
 
 enum peephole_form { PEEPHOLE_NONE = 0, PEEPHOLE_DIAGONAL = 1, PEEPHOLE_FULL = 2 };
+
+/* What matrix products multiply: numbers as they are, or float rounded to bfloat16, with sums in float. */
+enum peephole_operand { PEEPHOLE_AS_IS = 0, PEEPHOLE_BF16 = 1 };
 
 enum peephole_function { PEEPHOLE_SIGMOID = 0, PEEPHOLE_TANH = 1 };
 
 /* One layer in one direction over a padded batch, (1)-(6). `scalar` is the size of a number: 4 float, 8 double. */
 typedef struct peephole_lstm {
   int32_t scalar;
+  int32_t operand; /* enum peephole_operand; bfloat16 with float only */
   int32_t form;    /* enum peephole_form */
   int32_t reverse; /* not 0: each sequence is read from its last real step to its first, (19) */
   int32_t threads; /* at least 1; results do not depend on it */
@@ -47,7 +51,7 @@ typedef struct peephole_lstm {
   void *out;                   /* (B,T,H)  h_t; 0 past lengths[b]. Written by forward, read by backward */
   void *h_last;                /* (B,H)    h after the last step read. Written by forward */
   void *c_last;                /* (B,H)    c likewise */
-  void *saved;                 /* peephole_lstm_saved_bytes: i, f, g, o, c of every real step. Written by forward, read
+  void *saved;                 /* peephole_lstm_saved_bytes: i, f, g, o, c and h of every real step. Written by forward, read
                                   by backward with the same instruction set; never written by backward */
   void *scratch;               /* peephole_lstm_scratch_bytes; holds nothing before or after a call */
 } peephole_lstm;
@@ -66,6 +70,60 @@ typedef struct peephole_lstm_gradients {
   void *weight_peephole; /* (3H,H) or (3,H); NULL for none */
 } peephole_lstm_gradients;
 
+/* What the decoder reads of the source: one context for all steps, (8), or attention by an alignment model a of (15):
+ * additive, vᵀ tanh(k_j + W_s s), or a product, k_jᵀ s. */
+enum peephole_attention { PEEPHOLE_FIXED_CONTEXT = 0, PEEPHOLE_ADDITIVE = 1, PEEPHOLE_PRODUCT = 2 };
+
+/* One of the decoder's layers, the lowest first. */
+typedef struct peephole_decoder_layer {
+  const void *h0;              /* (B,H) */
+  const void *c0;              /* (B,H) */
+  const void *weight_input;    /* (4H,E+M) the lowest: it reads [embedding ; context]; (4H,H) the others */
+  const void *weight_hidden;   /* (4H,H) */
+  const void *bias;            /* (4H) */
+  const void *weight_peephole; /* (3H,H), (3,H) or NULL */
+  const void *mask;            /* (B,U,H)  what the layer reads of the one below is multiplied with it; NULL: 1 */
+  void *hidden;                /* (B,U,H)  h_t; 0 past lengths[b]. Written by forward, read by backward */
+} peephole_decoder_layer;
+
+/* The decoder's recurrence fed with the gold symbols, (10), (13), (15)-(17): step t computes the context c_t with the top
+ * layer's s_{t-1}, then all layers. U target steps, T source steps, E embedding, M memory, A key size. */
+typedef struct peephole_decoder {
+  int32_t scalar, operand, form; /* as in peephole_lstm */
+  int32_t attention;             /* enum peephole_attention */
+  int32_t threads, num_layers;
+  int64_t batch, steps, source_steps;                          /* B, U, T */
+  int64_t embedding_size, memory_size, key_size, hidden_size;  /* E, M, A (H for a product), H */
+  const int64_t *lengths;        /* (B)      1 <= lengths[b] <= U: target steps */
+  const int64_t *source_lengths; /* (B)      1 <= source_lengths[b] <= T; not read without attention */
+  const void *embedded;          /* (B,U,E)  embeddings of y_{t-1}; past lengths[b] not read */
+  const void *memory;            /* (B,T,M)  h_j; (B,M) the context without attention */
+  const void *keys;              /* (B,T,A)  k_j; NULL without attention */
+  const void *weight_query;      /* (A,H)    W_s; NULL unless additive */
+  const void *vector;            /* (A)      v; NULL unless additive */
+  const peephole_decoder_layer *layers; /* num_layers of them */
+  void *contexts;                /* (B,U,M)  c_t; 0 past lengths[b]. Written by forward */
+  void *saved;                   /* peephole_decoder_saved_bytes; as in peephole_lstm */
+  void *scratch;                 /* peephole_decoder_scratch_bytes */
+} peephole_decoder;
+
+/* Where the gradients of a layer's arguments go, in the shapes of its arrays. */
+typedef struct peephole_decoder_layer_gradients {
+  void *h0, *c0, *weight_input, *weight_hidden, *bias, *weight_peephole;
+} peephole_decoder_layer_gradients;
+
+/* Gradients of the results come in, those of the arguments go out, each in the shape of its array. */
+typedef struct peephole_decoder_gradients {
+  const void *states;   /* (B,U,H)  of the top layer's h_t; past lengths[b] not read */
+  const void *contexts; /* (B,U,M)  likewise */
+  void *embedded;       /* (B,U,E)  0 past lengths[b] */
+  void *memory;         /* (B,T,M) or (B,M)  0 past source_lengths[b] */
+  void *keys;           /* (B,T,A)  likewise; NULL without attention */
+  void *weight_query;   /* (A,H); NULL unless additive */
+  void *vector;         /* (A); NULL unless additive */
+  const peephole_decoder_layer_gradients *layers;
+} peephole_decoder_gradients;
+
 /* PEEPHOLE_ABI_VERSION of the library. */
 PEEPHOLE_API int32_t peephole_abi_version(void);
 
@@ -82,6 +140,14 @@ PEEPHOLE_API int32_t peephole_lstm_forward(const peephole_lstm *problem, const c
 /* Compute all gradients after a forward call with the same problem. Returns as forward. */
 PEEPHOLE_API int32_t peephole_lstm_backward(const peephole_lstm *problem, const peephole_lstm_gradients *gradients,
                                             const char *instruction_set);
+
+/* The same for the decoder. */
+PEEPHOLE_API size_t peephole_decoder_saved_bytes(const peephole_decoder *problem);
+PEEPHOLE_API size_t peephole_decoder_scratch_bytes(const peephole_decoder *problem, int32_t backward);
+PEEPHOLE_API int32_t peephole_decoder_forward(const peephole_decoder *problem, const char *instruction_set);
+PEEPHOLE_API int32_t peephole_decoder_backward(const peephole_decoder *problem,
+                                               const peephole_decoder_gradients *gradients,
+                                               const char *instruction_set);
 
 /* Apply σ or tanh, as the cell does, to n numbers; for tests of their accuracy. Returns as forward. */
 PEEPHOLE_API int32_t peephole_activation(int32_t function, int32_t scalar, int64_t n, const void *in, void *out,

@@ -1,23 +1,29 @@
 // Compiled once per instruction set, with PEEPHOLE_KERNELS the name of the table.
 #include "kernels.h"
 
-#include "lstm_backward.h"
-#include "lstm_forward.h"
+#include "decoder.h"
+#include "lstm.h"
 
 namespace {
 
 void lstm_forward(const peephole_lstm &problem) {
-  if (problem.scalar == sizeof(float))
-    LSTMForward<float>(problem).run();
-  else
-    LSTMForward<double>(problem).run();
+  with_types(problem.scalar, problem.operand,
+             [&](auto t, auto o) { LSTMForward<decltype(t), decltype(o)>(problem).run(); });
 }
 
 void lstm_backward(const peephole_lstm &problem, const peephole_lstm_gradients &gradients) {
-  if (problem.scalar == sizeof(float))
-    LSTMBackward<float>(problem, gradients).run();
-  else
-    LSTMBackward<double>(problem, gradients).run();
+  with_types(problem.scalar, problem.operand,
+             [&](auto t, auto o) { LSTMBackward<decltype(t), decltype(o)>(problem, gradients).run(); });
+}
+
+void decoder_forward(const peephole_decoder &problem) {
+  with_types(problem.scalar, problem.operand,
+             [&](auto t, auto o) { DecoderForward<decltype(t), decltype(o)>(problem).run(); });
+}
+
+void decoder_backward(const peephole_decoder &problem, const peephole_decoder_gradients &gradients) {
+  with_types(problem.scalar, problem.operand,
+             [&](auto t, auto o) { DecoderBackward<decltype(t), decltype(o)>(problem, gradients).run(); });
 }
 
 template <class T>
@@ -63,7 +69,7 @@ namespace peephole {
 #define PEEPHOLE_JOIN(name) name##_kernels
 #define PEEPHOLE_TABLE(name) PEEPHOLE_JOIN(name)
 
-extern const Kernels PEEPHOLE_TABLE(PEEPHOLE_KERNELS) = {PEEPHOLE_NAME(PEEPHOLE_KERNELS), lstm_forward, lstm_backward,
-                                                         activation, peak};
+extern const Kernels PEEPHOLE_TABLE(PEEPHOLE_KERNELS) = {
+    PEEPHOLE_NAME(PEEPHOLE_KERNELS), lstm_forward, lstm_backward, decoder_forward, decoder_backward, activation, peak};
 
 }  // namespace peephole

@@ -11,10 +11,12 @@ struct Kernels {
   const char *name;
   void (*lstm_forward)(const peephole_lstm &problem);
   void (*lstm_backward)(const peephole_lstm &problem, const peephole_lstm_gradients &gradients);
+  void (*decoder_forward)(const peephole_decoder &problem);
+  void (*decoder_backward)(const peephole_decoder &problem, const peephole_decoder_gradients &gradients);
   void (*activation)(int32_t function, int32_t scalar, int64_t n, const void *in, void *out);
   int64_t (*peak)(int64_t repeats, int32_t scalar);
 };
 
-extern const Kernels avx512_kernels, avx2_kernels, generic_kernels;
+extern const Kernels avx512_bf16_kernels, avx512_kernels, avx2_kernels, generic_kernels;
 
 }  // namespace peephole

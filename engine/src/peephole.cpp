@@ -3,8 +3,9 @@
 
 #include <cstring>
 
+#include "decoder.h"
 #include "kernels.h"
-#include "lstm_layout.h"
+#include "lstm.h"
 
 namespace {
 
@@ -12,13 +13,14 @@ using peephole::Kernels;
 
 // The index-th of the kernels that can run here, best first.
 const Kernels *kernels_at(int32_t index) {
-  const Kernels *found[3];
+  const Kernels *found[4];
   int32_t count = 0;
 #if defined(PEEPHOLE_X86)
   __builtin_cpu_init();
-  if (__builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512dq") && __builtin_cpu_supports("avx512bw") &&
-      __builtin_cpu_supports("avx512vl"))
-    found[count++] = &peephole::avx512_kernels;
+  bool avx512 = __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512dq") && __builtin_cpu_supports("avx512bw") &&
+                __builtin_cpu_supports("avx512vl");
+  if (avx512 && __builtin_cpu_supports("avx512bf16")) found[count++] = &peephole::avx512_bf16_kernels;
+  if (avx512) found[count++] = &peephole::avx512_kernels;
   if (__builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma")) found[count++] = &peephole::avx2_kernels;
 #endif
   found[count++] = &peephole::generic_kernels;
@@ -41,15 +43,16 @@ const char *peephole_instruction_set(int32_t index) {
 }
 
 size_t peephole_lstm_saved_bytes(const peephole_lstm *problem) {
-  return problem->scalar == sizeof(float) ? Saved<float>::bytes(*problem) : Saved<double>::bytes(*problem);
+  return with_types(problem->scalar, problem->operand,
+                    [&](auto t, auto o) { return LSTMForward<decltype(t), decltype(o)>(*problem).kept.used(); });
 }
 
 size_t peephole_lstm_scratch_bytes(const peephole_lstm *problem, int32_t backward) {
-  if (problem->scalar == sizeof(float))
-    return backward ? BackwardScratch<float>(*problem, nullptr).arena.used()
-                    : ForwardScratch<float>(*problem, nullptr).arena.used();
-  return backward ? BackwardScratch<double>(*problem, nullptr).arena.used()
-                  : ForwardScratch<double>(*problem, nullptr).arena.used();
+  static const peephole_lstm_gradients none{};
+  return with_types(problem->scalar, problem->operand, [&](auto t, auto o) {
+    return backward ? LSTMBackward<decltype(t), decltype(o)>(*problem, none).scratch.used()
+                    : LSTMForward<decltype(t), decltype(o)>(*problem).scratch.used();
+  });
 }
 
 int32_t peephole_lstm_forward(const peephole_lstm *problem, const char *instruction_set) {
@@ -64,6 +67,36 @@ int32_t peephole_lstm_backward(const peephole_lstm *problem, const peephole_lstm
   const Kernels *kernels = kernels_named(instruction_set);
   if (kernels == nullptr) return 1;
   kernels->lstm_backward(*problem, *gradients);
+  return 0;
+}
+
+size_t peephole_decoder_saved_bytes(const peephole_decoder *problem) {
+  return with_types(problem->scalar, problem->operand,
+                    [&](auto t, auto o) { return DecoderForward<decltype(t), decltype(o)>(*problem).kept.used(); });
+}
+
+size_t peephole_decoder_scratch_bytes(const peephole_decoder *problem, int32_t backward) {
+  const std::vector<peephole_decoder_layer_gradients> layers(size_t(problem->num_layers));
+  peephole_decoder_gradients none{};
+  none.layers = layers.data();
+  return with_types(problem->scalar, problem->operand, [&](auto t, auto o) {
+    return backward ? DecoderBackward<decltype(t), decltype(o)>(*problem, none).scratch.used()
+                    : DecoderForward<decltype(t), decltype(o)>(*problem).scratch.used();
+  });
+}
+
+int32_t peephole_decoder_forward(const peephole_decoder *problem, const char *instruction_set) {
+  const Kernels *kernels = kernels_named(instruction_set);
+  if (kernels == nullptr) return 1;
+  kernels->decoder_forward(*problem);
+  return 0;
+}
+
+int32_t peephole_decoder_backward(const peephole_decoder *problem, const peephole_decoder_gradients *gradients,
+                                  const char *instruction_set) {
+  const Kernels *kernels = kernels_named(instruction_set);
+  if (kernels == nullptr) return 1;
+  kernels->decoder_backward(*problem, *gradients);
   return 0;
 }
 

@@ -4,38 +4,40 @@
 // over k in order, one after the other, whatever rows stand beside it.
 #pragma once
 
-#include "simd.h"
+#include "operand.h"
 
 namespace {
 
 constexpr int kPanelVectors = 4;
 
-// Σ_k a[r][k] panel[k] for rows r, beginning from `first` (NULL: 0; row stride 0: the same for all rows).
-template <class T>
-using Tile = void (*)(int64_t depth, const T *const *a, const T *panel, const T *first, int64_t first_stride, T *out,
-                      int64_t out_stride);
+// Σ_k a[r][k] panel[k] for rows r, beginning from `first` (NULL: 0; row stride 0: the same for all rows). `depth` counts
+// numbers and is a multiple of kGroup<O>.
+template <class O>
+using Tile = void (*)(int64_t depth, const O *const *a, const O *panel, const Sum<O> *first, int64_t first_stride,
+                      Sum<O> *out, int64_t out_stride);
 
-template <class T, int kRows, int kVectors>
-void tile(int64_t depth, const T *const *a, const T *panel, const T *first, int64_t first_stride, T *out,
+template <class O, int kRows, int kVectors>
+void tile(int64_t depth, const O *const *a, const O *panel, const Sum<O> *first, int64_t first_stride, Sum<O> *out,
           int64_t out_stride) {
-  constexpr int L = kLanes<T>;
+  using T = Sum<O>;
+  constexpr int L = kLanes<T>, G = kGroup<O>;
   Vector<T> sums[kRows][kVectors];
-  const T *rows[kRows];
+  const O *rows[kRows];
 #pragma GCC unroll 8
   for (int r = 0; r < kRows; ++r) {
     rows[r] = a[r];
 #pragma GCC unroll 4
     for (int v = 0; v < kVectors; ++v) sums[r][v] = first ? load(first + r * first_stride + v * L) : Vector<T>{};
   }
-  for (int64_t k = 0; k < depth; ++k, panel += kVectors * L) {
+  for (int64_t k = 0; k < depth; k += G, panel += kVectors * L * G) {
     Vector<T> w[kVectors];
 #pragma GCC unroll 4
-    for (int v = 0; v < kVectors; ++v) w[v] = load(panel + v * L);
+    for (int v = 0; v < kVectors; ++v) w[v] = load_groups(panel + v * L * G);
 #pragma GCC unroll 8
     for (int r = 0; r < kRows; ++r) {
-      Vector<T> s = splat(rows[r][k]);
+      Vector<T> s = splat_group(rows[r] + k);
 #pragma GCC unroll 4
-      for (int v = 0; v < kVectors; ++v) sums[r][v] = fma(s, w[v], sums[r][v]);
+      for (int v = 0; v < kVectors; ++v) sums[r][v] = multiply_add<O>(s, w[v], sums[r][v]);
     }
   }
 #pragma GCC unroll 8
@@ -44,20 +46,25 @@ void tile(int64_t depth, const T *const *a, const T *panel, const T *first, int6
     for (int v = 0; v < kVectors; ++v) store(out + r * out_stride + v * L, sums[r][v]);
 }
 
-// Σ_k a[k][r] panel[k] for kTileRows rows r of a left factor packed as a[k][r].
-template <class T, int kVectors>
-void outer_tile(int64_t depth, const T *a, const T *panel, T *out) {
-  constexpr int L = kLanes<T>;
-  Vector<T> sums[kTileRows][kVectors] = {};
-  for (int64_t k = 0; k < depth; ++k, panel += kVectors * L, a += kTileRows) {
+// out[r] (+)= Σ_k a[k][r] panel[k] for kTileRows rows r of a left factor packed in groups as a[k][r].
+template <class O, int kVectors>
+void outer_tile(int64_t depth, const O *a, const O *panel, Sum<O> *out, bool add) {
+  using T = Sum<O>;
+  constexpr int L = kLanes<T>, G = kGroup<O>;
+  Vector<T> sums[kTileRows][kVectors];
+#pragma GCC unroll 8
+  for (int r = 0; r < kTileRows; ++r)
+#pragma GCC unroll 4
+    for (int v = 0; v < kVectors; ++v) sums[r][v] = add ? load(out + (r * kVectors + v) * L) : Vector<T>{};
+  for (int64_t k = 0; k < depth; k += G, panel += kVectors * L * G, a += kTileRows * G) {
     Vector<T> w[kVectors];
 #pragma GCC unroll 4
-    for (int v = 0; v < kVectors; ++v) w[v] = load(panel + v * L);
+    for (int v = 0; v < kVectors; ++v) w[v] = load_groups(panel + v * L * G);
 #pragma GCC unroll 8
     for (int r = 0; r < kTileRows; ++r) {
-      Vector<T> s = splat(a[r]);
+      Vector<T> s = splat_group(a + r * G);
 #pragma GCC unroll 4
-      for (int v = 0; v < kVectors; ++v) sums[r][v] = fma(s, w[v], sums[r][v]);
+      for (int v = 0; v < kVectors; ++v) sums[r][v] = multiply_add<O>(s, w[v], sums[r][v]);
     }
   }
 #pragma GCC unroll 8
@@ -66,38 +73,38 @@ void outer_tile(int64_t depth, const T *a, const T *panel, T *out) {
     for (int v = 0; v < kVectors; ++v) store(out + (r * kVectors + v) * L, sums[r][v]);
 }
 
-template <class T, int kVectors>
-Tile<T> tile_of_rows(int64_t rows) {
+template <class O, int kVectors>
+Tile<O> tile_of_rows(int64_t rows) {
   switch (rows) {
-    case 1: return tile<T, 1, kVectors>;
-    case 2: return tile<T, 2, kVectors>;
-    case 3: return tile<T, 3, kVectors>;
+    case 1: return tile<O, 1, kVectors>;
+    case 2: return tile<O, 2, kVectors>;
+    case 3: return tile<O, 3, kVectors>;
 #if !defined(__AVX2__) || defined(__AVX512F__)
-    case 4: return tile<T, 4, kVectors>;
-    case 5: return tile<T, 5, kVectors>;
-    case 6: return tile<T, 6, kVectors>;
+    case 4: return tile<O, 4, kVectors>;
+    case 5: return tile<O, 5, kVectors>;
+    case 6: return tile<O, 6, kVectors>;
 #endif
   }
   return nullptr;
 }
 
-template <class T>
-Tile<T> tile_of(int64_t rows, int vectors) {
+template <class O>
+Tile<O> tile_of(int64_t rows, int vectors) {
   switch (vectors) {
-    case 1: return tile_of_rows<T, 1>(rows);
-    case 2: return tile_of_rows<T, 2>(rows);
-    case 3: return tile_of_rows<T, 3>(rows);
-    default: return tile_of_rows<T, 4>(rows);
+    case 1: return tile_of_rows<O, 1>(rows);
+    case 2: return tile_of_rows<O, 2>(rows);
+    case 3: return tile_of_rows<O, 3>(rows);
+    default: return tile_of_rows<O, 4>(rows);
   }
 }
 
 template <class T>
 void outer_tile(int vectors, int64_t depth, const T *a, const T *panel, T *out) {
   switch (vectors) {
-    case 1: return outer_tile<T, 1>(depth, a, panel, out);
-    case 2: return outer_tile<T, 2>(depth, a, panel, out);
-    case 3: return outer_tile<T, 3>(depth, a, panel, out);
-    default: return outer_tile<T, 4>(depth, a, panel, out);
+    case 1: return outer_tile<T, 1>(depth, a, panel, out, false);
+    case 2: return outer_tile<T, 2>(depth, a, panel, out, false);
+    case 3: return outer_tile<T, 3>(depth, a, panel, out, false);
+    default: return outer_tile<T, 4>(depth, a, panel, out, false);
   }
 }
 
@@ -130,17 +137,24 @@ inline void for_panels(int64_t columns, Visit visit) {
 }
 
 // Packs rows [begin, end) of the `depth` rows of a matrix of `columns`; a panel of all rows follows the other. panel[k]
-// is row(k) in the panel's columns, 0 past the last; a row may be NULL: 0.
-template <class T, class Row>
-inline void pack_rows(T *panels, int64_t columns, int64_t depth, int64_t begin, int64_t end, Row row) {
-  for (int64_t k = begin; k < end; ++k) {
-    const T *from = row(k);
+// is row(k) in the panel's columns, 0 past the last; a row may be NULL: 0. All of begin, end and depth are multiples of
+// kGroup<O>.
+template <class O, class Row>
+inline void pack_rows(O *panels, int64_t columns, int64_t depth, int64_t begin, int64_t end, Row row) {
+  using T = Sum<O>;
+  constexpr int L = kLanes<T>, G = kGroup<O>;
+  for (int64_t k = begin; k < end; k += G) {
+    const T *from[G];
+    for (int i = 0; i < G; ++i) from[i] = row(k + i);
     for_panels<T>(columns, [&](Columns<T> panel) {
-      T *to = panels + panel.first * depth + k * panel.width();
+      O *to = panels + panel.first * depth + k * panel.width();
       for (int v = 0; v < panel.vectors(); ++v) {
-        Vector<T> numbers{};
-        if (from) numbers = load(from + panel.first + v * kLanes<T>, panel.in(v));
-        store(to + v * kLanes<T>, numbers);
+        Vector<T> numbers[G] = {};
+        for (int i = 0; i < G; ++i)
+          if (from[i]) numbers[i] = load(from[i] + panel.first + v * L, panel.in(v));
+        Vector<T> groups = numbers[0];
+        if constexpr (G == 2) groups = paired(numbers[0], numbers[1]);
+        std::memcpy(to + v * L * G, &groups, sizeof groups);
       }
     });
   }
@@ -186,27 +200,47 @@ inline void transpose(Vector<T> (&rows)[kLanes<T>]) {
   }
 }
 
-// panel[k][v][lane] = weight[blocks[v] * units + unit + lane][k] of a matrix with `depth` columns, 0 past `units`: the
-// same units of several gates side by side.
-template <class T, int kVectors>
-inline void pack_gates(T *panel, const T *weight, int64_t depth, const int (&blocks)[kVectors], int64_t unit,
-                       int64_t units) {
-  constexpr int L = kLanes<T>;
-  for (int64_t k0 = 0; k0 < depth; k0 += L) {
-    int64_t strip = depth - k0 < L ? depth - k0 : L;
+// panel[k][v][lane] = weight[blocks[v] * units + unit + lane][k] for k < padded, in groups: the same units of several
+// gates side by side. The weight has rows of `stride` numbers, of which `depth` count; 0 past them and past `units`.
+template <class O, int kVectors>
+inline void pack_gates(O *panel, const Sum<O> *weight, int64_t stride, int64_t depth, int64_t padded,
+                       const int (&blocks)[kVectors], int64_t unit, int64_t units) {
+  using T = Sum<O>;
+  constexpr int L = kLanes<T>, G = kGroup<O>;
+  for (int64_t k0 = 0; k0 < padded; k0 += L * G) {
+    int64_t strip = (padded - k0) / G < L ? (padded - k0) / G : L;
     for (int v = 0; v < kVectors; ++v) {
       Vector<T> square[L];
 #pragma GCC unroll 16
       for (int lane = 0; lane < L; ++lane) {
         square[lane] = Vector<T>{};
-        if (unit + lane < units) square[lane] = load(weight + (blocks[v] * units + unit + lane) * depth + k0, strip);
+        if (unit + lane < units && k0 < depth)
+          square[lane] = make_groups<O>(weight + (blocks[v] * units + unit + lane) * stride + k0, depth - k0);
       }
       transpose<T>(square);
 #pragma GCC unroll 16
       for (int k = 0; k < L; ++k)
-        if (k < strip) store(panel + ((k0 + k) * kVectors + v) * L, square[k]);
+        if (k < strip) std::memcpy(panel + ((k0 / G + k) * kVectors + v) * L * G, &square[k], sizeof square[k]);
     }
   }
+}
+
+// visit(row, column, sum) for L columns of the product of some rows with a matrix packed by pack_rows; vectors past
+// `columns` are not visited.
+template <class O, class Visit>
+inline void multiply_panels(int64_t rows, const O *const *left, int64_t depth, const O *panels, int64_t columns,
+                            Visit visit) {
+  using T = Sum<O>;
+  constexpr int L = kLanes<T>;
+  for_panels<T>(columns, [&](Columns<T> panel) {
+    int64_t width = panel.width();
+    for_tiles(rows, [&](int64_t q, int64_t n) {
+      T sums[kTileRows * kPanelVectors * L];
+      tile_of<O>(n, panel.vectors())(depth, left + q, panels + panel.first * depth, nullptr, 0, sums, width);
+      for (int64_t r = 0; r < n; ++r)
+        for (int v = 0; v < panel.vectors(); ++v) visit(q + r, panel.first + v * L, load(sums + r * width + v * L));
+    });
+  });
 }
 
 }  // namespace

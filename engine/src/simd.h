@@ -33,6 +33,12 @@ using Vector = typename VectorOf<T>::type;
 template <class T>
 constexpr int kLanes = kVectorBytes / int(sizeof(T));
 
+// n, rounded up to whole vectors.
+template <class T>
+constexpr int64_t in_lanes(int64_t n) {
+  return (n + kLanes<T> - 1) / kLanes<T> * kLanes<T>;
+}
+
 // a * b + c, rounded once where the instruction set can.
 #if defined(__AVX512F__)
 inline Vector<float> fma(Vector<float> a, Vector<float> b, Vector<float> c) { return _mm512_fmadd_ps(a, b, c); }
@@ -130,6 +136,14 @@ inline Vector<T> sigmoid(Vector<T> z) {
   y = y < -limit ? -limit : y;  // NaN stays
   Vector<T> e = reduced_expm1<T>(y, power);
   return splat<T>(1) / (splat<T>(1) + fma(power, e, power));
+}
+
+// e^z for z <= 0, at least e^-87 (double: e^-708).
+template <class T>
+inline Vector<T> exponential(Vector<T> z) {
+  Vector<T> limit = splat<T>(-Exponential<T>::kLimit), power;
+  Vector<T> e = reduced_expm1<T>(z < limit ? limit : z, power);
+  return fma(power, e, power);
 }
 
 // tanh z = -e / (2 + e) with e = e^(-2|z|) - 1, the sign of z put back. Error: at most 3 units in the last place.

@@ -13,7 +13,8 @@ from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 
-ABI_VERSION = 1
+ABI_VERSION = 2
+OPERANDS = {"as_is": 0, "bf16": 1}
 FORMS = {"none": 0, "diagonal": 1, "full": 2}
 FUNCTIONS = {"sigmoid": 0, "tanh": 1}
 LIBRARY_NAMES = ("libpeephole.so", "libpeephole.dylib", "peephole.dll")
@@ -41,7 +42,7 @@ class _LSTM(ctypes.Structure):
         "scratch",
     )
     _fields_ = (
-        *((name, ctypes.c_int32) for name in ("scalar", "form", "reverse", "threads")),
+        *((name, ctypes.c_int32) for name in ("scalar", "operand", "form", "reverse", "threads")),
         *((name, ctypes.c_int64) for name in _SIZES),
         *((name, ctypes.c_void_p) for name in _ARRAYS),
     )
@@ -70,6 +71,7 @@ class LSTMProblem:
     """The sizes of one LSTM layer in one direction; see peephole.h."""
 
     scalar: int  # bytes of a number: 4 or 8
+    operand: str  # what products multiply: as_is, bf16
     form: str  # full, diagonal, none
     reverse: bool
     threads: int
@@ -103,7 +105,7 @@ class LSTMProblem:
 
     def _with(self, arrays: Mapping[str, int | None]) -> _LSTM:
         sizes = {name: getattr(self, name) for name in _LSTM._SIZES}
-        return _LSTM(self.scalar, FORMS[self.form], self.reverse, self.threads, **sizes, **arrays)
+        return _LSTM(self.scalar, OPERANDS[self.operand], FORMS[self.form], self.reverse, self.threads, **sizes, **arrays)
 
 
 def available() -> bool:

@@ -126,6 +126,27 @@ def test_a_sequence_has_the_same_bits_in_any_batch(instruction_set, peephole, re
 
 @instruction_sets
 @peepholes
+@pytest.mark.parametrize("reverse", [False, True], ids=["forward", "backward"])
+def test_bfloat16_rounds_only_what_products_multiply(instruction_set, peephole, reverse, threads):
+    """Nearer to float32 than the definition under autocast, which rounds results and states too."""
+    threads(2)
+    x, lengths, state, weights = random_problem(peephole, batch=37, steps=21, input_size=70, hidden_size=83)
+    leaves = [x, *state, *(weight for weight in weights if weight is not None)]
+    results = []
+    for run, autocast in ((definition, False), (run_lstm, True), (definition, True)):
+        with use_engine(instruction_set), torch.autocast("cpu", torch.bfloat16, enabled=autocast):
+            found = flat(run(x, lengths, state, weights, reverse=reverse))
+        generator = torch.Generator().manual_seed(1)
+        loss = sum((part * torch.randn(part.shape, generator=generator)).sum() for part in found)
+        results.append(found + list(torch.autograd.grad(loss, leaves)))
+    for want, got, autocast_got in zip(*results, strict=True):
+        assert got.dtype == torch.float32
+        error, allowed = (float((part - want).detach().norm()) for part in (got, autocast_got))
+        assert 0 < error < allowed
+
+
+@instruction_sets
+@peepholes
 def test_gradients_have_the_same_bits_on_any_number_of_threads(instruction_set, peephole, threads):
     problem = random_problem(peephole, batch=13, steps=25, input_size=33, hidden_size=50)
     x, lengths, state, weights = problem
@@ -188,13 +209,19 @@ def test_sigmoid_and_tanh_at_their_ends(instruction_set, dtype):
 class TestOperators:
     @peepholes
     @pytest.mark.parametrize("dtype", DTYPES, ids=str)
-    def test_opcheck(self, peephole, dtype):
+    @pytest.mark.parametrize("operand", ["as_is", "bf16"])
+    def test_opcheck(self, peephole, dtype, operand):
         """With no padding of steps or units: else `saved` has places that nobody writes, and opcheck compares them."""
         x, lengths, state, weights = random_problem(
-            peephole, batch=3, steps=4, input_size=2, hidden_size=16, dtype=dtype
+            peephole, batch=4, steps=4, input_size=2, hidden_size=16, dtype=dtype
         )
         lengths[:] = 4
-        arguments = (x, lengths, *state, *weights, True, engine.instruction_sets()[0])
+        if operand == "bf16":
+            if dtype == torch.float64:
+                pytest.skip("bfloat16 operands have sums in float32")
+            x = torch.cat([x] * 8, 2).detach().requires_grad_()  # 16 units as well
+            weights = weights._replace(weight_input=torch.cat([weights.weight_input] * 8, 1).detach().requires_grad_())
+        arguments = (x, lengths, *state, *weights, True, operand, engine.instruction_sets()[0])
         torch.library.opcheck(torch.ops.peephole.lstm.default, arguments)
 
     def test_transposed_and_expanded_arguments(self):
@@ -255,7 +282,7 @@ class TestChoice:
     def test_what_the_engine_cannot_do_the_definition_does(self, monkeypatch):
         monkeypatch.setattr(engine.LSTMProblem, "forward", fail)
         layers = LSTM(2, 2)
-        with torch.autocast("cpu", torch.bfloat16):
+        with torch.autocast("cpu", torch.float16):
             layers(torch.ones(1, 2, 2), torch.tensor([2]))
         layers.bfloat16()(torch.ones(1, 2, 2, dtype=torch.bfloat16), torch.tensor([2]))
 

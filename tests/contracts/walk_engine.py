@@ -69,11 +69,11 @@ def main() -> None:
     shapes = [(1, 1, 1, 1), (3, 4, 2, 3), (7, 5, 17, 16), (13, 3, 16, 33), (5, 60, 70, 65)]
     calls = 0
     for instruction_set in engine.instruction_sets():
-        for scalar in (4, 8):
+        for scalar, operand in ((4, "as_is"), (4, "bf16"), (8, "as_is")):
             for form in engine.FORMS:
                 for shape in shapes:
                     for threads in (1, 3):
-                        problem = engine.LSTMProblem(scalar, form, calls % 2 == 1, threads, *shape)
+                        problem = engine.LSTMProblem(scalar, operand, form, calls % 2 == 1, threads, *shape)
                         call(problem, instruction_set, calls)
                         calls += 1
             source, result = C.malloc(7 * scalar), C.malloc(7 * scalar)

@@ -5,7 +5,7 @@ Not for second derivatives, forward-mode derivatives or vmap: `use_engine("off")
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from contextvars import ContextVar
 from typing import Any, NamedTuple
@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from peephole import engine
-from peephole.nn.cells import GATES, LSTMState, LSTMWeights, check_lstm_shapes, lstm
+from peephole.nn.cells import LSTMState, LSTMWeights, check_lstm_shapes, lstm
 
 _setting: ContextVar[str] = ContextVar("engine", default="auto")
 
@@ -31,16 +31,16 @@ class _Call(NamedTuple):
     bias: Tensor
     weight_peephole: Tensor | None
     reverse: bool
+    operand: str  # what products multiply: as_is, bf16
     instruction_set: str
 
     def problem(self) -> engine.LSTMProblem:
         """Return the sizes as the engine takes them."""
-        peephole = self.weight_peephole
-        form = "none" if peephole is None else "diagonal" if peephole.shape[0] == 3 else "full"  # alike where H = 1
         batch, steps, input_size = self.x.shape
         return engine.LSTMProblem(
             scalar=self.x.element_size(),
-            form=form,
+            operand=self.operand,
+            form=self.form(),
             reverse=self.reverse,
             threads=torch.get_num_threads(),
             batch=batch,
@@ -48,6 +48,11 @@ class _Call(NamedTuple):
             input_size=input_size,
             hidden_size=self.h.shape[1],
         )
+
+    def form(self) -> str:
+        """Return the form of the peepholes."""
+        peephole = self.weight_peephole
+        return "none" if peephole is None else "diagonal" if peephole.shape[0] == 3 else "full"  # alike where H = 1
 
     def arrays(self) -> dict[str, Tensor]:
         """Return the tensors by the names and in the layout of peephole.h."""
@@ -58,7 +63,7 @@ class _Call(NamedTuple):
 
 _ARGUMENTS = (
     "Tensor x, Tensor lengths, Tensor h, Tensor c, Tensor weight_input, Tensor weight_hidden, Tensor bias, "
-    "Tensor? weight_peephole, bool reverse, str instruction_set"
+    "Tensor? weight_peephole, bool reverse, str operand, str instruction_set"
 )
 _RESULTS = "Tensor, Tensor, Tensor, Tensor"
 _GIVEN = "Tensor d_out, Tensor d_h, Tensor d_c, Tensor out, Tensor saved"
@@ -98,22 +103,37 @@ def run_lstm(
 ) -> tuple[Tensor, LSTMState]:
     """Run `lstm`, its arguments, results and errors, on the engine where it can do it and is not turned off.
 
-    The engine computes float32 and float64 on the CPU, outside autocast.
+    The engine computes float32 and float64 on the CPU; under autocast to bfloat16 its products multiply bfloat16, with
+    sums, states and results in float32.
     """
-    instruction_set = engine_in_use()
+    operand = operand_in_use()
+    if operand == "bf16":
+        x, state = x.float(), LSTMState(state.h.float(), state.c.float())
     tensors = [x, *state, *(weight for weight in weights if weight is not None)]
-    fits = (
-        x.dtype in (torch.float32, torch.float64)
-        and x.numel() > 0
-        and all(tensor.dtype == x.dtype and tensor.device.type == "cpu" for tensor in tensors)
-        and not torch.is_autocast_enabled("cpu")
-    )
-    if instruction_set is None or not fits:
+    instruction_set = engine_in_use() if fits_engine(tensors) and operand is not None else None
+    if instruction_set is None or operand is None:
         return lstm(x, lengths, state, weights, reverse=reverse)
     check_lstm_shapes(x, state, weights, lengths)
     lengths = lengths.to("cpu", torch.int64)
-    out, h, c, _ = torch.ops.peephole.lstm(x, lengths, *state, *weights, reverse, instruction_set)
+    out, h, c, _ = torch.ops.peephole.lstm(x, lengths, *state, *weights, reverse, operand, instruction_set)
     return out, LSTMState(h, c)
+
+
+def operand_in_use() -> str | None:
+    """Return what the engine's products multiply here: "bf16" under autocast to it, else "as_is"; None: not for it."""
+    if not torch.is_autocast_enabled("cpu"):
+        return "as_is"
+    return "bf16" if torch.get_autocast_dtype("cpu") == torch.bfloat16 else None
+
+
+def fits_engine(tensors: Iterable[Tensor]) -> bool:
+    """Return whether all are on the CPU, not empty, and of one type, float32 or float64."""
+    tensors = list(tensors)
+    return (
+        tensors[0].dtype in (torch.float32, torch.float64)
+        and tensors[0].numel() > 0
+        and all(tensor.dtype == tensors[0].dtype and tensor.device.type == "cpu" for tensor in tensors)
+    )
 
 
 @torch.library.custom_op(
@@ -156,12 +176,35 @@ def _addresses(arrays: Mapping[str, Tensor]) -> dict[str, int | None]:
 
 def _empty_results(*arguments: Any) -> tuple[Tensor, ...]:
     call = _Call(*arguments)
-    (batch, steps, _), hidden_size = call.x.shape, call.h.shape[1]
-    per_vector = 64 // call.x.element_size()  # peephole.h pads units to 64 bytes
-    units = (hidden_size + per_vector - 1) // per_vector * per_vector
+    (batch, steps, input_size), hidden_size = call.x.shape, call.h.shape[1]
     new = call.x.new_empty
-    saved = new(batch * steps, len(GATES) + 1, units)
-    return new(batch, steps, hidden_size), new(batch, hidden_size), new(batch, hidden_size), saved
+    form = call.form()
+    saved = saved_bytes(batch, steps, 0, hidden_size, call.x.element_size(), call.operand, form == "full")
+    return (
+        new(batch, steps, hidden_size),
+        new(batch, hidden_size),
+        new(batch, hidden_size),
+        new(saved, dtype=torch.uint8),
+    )
+
+
+def saved_bytes(
+    batch: int, steps: int, inner_size: int, hidden_size: int, scalar: int, operand: str, full: bool
+) -> int:
+    """Return the bytes that a layer saves for its gradients, as CellSaved in engine/src/cell.h lays them out."""
+
+    def array(rows: int, numbers: int, size: int) -> int:
+        return (rows * numbers * size + 63) // 64 * 64
+
+    def padded(numbers: int) -> int:
+        return (numbers + 64 // scalar - 1) // (64 // scalar) * (64 // scalar)
+
+    rows, units, inner = batch * steps, padded(hidden_size), padded(inner_size)
+    gates = array(rows, 4 * units, scalar)
+    cells = array(batch + rows, units, scalar)
+    if operand == "as_is":
+        return gates + cells + array(rows, inner + units, scalar)
+    return gates + cells + array(rows, inner + units, 2) + (array(batch + rows, units, 2) if full else 0)
 
 
 def _empty_gradients(
@@ -177,19 +220,19 @@ def _remember(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> 
     ctx.mark_non_differentiable(saved)
     ctx.set_materialize_grads(False)  # else a gradient of the size of `saved` is made, and filled with zeros
     ctx.save_for_backward(out, saved, *inputs[:8])
-    ctx.reverse, ctx.instruction_set = call.reverse, call.instruction_set
+    ctx.settings = call[8:]
 
 
 def _gradients(ctx: Any, *given: Tensor | None) -> tuple[Tensor | None, ...]:
     out, saved, *inputs = ctx.saved_tensors
-    call = _Call._make((*inputs, ctx.reverse, ctx.instruction_set))
+    call = _Call._make((*inputs, *ctx.settings))
     incoming = (
         torch.zeros_like(like) if d is None else d for d, like in zip(given, (out, call.h, call.c), strict=False)
     )
     x, h, c, *weights = torch.ops.peephole.lstm_backward(*incoming, out, saved, *call)
     if call.weight_peephole is None:
         weights.append(None)
-    return x, None, h, c, *weights, None, None
+    return x, None, h, c, *weights, None, None, None
 
 
 _lstm.register_fake(_empty_results)

@@ -1,0 +1,140 @@
+// What products multiply: the numbers themselves, or their upper halves (bfloat16) with sums in float.
+#pragma once
+
+#include <type_traits>
+
+#include "peephole.h"
+#include "simd.h"
+
+namespace {
+
+struct Bf16 {
+  uint16_t bits;
+};
+
+// The type of the sums of products of O.
+template <class O>
+struct SumOf {
+  using type = O;
+};
+template <>
+struct SumOf<Bf16> {
+  using type = float;
+};
+template <class O>
+using Sum = typename SumOf<O>::type;
+
+// Numbers of O that take the place of one sum: they stand side by side along the depth of a product.
+template <class O>
+constexpr int kGroup = int(sizeof(Sum<O>) / sizeof(O));
+
+typedef uint32_t Words __attribute__((vector_size(kVectorBytes)));
+
+inline Words bits_of(Vector<float> v) {
+  Words w;
+  std::memcpy(&w, &v, sizeof w);
+  return w;
+}
+
+inline Vector<float> of_bits(Words w) {
+  Vector<float> v;
+  std::memcpy(&v, &w, sizeof v);
+  return v;
+}
+
+// Rounds to the nearest bfloat16, ties to even, in the upper half of each word; the lower half is left over.
+inline Words rounded(Vector<float> v) {
+  Words w = bits_of(v);
+  Words r = w + (0x7fffu + ((w >> 16) & 1u));
+  Words nan = (w & 0u) + 0x7fc00000u;
+  return v == v ? r : nan;  // rounding could turn NaN into another number
+}
+
+// kLanes groups that hold a's and b's numbers in turns.
+inline Vector<float> paired(Vector<float> a, Vector<float> b) {
+  return of_bits((rounded(a) >> 16) | (rounded(b) & 0xffff0000u));
+}
+
+template <class O>
+inline void store_operand(O *to, Vector<Sum<O>> v) {
+  if constexpr (std::is_same_v<O, Bf16>) {
+    typedef uint16_t Halves __attribute__((vector_size(kVectorBytes / 2)));
+    Halves halves = __builtin_convertvector(rounded(v) >> 16, Halves);
+    std::memcpy(to, &halves, sizeof halves);
+  } else {
+    store(to, v);
+  }
+}
+
+template <class O>
+inline Vector<Sum<O>> load_operand(const O *from) {
+  if constexpr (std::is_same_v<O, Bf16>) {
+    typedef uint16_t Halves __attribute__((vector_size(kVectorBytes / 2)));
+    Halves halves;
+    std::memcpy(&halves, from, sizeof halves);
+    return of_bits(__builtin_convertvector(halves, Words) << 16);
+  } else {
+    return load(from);
+  }
+}
+
+// A vector of groups, as it stands in memory.
+template <class O>
+inline Vector<Sum<O>> load_groups(const O *from) {
+  Vector<Sum<O>> v;
+  std::memcpy(&v, from, sizeof v);
+  return v;
+}
+
+// The first n of kLanes groups' numbers, given as sums; the rest 0.
+template <class O>
+inline Vector<Sum<O>> make_groups(const Sum<O> *from, int64_t n) {
+  if constexpr (std::is_same_v<O, Bf16>) {
+    Bf16 numbers[2 * kLanes<float>];
+    store_operand(numbers, load(from, n));
+    store_operand(numbers + kLanes<float>, n > kLanes<float> ? load(from + kLanes<float>, n - kLanes<float>)
+                                                             : Vector<float>{});
+    return load_groups(numbers);
+  } else {
+    return load(from, n);
+  }
+}
+
+// One group in all lanes.
+template <class O>
+inline Vector<Sum<O>> splat_group(const O *group) {
+  if constexpr (std::is_same_v<O, Bf16>) {
+    uint32_t word;
+    std::memcpy(&word, group, sizeof word);
+    return of_bits(word - Words{});
+  } else {
+    return splat(*group);
+  }
+}
+
+// sums + a · b, groupwise.
+template <class O>
+inline Vector<Sum<O>> multiply_add(Vector<Sum<O>> a, Vector<Sum<O>> b, Vector<Sum<O>> sums) {
+  if constexpr (std::is_same_v<O, Bf16>) {
+#if defined(__AVX512BF16__)
+    return _mm512_dpbf16_ps(sums, (__m512bh)a, (__m512bh)b);
+#else
+    Words u = bits_of(a), w = bits_of(b);
+    sums = fma(of_bits(u << 16), of_bits(w << 16), sums);
+    return fma(of_bits(u & 0xffff0000u), of_bits(w & 0xffff0000u), sums);
+#endif
+  } else {
+    return fma(a, b, sums);
+  }
+}
+
+// Calls body with a value of the type of the numbers and one of the type of the operands.
+template <class Body>
+auto with_types(int32_t scalar, int32_t operand, Body body) {
+  if (scalar == sizeof(double))
+    return body(double(), double());
+  if (operand == PEEPHOLE_BF16) return body(float(), Bf16());
+  return body(float(), float());
+}
+
+}  // namespace
