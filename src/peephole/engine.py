@@ -16,6 +16,7 @@ from pathlib import Path
 ABI_VERSION = 2
 OPERANDS = {"as_is": 0, "bf16": 1}
 FORMS = {"none": 0, "diagonal": 1, "full": 2}
+ATTENTIONS = {"fixed_context": 0, "additive": 1, "product": 2}
 FUNCTIONS = {"sigmoid": 0, "tanh": 1}
 LIBRARY_NAMES = ("libpeephole.so", "libpeephole.dylib", "peephole.dll")
 LIBRARY_VARIABLE = "PEEPHOLE_LIBRARY"
@@ -66,6 +67,55 @@ class _LSTMGradients(ctypes.Structure):
     _fields_ = tuple((name, ctypes.c_void_p) for name in _ARRAYS)
 
 
+class _DecoderLayer(ctypes.Structure):
+    """`peephole_decoder_layer`."""
+
+    _ARRAYS = ("h0", "c0", "weight_input", "weight_hidden", "bias", "weight_peephole", "mask", "hidden")
+    _fields_ = tuple((name, ctypes.c_void_p) for name in _ARRAYS)
+
+
+class _Decoder(ctypes.Structure):
+    """`peephole_decoder`."""
+
+    _SIZES = ("batch", "steps", "source_steps", "embedding_size", "memory_size", "key_size", "hidden_size")
+    _ARRAYS = (
+        "lengths",
+        "source_lengths",
+        "embedded",
+        "memory",
+        "keys",
+        "weight_query",
+        "vector",
+        "layers",
+        "contexts",
+        "saved",
+        "scratch",
+    )
+    _fields_ = (
+        *((name, ctypes.c_int32) for name in ("scalar", "operand", "form", "attention", "threads", "num_layers")),
+        *((name, ctypes.c_int64) for name in _SIZES),
+        *((name, ctypes.c_void_p) for name in _ARRAYS),
+    )
+
+
+class _DecoderLayerGradients(ctypes.Structure):
+    """`peephole_decoder_layer_gradients`."""
+
+    _ARRAYS = ("h0", "c0", "weight_input", "weight_hidden", "bias", "weight_peephole")
+    _fields_ = tuple((name, ctypes.c_void_p) for name in _ARRAYS)
+
+
+class _DecoderGradients(ctypes.Structure):
+    """`peephole_decoder_gradients`."""
+
+    _ARRAYS = ("states", "contexts", "embedded", "memory", "keys", "weight_query", "vector", "layers")
+    _fields_ = tuple((name, ctypes.c_void_p) for name in _ARRAYS)
+
+
+_Addresses = Mapping[str, int | None]
+"""The address of each array, by its name in peephole.h."""
+
+
 @dataclass(frozen=True)
 class LSTMProblem:
     """The sizes of one LSTM layer in one direction; see peephole.h."""
@@ -88,14 +138,12 @@ class LSTMProblem:
         """Return the size of the array `scratch`."""
         return int(_library().peephole_lstm_scratch_bytes(ctypes.byref(self._with({})), backward))
 
-    def forward(self, arrays: Mapping[str, int | None], instruction_set: str) -> None:
+    def forward(self, arrays: _Addresses, instruction_set: str) -> None:
         """Compute (1)-(6) for all steps; `arrays` holds the address of each array of `peephole_lstm`."""
         problem = self._with(arrays)
         _check(_library().peephole_lstm_forward(ctypes.byref(problem), instruction_set.encode()), instruction_set)
 
-    def backward(
-        self, arrays: Mapping[str, int | None], gradients: Mapping[str, int | None], instruction_set: str
-    ) -> None:
+    def backward(self, arrays: Mapping[str, int | None], gradients: _Addresses, instruction_set: str) -> None:
         """Compute all gradients; `gradients` holds the address of each array of `peephole_lstm_gradients`."""
         problem, given = self._with(arrays), _LSTMGradients(**gradients)
         _check(
@@ -103,9 +151,78 @@ class LSTMProblem:
             instruction_set,
         )
 
-    def _with(self, arrays: Mapping[str, int | None]) -> _LSTM:
+    def _with(self, arrays: _Addresses) -> _LSTM:
         sizes = {name: getattr(self, name) for name in _LSTM._SIZES}
-        return _LSTM(self.scalar, OPERANDS[self.operand], FORMS[self.form], self.reverse, self.threads, **sizes, **arrays)
+        return _LSTM(
+            self.scalar, OPERANDS[self.operand], FORMS[self.form], self.reverse, self.threads, **sizes, **arrays
+        )
+
+
+@dataclass(frozen=True)
+class DecoderProblem:
+    """The sizes of a decoder; see peephole.h. Arrays of its layers are given as one mapping a layer."""
+
+    scalar: int  # bytes of a number: 4 or 8
+    operand: str  # what products multiply: as_is, bf16
+    form: str  # full, diagonal, none
+    attention: str  # fixed_context, additive, product
+    threads: int
+    num_layers: int
+    batch: int
+    steps: int
+    source_steps: int
+    embedding_size: int
+    memory_size: int
+    key_size: int
+    hidden_size: int
+
+    def saved_bytes(self) -> int:
+        """Return the size of the array `saved`."""
+        return int(_library().peephole_decoder_saved_bytes(ctypes.byref(self._with({}, [{}] * self.num_layers))))
+
+    def scratch_bytes(self, *, backward: bool) -> int:
+        """Return the size of the array `scratch`."""
+        problem = self._with({}, [{}] * self.num_layers)
+        return int(_library().peephole_decoder_scratch_bytes(ctypes.byref(problem), backward))
+
+    def forward(self, arrays: _Addresses, layers: list[_Addresses], instruction_set: str) -> None:
+        """Compute all target steps; `arrays` and `layers` hold the addresses that peephole.h names."""
+        problem = self._with(arrays, layers)
+        _check(_library().peephole_decoder_forward(ctypes.byref(problem), instruction_set.encode()), instruction_set)
+
+    def backward(
+        self,
+        arrays: _Addresses,
+        layers: list[_Addresses],
+        gradients: _Addresses,
+        layer_gradients: list[_Addresses],
+        instruction_set: str,
+    ) -> None:
+        """Compute all gradients; `gradients` and `layer_gradients` hold the addresses that peephole.h names."""
+        problem = self._with(arrays, layers)
+        rows = (_DecoderLayerGradients * self.num_layers)(*(_DecoderLayerGradients(**row) for row in layer_gradients))
+        given = _DecoderGradients(**gradients, layers=ctypes.addressof(rows))
+        done = _library().peephole_decoder_backward(
+            ctypes.byref(problem), ctypes.byref(given), instruction_set.encode()
+        )
+        _check(done, instruction_set)
+
+    def _with(self, arrays: _Addresses, layers: list[_Addresses]) -> _Decoder:
+        rows = (_DecoderLayer * self.num_layers)(*(_DecoderLayer(**row) for row in layers))
+        sizes = {name: getattr(self, name) for name in _Decoder._SIZES}
+        problem = _Decoder(
+            self.scalar,
+            OPERANDS[self.operand],
+            FORMS[self.form],
+            ATTENTIONS[self.attention],
+            self.threads,
+            self.num_layers,
+            **sizes,
+            **arrays,
+            layers=ctypes.addressof(rows),
+        )
+        problem.rows = rows  # they live as long as the address to them
+        return problem
 
 
 def available() -> bool:
@@ -176,6 +293,10 @@ def _library() -> ctypes.CDLL:
         "peephole_lstm_scratch_bytes": (ctypes.c_size_t, [address, ctypes.c_int32]),
         "peephole_lstm_forward": (ctypes.c_int32, [address, text]),
         "peephole_lstm_backward": (ctypes.c_int32, [address, address, text]),
+        "peephole_decoder_saved_bytes": (ctypes.c_size_t, [address]),
+        "peephole_decoder_scratch_bytes": (ctypes.c_size_t, [address, ctypes.c_int32]),
+        "peephole_decoder_forward": (ctypes.c_int32, [address, text]),
+        "peephole_decoder_backward": (ctypes.c_int32, [address, address, text]),
         "peephole_activation": (
             ctypes.c_int32,
             [ctypes.c_int32, ctypes.c_int32, number, address, address, text],

@@ -30,6 +30,10 @@ class AdditiveAttention(nn.Module):
         nn.init.xavier_uniform_(self.weight_keys)
         nn.init.uniform_(self.vector, -(attention_size**-0.5), attention_size**-0.5)
 
+    def query_weights(self) -> tuple[Tensor, Tensor]:
+        """Return W_s and v, with which a query asks."""
+        return self.weight_query, self.vector
+
     def keys(self, memory: Float[Tensor, "B T M"]) -> Float[Tensor, "B T A"]:
         """Return W_h h_j, which does not change from step to step."""
         return F.linear(memory, self.weight_keys)
@@ -66,6 +70,10 @@ class DotAttention(nn.Module):
                 f"dot attention: wanted a decoder state of the memory's size {memory_size}, got {query_size}"
             )
 
+    def query_weights(self) -> tuple[None, None]:
+        """Return nothing: a query asks as it is."""
+        return None, None
+
     def keys(self, memory: Float[Tensor, "B T M"]) -> Float[Tensor, "B T M"]:
         """Return h_j itself."""
         return memory
@@ -91,6 +99,10 @@ class GeneralAttention(nn.Module):
         super().__init__()
         self.weight = nn.Parameter(torch.empty(query_size, memory_size))
         nn.init.xavier_uniform_(self.weight)
+
+    def query_weights(self) -> tuple[None, None]:
+        """Return nothing: a query asks as it is."""
+        return None, None
 
     def keys(self, memory: Float[Tensor, "B T M"]) -> Float[Tensor, "B T Q"]:
         """Return W h_j, which does not change from step to step."""

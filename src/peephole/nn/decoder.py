@@ -12,6 +12,7 @@ from torch.nn import functional as F
 from peephole.nn.attention import Attention
 from peephole.nn.cells import GRUStep, LSTMState, LSTMStep, LSTMWeights
 from peephole.nn.encoder import LayerState, symbol_embedding
+from peephole.nn.engine_decoder import AttentionWeights, run_decoder
 from peephole.nn.layers import GRUDirection, LSTMDirection
 from peephole.nn.noise import Noise
 
@@ -104,11 +105,15 @@ class Decoder(nn.Module):
         """
         unroll = _Unroll(self)
         embedded = self.embedding(previous)
-        state, context, weights = unroll(unroll.project(embedded), state, None)
+        state, context, weights = unroll(unroll.project(embedded), state, [])
         return self.output(self._read(state, context, embedded)), state, weights
 
     def forward(
-        self, previous: Int[Tensor, "B U"], state: DecoderState, noise: Noise | None = None
+        self,
+        previous: Int[Tensor, "B U"],
+        state: DecoderState,
+        noise: Noise | None = None,
+        lengths: Int[Tensor, "B"] | None = None,
     ) -> Float[Tensor, "B U V"]:
         """Feed the gold symbols, (13), and return the logits of all steps.
 
@@ -116,16 +121,11 @@ class Decoder(nn.Module):
             previous: y_0 … y_{U-1}.
             state: what `start` returned.
             noise: dropout on embeddings, between layers and on r_t.
+            lengths: real steps of each target; the logits of steps past them mean nothing. None: all are real.
         """
         embedded = self._embed(previous, noise)
-        unroll = _Unroll(self)
-        between = self._between_layers(noise, previous.shape[1])
-        states, contexts = [], []
-        for t, projected in enumerate(unroll.project(embedded).unbind(1)):
-            state, context, _ = unroll(projected, state, between[t])
-            states.append(top(state))
-            contexts.append(context)
-        return self._predict(torch.stack(states, 1), torch.stack(contexts, 1), embedded, noise)
+        states, contexts = self._unroll(embedded, state, noise, lengths)
+        return self._predict(states, contexts, embedded, noise)
 
     def forward_sampled(
         self, previous: Int[Tensor, "B U"], state: DecoderState, noise: Noise, own_share: float
@@ -139,7 +139,7 @@ class Decoder(nn.Module):
         """
         unroll = _Unroll(self)
         num_steps = previous.shape[1]
-        between = self._between_layers(noise, num_steps)
+        masks = self._masks(noise, num_steps)
         use_own = noise.uniform("scheduled sampling", num_steps) < own_share
         embedding_mask = noise.mask("target embedding", num_steps, self.embedding.embedding_dim)
         readout_mask = noise.mask("readout", num_steps, self.hidden_size)
@@ -149,7 +149,7 @@ class Decoder(nn.Module):
             if t:
                 fed = torch.where(use_own[:, t], logits[-1].detach().argmax(1), fed)
             embedded = self.embedding(fed) * embedding_mask[:, t]
-            state, context, _ = unroll(unroll.project(embedded), state, between[t])
+            state, context, _ = unroll(unroll.project(embedded), state, [mask[:, t] for mask in masks])
             logits.append(self.output(self._read(state, context, embedded) * readout_mask[:, t]))
         return torch.stack(logits, 1)
 
@@ -157,15 +157,45 @@ class Decoder(nn.Module):
         embedded: Tensor = self.embedding(previous)
         return embedded if noise is None else noise.dropout(embedded, "target embedding")
 
-    def _between_layers(self, noise: Noise | None, num_steps: int) -> list[list[Tensor]] | list[None]:
-        """Return for each step the dropout masks (B, H) between the layers."""
-        if noise is None or not noise.rate or len(self.layers) == 1:
-            return [None] * num_steps
-        masks = [
-            noise.mask(f"between decoder layers {layer}", num_steps, self.hidden_size).unbind(1)
-            for layer in range(1, len(self.layers))
-        ]
-        return [list(step) for step in zip(*masks, strict=True)]
+    def _masks(self, noise: Noise | None, num_steps: int) -> list[Tensor]:
+        """Return the dropout masks (B, U, H) between the layers; none for no dropout."""
+        if noise is None or not noise.rate:
+            return []
+        places = (f"between decoder layers {layer}" for layer in range(1, len(self.layers)))
+        return [noise.mask(place, num_steps, self.hidden_size) for place in places]
+
+    def _unroll(
+        self, embedded: Tensor, state: DecoderState, noise: Noise | None, lengths: Tensor | None
+    ) -> tuple[Tensor, Tensor]:
+        """Return s_t, (B, U, H), and c_t, (B, U, M), of all steps: the engine's, or those of the loop below."""
+        masks = self._masks(noise, embedded.shape[1])
+        if lengths is None:
+            lengths = torch.full((embedded.shape[0],), embedded.shape[1])
+        found = self._on_engine(embedded, state, masks, lengths)
+        if found is not None:
+            return found
+        unroll = _Unroll(self)
+        states, contexts = [], []
+        for t, projected in enumerate(unroll.project(embedded).unbind(1)):
+            state, context, _ = unroll(projected, state, [mask[:, t] for mask in masks])
+            states.append(top(state))
+            contexts.append(context)
+        return torch.stack(states, 1), torch.stack(contexts, 1)
+
+    def _on_engine(
+        self, embedded: Tensor, state: DecoderState, masks: list[Tensor], lengths: Tensor
+    ) -> tuple[Tensor, Tensor] | None:
+        if not isinstance(state.layers[0], LSTMState):
+            return None  # the engine has no GRU
+        attention = None
+        memory = state.source
+        if isinstance(memory, Memory):
+            assert self.attention is not None
+            attention = AttentionWeights(memory.keys, memory.valid.sum(1), *self.attention.query_weights())
+            memory = memory.outputs
+        weights = [cast("LSTMDirection", layer).weights() for layer in self.layers]
+        layers = cast("tuple[LSTMState, ...]", state.layers)
+        return run_decoder(embedded, lengths, memory, attention, layers, weights, masks)
 
     def _read(self, state: DecoderState, context: Tensor, embedded: Tensor) -> Tensor:
         """Return r_t."""
@@ -198,9 +228,15 @@ class _Unroll:
         return F.linear(embedded, self.from_embedding, self.biases[0])
 
     def __call__(
-        self, projected: Tensor, state: DecoderState, between: list[Tensor] | None
+        self, projected: Tensor, state: DecoderState, masks: list[Tensor]
     ) -> tuple[DecoderState, Tensor, Tensor | None]:
-        """Return the next state, the context c_t and the attention weights."""
+        """Return the next state, the context c_t and the attention weights.
+
+        Args:
+            projected: what `project` returned for E(y_{t-1}).
+            state: the state before the step.
+            masks: for each layer above the lowest, dropout of what it reads of the one below; [] for no dropout.
+        """
         if isinstance(state.source, Memory):
             assert self.attention is not None
             outputs, keys, valid = state.source
@@ -211,7 +247,7 @@ class _Unroll:
         layers: list[LayerState] = []
         for index, (step, old) in enumerate(zip(self.steps, state.layers, strict=True)):
             if index:
-                below = hidden(layers[-1]) if between is None else hidden(layers[-1]) * between[index - 1]
+                below = hidden(layers[-1]) * masks[index - 1] if masks else hidden(layers[-1])
                 x = F.linear(below, self.from_below[index - 1], self.biases[index])
             layers.append(step(x, old))  # type: ignore[arg-type]  # a layer's state is of its own cell's kind
         return DecoderState(tuple(layers), state.source), context, weights

@@ -40,7 +40,7 @@ class _Call(NamedTuple):
         return engine.LSTMProblem(
             scalar=self.x.element_size(),
             operand=self.operand,
-            form=self.form(),
+            form=peephole_form(self.weight_peephole),
             reverse=self.reverse,
             threads=torch.get_num_threads(),
             batch=batch,
@@ -48,11 +48,6 @@ class _Call(NamedTuple):
             input_size=input_size,
             hidden_size=self.h.shape[1],
         )
-
-    def form(self) -> str:
-        """Return the form of the peepholes."""
-        peephole = self.weight_peephole
-        return "none" if peephole is None else "diagonal" if peephole.shape[0] == 3 else "full"  # alike where H = 1
 
     def arrays(self) -> dict[str, Tensor]:
         """Return the tensors by the names and in the layout of peephole.h."""
@@ -119,6 +114,11 @@ def run_lstm(
     return out, LSTMState(h, c)
 
 
+def peephole_form(weight: Tensor | None) -> str:
+    """Return the form of peephole weights."""
+    return "none" if weight is None else "diagonal" if weight.shape[0] == 3 else "full"  # alike where H = 1
+
+
 def operand_in_use() -> str | None:
     """Return what the engine's products multiply here: "bf16" under autocast to it, else "as_is"; None: not for it."""
     if not torch.is_autocast_enabled("cpu"):
@@ -145,7 +145,7 @@ def _lstm(*arguments: Any) -> tuple[Tensor, ...]:
     out, h, c, saved = _empty_results(*arguments)
     arrays = {**call.arrays(), "out": out, "h_last": h, "c_last": c, "saved": saved}
     arrays["scratch"] = _scratch(call, backward=False)
-    call.problem().forward(_addresses(arrays), call.instruction_set)
+    call.problem().forward(addresses(arrays), call.instruction_set)
     return out, h, c, saved
 
 
@@ -162,7 +162,7 @@ def _lstm_backward(
     gradients = dict(zip((name for name in arrays if name != "lengths"), found, strict=True))
     gradients |= {"out": d_out.contiguous(), "h_last": d_h.contiguous(), "c_last": d_c.contiguous()}
     arrays |= {"out": out, "saved": saved, "scratch": _scratch(call, backward=True)}
-    call.problem().backward(_addresses(arrays), _addresses(gradients), call.instruction_set)
+    call.problem().backward(addresses(arrays), addresses(gradients), call.instruction_set)
     return found
 
 
@@ -170,7 +170,8 @@ def _scratch(call: _Call, *, backward: bool) -> Tensor:
     return torch.empty(call.problem().scratch_bytes(backward=backward), dtype=torch.uint8)
 
 
-def _addresses(arrays: Mapping[str, Tensor]) -> dict[str, int | None]:
+def addresses(arrays: Mapping[str, Tensor]) -> dict[str, int | None]:
+    """Return the tensors as the engine takes them."""
     return {name: tensor.data_ptr() for name, tensor in arrays.items()}
 
 
@@ -178,8 +179,8 @@ def _empty_results(*arguments: Any) -> tuple[Tensor, ...]:
     call = _Call(*arguments)
     (batch, steps, input_size), hidden_size = call.x.shape, call.h.shape[1]
     new = call.x.new_empty
-    form = call.form()
-    saved = saved_bytes(batch, steps, 0, hidden_size, call.x.element_size(), call.operand, form == "full")
+    full = peephole_form(call.weight_peephole) == "full"
+    saved = saved_bytes(batch, steps, 0, hidden_size, call.x.element_size(), call.operand, full)
     return (
         new(batch, steps, hidden_size),
         new(batch, hidden_size),

@@ -15,7 +15,7 @@ from peephole.nn.decoder import Decoder, DecoderState
 from peephole.nn.encoder import Bridge, Encoder, fixed_context
 from peephole.nn.layers import GRU, LSTM, GRUDirection, LSTMDirection
 from peephole.nn.noise import Noise
-from peephole.symbols import BOS
+from peephole.symbols import BOS, PAD
 
 
 class Seq2Seq(nn.Module):
@@ -67,7 +67,7 @@ class Seq2Seq(nn.Module):
         Args:
             source: source symbols, padded.
             source_lengths: real symbols of each source, at least 1.
-            target: target symbols y_1 … y_U, the last real one </s>, padded.
+            target: target symbols y_1 … y_U, the last real one </s>, padded; logits of padding mean nothing.
             noise: dropout, and the choices of scheduled sampling; None: the plain model.
             own_share: probability that a step is fed the model's own symbol, (14), instead of the gold one, (13).
         """
@@ -76,7 +76,7 @@ class Seq2Seq(nn.Module):
         if own_share:
             assert noise is not None
             return self.decoder.forward_sampled(previous, state, noise, own_share)
-        logits: Tensor = self.decoder(previous, state, noise)
+        logits: Tensor = self.decoder(previous, state, noise, (target != PAD).sum(1).clamp(min=1))
         return logits
 
     def log_prob(
