@@ -173,7 +173,8 @@ struct DecoderBackward : DecoderRows<T, O> {
   WorkerMemory<T, O> memory;
   O *query_panels;   // W_s, packed by pack_rows
   O *query_rows;     // (rows, Ap): gradients of W_s s_{t-1}
-  T *from_attention; // (B, Hp): gradient of s_{t-1}, by rank; of the query, (B, Ap), before it goes through W_s
+  T *from_query;     // (B, Ap): gradient of the query, by rank
+  T *from_attention; // (B, Hp): gradient of s_{t-1} from attention, by rank; from_query itself where s is the query
   T *from_above;     // (B, Hp): gradient of a layer's h_t from the layer above, by rank
   T *contexts;       // (B, Mp): gradient of the context, by rank
   T *energies;       // (B, T): by rank
@@ -191,7 +192,8 @@ struct DecoderBackward : DecoderRows<T, O> {
     const int64_t B = p.batch, keys = padded<T>(A), hidden = padded<T>(H);
     query_panels = scratch.template take<O>(this->additive ? keys * hidden : 0);
     query_rows = scratch.template take<O>(this->additive ? B * p.steps * keys : 0);
-    from_attention = scratch.template take<T>(B * (keys > hidden ? keys : hidden));
+    from_query = scratch.template take<T>(B * keys);
+    from_attention = this->additive ? scratch.template take<T>(B * hidden) : from_query;
     from_above = scratch.template take<T>(B * hidden);
     contexts = scratch.template take<T>(B * padded<T>(M));
     energies = scratch.template take<T>(B * S);
@@ -292,7 +294,7 @@ struct DecoderBackward : DecoderRows<T, O> {
         continue;
       }
       T *keys = static_cast<T *>(d.keys) + b * S * A, *sources = static_cast<T *>(d.memory) + b * S * M;
-      T *d_query = from_attention + rank * (this->additive ? this->key_units : units);
+      T *d_query = from_query + rank * this->key_units;
       SourceGradients<T> to{keys, sources, vectors + b * this->key_units};
       to.add(this->source(b), this->query(at), saved.weights + at * S, d_context, energies + rank * S, d_query);
       if (this->additive) copy_operands(query_rows + at * this->key_units, d_query, A, this->key_units);

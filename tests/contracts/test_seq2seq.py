@@ -8,8 +8,9 @@ import torch
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from peephole import engine
 from peephole.config import ModelConfig
-from peephole.nn import Noise, build_seq2seq
+from peephole.nn import Noise, build_seq2seq, use_engine
 
 from . import oracle
 from .checks import TOLERANCE, assert_close
@@ -33,6 +34,13 @@ cells = pytest.mark.parametrize(("cell", "peephole"), CELLS)
 contexts = pytest.mark.parametrize(("context", "attention"), CONTEXTS)
 both_directions = pytest.mark.parametrize("bidirectional", [False, True], ids=["forward", "both"])
 layers = pytest.mark.parametrize(("encoder_layers", "decoder_layers"), LAYERS)
+
+
+@pytest.fixture(params=["off", *engine.instruction_sets()], autouse=True, scope="module")
+def implementation(request):
+    """Every test of this file runs with the definition, and with the engine on each instruction set."""
+    with use_engine(request.param):
+        yield request.param
 
 
 def make(

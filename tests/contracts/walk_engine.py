@@ -31,9 +31,9 @@ class Arrays:
     def add_bytes(self, name: str, count: int) -> None:
         self.addresses[name] = C.malloc(count)
 
-    def add_lengths(self, lengths: list[int]) -> None:
-        self.add_bytes("lengths", 8 * len(lengths))
-        address = self.addresses["lengths"]
+    def add_lengths(self, name: str, lengths: list[int]) -> None:
+        self.add_bytes(name, 8 * len(lengths))
+        address = self.addresses[name]
         assert address is not None
         (ctypes.c_int64 * len(lengths)).from_address(address)[:] = lengths
 
@@ -53,7 +53,7 @@ def call(problem: engine.LSTMProblem, instruction_set: str, seed: int) -> None:
         arrays.add(name, size)
         gradients.add(name, size)
     draw = random.Random(seed)
-    arrays.add_lengths([draw.randint(1, T) for _ in range(B)])
+    arrays.add_lengths("lengths", [draw.randint(1, T) for _ in range(B)])
     arrays.add_bytes("saved", problem.saved_bytes())
     arrays.add_bytes("scratch", problem.scratch_bytes(backward=False))
     problem.forward(arrays.addresses, instruction_set)
@@ -64,9 +64,52 @@ def call(problem: engine.LSTMProblem, instruction_set: str, seed: int) -> None:
     gradients.free()
 
 
+def decode(problem: engine.DecoderProblem, instruction_set: str, seed: int) -> None:
+    """Run a decoder forward and backward on random numbers."""
+    B, U, T = problem.batch, problem.steps, problem.source_steps
+    E, M, A, H = problem.embedding_size, problem.memory_size, problem.key_size, problem.hidden_size
+    arrays, gradients = Arrays(problem.scalar, seed), Arrays(problem.scalar, seed + 1)
+    sizes = {"embedded": B * U * E, "memory": B * (M if problem.attention == "fixed_context" else T * M)}
+    if problem.attention != "fixed_context":
+        sizes["keys"] = B * T * A
+    if problem.attention == "additive":
+        sizes |= {"weight_query": A * H, "vector": A}
+    for name, size in (sizes | {"contexts": B * U * M}).items():
+        arrays.add(name, size)
+        gradients.add(name, size)
+    gradients.add("states", B * U * H)
+    draw = random.Random(seed)
+    arrays.add_lengths("lengths", [draw.randint(1, U) for _ in range(B)])
+    arrays.add_lengths("source_lengths", [draw.randint(1, T) for _ in range(B)])
+    arrays.add_bytes("saved", problem.saved_bytes())
+    arrays.add_bytes("scratch", problem.scratch_bytes(backward=False))
+    layers, layer_gradients = [], []
+    for layer in range(problem.num_layers):
+        own, its = Arrays(problem.scalar, seed + 2), Arrays(problem.scalar, seed + 3)
+        sizes = {"h0": B * H, "c0": B * H, "weight_input": 4 * H * (H if layer else E + M), "weight_hidden": 4 * H * H}
+        sizes |= {"bias": 4 * H, "weight_peephole": {"full": 3 * H * H, "diagonal": 3 * H, "none": 0}[problem.form]}
+        for name, size in sizes.items():
+            own.add(name, size)
+            its.add(name, size)
+        if layer:
+            own.add("mask", B * U * H)
+        own.add("hidden", B * U * H)
+        layers.append(own)
+        layer_gradients.append(its)
+    rows = [own.addresses for own in layers]
+    problem.forward(arrays.addresses, rows, instruction_set)
+    C.free(arrays.addresses["scratch"])
+    arrays.add_bytes("scratch", problem.scratch_bytes(backward=True))
+    its_rows = [its.addresses for its in layer_gradients]
+    problem.backward(arrays.addresses, rows, gradients.addresses, its_rows, instruction_set)
+    for one in (arrays, gradients, *layers, *layer_gradients):
+        one.free()
+
+
 def main() -> None:
     """Walk all shapes; a sanitizer ends the process at the first complaint."""
     shapes = [(1, 1, 1, 1), (3, 4, 2, 3), (7, 5, 17, 16), (13, 3, 16, 33), (5, 60, 70, 65)]
+    decoders = [(1, 1, 1, 1, 1, 1, 1), (3, 4, 2, 3, 5, 7, 6), (13, 3, 9, 16, 17, 33, 35), (5, 60, 4, 33, 40, 16, 65)]
     calls = 0
     for instruction_set in engine.instruction_sets():
         for scalar, operand in ((4, "as_is"), (4, "bf16"), (8, "as_is")):
@@ -75,6 +118,14 @@ def main() -> None:
                     for threads in (1, 3):
                         problem = engine.LSTMProblem(scalar, operand, form, calls % 2 == 1, threads, *shape)
                         call(problem, instruction_set, calls)
+                        calls += 1
+                for attention in engine.ATTENTIONS:
+                    for shape in decoders:
+                        if attention == "product":  # asked with s itself
+                            shape = (*shape[:-2], shape[-1], shape[-1])
+                        threads, num_layers = 1 + calls % 3, 1 + calls % 2
+                        decoder = engine.DecoderProblem(scalar, operand, form, attention, threads, num_layers, *shape)
+                        decode(decoder, instruction_set, calls)
                         calls += 1
             source, result = C.malloc(7 * scalar), C.malloc(7 * scalar)
             ctypes.memset(source, 0, 7 * scalar)

@@ -236,7 +236,7 @@ def _gradients(ctx: Any, d_out: Tensor | None, d_contexts: Tensor | None, _: Ten
     lists = inputs[7:]
     end = ctx.num_states + ctx.num_weights
     states, weights, masks = lists[: ctx.num_states], lists[ctx.num_states : end], lists[end:]
-    call = _Call(*inputs[:7], states, weights, masks, *ctx.settings)
+    call = _Call._make((*inputs[:7], states, weights, masks, *ctx.settings))
     d_out = torch.zeros_like(out) if d_out is None else d_out
     d_contexts = out.new_zeros(ctx.like) if d_contexts is None else d_contexts
     found = iter(torch.ops.peephole.decoder_backward(d_out, d_contexts, out, saved, *call))

@@ -177,7 +177,7 @@ def addresses(arrays: Mapping[str, Tensor]) -> dict[str, int | None]:
 
 def _empty_results(*arguments: Any) -> tuple[Tensor, ...]:
     call = _Call(*arguments)
-    (batch, steps, input_size), hidden_size = call.x.shape, call.h.shape[1]
+    (batch, steps, _), hidden_size = call.x.shape, call.h.shape[1]
     new = call.x.new_empty
     full = peephole_form(call.weight_peephole) == "full"
     saved = saved_bytes(batch, steps, 0, hidden_size, call.x.element_size(), call.operand, full)

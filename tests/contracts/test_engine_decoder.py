@@ -1,0 +1,228 @@
+"""The decoder on the engine: sizes that fill several panels and tiles, bits, types, and what is left to the definition.
+
+That it computes the equations is shown by test_seq2seq.py, which runs with every instruction set.
+"""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from peephole import engine
+from peephole.config import ModelConfig
+from peephole.nn import LSTMState, LSTMWeights, Noise, build_seq2seq, use_engine
+from peephole.nn.engine_decoder import AttentionWeights, run_decoder
+
+pytestmark = pytest.mark.skipif(not engine.available(), reason="without a compiler there is no engine")
+instruction_sets = pytest.mark.parametrize("instruction_set", engine.instruction_sets())
+ATTENTIONS = ["additive", "dot", "general", "fixed"]
+attentions = pytest.mark.parametrize("attention", ATTENTIONS)
+peepholes = pytest.mark.parametrize("peephole", ["full", "diagonal", "none"])
+BATCH, SOURCE_STEPS, STEPS = 23, 9, 14
+
+
+@pytest.fixture
+def threads():
+    before = torch.get_num_threads()
+    yield torch.set_num_threads
+    torch.set_num_threads(before)
+
+
+def make(attention="additive", peephole="full", decoder_layers=2, hidden_size=70, dtype=torch.float32):
+    """Return a model whose parameters are all random, and a batch of unequal lengths on both sides."""
+    config = ModelConfig(
+        peephole=peephole,
+        context="last" if attention == "fixed" else "attention",
+        attention="additive" if attention == "fixed" else attention,
+        hidden_size=hidden_size,
+        encoder_size=hidden_size if attention == "dot" else 38,
+        embedding_size=21,
+        decoder_layers=decoder_layers,
+    )
+    generator = torch.Generator().manual_seed(1)
+    model = build_seq2seq(config, 30, 25).to(dtype)
+    with torch.no_grad():
+        for parameter in model.parameters():
+            parameter.copy_(0.2 * torch.randn(parameter.shape, generator=generator))
+    lengths = [torch.randint(1, most + 1, (BATCH,), generator=generator) for most in (SOURCE_STEPS, STEPS)]
+    lengths[0][3], lengths[1][5] = SOURCE_STEPS, STEPS
+    ids = [
+        torch.randint(4, 25, (BATCH, most), generator=generator) * (torch.arange(most) < own[:, None])
+        for own, most in zip(lengths, (SOURCE_STEPS, STEPS), strict=True)
+    ]
+    return model, ids[0], lengths[0], ids[1]
+
+
+def run(problem, setting, *, rate=0.0, autocast=False):
+    """Return the logits of real symbols, and the gradients of a random function of them."""
+    model, source, source_lengths, target = problem
+    noise = Noise(seed=1, step=2, examples=torch.arange(BATCH), rate=rate)
+    with use_engine(setting), torch.autocast("cpu", torch.bfloat16, enabled=autocast):
+        logits = model(source, source_lengths, target, noise=noise)
+    logits = logits.to(model.decoder.output.weight.dtype).where((target != 0)[..., None], 0)
+    factors = torch.randn(logits.shape, generator=torch.Generator().manual_seed(2), dtype=logits.dtype)
+    return [logits.detach(), *torch.autograd.grad((logits * factors).sum(), list(model.parameters()))]
+
+
+@instruction_sets
+@attentions
+@peepholes
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64], ids=str)
+@pytest.mark.parametrize("decoder_layers", [1, 3])
+def test_large_decoders_are_the_definitions(instruction_set, attention, peephole, dtype, decoder_layers, threads):
+    threads(2)
+    problem = make(attention, peephole, decoder_layers, dtype=dtype)
+    wanted, found = (run(problem, setting, rate=0.3) for setting in ("off", instruction_set))
+    tolerance = 1e-12 if dtype == torch.float64 else 1e-5
+    for want, got in zip(wanted, found, strict=True):
+        assert want.abs().max() > 0
+        torch.testing.assert_close(got, want, rtol=0, atol=tolerance * float(want.abs().max()))
+
+
+class Recurrence:
+    """Random arguments of `run_decoder`, whose results are wanted for some of the batch's rows."""
+
+    def __init__(self, attention, peephole):
+        draw = torch.Generator().manual_seed(5)
+
+        def random(*shape):
+            return (0.4 * torch.randn(shape, generator=draw)).requires_grad_()
+
+        B, T, U, E, M, H = BATCH, SOURCE_STEPS, STEPS, 21, 38, 38
+        forms = {"full": [(3 * H, H)], "diagonal": [(3, H)], "none": []}
+        sizes = [[(4 * H, size), (4 * H, H), (4 * H,), *forms[peephole]] for size in (E + M, H)]
+        self.weights = [[random(*shape) for shape in layer] for layer in sizes]
+        self.own = [random(A, H) for A in ([29] if attention == "additive" else [])]  # W_s, v
+        self.own += [random(29)] if attention == "additive" else []
+        self.embedded, self.masks = random(B, U, E), random(B, U, H)
+        self.memory = random(B, M) if attention == "fixed" else random(B, T, M)
+        self.keys = None if attention == "fixed" else random(B, T, 29 if attention == "additive" else H)
+        self.states = [random(B, H) for _ in range(4)]
+        self.lengths, self.source_lengths = (torch.randint(1, most + 1, (B,), generator=draw) for most in (U, T))
+        self.lengths[5], self.source_lengths[3] = U, T
+        self.factors = [torch.randn(B, U, size, generator=draw) for size in (H, M)]
+
+    def run(self, rows):
+        h0, c0, h1, c1 = (state[rows] for state in self.states)
+        attention = None
+        if self.keys is not None:
+            attention = AttentionWeights(self.keys[rows], self.source_lengths[rows], *(self.own or (None, None)))
+        return run_decoder(
+            self.embedded[rows],
+            self.lengths[rows],
+            self.memory[rows],
+            attention,
+            [LSTMState(h0, c0), LSTMState(h1, c1)],
+            [LSTMWeights(*layer, *([None] if len(layer) == 3 else [])) for layer in self.weights],
+            [self.masks.detach()[rows]],
+        )
+
+    def gradients(self):
+        loss = sum((part * factor).sum() for part, factor in zip(self.run(slice(None)), self.factors, strict=True))
+        leaves = [
+            self.embedded,
+            self.memory,
+            *self.states,
+            *self.own,
+            *(weight for own in self.weights for weight in own),
+        ]
+        return torch.autograd.grad(loss, leaves + ([] if self.keys is None else [self.keys]))
+
+
+@instruction_sets
+@attentions
+@pytest.mark.parametrize("operand", ["as_is", "bf16"])
+def test_a_pair_has_the_same_bits_in_any_batch(instruction_set, attention, operand, threads):
+    """Alone, among others, in another order, on one or more threads."""
+    problem = Recurrence(attention, "full")
+    generator = torch.Generator().manual_seed(3)
+    autocast = torch.autocast("cpu", torch.bfloat16, enabled=operand == "bf16")
+    with torch.no_grad(), use_engine(instruction_set), autocast:
+        threads(1)
+        want = problem.run(torch.arange(BATCH))
+        for num_threads in (1, 2, 5):
+            threads(num_threads)
+            for size in (1, 2, 7, BATCH):
+                rows = torch.randperm(BATCH, generator=generator)[:size]
+                for got, whole in zip(problem.run(rows), want, strict=True):
+                    assert torch.equal(got, whole[rows])
+
+
+@instruction_sets
+@attentions
+@peepholes
+def test_gradients_have_the_same_bits_on_any_number_of_threads(instruction_set, attention, peephole, threads):
+    problem = Recurrence(attention, peephole)
+    with use_engine(instruction_set):
+        threads(1)
+        want = problem.gradients()
+        for num_threads in (2, 5):
+            threads(num_threads)
+            for got, one in zip(problem.gradients(), want, strict=True):
+                assert torch.equal(got, one)
+
+
+@instruction_sets
+@attentions
+def test_bfloat16_is_nearer_to_float32_than_autocast(instruction_set, attention, threads):
+    threads(2)
+    problem = make(attention)
+    want, got, cast = (
+        run(problem, setting, autocast=autocast)
+        for setting, autocast in (("off", False), (instruction_set, True), ("off", True))
+    )
+    errors = [
+        sum(float((part - one).norm() / one.norm()) for part, one in zip(parts, want, strict=True))
+        for parts in (got, cast)
+    ]
+    assert 0 < errors[0] < errors[1]
+
+
+@attentions
+@pytest.mark.parametrize("operand", ["as_is", "bf16"])
+def test_opcheck(attention, operand):
+    """With no padding of steps or units: else `saved` has places that nobody writes, and opcheck compares them."""
+    draw = torch.Generator().manual_seed(4)
+
+    def random(*shape):
+        return (0.3 * torch.randn(shape, generator=draw)).requires_grad_()
+
+    B, T, U, E, M, H = 4, 16, 4, 16, 16, 16
+    full = torch.full((B,), U)
+    weights = [[random(4 * H, size), random(4 * H, H), random(4 * H), random(3 * H, H)] for size in (E + M, H)]
+    additive = attention == "additive"
+    arguments = (
+        random(B, U, E),
+        full,
+        torch.full((B,), T),
+        random(B, M) if attention == "fixed" else random(B, T, M),
+        None if attention == "fixed" else random(B, T, H),
+        random(H, H) if additive else None,
+        random(H) if additive else None,
+        [random(B, H) for _ in range(4)],
+        [weight for layer in weights for weight in layer],
+        [random(B, U, H).detach()],
+        operand,
+        engine.instruction_sets()[0],
+    )
+    torch.library.opcheck(torch.ops.peephole.decoder.default, arguments)
+
+
+def test_off_and_other_types_are_left_to_the_definition():
+    state = [LSTMState(torch.zeros(2, 4), torch.zeros(2, 4))]
+    model, *_ = make(hidden_size=4, decoder_layers=1)
+    weights = [layer.weights() for layer in model.decoder.layers]
+    embedded, lengths = torch.zeros(2, 3, 21), torch.tensor([3, 1])
+    memory, keys = torch.zeros(2, 5, 38), torch.zeros(2, 5, 4)
+    attention = AttentionWeights(keys, torch.tensor([5, 2]), *model.decoder.attention.query_weights())
+
+    def decode():
+        return run_decoder(embedded, lengths, memory, attention, state, weights, [])
+
+    assert decode() is not None
+    with use_engine("off"):
+        assert decode() is None
+    with torch.autocast("cpu", torch.float16):
+        assert decode() is None
+    embedded = embedded.double()
+    assert decode() is None
