@@ -24,6 +24,19 @@ struct Job {
   }
 };
 
+// Whether `ready` comes true within the time that it takes to wake a sleeping thread: waiting any longer would cost a
+// busy machine more than it saves.
+template <class Ready>
+bool comes_soon(Ready ready) {
+  for (int i = 0; i < 2000; ++i) {
+    if (ready()) return true;
+#if defined(__x86_64__) || defined(__i386__)
+    __builtin_ia32_pause();
+#endif
+  }
+  return false;
+}
+
 class Pool {
  public:
   void run(Job &job, int threads) {
@@ -33,11 +46,16 @@ class Pool {
       job_ = &job;
       wanted_ = threads - 1 < size_ ? threads - 1 : size_;
       joined_ = 0;
+      ++posted_;
     }
     wake_.notify_all();
     job.work(0);
+    {
+      std::lock_guard<std::mutex> lock(mutex_);
+      wanted_ = joined_;  // who has not come by now has nothing left to do
+    }
+    comes_soon([this] { return working_ == 0; });
     std::unique_lock<std::mutex> lock(mutex_);
-    wanted_ = joined_;  // who has not come by now has nothing left to do
     done_.wait(lock, [this] { return working_ == 0; });
     job_ = nullptr;
   }
@@ -56,6 +74,12 @@ class Pool {
   void serve() {
     std::unique_lock<std::mutex> lock(mutex_);
     for (;;) {
+      if (job_ == nullptr || joined_ >= wanted_) {
+        int seen = posted_;
+        lock.unlock();
+        comes_soon([this, seen] { return posted_ != seen; });
+        lock.lock();
+      }
       wake_.wait(lock, [this] { return job_ != nullptr && joined_ < wanted_; });
       Job &job = *job_;
       int worker = ++joined_;
@@ -70,7 +94,8 @@ class Pool {
   std::mutex mutex_;
   std::condition_variable wake_, done_;
   Job *job_ = nullptr;
-  int size_ = 0, wanted_ = 0, joined_ = 0, working_ = 0;
+  int size_ = 0, wanted_ = 0, joined_ = 0;
+  std::atomic<int> working_{0}, posted_{0};  // read without the lock, too
 };
 
 // Never destroyed: threads may still wait on it when the process ends. A forked child has none of its parent's
