@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 
 from models.make import pronounce, toy_words
 from peephole.model_file import load_model
@@ -167,6 +168,14 @@ def test_bad_settings(peephole: Peephole, arguments: list[str], message: str) ->
     done.failed(done.err.removeprefix("peephole: ").removesuffix("\n"))
     assert done.err.count("\n") == 1
     left_alone(peephole, *files)
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="this machine has a GPU")
+def test_a_device_that_the_machine_does_not_have(peephole: Peephole) -> None:
+    peephole.write("train.tsv", GOOD)
+    done = train(peephole, "train.tsv", "--set", "device=cuda")
+    done.failed("train.device='cuda': this machine has no GPU that PyTorch can use")
+    left_alone(peephole, "train.tsv")
 
 
 def test_places_that_cannot_be_written(peephole: Peephole) -> None:

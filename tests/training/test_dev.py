@@ -41,3 +41,12 @@ def test_metrics_are_those_of_greedy_predictions(model):
 
 def test_a_source_of_unknown_symbols_is_measured_without_a_warning(model):
     assert measure(model, [*DEV, ("xyz", ("A",))])["loss"] > 0
+
+
+def test_predictions_are_greedy_whatever_the_models_own_search_is(model):
+    settings = {"temperature": 5.0, "beam_size": 3, "nbest": 3}
+    sampling = Model(Config().with_values(settings, "test"), LETTERS, CAPITALS, model.networks)
+    assert [found[0].text for found in sampling.predict(["abc", "hg"])] != [
+        found[0].text for found in model.predict(["abc", "hg"], beam_size=1)
+    ]
+    assert measure(sampling, DEV) == measure(model, DEV)

@@ -29,7 +29,9 @@ def measure(model: Model, dev: DevSet) -> dict[str, float]:
     references = [choices for _, choices in dev]
     with warnings.catch_warnings():  # what dev holds was reported when the data was read
         warnings.simplefilter("ignore")
-        predictions = [found[0].text for found in model.predict(sources, beam_size=1, nbest=1)]
+        # Greedy, whatever search the config asks of the finished model
+        found = model.predict(sources, beam_size=1, nbest=1, temperature=None)
+    predictions = [best[0].text for best in found]
     values = {"loss": mean_loss(model, dev)}
     for name in ("symbol_error_rate", "exact_match", "chrf"):
         values[name] = corpus_score(name, predictions, references, model.target_symbols.split)

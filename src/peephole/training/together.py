@@ -11,14 +11,22 @@ import torch
 from lightning_fabric import Fabric
 
 from peephole.config import TrainConfig
-from peephole.errors import PeepholeError
+from peephole.errors import ConfigError, PeepholeError
 from peephole.training.stop import StopRequest
 
 T = TypeVar("T")
 
 
 def start_fabric(config: TrainConfig) -> Fabric:
-    """Start Fabric: one process, or those that torchrun has started."""
+    """Start Fabric: one process, or those that torchrun has started.
+
+    Raises:
+        ConfigError: this machine has no such device.
+    """
+    if config.device == "cuda" and not torch.cuda.is_available():
+        raise ConfigError("train.device='cuda': this machine has no GPU that PyTorch can use")
+    if config.device == "mps" and not torch.backends.mps.is_available():
+        raise ConfigError("train.device='mps': this machine has no Apple GPU that PyTorch can use")
     if config.threads is not None:
         torch.set_num_threads(config.threads)
     processes = int(os.environ.get("WORLD_SIZE", "1"))
