@@ -24,13 +24,13 @@ import torch
 from lightning_fabric import Fabric
 from torch import nn
 
-from peephole import engine
 from peephole.config import Config
 from peephole.data import Prepared, data_files, prepare, reopen
 from peephole.errors import ConfigError, PeepholeError, RunError
 from peephole.model import Model
 from peephole.nn import Seq2Seq, build_seq2seq, engine_in_use, use_engine
 from peephole.training.dev import measure
+from peephole.training.engine_use import engine_fallback
 from peephole.training.loop import Hooks, current_weights, fit
 from peephole.training.report import Report
 from peephole.training.state import TrainState, Weights, copy_weights, load_checkpoint, save_checkpoint
@@ -229,7 +229,7 @@ def _train(stack: ExitStack, fabric: Fabric, run: Run, prepared: Prepared) -> Mo
     folder = run.folder if fabric.global_rank == 0 else None
     report = stack.enter_context(Report(folder, position.step, config.train.dev_metric, position.best_value))
     stop = stack.enter_context(listen_for_stop())
-    _introduce(report, network, prepared, position.step)
+    _introduce(report, network, prepared, position.step, engine_fallback(config, fabric.device))
 
     def model(weights: Weights) -> Model:
         best = deepcopy(network)
@@ -278,16 +278,12 @@ def _fresh_network(run: Run, prepared: Prepared) -> Seq2Seq:
         return build_seq2seq(run.config.model, len(prepared.source_symbols), len(prepared.target_symbols))
 
 
-def _introduce(report: Report, network: nn.Module, prepared: Prepared, step: int) -> None:
+def _introduce(report: Report, network: nn.Module, prepared: Prepared, step: int, fallback: str | None) -> None:
     for line in prepared.report:
         report.say(line)
     size = sum(parameter.numel() for parameter in network.parameters())
     going_on = f"; going on from step {step}" if step else ""
-    report.say(f"{size:,} parameters; {torch.get_num_threads()} threads; {_engine()}{going_on}")
-
-
-def _engine() -> str:
-    """Say who computes the recurrences."""
-    if engine.available():
-        return f"engine {engine_in_use() or 'off'}"
-    return "no engine (it needs a C++ compiler when peephole is installed): the definition does its work, slower"
+    used = engine_in_use() if fallback is None else None
+    report.say(f"{size:,} parameters; {torch.get_num_threads()} threads; engine {used or 'off'}{going_on}")
+    if fallback is not None:
+        report.say(fallback)

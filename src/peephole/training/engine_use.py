@@ -1,0 +1,33 @@
+"""Whether the engine trains what a config asks for, and what is said where it does not."""
+
+from __future__ import annotations
+
+import torch
+
+from peephole import engine
+from peephole.config import Config
+
+
+def engine_fallback(config: Config, device: torch.device) -> str | None:
+    """Return the line that tells a user why the definition trains instead of the engine; None if nothing is to be said.
+
+    Nothing is to be said where the engine trains, nor where `train.engine = "off"` asks for the definition. Must agree
+    with what `peephole.nn` does when it runs.
+
+    Args:
+        config: what was asked for.
+        device: where the model is trained.
+
+    >>> engine_fallback(Config().with_values({"engine": "off"}), torch.device("cpu"))
+    """
+    if config.train.engine == "off":
+        return None
+    if device.type != "cpu":
+        return f"engine: not used on {device.type}, it is made for CPUs; the definition trains"
+    if not engine.available():
+        return "engine: missing, it needs a C++ compiler when peephole is installed; the definition trains, slower"
+    if config.model.cell == "gru":
+        return "engine: not used for GRU cells; the definition trains them, slower"
+    if config.train.precision.endswith("-mixed"):
+        return f"engine: not used for precision {config.train.precision}; the definition trains, slower"
+    return None
