@@ -7,7 +7,8 @@ processes, or on whether the run was killed and resumed in between: none of thes
 
 from __future__ import annotations
 
-import zlib
+import hashlib
+from functools import cache
 from typing import NamedTuple
 
 import torch
@@ -38,7 +39,8 @@ class Noise(NamedTuple):
     def mask(self, place: str, num_steps: int, num_units: int) -> Float[Tensor, "B T F"]:
         """Return what `dropout` multiplies with: 0 with probability `rate`, else 1 / (1 - rate)."""
         threshold = round(self.rate * 2**32) - 2**31
-        return (self.bits(place, num_steps, num_units) >= threshold).float().div_(1 - self.rate)
+        keep = self.bits(place, num_steps, num_units).ge_(threshold)  # 0 or 1 in int32: bools take PyTorch far longer
+        return keep.float().div_(1 - self.rate)
 
     def uniform(self, place: str, num_steps: int) -> Float[Tensor, "B T"]:
         """Return numbers uniform on [0, 1), one for each example and position."""
@@ -47,17 +49,22 @@ class Noise(NamedTuple):
     def bits(self, place: str, num_steps: int, num_units: int) -> Int[Tensor, "B T F"]:
         """Return 32 random bits (int32) for each example, position and unit."""
         device = self.examples.device
-        run = _mix(torch.tensor(zlib.crc32(f"{self.seed} {self.step} {place}".encode()), device=device))
-        rows = _mix(run ^ self.examples)[:, None]
+        run = hashlib.blake2b(f"{self.seed} {self.step} {place}".encode(), digest_size=8).digest()
+        rows = _mix(self.examples ^ int.from_bytes(run, "little", signed=True))[:, None]
         keys = _mix(rows + 0x9E3779B9 * torch.arange(1, num_steps + 1, device=device))
-        units = _mix(torch.arange(1, num_units + 1, device=device) * 0x9E3779B9)
         # In int32 from here: this tensor is as large as the activations.
-        return _mix32(_to_int32(keys)[:, :, None] ^ _to_int32(units))
+        return _mix32(_low_half(keys)[:, :, None] ^ _unit_keys(num_units, device))
 
 
-def _to_int32(x: Tensor) -> Tensor:
-    x = x & 0xFFFFFFFF
-    return torch.where(x >= 2**31, x - 2**32, x).to(torch.int32)
+@cache
+def _unit_keys(num_units: int, device: torch.device) -> Tensor:
+    """Return an int32 for each unit; a model asks for two or three sizes, in every step."""
+    return _low_half(_mix(torch.arange(1, num_units + 1, device=device) * 0x9E3779B9))
+
+
+def _low_half(x: Tensor) -> Tensor:
+    """Return the low 32 bits of int64 numbers."""
+    return x.view(torch.int32)[..., ::2]
 
 
 def _mix(x: Tensor) -> Tensor:

@@ -139,13 +139,10 @@ def train_step(
         group["lr"] = rate
     state.optimizer.zero_grad()
     fabric.backward(total * (fabric.world_size / divisor))  # DDP takes the mean of the processes' gradients
-    norm = fabric.clip_gradients(
-        module, state.optimizer, max_norm=config.clip_norm or math.inf, error_if_nonfinite=False
-    )
+    gradient_norm = clip_gradients(fabric, state, config.clip_norm)
     loss = fabric.all_reduce(total.detach(), reduce_op="sum")
     assert isinstance(loss, torch.Tensor)
-    assert isinstance(norm, torch.Tensor)
-    mean, gradient_norm = float(loss) / batch.num_symbols, float(norm)
+    mean = float(loss) / batch.num_symbols
     if not math.isfinite(mean) or not math.isfinite(gradient_norm):
         raise RunError(
             f"step {state.position.step + 1}: the loss is {mean:g} and its gradient's norm {gradient_norm:g}; a lower "
@@ -153,6 +150,19 @@ def train_step(
         )
     state.optimizer.step()
     return mean, rate, gradient_norm
+
+
+def clip_gradients(fabric: Fabric, state: TrainState, max_norm: float) -> float:
+    """Scale the gradients down to a norm of `max_norm`, 0 meaning any, if it is larger; return the norm they had.
+
+    As `Fabric.clip_gradients` but that gradients which need no scaling are not written, which takes half of its time.
+    """
+    fabric.strategy.precision.unscale_gradients(state.optimizer)
+    parameters = [weight for weight in state.network.parameters() if weight.grad is not None]
+    norm = nn.utils.get_total_norm([weight.grad for weight in parameters if weight.grad is not None], foreach=True)
+    if max_norm and norm > max_norm:
+        nn.utils.clip_grads_with_norm_(parameters, max_norm, norm, foreach=True)
+    return float(norm)
 
 
 def measure_progress(config: TrainConfig, state: TrainState, symbols_per_epoch: int) -> float:

@@ -56,9 +56,9 @@ class TrainState:
         """
         step = self.position.step
         decay = min(decay, (1 + step) / (10 + step))
+        weights = self.network.state_dict()
         with torch.no_grad():
-            for name, weight in self.network.state_dict().items():
-                self.average[name].lerp_(weight, 1 - decay)
+            torch._foreach_lerp_([self.average[name] for name in weights], list(weights.values()), 1 - decay)
 
 
 def copy_weights(weights: Weights) -> Weights:
