@@ -1,8 +1,6 @@
-"""Train one of our models, or a baseline, in turns with the other systems; started by train_speed.py."""
+"""Train a baseline in turns with the other systems; started by train_speed.py."""
 
 import argparse
-from collections.abc import Callable
-from itertools import count
 from pathlib import Path
 
 import torch
@@ -10,36 +8,13 @@ from baselines import LoopBaseline, TorchBaseline
 from rounds import Batches, count_target_symbols, read_batches, take_turns
 from torch import Tensor, nn
 
-from peephole.config import ModelConfig
-from peephole.nn import Noise, build_seq2seq
 from peephole.symbols import EOS, PAD, SPECIALS
 
 EMBEDDING_SIZE, HIDDEN_SIZE, DROPOUT = 128, 256, 0.2
 LEARNING_RATE, CLIP_NORM = 0.001, 5.0
 SEED = 1
 
-Forward = Callable[[Tensor, Tensor, Tensor], Tensor]  # source, source lengths, target -> logits (B, U, V)
-
-PEEPHOLES = {"peephole-full": "full", "peephole-diagonal": "diagonal", "peephole-none": "none"}
 BASELINES = {"torch": TorchBaseline, "loop": LoopBaseline}
-
-
-def build(system: str, num_source: int, num_target: int) -> tuple[nn.Module, Forward]:
-    """Return a system's model, and how it is called in training, dropout on."""
-    if system in BASELINES:
-        baseline = BASELINES[system](num_source, num_target, EMBEDDING_SIZE, HIDDEN_SIZE, DROPOUT)
-        return baseline, baseline
-    config = ModelConfig(
-        peephole=PEEPHOLES[system], hidden_size=HIDDEN_SIZE, embedding_size=EMBEDDING_SIZE, dropout=DROPOUT
-    )
-    model = build_seq2seq(config, num_source, num_target)
-    step = count(1)
-
-    def forward(source: Tensor, lengths: Tensor, target: Tensor) -> Tensor:
-        noise = Noise(seed=SEED, step=next(step), examples=torch.arange(len(source)), rate=DROPOUT)
-        return model(source, lengths, target, noise=noise)
-
-    return model, forward
 
 
 def to_tensors(batches: Batches) -> list[tuple[Tensor, Tensor, Tensor]]:
@@ -63,7 +38,7 @@ def pad(rows: list[Tensor]) -> Tensor:
 def main() -> None:
     """Build the system and take turns."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("system", choices=[*PEEPHOLES, *BASELINES])
+    parser.add_argument("system", choices=list(BASELINES))
     parser.add_argument("batches", type=Path)
     parser.add_argument("--threads", type=int, required=True)
     arguments = parser.parse_args()
@@ -73,10 +48,12 @@ def main() -> None:
     batches = read_batches(arguments.batches)
     tensors = to_tensors(batches)
     num_symbols = count_target_symbols(batches)
-    model, forward = build(
-        arguments.system,
+    model = BASELINES[arguments.system](
         len(SPECIALS) + len(batches["source_symbols"]),
         len(SPECIALS) + len(batches["target_symbols"]),
+        EMBEDDING_SIZE,
+        HIDDEN_SIZE,
+        DROPOUT,
     )
     optimizer = torch.optim.Adam(model.parameters(), lr=LEARNING_RATE)
     model.train()
@@ -84,7 +61,7 @@ def main() -> None:
     def train_pass() -> float:
         total = 0.0
         for source, lengths, target in tensors:
-            logits = forward(source, lengths, target)
+            logits = model(source, lengths, target)
             loss = nn.functional.cross_entropy(
                 logits.flatten(0, 1), target.flatten(), ignore_index=PAD, reduction="sum"
             )

@@ -1,10 +1,10 @@
 """Measure how fast systems train the same model on the same batches, in turns.
 
-    python benchmarks/train_speed.py --onmt-python PATH
+    python benchmarks/train_speed.py --onmt-python PATH --joey-python PATH --yoyodyne-python PATH
 
-PATH is the Python of an environment with OpenNMT-py 3.5.1; benchmarks/README.md says how to make it. Without
-it the other systems are compared with torch.nn.LSTM. The words come from recipes/g2p_cmudict (run its
-prepare.py first).
+Each PATH is the Python of an environment with that peer; benchmarks/README.md says how to make them. A peer without
+one is left out; without OpenNMT-py the ratios are to torch.nn.LSTM. The words come from recipes/g2p_cmudict (run
+its prepare.py first).
 
 Each system is a process of its own that lives from start to end and trains only in its turn, A B C … A B C ….
 A ratio is the median of the rounds' ratios, so that a slow minute of the machine slows both sides of it.
@@ -28,6 +28,11 @@ HERE = Path(__file__).parent
 WORDS = HERE.parent / "recipes" / "g2p_cmudict" / "data" / "train.tsv"
 OURS = ("peephole-full", "peephole-diagonal", "peephole-none", "torch", "loop")
 OPENNMT = "opennmt-py"
+PEERS = {  # name → option that gives its Python, and its worker
+    OPENNMT: ("onmt_python", "opennmt_worker.py"),
+    "joeynmt": ("joey_python", "joeynmt_worker.py"),
+    "yoyodyne": ("yoyodyne_python", "yoyodyne_worker.py"),
+}
 BATCH_SIZE = 64  # words
 SEED = 1
 
@@ -90,12 +95,17 @@ def start_workers(arguments: argparse.Namespace, batches: Path) -> dict[str, Wor
     workers = {}
     for name in arguments.systems:
         print(f"starting {name}", file=sys.stderr)
-        if name == OPENNMT:
-            command = [arguments.onmt_python, str(HERE / "opennmt_worker.py"), str(batches)]
-        else:
-            command = [sys.executable, str(HERE / "torch_worker.py"), name, str(batches)]
-        workers[name] = Worker(command, arguments.threads)
+        workers[name] = Worker(worker_command(name, arguments, batches), arguments.threads)
     return workers
+
+
+def worker_command(name: str, arguments: argparse.Namespace, batches: Path) -> list[str]:
+    """Return the command that starts a system's process."""
+    if name in PEERS:
+        option, worker = PEERS[name]
+        return [getattr(arguments, option), str(HERE / worker), str(batches)]
+    worker, variant = ("peephole", name.split("-")[1]) if name.startswith("peephole-") else ("torch", name)
+    return [sys.executable, str(HERE / f"{worker}_worker.py"), variant, str(batches)]
 
 
 def measure_rounds(workers: dict[str, Worker], rounds: int, seconds: float) -> dict[str, list[dict[str, float]]]:
@@ -164,8 +174,9 @@ def print_table(result: dict[str, Any]) -> None:
 def parse_arguments() -> argparse.Namespace:
     """Read the command line."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--onmt-python", metavar="PATH", help="Python of OpenNMT-py's environment")
-    parser.add_argument("--systems", nargs="+", choices=[*OURS, OPENNMT], help="measure only these, in this order")
+    for name, (option, _) in PEERS.items():
+        parser.add_argument(f"--{option.replace('_', '-')}", metavar="PATH", help=f"Python of {name}'s environment")
+    parser.add_argument("--systems", nargs="+", choices=[*OURS, *PEERS], help="measure only these, in this order")
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--seconds", type=float, default=5, help="least duration of a system's turn")
     parser.add_argument("--batches", type=int, default=64, help=f"batches of {BATCH_SIZE} words in a pass")
@@ -173,12 +184,15 @@ def parse_arguments() -> argparse.Namespace:
     parser.add_argument("--words", type=Path, default=WORDS, help="file of words and phones")
     parser.add_argument("--json", action="store_true", help="print JSON instead of a table")
     arguments = parser.parse_args()
+    pythons = {name: getattr(arguments, option) for name, (option, _) in PEERS.items()}
     if arguments.systems is None:
-        arguments.systems = [*OURS, OPENNMT] if arguments.onmt_python else list(OURS)
-    if OPENNMT in arguments.systems and not arguments.onmt_python:
-        parser.error(f"{OPENNMT} needs --onmt-python")
-    if arguments.onmt_python and not Path(arguments.onmt_python).is_file():
-        parser.error(f"--onmt-python {arguments.onmt_python}: no such file")
+        arguments.systems = [*OURS, *(name for name, path in pythons.items() if path)]
+    for name in set(arguments.systems) & set(PEERS):
+        option = f"--{PEERS[name][0].replace('_', '-')}"
+        if not pythons[name]:
+            parser.error(f"{name} needs {option}")
+        if not Path(pythons[name]).is_file():
+            parser.error(f"{option} {pythons[name]}: no such file")
     return arguments
 
 

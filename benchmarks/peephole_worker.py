@@ -1,0 +1,93 @@
+"""Train one of our models in turns with the other systems; started by train_speed.py.
+
+The model, the loss, the optimiser and the step are those of `peephole train`: `build_seq2seq` and `train_step`.
+"""
+
+import argparse
+from pathlib import Path
+
+import peephole  # before PyTorch, as in `peephole train`: it says how PyTorch's threads wait
+
+# isort: split
+import numpy
+import torch
+from lightning_fabric import Fabric
+from rounds import Batches, count_target_symbols, read_batches, take_turns
+
+from peephole.config import ModelConfig, TrainConfig
+from peephole.data.batch import Batch, make_batch
+from peephole.nn import build_seq2seq, engine_in_use, use_engine
+from peephole.symbols import SPECIALS
+from peephole.training.loop import train_step
+from peephole.training.state import TrainState
+
+FORMS = ("full", "diagonal", "none")
+DROPOUT = 0.2
+TRAINING = TrainConfig(
+    learning_rate=0.001,
+    schedule="constant",
+    warmup=0.0,
+    weight_decay=0.0,
+    clip_norm=5.0,
+    label_smoothing=0.0,
+    ema_decay=0.0,
+)
+
+
+def to_batches(batches: Batches) -> list[Batch]:
+    """Return the batches as the corpus yields them."""
+    source_ids = {s: i for i, s in enumerate(batches["source_symbols"], len(SPECIALS))}
+    target_ids = {s: i for i, s in enumerate(batches["target_symbols"], len(SPECIALS))}
+    made = []
+    for batch in batches["batches"]:
+        sources = [numpy.array([source_ids[s] for s in letters], numpy.int32) for letters, _ in batch]
+        targets = [numpy.array([target_ids[s] for s in phones.split()], numpy.int32) for _, phones in batch]
+        made.append(make_batch(sources, targets, numpy.arange(len(batch))))
+    return made
+
+
+def main() -> None:
+    """Build the model and take turns."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("form", choices=FORMS)
+    parser.add_argument("batches", type=Path)
+    parser.add_argument("--threads", type=int, required=True)
+    parser.add_argument("--engine", default="auto", help="as train.engine")
+    arguments = parser.parse_args()
+    torch.set_num_threads(arguments.threads)
+    torch.manual_seed(TRAINING.seed)
+
+    batches = read_batches(arguments.batches)
+    made = to_batches(batches)
+    num_symbols = count_target_symbols(batches)
+    network = build_seq2seq(
+        ModelConfig(peephole=arguments.form, hidden_size=256, embedding_size=128, dropout=DROPOUT),
+        len(SPECIALS) + len(batches["source_symbols"]),
+        len(SPECIALS) + len(batches["target_symbols"]),
+    )
+    optimizer = torch.optim.AdamW(
+        network.parameters(), lr=TRAINING.learning_rate, weight_decay=TRAINING.weight_decay, fused=True
+    )
+    fabric = Fabric(accelerator="cpu", devices=1)
+    module, wrapped = fabric.setup(network, optimizer)
+    state = TrainState(network, wrapped.optimizer, average={})
+
+    def train_pass() -> float:
+        total = 0.0
+        for batch in made:
+            loss, _, _ = train_step(fabric, module, state, batch, TRAINING, DROPOUT, progress=0.5)
+            state.position.step += 1
+            total += loss * batch.num_symbols
+        return total / num_symbols
+
+    with use_engine(arguments.engine):
+        used = f"engine {engine_in_use()}" if engine_in_use() else "no engine"
+        facts = {
+            "version": f"peephole {peephole.__version__}, {used}, torch {torch.__version__}",
+            "parameters": sum(parameter.numel() for parameter in network.parameters()),
+        }
+        take_turns(train_pass, num_symbols, facts)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,104 @@
+"""Train yoyodyne in turns with the other systems; started by train_speed.py in yoyodyne's environment.
+
+The model, the loss, the optimiser and the training loop are yoyodyne's own: `SoftAttentionLSTMModel` under its
+`Trainer`; a pass is an epoch, which starts Adam anew. Its reading of files is left out, and its log and checkpoints are
+turned off.
+"""
+
+import argparse
+import logging
+import warnings
+from importlib.metadata import version
+from pathlib import Path
+
+import torch
+from rounds import Batches, count_target_symbols, read_batches, take_turns
+from yoyodyne import special
+from yoyodyne.data.batches import Batch, PaddedTensor
+from yoyodyne.models import SoftAttentionLSTMModel
+from yoyodyne.models.modules import LSTMEncoder
+from yoyodyne.trainers import Trainer
+
+
+def to_batches(batches: Batches) -> list[Batch]:
+    """Return the batches as yoyodyne's collator makes them: one vocabulary, the targets' symbols first."""
+    symbols = [f"target {s}" for s in batches["target_symbols"]] + [f"source {s}" for s in batches["source_symbols"]]
+    ids = {symbol: number for number, symbol in enumerate(symbols, len(special.SPECIAL))}
+    made = []
+    for batch in batches["batches"]:
+        sources = [
+            torch.tensor([special.START_IDX, *(ids[f"source {s}"] for s in letters), special.END_IDX])
+            for letters, _ in batch
+        ]
+        targets = [
+            torch.tensor([*(ids[f"target {s}"] for s in phones.split()), special.END_IDX]) for _, phones in batch
+        ]
+        made.append(Batch(PaddedTensor(sources), target=PaddedTensor(targets)))
+    return made
+
+
+class Losses:
+    """Adds up the losses of a pass; yoyodyne's own are means by symbol."""
+
+    def __init__(self, model: SoftAttentionLSTMModel) -> None:
+        self.total = 0.0
+        model.loss_func.register_forward_hook(self.add)
+
+    def add(self, module: torch.nn.Module, inputs: tuple[torch.Tensor, torch.Tensor], loss: torch.Tensor) -> None:
+        """Take in the loss of a batch."""
+        self.total += float(loss.detach()) * int((inputs[1] != special.PAD_IDX).sum())
+
+
+def main() -> None:
+    """Build the model and the trainer, and take turns."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("batches", type=Path)
+    parser.add_argument("--threads", type=int, required=True)
+    arguments = parser.parse_args()
+    torch.set_num_threads(arguments.threads)
+    torch.manual_seed(1)
+    logging.getLogger("lightning.pytorch").setLevel(logging.ERROR)
+    warnings.simplefilter("ignore")  # of how the batches are loaded
+
+    batches = read_batches(arguments.batches)
+    made = to_batches(batches)
+    num_symbols = count_target_symbols(batches)
+    target_size = len(special.SPECIAL) + len(batches["target_symbols"])
+    model = SoftAttentionLSTMModel(
+        source_encoder=LSTMEncoder(embedding_size=128, hidden_size=128, layers=1, dropout=0.2, bidirectional=True),
+        embedding_size=128,
+        decoder_hidden_size=256,
+        decoder_layers=1,
+        decoder_dropout=0.2,
+        compute_accuracy=False,
+        target_vocab_size=target_size,
+        vocab_size=target_size + len(batches["source_symbols"]),
+    )
+    loader = torch.utils.data.DataLoader(made, batch_size=None)  # they are batches already
+    losses = Losses(model)
+    trainer = Trainer(
+        accelerator="cpu",
+        devices=1,
+        gradient_clip_val=5.0,
+        logger=False,
+        enable_checkpointing=False,
+        enable_progress_bar=False,
+        enable_model_summary=False,
+        max_epochs=0,
+    )
+
+    def train_pass() -> float:
+        losses.total = 0.0
+        trainer.fit_loop.max_epochs += 1  # it counts the epochs of all calls
+        trainer.fit(model, train_dataloaders=loader)
+        return losses.total / num_symbols
+
+    facts = {
+        "version": f"yoyodyne {version('yoyodyne')}, torch {torch.__version__}",
+        "parameters": sum(parameter.numel() for parameter in model.parameters()),
+    }
+    take_turns(train_pass, num_symbols, facts)
+
+
+if __name__ == "__main__":
+    main()
