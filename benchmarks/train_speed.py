@@ -15,7 +15,6 @@ import json
 import os
 import platform
 import random
-import subprocess
 import sys
 import tempfile
 from pathlib import Path
@@ -23,6 +22,7 @@ from statistics import median
 from typing import Any
 
 from rounds import Batches
+from worker import Worker
 
 HERE = Path(__file__).parent
 WORDS = HERE.parent / "recipes" / "g2p_cmudict" / "data" / "train.tsv"
@@ -58,38 +58,6 @@ def make_batches(path: Path, num_batches: int) -> Batches:
     }
 
 
-class Worker:
-    """A system in a process of its own, idle until it is asked for a round."""
-
-    def __init__(self, command: list[str], threads: int) -> None:
-        self.process = subprocess.Popen(
-            [*command, "--threads", str(threads)],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            text=True,
-            env=os.environ | {"OMP_NUM_THREADS": str(threads)},
-        )
-        self.facts = self.read()
-
-    def read(self) -> dict[str, Any]:
-        """Wait for the next answer."""
-        line = self.process.stdout.readline()
-        if not line:
-            raise SystemExit(f"{' '.join(self.process.args)}: ended with exit code {self.process.wait()}")
-        return json.loads(line)
-
-    def measure(self, seconds: float) -> dict[str, float]:
-        """Let the system train for at least so many seconds."""
-        self.process.stdin.write(f"{seconds}\n")
-        self.process.stdin.flush()
-        return self.read()
-
-    def close(self) -> None:
-        """End the process."""
-        self.process.stdin.close()
-        self.process.wait()
-
-
 def start_workers(arguments: argparse.Namespace, batches: Path) -> dict[str, Worker]:
     """Start every system that was asked for, one after the other; each warms up with one pass."""
     workers = {}
@@ -113,7 +81,7 @@ def measure_rounds(workers: dict[str, Worker], rounds: int, seconds: float) -> d
     measured: dict[str, list[dict[str, float]]] = {name: [] for name in workers}
     for number in range(1, rounds + 1):
         for name, worker in workers.items():
-            answer = worker.measure(seconds)
+            answer = worker.ask(seconds)
             measured[name].append(answer)
             rate = answer["symbols"] / answer["seconds"]
             print(f"round {number}/{rounds}  {name:18} {rate:8.0f} symbols/s", file=sys.stderr)

@@ -1,0 +1,46 @@
+"""A system in a process of its own: idle, without using the processor, until it is asked for a round.
+
+Only so does no system measure what another one's threads do after their work: PyTorch's spin on for a while.
+"""
+
+import json
+import os
+import subprocess
+from typing import Any
+
+
+class Worker:
+    """A process that prints a JSON line when it is ready, and one for each line that it is given.
+
+    Args:
+        command: what to start; `--threads` is added.
+        threads: threads that the system may use.
+    """
+
+    def __init__(self, command: list[str], threads: int) -> None:
+        self.process = subprocess.Popen(
+            [*command, "--threads", str(threads)],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+            env=os.environ | {"OMP_NUM_THREADS": str(threads)},
+        )
+        self.facts = self.read()
+
+    def read(self) -> dict[str, Any]:
+        """Wait for the next answer."""
+        line = self.process.stdout.readline()
+        if not line:
+            raise SystemExit(f"{' '.join(self.process.args)}: ended with exit code {self.process.wait()}")
+        return json.loads(line)
+
+    def ask(self, request: Any) -> dict[str, Any]:
+        """Send a request and wait for its answer."""
+        self.process.stdin.write(json.dumps(request) + "\n")
+        self.process.stdin.flush()
+        return self.read()
+
+    def close(self) -> None:
+        """End the process."""
+        self.process.stdin.close()
+        self.process.wait()
