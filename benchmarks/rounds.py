@@ -4,7 +4,9 @@ Only the standard library, since OpenNMT-py's process has another Python environ
 """
 
 import json
+import math
 import os
+import re
 import sys
 import time
 from collections.abc import Callable
@@ -35,7 +37,8 @@ def take_turns(train_pass: Callable[[], float], num_symbols: int, facts: dict[st
     """Train once to warm up, print the facts, then measure a round for each line on stdin until it closes.
 
     The line is the least number of seconds the round lasts. A round is made of whole passes over the batches,
-    so that all systems do the same work. The answer is a JSON line on stdout: symbols, seconds.
+    so that all systems do the same work. The answer is a JSON line on stdout: symbols, seconds, and the process's
+    resident memory in MB (on Linux): before the first step, and the largest since then.
 
     Args:
         train_pass: trains on every batch once and returns the mean loss of a target symbol.
@@ -46,6 +49,7 @@ def take_turns(train_pass: Callable[[], float], num_symbols: int, facts: dict[st
     answers = os.fdopen(os.dup(sys.stdout.fileno()), "w")
     os.dup2(sys.stderr.fileno(), sys.stdout.fileno())
 
+    before = watch_memory()
     first_loss = train_pass()
     print(json.dumps(facts | {"first_loss": first_loss}), file=answers, flush=True)
     for line in sys.stdin:
@@ -55,4 +59,19 @@ def take_turns(train_pass: Callable[[], float], num_symbols: int, facts: dict[st
         while (seconds := time.perf_counter() - start) < least:
             train_pass()
             passes += 1
-        print(json.dumps({"symbols": passes * num_symbols, "seconds": seconds}), file=answers, flush=True)
+        memory = {"memory_before": before, "memory_peak": resident_memory("VmHWM")}
+        print(json.dumps({"symbols": passes * num_symbols, "seconds": seconds} | memory), file=answers, flush=True)
+
+
+def watch_memory() -> float:
+    """Return this process's resident memory in MB, and let the system forget the largest so far."""
+    if Path("/proc/self/clear_refs").exists():
+        Path("/proc/self/clear_refs").write_text("5")
+    return resident_memory("VmRSS")
+
+
+def resident_memory(field: str) -> float:
+    """Return a field of /proc/self/status in MB, NaN where there is none: VmRSS is now, VmHWM the largest."""
+    status = Path("/proc/self/status")
+    found = re.search(rf"^{field}:\s+(\d+) kB", status.read_text() if status.exists() else "", re.MULTILINE)
+    return int(found[1]) / 1e3 if found else math.nan

@@ -37,11 +37,11 @@ BATCH_SIZE = 64  # words
 SEED = 1
 
 
-def make_batches(path: Path, num_batches: int) -> Batches:
+def make_batches(path: Path, num_batches: int, batch_size: int = BATCH_SIZE) -> Batches:
     """Put the words of a file into batches of words of about equal length, and draw some of the batches.
 
     As in OpenNMT-py's bucketing: all pairs are sorted by (source length, target length), cut into batches of
-    BATCH_SIZE, and the batches are shuffled.
+    `batch_size`, and the batches are shuffled.
     """
     if not path.is_file():
         raise SystemExit(f"{path}: no such file; run recipes/g2p_cmudict/prepare.py first")
@@ -50,7 +50,7 @@ def make_batches(path: Path, num_batches: int) -> Batches:
     draw = random.Random(SEED)
     draw.shuffle(pairs)
     pairs.sort(key=lambda pair: (len(pair[0]), len(pair[1].split())))
-    batches = [pairs[i : i + BATCH_SIZE] for i in range(0, len(pairs) - BATCH_SIZE + 1, BATCH_SIZE)]
+    batches = [pairs[i : i + batch_size] for i in range(0, len(pairs) - batch_size + 1, batch_size)]
     return {
         "source_symbols": sorted({letter for letters, _ in pairs for letter in letters}),
         "target_symbols": sorted({phone for _, phones in pairs for phone in phones.split()}),

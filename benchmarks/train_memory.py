@@ -1,0 +1,62 @@
+"""Measure how much memory training takes at its peak: the engine, the definition, OpenNMT-py.
+
+    python benchmarks/train_memory.py --onmt-python PATH [--batch-sizes 64 512] [--words FILE]
+
+The model, the words and OpenNMT-py's environment are those of train_speed.py; its workers do the work, one after the
+other, each in a process of its own, on the same batches. Printed are resident megabytes (Linux only): before the first
+step, when libraries, batches and weights are in memory; the largest amount in two passes over the batches; and the
+difference, which is what training takes: gradients, the optimiser's moments, activations, buffers.
+"""
+
+import argparse
+import json
+import os
+import sys
+import tempfile
+from pathlib import Path
+
+from train_speed import WORDS, describe_machine, make_batches
+from worker import Worker
+
+HERE = Path(__file__).parent
+
+
+def commands(batches: Path, onmt_python: str | None) -> dict[str, list[str]]:
+    """Return the command of each system."""
+    ours = [sys.executable, str(HERE / "peephole_worker.py")]
+    found = {
+        f"{form}, {'engine' if engine == 'auto' else 'definition'}": [*ours, form, str(batches), "--engine", engine]
+        for form in ("full", "none")
+        for engine in ("auto", "off")
+    }
+    if onmt_python:
+        found["opennmt-py"] = [onmt_python, str(HERE / "opennmt_worker.py"), str(batches)]
+    return found
+
+
+def main() -> None:
+    """Measure each system at each batch size and print a table."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--onmt-python", metavar="PATH", help="Python of OpenNMT-py's environment")
+    parser.add_argument("--batch-sizes", type=int, nargs="+", default=[64, 512], metavar="N", help="words in a batch")
+    parser.add_argument("--batches", type=int, default=16, help="batches in a pass")
+    parser.add_argument("--threads", type=int, default=os.cpu_count())
+    parser.add_argument("--words", type=Path, default=WORDS, help="file of words and phones")
+    options = parser.parse_args()
+    machine = describe_machine(options.threads)
+    print(f"{machine['cpu']}, {machine['cores']} cores, {machine['threads']} threads, {machine['system']}")
+    print(f"\n{'system':18} {'words':>6} {'before':>8} {'peak':>8} {'training':>9}  MB", flush=True)
+    for size in options.batch_sizes:
+        with tempfile.TemporaryDirectory() as folder:
+            path = Path(folder) / "batches.json"
+            path.write_text(json.dumps(make_batches(options.words, options.batches, size)), encoding="utf-8")
+            for name, command in commands(path, options.onmt_python).items():
+                worker = Worker(command, options.threads)  # it warms up with the first pass
+                answer = worker.ask(0.001)
+                worker.close()
+                before, peak = answer["memory_before"], answer["memory_peak"]
+                print(f"{name:18} {size:6} {before:8.0f} {peak:8.0f} {peak - before:9.0f}", flush=True)
+
+
+if __name__ == "__main__":
+    main()
