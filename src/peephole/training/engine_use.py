@@ -28,6 +28,6 @@ def engine_fallback(config: Config, device: torch.device) -> str | None:
         return "engine: missing, it needs a C++ compiler when peephole is installed; the definition trains, slower"
     if config.model.cell == "gru":
         return "engine: not used for GRU cells; the definition trains them, slower"
-    if config.train.precision.endswith("-mixed"):
-        return f"engine: not used for precision {config.train.precision}; the definition trains, slower"
+    if config.train.scheduled_sampling != "none":
+        return "engine: not used for the decoder once it is fed own symbols; the definition trains it then, slower"
     return None

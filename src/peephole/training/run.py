@@ -283,7 +283,7 @@ def _introduce(report: Report, network: nn.Module, prepared: Prepared, step: int
         report.say(line)
     size = sum(parameter.numel() for parameter in network.parameters())
     going_on = f"; going on from step {step}" if step else ""
-    used = engine_in_use() if fallback is None else None
-    report.say(f"{size:,} parameters; {torch.get_num_threads()} threads; engine {used or 'off'}{going_on}")
+    used = f"; engine {engine_in_use() or 'off'}" if fallback is None else ""
+    report.say(f"{size:,} parameters; {torch.get_num_threads()} threads{used}{going_on}")
     if fallback is not None:
         report.say(fallback)
