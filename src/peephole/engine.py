@@ -166,16 +166,11 @@ class LSTMProblem:
 
     def forward(self, arrays: _Addresses, instruction_set: str) -> None:
         """Compute (1)-(6) for all steps; `arrays` holds the address of each array of `peephole_lstm`."""
-        problem = self._with(arrays)
-        _check(_library().peephole_lstm_forward(ctypes.byref(problem), instruction_set.encode()), instruction_set)
+        _call("peephole_lstm_forward", instruction_set, self._with(arrays))
 
     def backward(self, arrays: Mapping[str, int | None], gradients: _Addresses, instruction_set: str) -> None:
         """Compute all gradients; `gradients` holds the address of each array of `peephole_lstm_gradients`."""
-        problem, given = self._with(arrays), _LSTMGradients(**gradients)
-        _check(
-            _library().peephole_lstm_backward(ctypes.byref(problem), ctypes.byref(given), instruction_set.encode()),
-            instruction_set,
-        )
+        _call("peephole_lstm_backward", instruction_set, self._with(arrays), _LSTMGradients(**gradients))
 
     def _with(self, arrays: _Addresses) -> _LSTM:
         sizes = {name: getattr(self, name) for name in _LSTM._SIZES}
@@ -213,8 +208,7 @@ class DecoderProblem:
 
     def forward(self, arrays: _Addresses, layers: list[_Addresses], instruction_set: str) -> None:
         """Compute all target steps; `arrays` and `layers` hold the addresses that peephole.h names."""
-        problem = self._with(arrays, layers)
-        _check(_library().peephole_decoder_forward(ctypes.byref(problem), instruction_set.encode()), instruction_set)
+        _call("peephole_decoder_forward", instruction_set, self._with(arrays, layers))
 
     def backward(
         self,
@@ -225,13 +219,9 @@ class DecoderProblem:
         instruction_set: str,
     ) -> None:
         """Compute all gradients; `gradients` and `layer_gradients` hold the addresses that peephole.h names."""
-        problem = self._with(arrays, layers)
         rows = (_DecoderLayerGradients * self.num_layers)(*(_DecoderLayerGradients(**row) for row in layer_gradients))
         given = _DecoderGradients(**gradients, layers=ctypes.addressof(rows))
-        done = _library().peephole_decoder_backward(
-            ctypes.byref(problem), ctypes.byref(given), instruction_set.encode()
-        )
-        _check(done, instruction_set)
+        _call("peephole_decoder_backward", instruction_set, self._with(arrays, layers), given)
 
     def _with(self, arrays: _Addresses, layers: list[_Addresses]) -> _Decoder:
         rows = (_DecoderLayer * self.num_layers)(*(_DecoderLayer(**row) for row in layers))
