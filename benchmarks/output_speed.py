@@ -4,7 +4,7 @@
 
 A ratio is the median of the rounds' ratios (below 1: the engine is faster), so that a slow minute of the machine slows
 both sides of it. "of peak" is the share of what the engine's own inner loop reaches on a product that fits the first
-cache, times threads. Memory is the largest single tensor of logits that each side has at a time.
+cache, times threads.
 """
 
 import os
