@@ -23,7 +23,7 @@
 extern "C" {
 #endif
 
-#define PEEPHOLE_ABI_VERSION 2
+#define PEEPHOLE_ABI_VERSION 3
 
 enum peephole_form { PEEPHOLE_NONE = 0, PEEPHOLE_DIAGONAL = 1, PEEPHOLE_FULL = 2 };
 
@@ -124,6 +124,50 @@ typedef struct peephole_decoder_gradients {
   const peephole_decoder_layer_gradients *layers;
 } peephole_decoder_gradients;
 
+/* y = W x + b for N rows x: W h_j of (15), the readout of (10). */
+typedef struct peephole_linear {
+  int32_t scalar;  /* 4 float, 8 double */
+  int32_t threads; /* at least 1; results do not depend on it */
+  int64_t rows, inputs, outputs; /* N, K, O */
+  const void *x;      /* (N,K) */
+  const void *weight; /* (O,K)  W */
+  const void *bias;   /* (O)    b; NULL: 0. Not looked at by backward */
+  void *y;            /* (N,O)  Written by forward; not looked at by backward */
+  void *scratch;      /* peephole_linear_scratch_bytes; holds nothing before or after a call */
+} peephole_linear;
+
+/* Gradients of a loss: that of y comes in, the others go out, each in the shape of its array. */
+typedef struct peephole_linear_gradients {
+  const void *y; /* (N,O) */
+  void *x;       /* (N,K) */
+  void *weight;  /* (O,K) */
+  void *bias;    /* (O); NULL: not wanted */
+} peephole_linear_gradients;
+
+/* loss = -sum over the real rows n of log p(target_n), p = softmax(W r_n + b): (10), (11) and the sum of (12). With
+ * label smoothing s the gold distribution is (1 - s) at the target plus s / V everywhere. The logits of all rows never
+ * exist at once: scratch holds those of a few hundred rows. */
+typedef struct peephole_output_loss {
+  int32_t scalar;  /* 4 float, 8 double */
+  int32_t threads; /* at least 1; results do not depend on it */
+  int64_t rows, hidden_size, symbols; /* N, H, V */
+  int64_t padding;        /* rows with this target are not real: they add nothing, and r is not read there */
+  double label_smoothing; /* s, from 0 to 1 */
+  const int64_t *targets; /* (N)    in [0, V) */
+  const void *readouts;   /* (N,H)  r */
+  const void *weight;     /* (V,H)  W */
+  const void *bias;       /* (V)    b */
+  void *loss;             /* (1)    written */
+  void *scratch;          /* peephole_output_loss_scratch_bytes; holds nothing before or after a call */
+} peephole_output_loss;
+
+/* Gradients of the loss itself, each in the shape of its array. */
+typedef struct peephole_output_loss_gradients {
+  void *readouts; /* (N,H)  0 in rows that are not real */
+  void *weight;   /* (V,H) */
+  void *bias;     /* (V) */
+} peephole_output_loss_gradients;
+
 /* PEEPHOLE_ABI_VERSION of the library. */
 PEEPHOLE_API int32_t peephole_abi_version(void);
 
@@ -148,6 +192,26 @@ PEEPHOLE_API int32_t peephole_decoder_forward(const peephole_decoder *problem, c
 PEEPHOLE_API int32_t peephole_decoder_backward(const peephole_decoder *problem,
                                                const peephole_decoder_gradients *gradients,
                                                const char *instruction_set);
+
+/* Bytes of `scratch` for a forward or (backward != 0) a backward call. Only sizes and threads are read. */
+PEEPHOLE_API size_t peephole_linear_scratch_bytes(const peephole_linear *problem, int32_t backward);
+
+/* Compute y. A row of y is the same bits whatever rows stand beside it. Returns 0, or 1 if the instruction set is
+ * unknown or cannot run here. */
+PEEPHOLE_API int32_t peephole_linear_forward(const peephole_linear *problem, const char *instruction_set);
+
+/* Compute all gradients; needs no forward call. Returns as forward. */
+PEEPHOLE_API int32_t peephole_linear_backward(const peephole_linear *problem,
+                                              const peephole_linear_gradients *gradients, const char *instruction_set);
+
+/* Bytes of `scratch` with (gradients != 0) or without gradients. Only sizes and threads are read. */
+PEEPHOLE_API size_t peephole_output_loss_scratch_bytes(const peephole_output_loss *problem, int32_t gradients);
+
+/* Compute the loss and, unless `gradients` is NULL, all gradients in the same pass. Returns 0; 1 if the instruction set
+ * is unknown or cannot run here; 2 if a target is not in [0, V): then nothing is meaningful. */
+PEEPHOLE_API int32_t peephole_output_loss_run(const peephole_output_loss *problem,
+                                              const peephole_output_loss_gradients *gradients,
+                                              const char *instruction_set);
 
 /* Apply σ or tanh, as the cell does, to n numbers; for tests of their accuracy. Returns as forward. */
 PEEPHOLE_API int32_t peephole_activation(int32_t function, int32_t scalar, int64_t n, const void *in, void *out,

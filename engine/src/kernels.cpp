@@ -3,6 +3,7 @@
 
 #include "decoder.h"
 #include "lstm.h"
+#include "output_loss.h"
 
 namespace {
 
@@ -24,6 +25,25 @@ void decoder_forward(const peephole_decoder &problem) {
 void decoder_backward(const peephole_decoder &problem, const peephole_decoder_gradients &gradients) {
   with_types(problem.scalar, problem.operand,
              [&](auto t, auto o) { DecoderBackward<decltype(t), decltype(o)>(problem, gradients).run(); });
+}
+
+void linear_forward(const peephole_linear &problem) {
+  if (problem.scalar == sizeof(float))
+    Linear<float>(problem, nullptr).forward();
+  else
+    Linear<double>(problem, nullptr).forward();
+}
+
+void linear_backward(const peephole_linear &problem, const peephole_linear_gradients &gradients) {
+  if (problem.scalar == sizeof(float))
+    Linear<float>(problem, &gradients).backward();
+  else
+    Linear<double>(problem, &gradients).backward();
+}
+
+bool output_loss(const peephole_output_loss &problem, const peephole_output_loss_gradients *gradients) {
+  if (problem.scalar == sizeof(float)) return OutputLoss<float>(problem, gradients).run();
+  return OutputLoss<double>(problem, gradients).run();
 }
 
 template <class T>
@@ -70,6 +90,16 @@ namespace peephole {
 #define PEEPHOLE_TABLE(name) PEEPHOLE_JOIN(name)
 
 extern const Kernels PEEPHOLE_TABLE(PEEPHOLE_KERNELS) = {
-    PEEPHOLE_NAME(PEEPHOLE_KERNELS), lstm_forward, lstm_backward, decoder_forward, decoder_backward, activation, peak};
+    PEEPHOLE_NAME(PEEPHOLE_KERNELS),
+    lstm_forward,
+    lstm_backward,
+    decoder_forward,
+    decoder_backward,
+    linear_forward,
+    linear_backward,
+    output_loss,
+    activation,
+    peak,
+};
 
 }  // namespace peephole

@@ -13,6 +13,9 @@ struct Kernels {
   void (*lstm_backward)(const peephole_lstm &problem, const peephole_lstm_gradients &gradients);
   void (*decoder_forward)(const peephole_decoder &problem);
   void (*decoder_backward)(const peephole_decoder &problem, const peephole_decoder_gradients &gradients);
+  void (*linear_forward)(const peephole_linear &problem);
+  void (*linear_backward)(const peephole_linear &problem, const peephole_linear_gradients &gradients);
+  bool (*output_loss)(const peephole_output_loss &problem, const peephole_output_loss_gradients *gradients);
   void (*activation)(int32_t function, int32_t scalar, int64_t n, const void *in, void *out);
   int64_t (*peak)(int64_t repeats, int32_t scalar);
 };

@@ -6,6 +6,7 @@
 #include "decoder.h"
 #include "kernels.h"
 #include "lstm.h"
+#include "output_layout.h"
 
 namespace {
 
@@ -98,6 +99,38 @@ int32_t peephole_decoder_backward(const peephole_decoder *problem, const peephol
   if (kernels == nullptr) return 1;
   kernels->decoder_backward(*problem, *gradients);
   return 0;
+}
+
+size_t peephole_linear_scratch_bytes(const peephole_linear *problem, int32_t backward) {
+  return problem->scalar == sizeof(float) ? LinearScratch<float>(*problem, backward, nullptr).arena.used()
+                                          : LinearScratch<double>(*problem, backward, nullptr).arena.used();
+}
+
+int32_t peephole_linear_forward(const peephole_linear *problem, const char *instruction_set) {
+  const Kernels *kernels = kernels_named(instruction_set);
+  if (kernels == nullptr) return 1;
+  kernels->linear_forward(*problem);
+  return 0;
+}
+
+int32_t peephole_linear_backward(const peephole_linear *problem, const peephole_linear_gradients *gradients,
+                                 const char *instruction_set) {
+  const Kernels *kernels = kernels_named(instruction_set);
+  if (kernels == nullptr) return 1;
+  kernels->linear_backward(*problem, *gradients);
+  return 0;
+}
+
+size_t peephole_output_loss_scratch_bytes(const peephole_output_loss *problem, int32_t gradients) {
+  return problem->scalar == sizeof(float) ? OutputLossScratch<float>(*problem, gradients, nullptr).arena.used()
+                                          : OutputLossScratch<double>(*problem, gradients, nullptr).arena.used();
+}
+
+int32_t peephole_output_loss_run(const peephole_output_loss *problem, const peephole_output_loss_gradients *gradients,
+                                 const char *instruction_set) {
+  const Kernels *kernels = kernels_named(instruction_set);
+  if (kernels == nullptr) return 1;
+  return kernels->output_loss(*problem, gradients) ? 0 : 2;
 }
 
 int32_t peephole_activation(int32_t function, int32_t scalar, int64_t n, const void *in, void *out,

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 
-ABI_VERSION = 2
+ABI_VERSION = 3
 OPERANDS = {"as_is": 0, "bf16": 1}
 FORMS = {"none": 0, "diagonal": 1, "full": 2}
 ATTENTIONS = {"fixed_context": 0, "additive": 1, "product": 2}
@@ -116,6 +116,32 @@ _Addresses = Mapping[str, int | None]
 """The address of each array, by its name in peephole.h."""
 
 
+class _Linear(ctypes.Structure):
+    """`peephole_linear`."""
+
+    _fields_ = (
+        *((name, ctypes.c_int32) for name in ("scalar", "threads")),
+        *((name, ctypes.c_int64) for name in ("rows", "inputs", "outputs")),
+        *((name, ctypes.c_void_p) for name in ("x", "weight", "bias", "y", "scratch")),
+    )
+
+
+class _OutputLoss(ctypes.Structure):
+    """`peephole_output_loss`."""
+
+    _fields_ = (
+        *((name, ctypes.c_int32) for name in ("scalar", "threads")),
+        *((name, ctypes.c_int64) for name in ("rows", "hidden_size", "symbols", "padding")),
+        ("label_smoothing", ctypes.c_double),
+        *((name, ctypes.c_void_p) for name in ("targets", "readouts", "weight", "bias", "loss", "scratch")),
+    )
+
+
+def _pointers(names: tuple[str, ...], arrays: _Addresses) -> ctypes.Array[ctypes.c_void_p]:
+    """Return a structure of nothing but pointers; those that are not given are NULL."""
+    return (ctypes.c_void_p * len(names))(*(arrays.get(name) for name in names))
+
+
 @dataclass(frozen=True)
 class LSTMProblem:
     """The sizes of one LSTM layer in one direction; see peephole.h."""
@@ -140,16 +166,11 @@ class LSTMProblem:
 
     def forward(self, arrays: _Addresses, instruction_set: str) -> None:
         """Compute (1)-(6) for all steps; `arrays` holds the address of each array of `peephole_lstm`."""
-        problem = self._with(arrays)
-        _check(_library().peephole_lstm_forward(ctypes.byref(problem), instruction_set.encode()), instruction_set)
+        _call("peephole_lstm_forward", instruction_set, self._with(arrays))
 
     def backward(self, arrays: Mapping[str, int | None], gradients: _Addresses, instruction_set: str) -> None:
         """Compute all gradients; `gradients` holds the address of each array of `peephole_lstm_gradients`."""
-        problem, given = self._with(arrays), _LSTMGradients(**gradients)
-        _check(
-            _library().peephole_lstm_backward(ctypes.byref(problem), ctypes.byref(given), instruction_set.encode()),
-            instruction_set,
-        )
+        _call("peephole_lstm_backward", instruction_set, self._with(arrays), _LSTMGradients(**gradients))
 
     def _with(self, arrays: _Addresses) -> _LSTM:
         sizes = {name: getattr(self, name) for name in _LSTM._SIZES}
@@ -187,8 +208,7 @@ class DecoderProblem:
 
     def forward(self, arrays: _Addresses, layers: list[_Addresses], instruction_set: str) -> None:
         """Compute all target steps; `arrays` and `layers` hold the addresses that peephole.h names."""
-        problem = self._with(arrays, layers)
-        _check(_library().peephole_decoder_forward(ctypes.byref(problem), instruction_set.encode()), instruction_set)
+        _call("peephole_decoder_forward", instruction_set, self._with(arrays, layers))
 
     def backward(
         self,
@@ -199,13 +219,9 @@ class DecoderProblem:
         instruction_set: str,
     ) -> None:
         """Compute all gradients; `gradients` and `layer_gradients` hold the addresses that peephole.h names."""
-        problem = self._with(arrays, layers)
         rows = (_DecoderLayerGradients * self.num_layers)(*(_DecoderLayerGradients(**row) for row in layer_gradients))
         given = _DecoderGradients(**gradients, layers=ctypes.addressof(rows))
-        done = _library().peephole_decoder_backward(
-            ctypes.byref(problem), ctypes.byref(given), instruction_set.encode()
-        )
-        _check(done, instruction_set)
+        _call("peephole_decoder_backward", instruction_set, self._with(arrays, layers), given)
 
     def _with(self, arrays: _Addresses, layers: list[_Addresses]) -> _Decoder:
         rows = (_DecoderLayer * self.num_layers)(*(_DecoderLayer(**row) for row in layers))
@@ -223,6 +239,58 @@ class DecoderProblem:
         )
         problem.rows = rows  # they live as long as the address to them
         return problem
+
+
+@dataclass(frozen=True)
+class LinearProblem:
+    """The sizes of y = W x + b over rows; see peephole.h."""
+
+    scalar: int  # bytes of a number: 4 or 8
+    threads: int
+    rows: int
+    inputs: int
+    outputs: int
+
+    def scratch_bytes(self, *, backward: bool) -> int:
+        """Return the size of the array `scratch`."""
+        return int(_library().peephole_linear_scratch_bytes(ctypes.byref(_Linear(**vars(self))), backward))
+
+    def forward(self, arrays: _Addresses, instruction_set: str) -> None:
+        """Compute y; `arrays` holds the address of each array of `peephole_linear`."""
+        _call("peephole_linear_forward", instruction_set, _Linear(**vars(self), **arrays))
+
+    def backward(self, arrays: _Addresses, gradients: _Addresses, instruction_set: str) -> None:
+        """Compute all gradients; `gradients` holds the address of each array of `peephole_linear_gradients`."""
+        structures = _Linear(**vars(self), **arrays), _pointers(("y", "x", "weight", "bias"), gradients)
+        _call("peephole_linear_backward", instruction_set, *structures)
+
+
+@dataclass(frozen=True)
+class OutputLossProblem:
+    """The sizes of an output layer with its loss, (10)-(12); see peephole.h."""
+
+    scalar: int  # bytes of a number: 4 or 8
+    threads: int
+    rows: int
+    hidden_size: int
+    symbols: int
+    padding: int  # the target of rows that are not real
+    label_smoothing: float
+
+    def scratch_bytes(self, *, gradients: bool) -> int:
+        """Return the size of the array `scratch`."""
+        return int(_library().peephole_output_loss_scratch_bytes(ctypes.byref(_OutputLoss(**vars(self))), gradients))
+
+    def run(self, arrays: _Addresses, gradients: _Addresses | None, instruction_set: str) -> None:
+        """Compute the loss and, where their addresses are given, all gradients.
+
+        Raises:
+            IndexError: a target is no symbol.
+        """
+        given = None if gradients is None else _pointers(("readouts", "weight", "bias"), gradients)
+        done = _call("peephole_output_loss_run", instruction_set, _OutputLoss(**vars(self), **arrays), given)
+        if done == 2:
+            raise IndexError(f"target: wanted symbols from 0 to {self.symbols - 1}, got others too")
 
 
 def available() -> bool:
@@ -255,6 +323,15 @@ def peak(repeats: int, scalar: int, instruction_set: str) -> int:
     """Multiply matrices that fit the first cache, on one thread; return the floating point operations done."""
     done = int(_library().peephole_peak(repeats, scalar, instruction_set.encode()))
     _check(done < 0, instruction_set)
+    return done
+
+
+def _call(
+    function: str, instruction_set: str, *structures: ctypes.Structure | ctypes.Array[ctypes.c_void_p] | None
+) -> int:
+    pointers = (None if structure is None else ctypes.byref(structure) for structure in structures)
+    done = int(getattr(_library(), function)(*pointers, instruction_set.encode()))
+    _check(done == 1, instruction_set)
     return done
 
 
@@ -297,6 +374,11 @@ def _library() -> ctypes.CDLL:
         "peephole_decoder_scratch_bytes": (ctypes.c_size_t, [address, ctypes.c_int32]),
         "peephole_decoder_forward": (ctypes.c_int32, [address, text]),
         "peephole_decoder_backward": (ctypes.c_int32, [address, address, text]),
+        "peephole_linear_scratch_bytes": (ctypes.c_size_t, [address, ctypes.c_int32]),
+        "peephole_linear_forward": (ctypes.c_int32, [address, text]),
+        "peephole_linear_backward": (ctypes.c_int32, [address, address, text]),
+        "peephole_output_loss_scratch_bytes": (ctypes.c_size_t, [address, ctypes.c_int32]),
+        "peephole_output_loss_run": (ctypes.c_int32, [address, address, text]),
         "peephole_activation": (
             ctypes.c_int32,
             [ctypes.c_int32, ctypes.c_int32, number, address, address, text],

@@ -31,11 +31,11 @@ class Arrays:
     def add_bytes(self, name: str, count: int) -> None:
         self.addresses[name] = C.malloc(count)
 
-    def add_lengths(self, name: str, lengths: list[int]) -> None:
-        self.add_bytes(name, 8 * len(lengths))
+    def add_integers(self, name: str, numbers: list[int]) -> None:
+        self.add_bytes(name, 8 * len(numbers))
         address = self.addresses[name]
         assert address is not None
-        (ctypes.c_int64 * len(lengths)).from_address(address)[:] = lengths
+        (ctypes.c_int64 * len(numbers)).from_address(address)[:] = numbers
 
     def free(self) -> None:
         for address in self.addresses.values():
@@ -53,7 +53,7 @@ def call(problem: engine.LSTMProblem, instruction_set: str, seed: int) -> None:
         arrays.add(name, size)
         gradients.add(name, size)
     draw = random.Random(seed)
-    arrays.add_lengths("lengths", [draw.randint(1, T) for _ in range(B)])
+    arrays.add_integers("lengths", [draw.randint(1, T) for _ in range(B)])
     arrays.add_bytes("saved", problem.saved_bytes())
     arrays.add_bytes("scratch", problem.scratch_bytes(backward=False))
     problem.forward(arrays.addresses, instruction_set)
@@ -79,8 +79,8 @@ def decode(problem: engine.DecoderProblem, instruction_set: str, seed: int) -> N
         gradients.add(name, size)
     gradients.add("states", B * U * H)
     draw = random.Random(seed)
-    arrays.add_lengths("lengths", [draw.randint(1, U) for _ in range(B)])
-    arrays.add_lengths("source_lengths", [draw.randint(1, T) for _ in range(B)])
+    arrays.add_integers("lengths", [draw.randint(1, U) for _ in range(B)])
+    arrays.add_integers("source_lengths", [draw.randint(1, T) for _ in range(B)])
     arrays.add_bytes("saved", problem.saved_bytes())
     arrays.add_bytes("scratch", problem.scratch_bytes(backward=False))
     layers, layer_gradients = [], []
@@ -106,10 +106,47 @@ def decode(problem: engine.DecoderProblem, instruction_set: str, seed: int) -> N
         one.free()
 
 
+def call_linear(problem: engine.LinearProblem, instruction_set: str, seed: int) -> None:
+    """Run a linear product forward and backward, with and without a bias."""
+    N, K, O = problem.rows, problem.inputs, problem.outputs  # noqa: E741
+    for has_bias in (True, False):
+        arrays, gradients = Arrays(problem.scalar, seed), Arrays(problem.scalar, seed + 1)
+        for name, size in {"x": N * K, "weight": O * K, "bias": O * has_bias, "y": N * O}.items():
+            if size:
+                arrays.add(name, size)
+                gradients.add(name, size)
+        arrays.add_bytes("scratch", problem.scratch_bytes(backward=False))
+        problem.forward(arrays.addresses, instruction_set)
+        C.free(arrays.addresses["scratch"])
+        arrays.add_bytes("scratch", problem.scratch_bytes(backward=True))
+        problem.backward(arrays.addresses, gradients.addresses, instruction_set)
+        arrays.free()
+        gradients.free()
+
+
+def call_output_loss(problem: engine.OutputLossProblem, instruction_set: str, seed: int) -> None:
+    """Run an output layer with its loss, with and without gradients; among the targets may be padding."""
+    N, H, V = problem.rows, problem.hidden_size, problem.symbols
+    draw = random.Random(seed)
+    for with_gradients in (True, False):
+        arrays, gradients = Arrays(problem.scalar, seed), Arrays(problem.scalar, seed + 1)
+        for name, size in {"readouts": N * H, "weight": V * H, "bias": V}.items():
+            arrays.add(name, size)
+            gradients.add(name, size)
+        arrays.add("loss", 1)
+        arrays.add_integers("targets", [draw.randrange(V) for _ in range(N)])
+        arrays.add_bytes("scratch", problem.scratch_bytes(gradients=with_gradients))
+        problem.run(arrays.addresses, gradients.addresses if with_gradients else None, instruction_set)
+        arrays.free()
+        gradients.free()
+
+
 def main() -> None:
     """Walk all shapes; a sanitizer ends the process at the first complaint."""
     shapes = [(1, 1, 1, 1), (3, 4, 2, 3), (7, 5, 17, 16), (13, 3, 16, 33), (5, 60, 70, 65)]
     decoders = [(1, 1, 1, 1, 1, 1, 1), (3, 4, 2, 3, 5, 7, 6), (13, 3, 9, 16, 17, 33, 35), (5, 60, 4, 33, 40, 16, 65)]
+    products = [(1, 1, 1), (5, 3, 2), (37, 70, 83), (300, 16, 48)]
+    losses = [(1, 1, 2), (9, 5, 40), (90, 33, 83), (300, 16, 300), (300, 3, 9000)]
     calls = 0
     for instruction_set in engine.instruction_sets():
         for scalar, operand in ((4, "as_is"), (4, "bf16"), (8, "as_is")):
@@ -127,6 +164,14 @@ def main() -> None:
                         decoder = engine.DecoderProblem(scalar, operand, form, attention, threads, num_layers, *shape)
                         decode(decoder, instruction_set, calls)
                         calls += 1
+            for threads in (1, 3):
+                for product in products:
+                    call_linear(engine.LinearProblem(scalar, threads, *product), instruction_set, calls)
+                    calls += 1
+                for loss in losses:
+                    problem = engine.OutputLossProblem(scalar, threads, *loss, padding=0, label_smoothing=0.1)
+                    call_output_loss(problem, instruction_set, calls)
+                    calls += 1
             source, result = C.malloc(7 * scalar), C.malloc(7 * scalar)
             ctypes.memset(source, 0, 7 * scalar)
             for function in engine.FUNCTIONS:

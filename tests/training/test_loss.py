@@ -9,7 +9,8 @@ import pytest
 import torch
 
 from peephole.nn import Noise
-from peephole.training.loss import loss_divisor, loss_sum
+from peephole.nn.loss import loss_sum
+from peephole.training.loss import loss_divisor
 
 from .toy import CAPITALS, make_network
 
@@ -35,8 +36,7 @@ def batch(rows, extra=0):
 def loss_and_gradient(network, rows, *, extra=0, own_share=0.0, smoothing=0.1):
     source, lengths, target, examples = batch(rows, extra)
     noise = Noise(seed=5, step=11, examples=examples, rate=0.4)
-    logits = network(source, lengths, target, noise=noise, own_share=own_share)
-    loss = loss_sum(logits, target, smoothing)
+    loss = network.loss_sum(source, lengths, target, noise=noise, own_share=own_share, label_smoothing=smoothing)
     gradients = torch.autograd.grad(loss, list(network.parameters()))
     return loss.item(), torch.cat([gradient.flatten() for gradient in gradients])
 

@@ -13,6 +13,7 @@ from peephole.data import Corpus, Pair, Report
 from peephole.nn import build_seq2seq
 from peephole.symbols import CharacterSymbols
 from peephole.training.loop import Hooks, Step, fit
+from peephole.training.loss import Objective
 from peephole.training.state import TrainState, copy_weights
 
 LETTERS = CharacterSymbols(list("abcdefgh"), "NFC")
@@ -86,7 +87,7 @@ class Training:
 
     def run(self):
         hooks = Hooks(self._seconds, self._stop_asked, self._on_step, self._evaluate, self._on_evaluation, self._save)
-        module = self.fabric.setup_module(self.network)
+        module = self.fabric.setup_module(Objective(self.network))
         fit(
             self.fabric,
             module,

@@ -8,6 +8,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from peephole.errors import ShapeError
+from peephole.nn.engine_output import linear
 
 
 class AdditiveAttention(nn.Module):
@@ -36,7 +37,7 @@ class AdditiveAttention(nn.Module):
 
     def keys(self, memory: Float[Tensor, "B T M"]) -> Float[Tensor, "B T A"]:
         """Return W_h h_j, which does not change from step to step."""
-        return F.linear(memory, self.weight_keys)
+        return linear(memory, self.weight_keys)
 
     def forward(
         self,
@@ -106,7 +107,7 @@ class GeneralAttention(nn.Module):
 
     def keys(self, memory: Float[Tensor, "B T M"]) -> Float[Tensor, "B T Q"]:
         """Return W h_j, which does not change from step to step."""
-        return F.linear(memory, self.weight)
+        return linear(memory, self.weight)
 
     def forward(
         self,

@@ -13,6 +13,7 @@ from peephole.nn.attention import Attention
 from peephole.nn.cells import GRUStep, LSTMState, LSTMStep, LSTMWeights
 from peephole.nn.encoder import LayerState, symbol_embedding
 from peephole.nn.engine_decoder import AttentionWeights, run_decoder
+from peephole.nn.engine_output import linear
 from peephole.nn.layers import GRUDirection, LSTMDirection
 from peephole.nn.noise import Noise
 
@@ -70,9 +71,9 @@ class Decoder(nn.Module):
         self.readout = nn.Linear(hidden_size + context_size + embedding_size, hidden_size)
         self.output = nn.Linear(hidden_size, num_symbols)
         self.hidden_size = hidden_size
-        for linear in (self.readout, self.output):
-            nn.init.xavier_uniform_(linear.weight)
-            nn.init.zeros_(linear.bias)
+        for layer in (self.readout, self.output):
+            nn.init.xavier_uniform_(layer.weight)
+            nn.init.zeros_(layer.bias)
 
     def start(
         self,
@@ -115,17 +116,29 @@ class Decoder(nn.Module):
         noise: Noise | None = None,
         lengths: Int[Tensor, "B"] | None = None,
     ) -> Float[Tensor, "B U V"]:
-        """Feed the gold symbols, (13), and return the logits of all steps.
+        """Feed the gold symbols, (13), and return the logits of all steps; see `readouts`."""
+        logits: Tensor = self.output(self.readouts(previous, state, noise, lengths))
+        return logits
+
+    def readouts(
+        self,
+        previous: Int[Tensor, "B U"],
+        state: DecoderState,
+        noise: Noise | None = None,
+        lengths: Int[Tensor, "B"] | None = None,
+    ) -> Float[Tensor, "B U H"]:
+        """Feed the gold symbols, (13), and return r_t of all steps.
 
         Args:
             previous: y_0 … y_{U-1}.
             state: what `start` returned.
             noise: dropout on embeddings, between layers and on r_t.
-            lengths: real steps of each target; the logits of steps past them mean nothing. None: all are real.
+            lengths: real steps of each target; r_t of steps past them mean nothing. None: all are real.
         """
         embedded = self._embed(previous, noise)
         states, contexts = self._unroll(embedded, state, noise, lengths)
-        return self._predict(states, contexts, embedded, noise)
+        r = torch.tanh(linear(torch.cat([states, contexts, embedded], -1), self.readout.weight, self.readout.bias))
+        return r if noise is None else noise.dropout(r, "readout")
 
     def forward_sampled(
         self, previous: Int[Tensor, "B U"], state: DecoderState, noise: Noise, own_share: float
@@ -200,12 +213,6 @@ class Decoder(nn.Module):
     def _read(self, state: DecoderState, context: Tensor, embedded: Tensor) -> Tensor:
         """Return r_t."""
         return torch.tanh(self.readout(torch.cat([top(state), context, embedded], -1)))
-
-    def _predict(self, states: Tensor, contexts: Tensor, embedded: Tensor, noise: Noise | None) -> Tensor:
-        """Return the logits of all steps in one product each."""
-        readout = torch.tanh(self.readout(torch.cat([states, contexts, embedded], -1)))
-        logits: Tensor = self.output(readout if noise is None else noise.dropout(readout, "readout"))
-        return logits
 
 
 class _Unroll:

@@ -13,7 +13,9 @@ from peephole.nn.attention import AdditiveAttention, Attention, DotAttention, Ge
 from peephole.nn.cells import valid_steps
 from peephole.nn.decoder import Decoder, DecoderState
 from peephole.nn.encoder import Bridge, Encoder, fixed_context
+from peephole.nn.engine_output import output_loss_sum
 from peephole.nn.layers import GRU, LSTM, GRUDirection, LSTMDirection
+from peephole.nn.loss import loss_sum
 from peephole.nn.noise import Noise
 from peephole.symbols import BOS, PAD
 
@@ -72,12 +74,33 @@ class Seq2Seq(nn.Module):
             own_share: probability that a step is fed the model's own symbol, (14), instead of the gold one, (13).
         """
         state = self.start(source, source_lengths, noise)
-        previous = torch.cat([torch.full_like(target[:, :1], BOS), target[:, :-1]], 1)  # y_0 … y_{U-1}
         if own_share:
             assert noise is not None
-            return self.decoder.forward_sampled(previous, state, noise, own_share)
-        logits: Tensor = self.decoder(previous, state, noise, (target != PAD).sum(1).clamp(min=1))
+            return self.decoder.forward_sampled(_previous(target), state, noise, own_share)
+        logits: Tensor = self.decoder(_previous(target), state, noise, _lengths(target))
         return logits
+
+    def loss_sum(
+        self,
+        source: Int[Tensor, "B T"],
+        source_lengths: Int[Tensor, "B"],
+        target: Int[Tensor, "B U"],
+        *,
+        noise: Noise | None = None,
+        own_share: float = 0.0,
+        label_smoothing: float = 0.0,
+    ) -> Float[Tensor, ""]:
+        """Return -Σ log p(Y | X) over the batch's real symbols: `loss_sum` of what `forward` returns.
+
+        The engine, where it is in use, does without the logits (B, U, V).
+        """
+        if own_share:
+            logits = self(source, source_lengths, target, noise=noise, own_share=own_share)
+            return loss_sum(logits, target, label_smoothing)
+        state = self.start(source, source_lengths, noise)
+        readouts = self.decoder.readouts(_previous(target), state, noise, _lengths(target))
+        output = self.decoder.output
+        return output_loss_sum(readouts, output.weight, output.bias, target, label_smoothing)
 
     def log_prob(
         self,
@@ -90,6 +113,16 @@ class Seq2Seq(nn.Module):
         log_probs = torch.log_softmax(self(source, source_lengths, target), -1)
         chosen = log_probs.gather(2, target[:, :, None])[..., 0]
         return torch.where(valid_steps(target_lengths, target.shape[1]), chosen, 0).sum(1)
+
+
+def _previous(target: Int[Tensor, "B U"]) -> Int[Tensor, "B U"]:
+    """Return y_0 … y_{U-1}, what teacher forcing feeds, (13)."""
+    return torch.cat([torch.full_like(target[:, :1], BOS), target[:, :-1]], 1)
+
+
+def _lengths(target: Int[Tensor, "B U"]) -> Int[Tensor, "B"]:
+    """Return the real steps of each target, at least 1."""
+    return (target != PAD).sum(1).clamp(min=1)
 
 
 def build_seq2seq(config: ModelConfig, num_source_symbols: int, num_target_symbols: int) -> Seq2Seq:

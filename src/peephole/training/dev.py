@@ -50,7 +50,6 @@ def mean_loss(model: Model, dev: DevSet, batch_size: int = 64) -> float:
         sources, targets = zip(*pairs[first : first + batch_size], strict=True)
         source, source_lengths = pad(sources)
         target, target_lengths = pad(targets)
-        tensors = (t.to(device) for t in (source, source_lengths, target, target_lengths))
-        total -= float(network.log_prob(*tensors).sum())
+        total += float(network.loss_sum(*(t.to(device) for t in (source, source_lengths, target))))
         num_symbols += int(target_lengths.sum())
     return total / max(1, num_symbols)

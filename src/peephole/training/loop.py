@@ -15,7 +15,7 @@ from peephole.data import Batch, Corpus, batches
 from peephole.errors import RunError
 from peephole.nn import Noise
 from peephole.training.dev import HIGHER_IS_BETTER
-from peephole.training.loss import loss_divisor, loss_sum
+from peephole.training.loss import loss_divisor
 from peephole.training.schedules import learning_rate, own_share
 from peephole.training.state import TrainState, Weights, copy_weights
 
@@ -64,7 +64,7 @@ def fit(
 
     Args:
         fabric: device, precision and processes.
-        module: the network as `fabric.setup` returned it.
+        module: the network's `Objective` as `fabric.setup` returned it.
         state: the state to go on from; changed in place.
         corpus: training pairs.
         config: settings of the training.
@@ -131,8 +131,14 @@ def train_step(
         for array in (rows.source, rows.source_lengths, rows.target, rows.examples)
     )
     noise = Noise(config.seed, state.position.step, examples, dropout)
-    logits = module(source, source_lengths, target, noise=noise, own_share=own_share(progress, config))
-    total = loss_sum(logits, target, config.label_smoothing) * weight
+    total = weight * module(
+        source,
+        source_lengths,
+        target,
+        noise=noise,
+        own_share=own_share(progress, config),
+        label_smoothing=config.label_smoothing,
+    )
     divisor = loss_divisor(len(batch.examples), batch.num_symbols, config.loss_mean)
     rate = learning_rate(progress, config)
     for group in state.optimizer.param_groups:

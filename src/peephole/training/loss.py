@@ -2,34 +2,28 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Any, Literal
 
-import torch
-from jaxtyping import Float, Int
-from torch import Tensor
-from torch.nn import functional as F
+from jaxtyping import Float
+from torch import Tensor, nn
 
-from peephole.symbols import PAD
+from peephole.nn import Seq2Seq
 
 
-def loss_sum(logits: Float[Tensor, "B U V"], target: Int[Tensor, "B U"], label_smoothing: float) -> Float[Tensor, ""]:
-    """Return -Σ log p(Y | X) over the batch's real symbols, </s> included; padding adds nothing.
+class Objective(nn.Module):
+    """The summed loss of a network as a module, so that Fabric (precision, processes) wraps what is computed.
 
     Args:
-        logits: scores of every target symbol.
-        target: gold symbols, padded with <pad>.
-        label_smoothing: share of the gold probability that is spread evenly over all V symbols.
-
-    Source: EQUATIONS (11), (12); label smoothing: Szegedy et al. 2016, arXiv:1512.00567, section 7.
+        network: the network to train.
     """
-    logits = logits.to(torch.promote_types(logits.dtype, torch.float32))
-    return F.cross_entropy(
-        logits.flatten(0, 1),
-        target.flatten(),
-        ignore_index=PAD,
-        reduction="sum",
-        label_smoothing=label_smoothing,
-    )
+
+    def __init__(self, network: Seq2Seq) -> None:
+        super().__init__()
+        self.network = network
+
+    def forward(self, *arguments: Tensor, **settings: Any) -> Float[Tensor, ""]:
+        """Return `Seq2Seq.loss_sum`; its arguments."""
+        return self.network.loss_sum(*arguments, **settings)
 
 
 def loss_divisor(num_pairs: int, num_symbols: int, mean: Literal["symbol", "pair"]) -> int:

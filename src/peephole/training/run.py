@@ -32,6 +32,7 @@ from peephole.nn import Seq2Seq, build_seq2seq, engine_in_use, use_engine
 from peephole.training.dev import measure
 from peephole.training.engine_use import engine_fallback
 from peephole.training.loop import Hooks, current_weights, fit
+from peephole.training.loss import Objective
 from peephole.training.report import Report
 from peephole.training.state import TrainState, Weights, copy_weights, load_checkpoint, save_checkpoint
 from peephole.training.stop import listen_for_stop
@@ -221,7 +222,7 @@ def _train(stack: ExitStack, fabric: Fabric, run: Run, prepared: Prepared) -> Mo
         weight_decay=config.train.weight_decay,
         fused=fabric.device.type in ("cpu", "cuda"),  # one pass over the weights
     )
-    module, wrapped = fabric.setup(network, optimizer)
+    module, wrapped = fabric.setup(Objective(network), optimizer)
     state = TrainState(network, wrapped.optimizer, copy_weights(network.state_dict()))
     if run.checkpoint.exists():
         load_checkpoint(run.checkpoint, state)
