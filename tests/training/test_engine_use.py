@@ -19,15 +19,20 @@ SAID = {
     "gru": "engine: not used for GRU cells; the definition trains them, slower",
     "sampling": "engine: not used for the decoder once it is fed own symbols; the definition trains it then, slower",
 }
-ALL = {"peephole::lstm_backward": 4, "peephole::decoder_backward": 2}  # two steps, an encoder of two directions
+OUTSIDE = {"peephole::linear_backward": 4, "peephole::output_loss_backward": 2}  # two steps, keys and readouts
+ALL = OUTSIDE | {"peephole::lstm_backward": 4, "peephole::decoder_backward": 2}  # an encoder of two directions
+SAMPLED = {  # the first step is fed gold symbols only
+    "peephole::decoder_backward": 1,
+    "peephole::linear_backward": 3,
+    "peephole::output_loss_backward": 1,
+}
 SETTINGS = [  # settings, what is said, how often the engine's operators compute gradients
     ({}, None, ALL),
     ({"peephole": "none", "precision": "64-true"}, None, ALL),
     ({"precision": "bf16-mixed", "context": "last", "decoder_layers": 2}, None, ALL),
     ({"engine": "off"}, None, {}),
-    ({"cell": "gru", "peephole": "none"}, SAID["gru"], {}),
-    # The first step is fed gold symbols only.
-    ({"scheduled_sampling": "linear"}, SAID["sampling"], ALL | {"peephole::decoder_backward": 1}),
+    ({"cell": "gru", "peephole": "none"}, SAID["gru"], OUTSIDE),
+    ({"scheduled_sampling": "linear"}, SAID["sampling"], ALL | SAMPLED),
 ]
 
 
