@@ -164,7 +164,7 @@ def main() -> None:
                         decoder = engine.DecoderProblem(scalar, operand, form, attention, threads, num_layers, *shape)
                         decode(decoder, instruction_set, calls)
                         calls += 1
-            for threads in (1, 3):
+            for threads in (1, 3) if operand == "as_is" else ():
                 for product in products:
                     call_linear(engine.LinearProblem(scalar, threads, *product), instruction_set, calls)
                     calls += 1
