@@ -70,15 +70,21 @@ def run(problem, setting, *, rate=0.0, autocast=False):
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64], ids=str)
 @pytest.mark.parametrize("decoder_layers", [1, 3])
 def test_large_decoders_are_the_definitions(instruction_set, attention, peephole, dtype, decoder_layers, threads):
-    """Against the definition in float64; errors in the norm of each parameter's gradient."""
+    """Against the definition in float64; errors in the norm of each parameter's gradient.
+
+    W_s of attention has gradients that nearly cancel: there the definition in float32 is itself off by more than 1e-5,
+    and the engine may be off by twice as much.
+    """
     threads(2)
     problem = make(attention, peephole, decoder_layers)
     problem[0].double()
     wanted = run(problem, "off", rate=0.3)
     problem[0].to(dtype)
     tolerance = 1e-12 if dtype == torch.float64 else 1e-5
-    for want, got in zip(wanted, run(problem, instruction_set, rate=0.3), strict=True):
-        assert float((got - want).norm()) <= tolerance * float(want.norm())
+    parts = (wanted, run(problem, "off", rate=0.3), run(problem, instruction_set, rate=0.3))
+    for want, defined, got in zip(*parts, strict=True):
+        allowed = max(tolerance * float(want.norm()), 2 * float((defined - want).norm()))
+        assert float((got - want).norm()) <= allowed
         assert want.abs().max() > 0
 
 
