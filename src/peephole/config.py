@@ -121,7 +121,10 @@ class TrainConfig:
     evaluations: int = option(20, "evaluations in a training, evenly spread", low=1)
     checkpoint_seconds: float = option(60.0, "seconds between checkpoints", low=0)
     seed: int = option(1, "everything random is a pure function of it", low=0, high=LARGEST_SEED)
-    precision: Literal["32-true", "bf16-mixed", "16-mixed", "64-true"] = option("32-true", "as Fabric names it")
+    precision: Literal["auto", "32-true", "bf16-mixed", "16-mixed", "64-true"] = option(
+        "auto",
+        "as Fabric names it; auto is bf16-mixed where this machine's engine has instructions for it, else 32-true",
+    )
     device: Literal["auto", "cpu", "cuda", "mps"] = option("auto", "where the model is trained; auto takes the fastest")
     threads: int | None = option(None, "CPU threads of each process (default: PyTorch's)", low=1)
     engine: Literal["auto", "off"] = option("auto", "off computes the recurrences by their definition in PyTorch only")

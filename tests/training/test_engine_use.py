@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections import Counter
 
 import pytest
@@ -11,7 +12,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from peephole import engine
 from peephole.config import Config
 from peephole.training import train
-from peephole.training.engine_use import engine_fallback
+from peephole.training.engine_use import engine_fallback, with_precision
 
 from .toy import TINY, write_pairs
 
@@ -65,7 +66,7 @@ def test_it_is_said_once_where_the_engine_does_not_train(tmp_path, capsys, monke
     [line], seen = train_and_watch(tmp_path, capsys, monkeypatch, **settings)
     assert seen == ran
     used = engine.instruction_sets()[0] if ran else "off"
-    assert line == said or (said is None and line.endswith(f"threads; engine {used}"))
+    assert line == said or (said is None and line.endswith(f"; engine {used}"))
 
 
 def test_it_is_said_that_the_library_is_missing(tmp_path, capsys, monkeypatch):
@@ -86,3 +87,28 @@ def test_on_a_gpu_the_definition_trains():
     said = engine_fallback(Config(), torch.device("cuda", 1))
     assert said == "engine: not used on cuda, it is made for CPUs; the definition trains"
     assert engine_fallback(Config().with_values({"engine": "off"}), torch.device("cuda")) is None
+
+
+@pytest.mark.parametrize(
+    ("instruction_sets", "settings", "precision"),
+    [
+        (("avx512_bf16", "generic"), {}, "bf16-mixed"),
+        (("avx512_bf16", "generic"), {"precision": "64-true"}, "64-true"),
+        (("avx512_bf16", "generic"), {"engine": "off"}, "32-true"),
+        (("avx512_bf16", "generic"), {"cell": "gru", "peephole": "none"}, "32-true"),
+        (("avx2", "generic"), {}, "32-true"),
+        ((), {}, "32-true"),
+    ],
+)
+def test_precision_is_what_this_machine_is_fast_at(monkeypatch, instruction_sets, settings, precision):
+    monkeypatch.setattr(engine, "instruction_sets", lambda: instruction_sets)
+    config = Config().with_values({"device": "cpu", **settings})
+    assert with_precision(config).train.precision == precision
+
+
+def test_the_decided_precision_is_that_of_the_run(tmp_path):
+    """So that going on elsewhere computes the same."""
+    write_pairs(tmp_path / "train.tsv", number=40)
+    train(tmp_path / "train.tsv", out=tmp_path / "m.safetensors", **{**TINY, "steps": 2, "evaluations": 1})
+    entry = json.loads((tmp_path / "m.run" / "run.json").read_text(encoding="utf-8"))
+    assert entry["config"]["train"]["precision"] in ("32-true", "bf16-mixed")

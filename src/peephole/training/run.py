@@ -30,7 +30,7 @@ from peephole.errors import ConfigError, PeepholeError, RunError
 from peephole.model import Model
 from peephole.nn import Seq2Seq, build_seq2seq, engine_in_use, use_engine
 from peephole.training.dev import measure
-from peephole.training.engine_use import engine_fallback
+from peephole.training.engine_use import engine_fallback, with_precision
 from peephole.training.loop import Hooks, current_weights, fit
 from peephole.training.loss import Objective
 from peephole.training.report import Report
@@ -93,7 +93,7 @@ def train(
         PeepholeError: a setting, the data, or the files written to are not as they must be; the message says what.
         Interrupted: Ctrl-C or SIGTERM; the run is saved and `resume` goes on with it.
     """
-    chosen = (config or Config()).with_values(settings, "train")
+    chosen = with_precision((config or Config()).with_values(settings, "train"))
     run = Run(str(train), None if dev is None else str(dev), str(out), chosen)
     fabric = start_fabric(run.config.train)
     first_does(fabric, lambda: _begin(run, overwrite))
@@ -230,7 +230,7 @@ def _train(stack: ExitStack, fabric: Fabric, run: Run, prepared: Prepared) -> Mo
     folder = run.folder if fabric.global_rank == 0 else None
     report = stack.enter_context(Report(folder, position.step, config.train.dev_metric, position.best_value))
     stop = stack.enter_context(listen_for_stop())
-    _introduce(report, network, prepared, position.step, engine_fallback(config, fabric.device))
+    _introduce(report, network, prepared, position.step, config, engine_fallback(config, fabric.device))
 
     def model(weights: Weights) -> Model:
         best = deepcopy(network)
@@ -279,12 +279,14 @@ def _fresh_network(run: Run, prepared: Prepared) -> Seq2Seq:
         return build_seq2seq(run.config.model, len(prepared.source_symbols), len(prepared.target_symbols))
 
 
-def _introduce(report: Report, network: nn.Module, prepared: Prepared, step: int, fallback: str | None) -> None:
+def _introduce(
+    report: Report, network: nn.Module, prepared: Prepared, step: int, config: Config, fallback: str | None
+) -> None:
     for line in prepared.report:
         report.say(line)
     size = sum(parameter.numel() for parameter in network.parameters())
     going_on = f"; going on from step {step}" if step else ""
     used = f"; engine {engine_in_use() or 'off'}" if fallback is None else ""
-    report.say(f"{size:,} parameters; {torch.get_num_threads()} threads{used}{going_on}")
+    report.say(f"{size:,} parameters; {torch.get_num_threads()} threads, {config.train.precision}{used}{going_on}")
     if fallback is not None:
         report.say(fallback)

@@ -20,6 +20,9 @@ T = TypeVar("T")
 def start_fabric(config: TrainConfig) -> Fabric:
     """Start Fabric: one process, or those that torchrun has started.
 
+    Args:
+        config: what was asked for, its precision decided.
+
     Raises:
         ConfigError: this machine has no such device.
     """
@@ -29,6 +32,7 @@ def start_fabric(config: TrainConfig) -> Fabric:
         raise ConfigError("train.device='mps': this machine has no Apple GPU that PyTorch can use")
     if config.threads is not None:
         torch.set_num_threads(config.threads)
+    assert config.precision != "auto"
     processes = int(os.environ.get("WORLD_SIZE", "1"))
     here = int(os.environ.get("LOCAL_WORLD_SIZE", "1"))
     fabric = Fabric(
