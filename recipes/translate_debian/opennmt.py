@@ -34,8 +34,8 @@ WORKER = Path(__file__).parent / "opennmt_worker.py"
 
 
 def write_segmented(path: Path, texts: list[str], symbols: Symbols) -> None:
-    """Write texts as subwords separated by spaces, one text a line."""
-    write_text(path, "".join(f"{' '.join(symbols.split(text))}\n" for text in texts))
+    """Write texts as subwords separated by spaces, one text a line; the unknown one is `<unk>` for both systems."""
+    write_text(path, "".join(f"{' '.join(symbols.tokens(symbols.encode(text)))}\n" for text in texts))
 
 
 def join_subwords(line: str) -> str:

@@ -10,6 +10,8 @@ from types import SimpleNamespace
 
 import pytest
 
+from peephole.symbols import learn_symbols
+
 RECIPE = Path(__file__).parents[2] / "recipes" / "translate_debian"
 
 PACKAGES = """\
@@ -239,3 +241,33 @@ def test_tables_of_what_has_run(report, tmp_path):
     assert difference.startswith("| peephole, attention minus peephole, fixed context |")
     assert "| beam 5, BLEU | +" in difference
     assert report.differences_table(tmp_path, test, "attention", "opennmt") == ""
+
+
+@pytest.fixture
+def opennmt(monkeypatch):
+    """What opennmt.py defines, its neighbours imported as when it is run, and forgotten again."""
+    monkeypatch.syspath_prepend(str(RECIPE))
+    before = set(sys.modules)
+    yield SimpleNamespace(**runpy.run_path(str(RECIPE / "opennmt.py")))
+    for name in {"report", "run"} - before:
+        sys.modules.pop(name, None)
+
+
+def test_subwords_for_opennmt_can_be_joined_again(opennmt, tmp_path):
+    texts = ["una libreria C per XML", "libreria C++ (documentazione)", "È una libreria."]
+    symbols = learn_symbols("bpe", texts, vocabulary_size=40, min_count=1, normalize="NFC")
+    opennmt.write_segmented(tmp_path / "train.tgt", [*texts, "una Ω"], symbols)
+    lines = (tmp_path / "train.tgt").read_text(encoding="utf-8").splitlines()
+    assert [opennmt.join_subwords(line) for line in lines] == [*texts, "una <unk>"]
+    known = set(opennmt.ordinary_symbols(symbols))
+    assert len(known) == len(symbols) - 4
+    assert {symbol for line in lines for symbol in line.split(" ")} <= known | {"<unk>"}
+
+
+def test_a_stage_that_fails_says_why(opennmt, tmp_path, capsys):
+    log = tmp_path / "stage.log"
+    with pytest.raises(SystemExit, match=r"stage.log: ended with exit code 3: it went wrong"):
+        opennmt.run_logged(["sh", "-c", "echo it went $HOW >&2; exit 3"], log, {"HOW": "wrong"})
+    opennmt.run_logged(["sh", "-c", "echo better"], log)
+    assert log.read_text() == "it went wrong\nbetter\n"
+    assert f"says in {log}" in capsys.readouterr().out
