@@ -35,7 +35,7 @@ CONTEXTS = {"attention": "attention", "fixed": "last"}  # system → model.conte
 
 
 def run_logged(command: list[str], log: Path, environment: dict[str, str] | None = None) -> None:
-    """Run a program to its end, adding what it says to a file; a signal to us is passed on, and waited for.
+    """Run a program to its end, adding what it says to a file; Ctrl-C and SIGTERM reach it, and it may save.
 
     Raises:
         SystemExit: it failed, or a signal came.
@@ -43,14 +43,13 @@ def run_logged(command: list[str], log: Path, environment: dict[str, str] | None
     print(f"{' '.join(command)}\n    says in {log}", flush=True)
     with open(log, "a", encoding="utf-8") as file:
         process = subprocess.Popen(command, stdout=file, stderr=file, env=os.environ | (environment or {}))
+        before = signal.signal(signal.SIGTERM, lambda *_: process.terminate())
         try:
             code = process.wait()
         except KeyboardInterrupt:  # the terminal has told the program too
-            raise SystemExit(process.wait() or 130) from None
-        except SystemExit:
-            process.terminate()
-            process.wait()
-            raise
+            code = process.wait() or 128 + signal.SIGINT
+        finally:
+            signal.signal(signal.SIGTERM, before)
     if code:
         lines = log.read_text(encoding="utf-8", errors="replace").splitlines()
         raise SystemExit(f"{log}: ended with exit code {code}: {lines[-1] if lines else ''}")
@@ -120,7 +119,6 @@ def main() -> None:
     parser = shared_options(__doc__)
     parser.add_argument("--set", dest="assignments", metavar="KEY=VALUE", action="append", default=[], help="a setting")
     arguments = parser.parse_args()
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
 
     data = DATA / f"en-{arguments.to}"
     results = data / f"{arguments.minutes:g}-minutes"

@@ -3,6 +3,7 @@
 import runpy
 import subprocess
 import sys
+import time
 from collections import Counter
 from hashlib import md5
 from pathlib import Path
@@ -271,3 +272,23 @@ def test_a_stage_that_fails_says_why(opennmt, tmp_path, capsys):
     opennmt.run_logged(["sh", "-c", "echo better"], log)
     assert log.read_text() == "it went wrong\nbetter\n"
     assert f"says in {log}" in capsys.readouterr().out
+
+
+def test_a_stage_hears_sigterm_and_may_end_well(tmp_path):
+    program = (
+        "import sys; sys.path.insert(0, sys.argv[1]); from run import run_logged; from pathlib import Path;"
+        "run_logged(['sh', '-c', 'trap \"echo saved; exit 9\" TERM; echo ready; while :; do sleep 0.05; done'],"
+        " Path(sys.argv[2]))"
+    )
+    log = tmp_path / "stage.log"
+    process = subprocess.Popen(
+        [sys.executable, "-c", program, str(RECIPE), str(log)], stdout=subprocess.DEVNULL, stderr=subprocess.PIPE
+    )
+    while not log.exists() or "ready" not in log.read_text():
+        assert process.poll() is None
+        time.sleep(0.05)
+    process.terminate()
+    _, said = process.communicate(timeout=60)
+    assert log.read_text() == "ready\nsaved\n"
+    assert said.decode() == f"{log}: ended with exit code 9: saved\n"
+    assert process.returncode == 1
