@@ -1,0 +1,266 @@
+"""Write sentences of Debian's package descriptions and their translations as train, dev and test files.
+
+    python recipes/translate_debian/prepare.py             English to Italian
+    python recipes/translate_debian/prepare.py --to de     or to another language that Debian has, as apt names it
+
+Writes recipes/translate_debian/data/en-it/{train,dev,test}.tsv: an English sentence, a tab, its translation.
+
+The texts are apt's own indices Translation-en and Translation-it, which people translated, from whatever
+sources the machine is set up with. `apt-get update` fetches them (some 20 MB) into a private folder that is
+gone at the end: root's rights are not needed, and the machine's own lists stay as they are.
+
+The two descriptions of a package are joined by the md5 of the English one. A description is a synopsis and
+paragraphs. Kept are the synopses, and the sentences of those paragraphs that have as many sentences in both
+languages; of them the pairs whose sides have 3 to 40 words each and whose lengths in words differ by a factor
+of at most 2.5. Lines that Debian sets apart by a second space (lists, examples) are no sentences, so their
+paragraphs are left out.
+
+Split by source package, so that the packages made from one source fall on one side: md5(source) % 100 below 4
+test, 4 to 7 dev. Within a file each pair stands once; dev and test hold no English sentence of the training
+file. A sentence with several translations in dev or test is one source with several references.
+"""
+
+import argparse
+import os
+import re
+import subprocess
+import tempfile
+from collections import Counter
+from collections.abc import Iterator
+from hashlib import md5
+from pathlib import Path
+from typing import NamedTuple
+
+DATA = Path(__file__).parent / "data"
+HELPER = "/usr/lib/apt/apt-helper"
+WORDS = range(3, 41)  # of a side
+FACTOR = 2.5  # between the numbers of words of the two sides
+
+_SENTENCE_END = re.compile(r"(?<=[.!?])\s+(?=[A-ZÀ-Ý0-9\"'(])")
+
+
+class Indices(NamedTuple):
+    """apt's indices, each the text of all sources together."""
+
+    packages: str
+    english: str
+    translated: str
+
+
+class Sentence(NamedTuple):
+    """A pair, and the source package that it comes from."""
+
+    package: str
+    english: str
+    translated: str
+
+
+def download(language: str) -> Indices:
+    """Get the indices with apt's own client, leaving nothing behind.
+
+    Raises:
+        SystemExit: apt is missing or failed, or its sources have no translations into the language.
+    """
+    if not re.fullmatch(r"[a-z]{2,3}(_[A-Za-z]+)?", language):
+        raise SystemExit(f"--to {language}: wanted a language as apt names it: it, de, pt_BR")
+    with tempfile.TemporaryDirectory() as folder:
+        settings = {
+            "Dir::State": folder,
+            "Dir::State::lists": f"{folder}/lists",
+            "Dir::Cache": f"{folder}/cache",
+            "Dir::Cache::pkgcache": "",
+            "Dir::Cache::srcpkgcache": "",
+            "Acquire::Languages": f"en,{language}",
+            "APT::Sandbox::User": "root",  # else root's apt becomes a user who may not enter the private folder
+        }
+        options = [word for name, value in settings.items() for word in ("-o", f"{name}={value}")]
+        for needed in ("lists/partial", "cache/archives/partial"):
+            (Path(folder) / needed).mkdir(parents=True)
+        said = run(["apt-get", *options, "update"])
+        listed = run(
+            ["apt-get", *options, "indextargets", "--format", "$(CREATED_BY)\t$(LANGUAGE)\t$(FILENAME)"]
+        ).stdout
+        texts: dict[tuple[str, ...], list[str]] = {}
+        for kind, of_language, path in (line.split("\t") for line in listed.splitlines()):
+            key = (kind, of_language) if kind == "Translations" else (kind,)
+            if key in (("Packages",), ("Translations", "en"), ("Translations", language)):
+                texts.setdefault(key, []).append(run([HELPER, *options, "cat-file", path]).stdout)
+    found = [texts.get(key) for key in (("Packages",), ("Translations", "en"), ("Translations", language))]
+    for what, parts in zip(("Packages", "Translation-en", f"Translation-{language}"), found, strict=True):
+        if not parts:
+            raise SystemExit(f"no index {what} in apt's sources\n{said.stderr}".strip())
+    return Indices(*("\n\n".join(parts) for parts in found if parts))
+
+
+def run(command: list[str]) -> "subprocess.CompletedProcess[str]":
+    """Run one of apt's programs and return what it wrote.
+
+    Raises:
+        SystemExit: it is missing or failed.
+    """
+    try:
+        return subprocess.run(
+            command, check=True, capture_output=True, encoding="utf-8", env=os.environ | {"LC_ALL": "C.UTF-8"}
+        )
+    except FileNotFoundError as error:
+        raise SystemExit(f"{error.filename} not found: this recipe gets its data with apt, Debian's own") from error
+    except subprocess.CalledProcessError as error:
+        raise SystemExit(f"{command[0]} failed: {error.stderr.strip()}") from error
+
+
+def read_stanzas(text: str) -> Iterator[dict[str, str]]:
+    """Yield the stanzas of an index as field → value; further lines of a value keep their first space."""
+    for stanza in re.split(r"\n\n+", text.strip("\n")):
+        yield {
+            name: value.strip("\n").removeprefix(" ")
+            for name, value in (field.split(":", 1) for field in re.split(r"\n(?! )", stanza.strip("\n")))
+        }
+
+
+def read_descriptions(text: str, language: str) -> dict[str, tuple[str, str]]:
+    """Return of an index Translation-xx: md5 of the English description → (package, description)."""
+    return {
+        fields["Description-md5"]: (fields["Package"], fields[f"Description-{language}"])
+        for fields in read_stanzas(text)
+    }
+
+
+def read_sources(text: str) -> dict[str, str]:
+    """Return of an index Packages: package → the source package it was made from."""
+    return {
+        fields["Package"]: fields.get("Source", fields["Package"]).split()[0]  # a version may follow
+        for fields in read_stanzas(text)
+    }
+
+
+def split_description(description: str) -> tuple[str, list[list[str]]]:
+    """Return the synopsis and the paragraphs, a list of lines each."""
+    synopsis, *lines = description.split("\n")
+    paragraphs: list[list[str]] = [[]]
+    for line in lines:
+        if line.strip() == ".":
+            paragraphs.append([])
+        else:
+            paragraphs[-1].append(line[1:])
+    return clean(synopsis), [lines for lines in paragraphs if lines]
+
+
+def clean(text: str) -> str:
+    """Return the text with one space for every run of whitespace, and none outside."""
+    return " ".join(text.split())
+
+
+def split_sentences(lines: list[str]) -> list[str]:
+    """Return the sentences of a paragraph: one ends at `.`, `!` or `?` before a capital, digit, quote or bracket."""
+    return _SENTENCE_END.split(clean(" ".join(lines)))
+
+
+def pair_sentences(english: str, translated: str, dropped: Counter[str]) -> Iterator[tuple[str, str]]:
+    """Yield the synopses and the sentences of two descriptions that belong together; count what does not."""
+    (synopsis, paragraphs), (other_synopsis, other_paragraphs) = map(split_description, (english, translated))
+    yield synopsis, other_synopsis
+    if len(paragraphs) != len(other_paragraphs):
+        dropped["descriptions (but for the synopsis): not as many paragraphs"] += 1
+        return
+    for lines, other_lines in zip(paragraphs, other_paragraphs, strict=True):
+        if any(line.startswith(" ") for line in (*lines, *other_lines)):
+            dropped["paragraphs: a list or an example"] += 1
+            continue
+        sentences, other_sentences = split_sentences(lines), split_sentences(other_lines)
+        if len(sentences) != len(other_sentences):
+            dropped["paragraphs: not as many sentences"] += 1
+            continue
+        yield from zip(sentences, other_sentences, strict=True)
+
+
+def why_dropped(english: str, translated: str) -> str | None:
+    """Return why a pair is not kept, or None."""
+    words, other_words = len(english.split()), len(translated.split())
+    for number in (words, other_words):
+        if number < WORDS.start:
+            return f"pairs: a side under {WORDS.start} words"
+        if number >= WORDS.stop:
+            return f"pairs: a side over {WORDS.stop - 1} words"
+    if max(words, other_words) > FACTOR * min(words, other_words):
+        return f"pairs: lengths differ by more than a factor of {FACTOR}"
+    return None
+
+
+def make_sentences(indices: Indices, language: str, dropped: Counter[str]) -> Iterator[Sentence]:
+    """Yield all pairs that are kept, in the order of the English index; count the others by reason."""
+    sources = read_sources(indices.packages)
+    translations = read_descriptions(indices.translated, language)
+    for checksum, (package, english) in read_descriptions(indices.english, "en").items():
+        if checksum not in translations:
+            dropped["descriptions: not translated"] += 1
+        elif package not in sources:
+            dropped["descriptions: of no package in the index Packages"] += 1
+        else:
+            for pair in pair_sentences(english, translations[checksum][1], dropped):
+                reason = why_dropped(*pair)
+                if reason:
+                    dropped[reason] += 1
+                else:
+                    yield Sentence(sources[package], *pair)
+
+
+def side(package: str) -> str:
+    """Return the file that the pairs of a source package go to."""
+    h = int(md5(package.encode()).hexdigest(), 16) % 100
+    return "test" if h < 4 else "dev" if h < 8 else "train"
+
+
+def split_by_source(sentences: Iterator[Sentence], dropped: Counter[str]) -> dict[str, list[tuple[str, str]]]:
+    """Send each pair to train, dev or test, once each; keep sentences of training out of the other two."""
+    split: dict[str, dict[tuple[str, str], None]] = {"train": {}, "dev": {}, "test": {}}
+    for package, english, translated in sentences:
+        part = split[side(package)]
+        if (english, translated) in part:
+            dropped["pairs: in the same file already"] += 1
+        part[english, translated] = None
+    seen = {english for english, _ in split["train"]}
+    for name in ("dev", "test"):
+        dropped[f"pairs of {name}: English sentence of the training file"] = sum(en in seen for en, _ in split[name])
+    return {name: [pair for pair in part if name == "train" or pair[0] not in seen] for name, part in split.items()}
+
+
+def write_files(split: dict[str, list[tuple[str, str]]], folder: Path) -> None:
+    """Write the files under other names first, so that a kill leaves no half one."""
+    folder.mkdir(parents=True, exist_ok=True)
+    for name, pairs in split.items():
+        text = "".join(f"{english}\t{translated}\n" for english, translated in pairs)
+        (folder / f"{name}.tsv.part").write_text(text, encoding="utf-8")
+    for name in split:
+        os.replace(folder / f"{name}.tsv.part", folder / f"{name}.tsv")
+
+
+def main() -> None:
+    """Write the three files and print their counts, and what was dropped and why."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--to", default="it", metavar="LANGUAGE", help="language to translate to (default: it)")
+    parser.add_argument("--out", type=Path, help=f"folder to write (default: {DATA}/en-LANGUAGE)")
+    arguments = parser.parse_args()
+
+    dropped: Counter[str] = Counter()
+    indices = download(arguments.to)
+    split = split_by_source(make_sentences(indices, arguments.to, dropped), dropped)
+    if not all(split.values()):
+        raise SystemExit(f"--to {arguments.to}: too few translations for a split: {split_sizes(split)}")
+    folder = arguments.out or DATA / f"en-{arguments.to}"
+    write_files(split, folder)
+    print("dropped")
+    for reason, count in sorted(dropped.items()):
+        print(f"{count:9,}  {reason}")
+    for name, pairs in split.items():
+        print(
+            f"{folder / name}.tsv: {len(pairs):,} pairs, {len({english for english, _ in pairs}):,} English sentences"
+        )
+
+
+def split_sizes(split: dict[str, list[tuple[str, str]]]) -> str:
+    """Return the numbers of pairs of the three files."""
+    return ", ".join(f"{len(pairs)} {name}" for name, pairs in split.items())
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,294 @@
+"""The recipe translate_debian makes the right pairs of apt's indices, and scores them as they should be."""
+
+import runpy
+import subprocess
+import sys
+import time
+from collections import Counter
+from hashlib import md5
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+
+from peephole.symbols import learn_symbols
+
+RECIPE = Path(__file__).parents[2] / "recipes" / "translate_debian"
+
+PACKAGES = """\
+Package: apache2
+Version: 2.4.57-2
+Description: Apache HTTP Server
+Description-md5: d02426bc360345e5acd45367716dc35c
+Tag: implemented-in::c, interface::daemon,
+ works-with::text
+
+Package: 0ad-data-common
+Source: 0ad-data (0.0.26-1)
+Description: two: colons
+Description-md5: 8d014b839c4c4e9b6f82c7512d7e3496
+"""
+ENGLISH = """\
+Package: apache2
+Description-md5: d02426bc360345e5acd45367716dc35c
+Description-en: Apache HTTP Server
+ The Apache HTTP Server Project's goal is to build a secure, efficient and
+ extensible HTTP server as standards-compliant open source software. The
+ result has long been the number one web server on the Internet.
+ .
+ Features of the server include these:
+  * support for modules
+  * support for CGI, as specified long ago
+ .
+ It is used by many. It is fast.
+
+Package: 0ad-data-common
+Description-md5: 8d014b839c4c4e9b6f82c7512d7e3496
+Description-en: Real-time strategy game: the common data
+
+Package: gone
+Description-md5: 00000000000000000000000000000001
+Description-en: not in the index of packages
+
+Package: untranslated
+Description-md5: 00000000000000000000000000000002
+Description-en: a package without any translation
+"""
+ITALIAN = """\
+Package: apache2
+Description-md5: d02426bc360345e5acd45367716dc35c
+Description-it: server HTTP Apache
+ L'obiettivo dell'Apache HTTP Server Project è di realizzare un server HTTP
+ sicuro, efficiente, estensibile, open source e che segue gli standard.
+ Apache è, ormai da lungo tempo, il più utilizzato server web su Internet.
+ .
+ Tra le caratteristiche ci sono queste:
+  * supporto per moduli
+  * supporto per CGI
+ .
+ È usato da molti ed è veloce.
+
+Package: 0ad-data-common
+Description-md5: 8d014b839c4c4e9b6f82c7512d7e3496
+Description-it: gioco di strategia: i dati comuni
+
+Package: gone
+Description-md5: 00000000000000000000000000000001
+Description-it: non nell'indice dei pacchetti
+"""
+
+
+@pytest.fixture(scope="module")
+def prepare():
+    return SimpleNamespace(**runpy.run_path(str(RECIPE / "prepare.py")))
+
+
+def test_sentences_of_indices(prepare):
+    dropped = Counter()
+    indices = prepare.Indices(PACKAGES, ENGLISH, ITALIAN)
+    assert list(prepare.make_sentences(indices, "it", dropped)) == [
+        ("apache2", "Apache HTTP Server", "server HTTP Apache"),
+        (
+            "apache2",
+            "The Apache HTTP Server Project's goal is to build a secure, efficient and extensible HTTP server as "
+            "standards-compliant open source software.",
+            "L'obiettivo dell'Apache HTTP Server Project è di realizzare un server HTTP sicuro, efficiente, "
+            "estensibile, open source e che segue gli standard.",
+        ),
+        (
+            "apache2",
+            "The result has long been the number one web server on the Internet.",
+            "Apache è, ormai da lungo tempo, il più utilizzato server web su Internet.",
+        ),
+        ("0ad-data", "Real-time strategy game: the common data", "gioco di strategia: i dati comuni"),
+    ]
+    assert dropped == {
+        "paragraphs: a list or an example": 1,
+        "paragraphs: not as many sentences": 1,
+        "descriptions: of no package in the index Packages": 1,
+        "descriptions: not translated": 1,
+    }
+
+
+def test_a_missing_paragraph_leaves_the_synopsis(prepare):
+    dropped = Counter()
+    english, italian = "a b c\n One two three.\n .\n Four five six.", "d e f\n Uno due tre."
+    assert list(prepare.pair_sentences(english, italian, dropped)) == [("a b c", "d e f")]
+    assert dropped == {"descriptions (but for the synopsis): not as many paragraphs": 1}
+
+
+@pytest.mark.parametrize(
+    ("paragraph", "sentences"),
+    [
+        ("It works. Then it\nstops! Why?", ["It works.", "Then it stops!", "Why?"]),
+        ("See e.g. the manual, version 2.0 or later.", ["See e.g. the manual, version 2.0 or later."]),
+        ("It ends. (Or not.) È così.", ["It ends.", "(Or not.) È così."]),
+        ("Uses 3 cores. 64 bits only.", ["Uses 3 cores.", "64 bits only."]),
+    ],
+)
+def test_split_sentences(prepare, paragraph, sentences):
+    assert prepare.split_sentences(paragraph.split("\n")) == sentences
+
+
+@pytest.mark.parametrize(
+    ("words", "other_words", "reason"),
+    [
+        (2, 3, "under 3"),
+        (3, 2, "under 3"),
+        (3, 3, None),
+        (40, 40, None),
+        (41, 40, "over 40"),
+        (40, 41, "over 40"),
+        (4, 10, None),
+        (10, 4, None),
+        (4, 11, "factor"),
+        (11, 4, "factor"),
+    ],
+)
+def test_filters(prepare, words, other_words, reason):
+    found = prepare.why_dropped("a " * words, "b " * other_words)
+    assert found is None if reason is None else reason in found
+
+
+@pytest.mark.parametrize(
+    ("package", "remainder", "side"), [("elisa", 3, "test"), ("bc", 4, "dev"), ("di", 7, "dev"), ("ceph", 8, "train")]
+)
+def test_side(prepare, package, remainder, side):
+    assert int(md5(package.encode()).hexdigest(), 16) % 100 == remainder
+    assert prepare.side(package) == side
+
+
+def test_split_by_source(prepare):
+    dropped = Counter()
+    sentences = [
+        prepare.Sentence("ceph", "a library", "una libreria"),
+        prepare.Sentence("ceph", "a library", "una libreria"),
+        prepare.Sentence("ceph", "a library", "libreria"),
+        prepare.Sentence("elisa", "a library", "una biblioteca"),
+        prepare.Sentence("elisa", "a player", "un lettore"),
+        prepare.Sentence("elisa", "a player", "lettore"),
+        prepare.Sentence("di", "a player", "un lettore"),
+        prepare.Sentence("di", "a library", "libreria"),
+        prepare.Sentence("di", "a library", "una libreria"),
+    ]
+    assert prepare.split_by_source(iter(sentences), dropped) == {
+        "train": [("a library", "una libreria"), ("a library", "libreria")],
+        "dev": [("a player", "un lettore")],
+        "test": [("a player", "un lettore"), ("a player", "lettore")],
+    }
+    assert dropped == {
+        "pairs: in the same file already": 1,
+        "pairs of dev: English sentence of the training file": 2,
+        "pairs of test: English sentence of the training file": 1,
+    }
+
+
+def test_files_are_whole_or_not_there(prepare, tmp_path, monkeypatch):
+    split = {"train": [("a", "b")], "dev": [("c", "d"), ("e", "f")], "test": [("g", "h")]}
+    prepare.write_files(split, tmp_path / "new" / "folder")
+    assert (tmp_path / "new/folder/dev.tsv").read_text() == "c\td\ne\tf\n"
+    assert sorted(p.name for p in (tmp_path / "new/folder").iterdir()) == ["dev.tsv", "test.tsv", "train.tsv"]
+
+    monkeypatch.setattr("os.replace", lambda *_: pytest.fail("killed"))
+    with pytest.raises(pytest.fail.Exception):
+        prepare.write_files({**split, "train": [("x" * 9, "y")]}, tmp_path / "new" / "folder")
+    assert (tmp_path / "new/folder/train.tsv").read_text() == "a\tb\n"
+
+
+def test_without_apt_one_line_and_exit_code_1(tmp_path):
+    done = subprocess.run(
+        [sys.executable, str(RECIPE / "prepare.py"), "--out", str(tmp_path / "data")],
+        env={"PATH": str(tmp_path)},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 1
+    assert done.stderr == "apt-get not found: this recipe gets its data with apt, Debian's own\n"
+    assert not (tmp_path / "data").exists()
+
+
+@pytest.fixture(scope="module")
+def report():
+    return SimpleNamespace(**runpy.run_path(str(RECIPE / "report.py")))
+
+
+def test_test_set_has_each_sentence_once(report, tmp_path):
+    (tmp_path / "test.tsv").write_text("a\tb\nc\td\na\te\n")
+    assert report.read_test(tmp_path / "test.tsv") == (["a", "c"], [["b", "e"], ["d"]])
+
+
+def test_tables_of_what_has_run(report, tmp_path):
+    sources = [f"{'word ' * (n - 1)}{n}" for n in range(3, 41)]
+    (tmp_path / "test.tsv").write_text("".join(f"{s}\t{s} tradotta con cura\n" for s in sources))
+    test = report.read_test(tmp_path / "test.tsv")
+    for system, cut in (("attention", 41), ("fixed", 10)):  # right everywhere; right up to nine words
+        texts = [f"{s} tradotta con cura" if len(s.split()) < cut else "altro" for s in sources]
+        report.predictions_path(tmp_path, system, "beam 5").write_text("".join(f"{text}\n" for text in texts))
+
+    table = report.scores_table(tmp_path, test)
+    assert "| peephole, attention, beam 5 | 100.00 [100.00, 100.00] | 100.00 [100.00, 100.00] |" in table
+    assert "OpenNMT" not in table
+    assert "greedy" not in table
+
+    found = report.by_length(tmp_path, test)
+    assert [round(part["bleu"].value) for part in found["attention"]] == [100] * 6
+    assert [round(part["bleu"].value) for part in found["fixed"]] == [100, 100, 0, 0, 0, 0]
+    assert [line.split("|")[2].strip() for line in report.lengths_table(test, found).splitlines()[2:]] == [
+        "3", "4", "5", "5", "7", "14",
+    ]  # fmt: skip
+
+    difference = report.differences_table(tmp_path, test, "attention", "fixed")
+    assert difference.startswith("| peephole, attention minus peephole, fixed context |")
+    assert "| beam 5, BLEU | +" in difference
+    assert report.differences_table(tmp_path, test, "attention", "opennmt") == ""
+
+
+@pytest.fixture
+def opennmt(monkeypatch):
+    """What opennmt.py defines, its neighbours imported as when it is run, and forgotten again."""
+    monkeypatch.syspath_prepend(str(RECIPE))
+    before = set(sys.modules)
+    yield SimpleNamespace(**runpy.run_path(str(RECIPE / "opennmt.py")))
+    for name in {"report", "run"} - before:
+        sys.modules.pop(name, None)
+
+
+def test_subwords_for_opennmt_can_be_joined_again(opennmt, tmp_path):
+    texts = ["una libreria C per XML", "libreria C++ (documentazione)", "È una libreria."]
+    symbols = learn_symbols("bpe", texts, vocabulary_size=40, min_count=1, normalize="NFC")
+    opennmt.write_segmented(tmp_path / "train.tgt", [*texts, "una Ω"], symbols)
+    lines = (tmp_path / "train.tgt").read_text(encoding="utf-8").splitlines()
+    assert [opennmt.join_subwords(line) for line in lines] == [*texts, "una <unk>"]
+    known = set(opennmt.ordinary_symbols(symbols))
+    assert len(known) == len(symbols) - 4
+    assert {symbol for line in lines for symbol in line.split(" ")} <= known | {"<unk>"}
+
+
+def test_a_stage_that_fails_says_why(opennmt, tmp_path, capsys):
+    log = tmp_path / "stage.log"
+    with pytest.raises(SystemExit, match=r"stage.log: ended with exit code 3: it went wrong"):
+        opennmt.run_logged(["sh", "-c", "echo it went $HOW >&2; exit 3"], log, {"HOW": "wrong"})
+    opennmt.run_logged(["sh", "-c", "echo better"], log)
+    assert log.read_text() == "it went wrong\nbetter\n"
+    assert f"says in {log}" in capsys.readouterr().out
+
+
+def test_a_stage_hears_sigterm_and_may_end_well(tmp_path):
+    program = (
+        "import sys; sys.path.insert(0, sys.argv[1]); from run import run_logged; from pathlib import Path;"
+        "run_logged(['sh', '-c', 'trap \"echo saved; exit 9\" TERM; echo ready; while :; do sleep 0.05; done'],"
+        " Path(sys.argv[2]))"
+    )
+    log = tmp_path / "stage.log"
+    process = subprocess.Popen(
+        [sys.executable, "-c", program, str(RECIPE), str(log)], stdout=subprocess.DEVNULL, stderr=subprocess.PIPE
+    )
+    while not log.exists() or "ready" not in log.read_text():
+        assert process.poll() is None
+        time.sleep(0.05)
+    process.terminate()
+    _, said = process.communicate(timeout=60)
+    assert log.read_text() == "ready\nsaved\n"
+    assert said.decode() == f"{log}: ended with exit code 9: saved\n"
+    assert process.returncode == 1
