@@ -1,8 +1,8 @@
 /* libpeephole: the equations of docs/equations.md, fast on a CPU.
  *
  * B batch, T steps, I input size, H hidden size. All arrays are row-major without gaps, batch first, and belong to the
- * caller; nothing is allocated here, but for the threads. Gates stand in the order i, f, g, o, peepholes in the order
- * i, f, o. All sizes are at least 1. Sizes and lengths are not checked here: peephole/engine.py does that.
+ * caller; nothing is allocated here but the threads and a few words for each layer. Gates stand in the order i, f, g, o,
+ * peepholes in the order i, f, o. All sizes are at least 1. Sizes and lengths are not checked here: peephole/engine.py does that.
  *
  * A sequence's outputs and last state are the same bits in any batch, order and padding, on any number of threads; so
  * are all gradients on any number of threads.
