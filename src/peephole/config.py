@@ -52,7 +52,7 @@ class DataConfig:
         0.02, "share of the sources held out as dev set when none is given", low=0.0001, high=0.5
     )
     dev_limit: int = option(2000, "at most this many pairs are held out when no dev set is given", low=1)
-    batch_symbols: int = option(2000, "target symbols in a batch, summed over all processes", low=1)
+    batch_symbols: int = option(1000, "target symbols in a batch, summed over all processes", low=1)
 
 
 @dataclass(frozen=True)
