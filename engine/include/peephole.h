@@ -168,6 +168,24 @@ typedef struct peephole_output_loss_gradients {
   void *bias;     /* (V) */
 } peephole_output_loss_gradients;
 
+/* What dropout multiplies with: mask[b][t][u] = 1 / keep_rate where the bits of (b, t, u), as a signed number, are at
+ * least `threshold`, else 0. All in unsigned arithmetic, m and m32 being
+ *
+ *   m(x):   x = (x ^ x >> 30) * 0xBF58476D1CE4E5B9;  x = (x ^ x >> 27) * 0x94D049BB133111EB;  x ^ x >> 31   (64 bits)
+ *   m32(x): x = x * 0x85EBCA6B;  (x ^ x >> 15) * 0xC2B2AE35                                                 (32 bits)
+ *
+ * bits[b][t][u] = m32(low 32 bits of m(m(examples[b] ^ place) + (t + 1) * 0x9E3779B9) ^ unit_keys[u]). */
+typedef struct peephole_dropout_mask {
+  int32_t threads; /* at least 1; the mask does not depend on it */
+  int32_t threshold; /* (1 - keep_rate) 2^32 - 2^31 */
+  float keep_rate;
+  int64_t batch, steps, units; /* B, T, F */
+  int64_t place;               /* a number for the run, the training step and the place in the model */
+  const int64_t *examples;     /* (B) */
+  const uint32_t *unit_keys;   /* (F)     low 32 bits of m((u + 1) * 0x9E3779B9) */
+  float *mask;                 /* (B,T,F) written */
+} peephole_dropout_mask;
+
 /* PEEPHOLE_ABI_VERSION of the library. */
 PEEPHOLE_API int32_t peephole_abi_version(void);
 
@@ -212,6 +230,9 @@ PEEPHOLE_API size_t peephole_output_loss_scratch_bytes(const peephole_output_los
 PEEPHOLE_API int32_t peephole_output_loss_run(const peephole_output_loss *problem,
                                               const peephole_output_loss_gradients *gradients,
                                               const char *instruction_set);
+
+/* Write the mask. Returns 0, or 1 if the instruction set is unknown or cannot run here. */
+PEEPHOLE_API int32_t peephole_dropout_mask_run(const peephole_dropout_mask *problem, const char *instruction_set);
 
 /* Apply σ or tanh, as the cell does, to n numbers; for tests of their accuracy. Returns as forward. */
 PEEPHOLE_API int32_t peephole_activation(int32_t function, int32_t scalar, int64_t n, const void *in, void *out,

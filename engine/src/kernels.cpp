@@ -2,6 +2,7 @@
 #include "kernels.h"
 
 #include "decoder.h"
+#include "dropout.h"
 #include "lstm.h"
 #include "output_loss.h"
 
@@ -45,6 +46,8 @@ bool output_loss(const peephole_output_loss &problem, const peephole_output_loss
   if (problem.scalar == sizeof(float)) return OutputLoss<float>(problem, gradients).run();
   return OutputLoss<double>(problem, gradients).run();
 }
+
+void dropout_mask(const peephole_dropout_mask &problem) { DropoutMask(problem).run(); }
 
 template <class T>
 void activate(int32_t function, int64_t n, const T *in, T *out) {
@@ -98,6 +101,7 @@ extern const Kernels PEEPHOLE_TABLE(PEEPHOLE_KERNELS) = {
     linear_forward,
     linear_backward,
     output_loss,
+    dropout_mask,
     activation,
     peak,
 };

@@ -16,6 +16,7 @@ struct Kernels {
   void (*linear_forward)(const peephole_linear &problem);
   void (*linear_backward)(const peephole_linear &problem, const peephole_linear_gradients &gradients);
   bool (*output_loss)(const peephole_output_loss &problem, const peephole_output_loss_gradients *gradients);
+  void (*dropout_mask)(const peephole_dropout_mask &problem);
   void (*activation)(int32_t function, int32_t scalar, int64_t n, const void *in, void *out);
   int64_t (*peak)(int64_t repeats, int32_t scalar);
 };

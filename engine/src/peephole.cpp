@@ -133,6 +133,13 @@ int32_t peephole_output_loss_run(const peephole_output_loss *problem, const peep
   return kernels->output_loss(*problem, gradients) ? 0 : 2;
 }
 
+int32_t peephole_dropout_mask_run(const peephole_dropout_mask *problem, const char *instruction_set) {
+  const Kernels *kernels = kernels_named(instruction_set);
+  if (kernels == nullptr) return 1;
+  kernels->dropout_mask(*problem);
+  return 0;
+}
+
 int32_t peephole_activation(int32_t function, int32_t scalar, int64_t n, const void *in, void *out,
                             const char *instruction_set) {
   const Kernels *kernels = kernels_named(instruction_set);

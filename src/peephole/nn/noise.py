@@ -15,6 +15,9 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
+from peephole.nn.engine_noise import dropout_mask
+from peephole.nn.engine_ops import engine_in_use
+
 
 class Noise(NamedTuple):
     """The noise of one training step on one batch."""
@@ -39,6 +42,13 @@ class Noise(NamedTuple):
     def mask(self, place: str, num_steps: int, num_units: int) -> Float[Tensor, "B T F"]:
         """Return what `dropout` multiplies with: 0 with probability `rate`, else 1 / (1 - rate)."""
         threshold = round(self.rate * 2**32) - 2**31
+        device = self.examples.device
+        instruction_set = engine_in_use() if device.type == "cpu" else None
+        if instruction_set is not None:
+            keys = _unit_keys(num_units, device)
+            given = (num_steps, self._number(place), threshold, 1 - self.rate, instruction_set)
+            mask: Tensor = dropout_mask(self.examples, keys, *given)
+            return mask
         keep = self.bits(place, num_steps, num_units).ge_(threshold)  # 0 or 1 in int32: bools take PyTorch far longer
         return keep.float().div_(1 - self.rate)
 
@@ -49,17 +59,21 @@ class Noise(NamedTuple):
     def bits(self, place: str, num_steps: int, num_units: int) -> Int[Tensor, "B T F"]:
         """Return 32 random bits (int32) for each example, position and unit."""
         device = self.examples.device
-        run = hashlib.blake2b(f"{self.seed} {self.step} {place}".encode(), digest_size=8).digest()
-        rows = _mix(self.examples ^ int.from_bytes(run, "little", signed=True))[:, None]
+        rows = _mix(self.examples ^ self._number(place))[:, None]
         keys = _mix(rows + 0x9E3779B9 * torch.arange(1, num_steps + 1, device=device))
         # In int32 from here: this tensor is as large as the activations.
         return _mix32(_low_half(keys)[:, :, None] ^ _unit_keys(num_units, device))
+
+    def _number(self, place: str) -> int:
+        """Return 64 bits, as a signed number, for the run, the step and the place."""
+        run = hashlib.blake2b(f"{self.seed} {self.step} {place}".encode(), digest_size=8).digest()
+        return int.from_bytes(run, "little", signed=True)
 
 
 @cache
 def _unit_keys(num_units: int, device: torch.device) -> Tensor:
     """Return an int32 for each unit; a model asks for two or three sizes, in every step."""
-    return _low_half(_mix(torch.arange(1, num_units + 1, device=device) * 0x9E3779B9))
+    return _low_half(_mix(torch.arange(1, num_units + 1, device=device) * 0x9E3779B9)).contiguous()
 
 
 def _low_half(x: Tensor) -> Tensor:

@@ -1,0 +1,87 @@
+"""The engine's dropout masks are those of the definition, bit for bit."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from peephole import engine
+from peephole.nn import Noise, use_engine
+from peephole.nn.engine_noise import dropout_mask
+
+needs_engine = pytest.mark.skipif(not engine.available(), reason="issue 3: without a compiler there is no engine")
+int64s = st.integers(-(2**63), 2**63 - 1)
+
+
+@pytest.fixture
+def threads():
+    before = torch.get_num_threads()
+    yield torch.set_num_threads
+    torch.set_num_threads(before)
+
+
+def mask(setting, noise, *arguments):
+    with use_engine(setting):
+        return noise.mask(*arguments)
+
+
+@pytest.mark.parametrize("instruction_set", engine.instruction_sets())
+@settings(max_examples=60, deadline=None)
+@given(
+    st.integers(0, 2**40),
+    st.integers(0, 2**40),
+    st.lists(int64s, max_size=5),
+    st.one_of(st.sampled_from([0.0, 0.1, 0.2, 0.5, 1 - 2**-20]), st.floats(0, 1 - 2**-20)),
+    st.text(max_size=8),
+    st.integers(0, 5),
+    st.integers(0, 70),
+)
+def test_masks_are_those_of_the_definition(instruction_set, seed, step, examples, rate, place, num_steps, num_units):
+    noise = Noise(seed, step, torch.tensor(examples, dtype=torch.int64), rate)
+    wanted = mask("off", noise, place, num_steps, num_units)
+    found = mask(instruction_set, noise, place, num_steps, num_units)
+    assert found.dtype == torch.float32
+    assert torch.equal(found.view(torch.int32), wanted.view(torch.int32))
+
+
+@pytest.mark.parametrize("instruction_set", engine.instruction_sets())
+@pytest.mark.parametrize(("batch", "steps", "units"), [(300, 3, 256), (3, 400, 130), (2, 1, 70_000)])
+def test_masks_of_many_tasks_are_those_of_the_definition_on_any_threads(instruction_set, batch, steps, units, threads):
+    noise = Noise(1, 2, torch.arange(batch) * 77, 0.3)
+    wanted = mask("off", noise, "readout", steps, units)
+    for count in (1, 2, 5):
+        threads(count)
+        assert torch.equal(mask(instruction_set, noise, "readout", steps, units), wanted)
+
+
+@needs_engine
+def test_examples_may_have_gaps():
+    noise = Noise(1, 2, torch.arange(12)[::3], 0.3)
+    assert torch.equal(mask("auto", noise, "readout", 4, 9), mask("off", noise, "readout", 4, 9))
+
+
+@needs_engine
+def test_the_engine_computes_the_masks_unless_it_is_off():
+    noise = Noise(1, 2, torch.arange(3), 0.3)
+    assert "peephole::dropout_mask" in operators("auto", noise)
+    assert "peephole::dropout_mask" not in operators("off", noise)
+
+
+def operators(setting, noise):
+    with torch.profiler.profile() as profile:
+        mask(setting, noise, "readout", 4, 9)
+    return {event.key for event in profile.key_averages()}
+
+
+@needs_engine
+def test_the_operator_fits_torch():
+    keys = torch.arange(9, dtype=torch.int32)
+    torch.library.opcheck(dropout_mask, (torch.arange(3), keys, 4, -5, 0, 0.5, engine.instruction_sets()[0]))
+
+
+@needs_engine
+def test_an_unknown_instruction_set_is_refused():
+    with pytest.raises(ValueError, match=r"instruction set: wanted one of .*generic.*got 'mmx'"):
+        dropout_mask(torch.arange(3), torch.arange(9, dtype=torch.int32), 4, -5, 0, 0.5, "mmx")
