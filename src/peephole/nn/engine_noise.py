@@ -65,4 +65,4 @@ def _empty_mask(examples: Tensor, unit_keys: Tensor, num_steps: int, *_: Any) ->
 def _kernel() -> Callable[..., int]:
     function = engine._library().peephole_dropout_mask_run
     function.argtypes = [ctypes.c_void_p, ctypes.c_char_p]
-    return function  # type: ignore[no-any-return]  # ctypes has no types of its own
+    return function

@@ -89,7 +89,7 @@ def engine_in_use() -> str | None:
     """Return the instruction set the engine computes with, None if the definition is asked for or all there is."""
     setting = _setting.get()
     if setting == "auto":
-        return engine.instruction_sets()[0] if engine.available() else None
+        return next(iter(engine.instruction_sets()), None)  # known after the first call; `available` asks for files
     return None if setting == "off" else setting
 
 
