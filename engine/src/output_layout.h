@@ -37,7 +37,7 @@ struct OutputLossScratch {
   T *logits;        // (chunk / panel, V, panel): of the rows of a panel side by side; then their gradients
   O *columns;       // (threads, H, panel): a panel of r transposed
   O *rows;          // r in panels, block after block of kDepthBlock rows
-  O *weight;        // W, packed by pack_tiles
+  O *weight;        // W, packed by pack_tiles, block after block of kDepthBlock symbols
   T *readouts;      // (threads, H in tiles, panel): gradients of a panel of r, transposed
   T *bias;          // (V, L): gradient of b, not yet summed over lanes
   // Where numbers are not operands:

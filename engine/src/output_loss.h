@@ -83,11 +83,12 @@ class OutputLoss {
 
   void prepare() {
     if (d || kCopies)
-      for_tasks(p.threads, blocks_of(V, kStepRows), [this](int64_t task, int) {
-        int64_t first = task * kStepRows;
-        for (int64_t symbol = first; kCopies && symbol < least(first + kStepRows, V); ++symbol)
+      for_tasks(p.threads, blocks_of(V, kDepthBlock), [this](int64_t task, int) {
+        int64_t block = task * kDepthBlock, depth = least(kDepthBlock, V - block);
+        for (int64_t symbol = block; kCopies && symbol < block + depth; ++symbol)
           as_operands(s.lines + symbol * in_lanes<T>(H), in(p.weight) + symbol * H, H);
-        if (d) pack_tiles(s.weight, H, V, first, [this](int64_t symbol) { return weight_row(symbol); });
+        for (int64_t k = 0; d && k < depth; k += kStepRows)
+          pack_tiles(s.weight + block * tiled(H), H, depth, k, [=](int64_t row) { return weight_row(block + row); });
       });
     if (N || !d) return;
     std::memset(d->weight, 0, size_t(V * H) * sizeof(T));
@@ -171,7 +172,7 @@ class OutputLoss {
       const O *right = symbols(panel, block, depth, worker);
       for (int64_t tile = 0; tile < tiles; ++tile) {
         T part[kTileRows * kPanel], *sum = sums + tile * kTileRows * width;
-        outer_tile<O>(panel.vectors(), depth, s.weight + (tile * in_groups<O>(V) + block) * kTileRows, right,
+        outer_tile<O>(panel.vectors(), depth, s.weight + block * tiled(H) + tile * depth * kTileRows, right,
                       block ? part : sum);
         if (block)
           for (int64_t at = 0; at < kTileRows * width; at += L) store(sum + at, load(sum + at) + load(part + at));
