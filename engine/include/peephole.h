@@ -23,7 +23,7 @@
 extern "C" {
 #endif
 
-#define PEEPHOLE_ABI_VERSION 3
+#define PEEPHOLE_ABI_VERSION 4
 
 enum peephole_form { PEEPHOLE_NONE = 0, PEEPHOLE_DIAGONAL = 1, PEEPHOLE_FULL = 2 };
 
@@ -127,6 +127,7 @@ typedef struct peephole_decoder_gradients {
 /* y = W x + b for N rows x: W h_j of (15), the readout of (10). */
 typedef struct peephole_linear {
   int32_t scalar;  /* 4 float, 8 double */
+  int32_t operand; /* enum peephole_operand; bfloat16 with float only */
   int32_t threads; /* at least 1; results do not depend on it */
   int64_t rows, inputs, outputs; /* N, K, O */
   const void *x;      /* (N,K) */
@@ -149,6 +150,7 @@ typedef struct peephole_linear_gradients {
  * exist at once: scratch holds those of a few hundred rows. */
 typedef struct peephole_output_loss {
   int32_t scalar;  /* 4 float, 8 double */
+  int32_t operand; /* enum peephole_operand; bfloat16 with float only */
   int32_t threads; /* at least 1; results do not depend on it */
   int64_t rows, hidden_size, symbols; /* N, H, V */
   int64_t padding;        /* rows with this target are not real: they add nothing, and r is not read there */
@@ -211,7 +213,7 @@ PEEPHOLE_API int32_t peephole_decoder_backward(const peephole_decoder *problem,
                                                const peephole_decoder_gradients *gradients,
                                                const char *instruction_set);
 
-/* Bytes of `scratch` for a forward or (backward != 0) a backward call. Only sizes and threads are read. */
+/* Bytes of `scratch` for a forward or (backward != 0) a backward call. Only types, sizes and threads are read. */
 PEEPHOLE_API size_t peephole_linear_scratch_bytes(const peephole_linear *problem, int32_t backward);
 
 /* Compute y. A row of y is the same bits whatever rows stand beside it. Returns 0, or 1 if the instruction set is
@@ -222,7 +224,7 @@ PEEPHOLE_API int32_t peephole_linear_forward(const peephole_linear *problem, con
 PEEPHOLE_API int32_t peephole_linear_backward(const peephole_linear *problem,
                                               const peephole_linear_gradients *gradients, const char *instruction_set);
 
-/* Bytes of `scratch` with (gradients != 0) or without gradients. Only sizes and threads are read. */
+/* Bytes of `scratch` with (gradients != 0) or without gradients. Only types, sizes and threads are read. */
 PEEPHOLE_API size_t peephole_output_loss_scratch_bytes(const peephole_output_loss *problem, int32_t gradients);
 
 /* Compute the loss and, unless `gradients` is NULL, all gradients in the same pass. Returns 0; 1 if the instruction set

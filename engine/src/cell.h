@@ -51,11 +51,4 @@ inline Vector<T> load_unit(const void *array, int64_t row, int64_t unit, int64_t
   return load(static_cast<const T *>(array) + row * size + unit, size - unit);
 }
 
-// Copies a row of `size` numbers into operands, 0 up to `to_size`.
-template <class O>
-inline void copy_operands(O *to, const Sum<O> *from, int64_t size, int64_t to_size) {
-  constexpr int L = kLanes<Sum<O>>;
-  for (int64_t i = 0; i < to_size; i += L) store_operand(to + i, i < size ? load(from + i, size - i) : Vector<Sum<O>>{});
-}
-
 }  // namespace

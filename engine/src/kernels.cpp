@@ -29,22 +29,18 @@ void decoder_backward(const peephole_decoder &problem, const peephole_decoder_gr
 }
 
 void linear_forward(const peephole_linear &problem) {
-  if (problem.scalar == sizeof(float))
-    Linear<float>(problem, nullptr).forward();
-  else
-    Linear<double>(problem, nullptr).forward();
+  with_types(problem.scalar, problem.operand,
+             [&](auto t, auto o) { Linear<decltype(t), decltype(o)>(problem, nullptr).forward(); });
 }
 
 void linear_backward(const peephole_linear &problem, const peephole_linear_gradients &gradients) {
-  if (problem.scalar == sizeof(float))
-    Linear<float>(problem, &gradients).backward();
-  else
-    Linear<double>(problem, &gradients).backward();
+  with_types(problem.scalar, problem.operand,
+             [&](auto t, auto o) { Linear<decltype(t), decltype(o)>(problem, &gradients).backward(); });
 }
 
 bool output_loss(const peephole_output_loss &problem, const peephole_output_loss_gradients *gradients) {
-  if (problem.scalar == sizeof(float)) return OutputLoss<float>(problem, gradients).run();
-  return OutputLoss<double>(problem, gradients).run();
+  return with_types(problem.scalar, problem.operand,
+                    [&](auto t, auto o) { return OutputLoss<decltype(t), decltype(o)>(problem, gradients).run(); });
 }
 
 void dropout_mask(const peephole_dropout_mask &problem) { DropoutMask(problem).run(); }

@@ -78,6 +78,24 @@ inline Vector<Sum<O>> load_operand(const O *from) {
   }
 }
 
+// Copies a row of `size` numbers into operands, 0 up to `to_size`.
+template <class O>
+inline void copy_operands(O *to, const Sum<O> *from, int64_t size, int64_t to_size) {
+  constexpr int L = kLanes<Sum<O>>;
+  for (int64_t i = 0; i < to_size; i += L) store_operand(to + i, i < size ? load(from + i, size - i) : Vector<Sum<O>>{});
+}
+
+// A row of numbers as operands: itself, or copied to `line`, 0 up to whole vectors.
+template <class O>
+inline const O *as_operands(O *line, const Sum<O> *row, int64_t size) {
+  if constexpr (std::is_same_v<O, Sum<O>>) {
+    return row;
+  } else {
+    copy_operands(line, row, size, in_lanes<Sum<O>>(size));
+    return line;
+  }
+}
+
 // A vector of groups, as it stands in memory.
 template <class O>
 inline Vector<Sum<O>> load_groups(const O *from) {

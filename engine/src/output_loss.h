@@ -12,7 +12,7 @@
 
 namespace {
 
-template <class T>
+template <class T, class O>
 class OutputLoss {
  public:
   OutputLoss(const peephole_output_loss &problem, const peephole_output_loss_gradients *gradients)
@@ -21,7 +21,7 @@ class OutputLoss {
   // Returns whether all targets are symbols.
   bool run() {
     if (!find_rows()) return false;
-    if (d) prepare();
+    prepare();
     for (chunk = 0; chunk < N; chunk += s.chunk) {
       chunk_end = chunk + s.chunk < N ? chunk + s.chunk : N;
       int64_t panels = blocks_of(chunk_end - chunk, kPanel);
@@ -49,7 +49,7 @@ class OutputLoss {
   static constexpr int64_t kTaskTiles = 48 / kTileRows, kSumBlock = 32;
   const peephole_output_loss &p;
   const peephole_output_loss_gradients *d;
-  OutputLossScratch<T> s;
+  OutputLossScratch<T, O> s;
   const int64_t H = p.hidden_size, V = p.symbols;
   int64_t N = 0;                     // real rows
   int64_t chunk = 0, chunk_end = 0;  // those under way
@@ -58,6 +58,16 @@ class OutputLoss {
   static T *to(void *array) { return static_cast<T *>(array); }
   const T *readout(int64_t n) const { return in(p.readouts) + s.places[n] * H; }
   T *logits(Columns<T> panel) const { return s.logits + (panel.first - chunk) * V; }
+  static constexpr bool kCopies = !std::is_same_v<O, T>;  // of numbers, as operands
+  // A row of W, and the gradients of the logits of a panel, as operands.
+  const O *weight_row(int64_t symbol) const {
+    if constexpr (kCopies) return s.lines + symbol * in_lanes<T>(H);
+    else return in(p.weight) + symbol * H;
+  }
+  const O *gradients(Columns<T> panel) const {
+    if constexpr (kCopies) return s.gradients + (panel.first - chunk) * V;
+    else return logits(panel);
+  }
   static int64_t least(int64_t a, int64_t b) { return a < b ? a : b; }
 
   bool find_rows() {
@@ -72,12 +82,15 @@ class OutputLoss {
   }
 
   void prepare() {
-    for_tasks(p.threads, blocks_of(V, kDepthBlock), [this](int64_t task, int) {
-      int64_t block = task * kDepthBlock, depth = least(kDepthBlock, V - block);
-      for (int64_t k = 0; k < depth; ++k)
-        pack_row_in_tiles(s.weight + block * padded_to_tiles(H), depth, k, in(p.weight) + (block + k) * H, H);
-    });
-    if (N) return;
+    if (d || kCopies)
+      for_tasks(p.threads, blocks_of(V, kDepthBlock), [this](int64_t task, int) {
+        int64_t block = task * kDepthBlock, depth = least(kDepthBlock, V - block);
+        for (int64_t symbol = block; kCopies && symbol < block + depth; ++symbol)
+          as_operands(s.lines + symbol * in_lanes<T>(H), in(p.weight) + symbol * H, H);
+        for (int64_t k = 0; d && k < depth; k += kStepRows)
+          pack_tiles(s.weight + block * tiled(H), H, depth, k, [=](int64_t row) { return weight_row(block + row); });
+      });
+    if (N || !d) return;
     std::memset(d->weight, 0, size_t(V * H) * sizeof(T));
     std::memset(d->bias, 0, size_t(V) * sizeof(T));
   }
@@ -86,8 +99,11 @@ class OutputLoss {
   void predict(Columns<T> panel, int worker) {
     int64_t width = panel.width();
     int vectors = panel.vectors();
-    T *z = logits(panel), *columns = s.columns + worker * H * kMostPanel;
-    pack_columns(columns, panel, H, [this](int64_t n) { return readout(n); });
+    T *z = logits(panel);
+    O *columns = s.columns + worker * in_groups<O>(H) * kMostPanel;
+    pack_columns(columns, vectors, H, in_groups<O>(H), [=](int v, int lane) {
+      return lane < panel.in(v) ? readout(panel.first + v * L + lane) : nullptr;
+    });
     T most[kPanel], scale[kPanel];
     multiply(panel, columns, z, most);
     double total[kPanel] = {}, spread[kPanel] = {}, gold[kPanel];
@@ -124,17 +140,18 @@ class OutputLoss {
       }
     for (int64_t n = 0; n < count; ++n)
       z[p.targets[s.places[panel.first + n]] * width + n] -= T(1 - p.label_smoothing);
+    if constexpr (kCopies) copy_operands(s.gradients + (panel.first - chunk) * V, z, V * width, V * width);
   }
 
   // z = W r + b for a panel of rows, and the largest logit of each.
-  void multiply(Columns<T> panel, const T *columns, T *z, T *most) {
+  void multiply(Columns<T> panel, const O *columns, T *z, T *most) {
     int64_t width = panel.width();
     Vector<T> largest[kPanelVectors];
     for (auto &lanes : largest) lanes = splat<T>(-std::numeric_limits<T>::infinity());
     for_tiles(V, [&](int64_t first, int64_t n) {
-      const T *rows[kTileRows];
-      for (int64_t r = 0; r < n; ++r) rows[r] = in(p.weight) + (first + r) * H;
-      tile_of<T>(n, panel.vectors())(H, rows, columns, nullptr, 0, z + first * width, width);
+      const O *rows[kTileRows];
+      for (int64_t r = 0; r < n; ++r) rows[r] = weight_row(first + r);
+      tile_of<O>(n, panel.vectors())(in_groups<O>(H), rows, columns, nullptr, 0, z + first * width, width);
       for (int64_t r = 0; r < n; ++r)
         for (int v = 0; v < panel.vectors(); ++v) {
           T *at = z + (first + r) * width + v * L;
@@ -149,13 +166,13 @@ class OutputLoss {
   // Gradient of a panel of rows of r, by blocks of symbols; and these rows packed for `weights`.
   void readouts(Columns<T> panel, int worker) {
     int64_t width = panel.width(), tiles = blocks_of(H, kTileRows);
-    T *sums = s.readouts + worker * padded_to_tiles(H) * kMostPanel;
+    T *sums = s.readouts + worker * most_tiled(H) * kMostPanel;
     for (int64_t block = 0; block < V; block += kDepthBlock) {
-      int64_t depth = least(kDepthBlock, V - block);
-      const T *weight = s.weight + block * padded_to_tiles(H);
+      int64_t depth = in_groups<O>(least(kDepthBlock, V - block));
+      const O *right = symbols(panel, block, depth, worker);
       for (int64_t tile = 0; tile < tiles; ++tile) {
         T part[kTileRows * kPanel], *sum = sums + tile * kTileRows * width;
-        outer_tile<T>(panel.vectors(), depth, weight + tile * depth * kTileRows, logits(panel) + block * width,
+        outer_tile<O>(panel.vectors(), depth, s.weight + block * tiled(H) + tile * depth * kTileRows, right,
                       block ? part : sum);
         if (block)
           for (int64_t at = 0; at < kTileRows * width; at += L) store(sum + at, load(sum + at) + load(part + at));
@@ -171,20 +188,33 @@ class OutputLoss {
           store(to(d->readouts) + s.places[panel.first + v * L + lane] * H + unit, square[lane], H - unit);
       }
     int64_t end = least(panel.first + width, N), block = block_of(panel.first);
-    pack_rows(packed_rows(block), H, block_depth(block), panel.first - block, end - block,
-              [=](int64_t k) { return readout(block + k); });
+    pack_rows(packed_rows(block), H, block_depth(block), panel.first - block, in_groups<O>(end - block),
+              [=](int64_t k) { return block + k < end ? readout(block + k) : nullptr; });
+  }
+
+  // Gradients of the logits of a panel and of `depth` symbols from `block` on, symbol by symbol in groups.
+  const O *symbols(Columns<T> panel, int64_t block, int64_t depth, int worker) const {
+    const T *z = logits(panel) + block * panel.width();
+    if constexpr (kCopies) {
+      O *packed = s.symbols + worker * kDepthBlock * kMostPanel;
+      pack_rows(packed, panel.width(), depth, 0, depth,
+                [=](int64_t k) { return block + k < V ? z + k * panel.width() : nullptr; });
+      return packed;
+    } else {
+      return z;
+    }
   }
 
   int64_t block_of(int64_t n) const { return n - (n - chunk) % kDepthBlock; }
-  int64_t block_depth(int64_t block) const { return least(kDepthBlock, chunk_end - block); }
-  T *packed_rows(int64_t block) const { return s.rows + (block - chunk) * padded<T>(H); }
+  int64_t block_depth(int64_t block) const { return in_groups<O>(least(kDepthBlock, chunk_end - block)); }
+  O *packed_rows(int64_t block) const { return s.rows + (block - chunk) * padded<T>(H); }
 
   // Gradients of the rows [begin, end) of W and of b += those of the chunk's rows.
   void weights(int64_t begin, int64_t end) {
     for (int64_t symbol = begin; symbol < end; ++symbol) bias(symbol);
     for (int64_t block = chunk; block < chunk_end; block += kDepthBlock)
       for_panels<T>(H, [&](Columns<T> units) {
-        const T *right = packed_rows(block) + units.first * block_depth(block);
+        const O *right = packed_rows(block) + units.first * block_depth(block);
         for_tiles(end - begin, [&](int64_t first, int64_t n) {
           T sums[kTileRows * kPanel];
           T *result = to(d->weight) + (begin + first) * H + units.first;
@@ -201,13 +231,13 @@ class OutputLoss {
   }
 
   // sums += gradients of the logits of n symbols · r, over a block of rows.
-  void add_block(int64_t block, int64_t symbol, int64_t n, const T *right, Columns<T> units, T *sums) {
+  void add_block(int64_t block, int64_t symbol, int64_t n, const O *right, Columns<T> units, T *sums) {
     for (int64_t row = block; row < block + block_depth(block); row += kPanel) {
       Columns<T> panel{row, N};
-      const T *left[kTileRows];
-      for (int64_t r = 0; r < n; ++r) left[r] = logits(panel) + (symbol + r) * panel.width();
-      tile_of<T>(n, units.vectors())(least(panel.width(), N - row), left, right + (row - block) * units.width(), sums,
-                                     units.width(), sums, units.width());
+      const O *left[kTileRows];
+      for (int64_t r = 0; r < n; ++r) left[r] = gradients(panel) + (symbol + r) * panel.width();
+      tile_of<O>(n, units.vectors())(in_groups<O>(least(panel.width(), N - row)), left,
+                                     right + (row - block) * units.width(), sums, units.width(), sums, units.width());
     }
   }
 

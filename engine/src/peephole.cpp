@@ -102,8 +102,9 @@ int32_t peephole_decoder_backward(const peephole_decoder *problem, const peephol
 }
 
 size_t peephole_linear_scratch_bytes(const peephole_linear *problem, int32_t backward) {
-  return problem->scalar == sizeof(float) ? LinearScratch<float>(*problem, backward, nullptr).arena.used()
-                                          : LinearScratch<double>(*problem, backward, nullptr).arena.used();
+  return with_types(problem->scalar, problem->operand, [&](auto t, auto o) {
+    return LinearScratch<decltype(t), decltype(o)>(*problem, backward, nullptr).arena.used();
+  });
 }
 
 int32_t peephole_linear_forward(const peephole_linear *problem, const char *instruction_set) {
@@ -122,8 +123,9 @@ int32_t peephole_linear_backward(const peephole_linear *problem, const peephole_
 }
 
 size_t peephole_output_loss_scratch_bytes(const peephole_output_loss *problem, int32_t gradients) {
-  return problem->scalar == sizeof(float) ? OutputLossScratch<float>(*problem, gradients, nullptr).arena.used()
-                                          : OutputLossScratch<double>(*problem, gradients, nullptr).arena.used();
+  return with_types(problem->scalar, problem->operand, [&](auto t, auto o) {
+    return OutputLossScratch<decltype(t), decltype(o)>(*problem, gradients, nullptr).arena.used();
+  });
 }
 
 int32_t peephole_output_loss_run(const peephole_output_loss *problem, const peephole_output_loss_gradients *gradients,

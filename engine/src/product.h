@@ -98,13 +98,13 @@ Tile<O> tile_of(int64_t rows, int vectors) {
   }
 }
 
-template <class T>
-void outer_tile(int vectors, int64_t depth, const T *a, const T *panel, T *out) {
+template <class O>
+void outer_tile(int vectors, int64_t depth, const O *a, const O *panel, Sum<O> *out) {
   switch (vectors) {
-    case 1: return outer_tile<T, 1>(depth, a, panel, out, false);
-    case 2: return outer_tile<T, 2>(depth, a, panel, out, false);
-    case 3: return outer_tile<T, 3>(depth, a, panel, out, false);
-    default: return outer_tile<T, 4>(depth, a, panel, out, false);
+    case 1: return outer_tile<O, 1>(depth, a, panel, out, false);
+    case 2: return outer_tile<O, 2>(depth, a, panel, out, false);
+    case 3: return outer_tile<O, 3>(depth, a, panel, out, false);
+    default: return outer_tile<O, 4>(depth, a, panel, out, false);
   }
 }
 
@@ -200,29 +200,37 @@ inline void transpose(Vector<T> (&rows)[kLanes<T>]) {
   }
 }
 
+// panel[k][v][lane] = column(v, lane)[k] for k < padded, in groups: a matrix given by its columns. They have `depth`
+// numbers, 0 past them; a column may be NULL: 0.
+template <class O, class Column>
+inline void pack_columns(O *panel, int vectors, int64_t depth, int64_t padded, Column column) {
+  using T = Sum<O>;
+  constexpr int L = kLanes<T>, G = kGroup<O>;
+  for (int64_t k0 = 0; k0 < padded; k0 += L * G) {
+    int64_t strip = (padded - k0) / G < L ? (padded - k0) / G : L;
+    for (int v = 0; v < vectors; ++v) {
+      Vector<T> square[L];
+#pragma GCC unroll 16
+      for (int lane = 0; lane < L; ++lane) {
+        const T *from = k0 < depth ? column(v, lane) : nullptr;
+        square[lane] = from ? make_groups<O>(from + k0, depth - k0) : Vector<T>{};
+      }
+      transpose<T>(square);
+#pragma GCC unroll 16
+      for (int k = 0; k < L; ++k)
+        if (k < strip) std::memcpy(panel + ((k0 / G + k) * vectors + v) * L * G, &square[k], sizeof square[k]);
+    }
+  }
+}
+
 // panel[k][v][lane] = weight[blocks[v] * units + unit + lane][k] for k < padded, in groups: the same units of several
 // gates side by side. The weight has rows of `stride` numbers, of which `depth` count; 0 past them and past `units`.
 template <class O, int kVectors>
 inline void pack_gates(O *panel, const Sum<O> *weight, int64_t stride, int64_t depth, int64_t padded,
                        const int (&blocks)[kVectors], int64_t unit, int64_t units) {
-  using T = Sum<O>;
-  constexpr int L = kLanes<T>, G = kGroup<O>;
-  for (int64_t k0 = 0; k0 < padded; k0 += L * G) {
-    int64_t strip = (padded - k0) / G < L ? (padded - k0) / G : L;
-    for (int v = 0; v < kVectors; ++v) {
-      Vector<T> square[L];
-#pragma GCC unroll 16
-      for (int lane = 0; lane < L; ++lane) {
-        square[lane] = Vector<T>{};
-        if (unit + lane < units && k0 < depth)
-          square[lane] = make_groups<O>(weight + (blocks[v] * units + unit + lane) * stride + k0, depth - k0);
-      }
-      transpose<T>(square);
-#pragma GCC unroll 16
-      for (int k = 0; k < L; ++k)
-        if (k < strip) std::memcpy(panel + ((k0 / G + k) * kVectors + v) * L * G, &square[k], sizeof square[k]);
-    }
-  }
+  pack_columns(panel, kVectors, depth, padded, [&](int v, int lane) {
+    return unit + lane < units ? weight + (blocks[v] * units + unit + lane) * stride : nullptr;
+  });
 }
 
 // visit(row, column, sum) for L columns of the product of some rows with a matrix packed by pack_rows; vectors past

@@ -1,4 +1,4 @@
-"""The C++ engine seen from Python: the only file that knows the C ABI of engine/include/peephole.h.
+"""The C++ engine seen from Python: with engine_structures.py all that knows the C ABI of engine/include/peephole.h.
 
 Arrays are given by address. Nothing here needs torch, and nothing fails if the library is missing: `available()` tells.
 """
@@ -13,7 +13,9 @@ from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 
-ABI_VERSION = 3
+from peephole import engine_structures as structures
+
+ABI_VERSION = 4
 OPERANDS = {"as_is": 0, "bf16": 1}
 FORMS = {"none": 0, "diagonal": 1, "full": 2}
 ATTENTIONS = {"fixed_context": 0, "additive": 1, "product": 2}
@@ -21,125 +23,6 @@ FUNCTIONS = {"sigmoid": 0, "tanh": 1}
 LIBRARY_NAMES = ("libpeephole.so", "libpeephole.dylib", "peephole.dll")
 LIBRARY_VARIABLE = "PEEPHOLE_LIBRARY"
 """Environment variable that names another build of the library than the one in the package."""
-
-
-class _LSTM(ctypes.Structure):
-    """`peephole_lstm`."""
-
-    _SIZES = ("batch", "steps", "input_size", "hidden_size")
-    _ARRAYS = (
-        "lengths",
-        "x",
-        "h0",
-        "c0",
-        "weight_input",
-        "weight_hidden",
-        "bias",
-        "weight_peephole",
-        "out",
-        "h_last",
-        "c_last",
-        "saved",
-        "scratch",
-    )
-    _fields_ = (
-        *((name, ctypes.c_int32) for name in ("scalar", "operand", "form", "reverse", "threads")),
-        *((name, ctypes.c_int64) for name in _SIZES),
-        *((name, ctypes.c_void_p) for name in _ARRAYS),
-    )
-
-
-class _LSTMGradients(ctypes.Structure):
-    """`peephole_lstm_gradients`."""
-
-    _ARRAYS = (
-        "out",
-        "h_last",
-        "c_last",
-        "x",
-        "h0",
-        "c0",
-        "weight_input",
-        "weight_hidden",
-        "bias",
-        "weight_peephole",
-    )
-    _fields_ = tuple((name, ctypes.c_void_p) for name in _ARRAYS)
-
-
-class _DecoderLayer(ctypes.Structure):
-    """`peephole_decoder_layer`."""
-
-    _ARRAYS = ("h0", "c0", "weight_input", "weight_hidden", "bias", "weight_peephole", "mask", "hidden")
-    _fields_ = tuple((name, ctypes.c_void_p) for name in _ARRAYS)
-
-
-class _Decoder(ctypes.Structure):
-    """`peephole_decoder`."""
-
-    _SIZES = ("batch", "steps", "source_steps", "embedding_size", "memory_size", "key_size", "hidden_size")
-    _ARRAYS = (
-        "lengths",
-        "source_lengths",
-        "embedded",
-        "memory",
-        "keys",
-        "weight_query",
-        "vector",
-        "layers",
-        "contexts",
-        "saved",
-        "scratch",
-    )
-    _fields_ = (
-        *((name, ctypes.c_int32) for name in ("scalar", "operand", "form", "attention", "threads", "num_layers")),
-        *((name, ctypes.c_int64) for name in _SIZES),
-        *((name, ctypes.c_void_p) for name in _ARRAYS),
-    )
-
-
-class _DecoderLayerGradients(ctypes.Structure):
-    """`peephole_decoder_layer_gradients`."""
-
-    _ARRAYS = ("h0", "c0", "weight_input", "weight_hidden", "bias", "weight_peephole")
-    _fields_ = tuple((name, ctypes.c_void_p) for name in _ARRAYS)
-
-
-class _DecoderGradients(ctypes.Structure):
-    """`peephole_decoder_gradients`."""
-
-    _ARRAYS = ("states", "contexts", "embedded", "memory", "keys", "weight_query", "vector", "layers")
-    _fields_ = tuple((name, ctypes.c_void_p) for name in _ARRAYS)
-
-
-_Addresses = Mapping[str, int | None]
-"""The address of each array, by its name in peephole.h."""
-
-
-class _Linear(ctypes.Structure):
-    """`peephole_linear`."""
-
-    _fields_ = (
-        *((name, ctypes.c_int32) for name in ("scalar", "threads")),
-        *((name, ctypes.c_int64) for name in ("rows", "inputs", "outputs")),
-        *((name, ctypes.c_void_p) for name in ("x", "weight", "bias", "y", "scratch")),
-    )
-
-
-class _OutputLoss(ctypes.Structure):
-    """`peephole_output_loss`."""
-
-    _fields_ = (
-        *((name, ctypes.c_int32) for name in ("scalar", "threads")),
-        *((name, ctypes.c_int64) for name in ("rows", "hidden_size", "symbols", "padding")),
-        ("label_smoothing", ctypes.c_double),
-        *((name, ctypes.c_void_p) for name in ("targets", "readouts", "weight", "bias", "loss", "scratch")),
-    )
-
-
-def _pointers(names: tuple[str, ...], arrays: _Addresses) -> ctypes.Array[ctypes.c_void_p]:
-    """Return a structure of nothing but pointers; those that are not given are NULL."""
-    return (ctypes.c_void_p * len(names))(*(arrays.get(name) for name in names))
 
 
 @dataclass(frozen=True)
@@ -164,17 +47,17 @@ class LSTMProblem:
         """Return the size of the array `scratch`."""
         return int(_library().peephole_lstm_scratch_bytes(ctypes.byref(self._with({})), backward))
 
-    def forward(self, arrays: _Addresses, instruction_set: str) -> None:
+    def forward(self, arrays: structures.Addresses, instruction_set: str) -> None:
         """Compute (1)-(6) for all steps; `arrays` holds the address of each array of `peephole_lstm`."""
         _call("peephole_lstm_forward", instruction_set, self._with(arrays))
 
-    def backward(self, arrays: Mapping[str, int | None], gradients: _Addresses, instruction_set: str) -> None:
+    def backward(self, arrays: Mapping[str, int | None], gradients: structures.Addresses, instruction_set: str) -> None:
         """Compute all gradients; `gradients` holds the address of each array of `peephole_lstm_gradients`."""
-        _call("peephole_lstm_backward", instruction_set, self._with(arrays), _LSTMGradients(**gradients))
+        _call("peephole_lstm_backward", instruction_set, self._with(arrays), structures.LSTMGradients(**gradients))
 
-    def _with(self, arrays: _Addresses) -> _LSTM:
-        sizes = {name: getattr(self, name) for name in _LSTM._SIZES}
-        return _LSTM(
+    def _with(self, arrays: structures.Addresses) -> structures.LSTM:
+        sizes = {name: getattr(self, name) for name in structures.LSTM._SIZES}
+        return structures.LSTM(
             self.scalar, OPERANDS[self.operand], FORMS[self.form], self.reverse, self.threads, **sizes, **arrays
         )
 
@@ -206,27 +89,29 @@ class DecoderProblem:
         problem = self._with({}, [{}] * self.num_layers)
         return int(_library().peephole_decoder_scratch_bytes(ctypes.byref(problem), backward))
 
-    def forward(self, arrays: _Addresses, layers: list[_Addresses], instruction_set: str) -> None:
+    def forward(self, arrays: structures.Addresses, layers: list[structures.Addresses], instruction_set: str) -> None:
         """Compute all target steps; `arrays` and `layers` hold the addresses that peephole.h names."""
         _call("peephole_decoder_forward", instruction_set, self._with(arrays, layers))
 
     def backward(
         self,
-        arrays: _Addresses,
-        layers: list[_Addresses],
-        gradients: _Addresses,
-        layer_gradients: list[_Addresses],
+        arrays: structures.Addresses,
+        layers: list[structures.Addresses],
+        gradients: structures.Addresses,
+        layer_gradients: list[structures.Addresses],
         instruction_set: str,
     ) -> None:
         """Compute all gradients; `gradients` and `layer_gradients` hold the addresses that peephole.h names."""
-        rows = (_DecoderLayerGradients * self.num_layers)(*(_DecoderLayerGradients(**row) for row in layer_gradients))
-        given = _DecoderGradients(**gradients, layers=ctypes.addressof(rows))
+        rows = (structures.DecoderLayerGradients * self.num_layers)(
+            *(structures.DecoderLayerGradients(**row) for row in layer_gradients)
+        )
+        given = structures.DecoderGradients(**gradients, layers=ctypes.addressof(rows))
         _call("peephole_decoder_backward", instruction_set, self._with(arrays, layers), given)
 
-    def _with(self, arrays: _Addresses, layers: list[_Addresses]) -> _Decoder:
-        rows = (_DecoderLayer * self.num_layers)(*(_DecoderLayer(**row) for row in layers))
-        sizes = {name: getattr(self, name) for name in _Decoder._SIZES}
-        problem = _Decoder(
+    def _with(self, arrays: structures.Addresses, layers: list[structures.Addresses]) -> structures.Decoder:
+        rows = (structures.DecoderLayer * self.num_layers)(*(structures.DecoderLayer(**row) for row in layers))
+        sizes = {name: getattr(self, name) for name in structures.Decoder._SIZES}
+        problem = structures.Decoder(
             self.scalar,
             OPERANDS[self.operand],
             FORMS[self.form],
@@ -246,6 +131,7 @@ class LinearProblem:
     """The sizes of y = W x + b over rows; see peephole.h."""
 
     scalar: int  # bytes of a number: 4 or 8
+    operand: str  # what products multiply: as_is, bf16
     threads: int
     rows: int
     inputs: int
@@ -253,16 +139,19 @@ class LinearProblem:
 
     def scratch_bytes(self, *, backward: bool) -> int:
         """Return the size of the array `scratch`."""
-        return int(_library().peephole_linear_scratch_bytes(ctypes.byref(_Linear(**vars(self))), backward))
+        return int(_library().peephole_linear_scratch_bytes(ctypes.byref(self._with({})), backward))
 
-    def forward(self, arrays: _Addresses, instruction_set: str) -> None:
+    def forward(self, arrays: structures.Addresses, instruction_set: str) -> None:
         """Compute y; `arrays` holds the address of each array of `peephole_linear`."""
-        _call("peephole_linear_forward", instruction_set, _Linear(**vars(self), **arrays))
+        _call("peephole_linear_forward", instruction_set, self._with(arrays))
 
-    def backward(self, arrays: _Addresses, gradients: _Addresses, instruction_set: str) -> None:
+    def backward(self, arrays: structures.Addresses, gradients: structures.Addresses, instruction_set: str) -> None:
         """Compute all gradients; `gradients` holds the address of each array of `peephole_linear_gradients`."""
-        structures = _Linear(**vars(self), **arrays), _pointers(("y", "x", "weight", "bias"), gradients)
-        _call("peephole_linear_backward", instruction_set, *structures)
+        given = self._with(arrays), structures.pointers(("y", "x", "weight", "bias"), gradients)
+        _call("peephole_linear_backward", instruction_set, *given)
+
+    def _with(self, arrays: structures.Addresses) -> structures.Linear:
+        return structures.Linear(**vars(self) | {"operand": OPERANDS[self.operand]}, **arrays)
 
 
 @dataclass(frozen=True)
@@ -270,6 +159,7 @@ class OutputLossProblem:
     """The sizes of an output layer with its loss, (10)-(12); see peephole.h."""
 
     scalar: int  # bytes of a number: 4 or 8
+    operand: str  # what products multiply: as_is, bf16
     threads: int
     rows: int
     hidden_size: int
@@ -279,18 +169,21 @@ class OutputLossProblem:
 
     def scratch_bytes(self, *, gradients: bool) -> int:
         """Return the size of the array `scratch`."""
-        return int(_library().peephole_output_loss_scratch_bytes(ctypes.byref(_OutputLoss(**vars(self))), gradients))
+        return int(_library().peephole_output_loss_scratch_bytes(ctypes.byref(self._with({})), gradients))
 
-    def run(self, arrays: _Addresses, gradients: _Addresses | None, instruction_set: str) -> None:
+    def run(self, arrays: structures.Addresses, gradients: structures.Addresses | None, instruction_set: str) -> None:
         """Compute the loss and, where their addresses are given, all gradients.
 
         Raises:
             IndexError: a target is no symbol.
         """
-        given = None if gradients is None else _pointers(("readouts", "weight", "bias"), gradients)
-        done = _call("peephole_output_loss_run", instruction_set, _OutputLoss(**vars(self), **arrays), given)
+        given = None if gradients is None else structures.pointers(("readouts", "weight", "bias"), gradients)
+        done = _call("peephole_output_loss_run", instruction_set, self._with(arrays), given)
         if done == 2:
             raise IndexError(f"target: wanted symbols from 0 to {self.symbols - 1}, got others too")
+
+    def _with(self, arrays: structures.Addresses) -> structures.OutputLoss:
+        return structures.OutputLoss(**vars(self) | {"operand": OPERANDS[self.operand]}, **arrays)
 
 
 def available() -> bool:
@@ -326,10 +219,8 @@ def peak(repeats: int, scalar: int, instruction_set: str) -> int:
     return done
 
 
-def _call(
-    function: str, instruction_set: str, *structures: ctypes.Structure | ctypes.Array[ctypes.c_void_p] | None
-) -> int:
-    pointers = (None if structure is None else ctypes.byref(structure) for structure in structures)
+def _call(function: str, instruction_set: str, *given: ctypes.Structure | ctypes.Array[ctypes.c_void_p] | None) -> int:
+    pointers = (None if structure is None else ctypes.byref(structure) for structure in given)
     done = int(getattr(_library(), function)(*pointers, instruction_set.encode()))
     _check(done == 1, instruction_set)
     return done

@@ -161,15 +161,82 @@ def test_gradcheck(instruction_set, smoothing):
         assert torch.autograd.gradcheck(lambda *given: output_loss_sum(*given, target, smoothing), tensors)
 
 
+def bfloat16(enabled=True):
+    return torch.autocast("cpu", torch.bfloat16, enabled=enabled)
+
+
+def check_bfloat16(instruction_set, run):
+    """Check that `run(setting)` under autocast is nearer to float32 on the engine than in the definition."""
+    want = run("off")
+    with bfloat16():
+        found, rounded = run(instruction_set), run("off")
+    for exact, got, autocast_got in zip(want, found, rounded, strict=True):
+        assert got.dtype == torch.float32
+        error, allowed = (float((part - exact).detach().norm()) for part in (got, autocast_got))
+        assert error < allowed
+    assert all((got != exact).any() for exact, got in zip(want[:3], found, strict=False))  # products were rounded
+    return found
+
+
 @instruction_sets
-@dtypes
-def test_the_same_bits_on_any_number_of_threads(instruction_set, dtype, threads):
+@pytest.mark.parametrize("sizes", [(37, 70, 83), (601, 49, 67), (5, 3, 1)], ids=str)
+@pytest.mark.parametrize("num_threads", [1, 3])
+def test_bfloat16_rounds_only_what_linear_multiplies(instruction_set, sizes, num_threads, threads):
+    """The gradient of the bias is not a product: it is that of float32."""
+    threads(num_threads)
+    problem = linear_problem(*sizes)
+    found = check_bfloat16(instruction_set, lambda setting: run_linear(setting, *problem))
+    assert agree(found, rounded_linear(*problem), torch.float32)
+
+
+def rounded_linear(x, weight, bias, cotangent):
+    """y and gradients in float64 from what a product multiplies, rounded to bfloat16."""
+    X, W, d = (tensor.detach().bfloat16().double() for tensor in (x, weight, cotangent))
+    return [X @ W.T + bias.double(), d @ W, d.T @ X, cotangent.double().sum(0)]
+
+
+@instruction_sets
+@smoothings
+@pytest.mark.parametrize("sizes", [(70, 33, 83), (301, 48, 601)], ids=str)
+@pytest.mark.parametrize("num_threads", [1, 3])
+def test_bfloat16_rounds_only_what_the_loss_multiplies(instruction_set, smoothing, sizes, num_threads, threads):
+    threads(num_threads)
+    *tensors, target = loss_problem(*sizes)
+    found = check_bfloat16(instruction_set, lambda setting: run_loss(setting, *tensors, target, smoothing, 1.0))
+    r, weight = (tensor.detach().bfloat16().double() for tensor in tensors[:2])
+    logits = F.linear(r, weight, tensors[2].detach().double()).requires_grad_()
+    loss = loss_sum(logits, target, smoothing)
+    [d_z] = torch.autograd.grad(loss, logits)
+    near = d_z[0].bfloat16().double()  # but where a gradient is rounded the other way
+    assert agree([found[0], found[3]], [loss, d_z[0].sum(0)], torch.float32)
+    for got, want in zip(found[1:3], (near @ weight, near.T @ r[0]), strict=True):
+        assert float((got - want).abs().max()) < 1e-3 * float(want.abs().max())
+    with torch.no_grad(), use_engine(instruction_set), bfloat16():
+        assert torch.equal(output_loss_sum(*tensors, target, smoothing), found[0])
+
+
+@instruction_sets
+def test_bfloat16_arguments(instruction_set):
+    """Autocast's own results arrive rounded: as operands they are the same bits."""
+    x, weight, bias, _ = linear_problem(37, 70, 83)
+    *tensors, target = loss_problem(70, 33, 83)
+    with torch.no_grad(), use_engine(instruction_set), bfloat16():
+        assert torch.equal(linear(x.bfloat16(), weight, bias), linear(x, weight, bias))
+        r = tensors[0].bfloat16()
+        assert torch.equal(output_loss_sum(r, *tensors[1:], target, 0.1), output_loss_sum(*tensors, target, 0.1))
+
+
+@instruction_sets
+@pytest.mark.parametrize("operand", ["float32", "float64", "bfloat16"])
+def test_the_same_bits_on_any_number_of_threads(instruction_set, operand, threads):
     """More rows than a block of a weight's gradient has, and than the logits that exist at the same time."""
-    product, loss = linear_problem(700, 33, 70, dtype=dtype), loss_problem(700, 20, 9000, dtype=dtype)
+    dtype = torch.float64 if operand == "float64" else torch.float32
+    product, loss = linear_problem(701, 33, 70, dtype=dtype), loss_problem(701, 20, 9000, dtype=dtype)
     found = []
     for num_threads in (1, 2, 5):
         threads(num_threads)
-        found.append(run_linear(instruction_set, *product) + run_loss(instruction_set, *loss, 0.1))
+        with bfloat16(operand == "bfloat16"):
+            found.append(run_linear(instruction_set, *product) + run_loss(instruction_set, *loss, 0.1))
     for other in found[1:]:
         assert all(map(torch.equal, found[0], other))
 
@@ -240,13 +307,16 @@ class TestOperators:
     def test_opcheck(self, dtype):
         x, weight, bias, cotangent = linear_problem(7, 5, 6, dtype=dtype)
         best = engine.instruction_sets()[0]
+        operands = ["as_is"] if dtype == torch.float64 else engine.OPERANDS  # bfloat16 has sums in float32
         for given in (bias, None):
-            torch.library.opcheck(torch.ops.peephole.linear.default, (x, weight, given, best))
+            for operand in operands:
+                torch.library.opcheck(torch.ops.peephole.linear.default, (x, weight, given, operand, best))
         plain = [tensor.detach() for tensor in (cotangent, x, weight)]
-        torch.library.opcheck(torch.ops.peephole.linear_backward.default, (*plain, True, best))
+        torch.library.opcheck(torch.ops.peephole.linear_backward.default, (*plain, True, "as_is", best))
         r, weight, bias, target = loss_problem(7, 5, 6, dtype=dtype)
-        arguments = (r.detach()[0].requires_grad_(), weight, bias, target[0], 0.1, True, best)
-        torch.library.opcheck(torch.ops.peephole.output_loss.default, arguments)
+        for operand in operands:
+            arguments = (r.detach()[0].requires_grad_(), weight, bias, target[0], 0.1, True, operand, best)
+            torch.library.opcheck(torch.ops.peephole.output_loss.default, arguments)
         scaled = [tensor.detach() for tensor in (torch.tensor(2.0, dtype=dtype), r, weight, bias)]
         torch.library.opcheck(torch.ops.peephole.output_loss_backward.default, scaled)
 
@@ -288,7 +358,7 @@ class TestChoice:
         with use_engine("off"):
             linear(r, weight, bias)
             output_loss_sum(r, weight, bias, target, 0.1)
-        with torch.autocast("cpu", torch.bfloat16):
+        with torch.autocast("cpu", torch.float16):
             linear(r, weight, bias)
             output_loss_sum(r, weight, bias, target, 0.1)
         half = [tensor.detach().bfloat16() for tensor in (r, weight, bias)]
@@ -322,7 +392,7 @@ class TestChoice:
         with torch.autograd.graph.saved_tensors_hooks(lambda t: kept.append(t.numel()) or t, lambda t: t):
             output_loss_sum(r, weight, bias, target, 0.1)
         assert max(kept) == symbols * 8
-        problem = engine.OutputLossProblem(4, 2, rows, 8, symbols, PAD, 0.1)
+        problem = engine.OutputLossProblem(4, "as_is", 2, rows, 8, symbols, PAD, 0.1)
         assert problem.scratch_bytes(gradients=True) < 4 * rows * symbols / 2
 
 

@@ -164,12 +164,12 @@ def main() -> None:
                         decoder = engine.DecoderProblem(scalar, operand, form, attention, threads, num_layers, *shape)
                         decode(decoder, instruction_set, calls)
                         calls += 1
-            for threads in (1, 3) if operand == "as_is" else ():
+            for threads in (1, 3):
                 for product in products:
-                    call_linear(engine.LinearProblem(scalar, threads, *product), instruction_set, calls)
+                    call_linear(engine.LinearProblem(scalar, operand, threads, *product), instruction_set, calls)
                     calls += 1
                 for loss in losses:
-                    problem = engine.OutputLossProblem(scalar, threads, *loss, padding=0, label_smoothing=0.1)
+                    problem = engine.OutputLossProblem(scalar, operand, threads, *loss, padding=0, label_smoothing=0.1)
                     call_output_loss(problem, instruction_set, calls)
                     calls += 1
             source, result = C.malloc(7 * scalar), C.malloc(7 * scalar)

@@ -22,6 +22,7 @@ SAID = {
 }
 OUTSIDE = {"peephole::linear_backward": 4, "peephole::output_loss_backward": 2}  # two steps, keys and readouts
 ALL = OUTSIDE | {"peephole::lstm_backward": 4, "peephole::decoder_backward": 2}  # an encoder of two directions
+WITHOUT_KEYS = ALL | {"peephole::linear_backward": 2}  # the context needs no attention
 SAMPLED = {  # the first step is fed gold symbols only
     "peephole::decoder_backward": 1,
     "peephole::linear_backward": 3,
@@ -30,7 +31,9 @@ SAMPLED = {  # the first step is fed gold symbols only
 SETTINGS = [  # settings, what is said, how often the engine's operators compute gradients
     ({}, None, ALL),
     ({"peephole": "none", "precision": "64-true"}, None, ALL),
-    ({"precision": "bf16-mixed", "context": "last", "decoder_layers": 2}, None, ALL),
+    ({"precision": "bf16-mixed"}, None, ALL),
+    ({"precision": "bf16-mixed", "context": "last", "decoder_layers": 2}, None, WITHOUT_KEYS),
+    ({"precision": "32-true", "context": "last", "decoder_layers": 2}, None, WITHOUT_KEYS),
     ({"engine": "off"}, None, {}),
     ({"cell": "gru", "peephole": "none"}, SAID["gru"], OUTSIDE),
     ({"scheduled_sampling": "linear"}, SAID["sampling"], ALL | SAMPLED),

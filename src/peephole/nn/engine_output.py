@@ -14,7 +14,7 @@ from torch.nn import functional as F
 
 from peephole import engine
 from peephole.errors import ShapeError
-from peephole.nn.engine_ops import addresses, engine_in_use, fits_engine
+from peephole.nn.engine_ops import addresses, engine_in_use, fits_engine, operand_in_use
 from peephole.nn.loss import loss_sum
 from peephole.symbols import PAD
 
@@ -22,11 +22,15 @@ from peephole.symbols import PAD
 def linear(
     x: Float[Tensor, "*N K"], weight: Float[Tensor, "O K"], bias: Float[Tensor, "O"] | None = None
 ) -> Float[Tensor, "*N O"]:
-    """Return W x + b for every row, as `torch.nn.functional.linear`, on the engine where it can."""
-    instruction_set = _instruction_set(x, weight, *(() if bias is None else (bias,)))
-    if instruction_set is None:
+    """Return W x + b for every row, as `torch.nn.functional.linear`, on the engine where it can.
+
+    Under autocast to bfloat16 the engine multiplies bfloat16, with sums and results in float32.
+    """
+    given = _as_given(x)
+    choice = _choice(given, weight, *(() if bias is None else (bias,)))
+    if choice is None:
         return F.linear(x, weight, bias)
-    y: Tensor = torch.ops.peephole.linear(x.flatten(0, -2), weight, bias, instruction_set)
+    y: Tensor = torch.ops.peephole.linear(given.flatten(0, -2), weight, bias, *choice)
     return y.view(*x.shape[:-1], -1)
 
 
@@ -39,6 +43,8 @@ def output_loss_sum(
 ) -> Float[Tensor, ""]:
     """Return `loss_sum(W r + b, target, label_smoothing)`, on the engine where it can: it never keeps all logits.
 
+    Under autocast to bfloat16 its products multiply bfloat16; sums, softmax, loss and gradients are float32.
+
     Args:
         readouts: r_t of each step.
         weight: W of the output layer.
@@ -49,27 +55,35 @@ def output_loss_sum(
     Raises:
         IndexError: a target is no symbol.
     """
-    instruction_set = _instruction_set(readouts, weight, bias)
-    if instruction_set is None:
+    given = _as_given(readouts)
+    choice = _choice(given, weight, bias)
+    if choice is None:
         return loss_sum(F.linear(readouts, weight, bias), target, label_smoothing)
     wanted = torch.is_grad_enabled() and any(tensor.requires_grad for tensor in (readouts, weight, bias))
-    rows, targets = readouts.flatten(0, 1), target.flatten().to("cpu", torch.int64)
-    arguments = (rows, weight, bias, targets, label_smoothing, wanted, instruction_set)
+    rows, targets = given.flatten(0, 1), target.flatten().to("cpu", torch.int64)
+    arguments = (rows, weight, bias, targets, label_smoothing, wanted, *choice)
     loss: Tensor = torch.ops.peephole.output_loss(*arguments)[0]
     return loss
 
 
-def _instruction_set(*tensors: Tensor) -> str | None:
-    """Return what to compute with; None: the definition, for the engine is off or cannot take these tensors."""
-    fits = fits_engine(tensors) and tensors[0].ndim > 1 and not torch.is_autocast_enabled("cpu")
-    return engine_in_use() if fits else None
+def _as_given(x: Tensor) -> Tensor:
+    """Return x as the engine takes it: autocast may have made it bfloat16."""
+    return x.float() if operand_in_use() == "bf16" else x
+
+
+def _choice(*tensors: Tensor) -> tuple[str, str] | None:
+    """Return what products multiply and the instruction set; None: the definition, for the engine is off or unfit."""
+    operand, instruction_set = operand_in_use(), engine_in_use()
+    if operand is None or instruction_set is None or tensors[0].ndim < 2 or not fits_engine(tensors):
+        return None
+    return operand, instruction_set
 
 
 @torch.library.custom_op("peephole::linear", mutates_args=(), device_types="cpu")
-def _linear(x: Tensor, weight: Tensor, bias: Tensor | None, instruction_set: str) -> Tensor:
+def _linear(x: Tensor, weight: Tensor, bias: Tensor | None, operand: str, instruction_set: str) -> Tensor:
     """Return y, (N, O), of x, (N, K)."""
-    problem = _linear_problem(x, weight)
-    y = _empty_linear(x, weight, bias, instruction_set)
+    problem = _linear_problem(x, weight, operand)
+    y = _empty_linear(x, weight, bias, operand, instruction_set)
     arrays = {"x": x.contiguous(), "weight": weight.contiguous(), "y": y}
     arrays["scratch"] = torch.empty(problem.scratch_bytes(backward=False), dtype=torch.uint8)
     if bias is not None:
@@ -79,10 +93,12 @@ def _linear(x: Tensor, weight: Tensor, bias: Tensor | None, instruction_set: str
 
 
 @torch.library.custom_op("peephole::linear_backward", mutates_args=(), device_types="cpu")
-def _linear_backward(d_y: Tensor, x: Tensor, weight: Tensor, has_bias: bool, instruction_set: str) -> list[Tensor]:
+def _linear_backward(
+    d_y: Tensor, x: Tensor, weight: Tensor, has_bias: bool, operand: str, instruction_set: str
+) -> list[Tensor]:
     """Return the gradients of x and weight and, where there is one, of the bias."""
-    problem = _linear_problem(x, weight)
-    found = _empty_linear_gradients(d_y, x, weight, has_bias, instruction_set)
+    problem = _linear_problem(x, weight, operand)
+    found = _empty_linear_gradients(d_y, x, weight, has_bias, operand, instruction_set)
     gradients = dict(zip(("x", "weight", "bias"), found, strict=False)) | {"y": d_y.contiguous()}
     arrays = {"x": x.contiguous(), "weight": weight.contiguous()}
     arrays["scratch"] = torch.empty(problem.scratch_bytes(backward=True), dtype=torch.uint8)
@@ -90,34 +106,34 @@ def _linear_backward(d_y: Tensor, x: Tensor, weight: Tensor, has_bias: bool, ins
     return found
 
 
-def _linear_problem(x: Tensor, weight: Tensor) -> engine.LinearProblem:
+def _linear_problem(x: Tensor, weight: Tensor, operand: str) -> engine.LinearProblem:
     outputs, inputs = weight.shape
     if x.shape[1] != inputs:
         raise ShapeError(f"x: wanted {inputs} numbers in a row, as the weight has, got {x.shape[1]}")
-    return engine.LinearProblem(x.element_size(), torch.get_num_threads(), x.shape[0], inputs, outputs)
+    return engine.LinearProblem(x.element_size(), operand, torch.get_num_threads(), x.shape[0], inputs, outputs)
 
 
-def _empty_linear(x: Tensor, weight: Tensor, bias: Tensor | None, instruction_set: str) -> Tensor:
+def _empty_linear(x: Tensor, weight: Tensor, bias: Tensor | None, operand: str, instruction_set: str) -> Tensor:
     return x.new_empty(x.shape[0], weight.shape[0])
 
 
 def _empty_linear_gradients(
-    d_y: Tensor, x: Tensor, weight: Tensor, has_bias: bool, instruction_set: str
+    d_y: Tensor, x: Tensor, weight: Tensor, has_bias: bool, operand: str, instruction_set: str
 ) -> list[Tensor]:
     bias = [weight.new_empty(weight.shape[0])] if has_bias else []
     return [x.new_empty(x.shape), weight.new_empty(weight.shape), *bias]
 
 
 def _remember_linear(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
-    x, weight, bias, ctx.instruction_set = inputs
+    x, weight, bias, *ctx.settings = inputs
     ctx.save_for_backward(x, weight)
     ctx.has_bias = bias is not None
 
 
 def _linear_gradients(ctx: Any, d_y: Tensor) -> tuple[Tensor | None, ...]:
-    given = (d_y, *ctx.saved_tensors, ctx.has_bias, ctx.instruction_set)
+    given = (d_y, *ctx.saved_tensors, ctx.has_bias, *ctx.settings)
     x, weight, *bias = torch.ops.peephole.linear_backward(*given)
-    return x, weight, bias[0] if bias else None, None
+    return x, weight, bias[0] if bias else None, None, None
 
 
 @torch.library.custom_op("peephole::output_loss", mutates_args=(), device_types="cpu")
@@ -128,12 +144,14 @@ def _output_loss(
     target: Tensor,
     label_smoothing: float,
     with_gradients: bool,
+    operand: str,
     instruction_set: str,
 ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     """Return the loss of r, (N, H), and its gradients with respect to r, weight and bias, empty if not wanted."""
     (rows, hidden_size), symbols = r.shape, weight.shape[0]
     problem = engine.OutputLossProblem(
         scalar=r.element_size(),
+        operand=operand,
         threads=torch.get_num_threads(),
         rows=rows,
         hidden_size=hidden_size,
@@ -141,7 +159,9 @@ def _output_loss(
         padding=PAD,
         label_smoothing=label_smoothing,
     )
-    loss, *found = _empty_output_loss(r, weight, bias, target, label_smoothing, with_gradients, instruction_set)
+    loss, *found = _empty_output_loss(
+        r, weight, bias, target, label_smoothing, with_gradients, operand, instruction_set
+    )
     arrays = {
         "targets": target.contiguous(),
         "readouts": r.contiguous(),
@@ -168,6 +188,7 @@ def _empty_output_loss(
     target: Tensor,
     label_smoothing: float,
     with_gradients: bool,
+    operand: str,
     instruction_set: str,
 ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     d_r, d_weight, d_bias = (t.new_empty(t.shape if with_gradients else (0,)) for t in (r, weight, bias))
@@ -183,9 +204,9 @@ def _remember_output_loss(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tenso
 
 def _output_loss_gradients(ctx: Any, d_loss: Tensor | None, *_: None) -> tuple[Tensor | None, ...]:
     if d_loss is None:  # nothing asks for a gradient of the loss
-        return (None,) * 7
+        return (None,) * 8
     gradients = torch.ops.peephole.output_loss_backward(d_loss, *ctx.saved_tensors)
-    return *gradients, None, None, None, None
+    return *gradients, None, None, None, None, None
 
 
 _linear.register_fake(_empty_linear)

@@ -1,0 +1,125 @@
+"""The structures of engine/include/peephole.h for ctypes; only `peephole.engine` uses them."""
+
+from __future__ import annotations
+
+import ctypes
+from collections.abc import Mapping
+
+
+class LSTM(ctypes.Structure):
+    """`peephole_lstm`."""
+
+    _SIZES = ("batch", "steps", "input_size", "hidden_size")
+    _ARRAYS = (
+        "lengths",
+        "x",
+        "h0",
+        "c0",
+        "weight_input",
+        "weight_hidden",
+        "bias",
+        "weight_peephole",
+        "out",
+        "h_last",
+        "c_last",
+        "saved",
+        "scratch",
+    )
+    _fields_ = (
+        *((name, ctypes.c_int32) for name in ("scalar", "operand", "form", "reverse", "threads")),
+        *((name, ctypes.c_int64) for name in _SIZES),
+        *((name, ctypes.c_void_p) for name in _ARRAYS),
+    )
+
+
+class LSTMGradients(ctypes.Structure):
+    """`peephole_lstm_gradients`."""
+
+    _ARRAYS = (
+        "out",
+        "h_last",
+        "c_last",
+        "x",
+        "h0",
+        "c0",
+        "weight_input",
+        "weight_hidden",
+        "bias",
+        "weight_peephole",
+    )
+    _fields_ = tuple((name, ctypes.c_void_p) for name in _ARRAYS)
+
+
+class DecoderLayer(ctypes.Structure):
+    """`peephole_decoder_layer`."""
+
+    _ARRAYS = ("h0", "c0", "weight_input", "weight_hidden", "bias", "weight_peephole", "mask", "hidden")
+    _fields_ = tuple((name, ctypes.c_void_p) for name in _ARRAYS)
+
+
+class Decoder(ctypes.Structure):
+    """`peephole_decoder`."""
+
+    _SIZES = ("batch", "steps", "source_steps", "embedding_size", "memory_size", "key_size", "hidden_size")
+    _ARRAYS = (
+        "lengths",
+        "source_lengths",
+        "embedded",
+        "memory",
+        "keys",
+        "weight_query",
+        "vector",
+        "layers",
+        "contexts",
+        "saved",
+        "scratch",
+    )
+    _fields_ = (
+        *((name, ctypes.c_int32) for name in ("scalar", "operand", "form", "attention", "threads", "num_layers")),
+        *((name, ctypes.c_int64) for name in _SIZES),
+        *((name, ctypes.c_void_p) for name in _ARRAYS),
+    )
+
+
+class DecoderLayerGradients(ctypes.Structure):
+    """`peephole_decoder_layer_gradients`."""
+
+    _ARRAYS = ("h0", "c0", "weight_input", "weight_hidden", "bias", "weight_peephole")
+    _fields_ = tuple((name, ctypes.c_void_p) for name in _ARRAYS)
+
+
+class DecoderGradients(ctypes.Structure):
+    """`peephole_decoder_gradients`."""
+
+    _ARRAYS = ("states", "contexts", "embedded", "memory", "keys", "weight_query", "vector", "layers")
+    _fields_ = tuple((name, ctypes.c_void_p) for name in _ARRAYS)
+
+
+Addresses = Mapping[str, int | None]
+"""The address of each array, by its name in peephole.h."""
+
+
+class Linear(ctypes.Structure):
+    """`peephole_linear`."""
+
+    _fields_ = (
+        *((name, ctypes.c_int32) for name in ("scalar", "operand", "threads")),
+        *((name, ctypes.c_int64) for name in ("rows", "inputs", "outputs")),
+        *((name, ctypes.c_void_p) for name in ("x", "weight", "bias", "y", "scratch")),
+    )
+
+
+class OutputLoss(ctypes.Structure):
+    """`peephole_output_loss`."""
+
+    _fields_ = (
+        *((name, ctypes.c_int32) for name in ("scalar", "operand", "threads")),
+        *((name, ctypes.c_int64) for name in ("rows", "hidden_size", "symbols", "padding")),
+        ("label_smoothing", ctypes.c_double),
+        *((name, ctypes.c_void_p) for name in ("targets", "readouts", "weight", "bias", "loss", "scratch")),
+    )
+
+
+def pointers(names: tuple[str, ...], arrays: Addresses) -> ctypes.Array[ctypes.c_void_p]:
+    """Return a structure of nothing but pointers; those that are not given are NULL."""
+    return (ctypes.c_void_p * len(names))(*(arrays.get(name) for name in names))
