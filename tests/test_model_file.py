@@ -405,8 +405,10 @@ for limit in (0, 4, size // 2, size - 1, size):
         print(type(error).__name__, error, open(path, "rb").read() == before)
 """
     path = tmp_path / "m.safetensors"
+    save_model(path, load_model(toy_file))
+    size = path.stat().st_size  # not the stored file's: settings have been added since
     save_model(path, example())
-    command = child(program, toy_file, path, toy_file.stat().st_size)
+    command = child(program, toy_file, path, size)
     done = subprocess.run(command, capture_output=True, text=True, check=True)
     failed = f"RunError {path}: cannot be written: File too large True\n"
     assert done.stdout == failed * 4 + "saved\n"

@@ -23,7 +23,7 @@
 extern "C" {
 #endif
 
-#define PEEPHOLE_ABI_VERSION 4
+#define PEEPHOLE_ABI_VERSION 5
 
 enum peephole_form { PEEPHOLE_NONE = 0, PEEPHOLE_DIAGONAL = 1, PEEPHOLE_FULL = 2 };
 

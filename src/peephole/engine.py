@@ -15,7 +15,7 @@ from pathlib import Path
 
 from peephole import engine_structures as structures
 
-ABI_VERSION = 4
+ABI_VERSION = 5
 OPERANDS = {"as_is": 0, "bf16": 1}
 FORMS = {"none": 0, "diagonal": 1, "full": 2}
 ATTENTIONS = {"fixed_context": 0, "additive": 1, "product": 2}
@@ -186,6 +186,23 @@ class OutputLossProblem:
         return structures.OutputLoss(**vars(self) | {"operand": OPERANDS[self.operand]}, **arrays)
 
 
+@dataclass(frozen=True)
+class DropoutMaskProblem:
+    """The sizes and settings of a dropout mask; see peephole.h."""
+
+    threads: int
+    threshold: int
+    keep_rate: float
+    batch: int
+    steps: int
+    units: int
+    place: int
+
+    def run(self, arrays: structures.Addresses, instruction_set: str) -> None:
+        """Write the mask; `arrays` holds the address of each array of `peephole_dropout_mask`."""
+        _call("peephole_dropout_mask_run", instruction_set, structures.DropoutMask(**vars(self), **arrays))
+
+
 def available() -> bool:
     """Return whether the library was found."""
     return _find_library() is not None
@@ -270,6 +287,7 @@ def _library() -> ctypes.CDLL:
         "peephole_linear_backward": (ctypes.c_int32, [address, address, text]),
         "peephole_output_loss_scratch_bytes": (ctypes.c_size_t, [address, ctypes.c_int32]),
         "peephole_output_loss_run": (ctypes.c_int32, [address, address, text]),
+        "peephole_dropout_mask_run": (ctypes.c_int32, [address, text]),
         "peephole_activation": (
             ctypes.c_int32,
             [ctypes.c_int32, ctypes.c_int32, number, address, address, text],

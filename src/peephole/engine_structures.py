@@ -123,3 +123,14 @@ class OutputLoss(ctypes.Structure):
 def pointers(names: tuple[str, ...], arrays: Addresses) -> ctypes.Array[ctypes.c_void_p]:
     """Return a structure of nothing but pointers; those that are not given are NULL."""
     return (ctypes.c_void_p * len(names))(*(arrays.get(name) for name in names))
+
+
+class DropoutMask(ctypes.Structure):
+    """`peephole_dropout_mask`."""
+
+    _fields_ = (
+        *((name, ctypes.c_int32) for name in ("threads", "threshold")),
+        ("keep_rate", ctypes.c_float),
+        *((name, ctypes.c_int64) for name in ("batch", "steps", "units", "place")),
+        *((name, ctypes.c_void_p) for name in ("examples", "unit_keys", "mask")),
+    )

@@ -141,6 +141,16 @@ def call_output_loss(problem: engine.OutputLossProblem, instruction_set: str, se
         gradients.free()
 
 
+def mask(problem: engine.DropoutMaskProblem, instruction_set: str) -> None:
+    """Make a dropout mask of random numbers."""
+    arrays = Arrays(4, problem.batch)
+    arrays.add_integers("examples", list(range(problem.batch)))
+    arrays.add("unit_keys", problem.units)
+    arrays.add("mask", problem.batch * problem.steps * problem.units)
+    problem.run(arrays.addresses, instruction_set)
+    arrays.free()
+
+
 def main() -> None:
     """Walk all shapes; a sanitizer ends the process at the first complaint."""
     shapes = [(1, 1, 1, 1), (3, 4, 2, 3), (7, 5, 17, 16), (13, 3, 16, 33), (5, 60, 70, 65)]
@@ -172,6 +182,9 @@ def main() -> None:
                     problem = engine.OutputLossProblem(scalar, operand, threads, *loss, padding=0, label_smoothing=0.1)
                     call_output_loss(problem, instruction_set, calls)
                     calls += 1
+            for threads, shape in ((1, (1, 1, 1)), (2, (3, 5, 17)), (3, (9, 30, 300))):
+                mask(engine.DropoutMaskProblem(threads, -(2**30), 0.75, *shape, -5), instruction_set)
+                calls += 1
             source, result = C.malloc(7 * scalar), C.malloc(7 * scalar)
             ctypes.memset(source, 0, 7 * scalar)
             for function in engine.FUNCTIONS:

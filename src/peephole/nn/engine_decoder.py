@@ -10,7 +10,15 @@ from torch import Tensor
 
 from peephole import engine
 from peephole.nn.cells import LSTMState, LSTMWeights
-from peephole.nn.engine_ops import addresses, engine_in_use, fits_engine, operand_in_use, peephole_form, saved_bytes
+from peephole.nn.engine_ops import (
+    addresses,
+    engine_in_use,
+    fits_engine,
+    operand_in_use,
+    peephole_form,
+    saved_bytes,
+    scratch,
+)
 
 
 class AttentionWeights(NamedTuple):
@@ -159,7 +167,7 @@ def _decoder(*arguments: Any) -> tuple[Tensor, ...]:
     arrays, layers = call.arrays()
     problem = call.problem()
     arrays |= {"contexts": contexts, "saved": saved}
-    arrays["scratch"] = torch.empty(problem.scratch_bytes(backward=False), dtype=torch.uint8)
+    arrays["scratch"] = scratch(problem.scratch_bytes(backward=False))
     hidden = [torch.empty_like(out) for _ in layers[1:]] + [out]
     rows = [{**row, "hidden": part} for row, part in zip(layers, hidden, strict=True)]
     problem.forward(addresses(arrays), [addresses(row) for row in rows], call.instruction_set)
@@ -178,7 +186,7 @@ def _decoder_backward(d_out: Tensor, d_contexts: Tensor, out: Tensor, saved: Ten
     found = _empty_gradients(d_out, d_contexts, out, saved, *arguments)
     arrays, layers = call.arrays()
     problem = call.problem()
-    arrays |= {"saved": saved, "scratch": torch.empty(problem.scratch_bytes(backward=True), dtype=torch.uint8)}
+    arrays |= {"saved": saved, "scratch": scratch(problem.scratch_bytes(backward=True))}
     layers[-1]["hidden"] = out
     remaining = iter(found)
     gradients = {name: next(remaining) for name in call.differentiable()}

@@ -2,26 +2,13 @@
 
 from __future__ import annotations
 
-import ctypes
-from collections.abc import Callable
-from functools import cache
 from typing import Any
 
 import torch
 from torch import Tensor
 
 from peephole import engine
-
-
-class _DropoutMask(ctypes.Structure):
-    """`peephole_dropout_mask`."""
-
-    _fields_ = (
-        *((name, ctypes.c_int32) for name in ("threads", "threshold")),
-        ("keep_rate", ctypes.c_float),
-        *((name, ctypes.c_int64) for name in ("batch", "steps", "units", "place")),
-        *((name, ctypes.c_void_p) for name in ("examples", "unit_keys", "mask")),
-    )
+from peephole.nn.engine_ops import addresses
 
 
 @torch.library.custom_op("peephole::dropout_mask", mutates_args=(), device_types="cpu")
@@ -45,24 +32,18 @@ def dropout_mask(
         keep_rate: units that are kept become 1 / keep_rate.
         instruction_set: one of `engine.instruction_sets()`.
     """
-    mask = torch.empty(len(examples), num_steps, len(unit_keys))
+    mask = _empty_mask(examples, unit_keys, num_steps)
     if not mask.numel():
         return mask
-    examples, unit_keys = examples.contiguous(), unit_keys.contiguous()
-    pointers = (tensor.data_ptr() for tensor in (examples, unit_keys, mask))
-    problem = _DropoutMask(torch.get_num_threads(), threshold, keep_rate, *mask.shape, place, *pointers)
-    if _kernel()(ctypes.byref(problem), instruction_set.encode()):
-        raise ValueError(f"instruction set: wanted one of {engine.instruction_sets()}, got {instruction_set!r}")
+    batch, steps, units = mask.shape
+    problem = engine.DropoutMaskProblem(torch.get_num_threads(), threshold, keep_rate, batch, steps, units, place)
+    arrays = {"examples": examples.contiguous(), "unit_keys": unit_keys.contiguous(), "mask": mask}
+    problem.run(addresses(arrays), instruction_set)
     return mask
 
 
-@dropout_mask.register_fake
 def _empty_mask(examples: Tensor, unit_keys: Tensor, num_steps: int, *_: Any) -> Tensor:
     return examples.new_empty((examples.shape[0], num_steps, unit_keys.shape[0]), dtype=torch.float32)
 
 
-@cache
-def _kernel() -> Callable[..., int]:
-    function = engine._library().peephole_dropout_mask_run
-    function.argtypes = [ctypes.c_void_p, ctypes.c_char_p]
-    return function
+dropout_mask.register_fake(_empty_mask)

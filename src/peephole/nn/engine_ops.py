@@ -5,6 +5,7 @@ Not for second derivatives, forward-mode derivatives or vmap: `use_engine("off")
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from contextvars import ContextVar
@@ -144,7 +145,7 @@ def _lstm(*arguments: Any) -> tuple[Tensor, ...]:
     call = _Call(*arguments)
     out, h, c, saved = _empty_results(*arguments)
     arrays = {**call.arrays(), "out": out, "h_last": h, "c_last": c, "saved": saved}
-    arrays["scratch"] = _scratch(call, backward=False)
+    arrays["scratch"] = scratch(call.problem().scratch_bytes(backward=False))
     call.problem().forward(addresses(arrays), call.instruction_set)
     return out, h, c, saved
 
@@ -161,13 +162,25 @@ def _lstm_backward(
     found = _empty_gradients(d_out, d_h, d_c, out, saved, *arguments)
     gradients = dict(zip((name for name in arrays if name != "lengths"), found, strict=True))
     gradients |= {"out": d_out.contiguous(), "h_last": d_h.contiguous(), "c_last": d_c.contiguous()}
-    arrays |= {"out": out, "saved": saved, "scratch": _scratch(call, backward=True)}
+    arrays |= {"out": out, "saved": saved, "scratch": scratch(call.problem().scratch_bytes(backward=True))}
     call.problem().backward(addresses(arrays), addresses(gradients), call.instruction_set)
     return found
 
 
-def _scratch(call: _Call, *, backward: bool) -> Tensor:
-    return torch.empty(call.problem().scratch_bytes(backward=backward), dtype=torch.uint8)
+class _Scratch(threading.local):
+    """Memory of each thread that outlives a call: what was just used is still in the cache."""
+
+    memory = torch.empty(0, dtype=torch.uint8)
+
+
+_scratch = _Scratch()
+
+
+def scratch(size: int) -> Tensor:
+    """Return at least `size` bytes for the time of one call; the thread's next call gets the same."""
+    if len(_scratch.memory) < size:
+        _scratch.memory = torch.empty(size, dtype=torch.uint8)
+    return _scratch.memory
 
 
 def addresses(arrays: Mapping[str, Tensor]) -> dict[str, int | None]:

@@ -14,7 +14,7 @@ from torch.nn import functional as F
 
 from peephole import engine
 from peephole.errors import ShapeError
-from peephole.nn.engine_ops import addresses, engine_in_use, fits_engine, operand_in_use
+from peephole.nn.engine_ops import addresses, engine_in_use, fits_engine, operand_in_use, scratch
 from peephole.nn.loss import loss_sum
 from peephole.symbols import PAD
 
@@ -85,7 +85,7 @@ def _linear(x: Tensor, weight: Tensor, bias: Tensor | None, operand: str, instru
     problem = _linear_problem(x, weight, operand)
     y = _empty_linear(x, weight, bias, operand, instruction_set)
     arrays = {"x": x.contiguous(), "weight": weight.contiguous(), "y": y}
-    arrays["scratch"] = torch.empty(problem.scratch_bytes(backward=False), dtype=torch.uint8)
+    arrays["scratch"] = scratch(problem.scratch_bytes(backward=False))
     if bias is not None:
         arrays["bias"] = bias.contiguous()
     problem.forward(addresses(arrays), instruction_set)
@@ -101,7 +101,7 @@ def _linear_backward(
     found = _empty_linear_gradients(d_y, x, weight, has_bias, operand, instruction_set)
     gradients = dict(zip(("x", "weight", "bias"), found, strict=False)) | {"y": d_y.contiguous()}
     arrays = {"x": x.contiguous(), "weight": weight.contiguous()}
-    arrays["scratch"] = torch.empty(problem.scratch_bytes(backward=True), dtype=torch.uint8)
+    arrays["scratch"] = scratch(problem.scratch_bytes(backward=True))
     problem.backward(addresses(arrays), addresses(gradients), instruction_set)
     return found
 
@@ -168,7 +168,7 @@ def _output_loss(
         "weight": weight.contiguous(),
         "bias": bias.contiguous(),
         "loss": loss,
-        "scratch": torch.empty(problem.scratch_bytes(gradients=with_gradients), dtype=torch.uint8),
+        "scratch": scratch(problem.scratch_bytes(gradients=with_gradients)),
     }
     gradients = addresses(dict(zip(("readouts", "weight", "bias"), found, strict=True))) if with_gradients else None
     problem.run(addresses(arrays), gradients, instruction_set)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import time
 from collections.abc import Callable
@@ -33,6 +34,7 @@ def start_fabric(config: TrainConfig) -> Fabric:
     if config.threads is not None:
         torch.set_num_threads(config.threads)
     assert config.precision != "auto"
+    logging.getLogger("lightning_fabric").setLevel(logging.WARNING)  # what it would say, the run's first line says
     processes = int(os.environ.get("WORLD_SIZE", "1"))
     here = int(os.environ.get("LOCAL_WORLD_SIZE", "1"))
     fabric = Fabric(
