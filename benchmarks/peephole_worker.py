@@ -19,6 +19,7 @@ from peephole.data.batch import Batch, make_batch
 from peephole.nn import build_seq2seq, engine_in_use, use_engine
 from peephole.symbols import SPECIALS
 from peephole.training.loop import train_step
+from peephole.training.loss import Objective
 from peephole.training.state import TrainState
 
 FORMS = ("full", "diagonal", "none")
@@ -53,6 +54,7 @@ def main() -> None:
     parser.add_argument("batches", type=Path)
     parser.add_argument("--threads", type=int, required=True)
     parser.add_argument("--engine", default="auto", help="as train.engine")
+    parser.add_argument("--precision", default="32-true", help="as train.precision")
     arguments = parser.parse_args()
     torch.set_num_threads(arguments.threads)
     torch.manual_seed(TRAINING.seed)
@@ -68,8 +70,8 @@ def main() -> None:
     optimizer = torch.optim.AdamW(
         network.parameters(), lr=TRAINING.learning_rate, weight_decay=TRAINING.weight_decay, fused=True
     )
-    fabric = Fabric(accelerator="cpu", devices=1)
-    module, wrapped = fabric.setup(network, optimizer)
+    fabric = Fabric(accelerator="cpu", devices=1, precision=arguments.precision)
+    module, wrapped = fabric.setup(Objective(network), optimizer)
     state = TrainState(network, wrapped.optimizer, average={})
 
     def train_pass() -> float:
@@ -83,7 +85,7 @@ def main() -> None:
     with use_engine(arguments.engine):
         used = f"engine {engine_in_use()}" if engine_in_use() else "no engine"
         facts = {
-            "version": f"peephole {peephole.__version__}, {used}, torch {torch.__version__}",
+            "version": f"peephole {peephole.__version__}, {used}, {arguments.precision}, torch {torch.__version__}",
             "parameters": sum(parameter.numel() for parameter in network.parameters()),
         }
         take_turns(train_pass, num_symbols, facts)

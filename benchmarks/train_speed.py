@@ -26,7 +26,8 @@ from worker import Worker
 
 HERE = Path(__file__).parent
 WORDS = HERE.parent / "recipes" / "g2p_cmudict" / "data" / "train.tsv"
-OURS = ("peephole-full", "peephole-diagonal", "peephole-none", "torch", "loop")
+FORMS = ("full", "diagonal", "none")
+OURS = (*(f"peephole-{form}" for form in FORMS), "peephole-full-bf16", "peephole-none-bf16", "torch", "loop")
 OPENNMT = "opennmt-py"
 PEERS = {  # name → option that gives its Python, and its worker
     OPENNMT: ("onmt_python", "opennmt_worker.py"),
@@ -72,8 +73,11 @@ def worker_command(name: str, arguments: argparse.Namespace, batches: Path) -> l
     if name in PEERS:
         option, worker = PEERS[name]
         return [getattr(arguments, option), str(HERE / worker), str(batches)]
-    worker, variant = ("peephole", name.split("-")[1]) if name.startswith("peephole-") else ("torch", name)
-    return [sys.executable, str(HERE / f"{worker}_worker.py"), variant, str(batches)]
+    if not name.startswith("peephole-"):
+        return [sys.executable, str(HERE / "torch_worker.py"), name, str(batches)]
+    precision = "bf16-mixed" if name.endswith("-bf16") else "32-true"
+    own = [sys.executable, str(HERE / "peephole_worker.py"), name.split("-")[1], str(batches)]
+    return [*own, "--precision", precision]
 
 
 def measure_rounds(workers: dict[str, Worker], rounds: int, seconds: float) -> dict[str, list[dict[str, float]]]:
