@@ -45,7 +45,7 @@ struct CellSaved {
   }
 };
 
-// Adds up, in any part of a caller's array, vectors of `size` numbers.
+// L numbers from `unit` on of a row of a caller's array (rows, size), 0 past its end.
 template <class T>
 inline Vector<T> load_unit(const void *array, int64_t row, int64_t unit, int64_t size) {
   return load(static_cast<const T *>(array) + row * size + unit, size - unit);

@@ -10,6 +10,7 @@ import torch
 from peephole.config import TrainConfig
 from peephole.data import batches
 from peephole.errors import RunError
+from peephole.nn import use_engine
 from peephole.nn.loss import loss_sum
 from peephole.training.dev import HIGHER_IS_BETTER
 from peephole.training.loop import DEFAULT_EPOCHS, train_step
@@ -47,14 +48,19 @@ def test_label_smoothing_keeps_the_loss_above_its_entropy(tmp_path):
 
 @pytest.mark.parametrize(("mean", "clip_norm"), [("symbol", 0.05), ("pair", 0.05), ("symbol", 0.0)])
 def test_a_step_takes_the_gradient_of_the_mean(corpus, mean, clip_norm):
-    """The norm that is reported, and the weights that come out, against a step written out here."""
+    """The norm that is reported, and the weights that come out, against a step written out here.
+
+    By the definition: AdamW divides each gradient by its size, which would magnify the engine's other order of sums
+    in the smallest gradients; tests/contracts compare those themselves.
+    """
     config = TrainConfig(steps=10, loss_mean=mean, clip_norm=clip_norm, learning_rate=0.01, weight_decay=0.1, warmup=0)
     training = Training(corpus, config)
     batch = list(batches(corpus, seed=1, epoch=0, batch_symbols=60))[2]
     reference = make_network()
     optimizer = torch.optim.AdamW(reference.parameters(), lr=0.005, weight_decay=0.1)
     source, lengths, target = map(torch.from_numpy, (batch.source, batch.source_lengths, batch.target))
-    total = loss_sum(reference(source, lengths, target), target, config.label_smoothing)
+    with use_engine("off"):
+        total = loss_sum(reference(source, lengths, target), target, config.label_smoothing)
     (total / (batch.num_symbols if mean == "symbol" else len(batch.examples))).backward()
     norm = math.sqrt(sum(float(p.grad.double().square().sum()) for p in reference.parameters()))
     assert norm > clip_norm  # so that clipping is seen
@@ -62,13 +68,13 @@ def test_a_step_takes_the_gradient_of_the_mean(corpus, mean, clip_norm):
         parameter.grad *= clip_norm / norm if clip_norm else 1
     optimizer.step()
     module = training.fabric.setup_module(Objective(training.network))
-    loss, rate, got = train_step(training.fabric, module, training.state, batch, config, 0.0, progress=0.5)
+    with use_engine("off"):
+        loss, rate, got = train_step(training.fabric, module, training.state, batch, config, 0.0, progress=0.5)
     assert loss == pytest.approx(total.item() / batch.num_symbols, rel=1e-6)
     assert rate == pytest.approx(0.005)
     assert got == pytest.approx(norm, rel=1e-5)
     for name, parameter in reference.state_dict().items():
-        # Adam divides each gradient by its size, which magnifies the rounding of the smallest ones.
-        torch.testing.assert_close(training.network.state_dict()[name], parameter, rtol=0, atol=1e-5)
+        torch.testing.assert_close(training.network.state_dict()[name], parameter, rtol=0, atol=2e-6)
 
 
 def test_a_step_drops_units_and_feeds_own_symbols_as_configured(corpus):
