@@ -23,7 +23,7 @@
 extern "C" {
 #endif
 
-#define PEEPHOLE_ABI_VERSION 5
+#define PEEPHOLE_ABI_VERSION 6
 
 enum peephole_form { PEEPHOLE_NONE = 0, PEEPHOLE_DIAGONAL = 1, PEEPHOLE_FULL = 2 };
 
@@ -188,6 +188,58 @@ typedef struct peephole_dropout_mask {
   float *mask;                 /* (B,T,F) written */
 } peephole_dropout_mask;
 
+/* A model packed for prediction; any number of threads may search with it at the same time. */
+typedef struct peephole_model peephole_model;
+
+enum peephole_side { PEEPHOLE_SOURCE = 0, PEEPHOLE_TARGET = 1 };
+
+/* Symbols that every vocabulary begins with: padding, beginning, end, and what was not seen in training. */
+enum peephole_symbol { PEEPHOLE_PAD = 0, PEEPHOLE_BOS = 1, PEEPHOLE_EOS = 2, PEEPHOLE_UNK = 3 };
+
+/* Beam search (of one hypothesis: greedy); samples; the scores of targets that are given. */
+enum peephole_search_kind { PEEPHOLE_BEAM = 0, PEEPHOLE_SAMPLE = 1, PEEPHOLE_FORCE = 2 };
+
+/* What to find for B sources of any lengths. The symbols of all stand one after the other; source b has those from
+ * source_offsets[b] up to source_offsets[b + 1]. */
+typedef struct peephole_request {
+  int32_t kind;           /* enum peephole_search_kind */
+  int32_t threads;        /* at least 1; results do not depend on it */
+  int32_t with_attention; /* 0: results have none */
+  int64_t num_models;     /* at least 1; of several the probabilities are averaged */
+  const peephole_model *const *models;
+  int64_t num_sources;           /* B */
+  int64_t batch_size;            /* sources in work at the same time; memory grows with it, results do not depend on it */
+  const int64_t *source_offsets; /* (B+1)  from 0, rising: no source is empty */
+  const int32_t *sources;        /* symbols, in [0, V) of the source side */
+  const int64_t *max_lengths;    /* (B)    most symbols of each target, </s> included; not read for targets given */
+  const int64_t *target_offsets; /* (B+1)  from 0, not falling; NULL: targets are all empty (not for targets given) */
+  const int32_t *targets;        /* symbols that each target begins with, fewer than its max_lengths; or the whole target.
+                                    Without </s>; <pad> and <s> only in whole targets */
+  int64_t beam_size;             /* beam: K */
+  int64_t nbest;                 /* beam: most targets returned, up to K; samples: how many */
+  double length_penalty;         /* beam: log p / length^length_penalty ranks */
+  double temperature;            /* samples: above 0 */
+  double top_p;                  /* samples: the fewest symbols that hold this probability; 1: all */
+  int64_t top_k;                 /* samples: the most probable symbols; 0: all */
+  const int64_t *uniform_offsets; /* (B)   samples: where each source's random numbers begin */
+  const double *uniform;          /* samples: nbest * max_lengths[b] numbers in [0, 1) for source b, one sample after the
+                                     other */
+} peephole_request;
+
+/* Targets found: N of them, in the order of the sources and, for one source, best first (samples: in their order). All
+ * arrays belong to the result. */
+typedef struct peephole_result {
+  int64_t num_targets;            /* N */
+  const int64_t *source;          /* (N)    which source */
+  const double *log_probs;        /* (N)    log p(Y|X), (11) */
+  const int64_t *offsets;         /* (N+1)  target n has the symbols from offsets[n] up to offsets[n + 1] */
+  const int32_t *symbols;         /* </s> included where it was predicted */
+  const float *symbol_log_probs;  /* log p of each symbol given those before it */
+  const int32_t *likeliest;       /* targets given: the most probable symbol at each place; else NULL */
+  const int64_t *attention_offsets; /* (N+1)  target n has U x T weights, (16), U its symbols without </s> */
+  const float *attention;         /* NULL if no model has attention, or none is wanted */
+} peephole_result;
+
 /* PEEPHOLE_ABI_VERSION of the library. */
 PEEPHOLE_API int32_t peephole_abi_version(void);
 
@@ -235,6 +287,28 @@ PEEPHOLE_API int32_t peephole_output_loss_run(const peephole_output_loss *proble
 
 /* Write the mask. Returns 0, or 1 if the instruction set is unknown or cannot run here. */
 PEEPHOLE_API int32_t peephole_dropout_mask_run(const peephole_dropout_mask *problem, const char *instruction_set);
+
+/* Read a model file that stands in memory, read or mapped, check all of it, and pack its weights. The memory is not needed
+ * any more afterwards. Returns NULL if it is not a whole model file, the instruction set (NULL: the best) is unknown, or
+ * memory is short; `message` then gets one line of at most message_size - 1 bytes. */
+PEEPHOLE_API peephole_model *peephole_model_open(const void *file, size_t size, const char *instruction_set, char *message,
+                                                 size_t message_size);
+PEEPHOLE_API void peephole_model_close(peephole_model *model);
+
+/* Bytes of memory that the packed weights take. */
+PEEPHOLE_API int64_t peephole_model_bytes(const peephole_model *model);
+
+/* Number of symbols V of a side; the text of one, UTF-8 (NULL if there is no such symbol); the symbol of a text (3, <unk>, if
+ * there is none). Symbols 0 to 3 are found by no text. */
+PEEPHOLE_API int64_t peephole_model_num_symbols(const peephole_model *model, int32_t side);
+PEEPHOLE_API const char *peephole_model_symbol_text(const peephole_model *model, int32_t side, int64_t symbol);
+PEEPHOLE_API int32_t peephole_model_find_symbol(const peephole_model *model, int32_t side, const char *text, size_t size);
+
+/* Find targets. Returns 0 and a result, to be released; else 1 and a message, as peephole_model_open, if the request is
+ * impossible, a model gives no symbol a probability, or memory is short. */
+PEEPHOLE_API int32_t peephole_search(const peephole_request *request, peephole_result **result, char *message,
+                                     size_t message_size);
+PEEPHOLE_API void peephole_result_release(peephole_result *result);
 
 /* Apply σ or tanh, as the cell does, to n numbers; for tests of their accuracy. Returns as forward. */
 PEEPHOLE_API int32_t peephole_activation(int32_t function, int32_t scalar, int64_t n, const void *in, void *out,

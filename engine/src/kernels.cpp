@@ -87,6 +87,8 @@ namespace peephole {
 #define PEEPHOLE_NAME(name) PEEPHOLE_TEXT(name)
 #define PEEPHOLE_JOIN(name) name##_kernels
 #define PEEPHOLE_TABLE(name) PEEPHOLE_JOIN(name)
+#define PEEPHOLE_JOIN_INFERENCE(name) name##_inference
+#define PEEPHOLE_INFERENCE(name) PEEPHOLE_JOIN_INFERENCE(name)
 
 extern const Kernels PEEPHOLE_TABLE(PEEPHOLE_KERNELS) = {
     PEEPHOLE_NAME(PEEPHOLE_KERNELS),
@@ -100,6 +102,7 @@ extern const Kernels PEEPHOLE_TABLE(PEEPHOLE_KERNELS) = {
     dropout_mask,
     activation,
     peak,
+    &PEEPHOLE_INFERENCE(PEEPHOLE_KERNELS),
 };
 
 }  // namespace peephole

@@ -7,6 +7,8 @@
 
 namespace peephole {
 
+struct InferenceKernels;
+
 struct Kernels {
   const char *name;
   void (*lstm_forward)(const peephole_lstm &problem);
@@ -19,7 +21,10 @@ struct Kernels {
   void (*dropout_mask)(const peephole_dropout_mask &problem);
   void (*activation)(int32_t function, int32_t scalar, int64_t n, const void *in, void *out);
   int64_t (*peak)(int64_t repeats, int32_t scalar);
+  const InferenceKernels *inference;
 };
+
+extern const InferenceKernels avx512_bf16_inference, avx512_inference, avx2_inference, generic_inference;
 
 extern const Kernels avx512_bf16_kernels, avx512_kernels, avx2_kernels, generic_kernels;
 

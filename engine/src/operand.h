@@ -1,4 +1,5 @@
-// What products multiply: the numbers themselves, or their upper halves (bfloat16) with sums in float.
+// What products multiply: the numbers themselves, their upper halves (bfloat16) with sums in float, or bytes with sums
+// in 32-bit integers.
 #pragma once
 
 #include <type_traits>
@@ -12,6 +13,11 @@ struct Bf16 {
   uint16_t bits;
 };
 
+// Unsigned, with 128 for 0, on the left of a product; signed on its right.
+struct Int8 {
+  uint8_t bits;
+};
+
 // The type of the sums of products of O.
 template <class O>
 struct SumOf {
@@ -20,6 +26,10 @@ struct SumOf {
 template <>
 struct SumOf<Bf16> {
   using type = float;
+};
+template <>
+struct SumOf<Int8> {
+  using type = int32_t;
 };
 template <class O>
 using Sum = typename SumOf<O>::type;
@@ -125,9 +135,46 @@ inline Vector<Sum<O>> splat_group(const O *group) {
     uint32_t word;
     std::memcpy(&word, group, sizeof word);
     return of_bits(word - Words{});
+  } else if constexpr (std::is_same_v<O, Int8>) {
+    int32_t word;
+    std::memcpy(&word, group, sizeof word);
+    return splat(word);
   } else {
     return splat(*group);
   }
+}
+
+#if defined(__AVX512VNNI__)
+// One instruction does it all
+#elif defined(__AVX512BW__)
+inline Vector<int32_t> multiply_halves(Vector<int32_t> a, Vector<int32_t> b) {
+  return Vector<int32_t>(_mm512_madd_epi16(__m512i(a), __m512i(b)));
+}
+#elif defined(__AVX2__)
+inline Vector<int32_t> multiply_halves(Vector<int32_t> a, Vector<int32_t> b) {
+  return Vector<int32_t>(_mm256_madd_epi16(__m256i(a), __m256i(b)));
+}
+#elif defined(__SSE2__)
+inline Vector<int32_t> multiply_halves(Vector<int32_t> a, Vector<int32_t> b) {
+  return Vector<int32_t>(_mm_madd_epi16(__m128i(a), __m128i(b)));
+}
+#else
+// In each word, the sum of the products of the two signed halves.
+inline Vector<int32_t> multiply_halves(Vector<int32_t> a, Vector<int32_t> b) {
+  return ((a << 16) >> 16) * ((b << 16) >> 16) + (a >> 16) * (b >> 16);
+}
+#endif
+
+// sums + a · b, groupwise: a unsigned bytes, b signed ones.
+inline Vector<int32_t> multiply_add_bytes(Vector<int32_t> a, Vector<int32_t> b, Vector<int32_t> sums) {
+#if defined(__AVX512VNNI__)
+  return Vector<int32_t>(_mm512_dpbusd_epi32(__m512i(sums), __m512i(a), __m512i(b)));
+#else
+  typedef int16_t Halves __attribute__((vector_size(kVectorBytes)));
+  Vector<int32_t> even = a & 0x00ff00ff, odd = Vector<int32_t>(Words(a) >> 8) & 0x00ff00ff;
+  sums += multiply_halves(even, Vector<int32_t>((Halves(b) << 8) >> 8));
+  return sums + multiply_halves(odd, Vector<int32_t>(Halves(b) >> 8));
+#endif
 }
 
 // sums + a · b, groupwise.
@@ -141,6 +188,8 @@ inline Vector<Sum<O>> multiply_add(Vector<Sum<O>> a, Vector<Sum<O>> b, Vector<Su
     sums = fma(of_bits(u << 16), of_bits(w << 16), sums);
     return fma(of_bits(u & 0xffff0000u), of_bits(w & 0xffff0000u), sums);
 #endif
+  } else if constexpr (std::is_same_v<O, Int8>) {
+    return multiply_add_bytes(a, b, sums);
   } else {
     return fma(a, b, sums);
   }

@@ -1,40 +1,14 @@
 // The C ABI: finds the kernels for this processor and calls them.
 #include "peephole.h"
 
-#include <cstring>
-
 #include "decoder.h"
-#include "kernels.h"
+#include "instruction_sets.h"
 #include "lstm.h"
 #include "output_layout.h"
 
-namespace {
-
 using peephole::Kernels;
-
-// The index-th of the kernels that can run here, best first.
-const Kernels *kernels_at(int32_t index) {
-  const Kernels *found[4];
-  int32_t count = 0;
-#if defined(PEEPHOLE_X86)
-  __builtin_cpu_init();
-  bool avx512 = __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512dq") && __builtin_cpu_supports("avx512bw") &&
-                __builtin_cpu_supports("avx512vl");
-  if (avx512 && __builtin_cpu_supports("avx512bf16")) found[count++] = &peephole::avx512_bf16_kernels;
-  if (avx512) found[count++] = &peephole::avx512_kernels;
-  if (__builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma")) found[count++] = &peephole::avx2_kernels;
-#endif
-  found[count++] = &peephole::generic_kernels;
-  return index >= 0 && index < count ? found[index] : nullptr;
-}
-
-const Kernels *kernels_named(const char *name) {
-  for (int32_t index = 0; const Kernels *kernels = kernels_at(index); ++index)
-    if (name != nullptr && std::strcmp(name, kernels->name) == 0) return kernels;
-  return nullptr;
-}
-
-}  // namespace
+using peephole::kernels_at;
+using peephole::kernels_named;
 
 int32_t peephole_abi_version(void) { return PEEPHOLE_ABI_VERSION; }
 

@@ -146,6 +146,8 @@ class SearchConfig:
     top_p: float | None = option(None, "sampling: only the smallest set that holds probability p", low=0.0001, high=1)
     seed: int = option(1, "sampling: seed of the generator", low=0, high=LARGEST_SEED)
     batch_size: int = option(64, "sources searched at a time", low=1)
+    threads: int | None = option(None, "CPU threads of the engine (default: all that this process may use)", low=1)
+    engine: Literal["auto", "off"] = option("auto", "off searches by the definition in PyTorch")
 
 
 @dataclass(frozen=True)

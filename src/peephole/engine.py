@@ -15,7 +15,7 @@ from pathlib import Path
 
 from peephole import engine_structures as structures
 
-ABI_VERSION = 5
+ABI_VERSION = 6
 OPERANDS = {"as_is": 0, "bf16": 1}
 FORMS = {"none": 0, "diagonal": 1, "full": 2}
 ATTENTIONS = {"fixed_context": 0, "additive": 1, "product": 2}
@@ -41,11 +41,11 @@ class LSTMProblem:
 
     def saved_bytes(self) -> int:
         """Return the size of the array `saved`."""
-        return int(_library().peephole_lstm_saved_bytes(ctypes.byref(self._with({}))))
+        return int(library().peephole_lstm_saved_bytes(ctypes.byref(self._with({}))))
 
     def scratch_bytes(self, *, backward: bool) -> int:
         """Return the size of the array `scratch`."""
-        return int(_library().peephole_lstm_scratch_bytes(ctypes.byref(self._with({})), backward))
+        return int(library().peephole_lstm_scratch_bytes(ctypes.byref(self._with({})), backward))
 
     def forward(self, arrays: structures.Addresses, instruction_set: str) -> None:
         """Compute (1)-(6) for all steps; `arrays` holds the address of each array of `peephole_lstm`."""
@@ -82,12 +82,12 @@ class DecoderProblem:
 
     def saved_bytes(self) -> int:
         """Return the size of the array `saved`."""
-        return int(_library().peephole_decoder_saved_bytes(ctypes.byref(self._with({}, [{}] * self.num_layers))))
+        return int(library().peephole_decoder_saved_bytes(ctypes.byref(self._with({}, [{}] * self.num_layers))))
 
     def scratch_bytes(self, *, backward: bool) -> int:
         """Return the size of the array `scratch`."""
         problem = self._with({}, [{}] * self.num_layers)
-        return int(_library().peephole_decoder_scratch_bytes(ctypes.byref(problem), backward))
+        return int(library().peephole_decoder_scratch_bytes(ctypes.byref(problem), backward))
 
     def forward(self, arrays: structures.Addresses, layers: list[structures.Addresses], instruction_set: str) -> None:
         """Compute all target steps; `arrays` and `layers` hold the addresses that peephole.h names."""
@@ -139,7 +139,7 @@ class LinearProblem:
 
     def scratch_bytes(self, *, backward: bool) -> int:
         """Return the size of the array `scratch`."""
-        return int(_library().peephole_linear_scratch_bytes(ctypes.byref(self._with({})), backward))
+        return int(library().peephole_linear_scratch_bytes(ctypes.byref(self._with({})), backward))
 
     def forward(self, arrays: structures.Addresses, instruction_set: str) -> None:
         """Compute y; `arrays` holds the address of each array of `peephole_linear`."""
@@ -169,7 +169,7 @@ class OutputLossProblem:
 
     def scratch_bytes(self, *, gradients: bool) -> int:
         """Return the size of the array `scratch`."""
-        return int(_library().peephole_output_loss_scratch_bytes(ctypes.byref(self._with({})), gradients))
+        return int(library().peephole_output_loss_scratch_bytes(ctypes.byref(self._with({})), gradients))
 
     def run(self, arrays: structures.Addresses, gradients: structures.Addresses | None, instruction_set: str) -> None:
         """Compute the loss and, where their addresses are given, all gradients.
@@ -218,27 +218,27 @@ def instruction_sets() -> tuple[str, ...]:
     if not available():
         return ()
     names: list[str] = []
-    while (name := _library().peephole_instruction_set(len(names))) is not None:
+    while (name := library().peephole_instruction_set(len(names))) is not None:
         names.append(name.decode())
     return tuple(names)
 
 
 def activation(function: str, scalar: int, count: int, source: int, result: int, instruction_set: str) -> None:
     """Apply `"sigmoid"` or `"tanh"` as the cell does to `count` numbers of `scalar` bytes at address `source`."""
-    done = _library().peephole_activation(FUNCTIONS[function], scalar, count, source, result, instruction_set.encode())
+    done = library().peephole_activation(FUNCTIONS[function], scalar, count, source, result, instruction_set.encode())
     _check(done, instruction_set)
 
 
 def peak(repeats: int, scalar: int, instruction_set: str) -> int:
     """Multiply matrices that fit the first cache, on one thread; return the floating point operations done."""
-    done = int(_library().peephole_peak(repeats, scalar, instruction_set.encode()))
+    done = int(library().peephole_peak(repeats, scalar, instruction_set.encode()))
     _check(done < 0, instruction_set)
     return done
 
 
 def _call(function: str, instruction_set: str, *given: ctypes.Structure | ctypes.Array[ctypes.c_void_p] | None) -> int:
     pointers = (None if structure is None else ctypes.byref(structure) for structure in given)
-    done = int(getattr(_library(), function)(*pointers, instruction_set.encode()))
+    done = int(getattr(library(), function)(*pointers, instruction_set.encode()))
     _check(done == 1, instruction_set)
     return done
 
@@ -258,7 +258,7 @@ def _find_library() -> Path | None:
 
 
 @cache
-def _library() -> ctypes.CDLL:
+def library() -> ctypes.CDLL:
     """Load the library.
 
     Raises:
@@ -267,12 +267,12 @@ def _library() -> ctypes.CDLL:
     path = _find_library()
     if path is None:
         raise OSError("peephole was installed without its engine: no C++ compiler was found then")
-    library = ctypes.CDLL(str(path))
-    found = library.peephole_abi_version()
+    loaded = ctypes.CDLL(str(path))
+    found = loaded.peephole_abi_version()
     if found != ABI_VERSION:
         raise OSError(f"{path}: wanted ABI version {ABI_VERSION}, got {found}; install peephole again")
     text, number, address = ctypes.c_char_p, ctypes.c_int64, ctypes.c_void_p
-    signatures: dict[str, tuple[type, list[type]]] = {
+    signatures: dict[str, tuple[type | None, list[type]]] = {
         "peephole_instruction_set": (text, [ctypes.c_int32]),
         "peephole_lstm_saved_bytes": (ctypes.c_size_t, [address]),
         "peephole_lstm_scratch_bytes": (ctypes.c_size_t, [address, ctypes.c_int32]),
@@ -288,6 +288,11 @@ def _library() -> ctypes.CDLL:
         "peephole_output_loss_scratch_bytes": (ctypes.c_size_t, [address, ctypes.c_int32]),
         "peephole_output_loss_run": (ctypes.c_int32, [address, address, text]),
         "peephole_dropout_mask_run": (ctypes.c_int32, [address, text]),
+        "peephole_model_open": (address, [address, ctypes.c_size_t, text, address, ctypes.c_size_t]),
+        "peephole_model_close": (None, [address]),
+        "peephole_model_bytes": (number, [address]),
+        "peephole_search": (ctypes.c_int32, [address, address, address, ctypes.c_size_t]),
+        "peephole_result_release": (None, [address]),
         "peephole_activation": (
             ctypes.c_int32,
             [ctypes.c_int32, ctypes.c_int32, number, address, address, text],
@@ -295,6 +300,6 @@ def _library() -> ctypes.CDLL:
         "peephole_peak": (number, [number, ctypes.c_int32, text]),
     }
     for name, (result, arguments) in signatures.items():
-        function = getattr(library, name)
+        function = getattr(loaded, name)
         function.restype, function.argtypes = result, arguments
-    return library
+    return loaded

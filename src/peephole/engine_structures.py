@@ -134,3 +134,51 @@ class DropoutMask(ctypes.Structure):
         *((name, ctypes.c_int64) for name in ("batch", "steps", "units", "place")),
         *((name, ctypes.c_void_p) for name in ("examples", "unit_keys", "mask")),
     )
+
+
+class Request(ctypes.Structure):
+    """`peephole_request`."""
+
+    _fields_ = (
+        ("kind", ctypes.c_int32),
+        ("threads", ctypes.c_int32),
+        ("with_attention", ctypes.c_int32),
+        ("num_models", ctypes.c_int64),
+        ("models", ctypes.c_void_p),
+        ("num_sources", ctypes.c_int64),
+        ("batch_size", ctypes.c_int64),
+        ("source_offsets", ctypes.c_void_p),
+        ("sources", ctypes.c_void_p),
+        ("max_lengths", ctypes.c_void_p),
+        ("target_offsets", ctypes.c_void_p),
+        ("targets", ctypes.c_void_p),
+        ("beam_size", ctypes.c_int64),
+        ("nbest", ctypes.c_int64),
+        ("length_penalty", ctypes.c_double),
+        ("temperature", ctypes.c_double),
+        ("top_p", ctypes.c_double),
+        ("top_k", ctypes.c_int64),
+        ("uniform_offsets", ctypes.c_void_p),
+        ("uniform", ctypes.c_void_p),
+    )
+
+
+class Result(ctypes.Structure):
+    """`peephole_result`."""
+
+    _fields_ = (
+        ("num_targets", ctypes.c_int64),
+        *(
+            (name, ctypes.c_void_p)
+            for name in (
+                "source",
+                "log_probs",
+                "offsets",
+                "symbols",
+                "symbol_log_probs",
+                "likeliest",
+                "attention_offsets",
+                "attention",
+            )
+        ),
+    )

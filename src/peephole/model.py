@@ -6,21 +6,26 @@ import warnings
 from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any, Protocol
 
-import numpy as np
-import numpy.typing as npt
-import torch
-from torch import Tensor
-from torch.overrides import TorchFunctionMode
-
+from peephole import engine
 from peephole.config import Config, SearchConfig
+from peephole.engine_model import PackedModel, PackedSearch
 from peephole.errors import ModelFileError, PeepholeError
-from peephole.model_file import ModelFile, load_model, save_model
-from peephole.nn import Seq2Seq, Seq2SeqStepper, build_seq2seq
-from peephole.search import EnsembleStepper, Hypothesis, Stepper, beam_search, force, greedy_search, sample
-from peephole.symbols import EOS, PAD, UNK, Symbols
+from peephole.hypothesis import Hypothesis
+from peephole.model_file import ModelFile, encode_model, load_model, read_header, save_model
+from peephole.symbols import UNK, Symbols
+
+if TYPE_CHECKING:
+    import numpy as np
+    import numpy.typing as npt
+
+    from peephole.nn import Seq2Seq
+
+BATCHES_A_CALL = 4
+"""Batches searched before progress is told and a signal is heard."""
 
 
 @dataclass(frozen=True)
@@ -50,33 +55,95 @@ class TruncatedSourceWarning(UserWarning):
     """Some sources were longer than `data.max_length`; the model reads their beginning."""
 
 
+class SlowSearchWarning(UserWarning):
+    """The engine is missing; the definition does its work."""
+
+
+class Searching(Protocol):
+    """What finds targets: the engine over packed weights, or the definition over networks in PyTorch."""
+
+    def find(
+        self,
+        sources: Sequence[Sequence[int]],
+        max_lengths: Sequence[int],
+        config: SearchConfig,
+        *,
+        prefixes: Sequence[Sequence[int]] | None = None,
+        examples: Sequence[int] = (),
+        attention: bool = True,
+    ) -> list[list[Hypothesis]]:
+        """Search or sample; see `peephole.engine_model.PackedSearch.find`."""
+        ...
+
+    def force(
+        self, sources: Sequence[Sequence[int]], targets: Sequence[Sequence[int]], config: SearchConfig
+    ) -> list[Hypothesis]:
+        """Score targets that are given."""
+        ...
+
+    def likeliest(
+        self, sources: Sequence[Sequence[int]], targets: Sequence[Sequence[int]], config: SearchConfig
+    ) -> list[list[int]]:
+        """Return the most probable symbol at each place of targets that are given."""
+        ...
+
+
 class Model:
     """A trained model, or an ensemble of models with the same symbols.
+
+    Where the engine can, it predicts; it needs no PyTorch, and packs a file's weights when they are first used. The
+    definition does the same, slower: without the engine, with `engine="off"`, on a GPU and in float64.
 
     Args:
         config: the settings it was trained with.
         source_symbols: the source's symbol table.
         target_symbols: the target's symbol table.
-        networks: one Seq2Seq, or several whose probabilities are averaged.
+        networks: one Seq2Seq, or several whose probabilities are averaged; their weights may change later.
+        files: model files in their place.
     """
 
     def __init__(
-        self, config: Config, source_symbols: Symbols, target_symbols: Symbols, networks: Sequence[Seq2Seq]
+        self,
+        config: Config,
+        source_symbols: Symbols,
+        target_symbols: Symbols,
+        networks: Sequence[Seq2Seq] = (),
+        *,
+        files: Sequence[str | Path] = (),
     ) -> None:
         self.config = config
         self.source_symbols = source_symbols
         self.target_symbols = target_symbols
-        self.networks = tuple(networks)
-        self._stepper: Stepper[Any] = (
-            Seq2SeqStepper(self.networks[0])
-            if len(self.networks) == 1
-            else EnsembleStepper([Seq2SeqStepper(network) for network in self.networks])
-        )
+        self._networks = tuple(networks)
+        self._files = tuple(files)
+        self._packed_files: list[PackedModel] = []
+
+    @property
+    def networks(self) -> tuple[Seq2Seq, ...]:
+        """The networks in PyTorch; a model that was loaded builds them when they are first asked for."""
+        if not self._networks:
+            from peephole.definition import build_network
+
+            self._networks = tuple(build_network(path, load_model(path)) for path in self._files)
+        return self._networks
+
+    def prepare(self) -> None:
+        """Pack or build the weights now instead of at first use.
+
+        Raises:
+            ModelFileError: a file is damaged.
+        """
+        if engine.available():
+            self._packed()
+        else:
+            _ = self.networks
 
     def predict(
         self,
         sources: Sequence[str],
         *,
+        prefixes: Sequence[str] | None = None,
+        attention: bool = True,
         progress: Callable[[int], None] | None = None,
         first_index: int = 0,
         **search: Any,
@@ -85,7 +152,9 @@ class Model:
 
         Args:
             sources: source texts. An empty one has the empty target as its only prediction, with probability 1.
-            progress: called after each batch with the number of sources done in it.
+            prefixes: texts that the targets begin with, one a source; their symbols are scored like any other.
+            attention: whether predictions have their attention weights.
+            progress: called after each part of the work with the number of sources done in it.
             first_index: number of the first source in the caller's whole work, where that comes in parts: the
                 random numbers that a source is sampled with follow from the seed and its number.
             search: settings of `peephole.config.SearchConfig`: beam_size, nbest, length_penalty, temperature, …
@@ -95,23 +164,32 @@ class Model:
 
         Raises:
             ConfigError: an unknown or impossible search setting.
+            PeepholeError: not as many prefixes as sources, or one as long as its target may be.
 
         A source symbol that was not seen in training is read as <unk>, a source longer than `data.max_length` up to
         that length; each is warned of, with the number of cases.
         """
         config = self.config.with_values({f"search.{k}": v for k, v in search.items()}, "predict").search
         encoded = self._encode(sources)
-        results: list[list[Prediction]] = [
-            [Prediction("", [], 0.0, [], True, [], np.zeros((0, 0), np.float32))] for _ in sources
-        ]
+        results: list[list[Prediction]] = [[] if ids else [_empty_prediction(attention)] for ids in encoded]
+        begin = self._encode_prefixes(prefixes, encoded, config)
         # Sources of like length share a batch; the results do not depend on who shares it.
         order = sorted((index for index, ids in enumerate(encoded) if ids), key=lambda index: len(encoded[index]))
-        for first in range(0, len(order), config.batch_size):
-            rows = order[first : first + config.batch_size]
-            source, lengths = self._pad([encoded[index] for index in rows])
-            for index, found in zip(rows, self._search(source, lengths, rows, first_index, config), strict=True):
+        searching = self._searching(config)
+        size = config.batch_size * BATCHES_A_CALL
+        for first in range(0, len(order), size):
+            rows = order[first : first + size]
+            found = searching.find(
+                [encoded[index] for index in rows],
+                [_longest(encoded[index], config) for index in rows],
+                config,
+                prefixes=None if begin is None else [begin[index] for index in rows],
+                examples=[first_index + index for index in rows],
+                attention=attention,
+            )
+            for index, hypotheses in zip(rows, found, strict=True):
                 tokens = self.source_symbols.split(sources[index])[: len(encoded[index])]
-                results[index] = [self._prediction(hypothesis, tokens) for hypothesis in found]
+                results[index] = [self._prediction(hypothesis, tokens) for hypothesis in hypotheses]
             if progress is not None:
                 progress(len(rows))
         return results
@@ -128,17 +206,16 @@ class Model:
         for index, ids in enumerate(encoded):
             if not ids:
                 raise PeepholeError(f"score: source {index} is empty; wanted at least one symbol")
-        scores = np.zeros(len(sources))
+        scores = [0.0] * len(sources)
+        targets_of = [self.target_symbols.encode(target) for target in targets]
         order = sorted(range(len(sources)), key=lambda index: len(encoded[index]))
-        size = self.config.search.batch_size
-        for first in range(0, len(order), size):
-            rows = order[first : first + size]
-            source, lengths = self._pad([encoded[index] for index in rows])
-            forced = force(self._stepper, source, lengths, [self.target_symbols.encode(targets[i]) for i in rows])
-            scores[rows] = [hypothesis.log_prob for hypothesis in forced]
-        return [float(score) for score in scores]
+        found = self._searching(self.config.search).force(
+            [encoded[index] for index in order], [targets_of[index] for index in order], self.config.search
+        )
+        for index, hypothesis in zip(order, found, strict=True):
+            scores[index] = hypothesis.log_prob
+        return scores
 
-    @torch.no_grad()
     def teacher_forced(self, sources: Sequence[str], targets: Sequence[str]) -> list[list[str]]:
         """Return the most probable symbol at each position of each target, the model being fed the target, (13).
 
@@ -149,21 +226,14 @@ class Model:
         Returns:
             For each target as many symbols as it has; </s> and <unk> may stand among them as wrong answers.
         """
-        pairs = [
-            (source, [*self.target_symbols.encode(target), EOS])
-            for source, target in zip(self._encode(sources), targets, strict=True)
-        ]
+        pairs = list(zip(self._encode(sources), map(self.target_symbols.encode, targets), strict=True))
         found: list[list[str]] = [[]] * len(pairs)
         order = sorted(range(len(pairs)), key=lambda index: (len(pairs[index][1]), len(pairs[index][0])))
-        size = self.config.search.batch_size
-        for first in range(0, len(order), size):
-            rows = order[first : first + size]
-            source, source_lengths = self._pad([pairs[index][0] for index in rows])
-            target, target_lengths = self._pad([pairs[index][1] for index in rows])
-            probs = sum(torch.softmax(network(source, source_lengths, target), -1) for network in self.networks)
-            assert isinstance(probs, Tensor)
-            for index, ids, length in zip(rows, probs.argmax(-1).tolist(), target_lengths.tolist(), strict=True):
-                found[index] = self.target_symbols.tokens(ids[: length - 1])
+        likeliest = self._searching(self.config.search).likeliest(
+            [pairs[index][0] for index in order], [pairs[index][1] for index in order], self.config.search
+        )
+        for index, ids in zip(order, likeliest, strict=True):
+            found[index] = self.target_symbols.tokens(ids[:-1])
         return found
 
     def save(self, path: str | Path) -> None:
@@ -173,10 +243,9 @@ class Model:
             RunError: the file cannot be written.
             PeepholeError: this is an ensemble: its members are saved each in its own file.
         """
-        if len(self.networks) != 1:
+        if len(self._networks or self._files) != 1:
             raise PeepholeError("save: an ensemble has no file of its own; its members are saved one by one")
-        tensors = {name: t.detach().float().cpu().numpy() for name, t in self.networks[0].state_dict().items()}
-        save_model(path, ModelFile(tensors, self.config, self.source_symbols, self.target_symbols))
+        save_model(path, load_model(self._files[0]) if self._files else self._model_file(self._networks[0]))
 
     def unknown_symbols(self, sources: Sequence[str], targets: Sequence[str] = ()) -> Counter[str]:
         """Count the symbols that were not seen in training on their side."""
@@ -187,12 +256,6 @@ class Model:
                 if UNK in ids:
                     unknown.update(s for s, i in zip(symbols.split(text), ids, strict=True) if i == UNK)
         return unknown
-
-    def _pad(self, sequences: Sequence[Sequence[int]]) -> tuple[Tensor, Tensor]:
-        """Return what `pad` returns, on the device of the weights."""
-        device = next(self.networks[0].parameters()).device
-        padded, lengths = pad(sequences)
-        return padded.to(device), lengths.to(device)
 
     def _encode(self, sources: Sequence[str]) -> list[list[int]]:
         if isinstance(sources, str):
@@ -212,34 +275,46 @@ class Model:
             warnings.warn(UnknownSymbolWarning(text), stacklevel=3)
         return [ids[:limit] for ids in encoded]
 
-    def _search(
-        self, source: Tensor, lengths: Tensor, rows: list[int], first_index: int, config: SearchConfig
-    ) -> list[list[Hypothesis]]:
-        max_lengths = (lengths * config.max_length_factor).long() + config.max_length_extra
-        if config.temperature is not None:
-            return sample(
-                self._stepper,
-                source,
-                lengths,
-                max_lengths=max_lengths,
-                num_samples=config.nbest,
-                temperature=config.temperature,
-                top_k=config.top_k,
-                top_p=config.top_p,
-                seed=config.seed,
-                examples=[first_index + row for row in rows],
-            )
-        if config.beam_size == 1:
-            return [[best] for best in greedy_search(self._stepper, source, lengths, max_lengths=max_lengths)]
-        return beam_search(
-            self._stepper,
-            source,
-            lengths,
-            beam_size=config.beam_size,
-            nbest=config.nbest,
-            max_lengths=max_lengths,
-            length_penalty=config.length_penalty,
-        )
+    def _encode_prefixes(
+        self, prefixes: Sequence[str] | None, encoded: list[list[int]], config: SearchConfig
+    ) -> list[list[int]] | None:
+        if prefixes is None:
+            return None
+        if isinstance(prefixes, str) or len(prefixes) != len(encoded):
+            raise PeepholeError(f"prefixes: wanted a list of {len(encoded)}, one a source, got {len(prefixes)}")
+        begin = [self.target_symbols.encode(prefix) for prefix in prefixes]
+        for index, (ids, source) in enumerate(zip(begin, encoded, strict=True)):
+            if source and len(ids) >= _longest(source, config):
+                raise PeepholeError(
+                    f"prefix {index}: wanted fewer than {_longest(source, config)} symbols, the most of its target "
+                    f"(search.max_length_factor, search.max_length_extra), got {len(ids)}"
+                )
+        return begin
+
+    def _searching(self, config: SearchConfig) -> Searching:
+        if config.engine == "auto" and engine.available() and self._fits_engine():
+            return PackedSearch(self._packed())
+        if config.engine == "auto" and not engine.available():
+            _warn_of_missing_engine()
+        from peephole.definition import DefinitionSearch
+
+        return DefinitionSearch(self.networks)
+
+    def _fits_engine(self) -> bool:
+        """Return whether all weights are in float32 and on the CPU, as in a file."""
+        weights = (next(network.parameters()) for network in self._networks if not self._files)
+        return all(weight.device.type == "cpu" and str(weight.dtype) == "torch.float32" for weight in weights)
+
+    def _packed(self) -> list[PackedModel]:
+        if not self._files:  # weights of networks may change from call to call
+            return [PackedModel(encode_model(self._model_file(network))) for network in self._networks]
+        if not self._packed_files:
+            self._packed_files = [PackedModel(path) for path in self._files]
+        return self._packed_files
+
+    def _model_file(self, network: Seq2Seq) -> ModelFile:
+        tensors = {name: tensor.detach().float().cpu().numpy() for name, tensor in network.state_dict().items()}
+        return ModelFile(tensors, self.config, self.source_symbols, self.target_symbols)
 
     def _prediction(self, hypothesis: Hypothesis, source_tokens: list[str]) -> Prediction:
         return Prediction(
@@ -259,44 +334,35 @@ def load(path: str | Path, *more: str | Path) -> Model:
     Raises:
         ModelFileError: a file is missing, damaged, of a newer format, or its symbols differ from the first one's.
     """
-    first = load_model(path)
-    networks = [_network(path, first)]
+    first = read_header(path)
     for another in more:
-        file = load_model(another)
+        header = read_header(another)
         for side in ("source_symbols", "target_symbols"):
-            if getattr(file, side).to_json() != getattr(first, side).to_json():
+            if getattr(header, side).to_json() != getattr(first, side).to_json():
                 raise ModelFileError(f"{another}: its {side} differ from those of {path}; an ensemble needs the same")
-        networks.append(_network(another, file))
-    return Model(first.config, first.source_symbols, first.target_symbols, networks)
+    model = Model(first.config, first.source_symbols, first.target_symbols, files=(path, *more))
+    model.prepare()  # what is wrong with the weights is said here
+    return model
 
 
-def _network(path: str | Path, file: ModelFile) -> Seq2Seq:
-    with torch.device("meta"), _NoInitialValues():  # shapes alone: compared before anything is allocated
-        network = build_seq2seq(file.config.model, len(file.source_symbols), len(file.target_symbols))
-    wanted = {name: f"float32 {tuple(tensor.shape)}" for name, tensor in network.state_dict().items()}
-    got = {name: f"{tensor.dtype} {tensor.shape}" for name, tensor in file.tensors.items()}
-    for name in sorted(wanted.keys() | got.keys()):
-        if wanted.get(name) != got.get(name):
-            raise ModelFileError(f"{path}, tensor {name}: wanted {wanted.get(name)}, got {got.get(name)}")
-    network.load_state_dict({name: torch.from_numpy(tensor) for name, tensor in file.tensors.items()}, assign=True)
-    return network.eval()
+def _empty_prediction(attention: bool) -> Prediction:
+    """Return the target of an empty source."""
+    weights = None
+    if attention:
+        import numpy as np
+
+        weights = np.zeros((0, 0), np.float32)
+    return Prediction("", [], 0.0, [], True, [], weights)
 
 
-class _NoInitialValues(TorchFunctionMode):
-    """Leave out drawing weights, which on the meta device means nothing and yet imports a thousand modules."""
-
-    def __torch_function__(
-        self, func: Callable[..., Any], types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
-    ) -> Any:
-        if getattr(func, "__module__", None) == "torch.nn.init" or func is Tensor.normal_:
-            return args[0] if args else (kwargs or {})["tensor"]
-        return func(*args, **(kwargs or {}))
+def _longest(source: Sequence[int], config: SearchConfig) -> int:
+    """Return the most symbols, </s> included, of a source's target."""
+    return int(len(source) * config.max_length_factor) + config.max_length_extra
 
 
-def pad(sequences: Sequence[Sequence[int]]) -> tuple[Tensor, Tensor]:
-    """Return the sequences as one padded tensor (B, T), and their lengths (B,)."""
-    lengths = torch.tensor([len(sequence) for sequence in sequences])
-    padded = torch.full((len(sequences), int(lengths.max())), PAD)
-    for row, sequence in enumerate(sequences):
-        padded[row, : len(sequence)] = torch.tensor(sequence)
-    return padded, lengths
+@cache
+def _warn_of_missing_engine() -> None:
+    warnings.warn(
+        SlowSearchWarning("peephole was installed without its engine: prediction runs in PyTorch, many times slower"),
+        stacklevel=4,
+    )

@@ -1,0 +1,105 @@
+/* Predicts with a model file and the library alone: no Python.
+ *
+ *     cc -O2 -I ../../engine/include predict.c -o predict -L FOLDER_OF_LIBPEEPHOLE -lpeephole
+ *     ./predict model.safetensors < sources.txt
+ *
+ * Reads sources from stdin, one a line, and prints for each its best target. A source is cut into symbols by taking, again
+ * and again, the longest symbol of the model that comes next; that is what `characters` models expect of text in NFC. For
+ * models of other kinds (whitespace, subwords) cut the text as their training did, and look each symbol up. */
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "peephole.h"
+
+enum { BEAM_SIZE = 5, MOST_SYMBOLS = 4096, LONGEST_SYMBOL = 64 };
+
+static void fail(const char *what, const char *message) {
+  fprintf(stderr, "predict: %s: %s\n", what, message);
+  exit(1);
+}
+
+/* The whole of a file, to be freed. */
+static void *read_file(const char *path, size_t *size) {
+  FILE *file = fopen(path, "rb");
+  if (!file) fail(path, "cannot be opened");
+  fseek(file, 0, SEEK_END);
+  *size = (size_t)ftell(file);
+  rewind(file);
+  void *content = malloc(*size + 1);
+  if (!content || fread(content, 1, *size, file) != *size) fail(path, "cannot be read");
+  fclose(file);
+  return content;
+}
+
+/* Cuts a line into symbols; what the model does not know becomes one <unk> for each character. */
+static int64_t encode(const peephole_model *model, const char *line, int32_t *symbols) {
+  int64_t count = 0;
+  size_t left = strlen(line);
+  while (left > 0 && count < MOST_SYMBOLS) {
+    size_t size = left < LONGEST_SYMBOL ? left : LONGEST_SYMBOL;
+    int32_t symbol = PEEPHOLE_UNK;
+    for (; size > 0; --size) {
+      symbol = peephole_model_find_symbol(model, PEEPHOLE_SOURCE, line, size);
+      if (symbol != PEEPHOLE_UNK) break;
+    }
+    if (size == 0)
+      for (size = 1; size < left && (line[size] & 0xC0) == 0x80;) ++size; /* to the end of the character in UTF-8 */
+    symbols[count++] = symbol;
+    line += size;
+    left -= size;
+  }
+  return count;
+}
+
+static void predict(const peephole_model *model, const char *line) {
+  int32_t symbols[MOST_SYMBOLS];
+  int64_t offsets[2] = {0, encode(model, line, symbols)};
+  int64_t max_length = 3 * offsets[1] + 20;
+  if (offsets[1] == 0) { /* the target of an empty source is empty */
+    puts("");
+    return;
+  }
+  peephole_request request = {
+      .kind = PEEPHOLE_BEAM,
+      .threads = 1,
+      .num_models = 1,
+      .models = &model,
+      .num_sources = 1,
+      .batch_size = 1,
+      .source_offsets = offsets,
+      .sources = symbols,
+      .max_lengths = &max_length,
+      .beam_size = BEAM_SIZE,
+      .nbest = 1,
+  };
+  peephole_result *result;
+  char message[1000];
+  if (peephole_search(&request, &result, message, sizeof message)) fail(line, message);
+  for (int64_t i = result->offsets[0]; i < result->offsets[1]; ++i)
+    if (result->symbols[i] != PEEPHOLE_EOS)
+      printf("%s%s", i > result->offsets[0] ? " " : "",
+             peephole_model_symbol_text(model, PEEPHOLE_TARGET, result->symbols[i]));
+  putchar('\n');
+  peephole_result_release(result);
+}
+
+int main(int count, char **arguments) {
+  if (count != 2) {
+    fprintf(stderr, "usage: predict MODEL < sources\n");
+    return 2;
+  }
+  size_t size;
+  char message[1000];
+  void *file = read_file(arguments[1], &size);
+  peephole_model *model = peephole_model_open(file, size, NULL, message, sizeof message);
+  free(file);
+  if (!model) fail(arguments[1], message);
+  char line[16 * MOST_SYMBOLS];
+  while (fgets(line, sizeof line, stdin)) {
+    line[strcspn(line, "\r\n")] = '\0';
+    predict(model, line);
+  }
+  peephole_model_close(model);
+  return 0;
+}

@@ -1,0 +1,148 @@
+"""The search over networks in PyTorch: what a model does where the engine is missing or turned off, and on a GPU.
+
+It has the methods of `peephole.engine_model.PackedSearch`, and says what those must find.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.overrides import TorchFunctionMode
+
+from peephole.config import SearchConfig
+from peephole.errors import ModelFileError
+from peephole.hypothesis import Hypothesis
+from peephole.model_file import ModelFile
+from peephole.nn import Seq2Seq, Seq2SeqStepper, build_seq2seq
+from peephole.search import EnsembleStepper, Stepper, beam_search, force, greedy_search, sample
+from peephole.symbols import EOS, PAD
+
+
+class DefinitionSearch:
+    """Search over one network, or over several whose probabilities are averaged."""
+
+    def __init__(self, networks: Sequence[Seq2Seq]) -> None:
+        self.networks = tuple(networks)
+        steppers = [Seq2SeqStepper(network) for network in networks]
+        self._stepper: Stepper[Any] = steppers[0] if len(steppers) == 1 else EnsembleStepper(steppers)
+
+    def find(
+        self,
+        sources: Sequence[Sequence[int]],
+        max_lengths: Sequence[int],
+        config: SearchConfig,
+        *,
+        prefixes: Sequence[Sequence[int]] | None = None,
+        examples: Sequence[int] = (),
+        attention: bool = True,
+    ) -> list[list[Hypothesis]]:
+        """Search or sample, as `config` says, the targets of some sources; see `PackedSearch.find`."""
+        found: list[list[Hypothesis]] = []
+        for part in _parts(len(sources), config.batch_size):
+            source, lengths = self._pad(sources[part])
+            longest = torch.tensor(max_lengths[part])
+            begin = None if prefixes is None else prefixes[part]
+            if config.temperature is not None:
+                found += sample(
+                    self._stepper,
+                    source,
+                    lengths,
+                    max_lengths=longest,
+                    num_samples=config.nbest,
+                    temperature=config.temperature,
+                    top_k=config.top_k,
+                    top_p=config.top_p,
+                    seed=config.seed,
+                    examples=examples[part],
+                    prefixes=begin,
+                )
+            elif config.beam_size == 1:
+                best = greedy_search(self._stepper, source, lengths, max_lengths=longest, prefixes=begin)
+                found += [[hypothesis] for hypothesis in best]
+            else:
+                found += beam_search(
+                    self._stepper,
+                    source,
+                    lengths,
+                    beam_size=config.beam_size,
+                    nbest=config.nbest,
+                    max_lengths=longest,
+                    length_penalty=config.length_penalty,
+                    prefixes=begin,
+                )
+        return found
+
+    def force(
+        self, sources: Sequence[Sequence[int]], targets: Sequence[Sequence[int]], config: SearchConfig
+    ) -> list[Hypothesis]:
+        """Score a given target, symbol ids without </s>, for each source."""
+        found: list[Hypothesis] = []
+        for part in _parts(len(sources), config.batch_size):
+            found += force(self._stepper, *self._pad(sources[part]), targets[part])
+        return found
+
+    @torch.no_grad()
+    def likeliest(
+        self, sources: Sequence[Sequence[int]], targets: Sequence[Sequence[int]], config: SearchConfig
+    ) -> list[list[int]]:
+        """Return the most probable symbol at each place of each target, </s> included, the target being fed, (13)."""
+        found: list[list[int]] = []
+        for part in _parts(len(sources), config.batch_size):
+            source, source_lengths = self._pad(sources[part])
+            target, target_lengths = self._pad([[*ids, EOS] for ids in targets[part]])
+            probs = sum(torch.softmax(network(source, source_lengths, target), -1) for network in self.networks)
+            assert isinstance(probs, Tensor)
+            best = probs.argmax(-1).tolist()
+            found += [ids[:length] for ids, length in zip(best, target_lengths.tolist(), strict=True)]
+        return found
+
+    def _pad(self, sequences: Sequence[Sequence[int]]) -> tuple[Tensor, Tensor]:
+        """Return what `pad` returns, on the device of the weights."""
+        device = next(self.networks[0].parameters()).device
+        padded, lengths = pad(sequences)
+        return padded.to(device), lengths.to(device)
+
+
+def _parts(size: int, part: int) -> Iterator[slice]:
+    return (slice(first, first + part) for first in range(0, size, part))
+
+
+def pad(sequences: Sequence[Sequence[int]]) -> tuple[Tensor, Tensor]:
+    """Return the sequences as one padded tensor (B, T), and their lengths (B,)."""
+    lengths = torch.tensor([len(sequence) for sequence in sequences])
+    padded = torch.full((len(sequences), int(lengths.max())), PAD)
+    for row, sequence in enumerate(sequences):
+        padded[row, : len(sequence)] = torch.tensor(sequence)
+    return padded, lengths
+
+
+def build_network(path: str | Path, file: ModelFile) -> Seq2Seq:
+    """Build the network of a model file.
+
+    Raises:
+        ModelFileError: its tensors are not those that its config asks for.
+    """
+    with torch.device("meta"), _NoInitialValues():  # shapes alone: compared before anything is allocated
+        network = build_seq2seq(file.config.model, len(file.source_symbols), len(file.target_symbols))
+    wanted = {name: f"float32 {tuple(tensor.shape)}" for name, tensor in network.state_dict().items()}
+    got = {name: f"{tensor.dtype} {tensor.shape}" for name, tensor in file.tensors.items()}
+    for name in sorted(wanted.keys() | got.keys()):
+        if wanted.get(name) != got.get(name):
+            raise ModelFileError(f"{path}, tensor {name}: wanted {wanted.get(name)}, got {got.get(name)}")
+    network.load_state_dict({name: torch.from_numpy(tensor) for name, tensor in file.tensors.items()}, assign=True)
+    return network.eval()
+
+
+class _NoInitialValues(TorchFunctionMode):
+    """Leave out drawing weights, which on the meta device means nothing and yet imports a thousand modules."""
+
+    def __torch_function__(
+        self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
+    ) -> Any:
+        if getattr(func, "__module__", None) == "torch.nn.init" or func is Tensor.normal_:
+            return args[0] if args else (kwargs or {})["tensor"]
+        return func(*args, **(kwargs or {}))

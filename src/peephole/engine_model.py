@@ -1,0 +1,221 @@
+"""Models packed by the C++ engine, and its search over them: what `peephole.search` does, without PyTorch.
+
+Nothing here imports NumPy unless attention or samples are wanted: a program that predicts one word starts at once.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import mmap
+import os
+from array import array
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from itertools import accumulate, chain, pairwise
+from pathlib import Path
+from typing import Any
+
+from peephole import engine
+from peephole import engine_structures as structures
+from peephole.config import SearchConfig
+from peephole.errors import ModelFileError, PeepholeError
+from peephole.hypothesis import Hypothesis
+from peephole.symbols import EOS
+
+BEAM, SAMPLE, FORCE = range(3)  # enum peephole_search_kind
+MESSAGE_BYTES = 1000
+
+
+class PackedModel:
+    """A model file's weights, packed for this processor.
+
+    Args:
+        file: path of a model file, or all of its bytes.
+        instruction_set: one of `engine.instruction_sets()`; None: the best.
+
+    Raises:
+        ModelFileError: it is not a whole model file.
+    """
+
+    def __init__(self, file: str | Path | bytes, instruction_set: str | None = None) -> None:
+        self._address: int | None = None
+        if isinstance(file, bytes):
+            self._open("model", file, len(file), instruction_set)
+            return
+        try:
+            with open(file, "rb") as stream, mmap.mmap(stream.fileno(), 0, access=mmap.ACCESS_COPY) as content:
+                first = ctypes.c_char.from_buffer(content)  # shares the pages: nothing is copied
+                try:
+                    self._open(str(file), ctypes.byref(first), len(content), instruction_set)
+                finally:
+                    del first
+        except (OSError, ValueError) as error:  # ValueError: an empty file cannot be mapped
+            raise ModelFileError(f"{file}: not a whole safetensors file: {error}") from error
+
+    def _open(self, name: str, content: Any, size: int, instruction_set: str | None) -> None:
+        message = ctypes.create_string_buffer(MESSAGE_BYTES)
+        chosen = None if instruction_set is None else instruction_set.encode()
+        self._address = engine.library().peephole_model_open(content, size, chosen, message, MESSAGE_BYTES)
+        if self._address is None:
+            raise ModelFileError(f"{name}: {message.value.decode(errors='replace')}")
+
+    def __del__(self) -> None:
+        if self._address is not None:
+            engine.library().peephole_model_close(self._address)
+
+    @property
+    def address(self) -> int:
+        """The `peephole_model *`."""
+        assert self._address is not None
+        return self._address
+
+    @property
+    def num_bytes(self) -> int:
+        """Memory that the packed weights take."""
+        return int(engine.library().peephole_model_bytes(self.address))
+
+
+class PackedSearch:
+    """Search over one packed model, or over several whose probabilities are averaged."""
+
+    def __init__(self, models: Sequence[PackedModel]) -> None:
+        self.models = tuple(models)
+
+    def find(
+        self,
+        sources: Sequence[Sequence[int]],
+        max_lengths: Sequence[int],
+        config: SearchConfig,
+        *,
+        prefixes: Sequence[Sequence[int]] | None = None,
+        examples: Sequence[int] = (),
+        attention: bool = True,
+    ) -> list[list[Hypothesis]]:
+        """Search or sample, as `config` says, the targets of some sources.
+
+        Args:
+            sources: symbol ids of each, none empty.
+            max_lengths: most symbols of each target, </s> included.
+            config: the search.
+            prefixes: symbol ids that each target begins with.
+            examples: for sampling, the number of each source in the caller's whole work.
+            attention: whether hypotheses have their attention.
+
+        Returns:
+            For each source its hypotheses, best first; samples in the order drawn.
+        """
+        settings: dict[str, Any] = {"max_lengths": array("q", max_lengths), "nbest": config.nbest}
+        if config.temperature is None:
+            settings |= {"kind": BEAM, "beam_size": config.beam_size, "length_penalty": config.length_penalty}
+        else:
+            settings |= {"kind": SAMPLE, "temperature": config.temperature}
+            settings |= {"top_k": config.top_k or 0, "top_p": config.top_p or 1.0}
+            settings |= _uniform_numbers(config, examples, max_lengths)
+        if prefixes is not None:
+            settings |= _joined("target", prefixes)
+        found: list[list[Hypothesis]] = [[] for _ in sources]
+        with self._run(sources, config, settings, attention) as result:
+            for source, hypothesis in _hypotheses(result, sources):
+                found[source].append(hypothesis)
+        return found
+
+    def force(
+        self, sources: Sequence[Sequence[int]], targets: Sequence[Sequence[int]], config: SearchConfig
+    ) -> list[Hypothesis]:
+        """Score a given target, symbol ids without </s>, for each source."""
+        with self._run(sources, config, {"kind": FORCE} | _joined("target", targets), True) as result:
+            return [hypothesis for _, hypothesis in _hypotheses(result, sources)]
+
+    def likeliest(
+        self, sources: Sequence[Sequence[int]], targets: Sequence[Sequence[int]], config: SearchConfig
+    ) -> list[list[int]]:
+        """Return the most probable symbol at each place of each target, </s> included, the target being fed, (13)."""
+        with self._run(sources, config, {"kind": FORCE} | _joined("target", targets), False) as result:
+            offsets = _numbers(ctypes.c_int64, result.offsets, len(targets) + 1)
+            ids = _numbers(ctypes.c_int32, result.likeliest, offsets[-1])
+            return [ids[first:end] for first, end in pairwise(offsets)]
+
+    @contextmanager
+    def _run(
+        self, sources: Sequence[Sequence[int]], config: SearchConfig, settings: dict[str, Any], attention: bool
+    ) -> Iterator[structures.Result]:
+        library = engine.library()
+        addresses = (ctypes.c_void_p * len(self.models))(*(model.address for model in self.models))
+        fields = settings | _joined("source", sources)  # holds the arrays while the engine reads them
+        request = structures.Request(
+            threads=config.threads or _usable_cores(),
+            with_attention=attention,
+            num_models=len(self.models),
+            models=ctypes.addressof(addresses),
+            num_sources=len(sources),
+            batch_size=config.batch_size,
+            **{name: field.buffer_info()[0] if isinstance(field, array) else field for name, field in fields.items()},
+        )
+        result = ctypes.POINTER(structures.Result)()
+        message = ctypes.create_string_buffer(MESSAGE_BYTES)
+        if library.peephole_search(ctypes.byref(request), ctypes.byref(result), message, MESSAGE_BYTES):
+            raise PeepholeError(f"search: {message.value.decode(errors='replace')}")
+        try:
+            yield result.contents
+        finally:
+            library.peephole_result_release(result)
+
+
+def _usable_cores() -> int:
+    """Return the number of cores that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def _joined(name: str, sequences: Sequence[Sequence[int]]) -> dict[str, Any]:
+    """Return sequences of ids one after the other, and where each begins."""
+    return {
+        f"{name}_offsets": array("q", accumulate(map(len, sequences), initial=0)),
+        f"{name}s": array("i", chain.from_iterable(sequences)),
+    }
+
+
+def _uniform_numbers(config: SearchConfig, examples: Sequence[int], max_lengths: Sequence[int]) -> dict[str, Any]:
+    """Return the random numbers of every source, those that `peephole.search.sample` draws with."""
+    import numpy as np
+
+    numbers = array("d")
+    offsets = array("q")
+    for example, length in zip(examples, max_lengths, strict=True):
+        offsets.append(len(numbers))
+        numbers.frombytes(np.random.default_rng((config.seed, example)).random((config.nbest, length)).tobytes())
+    return {"uniform": numbers, "uniform_offsets": offsets}
+
+
+def _numbers(kind: Any, address: int | None, count: int) -> Any:
+    """Return numbers of the engine as a list."""
+    return (kind * count).from_address(address)[:] if count and address else []
+
+
+def _hypotheses(result: structures.Result, sources: Sequence[Sequence[int]]) -> Iterator[tuple[int, Hypothesis]]:
+    """Yield each target found with the number of its source."""
+    count = result.num_targets
+    offsets = _numbers(ctypes.c_int64, result.offsets, count + 1)
+    symbols = _numbers(ctypes.c_int32, result.symbols, offsets[-1])
+    scores = _numbers(ctypes.c_float, result.symbol_log_probs, offsets[-1])
+    places = _numbers(ctypes.c_int64, result.attention_offsets, count + 1)
+    columns = zip(
+        _numbers(ctypes.c_int64, result.source, count),
+        _numbers(ctypes.c_double, result.log_probs, count),
+        pairwise(offsets),
+        places,
+        strict=False,
+    )
+    for source, log_prob, (first, end), place in columns:
+        finished = symbols[end - 1] == EOS
+        ids = tuple(symbols[first : end - finished])
+        attention = None
+        if result.attention:
+            attention = _attention(result.attention + 4 * place, len(ids), len(sources[source]))
+        yield source, Hypothesis(ids, log_prob, tuple(scores[first:end]), finished, attention)
+
+
+def _attention(address: int, num_symbols: int, source_length: int) -> Any:
+    import numpy as np
+
+    content = ctypes.string_at(address, 4 * num_symbols * source_length)
+    return np.frombuffer(content, np.float32).reshape(num_symbols, source_length)
