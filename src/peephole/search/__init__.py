@@ -12,11 +12,11 @@ The model's tensors stay on their device. A few numbers of each row come to the 
 search's own arithmetic is in float64.
 """
 
+from peephole.hypothesis import Hypothesis
 from peephole.search.beam import beam_search
 from peephole.search.ensemble import EnsembleStepper
 from peephole.search.forced import force
 from peephole.search.greedy import greedy_search
-from peephole.search.hypothesis import Hypothesis
 from peephole.search.sampling import sample
 from peephole.search.stepper import Stepper, select_rows
 

@@ -19,7 +19,8 @@ import torch
 from torch import Tensor
 
 from peephole.errors import ConfigError
-from peephole.search.hypothesis import NO_NODE, History, Hypothesis
+from peephole.hypothesis import Hypothesis
+from peephole.search.history import NO_NODE, History
 from peephole.search.stepper import State, Stepper, check_batch, mask_unpredictable, select_rows
 from peephole.symbols import BOS, EOS
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from peephole.search.hypothesis import Hypothesis
+from peephole.hypothesis import Hypothesis
 from peephole.search.rollout import roll_out
 from peephole.search.stepper import State, Stepper, check_batch, mask_unpredictable
 
