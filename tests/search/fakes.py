@@ -146,8 +146,8 @@ def predictable(num_symbols: int) -> list[int]:
     return [symbol for symbol in range(num_symbols) if symbol not in (PAD, BOS, UNK)]
 
 
-def greedy(script: Script, source: Ids, num_symbols: int, max_length: int) -> Found:
-    symbols: list[int] = []
+def greedy(script: Script, source: Ids, num_symbols: int, max_length: int, prefix: Ids = ()) -> Found:
+    symbols = list(prefix)
     while len(symbols) < max_length and EOS not in symbols:
         log_probs = script(source, (BOS, *symbols))
         symbols.append(max(predictable(num_symbols), key=lambda symbol: log_probs[symbol]))  # the first of equals
@@ -155,13 +155,13 @@ def greedy(script: Script, source: Ids, num_symbols: int, max_length: int) -> Fo
 
 
 def enumerate_all(
-    script: Script, source: Ids, num_symbols: int, max_length: int, length_penalty: float = 0.0
+    script: Script, source: Ids, num_symbols: int, max_length: int, length_penalty: float = 0.0, prefix: Ids = ()
 ) -> list[Found]:
-    """Return every finished hypothesis, best first."""
+    """Return every finished hypothesis that begins with a prefix, best first."""
     ordinary = [symbol for symbol in predictable(num_symbols) if symbol != EOS]
     found = [
-        score(script, source, (*symbols, EOS), length_penalty)
-        for length in range(max_length)
+        score(script, source, (*prefix, *symbols, EOS), length_penalty)
+        for length in range(max_length - len(prefix))
         for symbols in itertools.product(ordinary, repeat=length)
     ]
     return sorted(found, key=lambda hypothesis: -hypothesis.score)
@@ -176,11 +176,12 @@ def beam(
     beam_size: int,
     nbest: int,
     length_penalty: float = 0.0,
+    prefix: Ids = (),
 ) -> list[Found]:
     """Beam search without early stopping; sorts are stable, so ties fall as the order of the loops says."""
-    live: list[Found] = [Found(0.0, 0.0, (), False)]
+    live: list[Found] = [Found(0.0, 0.0, prefix, False)]
     finished: list[Found] = []
-    for _ in range(max_length):
+    for _ in range(len(prefix), max_length):
         extensions = [
             score(script, source, (*hypothesis.ids, symbol), length_penalty)
             for hypothesis in live

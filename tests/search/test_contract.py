@@ -8,6 +8,7 @@ from peephole import search
 
 from . import contract
 from .wrong_beams import WRONG_BEAMS
+from .wrong_prefixes import WRONG_PREFIXES
 from .wrong_searches import WRONG_SEARCHES, Wrong, wrong_search
 
 
@@ -16,7 +17,7 @@ def test_search_keeps_the_contract(check):
     check(search)
 
 
-@pytest.mark.parametrize("change", WRONG_BEAMS + WRONG_SEARCHES, ids=lambda change: change.name)
+@pytest.mark.parametrize("change", WRONG_BEAMS + WRONG_PREFIXES + WRONG_SEARCHES, ids=lambda change: change.name)
 def test_wrong_search_is_rejected(change, tmp_path):
     # by an assertion of the check, or because the search runs into an error of its own
     rejections = (AssertionError, RuntimeError, IndexError, ValueError)

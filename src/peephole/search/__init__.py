@@ -5,6 +5,9 @@ The package knows a `Stepper` (start, step, reorder), not a model. What every se
 - the result of a source does not depend on the other sources of its batch, their order or the padding;
 - PAD, BOS and UNK are never predicted, and the probabilities of the others are not renormalised for it: a
   hypothesis found by any search has the score that `force` gives it;
+- a target begins with the prefix given for its source, if any. The symbols of a prefix are ordinary ones or UNK;
+  they are forced, not predicted, but scored with the model's own log-probabilities, as `force` scores them;
+  an empty prefix changes nothing;
 - equal scores are decided by the earlier hypothesis, then by the lower symbol id;
 - a source that is done leaves the batch, so that the model steps only what is still searched.
 
@@ -12,11 +15,11 @@ The model's tensors stay on their device. A few numbers of each row come to the 
 search's own arithmetic is in float64.
 """
 
+from peephole.hypothesis import Hypothesis
 from peephole.search.beam import beam_search
 from peephole.search.ensemble import EnsembleStepper
 from peephole.search.forced import force
 from peephole.search.greedy import greedy_search
-from peephole.search.hypothesis import Hypothesis
 from peephole.search.sampling import sample
 from peephole.search.stepper import Stepper, select_rows
 

@@ -13,13 +13,16 @@ from __future__ import annotations
 
 import math
 import sys
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
 from peephole.errors import ConfigError
-from peephole.search.hypothesis import NO_NODE, History, Hypothesis
+from peephole.hypothesis import Hypothesis
+from peephole.search.history import NO_NODE, History
+from peephole.search.prefix import FREE, forced_symbols, prefix_table
 from peephole.search.stepper import State, Stepper, check_batch, mask_unpredictable, select_rows
 from peephole.symbols import BOS, EOS
 
@@ -54,6 +57,7 @@ def beam_search(
     nbest: int,
     max_lengths: Tensor,
     length_penalty: float = 0.0,
+    prefixes: Sequence[Sequence[int]] | None = None,
 ) -> list[list[Hypothesis]]:
     """Search the most probable targets of each source.
 
@@ -69,6 +73,8 @@ def beam_search(
         nbest: R, most hypotheses returned for a source, from 1 to K.
         max_lengths: (B,) int64 most symbols of each target, EOS included, at least 1.
         length_penalty: exponent of the score, at least 0.
+        prefixes: for each source the symbol ids that its targets begin with, fewer than its maximal length; see
+            the package. None: nothing is forced.
 
     Returns:
         For each source one to R different hypotheses, best first. All are finished; only where none has
@@ -76,11 +82,13 @@ def beam_search(
 
     Raises:
         ConfigError: beam_size, nbest or length_penalty is out of range.
-        ShapeError: a shape disagrees, or a maximal length is below 1.
-        ValueError: the stepper broke its contract: a source has no hypothesis with a probability.
+        ShapeError: a shape disagrees, a maximal length is below 1, or a prefix is not one that can be forced.
+        ValueError: a source has no hypothesis with a probability: the stepper broke its contract, or gave a
+            symbol of the prefix none.
     """
     _check_settings(beam_size, nbest, length_penalty)
     check_batch(source, source_lengths, max_lengths)
+    table = prefix_table(prefixes, max_lengths)  # (B, P)
     history = History()
     result = torch.full((len(source), nbest), NO_NODE)
     beams = _first_beams(max_lengths.cpu(), nbest)
@@ -89,7 +97,10 @@ def beam_search(
     previous = torch.full((len(source),), BOS, device=source.device)
     while len(beams.place):
         log_probs, state, attention = stepper.step(state, previous)
-        best = best_extensions(beams.live_log_prob, log_probs, beam_size)
+        forced = forced_symbols(table, beams.place, history.num_steps)  # -> (b,)
+        # Within its prefix a source has one live hypothesis, and the model need not step empty places
+        width = 1 if (forced != FREE).all() else beam_size
+        best = best_extensions(beams.live_log_prob, allow(log_probs, forced), width)
         rows = best.row.flatten().to(source.device)  # (b, W) -> (b·W,)
         followed = None if attention is None else attention.index_select(0, rows)  # (N, T) -> (b·W, T)
         parents = beams.live_node.flatten()[best.row]  # (N,) -> (b, W)
@@ -150,17 +161,33 @@ def largest(x: Tensor, count: int) -> tuple[Tensor, Tensor]:
     return values[:, :count], columns[:, :count]
 
 
+def allow(log_probs: Tensor, forced: Tensor) -> Tensor:
+    """Return log-probabilities in which only symbols that may follow have one; theirs stay as they are.
+
+    Args:
+        log_probs: (b·W, V).
+        forced: (b,) symbol forced on each source, on the CPU; where it is FREE, any that is predictable may follow.
+    """
+    allowed = mask_unpredictable(log_probs)  # (N, V)
+    if (forced == FREE).all():
+        return allowed
+    forced = forced.repeat_interleave(len(log_probs) // len(forced)).to(log_probs.device)[:, None]  # (b,) -> (N, 1)
+    column = forced.clamp(min=0)
+    alone = torch.full_like(log_probs, -torch.inf).scatter(1, column, log_probs.gather(1, column))
+    return alone.where(forced != FREE, allowed)
+
+
 def best_extensions(live_log_prob: Tensor, log_probs: Tensor, beam_size: int) -> Extensions:
     """Return the beam_size best extensions of each source's live hypotheses by one symbol.
 
     Args:
         live_log_prob: (b, W) float64.
-        log_probs: (b·W, V) of the next symbol.
+        log_probs: (b·W, V) of the next symbol, as `allow` returns them.
         beam_size: K. Fewer are returned if there are fewer.
     """
     num_sources, width = live_log_prob.shape
     # The K best of a source are among the K best of each of its rows.
-    values, symbols = largest(mask_unpredictable(log_probs), beam_size)  # (N, V) -> (N, k), k = min(K, V)
+    values, symbols = largest(log_probs, beam_size)  # (N, V) -> (N, k), k = min(K, V)
     values, symbols = values.cpu().double(), symbols.cpu()
     totals = (live_log_prob.view(-1, 1) + values).reshape(num_sources, -1)  # (N, k) -> (b, W·k)
     log_prob, column = largest(totals, beam_size)  # -> (b, W'), W' = min(K, W·k)

@@ -2,17 +2,25 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import torch
 from torch import Tensor
 
-from peephole.search.hypothesis import Hypothesis
+from peephole.hypothesis import Hypothesis
+from peephole.search.prefix import after_prefix, prefix_table
 from peephole.search.rollout import roll_out
 from peephole.search.stepper import State, Stepper, check_batch, mask_unpredictable
 
 
 @torch.inference_mode()
 def greedy_search(
-    stepper: Stepper[State], source: Tensor, source_lengths: Tensor, *, max_lengths: Tensor
+    stepper: Stepper[State],
+    source: Tensor,
+    source_lengths: Tensor,
+    *,
+    max_lengths: Tensor,
+    prefixes: Sequence[Sequence[int]] | None = None,
 ) -> list[Hypothesis]:
     """Take the most probable symbol of each step: ŷ_t of (14). Of equals, the lowest id.
 
@@ -21,18 +29,21 @@ def greedy_search(
         source: (B, T) int64, padded with PAD.
         source_lengths: (B,) real symbols of each source.
         max_lengths: (B,) int64 most symbols of each target, EOS included, at least 1.
+        prefixes: for each source the symbol ids that its targets begin with, fewer than its maximal length; see
+            the package. None: nothing is forced.
 
     Returns:
         One hypothesis a source; unfinished if EOS did not come within the maximal length.
 
     Raises:
-        ShapeError: a shape disagrees, or a maximal length is below 1.
+        ShapeError: a shape disagrees, a maximal length is below 1, or a prefix is not one that can be forced.
     """
     check_batch(source, source_lengths, max_lengths)
+    forced = prefix_table(prefixes, max_lengths)  # (B, P)
 
     def most_probable(log_probs: Tensor, rows: Tensor, step: int) -> Tensor:
         return mask_unpredictable(log_probs).argmax(1)  # (n, V) -> (n,); argmax returns the first of equals
 
     state = stepper.start(source, source_lengths)
-    history, nodes = roll_out(stepper, state, max_lengths.cpu(), most_probable, source.device)
+    history, nodes = roll_out(stepper, state, max_lengths.cpu(), after_prefix(forced, most_probable), source.device)
     return [hypothesis for [hypothesis] in history.hypotheses(nodes[:, None], source_lengths)]

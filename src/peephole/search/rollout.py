@@ -7,7 +7,7 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
-from peephole.search.hypothesis import NO_NODE, History
+from peephole.search.history import NO_NODE, History
 from peephole.search.stepper import State, Stepper
 from peephole.symbols import BOS, EOS
 

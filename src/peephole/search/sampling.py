@@ -10,7 +10,8 @@ import torch
 from torch import Tensor
 
 from peephole.errors import ConfigError, ShapeError
-from peephole.search.hypothesis import Hypothesis
+from peephole.hypothesis import Hypothesis
+from peephole.search.prefix import after_prefix, prefix_table
 from peephole.search.rollout import roll_out
 from peephole.search.stepper import State, Stepper, check_batch, mask_unpredictable
 
@@ -28,12 +29,15 @@ def sample(
     top_k: int | None = None,
     top_p: float | None = None,
     examples: Sequence[int] | None = None,
+    prefixes: Sequence[Sequence[int]] | None = None,
 ) -> list[list[Hypothesis]]:
     """Draw targets symbol by symbol, each source from random numbers of its own.
 
     A step draws from softmax(log p / temperature) over the symbols that may be predicted, cut down by
     `truncate`. The samples of a source are a pure function of its log-probabilities, the seed, its number in
-    `examples` and its maximal length: not of its batch, and the first ones not of how many are drawn.
+    `examples`, its maximal length and its prefix: not of its batch, and the first ones not of how many are drawn.
+    A step has its own random number, drawn or forced: what follows a prefix is drawn with the same numbers as
+    without.
 
     Args:
         stepper: the model.
@@ -46,6 +50,8 @@ def sample(
         top_k: draw from the k most probable symbols only; None: from all.
         top_p: draw from the fewest most probable symbols that hold this probability, above 0; None: from all.
         examples: number of each source in the caller's whole work, at least 0; None: its place in the batch.
+        prefixes: for each source the symbol ids that its targets begin with, fewer than its maximal length; see
+            the package. None: nothing is forced.
 
     Returns:
         For each source its samples, in the order drawn. Their log-probabilities are the model's own, at
@@ -53,7 +59,8 @@ def sample(
 
     Raises:
         ConfigError: a setting is out of range.
-        ShapeError: a shape or the number of `examples` disagrees, or a maximal length is below 1.
+        ShapeError: a shape or the number of `examples` disagrees, a maximal length is below 1, or a prefix is not
+            one that can be forced.
     """
     _check_settings(seed, num_samples, temperature, top_k, top_p)
     check_batch(source, source_lengths, max_lengths)
@@ -61,6 +68,7 @@ def sample(
     if len(examples) != len(source):
         raise ShapeError(f"examples: wanted {len(source)}, one a source, got {len(examples)}")
     uniform = _uniform_numbers(seed, examples, max_lengths.tolist(), num_samples)  # (B·S, U)
+    forced = prefix_table(prefixes, max_lengths).repeat_interleave(num_samples, 0)  # (B·S, P)
 
     def drawn(log_probs: Tensor, rows: Tensor, step: int) -> Tensor:
         scaled = mask_unpredictable(log_probs).cpu().double() / temperature  # (n, V)
@@ -69,7 +77,7 @@ def sample(
     state = stepper.start(source, source_lengths)
     rows = torch.arange(len(source)).repeat_interleave(num_samples)  # -> (B·S,)
     state = stepper.reorder(state, rows.to(source.device))
-    history, nodes = roll_out(stepper, state, max_lengths.cpu()[rows], drawn, source.device)
+    history, nodes = roll_out(stepper, state, max_lengths.cpu()[rows], after_prefix(forced, drawn), source.device)
     return history.hypotheses(nodes.view(len(source), num_samples), source_lengths)
 
 

@@ -1,0 +1,152 @@
+"""Searches that are wrong about prefixes, as `wrong_searches` makes them."""
+
+from __future__ import annotations
+
+from . import contract
+from .wrong_searches import Wrong
+
+WRONG_PREFIXES = [
+    # -- the table
+    Wrong(
+        "the last step of the longest prefix is free",
+        contract.greedy_goes_on_after_its_prefix,
+        "prefix",
+        "if step < table.shape[1] else",
+        "if step < table.shape[1] - 1 else",
+    ),
+    Wrong(
+        "one step late",
+        contract.greedy_goes_on_after_its_prefix,
+        "prefix",
+        "table[rows, step]",
+        "table.roll(1, 1)[rows, step]",
+    ),
+    Wrong(
+        "one step early",
+        contract.greedy_goes_on_after_its_prefix,
+        "prefix",
+        "table[rows, step]",
+        "table.roll(-1, 1)[rows, step]",
+    ),
+    Wrong(
+        "prefixes end together",
+        contract.greedy_goes_on_after_its_prefix,
+        "prefix",
+        "[[*prefix] + [FREE] * (longest - len(prefix)) for prefix in prefixes]",
+        "[[FREE] * (longest - len(prefix)) + [*prefix] for prefix in prefixes]",
+    ),
+    Wrong(
+        "the prefix of the neighbour",
+        contract.beam_after_a_prefix_is_the_beam_of_the_definition,
+        "prefix",
+        "table[rows, step]",
+        "table.roll(1, 0)[rows, step]",
+    ),
+    Wrong(
+        "the prefix of another row, once a source is done",
+        contract.sources_do_not_see_the_prefixes_of_each_other,
+        "prefix",
+        "table[rows, step]",
+        "table[: len(rows), step]",
+    ),
+    Wrong(
+        "an empty prefix forces PAD",
+        contract.empty_prefixes_change_nothing,
+        "prefix",
+        "if step < table.shape[1] else torch.full_like(rows, FREE)",
+        "if step < table.shape[1] else torch.full_like(rows, -2)",
+    ),
+    # -- one hypothesis a row
+    Wrong(
+        "greedy and samples forget their prefix",
+        contract.scores_after_a_prefix_are_those_of_forced_scoring,
+        "prefix",
+        "return forced.where(forced != FREE, chosen)",
+        "return chosen",
+    ),
+    Wrong(
+        "UNK of a prefix is replaced",
+        contract.greedy_goes_on_after_its_prefix,
+        "prefix",
+        "return forced.where(forced != FREE, chosen)",
+        "return forced.where(forced > UNK, chosen)",
+    ),
+    Wrong(
+        "samples have the prefix of another source",
+        contract.sources_do_not_see_the_prefixes_of_each_other,
+        "sampling",
+        "prefix_table(prefixes, max_lengths).repeat_interleave(num_samples, 0)",
+        "prefix_table(prefixes, max_lengths).repeat(num_samples, 1)",
+    ),
+    Wrong(
+        "random numbers are counted from the end of the prefix",
+        contract.samples_after_a_prefix_use_the_numbers_of_their_steps,
+        "sampling",
+        "uniform[rows, step]",
+        "uniform[rows, (step - (forced[rows] >= 0).sum(1)).clamp(min=0)]",
+    ),
+    Wrong(
+        "samples are cut at the maximal length after the prefix",
+        contract.samples_after_a_prefix_use_the_numbers_of_their_steps,
+        "sampling",
+        "max_lengths.cpu()[rows], after_prefix",
+        "max_lengths.cpu()[rows] - (forced >= 0).sum(1), after_prefix",
+    ),
+    # -- beams
+    Wrong(
+        "the score of the prefix is left out",
+        contract.beam_after_a_prefix_is_the_beam_of_the_definition,
+        "beam",
+        "log_probs.gather(1, column))",
+        "torch.zeros_like(column, dtype=log_probs.dtype))",
+    ),
+    Wrong(
+        "a forced symbol costs what the best one costs",
+        contract.beam_after_a_prefix_is_the_beam_of_the_definition,
+        "beam",
+        "log_probs.gather(1, column))",
+        "log_probs.amax(1, keepdim=True))",
+    ),
+    Wrong(
+        "UNK of a prefix has no probability in a beam",
+        contract.beam_after_a_prefix_is_the_beam_of_the_definition,
+        "beam",
+        "log_probs.gather(1, column))",
+        "allowed.gather(1, column))",
+    ),
+    Wrong(
+        "other hypotheses live beside the prefix",
+        contract.beam_after_a_prefix_is_the_beam_of_the_definition,
+        "beam",
+        "torch.full_like(log_probs, -torch.inf).scatter",
+        "(log_probs - 1e-3).scatter",
+    ),
+    Wrong(
+        "a beam has the prefix of another source",
+        contract.beam_after_a_prefix_is_the_beam_of_the_definition,
+        "beam",
+        "forced.repeat_interleave(len(log_probs) // len(forced))",
+        "forced.repeat(len(log_probs) // len(forced))",
+    ),
+    Wrong(
+        "free sources lose their beam to one with a prefix",
+        contract.sources_do_not_see_the_prefixes_of_each_other,
+        "beam",
+        "1 if (forced != FREE).all() else",
+        "1 if (forced != FREE).any() else",
+    ),
+    Wrong(
+        "empty places are stepped in the prefix",
+        contract.a_prefix_is_one_live_hypothesis,
+        "beam",
+        "1 if (forced != FREE).all() else beam_size",
+        "beam_size",
+    ),
+    Wrong(
+        "nothing is forced while one source is free",
+        contract.beam_after_a_prefix_is_the_beam_of_the_definition,
+        "beam",
+        "if (forced == FREE).all():",
+        "if (forced == FREE).any():",
+    ),
+]
