@@ -19,14 +19,15 @@ LONGEST_FILE = 400  # lines
 FLOORS = [
     {"errors", "config", "symbols", "vocabulary", "engine_structures"},
     {"engine", "hypothesis", "metrics"},
-    {"nn", "data", "search", "model_file"},
+    {"nn", "data", "search", "model_file", "engine_model"},
+    {"definition"},
     {"model"},
     {"evaluation", "inspect", "training"},
     {"cli"},
 ]
 FLOOR_OF = {part: floor for floor, parts in enumerate(FLOORS) for part in parts}
 FRONT = {"__init__", "__main__"}  # above all floors
-WITHOUT_TORCH = FLOORS[0] | FLOORS[1] | {"data", "model_file"}
+WITHOUT_TORCH = FLOORS[0] | FLOORS[1] | {"data", "model_file", "engine_model", "model", "evaluation", "inspect"}
 LAZY = ["peephole.cli", "peephole.cli.main", "peephole.cli.options", "peephole.cli.lines", "peephole.cli.train"]
 
 FILES = sorted(ROOT.rglob("*.py"))

@@ -22,7 +22,8 @@ import peephole
 from models.make import MODEL, SOUNDS, pronounce, toy_words
 from peephole.config import Config
 from peephole.errors import ConfigError, ModelFileError, PeepholeError
-from peephole.model import Model, Prediction, TruncatedSourceWarning, UnknownSymbolWarning, pad
+from peephole.definition import pad
+from peephole.model import Model, Prediction, TruncatedSourceWarning, UnknownSymbolWarning
 from peephole.nn import build_seq2seq
 from peephole.symbols import BOS, EOS, PAD, UNK, CharacterSymbols
 

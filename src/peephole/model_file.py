@@ -32,6 +32,15 @@ Tensors = Mapping[str, npt.NDArray[Any]]
 
 
 @dataclass(frozen=True)
+class Header:
+    """What a model file says of its model."""
+
+    config: Config
+    source_symbols: Symbols
+    target_symbols: Symbols
+
+
+@dataclass(frozen=True)
 class ModelFile:
     """What a model file holds."""
 
@@ -47,14 +56,22 @@ def save_model(path: str | Path, model: ModelFile) -> None:
     Raises:
         RunError: the file cannot be written (no such folder, disk full, …); an older file is left as it was.
     """
-    metadata = {
+    write_tensors(path, model.tensors, _metadata(model))
+
+
+def encode_model(model: ModelFile) -> bytes:
+    """Return the bytes of a model file."""
+    return b"".join(_encode_with_checksum(model.tensors, _metadata(model)))
+
+
+def _metadata(model: ModelFile) -> dict[str, str]:
+    return {
         "format": "peephole",
         "format_version": str(FORMAT_VERSION),
         "config": json.dumps(model.config.to_dict()),
         "source_symbols": json.dumps(model.source_symbols.to_json(), ensure_ascii=False),
         "target_symbols": json.dumps(model.target_symbols.to_json(), ensure_ascii=False),
     }
-    write_tensors(path, model.tensors, metadata)
 
 
 def load_model(path: str | Path) -> ModelFile:
@@ -64,12 +81,26 @@ def load_model(path: str | Path) -> ModelFile:
         ModelFileError: the file is missing, is not a peephole model, is damaged, or is of a newer format.
     """
     with _open(path) as file:
-        metadata = file.metadata() or {}
-        _check_format(path, metadata)  # before anything large is read
+        header = _read_header(path, file)  # before anything large is read
         tensors = _read_tensors(path, file)
+    return ModelFile(tensors, header.config, header.source_symbols, header.target_symbols)
+
+
+def read_header(path: str | Path) -> Header:
+    """Read what a model file says of its model, not its tensors.
+
+    Raises:
+        ModelFileError: the file is missing, is not a peephole model, or is of a newer format; its tensors may be damaged.
+    """
+    with _open(path) as file:
+        return _read_header(path, file)
+
+
+def _read_header(path: str | Path, file: Any) -> Header:
+    metadata = file.metadata() or {}
+    _check_format(path, metadata)
     try:
-        return ModelFile(
-            tensors,
+        return Header(
             Config.from_dict(_read_table(metadata, "config")),
             symbols_from_json(_read_table(metadata, "source_symbols")),
             symbols_from_json(_read_table(metadata, "target_symbols")),
@@ -90,8 +121,7 @@ def write_tensors(path: str | Path, tensors: Tensors, metadata: Mapping[str, str
     temporary = path.with_name(f".{path.name}.{os.getpid()}.part")
     try:
         with open(temporary, "wb") as file:
-            whole = {name: np.asarray(tensor, order="C") for name, tensor in tensors.items()}
-            file.writelines(_encode(whole, {**metadata, CHECKSUM: _checksum(whole, metadata)}))
+            file.writelines(_encode_with_checksum(tensors, metadata))
             file.flush()
             os.fsync(file.fileno())
         os.replace(temporary, path)
@@ -137,6 +167,11 @@ def _read_tensors(path: str | Path, file: Any) -> dict[str, npt.NDArray[Any]]:
     if stored is not None and stored != _checksum(tensors, metadata):
         raise ModelFileError(f"{path}: damaged: wanted checksum {stored}, got {_checksum(tensors, metadata)}")
     return tensors
+
+
+def _encode_with_checksum(tensors: Tensors, metadata: Mapping[str, str]) -> list[bytes | memoryview]:
+    whole = {name: np.asarray(tensor, order="C") for name, tensor in tensors.items()}
+    return _encode(whole, {**metadata, CHECKSUM: _checksum(whole, metadata)})
 
 
 def _encode(tensors: Tensors, metadata: Mapping[str, str]) -> list[bytes | memoryview]:
