@@ -83,7 +83,7 @@ void check_config(const ModelConfig &config) {
   if (config.bidirectional && config.encoder_size % 2)
     damaged("model.encoder_size: wanted an even number, half of it for each direction; got " +
             std::to_string(config.encoder_size));
-  if (config.context == ModelConfig::kAttention && config.attention == ModelConfig::kDot &&
+  if (config.context == Context::kAttention && config.attention == Alignment::kDot &&
       config.encoder_size != config.hidden_size)
     damaged("model.attention='dot' compares states of one size: wanted encoder_size = hidden_size = " +
             std::to_string(config.hidden_size) + ", got " + std::to_string(config.encoder_size));
@@ -218,13 +218,13 @@ void add_linear(Shapes &shapes, const std::string &name, int64_t inputs, int64_t
 
 void add_attention(Shapes &shapes, const ModelConfig &config) {
   const int64_t hidden = config.hidden_size, memory = config.encoder_size;
-  if (config.context != ModelConfig::kAttention) return;
-  if (config.attention == ModelConfig::kAdditive) {
+  if (config.context != Context::kAttention) return;
+  if (config.attention == Alignment::kAdditive) {
     shapes["decoder.attention.weight_query"] = {hidden, hidden};
     shapes["decoder.attention.weight_keys"] = {hidden, memory};
     shapes["decoder.attention.vector"] = {hidden};
   }
-  if (config.attention == ModelConfig::kGeneral) shapes["decoder.attention.weight"] = {hidden, memory};
+  if (config.attention == Alignment::kGeneral) shapes["decoder.attention.weight"] = {hidden, memory};
 }
 
 // The names and shapes of build_seq2seq(…).state_dict() in src/peephole/nn/seq2seq.py.

@@ -16,9 +16,6 @@ namespace peephole {
 
 // The shape of the model: the settings model.* of src/peephole/config.py that the equations need.
 struct ModelConfig {
-  enum Context { kAttention, kLast, kMean };     // (17), or one of (8)
-  enum Attention { kAdditive, kDot, kGeneral };      // (15)
-
   bool gru = false;
   int32_t form = PEEPHOLE_FULL;  // enum peephole_form
   int64_t hidden_size = 256;
@@ -26,8 +23,8 @@ struct ModelConfig {
   int64_t embedding_size = 128;
   int64_t encoder_layers = 1, decoder_layers = 1;
   bool bidirectional = true;
-  Context context = kAttention;
-  Attention attention = kAdditive;  // where the context is kAttention
+  Context context = Context::kAttention;  // (17), or one of (8)
+  Alignment attention = Alignment::kAdditive;  // (15), where the context is kAttention
 };
 
 // The symbols of one side. Names of ids 0 to 3 are <pad>, <s>, </s>, <unk>; of the subword kinds, the pieces follow.

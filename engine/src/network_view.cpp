@@ -60,7 +60,7 @@ NetworkViewOwner::NetworkViewOwner(const ModelFile &file) {
   v.decoder_layers = config.decoder_layers;
   v.directions = config.bidirectional ? 2 : 1;
   v.context = config.context;
-  v.alignment = config.alignment;
+  v.alignment = config.attention;
   v.source_embedding = find(file, "encoder.embedding.weight");
   v.target_embedding = find(file, "decoder.embedding.weight");
   v.number = v.target_embedding.number;

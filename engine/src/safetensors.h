@@ -9,10 +9,9 @@
 #include <vector>
 
 #include "json.h"
+#include "network.h"
 
 namespace peephole {
-
-enum class Number { kFloat32, kBfloat16, kInt8 };
 
 // An array in the file, row-major without gaps, little-endian.
 struct Tensor {

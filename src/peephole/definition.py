@@ -132,7 +132,7 @@ def build_network(path: str | Path, file: ModelFile) -> Seq2Seq:
     got = {name: f"{tensor.dtype} {tensor.shape}" for name, tensor in file.tensors.items()}
     for name in sorted(wanted.keys() | got.keys()):
         if wanted.get(name) != got.get(name):
-            raise ModelFileError(f"{path}, tensor {name}: wanted {wanted.get(name)}, got {got.get(name)}")
+            raise ModelFileError(f"{path}: tensor {name!r}: wanted {wanted.get(name)}, got {got.get(name)}")
     network.load_state_dict({name: torch.from_numpy(tensor) for name, tensor in file.tensors.items()}, assign=True)
     return network.eval()
 

@@ -40,24 +40,23 @@ class PackedModel:
     def __init__(self, file: str | Path | bytes, instruction_set: str | None = None) -> None:
         self._address: int | None = None
         if isinstance(file, bytes):
-            self._open("model", file, len(file), instruction_set)
-            return
-        try:
-            with open(file, "rb") as stream, mmap.mmap(stream.fileno(), 0, access=mmap.ACCESS_COPY) as content:
-                first = ctypes.c_char.from_buffer(content)  # shares the pages: nothing is copied
-                try:
-                    self._open(str(file), ctypes.byref(first), len(content), instruction_set)
-                finally:
+            message = self._open(file, len(file), instruction_set)
+        else:
+            try:
+                with open(file, "rb") as stream, mmap.mmap(stream.fileno(), 0, access=mmap.ACCESS_COPY) as content:
+                    first = ctypes.c_char.from_buffer(content)  # shares the pages: nothing is copied
+                    message = self._open(ctypes.addressof(first), len(content), instruction_set)
                     del first
-        except (OSError, ValueError) as error:  # ValueError: an empty file cannot be mapped
-            raise ModelFileError(f"{file}: not a whole safetensors file: {error}") from error
+            except (OSError, ValueError) as error:  # ValueError: an empty file cannot be mapped
+                raise ModelFileError(f"{file}: not a whole safetensors file: {error}") from error
+        if self._address is None:
+            raise ModelFileError(f"{'model' if isinstance(file, bytes) else file}: {message}")
 
-    def _open(self, name: str, content: Any, size: int, instruction_set: str | None) -> None:
+    def _open(self, content: bytes | int, size: int, instruction_set: str | None) -> str:
         message = ctypes.create_string_buffer(MESSAGE_BYTES)
         chosen = None if instruction_set is None else instruction_set.encode()
         self._address = engine.library().peephole_model_open(content, size, chosen, message, MESSAGE_BYTES)
-        if self._address is None:
-            raise ModelFileError(f"{name}: {message.value.decode(errors='replace')}")
+        return message.value.decode(errors="replace")
 
     def __del__(self) -> None:
         if self._address is not None:

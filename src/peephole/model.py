@@ -245,7 +245,8 @@ class Model:
         """
         if len(self._networks or self._files) != 1:
             raise PeepholeError("save: an ensemble has no file of its own; its members are saved one by one")
-        save_model(path, load_model(self._files[0]) if self._files else self._model_file(self._networks[0]))
+        tensors = load_model(self._files[0]).tensors if self._files else _tensors(self._networks[0])
+        save_model(path, ModelFile(tensors, self.config, self.source_symbols, self.target_symbols))
 
     def unknown_symbols(self, sources: Sequence[str], targets: Sequence[str] = ()) -> Counter[str]:
         """Count the symbols that were not seen in training on their side."""
@@ -307,14 +308,11 @@ class Model:
 
     def _packed(self) -> list[PackedModel]:
         if not self._files:  # weights of networks may change from call to call
-            return [PackedModel(encode_model(self._model_file(network))) for network in self._networks]
+            parts = (self.config, self.source_symbols, self.target_symbols)
+            return [PackedModel(encode_model(ModelFile(_tensors(network), *parts))) for network in self._networks]
         if not self._packed_files:
             self._packed_files = [PackedModel(path) for path in self._files]
         return self._packed_files
-
-    def _model_file(self, network: Seq2Seq) -> ModelFile:
-        tensors = {name: tensor.detach().float().cpu().numpy() for name, tensor in network.state_dict().items()}
-        return ModelFile(tensors, self.config, self.source_symbols, self.target_symbols)
 
     def _prediction(self, hypothesis: Hypothesis, source_tokens: list[str]) -> Prediction:
         return Prediction(
@@ -343,6 +341,10 @@ def load(path: str | Path, *more: str | Path) -> Model:
     model = Model(first.config, first.source_symbols, first.target_symbols, files=(path, *more))
     model.prepare()  # what is wrong with the weights is said here
     return model
+
+
+def _tensors(network: Seq2Seq) -> dict[str, Any]:
+    return {name: tensor.detach().float().cpu().numpy() for name, tensor in network.state_dict().items()}
 
 
 def _empty_prediction(attention: bool) -> Prediction:

@@ -81,8 +81,9 @@ def load_model(path: str | Path) -> ModelFile:
         ModelFileError: the file is missing, is not a peephole model, is damaged, or is of a newer format.
     """
     with _open(path) as file:
-        header = _read_header(path, file)  # before anything large is read
+        _check_format(path, file.metadata() or {})  # before anything large is read
         tensors = _read_tensors(path, file)
+        header = _read_header(path, file)
     return ModelFile(tensors, header.config, header.source_symbols, header.target_symbols)
 
 

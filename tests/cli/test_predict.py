@@ -249,7 +249,10 @@ def test_a_newer_format(peephole: Peephole, toy_file: Path) -> None:
             {"encoder_layers": 10**6},
             "damaged metadata: config, model.encoder_layers: wanted a number from 1 to 64, got",
         ),
-        ({"hidden_size": 2**16, "decoder_layers": 64}, "tensor decoder.attention.vector: wanted float32 (65536,), got"),
+        (
+            {"hidden_size": 2**16, "decoder_layers": 64},
+            "tensor 'decoder.attention.vector': wanted float32 (65536,), got",
+        ),
     ],
 )
 def test_absurd_sizes_cost_no_memory(peephole: Peephole, toy_file: Path, sizes: dict[str, Any], message: str) -> None:

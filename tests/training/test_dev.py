@@ -4,18 +4,17 @@ from __future__ import annotations
 
 import pytest
 
-from peephole.config import Config
 from peephole.model import Model
 from peephole.training.dev import HIGHER_IS_BETTER, mean_loss, measure
 
-from .toy import CAPITALS, LETTERS, make_network
+from .toy import CAPITALS, LETTERS, make_config, make_network
 
 DEV = [("abc", ("CBA",)), ("hg", ("GH", "HHHHH")), ("deadbeef", ("FEEBDAED",)), ("a", ("A",))]
 
 
 @pytest.fixture(scope="module")
 def model():
-    return Model(Config(), LETTERS, CAPITALS, [make_network().eval()])
+    return Model(make_config(), LETTERS, CAPITALS, [make_network().eval()])
 
 
 def test_loss_is_the_mean_by_symbol_over_the_first_references(model):
@@ -45,7 +44,7 @@ def test_a_source_of_unknown_symbols_is_measured_without_a_warning(model):
 
 def test_predictions_are_greedy_whatever_the_models_own_search_is(model):
     settings = {"temperature": 5.0, "beam_size": 3, "nbest": 3}
-    sampling = Model(Config().with_values(settings, "test"), LETTERS, CAPITALS, model.networks)
+    sampling = Model(make_config().with_values(settings, "test"), LETTERS, CAPITALS, model.networks)
     assert [found[0].text for found in sampling.predict(["abc", "hg"])] != [
         found[0].text for found in model.predict(["abc", "hg"], beam_size=1)
     ]

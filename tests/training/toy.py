@@ -53,10 +53,13 @@ def make_corpus(folder, sources):
     return Corpus.build(pairs, LETTERS, CAPITALS, folder, max_length=100, report=Report("toy"))
 
 
+def make_config(**settings):
+    return Config().with_values({"hidden_size": 16, "embedding_size": 8, "dropout": 0.0} | settings, "toy")
+
+
 def make_network(seed=0, **settings):
-    config = Config().with_values({"hidden_size": 16, "embedding_size": 8, "dropout": 0.0} | settings, "toy").model
     torch.manual_seed(seed)
-    return build_seq2seq(config, len(LETTERS), len(CAPITALS))
+    return build_seq2seq(make_config(**settings).model, len(LETTERS), len(CAPITALS))
 
 
 @dataclass

@@ -7,8 +7,8 @@ from collections.abc import Sequence
 
 import torch
 
-from peephole.metrics import corpus_score
 from peephole.definition import pad
+from peephole.metrics import corpus_score
 from peephole.model import Model
 from peephole.nn import Seq2Seq
 from peephole.symbols import EOS
