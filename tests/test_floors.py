@@ -116,6 +116,16 @@ def test_importing_peephole_alone_is_quick() -> None:
     assert set(dir(peephole)) >= {"__version__", "__all__"}
 
 
+@pytest.mark.parametrize("module", ["errors", "config", "symbols", "vocabulary", "hypothesis"])
+def test_what_every_prediction_needs_imports_only_the_standard_library(module: str) -> None:
+    """So that starting is quick: NumPy takes longer to load than all of these together."""
+    program = f"import sys\nbefore = set(sys.modules)\nimport peephole.{module}\nprint(*set(sys.modules) - before)"
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    loaded = {name.split(".")[0] for name in done.stdout.split()}
+    assert loaded - sys.stdlib_module_names == {"peephole"}
+    assert not {"difflib", "tomllib"} & loaded
+
+
 def test_the_public_names_are_where_they_are_said_to_be() -> None:
     for name in peephole.__all__:
         assert getattr(peephole, name).__name__ in (name, f"peephole.{name}")

@@ -19,11 +19,6 @@ from typing import Any, Literal
 
 from peephole.errors import ConfigError, nearest
 
-if sys.version_info >= (3, 11):
-    import tomllib
-else:  # the same library under its name before it joined Python
-    import tomli as tomllib
-
 SymbolKind = Literal["auto", "characters", "whitespace", "bpe", "unigram"]
 
 # Far above any use: a file that names larger ones is refused before a network of that size is built.
@@ -204,6 +199,10 @@ class Config:
     @classmethod
     def from_toml(cls, path: str | Path) -> Config:
         """Read a config from a TOML file with the sections data, symbols, model, train and search."""
+        if sys.version_info >= (3, 11):
+            import tomllib  # here, because few runs have a file
+        else:  # the same library under its name before it joined Python
+            import tomli as tomllib
         try:
             tree = tomllib.loads(Path(path).read_text(encoding="utf-8-sig"))
         except (OSError, ValueError, RecursionError) as error:

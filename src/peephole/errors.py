@@ -6,7 +6,6 @@ mistake and keeps its traceback.
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Iterable
 
 
@@ -42,5 +41,7 @@ def nearest(name: str, known: Iterable[str]) -> str:
     >>> nearest("zzz", ["hidden_size"])
     ''
     """
+    import difflib  # here, because only a mistake needs it
+
     close = difflib.get_close_matches(name, list(known), n=1)
     return f"; did you mean {close[0]!r}?" if close else ""

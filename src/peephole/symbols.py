@@ -11,14 +11,13 @@ space; the subword kinds read a literal U+2581 (▁) back as a space.
 
 from __future__ import annotations
 
+import re
 import unicodedata
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from functools import lru_cache
+from functools import cache, lru_cache
 from itertools import chain
 from typing import TYPE_CHECKING, Any
-
-import regex  # type: ignore[import-untyped]
 
 from peephole.errors import ConfigError, ModelFileError
 from peephole.vocabulary import SPACE, by_frequency, count_symbols, train_segmenter
@@ -38,10 +37,9 @@ KINDS = ("characters", "whitespace", "bpe", "unigram")
 NORMALIZATIONS = ("NFC", "NFKC", "none")
 WORDS_REMEMBERED = 1 << 16  # whose subwords are not computed again: ten times as fast on running text
 
-_CLUSTER = regex.compile(r"\X")
 # Code points that no cluster joins to a neighbour, as long as all of the text is of them. Clustering takes
 # ten times as long as listing the code points, and nearly all text is of these.
-_EACH_ALONE = regex.compile(
+_EACH_ALONE = re.compile(
     r"[ -~\u00a1-\u02ff\u0391-\u03ff\u0400-\u0482\u048a-\u052f\u3001-\u3029\u3041-\u3096\u30a1-\u30ff"
     r"\u4e00-\u9fff\uac00-\ud7a3]*"
 )
@@ -64,7 +62,15 @@ def split_clusters(text: str) -> list[str]:
     """
     if _EACH_ALONE.fullmatch(text):
         return list(text)
-    return list(_CLUSTER.findall(text))
+    return list(_cluster().findall(text))
+
+
+@cache
+def _cluster() -> Any:
+    """Return the pattern of one grapheme cluster."""
+    import regex  # type: ignore[import-untyped]  # here, because it takes a while and few texts need it
+
+    return regex.compile(r"\X")
 
 
 class Symbols(ABC):

@@ -50,11 +50,11 @@ WRONG_PREFIXES = [
         "table[: len(rows), step]",
     ),
     Wrong(
-        "an empty prefix forces PAD",
-        contract.empty_prefixes_change_nothing,
+        "PAD is forced after the longest prefix",
+        contract.greedy_goes_on_after_its_prefix,
         "prefix",
         "if step < table.shape[1] else torch.full_like(rows, FREE)",
-        "if step < table.shape[1] else torch.full_like(rows, -2)",
+        "if step < table.shape[1] else torch.zeros_like(rows)",
     ),
     # -- one hypothesis a row
     Wrong(
