@@ -91,7 +91,7 @@ def read_header(path: str | Path) -> Header:
     """Read what a model file says of its model, not its tensors.
 
     Raises:
-        ModelFileError: the file is missing, is not a peephole model, or is of a newer format; its tensors may be damaged.
+        ModelFileError: it is missing, not a peephole model, or of a newer format. Its tensors are not looked at.
     """
     with _open(path) as file:
         return _read_header(path, file)

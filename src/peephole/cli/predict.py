@@ -11,6 +11,7 @@ import click
 from peephole.cli.lines import in_parts, one_line, read_lines
 from peephole.cli.notes import Notes, counted_here
 from peephole.cli.options import given, setting_options
+from peephole.errors import DataError
 from peephole.model import Prediction, load
 
 BATCHES_AT_A_TIME = 16  # read together, so that sources of like length can share a batch
@@ -19,8 +20,9 @@ BATCHES_AT_A_TIME = 16  # read together, so that sources of like length can shar
 @click.command()
 @click.argument("models", metavar="MODEL")
 @setting_options("search.*")
+@click.option("--prefixed", is_flag=True, help="A line is a source, a tab, and the text that its targets begin with.")
 @click.option("--json", "as_json", is_flag=True, help="One JSON object a line: predictions, scores, attention.")
-def command(models: str, as_json: bool, **options: Any) -> None:
+def command(models: str, prefixed: bool, as_json: bool, **options: Any) -> None:
     """Read sources from stdin, one a line, and write the predicted targets to stdout, in the same order.
 
     MODEL is a model file; several, separated by commas, are used as an ensemble. With --nbest or sampling each line of
@@ -34,16 +36,30 @@ def command(models: str, as_json: bool, **options: Any) -> None:
     several = settings.nbest > 1 or settings.temperature is not None
     notes = Notes("stdin", model)
     first = 0
-    for sources in in_parts(read_lines(sys.stdin.buffer, "stdin"), size):
+    for lines in in_parts(read_lines(sys.stdin.buffer, "stdin"), size):
+        sources, prefixes = split_prefixes(lines, first) if prefixed else (lines, None)
         for line, source in enumerate(sources, start=first + 1):
             notes.take(line, source)
         with counted_here():
-            found = model.predict(sources, first_index=first, **search)
+            found = model.predict(sources, first_index=first, prefixes=prefixes, attention=as_json, **search)
         for number, (source, predictions) in enumerate(zip(sources, found, strict=True), start=first + 1):
             sys.stdout.write(format_line(number, source, predictions, several, as_json))
         sys.stdout.flush()
         first += len(sources)
     notes.print()
+
+
+def split_prefixes(lines: list[str], first: int) -> tuple[list[str], list[str]]:
+    """Return the sources and prefixes of lines that hold both, `first` lines being before them.
+
+    >>> split_prefixes(["cat\\tK", "dog\\t"], 0)
+    (['cat', 'dog'], ['K', ''])
+    """
+    columns = [line.split("\t") for line in lines]
+    for number, row in enumerate(columns, start=first + 1):
+        if len(row) > 2:
+            raise DataError(f"stdin, line {number}: wanted a source, a tab and a prefix, got {len(row)} columns")
+    return [row[0] for row in columns], [row[1] if len(row) > 1 else "" for row in columns]
 
 
 def format_line(number: int, source: str, predictions: list[Prediction], several: bool, as_json: bool) -> str:

@@ -18,7 +18,7 @@ def engine_fallback(config: Config, device: torch.device) -> str | None:
         config: what was asked for.
         device: where the model is trained.
 
-    >>> engine_fallback(Config().with_values({"engine": "off"}), torch.device("cpu"))
+    >>> engine_fallback(Config().with_values({"train.engine": "off"}), torch.device("cpu"))
     """
     if config.train.engine == "off":
         return None
