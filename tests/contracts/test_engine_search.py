@@ -1,0 +1,255 @@
+"""The engine finds what the search in Python finds: same targets, same scores, same attention, whatever the model."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Sequence
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+
+from peephole import engine
+from peephole.config import Config, SearchConfig
+from peephole.definition import DefinitionSearch
+from peephole.engine_model import PackedModel, PackedSearch
+from peephole.errors import PeepholeError
+from peephole.model_file import ModelFile, encode_model
+from peephole.nn import Seq2Seq, build_seq2seq
+from peephole.symbols import EOS, CharacterSymbols
+
+pytestmark = pytest.mark.skipif(not engine.available(), reason="the engine was not built")
+
+SOURCE = CharacterSymbols(list("abcdefg"), "NFC")
+TARGET = CharacterSymbols(list("ABCDEFGHI"), "NFC")
+TOLERANCE = 1e-4  # of log p of a whole target: sums of some tens of float32 numbers of size 10, in another order
+
+CELLS = [("lstm", "full"), ("lstm", "diagonal"), ("lstm", "none"), ("gru", "none")]
+CONTEXTS = [("attention", "additive"), ("attention", "dot"), ("attention", "general"), ("last", "dot"), ("mean", "dot")]
+SHAPES = {
+    f"{c} {p} {x} {a}": {"cell": c, "peephole": p, "context": x, "attention": a} for c, p in CELLS for x, a in CONTEXTS
+}
+SHAPES |= {
+    "deep, bridge": {
+        "hidden_size": 40,
+        "encoder_size": 26,
+        "embedding_size": 17,
+        "encoder_layers": 2,
+        "decoder_layers": 3,
+    },
+    "one direction": {
+        "hidden_size": 33,
+        "encoder_size": 7,
+        "bidirectional": False,
+        "encoder_layers": 3,
+        "decoder_layers": 2,
+        "attention": "general",
+    },
+    "gru, bridge": {
+        "cell": "gru",
+        "peephole": "none",
+        "hidden_size": 20,
+        "encoder_size": 6,
+        "encoder_layers": 2,
+        "decoder_layers": 2,
+    },
+    "smallest": {"hidden_size": 1, "encoder_size": 2, "embedding_size": 1},
+}
+SEARCHES = {
+    "greedy": SearchConfig(beam_size=1),
+    "beam": SearchConfig(beam_size=4, nbest=3),
+    "length penalty": SearchConfig(beam_size=5, nbest=2, length_penalty=1.0),
+    "wider than the vocabulary": SearchConfig(beam_size=30, nbest=30),
+    "samples": SearchConfig(nbest=3, temperature=0.8),
+    "truncated samples": SearchConfig(nbest=2, temperature=1.3, top_k=5, top_p=0.9, seed=7),
+}
+
+
+def make_config(**settings: object) -> Config:
+    return Config().with_values({"hidden_size": 22, "embedding_size": 9} | settings, "test")
+
+
+def make_network(config: Config, seed: int) -> Seq2Seq:
+    """Weights so large that states saturate and attention is sharp: an error anywhere changes what is found."""
+    torch.manual_seed(seed)
+    network = build_seq2seq(config.model, len(SOURCE), len(TARGET)).eval()
+    with torch.no_grad():
+        for weight in network.parameters():
+            _ = weight.mul_(2) if weight.dim() == 2 else weight.normal_()
+        network.decoder.output.bias[EOS] -= 2  # so that targets have many lengths
+    return network
+
+
+def pack(config: Config, network: Seq2Seq, instruction_set: str | None = None) -> PackedModel:
+    tensors = {name: tensor.numpy() for name, tensor in network.state_dict().items()}
+    return PackedModel(encode_model(ModelFile(tensors, config, SOURCE, TARGET)), instruction_set)
+
+
+def make_sources(count: int, seed: int) -> list[list[int]]:
+    rng = random.Random(seed)
+    return [[rng.randrange(4, len(SOURCE)) for _ in range(rng.choice([1, 2, 3, 5, 9, 14]))] for _ in range(count)]
+
+
+def assert_same(got: Sequence[Sequence], wanted: Sequence[Sequence]) -> None:
+    assert [[(h.ids, h.finished) for h in found] for found in got] == [
+        [(h.ids, h.finished) for h in found] for found in wanted
+    ]
+    for one, other in ((a, b) for g, w in zip(got, wanted, strict=True) for a, b in zip(g, w, strict=True)):
+        assert one.log_prob == pytest.approx(other.log_prob, abs=TOLERANCE)
+        assert one.symbol_log_probs == pytest.approx(other.symbol_log_probs, abs=TOLERANCE)
+        assert (one.attention is None) == (other.attention is None)
+        if other.attention is not None:
+            np.testing.assert_allclose(one.attention, other.attention, atol=1e-5)
+
+
+@pytest.mark.parametrize("instruction_set", engine.instruction_sets())
+@pytest.mark.parametrize("shape", SHAPES)
+def test_the_engine_finds_what_the_definition_finds(shape: str, instruction_set: str) -> None:
+    config = make_config(**SHAPES[shape])
+    network = make_network(config, seed=len(shape))
+    packed, definition = PackedSearch([pack(config, network, instruction_set)]), DefinitionSearch([network])
+    sources = make_sources(9, seed=1)
+    longest = [len(source) + 3 for source in sources]
+    for search in SEARCHES.values():
+        wanted = definition.find(sources, longest, search, examples=range(9))
+        assert_same(packed.find(sources, longest, search, examples=range(9)), wanted)
+
+
+def test_both_endings_and_long_targets_were_compared() -> None:
+    """So the comparison above is of something."""
+    config = make_config()
+    found = PackedSearch([pack(config, make_network(config, seed=3))]).find(
+        make_sources(40, seed=1), [17] * 40, SEARCHES["beam"]
+    )
+    assert {hypothesis.finished for hypotheses in found for hypothesis in hypotheses} == {False, True}
+    assert {len(hypothesis.ids) for hypotheses in found for hypothesis in hypotheses} > {0, 1, 2, 3, 17}
+
+
+@pytest.mark.parametrize("search", ["greedy", "beam", "samples"])
+def test_prefixes(search: str) -> None:
+    config = make_config()
+    network = make_network(config, seed=4)
+    sources, rng = make_sources(12, seed=2), random.Random(3)
+    longest = [len(source) + 6 for source in sources]
+    prefixes = [[rng.randrange(3, len(TARGET)) for _ in range(rng.choice([0, 0, 1, 4]))] for _ in sources]
+    arguments = (sources, longest, SEARCHES[search])
+    wanted = DefinitionSearch([network]).find(*arguments, prefixes=prefixes, examples=range(12))
+    got = PackedSearch([pack(config, network)]).find(*arguments, prefixes=prefixes, examples=range(12))
+    assert_same(got, wanted)
+    assert all(list(h.ids[: len(p)]) == p for found, p in zip(got, prefixes, strict=True) for h in found)
+
+
+@pytest.mark.parametrize("shape", ["lstm full attention additive", "gru none mean dot", "deep, bridge"])
+def test_targets_that_are_given(shape: str) -> None:
+    config = make_config(**SHAPES[shape])
+    network = make_network(config, seed=5)
+    packed, definition = PackedSearch([pack(config, network)]), DefinitionSearch([network])
+    sources, rng = make_sources(30, seed=4), random.Random(5)
+    targets = [[rng.randrange(3, len(TARGET)) for _ in range(rng.choice([0, 1, 4, 11]))] for _ in sources]
+    search = SearchConfig(batch_size=7)
+    wanted = [[hypothesis] for hypothesis in definition.force(sources, targets, search)]
+    assert_same([[hypothesis] for hypothesis in packed.force(sources, targets, search)], wanted)
+    assert packed.likeliest(sources, targets, search) == definition.likeliest(sources, targets, search)
+
+
+def test_an_ensemble_of_different_shapes() -> None:
+    configs = [make_config(**SHAPES[s]) for s in ("lstm full attention additive", "gru none mean dot", "deep, bridge")]
+    networks = [make_network(config, seed) for seed, config in enumerate(configs)]
+    packed = PackedSearch([pack(config, network) for config, network in zip(configs, networks, strict=True)])
+    sources = make_sources(9, seed=6)
+    for search in SEARCHES.values():
+        arguments = (sources, [9] * len(sources), search)
+        wanted = DefinitionSearch(networks).find(*arguments, examples=range(9))
+        assert_same(packed.find(*arguments, examples=range(9)), wanted)
+
+
+def test_of_equals_the_lower_symbol_wins() -> None:
+    """Symbols in pairs of equal probability: a beam is full of ties, which both resolve in the same way."""
+    config = make_config()
+    network = make_network(config, seed=7)
+    with torch.no_grad():
+        network.decoder.output.weight[5::2] = network.decoder.output.weight[4:-1:2]
+        network.decoder.output.bias[5::2] = network.decoder.output.bias[4:-1:2]
+        network.decoder.embedding.weight[5::2] = network.decoder.embedding.weight[4:-1:2]
+    sources = make_sources(20, seed=8)
+    packed, definition = PackedSearch([pack(config, network)]), DefinitionSearch([network])
+    for name in ("greedy", "beam", "length penalty"):
+        wanted = definition.find(sources, [8] * 20, SEARCHES[name])
+        assert_same(packed.find(sources, [8] * 20, SEARCHES[name]), wanted)
+    scores = [h.log_prob for found in wanted for h in found]
+    assert len(set(scores)) < len(scores), "no ties: the test tests nothing"
+
+
+@pytest.mark.parametrize("instruction_set", engine.instruction_sets())
+def test_results_are_the_same_bits_in_any_batch_on_any_number_of_threads(instruction_set: str) -> None:
+    config = make_config(encoder_layers=2, decoder_layers=2, hidden_size=50)
+    searching = PackedSearch([pack(config, make_network(config, seed=9), instruction_set)])
+    sources, rng = make_sources(60, seed=10), random.Random(11)
+    for name in ("greedy", "beam", "samples"):
+        search = replace(SEARCHES[name], threads=1)
+        alone = [
+            searching.find([source], [len(source) + 4], search, examples=[example])[0]
+            for example, source in enumerate(sources)
+        ]
+        for _ in range(20):
+            chosen = rng.sample(range(60), rng.randint(1, 40))
+            batch = [sources[index] for index in chosen]
+            search = replace(search, threads=rng.choice([1, 2, 5]), batch_size=rng.choice([1, 3, 8, 64]))
+            found = searching.find(batch, [len(source) + 4 for source in batch], search, examples=chosen)
+            for index, hypotheses in zip(chosen, found, strict=True):
+                assert hypotheses == alone[index]
+                for one, other in zip(hypotheses, alone[index], strict=True):
+                    np.testing.assert_array_equal(one.attention, other.attention)
+
+
+def test_a_large_vocabulary_has_no_table_and_finds_the_same() -> None:
+    """W E(y) of more symbols than its table may hold is computed when they are read; both ways are compared."""
+    many = CharacterSymbols([chr(0x4E00 + i) for i in range(12_000)], "NFC")
+    config = make_config()
+    torch.manual_seed(1)
+    network = build_seq2seq(config.model, len(many), len(many)).eval()
+    tensors = {name: tensor.numpy() for name, tensor in network.state_dict().items()}
+    packed = PackedSearch([PackedModel(encode_model(ModelFile(tensors, config, many, many)))])
+    sources = [[4, 11_000, 7], [12_003], [500] * 6]
+    for name in ("greedy", "beam"):
+        wanted = DefinitionSearch([network]).find(sources, [6] * 3, SEARCHES[name])
+        assert_same(packed.find(sources, [6] * 3, SEARCHES[name]), wanted)
+
+
+def test_weights_that_are_no_numbers() -> None:
+    config = make_config()
+    network = make_network(config, seed=12)
+    with torch.no_grad():
+        network.decoder.readout.bias[0] = torch.nan
+    searching = PackedSearch([pack(config, network)])
+    with pytest.raises(PeepholeError, match="source 0: the model gives no symbol a probability"):
+        searching.find([[4, 5]], [5], SEARCHES["beam"])
+    with pytest.raises(PeepholeError, match="gives no symbol a probability"):
+        searching.force([[4, 5]], [[6]], SearchConfig())
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"sources": [[4], []]}, "source 1: wanted at least 1 symbols, got 0"),
+        ({"sources": [[4], [11]]}, "source 1: wanted symbols from 0 and below 11, got 11"),
+        ({"sources": [[-1], [5]]}, "source 0: wanted symbols from 0 and below 11, got -1"),
+        ({"max_lengths": [3, 0]}, "max_lengths: wanted at least 1, got 0"),
+        ({"prefixes": [[], [4, 4, 4]]}, "target 1: wanted a beginning of fewer than 3 symbols, got 3"),
+        ({"prefixes": [[2], []]}, "target 0: wanted no special symbols, got 2"),
+        ({"prefixes": [[0], []]}, "target 0: wanted no special symbols, got 0"),
+        ({"prefixes": [[13], []]}, "target 0: wanted symbols from 0 and below 13, got 13"),
+        ({"config": SearchConfig(beam_size=2, nbest=3)}, "nbest: wanted at most beam_size = 2, got 3"),
+        ({"config": SearchConfig(threads=0)}, None),
+    ],
+)
+def test_impossible_requests(change: dict, message: str | None) -> None:
+    config = make_config()
+    searching = PackedSearch([pack(config, make_network(config, seed=13))])
+    request = {"sources": [[4], [5, 6]], "max_lengths": [3, 3], "config": SearchConfig()} | change
+    if message is None:  # no number of threads is the default
+        assert len(searching.find(**request)) == 2
+        return
+    with pytest.raises(PeepholeError, match=f"^search: {message}$"):
+        searching.find(**request)
