@@ -27,35 +27,20 @@ TOLERANCE = 1e-4  # of log p of a whole target: sums of some tens of float32 num
 
 CELLS = [("lstm", "full"), ("lstm", "diagonal"), ("lstm", "none"), ("gru", "none")]
 CONTEXTS = [("attention", "additive"), ("attention", "dot"), ("attention", "general"), ("last", "dot"), ("mean", "dot")]
-SHAPES = {
-    f"{c} {p} {x} {a}": {"cell": c, "peephole": p, "context": x, "attention": a} for c, p in CELLS for x, a in CONTEXTS
+SHAPES: dict[str, dict[str, object]] = {
+    f"{cell} {peephole} {context} {attention}": {
+        "cell": cell,
+        "peephole": peephole,
+        "context": context,
+        "attention": attention,
+    }
+    for cell, peephole in CELLS
+    for context, attention in CONTEXTS
 }
-SHAPES |= {
-    "deep, bridge": {
-        "hidden_size": 40,
-        "encoder_size": 26,
-        "embedding_size": 17,
-        "encoder_layers": 2,
-        "decoder_layers": 3,
-    },
-    "one direction": {
-        "hidden_size": 33,
-        "encoder_size": 7,
-        "bidirectional": False,
-        "encoder_layers": 3,
-        "decoder_layers": 2,
-        "attention": "general",
-    },
-    "gru, bridge": {
-        "cell": "gru",
-        "peephole": "none",
-        "hidden_size": 20,
-        "encoder_size": 6,
-        "encoder_layers": 2,
-        "decoder_layers": 2,
-    },
-    "smallest": {"hidden_size": 1, "encoder_size": 2, "embedding_size": 1},
-}
+SHAPES["deep, bridge"] = {"hidden_size": 40, "encoder_size": 26, "encoder_layers": 2, "decoder_layers": 3}
+SHAPES["one direction"] = {"encoder_size": 7, "bidirectional": False, "encoder_layers": 3, "attention": "general"}
+SHAPES["gru, bridge"] = {"cell": "gru", "peephole": "none", "encoder_size": 6, "encoder_layers": 2, "decoder_layers": 2}
+SHAPES["smallest"] = {"hidden_size": 1, "encoder_size": 2, "embedding_size": 1}
 SEARCHES = {
     "greedy": SearchConfig(beam_size=1),
     "beam": SearchConfig(beam_size=4, nbest=3),
@@ -116,14 +101,18 @@ def test_the_engine_finds_what_the_definition_finds(shape: str, instruction_set:
         assert_same(packed.find(sources, longest, search, examples=range(9)), wanted)
 
 
-def test_both_endings_and_long_targets_were_compared() -> None:
+def test_both_endings_and_many_lengths_were_compared() -> None:
     """So the comparison above is of something."""
-    config = make_config()
-    found = PackedSearch([pack(config, make_network(config, seed=3))]).find(
-        make_sources(40, seed=1), [17] * 40, SEARCHES["beam"]
-    )
-    assert {hypothesis.finished for hypotheses in found for hypothesis in hypotheses} == {False, True}
-    assert {len(hypothesis.ids) for hypotheses in found for hypothesis in hypotheses} > {0, 1, 2, 3, 17}
+    endings, lengths = set(), set()
+    for shape in SHAPES:
+        config = make_config(**SHAPES[shape])
+        searching = PackedSearch([pack(config, make_network(config, seed=len(shape)))])
+        sources = make_sources(9, seed=1)
+        for found in searching.find(sources, [len(source) + 3 for source in sources], SEARCHES["beam"]):
+            endings |= {hypothesis.finished for hypothesis in found}
+            lengths |= {len(hypothesis.ids) for hypothesis in found}
+    assert endings == {False, True}
+    assert lengths >= {0, 1, 2, 3, 4, 5, 17}
 
 
 @pytest.mark.parametrize("search", ["greedy", "beam", "samples"])
