@@ -220,16 +220,21 @@ class Matrix {
   void pack_bytes(O *panel, int here, int column, int64_t index, const float *line, float step) {
     constexpr int L = kLanes<float>, G = kGroup<Int8>;
     if (!(step > 0)) step = largest_magnitude(line, depth_) / 127;
-    int32_t total = 0;
-    for (int64_t k = 0; k < depth_; ++k) {
-      float n = step > 0 ? line[k] / step : 0;
-      n = n > 127 ? 127 : n < -127 ? -127 : n == n ? n : 0;
-      auto byte = static_cast<signed char>(n < 0 ? n - 0.5f : n + 0.5f);
-      total += byte;
-      panel[((k / G * here + column / L) * L + column % L) * G + k % G].bits = uint8_t(byte);
+    Vector<float> inverse = splat(step > 0 ? 1 / step : 0), limit = splat(127.0f);
+    Vector<int32_t> total{};
+    for (int64_t k = 0; k < depth_; k += L) {
+      Vector<float> n = load(line + k) * inverse;
+      n = n > limit ? limit : n;
+      n = n > -limit ? n : -limit;  // NaN is -127, too: an integer at least
+      Vector<int32_t> rounded = Vector<int32_t>(nearest(n));
+      total += rounded;
+      for (int lane = 0; lane < L; ++lane)
+        panel[(((k + lane) / G * here + column / L) * L + column % L) * G + (k + lane) % G].bits = uint8_t(rounded[lane]);
     }
+    int32_t sum = 0;
+    for (int lane = 0; lane < L; ++lane) sum += total[lane];
     *scales_.at(index) = step;
-    *zeros_.at(index) = 128 * total;
+    *zeros_.at(index) = 128 * sum;
   }
 };
 

@@ -273,15 +273,19 @@ def default_text(default: Any) -> str:
     return str(default).lower() if default is None or isinstance(default, bool) else str(default)
 
 
+@cache
+def _names() -> dict[str, tuple[str, str]]:
+    """Return `section.key` → section, key of every setting."""
+    return {f"{section}.{f.name}": (section, f.name) for section, kind in _SECTIONS.items() for f in fields(kind)}
+
+
 def _resolve(name: str, where: str) -> tuple[str, str]:
-    known = {full: tuple(full.split(".")) for full, *_ in describe()}
+    known = _names()
     if name in known:
-        section, key = known[name]
-        return section, key
-    homes = [full for full in known if full.split(".")[1] == name]
+        return known[name]
+    homes = [full for full, (_, key) in known.items() if key == name]
     if len(homes) == 1:
-        section, key = known[homes[0]]
-        return section, key
+        return known[homes[0]]
     if homes:
         raise ConfigError(f"{where}: {name!r} is in several sections; wanted one of {', '.join(homes)}")
     short = [key for _, key in known.values()]

@@ -1,0 +1,42 @@
+"""What the engine predicts for a source is the same bits in every batch: ten thousand of them, put together at random."""
+
+from __future__ import annotations
+
+import random
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from peephole import engine
+from peephole.config import SearchConfig
+from peephole.engine_model import PackedModel, PackedSearch
+from peephole.hypothesis import Hypothesis
+from peephole.model_file import load_model
+
+NUM_BATCHES, NUM_SOURCES, LARGEST_BATCH = 10_000, 400, 24
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not engine.available(), reason="without a compiler there is no engine")
+def test_ten_thousand_batches(toy_file: Path) -> None:
+    searching, rng = PackedSearch([PackedModel(toy_file)]), random.Random(1)
+    num_symbols = len(load_model(toy_file).source_symbols)
+    sources = [[rng.randrange(4, num_symbols) for _ in range(rng.randint(1, 20))] for _ in range(NUM_SOURCES)]
+    longest = [rng.randint(1, 30) for _ in sources]
+    search = SearchConfig(beam_size=3, nbest=2, threads=1)
+    alone = [searching.find([source], [most], search)[0] for source, most in zip(sources, longest, strict=True)]
+    for _ in range(NUM_BATCHES):
+        chosen = rng.choices(range(NUM_SOURCES), k=rng.randint(1, LARGEST_BATCH))
+        changed = replace(search, threads=rng.randint(1, 2), batch_size=rng.choice([1, 2, 5, 64]))
+        found = searching.find([sources[i] for i in chosen], [longest[i] for i in chosen], changed)
+        for index, hypotheses in zip(chosen, found, strict=True):
+            assert_same_bits(hypotheses, alone[index])
+
+
+def assert_same_bits(got: list[Hypothesis], wanted: list[Hypothesis]) -> None:
+    assert got == wanted  # symbols and scores, exactly
+    for one, other in zip(got, wanted, strict=True):
+        assert one.attention is not None
+        np.testing.assert_array_equal(one.attention, other.attention)
