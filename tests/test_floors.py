@@ -18,7 +18,7 @@ LONGEST_FILE = 400  # lines
 # The parts of the package by floor; those on the lowest floor may import each other
 FLOORS = [
     {"errors", "config", "symbols", "vocabulary", "engine_structures"},
-    {"engine", "hypothesis", "metrics"},
+    {"engine", "hypothesis", "metrics", "quantize"},
     {"nn", "data", "search", "model_file", "engine_model"},
     {"definition"},
     {"model"},

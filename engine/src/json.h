@@ -1,6 +1,5 @@
 // A small strict reader of JSON, for what stands in model files.
-#ifndef PEEPHOLE_JSON_H
-#define PEEPHOLE_JSON_H
+#pragma once
 
 #include <stdexcept>
 #include <string>
@@ -53,5 +52,3 @@ Json read_json(std::string_view text);
 std::string quoted(std::string_view text);
 
 }  // namespace peephole
-
-#endif

@@ -1,6 +1,5 @@
 // The container of model files: the safetensors format, named tensors and texts.
-#ifndef PEEPHOLE_SAFETENSORS_H
-#define PEEPHOLE_SAFETENSORS_H
+#pragma once
 
 #include <cstddef>
 #include <cstdint>
@@ -61,5 +60,3 @@ class Safetensors {
 std::string checksum(const std::map<std::string, std::string> &metadata, const std::map<std::string, Tensor> &tensors);
 
 }  // namespace peephole
-
-#endif

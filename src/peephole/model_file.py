@@ -1,6 +1,7 @@
 """One model = one file: tensors, and as metadata the format version, the config and the symbol tables as JSON.
 
-The container is safetensors: loading it executes nothing. A checksum tells a damaged file from a whole one. Files are
+The container is safetensors: loading it executes nothing. Format 1 has all tensors in float32; in format 2 matrices
+are bfloat16 or int8, see `peephole.quantize`. A checksum tells a damaged file from a whole one. Files are
 replaced atomically: whoever reads sees the old file or the new one, whole, also if the machine stops or the disk fills
 up in between.
 """
@@ -23,12 +24,11 @@ from safetensors.numpy import save
 
 from peephole.config import Config
 from peephole.errors import ConfigError, ModelFileError, RunError
+from peephole.quantize import BFLOAT16, Stored, Tensors, dequantize, quantize
 from peephole.symbols import Symbols, symbols_from_json
 
-FORMAT_VERSION = 1
+FORMAT_VERSION = 2  # the newest
 CHECKSUM = "checksum"  # key of the metadata
-
-Tensors = Mapping[str, npt.NDArray[Any]]
 
 
 @dataclass(frozen=True)
@@ -45,9 +45,12 @@ class ModelFile:
     """What a model file holds."""
 
     tensors: Tensors
+    """float32, whatever is in the file."""
     config: Config
     source_symbols: Symbols
     target_symbols: Symbols
+    stored: Stored = "float32"
+    """What matrices are in the file."""
 
 
 def save_model(path: str | Path, model: ModelFile) -> None:
@@ -55,19 +58,21 @@ def save_model(path: str | Path, model: ModelFile) -> None:
 
     Raises:
         RunError: the file cannot be written (no such folder, disk full, …); an older file is left as it was.
+        ModelFileError: a weight cannot be stored so; see `quantize`.
     """
-    write_tensors(path, model.tensors, _metadata(model))
+    write_tensors(path, quantize(model.tensors, model.stored, model.config.model.peephole), _metadata(model))
 
 
 def encode_model(model: ModelFile) -> bytes:
     """Return the bytes of a model file."""
-    return b"".join(_encode_with_checksum(model.tensors, _metadata(model)))
+    tensors = quantize(model.tensors, model.stored, model.config.model.peephole)
+    return b"".join(_encode_with_checksum(tensors, _metadata(model)))
 
 
 def _metadata(model: ModelFile) -> dict[str, str]:
     return {
         "format": "peephole",
-        "format_version": str(FORMAT_VERSION),
+        "format_version": "1" if model.stored == "float32" else "2",
         "config": json.dumps(model.config.to_dict()),
         "source_symbols": json.dumps(model.source_symbols.to_json(), ensure_ascii=False),
         "target_symbols": json.dumps(model.target_symbols.to_json(), ensure_ascii=False),
@@ -81,10 +86,16 @@ def load_model(path: str | Path) -> ModelFile:
         ModelFileError: the file is missing, is not a peephole model, is damaged, or is of a newer format.
     """
     with _open(path) as file:
-        _check_format(path, file.metadata() or {})  # before anything large is read
+        version = _check_format(path, file.metadata() or {})  # before anything large is read
         tensors = _read_tensors(path, file)
         header = _read_header(path, file)
-    return ModelFile(tensors, header.config, header.source_symbols, header.target_symbols)
+    stored: Stored = "float32"
+    if version >= 2:
+        try:
+            tensors, stored = dequantize(tensors)
+        except ModelFileError as error:
+            raise ModelFileError(f"{path}, {error}") from error
+    return ModelFile(tensors, header.config, header.source_symbols, header.target_symbols, stored)
 
 
 def read_header(path: str | Path) -> Header:
@@ -160,7 +171,8 @@ def _read_tensors(path: str | Path, file: Any) -> dict[str, npt.NDArray[Any]]:
     tensors: dict[str, npt.NDArray[Any]] = {}
     for name in file.keys():  # noqa: SIM118  # no mapping
         try:
-            tensors[name] = file.get_tensor(name)
+            bfloat16 = file.get_slice(name).get_dtype() == "BF16"
+            tensors[name] = _read_bfloat16(path, name) if bfloat16 else file.get_tensor(name)
         except (TypeError, AttributeError) as error:
             raise ModelFileError(f"{path}, tensor {name}: its number format is not one of NumPy's: {error}") from error
     metadata = dict(file.metadata() or {})
@@ -168,6 +180,16 @@ def _read_tensors(path: str | Path, file: Any) -> dict[str, npt.NDArray[Any]]:
     if stored is not None and stored != _checksum(tensors, metadata):
         raise ModelFileError(f"{path}: damaged: wanted checksum {stored}, got {_checksum(tensors, metadata)}")
     return tensors
+
+
+def _read_bfloat16(path: str | Path, name: str) -> npt.NDArray[Any]:
+    """Read what the library cannot give to NumPy, from a file that it has found to be whole."""
+    with open(path, "rb") as file:
+        end = 8 + int.from_bytes(file.read(8), "little")
+        entry = json.loads(file.read(end - 8))[name]
+        first, last = entry["data_offsets"]
+        file.seek(end + first)
+        return np.frombuffer(file.read(last - first), BFLOAT16).reshape(entry["shape"])
 
 
 def _encode_with_checksum(tensors: Tensors, metadata: Mapping[str, str]) -> list[bytes | memoryview]:
@@ -178,11 +200,16 @@ def _encode_with_checksum(tensors: Tensors, metadata: Mapping[str, str]) -> list
 def _encode(tensors: Tensors, metadata: Mapping[str, str]) -> list[bytes | memoryview]:
     """Return the parts of a safetensors file: size of the header, header, tensors.
 
-    The library writes the metadata in the order of a hash table; here they are sorted.
+    The library writes the metadata in the order of a hash table; here they are sorted. It takes bfloat16 for other
+    numbers of 16 bits.
     """
-    raw = save(dict(tensors), dict(metadata))
+    plain = {name: tensor.view("<u2") if tensor.dtype == BFLOAT16 else tensor for name, tensor in tensors.items()}
+    raw = save(plain, dict(metadata))
     end = 8 + int.from_bytes(raw[:8], "little")
     header = json.loads(raw[8:end])
+    for name, tensor in tensors.items():
+        if tensor.dtype == BFLOAT16:
+            header[name]["dtype"] = "BF16"
     header["__metadata__"] = dict(sorted(metadata.items()))
     text = json.dumps(header, ensure_ascii=False, separators=(",", ":")).encode()
     text += b" " * (-len(text) % 8)  # tensors begin at a multiple of 8
@@ -195,12 +222,14 @@ def _checksum(tensors: Tensors, metadata: Mapping[str, str]) -> str:
     for name, text in sorted(metadata.items()):
         crc = zlib.crc32(f"{name}={text}".encode(), crc)
     for name, tensor in sorted(tensors.items()):
-        crc = zlib.crc32(f"{name}:{tensor.dtype}{tensor.shape}".encode(), crc)
+        number = "bfloat16" if tensor.dtype == BFLOAT16 else tensor.dtype
+        crc = zlib.crc32(f"{name}:{number}{tensor.shape}".encode(), crc)
         crc = zlib.crc32(tensor.tobytes(), crc)
     return f"{crc:08x}"
 
 
-def _check_format(path: str | Path, metadata: Mapping[str, str]) -> None:
+def _check_format(path: str | Path, metadata: Mapping[str, str]) -> int:
+    """Return the format version."""
     if metadata.get("format") != "peephole":
         raise ModelFileError(f"{path}: wanted a model saved by peephole, got another program's safetensors file")
     version = metadata.get("format_version", "")
@@ -208,6 +237,7 @@ def _check_format(path: str | Path, metadata: Mapping[str, str]) -> None:
         raise ModelFileError(
             f"{path}: wanted format version {FORMAT_VERSION} or older, got {version!r}; a newer peephole reads it"
         )
+    return int(version)
 
 
 def _read_table(metadata: Mapping[str, str], key: str) -> dict[str, Any]:

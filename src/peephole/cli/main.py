@@ -19,6 +19,7 @@ VERBS = {
     "predict": "Read sources from stdin, write their predicted targets to stdout.",
     "score": "Print log p(target | source) of pairs.",
     "evaluate": "Measure a model on pairs it was not trained on.",
+    "quantize": "Make a model file smaller: weights as bfloat16, or as int8.",
 }
 
 

@@ -1,0 +1,116 @@
+"""Weights in fewer bits: matrices as bfloat16, or as whole numbers of 8 bits with a scale for each row.
+
+Matrices are all tensors of two dimensions, embeddings too, but diagonal peepholes; vectors stay float32. An int8
+matrix W (O, K) stands beside `<its name>.scale` (O,), float32:
+
+    W[o, k] = scale[o] · q[o, k],   q[o, k] = W[o, k] / scale[o] rounded to the nearest whole number, ties to even,
+    scale[o] = max_k |W[o, k]| / 127, rounded up to 17 significant bits.
+
+With 17 bits the products are exact in float32: what is read back can be quantized again and gives the same bits.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, Literal
+
+import numpy as np
+import numpy.typing as npt
+
+from peephole.errors import ModelFileError
+
+Tensors = Mapping[str, npt.NDArray[Any]]
+Float32 = npt.NDArray[np.float32]
+Stored = Literal["float32", "bfloat16", "int8"]
+
+BFLOAT16 = np.dtype([("bfloat16", "<u2")])
+"""What stands for bfloat16, which NumPy lacks: the upper half of a float32."""
+
+SCALE = ".scale"  # ends the name of an int8 matrix's scales
+SCALE_BITS = 17  # 7 more, of int8, make the 24 of float32
+SMALLEST_SCALE = 2.0**-120  # products stay normal numbers; a row of zeros has it too
+LARGEST_WEIGHT = 2.0**127
+
+
+def is_matrix(name: str, tensor: npt.NDArray[Any], peephole: str) -> bool:
+    """Return whether a float32 tensor is one that is quantized; `peephole` is the setting `model.peephole`."""
+    return tensor.ndim == 2 and not (peephole == "diagonal" and name.endswith(".weight_peephole"))
+
+
+def quantize(tensors: Tensors, to: Stored, peephole: str) -> dict[str, npt.NDArray[Any]]:
+    """Return the tensors of a model with its matrices in fewer bits.
+
+    Args:
+        tensors: all float32.
+        to: the number format of the matrices.
+        peephole: the setting `model.peephole`.
+
+    Raises:
+        ModelFileError: a weight is NaN, infinite or above 2**127.
+    """
+    if to == "float32":
+        return dict(tensors)
+    found: dict[str, npt.NDArray[Any]] = {}
+    for name, tensor in tensors.items():
+        if not is_matrix(name, tensor, peephole):
+            found[name] = tensor
+            continue
+        if not np.all(np.abs(tensor) < LARGEST_WEIGHT):
+            raise ModelFileError(f"tensor {name}: wanted weights below 2**127 to quantize, got larger ones or NaN")
+        if to == "bfloat16":
+            found[name] = round_to_bfloat16(tensor)
+        else:
+            found[name], found[name + SCALE] = round_to_int8(tensor)
+    return found
+
+
+def dequantize(tensors: Tensors) -> tuple[dict[str, npt.NDArray[Any]], Stored]:
+    """Return the tensors of a model with all matrices as float32, and how they were stored.
+
+    Raises:
+        ModelFileError: an int8 matrix has no scales, or scales of another shape.
+    """
+    found: dict[str, npt.NDArray[Any]] = {}
+    stored: Stored = "float32"
+    of_matrices = {name + SCALE for name, tensor in tensors.items() if tensor.dtype == np.int8}
+    for name, tensor in tensors.items():
+        if tensor.dtype == BFLOAT16:
+            found[name], stored = read_bfloat16(tensor), "bfloat16"
+        elif tensor.dtype == np.int8:
+            scale = tensors.get(name + SCALE)
+            got = None if scale is None else f"{scale.dtype} {scale.shape}"
+            if scale is None or got != f"float32 {tensor.shape[:1]}":
+                raise ModelFileError(f"tensor {name + SCALE}: wanted float32 {tensor.shape[:1]}, got {got}")
+            found[name], stored = tensor * scale.reshape(-1, *[1] * (tensor.ndim - 1)), "int8"
+        elif name not in of_matrices:
+            found[name] = tensor
+    return found, stored
+
+
+def round_to_bfloat16(tensor: Float32) -> npt.NDArray[Any]:
+    """Return finite numbers rounded to the nearest bfloat16, ties to even."""
+    bits = np.ascontiguousarray(tensor).view(np.uint32)
+    return ((bits + 0x7FFF + (bits >> 16 & 1)) >> 16).astype("<u2").view(BFLOAT16)
+
+
+def read_bfloat16(tensor: npt.NDArray[Any]) -> Float32:
+    """Return bfloat16 numbers as float32, exactly."""
+    return (tensor["bfloat16"].astype(np.uint32) << 16).view(np.float32)
+
+
+def round_to_int8(matrix: Float32) -> tuple[npt.NDArray[np.int8], Float32]:
+    """Return q (O, K) and the scales (O,) of a finite matrix (O, K)."""
+    largest = np.abs(matrix).max(1, initial=0).astype(np.float64)
+    fraction, exponent = np.frexp(np.maximum(largest / 127, SMALLEST_SCALE))
+    scale = np.ldexp(np.ceil(np.ldexp(fraction, SCALE_BITS)), exponent - SCALE_BITS)
+    return np.rint(matrix / scale[:, None]).astype(np.int8), scale.astype(np.float32)
+
+
+def largest_rounding_error(tensors: Tensors, rounded: Tensors) -> tuple[float, str]:
+    """Return the largest |difference| of two versions of a tensor over the largest |weight| of its row, and its name."""
+    worst = (0.0, "")
+    for name, tensor in tensors.items():
+        row = np.abs(tensor).max(-1, initial=0, keepdims=True)
+        error = np.abs(rounded[name] - tensor) / np.where(row > 0, row, 1)
+        worst = max(worst, (float(error.max(initial=0)), name))
+    return worst
