@@ -22,7 +22,7 @@ FLOORS = [
     {"nn", "data", "search", "model_file", "engine_model"},
     {"definition"},
     {"model"},
-    {"evaluation", "inspect", "training"},
+    {"evaluation", "export", "inspect", "training"},
     {"cli"},
 ]
 FLOOR_OF = {part: floor for floor, parts in enumerate(FLOORS) for part in parts}

@@ -19,7 +19,10 @@ VERBS = {
     "predict": "Read sources from stdin, write their predicted targets to stdout.",
     "score": "Print log p(target | source) of pairs.",
     "evaluate": "Measure a model on pairs it was not trained on.",
+    "export": "Write a model as ONNX graphs, for other runtimes.",
 }
+
+EXTRAS = {"onnx": "onnx", "onnxruntime": "onnx"}  # package -> our extra that brings it; train brings the others
 
 
 OUTPUT_CLOSED = 141  # as shells report a program that SIGPIPE ended
@@ -86,7 +89,8 @@ def main(arguments: list[str] | None = None) -> None:
     except ModuleNotFoundError as error:
         if "--debug" in arguments or (error.name or "peephole").startswith("peephole"):
             raise
-        sys.stderr.write(f"peephole: this needs {error.name}: pip install 'peephole[train]'\n")
+        package = (error.name or "").partition(".")[0]
+        sys.stderr.write(f"peephole: this needs {package}: pip install 'peephole[{EXTRAS.get(package, 'train')}]'\n")
         sys.exit(1)
     except OSError as error:
         if "--debug" in arguments or error.errno != errno.ENOSPC:
