@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeVar
 
 import onnxruntime  # type: ignore[import-untyped]
 import torch
@@ -17,6 +17,8 @@ from peephole.export.folder import FORMAT, FORMAT_VERSION
 from peephole.export.seq2seq import DECODER_STEP, ENCODER
 from peephole.search import select_rows
 from peephole.symbols import symbols_from_json
+
+Part = TypeVar("Part")
 
 LEAST_SEVERITY = 3  # of what ONNX Runtime prints on stderr: errors
 
@@ -46,14 +48,12 @@ class OnnxStepper:
     def __init__(self, folder: str | Path, *, threads: int | None = None) -> None:
         encoder, step = (_Session(Path(folder), name, threads) for name in (ENCODER, DECODER_STEP))
         self._encoder, self._step = encoder, step
-        if encoder.metadata["model"] != step.metadata["model"]:
-            raise ModelFileError(
-                f"{folder}: wanted two graphs of one model, got those of {encoder.metadata['model']} "
-                f"and {step.metadata['model']}"
-            )
-        self.config = Config.from_dict(encoder.table("config"))
-        self.source_symbols = symbols_from_json(encoder.table("source_symbols"))
-        self.target_symbols = symbols_from_json(encoder.table("target_symbols"))
+        models = [session.metadata.get("model") for session in (encoder, step)]
+        if models[0] != models[1]:
+            raise ModelFileError(f"{folder}: wanted two graphs of one model, got those of {models[0]} and {models[1]}")
+        self.config = encoder.read("config", Config.from_dict)
+        self.source_symbols = encoder.read("source_symbols", symbols_from_json)
+        self.target_symbols = encoder.read("target_symbols", symbols_from_json)
         self._layers = [name for name in step.inputs if f"next_{name}" in step.outputs]
         self._source = [name for name in step.inputs if name not in ("previous", *self._layers)]
 
@@ -102,12 +102,12 @@ class _Session:
             if self.metadata.get(key) != value:
                 raise ModelFileError(f"{path}: wanted {key} {value!r} in its metadata, got {self.metadata.get(key)!r}")
 
-    def table(self, key: str) -> dict[str, Any]:
-        """Return an entry of the metadata, a JSON object."""
+    def read(self, key: str, parse: Callable[[dict[str, Any]], Part]) -> Part:
+        """Return what `parse` makes of an entry of the metadata, a JSON object."""
         try:
-            return dict(json.loads(self.metadata[key]))
-        except (KeyError, ValueError, TypeError, RecursionError) as error:
-            raise ModelFileError(f"{self._path}: damaged metadata: {key}: {error!r}") from error
+            return parse(dict(json.loads(self.metadata.get(key, ""))))
+        except (ValueError, TypeError, RecursionError) as error:  # ours are ValueErrors too
+            raise ModelFileError(f"{self._path}: damaged metadata: {key}: {error}") from error
 
     def __call__(self, names: Sequence[str], tensors: Sequence[Tensor]) -> dict[str, Tensor]:
         arrays: dict[str, Any] = {name: tensor.numpy() for name, tensor in zip(names, tensors, strict=True)}
