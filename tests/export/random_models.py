@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from peephole.config import Config, ModelConfig
+from peephole.definition import build_network
 from peephole.export import export_onnx
 from peephole.export.stepper import OnnxStepper
 from peephole.model_file import ModelFile, load_model, save_model
@@ -67,10 +68,7 @@ def steppers(path: Path) -> tuple[OnnxStepper, Seq2SeqStepper]:
 
 def definition(path: Path) -> Seq2SeqStepper:
     """Return the model of a file as `peephole.nn` has it."""
-    file = load_model(path)
-    network = build_seq2seq(file.config.model, len(file.source_symbols), len(file.target_symbols))
-    network.load_state_dict({name: torch.from_numpy(tensor) for name, tensor in file.tensors.items()})
-    return Seq2SeqStepper(network.eval())
+    return Seq2SeqStepper(build_network(path, load_model(path)))
 
 
 def random_sources(count: int, longest: int, seed: int = 1) -> list[list[int]]:

@@ -12,9 +12,9 @@ import torch
 from torch import Tensor
 
 from models.make import pronounce, toy_words
+from peephole.definition import pad
 from peephole.export import recurrent, seq2seq
 from peephole.export.stepper import OnnxState, OnnxStepper
-from peephole.model import pad
 from peephole.nn import Seq2SeqStepper, use_engine
 from peephole.nn.cells import LSTMState
 from peephole.nn.decoder import DecoderState, Memory

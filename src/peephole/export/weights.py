@@ -53,7 +53,7 @@ class Weights:
         tensor = self._tensors.get(name)
         got = "no such tensor" if tensor is None else f"{tensor.dtype} {tensor.shape}"
         if tensor is None or tensor.dtype != np.float32 or tensor.shape != shape:
-            raise ModelFileError(f"{self._path}, tensor {name}: wanted float32 {shape}, got {got}")
+            raise ModelFileError(f"{self._path}: tensor {name!r}: wanted float32 {shape}, got {got}")
         self._unused.discard(name)
         return tensor
 
@@ -75,4 +75,4 @@ class Weights:
     def check_all_used(self) -> None:
         """Raise ModelFileError if there is a tensor that nobody took."""
         for name in sorted(self._unused):
-            raise ModelFileError(f"{self._path}, tensor {name}: the model of this config has no such tensor")
+            raise ModelFileError(f"{self._path}: tensor {name!r}: the model of this config has no such tensor")
