@@ -167,10 +167,12 @@ class _Model:
             weight = self.weights.take("decoder.attention.weight_query", size, size)
             asked = graph.add_dimension(graph.linear(query, "decoder.attention.query", weight), 1)
             name = "decoder.attention.vector"
-            vector = graph.constant(name, self.weights.take(name, size))
-            energy = graph.op("MatMul", graph.op("Tanh", graph.op("Add", keys, asked)), vector)
+            # As a matrix of one column: with a vector ONNX Runtime takes many times as long
+            vector = graph.constant(name, self.weights.take(name, size)[:, None])
+            energy = graph.op("MatMul", graph.op("Tanh", graph.op("Add", keys, asked)), vector)  # (15)
         else:
-            energy = graph.drop_dimension(graph.op("MatMul", keys, graph.add_dimension(query, 2)), 2)
+            energy = graph.op("MatMul", keys, graph.add_dimension(query, 2))
+        energy = graph.drop_dimension(energy, 2)
         energy = graph.op("Where", graph.valid(lengths, memory), energy, graph.number(-math.inf))
         alphas = graph.op("Softmax", energy, axis=1)  # (16)
         return graph.drop_dimension(graph.op("MatMul", graph.add_dimension(alphas, 1), memory), 1), alphas  # (17)
