@@ -22,13 +22,20 @@ FLOORS = [
     {"nn", "data", "search", "model_file", "engine_model"},
     {"definition"},
     {"model"},
-    {"evaluation", "inspect", "training"},
+    {"evaluation", "export", "inspect", "training"},
     {"cli"},
 ]
 FLOOR_OF = {part: floor for floor, parts in enumerate(FLOORS) for part in parts}
 FRONT = {"__init__", "__main__"}  # above all floors
 WITHOUT_TORCH = FLOORS[0] | FLOORS[1] | {"data", "model_file", "engine_model", "model", "evaluation", "inspect"}
-LAZY = ["peephole.cli", "peephole.cli.main", "peephole.cli.options", "peephole.cli.lines", "peephole.cli.train"]
+LAZY = [
+    "peephole.cli",
+    "peephole.cli.main",
+    "peephole.cli.options",
+    "peephole.cli.lines",
+    "peephole.cli.train",
+    "peephole.cli.export",
+]
 
 FILES = sorted(ROOT.rglob("*.py"))
 

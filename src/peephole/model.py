@@ -245,8 +245,12 @@ class Model:
         """
         if len(self._networks or self._files) != 1:
             raise PeepholeError("save: an ensemble has no file of its own; its members are saved one by one")
-        tensors = load_model(self._files[0]).tensors if self._files else _tensors(self._networks[0])
-        save_model(path, ModelFile(tensors, self.config, self.source_symbols, self.target_symbols))
+        parts = (self.config, self.source_symbols, self.target_symbols)
+        if self._files:
+            stored = load_model(self._files[0])
+            save_model(path, ModelFile(stored.tensors, *parts, stored.stored))
+        else:
+            save_model(path, ModelFile(_tensors(self._networks[0]), *parts))
 
     def unknown_symbols(self, sources: Sequence[str], targets: Sequence[str] = ()) -> Counter[str]:
         """Count the symbols that were not seen in training on their side."""

@@ -21,7 +21,10 @@ from typing import Any
 
 SECONDS = 300  # that a command may take, on a machine that is busy with other things
 
-MODULES = ("peephole.training", *(f"peephole.cli.{verb}" for verb in ("train", "predict", "score", "evaluate")))
+MODULES = (
+    "peephole.training",
+    *(f"peephole.cli.{verb}" for verb in ("train", "predict", "score", "evaluate", "export")),
+)
 
 
 def serve() -> dict[str, Any]:

@@ -20,7 +20,10 @@ VERBS = {
     "score": "Print log p(target | source) of pairs.",
     "evaluate": "Measure a model on pairs it was not trained on.",
     "quantize": "Make a model file smaller: weights as bfloat16, or as int8.",
+    "export": "Write a model as ONNX graphs, for other runtimes.",
 }
+
+EXTRAS = {"onnx": "onnx", "onnxruntime": "onnx"}  # package -> our extra that brings it; train brings the others
 
 
 OUTPUT_CLOSED = 141  # as shells report a program that SIGPIPE ended
@@ -87,7 +90,8 @@ def main(arguments: list[str] | None = None) -> None:
     except ModuleNotFoundError as error:
         if "--debug" in arguments or (error.name or "peephole").startswith("peephole"):
             raise
-        sys.stderr.write(f"peephole: this needs {error.name}: pip install 'peephole[train]'\n")
+        package = (error.name or "").partition(".")[0]
+        sys.stderr.write(f"peephole: this needs {package}: pip install 'peephole[{EXTRAS.get(package, 'train')}]'\n")
         sys.exit(1)
     except OSError as error:
         if "--debug" in arguments or error.errno != errno.ENOSPC:

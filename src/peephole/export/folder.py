@@ -1,0 +1,111 @@
+"""The folder of an exported model: `encoder.onnx` and `decoder_step.onnx`, each with all that describes the model.
+
+Metadata of both graphs: `format`, `format_version`, `graph` (which of the two it is), `model` (the same in both, and
+in no other model's), `config`, `source_symbols` and `target_symbols` (JSON, as in the model file).
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import zlib
+from collections.abc import Mapping
+from pathlib import Path
+
+from peephole.errors import ModelFileError, RunError
+from peephole.export.graph import Graph
+from peephole.export.seq2seq import DECODER_STEP, ENCODER, build_decoder_step, build_encoder
+from peephole.export.weights import Weights
+from peephole.model_file import ModelFile, load_model
+
+FORMAT = "peephole-onnx"
+FORMAT_VERSION = 1
+GRAPHS = (ENCODER, DECODER_STEP)
+LARGEST_GRAPH = 2**31 - 1  # bytes that protobuf, and so a file of ONNX, can have
+
+
+def export_onnx(path: str | Path, out: str | Path | None = None) -> list[Path]:
+    """Write a model file as two ONNX graphs.
+
+    Args:
+        path: the model file.
+        out: the folder to write them to, made if there is none; by default the model's name with `.onnx` in the place
+            of its ending. Graphs that stand in it are replaced.
+
+    Returns:
+        The files written.
+
+    Raises:
+        ModelFileError: the model file is none, is damaged, or is too large for ONNX.
+        RunError: the folder cannot be written.
+    """
+    model = load_model(path)
+    folder = Path(path).with_suffix(".onnx") if out is None else Path(out)
+    return write_folder(folder, encode_graphs(path, model))
+
+
+def encode_graphs(path: str | Path, model: ModelFile) -> dict[str, bytes]:
+    """Return the bytes of both graphs; `path` is that of the model file, for messages.
+
+    Raises:
+        ModelFileError: a tensor is missing, has another shape than the config says, or is not of this model; or a
+            graph is larger than 2 GB.
+    """
+    config = model.config.model
+    weights = Weights(path, model.tensors)
+    graphs = [
+        build_encoder(config, len(model.source_symbols), weights),
+        build_decoder_step(config, len(model.target_symbols), weights),
+    ]
+    weights.check_all_used()
+    return {graph.name: _encode(path, graph, describe(model)) for graph in graphs}
+
+
+def describe(model: ModelFile) -> dict[str, str]:
+    """Return the metadata that both graphs have."""
+    tables = {
+        "config": json.dumps(model.config.to_dict()),
+        "source_symbols": json.dumps(model.source_symbols.to_json(), ensure_ascii=False),
+        "target_symbols": json.dumps(model.target_symbols.to_json(), ensure_ascii=False),
+    }
+    checksum = zlib.crc32("".join(tables.values()).encode())
+    for name, tensor in sorted(model.tensors.items()):
+        checksum = zlib.crc32(tensor.tobytes(), zlib.crc32(name.encode(), checksum))
+    return {"format": FORMAT, "format_version": str(FORMAT_VERSION), "model": f"{checksum:08x}", **tables}
+
+
+def write_folder(folder: Path, graphs: Mapping[str, bytes]) -> list[Path]:
+    """Write the graphs, all of them before the first takes its place.
+
+    Raises:
+        RunError: they cannot be written; graphs that stood there are left as they were.
+    """
+    files = {folder / f"{name}.onnx": content for name, content in graphs.items()}
+    parts = {path: path.with_name(f".{path.name}.{os.getpid()}.part") for path in files}
+    made = not folder.exists()
+    try:
+        folder.mkdir(exist_ok=True)
+        for path, content in files.items():
+            with open(parts[path], "wb") as file:
+                file.write(content)
+                file.flush()
+                os.fsync(file.fileno())
+        for path, part in parts.items():
+            os.replace(part, path)
+    except OSError as error:
+        for part in parts.values():
+            with contextlib.suppress(OSError):
+                part.unlink()
+        if made:
+            with contextlib.suppress(OSError):
+                folder.rmdir()
+        raise RunError(f"{folder}: cannot be written: {error.strerror or error}") from error
+    return list(files)
+
+
+def _encode(path: str | Path, graph: Graph, metadata: dict[str, str]) -> bytes:
+    if graph.size > LARGEST_GRAPH:
+        raise ModelFileError(f"{path}: wanted at most {LARGEST_GRAPH} bytes in the {graph.name}, got {graph.size}")
+    content: bytes = graph.model({**metadata, "graph": graph.name}).SerializeToString(deterministic=True)
+    return content

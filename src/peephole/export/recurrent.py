@@ -1,0 +1,166 @@
+"""The recurrent layers as ONNX has them.
+
+ONNX's own LSTM knows diagonal peepholes (its input `P`) or none, and its GRU is ours. LSTMs with full peepholes are
+written out, equations (1)-(6), in a `Scan` over the steps where there are many.
+
+Past a sequence's length the states stay; what the outputs are there is left open, as ONNX leaves it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from peephole.config import ModelConfig
+from peephole.export.graph import BOOL, FLOAT, INT32, Graph
+from peephole.export.weights import Array, CellWeights
+
+# Where ONNX's blocks stand among ours
+LSTM_GATES = (0, 3, 1, 2)  # i, o, f, c of our i, f, g, o
+PEEPHOLES = (0, 2, 1)  # i, o, f of our i, f, o
+GRU_GATES = (1, 0, 2)  # z, r, h of our r, z, n
+
+
+def run_layer(
+    graph: Graph, config: ModelConfig, x: str, lengths: str, valid: str, directions: Sequence[CellWeights]
+) -> tuple[str, list[str]]:
+    """Read the sequences with one layer, (18)-(20), starting from zeros.
+
+    Args:
+        graph: what the operators are added to.
+        config: cell and form of the peepholes.
+        x: (T, B, I).
+        lengths: (B,) int64.
+        valid: (T, B) bools, True at real steps.
+        directions: weights of the forward direction and, if there is one, of the backward direction.
+
+    Returns:
+        The outputs (T, B, D·H), and the last h and, for an LSTM, c, each (B, D·H), directions side by side.
+    """
+    if config.peephole == "full":
+        runs = [_scan(graph, x, valid, weights, reverse=d == 1) for d, weights in enumerate(directions)]
+        outputs, *states = (graph.op("Concat", *parts, axis=-1) for parts in zip(*runs, strict=True))
+        return outputs, states
+    outputs, *states = _operator(graph, config, x, graph.op("Cast", lengths, to=INT32), [], directions)
+    return _side_by_side(graph, outputs, 1, directions), [_side_by_side(graph, s, 0, directions) for s in states]
+
+
+def step_layer(graph: Graph, config: ModelConfig, x: str, state: Sequence[str], weights: CellWeights) -> list[str]:
+    """Do one step of a layer that reads forward.
+
+    Args:
+        graph: what the operators are added to.
+        config: cell and form of the peepholes.
+        x: (N, I).
+        state: h and, for an LSTM, c, each (N, H).
+        weights: of the layer.
+
+    Returns:
+        The next state.
+    """
+    if config.peephole == "full":
+        projected = graph.linear(x, f"{weights.name}.input", weights.weight_input, weights.bias_input)
+        return list(_full_step(graph, projected, state[0], state[1], weights))
+    first = [graph.add_dimension(part, 0) for part in state]
+    _, *last = _operator(graph, config, graph.add_dimension(x, 0), "", first, [weights])
+    return [graph.drop_dimension(part, 0) for part in last]
+
+
+def _operator(
+    graph: Graph, config: ModelConfig, x: str, lengths: str, first: Sequence[str], directions: Sequence[CellWeights]
+) -> list[str]:
+    """Add ONNX's LSTM or GRU; return Y (T, D, B, H), Y_h and, of the LSTM, Y_c (D, B, H).
+
+    `lengths` "" means that all steps are real; `first` holds the first states (D, B, H), [] means zeros.
+    """
+    gates = GRU_GATES if config.cell == "gru" else LSTM_GATES
+
+    def stacked(name: str, arrays: Sequence[Array]) -> str:
+        return graph.constant(f"{directions[0].name}.{name}.onnx", np.stack(arrays))
+
+    inputs = [
+        x,
+        stacked("weight_input", [_reorder(w.weight_input, gates) for w in directions]),
+        stacked("weight_hidden", [_reorder(w.weight_hidden, gates) for w in directions]),
+        stacked(
+            "bias", [np.concatenate([_reorder(b, gates) for b in (w.bias_input, w.bias_hidden)]) for w in directions]
+        ),
+        lengths,
+    ]
+    common = {
+        "hidden_size": directions[0].hidden_size,
+        "direction": "bidirectional" if len(directions) == 2 else "forward",
+    }
+    if config.cell == "gru":
+        # r acts after the product with W_hn
+        return graph.ops("GRU", 2, *inputs, *(first or [""]), linear_before_reset=1, **common)
+    peepholes = [_reorder(w.weight_peephole, PEEPHOLES).ravel() for w in directions if w.weight_peephole is not None]
+    last = [stacked("weight_peephole", peepholes)] if peepholes else [""]
+    return graph.ops("LSTM", 3, *inputs, *(first or ["", ""]), *last, **common)
+
+
+def _reorder(array: Array, order: Sequence[int]) -> Array:
+    """Return the blocks of an array's first dimension in another order."""
+    blocks = np.split(array, len(order))
+    return np.concatenate([blocks[place] for place in order])
+
+
+def _side_by_side(graph: Graph, value: str, axis: int, directions: Sequence[CellWeights]) -> str:
+    """Turn (…, D, B, H), whose D stands at `axis`, into (…, B, D·H)."""
+    places = [*range(axis), axis + 1, axis, axis + 2]
+    size = len(directions) * directions[0].hidden_size
+    return graph.op("Reshape", graph.op("Transpose", value, perm=places), graph.ints(*[0] * (axis + 1), size))
+
+
+def _scan(graph: Graph, x: str, valid: str, weights: CellWeights, *, reverse: bool) -> tuple[str, str, str]:
+    """Read the sequences in one direction; return the outputs (T, B, H), and the last h and c, each (B, H).
+
+    Backward the padding comes first and leaves the zeros as they are.
+    """
+    size = weights.hidden_size
+    projected = graph.linear(x, f"{weights.name}.input", weights.weight_input, weights.bias_input)  # of all steps
+    body = Graph(f"{weights.name}.step", graph)
+    h, c = (body.input(f"{body.name}.{part}", FLOAT, ("batch", size)) for part in ("h", "c"))
+    z = body.input(f"{body.name}.projected", FLOAT, ("batch", 4 * size))
+    real = body.input(f"{body.name}.real", BOOL, ("batch", 1))
+    new_h, new_c = _full_step(body, z, h, c, weights)
+    new_h, new_c = body.op("Where", real, new_h, h), body.op("Where", real, new_c, c)
+    for part, value in (("next_h", new_h), ("next_c", new_c), ("output", new_h)):
+        body.output(f"{body.name}.{part}", value, ("batch", size))
+    batch = graph.op("Slice", graph.op("Shape", x), graph.ints(1), graph.ints(2))
+    shape = graph.op("Concat", batch, graph.ints(size), axis=0)
+    zeros = graph.op("Expand", graph.number(0), shape)
+    h, c, outputs = graph.ops(
+        "Scan",
+        3,
+        *(zeros, zeros, projected, graph.add_dimension(valid, 2)),
+        body=body.proto(),
+        num_scan_inputs=2,
+        scan_input_directions=[int(reverse)] * 2,
+        scan_output_directions=[int(reverse)],
+    )
+    return outputs, h, c
+
+
+def _full_step(graph: Graph, projected: str, h: str, c: str, weights: CellWeights) -> tuple[str, str]:
+    """Return h_t and c_t, (1)-(6), of an LSTM with full peepholes.
+
+    Args:
+        graph: what the operators are added to.
+        projected: W_x x_t + b, (N, 4H).
+        h: h_{t-1}, (N, H).
+        c: c_{t-1}, (N, H).
+        weights: of the layer.
+    """
+    size, name = weights.hidden_size, weights.name
+    assert weights.weight_peephole is not None
+    cell_to_if, cell_to_o = np.split(weights.weight_peephole, [2 * size])
+    z = graph.op("Add", projected, graph.linear(h, f"{name}.hidden", weights.weight_hidden))
+    z_if, z_g, z_o = graph.split(z, (2 * size, size, size))
+    z_if = graph.op("Add", z_if, graph.linear(c, f"{name}.peephole_if", cell_to_if))  # these two look at c_{t-1}
+    i, f = graph.split(graph.op("Sigmoid", z_if), (size, size))  # (2), (1)
+    kept, added = graph.op("Mul", f, c), graph.op("Mul", i, graph.op("Tanh", z_g))  # (3)
+    c = graph.op("Add", kept, added)  # (4)
+    z_o = graph.op("Add", z_o, graph.linear(c, f"{name}.peephole_o", cell_to_o))  # this one looks at c_t
+    return graph.op("Mul", graph.op("Sigmoid", z_o), graph.op("Tanh", c)), c  # (5), (6)

@@ -1,0 +1,114 @@
+"""The searches over exported graphs: ONNX Runtime does the steps, `peephole.search` is the same as ever."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple, TypeVar
+
+import onnxruntime  # type: ignore[import-untyped]
+import torch
+from torch import Tensor
+
+from peephole.config import Config
+from peephole.errors import ModelFileError
+from peephole.export.folder import FORMAT, FORMAT_VERSION
+from peephole.export.seq2seq import DECODER_STEP, ENCODER
+from peephole.search import select_rows
+from peephole.symbols import symbols_from_json
+
+Part = TypeVar("Part")
+
+LEAST_SEVERITY = 3  # of what ONNX Runtime prints on stderr: errors
+
+
+class OnnxState(NamedTuple):
+    """What a decoder step takes besides the previous symbol."""
+
+    place: Tensor  # (N,) place of each row's source in the batch
+    layers: tuple[Tensor, ...]  # h and, for an LSTM, c of each layer, (N, H)
+    source: tuple[Tensor, ...]  # memory, keys and source_lengths, or the context: the same in each step
+
+
+class OnnxStepper:
+    """Let a search drive the graphs that `export_onnx` wrote; it is a `peephole.search.Stepper` on the CPU.
+
+    `config`, `source_symbols` and `target_symbols` are those of the model, read from the graphs.
+
+    Args:
+        folder: of the graphs.
+        threads: that ONNX Runtime may use inside an operator; by default one for each core.
+
+    Raises:
+        ModelFileError: a graph is missing or damaged, is none of peephole's or of another format, or the two are not
+            of one model.
+    """
+
+    def __init__(self, folder: str | Path, *, threads: int | None = None) -> None:
+        encoder, step = (_Session(Path(folder), name, threads) for name in (ENCODER, DECODER_STEP))
+        self._encoder, self._step = encoder, step
+        models = [session.metadata.get("model") for session in (encoder, step)]
+        if models[0] != models[1]:
+            raise ModelFileError(f"{folder}: wanted two graphs of one model, got those of {models[0]} and {models[1]}")
+        self.config = encoder.read("config", Config.from_dict)
+        self.source_symbols = encoder.read("source_symbols", symbols_from_json)
+        self.target_symbols = encoder.read("target_symbols", symbols_from_json)
+        self._layers = [name for name in step.inputs if f"next_{name}" in step.outputs]
+        self._source = [name for name in step.inputs if name not in ("previous", *self._layers)]
+
+    def start(self, source: Tensor, source_lengths: Tensor) -> OnnxState:
+        """Read the sources (B, T), lengths from 1 to T; return the state before the first symbol."""
+        found = {"source_lengths": source_lengths}
+        found |= self._encoder(("source", "source_lengths"), (source, source_lengths))
+        layers, shared = (tuple(found[name] for name in names) for names in (self._layers, self._source))
+        return OnnxState(torch.arange(len(source)), layers, shared)
+
+    def step(self, state: OnnxState, previous: Tensor) -> tuple[Tensor, OnnxState, Tensor | None]:
+        """Return log p of every next symbol (N, V), the next state, and the attention (N, T), None for a context."""
+        names = ("previous", *self._layers, *self._source)
+        found = self._step(names, (previous, *state.layers, *state.source))
+        layers = tuple(found[f"next_{name}"] for name in self._layers)
+        return found["log_probs"], state._replace(layers=layers), found.get("attention")
+
+    def reorder(self, state: OnnxState, rows: Tensor) -> OnnxState:
+        """Return the state whose row m is row rows[m] of this one; what rows of one source share stays in place."""
+        if torch.equal(state.place[rows], state.place):
+            return state._replace(layers=select_rows(state.layers, rows))
+        return select_rows(state, rows)
+
+
+class _Session:
+    """A graph in ONNX Runtime, called with tensors by name."""
+
+    def __init__(self, folder: Path, name: str, threads: int | None) -> None:
+        self._path = path = folder / f"{name}.onnx"
+        if not path.is_file():
+            raise ModelFileError(f"{path}: no such file")
+        options = onnxruntime.SessionOptions()
+        options.log_severity_level = LEAST_SEVERITY
+        if threads is not None:
+            options.intra_op_num_threads = threads
+        try:
+            self._session = onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
+        except Exception as error:  # its exceptions have no base class that is their own
+            reason = str(error).splitlines()[0]
+            raise ModelFileError(f"{path}: ONNX Runtime cannot read it: {reason}") from error
+        self.metadata: dict[str, str] = self._session.get_modelmeta().custom_metadata_map
+        self.inputs = [value.name for value in self._session.get_inputs()]
+        self.outputs = [value.name for value in self._session.get_outputs()]
+        wanted = {"format": FORMAT, "format_version": str(FORMAT_VERSION), "graph": name}
+        for key, value in wanted.items():
+            if self.metadata.get(key) != value:
+                raise ModelFileError(f"{path}: wanted {key} {value!r} in its metadata, got {self.metadata.get(key)!r}")
+
+    def read(self, key: str, parse: Callable[[dict[str, Any]], Part]) -> Part:
+        """Return what `parse` makes of an entry of the metadata, a JSON object."""
+        try:
+            return parse(dict(json.loads(self.metadata.get(key, ""))))
+        except (ValueError, TypeError, RecursionError) as error:  # ours are ValueErrors too
+            raise ModelFileError(f"{self._path}: damaged metadata: {key}: {error}") from error
+
+    def __call__(self, names: Sequence[str], tensors: Sequence[Tensor]) -> dict[str, Tensor]:
+        arrays: dict[str, Any] = {name: tensor.numpy() for name, tensor in zip(names, tensors, strict=True)}
+        return dict(zip(self.outputs, map(torch.from_numpy, self._session.run(None, arrays)), strict=True))

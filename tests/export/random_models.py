@@ -1,0 +1,89 @@
+"""Models of random weights, as files; the graphs made of them, and the definition beside them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from peephole.config import Config, ModelConfig
+from peephole.definition import build_network
+from peephole.export import export_onnx
+from peephole.export.stepper import OnnxStepper
+from peephole.model_file import ModelFile, load_model, save_model
+from peephole.nn import Seq2SeqStepper, build_seq2seq
+from peephole.symbols import CharacterSymbols, WhitespaceSymbols
+
+TOLERANCE = 1e-5
+SOURCE_SYMBOLS, TARGET_SYMBOLS = 9, 8
+
+CELLS = [("lstm", "full"), ("lstm", "diagonal"), ("lstm", "none"), ("gru", "none")]
+CONTEXTS: list[dict[str, Any]] = [
+    {"attention": "additive"},
+    {"attention": "dot"},
+    {"attention": "general"},
+    {"context": "last"},
+    {"context": "mean"},
+]
+SHAPES: list[dict[str, Any]] = [
+    {"bidirectional": False},
+    {"encoder_layers": 2},
+    {"decoder_layers": 2, "bidirectional": False},
+    {"encoder_size": 4},  # another size than the decoder's: a learned bridge
+    {"encoder_layers": 3, "decoder_layers": 2, "encoder_size": 10, "attention": "general"},
+    {"decoder_layers": 3, "encoder_size": 3, "bidirectional": False},
+    {"encoder_layers": 2, "decoder_layers": 2, "encoder_size": 4, "context": "last"},
+    {"encoder_layers": 2, "encoder_size": 5, "bidirectional": False, "context": "mean"},
+    {"hidden_size": 1, "bidirectional": False, "embedding_size": 1},  # full and diagonal have one shape
+]
+
+
+def model_config(cell: str = "lstm", peephole: str = "full", **settings: Any) -> ModelConfig:
+    """Return the settings of a small model."""
+    return ModelConfig(cell=cell, peephole=peephole, **{"hidden_size": 6, "embedding_size": 3, **settings})  # type: ignore[arg-type]
+
+
+def write_model(path: Path, config: ModelConfig, seed: int = 0) -> Path:
+    """Write a model whose every parameter is random, biases and peepholes too."""
+    generator = torch.Generator().manual_seed(seed)
+    network = build_seq2seq(config, SOURCE_SYMBOLS, TARGET_SYMBOLS)
+    tensors = {
+        name: (0.7 * torch.randn(tensor.shape, generator=generator)).numpy()
+        for name, tensor in network.state_dict().items()
+    }
+    source = CharacterSymbols([chr(ord("a") + i) for i in range(SOURCE_SYMBOLS - 4)], "NFC")
+    target = WhitespaceSymbols([f"한{i}" for i in range(TARGET_SYMBOLS - 4)], "NFC")
+    save_model(path, ModelFile(tensors, Config(model=config), source, target))
+    return path
+
+
+def steppers(path: Path) -> tuple[OnnxStepper, Seq2SeqStepper]:
+    """Return a model file's graphs, exported beside it, and its definition."""
+    graphs = OnnxStepper(export_onnx(path)[0].parent, threads=1)
+    return graphs, definition(path)
+
+
+def definition(path: Path) -> Seq2SeqStepper:
+    """Return the model of a file as `peephole.nn` has it."""
+    return Seq2SeqStepper(build_network(path, load_model(path)))
+
+
+def random_sources(count: int, longest: int, seed: int = 1) -> list[list[int]]:
+    """Return sources of 1 to `longest` ordinary or unknown symbols."""
+    generator = torch.Generator().manual_seed(seed)
+    lengths = torch.randint(1, longest + 1, (count,), generator=generator).tolist()
+    return [torch.randint(3, SOURCE_SYMBOLS, (length,), generator=generator).tolist() for length in lengths]
+
+
+def padded(sources: Sequence[Sequence[int]], more: int = 1) -> tuple[Tensor, Tensor]:
+    """Return sources with `more` padding than needed, and the lengths; what the padding holds must not matter."""
+    lengths = torch.tensor([len(source) for source in sources])
+    ids = torch.randint(
+        0, SOURCE_SYMBOLS, (len(sources), int(lengths.max()) + more), generator=torch.Generator().manual_seed(3)
+    )
+    for row, source in zip(ids, sources, strict=True):
+        row[: len(source)] = torch.tensor(source)
+    return ids, lengths

@@ -1,0 +1,206 @@
+"""The graphs in ONNX Runtime against the definition: every value of every step, and what the searches find."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor
+
+from models.make import pronounce, toy_words
+from peephole.definition import pad
+from peephole.export import recurrent, seq2seq
+from peephole.export.stepper import OnnxState, OnnxStepper
+from peephole.nn import Seq2SeqStepper, use_engine
+from peephole.nn.cells import LSTMState
+from peephole.nn.decoder import DecoderState, Memory
+from peephole.search import Stepper, beam_search, force, greedy_search, sample
+
+from .random_models import (
+    CELLS,
+    CONTEXTS,
+    SHAPES,
+    TARGET_SYMBOLS,
+    TOLERANCE,
+    definition,
+    model_config,
+    padded,
+    random_sources,
+    steppers,
+    write_model,
+)
+
+ALL_SETTINGS = [
+    {"cell": cell, "peephole": peephole, **settings} for cell, peephole in CELLS for settings in [*CONTEXTS, *SHAPES]
+]
+configs = pytest.mark.parametrize("settings", ALL_SETTINGS, ids=lambda s: ",".join(f"{k}={v}" for k, v in s.items()))
+cells = pytest.mark.parametrize(("cell", "peephole"), CELLS)
+
+
+@pytest.fixture(autouse=True)
+def definition_only() -> Iterator[None]:
+    with use_engine("off"):
+        yield
+
+
+def compare(graphs: OnnxStepper, wanted: Seq2SeqStepper, source: Tensor, lengths: Tensor) -> float:
+    """Check states, distributions and attention of some steps; return the largest difference seen."""
+    generator = torch.Generator().manual_seed(5)
+    ours, theirs = graphs.start(source, lengths), wanted.start(source, lengths)
+    largest = compare_states(ours, theirs)
+    for rows in (None, [0, 0, 2, 1], [1, 3, 3], [2, 0, 1, 1, 2]):
+        if rows is not None:
+            ours, theirs = (s.reorder(state, torch.tensor(rows)) for s, state in ((graphs, ours), (wanted, theirs)))
+        previous = torch.randint(0, TARGET_SYMBOLS, (len(ours.place),), generator=generator)
+        log_probs, ours, alphas = graphs.step(ours, previous)
+        wanted_log_probs, theirs, wanted_alphas = wanted.step(theirs, previous)
+        largest = max(largest, close(log_probs, wanted_log_probs), compare_states(ours, theirs))
+        assert (alphas is None) == (wanted_alphas is None)
+        if alphas is not None and wanted_alphas is not None:
+            largest = max(largest, close(alphas, wanted_alphas))
+            assert torch.equal(alphas == 0, wanted_alphas == 0)  # exactly 0 past each length
+    return largest
+
+
+def compare_states(ours: OnnxState, theirs: DecoderState) -> float:
+    layers = [part for layer in theirs.layers for part in (layer if isinstance(layer, LSTMState) else (layer,))]
+    largest = max(close(*parts) for parts in zip(ours.layers, layers, strict=True))
+    if not isinstance(theirs.source, Memory):
+        return max(largest, close(ours.source[0], theirs.source))
+    memory, *keys, lengths = ours.source
+    assert torch.equal(lengths, theirs.source.valid.sum(1))
+    for part, name in zip([memory, *keys], ("outputs", "keys"), strict=False):
+        largest = max(largest, close(part, getattr(theirs.source, name)))
+    return largest
+
+
+def close(got: Tensor, wanted: Tensor) -> float:
+    assert got.shape == wanted.shape
+    assert got.dtype == wanted.dtype
+    difference = float((got - wanted).abs().max())
+    assert difference <= TOLERANCE
+    return difference
+
+
+@configs
+def test_every_step_is_that_of_the_definition(tmp_path: Path, settings: dict[str, Any]) -> None:
+    source, lengths = padded([[4, 6, 5], [5], [6, 4, 4, 3, 8, 7, 7], [7, 8]])
+    compare(*steppers(write_model(tmp_path / "m.safetensors", model_config(**settings))), source, lengths)
+
+
+def found_ids(stepper: Stepper[Any], sources: list[list[int]], more: int = 1) -> list[list[tuple[int, ...]]]:
+    batch = padded(sources, more)
+    most = torch.full((len(sources),), 12)
+    found = beam_search(stepper, *batch, beam_size=4, nbest=3, max_lengths=most)
+    return [[hypothesis.ids for hypothesis in nbest] for nbest in found]
+
+
+@configs
+def test_a_beam_finds_the_same(tmp_path: Path, settings: dict[str, Any]) -> None:
+    graphs, wanted = steppers(write_model(tmp_path / "m.safetensors", model_config(**settings)))
+    sources = random_sources(40, longest=9)
+    assert found_ids(graphs, sources) == found_ids(wanted, sources)
+
+
+@cells
+def test_neither_padding_nor_batch_mates_matter(tmp_path: Path, cell: str, peephole: str) -> None:
+    config = model_config(cell, peephole, encoder_layers=2, decoder_layers=2)
+    graphs, _ = steppers(write_model(tmp_path / "m.safetensors", config))
+    sources = random_sources(20, longest=9)
+    together = found_ids(graphs, sources)
+    assert found_ids(graphs, sources, more=7) == together
+    assert found_ids(graphs, sources[::-1])[::-1] == together
+    assert [found_ids(graphs, [source])[0] for source in sources] == together
+    most = torch.full((20,), 12)
+    targets = [nbest[0] for nbest in together]
+    scores = [h.log_prob for h in force(graphs, *padded(sources), targets)]
+    alone = [force(graphs, *padded([s], more=3), [t])[0].log_prob for s, t in zip(sources, targets, strict=True)]
+    assert alone == pytest.approx(scores, abs=TOLERANCE)
+    assert [h.ids for h in greedy_search(graphs, *padded(sources), max_lengths=most)] == [
+        greedy_search(graphs, *padded([source]), max_lengths=most[:1])[0].ids for source in sources
+    ]
+
+
+@pytest.fixture(scope="module")
+def toys(toy_file: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[OnnxStepper, Seq2SeqStepper]:
+    """The stored model, which was trained."""
+    from peephole.export import export_onnx
+
+    folder = tmp_path_factory.mktemp("toy") / "toy.onnx"
+    export_onnx(toy_file, folder)
+    return OnnxStepper(folder, threads=1), definition(toy_file)
+
+
+def test_every_search_runs_unchanged_on_a_trained_model(toys: tuple[OnnxStepper, Seq2SeqStepper]) -> None:
+    graphs = toys[0]
+    words = toy_words(200, seed=2)
+    source, lengths = pad([graphs.source_symbols.encode(word) for word in words])
+    batch, most = (source, lengths), 3 * lengths + 20
+    targets = [graphs.target_symbols.encode(pronounce(word)) for word in words]
+    searches = [
+        lambda stepper: [
+            h for nbest in beam_search(stepper, *batch, beam_size=5, nbest=3, max_lengths=most) for h in nbest
+        ],
+        functools.partial(greedy_search, source=source, source_lengths=lengths, max_lengths=most),
+        lambda stepper: [
+            h for drawn in sample(stepper, *batch, max_lengths=most, num_samples=2, seed=7) for h in drawn
+        ],
+        functools.partial(force, source=source, source_lengths=lengths, targets=targets),
+    ]
+    for search in searches:
+        found, wanted = (search(stepper) for stepper in toys)  # type: ignore[operator]
+        assert len(found) >= len(words)
+        assert [h.ids for h in found] == [h.ids for h in wanted]
+        assert [h.log_prob for h in found] == pytest.approx([h.log_prob for h in wanted], abs=TOLERANCE)
+        for h, w in zip(found, wanted, strict=True):
+            assert abs(h.attention - w.attention).max(initial=0) <= TOLERANCE
+    best = greedy_search(graphs, *batch, max_lengths=most)
+    right = sum(graphs.target_symbols.decode(h.ids) == pronounce(word) for h, word in zip(best, words, strict=True))
+    assert right >= 190
+
+
+def test_rows_that_keep_their_sources_leave_them_in_place(toys: tuple[OnnxStepper, Seq2SeqStepper]) -> None:
+    graphs = toys[0]
+    source, lengths = pad([[4, 5, 6], [5]])
+    state = graphs.reorder(graphs.start(source, lengths), torch.tensor([0, 0, 1, 1]))
+    _, state, _ = graphs.step(state, torch.tensor([4, 5, 6, 7]))
+    kept = graphs.reorder(state, torch.tensor([1, 0, 3, 3]))
+    assert [part.data_ptr() for part in kept.source] == [part.data_ptr() for part in state.source]
+    assert torch.equal(kept.layers[0], state.layers[0][[1, 0, 3, 3]])
+    moved = graphs.reorder(state, torch.tensor([1, 2, 3, 3]))
+    assert torch.equal(moved.source[0], state.source[0][[1, 2, 3, 3]])
+    assert moved.place.tolist() == [0, 1, 1, 1]
+
+
+# Ways to write a wrong graph: what is replaced, by what, and a model that must show it
+
+
+def without_reverse(original: Any) -> Any:
+    return lambda *arguments, reverse: original(*arguments, reverse=False)
+
+
+def unmasked(original: Any) -> Any:
+    return lambda graph, lengths, padded: original(graph, graph.op("Add", lengths, graph.ints(99)), padded)
+
+
+WRONG = {
+    "gates of the LSTM": (recurrent, "LSTM_GATES", (0, 1, 2, 3), {"peephole": "none"}),
+    "o and f swapped": (recurrent, "LSTM_GATES", (0, 1, 3, 2), {"peephole": "diagonal"}),
+    "peepholes": (recurrent, "PEEPHOLES", (0, 1, 2), {"peephole": "diagonal"}),
+    "gates of the GRU": (recurrent, "GRU_GATES", (0, 1, 2), {"cell": "gru", "peephole": "none"}),
+    "direction": (recurrent, "_scan", without_reverse, {"peephole": "full"}),
+    "length": (seq2seq.Graph, "valid", unmasked, {"peephole": "full"}),
+    "attention to padding": (seq2seq.Graph, "valid", unmasked, {"peephole": "none"}),
+}
+
+
+@pytest.mark.parametrize("name", WRONG)
+def test_a_wrong_graph_is_seen(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str) -> None:
+    owner, attribute, wrong, settings = WRONG[name]
+    monkeypatch.setattr(owner, attribute, wrong(getattr(owner, attribute)) if callable(wrong) else wrong)
+    with pytest.raises(AssertionError):
+        test_every_step_is_that_of_the_definition(tmp_path, settings)

@@ -1,0 +1,226 @@
+"""The files of an export: what stands in them, and what is said of those that are none."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx
+import pytest
+
+from peephole.errors import ModelFileError, RunError
+from peephole.export import export_onnx, folder, graph
+from peephole.export.stepper import OnnxStepper
+from peephole.model_file import ModelFile, load_model, save_model
+
+from .random_models import model_config, write_model
+
+
+@pytest.fixture
+def model_path(tmp_path: Path) -> Path:
+    return write_model(tmp_path / "m.safetensors", model_config())
+
+
+def operators(path: Path) -> dict[str, onnx.NodeProto]:
+    """Return a node of each kind, those of loop bodies too."""
+    graphs = [onnx.load(path).graph]
+    graphs += [a.g for node in graphs[0].node for a in node.attribute if a.name == "body"]
+    return {node.op_type: node for g in graphs for node in g.node}
+
+
+# What an export is
+
+
+def test_the_graphs_describe_the_model(model_path: Path) -> None:
+    files = export_onnx(model_path)
+    assert files == [model_path.parent / "m.onnx" / name for name in ("encoder.onnx", "decoder_step.onnx")]
+    file = load_model(model_path)
+    metadata = [{entry.key: entry.value for entry in onnx.load(path).metadata_props} for path in files]
+    assert [m.pop("graph") for m in metadata] == ["encoder", "decoder_step"]
+    assert metadata[0] == metadata[1]
+    assert json.loads(metadata[0]["config"]) == file.config.to_dict()
+    assert json.loads(metadata[0]["source_symbols"]) == file.source_symbols.to_json()
+    assert json.loads(metadata[0]["target_symbols"]) == file.target_symbols.to_json()
+    assert metadata[0]["format"], metadata[0]["format_version"] == ("peephole-onnx", "1")
+    stepper = OnnxStepper(files[0].parent)
+    assert stepper.config == file.config
+    assert stepper.source_symbols.encode("abz") == file.source_symbols.encode("abz") == [4, 5, 3]
+    assert stepper.target_symbols.decode([4, 5]) == "한0 한1"
+
+
+def test_old_runtimes_read_them_and_every_dimension_but_the_sizes_is_open(model_path: Path) -> None:
+    for path in export_onnx(model_path):
+        model = onnx.load(path)
+        assert model.ir_version == 7
+        assert [(entry.domain, entry.version) for entry in model.opset_import] == [("", 14)]
+        values = {v.name: [d.dim_param or d.dim_value for d in v.type.tensor_type.shape.dim] for v in model.graph.input}
+        batch = "batch" if "source" in values else "rows"
+        wanted: dict[str, list[Any]] = {
+            "batch": {"source": ["batch", "time"], "source_lengths": ["batch"]},
+            "rows": {
+                "previous": ["rows"],
+                "h_0": ["rows", 6],
+                "c_0": ["rows", 6],
+                "memory": ["rows", "time", 6],
+                "keys": ["rows", "time", 6],
+                "source_lengths": ["rows"],
+            },
+        }[batch]
+        assert values == wanted
+
+
+@pytest.mark.parametrize("name", ["encoder.onnx", "decoder_step.onnx"])
+def test_onnxs_own_operators_serve_wherever_they_can(tmp_path: Path, name: str) -> None:
+    def operators_of(**settings: Any) -> dict[str, onnx.NodeProto]:
+        export_onnx(write_model(tmp_path / "m.safetensors", model_config(**settings)))
+        return operators(tmp_path / "m.onnx" / name)
+
+    assert len(operators_of(peephole="diagonal")["LSTM"].input) == 8  # the last is P
+    assert len(operators_of(peephole="none")["LSTM"].input) < 8 or not operators_of(peephole="none")["LSTM"].input[7]
+    assert "GRU" in operators_of(cell="gru", peephole="none")
+    full = operators_of(peephole="full")
+    assert "LSTM" not in full
+    assert ("Scan" in full) == (name == "encoder.onnx")
+
+
+def test_the_same_model_gives_the_same_bytes(model_path: Path, tmp_path: Path) -> None:
+    first, second = export_onnx(model_path, tmp_path / "a"), export_onnx(model_path, tmp_path / "b")
+    assert [path.read_bytes() for path in first] == [path.read_bytes() for path in second]
+
+
+def test_an_export_needs_no_torch(model_path: Path) -> None:
+    program = "import sys\nsys.modules['torch'] = None\nfrom peephole.cli import main\nmain(sys.argv[1:])"
+    command = [sys.executable, "-c", program, "export", str(model_path), "--to", "onnx"]
+    subprocess.run(command, check=True, stderr=subprocess.DEVNULL)
+    OnnxStepper(model_path.parent / "m.onnx")
+
+
+# Writing
+
+
+def test_other_files_of_the_folder_stay_and_older_graphs_are_replaced(model_path: Path, tmp_path: Path) -> None:
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out" / "notes.txt").write_text("mine")
+    export_onnx(model_path, tmp_path / "out")
+    old = (tmp_path / "out" / "encoder.onnx").read_bytes()
+    export_onnx(write_model(tmp_path / "other.safetensors", model_config(), seed=1), tmp_path / "out")
+    assert (tmp_path / "out" / "encoder.onnx").read_bytes() != old
+    assert {path.name for path in (tmp_path / "out").iterdir()} == {"notes.txt", "encoder.onnx", "decoder_step.onnx"}
+
+
+@pytest.mark.parametrize("existing", [False, True])
+def test_a_failed_write_leaves_things_as_they_were(
+    model_path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, existing: bool
+) -> None:
+    out = tmp_path / "out"
+    before = {}
+    if existing:
+        before = {path.name: path.read_bytes() for path in export_onnx(model_path, out)}
+    other = write_model(tmp_path / "other.safetensors", model_config(), seed=1)
+    flushed = []
+
+    def full(descriptor: int) -> None:
+        flushed.append(descriptor)
+        if len(flushed) == 2:
+            raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(folder.os, "fsync", full)
+    with pytest.raises(RunError, match="out: cannot be written: No space left on device"):
+        export_onnx(other, out)
+    assert out.exists() == existing
+    assert {path.name: path.read_bytes() for path in out.glob("*")} == before
+
+
+def test_a_model_that_is_too_large(model_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(folder, "LARGEST_GRAPH", 2000)
+    with pytest.raises(ModelFileError, match=r"m.safetensors: wanted at most 2000 bytes in the encoder, got \d{4}"):
+        export_onnx(model_path)
+
+
+@pytest.mark.parametrize(
+    ("name", "tensor", "message"),
+    [
+        (
+            "decoder.output.bias",
+            None,
+            r"safetensors: tensor '\S+bias': wanted float32 \(8,\), got no such tensor",
+        ),
+        ("decoder.output.bias", np.zeros(7, np.float32), r"output.bias': wanted float32 \(8,\), got float32 \(7,\)"),
+        ("decoder.output.bias", np.zeros(8), r"output.bias': wanted float32 \(8,\), got float64 \(8,\)"),
+        ("decoder.more", np.zeros(8, np.float32), "tensor 'decoder.more': the model of this config has no such tensor"),
+    ],
+)
+def test_tensors_that_do_not_fit_the_config(model_path: Path, name: str, tensor: Any, message: str) -> None:
+    file = load_model(model_path)
+    tensors = {**file.tensors, name: tensor}
+    if tensor is None:
+        del tensors[name]
+    save_model(model_path, ModelFile(tensors, file.config, file.source_symbols, file.target_symbols))
+    with pytest.raises(ModelFileError, match=message):
+        export_onnx(model_path)
+    assert not (model_path.parent / "m.onnx").exists()
+
+
+# Reading
+
+
+def with_metadata(path: Path, **changes: str | None) -> None:
+    model = onnx.load(path)
+    metadata = {entry.key: entry.value for entry in model.metadata_props} | changes
+    del model.metadata_props[:]
+    onnx.helper.set_model_props(model, {key: value for key, value in metadata.items() if value is not None})
+    onnx.save(model, path)
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"format": None}, "encoder.onnx: wanted format 'peephole-onnx' in its metadata, got None"),
+        ({"format_version": "2"}, "encoder.onnx: wanted format_version '1' in its metadata, got '2'"),
+        ({"graph": "decoder_step"}, "encoder.onnx: wanted graph 'encoder' in its metadata, got 'decoder_step'"),
+        ({"config": "{"}, "encoder.onnx: damaged metadata: config: Expecting property name"),
+        ({"config": "3"}, "encoder.onnx: damaged metadata: config: 'int' object is not iterable"),
+        ({"config": None}, "encoder.onnx: damaged metadata: config: Expecting value: line 1"),
+        (
+            {"config": '{"model": {"size": 3}}'},
+            "encoder.onnx: damaged metadata: config: config, model: unknown key 'size'",
+        ),
+        ({"target_symbols": "{}"}, "encoder.onnx: damaged metadata: target_symbols: symbol table: unknown kind None"),
+    ],
+)
+def test_metadata_that_is_not_ours(model_path: Path, changes: dict[str, str | None], message: str) -> None:
+    [encoder, _] = export_onnx(model_path)
+    with_metadata(encoder, **changes)
+    with pytest.raises(ModelFileError, match=message):
+        OnnxStepper(encoder.parent)
+
+
+def test_graphs_of_two_models_are_not_mixed(model_path: Path, tmp_path: Path) -> None:
+    [encoder, _] = export_onnx(model_path)
+    export_onnx(write_model(tmp_path / "other.safetensors", model_config(), seed=1))
+    encoder.replace(tmp_path / "other.onnx" / "encoder.onnx")
+    with pytest.raises(
+        ModelFileError, match=r"other.onnx: wanted two graphs of one model, got those of \w{8} and \w{8}"
+    ):
+        OnnxStepper(tmp_path / "other.onnx")
+
+
+def test_files_that_are_no_graphs(model_path: Path) -> None:
+    [encoder, step] = export_onnx(model_path)
+    step.write_bytes(step.read_bytes()[:-100])
+    with pytest.raises(ModelFileError, match=r"decoder_step.onnx: ONNX Runtime cannot read it: "):
+        OnnxStepper(encoder.parent)
+    step.unlink()
+    with pytest.raises(ModelFileError, match=r"m.onnx.decoder_step.onnx: no such file"):
+        OnnxStepper(encoder.parent)
+
+
+def test_an_invalid_graph_is_not_written() -> None:
+    wrong = graph.Graph("wrong")
+    wrong.output("out", wrong.op("Tanh", "nowhere"), ("batch",))
+    with pytest.raises(onnx.checker.ValidationError, match="nowhere"):
+        wrong.model({})
