@@ -93,8 +93,8 @@ def test_debug_shows_the_traceback(peephole: Peephole) -> None:
 def test_what_is_missing_is_named(peephole: Peephole, toy_file: Path) -> None:
     """Without the extra [train] the commands say how to get it."""
     hide = "import sys\nsys.modules['torch'] = None\nfrom peephole.cli import main\nmain(sys.argv[1:])\n"
-    command = [sys.executable, "-c", hide, "predict", str(toy_file)]
-    done = subprocess.run(command, input="", capture_output=True, text=True, check=False)
+    command = [sys.executable, "-c", hide, "predict", str(toy_file), "--engine", "off"]
+    done = subprocess.run(command, input="a\n", capture_output=True, text=True, check=False)
     assert (done.returncode, done.stdout) == (1, "")
     assert done.stderr == "peephole: this needs torch: pip install 'peephole[train]'\n"
 

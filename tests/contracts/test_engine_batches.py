@@ -1,4 +1,4 @@
-"""What the engine predicts for a source is the same bits in every batch: ten thousand of them, put together at random."""
+"""What the engine predicts for a source is the same bits in every batch, of ten thousand put together at random."""
 
 from __future__ import annotations
 

@@ -54,14 +54,14 @@ def write_quantized(model: str, out: str, to: str) -> dict[str, Any]:
         save_model(out, replace(file, stored=FORMATS[to]))
     except ModelFileError as error:
         raise ModelFileError(f"{model}, {error}") from error
-    error, name = largest_rounding_error(file.tensors, load_model(out).tensors)
+    rounding, name = largest_rounding_error(file.tensors, load_model(out).tensors)
     return {
         "model": model,
         "out": out,
         "to": to,
         "bytes_before": Path(model).stat().st_size,
         "bytes_after": Path(out).stat().st_size,
-        "largest_rounding_error": error,
+        "largest_rounding_error": rounding,
         "largest_rounding_error_tensor": name,
     }
 

@@ -10,7 +10,7 @@ import numpy.typing as npt
 
 from peephole.config import ModelConfig
 from peephole.errors import ModelFileError
-from peephole.model_file import Tensors
+from peephole.quantize import Tensors
 
 Array = npt.NDArray[Any]
 

@@ -1,0 +1,188 @@
+"""Rounding to bfloat16 and int8 against the exact numbers, and model files that hold the results."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from fractions import Fraction
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from peephole.config import Config
+from peephole.errors import ModelFileError
+from peephole.model_file import ModelFile, load_model, read_tensors, save_model, write_tensors
+from peephole.quantize import (
+    SCALE_BITS,
+    dequantize,
+    largest_rounding_error,
+    quantize,
+    read_bfloat16,
+    round_to_bfloat16,
+    round_to_int8,
+)
+from peephole.symbols import CharacterSymbols
+
+FORMATS = ("bfloat16", "int8")
+
+
+def random_matrix(seed: int, rows: int = 40, columns: int = 30) -> np.ndarray:
+    """Return rows of very different sizes, down to denormal numbers, one of zeros."""
+    rng = np.random.default_rng(seed)
+    matrix = rng.normal(size=(rows, columns)) * 2.0 ** rng.integers(-140, 120, (rows, 1))
+    matrix[3] = 0
+    return matrix.astype(np.float32)
+
+
+def model_file(peephole: str = "full") -> ModelFile:
+    rng = np.random.default_rng(5)
+    shapes = {"a.weight": (4, 6), "a.bias": (4,), "layer.weight_peephole": (3, 5), "deep": (2, 3, 4)}
+    tensors = {name: rng.normal(size=shape).astype(np.float32) for name, shape in shapes.items()}
+    table = CharacterSymbols(["a"], "NFC")
+    return ModelFile(tensors, Config().with_values({"model.peephole": peephole}), table, table)
+
+
+# bfloat16
+
+
+def test_bfloat16_is_the_nearest_with_ties_to_even() -> None:
+    one = 1.0
+    ulp = 2.0**-7
+    values = [one, one + ulp / 2, one + ulp * 3 / 2, one + ulp / 2 + 2**-23, one + ulp / 2 - 2**-23, -one - ulp / 2]
+    wanted = [one, one, one + 2 * ulp, one + ulp, one, -one]
+    got = read_bfloat16(round_to_bfloat16(np.array([values], np.float32)))
+    np.testing.assert_array_equal(got, np.array([wanted], np.float32))
+
+
+def test_no_bfloat16_is_nearer() -> None:
+    matrix = random_matrix(1)
+    rounded = round_to_bfloat16(matrix)
+    for step in (1, 2**16 - 1):  # one up and, since numbers of 16 bits wrap around, one down
+        neighbour = (rounded["bfloat16"] + np.uint16(step)).view(rounded.dtype)
+        distance = np.abs(read_bfloat16(rounded).astype(np.float64) - matrix)
+        other = np.abs(read_bfloat16(neighbour).astype(np.float64) - matrix)
+        real = ~np.isnan(other)  # beside zero stand the numbers of other sign
+        assert (distance <= other)[real].all()
+        even = rounded["bfloat16"] % 2 == 0
+        assert even[real & (distance == other)].all()
+
+
+# int8
+
+
+def test_int8_is_the_nearest_multiple_of_its_rows_scale() -> None:
+    matrix = random_matrix(2)
+    q, scale = round_to_int8(matrix)
+    assert q.dtype == np.int8
+    assert scale.dtype == np.float32
+    assert np.abs(q.astype(int)).max() == 127
+    assert np.isfinite(scale).all()
+    assert (scale > 0).all()
+    error = np.abs(q * scale.astype(np.float64)[:, None] - matrix)
+    assert (error <= scale.astype(np.float64)[:, None] / 2).all()
+    large = np.abs(matrix).max(1) > 2.0**-110
+    assert (np.abs(q.astype(int)).max(1)[large] == 127).all()  # all of the range is used
+    assert not q[3].any()  # zeros stay zeros
+
+
+def test_products_with_a_scale_are_exact_in_float32() -> None:
+    q, scale = round_to_int8(random_matrix(3))
+    for value in scale:
+        numerator = Fraction(float(value)).numerator
+        odd = numerator // (numerator & -numerator)
+        assert odd.bit_length() <= SCALE_BITS
+    product = q * scale[:, None]
+    assert product.dtype == np.float32
+    np.testing.assert_array_equal(product, q * scale.astype(np.float64)[:, None])
+
+
+@pytest.mark.parametrize("to", FORMATS)
+def test_quantizing_again_changes_nothing(to: str) -> None:
+    once = quantize({"m": random_matrix(4)}, to, "full")
+    again = quantize(dequantize(once)[0], to, "full")
+    assert once.keys() == again.keys()
+    for name in once:
+        assert once[name].tobytes() == again[name].tobytes()
+
+
+@pytest.mark.parametrize("to", FORMATS)
+@pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf, 3e38])
+def test_weights_that_have_no_scale_are_refused(to: str, value: float) -> None:
+    with pytest.raises(ModelFileError, match=r"^tensor m: wanted weights below 2\*\*127 to quantize, got larger ones"):
+        quantize({"m": np.array([[1, value]], np.float32)}, to, "full")
+
+
+def test_only_matrices_are_quantized() -> None:
+    tensors = model_file().tensors
+    full = quantize(tensors, "int8", "full")
+    assert {name for name, tensor in full.items() if tensor.dtype == np.int8} == {"a.weight", "layer.weight_peephole"}
+    assert full.keys() - tensors.keys() == {"a.weight.scale", "layer.weight_peephole.scale"}
+    diagonal = quantize(tensors, "int8", "diagonal")
+    assert {name for name, tensor in diagonal.items() if tensor.dtype == np.int8} == {"a.weight"}
+    for name in ("a.bias", "deep", "layer.weight_peephole"):
+        np.testing.assert_array_equal(diagonal[name], tensors[name], strict=True)
+
+
+def test_the_largest_rounding_error_is_relative_to_its_row() -> None:
+    tensors = {"a": np.array([[100.0, 1.0], [0.0, 0.5]]), "b": np.zeros((1, 2)), "c": np.array([4.0, 2.0])}
+    rounded = {"a": np.array([[100.0, 3.0], [0.0, 0.25]]), "b": np.zeros((1, 2)), "c": np.array([3.0, 2.0])}
+    assert largest_rounding_error(tensors, rounded) == (0.5, "a")
+
+
+# Files
+
+
+@pytest.mark.parametrize("peephole", ["full", "diagonal"])
+@pytest.mark.parametrize("to", FORMATS)
+def test_a_saved_model_comes_back_rounded(to: str, peephole: str, tmp_path: Path) -> None:
+    model = replace(model_file(peephole), stored=to)
+    save_model(tmp_path / "m.safetensors", model)
+    loaded = load_model(tmp_path / "m.safetensors")
+    assert loaded.stored == to
+    assert loaded.config == model.config
+    wanted, _ = dequantize(quantize(model.tensors, to, peephole))
+    assert loaded.tensors.keys() == model.tensors.keys()
+    for name, tensor in wanted.items():
+        np.testing.assert_array_equal(loaded.tensors[name], tensor, strict=True)
+        assert loaded.tensors[name].dtype == np.float32
+    save_model(tmp_path / "again.safetensors", loaded)
+    assert (tmp_path / "again.safetensors").read_bytes() == (tmp_path / "m.safetensors").read_bytes()
+
+
+def test_the_format_version_is_2_only_where_needed(tmp_path: Path) -> None:
+    for stored, version in (("float32", "1"), ("bfloat16", "2"), ("int8", "2")):
+        path = tmp_path / f"{stored}.safetensors"
+        save_model(path, replace(model_file(), stored=stored))
+        raw = path.read_bytes()
+        header = json.loads(raw[8 : 8 + int.from_bytes(raw[:8], "little")])
+        assert header["__metadata__"]["format_version"] == version
+        number = {"float32": "F32", "bfloat16": "BF16", "int8": "I8"}[stored]
+        assert header["a.weight"]["dtype"] == number
+        assert header["a.bias"]["dtype"] == header["deep"]["dtype"] == "F32"
+
+
+@pytest.mark.parametrize("to", FORMATS)
+def test_a_changed_weight_is_seen_by_the_checksum(to: str, tmp_path: Path) -> None:
+    path = tmp_path / "m.safetensors"
+    save_model(path, replace(model_file(), stored=to))
+    whole = path.read_bytes()
+    start = 8 + int.from_bytes(whole[:8], "little")
+    for place in range(start, len(whole)):
+        path.write_bytes(whole[:place] + bytes([whole[place] ^ 1]) + whole[place + 1 :])
+        with pytest.raises(ModelFileError, match="damaged: wanted checksum"):
+            load_model(path)
+
+
+@pytest.mark.parametrize(
+    ("scale", "got"),
+    [(None, "None"), (np.ones(3, np.float32), r"float32 \(3,\)"), (np.ones(4), r"float64 \(4,\)")],
+)
+def test_int8_without_its_scales_is_refused(scale: np.ndarray | None, got: str, tmp_path: Path) -> None:
+    path = tmp_path / "m.safetensors"
+    save_model(path, replace(model_file(), stored="int8"))
+    tensors, metadata = read_tensors(path)
+    del metadata["checksum"], tensors["a.weight.scale"]
+    write_tensors(path, tensors if scale is None else tensors | {"a.weight.scale": scale}, metadata)
+    with pytest.raises(ModelFileError, match=rf"tensor a.weight.scale: wanted float32 \(4,\), got {got}$"):
+        load_model(path)
