@@ -19,7 +19,8 @@ LONGEST_FILE = 400  # lines
 FLOORS = [
     {"errors", "config", "symbols", "vocabulary", "engine_structures"},
     {"engine", "hypothesis", "metrics", "quantize"},
-    {"nn", "data", "search", "model_file", "engine_model"},
+    {"nn", "data", "search", "model_header", "engine_model"},
+    {"model_file"},
     {"definition"},
     {"model"},
     {"evaluation", "export", "inspect", "training"},

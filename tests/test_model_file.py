@@ -26,7 +26,8 @@ import peephole
 from peephole.config import Config
 from peephole.errors import ModelFileError, RunError
 from peephole.model import load
-from peephole.model_file import FORMAT_VERSION, ModelFile, load_model, read_tensors, save_model, write_tensors
+from peephole.model_file import ModelFile, load_model, read_tensors, save_model, write_tensors
+from peephole.model_header import FORMAT_VERSION
 from peephole.symbols import CharacterSymbols, WhitespaceSymbols, learn_symbols
 
 

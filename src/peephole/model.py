@@ -15,7 +15,7 @@ from peephole.config import Config, SearchConfig
 from peephole.engine_model import PackedModel, PackedSearch
 from peephole.errors import ModelFileError, PeepholeError
 from peephole.hypothesis import Hypothesis
-from peephole.model_file import ModelFile, encode_model, load_model, read_header, save_model
+from peephole.model_header import read_header
 from peephole.symbols import UNK, Symbols
 
 if TYPE_CHECKING:
@@ -91,8 +91,8 @@ class Searching(Protocol):
 class Model:
     """A trained model, or an ensemble of models with the same symbols.
 
-    Where the engine can, it predicts; it needs no PyTorch, and packs a file's weights when they are first used. The
-    definition does the same, slower: without the engine, with `engine="off"`, on a GPU and in float64.
+    Where the engine can, it predicts. It needs no PyTorch (nor NumPy, for texts alone: neither is imported before it is
+    needed). The definition does the same, slower: without the engine, with `engine="off"`, on a GPU and in float64.
 
     Args:
         config: the settings it was trained with.
@@ -123,6 +123,7 @@ class Model:
         """The networks in PyTorch; a model that was loaded builds them when they are first asked for."""
         if not self._networks:
             from peephole.definition import build_network
+            from peephole.model_file import load_model
 
             self._networks = tuple(build_network(path, load_model(path)) for path in self._files)
         return self._networks
@@ -245,6 +246,8 @@ class Model:
         """
         if len(self._networks or self._files) != 1:
             raise PeepholeError("save: an ensemble has no file of its own; its members are saved one by one")
+        from peephole.model_file import ModelFile, load_model, save_model
+
         parts = (self.config, self.source_symbols, self.target_symbols)
         if self._files:
             stored = load_model(self._files[0])
@@ -312,6 +315,8 @@ class Model:
 
     def _packed(self) -> list[PackedModel]:
         if not self._files:  # weights of networks may change from call to call
+            from peephole.model_file import ModelFile, encode_model
+
             parts = (self.config, self.source_symbols, self.target_symbols)
             return [PackedModel(encode_model(ModelFile(_tensors(network), *parts))) for network in self._networks]
         if not self._packed_files:

@@ -23,21 +23,12 @@ from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save
 
 from peephole.config import Config
-from peephole.errors import ConfigError, ModelFileError, RunError
+from peephole.errors import ModelFileError, RunError
+from peephole.model_header import check_exists, check_format, parse_header
 from peephole.quantize import BFLOAT16, Stored, Tensors, dequantize, quantize
-from peephole.symbols import Symbols, symbols_from_json
+from peephole.symbols import Symbols
 
-FORMAT_VERSION = 2  # the newest
 CHECKSUM = "checksum"  # key of the metadata
-
-
-@dataclass(frozen=True)
-class Header:
-    """What a model file says of its model."""
-
-    config: Config
-    source_symbols: Symbols
-    target_symbols: Symbols
 
 
 @dataclass(frozen=True)
@@ -86,9 +77,9 @@ def load_model(path: str | Path) -> ModelFile:
         ModelFileError: the file is missing, is not a peephole model, is damaged, or is of a newer format.
     """
     with _open(path) as file:
-        version = _check_format(path, file.metadata() or {})  # before anything large is read
+        version = check_format(path, file.metadata() or {})  # before anything large is read
         tensors = _read_tensors(path, file)
-        header = _read_header(path, file)
+        header = parse_header(path, file.metadata() or {})
     stored: Stored = "float32"
     if version >= 2:
         try:
@@ -96,29 +87,6 @@ def load_model(path: str | Path) -> ModelFile:
         except ModelFileError as error:
             raise ModelFileError(f"{path}, {error}") from error
     return ModelFile(tensors, header.config, header.source_symbols, header.target_symbols, stored)
-
-
-def read_header(path: str | Path) -> Header:
-    """Read what a model file says of its model, not its tensors.
-
-    Raises:
-        ModelFileError: it is missing, not a peephole model, or of a newer format. Its tensors are not looked at.
-    """
-    with _open(path) as file:
-        return _read_header(path, file)
-
-
-def _read_header(path: str | Path, file: Any) -> Header:
-    metadata = file.metadata() or {}
-    _check_format(path, metadata)
-    try:
-        return Header(
-            Config.from_dict(_read_table(metadata, "config")),
-            symbols_from_json(_read_table(metadata, "source_symbols")),
-            symbols_from_json(_read_table(metadata, "target_symbols")),
-        )
-    except (ConfigError, ModelFileError) as error:
-        raise ModelFileError(f"{path}: damaged metadata: {error}") from error
 
 
 def write_tensors(path: str | Path, tensors: Tensors, metadata: Mapping[str, str]) -> None:
@@ -156,10 +124,7 @@ def read_tensors(path: str | Path) -> tuple[dict[str, npt.NDArray[Any]], dict[st
 @contextlib.contextmanager
 def _open(path: str | Path) -> Iterator[Any]:
     """Open a safetensors file; what is wrong with it becomes a ModelFileError, here and in the body."""
-    if not Path(path).exists():
-        raise ModelFileError(f"{path}: no such file")
-    if Path(path).is_dir():
-        raise ModelFileError(f"{path}: wanted a model file, got a directory")
+    check_exists(path)
     try:
         with safe_open(path, framework="np") as file:
             yield file
@@ -226,28 +191,3 @@ def _checksum(tensors: Tensors, metadata: Mapping[str, str]) -> str:
         crc = zlib.crc32(f"{name}:{number}{tensor.shape}".encode(), crc)
         crc = zlib.crc32(tensor.tobytes(), crc)
     return f"{crc:08x}"
-
-
-def _check_format(path: str | Path, metadata: Mapping[str, str]) -> int:
-    """Return the format version."""
-    if metadata.get("format") != "peephole":
-        raise ModelFileError(f"{path}: wanted a model saved by peephole, got another program's safetensors file")
-    version = metadata.get("format_version", "")
-    if version not in map(str, range(1, FORMAT_VERSION + 1)):
-        raise ModelFileError(
-            f"{path}: wanted format version {FORMAT_VERSION} or older, got {version!r}; a newer peephole reads it"
-        )
-    return int(version)
-
-
-def _read_table(metadata: Mapping[str, str], key: str) -> dict[str, Any]:
-    """Return one entry of the metadata, a JSON object."""
-    if key not in metadata:
-        raise ModelFileError(f"there is no {key}")
-    try:
-        tree = json.loads(metadata[key])
-    except (ValueError, RecursionError) as error:
-        raise ModelFileError(f"{key}: {error}") from error
-    if not isinstance(tree, dict):
-        raise ModelFileError(f"{key}: wanted a JSON object, got {type(tree).__name__}")
-    return tree

@@ -10,7 +10,8 @@ import pytest
 import peephole
 from models.make import HERE, MODEL, STORED, pronounce, toy_words
 from peephole.model import UnknownSymbolWarning
-from peephole.model_file import FORMAT_VERSION, load_model, read_tensors
+from peephole.model_file import load_model, read_tensors
+from peephole.model_header import FORMAT_VERSION
 
 TOLERANCE = 1e-5  # on log-probabilities
 # The engine multiplies int8 and bfloat16 with inputs rounded likewise; the definition does not round them.
