@@ -13,6 +13,9 @@ namespace {
 constexpr int kMostLevels = 64;
 constexpr size_t kLongestQuote = 60;  // bytes
 
+// What stands for itself in a string: all ASCII but quotes, backslashes and control characters.
+bool is_plain(char c) { return c >= 0x20 && c < 0x7F && c != '"' && c != '\\'; }
+
 bool is_digit(char c) { return c >= '0' && c <= '9'; }
 
 // The bytes of the valid UTF-8 sequence that a text begins with, 0 if there is none (Unicode 15, table 3-7).
@@ -97,6 +100,7 @@ class Reader {
     Json::Array items;
     skip_space();
     if (take(']')) return items;
+    items.reserve(2);
     do {
       items.push_back(read_value(level + 1));
       skip_space();
@@ -109,6 +113,7 @@ class Reader {
     Json::Object members;
     skip_space();
     if (take('}')) return members;
+    members.reserve(3);
     do {
       skip_space();
       std::string name = read_string();
@@ -127,7 +132,11 @@ class Reader {
   std::string read_string() {
     if (!take('"')) fail("wanted a string");
     std::string found;
-    while (!take('"')) {
+    for (;;) {
+      const size_t begin = place_;
+      while (place_ < text_.size() && is_plain(text_[place_])) ++place_;
+      found.append(text_, begin, place_ - begin);
+      if (take('"')) return found;
       if (take('\\')) {
         read_escape(found);
         continue;
@@ -138,7 +147,6 @@ class Reader {
       found.append(text_, place_, length);
       place_ += length;
     }
-    return found;
   }
 
   void read_escape(std::string &found) {

@@ -90,12 +90,15 @@ void check_tensors(const std::map<std::string, Tensor> &wanted, const std::map<s
     if (found == tensors.end()) return std::string("None");
     return number_name(found->second.number) + " " + shape_text(found->second.shape);
   };
-  auto check = [&](const std::string &name) {
-    if (text(wanted, name) != text(got, name))
-      throw FileError("tensor " + quoted(name) + ": wanted " + text(wanted, name) + ", got " + text(got, name));
+  auto refuse = [&](const std::string &name) {
+    throw FileError("tensor " + quoted(name) + ": wanted " + text(wanted, name) + ", got " + text(got, name));
   };
-  for (const auto &entry : wanted) check(entry.first);
-  for (const auto &entry : got) check(entry.first);
+  for (const auto &[name, tensor] : wanted) {
+    auto found = got.find(name);
+    if (found == got.end() || found->second.number != tensor.number || found->second.shape != tensor.shape) refuse(name);
+  }
+  for (const auto &entry : got)
+    if (!wanted.count(entry.first)) refuse(entry.first);
 }
 
 int read_version(const std::map<std::string, std::string> &metadata) {

@@ -126,16 +126,16 @@ void Safetensors::read_metadata(const Json &entries) {
 
 // `size` is that of all tensors together, in bytes.
 Safetensors::Entry Safetensors::read_entry(const std::string &name, const Json &json, size_t size) {
-  const std::string where = "tensor " + quoted(name) + ": ";
+  auto fail = [&](const std::string &what) { not_whole("tensor " + quoted(name) + ": " + what); };
   const Json *number = json.find("dtype"), *shape = json.find("shape"), *offsets = json.find("data_offsets");
-  if (number == nullptr || number->text() == nullptr) not_whole(where + "wanted a dtype");
-  if (shape == nullptr || shape->array() == nullptr) not_whole(where + "wanted a shape");
+  if (number == nullptr || number->text() == nullptr) fail("wanted a dtype");
+  if (shape == nullptr || shape->array() == nullptr) fail("wanted a shape");
   if (offsets == nullptr || offsets->array() == nullptr || offsets->array()->size() != 2)
-    not_whole(where + "wanted two data_offsets");
+    fail("wanted two data_offsets");
 
   const int64_t begin = whole_number((*offsets->array())[0]), end = whole_number((*offsets->array())[1]);
   if (begin < 0 || end < begin || uint64_t(end) > size)
-    not_whole(where + "wanted data_offsets from 0 to " + std::to_string(size) + ", got " +
+    fail("wanted data_offsets from 0 to " + std::to_string(size) + ", got " +
               (*offsets->array())[0].describe() + " and " + (*offsets->array())[1].describe());
 
   Entry entry{*number->text(), {}, size_t(begin), size_t(end)};
@@ -144,7 +144,7 @@ Safetensors::Entry Safetensors::read_entry(const std::string &name, const Json &
   uint64_t wanted = bytes;
   for (const Json &axis : *shape->array()) {
     const int64_t length = whole_number(axis);
-    if (length < 0) not_whole(where + "wanted a shape of whole numbers, got " + axis.describe());
+    if (length < 0) fail("wanted a shape of whole numbers, got " + axis.describe());
     entry.shape.push_back(length);
     if (length == 0)
       empty = true;
@@ -154,7 +154,7 @@ Safetensors::Entry Safetensors::read_entry(const std::string &name, const Json &
       wanted *= uint64_t(length);
   }
   if (bytes != 0 && (empty ? begin != end : !fits || wanted != uint64_t(end - begin)))
-    not_whole(where + "wanted the bytes of " + entry.number + " " + shape_text(entry.shape) + ", got " +
+    fail("wanted the bytes of " + entry.number + " " + shape_text(entry.shape) + ", got " +
               std::to_string(end - begin));
   return entry;
 }

@@ -1,0 +1,175 @@
+// Feeds the reader of model files damaged ones, built with sanitizers:
+//
+//     fuzz_model_file ITERATIONS SEED FILE…
+//
+// Each input is a file with a few changes that follow from the seed. Most changes keep the header's size right and take
+// the checksum out, or make it right again, so that what lies behind them is reached.
+#include <chrono>
+#include <cstdint>
+#include <cstdio>
+#include <cstdlib>
+#include <cstring>
+#include <fstream>
+#include <iterator>
+#include <memory>
+#include <random>
+#include <string>
+#include <vector>
+
+#include "model_file.h"
+
+// Most of the time goes into AddressSanitizer's book-keeping of allocations; a little of it will do.
+extern "C" const char *__asan_default_options() { return "malloc_context_size=3:quarantine_size_mb=4"; }
+
+namespace {
+
+// Reads one input; returns 1 if it is a whole model file, 0 if it is refused.
+int one_input(const unsigned char *data, size_t size) {
+  try {
+    peephole::read_model_file(data, size);
+    return 1;
+  } catch (const peephole::FileError &error) {
+    if (std::strchr(error.what(), '\n')) std::abort();  // errors are one line
+    return 0;
+  }
+}
+
+// A model file in its two parts.
+struct Parts {
+  std::string header, content;
+};
+
+Parts take_apart(const std::string &file) {
+  uint64_t size = 0;
+  for (int byte = 7; byte >= 0; --byte) size = size << 8 | static_cast<unsigned char>(file.at(size_t(byte)));
+  return {file.substr(8, size), file.substr(8 + size)};
+}
+
+std::string put_together(const Parts &parts, uint64_t header_size) {
+  std::string file;
+  for (int byte = 0; byte < 8; ++byte) file += char(header_size >> 8 * byte & 0xFF);
+  return file + parts.header + parts.content;
+}
+
+class Mutator {
+ public:
+  Mutator(std::vector<Parts> seeds, uint64_t seed) : seeds_(std::move(seeds)), random_(seed) {}
+
+  std::string next() {
+    Parts parts = seeds_[below(seeds_.size())];
+    if (!one_in(8)) remove_checksum(parts.header);
+    for (size_t changes = below(4); changes > 0; --changes) change(parts);
+    uint64_t size = parts.header.size();
+    if (one_in(32)) size = odd_number();
+    if (one_in(16)) parts.content.resize(below(parts.content.size() + 16));
+    std::string file = put_together(parts, size);
+    if (one_in(4)) right_checksum(file);
+    if (one_in(32)) file.resize(below(file.size() + 1));
+    return file;
+  }
+
+ private:
+  size_t below(size_t n) { return n ? random_() % n : 0; }
+  bool one_in(size_t n) { return below(n) == 0; }
+
+  uint64_t odd_number() {
+    static const uint64_t numbers[] = {0,     1,          2,          3,       7,       255,
+                                       65535, 65536,      65537,      1u << 31, UINT32_MAX, 1ull << 32,
+                                       1ull << 53, (1ull << 53) + 2, 1ull << 62, 1ull << 63, UINT64_MAX, UINT64_MAX - 7};
+    return one_in(4) ? below(1000) : numbers[below(std::size(numbers))];
+  }
+
+  void change(Parts &parts) {
+    switch (below(8)) {
+      case 0: return change_bytes(parts.header);
+      case 1: return change_bytes(parts.content);
+      case 2:
+      case 3: return change_number(parts.header);
+      case 4:
+      case 5: return change_word(parts.header);
+      case 6: return move_piece(parts.header, parts.header);
+      default: return move_piece(seeds_[below(seeds_.size())].header, parts.header);
+    }
+  }
+
+  void change_bytes(std::string &text) {
+    if (text.empty()) return;
+    for (size_t count = below(3); count < 3; ++count) text[below(text.size())] = char(random_());
+  }
+
+  // Another number in the place of one.
+  void change_number(std::string &text) {
+    size_t begin = text.find_first_of("0123456789", below(text.size()));
+    if (begin == std::string::npos) return;
+    size_t end = text.find_first_not_of("0123456789", begin);
+    if (end == std::string::npos) end = text.size();
+    std::string number = std::to_string(odd_number());
+    if (one_in(8)) number = "-" + number;
+    if (one_in(8)) number += one_in(2) ? ".5" : "e" + std::to_string(below(500));
+    text.replace(begin, end - begin, number);
+  }
+
+  // Another word of the format in the place of one.
+  void change_word(std::string &text) {
+    static const char *const words[] = {"F32",    "BF16",     "I8",   "F64",     "lstm",      "gru",   "full",    "diagonal",
+                                        "none",   "true",     "false", "null",   "attention", "last",  "mean",    "additive",
+                                        "dot",    "general",  "bpe",  "unigram", "characters", "NFC",  "whitespace", "\\ud83d",
+                                        ".scale", ".weight",  "[[",   "]",       "{",         "}",     "\\\"",    "vocab",
+                                        "model",  "segmenter", "symbols", "shape", "dtype",   "config", "__metadata__", "bias"};
+    const std::string old = words[below(std::size(words))], other = words[below(std::size(words))];
+    size_t begin = text.find(old, below(text.size()));
+    if (begin != std::string::npos) text.replace(begin, old.size(), other);
+  }
+
+  // A piece of one text over, or into, another.
+  void move_piece(const std::string &from, std::string &to) {
+    const size_t begin = below(from.size()), size = below(one_in(2) ? 16 : 200);
+    const std::string piece = from.substr(begin, size);
+    to.replace(below(to.size()), one_in(2) ? piece.size() : 0, piece);
+  }
+
+  static void remove_checksum(std::string &header) {
+    size_t begin = header.find("\"checksum\":\"");
+    if (begin != std::string::npos) header.erase(begin, std::strlen("\"checksum\":\"01234567\","));
+  }
+
+  // Where the file is still one, and has a checksum.
+  static void right_checksum(std::string &file) {
+    size_t place = file.find("\"checksum\":\"");
+    if (place == std::string::npos) return;
+    try {
+      const peephole::Safetensors container(file.data(), file.size());
+      file.replace(place + std::strlen("\"checksum\":\""), 8, peephole::checksum(container.metadata(), container.tensors()));
+    } catch (const peephole::FileError &) {
+    }
+  }
+
+  std::vector<Parts> seeds_;
+  std::mt19937_64 random_;
+};
+
+}  // namespace
+
+int main(int count, char **arguments) {
+  if (count < 4) {
+    std::fprintf(stderr, "usage: fuzz_model_file ITERATIONS SEED FILE...\n");
+    return 2;
+  }
+  std::vector<Parts> seeds;
+  for (int i = 3; i < count; ++i) {
+    std::ifstream stream(arguments[i], std::ios::binary);
+    seeds.push_back(take_apart({std::istreambuf_iterator<char>(stream), std::istreambuf_iterator<char>()}));
+  }
+  const long long iterations = std::atoll(arguments[1]);
+  Mutator mutator(std::move(seeds), std::strtoull(arguments[2], nullptr, 10));
+  const auto start = std::chrono::steady_clock::now();
+  long long accepted = 0;
+  for (long long i = 0; i < iterations; ++i) {
+    const std::string file = mutator.next();
+    std::unique_ptr<unsigned char[]> exact(new unsigned char[file.size()]);  // a byte more is seen as stray
+    if (!file.empty()) std::memcpy(exact.get(), file.data(), file.size());
+    accepted += one_input(exact.get(), file.size());
+  }
+  const double seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
+  std::printf("%lld inputs, %lld accepted, %.0f a second\n", iterations, accepted, double(iterations) / seconds);
+}

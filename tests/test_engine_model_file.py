@@ -1,0 +1,280 @@
+"""The engine's reader of model files finds what Python wrote, refuses what Python refuses, and nothing breaks it."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import subprocess
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from models.make import STORED
+from peephole.config import Config
+from peephole.model_file import ModelFile, encode_model, load_model, read_tensors, save_model, write_tensors
+from peephole.nn import build_seq2seq
+from peephole.symbols import CharacterSymbols, Symbols, WhitespaceSymbols, learn_symbols
+
+ENGINE = Path(__file__).parents[1] / "engine"
+SOURCES = ("json", "safetensors", "model_config", "symbol_table", "model_file")
+SANITIZE = ["-O1", "-g1", "-fsanitize=address,undefined", "-fno-sanitize-recover=undefined"]
+compiler = shutil.which("c++") or shutil.which("g++") or shutil.which("clang++")
+pytestmark = pytest.mark.skipif(compiler is None, reason="issue 4: without a compiler there is no engine")
+
+CHARACTERS = CharacterSymbols(["a", "한", "👩‍👧", "\n", "</s>"], "NFKC")
+WORDS = WhitespaceSymbols(["b", "é"], "none")
+
+
+def build(program: str, folder: Path) -> Path:
+    """Compile one of the engine's test programs with sanitizers."""
+    sources = [ENGINE / "tests" / f"{program}.cpp", *(ENGINE / "src" / f"{name}.cpp" for name in SOURCES)]
+    include = ["-I", ENGINE / "include", "-I", ENGINE / "src"]
+    command = [compiler, "-std=c++17", "-Wall", "-Wextra", *SANITIZE, *include, *sources, "-o", folder / program]
+    subprocess.run(list(map(str, command)), check=True, capture_output=True)
+    return folder / program
+
+
+@pytest.fixture(scope="session")
+def show(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return build("show_model_file", tmp_path_factory.mktemp("show"))
+
+
+def shown(program: Path, paths: list[Path]) -> list[list[str]]:
+    """Return the lines that the reader shows of each file."""
+    done = subprocess.run([program, *paths], check=False, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr[-4000:]
+    return [part.split("\n")[1:-1] for part in done.stdout.split("\x1e")[1:]]
+
+
+def model_file(settings: dict[str, Any], source: Symbols = CHARACTERS, target: Symbols = WORDS) -> ModelFile:
+    config = Config.from_dict({"model": {"hidden_size": 4, "embedding_size": 3, **settings}})
+    network = build_seq2seq(config.model, len(source), len(target))
+    tensors = {name: tensor.numpy() for name, tensor in network.state_dict().items()}
+    return ModelFile(tensors, config, source, target)
+
+
+def names_of(table: Symbols) -> str:
+    return " ".join(f"{name.encode().hex()}." for name in table.tokens(range(len(table))))
+
+
+def expected(path: Path, model: ModelFile) -> list[str]:
+    """Return the lines that the reader must show, from what the safetensors library and PyTorch say."""
+    m = model.config.model
+    numbers = [
+        m.cell == "gru",
+        ["none", "diagonal", "full"].index(m.peephole),
+        m.hidden_size,
+        m.encoder_size or m.hidden_size,
+        m.embedding_size,
+        m.encoder_layers,
+        m.decoder_layers,
+        m.bidirectional,
+        ["attention", "last", "mean"].index(m.context),
+        ["additive", "dot", "general"].index(m.attention),
+    ]
+    lines = ["config " + " ".join(str(int(number)) for number in numbers)]
+    for side, table in (("source", model.source_symbols), ("target", model.target_symbols)):
+        lines.append(f"{side} {table.kind} {table.normalize} {names_of(table)}")
+    raw = path.read_bytes()
+    start = 8 + int.from_bytes(raw[:8], "little")
+    header = json.loads(raw[8:start])
+    del header["__metadata__"]
+    kinds = {"F32": "float32", "BF16": "bfloat16", "I8": "int8"}
+    for name, entry in sorted(header.items()):
+        first, last = entry["data_offsets"]
+        lines.append(
+            f"tensor {name} {kinds[entry['dtype']]} {tuple(entry['shape'])} at {start + first}, {last - first}"
+        )
+    return lines
+
+
+def every_config() -> list[dict[str, Any]]:
+    cells = [("lstm", "full"), ("lstm", "diagonal"), ("lstm", "none"), ("gru", "none")]
+    contexts = [("attention", "additive"), ("attention", "dot"), ("attention", "general"), ("last", "dot")]
+    contexts.append(("mean", "additive"))
+    return [
+        {
+            "cell": cell,
+            "peephole": peephole,
+            "context": context,
+            "attention": attention,
+            "bidirectional": bidirectional,
+            "encoder_size": encoder_size,
+            "encoder_layers": encoder_layers,
+            "decoder_layers": decoder_layers,
+        }
+        for cell, peephole in cells
+        for context, attention in contexts
+        for bidirectional in (True, False)
+        for encoder_size in (None, 6)
+        for encoder_layers, decoder_layers in ((1, 1), (2, 3), (3, 1))
+        if not (context == "attention" and attention == "dot" and encoder_size)
+    ]
+
+
+def test_every_model_is_read(show: Path, tmp_path: Path) -> None:
+    paths, wanted = [], []
+    for number, settings in enumerate(every_config()):
+        model = model_file(settings)
+        model = replace(model, stored=("float32", "int8", "bfloat16")[number % 3])
+        paths.append(tmp_path / f"{number}.safetensors")
+        save_model(paths[-1], model)
+        wanted.append(expected(paths[-1], model))
+    assert len(paths) == 216
+    assert shown(show, paths) == wanted
+
+
+def test_every_symbol_table_is_read(show: Path, tmp_path: Path) -> None:
+    texts = ["the cat sat on the mat", "한국 the cats 👩‍👧", 'a "mat" \\ \t mat']
+    for kind in ("characters", "whitespace", "bpe", "unigram"):
+        table = learn_symbols(kind, texts, vocabulary_size=40, min_count=1, normalize="NFC")
+        path = tmp_path / f"{kind}.safetensors"
+        save_model(path, model_file({}, table, table))
+        [lines] = shown(show, [path])
+        assert lines[1:3] == [f"{side} {kind} NFC {names_of(table)}" for side in ("source", "target")]
+
+
+def test_stored_models_are_read(show: Path) -> None:
+    paths = [path for paths in STORED.values() for path in paths]
+    assert shown(show, paths) == [expected(path, load_model(path)) for path in paths]
+
+
+def test_settings_left_out_are_the_defaults(show: Path, tmp_path: Path) -> None:
+    path = tmp_path / "m.safetensors"
+    save_model(path, model_file({"hidden_size": 256, "embedding_size": 128}))
+    tensors, metadata = read_tensors(path)
+    del metadata["checksum"]
+    write_tensors(path, tensors, {**metadata, "config": "{}"})
+    [lines] = shown(show, [path])
+    assert lines[0] == "config 0 2 256 256 128 1 1 1 0 0"
+
+
+def test_every_truncation_is_refused(show: Path, tmp_path: Path) -> None:
+    whole = encode_model(model_file({}))
+    paths = []
+    for length in [*range(20), *range(20, len(whole), 97), len(whole) - 1, len(whole) + 1]:
+        paths.append(tmp_path / f"{length}.safetensors")
+        paths[-1].write_bytes((whole + b"\0")[:length])
+    for [line] in shown(show, paths):
+        assert line.startswith("error not a whole safetensors file: ")
+
+
+def test_every_flipped_bit_of_a_tensor_is_seen(show: Path, tmp_path: Path) -> None:
+    whole = encode_model(model_file({}))
+    start = 8 + int.from_bytes(whole[:8], "little")
+    paths = []
+    for place in range(start, len(whole), 13):
+        paths.append(tmp_path / f"{place}.safetensors")
+        paths[-1].write_bytes(whole[:place] + bytes([whole[place] ^ 1 << place % 8]) + whole[place + 1 :])
+    for [line] in shown(show, paths):
+        assert line.startswith("error damaged: wanted checksum ")
+
+
+HIDDEN = "decoder.layers.0.weight_hidden"
+CHANGES = {
+    "missing": (lambda t, m: t.pop(HIDDEN), f"tensor '{HIDDEN}': wanted float32 (16, 4), got None"),
+    "unknown": (lambda t, m: t.update(x=np.zeros(3, np.float32)), "tensor 'x': wanted None, got float32 (3,)"),
+    "shape": (
+        lambda t, m: t.update({HIDDEN: t[HIDDEN].T}),
+        f"tensor '{HIDDEN}': wanted float32 (16, 4), got float32 (4, 16)",
+    ),
+    "number": (
+        lambda t, m: t.update({HIDDEN: t[HIDDEN].astype(np.float16)}),
+        f"tensor '{HIDDEN}': wanted F32, BF16 or I8, got 'F16'",
+    ),
+    "int8 in format 1": (
+        lambda t, m: t.update({HIDDEN: t[HIDDEN].astype(np.int8)}),
+        f"tensor '{HIDDEN}': wanted float32 (16, 4), got int8 (16, 4)",
+    ),
+    "program": (lambda t, m: m.pop("format"), "wanted a model saved by peephole, got another program's"),
+    "version": (lambda t, m: m.update(format_version="3"), "wanted format version 2 or older, got '3'; a newer"),
+    "no config": (lambda t, m: m.pop("config"), "damaged metadata: there is no config"),
+    "deep": (lambda t, m: m.update(config="[" * 100_000), "damaged metadata: config: JSON, byte 64: wanted at most 64"),
+    "list": (lambda t, m: m.update(config="[]"), "damaged metadata: config: wanted a JSON object, got a list"),
+    "rest": (lambda t, m: m.update(config="{} x"), "damaged metadata: config: JSON, byte 3: wanted nothing after"),
+    "twice": (lambda t, m: m.update(config='{"a":1,"a":1}'), "damaged metadata: config: JSON: wanted each name once"),
+    "surrogate": (
+        lambda t, m: m.update(config='{"\\ud800":1}'),
+        "damaged metadata: config: JSON, byte 8: wanted a pair",
+    ),
+    "symbols": (
+        lambda t, m: m.update(source_symbols='{"kind":"characters","normalize":"NFC","symbols":["a","a"]}'),
+        "damaged metadata: symbol table: a symbol stands in it twice",
+    ),
+    "kind": (
+        lambda t, m: m.update(source_symbols='{"kind":"phones","normalize":"NFC","symbols":[]}'),
+        "damaged metadata: symbol table: unknown kind 'phones' or normalisation 'NFC'",
+    ),
+    "segmenter": (
+        lambda t, m: m.update(source_symbols='{"kind":"bpe","normalize":"NFC","segmenter":"{}"}'),
+        "damaged metadata: symbol table: cannot read the bpe segmenter",
+    ),
+}
+SETTINGS: dict[str, Any] = {
+    "hidden_size": [0, -1, 65537, 1e300, 1.5, "x", True, None],
+    "encoder_size": [0, 65538, 3, []],
+    "encoder_layers": [0, 65, {}],
+    "bidirectional": [1, "x"],
+    "cell": ["gru", "rnn", 1],
+    "attention": ["dott"],
+    "unknown_key": [1],
+}
+
+
+def rewritten(path: Path, change: Any) -> Path:
+    """Write a model file that was changed by someone who knows how to compute the checksum."""
+    save_model(path, model_file({}))
+    tensors, metadata = read_tensors(path)
+    del metadata["checksum"]
+    change(tensors, metadata)
+    write_tensors(path, tensors, metadata)
+    return path
+
+
+@pytest.mark.parametrize("name", CHANGES)
+def test_what_is_wrong_is_said(name: str, show: Path, tmp_path: Path) -> None:
+    change, message = CHANGES[name]
+    [[line]] = shown(show, [rewritten(tmp_path / "m.safetensors", change)])
+    assert line.startswith("error " + message)
+
+
+def test_settings_that_python_refuses_are_refused(show: Path, tmp_path: Path) -> None:
+    keys, paths = [], []
+    for key, values in SETTINGS.items():
+        for value in values:
+            config = json.dumps({"model": {"hidden_size": 4, "embedding_size": 3, key: value}})
+            with pytest.raises(ValueError, match=r"model|config"):
+                Config.from_dict(json.loads(config))
+            path = tmp_path / f"{len(paths)}.safetensors"
+            paths.append(rewritten(path, lambda t, m, config=config: m.update(config=config)))
+            keys.append(key)
+    for key, [line] in zip(keys, shown(show, paths), strict=True):
+        assert line.startswith("error damaged metadata: ")
+        assert key in line
+
+
+@pytest.mark.slow
+def test_nothing_breaks_the_reader(tmp_path: Path) -> None:
+    seeds = []
+    models = [{}, {"peephole": "diagonal", "bidirectional": False}, {"cell": "gru", "peephole": "none"}]
+    for number, settings in enumerate(models):
+        for stored in ("float32", "int8", "bfloat16"):
+            model = replace(model_file({"hidden_size": 2, "embedding_size": 1, **settings}), stored=stored)
+            seeds.append(tmp_path / f"{number}.{stored}.safetensors")
+            save_model(seeds[-1], model)
+    fuzz = build("fuzz_model_file", tmp_path)
+    done = subprocess.run([fuzz, "20000", "1", *seeds], check=False, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr[-4000:]
+    num_accepted = int(done.stdout.split()[2])
+    assert 2000 < num_accepted < 18000  # it is changed enough, and not too much
+
+
+def test_weights_are_not_looked_at(show: Path, tmp_path: Path) -> None:
+    path = rewritten(tmp_path / "m.safetensors", lambda t, m: t.update({HIDDEN: np.full((16, 4), np.nan, np.float32)}))
+    [lines] = shown(show, [path])
+    assert lines[0].startswith("config ")
+    assert torch.isnan(torch.from_numpy(load_model(path).tensors[HIDDEN])).all()
