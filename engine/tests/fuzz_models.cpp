@@ -1,10 +1,13 @@
-// Feeds the reader of model files damaged ones, built with sanitizers:
+// Opens damaged model files, and searches with those that open; built with sanitizers:
 //
-//     fuzz_model_file ITERATIONS SEED FILE…
+//     fuzz_models ITERATIONS SEED FILE…
 //
 // Each input is a file with a few changes that follow from the seed. Most changes keep the header's size right and take
-// the checksum out, or make it right again, so that what lies behind them is reached.
+// the checksum out, or make it right again, so that what lies behind them is reached. Requests are possible ones and
+// impossible ones.
+#include <algorithm>
 #include <chrono>
+#include <cmath>
 #include <cstdint>
 #include <cstdio>
 #include <cstdlib>
@@ -17,21 +20,101 @@
 #include <vector>
 
 #include "model_file.h"
+#include "peephole.h"
 
 // Most of the time goes into AddressSanitizer's book-keeping of allocations; a little of it will do.
 extern "C" const char *__asan_default_options() { return "malloc_context_size=3:quarantine_size_mb=4"; }
 
 namespace {
 
-// Reads one input; returns 1 if it is a whole model file, 0 if it is refused.
-int one_input(const unsigned char *data, size_t size) {
-  try {
-    peephole::read_model_file(data, size);
-    return 1;
-  } catch (const peephole::FileError &error) {
-    if (std::strchr(error.what(), '\n')) std::abort();  // errors are one line
+void check_message(const char *message) {
+  if (message[0] == '\0' || std::strchr(message, '\n')) std::abort();  // errors are one line
+}
+
+// A search for a few sources, with numbers of which some are wrong.
+class Request {
+ public:
+  Request(const peephole_model *model, std::mt19937_64 &random) : random_(random), model_(model) {
+    int64_t sources = below(5), symbols = peephole_model_num_symbols(model, PEEPHOLE_SOURCE);
+    for (int64_t b = 0; b < sources; ++b) {
+      for (int64_t i = one_in(50) ? 0 : 1 + below(8); i > 0; --i) sources_.push_back(symbol(symbols));
+      source_offsets_.push_back(int64_t(sources_.size()));
+      for (int64_t i = below(4); i > 0; --i) targets_.push_back(symbol(peephole_model_num_symbols(model, PEEPHOLE_TARGET)));
+      target_offsets_.push_back(int64_t(targets_.size()));
+      max_lengths_.push_back(one_in(50) ? below(3) - 1 : 4 + below(8));
+      uniform_offsets_.push_back(int64_t(b) * kMostUniform);
+    }
+    for (int64_t i = 0; i < sources * kMostUniform; ++i) uniform_.push_back(double(random_() >> 11) * 0x1p-53);
+    r_.kind = int32_t(below(one_in(50) ? 5 : 3)) - (one_in(100) ? 1 : 0);
+    r_.threads = one_in(100) ? int32_t(below(2)) - 1 : 1 + int32_t(below(2));
+    r_.with_attention = int32_t(below(2));
+    r_.num_models = 1 + int64_t(one_in(4));
+    r_.num_sources = sources;
+    r_.batch_size = one_in(100) ? below(2) - 1 : 1 + below(4);
+    r_.beam_size = one_in(50) ? below(3) - 1 : 1 + below(6);
+    r_.nbest = one_in(20) ? below(8) - 1 : 1 + below(std::max<int64_t>(1, r_.beam_size));
+    r_.length_penalty = one_in(50) ? NAN : double(below(3));
+    r_.temperature = one_in(50) ? -1 : 0.5 + double(below(3));
+    r_.top_p = one_in(50) ? 1.5 : one_in(2) ? 1 : 0.7;
+    r_.top_k = one_in(50) ? -1 : below(4);
+  }
+
+  void run() {
+    const peephole_model *models[2] = {model_, model_};
+    r_.models = models;
+    r_.source_offsets = source_offsets_.data();
+    r_.sources = sources_.data();
+    r_.max_lengths = max_lengths_.data();
+    r_.target_offsets = r_.kind != PEEPHOLE_FORCE && one_in(2) ? nullptr : target_offsets_.data();
+    r_.targets = targets_.data();
+    r_.uniform_offsets = uniform_offsets_.data();
+    r_.uniform = uniform_.data();
+    peephole_result *result = nullptr;
+    char message[200] = "";
+    if (peephole_search(&r_, &result, message, sizeof message)) return check_message(message);
+    volatile double total = 0;  // all that was found is read
+    for (int64_t n = 0; n < result->num_targets; ++n) {
+      total = total + result->log_probs[n];
+      for (int64_t i = result->offsets[n]; i < result->offsets[n + 1]; ++i) {
+        total = total + double(result->symbol_log_probs[i]);
+        if (!peephole_model_symbol_text(model_, PEEPHOLE_TARGET, result->symbols[i])) std::abort();
+      }
+      for (int64_t i = result->attention_offsets[n]; result->attention && i < result->attention_offsets[n + 1]; ++i)
+        total = total + double(result->attention[i]);
+    }
+    peephole_result_release(result);
+  }
+
+ private:
+  static constexpr int64_t kMostUniform = 8 * 12;  // samples of a source, symbols of a sample
+  std::mt19937_64 &random_;
+  const peephole_model *model_;
+  peephole_request r_{};
+  std::vector<int32_t> sources_, targets_;
+  std::vector<int64_t> source_offsets_{0}, target_offsets_{0}, max_lengths_, uniform_offsets_;
+  std::vector<double> uniform_;
+
+  int64_t below(int64_t n) { return int64_t(random_() % uint64_t(n)); }
+  bool one_in(int64_t n) { return below(n) == 0; }
+  int32_t symbol(int64_t size) { return int32_t(one_in(100) ? below(size + 3) - 1 : PEEPHOLE_UNK + below(size - PEEPHOLE_UNK)); }
+};
+
+// Opens one input, and searches with it; returns 1 if it is a whole model file, 0 if it is refused.
+int one_input(const unsigned char *data, size_t size, std::mt19937_64 &random) {
+  static const std::vector<const char *> sets = [] {
+    std::vector<const char *> names{nullptr};
+    while (const char *name = peephole_instruction_set(int32_t(names.size()) - 1)) names.push_back(name);
+    return names;
+  }();
+  char message[200] = "";
+  peephole_model *model = peephole_model_open(data, size, sets[random() % sets.size()], message, sizeof message);
+  if (!model) {
+    check_message(message);
     return 0;
   }
+  Request(model, random).run();
+  peephole_model_close(model);
+  return 1;
 }
 
 // A model file in its two parts.
@@ -152,7 +235,7 @@ class Mutator {
 
 int main(int count, char **arguments) {
   if (count < 4) {
-    std::fprintf(stderr, "usage: fuzz_model_file ITERATIONS SEED FILE...\n");
+    std::fprintf(stderr, "usage: fuzz_models ITERATIONS SEED FILE...\n");
     return 2;
   }
   std::vector<Parts> seeds;
@@ -164,11 +247,12 @@ int main(int count, char **arguments) {
   Mutator mutator(std::move(seeds), std::strtoull(arguments[2], nullptr, 10));
   const auto start = std::chrono::steady_clock::now();
   long long accepted = 0;
+  std::mt19937_64 random(std::strtoull(arguments[2], nullptr, 10) + 1);
   for (long long i = 0; i < iterations; ++i) {
     const std::string file = mutator.next();
     std::unique_ptr<unsigned char[]> exact(new unsigned char[file.size()]);  // a byte more is seen as stray
     if (!file.empty()) std::memcpy(exact.get(), file.data(), file.size());
-    accepted += one_input(exact.get(), file.size());
+    accepted += one_input(exact.get(), file.size(), random);
   }
   const double seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
   std::printf("%lld inputs, %lld accepted, %.0f a second\n", iterations, accepted, double(iterations) / seconds);
