@@ -79,6 +79,7 @@ def test_int8_is_the_nearest_multiple_of_its_rows_scale() -> None:
     assert np.abs(q.astype(int)).max() == 127
     assert np.isfinite(scale).all()
     assert (scale > 0).all()
+    assert (127 * scale.astype(np.float64) >= np.abs(matrix).max(1)).all()  # rounded up
     error = np.abs(q * scale.astype(np.float64)[:, None] - matrix)
     assert (error <= scale.astype(np.float64)[:, None] / 2).all()
     large = np.abs(matrix).max(1) > 2.0**-110
