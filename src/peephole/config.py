@@ -221,7 +221,7 @@ class Config:
 
         Args:
             values: `section.key` → value; a value may be text as written on a command line. The section may be left
-                out where only one section has that key.
+                out where only one section has that key; where several have it, train's is meant if it is one.
             where: what to name in an error.
 
         >>> Config().with_values({"model.hidden_size": "64", "minutes": 5}).train.minutes
@@ -284,8 +284,8 @@ def _resolve(name: str, where: str) -> tuple[str, str]:
     if name in known:
         return known[name]
     homes = [full for full, (_, key) in known.items() if key == name]
-    if len(homes) == 1:
-        return known[homes[0]]
+    if len(homes) == 1 or f"train.{name}" in homes:
+        return "train" if len(homes) > 1 else known[homes[0]][0], name
     if homes:
         raise ConfigError(f"{where}: {name!r} is in several sections; wanted one of {', '.join(homes)}")
     short = [key for _, key in known.values()]
