@@ -97,7 +97,7 @@ struct Exponential;
 
 template <>
 struct Exponential<float> {
-  using Bits = int32_t;
+  using Bits = uint32_t;  // wraps around where a NaN comes through
   static constexpr int kMantissa = 23, kTerms = 7;  // r^8 / 8! is below a quarter of the last place of r
   static constexpr float kLog2e = 1.44269504f, kRound = 12582912.0f;  // 1.5 * 2^23
   static constexpr float kLn2High = 0.693359375f, kLn2Low = -2.12194440e-4f, kLimit = 87.0f;
@@ -105,7 +105,7 @@ struct Exponential<float> {
 
 template <>
 struct Exponential<double> {
-  using Bits = int64_t;
+  using Bits = uint64_t;
   static constexpr int kMantissa = 52, kTerms = 13;
   static constexpr double kLog2e = 1.4426950408889634, kRound = 6755399441055744.0;  // 1.5 * 2^52
   static constexpr double kLn2High = 0.693147180369123816490, kLn2Low = 1.90821492927058770002e-10, kLimit = 708.0;

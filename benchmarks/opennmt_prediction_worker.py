@@ -1,0 +1,109 @@
+"""Predict with OpenNMT-py in turns with the other systems; started by predict_speed.py in OpenNMT-py's environment.
+
+The model is trained by OpenNMT-py's own `Trainer` for some minutes and kept in a file; beams and greedy search are its
+own `Translator`, which gets its batches as tensors: reading and writing text is not in its time, as it is in ours.
+"""
+
+import argparse
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import onmt
+import torch
+from onmt.constants import DefaultTokens
+from onmt.inputters.inputter import dict_to_vocabs
+from onmt.model_builder import build_model
+from onmt.opts import train_opts, translate_opts
+from onmt.trainer import build_trainer
+from onmt.translate import GNMTGlobalScorer, Translator
+from onmt.utils.optimizers import Optimizer
+from onmt.utils.parse import ArgumentParser
+from opennmt_worker import NEVER, OPTIONS, pad, to_tensors
+from prediction_rounds import take_turns
+from rounds import read_batches
+
+
+def parse(add_options: Any, text: str) -> argparse.Namespace:
+    """Return OpenNMT-py's options."""
+    parser = ArgumentParser()
+    add_options(parser)
+    return parser.parse_args(text.split())
+
+
+def until_over(batches: list[Any], minutes: float) -> Iterator[Any]:
+    """Yield batches, again and again, until the minutes are over."""
+    end = time.perf_counter() + 60 * minutes
+    while True:
+        for batch in batches:
+            if time.perf_counter() > end:
+                return
+            yield batch
+
+
+def main() -> None:
+    """Train, or load what was trained; take turns."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("batches", type=Path, help="to train on")
+    parser.add_argument("model", type=Path, help="file of weights, written if it is missing")
+    parser.add_argument("words", type=Path, help="to predict")
+    parser.add_argument("--train-minutes", type=float, required=True)
+    parser.add_argument("--threads", type=int, required=True)
+    arguments = parser.parse_args()
+    torch.set_num_threads(arguments.threads)
+    torch.manual_seed(1)
+
+    options = parse(train_opts, OPTIONS)
+    options.data = {}
+    ArgumentParser.update_model_opts(options)
+    ArgumentParser.validate_model_opts(options)
+    batches = read_batches(arguments.batches)
+    specials = [DefaultTokens.UNK, DefaultTokens.PAD, DefaultTokens.BOS, DefaultTokens.EOS]
+    vocabs = dict_to_vocabs(
+        {
+            "src": specials + batches["source_symbols"],
+            "tgt": specials + batches["target_symbols"],
+            "data_task": options.model_task,
+            "decoder_start_token": DefaultTokens.BOS,
+        }
+    )
+    model = build_model(options, options, vocabs, checkpoint=None, device_id=-1)
+    if not arguments.model.is_file():
+        trainer = build_trainer(options, -1, model, vocabs, Optimizer.from_opt(model, options))
+        stream = until_over(to_tensors(batches, vocabs), arguments.train_minutes)
+        trainer.train(stream, train_steps=0, save_checkpoint_steps=NEVER, valid_steps=NEVER)
+        torch.save(model.state_dict(), arguments.model)
+    model.load_state_dict(torch.load(arguments.model))
+    model.eval()
+
+    translators = {}
+    for beam_size in (1, 5):
+        text = f"-model none -src none -beam_size {beam_size} -max_length 60 -max_length_ratio 0"
+        search = parse(translate_opts, text)
+        scorer = GNMTGlobalScorer.from_opt(search)
+        translators[beam_size] = Translator.from_opt(model, vocabs, search, options, global_scorer=scorer)
+
+    def predict(words: list[str], beam_size: int) -> list[list[str]]:
+        sources = [torch.tensor(vocabs["src"](list(word))) for word in words]
+        lengths = torch.tensor([len(source) for source in sources])
+        # its encoder wants the longest first
+        order = lengths.argsort(descending=True, stable=True)
+        batch = {
+            "src": pad([sources[i] for i in order.tolist()], vocabs["src"][DefaultTokens.PAD]),
+            "srclen": lengths[order],
+            "ind_in_bucket": list(range(len(words))),
+        }
+        found = translators[beam_size].translate_batch(batch, False)["predictions"]
+        phones: list[list[str]] = [[] for _ in words]
+        for place, predictions in zip(order.tolist(), found, strict=True):
+            names = vocabs["tgt"].lookup_tokens(predictions[0].tolist())
+            phones[place] = [name for name in names if name != DefaultTokens.EOS]
+        return phones
+
+    version = f"OpenNMT-py {onmt.__version__}, torch {torch.__version__}"
+    take_turns(predict, arguments.words, {"version": version})
+
+
+if __name__ == "__main__":
+    main()

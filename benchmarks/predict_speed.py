@@ -1,0 +1,169 @@
+"""Measure how fast systems predict with models of the same shape and for the same words, in turns.
+
+    python benchmarks/predict_speed.py --onmt-python PATH
+
+PATH is the Python of an environment with OpenNMT-py (benchmarks/README.md says how to make it); without it OpenNMT-py
+is left out and the ratios are to our definition. The words come from recipes/g2p_cmudict (run its prepare.py first).
+
+Before measuring, each system's model is trained for some minutes and kept in the folder --models, since the search of
+an untrained model does not end where words do. Each system is a process of its own that predicts only in its turn,
+A B C … A B C …; a ratio is the median of the rounds' ratios.
+"""
+
+import argparse
+import json
+import random
+import subprocess
+import sys
+from pathlib import Path
+from statistics import median, quantiles
+from typing import Any
+
+from train_speed import HERE, SEED, WORDS, describe_machine, make_batches
+from worker import Worker
+
+OPENNMT = "opennmt-py"
+FORMS = ("full", "none")
+NUMBERS = {"fp32": "", "bf16": ".bf16", "int8": ".int8"}  # name → end of the model's name
+MODES = [(5, 64), (1, 64), (5, 1), (1, 1)]  # (beam size, words in a batch)
+NUM_WORDS = 640
+
+
+def held_out_words(path: Path) -> list[tuple[str, list[list[str]]]]:
+    """Return some words of a file with their pronunciations."""
+    words: dict[str, list[list[str]]] = {}
+    for letters, phones in (line.split("\t") for line in path.read_text(encoding="utf-8").splitlines()):
+        words.setdefault(letters, []).append(phones.split())
+    return random.Random(SEED).sample(sorted(words.items()), NUM_WORDS)
+
+
+def prepare_models(folder: Path, words: Path, dev: Path, minutes: float) -> None:
+    """Train, quantize and export what is not there yet."""
+    for form in FORMS:
+        model = folder / f"{form}.safetensors"
+        own = [sys.executable, "-m", "peephole"]
+        if not model.is_file():
+            command = [*own, "train", words, "--dev", dev, "--out", model, "--minutes", minutes]
+            command += ["--set", f"model.peephole={form}", "--set", "symbols.source=characters"]
+            run([*command, "--set", "symbols.target=whitespace"])
+        for to in ("bf16", "int8"):
+            out = model.with_suffix(f".{to}.safetensors")
+            if not out.is_file():
+                run([*own, "quantize", model, "--to", to, "--out", out])
+        if not (folder / f"{form}.onnx").is_dir():
+            run([*own, "export", model, "--to", "onnx", "--out", folder / f"{form}.onnx"])
+
+
+def run(command: list[Any]) -> None:
+    """Run a command; what it says goes to stderr."""
+    subprocess.run(list(map(str, command)), check=True, stdout=sys.stderr)
+
+
+def start_workers(arguments: argparse.Namespace, words: Path, batches: Path) -> dict[str, Worker]:
+    """Start every system; each predicts all words to warm up."""
+    folder = arguments.models
+    own = [sys.executable, str(HERE / "prediction_worker.py")]
+    commands = {}
+    for form in FORMS:
+        for number, end in NUMBERS.items():
+            commands[f"{form} {number}"] = [*own, "engine", f"{folder / form}{end}.safetensors", str(words)]
+        commands[f"{form} definition"] = [*own, "definition", str(folder / f"{form}.safetensors"), str(words)]
+        commands[f"{form} onnx"] = [*own, "onnx", str(folder / f"{form}.onnx"), str(words)]
+    if arguments.onmt_python:
+        worker = [arguments.onmt_python, str(HERE / "opennmt_prediction_worker.py"), str(batches)]
+        worker += [str(folder / "opennmt.pt"), str(words), "--train-minutes", str(arguments.train_minutes)]
+        commands[OPENNMT] = worker
+    workers = {}
+    for name, command in commands.items():
+        print(f"starting {name}", file=sys.stderr)
+        workers[name] = Worker(command, arguments.threads)
+    return workers
+
+
+def measure(workers: dict[str, Worker], rounds: int, seconds: float) -> dict[str, dict[str, list[dict[str, Any]]]]:
+    """Return, for each mode and system, its turns."""
+    measured: dict[str, dict[str, list[dict[str, Any]]]] = {}
+    for number in range(1, rounds + 1):
+        for beam_size, batch_size in MODES:
+            mode = f"{'greedy' if beam_size == 1 else f'beam {beam_size}'}, batch {batch_size}"
+            for name, worker in workers.items():
+                answer = worker.ask([beam_size, batch_size, seconds])
+                measured.setdefault(mode, {}).setdefault(name, []).append(answer)
+                rate = answer["words"] / answer["seconds"]
+                print(f"round {number}/{rounds}  {mode:18} {name:16} {rate:8.0f} words/s", file=sys.stderr)
+    return measured
+
+
+def summarise(turns: dict[str, list[dict[str, Any]]], reference: str) -> dict[str, dict[str, float]]:
+    """Return medians, extremes, ratios to the reference and, of single words, latencies in ms."""
+    rates = {name: [turn["words"] / turn["seconds"] for turn in all_turns] for name, all_turns in turns.items()}
+    summary: dict[str, dict[str, float]] = {}
+    for name, own in rates.items():
+        ratio = median(a / b for a, b in zip(own, rates[reference], strict=True))
+        summary[name] = {"words_per_second": median(own), "slowest": min(own), "fastest": max(own), "ratio": ratio}
+        times = [1e3 * seconds for turn in turns[name] for seconds in turn.get("times", [])]
+        if times:
+            percentiles = quantiles(times, n=100)
+            summary[name] |= {"p50_ms": percentiles[49], "p99_ms": percentiles[98]}
+    return summary
+
+
+def print_tables(result: dict[str, Any]) -> None:
+    """Print the result for people."""
+    machine = result["machine"]
+    print(f"{machine['cpu']}, {machine['cores']} cores, {machine['threads']} threads, {machine['system']}")
+    print(f"load average before the start: {machine['load_average_before']:.2f}")
+    for version in dict.fromkeys(facts["version"] for facts in result["systems"].values()):
+        print(version)
+    print(f"{NUM_WORDS} held-out words; ratio to {result['reference']}; right: share of words, greedy and beam 5\n")
+    for mode, systems in result["modes"].items():
+        print(f"{mode:20} words/s  slowest  fastest  ratio   p50 ms   p99 ms   right")
+        for name, found in systems.items():
+            latency = f"{found['p50_ms']:8.2f} {found['p99_ms']:8.2f}" if "p50_ms" in found else " " * 17
+            right = result["systems"][name]["right_1" if mode.startswith("greedy") else "right_5"]
+            print(
+                f"  {name:18} {found['words_per_second']:7.0f} {found['slowest']:8.0f} {found['fastest']:8.0f}"
+                f" {found['ratio']:6.2f} {latency} {right:6.1f} %"
+            )
+        print()
+
+
+def main() -> None:
+    """Make the models, let the systems take turns, print the result."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--onmt-python", metavar="PATH", help="Python of OpenNMT-py's environment")
+    parser.add_argument("--models", type=Path, default=HERE / "models", help="folder of trained models")
+    parser.add_argument("--train-minutes", type=float, default=3, help="of each model that is not there")
+    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--seconds", type=float, default=1, help="least duration of a system's turn")
+    parser.add_argument("--threads", type=int, default=2, help="threads of each system")
+    parser.add_argument("--data", type=Path, default=WORDS.parent, help="folder with train, dev and test.tsv")
+    parser.add_argument("--json", action="store_true", help="print JSON instead of tables")
+    arguments = parser.parse_args()
+    machine = describe_machine(arguments.threads)
+    arguments.models.mkdir(parents=True, exist_ok=True)
+    data = arguments.data
+    words, batches = arguments.models / "words.json", arguments.models / "batches.json"
+    num_batches = len((data / "train.tsv").read_bytes().splitlines()) // 64
+    batches.write_text(json.dumps(make_batches(data / "train.tsv", num_batches)), encoding="utf-8")
+    words.write_text(json.dumps(held_out_words(data / "test.tsv")), encoding="utf-8")
+    prepare_models(arguments.models, data / "train.tsv", data / "dev.tsv", arguments.train_minutes)
+    workers = start_workers(arguments, words, batches)
+    measured = measure(workers, arguments.rounds, arguments.seconds)
+    for worker in workers.values():
+        worker.close()
+    reference = OPENNMT if OPENNMT in workers else "full definition"
+    result = {
+        "machine": machine,
+        "reference": reference,
+        "systems": {name: worker.facts for name, worker in workers.items()},
+        "modes": {mode: summarise(turns, reference) for mode, turns in measured.items()},
+    }
+    if arguments.json:
+        print(json.dumps(result, indent=2))
+    else:
+        print_tables(result)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,57 @@
+"""How a system that predicts takes turns with the others.
+
+Only the standard library, since OpenNMT-py's process has another Python environment.
+"""
+
+import json
+import os
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+Predict = Callable[[list[str], int], list[list[str]]]
+"""Words that are searched as one batch, and a beam size (1: greedy) → the phones of each word."""
+
+
+def take_turns(predict: Predict, words_file: Path, facts: dict[str, Any]) -> None:
+    """Predict all words once for each beam size, print the facts, then measure a turn for each line on stdin.
+
+    The line is JSON: the beam size, the words in a batch, and the least number of seconds. A turn is whole passes over
+    words (some of them where the batch is 1); all systems get the same words in the same batches, of about equal
+    length. The answer is a JSON line: words, seconds, and of a batch of 1 the seconds of each.
+
+    Args:
+        predict: the system.
+        words_file: JSON, a list of (letters, phones of each pronunciation).
+        facts: versions and the like; the share of the words predicted right joins them.
+    """
+    answers = os.fdopen(os.dup(sys.stdout.fileno()), "w")
+    os.dup2(sys.stderr.fileno(), sys.stdout.fileno())  # a library that prints would break the protocol
+
+    pairs = sorted(json.loads(words_file.read_text(encoding="utf-8")), key=lambda pair: (len(pair[0]), pair[0]))
+    words = [letters for letters, _ in pairs]
+    for beam_size in (1, 5):
+        found = [phones for batch in batches_of(words, 64) for phones in predict(batch, beam_size)]
+        right = sum(phones in wanted for phones, (_, wanted) in zip(found, pairs, strict=True))
+        facts = facts | {f"right_{beam_size}": 100 * right / len(words)}
+    print(json.dumps(facts), file=answers, flush=True)
+    for line in sys.stdin:
+        beam_size, batch_size, least = json.loads(line)
+        batches = batches_of(words[:: max(1, 16 // batch_size)], batch_size)
+        times = []
+        start = time.perf_counter()
+        while time.perf_counter() - start < least:
+            for batch in batches:
+                before = time.perf_counter()
+                predict(batch, beam_size)
+                times.append(time.perf_counter() - before)
+        passes = len(times) // len(batches)
+        answer = {"words": passes * sum(map(len, batches)), "seconds": sum(times)}
+        print(json.dumps(answer | ({"times": times} if batch_size == 1 else {})), file=answers, flush=True)
+
+
+def batches_of(words: list[str], size: int) -> list[list[str]]:
+    """Cut a list into lists."""
+    return [words[first : first + size] for first in range(0, len(words), size)]

@@ -1,0 +1,81 @@
+"""Predict with a model of ours in turns with the other systems; started by predict_speed.py.
+
+The systems: `engine` and `definition` are `Model.predict`, text to text; `onnx` is the search in Python over exported
+graphs in ONNX Runtime.
+"""
+
+import argparse
+from pathlib import Path
+
+from prediction_rounds import Predict, take_turns
+
+import peephole
+
+
+def engine(model_file: Path, threads: int) -> tuple[Predict, str]:
+    """Return the engine's prediction, and versions."""
+    model = peephole.load(model_file)
+
+    def predict(words: list[str], beam_size: int) -> list[list[str]]:
+        found = model.predict(words, beam_size=beam_size, threads=threads, attention=False)
+        return [best[0].tokens for best in found]
+
+    return predict, f"peephole {peephole.__version__}"
+
+
+def definition(model_file: Path, threads: int) -> tuple[Predict, str]:
+    """Return the definition's prediction, and versions."""
+    import torch
+
+    torch.set_num_threads(threads)
+    model = peephole.load(model_file)
+
+    def predict(words: list[str], beam_size: int) -> list[list[str]]:
+        found = model.predict(words, beam_size=beam_size, engine="off")
+        return [best[0].tokens for best in found]
+
+    return predict, f"peephole {peephole.__version__}, torch {torch.__version__}"
+
+
+def onnx(folder: Path, threads: int) -> tuple[Predict, str]:
+    """Return the prediction by a search over ONNX graphs, and versions."""
+    import onnxruntime
+    import torch
+
+    from peephole.definition import pad
+    from peephole.export.stepper import OnnxStepper
+    from peephole.search import beam_search, greedy_search
+
+    torch.set_num_threads(threads)
+    stepper = OnnxStepper(folder, threads=threads)
+
+    def predict(words: list[str], beam_size: int) -> list[list[str]]:
+        source, lengths = pad([stepper.source_symbols.encode(word) for word in words])
+        longest = 3 * lengths + 20
+        if beam_size == 1:
+            best = greedy_search(stepper, source, lengths, max_lengths=longest)
+        else:
+            settings = {"beam_size": beam_size, "nbest": 1}
+            best = [found[0] for found in beam_search(stepper, source, lengths, max_lengths=longest, **settings)]
+        return [stepper.target_symbols.tokens(hypothesis.ids) for hypothesis in best]
+
+    return predict, f"onnxruntime {onnxruntime.__version__}"
+
+
+SYSTEMS = {"engine": engine, "definition": definition, "onnx": onnx}
+
+
+def main() -> None:
+    """Load the model, and take turns."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("system", choices=SYSTEMS)
+    parser.add_argument("model", type=Path)
+    parser.add_argument("words", type=Path)
+    parser.add_argument("--threads", type=int, required=True)
+    arguments = parser.parse_args()
+    predict, version = SYSTEMS[arguments.system](arguments.model, arguments.threads)
+    take_turns(predict, arguments.words, {"version": version})
+
+
+if __name__ == "__main__":
+    main()
