@@ -205,7 +205,7 @@ class DropoutMaskProblem:
 
 def available() -> bool:
     """Return whether the library was found."""
-    return _find_library() is not None
+    return library_path() is not None
 
 
 @cache
@@ -248,7 +248,7 @@ def _check(status: int, instruction_set: str) -> None:
         raise ValueError(f"instruction set: wanted one of {', '.join(instruction_sets())}; got {instruction_set!r}")
 
 
-def _find_library() -> Path | None:
+def library_path() -> Path | None:
     """Return the library's path: PEEPHOLE_LIBRARY, or in the package, which an editable install has in two places."""
     if LIBRARY_VARIABLE in os.environ:
         return Path(os.environ[LIBRARY_VARIABLE])
@@ -264,7 +264,7 @@ def library() -> ctypes.CDLL:
     Raises:
         OSError: it is missing, or not one for this version of the package.
     """
-    path = _find_library()
+    path = library_path()
     if path is None:
         raise OSError("peephole was installed without its engine: no C++ compiler was found then")
     loaded = ctypes.CDLL(str(path))
