@@ -74,7 +74,7 @@ def main() -> None:
         stream = until_over(to_tensors(batches, vocabs), arguments.train_minutes)
         trainer.train(stream, train_steps=0, save_checkpoint_steps=NEVER, valid_steps=NEVER)
         torch.save(model.state_dict(), arguments.model)
-    model.load_state_dict(torch.load(arguments.model))
+    torch.nn.Module.load_state_dict(model, torch.load(arguments.model))  # its own one wants a checkpoint
     model.eval()
 
     translators = {}
@@ -97,7 +97,7 @@ def main() -> None:
         found = translators[beam_size].translate_batch(batch, False)["predictions"]
         phones: list[list[str]] = [[] for _ in words]
         for place, predictions in zip(order.tolist(), found, strict=True):
-            names = vocabs["tgt"].lookup_tokens(predictions[0].tolist())
+            names = [vocabs["tgt"].lookup_index(symbol) for symbol in predictions[0].tolist()]
             phones[place] = [name for name in names if name != DefaultTokens.EOS]
         return phones
 

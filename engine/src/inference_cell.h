@@ -33,7 +33,6 @@ class Cell {
     form_ = form;
     hidden_size_ = hidden_size;
     units_ = in_lanes<float>(hidden_size);
-    inner_ = in_lanes<float>(view.input.columns - outer_size);
     if (outer_size) pack_gates(outer_, view, 0, outer_size, false);
     pack_gates(joint_, view, outer_size, view.input.columns - outer_size, true);
     pack_bias(view);
@@ -54,9 +53,7 @@ class Cell {
   bool is_full() const { return !gru_ && form_ == PEEPHOLE_FULL; }
   bool has_cell() const { return !gru_; }
   int64_t units() const { return units_; }
-  int64_t inner() const { return inner_; }
   int64_t gates() const { return kCellGates * units_; }
-  int64_t joint_size() const { return inner_ + units_; }
   const float *bias() const { return bias_.at(0); }
   int64_t bytes() const { return outer_.bytes() + joint_.bytes() + looks_.bytes() + look_o_.bytes() + bias_.bytes(); }
 
@@ -101,7 +98,7 @@ class Cell {
   static constexpr int L = kLanes<float>;
   bool gru_ = false;
   int32_t form_ = PEEPHOLE_NONE;
-  int64_t hidden_size_ = 0, units_ = 0, inner_ = 0;
+  int64_t hidden_size_ = 0, units_ = 0;
   Matrix<O> outer_, joint_, looks_, look_o_;
   Buffer<float> bias_, diagonal_[3];
 

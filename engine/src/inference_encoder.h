@@ -40,7 +40,6 @@ class Encoder {
 
   int64_t layers() const { return layers_; }
   int64_t units() const { return cells_[0].units(); }
-  int64_t largest_input() const { return in_lanes<float>(size_ > 0 ? size_ : 1); }
   int64_t bytes() const {
     int64_t total = embeddings_.bytes();
     for (int64_t i = 0; i < layers_ * directions_; ++i) total += cells_[i].bytes();

@@ -178,7 +178,6 @@ class Matrix {
   }
 
   int64_t columns() const { return columns_; }  // in whole vectors
-  int64_t depth() const { return depth_; }
   int64_t bytes() const { return panels_.bytes() + scales_.bytes() + zeros_.bytes(); }
 
   // Row r of `out`, `stride` numbers from the next: the product of left row r with the matrix.

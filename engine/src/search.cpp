@@ -17,7 +17,6 @@
 namespace peephole {
 namespace {
 
-constexpr int32_t kPad = 0, kBos = 1, kEos = 2, kUnk = 3;
 constexpr double kNone = -std::numeric_limits<double>::infinity();
 constexpr int64_t kMostRead = 8192;  // source symbols read at a time
 
@@ -67,6 +66,8 @@ struct Source {
 double length_factor(int64_t length, double penalty) {
   return std::max(std::pow(double(length), -penalty), DBL_MIN);
 }
+
+bool is_predictable(int64_t symbol) { return symbol == PEEPHOLE_EOS || symbol > PEEPHOLE_UNK; }
 
 class Worker {
  public:
@@ -129,7 +130,7 @@ class Worker {
     for (auto &decoder : decoders_) row = decoder->read(int64_t(ids.size()), ids.data(), lengths.data(), places.data());
     int64_t members = request_.kind == PEEPHOLE_SAMPLE ? request_.nbest : 1;
     for (size_t s = first; s < active_.size(); ++s, ++row) {
-      for (int64_t member = 0; member < members; ++member) active_[s].live.push_back({row, kBos, 0, -1, member});
+      for (int64_t member = 0; member < members; ++member) active_[s].live.push_back({row, PEEPHOLE_BOS, 0, -1, member});
       if (request_.kind != PEEPHOLE_BEAM) active_[s].finished.resize(size_t(members));
     }
   }
@@ -199,7 +200,7 @@ class Worker {
       if (kept < 0) kept = keep_attention(source, from.row);
       int64_t node = int64_t(source.nodes.size());
       source.nodes.push_back({from.node, best.symbol, best.symbol_log_prob, 0, kept});
-      if (best.symbol == kEos)
+      if (best.symbol == PEEPHOLE_EOS)
         file(source, {best.log_prob * factor, node});
       else
         live.push_back({from.row, best.symbol, best.log_prob, node, 0});
@@ -223,7 +224,8 @@ class Worker {
         indices_[0] = source.target[source.steps - 1];
         count = scores[indices_[0]] > kNone;
       } else {
-        for (int32_t never : {kPad, kBos, kUnk}) scores[never] = float(kNone);
+        for (int64_t v = 0; v <= PEEPHOLE_UNK; ++v)
+          if (!is_predictable(v)) scores[v] = float(kNone);
         count = searcher_.kernels->largest(scores, num_symbols(), int64_t(indices_.size()), indices_.data());
       }
       for (int64_t i = 0; i < count; ++i) {
@@ -265,7 +267,7 @@ class Worker {
       float score = scores[symbol];
       if (score != score) fail(source);
       source.nodes.push_back({from.node, symbol, score, likeliest, keep_attention(source, from.row)});
-      if (symbol == kEos || source.steps == source.max_length)
+      if (symbol == PEEPHOLE_EOS || source.steps == source.max_length)
         source.finished[size_t(from.member)].node = node;
       else
         live.push_back({from.row, symbol, from.log_prob + double(score), node, from.member});
@@ -276,7 +278,7 @@ class Worker {
 
   int32_t next_symbol(const Source &source, const Live &live, const float *scores) {
     if (source.steps <= source.target_length) return source.target[source.steps - 1];
-    if (is_given()) return kEos;
+    if (is_given()) return PEEPHOLE_EOS;
     return draw(scores, request_.uniform[request_.uniform_offsets[source.index] + live.member * source.max_length +
                                          source.steps - 1]);
   }
@@ -286,16 +288,16 @@ class Worker {
     double most = kNone, total = 0;
     probs_.assign(size_t(num_symbols()), 0);
     for (int64_t v = 0; v < num_symbols(); ++v)
-      if (v != kPad && v != kBos && v != kUnk) most = std::max(most, double(scores[v]) / request_.temperature);
+      if (is_predictable(v)) most = std::max(most, double(scores[v]) / request_.temperature);
     for (int64_t v = 0; v < num_symbols(); ++v) {
-      if (v != kPad && v != kBos && v != kUnk) probs_[size_t(v)] = std::exp(double(scores[v]) / request_.temperature - most);
+      if (is_predictable(v)) probs_[size_t(v)] = std::exp(double(scores[v]) / request_.temperature - most);
       total += probs_[size_t(v)];
     }
     for (double &prob : probs_) prob /= total;
     truncate();
     total = std::accumulate(probs_.begin(), probs_.end(), 0.0);
     double held = 0;
-    int32_t last = kEos;
+    int32_t last = PEEPHOLE_EOS;
     for (int64_t v = 0; v < num_symbols(); ++v) {
       held += probs_[size_t(v)];
       if (probs_[size_t(v)] > 0) last = int32_t(v);
@@ -345,7 +347,7 @@ class Worker {
       found.log_probs.push_back(node.log_prob);
       found.log_prob += double(node.log_prob);
       if (is_given()) found.likeliest.push_back(node.likeliest);
-      if (!found.has_attention || node.symbol == kEos) continue;
+      if (!found.has_attention || node.symbol == PEEPHOLE_EOS) continue;
       const float *weights = source.attention.data() + node.attention * source.length;
       found.attention.insert(found.attention.end(), weights, weights + source.length);
     }
