@@ -13,23 +13,14 @@ from typing import Any
 import onmt
 import torch
 from onmt.constants import DefaultTokens
-from onmt.inputters.inputter import dict_to_vocabs
-from onmt.model_builder import build_model
-from onmt.opts import train_opts, translate_opts
+from onmt.opts import translate_opts
 from onmt.trainer import build_trainer
 from onmt.translate import GNMTGlobalScorer, Translator
 from onmt.utils.optimizers import Optimizer
 from onmt.utils.parse import ArgumentParser
-from opennmt_worker import NEVER, OPTIONS, pad, to_tensors
+from opennmt_worker import NEVER, make_model, pad, to_tensors
 from prediction_rounds import take_turns
 from rounds import read_batches
-
-
-def parse(add_options: Any, text: str) -> argparse.Namespace:
-    """Return OpenNMT-py's options."""
-    parser = ArgumentParser()
-    add_options(parser)
-    return parser.parse_args(text.split())
 
 
 def until_over(batches: list[Any], minutes: float) -> Iterator[Any]:
@@ -54,21 +45,8 @@ def main() -> None:
     torch.set_num_threads(arguments.threads)
     torch.manual_seed(1)
 
-    options = parse(train_opts, OPTIONS)
-    options.data = {}
-    ArgumentParser.update_model_opts(options)
-    ArgumentParser.validate_model_opts(options)
     batches = read_batches(arguments.batches)
-    specials = [DefaultTokens.UNK, DefaultTokens.PAD, DefaultTokens.BOS, DefaultTokens.EOS]
-    vocabs = dict_to_vocabs(
-        {
-            "src": specials + batches["source_symbols"],
-            "tgt": specials + batches["target_symbols"],
-            "data_task": options.model_task,
-            "decoder_start_token": DefaultTokens.BOS,
-        }
-    )
-    model = build_model(options, options, vocabs, checkpoint=None, device_id=-1)
+    options, vocabs, model = make_model(batches)
     if not arguments.model.is_file():
         trainer = build_trainer(options, -1, model, vocabs, Optimizer.from_opt(model, options))
         stream = until_over(to_tensors(batches, vocabs), arguments.train_minutes)
@@ -79,8 +57,10 @@ def main() -> None:
 
     translators = {}
     for beam_size in (1, 5):
+        parser = ArgumentParser()
+        translate_opts(parser)
         text = f"-model none -src none -beam_size {beam_size} -max_length 60 -max_length_ratio 0"
-        search = parse(translate_opts, text)
+        search = parser.parse_args(text.split())
         scorer = GNMTGlobalScorer.from_opt(search)
         translators[beam_size] = Translator.from_opt(model, vocabs, search, options, global_scorer=scorer)
 

@@ -52,23 +52,14 @@ def pad(rows: list[torch.Tensor], padding: int) -> torch.Tensor:
     return torch.nn.utils.rnn.pad_sequence(rows, batch_first=True, padding_value=padding)[:, :, None]
 
 
-def main() -> None:
-    """Build the model and the trainer, and take turns."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("batches", type=Path)
-    parser.add_argument("--threads", type=int, required=True)
-    arguments = parser.parse_args()
-    torch.set_num_threads(arguments.threads)
-    torch.manual_seed(1)
-
-    onmt_parser = ArgumentParser()
-    train_opts(onmt_parser)
-    options = onmt_parser.parse_args(OPTIONS.split())
+def make_model(batches: Batches) -> tuple[argparse.Namespace, dict, torch.nn.Module]:
+    """Return OpenNMT-py's options, vocabularies and untrained model."""
+    parser = ArgumentParser()
+    train_opts(parser)
+    options = parser.parse_args(OPTIONS.split())
     options.data = {}
     ArgumentParser.update_model_opts(options)
     ArgumentParser.validate_model_opts(options)
-
-    batches = read_batches(arguments.batches)
     specials = [DefaultTokens.UNK, DefaultTokens.PAD, DefaultTokens.BOS, DefaultTokens.EOS]
     vocabs = dict_to_vocabs(
         {
@@ -78,9 +69,22 @@ def main() -> None:
             "decoder_start_token": DefaultTokens.BOS,
         }
     )
+    return options, vocabs, build_model(options, options, vocabs, checkpoint=None, device_id=-1)
+
+
+def main() -> None:
+    """Build the model and the trainer, and take turns."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("batches", type=Path)
+    parser.add_argument("--threads", type=int, required=True)
+    arguments = parser.parse_args()
+    torch.set_num_threads(arguments.threads)
+    torch.manual_seed(1)
+
+    batches = read_batches(arguments.batches)
+    options, vocabs, model = make_model(batches)
     tensors = to_tensors(batches, vocabs)
     num_symbols = count_target_symbols(batches)
-    model = build_model(options, options, vocabs, checkpoint=None, device_id=-1)
     trainer = build_trainer(options, -1, model, vocabs, Optimizer.from_opt(model, options))
 
     def train_pass() -> float:
