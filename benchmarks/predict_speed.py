@@ -1,9 +1,10 @@
 """Measure how fast systems predict with models of the same shape and for the same words, in turns.
 
-    python benchmarks/predict_speed.py --onmt-python PATH
+    python benchmarks/predict_speed.py --onmt-python PATH --yoyodyne-python PATH
 
-PATH is the Python of an environment with OpenNMT-py (benchmarks/README.md says how to make it); without it OpenNMT-py
-is left out and the ratios are to our definition. The words come from recipes/g2p_cmudict (run its prepare.py first).
+Each PATH is the Python of an environment with that peer (benchmarks/README.md says how to make them); a peer without
+one is left out, and without OpenNMT-py the ratios are to our definition. The words come from recipes/g2p_cmudict (run
+its prepare.py first).
 
 Before measuring, each system's model is trained for some minutes and kept in the folder --models, since the search of
 an untrained model does not end where words do. Each system is a process of its own that predicts only in its turn,
@@ -69,10 +70,11 @@ def start_workers(arguments: argparse.Namespace, words: Path, batches: Path) -> 
             commands[f"{form} {number}"] = [*own, "engine", f"{folder / form}{end}.safetensors", str(words)]
         commands[f"{form} definition"] = [*own, "definition", str(folder / f"{form}.safetensors"), str(words)]
         commands[f"{form} onnx"] = [*own, "onnx", str(folder / f"{form}.onnx"), str(words)]
-    if arguments.onmt_python:
-        worker = [arguments.onmt_python, str(HERE / "opennmt_prediction_worker.py"), str(batches)]
-        worker += [str(folder / "opennmt.pt"), str(words), "--train-minutes", str(arguments.train_minutes)]
-        commands[OPENNMT] = worker
+    for name, python in ((OPENNMT, arguments.onmt_python), ("yoyodyne", arguments.yoyodyne_python)):
+        if python:
+            peer = name.removesuffix("-py")
+            worker = [python, str(HERE / f"{peer}_prediction_worker.py"), str(batches), str(folder / f"{peer}.pt")]
+            commands[name] = [*worker, str(words), "--train-minutes", str(arguments.train_minutes)]
     workers = {}
     for name, command in commands.items():
         print(f"starting {name}", file=sys.stderr)
@@ -132,6 +134,7 @@ def main() -> None:
     """Make the models, let the systems take turns, print the result."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--onmt-python", metavar="PATH", help="Python of OpenNMT-py's environment")
+    parser.add_argument("--yoyodyne-python", metavar="PATH", help="Python of yoyodyne's environment")
     parser.add_argument("--models", type=Path, default=HERE / "models", help="folder of trained models")
     parser.add_argument("--train-minutes", type=float, default=3, help="of each model that is not there")
     parser.add_argument("--rounds", type=int, default=5)

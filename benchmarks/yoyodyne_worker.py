@@ -10,6 +10,7 @@ import logging
 import warnings
 from importlib.metadata import version
 from pathlib import Path
+from typing import Any
 
 import torch
 from rounds import Batches, count_target_symbols, read_batches, take_turns
@@ -20,16 +21,23 @@ from yoyodyne.models.modules import LSTMEncoder
 from yoyodyne.trainers import Trainer
 
 
-def to_batches(batches: Batches) -> list[Batch]:
-    """Return the batches as yoyodyne's collator makes them: one vocabulary, the targets' symbols first."""
+def symbol_ids(batches: Batches) -> dict[str, int]:
+    """Return the ids of one vocabulary, the targets' symbols first."""
     symbols = [f"target {s}" for s in batches["target_symbols"]] + [f"source {s}" for s in batches["source_symbols"]]
-    ids = {symbol: number for number, symbol in enumerate(symbols, len(special.SPECIAL))}
+    return {symbol: number for number, symbol in enumerate(symbols, len(special.SPECIAL))}
+
+
+def encode_word(ids: dict[str, int], letters: str) -> torch.Tensor:
+    """Return a source as yoyodyne's collator makes it."""
+    return torch.tensor([special.START_IDX, *(ids[f"source {s}"] for s in letters), special.END_IDX])
+
+
+def to_batches(batches: Batches) -> list[Batch]:
+    """Return the batches as yoyodyne's collator makes them."""
+    ids = symbol_ids(batches)
     made = []
     for batch in batches["batches"]:
-        sources = [
-            torch.tensor([special.START_IDX, *(ids[f"source {s}"] for s in letters), special.END_IDX])
-            for letters, _ in batch
-        ]
+        sources = [encode_word(ids, letters) for letters, _ in batch]
         targets = [
             torch.tensor([*(ids[f"target {s}"] for s in phones.split()), special.END_IDX]) for _, phones in batch
         ]
@@ -49,6 +57,35 @@ class Losses:
         self.total += float(loss.detach()) * int((inputs[1] != special.PAD_IDX).sum())
 
 
+def make_model(batches: Batches) -> SoftAttentionLSTMModel:
+    """Return an untrained model."""
+    target_size = len(special.SPECIAL) + len(batches["target_symbols"])
+    return SoftAttentionLSTMModel(
+        source_encoder=LSTMEncoder(embedding_size=128, hidden_size=128, layers=1, dropout=0.2, bidirectional=True),
+        embedding_size=128,
+        decoder_hidden_size=256,
+        decoder_layers=1,
+        decoder_dropout=0.2,
+        compute_accuracy=False,
+        target_vocab_size=target_size,
+        vocab_size=target_size + len(batches["source_symbols"]),
+    )
+
+
+def quiet_trainer(**limits: Any) -> Trainer:
+    """Return yoyodyne's trainer on the CPU, without log and checkpoints."""
+    return Trainer(
+        accelerator="cpu",
+        devices=1,
+        gradient_clip_val=5.0,
+        logger=False,
+        enable_checkpointing=False,
+        enable_progress_bar=False,
+        enable_model_summary=False,
+        **limits,
+    )
+
+
 def main() -> None:
     """Build the model and the trainer, and take turns."""
     parser = argparse.ArgumentParser(description=__doc__)
@@ -63,29 +100,10 @@ def main() -> None:
     batches = read_batches(arguments.batches)
     made = to_batches(batches)
     num_symbols = count_target_symbols(batches)
-    target_size = len(special.SPECIAL) + len(batches["target_symbols"])
-    model = SoftAttentionLSTMModel(
-        source_encoder=LSTMEncoder(embedding_size=128, hidden_size=128, layers=1, dropout=0.2, bidirectional=True),
-        embedding_size=128,
-        decoder_hidden_size=256,
-        decoder_layers=1,
-        decoder_dropout=0.2,
-        compute_accuracy=False,
-        target_vocab_size=target_size,
-        vocab_size=target_size + len(batches["source_symbols"]),
-    )
+    model = make_model(batches)
     loader = torch.utils.data.DataLoader(made, batch_size=None)  # they are batches already
     losses = Losses(model)
-    trainer = Trainer(
-        accelerator="cpu",
-        devices=1,
-        gradient_clip_val=5.0,
-        logger=False,
-        enable_checkpointing=False,
-        enable_progress_bar=False,
-        enable_model_summary=False,
-        max_epochs=0,
-    )
+    trainer = quiet_trainer(max_epochs=0)
 
     def train_pass() -> float:
         losses.total = 0.0
