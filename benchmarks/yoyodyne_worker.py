@@ -20,16 +20,23 @@ from yoyodyne.models.modules import LSTMEncoder
 from yoyodyne.trainers import Trainer
 
 
-def to_batches(batches: Batches) -> list[Batch]:
-    """Return the batches as yoyodyne's collator makes them: one vocabulary, the targets' symbols first."""
+def make_symbols(batches: Batches) -> dict[str, int]:
+    """Return the id of each symbol: one vocabulary, the targets' symbols first."""
     symbols = [f"target {s}" for s in batches["target_symbols"]] + [f"source {s}" for s in batches["source_symbols"]]
-    ids = {symbol: number for number, symbol in enumerate(symbols, len(special.SPECIAL))}
+    return {symbol: number for number, symbol in enumerate(symbols, len(special.SPECIAL))}
+
+
+def encode_source(letters: str, ids: dict[str, int]) -> torch.Tensor:
+    """Return a word's ids, with <S> and <E> around them."""
+    return torch.tensor([special.START_IDX, *(ids[f"source {s}"] for s in letters), special.END_IDX])
+
+
+def to_batches(batches: Batches) -> list[Batch]:
+    """Return the batches as yoyodyne's collator makes them."""
+    ids = make_symbols(batches)
     made = []
     for batch in batches["batches"]:
-        sources = [
-            torch.tensor([special.START_IDX, *(ids[f"source {s}"] for s in letters), special.END_IDX])
-            for letters, _ in batch
-        ]
+        sources = [encode_source(letters, ids) for letters, _ in batch]
         targets = [
             torch.tensor([*(ids[f"target {s}"] for s in phones.split()), special.END_IDX]) for _, phones in batch
         ]
@@ -49,22 +56,10 @@ class Losses:
         self.total += float(loss.detach()) * int((inputs[1] != special.PAD_IDX).sum())
 
 
-def main() -> None:
-    """Build the model and the trainer, and take turns."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("batches", type=Path)
-    parser.add_argument("--threads", type=int, required=True)
-    arguments = parser.parse_args()
-    torch.set_num_threads(arguments.threads)
-    torch.manual_seed(1)
-    logging.getLogger("lightning.pytorch").setLevel(logging.ERROR)
-    warnings.simplefilter("ignore")  # of how the batches are loaded
-
-    batches = read_batches(arguments.batches)
-    made = to_batches(batches)
-    num_symbols = count_target_symbols(batches)
+def make_model(batches: Batches) -> SoftAttentionLSTMModel:
+    """Return yoyodyne's untrained model."""
     target_size = len(special.SPECIAL) + len(batches["target_symbols"])
-    model = SoftAttentionLSTMModel(
+    return SoftAttentionLSTMModel(
         source_encoder=LSTMEncoder(embedding_size=128, hidden_size=128, layers=1, dropout=0.2, bidirectional=True),
         embedding_size=128,
         decoder_hidden_size=256,
@@ -74,9 +69,11 @@ def main() -> None:
         target_vocab_size=target_size,
         vocab_size=target_size + len(batches["source_symbols"]),
     )
-    loader = torch.utils.data.DataLoader(made, batch_size=None)  # they are batches already
-    losses = Losses(model)
-    trainer = Trainer(
+
+
+def make_trainer(max_epochs: int) -> Trainer:
+    """Return yoyodyne's trainer, without log and checkpoints."""
+    return Trainer(
         accelerator="cpu",
         devices=1,
         gradient_clip_val=5.0,
@@ -84,8 +81,33 @@ def main() -> None:
         enable_checkpointing=False,
         enable_progress_bar=False,
         enable_model_summary=False,
-        max_epochs=0,
+        max_epochs=max_epochs,
     )
+
+
+def quieten() -> None:
+    """Turn off the trainer's words, and warnings of how the batches are loaded."""
+    logging.getLogger("lightning.pytorch").setLevel(logging.ERROR)
+    warnings.simplefilter("ignore")
+
+
+def main() -> None:
+    """Build the model and the trainer, and take turns."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("batches", type=Path)
+    parser.add_argument("--threads", type=int, required=True)
+    arguments = parser.parse_args()
+    torch.set_num_threads(arguments.threads)
+    torch.manual_seed(1)
+    quieten()
+
+    batches = read_batches(arguments.batches)
+    made = to_batches(batches)
+    num_symbols = count_target_symbols(batches)
+    model = make_model(batches)
+    loader = torch.utils.data.DataLoader(made, batch_size=None)  # they are batches already
+    losses = Losses(model)
+    trainer = make_trainer(max_epochs=0)
 
     def train_pass() -> float:
         losses.total = 0.0
