@@ -56,6 +56,7 @@ def main() -> None:
         torch.save(model.state_dict(), arguments.model)
     model.load_state_dict(torch.load(arguments.model))
     model.eval()
+    model.trainer = make_trainer(max_epochs=0)  # greedy search asks it whether this is validation
     model.max_target_length = LONGEST
     ids = make_symbols(batches)
     names = dict(enumerate(batches["target_symbols"], len(special.SPECIAL)))
