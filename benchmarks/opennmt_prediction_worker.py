@@ -5,10 +5,7 @@ own `Translator`, which gets its batches as tensors: reading and writing text is
 """
 
 import argparse
-import time
-from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import onmt
 import torch
@@ -19,18 +16,8 @@ from onmt.translate import GNMTGlobalScorer, Translator
 from onmt.utils.optimizers import Optimizer
 from onmt.utils.parse import ArgumentParser
 from opennmt_worker import NEVER, make_model, pad, to_tensors
-from prediction_rounds import take_turns
+from prediction_rounds import take_turns, until_over
 from rounds import read_batches
-
-
-def until_over(batches: list[Any], minutes: float) -> Iterator[Any]:
-    """Yield batches, again and again, until the minutes are over."""
-    end = time.perf_counter() + 60 * minutes
-    while True:
-        for batch in batches:
-            if time.perf_counter() > end:
-                return
-            yield batch
 
 
 def main() -> None:

@@ -2,8 +2,8 @@
 
     python benchmarks/predict_speed.py --onmt-python PATH --yoyodyne-python PATH
 
-Each PATH is the Python of an environment with that peer (benchmarks/README.md says how to make them); a peer without
-one is left out, and without OpenNMT-py the ratios are to our definition. The words come from recipes/g2p_cmudict (run
+Each PATH is the Python of an environment with that peer (benchmarks/README.md says how to make them). A peer without
+one is left out; without OpenNMT-py the ratios are to our definition. The words come from recipes/g2p_cmudict (run
 its prepare.py first).
 
 Before measuring, each system's model is trained for some minutes and kept in the folder --models, since the search of
@@ -20,10 +20,17 @@ from pathlib import Path
 from statistics import median, quantiles
 from typing import Any
 
+from layer_speed import measure_peak
 from train_speed import HERE, SEED, WORDS, describe_machine, make_batches
 from worker import Worker
 
+from peephole import engine
+
 OPENNMT = "opennmt-py"
+PEERS = {  # name → option that gives its Python, its worker, and its file of weights
+    OPENNMT: ("onmt_python", "opennmt_prediction_worker.py", "opennmt.pt"),
+    "yoyodyne": ("yoyodyne_python", "yoyodyne_prediction_worker.py", "yoyodyne.pt"),
+}
 FORMS = ("full", "none")
 NUMBERS = {"fp32": "", "bf16": ".bf16", "int8": ".int8"}  # name → end of the model's name
 MODES = [(5, 64), (1, 64), (5, 1), (1, 1)]  # (beam size, words in a batch)
@@ -70,11 +77,10 @@ def start_workers(arguments: argparse.Namespace, words: Path, batches: Path) -> 
             commands[f"{form} {number}"] = [*own, "engine", f"{folder / form}{end}.safetensors", str(words)]
         commands[f"{form} definition"] = [*own, "definition", str(folder / f"{form}.safetensors"), str(words)]
         commands[f"{form} onnx"] = [*own, "onnx", str(folder / f"{form}.onnx"), str(words)]
-    for name, python in ((OPENNMT, arguments.onmt_python), ("yoyodyne", arguments.yoyodyne_python)):
-        if python:
-            peer = name.removesuffix("-py")
-            worker = [python, str(HERE / f"{peer}_prediction_worker.py"), str(batches), str(folder / f"{peer}.pt")]
-            commands[name] = [*worker, str(words), "--train-minutes", str(arguments.train_minutes)]
+    for name, (option, worker, weights) in PEERS.items():
+        if python := getattr(arguments, option):
+            command = [python, str(HERE / worker), str(batches), str(folder / weights), str(words)]
+            commands[name] = [*command, "--train-minutes", str(arguments.train_minutes)]
     workers = {}
     for name, command in commands.items():
         print(f"starting {name}", file=sys.stderr)
@@ -82,12 +88,17 @@ def start_workers(arguments: argparse.Namespace, words: Path, batches: Path) -> 
     return workers
 
 
+def mode_name(beam_size: int, batch_size: int) -> str:
+    """Return how a mode is called in the tables."""
+    return f"{'greedy' if beam_size == 1 else f'beam {beam_size}'}, batch {batch_size}"
+
+
 def measure(workers: dict[str, Worker], rounds: int, seconds: float) -> dict[str, dict[str, list[dict[str, Any]]]]:
     """Return, for each mode and system, its turns."""
     measured: dict[str, dict[str, list[dict[str, Any]]]] = {}
     for number in range(1, rounds + 1):
         for beam_size, batch_size in MODES:
-            mode = f"{'greedy' if beam_size == 1 else f'beam {beam_size}'}, batch {batch_size}"
+            mode = mode_name(beam_size, batch_size)
             for name, worker in workers.items():
                 answer = worker.ask([beam_size, batch_size, seconds])
                 measured.setdefault(mode, {}).setdefault(name, []).append(answer)
@@ -110,6 +121,22 @@ def summarise(turns: dict[str, list[dict[str, Any]]], reference: str) -> dict[st
     return summary
 
 
+def add_work(result: dict[str, Any], peak: float) -> None:
+    """Add words a second and core and, for the engine, the share of the peak: operations done by operations possible.
+
+    Args:
+        result: what `main` prints.
+        peak: operations a second of the engine's inner loop in float32, on all threads.
+    """
+    for beam_size, batch_size in MODES:
+        for name, found in result["modes"][mode_name(beam_size, batch_size)].items():
+            found["words_per_second_and_core"] = found["words_per_second"] / result["machine"]["threads"]
+            form, _, number = name.partition(" ")
+            if number in NUMBERS:
+                operations = result["systems"][f"{form} definition"][f"operations_{beam_size}_{batch_size}"]
+                found["of_peak"] = operations * found["words_per_second"] / peak
+
+
 def print_tables(result: dict[str, Any]) -> None:
     """Print the result for people."""
     machine = result["machine"]
@@ -117,15 +144,22 @@ def print_tables(result: dict[str, Any]) -> None:
     print(f"load average before the start: {machine['load_average_before']:.2f}")
     for version in dict.fromkeys(facts["version"] for facts in result["systems"].values()):
         print(version)
+    print(f"peak {result['peak'] / 1e9:.0f} GFLOP/s in float32, {result['instruction_set']}; operations a word:")
+    for name, facts in result["systems"].items():
+        form, _, kind = name.partition(" ")
+        if kind == "definition":
+            counts = [f"{mode_name(k, b)}: {facts[f'operations_{k}_{b}'] / 1e6:.1f} M" for k, b in MODES]
+            print(f"  {form:6} {'; '.join(counts)}")
     print(f"{NUM_WORDS} held-out words; ratio to {result['reference']}; right: share of words, greedy and beam 5\n")
     for mode, systems in result["modes"].items():
-        print(f"{mode:20} words/s  slowest  fastest  ratio   p50 ms   p99 ms   right")
+        print(f"{mode:20} words/s  slowest  fastest  ratio  a core  of peak   p50 ms   p99 ms   right")
         for name, found in systems.items():
             latency = f"{found['p50_ms']:8.2f} {found['p99_ms']:8.2f}" if "p50_ms" in found else " " * 17
+            share = f"{found['of_peak']:8.1%}" if "of_peak" in found else " " * 8
             right = result["systems"][name]["right_1" if mode.startswith("greedy") else "right_5"]
             print(
                 f"  {name:18} {found['words_per_second']:7.0f} {found['slowest']:8.0f} {found['fastest']:8.0f}"
-                f" {found['ratio']:6.2f} {latency} {right:6.1f} %"
+                f" {found['ratio']:6.2f} {found['words_per_second_and_core']:7.0f} {share} {latency} {right:6.1f} %"
             )
         print()
 
@@ -133,8 +167,8 @@ def print_tables(result: dict[str, Any]) -> None:
 def main() -> None:
     """Make the models, let the systems take turns, print the result."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--onmt-python", metavar="PATH", help="Python of OpenNMT-py's environment")
-    parser.add_argument("--yoyodyne-python", metavar="PATH", help="Python of yoyodyne's environment")
+    for name, (option, _, _) in PEERS.items():
+        parser.add_argument(f"--{option.replace('_', '-')}", metavar="PATH", help=f"Python of {name}'s environment")
     parser.add_argument("--models", type=Path, default=HERE / "models", help="folder of trained models")
     parser.add_argument("--train-minutes", type=float, default=3, help="of each model that is not there")
     parser.add_argument("--rounds", type=int, default=5)
@@ -144,6 +178,8 @@ def main() -> None:
     parser.add_argument("--json", action="store_true", help="print JSON instead of tables")
     arguments = parser.parse_args()
     machine = describe_machine(arguments.threads)
+    instruction_set = engine.instruction_sets()[0]
+    peak = measure_peak(arguments.threads, instruction_set)
     arguments.models.mkdir(parents=True, exist_ok=True)
     data = arguments.data
     words, batches = arguments.models / "words.json", arguments.models / "batches.json"
@@ -158,10 +194,13 @@ def main() -> None:
     reference = OPENNMT if OPENNMT in workers else "full definition"
     result = {
         "machine": machine,
+        "peak": peak,
+        "instruction_set": instruction_set,
         "reference": reference,
         "systems": {name: worker.facts for name, worker in workers.items()},
         "modes": {mode: summarise(turns, reference) for mode, turns in measured.items()},
     }
+    add_work(result, peak)
     if arguments.json:
         print(json.dumps(result, indent=2))
     else:

@@ -7,7 +7,7 @@ import json
 import os
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -30,7 +30,7 @@ def take_turns(predict: Predict, words_file: Path, facts: dict[str, Any]) -> Non
     answers = os.fdopen(os.dup(sys.stdout.fileno()), "w")
     os.dup2(sys.stderr.fileno(), sys.stdout.fileno())  # a library that prints would break the protocol
 
-    pairs = sorted(json.loads(words_file.read_text(encoding="utf-8")), key=lambda pair: (len(pair[0]), pair[0]))
+    pairs = read_pairs(words_file)
     words = [letters for letters, _ in pairs]
     for beam_size in (1, 5):
         found = [phones for batch in batches_of(words, 64) for phones in predict(batch, beam_size)]
@@ -39,7 +39,7 @@ def take_turns(predict: Predict, words_file: Path, facts: dict[str, Any]) -> Non
     print(json.dumps(facts), file=answers, flush=True)
     for line in sys.stdin:
         beam_size, batch_size, least = json.loads(line)
-        batches = batches_of(words[:: max(1, 16 // batch_size)], batch_size)
+        batches = batches_of(measured_words(words, batch_size), batch_size)
         times = []
         start = time.perf_counter()
         while time.perf_counter() - start < least:
@@ -52,6 +52,26 @@ def take_turns(predict: Predict, words_file: Path, facts: dict[str, Any]) -> Non
         print(json.dumps(answer | ({"times": times} if batch_size == 1 else {})), file=answers, flush=True)
 
 
+def read_pairs(words_file: Path) -> list[tuple[str, list[list[str]]]]:
+    """Read (letters, phones of each pronunciation), short words first."""
+    return sorted(json.loads(words_file.read_text(encoding="utf-8")), key=lambda pair: (len(pair[0]), pair[0]))
+
+
+def measured_words(words: list[str], batch_size: int) -> list[str]:
+    """Return the words of a pass: fewer of them where batches are small."""
+    return words[:: max(1, 16 // batch_size)]
+
+
 def batches_of(words: list[str], size: int) -> list[list[str]]:
     """Cut a list into lists."""
     return [words[first : first + size] for first in range(0, len(words), size)]
+
+
+def until_over(batches: list[Any], minutes: float) -> Iterator[Any]:
+    """Yield batches, again and again, until the minutes are over."""
+    end = time.perf_counter() + 60 * minutes
+    while True:
+        for batch in batches:
+            if time.perf_counter() > end:
+                return
+            yield batch

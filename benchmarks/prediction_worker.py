@@ -6,8 +6,9 @@ graphs in ONNX Runtime.
 
 import argparse
 from pathlib import Path
+from typing import Any
 
-from prediction_rounds import Predict, take_turns
+from prediction_rounds import Predict, measured_words, read_pairs, take_turns
 
 import peephole
 
@@ -62,6 +63,28 @@ def onnx(folder: Path, threads: int) -> tuple[Predict, str]:
     return predict, f"onnxruntime {onnxruntime.__version__}"
 
 
+def count_operations(model_file: Path, words_file: Path) -> dict[str, float]:
+    """Return the operations a word of each beam size and batch size, which the definition's search is asked for."""
+    from prediction_work import operations_per_word
+
+    from peephole.definition import build_network, pad
+    from peephole.model_file import load_model
+
+    file = load_model(model_file)
+    network = build_network(model_file, file)
+    words = [letters for letters, _ in read_pairs(words_file)]
+    return {
+        f"operations_{beam_size}_{batch_size}": operations_per_word(
+            file,
+            network,
+            pad([file.source_symbols.encode(word) for word in measured_words(words, batch_size)]),
+            beam_size,
+        )
+        for beam_size in (1, 5)
+        for batch_size in (1, 64)
+    }
+
+
 SYSTEMS = {"engine": engine, "definition": definition, "onnx": onnx}
 
 
@@ -74,7 +97,10 @@ def main() -> None:
     parser.add_argument("--threads", type=int, required=True)
     arguments = parser.parse_args()
     predict, version = SYSTEMS[arguments.system](arguments.model, arguments.threads)
-    take_turns(predict, arguments.words, {"version": version})
+    facts: dict[str, Any] = {"version": version}
+    if arguments.system == "definition":
+        facts |= count_operations(arguments.model, arguments.words)
+    take_turns(predict, arguments.words, facts)
 
 
 if __name__ == "__main__":

@@ -1,21 +1,39 @@
 """Predict with yoyodyne in turns with the other systems; started by predict_speed.py in yoyodyne's environment.
 
-The model is trained by yoyodyne's own `Trainer` for some minutes and kept in a file; its searches are the model's own
-`predict_step`, which gets its batches as tensors: reading and writing text is not in its time, as it is in ours.
+The model is trained by yoyodyne's own `Trainer` for some minutes and kept in a file; greedy search and beams are the
+model's own `predict_step`, which gets its batches as tensors.
 """
 
 import argparse
-import logging
-import warnings
+from collections.abc import Iterator
 from importlib.metadata import version
 from pathlib import Path
 
 import torch
-from prediction_rounds import take_turns
+from prediction_rounds import take_turns, until_over
 from rounds import read_batches
 from yoyodyne import special
 from yoyodyne.data.batches import Batch, PaddedTensor
-from yoyodyne_worker import encode_word, make_model, quiet_trainer, symbol_ids, to_batches
+from yoyodyne.models import SoftAttentionLSTMModel
+from yoyodyne_worker import encode_source, make_model, make_symbols, make_trainer, quieten, to_batches
+
+LONGEST = 60  # symbols of a prediction, as OpenNMT-py's
+
+
+class Stream(torch.utils.data.IterableDataset):
+    """Batches, again and again, until some minutes are over."""
+
+    def __init__(self, batches: list[Batch], minutes: float) -> None:
+        self.batches, self.minutes = batches, minutes
+
+    def __iter__(self) -> Iterator[Batch]:
+        return until_over(self.batches, self.minutes)
+
+
+def train(model: SoftAttentionLSTMModel, batches: list[Batch], minutes: float) -> None:
+    """Train for some minutes: one epoch of as many batches."""
+    loader = torch.utils.data.DataLoader(Stream(batches, minutes), batch_size=None)  # they are batches already
+    make_trainer(max_epochs=1).fit(model, train_dataloaders=loader)
 
 
 def main() -> None:
@@ -29,32 +47,35 @@ def main() -> None:
     arguments = parser.parse_args()
     torch.set_num_threads(arguments.threads)
     torch.manual_seed(1)
-    logging.getLogger("lightning.pytorch").setLevel(logging.ERROR)
-    warnings.simplefilter("ignore")  # of how the batches are loaded
+    quieten()
 
     batches = read_batches(arguments.batches)
-    ids = symbol_ids(batches)
-    names = {number: symbol.removeprefix("target ") for symbol, number in ids.items()}
     model = make_model(batches)
     if not arguments.model.is_file():
-        loader = torch.utils.data.DataLoader(to_batches(batches), batch_size=None, shuffle=True)
-        quiet_trainer(max_time={"seconds": 60 * arguments.train_minutes}).fit(model, train_dataloaders=loader)
+        train(model, to_batches(batches), arguments.train_minutes)
         torch.save(model.state_dict(), arguments.model)
     model.load_state_dict(torch.load(arguments.model))
     model.eval()
+    model.trainer = make_trainer(max_epochs=0)  # greedy search asks it whether this is validation
+    model.max_target_length = LONGEST
+    ids = make_symbols(batches)
+    names = dict(enumerate(batches["target_symbols"], len(special.SPECIAL)))
 
     @torch.inference_mode()
     def predict(words: list[str], beam_size: int) -> list[list[str]]:
+        batch = Batch(PaddedTensor([encode_source(word, ids) for word in words]))
         model.beam_width = beam_size
-        found = model.predict_step(Batch(PaddedTensor([encode_word(ids, word) for word in words])), 0)
-        best = found[0][:, 0] if beam_size > 1 else found  # (B, beam, U): the best first
-        phones = []
-        for row in best.tolist():
-            end = row.index(special.END_IDX) if special.END_IDX in row else len(row)
-            phones.append([names.get(symbol, "") for symbol in row[:end] if symbol != special.START_IDX])
-        return phones
+        found = model.predict_step(batch, 0)
+        # beams are (B, K, T), the best first and with <S>; greedy search is (B, T)
+        best = found[0][:, 0, 1:] if beam_size > 1 else found
+        return [[names[symbol] for symbol in until_end(row) if symbol in names] for row in best.tolist()]
 
     take_turns(predict, arguments.words, {"version": f"yoyodyne {version('yoyodyne')}, torch {torch.__version__}"})
+
+
+def until_end(symbols: list[int]) -> list[int]:
+    """Return what comes before the end of a target."""
+    return symbols[: symbols.index(special.END_IDX)] if special.END_IDX in symbols else symbols
 
 
 if __name__ == "__main__":

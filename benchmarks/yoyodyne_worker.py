@@ -10,7 +10,6 @@ import logging
 import warnings
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any
 
 import torch
 from rounds import Batches, count_target_symbols, read_batches, take_turns
@@ -21,23 +20,23 @@ from yoyodyne.models.modules import LSTMEncoder
 from yoyodyne.trainers import Trainer
 
 
-def symbol_ids(batches: Batches) -> dict[str, int]:
-    """Return the ids of one vocabulary, the targets' symbols first."""
+def make_symbols(batches: Batches) -> dict[str, int]:
+    """Return the id of each symbol: one vocabulary, the targets' symbols first."""
     symbols = [f"target {s}" for s in batches["target_symbols"]] + [f"source {s}" for s in batches["source_symbols"]]
     return {symbol: number for number, symbol in enumerate(symbols, len(special.SPECIAL))}
 
 
-def encode_word(ids: dict[str, int], letters: str) -> torch.Tensor:
-    """Return a source as yoyodyne's collator makes it."""
+def encode_source(letters: str, ids: dict[str, int]) -> torch.Tensor:
+    """Return a word's ids, with <S> and <E> around them."""
     return torch.tensor([special.START_IDX, *(ids[f"source {s}"] for s in letters), special.END_IDX])
 
 
 def to_batches(batches: Batches) -> list[Batch]:
     """Return the batches as yoyodyne's collator makes them."""
-    ids = symbol_ids(batches)
+    ids = make_symbols(batches)
     made = []
     for batch in batches["batches"]:
-        sources = [encode_word(ids, letters) for letters, _ in batch]
+        sources = [encode_source(letters, ids) for letters, _ in batch]
         targets = [
             torch.tensor([*(ids[f"target {s}"] for s in phones.split()), special.END_IDX]) for _, phones in batch
         ]
@@ -58,7 +57,7 @@ class Losses:
 
 
 def make_model(batches: Batches) -> SoftAttentionLSTMModel:
-    """Return an untrained model."""
+    """Return yoyodyne's untrained model."""
     target_size = len(special.SPECIAL) + len(batches["target_symbols"])
     return SoftAttentionLSTMModel(
         source_encoder=LSTMEncoder(embedding_size=128, hidden_size=128, layers=1, dropout=0.2, bidirectional=True),
@@ -72,8 +71,8 @@ def make_model(batches: Batches) -> SoftAttentionLSTMModel:
     )
 
 
-def quiet_trainer(**limits: Any) -> Trainer:
-    """Return yoyodyne's trainer on the CPU, without log and checkpoints."""
+def make_trainer(max_epochs: int) -> Trainer:
+    """Return yoyodyne's trainer, without log and checkpoints."""
     return Trainer(
         accelerator="cpu",
         devices=1,
@@ -82,8 +81,14 @@ def quiet_trainer(**limits: Any) -> Trainer:
         enable_checkpointing=False,
         enable_progress_bar=False,
         enable_model_summary=False,
-        **limits,
+        max_epochs=max_epochs,
     )
+
+
+def quieten() -> None:
+    """Turn off the trainer's words, and warnings of how the batches are loaded."""
+    logging.getLogger("lightning.pytorch").setLevel(logging.ERROR)
+    warnings.simplefilter("ignore")
 
 
 def main() -> None:
@@ -94,8 +99,7 @@ def main() -> None:
     arguments = parser.parse_args()
     torch.set_num_threads(arguments.threads)
     torch.manual_seed(1)
-    logging.getLogger("lightning.pytorch").setLevel(logging.ERROR)
-    warnings.simplefilter("ignore")  # of how the batches are loaded
+    quieten()
 
     batches = read_batches(arguments.batches)
     made = to_batches(batches)
@@ -103,7 +107,7 @@ def main() -> None:
     model = make_model(batches)
     loader = torch.utils.data.DataLoader(made, batch_size=None)  # they are batches already
     losses = Losses(model)
-    trainer = quiet_trainer(max_epochs=0)
+    trainer = make_trainer(max_epochs=0)
 
     def train_pass() -> float:
         losses.total = 0.0

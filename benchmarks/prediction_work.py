@@ -1,0 +1,82 @@
+"""How many floating point operations the engine's search does for a word: counted, not measured."""
+
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from peephole.model_file import ModelFile
+from peephole.nn import Seq2SeqStepper
+from peephole.search import beam_search, greedy_search
+
+State = tuple[Any, Tensor, Tensor]  # the stepper's, the source length and the parent of each row
+
+
+class CountingStepper:
+    """Let a search drive a stepper, and count what it asks for.
+
+    `rows` are the hypotheses stepped, `mothers` the different rows that they follow from, `attended` the source
+    symbols that the mothers look at, and `source` the source symbols read.
+    """
+
+    def __init__(self, stepper: Seq2SeqStepper) -> None:
+        self.stepper = stepper
+        self.source = self.rows = self.mothers = self.attended = 0
+
+    def start(self, source: Tensor, source_lengths: Tensor) -> State:
+        """Read the sources."""
+        self.source += int(source_lengths.sum())
+        return self.stepper.start(source, source_lengths), source_lengths, torch.arange(len(source))
+
+    def step(self, state: State, previous: Tensor) -> tuple[Tensor, State, Tensor | None]:
+        """Step each row, which is the parent of what follows from it."""
+        inner, lengths, parents = state
+        first = parents.unique(return_inverse=True)[1]
+        mothers = {int(m): int(length) for m, length in zip(first, lengths, strict=True)}
+        self.rows += len(lengths)
+        self.mothers += len(mothers)
+        self.attended += sum(mothers.values())
+        log_probs, inner, attention = self.stepper.step(inner, previous)
+        return log_probs, (inner, lengths, torch.arange(len(lengths))), attention
+
+    def reorder(self, state: State, rows: Tensor) -> State:
+        """Select rows."""
+        inner, lengths, parents = state
+        return self.stepper.reorder(inner, rows), lengths[rows], parents[rows]
+
+
+def operations_per_word(file: ModelFile, network: Any, sources: tuple[Tensor, Tensor], beam_size: int) -> float:
+    """Return the operations of the products of a search with attention and one layer each, a mean over sources.
+
+    As the engine does them: products with embeddings are tables; rows that follow from one row share attention and
+    [context ; h] W. A product with a matrix (O, K) is 2 O K operations for each row; gates and softmax are left out.
+
+    Args:
+        file: the model.
+        network: its network in PyTorch.
+        sources: symbol ids (B, T) and lengths (B,).
+        beam_size: 1 is greedy search.
+    """
+    stepper = CountingStepper(Seq2SeqStepper(network))
+    longest = 3 * sources[1] + 20  # no word comes near it
+    if beam_size == 1:
+        greedy_search(stepper, *sources, max_lengths=longest)
+    else:
+        beam_search(stepper, *sources, max_lengths=longest, beam_size=beam_size, nbest=1)
+    shapes = {name: tensor.shape for name, tensor in file.tensors.items()}
+    units = file.config.model.hidden_size
+    symbols = shapes["decoder.output.weight"][0]
+    attention, memory = shapes["decoder.attention.weight_keys"]
+    is_full = "decoder.layers.0.weight_peephole" in shapes and shapes["decoder.layers.0.weight_peephole"][1] == units
+    looks = units * units if is_full else 0
+    recurrent = [
+        shape[0] * shape[1]
+        for name, shape in shapes.items()
+        if name.startswith("encoder.recurrent")
+        and (name.endswith("weight_hidden") or (is_full and name.endswith("weight_peephole")))
+    ]
+    of_source = sum(recurrent) + attention * memory
+    of_mother = 4 * units * (memory + units) + attention * units + units * memory + 2 * looks
+    of_row = looks + units * units + symbols * units
+    products = stepper.source * of_source + stepper.mothers * of_mother + stepper.rows * of_row
+    return 2 * (products + stepper.attended * (attention + memory)) / len(sources[1])
