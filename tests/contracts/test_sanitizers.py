@@ -38,7 +38,7 @@ def build(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("build")
     configure = ["cmake", "-S", str(ROOT / "engine"), "-B", str(folder), "-DPEEPHOLE_SANITIZE=ON"]
     subprocess.run([*configure, "-DCMAKE_BUILD_TYPE=Debug"], check=True, capture_output=True)
-    subprocess.run(["cmake", "--build", str(folder)], check=True, capture_output=True)
+    subprocess.run(["cmake", "--build", str(folder), "--parallel"], check=True, capture_output=True)
     return folder
 
 
