@@ -23,7 +23,7 @@ from peephole.data.corpus import FILE_NAME
 from peephole.errors import DataError
 from peephole.symbols import UNK
 
-module = importlib.import_module("peephole.data.prepare")  # the package has a function of the same name
+module = importlib.import_module("peephole.data.prepared")
 
 WORDS = [f"{a}{b}{c}" for a in "bcdfg" for b in "aeiou" for c in "lmnrst"]
 PAIRS = [(word, " ".join(word.upper())) for word in WORDS] + [("bal", "B AH L"), ("cen", "S E N")]
@@ -231,7 +231,7 @@ def test_a_damaged_preparation_is_done_again(name: str, train: Path, tmp_path: P
 KILLED = """
 import importlib, os, signal, sys
 from peephole.config import Config
-module = importlib.import_module("peephole.data.prepare")
+module = importlib.import_module("peephole.data.prepared")
 owner, name, calls, when = {point!r}
 owner = {{"os": os, "corpus": module.Corpus, "module": module}}[owner]
 original, count = getattr(owner, name), 0

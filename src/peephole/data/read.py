@@ -13,9 +13,6 @@ from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any, BinaryIO, NamedTuple, cast
 
-import pyarrow as pa  # type: ignore[import-untyped]
-import pyarrow.parquet as pq  # type: ignore[import-untyped]
-
 from peephole.config import DataConfig
 from peephole.errors import DataError, nearest
 
@@ -181,6 +178,8 @@ def _open(name: str) -> BinaryIO:
     compression = COMPRESSIONS.get(Path(name.lower()).suffix)
     if compression is None:
         return open(name, "rb", buffering=BUFFER_SIZE)
+    import pyarrow as pa  # type: ignore[import-untyped]  # here, because plain files are read without it
+
     stream = pa.CompressedInputStream(pa.OSFile(name), compression)
     return cast(BinaryIO, io.BufferedReader(stream, BUFFER_SIZE))
 
@@ -249,6 +248,9 @@ def _json_column(record: dict[str, Any], column: str) -> str:
 
 def _parquet_rows(name: str, config: DataConfig) -> Iterator[tuple[bytes | None, bytes | None]]:
     """Yield both columns of each row as bytes, None where the value is null."""
+    import pyarrow as pa
+    import pyarrow.parquet as pq  # type: ignore[import-untyped]
+
     columns = [config.source, config.target]
     try:
         with pq.ParquetFile(name, memory_map=True) as file:
