@@ -33,7 +33,7 @@ def main() -> None:
     parser.add_argument("model")
     parser.add_argument("sources")
     parser.add_argument("out")
-    parser.add_argument("--workers", type=int, default=2)
+    parser.add_argument("--workers", type=int, default=1, help="each takes a core; one core is left for reading")
     arguments = parser.parse_args()
     ray.data.DataContext.get_current().execution_options.preserve_order = True
     lines = ray.data.read_text(str(Path(arguments.sources).resolve()), drop_empty_lines=False)
