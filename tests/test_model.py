@@ -20,10 +20,18 @@ from hypothesis import strategies as st
 
 import peephole
 from models.make import MODEL, SOUNDS, pronounce, toy_words
+from peephole import engine
 from peephole.config import Config
 from peephole.definition import pad
 from peephole.errors import ConfigError, ModelFileError, PeepholeError
-from peephole.model import Model, Prediction, TruncatedSourceWarning, UnknownSymbolWarning
+from peephole.model import (
+    Model,
+    Prediction,
+    SlowSearchWarning,
+    TruncatedSourceWarning,
+    UnknownSymbolWarning,
+    _warn_of_missing_engine,
+)
 from peephole.nn import build_seq2seq
 from peephole.symbols import BOS, EOS, PAD, UNK, CharacterSymbols
 
@@ -486,3 +494,17 @@ def test_loading_draws_no_random_numbers_and_predicting_neither(toy_file: Path) 
     model.predict(["abc"], temperature=1.0)
     assert torch.equal(torch.get_rng_state(), before)
     assert not any(network.training for network in model.networks)
+
+
+# Without the engine
+
+
+def test_without_the_engine_the_definition_predicts_and_says_so_once(toy_file: Path, monkeypatch) -> None:
+    wanted = peephole.load(toy_file).predict(["abc"])[0][0]
+    monkeypatch.setattr(engine, "library_path", lambda: None)
+    _warn_of_missing_engine.cache_clear()
+    model = peephole.load(toy_file)
+    with pytest.warns(SlowSearchWarning, match="without its engine: prediction runs in PyTorch") as caught:
+        found = [model.predict(["abc"])[0][0] for _ in range(2)]
+    assert len(caught) == 1
+    assert [(p.text, p.log_prob) for p in found] == [(wanted.text, pytest.approx(wanted.log_prob, abs=1e-5))] * 2

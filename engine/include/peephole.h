@@ -1,8 +1,11 @@
 /* libpeephole: the equations of docs/equations.md, fast on a CPU.
  *
  * B batch, T steps, I input size, H hidden size. All arrays are row-major without gaps, batch first, and belong to the
- * caller; nothing is allocated here but the threads and a few words for each layer. Gates stand in the order i, f, g, o,
- * peepholes in the order i, f, o. All sizes are at least 1. Sizes and lengths are not checked here: peephole/engine.py does that.
+ * caller. Gates stand in the order i, f, g, o, peepholes in the order i, f, o. All sizes are at least 1.
+ *
+ * The functions of training allocate nothing but the threads and a few words for each layer, and check neither sizes nor
+ * lengths: who calls them does. Prediction (peephole_model_open, peephole_search) has memory of its own, and checks all
+ * that it is given.
  *
  * A sequence's outputs and last state are the same bits in any batch, order and padding, on any number of threads; so
  * are all gradients on any number of threads.
@@ -294,9 +297,6 @@ PEEPHOLE_API int32_t peephole_dropout_mask_run(const peephole_dropout_mask *prob
 PEEPHOLE_API peephole_model *peephole_model_open(const void *file, size_t size, const char *instruction_set, char *message,
                                                  size_t message_size);
 PEEPHOLE_API void peephole_model_close(peephole_model *model);
-
-/* Bytes of memory that the packed weights take. */
-PEEPHOLE_API int64_t peephole_model_bytes(const peephole_model *model);
 
 /* Number of symbols V of a side; the text of one, UTF-8 (NULL if there is no such symbol); the symbol of a text (3, <unk>, if
  * there is none). Symbols 0 to 3 are found by no text. */

@@ -168,8 +168,6 @@ peephole_model *peephole_model_open(const void *file, size_t size, const char *i
 
 void peephole_model_close(peephole_model *model) { delete model; }
 
-int64_t peephole_model_bytes(const peephole_model *model) { return model->network->bytes(); }
-
 int64_t peephole_model_num_symbols(const peephole_model *model, int32_t side) {
   return int64_t(model->tables[side].names.size());
 }

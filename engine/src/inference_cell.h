@@ -55,7 +55,6 @@ class Cell {
   int64_t units() const { return units_; }
   int64_t gates() const { return kCellGates * units_; }
   const float *bias() const { return bias_.at(0); }
-  int64_t bytes() const { return outer_.bytes() + joint_.bytes() + looks_.bytes() + look_o_.bytes() + bias_.bytes(); }
 
   // out (rows, gates): W x of the outer part, biases included.
   void project(const Selection<O> &x, float *out) const {
@@ -216,8 +215,6 @@ class SymbolProducts {
     }
     for (int64_t r = 0; r < n; ++r) rows[r] = has_table_ ? table_.at(symbols[r] * width_) : made.at(r * width_);
   }
-
-  int64_t bytes() const { return table_.bytes(); }
 
  private:
   int64_t width_ = 0;

@@ -40,12 +40,6 @@ class Encoder {
 
   int64_t layers() const { return layers_; }
   int64_t units() const { return cells_[0].units(); }
-  int64_t bytes() const {
-    int64_t total = embeddings_.bytes();
-    for (int64_t i = 0; i < layers_ * directions_; ++i) total += cells_[i].bytes();
-    for (int64_t d = 0; d < directions_; ++d) total += symbols_[d].bytes();
-    return total;
-  }
 
   // Sources as one row of symbols each, one after the other. `outputs` (sum of lengths, M) gets the top layer's h_j,
   // last_h and last_c (layers, n, M) the last states, both directions side by side; last_c stays as it is for a GRU.

@@ -30,7 +30,6 @@ class Buffer {
   }
   T *at(int64_t index) { return data_ + index; }
   const T *at(int64_t index) const { return data_ + index; }
-  int64_t bytes() const { return size_ * int64_t(sizeof(T)); }
 
  private:
   T *data_ = nullptr;
@@ -112,7 +111,6 @@ class Operands {
     if constexpr (std::is_same_v<O, Int8>) return *scales_.at(row);
     return 1;
   }
-  int64_t bytes() const { return numbers_.bytes() + scales_.bytes(); }
 
  private:
   int64_t size_;
@@ -178,7 +176,6 @@ class Matrix {
   }
 
   int64_t columns() const { return columns_; }  // in whole vectors
-  int64_t bytes() const { return panels_.bytes() + scales_.bytes() + zeros_.bytes(); }
 
   // Row r of `out`, `stride` numbers from the next: the product of left row r with the matrix.
   void multiply(const Selection<O> &left, float *out, int64_t stride) const {

@@ -66,7 +66,6 @@ class Network {
  public:
   virtual ~Network();
   virtual Decoder *new_decoder() const = 0;
-  virtual int64_t bytes() const = 0;  // of memory
 };
 
 // Memory that begins on 64 bytes. Throws std::bad_alloc.

@@ -12,6 +12,7 @@
 #include <stdexcept>
 #include <string>
 
+#include "sampling.h"
 #include "threads.h"
 
 namespace peephole {
@@ -67,13 +68,12 @@ double length_factor(int64_t length, double penalty) {
   return std::max(std::pow(double(length), -penalty), DBL_MIN);
 }
 
-bool is_predictable(int64_t symbol) { return symbol == PEEPHOLE_EOS || symbol > PEEPHOLE_UNK; }
-
 class Worker {
  public:
   Worker(const Searcher &searcher, const peephole_request &request, std::vector<std::vector<Found>> &results,
          int64_t capacity)
-      : searcher_(searcher), request_(request), results_(results), capacity_(capacity) {
+      : searcher_(searcher), request_(request), results_(results), capacity_(capacity),
+        sampler_(searcher.num_symbols, request) {
     for (const Network *network : searcher.networks) decoders_.emplace_back(network->new_decoder());
     for (int64_t place = 0; place < capacity; ++place) free_.push_back(place);
   }
@@ -104,7 +104,7 @@ class Worker {
   std::vector<int64_t> parents_, indices_;
   std::vector<int32_t> symbols_;
   std::vector<Extension> extensions_;
-  std::vector<double> probs_, ordered_;
+  Sampler sampler_;
 
   int64_t num_symbols() const { return searcher_.num_symbols; }
   bool is_given() const { return request_.kind == PEEPHOLE_FORCE; }
@@ -279,49 +279,8 @@ class Worker {
   int32_t next_symbol(const Source &source, const Live &live, const float *scores) {
     if (source.steps <= source.target_length) return source.target[source.steps - 1];
     if (is_given()) return PEEPHOLE_EOS;
-    return draw(scores, request_.uniform[request_.uniform_offsets[source.index] + live.member * source.max_length +
+    return sampler_.draw(scores, request_.uniform[request_.uniform_offsets[source.index] + live.member * source.max_length +
                                          source.steps - 1]);
-  }
-
-  // The first symbol at which the running sum of the probabilities exceeds u times that of all.
-  int32_t draw(const float *scores, double u) {
-    double most = kNone, total = 0;
-    probs_.assign(size_t(num_symbols()), 0);
-    for (int64_t v = 0; v < num_symbols(); ++v)
-      if (is_predictable(v)) most = std::max(most, double(scores[v]) / request_.temperature);
-    for (int64_t v = 0; v < num_symbols(); ++v) {
-      if (is_predictable(v)) probs_[size_t(v)] = std::exp(double(scores[v]) / request_.temperature - most);
-      total += probs_[size_t(v)];
-    }
-    for (double &prob : probs_) prob /= total;
-    truncate();
-    total = std::accumulate(probs_.begin(), probs_.end(), 0.0);
-    double held = 0;
-    int32_t last = PEEPHOLE_EOS;
-    for (int64_t v = 0; v < num_symbols(); ++v) {
-      held += probs_[size_t(v)];
-      if (probs_[size_t(v)] > 0) last = int32_t(v);
-      if (held > u * total) return int32_t(v);
-    }
-    return last;
-  }
-
-  // Leaves the top_k most probable symbols, then the fewest that hold top_p of what is left.
-  void truncate() {
-    if (request_.top_k <= 0 && request_.top_p >= 1) return;
-    indices_.resize(probs_.size());
-    std::iota(indices_.begin(), indices_.end(), 0);
-    std::stable_sort(indices_.begin(), indices_.end(),
-                     [this](int64_t a, int64_t b) { return probs_[size_t(a)] > probs_[size_t(b)]; });
-    size_t kept = request_.top_k > 0 ? std::min(size_t(request_.top_k), probs_.size()) : probs_.size();
-    double total = 0, held = 0;
-    for (size_t i = 0; i < kept; ++i) total += probs_[size_t(indices_[i])];
-    for (size_t i = 0; i < probs_.size(); ++i) {
-      double &prob = probs_[size_t(indices_[i])];
-      bool keep = i < kept && (request_.top_p >= 1 || held < request_.top_p * total);
-      held += prob;
-      if (!keep) prob = 0;
-    }
   }
 
   [[noreturn]] static void fail(const Source &source) {

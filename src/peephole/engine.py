@@ -1,6 +1,8 @@
-"""The C++ engine seen from Python: with engine_structures.py all that knows the C ABI of engine/include/peephole.h.
+"""The C++ engine seen from Python.
 
-Arrays are given by address. Nothing here needs torch, and nothing fails if the library is missing: `available()` tells.
+This file (the library, and training), engine_structures.py and engine_model.py (prediction) are all that knows the C
+ABI of engine/include/peephole.h. Arrays are given by address. Nothing here needs torch, and nothing fails if the library
+is missing: `available()` tells.
 """
 
 from __future__ import annotations
@@ -290,7 +292,6 @@ def library() -> ctypes.CDLL:
         "peephole_dropout_mask_run": (ctypes.c_int32, [address, text]),
         "peephole_model_open": (address, [address, ctypes.c_size_t, text, address, ctypes.c_size_t]),
         "peephole_model_close": (None, [address]),
-        "peephole_model_bytes": (number, [address]),
         "peephole_search": (ctypes.c_int32, [address, address, address, ctypes.c_size_t]),
         "peephole_result_release": (None, [address]),
         "peephole_activation": (

@@ -68,11 +68,6 @@ class PackedModel:
         assert self._address is not None
         return self._address
 
-    @property
-    def num_bytes(self) -> int:
-        """Memory that the packed weights take."""
-        return int(engine.library().peephole_model_bytes(self.address))
-
 
 class PackedSearch:
     """Search over one packed model, or over several whose probabilities are averaged."""

@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any
 
 from peephole import engine
 from peephole.config import Config, SearchConfig
@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     import numpy as np
     import numpy.typing as npt
 
+    from peephole.definition import DefinitionSearch
     from peephole.nn import Seq2Seq
 
 BATCHES_A_CALL = 4
@@ -57,35 +58,6 @@ class TruncatedSourceWarning(UserWarning):
 
 class SlowSearchWarning(UserWarning):
     """The engine is missing; the definition does its work."""
-
-
-class Searching(Protocol):
-    """What finds targets: the engine over packed weights, or the definition over networks in PyTorch."""
-
-    def find(
-        self,
-        sources: Sequence[Sequence[int]],
-        max_lengths: Sequence[int],
-        config: SearchConfig,
-        *,
-        prefixes: Sequence[Sequence[int]] | None = None,
-        examples: Sequence[int] = (),
-        attention: bool = True,
-    ) -> list[list[Hypothesis]]:
-        """Search or sample; see `peephole.engine_model.PackedSearch.find`."""
-        ...
-
-    def force(
-        self, sources: Sequence[Sequence[int]], targets: Sequence[Sequence[int]], config: SearchConfig
-    ) -> list[Hypothesis]:
-        """Score targets that are given."""
-        ...
-
-    def likeliest(
-        self, sources: Sequence[Sequence[int]], targets: Sequence[Sequence[int]], config: SearchConfig
-    ) -> list[list[int]]:
-        """Return the most probable symbol at each place of targets that are given."""
-        ...
 
 
 class Model:
@@ -299,7 +271,7 @@ class Model:
                 )
         return begin
 
-    def _searching(self, config: SearchConfig) -> Searching:
+    def _searching(self, config: SearchConfig) -> PackedSearch | DefinitionSearch:
         if config.engine == "auto" and engine.available() and self._fits_engine():
             return PackedSearch(self._packed())
         if config.engine == "auto" and not engine.available():
