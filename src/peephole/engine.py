@@ -1,8 +1,8 @@
 """The C++ engine seen from Python.
 
 This file (the library, and training), engine_structures.py and engine_model.py (prediction) are all that knows the C
-ABI of engine/include/peephole.h. Arrays are given by address. Nothing here needs torch, and nothing fails if the library
-is missing: `available()` tells.
+ABI of engine/include/peephole.h. Arrays are given by address. Nothing here needs torch, and nothing fails if the
+library is missing: `available()` tells.
 """
 
 from __future__ import annotations

