@@ -4,9 +4,6 @@ The model is trained by OpenNMT-py's own `Trainer` for some minutes and kept in 
 own `Translator`, which gets its batches as tensors: reading and writing text is not in its time, as it is in ours.
 """
 
-import argparse
-from pathlib import Path
-
 import onmt
 import torch
 from onmt.constants import DefaultTokens
@@ -16,19 +13,13 @@ from onmt.translate import GNMTGlobalScorer, Translator
 from onmt.utils.optimizers import Optimizer
 from onmt.utils.parse import ArgumentParser
 from opennmt_worker import NEVER, make_model, pad, to_tensors
-from prediction_rounds import take_turns, until_over
+from prediction_rounds import parse_peer_arguments, take_turns, until_over
 from rounds import read_batches
 
 
 def main() -> None:
     """Train, or load what was trained; take turns."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("batches", type=Path, help="to train on")
-    parser.add_argument("model", type=Path, help="file of weights, written if it is missing")
-    parser.add_argument("words", type=Path, help="to predict")
-    parser.add_argument("--train-minutes", type=float, required=True)
-    parser.add_argument("--threads", type=int, required=True)
-    arguments = parser.parse_args()
+    arguments = parse_peer_arguments(__doc__)
     torch.set_num_threads(arguments.threads)
     torch.manual_seed(1)
 

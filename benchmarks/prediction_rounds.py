@@ -3,6 +3,7 @@
 Only the standard library, since OpenNMT-py's process has another Python environment.
 """
 
+import argparse
 import json
 import os
 import sys
@@ -13,6 +14,17 @@ from typing import Any
 
 Predict = Callable[[list[str], int], list[list[str]]]
 """Words that are searched as one batch, and a beam size (1: greedy) → the phones of each word."""
+
+
+def parse_peer_arguments(description: str | None) -> argparse.Namespace:
+    """Read what predict_speed.py tells the worker of another system."""
+    parser = argparse.ArgumentParser(description=description)
+    parser.add_argument("batches", type=Path, help="to train on")
+    parser.add_argument("model", type=Path, help="file of weights, written if it is missing")
+    parser.add_argument("words", type=Path, help="to predict")
+    parser.add_argument("--train-minutes", type=float, required=True)
+    parser.add_argument("--threads", type=int, required=True)
+    return parser.parse_args()
 
 
 def take_turns(predict: Predict, words_file: Path, facts: dict[str, Any]) -> None:

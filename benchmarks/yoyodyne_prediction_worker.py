@@ -4,13 +4,11 @@ The model is trained by yoyodyne's own `Trainer` for some minutes and kept in a 
 model's own `predict_step`, which gets its batches as tensors.
 """
 
-import argparse
 from collections.abc import Iterator
 from importlib.metadata import version
-from pathlib import Path
 
 import torch
-from prediction_rounds import take_turns, until_over
+from prediction_rounds import parse_peer_arguments, take_turns, until_over
 from rounds import read_batches
 from yoyodyne import special
 from yoyodyne.data.batches import Batch, PaddedTensor
@@ -38,13 +36,7 @@ def train(model: SoftAttentionLSTMModel, batches: list[Batch], minutes: float) -
 
 def main() -> None:
     """Train, or load what was trained; take turns."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("batches", type=Path, help="to train on")
-    parser.add_argument("model", type=Path, help="file of weights, written if it is missing")
-    parser.add_argument("words", type=Path, help="to predict")
-    parser.add_argument("--train-minutes", type=float, required=True)
-    parser.add_argument("--threads", type=int, required=True)
-    arguments = parser.parse_args()
+    arguments = parse_peer_arguments(__doc__)
     torch.set_num_threads(arguments.threads)
     torch.manual_seed(1)
     quieten()

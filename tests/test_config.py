@@ -118,7 +118,7 @@ def test_the_defaults_are_valid_and_whole() -> None:
 
 def test_a_config_cannot_be_changed() -> None:
     with pytest.raises(FrozenInstanceError):
-        Config().model.hidden_size = 3  # type: ignore[misc]
+        Config().model.hidden_size = 3
 
 
 def test_every_setting_is_explained_in_one_line() -> None:

@@ -50,7 +50,7 @@ LINES = ["the cat sat on the mat", "안녕 하세요 안녕", f"café {FAMILY} c
 
 def learn(kind: str, texts: list[str], vocabulary_size: int = 8000, **settings: object) -> Symbols:
     values = {"min_count": 1, "normalize": "NFC", **settings}
-    return learn_symbols(kind, texts, vocabulary_size=vocabulary_size, **values)  # type: ignore[arg-type]
+    return learn_symbols(kind, texts, vocabulary_size=vocabulary_size, **values)
 
 
 @pytest.mark.parametrize("text", CLUSTERS)

@@ -24,7 +24,7 @@ PAIRS = [("hello", "HH AH L OW"), ("한국", "k o"), ("a\u2028b\x85c", "👩\u20
 
 def read(path: str | Path, **settings: object) -> tuple[list[Pair], list[str]]:
     report = Report(str(path))
-    return list(read_pairs(path, DataConfig(**settings), report)), report.lines()  # type: ignore[arg-type]
+    return list(read_pairs(path, DataConfig(**settings), report)), report.lines()
 
 
 def tsv(pairs: list[tuple[str, str]], end: str = "\n") -> bytes:

@@ -40,7 +40,7 @@ def test_the_lowest_hashes_are_held_out_in_any_order_of_the_file(
 ) -> None:
     expected = by_the_rule(sources, fraction, limit)
     assert held_out(sources, fraction, limit) == expected
-    shuffled = sorted(sources, key=lambda _: random.random())  # type: ignore[attr-defined]
+    shuffled = sorted(sources, key=lambda _: random.random())
     assert held_out(shuffled, fraction, limit) == expected
     assert set(sources) - expected
     assert bool(expected) == (len(set(sources)) > 1)

@@ -43,7 +43,7 @@ SHAPES: list[dict[str, Any]] = [
 
 def model_config(cell: str = "lstm", peephole: str = "full", **settings: Any) -> ModelConfig:
     """Return the settings of a small model."""
-    return ModelConfig(cell=cell, peephole=peephole, **{"hidden_size": 6, "embedding_size": 3, **settings})  # type: ignore[arg-type]
+    return ModelConfig(cell=cell, peephole=peephole, **{"hidden_size": 6, "embedding_size": 3, **settings})
 
 
 def write_model(path: Path, config: ModelConfig, seed: int = 0) -> Path:

@@ -152,7 +152,7 @@ def test_every_search_runs_unchanged_on_a_trained_model(toys: tuple[OnnxStepper,
         functools.partial(force, source=source, source_lengths=lengths, targets=targets),
     ]
     for search in searches:
-        found, wanted = (search(stepper) for stepper in toys)  # type: ignore[operator]
+        found, wanted = (search(stepper) for stepper in toys)
         assert len(found) >= len(words)
         assert [h.ids for h in found] == [h.ids for h in wanted]
         assert [h.log_prob for h in found] == pytest.approx([h.log_prob for h in wanted], abs=TOLERANCE)

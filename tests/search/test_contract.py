@@ -6,13 +6,15 @@ import pytest
 
 from peephole import search
 
-from . import contract
+from . import contract, contract_prefix
 from .wrong_beams import WRONG_BEAMS
 from .wrong_prefixes import WRONG_PREFIXES
 from .wrong_searches import WRONG_SEARCHES, Wrong, wrong_search
 
+CONTRACT = contract.CONTRACT + contract_prefix.CONTRACT
 
-@pytest.mark.parametrize("check", contract.CONTRACT, ids=lambda check: check.__name__)
+
+@pytest.mark.parametrize("check", CONTRACT, ids=lambda check: check.__name__)
 def test_search_keeps_the_contract(check):
     check(search)
 
@@ -30,5 +32,5 @@ def test_unchanged_copy_is_accepted(tmp_path):
     unchanged = Wrong("none", contract.beam_of_one_is_greedy, "beam", "def beam_search(", "def beam_search(")
     with wrong_search(unchanged, tmp_path) as copy:
         assert copy.beam_search is not search.beam_search
-        for check in contract.CONTRACT:
+        for check in CONTRACT:
             check(copy)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from . import contract
+from . import contract_prefix as contract
 from .wrong_searches import Wrong
 
 WRONG_PREFIXES = [
