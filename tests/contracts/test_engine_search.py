@@ -249,6 +249,33 @@ def test_weights_that_are_no_numbers() -> None:
         searching.force([[4, 5]], [[6]], SearchConfig())
 
 
+@pytest.mark.parametrize("drawn", [0.0, 1 - 2.0**-53])
+def test_samples_at_both_ends_of_the_unit_interval(drawn: float, monkeypatch) -> None:
+    """The random numbers that come once in 2^53 draws: never a symbol that may not be predicted."""
+
+    class Generator:
+        random = staticmethod(lambda shape: np.full(shape, drawn))
+
+    monkeypatch.setattr(np.random, "default_rng", lambda seed: Generator)
+    config = make_config()
+    network = make_network(config, seed=13)
+    sources = make_sources(9, seed=1)
+    for name in ("samples", "truncated samples"):
+        arguments = (sources, [6] * 9, SEARCHES[name])
+        wanted = DefinitionSearch([network]).find(*arguments, examples=range(9))
+        assert_same(PackedSearch([pack(config, network)]).find(*arguments, examples=range(9)), wanted)
+
+
+def test_a_prefix_of_no_probability_is_followed_by_nothing() -> None:
+    config = make_config()
+    network = make_network(config, seed=12)
+    with torch.no_grad():
+        network.decoder.output.bias[5] = -torch.inf
+    for searching in (PackedSearch([pack(config, network)]), DefinitionSearch([network])):
+        with pytest.raises((PeepholeError, ValueError), match="source 0"):
+            searching.find([[4, 5]], [5], SEARCHES["beam"], prefixes=[[5]])
+
+
 @pytest.mark.parametrize(
     ("change", "message"),
     [
