@@ -1,0 +1,22 @@
+"""The examples in the recipes' docstrings are true."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+RECIPES = Path(__file__).parents[2] / "recipes"
+SCRIPTS = [path for path in sorted(RECIPES.glob("*/*.py")) if ">>> " in path.read_text(encoding="utf-8")]
+
+
+def test_there_are_some():
+    assert len(SCRIPTS) > 1
+
+
+@pytest.mark.parametrize("script", SCRIPTS, ids=lambda path: f"{path.parent.name}/{path.name}")
+def test_examples(script):
+    done = subprocess.run(
+        [sys.executable, "-m", "doctest", script.name], cwd=script.parent, capture_output=True, text=True, check=False
+    )
+    assert (done.returncode, done.stdout) == (0, ""), done.stderr
