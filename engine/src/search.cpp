@@ -279,8 +279,8 @@ class Worker {
   int32_t next_symbol(const Source &source, const Live &live, const float *scores) {
     if (source.steps <= source.target_length) return source.target[source.steps - 1];
     if (is_given()) return PEEPHOLE_EOS;
-    return sampler_.draw(scores, request_.uniform[request_.uniform_offsets[source.index] + live.member * source.max_length +
-                                         source.steps - 1]);
+    int64_t at = request_.uniform_offsets[source.index] + live.member * source.max_length + source.steps - 1;
+    return sampler_.draw(scores, request_.uniform[at]);
   }
 
   [[noreturn]] static void fail(const Source &source) {

@@ -24,6 +24,7 @@ from functools import partial
 from itertools import pairwise
 from pathlib import Path
 from statistics import mean, median
+from typing import NamedTuple
 
 import numpy as np
 
@@ -37,26 +38,25 @@ from peephole.symbols import WhitespaceSymbols
 Settings = dict[str, str | int]  # as `--set` takes them
 Test = dict[str, list[str]]  # word → its pronunciations
 
+
+class Variant(NamedTuple):
+    """A row of the table: its title, and what differs from config.toml."""
+
+    title: str
+    settings: Settings
+
+
 HERE = Path(__file__).parent
 DATA = HERE / "data"
 BASELINE = "full"  # the recipe's configuration: LSTM with full peepholes, additive attention, both directions
-VARIANTS: dict[str, Settings] = {
-    BASELINE: {},
-    "diagonal": {"model.peephole": "diagonal"},
-    "none": {"model.peephole": "none"},
-    "gru": {"model.cell": "gru", "model.peephole": "none"},
-    "dot": {"model.attention": "dot"},
-    "general": {"model.attention": "general"},
-    "forwards": {"model.bidirectional": "false"},
-}
-TITLES = {
-    BASELINE: "the recipe: full peepholes, additive attention, both directions",
-    "diagonal": "diagonal peepholes",
-    "none": "no peepholes",
-    "gru": "GRU",
-    "dot": "dot attention",
-    "general": "general attention",
-    "forwards": "encoder in one direction",
+VARIANTS: dict[str, Variant] = {
+    BASELINE: Variant("the recipe: full peepholes, additive attention, both directions", {}),
+    "diagonal": Variant("diagonal peepholes", {"model.peephole": "diagonal"}),
+    "none": Variant("no peepholes", {"model.peephole": "none"}),
+    "gru": Variant("GRU", {"model.cell": "gru", "model.peephole": "none"}),
+    "dot": Variant("dot attention", {"model.attention": "dot"}),
+    "general": Variant("general attention", {"model.attention": "general"}),
+    "forwards": Variant("encoder in one direction", {"model.bidirectional": "false"}),
 }
 TIMED_UPDATES = 100  # the log has a line for every 50
 TIMED_ROUNDS = 3
@@ -110,11 +110,16 @@ def measure_updates(ablation: Path, trainings: Trainings, jobs: int) -> dict[str
         folder = ablation / "timing"
         folder.mkdir(parents=True, exist_ok=True)
         wanted = [
-            (folder / f"{variant}-{turn}.safetensors", settings)
+            (folder / f"{name}-{turn}.safetensors", variant.settings)
             for turn in range(TIMED_ROUNDS)
-            for variant, settings in VARIANTS.items()
+            for name, variant in VARIANTS.items()
         ]
-        timing = {"train.epochs": "none", "train.steps": TIMED_UPDATES, "train.evaluations": 1, "train.dev_pairs": 10}
+        timing: Settings = {
+            "train.epochs": "none",
+            "train.steps": TIMED_UPDATES,
+            "train.evaluations": 1,
+            "train.dev_pairs": 10,
+        }
         in_turns([partial(trainings.run, out, settings | timing) for out, settings in wanted], trainings, jobs)
         seconds = {
             variant: median(
@@ -201,7 +206,7 @@ def report(results: Path, test: Test, seeds: Sequence[int], seconds: dict[str, f
     references, symbols = list(test.values()), WhitespaceSymbols([], "NFC")
     heading = ["", "million weights", "ms an update", "updates", "PER", "WER of each seed", "WER", "minus the recipe's"]
     rows, baseline = [heading, ["---"] * len(heading)], None
-    for number, variant in enumerate(VARIANTS):
+    for number, (variant, (title, _)) in enumerate(VARIANTS.items()):
         models = [results / f"{variant}-{seed}.safetensors" for seed in seeds]
         texts = [predictions_path(model).read_text(encoding="utf-8").split("\n")[:-1] for model in models]
         rows_of = [measure(text, references, symbols, ["exact_match", "symbol_error_rate"]) for text in texts]
@@ -218,7 +223,7 @@ def report(results: Path, test: Test, seeds: Sequence[int], seconds: dict[str, f
         weights, _ = read_tensors(models[0])
         rows.append(
             [
-                TITLES[variant],
+                title,
                 f"{sum(tensor.size for tensor in weights.values()) / 1e6:.2f}",
                 f"{1000 * seconds[variant]:.0f}",
                 f"{read_steps(models[0]):,}",
@@ -268,7 +273,7 @@ def main() -> None:
     test = read_test(DATA / "test.tsv")
     tasks = []
     for seed in seeds:
-        for variant, settings in VARIANTS.items():
+        for variant, (_, settings) in VARIANTS.items():
             budget = {
                 "train.seed": seed,
                 "train.epochs": "none",

@@ -71,7 +71,7 @@ def test_from_timing_to_the_table_and_again(recipe, monkeypatch, capsys):
         assert config["train"]["seed"] == 2
         assert config["model"]["attention"] == {"full": "additive", "general": "general"}[variant]
     lines = (results / "report.md").read_text().splitlines()
-    assert [line.split("|")[1].strip() for line in lines[2:]] == [recipe.TITLES[v] for v in seconds]
+    assert [line.split("|")[1].strip() for line in lines[2:]] == [recipe.VARIANTS[v].title for v in seconds]
 
     # A second call trains and predicts nothing: the table comes from what is there
     before = {path: path.stat().st_mtime_ns for path in results.glob("*.*")}
@@ -124,4 +124,4 @@ def test_an_interval_covers_both_words_and_seeds(recipe):
             low, high = interval(scores)
             held[name] += low <= 75 <= high
     assert held["words alone"] < 0.8 * trials
-    assert held["words and seeds"] > held["words alone"] + 0.1 * trials
+    assert held["words and seeds"] > 0.9 * trials
