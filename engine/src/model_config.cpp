@@ -92,7 +92,8 @@ ModelConfig read_config(const Json &tree) {
   if (values != nullptr) {
     if (values->object() == nullptr) fail("config, model: wanted a table of keys, got " + values->describe());
     model.check_names({"cell", "peephole", "hidden_size", "encoder_size", "embedding_size", "encoder_layers",
-                       "decoder_layers", "bidirectional", "context", "attention", "dropout", "forget_bias"});
+                       "decoder_layers", "bidirectional", "context", "attention", "dropout", "forget_bias",
+                       "embedding_std"});
   }
   ModelConfig config;
   model.read("cell", config.gru, {"lstm", "gru"});

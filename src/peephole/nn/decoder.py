@@ -53,6 +53,7 @@ class Decoder(nn.Module):
         layers: weights of each layer, made for input sizes E + M, then H.
         hidden_size: size H of s_t, and of r_t.
         attention: the alignment model, or None for a fixed context.
+        embedding_std: standard deviation of the embeddings' first numbers.
     """
 
     def __init__(
@@ -63,9 +64,10 @@ class Decoder(nn.Module):
         layers: list[LSTMDirection] | list[GRUDirection],
         hidden_size: int,
         attention: Attention | None,
+        embedding_std: float = 1.0,
     ) -> None:
         super().__init__()
-        self.embedding = symbol_embedding(num_symbols, embedding_size)
+        self.embedding = symbol_embedding(num_symbols, embedding_size, embedding_std)
         self.attention = attention
         self.layers = nn.ModuleList(layers)
         self.readout = nn.Linear(hidden_size + context_size + embedding_size, hidden_size)

@@ -24,11 +24,14 @@ class Encoder(nn.Module):
         num_symbols: size of the source vocabulary.
         embedding_size: size of a source symbol's vector.
         recurrent: the layers that read the vectors, with `input_size` = embedding_size.
+        embedding_std: standard deviation of the vectors' first numbers.
     """
 
-    def __init__(self, num_symbols: int, embedding_size: int, recurrent: LSTM | GRU) -> None:
+    def __init__(
+        self, num_symbols: int, embedding_size: int, recurrent: LSTM | GRU, embedding_std: float = 1.0
+    ) -> None:
         super().__init__()
-        self.embedding = symbol_embedding(num_symbols, embedding_size)
+        self.embedding = symbol_embedding(num_symbols, embedding_size, embedding_std)
         self.recurrent = recurrent
         self.output_size = recurrent.hidden_size * recurrent.num_directions
 
@@ -49,10 +52,14 @@ class Encoder(nn.Module):
         return outputs, split_layers(last, len(self.recurrent.layers))
 
 
-def symbol_embedding(num_symbols: int, embedding_size: int) -> nn.Embedding:
-    """Return an embedding with entries from N(0, 1): what Glorot-uniform input weights expect of their inputs."""
+def symbol_embedding(num_symbols: int, embedding_size: int, std: float) -> nn.Embedding:
+    """Return an embedding with entries from N(0, std²).
+
+    With std = 1 they are what Glorot-uniform input weights expect of their inputs, and a short training gets further.
+    Smaller ones are learned rather than kept, as an optimiser like Adam changes all by steps of one size.
+    """
     embedding = nn.Embedding(num_symbols, embedding_size)
-    nn.init.normal_(embedding.weight)
+    nn.init.normal_(embedding.weight, std=std)
     return embedding
 
 

@@ -128,7 +128,8 @@ def _lengths(target: Int[Tensor, "B U"]) -> Int[Tensor, "B"]:
 def build_seq2seq(config: ModelConfig, num_source_symbols: int, num_target_symbols: int) -> Seq2Seq:
     """Build the model that a config describes, with fresh weights from PyTorch's generator."""
     encoder_size = config.encoder_size or config.hidden_size
-    encoder = Encoder(num_source_symbols, config.embedding_size, _build_recurrent(config, encoder_size))
+    recurrent = _build_recurrent(config, encoder_size)
+    encoder = Encoder(num_source_symbols, config.embedding_size, recurrent, config.embedding_std)
     bridge = Bridge(
         config.encoder_layers, config.decoder_layers, encoder_size, config.hidden_size, config.cell == "lstm"
     )
@@ -139,6 +140,7 @@ def build_seq2seq(config: ModelConfig, num_source_symbols: int, num_target_symbo
         _build_decoder_layers(config, encoder_size),
         config.hidden_size,
         _build_attention(config, encoder_size) if config.context == "attention" else None,
+        config.embedding_std,
     )
     return Seq2Seq(encoder, bridge, decoder, config.context)
 

@@ -1,0 +1,122 @@
+"""What weights a model starts from: distributions that the docstrings promise, gate by gate."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor
+
+from peephole.config import ModelConfig
+from peephole.nn import Seq2Seq, build_seq2seq
+from peephole.nn.layers import GRUDirection, LSTMDirection
+
+H, E, SYMBOLS = 64, 48, 500
+
+
+def build(seed: int = 0, **settings: Any) -> Seq2Seq:
+    torch.manual_seed(seed)
+    config = ModelConfig(hidden_size=H, embedding_size=E, **settings)
+    return build_seq2seq(config, SYMBOLS, SYMBOLS).requires_grad_(False)
+
+
+def all_layers(network: Seq2Seq) -> list[Any]:
+    """Return each layer and direction of the encoder, then the decoder's layers."""
+    encoder = [direction for layer in network.encoder.recurrent.layers for direction in layer]
+    return [*encoder, *network.decoder.layers]
+
+
+def assert_glorot_uniform(block: Tensor) -> None:
+    """Assert numbers from U(-a, a), a = √(6 / (columns + rows)): their extremes, mean and spread, each within 5 σ."""
+    bound, count = math.sqrt(6 / sum(block.shape)), block.numel()
+    assert (1 - 5 / count) * bound < block.abs().max() <= bound
+    assert abs(float(block.mean())) < 5 * bound / math.sqrt(3 * count)
+    assert float(block.std()) == pytest.approx(bound / math.sqrt(3), rel=5 * math.sqrt(0.2 / count))
+
+
+def assert_orthogonal(block: Tensor, gain: float = 1.0) -> None:
+    torch.testing.assert_close(block @ block.T, gain**2 * torch.eye(len(block)), atol=1e-5, rtol=0)
+
+
+def test_embeddings_have_the_standard_deviation_that_is_asked_for() -> None:
+    for std in (1.0, 0.09):
+        network = build(embedding_std=std)
+        for embedding in (network.encoder.embedding, network.decoder.embedding):
+            assert float(embedding.weight.std()) == pytest.approx(std, rel=0.02)
+            assert abs(float(embedding.weight.mean())) < 5 * std / math.sqrt(SYMBOLS * E)
+
+
+def test_the_scale_of_the_embeddings_changes_no_other_weight() -> None:
+    small, large = build(embedding_std=0.1).state_dict(), build().state_dict()
+    for name, weight in large.items():
+        wanted = 0.1 * weight if "embedding" in name else weight
+        torch.testing.assert_close(small[name], wanted, msg=name)
+
+
+@pytest.mark.parametrize("peephole", ["full", "diagonal", "none"])
+def test_lstm_layers(peephole: str) -> None:
+    network = build(peephole=peephole, forget_bias=1.5, encoder_layers=2, decoder_layers=2)
+    layers = all_layers(network)
+    assert [type(layer) for layer in layers] == [LSTMDirection] * 6
+    for layer in layers:
+        for block in layer.weight_input.chunk(4):
+            assert_glorot_uniform(block)
+        for block in layer.weight_hidden.chunk(4):
+            assert_orthogonal(block)
+        i, f, g, o = layer.bias.chunk(4)
+        assert (f == 1.5).all()
+        assert not torch.cat([i, g, o]).any()
+        if peephole == "full":
+            for block in layer.weight_peephole.chunk(3):
+                assert_orthogonal(block, gain=0.1)
+        elif peephole == "diagonal":
+            assert 0.09 < layer.weight_peephole.abs().max() <= 0.1
+            assert all(row.std() > 0.04 for row in layer.weight_peephole)  # 0.2 / √12 = 0.058
+        else:
+            assert layer.weight_peephole is None
+
+
+def test_gru_layers() -> None:
+    network = build(cell="gru", peephole="none", encoder_layers=2)
+    layers = all_layers(network)
+    assert [type(layer) for layer in layers] == [GRUDirection] * 5
+    for layer in layers:
+        for block in layer.weight_input.chunk(3):
+            assert_glorot_uniform(block)
+        for block in layer.weight_hidden.chunk(3):
+            assert_orthogonal(block)
+        assert not layer.bias_input.any()
+        assert not layer.bias_hidden.any()
+
+
+def test_the_readout_and_the_output() -> None:
+    decoder = build().decoder
+    for layer in (decoder.readout, decoder.output):
+        assert_glorot_uniform(layer.weight)
+        assert not layer.bias.any()
+
+
+def test_no_two_blocks_are_alike() -> None:
+    """Each gate, direction and layer is drawn anew."""
+    network = build(encoder_layers=2)
+    blocks = [
+        block
+        for name, weight in network.state_dict().items()
+        if weight.dim() == 2 and "weight_hidden" in name
+        for block in weight.chunk(4)
+    ]
+    by_size: dict[torch.Size, list[Tensor]] = {}
+    for block in blocks:
+        by_size.setdefault(block.shape, []).append(block)
+    assert {shape: len(same) for shape, same in by_size.items()} == {(32, 32): 16, (64, 64): 4}
+    for same in by_size.values():
+        for at, block in enumerate(same):
+            assert all((block != other).all() for other in same[:at])
+
+
+def test_models_of_one_seed_are_one_model() -> None:
+    first, second = build(seed=3).state_dict(), build(seed=3).state_dict()
+    assert all(torch.equal(weight, second[name]) for name, weight in first.items())
+    assert not torch.equal(first["decoder.output.weight"], build(seed=4).state_dict()["decoder.output.weight"])
