@@ -14,10 +14,12 @@ os.environ.setdefault("GOMP_SPINCOUNT", "1000")
 
 import argparse
 import platform
+import time
+from collections.abc import Callable
 from statistics import median
 
 import torch
-from layer_speed import Step, in_turns, measure_peak
+from layer_speed import measure_peak
 from torch import Tensor
 from torch.nn import functional as F
 
@@ -28,6 +30,22 @@ from peephole.nn.engine_output import linear, output_loss_sum
 LINEAR_SIZES = ((500, 256, 256), (500, 512, 256), (500, 640, 256), (2000, 512, 512), (4000, 1024, 512))  # N, K, O
 LOSS_SIZES = ((500, 256, 40), (500, 256, 2000), (2000, 256, 8000), (2000, 512, 8000), (1000, 512, 32000))  # N, H, V
 SEED = 1
+
+Step = Callable[[], object]
+
+
+def in_turns(steps: dict[str, Step], seconds: float) -> dict[str, list[float]]:
+    """Run each step in turns with the others for about `seconds`; return the seconds of each one's runs."""
+    for step in steps.values():
+        step()  # the first one makes threads and memory
+    times: dict[str, list[float]] = {name: [] for name in steps}
+    end = time.perf_counter() + seconds
+    while time.perf_counter() < end:
+        for name, step in steps.items():
+            start = time.perf_counter()
+            step()
+            times[name].append(time.perf_counter() - start)
+    return times
 
 
 def normal(*shape: int, scale: float = 1.0) -> Tensor:

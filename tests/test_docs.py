@@ -46,3 +46,20 @@ def test_links_lead_somewhere(name):
     file = ROOT / name
     for target in re.findall(r"\]\(([^)#]+)\)", file.read_text(encoding="utf-8")):
         assert "://" in target or (file.parent / target).exists(), f"{name}: {target}"
+
+
+PEERS = {"opennmt", "joeynmt", "yoyodyne"}  # their workers run in environments of their own
+SCRIPTS = sorted(
+    path.relative_to(ROOT).as_posix()
+    for folder in ("benchmarks", "recipes", "examples")
+    for path in (ROOT / folder).rglob("*.py")
+    if "ArgumentParser(" in path.read_text(encoding="utf-8") and path.stem.split("_")[0] not in PEERS
+)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("script", SCRIPTS)
+def test_every_script_starts_and_says_what_it_does(script):
+    done = subprocess.run([sys.executable, ROOT / script, "--help"], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.startswith("usage:")

@@ -246,7 +246,7 @@ typedef struct peephole_result {
 /* PEEPHOLE_ABI_VERSION of the library. */
 PEEPHOLE_API int32_t peephole_abi_version(void);
 
-/* Name of the index-th instruction set this processor can run, best first ("avx512", "avx2", "generic"), else NULL. */
+/* Name of the index-th instruction set this processor can run, best first ("avx512_bf16", "avx512", "avx2", "generic"), else NULL. */
 PEEPHOLE_API const char *peephole_instruction_set(int32_t index);
 
 /* Bytes of `saved`, and of `scratch` for a forward or (backward != 0) a backward call. Only sizes and form are read. */

@@ -25,7 +25,6 @@ class CellForward {
 
   int64_t blocks() const { return units / L; }
   int64_t chunks() const { return (walk.rows + kStepRows - 1) / kStepRows; }
-  int64_t joint_size() const { return joint; }
 
   // Packs what belongs to L units: gates i, f, g, o side by side; of the full peepholes W_co, W_ci, W_cf. Then the same
   // units of the first state.

@@ -3,7 +3,7 @@
  *     cc -O2 -I ../../engine/include predict.c -o predict -L FOLDER_OF_LIBPEEPHOLE -lpeephole
  *     ./predict model.safetensors < sources.txt
  *
- * Reads sources from stdin, one a line, and prints for each its best target. A source is cut into symbols by taking, again
+ * Reads sources from stdin, one a line, and prints the symbols of each one's best target, spaces between them. A source is cut into symbols by taking, again
  * and again, the longest symbol of the model that comes next; that is what `characters` models expect of text in NFC. For
  * models of other kinds (whitespace, subwords) cut the text as their training did, and look each symbol up. */
 #include <stdio.h>

@@ -1,6 +1,6 @@
 """Predict the lines of a text file with Ray Data, on this machine or on a cluster.
 
-    pip install peephole 'ray[data]'
+    pip install ../.. 'ray[data]'
     python predict.py MODEL SOURCES.txt OUT_FOLDER
 
 Each worker loads the model once and predicts blocks of lines; OUT_FOLDER gets Parquet files with the columns `text`

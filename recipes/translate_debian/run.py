@@ -21,7 +21,6 @@ import sys
 from pathlib import Path
 from statistics import median
 
-import torch
 from report import SEARCHES, predictions_path, read_test, report
 
 from peephole import load
@@ -92,9 +91,9 @@ def write_facts(results: Path, system: str) -> None:
     write_text(results / f"{system}.json", json.dumps(facts, indent=1) + "\n")
 
 
-def translate(model: Path, sources: list[str], path: Path, beam_size: int) -> None:
+def translate(model: Path, sources: list[str], path: Path, beam_size: int, threads: int) -> None:
     """Write a model's best translation of each source, one a line."""
-    found = load(model).predict(sources, beam_size=beam_size, nbest=1)
+    found = load(model).predict(sources, beam_size=beam_size, nbest=1, threads=threads)
     write_text(path, "".join(f"{predictions[0].text}\n" for predictions in found))
 
 
@@ -127,7 +126,6 @@ def main() -> None:
         command = [sys.executable, str(HERE / "prepare.py"), "--to", arguments.to, "--out", str(data)]
         run_logged(command, data / "prepare.log")
     test = read_test(data / "test.tsv")
-    torch.set_num_threads(arguments.threads)
     settings = [f"train.minutes={arguments.minutes}", f"train.threads={arguments.threads}", *arguments.assignments]
     for system in CONTEXTS:
         if not (results / f"{system}.json").is_file():
@@ -137,7 +135,7 @@ def main() -> None:
             path = predictions_path(results, system, search)
             if not path.is_file():
                 print(f"{path}: {len(test.sources):,} sentences, {search}", flush=True)
-                translate(results / f"{system}.safetensors", test.sources, path, beam_size)
+                translate(results / f"{system}.safetensors", test.sources, path, beam_size, arguments.threads)
     report(results, data / "test.tsv")
 
 

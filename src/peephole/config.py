@@ -24,6 +24,7 @@ SymbolKind = Literal["auto", "characters", "whitespace", "bpe", "unigram"]
 # Far above any use: a file that names larger ones is refused before a network of that size is built.
 LARGEST_SIZE = 2**16
 MOST_LAYERS = 64
+DEFAULT_EPOCHS = 20  # the budget of a training that names none
 LARGEST_SEED = 2**63 - 1  # that PyTorch takes
 
 
@@ -42,7 +43,9 @@ class DataConfig:
         "error",
         "a line with the wrong number of columns, an empty side or invalid UTF-8: stop, or skip and count",
     )
-    max_length: int = option(1000, "training pairs with a longer side (in symbols) are left out and counted", low=1)
+    max_length: int = option(
+        1000, "most symbols a side: longer training pairs are left out and counted, sources to predict are cut", low=1
+    )
     dev_fraction: float = option(
         0.02, "share of the sources held out as dev set when none is given", low=0.0001, high=0.5
     )
@@ -94,13 +97,13 @@ class TrainConfig:
     """How the model is fitted, (12)-(14)."""
 
     minutes: float | None = option(None, "train for this long: the learning rate reaches 0 at the end", low=0)
-    epochs: float | None = option(None, "train for this many passes over the data (default 20)", low=0)
+    epochs: float | None = option(None, f"train for this many passes over the data (default {DEFAULT_EPOCHS})", low=0)
     steps: int | None = option(None, "train for this many updates", low=1)
     learning_rate: float = option(0.002, "highest learning rate", low=0)
     weight_decay: float = option(0.01, "AdamW's decoupled weight decay", low=0)
     warmup: float = option(0.05, "share of the training in which the learning rate climbs", low=0, high=1)
     schedule: Literal["cosine", "linear", "constant"] = option("cosine", "learning rate after the warm-up")
-    clip_norm: float = option(1.0, "gradients with a larger norm are scaled down to it", low=0)
+    clip_norm: float = option(1.0, "gradients with a larger norm are scaled down to it; 0: never", low=0)
     label_smoothing: float = option(0.1, "share of the probability spread over all symbols", low=0, high=0.9)
     loss_mean: Literal["symbol", "pair"] = option(
         "symbol", "the mean of (12): over symbols, so that long pairs do not set the step size, or over pairs"
@@ -115,7 +118,7 @@ class TrainConfig:
     dev_metric: Literal["symbol_error_rate", "exact_match", "loss", "chrf"] = option(
         "symbol_error_rate", "what decides which weights are kept"
     )
-    dev_pairs: int = option(1000, "dev pairs decoded (greedily) at each evaluation", low=1)
+    dev_pairs: int = option(1000, "dev sources decoded (greedily) at each evaluation", low=1)
     evaluations: int = option(20, "evaluations in a training, evenly spread", low=1)
     checkpoint_seconds: float = option(60.0, "seconds between checkpoints", low=0)
     seed: int = option(1, "everything random is a pure function of it", low=0, high=LARGEST_SEED)

@@ -6,6 +6,7 @@ It has the methods of `peephole.engine_model.PackedSearch`, and says what those 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -74,7 +75,9 @@ class DefinitionSearch:
                     length_penalty=config.length_penalty,
                     prefixes=begin,
                 )
-        return found
+        if attention:
+            return found
+        return [[replace(hypothesis, attention=None) for hypothesis in hypotheses] for hypotheses in found]
 
     def force(
         self, sources: Sequence[Sequence[int]], targets: Sequence[Sequence[int]], config: SearchConfig

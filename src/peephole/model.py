@@ -92,7 +92,11 @@ class Model:
 
     @property
     def networks(self) -> tuple[Seq2Seq, ...]:
-        """The networks in PyTorch; a model that was loaded builds them when they are first asked for."""
+        """The networks in PyTorch; a model that was loaded builds them when they are first asked for.
+
+        Those of a loaded model are a copy to look at: the model itself goes by its files. A model of changed weights is
+        `Model(model.config, model.source_symbols, model.target_symbols, networks)`.
+        """
         if not self._networks:
             from peephole.definition import build_network
             from peephole.model_file import load_model
@@ -121,7 +125,9 @@ class Model:
         first_index: int = 0,
         **search: Any,
     ) -> list[list[Prediction]]:
-        """Predict the targets of some sources; without settings, the single best of a beam search.
+        """Predict the targets of some sources by the search that the model's config, or `search`, asks for.
+
+        Without either it is a beam search of 5 for the single best.
 
         Args:
             sources: source texts. An empty one has the empty target as its only prediction, with probability 1.
@@ -144,7 +150,8 @@ class Model:
         """
         config = self.config.with_values({f"search.{k}": v for k, v in search.items()}, "predict").search
         encoded = self._encode(sources)
-        results: list[list[Prediction]] = [[] if ids else [_empty_prediction(attention)] for ids in encoded]
+        attends = attention and self.config.model.context == "attention"
+        results: list[list[Prediction]] = [[] if ids else [_empty_prediction(attends)] for ids in encoded]
         begin = self._encode_prefixes(prefixes, encoded, config)
         # Sources of like length share a batch; the results do not depend on who shares it.
         order = sorted((index for index, ids in enumerate(encoded) if ids), key=lambda index: len(encoded[index]))
@@ -328,10 +335,10 @@ def _tensors(network: Seq2Seq) -> dict[str, Any]:
     return {name: tensor.detach().float().cpu().numpy() for name, tensor in network.state_dict().items()}
 
 
-def _empty_prediction(attention: bool) -> Prediction:
+def _empty_prediction(attends: bool) -> Prediction:
     """Return the target of an empty source."""
     weights = None
-    if attention:
+    if attends:
         import numpy as np
 
         weights = np.zeros((0, 0), np.float32)

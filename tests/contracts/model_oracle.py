@@ -1,6 +1,6 @@
 """The whole model, log p(Y | X) of (11), in NumPy: one pair at a time, one symbol at a time.
 
-Where EQUATIONS leaves g of (10) open, this is the network that the decoder's docstring states. Takes complex
+Where docs/equations.md leaves g of (10) open, this is the network that the decoder's docstring states. Takes complex
 weights, as `oracle` does.
 """
 

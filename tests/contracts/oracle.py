@@ -1,6 +1,6 @@
 """The model's equations in NumPy: the judge of every implementation in this repository.
 
-Written from EQUATIONS (1)-(8) and (15)-(20), whose numbers stand at each line, and for nothing but being
+Written from docs/equations.md (1)-(8) and (15)-(20), whose numbers stand at each line, and for nothing but being
 obviously right: one sequence at a time, one step at a time, one vector at a time, no masks, no batched
 products. What lies past a sequence's length is never read.
 

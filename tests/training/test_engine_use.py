@@ -31,6 +31,7 @@ SAMPLED = {  # the first step is fed gold symbols only
 SETTINGS = [  # settings, what is said, how often the engine's operators compute gradients
     ({}, None, ALL),
     ({"peephole": "none", "precision": "64-true"}, None, ALL),
+    ({"precision": "64-true", "decoder_layers": 2, "dropout": 0.3}, None, ALL),
     ({"precision": "bf16-mixed"}, None, ALL),
     ({"precision": "bf16-mixed", "context": "last", "decoder_layers": 2}, None, WITHOUT_KEYS),
     ({"precision": "32-true", "context": "last", "decoder_layers": 2}, None, WITHOUT_KEYS),

@@ -7,13 +7,13 @@ import math
 import pytest
 import torch
 
-from peephole.config import TrainConfig
+from peephole.config import DEFAULT_EPOCHS, TrainConfig
 from peephole.data import batches
 from peephole.errors import RunError
 from peephole.nn import use_engine
 from peephole.nn.loss import loss_sum
 from peephole.training.dev import HIGHER_IS_BETTER
-from peephole.training.loop import DEFAULT_EPOCHS, train_step
+from peephole.training.loop import train_step
 from peephole.training.loss import Objective
 from peephole.training.state import copy_weights
 

@@ -23,7 +23,8 @@ def setting_options(*names: str) -> Callable[[Command], Command]:
         for full, kind, default, help in reversed(list(describe())):
             section, key = full.split(".")
             if full in names or f"{section}.*" in names:
-                shown = "" if default is None else f"  [default: {default_text(default)}]"
+                usual = "the model's" if section == "search" else default_text(default)
+                shown = "" if default is None else f"  [default: {usual}]"
                 option = click.option(
                     f"--{key.replace('_', '-')}", f"{section}__{key}", metavar=kind.upper(), help=help + shown
                 )

@@ -15,13 +15,12 @@ from pathlib import Path
 
 from peephole.errors import ModelFileError, RunError
 from peephole.export.graph import Graph
-from peephole.export.seq2seq import DECODER_STEP, ENCODER, build_decoder_step, build_encoder
+from peephole.export.seq2seq import build_decoder_step, build_encoder
 from peephole.export.weights import Weights
 from peephole.model_file import ModelFile, load_model
 
 FORMAT = "peephole-onnx"
 FORMAT_VERSION = 1
-GRAPHS = (ENCODER, DECODER_STEP)
 LARGEST_GRAPH = 2**31 - 1  # bytes that protobuf, and so a file of ONNX, can have
 
 

@@ -19,7 +19,7 @@ class AdditiveAttention(nn.Module):
         memory_size: size M of an encoder output h_j.
         attention_size: size A of the network's layer.
 
-    Source: EQUATIONS (15)-(17); Bahdanau et al. 2015, arXiv:1409.0473, appendix A.1.2.
+    Source: docs/equations.md (15)-(17); Bahdanau et al. 2015, arXiv:1409.0473, appendix A.1.2.
     """
 
     def __init__(self, query_size: int, memory_size: int, attention_size: int) -> None:

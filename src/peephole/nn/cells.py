@@ -110,7 +110,7 @@ def lstm(
     Raises:
         ShapeError: a size disagrees; the message names the argument, the shape wanted and the one got.
 
-    Source: EQUATIONS (1)-(6), (18), (19); Gers and Schmidhuber 2000; Graves 2013, arXiv:1308.0850.
+    Source: docs/equations.md (1)-(6), (18), (19); Gers and Schmidhuber 2000; Graves 2013, arXiv:1308.0850.
     Differs: Graves' peepholes are diagonal; here W_c* may be a full matrix. The candidate is `g`, as in PyTorch;
         the article calls it c̃, ONNX c, Greff et al. z.
     """
@@ -191,7 +191,7 @@ def gru(
 
     Arguments, padding and errors are those of `lstm`, the state being h alone.
 
-    Source: Cho et al. 2014, arXiv:1406.1078; f of EQUATIONS (18), (19).
+    Source: Cho et al. 2014, arXiv:1406.1078; f of docs/equations.md (18), (19).
     Differs: as in torch.nn.GRU, r_t acts after the product with W_hn, which lets one product serve all gates.
     """
     check_gru_shapes(x, state, weights, lengths)

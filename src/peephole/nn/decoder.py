@@ -154,7 +154,7 @@ class Decoder(nn.Module):
         """
         unroll = _Unroll(self)
         num_steps = previous.shape[1]
-        masks = self._masks(noise, num_steps)
+        masks = self._masks(noise, num_steps, self.embedding.weight.dtype)
         use_own = noise.uniform("scheduled sampling", num_steps) < own_share
         embedding_mask = noise.mask("target embedding", num_steps, self.embedding.embedding_dim)
         readout_mask = noise.mask("readout", num_steps, self.hidden_size)
@@ -172,18 +172,18 @@ class Decoder(nn.Module):
         embedded: Tensor = self.embedding(previous)
         return embedded if noise is None else noise.dropout(embedded, "target embedding")
 
-    def _masks(self, noise: Noise | None, num_steps: int) -> list[Tensor]:
-        """Return the dropout masks (B, U, H) between the layers; none for no dropout."""
+    def _masks(self, noise: Noise | None, num_steps: int, dtype: torch.dtype) -> list[Tensor]:
+        """Return the dropout masks (B, U, H) between the layers, as numbers of `dtype`; none for no dropout."""
         if noise is None or not noise.rate:
             return []
         places = (f"between decoder layers {layer}" for layer in range(1, len(self.layers)))
-        return [noise.mask(place, num_steps, self.hidden_size) for place in places]
+        return [noise.mask(place, num_steps, self.hidden_size).to(dtype) for place in places]
 
     def _unroll(
         self, embedded: Tensor, state: DecoderState, noise: Noise | None, lengths: Tensor | None
     ) -> tuple[Tensor, Tensor]:
         """Return s_t, (B, U, H), and c_t, (B, U, M), of all steps: the engine's, or those of the loop below."""
-        masks = self._masks(noise, embedded.shape[1])
+        masks = self._masks(noise, embedded.shape[1], embedded.dtype)
         if lengths is None:
             lengths = torch.full((embedded.shape[0],), embedded.shape[1])
         found = self._on_engine(embedded, state, masks, lengths)

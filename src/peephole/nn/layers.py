@@ -8,7 +8,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
-from peephole.errors import ShapeError
+from peephole.errors import ConfigError, ShapeError
 from peephole.nn.cells import GRUWeights, LSTMState, LSTMWeights, check_lengths, check_shape, gru
 from peephole.nn.engine_ops import run_lstm
 from peephole.nn.noise import Noise
@@ -100,6 +100,10 @@ class LSTM(nn.Module):
         bidirectional: read the sequence in both directions; outputs are [→h_t ; ←h_t], (20).
         peephole: `"full"` matrices as the article has them, `"diagonal"`, or `"none"`.
         forget_bias: first value of b_f.
+
+    Raises:
+        ConfigError: there is no such form of peepholes.
+        ShapeError: `num_layers` is below 1.
     """
 
     def __init__(
@@ -113,7 +117,7 @@ class LSTM(nn.Module):
     ) -> None:
         super().__init__()
         if peephole not in ("full", "diagonal", "none"):
-            raise ShapeError(f"peephole: wanted 'full', 'diagonal' or 'none', got {peephole!r}")
+            raise ConfigError(f"peephole: wanted 'full', 'diagonal' or 'none', got {peephole!r}")
         self.input_size, self.hidden_size = input_size, hidden_size
         self.num_directions = 2 if bidirectional else 1
         self.layers = nn.ModuleList(
@@ -212,7 +216,13 @@ class GRU(nn.Module):
 
 
 def layer_sizes(input_size: int, hidden_size: int, num_layers: int, num_directions: int) -> list[int]:
-    """Return the input size of each layer of a stack."""
+    """Return the input size of each layer of a stack.
+
+    Raises:
+        ShapeError: there is no layer.
+    """
+    if num_layers < 1:
+        raise ShapeError(f"num_layers: wanted at least 1, got {num_layers}")
     return [input_size] + [hidden_size * num_directions] * (num_layers - 1)
 
 

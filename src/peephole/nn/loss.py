@@ -18,7 +18,7 @@ def loss_sum(logits: Float[Tensor, "B U V"], target: Int[Tensor, "B U"], label_s
         target: gold symbols, padded with <pad>.
         label_smoothing: share of the gold probability that is spread evenly over all V symbols.
 
-    Source: EQUATIONS (11), (12); label smoothing: Szegedy et al. 2016, arXiv:1512.00567, section 7.
+    Source: docs/equations.md (11), (12); label smoothing: Szegedy et al. 2016, arXiv:1512.00567, section 7.
     """
     logits = logits.to(torch.promote_types(logits.dtype, torch.float32))
     return F.cross_entropy(

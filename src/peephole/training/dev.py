@@ -30,8 +30,10 @@ def measure(model: Model, dev: DevSet) -> dict[str, float]:
     references = [choices for _, choices in dev]
     with warnings.catch_warnings():  # what dev holds was reported when the data was read
         warnings.simplefilter("ignore")
-        # Greedy, whatever search the config asks of the finished model
-        found = model.predict(sources, beam_size=1, nbest=1, temperature=None)
+        # Greedy, whatever search the config asks of the finished model; with the threads and the engine of training
+        engine = "off" if model.config.train.engine == "off" else model.config.search.engine
+        threads = torch.get_num_threads()
+        found = model.predict(sources, beam_size=1, nbest=1, temperature=None, threads=threads, engine=engine)
     predictions = [best[0].text for best in found]
     values = {"loss": mean_loss(model, dev)}
     for name in ("symbol_error_rate", "exact_match", "chrf"):

@@ -10,7 +10,7 @@ import torch
 from lightning_fabric import Fabric
 from torch import nn
 
-from peephole.config import TrainConfig
+from peephole.config import DEFAULT_EPOCHS, TrainConfig
 from peephole.data import Batch, Corpus, batches
 from peephole.errors import RunError
 from peephole.nn import Noise
@@ -180,10 +180,6 @@ def measure_progress(config: TrainConfig, state: TrainState, symbols_per_epoch: 
         return min(1.0, position.seconds / (60 * config.minutes)) if config.minutes else 1.0
     epochs = DEFAULT_EPOCHS if config.epochs is None else config.epochs
     return min(1.0, (position.epoch + position.symbols / symbols_per_epoch) / epochs) if epochs else 1.0
-
-
-DEFAULT_EPOCHS = 20
-"""The budget of a training that names none."""
 
 
 def current_weights(state: TrainState, config: TrainConfig) -> Weights:
