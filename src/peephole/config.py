@@ -88,7 +88,7 @@ class ModelConfig:
     dropout: float = option(0.2, "dropout on embeddings, between layers and before the output", low=0, high=0.95)
     forget_bias: float = option(1.0, "first value of b_f")
     embedding_std: float = option(
-        1.0, "standard deviation of the first embeddings; smaller learns slower at first, a long training better", low=0
+        1.0, "standard deviation of the first embeddings; smaller learns slower at first, and may end better", low=0
     )
 
 
