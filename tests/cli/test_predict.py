@@ -93,7 +93,7 @@ def test_json_says_everything(peephole: Peephole, toy_file: Path) -> None:
             assert got["log_prob"] == pytest.approx(wanted.log_prob, abs=1e-5)
             assert got["symbol_log_probs"] == pytest.approx(wanted.symbol_log_probs, abs=1e-5)
             assert wanted.attention is not None
-            assert got["attention"] == [pytest.approx(row, abs=2e-5) for row in wanted.attention.tolist()]
+            assert got["attention"] == [pytest.approx(row, abs=6e-6) for row in wanted.attention.tolist()]
 
 
 def test_samples_follow_from_the_seed(peephole: Peephole, toy_file: Path) -> None:
