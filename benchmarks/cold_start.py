@@ -2,7 +2,8 @@
 
     python benchmarks/cold_start.py MODEL [WORD]
 
-Whole processes of this Python, in turns: nothing (`pass`), `import peephole`, and `peephole predict` of one word.
+Whole processes of this Python, in turns: nothing (`pass`), `import peephole`, load and predict
+in Python, and `peephole predict` of one word.
 """
 
 import argparse

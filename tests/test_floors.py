@@ -28,7 +28,9 @@ FLOORS = [
 ]
 FLOOR_OF = {part: floor for floor, parts in enumerate(FLOORS) for part in parts}
 FRONT = {"__init__", "__main__"}  # above all floors
-WITHOUT_TORCH = FLOORS[0] | FLOORS[1] | {"data", "model_file", "engine_model", "model", "evaluation", "inspect"}
+WITHOUT_TORCH = (
+    FLOORS[0] | FLOORS[1] | {"data", "model_header", "model_file", "engine_model", "model", "evaluation", "inspect"}
+)
 LAZY = [
     "peephole.cli",
     "peephole.cli.main",

@@ -249,7 +249,8 @@ PEEPHOLE_API int32_t peephole_abi_version(void);
 /* Name of the index-th instruction set this processor can run, best first ("avx512_bf16", "avx512", "avx2", "generic"), else NULL. */
 PEEPHOLE_API const char *peephole_instruction_set(int32_t index);
 
-/* Bytes of `saved`, and of `scratch` for a forward or (backward != 0) a backward call. Only sizes and form are read. */
+/* Bytes of `saved`, and of `scratch` for a forward or (backward != 0) a backward call. Only types, sizes, form and
+ * threads are read; of a decoder also `attention` and `layers`, num_layers of them, whose arrays may be NULL. */
 PEEPHOLE_API size_t peephole_lstm_saved_bytes(const peephole_lstm *problem);
 PEEPHOLE_API size_t peephole_lstm_scratch_bytes(const peephole_lstm *problem, int32_t backward);
 

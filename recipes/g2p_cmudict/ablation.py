@@ -1,4 +1,4 @@
-"""Does the full peephole help, and where? The recipe's model and six others, ten minutes of training each.
+"""Does the full peephole help, and where? The recipe's model (first embeddings of 1) and six others, ten minutes each.
 
     python recipes/g2p_cmudict/ablation.py                  seven variants, three seeds: four hours on one core
     python recipes/g2p_cmudict/ablation.py --jobs 2         two trainings at a time, each on one core

@@ -124,7 +124,7 @@ class TrainConfig:
     seed: int = option(1, "everything random is a pure function of it", low=0, high=LARGEST_SEED)
     precision: Literal["auto", "32-true", "bf16-mixed", "16-mixed", "64-true"] = option(
         "auto",
-        "as Fabric names it; auto is bf16-mixed where this machine's engine has instructions for it, else 32-true",
+        "as Fabric names it; auto is bf16-mixed where the engine trains all and has instructions for it, else 32-true",
     )
     device: Literal["auto", "cpu", "cuda", "mps"] = option("auto", "where the model is trained; auto takes the fastest")
     threads: int | None = option(None, "CPU threads of each process (default: PyTorch's)", low=1)

@@ -45,7 +45,7 @@ class Prediction:
     source_tokens: list[str]
     """The source's symbols, T of them."""
     attention: npt.NDArray[np.float32] | None
-    """Attention weights α, (16), shape (U, T), each row summing to 1; None for a model with a fixed context."""
+    """Attention weights α, (16), shape (U, T), rows summing to 1; None for a fixed context, or if not asked for."""
 
 
 class UnknownSymbolWarning(UserWarning):
@@ -205,7 +205,12 @@ class Model:
 
         Returns:
             For each target as many symbols as it has; </s> and <unk> may stand among them as wrong answers.
+
+        Raises:
+            PeepholeError: not as many targets as sources.
         """
+        if len(sources) != len(targets):
+            raise PeepholeError(f"wanted as many targets as sources, got {len(targets)} and {len(sources)}")
         pairs = list(zip(self._encode(sources), map(self.target_symbols.encode, targets), strict=True))
         found: list[list[str]] = [[]] * len(pairs)
         order = sorted(range(len(pairs)), key=lambda index: (len(pairs[index][1]), len(pairs[index][0])))

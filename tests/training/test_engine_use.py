@@ -11,6 +11,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 from peephole import engine
 from peephole.config import Config
+from peephole.errors import ConfigError
 from peephole.training import train
 from peephole.training.engine_use import engine_fallback, with_precision
 
@@ -108,6 +109,12 @@ def test_precision_is_what_this_machine_is_fast_at(monkeypatch, instruction_sets
     monkeypatch.setattr(engine, "instruction_sets", lambda: instruction_sets)
     config = Config().with_values({"device": "cpu", **settings})
     assert with_precision(config).train.precision == precision
+
+
+def test_a_precision_that_a_cpu_lacks_is_refused():
+    config = Config().with_values({"device": "cpu", "precision": "16-mixed"})
+    with pytest.raises(ConfigError, match="wanted 32-true, 64-true or bf16-mixed on a CPU, got '16-mixed'"):
+        with_precision(config)
 
 
 def test_the_decided_precision_is_that_of_the_run(tmp_path):

@@ -79,7 +79,7 @@ def train(
     """Train a model on a file of pairs and write it to one file.
 
     Args:
-        train: TSV, JSONL or Parquet of pairs, plain or compressed, or two parallel files as `"a.en,b.it"`.
+        train: TSV or JSONL of pairs, plain or compressed, Parquet, or two parallel files as `"a.en,b.it"`.
         dev: likewise, to choose the best weights by; None holds out some of the training sources.
         out: the model file to write. The run's folder, with all that is needed to go on, lies next to it.
         config: settings to start from.
@@ -101,13 +101,17 @@ def train(
 
 
 def resume(folder: str | Path) -> Model:
-    """Go on with a run that was stopped or killed; the weights come out as if it had not been.
+    """Go on with a run that was stopped or killed.
+
+    With a budget in steps or epochs, on the same machine with as many threads, the weights come out as if it had not
+    been.
 
     Args:
         folder: the run's folder, such as `g2p.run`.
 
     Raises:
         RunError: there is no run in the folder, or its data has changed since.
+        DataError: its data is not there any more.
         Interrupted: Ctrl-C or SIGTERM, again.
     """
     run = read_run(Path(folder))
@@ -275,7 +279,7 @@ def _train(stack: ExitStack, fabric: Fabric, run: Run, prepared: Prepared) -> Mo
 def _fresh_network(run: Run, prepared: Prepared) -> Seq2Seq:
     """Build the network with weights drawn from the run's seed, leaving PyTorch's own generator as it was."""
     with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(run.config.train.seed)
+        torch.default_generator.manual_seed(run.config.train.seed)  # torch.manual_seed seeds GPUs, too
         return build_seq2seq(run.config.model, len(prepared.source_symbols), len(prepared.target_symbols))
 
 
