@@ -17,7 +17,7 @@ LONGEST_FILE = 400  # lines
 
 # The parts of the package by floor; those on the lowest floor may import each other
 FLOORS = [
-    {"errors", "config", "symbols", "vocabulary", "engine_structures"},
+    {"errors", "config", "symbols", "vocabulary", "engine_structures", "replace_file"},
     {"engine", "hypothesis", "metrics", "quantize"},
     {"nn", "data", "search", "model_header", "engine_model"},
     {"model_file"},

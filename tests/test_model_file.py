@@ -449,7 +449,7 @@ while True:
     ("name", "message"),
     [
         ("no/m.safetensors", "No such file or directory"),
-        ("folder", "Is a directory"),
+        ("folder", "wanted a file or nothing there, got a folder"),
         ("m" * 300, "File name too long"),
     ],
 )

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import contextlib
 import json
-import os
 import zlib
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -23,9 +22,10 @@ from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save
 
 from peephole.config import Config
-from peephole.errors import ModelFileError, RunError
+from peephole.errors import ModelFileError
 from peephole.model_header import check_exists, check_format, parse_header
 from peephole.quantize import BFLOAT16, Stored, Tensors, dequantize, quantize
+from peephole.replace_file import replace_file
 from peephole.symbols import Symbols
 
 CHECKSUM = "checksum"  # key of the metadata
@@ -90,25 +90,15 @@ def load_model(path: str | Path) -> ModelFile:
 
 
 def write_tensors(path: str | Path, tensors: Tensors, metadata: Mapping[str, str]) -> None:
-    """Write a safetensors file atomically: a temporary file in the same folder, flushed to disk, then renamed.
+    """Write a safetensors file, whole or not at all; see `replace_file`.
 
     The same tensors and metadata give the same bytes.
 
     Raises:
         RunError: it cannot be written; an older file of that name is left as it was.
     """
-    path = Path(path)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.part")
-    try:
-        with open(temporary, "wb") as file:
-            file.writelines(_encode_with_checksum(tensors, metadata))
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(temporary, path)
-    except OSError as error:
-        with contextlib.suppress(OSError):
-            temporary.unlink()
-        raise RunError(f"{path}: cannot be written: {error.strerror or error}") from error
+    with replace_file(path) as file:
+        file.writelines(_encode_with_checksum(tensors, metadata))
 
 
 def read_tensors(path: str | Path) -> tuple[dict[str, npt.NDArray[Any]], dict[str, str]]:

@@ -20,7 +20,7 @@ import pytest
 from peephole.config import Config
 from peephole.data import Prepared, prepare, reopen
 from peephole.data.corpus import FILE_NAME
-from peephole.errors import DataError
+from peephole.errors import DataError, RunError
 from peephole.symbols import UNK
 
 module = importlib.import_module("peephole.data.prepared")
@@ -284,7 +284,7 @@ def test_a_folder_that_cannot_be_written_is_one_clear_line(
     train: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     (tmp_path / "file").touch()
-    with pytest.raises(DataError, match=r"file: cannot be written: File exists"):
+    with pytest.raises(RunError, match=r"file: cannot be written: File exists"):
         prepare(train, None, Config(), tmp_path / "file")
 
     def full(descriptor: int) -> NoReturn:
@@ -292,7 +292,7 @@ def test_a_folder_that_cannot_be_written_is_one_clear_line(
 
     with monkeypatch.context() as patch:
         patch.setattr(os, "fsync", full)
-        with pytest.raises(DataError, match=r"data: cannot be written: No space left on device"):
+        with pytest.raises(RunError, match=r"data/pairs\.arrow: cannot be written: No space left on device"):
             prepare(train, None, Config(), tmp_path / "data")
     assert len(prepare(train, None, Config(), tmp_path / "data").train) > 100
 

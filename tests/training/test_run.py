@@ -293,7 +293,13 @@ def test_a_damaged_checkpoint_is_one_line(folder, monkeypatch):
 
 def test_half_written_files_of_a_killed_sitting_are_cleared_away(folder, monkeypatch):
     broken_run(monkeypatch)
-    parts = [folder / "m.run/checkpoint/.checkpoint.safetensors.77.part", folder / ".m.safetensors.78.part"]
+    places = [
+        "m.run/checkpoint/.checkpoint.safetensors",
+        "m.run/data/.pairs.arrow",
+        "m.run/.log.jsonl",
+        ".m.safetensors",
+    ]
+    parts = [folder / f"{place}.77.part" for place in places]
     other = folder / ".other.safetensors.77.part"
     for path in (*parts, other):
         path.write_bytes(b"half")

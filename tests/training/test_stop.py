@@ -53,14 +53,29 @@ def test_a_signal_stops_after_the_step_and_says_how_to_go_on(launcher, tmp_path,
 
 
 def test_a_second_ctrl_c_ends_at_once(launcher, tmp_path):
-    """Where the step at hand takes too long; here the first Ctrl-C comes during a long evaluation."""
+    """Where the step at hand takes too long; here the first Ctrl-C comes during an evaluation of minutes."""
     write_pairs(tmp_path / "train.tsv", number=4000)
-    child = launcher.start(*command(dev_fraction=0.5, dev_pairs=2000, evaluations=60), cwd=tmp_path)
+    settings = {"dev_fraction": 0.5, "dev_pairs": 2000, "evaluations": 60, "max_length_extra": 2000}
+    child = launcher.start(*command(**settings), cwd=tmp_path)
     assert child.wait_for(lambda: (tmp_path / "m.run/log.jsonl").exists()), child.wait()
     time.sleep(0.5)
     child.send(signal.SIGINT)
     time.sleep(0.2)
     child.send(signal.SIGINT)
+    code, output = child.wait()
+    assert code == 130, output
+    assert "Traceback" not in output
+    assert "stopped and saved" not in output
+
+
+def test_an_impatient_person_sees_no_traceback(launcher, tmp_path):
+    """Ctrl-C again and again, also while Python ends."""
+    write_pairs(tmp_path / "train.tsv")
+    child = launcher.start(*command(steps=100_000), cwd=tmp_path)
+    assert child.wait_for(lambda: step(tmp_path) >= 5), child.wait()
+    while child.poll() is None:
+        child.send(signal.SIGINT)
+        time.sleep(0.05)
     code, output = child.wait()
     assert code == 130, output
     assert "Traceback" not in output
@@ -96,7 +111,7 @@ def test_a_full_disk_leaves_the_last_checkpoint_and_the_run_goes_on(launcher, tm
 def test_a_disk_too_full_for_the_data(launcher, tmp_path):
     write_pairs(tmp_path / "train.tsv")
     code, output = launcher.run(*command(), cwd=tmp_path, largest_file=4_000)
-    assert (code, output) == (1, "peephole: m.run/data: cannot be written: File too large\n")
+    assert (code, output) == (1, "peephole: m.run/data/pairs.arrow: cannot be written: File too large\n")
     assert not (tmp_path / "m.run").exists()
     code, output = launcher.run(*command(steps=2), cwd=tmp_path)
     assert code == 0, output

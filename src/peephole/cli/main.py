@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import atexit
 import errno
 import importlib
 import io
 import os
+import signal
 import sys
 
 import click
@@ -99,6 +101,9 @@ def main(arguments: list[str] | None = None) -> None:
         _discard_output()
         sys.stderr.write(f"peephole: {error.filename or 'output'}: {error.strerror}\n")
         sys.exit(1)
+    finally:
+        # One more Ctrl-C while Python ends would print the tracebacks of whatever is being taken down.
+        atexit.register(signal.signal, signal.SIGINT, signal.SIG_IGN)
 
 
 def _discard_output() -> None:

@@ -6,7 +6,6 @@ Both building and reading take the same memory for any number of pairs.
 from __future__ import annotations
 
 import mmap
-import os
 from array import array
 from collections.abc import Iterable
 from pathlib import Path
@@ -17,6 +16,7 @@ import pyarrow as pa  # type: ignore[import-untyped]
 from numpy.typing import NDArray
 
 from peephole.data.read import Pair, Report
+from peephole.replace_file import replace_file
 from peephole.symbols import Symbols
 
 FILE_NAME = "pairs.arrow"
@@ -84,25 +84,19 @@ class Corpus:
 
         Pairs with more than `max_length` symbols on a side are left out and counted in the report.
         """
-        path = Path(folder) / FILE_NAME
-        partial = path.with_suffix(".partial")
         sources, targets = _Column(), _Column()
-        with open(partial, "wb") as file:
-            with pa.ipc.new_file(file, _SCHEMA) as writer:
-                for source, target, line in pairs:
-                    source_ids, target_ids = source_symbols.encode(source), target_symbols.encode(target)
-                    if len(source_ids) > max_length or len(target_ids) > max_length:
-                        report.leave_out(f"longer than {max_length} symbols", line)
-                        continue
-                    sources.append(source_ids)
-                    targets.append(target_ids)
-                    if len(sources) == ROWS:
-                        writer.write_batch(pa.record_batch([sources.take(), targets.take()], schema=_SCHEMA))
-                if len(sources):
+        with replace_file(Path(folder) / FILE_NAME) as file, pa.ipc.new_file(file, _SCHEMA) as writer:
+            for source, target, line in pairs:
+                source_ids, target_ids = source_symbols.encode(source), target_symbols.encode(target)
+                if len(source_ids) > max_length or len(target_ids) > max_length:
+                    report.leave_out(f"longer than {max_length} symbols", line)
+                    continue
+                sources.append(source_ids)
+                targets.append(target_ids)
+                if len(sources) == ROWS:
                     writer.write_batch(pa.record_batch([sources.take(), targets.take()], schema=_SCHEMA))
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(partial, path)
+            if len(sources):
+                writer.write_batch(pa.record_batch([sources.take(), targets.take()], schema=_SCHEMA))
         return cls.open(folder)
 
     def __len__(self) -> int:

@@ -7,7 +7,6 @@ not grow with the number of pairs. Dev pairs are kept in memory.
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import asdict, dataclass
 from itertools import islice
@@ -20,7 +19,8 @@ from peephole.data.choose import choose_kind
 from peephole.data.corpus import FILE_NAME, Corpus
 from peephole.data.read import Pair, Report, data_files, read_pairs
 from peephole.data.split import Holdout
-from peephole.errors import DataError
+from peephole.errors import DataError, RunError
+from peephole.replace_file import clear_away, replace_file
 from peephole.symbols import Symbols, learn_symbols, normalize_text, symbols_from_json
 
 STAMP = "prepared.json"
@@ -63,7 +63,8 @@ def prepare(train_path: str | Path, dev_path: str | Path | None, config: Config,
 
     Raises:
         DataError: a file cannot be read or holds a bad line, all pairs are the same, none is short enough,
-            there is no second source to hold out, or the folder cannot be written.
+            or there is no second source to hold out.
+        RunError: the folder cannot be written.
     """
     folder = Path(folder)
     made_from = _made_from(train_path, dev_path, config)
@@ -73,10 +74,12 @@ def prepare(train_path: str | Path, dev_path: str | Path | None, config: Config,
     try:
         folder.mkdir(parents=True, exist_ok=True)
         (folder / STAMP).unlink(missing_ok=True)
+        for name in (FILE_NAME, STAMP):
+            clear_away(folder / name)
         prepared = _prepare(str(train_path), None if dev_path is None else str(dev_path), config, folder)
         _write_stamp(folder, made_from, prepared)
     except OSError as error:
-        raise DataError(f"{folder}: cannot be written: {error.strerror or error}") from error
+        raise RunError(f"{folder}: cannot be written: {error.strerror or error}") from error
     return prepared
 
 
@@ -244,12 +247,8 @@ def _write_stamp(folder: Path, made_from: dict[str, Any], prepared: Prepared) ->
         "dev_pairs": prepared.dev_pairs,
         "report": prepared.report,
     }
-    partial = folder / f"{STAMP}.partial"
-    with open(partial, "w", encoding="utf-8") as file:
-        json.dump(stamp, file, ensure_ascii=False)
-        file.flush()
-        os.fsync(file.fileno())
-    os.replace(partial, folder / STAMP)
+    with replace_file(folder / STAMP) as file:
+        file.write(json.dumps(stamp, ensure_ascii=False).encode())
 
 
 def _reuse(folder: Path, made_from: dict[str, Any]) -> Prepared | None:

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import contextlib
 import json
-import os
 import zlib
 from collections.abc import Mapping
 from pathlib import Path
@@ -18,6 +17,7 @@ from peephole.export.graph import Graph
 from peephole.export.seq2seq import build_decoder_step, build_encoder
 from peephole.export.weights import Weights
 from peephole.model_file import ModelFile, load_model
+from peephole.replace_file import replace_files
 
 FORMAT = "peephole-onnx"
 FORMAT_VERSION = 1
@@ -81,24 +81,18 @@ def write_folder(folder: Path, graphs: Mapping[str, bytes]) -> list[Path]:
         RunError: they cannot be written; graphs that stood there are left as they were.
     """
     files = {folder / f"{name}.onnx": content for name, content in graphs.items()}
-    parts = {path: path.with_name(f".{path.name}.{os.getpid()}.part") for path in files}
     made = not folder.exists()
     try:
         folder.mkdir(exist_ok=True)
-        for path, content in files.items():
-            with open(parts[path], "wb") as file:
+        with replace_files(list(files)) as opened:
+            for file, content in zip(opened, files.values(), strict=True):
                 file.write(content)
-                file.flush()
-                os.fsync(file.fileno())
-        for path, part in parts.items():
-            os.replace(part, path)
-    except OSError as error:
-        for part in parts.values():
-            with contextlib.suppress(OSError):
-                part.unlink()
+    except (OSError, RunError) as error:
         if made:
             with contextlib.suppress(OSError):
                 folder.rmdir()
+        if isinstance(error, RunError):
+            raise
         raise RunError(f"{folder}: cannot be written: {error.strerror or error}") from error
     return list(files)
 

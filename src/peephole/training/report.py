@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -15,6 +14,7 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskID, TextColumn
 
 from peephole.errors import RunError
+from peephole.replace_file import replace_file
 from peephole.training.loop import Step
 
 LOG_EVERY = 50  # updates between two lines of log.jsonl
@@ -154,9 +154,8 @@ def cut_log(path: Path, step: int) -> None:
                 kept.append(line + "\n")
         except (json.JSONDecodeError, KeyError):  # the kill hit in the middle of a line
             continue
-    partial = path.with_name(f"{path.name}.partial")  # a kill in between leaves the old lines
-    partial.write_text("".join(kept), encoding="utf-8")
-    os.replace(partial, path)
+    with replace_file(path) as file:
+        file.write("".join(kept).encode())
 
 
 def _clock(seconds: float) -> str:

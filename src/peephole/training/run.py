@@ -9,7 +9,6 @@ g2p.run/log.jsonl    losses and dev metrics; tensorboard/ holds the same as even
 
 from __future__ import annotations
 
-import glob
 import json
 import os
 import shlex
@@ -29,6 +28,7 @@ from peephole.data import Prepared, data_files, prepare, reopen
 from peephole.errors import ConfigError, PeepholeError, RunError
 from peephole.model import Model
 from peephole.nn import Seq2Seq, build_seq2seq, engine_in_use, use_engine
+from peephole.replace_file import check_replaceable, clear_away
 from peephole.training.dev import measure
 from peephole.training.engine_use import engine_fallback, with_precision
 from peephole.training.loop import Hooks, current_weights, fit
@@ -166,6 +166,7 @@ def _begin(run: Run, overwrite: bool) -> None:
     if exists is not None and not overwrite:
         go_on = f"`{_resume_command(run)}` goes on with it, " if (folder / "run.json").exists() else ""
         raise RunError(f"{exists}: exists already; {go_on}`--overwrite` starts anew")
+    check_replaceable(run.out)
     if not Path(run.out).parent.is_dir():
         raise RunError(f"{run.out}: no such folder: {Path(run.out).parent}")
     try:
@@ -196,14 +197,13 @@ def _absolute(path: str) -> str:
 
 def _go_on(run: Run) -> None:
     """See that the data are still those of the checkpoint, and clear away what a kill left half-written."""
+    for path in (run.folder, run.out):
+        clear_away(path)
     if reopen(run.train, run.dev, run.config, run.folder / "data") is None:
         if run.checkpoint.exists():
             names = run.train if run.dev is None else f"{run.train} or {run.dev}"
             raise RunError(f"{names}: has changed since the run in {run.folder} began; train anew")
         prepare(run.train, run.dev, run.config, run.folder / "data")
-    for path in (run.checkpoint, Path(run.out)):
-        for part in path.parent.glob(f".{glob.escape(path.name)}.*.part"):
-            part.unlink(missing_ok=True)
 
 
 def _resume_command(run: Run) -> str:

@@ -1,0 +1,78 @@
+"""Writing files whole or not at all."""
+
+from __future__ import annotations
+
+import contextlib
+import glob
+import os
+import stat
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import BinaryIO
+
+from peephole.errors import RunError
+
+
+@contextlib.contextmanager
+def replace_file(path: str | Path) -> Iterator[BinaryIO]:
+    """Open a file for writing that takes its place at the end: whoever reads sees the old file or the new one, whole.
+
+    It is a temporary file in the same folder, `.NAME.PROCESS.part`, flushed to disk and then renamed; if the body
+    raises, it is removed and an older file is left as it was. A link stays, and what it points to is replaced.
+
+    Raises:
+        RunError: it cannot be written (no such folder, disk full, …), or it is no place for a file; see
+            `check_replaceable`.
+    """
+    with replace_files([path]) as (file,):
+        yield file
+
+
+@contextlib.contextmanager
+def replace_files(paths: Sequence[str | Path]) -> Iterator[list[BinaryIO]]:
+    """Open files for writing as `replace_file`; all are written to disk before the first takes its place."""
+    for path in paths:
+        check_replaceable(path)
+    targets = [_target(path) for path in paths]
+    temporaries = [target.with_name(f".{target.name}.{os.getpid()}.part") for target in targets]
+    try:
+        with contextlib.ExitStack() as stack:
+            files: list[BinaryIO] = [stack.enter_context(open(temporary, "wb")) for temporary in temporaries]
+            yield files
+            for file in files:
+                file.flush()
+                os.fsync(file.fileno())
+        for temporary, target in zip(temporaries, targets, strict=True):
+            os.replace(temporary, target)
+    except BaseException as error:
+        for temporary in temporaries:
+            with contextlib.suppress(OSError):
+                temporary.unlink()
+        if isinstance(error, OSError):
+            raise RunError(f"{', '.join(map(str, paths))}: cannot be written: {error.strerror or error}") from error
+        raise
+
+
+def check_replaceable(path: str | Path) -> None:
+    """Raise a RunError if something other than a file is at a path: renaming would put a file in a device's place."""
+    try:
+        kind = stat.S_IFMT(os.stat(path).st_mode)
+    except OSError:  # nothing there; what else is wrong, opening will say
+        return
+    if kind != stat.S_IFREG:
+        got = {stat.S_IFDIR: "a folder", stat.S_IFIFO: "a pipe", stat.S_IFSOCK: "a socket"}.get(kind, "a device")
+        raise RunError(f"{path}: cannot be written: wanted a file or nothing there, got {got}")
+
+
+def clear_away(path: str | Path) -> None:
+    """Remove the temporary files that killed processes left of a file, or of any file in a folder."""
+    target = _target(path)
+    half_written = (
+        target.rglob(".*.part") if target.is_dir() else target.parent.glob(f".{glob.escape(target.name)}.*.part")
+    )
+    for left in half_written:
+        left.unlink(missing_ok=True)
+
+
+def _target(path: str | Path) -> Path:
+    return Path(os.path.realpath(path))

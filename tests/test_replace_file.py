@@ -1,0 +1,124 @@
+"""Files are written whole or not at all, and only in the place of files."""
+
+from __future__ import annotations
+
+import os
+import socket
+import stat
+from pathlib import Path
+
+import pytest
+
+from peephole.errors import RunError
+from peephole.replace_file import check_replaceable, clear_away, replace_file, replace_files
+
+
+def content(folder: Path) -> dict[str, bytes]:
+    return {path.name: path.read_bytes() for path in folder.iterdir() if path.is_file()}
+
+
+@pytest.mark.parametrize("old", [{}, {"m": b"old"}], ids=["new", "replaced"])
+def test_a_file_takes_its_place_when_it_is_whole(tmp_path: Path, old: dict[str, bytes]) -> None:
+    for name, text in old.items():
+        (tmp_path / name).write_bytes(text)
+    with replace_file(tmp_path / "m") as file:
+        file.write(b"new")
+        file.flush()
+        assert content(tmp_path) == {**old, f".m.{os.getpid()}.part": b"new"}
+    assert content(tmp_path) == {"m": b"new"}
+
+
+def write_halfway(paths: list[Path], error: BaseException) -> None:
+    with replace_files(paths) as files:
+        for file in files:
+            file.write(b"new")
+        raise error
+
+
+@pytest.mark.parametrize("error", [ValueError("no"), KeyboardInterrupt(), OSError(28, "No space left on device")])
+def test_an_error_leaves_what_was_there(tmp_path: Path, error: BaseException) -> None:
+    (tmp_path / "a").write_bytes(b"old")
+    with pytest.raises(RunError if isinstance(error, OSError) else type(error)):
+        write_halfway([tmp_path / "a", tmp_path / "b"], error)
+    assert content(tmp_path) == {"a": b"old"}
+
+
+def test_no_file_takes_its_place_before_all_are_on_disk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    flushed = []
+
+    def full(descriptor: int) -> None:
+        flushed.append(descriptor)
+        if len(flushed) == 2:
+            raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(os, "fsync", full)
+    with pytest.raises(RunError) as caught, replace_files([tmp_path / "a", tmp_path / "b"]):
+        pass
+    assert str(caught.value) == f"{tmp_path / 'a'}, {tmp_path / 'b'}: cannot be written: No space left on device"
+    assert content(tmp_path) == {}
+
+
+def make_folder(path: Path) -> None:
+    path.mkdir()
+
+
+def make_pipe(path: Path) -> None:
+    os.mkfifo(path)
+
+
+def make_socket(path: Path) -> None:
+    with socket.socket(socket.AF_UNIX) as server:
+        server.bind(str(path))
+
+
+def make_device(path: Path) -> None:
+    try:
+        os.mknod(path, 0o666 | stat.S_IFCHR, os.makedev(1, 3))
+    except PermissionError:
+        pytest.skip("only root makes devices")
+
+
+@pytest.mark.parametrize("link", [False, True], ids=["itself", "link"])
+@pytest.mark.parametrize("make", [make_folder, make_pipe, make_socket, make_device], ids=lambda make: make.__name__[5:])
+def test_only_files_are_replaced(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, make, link: bool) -> None:
+    monkeypatch.chdir(tmp_path)  # the path of a socket is short
+    make(Path("thing"))
+    before = os.stat("thing")
+    if link:
+        os.symlink("thing", "link")
+    path = "link" if link else "thing"
+    with pytest.raises(RunError) as caught, replace_file(path):
+        raise AssertionError("never opened")
+    got = f"a {make.__name__[5:]}"
+    assert str(caught.value) == f"{path}: cannot be written: wanted a file or nothing there, got {got}"
+    assert os.stat("thing").st_mode == before.st_mode
+    assert os.stat("thing").st_ino == before.st_ino
+    assert len(list(tmp_path.iterdir())) == 1 + link
+
+
+@pytest.mark.parametrize("exists", [True, False], ids=["to a file", "to nothing"])
+def test_a_link_stays(tmp_path: Path, exists: bool) -> None:
+    large_disk = tmp_path / "large disk"
+    large_disk.mkdir()
+    if exists:
+        (large_disk / "m").write_bytes(b"old")
+    (tmp_path / "m").symlink_to(large_disk / "m")
+    check_replaceable(tmp_path / "m")
+    with replace_file(tmp_path / "m") as file:
+        file.write(b"new")
+        assert not list(tmp_path.glob(".*"))
+    assert (tmp_path / "m").is_symlink()
+    assert content(large_disk) == {"m": b"new"}
+
+
+def test_what_killed_processes_left_is_cleared_away(tmp_path: Path) -> None:
+    (tmp_path / "run" / "data").mkdir(parents=True)
+    left = [tmp_path / ".m[1].7.part", tmp_path / "run" / ".log.8.part", tmp_path / "run" / "data" / ".pairs.9.part"]
+    others = [tmp_path / "m[1]", tmp_path / ".m1.7.part", tmp_path / "run" / "log", tmp_path / "run" / "part"]
+    for path in (*left, *others):
+        path.touch()
+    clear_away(tmp_path / "m[1]")
+    clear_away(tmp_path / "run")
+    clear_away(tmp_path / "missing" / "m")
+    assert not any(path.exists() for path in left)
+    assert all(path.exists() for path in others)
