@@ -16,7 +16,7 @@ from rounds import Batches, count_target_symbols, read_batches, take_turns
 
 from peephole.config import ModelConfig, TrainConfig
 from peephole.data.batch import Batch, make_batch
-from peephole.nn import build_seq2seq, engine_in_use, use_engine
+from peephole.nn import Seq2Seq, build_seq2seq, engine_in_use, use_engine
 from peephole.symbols import SPECIALS
 from peephole.training.loop import train_step
 from peephole.training.loss import Objective
@@ -45,6 +45,26 @@ def to_batches(batches: Batches) -> list[Batch]:
         targets = [numpy.array([target_ids[s] for s in phones.split()], numpy.int32) for _, phones in batch]
         made.append(make_batch(sources, targets, numpy.arange(len(batch))))
     return made
+
+
+def count_operations(network: Seq2Seq, batches: Batches) -> int:
+    """Count the floating point operations of all matrix products of a pass, forward and backward, over real symbols.
+
+    A matrix (O, K) that multiplies a row takes 2 O K of them, and as many for each of its two gradients. The bridge's
+    products, the gates, the softmax, embeddings and the optimiser are left out.
+    """
+    pairs = [pair for batch in batches["batches"] for pair in batch]
+    of_source = sum(len(letters) for letters, _ in pairs)
+    of_target = sum(len(phones.split()) + 1 for _, phones in pairs)
+    attended = sum(len(letters) * (len(phones.split()) + 1) for letters, phones in pairs)
+    products = 0
+    for name, weight in network.named_parameters():
+        is_matrix = weight.ndim == 2 and weight.shape[0] > 3  # 3: diagonal peepholes
+        if is_matrix and "embedding" not in name:
+            rows = of_source if name.startswith("encoder.") or name.endswith("weight_keys") else of_target
+            products += rows * weight.numel()
+    keys, memory = network.decoder.attention.weight_keys.shape
+    return 3 * 2 * (products + attended * (keys + memory))
 
 
 def main() -> None:
@@ -87,6 +107,9 @@ def main() -> None:
         facts = {
             "version": f"peephole {peephole.__version__}, {used}, {arguments.precision}, torch {torch.__version__}",
             "parameters": sum(parameter.numel() for parameter in network.parameters()),
+            "steps": len(made),
+            "symbols": num_symbols,
+            "operations": count_operations(network, batches),
         }
         take_turns(train_pass, num_symbols, facts)
 

@@ -7,7 +7,9 @@ one is left out; without OpenNMT-py the ratios are to torch.nn.LSTM. The words c
 its prepare.py first).
 
 Each system is a process of its own that lives from start to end and trains only in its turn, A B C … A B C ….
-A ratio is the median of the rounds' ratios, so that a slow minute of the machine slows both sides of it.
+A ratio is the median of the rounds' ratios, so that a slow minute of the machine slows both sides of it. "of peak" is
+the share of what the engine's own inner loop reaches in float32 on a product that fits the first cache, on all threads,
+that the products of our step alone amount to.
 """
 
 import argparse
@@ -21,8 +23,11 @@ from pathlib import Path
 from statistics import median
 from typing import Any
 
+from layer_speed import measure_peak
 from rounds import Batches
 from worker import Worker
+
+from peephole import engine
 
 HERE = Path(__file__).parent
 WORDS = HERE.parent / "recipes" / "g2p_cmudict" / "data" / "train.tsv"
@@ -108,9 +113,16 @@ def describe_machine(threads: int) -> dict[str, Any]:
 
 
 def summarise(
-    workers: dict[str, Worker], measured: dict[str, list[dict[str, float]]], reference: str
+    workers: dict[str, Worker], measured: dict[str, list[dict[str, float]]], reference: str, peak: float
 ) -> dict[str, Any]:
-    """Return medians, extremes and ratios to the reference system."""
+    """Return medians, extremes, ratios to the reference system and, of ours, the share of the peak.
+
+    Args:
+        workers: the processes; they know how many operations a pass takes.
+        measured: the rounds of each.
+        reference: the system to which the ratios are.
+        peak: operations a second of the engine's inner loop in float32, on all threads.
+    """
     rates = {name: [r["symbols"] / r["seconds"] for r in rounds] for name, rounds in measured.items()}
     return {
         name: {
@@ -120,9 +132,18 @@ def summarise(
             "fastest": max(rates[name]),
             "ratio": median(a / b for a, b in zip(rates[name], rates[reference], strict=True)),
             "rounds": measured[name],
+            **shares(workers[name].facts, median(rates[name]), peak),
         }
         for name in measured
     }
+
+
+def shares(facts: dict[str, Any], rate: float, peak: float) -> dict[str, float]:
+    """Return milliseconds of a step, those its products would take at the peak, and the share; nothing for peers."""
+    if "operations" not in facts:
+        return {}
+    step, floor = (1000 * seconds / facts["steps"] for seconds in (facts["symbols"] / rate, facts["operations"] / peak))
+    return {"step_ms": step, "floor_ms": floor, "of_peak": floor / step}
 
 
 def print_table(result: dict[str, Any]) -> None:
@@ -132,15 +153,20 @@ def print_table(result: dict[str, Any]) -> None:
     print(f"load average before the start: {machine['load_average_before']:.2f}")
     for version in dict.fromkeys(system["version"] for system in result["systems"].values()):
         print(version)
-    print(f"{result['work']}\n")
-    print(f"{'system':18} symbols/s  slowest  fastest  ratio   weights   loss")
+    print(f"{result['work']}")
+    print(f"peak {result['peak'] / 1e9:.0f} GFLOP/s in float32\n")
+    print(f"{'system':18} symbols/s  slowest  fastest  ratio   weights   loss  step ms  floor ms  of peak")
     for name, system in result["systems"].items():
+        share = ""
+        if "of_peak" in system:
+            share = f"{system['step_ms']:9.1f} {system['floor_ms']:9.1f} {system['of_peak']:8.0%}"
         print(
             f"{name:18} {system['symbols_per_second']:9.0f} {system['slowest']:8.0f} {system['fastest']:8.0f}"
-            f" {system['ratio']:6.2f} {system['parameters']:9,} {system['first_loss']:6.3f}"
+            f" {system['ratio']:6.2f} {system['parameters']:9,} {system['first_loss']:6.3f}{share}"
         )
     print(f"\nsymbols/s: median of the rounds; ratio: to {result['reference']}, median of the rounds' ratios;")
-    print("loss: mean of a target symbol in the first pass over the batches, with dropout")
+    print("loss: mean of a target symbol in the first pass over the batches, with dropout;")
+    print("floor: the products of a step at the float32 peak; of peak: floor / step")
 
 
 def parse_arguments() -> argparse.Namespace:
@@ -173,6 +199,7 @@ def main() -> None:
     arguments = parse_arguments()
     machine = describe_machine(arguments.threads)
     batches = make_batches(arguments.words, arguments.batches)
+    peak = measure_peak(arguments.threads, engine.instruction_sets()[0])
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "batches.json"
         path.write_text(json.dumps(batches), encoding="utf-8")
@@ -189,7 +216,8 @@ def main() -> None:
             f" length, {arguments.rounds} rounds of at least {arguments.seconds:g} s"
         ),
         "reference": reference,
-        "systems": summarise(workers, measured, reference),
+        "peak": peak,
+        "systems": summarise(workers, measured, reference, peak),
     }
     if arguments.json:
         print(json.dumps(result, indent=2))
