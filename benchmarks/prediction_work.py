@@ -15,13 +15,13 @@ State = tuple[Any, Tensor, Tensor]  # the stepper's, the source length and the p
 class CountingStepper:
     """Let a search drive a stepper, and count what it asks for.
 
-    `rows` are the hypotheses stepped, `mothers` the different rows that they follow from, `attended` the source
-    symbols that the mothers look at, and `source` the source symbols read.
+    `rows` are the hypotheses stepped, `parents` the different rows that they follow from, `attended` the source
+    symbols that the parents look at, and `source` the source symbols read.
     """
 
     def __init__(self, stepper: Seq2SeqStepper) -> None:
         self.stepper = stepper
-        self.source = self.rows = self.mothers = self.attended = 0
+        self.source = self.rows = self.parents = self.attended = 0
 
     def start(self, source: Tensor, source_lengths: Tensor) -> State:
         """Read the sources."""
@@ -32,10 +32,10 @@ class CountingStepper:
         """Step each row, which is the parent of what follows from it."""
         inner, lengths, parents = state
         first = parents.unique(return_inverse=True)[1]
-        mothers = {int(m): int(length) for m, length in zip(first, lengths, strict=True)}
+        length_of = {int(parent): int(length) for parent, length in zip(first, lengths, strict=True)}
         self.rows += len(lengths)
-        self.mothers += len(mothers)
-        self.attended += sum(mothers.values())
+        self.parents += len(length_of)
+        self.attended += sum(length_of.values())
         log_probs, inner, attention = self.stepper.step(inner, previous)
         return log_probs, (inner, lengths, torch.arange(len(lengths))), attention
 
@@ -76,7 +76,7 @@ def operations_per_word(file: ModelFile, network: Any, sources: tuple[Tensor, Te
         and (name.endswith("weight_hidden") or (is_full and name.endswith("weight_peephole")))
     ]
     of_source = sum(recurrent) + attention * memory
-    of_mother = 4 * units * (memory + units) + attention * units + units * memory + 2 * looks
+    of_parent = 4 * units * (memory + units) + attention * units + units * memory + 2 * looks
     of_row = looks + units * units + symbols * units
-    products = stepper.source * of_source + stepper.mothers * of_mother + stepper.rows * of_row
+    products = stepper.source * of_source + stepper.parents * of_parent + stepper.rows * of_row
     return 2 * (products + stepper.attended * (attention + memory)) / len(sources[1])

@@ -82,7 +82,7 @@ class PackedDecoder final : public peephole::Decoder {
 
   float *log_probs(int64_t row) override { return logits.at(row * net.output.width()); }
   const float *attention(int64_t row) const override {
-    return net.has_attention ? weights.at(*weights_at.at(*mother.at(row))) : nullptr;
+    return net.has_attention ? weights.at(*weights_at.at(*parent_index.at(row))) : nullptr;
   }
 
  private:
@@ -99,9 +99,9 @@ class PackedDecoder final : public peephole::Decoder {
   Buffer<float> outputs, last_h, last_c, all_keys, line;
   Operands<O> bridged;
 
-  // The different rows that this step's follow from are its mothers, 0 to num_mothers - 1.
-  int64_t num_mothers = 0;
-  Buffer<int64_t> mother, mother_row, mother_of_row, weights_at;
+  // The different rows that this step's follow from are its parents, 0 to num_parents - 1.
+  int64_t num_parents = 0;
+  Buffer<int64_t> parent_index, parent_row, index_of_row, weights_at;
   Buffer<float> queries, weights, joint, looks, context_readouts, made_gates, made_readouts, reads, logits;
   Buffer<const float *> symbol_rows;
   Buffer<CellRow> cell_rows;
@@ -203,41 +203,41 @@ class PackedDecoder final : public peephole::Decoder {
   }
 
   void find_different(int64_t n, const int64_t *parents) {
-    mother.reserve(n);
-    mother_row.reserve(n);
-    mother_of_row.reserve(num_rows);
-    for (int64_t r = 0; r < num_rows; ++r) *mother_of_row.at(r) = -1;
-    num_mothers = 0;
+    parent_index.reserve(n);
+    parent_row.reserve(n);
+    index_of_row.reserve(num_rows);
+    for (int64_t r = 0; r < num_rows; ++r) *index_of_row.at(r) = -1;
+    num_parents = 0;
     for (int64_t r = 0; r < n; ++r) {
-      int64_t &found = *mother_of_row.at(parents[r]);
+      int64_t &found = *index_of_row.at(parents[r]);
       if (found < 0) {
-        found = num_mothers;
-        *mother_row.at(num_mothers++) = parents[r];
+        found = num_parents;
+        *parent_row.at(num_parents++) = parents[r];
       }
-      *mother.at(r) = found;
+      *parent_index.at(r) = found;
     }
   }
 
-  const Place &source_of(int64_t m) const { return **places.at(*row_place.at(*mother_row.at(m))); }
+  const Place &source_of(int64_t m) const { return **places.at(*row_place.at(*parent_row.at(m))); }
 
-  // For each mother: context, (15)-(17) or (8), and its products with the weights of the lowest layer and the readout.
+  // For each parent: context, (15)-(17) or (8), and its products with the weights of the lowest layer and the readout.
   void look_at_sources() {
     if (net.has_attention) ask();
-    joints.reserve(num_mothers);
+    joints.reserve(num_parents);
     line.reserve(memory + units);
-    selection.clear(num_mothers);
-    for (int64_t m = 0; m < num_mothers; ++m) {
+    selection.clear(num_parents);
+    for (int64_t m = 0; m < num_parents; ++m) {
       const Place &source = source_of(m);
       for (int64_t unit = 0; unit < memory; unit += L)
         store(line.at(unit), net.has_attention ? attended(source).context(weights.at(*weights_at.at(m)), unit)
                                                : load(source.outputs.at(unit), net.M - unit));
-      std::memcpy(line.at(memory), state[0][0]->h.at(*mother_row.at(m) * units), size_t(units) * sizeof(float));
+      std::memcpy(line.at(memory), state[0][0]->h.at(*parent_row.at(m) * units), size_t(units) * sizeof(float));
       joints.put(m, line.at(0));
       selection.add(joints, m);
     }
-    joint.reserve(num_mothers * net.layers[0].gates());
+    joint.reserve(num_parents * net.layers[0].gates());
     net.layers[0].join(selection, joint.at(0));
-    context_readouts.reserve(num_mothers * net.readout_context.columns());
+    context_readouts.reserve(num_parents * net.readout_context.columns());
     net.readout_context.multiply(selection, context_readouts.at(0), net.readout_context.columns());
   }
 
@@ -246,22 +246,22 @@ class PackedDecoder final : public peephole::Decoder {
     return {keys, source.outputs.at(0), net.is_additive ? net.vector.at(0) : nullptr, source.length, net.key_size, net.M};
   }
 
-  // α of (15), (16) for each mother.
+  // α of (15), (16) for each parent.
   void ask() {
     const LayerRows<O> &top = *state[0][net.num_layers - 1];
     int64_t width = net.is_additive ? net.query.columns() : units, total = 0;
-    weights_at.reserve(num_mothers);
-    selection.clear(num_mothers);
-    for (int64_t m = 0; m < num_mothers; ++m) {
+    weights_at.reserve(num_parents);
+    selection.clear(num_parents);
+    for (int64_t m = 0; m < num_parents; ++m) {
       *weights_at.at(m) = total;
       total += source_of(m).length;
-      selection.add(top.hidden, *mother_row.at(m));
+      selection.add(top.hidden, *parent_row.at(m));
     }
     weights.reserve(total);
-    queries.reserve(num_mothers * width);
+    queries.reserve(num_parents * width);
     if (net.is_additive) net.query.multiply(selection, queries.at(0), width);
-    for (int64_t m = 0; m < num_mothers; ++m) {
-      const float *query = net.is_additive ? queries.at(m * width) : top.h.at(*mother_row.at(m) * units);
+    for (int64_t m = 0; m < num_parents; ++m) {
+      const float *query = net.is_additive ? queries.at(m * width) : top.h.at(*parent_row.at(m) * units);
       attended(source_of(m)).weigh(query, weights.at(*weights_at.at(m)));
     }
   }
@@ -280,14 +280,14 @@ class PackedDecoder final : public peephole::Decoder {
     else
       join_below(l, n);
     if (cell.is_full()) {
-      selection.clear(num_mothers);
-      for (int64_t m = 0; m < num_mothers; ++m) selection.add(before.cells, *mother_row.at(m));
-      looks.reserve(num_mothers * 2 * units);
+      selection.clear(num_parents);
+      for (int64_t m = 0; m < num_parents; ++m) selection.add(before.cells, *parent_row.at(m));
+      looks.reserve(num_parents * 2 * units);
       cell.look(selection, looks.at(0));
     }
     cell_rows.reserve(n);
     for (int64_t r = 0; r < n; ++r) {
-      int64_t m = *mother.at(r), parent = *mother_row.at(m);
+      int64_t m = *parent_index.at(r), parent = *parent_row.at(m);
       *cell_rows.at(r) = {l ? cell.bias() : *symbol_rows.at(r),
                           joint.at((l ? r : m) * cell.gates()),
                           cell.is_full() ? looks.at(m * 2 * units) : nullptr,
@@ -307,7 +307,7 @@ class PackedDecoder final : public peephole::Decoder {
     selection.clear(n);
     for (int64_t r = 0; r < n; ++r) {
       std::memcpy(line.at(0), state[1][l - 1]->h.at(r * units), size_t(units) * sizeof(float));
-      std::memcpy(line.at(units), state[0][l]->h.at(*mother_row.at(*mother.at(r)) * units), size_t(units) * sizeof(float));
+      std::memcpy(line.at(units), state[0][l]->h.at(*parent_row.at(*parent_index.at(r)) * units), size_t(units) * sizeof(float));
       upper.put(r, line.at(0));
       selection.add(upper, r);
     }
@@ -330,7 +330,7 @@ class PackedDecoder final : public peephole::Decoder {
     selection.clear(n);
     for (int64_t r = 0; r < n; ++r) {
       float *to = reads.at(r * width);
-      const float *context = context_readouts.at(*mother.at(r) * width), *symbol = *symbol_rows.at(r);
+      const float *context = context_readouts.at(*parent_index.at(r) * width), *symbol = *symbol_rows.at(r);
       for (int64_t i = 0; i < width; i += L) store(to + i, tanh<float>(load(to + i) + load(context + i) + load(symbol + i)));
       readouts.put(r, to);
       selection.add(readouts, r);

@@ -1,8 +1,9 @@
 """The C++ engine seen from Python.
 
-This file (the library, and training), engine_structures.py and engine_model.py (prediction) are all that knows the C
-ABI of engine/include/peephole.h. Arrays are given by address. Nothing here needs torch, and nothing fails if the
-library is missing: `available()` tells.
+This file (the library, and training), engine_structures.py and engine_model.py (prediction) know the C ABI of
+engine/include/peephole.h; nn/engine_ops.py and nn/engine_decoder.py know how many bytes it saves, since PyTorch asks
+without a library (tests/contracts/test_engine_sizes.py compares). Arrays are given by address. Nothing here needs
+torch, and nothing fails if the library is missing: `available()` tells.
 """
 
 from __future__ import annotations

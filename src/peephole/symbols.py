@@ -107,7 +107,29 @@ class Symbols(ABC):
         """Return the table as plain JSON values, which `symbols_from_json` reads."""
 
 
-class CharacterSymbols(Symbols):
+class ListedSymbols(Symbols):
+    """A table that is a list of symbols; subclasses say how a text is cut into them, and put together again."""
+
+    def __init__(self, ordinary: Sequence[str], normalize: str) -> None:
+        self.normalize = normalize
+        self._names = (*SPECIALS, *ordinary)
+        self._ids = {symbol: i for i, symbol in enumerate(ordinary, start=len(SPECIALS))}
+
+    def __len__(self) -> int:
+        return len(self._names)
+
+    def encode(self, text: str) -> list[int]:
+        known = self._ids.get
+        return [known(symbol, UNK) for symbol in self.split(text)]
+
+    def tokens(self, ids: Iterable[int]) -> list[str]:
+        return [self._names[i] for i in ids]
+
+    def to_json(self) -> dict[str, Any]:
+        return {"kind": self.kind, "normalize": self.normalize, "symbols": list(self._names[len(SPECIALS) :])}
+
+
+class CharacterSymbols(ListedSymbols):
     """Grapheme clusters; a space is a symbol like any other.
 
     >>> table = CharacterSymbols(["a", "b"], "NFC")
@@ -117,32 +139,14 @@ class CharacterSymbols(Symbols):
 
     kind = "characters"
 
-    def __init__(self, ordinary: Sequence[str], normalize: str) -> None:
-        self.normalize = normalize
-        self._names = (*SPECIALS, *ordinary)
-        self._ids = _number(ordinary)
-
-    def __len__(self) -> int:
-        return len(self._names)
-
-    def encode(self, text: str) -> list[int]:
-        known = self._ids.get
-        return [known(symbol, UNK) for symbol in self.split(text)]
-
     def split(self, text: str) -> list[str]:
         return split_clusters(normalize_text(text, self.normalize))
-
-    def tokens(self, ids: Iterable[int]) -> list[str]:
-        return [self._names[i] for i in ids]
 
     def decode(self, ids: Iterable[int]) -> str:
         return "".join(self._names[i] for i in ids if i >= UNK)
 
-    def to_json(self) -> dict[str, Any]:
-        return {"kind": self.kind, "normalize": self.normalize, "symbols": list(self._names[len(SPECIALS) :])}
 
-
-class WhitespaceSymbols(Symbols):
+class WhitespaceSymbols(ListedSymbols):
     """Tokens between whitespace, joined again by one space.
 
     >>> table = WhitespaceSymbols(["AH", "B"], "NFC")
@@ -152,29 +156,11 @@ class WhitespaceSymbols(Symbols):
 
     kind = "whitespace"
 
-    def __init__(self, ordinary: Sequence[str], normalize: str) -> None:
-        self.normalize = normalize
-        self._names = (*SPECIALS, *ordinary)
-        self._ids = _number(ordinary)
-
-    def __len__(self) -> int:
-        return len(self._names)
-
-    def encode(self, text: str) -> list[int]:
-        known = self._ids.get
-        return [known(symbol, UNK) for symbol in self.split(text)]
-
     def split(self, text: str) -> list[str]:
         return normalize_text(text, self.normalize).split()
 
-    def tokens(self, ids: Iterable[int]) -> list[str]:
-        return [self._names[i] for i in ids]
-
     def decode(self, ids: Iterable[int]) -> str:
         return " ".join(self._names[i] for i in ids if i >= UNK)
-
-    def to_json(self) -> dict[str, Any]:
-        return {"kind": self.kind, "normalize": self.normalize, "symbols": list(self._names[len(SPECIALS) :])}
 
 
 class SubwordSymbols(Symbols):
@@ -232,7 +218,7 @@ class SubwordSymbols(Symbols):
         return [i + UNK for i in self._tokenizer.encode(word).ids]
 
 
-_TABLES: dict[str, type[CharacterSymbols] | type[WhitespaceSymbols]] = {
+_TABLES: dict[str, type[ListedSymbols]] = {
     "characters": CharacterSymbols,
     "whitespace": WhitespaceSymbols,
 }
@@ -296,7 +282,3 @@ def learn_symbols(kind: str, texts: Iterable[str], *, vocabulary_size: int, min_
     frequent = [symbol for symbol, count in by_frequency(counts) if count >= min_count]
     ordinary = frequent[: vocabulary_size - len(SPECIALS)]
     return _TABLES[kind](ordinary, normalize)
-
-
-def _number(ordinary: Sequence[str]) -> dict[str, int]:
-    return {symbol: i for i, symbol in enumerate(ordinary, start=len(SPECIALS))}

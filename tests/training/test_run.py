@@ -7,11 +7,12 @@ import os
 import shutil
 
 import pytest
+import torch
 
 import peephole
 from peephole.data import read_pairs
 from peephole.errors import ConfigError, DataError, PeepholeError, RunError
-from peephole.model_file import read_tensors
+from peephole.model_file import read_tensors, write_tensors
 from peephole.training import resume, train
 from peephole.training import run as run_module
 from peephole.training.dev import mean_loss
@@ -229,6 +230,19 @@ def _ignore():
     from peephole.data import Report
 
     return Report("train.tsv")
+
+
+def test_going_on_with_other_versions_is_said(folder, monkeypatch, capsys):
+    broken_run(monkeypatch)
+    path = folder / "m.run/checkpoint/checkpoint.safetensors"
+    tensors, metadata = read_tensors(path)
+    made_with = json.loads(metadata["made_with"])
+    metadata = {name: value for name, value in metadata.items() if name != "checksum"}
+    write_tensors(path, tensors, {**metadata, "made_with": json.dumps({**made_with, "PyTorch": "1.13"})})
+    capsys.readouterr()
+    resume("m.run")
+    lines = [line for line in capsys.readouterr().err.splitlines() if "differ" in line]
+    assert lines == [f"PyTorch was 1.13, now it is {torch.__version__}: weights will differ in their last digits"]
 
 
 def test_a_run_goes_on_from_any_working_directory(folder, monkeypatch):

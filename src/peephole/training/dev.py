@@ -8,7 +8,7 @@ from collections.abc import Sequence
 import torch
 
 from peephole.definition import pad
-from peephole.metrics import corpus_score
+from peephole.metrics import METRICS, corpus_score
 from peephole.model import Model
 from peephole.nn import Seq2Seq
 from peephole.symbols import EOS
@@ -16,7 +16,8 @@ from peephole.symbols import EOS
 DevSet = Sequence[tuple[str, tuple[str, ...]]]
 """Sources with one or more reference targets each."""
 
-HIGHER_IS_BETTER = {"loss": False, "symbol_error_rate": False, "exact_match": True, "chrf": True}
+_OF_PREDICTIONS = ("symbol_error_rate", "exact_match", "chrf")
+HIGHER_IS_BETTER = {"loss": False, **{name: METRICS[name].better == "higher" for name in _OF_PREDICTIONS}}
 
 
 def measure(model: Model, dev: DevSet) -> dict[str, float]:
@@ -36,7 +37,7 @@ def measure(model: Model, dev: DevSet) -> dict[str, float]:
         found = model.predict(sources, beam_size=1, nbest=1, temperature=None, threads=threads, engine=engine)
     predictions = [best[0].text for best in found]
     values = {"loss": mean_loss(model, dev)}
-    for name in ("symbol_error_rate", "exact_match", "chrf"):
+    for name in _OF_PREDICTIONS:
         values[name] = corpus_score(name, predictions, references, model.target_symbols.split)
     return values
 

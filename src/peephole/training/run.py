@@ -228,13 +228,17 @@ def _train(stack: ExitStack, fabric: Fabric, run: Run, prepared: Prepared) -> Mo
     )
     module, wrapped = fabric.setup(Objective(network), optimizer)
     state = TrainState(network, wrapped.optimizer, copy_weights(network.state_dict()))
-    if run.checkpoint.exists():
-        load_checkpoint(run.checkpoint, state)
+    made_with = {"PyTorch": torch.__version__, "the engine's instruction set": engine_in_use()}
+    before = load_checkpoint(run.checkpoint, state) if run.checkpoint.exists() else made_with
     position = state.position
     folder = run.folder if fabric.global_rank == 0 else None
     report = stack.enter_context(Report(folder, position.step, config.train.dev_metric, position.best_value))
     stop = stack.enter_context(listen_for_stop())
     _introduce(report, network, prepared, position.step, config, engine_fallback(config, fabric.device))
+
+    for name, now in made_with.items():
+        if before.get(name, now) != now:
+            report.say(f"{name} was {before[name]}, now it is {now}: weights will differ in their last digits")
 
     def model(weights: Weights) -> Model:
         best = deepcopy(network)
@@ -242,8 +246,7 @@ def _train(stack: ExitStack, fabric: Fabric, run: Run, prepared: Prepared) -> Mo
         return Model(config, prepared.source_symbols, prepared.target_symbols, [best.eval()])
 
     def save() -> None:
-        settings = {"threads": torch.get_num_threads(), "torch": torch.__version__}
-        first_does(fabric, lambda: save_checkpoint(run.checkpoint, state, settings))
+        first_does(fabric, lambda: save_checkpoint(run.checkpoint, state, made_with))
 
     def evaluate(weights: Weights) -> dict[str, float]:
         return first_does(fabric, lambda: measure(model(weights), prepared.dev_pairs[: config.train.dev_pairs]))

@@ -7,6 +7,7 @@ checkpoint is one safetensors file, replaced atomically: a kill at any moment le
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -66,8 +67,8 @@ def copy_weights(weights: Weights) -> Weights:
     return {name: tensor.detach().clone() for name, tensor in weights.items()}
 
 
-def save_checkpoint(path: Path, state: TrainState, settings: dict[str, Any]) -> None:
-    """Write the state to one file, atomically.
+def save_checkpoint(path: Path, state: TrainState, made_with: Mapping[str, str | None]) -> None:
+    """Write the state to one file, atomically, and beside it whose versions it was made with.
 
     Raises:
         RunError: it cannot be written; the previous checkpoint is left as it was.
@@ -87,12 +88,16 @@ def save_checkpoint(path: Path, state: TrainState, settings: dict[str, Any]) -> 
     moments = state.optimizer.state_dict()["state"]
     for index, moment in moments.items():
         put(f"optimizer {names[index]}", {key: torch.as_tensor(value) for key, value in moment.items()})
-    metadata = {"format": "peephole checkpoint", "position": json.dumps(asdict(state.position))}
-    write_tensors(path, tensors, metadata | {key: json.dumps(value) for key, value in settings.items()})
+    metadata = {
+        "format": "peephole checkpoint",
+        "position": json.dumps(asdict(state.position)),
+        "made_with": json.dumps(dict(made_with)),
+    }
+    write_tensors(path, tensors, metadata)
 
 
-def load_checkpoint(path: Path, state: TrainState) -> None:
-    """Set the state to that of a checkpoint, bit for bit.
+def load_checkpoint(path: Path, state: TrainState) -> dict[str, str | None]:
+    """Set the state to that of a checkpoint, bit for bit, and return what it was made with.
 
     Raises:
         RunError: the file is not a checkpoint of this model.
@@ -129,5 +134,6 @@ def load_checkpoint(path: Path, state: TrainState) -> None:
             moment["step"] = moment["step"].reshape(())  # arrays of no dimension are stored as of one
         state.optimizer.load_state_dict(state.optimizer.state_dict() | {"state": moments})
         state.position = Position(**json.loads(metadata["position"]))
+        return dict(json.loads(metadata["made_with"]))
     except (KeyError, TypeError, json.JSONDecodeError) as error:
         raise RunError(f"{path}: not a whole checkpoint: {error!r}") from error
