@@ -17,6 +17,7 @@ import sys
 import tempfile
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
+from importlib.metadata import version
 from pathlib import Path
 from statistics import median
 
@@ -24,6 +25,8 @@ from layer_speed import start_worker
 from rounds import count_target_symbols
 from train_speed import WORDS, describe_machine, make_batches
 from worker import Worker
+
+import peephole
 
 HERE = Path(__file__).parent
 LAYER = {"size": 256, "lengths": [20] * 64}
@@ -64,6 +67,7 @@ def main() -> None:
     options = parser.parse_args()
     machine = describe_machine(options.threads)
     print(f"{machine['cpu']}, {machine['cores']} cores, {machine['threads']} threads, {machine['system']}")
+    print(f"peephole {peephole.__version__}, torch {version('torch')}")
     print(f"load average before the start: {machine['load_average_before']:.2f}\n")
     print(f"{'system':14}  quiet ms  busy ms  times", flush=True)
     with tempfile.TemporaryDirectory() as folder:

@@ -3,13 +3,14 @@
     python benchmarks/memory.py                          50,000, 500,000 and 5,000,000 generated pairs
     python benchmarks/memory.py --pairs 50000 5000000
 
-For each size a file of random pairs is written, `peephole train --steps 300` runs on it as a process of its own, and
+For each size a file of random pairs is written, `peephole train` does 800 steps on it as a process of its own, and
 the peak of its resident memory is read from the operating system. Resident memory includes the pages of the mapped
-corpus that the system happens to keep; `anonymous` is what the process cannot give back.
+corpus that the system happens to keep; `anonymous` is what the process cannot give back. Linux only.
 """
 
 import argparse
 import json
+import os
 import random
 import re
 import subprocess
@@ -17,9 +18,14 @@ import sys
 import tempfile
 import threading
 import time
+from importlib.metadata import version
 from pathlib import Path
 
-STEPS = 300
+from train_speed import describe_machine
+
+import peephole
+
+STEPS = 800  # about 95 pairs each: more than a window of pairs, which are sorted by length together
 
 
 def write_pairs(path: Path, count: int) -> None:
@@ -37,7 +43,7 @@ def measure(pairs: int, folder: Path) -> dict[str, float]:
     write_pairs(train, pairs)
     command = [sys.executable, "-m", "peephole", "train", str(train), "--out", str(folder / f"{pairs}.safetensors")]
     command += ["--steps", str(STEPS)]
-    # A small model, so that the data decides what is measured; the steps go through more than one window of pairs.
+    # A small model, so that the data decides what is measured
     for setting in ("hidden_size=64", "embedding_size=32", "train.evaluations=1", "train.dev_pairs=100"):
         command += ["--set", setting]
     started = time.monotonic()
@@ -77,6 +83,10 @@ def main() -> None:
     parser.add_argument("--pairs", type=int, nargs="+", default=[50_000, 500_000, 5_000_000])
     parser.add_argument("--json", action="store_true", help="print one JSON object a size")
     arguments = parser.parse_args()
+    if not arguments.json:
+        machine = describe_machine(os.cpu_count())
+        print(f"{machine['cpu']}, {machine['cores']} cores, {machine['system']}, Python {machine['python']}")
+        print(f"peephole {peephole.__version__}, torch {version('torch')}")
     with tempfile.TemporaryDirectory() as folder:
         for pairs in arguments.pairs:
             row = measure(pairs, Path(folder))

@@ -13,10 +13,13 @@ import json
 import os
 import sys
 import tempfile
+from importlib.metadata import version
 from pathlib import Path
 
 from train_speed import WORDS, describe_machine, make_batches
 from worker import Worker
+
+import peephole
 
 HERE = Path(__file__).parent
 
@@ -45,6 +48,7 @@ def main() -> None:
     options = parser.parse_args()
     machine = describe_machine(options.threads)
     print(f"{machine['cpu']}, {machine['cores']} cores, {machine['threads']} threads, {machine['system']}")
+    print(f"peephole {peephole.__version__}, torch {version('torch')}")
     print(f"\n{'system':18} {'words':>6} {'before':>8} {'peak':>8} {'training':>9}  MB", flush=True)
     for size in options.batch_sizes:
         with tempfile.TemporaryDirectory() as folder:

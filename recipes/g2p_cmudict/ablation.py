@@ -203,7 +203,13 @@ def resampled_means(tables: Sequence[FloatArray], metric: str, seed: int) -> tup
 
 
 def report(results: Path, test: Test, seeds: Sequence[int], seconds: dict[str, float]) -> None:
-    """Print the table of all variants and write it to report.md."""
+    """Print the tables of all variants and write them to report.md."""
+    lengths = np.array([len(word) for word in test])
+    lasts = list(np.unique(np.quantile(lengths, [0.25, 0.5, 0.75, 1], method="inverted_cdf")))
+    groups = list(zip([0, *lasts], lasts, strict=False))  # letters above the first number, up to the second
+    spans = [f"{first + 1} to {last}" if last > first + 1 else str(last) for first, last in groups]
+    by_length = [["WER of words of", *(f"{span} letters" for span in spans)]]
+    by_length.append(["---"] * len(by_length[0]))
     references, symbols = list(test.values()), WhitespaceSymbols([], "NFC")
     heading = ["", "million weights", "ms an update", "updates", "PER", "WER of each seed", "WER", "minus the recipe's"]
     rows, baseline = [heading, ["---"] * len(heading)], None
@@ -221,6 +227,11 @@ def report(results: Path, test: Test, seeds: Sequence[int], seconds: dict[str, f
         else:
             low_difference, high_difference = interval(baseline[1] - resampled)
             difference = f"{baseline[0] - right:+.2f} [{low_difference:+.2f}, {high_difference:+.2f}]"
+        shares = [
+            mean(100 - METRICS["exact_match"].score(table[chosen].sum(axis=0, keepdims=True))[0] for table in exact)
+            for chosen in ((lengths > first) & (lengths <= last) for first, last in groups)
+        ]
+        by_length.append([title, *(f"{share:.1f}" for share in shares)])
         weights, _ = read_tensors(models[0])
         rows.append(
             [
@@ -234,7 +245,7 @@ def report(results: Path, test: Test, seeds: Sequence[int], seconds: dict[str, f
                 difference,
             ]
         )
-    text = "\n".join(f"| {' | '.join(row)} |" for row in rows) + "\n"
+    text = "\n".join("".join(f"| {' | '.join(row)} |\n" for row in table) for table in (rows, by_length))
     write_text(results / "report.md", text)
     print(f"{text}\n{results / 'report.md'}")
 

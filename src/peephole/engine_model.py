@@ -8,6 +8,7 @@ from __future__ import annotations
 import ctypes
 import mmap
 import os
+import weakref
 from array import array
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -56,11 +57,10 @@ class PackedModel:
         message = ctypes.create_string_buffer(MESSAGE_BYTES)
         chosen = None if instruction_set is None else instruction_set.encode()
         self._address = engine.library().peephole_model_open(content, size, chosen, message, MESSAGE_BYTES)
-        return message.value.decode(errors="replace")
-
-    def __del__(self) -> None:
         if self._address is not None:
-            engine.library().peephole_model_close(self._address)
+            close = weakref.finalize(self, engine.library().peephole_model_close, self._address)
+            close.atexit = False  # another thread may still search with it
+        return message.value.decode(errors="replace")
 
     @property
     def address(self) -> int:

@@ -71,13 +71,26 @@ def test_from_timing_to_the_table_and_again(recipe, monkeypatch, capsys):
         assert config["train"]["seed"] == 2
         assert config["model"]["attention"] == {"full": "additive", "general": "general"}[variant]
     lines = (results / "report.md").read_text().splitlines()
-    assert [line.split("|")[1].strip() for line in lines[2:]] == [recipe.VARIANTS[v].title for v in seconds]
+    tables = lines[: lines.index("")], lines[lines.index("") + 1 :]
+    for table in tables:
+        assert [line.split("|")[1].strip() for line in table[2:]] == [recipe.VARIANTS[v].title for v in seconds]
+    assert_lengths_add_up(tables[0], tables[1], recipe.read_test(recipe.DATA / "test.tsv"))
 
     # A second call trains and predicts nothing: the table comes from what is there
     before = {path: path.stat().st_mtime_ns for path in results.glob("*.*")}
     del before[results / "report.md"]
     recipe.main()
     assert {path: path.stat().st_mtime_ns for path in before} == before
+
+
+def assert_lengths_add_up(table, by_length, test):
+    """The WER of all words is the mean of the groups', each as often as it has words."""
+    ends = [int(cell.split()[-2]) for cell in by_length[0].split("|")[2:-1]]
+    sizes = np.histogram([len(word) for word in test], bins=[0, *(end + 1 for end in ends)])[0]
+    for line, shares in zip(table[2:], by_length[2:], strict=True):
+        whole = float(line.split("|")[7].split()[0])
+        mean = np.average([float(cell) for cell in shares.split("|")[2:-1]], weights=sizes)
+        assert mean == pytest.approx(whole, abs=0.06)  # tenths are printed
 
 
 def test_stopped_in_the_middle_it_leaves_no_training_behind(recipe):

@@ -20,7 +20,7 @@ from peephole import engine
 from peephole.model import UnknownSymbolWarning
 
 MODELS = sorted((Path(__file__).parents[1] / "models").glob("*.safetensors"))
-TOLERANCE = {"lstm_v1": 1e-5, "lstm_v2_int8": 0.2, "lstm_v2_bfloat16": 0.02}  # as in models/test_stored.py
+TOLERANCE = {"lstm_v1": 1e-5, "lstm_v2_int8": 0.12, "lstm_v2_bfloat16": 0.01}  # as in models/test_stored.py
 pytestmark = pytest.mark.skipif(not engine.available(), reason="without an engine prediction needs PyTorch")
 
 

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import gc
 import logging
 import os
 import time
-from collections.abc import Callable
+import traceback
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import TypeVar, cast
 
 import torch
+import torch.distributed
 from lightning_fabric import Fabric
 
 from peephole.config import TrainConfig
@@ -18,8 +22,9 @@ from peephole.training.stop import StopRequest
 T = TypeVar("T")
 
 
-def start_fabric(config: TrainConfig) -> Fabric:
-    """Start Fabric: one process, or those that torchrun has started.
+@contextmanager
+def start_fabric(config: TrainConfig) -> Iterator[Fabric]:
+    """Start Fabric: one process, or those that torchrun has started, which part again at the end.
 
     Args:
         config: what was asked for, its precision decided.
@@ -44,8 +49,30 @@ def start_fabric(config: TrainConfig) -> Fabric:
         strategy="ddp" if processes > 1 else "auto",
         precision=config.precision,
     )
+    had_group = _has_group()
     fabric.launch()
-    return fabric
+    try:
+        yield fabric
+    except BaseException as error:
+        traceback.clear_frames(error.__traceback__)  # they hold the wrapped network
+        raise
+    finally:
+        if _has_group() and not had_group:
+            _part()
+
+
+def _has_group() -> bool:
+    return torch.distributed.is_available() and torch.distributed.is_initialized()
+
+
+def _part() -> None:
+    """Give the process group back, whose threads may else outlive what they use and abort the process as it ends.
+
+    First goes the wrapped network: it holds the group too, and as its last owner would wait, holding Python's lock, for
+    a thread of the group that may want that lock.
+    """
+    gc.collect()
+    torch.distributed.destroy_process_group()
 
 
 def first_does(fabric: Fabric, work: Callable[[], T]) -> T:
