@@ -26,10 +26,11 @@ LARGEST_SIZE = 2**16
 MOST_LAYERS = 64
 DEFAULT_EPOCHS = 20  # the budget of a training that names none
 LARGEST_SEED = 2**63 - 1  # that PyTorch takes
+MOST_THREADS = 1024
 
 
 def option(default: Any, help: str, *, low: float | None = None, high: float | None = None) -> Any:
-    """Declare a setting: its default, its help, and the closed range a number must lie in."""
+    """Declare a setting: its default, its help, and the closed range a number must lie in; each has a `low`."""
     return field(default=default, metadata={"help": help, "low": low, "high": high})
 
 
@@ -86,9 +87,12 @@ class ModelConfig:
     context: Literal["attention", "last", "mean"] = option("attention", "context vector: (17), or one of (8)")
     attention: Literal["additive", "dot", "general"] = option("additive", "alignment model a of (15)")
     dropout: float = option(0.2, "dropout on embeddings, between layers and before the output", low=0, high=0.95)
-    forget_bias: float = option(1.0, "first value of b_f")
+    forget_bias: float = option(1.0, "first value of b_f", low=-100, high=100)
     embedding_std: float = option(
-        1.0, "standard deviation of the first embeddings; smaller learns slower at first, and may end better", low=0
+        1.0,
+        "standard deviation of the first embeddings; smaller learns slower at first, and may end better",
+        low=0,
+        high=100,
     )
 
 
@@ -127,7 +131,7 @@ class TrainConfig:
         "as Fabric names it; auto is bf16-mixed where the engine trains all and has instructions for it, else 32-true",
     )
     device: Literal["auto", "cpu", "cuda", "mps"] = option("auto", "where the model is trained; auto takes the fastest")
-    threads: int | None = option(None, "CPU threads of each process (default: PyTorch's)", low=1)
+    threads: int | None = option(None, "CPU threads of each process (default: PyTorch's)", low=1, high=MOST_THREADS)
     engine: Literal["auto", "off"] = option("auto", "off computes the recurrences by their definition in PyTorch only")
 
 
@@ -140,14 +144,16 @@ class SearchConfig:
     length_penalty: float = option(
         0.0, "hypotheses are ranked by log p / length**length_penalty; 0 ranks by (11) alone", low=0
     )
-    max_length_factor: float = option(3.0, "longest prediction: factor × source length + extra", low=0)
-    max_length_extra: int = option(20, "longest prediction: factor × source length + extra", low=1)
+    max_length_factor: float = option(3.0, "longest prediction: factor × source length + extra", low=0, high=1000)
+    max_length_extra: int = option(20, "longest prediction: factor × source length + extra", low=1, high=10**6)
     temperature: float | None = option(None, "sample at this temperature instead of searching", low=0.0001)
     top_k: int | None = option(None, "sampling: only the k most probable symbols", low=1)
     top_p: float | None = option(None, "sampling: only the smallest set that holds probability p", low=0.0001, high=1)
     seed: int = option(1, "sampling: seed of the generator", low=0, high=LARGEST_SEED)
     batch_size: int = option(64, "sources searched at a time", low=1)
-    threads: int | None = option(None, "CPU threads of the engine (default: all that this process may use)", low=1)
+    threads: int | None = option(
+        None, "CPU threads of the engine (default: all that this process may use)", low=1, high=MOST_THREADS
+    )
     engine: Literal["auto", "off"] = option("auto", "off searches by the definition in PyTorch")
 
 
@@ -337,15 +343,14 @@ def _read_value(hint: Any, value: Any, where: str, metadata: Mapping[str, Any]) 
     except (TypeError, ValueError, OverflowError):
         raise ConfigError(f"{where}: {got}") from None
     low, high = metadata["low"], metadata["high"]
-    finite = hint is int or math.isfinite(number)
-    if not finite or (low is not None and number < low) or (high is not None and number > high):
+    if hint is float and not math.isfinite(number):
+        raise ConfigError(f"{where}: wanted a finite number, got {value!r}")
+    if number < low or (high is not None and number > high):
         raise ConfigError(f"{where}: wanted a number {_range_text(low, high)}, got {value!r}")
     return number
 
 
-def _range_text(low: float | None, high: float | None) -> str:
-    if low is None:
-        return "that is finite"
+def _range_text(low: float, high: float | None) -> str:
     return f"≥ {low}" if high is None else f"from {low} to {high}"
 
 

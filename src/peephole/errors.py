@@ -1,7 +1,7 @@
 """The errors a user can cause. Each message says what, where, wanted and got, in one line.
 
-The command line prints the message and exits with code 1; anything that is not a `PeepholeError` is our own
-mistake and keeps its traceback.
+The command line prints the message and exits with code 1, as it does where the system refuses a file that it names;
+anything else is our own mistake and keeps its traceback.
 """
 
 from __future__ import annotations

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import warnings
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -25,6 +25,10 @@ if TYPE_CHECKING:
     from peephole.definition import DefinitionSearch
     from peephole.nn import Seq2Seq
 
+TOO_LONG_PREFIX = (
+    "wanted a prefix of fewer than {most} symbols, the most of its target (search.max_length_factor, "
+    "search.max_length_extra), got {length}"
+)
 BATCHES_A_CALL = 4
 """Batches searched before progress is told and a signal is heard."""
 
@@ -149,6 +153,7 @@ class Model:
         that length; each is warned of, with the number of cases.
         """
         config = self.config.with_values({f"search.{k}": v for k, v in search.items()}, "predict").search
+        sources = _texts("sources", sources)
         encoded = self._encode(sources)
         attends = attention and self.config.model.context == "attention"
         results: list[list[Prediction]] = [[] if ids else [_empty_prediction(attends)] for ids in encoded]
@@ -180,6 +185,7 @@ class Model:
         Raises:
             PeepholeError: not as many targets as sources, or an empty source.
         """
+        sources, targets = _texts("sources", sources), _texts("targets", targets)
         if len(sources) != len(targets):
             raise PeepholeError(f"score: wanted as many targets as sources, got {len(targets)} and {len(sources)}")
         encoded = self._encode(sources)
@@ -209,6 +215,7 @@ class Model:
         Raises:
             PeepholeError: not as many targets as sources.
         """
+        sources, targets = _texts("sources", sources), _texts("targets", targets)
         if len(sources) != len(targets):
             raise PeepholeError(f"wanted as many targets as sources, got {len(targets)} and {len(sources)}")
         pairs = list(zip(self._encode(sources), map(self.target_symbols.encode, targets), strict=True))
@@ -239,6 +246,10 @@ class Model:
         else:
             save_model(path, ModelFile(_tensors(self._networks[0]), *parts))
 
+    def longest_target(self, source: str, search: SearchConfig) -> int:
+        """Return the most symbols, </s> included, that the targets of a source may have."""
+        return _longest(self.source_symbols.encode(source)[: self.config.data.max_length], search)
+
     def unknown_symbols(self, sources: Sequence[str], targets: Sequence[str] = ()) -> Counter[str]:
         """Count the symbols that were not seen in training on their side."""
         unknown: Counter[str] = Counter()
@@ -250,8 +261,6 @@ class Model:
         return unknown
 
     def _encode(self, sources: Sequence[str]) -> list[list[int]]:
-        if isinstance(sources, str):
-            raise PeepholeError(f"sources: wanted a list of texts, got one text, {sources!r}; write [{sources!r}]")
         limit = self.config.data.max_length
         encoded = [self.source_symbols.encode(text) for text in sources]
         too_long = sum(len(ids) > limit for ids in encoded)
@@ -272,15 +281,14 @@ class Model:
     ) -> list[list[int]] | None:
         if prefixes is None:
             return None
-        if isinstance(prefixes, str) or len(prefixes) != len(encoded):
+        prefixes = _texts("prefixes", prefixes)
+        if len(prefixes) != len(encoded):
             raise PeepholeError(f"prefixes: wanted a list of {len(encoded)}, one a source, got {len(prefixes)}")
         begin = [self.target_symbols.encode(prefix) for prefix in prefixes]
         for index, (ids, source) in enumerate(zip(begin, encoded, strict=True)):
-            if source and len(ids) >= _longest(source, config):
-                raise PeepholeError(
-                    f"prefix {index}: wanted fewer than {_longest(source, config)} symbols, the most of its target "
-                    f"(search.max_length_factor, search.max_length_extra), got {len(ids)}"
-                )
+            most = _longest(source, config)
+            if source and len(ids) >= most:
+                raise PeepholeError(f"prefix {index}: {TOO_LONG_PREFIX.format(most=most, length=len(ids))}")
         return begin
 
     def _searching(self, config: SearchConfig) -> PackedSearch | DefinitionSearch:
@@ -334,6 +342,19 @@ def load(path: str | Path, *more: str | Path) -> Model:
     model = Model(first.config, first.source_symbols, first.target_symbols, files=(path, *more))
     model.prepare()  # what is wrong with the weights is said here
     return model
+
+
+def _texts(name: str, given: Iterable[str]) -> list[str]:
+    """Return what was given as a list of texts, or raise a PeepholeError if it is none."""
+    if isinstance(given, str):
+        raise PeepholeError(f"{name}: wanted a list of texts, got one text, {given!r}; write [{given!r}]")
+    if not isinstance(given, Iterable):
+        raise PeepholeError(f"{name}: wanted a list of texts, got {given!r}")
+    texts = list(given)
+    for index, text in enumerate(texts):
+        if not isinstance(text, str):
+            raise PeepholeError(f"{name}: wanted texts, got {text!r} at index {index}")
+    return texts
 
 
 def _tensors(network: Seq2Seq) -> dict[str, Any]:

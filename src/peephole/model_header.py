@@ -41,7 +41,7 @@ def read_header(path: str | Path) -> Header:
             size = os.fstat(file.fileno()).st_size - 8
             length = int.from_bytes(file.read(8), "little")
             if not 0 < length <= size:
-                raise ModelFileError(f"{path}: not a whole safetensors file: its header would have {length:,} bytes")
+                raise ValueError(f"its header would have {length:,} bytes")
             entries = json.loads(file.read(length))
     except (OSError, ValueError, RecursionError) as error:
         raise ModelFileError(f"{path}: not a whole safetensors file: {error}") from error
@@ -53,6 +53,8 @@ def read_header(path: str | Path) -> Header:
 
 def check_exists(path: str | Path) -> None:
     """Raise ModelFileError unless there is a file."""
+    if not str(path):
+        raise ModelFileError("wanted the name of a model file, got an empty one")
     if not Path(path).exists():
         raise ModelFileError(f"{path}: no such file")
     if Path(path).is_dir():

@@ -34,7 +34,7 @@ def replace_files(paths: Sequence[str | Path]) -> Iterator[list[BinaryIO]]:
     for path in paths:
         check_replaceable(path)
     targets = [_target(path) for path in paths]
-    temporaries = [target.with_name(f".{target.name}.{os.getpid()}.part") for target in targets]
+    temporaries = [_temporary(target) for target in targets]
     try:
         with contextlib.ExitStack() as stack:
             files: list[BinaryIO] = [stack.enter_context(open(temporary, "wb")) for temporary in temporaries]
@@ -54,14 +54,21 @@ def replace_files(paths: Sequence[str | Path]) -> Iterator[list[BinaryIO]]:
 
 
 def check_replaceable(path: str | Path) -> None:
-    """Raise a RunError if something other than a file is at a path: renaming would put a file in a device's place."""
+    """Raise a RunError if a path's name is too long, or if something other than a file is there.
+
+    Renaming would put a file in a device's place.
+    """
     try:
         kind = stat.S_IFMT(os.stat(path).st_mode)
     except OSError:  # nothing there; what else is wrong, opening will say
-        return
+        kind = stat.S_IFREG
     if kind != stat.S_IFREG:
         got = {stat.S_IFDIR: "a folder", stat.S_IFIFO: "a pipe", stat.S_IFSOCK: "a socket"}.get(kind, "a device")
         raise RunError(f"{path}: cannot be written: wanted a file or nothing there, got {got}")
+    try:
+        _temporary(_target(path)).exists()
+    except OSError as error:
+        raise RunError(f"{path}: cannot be written: {error.strerror or error}") from error
 
 
 def clear_away(path: str | Path) -> None:
@@ -72,6 +79,10 @@ def clear_away(path: str | Path) -> None:
     )
     for left in half_written:
         left.unlink(missing_ok=True)
+
+
+def _temporary(target: Path) -> Path:
+    return target.with_name(f".{target.name}.{os.getpid()}.part")
 
 
 def _target(path: str | Path) -> Path:

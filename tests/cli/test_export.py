@@ -37,7 +37,7 @@ def test_what_cannot_be_exported(peephole: Peephole, toy_file: Path) -> None:
     ("out", "reason"),
     [
         ("no/such/folder", "No such file or directory"),
-        ("file", "File exists"),
+        ("file", "wanted a folder or nothing there, got a file"),
         ("/proc/out", "No such file or directory"),
     ],
 )

@@ -85,8 +85,15 @@ def test_going_on_drops_what_a_kill_undid(tmp_path):
 
 def test_cutting_keeps_whole_lines_up_to_the_step_and_no_others(tmp_path):
     path = tmp_path / "log.jsonl"
-    lines = ['{"step": 50, "loss": 1}', '{"step": 60, "dev": {}}', '{"step": 61, "dev": {}}', '{"step": 100, "lo']
-    path.write_text("\n".join(lines))
+    damaged = ["5", "[]", '{"loss": 1}', '{"step": "a"}', "\udcff"]
+    lines = [
+        '{"step": 50, "loss": 1}',
+        '{"step": 60, "dev": {}}',
+        *damaged,
+        '{"step": 61, "dev": {}}',
+        '{"step": 100, "lo',
+    ]
+    path.write_text("\n".join(lines), errors="surrogateescape")
     cut_log(path, 60)
     assert path.read_text() == "".join(line + "\n" for line in lines[:2])
     assert [file.name for file in tmp_path.iterdir()] == ["log.jsonl"]

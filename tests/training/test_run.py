@@ -210,7 +210,8 @@ def test_going_on_with_other_data_is_refused(folder, monkeypatch, which, change)
     if change == "gone":
         assert text.startswith(f"{folder / which}: no such file")
     else:
-        assert text == (f"{folder}/train.tsv or {folder}/dev.tsv: has changed since the run in m.run began; train anew")
+        files = f"{folder}/train.tsv or {folder}/dev.tsv"
+        assert text == f"{files}: has changed since the run in m.run began, or its data/ is damaged; train anew"
     assert (folder / "m.run/checkpoint/checkpoint.safetensors").read_bytes() == saved
 
 
@@ -230,6 +231,80 @@ def _ignore():
     from peephole.data import Report
 
     return Report("train.tsv")
+
+
+@pytest.mark.parametrize("damage", ["gone", "empty", "cut", "text"])
+def test_damaged_data_of_a_run_are_prepared_again(folder, monkeypatch, damage):
+    wanted = predictions(run("whole.safetensors"))
+    broken_run(monkeypatch)
+    corpus = folder / "m.run/data/pairs.arrow"
+    if damage == "gone":
+        corpus.unlink()
+    else:
+        whole = corpus.read_bytes()
+        corpus.write_bytes({"empty": b"", "cut": whole[: len(whole) // 2], "text": b"a" * len(whole)}[damage])
+    assert predictions(resume("m.run")) == wanted
+
+
+def test_damaged_data_that_would_give_other_symbols_are_not_taken(folder, monkeypatch):
+    broken_run(monkeypatch)
+    (folder / "m.run/data/pairs.arrow").unlink()
+    stamp = folder / "m.run/data/prepared.json"
+    content = json.loads(stamp.read_text())
+    content["source_symbols"]["symbols"].reverse()
+    stamp.write_text(json.dumps(content))
+    with pytest.raises(RunError, match=r"or its data/ is damaged; train anew$"):
+        resume("m.run")
+
+
+@pytest.mark.parametrize("content", ["{}", "[]", "5", "", "\udcff"])
+def test_a_damaged_stamp_is_one_line(folder, monkeypatch, content):
+    broken_run(monkeypatch)
+    (folder / "m.run/data/prepared.json").write_text(content, errors="surrogateescape")
+    with pytest.raises(RunError, match=r"or its data/ is damaged; train anew$") as caught:
+        resume("m.run")
+    one_line(caught)
+
+
+def test_an_older_run_is_kept_where_the_new_data_are_bad(folder):
+    run()
+    before = {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+    (folder / "bad.tsv").write_bytes(b"a\tb\nc\xff\td\n")
+    with pytest.raises(DataError, match="line 2: invalid UTF-8"):
+        train("bad.tsv", out="m.safetensors", overwrite=True, **SHORT)
+    (folder / "bad.tsv").unlink()
+    assert {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()} == before
+
+
+def test_a_runs_folder_may_be_a_link(folder):
+    (folder / "large disk").mkdir()
+    run()
+    shutil.move("m.run", "large disk/real.run")
+    (folder / "m.run").symlink_to("large disk/real.run")
+    for seed in (2, 3):
+        run(**{"train.seed": seed}, overwrite=True)
+        assert json.loads((folder / "large disk/real.run/run.json").read_text())["config"]["train"]["seed"] == seed
+    assert {path.name for path in folder.iterdir()} == {"train.tsv", "m.safetensors", "m.run", "large disk"}
+    assert [path.name for path in (folder / "large disk").iterdir()] == ["real.run"]
+
+
+def test_names_that_are_not_utf8(folder):
+    name = os.fsdecode(b"y\xff")
+    shutil.copy("train.tsv", f"{name}.tsv")
+    assert predictions(train(f"{name}.tsv", out="m.safetensors", **SHORT)) == predictions(resume("m.run"))
+    os.replace("m.safetensors", f"{name}.safetensors")
+    assert predictions(peephole.load(f"{name}.safetensors")) == predictions(resume("m.run"))
+    with pytest.raises(RunError, match=r"safetensors.: wanted a name in UTF-8") as caught:  # TensorBoard takes no other
+        train("train.tsv", out=f"{name}.safetensors", overwrite=True, **SHORT)
+    one_line(caught)
+
+
+def test_a_checkpoint_of_before_versions_were_kept_is_gone_on_with(folder, monkeypatch):
+    broken_run(monkeypatch)
+    path = folder / "m.run/checkpoint/checkpoint.safetensors"
+    tensors, metadata = read_tensors(path)
+    write_tensors(path, tensors, {name: metadata[name] for name in ("format", "position")})
+    assert predictions(resume("m.run")) == predictions(run("whole.safetensors"))
 
 
 def test_going_on_with_other_versions_is_said(folder, monkeypatch, capsys):
@@ -291,6 +366,15 @@ def test_a_folder_that_holds_no_run(folder, content):
     (folder / "m.run").mkdir()
     if content is not None:
         (folder / "m.run/run.json").write_text(content)
+    with pytest.raises(RunError, match=r"^m\.run: holds no run to go on with: ") as caught:
+        resume("m.run")
+    one_line(caught)
+
+
+def test_a_run_whose_files_have_no_names(folder, monkeypatch):
+    broken_run(monkeypatch)
+    entry = json.loads((folder / "m.run/run.json").read_text())
+    (folder / "m.run/run.json").write_text(json.dumps({**entry, "train": 5}))
     with pytest.raises(RunError, match=r"^m\.run: holds no run to go on with: ") as caught:
         resume("m.run")
     one_line(caught)

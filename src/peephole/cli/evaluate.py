@@ -8,10 +8,11 @@ from typing import Any
 
 import click
 from rich.console import Console
+from rich.markup import escape
 from rich.progress import Progress
 
 from peephole.cli.notes import Notes, counted_here
-from peephole.cli.options import given, setting_options
+from peephole.cli.options import given, load_models, setting_options
 from peephole.data import Report, read_pairs
 from peephole.evaluation import (
     ExposureGap,
@@ -21,7 +22,7 @@ from peephole.evaluation import (
     render,
     render_comparison,
 )
-from peephole.model import Model, load
+from peephole.model import Model
 
 References = list[tuple[str, ...]]
 
@@ -48,12 +49,13 @@ def command(
     Pairs with the same source are one source with several references. Intervals are 95 % bootstrap intervals over
     sources. The exposure gap is how much better the model is when it is fed the gold symbols than its own.
     """
-    model = load(*models.split(","))
+    model = load_models(models)
+    other = None if against is None else load_models(against)
     # The best is measured, whatever the model was trained with
     settings: dict[str, Any] = {"search.nbest": 1, "search.temperature": None} | given(options)
     model.config.with_values(settings, "command line")
     search = {name.removeprefix("search."): value for name, value in settings.items()}
-    sources, references = read_references(test_file, model)
+    sources, references = read_references(test_file, model, *(() if other is None else (other,)))
     predictions = predict_all(model, sources, search, "beam search")
     names = metrics or None
     evaluation = evaluate_predictions(
@@ -67,9 +69,9 @@ def command(
         "exposure_gap": gap.to_dict(),
     }
     comparison = None
-    if against is not None:
-        other = predict_all(load(*against.split(",")), sources, search, against)
-        comparison = compare(sources, predictions, other, references, model.target_symbols, names)
+    if other is not None:
+        theirs = predict_all(other, sources, search, str(against))
+        comparison = compare(sources, predictions, theirs, references, model.target_symbols, names)
         result["against"] = {"model": against, **comparison.to_dict()}
     if as_json:
         sys.stdout.write(json.dumps(result, ensure_ascii=False) + "\n")
@@ -85,16 +87,26 @@ def command(
         console.print(render_comparison(comparison, models, str(against)))
 
 
-def read_references(path: str, model: Model) -> tuple[list[str], References]:
-    """Return each source of a file once, with all its targets; say on stderr what was skipped or cannot be read."""
+def read_references(path: str, model: Model, other: Model | None = None) -> tuple[list[str], References]:
+    """Return each source of a file once, with all its targets; say on stderr what was skipped or cannot be read.
+
+    Args:
+        path: the file.
+        model: the model that will read the sources.
+        other: a second one.
+    """
     report = Report(path)
-    notes = Notes(path, model)
+    readers = [Notes(path, model)]
+    if other is not None and other.source_symbols.to_json() != model.source_symbols.to_json():
+        readers.append(Notes(path, other, "the second model: "))
     grouped: dict[str, list[str]] = {}
     for pair in read_pairs(path, model.config.data, report):
         if pair.source not in grouped:
-            notes.take(pair.line, pair.source)
+            for notes in readers:
+                notes.take(pair.line, pair.source)
         grouped.setdefault(pair.source, []).append(pair.target)
-    notes.print()
+    for notes in readers:
+        notes.print()
     for line in report.lines():
         sys.stderr.write(f"peephole: {line}\n")
     return list(grouped), [tuple(dict.fromkeys(targets)) for targets in grouped.values()]
@@ -104,7 +116,7 @@ def predict_all(model: Model, sources: list[str], search: dict[str, Any], what: 
     """Return the best prediction for each source, showing progress on stderr if that is a terminal."""
     console = Console(stderr=True)
     with counted_here(), Progress(console=console, transient=True, disable=not console.is_terminal) as progress:
-        task = progress.add_task(what, total=len(sources))
+        task = progress.add_task(escape(what), total=len(sources))
         found = model.predict(sources, progress=lambda count: progress.advance(task, count), **search)
     return [predictions[0].text for predictions in found]
 

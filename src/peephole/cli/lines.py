@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import BinaryIO
+from typing import BinaryIO, TypeVar
 
 from peephole.errors import DataError
 
+T = TypeVar("T")
+
 
 def read_lines(stream: BinaryIO, name: str) -> Iterator[str]:
-    """Yield the lines of a UTF-8 stream without outer whitespace, as training data are read.
+    """Yield the lines of a UTF-8 stream without the line break.
 
     Raises:
         DataError: a line is not UTF-8; names the line and the byte.
@@ -22,16 +24,16 @@ def read_lines(stream: BinaryIO, name: str) -> Iterator[str]:
             raise DataError(
                 f"{name}, line {number}: wanted UTF-8, got byte 0x{found:02x} at position {error.start + 1}"
             ) from None
-        yield (text.removeprefix("\ufeff") if number == 1 else text).strip()
+        yield (text.removeprefix("\ufeff") if number == 1 else text).removesuffix("\n").removesuffix("\r")
 
 
-def in_parts(lines: Iterator[str], size: int) -> Iterator[list[str]]:
+def in_parts(lines: Iterator[T], size: int) -> Iterator[list[T]]:
     """Yield the lines in lists of `size`, the last one shorter; a bad line comes after all that stand before it.
 
     >>> list(in_parts(iter("abc"), 2))
     [['a', 'b'], ['c']]
     """
-    part: list[str] = []
+    part: list[T] = []
     try:
         for line in lines:
             part.append(line)

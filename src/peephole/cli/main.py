@@ -74,8 +74,14 @@ def main(arguments: list[str] | None = None) -> None:
     whose output nobody reads any more.
     """
     arguments = sys.argv[1:] if arguments is None else arguments
+    if sys.stderr is None:
+        sys.stderr = open(os.devnull, "w")  # noqa: SIM115  # nobody listens
+    if sys.stdout is None:
+        sys.stderr.write("peephole: stdout is closed\n")
+        sys.exit(1)
     if isinstance(sys.stdout, io.TextIOWrapper):
-        sys.stdout.reconfigure(encoding="utf-8")  # as all that is read, whatever the locale
+        # UTF-8 as all that is read, whatever the locale; names of files may be any bytes
+        sys.stdout.reconfigure(encoding="utf-8", errors="surrogateescape")
     try:
         sys.exit(group.main(arguments, prog_name="peephole", standalone_mode=False) or 0)
     except click.exceptions.Abort:
@@ -96,9 +102,10 @@ def main(arguments: list[str] | None = None) -> None:
         sys.stderr.write(f"peephole: this needs {package}: pip install 'peephole[{EXTRAS.get(package, 'train')}]'\n")
         sys.exit(1)
     except OSError as error:
-        if "--debug" in arguments or error.errno != errno.ENOSPC:
+        if "--debug" in arguments or (error.errno != errno.ENOSPC and error.filename is None):
             raise
-        _discard_output()
+        if error.filename is None:
+            _discard_output()
         sys.stderr.write(f"peephole: {error.filename or 'output'}: {error.strerror}\n")
         sys.exit(1)
     finally:

@@ -16,15 +16,17 @@ class Notes:
     Args:
         name: of the input, as the user knows it.
         model: the model that reads it.
+        who: stands before each line, where several models read.
     """
 
-    def __init__(self, name: str, model: Model) -> None:
+    def __init__(self, name: str, model: Model, who: str = "") -> None:
         self.name = name
         self.model = model
+        self.who = who
         self.unknown = self.truncated = self.empty = 0
 
     def take(self, line: int, source: str, target: str = "") -> None:
-        """Count the cases of one source, and of the target that is to be scored if there is one."""
+        """Count the cases of one source, and of the target (or its beginning) that is given, if there is one."""
         unknown = self.model.unknown_symbols([source], [target])
         if unknown and not self.unknown:
             symbol = next(iter(unknown))
@@ -48,9 +50,8 @@ class Notes:
         if self.empty:
             self._say(f"{self.empty} lines in all were empty")
 
-    @staticmethod
-    def _say(text: str) -> None:
-        sys.stderr.write(f"peephole: {text}\n")
+    def _say(self, text: str) -> None:
+        sys.stderr.write(f"peephole: {self.who}{text}\n")
 
 
 @contextmanager

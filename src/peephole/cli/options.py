@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from typing import Any, TypeVar
 
@@ -9,6 +10,7 @@ import click
 
 from peephole.config import Config, default_text, describe
 from peephole.errors import ConfigError
+from peephole.model import Model, load
 
 Command = TypeVar("Command", bound=Callable[..., Any])
 
@@ -41,6 +43,11 @@ def given(options: dict[str, Any]) -> dict[str, str]:
     {'search.beam_size': '3'}
     """
     return {name.replace("__", "."): value for name, value in options.items() if value is not None}
+
+
+def load_models(names: str) -> Model:
+    """Load a model file, or several with commas between them as an ensemble; a name may itself hold commas."""
+    return load(*([names] if os.path.exists(names) else names.split(",")))
 
 
 def parse_assignments(assignments: tuple[str, ...]) -> dict[str, str]:

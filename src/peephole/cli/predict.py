@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import json
 import sys
+from collections.abc import Iterator
 from typing import Any
 
 import click
 
 from peephole.cli.lines import in_parts, one_line, read_lines
 from peephole.cli.notes import Notes, counted_here
-from peephole.cli.options import given, setting_options
+from peephole.cli.options import given, load_models, setting_options
+from peephole.config import SearchConfig
 from peephole.errors import DataError
-from peephole.model import Prediction, load
+from peephole.model import TOO_LONG_PREFIX, Model, Prediction
 
 BATCHES_AT_A_TIME = 16  # read together, so that sources of like length can share a batch
 
@@ -29,19 +31,24 @@ def command(models: str, prefixed: bool, as_json: bool, **options: Any) -> None:
     output holds the number of the source, log p, and the target, separated by tabs. With --batch-size 1 each line is
     answered before the next is read. Line breaks in a target are written as spaces; --json keeps them.
     """
-    model = load(*models.split(","))
+    model = load_models(models)
     search: dict[str, Any] = {name.removeprefix("search."): value for name, value in given(options).items()}
     settings = model.config.with_values(given(options), "command line").search
     size = 1 if settings.batch_size == 1 else settings.batch_size * BATCHES_AT_A_TIME
     several = settings.nbest > 1 or settings.temperature is not None
     notes = Notes("stdin", model)
     first = 0
-    for lines in in_parts(read_lines(sys.stdin.buffer, "stdin"), size):
-        sources, prefixes = split_prefixes(lines, first) if prefixed else (lines, None)
-        for line, source in enumerate(sources, start=first + 1):
-            notes.take(line, source)
+    if sys.stdin is None:
+        raise DataError("stdin: is closed; wanted sources, one a line")
+    lines = read_lines(sys.stdin.buffer, "stdin")
+    tasks = with_prefixes(lines, model, settings) if prefixed else ((line.strip(), "") for line in lines)
+    for part in in_parts(tasks, size):
+        sources, prefixes = map(list, zip(*part, strict=True))
+        for line, (source, prefix) in enumerate(part, start=first + 1):
+            notes.take(line, source, prefix)
         with counted_here():
-            found = model.predict(sources, first_index=first, prefixes=prefixes, attention=as_json, **search)
+            given_prefixes = prefixes if prefixed else None
+            found = model.predict(sources, first_index=first, prefixes=given_prefixes, attention=as_json, **search)
         for number, (source, predictions) in enumerate(zip(sources, found, strict=True), start=first + 1):
             sys.stdout.write(format_line(number, source, predictions, several, as_json))
         sys.stdout.flush()
@@ -49,17 +56,21 @@ def command(models: str, prefixed: bool, as_json: bool, **options: Any) -> None:
     notes.print()
 
 
-def split_prefixes(lines: list[str], first: int) -> tuple[list[str], list[str]]:
-    """Return the sources and prefixes of lines that hold both, `first` lines being before them.
+def with_prefixes(lines: Iterator[str], model: Model, search: SearchConfig) -> Iterator[tuple[str, str]]:
+    """Yield source and prefix of each line.
 
-    >>> split_prefixes(["cat\\tK", "dog\\t"], 0)
-    (['cat', 'dog'], ['K', ''])
+    Raises:
+        DataError: a line has more columns, or a prefix as long as its target may be; names the line.
     """
-    columns = [line.split("\t") for line in lines]
-    for number, row in enumerate(columns, start=first + 1):
-        if len(row) > 2:
-            raise DataError(f"stdin, line {number}: wanted a source, a tab and a prefix, got {len(row)} columns")
-    return [row[0] for row in columns], [row[1] if len(row) > 1 else "" for row in columns]
+    for number, line in enumerate(lines, start=1):
+        columns = line.split("\t")
+        if len(columns) > 2:
+            raise DataError(f"stdin, line {number}: wanted a source, a tab and a prefix, got {len(columns)} columns")
+        source, prefix = columns[0].strip(), "".join(columns[1:])
+        most, length = model.longest_target(source, search), len(model.target_symbols.encode(prefix))
+        if length >= most:
+            raise DataError(f"stdin, line {number}: {TOO_LONG_PREFIX.format(most=most, length=length)}")
+        yield source, prefix
 
 
 def format_line(number: int, source: str, predictions: list[Prediction], several: bool, as_json: bool) -> str:

@@ -11,10 +11,12 @@ from typing import Any
 import click
 
 from peephole.cli.evaluate import predict_all, read_references
+from peephole.data import data_files
 from peephole.errors import ConfigError, ModelFileError
 from peephole.evaluation import evaluate_predictions
 from peephole.model import load
 from peephole.model_file import load_model, save_model
+from peephole.model_header import check_exists
 from peephole.quantize import Stored, largest_rounding_error
 
 FORMATS: dict[str, Stored] = {"int8": "int8", "bf16": "bfloat16"}
@@ -33,6 +35,9 @@ def command(model: str, to: str, out: str | None, pairs: str | None, as_json: bo
 
     Predictions differ a little from those of MODEL; --evaluate says how much.
     """
+    check_exists(model)
+    if pairs is not None:
+        data_files(pairs)  # before anything is written
     target = str(Path(model).with_suffix(f".{to}.safetensors")) if out is None else out
     result = write_quantized(model, target, to)
     if pairs is not None:

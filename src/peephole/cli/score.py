@@ -9,8 +9,8 @@ from itertools import islice
 import click
 
 from peephole.cli.notes import Notes, counted_here
+from peephole.cli.options import load_models
 from peephole.data import Report, read_pairs
-from peephole.model import load
 
 PAIRS_AT_A_TIME = 1024
 
@@ -24,7 +24,7 @@ def command(models: str, pairs_file: str, as_json: bool) -> None:
 
     MODEL is a model file, or several separated by commas, an ensemble. PAIRS is a file as `peephole train` reads.
     """
-    model = load(*models.split(","))
+    model = load_models(models)
     report = Report(pairs_file)
     notes = Notes(pairs_file, model)
     pairs = read_pairs(pairs_file, model.config.data, report)

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from peephole.data.prepared import DevPair as DevPair
     from peephole.data.prepared import Prepared as Prepared
     from peephole.data.prepared import prepare as prepare
+    from peephole.data.prepared import prepare_again as prepare_again
     from peephole.data.prepared import reopen as reopen
     from peephole.data.read import Pair as Pair
     from peephole.data.read import Report as Report
@@ -38,6 +39,7 @@ _HOME = {
     "permutation": "order",
     "prepare": "prepared",
     "read_pairs": "read",
+    "prepare_again": "prepared",
     "reopen": "prepared",
 }
 
@@ -54,6 +56,7 @@ __all__ = [
     "make_batch",
     "permutation",
     "prepare",
+    "prepare_again",
     "read_pairs",
     "reopen",
 ]

@@ -92,6 +92,30 @@ def reopen(train_path: str | Path, dev_path: str | Path | None, config: Config, 
     return _reuse(Path(folder), _made_from(train_path, dev_path, config))
 
 
+def prepare_again(
+    train_path: str | Path, dev_path: str | Path | None, config: Config, folder: str | Path
+) -> Prepared | None:
+    """Put the data of a folder whose files are damaged or gone in order again.
+
+    Returns:
+        What an equal call of `prepare` put into the folder; None if files or settings have changed, if its stamp is
+        damaged, so that this cannot be told, or if other symbols were learned this time.
+
+    Raises:
+        DataError: a file is missing.
+        RunError: the folder cannot be written.
+    """
+    stamp = _read_stamp(Path(folder))
+    if stamp is None or stamp.get("made_from") != _made_from(train_path, dev_path, config):
+        return None
+    prepared = prepare(train_path, dev_path, config, folder)
+    same = (
+        prepared.source_symbols.to_json() == stamp["source_symbols"]
+        and prepared.target_symbols.to_json() == stamp["target_symbols"]
+    )
+    return prepared if same else None
+
+
 def _prepare(train_path: str, dev_path: str | None, config: Config, folder: Path) -> Prepared:
     report, dev_report = Report(train_path), Report(dev_path or train_path)
     dev = None
@@ -248,21 +272,31 @@ def _write_stamp(folder: Path, made_from: dict[str, Any], prepared: Prepared) ->
         "report": prepared.report,
     }
     with replace_file(folder / STAMP) as file:
-        file.write(json.dumps(stamp, ensure_ascii=False).encode())
+        file.write(json.dumps(stamp, ensure_ascii=False).encode(errors="surrogateescape"))  # names may be any bytes
 
 
 def _reuse(folder: Path, made_from: dict[str, Any]) -> Prepared | None:
+    stamp = _read_stamp(folder)
+    if stamp is None:
+        return None
     try:
-        stamp = json.loads((folder / STAMP).read_text(encoding="utf-8"))
         corpus_bytes = (folder / FILE_NAME).stat().st_size
+        if stamp["made_from"] != made_from or stamp["corpus_bytes"] != corpus_bytes:
+            return None
+        return Prepared(
+            Corpus.open(folder),
+            [(source, tuple(references)) for source, references in stamp["dev_pairs"]],
+            symbols_from_json(stamp["source_symbols"]),
+            symbols_from_json(stamp["target_symbols"]),
+            stamp["report"],
+        )
+    except (OSError, ValueError, KeyError, TypeError):  # missing or damaged: not whole
+        return None
+
+
+def _read_stamp(folder: Path) -> dict[str, Any] | None:
+    try:
+        stamp = json.loads((folder / STAMP).read_text(encoding="utf-8", errors="surrogateescape"))
     except (OSError, ValueError):
         return None
-    if stamp["made_from"] != made_from or stamp["corpus_bytes"] != corpus_bytes:
-        return None
-    return Prepared(
-        Corpus.open(folder),
-        [(source, tuple(references)) for source, references in stamp["dev_pairs"]],
-        symbols_from_json(stamp["source_symbols"]),
-        symbols_from_json(stamp["target_symbols"]),
-        stamp["report"],
-    )
+    return stamp if isinstance(stamp, dict) else None

@@ -151,6 +151,8 @@ def _check_file(path: Path) -> None:
     name = str(path)
     if path.is_dir():
         raise DataError(f"{name}: is a directory, wanted a file")
+    if path.is_symlink() and not path.exists():
+        raise DataError(f"{name}: no such file; it is a link to {str(path.readlink())!r}")
     if not path.exists():
         beside = [str(path.with_name(p.name)) for p in path.parent.iterdir()] if path.parent.is_dir() else []
         raise DataError(f"{name}: no such file{nearest(name, beside)}")
@@ -260,6 +262,8 @@ def _parquet_rows(name: str, config: DataConfig) -> Iterator[tuple[bytes | None,
                     found = ", ".join(map(repr, schema.names))
                     hint = nearest(column, schema.names)
                     raise DataError(f"{name}: expected column {column!r}, found {found}{hint}")
+                if schema.names.count(column) > 1:
+                    raise DataError(f"{name}: expected one column {column!r}, found {schema.names.count(column)}")
                 kind = schema.field(column).type
                 kind = kind.value_type if pa.types.is_dictionary(kind) else kind
                 if not (pa.types.is_string(kind) or pa.types.is_large_string(kind)):

@@ -83,6 +83,8 @@ def write_folder(folder: Path, graphs: Mapping[str, bytes]) -> list[Path]:
     files = {folder / f"{name}.onnx": content for name, content in graphs.items()}
     made = not folder.exists()
     try:
+        if folder.exists() and not folder.is_dir():
+            raise RunError(f"{folder}: cannot be written: wanted a folder or nothing there, got a file")
         folder.mkdir(exist_ok=True)
         with replace_files(list(files)) as opened:
             for file, content in zip(opened, files.values(), strict=True):

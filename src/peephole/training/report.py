@@ -148,11 +148,11 @@ def cut_log(path: Path, step: int) -> None:
     if not path.exists():
         return
     kept = []
-    for line in path.read_text(encoding="utf-8").splitlines():
+    for line in path.read_text(encoding="utf-8", errors="replace").splitlines():
         try:
             if json.loads(line)["step"] <= step:
                 kept.append(line + "\n")
-        except (json.JSONDecodeError, KeyError):  # the kill hit in the middle of a line
+        except (ValueError, KeyError, TypeError):  # the kill hit in the middle of a line
             continue
     with replace_file(path) as file:
         file.write("".join(kept).encode())

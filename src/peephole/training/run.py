@@ -24,7 +24,7 @@ from lightning_fabric import Fabric
 from torch import nn
 
 from peephole.config import Config
-from peephole.data import Prepared, data_files, prepare, reopen
+from peephole.data import Prepared, data_files, prepare, prepare_again, reopen
 from peephole.errors import ConfigError, PeepholeError, RunError
 from peephole.model import Model
 from peephole.nn import Seq2Seq, build_seq2seq, engine_in_use, use_engine
@@ -139,13 +139,11 @@ def read_run(folder: Path) -> Run:
         RunError: the folder holds no run.
     """
     try:
-        entry = json.loads((folder / "run.json").read_text(encoding="utf-8"))
-        run = Run(
-            entry["train"],
-            entry["dev"],
-            entry["out"],
-            Config.from_dict(entry["config"], f"{folder}/run.json"),
-        )
+        entry = json.loads((folder / "run.json").read_text(encoding="utf-8", errors="surrogateescape"))
+        train, dev, out = (entry[name] for name in ("train", "dev", "out"))
+        if not all(isinstance(path, str) for path in (train, dev or "", out)):
+            raise TypeError("run.json: wanted names of files")
+        run = Run(train, dev, out, Config.from_dict(entry["config"], f"{folder}/run.json"))
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise RunError(f"{folder}: holds no run to go on with: {error}") from error
     here = folder.resolve()
@@ -157,8 +155,12 @@ def read_run(folder: Path) -> Run:
 
 
 def _begin(run: Run, overwrite: bool) -> None:
-    """Make the run's folder and prepare the data in it."""
+    """Make the run's folder and prepare the data in it; an older run goes only when the new one's data are ready."""
     folder = run.folder
+    try:
+        run.out.encode()
+    except UnicodeEncodeError:
+        raise RunError(f"{run.out!r}: wanted a name in UTF-8; TensorBoard takes no other") from None
     files = {"train": _absolute(run.train), "dev": None if run.dev is None else _absolute(run.dev)}
     if folder.exists() and not (folder / "run.json").exists():
         raise RunError(f"{folder}: wanted the place for this run's files, got something that is not a run")
@@ -169,25 +171,27 @@ def _begin(run: Run, overwrite: bool) -> None:
     check_replaceable(run.out)
     if not Path(run.out).parent.is_dir():
         raise RunError(f"{run.out}: no such folder: {Path(run.out).parent}")
+    # A kill in between leaves no folder without run.json, nor half of an old run.
+    place = folder.resolve() if folder.is_symlink() else folder
+    new, old = (place.with_name(f".{place.name}.{which}") for which in ("new", "old"))
     try:
-        # A kill in between leaves no folder without run.json, nor half of an old run.
-        new, old = (folder.with_name(f".{folder.name}.{which}") for which in ("new", "old"))
         for left in (new, old):
             shutil.rmtree(left, ignore_errors=True)
         (new / "checkpoint").mkdir(parents=True)
         entry = {**files, "out": run.out, "config": run.config.to_dict()}
-        (new / "run.json").write_text(json.dumps(entry, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
-        if folder.exists():
-            os.replace(folder, old)
-        os.replace(new, folder)
+        text = json.dumps(entry, indent=1, ensure_ascii=False) + "\n"
+        (new / "run.json").write_text(text, encoding="utf-8", errors="surrogateescape")  # names may be any bytes
+        if place.exists():
+            prepare(run.train, run.dev, run.config, new / "data")
+            os.replace(place, old)
+        os.replace(new, place)
         shutil.rmtree(old, ignore_errors=True)
-    except OSError as error:
-        raise RunError(f"{folder}: cannot be written: {error.strerror or error}") from error
-    try:
         prepare(run.train, run.dev, run.config, folder / "data")
     except PeepholeError:  # there is nothing to go on with: the same command can be given again
-        shutil.rmtree(folder, ignore_errors=True)
+        shutil.rmtree(new if new.exists() else place, ignore_errors=True)
         raise
+    except OSError as error:
+        raise RunError(f"{folder}: cannot be written: {error.strerror or error}") from error
 
 
 def _absolute(path: str) -> str:
@@ -199,11 +203,14 @@ def _go_on(run: Run) -> None:
     """See that the data are still those of the checkpoint, and clear away what a kill left half-written."""
     for path in (run.folder, run.out):
         clear_away(path)
-    if reopen(run.train, run.dev, run.config, run.folder / "data") is None:
-        if run.checkpoint.exists():
-            names = run.train if run.dev is None else f"{run.train} or {run.dev}"
-            raise RunError(f"{names}: has changed since the run in {run.folder} began; train anew")
-        prepare(run.train, run.dev, run.config, run.folder / "data")
+    asked = (run.train, run.dev, run.config, run.folder / "data")
+    if reopen(*asked) is not None:
+        return
+    if not run.checkpoint.exists():
+        prepare(*asked)
+    elif prepare_again(*asked) is None:
+        names = run.train if run.dev is None else f"{run.train} or {run.dev}"
+        raise RunError(f"{names}: has changed since the run in {run.folder} began, or its data/ is damaged; train anew")
 
 
 def _resume_command(run: Run) -> str:

@@ -134,6 +134,6 @@ def load_checkpoint(path: Path, state: TrainState) -> dict[str, str | None]:
             moment["step"] = moment["step"].reshape(())  # arrays of no dimension are stored as of one
         state.optimizer.load_state_dict(state.optimizer.state_dict() | {"state": moments})
         state.position = Position(**json.loads(metadata["position"]))
-        return dict(json.loads(metadata["made_with"]))
+        return dict(json.loads(metadata.get("made_with", "{}")))
     except (KeyError, TypeError, json.JSONDecodeError) as error:
         raise RunError(f"{path}: not a whole checkpoint: {error!r}") from error
