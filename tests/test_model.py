@@ -292,6 +292,23 @@ def test_a_wrong_search_setting_is_refused(toy: Model, search: dict[str, Any], m
     assert str(caught.value) == message
 
 
+@pytest.mark.parametrize("wrong", [None, 5])
+def test_what_is_no_list_of_texts(toy: Model, wrong: Any) -> None:
+    for call in (toy.predict, lambda texts: toy.predict(["a"], prefixes=texts or 7), lambda t: toy.score(["a"], t)):
+        with pytest.raises(PeepholeError, match=r"(sources|prefixes|targets): wanted a list of texts, got "):
+            call(wrong)
+    with pytest.raises(PeepholeError, match=r"^sources: wanted texts, got None at index 1$"):
+        toy.predict(["a", None])  # type: ignore[list-item]
+    with pytest.raises(PeepholeError, match=r"^targets: wanted a list of texts, got one text, 'ab'"):
+        toy.score(["a", "b"], "ab")
+
+
+def test_sources_may_come_from_a_generator(toy: Model) -> None:
+    words = ["a", "ab"]
+    assert [best.text for [best] in toy.predict(iter(words))] == [best.text for [best] in toy.predict(words)]  # type: ignore[arg-type]
+    assert toy.score(iter(words), iter(words)) == toy.score(words, words)  # type: ignore[arg-type]
+
+
 def test_one_text_is_not_a_list_of_texts(toy: Model) -> None:
     for call in (toy.predict, lambda text: toy.score(text, text)):
         with pytest.raises(PeepholeError, match=r"wanted a list of texts, got one text, 'hello'; write \['hello'\]"):

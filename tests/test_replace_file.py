@@ -122,3 +122,11 @@ def test_what_killed_processes_left_is_cleared_away(tmp_path: Path) -> None:
     clear_away(tmp_path / "missing" / "m")
     assert not any(path.exists() for path in left)
     assert all(path.exists() for path in others)
+
+
+def test_a_name_that_is_too_long_for_its_temporary_file(tmp_path: Path) -> None:
+    """It is refused before there is anything to write, that is, before a training."""
+    path = tmp_path / ("m" * 250)
+    with pytest.raises(RunError) as caught:
+        check_replaceable(path)
+    assert str(caught.value) == f"{path}: cannot be written: File name too long"

@@ -103,3 +103,24 @@ def test_a_full_disk_behind_stdout(peephole: Peephole, toy_file: Path) -> None:
     peephole.write("pairs.tsv", "ab\tAH B\n")
     for verb in (["predict", toy_file], ["score", toy_file, "pairs.tsv"]):
         peephole(*verb, stdin="ab\n", stdout=Path("/dev/full")).failed("output: No space left on device")
+
+
+def test_a_closed_stdin_or_stdout_is_one_line(peephole: Peephole, toy_file: Path) -> None:
+    command = f"{sys.executable} -m peephole predict {toy_file}"
+    for closed, message in (("<&-", "stdin: is closed; wanted sources, one a line"), (">&-", "stdout is closed")):
+        done = subprocess.run(f"echo cat | {command} {closed}", shell=True, capture_output=True, text=True, check=False)
+        assert (done.returncode, done.stdout, done.stderr) == (1, "", f"peephole: {message}\n")
+
+
+def test_notes_that_nobody_hears_end_nothing(toy_file: Path) -> None:
+    command = f"echo ZZZ | {sys.executable} -m peephole predict {toy_file} 2>&-"
+    done = subprocess.run(command, shell=True, capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stdout.count("\n")) == (0, 1)
+
+
+@pytest.mark.parametrize("verb", [["predict"], ["score", "{}", "pairs.tsv"], ["quantize", "{}", "--to", "int8"]])
+def test_a_name_that_is_too_long_is_one_line(peephole: Peephole, verb: list[str]) -> None:
+    name = "a" * 300
+    arguments = [word.format(name) for word in verb] if len(verb) > 1 else [*verb, name]
+    done = peephole(*arguments, stdin="cat\n")
+    done.failed(f"{name}: File name too long")

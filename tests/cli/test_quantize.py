@@ -66,3 +66,13 @@ def test_wrong_files_are_refused(peephole: Peephole, toy_file: Path) -> None:
     )
     assert (peephole.folder / "toy.safetensors").read_bytes() == toy_file.read_bytes()
     assert peephole("quantize", "toy.safetensors", "--to", "int4").code == 2
+
+
+def test_no_name_is_one_line(peephole: Peephole) -> None:
+    peephole("quantize", "", "--to", "int8").failed("wanted the name of a model file, got an empty one")
+    peephole("quantize", ".", "--to", "int8").failed(".: wanted a model file, got a directory")
+
+
+def test_nothing_is_written_where_there_is_nothing_to_measure_on(peephole: Peephole, toy_file: Path) -> None:
+    peephole("quantize", toy_file, "--to", "int8", "--out", "q", "--evaluate", "no.tsv").failed("no.tsv: no such file")
+    assert not (peephole.folder / "q").exists()

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import json
+import os
 import random
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -198,3 +201,41 @@ def test_unknown_and_long_sources_are_counted_once(peephole: Peephole, toy_file:
 def test_wrong_options(peephole: Peephole, toy_file: Path, arguments: list[str], message: str) -> None:
     peephole.write("test.tsv", "ab\tAH B\n")
     assert peephole("evaluate", toy_file, "test.tsv", *arguments).failed(message).out == ""
+
+
+def test_symbols_that_only_the_second_model_does_not_know_are_said(peephole: Peephole, toy_file: Path) -> None:
+    tensors, metadata = read_tensors(toy_file)
+    del metadata["checksum"]
+    table = json.loads(metadata["source_symbols"])
+    table["symbols"][table["symbols"].index("b")] = "x"
+    write_tensors(peephole.folder / "x.safetensors", tensors, metadata | {"source_symbols": json.dumps(table)})
+    peephole.write("test.tsv", pairs([("ac", "AH K"), ("bab", "B AH B")]))
+    done = peephole("evaluate", toy_file, "test.tsv", "--worst", "0", "--against", "x.safetensors").succeeded()
+    assert done.err == (
+        "peephole: the second model: test.tsv, line 2: 'b' was not seen in training; such symbols are read as <unk>\n"
+        "peephole: the second model: 2 unknown symbols in all were read as <unk>\n"
+    )
+
+
+def test_names_may_hold_commas(peephole: Peephole, toy_file: Path) -> None:
+    peephole.write("u,v.safetensors", toy_file.read_bytes())
+    peephole.write("test.tsv", pairs([("ac", "AH K")]))
+    for names in ("u,v.safetensors", f"{toy_file},{toy_file}"):
+        assert len(peephole("score", names, "test.tsv").succeeded().lines) == 1
+        assert peephole("predict", names, stdin="ac\n").succeeded().lines == ["AH K"]
+        assert evaluate(peephole, names, "test.tsv")["model"] == names
+
+
+def test_a_name_with_brackets_on_a_terminal(peephole: Peephole, toy_file: Path) -> None:
+    """Progress is drawn there, and brackets would be markup."""
+    peephole.write("test.tsv", pairs([("ac", "AH K")]))
+    (peephole.folder / "[").mkdir()
+    peephole.write("[/x].safetensors", toy_file.read_bytes())
+    command = [sys.executable, "-m", "peephole", "evaluate", str(toy_file), "test.tsv", "--against", "[/x].safetensors"]
+    here, there = os.openpty()
+    with subprocess.Popen([*command, "--json"], cwd=peephole.folder, stdout=subprocess.PIPE, stderr=there) as process:
+        os.close(there)
+        output, _ = process.communicate(timeout=120)
+    os.close(here)
+    assert process.returncode == 0
+    assert json.loads(output)["against"]["model"] == "[/x].safetensors"

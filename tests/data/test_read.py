@@ -266,3 +266,17 @@ def test_a_file_that_may_not_be_read_is_refused(tmp_path: Path, monkeypatch: pyt
     monkeypatch.setattr("peephole.data.read._open", refuse)  # root may read anything, so pretend
     with pytest.raises(DataError, match=r"p.tsv, after line 0: cannot be read: Permission denied"):
         read(tmp_path / "p.tsv")
+
+
+def test_a_column_that_is_there_twice_in_parquet(tmp_path: Path) -> None:
+    text = pa.array(["a"])
+    table = pa.Table.from_arrays([text, text, text], names=["source", "source", "target"])
+    pq.write_table(table, tmp_path / "p.parquet")
+    with pytest.raises(DataError, match=r"p\.parquet: expected one column 'source', found 2$"):
+        list(read_pairs(tmp_path / "p.parquet", DataConfig(), Report("p")))
+
+
+def test_a_link_to_nothing(tmp_path: Path) -> None:
+    (tmp_path / "a.tsv").symlink_to("b.tsv")
+    with pytest.raises(DataError, match=r"a\.tsv: no such file; it is a link to 'b\.tsv'$"):
+        read_pairs(tmp_path / "a.tsv", DataConfig(), Report("a"))

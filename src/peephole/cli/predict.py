@@ -68,7 +68,7 @@ def with_prefixes(lines: Iterator[str], model: Model, search: SearchConfig) -> I
             raise DataError(f"stdin, line {number}: wanted a source, a tab and a prefix, got {len(columns)} columns")
         source, prefix = columns[0].strip(), "".join(columns[1:])
         most, length = model.longest_target(source, search), len(model.target_symbols.encode(prefix))
-        if length >= most:
+        if source and length >= most:
             raise DataError(f"stdin, line {number}: {TOO_LONG_PREFIX.format(most=most, length=length)}")
         yield source, prefix
 

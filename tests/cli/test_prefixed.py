@@ -1,0 +1,69 @@
+"""`peephole predict --prefixed`: lines of a source and what its targets begin with."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from peephole.model import load
+
+from .conftest import Peephole
+
+SOURCES = ["cab", "bad", "abba"]
+
+
+def rows(*pairs: tuple[str, ...]) -> str:
+    return "".join("\t".join(pair) + "\n" for pair in pairs)
+
+
+def test_targets_begin_with_the_prefix(peephole: Peephole, toy_file: Path) -> None:
+    model = load(toy_file)
+    prefixes = [best.tokens[-1] for [best] in model.predict(SOURCES)]  # not what they begin with otherwise
+    wanted = [best.text for [best] in model.predict(SOURCES, prefixes=prefixes)]
+    stdin = rows(*zip(SOURCES, prefixes, strict=True))
+    done = peephole("predict", toy_file, "--prefixed", stdin=stdin).succeeded()
+    assert done.lines == wanted
+    assert all(text.split()[0] == prefix for text, prefix in zip(wanted, prefixes, strict=True))
+    assert done.err == ""
+
+
+def test_a_line_without_a_prefix_is_predicted_as_ever(peephole: Peephole, toy_file: Path) -> None:
+    wanted = peephole("predict", toy_file, stdin="cab\nbad\n").succeeded().lines
+    assert peephole("predict", toy_file, "--prefixed", stdin="cab\nbad\t\r\n").succeeded().lines == wanted
+
+
+def test_an_empty_source_has_no_other_columns_text(peephole: Peephole, toy_file: Path) -> None:
+    first = peephole("predict", toy_file, stdin="cab\n").succeeded().lines
+    done = peephole("predict", toy_file, "--prefixed", stdin="\tK\n \t" + "K " * 99 + "\ncab\n").succeeded()
+    assert done.lines == ["", "", *first]
+    assert done.err.startswith("peephole: stdin, line 1: is empty;")
+
+
+def test_unknown_symbols_of_a_prefix_are_counted(peephole: Peephole, toy_file: Path) -> None:
+    done = peephole("predict", toy_file, "--prefixed", stdin=rows(("cab",), ("bad", "ZZ Q"))).succeeded()
+    assert done.err == (
+        "peephole: stdin, line 2: 'ZZ' was not seen in training; such symbols are read as <unk>\n"
+        "peephole: 2 unknown symbols in all were read as <unk>\n"
+    )
+
+
+TOO_LONG = (
+    "wanted a prefix of fewer than 29 symbols, the most of its target (search.max_length_factor, "
+    "search.max_length_extra), got 40"
+)
+
+
+@pytest.mark.parametrize(
+    ("line", "message"),
+    [("cab\ta\tb", "wanted a source, a tab and a prefix, got 3 columns"), ("cab\t" + "K " * 40, TOO_LONG)],
+)
+@pytest.mark.parametrize("before", [1, 1025])
+def test_a_bad_line_is_named_after_all_before_it_are_answered(
+    peephole: Peephole, toy_file: Path, line: str, message: str, before: int
+) -> None:
+    """1,025 lines are more than are read at a time."""
+    options = ("--prefixed", "--beam-size", 1)
+    done = peephole("predict", toy_file, *options, stdin="cab\n" * before + line + "\n")
+    assert done.lines == peephole("predict", toy_file, "--beam-size", 1, stdin="cab\n" * before).lines
+    done.failed(f"stdin, line {before + 1}: {message}")
