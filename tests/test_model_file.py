@@ -64,6 +64,7 @@ def assert_refused(path: Path, message: str = "", load: Callable[[Path], Any] = 
         load(path)
     text = str(caught.value)
     assert text.startswith(str(path))
+    assert text.count(str(path)) == 1
     assert "\n" not in text
     assert re.search(message, text), text
     return text
