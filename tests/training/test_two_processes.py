@@ -210,3 +210,22 @@ def test_two_processes_start_anew_on_data_that_were_never_prepared(launcher, one
     assert code == -signal.SIGKILL
     run_two(launcher, tmp_path, "train", "--resume", "m.run")
     assert (tmp_path / "m.safetensors").read_bytes() == (whole / "m.safetensors").read_bytes()
+
+
+TWO_TRAININGS = """
+import peephole
+
+for name in ("a", "b"):
+    peephole.train("train.tsv", out=f"{name}.safetensors", minutes=None, steps=3, hidden_size=8)
+"""
+
+
+def test_two_trainings_one_after_the_other_in_the_same_processes(tmp_path):
+    write_data(tmp_path)
+    (tmp_path / "two.py").write_text(TWO_TRAININGS)
+    launch = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2", "two.py"]
+    done = subprocess.run(
+        launch, cwd=tmp_path, env=environment(), capture_output=True, text=True, timeout=2 * PATIENCE, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    assert (tmp_path / "a.safetensors").read_bytes() == (tmp_path / "b.safetensors").read_bytes()

@@ -95,9 +95,9 @@ def train(
     """
     chosen = with_precision((config or Config()).with_values(settings, "train"))
     run = Run(str(train), None if dev is None else str(dev), str(out), chosen)
-    with start_fabric(run.config.train) as fabric:
-        first_does(fabric, lambda: _begin(run, overwrite))
-        return _carry_on(fabric, run)
+    fabric = start_fabric(run.config.train)
+    first_does(fabric, lambda: _begin(run, overwrite))
+    return _carry_on(fabric, run)
 
 
 def resume(folder: str | Path) -> Model:
@@ -115,9 +115,9 @@ def resume(folder: str | Path) -> Model:
         Interrupted: Ctrl-C or SIGTERM, again.
     """
     run = read_run(Path(folder))
-    with start_fabric(run.config.train) as fabric:
-        first_does(fabric, lambda: _go_on(run))
-        return _carry_on(fabric, run)
+    fabric = start_fabric(run.config.train)
+    first_does(fabric, lambda: _go_on(run))
+    return _carry_on(fabric, run)
 
 
 def run_folder(out: str | Path) -> Path:

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
+import atexit
 import gc
 import logging
 import os
 import time
-import traceback
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from typing import TypeVar, cast
 
 import torch
@@ -22,9 +21,8 @@ from peephole.training.stop import StopRequest
 T = TypeVar("T")
 
 
-@contextmanager
-def start_fabric(config: TrainConfig) -> Iterator[Fabric]:
-    """Start Fabric: one process, or those that torchrun has started, which part again at the end.
+def start_fabric(config: TrainConfig) -> Fabric:
+    """Start Fabric: one process, or those that torchrun has started.
 
     Args:
         config: what was asked for, its precision decided.
@@ -51,14 +49,9 @@ def start_fabric(config: TrainConfig) -> Iterator[Fabric]:
     )
     had_group = _has_group()
     fabric.launch()
-    try:
-        yield fabric
-    except BaseException as error:
-        traceback.clear_frames(error.__traceback__)  # they hold the wrapped network
-        raise
-    finally:
-        if _has_group() and not had_group:
-            _part()
+    if _has_group() and not had_group:
+        atexit.register(_part)  # not sooner: another training in these processes goes on with the group
+    return fabric
 
 
 def _has_group() -> bool:
@@ -72,7 +65,8 @@ def _part() -> None:
     a thread of the group that may want that lock.
     """
     gc.collect()
-    torch.distributed.destroy_process_group()
+    if _has_group():
+        torch.distributed.destroy_process_group()
 
 
 def first_does(fabric: Fabric, work: Callable[[], T]) -> T:
