@@ -298,15 +298,15 @@ def test_what_is_no_list_of_texts(toy: Model, wrong: Any) -> None:
         with pytest.raises(PeepholeError, match=r"(sources|prefixes|targets): wanted a list of texts, got "):
             call(wrong)
     with pytest.raises(PeepholeError, match=r"^sources: wanted texts, got None at index 1$"):
-        toy.predict(["a", None])  # type: ignore[list-item]
+        toy.predict(["a", None])  # type: ignore[list-item]  # as a user may
     with pytest.raises(PeepholeError, match=r"^targets: wanted a list of texts, got one text, 'ab'"):
         toy.score(["a", "b"], "ab")
 
 
 def test_sources_may_come_from_a_generator(toy: Model) -> None:
     words = ["a", "ab"]
-    assert [best.text for [best] in toy.predict(iter(words))] == [best.text for [best] in toy.predict(words)]  # type: ignore[arg-type]
-    assert toy.score(iter(words), iter(words)) == toy.score(words, words)  # type: ignore[arg-type]
+    assert [best.text for [best] in toy.predict(iter(words))] == [best.text for [best] in toy.predict(words)]  # type: ignore[arg-type]  # promised: sequences
+    assert toy.score(iter(words), iter(words)) == toy.score(words, words)  # type: ignore[arg-type]  # likewise
 
 
 def test_one_text_is_not_a_list_of_texts(toy: Model) -> None:

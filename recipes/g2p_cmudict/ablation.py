@@ -35,6 +35,7 @@ from peephole.metrics import METRICS, FloatArray
 from peephole.model_file import read_tensors
 from peephole.symbols import WhitespaceSymbols
 
+IntArray = np.ndarray[tuple[int, ...], np.dtype[np.int64]]
 Settings = dict[str, str | int]  # as `--set` takes them
 Test = dict[str, list[str]]  # word → its pronunciations
 
@@ -202,14 +203,30 @@ def resampled_means(tables: Sequence[FloatArray], metric: str, seed: int) -> tup
     return measured.mean(), centre + np.sqrt(n / (n - 1)) * (means - centre)
 
 
+def wer_by_length(tables: Sequence[FloatArray], lengths: IntArray) -> dict[str, float]:
+    """Return the mean WER of a variant's models on the shortest quarter of the words, the next, and so on.
+
+    Args:
+        tables: statistics of exact matches of each model on the same words, (words, columns).
+        lengths: letters of each word.
+
+    Returns:
+        Span of letters, as `"8 to 9"` → WER in %.
+    """
+    found = {}
+    before = 0
+    for last in np.unique(np.quantile(lengths, [0.25, 0.5, 0.75, 1], method="inverted_cdf")):
+        chosen = (lengths > before) & (lengths <= last)
+        right = [METRICS["exact_match"].score(table[chosen].sum(axis=0, keepdims=True))[0] for table in tables]
+        found[f"{before + 1} to {last}" if last > before + 1 else str(last)] = 100 - mean(right)
+        before = int(last)
+    return found
+
+
 def report(results: Path, test: Test, seeds: Sequence[int], seconds: dict[str, float]) -> None:
     """Print the tables of all variants and write them to report.md."""
     lengths = np.array([len(word) for word in test])
-    lasts = list(np.unique(np.quantile(lengths, [0.25, 0.5, 0.75, 1], method="inverted_cdf")))
-    groups = list(zip([0, *lasts], lasts, strict=False))  # letters above the first number, up to the second
-    spans = [f"{first + 1} to {last}" if last > first + 1 else str(last) for first, last in groups]
-    by_length = [["WER of words of", *(f"{span} letters" for span in spans)]]
-    by_length.append(["---"] * len(by_length[0]))
+    by_length: list[list[str]] = []
     references, symbols = list(test.values()), WhitespaceSymbols([], "NFC")
     heading = ["", "million weights", "ms an update", "updates", "PER", "WER of each seed", "WER", "minus the recipe's"]
     rows, baseline = [heading, ["---"] * len(heading)], None
@@ -227,11 +244,10 @@ def report(results: Path, test: Test, seeds: Sequence[int], seconds: dict[str, f
         else:
             low_difference, high_difference = interval(baseline[1] - resampled)
             difference = f"{baseline[0] - right:+.2f} [{low_difference:+.2f}, {high_difference:+.2f}]"
-        shares = [
-            mean(100 - METRICS["exact_match"].score(table[chosen].sum(axis=0, keepdims=True))[0] for table in exact)
-            for chosen in ((lengths > first) & (lengths <= last) for first, last in groups)
-        ]
-        by_length.append([title, *(f"{share:.1f}" for share in shares)])
+        shares = wer_by_length(exact, lengths)
+        if not by_length:
+            by_length = [["WER of words of", *(f"{span} letters" for span in shares)], ["---"] * (len(shares) + 1)]
+        by_length.append([title, *(f"{share:.1f}" for share in shares.values())])
         weights, _ = read_tensors(models[0])
         rows.append(
             [

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import io
 from pathlib import Path
 
 import pytest
 
+from peephole.cli.lines import read_lines
 from peephole.model import load
 
 from .conftest import Peephole
@@ -67,3 +69,8 @@ def test_a_bad_line_is_named_after_all_before_it_are_answered(
     done = peephole("predict", toy_file, *options, stdin="cab\n" * before + line + "\n")
     assert done.lines == peephole("predict", toy_file, "--beam-size", 1, stdin="cab\n" * before).lines
     done.failed(f"stdin, line {before + 1}: {message}")
+
+
+def test_lines_keep_all_but_their_ends() -> None:
+    stream = io.BytesIO(b"\xef\xbb\xbfa\r\n b \tc \n\n\rd")
+    assert list(read_lines(stream, "stdin")) == ["a", " b \tc ", "", "\rd"]
