@@ -25,7 +25,8 @@ from torch.nn import functional as F
 
 from peephole import engine
 from peephole.nn import use_engine
-from peephole.nn.engine_output import linear, output_loss_sum
+from peephole.nn.linear import linear
+from peephole.nn.outputs import output_loss_sum
 
 LINEAR_SIZES = ((500, 256, 256), (500, 512, 256), (500, 640, 256), (2000, 512, 512), (4000, 1024, 512))  # N, K, O
 LOSS_SIZES = ((500, 256, 40), (500, 256, 2000), (2000, 256, 8000), (2000, 512, 8000), (1000, 512, 32000))  # N, H, V

@@ -16,7 +16,8 @@ from rounds import Batches, count_target_symbols, read_batches, take_turns
 
 from peephole.config import ModelConfig, TrainConfig
 from peephole.data.batch import Batch, make_batch
-from peephole.nn import Seq2Seq, build_seq2seq, engine_in_use, use_engine
+from peephole.engine.choice import engine_in_use
+from peephole.nn import Seq2Seq, build_seq2seq, use_engine
 from peephole.symbols import SPECIALS
 from peephole.training.loop import train_step
 from peephole.training.loss import Objective

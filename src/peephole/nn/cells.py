@@ -47,6 +47,11 @@ class GRUWeights(NamedTuple):
     bias_hidden: Tensor  # (3H,)
 
 
+def peephole_form(weight: Tensor | None) -> str:
+    """Return the form of a layer's peephole weights: full, diagonal or none."""
+    return "none" if weight is None else "diagonal" if weight.shape[0] == 3 else "full"  # alike where H = 1
+
+
 def valid_steps(lengths: Int[Tensor, "B"], num_steps: int) -> Bool[Tensor, "B T"]:
     """Return which steps of a padded batch are real: True before each sequence's length.
 
