@@ -23,7 +23,7 @@ def settings_page() -> str:
     rows = []
     for name, kind, default, help in describe():
         kind_text = kind.replace("|", " \\| ")
-        rows.append(f"| `{name}` | {kind_text} | {default_text(default)} | {help} |\n")
+        rows.append(f"| `{name}` | {kind_text} | {default_text(default)} | {help.replace('<', '&lt;')} |\n")
     return HEAD + "".join(rows)
 
 
