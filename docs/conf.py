@@ -35,6 +35,7 @@ autodoc_preserve_defaults = True
 autodoc_inherit_docstrings = False
 napoleon_numpy_docstring = False
 default_role = "code"  # docstrings write names in single backticks
+highlight_language = "none"
 
 html_theme = "furo"
 html_title = f"peephole {release}"
