@@ -5,10 +5,10 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
-from rejection import rejected_by_comparison
 
 from peephole.errors import ShapeError
 from peephole.nn import AdditiveAttention, DotAttention, GeneralAttention, LSTMState, fixed_context
+from rejection import rejected_by_comparison
 
 from . import oracle
 from .changes import change_text

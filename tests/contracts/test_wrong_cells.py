@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pytest
+
 from rejection import rejected_by_comparison
 
 from .changes import change_text

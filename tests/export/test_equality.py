@@ -9,7 +9,6 @@ from typing import Any
 
 import pytest
 import torch
-from rejection import rejected_by_comparison
 from torch import Tensor
 
 from models.make import pronounce, toy_words
@@ -20,6 +19,7 @@ from peephole.nn.cells import LSTMState
 from peephole.nn.decoder import DecoderState, Memory
 from peephole.search import Stepper, beam_search, force, greedy_search, sample
 from peephole.search.torch import pad
+from rejection import rejected_by_comparison
 
 from .random_models import (
     CELLS,

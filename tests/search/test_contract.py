@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from rejection import rejected_by_comparison
-
 from peephole import search
+from rejection import rejected_by_comparison
 
 from . import contract, contract_prefix
 from .wrong_beams import WRONG_BEAMS
