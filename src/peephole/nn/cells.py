@@ -152,7 +152,7 @@ class LSTMStep(NamedTuple):
         block = peephole.shape[0] // 3
         return cls(weights.weight_hidden, *peephole.split([2 * block, block]))
 
-    def __call__(self, projected: Float[Tensor, "B 4H"], state: LSTMState) -> LSTMState:
+    def __call__(self, projected: Float[Tensor, "B G"], state: LSTMState) -> LSTMState:
         """Return h_t and c_t; `projected` is W_x x_t + b, `state` h_{t-1} and c_{t-1}."""
         hidden_size = state.h.shape[1]
         z = torch.addmm(projected, state.h, self.hidden.t())
@@ -223,7 +223,7 @@ class GRUStep(NamedTuple):
         """Take the recurrent weights of a layer."""
         return cls(weights.weight_hidden, weights.bias_hidden)
 
-    def __call__(self, projected: Float[Tensor, "B 3H"], h: Float[Tensor, "B H"]) -> Float[Tensor, "B H"]:
+    def __call__(self, projected: Float[Tensor, "B G"], h: Float[Tensor, "B H"]) -> Float[Tensor, "B H"]:
         """Return h_t; `projected` is W_x x_t + b_x, `h` is h_{t-1}."""
         hidden_size = h.shape[1]
         x_rz, x_n = projected.split([2 * hidden_size, hidden_size], 1)
