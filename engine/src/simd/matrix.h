@@ -10,7 +10,7 @@ namespace {
 using peephole::MatrixView;
 using peephole::Number;
 
-// Memory that grows. The numbers are left as they come: whoever reads them has written them.
+// Memory that grows; new elements are not initialised.
 template <class T>
 class Buffer {
  public:
@@ -20,13 +20,7 @@ class Buffer {
   Buffer &operator=(const Buffer &) = delete;
   ~Buffer() { peephole::release(data_); }
   void reserve(int64_t size) {
-    if (size <= size_) return;
-    int64_t larger = size > size_ + size_ / 2 ? size : size_ + size_ / 2;
-    T *data = static_cast<T *>(peephole::allocate(size_t(larger) * sizeof(T)));
-    if (size_) std::memcpy(static_cast<void *>(data), data_, size_t(size_) * sizeof(T));
-    peephole::release(data_);
-    data_ = data;
-    size_ = larger;
+    if (size > size_) data_ = static_cast<T *>(peephole::enlarge(data_, &size_, size, sizeof(T)));
   }
   T *at(int64_t index) { return data_ + index; }
   const T *at(int64_t index) const { return data_ + index; }
@@ -91,7 +85,7 @@ class Operands {
     numbers_.reserve(rows * size_);
     if constexpr (std::is_same_v<O, Int8>) scales_.reserve(rows);
   }
-  void put(int64_t row, const float *line) {
+  [[gnu::noinline]] void put(int64_t row, const float *line) {
     constexpr int L = kLanes<float>;
     O *to = numbers_.at(row * size_);
     if constexpr (std::is_same_v<O, Int8>) {
@@ -213,7 +207,7 @@ class Matrix {
     return int(left < vectors_ ? left : vectors_);
   }
 
-  void pack_bytes(O *panel, int here, int column, int64_t index, const float *line, float step) {
+  [[gnu::noinline]] void pack_bytes(O *panel, int here, int column, int64_t index, const float *line, float step) {
     constexpr int L = kLanes<float>, G = kGroup<Int8>;
     if (!(step > 0)) step = largest_magnitude(line, depth_) / 127;
     Vector<float> inverse = splat(step > 0 ? 1 / step : 0), limit = splat(127.0f);

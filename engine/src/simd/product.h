@@ -136,27 +136,34 @@ inline void for_panels(int64_t columns, Visit visit) {
   for (int64_t first = 0; first < columns; first += kPanelVectors * kLanes<T>) visit(Columns<T>{first, columns});
 }
 
-// Packs rows [begin, end) of the `depth` rows of a matrix of `columns`; a panel of all rows follows the other. panel[k]
-// is row(k) in the panel's columns, 0 past the last; a row may be NULL: 0. All of begin, end and depth are multiples of
-// kGroup<O>.
-template <class O, class Row>
-inline void pack_rows(O *panels, int64_t columns, int64_t depth, int64_t begin, int64_t end, Row row) {
+// Packs one group of rows, from row k on, of a matrix of `columns`; see pack_rows. Not inlined: it has many callers and
+// is long.
+template <class O>
+[[gnu::noinline]] void pack_row_group(O *panels, int64_t columns, int64_t depth, int64_t k, const Sum<O> *const *rows) {
   using T = Sum<O>;
   constexpr int L = kLanes<T>, G = kGroup<O>;
-  for (int64_t k = begin; k < end; k += G) {
-    const T *from[G];
-    for (int i = 0; i < G; ++i) from[i] = row(k + i);
-    for_panels<T>(columns, [&](Columns<T> panel) {
-      O *to = panels + panel.first * depth + k * panel.width();
-      for (int v = 0; v < panel.vectors(); ++v) {
-        Vector<T> numbers[G] = {};
-        for (int i = 0; i < G; ++i)
-          if (from[i]) numbers[i] = load(from[i] + panel.first + v * L, panel.in(v));
-        Vector<T> groups = numbers[0];
-        if constexpr (G == 2) groups = paired(numbers[0], numbers[1]);
-        std::memcpy(to + v * L * G, &groups, sizeof groups);
-      }
-    });
+  for_panels<T>(columns, [&](Columns<T> panel) {
+    O *to = panels + panel.first * depth + k * panel.width();
+    for (int v = 0; v < panel.vectors(); ++v) {
+      Vector<T> numbers[G] = {};
+      for (int i = 0; i < G; ++i)
+        if (rows[i]) numbers[i] = load(rows[i] + panel.first + v * L, panel.in(v));
+      Vector<T> groups = numbers[0];
+      if constexpr (G == 2) groups = paired(numbers[0], numbers[1]);
+      std::memcpy(to + v * L * G, &groups, sizeof groups);
+    }
+  });
+}
+
+// Packs rows [begin, end) of the `depth` rows of a matrix of `columns`. Panels of all rows are stored one after the
+// other; panel[k] is row(k) in the panel's columns, 0 past the last; row(k) may be NULL: 0. All of begin, end and depth
+// are multiples of kGroup<O>.
+template <class O, class Row>
+inline void pack_rows(O *panels, int64_t columns, int64_t depth, int64_t begin, int64_t end, Row row) {
+  for (int64_t k = begin; k < end; k += kGroup<O>) {
+    const Sum<O> *rows[kGroup<O>];
+    for (int i = 0; i < kGroup<O>; ++i) rows[i] = row(k + i);
+    pack_row_group<O>(panels, columns, depth, k, rows);
   }
 }
 
@@ -200,10 +207,10 @@ inline void transpose(Vector<T> (&rows)[kLanes<T>]) {
   }
 }
 
-// panel[k][v][lane] = column(v, lane)[k] for k < padded, in groups: a matrix given by its columns. They have `depth`
-// numbers, 0 past them; a column may be NULL: 0.
-template <class O, class Column>
-inline void pack_columns(O *panel, int vectors, int64_t depth, int64_t padded, Column column) {
+// Packs a matrix given by its columns: panel[k][v][lane] = columns[v * kLanes + lane][k] for k < padded, in groups.
+// Columns have `depth` numbers, 0 past them; a column may be NULL: 0. Not inlined, as pack_row_group.
+template <class O>
+[[gnu::noinline]] void pack_panel(O *panel, int vectors, int64_t depth, int64_t padded, const Sum<O> *const *columns) {
   using T = Sum<O>;
   constexpr int L = kLanes<T>, G = kGroup<O>;
   for (int64_t k0 = 0; k0 < padded; k0 += L * G) {
@@ -212,7 +219,7 @@ inline void pack_columns(O *panel, int vectors, int64_t depth, int64_t padded, C
       Vector<T> square[L];
 #pragma GCC unroll 16
       for (int lane = 0; lane < L; ++lane) {
-        const T *from = k0 < depth ? column(v, lane) : nullptr;
+        const T *from = k0 < depth ? columns[v * L + lane] : nullptr;
         square[lane] = from ? make_groups<O>(from + k0, depth - k0) : Vector<T>{};
       }
       transpose<T>(square);
@@ -221,6 +228,16 @@ inline void pack_columns(O *panel, int vectors, int64_t depth, int64_t padded, C
         if (k < strip) std::memcpy(panel + ((k0 / G + k) * vectors + v) * L * G, &square[k], sizeof square[k]);
     }
   }
+}
+
+// The same with column(v, lane) for the columns.
+template <class O, class Column>
+inline void pack_columns(O *panel, int vectors, int64_t depth, int64_t padded, Column column) {
+  constexpr int L = kLanes<Sum<O>>;
+  const Sum<O> *columns[kPanelVectors * L] = {};
+  for (int v = 0; v < vectors; ++v)
+    for (int lane = 0; lane < L; ++lane) columns[v * L + lane] = column(v, lane);
+  pack_panel<O>(panel, vectors, depth, padded, columns);
 }
 
 // panel[k][v][lane] = weight[blocks[v] * units + unit + lane][k] for k < padded, in groups: the same units of several

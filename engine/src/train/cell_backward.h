@@ -196,8 +196,9 @@ class CellBackward {
     store(static_cast<T *>(array) + walk.order[walk.rank(part, q)] * H + unit, v, H - unit);
   }
 
-  // (6), (5) for L units, given the whole gradient of h_t.
-  void output_gate(int64_t part, int64_t step, int64_t q, int64_t unit, Vector<T> dh) {
+  // (6), (5) for L units, given the whole gradient of h_t. Not inlined, as cell_state: they are long and have several
+  // callers.
+  [[gnu::noinline]] void output_gate(int64_t part, int64_t step, int64_t q, int64_t unit, Vector<T> dh) {
     int64_t at = walk.row(part, step, q), rank = walk.rank(part, q);
     const Vector<T> one = splat<T>(1);
     Vector<T> o = load(saved.gates + (at * units + unit) * kGates + 3 * L);
@@ -215,7 +216,7 @@ class CellBackward {
   }
 
   // (4), (3), (2), (1) for L units, given the whole gradient of c_t; leaves that of c_{t-1}.
-  void cell_state(int64_t part, int64_t step, int64_t q, int64_t unit, Vector<T> dc) {
+  [[gnu::noinline]] void cell_state(int64_t part, int64_t step, int64_t q, int64_t unit, Vector<T> dc) {
     int64_t at = walk.row(part, step, q), rank = walk.rank(part, q), previous = walk.previous[at];
     const Vector<T> one = splat<T>(1);
     const T *now = saved.gates + (at * units + unit) * kGates;

@@ -61,28 +61,36 @@ struct WorkerMemory {
   }
 };
 
-// Packs kStepRows rows from `first` on of the `num_rows` rows of a left factor; row(k) are numbers or operands.
+// Packs one group of rows, from row k on, of a left factor of `depth` rows; the second row may be NULL: 0. Not inlined:
+// it has many callers.
+template <class O>
+[[gnu::noinline]] void pack_tile_group(O *tiles, int64_t columns, int64_t depth, int64_t k, const O *const *rows) {
+  for (int64_t column = 0; column < columns; column += kTileRows) {
+    O *to = tiles + column * depth + k * kTileRows;
+    int64_t n = columns - column < kTileRows ? columns - column : kTileRows;
+    if constexpr (kGroup<O> == 1) {
+      std::memcpy(to, rows[0] + column, size_t(n) * sizeof(O));
+      for (int64_t i = n; i < kTileRows; ++i) to[i] = 0;
+    } else {
+      for (int64_t i = 0; i < kTileRows; ++i) {
+        to[2 * i] = i < n ? rows[0][column + i] : Bf16{0};
+        to[2 * i + 1] = rows[1] && i < n ? rows[1][column + i] : Bf16{0};
+      }
+    }
+  }
+}
+
+// Packs kStepRows rows from `first` on of the `num_rows` rows of a left factor; row(k) are operands.
 template <class O, class Row>
 inline void pack_tiles(O *tiles, int64_t columns, int64_t num_rows, int64_t first, Row row) {
-  using T = Sum<O>;
   constexpr int G = kGroup<O>;
   static_assert(kStepRows % G == 0);
   int64_t end = first + kStepRows < num_rows ? first + kStepRows : num_rows, depth = in_groups<O>(num_rows);
-  for (int64_t k = first; k < end; k += G)
-    for (int64_t column = 0; column < columns; column += kTileRows) {
-      O *to = tiles + column * depth + k * kTileRows;
-      int64_t n = columns - column < kTileRows ? columns - column : kTileRows;
-      if constexpr (G == 1) {
-        std::memcpy(to, row(k) + column, size_t(n) * sizeof(T));
-        for (int64_t i = n; i < kTileRows; ++i) to[i] = 0;
-      } else {
-        const Bf16 *a = row(k), *b = k + 1 < num_rows ? row(k + 1) : nullptr;
-        for (int64_t i = 0; i < kTileRows; ++i) {
-          to[2 * i] = i < n ? a[column + i] : Bf16{0};
-          to[2 * i + 1] = b && i < n ? b[column + i] : Bf16{0};
-        }
-      }
-    }
+  for (int64_t k = first; k < end; k += G) {
+    const O *rows[G];
+    for (int i = 0; i < G; ++i) rows[i] = k + i < num_rows ? row(k + i) : nullptr;
+    pack_tile_group<O>(tiles, columns, depth, k, rows);
+  }
 }
 
 // Packs `depth` rows of kVectors vectors of the right factor, and adds them to `total`.
