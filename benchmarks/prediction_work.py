@@ -5,9 +5,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from peephole.model_file import ModelFile
 from peephole.nn import Seq2SeqStepper
 from peephole.search import beam_search, greedy_search
+from peephole.storage.model_file import ModelFile
 
 State = tuple[Any, Tensor, Tensor]  # the stepper's, the source length and the parent of each row
 

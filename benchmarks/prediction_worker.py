@@ -43,9 +43,9 @@ def onnx(folder: Path, threads: int) -> tuple[Predict, str]:
     import onnxruntime
     import torch
 
-    from peephole.definition import pad
     from peephole.export.stepper import OnnxStepper
     from peephole.search import beam_search, greedy_search
+    from peephole.search.torch import pad
 
     torch.set_num_threads(threads)
     stepper = OnnxStepper(folder, threads=threads)
@@ -67,8 +67,8 @@ def count_operations(model_file: Path, words_file: Path) -> dict[str, float]:
     """Return the operations a word of each beam size and batch size, which the definition's search is asked for."""
     from prediction_work import operations_per_word
 
-    from peephole.definition import build_network, pad
-    from peephole.model_file import load_model
+    from peephole.search.torch import build_network, pad
+    from peephole.storage.model_file import load_model
 
     file = load_model(model_file)
     network = build_network(model_file, file)

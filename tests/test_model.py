@@ -20,9 +20,7 @@ from hypothesis import strategies as st
 
 import peephole
 from models.make import MODEL, SOUNDS, pronounce, toy_words
-from peephole import engine
 from peephole.config import Config
-from peephole.definition import pad
 from peephole.errors import ConfigError, ModelFileError, PeepholeError
 from peephole.model import (
     Model,
@@ -33,6 +31,7 @@ from peephole.model import (
     _warn_of_missing_engine,
 )
 from peephole.nn import build_seq2seq
+from peephole.search.torch import pad
 from peephole.symbols import BOS, EOS, PAD, UNK, CharacterSymbols
 
 TOLERANCE = 1e-5  # on the log-probability of a symbol and on attention weights; a sum has that many times more
@@ -518,7 +517,7 @@ def test_loading_draws_no_random_numbers_and_predicting_neither(toy_file: Path) 
 
 def test_without_the_engine_the_definition_predicts_and_says_so_once(toy_file: Path, monkeypatch) -> None:
     wanted = peephole.load(toy_file).predict(["abc"])[0][0]
-    monkeypatch.setattr(engine, "library_path", lambda: None)
+    monkeypatch.setattr("peephole.engine.abi.library_path", lambda: None)
     _warn_of_missing_engine.cache_clear()
     model = peephole.load(toy_file)
     with pytest.warns(SlowSearchWarning, match="without its engine: prediction runs in PyTorch") as caught:

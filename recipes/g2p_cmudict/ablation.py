@@ -31,8 +31,8 @@ import numpy as np
 from peephole import load
 from peephole.evaluation.bootstrap import interval, resample
 from peephole.evaluation.evaluate import measure
-from peephole.metrics import METRICS, FloatArray
-from peephole.model_file import read_tensors
+from peephole.evaluation.metrics import METRICS, FloatArray
+from peephole.storage.model_file import read_tensors
 from peephole.symbols import WhitespaceSymbols
 
 IntArray = np.ndarray[tuple[int, ...], np.dtype[np.int64]]
@@ -182,7 +182,7 @@ def resampled_means(tables: Sequence[FloatArray], metric: str, seed: int) -> tup
 
     Args:
         tables: statistics of each of the variant's models on the same words, (words, columns).
-        metric: a key of `peephole.metrics.METRICS`.
+        metric: a key of `peephole.evaluation.metrics.METRICS`.
         seed: of the draws of the seeds; the draws of words are the same for all variants.
 
     Returns:

@@ -28,7 +28,7 @@ from run import DATA, run_logged, shared_options, write_text
 
 from peephole import Model, load
 from peephole.symbols import SPECIALS, Symbols
-from peephole.vocabulary import SPACE
+from peephole.symbols.learning import SPACE
 
 WORKER = Path(__file__).parent / "opennmt_worker.py"
 

@@ -25,7 +25,7 @@ from report import SEARCHES, predictions_path, read_test, report
 
 from peephole import load
 from peephole.data import Corpus
-from peephole.model_file import read_tensors
+from peephole.storage.model_file import read_tensors
 
 HERE = Path(__file__).parent
 DATA = HERE / "data"

@@ -9,9 +9,10 @@ The names below are loaded when they are first used, so that `import peephole` a
 
 from __future__ import annotations
 
-import importlib
 import os
 from typing import TYPE_CHECKING, Any
+
+from peephole.lazy import lazy_names
 
 if TYPE_CHECKING:
     from peephole import nn as nn
@@ -31,26 +32,25 @@ if "OMP_WAIT_POLICY" not in os.environ:
 
 __version__ = "0.1.0"
 
-_HOME = {
+_MODULES = {
     "Config": "peephole.config",
     "Model": "peephole.model",
     "PeepholeError": "peephole.errors",
     "Prediction": "peephole.model",
     "load": "peephole.model",
+    "nn": "peephole.nn",
     "resume": "peephole.training",
     "train": "peephole.training",
 }
 
 __all__ = ["Config", "Model", "PeepholeError", "Prediction", "load", "nn", "resume", "train"]
 
+_import, __dir__ = lazy_names(__name__, _MODULES)
+
 
 def __getattr__(name: str) -> Any:
-    if name == "nn":
-        return importlib.import_module("peephole.nn")
-    if name not in _HOME:
-        raise AttributeError(f"module 'peephole' has no attribute {name!r}")
     try:
-        return getattr(importlib.import_module(_HOME[name]), name)
+        return _import(name)
     except ModuleNotFoundError as error:
         if error.name is None or error.name.split(".")[0] == "peephole":
             raise

@@ -12,18 +12,18 @@ from typing import TYPE_CHECKING, Any
 
 from peephole import engine
 from peephole.config import Config, SearchConfig
-from peephole.engine_model import PackedModel, PackedSearch
+from peephole.engine.packed import PackedModel, PackedSearch
 from peephole.errors import ModelFileError, PeepholeError
-from peephole.hypothesis import Hypothesis
-from peephole.model_header import read_header
+from peephole.search.hypothesis import Hypothesis
+from peephole.storage.header import read_header
 from peephole.symbols import UNK, Symbols
 
 if TYPE_CHECKING:
     import numpy as np
     import numpy.typing as npt
 
-    from peephole.definition import DefinitionSearch
     from peephole.nn import Seq2Seq
+    from peephole.search.torch import DefinitionSearch
 
 TOO_LONG_PREFIX = (
     "wanted a prefix of fewer than {most} symbols, the most of its target (search.max_length_factor, "
@@ -102,8 +102,8 @@ class Model:
         `Model(model.config, model.source_symbols, model.target_symbols, networks)`.
         """
         if not self._networks:
-            from peephole.definition import build_network
-            from peephole.model_file import load_model
+            from peephole.search.torch import build_network
+            from peephole.storage.model_file import load_model
 
             self._networks = tuple(build_network(path, load_model(path)) for path in self._files)
         return self._networks
@@ -237,7 +237,7 @@ class Model:
         """
         if len(self._networks or self._files) != 1:
             raise PeepholeError("save: an ensemble has no file of its own; its members are saved one by one")
-        from peephole.model_file import ModelFile, load_model, save_model
+        from peephole.storage.model_file import ModelFile, load_model, save_model
 
         parts = (self.config, self.source_symbols, self.target_symbols)
         if self._files:
@@ -296,7 +296,7 @@ class Model:
             return PackedSearch(self._packed())
         if config.engine == "auto" and not engine.available():
             _warn_of_missing_engine()
-        from peephole.definition import DefinitionSearch
+        from peephole.search.torch import DefinitionSearch
 
         return DefinitionSearch(self.networks)
 
@@ -307,7 +307,7 @@ class Model:
 
     def _packed(self) -> list[PackedModel]:
         if not self._files:  # weights of networks may change from call to call
-            from peephole.model_file import ModelFile, encode_model
+            from peephole.storage.model_file import ModelFile, encode_model
 
             parts = (self.config, self.source_symbols, self.target_symbols)
             return [PackedModel(encode_model(ModelFile(_tensors(network), *parts))) for network in self._networks]

@@ -9,7 +9,7 @@ import numpy as np
 
 from models.make import STORED, pronounce, toy_words
 from peephole.model import load
-from peephole.model_file import load_model
+from peephole.storage.model_file import load_model
 
 from .conftest import Peephole
 

@@ -14,7 +14,7 @@ import pytest
 
 from models.make import pronounce, toy_words
 from peephole.model import load
-from peephole.model_file import load_model, read_tensors, save_model, write_tensors
+from peephole.storage.model_file import load_model, read_tensors, save_model, write_tensors
 
 from .conftest import Peephole
 

@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from models.make import pronounce, toy_words
-from peephole.model_file import load_model
+from peephole.storage.model_file import load_model
 
 from .conftest import Done, Peephole
 

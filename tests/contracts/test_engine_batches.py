@@ -11,9 +11,9 @@ import pytest
 
 from peephole import engine
 from peephole.config import SearchConfig
-from peephole.engine_model import PackedModel, PackedSearch
-from peephole.hypothesis import Hypothesis
-from peephole.model_file import load_model
+from peephole.engine.packed import PackedModel, PackedSearch
+from peephole.search.hypothesis import Hypothesis
+from peephole.storage.model_file import load_model
 
 NUM_BATCHES, NUM_SOURCES, LARGEST_BATCH = 10_000, 400, 24
 

@@ -12,12 +12,12 @@ import torch
 
 from peephole import engine
 from peephole.config import Config, SearchConfig
-from peephole.definition import DefinitionSearch
-from peephole.engine_model import PackedModel, PackedSearch
+from peephole.engine.packed import PackedModel, PackedSearch
 from peephole.errors import PeepholeError
-from peephole.model_file import ModelFile, encode_model
 from peephole.nn import Seq2Seq, build_seq2seq
-from peephole.quantize import Stored, dequantize, quantize
+from peephole.search.torch import DefinitionSearch
+from peephole.storage.model_file import ModelFile, encode_model
+from peephole.storage.quantization import Stored, dequantize, quantize
 from peephole.symbols import EOS, CharacterSymbols
 
 pytestmark = pytest.mark.skipif(not engine.available(), reason="the engine was not built")

@@ -13,8 +13,8 @@ import pytest
 import torch
 
 from peephole.config import Config
-from peephole.model_file import ModelFile, save_model
 from peephole.nn import build_seq2seq
+from peephole.storage.model_file import ModelFile, save_model
 from peephole.symbols import CharacterSymbols
 
 ROOT = Path(__file__).parents[2]

@@ -9,7 +9,7 @@ from sacrebleu.significance import _bootstrap_resample
 
 from peephole.evaluation import bootstrap
 from peephole.evaluation.bootstrap import interval, resample, swap
-from peephole.metrics import METRICS
+from peephole.evaluation.metrics import METRICS
 
 WORDS = ["the", "a", "cat", "house", "sees", "finds", "old", "near", "강", "바다", "산"]
 

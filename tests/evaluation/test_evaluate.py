@@ -7,7 +7,7 @@ import pytest
 
 from peephole.errors import ConfigError, DataError
 from peephole.evaluation import DEFAULT_METRICS, evaluate_predictions
-from peephole.metrics import METRICS, corpus_score
+from peephole.evaluation.metrics import METRICS, corpus_score
 from peephole.symbols import KINDS, CharacterSymbols, WhitespaceSymbols, learn_symbols
 
 CHARACTERS = CharacterSymbols(list("abc"), "NFC")

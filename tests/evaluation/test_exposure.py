@@ -7,7 +7,7 @@ import pytest
 
 from peephole.errors import DataError
 from peephole.evaluation import exposure_gap
-from peephole.metrics import symbol_error_rate
+from peephole.evaluation.metrics import symbol_error_rate
 
 EOS = 2
 

@@ -13,8 +13,8 @@ from sacrebleu.significance import PairedTest
 from peephole.errors import ConfigError, DataError
 from peephole.evaluation import compare
 from peephole.evaluation.bootstrap import resample, swap
+from peephole.evaluation.metrics import METRICS, exact_match, symbol_error_rate
 from peephole.evaluation.significance import bootstrap_p, mcnemar_p, swaps_p
-from peephole.metrics import METRICS, exact_match, symbol_error_rate
 from peephole.symbols import WhitespaceSymbols
 
 PHONES = WhitespaceSymbols(["AA", "B", "K", "T", "IY"], "NFC")

@@ -10,11 +10,11 @@ import torch
 from torch import Tensor
 
 from peephole.config import Config, ModelConfig
-from peephole.definition import build_network
 from peephole.export import export_onnx
 from peephole.export.stepper import OnnxStepper
-from peephole.model_file import ModelFile, load_model, save_model
 from peephole.nn import Seq2SeqStepper, build_seq2seq
+from peephole.search.torch import build_network
+from peephole.storage.model_file import ModelFile, load_model, save_model
 from peephole.symbols import CharacterSymbols, WhitespaceSymbols
 
 TOLERANCE = 1e-5

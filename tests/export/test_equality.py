@@ -12,13 +12,13 @@ import torch
 from torch import Tensor
 
 from models.make import pronounce, toy_words
-from peephole.definition import pad
 from peephole.export import recurrent, seq2seq
 from peephole.export.stepper import OnnxState, OnnxStepper
 from peephole.nn import Seq2SeqStepper, use_engine
 from peephole.nn.cells import LSTMState
 from peephole.nn.decoder import DecoderState, Memory
 from peephole.search import Stepper, beam_search, force, greedy_search, sample
+from peephole.search.torch import pad
 
 from .random_models import (
     CELLS,

@@ -16,7 +16,7 @@ import pytest
 from peephole.errors import ModelFileError, RunError
 from peephole.export import export_onnx, folder, graph
 from peephole.export.stepper import OnnxStepper
-from peephole.model_file import ModelFile, load_model, save_model
+from peephole.storage.model_file import ModelFile, load_model, save_model
 
 from .random_models import model_config, write_model
 

@@ -65,7 +65,7 @@ def train() -> None:
 
 def quantize() -> None:
     """Make the models of version 2 from that of version 1."""
-    from peephole.model_file import load_model, save_model
+    from peephole.storage.model_file import load_model, save_model
 
     for path, stored in zip(STORED["2"], ("int8", "bfloat16"), strict=True):
         save_model(path, replace(load_model(MODEL), stored=stored))

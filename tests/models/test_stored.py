@@ -13,8 +13,8 @@ import peephole
 from models.make import HERE, MODEL, STORED, pronounce, toy_words
 from peephole import engine
 from peephole.model import UnknownSymbolWarning
-from peephole.model_file import load_model, read_tensors
-from peephole.model_header import FORMAT_VERSION
+from peephole.storage.header import FORMAT_VERSION
+from peephole.storage.model_file import load_model, read_tensors
 
 TOLERANCE = 1e-5  # on log-probabilities
 # The engine multiplies int8 and bfloat16 with inputs rounded likewise; the definition does not round them.
@@ -59,7 +59,7 @@ def test_the_model_is_a_good_one() -> None:
 MEMORY = """
 import sys
 from pathlib import Path
-from peephole.engine_model import PackedModel
+from peephole.engine.packed import PackedModel
 
 def pages():
     return int(Path("/proc/self/statm").read_text().split()[1])

@@ -75,7 +75,7 @@ def test_it_is_said_once_where_the_engine_does_not_train(tmp_path, capsys, monke
 
 
 def test_it_is_said_that_the_library_is_missing(tmp_path, capsys, monkeypatch):
-    monkeypatch.setattr(engine, "library_path", lambda: None)
+    monkeypatch.setattr("peephole.engine.abi.library_path", lambda: None)
     engine.instruction_sets.cache_clear()
     try:
         [line], seen = train_and_watch(tmp_path, capsys, monkeypatch)

@@ -16,7 +16,7 @@ import time
 
 import pytest
 
-from peephole.model_file import read_tensors
+from peephole.storage.model_file import read_tensors
 
 from .processes import PATIENCE, environment
 from .toy import TINY, set_options, write_pairs

@@ -12,7 +12,7 @@ import torch
 import peephole
 from peephole.data import read_pairs
 from peephole.errors import ConfigError, DataError, PeepholeError, RunError
-from peephole.model_file import read_tensors, write_tensors
+from peephole.storage.model_file import read_tensors, write_tensors
 from peephole.training import resume, train
 from peephole.training import run as run_module
 from peephole.training.dev import mean_loss

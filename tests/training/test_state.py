@@ -13,7 +13,7 @@ import torch
 
 from peephole.config import TrainConfig
 from peephole.errors import ModelFileError, RunError
-from peephole.model_file import read_tensors, write_tensors
+from peephole.storage.model_file import read_tensors, write_tensors
 from peephole.training.state import TrainState, copy_weights, load_checkpoint, save_checkpoint
 
 from .toy import Training, make_corpus, make_network, same, words

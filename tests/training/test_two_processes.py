@@ -13,7 +13,7 @@ import time
 import pytest
 
 from peephole.data import Corpus, batches
-from peephole.model_file import read_tensors
+from peephole.storage.model_file import read_tensors
 
 from .processes import PATIENCE, environment
 from .test_kill_and_resume import position, step

@@ -15,9 +15,9 @@ from peephole.data import data_files
 from peephole.errors import ConfigError, ModelFileError
 from peephole.evaluation import evaluate_predictions
 from peephole.model import load
-from peephole.model_file import load_model, save_model
-from peephole.model_header import check_exists
-from peephole.quantize import Stored, largest_rounding_error
+from peephole.storage.header import check_exists
+from peephole.storage.model_file import load_model, save_model
+from peephole.storage.quantization import Stored, largest_rounding_error
 
 FORMATS: dict[str, Stored] = {"int8": "int8", "bf16": "bfloat16"}
 METRICS = ("exact_match", "symbol_error_rate")

@@ -1,12 +1,13 @@
-"""Files of pairs in, batches of ids out; no torch.
+"""Files of pairs in, batches of ids out, without PyTorch.
 
-The names below are loaded when they are first used: who reads pairs to score or evaluate them needs no pyarrow.
+Reading pairs to score or evaluate them needs no pyarrow: the names below are imported when first used.
 """
 
 from __future__ import annotations
 
-import importlib
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+from peephole.lazy import lazy_names
 
 if TYPE_CHECKING:
     from peephole.data.batch import Batch as Batch
@@ -25,22 +26,22 @@ if TYPE_CHECKING:
     from peephole.data.read import data_files as data_files
     from peephole.data.read import read_pairs as read_pairs
 
-_HOME = {
-    "Batch": "batch",
-    "Corpus": "corpus",
-    "DevPair": "prepared",
-    "Pair": "read",
-    "Prepared": "prepared",
-    "Report": "read",
-    "batches": "order",
-    "choose_kind": "choose",
-    "data_files": "read",
-    "make_batch": "batch",
-    "permutation": "order",
-    "prepare": "prepared",
-    "read_pairs": "read",
-    "prepare_again": "prepared",
-    "reopen": "prepared",
+_MODULES = {
+    "Batch": "peephole.data.batch",
+    "Corpus": "peephole.data.corpus",
+    "DevPair": "peephole.data.prepared",
+    "Pair": "peephole.data.read",
+    "Prepared": "peephole.data.prepared",
+    "Report": "peephole.data.read",
+    "batches": "peephole.data.order",
+    "choose_kind": "peephole.data.choose",
+    "data_files": "peephole.data.read",
+    "make_batch": "peephole.data.batch",
+    "permutation": "peephole.data.order",
+    "prepare": "peephole.data.prepared",
+    "prepare_again": "peephole.data.prepared",
+    "read_pairs": "peephole.data.read",
+    "reopen": "peephole.data.prepared",
 }
 
 __all__ = [
@@ -61,8 +62,4 @@ __all__ = [
     "reopen",
 ]
 
-
-def __getattr__(name: str) -> Any:
-    if name not in _HOME:
-        raise AttributeError(f"module 'peephole.data' has no attribute {name!r}")
-    return getattr(importlib.import_module(f"peephole.data.{_HOME[name]}"), name)
+__getattr__, __dir__ = lazy_names(__name__, _MODULES)

@@ -16,7 +16,7 @@ import pyarrow as pa  # type: ignore[import-untyped]
 from numpy.typing import NDArray
 
 from peephole.data.read import Pair, Report
-from peephole.replace_file import replace_file
+from peephole.storage.replace_file import replace_file
 from peephole.symbols import Symbols
 
 FILE_NAME = "pairs.arrow"

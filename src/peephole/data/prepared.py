@@ -20,7 +20,7 @@ from peephole.data.corpus import FILE_NAME, Corpus
 from peephole.data.read import Pair, Report, data_files, read_pairs
 from peephole.data.split import Holdout
 from peephole.errors import DataError, RunError
-from peephole.replace_file import clear_away, replace_file
+from peephole.storage.replace_file import clear_away, replace_file
 from peephole.symbols import Symbols, learn_symbols, normalize_text, symbols_from_json
 
 STAMP = "prepared.json"

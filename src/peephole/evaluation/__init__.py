@@ -1,6 +1,6 @@
 """How good predictions are, how sure that is, and where they fail: from lists of texts, without a model.
 
-Not here: the metrics themselves (`peephole.metrics`), and running a model.
+Not here: the metrics themselves (`peephole.evaluation.metrics`), and running a model.
 """
 
 from peephole.evaluation.alignment import Mistake

@@ -8,7 +8,7 @@ from typing import Any
 
 from rapidfuzz.distance import Levenshtein
 
-from peephole.metrics import closest
+from peephole.evaluation.metrics import closest
 
 Column = tuple[str | None, str | None]
 

@@ -1,6 +1,6 @@
 """How far a corpus number would move with other sources: bootstrap resampling and random swaps.
 
-Both work on the statistics of `peephole.metrics`: one row for each source, added up before scoring. So the
+Both work on the statistics of `peephole.evaluation.metrics`: one row for each source, added up before scoring. So the
 score of every resample is the exact corpus score of it, BLEU included.
 """
 
@@ -10,7 +10,7 @@ from collections.abc import Iterator, Sequence
 
 import numpy as np
 
-from peephole.metrics import FloatArray
+from peephole.evaluation.metrics import FloatArray
 
 RESAMPLES = 1000  # leaves 2.5 ± 0.5 % (standard deviation) beyond each end of a 95 % interval
 CONFIDENCE = 0.95  # of `interval`

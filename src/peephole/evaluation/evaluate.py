@@ -13,7 +13,7 @@ from typing import Any, Literal
 from peephole.errors import ConfigError, DataError, nearest
 from peephole.evaluation.alignment import Mistake, worst_mistakes
 from peephole.evaluation.bootstrap import CONFIDENCE, RESAMPLES, interval, resample
-from peephole.metrics import METRICS, FloatArray, sacrebleu_signature
+from peephole.evaluation.metrics import METRICS, FloatArray, sacrebleu_signature
 from peephole.symbols import Symbols, normalize_text
 
 _OF_SUBWORDS = ("bleu", "chrf", "rouge_1", "rouge_2", "rouge_l", "exact_match")
@@ -54,7 +54,7 @@ class Evaluation:
     """What `evaluate_predictions` found.
 
     Attributes:
-        scores: name in `peephole.metrics.METRICS` → score, in the order asked for.
+        scores: name in `peephole.evaluation.metrics.METRICS` → score, in the order asked for.
         num_sources: sources evaluated.
         num_references: references of all of them.
         resamples: bootstrap resamples behind the intervals.
@@ -98,7 +98,7 @@ def evaluate_predictions(
         predictions: one a source; may be empty texts.
         references: one or more a source.
         symbols: the target's; they say what one edit is in the symbol error rate and in the worst errors.
-        metrics: keys of `peephole.metrics.METRICS`; None or none: `DEFAULT_METRICS` for this kind of symbols.
+        metrics: keys of `METRICS`; None or none: `DEFAULT_METRICS` for this kind of symbols.
         seed: of the bootstrap.
         resamples: of the bootstrap.
         num_worst: how many of the worst errors to keep.

@@ -26,7 +26,7 @@ from rapidfuzz.distance import Levenshtein
 
 from peephole.errors import DataError
 from peephole.evaluation.bootstrap import CONFIDENCE, RESAMPLES, interval, resample
-from peephole.metrics import FloatArray, closest
+from peephole.evaluation.metrics import FloatArray, closest
 
 SymbolList = Sequence[Hashable]
 

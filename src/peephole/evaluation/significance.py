@@ -14,7 +14,7 @@ import numpy as np
 
 from peephole.evaluation.bootstrap import CONFIDENCE, RESAMPLES, interval, resample, swap
 from peephole.evaluation.evaluate import check, measure
-from peephole.metrics import METRICS, FloatArray, Metric
+from peephole.evaluation.metrics import METRICS, FloatArray, Metric
 from peephole.symbols import Symbols
 
 SWAPS = 10_000
@@ -85,7 +85,7 @@ def compare(
         predictions_b: of the second, in the same order.
         references: one or more a source.
         symbols: the target's.
-        metrics: keys of `peephole.metrics.METRICS`; None or none: the default ones for this kind of symbols.
+        metrics: keys of `peephole.evaluation.metrics.METRICS`; None or none: the default ones for this kind of symbols.
         seed: of resamples and swaps.
         resamples: of the bootstrap.
         swaps: of approximate randomisation; p is never below 1 / (swaps + 1).

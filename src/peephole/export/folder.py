@@ -16,8 +16,8 @@ from peephole.errors import ModelFileError, RunError
 from peephole.export.graph import Graph
 from peephole.export.seq2seq import build_decoder_step, build_encoder
 from peephole.export.weights import Weights
-from peephole.model_file import ModelFile, load_model
-from peephole.replace_file import replace_files
+from peephole.storage.model_file import ModelFile, load_model
+from peephole.storage.replace_file import replace_files
 
 FORMAT = "peephole-onnx"
 FORMAT_VERSION = 1

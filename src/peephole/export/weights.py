@@ -10,7 +10,7 @@ import numpy.typing as npt
 
 from peephole.config import ModelConfig
 from peephole.errors import ModelFileError
-from peephole.quantize import Tensors
+from peephole.storage.quantization import Tensors
 
 Array = npt.NDArray[Any]
 

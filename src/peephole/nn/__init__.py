@@ -1,25 +1,69 @@
-"""The definition: the equations of the article in PyTorch. Where it can, the engine computes its recurrences."""
+"""The definition of the model: the equations of docs/equations.md in PyTorch."""
 
-from peephole.nn.attention import AdditiveAttention, DotAttention, GeneralAttention
-from peephole.nn.cells import (
-    GATES,
-    PEEPHOLES,
-    GRUWeights,
-    LSTMState,
-    LSTMWeights,
-    gru,
-    gru_cell,
-    lstm,
-    lstm_cell,
-    valid_steps,
-)
-from peephole.nn.decoder import Decoder, DecoderState, Memory
-from peephole.nn.encoder import Bridge, Encoder, fixed_context
-from peephole.nn.engine_ops import engine_in_use, use_engine
-from peephole.nn.layers import GRU, LSTM
-from peephole.nn.noise import Noise
-from peephole.nn.seq2seq import Seq2Seq, build_seq2seq
-from peephole.nn.stepper import Seq2SeqStepper
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from peephole.lazy import lazy_names
+
+if TYPE_CHECKING:
+    from peephole.nn.attention import AdditiveAttention as AdditiveAttention
+    from peephole.nn.attention import DotAttention as DotAttention
+    from peephole.nn.attention import GeneralAttention as GeneralAttention
+    from peephole.nn.cells import GATES as GATES
+    from peephole.nn.cells import PEEPHOLES as PEEPHOLES
+    from peephole.nn.cells import GRUWeights as GRUWeights
+    from peephole.nn.cells import LSTMState as LSTMState
+    from peephole.nn.cells import LSTMWeights as LSTMWeights
+    from peephole.nn.cells import gru as gru
+    from peephole.nn.cells import gru_cell as gru_cell
+    from peephole.nn.cells import lstm as lstm
+    from peephole.nn.cells import lstm_cell as lstm_cell
+    from peephole.nn.cells import valid_steps as valid_steps
+    from peephole.nn.decoder import Decoder as Decoder
+    from peephole.nn.decoder import DecoderState as DecoderState
+    from peephole.nn.decoder import Memory as Memory
+    from peephole.nn.encoder import Bridge as Bridge
+    from peephole.nn.encoder import Encoder as Encoder
+    from peephole.nn.encoder import fixed_context as fixed_context
+    from peephole.nn.engine_ops import engine_in_use as engine_in_use
+    from peephole.nn.engine_ops import use_engine as use_engine
+    from peephole.nn.layers import GRU as GRU
+    from peephole.nn.layers import LSTM as LSTM
+    from peephole.nn.noise import Noise as Noise
+    from peephole.nn.seq2seq import Seq2Seq as Seq2Seq
+    from peephole.nn.seq2seq import build_seq2seq as build_seq2seq
+    from peephole.nn.stepper import Seq2SeqStepper as Seq2SeqStepper
+
+_MODULES = {
+    "AdditiveAttention": "peephole.nn.attention",
+    "Bridge": "peephole.nn.encoder",
+    "Decoder": "peephole.nn.decoder",
+    "DecoderState": "peephole.nn.decoder",
+    "DotAttention": "peephole.nn.attention",
+    "Encoder": "peephole.nn.encoder",
+    "GATES": "peephole.nn.cells",
+    "GRU": "peephole.nn.layers",
+    "GRUWeights": "peephole.nn.cells",
+    "GeneralAttention": "peephole.nn.attention",
+    "LSTM": "peephole.nn.layers",
+    "LSTMState": "peephole.nn.cells",
+    "LSTMWeights": "peephole.nn.cells",
+    "Memory": "peephole.nn.decoder",
+    "Noise": "peephole.nn.noise",
+    "PEEPHOLES": "peephole.nn.cells",
+    "Seq2Seq": "peephole.nn.seq2seq",
+    "Seq2SeqStepper": "peephole.nn.stepper",
+    "build_seq2seq": "peephole.nn.seq2seq",
+    "engine_in_use": "peephole.nn.engine_ops",
+    "fixed_context": "peephole.nn.encoder",
+    "gru": "peephole.nn.cells",
+    "gru_cell": "peephole.nn.cells",
+    "lstm": "peephole.nn.cells",
+    "lstm_cell": "peephole.nn.cells",
+    "use_engine": "peephole.nn.engine_ops",
+    "valid_steps": "peephole.nn.cells",
+}
 
 __all__ = [
     "GATES",
@@ -50,3 +94,5 @@ __all__ = [
     "use_engine",
     "valid_steps",
 ]
+
+__getattr__, __dir__ = lazy_names(__name__, _MODULES)

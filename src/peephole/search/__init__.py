@@ -1,6 +1,6 @@
 """Find targets for a source: greedy, beam, sampled, forced; over one model or several.
 
-The package knows a `Stepper` (start, step, reorder), not a model. What every search promises:
+The searches drive a `Stepper` (start, step, reorder), not a model. What every search promises:
 
 - the result of a source does not depend on the other sources of its batch, their order or the padding;
 - PAD, BOS and UNK are never predicted, and the probabilities of the others are not renormalised for it: a
@@ -15,13 +15,32 @@ The model's tensors stay on their device. A few numbers of each row come to the 
 search's own arithmetic is in float64.
 """
 
-from peephole.hypothesis import Hypothesis
-from peephole.search.beam import beam_search
-from peephole.search.ensemble import EnsembleStepper
-from peephole.search.forced import force
-from peephole.search.greedy import greedy_search
-from peephole.search.sampling import sample
-from peephole.search.stepper import Stepper, select_rows
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from peephole.lazy import lazy_names
+
+if TYPE_CHECKING:
+    from peephole.search.beam import beam_search as beam_search
+    from peephole.search.ensemble import EnsembleStepper as EnsembleStepper
+    from peephole.search.forced import force as force
+    from peephole.search.greedy import greedy_search as greedy_search
+    from peephole.search.hypothesis import Hypothesis as Hypothesis
+    from peephole.search.sampling import sample as sample
+    from peephole.search.stepper import Stepper as Stepper
+    from peephole.search.stepper import select_rows as select_rows
+
+_MODULES = {
+    "EnsembleStepper": "peephole.search.ensemble",
+    "Hypothesis": "peephole.search.hypothesis",
+    "Stepper": "peephole.search.stepper",
+    "beam_search": "peephole.search.beam",
+    "force": "peephole.search.forced",
+    "greedy_search": "peephole.search.greedy",
+    "sample": "peephole.search.sampling",
+    "select_rows": "peephole.search.stepper",
+}
 
 __all__ = [
     "EnsembleStepper",
@@ -33,3 +52,5 @@ __all__ = [
     "sample",
     "select_rows",
 ]
+
+__getattr__, __dir__ = lazy_names(__name__, _MODULES)

@@ -20,8 +20,8 @@ import torch
 from torch import Tensor
 
 from peephole.errors import ConfigError
-from peephole.hypothesis import Hypothesis
 from peephole.search.history import NO_NODE, History
+from peephole.search.hypothesis import Hypothesis
 from peephole.search.prefix import FREE, forced_symbols, prefix_table
 from peephole.search.stepper import State, Stepper, check_batch, mask_unpredictable, select_rows
 from peephole.symbols import BOS, EOS

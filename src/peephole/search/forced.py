@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from peephole.errors import ShapeError
-from peephole.hypothesis import Hypothesis
+from peephole.search.hypothesis import Hypothesis
 from peephole.search.rollout import roll_out
 from peephole.search.stepper import State, Stepper, check_batch
 from peephole.symbols import EOS, PAD

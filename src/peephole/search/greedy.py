@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from peephole.hypothesis import Hypothesis
+from peephole.search.hypothesis import Hypothesis
 from peephole.search.prefix import after_prefix, prefix_table
 from peephole.search.rollout import roll_out
 from peephole.search.stepper import State, Stepper, check_batch, mask_unpredictable

@@ -7,7 +7,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from peephole.hypothesis import Hypothesis
+from peephole.search.hypothesis import Hypothesis
 from peephole.symbols import EOS
 
 NO_NODE = -1  # parent of every first symbol

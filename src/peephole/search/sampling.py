@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from peephole.errors import ConfigError, ShapeError
-from peephole.hypothesis import Hypothesis
+from peephole.search.hypothesis import Hypothesis
 from peephole.search.prefix import after_prefix, prefix_table
 from peephole.search.rollout import roll_out
 from peephole.search.stepper import State, Stepper, check_batch, mask_unpredictable

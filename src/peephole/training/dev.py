@@ -7,10 +7,10 @@ from collections.abc import Sequence
 
 import torch
 
-from peephole.definition import pad
-from peephole.metrics import METRICS, corpus_score
+from peephole.evaluation.metrics import METRICS, corpus_score
 from peephole.model import Model
 from peephole.nn import Seq2Seq
+from peephole.search.torch import pad
 from peephole.symbols import EOS
 
 DevSet = Sequence[tuple[str, tuple[str, ...]]]

@@ -14,7 +14,7 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskID, TextColumn
 
 from peephole.errors import RunError
-from peephole.replace_file import replace_file
+from peephole.storage.replace_file import replace_file
 from peephole.training.loop import Step
 
 LOG_EVERY = 50  # updates between two lines of log.jsonl

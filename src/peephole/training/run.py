@@ -28,7 +28,7 @@ from peephole.data import Prepared, data_files, prepare, prepare_again, reopen
 from peephole.errors import ConfigError, PeepholeError, RunError
 from peephole.model import Model
 from peephole.nn import Seq2Seq, build_seq2seq, engine_in_use, use_engine
-from peephole.replace_file import check_replaceable, clear_away
+from peephole.storage.replace_file import check_replaceable, clear_away
 from peephole.training.dev import measure
 from peephole.training.engine_use import engine_fallback, with_precision
 from peephole.training.loop import Hooks, current_weights, fit

@@ -18,7 +18,7 @@ import torch
 from torch import Tensor, nn
 
 from peephole.errors import RunError
-from peephole.model_file import read_tensors, write_tensors
+from peephole.storage.model_file import read_tensors, write_tensors
 
 Weights = dict[str, Tensor]
 

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from rouge_score.rouge_scorer import RougeScorer
 from sacrebleu.metrics import BLEU, CHRF
 
-from peephole.metrics import (
+from peephole.evaluation.metrics import (
     METRICS,
     closest,
     corpus_bleu,
@@ -201,6 +201,6 @@ def test_lists_of_different_lengths_are_refused():
 
 
 def test_importing_the_metrics_imports_no_library_of_the_train_extra():
-    program = "import sys, peephole.metrics; print({'torch', 'sacrebleu', 'rouge_score'} & set(sys.modules))"
+    program = "import sys, peephole.evaluation.metrics; print({'torch', 'sacrebleu', 'rouge_score'} & set(sys.modules))"
     shown = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True).stdout
     assert shown.strip() == "set()"

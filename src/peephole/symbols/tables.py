@@ -20,7 +20,7 @@ from itertools import chain
 from typing import TYPE_CHECKING, Any
 
 from peephole.errors import ConfigError, ModelFileError
-from peephole.vocabulary import SPACE, by_frequency, count_symbols, train_segmenter
+from peephole.symbols.learning import SPACE, by_frequency, count_symbols, train_segmenter
 
 if TYPE_CHECKING:
     from tokenizers import Tokenizer

@@ -12,8 +12,8 @@ import pytest
 
 from peephole.config import Config
 from peephole.errors import ModelFileError
-from peephole.model_file import ModelFile, load_model, read_tensors, save_model, write_tensors
-from peephole.quantize import (
+from peephole.storage.model_file import ModelFile, load_model, read_tensors, save_model, write_tensors
+from peephole.storage.quantization import (
     SCALE_BITS,
     dequantize,
     largest_rounding_error,

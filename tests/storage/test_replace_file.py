@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from peephole.errors import RunError
-from peephole.replace_file import check_replaceable, clear_away, replace_file, replace_files
+from peephole.storage.replace_file import check_replaceable, clear_away, replace_file, replace_files
 
 
 def content(folder: Path) -> dict[str, bytes]:

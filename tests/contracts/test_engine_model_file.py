@@ -15,11 +15,11 @@ import torch
 
 from models.make import STORED
 from peephole.config import Config
-from peephole.model_file import ModelFile, encode_model, load_model, read_tensors, save_model, write_tensors
 from peephole.nn import build_seq2seq
+from peephole.storage.model_file import ModelFile, encode_model, load_model, read_tensors, save_model, write_tensors
 from peephole.symbols import CharacterSymbols, Symbols, WhitespaceSymbols, learn_symbols
 
-ENGINE = Path(__file__).parents[1] / "engine"
+ENGINE = Path(__file__).parents[2] / "engine"
 SOURCES = ("json", "safetensors", "architecture", "symbol_table", "model_file")
 SANITIZE = ["-O1", "-g1", "-fsanitize=address,undefined", "-fno-sanitize-recover=undefined"]
 compiler = shutil.which("c++") or shutil.which("g++") or shutil.which("clang++")

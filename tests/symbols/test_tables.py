@@ -13,7 +13,6 @@ import regex
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from peephole import symbols as module
 from peephole.errors import ConfigError, ModelFileError
 from peephole.symbols import (
     BOS,
@@ -30,6 +29,7 @@ from peephole.symbols import (
     split_clusters,
     symbols_from_json,
 )
+from peephole.symbols import tables as module
 
 FAMILY = "👩\u200d👩\u200d👧"
 CLUSTERS = {

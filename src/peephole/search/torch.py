@@ -1,6 +1,6 @@
 """The search over networks in PyTorch: what a model does where the engine is missing or turned off, and on a GPU.
 
-It has the methods of `peephole.engine_model.PackedSearch`, and says what those must find.
+It has the methods of `peephole.engine.packed.PackedSearch`, and says what those must find.
 """
 
 from __future__ import annotations
@@ -16,10 +16,10 @@ from torch.overrides import TorchFunctionMode
 
 from peephole.config import SearchConfig
 from peephole.errors import ModelFileError
-from peephole.hypothesis import Hypothesis
-from peephole.model_file import ModelFile
 from peephole.nn import Seq2Seq, Seq2SeqStepper, build_seq2seq
 from peephole.search import EnsembleStepper, Stepper, beam_search, force, greedy_search, sample
+from peephole.search.hypothesis import Hypothesis
+from peephole.storage.model_file import ModelFile
 from peephole.symbols import EOS, PAD
 
 

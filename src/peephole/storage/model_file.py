@@ -1,7 +1,7 @@
 """One model = one file: tensors, and as metadata the format version, the config and the symbol tables as JSON.
 
 The container is safetensors: loading it executes nothing. Format 1 has all tensors in float32; in format 2 matrices
-are bfloat16 or int8, see `peephole.quantize`. A checksum tells a damaged file from a whole one. Files are
+are bfloat16 or int8, see `peephole.storage.quantization`. A checksum tells a damaged file from a whole one. Files are
 replaced atomically: whoever reads sees the old file or the new one, whole, also if the machine stops or the disk fills
 up in between.
 """
@@ -23,9 +23,9 @@ from safetensors.numpy import save
 
 from peephole.config import Config
 from peephole.errors import ModelFileError
-from peephole.model_header import check_exists, check_format, parse_header
-from peephole.quantize import BFLOAT16, Stored, Tensors, dequantize, quantize
-from peephole.replace_file import replace_file
+from peephole.storage.header import check_exists, check_format, parse_header
+from peephole.storage.quantization import BFLOAT16, Stored, Tensors, dequantize, quantize
+from peephole.storage.replace_file import replace_file
 from peephole.symbols import Symbols
 
 CHECKSUM = "checksum"  # key of the metadata

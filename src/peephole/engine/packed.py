@@ -17,10 +17,10 @@ from pathlib import Path
 from typing import Any
 
 from peephole import engine
-from peephole import engine_structures as structures
 from peephole.config import SearchConfig
+from peephole.engine import structures as structures
 from peephole.errors import ModelFileError, PeepholeError
-from peephole.hypothesis import Hypothesis
+from peephole.search.hypothesis import Hypothesis
 from peephole.symbols import EOS
 
 BEAM, SAMPLE, FORCE = range(3)  # enum peephole_search_kind

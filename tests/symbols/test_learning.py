@@ -8,8 +8,8 @@ from collections import Counter
 
 import pytest
 
-from peephole import vocabulary
-from peephole.vocabulary import count_symbols, train_segmenter
+from peephole.symbols import learning as vocabulary
+from peephole.symbols.learning import count_symbols, train_segmenter
 
 
 def pieces(kind: str, words: dict[str, int], num_pieces: int, min_count: int = 1) -> dict[str, int]:

@@ -26,8 +26,8 @@ import peephole
 from peephole.config import Config
 from peephole.errors import ModelFileError, RunError
 from peephole.model import load
-from peephole.model_file import ModelFile, load_model, read_tensors, save_model, write_tensors
-from peephole.model_header import FORMAT_VERSION
+from peephole.storage.header import FORMAT_VERSION
+from peephole.storage.model_file import ModelFile, load_model, read_tensors, save_model, write_tensors
 from peephole.symbols import CharacterSymbols, WhitespaceSymbols, learn_symbols
 
 
@@ -387,7 +387,7 @@ def test_a_pickle_in_disguise_is_not_opened(tmp_path: Path) -> None:
 
 def child(program: str, *arguments: object) -> list[str]:
     """Return the command of a process that has what is needed to save models."""
-    begin = "import resource, sys\nfrom peephole.model_file import load_model, save_model\n"
+    begin = "import resource, sys\nfrom peephole.storage.model_file import load_model, save_model\n"
     return [sys.executable, "-c", begin + program, *map(str, arguments)]
 
 

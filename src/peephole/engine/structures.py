@@ -1,4 +1,4 @@
-"""The structures of engine/include/peephole.h for ctypes; `peephole.engine` and `peephole.engine_model` use them."""
+"""The structures of engine/include/peephole.h for ctypes; `peephole.engine` and `peephole.engine.packed` use them."""
 
 from __future__ import annotations
 

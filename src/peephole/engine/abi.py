@@ -1,0 +1,127 @@
+"""The C++ engine's library: where it is, loading it, and the types of its functions.
+
+The package `peephole.engine` is the only one that calls the C ABI of engine/include/peephole.h. `structures.py` has its
+structures, `problems.py` the calls of training, `packed.py` those of prediction; arrays are passed by address. None of
+these needs PyTorch, and importing them does not fail when the library is missing: see `available`.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import importlib
+import os
+from functools import cache
+from pathlib import Path
+
+ABI_VERSION = 6
+FUNCTIONS = {"sigmoid": 0, "tanh": 1}
+LIBRARY_NAMES = ("libpeephole.so", "libpeephole.dylib", "peephole.dll")
+LIBRARY_VARIABLE = "PEEPHOLE_LIBRARY"
+"""Environment variable that names another build of the library than the one in the package."""
+
+
+def available() -> bool:
+    """Return whether the library was found."""
+    return library_path() is not None
+
+
+@cache
+def instruction_sets() -> tuple[str, ...]:
+    """Return the instruction sets this processor can run, best first; none without the library.
+
+    >>> available() == ("generic" in instruction_sets())
+    True
+    """
+    if not available():
+        return ()
+    names: list[str] = []
+    while (name := library().peephole_instruction_set(len(names))) is not None:
+        names.append(name.decode())
+    return tuple(names)
+
+
+def activation(function: str, scalar: int, count: int, source: int, result: int, instruction_set: str) -> None:
+    """Apply `"sigmoid"` or `"tanh"` as the cell does to `count` numbers of `scalar` bytes at address `source`."""
+    done = library().peephole_activation(FUNCTIONS[function], scalar, count, source, result, instruction_set.encode())
+    check_status(done, instruction_set)
+
+
+def peak(repeats: int, scalar: int, instruction_set: str) -> int:
+    """Multiply matrices that fit the first cache, on one thread; return the floating point operations done."""
+    done = int(library().peephole_peak(repeats, scalar, instruction_set.encode()))
+    check_status(done < 0, instruction_set)
+    return done
+
+
+def call(function: str, instruction_set: str, *given: ctypes.Structure | ctypes.Array[ctypes.c_void_p] | None) -> int:
+    """Call a function of the library with structures by address and return its status.
+
+    Raises:
+        ValueError: the instruction set is unknown, or this processor lacks it.
+    """
+    pointers = (None if structure is None else ctypes.byref(structure) for structure in given)
+    done = int(getattr(library(), function)(*pointers, instruction_set.encode()))
+    check_status(done == 1, instruction_set)
+    return done
+
+
+def check_status(status: int, instruction_set: str) -> None:
+    """Raise ValueError if a status says that the instruction set cannot be used."""
+    if status:
+        raise ValueError(f"instruction set: wanted one of {', '.join(instruction_sets())}; got {instruction_set!r}")
+
+
+def library_path() -> Path | None:
+    """Return the library's path: PEEPHOLE_LIBRARY, or in the package, which an editable install has in two places."""
+    if LIBRARY_VARIABLE in os.environ:
+        return Path(os.environ[LIBRARY_VARIABLE])
+    folders = importlib.import_module("peephole").__path__
+    candidates = (Path(folder) / name for folder in folders for name in LIBRARY_NAMES)
+    return next((path for path in candidates if path.is_file()), None)
+
+
+@cache
+def library() -> ctypes.CDLL:
+    """Load the library.
+
+    Raises:
+        OSError: it is missing, or not one for this version of the package.
+    """
+    path = library_path()
+    if path is None:
+        raise OSError("peephole was installed without its engine: no C++ compiler was found then")
+    loaded = ctypes.CDLL(str(path))
+    found = loaded.peephole_abi_version()
+    if found != ABI_VERSION:
+        raise OSError(f"{path}: wanted ABI version {ABI_VERSION}, got {found}; install peephole again")
+    text, number, address = ctypes.c_char_p, ctypes.c_int64, ctypes.c_void_p
+    signatures: dict[str, tuple[type | None, list[type]]] = {
+        "peephole_instruction_set": (text, [ctypes.c_int32]),
+        "peephole_lstm_saved_bytes": (ctypes.c_size_t, [address]),
+        "peephole_lstm_scratch_bytes": (ctypes.c_size_t, [address, ctypes.c_int32]),
+        "peephole_lstm_forward": (ctypes.c_int32, [address, text]),
+        "peephole_lstm_backward": (ctypes.c_int32, [address, address, text]),
+        "peephole_decoder_saved_bytes": (ctypes.c_size_t, [address]),
+        "peephole_decoder_scratch_bytes": (ctypes.c_size_t, [address, ctypes.c_int32]),
+        "peephole_decoder_forward": (ctypes.c_int32, [address, text]),
+        "peephole_decoder_backward": (ctypes.c_int32, [address, address, text]),
+        "peephole_linear_scratch_bytes": (ctypes.c_size_t, [address, ctypes.c_int32]),
+        "peephole_linear_forward": (ctypes.c_int32, [address, text]),
+        "peephole_linear_backward": (ctypes.c_int32, [address, address, text]),
+        "peephole_output_loss_scratch_bytes": (ctypes.c_size_t, [address, ctypes.c_int32]),
+        "peephole_output_loss_run": (ctypes.c_int32, [address, address, text]),
+        "peephole_dropout_mask_run": (ctypes.c_int32, [address, text]),
+        "peephole_model_open": (address, [address, ctypes.c_size_t, text, address, ctypes.c_size_t]),
+        "peephole_model_close": (None, [address]),
+        "peephole_search": (ctypes.c_int32, [address, address, address, ctypes.c_size_t]),
+        "peephole_result_release": (None, [address]),
+        "peephole_activation": (
+            ctypes.c_int32,
+            [ctypes.c_int32, ctypes.c_int32, number, address, address, text],
+        ),
+        "peephole_peak": (number, [number, ctypes.c_int32, text]),
+    }
+    for name, (result, arguments) in signatures.items():
+        function = getattr(loaded, name)
+        function.restype, function.argtypes = result, arguments
+    return loaded
