@@ -360,4 +360,9 @@ peephole::Decoder *PackedNetwork<O>::new_decoder() const {
   return new PackedDecoder<O>(*this);
 }
 
+template <class O>
+peephole::Network *pack_network(const peephole::NetworkView &view) {
+  return new PackedNetwork<O>(view);
+}
+
 }  // namespace

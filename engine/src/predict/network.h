@@ -32,11 +32,4 @@ class Network {
   virtual Decoder *new_decoder() const = 0;
 };
 
-// The functions of prediction that are compiled once for each instruction set.
-struct InferenceKernels {
-  Network *(*pack)(const NetworkView &view);
-  // Finds the k largest of n numbers, largest first, the first of equal ones; returns how many are above -infinity.
-  int64_t (*largest)(const float *numbers, int64_t n, int64_t k, int64_t *indices);
-};
-
 }  // namespace peephole

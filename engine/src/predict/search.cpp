@@ -226,7 +226,7 @@ class Worker {
       } else {
         for (int64_t v = 0; v <= PEEPHOLE_UNK; ++v)
           if (!is_predictable(v)) scores[v] = float(kNone);
-        count = searcher_.kernels->largest(scores, num_symbols(), int64_t(indices_.size()), indices_.data());
+        count = searcher_.largest(scores, num_symbols(), int64_t(indices_.size()), indices_.data());
       }
       for (int64_t i = 0; i < count; ++i) {
         float score = scores[indices_[size_t(i)]];

@@ -7,6 +7,7 @@
 
 #include "peephole.h"
 #include "predict/network.h"
+#include "runtime/kernels.h"
 
 namespace peephole {
 
@@ -22,7 +23,7 @@ struct Found {
 
 struct Searcher {
   std::vector<const Network *> networks;
-  const InferenceKernels *kernels;
+  FindLargest largest;
   int64_t num_symbols;  // V
 };
 

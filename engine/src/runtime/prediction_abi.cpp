@@ -19,7 +19,7 @@ struct peephole_model {
   peephole::SymbolTable tables[2];
   std::unordered_map<std::string, int32_t> ids[2];
   std::unique_ptr<peephole::Network> network;
-  const peephole::InferenceKernels *kernels;
+  const peephole::InstructionSet *instruction_set;
 };
 
 namespace {
@@ -150,13 +150,13 @@ peephole_model *peephole_model_open(const void *file, size_t size, const char *i
   auto model = std::unique_ptr<peephole_model>();
   bool opened = succeeds(message, message_size, [&] {
     model = std::make_unique<peephole_model>();
-    const peephole::Kernels *kernels =
-        instruction_set ? peephole::kernels_named(instruction_set) : peephole::kernels_at(0);
-    if (!kernels) refuse("instruction set " + std::string(instruction_set) + ": there is none, or it cannot run here");
-    model->kernels = kernels->inference;
+    model->instruction_set =
+        instruction_set ? peephole::instruction_set_named(instruction_set) : peephole::instruction_set_at(0);
+    if (!model->instruction_set)
+      refuse("instruction set " + std::string(instruction_set) + ": there is none, or it cannot run here");
     peephole::ModelFile read = peephole::read_model_file(file, size);
     peephole::NetworkViewOwner view(read);
-    model->network.reset(model->kernels->pack(view.view()));
+    model->network.reset(model->instruction_set->pack(view.view()));
     model->tables[PEEPHOLE_SOURCE] = std::move(read.source);
     model->tables[PEEPHOLE_TARGET] = std::move(read.target);
     for (int side = 0; side < 2; ++side)
@@ -185,7 +185,9 @@ int32_t peephole_model_find_symbol(const peephole_model *model, int32_t side, co
 int32_t peephole_search(const peephole_request *request, peephole_result **result, char *message, size_t message_size) {
   return !succeeds(message, message_size, [&] {
     check(*request);
-    peephole::Searcher searcher{{}, request->models[0]->kernels, peephole_model_num_symbols(request->models[0], PEEPHOLE_TARGET)};
+    const peephole_model &first = *request->models[0];
+    peephole::Searcher searcher{{}, first.instruction_set->float_kernels.largest,
+                                peephole_model_num_symbols(&first, PEEPHOLE_TARGET)};
     for (int64_t m = 0; m < request->num_models; ++m) searcher.networks.push_back(request->models[m]->network.get());
     auto gathered = std::make_unique<Result>();
     gather(peephole::search(searcher, *request), *gathered);

@@ -6,15 +6,15 @@
 #include "train/lstm.h"
 #include "train/output_layout.h"
 
-using peephole::Kernels;
-using peephole::kernels_at;
-using peephole::kernels_named;
+using peephole::InstructionSet;
+using peephole::instruction_set_at;
+using peephole::instruction_set_named;
 
 int32_t peephole_abi_version(void) { return PEEPHOLE_ABI_VERSION; }
 
 const char *peephole_instruction_set(int32_t index) {
-  const Kernels *kernels = kernels_at(index);
-  return kernels ? kernels->name : nullptr;
+  const InstructionSet *set = instruction_set_at(index);
+  return set ? set->name : nullptr;
 }
 
 size_t peephole_lstm_saved_bytes(const peephole_lstm *problem) {
@@ -31,17 +31,17 @@ size_t peephole_lstm_scratch_bytes(const peephole_lstm *problem, int32_t backwar
 }
 
 int32_t peephole_lstm_forward(const peephole_lstm *problem, const char *instruction_set) {
-  const Kernels *kernels = kernels_named(instruction_set);
-  if (kernels == nullptr) return 1;
-  kernels->lstm_forward(*problem);
+  const InstructionSet *set = instruction_set_named(instruction_set);
+  if (set == nullptr) return 1;
+  set->training(problem->scalar, problem->operand).lstm_forward(*problem);
   return 0;
 }
 
 int32_t peephole_lstm_backward(const peephole_lstm *problem, const peephole_lstm_gradients *gradients,
                                const char *instruction_set) {
-  const Kernels *kernels = kernels_named(instruction_set);
-  if (kernels == nullptr) return 1;
-  kernels->lstm_backward(*problem, *gradients);
+  const InstructionSet *set = instruction_set_named(instruction_set);
+  if (set == nullptr) return 1;
+  set->training(problem->scalar, problem->operand).lstm_backward(*problem, *gradients);
   return 0;
 }
 
@@ -61,17 +61,17 @@ size_t peephole_decoder_scratch_bytes(const peephole_decoder *problem, int32_t b
 }
 
 int32_t peephole_decoder_forward(const peephole_decoder *problem, const char *instruction_set) {
-  const Kernels *kernels = kernels_named(instruction_set);
-  if (kernels == nullptr) return 1;
-  kernels->decoder_forward(*problem);
+  const InstructionSet *set = instruction_set_named(instruction_set);
+  if (set == nullptr) return 1;
+  set->training(problem->scalar, problem->operand).decoder_forward(*problem);
   return 0;
 }
 
 int32_t peephole_decoder_backward(const peephole_decoder *problem, const peephole_decoder_gradients *gradients,
                                   const char *instruction_set) {
-  const Kernels *kernels = kernels_named(instruction_set);
-  if (kernels == nullptr) return 1;
-  kernels->decoder_backward(*problem, *gradients);
+  const InstructionSet *set = instruction_set_named(instruction_set);
+  if (set == nullptr) return 1;
+  set->training(problem->scalar, problem->operand).decoder_backward(*problem, *gradients);
   return 0;
 }
 
@@ -82,17 +82,17 @@ size_t peephole_linear_scratch_bytes(const peephole_linear *problem, int32_t bac
 }
 
 int32_t peephole_linear_forward(const peephole_linear *problem, const char *instruction_set) {
-  const Kernels *kernels = kernels_named(instruction_set);
-  if (kernels == nullptr) return 1;
-  kernels->linear_forward(*problem);
+  const InstructionSet *set = instruction_set_named(instruction_set);
+  if (set == nullptr) return 1;
+  set->training(problem->scalar, problem->operand).linear_forward(*problem);
   return 0;
 }
 
 int32_t peephole_linear_backward(const peephole_linear *problem, const peephole_linear_gradients *gradients,
                                  const char *instruction_set) {
-  const Kernels *kernels = kernels_named(instruction_set);
-  if (kernels == nullptr) return 1;
-  kernels->linear_backward(*problem, *gradients);
+  const InstructionSet *set = instruction_set_named(instruction_set);
+  if (set == nullptr) return 1;
+  set->training(problem->scalar, problem->operand).linear_backward(*problem, *gradients);
   return 0;
 }
 
@@ -104,27 +104,27 @@ size_t peephole_output_loss_scratch_bytes(const peephole_output_loss *problem, i
 
 int32_t peephole_output_loss_run(const peephole_output_loss *problem, const peephole_output_loss_gradients *gradients,
                                  const char *instruction_set) {
-  const Kernels *kernels = kernels_named(instruction_set);
-  if (kernels == nullptr) return 1;
-  return kernels->output_loss(*problem, gradients) ? 0 : 2;
+  const InstructionSet *set = instruction_set_named(instruction_set);
+  if (set == nullptr) return 1;
+  return set->training(problem->scalar, problem->operand).output_loss(*problem, gradients) ? 0 : 2;
 }
 
 int32_t peephole_dropout_mask_run(const peephole_dropout_mask *problem, const char *instruction_set) {
-  const Kernels *kernels = kernels_named(instruction_set);
-  if (kernels == nullptr) return 1;
-  kernels->dropout_mask(*problem);
+  const InstructionSet *set = instruction_set_named(instruction_set);
+  if (set == nullptr) return 1;
+  set->float_kernels.dropout_mask(*problem);
   return 0;
 }
 
 int32_t peephole_activation(int32_t function, int32_t scalar, int64_t n, const void *in, void *out,
                             const char *instruction_set) {
-  const Kernels *kernels = kernels_named(instruction_set);
-  if (kernels == nullptr) return 1;
-  kernels->activation(function, scalar, n, in, out);
+  const InstructionSet *set = instruction_set_named(instruction_set);
+  if (set == nullptr) return 1;
+  set->arithmetic(scalar).activation(function, n, in, out);
   return 0;
 }
 
 int64_t peephole_peak(int64_t repeats, int32_t scalar, const char *instruction_set) {
-  const Kernels *kernels = kernels_named(instruction_set);
-  return kernels == nullptr ? -1 : kernels->peak(repeats, scalar);
+  const InstructionSet *set = instruction_set_named(instruction_set);
+  return set == nullptr ? -1 : set->arithmetic(scalar).peak(repeats);
 }

@@ -85,7 +85,7 @@ class Operands {
     numbers_.reserve(rows * size_);
     if constexpr (std::is_same_v<O, Int8>) scales_.reserve(rows);
   }
-  [[gnu::noinline]] void put(int64_t row, const float *line) {
+  void put(int64_t row, const float *line) {
     constexpr int L = kLanes<float>;
     O *to = numbers_.at(row * size_);
     if constexpr (std::is_same_v<O, Int8>) {

@@ -115,7 +115,7 @@ constexpr double factorial(int n) { return n < 2 ? 1.0 : n * factorial(n - 1); }
 
 // y = n ln 2 + r with |r| <= ln 2 / 2: returns 2^n in `power` and e^r - 1, by its series.
 template <class T>
-inline Vector<T> reduced_expm1(Vector<T> y, Vector<T> &power) {
+[[gnu::always_inline]] inline Vector<T> reduced_expm1(Vector<T> y, Vector<T> &power) {
   using E = Exponential<T>;
   typedef typename E::Bits Bits __attribute__((vector_size(kVectorBytes)));
   Vector<T> shifted = fma(y, splat<T>(E::kLog2e), splat<T>(E::kRound));  // n stands in the lowest bits
@@ -136,7 +136,7 @@ inline Vector<T> reduced_expm1(Vector<T> y, Vector<T> &power) {
 
 // σ(z) = 1 / (1 + e^-z). Error: at most 2 units in the last place for z >= -87 (double: -708); below, at most 2e-38.
 template <class T>
-inline Vector<T> sigmoid(Vector<T> z) {
+[[gnu::always_inline]] inline Vector<T> sigmoid(Vector<T> z) {
   Vector<T> limit = splat<T>(Exponential<T>::kLimit), power;
   Vector<T> y = -z;
   y = y > limit ? limit : y;
@@ -147,7 +147,7 @@ inline Vector<T> sigmoid(Vector<T> z) {
 
 // e^z for z <= 0, at least e^-87 (double: e^-708).
 template <class T>
-inline Vector<T> exponential(Vector<T> z) {
+[[gnu::always_inline]] inline Vector<T> exponential(Vector<T> z) {
   Vector<T> limit = splat<T>(-Exponential<T>::kLimit), power;
   Vector<T> e = reduced_expm1<T>(z < limit ? limit : z, power);
   return fma(power, e, power);
@@ -155,7 +155,7 @@ inline Vector<T> exponential(Vector<T> z) {
 
 // tanh z = -e / (2 + e) with e = e^(-2|z|) - 1, the sign of z put back. Error: at most 3 units in the last place.
 template <class T>
-inline Vector<T> tanh(Vector<T> z) {
+[[gnu::always_inline]] inline Vector<T> tanh(Vector<T> z) {
   Vector<T> limit = splat<T>(-Exponential<T>::kLimit), power;
   Vector<T> y = z < Vector<T>{} ? z + z : -(z + z);
   y = y < limit ? limit : y;

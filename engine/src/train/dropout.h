@@ -59,4 +59,6 @@ class DropoutMask {
   const peephole_dropout_mask &p_;
 };
 
+inline void make_dropout_mask(const peephole_dropout_mask &problem) { DropoutMask(problem).run(); }
+
 }  // namespace

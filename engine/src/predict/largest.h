@@ -1,16 +1,9 @@
-// Prediction, compiled once for each instruction set, with PEEPHOLE_KERNELS the name of the table.
-#include "predict/decoder.h"
-#include "train/kernels.h"
+// The largest of many numbers.
+#pragma once
+
+#include "simd/vector.h"
 
 namespace {
-
-peephole::Network *pack(const peephole::NetworkView &view) {
-  switch (view.number) {
-    case Number::kBfloat16: return new PackedNetwork<Bf16>(view);
-    case Number::kInt8: return new PackedNetwork<Int8>(view);
-    default: return new PackedNetwork<float>(view);
-  }
-}
 
 // Whether any number of the vector is larger.
 inline bool any_above(Vector<float> v, float limit) {
@@ -25,7 +18,7 @@ inline bool any_above(Vector<float> v, float limit) {
 #endif
 }
 
-int64_t largest(const float *numbers, int64_t n, int64_t k, int64_t *indices) {
+inline int64_t find_largest(const float *numbers, int64_t n, int64_t k, int64_t *indices) {
   constexpr int L = kLanes<float>;
   float limit = -__builtin_inff();
   int64_t count = 0;
@@ -43,12 +36,3 @@ int64_t largest(const float *numbers, int64_t n, int64_t k, int64_t *indices) {
 }
 
 }  // namespace
-
-namespace peephole {
-
-#define PEEPHOLE_JOIN(name) name##_inference
-#define PEEPHOLE_TABLE(name) PEEPHOLE_JOIN(name)
-
-extern const InferenceKernels PEEPHOLE_TABLE(PEEPHOLE_KERNELS) = {pack, largest};
-
-}  // namespace peephole
