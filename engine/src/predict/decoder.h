@@ -18,20 +18,18 @@ struct Place {
 };
 
 // The rows of one layer: hidden states and cells.
-template <class O>
 struct LayerRows {
-  explicit LayerRows(int64_t units) : hidden(units), cells(units) {}
+  LayerRows(const NumberFormat &format, int64_t units) : hidden(format, units), cells(format, units) {}
   Buffer<float> h, c;
-  Operands<O> hidden, cells;  // h as operands; c likewise with full peepholes
+  Operands hidden, cells;  // h as operands; c likewise with full peepholes
 };
 
-template <class O>
 class PackedDecoder final : public peephole::Decoder {
  public:
-  explicit PackedDecoder(const PackedNetwork<O> &network)
+  explicit PackedDecoder(const PackedNetwork &network)
       : net(network), units(in_lanes<float>(net.H)), memory(in_lanes<float>(net.M)),
-        encoder_scratch(in_lanes<float>(net.M), net.encoder.units()), bridged(memory), joints(memory + units),
-        upper(2 * units), readouts(units) {
+        encoder_scratch(net.format, in_lanes<float>(net.M), net.encoder.units()), bridged(net.format, memory),
+        joints(net.format, memory + units), upper(net.format, 2 * units), readouts(net.format, units) {
     for (auto &rows : state) rows = new_rows();
   }
   PackedDecoder(const PackedDecoder &) = delete;
@@ -74,7 +72,7 @@ class PackedDecoder final : public peephole::Decoder {
     for (int64_t r = 0; r < n; ++r) *next_place.at(r) = *row_place.at(parents[r]);
     row_place.reserve(n);
     std::memcpy(row_place.at(0), next_place.at(0), size_t(n) * sizeof(int64_t));
-    LayerRows<O> **before = state[0];
+    LayerRows **before = state[0];
     state[0] = state[1];
     state[1] = before;
     num_rows = n;
@@ -87,17 +85,17 @@ class PackedDecoder final : public peephole::Decoder {
 
  private:
   static constexpr int L = kLanes<float>;
-  const PackedNetwork<O> &net;
+  const PackedNetwork &net;
   const int64_t units, memory;  // H and M in whole vectors
-  LayerRows<O> **state[2];      // of each layer: now, and the step that is being computed
+  LayerRows **state[2];      // of each layer: now, and the step that is being computed
   int64_t num_rows = 0, num_places = 0;
   Buffer<int64_t> row_place, next_place;
   Buffer<Place *> places;
 
-  EncoderScratch<O> encoder_scratch;
+  EncoderScratch encoder_scratch;
   Buffer<int32_t> ids;
   Buffer<float> outputs, last_h, last_c, all_keys, line;
-  Operands<O> bridged;
+  Operands bridged;
 
   // The different rows that this step's follow from are its parents, 0 to num_parents - 1.
   int64_t num_parents = 0;
@@ -105,17 +103,17 @@ class PackedDecoder final : public peephole::Decoder {
   Buffer<float> queries, weights, joint, looks, context_readouts, made_gates, made_readouts, reads, logits;
   Buffer<const float *> symbol_rows;
   Buffer<CellRow> cell_rows;
-  CellScratch<O> cell_scratch;
-  Operands<O> joints, upper, readouts;
-  Selection<O> selection;
+  CellScratch cell_scratch;
+  Operands joints, upper, readouts;
+  Selection selection;
 
-  LayerRows<O> **new_rows() const {
-    auto **rows = new LayerRows<O> *[size_t(net.num_layers)];
-    for (int64_t l = 0; l < net.num_layers; ++l) rows[l] = new LayerRows<O>(units);
+  LayerRows **new_rows() const {
+    auto **rows = new LayerRows *[size_t(net.num_layers)];
+    for (int64_t l = 0; l < net.num_layers; ++l) rows[l] = new LayerRows(net.format, units);
     return rows;
   }
 
-  void grow(LayerRows<O> **rows, int64_t size) {
+  void grow(LayerRows **rows, int64_t size) {
     for (int64_t l = 0; l < net.num_layers; ++l) {
       rows[l]->h.reserve(size * units);
       rows[l]->c.reserve(size * units);
@@ -173,7 +171,7 @@ class PackedDecoder final : public peephole::Decoder {
 
   // The first states of layer l, (9), in rows first, first + 1, …
   void begin(int64_t l, int64_t n, int64_t first) {
-    LayerRows<O> &rows = *state[0][l];
+    LayerRows &rows = *state[0][l];
     int64_t from = l + net.encoder.layers() - net.num_layers;
     int64_t at = (from > 0 ? from : 0) * n * net.M;
     begin_with(net.hidden_bridge ? &net.hidden_bridge[l] : nullptr, n, last_h.at(at), rows.h.at(first * units));
@@ -187,7 +185,7 @@ class PackedDecoder final : public peephole::Decoder {
     }
   }
 
-  void begin_with(const Affine<O> *bridge, int64_t n, const float *from, float *to) {
+  void begin_with(const Affine *bridge, int64_t n, const float *from, float *to) {
     selection.clear(n);
     bridged.reserve(n);
     for (int64_t r = 0; r < n; ++r) {
@@ -248,7 +246,7 @@ class PackedDecoder final : public peephole::Decoder {
 
   // α of (15), (16) for each parent.
   void ask() {
-    const LayerRows<O> &top = *state[0][net.num_layers - 1];
+    const LayerRows &top = *state[0][net.num_layers - 1];
     int64_t width = net.is_additive ? net.query.columns() : units, total = 0;
     weights_at.reserve(num_parents);
     selection.clear(num_parents);
@@ -268,14 +266,14 @@ class PackedDecoder final : public peephole::Decoder {
 
   // (1)-(6) of layer l.
   void advance(int64_t l, int64_t n, const int32_t *symbols) {
-    const Cell<O> &cell = net.layers[l];
-    const LayerRows<O> &before = *state[0][l];
+    const Cell &cell = net.layers[l];
+    const LayerRows &before = *state[0][l];
     grow(state[1], n);
-    LayerRows<O> &now = *state[1][l];
+    LayerRows &now = *state[1][l];
     symbol_rows.reserve(n);
     if (l == 0)
       net.symbol_gates.find(net.embeddings, n, symbols,
-                            [&](const Selection<O> &x, float *out) { cell.project(x, out); }, selection, made_gates,
+                            [&](const Selection &x, float *out) { cell.project(x, out); }, selection, made_gates,
                             symbol_rows.at(0));
     else
       join_below(l, n);
@@ -318,13 +316,13 @@ class PackedDecoder final : public peephole::Decoder {
   // (10): log p of every symbol, in `logits`.
   void predict(int64_t n, const int32_t *symbols) {
     const int64_t width = net.readout_state.columns(), all = net.output.width();
-    const LayerRows<O> &top = *state[1][net.num_layers - 1];
+    const LayerRows &top = *state[1][net.num_layers - 1];
     selection.clear(n);
     for (int64_t r = 0; r < n; ++r) selection.add(top.hidden, r);
     reads.reserve(n * width);
     net.readout_state.multiply(selection, reads.at(0), width);
     net.symbol_readouts.find(net.embeddings, n, symbols,
-                             [&](const Selection<O> &x, float *out) { net.readout_symbol.apply(x, out); }, selection,
+                             [&](const Selection &x, float *out) { net.readout_symbol.apply(x, out); }, selection,
                              made_readouts, symbol_rows.at(0));
     readouts.reserve(n);
     selection.clear(n);
@@ -355,14 +353,10 @@ class PackedDecoder final : public peephole::Decoder {
   }
 };
 
-template <class O>
-peephole::Decoder *PackedNetwork<O>::new_decoder() const {
-  return new PackedDecoder<O>(*this);
-}
+inline peephole::Decoder *PackedNetwork::new_decoder() const { return new PackedDecoder(*this); }
 
-template <class O>
-peephole::Network *pack_network(const peephole::NetworkView &view) {
-  return new PackedNetwork<O>(view);
+inline peephole::Network *pack_network(const peephole::NetworkView &view, const NumberFormat &format) {
+  return new PackedNetwork(view, format);
 }
 
 }  // namespace

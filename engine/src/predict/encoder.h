@@ -2,34 +2,34 @@
 #pragma once
 
 #include "predict/cell.h"
+#include "predict/symbol_products.h"
 
 namespace {
 
-template <class O>
 struct EncoderScratch {
-  EncoderScratch(int64_t input_size, int64_t units) : inputs(input_size), hidden(units), cells(units) {}
-  Operands<O> inputs, hidden, cells;
-  CellScratch<O> cell;
-  Selection<O> selection;
+  EncoderScratch(const NumberFormat &format, int64_t input_size, int64_t units)
+      : inputs(format, input_size), hidden(format, units), cells(format, units) {}
+  Operands inputs, hidden, cells;
+  CellScratch cell;
+  Selection selection;
   Buffer<float> made, projected, joint, looks, h, c, line;
   Buffer<const float *> outer;
   Buffer<CellRow> rows;
   Buffer<int64_t> order, first;
 };
 
-template <class O>
 class Encoder {
  public:
-  explicit Encoder(const peephole::NetworkView &view)
+  Encoder(const peephole::NetworkView &view, const NumberFormat &format)
       : directions_(view.directions), layers_(view.encoder_layers), size_(view.encoder_size),
-        embeddings_(in_lanes<float>(view.embedding_size)), cells_(new Cell<O>[size_t(layers_ * directions_)]),
-        symbols_(new SymbolProducts<O>[size_t(directions_)]) {
+        embeddings_(format, in_lanes<float>(view.embedding_size)), cells_(new Cell[size_t(layers_ * directions_)]),
+        symbols_(new SymbolProducts[size_t(directions_)]) {
     read_embeddings(embeddings_, view.source_embedding);
     for (int64_t i = 0; i < layers_ * directions_; ++i)
-      cells_[i].pack(view.encoder[i], view.gru, view.form, size_ / directions_, view.encoder[i].input.columns);
+      cells_[i].pack(format, view.encoder[i], view.gru, view.form, size_ / directions_, view.encoder[i].input.columns);
     for (int64_t d = 0; d < directions_; ++d)
       symbols_[d].pack(embeddings_, view.source_embedding.rows, cells_[d].gates(),
-                       [&](const Selection<O> &x, float *out) { cells_[d].project(x, out); });
+                       [&](const Selection &x, float *out) { cells_[d].project(x, out); });
   }
   Encoder(const Encoder &) = delete;
   Encoder &operator=(const Encoder &) = delete;
@@ -43,7 +43,7 @@ class Encoder {
 
   // Sources as one row of symbols each, one after the other. `outputs` (sum of lengths, M) gets the top layer's h_j,
   // last_h and last_c (layers, n, M) the last states, both directions side by side; last_c stays as it is for a GRU.
-  void read(int64_t n, const int32_t *symbols, const int64_t *lengths, EncoderScratch<O> &s, Buffer<float> &outputs,
+  void read(int64_t n, const int32_t *symbols, const int64_t *lengths, EncoderScratch &s, Buffer<float> &outputs,
             float *last_h, float *last_c) const {
     sort(n, lengths, s);
     int64_t total = *s.first.at(n), width = cells_[0].gates();
@@ -52,8 +52,8 @@ class Encoder {
     for (int64_t layer = 0; layer < layers_; ++layer) {
       if (layer) take_inputs(total, outputs, s);
       for (int64_t d = 0; d < directions_; ++d) {
-        const Cell<O> &cell = cells_[layer * directions_ + d];
-        auto project = [&](const Selection<O> &x, float *out) { cell.project(x, out); };
+        const Cell &cell = cells_[layer * directions_ + d];
+        auto project = [&](const Selection &x, float *out) { cell.project(x, out); };
         if (layer == 0) {
           symbols_[d].find(embeddings_, total, symbols, project, s.selection, s.projected, s.outer.at(0));
         } else {
@@ -72,12 +72,12 @@ class Encoder {
  private:
   static constexpr int L = kLanes<float>;
   int64_t directions_, layers_, size_;
-  Operands<O> embeddings_;
-  Cell<O> *cells_;  // layer * directions + direction
-  SymbolProducts<O> *symbols_;
+  Operands embeddings_;
+  Cell *cells_;  // layer * directions + direction
+  SymbolProducts *symbols_;
 
   // order: the sources by falling length; first: where each begins, and where all end.
-  static void sort(int64_t n, const int64_t *lengths, EncoderScratch<O> &s) {
+  static void sort(int64_t n, const int64_t *lengths, EncoderScratch &s) {
     s.order.reserve(n);
     s.first.reserve(n + 1);
     int64_t total = 0;
@@ -92,7 +92,7 @@ class Encoder {
   }
 
   // The layer below's outputs as operands, before the layer writes its own in their place.
-  void take_inputs(int64_t total, const Buffer<float> &outputs, EncoderScratch<O> &s) const {
+  void take_inputs(int64_t total, const Buffer<float> &outputs, EncoderScratch &s) const {
     int64_t padded = in_lanes<float>(size_);
     s.inputs.reserve(total);
     s.line.reserve(padded);
@@ -103,7 +103,7 @@ class Encoder {
     }
   }
 
-  void run(const Cell<O> &cell, int64_t n, const int64_t *lengths, bool reverse, EncoderScratch<O> &s, float *out,
+  void run(const Cell &cell, int64_t n, const int64_t *lengths, bool reverse, EncoderScratch &s, float *out,
            float *last_h, float *last_c) const {
     int64_t units = cell.units(), H = size_ / directions_, longest = lengths[*s.order.at(0)], alive = n;
     s.h.reserve(n * units);
@@ -139,7 +139,7 @@ class Encoder {
   }
 
   // What a step needs of the one before.
-  static void wait(const Cell<O> &cell, int64_t alive, EncoderScratch<O> &s) {
+  static void wait(const Cell &cell, int64_t alive, EncoderScratch &s) {
     s.selection.clear(alive);
     for (int64_t rank = 0; rank < alive; ++rank) {
       s.hidden.put(rank, s.h.at(rank * cell.units()));
@@ -152,7 +152,7 @@ class Encoder {
     cell.look(s.selection, s.looks.at(0));
   }
 
-  static int64_t token(int64_t rank, int64_t step, const int64_t *lengths, bool reverse, const EncoderScratch<O> &s) {
+  static int64_t token(int64_t rank, int64_t step, const int64_t *lengths, bool reverse, const EncoderScratch &s) {
     int64_t b = *s.order.at(rank);
     return *s.first.at(b) + (reverse ? lengths[b] - 1 - step : step);
   }

@@ -29,9 +29,9 @@ const ArithmeticKernels &InstructionSet::arithmetic(int32_t scalar) const {
 
 Network *InstructionSet::pack(const NetworkView &view) const {
   switch (view.number) {
-    case Number::kBfloat16: return narrow_kernels.pack_bfloat16(view);
-    case Number::kInt8: return narrow_kernels.pack_int8(view);
-    default: return float_kernels.pack(view);
+    case Number::kBfloat16: return float_kernels.pack(view, narrow_kernels.bfloat16_format);
+    case Number::kInt8: return float_kernels.pack(view, narrow_kernels.int8_format);
+    default: return float_kernels.pack(view, float_kernels.format);
   }
 }
 

@@ -4,6 +4,7 @@
 #include <cstdint>
 
 #include "peephole.h"
+#include "simd/number_format.h"
 
 namespace peephole {
 
@@ -27,8 +28,8 @@ struct ArithmeticKernels {
   int64_t (*peak)(int64_t repeats);
 };
 
-// Packs a model for prediction.
-using PackNetwork = Network *(*)(const NetworkView &view);
+// Packs a model for prediction with products in a number format.
+using PackNetwork = Network *(*)(const NetworkView &view, const NumberFormat &format);
 
 // Finds the k largest of n numbers, largest first, the first of equal ones; returns how many are above -infinity.
 using FindLargest = int64_t (*)(const float *numbers, int64_t n, int64_t k, int64_t *indices);
@@ -37,6 +38,7 @@ struct FloatKernels {
   TrainingKernels training;
   ArithmeticKernels arithmetic;
   void (*dropout_mask)(const peephole_dropout_mask &problem);
+  NumberFormat format;
   PackNetwork pack;
   FindLargest largest;
 };
@@ -49,7 +51,7 @@ struct DoubleKernels {
 // Products of bfloat16 or int8.
 struct NarrowKernels {
   TrainingKernels bfloat16_training;
-  PackNetwork pack_bfloat16, pack_int8;
+  NumberFormat bfloat16_format, int8_format;
 };
 
 #define PEEPHOLE_DECLARE_KERNELS(instruction_set) \

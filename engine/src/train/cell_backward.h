@@ -85,7 +85,7 @@ class CellBackward {
     if (!cell.full()) return;
     for (int64_t q = 0; q < alive; ++q) left[q] = look(walk.batch + walk.row(part, step, q), 0);
     multiply_panels<O>(alive, left, 3 * units, looking_panels, H, [&](int64_t q, int64_t unit, Vector<T> sum) {
-      cell_state(part, step, q, unit, sum + load(cells + walk.rank(part, q) * units + unit));
+      before_output_gate(part, step, q, unit, sum + load(cells + walk.rank(part, q) * units + unit));
     });
   }
 
@@ -196,15 +196,13 @@ class CellBackward {
     store(static_cast<T *>(array) + walk.order[walk.rank(part, q)] * H + unit, v, H - unit);
   }
 
-  // (6), (5) for L units, given the whole gradient of h_t. Not inlined, as cell_state: they are long and have several
-  // callers.
+  // (6), (5) for L units, given the whole gradient of h_t. Not inlined, as before_output_gate: they are
+  // long and have several callers.
   [[gnu::noinline]] void output_gate(int64_t part, int64_t step, int64_t q, int64_t unit, Vector<T> dh) {
     int64_t at = walk.row(part, step, q), rank = walk.rank(part, q);
-    const Vector<T> one = splat<T>(1);
     Vector<T> o = load(saved.gates + (at * units + unit) * kGates + 3 * L);
-    Vector<T> tanh_c = tanh<T>(load(saved.cells + (walk.batch + at) * units + unit));
-    Vector<T> dz_o = dh * tanh_c * (o * (one - o));
-    Vector<T> dc = fma(dh * o, fma(-tanh_c, tanh_c, one), load(cells + rank * units + unit));
+    Vector<T> c = load(saved.cells + (walk.batch + at) * units + unit), dc = load(cells + rank * units + unit);
+    Vector<T> dz_o = hidden_state_gradient<T>(dh, o, c, dc);
     store_operand(gates + (at * units + unit) * kGates + 3 * L, dz_o);
     if (cell.full()) {
       store_operand(look(walk.batch + at, unit), dz_o);
@@ -212,32 +210,27 @@ class CellBackward {
       return;
     }
     if (cell.diagonal()) dc = fma(dz_o, load(diagonal + 2 * units + unit), dc);
-    cell_state(part, step, q, unit, dc);
+    before_output_gate(part, step, q, unit, dc);
   }
 
   // (4), (3), (2), (1) for L units, given the whole gradient of c_t; leaves that of c_{t-1}.
-  [[gnu::noinline]] void cell_state(int64_t part, int64_t step, int64_t q, int64_t unit, Vector<T> dc) {
+  [[gnu::noinline]] void before_output_gate(int64_t part, int64_t step, int64_t q, int64_t unit, Vector<T> dc) {
     int64_t at = walk.row(part, step, q), rank = walk.rank(part, q), previous = walk.previous[at];
-    const Vector<T> one = splat<T>(1);
     const T *now = saved.gates + (at * units + unit) * kGates;
-    Vector<T> i = load(now), f = load(now + L), g = load(now + 2 * L);
-    Vector<T> before = load(saved.cells + previous * units + unit);
-    Vector<T> dz_i = dc * g * (i * (one - i));
-    Vector<T> dz_f = dc * before * (f * (one - f));
-    Vector<T> dz_g = dc * i * fma(-g, g, one);
+    const Gates<T> gate{load(now), load(now + L), load(now + 2 * L), {}};
+    const Gates<T> dz = cell_state_gradient<T>(dc, gate, load(saved.cells + previous * units + unit));
     O *to = gates + (at * units + unit) * kGates;
-    store_operand(to, dz_i);
-    store_operand(to + L, dz_f);
-    store_operand(to + 2 * L, dz_g);
-    dc = dc * f;
+    store_operand(to, dz.i);
+    store_operand(to + L, dz.f);
+    store_operand(to + 2 * L, dz.g);
     if (cell.diagonal()) {
-      dc = fma(dz_i, load(diagonal + unit), dc);
-      dc = fma(dz_f, load(diagonal + units + unit), dc);
+      dc = fma(dz.i, load(diagonal + unit), dc);
+      dc = fma(dz.f, load(diagonal + units + unit), dc);
     }
     store(cells + rank * units + unit, dc);
     if (cell.full()) {
-      store_operand(look(previous, unit) + L, dz_i);
-      store_operand(look(previous, unit) + 2 * L, dz_f);
+      store_operand(look(previous, unit) + L, dz.i);
+      store_operand(look(previous, unit) + 2 * L, dz.f);
     }
   }
 

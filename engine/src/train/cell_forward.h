@@ -109,35 +109,25 @@ class CellForward {
       if (cell.full()) store_operand(saved.looked + at * units + unit, c);
   }
 
-  // (1)-(6) for L units of one row, given all but the peepholes in z; in the full form up to (4).
+  // (1)-(6) for L units of one row, given the pre-activations without peepholes in z; with full peepholes (1)-(4).
   void update(int64_t part, int64_t step, int64_t q, int64_t going_on, int64_t block, const T *z) {
     int64_t unit = block * L, rank = walk.rank(part, q), at = walk.row(part, step, q);
-    Vector<T> z_i = load(z), z_f = load(z + L), z_g = load(z + 2 * L), z_o = load(z + 3 * L);
-    Vector<T> before = load(saved.cells + walk.previous[at] * units + unit);
-    if (cell.full()) {
-      const T *look = looks + (rank * units + unit) * 2;
-      z_i += load(look);
-      z_f += load(look + L);
-    }
-    if (cell.diagonal()) {
-      z_i = fma(load(diagonal + unit), before, z_i);
-      z_f = fma(load(diagonal + units + unit), before, z_f);
-    }
-    Vector<T> i = sigmoid<T>(z_i), f = sigmoid<T>(z_f), g = tanh<T>(z_g);  // (2), (1), (3)
-    Vector<T> c = fma(f, before, i * g);                                   // (4)
-    if (cell.diagonal()) z_o = fma(load(diagonal + 2 * units + unit), c, z_o);
+    Gates<T> gate{load(z), load(z + L), load(z + 2 * L), load(z + 3 * L)};
+    const T *diagonals = diagonal + unit;
+    Peepholes<T> peephole{cell.form, looks + (rank * units + unit) * 2, {diagonals, diagonals + units, diagonals + 2 * units}};
+    Vector<T> c = cell_state(gate, load(saved.cells + walk.previous[at] * units + unit), peephole);
     T *gates = saved.gates + at * kGates * units + block * kGates * L;
-    store(gates, i);
-    store(gates + L, f);
-    store(gates + 2 * L, g);
+    store(gates, gate.i);
+    store(gates + L, gate.f);
+    store(gates + 2 * L, gate.g);
     store_cell(walk.batch + at, unit, c);
     if (cell.full())
-      store(gates + 3 * L, z_o);  // W_co c is still to come
+      store(gates + 3 * L, gate.o);  // without W_co c, which is added in `look`
     else
-      emit(part, step, q, going_on, block, z_o, c);
+      emit(part, step, q, going_on, block, gate.o, c);
   }
 
-  // Full peepholes: W_c c of a step serves o of that step and i, f of the next. Step -1 is c0, which has no o.
+  // Full peepholes: the product W_c c_t serves o of step t and i, f of step t + 1. Step -1 is c0, which has no o.
   void look(int64_t part, int64_t alive, int64_t going_on, const O *const *cells, int64_t step) {
     for (int64_t block = 0; block < blocks(); ++block)
       for_tiles(alive, [&](int64_t q, int64_t n) {
@@ -158,9 +148,8 @@ class CellForward {
   }
 
   // (5), (6)
-  void emit(int64_t part, int64_t step, int64_t q, int64_t going_on, int64_t block, Vector<T> z_o, Vector<T> c) {
-    Vector<T> o = sigmoid<T>(z_o);
-    Vector<T> h = o * tanh<T>(c);
+  void emit(int64_t part, int64_t step, int64_t q, int64_t going_on, int64_t block, Vector<T> o, Vector<T> c) {
+    Vector<T> h = hidden_state<T>(o, c);
     int64_t at = walk.row(part, step, q), unit = block * L;
     store(saved.gates + at * kGates * units + (block * kGates + 3) * L, o);
     if (unit < H) store(out + walk.place[at] * H + unit, h, H - unit);

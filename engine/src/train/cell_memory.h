@@ -2,12 +2,11 @@
 #pragma once
 
 #include "simd/operand.h"
+#include "cell/lstm.h"
 #include "peephole.h"
 #include "train/weight_gradient.h"
 
 namespace {
-
-constexpr int64_t kGates = 4;  // i, f, g, o
 
 // Sizes and weights of a layer whose steps wait for each other. It reads x_t in two parts: what does not wait for the
 // step before (the outer part, multiplied for all steps at once) and what does (the inner part: nothing in an encoder;
