@@ -324,7 +324,7 @@ class Model:
 
     def _searching(self, config: SearchConfig, notices: Notices) -> PackedSearch | DefinitionSearch:
         """Return the search of the engine, or that of PyTorch where the engine is off, missing or cannot."""
-        if config.engine == "auto" and engine.available() and self._weights.fit_engine():
+        if config.engine == "auto" and engine.available() and self._weights.fit_engine(self.config):
             return PackedSearch(self._weights.packed(self._description()))
         notices.missing_engine |= config.engine == "auto" and not engine.available()
         from peephole.search.torch import DefinitionSearch

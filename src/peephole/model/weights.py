@@ -55,10 +55,18 @@ class Weights:
             self._packed_files = [PackedModel(path) for path in self.files]
         return self._packed_files
 
-    def fit_engine(self) -> bool:
-        """Return whether all weights are in float32 and on the CPU, as in a file."""
-        weights = (next(network.parameters()) for network in self._networks if not self.files)
-        return all(weight.device.type == "cpu" and str(weight.dtype) == "torch.float32" for weight in weights)
+    def fit_engine(self, config: Config) -> bool:
+        """Return whether the engine can pack the weights: of a file, or on the CPU, in float32 and of its kinds.
+
+        Args:
+            config: the config that a file made of the networks would have.
+        """
+        if self.files or not self._networks:
+            return True
+        from peephole.nn import network_kinds
+
+        kinds = network_kinds(config.model)
+        return all(network.kinds() == kinds and _is_float32_on_cpu(network) for network in self._networks)
 
     def tensors(self) -> tuple[dict[str, Any], Stored]:
         """Return the tensors of the first set in float32, and the number format of its file."""
@@ -68,6 +76,11 @@ class Weights:
 
         file = load_model(self.files[0])
         return dict(file.tensors), file.stored
+
+
+def _is_float32_on_cpu(network: Seq2Seq) -> bool:
+    weight = next(network.parameters())
+    return weight.device.type == "cpu" and str(weight.dtype) == "torch.float32"
 
 
 def _tensors(network: Seq2Seq) -> dict[str, Any]:
