@@ -67,14 +67,16 @@ def test_scores_report_both_sides(toy: Model) -> None:
     assert notices.texts[2:] == [Notice("target", 0, ("Z",), 1, 1)]
 
 
-def test_scored_pairs_carry_their_notices(toy: Model) -> None:
+def test_parts_of_scored_pairs_have_their_own_notices(toy: Model) -> None:
     pairs = [("ab", "AH B"), ("xb", "Q B")] * 600  # more than are scored at a time
-    found = list(score_pairs(toy, pairs))
-    assert [pair.line for pair in found] == list(range(1, 1201))
-    assert [pair.log_prob for pair in found[:2]] == toy.score(*zip(*pairs[:2], strict=True), notices=Notices())
-    for pair in found:
-        unknown = [symbol for notice in pair.notices for symbol in notice.unknown]
-        assert unknown == (["x", "Q"] if pair.source == "xb" else [])
+    parts = list(score_pairs(toy, pairs))
+    assert len(parts) == 2
+    assert [pair.line for part in parts for pair in part.pairs] == list(range(1, 1201))
+    wanted = toy.score(*zip(*pairs[:2], strict=True), notices=Notices())
+    assert [score for part in parts for score in part.log_probs] == wanted * 600
+    for part in parts:
+        assert part.notices.unknown == {"x": len(part.pairs) / 2, "Q": len(part.pairs) / 2}
+        assert all(part.pairs[notice.index].source == "xb" for notice in part.notices.texts)
 
 
 def test_a_call_that_collects_notices_does_not_warn(short: Model) -> None:

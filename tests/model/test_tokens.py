@@ -46,9 +46,9 @@ def test_the_score_of_the_tokens_is_the_predictions(subwords: Model) -> None:
 def test_tokens_on_the_command_line_are_separated_by_spaces(subwords: Model, tmp_path: Path) -> None:
     tokens = ["▁", "t", "h", "e"]
     (tmp_path / "pairs.tsv").write_text("the\t" + " ".join(tokens) + "\n", encoding="utf-8")
-    [pair] = score_pairs(subwords, tmp_path / "pairs.tsv", tokens=True)
-    assert [pair.log_prob] == subwords.score(["the"], [tokens])
-    assert [pair.log_prob] != subwords.score(["the"], ["the"])
+    [part] = score_pairs(subwords, tmp_path / "pairs.tsv", tokens=True)
+    assert part.log_probs == subwords.score(["the"], [tokens])
+    assert part.log_probs != subwords.score(["the"], ["the"])
 
 
 def test_an_unknown_token_is_reported(toy_file: Path) -> None:

@@ -30,11 +30,11 @@ def command(models: str, pairs_file: str, tokens: bool, as_json: bool, **options
     search = given_settings(model, options)
     report = Report(pairs_file)
     printer = NoticePrinter(pairs_file)
-    for pair in score_pairs(model, pairs_file, tokens=tokens, report=report, **search):
-        for notice in pair.notices:
-            printer.take(notice, pair.line)
-        entry = {"source": pair.source, "target": pair.target, "log_prob": pair.log_prob}
-        sys.stdout.write((json.dumps(entry, ensure_ascii=False) if as_json else f"{pair.log_prob:.6f}") + "\n")
+    for part in score_pairs(model, pairs_file, tokens=tokens, report=report, **search):
+        printer.take_all(part.notices, [pair.line for pair in part.pairs])
+        for (source, target, _), log_prob in zip(part.pairs, part.log_probs, strict=True):
+            entry = {"source": source, "target": target, "log_prob": log_prob}
+            sys.stdout.write((json.dumps(entry, ensure_ascii=False) if as_json else f"{log_prob:.6f}") + "\n")
     printer.print_totals()
     for line in report.lines():
         print_note(line)

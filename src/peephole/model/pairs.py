@@ -12,27 +12,24 @@ from peephole.config import DataConfig
 from peephole.data import Pair, Report, read_pairs
 from peephole.errors import ArgumentError, DataError, check_type, shorten
 from peephole.model.handle import Model
-from peephole.model.reading import Notice, Notices
+from peephole.model.reading import Notices
 
 PairsArgument = str | Path | Iterable[tuple[str, str]]
 PAIRS_PER_CALL = 1024
 
 
-class ScoredPair(NamedTuple):
-    """A pair with its score.
+class ScoredPart(NamedTuple):
+    """Some pairs that were scored together.
 
     Attributes:
-        source, target: the texts.
-        line: the pair's line in the file, or its number, from 1.
-        log_prob: log p(target | source), (11).
-        notices: what could not be read as it was given.
+        pairs: source, target and line (or number, from 1) of each.
+        log_probs: log p(target | source), (11), of each.
+        notices: what could not be read as it was given; their indices are those of `pairs`.
     """
 
-    source: str
-    target: str
-    line: int
-    log_prob: float
-    notices: tuple[Notice, ...]
+    pairs: list[Pair]
+    log_probs: list[float]
+    notices: Notices
 
 
 class SourcesWithReferences(NamedTuple):
@@ -51,8 +48,8 @@ class SourcesWithReferences(NamedTuple):
 
 def score_pairs(
     model: Model, pairs: PairsArgument, *, tokens: bool = False, report: Report | None = None, **search: Any
-) -> Iterator[ScoredPair]:
-    """Yield each pair with log p(target | source), reading no more than a part of the pairs at a time.
+) -> Iterator[ScoredPart]:
+    """Yield the pairs in parts with log p(target | source), holding one part in memory at a time.
 
     Args:
         model: the model.
@@ -70,11 +67,7 @@ def score_pairs(
         targets: list[str | Sequence[str]] = [pair.target.split() if tokens else pair.target for pair in part]
         notices = Notices()
         scores = model.score([pair.source for pair in part], targets, notices=notices, **search)
-        of_pair: dict[int, list[Notice]] = {}
-        for notice in notices.texts:
-            of_pair.setdefault(notice.index, []).append(notice)
-        for index, (pair, score) in enumerate(zip(part, scores, strict=True)):
-            yield ScoredPair(*pair, score, tuple(of_pair.get(index, ())))
+        yield ScoredPart(part, scores, notices)
 
 
 def group_by_source(pairs: PairsArgument, config: DataConfig, report: Report | None = None) -> SourcesWithReferences:
