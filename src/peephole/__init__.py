@@ -3,6 +3,7 @@
     model = peephole.train("train.tsv", out="g2p.safetensors", minutes=5)
     model = peephole.load("g2p.safetensors")
     model.predict(["hello"], beam_size=5, nbest=3)
+    peephole.evaluate(model, "test.tsv")
 
 The names below are loaded when they are first used, so that `import peephole` and `peephole --help` answer at once.
 """
@@ -22,6 +23,8 @@ if TYPE_CHECKING:
     from peephole.model import Model as Model
     from peephole.model import Prediction as Prediction
     from peephole.model import load as load
+    from peephole.model.evaluation import evaluate as evaluate
+    from peephole.model.quantization import quantize as quantize
     from peephole.training import resume as resume
     from peephole.training import train as train
 
@@ -40,13 +43,26 @@ _MODULES = {
     "Model": "peephole.model",
     "PeepholeError": "peephole.errors",
     "Prediction": "peephole.model",
+    "evaluate": "peephole.model.evaluation",
     "load": "peephole.model",
     "nn": "peephole.nn",
+    "quantize": "peephole.model.quantization",
     "resume": "peephole.training",
     "train": "peephole.training",
 }
 
-__all__ = ["Config", "Model", "PeepholeError", "Prediction", "load", "nn", "resume", "train"]
+__all__ = [
+    "Config",
+    "Model",
+    "PeepholeError",
+    "Prediction",
+    "evaluate",
+    "load",
+    "nn",
+    "quantize",
+    "resume",
+    "train",
+]
 
 _import, __dir__ = lazy_names(__name__, _MODULES)
 
