@@ -105,7 +105,7 @@ class Model:
             from peephole.search.torch import build_network
             from peephole.storage.model_file import load_model
 
-            self._networks = tuple(build_network(path, load_model(path)) for path in self._files)
+            self._networks = tuple(build_network(load_model(path)) for path in self._files)
         return self._networks
 
     def prepare(self) -> None:

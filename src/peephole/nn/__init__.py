@@ -28,6 +28,8 @@ if TYPE_CHECKING:
     from peephole.nn.encoder import fixed_context as fixed_context
     from peephole.nn.engine_ops import engine_in_use as engine_in_use
     from peephole.nn.engine_ops import use_engine as use_engine
+    from peephole.nn.frontends import Frontend as Frontend
+    from peephole.nn.frontends import SymbolFrontend as SymbolFrontend
     from peephole.nn.layers import GRU as GRU
     from peephole.nn.layers import LSTM as LSTM
     from peephole.nn.noise import Noise as Noise
@@ -42,6 +44,7 @@ _MODULES = {
     "DecoderState": "peephole.nn.decoder",
     "DotAttention": "peephole.nn.attention",
     "Encoder": "peephole.nn.encoder",
+    "Frontend": "peephole.nn.frontends",
     "GATES": "peephole.nn.cells",
     "GRU": "peephole.nn.layers",
     "GRUWeights": "peephole.nn.cells",
@@ -54,6 +57,7 @@ _MODULES = {
     "PEEPHOLES": "peephole.nn.cells",
     "Seq2Seq": "peephole.nn.seq2seq",
     "Seq2SeqStepper": "peephole.nn.stepper",
+    "SymbolFrontend": "peephole.nn.frontends",
     "build_seq2seq": "peephole.nn.seq2seq",
     "engine_in_use": "peephole.nn.engine_ops",
     "fixed_context": "peephole.nn.encoder",
@@ -76,6 +80,7 @@ __all__ = [
     "DecoderState",
     "DotAttention",
     "Encoder",
+    "Frontend",
     "GRUWeights",
     "GeneralAttention",
     "LSTMState",
@@ -84,6 +89,7 @@ __all__ = [
     "Noise",
     "Seq2Seq",
     "Seq2SeqStepper",
+    "SymbolFrontend",
     "build_seq2seq",
     "engine_in_use",
     "fixed_context",

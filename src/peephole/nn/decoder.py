@@ -11,9 +11,10 @@ from torch.nn import functional as F
 
 from peephole.nn.attention import Attention
 from peephole.nn.cells import GRUStep, LSTMState, LSTMStep, LSTMWeights
-from peephole.nn.encoder import LayerState, symbol_embedding
+from peephole.nn.encoder import LayerState
 from peephole.nn.engine_decoder import AttentionWeights, run_decoder
 from peephole.nn.engine_output import linear
+from peephole.nn.frontends import symbol_embedding
 from peephole.nn.layers import GRUDirection, LSTMDirection
 from peephole.nn.noise import Noise
 

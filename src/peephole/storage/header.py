@@ -15,6 +15,7 @@ from typing import Any
 
 from peephole.config import Config
 from peephole.errors import ConfigError, ModelFileError
+from peephole.nn.schema import Architecture
 from peephole.symbols import Symbols, symbols_from_json
 
 FORMAT_VERSION = 2  # the newest
@@ -27,6 +28,11 @@ class Header:
     config: Config
     source_symbols: Symbols
     target_symbols: Symbols
+
+    @property
+    def architecture(self) -> Architecture:
+        """Return the architecture that the config describes."""
+        return Architecture.of(self.config.model)
 
 
 def read_header(path: str | Path) -> Header:
