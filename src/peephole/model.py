@@ -76,6 +76,7 @@ class Model:
         target_symbols: the target's symbol table.
         networks: one Seq2Seq, or several whose probabilities are averaged; their weights may change later.
         files: model files in their place.
+        notes: settings in the files that are not used, one line each.
     """
 
     def __init__(
@@ -86,10 +87,12 @@ class Model:
         networks: Sequence[Seq2Seq] = (),
         *,
         files: Sequence[str | Path] = (),
+        notes: Sequence[str] = (),
     ) -> None:
         self.config = config
         self.source_symbols = source_symbols
         self.target_symbols = target_symbols
+        self.notes = tuple(notes)
         self._networks = tuple(networks)
         self._files = tuple(files)
         self._packed_files: list[PackedModel] = []
@@ -334,12 +337,14 @@ def load(path: str | Path, *more: str | Path) -> Model:
         ModelFileError: a file is missing, damaged, of a newer format, or its symbols differ from the first one's.
     """
     first = read_header(path)
+    notes = list(first.notes)
     for another in more:
         header = read_header(another)
+        notes += header.notes
         for side in ("source_symbols", "target_symbols"):
             if getattr(header, side).to_json() != getattr(first, side).to_json():
                 raise ModelFileError(f"{another}: its {side} differ from those of {path}; an ensemble needs the same")
-    model = Model(first.config, first.source_symbols, first.target_symbols, files=(path, *more))
+    model = Model(first.config, first.source_symbols, first.target_symbols, files=(path, *more), notes=notes)
     model.prepare()  # what is wrong with the weights is said here
     return model
 

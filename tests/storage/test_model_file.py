@@ -219,7 +219,10 @@ def rewrite(path: Path, tensors: dict[str, Any] | None = None, **metadata: str |
         ("null", "wanted a JSON object, got NoneType"),
         ("[" * 100_000, "recursion"),
         ("9" * 5000, "digits"),
-        ('{"kind": "characters", "model": []}', "unknown section 'kind'|unknown kind|normalisation"),
+        (
+            '{"kind": "characters", "model": []}',
+            "config, model: wanted a table of keys, got |unknown kind|normalisation",
+        ),
     ],
 )
 def test_damaged_metadata(entry: str, text: str | None, message: str, tmp_path: Path) -> None:
@@ -227,6 +230,63 @@ def test_damaged_metadata(entry: str, text: str | None, message: str, tmp_path: 
     save_model(path, example())
     rewrite(path, **{entry: text})
     assert_refused(path, f"damaged metadata: .*({message})")
+
+
+@pytest.mark.parametrize(
+    ("section", "values", "note"),
+    [
+        ("train", {"foo": 1}, "unknown key train.foo is ignored"),
+        (
+            "train",
+            {"schedule": "wsd"},
+            r"train.schedule: wanted cosine\|linear\|constant, got 'wsd'; the default is used",
+        ),
+        ("search", {"beam_size": 0}, "search.beam_size: wanted a number ≥ 1, got 0; the default is used"),
+        ("search", {"nbest": 9, "beam_size": 2}, "search.nbest: wanted at most .* the defaults of search are used"),
+        ("serve", {"port": 80}, "unknown section serve is ignored"),
+        ("data", [1], r"data: wanted a table of keys, got \[1\]; the defaults are used"),
+        ("train", {"a\nb": 1}, r"unknown key train.'a\\nb' is ignored"),
+    ],
+)
+def test_a_setting_of_the_making_that_is_not_known_is_noted(
+    section: str, values: Any, note: str, toy_file: Path, tmp_path: Path
+) -> None:
+    path = tmp_path / "m.safetensors"
+    path.write_bytes(toy_file.read_bytes())
+    whole = load(path)
+    tree = whole.config.to_dict()
+    tree[section] = {**tree.get(section, {}), **values} if isinstance(values, dict) else values
+    rewrite(path, config=json.dumps(tree))
+    model = load(path)
+    assert whole.notes == ()
+    [line] = model.notes
+    assert re.fullmatch(f"{re.escape(str(path))}: config: {note}", line)
+    assert model.predict(["abc"])[0][0].text == whole.predict(["abc"])[0][0].text
+    other = {name: value for name, value in model.config.to_dict().items() if name != section}
+    assert other == {name: value for name, value in whole.config.to_dict().items() if name != section}
+
+
+def test_settings_that_fit_are_kept_beside_those_that_do_not(toy_file: Path, tmp_path: Path) -> None:
+    path = tmp_path / "m.safetensors"
+    path.write_bytes(toy_file.read_bytes())
+    tree = load_model(path).config.to_dict()
+    tree["train"] |= {"steps": 77, "foo": 1, "schedule": "wsd"}
+    tree["search"] = {"nbest": 9, "beam_size": 10, "threads": "many"}
+    rewrite(path, config=json.dumps(tree))
+    model = load(path, toy_file)
+    assert len(model.notes) == 3
+    assert (model.config.train.steps, model.config.train.schedule) == (77, "cosine")
+    assert (model.config.search.nbest, model.config.search.beam_size, model.config.search.threads) == (9, 10, None)
+
+
+@pytest.mark.parametrize("key", ["foo", "train"])
+def test_an_unknown_key_of_the_architecture_is_refused(key: str, toy_file: Path, tmp_path: Path) -> None:
+    path = tmp_path / "m.safetensors"
+    path.write_bytes(toy_file.read_bytes())
+    tree = load_model(path).config.to_dict()
+    tree["model"][key] = 1
+    rewrite(path, config=json.dumps(tree))
+    assert_refused(path, f"damaged metadata: config, model: unknown key '{key}'", load)
 
 
 @pytest.mark.parametrize(
