@@ -13,6 +13,7 @@ import os
 from typing import TYPE_CHECKING, Any
 
 from peephole.lazy import lazy_names
+from peephole.nn.backends import add_backend
 
 if TYPE_CHECKING:
     from peephole import nn as nn
@@ -31,6 +32,8 @@ if "OMP_WAIT_POLICY" not in os.environ:
     os.environ.setdefault("GOMP_SPINCOUNT", "1000")
 
 __version__ = "0.1.0"
+
+add_backend("peephole.engine.backend")  # imported when an operator is first asked for
 
 _MODULES = {
     "Config": "peephole.config",

@@ -301,9 +301,13 @@ class Model:
         return DefinitionSearch(self.networks)
 
     def _fits_engine(self) -> bool:
-        """Return whether all weights are in float32 and on the CPU, as in a file."""
-        weights = (next(network.parameters()) for network in self._networks if not self._files)
-        return all(weight.device.type == "cpu" and str(weight.dtype) == "torch.float32" for weight in weights)
+        """Return whether the engine can pack the networks: on the CPU, in float32, all parts of the config's kinds."""
+        if self._files or not self._networks:
+            return True
+        from peephole.nn import network_kinds
+
+        kinds = network_kinds(self.config.model)
+        return all(network.kinds() == kinds and _is_float32_on_cpu(network) for network in self._networks)
 
     def _packed(self) -> list[PackedModel]:
         if not self._files:  # weights of networks may change from call to call
@@ -355,6 +359,11 @@ def _texts(name: str, given: Iterable[str]) -> list[str]:
         if not isinstance(text, str):
             raise PeepholeError(f"{name}: wanted texts, got {text!r} at index {index}")
     return texts
+
+
+def _is_float32_on_cpu(network: Seq2Seq) -> bool:
+    weight = next(network.parameters())
+    return weight.device.type == "cpu" and str(weight.dtype) == "torch.float32"
 
 
 def _tensors(network: Seq2Seq) -> dict[str, Any]:

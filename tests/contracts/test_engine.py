@@ -14,9 +14,10 @@ import torch
 
 import peephole
 from peephole import engine
-from peephole.nn import LSTM, LSTMState, LSTMWeights, engine_in_use, use_engine
+from peephole.engine.choice import engine_in_use
+from peephole.nn import LSTM, LSTMState, LSTMWeights, use_engine
 from peephole.nn import lstm as definition
-from peephole.nn.engine_ops import run_lstm
+from peephole.nn.layers import run_lstm
 
 from .checks import PEEPHOLES
 

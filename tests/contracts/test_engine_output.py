@@ -11,8 +11,9 @@ from peephole import engine
 from peephole.config import ModelConfig
 from peephole.errors import ShapeError
 from peephole.nn import Noise, build_seq2seq, use_engine
-from peephole.nn.engine_output import linear, output_loss_sum
+from peephole.nn.linear import linear
 from peephole.nn.loss import loss_sum
+from peephole.nn.outputs import output_loss_sum
 from peephole.symbols import PAD
 
 DTYPES = (torch.float32, torch.float64)

@@ -90,7 +90,7 @@ def test_the_model_has_the_weights_that_did_best_on_dev(folder):
 def prepared_dev(folder):
     """Return the dev pairs that the run's evaluations looked at."""
     stamp = json.loads((folder / "m.run/data/prepared.json").read_text())
-    return stamp["dev_pairs"][: TINY["dev_pairs"]]
+    return [(source, tuple(targets)) for source, targets in stamp["dev_pairs"][: TINY["dev_pairs"]]]
 
 
 def test_the_same_command_twice_is_refused_unless_told_to_overwrite(folder):

@@ -10,6 +10,7 @@ if TYPE_CHECKING:
     from peephole.nn.attention import AdditiveAttention as AdditiveAttention
     from peephole.nn.attention import DotAttention as DotAttention
     from peephole.nn.attention import GeneralAttention as GeneralAttention
+    from peephole.nn.backends import use_engine as use_engine
     from peephole.nn.cells import GATES as GATES
     from peephole.nn.cells import PEEPHOLES as PEEPHOLES
     from peephole.nn.cells import GRUWeights as GRUWeights
@@ -26,13 +27,12 @@ if TYPE_CHECKING:
     from peephole.nn.encoder import Bridge as Bridge
     from peephole.nn.encoder import Encoder as Encoder
     from peephole.nn.encoder import fixed_context as fixed_context
-    from peephole.nn.engine_ops import engine_in_use as engine_in_use
-    from peephole.nn.engine_ops import use_engine as use_engine
     from peephole.nn.layers import GRU as GRU
     from peephole.nn.layers import LSTM as LSTM
     from peephole.nn.noise import Noise as Noise
     from peephole.nn.seq2seq import Seq2Seq as Seq2Seq
     from peephole.nn.seq2seq import build_seq2seq as build_seq2seq
+    from peephole.nn.seq2seq import network_kinds as network_kinds
     from peephole.nn.stepper import Seq2SeqStepper as Seq2SeqStepper
 
 _MODULES = {
@@ -55,13 +55,13 @@ _MODULES = {
     "Seq2Seq": "peephole.nn.seq2seq",
     "Seq2SeqStepper": "peephole.nn.stepper",
     "build_seq2seq": "peephole.nn.seq2seq",
-    "engine_in_use": "peephole.nn.engine_ops",
+    "network_kinds": "peephole.nn.seq2seq",
     "fixed_context": "peephole.nn.encoder",
     "gru": "peephole.nn.cells",
     "gru_cell": "peephole.nn.cells",
     "lstm": "peephole.nn.cells",
     "lstm_cell": "peephole.nn.cells",
-    "use_engine": "peephole.nn.engine_ops",
+    "use_engine": "peephole.nn.backends",
     "valid_steps": "peephole.nn.cells",
 }
 
@@ -85,12 +85,12 @@ __all__ = [
     "Seq2Seq",
     "Seq2SeqStepper",
     "build_seq2seq",
-    "engine_in_use",
     "fixed_context",
     "gru",
     "gru_cell",
     "lstm",
     "lstm_cell",
+    "network_kinds",
     "use_engine",
     "valid_steps",
 ]

@@ -47,6 +47,11 @@ class GRUWeights(NamedTuple):
     bias_hidden: Tensor  # (3H,)
 
 
+def peephole_form(weight: Tensor | None) -> str:
+    """Return the form of a layer's peephole weights: full, diagonal or none."""
+    return "none" if weight is None else "diagonal" if weight.shape[0] == 3 else "full"  # alike where H = 1
+
+
 def valid_steps(lengths: Int[Tensor, "B"], num_steps: int) -> Bool[Tensor, "B T"]:
     """Return which steps of a padded batch are real: True before each sequence's length.
 
@@ -147,7 +152,7 @@ class LSTMStep(NamedTuple):
         block = peephole.shape[0] // 3
         return cls(weights.weight_hidden, *peephole.split([2 * block, block]))
 
-    def __call__(self, projected: Float[Tensor, "B 4H"], state: LSTMState) -> LSTMState:
+    def __call__(self, projected: Float[Tensor, "B G"], state: LSTMState) -> LSTMState:
         """Return h_t and c_t; `projected` is W_x x_t + b, `state` h_{t-1} and c_{t-1}."""
         hidden_size = state.h.shape[1]
         z = torch.addmm(projected, state.h, self.hidden.t())
@@ -218,7 +223,7 @@ class GRUStep(NamedTuple):
         """Take the recurrent weights of a layer."""
         return cls(weights.weight_hidden, weights.bias_hidden)
 
-    def __call__(self, projected: Float[Tensor, "B 3H"], h: Float[Tensor, "B H"]) -> Float[Tensor, "B H"]:
+    def __call__(self, projected: Float[Tensor, "B G"], h: Float[Tensor, "B H"]) -> Float[Tensor, "B H"]:
         """Return h_t; `projected` is W_x x_t + b_x, `h` is h_{t-1}."""
         hidden_size = h.shape[1]
         x_rz, x_n = projected.split([2 * hidden_size, hidden_size], 1)

@@ -15,8 +15,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from peephole.nn.engine_noise import dropout_mask
-from peephole.nn.engine_ops import engine_in_use
+from peephole.nn.backends import Request, find
 
 
 class Noise(NamedTuple):
@@ -43,11 +42,10 @@ class Noise(NamedTuple):
         """Return what `dropout` multiplies with: 0 with probability `rate`, else 1 / (1 - rate)."""
         threshold = round(self.rate * 2**32) - 2**31
         device = self.examples.device
-        instruction_set = engine_in_use() if device.type == "cpu" else None
-        if instruction_set is not None:
+        run = find(Request("dropout_mask", {}, device.type, "float32")).run
+        if run is not None:
             keys = _unit_keys(num_units, device)
-            given = (num_steps, self._number(place), threshold, 1 - self.rate, instruction_set)
-            mask: Tensor = dropout_mask(self.examples, keys, *given)
+            mask: Tensor = run(self.examples, keys, num_steps, self._number(place), threshold, 1 - self.rate)
             return mask
         keep = self.bits(place, num_steps, num_units).ge_(threshold)  # 0 or 1 in int32: bools take PyTorch far longer
         return keep.float().div_(1 - self.rate)

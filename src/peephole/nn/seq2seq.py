@@ -9,14 +9,14 @@ from jaxtyping import Float, Int
 from torch import Tensor, nn
 
 from peephole.config import ModelConfig
-from peephole.nn.attention import AdditiveAttention, Attention, DotAttention, GeneralAttention
+from peephole.nn.attention import ATTENTIONS
 from peephole.nn.cells import valid_steps
 from peephole.nn.decoder import Decoder, DecoderState
 from peephole.nn.encoder import Bridge, Encoder, fixed_context
-from peephole.nn.engine_output import output_loss_sum
 from peephole.nn.layers import GRU, LSTM, GRUDirection, LSTMDirection
 from peephole.nn.loss import loss_sum
 from peephole.nn.noise import Noise
+from peephole.nn.outputs import SymbolOutput
 from peephole.symbols import BOS, PAD
 
 
@@ -39,6 +39,17 @@ class Seq2Seq(nn.Module):
     ) -> None:
         super().__init__()
         self.encoder, self.bridge, self.decoder, self.context = encoder, bridge, decoder, context
+
+    def kinds(self) -> dict[str, str]:
+        """Return the kind of each part as the modules declare it; `network_kinds` returns it from a config."""
+        cell, peephole, attention, _ = self.decoder.kinds().values()
+        encoder = self.encoder.recurrent.kind
+        kinds = {
+            "cell": cell if cell == encoder else f"{encoder}, {cell}",
+            "peephole": peephole,
+            "attention": attention,
+        }
+        return kinds | {"context": self.context, "output": self.decoder.output.kind}
 
     def start(
         self, source: Int[Tensor, "B T"], source_lengths: Int[Tensor, "B"], noise: Noise | None = None
@@ -92,15 +103,14 @@ class Seq2Seq(nn.Module):
     ) -> Float[Tensor, ""]:
         """Return -Σ log p(Y | X) over the batch's real symbols: `loss_sum` of what `forward` returns.
 
-        The engine, where it is in use, does without the logits (B, U, V).
+        The engine computes it without holding the logits (B, U, V).
         """
         if own_share:
             logits = self(source, source_lengths, target, noise=noise, own_share=own_share)
             return loss_sum(logits, target, label_smoothing)
         state = self.start(source, source_lengths, noise)
         readouts = self.decoder.readouts(_previous(target), state, noise, _lengths(target))
-        output = self.decoder.output
-        return output_loss_sum(readouts, output.weight, output.bias, target, label_smoothing)
+        return self.decoder.output.loss_sum(readouts, target, label_smoothing)
 
     def log_prob(
         self,
@@ -125,6 +135,13 @@ def _lengths(target: Int[Tensor, "B U"]) -> Int[Tensor, "B"]:
     return (target != PAD).sum(1).clamp(min=1)
 
 
+def network_kinds(config: ModelConfig) -> dict[str, str]:
+    """Return the kind of each part of the network that a config describes."""
+    attention = config.attention if config.context == "attention" else "fixed"
+    kinds = {"cell": config.cell, "peephole": config.peephole, "attention": attention}
+    return kinds | {"context": config.context, "output": SymbolOutput.kind}
+
+
 def build_seq2seq(config: ModelConfig, num_source_symbols: int, num_target_symbols: int) -> Seq2Seq:
     """Build the model that a config describes, with fresh weights from PyTorch's generator."""
     encoder_size = config.encoder_size or config.hidden_size
@@ -139,7 +156,9 @@ def build_seq2seq(config: ModelConfig, num_source_symbols: int, num_target_symbo
         encoder_size,
         _build_decoder_layers(config, encoder_size),
         config.hidden_size,
-        _build_attention(config, encoder_size) if config.context == "attention" else None,
+        ATTENTIONS[config.attention](config.hidden_size, encoder_size, config.hidden_size)
+        if config.context == "attention"
+        else None,
         config.embedding_std,
     )
     return Seq2Seq(encoder, bridge, decoder, config.context)
@@ -164,11 +183,3 @@ def _build_decoder_layers(config: ModelConfig, encoder_size: int) -> list[LSTMDi
     if config.cell == "gru":
         return [GRUDirection(size, config.hidden_size) for size in sizes]
     return [LSTMDirection(size, config.hidden_size, config.peephole, config.forget_bias) for size in sizes]
-
-
-def _build_attention(config: ModelConfig, encoder_size: int) -> Attention:
-    if config.attention == "additive":
-        return AdditiveAttention(config.hidden_size, encoder_size, config.hidden_size)
-    if config.attention == "dot":
-        return DotAttention(config.hidden_size, encoder_size)
-    return GeneralAttention(config.hidden_size, encoder_size)

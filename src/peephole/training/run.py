@@ -25,12 +25,13 @@ from torch import nn
 
 from peephole.config import Config
 from peephole.data import Prepared, data_files, prepare, prepare_again, reopen
+from peephole.engine.choice import engine_in_use
 from peephole.errors import ConfigError, PeepholeError, RunError
 from peephole.model import Model
-from peephole.nn import Seq2Seq, build_seq2seq, engine_in_use, use_engine
+from peephole.nn import Seq2Seq, build_seq2seq, use_engine
 from peephole.storage.replace_file import check_replaceable, clear_away
+from peephole.training.backends import definition_notice, with_precision
 from peephole.training.dev import measure
-from peephole.training.engine_use import engine_fallback, with_precision
 from peephole.training.loop import Hooks, current_weights, fit
 from peephole.training.loss import Objective
 from peephole.training.report import Report
@@ -241,7 +242,7 @@ def _train(stack: ExitStack, fabric: Fabric, run: Run, prepared: Prepared) -> Mo
     folder = run.folder if fabric.global_rank == 0 else None
     report = stack.enter_context(Report(folder, position.step, config.train.dev_metric, position.best_value))
     stop = stack.enter_context(listen_for_stop())
-    _introduce(report, network, prepared, position.step, config, engine_fallback(config, fabric.device))
+    _introduce(report, network, prepared, position.step, config, definition_notice(config, fabric.device))
 
     for name, now in made_with.items():
         if before.get(name, now) != now:
@@ -294,13 +295,13 @@ def _fresh_network(run: Run, prepared: Prepared) -> Seq2Seq:
 
 
 def _introduce(
-    report: Report, network: nn.Module, prepared: Prepared, step: int, config: Config, fallback: str | None
+    report: Report, network: nn.Module, prepared: Prepared, step: int, config: Config, notice: str | None
 ) -> None:
     for line in prepared.report:
         report.say(line)
     size = sum(parameter.numel() for parameter in network.parameters())
     going_on = f"; going on from step {step}" if step else ""
-    used = f"; engine {engine_in_use() or 'off'}" if fallback is None else ""
+    used = f"; engine {engine_in_use() or 'off'}" if notice is None else ""
     report.say(f"{size:,} parameters; {torch.get_num_threads()} threads, {config.train.precision}{used}{going_on}")
-    if fallback is not None:
-        report.say(fallback)
+    if notice is not None:
+        report.say(notice)

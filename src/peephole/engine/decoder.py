@@ -2,32 +2,46 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from typing import Any, NamedTuple
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple, cast
 
 import torch
 from torch import Tensor
 
 from peephole import engine
-from peephole.nn.cells import LSTMState, LSTMWeights
-from peephole.nn.engine_ops import (
-    addresses,
-    engine_in_use,
-    fits_engine,
-    operand_in_use,
-    peephole_form,
-    saved_bytes,
-    scratch,
-)
+from peephole.engine.choice import instruction_set_in_use
+from peephole.engine.recurrence import addresses, operand_in_use, saved_bytes, scratch
+from peephole.nn.attention import AdditiveAttention, DotAttention, GeneralAttention
+from peephole.nn.cells import LSTMState, LSTMWeights, peephole_form
+from peephole.nn.decoder import Decoder, DecoderState, Memory
+from peephole.nn.layers import LSTMDirection
 
 
 class AttentionWeights(NamedTuple):
-    """What attention computes with: additive if there is a vector."""
+    """An alignment model, (15), as the engine computes it."""
 
-    keys: Tensor  # (B, T, A)
-    source_lengths: Tensor  # (B,)
-    weight_query: Tensor | None  # (A, H), W_s
-    vector: Tensor | None  # (A,), v
+    kind: str  # of engine.ATTENTIONS: additive or product
+    weight_query: Tensor | None  # (A, H), W_s of additive attention
+    vector: Tensor | None  # (A,), v of additive attention
+
+
+def additive_weights(attention: AdditiveAttention) -> AttentionWeights:
+    """Return the weights of vᵀ tanh(W_s s + k_j)."""
+    return AttentionWeights("additive", attention.weight_query, attention.vector)
+
+
+def product_weights(attention: DotAttention | GeneralAttention) -> AttentionWeights:
+    """Return the weights of k_jᵀ s: none."""
+    return AttentionWeights("product", None, None)
+
+
+ATTENTIONS: dict[str, Callable[[Any], AttentionWeights]] = {
+    "fixed": lambda _: AttentionWeights("fixed_context", None, None),
+    "additive": additive_weights,
+    "dot": product_weights,
+    "general": product_weights,
+}
+"""How the engine computes an attention module of each kind."""
 
 
 class _Call(NamedTuple):
@@ -43,6 +57,7 @@ class _Call(NamedTuple):
     states: list[Tensor]  # h, c of each layer, (B, H)
     weights: list[Tensor]  # weight_input, weight_hidden, bias, and weight_peephole if any, of each layer
     masks: list[Tensor]  # (B, U, H) for each layer above the lowest, or none at all
+    attention: str  # of engine.ATTENTIONS
     operand: str
     instruction_set: str
 
@@ -60,12 +75,11 @@ class _Call(NamedTuple):
         """Return the sizes as the engine takes them."""
         batch, steps, embedding_size = self.embedded.shape
         hidden_size = self.states[0].shape[1]
-        attention = "fixed_context" if self.keys is None else "product" if self.vector is None else "additive"
         return engine.DecoderProblem(
             scalar=self.embedded.element_size(),
             operand=self.operand,
             form=self.form(),
-            attention=attention,
+            attention=self.attention,
             threads=torch.get_num_threads(),
             num_layers=len(self.states) // 2,
             batch=batch,
@@ -100,45 +114,64 @@ class _Call(NamedTuple):
 
 _ARGUMENTS = (
     "Tensor embedded, Tensor lengths, Tensor source_lengths, Tensor memory, Tensor? keys, Tensor? weight_query, "
-    "Tensor? vector, Tensor[] states, Tensor[] weights, Tensor[] masks, str operand, str instruction_set"
+    "Tensor? vector, Tensor[] states, Tensor[] weights, Tensor[] masks, str attention, str operand, "
+    "str instruction_set"
 )
 
 
 def run_decoder(
-    embedded: Tensor,
-    lengths: Tensor,
-    memory: Tensor,
-    attention: AttentionWeights | None,
-    states: Iterable[LSTMState],
-    weights: Iterable[LSTMWeights],
-    masks: list[Tensor],
-) -> tuple[Tensor, Tensor] | None:
-    """Compute s_t and c_t of all target steps, or return None where the engine cannot or is turned off.
+    decoder: Decoder, embedded: Tensor, lengths: Tensor, state: DecoderState, masks: list[Tensor]
+) -> tuple[Tensor, Tensor]:
+    """Compute s_t and c_t of all target steps.
 
     Args:
+        decoder: its weights.
         embedded: E(y_{t-1}), (B, U, E).
         lengths: real target steps, (B,).
-        memory: h_j, (B, T, M), or the fixed context, (B, M).
-        attention: the alignment model; None: the context is fixed.
-        states: first state of each layer.
-        weights: weights of each layer; the lowest reads [embedding ; context].
+        state: the state before the first step.
         masks: for each layer above the lowest, what it reads of the one below is multiplied with, (B, U, H); [] is 1.
 
     Returns:
         The top layer's h_t, (B, U, H), and the contexts, (B, U, M); 0 past each length.
     """
-    operand = operand_in_use()
+    keys, source_lengths, memory = None, lengths, state.source
+    if isinstance(memory, Memory):
+        keys, source_lengths, memory = memory.keys, memory.valid.sum(1), memory.outputs
+    attention = ATTENTIONS[decoder.kinds()["attention"]](decoder.attention)
+    states = cast("tuple[LSTMState, ...]", state.layers)
+    weights = [cast("LSTMDirection", layer).weights() for layer in decoder.layers]
+    return decode(embedded, lengths, source_lengths, memory, keys, attention, states, weights, masks)
+
+
+def decode(
+    embedded: Tensor,
+    lengths: Tensor,
+    source_lengths: Tensor,
+    memory: Tensor,
+    keys: Tensor | None,
+    attention: AttentionWeights,
+    states: Sequence[LSTMState],
+    weights: Sequence[LSTMWeights],
+    masks: list[Tensor],
+) -> tuple[Tensor, Tensor]:
+    """Compute what `run_decoder` returns, from tensors.
+
+    Args:
+        embedded: E(y_{t-1}), (B, U, E).
+        lengths: real target steps, (B,).
+        source_lengths: real source steps, (B,); not read for a fixed context.
+        memory: h_j, (B, T, M), or the fixed context, (B, M).
+        keys: k_j, (B, T, A); None for a fixed context.
+        attention: the alignment model.
+        states: first state of each layer.
+        weights: weights of each layer; the lowest reads [embedding ; context].
+        masks: as in `run_decoder`.
+    """
     parts = [part for state in states for part in state]
-    flat = [weight for layer in weights for weight in layer if weight is not None]
-    keys, source_lengths, weight_query, vector = attention or (None, lengths, None, None)
-    if operand == "bf16":
+    if operand_in_use() == "bf16":
         embedded, memory = embedded.float(), memory.float()
         keys = None if keys is None else keys.float()
         parts = [part.float() for part in parts]
-    tensors = [embedded, memory, *parts, *flat, *masks, *(t for t in (keys, weight_query, vector) if t is not None)]
-    instruction_set = engine_in_use() if operand is not None and fits_engine(tensors) else None
-    if instruction_set is None:
-        return None
     lengths, source_lengths = (tensor.to("cpu", torch.int64) for tensor in (lengths, source_lengths))
     out, contexts, _ = torch.ops.peephole.decoder(
         embedded,
@@ -146,13 +179,14 @@ def run_decoder(
         source_lengths,
         memory,
         keys,
-        weight_query,
-        vector,
+        attention.weight_query,
+        attention.vector,
         parts,
-        flat,
+        [weight for layer in weights for weight in layer if weight is not None],
         masks,
-        operand,
-        instruction_set,
+        attention.kind,
+        operand_in_use(),
+        instruction_set_in_use(),
     )
     return out, contexts
 
@@ -228,13 +262,13 @@ def _empty_gradients(d_out: Tensor, d_contexts: Tensor, out: Tensor, saved: Tens
     return [tensor.new_empty(tensor.shape) for tensor in tensors]
 
 
-def _remember(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> None:
+def _save_for_backward(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> None:
     out, contexts, saved = output
     call = _Call(*inputs)
     ctx.mark_non_differentiable(saved)
     ctx.set_materialize_grads(False)  # else a gradient of the size of `saved` is made, and filled with zeros
     ctx.num_states, ctx.num_weights = len(call.states), len(call.weights)
-    ctx.settings = call[-2:]
+    ctx.settings = call[-3:]
     ctx.save_for_backward(out, saved, *call[:7], *call.states, *call.weights, *call.masks)
     ctx.like = contexts.shape
 
@@ -264,9 +298,10 @@ def _gradients(ctx: Any, d_out: Tensor | None, d_contexts: Tensor | None, _: Ten
         [None] * len(masks),
         None,
         None,
+        None,
     )
 
 
 _decoder.register_fake(_empty_results)
 _decoder_backward.register_fake(_empty_gradients)
-_decoder.register_autograd(_gradients, setup_context=_remember)
+_decoder.register_autograd(_gradients, setup_context=_save_for_backward)

@@ -1,4 +1,4 @@
-"""The engine's `peephole::dropout_mask`: the masks that `Noise` defines, bit for bit."""
+"""Dropout masks on the engine, the bits that `peephole.nn.Noise` defines, as `peephole::dropout_mask`."""
 
 from __future__ import annotations
 
@@ -8,18 +8,12 @@ import torch
 from torch import Tensor
 
 from peephole import engine
-from peephole.nn.engine_ops import addresses
+from peephole.engine.choice import instruction_set_in_use
+from peephole.engine.recurrence import addresses
 
 
-@torch.library.custom_op("peephole::dropout_mask", mutates_args=(), device_types="cpu")
 def dropout_mask(
-    examples: Tensor,
-    unit_keys: Tensor,
-    num_steps: int,
-    place: int,
-    threshold: int,
-    keep_rate: float,
-    instruction_set: str,
+    examples: Tensor, unit_keys: Tensor, num_steps: int, place: int, threshold: int, keep_rate: float
 ) -> Tensor:
     """Return the mask, (B, num_steps, F) float32.
 
@@ -30,8 +24,24 @@ def dropout_mask(
         place: a number of the run, the training step and the place in the model, 64 bits.
         threshold: a unit is dropped where its bits, a signed number of 32 bits, are below.
         keep_rate: units that are kept become 1 / keep_rate.
-        instruction_set: one of `engine.instruction_sets()`.
     """
+    mask: Tensor = torch.ops.peephole.dropout_mask(
+        examples, unit_keys, num_steps, place, threshold, keep_rate, instruction_set_in_use()
+    )
+    return mask
+
+
+@torch.library.custom_op("peephole::dropout_mask", mutates_args=(), device_types="cpu")
+def _dropout_mask(
+    examples: Tensor,
+    unit_keys: Tensor,
+    num_steps: int,
+    place: int,
+    threshold: int,
+    keep_rate: float,
+    instruction_set: str,
+) -> Tensor:
+    """Return the mask of `dropout_mask`."""
     mask = _empty_mask(examples, unit_keys, num_steps)
     if not mask.numel():
         return mask
@@ -46,4 +56,4 @@ def _empty_mask(examples: Tensor, unit_keys: Tensor, num_steps: int, *_: Any) ->
     return examples.new_empty((examples.shape[0], num_steps, unit_keys.shape[0]), dtype=torch.float32)
 
 
-dropout_mask.register_fake(_empty_mask)
+_dropout_mask.register_fake(_empty_mask)

@@ -1,6 +1,7 @@
-"""The engine's `peephole::linear` and `peephole::output_loss`, and the choice between them and the definition.
+"""Products outside the recurrences, and the output layer with its loss, on the engine, as PyTorch operators.
 
-Not for second derivatives, forward-mode derivatives or vmap: `use_engine("off")` gives the definition, which has them.
+`peephole::linear` and `peephole::output_loss`. Not for second derivatives, forward-mode derivatives or vmap:
+`use_engine("off")` gives the definition, which has them.
 """
 
 from __future__ import annotations
@@ -8,75 +9,29 @@ from __future__ import annotations
 from typing import Any
 
 import torch
-from jaxtyping import Float, Int
 from torch import Tensor
-from torch.nn import functional as F
 
 from peephole import engine
+from peephole.engine.choice import instruction_set_in_use
+from peephole.engine.recurrence import addresses, operand_in_use, scratch
 from peephole.errors import ShapeError
-from peephole.nn.engine_ops import addresses, engine_in_use, fits_engine, operand_in_use, scratch
-from peephole.nn.loss import loss_sum
 from peephole.symbols import PAD
 
 
-def linear(
-    x: Float[Tensor, "*N K"], weight: Float[Tensor, "O K"], bias: Float[Tensor, "O"] | None = None
-) -> Float[Tensor, "*N O"]:
-    """Return W x + b for every row, as `torch.nn.functional.linear`, on the engine where it can.
-
-    Under autocast to bfloat16 the engine multiplies bfloat16, with sums and results in float32.
-    """
-    given = _as_given(x)
-    choice = _choice(given, weight, *(() if bias is None else (bias,)))
-    if choice is None:
-        return F.linear(x, weight, bias)
-    y: Tensor = torch.ops.peephole.linear(given.flatten(0, -2), weight, bias, *choice)
+def linear(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
+    """Return W x + b for every row of x; see `peephole.nn.linear.linear`."""
+    choice = operand_in_use(), instruction_set_in_use()
+    y: Tensor = torch.ops.peephole.linear(x.flatten(0, -2), weight, bias, *choice)
     return y.view(*x.shape[:-1], -1)
 
 
-def output_loss_sum(
-    readouts: Float[Tensor, "B U H"],
-    weight: Float[Tensor, "V H"],
-    bias: Float[Tensor, "V"],
-    target: Int[Tensor, "B U"],
-    label_smoothing: float,
-) -> Float[Tensor, ""]:
-    """Return `loss_sum(W r + b, target, label_smoothing)`, on the engine where it can: it never keeps all logits.
-
-    Under autocast to bfloat16 its products multiply bfloat16; sums, softmax, loss and gradients are float32.
-
-    Args:
-        readouts: r_t of each step.
-        weight: W of the output layer.
-        bias: b of the output layer.
-        target: gold symbols, padded with <pad>.
-        label_smoothing: share of the gold probability that is spread evenly over all V symbols.
-
-    Raises:
-        IndexError: a target is no symbol.
-    """
-    given = _as_given(readouts)
-    choice = _choice(given, weight, bias)
-    if choice is None:
-        return loss_sum(F.linear(readouts, weight, bias), target, label_smoothing)
+def output_loss_sum(readouts: Tensor, weight: Tensor, bias: Tensor, target: Tensor, label_smoothing: float) -> Tensor:
+    """Return the loss of `peephole.nn.outputs.output_loss_sum`, its arguments and errors."""
     wanted = torch.is_grad_enabled() and any(tensor.requires_grad for tensor in (readouts, weight, bias))
-    rows, targets = given.flatten(0, 1), target.flatten().to("cpu", torch.int64)
-    arguments = (rows, weight, bias, targets, label_smoothing, wanted, *choice)
-    loss: Tensor = torch.ops.peephole.output_loss(*arguments)[0]
+    rows, targets = readouts.flatten(0, 1), target.flatten().to("cpu", torch.int64)
+    choice = operand_in_use(), instruction_set_in_use()
+    loss: Tensor = torch.ops.peephole.output_loss(rows, weight, bias, targets, label_smoothing, wanted, *choice)[0]
     return loss
-
-
-def _as_given(x: Tensor) -> Tensor:
-    """Return x as the engine takes it: autocast may have made it bfloat16."""
-    return x.float() if operand_in_use() == "bf16" else x
-
-
-def _choice(*tensors: Tensor) -> tuple[str, str] | None:
-    """Return what products multiply and the instruction set; None: the definition, for the engine is off or unfit."""
-    operand, instruction_set = operand_in_use(), engine_in_use()
-    if operand is None or instruction_set is None or tensors[0].ndim < 2 or not fits_engine(tensors):
-        return None
-    return operand, instruction_set
 
 
 @torch.library.custom_op("peephole::linear", mutates_args=(), device_types="cpu")
@@ -124,7 +79,7 @@ def _empty_linear_gradients(
     return [x.new_empty(x.shape), weight.new_empty(weight.shape), *bias]
 
 
-def _remember_linear(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
+def _save_linear(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
     x, weight, bias, *ctx.settings = inputs
     ctx.save_for_backward(x, weight)
     ctx.has_bias = bias is not None
@@ -195,7 +150,7 @@ def _empty_output_loss(
     return r.new_empty(()), d_r, d_weight, d_bias
 
 
-def _remember_output_loss(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> None:
+def _save_output_loss(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> None:
     gradients = output[1:]
     ctx.mark_non_differentiable(*gradients)
     ctx.set_materialize_grads(False)  # else gradients of the gradients are made, and filled with zeros
@@ -211,7 +166,7 @@ def _output_loss_gradients(ctx: Any, d_loss: Tensor | None, *_: None) -> tuple[T
 
 _linear.register_fake(_empty_linear)
 _linear_backward.register_fake(_empty_linear_gradients)
-_linear.register_autograd(_linear_gradients, setup_context=_remember_linear)
+_linear.register_autograd(_linear_gradients, setup_context=_save_linear)
 _output_loss.register_fake(_empty_output_loss)
 _output_loss_backward.register_fake(lambda _, *gradients: [d.new_empty(d.shape) for d in gradients])
-_output_loss.register_autograd(_output_loss_gradients, setup_context=_remember_output_loss)
+_output_loss.register_autograd(_output_loss_gradients, setup_context=_save_output_loss)

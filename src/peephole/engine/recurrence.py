@@ -1,4 +1,4 @@
-"""The engine as PyTorch operators: `peephole::lstm` and its gradient, and the choice between it and the definition.
+"""One LSTM layer on the engine, as the PyTorch operator `peephole::lstm` and its gradient.
 
 Not for second derivatives, forward-mode derivatives or vmap: `use_engine("off")` gives the definition, which has them.
 """
@@ -6,18 +6,16 @@ Not for second derivatives, forward-mode derivatives or vmap: `use_engine("off")
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterable, Iterator, Mapping
-from contextlib import contextmanager
-from contextvars import ContextVar
+from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
 
 from peephole import engine
-from peephole.nn.cells import LSTMState, LSTMWeights, check_lstm_shapes, lstm
-
-_setting: ContextVar[str] = ContextVar("engine", default="auto")
+from peephole.engine.choice import instruction_set_in_use
+from peephole.nn.backends import multiplies_bfloat16
+from peephole.nn.cells import LSTMState, LSTMWeights, check_lstm_shapes, peephole_form
 
 
 class _Call(NamedTuple):
@@ -65,76 +63,23 @@ _RESULTS = "Tensor, Tensor, Tensor, Tensor"
 _GIVEN = "Tensor d_out, Tensor d_h, Tensor d_c, Tensor out, Tensor saved"
 
 
-@contextmanager
-def use_engine(setting: str) -> Iterator[None]:
-    """Decide who computes the recurrences within the block.
-
-    Args:
-        setting: `"auto"`: the engine where it can; `"off"`: the definition; or the name of one of
-            `peephole.engine.instruction_sets()`: the engine with that one.
-
-    Raises:
-        ValueError: the setting is none of these.
-    """
-    wanted = ("auto", "off", *engine.instruction_sets())
-    if setting not in wanted:
-        raise ValueError(f"engine: wanted one of {', '.join(wanted)}; got {setting!r}")
-    token = _setting.set(setting)
-    try:
-        yield
-    finally:
-        _setting.reset(token)
-
-
-def engine_in_use() -> str | None:
-    """Return the instruction set the engine computes with, None if the definition is asked for or all there is."""
-    setting = _setting.get()
-    if setting == "auto":
-        return next(iter(engine.instruction_sets()), None)  # known after the first call; `available` asks for files
-    return None if setting == "off" else setting
-
-
-def run_lstm(
+def recurrent_layer(
     x: Tensor, lengths: Tensor, state: LSTMState, weights: LSTMWeights, *, reverse: bool = False
 ) -> tuple[Tensor, LSTMState]:
-    """Run `lstm`, its arguments, results and errors, on the engine where it can do it and is not turned off.
+    """Run `peephole.nn.lstm`, its arguments, results and errors, on the engine.
 
-    The engine computes float32 and float64 on the CPU; under autocast to bfloat16 its products multiply bfloat16, with
-    sums, states and results in float32.
+    Under autocast to bfloat16 its products multiply bfloat16, with sums, states and results in float32.
     """
-    operand = operand_in_use()
-    if operand == "bf16":
-        x, state = x.float(), LSTMState(state.h.float(), state.c.float())
-    tensors = [x, *state, *(weight for weight in weights if weight is not None)]
-    instruction_set = engine_in_use() if fits_engine(tensors) and operand is not None else None
-    if instruction_set is None or operand is None:
-        return lstm(x, lengths, state, weights, reverse=reverse)
     check_lstm_shapes(x, state, weights, lengths)
     lengths = lengths.to("cpu", torch.int64)
-    out, h, c, _ = torch.ops.peephole.lstm(x, lengths, *state, *weights, reverse, operand, instruction_set)
+    settings = (reverse, operand_in_use(), instruction_set_in_use())
+    out, h, c, _ = torch.ops.peephole.lstm(x, lengths, *state, *weights, *settings)
     return out, LSTMState(h, c)
 
 
-def peephole_form(weight: Tensor | None) -> str:
-    """Return the form of peephole weights."""
-    return "none" if weight is None else "diagonal" if weight.shape[0] == 3 else "full"  # alike where H = 1
-
-
-def operand_in_use() -> str | None:
-    """Return what the engine's products multiply here: "bf16" under autocast to it, else "as_is"; None: not for it."""
-    if not torch.is_autocast_enabled("cpu"):
-        return "as_is"
-    return "bf16" if torch.get_autocast_dtype("cpu") == torch.bfloat16 else None
-
-
-def fits_engine(tensors: Iterable[Tensor]) -> bool:
-    """Return whether all are on the CPU, not empty, and of one type, float32 or float64."""
-    tensors = list(tensors)
-    return (
-        tensors[0].dtype in (torch.float32, torch.float64)
-        and tensors[0].numel() > 0
-        and all(tensor.dtype == tensors[0].dtype and tensor.device.type == "cpu" for tensor in tensors)
-    )
+def operand_in_use() -> str:
+    """Return what the engine's products multiply here: "bf16" under autocast to it, else "as_is"."""
+    return "bf16" if multiplies_bfloat16() else "as_is"
 
 
 @torch.library.custom_op(
@@ -228,7 +173,7 @@ def _empty_gradients(
     return [tensor.new_empty(tensor.shape) for name, tensor in arrays.items() if name != "lengths"]
 
 
-def _remember(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> None:
+def _save_for_backward(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> None:
     out, _, _, saved = output
     call = _Call(*inputs)
     ctx.mark_non_differentiable(saved)
@@ -251,4 +196,4 @@ def _gradients(ctx: Any, *given: Tensor | None) -> tuple[Tensor | None, ...]:
 
 _lstm.register_fake(_empty_results)
 _lstm_backward.register_fake(_empty_gradients)
-_lstm.register_autograd(_gradients, setup_context=_remember)
+_lstm.register_autograd(_gradients, setup_context=_save_for_backward)
