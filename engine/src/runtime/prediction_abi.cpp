@@ -182,8 +182,8 @@ int32_t peephole_model_find_symbol(const peephole_model *model, int32_t side, co
   return found == model->ids[side].end() ? PEEPHOLE_UNK : found->second;
 }
 
-int32_t peephole_search(const peephole_request *request, peephole_result **result, char *message, size_t message_size) {
-  return !succeeds(message, message_size, [&] {
+peephole_status peephole_search(const peephole_request *request, peephole_result **result, char *message, size_t message_size) {
+  const bool found = succeeds(message, message_size, [&] {
     check(*request);
     const peephole_model &first = *request->models[0];
     peephole::Searcher searcher{{}, first.instruction_set->float_kernels.largest,
@@ -193,6 +193,7 @@ int32_t peephole_search(const peephole_request *request, peephole_result **resul
     gather(peephole::search(searcher, *request), *gathered);
     *result = gathered.release();
   });
+  return found ? PEEPHOLE_OK : PEEPHOLE_REFUSED;
 }
 
 void peephole_result_release(peephole_result *result) { delete static_cast<Result *>(result); }

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from peephole.config import Config
 from peephole.engine.packed import PackedModel
+from peephole.nn.schema import Architecture
 from peephole.symbols import Symbols
 
 if TYPE_CHECKING:
@@ -38,7 +39,7 @@ class Weights:
             from peephole.search.torch import build_network
             from peephole.storage.model_file import load_model
 
-            self._networks = tuple(build_network(path, load_model(path)) for path in self.files)
+            self._networks = tuple(build_network(load_model(path)) for path in self.files)
         return self._networks
 
     def packed(self, description: tuple[Config, Symbols, Symbols]) -> list[PackedModel]:
@@ -63,9 +64,7 @@ class Weights:
         """
         if self.files or not self._networks:
             return True
-        from peephole.nn import network_kinds
-
-        kinds = network_kinds(config.model)
+        kinds = Architecture.of(config.model).kinds()
         return all(network.kinds() == kinds and _is_float32_on_cpu(network) for network in self._networks)
 
     def tensors(self) -> tuple[dict[str, Any], Stored]:
