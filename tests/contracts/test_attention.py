@@ -81,7 +81,7 @@ def run_module(kind):
             self.attention = module
 
         def forward(self, query, memory, valid):
-            return self.attention(query, self.attention.keys(memory), memory, valid)
+            return self.attention(query, self.attention.keys(memory), memory, valid)[:2]
 
     def run(query, memory, valid, *parameters):
         values = {f"attention.{name}": value for name, value in zip(names, parameters, strict=True)}

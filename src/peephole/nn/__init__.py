@@ -10,6 +10,7 @@ if TYPE_CHECKING:
     from peephole.nn.attention import AdditiveAttention as AdditiveAttention
     from peephole.nn.attention import DotAttention as DotAttention
     from peephole.nn.attention import GeneralAttention as GeneralAttention
+    from peephole.nn.backends import use_engine as use_engine
     from peephole.nn.cells import GATES as GATES
     from peephole.nn.cells import PEEPHOLES as PEEPHOLES
     from peephole.nn.cells import GRUWeights as GRUWeights
@@ -26,8 +27,8 @@ if TYPE_CHECKING:
     from peephole.nn.encoder import Bridge as Bridge
     from peephole.nn.encoder import Encoder as Encoder
     from peephole.nn.encoder import fixed_context as fixed_context
-    from peephole.nn.engine_ops import engine_in_use as engine_in_use
-    from peephole.nn.engine_ops import use_engine as use_engine
+    from peephole.nn.frontends import Frontend as Frontend
+    from peephole.nn.frontends import SymbolFrontend as SymbolFrontend
     from peephole.nn.layers import GRU as GRU
     from peephole.nn.layers import LSTM as LSTM
     from peephole.nn.noise import Noise as Noise
@@ -42,6 +43,7 @@ _MODULES = {
     "DecoderState": "peephole.nn.decoder",
     "DotAttention": "peephole.nn.attention",
     "Encoder": "peephole.nn.encoder",
+    "Frontend": "peephole.nn.frontends",
     "GATES": "peephole.nn.cells",
     "GRU": "peephole.nn.layers",
     "GRUWeights": "peephole.nn.cells",
@@ -54,14 +56,14 @@ _MODULES = {
     "PEEPHOLES": "peephole.nn.cells",
     "Seq2Seq": "peephole.nn.seq2seq",
     "Seq2SeqStepper": "peephole.nn.stepper",
+    "SymbolFrontend": "peephole.nn.frontends",
     "build_seq2seq": "peephole.nn.seq2seq",
-    "engine_in_use": "peephole.nn.engine_ops",
     "fixed_context": "peephole.nn.encoder",
     "gru": "peephole.nn.cells",
     "gru_cell": "peephole.nn.cells",
     "lstm": "peephole.nn.cells",
     "lstm_cell": "peephole.nn.cells",
-    "use_engine": "peephole.nn.engine_ops",
+    "use_engine": "peephole.nn.backends",
     "valid_steps": "peephole.nn.cells",
 }
 
@@ -76,6 +78,7 @@ __all__ = [
     "DecoderState",
     "DotAttention",
     "Encoder",
+    "Frontend",
     "GRUWeights",
     "GeneralAttention",
     "LSTMState",
@@ -84,8 +87,8 @@ __all__ = [
     "Noise",
     "Seq2Seq",
     "Seq2SeqStepper",
+    "SymbolFrontend",
     "build_seq2seq",
-    "engine_in_use",
     "fixed_context",
     "gru",
     "gru_cell",
