@@ -28,15 +28,15 @@ if TYPE_CHECKING:
     from peephole.training import resume as resume
     from peephole.training import train as train
 
-# PyTorch's OpenMP workers spin for milliseconds after each of their parallel regions, on cores that the engine's own
-# threads then lack. So they are told to sleep sooner, before PyTorch is imported, which is when libgomp reads this:
-# 1000 turns cost PyTorch nothing that could be measured, while none at all would make it two to four times slower.
+# PyTorch's OpenMP workers spin for milliseconds after each parallel region, on cores that the engine's threads need.
+# This makes them sleep sooner; it must be set before PyTorch is imported, when libgomp reads it. 1000 turns cost PyTorch
+# nothing measurable; 0 would make it two to four times slower.
 if "OMP_WAIT_POLICY" not in os.environ:
     os.environ.setdefault("GOMP_SPINCOUNT", "1000")
 
 __version__ = "0.1.0"
 
-add_backend("peephole.engine.backend")  # imported when an operator is first asked for
+add_backend("peephole.engine.backend")  # imported at the first request
 
 _MODULES = {
     "Config": "peephole.config",

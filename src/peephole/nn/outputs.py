@@ -1,4 +1,4 @@
-"""Output layers: from what the decoder read, r_t, to the distribution of y_t, (10), and its loss, (12)."""
+"""Output layers: from the readout r_t to the distribution of y_t, (10), and its loss, (12)."""
 
 from __future__ import annotations
 

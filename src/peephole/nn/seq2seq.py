@@ -73,7 +73,7 @@ class Seq2Seq(nn.Module):
         target: Int[Tensor, "B U"],
         *,
         noise: Noise | None = None,
-        own_share: float = 0.0,
+        sampling_probability: float = 0.0,
     ) -> Float[Tensor, "B U V"]:
         """Return the logits of every target symbol given the ones before it.
 
@@ -82,12 +82,12 @@ class Seq2Seq(nn.Module):
             source_lengths: real symbols of each source, at least 1.
             target: target symbols y_1 … y_U, the last real one </s>, padded; logits of padding mean nothing.
             noise: dropout, and the choices of scheduled sampling; None: the plain model.
-            own_share: probability that a step is fed the model's own symbol, (14), instead of the gold one, (13).
+            sampling_probability: probability that a step is fed the model's own symbol, (14), instead of the gold one, (13).
         """
         state = self.start(source, source_lengths, noise)
-        if own_share:
+        if sampling_probability:
             assert noise is not None
-            return self.decoder.forward_sampled(_previous(target), state, noise, own_share)
+            return self.decoder.forward_sampled(_previous(target), state, noise, sampling_probability)
         logits: Tensor = self.decoder(_previous(target), state, noise, _lengths(target))
         return logits
 
@@ -98,15 +98,15 @@ class Seq2Seq(nn.Module):
         target: Int[Tensor, "B U"],
         *,
         noise: Noise | None = None,
-        own_share: float = 0.0,
+        sampling_probability: float = 0.0,
         label_smoothing: float = 0.0,
     ) -> Float[Tensor, ""]:
         """Return -Σ log p(Y | X) over the batch's real symbols: `loss_sum` of what `forward` returns.
 
         The engine computes it without holding the logits (B, U, V).
         """
-        if own_share:
-            logits = self(source, source_lengths, target, noise=noise, own_share=own_share)
+        if sampling_probability:
+            logits = self(source, source_lengths, target, noise=noise, sampling_probability=sampling_probability)
             return loss_sum(logits, target, label_smoothing)
         state = self.start(source, source_lengths, noise)
         readouts = self.decoder.readouts(_previous(target), state, noise, _lengths(target))
