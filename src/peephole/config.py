@@ -207,11 +207,11 @@ class Config:
         check_type("tree", tree, Mapping, "a table of sections")
         sections = {}
         for section, values in tree.items():
-            if section not in _SECTIONS:
-                raise ConfigError(f"{where}: unknown section {section!r}{nearest(section, _SECTIONS)}")
+            if section not in SECTIONS:
+                raise ConfigError(f"{where}: unknown section {section!r}{nearest(section, SECTIONS)}")
             if not isinstance(values, Mapping):
                 raise ConfigError(f"{where}, {section}: wanted a table of keys, got {values!r}")
-            sections[section] = _read_section(_SECTIONS[section], values, f"{where}, {section}")
+            sections[section] = read_section(SECTIONS[section], values, f"{where}, {section}")
         return cls(**sections)
 
     @classmethod
@@ -236,7 +236,7 @@ class Config:
         """Return the config as nested dicts of plain JSON values."""
         return {
             section: {f.name: getattr(getattr(self, section), f.name) for f in fields(kind)}
-            for section, kind in _SECTIONS.items()
+            for section, kind in SECTIONS.items()
         }
 
     def with_values(self, values: Mapping[str, Any], where: str = "--set") -> Config:
@@ -265,13 +265,13 @@ class Config:
             for section, key in _resolve(name, where):
                 changed.setdefault(section, {})[key] = values[name]
         sections = {
-            section: _read_section(_SECTIONS[section], keys, f"{where}, {section}", base=getattr(self, section))
+            section: read_section(SECTIONS[section], keys, f"{where}, {section}", base=getattr(self, section))
             for section, keys in changed.items()
         }
         return replace(self, **sections)
 
 
-_SECTIONS: dict[str, type] = {
+SECTIONS: dict[str, type] = {
     "data": DataConfig,
     "symbols": SymbolsConfig,
     "model": ModelConfig,
@@ -286,7 +286,7 @@ def describe() -> Iterator[tuple[str, str, Any, str]]:
     >>> next(name for name, *_ in describe() if "peephole" in name)
     'model.peephole'
     """
-    for section, kind in _SECTIONS.items():
+    for section, kind in SECTIONS.items():
         hints = _hints(kind)
         for f in fields(kind):
             yield f"{section}.{f.name}", _type_text(hints[f.name]), f.default, f.metadata["help"]
@@ -309,7 +309,7 @@ def default_text(default: Any) -> str:
 @cache
 def _names() -> dict[str, tuple[str, str]]:
     """Return `section.key` → section, key of every setting."""
-    return {f"{section}.{f.name}": (section, f.name) for section, kind in _SECTIONS.items() for f in fields(kind)}
+    return {f"{section}.{f.name}": (section, f.name) for section, kind in SECTIONS.items() for f in fields(kind)}
 
 
 def _resolve(name: str, where: str) -> list[tuple[str, str]]:
@@ -326,7 +326,12 @@ def _resolve(name: str, where: str) -> list[tuple[str, str]]:
     raise ConfigError(f"{where}: unknown key {name!r}{nearest(name, [*known, *short])}")
 
 
-def _read_section(kind: type, values: Mapping[str, Any], where: str, base: Any = None) -> Any:
+def read_section(kind: type, values: Mapping[str, Any], where: str, base: Any = None) -> Any:
+    """Build one section of a config, such as `ModelConfig`, from its keys; `base` has the values of the others.
+
+    Raises:
+        ConfigError: an unknown key, or a value of the wrong type or out of range; the message begins with `where`.
+    """
     hints = _hints(kind)
     known = {f.name: f for f in fields(kind)}
     read = {}
