@@ -44,16 +44,23 @@ html_css_files = ["site.css"]
 html_extra_path = ["root"]
 html_show_sphinx = False
 
-INDENTED_BLOCK = re.compile(r":\n\n(?=(?: {4}|>>> ))")
+INDENTED_BLOCK = re.compile(r"^([^\s-].*)\n\n(?= {4}\S)", re.MULTILINE)
 NOTE = re.compile(r"^(Source|Differs): ", re.MULTILINE)
+SECTION_DEFAULT = re.compile(r"(?<= = )\w+Config\([^()]*\)")
 
 
 def convert_docstring(app, what, name, obj, options, lines):
     """Write a docstring's indented blocks as literal blocks and its "Source:" and "Differs:" notes as fields."""
-    text = INDENTED_BLOCK.sub("::\n\n", "\n".join(lines))
+    text = INDENTED_BLOCK.sub(r"\1\n\n::\n\n", "\n".join(lines))
     lines[:] = NOTE.sub(r":\1: ", text).split("\n")
+
+
+def shorten_signature(app, what, name, obj, options, signature, return_annotation):
+    """Leave the settings out of the defaults of `Config`, whose page is settings.md."""
+    return (SECTION_DEFAULT.sub("…", signature), return_annotation) if signature else None
 
 
 def setup(app):
     """Connect the event handlers."""
     app.connect("autodoc-process-docstring", convert_docstring, priority=400)  # before napoleon, at 500
+    app.connect("autodoc-process-signature", shorten_signature)

@@ -11,7 +11,8 @@ HEAD = """# Settings
 
 Every setting of a run, made by `python docs/make_settings.py` from `src/peephole/config.py`. On the command line:
 `--set model.hidden_size=512`; in a TOML file for `--config`: `[model]` and `hidden_size = 512`; in Python:
-`peephole.train(..., hidden_size=512)`. The section may be left out where the name is unique.
+`peephole.train(..., hidden_size=512)`. The section may be left out where the name is unique; `threads`, `seed` and
+`engine` without a section are set in both `train` and `search`.
 
 | setting | type | default | what it does |
 |---|---|---|---|

@@ -121,7 +121,7 @@ def test_scheduled_sampling_of_every_symbol_is_free_running(context, attention, 
     model, config = make(context=context, attention=attention, decoder_layers=2, seed=seed)
     source, source_lengths, target, _ = batch()
     noise = Noise(seed=1, step=1, examples=torch.arange(len(PAIRS)), rate=0.0)
-    got = model(source, source_lengths, target, noise=noise, own_share=1.0).log_softmax(-1)
+    got = model(source, source_lengths, target, noise=noise, sampling_probability=1.0).log_softmax(-1)
     judge = oracle_of(config, weights_of(model))
     for b, (own_source, _) in enumerate(PAIRS):
         fed = [BOS]
@@ -145,7 +145,7 @@ def test_scheduled_sampling_of_no_symbol_is_teacher_forcing_with_the_same_dropou
     source, source_lengths, target, _ = batch()
     noise = Noise(seed=1, step=1, examples=torch.arange(len(PAIRS)), rate=0.4)
     forced = model(source, source_lengths, target, noise=noise)
-    sampled = model(source, source_lengths, target, noise=noise, own_share=1e-12)
+    sampled = model(source, source_lengths, target, noise=noise, sampling_probability=1e-12)
     torch.testing.assert_close(forced, sampled, rtol=0, atol=1e-12)
     assert (forced - model(source, source_lengths, target)).abs().max() > 0.1  # there was dropout
 
@@ -160,9 +160,9 @@ def test_no_pair_depends_on_its_batch(data):
     """Alone, among 64 with longer mates and in any order, a pair's score is the same; in training too."""
     cell, peephole = data.draw(st.sampled_from(CELLS))
     context, attention = data.draw(st.sampled_from(CONTEXTS))
-    own_share = data.draw(st.sampled_from([0.0, 0.5]))
+    sampling_probability = data.draw(st.sampled_from([0.0, 0.5]))
     # Which symbol the model would feed itself may hang on a rounding error where two are as good as equal.
-    dtype = torch.float64 if own_share else torch.float32
+    dtype = torch.float64 if sampling_probability else torch.float32
     depth = {"encoder_layers": 2, "decoder_layers": 2}
     model, _ = make(cell, peephole, context, attention, dtype=dtype, **depth)
     pairs = data.draw(st.lists(st.tuples(sequences, sequences), min_size=64, max_size=64))
@@ -174,7 +174,7 @@ def test_no_pair_depends_on_its_batch(data):
         source, source_lengths, target, target_lengths = batch([pairs[row] for row in rows])
         noise = Noise(seed=1, step=2, examples=torch.tensor(rows), rate=rate)
         with torch.no_grad():
-            logits = model(source, source_lengths, target, noise=noise, own_share=own_share)
+            logits = model(source, source_lengths, target, noise=noise, sampling_probability=sampling_probability)
             log_prob = model.log_prob(source, source_lengths, target, target_lengths)
         gold = logits.log_softmax(-1).gather(2, target[:, :, None])[:, :, 0]
         return [(gold[b, : target_lengths[b]], log_prob[b]) for b in range(len(rows))]

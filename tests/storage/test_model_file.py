@@ -26,27 +26,32 @@ import peephole
 from peephole.config import Config
 from peephole.errors import ModelFileError, RunError
 from peephole.model import load
+from peephole.nn import schema
+from peephole.nn.schema import Architecture
 from peephole.storage.header import FORMAT_VERSION
 from peephole.storage.model_file import ModelFile, load_model, read_tensors, save_model, write_tensors
-from peephole.symbols import CharacterSymbols, WhitespaceSymbols, learn_symbols
+from peephole.symbols import CharacterSymbols, Symbols, WhitespaceSymbols, learn_symbols
 
 
-def example(seed: int = 0) -> ModelFile:
-    rng = np.random.default_rng(seed)
-    tensors = {
-        "a.weight": rng.normal(size=(3, 5)).astype(np.float32),
-        "b.bias": rng.normal(size=7).astype(np.float32),
-        "c.nothing": np.zeros((0, 4), np.float32),
-    }
+def example(source: Symbols | None = None) -> ModelFile:
+    """Return a model of random weights, with 10 tensors more than the stored one has."""
     config = Config().with_values(
-        {"hidden_size": 12, "minutes": 1.5, "data.source": '한 "quoted"', "normalize": "none"}
+        {
+            "hidden_size": 12,
+            "embedding_size": 5,
+            "encoder_layers": 2,
+            "encoder_size": 6,
+            "minutes": 1.5,
+            "data.source": '한 "quoted"',
+            "normalize": "none",
+        }
     )
-    return ModelFile(
-        tensors,
-        config,
-        CharacterSymbols(["a", "한", "👩‍👧", "</s>", "\n"], "NFC"),
-        WhitespaceSymbols(["AH", "é"], "NFKC"),
-    )
+    source = source or CharacterSymbols(["a", "한", "👩‍👧", "</s>", "\n"], "NFC")
+    target = WhitespaceSymbols(["AH", "é"], "NFKC")
+    rng = np.random.default_rng(0)
+    specs = schema.tensors(Architecture.of(config.model), len(source), len(target))
+    tensors = {name: rng.normal(size=spec.shape).astype(np.float32) for name, spec in specs.items()}
+    return ModelFile(tensors, config, source, target)
 
 
 def assert_same(got: ModelFile, wanted: ModelFile) -> None:
@@ -80,7 +85,7 @@ def test_a_saved_model_is_loaded_as_it_was(tmp_path: Path) -> None:
 def test_every_symbol_table_survives(kind: str, tmp_path: Path) -> None:
     texts = ["the cat sat on the mat", "한국 the cats 👩‍👧", "a mat"]
     table = learn_symbols(kind, texts, vocabulary_size=40, min_count=1, normalize="NFC")
-    save_model(tmp_path / "m.safetensors", replace(example(), source_symbols=table))
+    save_model(tmp_path / "m.safetensors", example(source=table))
     loaded = load_model(tmp_path / "m.safetensors").source_symbols
     for text in [*texts, "never ßeen"]:
         assert loaded.encode(text) == table.encode(text)
@@ -96,7 +101,7 @@ def test_equal_models_are_equal_files(tmp_path: Path) -> None:
 def test_any_safetensors_program_reads_the_file(tmp_path: Path) -> None:
     save_model(tmp_path / "m.safetensors", example())
     tensors = safetensors.numpy.load((tmp_path / "m.safetensors").read_bytes())
-    np.testing.assert_array_equal(tensors["a.weight"], example().tensors["a.weight"])
+    np.testing.assert_array_equal(tensors[NAME], example().tensors[NAME])
     with safe_open(tmp_path / "m.safetensors", framework="np") as file:
         assert file.metadata()["format_version"] == "1"
         assert json.loads(file.metadata()["config"])["model"]["hidden_size"] == 12
@@ -108,6 +113,7 @@ def test_tensors_of_other_types_and_layouts_survive(tmp_path: Path) -> None:
         "scalar": np.array(3.5, np.float64),
         "counts": np.arange(4),
         "flags": np.array([True, False]),
+        "nothing": np.zeros((0, 4), np.float32),
     }
     write_tensors(tmp_path / "t.safetensors", tensors, {"what": "test"})
     got, metadata = read_tensors(tmp_path / "t.safetensors")
@@ -213,7 +219,10 @@ def rewrite(path: Path, tensors: dict[str, Any] | None = None, **metadata: str |
         ("null", "wanted a JSON object, got NoneType"),
         ("[" * 100_000, "recursion"),
         ("9" * 5000, "digits"),
-        ('{"kind": "characters", "model": []}', "unknown section 'kind'|unknown kind|normalisation"),
+        (
+            '{"kind": "characters", "model": []}',
+            "config, model: wanted a table of keys, got |unknown kind|normalisation",
+        ),
     ],
 )
 def test_damaged_metadata(entry: str, text: str | None, message: str, tmp_path: Path) -> None:
@@ -221,6 +230,63 @@ def test_damaged_metadata(entry: str, text: str | None, message: str, tmp_path: 
     save_model(path, example())
     rewrite(path, **{entry: text})
     assert_refused(path, f"damaged metadata: .*({message})")
+
+
+@pytest.mark.parametrize(
+    ("section", "values", "note"),
+    [
+        ("train", {"foo": 1}, "unknown key train.foo is ignored"),
+        (
+            "train",
+            {"schedule": "wsd"},
+            r"train.schedule: wanted cosine\|linear\|constant, got 'wsd'; the default is used",
+        ),
+        ("search", {"beam_size": 0}, "search.beam_size: wanted a number ≥ 1, got 0; the default is used"),
+        ("search", {"nbest": 9, "beam_size": 2}, "search.nbest: wanted at most .* the defaults of search are used"),
+        ("serve", {"port": 80}, "unknown section serve is ignored"),
+        ("data", [1], r"data: wanted a table of keys, got \[1\]; the defaults are used"),
+        ("train", {"a\nb": 1}, r"unknown key train.'a\\nb' is ignored"),
+    ],
+)
+def test_a_setting_of_the_making_that_is_not_known_is_noted(
+    section: str, values: Any, note: str, toy_file: Path, tmp_path: Path
+) -> None:
+    path = tmp_path / "m.safetensors"
+    path.write_bytes(toy_file.read_bytes())
+    whole = load(path)
+    tree = whole.config.to_dict()
+    tree[section] = {**tree.get(section, {}), **values} if isinstance(values, dict) else values
+    rewrite(path, config=json.dumps(tree))
+    model = load(path)
+    assert whole.notes == ()
+    [line] = model.notes
+    assert re.fullmatch(f"{re.escape(str(path))}: config: {note}", line)
+    assert model.predict(["abc"])[0][0].text == whole.predict(["abc"])[0][0].text
+    other = {name: value for name, value in model.config.to_dict().items() if name != section}
+    assert other == {name: value for name, value in whole.config.to_dict().items() if name != section}
+
+
+def test_settings_that_fit_are_kept_beside_those_that_do_not(toy_file: Path, tmp_path: Path) -> None:
+    path = tmp_path / "m.safetensors"
+    path.write_bytes(toy_file.read_bytes())
+    tree = load_model(path).config.to_dict()
+    tree["train"] |= {"steps": 77, "foo": 1, "schedule": "wsd"}
+    tree["search"] = {"nbest": 9, "beam_size": 10, "threads": "many"}
+    rewrite(path, config=json.dumps(tree))
+    model = load(path, toy_file)
+    assert len(model.notes) == 3
+    assert (model.config.train.steps, model.config.train.schedule) == (77, "cosine")
+    assert (model.config.search.nbest, model.config.search.beam_size, model.config.search.threads) == (9, 10, None)
+
+
+@pytest.mark.parametrize("key", ["foo", "train"])
+def test_an_unknown_key_of_the_architecture_is_refused(key: str, toy_file: Path, tmp_path: Path) -> None:
+    path = tmp_path / "m.safetensors"
+    path.write_bytes(toy_file.read_bytes())
+    tree = load_model(path).config.to_dict()
+    tree["model"][key] = 1
+    rewrite(path, config=json.dumps(tree))
+    assert_refused(path, f"damaged metadata: config, model: unknown key '{key}'", load)
 
 
 @pytest.mark.parametrize(
@@ -290,6 +356,7 @@ def test_tensors_that_are_not_the_networks(
     path.write_bytes(toy_file.read_bytes())
     rewrite(path, changed_tensors(toy_file, change))
     assert_refused(path, message, load)
+    assert_refused(path, message.replace("wanted F32, BF16 or I8, got 'F16'", r"wanted float32 .*, got float16 .*"))
 
 
 def test_a_number_format_that_numpy_lacks(tmp_path: Path) -> None:
@@ -324,6 +391,26 @@ def test_absurd_sizes_are_refused_at_once(
     started = time.process_time()
     assert_refused(path, message, load)
     assert time.process_time() - started < 2  # building the first of them takes a minute and a gigabyte
+
+
+@pytest.mark.parametrize("stored", ["float32", "bfloat16", "int8"])
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda t: t.pop(NAME), r"^tensor 'decoder.layers.0.weight_hidden': wanted float32 \(48, 12\), got None$"),
+        (lambda t: t.update(extra=np.zeros(3, np.float32)), r"^tensor 'extra': wanted None, got float32 \(3,\)$"),
+        (lambda t: t.update({NAME: t[NAME].astype(np.float64)}), r"wanted float32 \(48, 12\), got float64 \(48, 12\)$"),
+    ],
+)
+def test_tensors_that_are_not_the_networks_are_not_saved(
+    change: Callable[[Any], object], message: str, stored: Any, tmp_path: Path
+) -> None:
+    model = example()
+    tensors = dict(model.tensors)
+    change(tensors)
+    with pytest.raises(ModelFileError, match=message):
+        save_model(tmp_path / "m.safetensors", replace(model, tensors=tensors, stored=stored))
+    assert list(tmp_path.iterdir()) == []
 
 
 # Nothing is run

@@ -32,10 +32,12 @@ def batch(rows, extra=0):
     return pad(sources), lengths, pad(targets), torch.tensor([EXAMPLES[row] for row in rows])
 
 
-def loss_and_gradient(network, rows, *, extra=0, own_share=0.0, smoothing=0.1):
+def loss_and_gradient(network, rows, *, extra=0, sampling_probability=0.0, smoothing=0.1):
     source, lengths, target, examples = batch(rows, extra)
     noise = Noise(seed=5, step=11, examples=examples, rate=0.4)
-    loss = network.loss_sum(source, lengths, target, noise=noise, own_share=own_share, label_smoothing=smoothing)
+    loss = network.loss_sum(
+        source, lengths, target, noise=noise, sampling_probability=sampling_probability, label_smoothing=smoothing
+    )
     gradients = torch.autograd.grad(loss, list(network.parameters()))
     return loss.item(), torch.cat([gradient.flatten() for gradient in gradients])
 
@@ -44,17 +46,17 @@ LAYERS = {"encoder_layers": 2, "decoder_layers": 2}
 MODELS = [{}, LAYERS, {"cell": "gru", "peephole": "none", "context": "mean", **LAYERS}, {"context": "last"}]
 
 
-@pytest.mark.parametrize("own_share", [0.0, 0.5], ids=["gold symbols fed", "own symbols fed"])
+@pytest.mark.parametrize("sampling_probability", [0.0, 0.5], ids=["gold symbols fed", "own symbols fed"])
 @pytest.mark.parametrize("settings", MODELS, ids=str)
-def test_loss_and_gradient_with_noise_are_the_sums_of_those_of_the_pairs_alone(settings, own_share):
+def test_loss_and_gradient_with_noise_are_the_sums_of_those_of_the_pairs_alone(settings, sampling_probability):
     network = make_network(**settings).double()
-    together, gradient = loss_and_gradient(network, [0, 1, 2, 3], own_share=own_share)
-    alone = [loss_and_gradient(network, [row], own_share=own_share) for row in range(4)]
+    together, gradient = loss_and_gradient(network, [0, 1, 2, 3], sampling_probability=sampling_probability)
+    alone = [loss_and_gradient(network, [row], sampling_probability=sampling_probability) for row in range(4)]
     # Float64: nothing but the order of the additions differs.
     assert together == pytest.approx(sum(loss for loss, _ in alone), rel=1e-12)
     torch.testing.assert_close(gradient, torch.stack([g for _, g in alone]).sum(0), rtol=1e-9, atol=1e-12)
     for rows, extra in (([0, 1, 2, 3], 3), ([2, 0, 3, 1], 0)):
-        other, other_gradient = loss_and_gradient(network, rows, extra=extra, own_share=own_share)
+        other, other_gradient = loss_and_gradient(network, rows, extra=extra, sampling_probability=sampling_probability)
         assert other == pytest.approx(together, rel=1e-12)
         torch.testing.assert_close(other_gradient, gradient, rtol=1e-9, atol=1e-12)
 
@@ -65,7 +67,7 @@ def test_noise_matters():
     source, lengths, target, _ = batch([0, 1, 2, 3])
     quiet = loss_sum(network(source, lengths, target), target, 0.1).item()
     noisy, _ = loss_and_gradient(network, [0, 1, 2, 3])
-    fed, _ = loss_and_gradient(network, [0, 1, 2, 3], own_share=0.5)
+    fed, _ = loss_and_gradient(network, [0, 1, 2, 3], sampling_probability=0.5)
     assert len({round(loss, 3) for loss in (quiet, noisy, fed)}) == 3
 
 

@@ -1,4 +1,4 @@
-"""The engine as a backend of `peephole.nn`: what it computes, and the reason where it does not.
+"""The engine as a backend of `peephole.nn`: the requests it accepts and the reasons for declining others.
 
 Importing this module registers the engine.
 """

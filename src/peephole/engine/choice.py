@@ -7,8 +7,8 @@ from peephole.nn import backends
 
 
 def engine_in_use() -> str | None:
-    """Return the instruction set the engine computes with; None where it is turned off or missing."""
-    setting = backends.setting()
+    """Return the instruction set the engine computes with; None if it is turned off or missing."""
+    setting = backends.current_setting()
     if setting == "auto":
         return next(iter(instruction_sets()), None)  # cached, unlike `available`, which looks for files
     return None if setting == "off" else setting

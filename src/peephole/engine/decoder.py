@@ -129,7 +129,7 @@ def run_decoder(
         embedded: E(y_{t-1}), (B, U, E).
         lengths: real target steps, (B,).
         state: the state before the first step.
-        masks: for each layer above the lowest, what it reads of the one below is multiplied with, (B, U, H); [] is 1.
+        masks: for each layer above the lowest, the dropout mask of its input, (B, U, H); [] for no dropout.
 
     Returns:
         The top layer's h_t, (B, U, H), and the contexts, (B, U, M); 0 past each length.
@@ -195,7 +195,7 @@ def decode(
     "peephole::decoder", mutates_args=(), device_types="cpu", schema=f"({_ARGUMENTS}) -> (Tensor, Tensor, Tensor)"
 )
 def _decoder(*arguments: Any) -> tuple[Tensor, ...]:
-    """Return the top layer's h_t, the contexts, and what the backward pass needs."""
+    """Return the top layer's h_t, the contexts, and the arrays saved for the backward pass."""
     call = _Call(*arguments)
     out, contexts, saved = _empty_results(*arguments)
     arrays, layers = call.arrays()

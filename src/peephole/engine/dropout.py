@@ -13,7 +13,7 @@ from peephole.engine.recurrence import addresses
 
 
 def dropout_mask(
-    examples: Tensor, unit_keys: Tensor, num_steps: int, place: int, threshold: int, keep_rate: float
+    examples: Tensor, unit_keys: Tensor, num_steps: int, site: int, threshold: int, keep_rate: float
 ) -> Tensor:
     """Return the mask, (B, num_steps, F) float32.
 
@@ -21,12 +21,12 @@ def dropout_mask(
         examples: index of each row's pair, (B,) int64.
         unit_keys: a number of each unit, (F,) int32.
         num_steps: positions.
-        place: a number of the run, the training step and the place in the model, 64 bits.
-        threshold: a unit is dropped where its bits, a signed number of 32 bits, are below.
+        site: 64 bits for the run, the training step and the dropout site.
+        threshold: a unit is dropped if its bits, read as a signed number of 32 bits, are below it.
         keep_rate: units that are kept become 1 / keep_rate.
     """
     mask: Tensor = torch.ops.peephole.dropout_mask(
-        examples, unit_keys, num_steps, place, threshold, keep_rate, instruction_set_in_use()
+        examples, unit_keys, num_steps, site, threshold, keep_rate, instruction_set_in_use()
     )
     return mask
 
@@ -36,7 +36,7 @@ def _dropout_mask(
     examples: Tensor,
     unit_keys: Tensor,
     num_steps: int,
-    place: int,
+    site: int,
     threshold: int,
     keep_rate: float,
     instruction_set: str,
@@ -46,7 +46,7 @@ def _dropout_mask(
     if not mask.numel():
         return mask
     batch, steps, units = mask.shape
-    problem = engine.DropoutMaskProblem(torch.get_num_threads(), threshold, keep_rate, batch, steps, units, place)
+    problem = engine.DropoutMaskProblem(torch.get_num_threads(), threshold, keep_rate, batch, steps, units, site)
     arrays = {"examples": examples.contiguous(), "unit_keys": unit_keys.contiguous(), "mask": mask}
     problem.run(addresses(arrays), instruction_set)
     return mask

@@ -158,7 +158,7 @@ def _save_output_loss(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, .
 
 
 def _output_loss_gradients(ctx: Any, d_loss: Tensor | None, *_: None) -> tuple[Tensor | None, ...]:
-    if d_loss is None:  # nothing asks for a gradient of the loss
+    if d_loss is None:  # no gradient of the loss is wanted
         return (None,) * 8
     gradients = torch.ops.peephole.output_loss_backward(d_loss, *ctx.saved_tensors)
     return *gradients, None, None, None, None, None

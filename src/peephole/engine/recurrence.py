@@ -78,7 +78,7 @@ def recurrent_layer(
 
 
 def operand_in_use() -> str:
-    """Return what the engine's products multiply here: "bf16" under autocast to it, else "as_is"."""
+    """Return the number format of the engine's products here: "bf16" under autocast to it, else "as_is"."""
     return "bf16" if multiplies_bfloat16() else "as_is"
 
 
@@ -86,7 +86,7 @@ def operand_in_use() -> str:
     "peephole::lstm", mutates_args=(), device_types="cpu", schema=f"({_ARGUMENTS}) -> ({_RESULTS})"
 )
 def _lstm(*arguments: Any) -> tuple[Tensor, ...]:
-    """Return the outputs, the last h and c, and what the backward pass needs."""
+    """Return the outputs, the last h and c, and the arrays saved for the backward pass."""
     call = _Call(*arguments)
     out, h, c, saved = _empty_results(*arguments)
     arrays = {**call.arrays(), "out": out, "h_last": h, "c_last": c, "saved": saved}
@@ -113,7 +113,7 @@ def _lstm_backward(
 
 
 class _Scratch(threading.local):
-    """Memory of each thread that outlives a call: what was just used is still in the cache."""
+    """Scratch memory of each thread, kept between calls because it is then still in the cache."""
 
     memory = torch.empty(0, dtype=torch.uint8)
 

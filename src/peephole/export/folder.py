@@ -12,7 +12,7 @@ import zlib
 from collections.abc import Mapping
 from pathlib import Path
 
-from peephole.errors import ModelFileError, RunError
+from peephole.errors import ModelFileError, PeepholeError, RunError
 from peephole.export.graph import Graph
 from peephole.export.seq2seq import build_decoder_step, build_encoder
 from peephole.export.weights import Weights
@@ -48,16 +48,17 @@ def encode_graphs(path: str | Path, model: ModelFile) -> dict[str, bytes]:
     """Return the bytes of both graphs; `path` is that of the model file, for messages.
 
     Raises:
-        ModelFileError: a tensor is missing, has another shape than the config says, or is not of this model; or a
-            graph is larger than 2 GB.
+        ModelFileError: the architecture has a kind that cannot be exported, or a graph is larger than 2 GB.
     """
-    config = model.config.model
-    weights = Weights(path, model.tensors)
-    graphs = [
-        build_encoder(config, len(model.source_symbols), weights),
-        build_decoder_step(config, len(model.target_symbols), weights),
-    ]
-    weights.check_all_used()
+    weights = Weights(model.tensors)
+    try:
+        graphs = [
+            build_encoder(model.architecture, weights),
+            build_decoder_step(model.architecture, len(model.target_symbols), weights),
+        ]
+        weights.check_all_used()
+    except PeepholeError as error:
+        raise ModelFileError(f"{path}: {error}") from error
     return {graph.name: _encode(path, graph, describe(model)) for graph in graphs}
 
 

@@ -1,8 +1,8 @@
-"""Implementations of the definition's operators: who offers one, and who computes.
+"""Choose the implementation of each of the definition's operators.
 
 The modules of `peephole.nn` compute by their equations unless another implementation of the operator is found here. A
-backend (the C++ engine, GPU kernels) is added by the name of its module, which is imported when an operator is first
-asked for and calls `register`. It receives a `Request` and either accepts it or returns the reason why it does not.
+backend (the C++ engine, GPU kernels) is added by the name of its module, which is imported at the first request and
+calls `register`. It receives a `Request` and either accepts it or returns the reason why it does not.
 
 The definition itself imports no backend.
 """
@@ -26,14 +26,14 @@ OPERATORS = {
     "output_loss": "the output layer with its loss",
     "dropout_mask": "dropout masks",
 }
-"""Name of each operator that a backend may compute, and what a user calls it."""
+"""Each operator that a backend may compute, with its name in messages."""
 
 BFLOAT16_PRODUCTS = "bfloat16 products"
 """Number format of a request under autocast: float32 in and out, products of bfloat16."""
 
 
 class Request(NamedTuple):
-    """What a backend is asked to compute."""
+    """One operator to compute: kinds of its parts, device and number format."""
 
     operator: str  # a key of OPERATORS
     kinds: Mapping[str, str]  # kind of each part: cell, peephole, attention, …
@@ -57,7 +57,7 @@ class Backend(Protocol):
 
 
 class Choice(NamedTuple):
-    """Who computes a request."""
+    """The implementation chosen for a request, or the reason why there is none."""
 
     run: Callable[..., Any] | None  # None: the definition
     reason: str | None  # why the definition computes; None where a backend does
@@ -70,7 +70,7 @@ _setting: ContextVar[str] = ContextVar("peephole backend", default="auto")
 
 
 def add_backend(module: str) -> None:
-    """Add the module of a backend; it is imported when an operator is first asked for, and calls `register` then."""
+    """Add a backend by the name of its module, which is imported at the first request and calls `register`."""
     if module not in _modules:
         _modules.append(module)
 
@@ -109,12 +109,12 @@ def find(request: Request) -> Choice:
 
 
 def find_for(operator: str, kinds: Mapping[str, str], tensors: Iterable[Tensor]) -> Choice:
-    """Return who computes an operator of these kinds on these tensors; the first one decides device and numbers."""
+    """Return the choice for an operator of these kinds on these tensors; see `request_for`."""
     return find(request_for(operator, kinds, tensors))
 
 
 def request_for(operator: str, kinds: Mapping[str, str], tensors: Iterable[Tensor]) -> Request:
-    """Return the request for an operator of these kinds on these tensors."""
+    """Return the request for an operator on these tensors; the first one gives device and number format."""
     first, *others = tensors
     device, number = first.device.type, first.dtype
     if not first.numel():
@@ -145,14 +145,14 @@ def multiplies_bfloat16() -> bool:
     return torch.is_autocast_enabled("cpu") and torch.get_autocast_dtype("cpu") == torch.bfloat16
 
 
-def setting() -> str:
+def current_setting() -> str:
     """Return the setting of `use_engine`: auto, off, or a backend's variant."""
     return _setting.get()
 
 
 @contextmanager
 def use_engine(setting: str) -> Iterator[None]:
-    """Decide within the block who computes the definition's operators.
+    """Select within the block the implementations of the definition's operators.
 
     Args:
         setting: `"auto"`: the first backend that can; `"off"`: the definition; or a backend's variant, such as one of

@@ -12,7 +12,8 @@ from torch.nn import functional as F
 from peephole.nn.attention import Attention, AttentionState
 from peephole.nn.backends import find_for, multiplies_bfloat16
 from peephole.nn.cells import GRUStep, LSTMState, LSTMStep, LSTMWeights, peephole_form
-from peephole.nn.encoder import LayerState, symbol_embedding
+from peephole.nn.encoder import LayerState
+from peephole.nn.frontends import symbol_embedding
 from peephole.nn.layers import GRUDirection, LSTMDirection
 from peephole.nn.linear import linear
 from peephole.nn.noise import Noise
@@ -23,20 +24,20 @@ class Memory(NamedTuple):
     """The source for attention; it does not change while a target is decoded."""
 
     outputs: Tensor  # (B, T, M) encoder outputs h_j
-    keys: Tensor  # (B, T, A) what the attention module made of them
+    keys: Tensor  # (B, T, A) their projections by the attention module
     valid: Tensor  # (B, T) True at real positions
 
 
 class DecoderState(NamedTuple):
-    """All that a decoder needs besides the previous symbol; every tensor has one row a hypothesis."""
+    """The decoder's input besides the previous symbol; every tensor has one row per hypothesis."""
 
     layers: tuple[LayerState, ...]  # s_t, from the lowest layer to the top
     source: Memory | Tensor  # for attention, or the fixed context (B, M) of (8)
-    attention: AttentionState = ()  # what the attention carries from step to step
+    attention: AttentionState = ()  # tensors that the attention carries from step to step
 
 
 class Decoder(nn.Module):
-    """A stack of recurrent cells that reads its own output, and the network g over it.
+    """A stack of recurrent cells fed with the previous target symbol, and the network g over it.
 
     With E(y) the embedding of a symbol, f the cell of each layer, s_t the top layer's state, step t computes
 
@@ -92,7 +93,7 @@ class Decoder(nn.Module):
             first: the bridge's states, (9).
             outputs: encoder outputs h_j.
             valid: True at real source positions.
-            context: the fixed context, (8); None where the decoder has attention.
+            context: the fixed context, (8); None for a decoder with attention.
         """
         if self.attention is None:
             assert context is not None
@@ -154,27 +155,27 @@ class Decoder(nn.Module):
         return r if noise is None else noise.dropout(r, "readout")
 
     def forward_sampled(
-        self, previous: Int[Tensor, "B U"], state: DecoderState, noise: Noise, own_share: float
+        self, previous: Int[Tensor, "B U"], state: DecoderState, noise: Noise, sampling_probability: float
     ) -> Float[Tensor, "B U V"]:
-        """Feed at each step the gold symbol, (13), or with probability own_share the model's own, (14).
+        """Feed at each step the gold symbol, (13), or with probability sampling_probability the model's own, (14).
 
         Arguments and result are those of `forward`. It runs step by step, by its equations: a backend that computed it
-        would be asked for a decoder of this feeding. The model's own symbol is its most probable one, as in greedy
-        search; no gradient flows through the choice.
+        would have to accept the feeding "scheduled sampling". The model's own symbol is its most probable one, as in
+        greedy search; no gradient flows through the choice.
 
         Source: Bengio et al. 2015, arXiv:1506.03099, the choice being made anew for each symbol.
         """
         recurrence = self.recurrence()
         num_steps = previous.shape[1]
         masks = self._masks(noise, num_steps, self.embedding.weight.dtype)
-        use_own = noise.uniform("scheduled sampling", num_steps) < own_share
+        samples = noise.uniform("scheduled sampling", num_steps) < sampling_probability
         embedding_mask = noise.mask("target embedding", num_steps, self.embedding.embedding_dim)
         readout_mask = noise.mask("readout", num_steps, self.hidden_size)
         logits: list[Tensor] = []
         for t in range(num_steps):
             fed = previous[:, t]
             if t:
-                fed = torch.where(use_own[:, t], logits[-1].detach().argmax(1), fed)
+                fed = torch.where(samples[:, t], logits[-1].detach().argmax(1), fed)
             embedded = self.embedding(fed) * embedding_mask[:, t]
             state, context, _ = recurrence(recurrence.project(embedded), state, [mask[:, t] for mask in masks])
             logits.append(self.output(self.read(state, context, embedded) * readout_mask[:, t]))
@@ -188,8 +189,8 @@ class Decoder(nn.Module):
         """Return the dropout masks (B, U, H) between the layers, as numbers of `dtype`; none for no dropout."""
         if noise is None or not noise.rate:
             return []
-        places = (f"between decoder layers {layer}" for layer in range(1, len(self.layers)))
-        return [noise.mask(place, num_steps, self.hidden_size).to(dtype) for place in places]
+        sites = (f"between decoder layers {layer}" for layer in range(1, len(self.layers)))
+        return [noise.mask(site, num_steps, self.hidden_size).to(dtype) for site in sites]
 
     def _unroll(
         self, embedded: Tensor, state: DecoderState, noise: Noise | None, lengths: Tensor | None
@@ -255,7 +256,7 @@ class DecoderRecurrence:
         Args:
             projected: what `project` returned for E(y_{t-1}).
             state: the state before the step.
-            masks: for each layer above the lowest, dropout of what it reads of the one below; [] for no dropout.
+            masks: for each layer above the lowest, the dropout mask of its input; [] for no dropout.
         """
         if isinstance(state.source, Memory):
             assert self.attention is not None

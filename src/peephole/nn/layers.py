@@ -48,7 +48,7 @@ class LSTMDirection(nn.Module):
 
     @torch.no_grad()
     def reset_parameters(self) -> None:
-        """Draw the weights anew, as the class says."""
+        """Draw new weights, as the class docstring describes."""
         hidden_size = self.weight_hidden.shape[1]
         init_gates(self.weight_input, self.weight_hidden, num_gates=4)
         self.bias.zero_()
@@ -81,7 +81,7 @@ class GRUDirection(nn.Module):
 
     @torch.no_grad()
     def reset_parameters(self) -> None:
-        """Draw the weights anew, as the class says."""
+        """Draw new weights, as the class docstring describes."""
         init_gates(self.weight_input, self.weight_hidden, num_gates=3)
         self.bias_input.zero_()
         self.bias_hidden.zero_()

@@ -1,4 +1,4 @@
-"""Output layers: from what the decoder read, r_t, to the distribution of y_t, (10), and its loss, (12)."""
+"""Output layers: from the readout r_t to the distribution of y_t, (10), and its loss, (12)."""
 
 from __future__ import annotations
 
@@ -25,10 +25,6 @@ class SymbolOutput(nn.Linear):
     ) -> Float[Tensor, ""]:
         """Return `loss_sum` of the scores; see `output_loss_sum`."""
         return output_loss_sum(readouts, self.weight, self.bias, target, label_smoothing, kind=self.kind)
-
-
-OUTPUTS = {SymbolOutput.kind: SymbolOutput}
-"""Output layers by kind."""
 
 
 def output_loss_sum(

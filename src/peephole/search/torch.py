@@ -7,7 +7,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -15,7 +14,6 @@ from torch import Tensor
 from torch.overrides import TorchFunctionMode
 
 from peephole.config import SearchConfig
-from peephole.errors import ModelFileError
 from peephole.nn import Seq2Seq, Seq2SeqStepper, build_seq2seq
 from peephole.search import EnsembleStepper, Stepper, beam_search, force, greedy_search, sample
 from peephole.search.hypothesis import Hypothesis
@@ -123,19 +121,10 @@ def pad(sequences: Sequence[Sequence[int]]) -> tuple[Tensor, Tensor]:
     return padded, lengths
 
 
-def build_network(path: str | Path, file: ModelFile) -> Seq2Seq:
-    """Build the network of a model file.
-
-    Raises:
-        ModelFileError: its tensors are not those that its config asks for.
-    """
-    with torch.device("meta"), _NoInitialValues():  # shapes alone: compared before anything is allocated
+def build_network(file: ModelFile) -> Seq2Seq:
+    """Build the network of a model file that was loaded."""
+    with torch.device("meta"), _NoInitialValues():  # without memory and without drawing weights
         network = build_seq2seq(file.config.model, len(file.source_symbols), len(file.target_symbols))
-    wanted = {name: f"float32 {tuple(tensor.shape)}" for name, tensor in network.state_dict().items()}
-    got = {name: f"{tensor.dtype} {tensor.shape}" for name, tensor in file.tensors.items()}
-    for name in sorted(wanted.keys() | got.keys()):
-        if wanted.get(name) != got.get(name):
-            raise ModelFileError(f"{path}: tensor {name!r}: wanted {wanted.get(name)}, got {got.get(name)}")
     network.load_state_dict({name: torch.from_numpy(tensor) for name, tensor in file.tensors.items()}, assign=True)
     return network.eval()
 

@@ -15,6 +15,8 @@ from typing import Any
 
 from peephole.config import Config
 from peephole.errors import ConfigError, ModelFileError
+from peephole.nn.schema import Architecture
+from peephole.storage.settings import read_settings, section_keys
 from peephole.symbols import Symbols, symbols_from_json
 
 FORMAT_VERSION = 2  # the newest
@@ -22,11 +24,18 @@ FORMAT_VERSION = 2  # the newest
 
 @dataclass(frozen=True)
 class Header:
-    """What a model file says of its model."""
+    """The description of a model in its file's metadata."""
 
     config: Config
     source_symbols: Symbols
     target_symbols: Symbols
+    notes: tuple[str, ...] = ()
+    """Settings in the file that are not used, one line each."""
+
+    @property
+    def architecture(self) -> Architecture:
+        """Return the architecture that the config describes."""
+        return Architecture.of(self.config.model)
 
 
 def read_header(path: str | Path) -> Header:
@@ -62,20 +71,29 @@ def check_exists(path: str | Path) -> None:
 
 
 def parse_header(path: str | Path, metadata: Mapping[str, str]) -> Header:
-    """Return what the metadata of a model file say.
+    """Return what the metadata of a model file describe.
+
+    The settings that decide the architecture must be right. All others are information: those that are unknown or do
+    not fit become notes.
 
     Raises:
         ModelFileError: they are not a peephole model's, of a newer format, or damaged.
     """
     check_format(path, metadata)
     try:
-        return Header(
-            Config.from_dict(_read_table(metadata, "config")),
-            symbols_from_json(_read_table(metadata, "source_symbols")),
-            symbols_from_json(_read_table(metadata, "target_symbols")),
-        )
+        config, notes = _read_config(_read_table(metadata, "config"))
+        source, target = (symbols_from_json(_read_table(metadata, f"{side}_symbols")) for side in ("source", "target"))
     except (ConfigError, ModelFileError) as error:
         raise ModelFileError(f"{path}: damaged metadata: {error}") from error
+    return Header(config, source, target, tuple(f"{path}: {note}" for note in notes))
+
+
+def _read_config(tree: Mapping[str, Any]) -> tuple[Config, list[str]]:
+    """Return the config and the notes of a file of format version 1 or 2."""
+    base = Config.from_dict({key: tree[key] for key in tree if key == "model"}, "config")
+    rest = {key: tree[key] for key in tree if key != "model"}
+    config, notes = read_settings(rest, base, section_keys("model"))
+    return config, [f"config: {note}" for note in notes]
 
 
 def check_format(path: str | Path, metadata: Mapping[str, str]) -> int:

@@ -23,8 +23,12 @@ from safetensors.numpy import save
 
 from peephole.config import Config
 from peephole.errors import ModelFileError
-from peephole.storage.header import check_exists, check_format, parse_header
-from peephole.storage.quantization import BFLOAT16, Stored, Tensors, dequantize, quantize
+from peephole.nn import schema
+from peephole.nn.schema import Architecture, TensorSpec
+from peephole.storage.contents import check_tensors, stored_format
+from peephole.storage.header import Header, check_exists, check_format, parse_header
+from peephole.storage.names import current_name, old_name
+from peephole.storage.quantization import BFLOAT16, Stored, Tensors, dequantize, number_format, quantize
 from peephole.storage.replace_file import replace_file
 from peephole.symbols import Symbols
 
@@ -43,21 +47,39 @@ class ModelFile:
     stored: Stored = "float32"
     """What matrices are in the file."""
 
+    @property
+    def architecture(self) -> Architecture:
+        """Return the architecture that the config describes."""
+        return Architecture.of(self.config.model)
+
 
 def save_model(path: str | Path, model: ModelFile) -> None:
     """Write a model file, replacing an older one atomically.
 
     Raises:
         RunError: the file cannot be written (no such folder, disk full, …); an older file is left as it was.
-        ModelFileError: a weight cannot be stored so; see `quantize`.
+        ModelFileError: the tensors are not those of the model's architecture, or a weight cannot be stored in the
+            number format; see `quantize`.
     """
-    write_tensors(path, quantize(model.tensors, model.stored, model.config.model.peephole), _metadata(model))
+    write_tensors(path, _stored_tensors(model), _metadata(model))
 
 
 def encode_model(model: ModelFile) -> bytes:
-    """Return the bytes of a model file."""
-    tensors = quantize(model.tensors, model.stored, model.config.model.peephole)
-    return b"".join(_encode_with_checksum(tensors, _metadata(model)))
+    """Return the bytes of a model file; errors as in `save_model`."""
+    return b"".join(_encode_with_checksum(_stored_tensors(model), _metadata(model)))
+
+
+def _stored_tensors(model: ModelFile) -> dict[str, npt.NDArray[Any]]:
+    """Return the tensors as they stand in the file."""
+    specs = _specs(model)
+    check_tensors(model.tensors, specs, "float32")
+    tensors = {old_name(name): tensor for name, tensor in model.tensors.items()}
+    return quantize(tensors, model.stored, {old_name(name): spec for name, spec in specs.items()})
+
+
+def _specs(model: ModelFile | Header) -> dict[str, TensorSpec]:
+    """Return names, shapes and roles of the model's tensors."""
+    return schema.tensors(model.architecture, len(model.source_symbols), len(model.target_symbols))
 
 
 def _metadata(model: ModelFile) -> dict[str, str]:
@@ -74,19 +96,20 @@ def load_model(path: str | Path) -> ModelFile:
     """Read a model file.
 
     Raises:
-        ModelFileError: the file is missing, is not a peephole model, is damaged, or is of a newer format.
+        ModelFileError: the file is missing, is not a peephole model, is damaged, or is of a newer format; or it does
+            not hold exactly the tensors of its architecture.
     """
     with _open(path) as file:
         version = check_format(path, file.metadata() or {})  # before anything large is read
-        tensors = _read_tensors(path, file)
+        found = _read_tensors(path, file)
         header = parse_header(path, file.metadata() or {})
-    stored: Stored = "float32"
-    if version >= 2:
-        try:
-            tensors, stored = dequantize(tensors)
-        except ModelFileError as error:
-            raise ModelFileError(f"{path}, {error}") from error
-    return ModelFile(tensors, header.config, header.source_symbols, header.target_symbols, stored)
+    stored = stored_format(found) if version >= 2 else "float32"
+    try:
+        check_tensors(found, {old_name(name): spec for name, spec in _specs(header).items()}, stored)
+    except ModelFileError as error:
+        raise ModelFileError(f"{path}: {error}") from error
+    whole = {current_name(name): tensor for name, tensor in dequantize(found).items()}
+    return ModelFile(whole, header.config, header.source_symbols, header.target_symbols, stored)
 
 
 def write_tensors(path: str | Path, tensors: Tensors, metadata: Mapping[str, str]) -> None:
@@ -177,7 +200,6 @@ def _checksum(tensors: Tensors, metadata: Mapping[str, str]) -> str:
     for name, text in sorted(metadata.items()):
         crc = zlib.crc32(f"{name}={text}".encode(), crc)
     for name, tensor in sorted(tensors.items()):
-        number = "bfloat16" if tensor.dtype == BFLOAT16 else tensor.dtype
-        crc = zlib.crc32(f"{name}:{number}{tensor.shape}".encode(), crc)
+        crc = zlib.crc32(f"{name}:{number_format(tensor)}{tensor.shape}".encode(), crc)
         crc = zlib.crc32(tensor.tobytes(), crc)
     return f"{crc:08x}"

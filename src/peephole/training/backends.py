@@ -1,4 +1,4 @@
-"""Which backend trains what a config asks for, the line that tells a user, and the precision that follows."""
+"""The backend that trains a config, the notice when the definition trains instead, and the precision."""
 
 from __future__ import annotations
 
@@ -7,23 +7,23 @@ import torch
 from peephole import engine
 from peephole.config import Config, TrainConfig
 from peephole.errors import ConfigError
-from peephole.nn import network_kinds
 from peephole.nn.backends import BFLOAT16_PRODUCTS, OPERATORS, Request, find, use_engine
+from peephole.nn.schema import Architecture
 
 NUMBERS = {"32-true": "float32", "64-true": "float64", "bf16-mixed": BFLOAT16_PRODUCTS, "16-mixed": "float16 products"}
 """The number format of requests by `train.precision`."""
 
 
 def training_requests(config: Config, device: str, precision: str) -> list[Request]:
-    """Return what a training asks backends to compute; tests compare it with the requests that a training makes.
+    """Return the requests of a training, from its config; a test compares them with those of a training step.
 
     Args:
-        config: what was asked for.
-        device: where the model is trained, as torch.device.type.
+        config: all settings.
+        device: device of the training, as torch.device.type.
         precision: a key of `NUMBERS`.
     """
     numbers = NUMBERS[precision]
-    kinds = network_kinds(config.model)
+    kinds = Architecture.of(config.model).kinds()
     recurrent = {part: kinds[part] for part in ("cell", "peephole")}
     decoder = recurrent | {"attention": kinds["attention"], "feeding": "teacher forcing"}
     asked = [Request("recurrent_layer", recurrent, device, numbers), Request("decoder", decoder, device, numbers)]
@@ -39,13 +39,13 @@ def training_requests(config: Config, device: str, precision: str) -> list[Reque
 
 
 def definition_notice(config: Config, device: torch.device) -> str | None:
-    """Return the line that tells a user what the definition computes instead of a backend, and why.
+    """Return a notice of one line: the operators that the definition computes instead of a backend, and the reason.
 
-    None when no notice is needed: a backend computes everything, or `train.engine = "off"` asks for the definition.
+    None when no notice is needed: a backend computes everything, or `train.engine` is "off".
 
     Args:
-        config: what was asked for, its precision decided.
-        device: where the model is trained.
+        config: all settings, the precision decided.
+        device: device of the training.
 
     >>> definition_notice(Config().with_values({"train.engine": "off"}), torch.device("cpu"))
     """
@@ -63,7 +63,7 @@ def definition_notice(config: Config, device: torch.device) -> str | None:
 
 
 def _listed(parts: list[str]) -> str:
-    """Return names as a sentence lists them."""
+    """Return names as a list in a sentence."""
     if len(parts) >= len(OPERATORS) - 1:  # without dropout there are no masks
         return "everything"
     return " and ".join([", ".join(parts[:-1]), parts[-1]] if len(parts) > 1 else parts)
@@ -90,7 +90,7 @@ def with_precision(config: Config) -> Config:
 
 
 def _device(config: TrainConfig) -> torch.device:
-    """Return where Fabric will train."""
+    """Return the device on which Fabric will train."""
     if config.device != "auto":
         return torch.device(config.device)
     found = torch.accelerator.current_accelerator() if torch.accelerator.is_available() else None
