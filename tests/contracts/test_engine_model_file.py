@@ -20,7 +20,7 @@ from peephole.storage.model_file import ModelFile, encode_model, load_model, rea
 from peephole.symbols import CharacterSymbols, Symbols, WhitespaceSymbols, learn_symbols
 
 ENGINE = Path(__file__).parents[2] / "engine"
-SOURCES = ("json", "safetensors", "architecture", "symbol_table", "model_file")
+SOURCES = ("architecture", "json", "model_file", "safetensors", "schema", "symbol_table")
 SANITIZE = ["-O1", "-g1", "-fsanitize=address,undefined", "-fno-sanitize-recover=undefined"]
 compiler = shutil.which("c++") or shutil.which("g++") or shutil.which("clang++")
 pytestmark = pytest.mark.skipif(compiler is None, reason="issue 4: without a compiler there is no engine")
@@ -191,7 +191,7 @@ CHANGES = {
         f"tensor '{HIDDEN}': wanted float32 (16, 4), got int8 (16, 4)",
     ),
     "program": (lambda t, m: m.pop("format"), "wanted a model saved by peephole, got another program's"),
-    "version": (lambda t, m: m.update(format_version="3"), "wanted format version 2 or older, got '3'; a newer"),
+    "version": (lambda t, m: m.update(format_version="4"), "wanted format version 3 or older, got '4'; a newer"),
     "no config": (lambda t, m: m.pop("config"), "damaged metadata: there is no config"),
     "deep": (lambda t, m: m.update(config="[" * 100_000), "damaged metadata: config: JSON, byte 64: wanted at most 64"),
     "list": (lambda t, m: m.update(config="[]"), "damaged metadata: config: wanted a JSON object, got a list"),
