@@ -1,7 +1,7 @@
-"""Two models to compare with: the recurrences as one writes them in PyTorch without this project.
+"""Define two baselines: the same model with recurrences written in plain PyTorch, without this project.
 
-Both have the architecture of peephole's model: a bidirectional encoder, additive attention that asks with
-s_{t-1}, the context entering the decoder's cell and the readout. All but the recurrences (`encode`, `step`)
+Both have the architecture of peephole's model: a bidirectional encoder, additive attention with the query s_{t-1},
+the context as input of the decoder's cell and the readout. All but the recurrences (`encode`, `step`)
 is shared code, with the attention's keys and the readout computed outside the loop as in peephole.
 """
 
@@ -16,7 +16,7 @@ State = tuple[Tensor, Tensor]  # h and c, each (B, H)
 
 
 class Baseline(nn.Module, ABC):
-    """Embeddings, attention, readout and the decoder's loop; a subclass brings the recurrences."""
+    """Hold embeddings, attention, readout and the decoder's loop; a subclass defines the recurrences."""
 
     def __init__(self, num_source: int, num_target: int, embedding_size: int, hidden_size: int, dropout: float):
         super().__init__()
@@ -55,7 +55,7 @@ class Baseline(nn.Module, ABC):
 
 
 class TorchBaseline(Baseline):
-    """torch.nn.LSTM over a PackedSequence as encoder, torch.nn.LSTMCell as decoder; no peepholes."""
+    """Use torch.nn.LSTM over a PackedSequence as encoder and torch.nn.LSTMCell as decoder; no peepholes."""
 
     def __init__(self, num_source: int, num_target: int, embedding_size: int, hidden_size: int, dropout: float):
         super().__init__(num_source, num_target, embedding_size, hidden_size, dropout)
@@ -75,7 +75,7 @@ class TorchBaseline(Baseline):
 
 
 class LoopBaseline(Baseline):
-    """Full-peephole LSTMs as a loop that autograd differentiates: every gate's products at every step."""
+    """Compute full-peephole LSTMs in a loop, every gate's products at every step, differentiated by autograd."""
 
     def __init__(self, num_source: int, num_target: int, embedding_size: int, hidden_size: int, dropout: float):
         super().__init__(num_source, num_target, embedding_size, hidden_size, dropout)
@@ -92,7 +92,7 @@ class LoopBaseline(Baseline):
         return torch.cat([ahead, back], 2), (h, c)
 
     def run(self, cell: "LoopCell", x: Tensor, lengths: Tensor, steps) -> tuple[Tensor, State]:
-        """Run a cell over the steps in their order; the state stays as it is at padding."""
+        """Run a cell over the steps in the given order; padding does not change the state."""
         h = c = x.new_zeros(x.shape[0], cell.hidden_size)
         outputs = [h] * x.shape[1]
         for t in steps:
@@ -108,7 +108,7 @@ class LoopBaseline(Baseline):
 
 
 class LoopCell(nn.Module):
-    """One step of the full-peephole LSTM, equations (1)-(6), one product for each matrix of the equations."""
+    """Compute one step of the full-peephole LSTM, (1)-(6), with one product for each matrix of the equations."""
 
     def __init__(self, input_size: int, hidden_size: int) -> None:
         super().__init__()

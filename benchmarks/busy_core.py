@@ -1,12 +1,12 @@
-"""What a second busy process costs: each system's speed while another process spins on one core, against its quiet one.
+"""Measure how much each system slows down while another process keeps one core busy.
 
     python benchmarks/busy_core.py [--words FILE]
 
-Measured are our training step (full peepholes, as in train_speed.py), our layer and torch.nn.LSTM (as in
-layer_speed.py, H = 256, B = 64, T = 20). Each system is a process of its own; in each round it takes a quiet turn, then
-one while a process that does nothing but count is bound to the first core. "times" is the median of the rounds' ratios.
-Where all processes have their fair share, a system of two threads on two cores that shares its work well takes 4/3 of
-its quiet time, one that has cut its work into fixed halves twice.
+The systems are our training step (full peepholes, as in train_speed.py), our layer and torch.nn.LSTM (as in
+layer_speed.py, H = 256, B = 64, T = 20). Each is a process of its own; in each round it takes a quiet turn, then one
+while a process in an endless loop is bound to the first core. "times" is the median of the rounds' ratios. If the
+scheduler is fair, two threads on two cores that balance their work dynamically take 4/3 of their quiet time, and two
+threads with fixed halves of the work take twice that time.
 """
 
 import argparse
@@ -34,12 +34,12 @@ SPIN = "import os\nif hasattr(os, 'sched_setaffinity'): os.sched_setaffinity(0, 
 
 
 class Spinner(AbstractContextManager[None]):
-    """A process that keeps one core busy."""
+    """Run a process that keeps one core busy."""
 
     def __enter__(self) -> None:
         command = [sys.executable, "-c", f"{SPIN}print(flush=True)\nwhile True: pass"]
         self.process = subprocess.Popen(command, stdout=subprocess.PIPE)
-        self.process.stdout.readline()  # it spins from here on
+        self.process.stdout.readline()  # returns when the process has started its loop
 
     def __exit__(self, *_: object) -> None:
         self.process.kill()
@@ -48,7 +48,7 @@ class Spinner(AbstractContextManager[None]):
 
 
 def measure(ask: Callable[[], float], rounds: int) -> tuple[list[float], list[float]]:
-    """Return the seconds of a system's work in the quiet turns, and in the busy ones."""
+    """Return the seconds of a system's turns on quiet cores, and with a busy one."""
     quiet, busy = [], []
     for _ in range(rounds):
         for times, company in ((quiet, nullcontext()), (busy, Spinner())):

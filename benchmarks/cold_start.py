@@ -1,9 +1,9 @@
-"""Measure how long it takes from a command to its answer, and what the installed package weighs.
+"""Measure the time from starting a process to its answer, and the size of the installed package.
 
     python benchmarks/cold_start.py MODEL [WORD]
 
-Whole processes of this Python, in turns: nothing (`pass`), `import peephole`, load and predict
-in Python, and `peephole predict` of one word.
+It runs whole processes of this Python in turns: `pass`, `import peephole`, load and predict in Python, and
+`peephole predict` of one word.
 """
 
 import argparse
@@ -41,7 +41,7 @@ def size_of(paths: list[Path]) -> float:
 
 
 def main() -> None:
-    """Take turns and print medians."""
+    """Run the processes in turns and print medians."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("model", help="a model file")
     parser.add_argument("word", nargs="?", default="hello")

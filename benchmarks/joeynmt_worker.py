@@ -1,8 +1,8 @@
 """Train JoeyNMT in turns with the other systems; started by train_speed.py in JoeyNMT's environment.
 
 The model, the loss, the optimiser, the clipping and the step are JoeyNMT's own: `build_model` and
-`TrainManager._train_step`, with the lines that surround it in `train_and_validate`. Its reading of files, its log and
-its validation are left out.
+`TrainManager._train_step`, with the lines around it in `train_and_validate`. Its file reading, log and validation are
+left out.
 """
 
 import argparse
@@ -66,13 +66,13 @@ TRAINING = {
     "normalization": "tokens",
     "batch_size": 64,
     "epochs": 1,
-    "scheduling": "exponential",  # stepped after each epoch only, and none ends here
+    "scheduling": "exponential",  # changes only after an epoch, and no epoch ends here
     "early_stopping_metric": "loss",
 }
 
 
 def to_batches(batches: Batches, source_vocab: Vocabulary, target_vocab: Vocabulary) -> list[Batch]:
-    """Return the batches as JoeyNMT's iterator yields them; </s> ends a source too."""
+    """Return the batches as JoeyNMT's iterator yields them; sources end with </s>, too."""
     made = []
     for number, batch in enumerate(batches["batches"]):
         sources = [torch.tensor([*map(source_vocab.lookup, letters), EOS]) for letters, _ in batch]
@@ -94,12 +94,12 @@ def to_batches(batches: Batches, source_vocab: Vocabulary, target_vocab: Vocabul
 
 
 def pad(rows: list[torch.Tensor]) -> torch.Tensor:
-    """Return the rows as one tensor, filled up with <pad>."""
+    """Return the rows as one tensor, padded with <pad>."""
     return torch.nn.utils.rnn.pad_sequence(rows, batch_first=True, padding_value=PAD)
 
 
 def main() -> None:
-    """Build the model and the trainer, and take turns."""
+    """Build the model and the trainer, then train on request."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("batches", type=Path)
     parser.add_argument("--threads", type=int, required=True)

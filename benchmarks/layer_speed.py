@@ -2,13 +2,13 @@
 
     python benchmarks/layer_speed.py [--threads N] [--quick]
 
-Three tables. Padded: all sequences have T steps, where torch.nn.LSTM does no needless work. Ragged: sequences as long
-as the words of CMUdict, then as the sentences of a translation corpus, drawn at random and not sorted, against
+It prints three tables. Padded: all sequences have T steps, so torch.nn.LSTM computes no padding. Ragged: sequences with
+the lengths of CMUdict's words, then of a translation corpus' sentences, drawn at random and not sorted, compared with
 torch.nn.LSTM on the padded batch and on a PackedSequence.
 
 Each system is a process of its own, and they take turns, A B C … A B C …; a ratio is the median of the rounds' ratios,
-so that a slow minute of the machine slows both sides of it. "of peak" is the share of what the engine's own inner loop
-reaches on a product that fits the first cache, times threads.
+so that a slow minute of the machine slows both sides of it. "of peak" is the share of the peak, which is the speed of
+the engine's own inner loop on a product that fits the first cache, times threads.
 """
 
 import argparse
@@ -49,7 +49,7 @@ def start_worker(system: str, threads: int) -> Worker:
 def measure_rounds(
     workers: dict[str, Worker], size: int, lengths: list[int], rounds: int, seconds: float
 ) -> dict[str, list[float]]:
-    """Let the systems take turns at one shape; return the seconds of a step of each, round by round."""
+    """Measure the systems in turns at one shape; return the seconds of a step of each, round by round."""
     request = {"size": size, "lengths": lengths, "seconds": seconds}
     times: dict[str, list[float]] = {name: [] for name in workers}
     for _ in range(rounds):
@@ -65,7 +65,7 @@ def operations(form: str, size: int, lengths: list[int]) -> int:
 
 
 def measure_peak(threads: int, instruction_set: str) -> float:
-    """Return the operations a second of the engine's inner loop on all threads at once: the best of ten tries."""
+    """Return the operations a second of the engine's inner loop on all threads at once: the maximum of ten runs."""
     repeats = 50_000
     best = 0.0
     for _ in range(10):

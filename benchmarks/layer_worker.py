@@ -1,7 +1,7 @@
 """Run one recurrent layer, forward and backward, in turns with the other systems; started by layer_speed.py.
 
 Each line on stdin is a JSON object with `size` (I = H), `lengths` (the real steps of each sequence) and `seconds` (the
-least duration of the turn); the answer is the median seconds of a step.
+minimum duration of the turn); the answer is the median seconds of a step.
 """
 
 import argparse
@@ -19,7 +19,7 @@ Step = Callable[[], None]
 
 
 def our_step(kind: str, form: str, size: int, lengths: Any, x: Any, cotangent: Any) -> Step:
-    """Return a step of our layer, on the engine or by its definition."""
+    """Return a function that runs one step of our layer, on the engine or by its definition."""
     from peephole.nn import LSTM, use_engine
 
     layer = LSTM(size, size, peephole=form)
@@ -32,7 +32,7 @@ def our_step(kind: str, form: str, size: int, lengths: Any, x: Any, cotangent: A
 
 
 def torch_step(form: str, size: int, lengths: Any, x: Any, cotangent: Any) -> Step:
-    """Return a step of torch.nn.LSTM, on the padded batch or on a PackedSequence."""
+    """Return a function that runs one step of torch.nn.LSTM, on the padded batch or on a PackedSequence."""
     from torch import nn
     from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
 
@@ -50,7 +50,7 @@ def torch_step(form: str, size: int, lengths: Any, x: Any, cotangent: Any) -> St
 
 
 def make_step(system: str, size: int, lengths: list[int]) -> Step:
-    """Return a step of a system on random numbers, the same for all systems."""
+    """Return a function that runs one step of a system on random numbers, the same for all systems."""
     import torch
 
     kind, form = system.split("-")
@@ -68,7 +68,7 @@ def main() -> None:
     parser.add_argument("--threads", type=int, required=True)
     arguments = parser.parse_args()
     if not arguments.system.startswith("torch"):
-        import peephole  # noqa: F401  (before PyTorch, as in `peephole train`: it says how PyTorch's threads wait)
+        import peephole  # noqa: F401  (before PyTorch, as in `peephole train`: it sets how PyTorch's idle threads wait)
     import torch
 
     torch.set_num_threads(arguments.threads)

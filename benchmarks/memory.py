@@ -1,11 +1,11 @@
-"""Peak memory of training against the number of pairs: it must not grow.
+"""Measure the peak memory of training against the number of pairs: it must not grow.
 
     python benchmarks/memory.py                          50,000, 500,000 and 5,000,000 generated pairs
     python benchmarks/memory.py --pairs 50000 5000000
 
-For each size a file of random pairs is written, `peephole train` does 800 steps on it as a process of its own, and
-the peak of its resident memory is read from the operating system. Resident memory includes the pages of the mapped
-corpus that the system happens to keep; `anonymous` is what the process cannot give back. Linux only.
+For each size the program writes a file of random pairs, runs `peephole train` on it for 800 steps as a process of its
+own, and reads the peak of its resident memory from the operating system. Resident memory includes the pages of the
+mapped corpus that the system keeps; `anonymous` is the memory that the process cannot give back. Linux only.
 """
 
 import argparse
@@ -25,7 +25,7 @@ from train_speed import describe_machine
 
 import peephole
 
-STEPS = 800  # about 95 pairs each: more than a window of pairs, which are sorted by length together
+STEPS = 800  # about 95 pairs each: more than one window of pairs that are sorted by length together
 
 
 def write_pairs(path: Path, count: int) -> None:
@@ -43,7 +43,7 @@ def measure(pairs: int, folder: Path) -> dict[str, float]:
     write_pairs(train, pairs)
     command = [sys.executable, "-m", "peephole", "train", str(train), "--out", str(folder / f"{pairs}.safetensors")]
     command += ["--steps", str(STEPS)]
-    # A small model, so that the data decides what is measured
+    # A small model, so that the data dominate the memory
     for setting in ("hidden_size=64", "embedding_size=32", "train.evaluations=1", "train.dev_pairs=100"):
         command += ["--set", setting]
     started = time.monotonic()

@@ -1,7 +1,7 @@
 """Predict with OpenNMT-py in turns with the other systems; started by predict_speed.py in OpenNMT-py's environment.
 
-The model is trained by OpenNMT-py's own `Trainer` for some minutes and kept in a file; beams and greedy search are its
-own `Translator`, which gets its batches as tensors: reading and writing text is not in its time, as it is in ours.
+OpenNMT-py's own `Trainer` trains the model for some minutes and stores it in a file. Beam and greedy search are those
+of its own `Translator`, which receives batches as tensors: its time excludes reading and writing text, unlike ours.
 """
 
 import onmt
@@ -18,7 +18,7 @@ from rounds import read_batches
 
 
 def main() -> None:
-    """Train, or load what was trained; take turns."""
+    """Train or load the model, then predict on request."""
     arguments = parse_peer_arguments(__doc__)
     torch.set_num_threads(arguments.threads)
     torch.manual_seed(1)
@@ -30,7 +30,7 @@ def main() -> None:
         stream = until_over(to_tensors(batches, vocabs), arguments.train_minutes)
         trainer.train(stream, train_steps=0, save_checkpoint_steps=NEVER, valid_steps=NEVER)
         torch.save(model.state_dict(), arguments.model)
-    torch.nn.Module.load_state_dict(model, torch.load(arguments.model))  # its own one wants a checkpoint
+    torch.nn.Module.load_state_dict(model, torch.load(arguments.model))  # OpenNMT-py's method takes a checkpoint
     model.eval()
 
     translators = {}
@@ -45,7 +45,7 @@ def main() -> None:
     def predict(words: list[str], beam_size: int) -> list[list[str]]:
         sources = [torch.tensor(vocabs["src"](list(word))) for word in words]
         lengths = torch.tensor([len(source) for source in sources])
-        # its encoder wants the longest first
+        # its encoder needs the longest sequence first
         order = lengths.argsort(descending=True, stable=True)
         batch = {
             "src": pad([sources[i] for i in order.tolist()], vocabs["src"][DefaultTokens.PAD]),

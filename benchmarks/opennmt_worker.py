@@ -1,8 +1,7 @@
 """Train OpenNMT-py in turns with the other systems; started by train_speed.py in OpenNMT-py's environment.
 
 The model, the loss, the optimiser and the training loop are OpenNMT-py's own: `build_model` and
-`Trainer.train`. Only its reading of files is left out: its loop gets the batches ready-made, as all systems
-here do.
+`Trainer.train`. Only its file reading is left out: its loop receives finished batches, as in all systems here.
 """
 
 import argparse
@@ -48,7 +47,7 @@ def to_tensors(batches: Batches, vocabs: dict) -> list[tuple[dict[str, torch.Ten
 
 
 def pad(rows: list[torch.Tensor], padding: int) -> torch.Tensor:
-    """Return the rows as one tensor (B, T, 1), filled up with `padding`."""
+    """Return the rows as one tensor (B, T, 1), padded with `padding`."""
     return torch.nn.utils.rnn.pad_sequence(rows, batch_first=True, padding_value=padding)[:, :, None]
 
 
@@ -73,7 +72,7 @@ def make_model(batches: Batches) -> tuple[argparse.Namespace, dict, torch.nn.Mod
 
 
 def main() -> None:
-    """Build the model and the trainer, and take turns."""
+    """Build the model and the trainer, then train on request."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("batches", type=Path)
     parser.add_argument("--threads", type=int, required=True)

@@ -3,13 +3,13 @@
     python benchmarks/output_speed.py [--threads N] [--seconds S]
 
 A ratio is the median of the rounds' ratios (below 1: the engine is faster), so that a slow minute of the machine slows
-both sides of it. "of peak" is the share of what the engine's own inner loop reaches on a product that fits the first
-cache, times threads.
+both sides of it. "of peak" is the share of the peak, which is the speed of the engine's own inner loop on a product
+that fits the first cache, times threads.
 """
 
 import os
 
-# Else torch's OpenMP workers spin for a while after each of its products, and take a core from the engine's threads.
+# Otherwise torch's OpenMP workers spin for a while after each product and occupy a core of the engine's threads.
 os.environ.setdefault("GOMP_SPINCOUNT", "1000")
 
 import argparse
@@ -25,7 +25,8 @@ from torch.nn import functional as F
 
 from peephole import engine
 from peephole.nn import use_engine
-from peephole.nn.engine_output import linear, output_loss_sum
+from peephole.nn.linear import linear
+from peephole.nn.outputs import output_loss_sum
 
 LINEAR_SIZES = ((500, 256, 256), (500, 512, 256), (500, 640, 256), (2000, 512, 512), (4000, 1024, 512))  # N, K, O
 LOSS_SIZES = ((500, 256, 40), (500, 256, 2000), (2000, 256, 8000), (2000, 512, 8000), (1000, 512, 32000))  # N, H, V
@@ -35,9 +36,9 @@ Step = Callable[[], object]
 
 
 def in_turns(steps: dict[str, Step], seconds: float) -> dict[str, list[float]]:
-    """Run each step in turns with the others for about `seconds`; return the seconds of each one's runs."""
+    """Run the steps in turns for about `seconds`; return the seconds of each step's runs."""
     for step in steps.values():
-        step()  # the first one makes threads and memory
+        step()  # the first run creates threads and memory
     times: dict[str, list[float]] = {name: [] for name in steps}
     end = time.perf_counter() + seconds
     while time.perf_counter() < end:
@@ -49,12 +50,12 @@ def in_turns(steps: dict[str, Step], seconds: float) -> dict[str, list[float]]:
 
 
 def normal(*shape: int, scale: float = 1.0) -> Tensor:
-    """Return random numbers that want a gradient."""
+    """Return random numbers that require a gradient."""
     return (torch.randn(shape) * scale).requires_grad_()
 
 
 def linear_steps(rows: int, inputs: int, outputs: int) -> dict[str, Step]:
-    """Return a step of each side: the product and its three gradients."""
+    """Return one step of each side: the product and its three gradients."""
     x, weight, bias = normal(rows, inputs), normal(outputs, inputs), normal(outputs)
     cotangent = torch.randn(rows, outputs)
     leaves = (x, weight, bias)
@@ -65,7 +66,7 @@ def linear_steps(rows: int, inputs: int, outputs: int) -> dict[str, Step]:
 
 
 def loss_steps(rows: int, hidden_size: int, symbols: int, smoothing: float) -> dict[str, Step]:
-    """Return a step of each side: the loss and its three gradients; a tenth of the rows is padding."""
+    """Return one step of each side: the loss and its three gradients; a tenth of the rows is padding."""
     r, weight, bias = normal(1, rows, hidden_size), normal(symbols, hidden_size, scale=0.05), normal(symbols)
     target = torch.randint(1, symbols, (1, rows))
     target[0, ::10] = 0

@@ -6,7 +6,7 @@ The model, the loss, the optimiser and the step are those of `peephole train`: `
 import argparse
 from pathlib import Path
 
-import peephole  # before PyTorch, as in `peephole train`: it says how PyTorch's threads wait
+import peephole  # before PyTorch, as in `peephole train`: it sets how PyTorch's idle threads wait
 
 # isort: split
 import numpy
@@ -16,7 +16,8 @@ from rounds import Batches, count_target_symbols, read_batches, take_turns
 
 from peephole.config import ModelConfig, TrainConfig
 from peephole.data.batch import Batch, make_batch
-from peephole.nn import Seq2Seq, build_seq2seq, engine_in_use, use_engine
+from peephole.engine.choice import engine_in_use
+from peephole.nn import Seq2Seq, build_seq2seq, use_engine
 from peephole.symbols import SPECIALS
 from peephole.training.loop import train_step
 from peephole.training.loss import Objective
@@ -68,7 +69,7 @@ def count_operations(network: Seq2Seq, batches: Batches) -> int:
 
 
 def main() -> None:
-    """Build the model and take turns."""
+    """Build the model, then train on request."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("form", choices=FORMS)
     parser.add_argument("batches", type=Path)

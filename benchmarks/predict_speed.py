@@ -2,12 +2,12 @@
 
     python benchmarks/predict_speed.py --onmt-python PATH --yoyodyne-python PATH
 
-Each PATH is the Python of an environment with that peer (benchmarks/README.md says how to make them). A peer without
-one is left out; without OpenNMT-py the ratios are to our definition. The words come from recipes/g2p_cmudict (run
-its prepare.py first).
+Each PATH is the Python of an environment with that peer (benchmarks/README.md describes how to make them). A peer
+without one is left out; without OpenNMT-py the ratios are to our definition. The words come from recipes/g2p_cmudict
+(run its prepare.py first).
 
-Before measuring, each system's model is trained for some minutes and kept in the folder --models, since the search of
-an untrained model does not end where words do. Each system is a process of its own that predicts only in its turn,
+Before measuring, each system's model is trained for some minutes and stored in the folder --models, because the search
+of an untrained model does not end where words do. Each system is a process of its own that predicts only in its turn,
 A B C … A B C …; a ratio is the median of the rounds' ratios.
 """
 
@@ -46,7 +46,7 @@ def held_out_words(path: Path) -> list[tuple[str, list[list[str]]]]:
 
 
 def prepare_models(folder: Path, words: Path, dev: Path, minutes: float) -> None:
-    """Train, quantize and export what is not there yet."""
+    """Train, quantize and export the models that do not exist yet."""
     for form in FORMS:
         model = folder / f"{form}.safetensors"
         own = [sys.executable, "-m", "peephole"]
@@ -63,12 +63,12 @@ def prepare_models(folder: Path, words: Path, dev: Path, minutes: float) -> None
 
 
 def run(command: list[Any]) -> None:
-    """Run a command; what it says goes to stderr."""
+    """Run a command with its output on stderr."""
     subprocess.run(list(map(str, command)), check=True, stdout=sys.stderr)
 
 
 def start_workers(arguments: argparse.Namespace, words: Path, batches: Path) -> dict[str, Worker]:
-    """Start every system; each predicts all words to warm up."""
+    """Start all systems; each predicts all words once to warm up."""
     folder = arguments.models
     own = [sys.executable, str(HERE / "prediction_worker.py")]
     commands = {}
@@ -89,12 +89,12 @@ def start_workers(arguments: argparse.Namespace, words: Path, batches: Path) -> 
 
 
 def mode_name(beam_size: int, batch_size: int) -> str:
-    """Return how a mode is called in the tables."""
+    """Return the name of a mode in the tables."""
     return f"{'greedy' if beam_size == 1 else f'beam {beam_size}'}, batch {batch_size}"
 
 
 def measure(workers: dict[str, Worker], rounds: int, seconds: float) -> dict[str, dict[str, list[dict[str, Any]]]]:
-    """Return, for each mode and system, its turns."""
+    """Return the turns of each mode and system."""
     measured: dict[str, dict[str, list[dict[str, Any]]]] = {}
     for number in range(1, rounds + 1):
         for beam_size, batch_size in MODES:
@@ -108,7 +108,7 @@ def measure(workers: dict[str, Worker], rounds: int, seconds: float) -> dict[str
 
 
 def summarise(turns: dict[str, list[dict[str, Any]]], reference: str) -> dict[str, dict[str, float]]:
-    """Return medians, extremes, ratios to the reference and, of single words, latencies in ms."""
+    """Return medians, extremes, ratios to the reference and, for single words, latencies in ms."""
     rates = {name: [turn["words"] / turn["seconds"] for turn in all_turns] for name, all_turns in turns.items()}
     summary: dict[str, dict[str, float]] = {}
     for name, own in rates.items():
@@ -122,7 +122,7 @@ def summarise(turns: dict[str, list[dict[str, Any]]], reference: str) -> dict[st
 
 
 def add_work(result: dict[str, Any], peak: float) -> None:
-    """Add words a second and core and, for the engine, the share of the peak: operations done by operations possible.
+    """Add words a second and core and, for the engine, the share of the peak: counted operations over possible ones.
 
     Args:
         result: what `main` prints.
@@ -138,7 +138,7 @@ def add_work(result: dict[str, Any], peak: float) -> None:
 
 
 def print_tables(result: dict[str, Any]) -> None:
-    """Print the result for people."""
+    """Print the result as tables."""
     machine = result["machine"]
     print(f"{machine['cpu']}, {machine['cores']} cores, {machine['threads']} threads, {machine['system']}")
     print(f"load average before the start: {machine['load_average_before']:.2f}")
@@ -165,12 +165,12 @@ def print_tables(result: dict[str, Any]) -> None:
 
 
 def main() -> None:
-    """Make the models, let the systems take turns, print the result."""
+    """Make the models, measure the systems in turns, print the result."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     for name, (option, _, _) in PEERS.items():
         parser.add_argument(f"--{option.replace('_', '-')}", metavar="PATH", help=f"Python of {name}'s environment")
     parser.add_argument("--models", type=Path, default=HERE / "models", help="folder of trained models")
-    parser.add_argument("--train-minutes", type=float, default=3, help="of each model that is not there")
+    parser.add_argument("--train-minutes", type=float, default=3, help="of each model that does not exist yet")
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--seconds", type=float, default=1, help="least duration of a system's turn")
     parser.add_argument("--threads", type=int, default=2, help="threads of each system")

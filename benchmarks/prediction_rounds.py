@@ -1,6 +1,6 @@
-"""How a system that predicts takes turns with the others.
+"""Run a prediction system in turns with the others.
 
-Only the standard library, since OpenNMT-py's process has another Python environment.
+It imports only the standard library, because OpenNMT-py's process has another Python environment.
 """
 
 import argparse
@@ -17,7 +17,7 @@ Predict = Callable[[list[str], int], list[list[str]]]
 
 
 def parse_peer_arguments(description: str | None) -> argparse.Namespace:
-    """Read what predict_speed.py tells the worker of another system."""
+    """Read the arguments that predict_speed.py passes to a peer's worker."""
     parser = argparse.ArgumentParser(description=description)
     parser.add_argument("batches", type=Path, help="to train on")
     parser.add_argument("model", type=Path, help="file of weights, written if it is missing")
@@ -30,17 +30,17 @@ def parse_peer_arguments(description: str | None) -> argparse.Namespace:
 def take_turns(predict: Predict, words_file: Path, facts: dict[str, Any]) -> None:
     """Predict all words once for each beam size, print the facts, then measure a turn for each line on stdin.
 
-    The line is JSON: the beam size, the words in a batch, and the least number of seconds. A turn is whole passes over
-    words (some of them where the batch is 1); all systems get the same words in the same batches, of about equal
-    length. The answer is a JSON line: words, seconds, and of a batch of 1 the seconds of each.
+    The line is JSON: the beam size, the words in a batch, and the minimum duration in seconds. A turn consists of whole
+    passes over the words (some of the words for batches of 1); all systems get the same words in the same batches of
+    about equal length. The answer is a JSON line: words, seconds, and for batches of 1 the seconds of each word.
 
     Args:
-        predict: the system.
+        predict: the system's prediction.
         words_file: JSON, a list of (letters, phones of each pronunciation).
-        facts: versions and the like; the share of the words predicted right joins them.
+        facts: versions and other facts; the share of words predicted right is added.
     """
     answers = os.fdopen(os.dup(sys.stdout.fileno()), "w")
-    os.dup2(sys.stderr.fileno(), sys.stdout.fileno())  # a library that prints would break the protocol
+    os.dup2(sys.stderr.fileno(), sys.stdout.fileno())  # output of libraries would break the protocol
 
     pairs = read_pairs(words_file)
     words = [letters for letters, _ in pairs]
@@ -70,17 +70,17 @@ def read_pairs(words_file: Path) -> list[tuple[str, list[list[str]]]]:
 
 
 def measured_words(words: list[str], batch_size: int) -> list[str]:
-    """Return the words of a pass: fewer of them where batches are small."""
+    """Return the words of a pass: a sixteenth of them for batches of 1."""
     return words[:: max(1, 16 // batch_size)]
 
 
 def batches_of(words: list[str], size: int) -> list[list[str]]:
-    """Cut a list into lists."""
+    """Split the words into batches."""
     return [words[first : first + size] for first in range(0, len(words), size)]
 
 
 def until_over(batches: list[Any], minutes: float) -> Iterator[Any]:
-    """Yield batches, again and again, until the minutes are over."""
+    """Yield the batches repeatedly until the minutes are over."""
     end = time.perf_counter() + 60 * minutes
     while True:
         for batch in batches:

@@ -1,4 +1,4 @@
-"""How many floating point operations the engine's search does for a word: counted, not measured."""
+"""Count the floating point operations of the engine's search for a word."""
 
 from typing import Any
 
@@ -13,10 +13,10 @@ State = tuple[Any, Tensor, Tensor]  # the stepper's, the source length and the p
 
 
 class CountingStepper:
-    """Let a search drive a stepper, and count what it asks for.
+    """Wrap a stepper and count the work that a search requests.
 
-    `rows` are the hypotheses stepped, `parents` the different rows that they follow from, `attended` the source
-    symbols that the parents look at, and `source` the source symbols read.
+    `rows` counts the hypotheses stepped, `parents` the different rows that they follow from, `attended` the source
+    symbols that the parents attend to, and `source` the source symbols read.
     """
 
     def __init__(self, stepper: Seq2SeqStepper) -> None:
@@ -29,7 +29,7 @@ class CountingStepper:
         return self.stepper.start(source, source_lengths), source_lengths, torch.arange(len(source))
 
     def step(self, state: State, previous: Tensor) -> tuple[Tensor, State, Tensor | None]:
-        """Step each row, which is the parent of what follows from it."""
+        """Step each row; the rows of the next step store it as their parent."""
         inner, lengths, parents = state
         first = parents.unique(return_inverse=True)[1]
         length_of = {int(parent): int(length) for parent, length in zip(first, lengths, strict=True)}
@@ -46,10 +46,11 @@ class CountingStepper:
 
 
 def operations_per_word(file: ModelFile, network: Any, sources: tuple[Tensor, Tensor], beam_size: int) -> float:
-    """Return the operations of the products of a search with attention and one layer each, a mean over sources.
+    """Return the mean number of operations in a source's products, for models with attention and one layer a side.
 
-    As the engine does them: products with embeddings are tables; rows that follow from one row share attention and
-    [context ; h] W. A product with a matrix (O, K) is 2 O K operations for each row; gates and softmax are left out.
+    They are counted as the engine computes them: products with embeddings are tables; rows that follow from one row
+    share attention and [context ; h] W. A product with a matrix (O, K) is 2 O K operations for each row; gates and
+    softmax are not counted.
 
     Args:
         file: the model.
@@ -58,7 +59,7 @@ def operations_per_word(file: ModelFile, network: Any, sources: tuple[Tensor, Te
         beam_size: 1 is greedy search.
     """
     stepper = CountingStepper(Seq2SeqStepper(network))
-    longest = 3 * sources[1] + 20  # no word comes near it
+    longest = 3 * sources[1] + 20  # far above the length of any word
     if beam_size == 1:
         greedy_search(stepper, *sources, max_lengths=longest)
     else:

@@ -14,7 +14,7 @@ import peephole
 
 
 def engine(model_file: Path, threads: int) -> tuple[Predict, str]:
-    """Return the engine's prediction, and versions."""
+    """Return a function that predicts with the engine, and versions."""
     model = peephole.load(model_file)
 
     def predict(words: list[str], beam_size: int) -> list[list[str]]:
@@ -25,7 +25,7 @@ def engine(model_file: Path, threads: int) -> tuple[Predict, str]:
 
 
 def definition(model_file: Path, threads: int) -> tuple[Predict, str]:
-    """Return the definition's prediction, and versions."""
+    """Return a function that predicts with the definition, and versions."""
     import torch
 
     torch.set_num_threads(threads)
@@ -39,7 +39,7 @@ def definition(model_file: Path, threads: int) -> tuple[Predict, str]:
 
 
 def onnx(folder: Path, threads: int) -> tuple[Predict, str]:
-    """Return the prediction by a search over ONNX graphs, and versions."""
+    """Return a function that predicts by a search over ONNX graphs, and versions."""
     import onnxruntime
     import torch
 
@@ -64,7 +64,7 @@ def onnx(folder: Path, threads: int) -> tuple[Predict, str]:
 
 
 def count_operations(model_file: Path, words_file: Path) -> dict[str, float]:
-    """Return the operations a word of each beam size and batch size, which the definition's search is asked for."""
+    """Return the operations a word that the definition's search requests, for each beam size and batch size."""
     from prediction_work import operations_per_word
 
     from peephole.search.torch import build_network, pad
@@ -89,7 +89,7 @@ SYSTEMS = {"engine": engine, "definition": definition, "onnx": onnx}
 
 
 def main() -> None:
-    """Load the model, and take turns."""
+    """Load the model, then predict on request."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("system", choices=SYSTEMS)
     parser.add_argument("model", type=Path)

@@ -31,12 +31,12 @@ def to_tensors(batches: Batches) -> list[tuple[Tensor, Tensor, Tensor]]:
 
 
 def pad(rows: list[Tensor]) -> Tensor:
-    """Return the rows as one tensor, filled up with PAD."""
+    """Return the rows as one tensor, padded with PAD."""
     return nn.utils.rnn.pad_sequence(rows, batch_first=True, padding_value=PAD)
 
 
 def main() -> None:
-    """Build the system and take turns."""
+    """Build the system, then train on request."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("system", choices=list(BASELINES))
     parser.add_argument("batches", type=Path)

@@ -1,11 +1,11 @@
-"""Measure how much memory training takes at its peak: the engine, the definition, OpenNMT-py.
+"""Measure the peak memory of training: the engine, the definition, OpenNMT-py.
 
     python benchmarks/train_memory.py --onmt-python PATH [--batch-sizes 64 512] [--words FILE]
 
-The model, the words and OpenNMT-py's environment are those of train_speed.py; its workers do the work, one after the
-other, each in a process of its own, on the same batches. Printed are resident megabytes (Linux only): before the first
-step, when libraries, batches and weights are in memory; the largest amount in two passes over the batches; and the
-difference, which is what training takes: gradients, the optimiser's moments, activations, buffers.
+The model, the words and OpenNMT-py's environment are those of train_speed.py; its workers run one after the other, each
+in a process of its own, on the same batches. The table holds resident megabytes (Linux only): before the first step,
+when libraries, batches and weights are in memory; the maximum in two passes over the batches; and the difference, which
+is the memory of gradients, the optimiser's moments, activations and buffers.
 """
 
 import argparse
@@ -55,7 +55,7 @@ def main() -> None:
             path = Path(folder) / "batches.json"
             path.write_text(json.dumps(make_batches(options.words, options.batches, size)), encoding="utf-8")
             for name, command in commands(path, options.onmt_python).items():
-                worker = Worker(command, options.threads)  # it warms up with the first pass
+                worker = Worker(command, options.threads)  # the first pass warms it up
                 answer = worker.ask(0.001)
                 worker.close()
                 before, peak = answer["memory_before"], answer["memory_peak"]

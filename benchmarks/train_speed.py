@@ -2,14 +2,14 @@
 
     python benchmarks/train_speed.py --onmt-python PATH --joey-python PATH --yoyodyne-python PATH
 
-Each PATH is the Python of an environment with that peer; benchmarks/README.md says how to make them. A peer without
-one is left out; without OpenNMT-py the ratios are to torch.nn.LSTM. The words come from recipes/g2p_cmudict (run
-its prepare.py first).
+Each PATH is the Python of an environment with that peer; benchmarks/README.md describes how to make them. A peer
+without one is left out; without OpenNMT-py the ratios are to torch.nn.LSTM. The words come from recipes/g2p_cmudict
+(run its prepare.py first).
 
-Each system is a process of its own that lives from start to end and trains only in its turn, A B C … A B C ….
-A ratio is the median of the rounds' ratios, so that a slow minute of the machine slows both sides of it. "of peak" is
-the share of what the engine's own inner loop reaches in float32 on a product that fits the first cache, on all threads,
-that the products of our step alone amount to.
+Each system is a process of its own that trains only in its turn, A B C … A B C …. A ratio is the median of the rounds'
+ratios, so that a slow minute of the machine slows both sides of it. "of peak" is the time that the products of our step
+would take at the peak, divided by the time of the step. The peak is the float32 speed of the engine's own inner loop on
+a product that fits the first cache, on all threads.
 """
 
 import argparse
@@ -44,7 +44,7 @@ SEED = 1
 
 
 def make_batches(path: Path, num_batches: int, batch_size: int = BATCH_SIZE) -> Batches:
-    """Put the words of a file into batches of words of about equal length, and draw some of the batches.
+    """Group the words of a file into batches of about equal length, and draw some of the batches at random.
 
     As in OpenNMT-py's bucketing: all pairs are sorted by (source length, target length), cut into batches of
     `batch_size`, and the batches are shuffled.
@@ -65,7 +65,7 @@ def make_batches(path: Path, num_batches: int, batch_size: int = BATCH_SIZE) -> 
 
 
 def start_workers(arguments: argparse.Namespace, batches: Path) -> dict[str, Worker]:
-    """Start every system that was asked for, one after the other; each warms up with one pass."""
+    """Start the requested systems one after the other; each warms up with one pass."""
     workers = {}
     for name in arguments.systems:
         print(f"starting {name}", file=sys.stderr)
@@ -86,7 +86,7 @@ def worker_command(name: str, arguments: argparse.Namespace, batches: Path) -> l
 
 
 def measure_rounds(workers: dict[str, Worker], rounds: int, seconds: float) -> dict[str, list[dict[str, float]]]:
-    """Measure A B C …, then A B C … again, and return each system's rounds."""
+    """Measure the systems in turns, A B C … A B C …, and return each system's rounds."""
     measured: dict[str, list[dict[str, float]]] = {name: [] for name in workers}
     for number in range(1, rounds + 1):
         for name, worker in workers.items():
@@ -98,7 +98,7 @@ def measure_rounds(workers: dict[str, Worker], rounds: int, seconds: float) -> d
 
 
 def describe_machine(threads: int) -> dict[str, Any]:
-    """Return what the numbers depend on."""
+    """Return processor, cores, threads, system and load of the machine."""
     cpuinfo = Path("/proc/cpuinfo")
     lines = cpuinfo.read_text().splitlines() if cpuinfo.is_file() else []
     models = [line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")]
@@ -115,7 +115,7 @@ def describe_machine(threads: int) -> dict[str, Any]:
 def summarise(
     workers: dict[str, Worker], measured: dict[str, list[dict[str, float]]], reference: str, peak: float
 ) -> dict[str, Any]:
-    """Return medians, extremes, ratios to the reference system and, of ours, the share of the peak.
+    """Return medians, extremes, ratios to the reference system and, for our systems, the share of the peak.
 
     Args:
         workers: the processes; they know how many operations a pass takes.
@@ -139,7 +139,7 @@ def summarise(
 
 
 def shares(facts: dict[str, Any], rate: float, peak: float) -> dict[str, float]:
-    """Return milliseconds of a step, those its products would take at the peak, and the share; nothing for peers."""
+    """Return the milliseconds of a step, those of its products at the peak, and their ratio; nothing for peers."""
     if "operations" not in facts:
         return {}
     step, floor = (1000 * seconds / facts["steps"] for seconds in (facts["symbols"] / rate, facts["operations"] / peak))
@@ -147,7 +147,7 @@ def shares(facts: dict[str, Any], rate: float, peak: float) -> dict[str, float]:
 
 
 def print_table(result: dict[str, Any]) -> None:
-    """Print the result for people."""
+    """Print the result as a table."""
     machine = result["machine"]
     print(f"{machine['cpu']}, {machine['cores']} cores, {machine['threads']} threads, {machine['system']}")
     print(f"load average before the start: {machine['load_average_before']:.2f}")
@@ -195,7 +195,7 @@ def parse_arguments() -> argparse.Namespace:
 
 
 def main() -> None:
-    """Start the systems, let them take turns, print the result."""
+    """Start the systems, measure them in turns, print the result."""
     arguments = parse_arguments()
     machine = describe_machine(arguments.threads)
     batches = make_batches(arguments.words, arguments.batches)

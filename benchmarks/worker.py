@@ -1,6 +1,6 @@
-"""A system in a process of its own: idle, without using the processor, until it is asked for a round.
+"""Run a system in a process of its own that uses no processor time between its rounds.
 
-Only so does no system measure what another one's threads do after their work: PyTorch's spin on for a while.
+A shared process would not do: PyTorch's idle threads spin for a while after their work, and slow the next system.
 """
 
 import json
@@ -10,10 +10,10 @@ from typing import Any
 
 
 class Worker:
-    """A process that prints a JSON line when it is ready, and one for each line that it is given.
+    """Start a process that prints a JSON line when it is ready, and one for each line on its stdin.
 
     Args:
-        command: what to start; `--threads` is added.
+        command: the program to start; `--threads` is appended.
         threads: threads that the system may use.
     """
 

@@ -1,7 +1,7 @@
 """Predict with yoyodyne in turns with the other systems; started by predict_speed.py in yoyodyne's environment.
 
-The model is trained by yoyodyne's own `Trainer` for some minutes and kept in a file; greedy search and beams are the
-model's own `predict_step`, which gets its batches as tensors.
+yoyodyne's own `Trainer` trains the model for some minutes and stores it in a file. Greedy and beam search are those of
+the model's own `predict_step`, which receives batches as tensors.
 """
 
 from collections.abc import Iterator
@@ -19,7 +19,7 @@ LONGEST = 60  # symbols of a prediction, as OpenNMT-py's
 
 
 class Stream(torch.utils.data.IterableDataset):
-    """Batches, again and again, until some minutes are over."""
+    """Yield the batches repeatedly until some minutes are over."""
 
     def __init__(self, batches: list[Batch], minutes: float) -> None:
         self.batches, self.minutes = batches, minutes
@@ -30,12 +30,12 @@ class Stream(torch.utils.data.IterableDataset):
 
 def train(model: SoftAttentionLSTMModel, batches: list[Batch], minutes: float) -> None:
     """Train for some minutes: one epoch of as many batches."""
-    loader = torch.utils.data.DataLoader(Stream(batches, minutes), batch_size=None)  # they are batches already
+    loader = torch.utils.data.DataLoader(Stream(batches, minutes), batch_size=None)  # the items are already batches
     make_trainer(max_epochs=1).fit(model, train_dataloaders=loader)
 
 
 def main() -> None:
-    """Train, or load what was trained; take turns."""
+    """Train or load the model, then predict on request."""
     arguments = parse_peer_arguments(__doc__)
     torch.set_num_threads(arguments.threads)
     torch.manual_seed(1)
@@ -48,7 +48,7 @@ def main() -> None:
         torch.save(model.state_dict(), arguments.model)
     model.load_state_dict(torch.load(arguments.model))
     model.eval()
-    model.trainer = make_trainer(max_epochs=0)  # greedy search asks it whether this is validation
+    model.trainer = make_trainer(max_epochs=0)  # greedy search reads from it whether this is validation
     model.max_target_length = LONGEST
     ids = make_symbols(batches)
     names = dict(enumerate(batches["target_symbols"], len(special.SPECIAL)))
@@ -66,7 +66,7 @@ def main() -> None:
 
 
 def until_end(symbols: list[int]) -> list[int]:
-    """Return what comes before the end of a target."""
+    """Return the symbols before the end of a target."""
     return symbols[: symbols.index(special.END_IDX)] if special.END_IDX in symbols else symbols
 
 

@@ -1,8 +1,8 @@
 """Train yoyodyne in turns with the other systems; started by train_speed.py in yoyodyne's environment.
 
 The model, the loss, the optimiser and the training loop are yoyodyne's own: `SoftAttentionLSTMModel` under its
-`Trainer`; a pass is an epoch, which starts Adam anew. Its reading of files is left out, and its log and checkpoints are
-turned off.
+`Trainer`; a pass is an epoch, which restarts Adam. Its file reading is left out, and its log and checkpoints are turned
+off.
 """
 
 import argparse
@@ -21,13 +21,13 @@ from yoyodyne.trainers import Trainer
 
 
 def make_symbols(batches: Batches) -> dict[str, int]:
-    """Return the id of each symbol: one vocabulary, the targets' symbols first."""
+    """Return the id of each symbol; both sides share a vocabulary, the targets' symbols first."""
     symbols = [f"target {s}" for s in batches["target_symbols"]] + [f"source {s}" for s in batches["source_symbols"]]
     return {symbol: number for number, symbol in enumerate(symbols, len(special.SPECIAL))}
 
 
 def encode_source(letters: str, ids: dict[str, int]) -> torch.Tensor:
-    """Return a word's ids, with <S> and <E> around them."""
+    """Return a word's ids between <S> and <E>."""
     return torch.tensor([special.START_IDX, *(ids[f"source {s}"] for s in letters), special.END_IDX])
 
 
@@ -45,14 +45,14 @@ def to_batches(batches: Batches) -> list[Batch]:
 
 
 class Losses:
-    """Adds up the losses of a pass; yoyodyne's own are means by symbol."""
+    """Sum the losses of a pass; yoyodyne's own are means over symbols."""
 
     def __init__(self, model: SoftAttentionLSTMModel) -> None:
         self.total = 0.0
         model.loss_func.register_forward_hook(self.add)
 
     def add(self, module: torch.nn.Module, inputs: tuple[torch.Tensor, torch.Tensor], loss: torch.Tensor) -> None:
-        """Take in the loss of a batch."""
+        """Add the loss of a batch."""
         self.total += float(loss.detach()) * int((inputs[1] != special.PAD_IDX).sum())
 
 
@@ -86,13 +86,13 @@ def make_trainer(max_epochs: int) -> Trainer:
 
 
 def quieten() -> None:
-    """Turn off the trainer's words, and warnings of how the batches are loaded."""
+    """Turn off the trainer's output, and warnings about the way batches are loaded."""
     logging.getLogger("lightning.pytorch").setLevel(logging.ERROR)
     warnings.simplefilter("ignore")
 
 
 def main() -> None:
-    """Build the model and the trainer, and take turns."""
+    """Build the model and the trainer, then train on request."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("batches", type=Path)
     parser.add_argument("--threads", type=int, required=True)
@@ -105,13 +105,13 @@ def main() -> None:
     made = to_batches(batches)
     num_symbols = count_target_symbols(batches)
     model = make_model(batches)
-    loader = torch.utils.data.DataLoader(made, batch_size=None)  # they are batches already
+    loader = torch.utils.data.DataLoader(made, batch_size=None)  # the items are already batches
     losses = Losses(model)
     trainer = make_trainer(max_epochs=0)
 
     def train_pass() -> float:
         losses.total = 0.0
-        trainer.fit_loop.max_epochs += 1  # it counts the epochs of all calls
+        trainer.fit_loop.max_epochs += 1  # it counts the epochs of all calls together
         trainer.fit(model, train_dataloaders=loader)
         return losses.total / num_symbols
 

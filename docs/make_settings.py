@@ -1,4 +1,4 @@
-"""Write docs/settings.md from the config's own types, defaults and help.
+"""Write docs/settings.md from the types, defaults and help texts of the configuration.
 
 python docs/make_settings.py
 """
@@ -11,7 +11,8 @@ HEAD = """# Settings
 
 Every setting of a run, made by `python docs/make_settings.py` from `src/peephole/config.py`. On the command line:
 `--set model.hidden_size=512`; in a TOML file for `--config`: `[model]` and `hidden_size = 512`; in Python:
-`peephole.train(..., hidden_size=512)`. The section may be left out where the name is unique.
+`peephole.train(..., hidden_size=512)`. The section may be left out where the name is unique; `threads`, `seed` and
+`engine` without a section are set in both `train` and `search`.
 
 | setting | type | default | what it does |
 |---|---|---|---|
@@ -19,11 +20,11 @@ Every setting of a run, made by `python docs/make_settings.py` from `src/peephol
 
 
 def settings_page() -> str:
-    """Return the page."""
+    """Return the text of docs/settings.md."""
     rows = []
     for name, kind, default, help in describe():
         kind_text = kind.replace("|", " \\| ")
-        rows.append(f"| `{name}` | {kind_text} | {default_text(default)} | {help} |\n")
+        rows.append(f"| `{name}` | {kind_text} | {default_text(default)} | {help.replace('<', '&lt;')} |\n")
     return HEAD + "".join(rows)
 
 

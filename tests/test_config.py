@@ -152,19 +152,63 @@ def test_a_misspelt_key_names_the_nearest(values: dict[str, Any], message: str) 
     assert str(caught.value) == message
 
 
-def test_a_short_name_works_where_it_is_unique_or_trains() -> None:
+SHARED = {"threads", "seed", "engine"}
+
+
+def test_a_short_name_works_where_it_is_unique() -> None:
     keys = [name.split(".")[1] for name in FIELDS]
+    assert {key for key in keys if keys.count(key) > 1} == SHARED | {"source", "target"}
     for name in FIELDS:
         key = name.split(".")[1]
-        meant = f"train.{key}" if f"train.{key}" in FIELDS else name
-        value = {meant: another_value(meant)} | COMPANIONS.get(meant, {})
-        if keys.count(key) == 1 or meant.startswith("train."):
-            short = {key if full == meant else full: option for full, option in value.items()}
+        value = {name: another_value(name)} | COMPANIONS.get(name, {})
+        if keys.count(key) == 1:
+            short = {key if full == name else full: option for full, option in value.items()}
             assert Config().with_values(short) == Config().with_values(value)
-        else:
+        elif key not in SHARED:
             with pytest.raises(ConfigError, match="several sections; wanted one of ") as caught:
                 Config().with_values({key: value[name]})
             assert name in str(caught.value)
+
+
+@pytest.mark.parametrize("key", sorted(SHARED))
+def test_a_short_name_that_train_and_search_share_sets_both(key: str) -> None:
+    value = another_value(f"train.{key}")
+    both = Config().with_values({f"train.{key}": value, f"search.{key}": value})
+    assert Config().with_values({key: value}) == both
+    assert Config().with_values({key: as_text(value)}) == both
+    other = FIELDS[f"train.{key}"][1].default
+    for order in ((key, f"search.{key}"), (f"search.{key}", key)):  # the longer name wins wherever it stands
+        found = Config().with_values({name: value if name == key else other for name in order})
+        assert (get(found, f"train.{key}"), get(found, f"search.{key}")) == (value, other)
+    message = f"--set, train.{key}: wanted "
+    with pytest.raises(ConfigError, match=f"^{re.escape(message)}"):
+        Config().with_values({key: [3]})
+
+
+def test_a_gru_alone_has_no_peepholes() -> None:
+    gru = Config().with_values({"cell": "gru"})
+    assert gru.model.peephole == "none"
+    assert Config.from_dict({"model": {"cell": "gru"}}) == gru
+    assert Config.from_dict(gru.to_dict()) == gru
+    assert Config().with_values({"peephole": "diagonal"}).with_values({"cell": "gru"}) == gru
+    assert gru.with_values({"hidden_size": 8}).model.peephole == "none"
+    assert gru.with_values({"cell": "lstm"}) == Config()
+    diagonal = Config().with_values({"peephole": "diagonal"})
+    assert diagonal.with_values({"cell": "lstm"}) == diagonal
+    assert diagonal.with_values({"hidden_size": 8}).model.peephole == "diagonal"
+
+
+@pytest.mark.parametrize("peephole", ["full", "diagonal"])
+def test_peepholes_asked_of_a_gru_are_refused(peephole: str) -> None:
+    message = f"^model.cell='gru' has no cell state: wanted model.peephole='none', got '{peephole}'$"
+    gru = Config().with_values({"cell": "gru"})
+    for call in (
+        lambda: Config().with_values({"cell": "gru", "peephole": peephole}),
+        lambda: Config.from_dict({"model": {"cell": "gru", "peephole": peephole}}),
+        lambda: gru.with_values({"peephole": peephole}),
+    ):
+        with pytest.raises(ConfigError, match=message):
+            call()
 
 
 @pytest.mark.parametrize(
@@ -240,7 +284,7 @@ def test_a_range_holds_its_ends_and_nothing_beyond(name: str) -> None:
 @pytest.mark.parametrize(
     ("values", "message"),
     [
-        ({"cell": "gru"}, "set model.peephole='none'"),
+        ({"cell": "gru", "peephole": "full"}, "wanted model.peephole='none', got 'full'"),
         ({"hidden_size": 5}, "model.encoder_size: wanted an even number, half of it for each direction; got 5"),
         ({"encoder_size": 7}, "got 7"),
         ({"attention": "dot", "encoder_size": 128}, "wanted encoder_size = hidden_size = 256, got 128"),

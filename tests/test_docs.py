@@ -1,8 +1,9 @@
-"""The documentation does what it says: its blocks run, and what is generated is up to date."""
+"""The documentation is true: its blocks run, its links and names exist, and generated pages are up to date."""
 
 import os
 import re
 import runpy
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -13,6 +14,11 @@ ROOT = Path(__file__).parent.parent
 BLOCK = re.compile(r"^```(python|console)\n(.*?)^```", re.MULTILINE | re.DOTALL)
 
 
+def blocks_of(page):
+    """Return the kind and text of each block of a page in docs/ that can be run."""
+    return BLOCK.findall((ROOT / "docs" / page).read_text(encoding="utf-8"))
+
+
 @pytest.mark.slow
 def test_guide_runs_from_top_to_bottom(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
@@ -21,7 +27,7 @@ def test_guide_runs_from_top_to_bottom(tmp_path, monkeypatch):
     shim.write_text(f'#!/bin/sh\nexec "{sys.executable}" -m peephole "$@"\n')
     shim.chmod(0o755)
     path = f"{shim.parent}{os.pathsep}{os.environ['PATH']}"
-    blocks = BLOCK.findall((ROOT / "docs" / "guide.md").read_text(encoding="utf-8"))
+    blocks = blocks_of("guide.md")
     assert len(blocks) >= 7
     names: dict[str, object] = {}
     for kind, text in blocks:
@@ -34,6 +40,18 @@ def test_guide_runs_from_top_to_bottom(tmp_path, monkeypatch):
                 line[2:], shell=True, env={**os.environ, "PATH": path}, capture_output=True, text=True, check=False
             )
             assert done.returncode == 0, f"{line}\n{done.stderr}"
+
+
+@pytest.mark.parametrize("page", ["model-file.md"])
+def test_python_blocks_run(page, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    shutil.copy(ROOT / "tests" / "models" / "lstm_v1.safetensors", "model.safetensors")
+    blocks = blocks_of(page)
+    assert blocks
+    names: dict[str, object] = {}
+    for kind, text in blocks:
+        assert kind == "python"
+        exec(compile(text, page, "exec"), names)
 
 
 def test_settings_page_is_what_the_config_says():

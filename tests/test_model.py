@@ -24,11 +24,11 @@ from peephole.config import Config
 from peephole.errors import ConfigError, ModelFileError, PeepholeError
 from peephole.model import (
     Model,
+    Notices,
     Prediction,
     SlowSearchWarning,
     TruncatedSourceWarning,
     UnknownSymbolWarning,
-    _warn_of_missing_engine,
 )
 from peephole.nn import build_seq2seq
 from peephole.search.torch import pad
@@ -305,7 +305,8 @@ def test_what_is_no_list_of_texts(toy: Model, wrong: Any) -> None:
 def test_sources_may_come_from_a_generator(toy: Model) -> None:
     words = ["a", "ab"]
     assert [best.text for [best] in toy.predict(iter(words))] == [best.text for [best] in toy.predict(words)]  # type: ignore[arg-type]  # promised: sequences
-    assert toy.score(iter(words), iter(words)) == toy.score(words, words)  # type: ignore[arg-type]  # likewise
+    sounds = ["AH", "AH B"]
+    assert toy.score(iter(words), iter(sounds)) == toy.score(words, sounds)  # type: ignore[arg-type]  # likewise
 
 
 def test_one_text_is_not_a_list_of_texts(toy: Model) -> None:
@@ -335,7 +336,10 @@ def test_unknown_symbols_are_counted_and_read_as_unk(toy: Model) -> None:
 def test_an_unknown_target_symbol_is_scored_as_unk(toy: Model) -> None:
     rows, _ = by_hand(toy, "ab", [UNK])
     wanted = float(rows[0][UNK] + rows[1][EOS])
-    assert toy.score(["ab"], ["never_seen"]) == pytest.approx([wanted], abs=TOLERANCE)
+    text = "^1 target symbols were not seen in training and are read as <unk>, the first of them 'never_seen'"
+    with pytest.warns(UnknownSymbolWarning, match=text) as caught:
+        assert toy.score(["ab"], ["never_seen"]) == pytest.approx([wanted], abs=TOLERANCE)
+    assert [warning.filename for warning in caught] == [__file__]
 
 
 def test_a_long_source_is_read_up_to_the_limit(toy: Model) -> None:
@@ -379,7 +383,7 @@ def test_teacher_forced_is_the_best_symbol_after_each_gold_one(any_model: Model)
     sources = words(9, seed=9)
     targets = [" ".join(SOUNDS[letter] for letter in word) for word in words(9, seed=10, shortest=0)]
     targets[3] = "AH never_seen B"
-    found = any_model.teacher_forced(sources, targets)
+    found = any_model.teacher_forced(sources, targets, notices=Notices())
     for source, target, best in zip(sources, targets, found, strict=True):
         rows, _ = by_hand(any_model, source, any_model.target_symbols.encode(target))
         assert best == any_model.target_symbols.tokens(rows[:-1].argmax(1).tolist())
@@ -515,12 +519,19 @@ def test_loading_draws_no_random_numbers_and_predicting_neither(toy_file: Path) 
 # Without the engine
 
 
-def test_without_the_engine_the_definition_predicts_and_says_so_once(toy_file: Path, monkeypatch) -> None:
+def test_without_the_engine_the_definition_predicts_and_says_so(toy_file: Path, monkeypatch) -> None:
     wanted = peephole.load(toy_file).predict(["abc"])[0][0]
     monkeypatch.setattr("peephole.engine.abi.library_path", lambda: None)
-    _warn_of_missing_engine.cache_clear()
     model = peephole.load(toy_file)
-    with pytest.warns(SlowSearchWarning, match="without its engine: prediction runs in PyTorch") as caught:
-        found = [model.predict(["abc"])[0][0] for _ in range(2)]
-    assert len(caught) == 1
-    assert [(p.text, p.log_prob) for p in found] == [(wanted.text, pytest.approx(wanted.log_prob, abs=1e-5))] * 2
+    text = "without its engine: prediction runs in PyTorch"
+    with pytest.warns(SlowSearchWarning, match=text) as caught:
+        first = model.predict(["abc"])[0][0]
+    assert [warning.filename for warning in caught] == [__file__]
+    notices = Notices()
+    second = model.predict(["abc"], notices=notices)[0][0]
+    assert notices == Notices(missing_engine=True)
+    for found in (first, second):
+        assert (found.text, found.log_prob) == (wanted.text, pytest.approx(wanted.log_prob, abs=1e-5))
+    with pytest.warns(SlowSearchWarning, match=text):
+        assert model.score(["abc"], [wanted.text]) == pytest.approx([wanted.log_prob], abs=1e-5)
+    model.predict(["abc"], engine="off")  # asked for, so nothing to say

@@ -19,7 +19,7 @@
 #include <string>
 #include <vector>
 
-#include "model_file.h"
+#include "file/model_file.h"
 #include "peephole.h"
 
 // Most of the time goes into AddressSanitizer's book-keeping of allocations; a little of it will do.

@@ -5,7 +5,7 @@
 #include <iterator>
 #include <string>
 
-#include "model_file.h"
+#include "file/model_file.h"
 
 namespace {
 

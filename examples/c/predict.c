@@ -1,11 +1,12 @@
-/* Predicts with a model file and the library alone: no Python.
+/* Predict with a model file and libpeephole, without Python.
  *
  *     cc -O2 -I ../../engine/include predict.c -o predict -L FOLDER_OF_LIBPEEPHOLE -lpeephole
  *     ./predict model.safetensors < sources.txt
  *
- * Reads sources from stdin, one a line, and prints the symbols of each one's best target, spaces between them. A source is cut into symbols by taking, again
- * and again, the longest symbol of the model that comes next; that is what `characters` models expect of text in NFC. For
- * models of other kinds (whitespace, subwords) cut the text as their training did, and look each symbol up. */
+ * The program reads sources from stdin, one a line, and prints the symbols of each source's best target, separated by
+ * spaces. It splits a source into symbols by repeatedly taking the longest symbol of the model at the current position,
+ * which is right for `characters` models and text in NFC. For models with other kinds of symbols (whitespace, subwords),
+ * split the text as in training and look up each symbol. */
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -19,7 +20,7 @@ static void fail(const char *what, const char *message) {
   exit(1);
 }
 
-/* The whole of a file, to be freed. */
+/* Read a whole file; the caller frees it. */
 static void *read_file(const char *path, size_t *size) {
   FILE *file = fopen(path, "rb");
   if (!file) fail(path, "cannot be opened");
@@ -32,7 +33,7 @@ static void *read_file(const char *path, size_t *size) {
   return content;
 }
 
-/* Cuts a line into symbols; what the model does not know becomes one <unk> for each character. */
+/* Split a line into symbols; each unknown character becomes <unk>. */
 static int64_t encode(const peephole_model *model, const char *line, int32_t *symbols) {
   int64_t count = 0;
   size_t left = strlen(line);

@@ -3,8 +3,8 @@
     pip install ../.. 'ray[data]'
     python predict.py MODEL SOURCES.txt OUT_FOLDER
 
-Each worker loads the model once and predicts blocks of lines; OUT_FOLDER gets Parquet files with the columns `text`
-and `target`, rows in the order of the lines.
+Each worker loads the model once and predicts blocks of lines. OUT_FOLDER receives Parquet files with the columns `text`
+and `target`, with rows in the order of the lines.
 """
 
 import argparse
@@ -16,19 +16,19 @@ import peephole
 
 
 class Predictor:
-    """A model in a worker of its own."""
+    """Hold the model of a worker and predict blocks of lines."""
 
     def __init__(self, model_file: str) -> None:
         self.model = peephole.load(model_file)
 
     def __call__(self, batch: dict) -> dict:
-        """Add the column of targets to a block of lines."""
+        """Return a block of lines with the column of targets added."""
         found = self.model.predict(list(batch["text"]), threads=1, attention=False)
         return {"text": batch["text"], "target": [best[0].text for best in found]}
 
 
 def main() -> None:
-    """Read, predict, write."""
+    """Predict the lines of the text file and write the result."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("model")
     parser.add_argument("sources")

@@ -1,15 +1,16 @@
-"""Does the full peephole help, and where? The recipe's model (first embeddings of 1) and six others, ten minutes each.
+"""Compare peephole forms, cells, attentions and directions: seven models, ten minutes of training each.
 
     python recipes/g2p_cmudict/ablation.py                  seven variants, three seeds: four hours on one core
     python recipes/g2p_cmudict/ablation.py --jobs 2         two trainings at a time, each on one core
-    python recipes/g2p_cmudict/ablation.py --minutes 0.2 --seeds 1    a rehearsal
+    python recipes/g2p_cmudict/ablation.py --minutes 0.2 --seeds 1    a short trial
 
-prepare.py comes first. A variant's ten minutes are counted in updates: each variant is timed for a few seconds, in
-turns with the others, and then trains for as many updates as ten minutes hold. So its learning rate falls to zero in
-time, and whatever else the machine does meanwhile costs it nothing. Everything is written below
-recipes/g2p_cmudict/data/ablation: the timings, and in 10-minutes models, logs, predictions and report.md.
+Run prepare.py first. All variants start with embeddings of standard deviation 1. A variant's ten minutes are converted
+to a number of updates: each variant is timed for a few seconds, in turns with the others, and then trains for the
+updates that fit into ten minutes. So other work on the machine does not shorten its training, and its learning rate
+falls to zero at the end. All files are written below recipes/g2p_cmudict/data/ablation: the timings, and in 10-minutes
+models, logs, predictions and report.md.
 
-Ctrl-C or a kill loses nothing: the same command goes on where it was, and skips what is there.
+After Ctrl-C or a kill, the same command continues and skips what is finished.
 """
 
 import argparse
@@ -41,7 +42,7 @@ Test = dict[str, list[str]]  # word → its pronunciations
 
 
 class Variant(NamedTuple):
-    """A row of the table: its title, and what differs from config.toml."""
+    """Describe a row of the table: its title, and the settings that differ from config.toml."""
 
     title: str
     settings: Settings
@@ -59,23 +60,23 @@ VARIANTS: dict[str, Variant] = {
     "general": Variant("general attention", {"model.attention": "general"}),
     "forwards": Variant("encoder in one direction", {"model.bidirectional": "false"}),
 }
-SHORT: Settings = {"model.embedding_std": 1}  # where the recipe's longer training begins with smaller embeddings
+SHORT: Settings = {"model.embedding_std": 1}  # the recipe's longer training starts with smaller embeddings
 TIMED_UPDATES = 100  # the log has a line for every 50
 TIMED_ROUNDS = 3
 
 
 class Trainings:
-    """Runs `peephole train` in processes of their own, and stops them when it is left early."""
+    """Run `peephole train` in separate processes, and stop them on an early exit."""
 
     def __init__(self) -> None:
         self._running: set[subprocess.Popen[bytes]] = set()
         self._stopped = False
 
     def run(self, out: Path, settings: Settings) -> None:
-        """Train a model, or go on with it; one that is finished costs a few seconds.
+        """Train a model or resume its training; resuming a finished training takes a few seconds.
 
         Raises:
-            SystemExit: it failed, or all are to stop.
+            SystemExit: the training failed, or `stop` was called.
         """
         folder, log = out.with_suffix(".run"), out.with_suffix(".log")
         command = [sys.executable, "-m", "peephole", "train"]
@@ -90,7 +91,7 @@ class Trainings:
         with open(log, "a", encoding="utf-8") as file:
             process = subprocess.Popen(command, stdout=file, stderr=file)
             self._running.add(process)
-            if self._stopped:  # meanwhile
+            if self._stopped:  # `stop` was called in between
                 process.terminate()
             code = process.wait()
             self._running.discard(process)
@@ -99,7 +100,7 @@ class Trainings:
             raise SystemExit(f"{log}: ended with exit code {code}: {lines[-1] if lines else ''}")
 
     def stop(self) -> None:
-        """Ask all trainings to save and end."""
+        """Send all trainings the signal to save and exit."""
         self._stopped = True
         for process in list(self._running):
             process.terminate()
@@ -135,14 +136,14 @@ def measure_updates(ablation: Path, trainings: Trainings, jobs: int) -> dict[str
 
 
 def update_seconds(run: Path) -> list[float]:
-    """Return how long an update took on average between two lines of a training's log, for each two."""
+    """Return the mean seconds of an update between each two consecutive lines of a training's log."""
     lines = (run / "log.jsonl").read_text(encoding="utf-8").splitlines()
     entries = [entry for entry in map(json.loads, lines) if "seconds" in entry and "loss" in entry]
     return [(b["seconds"] - a["seconds"]) / (b["step"] - a["step"]) for a, b in pairwise(entries)]
 
 
 def in_turns(tasks: Iterable[Callable[[], None]], trainings: Trainings, jobs: int) -> None:
-    """Do all tasks, `jobs` at a time, in the order given; if one fails, stop the others' trainings."""
+    """Run all tasks in the given order, `jobs` at a time; if one fails, stop the trainings of the others."""
     with ThreadPoolExecutor(jobs) as pool:
         futures = [pool.submit(task) for task in tasks]
         try:
@@ -154,7 +155,7 @@ def in_turns(tasks: Iterable[Callable[[], None]], trainings: Trainings, jobs: in
 
 
 def train_and_predict(trainings: Trainings, model: Path, settings: Settings, words: Sequence[str]) -> None:
-    """Train a model and write its best pronunciation of each word with beam 5, unless both has been done."""
+    """Train a model and write its best pronunciation of each word with beam 5; skip finished steps."""
     path = predictions_path(model)
     if not path.is_file():
         trainings.run(model, settings)
@@ -164,7 +165,7 @@ def train_and_predict(trainings: Trainings, model: Path, settings: Settings, wor
 
 
 def predictions_path(model: Path) -> Path:
-    """Return the file of a model's predictions, one a line; a model that has one is finished."""
+    """Return the path of a model's predictions, one a line; the file exists once the model is finished."""
     return model.with_suffix(".txt")
 
 
@@ -204,7 +205,7 @@ def resampled_means(tables: Sequence[FloatArray], metric: str, seed: int) -> tup
 
 
 def wer_by_length(tables: Sequence[FloatArray], lengths: IntArray) -> dict[str, float]:
-    """Return the mean WER of a variant's models on the shortest quarter of the words, the next, and so on.
+    """Return the mean WER of a variant's models on each quarter of the words, from the shortest to the longest.
 
     Args:
         tables: statistics of exact matches of each model on the same words, (words, columns).
@@ -273,14 +274,14 @@ def read_steps(model: Path) -> int:
 
 
 def write_text(path: Path, text: str) -> None:
-    """Write a file that is there whole or not at all."""
+    """Write a file atomically: the old file or the whole new one."""
     part = path.with_name(f"{path.name}.part")
     part.write_text(text, encoding="utf-8")
     os.replace(part, path)
 
 
 def main() -> None:
-    """Do what is not done yet."""
+    """Run the trainings that are not finished and print the report."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--minutes", type=float, default=10, help="of training for each model (default: 10)")
     parser.add_argument("--seeds", type=int, default=3, help="models of each variant (default: 3)")

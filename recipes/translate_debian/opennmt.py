@@ -1,22 +1,22 @@
-"""Train OpenNMT-py 3.5.1 beside the recipe's model: same sentences, subwords, layer sizes and minutes.
+"""Train OpenNMT-py 3.5.1 on the recipe's data, with the same subwords, layer sizes and minutes.
 
     python recipes/translate_debian/run.py                                     first
     python recipes/translate_debian/opennmt.py --onmt-python onmt/bin/python
 
-benchmarks/README.md says how to make an environment with OpenNMT-py. Give the options --to, --minutes and
---threads as to run.py. What is there is skipped; to train anew, remove the files named opennmt* in the folder of
-the results. Prints all tables again, now with OpenNMT-py in them.
+benchmarks/README.md describes how to make an environment with OpenNMT-py. Give --to, --minutes and --threads the same
+values as for run.py. Finished stages are skipped; to train again, remove the files named opennmt* in the folder of the
+results. The program prints all tables again, with OpenNMT-py included.
 
 The model is OpenNMT-py's own of the same shape: a bidirectional LSTM as encoder, an LSTM decoder with additive
-attention and input feeding. It reads and writes the subwords of the recipe's attention model, so its vocabularies
-are the same, and so are batch size (in target symbols), dropout and label smoothing. Adam with OpenNMT-py's
-usual clipping (5) and uniform first weights (0.1). The learning rate climbs for 5 % of the minutes and then falls
-to 0 like a cosine, as the recipe's does: OpenNMT-py's own schedules count updates, so that no such end could be
-set for a number of minutes. The moving average of the weights is used, as for the recipe's model. Fp32: on a CPU
-OpenNMT-py trains in nothing else.
+attention and input feeding. It uses the subwords of the recipe's attention model, so the vocabularies are the same, and
+so are batch size (in target symbols), dropout and label smoothing. The optimiser is Adam with OpenNMT-py's default
+clipping (5) and uniform initial weights (0.1). The learning rate rises for 5 % of the minutes and then falls to 0 along
+a cosine, as in the recipe; this is set here because OpenNMT-py's own schedules count updates, not minutes. The moving
+average of the weights is used, as for the recipe's model. The number format is float32, the only one in which
+OpenNMT-py trains on a CPU.
 
 Both searches rank by the mean log-probability of a symbol (OpenNMT-py's `avg`, the recipe's length_penalty 1).
-OpenNMT-py's minutes are of training alone; the recipe's include its evaluations on dev and its checkpoints.
+OpenNMT-py's minutes hold only training; the recipe's include its evaluations on dev and its checkpoints.
 """
 
 import json
@@ -34,7 +34,7 @@ WORKER = Path(__file__).parent / "opennmt_worker.py"
 
 
 def write_segmented(path: Path, texts: list[str], symbols: Symbols) -> None:
-    """Write texts as subwords separated by spaces, one text a line; the unknown one is `<unk>` for both systems."""
+    """Write texts as subwords separated by spaces, one text a line; both systems write `<unk>` for unknown ones."""
     write_text(path, "".join(f"{' '.join(symbols.tokens(symbols.encode(text)))}\n" for text in texts))
 
 
@@ -53,7 +53,7 @@ def ordinary_symbols(symbols: Symbols) -> list[str]:
 
 
 def write_task(folder: Path, data: Path, model: Model, minutes: float, learning_rate: float) -> None:
-    """Write all that the worker needs: segmented files, and task.json."""
+    """Write the worker's input: the segmented files and task.json."""
     pairs = [line.split("\t") for line in (data / "train.tsv").read_text(encoding="utf-8").splitlines()]
     write_segmented(folder / "train.src", [english for english, _ in pairs], model.source_symbols)
     write_segmented(folder / "train.tgt", [translated for _, translated in pairs], model.target_symbols)
@@ -80,17 +80,17 @@ def write_task(folder: Path, data: Path, model: Model, minutes: float, learning_
 
 
 def translate(python: str, folder: Path, beam_size: int, threads: int) -> list[str]:
-    """Let OpenNMT-py's own program translate the test sentences."""
+    """Translate the test sentences with OpenNMT-py's own program."""
     out = folder / f"test.{beam_size}.tgt"
     command = [python, "-m", "onmt.bin.translate", "-model", str(folder / "model.pt"), "-src", str(folder / "test.src")]
     command += ["-output", str(out), "-beam_size", str(beam_size), "-batch_size", "64", "-length_penalty", "avg"]
-    command += ["-max_length_ratio", "3", "-max_length", "250"]  # as good as no limit, as the recipe's
+    command += ["-max_length_ratio", "3", "-max_length", "250"]  # far above any sentence here, as in the recipe
     run_logged(command, folder / "translate.log", {"OMP_NUM_THREADS": str(threads)})
     return [join_subwords(line) for line in out.read_text(encoding="utf-8").split("\n")[:-1]]
 
 
 def main() -> None:
-    """Do what is not done yet, stage by stage."""
+    """Run the stages that are not finished."""
     parser = shared_options(__doc__)
     parser.add_argument("--onmt-python", metavar="PATH", required=True, help="Python of OpenNMT-py's environment")
     parser.add_argument("--learning-rate", type=float, default=0.001, help="Adam's (default: 0.001, its usual)")

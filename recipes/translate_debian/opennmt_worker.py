@@ -30,7 +30,7 @@ NEVER = 10**9  # updates
 
 
 class Clock:
-    """Runs from the first batch until the minutes are over."""
+    """Measure the time since the first batch, up to a number of minutes."""
 
     def __init__(self, minutes: float) -> None:
         self.limit = 60 * minutes
@@ -41,7 +41,7 @@ class Clock:
         return 0.0 if self.start is None else time.perf_counter() - self.start
 
     def spent(self) -> float:
-        """Return the share of the minutes that is over, from 0 to 1."""
+        """Return the elapsed share of the minutes, from 0 to 1."""
         return min(1.0, self.seconds() / self.limit)
 
     def until_over(self, batches: Any) -> Iterator[Any]:
@@ -55,14 +55,14 @@ class Clock:
 
 
 def learning_rate_factor(spent: float, warmup: float) -> float:
-    """Return the factor of the highest learning rate: a climb over the first `warmup`, then a cosine down to 0."""
+    """Return the factor of the highest learning rate: linear up to `warmup`, then a cosine down to 0."""
     if spent < warmup:
         return spent / warmup
     return (1 + math.cos(math.pi * (spent - warmup) / (1 - warmup))) / 2
 
 
 def read_options(task: dict[str, Any], folder: Path) -> argparse.Namespace:
-    """Return OpenNMT-py's options of the training."""
+    """Return OpenNMT-py's options for the training."""
     parser = ArgumentParser()
     train_opts(parser)
     options = parser.parse_args(
@@ -76,7 +76,7 @@ def read_options(task: dict[str, Any], folder: Path) -> argparse.Namespace:
         --report_every 100 --data unused --save_model unused --src_vocab unused
         """.split()
     )
-    # Not through the command line, where a space in a path would end it
+    # Set here, because a space in a path would split a command line
     options.save_model = str(folder / "model")
     options.data = {
         "corpus": {
@@ -93,7 +93,7 @@ def read_options(task: dict[str, Any], folder: Path) -> argparse.Namespace:
 
 
 def main() -> None:
-    """Train, save the model and write what the training was like."""
+    """Train, save the model and write size and speed of the training."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("folder", type=Path, help="holds task.json and the segmented files; model.pt is written there")
     parser.add_argument("facts", type=Path, help="file to write at the end")
@@ -114,7 +114,7 @@ def main() -> None:
             "decoder_start_token": DefaultTokens.BOS,
         }
     )
-    for left in arguments.folder.glob("model_step_*.pt"):  # of a training that was killed while it saved
+    for left in arguments.folder.glob("model_step_*.pt"):  # left by a training that was killed while it saved
         left.unlink()
     clock = Clock(task["minutes"])
     model = build_model(options, options, vocabs, checkpoint=None, device_id=-1)
@@ -130,7 +130,7 @@ def main() -> None:
     statistics = trainer.train(clock.until_over(batches), train_steps=0, save_checkpoint_steps=NEVER, valid_steps=NEVER)
 
     seconds = clock.seconds()
-    [saved] = arguments.folder.glob("model_step_*.pt")  # the only one: saved at the end
+    [saved] = arguments.folder.glob("model_step_*.pt")  # exactly one: saved at the end
     os.replace(saved, arguments.folder / "model.pt")
     facts = {
         "weights": sum(parameter.numel() for parameter in model.parameters()),
@@ -146,7 +146,7 @@ def main() -> None:
 
 
 def target_symbols(path: Path) -> int:
-    """Return the symbols of a pass over the training data, one </s> a sentence included."""
+    """Return the number of symbols in a pass over the training data, one </s> a sentence included."""
     return sum(len(line.split(" ")) + 1 for line in path.read_text(encoding="utf-8").splitlines())
 
 

@@ -1,23 +1,23 @@
 """Write sentences of Debian's package descriptions and their translations as train, dev and test files.
 
     python recipes/translate_debian/prepare.py             English to Italian
-    python recipes/translate_debian/prepare.py --to de     or to another language that Debian has, as apt names it
+    python recipes/translate_debian/prepare.py --to de     English to another language, by apt's name of it
 
 Writes recipes/translate_debian/data/en-it/{train,dev,test}.tsv: an English sentence, a tab, its translation.
 
-The texts are apt's own indices Translation-en and Translation-it, which people translated, from whatever
-sources the machine is set up with. `apt-get update` fetches them (some 20 MB) into a private folder that is
-gone at the end: root's rights are not needed, and the machine's own lists stay as they are.
+The texts are apt's indices Translation-en and Translation-it, translated by people, from the package sources that
+the machine is configured with. `apt-get update` downloads them (about 20 MB) into a temporary folder: no root rights
+are needed, and the machine's own lists do not change.
 
-The two descriptions of a package are joined by the md5 of the English one. A description is a synopsis and
-paragraphs. Kept are the synopses, and the sentences of those paragraphs that have as many sentences in both
-languages; of them the pairs whose sides have 3 to 40 words each and whose lengths in words differ by a factor
-of at most 2.5. Lines that Debian sets apart by a second space (lists, examples) are no sentences, so their
-paragraphs are left out.
+The two descriptions of a package are joined by the md5 of the English one. A description consists of a synopsis and
+paragraphs. The program keeps the synopses, and the sentences of those paragraphs that have the same number of sentences
+in both languages; of these, the pairs whose sides have 3 to 40 words each and whose lengths in words differ by a factor
+of at most 2.5. Lines that Debian indents by a second space (lists, examples) are not sentences, so their paragraphs are
+left out.
 
-Split by source package, so that the packages made from one source fall on one side: md5(source) % 100 below 4
-test, 4 to 7 dev. Within a file each pair stands once; dev and test hold no English sentence of the training
-file. A sentence with several translations in dev or test is one source with several references.
+The split is by source package, so that all packages of one source are in one file: md5(source) % 100 below 4 test,
+4 to 7 dev. Within a file each pair occurs once; dev and test contain no English sentence of the training file. A
+sentence with several translations in dev or test is one source with several references.
 """
 
 import argparse
@@ -40,7 +40,7 @@ _SENTENCE_END = re.compile(r"(?<=[.!?])\s+(?=[A-ZÀ-Ý0-9\"'(])")
 
 
 class Indices(NamedTuple):
-    """apt's indices, each the text of all sources together."""
+    """Hold apt's indices, each the text of all package sources together."""
 
     packages: str
     english: str
@@ -48,7 +48,7 @@ class Indices(NamedTuple):
 
 
 class Sentence(NamedTuple):
-    """A pair, and the source package that it comes from."""
+    """Hold a pair and the source package that it comes from."""
 
     package: str
     english: str
@@ -56,7 +56,7 @@ class Sentence(NamedTuple):
 
 
 def download(language: str) -> Indices:
-    """Get the indices with apt's own client, leaving nothing behind.
+    """Download the indices with apt's own client into a temporary folder and return their texts.
 
     Raises:
         SystemExit: apt is missing or failed, or its sources have no translations into the language.
@@ -71,7 +71,7 @@ def download(language: str) -> Indices:
             "Dir::Cache::pkgcache": "",
             "Dir::Cache::srcpkgcache": "",
             "Acquire::Languages": f"en,{language}",
-            "APT::Sandbox::User": "root",  # else root's apt becomes a user who may not enter the private folder
+            "APT::Sandbox::User": "root",  # otherwise root's apt becomes a user without access to the folder
         }
         options = [word for name, value in settings.items() for word in ("-o", f"{name}={value}")]
         for needed in ("lists/partial", "cache/archives/partial"):
@@ -118,7 +118,7 @@ def read_stanzas(text: str) -> Iterator[dict[str, str]]:
 
 
 def read_descriptions(text: str, language: str) -> dict[str, tuple[str, str]]:
-    """Return of an index Translation-xx: md5 of the English description → (package, description)."""
+    """Read an index Translation-xx and return md5 of the English description → (package, description)."""
     return {
         fields["Description-md5"]: (fields["Package"], fields[f"Description-{language}"])
         for fields in read_stanzas(text)
@@ -126,7 +126,7 @@ def read_descriptions(text: str, language: str) -> dict[str, tuple[str, str]]:
 
 
 def read_sources(text: str) -> dict[str, str]:
-    """Return of an index Packages: package → the source package it was made from."""
+    """Read an index Packages and return package → its source package."""
     return {
         fields["Package"]: fields.get("Source", fields["Package"]).split()[0]  # a version may follow
         for fields in read_stanzas(text)
@@ -146,17 +146,17 @@ def split_description(description: str) -> tuple[str, list[list[str]]]:
 
 
 def clean(text: str) -> str:
-    """Return the text with one space for every run of whitespace, and none outside."""
+    """Return the text with each run of whitespace replaced by one space, and none at the ends."""
     return " ".join(text.split())
 
 
 def split_sentences(lines: list[str]) -> list[str]:
-    """Return the sentences of a paragraph: one ends at `.`, `!` or `?` before a capital, digit, quote or bracket."""
+    """Return the sentences of a paragraph; `.`, `!` or `?` before a capital, digit, quote or bracket ends one."""
     return _SENTENCE_END.split(clean(" ".join(lines)))
 
 
 def pair_sentences(english: str, translated: str, dropped: Counter[str]) -> Iterator[tuple[str, str]]:
-    """Yield the synopses and the sentences of two descriptions that belong together; count what does not."""
+    """Yield the pairs of synopses and sentences of two descriptions; count the reasons for leaving out others."""
     (synopsis, paragraphs), (other_synopsis, other_paragraphs) = map(split_description, (english, translated))
     yield synopsis, other_synopsis
     if len(paragraphs) != len(other_paragraphs):
@@ -174,7 +174,7 @@ def pair_sentences(english: str, translated: str, dropped: Counter[str]) -> Iter
 
 
 def why_dropped(english: str, translated: str) -> str | None:
-    """Return why a pair is not kept, or None."""
+    """Return the reason for leaving out a pair, or None if it is kept."""
     words, other_words = len(english.split()), len(translated.split())
     for number in (words, other_words):
         if number < WORDS.start:
@@ -187,7 +187,7 @@ def why_dropped(english: str, translated: str) -> str | None:
 
 
 def make_sentences(indices: Indices, language: str, dropped: Counter[str]) -> Iterator[Sentence]:
-    """Yield all pairs that are kept, in the order of the English index; count the others by reason."""
+    """Yield the kept pairs in the order of the English index; count the others by reason."""
     sources = read_sources(indices.packages)
     translations = read_descriptions(indices.translated, language)
     for checksum, (package, english) in read_descriptions(indices.english, "en").items():
@@ -205,13 +205,13 @@ def make_sentences(indices: Indices, language: str, dropped: Counter[str]) -> It
 
 
 def side(package: str) -> str:
-    """Return the file that the pairs of a source package go to."""
+    """Return the name of the file for the pairs of a source package."""
     h = int(md5(package.encode()).hexdigest(), 16) % 100
     return "test" if h < 4 else "dev" if h < 8 else "train"
 
 
 def split_by_source(sentences: Iterator[Sentence], dropped: Counter[str]) -> dict[str, list[tuple[str, str]]]:
-    """Send each pair to train, dev or test, once each; keep sentences of training out of the other two."""
+    """Distribute the pairs over train, dev and test, each once, without training sentences in dev and test."""
     split: dict[str, dict[tuple[str, str], None]] = {"train": {}, "dev": {}, "test": {}}
     for package, english, translated in sentences:
         part = split[side(package)]
@@ -225,7 +225,7 @@ def split_by_source(sentences: Iterator[Sentence], dropped: Counter[str]) -> dic
 
 
 def write_files(split: dict[str, list[tuple[str, str]]], folder: Path) -> None:
-    """Write the files under other names first, so that a kill leaves no half one."""
+    """Write the files under temporary names first, so that an interruption leaves no partial file."""
     folder.mkdir(parents=True, exist_ok=True)
     for name, pairs in split.items():
         text = "".join(f"{english}\t{translated}\n" for english, translated in pairs)
@@ -235,7 +235,7 @@ def write_files(split: dict[str, list[tuple[str, str]]], folder: Path) -> None:
 
 
 def main() -> None:
-    """Write the three files and print their counts, and what was dropped and why."""
+    """Write the three files; print their counts and the number of pairs left out for each reason."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--to", default="it", metavar="LANGUAGE", help="language to translate to (default: it)")
     parser.add_argument("--out", type=Path, help=f"folder to write (default: {DATA}/en-LANGUAGE)")

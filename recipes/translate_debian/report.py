@@ -1,8 +1,8 @@
-"""What the recipe measured, as tables for a README and a picture: from predictions, without a model.
+"""Make the recipe's tables and picture from stored predictions, without a model.
 
     python recipes/translate_debian/report.py recipes/translate_debian/data/en-it
 
-run.py and opennmt.py end with it; it can also be called alone, with as many of the systems as have run.
+run.py and opennmt.py call it at their end. Called directly, it covers the systems that have run so far.
 """
 
 import argparse
@@ -23,18 +23,18 @@ SEARCHES = {"greedy": 1, "beam 5": 5}  # name → beam size
 METRICS = ("bleu", "chrf")
 BUCKETS = ((3, 5), (6, 9), (10, 14), (15, 19), (20, 26), (27, 40))  # words of the English sentence, both included
 
-# BLEU and chrF look at the texts alone; of the symbols they take the Unicode normal form
+# BLEU and chrF compare texts; only the Unicode normal form of these symbols matters
 TEXT: Symbols = WhitespaceSymbols([], "NFC")
 
 
 class TestSet(NamedTuple):
-    """Each English sentence once, with all its translations."""
+    """Hold each English sentence once, with all its translations."""
 
     sources: list[str]
     references: list[list[str]]
 
     def part(self, indices: Sequence[int]) -> "TestSet":
-        """Return some of the sentences."""
+        """Return the chosen sentences."""
         return TestSet([self.sources[i] for i in indices], [self.references[i] for i in indices])
 
 
@@ -53,7 +53,7 @@ def predictions_path(results: Path, system: str, search: str) -> Path:
 
 
 def read_predictions(results: Path, system: str, search: str) -> list[str] | None:
-    """Return a system's predictions if it has run."""
+    """Return a system's predictions, or None if it has not run."""
     path = predictions_path(results, system, search)
     return path.read_text(encoding="utf-8").split("\n")[:-1] if path.is_file() else None
 
@@ -64,7 +64,7 @@ def scores(test: TestSet, predictions: Sequence[str]) -> dict[str, Score]:
 
 
 def cell(score: Score) -> str:
-    """Return a score as it stands in a table.
+    """Return a score as text for a table.
 
     >>> cell(Score(41.234, 40.6, 41.9, "points", "higher", "BLEU", ""))
     '41.23 [40.60, 41.90]'
@@ -115,7 +115,7 @@ def facts_table(results: Path) -> str:
 
 
 def differences_table(results: Path, test: TestSet, system: str, baseline: str) -> str:
-    """Return how much better a system is than another, with each search that both have run."""
+    """Return the difference between two systems, for each search that both have run."""
     rows = []
     for search in SEARCHES:
         ours, theirs = (read_predictions(results, name, search) for name in (system, baseline))

@@ -1,15 +1,14 @@
-"""From nothing to the table of the README: download, train two models, translate the test sentences, score.
+"""Run the whole recipe: download the data, train two models, translate the test sentences, score.
 
     python recipes/translate_debian/run.py                     60 minutes for each of the two models
-    python recipes/translate_debian/run.py --minutes 2         a rehearsal
+    python recipes/translate_debian/run.py --minutes 2         a short trial
 
-The two models differ in what the decoder knows of the source: attention, or the encoder's last state alone
-(`model.context = last`), which is what the first sequence-to-sequence models had. Everything is written below
-recipes/translate_debian/data/en-it/60-minutes (another language or other minutes: another folder): models,
-logs of the trainings, predictions, report.md and by_length.png.
+The two models differ in the decoder's context: attention, or the encoder's last state (`model.context = last`), as in
+the first sequence-to-sequence models. All files are written below recipes/translate_debian/data/en-it/60-minutes (the
+names follow language and minutes): models, logs of the trainings, predictions, report.md and by_length.png.
 
-Ctrl-C or a kill loses nothing: the same command goes on with the training where it was, and skips what is
-there. To start anew, remove the folder.
+After Ctrl-C or a kill, the same command continues the training and skips finished stages. To start again, remove the
+folder.
 """
 
 import argparse
@@ -34,7 +33,7 @@ CONTEXTS = {"attention": "attention", "fixed": "last"}  # system → model.conte
 
 
 def run_logged(command: list[str], log: Path, environment: dict[str, str] | None = None) -> None:
-    """Run a program to its end, adding what it says to a file; Ctrl-C and SIGTERM reach it, and it may save.
+    """Run a program and append its output to a file; pass Ctrl-C and SIGTERM on, so that it can save.
 
     Raises:
         SystemExit: it failed, or a signal came.
@@ -45,7 +44,7 @@ def run_logged(command: list[str], log: Path, environment: dict[str, str] | None
         before = signal.signal(signal.SIGTERM, lambda *_: process.terminate())
         try:
             code = process.wait()
-        except KeyboardInterrupt:  # the terminal has told the program too
+        except KeyboardInterrupt:  # the terminal has sent the signal to the program, too
             code = process.wait() or 128 + signal.SIGINT
         finally:
             signal.signal(signal.SIGTERM, before)
@@ -55,7 +54,7 @@ def run_logged(command: list[str], log: Path, environment: dict[str, str] | None
 
 
 def train(data: Path, results: Path, system: str, assignments: list[str]) -> None:
-    """Train a model, or go on with it; a training that is finished costs a few seconds."""
+    """Train a model or resume its training; resuming a finished training takes a few seconds."""
     folder = results / f"{system}.run"
     command = [sys.executable, "-m", "peephole", "train"]
     if folder.exists():
@@ -86,7 +85,7 @@ def write_facts(results: Path, system: str) -> None:
         "minutes": position["seconds"] / 60,
         "updates": position["step"],
         "passes": position["epoch"] + position["symbols"] / Corpus.open(run / "data").num_target_symbols,
-        "symbols_per_second": median(speeds),  # of the updates alone: evaluations and checkpoints fall out
+        "symbols_per_second": median(speeds),  # of updates only, without evaluations and checkpoints
     }
     write_text(results / f"{system}.json", json.dumps(facts, indent=1) + "\n")
 
@@ -98,14 +97,14 @@ def translate(model: Path, sources: list[str], path: Path, beam_size: int, threa
 
 
 def write_text(path: Path, text: str) -> None:
-    """Write a file that is there whole or not at all."""
+    """Write a file atomically: the old file or the whole new one."""
     part = path.with_name(f"{path.name}.part")
     part.write_text(text, encoding="utf-8")
     os.replace(part, path)
 
 
 def shared_options(description: str | None) -> argparse.ArgumentParser:
-    """Return the options that run.py and opennmt.py share."""
+    """Return a parser with the options that run.py and opennmt.py share."""
     parser = argparse.ArgumentParser(description=description, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--to", default="it", metavar="LANGUAGE", help="language to translate to (default: it)")
     parser.add_argument("--minutes", type=float, default=60, help="of training, for each system (default: 60)")
@@ -114,7 +113,7 @@ def shared_options(description: str | None) -> argparse.ArgumentParser:
 
 
 def main() -> None:
-    """Do what is not done yet, stage by stage."""
+    """Run the stages that are not finished."""
     parser = shared_options(__doc__)
     parser.add_argument("--set", dest="assignments", metavar="KEY=VALUE", action="append", default=[], help="a setting")
     arguments = parser.parse_args()

@@ -3,6 +3,7 @@
     model = peephole.train("train.tsv", out="g2p.safetensors", minutes=5)
     model = peephole.load("g2p.safetensors")
     model.predict(["hello"], beam_size=5, nbest=3)
+    peephole.evaluate(model, "test.tsv")
 
 The names below are loaded when they are first used, so that `import peephole` and `peephole --help` answer at once.
 """
@@ -13,6 +14,7 @@ import os
 from typing import TYPE_CHECKING, Any
 
 from peephole.lazy import lazy_names
+from peephole.nn.backends import add_backend
 
 if TYPE_CHECKING:
     from peephole import nn as nn
@@ -21,29 +23,46 @@ if TYPE_CHECKING:
     from peephole.model import Model as Model
     from peephole.model import Prediction as Prediction
     from peephole.model import load as load
+    from peephole.model.evaluation import evaluate as evaluate
+    from peephole.model.quantization import quantize as quantize
     from peephole.training import resume as resume
     from peephole.training import train as train
 
-# PyTorch's OpenMP workers spin for milliseconds after each of their parallel regions, on cores that the engine's own
-# threads then lack. So they are told to sleep sooner, before PyTorch is imported, which is when libgomp reads this:
-# 1000 turns cost PyTorch nothing that could be measured, while none at all would make it two to four times slower.
+# PyTorch's OpenMP workers spin for milliseconds after each parallel region, on cores that the engine's threads need.
+# This makes them sleep sooner; libgomp reads it when PyTorch is imported. 1000 turns cost PyTorch nothing measurable; 0
+# would make it two to four times slower.
 if "OMP_WAIT_POLICY" not in os.environ:
     os.environ.setdefault("GOMP_SPINCOUNT", "1000")
 
 __version__ = "0.1.0"
+
+add_backend("peephole.engine.backend")  # imported at the first request
 
 _MODULES = {
     "Config": "peephole.config",
     "Model": "peephole.model",
     "PeepholeError": "peephole.errors",
     "Prediction": "peephole.model",
+    "evaluate": "peephole.model.evaluation",
     "load": "peephole.model",
     "nn": "peephole.nn",
+    "quantize": "peephole.model.quantization",
     "resume": "peephole.training",
     "train": "peephole.training",
 }
 
-__all__ = ["Config", "Model", "PeepholeError", "Prediction", "load", "nn", "resume", "train"]
+__all__ = [
+    "Config",
+    "Model",
+    "PeepholeError",
+    "Prediction",
+    "evaluate",
+    "load",
+    "nn",
+    "quantize",
+    "resume",
+    "train",
+]
 
 _import, __dir__ = lazy_names(__name__, _MODULES)
 

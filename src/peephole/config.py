@@ -17,7 +17,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any, Literal
 
-from peephole.errors import ConfigError, nearest
+from peephole.errors import ConfigError, check_path, check_type, nearest
 
 SymbolKind = Literal["auto", "characters", "whitespace", "bpe", "unigram"]
 
@@ -27,6 +27,7 @@ MOST_LAYERS = 64
 DEFAULT_EPOCHS = 20  # the budget of a training that names none
 LARGEST_SEED = 2**63 - 1  # that PyTorch takes
 MOST_THREADS = 1024
+SHARED_SECTIONS = ("train", "search")  # a key of both that is named without its section is set in both
 
 
 def option(default: Any, help: str, *, low: float | None = None, high: float | None = None) -> Any:
@@ -71,7 +72,7 @@ class ModelConfig:
 
     cell: Literal["lstm", "gru"] = option("lstm", "recurrent cell, (1)-(6), of encoder and decoder")
     peephole: Literal["full", "diagonal", "none"] = option(
-        "full", "W_c* of (1), (2) and (5): full matrices, diagonals, or left out (LSTM only)"
+        "full", "W_c* of (1), (2) and (5): full matrices, diagonals, or left out; cell=gru alone sets none"
     )
     hidden_size: int = option(256, "size of the decoder's state", low=1, high=LARGEST_SIZE)
     encoder_size: int | None = option(
@@ -170,7 +171,9 @@ class Config:
     def __post_init__(self) -> None:
         model, train, search = self.model, self.train, self.search
         if model.cell == "gru" and model.peephole != "none":
-            raise ConfigError("model.cell='gru' has no cell state to look at: set model.peephole='none'")
+            raise ConfigError(
+                f"model.cell='gru' has no cell state: wanted model.peephole='none', got {model.peephole!r}"
+            )
         encoder_size = model.encoder_size or model.hidden_size
         if model.bidirectional and encoder_size % 2:
             raise ConfigError(
@@ -198,7 +201,10 @@ class Config:
 
         >>> Config.from_dict({"model": {"hidden_size": 64}}).model.hidden_size
         64
+        >>> Config.from_dict({"model": {"cell": "gru"}}).model.peephole
+        'none'
         """
+        check_type("tree", tree, Mapping, "a table of sections")
         sections = {}
         for section, values in tree.items():
             if section not in SECTIONS:
@@ -210,7 +216,12 @@ class Config:
 
     @classmethod
     def from_toml(cls, path: str | Path) -> Config:
-        """Read a config from a TOML file with the sections data, symbols, model, train and search."""
+        """Read a config from a TOML file with the sections data, symbols, model, train and search.
+
+        Raises:
+            ConfigError: the file is missing, is not TOML, or holds settings that `from_dict` refuses.
+        """
+        check_path("path", path)
         if sys.version_info >= (3, 11):
             import tomllib  # here, because few runs have a file
         else:  # the same library under its name before it joined Python
@@ -233,16 +244,26 @@ class Config:
 
         Args:
             values: `section.key` → value; a value may be text as written on a command line. The section may be left
-                out where only one section has that key; where several have it, train's is meant if it is one.
+                out where only one section has that key, and for the keys that train and search share (threads, seed,
+                engine): these are then set in both. A name with its section goes before one without.
             where: what to name in an error.
+
+        A cell that changes without `model.peephole` being named brings its own default: full for the LSTM, none for the
+        GRU, which has no cell state to look at.
 
         >>> Config().with_values({"model.hidden_size": "64", "minutes": 5}).train.minutes
         5.0
+        >>> config = Config().with_values({"threads": 2, "search.threads": 4})
+        >>> config.train.threads, config.search.threads
+        (2, 4)
         """
+        check_type("values", values, Mapping, "a table of settings")
+        for name in values:
+            check_type("values", name, str, "names of settings")
         changed: dict[str, dict[str, Any]] = {}
-        for name, value in values.items():
-            section, key = _resolve(name, where)
-            changed.setdefault(section, {})[key] = value
+        for name in sorted(values, key=lambda name: "." in name):  # a stable sort
+            for section, key in _resolve(name, where):
+                changed.setdefault(section, {})[key] = values[name]
         sections = {
             section: read_section(SECTIONS[section], keys, f"{where}, {section}", base=getattr(self, section))
             for section, keys in changed.items()
@@ -291,13 +312,14 @@ def _names() -> dict[str, tuple[str, str]]:
     return {f"{section}.{f.name}": (section, f.name) for section, kind in SECTIONS.items() for f in fields(kind)}
 
 
-def _resolve(name: str, where: str) -> tuple[str, str]:
+def _resolve(name: str, where: str) -> list[tuple[str, str]]:
+    """Return the (section, key) that a name stands for: one, or those of train and search where both have the key."""
     known = _names()
     if name in known:
-        return known[name]
-    homes = [full for full, (_, key) in known.items() if key == name]
-    if len(homes) == 1 or f"train.{name}" in homes:
-        return "train" if len(homes) > 1 else known[homes[0]][0], name
+        return [known[name]]
+    homes = {full: home for full, home in known.items() if home[1] == name}
+    if len(homes) == 1 or homes.keys() == {f"{section}.{name}" for section in SHARED_SECTIONS}:
+        return list(homes.values())
     if homes:
         raise ConfigError(f"{where}: {name!r} is in several sections; wanted one of {', '.join(homes)}")
     short = [key for _, key in known.values()]
@@ -317,7 +339,16 @@ def read_section(kind: type, values: Mapping[str, Any], where: str, base: Any = 
         if key not in known:
             raise ConfigError(f"{where}: unknown key {key!r}{nearest(key, known)}")
         read[key] = _read_value(hints[key], value, f"{where}.{key}", known[key].metadata)
+    if kind is ModelConfig:
+        read |= _default_peephole(read, base or ModelConfig())
     return kind(**read) if base is None else replace(base, **read)
+
+
+def _default_peephole(given: Mapping[str, Any], base: ModelConfig) -> dict[str, Any]:
+    """Return the peepholes of a cell that changes without its peepholes being named; nothing where it does not."""
+    if "peephole" in given or given.get("cell", base.cell) == base.cell:
+        return {}
+    return {"peephole": "none" if given["cell"] == "gru" else ModelConfig().peephole}
 
 
 def _read_value(hint: Any, value: Any, where: str, metadata: Mapping[str, Any]) -> Any:

@@ -7,6 +7,7 @@ anything else is our own mistake and keeps its traceback.
 from __future__ import annotations
 
 from collections.abc import Iterable
+from os import PathLike
 
 
 class PeepholeError(Exception):
@@ -25,12 +26,63 @@ class ModelFileError(PeepholeError, ValueError):
     """A file is not a peephole model, is damaged, or is of a newer format."""
 
 
+class ArgumentError(PeepholeError, TypeError):
+    """An argument of a public function has the wrong type."""
+
+
 class ShapeError(PeepholeError, ValueError):
     """A tensor's shape disagrees with what the callee was built for."""
 
 
+class PrefixError(PeepholeError, ValueError):
+    """A prefix has as many symbols as its target may have, or more.
+
+    Attributes:
+        index: the prefix's index in the call.
+        reason: the message without the index.
+    """
+
+    def __init__(self, index: int, reason: str) -> None:
+        super().__init__(f"prefix {index}: {reason}")
+        self.index, self.reason = index, reason
+
+
 class RunError(PeepholeError, RuntimeError):
     """A training run cannot start, go on or be saved."""
+
+
+def check_type(argument: str, value: object, kinds: type | tuple[type, ...], wanted: str) -> None:
+    """Raise ArgumentError unless a value is of one of some types; a bool is not taken for a number.
+
+    Args:
+        argument: the argument's name.
+        value: what was given for it.
+        kinds: the types allowed.
+        wanted: the types in words, for the message.
+
+    >>> check_type("columns", 3, int, "a whole number")
+    >>> check_type("columns", "three", int, "a whole number")
+    Traceback (most recent call last):
+    peephole.errors.ArgumentError: columns: wanted a whole number, got 'three'
+    """
+    allowed = kinds if isinstance(kinds, tuple) else (kinds,)
+    if not isinstance(value, allowed) or (isinstance(value, bool) and bool not in allowed):
+        raise ArgumentError(f"{argument}: wanted {wanted}, got {shorten(repr(value))}")
+
+
+def check_path(argument: str, value: object) -> None:
+    """Raise ArgumentError unless a value can be the name of a file."""
+    check_type(argument, value, (str, PathLike), "the name of a file")
+
+
+def shorten(text: str, longest: int = 80) -> str:
+    """Return a text on one line, cut to a length.
+
+    >>> shorten("one\\ntwo three", 10)
+    'one two t…'
+    """
+    line = " ".join(text.split())
+    return line if len(line) <= longest else line[: longest - 1] + "…"
 
 
 def nearest(name: str, known: Iterable[str]) -> str:

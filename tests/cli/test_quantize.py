@@ -62,7 +62,7 @@ def test_wrong_files_are_refused(peephole: Peephole, toy_file: Path) -> None:
     peephole("quantize", "none.safetensors", "--to", "int8").failed("none.safetensors: no such file")
     (peephole.folder / "toy.safetensors").write_bytes(toy_file.read_bytes())
     peephole("quantize", "toy.safetensors", "--to", "int8", "--out", "./toy.safetensors").failed(
-        "--out ./toy.safetensors: wanted another file than MODEL"
+        "./toy.safetensors: wanted another file to write than the model's own"
     )
     assert (peephole.folder / "toy.safetensors").read_bytes() == toy_file.read_bytes()
     assert peephole("quantize", "toy.safetensors", "--to", "int4").code == 2

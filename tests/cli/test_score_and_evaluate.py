@@ -58,6 +58,31 @@ def test_symbols_never_seen_are_counted_on_both_sides(peephole: Peephole, toy_fi
     ]
 
 
+def test_scores_do_not_depend_on_threads(peephole: Peephole, toy_file: Path) -> None:
+    peephole.write("pairs.tsv", pairs([(word, pronounce(word)) for word in WORDS]))
+    wanted = peephole("score", toy_file, "pairs.tsv").succeeded().out
+    assert peephole("score", toy_file, "pairs.tsv", "--threads", 2, "--batch-size", 3).succeeded().out == wanted
+    tokens = peephole("score", toy_file, "pairs.tsv", "--tokens", "--threads", 1).succeeded().out
+    assert tokens == wanted  # separated by spaces, a text is its tokens
+    message = "command line, search.threads: wanted a number from 1 to 1024, got '0'"
+    for verb in ("score", "evaluate"):
+        assert peephole(verb, toy_file, "pairs.tsv", "--threads", 0).failed(message).out == ""
+
+
+@pytest.mark.parametrize("verb", ["score", "evaluate", "predict"])
+def test_a_missing_engine_is_said_once(verb: str, toy_file: Path, tmp_path: Path) -> None:
+    (tmp_path / "pairs.tsv").write_text(pairs([("ab", "AH B")] * 1500), encoding="utf-8")
+    program = (
+        "import sys, peephole.engine.abi as abi\n"
+        "abi.library_path = lambda: None\n"
+        "from peephole.cli import main\nmain(sys.argv[1:])"
+    )
+    command = [sys.executable, "-c", program, verb, str(toy_file), *(["pairs.tsv"] if verb != "predict" else [])]
+    done = subprocess.run(command, cwd=tmp_path, input="ab\n", capture_output=True, text=True, check=True)
+    text = "peephole: peephole was installed without its engine: prediction runs in PyTorch, many times slower\n"
+    assert done.stderr == text
+
+
 @pytest.mark.parametrize("verb", ["score", "evaluate"])
 @pytest.mark.parametrize(
     ("content", "message"),

@@ -8,7 +8,7 @@ from typing import Any
 
 import peephole.nn
 from peephole import engine
-from peephole.nn.engine_ops import run_lstm
+from peephole.nn.layers import run_lstm
 
 
 @dataclass(frozen=True)

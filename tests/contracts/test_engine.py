@@ -14,9 +14,10 @@ import torch
 
 import peephole
 from peephole import engine
-from peephole.nn import LSTM, LSTMState, LSTMWeights, engine_in_use, use_engine
+from peephole.engine.choice import engine_in_use
+from peephole.nn import LSTM, LSTMState, LSTMWeights, use_engine
 from peephole.nn import lstm as definition
-from peephole.nn.engine_ops import run_lstm
+from peephole.nn.layers import run_lstm
 
 from .checks import PEEPHOLES
 
@@ -165,7 +166,7 @@ def test_gradients_have_the_same_bits_on_any_number_of_threads(instruction_set, 
 @pytest.mark.parametrize("dtype", DTYPES, ids=str)
 @pytest.mark.parametrize("function", ["sigmoid", "tanh"])
 def test_sigmoid_and_tanh_are_accurate(instruction_set, dtype, function):
-    """Errors in units in the last place against a wider type: those that engine/src/simd.h states."""
+    """Errors in units in the last place against a wider type: those that engine/src/simd/vector.h states."""
     limit = 87.0 if dtype == torch.float32 else 700.0
     generator = np.random.default_rng(3)
     z = np.concatenate(

@@ -10,8 +10,10 @@ import torch
 
 from peephole import engine
 from peephole.config import ModelConfig
+from peephole.engine.decoder import AttentionWeights, decode
 from peephole.nn import LSTMState, LSTMWeights, Noise, build_seq2seq, use_engine
-from peephole.nn.engine_decoder import AttentionWeights, run_decoder
+from peephole.nn.backends import find_for
+from peephole.nn.decoder import decoder_tensors
 
 pytestmark = pytest.mark.skipif(not engine.available(), reason="without a compiler there is no engine")
 instruction_sets = pytest.mark.parametrize("instruction_set", engine.instruction_sets())
@@ -89,7 +91,7 @@ def test_large_decoders_are_the_definitions(instruction_set, attention, peephole
 
 
 class Recurrence:
-    """Random arguments of `run_decoder`, whose results are wanted for some of the batch's rows."""
+    """Random arguments of `decode`, whose results are wanted for some of the batch's rows."""
 
     def __init__(self, attention, peephole):
         draw = torch.Generator().manual_seed(5)
@@ -113,14 +115,14 @@ class Recurrence:
 
     def run(self, rows):
         h0, c0, h1, c1 = (state[rows] for state in self.states)
-        attention = None
-        if self.keys is not None:
-            attention = AttentionWeights(self.keys[rows], self.source_lengths[rows], *(self.own or (None, None)))
-        return run_decoder(
+        kind = "fixed_context" if self.keys is None else "additive" if self.own else "product"
+        return decode(
             self.embedded[rows],
             self.lengths[rows],
+            self.source_lengths[rows],
             self.memory[rows],
-            attention,
+            None if self.keys is None else self.keys[rows],
+            AttentionWeights(kind, *(self.own or (None, None))),
             [LSTMState(h0, c0), LSTMState(h1, c1)],
             [LSTMWeights(*layer, *([None] if len(layer) == 3 else [])) for layer in self.weights],
             [self.masks.detach()[rows]],
@@ -211,6 +213,7 @@ def test_opcheck(attention, operand):
         [random(B, H) for _ in range(4)],
         [weight for layer in weights for weight in layer],
         [random(B, U, H).detach()],
+        "additive" if additive else "fixed_context" if attention == "fixed" else "product",
         operand,
         engine.instruction_sets()[0],
     )
@@ -218,20 +221,17 @@ def test_opcheck(attention, operand):
 
 
 def test_off_and_other_types_are_left_to_the_definition():
-    state = [LSTMState(torch.zeros(2, 4), torch.zeros(2, 4))]
-    model, *_ = make(hidden_size=4, decoder_layers=1)
-    weights = [layer.weights() for layer in model.decoder.layers]
-    embedded, lengths = torch.zeros(2, 3, 21), torch.tensor([3, 1])
-    memory, keys = torch.zeros(2, 5, 38), torch.zeros(2, 5, 4)
-    attention = AttentionWeights(keys, torch.tensor([5, 2]), *model.decoder.attention.query_weights())
+    model, source, source_lengths, _ = make(hidden_size=4, decoder_layers=1)
+    state = model.start(source, source_lengths)
 
-    def decode():
-        return run_decoder(embedded, lengths, memory, attention, state, weights, [])
+    def choice(embedded):
+        return find_for("decoder", model.decoder.kinds(), decoder_tensors(model.decoder, embedded, state, []))
 
-    assert decode() is not None
+    embedded = torch.zeros(BATCH, 3, 21)
+    assert choice(embedded).run is not None
     with use_engine("off"):
-        assert decode() is None
+        assert choice(embedded) == (None, "turned off")
     with torch.autocast("cpu", torch.float16):
-        assert decode() is None
-    embedded = embedded.double()
-    assert decode() is None
+        assert choice(embedded) == (None, "engine: does not compute on tensors of kind 'float16 products'")
+    assert choice(embedded.double()) == (None, "engine: does not compute on tensors of kind 'mixed'")
+    assert choice(embedded[:, :0]) == (None, "engine: does not compute on tensors of kind 'empty'")

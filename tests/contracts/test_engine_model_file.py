@@ -20,7 +20,7 @@ from peephole.storage.model_file import ModelFile, encode_model, load_model, rea
 from peephole.symbols import CharacterSymbols, Symbols, WhitespaceSymbols, learn_symbols
 
 ENGINE = Path(__file__).parents[2] / "engine"
-SOURCES = ("json", "safetensors", "model_config", "symbol_table", "model_file")
+SOURCES = ("json", "safetensors", "architecture", "symbol_table", "model_file")
 SANITIZE = ["-O1", "-g1", "-fsanitize=address,undefined", "-fno-sanitize-recover=undefined"]
 compiler = shutil.which("c++") or shutil.which("g++") or shutil.which("clang++")
 pytestmark = pytest.mark.skipif(compiler is None, reason="issue 4: without a compiler there is no engine")
@@ -31,7 +31,7 @@ WORDS = WhitespaceSymbols(["b", "é"], "none")
 
 def build(program: str, folder: Path) -> Path:
     """Compile one of the engine's test programs with sanitizers."""
-    sources = [ENGINE / "tests" / f"{program}.cpp", *(ENGINE / "src" / f"{name}.cpp" for name in SOURCES)]
+    sources = [ENGINE / "tests" / f"{program}.cpp", *(ENGINE / "src" / "file" / f"{name}.cpp" for name in SOURCES)]
     include = ["-I", ENGINE / "include", "-I", ENGINE / "src"]
     command = [compiler, "-std=c++17", "-Wall", "-Wextra", *SANITIZE, *include, *sources, "-o", folder / program]
     subprocess.run(list(map(str, command)), check=True, capture_output=True)

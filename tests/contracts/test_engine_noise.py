@@ -8,8 +8,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from peephole import engine
+from peephole.engine import dropout  # noqa: F401  # registers the operator
 from peephole.nn import Noise, use_engine
-from peephole.nn.engine_noise import dropout_mask
 
 needs_engine = pytest.mark.skipif(not engine.available(), reason="issue 3: without a compiler there is no engine")
 int64s = st.integers(-(2**63), 2**63 - 1)
@@ -78,10 +78,12 @@ def operators(setting, noise):
 @needs_engine
 def test_the_operator_fits_torch():
     keys = torch.arange(9, dtype=torch.int32)
-    torch.library.opcheck(dropout_mask, (torch.arange(3), keys, 4, -5, 0, 0.5, engine.instruction_sets()[0]))
+    torch.library.opcheck(
+        torch.ops.peephole.dropout_mask.default, (torch.arange(3), keys, 4, -5, 0, 0.5, engine.instruction_sets()[0])
+    )
 
 
 @needs_engine
 def test_an_unknown_instruction_set_is_refused():
     with pytest.raises(ValueError, match=r"instruction set: wanted one of .*generic.*got 'mmx'"):
-        dropout_mask(torch.arange(3), torch.arange(9, dtype=torch.int32), 4, -5, 0, 0.5, "mmx")
+        torch.ops.peephole.dropout_mask(torch.arange(3), torch.arange(9, dtype=torch.int32), 4, -5, 0, 0.5, "mmx")

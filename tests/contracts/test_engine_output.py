@@ -11,8 +11,9 @@ from peephole import engine
 from peephole.config import ModelConfig
 from peephole.errors import ShapeError
 from peephole.nn import Noise, build_seq2seq, use_engine
-from peephole.nn.engine_output import linear, output_loss_sum
+from peephole.nn.linear import linear
 from peephole.nn.loss import loss_sum
+from peephole.nn.outputs import output_loss_sum
 from peephole.symbols import PAD
 
 DTYPES = (torch.float32, torch.float64)
@@ -367,13 +368,13 @@ class TestChoice:
         linear(r[:, :0], weight, bias)
 
     @smoothings
-    @pytest.mark.parametrize("own_share", [0.0, 0.5])
-    def test_the_models_loss_is_that_of_its_logits(self, smoothing, own_share):
+    @pytest.mark.parametrize("sampling_probability", [0.0, 0.5])
+    def test_the_models_loss_is_that_of_its_logits(self, smoothing, sampling_probability):
         network = build_seq2seq(ModelConfig(hidden_size=6, embedding_size=4, decoder_layers=2), 8, 8).double()
         source, lengths = torch.tensor([[4, 5, 6], [7, 4, 0]]), torch.tensor([3, 2])
         target = torch.tensor([[5, 6, 2, 0], [4, 4, 7, 2]])
         noise = Noise(3, 5, torch.tensor([8, 9]), 0.3)
-        given = {"noise": noise, "own_share": own_share}
+        given = {"noise": noise, "sampling_probability": sampling_probability}
         with use_engine("off"):
             wanted = loss_sum(network(source, lengths, target, **given), target, smoothing)
             wanted_gradients = torch.autograd.grad(wanted, list(network.parameters()))

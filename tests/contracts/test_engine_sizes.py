@@ -12,9 +12,10 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 from peephole import engine
 from peephole.config import ModelConfig
-from peephole.nn import build_seq2seq, engine_decoder, engine_ops
+from peephole.engine import decoder, recurrence
+from peephole.nn import build_seq2seq
 
-CALLS = {"peephole::lstm": engine_ops._Call, "peephole::decoder": engine_decoder._Call}
+CALLS = {"peephole::lstm": recurrence._Call, "peephole::decoder": decoder._Call}
 
 
 class Sizes(TorchDispatchMode):

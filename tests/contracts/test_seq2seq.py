@@ -9,17 +9,11 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from peephole import engine
-from peephole.config import ModelConfig
-from peephole.nn import Noise, build_seq2seq, use_engine
+from peephole.nn import Noise, use_engine
 
-from . import oracle
-from .checks import TOLERANCE, assert_close
-from .model_oracle import BOS, ModelOracle
-
-EOS = 2
-SOURCE_SYMBOLS, TARGET_SYMBOLS = 7, 6
-# Unequal lengths on both sides, the longest source not with the longest target; each target ends with </s>.
-PAIRS = [([4, 6, 5], [4, EOS]), ([5], [5, 4, 3, 5, EOS]), ([6, 4, 4, 3, 5], [3, 3, EOS])]
+from .checks import assert_close
+from .model_oracle import BOS
+from .network_checks import PAIRS, batch, check, check_dropout, make, oracle_of, weights_of
 
 CELLS = [("lstm", "full"), ("lstm", "diagonal"), ("lstm", "none"), ("gru", "none")]
 CONTEXTS = [
@@ -43,91 +37,6 @@ def implementation(request):
         yield request.param
 
 
-def make(
-    cell="lstm",
-    peephole="full",
-    context="attention",
-    attention="additive",
-    *,
-    bidirectional=True,
-    encoder_layers=1,
-    decoder_layers=1,
-    encoder_size=2,
-    dtype=torch.float64,
-    seed=0,
-):
-    """Return a model of 4 decoder units whose every parameter is random, biases too."""
-    config = ModelConfig(
-        cell=cell,
-        peephole=peephole,
-        context=context,
-        attention="additive" if attention == "-" else attention,
-        bidirectional=bidirectional,
-        encoder_layers=encoder_layers,
-        decoder_layers=decoder_layers,
-        hidden_size=4,
-        encoder_size=4 if attention == "dot" else encoder_size,
-        embedding_size=3,
-    )
-    model = build_seq2seq(config, SOURCE_SYMBOLS, TARGET_SYMBOLS).to(dtype)
-    generator = torch.Generator().manual_seed(seed)
-    with torch.no_grad():
-        for parameter in model.parameters():
-            # Drawn in float32, so that models of both types are the same.
-            parameter.copy_(0.7 * torch.randn(parameter.shape, generator=generator))
-    return model, config
-
-
-def oracle_of(config, weights, masks=None):
-    names = ("cell", "context", "attention", "encoder_layers", "decoder_layers", "bidirectional")
-    return ModelOracle(weights, **{name: getattr(config, name) for name in names}, masks=masks or {})
-
-
-def weights_of(model):
-    return {name: value.detach().double().numpy() for name, value in model.state_dict().items()}
-
-
-def padded(sequences, generator=None):
-    """Return sequences (B, longest + 1) and their lengths; the padding is symbols that must not matter."""
-    lengths = torch.tensor([len(sequence) for sequence in sequences])
-    ids = torch.randint(3, 6, (len(sequences), int(lengths.max()) + 1), generator=generator)
-    for row, sequence in zip(ids, sequences, strict=True):
-        row[: len(sequence)] = torch.tensor(sequence)
-    return ids, lengths
-
-
-def batch(pairs=PAIRS):
-    """Return source, source lengths, target and target lengths."""
-    generator = torch.Generator().manual_seed(3)
-    sources, targets = zip(*pairs, strict=True)
-    return *padded(sources, generator), *padded(targets, generator)
-
-
-def check(model, config, dtype=torch.float64):
-    """Compare log p(Y | X) of all pairs, and its slope along a random direction of each parameter."""
-    weights = weights_of(model)
-    rng = np.random.default_rng(4)
-    factors = rng.normal(size=len(PAIRS))
-    directions = {name: rng.normal(size=array.shape) for name, array in weights.items()}
-
-    log_probs = model.log_prob(*batch())
-    want = [oracle_of(config, weights).log_prob(source, target) for source, target in PAIRS]
-    assert_close(log_probs, np.array(want), "log p(Y | X)", dtype)
-
-    def total(values):
-        own = oracle_of(config, values)
-        return sum(factor * own.log_prob(*pair) for factor, pair in zip(factors, PAIRS, strict=True))
-
-    slopes = oracle.slopes(total, weights, directions)
-    (log_probs * torch.from_numpy(factors).to(dtype)).sum().backward()
-    for name, parameter in model.named_parameters():
-        gradient = parameter.grad.double().numpy()
-        scale = np.abs(gradient).max() * np.linalg.norm(directions[name])
-        assert scale > 0, name
-        error = abs((gradient * directions[name]).sum() - slopes[name])
-        assert error <= TOLERANCE[dtype] * scale, f"gradient of {name}: off by {error / scale:.2g}"
-
-
 @cells
 @contexts
 @both_directions
@@ -142,6 +51,12 @@ def test_model_is_the_oracles(cell, peephole, context, attention, bidirectional)
 def test_deeper_models_are_the_oracles(cell, peephole, bidirectional, encoder_layers, decoder_layers, encoder_size):
     sizes = {"encoder_layers": encoder_layers, "decoder_layers": decoder_layers, "encoder_size": encoder_size}
     check(*make(cell, peephole, bidirectional=bidirectional, **sizes))
+
+
+@pytest.mark.parametrize(("encoder_layers", "decoder_layers"), [(2, 3), (3, 2)])
+@pytest.mark.parametrize("encoder_size", [2, 4], ids=["bridge", "copy"])
+def test_layers_of_encoder_and_decoder_are_matched_from_the_top(encoder_layers, decoder_layers, encoder_size):
+    check(*make(encoder_layers=encoder_layers, decoder_layers=decoder_layers, encoder_size=encoder_size))
 
 
 @contexts
@@ -206,7 +121,7 @@ def test_scheduled_sampling_of_every_symbol_is_free_running(context, attention, 
     model, config = make(context=context, attention=attention, decoder_layers=2, seed=seed)
     source, source_lengths, target, _ = batch()
     noise = Noise(seed=1, step=1, examples=torch.arange(len(PAIRS)), rate=0.0)
-    got = model(source, source_lengths, target, noise=noise, own_share=1.0).log_softmax(-1)
+    got = model(source, source_lengths, target, noise=noise, sampling_probability=1.0).log_softmax(-1)
     judge = oracle_of(config, weights_of(model))
     for b, (own_source, _) in enumerate(PAIRS):
         fed = [BOS]
@@ -221,17 +136,7 @@ def test_scheduled_sampling_of_every_symbol_is_free_running(context, attention, 
 @both_directions
 def test_dropout_is_on_embeddings_between_layers_and_on_the_readout(cell, peephole, bidirectional):
     model, config = make(cell, peephole, bidirectional=bidirectional, encoder_layers=2, decoder_layers=2)
-    source, source_lengths, target, _ = batch()
-    noise = Noise(seed=1, step=1, examples=torch.arange(len(PAIRS)), rate=0.4)
-    T, U = source.shape[1], target.shape[1]
-    sizes = {"source embedding": (T, 3), "between layers 1": (T, 2)}
-    sizes |= {"target embedding": (U, 3), "between decoder layers 1": (U, 4), "readout": (U, 4)}
-    masks = {place: noise.mask(place, *size).double().numpy() for place, size in sizes.items()}
-    got = model(source, source_lengths, target, noise=noise).log_softmax(-1)
-    for b, (own_source, own_target) in enumerate(PAIRS):
-        judge = oracle_of(config, weights_of(model), {place: mask[b] for place, mask in masks.items()})
-        rows, _ = judge.decode(own_source, [BOS, *own_target[:-1]])
-        assert_close(got[b, : len(rows)], rows, "log p", torch.float64)
+    check_dropout(model, config)
 
 
 @contexts
@@ -240,7 +145,7 @@ def test_scheduled_sampling_of_no_symbol_is_teacher_forcing_with_the_same_dropou
     source, source_lengths, target, _ = batch()
     noise = Noise(seed=1, step=1, examples=torch.arange(len(PAIRS)), rate=0.4)
     forced = model(source, source_lengths, target, noise=noise)
-    sampled = model(source, source_lengths, target, noise=noise, own_share=1e-12)
+    sampled = model(source, source_lengths, target, noise=noise, sampling_probability=1e-12)
     torch.testing.assert_close(forced, sampled, rtol=0, atol=1e-12)
     assert (forced - model(source, source_lengths, target)).abs().max() > 0.1  # there was dropout
 
@@ -255,9 +160,9 @@ def test_no_pair_depends_on_its_batch(data):
     """Alone, among 64 with longer mates and in any order, a pair's score is the same; in training too."""
     cell, peephole = data.draw(st.sampled_from(CELLS))
     context, attention = data.draw(st.sampled_from(CONTEXTS))
-    own_share = data.draw(st.sampled_from([0.0, 0.5]))
+    sampling_probability = data.draw(st.sampled_from([0.0, 0.5]))
     # Which symbol the model would feed itself may hang on a rounding error where two are as good as equal.
-    dtype = torch.float64 if own_share else torch.float32
+    dtype = torch.float64 if sampling_probability else torch.float32
     depth = {"encoder_layers": 2, "decoder_layers": 2}
     model, _ = make(cell, peephole, context, attention, dtype=dtype, **depth)
     pairs = data.draw(st.lists(st.tuples(sequences, sequences), min_size=64, max_size=64))
@@ -269,7 +174,7 @@ def test_no_pair_depends_on_its_batch(data):
         source, source_lengths, target, target_lengths = batch([pairs[row] for row in rows])
         noise = Noise(seed=1, step=2, examples=torch.tensor(rows), rate=rate)
         with torch.no_grad():
-            logits = model(source, source_lengths, target, noise=noise, own_share=own_share)
+            logits = model(source, source_lengths, target, noise=noise, sampling_probability=sampling_probability)
             log_prob = model.log_prob(source, source_lengths, target, target_lengths)
         gold = logits.log_softmax(-1).gather(2, target[:, :, None])[:, :, 0]
         return [(gold[b, : target_lengths[b]], log_prob[b]) for b in range(len(rows))]

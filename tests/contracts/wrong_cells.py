@@ -6,10 +6,7 @@ seen at a glance. Most of these mistakes are found in public code, or are what i
 
 from __future__ import annotations
 
-import inspect
-from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
 
 import torch
 from torch import Tensor
@@ -174,12 +171,3 @@ WRONG_GRUS = (
     Wrong("no gradient by h in n", "r * h_n", "r * h_n.detach()", seen_in="gradient"),
     Wrong("no gradient by h through z", "z * h", "z * h.detach()", seen_in="gradient"),
 )
-
-
-def wrong_layer(right: Callable[..., Any], change: Wrong) -> Callable[..., Any]:
-    """Return the right layer with the change made."""
-    text = inspect.getsource(right)
-    assert text.count(change.right) == 1, f"{change.name}: {change.right!r} is not once in {right.__name__}"
-    namespace: dict[str, Any] = {}
-    exec(text.replace(change.right, change.wrong), globals(), namespace)
-    return namespace[right.__name__]

@@ -42,7 +42,7 @@ def texts(prepared: Prepared) -> list[tuple[str, str]]:
     """Return the training pairs as text, in the order of the corpus."""
     sources, targets = prepared.train.pairs(np.arange(len(prepared.train)))
     return [
-        (prepared.source_symbols.decode(source), prepared.target_symbols.decode(target))
+        (prepared.source_symbols.decode(source.tolist()), prepared.target_symbols.decode(target.tolist()))
         for source, target in zip(sources, targets, strict=True)
     ]
 

@@ -30,7 +30,10 @@ class PrefixState(NamedTuple):
 
 
 class ScriptedStepper:
-    """A stepper whose state is the prefix itself: a row that is not followed shows at once."""
+    """A stepper whose state is the prefix itself: a row that is not followed has the scores of another prefix.
+
+    So has a state that another stepper made: its prefixes count as ending in PAD.
+    """
 
     count = itertools.count()
 
@@ -45,11 +48,12 @@ class ScriptedStepper:
         return PrefixState(owner, source, source_lengths, prefix)
 
     def step(self, state: PrefixState, previous: Tensor) -> tuple[Tensor, PrefixState, Tensor]:
-        assert (state.owner == self.number).all()
         prefix = torch.cat([state.prefix, previous[:, None]], 1)
         sources = read_sources(state.source, state.source_lengths)
         self.sources_stepped.append(sources)
-        rows = list(zip(sources, map(tuple, prefix.tolist()), strict=True))
+        foreign = (state.owner != self.number).tolist()
+        prefixes = [(*ids, PAD) if other else tuple(ids) for ids, other in zip(prefix.tolist(), foreign, strict=True)]
+        rows = list(zip(sources, prefixes, strict=True))
         place = {row: number for number, row in enumerate(dict.fromkeys(rows))}  # equal rows are asked about once
         log_probs = np.stack([self.script(*row) for row in place])
         attention = np.zeros((len(place), state.source.shape[1]), dtype=np.float32)

@@ -108,10 +108,10 @@ WRONG_BEAMS = [
     ),
     Wrong(
         "worst first",
-        contract.scores_are_those_of_forced_scoring,
+        contract.nbest_is_sorted_and_distinct,
         "beam",
-        "scores.sort(dim=1, descending=True,",
-        "scores.sort(dim=1, descending=False,",
+        "= beams.finished_node[done]",
+        "= beams.finished_node[done].flip(1)",
     ),
     Wrong(
         "the longer of equals is better",
@@ -191,11 +191,11 @@ WRONG_BEAMS = [
         "has_nothing = is_cut",
     ),
     Wrong(
-        "unfinished hypotheses are lost",
-        contract.unfinished_is_kept_only_if_nothing_finished,
+        "unfinished hypotheses are lost, but for the best",
+        contract.narrow_beam_is_the_beam_of_the_definition,
         "beam",
-        "if has_nothing.any():",
-        "if False:",
+        "live.where(has_nothing[:, None], -torch.inf)",
+        "live.where(has_nothing[:, None] & (torch.arange(live.shape[1]) == 0), -torch.inf)",
     ),
     Wrong(
         "all wait for the last source",
@@ -209,6 +209,6 @@ WRONG_BEAMS = [
         contract.scores_are_those_of_forced_scoring,
         "beam",
         "result[beams.source[done]]",
-        "result[done.nonzero().squeeze(1)]",
+        "result[beams.source[done].flip(0)]",
     ),
 ]

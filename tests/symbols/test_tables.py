@@ -124,6 +124,15 @@ def test_ids_stay_below_the_vocabulary_size_and_match_the_strings(
         assert len(strings) == len(ids)
         for i, string, name in zip(ids, strings, table.tokens(ids), strict=True):
             assert name == ("<unk>" if i == UNK else string)
+        assert table.segment(text) == (ids, strings)
+        assert table.token_ids(table.tokens(ids)) == ids
+
+
+def test_tokens_that_a_text_would_not_be_cut_into_have_ids() -> None:
+    table = learn("bpe", ["the then there"] * 9)
+    assert table.token_ids(["▁", "t", "h", "e"]) != table.encode("the")
+    assert table.decode(table.token_ids(["▁", "t", "h", "e"])) == "the"
+    assert table.token_ids(["never", "<pad>", "</s>"]) == [UNK] * 3
 
 
 @pytest.mark.parametrize("kind", KINDS)

@@ -73,6 +73,35 @@ def test_the_model_returned_is_the_one_in_the_file(folder):
     }
 
 
+def test_the_model_returned_predicts_from_its_file(folder, monkeypatch):
+    """As fast as a loaded one: weights packed once, no PyTorch."""
+    model = run()
+    assert model.name == "m.safetensors"
+    monkeypatch.setattr("peephole.storage.model_file.encode_model", None)  # no weights are packed again
+    monkeypatch.setattr("peephole.model.weights.PackedModel", None)
+    monkeypatch.setattr("peephole.search.torch.DefinitionSearch", None)
+    assert predictions(model) == predictions(model)
+
+
+def test_a_quiet_training_prints_nothing_and_logs_all(folder, capfd):
+    run("loud.safetensors")
+    assert "parameters" in capfd.readouterr().err
+    run("m.safetensors", quiet=True)
+    resume("m.run", quiet=True)
+    assert capfd.readouterr() == ("", "")
+    logs = [(folder / f"{name}.run/log.jsonl").read_text().splitlines() for name in ("loud", "m")]
+    assert [[json.loads(line)["step"] for line in log] for log in logs] == [[3, 6, 6]] * 2
+
+
+def test_a_gru_without_peepholes_being_named(folder, capfd):
+    model = run(cell="gru")
+    assert (model.config.model.cell, model.config.model.peephole) == ("gru", "none")
+    told = [line for line in capfd.readouterr().err.splitlines() if "peephole" in line]
+    assert told == ["model.peephole is none: a GRU has no cell state to look at"]
+    resume("m.run")
+    assert "model.peephole" not in capfd.readouterr().err
+
+
 def test_the_model_has_the_weights_that_did_best_on_dev(folder):
     """At a learning rate that spoils the weights, so that the last ones are not the best."""
     model = run(steps=12, evaluations=6, learning_rate=0.3, warmup=0.0, schedule="constant", dev_metric="loss")
@@ -90,7 +119,7 @@ def test_the_model_has_the_weights_that_did_best_on_dev(folder):
 def prepared_dev(folder):
     """Return the dev pairs that the run's evaluations looked at."""
     stamp = json.loads((folder / "m.run/data/prepared.json").read_text())
-    return stamp["dev_pairs"][: TINY["dev_pairs"]]
+    return [(source, tuple(targets)) for source, targets in stamp["dev_pairs"][: TINY["dev_pairs"]]]
 
 
 def test_the_same_command_twice_is_refused_unless_told_to_overwrite(folder):

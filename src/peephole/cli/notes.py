@@ -1,63 +1,59 @@
-"""What a model cannot read as it stands, counted over a whole input and said on stderr."""
+"""Lines on stderr about what a model could not read as it was given, counted over a whole input."""
 
 from __future__ import annotations
 
 import sys
-import warnings
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Sequence
 
-from peephole.model import Model, TruncatedSourceWarning, UnknownSymbolWarning
+from peephole.model.reading import MISSING_ENGINE, Notice, Notices
 
 
-class Notes:
-    """Counts what the model cannot read as it stands; says so at the first case and at the end.
+def print_note(text: str) -> None:
+    """Write a line to stderr."""
+    sys.stderr.write(f"peephole: {text}\n")
+
+
+class NoticePrinter:
+    """Prints the first notice of each kind with its line, and the total of each kind at the end.
 
     Args:
-        name: of the input, as the user knows it.
-        model: the model that reads it.
-        who: stands before each line, where several models read.
+        name: the input's name.
+        prefix: what each line begins with.
     """
 
-    def __init__(self, name: str, model: Model, who: str = "") -> None:
+    def __init__(self, name: str, prefix: str = "") -> None:
         self.name = name
-        self.model = model
-        self.who = who
+        self.prefix = prefix
         self.unknown = self.truncated = self.empty = 0
+        self.missing_engine = False
 
-    def take(self, line: int, source: str, target: str = "") -> None:
-        """Count the cases of one source, and of the target (or its beginning) that is given, if there is one."""
-        unknown = self.model.unknown_symbols([source], [target])
-        if unknown and not self.unknown:
-            symbol = next(iter(unknown))
-            self._say(f"{self.name}, line {line}: {symbol!r} was not seen in training; such symbols are read as <unk>")
-        limit = self.model.config.data.max_length
-        length = len(self.model.source_symbols.split(source))
-        if length > limit and not self.truncated:
-            self._say(f"{self.name}, line {line}: {length} symbols; only the first {limit} are read (data.max_length)")
-        if not length and not self.empty:
-            self._say(f"{self.name}, line {line}: is empty; the target of an empty source is empty")
-        self.unknown += unknown.total()
-        self.truncated += length > limit
-        self.empty += not length
+    def take(self, notice: Notice, line: int) -> None:
+        """Count a notice about a text on a line of the input."""
+        where = f"{self.prefix}{self.name}, line {line}"
+        truncated, empty = notice.num_read < notice.length, notice.side == "source" and not notice.length
+        if notice.unknown and not self.unknown:
+            print_note(f"{where}: {notice.unknown[0]!r} was not seen in training; such symbols are read as <unk>")
+        if truncated and not self.truncated:
+            print_note(f"{where}: {notice.length} symbols; only the first {notice.num_read} are read (data.max_length)")
+        if empty and not self.empty:
+            print_note(f"{where}: is empty; the target of an empty source is empty")
+        self.unknown += len(notice.unknown)
+        self.truncated += truncated
+        self.empty += empty
 
-    def print(self) -> None:
-        """Say how many cases there were."""
+    def take_all(self, notices: Notices, lines: Sequence[int]) -> None:
+        """Count the notices of a call; `lines[index]` is the line of its text `index`."""
+        if notices.missing_engine and not self.missing_engine:
+            print_note(MISSING_ENGINE)
+            self.missing_engine = True
+        for notice in sorted(notices.texts, key=lambda notice: (notice.index, notice.side)):
+            self.take(notice, lines[notice.index])
+
+    def print_totals(self) -> None:
+        """Print how many cases of each kind there were."""
         if self.unknown:
-            self._say(f"{self.unknown} unknown symbols in all were read as <unk>")
+            print_note(f"{self.prefix}{self.unknown} unknown symbols in all were read as <unk>")
         if self.truncated:
-            self._say(f"{self.truncated} lines in all were too long and read in part")
+            print_note(f"{self.prefix}{self.truncated} lines in all were too long and read in part")
         if self.empty:
-            self._say(f"{self.empty} lines in all were empty")
-
-    def _say(self, text: str) -> None:
-        sys.stderr.write(f"peephole: {self.who}{text}\n")
-
-
-@contextmanager
-def counted_here() -> Iterator[None]:
-    """Silence the model's own warnings about what `Notes` counts over the whole input."""
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", UnknownSymbolWarning)
-        warnings.simplefilter("ignore", TruncatedSourceWarning)
-        yield
+            print_note(f"{self.prefix}{self.empty} lines in all were empty")

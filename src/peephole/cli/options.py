@@ -45,6 +45,22 @@ def given(options: dict[str, Any]) -> dict[str, str]:
     return {name.replace("__", "."): value for name, value in options.items() if value is not None}
 
 
+def given_settings(model: Model, options: dict[str, Any], **fixed: Any) -> dict[str, Any]:
+    """Return the search settings that were given, as key → text.
+
+    Args:
+        model: the model whose settings they change.
+        options: of the command, as `setting_options` names them.
+        fixed: search settings that the command itself changes.
+
+    Raises:
+        ConfigError: one of them is impossible for the model.
+    """
+    settings = given(options)
+    model.config.with_values({f"search.{name}": value for name, value in fixed.items()} | settings, "command line")
+    return {name.removeprefix("search."): value for name, value in settings.items()}
+
+
 def load_models(names: str) -> Model:
     """Load a model file, or several with commas between them as an ensemble; a name may itself hold commas."""
     return load(*([names] if os.path.exists(names) else names.split(",")))

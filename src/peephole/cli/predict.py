@@ -4,17 +4,16 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 import click
 
 from peephole.cli.lines import in_parts, one_line, read_lines
-from peephole.cli.notes import Notes, counted_here
-from peephole.cli.options import given, load_models, setting_options
-from peephole.config import SearchConfig
-from peephole.errors import DataError
-from peephole.model import TOO_LONG_PREFIX, Model, Prediction
+from peephole.cli.notes import NoticePrinter
+from peephole.cli.options import given_settings, load_models, setting_options
+from peephole.errors import DataError, PrefixError
+from peephole.model import Model, Notices, Prediction
 
 BATCHES_AT_A_TIME = 16  # read together, so that sources of like length can share a batch
 
@@ -32,67 +31,75 @@ def command(models: str, prefixed: bool, as_json: bool, **options: Any) -> None:
     answered before the next is read. Line breaks in a target are written as spaces; --json keeps them.
     """
     model = load_models(models)
-    search: dict[str, Any] = {name.removeprefix("search."): value for name, value in given(options).items()}
-    settings = model.config.with_values(given(options), "command line").search
-    size = 1 if settings.batch_size == 1 else settings.batch_size * BATCHES_AT_A_TIME
+    search = given_settings(model, options)
+    settings = model.config.with_values({f"search.{name}": value for name, value in search.items()}).search
     several = settings.nbest > 1 or settings.temperature is not None
-    notes = Notes("stdin", model)
-    first = 0
     if sys.stdin is None:
         raise DataError("stdin: is closed; wanted sources, one a line")
     lines = read_lines(sys.stdin.buffer, "stdin")
-    tasks = with_prefixes(lines, model, settings) if prefixed else ((line.strip(), "") for line in lines)
-    for part in in_parts(tasks, size):
-        sources, prefixes = map(list, zip(*part, strict=True))
-        for line, (source, prefix) in enumerate(part, start=first + 1):
-            notes.take(line, source, prefix)
-        with counted_here():
-            given_prefixes = prefixes if prefixed else None
-            found = model.predict(sources, first_index=first, prefixes=given_prefixes, attention=as_json, **search)
-        for number, (source, predictions) in enumerate(zip(sources, found, strict=True), start=first + 1):
-            sys.stdout.write(format_line(number, source, predictions, several, as_json))
-        sys.stdout.flush()
-        first += len(sources)
-    notes.print()
+    tasks = split_prefixes(lines) if prefixed else ((line.strip(), None) for line in lines)
+    size = 1 if settings.batch_size == 1 else settings.batch_size * BATCHES_AT_A_TIME
+    printer = NoticePrinter("stdin")
+    for number, source, found in predict_lines(model, in_parts(tasks, size), printer, attention=as_json, **search):
+        sys.stdout.write(format_line(number, source, found, several, as_json))
+    printer.print_totals()
 
 
-def with_prefixes(lines: Iterator[str], model: Model, search: SearchConfig) -> Iterator[tuple[str, str]]:
+def split_prefixes(lines: Iterator[str]) -> Iterator[tuple[str, str]]:
     """Yield source and prefix of each line.
 
     Raises:
-        DataError: a line has more columns, or a prefix as long as its target may be; names the line.
+        DataError: a line has more columns; names the line.
     """
     for number, line in enumerate(lines, start=1):
         columns = line.split("\t")
         if len(columns) > 2:
             raise DataError(f"stdin, line {number}: wanted a source, a tab and a prefix, got {len(columns)} columns")
-        source, prefix = columns[0].strip(), "".join(columns[1:])
-        most, length = model.longest_target(source, search), len(model.target_symbols.encode(prefix))
-        if source and length >= most:
-            raise DataError(f"stdin, line {number}: {TOO_LONG_PREFIX.format(most=most, length=length)}")
-        yield source, prefix
+        yield columns[0].strip(), "".join(columns[1:])
+
+
+def predict_lines(
+    model: Model, parts: Iterable[list[tuple[str, str | None]]], printer: NoticePrinter, **settings: Any
+) -> Iterator[tuple[int, str, list[Prediction]]]:
+    """Yield number, source and predictions of each line, and flush stdout after each part.
+
+    Raises:
+        DataError: a prefix is as long as its target may be; names the line, after all lines before it.
+    """
+    first = 0
+    for part in parts:
+        wrong = None
+        try:
+            found, notices = predict_part(model, part, first, settings)
+        except PrefixError as error:
+            wrong, part = error, part[: error.index]
+            found, notices = predict_part(model, part, first, settings)
+        printer.take_all(notices, range(1, first + len(part) + 1))
+        for number, ((source, _), predictions) in enumerate(zip(part, found, strict=True), start=first + 1):
+            yield number, source, predictions
+        sys.stdout.flush()
+        if wrong is not None:
+            raise DataError(f"stdin, line {first + wrong.index + 1}: {wrong.reason}")
+        first += len(part)
+
+
+def predict_part(
+    model: Model, part: list[tuple[str, str | None]], first: int, settings: dict[str, Any]
+) -> tuple[list[list[Prediction]], Notices]:
+    """Return the predictions of some lines, and what could not be read as it was given."""
+    notices = Notices()
+    prefixes = [prefix for _, prefix in part if prefix is not None]
+    found = model.predict(
+        [source for source, _ in part], prefixes=prefixes or None, first_index=first, notices=notices, **settings
+    )
+    return found, notices
 
 
 def format_line(number: int, source: str, predictions: list[Prediction], several: bool, as_json: bool) -> str:
     """Return the output for one source."""
     if as_json:
-        return (
-            json.dumps({"source": source, "predictions": [as_dict(p) for p in predictions]}, ensure_ascii=False) + "\n"
-        )
+        entry = {"source": source, "predictions": [prediction.to_dict() for prediction in predictions]}
+        return json.dumps(entry, ensure_ascii=False) + "\n"
     if several:
         return "".join(f"{number}\t{p.log_prob:.4f}\t{one_line(p.text)}\n" for p in predictions)
     return one_line(predictions[0].text) + "\n"
-
-
-def as_dict(prediction: Prediction) -> dict[str, Any]:
-    """Return a prediction as plain JSON values."""
-    attention = prediction.attention
-    return {
-        "text": prediction.text,
-        "tokens": prediction.tokens,
-        "log_prob": prediction.log_prob,
-        "symbol_log_probs": prediction.symbol_log_probs,
-        "finished": prediction.finished,
-        "source_tokens": prediction.source_tokens,
-        "attention": None if attention is None else [[round(float(a), 5) for a in row] for row in attention],
-    }

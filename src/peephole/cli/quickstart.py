@@ -11,12 +11,13 @@ import click
 from rich.console import Console
 from rich.table import Table
 
-from peephole.cli.evaluate import predict_all, read_references
+from peephole.cli.progress import progress_bars
 from peephole.config import Config
-from peephole.data.cmudict import cmudict_split
-from peephole.evaluation import evaluate_predictions, render
+from peephole.data.cmudict import write_cmudict
+from peephole.evaluation import render
 from peephole.inspect import draw_attention
 from peephole.model import Model
+from peephole.model.evaluation import evaluate
 from peephole.training import train
 
 SHOWN_WORDS = 10
@@ -33,22 +34,20 @@ def command(minutes: float, folder: str) -> None:
     """
     started = time.monotonic()
     place = Path(folder)
-    place.mkdir(parents=True, exist_ok=True)
-    for name, pairs in cmudict_split().items():
-        lines = "".join(f"{word}\t{phones}\n" for word, phones in pairs)
-        (place / f"{name}.tsv").write_text(lines, encoding="utf-8")
+    write_cmudict(place)
     sys.stderr.write(f"English pronunciation, letters → phones, from CMUdict; training for {minutes:g} minutes\n")
-    # Five passes over the words at most: higher steps than usual, and less time for looking at dev.
+    # Five passes over the words at most: larger steps than usual, and fewer evaluations on dev.
     config = Config().with_values({"train.minutes": minutes, "train.learning_rate": 0.003, "train.evaluations": 10})
     path = place / "g2p.safetensors"
     model = train(place / "train.tsv", place / "dev.tsv", path, config=config, overwrite=True)
+    with progress_bars() as progress:
+        result = evaluate(model, place / "test.tsv", worst=3, exposure_gap=False, progress=progress)
     console = Console()
-    sources, references = read_references(str(place / "test.tsv"), model)
-    predictions = predict_all(model, sources, {}, "test words")
-    console.print(render(evaluate_predictions(sources, predictions, references, model.target_symbols, num_worst=3)))
-    words = sources[:: len(sources) // SHOWN_WORDS][:SHOWN_WORDS]
-    show_words(console, model, words, dict(zip(sources, references, strict=True)))
-    drawn = model.predict(sources[:: len(sources) // DRAWN_WORDS][:DRAWN_WORDS])
+    console.print(render(result.evaluation))
+    step = len(result.sources) // SHOWN_WORDS
+    references = dict(zip(result.sources, result.references, strict=True))
+    show_words(console, model, result.sources[::step][:SHOWN_WORDS], references)
+    drawn = model.predict(result.sources[:: len(result.sources) // DRAWN_WORDS][:DRAWN_WORDS])
     draw_attention([best[0] for best in drawn], place / "attention.png")
     console.print(
         f"done in {(time.monotonic() - started) / 60:.1f} minutes: the model is {path}, its attention "

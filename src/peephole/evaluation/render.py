@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import unicodedata
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 from rich import box
 from rich.cells import cell_len
-from rich.console import Console, ConsoleOptions, Group, RenderableType, RenderResult
+from rich.console import Console, ConsoleOptions, Group, RenderableType
 from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
@@ -123,7 +123,7 @@ class _Aligned:
     def __init__(self, columns: Sequence[Column]) -> None:
         self._columns = columns
 
-    def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
+    def __rich_console__(self, console: Console, options: ConsoleOptions) -> Iterator[Text]:
         names = ("predicted  ", "reference  ", " " * 11)
         for block in aligned_lines(self._columns, options.max_width - len(names[0])):
             for name, line in zip(names, block, strict=True):

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
+from peephole.errors import check_path, check_type
 from peephole.model import Prediction
 
 
@@ -18,7 +19,13 @@ def draw_attention(predictions: Sequence[Prediction], path: str | Path, columns:
         predictions: predictions with attention; those without (fixed context, empty source) are left out.
         path: .png, .svg or .pdf.
         columns: panels side by side.
+
+    Raises:
+        ArgumentError: an argument has another type.
     """
+    check_type("predictions", predictions, Iterable, "a list of predictions")
+    check_path("path", path)
+    check_type("columns", columns, int, "a whole number")
     import matplotlib.pyplot as plt
     from matplotlib.font_manager import fontManager
 

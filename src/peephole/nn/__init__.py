@@ -10,6 +10,7 @@ if TYPE_CHECKING:
     from peephole.nn.attention import AdditiveAttention as AdditiveAttention
     from peephole.nn.attention import DotAttention as DotAttention
     from peephole.nn.attention import GeneralAttention as GeneralAttention
+    from peephole.nn.backends import use_engine as use_engine
     from peephole.nn.cells import GATES as GATES
     from peephole.nn.cells import PEEPHOLES as PEEPHOLES
     from peephole.nn.cells import GRUWeights as GRUWeights
@@ -26,8 +27,6 @@ if TYPE_CHECKING:
     from peephole.nn.encoder import Bridge as Bridge
     from peephole.nn.encoder import Encoder as Encoder
     from peephole.nn.encoder import fixed_context as fixed_context
-    from peephole.nn.engine_ops import engine_in_use as engine_in_use
-    from peephole.nn.engine_ops import use_engine as use_engine
     from peephole.nn.frontends import Frontend as Frontend
     from peephole.nn.frontends import SymbolFrontend as SymbolFrontend
     from peephole.nn.layers import GRU as GRU
@@ -59,13 +58,12 @@ _MODULES = {
     "Seq2SeqStepper": "peephole.nn.stepper",
     "SymbolFrontend": "peephole.nn.frontends",
     "build_seq2seq": "peephole.nn.seq2seq",
-    "engine_in_use": "peephole.nn.engine_ops",
     "fixed_context": "peephole.nn.encoder",
     "gru": "peephole.nn.cells",
     "gru_cell": "peephole.nn.cells",
     "lstm": "peephole.nn.cells",
     "lstm_cell": "peephole.nn.cells",
-    "use_engine": "peephole.nn.engine_ops",
+    "use_engine": "peephole.nn.backends",
     "valid_steps": "peephole.nn.cells",
 }
 
@@ -91,7 +89,6 @@ __all__ = [
     "Seq2SeqStepper",
     "SymbolFrontend",
     "build_seq2seq",
-    "engine_in_use",
     "fixed_context",
     "gru",
     "gru_cell",

@@ -47,6 +47,11 @@ class GRUWeights(NamedTuple):
     bias_hidden: Tensor  # (3H,)
 
 
+def peephole_form(weight: Tensor | None) -> str:
+    """Return the form of a layer's peephole weights: full, diagonal or none."""
+    return "none" if weight is None else "diagonal" if weight.shape[0] == 3 else "full"  # alike where H = 1
+
+
 def valid_steps(lengths: Int[Tensor, "B"], num_steps: int) -> Bool[Tensor, "B T"]:
     """Return which steps of a padded batch are real: True before each sequence's length.
 
@@ -93,8 +98,8 @@ def lstm(
         o_t = σ(W_xo x_t + W_ho h_{t-1} + W_co c_t + b_o)          (5)
         h_t = o_t ⊙ tanh(c_t)                                      (6)
 
-    Past a sequence's length the output is 0 and the state stays as it was at its last real step; what the padding
-    of `x` holds does not matter.
+    Past a sequence's length the output is 0 and the state stays as it was at its last real step; the padding of `x`
+    has no influence.
 
     Args:
         x: inputs, batch first.
@@ -147,21 +152,21 @@ class LSTMStep(NamedTuple):
         block = peephole.shape[0] // 3
         return cls(weights.weight_hidden, *peephole.split([2 * block, block]))
 
-    def __call__(self, projected: Float[Tensor, "B 4H"], state: LSTMState) -> LSTMState:
+    def __call__(self, projected: Float[Tensor, "B G"], state: LSTMState) -> LSTMState:
         """Return h_t and c_t; `projected` is W_x x_t + b, `state` h_{t-1} and c_{t-1}."""
         hidden_size = state.h.shape[1]
         z = torch.addmm(projected, state.h, self.hidden.t())
         z_if, z_g, z_o = z.split([2 * hidden_size, hidden_size, hidden_size], 1)
-        if self.cell_to_if is not None:  # input and forget gates look at c_{t-1}
-            z_if = _look(z_if, state.c, self.cell_to_if)
+        if self.cell_to_if is not None:  # input and forget gates read c_{t-1}
+            z_if = _add_peephole(z_if, state.c, self.cell_to_if)
         i, f = torch.sigmoid(z_if).chunk(2, 1)  # (2), (1)
         c = torch.addcmul(f * state.c, i, torch.tanh(z_g))  # (3), (4)
-        if self.cell_to_o is not None:  # the output gate looks at c_t, the new cell
-            z_o = _look(z_o, c, self.cell_to_o)
+        if self.cell_to_o is not None:  # the output gate reads c_t, the new cell
+            z_o = _add_peephole(z_o, c, self.cell_to_o)
         return LSTMState(torch.sigmoid(z_o) * torch.tanh(c), c)  # (5), (6)
 
 
-def _look(z: Tensor, c: Tensor, weight: Tensor) -> Tensor:
+def _add_peephole(z: Tensor, c: Tensor, weight: Tensor) -> Tensor:
     """Add W_c c to the pre-activations z (B, G·H): W_c is (G·H, H) full or (G, H) diagonal (alike where H = 1)."""
     if weight.shape[0] == z.shape[1]:
         return torch.addmm(z, c, weight.t())
@@ -218,7 +223,7 @@ class GRUStep(NamedTuple):
         """Take the recurrent weights of a layer."""
         return cls(weights.weight_hidden, weights.bias_hidden)
 
-    def __call__(self, projected: Float[Tensor, "B 3H"], h: Float[Tensor, "B H"]) -> Float[Tensor, "B H"]:
+    def __call__(self, projected: Float[Tensor, "B G"], h: Float[Tensor, "B H"]) -> Float[Tensor, "B H"]:
         """Return h_t; `projected` is W_x x_t + b_x, `h` is h_{t-1}."""
         hidden_size = h.shape[1]
         x_rz, x_n = projected.split([2 * hidden_size, hidden_size], 1)

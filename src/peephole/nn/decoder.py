@@ -9,33 +9,35 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from peephole.nn.attention import Attention
-from peephole.nn.cells import GRUStep, LSTMState, LSTMStep, LSTMWeights
+from peephole.nn.attention import Attention, AttentionState
+from peephole.nn.backends import find_for, multiplies_bfloat16
+from peephole.nn.cells import GRUStep, LSTMState, LSTMStep, LSTMWeights, peephole_form
 from peephole.nn.encoder import LayerState
-from peephole.nn.engine_decoder import AttentionWeights, run_decoder
-from peephole.nn.engine_output import linear
 from peephole.nn.frontends import symbol_embedding
 from peephole.nn.layers import GRUDirection, LSTMDirection
+from peephole.nn.linear import linear
 from peephole.nn.noise import Noise
+from peephole.nn.outputs import SymbolOutput
 
 
 class Memory(NamedTuple):
-    """The source as attention sees it; it does not change while a target is decoded."""
+    """The source for attention; it does not change while a target is decoded."""
 
     outputs: Tensor  # (B, T, M) encoder outputs h_j
-    keys: Tensor  # (B, T, A) what the attention module made of them
+    keys: Tensor  # (B, T, A) their projections by the attention module
     valid: Tensor  # (B, T) True at real positions
 
 
 class DecoderState(NamedTuple):
-    """All that a decoder needs besides the previous symbol; every tensor has one row a hypothesis."""
+    """The decoder's input besides the previous symbol; every tensor has one row per hypothesis."""
 
     layers: tuple[LayerState, ...]  # s_t, from the lowest layer to the top
     source: Memory | Tensor  # for attention, or the fixed context (B, M) of (8)
+    attention: AttentionState = ()  # tensors that the attention carries from step to step
 
 
 class Decoder(nn.Module):
-    """A stack of recurrent cells that reads its own output, and the network g over it.
+    """A stack of recurrent cells fed with the previous target symbol, and the network g over it.
 
     With E(y) the embedding of a symbol, f the cell of each layer, s_t the top layer's state, step t computes
 
@@ -44,7 +46,7 @@ class Decoder(nn.Module):
         r_t = tanh(W_r [s_t ; c_t ; E(y_{t-1})] + b_r)
         p(y_t | y_1 … y_{t-1}, c) = softmax(W_p r_t + b_p)      (10), g(y_{t-1}, s_t, c_t)
 
-    Attention asks with the top layer's s_{t-1}. Weights: `embedding`, `attention`, `layers[l]` (as in `LSTM`; the
+    The query of attention is the top layer's s_{t-1}. Weights: `embedding`, `attention`, `layers[l]` (as in `LSTM`; the
     lowest layer's `weight_input` is (4H, E + M), embedding first), `readout` (W_r, b_r), `output` (W_p, b_p).
 
     Args:
@@ -72,7 +74,7 @@ class Decoder(nn.Module):
         self.attention = attention
         self.layers = nn.ModuleList(layers)
         self.readout = nn.Linear(hidden_size + context_size + embedding_size, hidden_size)
-        self.output = nn.Linear(hidden_size, num_symbols)
+        self.output = SymbolOutput(hidden_size, num_symbols)
         self.hidden_size = hidden_size
         for layer in (self.readout, self.output):
             nn.init.xavier_uniform_(layer.weight)
@@ -91,12 +93,24 @@ class Decoder(nn.Module):
             first: the bridge's states, (9).
             outputs: encoder outputs h_j.
             valid: True at real source positions.
-            context: the fixed context, (8); None where the decoder has attention.
+            context: the fixed context, (8); None for a decoder with attention.
         """
         if self.attention is None:
             assert context is not None
             return DecoderState(first, context)
-        return DecoderState(first, Memory(outputs, self.attention.keys(outputs), valid))
+        keys = self.attention.keys(outputs)
+        return DecoderState(first, Memory(outputs, keys, valid), self.attention.first_state(keys))
+
+    def kinds(self, feeding: str = "teacher forcing") -> dict[str, str]:
+        """Return the kind of each part; `feeding` is "teacher forcing", (13), or "scheduled sampling", (13) or (14)."""
+        layer = cast("LSTMDirection | GRUDirection", self.layers[0])
+        peephole = peephole_form(layer.weight_peephole) if isinstance(layer, LSTMDirection) else "none"
+        attention = "fixed" if self.attention is None else self.attention.kind
+        return {"cell": layer.kind, "peephole": peephole, "attention": attention, "feeding": feeding}
+
+    def recurrence(self) -> DecoderRecurrence:
+        """Return the recurrence with its weights as they are now, cut once for all steps of a search."""
+        return DecoderRecurrence(self)
 
     def step(
         self, previous: Int[Tensor, "N"], state: DecoderState
@@ -107,10 +121,7 @@ class Decoder(nn.Module):
             previous: y_{t-1} of each row.
             state: what `start` or the last `step` returned.
         """
-        unroll = _Unroll(self)
-        embedded = self.embedding(previous)
-        state, context, weights = unroll(unroll.project(embedded), state, [])
-        return self.output(self._read(state, context, embedded)), state, weights
+        return self.recurrence().step(previous, state)
 
     def forward(
         self,
@@ -144,29 +155,30 @@ class Decoder(nn.Module):
         return r if noise is None else noise.dropout(r, "readout")
 
     def forward_sampled(
-        self, previous: Int[Tensor, "B U"], state: DecoderState, noise: Noise, own_share: float
+        self, previous: Int[Tensor, "B U"], state: DecoderState, noise: Noise, sampling_probability: float
     ) -> Float[Tensor, "B U V"]:
-        """Feed at each step the gold symbol, (13), or with probability own_share the model's own, (14).
+        """Feed at each step the gold symbol, (13), or with probability sampling_probability the model's own, (14).
 
-        Arguments and result are those of `forward`. The model's own symbol is its most probable one, as in greedy
-        search; no gradient flows through the choice.
+        Arguments and result are those of `forward`. It runs step by step, by its equations: a backend that computed it
+        would have to accept the feeding "scheduled sampling". The model's own symbol is its most probable one, as in
+        greedy search; no gradient flows through the choice.
 
         Source: Bengio et al. 2015, arXiv:1506.03099, the choice being made anew for each symbol.
         """
-        unroll = _Unroll(self)
+        recurrence = self.recurrence()
         num_steps = previous.shape[1]
         masks = self._masks(noise, num_steps, self.embedding.weight.dtype)
-        use_own = noise.uniform("scheduled sampling", num_steps) < own_share
+        samples = noise.uniform("scheduled sampling", num_steps) < sampling_probability
         embedding_mask = noise.mask("target embedding", num_steps, self.embedding.embedding_dim)
         readout_mask = noise.mask("readout", num_steps, self.hidden_size)
         logits: list[Tensor] = []
         for t in range(num_steps):
             fed = previous[:, t]
             if t:
-                fed = torch.where(use_own[:, t], logits[-1].detach().argmax(1), fed)
+                fed = torch.where(samples[:, t], logits[-1].detach().argmax(1), fed)
             embedded = self.embedding(fed) * embedding_mask[:, t]
-            state, context, _ = unroll(unroll.project(embedded), state, [mask[:, t] for mask in masks])
-            logits.append(self.output(self._read(state, context, embedded) * readout_mask[:, t]))
+            state, context, _ = recurrence(recurrence.project(embedded), state, [mask[:, t] for mask in masks])
+            logits.append(self.output(self.read(state, context, embedded) * readout_mask[:, t]))
         return torch.stack(logits, 1)
 
     def _embed(self, previous: Tensor, noise: Noise | None) -> Tensor:
@@ -177,51 +189,42 @@ class Decoder(nn.Module):
         """Return the dropout masks (B, U, H) between the layers, as numbers of `dtype`; none for no dropout."""
         if noise is None or not noise.rate:
             return []
-        places = (f"between decoder layers {layer}" for layer in range(1, len(self.layers)))
-        return [noise.mask(place, num_steps, self.hidden_size).to(dtype) for place in places]
+        sites = (f"between decoder layers {layer}" for layer in range(1, len(self.layers)))
+        return [noise.mask(site, num_steps, self.hidden_size).to(dtype) for site in sites]
 
     def _unroll(
         self, embedded: Tensor, state: DecoderState, noise: Noise | None, lengths: Tensor | None
     ) -> tuple[Tensor, Tensor]:
-        """Return s_t, (B, U, H), and c_t, (B, U, M), of all steps: the engine's, or those of the loop below."""
+        """Return s_t, (B, U, H), and c_t, (B, U, M), of all steps: a backend's, or those of the loop below."""
         masks = self._masks(noise, embedded.shape[1], embedded.dtype)
         if lengths is None:
             lengths = torch.full((embedded.shape[0],), embedded.shape[1])
-        found = self._on_engine(embedded, state, masks, lengths)
-        if found is not None:
+        run = find_for("decoder", self.kinds(), decoder_tensors(self, embedded, state, masks)).run
+        if run is not None:
+            found: tuple[Tensor, Tensor] = run(self, embedded, lengths, state, masks)
             return found
-        unroll = _Unroll(self)
+        recurrence = self.recurrence()
         states, contexts = [], []
-        for t, projected in enumerate(unroll.project(embedded).unbind(1)):
-            state, context, _ = unroll(projected, state, [mask[:, t] for mask in masks])
+        for t, projected in enumerate(recurrence.project(embedded).unbind(1)):
+            state, context, _ = recurrence(projected, state, [mask[:, t] for mask in masks])
             states.append(top(state))
             contexts.append(context)
         return torch.stack(states, 1), torch.stack(contexts, 1)
 
-    def _on_engine(
-        self, embedded: Tensor, state: DecoderState, masks: list[Tensor], lengths: Tensor
-    ) -> tuple[Tensor, Tensor] | None:
-        if not isinstance(state.layers[0], LSTMState):
-            return None  # the engine has no GRU
-        attention = None
-        memory = state.source
-        if isinstance(memory, Memory):
-            assert self.attention is not None
-            attention = AttentionWeights(memory.keys, memory.valid.sum(1), *self.attention.query_weights())
-            memory = memory.outputs
-        weights = [cast("LSTMDirection", layer).weights() for layer in self.layers]
-        layers = cast("tuple[LSTMState, ...]", state.layers)
-        return run_decoder(embedded, lengths, memory, attention, layers, weights, masks)
-
-    def _read(self, state: DecoderState, context: Tensor, embedded: Tensor) -> Tensor:
-        """Return r_t."""
+    def read(self, state: DecoderState, context: Tensor, embedded: Tensor) -> Tensor:
+        """Return r_t, (B, H), of one step: s_t is the top layer's in `state`."""
         return torch.tanh(self.readout(torch.cat([top(state), context, embedded], -1)))
 
 
-class _Unroll:
-    """The decoder's recurrence with its weights cut once for all steps."""
+class DecoderRecurrence:
+    """The decoder's step with the weights of its layers cut once for all steps.
+
+    Args:
+        decoder: its weights are those of now; a recurrence made before they change computes with the old ones.
+    """
 
     def __init__(self, decoder: Decoder) -> None:
+        self.decoder = decoder
         self.attention = decoder.attention
         layers = [cast("LSTMDirection | GRUDirection", layer).weights() for layer in decoder.layers]
         self.steps = [
@@ -234,8 +237,16 @@ class _Unroll:
         self.from_below = [weights.weight_input for weights in layers[1:]]
 
     def project(self, embedded: Float[Tensor, "... E"]) -> Float[Tensor, "... G"]:
-        """Return the part of the lowest layer's W_x x + b that does not wait for the context."""
+        """Return the part of the lowest layer's W_x x + b that does not depend on the context."""
         return F.linear(embedded, self.from_embedding, self.biases[0])
+
+    def step(
+        self, previous: Int[Tensor, "N"], state: DecoderState
+    ) -> tuple[Float[Tensor, "N V"], DecoderState, Float[Tensor, "N T"] | None]:
+        """Do one step of a search; see `Decoder.step`."""
+        embedded = self.decoder.embedding(previous)
+        state, context, weights = self(self.project(embedded), state, [])
+        return self.decoder.output(self.decoder.read(state, context, embedded)), state, weights
 
     def __call__(
         self, projected: Tensor, state: DecoderState, masks: list[Tensor]
@@ -245,14 +256,14 @@ class _Unroll:
         Args:
             projected: what `project` returned for E(y_{t-1}).
             state: the state before the step.
-            masks: for each layer above the lowest, dropout of what it reads of the one below; [] for no dropout.
+            masks: for each layer above the lowest, the dropout mask of its input; [] for no dropout.
         """
         if isinstance(state.source, Memory):
             assert self.attention is not None
             outputs, keys, valid = state.source
-            context, weights = self.attention(top(state), keys, outputs, valid)
+            context, weights, attention = self.attention(top(state), keys, outputs, valid, state.attention)
         else:
-            context, weights = state.source, None
+            context, weights, attention = state.source, None, ()
         x = torch.addmm(projected, context, self.from_context.t())
         layers: list[LayerState] = []
         for index, (step, old) in enumerate(zip(self.steps, state.layers, strict=True)):
@@ -260,7 +271,19 @@ class _Unroll:
                 below = hidden(layers[-1]) * masks[index - 1] if masks else hidden(layers[-1])
                 x = F.linear(below, self.from_below[index - 1], self.biases[index])
             layers.append(step(x, old))  # type: ignore[arg-type]  # a layer's state is of its own cell's kind
-        return DecoderState(tuple(layers), state.source), context, weights
+        return DecoderState(tuple(layers), state.source, attention), context, weights
+
+
+def decoder_tensors(decoder: Decoder, embedded: Tensor, state: DecoderState, masks: list[Tensor]) -> list[Tensor]:
+    """Return the tensors that a backend computes the decoder with; their device and number format decide which can."""
+    source = [state.source.outputs, state.source.keys] if isinstance(state.source, Memory) else [state.source]
+    states = [part for layer in state.layers for part in (layer if isinstance(layer, LSTMState) else (layer,))]
+    given = [embedded, *source, *states]
+    if multiplies_bfloat16():  # autocast may have made them bfloat16
+        given = [tensor.float() for tensor in given]
+    layers = [weight for layer in decoder.layers for weight in layer.parameters()]
+    attention = [] if decoder.attention is None else list(decoder.attention.parameters())
+    return [*given, *layers, *masks, *attention]
 
 
 def hidden(state: LayerState) -> Tensor:

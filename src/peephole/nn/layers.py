@@ -9,8 +9,17 @@ from jaxtyping import Float, Int
 from torch import Tensor, nn
 
 from peephole.errors import ConfigError, ShapeError
-from peephole.nn.cells import GRUWeights, LSTMState, LSTMWeights, check_lengths, check_shape, gru
-from peephole.nn.engine_ops import run_lstm
+from peephole.nn.backends import find_for, multiplies_bfloat16
+from peephole.nn.cells import (
+    GRUWeights,
+    LSTMState,
+    LSTMWeights,
+    check_lengths,
+    check_shape,
+    gru,
+    lstm,
+    peephole_form,
+)
 from peephole.nn.noise import Noise
 
 Peephole = Literal["full", "diagonal", "none"]
@@ -20,9 +29,12 @@ class LSTMDirection(nn.Module):
     """The weights of one LSTM layer in one direction: `weight_input`, `weight_hidden`, `bias`, `weight_peephole`.
 
     Initialised by `reset_parameters`: input weights Glorot-uniform per gate, recurrent and full peephole weights
-    orthogonal per gate (full peepholes scaled by 0.1, diagonal ones uniform within ±0.1: a gate should first listen
-    to x and h), biases 0 but `forget_bias` for b_f (Jozefowicz et al. 2015).
+    orthogonal per gate, full peepholes orthogonal per gate and scaled by 0.1, diagonal ones uniform within ±0.1 (small
+    values, so that peepholes contribute little at initialisation), biases 0 but `forget_bias` for b_f (Jozefowicz et
+    al. 2015).
     """
+
+    kind = "lstm"
 
     def __init__(self, input_size: int, hidden_size: int, peephole: Peephole, forget_bias: float) -> None:
         super().__init__()
@@ -36,7 +48,7 @@ class LSTMDirection(nn.Module):
 
     @torch.no_grad()
     def reset_parameters(self) -> None:
-        """Draw the weights anew, as the class says."""
+        """Draw new weights, as the class docstring describes."""
         hidden_size = self.weight_hidden.shape[1]
         init_gates(self.weight_input, self.weight_hidden, num_gates=4)
         self.bias.zero_()
@@ -57,6 +69,8 @@ class LSTMDirection(nn.Module):
 class GRUDirection(nn.Module):
     """The weights of one GRU layer in one direction, initialised like those of `LSTMDirection`, biases 0."""
 
+    kind = "gru"
+
     def __init__(self, input_size: int, hidden_size: int) -> None:
         super().__init__()
         self.weight_input = nn.Parameter(torch.empty(3 * hidden_size, input_size))
@@ -67,7 +81,7 @@ class GRUDirection(nn.Module):
 
     @torch.no_grad()
     def reset_parameters(self) -> None:
-        """Draw the weights anew, as the class says."""
+        """Draw new weights, as the class docstring describes."""
         init_gates(self.weight_input, self.weight_hidden, num_gates=3)
         self.bias_input.zero_()
         self.bias_hidden.zero_()
@@ -105,6 +119,8 @@ class LSTM(nn.Module):
         ConfigError: there is no such form of peepholes.
         ShapeError: `num_layers` is below 1.
     """
+
+    kind = "lstm"
 
     def __init__(
         self,
@@ -164,7 +180,7 @@ class LSTM(nn.Module):
                 which = index * self.num_directions + direction
                 first = LSTMState(state.h[:, which], state.c[:, which])
                 weights = cast("LSTMDirection", module).weights()
-                out, end = run_lstm(x, lengths, first, weights, reverse=direction == 1)
+                out, end = run_lstm(x, lengths, first, weights, reverse=direction == 1, kind=self.kind)
                 outputs.append(out)
                 last.append(end)
             x = torch.cat(outputs, 2)  # (20)
@@ -177,6 +193,8 @@ class GRU(nn.Module):
     Parameters of layer l and direction d are those of `layers[l][d]`, named and ordered as in torch.nn.GRU:
     `weight_input` (3H, I), `weight_hidden` (3H, H), `bias_input` (3H,), `bias_hidden` (3H,). Arguments as in `LSTM`.
     """
+
+    kind = "gru"
 
     def __init__(self, input_size: int, hidden_size: int, num_layers: int = 1, bidirectional: bool = False) -> None:
         super().__init__()
@@ -208,11 +226,50 @@ class GRU(nn.Module):
             outputs = []
             for direction, module in enumerate(cast("nn.ModuleList", layer)):
                 first = state[:, index * self.num_directions + direction]
-                out, end = gru(x, lengths, first, cast("GRUDirection", module).weights(), reverse=direction == 1)
+                weights = cast("GRUDirection", module).weights()
+                out, end = run_gru(x, lengths, first, weights, reverse=direction == 1, kind=self.kind)
                 outputs.append(out)
                 last.append(end)
             x = torch.cat(outputs, 2)  # (20)
         return x, torch.stack(last, 1)
+
+
+def run_lstm(
+    x: Float[Tensor, "B T I"],
+    lengths: Int[Tensor, "B"],
+    state: LSTMState,
+    weights: LSTMWeights,
+    *,
+    reverse: bool = False,
+    kind: str = "lstm",
+) -> tuple[Float[Tensor, "B T H"], LSTMState]:
+    """Run `lstm`, its arguments, results and errors, on the first backend that can, else by its equations.
+
+    Under autocast to bfloat16 on a CPU, products multiply bfloat16; states are float32.
+    """
+    if multiplies_bfloat16():
+        x, state = x.float(), LSTMState(state.h.float(), state.c.float())
+    kinds = {"cell": kind, "peephole": peephole_form(weights.weight_peephole)}
+    given = [x, *state, *(weight for weight in weights if weight is not None)]
+    run = find_for("recurrent_layer", kinds, given).run or lstm
+    found: tuple[Tensor, LSTMState] = run(x, lengths, state, weights, reverse=reverse)
+    return found
+
+
+def run_gru(
+    x: Float[Tensor, "B T I"],
+    lengths: Int[Tensor, "B"],
+    state: Float[Tensor, "B H"],
+    weights: GRUWeights,
+    *,
+    reverse: bool = False,
+    kind: str = "gru",
+) -> tuple[Float[Tensor, "B T H"], Float[Tensor, "B H"]]:
+    """Run `gru`, its arguments, results and errors, on the first backend that can, else by its equations."""
+    kinds = {"cell": kind, "peephole": "none"}
+    run = find_for("recurrent_layer", kinds, [x, state, *weights]).run or gru
+    found: tuple[Tensor, Tensor] = run(x, lengths, state, weights, reverse=reverse)
+    return found
 
 
 def layer_sizes(input_size: int, hidden_size: int, num_layers: int, num_directions: int) -> list[int]:

@@ -1,6 +1,6 @@
 """Randomness in training as a pure function: nothing here has a state, and nothing seeds a generator.
 
-Whether a unit is dropped depends only on (seed, step, example, place in the model, position, unit), through an
+Whether a unit is dropped depends only on (seed, step, example, site in the model, position, unit), through an
 integer hash. So the noise of an example does not depend on its batch mates, on padding, on the number of
 processes, or on whether the run was killed and resumed in between: none of these has to be saved or synchronised.
 """
@@ -15,8 +15,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from peephole.nn.engine_noise import dropout_mask
-from peephole.nn.engine_ops import engine_in_use
+from peephole.nn.backends import Request, find
 
 
 class Noise(NamedTuple):
@@ -27,52 +26,51 @@ class Noise(NamedTuple):
     examples: Tensor  # index of each row's pair in the corpus, (B,) int64
     rate: float  # the share of units that `dropout` drops, 0 ≤ rate < 1
 
-    def dropout(self, x: Float[Tensor, "B T F"], place: str) -> Float[Tensor, "B T F"]:
+    def dropout(self, x: Float[Tensor, "B T F"], site: str) -> Float[Tensor, "B T F"]:
         """Zero each unit with probability `rate` and scale the others by 1 / (1 - rate).
 
         Args:
             x: activations, batch first.
-            place: name of the place in the model; each has noise of its own.
+            site: name of the dropout site in the model; each has a mask of its own.
 
-        Source: Srivastava et al. 2014. Differs: the mask is a hash of where the unit is, not the next numbers of a
+        Source: Srivastava et al. 2014. Differs: the mask is a hash of the unit's coordinates, not the next numbers of a
             generator; see the module's docstring.
         """
-        return x * self.mask(place, x.shape[1], x.shape[2]) if self.rate else x
+        return x * self.mask(site, x.shape[1], x.shape[2]) if self.rate else x
 
-    def mask(self, place: str, num_steps: int, num_units: int) -> Float[Tensor, "B T F"]:
-        """Return what `dropout` multiplies with: 0 with probability `rate`, else 1 / (1 - rate)."""
+    def mask(self, site: str, num_steps: int, num_units: int) -> Float[Tensor, "B T F"]:
+        """Return the factors of `dropout`: 0 with probability `rate`, else 1 / (1 - rate)."""
         threshold = round(self.rate * 2**32) - 2**31
         device = self.examples.device
-        instruction_set = engine_in_use() if device.type == "cpu" else None
-        if instruction_set is not None:
+        run = find(Request("dropout_mask", {}, device.type, "float32")).run
+        if run is not None:
             keys = _unit_keys(num_units, device)
-            given = (num_steps, self._number(place), threshold, 1 - self.rate, instruction_set)
-            mask: Tensor = dropout_mask(self.examples, keys, *given)
+            mask: Tensor = run(self.examples, keys, num_steps, self._site_number(site), threshold, 1 - self.rate)
             return mask
-        keep = self.bits(place, num_steps, num_units).ge_(threshold)  # 0 or 1 in int32: bools take PyTorch far longer
+        keep = self.bits(site, num_steps, num_units).ge_(threshold)  # 0 or 1 in int32: bools take PyTorch far longer
         return keep.float().div_(1 - self.rate)
 
-    def uniform(self, place: str, num_steps: int) -> Float[Tensor, "B T"]:
+    def uniform(self, site: str, num_steps: int) -> Float[Tensor, "B T"]:
         """Return numbers uniform on [0, 1), one for each example and position."""
-        return (self.bits(place, num_steps, 1)[..., 0].double() + 2**31) / 2**32
+        return (self.bits(site, num_steps, 1)[..., 0].double() + 2**31) / 2**32
 
-    def bits(self, place: str, num_steps: int, num_units: int) -> Int[Tensor, "B T F"]:
+    def bits(self, site: str, num_steps: int, num_units: int) -> Int[Tensor, "B T F"]:
         """Return 32 random bits (int32) for each example, position and unit."""
         device = self.examples.device
-        rows = _mix(self.examples ^ self._number(place))[:, None]
+        rows = _mix(self.examples ^ self._site_number(site))[:, None]
         keys = _mix(rows + 0x9E3779B9 * torch.arange(1, num_steps + 1, device=device))
         # In int32 from here: this tensor is as large as the activations.
         return _mix32(_low_half(keys)[:, :, None] ^ _unit_keys(num_units, device))
 
-    def _number(self, place: str) -> int:
-        """Return 64 bits, as a signed number, for the run, the step and the place."""
-        run = hashlib.blake2b(f"{self.seed} {self.step} {place}".encode(), digest_size=8).digest()
+    def _site_number(self, site: str) -> int:
+        """Return 64 bits, as a signed number, for the run, the step and the site."""
+        run = hashlib.blake2b(f"{self.seed} {self.step} {site}".encode(), digest_size=8).digest()
         return int.from_bytes(run, "little", signed=True)
 
 
 @cache
 def _unit_keys(num_units: int, device: torch.device) -> Tensor:
-    """Return an int32 for each unit; a model asks for two or three sizes, in every step."""
+    """Return an int32 for each unit; cached, since a model uses two or three sizes in every step."""
     return _low_half(_mix(torch.arange(1, num_units + 1, device=device) * 0x9E3779B9)).contiguous()
 
 
@@ -89,7 +87,7 @@ def _mix(x: Tensor) -> Tensor:
 
 
 def _mix32(x: Tensor) -> Tensor:
-    """Scramble well-mixed int32 numbers in place so that their high bits, which decide, depend on all bits.
+    """Scramble well-mixed int32 numbers in place so that their high bits, which dropout compares, depend on all bits.
 
     Two rounds of MurmurHash3's finaliser less its last shift; the mask makes the shift a logical one.
     """

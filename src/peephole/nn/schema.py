@@ -81,6 +81,11 @@ class Architecture:
         settings: dict[str, Any] = {name: getattr(self, name) for name in _SETTINGS}
         return settings | {"encoder_size": None if self.encoder_size == self.hidden_size else self.encoder_size}
 
+    def kinds(self) -> dict[str, str]:
+        """Return the kind of each part; without attention its kind is "fixed"."""
+        kinds = {name: getattr(self, name) for name in ("cell", "peephole", "attention", "context", "input", "output")}
+        return kinds if CONTEXTS[self.context] else kinds | {"attention": "fixed"}
+
     @property
     def num_directions(self) -> int:
         """Return the number of directions in which the encoder reads the source."""

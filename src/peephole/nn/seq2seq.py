@@ -10,11 +10,10 @@ from jaxtyping import Float, Int
 from torch import Tensor, nn
 
 from peephole.config import ModelConfig
-from peephole.nn.attention import AdditiveAttention, Attention, DotAttention, GeneralAttention
+from peephole.nn.attention import ATTENTIONS, Attention
 from peephole.nn.cells import valid_steps
 from peephole.nn.decoder import Decoder, DecoderState
 from peephole.nn.encoder import FIXED_CONTEXTS, Bridge, Encoder, fixed_context
-from peephole.nn.engine_output import output_loss_sum
 from peephole.nn.frontends import FRONTENDS, Frontend
 from peephole.nn.layers import GRU, LSTM, GRUDirection, LSTMDirection
 from peephole.nn.loss import loss_sum
@@ -39,6 +38,19 @@ class Seq2Seq(nn.Module):
         self.frontend, self.encoder, self.bridge, self.decoder = frontend, encoder, bridge, decoder
         self.context = context
 
+    def kinds(self) -> dict[str, str]:
+        """Return the kind of each part as its module declares it, in the form of `Architecture.kinds`."""
+        cell, peephole, attention, _ = self.decoder.kinds().values()
+        encoder = self.encoder.recurrent.kind
+        return {
+            "cell": cell if cell == encoder else f"{encoder}, {cell}",
+            "peephole": peephole,
+            "attention": attention,
+            "context": self.context,
+            "input": self.frontend.kind,
+            "output": self.decoder.output.kind,
+        }
+
     def start(
         self, source: Int[Tensor, "B T"], source_lengths: Int[Tensor, "B"], noise: Noise | None = None
     ) -> DecoderState:
@@ -62,7 +74,7 @@ class Seq2Seq(nn.Module):
         target: Int[Tensor, "B U"],
         *,
         noise: Noise | None = None,
-        own_share: float = 0.0,
+        sampling_probability: float = 0.0,
     ) -> Float[Tensor, "B U V"]:
         """Return the logits of every target symbol given the ones before it.
 
@@ -71,12 +83,12 @@ class Seq2Seq(nn.Module):
             source_lengths: real symbols of each source, at least 1.
             target: target symbols y_1 … y_U, the last real one </s>, padded; logits of padding mean nothing.
             noise: dropout, and the choices of scheduled sampling; None: the plain model.
-            own_share: probability that a step is fed the model's own symbol, (14), instead of the gold one, (13).
+            sampling_probability: probability that a step is fed the model's own symbol, (14), not the gold one, (13).
         """
         state = self.start(source, source_lengths, noise)
-        if own_share:
+        if sampling_probability:
             assert noise is not None
-            return self.decoder.forward_sampled(_previous(target), state, noise, own_share)
+            return self.decoder.forward_sampled(_previous(target), state, noise, sampling_probability)
         logits: Tensor = self.decoder(_previous(target), state, noise, _lengths(target))
         return logits
 
@@ -87,20 +99,19 @@ class Seq2Seq(nn.Module):
         target: Int[Tensor, "B U"],
         *,
         noise: Noise | None = None,
-        own_share: float = 0.0,
+        sampling_probability: float = 0.0,
         label_smoothing: float = 0.0,
     ) -> Float[Tensor, ""]:
         """Return -Σ log p(Y | X) over the batch's real symbols: `loss_sum` of what `forward` returns.
 
-        The engine, where it is in use, does without the logits (B, U, V).
+        The engine computes it without holding the logits (B, U, V).
         """
-        if own_share:
-            logits = self(source, source_lengths, target, noise=noise, own_share=own_share)
+        if sampling_probability:
+            logits = self(source, source_lengths, target, noise=noise, sampling_probability=sampling_probability)
             return loss_sum(logits, target, label_smoothing)
         state = self.start(source, source_lengths, noise)
         readouts = self.decoder.readouts(_previous(target), state, noise, _lengths(target))
-        output = self.decoder.output
-        return output_loss_sum(readouts, output.weight, output.bias, target, label_smoothing)
+        return self.decoder.output.loss_sum(readouts, target, label_smoothing)
 
     def log_prob(
         self,
@@ -192,15 +203,8 @@ CELLS: Mapping[str, CellKind] = {
 
 def _build_attention(architecture: Architecture) -> Attention:
     build = find_kind(ATTENTIONS, architecture.attention, "attention")
-    return build(architecture.hidden_size, architecture.encoder_size)
+    return build(architecture.hidden_size, architecture.encoder_size, architecture.hidden_size)
 
-
-ATTENTIONS: Mapping[str, Callable[[int, int], Attention]] = {
-    "additive": lambda query_size, memory_size: AdditiveAttention(query_size, memory_size, query_size),
-    "dot": DotAttention,
-    "general": GeneralAttention,
-}
-"""Attention kind → function that builds its module, given the sizes of a query and of an encoder output."""
 
 CONTEXTS: Mapping[str, Callable[[Architecture], Attention | None]] = {
     "attention": _build_attention,

@@ -1,43 +1,60 @@
-"""What search asks of a model, (14): start, one step for all hypotheses, and a new order of the hypotheses."""
+"""A model as a search drives it, (14): start, one step for all hypotheses, and a new order of the hypotheses."""
 
 from __future__ import annotations
+
+from typing import NamedTuple
 
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
 from peephole.nn.cells import LSTMState
-from peephole.nn.decoder import DecoderState, Memory
+from peephole.nn.decoder import DecoderRecurrence, DecoderState, Memory
 from peephole.nn.encoder import LayerState
 from peephole.nn.seq2seq import Seq2Seq
 
 
+class SearchState(NamedTuple):
+    """The state of one search."""
+
+    decoder: DecoderState
+    recurrence: DecoderRecurrence  # the weights as they were when the search started
+
+
 class Seq2SeqStepper:
-    """Let a search drive a Seq2Seq; it has the three verbs of `peephole.search.Stepper` and computes no gradients."""
+    """A Seq2Seq as a `peephole.search.Stepper`, without gradients.
+
+    Args:
+        model: its weights may change between searches.
+    """
 
     def __init__(self, model: Seq2Seq) -> None:
         self.model = model
 
     @torch.no_grad()
-    def start(self, source: Int[Tensor, "B T"], source_lengths: Int[Tensor, "B"]) -> DecoderState:
+    def start(self, source: Int[Tensor, "B T"], source_lengths: Int[Tensor, "B"]) -> SearchState:
         """Read the sources and return the state before the first symbol, one row a source."""
-        return self.model.start(source, source_lengths)
+        return SearchState(self.model.start(source, source_lengths), self.model.decoder.recurrence())
 
     @torch.no_grad()
     def step(
-        self, state: DecoderState, previous: Int[Tensor, "N"]
-    ) -> tuple[Float[Tensor, "N V"], DecoderState, Float[Tensor, "N T"] | None]:
+        self, state: SearchState, previous: Int[Tensor, "N"]
+    ) -> tuple[Float[Tensor, "N V"], SearchState, Float[Tensor, "N T"] | None]:
         """Return log p of every next symbol, the next state, and the attention weights (None: fixed context)."""
-        logits, state, weights = self.model.step(previous, state)
-        return torch.log_softmax(logits, 1), state, weights
+        logits, decoder, weights = state.recurrence.step(previous, state.decoder)
+        return torch.log_softmax(logits, 1), SearchState(decoder, state.recurrence), weights
 
     @torch.no_grad()
-    def reorder(self, state: DecoderState, rows: Int[Tensor, "M"]) -> DecoderState:
+    def reorder(self, state: SearchState, rows: Int[Tensor, "M"]) -> SearchState:
         """Return the state whose row m is row rows[m] of this one."""
-        old = state.source
-        source = Memory(*(part[rows] for part in old)) if isinstance(old, Memory) else old[rows]
-        return DecoderState(tuple(_take(layer, rows) for layer in state.layers), source)
+        layers, source, attention = state.decoder
+        decoder = DecoderState(
+            tuple(_select_rows(layer, rows) for layer in layers),
+            Memory(*(part[rows] for part in source)) if isinstance(source, Memory) else source[rows],
+            tuple(part[rows] for part in attention),
+        )
+        return SearchState(decoder, state.recurrence)
 
 
-def _take(layer: LayerState, rows: Tensor) -> LayerState:
+def _select_rows(layer: LayerState, rows: Tensor) -> LayerState:
     return LSTMState(layer.h[rows], layer.c[rows]) if isinstance(layer, LSTMState) else layer[rows]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, Protocol, TypeVar
+from typing import Any, Protocol, TypeVar, runtime_checkable
 
 import torch
 from torch import Tensor
@@ -14,6 +14,7 @@ State = TypeVar("State")
 Tree = TypeVar("Tree")
 
 
+@runtime_checkable
 class Stepper(Protocol[State]):
     """The functions of a decoder that a search calls.
 

@@ -99,7 +99,7 @@ def round_to_int8(matrix: Float32) -> tuple[npt.NDArray[np.int8], Float32]:
 
 
 def largest_rounding_error(tensors: Tensors, rounded: Tensors) -> tuple[float, str]:
-    """Return the largest |difference| of a weight over the largest |weight| of its row, and the tensor's name."""
+    """Return the largest rounding error of a weight relative to its row's largest magnitude, and the tensor's name."""
     worst = (0.0, "")
     for name, tensor in tensors.items():
         row = np.abs(tensor).max(-1, initial=0, keepdims=True)

@@ -15,8 +15,7 @@ import re
 import unicodedata
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from functools import cache, lru_cache
-from itertools import chain
+from functools import cache, cached_property, lru_cache
 from typing import TYPE_CHECKING, Any
 
 from peephole.errors import ConfigError, ModelFileError
@@ -95,8 +94,16 @@ class Symbols(ABC):
         """Return the symbols of a text as strings, as many as `encode` returns; unknown ones as written."""
 
     @abstractmethod
+    def segment(self, text: str) -> tuple[list[int], list[str]]:
+        """Return what `encode` and `split` return, cutting the text once."""
+
+    @abstractmethod
     def tokens(self, ids: Iterable[int]) -> list[str]:
         """Return the name of each id; the specials have the names in `SPECIALS`."""
+
+    @abstractmethod
+    def token_ids(self, tokens: Iterable[str]) -> list[int]:
+        """Return the id of each ordinary symbol that `tokens` names; any other text is UNK."""
 
     @abstractmethod
     def decode(self, ids: Iterable[int]) -> str:
@@ -119,11 +126,18 @@ class ListedSymbols(Symbols):
         return len(self._names)
 
     def encode(self, text: str) -> list[int]:
-        known = self._ids.get
-        return [known(symbol, UNK) for symbol in self.split(text)]
+        return self.token_ids(self.split(text))
+
+    def segment(self, text: str) -> tuple[list[int], list[str]]:
+        symbols = self.split(text)
+        return self.token_ids(symbols), symbols
 
     def tokens(self, ids: Iterable[int]) -> list[str]:
         return [self._names[i] for i in ids]
+
+    def token_ids(self, tokens: Iterable[str]) -> list[int]:
+        known = self._ids.get
+        return [known(token, UNK) for token in tokens]
 
     def to_json(self) -> dict[str, Any]:
         return {"kind": self.kind, "normalize": self.normalize, "symbols": list(self._names[len(SPECIALS) :])}
@@ -184,24 +198,26 @@ class SubwordSymbols(Symbols):
         self._tokenizer: Tokenizer = Tokenizer.from_str(segmenter)
         pieces = sorted(self._tokenizer.get_vocab(with_added_tokens=False).items(), key=lambda item: item[1])
         self._names = (*SPECIALS, *(piece for piece, _ in pieces[1:]))
-        self._word_ids = lru_cache(WORDS_REMEMBERED)(self._encode_word)
+        self._segment_word = lru_cache(WORDS_REMEMBERED)(self._segment_new_word)
 
     def __len__(self) -> int:
         return len(self._names)
 
     def encode(self, text: str) -> list[int]:
-        return list(chain.from_iterable(map(self._word_ids, self._words(text))))
+        return [i for word in self._words(text) for i in self._segment_word(word)[0]]
 
     def split(self, text: str) -> list[str]:
-        pieces = []
-        for word in self._words(text):
-            encoding = self._tokenizer.encode(word)
-            for i, span in zip(encoding.ids, encoding.offsets, strict=True):
-                pieces.append(self._names[i + UNK] if i else word[slice(*span)])
-        return pieces
+        return self.segment(text)[1]
+
+    def segment(self, text: str) -> tuple[list[int], list[str]]:
+        words = [self._segment_word(word) for word in self._words(text)]
+        return [i for ids, _ in words for i in ids], [piece for _, pieces in words for piece in pieces]
 
     def tokens(self, ids: Iterable[int]) -> list[str]:
         return [self._names[i] for i in ids]
+
+    def token_ids(self, tokens: Iterable[str]) -> list[int]:
+        return [self._ids.get(token, UNK) for token in tokens]
 
     def decode(self, ids: Iterable[int]) -> str:
         return "".join(self._names[i] for i in ids if i >= UNK).replace(SPACE, " ").strip()
@@ -214,8 +230,18 @@ class SubwordSymbols(Symbols):
         clean = normalize_text(text, self.normalize).strip()
         return [SPACE + word for word in clean.split(" ")] if clean else []
 
-    def _encode_word(self, word: str) -> list[int]:
-        return [i + UNK for i in self._tokenizer.encode(word).ids]
+    def _segment_new_word(self, word: str) -> tuple[tuple[int, ...], tuple[str, ...]]:
+        """Return the ids and the pieces of a word; an unknown piece as written."""
+        found = self._tokenizer.encode(word)
+        ids = tuple(i + UNK for i in found.ids)
+        if UNK not in ids:
+            return ids, tuple(self._names[i] for i in ids)
+        spans = zip(ids, found.offsets, strict=True)
+        return ids, tuple(word[slice(*span)] if i == UNK else self._names[i] for i, span in spans)
+
+    @cached_property
+    def _ids(self) -> dict[str, int]:
+        return {piece: i for i, piece in enumerate(self._names) if i > UNK}
 
 
 _TABLES: dict[str, type[ListedSymbols]] = {

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Sequence
+from typing import Any
 
 import torch
 
 from peephole.evaluation.metrics import METRICS, corpus_score
-from peephole.model import Model
+from peephole.model import Model, Notices
 from peephole.nn import Seq2Seq
 from peephole.search.torch import pad
 from peephole.symbols import EOS
@@ -29,12 +29,12 @@ def measure(model: Model, dev: DevSet) -> dict[str, float]:
     """
     sources = [source for source, _ in dev]
     references = [choices for _, choices in dev]
-    with warnings.catch_warnings():  # what dev holds was reported when the data was read
-        warnings.simplefilter("ignore")
-        # Greedy, whatever search the config asks of the finished model; with the threads and the engine of training
-        engine = "off" if model.config.train.engine == "off" else model.config.search.engine
-        threads = torch.get_num_threads()
-        found = model.predict(sources, beam_size=1, nbest=1, temperature=None, threads=threads, engine=engine)
+    # Greedy, whatever search the config sets for the finished model; with the threads and the engine of training
+    greedy: dict[str, Any] = {"beam_size": 1, "nbest": 1, "temperature": None}
+    engine = "off" if model.config.train.engine == "off" else model.config.search.engine
+    threads = torch.get_num_threads()
+    notices = Notices()  # not printed: what dev holds was reported when the data was read
+    found = model.predict(sources, notices=notices, attention=False, threads=threads, engine=engine, **greedy)
     predictions = [best[0].text for best in found]
     values = {"loss": mean_loss(model, dev)}
     for name in _OF_PREDICTIONS:

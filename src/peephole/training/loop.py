@@ -136,7 +136,7 @@ def train_step(
         source_lengths,
         target,
         noise=noise,
-        own_share=own_share(progress, config),
+        sampling_probability=own_share(progress, config),
         label_smoothing=config.label_smoothing,
     )
     divisor = loss_divisor(len(batch.examples), batch.num_symbols, config.loss_mean)

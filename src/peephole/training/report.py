@@ -30,9 +30,12 @@ class Report:
         step: the step the training goes on from; older log lines past it (of a killed sitting) are cut off.
         dev_metric: the metric to show.
         best: the best dev value so far.
+        quiet: show nothing; only write.
     """
 
-    def __init__(self, folder: Path | None, step: int, dev_metric: str, best: float | None) -> None:
+    def __init__(
+        self, folder: Path | None, step: int, dev_metric: str, best: float | None, *, quiet: bool = False
+    ) -> None:
         self.folder = folder
         self.dev_metric = dev_metric
         self.best = best
@@ -41,7 +44,7 @@ class Report:
         self.losses: list[tuple[float, int]] = []  # (sum, symbols) since the last log line
         self.rate = 0.0  # target symbols a second, smoothed
         self.last_seconds: float | None = None
-        self.console = Console(stderr=True, quiet=folder is None)
+        self.console = Console(stderr=True, quiet=quiet or folder is None)
         self.line_due = time.monotonic() + LINE_EVERY
 
     def __enter__(self) -> Report:
@@ -56,7 +59,7 @@ class Report:
                 cut_log(self.folder / "log.jsonl", self.first_step)
                 self.log: TextIO = open(self.folder / "log.jsonl", "a", encoding="utf-8")
                 self.board: Any = SummaryWriter(str(self.folder / "tensorboard"), purge_step=self.first_step + 1)
-            if self.console.is_terminal:
+            if self.console.is_terminal and not self.console.quiet:
                 self.progress.start()
         return self
 

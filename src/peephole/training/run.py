@@ -25,12 +25,13 @@ from torch import nn
 
 from peephole.config import Config
 from peephole.data import Prepared, data_files, prepare, prepare_again, reopen
-from peephole.errors import ConfigError, PeepholeError, RunError
-from peephole.model import Model
-from peephole.nn import Seq2Seq, build_seq2seq, engine_in_use, use_engine
+from peephole.engine.choice import engine_in_use
+from peephole.errors import ConfigError, PeepholeError, RunError, check_path, check_type
+from peephole.model import Model, load
+from peephole.nn import Seq2Seq, build_seq2seq, use_engine
 from peephole.storage.replace_file import check_replaceable, clear_away
+from peephole.training.backends import definition_notice, with_precision
 from peephole.training.dev import measure
-from peephole.training.engine_use import engine_fallback, with_precision
 from peephole.training.loop import Hooks, current_weights, fit
 from peephole.training.loss import Objective
 from peephole.training.report import Report
@@ -74,6 +75,7 @@ def train(
     *,
     config: Config | None = None,
     overwrite: bool = False,
+    quiet: bool = False,
     **settings: Any,
 ) -> Model:
     """Train a model on a file of pairs and write it to one file.
@@ -84,23 +86,31 @@ def train(
         out: the model file to write. The run's folder, with all that is needed to go on, lies next to it.
         config: settings to start from.
         overwrite: start anew where `out` or its run folder exists.
+        quiet: print nothing; log.jsonl and TensorBoard's events are written all the same.
         settings: single settings, as `minutes=5`, `hidden_size=512` or `**{"train.seed": 2}`.
 
     Returns:
-        The model with the weights that did best on dev.
+        The model with the weights that did best on dev, as `peephole.load(out)` returns it.
 
     Raises:
         PeepholeError: a setting, the data, or the files written to are not as they must be; the message says what.
         Interrupted: Ctrl-C or SIGTERM; the run is saved and `resume` goes on with it.
     """
+    check_path("train", train)
+    if dev is not None:
+        check_path("dev", dev)
+    check_path("out", out)
+    check_type("config", config, (Config, type(None)), "a Config")
+    check_type("overwrite", overwrite, bool, "True or False")
+    check_type("quiet", quiet, bool, "True or False")
     chosen = with_precision((config or Config()).with_values(settings, "train"))
     run = Run(str(train), None if dev is None else str(dev), str(out), chosen)
     fabric = start_fabric(run.config.train)
     first_does(fabric, lambda: _begin(run, overwrite))
-    return _carry_on(fabric, run)
+    return _carry_on(fabric, run, quiet)
 
 
-def resume(folder: str | Path) -> Model:
+def resume(folder: str | Path, *, quiet: bool = False) -> Model:
     """Go on with a run that was stopped or killed.
 
     With a budget in steps or epochs, on the same machine with as many threads, the weights come out as if it had not
@@ -108,16 +118,22 @@ def resume(folder: str | Path) -> Model:
 
     Args:
         folder: the run's folder, such as `g2p.run`.
+        quiet: print nothing, as in `train`.
+
+    Returns:
+        The model, as `train` returns it.
 
     Raises:
         RunError: there is no run in the folder, or its data has changed since.
         DataError: its data is not there any more.
         Interrupted: Ctrl-C or SIGTERM, again.
     """
+    check_path("folder", folder)
+    check_type("quiet", quiet, bool, "True or False")
     run = read_run(Path(folder))
     fabric = start_fabric(run.config.train)
     first_does(fabric, lambda: _go_on(run))
-    return _carry_on(fabric, run)
+    return _carry_on(fabric, run, quiet)
 
 
 def run_folder(out: str | Path) -> Path:
@@ -217,13 +233,14 @@ def _resume_command(run: Run) -> str:
     return f"peephole train --resume {shlex.quote(str(run.folder))}"
 
 
-def _carry_on(fabric: Fabric, run: Run) -> Model:
-    """Train from the checkpoint, if there is one, to the end."""
+def _carry_on(fabric: Fabric, run: Run, quiet: bool) -> Model:
+    """Train from the checkpoint, if there is one, to the end; return the model of the file that was written."""
     with ExitStack() as stack:
-        return _train(stack, fabric, run, prepare(run.train, run.dev, run.config, run.folder / "data"))
+        _train(stack, fabric, run, prepare(run.train, run.dev, run.config, run.folder / "data"), quiet)
+    return load(run.out)
 
 
-def _train(stack: ExitStack, fabric: Fabric, run: Run, prepared: Prepared) -> Model:
+def _train(stack: ExitStack, fabric: Fabric, run: Run, prepared: Prepared, quiet: bool) -> None:
     config = run.config
     stack.enter_context(use_engine(config.train.engine))
     network = _fresh_network(run, prepared)
@@ -239,9 +256,11 @@ def _train(stack: ExitStack, fabric: Fabric, run: Run, prepared: Prepared) -> Mo
     before = load_checkpoint(run.checkpoint, state) if run.checkpoint.exists() else made_with
     position = state.position
     folder = run.folder if fabric.global_rank == 0 else None
-    report = stack.enter_context(Report(folder, position.step, config.train.dev_metric, position.best_value))
+    report = stack.enter_context(
+        Report(folder, position.step, config.train.dev_metric, position.best_value, quiet=quiet)
+    )
     stop = stack.enter_context(listen_for_stop())
-    _introduce(report, network, prepared, position.step, config, engine_fallback(config, fabric.device))
+    _introduce(report, network, prepared, position.step, config, definition_notice(config, fabric.device))
 
     for name, now in made_with.items():
         if before.get(name, now) != now:
@@ -283,7 +302,6 @@ def _train(stack: ExitStack, fabric: Fabric, run: Run, prepared: Prepared) -> Mo
     first_does(fabric, lambda: final.save(run.out))
     metric = config.train.dev_metric.replace("_", " ")
     report.say(f"{run.out}: best dev {metric} {position.best_value:.3f}, {position.step} steps")
-    return final
 
 
 def _fresh_network(run: Run, prepared: Prepared) -> Seq2Seq:
@@ -294,13 +312,15 @@ def _fresh_network(run: Run, prepared: Prepared) -> Seq2Seq:
 
 
 def _introduce(
-    report: Report, network: nn.Module, prepared: Prepared, step: int, config: Config, fallback: str | None
+    report: Report, network: nn.Module, prepared: Prepared, step: int, config: Config, notice: str | None
 ) -> None:
     for line in prepared.report:
         report.say(line)
     size = sum(parameter.numel() for parameter in network.parameters())
+    if config.model.cell == "gru" and not step:
+        report.say("model.peephole is none: a GRU has no cell state to look at")
     going_on = f"; going on from step {step}" if step else ""
-    used = f"; engine {engine_in_use() or 'off'}" if fallback is None else ""
+    used = f"; engine {engine_in_use() or 'off'}" if notice is None else ""
     report.say(f"{size:,} parameters; {torch.get_num_threads()} threads, {config.train.precision}{used}{going_on}")
-    if fallback is not None:
-        report.say(fallback)
+    if notice is not None:
+        report.say(notice)

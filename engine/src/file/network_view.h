@@ -1,0 +1,38 @@
+// Where each weight of a model lies in its file, by its role in the network. Plain data without functions: code compiled
+// once fills it, code compiled for each instruction set reads it.
+#pragma once
+
+#include "simd/matrix_view.h"
+
+namespace peephole {
+
+// Weights of a layer in one direction. LSTM: gates i, f, g, o and one bias; GRU: r, z, n and two.
+struct LayerView {
+  MatrixView input, hidden, peephole;  // (4H, I), (4H, H), (3H, H) with full peepholes; GRU: 3H
+  MatrixView diagonal;                 // (3, H) with diagonal ones
+  MatrixView bias, bias_hidden;        // (1, 4H); GRU: (1, 3H) each
+};
+
+struct LinearView {
+  MatrixView weight, bias;  // (O, I), (1, O)
+};
+
+enum class Context : int32_t { kAttention, kLast, kMean };
+enum class Alignment : int32_t { kAdditive, kDot, kGeneral };
+
+struct NetworkView {
+  bool gru;
+  int32_t form;  // enum peephole_form
+  int64_t hidden_size, encoder_size, embedding_size, encoder_layers, decoder_layers, directions;
+  Context context;
+  Alignment alignment;
+  Number number;  // what products multiply
+  MatrixView source_embedding, target_embedding;  // (V, E)
+  const LayerView *encoder;                       // layer * directions + direction
+  const LayerView *decoder;
+  const LinearView *bridge_hidden, *bridge_cell;  // one for each decoder layer; NULL: states are copied, (9)
+  MatrixView weight_query, weight_keys, vector;   // W_s, W_h (or W of general attention), v (1, A)
+  LinearView readout, output;
+};
+
+}  // namespace peephole

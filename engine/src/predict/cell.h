@@ -1,0 +1,173 @@
+// One step of an LSTM, (1)-(6), or a GRU for independent rows. The input x has two parts: the product of the outer part,
+// an embedding, depends on the symbol alone; that of [inner x ; h], the joint part, on the step before.
+#pragma once
+
+#include "cell/gru.h"
+#include "cell/lstm.h"
+#include "file/network_view.h"
+#include "peephole.h"
+#include "simd/matrix.h"
+
+namespace {
+
+// The arrays that a step of one row reads and writes. Gates are stored in blocks: those of L units side by side, L the lanes of a vector.
+struct CellRow {
+  const float *outer;  // (units/L, 4, L): W x of the outer part, biases included
+  const float *joint;  // (units/L, 4, L): W [inner x ; h]
+  const float *look;   // (units/L, 2, L): W_ci c, W_cf c; full peepholes only
+  const float *h_before, *c_before;  // (units); a GRU has no c
+  float *h, *c;
+};
+
+struct CellScratch {
+  Buffer<float> gates, looks;
+  Selection selection;
+};
+
+class Cell {
+ public:
+  // The first `outer_size` columns of the input weights are the outer part.
+  void pack(const NumberFormat &format, const peephole::LayerView &view, bool gru, int32_t form, int64_t hidden_size,
+            int64_t outer_size) {
+    gru_ = gru;
+    form_ = form;
+    hidden_size_ = hidden_size;
+    units_ = in_lanes<float>(hidden_size);
+    if (outer_size) pack_gates(format, outer_, view, 0, outer_size, false);
+    pack_gates(format, joint_, view, outer_size, view.input.columns - outer_size, true);
+    pack_bias(view);
+    if (form == PEEPHOLE_FULL && !gru) {
+      looks_.pack(format, 2 * units_, units_, 2, [&](int64_t block, int v, int lane, float *line) {
+        int64_t unit = block * L + lane;
+        return unit < hidden_size_ ? read(view.peephole, v * hidden_size_ + unit, line) : 0.0f;
+      });
+      look_o_.pack(format, units_, units_, kPanelVectors, [&](int64_t panel, int v, int lane, float *line) {
+        int64_t unit = (panel * kPanelVectors + v) * L + lane;
+        return unit < hidden_size_ ? read(view.peephole, 2 * hidden_size_ + unit, line) : 0.0f;
+      });
+    }
+    if (form == PEEPHOLE_DIAGONAL && !gru)
+      for (int gate = 0; gate < 3; ++gate) read_padded(diagonal_[gate], view.diagonal, gate);
+  }
+
+  bool is_full() const { return !gru_ && form_ == PEEPHOLE_FULL; }
+  bool has_cell() const { return !gru_; }
+  int64_t units() const { return units_; }
+  int64_t gates() const { return kGates * units_; }
+  const float *bias() const { return bias_.at(0); }
+
+  // out (rows, gates): W x of the outer part, biases included.
+  void project(const Selection &x, float *out) const {
+    outer_.multiply(x, out, gates());
+    for (int64_t r = 0; r < x.size(); ++r)
+      for (int64_t i = 0; i < gates(); i += L)
+        store(out + r * gates() + i, load(out + r * gates() + i) + load(bias_.at(i)));
+  }
+
+  // out (rows, gates), of rows [inner x ; h].
+  void join(const Selection &rows, float *out) const { joint_.multiply(rows, out, gates()); }
+
+  // out (rows, 2 units), of cells; full peepholes only.
+  void look(const Selection &cells, float *out) const { looks_.multiply(cells, out, 2 * units_); }
+
+  // (1)-(6) for n rows. The new cells become operands 0 to n - 1 of `cells` if the peepholes are full.
+  void advance(int64_t n, const CellRow *rows, Operands &cells, CellScratch &scratch) const {
+    if (gru_) {
+      for (int64_t r = 0; r < n; ++r) advance_gru(rows[r]);
+      return;
+    }
+    scratch.gates.reserve(n * units_);
+    for (int64_t r = 0; r < n; ++r) advance_lstm(rows[r], scratch.gates.at(r * units_));
+    if (!is_full()) return;
+    scratch.looks.reserve(n * units_);
+    scratch.selection.clear(n);
+    for (int64_t r = 0; r < n; ++r) {
+      cells.put(r, rows[r].c);
+      scratch.selection.add(cells, r);
+    }
+    look_o_.multiply(scratch.selection, scratch.looks.at(0), units_);
+    for (int64_t r = 0; r < n; ++r)
+      for (int64_t unit = 0; unit < units_; unit += L) {
+        int64_t at = r * units_ + unit;
+        Vector<float> o = load(scratch.gates.at(at)) + load(scratch.looks.at(at));
+        store(rows[r].h + unit, hidden_state<float>(o, load(rows[r].c + unit)));
+      }
+  }
+
+ private:
+  static constexpr int L = kLanes<float>;
+  bool gru_ = false;
+  int32_t form_ = PEEPHOLE_NONE;
+  int64_t hidden_size_ = 0, units_ = 0;
+  Matrix outer_, joint_, looks_, look_o_;
+  Buffer<float> bias_, diagonal_[3];
+
+  static float read(const MatrixView &matrix, int64_t row, float *line) {
+    read_row(matrix, row, 0, matrix.columns, line);
+    return step_of(matrix, row);
+  }
+
+  // A GRU's r, z, n become four gates: r, z, and W x and W h of n, since r multiplies W h alone.
+  void pack_gates(const NumberFormat &format, Matrix &packed, const peephole::LayerView &view, int64_t first, int64_t count,
+                  bool joint) {
+    int64_t padded = in_lanes<float>(count);
+    packed.pack(format, gates(), padded + (joint ? units_ : 0), kGates, [&](int64_t block, int gate, int lane, float *line) {
+      int64_t unit = block * L + lane, row = (gru_ && gate == 3 ? 2 : gate) * hidden_size_ + unit;
+      if (unit >= hidden_size_) return 0.0f;
+      float step = 0;
+      if (!(gru_ && gate == 3)) {
+        read_row(view.input, row, first, count, line);
+        step = step_of(view.input, row);
+      }
+      if (joint && !(gru_ && gate == 2)) {
+        read_row(view.hidden, row, 0, hidden_size_, line + padded);
+        float other = step_of(view.hidden, row);
+        step = other > step || !count ? other : step;  // one step for both, exact if their steps are equal
+      }
+      return step;
+    });
+  }
+
+  void pack_bias(const peephole::LayerView &view) {
+    bias_.reserve(gates());
+    std::memset(bias_.at(0), 0, size_t(gates()) * sizeof(float));
+    for (int64_t unit = 0; unit < hidden_size_; ++unit)
+      for (int gate = 0; gate < kGates; ++gate) {
+        float *to = bias_.at((unit / L * kGates + gate) * L + unit % L), hidden = 0;
+        int64_t at = (gru_ && gate == 3 ? 2 : gate) * hidden_size_ + unit;
+        if (!(gru_ && gate == 3)) read_row(view.bias, 0, at, 1, to);
+        if (gru_ && gate != 2) read_row(view.bias_hidden, 0, at, 1, &hidden);
+        *to += hidden;
+      }
+  }
+
+  static Vector<float> sum(const CellRow &row, int64_t unit, int gate) {
+    int64_t at = unit * kGates + gate * L;
+    return load(row.joint + at) + load(row.outer + at);
+  }
+
+  // (1)-(6); with full peepholes (1)-(4), and the pre-activation of the output gate without W_co c to `open`.
+  void advance_lstm(const CellRow &row, float *open) const {
+    const bool full = form_ == PEEPHOLE_FULL, diagonal = form_ == PEEPHOLE_DIAGONAL;
+    Peepholes<float> peephole{form_, row.look, {}};
+    for (int64_t unit = 0; unit < units_; unit += L) {
+      Gates<float> gate{sum(row, unit, 0), sum(row, unit, 1), sum(row, unit, 2), sum(row, unit, 3)};
+      if (full) peephole.products = row.look + 2 * unit;
+      for (int i = 0; diagonal && i < 3; ++i) peephole.diagonals[i] = diagonal_[i].at(unit);
+      Vector<float> c = cell_state<float>(gate, load(row.c_before + unit), peephole);
+      store(row.c + unit, c);
+      if (full)
+        store(open + unit, gate.o);
+      else
+        store(row.h + unit, hidden_state<float>(gate.o, c));
+    }
+  }
+
+  void advance_gru(const CellRow &row) const {
+    for (int64_t unit = 0; unit < units_; unit += L)
+      store(row.h + unit, gru_hidden_state<float>(sum(row, unit, 0), sum(row, unit, 1), sum(row, unit, 2),
+                                                  sum(row, unit, 3), load(row.h_before + unit)));
+  }
+};
+
+}  // namespace

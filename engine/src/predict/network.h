@@ -1,0 +1,35 @@
+// The interface between the search and a packed model. It has virtual functions and plain data only: the search is
+// compiled once and a packed model for each instruction set, and the linker would keep one copy of an inline function
+// that both contain, perhaps the one that this processor cannot run.
+#pragma once
+
+#include <cstdint>
+
+#include "file/network_view.h"
+
+namespace peephole {
+
+// The rows of one worker's search, one hypothesis each, and the sources they read.
+class Decoder {
+ public:
+  virtual ~Decoder();
+  // Encodes n sources of `lengths` symbols into the slots `slots`; adds a row for each, with the state before its first
+  // symbol, and returns the number of the first.
+  virtual int64_t read(int64_t n, const int32_t *const *sources, const int64_t *lengths, const int64_t *slots) = 0;
+  // Feeds a symbol to each of n rows, (14): row r continues row parents[r] of the step before, and replaces it.
+  virtual void step(int64_t n, const int64_t *parents, const int32_t *symbols) = 0;
+  // log p of every symbol given row r, V of them; the search may change them.
+  virtual float *log_probs(int64_t row) = 0;
+  // The attention weights α of (16) from which row r was computed, one for each symbol of its source; NULL for a fixed
+  // context.
+  virtual const float *attention(int64_t row) const = 0;
+};
+
+// A model packed for an instruction set; any number of threads may read it.
+class Network {
+ public:
+  virtual ~Network();
+  virtual Decoder *new_decoder() const = 0;
+};
+
+}  // namespace peephole

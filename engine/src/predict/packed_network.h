@@ -1,0 +1,85 @@
+// A model packed for prediction.
+#pragma once
+
+#include "predict/encoder.h"
+#include "predict/network.h"
+
+namespace {
+
+// W x + b for a few rows.
+struct Affine {
+  Matrix matrix;
+  Buffer<float> bias;
+  void pack(const NumberFormat &format, const peephole::LinearView &view, int64_t first, int64_t columns) {
+    pack_matrix(format, matrix, view.weight, first, columns);
+    read_padded(bias, view.bias);
+  }
+  int64_t width() const { return matrix.columns(); }
+  void add_bias(int64_t rows, float *out) const {
+    for (int64_t r = 0; r < rows; ++r)
+      for (int64_t i = 0; i < width(); i += kLanes<float>)
+        store(out + r * width() + i, load(out + r * width() + i) + load(bias.at(i)));
+  }
+  void apply(const Selection &x, float *out) const {
+    matrix.multiply(x, out, width());
+    add_bias(x.size(), out);
+  }
+};
+
+class PackedNetwork final : public peephole::Network {
+ public:
+  PackedNetwork(const peephole::NetworkView &view, const NumberFormat &number_format)
+      : format(number_format), gru(view.gru), has_attention(view.context == peephole::Context::kAttention),
+        is_mean(view.context == peephole::Context::kMean), is_additive(view.alignment == peephole::Alignment::kAdditive),
+        has_keys(has_attention && view.alignment != peephole::Alignment::kDot), H(view.hidden_size),
+        M(view.encoder_size), V(view.output.weight.rows), num_layers(view.decoder_layers), encoder(view, format),
+        embeddings(format, in_lanes<float>(view.embedding_size)), layers(new Cell[size_t(num_layers)]) {
+    read_embeddings(embeddings, view.target_embedding);
+    for (int64_t l = 0; l < num_layers; ++l)
+      layers[l].pack(format, view.decoder[l], gru, view.form, H, l ? 0 : view.embedding_size);
+    if (view.bridge_hidden) {
+      hidden_bridge = new Affine[size_t(num_layers)];
+      cell_bridge = new Affine[size_t(num_layers)];
+      for (int64_t l = 0; l < num_layers; ++l) {
+        hidden_bridge[l].pack(format, view.bridge_hidden[l], 0, M);
+        if (!gru) cell_bridge[l].pack(format, view.bridge_cell[l], 0, M);
+      }
+    }
+    if (has_keys) pack_matrix(format, keys, view.weight_keys, 0, M);
+    if (has_attention && is_additive) {
+      pack_matrix(format, query, view.weight_query, 0, H);
+      read_padded(vector, view.vector);
+    }
+    key_size = has_keys ? view.weight_keys.rows : M;
+    const MatrixView &readout = view.readout.weight;  // (H, H + M + E)
+    pack_matrix(format, readout_state, readout, 0, H);
+    pack_matrix(format, readout_context, readout, H, M);
+    readout_symbol.pack(format, view.readout, H + M, view.embedding_size);
+    output.pack(format, view.output, 0, H);
+    symbol_gates.pack(embeddings, V, layers[0].gates(),
+                      [&](const Selection &x, float *out) { layers[0].project(x, out); });
+    symbol_readouts.pack(embeddings, V, readout_symbol.width(),
+                         [&](const Selection &x, float *out) { readout_symbol.apply(x, out); });
+  }
+  ~PackedNetwork() override {
+    delete[] layers;
+    delete[] hidden_bridge;
+    delete[] cell_bridge;
+  }
+  peephole::Decoder *new_decoder() const override;
+
+  const NumberFormat &format;
+  bool gru, has_attention, is_mean, is_additive, has_keys;
+  int64_t H, M, V, num_layers, key_size;
+  Encoder encoder;
+  Operands embeddings;
+  Cell *layers;
+  Affine *hidden_bridge = nullptr, *cell_bridge = nullptr;  // for each layer; NULL: states are copied
+  Matrix keys, query;
+  Buffer<float> vector;
+  Matrix readout_state, readout_context;
+  Affine readout_symbol, output;
+  SymbolProducts symbol_gates, symbol_readouts;
+};
+
+}  // namespace

@@ -1,0 +1,360 @@
+#include "predict/search.h"
+
+#include <algorithm>
+#include <atomic>
+#include <cfloat>
+#include <cmath>
+#include <exception>
+#include <limits>
+#include <memory>
+#include <mutex>
+#include <numeric>
+#include <stdexcept>
+#include <string>
+
+#include "predict/sampling.h"
+#include "runtime/threads.h"
+
+namespace peephole {
+namespace {
+
+constexpr double kNone = -std::numeric_limits<double>::infinity();
+constexpr int64_t kMostRead = 8192;  // source symbols read at a time
+
+// A symbol of a hypothesis, which knows the one before it.
+struct Node {
+  int64_t parent;  // -1: none
+  int32_t symbol;
+  float log_prob;
+  int32_t likeliest;
+  int64_t attention;  // place in the source's attention, in rows of T
+};
+
+struct Live {
+  int64_t parent;  // row of the decoder that it follows from
+  int32_t symbol;  // that it is fed
+  double log_prob;
+  int64_t node;
+  int64_t member;  // of several samples, which
+  int64_t row = 0;
+};
+
+struct Extension {
+  double log_prob;
+  int64_t live;
+  int32_t symbol;
+  float symbol_log_prob;
+};
+
+struct Finished {
+  double score;
+  int64_t node;
+};
+
+struct Source {
+  int64_t index, place, length, max_length;
+  const int32_t *target;  // symbols that come first, or all of them
+  int64_t target_length;
+  int64_t steps = 0;
+  std::vector<Live> live;
+  std::vector<Finished> finished;  // best first; of samples and given targets, in their order
+  std::vector<Node> nodes;
+  std::vector<float> attention;
+  bool done = false;
+};
+
+// log p / length^penalty ranks; the factor is above 0, so that no hypothesis scores 0 · -infinity.
+double length_factor(int64_t length, double penalty) {
+  return std::max(std::pow(double(length), -penalty), DBL_MIN);
+}
+
+class Worker {
+ public:
+  Worker(const Searcher &searcher, const peephole_request &request, std::vector<std::vector<Found>> &results,
+         int64_t capacity)
+      : searcher_(searcher), request_(request), results_(results), capacity_(capacity),
+        sampler_(searcher.num_symbols, request) {
+    for (const Network *network : searcher.networks) decoders_.emplace_back(network->new_decoder());
+    for (int64_t place = 0; place < capacity; ++place) free_.push_back(place);
+  }
+
+  // Takes sources until there are none left. Done ones make room for others at once.
+  void run(const std::vector<int64_t> &order, std::atomic<int64_t> &next) {
+    for (;;) {
+      if (int64_t(active_.size()) * 2 <= capacity_) admit(order, next);
+      if (active_.empty()) return;
+      feed();
+      for (auto &source : active_) {
+        ++source.steps;
+        request_.kind == PEEPHOLE_BEAM ? extend(source) : follow(source);
+        if (source.done) finish(source);
+      }
+      active_.erase(std::remove_if(active_.begin(), active_.end(), [](const Source &s) { return s.done; }), active_.end());
+    }
+  }
+
+ private:
+  const Searcher &searcher_;
+  const peephole_request &request_;
+  std::vector<std::vector<Found>> &results_;
+  const int64_t capacity_;
+  std::vector<std::unique_ptr<Decoder>> decoders_;
+  std::vector<int64_t> free_;
+  std::vector<Source> active_;
+  std::vector<int64_t> parents_, indices_;
+  std::vector<int32_t> symbols_;
+  std::vector<Extension> extensions_;
+  Sampler sampler_;
+
+  int64_t num_symbols() const { return searcher_.num_symbols; }
+  bool is_given() const { return request_.kind == PEEPHOLE_FORCE; }
+  float *log_probs(int64_t row) const { return decoders_[0]->log_probs(row); }
+
+  void admit(const std::vector<int64_t> &order, std::atomic<int64_t> &next) {
+    std::vector<const int32_t *> ids;
+    std::vector<int64_t> lengths, places;
+    size_t first = active_.size();
+    int64_t read = 0;
+    while (!free_.empty() && read < kMostRead) {
+      int64_t taken = next.fetch_add(1);
+      if (taken >= int64_t(order.size())) break;
+      active_.push_back(make_source(order[size_t(taken)]));
+      Source &source = active_.back();
+      ids.push_back(request_.sources + request_.source_offsets[source.index]);
+      lengths.push_back(source.length);
+      places.push_back(source.place);
+      read += source.length;
+    }
+    if (ids.empty()) return;
+    int64_t row = 0;
+    for (auto &decoder : decoders_) row = decoder->read(int64_t(ids.size()), ids.data(), lengths.data(), places.data());
+    int64_t members = request_.kind == PEEPHOLE_SAMPLE ? request_.nbest : 1;
+    for (size_t s = first; s < active_.size(); ++s, ++row) {
+      for (int64_t member = 0; member < members; ++member) active_[s].live.push_back({row, PEEPHOLE_BOS, 0, -1, member});
+      if (request_.kind != PEEPHOLE_BEAM) active_[s].finished.resize(size_t(members));
+    }
+  }
+
+  Source make_source(int64_t index) {
+    Source source{};
+    source.index = index;
+    source.place = free_.back();
+    free_.pop_back();
+    source.length = request_.source_offsets[index + 1] - request_.source_offsets[index];
+    if (request_.target_offsets) {
+      source.target = request_.targets + request_.target_offsets[index];
+      source.target_length = request_.target_offsets[index + 1] - request_.target_offsets[index];
+    }
+    source.max_length = is_given() ? source.target_length + 1 : request_.max_lengths[index];
+    return source;
+  }
+
+  // One step of all models for all hypotheses, and the mean of their probabilities.
+  void feed() {
+    parents_.clear();
+    symbols_.clear();
+    for (auto &source : active_)
+      for (auto &live : source.live) {
+        live.row = int64_t(parents_.size());
+        parents_.push_back(live.parent);
+        symbols_.push_back(live.symbol);
+      }
+    int64_t n = int64_t(parents_.size());
+    for (auto &decoder : decoders_) decoder->step(n, parents_.data(), symbols_.data());
+    if (decoders_.size() == 1) return;
+    double log_count = std::log(double(decoders_.size()));
+    for (int64_t row = 0; row < n; ++row)
+      for (int64_t v = 0; v < num_symbols(); ++v) {
+        double most = kNone, total = 0;
+        for (auto &decoder : decoders_) most = std::max(most, double(decoder->log_probs(row)[v]));
+        for (auto &decoder : decoders_) total += std::exp(double(decoder->log_probs(row)[v]) - most);
+        log_probs(row)[v] = float(std::min(0.0, most + std::log(total) - log_count));
+      }
+  }
+
+  // Stores the attention of a row, the mean over the models that have one, and returns where.
+  int64_t keep_attention(Source &source, int64_t row) {
+    int64_t at = int64_t(source.attention.size()) / source.length, count = 0;
+    if (!request_.with_attention) return 0;
+    source.attention.resize(size_t((at + 1) * source.length), 0);
+    float *to = source.attention.data() + at * source.length;
+    for (auto &decoder : decoders_) {
+      const float *weights = decoder->attention(row);
+      if (!weights) continue;
+      ++count;
+      for (int64_t j = 0; j < source.length; ++j) to[j] += weights[j];
+    }
+    for (int64_t j = 0; count > 1 && j < source.length; ++j) to[j] /= float(count);
+    return at;
+  }
+
+  // Beam search: the K best extensions of a source's hypotheses.
+  void extend(Source &source) {
+    find_extensions(source);
+    std::vector<Live> live;
+    std::vector<int64_t> attention(source.live.size(), -1);
+    double factor = length_factor(source.steps, request_.length_penalty);
+    for (const Extension &best : extensions_) {
+      const Live &from = source.live[size_t(best.live)];
+      int64_t &kept = attention[size_t(best.live)];
+      if (kept < 0) kept = keep_attention(source, from.row);
+      int64_t node = int64_t(source.nodes.size());
+      source.nodes.push_back({from.node, best.symbol, best.symbol_log_prob, 0, kept});
+      if (best.symbol == PEEPHOLE_EOS)
+        file(source, {best.log_prob * factor, node});
+      else
+        live.push_back({from.row, best.symbol, best.log_prob, node, 0});
+    }
+    source.live = std::move(live);
+    bool is_cut = source.steps == source.max_length;
+    if (is_cut && source.finished.empty())
+      for (const Live &unfinished : source.live) file(source, {unfinished.log_prob * factor, unfinished.node});
+    if (int64_t(source.finished.size()) == request_.nbest) drop_hopeless(source);
+    source.done = is_cut || source.live.empty();
+  }
+
+  void find_extensions(Source &source) {
+    extensions_.clear();
+    for (size_t at = 0; at < source.live.size(); ++at) {
+      const Live &live = source.live[at];
+      float *scores = log_probs(live.row);
+      int64_t count = 1;
+      indices_.resize(size_t(std::min<int64_t>(request_.beam_size, num_symbols())));
+      if (source.steps <= source.target_length) {
+        indices_[0] = source.target[source.steps - 1];
+        count = scores[indices_[0]] > kNone;
+      } else {
+        for (int64_t v = 0; v <= PEEPHOLE_UNK; ++v)
+          if (!is_predictable(v)) scores[v] = float(kNone);
+        count = searcher_.largest(scores, num_symbols(), int64_t(indices_.size()), indices_.data());
+      }
+      for (int64_t i = 0; i < count; ++i) {
+        float score = scores[indices_[size_t(i)]];
+        extensions_.push_back({live.log_prob + double(score), int64_t(at), int32_t(indices_[size_t(i)]), score});
+      }
+    }
+    std::stable_sort(extensions_.begin(), extensions_.end(),
+                     [](const Extension &a, const Extension &b) { return a.log_prob > b.log_prob; });
+    if (int64_t(extensions_.size()) > request_.beam_size) extensions_.resize(size_t(request_.beam_size));
+  }
+
+  // Keeps the nbest best; of equals, those that came first.
+  void file(Source &source, Finished finished) {
+    auto &all = source.finished;
+    auto at = std::upper_bound(all.begin(), all.end(), finished,
+                               [](const Finished &a, const Finished &b) { return a.score > b.score; });
+    all.insert(at, finished);
+    if (int64_t(all.size()) > request_.nbest) all.pop_back();
+  }
+
+  // Log-probabilities only fall: at best a hypothesis reaches its maximal length for free. One that cannot win even so,
+  // and all that would follow from it, only stand before others that cannot win either.
+  void drop_hopeless(Source &source) {
+    double factor = length_factor(source.max_length, request_.length_penalty), worst = source.finished.back().score;
+    auto &live = source.live;
+    live.erase(std::remove_if(live.begin(), live.end(), [=](const Live &l) { return l.log_prob * factor <= worst; }),
+               live.end());
+  }
+
+  // Samples and given targets: every hypothesis goes its own way.
+  void follow(Source &source) {
+    std::vector<Live> live;
+    for (const Live &from : source.live) {
+      float *scores = log_probs(from.row);
+      int32_t likeliest = is_given() ? int32_t(std::max_element(scores, scores + num_symbols()) - scores) : 0;
+      int32_t symbol = next_symbol(source, from, scores);
+      int64_t node = int64_t(source.nodes.size());
+      float score = scores[symbol];
+      if (score != score) fail(source);
+      source.nodes.push_back({from.node, symbol, score, likeliest, keep_attention(source, from.row)});
+      if (symbol == PEEPHOLE_EOS || source.steps == source.max_length)
+        source.finished[size_t(from.member)].node = node;
+      else
+        live.push_back({from.row, symbol, from.log_prob + double(score), node, from.member});
+    }
+    source.live = std::move(live);
+    source.done = source.live.empty();
+  }
+
+  int32_t next_symbol(const Source &source, const Live &live, const float *scores) {
+    if (source.steps <= source.target_length) return source.target[source.steps - 1];
+    if (is_given()) return PEEPHOLE_EOS;
+    int64_t at = request_.uniform_offsets[source.index] + live.member * source.max_length + source.steps - 1;
+    return sampler_.draw(scores, request_.uniform[at]);
+  }
+
+  [[noreturn]] static void fail(const Source &source) {
+    throw std::runtime_error("source " + std::to_string(source.index) +
+                             ": the model gives no symbol a probability; are its weights finite numbers?");
+  }
+
+  void finish(Source &source) {
+    if (source.finished.empty()) fail(source);
+    auto &found = results_[size_t(source.index)];
+    for (const Finished &finished : source.finished) found.push_back(trace(source, finished.node));
+    free_.push_back(source.place);
+  }
+
+  Found trace(const Source &source, int64_t last) const {
+    Found found;
+    std::vector<int64_t> path;
+    for (int64_t node = last; node >= 0; node = source.nodes[size_t(node)].parent) path.push_back(node);
+    found.has_attention = request_.with_attention && any_attention();
+    for (size_t i = path.size(); i-- > 0;) {
+      const Node &node = source.nodes[size_t(path[i])];
+      found.symbols.push_back(node.symbol);
+      found.log_probs.push_back(node.log_prob);
+      found.log_prob += double(node.log_prob);
+      if (is_given()) found.likeliest.push_back(node.likeliest);
+      if (!found.has_attention || node.symbol == PEEPHOLE_EOS) continue;
+      const float *weights = source.attention.data() + node.attention * source.length;
+      found.attention.insert(found.attention.end(), weights, weights + source.length);
+    }
+    return found;
+  }
+
+  bool any_attention() const {
+    for (auto &decoder : decoders_)
+      if (decoder->attention(0)) return true;
+    return false;
+  }
+};
+
+}  // namespace
+
+std::vector<std::vector<Found>> search(const Searcher &searcher, const peephole_request &request) {
+  int64_t num_sources = request.num_sources;
+  std::vector<std::vector<Found>> results(static_cast<size_t>(num_sources));
+  std::vector<int64_t> order(static_cast<size_t>(num_sources));
+  std::iota(order.begin(), order.end(), 0);
+  auto length = [&](int64_t s) { return request.source_offsets[s + 1] - request.source_offsets[s]; };
+  std::stable_sort(order.begin(), order.end(), [&](int64_t a, int64_t b) { return length(a) > length(b); });
+
+  int64_t most = std::min<int64_t>(request.batch_size, num_sources);  // in work at the same time
+  int threads = int(std::min<int64_t>(request.threads, most));
+  struct Shared {
+    const std::vector<int64_t> &order;
+    std::vector<std::unique_ptr<Worker>> workers;
+    std::atomic<int64_t> next{0};
+    std::mutex mutex;
+    std::exception_ptr error;
+  } shared{order, {}, {}, {}, {}};
+  for (int worker = 0; worker < threads; ++worker)
+    shared.workers.emplace_back(new Worker(searcher, request, results, (most + threads - 1) / threads));
+  parallel(
+      threads, threads,
+      [](void *context, int task, int) {
+        auto &all = *static_cast<Shared *>(context);
+        try {
+          all.workers[size_t(task)]->run(all.order, all.next);
+        } catch (...) {
+          std::lock_guard<std::mutex> lock(all.mutex);
+          all.error = std::current_exception();
+        }
+      },
+      &shared);
+  if (shared.error) std::rethrow_exception(shared.error);
+  return results;
+}
+
+}  // namespace peephole

@@ -1,0 +1,34 @@
+// Search over models that are packed: beams, samples, and targets that are given. What must come out is said by
+// peephole/search, in Python.
+#pragma once
+
+#include <cstdint>
+#include <vector>
+
+#include "peephole.h"
+#include "predict/network.h"
+#include "runtime/kernels.h"
+
+namespace peephole {
+
+// One target found for a source.
+struct Found {
+  std::vector<int32_t> symbols;   // </s> included, where it was predicted
+  std::vector<float> log_probs;   // of each
+  std::vector<int32_t> likeliest;  // the most probable symbol at each place; only for targets that are given
+  bool has_attention = false;     // and it is wanted
+  std::vector<float> attention;   // (symbols without </s>, T)
+  double log_prob = 0;
+};
+
+struct Searcher {
+  std::vector<const Network *> networks;
+  FindLargest largest;
+  int64_t num_symbols;  // V
+};
+
+// Finds the targets of every source. The request has been checked.
+// Throws std::bad_alloc; std::runtime_error where a model gives no symbol a probability.
+std::vector<std::vector<Found>> search(const Searcher &searcher, const peephole_request &request);
+
+}  // namespace peephole

@@ -1,0 +1,199 @@
+// The C functions of prediction: check what comes from outside, then pack or search.
+#include <cmath>
+#include <cstdio>
+#include <cstring>
+#include <memory>
+#include <new>
+#include <stdexcept>
+#include <string>
+#include <unordered_map>
+#include <utility>
+#include <vector>
+
+#include "runtime/instruction_sets.h"
+#include "file/model_file.h"
+#include "file/network_weights.h"
+#include "predict/search.h"
+
+struct peephole_model {
+  peephole::SymbolTable tables[2];
+  std::unordered_map<std::string, int32_t> ids[2];
+  std::unique_ptr<peephole::Network> network;
+  const peephole::InstructionSet *instruction_set;
+};
+
+namespace {
+
+// What is behind a peephole_result.
+struct Result : peephole_result {
+  std::vector<int64_t> all_sources, all_offsets{0}, all_attention_offsets{0};
+  std::vector<double> all_log_probs;
+  std::vector<int32_t> all_symbols, all_likeliest;
+  std::vector<float> all_symbol_log_probs, all_attention;
+};
+
+// Runs body; what it throws becomes a message.
+template <class Body>
+bool succeeds(char *message, size_t message_size, Body body) {
+  try {
+    body();
+    return true;
+  } catch (const std::bad_alloc &) {
+    std::snprintf(message, message_size, "not enough memory");
+  } catch (const std::exception &error) {
+    std::snprintf(message, message_size, "%s", error.what());
+  }
+  return false;
+}
+
+[[noreturn]] void refuse(const std::string &message) { throw std::invalid_argument(message); }
+
+std::string number(int64_t n) { return std::to_string(n); }
+
+void check_at_least(const char *name, int64_t least, int64_t got) {
+  if (got < least) refuse(std::string(name) + ": wanted at least " + number(least) + ", got " + number(got));
+}
+
+// Sequences of at least `least` symbols, each symbol in [0, size).
+void check_sequences(const char *name, const int32_t *symbols, const int64_t *offsets, int64_t count, int64_t least,
+                     int64_t size) {
+  if (offsets[0] != 0) refuse(std::string(name) + ": wanted offsets from 0, got " + number(offsets[0]));
+  for (int64_t b = 0; b < count; ++b) {
+    if (offsets[b + 1] < offsets[b] || offsets[b + 1] - offsets[b] < least)
+      refuse(std::string(name) + " " + number(b) + ": wanted at least " + number(least) + " symbols, got " +
+             number(offsets[b + 1] - offsets[b]));
+    for (int64_t i = offsets[b]; i < offsets[b + 1]; ++i)
+      if (symbols[i] < 0 || symbols[i] >= size)
+        refuse(std::string(name) + " " + number(b) + ": wanted symbols from 0 and below " + number(size) + ", got " +
+               number(symbols[i]));
+  }
+}
+
+void check_targets(const peephole_request &r, int64_t size) {
+  bool given = r.kind == PEEPHOLE_FORCE;
+  if (!r.target_offsets && given) refuse("targets: wanted one for each source, got none");
+  if (!r.target_offsets) return;
+  check_sequences("target", r.targets, r.target_offsets, r.num_sources, 0, size);
+  for (int64_t b = 0; b < r.num_sources; ++b) {
+    int64_t length = r.target_offsets[b + 1] - r.target_offsets[b];
+    if (!given && length >= r.max_lengths[b])
+      refuse("target " + number(b) + ": wanted a beginning of fewer than " + number(r.max_lengths[b]) + " symbols, got " +
+             number(length));
+    for (int64_t i = r.target_offsets[b]; i < r.target_offsets[b + 1]; ++i)
+      if (r.targets[i] == PEEPHOLE_EOS || (!given && r.targets[i] < PEEPHOLE_UNK))
+        refuse("target " + number(b) + ": wanted no special symbols, got " + number(r.targets[i]));
+  }
+}
+
+void check_search(const peephole_request &r) {
+  if (r.kind != PEEPHOLE_FORCE) check_at_least("nbest", 1, r.nbest);
+  if (r.kind == PEEPHOLE_BEAM) {
+    check_at_least("beam_size", 1, r.beam_size);
+    if (r.nbest > r.beam_size)
+      refuse("nbest: wanted at most beam_size = " + number(r.beam_size) + ", got " + number(r.nbest));
+    if (!(r.length_penalty >= 0 && std::isfinite(r.length_penalty))) refuse("length_penalty: wanted a number from 0");
+  }
+  if (r.kind == PEEPHOLE_SAMPLE) {
+    if (!(r.temperature > 0 && std::isfinite(r.temperature))) refuse("temperature: wanted a number above 0");
+    if (!(r.top_p > 0 && r.top_p <= 1)) refuse("top_p: wanted a number above 0 and at most 1");
+    check_at_least("top_k", 0, r.top_k);
+  }
+}
+
+void check(const peephole_request &r) {
+  if (r.kind < PEEPHOLE_BEAM || r.kind > PEEPHOLE_FORCE) refuse("kind: wanted 0 to 2, got " + number(r.kind));
+  check_at_least("threads", 1, r.threads);
+  check_at_least("models", 1, r.num_models);
+  check_at_least("sources", 0, r.num_sources);
+  check_at_least("batch_size", 1, r.batch_size);
+  const auto &tables = r.models[0]->tables;
+  for (int64_t m = 1; m < r.num_models; ++m)
+    for (int side = 0; side < 2; ++side)
+      if (r.models[m]->tables[side].names != tables[side].names) refuse("models: wanted the same symbols in all, got others");
+  check_sequences("source", r.sources, r.source_offsets, r.num_sources, 1, int64_t(tables[PEEPHOLE_SOURCE].names.size()));
+  for (int64_t b = 0; r.kind != PEEPHOLE_FORCE && b < r.num_sources; ++b)
+    check_at_least("max_lengths", 1, r.max_lengths[b]);
+  check_targets(r, int64_t(tables[PEEPHOLE_TARGET].names.size()));
+  check_search(r);
+}
+
+void gather(const std::vector<std::vector<peephole::Found>> &all, Result &r) {
+  bool has_attention = false;
+  for (size_t source = 0; source < all.size(); ++source)
+    for (const peephole::Found &found : all[source]) {
+      has_attention |= found.has_attention;
+      r.all_sources.push_back(int64_t(source));
+      r.all_log_probs.push_back(found.log_prob);
+      r.all_symbols.insert(r.all_symbols.end(), found.symbols.begin(), found.symbols.end());
+      r.all_likeliest.insert(r.all_likeliest.end(), found.likeliest.begin(), found.likeliest.end());
+      r.all_symbol_log_probs.insert(r.all_symbol_log_probs.end(), found.log_probs.begin(), found.log_probs.end());
+      r.all_attention.insert(r.all_attention.end(), found.attention.begin(), found.attention.end());
+      r.all_offsets.push_back(int64_t(r.all_symbols.size()));
+      r.all_attention_offsets.push_back(int64_t(r.all_attention.size()));
+    }
+  r.num_targets = int64_t(r.all_sources.size());
+  r.source = r.all_sources.data();
+  r.log_probs = r.all_log_probs.data();
+  r.offsets = r.all_offsets.data();
+  r.symbols = r.all_symbols.data();
+  r.symbol_log_probs = r.all_symbol_log_probs.data();
+  r.likeliest = r.all_likeliest.empty() ? nullptr : r.all_likeliest.data();
+  r.attention_offsets = r.all_attention_offsets.data();
+  r.all_attention.reserve(1);  // targets may be empty: NULL says something else
+  r.attention = has_attention ? r.all_attention.data() : nullptr;
+}
+
+}  // namespace
+
+peephole_model *peephole_model_open(const void *file, size_t size, const char *instruction_set, char *message,
+                                    size_t message_size) {
+  auto model = std::unique_ptr<peephole_model>();
+  bool opened = succeeds(message, message_size, [&] {
+    model = std::make_unique<peephole_model>();
+    model->instruction_set =
+        instruction_set ? peephole::instruction_set_named(instruction_set) : peephole::instruction_set_at(0);
+    if (!model->instruction_set)
+      refuse("instruction set " + std::string(instruction_set) + ": there is none, or it cannot run here");
+    peephole::ModelFile read = peephole::read_model_file(file, size);
+    peephole::NetworkViewOwner view(read);
+    model->network.reset(model->instruction_set->pack(view.view()));
+    model->tables[PEEPHOLE_SOURCE] = std::move(read.source);
+    model->tables[PEEPHOLE_TARGET] = std::move(read.target);
+    for (int side = 0; side < 2; ++side)
+      for (size_t symbol = PEEPHOLE_UNK + 1; symbol < model->tables[side].names.size(); ++symbol)
+        model->ids[side].emplace(model->tables[side].names[symbol], int32_t(symbol));
+  });
+  return opened ? model.release() : nullptr;
+}
+
+void peephole_model_close(peephole_model *model) { delete model; }
+
+int64_t peephole_model_num_symbols(const peephole_model *model, int32_t side) {
+  return int64_t(model->tables[side].names.size());
+}
+
+const char *peephole_model_symbol_text(const peephole_model *model, int32_t side, int64_t symbol) {
+  const auto &names = model->tables[side].names;
+  return symbol >= 0 && symbol < int64_t(names.size()) ? names[size_t(symbol)].c_str() : nullptr;
+}
+
+int32_t peephole_model_find_symbol(const peephole_model *model, int32_t side, const char *text, size_t size) {
+  auto found = model->ids[side].find(std::string(text, size));
+  return found == model->ids[side].end() ? PEEPHOLE_UNK : found->second;
+}
+
+peephole_status peephole_search(const peephole_request *request, peephole_result **result, char *message, size_t message_size) {
+  const bool found = succeeds(message, message_size, [&] {
+    check(*request);
+    const peephole_model &first = *request->models[0];
+    peephole::Searcher searcher{{}, first.instruction_set->float_kernels.largest,
+                                peephole_model_num_symbols(&first, PEEPHOLE_TARGET)};
+    for (int64_t m = 0; m < request->num_models; ++m) searcher.networks.push_back(request->models[m]->network.get());
+    auto gathered = std::make_unique<Result>();
+    gather(peephole::search(searcher, *request), *gathered);
+    *result = gathered.release();
+  });
+  return found ? PEEPHOLE_OK : PEEPHOLE_REFUSED;
+}
+
+void peephole_result_release(peephole_result *result) { delete static_cast<Result *>(result); }

@@ -1,0 +1,136 @@
+#include "runtime/threads.h"
+
+#include <atomic>
+#include <condition_variable>
+#include <mutex>
+#include <system_error>
+#include <thread>
+
+#if defined(__unix__) || defined(__APPLE__)
+#include <unistd.h>
+#endif
+
+namespace peephole {
+namespace {
+
+struct Job {
+  void (*run)(void *, int, int);
+  void *context;
+  int tasks;
+  std::atomic<int> next{0};
+
+  void work(int worker) {
+    for (int task = next.fetch_add(1); task < tasks; task = next.fetch_add(1)) run(context, task, worker);
+  }
+};
+
+// Whether `ready` comes true within the time that it takes to wake a sleeping thread: waiting any longer would cost a
+// busy machine more than it saves.
+template <class Ready>
+bool comes_soon(Ready ready) {
+  for (int i = 0; i < 2000; ++i) {
+    if (ready()) return true;
+#if defined(__x86_64__) || defined(__i386__)
+    __builtin_ia32_pause();
+#endif
+  }
+  return false;
+}
+
+class Pool {
+ public:
+  void run(Job &job, int threads) {
+    {
+      std::lock_guard<std::mutex> lock(mutex_);
+      grow(threads - 1);
+      job_ = &job;
+      wanted_ = threads - 1 < size_ ? threads - 1 : size_;
+      joined_ = 0;
+      ++posted_;
+    }
+    wake_.notify_all();
+    job.work(0);
+    {
+      std::lock_guard<std::mutex> lock(mutex_);
+      wanted_ = joined_;  // who has not come by now has nothing left to do
+    }
+    comes_soon([this] { return working_ == 0; });
+    std::unique_lock<std::mutex> lock(mutex_);
+    done_.wait(lock, [this] { return working_ == 0; });
+    job_ = nullptr;
+  }
+
+  std::mutex callers;  // held by the one whose job the threads do
+
+ private:
+  void grow(int size) {
+    try {
+      for (; size_ < size; ++size_) std::thread([this] { serve(); }).detach();
+    } catch (const std::system_error &) {
+      // the machine gives no more threads: those that there are do the work
+    }
+  }
+
+  void serve() {
+    std::unique_lock<std::mutex> lock(mutex_);
+    for (;;) {
+      if (job_ == nullptr || joined_ >= wanted_) {
+        int seen = posted_;
+        lock.unlock();
+        comes_soon([this, seen] { return posted_ != seen; });
+        lock.lock();
+      }
+      wake_.wait(lock, [this] { return job_ != nullptr && joined_ < wanted_; });
+      Job &job = *job_;
+      int worker = ++joined_;
+      ++working_;
+      lock.unlock();
+      job.work(worker);
+      lock.lock();
+      if (--working_ == 0) done_.notify_one();
+    }
+  }
+
+  std::mutex mutex_;
+  std::condition_variable wake_, done_;
+  Job *job_ = nullptr;
+  int size_ = 0, wanted_ = 0, joined_ = 0;
+  std::atomic<int> working_{0}, posted_{0};  // read without the lock, too
+};
+
+// Never destroyed: threads may still wait on it when the process ends. A forked child has none of its parent's
+// threads, so it gets a pool of its own.
+Pool &pool() {
+  static std::mutex mutex;
+  static Pool *instance = nullptr;
+  static long owner = 0;
+#if defined(__unix__) || defined(__APPLE__)
+  long self = getpid();
+#else
+  long self = 1;
+#endif
+  std::lock_guard<std::mutex> lock(mutex);
+  if (instance == nullptr || owner != self) {
+    instance = new Pool;
+    owner = self;
+  }
+  return *instance;
+}
+
+}  // namespace
+
+void parallel(int tasks, int threads, void (*run)(void *, int, int), void *context) {
+  Job job;
+  job.run = run;
+  job.context = context;
+  job.tasks = tasks;
+  if (threads > tasks) threads = tasks;
+  if (threads > 1) {
+    Pool &shared = pool();
+    std::unique_lock<std::mutex> lock(shared.callers, std::try_to_lock);
+    if (lock.owns_lock()) return shared.run(job, threads);
+  }
+  job.work(0);
+}
+
+}  // namespace peephole

@@ -1,0 +1,254 @@
+// Gradients of equations (1)-(6) of one layer, from the last step to the first. A name here is the gradient of the
+// forward's name: `gates` holds those of the pre-activations z_i, z_f, z_g, z_o.
+#pragma once
+
+#include "train/cell_memory.h"
+
+namespace {
+
+// Where a layer's gradients go, in the shapes of CellShape's arrays.
+struct CellGradients {
+  void *weight_input, *weight_hidden, *bias, *weight_peephole, *h0, *c0;
+};
+
+template <class T, class O>
+class CellBackward {
+ public:
+  CellBackward(const CellShape &shape, const CellGradients &gradients, const Walk &ragged, const CellSaved<T, O> &kept,
+               int64_t threads, Arena &scratch)
+      : cell(shape), d(gradients), walk(ragged), saved(kept) {
+    const int64_t units = padded<T>(H), outer = padded<T>(cell.outer_size), inner = padded<T>(cell.inner_size);
+    int64_t rows = walk.batch * walk.max_steps;
+    outer_panels = scratch.take<O>(kGates * units * outer);
+    inner_panels = scratch.take<O>(kGates * units * inner);
+    hidden_panels = scratch.take<O>(kGates * units * units);
+    looking_panels = scratch.take<O>(cell.full() ? 3 * units * units : 0);
+    diagonal = scratch.take<T>(cell.diagonal() ? 3 * units : 0);
+    gates = scratch.take<O>(rows * kGates * units);
+    cells = scratch.take<T>(walk.batch * units);
+    looks = scratch.take<O>(cell.full() ? (walk.batch + rows) * 3 * units : 0);
+    pointers = scratch.take<const O *>(walk.batch);
+    outer_tiles = scratch.take<O>(most_tiled(cell.outer_size) * in_groups<O>(rows));
+    joint_tiles = scratch.take<O>((most_tiled(cell.inner_size) + most_tiled(H)) * in_groups<O>(rows));
+    cell_tiles = scratch.take<O>(cell.full() ? most_tiled(H) * in_groups<O>(walk.batch + rows) : 0);
+    lines = scratch.take<O>(std::is_same_v<O, T> ? 0 : threads * kStepRows * padded<T>(cell.outer_size));
+  }
+
+  int64_t blocks() const { return units / L; }
+  int64_t chunks() const { return (walk.rows + walk.batch + kStepRows - 1) / kStepRows; }
+
+  // Packs the rows of the weights that belong to L units, in the order in which `gates` and `looks` hold them.
+  void pack(int64_t block) {
+    int64_t first = block * L, width = cell.input_size();
+    auto gate_row = [=](const void *weight, int64_t size, int64_t skip) {
+      return [=](int64_t k) -> const T * {
+        int64_t unit = k / (kGates * L) * L + k % L, gate = k / L % kGates;
+        return unit < H ? static_cast<const T *>(weight) + (gate * H + unit) * size + skip : nullptr;
+      };
+    };
+    int64_t begin = kGates * first, end = kGates * (first + L), depth = kGates * units;
+    pack_rows(outer_panels, cell.outer_size, depth, begin, end, gate_row(cell.weight_input, width, 0));
+    pack_rows(inner_panels, cell.inner_size, depth, begin, end, gate_row(cell.weight_input, width, cell.outer_size));
+    pack_rows(hidden_panels, H, depth, begin, end, gate_row(cell.weight_hidden, H, 0));
+    const auto *peephole = static_cast<const T *>(cell.weight_peephole);
+    if (cell.full())
+      pack_rows(looking_panels, H, 3 * units, 3 * first, 3 * (first + L), [=](int64_t k) {
+        int64_t unit = k / (3 * L) * L + k % L, look = k / L % 3;
+        return unit < H ? peephole + ((look + 2) % 3 * H + unit) * H : nullptr;  // o, i, f
+      });
+    if (cell.diagonal())
+      for (int gate = 0; gate < 3; ++gate) store(diagonal + gate * units + first, load(peephole + gate * H + first, H - first));
+  }
+
+  // A sequence's last step: what comes from after it is the gradient of its last state; c_last may be NULL: 0.
+  void begin(int64_t part, int64_t step, int64_t q, const T *c_last) {
+    int64_t rank = walk.rank(part, q), at = walk.row(part, step, q);
+    for (int64_t unit = 0; unit < units; unit += L) {
+      store(cells + rank * units + unit, c_last && unit < H ? load(c_last + unit, H - unit) : Vector<T>{});
+      if (cell.full())
+        for (int gate = 1; gate < 3; ++gate) store_operand(look(walk.batch + at, unit) + gate * L, Vector<T>{});
+    }
+  }
+
+  // One step, given what comes to h_t from other places than the next step's gates: incoming(q, unit) of the part's
+  // q-th sequence. Leaves the gradients of the pre-activations.
+  template <class Incoming>
+  void step(int64_t part, int64_t step, Incoming incoming) {
+    int64_t alive = walk.alive(part, step), going_on = walk.alive(part, step + 1);
+    const O **left = walk.of_part(pointers, part);
+    for (int64_t q = 0; q < going_on; ++q) left[q] = gates + walk.row(part, step + 1, q) * kGates * units;
+    multiply_panels<O>(going_on, left, kGates * units, hidden_panels, H, [&](int64_t q, int64_t unit, Vector<T> sum) {
+      output_gate(part, step, q, unit, sum + incoming(q, unit));
+    });
+    for (int64_t q = going_on; q < alive; ++q)
+      for (int64_t unit = 0; unit < units; unit += L) output_gate(part, step, q, unit, incoming(q, unit));
+    if (!cell.full()) return;
+    for (int64_t q = 0; q < alive; ++q) left[q] = look(walk.batch + walk.row(part, step, q), 0);
+    multiply_panels<O>(alive, left, 3 * units, looking_panels, H, [&](int64_t q, int64_t unit, Vector<T> sum) {
+      before_output_gate(part, step, q, unit, sum + load(cells + walk.rank(part, q) * units + unit));
+    });
+  }
+
+  // visit(q, unit, sum): L numbers of the gradient of the inner part of x_t.
+  template <class Visit>
+  void inner_gradient(int64_t part, int64_t step, Visit visit) {
+    const O **left = walk.of_part(pointers, part);
+    int64_t alive = walk.alive(part, step);
+    for (int64_t q = 0; q < alive; ++q) left[q] = gates + walk.row(part, step, q) * kGates * units;
+    multiply_panels<O>(alive, left, kGates * units, inner_panels, cell.inner_size, visit);
+  }
+
+  // Gradients of h0 and c0, after step 0; incoming(q, unit) comes to h0 from other places.
+  template <class Incoming>
+  void first_state(int64_t part, Incoming incoming) {
+    const O **left = walk.of_part(pointers, part);
+    int64_t alive = walk.alive(part, 0);
+    for (int64_t q = 0; q < alive; ++q) left[q] = gates + walk.row(part, 0, q) * kGates * units;
+    multiply_panels<O>(alive, left, kGates * units, hidden_panels, H, [&](int64_t q, int64_t unit, Vector<T> sum) {
+      store_first(d.h0, part, q, unit, sum + incoming(q, unit));
+    });
+    auto before = [&](int64_t q, int64_t unit) { return load(cells + walk.rank(part, q) * units + unit); };
+    if (cell.full()) {
+      for (int64_t q = 0; q < alive; ++q) {
+        left[q] = look(walk.rank(part, q), 0);
+        for (int64_t unit = 0; unit < units; unit += L)  // no output gate looked at c0
+          store_operand(look(walk.rank(part, q), unit), Vector<T>{});
+      }
+      multiply_panels<O>(alive, left, 3 * units, looking_panels, H, [&](int64_t q, int64_t unit, Vector<T> sum) {
+        store_first(d.c0, part, q, unit, sum + before(q, unit));
+      });
+    } else {
+      for (int64_t q = 0; q < alive; ++q)
+        for (int64_t unit = 0; unit < H; unit += L) store_first(d.c0, part, q, unit, before(q, unit));
+    }
+  }
+
+  // For some rows: the gradient of the outer part of x to to(row), and the left factors of the weights' gradients,
+  // x(row) and what was saved, packed.
+  template <class X, class To>
+  void outer_gradient(int64_t chunk, int worker, X x, To to) {
+    int64_t first = chunk * kStepRows, end = first + kStepRows < walk.rows ? first + kStepRows : walk.rows;
+    const O *left[kStepRows];
+    for (int64_t at = first; at < end; ++at) left[at - first] = gates + at * kGates * units;
+    if (first < end)
+      multiply_panels<O>(end - first, left, kGates * units, outer_panels, cell.outer_size, [&](int64_t r, int64_t unit, Vector<T> sum) {
+        store(to(first + r) + unit, sum, cell.outer_size - unit);
+      });
+    pack_outer(first, end, worker, x);
+    pack_tiles(joint_tiles, cell.inner_size, walk.rows, first, [&](int64_t at) { return joints(at); });
+    pack_tiles(hidden_tiles(), H, walk.rows, first, [&](int64_t at) { return joints(at) + inner; });
+    if (cell.full())
+      pack_tiles(cell_tiles, H, walk.batch + walk.rows, first, [&](int64_t at) { return saved.looked + at * units; });
+  }
+
+  // Gradients of the weights of L units: sums over all steps. `memory` is the worker's own.
+  void weights(int64_t block, GradientMemory<T, O> memory) {
+    int64_t unit = block * L, width = cell.input_size();
+    T *input = static_cast<T *>(d.weight_input);
+    const Factor<T, O> left[] = {{outer_tiles, cell.outer_size, input, width},
+                                 {joint_tiles, cell.inner_size, input + cell.outer_size, width},
+                                 {hidden_tiles(), H, static_cast<T *>(d.weight_hidden), H}};
+    weight_gradient<T, O, kGates>(gates + block * kGates * L, kGates * units, walk.rows, left, 3,
+                                  static_cast<T *>(d.bias), {0, 1, 2, 3}, unit, H, memory);
+    if (cell.full()) {
+      const Factor<T, O> looked[] = {{cell_tiles, H, static_cast<T *>(d.weight_peephole), H}};
+      weight_gradient<T, O, 3>(look(0, unit), 3 * units, walk.batch + walk.rows, looked, 1, nullptr, {2, 0, 1}, unit, H,
+                               memory);
+    }
+    if (cell.diagonal() && unit < H) diagonal_weights(unit);
+  }
+
+  // h_{t-1} of all rows, packed by pack_tiles.
+  O *hidden_tiles() const { return joint_tiles + tiled(cell.inner_size) * in_groups<O>(walk.rows); }
+
+ private:
+  static constexpr int L = kLanes<T>;
+  const CellShape &cell;
+  const CellGradients &d;
+  const Walk &walk;
+  CellSaved<T, O> saved;
+  const int64_t H = cell.hidden_size, units = in_lanes<T>(H);
+  const int64_t outer = in_lanes<T>(cell.outer_size), inner = in_lanes<T>(cell.inner_size);
+  O *outer_panels, *inner_panels, *hidden_panels, *looking_panels;  // packed by pack_rows
+  T *diagonal;
+  O *gates;  // (rows, Hp/L, 4, L)
+  T *cells;  // (B, Hp): gradient of c, by rank
+  O *looks;  // (B + rows, Hp/L, 3, L): gradients of W_co c, W_ci c, W_cf c for each c
+  const O **pointers;
+  O *outer_tiles, *joint_tiles, *cell_tiles;  // packed by pack_tiles
+  O *lines;                                   // for each thread: some rows of x, where they are not operands
+
+  template <class X>
+  void pack_outer(int64_t first, int64_t end, int worker, X x) {
+    if constexpr (std::is_same_v<O, T>) {
+      pack_tiles(outer_tiles, cell.outer_size, walk.rows, first, x);
+    } else {
+      O *line = lines + worker * kStepRows * outer;
+      for (int64_t at = first; at < end; ++at) copy_operands(line + (at - first) * outer, x(at), cell.outer_size, outer);
+      pack_tiles(outer_tiles, cell.outer_size, walk.rows, first,
+                 [=](int64_t at) -> const O * { return line + (at - first) * outer; });
+    }
+  }
+
+  O *look(int64_t at, int64_t unit) const { return looks + (at * units + unit) * 3; }
+  const O *joints(int64_t at) const { return saved.joints + at * (inner + units); }
+  void store_first(void *array, int64_t part, int64_t q, int64_t unit, Vector<T> v) {
+    store(static_cast<T *>(array) + walk.order[walk.rank(part, q)] * H + unit, v, H - unit);
+  }
+
+  // (6), (5) for L units, given the whole gradient of h_t. Not inlined, as before_output_gate: they are
+  // long and have several callers.
+  [[gnu::noinline]] void output_gate(int64_t part, int64_t step, int64_t q, int64_t unit, Vector<T> dh) {
+    int64_t at = walk.row(part, step, q), rank = walk.rank(part, q);
+    Vector<T> o = load(saved.gates + (at * units + unit) * kGates + 3 * L);
+    Vector<T> c = load(saved.cells + (walk.batch + at) * units + unit), dc = load(cells + rank * units + unit);
+    Vector<T> dz_o = hidden_state_gradient<T>(dh, o, c, dc);
+    store_operand(gates + (at * units + unit) * kGates + 3 * L, dz_o);
+    if (cell.full()) {
+      store_operand(look(walk.batch + at, unit), dz_o);
+      store(cells + rank * units + unit, dc);
+      return;
+    }
+    if (cell.diagonal()) dc = fma(dz_o, load(diagonal + 2 * units + unit), dc);
+    before_output_gate(part, step, q, unit, dc);
+  }
+
+  // (4), (3), (2), (1) for L units, given the whole gradient of c_t; leaves that of c_{t-1}.
+  [[gnu::noinline]] void before_output_gate(int64_t part, int64_t step, int64_t q, int64_t unit, Vector<T> dc) {
+    int64_t at = walk.row(part, step, q), rank = walk.rank(part, q), previous = walk.previous[at];
+    const T *now = saved.gates + (at * units + unit) * kGates;
+    const Gates<T> gate{load(now), load(now + L), load(now + 2 * L), {}};
+    const Gates<T> dz = cell_state_gradient<T>(dc, gate, load(saved.cells + previous * units + unit));
+    O *to = gates + (at * units + unit) * kGates;
+    store_operand(to, dz.i);
+    store_operand(to + L, dz.f);
+    store_operand(to + 2 * L, dz.g);
+    if (cell.diagonal()) {
+      dc = fma(dz.i, load(diagonal + unit), dc);
+      dc = fma(dz.f, load(diagonal + units + unit), dc);
+    }
+    store(cells + rank * units + unit, dc);
+    if (cell.full()) {
+      store_operand(look(previous, unit) + L, dz.i);
+      store_operand(look(previous, unit) + 2 * L, dz.f);
+    }
+  }
+
+  // Diagonal peepholes of L units: i and f looked at c_{t-1}, o at c_t.
+  void diagonal_weights(int64_t unit) {
+    Vector<T> i{}, f{}, o{};
+    for (int64_t at = 0; at < walk.rows; ++at) {
+      const O *dz = gates + (at * units + unit) * kGates;
+      Vector<T> before = load(saved.cells + walk.previous[at] * units + unit);
+      i = fma(load_operand(dz), before, i);
+      f = fma(load_operand(dz + L), before, f);
+      o = fma(load_operand(dz + 3 * L), load(saved.cells + (walk.batch + at) * units + unit), o);
+    }
+    T *to = static_cast<T *>(d.weight_peephole) + unit;
+    store(to, i, H - unit);
+    store(to + H, f, H - unit);
+    store(to + 2 * H, o, H - unit);
+  }
+};
+
+}  // namespace

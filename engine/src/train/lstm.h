@@ -1,0 +1,99 @@
+// One LSTM layer in one direction over a ragged batch, and its gradients.
+#pragma once
+
+#include "train/cell_backward.h"
+#include "train/cell_forward.h"
+#include "runtime/workers.h"
+
+namespace {
+
+inline CellShape shape_of(const peephole_lstm &p) {
+  return {p.form,          p.hidden_size, p.input_size,      0,    p.weight_input,
+          p.weight_hidden, p.bias,        p.weight_peephole, p.h0, p.c0};
+}
+
+template <class T, class O>
+struct LSTMForward {
+  const peephole_lstm &p;
+  Arena scratch{p.scratch}, kept{p.saved};
+  CellShape shape = shape_of(p);
+  Walk walk{p.batch, p.steps, p.threads, scratch};
+  CellSaved<T, O> saved{shape, p.batch, p.steps, kept};
+  CellForward<T, O> cell{shape, walk, saved, p.out, p.threads, scratch};
+
+  explicit LSTMForward(const peephole_lstm &problem) : p(problem) {}
+
+  void run() {
+    walk.find(p.lengths, p.reverse);
+    for_tasks(p.threads, cell.blocks(), [this](int64_t block, int) { cell.pack(block); });
+    for_tasks(p.threads, cell.chunks(), [this](int64_t chunk, int worker) {
+      cell.project(chunk, worker,
+                   [this](int64_t at) { return static_cast<const T *>(p.x) + walk.place[at] * p.input_size; });
+    });
+    for_tasks(p.threads, walk.parts, [this](int64_t part, int) {
+      for (int64_t step = 0; step < walk.steps; ++step) {
+        cell.step(part, step);
+        for (int64_t q = walk.alive(part, step + 1); q < walk.alive(part, step); ++q) finish(walk.row(part, step, q));
+      }
+    });
+  }
+
+  // Writes the last state of the sequence that ends with a row, and 0 past its length.
+  void finish(int64_t at) {
+    int64_t H = p.hidden_size, b = walk.place[at] / p.steps, length = p.lengths[b];
+    T *out = static_cast<T *>(p.out);
+    std::memcpy(static_cast<T *>(p.h_last) + b * H, out + walk.place[at] * H, size_t(H) * sizeof(T));
+    std::memcpy(static_cast<T *>(p.c_last) + b * H, saved.cells + (p.batch + at) * in_lanes<T>(H), size_t(H) * sizeof(T));
+    std::memset(out + (b * p.steps + length) * H, 0, size_t((p.steps - length) * H) * sizeof(T));
+  }
+};
+
+template <class T, class O>
+struct LSTMBackward {
+  const peephole_lstm &p;
+  const peephole_lstm_gradients &d;
+  Arena scratch{p.scratch}, kept{p.saved};
+  CellShape shape = shape_of(p);
+  CellGradients gradients{d.weight_input, d.weight_hidden, d.bias, d.weight_peephole, d.h0, d.c0};
+  Walk walk{p.batch, p.steps, p.threads, scratch};
+  CellSaved<T, O> saved{shape, p.batch, p.steps, kept};
+  CellBackward<T, O> cell{shape, gradients, walk, saved, p.threads, scratch};
+  WorkerMemory<T, O> memory{most_tiled(p.input_size) + most_tiled(p.hidden_size), p.threads, scratch};
+
+  LSTMBackward(const peephole_lstm &problem, const peephole_lstm_gradients &g) : p(problem), d(g) {}
+
+  void run() {
+    walk.find(p.lengths, p.reverse);
+    for_tasks(p.threads, cell.blocks(), [this](int64_t block, int) { cell.pack(block); });
+    for_tasks(p.threads, walk.parts, [this](int64_t part, int) { walk_steps(part); });
+    for_tasks(p.threads, cell.chunks(), [this](int64_t chunk, int worker) {
+      auto x = [this](int64_t at) { return static_cast<const T *>(p.x) + walk.place[at] * p.input_size; };
+      auto to = [this](int64_t at) { return static_cast<T *>(d.x) + walk.place[at] * p.input_size; };
+      cell.outer_gradient(chunk, worker, x, to);
+    });
+    for_tasks(p.threads, cell.blocks(), [this](int64_t block, int worker) { cell.weights(block, memory.of(worker)); });
+    for (int64_t b = 0; b < p.batch; ++b)
+      std::memset(static_cast<T *>(d.x) + (b * p.steps + p.lengths[b]) * p.input_size, 0,
+                  size_t((p.steps - p.lengths[b]) * p.input_size) * sizeof(T));
+  }
+
+  void walk_steps(int64_t part) {
+    const int64_t H = p.hidden_size;
+    for (int64_t step = walk.steps - 1; step >= 0; --step) {
+      int64_t alive = walk.alive(part, step), going_on = walk.alive(part, step + 1);
+      auto b = [&](int64_t q) { return walk.order[walk.rank(part, q)]; };
+      for (int64_t q = going_on; q < alive; ++q)
+        cell.begin(part, step, q, static_cast<const T *>(d.c_last) + b(q) * H);
+      cell.step(part, step, [&](int64_t q, int64_t unit) {
+        Vector<T> dh{};
+        if (unit >= H) return dh;
+        dh = load_unit<T>(d.out, walk.place[walk.row(part, step, q)], unit, H);
+        if (q >= going_on) dh += load_unit<T>(d.h_last, b(q), unit, H);
+        return dh;
+      });
+    }
+    cell.first_state(part, [](int64_t, int64_t) { return Vector<T>{}; });
+  }
+};
+
+}  // namespace

@@ -1,0 +1,147 @@
+// Gradients of weights: Σ over rows of (gradient of a product)ᵀ (what was multiplied), as one product for each weight.
+//
+// The left factors are packed once into tiles of kTileRows columns: tile[group of rows][column]; the right factor, the
+// gradients of some units' gates, block by block in each task.
+#pragma once
+
+#include "simd/product.h"
+#include "train/ragged_batch.h"
+
+namespace {
+
+constexpr int64_t kStepRows = 96;     // rows of a product over all steps in one task
+constexpr int64_t kDepthBlock = 256;  // rows of the right factor that are packed at a time
+
+constexpr int64_t tiled(int64_t columns) { return (columns + kTileRows - 1) / kTileRows * kTileRows; }
+
+// The same with any instruction set's tiles, to measure memory.
+constexpr int64_t most_tiled(int64_t columns) { return (columns + 5) / 6 * 6; }
+
+template <class O>
+constexpr int64_t in_groups(int64_t rows) {
+  return (rows + kGroup<O> - 1) / kGroup<O> * kGroup<O>;
+}
+
+// A packed left factor and where its gradient goes: (gates · units, stride), of which `columns` columns.
+template <class T, class O>
+struct Factor {
+  const O *tiles;
+  int64_t columns;
+  T *gradient;
+  int64_t stride;
+};
+
+// Memory of one thread: a block of the right factor, and the sums of one task.
+template <class T, class O>
+struct GradientMemory {
+  O *right;
+  T *sums;
+  static constexpr int64_t kWidth = kPanelVectors * 64 / int64_t(sizeof(T));  // of the widest panel
+  // `columns`: those of all left factors of a task, each tiled.
+  GradientMemory(Arena &arena, int64_t columns)
+      : right(arena.take<O>(kDepthBlock * kWidth)), sums(arena.take<T>(columns * kWidth)) {}
+};
+
+// GradientMemory for each thread.
+template <class T, class O>
+struct WorkerMemory {
+  int64_t columns;
+  char *base;
+  size_t size;
+
+  WorkerMemory(int64_t num_columns, int64_t threads, Arena &scratch) : columns(num_columns) {
+    Arena one(nullptr);
+    GradientMemory<T, O>(one, columns);
+    size = one.used();
+    base = scratch.take<char>(int64_t(size) * threads);
+  }
+  GradientMemory<T, O> of(int worker) const {
+    Arena own(base + size * size_t(worker));
+    return GradientMemory<T, O>(own, columns);
+  }
+};
+
+// Packs one group of rows, from row k on, of a left factor of `depth` rows; the second row may be NULL: 0. Not inlined:
+// it has many callers.
+template <class O>
+[[gnu::noinline]] void pack_tile_group(O *tiles, int64_t columns, int64_t depth, int64_t k, const O *const *rows) {
+  for (int64_t column = 0; column < columns; column += kTileRows) {
+    O *to = tiles + column * depth + k * kTileRows;
+    int64_t n = columns - column < kTileRows ? columns - column : kTileRows;
+    if constexpr (kGroup<O> == 1) {
+      std::memcpy(to, rows[0] + column, size_t(n) * sizeof(O));
+      for (int64_t i = n; i < kTileRows; ++i) to[i] = 0;
+    } else {
+      for (int64_t i = 0; i < kTileRows; ++i) {
+        to[2 * i] = i < n ? rows[0][column + i] : Bf16{0};
+        to[2 * i + 1] = rows[1] && i < n ? rows[1][column + i] : Bf16{0};
+      }
+    }
+  }
+}
+
+// Packs kStepRows rows from `first` on of the `num_rows` rows of a left factor; row(k) are operands.
+template <class O, class Row>
+inline void pack_tiles(O *tiles, int64_t columns, int64_t num_rows, int64_t first, Row row) {
+  constexpr int G = kGroup<O>;
+  static_assert(kStepRows % G == 0);
+  int64_t end = first + kStepRows < num_rows ? first + kStepRows : num_rows, depth = in_groups<O>(num_rows);
+  for (int64_t k = first; k < end; k += G) {
+    const O *rows[G];
+    for (int i = 0; i < G; ++i) rows[i] = k + i < num_rows ? row(k + i) : nullptr;
+    pack_tile_group<O>(tiles, columns, depth, k, rows);
+  }
+}
+
+// Packs `depth` rows of kVectors vectors of the right factor, and adds them to `total`.
+template <class T, class O, int kVectors>
+inline void pack_right(O *right, const O *rows, int64_t stride, int64_t depth, Vector<T> (&total)[kVectors]) {
+  constexpr int L = kLanes<T>, G = kGroup<O>;
+  for (int64_t k = 0; k < depth; k += G)
+    for (int v = 0; v < kVectors; ++v) {
+      const O *from = rows + k * stride + v * L;
+      Vector<T> groups = load_operand(from);
+      total[v] += groups;
+      if constexpr (G == 2) {
+        Vector<T> second = k + 1 < depth ? load_operand(from + stride) : Vector<T>{};
+        total[v] += second;
+        groups = of_bits((bits_of(groups) >> 16) | bits_of(second));
+      }
+      std::memcpy(right + (k * kVectors + v * G) * L, &groups, sizeof groups);
+    }
+}
+
+// The gradients of kVectors gates of the L units from `unit` on, for several left factors that share the right one:
+// `num_rows` rows of `stride` operands, gates[v]'s units side by side. `bias` may be NULL.
+template <class T, class O, int kVectors>
+inline void weight_gradient(const O *rows, int64_t stride, int64_t num_rows, const Factor<T, O> *left, int num_left,
+                            T *bias, const int (&gates)[kVectors], int64_t unit, int64_t units,
+                            GradientMemory<T, O> memory) {
+  constexpr int L = kLanes<T>;
+  Vector<T> total[kVectors] = {};
+  for (int64_t k = 0; k < num_rows; k += kDepthBlock) {
+    int64_t depth = num_rows - k < kDepthBlock ? num_rows - k : kDepthBlock;
+    pack_right<T, O, kVectors>(memory.right, rows + k * stride, stride, depth, total);
+    T *sums = memory.sums;
+    for (int i = 0; i < num_left; ++i)
+      for (int64_t column = 0; column < left[i].columns; column += kTileRows, sums += kTileRows * kVectors * L)
+        outer_tile<O, kVectors>(in_groups<O>(depth), left[i].tiles + column * in_groups<O>(num_rows) + k * kTileRows,
+                                memory.right, sums, k > 0);
+  }
+  const T *sums = memory.sums;
+  for (int i = 0; i < num_left; sums += tiled(left[i].columns) * kVectors * L, ++i)
+    for (int64_t column = 0; column < left[i].columns; column += L)
+      for (int v = 0; v < kVectors; ++v) {
+        Vector<T> square[L];
+        for (int64_t c = 0; c < L; ++c)
+          square[c] = column + c < left[i].columns ? load(sums + ((column + c) * kVectors + v) * L) : Vector<T>{};
+        transpose<T>(square);
+        for (int64_t lane = 0; lane < L && unit + lane < units; ++lane)
+          store(left[i].gradient + (gates[v] * units + unit + lane) * left[i].stride + column, square[lane],
+                left[i].columns - column);
+      }
+  if (bias && unit < units)
+    for (int v = 0; v < kVectors; ++v) store(bias + gates[v] * units + unit, total[v], units - unit);
+}
+
+}  // namespace

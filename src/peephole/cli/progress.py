@@ -1,0 +1,32 @@
+"""Progress bars on stderr, one for each part of the work; none where stderr is no terminal."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from rich.console import Console
+from rich.markup import escape
+from rich.progress import Progress, TaskID
+
+
+@contextmanager
+def progress_bars() -> Iterator[Bars]:
+    """Show progress bars until the end of the block."""
+    console = Console(stderr=True)
+    with Progress(console=console, transient=True, disable=not console.is_terminal) as progress:
+        yield Bars(progress)
+
+
+class Bars:
+    """Progress bars that `peephole.evaluate` and `peephole.quantize` advance."""
+
+    def __init__(self, progress: Progress) -> None:
+        self._progress = progress
+        self._task: TaskID | None = None
+
+    def __call__(self, part: str, done: int, total: int) -> None:
+        """Advance the bar of the part at work; a part begins with a call that has nothing done."""
+        if not done or self._task is None:
+            self._task = self._progress.add_task(escape(part), total=total)
+        self._progress.advance(self._task, done)

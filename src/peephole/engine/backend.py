@@ -1,0 +1,64 @@
+"""The engine as a backend of `peephole.nn`: the requests it accepts and the reasons for declining others.
+
+Importing this module registers the engine.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from peephole import engine
+from peephole.engine import decoder, dropout, output, recurrence
+from peephole.engine.choice import engine_in_use
+from peephole.nn.backends import BFLOAT16_PRODUCTS, Request, register
+
+NUMBERS = ("float32", "float64", BFLOAT16_PRODUCTS)
+KINDS = {
+    "cell": ("lstm",),
+    "peephole": ("full", "diagonal", "none"),
+    "attention": tuple(decoder.ATTENTIONS),
+    "feeding": ("teacher forcing",),
+    "output": ("symbols",),
+}
+"""The kinds of each part that the engine computes; it declines all others, and parts that are not listed."""
+
+IMPLEMENTATIONS: dict[str, Callable[..., Any]] = {
+    "recurrent_layer": recurrence.recurrent_layer,
+    "decoder": decoder.run_decoder,
+    "linear": output.linear,
+    "output_loss": output.output_loss_sum,
+    "dropout_mask": dropout.dropout_mask,
+}
+
+
+class EngineBackend:
+    """The C++ engine: CPU, float32, float64 and bfloat16 products."""
+
+    name = "engine"
+
+    def variants(self) -> tuple[str, ...]:
+        """Return the instruction sets that this processor can run."""
+        return engine.instruction_sets()
+
+    def decline(self, request: Request) -> str | None:
+        """Return the reason why the engine does not compute a request; None if it does."""
+        if request.operator not in IMPLEMENTATIONS:
+            return f"has no operator {request.operator!r}"
+        if request.device != "cpu":
+            return f"not used on {request.device}, it is made for CPUs"
+        if engine_in_use() is None:
+            return "missing, it needs a C++ compiler when peephole is installed"
+        for part, kind in request.kinds.items():
+            if kind not in KINDS.get(part, ()):
+                return f"has no {part} {kind!r}"
+        if request.numbers not in NUMBERS:
+            return f"does not compute on tensors of kind {request.numbers!r}"
+        return None
+
+    def implementation(self, operator: str) -> Callable[..., Any]:
+        """Return the function that computes an operator."""
+        return IMPLEMENTATIONS[operator]
+
+
+register(EngineBackend())

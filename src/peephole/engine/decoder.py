@@ -1,0 +1,307 @@
+"""The decoder's recurrence on the engine, as a PyTorch operator: `peephole::decoder` and its gradient."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple, cast
+
+import torch
+from torch import Tensor
+
+from peephole import engine
+from peephole.engine.choice import instruction_set_in_use
+from peephole.engine.recurrence import addresses, operand_in_use, saved_bytes, scratch
+from peephole.nn.attention import AdditiveAttention, DotAttention, GeneralAttention
+from peephole.nn.cells import LSTMState, LSTMWeights, peephole_form
+from peephole.nn.decoder import Decoder, DecoderState, Memory
+from peephole.nn.layers import LSTMDirection
+
+
+class AttentionWeights(NamedTuple):
+    """An alignment model, (15), as the engine computes it."""
+
+    kind: str  # of engine.ATTENTIONS: additive or product
+    weight_query: Tensor | None  # (A, H), W_s of additive attention
+    vector: Tensor | None  # (A,), v of additive attention
+
+
+def additive_weights(attention: AdditiveAttention) -> AttentionWeights:
+    """Return the weights of vᵀ tanh(W_s s + k_j)."""
+    return AttentionWeights("additive", attention.weight_query, attention.vector)
+
+
+def product_weights(attention: DotAttention | GeneralAttention) -> AttentionWeights:
+    """Return the weights of k_jᵀ s: none."""
+    return AttentionWeights("product", None, None)
+
+
+ATTENTIONS: dict[str, Callable[[Any], AttentionWeights]] = {
+    "fixed": lambda _: AttentionWeights("fixed_context", None, None),
+    "additive": additive_weights,
+    "dot": product_weights,
+    "general": product_weights,
+}
+"""How the engine computes an attention module of each kind."""
+
+
+class _Call(NamedTuple):
+    """The arguments of `peephole::decoder`."""
+
+    embedded: Tensor  # (B, U, E)
+    lengths: Tensor  # (B,) int64
+    source_lengths: Tensor  # (B,) int64
+    memory: Tensor  # (B, T, M), or (B, M) the context without attention
+    keys: Tensor | None  # (B, T, A)
+    weight_query: Tensor | None  # (A, H)
+    vector: Tensor | None  # (A,)
+    states: list[Tensor]  # h, c of each layer, (B, H)
+    weights: list[Tensor]  # weight_input, weight_hidden, bias, and weight_peephole if any, of each layer
+    masks: list[Tensor]  # (B, U, H) for each layer above the lowest, or none at all
+    attention: str  # of engine.ATTENTIONS
+    operand: str
+    instruction_set: str
+
+    def layers(self) -> list[LSTMWeights]:
+        """Return the weights layer by layer."""
+        each = len(self.weights) // (len(self.states) // 2)
+        rows = [self.weights[i : i + each] for i in range(0, len(self.weights), each)]
+        return [LSTMWeights(*row, *([None] if each == 3 else [])) for row in rows]
+
+    def form(self) -> str:
+        """Return the form of the peepholes."""
+        return peephole_form(self.layers()[0].weight_peephole)
+
+    def problem(self) -> engine.DecoderProblem:
+        """Return the sizes as the engine takes them."""
+        batch, steps, embedding_size = self.embedded.shape
+        hidden_size = self.states[0].shape[1]
+        return engine.DecoderProblem(
+            scalar=self.embedded.element_size(),
+            operand=self.operand,
+            form=self.form(),
+            attention=self.attention,
+            threads=torch.get_num_threads(),
+            num_layers=len(self.states) // 2,
+            batch=batch,
+            steps=steps,
+            source_steps=1 if self.keys is None else self.memory.shape[1],
+            embedding_size=embedding_size,
+            memory_size=self.memory.shape[-1],
+            key_size=hidden_size if self.keys is None else self.keys.shape[2],
+            hidden_size=hidden_size,
+        )
+
+    def differentiable(self) -> dict[str, Tensor]:
+        """Return the tensors that have a gradient by their names in peephole.h."""
+        tensors = {name: getattr(self, name) for name in ("embedded", "memory", "keys", "weight_query", "vector")}
+        return {name: tensor.contiguous() for name, tensor in tensors.items() if tensor is not None}
+
+    def layer_arrays(self) -> list[dict[str, Tensor]]:
+        """Return the tensors of each layer that have a gradient, by their names in peephole.h."""
+        rows = []
+        for index, weights in enumerate(self.layers()):
+            row = {"h0": self.states[2 * index], "c0": self.states[2 * index + 1], **weights._asdict()}
+            rows.append({name: tensor.contiguous() for name, tensor in row.items() if tensor is not None})
+        return rows
+
+    def arrays(self) -> tuple[dict[str, Tensor], list[dict[str, Tensor]]]:
+        """Return all arguments of the problem and of its layers, by their names in peephole.h."""
+        layers = self.layer_arrays()
+        for row, mask in zip(layers[1:], self.masks, strict=False):
+            row["mask"] = mask.contiguous()
+        return {**self.differentiable(), "lengths": self.lengths, "source_lengths": self.source_lengths}, layers
+
+
+_ARGUMENTS = (
+    "Tensor embedded, Tensor lengths, Tensor source_lengths, Tensor memory, Tensor? keys, Tensor? weight_query, "
+    "Tensor? vector, Tensor[] states, Tensor[] weights, Tensor[] masks, str attention, str operand, "
+    "str instruction_set"
+)
+
+
+def run_decoder(
+    decoder: Decoder, embedded: Tensor, lengths: Tensor, state: DecoderState, masks: list[Tensor]
+) -> tuple[Tensor, Tensor]:
+    """Compute s_t and c_t of all target steps.
+
+    Args:
+        decoder: its weights.
+        embedded: E(y_{t-1}), (B, U, E).
+        lengths: real target steps, (B,).
+        state: the state before the first step.
+        masks: for each layer above the lowest, the dropout mask of its input, (B, U, H); [] for no dropout.
+
+    Returns:
+        The top layer's h_t, (B, U, H), and the contexts, (B, U, M); 0 past each length.
+    """
+    keys, source_lengths, memory = None, lengths, state.source
+    if isinstance(memory, Memory):
+        keys, source_lengths, memory = memory.keys, memory.valid.sum(1), memory.outputs
+    attention = ATTENTIONS[decoder.kinds()["attention"]](decoder.attention)
+    states = cast("tuple[LSTMState, ...]", state.layers)
+    weights = [cast("LSTMDirection", layer).weights() for layer in decoder.layers]
+    return decode(embedded, lengths, source_lengths, memory, keys, attention, states, weights, masks)
+
+
+def decode(
+    embedded: Tensor,
+    lengths: Tensor,
+    source_lengths: Tensor,
+    memory: Tensor,
+    keys: Tensor | None,
+    attention: AttentionWeights,
+    states: Sequence[LSTMState],
+    weights: Sequence[LSTMWeights],
+    masks: list[Tensor],
+) -> tuple[Tensor, Tensor]:
+    """Compute what `run_decoder` returns, from tensors.
+
+    Args:
+        embedded: E(y_{t-1}), (B, U, E).
+        lengths: real target steps, (B,).
+        source_lengths: real source steps, (B,); not read for a fixed context.
+        memory: h_j, (B, T, M), or the fixed context, (B, M).
+        keys: k_j, (B, T, A); None for a fixed context.
+        attention: the alignment model.
+        states: first state of each layer.
+        weights: weights of each layer; the lowest reads [embedding ; context].
+        masks: as in `run_decoder`.
+    """
+    parts = [part for state in states for part in state]
+    if operand_in_use() == "bf16":
+        embedded, memory = embedded.float(), memory.float()
+        keys = None if keys is None else keys.float()
+        parts = [part.float() for part in parts]
+    lengths, source_lengths = (tensor.to("cpu", torch.int64) for tensor in (lengths, source_lengths))
+    out, contexts, _ = torch.ops.peephole.decoder(
+        embedded,
+        lengths,
+        source_lengths,
+        memory,
+        keys,
+        attention.weight_query,
+        attention.vector,
+        parts,
+        [weight for layer in weights for weight in layer if weight is not None],
+        masks,
+        attention.kind,
+        operand_in_use(),
+        instruction_set_in_use(),
+    )
+    return out, contexts
+
+
+@torch.library.custom_op(
+    "peephole::decoder", mutates_args=(), device_types="cpu", schema=f"({_ARGUMENTS}) -> (Tensor, Tensor, Tensor)"
+)
+def _decoder(*arguments: Any) -> tuple[Tensor, ...]:
+    """Return the top layer's h_t, the contexts, and the arrays saved for the backward pass."""
+    call = _Call(*arguments)
+    out, contexts, saved = _empty_results(*arguments)
+    arrays, layers = call.arrays()
+    problem = call.problem()
+    arrays |= {"contexts": contexts, "saved": saved}
+    arrays["scratch"] = scratch(problem.scratch_bytes(backward=False))
+    hidden = [torch.empty_like(out) for _ in layers[1:]] + [out]
+    rows = [{**row, "hidden": part} for row, part in zip(layers, hidden, strict=True)]
+    problem.forward(addresses(arrays), [addresses(row) for row in rows], call.instruction_set)
+    return out, contexts, saved
+
+
+@torch.library.custom_op(
+    "peephole::decoder_backward",
+    mutates_args=(),
+    device_types="cpu",
+    schema=f"(Tensor d_out, Tensor d_contexts, Tensor out, Tensor saved, {_ARGUMENTS}) -> Tensor[]",
+)
+def _decoder_backward(d_out: Tensor, d_contexts: Tensor, out: Tensor, saved: Tensor, *arguments: Any) -> list[Tensor]:
+    """Return the gradients of `differentiable`, then those of each layer's `layer_arrays`."""
+    call = _Call(*arguments)
+    found = _empty_gradients(d_out, d_contexts, out, saved, *arguments)
+    arrays, layers = call.arrays()
+    problem = call.problem()
+    arrays |= {"saved": saved, "scratch": scratch(problem.scratch_bytes(backward=True))}
+    layers[-1]["hidden"] = out
+    remaining = iter(found)
+    gradients = {name: next(remaining) for name in call.differentiable()}
+    layer_gradients = [{name: next(remaining) for name in row} for row in call.layer_arrays()]
+    gradients |= {"states": d_out.contiguous(), "contexts": d_contexts.contiguous()}
+    problem.backward(
+        addresses(arrays),
+        [addresses(row) for row in layers],
+        addresses(gradients),
+        [addresses(row) for row in layer_gradients],
+        call.instruction_set,
+    )
+    return found
+
+
+def _empty_results(*arguments: Any) -> tuple[Tensor, ...]:
+    call = _Call(*arguments)
+    (batch, steps, _), hidden_size = call.embedded.shape, call.states[0].shape[1]
+    scalar, full = call.embedded.element_size(), call.form() == "full"
+    saved = 0
+    for index in range(len(call.states) // 2):
+        inner = hidden_size if index else call.memory.shape[-1]
+        saved += saved_bytes(batch, steps, inner, hidden_size, scalar, call.operand, full)
+    if call.keys is not None:
+        saved += (batch * steps * call.memory.shape[1] * scalar + 63) // 64 * 64
+    if call.vector is not None:
+        saved += batch * steps * ((call.vector.shape[0] * scalar + 63) // 64 * 64)
+    new = call.embedded.new_empty
+    return (
+        new(batch, steps, hidden_size),
+        new(batch, steps, call.memory.shape[-1]),
+        new(saved, dtype=torch.uint8),
+    )
+
+
+def _empty_gradients(d_out: Tensor, d_contexts: Tensor, out: Tensor, saved: Tensor, *arguments: Any) -> list[Tensor]:
+    call = _Call(*arguments)
+    tensors = [*call.differentiable().values(), *(tensor for row in call.layer_arrays() for tensor in row.values())]
+    return [tensor.new_empty(tensor.shape) for tensor in tensors]
+
+
+def _save_for_backward(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> None:
+    out, contexts, saved = output
+    call = _Call(*inputs)
+    ctx.mark_non_differentiable(saved)
+    ctx.set_materialize_grads(False)  # else a gradient of the size of `saved` is made, and filled with zeros
+    ctx.num_states, ctx.num_weights = len(call.states), len(call.weights)
+    ctx.settings = call[-3:]
+    ctx.save_for_backward(out, saved, *call[:7], *call.states, *call.weights, *call.masks)
+    ctx.like = contexts.shape
+
+
+def _gradients(ctx: Any, d_out: Tensor | None, d_contexts: Tensor | None, _: Tensor | None) -> tuple[Any, ...]:
+    out, saved, *inputs = ctx.saved_tensors
+    lists = inputs[7:]
+    end = ctx.num_states + ctx.num_weights
+    states, weights, masks = lists[: ctx.num_states], lists[ctx.num_states : end], lists[end:]
+    call = _Call._make((*inputs[:7], states, weights, masks, *ctx.settings))
+    d_out = torch.zeros_like(out) if d_out is None else d_out
+    d_contexts = out.new_zeros(ctx.like) if d_contexts is None else d_contexts
+    found = iter(torch.ops.peephole.decoder_backward(d_out, d_contexts, out, saved, *call))
+    named = {name: next(found) for name in call.differentiable()}
+    rows = [{name: next(found) for name in row} for row in call.layer_arrays()]
+    d_states = [row.pop(name) for row in rows for name in ("h0", "c0")]
+    d_weights = [gradient for row in rows for gradient in row.values()]
+    optional = (named.get(name) for name in ("keys", "weight_query", "vector"))
+    return (
+        named["embedded"],
+        None,
+        None,
+        named["memory"],
+        *optional,
+        d_states,
+        d_weights,
+        [None] * len(masks),
+        None,
+        None,
+        None,
+    )
+
+
+_decoder.register_fake(_empty_results)
+_decoder_backward.register_fake(_empty_gradients)
+_decoder.register_autograd(_gradients, setup_context=_save_for_backward)

@@ -1,0 +1,254 @@
+"""Evaluating a model on pairs: metrics, worst errors, exposure gap, and comparison with a second model."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import partial
+from os import PathLike
+from pathlib import Path
+from typing import Any
+
+from peephole.data import Report
+from peephole.errors import ArgumentError, ConfigError, check_type, nearest
+from peephole.evaluation import Comparison, Evaluation, ExposureGap, Mistake, Score, compare, evaluate_predictions
+from peephole.evaluation import exposure_gap as measure_exposure_gap
+from peephole.evaluation.evaluate import check_metrics
+from peephole.model.handle import Model, load
+from peephole.model.pairs import PairsArgument, group_by_source
+from peephole.model.prediction import Prediction
+from peephole.model.reading import Notices, check_texts
+
+BEST_ONLY: dict[str, Any] = {"nbest": 1, "temperature": None}
+"""The best prediction is measured, whatever search the model's own config sets."""
+EVALUATION_SETTINGS = (
+    "beam_size",
+    "length_penalty",
+    "max_length_factor",
+    "max_length_extra",
+    "batch_size",
+    "threads",
+    "engine",
+)
+Progress = Callable[[str, int, int], None]
+"""Called with the name of a part of the work, the sources done in it, and all its sources."""
+
+
+@dataclass(frozen=True, repr=False)
+class ModelEvaluation:
+    """What `evaluate` measured.
+
+    Attributes:
+        model: the names of the model's files; None for a model in memory.
+        test: the name of the file of pairs; None for pairs given in Python.
+        sources: each source once.
+        references: its different targets.
+        predictions: the best prediction for each source.
+        lines: the line, or the number from 1, of each source's first pair.
+        evaluation: metrics with their intervals, and the worst errors.
+        exposure_gap: how much better the model is when it is fed gold symbols; None if not asked for.
+        against: the names of the second model's files; None without a second model, or for one in memory.
+        comparison: the differences to the second model; None without one.
+        notices: sources that the model could not read as they were given; their indices are those of `sources`.
+        notices_against: the same of the second model.
+        skipped: one line for each kind of line of the file that was skipped or repaired.
+    """
+
+    model: str | None
+    test: str | None
+    sources: list[str]
+    references: list[tuple[str, ...]]
+    predictions: list[str]
+    lines: list[int]
+    evaluation: Evaluation
+    exposure_gap: ExposureGap | None
+    against: str | None
+    comparison: Comparison | None
+    notices: Notices
+    notices_against: Notices
+    skipped: list[str]
+
+    @property
+    def scores(self) -> dict[str, Score]:
+        """Return the score of each metric, with its interval."""
+        return self.evaluation.scores
+
+    @property
+    def worst(self) -> tuple[Mistake, ...]:
+        """Return the predictions with most edits, worst first."""
+        return self.evaluation.worst
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the metrics as plain JSON values: what `peephole evaluate --json` prints."""
+        result = {"model": self.model, "test": self.test, **self.evaluation.to_dict()}
+        if self.exposure_gap is not None:
+            result["exposure_gap"] = self.exposure_gap.to_dict()
+        if self.comparison is not None:
+            result["against"] = {"model": self.against, **self.comparison.to_dict()}
+        return result
+
+    def __repr__(self) -> str:
+        lines = [f"{self.model or 'model'} on {self.test or 'pairs'}: {len(self.sources)} sources"]
+        for score in self.scores.values():
+            unit = " %" if score.unit == "%" else ""
+            lines.append(f"  {score.label} {score.value:.2f}{unit} [{score.low:.2f}, {score.high:.2f}]")
+        if self.exposure_gap is not None:
+            lines.append(f"  {describe_gap(self.exposure_gap)}")
+        if self.comparison is not None:
+            for found in self.comparison.differences.values():
+                change = f"{found.difference:+.2f} [{found.low:+.2f}, {found.high:+.2f}], p {found.p_bootstrap:.3f}"
+                lines.append(f"  {found.label} of {self.against or 'the second model'}: {change}")
+        return "\n".join(lines)
+
+
+def describe_gap(gap: ExposureGap) -> str:
+    """Return an exposure gap on one line."""
+    return (
+        f"exposure gap {gap.gap:.2f} [{gap.low:.2f}, {gap.high:.2f}]: symbols right when fed gold "
+        f"{gap.teacher_forced:.2f} %, when fed its own {gap.free_running:.2f} %"
+    )
+
+
+def evaluate(
+    model: Model | str | Path,
+    pairs: PairsArgument,
+    *,
+    against: Model | str | Path | None = None,
+    metrics: Sequence[str] | None = None,
+    worst: int = 10,
+    exposure_gap: bool = True,
+    progress: Progress | None = None,
+    **search: Any,
+) -> ModelEvaluation:
+    """Measure a model on pairs it was not trained on, as `peephole evaluate` does.
+
+    Pairs with the same source are one source with several references.
+
+    Args:
+        model: a model, or the name of its file.
+        pairs: the name of a file as `peephole.train` reads, or pairs (source, target) of texts.
+        against: a second model, to be compared with the first.
+        metrics: keys of `peephole.evaluation.metrics.METRICS`; None or none: the usual ones for the target's symbols.
+        worst: how many of the worst errors to keep.
+        exposure_gap: whether to measure it, by a greedy search and a teacher-forced pass.
+        progress: called after each part of the work with its name, the sources done in it and all its sources.
+        search: beam_size, length_penalty, threads, … as in `Model.predict`.
+
+    Raises:
+        ConfigError: an unknown metric, or an unknown or impossible setting.
+        DataError: a pair cannot be read, or there is none.
+        ModelFileError: a model file is missing or damaged.
+        ArgumentError: an argument has another type.
+    """
+    check_type("worst", worst, int, "a whole number")
+    check_type("exposure_gap", exposure_gap, bool, "True or False")
+    check_type("progress", progress, (type(None), Callable), "a function")  # type: ignore[arg-type]  # an ABC
+    names = None if metrics is None else check_texts("metrics", metrics)
+    model = as_model("model", model)
+    other = None if against is None else as_model("against", against)
+    check_metrics(names, model.target_symbols)
+    settings = check_settings(model, search)
+    test = str(pairs) if isinstance(pairs, (str, PathLike)) else None
+    report = Report(test or "pairs")
+    sources, references, lines = group_by_source(pairs, model.config.data, report)
+    notices, notices_against = Notices(), Notices()
+    predictions = predict_best(model, sources, settings, "beam search", notices, progress)
+    gap = measure_gap(model, sources, references, settings, progress) if exposure_gap else None
+    texts = [best.text for best in predictions]
+    comparison = None
+    if other is not None:
+        name = other.name or "second model"
+        theirs = [best.text for best in predict_best(other, sources, settings, name, notices_against, progress)]
+        comparison = compare(sources, texts, theirs, references, model.target_symbols, names)
+    evaluation = evaluate_predictions(sources, texts, references, model.target_symbols, names, num_worst=max(0, worst))
+    return ModelEvaluation(
+        model=model.name,
+        test=test,
+        sources=sources,
+        references=references,
+        predictions=texts,
+        lines=lines,
+        evaluation=evaluation,
+        exposure_gap=gap,
+        against=None if other is None else other.name,
+        comparison=comparison,
+        notices=notices,
+        notices_against=notices_against,
+        skipped=report.lines(),
+    )
+
+
+def as_model(argument: str, model: object) -> Model:
+    """Return a model that was given, or load its file.
+
+    Raises:
+        ArgumentError: the argument of that name is neither.
+    """
+    if isinstance(model, Model):
+        return model
+    if isinstance(model, (str, PathLike)):
+        return load(Path(model) if isinstance(model, PathLike) else model)
+    raise ArgumentError(f"{argument}: wanted a Model or the name of its file, got {model!r}")
+
+
+def check_settings(model: Model, search: dict[str, Any]) -> dict[str, Any]:
+    """Return the search settings for the single best prediction, changed by those of a call.
+
+    Raises:
+        ConfigError: one is unknown, impossible, or changes what is measured.
+    """
+    for name in search:
+        if name not in EVALUATION_SETTINGS:
+            wanted = f"wanted one of {', '.join(EVALUATION_SETTINGS)}{nearest(name, EVALUATION_SETTINGS)}"
+            raise ConfigError(f"evaluate: unknown setting {name!r}; {wanted}")
+    settings = BEST_ONLY | search
+    model.config.with_values({f"search.{name}": value for name, value in settings.items()}, "evaluate")
+    return settings
+
+
+def predict_best(
+    model: Model, sources: list[str], settings: dict[str, Any], part: str, notices: Notices, progress: Progress | None
+) -> list[Prediction]:
+    """Return the best prediction for each source.
+
+    Args:
+        model: the model.
+        sources: source texts.
+        settings: search settings.
+        part: name of this part of the work, for `progress`.
+        notices: collects what could not be read as it was given.
+        progress: see `evaluate`.
+    """
+    report = None
+    if progress is not None:
+        progress(part, 0, len(sources))
+        report = partial(_advance, progress, part, len(sources))
+    found = model.predict(sources, attention=False, progress=report, notices=notices, **settings)
+    return [predictions[0] for predictions in found]
+
+
+def _advance(progress: Progress, part: str, total: int, count: int) -> None:
+    progress(part, count, total)
+
+
+def measure_gap(
+    model: Model,
+    sources: list[str],
+    references: list[tuple[str, ...]],
+    settings: dict[str, Any],
+    progress: Progress | None,
+) -> ExposureGap:
+    """Compare the model fed gold symbols, (13), with its greedy predictions, (14), by the symbols it predicted.
+
+    Both sides count the model's own tokens against those that a reference is cut into.
+    """
+    greedy = predict_best(model, sources, {**settings, "beam_size": 1}, "greedy search", Notices(), progress)
+    pairs = [(source, target) for source, targets in zip(sources, references, strict=True) for target in targets]
+    how = {name: settings[name] for name in ("threads", "batch_size", "engine") if name in settings}
+    forced = iter(model.teacher_forced(*map(list, zip(*pairs, strict=True)), notices=Notices(), **how))
+    split = model.target_symbols.split
+    return measure_exposure_gap(
+        [[next(forced) for _ in targets] for targets in references],
+        [best.tokens for best in greedy],
+        [[split(target) for target in targets] for targets in references],
+    )

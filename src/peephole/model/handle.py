@@ -1,0 +1,379 @@
+"""A trained model: load, predict, score, save."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Collection, Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from peephole import engine
+from peephole.config import Config, SearchConfig
+from peephole.engine.packed import PackedSearch
+from peephole.errors import (
+    ConfigError,
+    ModelFileError,
+    PeepholeError,
+    check_path,
+    check_type,
+    nearest,
+)
+from peephole.model.prediction import Prediction, empty_prediction
+from peephole.model.reading import (
+    Notices,
+    Source,
+    check_targets,
+    check_texts,
+    issue_warnings,
+    longest_target,
+    read_prefixes,
+    read_sources,
+    read_targets,
+)
+from peephole.model.weights import Weights
+from peephole.search.hypothesis import Hypothesis
+from peephole.storage.header import read_header
+from peephole.symbols import Symbols
+
+if TYPE_CHECKING:
+    from peephole.nn import Seq2Seq
+    from peephole.search.torch import DefinitionSearch
+
+BATCHES_PER_CALL = 4
+"""Batches searched between two calls of `progress`, and between two checks for Ctrl-C."""
+FORCED_SETTINGS = ("batch_size", "threads", "engine")
+"""The search settings that matter where the target is given."""
+
+
+class Model:
+    """A trained model, or an ensemble of models with the same symbols.
+
+    The engine predicts if it can; that needs no PyTorch (and for texts without attention no NumPy). PyTorch does the
+    same, slower: without the engine, with `engine="off"`, on a GPU and in float64.
+
+    Args:
+        config: the settings it was trained with.
+        source_symbols: the source's symbol table.
+        target_symbols: the target's symbol table.
+        networks: one Seq2Seq, or several whose probabilities are averaged; their weights may change later.
+        files: model files in their place.
+        notes: settings in the files that are not used, one line each.
+    """
+
+    def __init__(
+        self,
+        config: Config,
+        source_symbols: Symbols,
+        target_symbols: Symbols,
+        networks: Sequence[Seq2Seq] = (),
+        *,
+        files: Sequence[str | Path] = (),
+        notes: Sequence[str] = (),
+    ) -> None:
+        check_type("config", config, Config, "a Config")
+        check_type("source_symbols", source_symbols, Symbols, "a symbol table")
+        check_type("target_symbols", target_symbols, Symbols, "a symbol table")
+        self.config = config
+        self.source_symbols = source_symbols
+        self.target_symbols = target_symbols
+        self.notes = tuple(notes)
+        self._weights = Weights(networks, files)
+
+    def __repr__(self) -> str:
+        shape = self.config.model
+        peepholes = f" with {shape.peephole} peepholes" if shape.peephole != "none" else ""
+        context = f"{shape.attention} attention" if shape.context == "attention" else f"{shape.context} context"
+        directions = "bidirectional" if shape.bidirectional else "one-directional"
+        count = len(self._weights)
+        sides = (("source", self.source_symbols), ("target", self.target_symbols))
+        parts = [
+            f"{shape.cell.upper()}{peepholes}",
+            context,
+            f"hidden size {shape.hidden_size}",
+            f"encoder {shape.encoder_layers} x {shape.encoder_size or shape.hidden_size} {directions}",
+            f"decoder {shape.decoder_layers} x {shape.hidden_size}",
+            *(f"{len(symbols)} {side} symbols ({symbols.kind})" for side, symbols in sides),
+            *([f"ensemble of {count}"] if count > 1 else []),
+        ]
+        return f"<Model {self.name or 'in memory'}: {', '.join(parts)}>"
+
+    @property
+    def files(self) -> tuple[Path, ...]:
+        """The files that the model was loaded from; none for a model made of networks."""
+        return tuple(map(Path, self._weights.files))
+
+    @property
+    def name(self) -> str | None:
+        """The names of its files as given, with commas between them; None without files."""
+        return ",".join(map(str, self._weights.files)) or None
+
+    @property
+    def networks(self) -> tuple[Seq2Seq, ...]:
+        """The networks in PyTorch; a loaded model builds them when they are first read.
+
+        Those of a loaded model are a copy: the model itself predicts from its files. A model with changed weights is
+        `Model(model.config, model.source_symbols, model.target_symbols, networks)`.
+        """
+        return self._weights.networks
+
+    def prepare(self) -> None:
+        """Pack or build the weights now instead of at first use.
+
+        Raises:
+            ModelFileError: a file is damaged.
+        """
+        if engine.available():
+            self._weights.packed(self._description())
+        else:
+            _ = self.networks
+
+    def predict(
+        self,
+        sources: Sequence[str],
+        *,
+        prefixes: Sequence[str] | None = None,
+        attention: bool = True,
+        progress: Callable[[int], None] | None = None,
+        first_index: int = 0,
+        notices: Notices | None = None,
+        **search: Any,
+    ) -> list[list[Prediction]]:
+        """Predict the targets of some sources by the search that the model's config, or `search`, sets.
+
+        Without either it is a beam search of 5 for the single best.
+
+        Args:
+            sources: source texts. An empty one has the empty target as its only prediction, with probability 1.
+            prefixes: texts that the targets begin with, one a source; their symbols are scored like any other.
+            attention: whether predictions have their attention weights.
+            progress: called after each part of the work with the number of sources done in it.
+            first_index: number of the first source in the caller's whole work, where that comes in parts: the
+                random numbers that a source is sampled with follow from the seed and its number.
+            notices: collects what could not be read as it was given; None: Python warnings are issued for it.
+            search: settings of `peephole.config.SearchConfig`: beam_size, nbest, length_penalty, temperature, …
+
+        Returns:
+            For each source its predictions, best first; `nbest` of them, or fewer if the search found fewer.
+
+        Raises:
+            ConfigError: an unknown or impossible search setting.
+            PrefixError: a prefix is as long as its target may be.
+            PeepholeError: another argument is not as described.
+
+        A source symbol that was not seen in training is read as <unk>, a source longer than `data.max_length` up to
+        that length; see `Prediction.unknown` and `Prediction.truncated`.
+        """
+        config = self._search_config("predict", search)
+        texts = check_texts("sources", sources)
+        check_type("attention", attention, bool, "True or False")
+        check_type("progress", progress, (type(None), Callable), "a function")  # type: ignore[arg-type]  # an ABC
+        check_type("first_index", first_index, int, "a whole number")
+        collected = _notices(notices)
+        read = self._read_sources(texts, collected, first_index)
+        begin = None
+        if prefixes is not None:
+            begin = read_prefixes(
+                self.target_symbols, check_texts("prefixes", prefixes), read, config, collected, first_index=first_index
+            )
+        searching = self._searching(config, collected)
+        if notices is None:
+            issue_warnings(collected, len(texts), stacklevel=2)
+        attends = attention and self.config.model.context == "attention"
+        results: list[list[Prediction]] = [[] if source.ids else [empty_prediction(attends)] for source in read]
+        # Sources of like length share a batch; the results do not depend on which sources do.
+        order = sorted((index for index, source in enumerate(read) if source.ids), key=lambda i: len(read[i].ids))
+        size = config.batch_size * BATCHES_PER_CALL
+        for first in range(0, len(order), size):
+            rows = order[first : first + size]
+            found = searching.find(
+                [read[index].ids for index in rows],
+                [longest_target(read[index].ids, config) for index in rows],
+                config,
+                prefixes=None if begin is None else [begin[index] for index in rows],
+                examples=[first_index + index for index in rows],
+                attention=attention,
+            )
+            for index, hypotheses in zip(rows, found, strict=True):
+                results[index] = [self._prediction(hypothesis, read[index]) for hypothesis in hypotheses]
+            if progress is not None:
+                progress(len(rows))
+        return results
+
+    def score(
+        self,
+        sources: Sequence[str],
+        targets: Sequence[str | Sequence[str]],
+        *,
+        notices: Notices | None = None,
+        **search: Any,
+    ) -> list[float]:
+        """Return log p(Y | X), (11), of each target given its source, natural logarithms, </s> included.
+
+        Args:
+            sources: source texts, none empty.
+            targets: one a source, each a text, or a list of tokens such as `Prediction.tokens`. A text is cut into
+                symbols as in training. With subwords a model may predict another cut of the same text, which has
+                another probability; its tokens give that one.
+            notices: collects what could not be read as it was given; None: Python warnings are issued for it.
+            search: threads, batch_size or engine, as in `predict`.
+
+        Raises:
+            ConfigError: an unknown or impossible setting.
+            PeepholeError: not as many targets as sources, an empty source, or arguments of other types.
+        """
+        config, pairs = self._read_pairs("score", sources, targets, notices, search)
+        for index, (source, _) in enumerate(pairs):
+            if not source:
+                raise PeepholeError(f"score: source {index} is empty; wanted at least one symbol")
+        scores = [0.0] * len(pairs)
+        order = sorted(range(len(pairs)), key=lambda index: len(pairs[index][0]))
+        found = self._searching(config, Notices()).force(
+            [pairs[index][0] for index in order], [pairs[index][1] for index in order], config
+        )
+        for index, hypothesis in zip(order, found, strict=True):
+            scores[index] = hypothesis.log_prob
+        return scores
+
+    def teacher_forced(
+        self,
+        sources: Sequence[str],
+        targets: Sequence[str | Sequence[str]],
+        *,
+        notices: Notices | None = None,
+        **search: Any,
+    ) -> list[list[str]]:
+        """Return the most probable symbol at each position of each target, the model being fed the target, (13).
+
+        Args:
+            sources: source texts, none empty.
+            targets: one a source, as in `score`.
+            notices: collects what could not be read as it was given; None: Python warnings are issued for it.
+            search: threads, batch_size or engine, as in `predict`.
+
+        Returns:
+            For each target as many symbols as it has; </s> and <unk> may be among them as wrong answers.
+
+        Raises:
+            ConfigError: an unknown or impossible setting.
+            PeepholeError: not as many targets as sources, or arguments of other types.
+        """
+        config, pairs = self._read_pairs("teacher_forced", sources, targets, notices, search)
+        found: list[list[str]] = [[]] * len(pairs)
+        order = sorted(range(len(pairs)), key=lambda index: (len(pairs[index][1]), len(pairs[index][0])))
+        likeliest = self._searching(config, Notices()).likeliest(
+            [pairs[index][0] for index in order], [pairs[index][1] for index in order], config
+        )
+        for index, ids in zip(order, likeliest, strict=True):
+            found[index] = self.target_symbols.tokens(ids[:-1])
+        return found
+
+    def unknown_symbols(self, sources: Sequence[str], targets: Sequence[str] = ()) -> Counter[str]:
+        """Count the symbols that were not seen in training on their side, and that `predict` would read as <unk>."""
+        notices = Notices()
+        self._read_sources(check_texts("sources", sources), notices)
+        read_targets(self.target_symbols, check_texts("targets", targets), notices)
+        return notices.unknown
+
+    def save(self, path: str | Path) -> None:
+        """Write the model to one .safetensors file.
+
+        Raises:
+            RunError: the file cannot be written.
+            PeepholeError: this is an ensemble: its members are saved each in its own file.
+        """
+        check_path("path", path)
+        if len(self._weights) != 1:
+            raise PeepholeError("save: an ensemble has no file of its own; its members are saved one by one")
+        from peephole.storage.model_file import ModelFile, save_model
+
+        tensors, stored = self._weights.tensors()
+        save_model(path, ModelFile(tensors, *self._description(), stored))
+
+    def _search_config(
+        self, call: str, search: Mapping[str, Any], allowed: Collection[str] | None = None
+    ) -> SearchConfig:
+        """Return the model's search settings, changed by those of a call; `allowed` is None for any of them."""
+        for name in search:
+            if allowed is not None and name not in allowed:
+                raise ConfigError(
+                    f"{call}: unknown setting {name!r}; wanted {', '.join(allowed)}{nearest(name, allowed)}"
+                )
+        return self.config.with_values({f"search.{name}": value for name, value in search.items()}, call).search
+
+    def _read_sources(self, texts: Sequence[str], notices: Notices, first_index: int = 0) -> list[Source]:
+        longest = self.config.data.max_length
+        return read_sources(self.source_symbols, texts, notices, longest=longest, first_index=first_index)
+
+    def _read_pairs(
+        self,
+        call: str,
+        sources: Sequence[str],
+        targets: Sequence[str | Sequence[str]],
+        notices: Notices | None,
+        search: Mapping[str, Any],
+    ) -> tuple[SearchConfig, list[tuple[list[int], list[int]]]]:
+        """Return the search settings of a call with given targets, and the ids of each source and target."""
+        config = self._search_config(call, search, FORCED_SETTINGS)
+        texts, wanted = check_texts("sources", sources), check_targets(targets)
+        if len(texts) != len(wanted):
+            raise PeepholeError(f"{call}: wanted as many targets as sources, got {len(wanted)} and {len(texts)}")
+        collected = _notices(notices)
+        source_ids = [source.ids for source in self._read_sources(texts, collected)]
+        target_ids = read_targets(self.target_symbols, wanted, collected)
+        collected.missing_engine |= config.engine == "auto" and not engine.available()
+        if notices is None:
+            issue_warnings(collected, len(texts), stacklevel=3)
+        return config, list(zip(source_ids, target_ids, strict=True))
+
+    def _searching(self, config: SearchConfig, notices: Notices) -> PackedSearch | DefinitionSearch:
+        """Return the search of the engine, or that of PyTorch where the engine is off, missing or cannot."""
+        if config.engine == "auto" and engine.available() and self._weights.fit_engine(self.config):
+            return PackedSearch(self._weights.packed(self._description()))
+        notices.missing_engine |= config.engine == "auto" and not engine.available()
+        from peephole.search.torch import DefinitionSearch
+
+        return DefinitionSearch(self.networks)
+
+    def _description(self) -> tuple[Config, Symbols, Symbols]:
+        return self.config, self.source_symbols, self.target_symbols
+
+    def _prediction(self, hypothesis: Hypothesis, source: Source) -> Prediction:
+        return Prediction(
+            text=self.target_symbols.decode(hypothesis.ids),
+            tokens=self.target_symbols.tokens(hypothesis.ids),
+            log_prob=hypothesis.log_prob,
+            symbol_log_probs=list(hypothesis.symbol_log_probs),
+            finished=hypothesis.finished,
+            source_tokens=source.tokens,
+            attention=hypothesis.attention,
+            unknown=source.unknown,
+            truncated=source.truncated,
+        )
+
+
+def load(path: str | Path, *more: str | Path) -> Model:
+    """Load a model file; several files with the same symbols make an ensemble.
+
+    Raises:
+        ModelFileError: a file is missing, damaged, of a newer format, or its symbols differ from the first one's.
+        ArgumentError: a name is not one.
+    """
+    for name in (path, *more):
+        check_path("path", name)
+    first = read_header(path)
+    notes = list(first.notes)
+    for another in more:
+        header = read_header(another)
+        notes += header.notes
+        for side in ("source_symbols", "target_symbols"):
+            if getattr(header, side).to_json() != getattr(first, side).to_json():
+                raise ModelFileError(f"{another}: its {side} differ from those of {path}; an ensemble needs the same")
+    model = Model(first.config, first.source_symbols, first.target_symbols, files=(path, *more), notes=notes)
+    model.prepare()  # a damaged file is reported here
+    return model
+
+
+def _notices(given: Notices | None) -> Notices:
+    """Return the notices given to a call, or new ones."""
+    check_type("notices", given, (type(None), Notices), "a Notices")
+    return Notices() if given is None else given

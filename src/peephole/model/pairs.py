@@ -1,0 +1,117 @@
+"""Pairs of source and target, from a file or from Python, for scoring and evaluating a model."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from itertools import islice
+from os import PathLike
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from peephole.config import DataConfig
+from peephole.data import Pair, Report, read_pairs
+from peephole.errors import ArgumentError, DataError, check_type, shorten
+from peephole.model.handle import Model
+from peephole.model.reading import Notices
+
+PairsArgument = str | Path | Iterable[tuple[str, str]]
+PAIRS_PER_CALL = 1024
+
+
+class ScoredPart(NamedTuple):
+    """Some pairs that were scored together.
+
+    Attributes:
+        pairs: source, target and line (or number, from 1) of each.
+        log_probs: log p(target | source), (11), of each.
+        notices: what could not be read as it was given; their indices are those of `pairs`.
+    """
+
+    pairs: list[Pair]
+    log_probs: list[float]
+    notices: Notices
+
+
+class SourcesWithReferences(NamedTuple):
+    """Pairs grouped by source, in the order of their first appearance.
+
+    Attributes:
+        sources: each source once.
+        references: its different targets.
+        lines: the line, or the number from 1, of its first pair.
+    """
+
+    sources: list[str]
+    references: list[tuple[str, ...]]
+    lines: list[int]
+
+
+def score_pairs(
+    model: Model, pairs: PairsArgument, *, tokens: bool = False, report: Report | None = None, **search: Any
+) -> Iterator[ScoredPart]:
+    """Yield the pairs in parts with log p(target | source), holding one part in memory at a time.
+
+    Args:
+        model: the model.
+        pairs: a file as `peephole.train` reads, or pairs of texts.
+        tokens: targets are tokens with spaces between them, as `Prediction.tokens` has them, instead of texts.
+        report: counts skipped and repaired lines.
+        search: threads, batch_size or engine, as in `Model.score`.
+
+    Raises:
+        DataError: a pair cannot be read; names it.
+        ConfigError: an unknown or impossible setting.
+    """
+    iterator = iterate_pairs(pairs, model.config.data, report)
+    while part := list(islice(iterator, PAIRS_PER_CALL)):
+        targets: list[str | Sequence[str]] = [pair.target.split() if tokens else pair.target for pair in part]
+        notices = Notices()
+        scores = model.score([pair.source for pair in part], targets, notices=notices, **search)
+        yield ScoredPart(part, scores, notices)
+
+
+def group_by_source(pairs: PairsArgument, config: DataConfig, report: Report | None = None) -> SourcesWithReferences:
+    """Return each source of some pairs once, with all its targets.
+
+    Args:
+        pairs: a file as `peephole.train` reads, or pairs of texts.
+        config: how files are read.
+        report: counts skipped and repaired lines.
+
+    Raises:
+        DataError: a pair cannot be read, or there is none.
+    """
+    targets: dict[str, dict[str, None]] = {}
+    lines: list[int] = []
+    for pair in iterate_pairs(pairs, config, report):
+        if pair.source not in targets:
+            targets[pair.source] = {}
+            lines.append(pair.line)
+        targets[pair.source][pair.target] = None
+    if not targets:
+        raise DataError("pairs: wanted at least one pair, got none")
+    return SourcesWithReferences(list(targets), [tuple(found) for found in targets.values()], lines)
+
+
+def iterate_pairs(pairs: PairsArgument, config: DataConfig, report: Report | None = None) -> Iterator[Pair]:
+    """Return an iterator over the pairs of a file, or over those given.
+
+    Raises:
+        ArgumentError: the argument `pairs` is neither a file name nor an iterable.
+        DataError: there is no such file.
+    """
+    if isinstance(pairs, (str, PathLike)):
+        return read_pairs(pairs, config, report or Report(str(pairs)))
+    check_type("pairs", pairs, Iterable, "the name of a file or pairs of texts")
+    return _check_pairs(pairs)
+
+
+def _check_pairs(pairs: Iterable[tuple[str, str]]) -> Iterator[Pair]:
+    for number, pair in enumerate(pairs, start=1):
+        texts = pair if isinstance(pair, (tuple, list)) else ()
+        if len(texts) != 2 or not all(isinstance(text, str) for text in texts):
+            raise ArgumentError(f"pairs: wanted two texts, got {shorten(repr(pair))} as number {number}")
+        source, target = (text.strip() for text in texts)
+        if not source or not target:
+            raise DataError(f"pairs, number {number}: wanted two texts that are not empty, got {shorten(repr(pair))}")
+        yield Pair(source, target, number)

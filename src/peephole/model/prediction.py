@@ -1,0 +1,68 @@
+"""One target found for a source."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from peephole.errors import shorten
+
+if TYPE_CHECKING:  # NumPy takes longer to import than all else that predicting a text needs
+    import numpy as np
+    import numpy.typing as npt
+
+
+@dataclass(frozen=True, repr=False)
+class Prediction:
+    """One target found for a source."""
+
+    text: str
+    tokens: list[str]
+    """The target's symbols, U of them, without </s>."""
+    log_prob: float
+    """log p(Y | X), (11), natural logarithm, of these tokens, </s> included."""
+    symbol_log_probs: list[float]
+    """log p(y_t | y_1 … y_{t-1}, X) of each symbol; the last one is that of </s> if the prediction is finished."""
+    finished: bool
+    """False where the longest length allowed was reached before </s>."""
+    source_tokens: list[str]
+    """The source's symbols that were read, T of them, as written."""
+    attention: npt.NDArray[np.float32] | None = field(compare=False)
+    """Attention weights α, (16), shape (U, T), rows summing to 1; None for a fixed context, or if not asked for."""
+    unknown: tuple[str, ...] = ()
+    """The source's symbols that were not seen in training and read as <unk>, in their order."""
+    truncated: bool = False
+    """Whether the source had more than `data.max_length` symbols, and only its beginning was read."""
+
+    def __repr__(self) -> str:
+        marks = [f"log_prob={self.log_prob:.4f}"]
+        marks += [] if self.finished else ["unfinished"]
+        marks += [f"unknown={shorten(repr(self.unknown), 30)}"] if self.unknown else []
+        marks += ["truncated"] if self.truncated else []
+        rest = ", ".join(marks)
+        return f"Prediction({shorten(repr(self.text), max(20, 105 - len(rest)))}, {rest})"
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the prediction as plain JSON values, attention weights rounded to 5 digits."""
+        attention = self.attention
+        return {
+            "text": self.text,
+            "tokens": self.tokens,
+            "log_prob": self.log_prob,
+            "symbol_log_probs": self.symbol_log_probs,
+            "finished": self.finished,
+            "source_tokens": self.source_tokens,
+            "unknown": list(self.unknown),
+            "truncated": self.truncated,
+            "attention": None if attention is None else [[round(float(a), 5) for a in row] for row in attention],
+        }
+
+
+def empty_prediction(with_attention: bool) -> Prediction:
+    """Return the target of an empty source: empty, with probability 1."""
+    attention = None
+    if with_attention:
+        import numpy as np
+
+        attention = np.zeros((0, 0), np.float32)
+    return Prediction("", [], 0.0, [], True, [], attention)

@@ -1,0 +1,143 @@
+"""Writing a smaller file of a model, with matrices as int8 or bfloat16, and measuring what that costs."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, Literal
+
+from peephole.data import data_files
+from peephole.errors import ArgumentError, ConfigError, ModelFileError, PeepholeError, check_path, nearest
+from peephole.model.evaluation import ModelEvaluation, Progress, evaluate
+from peephole.model.handle import Model
+from peephole.model.pairs import PairsArgument
+from peephole.storage.header import check_exists
+from peephole.storage.model_file import load_model, save_model
+from peephole.storage.quantization import Stored, largest_rounding_error
+
+FORMATS: dict[str, Stored] = {"int8": "int8", "bf16": "bfloat16"}
+METRICS = ("exact_match", "symbol_error_rate")
+
+
+@dataclass(frozen=True)
+class Quantization:
+    """What `quantize` wrote.
+
+    Attributes:
+        model: the file that was read.
+        out: the file that was written.
+        to: "int8" or "bf16".
+        bytes_before, bytes_after: sizes of the two files.
+        largest_rounding_error: the largest error of a weight as a share of the largest weight in its row.
+        largest_rounding_error_tensor: the tensor with that weight.
+        before, after: both files evaluated on the same pairs; None if no pairs were given.
+    """
+
+    model: str
+    out: str
+    to: str
+    bytes_before: int
+    bytes_after: int
+    largest_rounding_error: float
+    largest_rounding_error_tensor: str
+    before: ModelEvaluation | None = None
+    after: ModelEvaluation | None = None
+
+    @property
+    def num_different(self) -> int | None:
+        """Return how many sources the two files predict differently; None if no pairs were given."""
+        if self.before is None or self.after is None:
+            return None
+        return sum(old != new for old, new in zip(self.before.predictions, self.after.predictions, strict=True))
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return everything as plain JSON values: what `peephole quantize --json` prints."""
+        result = {name: value for name, value in vars(self).items() if name not in ("before", "after")}
+        if self.before is not None and self.after is not None:
+            scores = {
+                name: {"before": self.before.scores[name].value, "after": self.after.scores[name].value}
+                for name in METRICS
+            }
+            result["evaluation"] = {
+                "pairs": self.before.test,
+                "num_sources": len(self.before.sources),
+                "num_different": self.num_different,
+                **scores,
+            }
+        return result
+
+
+def quantize(
+    model: Model | str | Path,
+    to: Literal["int8", "bf16"],
+    out: str | Path | None = None,
+    *,
+    pairs: PairsArgument | None = None,
+    progress: Progress | None = None,
+    **search: Any,
+) -> Quantization:
+    """Write a model with its matrices as int8, a quarter of the size, or as bf16 (bfloat16), half of it.
+
+    Args:
+        model: the name of a file with float32 weights, or a model loaded from one.
+        to: "int8" or "bf16".
+        out: the file to write; None: the model's name with .int8 or .bf16 in it.
+        pairs: if given, both files are evaluated on these pairs, as `peephole.evaluate` reads them.
+        progress: as in `peephole.evaluate`.
+        search: settings for `peephole.evaluate`.
+
+    Raises:
+        ModelFileError: the model's file is missing, damaged, or has no float32 weights.
+        ConfigError: `out` is the model's own file, or `to` is another format.
+        DataError: the file of pairs is missing (before anything is written), or a pair cannot be read.
+        ArgumentError: an argument has another type.
+    """
+    path = _file_of(model)
+    if to not in FORMATS:
+        raise ConfigError(f"to: wanted {' or '.join(FORMATS)}, got {to!r}{nearest(str(to), FORMATS)}")
+    if out is not None:
+        check_path("out", out)
+    check_exists(path)
+    if isinstance(pairs, (str, Path)):
+        data_files(pairs)
+    elif pairs is not None and not isinstance(pairs, list):
+        pairs = list(pairs)  # read twice
+    target = str(Path(path).with_suffix(f".{to}.safetensors") if out is None else out)
+    result = _write(path, target, to)
+    if pairs is None:
+        return result
+    before, after = (
+        evaluate(file, pairs, metrics=METRICS, worst=0, exposure_gap=False, progress=progress, **search)
+        for file in (path, target)
+    )
+    return replace(result, before=before, after=after)
+
+
+def _file_of(model: object) -> str:
+    """Return the name of a model's file.
+
+    Raises:
+        ArgumentError: the argument is neither a model nor the name of a file.
+        PeepholeError: the model has no file, or several.
+    """
+    if not isinstance(model, Model):
+        if not isinstance(model, (str, Path)):
+            raise ArgumentError(f"model: wanted a Model or the name of its file, got {model!r}")
+        return str(model)
+    if len(model.files) != 1:
+        raise PeepholeError(f"quantize: wanted a model with one file, got one with {len(model.files)}")
+    return str(model.files[0])
+
+
+def _write(model: str, out: str, to: str) -> Quantization:
+    file = load_model(model)
+    if file.stored != "float32":
+        raise ModelFileError(f"{model}: wanted a model with float32 weights, got one with {file.stored}")
+    if Path(out).exists() and Path(out).samefile(model):
+        raise ConfigError(f"{out}: wanted another file to write than the model's own")
+    try:
+        save_model(out, replace(file, stored=FORMATS[to]))
+    except ModelFileError as error:
+        raise ModelFileError(f"{model}, {error}") from error
+    rounding, name = largest_rounding_error(file.tensors, load_model(out).tensors)
+    return Quantization(model, out, to, Path(model).stat().st_size, Path(out).stat().st_size, rounding, name)

@@ -1,0 +1,235 @@
+"""Reading texts as symbol ids, and recording what could not be read as it was given.
+
+A model replaces a symbol that it did not see in training by <unk>, and reads a source of more than `data.max_length`
+symbols up to that length. Each call records these cases in a `Notices` of its own, so calls in other threads do not mix
+with them.
+"""
+
+from __future__ import annotations
+
+import warnings
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Literal, NamedTuple
+
+from peephole.config import SearchConfig
+from peephole.errors import ArgumentError, PeepholeError, PrefixError, shorten
+from peephole.symbols import UNK, Symbols
+
+Side = Literal["source", "target"]
+MISSING_ENGINE = "peephole was installed without its engine: prediction runs in PyTorch, many times slower"
+
+
+class UnknownSymbolWarning(UserWarning):
+    """Some symbols were not seen in training; the model reads <unk> in their place."""
+
+
+class TruncatedSourceWarning(UserWarning):
+    """Some sources were longer than `data.max_length`; the model reads their beginning."""
+
+
+class SlowSearchWarning(UserWarning):
+    """The engine is missing; PyTorch does its work."""
+
+
+@dataclass(frozen=True)
+class Notice:
+    """One text that a model did not read as it was given.
+
+    Attributes:
+        side: "source", or "target" for a target or a prefix.
+        index: the text's index in the call, counted from `first_index` where the call has one.
+        unknown: the symbols read as <unk>, in their order.
+        length: symbols of the whole text; 0 for an empty source, whose target is empty.
+        num_read: symbols read, fewer than `length` for a source that was cut.
+    """
+
+    side: Side
+    index: int
+    unknown: tuple[str, ...]
+    length: int
+    num_read: int
+
+
+@dataclass
+class Notices:
+    """What a call reports besides its result; give a new one to a call as `notices=`, and read it afterwards.
+
+    A call that is given one issues no Python warnings.
+
+    >>> notices = Notices()
+    >>> notices.texts.append(Notice("source", 0, unknown=("x", "x"), length=5, num_read=4))
+    >>> notices.unknown, notices.num_truncated, notices.num_empty
+    (Counter({'x': 2}), 1, 0)
+    """
+
+    texts: list[Notice] = field(default_factory=list)
+    """The texts that were not read as they were given; all others were."""
+    missing_engine: bool = False
+    """Whether PyTorch searched because this installation has no engine."""
+
+    @property
+    def unknown(self) -> Counter[str]:
+        """Return how often each symbol was read as <unk>."""
+        return Counter(symbol for notice in self.texts for symbol in notice.unknown)
+
+    @property
+    def num_truncated(self) -> int:
+        """Return the number of sources of which only the beginning was read."""
+        return sum(notice.num_read < notice.length for notice in self.texts)
+
+    @property
+    def num_empty(self) -> int:
+        """Return the number of empty sources."""
+        return sum(notice.side == "source" and not notice.length for notice in self.texts)
+
+
+class Source(NamedTuple):
+    """A source as a model reads it."""
+
+    ids: list[int]
+    tokens: list[str]
+    """The symbols as written, one an id."""
+    unknown: tuple[str, ...]
+    """The symbols whose id is UNK."""
+    truncated: bool
+
+
+def read_sources(
+    symbols: Symbols, sources: Sequence[str], notices: Notices, *, longest: int, first_index: int = 0
+) -> list[Source]:
+    """Cut sources into symbols, each once, and record those that cannot be read as they are.
+
+    Args:
+        symbols: the symbol table.
+        sources: the texts.
+        notices: where to record.
+        longest: most symbols read of a source.
+        first_index: the index of the first source in the notices.
+    """
+    found = []
+    for index, text in enumerate(sources, start=first_index):
+        all_ids, all_tokens = symbols.segment(text)
+        ids, tokens = all_ids[:longest], all_tokens[:longest]
+        unknown = list_unknown(ids, tokens)
+        found.append(Source(ids, tokens, unknown, len(ids) < len(all_ids)))
+        if unknown or not ids or len(ids) < len(all_ids):
+            notices.texts.append(Notice("source", index, unknown, len(all_ids), len(ids)))
+    return found
+
+
+def read_targets(
+    symbols: Symbols, targets: Sequence[str | Sequence[str]], notices: Notices, *, first_index: int = 0
+) -> list[list[int]]:
+    """Return the ids of targets or prefixes, texts or lists of tokens, and record those with unknown symbols."""
+    found = []
+    for index, target in enumerate(targets, start=first_index):
+        ids, tokens = symbols.segment(target) if isinstance(target, str) else (symbols.token_ids(target), target)
+        found.append(ids)
+        unknown = list_unknown(ids, tokens)
+        if unknown:
+            notices.texts.append(Notice("target", index, unknown, len(ids), len(ids)))
+    return found
+
+
+def read_prefixes(
+    symbols: Symbols,
+    prefixes: Sequence[str],
+    sources: Sequence[Source],
+    config: SearchConfig,
+    notices: Notices,
+    *,
+    first_index: int,
+) -> list[list[int]]:
+    """Return the ids of prefixes, one a source, and record those with unknown symbols.
+
+    Raises:
+        PeepholeError: not as many prefixes as sources.
+        PrefixError: a prefix is as long as its target may be.
+    """
+    if len(prefixes) != len(sources):
+        raise PeepholeError(f"prefixes: wanted a list of {len(sources)}, one a source, got {len(prefixes)}")
+    found = read_targets(symbols, prefixes, notices, first_index=first_index)
+    for index, (ids, source) in enumerate(zip(found, sources, strict=True)):
+        most = longest_target(source.ids, config)
+        if source.ids and len(ids) >= most:
+            reason = (
+                f"wanted a prefix of fewer than {most} symbols, the most of its target (search.max_length_factor, "
+                f"search.max_length_extra), got {len(ids)}"
+            )
+            raise PrefixError(index, reason)
+    return found
+
+
+def longest_target(source: Sequence[int], config: SearchConfig) -> int:
+    """Return the most symbols, </s> included, of a source's target."""
+    return int(len(source) * config.max_length_factor) + config.max_length_extra
+
+
+def list_unknown(ids: Sequence[int], tokens: Sequence[str]) -> tuple[str, ...]:
+    """Return the tokens whose id is UNK."""
+    return tuple(token for token, i in zip(tokens, ids, strict=True) if i == UNK) if UNK in ids else ()
+
+
+def issue_warnings(notices: Notices, num_sources: int, stacklevel: int) -> None:
+    """Issue Python warnings for what a call that was given no `Notices` recorded.
+
+    Args:
+        notices: what it recorded.
+        num_sources: sources of the call.
+        stacklevel: as of `warnings.warn`, seen from the caller of this function.
+    """
+    cut = [notice for notice in notices.texts if notice.num_read < notice.length]
+    if cut:
+        text = f"{len(cut)} of {num_sources} sources are longer than {cut[0].num_read} symbols"
+        warnings.warn(TruncatedSourceWarning(f"{text}; only their beginning is read"), stacklevel=stacklevel + 1)
+    for side in ("source", "target"):
+        unknown = [symbol for notice in notices.texts if notice.side == side for symbol in notice.unknown]
+        if unknown:
+            text = f"{len(unknown)} {side} symbols were not seen in training and are read as <unk>"
+            warnings.warn(UnknownSymbolWarning(f"{text}, the first of them {unknown[0]!r}"), stacklevel=stacklevel + 1)
+    if notices.missing_engine:
+        warnings.warn(SlowSearchWarning(MISSING_ENGINE), stacklevel=stacklevel + 1)
+
+
+def check_texts(name: str, given: object) -> list[str]:
+    """Return a list of texts.
+
+    Raises:
+        ArgumentError: the argument of that name is something else.
+    """
+    texts = check_list(name, given)
+    for index, text in enumerate(texts):
+        if not isinstance(text, str):
+            raise ArgumentError(f"{name}: wanted texts, got {shorten(repr(text))} at index {index}")
+    return texts
+
+
+def check_targets(given: object) -> list[str | list[str]]:
+    """Return a list of targets, each a text or a list of tokens.
+
+    Raises:
+        ArgumentError: the argument `targets` is something else.
+    """
+    targets: list[str | list[str]] = []
+    for index, target in enumerate(check_list("targets", given)):
+        tokens = [target] if isinstance(target, str) else target
+        if not isinstance(tokens, Sequence) or not all(isinstance(token, str) for token in tokens):
+            wanted = "wanted texts or lists of tokens"
+            raise ArgumentError(f"targets: {wanted}, got {shorten(repr(target))} at index {index}")
+        targets.append(target if isinstance(target, str) else list(target))
+    return targets
+
+
+def check_list(name: str, given: object) -> list[Any]:
+    """Return what an iterable argument holds; a single text is not taken for an iterable of characters.
+
+    Raises:
+        ArgumentError: the argument of that name is something else.
+    """
+    if isinstance(given, str):
+        raise ArgumentError(f"{name}: wanted a list of texts, got one text, {given!r}; write [{given!r}]")
+    if not isinstance(given, Iterable):
+        raise ArgumentError(f"{name}: wanted a list of texts, got {shorten(repr(given))}")
+    return list(given)

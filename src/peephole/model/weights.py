@@ -1,0 +1,86 @@
+"""The weights of a model or of an ensemble: packed by the engine, or as networks of PyTorch."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from peephole.config import Config
+from peephole.engine.packed import PackedModel
+from peephole.nn.schema import Architecture
+from peephole.symbols import Symbols
+
+if TYPE_CHECKING:
+    from peephole.nn import Seq2Seq
+    from peephole.storage.quantization import Stored
+
+
+class Weights:
+    """One set of weights, or several whose probabilities are averaged.
+
+    Args:
+        networks: networks whose weights may change from call to call.
+        files: model files in their place.
+    """
+
+    def __init__(self, networks: Sequence[Seq2Seq], files: Sequence[str | Path]) -> None:
+        self.files = tuple(files)
+        self._networks = tuple(networks)
+        self._packed_files: list[PackedModel] = []
+
+    def __len__(self) -> int:
+        return len(self.files or self._networks)
+
+    @property
+    def networks(self) -> tuple[Seq2Seq, ...]:
+        """The networks; those of files are built when they are first read."""
+        if not self._networks:
+            from peephole.search.torch import build_network
+            from peephole.storage.model_file import load_model
+
+            self._networks = tuple(build_network(load_model(path)) for path in self.files)
+        return self._networks
+
+    def packed(self, description: tuple[Config, Symbols, Symbols]) -> list[PackedModel]:
+        """Return the weights packed for the engine; those of files are packed once, those of networks at each call.
+
+        Args:
+            description: config, source symbols and target symbols, for the model files made of networks.
+        """
+        if not self.files:
+            from peephole.storage.model_file import ModelFile, encode_model
+
+            return [PackedModel(encode_model(ModelFile(_tensors(n), *description))) for n in self._networks]
+        if not self._packed_files:
+            self._packed_files = [PackedModel(path) for path in self.files]
+        return self._packed_files
+
+    def fit_engine(self, config: Config) -> bool:
+        """Return whether the engine can pack the weights: of a file, or on the CPU, in float32 and of its kinds.
+
+        Args:
+            config: the config that a file made of the networks would have.
+        """
+        if self.files or not self._networks:
+            return True
+        kinds = Architecture.of(config.model).kinds()
+        return all(network.kinds() == kinds and _is_float32_on_cpu(network) for network in self._networks)
+
+    def tensors(self) -> tuple[dict[str, Any], Stored]:
+        """Return the tensors of the first set in float32, and the number format of its file."""
+        if not self.files:
+            return _tensors(self._networks[0]), "float32"
+        from peephole.storage.model_file import load_model
+
+        file = load_model(self.files[0])
+        return dict(file.tensors), file.stored
+
+
+def _is_float32_on_cpu(network: Seq2Seq) -> bool:
+    weight = next(network.parameters())
+    return weight.device.type == "cpu" and str(weight.dtype) == "torch.float32"
+
+
+def _tensors(network: Seq2Seq) -> dict[str, Any]:
+    return {name: tensor.detach().float().cpu().numpy() for name, tensor in network.state_dict().items()}

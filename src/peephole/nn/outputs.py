@@ -1,0 +1,60 @@
+"""Output layers: from the readout r_t to the distribution of y_t, (10), and its loss, (12)."""
+
+from __future__ import annotations
+
+from jaxtyping import Float, Int
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from peephole.nn.backends import find_for, multiplies_bfloat16
+from peephole.nn.loss import loss_sum
+
+
+class SymbolOutput(nn.Linear):
+    """Scores of every target symbol, W_p r_t + b_p; softmax of them is p(y_t | y_1 … y_{t-1}, c), (10).
+
+    Args:
+        in_features: size H of r_t.
+        out_features: number V of target symbols.
+    """
+
+    kind = "symbols"
+
+    def loss_sum(
+        self, readouts: Float[Tensor, "B U H"], target: Int[Tensor, "B U"], label_smoothing: float
+    ) -> Float[Tensor, ""]:
+        """Return `loss_sum` of the scores; see `output_loss_sum`."""
+        return output_loss_sum(readouts, self.weight, self.bias, target, label_smoothing, kind=self.kind)
+
+
+def output_loss_sum(
+    readouts: Float[Tensor, "B U H"],
+    weight: Float[Tensor, "V H"],
+    bias: Float[Tensor, "V"],
+    target: Int[Tensor, "B U"],
+    label_smoothing: float,
+    *,
+    kind: str = SymbolOutput.kind,
+) -> Float[Tensor, ""]:
+    """Return `loss_sum(W r + b, target, label_smoothing)`, on the first backend that can.
+
+    The engine never holds the logits of a whole batch. Under autocast to bfloat16 its products multiply bfloat16; sums,
+    softmax, loss and gradients are float32.
+
+    Args:
+        readouts: r_t of each step.
+        weight: W of the output layer.
+        bias: b of the output layer.
+        target: gold symbols, padded with <pad>.
+        label_smoothing: share of the gold probability that is spread evenly over all V symbols.
+        kind: kind of the output layer.
+
+    Raises:
+        IndexError: a target is no symbol.
+    """
+    given = readouts.float() if multiplies_bfloat16() else readouts  # autocast may have made them bfloat16
+    run = find_for("output_loss", {"output": kind}, [given, weight, bias]).run
+    if run is None or readouts.ndim < 2:
+        return loss_sum(F.linear(readouts, weight, bias), target, label_smoothing)
+    loss: Tensor = run(given, weight, bias, target, label_smoothing)
+    return loss

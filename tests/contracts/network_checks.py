@@ -1,0 +1,124 @@
+"""What every implementation of the whole network must do, as functions that fail when it does not.
+
+An implementation has the names of `peephole.nn.Seq2Seq`: `log_prob`, `named_parameters`, `state_dict`, and a call that
+returns logits.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+
+from peephole.config import ModelConfig
+from peephole.nn import Noise, build_seq2seq
+
+from . import oracle
+from .checks import TOLERANCE, assert_close
+from .model_oracle import BOS, ModelOracle
+
+EOS = 2
+SOURCE_SYMBOLS, TARGET_SYMBOLS = 7, 6
+# Unequal lengths on both sides, the longest source not with the longest target; each target ends with </s>.
+PAIRS = [([4, 6, 5], [4, EOS]), ([5], [5, 4, 3, 5, EOS]), ([6, 4, 4, 3, 5], [3, 3, EOS])]
+
+
+def make(
+    cell="lstm",
+    peephole="full",
+    context="attention",
+    attention="additive",
+    *,
+    bidirectional=True,
+    encoder_layers=1,
+    decoder_layers=1,
+    encoder_size=2,
+    dtype=torch.float64,
+    seed=0,
+):
+    """Return a model of 4 decoder units whose every parameter is random, biases too."""
+    config = ModelConfig(
+        cell=cell,
+        peephole=peephole,
+        context=context,
+        attention="additive" if attention == "-" else attention,
+        bidirectional=bidirectional,
+        encoder_layers=encoder_layers,
+        decoder_layers=decoder_layers,
+        hidden_size=4,
+        encoder_size=4 if attention == "dot" else encoder_size,
+        embedding_size=3,
+    )
+    model = build_seq2seq(config, SOURCE_SYMBOLS, TARGET_SYMBOLS).to(dtype)
+    generator = torch.Generator().manual_seed(seed)
+    with torch.no_grad():
+        for parameter in model.parameters():
+            # Drawn in float32, so that models of both types are the same.
+            parameter.copy_(0.7 * torch.randn(parameter.shape, generator=generator))
+    return model, config
+
+
+def oracle_of(config, weights, masks=None):
+    names = ("cell", "context", "attention", "encoder_layers", "decoder_layers", "bidirectional")
+    return ModelOracle(weights, **{name: getattr(config, name) for name in names}, masks=masks or {})
+
+
+def weights_of(model):
+    return {name: value.detach().double().numpy() for name, value in model.state_dict().items()}
+
+
+def padded(sequences, generator=None):
+    """Return sequences (B, longest + 1) and their lengths; the padding is symbols that must not matter."""
+    lengths = torch.tensor([len(sequence) for sequence in sequences])
+    ids = torch.randint(3, 6, (len(sequences), int(lengths.max()) + 1), generator=generator)
+    for row, sequence in zip(ids, sequences, strict=True):
+        row[: len(sequence)] = torch.tensor(sequence)
+    return ids, lengths
+
+
+def batch(pairs=PAIRS):
+    """Return source, source lengths, target and target lengths."""
+    generator = torch.Generator().manual_seed(3)
+    sources, targets = zip(*pairs, strict=True)
+    return *padded(sources, generator), *padded(targets, generator)
+
+
+def check(model, config, dtype=torch.float64):
+    """Compare log p(Y | X) of all pairs, and its slope along a random direction of each parameter."""
+    weights = weights_of(model)
+    rng = np.random.default_rng(4)
+    factors = rng.normal(size=len(PAIRS))
+    directions = {name: rng.normal(size=array.shape) for name, array in weights.items()}
+
+    log_probs = model.log_prob(*batch())
+    want = [oracle_of(config, weights).log_prob(source, target) for source, target in PAIRS]
+    assert_close(log_probs, np.array(want), "log p(Y | X)", dtype)
+
+    def total(values):
+        own = oracle_of(config, values)
+        return sum(factor * own.log_prob(*pair) for factor, pair in zip(factors, PAIRS, strict=True))
+
+    slopes = oracle.slopes(total, weights, directions)
+    (log_probs * torch.from_numpy(factors).to(dtype)).sum().backward()
+    for name, parameter in model.named_parameters():
+        gradient = parameter.grad.double().numpy()
+        scale = np.abs(gradient).max() * np.linalg.norm(directions[name])
+        assert scale > 0, name
+        error = abs((gradient * directions[name]).sum() - slopes[name])
+        assert error <= TOLERANCE[dtype] * scale, f"gradient of {name}: off by {error / scale:.2g}"
+
+
+def check_dropout(model, config):
+    """Compare log p under dropout with the oracle under the same masks."""
+    source, source_lengths, target, _ = batch()
+    noise = Noise(seed=1, step=1, examples=torch.arange(len(PAIRS)), rate=0.4)
+    T, U = source.shape[1], target.shape[1]
+    sizes = {"source embedding": (T, config.embedding_size), "target embedding": (U, config.embedding_size)}
+    sizes["readout"] = (U, config.hidden_size)
+    sizes |= {f"between layers {n}": (T, config.encoder_size) for n in range(1, config.encoder_layers)}
+    sizes |= {f"between decoder layers {n}": (U, config.hidden_size) for n in range(1, config.decoder_layers)}
+    masks = {site: noise.mask(site, *size).double().numpy() for site, size in sizes.items()}
+    got = model(source, source_lengths, target, noise=noise).log_softmax(-1)
+    for b, (own_source, own_target) in enumerate(PAIRS):
+        judge = oracle_of(config, weights_of(model), {site: mask[b] for site, mask in masks.items()})
+        rows, _ = judge.decode(own_source, [BOS, *own_target[:-1]])
+        assert_close(got[b, : len(rows)], rows, "log p", torch.float64)

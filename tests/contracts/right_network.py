@@ -1,0 +1,145 @@
+"""The whole network once more in plain PyTorch, as functions whose text `wrong_networks` changes in one place each."""
+
+from __future__ import annotations
+
+import torch
+
+from peephole.nn import GRUWeights, LSTMState, LSTMWeights
+
+from .wrong_attentions import right_attention
+from .wrong_cells import right_gru, right_lstm
+
+PAD, BOS = 0, 1
+
+
+def right_bridge(last, weights, num_layers):
+    """Return the decoder's first states from the last state of each encoder layer, (9)."""
+    first = []
+    for layer in range(num_layers):
+        state = last[max(0, len(last) - num_layers + layer)]
+        if "bridge.hidden.0.weight" in weights:
+            h, *c = state
+            h = torch.tanh(linear(weights, f"bridge.hidden.{layer}", h))
+            c = [linear(weights, f"bridge.cell.{layer}", part) for part in c]
+            state = (h, *c)
+        first.append(state)
+    return first
+
+
+def right_context(kind, outputs, valid, last):
+    """Return the fixed context, (8), from the encoder's outputs and its layers' last states."""
+    if kind == "last":
+        return last[-1][0]
+    return (outputs * valid[:, :, None]).sum(1) / valid.sum(1, keepdim=True)
+
+
+def right_decoder(target, states, attend, context, weights, drop):
+    """Return the logits of all steps, (10); `attend` maps a query to a context, `context` is the fixed one."""
+    previous = torch.cat([torch.full_like(target[:, :1], BOS), target[:, :-1]], 1)
+    embedded = drop("target embedding", weights["decoder.embedding.weight"][previous])
+    logits = []
+    for t in range(target.shape[1]):
+        y = embedded[:, t]
+        if attend is not None:
+            context = attend(states[-1][0])
+        x = torch.cat([y, context], 1)
+        for layer, state in enumerate(states):
+            if layer:
+                x = drop(f"between decoder layers {layer}", x, t)
+            states[layer] = step(x, state, cell_weights(weights, f"decoder.layers.{layer}"))
+            x = states[layer][0]
+        r = torch.tanh(linear(weights, "decoder.readout", torch.cat([x, context, y], 1)))
+        r = drop("readout", r, t)
+        logits.append(linear(weights, "decoder.output", r))
+    return torch.stack(logits, 1)
+
+
+def right_encoder(source, lengths, weights, config, drop):
+    """Return the outputs h_1 … h_T and the last state of each layer, directions side by side, (7), (20)."""
+    out = drop("source embedding", weights["encoder.embedding.weight"][source])
+    last = []
+    for layer in range(config.encoder_layers):
+        if layer:
+            out = drop(f"between layers {layer}", out)
+        outs, states = [], []
+        for direction in range(2 if config.bidirectional else 1):
+            own = cell_weights(weights, f"encoder.recurrent.layers.{layer}.{direction}")
+            zero = out.new_zeros(len(out), own.weight_hidden.shape[1])
+            one_out, state = run(out, lengths, (zero, zero), own, reverse=direction == 1)
+            outs.append(one_out)
+            states.append(state)
+        out = torch.cat(outs, 2)
+        last.append(tuple(torch.cat(parts, 1) for parts in zip(*states, strict=True)))
+    return out, last
+
+
+def linear(weights, name, x):
+    """Return W x + b."""
+    return x @ weights[f"{name}.weight"].T + weights[f"{name}.bias"]
+
+
+def cell_weights(weights, name):
+    """Return the weights of one layer and direction."""
+    kind = GRUWeights if f"{name}.bias_input" in weights else LSTMWeights
+    return kind(*(weights.get(f"{name}.{field}") for field in kind._fields))
+
+
+def run(x, lengths, state, weights, *, reverse=False):
+    """Read a batch from a state, (h, c) or (h,); return the outputs and the last state."""
+    if isinstance(weights, GRUWeights):
+        out, h = right_gru(x, lengths, state[0], weights, reverse=reverse)
+        return out, (h,)
+    return right_lstm(x, lengths, LSTMState(*state), weights, reverse=reverse)
+
+
+def step(x, state, weights):
+    """Return the state after one step."""
+    return tuple(run(x[:, None], torch.ones(len(x), dtype=torch.long), state, weights)[1])
+
+
+class RightNetwork:
+    """A network that computes with the functions above, or with changed ones, from the weights of a `Seq2Seq`.
+
+    Args:
+        model: where the weights come from.
+        config: its sizes.
+        changed: functions in place of those above, by their names.
+    """
+
+    def __init__(self, model, config, **changed):
+        self.weights = {name: value.detach().clone().requires_grad_() for name, value in model.named_parameters()}
+        self.config = config
+        self.functions = {function.__name__: function for function in (right_bridge, right_context, right_decoder)}
+        self.functions |= changed
+
+    def named_parameters(self):
+        return self.weights.items()
+
+    def state_dict(self):
+        return self.weights
+
+    def __call__(self, source, source_lengths, target, noise=None):
+        def drop(site, x, t=None):
+            if noise is None:
+                return x
+            mask = noise.mask(site, target.shape[1] if t is not None else x.shape[1], x.shape[-1])
+            return x * (mask if t is None else mask[:, t])
+
+        functions, weights = self.functions, self.weights
+        outputs, last = right_encoder(source, source_lengths, weights, self.config, drop)
+        valid = torch.arange(source.shape[1]) < source_lengths[:, None]
+        first = functions["right_bridge"](last, weights, self.config.decoder_layers)
+        attend = context = None
+        if self.config.context == "attention":
+            parameters = [value for name, value in weights.items() if name.startswith("decoder.attention.")]
+
+            def attend(query):
+                return right_attention(query, outputs, valid, *parameters)[0]
+        else:
+            context = functions["right_context"](self.config.context, outputs, valid, last)
+        return functions["right_decoder"](target, first, attend, context, weights, drop)
+
+    def log_prob(self, source, source_lengths, target, target_lengths):
+        """Return log p(Y | X), (11)."""
+        log_probs = self(source, source_lengths, target).log_softmax(-1).gather(2, target[:, :, None])[..., 0]
+        return log_probs.where(torch.arange(target.shape[1]) < target_lengths[:, None], 0).sum(1)

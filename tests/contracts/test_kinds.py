@@ -1,0 +1,195 @@
+"""Kinds by name: whoever does not know the kind of a part declines by name, and nothing falls through silently."""
+
+from __future__ import annotations
+
+import itertools
+
+import pytest
+import torch
+
+from peephole import engine
+from peephole.config import Config, ModelConfig
+from peephole.model import Model
+from peephole.nn import DotAttention, Noise, Seq2SeqStepper, backends, build_seq2seq, use_engine
+from peephole.nn.attention import Attended, attend
+from peephole.nn.backends import Request, find
+from peephole.nn.layers import LSTM
+from peephole.search import beam_search, force, greedy_search
+from peephole.symbols import CharacterSymbols
+from peephole.training.backends import training_requests
+
+needs_engine = pytest.mark.skipif(not engine.available(), reason="without a compiler there is no engine")
+SMALL = {"hidden_size": 6, "encoder_size": 6, "embedding_size": 5}
+
+
+class ScaledDotAttention(torch.nn.Module):
+    """A kind that no executor knows: e_ij = s_{i-1}ᵀ h_j / 4, with all the shapes of dot attention and no weights."""
+
+    kind = "scaled_dot"
+
+    def keys(self, memory):
+        return memory
+
+    def first_state(self, keys):
+        return ()
+
+    def forward(self, query, keys, memory, valid, state=()):
+        return Attended(*attend(torch.bmm(keys, query[:, :, None])[..., 0] / 4, memory, valid), state)
+
+
+class RecedingAttention(torch.nn.Module):
+    """A kind with a state, as location-aware attention and coverage have: what was attended to attracts less."""
+
+    kind = "receding"
+
+    def keys(self, memory):
+        return memory
+
+    def first_state(self, keys):
+        return (keys.new_zeros(keys.shape[:2]),)
+
+    def forward(self, query, keys, memory, valid, state):
+        energy = torch.bmm(keys, query[:, :, None])[..., 0] - 2 * state[0]
+        context, weights = attend(energy, memory, valid)
+        return Attended(context, weights, (state[0] + weights,))
+
+
+def network(attention=None, seed=1, **settings):
+    """Return a network with random weights, its attention replaced."""
+    config = ModelConfig(**SMALL, attention="dot", **settings)
+    made = build_seq2seq(config, 9, 8)
+    generator = torch.Generator().manual_seed(seed)
+    with torch.no_grad():
+        for parameter in made.parameters():
+            parameter.copy_(0.7 * torch.randn(parameter.shape, generator=generator))
+    if attention is not None:
+        made.decoder.attention = attention
+    return made
+
+
+def batch():
+    return torch.tensor([[4, 5, 6, 7], [8, 4, 0, 0]]), torch.tensor([4, 2]), torch.tensor([[5, 6, 2], [7, 2, 0]])
+
+
+def gradients(made, setting):
+    with use_engine(setting):
+        loss = made.loss_sum(*batch())
+    return [loss.detach(), *torch.autograd.grad(loss, list(made.parameters()))]
+
+
+@needs_engine
+def test_an_attention_of_an_unknown_kind_is_computed_by_its_own_equations():
+    """It looks like dot attention to whoever goes by weights and shapes: the engine would compute it unscaled."""
+    scaled, dot = network(ScaledDotAttention()), network(DotAttention(6, 6))
+    for one, other in zip(gradients(scaled, "auto"), gradients(scaled, "off"), strict=True):
+        torch.testing.assert_close(one, other, rtol=1e-5, atol=1e-6)
+    assert abs(float(gradients(scaled, "auto")[0] - gradients(dot, "auto")[0])) > 1e-3
+    request = Request("decoder", scaled.decoder.kinds(), "cpu", "float32")
+    assert find(request) == (None, "engine: has no attention 'scaled_dot'")
+
+
+@needs_engine
+@pytest.mark.parametrize("part", ["cell", "peephole", "attention", "feeding"])
+def test_each_part_of_an_unknown_kind_is_declined_by_name(part):
+    known = network().decoder.kinds()
+    assert find(Request("decoder", known, "cpu", "float32")).reason is None
+    assert find(Request("decoder", known | {part: "made-up"}, "cpu", "float32")) == (
+        None,
+        f"engine: has no {part} 'made-up'",
+    )
+
+
+@needs_engine
+def test_a_part_or_an_operator_that_is_not_listed_is_declined():
+    kinds = network().decoder.kinds()
+    assert find(Request("decoder", kinds | {"copying": "pointer"}, "cpu", "float32")).reason == (
+        "engine: has no copying 'pointer'"
+    )
+    assert find(Request("convolution", {}, "cpu", "float32")).reason == "engine: has no operator 'convolution'"
+    assert find(Request("linear", {}, "cuda", "float32")).reason == "engine: not used on cuda, it is made for CPUs"
+    assert find(Request("linear", {}, "cpu", "int8")).reason == "engine: does not compute on tensors of kind 'int8'"
+
+
+@needs_engine
+def test_a_cell_of_an_unknown_kind_is_not_given_to_the_engine(monkeypatch):
+    monkeypatch.setattr(engine.LSTMProblem, "forward", lambda *_: pytest.fail("the engine was called"))
+    layers = LSTM(3, 4)
+    layers.kind = "made-up"
+    layers(torch.ones(1, 2, 3), torch.tensor([2]))
+
+
+@needs_engine
+def test_a_model_whose_network_has_another_kind_than_its_config_is_not_packed():
+    """A packed model is made of tensors and config alone, which say dot."""
+    config = Config().with_values({f"model.{name}": value for name, value in {**SMALL, "attention": "dot"}.items()})
+    symbols = CharacterSymbols(list("abcde"), "NFC"), CharacterSymbols(list("WXYZ"), "NFC")
+    scaled, dot = (Model(config, *symbols, [network(part)]) for part in (ScaledDotAttention(), DotAttention(6, 6)))
+    sources, targets = ["abc", "e"], ["XY", "W"]
+    stepper = Seq2SeqStepper(scaled.networks[0])
+    ids = torch.tensor([[4, 5, 6], [8, 0, 0]]), torch.tensor([3, 1])
+    wanted = [found.log_prob for found in force(stepper, *ids, [[5, 6], [4]])]
+    assert scaled.score(sources, targets) == pytest.approx(wanted, abs=1e-5)
+    assert dot.score(sources, targets) != pytest.approx(wanted, abs=1e-3)
+
+
+def test_attention_state_goes_through_steps_and_searches():
+    """Teacher forced, step by step, and in a beam that reorders its hypotheses at every step."""
+    made = network(RecedingAttention())
+    source, lengths, target = batch()
+    wanted = made.log_prob(source, lengths, target, torch.tensor([3, 2])).tolist()
+    stepper = Seq2SeqStepper(made)
+    forced = force(stepper, source, lengths, [[5, 6], [7]])
+    assert [found.log_prob for found in forced] == pytest.approx(wanted, abs=1e-5)
+    most = torch.tensor([4, 3])
+    for row, found in enumerate(beam_search(stepper, source, lengths, beam_size=6, nbest=6, max_lengths=most)):
+        for one in found:
+            if one.finished:
+                alone = source[row : row + 1, : lengths[row]], lengths[row : row + 1]
+                [again] = force(stepper, *alone, [list(one.ids)])
+                assert one.log_prob == pytest.approx(again.log_prob, abs=1e-5)
+    best = greedy_search(stepper, source, lengths, max_lengths=most)
+    plain = greedy_search(Seq2SeqStepper(network()), source, lengths, max_lengths=most)
+    assert [one.symbol_log_probs for one in best] != [one.symbol_log_probs for one in plain]
+
+
+def test_the_recurrence_of_a_search_is_cut_once(monkeypatch):
+    made = network()
+    cuts = []
+    recurrence = made.decoder.recurrence
+    monkeypatch.setattr(made.decoder, "recurrence", lambda: cuts.append(1) or recurrence())
+    source, lengths, _ = batch()
+    greedy_search(Seq2SeqStepper(made), source, lengths, max_lengths=torch.tensor([5, 5]))
+    assert cuts == [1]
+
+
+MODELS = [
+    {"cell": cell, "peephole": peephole, "context": context, "attention": attention, "decoder_layers": layers}
+    for (cell, peephole), (context, attention), layers in itertools.product(
+        [("lstm", "full"), ("lstm", "diagonal"), ("lstm", "none"), ("gru", "none")],
+        [("attention", "additive"), ("attention", "dot"), ("attention", "general"), ("last", "dot"), ("mean", "dot")],
+        [1, 2],
+    )
+]
+
+
+@pytest.mark.parametrize("model", MODELS, ids=lambda model: "-".join(map(str, model.values())))
+@pytest.mark.parametrize("precision", ["32-true", "64-true", "bf16-mixed"])
+def test_training_asks_for_what_its_notice_is_made_from(model, precision, monkeypatch):
+    """`training_requests` lists, from the config, exactly the requests that a training step makes."""
+    config = Config().with_values({f"model.{name}": value for name, value in {**SMALL, **model}.items()})
+    made = build_seq2seq(config.model, 9, 8)
+    made = made.double() if precision == "64-true" else made
+    seen = []
+    for module in ("layers", "decoder", "linear", "outputs"):
+        monkeypatch.setattr(f"peephole.nn.{module}.find_for", lambda *given: find_and_note(seen, *given))
+    monkeypatch.setattr("peephole.nn.noise.find", lambda request: seen.append(request) or find(request))
+    noise = Noise(seed=1, step=1, examples=torch.arange(2), rate=config.model.dropout)
+    with torch.autocast("cpu", torch.bfloat16, enabled=precision == "bf16-mixed"):
+        made.loss_sum(*batch(), noise=noise)
+    wanted = training_requests(config, "cpu", precision)
+    assert {str(request) for request in seen} == {str(request) for request in wanted}
+
+
+def find_and_note(seen, operator, kinds, tensors):
+    seen.append(backends.request_for(operator, kinds, list(tensors)))
+    return find(seen[-1])

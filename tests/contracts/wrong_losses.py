@@ -1,0 +1,105 @@
+"""Plausible losses, each wrong in one place: the suite must reject every one of them."""
+
+from __future__ import annotations
+
+import math  # noqa: F401  # a change uses it
+from dataclasses import dataclass
+
+import torch
+from torch.nn import functional as F
+
+PAD, EOS = 0, 2
+
+
+def right_loss(logits, target, label_smoothing):
+    """Return -Σ log p(Y | X) over the real symbols of a batch, labels smoothed over all V symbols."""
+    logits = logits.to(torch.promote_types(logits.dtype, torch.float32))
+    V = logits.shape[2]
+    log_p = torch.log_softmax(logits, 2)
+    gold = F.one_hot(target, V).to(logits.dtype)
+    share = (1 - label_smoothing) * gold + label_smoothing / V
+    real = target != PAD
+    each = -(share * log_p).sum(2)
+    return each.where(real, 0).sum()
+
+
+@dataclass(frozen=True)
+class Wrong:
+    """A replacement in the text of `right_loss`, and where the difference is seen first."""
+
+    name: str
+    right: str
+    wrong: str
+    seen_in: str = "loss"
+
+
+TOTAL = "each.where(real, 0).sum()"
+SHARE = "+ label_smoothing / V"
+
+WRONG_LOSSES = (
+    # -- what is added up
+    Wrong("padding counts", TOTAL, "each.sum()"),
+    Wrong("a mean over all positions, padding too", TOTAL, "each.where(real, 0).mean()"),
+    Wrong("a mean over padding, scaled by the number of real symbols", TOTAL, "each.mean() * real.sum()"),
+    Wrong("a mean over real symbols", TOTAL, "each[real].mean()"),
+    Wrong("a mean over pairs", TOTAL, "each.where(real, 0).sum() / len(target)"),
+    Wrong("a mean over the symbols of each pair", TOTAL, "(each.where(real, 0).sum(1) / real.sum(1)).sum()"),
+    Wrong("EOS does not count", "target != PAD", "(target != PAD) & (target != EOS)"),
+    Wrong("the first symbol does not count", "target != PAD", "(target != PAD) & (torch.arange(target.shape[1]) > 0)"),
+    Wrong("symbols up to the longest target count", "target != PAD", "(target != PAD).any(0).expand_as(target)"),
+    Wrong("special symbols do not count", "target != PAD", "target > EOS"),
+    Wrong("sign", "each = -(", "each = ("),
+    # -- what is compared
+    Wrong("targets are one step late", "F.one_hot(target, V)", "F.one_hot(target.roll(1, 1), V)"),
+    Wrong("probabilities in place of their logarithms", "log_softmax(logits, 2)", "softmax(logits, 2)"),
+    Wrong("logits are taken for log-probabilities", "torch.log_softmax(logits, 2)", "logits"),
+    Wrong("normalised over the steps", "log_softmax(logits, 2)", "log_softmax(logits, 1)"),
+    Wrong("normalised over the batch", "log_softmax(logits, 2)", "log_softmax(logits, 0)"),
+    Wrong("binary logarithm", "log_softmax(logits, 2)", "log_softmax(logits, 2) / math.log(2)"),
+    Wrong("decimal logarithm", "log_softmax(logits, 2)", "log_softmax(logits, 2) / math.log(10)"),
+    Wrong(
+        "<pad> is left out of the softmax",
+        "log_softmax(logits, 2)",
+        "log_softmax(logits - 1e9 * F.one_hot(torch.tensor(PAD), V), 2).clamp(min=-99)",
+    ),
+    Wrong(
+        "added up in the logits' own number format",
+        "torch.promote_types(logits.dtype, torch.float32)",
+        "logits.dtype",
+        "type of the loss",
+    ),
+    Wrong(
+        "float64 is rounded to float32",
+        "torch.promote_types(logits.dtype, torch.float32)",
+        "torch.float32",
+        "type of the loss",
+    ),
+    # -- label smoothing
+    Wrong("no label smoothing", SHARE, "+ label_smoothing * gold"),
+    Wrong("labels smoothed over the other V - 1 symbols", SHARE, "+ label_smoothing / (V - 1) * (1 - gold)"),
+    Wrong("labels smoothed by a share of V - 1 symbols", SHARE, "+ label_smoothing / (V - 1)"),
+    Wrong("no smoothing mass on <pad>", SHARE, "+ label_smoothing / (V - 1) * (1 - F.one_hot(torch.tensor(PAD), V))"),
+    Wrong("the gold symbol keeps its whole share", "(1 - label_smoothing) * gold", "gold"),
+    Wrong("the share is that of the gold symbol", SHARE, "/ V + label_smoothing * (1 - 1 / V) * gold"),
+    Wrong(
+        "the divergence in place of the cross-entropy",
+        "(share * log_p)",
+        "(share * (log_p - share.clamp(min=1e-30).log()))",
+    ),
+    # -- gradients
+    Wrong(
+        "no gradient of the softmax's denominator",
+        "log_p = torch.log_softmax(logits, 2)",
+        "log_p = logits - logits.logsumexp(2, keepdim=True).detach()",
+        "gradient",
+    ),
+    Wrong(
+        "no gradient of the smoothing mass",
+        "(share * log_p)",
+        "((1 - label_smoothing) * gold * log_p + label_smoothing / V * log_p.detach())",
+        "gradient",
+    ),
+    Wrong(
+        "gradient of padding", "each.where(real, 0).sum()", "(each - each.where(~real, 0).detach()).sum()", "gradient"
+    ),
+)

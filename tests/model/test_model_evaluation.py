@@ -1,0 +1,220 @@
+"""`peephole.evaluate` and `peephole.quantize`: what the command line prints is what they return."""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import peephole
+from models.make import MODEL, STORED, pronounce, toy_words
+from peephole.cli.evaluate import command as evaluate_command
+from peephole.cli.quantize import command as quantize_command
+from peephole.errors import ConfigError, DataError, ModelFileError, PeepholeError
+from peephole.evaluation.metrics import corpus_score
+from peephole.model import Model
+from peephole.model.evaluation import measure_gap
+
+WORDS = toy_words(40, seed=8)
+PAIRS = [(word, pronounce(word)) for word in WORDS] + [(word, "B " + pronounce(word)) for word in WORDS[:5]]
+INT8 = STORED["2"][0]
+
+
+@pytest.fixture(scope="module")
+def toy() -> Model:
+    return peephole.load(MODEL)
+
+
+@pytest.fixture
+def test_file(tmp_path: Path) -> Path:
+    path = tmp_path / "test.tsv"
+    path.write_text("".join(f"{source}\t{target}\n" for source, target in PAIRS), encoding="utf-8")
+    return path
+
+
+def printed(command: Any, *arguments: object) -> dict[str, Any]:
+    """Run a verb in this process; return the JSON that it prints."""
+    output = io.StringIO()
+    with contextlib.redirect_stdout(output):
+        command.main([*map(str, arguments), "--json"], standalone_mode=False)
+    return dict(json.loads(output.getvalue()))
+
+
+def plain(tree: Any) -> Any:
+    """Return what JSON makes of a tree: lists for tuples."""
+    return json.loads(json.dumps(tree))
+
+
+def test_the_command_prints_what_evaluate_returns(toy: Model, test_file: Path) -> None:
+    found = peephole.evaluate(toy, test_file, against=INT8, worst=3, beam_size=2, threads=1)
+    options = ("--against", INT8, "--worst", 3, "--beam-size", 2, "--threads", 1)
+    assert plain(found.to_dict()) == printed(evaluate_command, MODEL, test_file, *options)
+    assert found.to_dict().keys() >= {"model", "test", "scores", "worst", "exposure_gap", "against", "confidence"}
+    best = [p[0].text for p in toy.predict(WORDS, beam_size=2)]
+    assert (found.sources, found.predictions) == (WORDS, best)
+    right = sum(text == pronounce(word) for word, text in zip(WORDS, best, strict=True))
+    assert found.scores["exact_match"].value >= 100 * right / 40
+    assert found.comparison is not None
+    assert len(found.worst) <= 3
+
+
+def test_pairs_may_come_from_python(toy: Model, test_file: Path) -> None:
+    for pairs in (PAIRS, iter(PAIRS), [list(pair) for pair in PAIRS]):
+        found = peephole.evaluate(toy, pairs)
+        assert found.test is None
+        of_file = peephole.evaluate(str(MODEL), str(test_file))
+        assert {**found.to_dict(), "test": str(test_file)} == of_file.to_dict()
+    assert found.references[0] == (PAIRS[0][1], PAIRS[40][1])
+
+
+@pytest.mark.parametrize("threads", [1, 3])
+def test_threads_change_nothing(toy: Model, threads: int) -> None:
+    found = peephole.evaluate(toy, PAIRS[:9], threads=threads, batch_size=4)
+    assert found.to_dict() == peephole.evaluate(toy, PAIRS[:9]).to_dict()
+    scores = toy.score(*map(list, zip(*PAIRS, strict=True)))
+    assert toy.score(*map(list, zip(*PAIRS, strict=True)), threads=threads, batch_size=4) == scores
+
+
+def test_progress_covers_every_source_in_every_part(toy: Model) -> None:
+    calls: list[tuple[str, int, int]] = []
+    peephole.evaluate(toy, PAIRS, against=INT8, batch_size=4, progress=lambda *call: calls.append(call))
+    parts = list(dict.fromkeys(part for part, *_ in calls))
+    assert parts == ["beam search", "greedy search", str(INT8)]
+    for part in parts:
+        own = [call for call in calls if call[0] == part]
+        assert own[0] == (part, 0, 40)
+        assert sum(done for _, done, _ in own) == 40
+        assert len(own) > 2
+
+
+def test_what_could_not_be_read_is_returned(toy: Model) -> None:
+    found = peephole.evaluate(toy, [("ab", "AH B"), ("xb", "B"), ("xb", "AH"), ("qx", "B")], exposure_gap=False)
+    assert found.exposure_gap is None
+    assert [(n.index, n.unknown, found.lines[n.index]) for n in found.notices.texts] == [
+        (1, ("x",), 2),
+        (2, ("q", "x"), 4),
+    ]
+
+
+def test_the_representation_shows_the_numbers(toy: Model) -> None:
+    found = peephole.evaluate(toy, PAIRS, against=INT8)
+    lines = repr(found).splitlines()
+    assert lines[0] == f"{MODEL} on pairs: 40 sources"
+    score = found.scores["exact_match"]
+    assert lines[1] == f"  exact match {score.value:.2f} % [{score.low:.2f}, {score.high:.2f}]"
+    assert lines[4].startswith("  exposure gap ")
+    assert lines[5].startswith(f"  exact match of {INT8}: ")
+
+
+def test_the_gap_counts_the_models_own_tokens_on_both_sides() -> None:
+    """A greedy prediction in another cut than the reference's has wrong symbols, as teacher forcing counts them."""
+
+    class Cuts:
+        """A model that predicts "ab" as two symbols where the table has one, and is right when it is fed gold."""
+
+        class target_symbols:
+            split = staticmethod(str.split)
+
+        @staticmethod
+        def predict(sources: list[str], **_: Any) -> list[list[peephole.Prediction]]:
+            return [[peephole.Prediction("ab", ["a", "b"], 0.0, [], True, [], None)] for _ in sources]
+
+        @staticmethod
+        def teacher_forced(sources: list[str], targets: list[str], **_: Any) -> list[list[str]]:
+            return [target.split() for target in targets]
+
+    gap = measure_gap(Cuts, ["x"], [("ab",)], {}, None)  # type: ignore[arg-type]  # a model as far as it is asked
+    assert gap.teacher_forced == 100
+    assert gap.free_running == 100 * (1 - 2 / 1)
+
+
+@pytest.mark.parametrize(
+    ("pairs", "kind", "message"),
+    [
+        ([], DataError, "pairs: wanted at least one pair, got none"),
+        ([("a", "b"), ("a",)], PeepholeError, r"pairs: wanted two texts, got \('a',\) as number 2"),
+        (["ab"], PeepholeError, "pairs: wanted two texts, got 'ab' as number 1"),
+        ([("a", 3)], PeepholeError, r"pairs: wanted two texts, got \('a', 3\) as number 1"),
+        ([("a", " ")], DataError, "pairs, number 1: wanted two texts that are not empty"),
+        (7, PeepholeError, "pairs: wanted the name of a file or pairs of texts, got 7"),
+        ("no.tsv", DataError, "no.tsv: no such file"),
+    ],
+)
+def test_bad_pairs_are_one_line(toy: Model, pairs: Any, kind: type, message: str) -> None:
+    with pytest.raises(kind, match=f"^{message}") as caught:
+        peephole.evaluate(toy, pairs)
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"nbest": 2}, "evaluate: unknown setting 'nbest'; wanted one of beam_size, "),
+        ({"temperature": 1.0}, "evaluate: unknown setting 'temperature'; wanted one of "),
+        ({"beam_siz": 2}, "evaluate: unknown setting 'beam_siz'; .*; did you mean 'beam_size'?"),
+        ({"beam_size": 0}, "evaluate, search.beam_size: wanted a number ≥ 1, got 0"),
+        ({"metrics": ["exact_mach"]}, "evaluation: unknown metric 'exact_mach'; did you mean 'exact_match'?"),
+    ],
+)
+def test_settings_are_checked_before_anything_is_predicted(
+    toy: Model, settings: dict[str, Any], message: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(Model, "predict", None)
+    with pytest.raises(ConfigError, match=message.replace("?", r"\?")):
+        peephole.evaluate(toy, PAIRS, **settings)
+
+
+@pytest.mark.parametrize("to", ["int8", "bf16"])
+def test_the_command_prints_what_quantize_returns(to: Any, test_file: Path, tmp_path: Path) -> None:
+    out = tmp_path / "small.safetensors"
+    found = peephole.quantize(MODEL, to, out, pairs=test_file)
+    written = out.read_bytes()
+    assert plain(found.to_dict()) == printed(quantize_command, MODEL, "--to", to, "--out", out, "--evaluate", test_file)
+    assert out.read_bytes() == written
+    assert found.before is not None
+    assert found.after is not None
+    texts = [p[0].text for p in peephole.load(out).predict(WORDS)]
+    assert found.after.predictions == texts
+    assert found.num_different == sum(a != b for a, b in zip(texts, found.before.predictions, strict=True))
+    references = found.before.references
+    symbols = peephole.load(MODEL).target_symbols
+    for name in ("exact_match", "symbol_error_rate"):
+        assert found.after.scores[name].value == corpus_score(name, texts, references, symbols.split)
+
+
+def test_quantize_takes_a_model_and_generated_pairs(toy: Model, tmp_path: Path) -> None:
+    copy = tmp_path / "toy.safetensors"
+    toy.save(copy)
+    found = peephole.quantize(peephole.load(copy), "int8", pairs=iter(PAIRS))
+    assert found.out == str(tmp_path / "toy.int8.safetensors")
+    assert found.before is not None
+    assert found.before.sources == WORDS
+    assert found.to_dict()["evaluation"]["pairs"] is None
+    assert peephole.quantize(copy, "bf16").before is None
+
+
+@pytest.mark.parametrize(
+    ("arguments", "kind", "message"),
+    [
+        ((MODEL, "int4"), ConfigError, "to: wanted int8 or bf16, got 'int4'; did you mean 'int8'?"),
+        ((MODEL, 8), ConfigError, "to: wanted int8 or bf16, got 8"),
+        ((8, "int8"), PeepholeError, "model: wanted a Model or the name of its file, got 8"),
+        ((MODEL, "int8", 8), PeepholeError, "out: wanted the name of a file, got 8"),
+        ((INT8, "bf16"), ModelFileError, f"{INT8}: wanted a model with float32 weights, got one with int8"),
+    ],
+)
+def test_what_cannot_be_quantized(arguments: Any, kind: type, message: str) -> None:
+    with pytest.raises(kind) as caught:
+        peephole.quantize(*arguments)
+    assert str(caught.value) == message
+
+
+def test_a_model_without_one_file_cannot_be_quantized(toy: Model) -> None:
+    in_memory = Model(toy.config, toy.source_symbols, toy.target_symbols, toy.networks)
+    for model, count in ((in_memory, 0), (peephole.load(MODEL, MODEL), 2)):
+        with pytest.raises(PeepholeError, match=f"^quantize: wanted a model with one file, got one with {count}$"):
+            peephole.quantize(model, "int8")

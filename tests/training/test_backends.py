@@ -1,0 +1,126 @@
+"""What a training says about the engine agrees with what computes it."""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+
+import pytest
+import torch
+from torch.utils._python_dispatch import TorchDispatchMode
+
+from peephole import engine
+from peephole.config import Config
+from peephole.errors import ConfigError
+from peephole.training import train
+from peephole.training.backends import definition_notice, with_precision
+
+from .toy import TINY, write_pairs
+
+SAID = {
+    "gru": "engine: has no cell 'gru'; the definition computes the recurrent layers and the decoder",
+    "sampling": "engine: has no feeding 'scheduled sampling'; the definition computes the decoder",
+}
+OUTSIDE = {"peephole::linear_backward": 4, "peephole::output_loss_backward": 2}  # two steps, keys and readouts
+ALL = OUTSIDE | {"peephole::lstm_backward": 4, "peephole::decoder_backward": 2}  # an encoder of two directions
+WITHOUT_KEYS = ALL | {"peephole::linear_backward": 2}  # the context needs no attention
+SAMPLED = {  # the first step is fed gold symbols only
+    "peephole::decoder_backward": 1,
+    "peephole::linear_backward": 3,
+    "peephole::output_loss_backward": 1,
+}
+SETTINGS = [  # settings, what is said, how often the engine's operators compute gradients
+    ({}, None, ALL),
+    ({"peephole": "none", "precision": "64-true"}, None, ALL),
+    ({"precision": "64-true", "decoder_layers": 2, "dropout": 0.3}, None, ALL),
+    ({"precision": "bf16-mixed"}, None, ALL),
+    ({"precision": "bf16-mixed", "context": "last", "decoder_layers": 2}, None, WITHOUT_KEYS),
+    ({"precision": "32-true", "context": "last", "decoder_layers": 2}, None, WITHOUT_KEYS),
+    ({"engine": "off"}, None, {}),
+    ({"cell": "gru", "peephole": "none"}, SAID["gru"], OUTSIDE),
+    ({"scheduled_sampling": "linear"}, SAID["sampling"], ALL | SAMPLED),
+]
+
+
+class Operators(TorchDispatchMode):
+    """Counts the engine's operators that compute gradients; others also measure dev, outside training's precision."""
+
+    def __init__(self):
+        super().__init__()
+        self.seen = Counter()
+
+    def __torch_dispatch__(self, func, types, args=(), kwargs=None):
+        if func.namespace == "peephole" and "backward" in func.__name__:
+            self.seen[func.name()] += 1
+        return func(*args, **(kwargs or {}))
+
+
+def train_and_watch(folder, capsys, monkeypatch, **settings):
+    """Return what is said of the engine, and how often it computed gradients."""
+    monkeypatch.setenv("COLUMNS", "200")
+    write_pairs(folder / "train.tsv", number=40)
+    with Operators() as operators:
+        train(folder / "train.tsv", out=folder / "m.safetensors", **{**TINY, "steps": 2, "evaluations": 1, **settings})
+    lines = [line for line in capsys.readouterr().err.splitlines() if "engine" in line]
+    return lines, operators.seen
+
+
+@pytest.mark.skipif(not engine.available(), reason="built without the engine")
+@pytest.mark.parametrize(("settings", "said", "ran"), SETTINGS, ids=lambda value: str(value))
+def test_it_is_said_once_where_the_engine_does_not_train(tmp_path, capsys, monkeypatch, settings, said, ran):
+    [line], seen = train_and_watch(tmp_path, capsys, monkeypatch, **settings)
+    assert seen == ran
+    used = engine.instruction_sets()[0] if ran else "off"
+    assert line == said or (said is None and line.endswith(f"; engine {used}"))
+
+
+def test_it_is_said_that_the_library_is_missing(tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr("peephole.engine.abi.library_path", lambda: None)
+    engine.instruction_sets.cache_clear()
+    try:
+        [line], seen = train_and_watch(tmp_path, capsys, monkeypatch)
+    finally:
+        engine.instruction_sets.cache_clear()
+    assert line == (
+        "engine: missing, it needs a C++ compiler when peephole is installed; the definition computes everything"
+    )
+    assert not seen
+
+
+def test_on_a_gpu_the_definition_trains():
+    """The only case that no test trains here."""
+    config = Config().with_values({"precision": "32-true"})
+    said = definition_notice(config, torch.device("cuda", 1))
+    assert said == "engine: not used on cuda, it is made for CPUs; the definition computes everything"
+    assert definition_notice(Config().with_values({"engine": "off"}), torch.device("cuda")) is None
+
+
+@pytest.mark.parametrize(
+    ("instruction_sets", "settings", "precision"),
+    [
+        (("avx512_bf16", "generic"), {}, "bf16-mixed"),
+        (("avx512_bf16", "generic"), {"precision": "64-true"}, "64-true"),
+        (("avx512_bf16", "generic"), {"engine": "off"}, "32-true"),
+        (("avx512_bf16", "generic"), {"cell": "gru", "peephole": "none"}, "32-true"),
+        (("avx2", "generic"), {}, "32-true"),
+        ((), {}, "32-true"),
+    ],
+)
+def test_precision_is_what_this_machine_is_fast_at(monkeypatch, instruction_sets, settings, precision):
+    monkeypatch.setattr(engine, "instruction_sets", lambda: instruction_sets)
+    config = Config().with_values({"device": "cpu", **settings})
+    assert with_precision(config).train.precision == precision
+
+
+def test_a_precision_that_a_cpu_lacks_is_refused():
+    config = Config().with_values({"device": "cpu", "precision": "16-mixed"})
+    with pytest.raises(ConfigError, match="wanted 32-true, 64-true or bf16-mixed on a CPU, got '16-mixed'"):
+        with_precision(config)
+
+
+def test_the_decided_precision_is_that_of_the_run(tmp_path):
+    """So that going on elsewhere computes the same."""
+    write_pairs(tmp_path / "train.tsv", number=40)
+    train(tmp_path / "train.tsv", out=tmp_path / "m.safetensors", **{**TINY, "steps": 2, "evaluations": 1})
+    entry = json.loads((tmp_path / "m.run" / "run.json").read_text(encoding="utf-8"))
+    assert entry["config"]["train"]["precision"] in ("32-true", "bf16-mixed")
