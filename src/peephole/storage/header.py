@@ -94,7 +94,10 @@ def parse_header(path: str | Path, metadata: Mapping[str, str]) -> Header:
 def _read_old_config(metadata: Mapping[str, str]) -> tuple[Config, list[str]]:
     """Return the config and the notes of a file of format version 1 or 2."""
     tree = _read_table(metadata, "config")
-    base = Config.from_dict({key: tree[key] for key in tree if key == "model"}, "config")
+    model = tree.get("model", {})
+    if isinstance(model, Mapping):  # the default of those versions, whatever the cell
+        model = {"peephole": "full", **model}
+    base = Config.from_dict({"model": model}, "config")
     rest = {key: tree[key] for key in tree if key != "model"}
     config, notes = read_settings(rest, base, section_keys("model"))
     return config, [f"config: {note}" for note in notes]
