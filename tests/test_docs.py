@@ -46,7 +46,7 @@ def test_guide_runs_from_top_to_bottom(tmp_path, monkeypatch):
 @pytest.mark.parametrize("page", ["model-file.md", "extend.md"])
 def test_python_blocks_run(page, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    shutil.copy(ROOT / "tests" / "models" / "lstm_v1.safetensors", "model.safetensors")
+    shutil.copy(ROOT / "tests" / "models" / "lstm_v3_float32.safetensors", "model.safetensors")
     blocks = blocks_of(page)
     assert blocks
     names: dict[str, object] = {}
@@ -93,6 +93,14 @@ def test_a_wrong_file_or_function_in_a_table_is_found():
     rows = ["`config.py` | `Config`", "`config.py` | `Config.fly`", "`engine/src/no.h` | x", "`no.py` | x"]
     text = "".join(f"| {row} | x |\n" for row in rows)
     assert missing_names(text, ROOT) == ["config.py: Config.fly", "engine/src/no.h", "no.py"]
+
+
+@pytest.mark.parametrize("page", ["CONTRIBUTING.md", "docs/equations.md", "docs/guarantees.md", "docs/extend.md"])
+def test_paths_of_the_repository_exist(page):
+    text = (ROOT / page).read_text(encoding="utf-8")
+    paths = re.findall(r"`((?:tests|engine/(?:src|tests)|benchmarks|recipes|src|docs)/[\w./*]+)`", text)
+    assert paths
+    assert [path for path in paths if not any(ROOT.glob(path))] == []
 
 
 def test_settings_page_is_what_the_config_says():
