@@ -71,7 +71,7 @@ def test_the_help_of_train_names_every_setting(peephole: Peephole) -> None:
         (["evaluate", "m", "t", "--worst", "many"], "'many' is not a valid integer"),
         (["train"], "wanted TRAIN and --out MODEL, or --resume RUN"),
         (["train", "a.tsv"], "wanted TRAIN and --out MODEL, or --resume RUN"),
-        (["train", "a.tsv", "--resume", "a.run"], "--resume goes on with the run's own files and settings"),
+        (["train", "a.tsv", "--resume", "a.run"], "--resume uses the run's own files and settings"),
         (["train", "--resume", "a.run", "--set", "minutes=3"], "give nothing else"),
     ],
 )
