@@ -71,7 +71,7 @@ def count_operations(model_file: Path, words_file: Path) -> dict[str, float]:
     from peephole.storage.model_file import load_model
 
     file = load_model(model_file)
-    network = build_network(model_file, file)
+    network = build_network(file)
     words = [letters for letters, _ in read_pairs(words_file)]
     return {
         f"operations_{beam_size}_{batch_size}": operations_per_word(

@@ -35,7 +35,7 @@ FLOOR_OF = {part: floor for floor, parts in enumerate(FLOORS) for part in parts}
 FRONT = {"__init__", "__main__"}  # above all floors
 WITHOUT_TORCH = {
     *("errors", "config", "lazy", "symbols", "evaluation", "storage", "data", "model", "inspect"),
-    *("nn/__init__", "search/__init__", "search/hypothesis"),
+    *("nn/__init__", "nn/schema", "search/__init__", "search/hypothesis"),
     *("engine/__init__", "engine/abi", "engine/structures", "engine/problems", "engine/packed", "engine/choice"),
 }
 """Packages, and modules of packages, that do without PyTorch."""

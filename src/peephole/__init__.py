@@ -29,8 +29,8 @@ if TYPE_CHECKING:
     from peephole.training import train as train
 
 # PyTorch's OpenMP workers spin for milliseconds after each parallel region, on cores that the engine's threads need.
-# This makes them sleep sooner; it must be set before PyTorch is imported, when libgomp reads it. 1000 turns cost PyTorch
-# nothing measurable; 0 would make it two to four times slower.
+# This makes them sleep sooner; libgomp reads it when PyTorch is imported. 1000 turns cost PyTorch nothing measurable; 0
+# would make it two to four times slower.
 if "OMP_WAIT_POLICY" not in os.environ:
     os.environ.setdefault("GOMP_SPINCOUNT", "1000")
 

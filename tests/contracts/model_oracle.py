@@ -65,7 +65,7 @@ class ModelOracle:
 
     def encode(self, source: Sequence[int]) -> tuple[Array, list[tuple[Array, ...]]]:
         """Return h_1 … h_T (T, M), and the last (h, c) or (h,) of each layer, directions side by side."""
-        out = self.drop("source embedding", self.weights["encoder.embedding.weight"][list(source)])
+        out = self.drop("source embedding", self.weights["frontend.embedding.weight"][list(source)])
         last = []
         for layer in range(self.encoder_layers):
             if layer:

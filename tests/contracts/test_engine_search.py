@@ -14,7 +14,8 @@ from peephole import engine
 from peephole.config import Config, SearchConfig
 from peephole.engine.packed import PackedModel, PackedSearch
 from peephole.errors import PeepholeError
-from peephole.nn import Seq2Seq, build_seq2seq
+from peephole.nn import Seq2Seq, build_seq2seq, schema
+from peephole.nn.schema import Architecture
 from peephole.search.torch import DefinitionSearch
 from peephole.storage.model_file import ModelFile, encode_model
 from peephole.storage.quantization import Stored, dequantize, quantize
@@ -166,7 +167,8 @@ def test_weights_in_fewer_bits(stored: Stored, instruction_set: str) -> None:
                 layer.weight_hidden /= 4
         packed = PackedSearch([pack(config, network, instruction_set, stored)])
         weights = {name: tensor.numpy() for name, tensor in network.state_dict().items()}
-        rounded, _ = dequantize(quantize(weights, stored, config.model.peephole))
+        specs = schema.tensors(Architecture.of(config.model), len(SOURCE), len(TARGET))
+        rounded = dequantize(quantize(weights, stored, specs))
         network.load_state_dict({name: torch.from_numpy(weight) for name, weight in rounded.items()})
         wanted = DefinitionSearch([network]).force(sources, targets, SearchConfig())
         for one, other in zip(packed.force(sources, targets, SearchConfig()), wanted, strict=True):

@@ -43,7 +43,7 @@ def assert_orthogonal(block: Tensor, gain: float = 1.0) -> None:
 def test_embeddings_have_the_standard_deviation_that_is_asked_for() -> None:
     for std in (1.0, 0.09):
         network = build(embedding_std=std)
-        for embedding in (network.encoder.embedding, network.decoder.embedding):
+        for embedding in (network.frontend.embedding, network.decoder.embedding):
             assert float(embedding.weight.std()) == pytest.approx(std, rel=0.02)
             assert abs(float(embedding.weight.mean())) < 5 * std / math.sqrt(SYMBOLS * E)
 

@@ -8,6 +8,8 @@ from __future__ import annotations
 import ctypes
 import random
 
+import numpy as np
+
 from peephole import engine
 
 C = ctypes.CDLL(None)
@@ -19,13 +21,14 @@ class Arrays:
     """Arrays of random numbers (or of what is given) by name, until `free`."""
 
     def __init__(self, scalar: int, seed: int) -> None:
-        self.kind = ctypes.c_float if scalar == 4 else ctypes.c_double
-        self.draw = random.Random(seed)
+        self.kind = np.dtype(np.float32 if scalar == 4 else np.float64)
+        self.draw = np.random.default_rng(seed)
         self.addresses: dict[str, int | None] = {}
 
     def add(self, name: str, count: int) -> None:
-        address = C.malloc(count * ctypes.sizeof(self.kind))
-        (self.kind * count).from_address(address)[:] = [self.draw.gauss(0, 0.5) for _ in range(count)]
+        numbers = self.draw.normal(scale=0.5, size=count).astype(self.kind)
+        address = C.malloc(numbers.nbytes)
+        ctypes.memmove(address, numbers.ctypes.data, numbers.nbytes)
         self.addresses[name] = address
 
     def add_bytes(self, name: str, count: int) -> None:

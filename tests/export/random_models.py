@@ -68,7 +68,7 @@ def steppers(path: Path) -> tuple[OnnxStepper, Seq2SeqStepper]:
 
 def definition(path: Path) -> Seq2SeqStepper:
     """Return the model of a file as `peephole.nn` has it."""
-    return Seq2SeqStepper(build_network(path, load_model(path)))
+    return Seq2SeqStepper(build_network(load_model(path)))
 
 
 def random_sources(count: int, longest: int, seed: int = 1) -> list[list[int]]:

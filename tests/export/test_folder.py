@@ -6,6 +6,7 @@ import json
 import os
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -13,10 +14,13 @@ import numpy as np
 import onnx
 import pytest
 
-from peephole.errors import ModelFileError, RunError
+from peephole.errors import ConfigError, ModelFileError, RunError
 from peephole.export import export_onnx, folder, graph
+from peephole.export.seq2seq import build_decoder_step, build_encoder
 from peephole.export.stepper import OnnxStepper
-from peephole.storage.model_file import ModelFile, load_model, save_model
+from peephole.export.weights import Weights
+from peephole.nn.schema import Architecture
+from peephole.storage.model_file import ModelFile, load_model, read_tensors, write_tensors
 
 from .random_models import model_config, write_model
 
@@ -148,22 +152,46 @@ def test_a_model_that_is_too_large(model_path: Path, monkeypatch: pytest.MonkeyP
         (
             "decoder.output.bias",
             None,
-            r"safetensors: tensor '\S+bias': wanted float32 \(8,\), got no such tensor",
+            r"safetensors: tensor '\S+bias': wanted float32 \(8,\), got None$",
         ),
         ("decoder.output.bias", np.zeros(7, np.float32), r"output.bias': wanted float32 \(8,\), got float32 \(7,\)"),
         ("decoder.output.bias", np.zeros(8), r"output.bias': wanted float32 \(8,\), got float64 \(8,\)"),
-        ("decoder.more", np.zeros(8, np.float32), "tensor 'decoder.more': the model of this config has no such tensor"),
+        ("decoder.more", np.zeros(8, np.float32), r"tensor 'decoder.more': wanted None, got float32 \(8,\)$"),
     ],
 )
 def test_tensors_that_do_not_fit_the_config(model_path: Path, name: str, tensor: Any, message: str) -> None:
-    file = load_model(model_path)
-    tensors = {**file.tensors, name: tensor}
+    tensors, metadata = read_tensors(model_path)
+    tensors[name] = tensor
     if tensor is None:
         del tensors[name]
-    save_model(model_path, ModelFile(tensors, file.config, file.source_symbols, file.target_symbols))
+    del metadata["checksum"]
+    write_tensors(model_path, tensors, metadata)
     with pytest.raises(ModelFileError, match=message):
         export_onnx(model_path)
     assert not (model_path.parent / "m.onnx").exists()
+
+
+@pytest.mark.parametrize("kind", ["cell", "peephole", "context", "attention", "input", "output"])
+def test_a_kind_that_cannot_be_exported_is_refused_by_name(model_path: Path, kind: str) -> None:
+    model = load_model(model_path)
+    architecture = replace(model.architecture, **{kind: "made-up"})
+    with pytest.raises(ConfigError, match=rf"^ONNX export, {kind}: wanted .*, got 'made-up'$"):
+        both_graphs(architecture, model)
+
+
+def both_graphs(architecture: Architecture, model: ModelFile) -> list[graph.Graph]:
+    weights = Weights(model.tensors)
+    return [
+        build_encoder(architecture, weights),
+        build_decoder_step(architecture, len(model.target_symbols), weights),
+    ]
+
+
+def test_a_tensor_that_the_graphs_leave_out_is_named(model_path: Path) -> None:
+    model = load_model(model_path)
+    more = replace(model, tensors={**model.tensors, "decoder.more": np.zeros(8, np.float32)})
+    with pytest.raises(ModelFileError, match=r"m: tensor 'decoder.more': the exported graphs do not use it$"):
+        folder.encode_graphs("m", more)
 
 
 # Reading

@@ -12,6 +12,8 @@ import pytest
 
 from peephole.config import Config
 from peephole.errors import ModelFileError
+from peephole.nn import schema
+from peephole.nn.schema import Architecture, Role, TensorSpec
 from peephole.storage.model_file import ModelFile, load_model, read_tensors, save_model, write_tensors
 from peephole.storage.quantization import (
     SCALE_BITS,
@@ -35,12 +37,22 @@ def random_matrix(seed: int, rows: int = 40, columns: int = 30) -> np.ndarray:
     return matrix.astype(np.float32)
 
 
+MATRIX = {"m": TensorSpec((40, 30), Role.MATRIX)}
+TABLE = CharacterSymbols(["a"], "NFC")
+
+
+def config_of(peephole: str) -> Config:
+    return Config().with_values({"model.peephole": peephole, "hidden_size": 2, "embedding_size": 3})
+
+
+def specs_of(peephole: str) -> dict[str, TensorSpec]:
+    return schema.tensors(Architecture.of(config_of(peephole).model), len(TABLE), len(TABLE))
+
+
 def model_file(peephole: str = "full") -> ModelFile:
     rng = np.random.default_rng(5)
-    shapes = {"a.weight": (4, 6), "a.bias": (4,), "layer.weight_peephole": (3, 5), "deep": (2, 3, 4)}
-    tensors = {name: rng.normal(size=shape).astype(np.float32) for name, shape in shapes.items()}
-    table = CharacterSymbols(["a"], "NFC")
-    return ModelFile(tensors, Config().with_values({"model.peephole": peephole}), table, table)
+    tensors = {name: rng.normal(size=spec.shape).astype(np.float32) for name, spec in specs_of(peephole).items()}
+    return ModelFile(tensors, config_of(peephole), TABLE, TABLE)
 
 
 # bfloat16
@@ -100,8 +112,8 @@ def test_products_with_a_scale_are_exact_in_float32() -> None:
 
 @pytest.mark.parametrize("to", FORMATS)
 def test_quantizing_again_changes_nothing(to: str) -> None:
-    once = quantize({"m": random_matrix(4)}, to, "full")
-    again = quantize(dequantize(once)[0], to, "full")
+    once = quantize({"m": random_matrix(4)}, to, MATRIX)
+    again = quantize(dequantize(once), to, MATRIX)
     assert once.keys() == again.keys()
     for name in once:
         assert once[name].tobytes() == again[name].tobytes()
@@ -111,18 +123,32 @@ def test_quantizing_again_changes_nothing(to: str) -> None:
 @pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf, 3e38])
 def test_weights_that_have_no_scale_are_refused(to: str, value: float) -> None:
     with pytest.raises(ModelFileError, match=r"^tensor m: wanted weights below 2\*\*127 to quantize, got larger ones"):
-        quantize({"m": np.array([[1, value]], np.float32)}, to, "full")
+        quantize({"m": np.array([[1, value]], np.float32)}, to, MATRIX)
 
 
 def test_only_matrices_are_quantized() -> None:
-    tensors = model_file().tensors
-    full = quantize(tensors, "int8", "full")
+    shapes = {"a.weight": (4, 6), "a.bias": (4,), "layer.weight_peephole": (3, 5), "deep": (2, 3, 4)}
+    tensors = {name: np.ones(shape, np.float32) for name, shape in shapes.items()}
+    roles = dict(zip(shapes, (Role.MATRIX, Role.VECTOR, Role.MATRIX, Role.VECTOR), strict=True))
+    specs = {name: TensorSpec(shape, roles[name]) for name, shape in shapes.items()}
+    full = quantize(tensors, "int8", specs)
     assert {name for name, tensor in full.items() if tensor.dtype == np.int8} == {"a.weight", "layer.weight_peephole"}
     assert full.keys() - tensors.keys() == {"a.weight.scale", "layer.weight_peephole.scale"}
-    diagonal = quantize(tensors, "int8", "diagonal")
+    diagonal = quantize(tensors, "int8", specs | {"layer.weight_peephole": TensorSpec((3, 5), Role.DIAGONAL)})
     assert {name for name, tensor in diagonal.items() if tensor.dtype == np.int8} == {"a.weight"}
     for name in ("a.bias", "deep", "layer.weight_peephole"):
         np.testing.assert_array_equal(diagonal[name], tensors[name], strict=True)
+
+
+@pytest.mark.parametrize("peephole", ["full", "diagonal", "none"])
+def test_diagonal_peepholes_and_vectors_of_a_model_stay_float32(peephole: str) -> None:
+    tensors = model_file(peephole).tensors
+    found = quantize(tensors, "int8", specs_of(peephole))
+    left = {name for name in tensors if found[name].dtype == np.float32}
+    wanted = {name for name, tensor in tensors.items() if tensor.ndim == 1}
+    diagonals = {name for name in tensors if "peephole" in name} if peephole == "diagonal" else set()
+    assert len(diagonals) == (3 if peephole == "diagonal" else 0)
+    assert left == wanted | diagonals
 
 
 def test_the_largest_rounding_error_is_relative_to_its_row() -> None:
@@ -142,7 +168,7 @@ def test_a_saved_model_comes_back_rounded(to: str, peephole: str, tmp_path: Path
     loaded = load_model(tmp_path / "m.safetensors")
     assert loaded.stored == to
     assert loaded.config == model.config
-    wanted, _ = dequantize(quantize(model.tensors, to, peephole))
+    wanted = dequantize(quantize(model.tensors, to, specs_of(peephole)))
     assert loaded.tensors.keys() == model.tensors.keys()
     for name, tensor in wanted.items():
         np.testing.assert_array_equal(loaded.tensors[name], tensor, strict=True)
@@ -151,16 +177,16 @@ def test_a_saved_model_comes_back_rounded(to: str, peephole: str, tmp_path: Path
     assert (tmp_path / "again.safetensors").read_bytes() == (tmp_path / "m.safetensors").read_bytes()
 
 
-def test_the_format_version_is_2_only_where_needed(tmp_path: Path) -> None:
-    for stored, version in (("float32", "1"), ("bfloat16", "2"), ("int8", "2")):
+def test_matrices_alone_are_stored_in_fewer_bits(tmp_path: Path) -> None:
+    for stored in ("float32", "bfloat16", "int8"):
         path = tmp_path / f"{stored}.safetensors"
         save_model(path, replace(model_file(), stored=stored))
         raw = path.read_bytes()
         header = json.loads(raw[8 : 8 + int.from_bytes(raw[:8], "little")])
-        assert header["__metadata__"]["format_version"] == version
+        assert header["__metadata__"]["format_version"] == "3"
         number = {"float32": "F32", "bfloat16": "BF16", "int8": "I8"}[stored]
-        assert header["a.weight"]["dtype"] == number
-        assert header["a.bias"]["dtype"] == header["deep"]["dtype"] == "F32"
+        assert header["decoder.readout.weight"]["dtype"] == number
+        assert header["decoder.readout.bias"]["dtype"] == "F32"
 
 
 @pytest.mark.parametrize("to", FORMATS)
@@ -177,13 +203,14 @@ def test_a_changed_weight_is_seen_by_the_checksum(to: str, tmp_path: Path) -> No
 
 @pytest.mark.parametrize(
     ("scale", "got"),
-    [(None, "None"), (np.ones(3, np.float32), r"float32 \(3,\)"), (np.ones(4), r"float64 \(4,\)")],
+    [(None, "None"), (np.ones(3, np.float32), r"float32 \(3,\)"), (np.ones(2), r"float64 \(2,\)")],
 )
 def test_int8_without_its_scales_is_refused(scale: np.ndarray | None, got: str, tmp_path: Path) -> None:
     path = tmp_path / "m.safetensors"
     save_model(path, replace(model_file(), stored="int8"))
     tensors, metadata = read_tensors(path)
-    del metadata["checksum"], tensors["a.weight.scale"]
-    write_tensors(path, tensors if scale is None else tensors | {"a.weight.scale": scale}, metadata)
-    with pytest.raises(ModelFileError, match=rf"tensor a.weight.scale: wanted float32 \(4,\), got {got}$"):
+    name = "decoder.readout.weight.scale"
+    del metadata["checksum"], tensors[name]
+    write_tensors(path, tensors if scale is None else tensors | {name: scale}, metadata)
+    with pytest.raises(ModelFileError, match=rf"tensor '{name}': wanted float32 \(2,\), got {got}$"):
         load_model(path)

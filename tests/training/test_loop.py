@@ -273,7 +273,7 @@ def test_a_loss_that_is_not_finite_stops_the_training_before_the_weights_are_spo
 def test_a_nan_in_the_gradient_alone_is_noticed_too(corpus):
     """A finite loss with a gradient that is not: the encoder's weights would turn into NaN unseen."""
     training = Training(corpus, TrainConfig(steps=5, warmup=0.0))
-    training.network.encoder.embedding.weight.register_hook(lambda gradient: gradient * math.nan)
+    training.network.frontend.embedding.weight.register_hook(lambda gradient: gradient * math.nan)
     before = copy_weights(training.network.state_dict())
     with pytest.raises(RunError, match="norm nan"):
         training.run()

@@ -83,6 +83,25 @@ def test_positions_of_any_number_come_back(trained, tmp_path):
     assert other.position == state.position
 
 
+def test_a_checkpoint_with_the_names_of_earlier_versions(path, trained):
+    state = trained
+    tensors, metadata = read_tensors(path)
+    old = {full.replace("frontend.embedding", "encoder.embedding"): tensor for full, tensor in tensors.items()}
+    renamed = {full for full in old if "encoder.embedding" in full}
+    assert {full.split("/")[0].split(" ")[0] for full in renamed} >= {"network", "average", "optimizer"}
+    del metadata["checksum"]
+    write_tensors(path, old, metadata)
+    other = fresh()
+    load_checkpoint(path, other)
+    assert same(other.network.state_dict(), state.network.state_dict())
+    assert same(other.average, state.average)
+    save_checkpoint(path, other, MADE_WITH)
+    again, _ = read_tensors(path)
+    assert again.keys() == tensors.keys()
+    for name, tensor in tensors.items():
+        np.testing.assert_array_equal(again[name], tensor)
+
+
 def one_line(error):
     text = str(error.value)
     assert "\n" not in text

@@ -12,7 +12,6 @@
 
 #include "runtime/instruction_sets.h"
 #include "file/model_file.h"
-#include "file/network_weights.h"
 #include "predict/search.h"
 
 struct peephole_model {
@@ -155,8 +154,7 @@ peephole_model *peephole_model_open(const void *file, size_t size, const char *i
     if (!model->instruction_set)
       refuse("instruction set " + std::string(instruction_set) + ": there is none, or it cannot run here");
     peephole::ModelFile read = peephole::read_model_file(file, size);
-    peephole::NetworkViewOwner view(read);
-    model->network.reset(model->instruction_set->pack(view.view()));
+    model->network.reset(model->instruction_set->pack(read.network()));
     model->tables[PEEPHOLE_SOURCE] = std::move(read.source);
     model->tables[PEEPHOLE_TARGET] = std::move(read.target);
     for (int side = 0; side < 2; ++side)
@@ -182,8 +180,8 @@ int32_t peephole_model_find_symbol(const peephole_model *model, int32_t side, co
   return found == model->ids[side].end() ? PEEPHOLE_UNK : found->second;
 }
 
-int32_t peephole_search(const peephole_request *request, peephole_result **result, char *message, size_t message_size) {
-  return !succeeds(message, message_size, [&] {
+peephole_status peephole_search(const peephole_request *request, peephole_result **result, char *message, size_t message_size) {
+  const bool found = succeeds(message, message_size, [&] {
     check(*request);
     const peephole_model &first = *request->models[0];
     peephole::Searcher searcher{{}, first.instruction_set->float_kernels.largest,
@@ -193,6 +191,7 @@ int32_t peephole_search(const peephole_request *request, peephole_result **resul
     gather(peephole::search(searcher, *request), *gathered);
     *result = gathered.release();
   });
+  return found ? PEEPHOLE_OK : PEEPHOLE_REFUSED;
 }
 
 void peephole_result_release(peephole_result *result) { delete static_cast<Result *>(result); }

@@ -30,19 +30,19 @@ size_t peephole_lstm_scratch_bytes(const peephole_lstm *problem, int32_t backwar
   });
 }
 
-int32_t peephole_lstm_forward(const peephole_lstm *problem, const char *instruction_set) {
+peephole_status peephole_lstm_forward(const peephole_lstm *problem, const char *instruction_set) {
   const InstructionSet *set = instruction_set_named(instruction_set);
-  if (set == nullptr) return 1;
+  if (set == nullptr) return PEEPHOLE_NO_INSTRUCTION_SET;
   set->training(problem->scalar, problem->operand).lstm_forward(*problem);
-  return 0;
+  return PEEPHOLE_OK;
 }
 
-int32_t peephole_lstm_backward(const peephole_lstm *problem, const peephole_lstm_gradients *gradients,
+peephole_status peephole_lstm_backward(const peephole_lstm *problem, const peephole_lstm_gradients *gradients,
                                const char *instruction_set) {
   const InstructionSet *set = instruction_set_named(instruction_set);
-  if (set == nullptr) return 1;
+  if (set == nullptr) return PEEPHOLE_NO_INSTRUCTION_SET;
   set->training(problem->scalar, problem->operand).lstm_backward(*problem, *gradients);
-  return 0;
+  return PEEPHOLE_OK;
 }
 
 size_t peephole_decoder_saved_bytes(const peephole_decoder *problem) {
@@ -60,19 +60,19 @@ size_t peephole_decoder_scratch_bytes(const peephole_decoder *problem, int32_t b
   });
 }
 
-int32_t peephole_decoder_forward(const peephole_decoder *problem, const char *instruction_set) {
+peephole_status peephole_decoder_forward(const peephole_decoder *problem, const char *instruction_set) {
   const InstructionSet *set = instruction_set_named(instruction_set);
-  if (set == nullptr) return 1;
+  if (set == nullptr) return PEEPHOLE_NO_INSTRUCTION_SET;
   set->training(problem->scalar, problem->operand).decoder_forward(*problem);
-  return 0;
+  return PEEPHOLE_OK;
 }
 
-int32_t peephole_decoder_backward(const peephole_decoder *problem, const peephole_decoder_gradients *gradients,
+peephole_status peephole_decoder_backward(const peephole_decoder *problem, const peephole_decoder_gradients *gradients,
                                   const char *instruction_set) {
   const InstructionSet *set = instruction_set_named(instruction_set);
-  if (set == nullptr) return 1;
+  if (set == nullptr) return PEEPHOLE_NO_INSTRUCTION_SET;
   set->training(problem->scalar, problem->operand).decoder_backward(*problem, *gradients);
-  return 0;
+  return PEEPHOLE_OK;
 }
 
 size_t peephole_linear_scratch_bytes(const peephole_linear *problem, int32_t backward) {
@@ -81,19 +81,19 @@ size_t peephole_linear_scratch_bytes(const peephole_linear *problem, int32_t bac
   });
 }
 
-int32_t peephole_linear_forward(const peephole_linear *problem, const char *instruction_set) {
+peephole_status peephole_linear_forward(const peephole_linear *problem, const char *instruction_set) {
   const InstructionSet *set = instruction_set_named(instruction_set);
-  if (set == nullptr) return 1;
+  if (set == nullptr) return PEEPHOLE_NO_INSTRUCTION_SET;
   set->training(problem->scalar, problem->operand).linear_forward(*problem);
-  return 0;
+  return PEEPHOLE_OK;
 }
 
-int32_t peephole_linear_backward(const peephole_linear *problem, const peephole_linear_gradients *gradients,
+peephole_status peephole_linear_backward(const peephole_linear *problem, const peephole_linear_gradients *gradients,
                                  const char *instruction_set) {
   const InstructionSet *set = instruction_set_named(instruction_set);
-  if (set == nullptr) return 1;
+  if (set == nullptr) return PEEPHOLE_NO_INSTRUCTION_SET;
   set->training(problem->scalar, problem->operand).linear_backward(*problem, *gradients);
-  return 0;
+  return PEEPHOLE_OK;
 }
 
 size_t peephole_output_loss_scratch_bytes(const peephole_output_loss *problem, int32_t gradients) {
@@ -102,26 +102,27 @@ size_t peephole_output_loss_scratch_bytes(const peephole_output_loss *problem, i
   });
 }
 
-int32_t peephole_output_loss_run(const peephole_output_loss *problem, const peephole_output_loss_gradients *gradients,
+peephole_status peephole_output_loss_run(const peephole_output_loss *problem, const peephole_output_loss_gradients *gradients,
                                  const char *instruction_set) {
   const InstructionSet *set = instruction_set_named(instruction_set);
-  if (set == nullptr) return 1;
-  return set->training(problem->scalar, problem->operand).output_loss(*problem, gradients) ? 0 : 2;
+  if (set == nullptr) return PEEPHOLE_NO_INSTRUCTION_SET;
+  const bool all_symbols = set->training(problem->scalar, problem->operand).output_loss(*problem, gradients);
+  return all_symbols ? PEEPHOLE_OK : PEEPHOLE_BAD_TARGET;
 }
 
-int32_t peephole_dropout_mask_run(const peephole_dropout_mask *problem, const char *instruction_set) {
+peephole_status peephole_dropout_mask_run(const peephole_dropout_mask *problem, const char *instruction_set) {
   const InstructionSet *set = instruction_set_named(instruction_set);
-  if (set == nullptr) return 1;
+  if (set == nullptr) return PEEPHOLE_NO_INSTRUCTION_SET;
   set->float_kernels.dropout_mask(*problem);
-  return 0;
+  return PEEPHOLE_OK;
 }
 
-int32_t peephole_activation(int32_t function, int32_t scalar, int64_t n, const void *in, void *out,
+peephole_status peephole_activation(int32_t function, int32_t scalar, int64_t n, const void *in, void *out,
                             const char *instruction_set) {
   const InstructionSet *set = instruction_set_named(instruction_set);
-  if (set == nullptr) return 1;
+  if (set == nullptr) return PEEPHOLE_NO_INSTRUCTION_SET;
   set->arithmetic(scalar).activation(function, n, in, out);
-  return 0;
+  return PEEPHOLE_OK;
 }
 
 int64_t peephole_peak(int64_t repeats, int32_t scalar, const char *instruction_set) {

@@ -13,8 +13,10 @@ import os
 from functools import cache
 from pathlib import Path
 
-ABI_VERSION = 6
-FUNCTIONS = {"sigmoid": 0, "tanh": 1}
+from peephole.engine.enums import Function, Status
+
+ABI_VERSION = 7
+FUNCTIONS = {function.name.lower(): function for function in Function}
 LIBRARY_NAMES = ("libpeephole.so", "libpeephole.dylib", "peephole.dll")
 LIBRARY_VARIABLE = "PEEPHOLE_LIBRARY"
 """Environment variable that names another build of the library than the one in the package."""
@@ -42,33 +44,34 @@ def instruction_sets() -> tuple[str, ...]:
 
 def activation(function: str, scalar: int, count: int, source: int, result: int, instruction_set: str) -> None:
     """Apply `"sigmoid"` or `"tanh"` as the cell does to `count` numbers of `scalar` bytes at address `source`."""
-    done = library().peephole_activation(FUNCTIONS[function], scalar, count, source, result, instruction_set.encode())
-    check_status(done, instruction_set)
+    given = FUNCTIONS[function], scalar, count, source, result
+    if library().peephole_activation(*given, instruction_set.encode()) == Status.NO_INSTRUCTION_SET:
+        raise _unknown(instruction_set)
 
 
 def peak(repeats: int, scalar: int, instruction_set: str) -> int:
     """Multiply matrices that fit the first cache, on one thread; return the floating point operations done."""
-    done = int(library().peephole_peak(repeats, scalar, instruction_set.encode()))
-    check_status(done < 0, instruction_set)
-    return done
+    operations = int(library().peephole_peak(repeats, scalar, instruction_set.encode()))
+    if operations < 0:
+        raise _unknown(instruction_set)
+    return operations
 
 
-def call(function: str, instruction_set: str, *given: ctypes.Structure | ctypes.Array[ctypes.c_void_p] | None) -> int:
+def call(function: str, instruction_set: str, *given: ctypes.Structure | None) -> Status:
     """Call a function of the library with structures by address and return its status.
 
     Raises:
         ValueError: the instruction set is unknown, or this processor lacks it.
     """
     pointers = (None if structure is None else ctypes.byref(structure) for structure in given)
-    done = int(getattr(library(), function)(*pointers, instruction_set.encode()))
-    check_status(done == 1, instruction_set)
-    return done
+    status = Status(getattr(library(), function)(*pointers, instruction_set.encode()))
+    if status == Status.NO_INSTRUCTION_SET:
+        raise _unknown(instruction_set)
+    return status
 
 
-def check_status(status: int, instruction_set: str) -> None:
-    """Raise ValueError if a status says that the instruction set cannot be used."""
-    if status:
-        raise ValueError(f"instruction set: wanted one of {', '.join(instruction_sets())}; got {instruction_set!r}")
+def _unknown(instruction_set: str) -> ValueError:
+    return ValueError(f"instruction set: wanted one of {', '.join(instruction_sets())}; got {instruction_set!r}")
 
 
 def library_path() -> Path | None:
@@ -94,31 +97,28 @@ def library() -> ctypes.CDLL:
     found = loaded.peephole_abi_version()
     if found != ABI_VERSION:
         raise OSError(f"{path}: wanted ABI version {ABI_VERSION}, got {found}; install peephole again")
-    text, number, address = ctypes.c_char_p, ctypes.c_int64, ctypes.c_void_p
+    text, number, address, status = ctypes.c_char_p, ctypes.c_int64, ctypes.c_void_p, ctypes.c_int
     signatures: dict[str, tuple[type | None, list[type]]] = {
         "peephole_instruction_set": (text, [ctypes.c_int32]),
         "peephole_lstm_saved_bytes": (ctypes.c_size_t, [address]),
         "peephole_lstm_scratch_bytes": (ctypes.c_size_t, [address, ctypes.c_int32]),
-        "peephole_lstm_forward": (ctypes.c_int32, [address, text]),
-        "peephole_lstm_backward": (ctypes.c_int32, [address, address, text]),
+        "peephole_lstm_forward": (status, [address, text]),
+        "peephole_lstm_backward": (status, [address, address, text]),
         "peephole_decoder_saved_bytes": (ctypes.c_size_t, [address]),
         "peephole_decoder_scratch_bytes": (ctypes.c_size_t, [address, ctypes.c_int32]),
-        "peephole_decoder_forward": (ctypes.c_int32, [address, text]),
-        "peephole_decoder_backward": (ctypes.c_int32, [address, address, text]),
+        "peephole_decoder_forward": (status, [address, text]),
+        "peephole_decoder_backward": (status, [address, address, text]),
         "peephole_linear_scratch_bytes": (ctypes.c_size_t, [address, ctypes.c_int32]),
-        "peephole_linear_forward": (ctypes.c_int32, [address, text]),
-        "peephole_linear_backward": (ctypes.c_int32, [address, address, text]),
+        "peephole_linear_forward": (status, [address, text]),
+        "peephole_linear_backward": (status, [address, address, text]),
         "peephole_output_loss_scratch_bytes": (ctypes.c_size_t, [address, ctypes.c_int32]),
-        "peephole_output_loss_run": (ctypes.c_int32, [address, address, text]),
-        "peephole_dropout_mask_run": (ctypes.c_int32, [address, text]),
+        "peephole_output_loss_run": (status, [address, address, text]),
+        "peephole_dropout_mask_run": (status, [address, text]),
         "peephole_model_open": (address, [address, ctypes.c_size_t, text, address, ctypes.c_size_t]),
         "peephole_model_close": (None, [address]),
-        "peephole_search": (ctypes.c_int32, [address, address, address, ctypes.c_size_t]),
+        "peephole_search": (status, [address, address, address, ctypes.c_size_t]),
         "peephole_result_release": (None, [address]),
-        "peephole_activation": (
-            ctypes.c_int32,
-            [ctypes.c_int32, ctypes.c_int32, number, address, address, text],
-        ),
+        "peephole_activation": (status, [ctypes.c_int32, ctypes.c_int32, number, address, address, text]),
         "peephole_peak": (number, [number, ctypes.c_int32, text]),
     }
     for name, (result, arguments) in signatures.items():

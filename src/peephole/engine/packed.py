@@ -18,12 +18,12 @@ from typing import Any
 
 from peephole import engine
 from peephole.config import SearchConfig
-from peephole.engine import structures as structures
+from peephole.engine import structures
+from peephole.engine.enums import SearchKind, Status
 from peephole.errors import ModelFileError, PeepholeError
 from peephole.search.hypothesis import Hypothesis
 from peephole.symbols import EOS
 
-BEAM, SAMPLE, FORCE = range(3)  # enum peephole_search_kind
 MESSAGE_BYTES = 1000
 
 
@@ -100,9 +100,13 @@ class PackedSearch:
         """
         settings: dict[str, Any] = {"max_lengths": array("q", max_lengths), "nbest": config.nbest}
         if config.temperature is None:
-            settings |= {"kind": BEAM, "beam_size": config.beam_size, "length_penalty": config.length_penalty}
+            settings |= {
+                "kind": SearchKind.BEAM,
+                "beam_size": config.beam_size,
+                "length_penalty": config.length_penalty,
+            }
         else:
-            settings |= {"kind": SAMPLE, "temperature": config.temperature}
+            settings |= {"kind": SearchKind.SAMPLE, "temperature": config.temperature}
             settings |= {"top_k": config.top_k or 0, "top_p": config.top_p or 1.0}
             settings |= _uniform_numbers(config, examples, max_lengths)
         if prefixes is not None:
@@ -117,14 +121,14 @@ class PackedSearch:
         self, sources: Sequence[Sequence[int]], targets: Sequence[Sequence[int]], config: SearchConfig
     ) -> list[Hypothesis]:
         """Score a given target, symbol ids without </s>, for each source."""
-        with self._run(sources, config, {"kind": FORCE} | _joined("target", targets), True) as result:
+        with self._run(sources, config, {"kind": SearchKind.FORCE} | _joined("target", targets), True) as result:
             return [hypothesis for _, hypothesis in _hypotheses(result, sources)]
 
     def likeliest(
         self, sources: Sequence[Sequence[int]], targets: Sequence[Sequence[int]], config: SearchConfig
     ) -> list[list[int]]:
         """Return the most probable symbol at each place of each target, </s> included, the target being fed, (13)."""
-        with self._run(sources, config, {"kind": FORCE} | _joined("target", targets), False) as result:
+        with self._run(sources, config, {"kind": SearchKind.FORCE} | _joined("target", targets), False) as result:
             offsets = _numbers(ctypes.c_int64, result.offsets, len(targets) + 1)
             ids = _numbers(ctypes.c_int32, result.likeliest, offsets[-1])
             return [ids[first:end] for first, end in pairwise(offsets)]
@@ -147,7 +151,8 @@ class PackedSearch:
         )
         result = ctypes.POINTER(structures.Result)()
         message = ctypes.create_string_buffer(MESSAGE_BYTES)
-        if library.peephole_search(ctypes.byref(request), ctypes.byref(result), message, MESSAGE_BYTES):
+        status = library.peephole_search(ctypes.byref(request), ctypes.byref(result), message, MESSAGE_BYTES)
+        if status != Status.OK:
             raise PeepholeError(f"search: {message.value.decode(errors='replace')}")
         try:
             yield result.contents

@@ -11,10 +11,11 @@ from dataclasses import dataclass
 
 from peephole.engine import structures
 from peephole.engine.abi import call, library
+from peephole.engine.enums import Attention, Form, Operand, Status
 
-OPERANDS = {"as_is": 0, "bf16": 1}
-FORMS = {"none": 0, "diagonal": 1, "full": 2}
-ATTENTIONS = {"fixed_context": 0, "additive": 1, "product": 2}
+OPERANDS = {operand.name.lower(): operand for operand in Operand}
+FORMS = {form.name.lower(): form for form in Form}
+ATTENTIONS = {attention.name.lower(): attention for attention in Attention}
 
 
 @dataclass(frozen=True)
@@ -139,7 +140,7 @@ class LinearProblem:
 
     def backward(self, arrays: structures.Addresses, gradients: structures.Addresses, instruction_set: str) -> None:
         """Compute all gradients; `gradients` holds the address of each array of `peephole_linear_gradients`."""
-        given = self._with(arrays), structures.pointers(("y", "x", "weight", "bias"), gradients)
+        given = self._with(arrays), structures.LinearGradients(**gradients)
         call("peephole_linear_backward", instruction_set, *given)
 
     def _with(self, arrays: structures.Addresses) -> structures.Linear:
@@ -169,9 +170,9 @@ class OutputLossProblem:
         Raises:
             IndexError: a target is no symbol.
         """
-        given = None if gradients is None else structures.pointers(("readouts", "weight", "bias"), gradients)
-        done = call("peephole_output_loss_run", instruction_set, self._with(arrays), given)
-        if done == 2:
+        given = None if gradients is None else structures.OutputLossGradients(**gradients)
+        status = call("peephole_output_loss_run", instruction_set, self._with(arrays), given)
+        if status == Status.BAD_TARGET:
             raise IndexError(f"target: wanted symbols from 0 to {self.symbols - 1}, got others too")
 
     def _with(self, arrays: structures.Addresses) -> structures.OutputLoss:

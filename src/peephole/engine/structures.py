@@ -1,4 +1,4 @@
-"""The structures of engine/include/peephole.h for ctypes; `peephole.engine` and `peephole.engine.packed` use them."""
+"""The structures of engine/include/peephole.h for ctypes; a test compares them with the compiler's layout."""
 
 from __future__ import annotations
 
@@ -109,6 +109,12 @@ class Linear(ctypes.Structure):
     )
 
 
+class LinearGradients(ctypes.Structure):
+    """`peephole_linear_gradients`."""
+
+    _fields_ = tuple((name, ctypes.c_void_p) for name in ("y", "x", "weight", "bias"))
+
+
 class OutputLoss(ctypes.Structure):
     """`peephole_output_loss`."""
 
@@ -120,9 +126,10 @@ class OutputLoss(ctypes.Structure):
     )
 
 
-def pointers(names: tuple[str, ...], arrays: Addresses) -> ctypes.Array[ctypes.c_void_p]:
-    """Return a structure of nothing but pointers; those that are not given are NULL."""
-    return (ctypes.c_void_p * len(names))(*(arrays.get(name) for name in names))
+class OutputLossGradients(ctypes.Structure):
+    """`peephole_output_loss_gradients`."""
+
+    _fields_ = tuple((name, ctypes.c_void_p) for name in ("readouts", "weight", "bias"))
 
 
 class DropoutMask(ctypes.Structure):

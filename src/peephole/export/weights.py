@@ -1,14 +1,12 @@
-"""The tensors of a model file, each asked for by name and shape."""
+"""The tensors of a model file, by module."""
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 
-from peephole.config import ModelConfig
 from peephole.errors import ModelFileError
 from peephole.storage.quantization import Tensors
 
@@ -32,47 +30,38 @@ class CellWeights(NamedTuple):
 
 
 class Weights:
-    """Gives out tensors, and knows which nobody asked for.
+    """Return tensors by name, and record which were used.
 
     Args:
-        path: of the model file, for messages.
-        tensors: its tensors.
+        tensors: those of a loaded model, which are exactly the ones that `peephole.nn.schema` lists.
     """
 
-    def __init__(self, path: str | Path, tensors: Tensors) -> None:
-        self._path = path
+    def __init__(self, tensors: Tensors) -> None:
         self._tensors = tensors
         self._unused = set(tensors)
 
-    def take(self, name: str, *shape: int) -> Array:
-        """Return a tensor.
-
-        Raises:
-            ModelFileError: it is missing, or has another shape or type.
-        """
-        tensor = self._tensors.get(name)
-        got = "no such tensor" if tensor is None else f"{tensor.dtype} {tensor.shape}"
-        if tensor is None or tensor.dtype != np.float32 or tensor.shape != shape:
-            raise ModelFileError(f"{self._path}: tensor {name!r}: wanted float32 {shape}, got {got}")
+    def take(self, name: str) -> Array:
+        """Return a tensor."""
         self._unused.discard(name)
-        return tensor
+        return self._tensors[name]
 
-    def cell(self, name: str, config: ModelConfig, input_size: int, hidden_size: int) -> CellWeights:
-        """Return the weights of one layer in one direction; errors as in `take`."""
-        rows = (3 if config.cell == "gru" else 4) * hidden_size
-        weight_input = self.take(f"{name}.weight_input", rows, input_size)
-        weight_hidden = self.take(f"{name}.weight_hidden", rows, hidden_size)
-        if config.cell == "gru":
-            bias_input, bias_hidden = (self.take(f"{name}.bias_{part}", rows) for part in ("input", "hidden"))
-            return CellWeights(name, weight_input, weight_hidden, bias_input, bias_hidden, None)
-        bias = self.take(f"{name}.bias", rows)
-        peephole = None
-        if config.peephole != "none":
-            blocks = 3 * hidden_size if config.peephole == "full" else 3
-            peephole = self.take(f"{name}.weight_peephole", blocks, hidden_size)
-        return CellWeights(name, weight_input, weight_hidden, bias, np.zeros_like(bias), peephole)
+    def lstm(self, name: str) -> CellWeights:
+        """Return the weights of one LSTM layer in one direction."""
+        weight_input, weight_hidden, bias = (self.take(f"{name}.{part}") for part in _LSTM)
+        peephole = f"{name}.weight_peephole"
+        weight_peephole = self.take(peephole) if peephole in self._tensors else None
+        return CellWeights(name, weight_input, weight_hidden, bias, np.zeros_like(bias), weight_peephole)
+
+    def gru(self, name: str) -> CellWeights:
+        """Return the weights of one GRU layer in one direction."""
+        weight_input, weight_hidden, bias_input, bias_hidden = (self.take(f"{name}.{part}") for part in _GRU)
+        return CellWeights(name, weight_input, weight_hidden, bias_input, bias_hidden, None)
 
     def check_all_used(self) -> None:
-        """Raise ModelFileError if there is a tensor that nobody took."""
+        """Raise ModelFileError if the graphs leave out a tensor."""
         for name in sorted(self._unused):
-            raise ModelFileError(f"{self._path}: tensor {name!r}: the model of this config has no such tensor")
+            raise ModelFileError(f"tensor {name!r}: the exported graphs do not use it")
+
+
+_LSTM = ("weight_input", "weight_hidden", "bias")
+_GRU = ("weight_input", "weight_hidden", "bias_input", "bias_hidden")

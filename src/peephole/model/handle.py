@@ -57,6 +57,7 @@ class Model:
         target_symbols: the target's symbol table.
         networks: one Seq2Seq, or several whose probabilities are averaged; their weights may change later.
         files: model files in their place.
+        notes: settings in the files that are not used, one line each.
     """
 
     def __init__(
@@ -67,6 +68,7 @@ class Model:
         networks: Sequence[Seq2Seq] = (),
         *,
         files: Sequence[str | Path] = (),
+        notes: Sequence[str] = (),
     ) -> None:
         check_type("config", config, Config, "a Config")
         check_type("source_symbols", source_symbols, Symbols, "a symbol table")
@@ -74,6 +76,7 @@ class Model:
         self.config = config
         self.source_symbols = source_symbols
         self.target_symbols = target_symbols
+        self.notes = tuple(notes)
         self._weights = Weights(networks, files)
 
     def __repr__(self) -> str:
@@ -281,10 +284,9 @@ class Model:
         check_path("path", path)
         if len(self._weights) != 1:
             raise PeepholeError("save: an ensemble has no file of its own; its members are saved one by one")
-        from peephole.storage.model_file import ModelFile, save_model
+        from peephole.storage.model_file import save_model
 
-        tensors, stored = self._weights.tensors()
-        save_model(path, ModelFile(tensors, *self._description(), stored))
+        save_model(path, self._weights.model_file(self._description()))
 
     def _search_config(
         self, call: str, search: Mapping[str, Any], allowed: Collection[str] | None = None
@@ -358,12 +360,14 @@ def load(path: str | Path, *more: str | Path) -> Model:
     for name in (path, *more):
         check_path("path", name)
     first = read_header(path)
+    notes = list(first.notes)
     for another in more:
         header = read_header(another)
+        notes += header.notes
         for side in ("source_symbols", "target_symbols"):
             if getattr(header, side).to_json() != getattr(first, side).to_json():
                 raise ModelFileError(f"{another}: its {side} differ from those of {path}; an ensemble needs the same")
-    model = Model(first.config, first.source_symbols, first.target_symbols, files=(path, *more))
+    model = Model(first.config, first.source_symbols, first.target_symbols, files=(path, *more), notes=notes)
     model.prepare()  # a damaged file is reported here
     return model
 

@@ -8,11 +8,12 @@ from typing import TYPE_CHECKING, Any
 
 from peephole.config import Config
 from peephole.engine.packed import PackedModel
+from peephole.nn.schema import Architecture
 from peephole.symbols import Symbols
 
 if TYPE_CHECKING:
     from peephole.nn import Seq2Seq
-    from peephole.storage.quantization import Stored
+    from peephole.storage.model_file import ModelFile
 
 
 class Weights:
@@ -38,7 +39,7 @@ class Weights:
             from peephole.search.torch import build_network
             from peephole.storage.model_file import load_model
 
-            self._networks = tuple(build_network(path, load_model(path)) for path in self.files)
+            self._networks = tuple(build_network(load_model(path)) for path in self.files)
         return self._networks
 
     def packed(self, description: tuple[Config, Symbols, Symbols]) -> list[PackedModel]:
@@ -63,19 +64,21 @@ class Weights:
         """
         if self.files or not self._networks:
             return True
-        from peephole.nn import network_kinds
-
-        kinds = network_kinds(config.model)
+        kinds = Architecture.of(config.model).kinds()
         return all(network.kinds() == kinds and _is_float32_on_cpu(network) for network in self._networks)
 
-    def tensors(self) -> tuple[dict[str, Any], Stored]:
-        """Return the tensors of the first set in float32, and the number format of its file."""
-        if not self.files:
-            return _tensors(self._networks[0]), "float32"
-        from peephole.storage.model_file import load_model
+    def model_file(self, description: tuple[Config, Symbols, Symbols]) -> ModelFile:
+        """Return the first set as a model file, with the number format and versions of the file it came from.
 
+        Args:
+            description: config, source symbols and target symbols.
+        """
+        from peephole.storage.model_file import ModelFile, load_model
+
+        if not self.files:
+            return ModelFile(_tensors(self._networks[0]), *description)
         file = load_model(self.files[0])
-        return dict(file.tensors), file.stored
+        return ModelFile(file.tensors, *description, file.stored, file.made)
 
 
 def _is_float32_on_cpu(network: Seq2Seq) -> bool:

@@ -27,12 +27,13 @@ if TYPE_CHECKING:
     from peephole.nn.encoder import Bridge as Bridge
     from peephole.nn.encoder import Encoder as Encoder
     from peephole.nn.encoder import fixed_context as fixed_context
+    from peephole.nn.frontends import Frontend as Frontend
+    from peephole.nn.frontends import SymbolFrontend as SymbolFrontend
     from peephole.nn.layers import GRU as GRU
     from peephole.nn.layers import LSTM as LSTM
     from peephole.nn.noise import Noise as Noise
     from peephole.nn.seq2seq import Seq2Seq as Seq2Seq
     from peephole.nn.seq2seq import build_seq2seq as build_seq2seq
-    from peephole.nn.seq2seq import network_kinds as network_kinds
     from peephole.nn.stepper import Seq2SeqStepper as Seq2SeqStepper
 
 _MODULES = {
@@ -42,6 +43,7 @@ _MODULES = {
     "DecoderState": "peephole.nn.decoder",
     "DotAttention": "peephole.nn.attention",
     "Encoder": "peephole.nn.encoder",
+    "Frontend": "peephole.nn.frontends",
     "GATES": "peephole.nn.cells",
     "GRU": "peephole.nn.layers",
     "GRUWeights": "peephole.nn.cells",
@@ -54,8 +56,8 @@ _MODULES = {
     "PEEPHOLES": "peephole.nn.cells",
     "Seq2Seq": "peephole.nn.seq2seq",
     "Seq2SeqStepper": "peephole.nn.stepper",
+    "SymbolFrontend": "peephole.nn.frontends",
     "build_seq2seq": "peephole.nn.seq2seq",
-    "network_kinds": "peephole.nn.seq2seq",
     "fixed_context": "peephole.nn.encoder",
     "gru": "peephole.nn.cells",
     "gru_cell": "peephole.nn.cells",
@@ -76,6 +78,7 @@ __all__ = [
     "DecoderState",
     "DotAttention",
     "Encoder",
+    "Frontend",
     "GRUWeights",
     "GeneralAttention",
     "LSTMState",
@@ -84,13 +87,13 @@ __all__ = [
     "Noise",
     "Seq2Seq",
     "Seq2SeqStepper",
+    "SymbolFrontend",
     "build_seq2seq",
     "fixed_context",
     "gru",
     "gru_cell",
     "lstm",
     "lstm_cell",
-    "network_kinds",
     "use_engine",
     "valid_steps",
 ]

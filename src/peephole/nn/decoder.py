@@ -12,7 +12,8 @@ from torch.nn import functional as F
 from peephole.nn.attention import Attention, AttentionState
 from peephole.nn.backends import find_for, multiplies_bfloat16
 from peephole.nn.cells import GRUStep, LSTMState, LSTMStep, LSTMWeights, peephole_form
-from peephole.nn.encoder import LayerState, symbol_embedding
+from peephole.nn.encoder import LayerState
+from peephole.nn.frontends import symbol_embedding
 from peephole.nn.layers import GRUDirection, LSTMDirection
 from peephole.nn.linear import linear
 from peephole.nn.noise import Noise
@@ -159,8 +160,8 @@ class Decoder(nn.Module):
         """Feed at each step the gold symbol, (13), or with probability sampling_probability the model's own, (14).
 
         Arguments and result are those of `forward`. It runs step by step, by its equations: a backend that computed it
-        would have to accept the feeding "scheduled sampling". The model's own symbol is its most probable one, as in greedy
-        search; no gradient flows through the choice.
+        would have to accept the feeding "scheduled sampling". The model's own symbol is its most probable one, as in
+        greedy search; no gradient flows through the choice.
 
         Source: Bengio et al. 2015, arXiv:1506.03099, the choice being made anew for each symbol.
         """
@@ -255,7 +256,7 @@ class DecoderRecurrence:
         Args:
             projected: what `project` returned for E(y_{t-1}).
             state: the state before the step.
-            masks: for each layer above the lowest, the dropout mask of its input from the layer below; [] for no dropout.
+            masks: for each layer above the lowest, the dropout mask of its input; [] for no dropout.
         """
         if isinstance(state.source, Memory):
             assert self.attention is not None

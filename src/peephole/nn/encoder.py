@@ -1,8 +1,8 @@
-"""Encoder, context (8) and bridge (9): from source symbols to what the decoder starts from."""
+"""Encoder, fixed contexts (8) and bridge (9): from the source's vectors to the decoder's first state."""
 
 from __future__ import annotations
 
-from typing import Literal
+from collections.abc import Callable, Mapping
 
 import torch
 from jaxtyping import Bool, Float, Int
@@ -12,59 +12,40 @@ from peephole.errors import ShapeError
 from peephole.nn.cells import LSTMState
 from peephole.nn.layers import GRU, LSTM
 from peephole.nn.noise import Noise
+from peephole.nn.schema import find_kind
 
 LayerState = LSTMState | Tensor
 """State of one decoder layer: h and c for an LSTM, h alone, (B, H), for a GRU."""
 
 
 class Encoder(nn.Module):
-    """Read the source symbols with a recurrent network, (7), or (18)-(20) if it is bidirectional.
+    """Read a source's vectors with a recurrent network, (7), or (18)-(20) if it is bidirectional.
 
     Args:
-        num_symbols: size of the source vocabulary.
-        embedding_size: size of a source symbol's vector.
-        recurrent: the layers that read the vectors, with `input_size` = embedding_size.
-        embedding_std: standard deviation of the vectors' first numbers.
+        recurrent: the layers that read the vectors; its `input_size` is the frontend's `output_size`.
     """
 
-    def __init__(
-        self, num_symbols: int, embedding_size: int, recurrent: LSTM | GRU, embedding_std: float = 1.0
-    ) -> None:
+    def __init__(self, recurrent: LSTM | GRU) -> None:
         super().__init__()
-        self.embedding = symbol_embedding(num_symbols, embedding_size, embedding_std)
         self.recurrent = recurrent
         self.output_size = recurrent.hidden_size * recurrent.num_directions
 
     def forward(
-        self, source: Int[Tensor, "B T"], lengths: Int[Tensor, "B"], noise: Noise | None = None
+        self, x: Float[Tensor, "B T I"], lengths: Int[Tensor, "B"], noise: Noise | None = None
     ) -> tuple[Float[Tensor, "B T M"], list[LayerState]]:
         """Return the outputs h_1 … h_T and the last state of each layer, both directions side by side.
 
         Args:
-            source: source symbols, padded.
-            lengths: real symbols of each source.
-            noise: dropout on the embeddings and between the layers.
+            x: the frontend's vectors, padded.
+            lengths: real steps of each source.
+            noise: dropout between the layers.
         """
-        x = self.embedding(source)
-        if noise is not None:
-            x = noise.dropout(x, "source embedding")
         outputs, last = self.recurrent(x, lengths, noise=noise)
         return outputs, split_layers(last, len(self.recurrent.layers))
 
 
-def symbol_embedding(num_symbols: int, embedding_size: int, std: float) -> nn.Embedding:
-    """Return an embedding with entries from N(0, std²).
-
-    With std = 1 they are what Glorot-uniform input weights expect of their inputs, and a short training gets further.
-    Smaller ones are learned rather than kept, as an optimiser like Adam changes all by steps of one size.
-    """
-    embedding = nn.Embedding(num_symbols, embedding_size)
-    nn.init.normal_(embedding.weight, std=std)
-    return embedding
-
-
 def split_layers(state: LSTMState | Tensor, num_layers: int) -> list[LayerState]:
-    """Cut a stack's state (B, L·D, H) into one (B, D·H) a layer, the directions side by side as in (20)."""
+    """Split a stack's state (B, L·D, H) into one state (B, D·H) for each layer, directions side by side as in (20)."""
     if isinstance(state, LSTMState):
         hs, cs = (part.unflatten(1, (num_layers, -1)).flatten(2).unbind(1) for part in state)
         return [LSTMState(h, c) for h, c in zip(hs, cs, strict=True)]
@@ -72,30 +53,45 @@ def split_layers(state: LSTMState | Tensor, num_layers: int) -> list[LayerState]
 
 
 def fixed_context(
-    kind: Literal["last", "mean"],
-    outputs: Float[Tensor, "B T M"],
-    last: LayerState,
-    valid: Bool[Tensor, "B T"],
+    kind: str, outputs: Float[Tensor, "B T M"], last: LayerState, valid: Bool[Tensor, "B T"]
 ) -> Float[Tensor, "B M"]:
-    """Return the context of (8): the last hidden state, or the mean of the hidden states over the real positions.
+    """Return the context of (8), computed by the function that `FIXED_CONTEXTS` has for its kind.
 
     Args:
-        kind: `"last"`: h_T of the top layer ([→h_T ; ←h_1] if it is bidirectional); `"mean"`: 1/T Σ_j h_j.
+        kind: `"last"` or `"mean"`.
         outputs: the encoder's outputs h_j, 0 past each length.
         last: last state of the encoder's top layer.
         valid: True at real positions.
+
+    Raises:
+        ConfigError: there is no such kind.
     """
-    if kind == "last":
-        return last.h if isinstance(last, LSTMState) else last
+    return find_kind(FIXED_CONTEXTS, kind, "context")(outputs, last, valid)
+
+
+def _last_state(outputs: Tensor, last: LayerState, valid: Tensor) -> Tensor:
+    """Return h_T of the top layer ([→h_T ; ←h_1] if it is bidirectional)."""
+    return last.h if isinstance(last, LSTMState) else last
+
+
+def _mean_state(outputs: Tensor, last: LayerState, valid: Tensor) -> Tensor:
+    """Return 1/T Σ_j h_j over the real positions."""
     return outputs.sum(1) / valid.sum(1, keepdim=True)
+
+
+FIXED_CONTEXTS: Mapping[str, Callable[[Tensor, LayerState, Tensor], Tensor]] = {
+    "last": _last_state,
+    "mean": _mean_state,
+}
+"""Kind of a fixed context → function of the encoder's outputs, the top layer's last state and the real positions."""
 
 
 class Bridge(nn.Module):
     """Turn the encoder's last states into the decoder's first, (9).
 
-    Decoder layer l starts from the encoder layer that lies equally far from the top (the lowest where the encoder has
-    none so low). States are copied where the sizes agree; else h passes through tanh(W h + b) and c through W c + b,
-    with weights of their own for each decoder layer.
+    Decoder layer l starts from the encoder layer at the same distance from the top, or from the lowest one if the
+    encoder has fewer layers. States are copied if the sizes agree; else the first h is tanh(W h + b) and the first c is
+    W c + b, with separate weights for each decoder layer.
 
     Args:
         encoder_layers, decoder_layers: number of layers.

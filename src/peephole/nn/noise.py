@@ -87,7 +87,7 @@ def _mix(x: Tensor) -> Tensor:
 
 
 def _mix32(x: Tensor) -> Tensor:
-    """Scramble well-mixed int32 numbers in site so that their high bits, which are compared with the threshold, depend on all bits.
+    """Scramble well-mixed int32 numbers in place so that their high bits, which dropout compares, depend on all bits.
 
     Two rounds of MurmurHash3's finaliser less its last shift; the mask makes the shift a logical one.
     """

@@ -27,10 +27,6 @@ class SymbolOutput(nn.Linear):
         return output_loss_sum(readouts, self.weight, self.bias, target, label_smoothing, kind=self.kind)
 
 
-OUTPUTS = {SymbolOutput.kind: SymbolOutput}
-"""Output layers by kind."""
-
-
 def output_loss_sum(
     readouts: Float[Tensor, "B U H"],
     weight: Float[Tensor, "V H"],

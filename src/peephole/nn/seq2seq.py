@@ -1,62 +1,63 @@
-"""The whole model, p(Y | X) of (11), put together from encoder, context, bridge and decoder."""
+"""The whole model, p(Y | X) of (11): frontend, encoder, context, bridge and decoder, built by their kinds."""
 
 from __future__ import annotations
 
-from typing import Literal
+from collections.abc import Callable, Mapping
+from typing import NamedTuple
 
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
 from peephole.config import ModelConfig
-from peephole.nn.attention import ATTENTIONS
+from peephole.nn.attention import ATTENTIONS, Attention
 from peephole.nn.cells import valid_steps
 from peephole.nn.decoder import Decoder, DecoderState
-from peephole.nn.encoder import Bridge, Encoder, fixed_context
+from peephole.nn.encoder import FIXED_CONTEXTS, Bridge, Encoder, fixed_context
+from peephole.nn.frontends import FRONTENDS, Frontend
 from peephole.nn.layers import GRU, LSTM, GRUDirection, LSTMDirection
 from peephole.nn.loss import loss_sum
 from peephole.nn.noise import Noise
-from peephole.nn.outputs import SymbolOutput
+from peephole.nn.schema import Architecture, find_kind
 from peephole.symbols import BOS, PAD
 
 
 class Seq2Seq(nn.Module):
-    """Encoder-decoder over symbols: p(y_1 … y_U | x_1 … x_T) for any T and U.
+    """Encoder-decoder: p(y_1 … y_U | x_1 … x_T) for any T and U.
 
     Args:
-        encoder: reads the source, (7).
+        frontend: turns the source into vectors.
+        encoder: reads the vectors, (7).
         bridge: gives the decoder its first state, (9).
         decoder: predicts the target, (10).
         context: `"attention"`, (17), or the fixed context `"last"` or `"mean"` of (8).
     """
 
-    def __init__(
-        self,
-        encoder: Encoder,
-        bridge: Bridge,
-        decoder: Decoder,
-        context: Literal["attention", "last", "mean"],
-    ) -> None:
+    def __init__(self, frontend: Frontend, encoder: Encoder, bridge: Bridge, decoder: Decoder, context: str) -> None:
         super().__init__()
-        self.encoder, self.bridge, self.decoder, self.context = encoder, bridge, decoder, context
+        self.frontend, self.encoder, self.bridge, self.decoder = frontend, encoder, bridge, decoder
+        self.context = context
 
     def kinds(self) -> dict[str, str]:
-        """Return the kind of each part as the modules declare it; `network_kinds` returns it from a config."""
+        """Return the kind of each part as its module declares it, in the form of `Architecture.kinds`."""
         cell, peephole, attention, _ = self.decoder.kinds().values()
         encoder = self.encoder.recurrent.kind
-        kinds = {
+        return {
             "cell": cell if cell == encoder else f"{encoder}, {cell}",
             "peephole": peephole,
             "attention": attention,
+            "context": self.context,
+            "input": self.frontend.kind,
+            "output": self.decoder.output.kind,
         }
-        return kinds | {"context": self.context, "output": self.decoder.output.kind}
 
     def start(
         self, source: Int[Tensor, "B T"], source_lengths: Int[Tensor, "B"], noise: Noise | None = None
     ) -> DecoderState:
         """Read the source and return the decoder's state before the first symbol."""
-        outputs, last = self.encoder(source, source_lengths, noise)
-        valid = valid_steps(source_lengths, source.shape[1])
+        x, lengths = self.frontend(source, source_lengths, noise)
+        outputs, last = self.encoder(x, lengths, noise)
+        valid = valid_steps(lengths, x.shape[1])
         context = None if self.context == "attention" else fixed_context(self.context, outputs, last[-1], valid)
         return self.decoder.start(self.bridge(last), outputs, valid, context)
 
@@ -82,7 +83,7 @@ class Seq2Seq(nn.Module):
             source_lengths: real symbols of each source, at least 1.
             target: target symbols y_1 … y_U, the last real one </s>, padded; logits of padding mean nothing.
             noise: dropout, and the choices of scheduled sampling; None: the plain model.
-            sampling_probability: probability that a step is fed the model's own symbol, (14), instead of the gold one, (13).
+            sampling_probability: probability that a step is fed the model's own symbol, (14), not the gold one, (13).
         """
         state = self.start(source, source_lengths, noise)
         if sampling_probability:
@@ -135,51 +136,81 @@ def _lengths(target: Int[Tensor, "B U"]) -> Int[Tensor, "B"]:
     return (target != PAD).sum(1).clamp(min=1)
 
 
-def network_kinds(config: ModelConfig) -> dict[str, str]:
-    """Return the kind of each part of the network that a config describes."""
-    attention = config.attention if config.context == "attention" else "fixed"
-    kinds = {"cell": config.cell, "peephole": config.peephole, "attention": attention}
-    return kinds | {"context": config.context, "output": SymbolOutput.kind}
-
-
 def build_seq2seq(config: ModelConfig, num_source_symbols: int, num_target_symbols: int) -> Seq2Seq:
-    """Build the model that a config describes, with fresh weights from PyTorch's generator."""
-    encoder_size = config.encoder_size or config.hidden_size
-    recurrent = _build_recurrent(config, encoder_size)
-    encoder = Encoder(num_source_symbols, config.embedding_size, recurrent, config.embedding_std)
+    """Build the model that a config describes, with fresh weights from PyTorch's generator.
+
+    Raises:
+        ConfigError: a part has an unknown kind.
+    """
+    architecture = Architecture.of(config)
+    cell = find_kind(CELLS, architecture.cell, "cell")
+    encoder = Encoder(cell.stack(config, architecture))  # drawn before the frontend
+    frontend = find_kind(FRONTENDS, architecture.input, "input")(config, num_source_symbols)
     bridge = Bridge(
-        config.encoder_layers, config.decoder_layers, encoder_size, config.hidden_size, config.cell == "lstm"
+        config.encoder_layers, config.decoder_layers, encoder.output_size, config.hidden_size, cell.has_cell_state
     )
-    decoder = Decoder(
-        num_target_symbols,
+    decoder = find_kind(OUTPUTS, architecture.output, "output")(config, architecture, num_target_symbols)
+    return Seq2Seq(frontend, encoder, bridge, decoder, architecture.context)
+
+
+def _symbol_decoder(config: ModelConfig, architecture: Architecture, num_symbols: int) -> Decoder:
+    sizes = [config.embedding_size + architecture.encoder_size] + [config.hidden_size] * (config.decoder_layers - 1)
+    layers = find_kind(CELLS, architecture.cell, "cell").layers(config, sizes)
+    return Decoder(
+        num_symbols,
         config.embedding_size,
-        encoder_size,
-        _build_decoder_layers(config, encoder_size),
+        architecture.encoder_size,
+        layers,
         config.hidden_size,
-        ATTENTIONS[config.attention](config.hidden_size, encoder_size, config.hidden_size)
-        if config.context == "attention"
-        else None,
+        find_kind(CONTEXTS, architecture.context, "context")(architecture),
         config.embedding_std,
     )
-    return Seq2Seq(encoder, bridge, decoder, config.context)
 
 
-def _build_recurrent(config: ModelConfig, encoder_size: int) -> LSTM | GRU:
-    size = encoder_size // 2 if config.bidirectional else encoder_size
-    if config.cell == "gru":
-        return GRU(config.embedding_size, size, config.encoder_layers, config.bidirectional)
-    return LSTM(
-        config.embedding_size,
-        size,
-        config.encoder_layers,
-        config.bidirectional,
-        config.peephole,
-        config.forget_bias,
-    )
+class CellKind(NamedTuple):
+    """The functions that build modules of one kind of cell."""
+
+    stack: Callable[[ModelConfig, Architecture], LSTM | GRU]  # the encoder's layers
+    layers: Callable[[ModelConfig, list[int]], list[LSTMDirection] | list[GRUDirection]]  # the decoder's, by input size
+    has_cell_state: bool  # c beside h
 
 
-def _build_decoder_layers(config: ModelConfig, encoder_size: int) -> list[LSTMDirection] | list[GRUDirection]:
-    sizes = [config.embedding_size + encoder_size] + [config.hidden_size] * (config.decoder_layers - 1)
-    if config.cell == "gru":
-        return [GRUDirection(size, config.hidden_size) for size in sizes]
+def _lstm_stack(config: ModelConfig, architecture: Architecture) -> LSTM:
+    size = architecture.encoder_size // architecture.num_directions
+    shape = (config.embedding_size, size, config.encoder_layers, config.bidirectional)
+    return LSTM(*shape, config.peephole, config.forget_bias)
+
+
+def _gru_stack(config: ModelConfig, architecture: Architecture) -> GRU:
+    size = architecture.encoder_size // architecture.num_directions
+    return GRU(config.embedding_size, size, config.encoder_layers, config.bidirectional)
+
+
+def _lstm_layers(config: ModelConfig, sizes: list[int]) -> list[LSTMDirection]:
     return [LSTMDirection(size, config.hidden_size, config.peephole, config.forget_bias) for size in sizes]
+
+
+def _gru_layers(config: ModelConfig, sizes: list[int]) -> list[GRUDirection]:
+    return [GRUDirection(size, config.hidden_size) for size in sizes]
+
+
+CELLS: Mapping[str, CellKind] = {
+    "lstm": CellKind(_lstm_stack, _lstm_layers, has_cell_state=True),
+    "gru": CellKind(_gru_stack, _gru_layers, has_cell_state=False),
+}
+"""Cell kind → functions that build its modules."""
+
+
+def _build_attention(architecture: Architecture) -> Attention:
+    build = find_kind(ATTENTIONS, architecture.attention, "attention")
+    return build(architecture.hidden_size, architecture.encoder_size, architecture.hidden_size)
+
+
+CONTEXTS: Mapping[str, Callable[[Architecture], Attention | None]] = {
+    "attention": _build_attention,
+    **dict.fromkeys(FIXED_CONTEXTS, lambda architecture: None),
+}
+"""Context kind → function that builds its attention module; None for a fixed context."""
+
+OUTPUTS: Mapping[str, Callable[[ModelConfig, Architecture, int], Decoder]] = {"symbols": _symbol_decoder}
+"""Output kind → function that builds its decoder, given the number of target symbols."""

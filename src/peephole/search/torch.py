@@ -1,13 +1,12 @@
-"""The search over networks in PyTorch: what a model does where the engine is missing or turned off, and on a GPU.
+"""The search over networks in PyTorch, used where the engine is missing or turned off, and on a GPU.
 
-It has the methods of `peephole.engine.packed.PackedSearch`, and says what those must find.
+It has the methods of `peephole.engine.packed.PackedSearch`, whose results must equal those found here.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -15,7 +14,6 @@ from torch import Tensor
 from torch.overrides import TorchFunctionMode
 
 from peephole.config import SearchConfig
-from peephole.errors import ModelFileError
 from peephole.nn import Seq2Seq, Seq2SeqStepper, build_seq2seq
 from peephole.search import EnsembleStepper, Stepper, beam_search, force, greedy_search, sample
 from peephole.search.hypothesis import Hypothesis
@@ -41,7 +39,7 @@ class DefinitionSearch:
         examples: Sequence[int] = (),
         attention: bool = True,
     ) -> list[list[Hypothesis]]:
-        """Search or sample, as `config` says, the targets of some sources; see `PackedSearch.find`."""
+        """Return targets of some sources, searched or sampled by `config`; see `PackedSearch.find`."""
         found: list[list[Hypothesis]] = []
         for part in _parts(len(sources), config.batch_size):
             source, lengths = self._pad(sources[part])
@@ -92,7 +90,7 @@ class DefinitionSearch:
     def likeliest(
         self, sources: Sequence[Sequence[int]], targets: Sequence[Sequence[int]], config: SearchConfig
     ) -> list[list[int]]:
-        """Return the most probable symbol at each place of each target, </s> included, the target being fed, (13)."""
+        """Return the most probable symbol at each step of each target, </s> included, when the target is fed, (13)."""
         found: list[list[int]] = []
         for part in _parts(len(sources), config.batch_size):
             source, source_lengths = self._pad(sources[part])
@@ -104,7 +102,7 @@ class DefinitionSearch:
         return found
 
     def _pad(self, sequences: Sequence[Sequence[int]]) -> tuple[Tensor, Tensor]:
-        """Return what `pad` returns, on the device of the weights."""
+        """Return the padded sequences and their lengths on the device of the weights."""
         device = next(self.networks[0].parameters()).device
         padded, lengths = pad(sequences)
         return padded.to(device), lengths.to(device)
@@ -123,25 +121,16 @@ def pad(sequences: Sequence[Sequence[int]]) -> tuple[Tensor, Tensor]:
     return padded, lengths
 
 
-def build_network(path: str | Path, file: ModelFile) -> Seq2Seq:
-    """Build the network of a model file.
-
-    Raises:
-        ModelFileError: its tensors are not those that its config asks for.
-    """
-    with torch.device("meta"), _NoInitialValues():  # shapes alone: compared before anything is allocated
+def build_network(file: ModelFile) -> Seq2Seq:
+    """Build the network of a model file that was loaded."""
+    with torch.device("meta"), _NoInitialValues():  # without memory and without drawing weights
         network = build_seq2seq(file.config.model, len(file.source_symbols), len(file.target_symbols))
-    wanted = {name: f"float32 {tuple(tensor.shape)}" for name, tensor in network.state_dict().items()}
-    got = {name: f"{tensor.dtype} {tensor.shape}" for name, tensor in file.tensors.items()}
-    for name in sorted(wanted.keys() | got.keys()):
-        if wanted.get(name) != got.get(name):
-            raise ModelFileError(f"{path}: tensor {name!r}: wanted {wanted.get(name)}, got {got.get(name)}")
     network.load_state_dict({name: torch.from_numpy(tensor) for name, tensor in file.tensors.items()}, assign=True)
     return network.eval()
 
 
 class _NoInitialValues(TorchFunctionMode):
-    """Leave out drawing weights, which on the meta device means nothing and yet imports a thousand modules."""
+    """Skip the drawing of weights: it has no effect on the meta device, but makes PyTorch import a thousand modules."""
 
     def __torch_function__(
         self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None

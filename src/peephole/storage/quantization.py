@@ -1,12 +1,12 @@
-"""Weights in fewer bits: matrices as bfloat16, or as whole numbers of 8 bits with a scale for each row.
+"""Quantised weights: matrices in bfloat16, or in int8 with a scale for each row.
 
-Matrices are all tensors of two dimensions, embeddings too, but diagonal peepholes; vectors stay float32. An int8
-matrix W (O, K) stands beside `<its name>.scale` (O,), float32:
+Which tensors are matrices is decided by their role in `peephole.nn.schema`; the others stay float32. An int8 matrix
+W (O, K) stands beside `<its name>.scale` (O,), float32:
 
     W[o, k] = scale[o] · q[o, k],   q[o, k] = W[o, k] / scale[o] rounded to the nearest whole number, ties to even,
     scale[o] = max_k |W[o, k]| / 127, rounded up to 17 significant bits.
 
-With 17 bits the products are exact in float32: what is read back can be quantized again and gives the same bits.
+With 17 bits the products are exact in float32, so quantizing weights that were read from a file gives the same bits.
 """
 
 from __future__ import annotations
@@ -18,32 +18,33 @@ import numpy as np
 import numpy.typing as npt
 
 from peephole.errors import ModelFileError
+from peephole.nn.schema import Role, TensorSpec
 
 Tensors = Mapping[str, npt.NDArray[Any]]
 Float32 = npt.NDArray[np.float32]
 Stored = Literal["float32", "bfloat16", "int8"]
 
 BFLOAT16 = np.dtype([("bfloat16", "<u2")])
-"""What stands for bfloat16, which NumPy lacks: the upper half of a float32."""
+"""Substitute for bfloat16, which NumPy lacks: the upper half of a float32."""
 
 SCALE = ".scale"  # ends the name of an int8 matrix's scales
-SCALE_BITS = 17  # 7 more, of int8, make the 24 of float32
-SMALLEST_SCALE = 2.0**-120  # products stay normal numbers; a row of zeros has it too
+SCALE_BITS = 17  # with the 7 bits of an int8 they make the 24 of a float32
+SMALLEST_SCALE = 2.0**-120  # keeps products normal numbers; also the scale of a row of zeros
 LARGEST_WEIGHT = 2.0**127
 
 
-def is_matrix(name: str, tensor: npt.NDArray[Any], peephole: str) -> bool:
-    """Return whether a float32 tensor is one that is quantized; `peephole` is the setting `model.peephole`."""
-    return tensor.ndim == 2 and not (peephole == "diagonal" and name.endswith(".weight_peephole"))
+def number_format(tensor: npt.NDArray[Any]) -> str:
+    """Return the name of an array's number format, such as float32, bfloat16 or int8."""
+    return "bfloat16" if tensor.dtype == BFLOAT16 else str(tensor.dtype)
 
 
-def quantize(tensors: Tensors, to: Stored, peephole: str) -> dict[str, npt.NDArray[Any]]:
+def quantize(tensors: Tensors, to: Stored, specs: Mapping[str, TensorSpec]) -> dict[str, npt.NDArray[Any]]:
     """Return the tensors of a model with its matrices in fewer bits.
 
     Args:
         tensors: all float32.
         to: the number format of the matrices.
-        peephole: the setting `model.peephole`.
+        specs: the role of each tensor; those with `Role.MATRIX` are quantised.
 
     Raises:
         ModelFileError: a weight is NaN, infinite or above 2**127.
@@ -52,7 +53,7 @@ def quantize(tensors: Tensors, to: Stored, peephole: str) -> dict[str, npt.NDArr
         return dict(tensors)
     found: dict[str, npt.NDArray[Any]] = {}
     for name, tensor in tensors.items():
-        if not is_matrix(name, tensor, peephole):
+        if specs[name].role is not Role.MATRIX:
             found[name] = tensor
             continue
         if not np.all(np.abs(tensor) < LARGEST_WEIGHT):
@@ -64,27 +65,18 @@ def quantize(tensors: Tensors, to: Stored, peephole: str) -> dict[str, npt.NDArr
     return found
 
 
-def dequantize(tensors: Tensors) -> tuple[dict[str, npt.NDArray[Any]], Stored]:
-    """Return the tensors of a model with all matrices as float32, and how they were stored.
-
-    Raises:
-        ModelFileError: an int8 matrix has no scales, or scales of another shape.
-    """
+def dequantize(tensors: Tensors) -> dict[str, npt.NDArray[Any]]:
+    """Return the tensors of a model with all matrices as float32; each int8 matrix must have its scales."""
     found: dict[str, npt.NDArray[Any]] = {}
-    stored: Stored = "float32"
-    of_matrices = {name + SCALE for name, tensor in tensors.items() if tensor.dtype == np.int8}
+    scales = {name + SCALE for name, tensor in tensors.items() if tensor.dtype == np.int8}
     for name, tensor in tensors.items():
         if tensor.dtype == BFLOAT16:
-            found[name], stored = read_bfloat16(tensor), "bfloat16"
+            found[name] = read_bfloat16(tensor)
         elif tensor.dtype == np.int8:
-            scale = tensors.get(name + SCALE)
-            got = None if scale is None else f"{scale.dtype} {scale.shape}"
-            if scale is None or got != f"float32 {tensor.shape[:1]}":
-                raise ModelFileError(f"tensor {name + SCALE}: wanted float32 {tensor.shape[:1]}, got {got}")
-            found[name], stored = tensor * scale.reshape(-1, *[1] * (tensor.ndim - 1)), "int8"
-        elif name not in of_matrices:
+            found[name] = tensor * tensors[name + SCALE][:, None]
+        elif name not in scales:
             found[name] = tensor
-    return found, stored
+    return found
 
 
 def round_to_bfloat16(tensor: Float32) -> npt.NDArray[Any]:

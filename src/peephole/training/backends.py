@@ -7,8 +7,8 @@ import torch
 from peephole import engine
 from peephole.config import Config, TrainConfig
 from peephole.errors import ConfigError
-from peephole.nn import network_kinds
 from peephole.nn.backends import BFLOAT16_PRODUCTS, OPERATORS, Request, find, use_engine
+from peephole.nn.schema import Architecture
 
 NUMBERS = {"32-true": "float32", "64-true": "float64", "bf16-mixed": BFLOAT16_PRODUCTS, "16-mixed": "float16 products"}
 """The number format of requests by `train.precision`."""
@@ -23,7 +23,7 @@ def training_requests(config: Config, device: str, precision: str) -> list[Reque
         precision: a key of `NUMBERS`.
     """
     numbers = NUMBERS[precision]
-    kinds = network_kinds(config.model)
+    kinds = Architecture.of(config.model).kinds()
     recurrent = {part: kinds[part] for part in ("cell", "peephole")}
     decoder = recurrent | {"attention": kinds["attention"], "feeding": "teacher forcing"}
     asked = [Request("recurrent_layer", recurrent, device, numbers), Request("decoder", decoder, device, numbers)]

@@ -19,6 +19,7 @@ from torch import Tensor, nn
 
 from peephole.errors import RunError
 from peephole.storage.model_file import read_tensors, write_tensors
+from peephole.storage.names import current_name
 
 Weights = dict[str, Tensor]
 
@@ -109,7 +110,9 @@ def load_checkpoint(path: Path, state: TrainState) -> dict[str, str | None]:
     groups: dict[str, Weights] = {}
     for full, array in arrays.items():
         prefix, _, name = full.partition("/")
-        groups.setdefault(prefix, {})[name] = torch.from_numpy(np.array(array))
+        group, space, weight = prefix.partition(" ")  # "optimizer " is followed by a weight's name
+        prefix = group + space + current_name(weight)
+        groups.setdefault(prefix, {})[current_name(name)] = torch.from_numpy(np.array(array))
     device = next(state.network.parameters()).device
     wanted = {name: tuple(tensor.shape) for name, tensor in state.network.state_dict().items()}
 

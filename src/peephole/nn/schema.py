@@ -1,0 +1,267 @@
+"""The description of the network: its architecture, and each tensor's name, shape and role.
+
+The model file, quantisation, the ONNX export and (in engine/src/file/schema.cpp, compared with this file by a test) the
+C++ engine all use this description. Kinds of cell, attention, input and output have names; each dictionary below maps
+the names to the tensors of that kind.
+"""
+
+from __future__ import annotations
+
+import enum
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import asdict, dataclass, fields, replace
+from typing import Any, NamedTuple, TypeVar
+
+from peephole.config import Config, ModelConfig, read_section
+from peephole.errors import ConfigError, nearest
+
+Entry = TypeVar("Entry")
+
+
+@dataclass(frozen=True)
+class Architecture:
+    """All that decides which tensors a network has and how it computes with them.
+
+    How the network was initialised and trained is not part of it.
+    """
+
+    cell: str  # lstm, gru
+    peephole: str  # full, diagonal, none
+    hidden_size: int  # H, size of the decoder's state
+    encoder_size: int  # M, size of an encoder output, both directions together
+    embedding_size: int  # E
+    encoder_layers: int
+    decoder_layers: int
+    bidirectional: bool
+    context: str  # attention, last, mean
+    attention: str  # additive, dot, general
+    input: str = "symbols"
+    output: str = "symbols"
+
+    @classmethod
+    def of(cls, config: ModelConfig) -> Architecture:
+        """Return the architecture that the settings of section `model` describe."""
+        shape = {name: getattr(config, name) for name in _SETTINGS}
+        return cls(**shape | {"encoder_size": config.encoder_size or config.hidden_size})
+
+    @classmethod
+    def from_dict(cls, tree: Mapping[str, Any], where: str = "architecture") -> Architecture:
+        """Read an architecture from a JSON object; keys left out have the defaults of section `model`.
+
+        Args:
+            tree: what `to_dict` returned.
+            where: begins each error message.
+
+        Raises:
+            ConfigError: an unknown key or kind, a value of the wrong type or out of range, or values that do not fit
+                together.
+
+        >>> Architecture.from_dict({"hidden_size": 64}).encoder_size
+        64
+        """
+        known = {f.name: str(f.type) for f in fields(cls)}
+        for key, value in tree.items():
+            if key not in known:
+                raise ConfigError(f"{where}: unknown key {key!r}{nearest(key, known)}")
+            if isinstance(value, str) and known[key] != "str":  # a setting may be given as text, a JSON value may not
+                raise ConfigError(f"{where}.{key}: wanted {known[key]}, got {value!r}")
+        kinds = {"input": INPUTS, "output": OUTPUTS}
+        for key in kinds.keys() & tree.keys():
+            find_kind(kinds[key], tree[key], f"{where}.{key}")
+        shape = {key: value for key, value in tree.items() if key not in kinds}
+        config = Config(model=read_section(ModelConfig, shape, where))
+        return replace(cls.of(config.model), **{key: tree[key] for key in kinds if key in tree})
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the architecture as a dictionary of JSON values."""
+        return asdict(self)
+
+    def model_settings(self) -> dict[str, Any]:
+        """Return the settings of section `model` that describe this architecture."""
+        settings: dict[str, Any] = {name: getattr(self, name) for name in _SETTINGS}
+        return settings | {"encoder_size": None if self.encoder_size == self.hidden_size else self.encoder_size}
+
+    def kinds(self) -> dict[str, str]:
+        """Return the kind of each part; without attention its kind is "fixed"."""
+        kinds = {name: getattr(self, name) for name in ("cell", "peephole", "attention", "context", "input", "output")}
+        return kinds if CONTEXTS[self.context] else kinds | {"attention": "fixed"}
+
+    @property
+    def num_directions(self) -> int:
+        """Return the number of directions in which the encoder reads the source."""
+        return 2 if self.bidirectional else 1
+
+
+_KINDS_WITHOUT_SETTING = ("input", "output")
+_SETTINGS = [f.name for f in fields(Architecture) if f.name not in _KINDS_WITHOUT_SETTING]
+
+
+def making_of_settings() -> list[str]:
+    """Return the names of the settings in section `model` that are not part of the architecture.
+
+    >>> making_of_settings()
+    ['dropout', 'forget_bias', 'embedding_std']
+    """
+    return [f.name for f in fields(ModelConfig) if f.name not in _SETTINGS]
+
+
+class Role(enum.Enum):
+    """What a tensor is, which decides how it may be stored."""
+
+    MATRIX = "matrix"  # multiplied with vectors, or a table of them: stored in fewer bits in a quantised model
+    VECTOR = "vector"  # always float32
+    DIAGONAL = "diagonal"  # diagonals of peephole matrices: two dimensions, always float32
+
+
+class TensorSpec(NamedTuple):
+    """The shape and role of a tensor."""
+
+    shape: tuple[int, ...]
+    role: Role
+
+
+Tensors = Iterator[tuple[str, TensorSpec]]
+"""Names, within their module, and specifications, in the order of the module's `state_dict()`."""
+
+
+def find_kind(table: Mapping[str, Entry], kind: Any, where: str) -> Entry:
+    """Return the entry of a kind.
+
+    Raises:
+        ConfigError: the table has no such kind; the message begins with `where` and names the kinds it has.
+
+    >>> find_kind({"lstm": 4, "gru": 3}, "rnn", "cell")
+    Traceback (most recent call last):
+    ...
+    peephole.errors.ConfigError: cell: wanted lstm|gru, got 'rnn'
+    """
+    if not isinstance(kind, str) or kind not in table:
+        raise ConfigError(f"{where}: wanted {'|'.join(table)}, got {kind!r}{nearest(str(kind), table)}")
+    return table[kind]
+
+
+def tensors(architecture: Architecture, num_source_symbols: int, num_target_symbols: int) -> dict[str, TensorSpec]:
+    """Return the name and specification of each tensor of a network, in the order of its `state_dict()`.
+
+    Raises:
+        ConfigError: the architecture has an unknown kind.
+    """
+    frontend = find_kind(INPUTS, architecture.input, "input")
+    decoder = find_kind(OUTPUTS, architecture.output, "output")
+    return dict(
+        [
+            *_inside("frontend", frontend(architecture, num_source_symbols)),
+            *_inside("encoder", _encoder(architecture)),
+            *_inside("bridge", _bridge(architecture)),
+            *_inside("decoder", decoder(architecture, num_target_symbols)),
+        ]
+    )
+
+
+def _inside(module: str, found: Tensors) -> Tensors:
+    return ((f"{module}.{name}", spec) for name, spec in found)
+
+
+def _matrix(*shape: int) -> TensorSpec:
+    return TensorSpec(shape, Role.MATRIX)
+
+
+def _vector(size: int) -> TensorSpec:
+    return TensorSpec((size,), Role.VECTOR)
+
+
+def _linear(inputs: int, outputs: int) -> Tensors:
+    yield "weight", _matrix(outputs, inputs)
+    yield "bias", _vector(outputs)
+
+
+def _embedding(architecture: Architecture, num_symbols: int) -> Tensors:
+    yield "embedding.weight", _matrix(num_symbols, architecture.embedding_size)
+
+
+def _encoder(a: Architecture) -> Tensors:
+    for layer in range(a.encoder_layers):
+        for direction in range(a.num_directions):
+            inputs = a.encoder_size if layer else a.embedding_size
+            yield from _inside(
+                f"recurrent.layers.{layer}.{direction}", _cell(a, inputs, a.encoder_size // a.num_directions)
+            )
+
+
+def _bridge(a: Architecture) -> Tensors:
+    if a.encoder_size == a.hidden_size:
+        return
+    for part in find_kind(BRIDGE_PARTS, a.cell, "cell"):
+        for layer in range(a.decoder_layers):
+            yield from _inside(f"{part}.{layer}", _linear(a.encoder_size, a.hidden_size))
+
+
+def _symbol_decoder(a: Architecture, num_symbols: int) -> Tensors:
+    yield from _embedding(a, num_symbols)
+    if find_kind(CONTEXTS, a.context, "context"):
+        yield from _inside("attention", find_kind(ATTENTIONS, a.attention, "attention")(a))
+    for layer in range(a.decoder_layers):
+        inputs = a.hidden_size if layer else a.embedding_size + a.encoder_size
+        yield from _inside(f"layers.{layer}", _cell(a, inputs, a.hidden_size))
+    yield from _inside("readout", _linear(a.hidden_size + a.encoder_size + a.embedding_size, a.hidden_size))
+    yield from _inside("output", _linear(a.hidden_size, num_symbols))
+
+
+def _cell(a: Architecture, inputs: int, hidden: int) -> Tensors:
+    return find_kind(CELLS, a.cell, "cell")(a, inputs, hidden)
+
+
+def _lstm(a: Architecture, inputs: int, hidden: int) -> Tensors:
+    yield "weight_input", _matrix(4 * hidden, inputs)
+    yield "weight_hidden", _matrix(4 * hidden, hidden)
+    yield "bias", _vector(4 * hidden)
+    peephole = find_kind(PEEPHOLES, a.peephole, "peephole")(hidden)
+    if peephole is not None:
+        yield "weight_peephole", peephole
+
+
+def _gru(a: Architecture, inputs: int, hidden: int) -> Tensors:
+    yield "weight_input", _matrix(3 * hidden, inputs)
+    yield "weight_hidden", _matrix(3 * hidden, hidden)
+    yield "bias_input", _vector(3 * hidden)
+    yield "bias_hidden", _vector(3 * hidden)
+
+
+def _additive(a: Architecture) -> Tensors:
+    yield "weight_query", _matrix(a.hidden_size, a.hidden_size)
+    yield "weight_keys", _matrix(a.hidden_size, a.encoder_size)
+    yield "vector", _vector(a.hidden_size)
+
+
+def _dot(a: Architecture) -> Tensors:
+    return iter(())
+
+
+def _general(a: Architecture) -> Tensors:
+    yield "weight", _matrix(a.hidden_size, a.encoder_size)
+
+
+INPUTS: Mapping[str, Callable[[Architecture, int], Tensors]] = {"symbols": _embedding}
+"""Input kind → tensors of its frontend, given the number of source symbols."""
+
+OUTPUTS: Mapping[str, Callable[[Architecture, int], Tensors]] = {"symbols": _symbol_decoder}
+"""Output kind → tensors of its decoder, given the number of target symbols."""
+
+CELLS: Mapping[str, Callable[[Architecture, int, int], Tensors]] = {"lstm": _lstm, "gru": _gru}
+"""Cell kind → tensors of one layer in one direction, given its input size and state size."""
+
+PEEPHOLES: Mapping[str, Callable[[int], TensorSpec | None]] = {
+    "full": lambda hidden: _matrix(3 * hidden, hidden),
+    "diagonal": lambda hidden: TensorSpec((3, hidden), Role.DIAGONAL),
+    "none": lambda hidden: None,
+}
+"""Form of the peepholes → their weight, given the state size."""
+
+BRIDGE_PARTS: Mapping[str, tuple[str, ...]] = {"lstm": ("hidden", "cell"), "gru": ("hidden",)}
+"""Cell kind → parts of a state that the bridge maps, each with weights of its own."""
+
+CONTEXTS: Mapping[str, bool] = {"attention": True, "last": False, "mean": False}
+"""Context kind → whether it has an attention module."""
+
+ATTENTIONS: Mapping[str, Callable[[Architecture], Tensors]] = {"additive": _additive, "dot": _dot, "general": _general}
+"""Attention kind → tensors of its module."""

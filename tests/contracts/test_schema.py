@@ -1,0 +1,127 @@
+"""The description of the network against the network itself, for random architectures."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from torch import nn
+
+from peephole.config import ModelConfig
+from peephole.errors import ConfigError
+from peephole.nn import build_seq2seq
+from peephole.nn.layers import LSTMDirection
+from peephole.nn.schema import Architecture, Role, making_of_settings, tensors
+
+CELLS = [("lstm", "full"), ("lstm", "diagonal"), ("lstm", "none"), ("gru", "none")]
+
+
+@st.composite
+def model_configs(draw: st.DrawFn) -> ModelConfig:
+    cell, peephole = draw(st.sampled_from(CELLS))
+    context = draw(st.sampled_from(["attention", "last", "mean"]))
+    attention = draw(st.sampled_from(["additive", "dot", "general"]))
+    hidden_size = 2 * draw(st.integers(1, 4))
+    encoder_size = draw(st.none() | st.integers(1, 4).map(lambda half: 2 * half))
+    return ModelConfig(
+        cell=cell,
+        peephole=peephole,
+        hidden_size=hidden_size,
+        encoder_size=hidden_size if (context, attention) == ("attention", "dot") else encoder_size,
+        embedding_size=draw(st.integers(1, 4)),
+        encoder_layers=draw(st.integers(1, 3)),
+        decoder_layers=draw(st.integers(1, 3)),
+        bidirectional=draw(st.booleans()),
+        context=context,
+        attention=attention,
+    )
+
+
+def roles_of(network: nn.Module, peephole: str) -> dict[str, Role]:
+    """Return the role of each parameter, found by the module that owns it."""
+    roles = {}
+    for path, module in network.named_modules():
+        for name, parameter in module.named_parameters(recurse=False):
+            role = Role.MATRIX if parameter.dim() == 2 else Role.VECTOR
+            if isinstance(module, LSTMDirection) and name == "weight_peephole":
+                # With 1 unit both forms have the same shape, so that only the setting distinguishes them
+                role = Role.MATRIX if peephole == "full" else Role.DIAGONAL
+            roles[f"{path}.{name}"] = role
+    return roles
+
+
+@settings(max_examples=300, deadline=None)
+@given(model_configs(), st.integers(5, 9), st.integers(5, 9))
+def test_names_shapes_and_roles_are_those_of_the_network(config: ModelConfig, source: int, target: int) -> None:
+    with torch.device("meta"):
+        network = build_seq2seq(config, source, target)
+    found = tensors(Architecture.of(config), source, target)
+    assert [(name, spec.shape) for name, spec in found.items()] == [
+        (name, tuple(tensor.shape)) for name, tensor in network.state_dict().items()
+    ]
+    assert {name: spec.role for name, spec in found.items()} == roles_of(network, config.peephole)
+
+
+@settings(max_examples=50, deadline=None)
+@given(model_configs())
+def test_an_architecture_survives_json(config: ModelConfig) -> None:
+    architecture = Architecture.of(config)
+    assert Architecture.from_dict(architecture.to_dict()) == architecture
+    assert Architecture.of(ModelConfig(**architecture.model_settings())) == architecture
+
+
+def test_keys_left_out_have_the_defaults() -> None:
+    assert Architecture.from_dict({}) == Architecture.of(ModelConfig())
+    assert Architecture.from_dict({"hidden_size": 6}).encoder_size == 6
+
+
+def test_every_setting_of_the_model_is_architecture_or_making_of() -> None:
+    architecture = Architecture.of(ModelConfig())
+    assert making_of_settings() == ["dropout", "forget_bias", "embedding_std"]
+    assert architecture.model_settings().keys() | set(making_of_settings()) == vars(ModelConfig()).keys()
+    assert architecture.to_dict().keys() - architecture.model_settings().keys() == {"input", "output"}
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"cell": "rnn"}, r"here\.cell: wanted lstm\|gru, got 'rnn'"),
+        ({"attention": "location"}, r"here\.attention: wanted additive\|dot\|general, got 'location'"),
+        ({"context": 3}, r"here\.context: wanted attention\|last\|mean, got 3"),
+        ({"input": "audio"}, r"here\.input: wanted symbols, got 'audio'"),
+        ({"output": None}, r"here\.output: wanted symbols, got None"),
+        ({"hiden_size": 4}, r"here: unknown key 'hiden_size'; did you mean 'hidden_size'\?"),
+        ({"dropout": 0.1}, r"here: unknown key 'dropout'"),
+        ({"hidden_size": 0}, r"here\.hidden_size: wanted a number from 1 to 65536, got 0"),
+        ({"hidden_size": 65537}, r"here\.hidden_size: wanted a number from 1 to 65536, got 65537"),
+        ({"hidden_size": 1.5}, r"here\.hidden_size: wanted int, got 1.5"),
+        ({"hidden_size": "4"}, r"here\.hidden_size: wanted int, got '4'"),
+        ({"encoder_layers": 65}, r"here\.encoder_layers: wanted a number from 1 to 64, got 65"),
+        ({"bidirectional": 1}, r"here\.bidirectional: wanted bool, got 1"),
+        ({"bidirectional": "true"}, r"here\.bidirectional: wanted bool, got 'true'"),
+        ({"encoder_size": 3}, r"encoder_size: wanted an even number, half of it for each direction; got 3"),
+        ({"attention": "dot", "encoder_size": 4}, r"attention='dot' .* wanted encoder_size = hidden_size = 256, got 4"),
+    ],
+)
+def test_what_is_wrong_with_an_architecture_is_one_line(change: dict[str, Any], message: str) -> None:
+    tree = Architecture.of(ModelConfig()).to_dict() | change
+    with pytest.raises(ConfigError, match=message) as caught:
+        Architecture.from_dict(tree, "here")
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("key", ["cell", "peephole", "context", "attention", "input", "output"])
+def test_an_unknown_kind_has_no_tensors(key: str) -> None:
+    architecture = replace(Architecture.of(ModelConfig()), **{key: "made-up"})
+    with pytest.raises(ConfigError, match=rf"^{key}: wanted .*, got 'made-up'$"):
+        tensors(architecture, 5, 5)
+
+
+@pytest.mark.parametrize("key", ["cell", "context", "attention"])
+def test_an_unknown_kind_is_not_built(key: str) -> None:
+    with pytest.raises(ConfigError, match=rf"^{key}: wanted .*, got 'made-up'$"):
+        build_seq2seq(ModelConfig(**{key: "made-up"}), 5, 5)
