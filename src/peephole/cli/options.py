@@ -8,6 +8,7 @@ from typing import Any, TypeVar
 
 import click
 
+from peephole.cli.notes import print_note
 from peephole.config import Config, default_text, describe
 from peephole.errors import ConfigError
 from peephole.model import Model, load
@@ -62,8 +63,14 @@ def given_settings(model: Model, options: dict[str, Any], **fixed: Any) -> dict[
 
 
 def load_models(names: str) -> Model:
-    """Load a model file, or several with commas between them as an ensemble; a name may itself hold commas."""
-    return load(*([names] if os.path.exists(names) else names.split(",")))
+    """Load a model file, or several with commas between them as an ensemble; a name may itself hold commas.
+
+    Prints on stderr what the files hold that is not used.
+    """
+    model = load(*([names] if os.path.exists(names) else names.split(",")))
+    for note in model.notes:
+        print_note(note)
+    return model
 
 
 def parse_assignments(assignments: tuple[str, ...]) -> dict[str, str]:

@@ -226,7 +226,9 @@ def _check_data(run: Run) -> None:
         prepare(*asked)
     elif prepare_again(*asked) is None:
         names = run.train if run.dev is None else f"{run.train} or {run.dev}"
-        raise RunError(f"{names}: has changed since the run in {run.folder} began, or its data/ is damaged; train again")
+        raise RunError(
+            f"{names}: has changed since the run in {run.folder} began, or its data/ is damaged; train again"
+        )
 
 
 def _resume_command(run: Run) -> str:
