@@ -236,8 +236,8 @@ def with_metadata(toy_file: Path, path: Path, **changes: str) -> None:
 
 
 def test_a_newer_format(peephole: Peephole, toy_file: Path) -> None:
-    with_metadata(toy_file, peephole.folder / "m.safetensors", format_version="3")
-    message = "m.safetensors: wanted format version 2 or older, got '3'; a newer peephole reads it"
+    with_metadata(toy_file, peephole.folder / "m.safetensors", format_version="4")
+    message = "m.safetensors: wanted format version 3 or older, got '4'; a newer peephole reads it"
     peephole("predict", "m.safetensors", stdin="a\n").failed(message)
 
 

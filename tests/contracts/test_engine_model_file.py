@@ -15,12 +15,13 @@ import torch
 
 from models.make import STORED
 from peephole.config import Config
+from peephole.errors import ModelFileError
 from peephole.nn import build_seq2seq
 from peephole.storage.model_file import ModelFile, encode_model, load_model, read_tensors, save_model, write_tensors
 from peephole.symbols import CharacterSymbols, Symbols, WhitespaceSymbols, learn_symbols
 
 ENGINE = Path(__file__).parents[2] / "engine"
-SOURCES = ("json", "safetensors", "architecture", "symbol_table", "model_file")
+SOURCES = ("architecture", "json", "model_file", "safetensors", "schema", "symbol_table")
 SANITIZE = ["-O1", "-g1", "-fsanitize=address,undefined", "-fno-sanitize-recover=undefined"]
 compiler = shutil.which("c++") or shutil.which("g++") or shutil.which("clang++")
 pytestmark = pytest.mark.skipif(compiler is None, reason="issue 4: without a compiler there is no engine")
@@ -148,7 +149,7 @@ def test_settings_left_out_are_the_defaults(show: Path, tmp_path: Path) -> None:
     save_model(path, model_file({"hidden_size": 256, "embedding_size": 128}))
     tensors, metadata = read_tensors(path)
     del metadata["checksum"]
-    write_tensors(path, tensors, {**metadata, "config": "{}"})
+    write_tensors(path, tensors, {**metadata, "architecture": "{}"})
     [lines] = shown(show, [path])
     assert lines[0] == "config 0 2 256 256 128 1 1 1 0 0"
 
@@ -175,6 +176,16 @@ def test_every_flipped_bit_of_a_tensor_is_seen(show: Path, tmp_path: Path) -> No
 
 
 HIDDEN = "decoder.layers.0.weight_hidden"
+
+
+def to_format_1(tensors: dict[str, Any], metadata: dict[str, str]) -> None:
+    """Turn what a file of format 3 holds into what format 1 has in its place."""
+    shape = json.loads(metadata.pop("architecture"))
+    del shape["input"], shape["output"], metadata["settings"], metadata["made"]
+    metadata |= {"format_version": "1", "config": json.dumps({"model": shape})}
+    tensors["encoder.embedding.weight"] = tensors.pop("frontend.embedding.weight")
+
+
 CHANGES = {
     "missing": (lambda t, m: t.pop(HIDDEN), f"tensor '{HIDDEN}': wanted float32 (16, 4), got None"),
     "unknown": (lambda t, m: t.update(x=np.zeros(3, np.float32)), "tensor 'x': wanted None, got float32 (3,)"),
@@ -187,19 +198,43 @@ CHANGES = {
         f"tensor '{HIDDEN}': wanted F32, BF16 or I8, got 'F16'",
     ),
     "int8 in format 1": (
-        lambda t, m: t.update({HIDDEN: t[HIDDEN].astype(np.int8)}),
+        lambda t, m: (to_format_1(t, m), t.update({HIDDEN: t[HIDDEN].astype(np.int8)})),
         f"tensor '{HIDDEN}': wanted float32 (16, 4), got int8 (16, 4)",
     ),
+    "a name of format 1": (
+        lambda t, m: t.update({"encoder.embedding.weight": t.pop("frontend.embedding.weight")}),
+        "tensor 'frontend.embedding.weight': wanted float32 (9, 3), got None",
+    ),
+    "a name of format 3": (
+        lambda t, m: (to_format_1(t, m), t.update({"frontend.embedding.weight": t.pop("encoder.embedding.weight")})),
+        "tensor 'encoder.embedding.weight': wanted float32 (9, 3), got None",
+    ),
     "program": (lambda t, m: m.pop("format"), "wanted a model saved by peephole, got another program's"),
-    "version": (lambda t, m: m.update(format_version="3"), "wanted format version 2 or older, got '3'; a newer"),
-    "no config": (lambda t, m: m.pop("config"), "damaged metadata: there is no config"),
-    "deep": (lambda t, m: m.update(config="[" * 100_000), "damaged metadata: config: JSON, byte 64: wanted at most 64"),
-    "list": (lambda t, m: m.update(config="[]"), "damaged metadata: config: wanted a JSON object, got a list"),
-    "rest": (lambda t, m: m.update(config="{} x"), "damaged metadata: config: JSON, byte 3: wanted nothing after"),
-    "twice": (lambda t, m: m.update(config='{"a":1,"a":1}'), "damaged metadata: config: JSON: wanted each name once"),
+    "version": (lambda t, m: m.update(format_version="4"), "wanted format version 3 or older, got '4'; a newer"),
+    "no config": (
+        lambda t, m: (to_format_1(t, m), m.pop("config")),
+        "damaged metadata: there is no config",
+    ),
+    "no architecture": (lambda t, m: m.pop("architecture"), "damaged metadata: there is no architecture"),
+    "deep": (
+        lambda t, m: m.update(architecture="[" * 100_000),
+        "damaged metadata: architecture: JSON, byte 64: wanted at most 64",
+    ),
+    "list": (
+        lambda t, m: m.update(architecture="[]"),
+        "damaged metadata: architecture: wanted a JSON object, got a list",
+    ),
+    "rest": (
+        lambda t, m: m.update(architecture="{} x"),
+        "damaged metadata: architecture: JSON, byte 3: wanted nothing after",
+    ),
+    "twice": (
+        lambda t, m: m.update(architecture='{"a":1,"a":1}'),
+        "damaged metadata: architecture: JSON: wanted each name once",
+    ),
     "surrogate": (
-        lambda t, m: m.update(config='{"\\ud800":1}'),
-        "damaged metadata: config: JSON, byte 8: wanted a pair",
+        lambda t, m: m.update(architecture='{"\\ud800":1}'),
+        "damaged metadata: architecture: JSON, byte 8: wanted a pair",
     ),
     "symbols": (
         lambda t, m: m.update(source_symbols='{"kind":"characters","normalize":"NFC","symbols":["a","a"]}'),
@@ -223,6 +258,13 @@ SETTINGS: dict[str, Any] = {
     "attention": ["dott"],
     "unknown_key": [1],
 }
+ONLY_IN_FORMAT_3: dict[str, Any] = {
+    "hidden_size": ["4"],
+    "bidirectional": ["true"],
+    "dropout": [0.1],
+    "input": ["audio", 1],
+    "output": ["audio", None],
+}
 
 
 def rewritten(path: Path, change: Any) -> Path:
@@ -242,19 +284,38 @@ def test_what_is_wrong_is_said(name: str, show: Path, tmp_path: Path) -> None:
     assert line.startswith("error " + message)
 
 
-def test_settings_that_python_refuses_are_refused(show: Path, tmp_path: Path) -> None:
+@pytest.mark.parametrize("version", [1, 3])
+def test_settings_that_python_refuses_are_refused(version: int, show: Path, tmp_path: Path) -> None:
     keys, paths = [], []
-    for key, values in SETTINGS.items():
-        for value in values:
-            config = json.dumps({"model": {"hidden_size": 4, "embedding_size": 3, key: value}})
-            with pytest.raises(ValueError, match=r"model|config"):
-                Config.from_dict(json.loads(config))
-            path = tmp_path / f"{len(paths)}.safetensors"
-            paths.append(rewritten(path, lambda t, m, config=config: m.update(config=config)))
-            keys.append(key)
+    everything = [*SETTINGS.items(), *(ONLY_IN_FORMAT_3.items() if version == 3 else ())]
+    for key, value in ((key, value) for key, values in everything for value in values):
+        shape = {"hidden_size": 4, "embedding_size": 3, key: value}
+
+        def change(tensors: dict[str, Any], metadata: dict[str, str], shape: dict[str, Any] = shape) -> None:
+            if version == 1:
+                to_format_1(tensors, metadata)
+                metadata["config"] = json.dumps({"model": shape})
+            else:
+                metadata["architecture"] = json.dumps(shape)
+
+        path = rewritten(tmp_path / f"{len(paths)}.safetensors", change)
+        with pytest.raises(ModelFileError, match="damaged metadata") as caught:
+            load_model(path)
+        assert key in str(caught.value)
+        paths.append(path)
+        keys.append(key)
     for key, [line] in zip(keys, shown(show, paths), strict=True):
         assert line.startswith("error damaged metadata: ")
         assert key in line
+
+
+@pytest.mark.parametrize("entry", ["settings", "made"])
+@pytest.mark.parametrize("text", [None, "", "[]", '{"train": {"foo": 1}, "serve": 3}'])
+def test_how_a_model_was_made_is_not_looked_at(entry: str, text: str | None, show: Path, tmp_path: Path) -> None:
+    path = rewritten(tmp_path / "m.safetensors", lambda t, m: m.pop(entry) if text is None else m.update({entry: text}))
+    [lines] = shown(show, [path])
+    assert lines[0].startswith("config ")
+    assert load_model(path).architecture == model_file({}).architecture
 
 
 def test_weights_are_not_looked_at(show: Path, tmp_path: Path) -> None:

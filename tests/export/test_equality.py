@@ -56,7 +56,7 @@ def compare(graphs: OnnxStepper, wanted: Seq2SeqStepper, source: Tensor, lengths
     for rows in (None, [0, 0, 2, 1], [1, 3, 3], [2, 0, 1, 1, 2]):
         if rows is not None:
             ours, theirs = (s.reorder(state, torch.tensor(rows)) for s, state in ((graphs, ours), (wanted, theirs)))
-        previous = torch.randint(0, TARGET_SYMBOLS, (len(ours.place),), generator=generator)
+        previous = torch.randint(0, TARGET_SYMBOLS, (len(ours.source_index),), generator=generator)
         log_probs, ours, alphas = graphs.step(ours, previous)
         wanted_log_probs, theirs, wanted_alphas = wanted.step(theirs, previous)
         largest = max(largest, close(log_probs, wanted_log_probs), compare_states(ours, theirs.decoder))
@@ -174,7 +174,7 @@ def test_rows_that_keep_their_sources_leave_them_in_place(toys: tuple[OnnxSteppe
     assert torch.equal(kept.layers[0], state.layers[0][[1, 0, 3, 3]])
     moved = graphs.reorder(state, torch.tensor([1, 2, 3, 3]))
     assert torch.equal(moved.source[0], state.source[0][[1, 2, 3, 3]])
-    assert moved.place.tolist() == [0, 1, 1, 1]
+    assert moved.source_index.tolist() == [0, 1, 1, 1]
 
 
 # Ways to write a wrong graph: what is replaced, by what, and a model that must show it

@@ -94,7 +94,7 @@ def test_progress_covers_every_source_in_every_part(toy: Model) -> None:
 def test_what_could_not_be_read_is_returned(toy: Model) -> None:
     found = peephole.evaluate(toy, [("ab", "AH B"), ("xb", "B"), ("xb", "AH"), ("qx", "B")], exposure_gap=False)
     assert found.exposure_gap is None
-    assert [(n.index, n.unknown, found.lines[n.index]) for n in found.notices.texts] == [
+    assert [(n.source_index, n.unknown, found.lines[n.source_index]) for n in found.notices.texts] == [
         (1, ("x",), 2),
         (2, ("q", "x"), 4),
     ]

@@ -6,7 +6,6 @@ import subprocess
 import sys
 import threading
 import warnings
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -55,7 +54,7 @@ def test_each_prediction_says_how_its_source_was_read(short: Model) -> None:
 def test_the_number_of_the_first_source_counts(short: Model) -> None:
     notices = Notices()
     short.predict(SOURCES, prefixes=["", "Q", "", "", ""], first_index=10, notices=notices)
-    shifted = [replace(notice, index=notice.index + 10) for notice in SOURCE_NOTICES]
+    shifted = [notice._replace(source_index=notice.source_index + 10) for notice in SOURCE_NOTICES]
     assert notices.texts == [*shifted, Notice("target", 11, ("Q",), 1, 1)]
 
 
@@ -76,7 +75,7 @@ def test_parts_of_scored_pairs_have_their_own_notices(toy: Model) -> None:
     assert [score for part in parts for score in part.log_probs] == wanted * 600
     for part in parts:
         assert part.notices.unknown == {"x": len(part.pairs) / 2, "Q": len(part.pairs) / 2}
-        assert all(part.pairs[notice.index].source == "xb" for notice in part.notices.texts)
+        assert all(part.pairs[notice.source_index].source == "xb" for notice in part.notices.texts)
 
 
 def test_a_call_that_collects_notices_does_not_warn(short: Model) -> None:

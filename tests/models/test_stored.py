@@ -7,10 +7,11 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 import peephole
-from models.make import HERE, MODEL, STORED, pronounce, toy_words
+from models.make import EXPECTED, HERE, MODEL, STORED, pronounce, toy_words
 from peephole import engine
 from peephole.model import UnknownSymbolWarning
 from peephole.storage.header import FORMAT_VERSION
@@ -18,7 +19,7 @@ from peephole.storage.model_file import load_model, read_tensors
 
 TOLERANCE = 1e-5  # on log-probabilities
 # The engine multiplies int8 and bfloat16 with inputs rounded likewise; the definition does not round them.
-ENGINE_TOLERANCE = {"lstm_v1": TOLERANCE, "lstm_v2_int8": 0.12, "lstm_v2_bfloat16": 0.01}
+ENGINE_TOLERANCE = {"float32": TOLERANCE, "int8": 0.12, "bfloat16": 0.01}
 ALL = [path for paths in STORED.values() for path in paths]
 
 
@@ -27,16 +28,31 @@ def test_there_is_a_model_of_every_format_version() -> None:
     assert set(HERE.glob("*.safetensors")) == set(ALL)
     for version, paths in STORED.items():
         assert {read_tensors(path)[1]["format_version"] for path in paths} == {version}
-    assert [load_model(path).stored for path in ALL] == ["float32", "int8", "bfloat16"]
+    formats = ["float32", "int8", "bfloat16"]
+    assert [load_model(path).stored for path in ALL] == [*formats, *formats]
+
+
+def test_the_models_of_all_versions_are_one() -> None:
+    """The same numbers, and so the same predictions; versions 1 and 2 do not name the versions they were made with."""
+    older = {model.stored: model for model in map(load_model, STORED["1"] + STORED["2"])}
+    for path in STORED["3"]:
+        model = load_model(path)
+        before = older.pop(model.stored)
+        assert (model.config, model.made, before.made) == (before.config, {}, {})
+        assert model.tensors.keys() == before.tensors.keys()
+        for name, tensor in before.tensors.items():
+            np.testing.assert_array_equal(model.tensors[name], tensor, strict=True)
+    assert older == {}
 
 
 @pytest.mark.parametrize("engine", ["auto", "off"])
 @pytest.mark.parametrize("path", ALL, ids=lambda path: path.stem)
 def test_predictions_and_scores_are_those_of_the_day_it_was_made(path: Path, engine: str) -> None:
-    expected = json.loads(path.with_suffix(".json").read_text(encoding="utf-8"))
+    stored = load_model(path).stored
+    expected = json.loads(EXPECTED[stored].read_text(encoding="utf-8"))
     model = peephole.load(path)
     model.config = model.config.with_values({"search.engine": engine})
-    tolerance = ENGINE_TOLERANCE[path.stem] if engine == "auto" else TOLERANCE
+    tolerance = ENGINE_TOLERANCE[stored] if engine == "auto" else TOLERANCE
     num_kept = 3 if tolerance == TOLERANCE else 1  # rounding may swap what is about as probable
     assert len(expected["predict"]) == 8
     with pytest.warns(UnknownSymbolWarning):

@@ -156,7 +156,7 @@ WRONG_BEAMS = [
         "factors[length]",
     ),
     Wrong(
-        "the bound looks at the first live place",
+        "the bound takes the first live slot",
         contract.search_stops_when_nothing_can_win,
         "beam",
         "bound = live.amax(1)",
@@ -208,7 +208,7 @@ WRONG_BEAMS = [
         "results go to the wrong source",
         contract.scores_are_those_of_forced_scoring,
         "beam",
-        "result[beams.place[done]]",
-        "result[beams.place[done].flip(0)]",
+        "result[beams.source[done]]",
+        "result[beams.source[done].flip(0)]",
     ),
 ]

@@ -136,7 +136,7 @@ WRONG_PREFIXES = [
         "1 if (forced != FREE).any() else",
     ),
     Wrong(
-        "empty places are stepped in the prefix",
+        "empty slots are stepped in the prefix",
         contract.a_prefix_is_one_live_hypothesis,
         "beam",
         "1 if (forced != FREE).all() else beam_size",

@@ -178,11 +178,11 @@ WRONG_SEARCHES = [
         "default_rng(seed)",
     ),
     Wrong(
-        "random numbers by place in the batch",
+        "random numbers by index in the batch",
         contract.samples_are_a_function_of_the_seed,
         "sampling",
         "default_rng((seed, example))",
-        "default_rng((seed, place))",
+        "default_rng((seed, index))",
     ),
     Wrong(
         "samples of one source share their random numbers",

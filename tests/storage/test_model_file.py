@@ -23,14 +23,17 @@ import safetensors.numpy
 from safetensors import safe_open
 
 import peephole
-from peephole.config import Config
+from models.make import HERE, MODEL
+from peephole.config import Config, TrainConfig
 from peephole.errors import ModelFileError, RunError
-from peephole.model import load
+from peephole.model import Model, load
 from peephole.nn import schema
 from peephole.nn.schema import Architecture
-from peephole.storage.header import FORMAT_VERSION
+from peephole.storage.header import FORMAT_VERSION, read_header
 from peephole.storage.model_file import ModelFile, load_model, read_tensors, save_model, write_tensors
 from peephole.symbols import CharacterSymbols, Symbols, WhitespaceSymbols, learn_symbols
+
+NEW_MODEL = HERE / "lstm_v3_float32.safetensors"
 
 
 def example(source: Symbols | None = None) -> ModelFile:
@@ -103,8 +106,8 @@ def test_any_safetensors_program_reads_the_file(tmp_path: Path) -> None:
     tensors = safetensors.numpy.load((tmp_path / "m.safetensors").read_bytes())
     np.testing.assert_array_equal(tensors[NAME], example().tensors[NAME])
     with safe_open(tmp_path / "m.safetensors", framework="np") as file:
-        assert file.metadata()["format_version"] == "1"
-        assert json.loads(file.metadata()["config"])["model"]["hidden_size"] == 12
+        assert file.metadata()["format_version"] == "3"
+        assert json.loads(file.metadata()["architecture"])["hidden_size"] == 12
 
 
 def test_tensors_of_other_types_and_layouts_survive(tmp_path: Path) -> None:
@@ -193,7 +196,7 @@ def test_another_programs_tensors_are_refused_before_they_are_read(tmp_path: Pat
     assert_refused(path, "wanted a model saved by peephole, got another program's safetensors file$")
 
 
-@pytest.mark.parametrize("version", ["3", "99999", "9" * 5000, "", "x", "-1", "1.0"])
+@pytest.mark.parametrize("version", ["4", "99999", "9" * 5000, "", "x", "-1", "1.0"])
 def test_a_newer_format_is_named(version: str, tmp_path: Path) -> None:
     path = tmp_path / "m.safetensors"
     write_tensors(path, {}, {"format": "peephole", "format_version": version})
@@ -208,30 +211,80 @@ def rewrite(path: Path, tensors: dict[str, Any] | None = None, **metadata: str |
     write_tensors(path, old_tensors if tensors is None else tensors, changed)
 
 
-@pytest.mark.parametrize("entry", ["config", "source_symbols", "target_symbols"])
+DAMAGED_JSON = [
+    (None, "there is no "),
+    ("", "Expecting value"),
+    ("{", "Expecting property name"),
+    ("[]", "wanted a JSON object, got list"),
+    ("null", "wanted a JSON object, got NoneType"),
+    ("[" * 100_000, "recursion"),
+    ("9" * 5000, "digits"),
+]
+
+
+@pytest.mark.parametrize("entry", ["architecture", "config", "source_symbols", "target_symbols"])
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        (None, "there is no "),
-        ("", "Expecting value"),
-        ("{", "Expecting property name"),
-        ("[]", "wanted a JSON object, got list"),
-        ("null", "wanted a JSON object, got NoneType"),
-        ("[" * 100_000, "recursion"),
-        ("9" * 5000, "digits"),
+        *DAMAGED_JSON,
         (
             '{"kind": "characters", "model": []}',
-            "config, model: wanted a table of keys, got |unknown kind|normalisation",
+            "architecture: unknown key 'kind'|config, model: wanted a table of keys, got |unknown kind|normalisation",
         ),
     ],
 )
-def test_damaged_metadata(entry: str, text: str | None, message: str, tmp_path: Path) -> None:
+def test_damaged_metadata(entry: str, text: str | None, message: str, toy_file: Path, tmp_path: Path) -> None:
     path = tmp_path / "m.safetensors"
-    save_model(path, example())
+    if entry == "config":
+        path.write_bytes(toy_file.read_bytes())
+    else:
+        save_model(path, example())
     rewrite(path, **{entry: text})
     assert_refused(path, f"damaged metadata: .*({message})")
 
 
+@pytest.mark.parametrize("entry", ["settings", "made"])
+@pytest.mark.parametrize(("text", "message"), DAMAGED_JSON)
+def test_damaged_information_is_noted(entry: str, text: str | None, message: str, tmp_path: Path) -> None:
+    path = tmp_path / "m.safetensors"
+    save_model(path, example())
+    rewrite(path, **{entry: text})
+    model, header = load_model(path), read_header(path)
+    [note] = header.notes
+    assert re.fullmatch(f"{re.escape(str(path))}: {entry}: .*{message}.*; it is ignored", note)
+    assert model.architecture == example().architecture
+    assert (model.config.train, model.made) == (
+        (TrainConfig(), {"peephole": peephole.__version__}) if entry == "settings" else (example().config.train, {})
+    )
+
+
+def test_what_a_model_was_made_with_is_kept(tmp_path: Path) -> None:
+    path = tmp_path / "m.safetensors"
+    save_model(path, example())
+    assert load_model(path).made == {"peephole": peephole.__version__}
+    rewrite(path, made=json.dumps({"peephole": "0.0.1", "torch": 3, "other": "9"}))
+    model = load_model(path)
+    assert read_header(path).notes == (f"{path}: made: wanted a version of 'torch', got 3",)
+    assert model.made == {"peephole": "0.0.1", "other": "9"}
+    save_model(path, model)
+    assert load_model(path).made == model.made
+
+
+SETTINGS = {MODEL: "config", NEW_MODEL: "settings"}
+"""A stored model of an old format version and one of the newest → the metadata that holds its settings."""
+both_formats = pytest.mark.parametrize("stored", SETTINGS, ids=SETTINGS.values())
+
+
+def rewrite_settings(path: Path, stored: Path, change: Callable[[dict[str, Any]], object]) -> Model:
+    """Copy a stored model with other settings; return the model as it was."""
+    path.write_bytes(stored.read_bytes())
+    tree = json.loads(read_tensors(path)[1][SETTINGS[stored]])
+    change(tree)
+    rewrite(path, **{SETTINGS[stored]: json.dumps(tree)})
+    return load(stored)
+
+
+@both_formats
 @pytest.mark.parametrize(
     ("section", "values", "note"),
     [
@@ -249,44 +302,62 @@ def test_damaged_metadata(entry: str, text: str | None, message: str, tmp_path: 
     ],
 )
 def test_a_setting_of_the_making_that_is_not_known_is_noted(
-    section: str, values: Any, note: str, toy_file: Path, tmp_path: Path
+    stored: Path, section: str, values: Any, note: str, tmp_path: Path
 ) -> None:
+    def change(tree: dict[str, Any]) -> None:
+        tree[section] = {**tree.get(section, {}), **values} if isinstance(values, dict) else values
+
     path = tmp_path / "m.safetensors"
-    path.write_bytes(toy_file.read_bytes())
-    whole = load(path)
-    tree = whole.config.to_dict()
-    tree[section] = {**tree.get(section, {}), **values} if isinstance(values, dict) else values
-    rewrite(path, config=json.dumps(tree))
+    whole = rewrite_settings(path, stored, change)
     model = load(path)
     assert whole.notes == ()
     [line] = model.notes
-    assert re.fullmatch(f"{re.escape(str(path))}: config: {note}", line)
+    assert re.fullmatch(f"{re.escape(str(path))}: {SETTINGS[stored]}: {note}", line)
     assert model.predict(["abc"])[0][0].text == whole.predict(["abc"])[0][0].text
     other = {name: value for name, value in model.config.to_dict().items() if name != section}
     assert other == {name: value for name, value in whole.config.to_dict().items() if name != section}
 
 
-def test_settings_that_fit_are_kept_beside_those_that_do_not(toy_file: Path, tmp_path: Path) -> None:
+@both_formats
+def test_settings_that_fit_are_kept_beside_those_that_do_not(stored: Path, tmp_path: Path) -> None:
+    def change(tree: dict[str, Any]) -> None:
+        tree["train"] |= {"steps": 77, "foo": 1, "schedule": "wsd"}
+        tree["search"] = {"nbest": 9, "beam_size": 10, "threads": "many"}
+
     path = tmp_path / "m.safetensors"
-    path.write_bytes(toy_file.read_bytes())
-    tree = load_model(path).config.to_dict()
-    tree["train"] |= {"steps": 77, "foo": 1, "schedule": "wsd"}
-    tree["search"] = {"nbest": 9, "beam_size": 10, "threads": "many"}
-    rewrite(path, config=json.dumps(tree))
-    model = load(path, toy_file)
+    rewrite_settings(path, stored, change)
+    model = load(path, stored)
     assert len(model.notes) == 3
     assert (model.config.train.steps, model.config.train.schedule) == (77, "cosine")
     assert (model.config.search.nbest, model.config.search.beam_size, model.config.search.threads) == (9, 10, None)
 
 
+@pytest.mark.parametrize("key", ["foo", "hidden_size"])
+def test_a_setting_of_section_model_that_is_not_known_is_noted(key: str, tmp_path: Path) -> None:
+    path = tmp_path / "m.safetensors"
+    whole = rewrite_settings(path, NEW_MODEL, lambda tree: tree["model"].update({key: 3, "dropout": 0.25}))
+    model = load(path)
+    assert model.notes == (f"{path}: settings: unknown key model.{key} is ignored",)
+    assert model.config == whole.config.with_values({"dropout": 0.25})
+
+
 @pytest.mark.parametrize("key", ["foo", "train"])
 def test_an_unknown_key_of_the_architecture_is_refused(key: str, toy_file: Path, tmp_path: Path) -> None:
     path = tmp_path / "m.safetensors"
-    path.write_bytes(toy_file.read_bytes())
-    tree = load_model(path).config.to_dict()
-    tree["model"][key] = 1
-    rewrite(path, config=json.dumps(tree))
+    rewrite_settings(path, toy_file, lambda tree: tree["model"].update({key: 1}))
     assert_refused(path, f"damaged metadata: config, model: unknown key '{key}'", load)
+    path.write_bytes(NEW_MODEL.read_bytes())
+    rewrite(path, architecture=json.dumps(load_model(path).architecture.to_dict() | {key: 1}))
+    assert_refused(path, f"damaged metadata: architecture: unknown key '{key}'", load)
+
+
+@pytest.mark.parametrize("key", ["cell", "peephole", "context", "attention", "input", "output"])
+def test_an_unknown_kind_is_refused_by_name(key: str, tmp_path: Path) -> None:
+    path = tmp_path / "m.safetensors"
+    path.write_bytes(NEW_MODEL.read_bytes())
+    rewrite(path, architecture=json.dumps(load_model(path).architecture.to_dict() | {key: "made-up"}))
+    for read in (load, load_model):
+        assert_refused(path, rf"damaged metadata: architecture\.{key}: wanted .*, got 'made-up'$", read)
 
 
 @pytest.mark.parametrize(
@@ -330,15 +401,10 @@ def test_a_file_without_checksum_is_read(tmp_path: Path) -> None:
 # The network that a file claims to hold
 
 
-def changed_tensors(toy_file: Path, change: Callable[[dict[str, Any]], object]) -> dict[str, Any]:
-    tensors, _ = read_tensors(toy_file)
-    change(tensors)
-    return tensors
-
-
 NAME = "decoder.layers.0.weight_hidden"
 
 
+@both_formats
 @pytest.mark.parametrize(
     ("change", "message"),
     [
@@ -350,13 +416,39 @@ NAME = "decoder.layers.0.weight_hidden"
     ],
 )
 def test_tensors_that_are_not_the_networks(
-    change: Callable[[Any], object], message: str, toy_file: Path, tmp_path: Path
+    stored: Path, change: Callable[[Any], object], message: str, tmp_path: Path
 ) -> None:
     path = tmp_path / "m.safetensors"
-    path.write_bytes(toy_file.read_bytes())
-    rewrite(path, changed_tensors(toy_file, change))
+    path.write_bytes(stored.read_bytes())
+    tensors, _ = read_tensors(path)
+    change(tensors)
+    rewrite(path, tensors)
     assert_refused(path, message, load)
     assert_refused(path, message.replace("wanted F32, BF16 or I8, got 'F16'", r"wanted float32 .*, got float16 .*"))
+
+
+@both_formats
+def test_the_frontend_has_the_name_of_its_format(stored: Path, tmp_path: Path) -> None:
+    path = tmp_path / "m.safetensors"
+    path.write_bytes(stored.read_bytes())
+    tensors, _ = read_tensors(path)
+    names = ["encoder.embedding.weight", "frontend.embedding.weight"]
+    wanted, other = names if stored == MODEL else names[::-1]
+    tensors[other] = tensors.pop(wanted)
+    rewrite(path, tensors)
+    for read in (load, load_model):
+        assert_refused(path, rf"tensor '{wanted}': wanted float32 \(\d+, 6\), got None$", read)
+
+
+@pytest.mark.parametrize("number_format", ["int8", "bfloat16"])
+def test_a_matrix_in_another_number_format(number_format: str, tmp_path: Path) -> None:
+    path = tmp_path / "m.safetensors"
+    path.write_bytes((HERE / f"lstm_v3_{number_format}.safetensors").read_bytes())
+    tensors, _ = read_tensors(path)
+    tensors[NAME] = np.zeros((48, 12), np.float32)
+    rewrite(path, tensors)
+    for read in (load, load_model):
+        assert_refused(path, rf"tensor '{NAME}': wanted {number_format} \(48, 12\), got float32 \(48, 12\)$", read)
 
 
 def test_a_number_format_that_numpy_lacks(tmp_path: Path) -> None:
@@ -380,16 +472,21 @@ def test_a_number_format_that_numpy_lacks(tmp_path: Path) -> None:
         ({"decoder_layers": 10**6}, "damaged metadata: config, model.decoder_layers: wanted"),
     ],
 )
-def test_absurd_sizes_are_refused_at_once(
-    settings: dict[str, int], message: str, toy_file: Path, tmp_path: Path
-) -> None:
+@both_formats
+def test_absurd_sizes_are_refused_at_once(settings: dict[str, int], message: str, stored: Path, tmp_path: Path) -> None:
     path = tmp_path / "m.safetensors"
-    path.write_bytes(toy_file.read_bytes())
-    config = load_model(path).config.to_dict()
-    config["model"].update(settings)
-    rewrite(path, config=json.dumps(config))
+    path.write_bytes(stored.read_bytes())
+    if stored == MODEL:
+        config = load_model(path).config.to_dict()
+        config["model"].update(settings)
+        rewrite(path, config=json.dumps(config))
+    else:
+        sizes = {"encoder_size": settings.get("hidden_size", 12)} | settings
+        rewrite(path, architecture=json.dumps(load_model(path).architecture.to_dict() | sizes))
+        message = message.replace("config, model", "architecture")
     started = time.process_time()
     assert_refused(path, message, load)
+    assert_refused(path, message)
     assert time.process_time() - started < 2  # building the first of them takes a minute and a gigabyte
 
 

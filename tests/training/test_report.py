@@ -111,7 +111,7 @@ def test_a_last_line_without_its_end_is_completed(tmp_path):
 def test_processes_other_than_the_first_are_silent(tmp_path, capsys, monkeypatch):
     monkeypatch.chdir(tmp_path)
     with Report(None, 0, "loss", None) as report:
-        report.say("hello")
+        report.print_line("hello")
         for number in range(1, 51):
             report.step(step(number))
         report.evaluation({"loss": 1.0}, True)

@@ -7,7 +7,7 @@ import math
 import pytest
 
 from peephole.config import TrainConfig
-from peephole.training.schedules import learning_rate, own_share
+from peephole.training.schedules import learning_rate, sampling_probability
 
 PROGRESS = [i / 1000 for i in range(1001)]
 
@@ -63,16 +63,16 @@ def test_learning_rate_climbs_then_falls_and_stays_in_bounds(schedule, warmup):
 def test_own_share(schedule, at):
     config = TrainConfig(scheduled_sampling=schedule, sampling_end=0.4)
     for progress, share in at.items():
-        assert own_share(progress, config) == pytest.approx(0.4 * share, rel=1e-12, abs=1e-15)
-    shares = [own_share(progress, config) for progress in PROGRESS]
+        assert sampling_probability(progress, config) == pytest.approx(0.4 * share, rel=1e-12, abs=1e-15)
+    shares = [sampling_probability(progress, config) for progress in PROGRESS]
     assert shares == sorted(shares)
-    assert own_share(1.5, config) == own_share(1.0, config)
+    assert sampling_probability(1.5, config) == sampling_probability(1.0, config)
 
 
 def test_own_shares_have_the_shapes_of_their_names():
     early, middle, late = (
         {
-            name: own_share(p, TrainConfig(scheduled_sampling=name, sampling_end=1.0))
+            name: sampling_probability(p, TrainConfig(scheduled_sampling=name, sampling_end=1.0))
             for name in ("linear", "exponential", "inverse_sigmoid")
         }
         for p in (0.2, 0.5, 0.8)

@@ -10,7 +10,7 @@ import time
 
 import pytest
 
-from peephole.training.stop import listen_for_stop
+from peephole.training.stop import catch_stop_signals
 
 from .test_kill_and_resume import position, step
 from .toy import TINY, set_options, write_pairs
@@ -136,7 +136,7 @@ def test_a_request_is_noted_once_and_the_old_handlers_come_back():
     before = signal.signal(signal.SIGTERM, lambda *_: seen.append("old"))
     try:
         old = signal.getsignal(signal.SIGTERM)
-        with listen_for_stop() as request:
+        with catch_stop_signals() as request:
             assert request.signal_number is None
             signal.raise_signal(signal.SIGTERM)
             assert request.signal_number == signal.SIGTERM
@@ -144,7 +144,7 @@ def test_a_request_is_noted_once_and_the_old_handlers_come_back():
             signal.raise_signal(signal.SIGTERM)
             assert seen == ["old"]
         assert signal.getsignal(signal.SIGTERM) is old
-        with listen_for_stop() as request:
+        with catch_stop_signals() as request:
             pass
         assert request.signal_number is None
         assert signal.getsignal(signal.SIGTERM) is old
@@ -156,7 +156,7 @@ def test_outside_the_main_thread_nobody_listens():
     found = []
 
     def work():
-        with listen_for_stop() as request:
+        with catch_stop_signals() as request:
             found.append(request.signal_number)
 
     thread = threading.Thread(target=work)

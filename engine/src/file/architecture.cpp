@@ -14,12 +14,14 @@ constexpr int64_t kLargestSize = 1 << 16, kMostLayers = 64;  // as in src/peepho
 
 [[noreturn]] void fail(const std::string &what) { throw FileError(what); }
 
-// The settings of one section; `where` begins errors.
+// The values of one JSON object; `where` begins error messages. In old files the text "none" also means null.
 class Section {
  public:
-  Section(const Json *values, std::string where) : values_(values), where_(std::move(where)) {}
+  Section(const Json *values, std::string where, bool none_is_null)
+      : values_(values), where_(std::move(where)), none_is_null_(none_is_null) {}
 
-  void check_names(const std::set<std::string> &known) const {
+  void check_keys(const std::set<std::string> &known) const {
+    if (values_ == nullptr) return;
     for (const auto &member : *values_->object())
       if (!known.count(member.name)) fail(where_ + ": unknown key " + quoted(member.name));
   }
@@ -40,23 +42,24 @@ class Section {
     setting = int64_t(*number);
   }
 
-  bool is_none(const char *key) const {
+  bool is_missing_or_null(const char *key) const {
     const Json *value = find(key);
-    return value == nullptr || value->is_null() || (value->text() != nullptr && *value->text() == "none");
+    if (value == nullptr || value->is_null()) return true;
+    return none_is_null_ && value->text() != nullptr && *value->text() == "none";
   }
 
-  // The choice's place among the choices becomes the setting.
+  // The setting becomes the index of the value among the choices.
   template <typename Setting>
   void read(const char *key, Setting &setting, const std::vector<std::string> &choices) const {
     const Json *value = find(key);
     if (value == nullptr) return;
     std::string wanted;
-    for (size_t place = 0; place < choices.size(); ++place) {
-      if (value->text() != nullptr && *value->text() == choices[place]) {
-        setting = Setting(place);
+    for (size_t index = 0; index < choices.size(); ++index) {
+      if (value->text() != nullptr && *value->text() == choices[index]) {
+        setting = Setting(index);
         return;
       }
-      wanted += (place ? "|" : "") + choices[place];
+      wanted += (index ? "|" : "") + choices[index];
     }
     refuse(key, wanted, *value);
   }
@@ -68,47 +71,70 @@ class Section {
     fail(where_ + "." + key + ": wanted " + wanted + ", got " + got.describe());
   }
 
-  const Json *values_;  // null: all settings are the defaults
+  const Json *values_;  // NULL: no key is given
   std::string where_;
+  bool none_is_null_;
 };
 
-void check_config(const ModelConfig &config) {
-  if (config.gru && config.form != PEEPHOLE_NONE)
-    fail("model.cell='gru' has no cell state to look at: set model.peephole='none'");
-  if (config.bidirectional && config.encoder_size % 2)
-    fail("model.encoder_size: wanted an even number, half of it for each direction; got " +
-            std::to_string(config.encoder_size));
-  if (config.context == Context::kAttention && config.attention == Alignment::kDot &&
-      config.encoder_size != config.hidden_size)
-    fail("model.attention='dot' compares states of one size: wanted encoder_size = hidden_size = " +
-            std::to_string(config.hidden_size) + ", got " + std::to_string(config.encoder_size));
+void read_kinds_and_sizes(const Section &section, Architecture &architecture) {
+  section.read("cell", architecture.gru, {"lstm", "gru"});
+  section.read("peephole", architecture.form, {"none", "diagonal", "full"});  // as enum peephole_form
+  section.read("hidden_size", architecture.hidden_size, kLargestSize);
+  architecture.encoder_size = architecture.hidden_size;
+  if (!section.is_missing_or_null("encoder_size"))
+    section.read("encoder_size", architecture.encoder_size, kLargestSize);
+  section.read("embedding_size", architecture.embedding_size, kLargestSize);
+  section.read("encoder_layers", architecture.encoder_layers, kMostLayers);
+  section.read("decoder_layers", architecture.decoder_layers, kMostLayers);
+  section.read("bidirectional", architecture.bidirectional);
+  section.read("context", architecture.context, {"attention", "last", "mean"});
+  section.read("attention", architecture.attention, {"additive", "dot", "general"});
+}
+
+void check_combinations(const Architecture &a, const std::string &where) {
+  if (a.gru && a.form != PEEPHOLE_NONE)
+    fail(where + ".cell='gru' has no cell state, so it has no peepholes: wanted " + where + ".peephole='none'");
+  if (a.bidirectional && a.encoder_size % 2)
+    fail(where + ".encoder_size: wanted an even number, half of it for each direction; got " +
+         std::to_string(a.encoder_size));
+  if (a.context == Context::kAttention && a.attention == Alignment::kDot && a.encoder_size != a.hidden_size)
+    fail(where + ".attention='dot' compares states of one size: wanted encoder_size = hidden_size = " +
+         std::to_string(a.hidden_size) + ", got " + std::to_string(a.encoder_size));
+}
+
+const std::set<std::string> kKeys = {"cell",           "peephole",       "hidden_size",   "encoder_size", "embedding_size",
+                                     "encoder_layers", "decoder_layers", "bidirectional", "context",      "attention"};
+
+std::set<std::string> keys_and(std::set<std::string> more) {
+  more.insert(kKeys.begin(), kKeys.end());
+  return more;
 }
 
 }  // namespace
 
-ModelConfig read_config(const Json &tree) {
+Architecture read_architecture(const Json &tree) {
+  const std::string where = "architecture";
+  const Section section(&tree, where, false);
+  section.check_keys(keys_and({"input", "output"}));
+  int32_t kind = 0;
+  section.read("input", kind, {"symbols"});
+  section.read("output", kind, {"symbols"});
+  Architecture architecture;
+  read_kinds_and_sizes(section, architecture);
+  check_combinations(architecture, where);
+  return architecture;
+}
+
+Architecture read_config(const Json &tree) {
   const Json *values = tree.find("model");
-  const Section model(values, "config, model");
-  if (values != nullptr) {
-    if (values->object() == nullptr) fail("config, model: wanted a table of keys, got " + values->describe());
-    model.check_names({"cell", "peephole", "hidden_size", "encoder_size", "embedding_size", "encoder_layers",
-                       "decoder_layers", "bidirectional", "context", "attention", "dropout", "forget_bias",
-                       "embedding_std"});
-  }
-  ModelConfig config;
-  model.read("cell", config.gru, {"lstm", "gru"});
-  model.read("peephole", config.form, {"none", "diagonal", "full"});  // as enum peephole_form
-  model.read("hidden_size", config.hidden_size, kLargestSize);
-  config.encoder_size = config.hidden_size;
-  if (!model.is_none("encoder_size")) model.read("encoder_size", config.encoder_size, kLargestSize);
-  model.read("embedding_size", config.embedding_size, kLargestSize);
-  model.read("encoder_layers", config.encoder_layers, kMostLayers);
-  model.read("decoder_layers", config.decoder_layers, kMostLayers);
-  model.read("bidirectional", config.bidirectional);
-  model.read("context", config.context, {"attention", "last", "mean"});
-  model.read("attention", config.attention, {"additive", "dot", "general"});
-  check_config(config);
-  return config;
+  if (values != nullptr && values->object() == nullptr)
+    fail("config, model: wanted a table of keys, got " + values->describe());
+  const Section section(values, "config, model", true);
+  section.check_keys(keys_and({"dropout", "forget_bias", "embedding_std"}));
+  Architecture architecture;
+  read_kinds_and_sizes(section, architecture);
+  check_combinations(architecture, "model");
+  return architecture;
 }
 
 }  // namespace peephole

@@ -1,4 +1,4 @@
-// The shape of a model, as its file gives it.
+// The architecture of a model: kinds and sizes, from which its tensors follow (schema.h).
 #pragma once
 
 #include <cstdint>
@@ -9,8 +9,8 @@
 
 namespace peephole {
 
-// The settings model.* of src/peephole/config.py that the equations need, with the defaults given there.
-struct ModelConfig {
+// The defaults are those of src/peephole/config.py.
+struct Architecture {
   bool gru = false;
   int32_t form = PEEPHOLE_FULL;  // enum peephole_form
   int64_t hidden_size = 256;
@@ -20,10 +20,17 @@ struct ModelConfig {
   bool bidirectional = true;
   Context context = Context::kAttention;
   Alignment attention = Alignment::kAdditive;  // for Context::kAttention
+
+  int64_t directions() const { return bidirectional ? 2 : 1; }
 };
 
-// Reads the settings from those of a run; sections other than `model` are not looked at.
-// Throws FileError for an unknown key, and for a value that src/peephole/config.py does not write.
-ModelConfig read_config(const Json &tree);
+// Reads the `architecture` of a file of format 3. Keys left out have the defaults.
+// Throws FileError for an unknown key or kind, a value of the wrong type or out of range, and values that contradict each
+// other.
+Architecture read_architecture(const Json &tree);
+
+// Reads the `config` of a file of format 1 or 2: its section `model`, of which keys about how the model was made are
+// skipped. Throws FileError as read_architecture.
+Architecture read_config(const Json &tree);
 
 }  // namespace peephole

@@ -1,85 +1,31 @@
 #include "file/model_file.h"
 
 #include <cstdint>
-#include <string_view>
-#include <vector>
+#include <utility>
 
 namespace peephole {
 
 namespace {
 
-using Shape = std::vector<int64_t>;
+constexpr int kNewestVersion = 3;
 
-using Shapes = std::map<std::string, Shape>;
-
-// The weights of one layer in one direction.
-void add_layer(Shapes &shapes, const std::string &name, const ModelConfig &config, int64_t inputs, int64_t hidden) {
-  const int64_t gates = config.gru ? 3 : 4;
-  shapes[name + ".weight_input"] = {gates * hidden, inputs};
-  shapes[name + ".weight_hidden"] = {gates * hidden, hidden};
-  if (config.gru) {
-    shapes[name + ".bias_input"] = shapes[name + ".bias_hidden"] = {gates * hidden};
-    return;
-  }
-  shapes[name + ".bias"] = {gates * hidden};
-  if (config.form == PEEPHOLE_FULL) shapes[name + ".weight_peephole"] = {3 * hidden, hidden};
-  if (config.form == PEEPHOLE_DIAGONAL) shapes[name + ".weight_peephole"] = {3, hidden};
+// The name of a tensor in a file; the formats before 3 have an older one for the source embedding.
+std::string stored_name(const std::string &name, int version) {
+  return version < 3 && name == "frontend.embedding.weight" ? "encoder.embedding.weight" : name;
 }
 
-void add_linear(Shapes &shapes, const std::string &name, int64_t inputs, int64_t outputs) {
-  shapes[name + ".weight"] = {outputs, inputs};
-  shapes[name + ".bias"] = {outputs};
-}
-
-void add_attention(Shapes &shapes, const ModelConfig &config) {
-  const int64_t hidden = config.hidden_size, memory = config.encoder_size;
-  if (config.context != Context::kAttention) return;
-  if (config.attention == Alignment::kAdditive) {
-    shapes["decoder.attention.weight_query"] = {hidden, hidden};
-    shapes["decoder.attention.weight_keys"] = {hidden, memory};
-    shapes["decoder.attention.vector"] = {hidden};
-  }
-  if (config.attention == Alignment::kGeneral) shapes["decoder.attention.weight"] = {hidden, memory};
-}
-
-// The names and shapes of build_seq2seq(…).state_dict() in src/peephole/nn/seq2seq.py.
-Shapes network_shapes(const ModelConfig &config, int64_t source_symbols, int64_t target_symbols) {
-  const int64_t hidden = config.hidden_size, memory = config.encoder_size, embedding = config.embedding_size;
-  const int64_t directions = config.bidirectional ? 2 : 1;
-  Shapes shapes;
-  shapes["encoder.embedding.weight"] = {source_symbols, embedding};
-  for (int64_t layer = 0; layer < config.encoder_layers; ++layer)
-    for (int64_t direction = 0; direction < directions; ++direction)
-      add_layer(shapes, "encoder.recurrent.layers." + std::to_string(layer) + "." + std::to_string(direction), config,
-                layer ? memory : embedding, memory / directions);
-  for (int64_t layer = 0; layer < config.decoder_layers; ++layer) {
-    if (memory != hidden) add_linear(shapes, "bridge.hidden." + std::to_string(layer), memory, hidden);
-    if (memory != hidden && !config.gru) add_linear(shapes, "bridge.cell." + std::to_string(layer), memory, hidden);
-    add_layer(shapes, "decoder.layers." + std::to_string(layer), config, layer ? hidden : embedding + memory, hidden);
-  }
-  shapes["decoder.embedding.weight"] = {target_symbols, embedding};
-  add_attention(shapes, config);
-  add_linear(shapes, "decoder.readout", hidden + memory + embedding, hidden);
-  add_linear(shapes, "decoder.output", hidden, target_symbols);
-  return shapes;
-}
-
-bool ends_with(const std::string &text, std::string_view end) {
-  return text.size() >= end.size() && text.compare(text.size() - end.size(), end.size(), end) == 0;
-}
-
-// In format 2 the embeddings say how all matrices are stored.
-std::map<std::string, Tensor> wanted_tensors(const Shapes &shapes, const ModelConfig &config, int version,
-                                             const std::map<std::string, Tensor> &got) {
+// The tensors under the names and in the number formats of a file. In all formats but the first the embedding's number
+// format is that of all matrices.
+std::map<std::string, Tensor> wanted_tensors(const Schema &schema, int version, const std::map<std::string, Tensor> &got) {
   auto embedding = got.find("decoder.embedding.weight");
   const Number stored = version < 2 || embedding == got.end() ? Number::kFloat32 : embedding->second.number;
   std::map<std::string, Tensor> wanted;
-  for (const auto &[name, shape] : shapes) {
-    const bool diagonal = config.form == PEEPHOLE_DIAGONAL && ends_with(name, ".weight_peephole");
+  for (const TensorSpec &spec : schema.tensors()) {
+    const std::string name = stored_name(spec.name, version);
     Tensor &tensor = wanted[name];
-    tensor.shape = shape;
-    if (shape.size() == 2 && !diagonal) tensor.number = stored;
-    if (tensor.number == Number::kInt8) wanted[name + ".scale"].shape = {shape[0]};
+    tensor.shape = spec.shape;
+    if (spec.role == Role::kMatrix) tensor.number = stored;
+    if (tensor.number == Number::kInt8) wanted[name + ".scale"].shape = {spec.shape[0]};
   }
   return wanted;
 }
@@ -109,8 +55,9 @@ int read_version(const std::map<std::string, std::string> &metadata) {
   if (text("format") != "peephole")
     throw FileError("wanted a model saved by peephole, got another program's safetensors file");
   const std::string version = text("format_version");
-  if (version != "1" && version != "2")
-    throw FileError("wanted format version 2 or older, got " + quoted(version) + "; a newer peephole reads it");
+  if (version.size() != 1 || version[0] < '1' || version[0] > '0' + kNewestVersion)
+    throw FileError("wanted format version " + std::to_string(kNewestVersion) + " or older, got " + quoted(version) +
+                    "; a newer peephole reads it");
   return version[0] - '0';
 }
 
@@ -134,6 +81,19 @@ void check_checksum(const std::map<std::string, std::string> &metadata, const st
   if (stored->second != got) throw FileError("damaged: wanted checksum " + quoted(stored->second) + ", got " + got);
 }
 
+// Sets the view of each tensor to its data.
+void bind(Schema &schema, int version, const std::map<std::string, Tensor> &tensors) {
+  for (const TensorSpec &spec : schema.tensors()) {
+    const std::string name = stored_name(spec.name, version);
+    const Tensor &tensor = tensors.at(name);
+    const auto scales = tensors.find(name + ".scale");
+    spec.view->numbers = tensor.data;
+    spec.view->number = tensor.number;
+    spec.view->scales = scales == tensors.end() ? nullptr : scales->second.data;
+  }
+  schema.set_number(schema.view().target_embedding.number);
+}
+
 }  // namespace
 
 ModelFile read_model_file(const void *data, size_t size) {
@@ -144,14 +104,18 @@ ModelFile read_model_file(const void *data, size_t size) {
   file.tensors = container.tensors();
   check_checksum(metadata, file.tensors);
   try {
-    file.config = read_config(read_table(metadata, "config"));
+    file.architecture = version < 3 ? read_config(read_table(metadata, "config"))
+                                    : read_architecture(read_table(metadata, "architecture"));
     file.source = read_symbols(read_table(metadata, "source_symbols"));
     file.target = read_symbols(read_table(metadata, "target_symbols"));
   } catch (const FileError &error) {
     throw FileError(std::string("damaged metadata: ") + error.what());
   }
-  const Shapes shapes = network_shapes(file.config, int64_t(file.source.names.size()), int64_t(file.target.names.size()));
-  check_tensors(wanted_tensors(shapes, file.config, version, file.tensors), file.tensors);
+  auto schema = std::make_unique<Schema>(file.architecture, int64_t(file.source.names.size()),
+                                         int64_t(file.target.names.size()));
+  check_tensors(wanted_tensors(*schema, version, file.tensors), file.tensors);
+  bind(*schema, version, file.tensors);
+  file.schema = std::move(schema);
   return file;
 }
 

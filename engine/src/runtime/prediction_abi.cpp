@@ -12,7 +12,6 @@
 
 #include "runtime/instruction_sets.h"
 #include "file/model_file.h"
-#include "file/network_weights.h"
 #include "predict/search.h"
 
 struct peephole_model {
@@ -155,8 +154,7 @@ peephole_model *peephole_model_open(const void *file, size_t size, const char *i
     if (!model->instruction_set)
       refuse("instruction set " + std::string(instruction_set) + ": there is none, or it cannot run here");
     peephole::ModelFile read = peephole::read_model_file(file, size);
-    peephole::NetworkViewOwner view(read);
-    model->network.reset(model->instruction_set->pack(view.view()));
+    model->network.reset(model->instruction_set->pack(read.network()));
     model->tables[PEEPHOLE_SOURCE] = std::move(read.source);
     model->tables[PEEPHOLE_TARGET] = std::move(read.target);
     for (int side = 0; side < 2; ++side)

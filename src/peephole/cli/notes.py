@@ -46,8 +46,8 @@ class NoticePrinter:
         if notices.missing_engine and not self.missing_engine:
             print_note(MISSING_ENGINE)
             self.missing_engine = True
-        for notice in sorted(notices.texts, key=lambda notice: (notice.index, notice.side)):
-            self.take(notice, lines[notice.index])
+        for notice in sorted(notices.texts, key=lambda notice: (notice.source_index, notice.side)):
+            self.take(notice, lines[notice.source_index])
 
     def print_totals(self) -> None:
         """Print how many cases of each kind there were."""

@@ -35,12 +35,12 @@ def resample(tables: Sequence[FloatArray], *, resamples: int = RESAMPLES, seed: 
     num_sources = len(statistics)
     generator = np.random.default_rng(seed)
     sums = []
-    for rows in _portions(resamples, num_sources):
+    for rows in _row_counts(resamples, num_sources):
         drawn = generator.integers(num_sources, size=(rows, num_sources))
         drawn += np.arange(rows)[:, None] * num_sources  # so that one count serves all rows
         counts = np.bincount(drawn.ravel(), minlength=rows * num_sources).reshape(rows, num_sources)
         sums.append(counts.astype(np.float64) @ statistics)
-    return _apart(np.concatenate(sums), tables)
+    return _split_columns(np.concatenate(sums), tables)
 
 
 def interval(scores: FloatArray) -> tuple[float, float]:
@@ -74,21 +74,21 @@ def swap(
     moved = np.concatenate(
         [
             generator.integers(2, size=(rows, len(change)), dtype=np.int8).astype(np.float64) @ change
-            for rows in _portions(swaps, len(change))
+            for rows in _row_counts(swaps, len(change))
         ]
     )
     return (
-        _apart(statistics_a.sum(axis=0) + moved, tables_a),
-        _apart(statistics_b.sum(axis=0) - moved, tables_b),
+        _split_columns(statistics_a.sum(axis=0) + moved, tables_a),
+        _split_columns(statistics_b.sum(axis=0) - moved, tables_b),
     )
 
 
-def _apart(sums: FloatArray, tables: Sequence[FloatArray]) -> list[FloatArray]:
+def _split_columns(sums: FloatArray, tables: Sequence[FloatArray]) -> list[FloatArray]:
     """Cut the columns of sums as the columns of the tables were before they were put side by side."""
     return np.split(sums, np.cumsum([table.shape[1] for table in tables])[:-1], axis=1)
 
 
-def _portions(total: int, width: int) -> Iterator[int]:
+def _row_counts(total: int, width: int) -> Iterator[int]:
     """Yield numbers of rows that add up to the total, each few enough to be held in memory."""
     most = max(1, _ENTRIES_AT_A_TIME // max(width, 1))
     while total > 0:

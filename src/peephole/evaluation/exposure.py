@@ -104,8 +104,8 @@ def exposure_gap(
     if not references or not len(forced) == len(predictions) == len(references):
         sizes = f"{len(forced)}, {len(predictions)} and {len(references)}"
         raise DataError(f"exposure gap: wanted forced symbols, predictions and references alike, got {sizes}")
-    teacher = [_by_teacher(i, *sides) for i, sides in enumerate(zip(forced, references, strict=True), start=1)]
-    free = [_running_free(*sides) for sides in zip(predictions, references, strict=True)]
+    teacher = [_mark_teacher_forced(i, *sides) for i, sides in enumerate(zip(forced, references, strict=True), start=1)]
+    free = [_mark_free_running(*sides) for sides in zip(predictions, references, strict=True)]
     rows = np.array(
         [(sum(kept), len(kept), edits, len(own)) for kept, (own, edits) in zip(teacher, free, strict=True)],
         dtype=np.float64,
@@ -119,14 +119,14 @@ def exposure_gap(
         gap=float(accuracies[0] - accuracies[1]),
         low=low,
         high=high,
-        positions=_by_position(teacher, [kept for kept, _ in free]),
+        positions=_accuracy_by_position(teacher, [kept for kept, _ in free]),
         num_sources=len(references),
         resamples=resamples,
         seed=seed,
     )
 
 
-def _by_teacher(number: int, forced: Sequence[SymbolList], references: Sequence[SymbolList]) -> list[bool]:
+def _mark_teacher_forced(number: int, forced: Sequence[SymbolList], references: Sequence[SymbolList]) -> list[bool]:
     """Return which positions of the best reference are right when gold is read."""
     if not references or list(map(len, forced)) != list(map(len, references)):
         raise DataError(
@@ -137,7 +137,7 @@ def _by_teacher(number: int, forced: Sequence[SymbolList], references: Sequence[
     return min(marked, key=lambda kept: (kept.count(False), -len(kept)))
 
 
-def _running_free(prediction: SymbolList, references: Sequence[SymbolList]) -> tuple[list[bool], int]:
+def _mark_free_running(prediction: SymbolList, references: Sequence[SymbolList]) -> tuple[list[bool], int]:
     """Return which positions of the closest reference the prediction keeps, and the edits between the two."""
     edits, index = closest(prediction, references)
     kept = [False] * len(references[index])
@@ -154,9 +154,9 @@ def _accuracies(sums: FloatArray) -> FloatArray:
     return accuracies
 
 
-def _by_position(teacher: list[list[bool]], free: list[list[bool]]) -> tuple[PositionAccuracy, ...]:
-    right_forced, num_forced = _columns(teacher)
-    right_free, num_free = _columns(free)
+def _accuracy_by_position(teacher: list[list[bool]], free: list[list[bool]]) -> tuple[PositionAccuracy, ...]:
+    right_forced, num_forced = _count_by_position(teacher)
+    right_free, num_free = _count_by_position(free)
     both = min(len(num_forced), len(num_free))  # further on there is only one side
     return tuple(
         PositionAccuracy(
@@ -170,7 +170,7 @@ def _by_position(teacher: list[list[bool]], free: list[list[bool]]) -> tuple[Pos
     )
 
 
-def _columns(kept: list[list[bool]]) -> tuple[list[int], list[int]]:
+def _count_by_position(kept: list[list[bool]]) -> tuple[list[int], list[int]]:
     """Return how many references are right at each position, and how many have it."""
     longest = max(map(len, kept))
     right, number = [0] * longest, [0] * longest

@@ -127,7 +127,7 @@ def bootstrap_p(differences: FloatArray, observed: float) -> float:
     >>> bootstrap_p(np.array([0.5, 1.0, 1.5, 2.5]), 1.0)
     0.4
     """
-    return _share(np.abs(differences - observed), abs(observed))
+    return _p_value(np.abs(differences - observed), abs(observed))
 
 
 def swaps_p(differences: FloatArray, observed: float) -> float:
@@ -145,7 +145,7 @@ def swaps_p(differences: FloatArray, observed: float) -> float:
     >>> swaps_p(np.array([-1.0, 0.0, 0.0, 1.0]), 1.0)
     0.6
     """
-    return _share(np.abs(differences), abs(observed))
+    return _p_value(np.abs(differences), abs(observed))
 
 
 def mcnemar_p(only_a: int, only_b: int) -> float:
@@ -200,5 +200,5 @@ def _mcnemar_of_matches(metric: Metric, rows_a: FloatArray, rows_b: FloatArray) 
     return mcnemar_p(int((right_a & ~right_b).sum()), int((right_b & ~right_a).sum()))
 
 
-def _share(values: FloatArray, threshold: float) -> float:
+def _p_value(values: FloatArray, threshold: float) -> float:
     return (1 + int(np.count_nonzero(values >= threshold - _SAME))) / (1 + len(values))

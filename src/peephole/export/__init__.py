@@ -1,6 +1,6 @@
-"""Models for runtimes that are not ours: ONNX graphs, written from a model file without PyTorch.
+"""Export to other runtimes: ONNX graphs, written from a model file without PyTorch.
 
-`OnnxStepper`, which lets the searches run over the graphs, is in `peephole.export.stepper`: search needs PyTorch.
+`OnnxStepper`, with which the searches run over the graphs, is in `peephole.export.stepper`; it imports PyTorch.
 """
 
 from peephole.export.folder import export_onnx

@@ -1,7 +1,7 @@
-"""The folder of an exported model: `encoder.onnx` and `decoder_step.onnx`, each with all that describes the model.
+"""The folder of an exported model: `encoder.onnx` and `decoder_step.onnx`, each with a description of the model.
 
-Metadata of both graphs: `format`, `format_version`, `graph` (which of the two it is), `model` (the same in both, and
-in no other model's), `config`, `source_symbols` and `target_symbols` (JSON, as in the model file).
+Metadata of both graphs: `format`, `format_version`, `graph` (encoder or decoder_step), `model` (a checksum of the
+model), `config` (JSON of all settings), `source_symbols` and `target_symbols` (JSON, as in the model file).
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from peephole.storage.replace_file import replace_files
 
 FORMAT = "peephole-onnx"
 FORMAT_VERSION = 1
-LARGEST_GRAPH = 2**31 - 1  # bytes that protobuf, and so a file of ONNX, can have
+LARGEST_GRAPH = 2**31 - 1  # bytes, the limit of protobuf and so of an ONNX file
 
 
 def export_onnx(path: str | Path, out: str | Path | None = None) -> list[Path]:
@@ -29,14 +29,15 @@ def export_onnx(path: str | Path, out: str | Path | None = None) -> list[Path]:
 
     Args:
         path: the model file.
-        out: the folder to write them to, made if there is none; by default the model's name with `.onnx` in the place
-            of its ending. Graphs that stand in it are replaced.
+        out: the folder to write them to, made if there is none; by default the model's name with the ending `.onnx`.
+            Graphs in it are replaced.
 
     Returns:
         The files written.
 
     Raises:
-        ModelFileError: the model file is none, is damaged, or is too large for ONNX.
+        ModelFileError: the file is not a model or is damaged, the model has a kind that cannot be exported, or it is
+            too large for ONNX.
         RunError: the folder cannot be written.
     """
     model = load_model(path)
@@ -63,7 +64,7 @@ def encode_graphs(path: str | Path, model: ModelFile) -> dict[str, bytes]:
 
 
 def describe(model: ModelFile) -> dict[str, str]:
-    """Return the metadata that both graphs have."""
+    """Return the metadata that both graphs share."""
     tables = {
         "config": json.dumps(model.config.to_dict()),
         "source_symbols": json.dumps(model.source_symbols.to_json(), ensure_ascii=False),
@@ -76,10 +77,10 @@ def describe(model: ModelFile) -> dict[str, str]:
 
 
 def write_folder(folder: Path, graphs: Mapping[str, bytes]) -> list[Path]:
-    """Write the graphs, all of them before the first takes its place.
+    """Write the graphs; older ones are replaced only after all were written to disk.
 
     Raises:
-        RunError: they cannot be written; graphs that stood there are left as they were.
+        RunError: they cannot be written; older graphs are left as they were.
     """
     files = {folder / f"{name}.onnx": content for name, content in graphs.items()}
     made = not folder.exists()

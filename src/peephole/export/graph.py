@@ -1,9 +1,9 @@
-"""An ONNX graph, written operator by operator; a value is known by its name.
+"""An ONNX graph, built operator by operator; values are given by their names.
 
-Opset 14 of the year 2021 is the oldest in which every operator used here has the meaning that it has today (LSTM and
-GRU of 14 differ from those of 22 only in the number formats allowed), so every runtime of these years reads it: ONNX
-Runtime since 1.8, TensorRT, OpenVINO, browsers. The file format's version is set with it: the `onnx` package would
-write its own newest, which older runtimes refuse.
+Opset 14 (2021) is the oldest in which every operator used here means what it means today (LSTM and GRU of opset 14
+differ from those of 22 only in the number formats allowed), so ONNX Runtime since 1.8, TensorRT, OpenVINO and browsers
+read it. The version of the file format is set, too: the `onnx` package would write its newest, which older runtimes
+refuse.
 """
 
 from __future__ import annotations
@@ -19,17 +19,17 @@ from onnx import GraphProto, ModelProto, TensorProto, ValueInfoProto, checker, h
 from peephole import __version__
 
 OPSET = 14
-IR_VERSION = 7  # that came with it
+IR_VERSION = 7  # the version of the file format that opset 14 was published with
 
 FLOAT, INT64, INT32, BOOL = TensorProto.FLOAT, TensorProto.INT64, TensorProto.INT32, TensorProto.BOOL
 
 
 class Graph:
-    """A graph that grows.
+    """A graph to which inputs, operators and outputs are added.
 
     Args:
-        name: of the graph.
-        outer: the graph in which this one is the body of a loop; it sees the values of `outer`.
+        name: name of the graph.
+        outer: the graph in which this one is the body of a loop; the body may use the values of `outer`.
     """
 
     def __init__(self, name: str, outer: Graph | None = None) -> None:
@@ -52,40 +52,40 @@ class Graph:
         return name
 
     def output(self, name: str, value: str, dims: Sequence[str | int]) -> None:
-        """Return a float32 value under a name."""
+        """Add a float32 output with the value of that name."""
         self._nodes.append(helper.make_node("Identity", [value], [name]))
         self._outputs.append(helper.make_tensor_value_info(name, FLOAT, dims))
 
     def constant(self, name: str, array: npt.NDArray[Any]) -> str:
-        """Add a constant; the same name stands for the same array."""
+        """Add a constant and return its name; a second call with the same name must pass the same array."""
         if name not in self._constants:
             self._constants[name] = numpy_helper.from_array(np.ascontiguousarray(array), name)
         return name
 
     def ints(self, *values: int) -> str:
-        """Return a vector of integers: axes, sizes."""
+        """Add a vector of integers, such as axes or sizes."""
         return self.constant("ints_" + "_".join(map(str, values)), np.array(values, np.int64))
 
     def number(self, value: float) -> str:
-        """Return a number as a vector of size 1."""
+        """Add a number as a vector of size 1."""
         return self.constant(f"number_{value}", np.array([value], np.float32))
 
     def op(self, kind: str, *inputs: str, **attributes: Any) -> str:
-        """Add an operator; return its only output."""
+        """Add an operator and return its only output."""
         return self.ops(kind, 1, *inputs, **attributes)[0]
 
     def ops(self, kind: str, count: int, *inputs: str, **attributes: Any) -> list[str]:
-        """Add an operator; return its outputs. An input or output named "" is left out."""
+        """Add an operator and return its outputs; "" stands for an input that is left out."""
         names = [f"{kind}_{next(self._numbers)}" for _ in range(count)]
         self._nodes.append(helper.make_node(kind, inputs, names, **attributes))
         return names
 
     def linear(self, x: str, name: str, weight: npt.NDArray[Any], bias: npt.NDArray[Any] | None = None) -> str:
-        """Return W x + b of the vectors in x, (…, I) -> (…, O).
+        """Add W x + b of the vectors in x, (…, I) -> (…, O).
 
         Args:
             x: vectors.
-            name: of the module that has the weights.
+            name: name of the module that has the weights.
             weight: W, (O, I).
             bias: b, (O,), or None.
         """
@@ -93,30 +93,30 @@ class Graph:
         return product if bias is None else self.op("Add", product, self.constant(f"{name}.bias", bias))
 
     def split(self, x: str, sizes: Sequence[int]) -> list[str]:
-        """Cut the last dimension into parts."""
+        """Add a split of the last dimension into parts."""
         return self.ops("Split", len(sizes), x, self.ints(*sizes), axis=-1)
 
     def add_dimension(self, x: str, axis: int) -> str:
-        """Return x with a dimension of size 1."""
+        """Add a dimension of size 1 to x."""
         return self.op("Unsqueeze", x, self.ints(axis))
 
     def drop_dimension(self, x: str, axis: int) -> str:
-        """Return x without a dimension, which has size 1."""
+        """Remove a dimension of size 1 from x."""
         return self.op("Squeeze", x, self.ints(axis))
 
     def valid(self, lengths: str, padded: str) -> str:
-        """Return which positions are real, (B, T) of bools.
+        """Add the mask of real positions, (B, T) of bools.
 
         Args:
             lengths: (B,) int64.
-            padded: (B, T, …), for the sake of its T.
+            padded: (B, T, …); only its T is used.
         """
         zero, one = (self.constant(name, np.array(value, np.int64)) for name, value in (("zero", 0), ("one", 1)))
         time = self.op("Gather", self.op("Shape", padded), one)
         return self.op("Less", self.op("Range", zero, time, one), self.add_dimension(lengths, 1))
 
     def proto(self) -> GraphProto:
-        """Return the graph; the constants of a body are those of the graph around it."""
+        """Return the graph; the constants of a loop's body are stored in the graph around it."""
         constants = [] if self._is_body else list(self._constants.values())
         return helper.make_graph(self._nodes, self.name, self._inputs, self._outputs, constants)
 
@@ -124,7 +124,7 @@ class Graph:
         """Return the checked graph with its metadata.
 
         Raises:
-            onnx.checker.ValidationError: it is no valid graph, which is our mistake.
+            onnx.checker.ValidationError: the graph is not valid, which is a bug here.
         """
         model = helper.make_model(
             self.proto(),

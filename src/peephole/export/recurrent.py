@@ -1,9 +1,9 @@
-"""The recurrent layers as ONNX has them.
+"""Recurrent layers as ONNX operators.
 
-ONNX's own LSTM knows diagonal peepholes (its input `P`) or none, and its GRU is ours. LSTMs with full peepholes are
-written out, equations (1)-(6), in a `Scan` over the steps where there are many.
+ONNX's LSTM operator has diagonal peepholes (its input `P`) or none, and its GRU operator computes the same as ours.
+LSTMs with full peepholes are written as operators of equations (1)-(6), in a `Scan` over the steps of a sequence.
 
-Past a sequence's length the states stay; what the outputs are there is left open, as ONNX leaves it.
+Past a sequence's length the states stay the same; the outputs there are undefined, as in ONNX.
 """
 
 from __future__ import annotations
@@ -131,20 +131,20 @@ def _attributes(directions: Sequence[CellWeights]) -> dict[str, Any]:
 def _reorder(array: Array, order: Sequence[int]) -> Array:
     """Return the blocks of an array's first dimension in another order."""
     blocks = np.split(array, len(order))
-    return np.concatenate([blocks[place] for place in order])
+    return np.concatenate([blocks[index] for index in order])
 
 
 def _side_by_side(graph: Graph, value: str, axis: int, directions: Sequence[CellWeights]) -> str:
-    """Turn (…, D, B, H), whose D stands at `axis`, into (…, B, D·H)."""
-    places = [*range(axis), axis + 1, axis, axis + 2]
+    """Turn (…, D, B, H), with D at `axis`, into (…, B, D·H)."""
+    axes = [*range(axis), axis + 1, axis, axis + 2]
     size = len(directions) * directions[0].hidden_size
-    return graph.op("Reshape", graph.op("Transpose", value, perm=places), graph.ints(*[0] * (axis + 1), size))
+    return graph.op("Reshape", graph.op("Transpose", value, perm=axes), graph.ints(*[0] * (axis + 1), size))
 
 
 def _scan(graph: Graph, x: str, valid: str, weights: CellWeights, *, reverse: bool) -> tuple[str, str, str]:
     """Read the sequences in one direction; return the outputs (T, B, H), and the last h and c, each (B, H).
 
-    Backward the padding comes first and leaves the zeros as they are.
+    In the backward direction the padding comes first, and the states stay zero over it.
     """
     size = weights.hidden_size
     projected = graph.linear(x, f"{weights.name}.input", weights.weight_input, weights.bias_input)  # of all steps
@@ -175,22 +175,22 @@ def _full_step(graph: Graph, projected: str, h: str, c: str, weights: CellWeight
     """Return h_t and c_t, (1)-(6), of an LSTM with full peepholes.
 
     Args:
-        graph: what the operators are added to.
+        graph: the graph to which the operators are added.
         projected: W_x x_t + b, (N, 4H).
         h: h_{t-1}, (N, H).
         c: c_{t-1}, (N, H).
-        weights: of the layer.
+        weights: the layer's weights.
     """
     size, name = weights.hidden_size, weights.name
     assert weights.weight_peephole is not None
     cell_to_if, cell_to_o = np.split(weights.weight_peephole, [2 * size])
     z = graph.op("Add", projected, graph.linear(h, f"{name}.hidden", weights.weight_hidden))
     z_if, z_g, z_o = graph.split(z, (2 * size, size, size))
-    z_if = graph.op("Add", z_if, graph.linear(c, f"{name}.peephole_if", cell_to_if))  # these two look at c_{t-1}
+    z_if = graph.op("Add", z_if, graph.linear(c, f"{name}.peephole_if", cell_to_if))  # these two gates read c_{t-1}
     i, f = graph.split(graph.op("Sigmoid", z_if), (size, size))  # (2), (1)
     kept, added = graph.op("Mul", f, c), graph.op("Mul", i, graph.op("Tanh", z_g))  # (3)
     c = graph.op("Add", kept, added)  # (4)
-    z_o = graph.op("Add", z_o, graph.linear(c, f"{name}.peephole_o", cell_to_o))  # this one looks at c_t
+    z_o = graph.op("Add", z_o, graph.linear(c, f"{name}.peephole_o", cell_to_o))  # this gate reads c_t
     return graph.op("Mul", graph.op("Sigmoid", z_o), graph.op("Tanh", c)), c  # (5), (6)
 
 

@@ -1,4 +1,4 @@
-"""The searches over exported graphs: ONNX Runtime does the steps, `peephole.search` is the same as ever."""
+"""A stepper over exported graphs: ONNX Runtime computes the steps of `peephole.search`."""
 
 from __future__ import annotations
 
@@ -20,29 +20,29 @@ from peephole.symbols import symbols_from_json
 
 Part = TypeVar("Part")
 
-LEAST_SEVERITY = 3  # of what ONNX Runtime prints on stderr: errors
+LEAST_SEVERITY = 3  # ONNX Runtime prints errors and nothing less severe on stderr
 
 
 class OnnxState(NamedTuple):
-    """What a decoder step takes besides the previous symbol."""
+    """The inputs of a decoder step other than the previous symbol."""
 
-    place: Tensor  # (N,) place of each row's source in the batch
+    source_index: Tensor  # (N,) index of each row's source in the batch
     layers: tuple[Tensor, ...]  # h and, for an LSTM, c of each layer, (N, H)
-    source: tuple[Tensor, ...]  # memory, keys and source_lengths, or the context: the same in each step
+    source: tuple[Tensor, ...]  # memory, keys and source_lengths, or the context: constant over the steps
 
 
 class OnnxStepper:
-    """Let a search drive the graphs that `export_onnx` wrote; it is a `peephole.search.Stepper` on the CPU.
+    """Run the graphs that `export_onnx` wrote, as a `peephole.search.Stepper` on the CPU.
 
     `config`, `source_symbols` and `target_symbols` are those of the model, read from the graphs.
 
     Args:
-        folder: of the graphs.
-        threads: that ONNX Runtime may use inside an operator; by default one for each core.
+        folder: folder of the graphs.
+        threads: threads that ONNX Runtime may use inside an operator; by default one for each core.
 
     Raises:
-        ModelFileError: a graph is missing or damaged, is none of peephole's or of another format, or the two are not
-            of one model.
+        ModelFileError: a graph is missing or damaged, was not written by peephole or has another format, or the two
+            graphs belong to different models.
     """
 
     def __init__(self, folder: str | Path, *, threads: int | None = None) -> None:
@@ -72,14 +72,14 @@ class OnnxStepper:
         return found["log_probs"], state._replace(layers=layers), found.get("attention")
 
     def reorder(self, state: OnnxState, rows: Tensor) -> OnnxState:
-        """Return the state whose row m is row rows[m] of this one; what rows of one source share stays in place."""
-        if torch.equal(state.place[rows], state.place):
+        """Return the state whose row m is row rows[m] of this one; copy memory and keys only if sources change."""
+        if torch.equal(state.source_index[rows], state.source_index):
             return state._replace(layers=select_rows(state.layers, rows))
         return select_rows(state, rows)
 
 
 class _Session:
-    """A graph in ONNX Runtime, called with tensors by name."""
+    """A graph loaded by ONNX Runtime, called with named tensors."""
 
     def __init__(self, folder: Path, name: str, threads: int | None) -> None:
         self._path = path = folder / f"{name}.onnx"
@@ -103,10 +103,10 @@ class _Session:
                 raise ModelFileError(f"{path}: wanted {key} {value!r} in its metadata, got {self.metadata.get(key)!r}")
 
     def read(self, key: str, parse: Callable[[dict[str, Any]], Part]) -> Part:
-        """Return what `parse` makes of an entry of the metadata, a JSON object."""
+        """Read an entry of the metadata, a JSON object, with `parse`."""
         try:
             return parse(dict(json.loads(self.metadata.get(key, ""))))
-        except (ValueError, TypeError, RecursionError) as error:  # ours are ValueErrors too
+        except (ValueError, TypeError, RecursionError) as error:  # PeepholeErrors are ValueErrors, too
             raise ModelFileError(f"{self._path}: damaged metadata: {key}: {error}") from error
 
     def __call__(self, names: Sequence[str], tensors: Sequence[Tensor]) -> dict[str, Tensor]:

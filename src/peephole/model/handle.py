@@ -284,10 +284,9 @@ class Model:
         check_path("path", path)
         if len(self._weights) != 1:
             raise PeepholeError("save: an ensemble has no file of its own; its members are saved one by one")
-        from peephole.storage.model_file import ModelFile, save_model
+        from peephole.storage.model_file import save_model
 
-        tensors, stored = self._weights.tensors()
-        save_model(path, ModelFile(tensors, *self._description(), stored))
+        save_model(path, self._weights.model_file(self._description()))
 
     def _search_config(
         self, call: str, search: Mapping[str, Any], allowed: Collection[str] | None = None

@@ -33,20 +33,20 @@ class SlowSearchWarning(UserWarning):
     """The engine is missing; PyTorch does its work."""
 
 
-@dataclass(frozen=True)
-class Notice:
+class Notice(NamedTuple):
     """One text that a model did not read as it was given.
 
     Attributes:
         side: "source", or "target" for a target or a prefix.
-        index: the text's index in the call, counted from `first_index` where the call has one.
+        source_index: the index of the source in the call, counted from `first_index` where the call has one; a target
+            or a prefix has that of its source.
         unknown: the symbols read as <unk>, in their order.
         length: symbols of the whole text; 0 for an empty source, whose target is empty.
         num_read: symbols read, fewer than `length` for a source that was cut.
     """
 
     side: Side
-    index: int
+    source_index: int
     unknown: tuple[str, ...]
     length: int
     num_read: int

@@ -13,7 +13,7 @@ from peephole.symbols import Symbols
 
 if TYPE_CHECKING:
     from peephole.nn import Seq2Seq
-    from peephole.storage.quantization import Stored
+    from peephole.storage.model_file import ModelFile
 
 
 class Weights:
@@ -67,14 +67,18 @@ class Weights:
         kinds = Architecture.of(config.model).kinds()
         return all(network.kinds() == kinds and _is_float32_on_cpu(network) for network in self._networks)
 
-    def tensors(self) -> tuple[dict[str, Any], Stored]:
-        """Return the tensors of the first set in float32, and the number format of its file."""
-        if not self.files:
-            return _tensors(self._networks[0]), "float32"
-        from peephole.storage.model_file import load_model
+    def model_file(self, description: tuple[Config, Symbols, Symbols]) -> ModelFile:
+        """Return the first set as a model file, with the number format and versions of the file it came from.
 
+        Args:
+            description: config, source symbols and target symbols.
+        """
+        from peephole.storage.model_file import ModelFile, load_model
+
+        if not self.files:
+            return ModelFile(_tensors(self._networks[0]), *description)
         file = load_model(self.files[0])
-        return dict(file.tensors), file.stored
+        return ModelFile(file.tensors, *description, file.stored, file.made)
 
 
 def _is_float32_on_cpu(network: Seq2Seq) -> bool:

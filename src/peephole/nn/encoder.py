@@ -45,7 +45,7 @@ class Encoder(nn.Module):
 
 
 def split_layers(state: LSTMState | Tensor, num_layers: int) -> list[LayerState]:
-    """Cut a stack's state (B, L·D, H) into one (B, D·H) a layer, the directions side by side as in (20)."""
+    """Split a stack's state (B, L·D, H) into one state (B, D·H) for each layer, directions side by side as in (20)."""
     if isinstance(state, LSTMState):
         hs, cs = (part.unflatten(1, (num_layers, -1)).flatten(2).unbind(1) for part in state)
         return [LSTMState(h, c) for h, c in zip(hs, cs, strict=True)]
@@ -89,9 +89,9 @@ FIXED_CONTEXTS: Mapping[str, Callable[[Tensor, LayerState, Tensor], Tensor]] = {
 class Bridge(nn.Module):
     """Turn the encoder's last states into the decoder's first, (9).
 
-    Decoder layer l starts from the encoder layer that lies equally far from the top (the lowest where the encoder has
-    none so low). States are copied where the sizes agree; else h passes through tanh(W h + b) and c through W c + b,
-    with weights of their own for each decoder layer.
+    Decoder layer l starts from the encoder layer at the same distance from the top, or from the lowest one if the
+    encoder has fewer layers. States are copied if the sizes agree; else the first h is tanh(W h + b) and the first c is
+    W c + b, with separate weights for each decoder layer.
 
     Args:
         encoder_layers, decoder_layers: number of layers.

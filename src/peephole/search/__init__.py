@@ -1,18 +1,18 @@
 """Find targets for a source: greedy, beam, sampled, forced; over one model or several.
 
-The searches drive a `Stepper` (start, step, reorder), not a model. What every search promises:
+The searches call a `Stepper` (start, step, reorder), not a model. Every search guarantees:
 
 - the result of a source does not depend on the other sources of its batch, their order or the padding;
 - PAD, BOS and UNK are never predicted, and the probabilities of the others are not renormalised for it: a
   hypothesis found by any search has the score that `force` gives it;
 - a target begins with the prefix given for its source, if any. The symbols of a prefix are ordinary ones or UNK;
   they are forced, not predicted, but scored with the model's own log-probabilities, as `force` scores them;
-  an empty prefix changes nothing;
-- equal scores are decided by the earlier hypothesis, then by the lower symbol id;
-- a source that is done leaves the batch, so that the model steps only what is still searched.
+  an empty prefix has no effect;
+- of equal scores the earlier hypothesis wins, then the lower symbol id;
+- a source that is done is removed from the batch, so that the model computes only unfinished sources.
 
-The model's tensors stay on their device. A few numbers of each row come to the CPU at each step, where the
-search's own arithmetic is in float64.
+The model's tensors stay on their device. A few numbers of each row are copied to the CPU at each step; the search
+computes there in float64.
 """
 
 from __future__ import annotations

@@ -5,7 +5,7 @@ end in EOS are finished and leave the beam; the others live on, and the next ste
 beam of one hypothesis is greedy search at any length penalty, and a beam that never overflows is exhaustive
 search.
 
-Shapes: B sources, b of them not yet done, V symbols, K the beam size, W ≤ K live places of a source, N = b·W
+Shapes: B sources, b of them not yet done, V symbols, K the beam size, W ≤ K slots of a source's beam, N = b·W
 rows of the model, R the number of hypotheses wanted.
 """
 
@@ -28,18 +28,18 @@ from peephole.symbols import BOS, EOS
 
 
 class BeamState(NamedTuple):
-    """The sources still searched. Live and finished hypotheses are named by their last node of history."""
+    """The unfinished sources. A live or finished hypothesis is given by its last node in the history."""
 
-    place: Tensor  # (b,) int64 of the source in the batch
+    source: Tensor  # (b,) int64 index of the source in the batch
     max_length: Tensor  # (b,) int64
-    live_log_prob: Tensor  # (b, W) float64; -inf: an empty place
+    live_log_prob: Tensor  # (b, W) float64; -inf: an empty slot
     live_node: Tensor  # (b, W) int64
-    finished_score: Tensor  # (b, R) float64, best first; -inf: an empty place
+    finished_score: Tensor  # (b, R) float64, best first; -inf: an empty slot
     finished_node: Tensor  # (b, R) int64
 
 
 class Extensions(NamedTuple):
-    """The best extensions of each source's live hypotheses, best first; an empty place has log_prob -inf."""
+    """The best extensions of each source's live hypotheses, best first; an empty slot has log_prob -inf."""
 
     row: Tensor  # (b, W) int64 row of the model that was extended
     symbol: Tensor  # (b, W) int64
@@ -83,8 +83,8 @@ def beam_search(
     Raises:
         ConfigError: beam_size, nbest or length_penalty is out of range.
         ShapeError: a shape disagrees, a maximal length is below 1, or a prefix is not one that can be forced.
-        ValueError: a source has no hypothesis with a probability: the stepper broke its contract, or gave a
-            symbol of the prefix none.
+        ValueError: no hypothesis of a source has a probability above 0: the stepper broke its contract, or gave a
+            symbol of the prefix probability 0.
     """
     _check_settings(beam_size, nbest, length_penalty)
     check_batch(source, source_lengths, max_lengths)
@@ -95,10 +95,10 @@ def beam_search(
     factors = length_factors(max(max_lengths.tolist(), default=0), length_penalty)
     state = stepper.start(source, source_lengths)
     previous = torch.full((len(source),), BOS, device=source.device)
-    while len(beams.place):
+    while len(beams.source):
         log_probs, state, attention = stepper.step(state, previous)
-        forced = forced_symbols(table, beams.place, history.num_steps)  # -> (b,)
-        # Within its prefix a source has one live hypothesis, and the model need not step empty places
+        forced = forced_symbols(table, beams.source, history.num_steps)  # -> (b,)
+        # Within its prefix a source has one live hypothesis, and the model need not compute empty slots
         width = 1 if (forced != FREE).all() else beam_size
         best = best_extensions(beams.live_log_prob, allow(log_probs, forced), width)
         rows = best.row.flatten().to(source.device)  # (b, W) -> (b·W,)
@@ -107,21 +107,21 @@ def beam_search(
         nodes = history.add(parents, best.symbol, best.symbol_log_prob, followed)
         beams, done = _advance(beams, best, nodes, history.num_steps, factors)
         if done.any():
-            result[beams.place[done]] = beams.finished_node[done]
+            result[beams.source[done]] = beams.finished_node[done]
             going = (~done).nonzero().squeeze(1)  # (b,) -> (b',)
             beams = select_rows(beams, going)
             best = select_rows(best, going)
-        if len(beams.place):
+        if len(beams.source):
             state = stepper.reorder(state, best.row.flatten().to(source.device))
             previous = best.symbol.flatten().to(source.device)
     if (result[:, 0] == NO_NODE).any():
-        place = int((result[:, 0] == NO_NODE).nonzero()[0])
-        raise ValueError(f"source {place} of the batch: the stepper's log-probabilities are all -inf, or NaN")
+        index = int((result[:, 0] == NO_NODE).nonzero()[0])
+        raise ValueError(f"source {index} of the batch: the stepper's log-probabilities are all -inf, or NaN")
     return history.hypotheses(result, source_lengths)
 
 
 def length_factors(longest: int, length_penalty: float) -> Tensor:
-    """Return what a log-probability is multiplied by to rank hypotheses of different lengths.
+    """Return the factors that make log-probabilities of hypotheses of different lengths comparable.
 
         score(Y) = log p(Y|X) / length(Y)**length_penalty
 
@@ -133,7 +133,7 @@ def length_factors(longest: int, length_penalty: float) -> Tensor:
     >>> length_factors(4, 0.5)
     tensor([   nan, 1.0000, 0.7071, 0.5774, 0.5000], dtype=torch.float64)
     """
-    least = sys.float_info.min  # not 0, so that an empty place scores -inf, never 0 · -inf = NaN
+    least = sys.float_info.min  # not 0, so that an empty slot scores -inf, never 0 · -inf = NaN
     factors = [max(length**-length_penalty, least) for length in range(1, longest + 1)]
     return torch.tensor([math.nan, *factors], dtype=torch.double)
 
@@ -162,7 +162,7 @@ def largest(x: Tensor, count: int) -> tuple[Tensor, Tensor]:
 
 
 def allow(log_probs: Tensor, forced: Tensor) -> Tensor:
-    """Return log-probabilities in which only symbols that may follow have one; theirs stay as they are.
+    """Return the log-probabilities with those of symbols that may not follow set to -inf.
 
     Args:
         log_probs: (b·W, V).
@@ -204,7 +204,7 @@ def _first_beams(max_length: Tensor, nbest: int) -> BeamState:
     """Return one live hypothesis for each source, with no symbol and probability 1."""
     size = len(max_length)
     return BeamState(
-        place=torch.arange(size),
+        source=torch.arange(size),
         max_length=max_length,
         live_log_prob=torch.zeros(size, 1, dtype=torch.double),
         live_node=torch.full((size, 1), NO_NODE),
@@ -216,11 +216,11 @@ def _first_beams(max_length: Tensor, nbest: int) -> BeamState:
 def _advance(
     beams: BeamState, best: Extensions, nodes: Tensor, length: int, factors: Tensor
 ) -> tuple[BeamState, Tensor]:
-    """Move to the extensions: file those that finished, and find the sources that are done, (b,)."""
+    """Return the beams after a step, finished extensions filed, and which sources are done, (b,)."""
     ends = best.symbol == EOS  # (b, W)
     beams = _file(beams, best.log_prob.where(ends, -torch.inf), nodes, length, factors)
     live = best.log_prob.where(~ends, -torch.inf)  # (b, W)
-    # Log-probabilities only fall: at best a live hypothesis reaches its maximal length for free.
+    # Score upper bound: log-probabilities only fall, so at best all further symbols have probability 1.
     bound = live.amax(1) * factors[beams.max_length]  # -> (b,)
     is_cut = beams.max_length == length
     done = is_cut | (bound <= beams.finished_score[:, -1])

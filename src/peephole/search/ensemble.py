@@ -1,4 +1,4 @@
-"""Several models that predict together."""
+"""Ensembles: the mean of several models' probabilities."""
 
 from __future__ import annotations
 
@@ -22,21 +22,21 @@ class EnsembleStepper:
     """
 
     def __init__(self, steppers: Sequence[Stepper[Any]]) -> None:
-        """Join steppers.
+        """Store the models' steppers.
 
         Raises:
-            ConfigError: there are none.
+            ConfigError: there is no stepper.
         """
         if not steppers:
             raise ConfigError("ensemble: wanted at least one model, got none")
         self.steppers = tuple(steppers)
 
     def start(self, source: Tensor, source_lengths: Tensor) -> tuple[Any, ...]:
-        """Let every model read the sources."""
+        """Return the state of every model before the first symbol."""
         return tuple(stepper.start(source, source_lengths) for stepper in self.steppers)
 
     def step(self, state: tuple[Any, ...], previous: Tensor) -> tuple[Tensor, tuple[Any, ...], Tensor | None]:
-        """Feed the same symbols to every model, and average.
+        """Feed the same symbols to every model and return the mean of their probabilities.
 
         Raises:
             ConfigError: the models have vocabularies of different sizes.
@@ -49,7 +49,7 @@ class EnsembleStepper:
         mean = torch.stack(log_probs).logsumexp(0) - math.log(len(steps))  # (M, N, V) -> (N, V)
         maps = [attention for attention in attentions if attention is not None]
         attention = torch.stack(maps).mean(0) if maps else None  # (M, N, T) -> (N, T)
-        return mean.clamp(max=0), tuple(states), attention  # rounding may lift a probability of 1 above 1
+        return mean.clamp(max=0), tuple(states), attention  # rounding may bring a probability of 1 above 1
 
     def reorder(self, state: tuple[Any, ...], rows: Tensor) -> tuple[Any, ...]:
         """Reorder every model's rows."""

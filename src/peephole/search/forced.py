@@ -1,4 +1,4 @@
-"""The score of targets that are given."""
+"""Forced scoring: the log-probability of given targets."""
 
 from __future__ import annotations
 
@@ -36,9 +36,9 @@ def force(
     """
     if len(targets) != len(source):
         raise ShapeError(f"targets: wanted {len(source)}, one a source, got {len(targets)}")
-    for place, target in enumerate(targets):
+    for index, target in enumerate(targets):
         if EOS in target:
-            raise ShapeError(f"targets[{place}]: wanted symbols without EOS = {EOS}, got {list(target)}")
+            raise ShapeError(f"targets[{index}]: wanted symbols without EOS = {EOS}, got {list(target)}")
     lengths = torch.tensor([len(target) + 1 for target in targets], dtype=torch.long)
     check_batch(source, source_lengths, lengths)
     longest = max((len(target) for target in targets), default=0)

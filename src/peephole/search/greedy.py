@@ -1,4 +1,4 @@
-"""The most probable symbol, step after step: what a beam of one hypothesis must equal."""
+"""Greedy search: the most probable symbol at each step. A beam of one hypothesis must find the same."""
 
 from __future__ import annotations
 

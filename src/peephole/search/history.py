@@ -1,4 +1,4 @@
-"""The record of a search's steps, from which what it found is read back."""
+"""The record of a search's steps, from which the hypotheses found are read."""
 
 from __future__ import annotations
 
@@ -22,10 +22,10 @@ class _Step(NamedTuple):
 
 
 class History:
-    """The symbols predicted in each step, as a forest: each is a node that knows its parent.
+    """The symbols predicted in each step, as a forest: each symbol is a node with the index of its parent.
 
     Hypotheses share their beginnings, so a step stores one symbol of each instead of copying them all. Nodes
-    are numbered through all steps; a hypothesis is named by the node of its last symbol.
+    are numbered through all steps; a hypothesis is given by the node of its last symbol.
     """
 
     def __init__(self) -> None:
@@ -34,7 +34,7 @@ class History:
 
     @property
     def num_steps(self) -> int:
-        """Steps recorded so far; also the length of a hypothesis whose last symbol is of the last step."""
+        """Return the number of steps so far, which is the length of a hypothesis that ends in the last step."""
         return len(self._steps)
 
     def add(self, parent: Tensor, symbol: Tensor, log_prob: Tensor, attention: Tensor | None) -> Tensor:
@@ -47,7 +47,7 @@ class History:
             attention: the attention that predicted each, (parent.numel(), T), or None.
 
         Returns:
-            The nodes of the step, in the shape of `parent`, on the CPU like all the record.
+            The nodes of the step, in the shape of `parent`, on the CPU like the whole record.
         """
         first, count = self._num_nodes, parent.numel()
         attention = None if attention is None else attention.cpu()
@@ -56,7 +56,7 @@ class History:
         return torch.arange(first, first + count).view(parent.shape)
 
     def hypotheses(self, nodes: Tensor, source_lengths: Tensor) -> list[list[Hypothesis]]:
-        """Read back the hypotheses that end in some nodes.
+        """Return the hypotheses that end in the given nodes.
 
         Args:
             nodes: (B, R) last nodes of up to R hypotheses for each source; NO_NODE where there is none.
@@ -67,11 +67,11 @@ class History:
         """
         if not self._steps:
             return [[] for _ in nodes]
-        places, ranks = (nodes != NO_NODE).nonzero(as_tuple=True)
-        found = self._trace(nodes[places, ranks], source_lengths.cpu()[places])
+        sources, ranks = (nodes != NO_NODE).nonzero(as_tuple=True)
+        found = self._trace(nodes[sources, ranks], source_lengths.cpu()[sources])
         results: list[list[Hypothesis]] = [[] for _ in nodes]
-        for place, hypothesis in zip(places.tolist(), found, strict=True):
-            results[place].append(hypothesis)
+        for source, hypothesis in zip(sources.tolist(), found, strict=True):
+            results[source].append(hypothesis)
         return results
 
     def _trace(self, node: Tensor, source_lengths: Tensor) -> list[Hypothesis]:

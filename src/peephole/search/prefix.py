@@ -1,7 +1,7 @@
 """Prefixes: the symbols that the targets of a source must begin with.
 
 Prefixes of different lengths become one table of the symbols forced in each step. After the end of its prefix,
-a source is free.
+nothing is forced on a source.
 """
 
 from __future__ import annotations
@@ -38,12 +38,12 @@ def prefix_table(prefixes: Sequence[Sequence[int]] | None, max_lengths: Tensor) 
         return torch.empty(len(max_lengths), 0, dtype=torch.long)
     if len(prefixes) != len(max_lengths):
         raise ShapeError(f"prefixes: wanted {len(max_lengths)}, one a source, got {len(prefixes)}")
-    for place, (prefix, length) in enumerate(zip(prefixes, max_lengths.tolist(), strict=True)):
+    for index, (prefix, length) in enumerate(zip(prefixes, max_lengths.tolist(), strict=True)):
         if any(symbol < 0 or symbol in (PAD, BOS, EOS) for symbol in prefix):
-            raise ShapeError(f"prefixes[{place}]: wanted {UNK} = UNK or ordinary symbols, got {list(prefix)}")
+            raise ShapeError(f"prefixes[{index}]: wanted {UNK} = UNK or ordinary symbols, got {list(prefix)}")
         if len(prefix) >= length:
             raise ShapeError(
-                f"prefixes[{place}]: wanted fewer symbols than its maximal length, {length}, got {len(prefix)}"
+                f"prefixes[{index}]: wanted fewer symbols than its maximal length, {length}, got {len(prefix)}"
             )
     longest = max(map(len, prefixes), default=0)
     padded = [[*prefix] + [FREE] * (longest - len(prefix)) for prefix in prefixes]
@@ -56,11 +56,11 @@ def forced_symbols(table: Tensor, rows: Tensor, step: int) -> Tensor:
 
 
 def after_prefix(table: Tensor, choose: Choose) -> Choose:
-    """Let each row choose only where nothing is forced on it.
+    """Return a function that takes the forced symbol of each row, and calls `choose` for rows without one.
 
     Args:
         table: (N, P) forced symbols of the rows, as numbered at the start.
-        choose: names the symbols of free rows.
+        choose: returns the symbols of the other rows.
     """
 
     def forced_or_chosen(log_probs: Tensor, rows: Tensor, step: int) -> Tensor:

@@ -1,4 +1,4 @@
-"""The loop shared by every search that follows one hypothesis a row and never looks back."""
+"""The loop shared by every search that extends one hypothesis a row and never returns to an earlier one."""
 
 from __future__ import annotations
 
@@ -18,20 +18,20 @@ Choose = Callable[[Tensor, Tensor, int], Tensor]
 def roll_out(
     stepper: Stepper[State], state: State, max_lengths: Tensor, choose: Choose, device: torch.device
 ) -> tuple[History, Tensor]:
-    """Let each row choose symbols until EOS or its maximal length; then it leaves the batch.
+    """Extend each row by chosen symbols until EOS or its maximal length, then remove it from the batch.
 
     Args:
         stepper: the model.
         state: N rows, before the first step.
         max_lengths: (N,) most symbols of each row, EOS included; on the CPU.
-        choose: names the next symbols; the choice of one row may not depend on the others.
-        device: where the stepper wants its symbols.
+        choose: returns the next symbols; the choice for one row must not depend on the others.
+        device: device of the stepper's input symbols.
 
     Returns:
         The history, and each row's last node in it, (N,).
     """
     history = History()
-    rows = torch.arange(len(max_lengths))  # those still going, as numbered at the start
+    rows = torch.arange(len(max_lengths))  # unfinished ones, as numbered at the start
     nodes = last = torch.full_like(rows, NO_NODE)
     previous = torch.full_like(rows, BOS, device=device)
     while len(rows):

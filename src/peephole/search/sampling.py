@@ -1,4 +1,4 @@
-"""Targets drawn at random from the model's distribution."""
+"""Sampling: draw targets at random from the model's distribution."""
 
 from __future__ import annotations
 
@@ -31,13 +31,13 @@ def sample(
     examples: Sequence[int] | None = None,
     prefixes: Sequence[Sequence[int]] | None = None,
 ) -> list[list[Hypothesis]]:
-    """Draw targets symbol by symbol, each source from random numbers of its own.
+    """Draw targets symbol by symbol, with separate random numbers for each source.
 
     A step draws from softmax(log p / temperature) over the symbols that may be predicted, cut down by
     `truncate`. The samples of a source are a pure function of its log-probabilities, the seed, its number in
-    `examples`, its maximal length and its prefix: not of its batch, and the first ones not of how many are drawn.
-    A step has its own random number, drawn or forced: what follows a prefix is drawn with the same numbers as
-    without.
+    `examples`, its maximal length and its prefix: they do not depend on its batch, and the first ones do not depend
+    on `num_samples`. Forced steps use up a random number, too: symbols after a prefix are drawn with the numbers that
+    their steps have without a prefix.
 
     Args:
         stepper: the model.
@@ -49,7 +49,7 @@ def sample(
         temperature: above 0; below 1 prefers probable symbols, and near 0 is greedy search.
         top_k: draw from the k most probable symbols only; None: from all.
         top_p: draw from the fewest most probable symbols that hold this probability, above 0; None: from all.
-        examples: number of each source in the caller's whole work, at least 0; None: its place in the batch.
+        examples: number of each source in the caller's whole work, at least 0; None: its index in the batch.
         prefixes: for each source the symbol ids that its targets begin with, fewer than its maximal length; see
             the package. None: nothing is forced.
 
@@ -129,8 +129,8 @@ def draw(weights: Tensor, uniform: Tensor) -> Tensor:
 def _uniform_numbers(seed: int, examples: Sequence[int], max_lengths: list[int], num_samples: int) -> Tensor:
     """Return (B·S, U) float64 numbers in [0, 1): row b·S + s holds those of sample s of source b."""
     numbers = np.zeros((len(examples), num_samples, max(max_lengths, default=0)))
-    for place, (example, length) in enumerate(zip(examples, max_lengths, strict=True)):
-        numbers[place, :, :length] = np.random.default_rng((seed, example)).random((num_samples, length))
+    for index, (example, length) in enumerate(zip(examples, max_lengths, strict=True)):
+        numbers[index, :, :length] = np.random.default_rng((seed, example)).random((num_samples, length))
     return torch.from_numpy(numbers).flatten(0, 1)  # (B, S, U) -> (B·S, U)
 
 

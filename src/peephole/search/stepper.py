@@ -1,4 +1,4 @@
-"""What a search needs of a model: three verbs, and trees of tensors between them."""
+"""The interface between a search and a model: start, step and reorder, with states that are trees of tensors."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ Tree = TypeVar("Tree")
 
 @runtime_checkable
 class Stepper(Protocol[State]):
-    """A decoder, as a search sees it.
+    """The functions of a decoder that a search calls.
 
-    A state is a tree of tuples (plain or named), tensors and None. The first dimension of each tensor is the
-    row: one hypothesis. Rows of one source are always neighbours, and the sources keep their order, so that a
-    stepper may store once what the rows of a source share. A state that was passed in is not used again.
+    A state is a tree of tuples (plain or named), tensors and None. The first dimension of each tensor is the row, one
+    hypothesis. Rows of one source are always neighbours, and the sources keep their order, so that a stepper may store
+    the data shared by the rows of a source once. A state is passed in at most once, so a stepper may overwrite it.
     """
 
     def start(self, source: Tensor, source_lengths: Tensor) -> State:
@@ -57,7 +57,7 @@ class Stepper(Protocol[State]):
 
 
 def select_rows(tree: Tree, rows: Tensor) -> Tree:
-    """Select rows of every tensor of a tree; the usual body of `Stepper.reorder`.
+    """Return a tree with some rows of every tensor, as `Stepper.reorder` usually needs it.
 
     Args:
         tree: nested tuples (plain or named) of tensors and None; each tensor has the rows first.
@@ -87,7 +87,7 @@ def _select(tree: Any, rows: Tensor) -> Any:
 
 
 def mask_unpredictable(log_probs: Tensor) -> Tensor:
-    """Return log-probabilities (N, V) in which PAD, BOS and UNK have none; the others stay as they are.
+    """Return log-probabilities (N, V) with those of PAD, BOS and UNK set to -inf.
 
     >>> mask_unpredictable(torch.full((1, 6), -1.5))
     tensor([[   -inf,    -inf, -1.5000,    -inf, -1.5000, -1.5000]])
@@ -97,7 +97,7 @@ def mask_unpredictable(log_probs: Tensor) -> Tensor:
 
 
 def check_batch(source: Tensor, source_lengths: Tensor, max_lengths: Tensor) -> None:
-    """Check what every search is called with.
+    """Check the arguments that all searches share.
 
     Raises:
         ShapeError: a shape disagrees, or a maximal length is below 1.

@@ -1,6 +1,6 @@
-"""The search over networks in PyTorch: what a model does where the engine is missing or turned off, and on a GPU.
+"""The search over networks in PyTorch, used where the engine is missing or turned off, and on a GPU.
 
-It has the methods of `peephole.engine.packed.PackedSearch`, and says what those must find.
+It has the methods of `peephole.engine.packed.PackedSearch`, whose results must equal those found here.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ class DefinitionSearch:
         examples: Sequence[int] = (),
         attention: bool = True,
     ) -> list[list[Hypothesis]]:
-        """Search or sample, as `config` says, the targets of some sources; see `PackedSearch.find`."""
+        """Return targets of some sources, searched or sampled by `config`; see `PackedSearch.find`."""
         found: list[list[Hypothesis]] = []
         for part in _parts(len(sources), config.batch_size):
             source, lengths = self._pad(sources[part])
@@ -90,7 +90,7 @@ class DefinitionSearch:
     def likeliest(
         self, sources: Sequence[Sequence[int]], targets: Sequence[Sequence[int]], config: SearchConfig
     ) -> list[list[int]]:
-        """Return the most probable symbol at each place of each target, </s> included, the target being fed, (13)."""
+        """Return the most probable symbol at each step of each target, </s> included, when the target is fed, (13)."""
         found: list[list[int]] = []
         for part in _parts(len(sources), config.batch_size):
             source, source_lengths = self._pad(sources[part])
@@ -102,7 +102,7 @@ class DefinitionSearch:
         return found
 
     def _pad(self, sequences: Sequence[Sequence[int]]) -> tuple[Tensor, Tensor]:
-        """Return what `pad` returns, on the device of the weights."""
+        """Return the padded sequences and their lengths on the device of the weights."""
         device = next(self.networks[0].parameters()).device
         padded, lengths = pad(sequences)
         return padded.to(device), lengths.to(device)
@@ -130,7 +130,7 @@ def build_network(file: ModelFile) -> Seq2Seq:
 
 
 class _NoInitialValues(TorchFunctionMode):
-    """Leave out drawing weights, which on the meta device means nothing and yet imports a thousand modules."""
+    """Skip the drawing of weights: it has no effect on the meta device, but makes PyTorch import a thousand modules."""
 
     def __torch_function__(
         self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None

@@ -1,4 +1,4 @@
-"""Files: one model in one file, its header, quantised weights, and writing a file whole or not at all.
+"""Model files: reading and writing, their header, quantised weights, and atomic replacement of files.
 
-Nothing is imported here: reading a header (`storage.header`) does without NumPy.
+This module imports nothing, so that `storage.header` can be imported without NumPy.
 """

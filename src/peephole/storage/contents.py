@@ -37,6 +37,6 @@ def check_tensors(tensors: Tensors, specs: Mapping[str, TensorSpec], stored: Sto
         if is_matrix and stored == "int8":
             wanted[name + SCALE] = f"float32 {spec.shape[:1]}"
     got = {name: f"{number_format(tensor)} {tensor.shape}" for name, tensor in tensors.items()}
-    for name in sorted(wanted.keys() | got.keys()):
+    for name in [*sorted(wanted), *sorted(got.keys() - wanted.keys())]:
         if wanted.get(name) != got.get(name):
             raise ModelFileError(f"tensor {name!r}: wanted {wanted.get(name)}, got {got.get(name)}")

@@ -9,17 +9,17 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from peephole.config import Config
+from peephole.config import Config, ModelConfig
 from peephole.errors import ConfigError, ModelFileError
-from peephole.nn.schema import Architecture
+from peephole.nn.schema import Architecture, making_of_settings
 from peephole.storage.settings import read_settings, section_keys
 from peephole.symbols import Symbols, symbols_from_json
 
-FORMAT_VERSION = 2  # the newest
+FORMAT_VERSION = 3  # the newest, which is written
 
 
 @dataclass(frozen=True)
@@ -29,8 +29,10 @@ class Header:
     config: Config
     source_symbols: Symbols
     target_symbols: Symbols
+    made: Mapping[str, str] = field(default_factory=dict)
+    """Versions of the programs that the model was made with, by name; {} in files of format versions 1 and 2."""
     notes: tuple[str, ...] = ()
-    """Settings in the file that are not used, one line each."""
+    """Information in the file that is not used, one line each."""
 
     @property
     def architecture(self) -> Architecture:
@@ -73,27 +75,54 @@ def check_exists(path: str | Path) -> None:
 def parse_header(path: str | Path, metadata: Mapping[str, str]) -> Header:
     """Return what the metadata of a model file describe.
 
-    The settings that decide the architecture must be right. All others are information: those that are unknown or do
+    The architecture must be right. How the model was made is information: settings and versions that are unknown or do
     not fit become notes.
 
     Raises:
         ModelFileError: they are not a peephole model's, of a newer format, or damaged.
     """
-    check_format(path, metadata)
+    version = check_format(path, metadata)
     try:
-        config, notes = _read_config(_read_table(metadata, "config"))
+        config, notes = _read_old_config(metadata) if version < 3 else _read_config(metadata)
         source, target = (symbols_from_json(_read_table(metadata, f"{side}_symbols")) for side in ("source", "target"))
     except (ConfigError, ModelFileError) as error:
         raise ModelFileError(f"{path}: damaged metadata: {error}") from error
-    return Header(config, source, target, tuple(f"{path}: {note}" for note in notes))
+    made, more = ({}, []) if version < 3 else _read_made(metadata)
+    return Header(config, source, target, made, tuple(f"{path}: {note}" for note in notes + more))
 
 
-def _read_config(tree: Mapping[str, Any]) -> tuple[Config, list[str]]:
+def _read_old_config(metadata: Mapping[str, str]) -> tuple[Config, list[str]]:
     """Return the config and the notes of a file of format version 1 or 2."""
+    tree = _read_table(metadata, "config")
     base = Config.from_dict({key: tree[key] for key in tree if key == "model"}, "config")
     rest = {key: tree[key] for key in tree if key != "model"}
     config, notes = read_settings(rest, base, section_keys("model"))
     return config, [f"config: {note}" for note in notes]
+
+
+def _read_config(metadata: Mapping[str, str]) -> tuple[Config, list[str]]:
+    """Return the config and the notes of a file of format version 3."""
+    architecture = Architecture.from_dict(_read_table(metadata, "architecture"))
+    base = Config(model=ModelConfig(**architecture.model_settings()))
+    tree, notes = _read_information(metadata, "settings")
+    config, more = read_settings(tree, base, section_keys("model") | {"model": making_of_settings()})
+    return config, [f"settings: {note}" for note in notes + more]
+
+
+def _read_made(metadata: Mapping[str, str]) -> tuple[dict[str, str], list[str]]:
+    """Return the versions that a model was made with, and the notes."""
+    tree, notes = _read_information(metadata, "made")
+    made = {name: version for name, version in tree.items() if isinstance(version, str)}
+    notes += [f"wanted a version of {name!a}, got {tree[name]!r}" for name in tree if name not in made]
+    return made, [f"made: {note}" for note in notes]
+
+
+def _read_information(metadata: Mapping[str, str], key: str) -> tuple[dict[str, Any], list[str]]:
+    """Return an entry that is not needed, or {} and a note if it cannot be read."""
+    try:
+        return _read_table(metadata, key), []
+    except ModelFileError as error:
+        return {}, [f"{str(error).removeprefix(f'{key}: ')}; it is ignored"]
 
 
 def check_format(path: str | Path, metadata: Mapping[str, str]) -> int:

@@ -1,9 +1,22 @@
-"""One model = one file: tensors, and as metadata the format version, the config and the symbol tables as JSON.
+"""One model = one file: tensors, and as metadata the architecture, the symbol tables and how the model was made.
 
-The container is safetensors: loading it executes nothing. Format 1 has all tensors in float32; in format 2 matrices
-are bfloat16 or int8, see `peephole.storage.quantization`. A checksum tells a damaged file from a whole one. Files are
-replaced atomically: whoever reads sees the old file or the new one, whole, also if the machine stops or the disk fills
-up in between.
+The container is safetensors: loading it executes nothing. Metadata of format version 3, which is written:
+
+    format            peephole
+    format_version    3
+    architecture      JSON of `Architecture.to_dict`; read strictly, since the tensors' names and shapes follow from it
+    source_symbols    JSON of `Symbols.to_json`
+    target_symbols    likewise
+    settings          JSON of `Config.to_dict` without the architecture: what does not fit is ignored, with a note
+    made              JSON of the versions that the model was made with, read likewise
+    checksum          CRC-32 of everything else
+
+Versions 1 and 2 have one entry `config`, the JSON of `Config.to_dict`, in place of `architecture`, `settings` and
+`made`, and older names of tensors (`peephole.storage.names`); version 1 stores float32 only. In the others matrices are
+float32, bfloat16 or int8, see `peephole.storage.quantization`.
+
+Files are replaced atomically: a reader finds the old file or the new one, whole, also if the machine stops or the disk
+fills up in between.
 """
 
 from __future__ import annotations
@@ -12,7 +25,7 @@ import contextlib
 import json
 import zlib
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -21,12 +34,13 @@ import numpy.typing as npt
 from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save
 
+from peephole import __version__
 from peephole.config import Config
 from peephole.errors import ModelFileError
 from peephole.nn import schema
-from peephole.nn.schema import Architecture, TensorSpec
+from peephole.nn.schema import Architecture, TensorSpec, making_of_settings
 from peephole.storage.contents import check_tensors, stored_format
-from peephole.storage.header import Header, check_exists, check_format, parse_header
+from peephole.storage.header import FORMAT_VERSION, Header, check_exists, check_format, parse_header
 from peephole.storage.names import current_name, old_name
 from peephole.storage.quantization import BFLOAT16, Stored, Tensors, dequantize, number_format, quantize
 from peephole.storage.replace_file import replace_file
@@ -45,7 +59,9 @@ class ModelFile:
     source_symbols: Symbols
     target_symbols: Symbols
     stored: Stored = "float32"
-    """What matrices are in the file."""
+    """Number format of the matrices in the file."""
+    made: Mapping[str, str] = field(default_factory=lambda: {"peephole": __version__})
+    """Versions of the programs that the model was made with, by name."""
 
     @property
     def architecture(self) -> Architecture:
@@ -73,8 +89,7 @@ def _stored_tensors(model: ModelFile) -> dict[str, npt.NDArray[Any]]:
     """Return the tensors as they stand in the file."""
     specs = _specs(model)
     check_tensors(model.tensors, specs, "float32")
-    tensors = {old_name(name): tensor for name, tensor in model.tensors.items()}
-    return quantize(tensors, model.stored, {old_name(name): spec for name, spec in specs.items()})
+    return quantize(model.tensors, model.stored, specs)
 
 
 def _specs(model: ModelFile | Header) -> dict[str, TensorSpec]:
@@ -83,12 +98,16 @@ def _specs(model: ModelFile | Header) -> dict[str, TensorSpec]:
 
 
 def _metadata(model: ModelFile) -> dict[str, str]:
+    settings = model.config.to_dict()
+    settings["model"] = {key: settings["model"][key] for key in making_of_settings()}
     return {
         "format": "peephole",
-        "format_version": "1" if model.stored == "float32" else "2",
-        "config": json.dumps(model.config.to_dict()),
+        "format_version": str(FORMAT_VERSION),
+        "architecture": json.dumps(model.architecture.to_dict()),
         "source_symbols": json.dumps(model.source_symbols.to_json(), ensure_ascii=False),
         "target_symbols": json.dumps(model.target_symbols.to_json(), ensure_ascii=False),
+        "settings": json.dumps(settings),
+        "made": json.dumps(dict(model.made)),
     }
 
 
@@ -104,12 +123,17 @@ def load_model(path: str | Path) -> ModelFile:
         found = _read_tensors(path, file)
         header = parse_header(path, file.metadata() or {})
     stored = stored_format(found) if version >= 2 else "float32"
+    specs = _specs(header)
+    if version < 3:
+        specs = {old_name(name): spec for name, spec in specs.items()}
     try:
-        check_tensors(found, {old_name(name): spec for name, spec in _specs(header).items()}, stored)
+        check_tensors(found, specs, stored)
     except ModelFileError as error:
         raise ModelFileError(f"{path}: {error}") from error
-    whole = {current_name(name): tensor for name, tensor in dequantize(found).items()}
-    return ModelFile(whole, header.config, header.source_symbols, header.target_symbols, stored)
+    whole = dequantize(found)
+    if version < 3:
+        whole = {current_name(name): tensor for name, tensor in whole.items()}
+    return ModelFile(whole, header.config, header.source_symbols, header.target_symbols, stored, header.made)
 
 
 def write_tensors(path: str | Path, tensors: Tensors, metadata: Mapping[str, str]) -> None:

@@ -1,4 +1,4 @@
-"""Weights in fewer bits: matrices as bfloat16, or as whole numbers of 8 bits with a scale for each row.
+"""Quantised weights: matrices in bfloat16, or in int8 with a scale for each row.
 
 Which tensors are matrices is decided by their role in `peephole.nn.schema`; the others stay float32. An int8 matrix
 W (O, K) stands beside `<its name>.scale` (O,), float32:
@@ -6,7 +6,7 @@ W (O, K) stands beside `<its name>.scale` (O,), float32:
     W[o, k] = scale[o] · q[o, k],   q[o, k] = W[o, k] / scale[o] rounded to the nearest whole number, ties to even,
     scale[o] = max_k |W[o, k]| / 127, rounded up to 17 significant bits.
 
-With 17 bits the products are exact in float32: what is read back can be quantized again and gives the same bits.
+With 17 bits the products are exact in float32, so quantizing weights that were read from a file gives the same bits.
 """
 
 from __future__ import annotations
@@ -25,11 +25,11 @@ Float32 = npt.NDArray[np.float32]
 Stored = Literal["float32", "bfloat16", "int8"]
 
 BFLOAT16 = np.dtype([("bfloat16", "<u2")])
-"""What stands for bfloat16, which NumPy lacks: the upper half of a float32."""
+"""Substitute for bfloat16, which NumPy lacks: the upper half of a float32."""
 
 SCALE = ".scale"  # ends the name of an int8 matrix's scales
-SCALE_BITS = 17  # 7 more, of int8, make the 24 of float32
-SMALLEST_SCALE = 2.0**-120  # products stay normal numbers; a row of zeros has it too
+SCALE_BITS = 17  # with the 7 bits of an int8 they make the 24 of a float32
+SMALLEST_SCALE = 2.0**-120  # keeps products normal numbers; also the scale of a row of zeros
 LARGEST_WEIGHT = 2.0**127
 
 

@@ -1,4 +1,4 @@
-"""Writing files whole or not at all."""
+"""Replace files atomically: a file is written whole or not at all."""
 
 from __future__ import annotations
 
@@ -15,14 +15,15 @@ from peephole.errors import RunError
 
 @contextlib.contextmanager
 def replace_file(path: str | Path) -> Iterator[BinaryIO]:
-    """Open a file for writing that takes its place at the end: whoever reads sees the old file or the new one, whole.
+    """Open a file for writing, and replace the old file at the end: a reader finds the old one or the new one, whole.
 
-    It is a temporary file in the same folder, `.NAME.PROCESS.part`, flushed to disk and then renamed; if the body
-    raises, it is removed and an older file is left as it was. A link stays, and what it points to is replaced.
+    The body writes a temporary file in the same folder, `.NAME.PROCESS.part`, which is flushed to disk and renamed. If
+    the body raises, the temporary file is removed and an older file is left as it was. A link stays, and the file
+    that it points to is replaced.
 
     Raises:
-        RunError: it cannot be written (no such folder, disk full, …), or it is no place for a file; see
-            `check_replaceable`.
+        RunError: the file cannot be written (no such folder, disk full, …), or something other than a file has that
+            name; see `check_replaceable`.
     """
     with replace_files([path]) as (file,):
         yield file
@@ -30,7 +31,7 @@ def replace_file(path: str | Path) -> Iterator[BinaryIO]:
 
 @contextlib.contextmanager
 def replace_files(paths: Sequence[str | Path]) -> Iterator[list[BinaryIO]]:
-    """Open files for writing as `replace_file`; all are written to disk before the first takes its place."""
+    """Open several files as `replace_file` does; all are written to disk before the first is renamed."""
     for path in paths:
         check_replaceable(path)
     targets = [_target(path) for path in paths]
@@ -54,13 +55,13 @@ def replace_files(paths: Sequence[str | Path]) -> Iterator[list[BinaryIO]]:
 
 
 def check_replaceable(path: str | Path) -> None:
-    """Raise a RunError if a path's name is too long, or if something other than a file is there.
+    """Raise a RunError if a path's name is too long, or if something other than a file has it.
 
-    Renaming would put a file in a device's place.
+    Without this check, renaming would replace a device by a file.
     """
     try:
         kind = stat.S_IFMT(os.stat(path).st_mode)
-    except OSError:  # nothing there; what else is wrong, opening will say
+    except OSError:  # there is nothing, or opening will fail with its own message
         kind = stat.S_IFREG
     if kind != stat.S_IFREG:
         got = {stat.S_IFDIR: "a folder", stat.S_IFIFO: "a pipe", stat.S_IFSOCK: "a socket"}.get(kind, "a device")
@@ -72,7 +73,7 @@ def check_replaceable(path: str | Path) -> None:
 
 
 def clear_away(path: str | Path) -> None:
-    """Remove the temporary files that killed processes left of a file, or of any file in a folder."""
+    """Remove temporary files of killed processes: those of one file, or of all files in a folder."""
     target = _target(path)
     half_written = (
         target.rglob(".*.part") if target.is_dir() else target.parent.glob(f".{glob.escape(target.name)}.*.part")

@@ -1,4 +1,4 @@
-"""Training: one visible loop, a folder for each run, and nothing lost when it is killed."""
+"""Training: one visible loop, and a folder for each run from which a killed training resumes."""
 
 from peephole.training.run import Interrupted, resume, train
 

@@ -1,4 +1,4 @@
-"""How good the weights are on the dev set: the teacher-forced loss, and greedy predictions against the references."""
+"""Measure weights on the dev set: teacher-forced loss, and greedy predictions against the references."""
 
 from __future__ import annotations
 

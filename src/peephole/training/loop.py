@@ -16,13 +16,13 @@ from peephole.errors import RunError
 from peephole.nn import Noise
 from peephole.training.dev import HIGHER_IS_BETTER
 from peephole.training.loss import loss_divisor
-from peephole.training.schedules import learning_rate, own_share
+from peephole.training.schedules import learning_rate, sampling_probability
 from peephole.training.state import TrainState, Weights, copy_weights
 
 
 @dataclass(frozen=True)
 class Step:
-    """What one update reports."""
+    """The numbers that one update reports."""
 
     step: int
     epoch: int
@@ -36,7 +36,7 @@ class Step:
 
 @dataclass(frozen=True)
 class Hooks:
-    """What the loop calls but does not know: clock, reports, files, evaluation."""
+    """The functions that the loop calls for time, reports, files and evaluation."""
 
     seconds: Callable[[], float]  # time trained, all sittings together; the same on every process
     stop_asked: Callable[[], bool]  # Ctrl-C or SIGTERM; the same on every process
@@ -57,15 +57,15 @@ def fit(
     batch_symbols: int,
     hooks: Hooks,
 ) -> None:
-    """Train until the budget is spent, patience ends, or a stop is asked for; `state` says where it stands after.
+    """Train until the budget is spent, patience is over, or a stop is requested; update `state` in place.
 
-    The order of the batches is a pure function of (seed, epoch), the noise of (seed, step, example). So where a
-    checkpoint is taken, and how often the run is killed after it, changes nothing in the weights that come out.
+    The order of the batches is a pure function of (seed, epoch), the noise of (seed, step, example). So neither the
+    checkpoints nor interruptions change the final weights.
 
     Args:
         fabric: device, precision and processes.
         module: the network's `Objective` as `fabric.setup` returned it.
-        state: the state to go on from; changed in place.
+        state: the state to continue from; changed in place.
         corpus: training pairs.
         config: settings of the training.
         dropout: rate of the model's dropout.
@@ -73,7 +73,7 @@ def fit(
         hooks: clock, reports, files and evaluation.
 
     Raises:
-        RunError: the loss is not finite any more.
+        RunError: the loss is no longer finite.
     """
     position = state.position
     last_save = position.seconds
@@ -94,7 +94,7 @@ def fit(
             hooks.on_step(Step(position.step, position.epoch, progress, *report, batch.num_symbols, position.seconds))
             if progress >= (position.evaluations + 1) / config.evaluations or progress >= 1:
                 evaluate(state, config, hooks)
-            if progress >= 1 or out_of_patience(state, config):
+            if progress >= 1 or patience_is_over(state, config):
                 position.finished = True
                 choose_best(state, config, hooks)
                 hooks.save()
@@ -124,7 +124,7 @@ def train_step(
     """
     rows = batch.rows(fabric.global_rank, fabric.world_size)
     weight = 1.0
-    if not len(rows.examples):  # fewer rows than processes: compute something and let it count nothing
+    if not len(rows.examples):  # fewer rows than processes: compute any row, with weight 0
         rows, weight = batch.rows(0, len(batch.examples)), 0.0
     source, source_lengths, target, examples = (
         torch.from_numpy(array).to(fabric.device)
@@ -136,7 +136,7 @@ def train_step(
         source_lengths,
         target,
         noise=noise,
-        sampling_probability=own_share(progress, config),
+        sampling_probability=sampling_probability(progress, config),
         label_smoothing=config.label_smoothing,
     )
     divisor = loss_divisor(len(batch.examples), batch.num_symbols, config.loss_mean)
@@ -159,9 +159,9 @@ def train_step(
 
 
 def clip_gradients(fabric: Fabric, state: TrainState, max_norm: float) -> float:
-    """Scale the gradients down to a norm of `max_norm`, 0 meaning any, if it is larger; return the norm they had.
+    """Scale the gradients down to a norm of `max_norm` if theirs is larger (0: never); return the norm they had.
 
-    As `Fabric.clip_gradients` but that gradients which need no scaling are not written, which takes half of its time.
+    Unlike `Fabric.clip_gradients` it does not write gradients that need no scaling, which takes half of its time.
     """
     fabric.strategy.precision.unscale_gradients(state.optimizer)
     parameters = [weight for weight in state.network.parameters() if weight.grad is not None]
@@ -172,7 +172,7 @@ def clip_gradients(fabric: Fabric, state: TrainState, max_norm: float) -> float:
 
 
 def measure_progress(config: TrainConfig, state: TrainState, symbols_per_epoch: int) -> float:
-    """Return how much of the budget is spent, from 0 to 1."""
+    """Return the share of the budget that is spent, from 0 to 1."""
     position = state.position
     if config.steps is not None:
         return min(1.0, position.step / config.steps)
@@ -183,12 +183,12 @@ def measure_progress(config: TrainConfig, state: TrainState, symbols_per_epoch: 
 
 
 def current_weights(state: TrainState, config: TrainConfig) -> Weights:
-    """Return the weights that would be used if training ended now: the moving average, if there is one."""
+    """Return the weights that are evaluated and kept: the moving average, if there is one, else the network's."""
     return state.average if config.ema_decay else state.network.state_dict()
 
 
 def evaluate(state: TrainState, config: TrainConfig, hooks: Hooks) -> None:
-    """Measure the current weights on dev and remember them if they are the best so far."""
+    """Measure the current weights on dev and keep them if they are the best so far."""
     weights = current_weights(state, config)
     state.recent = [*state.recent, copy_weights(weights)][-config.average_last :] if config.average_last > 1 else []
     values = hooks.evaluate(weights)
@@ -197,7 +197,7 @@ def evaluate(state: TrainState, config: TrainConfig, hooks: Hooks) -> None:
 
 
 def remember_if_best(state: TrainState, config: TrainConfig, weights: Weights, values: dict[str, float]) -> bool:
-    """Keep the weights as `best` if the dev metric says so; return whether it does."""
+    """Keep the weights as `best` if their dev metric is the best so far; return whether it is."""
     value, position = values[config.dev_metric], state.position
     better = position.best_value is None or (
         value > position.best_value if HIGHER_IS_BETTER[config.dev_metric] else value < position.best_value
@@ -208,13 +208,13 @@ def remember_if_best(state: TrainState, config: TrainConfig, weights: Weights, v
     return better
 
 
-def out_of_patience(state: TrainState, config: TrainConfig) -> bool:
+def patience_is_over(state: TrainState, config: TrainConfig) -> bool:
     """Return whether early stopping ends the training."""
     return config.patience is not None and state.position.evaluations_since_best >= config.patience
 
 
 def choose_best(state: TrainState, config: TrainConfig, hooks: Hooks) -> None:
-    """At the end, let the mean of the last evaluations' weights compete with the best single ones."""
+    """Measure the mean of the last evaluations' weights and keep it if it is better than the best single ones."""
     if len(state.recent) < 2:
         return
     mean = {name: torch.stack([w[name] for w in state.recent]).mean(0) for name in state.recent[0]}

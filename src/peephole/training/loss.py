@@ -11,7 +11,7 @@ from peephole.nn import Seq2Seq
 
 
 class Objective(nn.Module):
-    """The summed loss of a network as a module, so that Fabric (precision, processes) wraps what is computed.
+    """Compute the summed loss of a network as a module, which Fabric wraps for precision and processes.
 
     Args:
         network: the network to train.
@@ -22,14 +22,14 @@ class Objective(nn.Module):
         self.network = network
 
     def forward(self, *arguments: Tensor, **settings: Any) -> Float[Tensor, ""]:
-        """Return `Seq2Seq.loss_sum`; its arguments."""
+        """Return the summed loss; arguments as those of `Seq2Seq.loss_sum`."""
         return self.network.loss_sum(*arguments, **settings)
 
 
 def loss_divisor(num_pairs: int, num_symbols: int, mean: Literal["symbol", "pair"]) -> int:
-    """Return what the summed loss of a batch, over all processes, is divided by.
+    """Return the number that divides the summed loss of a batch over all processes.
 
-    (12) averages over pairs. The default average over symbols keeps the size of an update the same for batches of
-    short and of long targets.
+    (12) averages over pairs. The default, an average over symbols, keeps the size of an update the same for batches
+    of short and of long targets.
     """
     return num_pairs if mean == "pair" else num_symbols

@@ -1,4 +1,4 @@
-"""What a person and a plotting program see of a training: progress on stderr, log.jsonl, TensorBoard."""
+"""Report a training: progress on stderr, log.jsonl, TensorBoard."""
 
 from __future__ import annotations
 
@@ -18,19 +18,20 @@ from peephole.storage.replace_file import replace_file
 from peephole.training.loop import Step
 
 LOG_EVERY = 50  # updates between two lines of log.jsonl
-LINE_EVERY = 30.0  # seconds between two progress lines where stderr is no terminal
+LINE_EVERY = 30.0  # seconds between two progress lines if stderr is not a terminal
 
 
 class Report:
-    """Write down each step and evaluation; a context manager that closes what it opened.
+    """Log and show each step and evaluation; a context manager that closes the files it opened.
 
     Args:
-        folder: the run's folder; log.jsonl and TensorBoard's events go there. None: nothing is written or shown (the
+        folder: the run's folder, for log.jsonl and TensorBoard's events. None: nothing is written or shown (in the
             processes of a distributed training other than the first).
-        step: the step the training goes on from; older log lines past it (of a killed sitting) are cut off.
+        step: the step from which the training continues; log lines of later steps, left by a killed process, are
+            deleted.
         dev_metric: the metric to show.
         best: the best dev value so far.
-        quiet: show nothing; only write.
+        quiet: show nothing, only write the files.
     """
 
     def __init__(
@@ -55,7 +56,7 @@ class Report:
         if self.folder is not None:
             from torch.utils.tensorboard import SummaryWriter
 
-            with self._writing():
+            with self._log_errors():
                 cut_log(self.folder / "log.jsonl", self.first_step)
                 self.log: TextIO = open(self.folder / "log.jsonl", "a", encoding="utf-8")
                 self.board: Any = SummaryWriter(str(self.folder / "tensorboard"), purge_step=self.first_step + 1)
@@ -66,15 +67,15 @@ class Report:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        if self.progress.live.is_started:  # else it would print an empty line
+        if self.progress.live.is_started:  # stopping it otherwise prints an empty line
             self.progress.stop()
         if self.folder is not None:
             for file in (self.log, self.board):
-                with suppress(OSError):  # the disk is full, and what could be written is written
+                with suppress(OSError):  # the disk is full
                     file.close()
 
     def step(self, step: Step) -> None:
-        """Take in one update."""
+        """Report one update."""
         if self.folder is None:
             return
         self.last_step = step.step
@@ -88,16 +89,16 @@ class Report:
         self._show(step)
 
     def evaluation(self, values: dict[str, float], is_best: bool) -> None:
-        """Take in the dev metrics of an evaluation."""
+        """Report the dev metrics of an evaluation."""
         if is_best:
             self.best = values[self.dev_metric]
         if self.folder is None:
             return
         self._write({"step": self.last_step, "dev": values, "best": is_best}, "dev", values)
         shown = ", ".join(f"{name.replace('_', ' ')} {value:.3f}" for name, value in values.items())
-        self.say(f"step {self.last_step}: dev {shown}{'  (best)' if is_best else ''}")
+        self.print_line(f"step {self.last_step}: dev {shown}{'  (best)' if is_best else ''}")
 
-    def say(self, line: str) -> None:
+    def print_line(self, line: str) -> None:
         """Print a line above the progress bar."""
         self.console.print(line, highlight=False, markup=False, soft_wrap=True)
 
@@ -118,15 +119,15 @@ class Report:
         self._write(entry, "train", {name: entry[name] for name in curves})
 
     def _write(self, entry: dict[str, Any], section: str, curves: dict[str, float]) -> None:
-        """Add a line to log.jsonl, and points to TensorBoard's curves."""
-        with self._writing():
+        """Append a line to log.jsonl, and points to TensorBoard's curves."""
+        with self._log_errors():
             self.log.write(json.dumps(entry) + "\n")
             self.log.flush()
             for name, value in curves.items():
                 self.board.add_scalar(f"{section}/{name}", value, entry["step"])
 
     @contextmanager
-    def _writing(self) -> Iterator[None]:
+    def _log_errors(self) -> Iterator[None]:
         try:
             yield
         except OSError as error:
@@ -137,17 +138,17 @@ class Report:
         best = "" if self.best is None else f"  best dev {self.dev_metric.replace('_', ' ')} {self.best:.2f}"
         text = (
             f"{100 * step.progress:3.0f} %  step {step.step}  epoch {step.epoch + 1}  loss {step.loss:.3f}  "
-            f"{self.rate:,.0f} symbols/s{best}  {_clock(left)} left"
+            f"{self.rate:,.0f} symbols/s{best}  {_clock_text(left)} left"
         )
         if self.console.is_terminal:
             self.progress.update(self.task, completed=step.progress, description=text)
         elif time.monotonic() >= self.line_due:
             self.line_due = time.monotonic() + LINE_EVERY
-            self.say(text)
+            self.print_line(text)
 
 
 def cut_log(path: Path, step: int) -> None:
-    """Drop the lines of log.jsonl that lie past a step: they belong to work that a kill undid."""
+    """Delete the lines of log.jsonl after a step: their updates were lost when the process was killed."""
     if not path.exists():
         return
     kept = []
@@ -155,13 +156,13 @@ def cut_log(path: Path, step: int) -> None:
         try:
             if json.loads(line)["step"] <= step:
                 kept.append(line + "\n")
-        except (ValueError, KeyError, TypeError):  # the kill hit in the middle of a line
+        except (ValueError, KeyError, TypeError):  # a line that was cut when the process was killed
             continue
     with replace_file(path) as file:
         file.write("".join(kept).encode())
 
 
-def _clock(seconds: float) -> str:
+def _clock_text(seconds: float) -> str:
     minutes, seconds = divmod(round(seconds), 60)
     hours, minutes = divmod(minutes, 60)
     return f"{hours}:{minutes:02}:{seconds:02}" if hours else f"{minutes}:{seconds:02}"

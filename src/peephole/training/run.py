@@ -1,9 +1,9 @@
-"""A training run: a folder next to the model, which can be left at any moment and gone on with later.
+"""A training run: a folder next to the model, from which an interrupted training resumes.
 
-g2p.safetensors      the best model so far; at the end, the model
-g2p.run/run.json     what was asked for
+g2p.safetensors      the best model so far; at the end, the final model
+g2p.run/run.json     data files, settings and model file of the run
 g2p.run/data/        the pairs as ids, memory mapped
-g2p.run/checkpoint/  all that is needed to go on
+g2p.run/checkpoint/  the state of the training
 g2p.run/log.jsonl    losses and dev metrics; tensorboard/ holds the same as events
 """
 
@@ -36,13 +36,13 @@ from peephole.training.loop import Hooks, current_weights, fit
 from peephole.training.loss import Objective
 from peephole.training.report import Report
 from peephole.training.state import TrainState, Weights, copy_weights, load_checkpoint, save_checkpoint
-from peephole.training.stop import listen_for_stop
-from peephole.training.together import first_does, shared_clock, start_fabric
+from peephole.training.stop import catch_stop_signals
+from peephole.training.together import run_on_rank_zero, start_fabric, synchronised_clock
 
 
 @dataclass(frozen=True)
 class Run:
-    """What was asked for: written to run.json, read again to go on."""
+    """The data files, settings and model file of a run, as run.json stores them."""
 
     train: str
     dev: str | None
@@ -56,12 +56,12 @@ class Run:
 
     @property
     def checkpoint(self) -> Path:
-        """Return the file that holds all that is needed to go on."""
+        """Return the file that stores the state of the training."""
         return self.folder / "checkpoint" / "checkpoint.safetensors"
 
 
 class Interrupted(RunError):
-    """A training was asked to stop; it is saved, and the message says how to go on."""
+    """A training was stopped by a signal; its state is saved, and the message names the command that resumes it."""
 
     def __init__(self, message: str, signal_number: int) -> None:
         super().__init__(message)
@@ -82,19 +82,19 @@ def train(
 
     Args:
         train: TSV or JSONL of pairs, plain or compressed, Parquet, or two parallel files as `"a.en,b.it"`.
-        dev: likewise, to choose the best weights by; None holds out some of the training sources.
-        out: the model file to write. The run's folder, with all that is needed to go on, lies next to it.
+        dev: likewise; its metric selects the best weights. None holds out some of the training sources.
+        out: the model file to write. The run's folder, from which `resume` continues, is next to it.
         config: settings to start from.
-        overwrite: start anew where `out` or its run folder exists.
+        overwrite: replace `out` and its run folder if they exist.
         quiet: print nothing; log.jsonl and TensorBoard's events are written all the same.
         settings: single settings, as `minutes=5`, `hidden_size=512` or `**{"train.seed": 2}`.
 
     Returns:
-        The model with the weights that did best on dev, as `peephole.load(out)` returns it.
+        The model with the best weights on dev, as `peephole.load(out)` returns it.
 
     Raises:
-        PeepholeError: a setting, the data, or the files written to are not as they must be; the message says what.
-        Interrupted: Ctrl-C or SIGTERM; the run is saved and `resume` goes on with it.
+        PeepholeError: a setting, the data or an output file is wrong; the message says which and why.
+        Interrupted: Ctrl-C or SIGTERM; the run is saved and `resume` continues it.
     """
     check_path("train", train)
     if dev is not None:
@@ -106,15 +106,15 @@ def train(
     chosen = with_precision((config or Config()).with_values(settings, "train"))
     run = Run(str(train), None if dev is None else str(dev), str(out), chosen)
     fabric = start_fabric(run.config.train)
-    first_does(fabric, lambda: _begin(run, overwrite))
-    return _carry_on(fabric, run, quiet)
+    run_on_rank_zero(fabric, lambda: _make_run_folder(run, overwrite))
+    return _train_to_the_end(fabric, run, quiet)
 
 
 def resume(folder: str | Path, *, quiet: bool = False) -> Model:
-    """Go on with a run that was stopped or killed.
+    """Resume a run that was stopped or killed.
 
-    With a budget in steps or epochs, on the same machine with as many threads, the weights come out as if it had not
-    been.
+    With a budget in steps or epochs, on the same machine with as many threads, the final weights are those of an
+    uninterrupted run.
 
     Args:
         folder: the run's folder, such as `g2p.run`.
@@ -124,16 +124,16 @@ def resume(folder: str | Path, *, quiet: bool = False) -> Model:
         The model, as `train` returns it.
 
     Raises:
-        RunError: there is no run in the folder, or its data has changed since.
-        DataError: its data is not there any more.
+        RunError: there is no run in the folder, or its data files have changed since.
+        DataError: its data files are missing.
         Interrupted: Ctrl-C or SIGTERM, again.
     """
     check_path("folder", folder)
     check_type("quiet", quiet, bool, "True or False")
     run = read_run(Path(folder))
     fabric = start_fabric(run.config.train)
-    first_does(fabric, lambda: _go_on(run))
-    return _carry_on(fabric, run, quiet)
+    run_on_rank_zero(fabric, lambda: _check_data(run))
+    return _train_to_the_end(fabric, run, quiet)
 
 
 def run_folder(out: str | Path) -> Path:
@@ -170,8 +170,8 @@ def read_run(folder: Path) -> Run:
     return run
 
 
-def _begin(run: Run, overwrite: bool) -> None:
-    """Make the run's folder and prepare the data in it; an older run goes only when the new one's data are ready."""
+def _make_run_folder(run: Run, overwrite: bool) -> None:
+    """Make the run's folder and prepare the data in it; an older run is deleted only after that has succeeded."""
     folder = run.folder
     try:
         run.out.encode()
@@ -187,7 +187,7 @@ def _begin(run: Run, overwrite: bool) -> None:
     check_replaceable(run.out)
     if not Path(run.out).parent.is_dir():
         raise RunError(f"{run.out}: no such folder: {Path(run.out).parent}")
-    # A kill in between leaves no folder without run.json, nor half of an old run.
+    # If the process is killed in between, no folder is without run.json, and no old run is half deleted.
     place = folder.resolve() if folder.is_symlink() else folder
     new, old = (place.with_name(f".{place.name}.{which}") for which in ("new", "old"))
     try:
@@ -203,7 +203,7 @@ def _begin(run: Run, overwrite: bool) -> None:
         os.replace(new, place)
         shutil.rmtree(old, ignore_errors=True)
         prepare(run.train, run.dev, run.config, folder / "data")
-    except PeepholeError:  # there is nothing to go on with: the same command can be given again
+    except PeepholeError:  # there is nothing to resume: the same command can be given again
         shutil.rmtree(new if new.exists() else place, ignore_errors=True)
         raise
     except OSError as error:
@@ -211,12 +211,12 @@ def _begin(run: Run, overwrite: bool) -> None:
 
 
 def _absolute(path: str) -> str:
-    """Return a data path that holds in any working directory; errors as `data_files`."""
+    """Return a data path that is valid in any working directory; errors as `data_files`."""
     return ",".join(str(file.absolute()) for file in data_files(path))
 
 
-def _go_on(run: Run) -> None:
-    """See that the data are still those of the checkpoint, and clear away what a kill left half-written."""
+def _check_data(run: Run) -> None:
+    """Check that the data are those of the checkpoint, and delete files that a killed process left half-written."""
     for path in (run.folder, run.out):
         clear_away(path)
     asked = (run.train, run.dev, run.config, run.folder / "data")
@@ -233,7 +233,7 @@ def _resume_command(run: Run) -> str:
     return f"peephole train --resume {shlex.quote(str(run.folder))}"
 
 
-def _carry_on(fabric: Fabric, run: Run, quiet: bool) -> Model:
+def _train_to_the_end(fabric: Fabric, run: Run, quiet: bool) -> Model:
     """Train from the checkpoint, if there is one, to the end; return the model of the file that was written."""
     with ExitStack() as stack:
         _train(stack, fabric, run, prepare(run.train, run.dev, run.config, run.folder / "data"), quiet)
@@ -259,12 +259,12 @@ def _train(stack: ExitStack, fabric: Fabric, run: Run, prepared: Prepared, quiet
     report = stack.enter_context(
         Report(folder, position.step, config.train.dev_metric, position.best_value, quiet=quiet)
     )
-    stop = stack.enter_context(listen_for_stop())
-    _introduce(report, network, prepared, position.step, config, definition_notice(config, fabric.device))
+    stop = stack.enter_context(catch_stop_signals())
+    _print_introduction(report, network, prepared, position.step, config, definition_notice(config, fabric.device))
 
     for name, now in made_with.items():
         if before.get(name, now) != now:
-            report.say(f"{name} was {before[name]}, now it is {now}: weights will differ in their last digits")
+            report.print_line(f"{name} was {before[name]}, now it is {now}: weights will differ in their last digits")
 
     def model(weights: Weights) -> Model:
         best = deepcopy(network)
@@ -272,18 +272,18 @@ def _train(stack: ExitStack, fabric: Fabric, run: Run, prepared: Prepared, quiet
         return Model(config, prepared.source_symbols, prepared.target_symbols, [best.eval()])
 
     def save() -> None:
-        first_does(fabric, lambda: save_checkpoint(run.checkpoint, state, made_with))
+        run_on_rank_zero(fabric, lambda: save_checkpoint(run.checkpoint, state, made_with))
 
     def evaluate(weights: Weights) -> dict[str, float]:
-        return first_does(fabric, lambda: measure(model(weights), prepared.dev_pairs[: config.train.dev_pairs]))
+        return run_on_rank_zero(fabric, lambda: measure(model(weights), prepared.dev_pairs[: config.train.dev_pairs]))
 
     def on_evaluation(values: dict[str, float], is_best: bool) -> None:
         report.evaluation(values, is_best)
         if is_best:
-            first_does(fabric, lambda: model(state.best).save(run.out))
+            run_on_rank_zero(fabric, lambda: model(state.best).save(run.out))
 
     if not position.finished:
-        clock, stop_asked = shared_clock(fabric, position.seconds, stop)
+        clock, stop_asked = synchronised_clock(fabric, position.seconds, stop)
         fit(
             fabric,
             module,
@@ -299,28 +299,30 @@ def _train(stack: ExitStack, fabric: Fabric, run: Run, prepared: Prepared, quiet
             f"stopped and saved at step {position.step}; go on with: {_resume_command(run)}", stop.signal_number or 0
         )
     final = model(state.best or current_weights(state, config.train))
-    first_does(fabric, lambda: final.save(run.out))
+    run_on_rank_zero(fabric, lambda: final.save(run.out))
     metric = config.train.dev_metric.replace("_", " ")
-    report.say(f"{run.out}: best dev {metric} {position.best_value:.3f}, {position.step} steps")
+    report.print_line(f"{run.out}: best dev {metric} {position.best_value:.3f}, {position.step} steps")
 
 
 def _fresh_network(run: Run, prepared: Prepared) -> Seq2Seq:
-    """Build the network with weights drawn from the run's seed, leaving PyTorch's own generator as it was."""
+    """Build the network with weights drawn from the run's seed, without changing PyTorch's global generator."""
     with torch.random.fork_rng(devices=[]):
         torch.default_generator.manual_seed(run.config.train.seed)  # torch.manual_seed seeds GPUs, too
         return build_seq2seq(run.config.model, len(prepared.source_symbols), len(prepared.target_symbols))
 
 
-def _introduce(
+def _print_introduction(
     report: Report, network: nn.Module, prepared: Prepared, step: int, config: Config, notice: str | None
 ) -> None:
     for line in prepared.report:
-        report.say(line)
+        report.print_line(line)
     size = sum(parameter.numel() for parameter in network.parameters())
     if config.model.cell == "gru" and not step:
-        report.say("model.peephole is none: a GRU has no cell state to look at")
+        report.print_line("model.peephole is none: a GRU has no cell state to look at")
     going_on = f"; going on from step {step}" if step else ""
     used = f"; engine {engine_in_use() or 'off'}" if notice is None else ""
-    report.say(f"{size:,} parameters; {torch.get_num_threads()} threads, {config.train.precision}{used}{going_on}")
+    report.print_line(
+        f"{size:,} parameters; {torch.get_num_threads()} threads, {config.train.precision}{used}{going_on}"
+    )
     if notice is not None:
-        report.say(notice)
+        report.print_line(notice)

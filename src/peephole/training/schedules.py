@@ -1,4 +1,4 @@
-"""What changes in the course of a training, as pure functions of its progress p, from 0 to 1."""
+"""Learning rate and sampling probability as pure functions of the progress p of a training, from 0 to 1."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from peephole.config import TrainConfig
 
 
 def learning_rate(progress: float, config: TrainConfig) -> float:
-    """Return the learning rate: a linear climb over the first `warmup`, then the schedule down to 0 (or constant).
+    """Return the learning rate: a linear climb during `warmup`, then the schedule down to 0 (or constant).
 
     >>> config = TrainConfig(learning_rate=1.0, warmup=0.1, schedule="linear")
     >>> [round(learning_rate(p, config), 3) for p in (0.0, 0.05, 0.1, 0.55, 1.0)]
@@ -21,7 +21,7 @@ def learning_rate(progress: float, config: TrainConfig) -> float:
     return config.learning_rate * shape[config.schedule]
 
 
-def own_share(progress: float, config: TrainConfig) -> float:
+def sampling_probability(progress: float, config: TrainConfig) -> float:
     """Return the probability that a step is fed the model's own symbol, (14), instead of the gold one, (13).
 
     It grows from 0 at the start to `sampling_end` at the end: in proportion to p (linear), fast first (exponential:
@@ -32,7 +32,7 @@ def own_share(progress: float, config: TrainConfig) -> float:
         with constants to tune; here over the progress, scaled to run from 0 to `sampling_end`.
 
     >>> config = TrainConfig(scheduled_sampling="inverse_sigmoid", sampling_end=0.5)
-    >>> [round(own_share(p, config), 3) for p in (0.0, 0.5, 1.0)]
+    >>> [round(sampling_probability(p, config), 3) for p in (0.0, 0.5, 1.0)]
     [0.0, 0.25, 0.5]
     """
     p = min(1.0, progress)

@@ -1,7 +1,7 @@
-"""All that a training needs to go on: one dataclass, one file.
+"""The state of a training: one dataclass, stored in one file.
 
-Everything random is a pure function of (seed, epoch) or (seed, step, example), so no generator's state is kept. The
-checkpoint is one safetensors file, replaced atomically: a kill at any moment leaves a whole one behind.
+Everything random is a pure function of (seed, epoch) or (seed, step, example), so no generator's state is stored. The
+checkpoint is one safetensors file that is replaced atomically, so a killed process leaves a whole one.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ Weights = dict[str, Tensor]
 
 @dataclass
 class Position:
-    """Where a training stands; plain numbers."""
+    """The position of a training in plain numbers."""
 
     step: int = 0  # updates done
     epoch: int = 0
@@ -41,7 +41,7 @@ class Position:
 
 @dataclass
 class TrainState:
-    """The weights being trained, their optimiser, their averages, and where the training stands."""
+    """The weights being trained, their optimiser and averages, and the position of the training."""
 
     network: nn.Module
     optimizer: torch.optim.AdamW
@@ -53,8 +53,8 @@ class TrainState:
     def update_average(self, decay: float) -> None:
         """Move the average towards the weights: a ← d a + (1 - d) w, with d = min(decay, (1 + t) / (10 + t)) at step t.
 
-        The smaller d of the first steps lets the average forget the initial weights (as in Abadi et al. 2016,
-        TensorFlow's ExponentialMovingAverage with `num_updates`).
+        The smaller d of the first steps removes the initial weights from the average (as TensorFlow's
+        ExponentialMovingAverage with `num_updates` does, Abadi et al. 2016).
         """
         step = self.position.step
         decay = min(decay, (1 + step) / (10 + step))
@@ -69,7 +69,7 @@ def copy_weights(weights: Weights) -> Weights:
 
 
 def save_checkpoint(path: Path, state: TrainState, made_with: Mapping[str, str | None]) -> None:
-    """Write the state to one file, atomically, and beside it whose versions it was made with.
+    """Write the state and the versions it was made with to one file, atomically.
 
     Raises:
         RunError: it cannot be written; the previous checkpoint is left as it was.
@@ -98,7 +98,7 @@ def save_checkpoint(path: Path, state: TrainState, made_with: Mapping[str, str |
 
 
 def load_checkpoint(path: Path, state: TrainState) -> dict[str, str | None]:
-    """Set the state to that of a checkpoint, bit for bit, and return what it was made with.
+    """Restore the state of a checkpoint, bit for bit, and return the versions it was made with.
 
     Raises:
         RunError: the file is not a checkpoint of this model.

@@ -1,4 +1,4 @@
-"""Ctrl-C and SIGTERM as a polite request: the step at hand is finished and saved, then training ends."""
+"""Ctrl-C and SIGTERM as requests to stop: training finishes the current step, saves it and ends."""
 
 from __future__ import annotations
 
@@ -12,16 +12,16 @@ SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
 
 class StopRequest:
-    """Whether, and by which signal, the training was asked to stop."""
+    """The signal that requested a stop; None before one does."""
 
     signal_number: int | None = None
 
 
 @contextmanager
-def listen_for_stop() -> Iterator[StopRequest]:
-    """Turn the first Ctrl-C or SIGTERM into a request; a second one acts as if nobody listened.
+def catch_stop_signals() -> Iterator[StopRequest]:
+    """Turn the first Ctrl-C or SIGTERM into a request; a second one has its usual effect.
 
-    Signals can be caught in the main thread only; elsewhere no request ever comes.
+    Signals can be caught in the main thread only; in other threads no request is ever set.
     """
     request = StopRequest()
     if threading.current_thread() is not threading.main_thread():

@@ -1,4 +1,4 @@
-"""Several processes as one: how they start, what only the first may do, and what all of them must agree on."""
+"""Several processes that train one model: starting them, work of the first alone, and values that all share."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def start_fabric(config: TrainConfig) -> Fabric:
     """Start Fabric: one process, or those that torchrun has started.
 
     Args:
-        config: what was asked for, its precision decided.
+        config: the settings, with the precision resolved.
 
     Raises:
         ConfigError: this machine has no such device.
@@ -37,7 +37,7 @@ def start_fabric(config: TrainConfig) -> Fabric:
     if config.threads is not None:
         torch.set_num_threads(config.threads)
     assert config.precision != "auto"
-    logging.getLogger("lightning_fabric").setLevel(logging.WARNING)  # what it would say, the run's first line says
+    logging.getLogger("lightning_fabric").setLevel(logging.WARNING)  # the run's first line reports the same
     processes = int(os.environ.get("WORLD_SIZE", "1"))
     here = int(os.environ.get("LOCAL_WORLD_SIZE", "1"))
     fabric = Fabric(
@@ -47,33 +47,33 @@ def start_fabric(config: TrainConfig) -> Fabric:
         strategy="ddp" if processes > 1 else "auto",
         precision=config.precision,
     )
-    had_group = _has_group()
+    had_group = _has_process_group()
     fabric.launch()
-    if _has_group() and not had_group:
-        atexit.register(_part)  # not sooner: another training in these processes goes on with the group
+    if _has_process_group() and not had_group:
+        atexit.register(_destroy_process_group)  # not earlier: a second training in these processes uses the group
     return fabric
 
 
-def _has_group() -> bool:
+def _has_process_group() -> bool:
     return torch.distributed.is_available() and torch.distributed.is_initialized()
 
 
-def _part() -> None:
-    """Give the process group back, whose threads may else outlive what they use and abort the process as it ends.
+def _destroy_process_group() -> None:
+    """Destroy the process group, whose threads otherwise may outlive what they use and abort the process as it ends.
 
-    First goes the wrapped network: it holds the group too, and as its last owner would wait, holding Python's lock, for
-    a thread of the group that may want that lock.
+    The wrapped network is collected first. It refers to the group; as its last owner it would hold Python's lock while
+    it waits for a thread of the group that may need that lock.
     """
     gc.collect()
-    if _has_group():
+    if _has_process_group():
         torch.distributed.destroy_process_group()
 
 
-def first_does(fabric: Fabric, work: Callable[[], T]) -> T:
-    """Let the first process do some work while the others wait; all get its result, or raise its error.
+def run_on_rank_zero(fabric: Fabric, work: Callable[[], T]) -> T:
+    """Run some work in the first process while the others wait; return its result, or raise its error, in all.
 
     Raises:
-        PeepholeError: what `work` raised; no process is left waiting for one that has given up.
+        PeepholeError: raised by `work`; it is raised in every process, so that none waits for the first for ever.
     """
     if fabric.world_size == 1:
         return work()
@@ -89,8 +89,10 @@ def first_does(fabric: Fabric, work: Callable[[], T]) -> T:
     return outcome
 
 
-def shared_clock(fabric: Fabric, before: float, stop: StopRequest) -> tuple[Callable[[], float], Callable[[], bool]]:
-    """Return the seconds trained so far, and whether a stop was asked for; all processes get the same answers."""
+def synchronised_clock(
+    fabric: Fabric, before: float, stop: StopRequest
+) -> tuple[Callable[[], float], Callable[[], bool]]:
+    """Return two functions with the same results in all processes: seconds trained, and whether a stop is requested."""
     started = time.monotonic()
 
     def seconds() -> float:

@@ -1,0 +1,111 @@
+#include "file/schema.h"
+
+#include <utility>
+
+namespace peephole {
+
+Schema::Schema(const Architecture &architecture, int64_t num_source_symbols, int64_t num_target_symbols)
+    : architecture_(architecture), encoder_(size_t(architecture.encoder_layers * architecture.directions())),
+      decoder_(size_t(architecture.decoder_layers)) {
+  const Architecture &a = architecture_;
+  view_.gru = a.gru;
+  view_.form = a.form;
+  view_.hidden_size = a.hidden_size;
+  view_.encoder_size = a.encoder_size;
+  view_.embedding_size = a.embedding_size;
+  view_.encoder_layers = a.encoder_layers;
+  view_.decoder_layers = a.decoder_layers;
+  view_.directions = a.directions();
+  view_.context = a.context;
+  view_.alignment = a.attention;
+  view_.encoder = encoder_.data();
+  view_.decoder = decoder_.data();
+  add_matrix("frontend.embedding.weight", num_source_symbols, a.embedding_size, view_.source_embedding);
+  add_encoder();
+  if (a.encoder_size != a.hidden_size) {
+    add_bridge("bridge.hidden.", bridge_hidden_);
+    if (!a.gru) add_bridge("bridge.cell.", bridge_cell_);
+    view_.bridge_hidden = bridge_hidden_.data();
+    view_.bridge_cell = bridge_cell_.data();
+  }
+  add_decoder(num_target_symbols);
+}
+
+void Schema::add(const std::string &name, Shape shape, Role role, MatrixView &view) {
+  view.rows = shape.size() == 1 ? 1 : shape[0];  // a vector is a matrix of one row
+  view.columns = shape.back();
+  tensors_.push_back({name, std::move(shape), role, &view});
+}
+
+void Schema::add_matrix(const std::string &name, int64_t rows, int64_t columns, MatrixView &view) {
+  add(name, {rows, columns}, Role::kMatrix, view);
+}
+
+void Schema::add_vector(const std::string &name, int64_t size, MatrixView &view) {
+  add(name, {size}, Role::kVector, view);
+}
+
+void Schema::add_linear(const std::string &name, int64_t inputs, int64_t outputs, LinearView &view) {
+  add_matrix(name + ".weight", outputs, inputs, view.weight);
+  add_vector(name + ".bias", outputs, view.bias);
+}
+
+// One layer in one direction.
+void Schema::add_cell(const std::string &name, int64_t inputs, int64_t hidden, LayerView &view) {
+  const int64_t gates = architecture_.gru ? 3 : 4;
+  add_matrix(name + ".weight_input", gates * hidden, inputs, view.input);
+  add_matrix(name + ".weight_hidden", gates * hidden, hidden, view.hidden);
+  if (architecture_.gru) {
+    add_vector(name + ".bias_input", gates * hidden, view.bias);
+    add_vector(name + ".bias_hidden", gates * hidden, view.bias_hidden);
+  } else {
+    add_vector(name + ".bias", gates * hidden, view.bias);
+    add_peephole(name + ".weight_peephole", hidden, view);
+  }
+}
+
+void Schema::add_peephole(const std::string &name, int64_t hidden, LayerView &view) {
+  if (architecture_.form == PEEPHOLE_FULL) add_matrix(name, 3 * hidden, hidden, view.peephole);
+  if (architecture_.form == PEEPHOLE_DIAGONAL) add(name, {3, hidden}, Role::kDiagonal, view.diagonal);
+}
+
+void Schema::add_encoder() {
+  const Architecture &a = architecture_;
+  for (int64_t layer = 0; layer < a.encoder_layers; ++layer)
+    for (int64_t direction = 0; direction < a.directions(); ++direction)
+      add_cell("encoder.recurrent.layers." + std::to_string(layer) + "." + std::to_string(direction),
+               layer ? a.encoder_size : a.embedding_size, a.encoder_size / a.directions(),
+               encoder_[size_t(layer * a.directions() + direction)]);
+}
+
+void Schema::add_bridge(const std::string &name, std::vector<LinearView> &layers) {
+  layers.resize(size_t(architecture_.decoder_layers));
+  for (size_t layer = 0; layer < layers.size(); ++layer)
+    add_linear(name + std::to_string(layer), architecture_.encoder_size, architecture_.hidden_size, layers[layer]);
+}
+
+void Schema::add_attention() {
+  const int64_t hidden = architecture_.hidden_size, memory = architecture_.encoder_size;
+  switch (architecture_.attention) {
+    case Alignment::kAdditive:
+      add_matrix("decoder.attention.weight_query", hidden, hidden, view_.weight_query);
+      add_matrix("decoder.attention.weight_keys", hidden, memory, view_.weight_keys);
+      add_vector("decoder.attention.vector", hidden, view_.vector);
+      break;
+    case Alignment::kGeneral: add_matrix("decoder.attention.weight", hidden, memory, view_.weight_keys); break;
+    case Alignment::kDot: break;
+  }
+}
+
+void Schema::add_decoder(int64_t num_symbols) {
+  const int64_t hidden = architecture_.hidden_size, memory = architecture_.encoder_size;
+  const int64_t embedding = architecture_.embedding_size;
+  add_matrix("decoder.embedding.weight", num_symbols, embedding, view_.target_embedding);
+  if (architecture_.context == Context::kAttention) add_attention();
+  for (size_t layer = 0; layer < decoder_.size(); ++layer)
+    add_cell("decoder.layers." + std::to_string(layer), layer ? hidden : embedding + memory, hidden, decoder_[layer]);
+  add_linear("decoder.readout", hidden + memory + embedding, hidden, view_.readout);
+  add_linear("decoder.output", hidden, num_symbols, view_.output);
+}
+
+}  // namespace peephole

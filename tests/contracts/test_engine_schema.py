@@ -1,0 +1,108 @@
+"""The description of the network in C++ is that of Python: names, shapes and roles, in the same order."""
+
+from __future__ import annotations
+
+import json
+import random
+import shutil
+import subprocess
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from peephole.errors import ConfigError
+from peephole.nn.schema import Architecture, tensors
+
+ENGINE = Path(__file__).parents[2] / "engine"
+SANITIZE = ["-O1", "-g1", "-fsanitize=address,undefined", "-fno-sanitize-recover=undefined"]
+compiler = shutil.which("c++") or shutil.which("g++") or shutil.which("clang++")
+pytestmark = pytest.mark.skipif(compiler is None, reason="issue 11: without a compiler there is no engine")
+
+
+@pytest.fixture(scope="module")
+def program(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return a program that prints the tensors of architectures."""
+    folder = tmp_path_factory.mktemp("schema")
+    sources = [ENGINE / "tests" / "show_schema.cpp"]
+    sources += [ENGINE / "src" / "file" / f"{name}.cpp" for name in ("architecture", "json", "safetensors", "schema")]
+    include = ["-I", ENGINE / "include", "-I", ENGINE / "src"]
+    command = [compiler, "-std=c++17", "-Wall", "-Wextra", *SANITIZE, *include, *sources, "-o", folder / "show_schema"]
+    subprocess.run(list(map(str, command)), check=True, capture_output=True)
+    return folder / "show_schema"
+
+
+def described(program: Path, lines: list[tuple[int, int, dict[str, Any]]]) -> list[list[str]]:
+    """Return what the program prints for each pair of vocabulary sizes and architecture."""
+    text = "".join(f"{source} {target} {json.dumps(architecture)}\n" for source, target, architecture in lines)
+    done = subprocess.run([program], input=text, check=False, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr[-4000:]
+    return [part.split("\n")[1:-1] for part in done.stdout.split("\x1e")[1:]]
+
+
+def expected(source: int, target: int, architecture: dict[str, Any]) -> list[str]:
+    """Return the lines that follow from the description in Python."""
+    specs = tensors(Architecture.from_dict(architecture), source, target)
+    return [f"{name} {spec.role.value} {spec.shape}" for name, spec in specs.items()]
+
+
+def draw_architecture(draw: random.Random) -> dict[str, Any]:
+    """Draw any architecture; each key is left out now and then."""
+    cell, peephole = draw.choice([("lstm", "full"), ("lstm", "diagonal"), ("lstm", "none"), ("gru", "none")])
+    context, attention = draw.choice(["attention", "last", "mean"]), draw.choice(["additive", "dot", "general"])
+    hidden_size = 2 * draw.randint(1, 9)
+    encoder_size = draw.choice([None, hidden_size, 2 * draw.randint(1, 9)])
+    if (context, attention) == ("attention", "dot"):
+        encoder_size = draw.choice([None, hidden_size])
+    values = {
+        "context": context,
+        "attention": attention,
+        "embedding_size": draw.randint(1, 9),
+        "encoder_layers": draw.randint(1, 3),
+        "decoder_layers": draw.randint(1, 3),
+        "bidirectional": draw.random() < 0.5,
+        "input": "symbols",
+        "output": "symbols",
+    }
+    optional = {key: value for key, value in values.items() if key in ("context", "attention") or draw.random() < 0.9}
+    return {
+        "cell": cell,
+        "peephole": peephole,
+        "hidden_size": hidden_size,
+        "encoder_size": encoder_size,
+    } | optional
+
+
+def test_both_descriptions_agree(program: Path) -> None:
+    draw = random.Random(11)
+    drawn = [(draw.randint(5, 99), draw.randint(5, 99), draw_architecture(draw)) for _ in range(400)]
+    assert described(program, [*drawn, (5, 6, {})]) == [expected(*case) for case in [*drawn, (5, 6, {})]]
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"cell": "rnn"},
+        {"cell": "gru", "peephole": "full"},
+        {"peephole": "some"},
+        {"context": "first"},
+        {"attention": "location"},
+        {"input": "audio"},
+        {"output": "image"},
+        {"dropout": 0.1},
+        {"hidden_size": "256"},
+        {"hidden_size": 0},
+        {"bidirectional": 1},
+        {"encoder_size": 7},
+        {"attention": "dot", "encoder_size": 8},
+    ],
+    ids=lambda wrong: "-".join(wrong),
+)
+def test_both_refuse_and_name_what_is_wrong(wrong: dict[str, Any], program: Path) -> None:
+    with pytest.raises(ConfigError):
+        Architecture.from_dict(wrong)
+    [[line]] = described(program, [(5, 5, wrong)])
+    assert line.startswith("error architecture")
+    key = next(iter(wrong))
+    assert key in line
+    assert str(wrong[key]) in line or key in ("dropout", "bidirectional")
