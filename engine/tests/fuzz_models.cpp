@@ -1,10 +1,9 @@
-// Opens damaged model files, and searches with those that open; built with sanitizers:
+// Opens damaged model files and searches with those that open; built with sanitizers:
 //
 //     fuzz_models ITERATIONS SEED FILE…
 //
-// Each input is a file with a few changes that follow from the seed. Most changes keep the header's size right and take
-// the checksum out, or make it right again, so that what lies behind them is reached. Requests are possible ones and
-// impossible ones.
+// Each input is a file with a few changes, which the seed determines. Most changes keep the size of the header right and
+// remove the checksum or correct it, so that the checks behind them run. Requests are valid and invalid.
 #include <algorithm>
 #include <chrono>
 #include <cmath>
@@ -22,7 +21,7 @@
 #include "file/model_file.h"
 #include "peephole.h"
 
-// Most of the time goes into AddressSanitizer's book-keeping of allocations; a little of it will do.
+// AddressSanitizer spends most of the time on records of allocations; short ones suffice.
 extern "C" const char *__asan_default_options() { return "malloc_context_size=3:quarantine_size_mb=4"; }
 
 namespace {
@@ -31,7 +30,7 @@ void check_message(const char *message) {
   if (message[0] == '\0' || std::strchr(message, '\n')) std::abort();  // errors are one line
 }
 
-// A search for a few sources, with numbers of which some are wrong.
+// A search for a few sources; some of its numbers are invalid.
 class Request {
  public:
   Request(const peephole_model *model, std::mt19937_64 &random) : random_(random), model_(model) {
@@ -72,7 +71,7 @@ class Request {
     peephole_result *result = nullptr;
     char message[200] = "";
     if (peephole_search(&r_, &result, message, sizeof message)) return check_message(message);
-    volatile double total = 0;  // all that was found is read
+    volatile double total = 0;  // reads the whole result
     for (int64_t n = 0; n < result->num_targets; ++n) {
       total = total + result->log_probs[n];
       for (int64_t i = result->offsets[n]; i < result->offsets[n + 1]; ++i) {
@@ -99,7 +98,7 @@ class Request {
   int32_t symbol(int64_t size) { return int32_t(one_in(100) ? below(size + 3) - 1 : PEEPHOLE_UNK + below(size - PEEPHOLE_UNK)); }
 };
 
-// Opens one input, and searches with it; returns 1 if it is a whole model file, 0 if it is refused.
+// Opens one input and searches with it; returns 1 if it is a whole model file, 0 if it is refused.
 int one_input(const unsigned char *data, size_t size, std::mt19937_64 &random) {
   static const std::vector<const char *> sets = [] {
     std::vector<const char *> names{nullptr};
@@ -117,7 +116,7 @@ int one_input(const unsigned char *data, size_t size, std::mt19937_64 &random) {
   return 1;
 }
 
-// A model file in its two parts.
+// The two parts of a model file.
 struct Parts {
   std::string header, content;
 };
@@ -180,7 +179,7 @@ class Mutator {
     for (size_t count = below(3); count < 3; ++count) text[below(text.size())] = char(random_());
   }
 
-  // Another number in the place of one.
+  // Replaces a number by another.
   void change_number(std::string &text) {
     size_t begin = text.find_first_of("0123456789", below(text.size()));
     if (begin == std::string::npos) return;
@@ -192,19 +191,21 @@ class Mutator {
     text.replace(begin, end - begin, number);
   }
 
-  // Another word of the format in the place of one.
+  // Replaces a word of the format by another.
   void change_word(std::string &text) {
     static const char *const words[] = {"F32",    "BF16",     "I8",   "F64",     "lstm",      "gru",   "full",    "diagonal",
                                         "none",   "true",     "false", "null",   "attention", "last",  "mean",    "additive",
                                         "dot",    "general",  "bpe",  "unigram", "characters", "NFC",  "whitespace", "\\ud83d",
                                         ".scale", ".weight",  "[[",   "]",       "{",         "}",     "\\\"",    "vocab",
-                                        "model",  "segmenter", "symbols", "shape", "dtype",   "config", "__metadata__", "bias"};
+                                        "model",  "segmenter", "symbols", "shape", "dtype",   "config", "__metadata__", "bias",
+                                        "architecture", "settings", "made", "frontend", "encoder", "input", "output",
+                                        "\"1\"", "\"2\"", "\"3\"", "peephole", "embedding"};
     const std::string old = words[below(std::size(words))], other = words[below(std::size(words))];
     size_t begin = text.find(old, below(text.size()));
     if (begin != std::string::npos) text.replace(begin, old.size(), other);
   }
 
-  // A piece of one text over, or into, another.
+  // Copies a piece of one text over, or into, another.
   void move_piece(const std::string &from, std::string &to) {
     const size_t begin = below(from.size()), size = below(one_in(2) ? 16 : 200);
     const std::string piece = from.substr(begin, size);
@@ -216,7 +217,7 @@ class Mutator {
     if (begin != std::string::npos) header.erase(begin, std::strlen("\"checksum\":\"01234567\","));
   }
 
-  // Where the file is still one, and has a checksum.
+  // If the file is still a container and has a checksum.
   static void right_checksum(std::string &file) {
     size_t place = file.find("\"checksum\":\"");
     if (place == std::string::npos) return;
@@ -250,7 +251,7 @@ int main(int count, char **arguments) {
   std::mt19937_64 random(std::strtoull(arguments[2], nullptr, 10) + 1);
   for (long long i = 0; i < iterations; ++i) {
     const std::string file = mutator.next();
-    std::unique_ptr<unsigned char[]> exact(new unsigned char[file.size()]);  // a byte more is seen as stray
+    std::unique_ptr<unsigned char[]> exact(new unsigned char[file.size()]);  // so that AddressSanitizer sees a read past the end
     if (!file.empty()) std::memcpy(exact.get(), file.data(), file.size());
     accepted += one_input(exact.get(), file.size(), random);
   }

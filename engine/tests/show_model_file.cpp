@@ -1,5 +1,5 @@
-// Prints what the reader of model files finds in each file named, or what it says is wrong; for tests. Texts are in
-// hexadecimal, since they may hold anything.
+// Prints the content of each model file named, or the reader's error; for tests. Texts are in hexadecimal, since they may
+// contain any character.
 #include <cstdio>
 #include <fstream>
 #include <iterator>

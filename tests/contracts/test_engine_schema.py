@@ -75,8 +75,9 @@ def draw_architecture(draw: random.Random) -> dict[str, Any]:
 
 def test_both_descriptions_agree(program: Path) -> None:
     draw = random.Random(11)
-    drawn = [(draw.randint(5, 99), draw.randint(5, 99), draw_architecture(draw)) for _ in range(400)]
-    assert described(program, [*drawn, (5, 6, {})]) == [expected(*case) for case in [*drawn, (5, 6, {})]]
+    cases = [(draw.randint(5, 99), draw.randint(5, 99), draw_architecture(draw)) for _ in range(400)]
+    cases += [(5, 6, {}), (5, 6, {"cell": "gru"})]
+    assert described(program, cases) == [expected(*case) for case in cases]
 
 
 @pytest.mark.parametrize(
