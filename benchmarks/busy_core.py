@@ -47,13 +47,13 @@ class Spinner(AbstractContextManager[None]):
         self.process.stdout.close()
 
 
-def measure(ask: Callable[[], float], rounds: int) -> tuple[list[float], list[float]]:
+def measure(run_turn: Callable[[], float], rounds: int) -> tuple[list[float], list[float]]:
     """Return the seconds of a system's turns on quiet cores, and with a busy one."""
     quiet, busy = [], []
     for _ in range(rounds):
-        for times, company in ((quiet, nullcontext()), (busy, Spinner())):
-            with company:
-                times.append(ask())
+        for times, background in ((quiet, nullcontext()), (busy, Spinner())):
+            with background:
+                times.append(run_turn())
     return quiet, busy
 
 
@@ -62,7 +62,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--threads", type=int, default=os.cpu_count())
     parser.add_argument("--rounds", type=int, default=5)
-    parser.add_argument("--seconds", type=float, default=2.0, help="least duration of a turn")
+    parser.add_argument("--seconds", type=float, default=2.0, help="minimum duration of a turn")
     parser.add_argument("--words", type=Path, default=WORDS, help="file of words and phones")
     options = parser.parse_args()
     machine = describe_machine(options.threads)
@@ -85,8 +85,8 @@ def main() -> None:
 
     def seconds_of(name: str) -> float:
         if name != "training step":
-            return systems[name].ask(LAYER | {"seconds": options.seconds})["seconds"]
-        answer = systems[name].ask(options.seconds)
+            return systems[name].measure(LAYER | {"seconds": options.seconds})["seconds"]
+        answer = systems[name].measure(options.seconds)
         return answer["seconds"] * num_symbols / answer["symbols"] / len(made["batches"])
 
     for name, worker in systems.items():

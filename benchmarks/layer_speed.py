@@ -54,7 +54,7 @@ def measure_rounds(
     times: dict[str, list[float]] = {name: [] for name in workers}
     for _ in range(rounds):
         for name, worker in workers.items():
-            times[name].append(worker.ask(request)["seconds"])
+            times[name].append(worker.measure(request)["seconds"])
     return times
 
 
@@ -114,7 +114,7 @@ def parse_arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--threads", type=int, default=os.cpu_count())
     parser.add_argument("--rounds", type=int, default=5)
-    parser.add_argument("--seconds", type=float, default=0.5, help="least duration of a system's turn")
+    parser.add_argument("--seconds", type=float, default=0.5, help="minimum duration of a system's turn")
     parser.add_argument("--quick", action="store_true", help="H = 128 and B = 32 only")
     return parser.parse_args()
 

@@ -100,7 +100,7 @@ def measure(workers: dict[str, Worker], rounds: int, seconds: float) -> dict[str
         for beam_size, batch_size in MODES:
             mode = mode_name(beam_size, batch_size)
             for name, worker in workers.items():
-                answer = worker.ask([beam_size, batch_size, seconds])
+                answer = worker.measure([beam_size, batch_size, seconds])
                 measured.setdefault(mode, {}).setdefault(name, []).append(answer)
                 rate = answer["words"] / answer["seconds"]
                 print(f"round {number}/{rounds}  {mode:18} {name:16} {rate:8.0f} words/s", file=sys.stderr)
@@ -172,7 +172,7 @@ def main() -> None:
     parser.add_argument("--models", type=Path, default=HERE / "models", help="folder of trained models")
     parser.add_argument("--train-minutes", type=float, default=3, help="of each model that does not exist yet")
     parser.add_argument("--rounds", type=int, default=5)
-    parser.add_argument("--seconds", type=float, default=1, help="least duration of a system's turn")
+    parser.add_argument("--seconds", type=float, default=1, help="minimum duration of a system's turn")
     parser.add_argument("--threads", type=int, default=2, help="threads of each system")
     parser.add_argument("--data", type=Path, default=WORDS.parent, help="folder with train, dev and test.tsv")
     parser.add_argument("--json", action="store_true", help="print JSON instead of tables")

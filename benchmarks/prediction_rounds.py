@@ -50,11 +50,11 @@ def take_turns(predict: Predict, words_file: Path, facts: dict[str, Any]) -> Non
         facts = facts | {f"right_{beam_size}": 100 * right / len(words)}
     print(json.dumps(facts), file=answers, flush=True)
     for line in sys.stdin:
-        beam_size, batch_size, least = json.loads(line)
+        beam_size, batch_size, min_seconds = json.loads(line)
         batches = batches_of(measured_words(words, batch_size), batch_size)
         times = []
         start = time.perf_counter()
-        while time.perf_counter() - start < least:
+        while time.perf_counter() - start < min_seconds:
             for batch in batches:
                 before = time.perf_counter()
                 predict(batch, beam_size)

@@ -69,7 +69,7 @@ def operations_per_word(file: ModelFile, network: Any, sources: tuple[Tensor, Te
     symbols = shapes["decoder.output.weight"][0]
     attention, memory = shapes["decoder.attention.weight_keys"]
     is_full = "decoder.layers.0.weight_peephole" in shapes and shapes["decoder.layers.0.weight_peephole"][1] == units
-    looks = units * units if is_full else 0
+    peephole_size = units * units if is_full else 0
     recurrent = [
         shape[0] * shape[1]
         for name, shape in shapes.items()
@@ -77,7 +77,7 @@ def operations_per_word(file: ModelFile, network: Any, sources: tuple[Tensor, Te
         and (name.endswith("weight_hidden") or (is_full and name.endswith("weight_peephole")))
     ]
     of_source = sum(recurrent) + attention * memory
-    of_parent = 4 * units * (memory + units) + attention * units + units * memory + 2 * looks
-    of_row = looks + units * units + symbols * units
+    of_parent = 4 * units * (memory + units) + attention * units + units * memory + 2 * peephole_size
+    of_row = peephole_size + units * units + symbols * units
     products = stepper.source * of_source + stepper.parents * of_parent + stepper.rows * of_row
     return 2 * (products + stepper.attended * (attention + memory)) / len(sources[1])

@@ -53,10 +53,10 @@ def take_turns(train_pass: Callable[[], float], num_symbols: int, facts: dict[st
     first_loss = train_pass()
     print(json.dumps(facts | {"first_loss": first_loss}), file=answers, flush=True)
     for line in sys.stdin:
-        least = float(line)
+        min_seconds = float(line)
         passes = 0
         start = time.perf_counter()
-        while (seconds := time.perf_counter() - start) < least:
+        while (seconds := time.perf_counter() - start) < min_seconds:
             train_pass()
             passes += 1
         memory = {"memory_before": before, "memory_peak": resident_memory("VmHWM")}

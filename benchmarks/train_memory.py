@@ -56,7 +56,7 @@ def main() -> None:
             path.write_text(json.dumps(make_batches(options.words, options.batches, size)), encoding="utf-8")
             for name, command in commands(path, options.onmt_python).items():
                 worker = Worker(command, options.threads)  # the first pass warms it up
-                answer = worker.ask(0.001)
+                answer = worker.measure(0.001)
                 worker.close()
                 before, peak = answer["memory_before"], answer["memory_peak"]
                 print(f"{name:18} {size:6} {before:8.0f} {peak:8.0f} {peak - before:9.0f}", flush=True)

@@ -90,7 +90,7 @@ def measure_rounds(workers: dict[str, Worker], rounds: int, seconds: float) -> d
     measured: dict[str, list[dict[str, float]]] = {name: [] for name in workers}
     for number in range(1, rounds + 1):
         for name, worker in workers.items():
-            answer = worker.ask(seconds)
+            answer = worker.measure(seconds)
             measured[name].append(answer)
             rate = answer["symbols"] / answer["seconds"]
             print(f"round {number}/{rounds}  {name:18} {rate:8.0f} symbols/s", file=sys.stderr)
@@ -176,7 +176,7 @@ def parse_arguments() -> argparse.Namespace:
         parser.add_argument(f"--{option.replace('_', '-')}", metavar="PATH", help=f"Python of {name}'s environment")
     parser.add_argument("--systems", nargs="+", choices=[*OURS, *PEERS], help="measure only these, in this order")
     parser.add_argument("--rounds", type=int, default=5)
-    parser.add_argument("--seconds", type=float, default=5, help="least duration of a system's turn")
+    parser.add_argument("--seconds", type=float, default=5, help="minimum duration of a system's turn")
     parser.add_argument("--batches", type=int, default=64, help=f"batches of {BATCH_SIZE} words in a pass")
     parser.add_argument("--threads", type=int, default=os.cpu_count(), help="threads of each system")
     parser.add_argument("--words", type=Path, default=WORDS, help="file of words and phones")

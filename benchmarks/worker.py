@@ -34,8 +34,8 @@ class Worker:
             raise SystemExit(f"{' '.join(self.process.args)}: ended with exit code {self.process.wait()}")
         return json.loads(line)
 
-    def ask(self, request: Any) -> dict[str, Any]:
-        """Send a request and wait for its answer."""
+    def measure(self, request: Any) -> dict[str, Any]:
+        """Send the process a request to measure a turn, and return its answer."""
         self.process.stdin.write(json.dumps(request) + "\n")
         self.process.stdin.flush()
         return self.read()

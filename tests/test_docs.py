@@ -1,5 +1,6 @@
 """The documentation is true: its blocks run, its links and names exist, and generated pages are up to date."""
 
+import ast
 import os
 import re
 import runpy
@@ -42,16 +43,64 @@ def test_guide_runs_from_top_to_bottom(tmp_path, monkeypatch):
             assert done.returncode == 0, f"{line}\n{done.stderr}"
 
 
-@pytest.mark.parametrize("page", ["model-file.md"])
+@pytest.mark.parametrize("page", ["model-file.md", "extend.md"])
 def test_python_blocks_run(page, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    shutil.copy(ROOT / "tests" / "models" / "lstm_v1.safetensors", "model.safetensors")
+    shutil.copy(ROOT / "tests" / "models" / "lstm_v3_float32.safetensors", "model.safetensors")
     blocks = blocks_of(page)
     assert blocks
     names: dict[str, object] = {}
     for kind, text in blocks:
         assert kind == "python"
         exec(compile(text, page, "exec"), names)
+
+
+def missing_names(text, root):
+    """Return the files and functions named in the table rows of a page that do not exist.
+
+    A row names a file in its first column and, where the second column is in backticks, a function, a class or a
+    method of it.
+    """
+    missing = []
+    for file, name in re.findall(r"^\| `([\w/]+\.(?:py|cpp|h))` \| (?:`([\w.]+)` \|)?", text, re.MULTILINE):
+        path = root / file if file.startswith("engine/src/") else root / "src" / "peephole" / file
+        if not path.is_file():
+            missing.append(file)
+        elif name and name not in defined_names(ast.parse(path.read_text(encoding="utf-8"))):
+            missing.append(f"{file}: {name}")
+    return missing
+
+
+def defined_names(tree, owner=""):
+    """Return the names of functions and classes, and of methods as `Class.method`."""
+    names = set()
+    for node in tree.body:
+        if isinstance(node, ast.FunctionDef | ast.ClassDef):
+            names.add(owner + node.name)
+        if isinstance(node, ast.ClassDef):
+            names |= defined_names(node, f"{node.name}.")
+    return names
+
+
+@pytest.mark.parametrize("page", ["tour.md", "extend.md"])
+def test_files_and_functions_of_the_tables_exist(page):
+    text = (ROOT / "docs" / page).read_text(encoding="utf-8")
+    assert text.count("\n| `") > 10
+    assert missing_names(text, ROOT) == []
+
+
+def test_a_wrong_file_or_function_in_a_table_is_found():
+    rows = ["`config.py` | `Config`", "`config.py` | `Config.fly`", "`engine/src/no.h` | x", "`no.py` | x"]
+    text = "".join(f"| {row} | x |\n" for row in rows)
+    assert missing_names(text, ROOT) == ["config.py: Config.fly", "engine/src/no.h", "no.py"]
+
+
+@pytest.mark.parametrize("page", ["CONTRIBUTING.md", "docs/equations.md", "docs/guarantees.md", "docs/extend.md"])
+def test_paths_of_the_repository_exist(page):
+    text = (ROOT / page).read_text(encoding="utf-8")
+    paths = re.findall(r"`((?:tests|engine/(?:src|tests)|benchmarks|recipes|src|docs)/[\w./*]+)`", text)
+    assert paths
+    assert [path for path in paths if not any(ROOT.glob(path))] == []
 
 
 def test_settings_page_is_what_the_config_says():

@@ -1,8 +1,8 @@
 """Every setting of a run: typed, frozen, with one default and one line of help each.
 
-The dataclasses below are the only place where a setting is named, typed, defaulted and explained. `--set`, TOML
-files, keyword arguments of `peephole.train`, the help text and the table in the documentation are all read from
-them. Layers never see a config: a builder turns it into plain arguments.
+The dataclasses below are the only place where a setting is named, typed, defaulted and explained. `--set`, TOML files,
+keyword arguments of `peephole.train`, the help text and the table in the documentation are generated from them. Layers
+take plain arguments: a builder reads the config.
 """
 
 from __future__ import annotations
@@ -21,17 +21,17 @@ from peephole.errors import ConfigError, check_path, check_type, nearest
 
 SymbolKind = Literal["auto", "characters", "whitespace", "bpe", "unigram"]
 
-# Far above any use: a file that names larger ones is refused before a network of that size is built.
+# Far above any useful size: a file with larger ones is refused before a network of that size is built.
 LARGEST_SIZE = 2**16
 MOST_LAYERS = 64
 DEFAULT_EPOCHS = 20  # the budget of a training that names none
-LARGEST_SEED = 2**63 - 1  # that PyTorch takes
+LARGEST_SEED = 2**63 - 1  # the largest that PyTorch accepts
 MOST_THREADS = 1024
 SHARED_SECTIONS = ("train", "search")  # a key of both that is named without its section is set in both
 
 
 def option(default: Any, help: str, *, low: float | None = None, high: float | None = None) -> Any:
-    """Declare a setting: its default, its help, and the closed range a number must lie in; each has a `low`."""
+    """Declare a setting: default, help, and the closed range of a number; every number has a `low`."""
     return field(default=default, metadata={"help": help, "low": low, "high": high})
 
 
@@ -57,10 +57,10 @@ class DataConfig:
 
 @dataclass(frozen=True)
 class SymbolsConfig:
-    """What one symbol is, on each side."""
+    """How texts are cut into symbols, on each side."""
 
-    source: SymbolKind = option("auto", "source symbols; auto looks at the data and says what it chose")
-    target: SymbolKind = option("auto", "target symbols; auto looks at the data and says what it chose")
+    source: SymbolKind = option("auto", "source symbols; auto chooses by the data and prints its choice")
+    target: SymbolKind = option("auto", "target symbols; auto chooses by the data and prints its choice")
     vocabulary_size: int = option(8000, "most symbols a side that a vocabulary may hold", low=8)
     min_count: int = option(1, "symbols seen fewer times in training become <unk>", low=1)
     normalize: Literal["NFC", "NFKC", "none"] = option("NFC", "Unicode normalisation of both sides")
@@ -114,31 +114,31 @@ class TrainConfig:
         "symbol", "the mean of (12): over symbols, so that long pairs do not set the step size, or over pairs"
     )
     scheduled_sampling: Literal["none", "linear", "exponential", "inverse_sigmoid"] = option(
-        "none", "how the share of gold symbols fed, (13), falls in favour of the model's own, (14)"
+        "none", "how the share of gold symbols fed, (13), falls while that of predicted ones, (14), grows"
     )
-    sampling_end: float = option(0.25, "share of own symbols fed at the end of training", low=0, high=1)
+    sampling_end: float = option(0.25, "share of predicted symbols fed at the end of training", low=0, high=1)
     ema_decay: float = option(0.999, "decay of the moving average of the weights; 0 turns it off", low=0, high=0.99999)
-    average_last: int = option(1, "average the weights of the last N evaluations if that is better on dev", low=1)
+    average_last: int = option(1, "average the weights of the last N evaluations if this is better on dev", low=1)
     patience: int | None = option(None, "stop after this many evaluations without a better dev metric", low=1)
     dev_metric: Literal["symbol_error_rate", "exact_match", "loss", "chrf"] = option(
-        "symbol_error_rate", "what decides which weights are kept"
+        "symbol_error_rate", "dev metric that selects the weights to keep"
     )
-    dev_pairs: int = option(1000, "dev sources decoded (greedily) at each evaluation", low=1)
+    dev_pairs: int = option(1000, "dev sources decoded by greedy search at each evaluation", low=1)
     evaluations: int = option(20, "evaluations in a training, evenly spread", low=1)
     checkpoint_seconds: float = option(60.0, "seconds between checkpoints", low=0)
-    seed: int = option(1, "everything random is a pure function of it", low=0, high=LARGEST_SEED)
+    seed: int = option(1, "seed of initial weights, data order and noise", low=0, high=LARGEST_SEED)
     precision: Literal["auto", "32-true", "bf16-mixed", "16-mixed", "64-true"] = option(
         "auto",
         "as Fabric names it; auto is bf16-mixed where the engine trains all and has instructions for it, else 32-true",
     )
-    device: Literal["auto", "cpu", "cuda", "mps"] = option("auto", "where the model is trained; auto takes the fastest")
+    device: Literal["auto", "cpu", "cuda", "mps"] = option("auto", "device to train on; auto takes the fastest")
     threads: int | None = option(None, "CPU threads of each process (default: PyTorch's)", low=1, high=MOST_THREADS)
-    engine: Literal["auto", "off"] = option("auto", "off computes the recurrences by their definition in PyTorch only")
+    engine: Literal["auto", "off"] = option("auto", "off trains by the definition in PyTorch only")
 
 
 @dataclass(frozen=True)
 class SearchConfig:
-    """How a target is found for a source."""
+    """How the target of a source is searched."""
 
     beam_size: int = option(5, "hypotheses kept; 1 is greedy search", low=1)
     nbest: int = option(1, "predictions returned for each source", low=1)
@@ -194,7 +194,7 @@ class Config:
 
     @classmethod
     def from_dict(cls, tree: Mapping[str, Any], where: str = "config") -> Config:
-        """Build a config from nested mappings, refusing unknown keys and wrong types.
+        """Build a config from nested mappings.
 
         Raises:
             ConfigError: an unknown section or key (names the nearest), or a value that does not fit.
@@ -246,10 +246,10 @@ class Config:
             values: `section.key` → value; a value may be text as written on a command line. The section may be left
                 out where only one section has that key, and for the keys that train and search share (threads, seed,
                 engine): these are then set in both. A name with its section goes before one without.
-            where: what to name in an error.
+            where: the beginning of an error message.
 
-        A cell that changes without `model.peephole` being named brings its own default: full for the LSTM, none for the
-        GRU, which has no cell state to look at.
+        If the cell changes and `model.peephole` is not given, it is set to the cell's default: full for the LSTM, none
+        for the GRU, which has no cell state.
 
         >>> Config().with_values({"model.hidden_size": "64", "minutes": 5}).train.minutes
         5.0
@@ -345,14 +345,14 @@ def read_section(kind: type, values: Mapping[str, Any], where: str, base: Any = 
 
 
 def _default_peephole(given: Mapping[str, Any], base: ModelConfig) -> dict[str, Any]:
-    """Return the peepholes of a cell that changes without its peepholes being named; nothing where it does not."""
+    """Return the peepholes of a cell that changes while none are given; nothing if the cell stays the same."""
     if "peephole" in given or given.get("cell", base.cell) == base.cell:
         return {}
     return {"peephole": "none" if given["cell"] == "gru" else ModelConfig().peephole}
 
 
 def _read_value(hint: Any, value: Any, where: str, metadata: Mapping[str, Any]) -> Any:
-    """Return the value in its declared type; text is read as it would be written in TOML."""
+    """Convert a value to its declared type; text is read as in TOML."""
     got = f"wanted {_type_text(hint)}, got {value!r}"
     if isinstance(hint, types.UnionType):
         inner = next(kind for kind in typing.get_args(hint) if kind is not type(None))

@@ -1,7 +1,7 @@
-"""The errors a user can cause. Each message says what, where, wanted and got, in one line.
+"""The errors that a user can cause. Each message has one line: what, where, wanted, got.
 
-The command line prints the message and exits with code 1, as it does where the system refuses a file that it names;
-anything else is our own mistake and keeps its traceback.
+The command line prints the message and exits with code 1. It does the same for an OSError that names a file. Any other
+exception is a defect of peephole and keeps its traceback.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from os import PathLike
 
 
 class PeepholeError(Exception):
-    """Base of every error caused by what the user gave."""
+    """Base class of the errors that a user can cause."""
 
 
 class ConfigError(PeepholeError, ValueError):
@@ -19,7 +19,7 @@ class ConfigError(PeepholeError, ValueError):
 
 
 class DataError(PeepholeError, ValueError):
-    """A data file is missing, unreadable, or a line of it is not what it should be."""
+    """A data file is missing or unreadable, or a line of it is not a pair."""
 
 
 class ModelFileError(PeepholeError, ValueError):
@@ -31,7 +31,7 @@ class ArgumentError(PeepholeError, TypeError):
 
 
 class ShapeError(PeepholeError, ValueError):
-    """A tensor's shape disagrees with what the callee was built for."""
+    """A tensor has another shape than the called function accepts."""
 
 
 class PrefixError(PeepholeError, ValueError):
@@ -48,7 +48,7 @@ class PrefixError(PeepholeError, ValueError):
 
 
 class RunError(PeepholeError, RuntimeError):
-    """A training run cannot start, go on or be saved."""
+    """A training run cannot start, resume or be saved."""
 
 
 def check_type(argument: str, value: object, kinds: type | tuple[type, ...], wanted: str) -> None:
@@ -86,7 +86,7 @@ def shorten(text: str, longest: int = 80) -> str:
 
 
 def nearest(name: str, known: Iterable[str]) -> str:
-    """Return a hint that names the known name closest to a misspelt one, or an empty string.
+    """Return a hint with the known name closest to a misspelt one, or an empty string.
 
     >>> nearest("hiden_size", ["hidden_size", "dropout"])
     "; did you mean 'hidden_size'?"

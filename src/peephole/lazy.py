@@ -1,6 +1,6 @@
-"""Package names that are imported when they are first used, so that `import peephole` needs no PyTorch and no NumPy.
+"""Import a package's public names on first use, so that `import peephole` imports neither PyTorch nor NumPy.
 
-The package `lazy_loader` does the same; its import alone takes as long as that of all of peephole.
+The package `lazy_loader` does the same; its own import takes as long as that of all of peephole.
 """
 
 from __future__ import annotations

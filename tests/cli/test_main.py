@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import resource
 import subprocess
 import sys
@@ -12,6 +13,7 @@ import pytest
 from peephole import __version__
 from peephole.cli.main import VERBS
 from peephole.config import describe
+from peephole.storage.model_file import read_tensors, write_tensors
 
 from .conftest import Peephole
 
@@ -71,7 +73,7 @@ def test_the_help_of_train_names_every_setting(peephole: Peephole) -> None:
         (["evaluate", "m", "t", "--worst", "many"], "'many' is not a valid integer"),
         (["train"], "wanted TRAIN and --out MODEL, or --resume RUN"),
         (["train", "a.tsv"], "wanted TRAIN and --out MODEL, or --resume RUN"),
-        (["train", "a.tsv", "--resume", "a.run"], "--resume goes on with the run's own files and settings"),
+        (["train", "a.tsv", "--resume", "a.run"], "--resume uses the run's own files and settings"),
         (["train", "--resume", "a.run", "--set", "minutes=3"], "give nothing else"),
     ],
 )
@@ -124,3 +126,26 @@ def test_a_name_that_is_too_long_is_one_line(peephole: Peephole, verb: list[str]
     arguments = [word.format(name) for word in verb] if len(verb) > 1 else [*verb, name]
     done = peephole(*arguments, stdin="cat\n")
     done.failed(f"{name}: File name too long")
+
+
+@pytest.mark.parametrize(
+    "verb",
+    [
+        ["predict", "m.safetensors"],
+        ["score", "m.safetensors", "pairs.tsv"],
+        ["evaluate", "m.safetensors", "pairs.tsv"],
+        ["quantize", "m.safetensors", "--to", "int8", "--evaluate", "pairs.tsv"],
+    ],
+    ids=lambda verb: verb[0],
+)
+def test_settings_in_a_file_that_are_not_used_are_said_once(
+    peephole: Peephole, toy_file: Path, verb: list[str]
+) -> None:
+    tensors, metadata = read_tensors(toy_file)
+    del metadata["checksum"]
+    config = json.loads(metadata["config"])
+    config["train"]["foo"] = 1
+    write_tensors(peephole.folder / "m.safetensors", tensors, metadata | {"config": json.dumps(config)})
+    peephole.write("pairs.tsv", "ab\tAH B\n")
+    done = peephole(*verb, stdin="ab\n").succeeded()
+    assert done.err == "peephole: m.safetensors: config: unknown key train.foo is ignored\n"

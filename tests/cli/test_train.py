@@ -185,7 +185,7 @@ def test_places_that_cannot_be_written(peephole: Peephole) -> None:
     done = peephole("train", "train.tsv", "--out", "no/m.safetensors", *SMALL)
     done.failed("no/m.safetensors: no such folder: no")
     peephole("train", "--resume", "no.run").failed(
-        "no.run: holds no run to go on with: [Errno 2] No such file or directory: 'no.run/run.json'"
+        "no.run: holds no run to resume: [Errno 2] No such file or directory: 'no.run/run.json'"
     )
     left_alone(peephole, "train.tsv")
 
@@ -221,7 +221,7 @@ def test_a_full_disk_loses_nothing(peephole: Peephole) -> None:
         assert "File too large" in said
         assert model.read_bytes() == before or load_model(model).config.train.seed == 2
         failures.add(said)
-        if not (run / "run.json").exists() or "m.run: cannot" in said:  # before there was anything to go on with
+        if not (run / "run.json").exists() or "m.run: cannot" in said:  # before there was anything to resume
             train(peephole, *anew).succeeded()
         else:
             peephole("train", "--resume", "m.run").succeeded()

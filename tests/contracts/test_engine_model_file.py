@@ -217,6 +217,10 @@ CHANGES = {
         lambda t, m: (to_format_1(t, m), m.pop("config")),
         "damaged metadata: there is no config",
     ),
+    "a GRU with peepholes": (
+        lambda t, m: m.update(architecture='{"cell":"gru","peephole":"full"}'),
+        "damaged metadata: architecture.cell='gru' has no cell state",
+    ),
     "no architecture": (lambda t, m: m.pop("architecture"), "damaged metadata: there is no architecture"),
     "deep": (
         lambda t, m: m.update(architecture="[" * 100_000),

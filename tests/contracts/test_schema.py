@@ -77,6 +77,8 @@ def test_an_architecture_survives_json(config: ModelConfig) -> None:
 def test_keys_left_out_have_the_defaults() -> None:
     assert Architecture.from_dict({}) == Architecture.of(ModelConfig())
     assert Architecture.from_dict({"hidden_size": 6}).encoder_size == 6
+    with pytest.raises(ConfigError, match=r"wanted model\.peephole='none', got 'full'"):
+        Architecture.from_dict({"cell": "gru"})  # unlike a setting, which may leave the peepholes to the cell
 
 
 def test_every_setting_of_the_model_is_architecture_or_making_of() -> None:
@@ -103,8 +105,12 @@ def test_every_setting_of_the_model_is_architecture_or_making_of() -> None:
         ({"encoder_layers": 65}, r"here\.encoder_layers: wanted a number from 1 to 64, got 65"),
         ({"bidirectional": 1}, r"here\.bidirectional: wanted bool, got 1"),
         ({"bidirectional": "true"}, r"here\.bidirectional: wanted bool, got 'true'"),
-        ({"encoder_size": 3}, r"encoder_size: wanted an even number, half of it for each direction; got 3"),
-        ({"attention": "dot", "encoder_size": 4}, r"attention='dot' .* wanted encoder_size = hidden_size = 256, got 4"),
+        ({"cell": "gru"}, r"^here: .*cell='gru' has no cell state: wanted .*peephole='none', got 'full'"),
+        ({"encoder_size": 3}, r"^here: .*encoder_size: wanted an even number, half of it for each direction; got 3"),
+        (
+            {"attention": "dot", "encoder_size": 4},
+            r"^here: .*attention='dot' .* wanted encoder_size = hidden_size = 256, got 4",
+        ),
     ],
 )
 def test_what_is_wrong_with_an_architecture_is_one_line(change: dict[str, Any], message: str) -> None:

@@ -250,10 +250,10 @@ def test_the_command_itself(launcher, tmp_path, whole):
     assert process.returncode == 128 + signal.SIGINT
     stopped = step(tmp_path)
     command = "peephole train --resume m.run"
-    assert errors.splitlines()[-1] == f"peephole: stopped and saved at step {stopped}; go on with: {command}"
+    assert errors.splitlines()[-1] == f"peephole: stopped and saved at step {stopped}; resume with: {command}"
     code, output = launcher.run(*command.split()[1:], cwd=tmp_path)
     assert code == 0, output
-    assert f"going on from step {stopped}" in output
+    assert f"resuming from step {stopped}" in output
     assert_same(tmp_path, whole)
 
 

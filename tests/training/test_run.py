@@ -128,7 +128,7 @@ def test_the_same_command_twice_is_refused_unless_told_to_overwrite(folder):
     with pytest.raises(RunError) as caught:
         run(hidden_size=12)
     assert one_line(caught) == (
-        "m.run: exists already; `peephole train --resume m.run` goes on with it, `--overwrite` starts anew"
+        "m.run: exists already; `peephole train --resume m.run` resumes it, `--overwrite` replaces it"
     )
     assert (folder / "m.safetensors").read_bytes() == before
     run(hidden_size=12, overwrite=True)
@@ -138,7 +138,7 @@ def test_the_same_command_twice_is_refused_unless_told_to_overwrite(folder):
 
 def test_a_model_without_its_run_is_not_overwritten_either(folder):
     (folder / "m.safetensors").write_bytes(b"precious")
-    with pytest.raises(RunError, match=r"^m\.safetensors: exists already; `--overwrite` starts anew$"):
+    with pytest.raises(RunError, match=r"^m\.safetensors: exists already; `--overwrite` replaces it$"):
         run()
     assert (folder / "m.safetensors").read_bytes() == b"precious"
     assert not (folder / "m.run").exists()
@@ -240,7 +240,7 @@ def test_going_on_with_other_data_is_refused(folder, monkeypatch, which, change)
         assert text.startswith(f"{folder / which}: no such file")
     else:
         files = f"{folder}/train.tsv or {folder}/dev.tsv"
-        assert text == f"{files}: has changed since the run in m.run began, or its data/ is damaged; train anew"
+        assert text == f"{files}: has changed since the run in m.run began, or its data/ is damaged; train again"
     assert (folder / "m.run/checkpoint/checkpoint.safetensors").read_bytes() == saved
 
 
@@ -282,7 +282,7 @@ def test_damaged_data_that_would_give_other_symbols_are_not_taken(folder, monkey
     content = json.loads(stamp.read_text())
     content["source_symbols"]["symbols"].reverse()
     stamp.write_text(json.dumps(content))
-    with pytest.raises(RunError, match=r"or its data/ is damaged; train anew$"):
+    with pytest.raises(RunError, match=r"or its data/ is damaged; train again$"):
         resume("m.run")
 
 
@@ -290,7 +290,7 @@ def test_damaged_data_that_would_give_other_symbols_are_not_taken(folder, monkey
 def test_a_damaged_stamp_is_one_line(folder, monkeypatch, content):
     broken_run(monkeypatch)
     (folder / "m.run/data/prepared.json").write_text(content, errors="surrogateescape")
-    with pytest.raises(RunError, match=r"or its data/ is damaged; train anew$") as caught:
+    with pytest.raises(RunError, match=r"or its data/ is damaged; train again$") as caught:
         resume("m.run")
     one_line(caught)
 
@@ -395,7 +395,7 @@ def test_a_folder_that_holds_no_run(folder, content):
     (folder / "m.run").mkdir()
     if content is not None:
         (folder / "m.run/run.json").write_text(content)
-    with pytest.raises(RunError, match=r"^m\.run: holds no run to go on with: ") as caught:
+    with pytest.raises(RunError, match=r"^m\.run: holds no run to resume: ") as caught:
         resume("m.run")
     one_line(caught)
 
@@ -404,7 +404,7 @@ def test_a_run_whose_files_have_no_names(folder, monkeypatch):
     broken_run(monkeypatch)
     entry = json.loads((folder / "m.run/run.json").read_text())
     (folder / "m.run/run.json").write_text(json.dumps({**entry, "train": 5}))
-    with pytest.raises(RunError, match=r"^m\.run: holds no run to go on with: ") as caught:
+    with pytest.raises(RunError, match=r"^m\.run: holds no run to resume: ") as caught:
         resume("m.run")
     one_line(caught)
 

@@ -43,7 +43,7 @@ def test_a_signal_stops_after_the_step_and_says_how_to_go_on(launcher, tmp_path,
     stopped = position(tmp_path)
     assert 5 <= stopped["step"] < 60
     assert not stopped["finished"]
-    last = r"peephole: stopped and saved at step (\d+); go on with: peephole (.*)"
+    last = r"peephole: stopped and saved at step (\d+); resume with: peephole (.*)"
     found = re.fullmatch(last, output.splitlines()[-1])
     assert found, output
     assert int(found[1]) == stopped["step"]
@@ -88,7 +88,7 @@ def test_the_command_to_go_on_with_is_quoted(launcher, tmp_path):
     assert child.wait_for((tmp_path / "my model.run/checkpoint/checkpoint.safetensors").exists), child.wait()
     child.send(signal.SIGTERM)
     _, output = child.wait()
-    assert output.endswith("go on with: peephole train --resume 'my model.run'\n")
+    assert output.endswith("resume with: peephole train --resume 'my model.run'\n")
 
 
 def test_a_full_disk_leaves_the_last_checkpoint_and_the_run_goes_on(launcher, tmp_path, whole):
@@ -104,7 +104,7 @@ def test_a_full_disk_leaves_the_last_checkpoint_and_the_run_goes_on(launcher, tm
     assert [file.name for file in (tmp_path / "m.run/checkpoint").iterdir()] == ["checkpoint.safetensors"]
     code, output = launcher.run("train", "--resume", "m.run", cwd=tmp_path)
     assert code == 0, output
-    assert f"going on from step {saved}" in output
+    assert f"resuming from step {saved}" in output
     assert (tmp_path / "m.safetensors").read_bytes() == whole
 
 

@@ -160,7 +160,7 @@ def test_torchrun_stops_saves_and_goes_on(one_and_two, tmp_path):
     assert process.returncode != 0
     saved = position(tmp_path)
     assert 5 <= saved["step"] < STEPS
-    line = f"peephole: stopped and saved at step {saved['step']}; go on with: peephole train --resume m.run"
+    line = f"peephole: stopped and saved at step {saved['step']}; resume with: peephole train --resume m.run"
     assert line in errors.splitlines()
     process = torchrun("train", "--resume", "m.run")
     _, errors = process.communicate(timeout=2 * PATIENCE)
@@ -180,9 +180,9 @@ def test_a_users_mistake_ends_both_processes_with_the_same_line(one_and_two, lau
     elif mistake == "run exists":
         (tmp_path / "m.run").mkdir()
         (tmp_path / "m.run/run.json").write_text("{}")
-        line = "m.run: exists already; `peephole train --resume m.run` goes on with it, "
+        line = "m.run: exists already; `peephole train --resume m.run` resumes it, "
     elif mistake == "no run":
-        arguments, line = ["train", "--resume", "m.run"], "m.run: holds no run to go on with: "
+        arguments, line = ["train", "--resume", "m.run"], "m.run: holds no run to resume: "
     elif mistake == "data changed":
         children = start_two(launcher, tmp_path, *command(steps=10_000))
         assert children[0].wait_for(lambda: step(tmp_path) > 0)

@@ -1,4 +1,4 @@
-"""The command line: each verb loads, builds, calls and prints; the work is done elsewhere."""
+"""The command line: each verb loads a model or settings, calls the library and prints."""
 
 from peephole.cli.main import main
 

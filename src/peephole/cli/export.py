@@ -17,7 +17,7 @@ def command(model: str, out: str | None) -> None:
     """Write MODEL for other runtimes: encoder.onnx and decoder_step.onnx in a folder, which is made.
 
     The encoder runs once for a batch of sources, the decoder step once for each symbol of the targets. Config and
-    symbol tables are in the metadata of both. Graphs that stand in the folder are replaced.
+    symbol tables are in the metadata of both. Existing graphs in the folder are replaced.
     """
     from peephole.export import export_onnx
 

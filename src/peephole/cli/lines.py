@@ -1,4 +1,4 @@
-"""Lines of text in, in parts of bounded size, and texts out as lines."""
+"""Read lines of text in parts of bounded size; write texts as lines."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def read_lines(stream: BinaryIO, name: str) -> Iterator[str]:
 
 
 def in_parts(lines: Iterator[T], size: int) -> Iterator[list[T]]:
-    """Yield the lines in lists of `size`, the last one shorter; a bad line comes after all that stand before it.
+    """Yield the lines in lists of `size`, the last one shorter; the error of a bad line follows all lines before it.
 
     >>> list(in_parts(iter("abc"), 2))
     [['a', 'b'], ['c']]
@@ -49,7 +49,7 @@ def in_parts(lines: Iterator[T], size: int) -> Iterator[list[T]]:
 
 
 def one_line(text: str) -> str:
-    r"""Return the text with line breaks, which data of some formats may hold, as spaces.
+    r"""Return the text with its line breaks, which some data formats allow, replaced by spaces.
 
     >>> one_line("a\nb")
     'a b'

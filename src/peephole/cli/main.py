@@ -1,4 +1,4 @@
-"""`peephole`: finds the verb, and turns a user's error into one line and exit code 1."""
+"""`peephole`: dispatch to the verb, and turn a user's error into one line and exit code 1."""
 
 from __future__ import annotations
 
@@ -25,17 +25,17 @@ VERBS = {
     "export": "Write a model as ONNX graphs, for other runtimes.",
 }
 
-EXTRAS = {"onnx": "onnx", "onnxruntime": "onnx"}  # package -> our extra that brings it; train brings the others
+EXTRAS = {"onnx": "onnx", "onnxruntime": "onnx"}  # package -> extra that installs it; train installs the others
 
 
-OUTPUT_CLOSED = 141  # as shells report a program that SIGPIPE ended
+OUTPUT_CLOSED = 141  # the exit code that shells report for a program ended by SIGPIPE
 
 
 class Verbs(click.Group):
-    """Loads a verb's module only when that verb is called, so that `peephole --help` answers at once."""
+    """Import a verb's module only when that verb is called, so that `peephole --help` is fast."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:
-        """Return the verbs in the order in which a newcomer needs them."""
+        """Return the verbs in the order in which they are used."""
         return list(VERBS)
 
     def get_command(self, ctx: click.Context, name: str) -> click.Command | None:
@@ -46,12 +46,12 @@ class Verbs(click.Group):
         return command
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
-        """List the verbs without loading them."""
+        """Write the list of verbs without importing them."""
         with formatter.section("Commands"):
             formatter.write_dl(list(VERBS.items()))
 
     def invoke(self, ctx: click.Context) -> None:
-        """Run the verb and hand over what it wrote; end quietly if whoever reads it has seen enough."""
+        """Run the verb and flush its output; exit quietly if the reader of a pipe has closed it."""
         try:
             super().invoke(ctx)
             sys.stdout.flush()
@@ -70,17 +70,17 @@ def group(debug: bool) -> None:
 def main(arguments: list[str] | None = None) -> None:
     """Run the command line and exit: 0 done, 1 the user's error (one line on stderr), 2 wrong usage.
 
-    A training that was stopped by a signal exits with 128 + the signal's number, as shells do, and so does a command
-    whose output nobody reads any more.
+    A training that was stopped by a signal exits with 128 + the signal's number, as shells report it, and so does a
+    command whose output pipe was closed.
     """
     arguments = sys.argv[1:] if arguments is None else arguments
     if sys.stderr is None:
-        sys.stderr = open(os.devnull, "w")  # noqa: SIM115  # nobody listens
+        sys.stderr = open(os.devnull, "w")  # noqa: SIM115  # open until the process ends
     if sys.stdout is None:
         sys.stderr.write("peephole: stdout is closed\n")
         sys.exit(1)
     if isinstance(sys.stdout, io.TextIOWrapper):
-        # UTF-8 as all that is read, whatever the locale; names of files may be any bytes
+        # UTF-8 in any locale, as all input; names of files may be any bytes
         sys.stdout.reconfigure(encoding="utf-8", errors="surrogateescape")
     try:
         sys.exit(group.main(arguments, prog_name="peephole", standalone_mode=False) or 0)
@@ -109,10 +109,10 @@ def main(arguments: list[str] | None = None) -> None:
         sys.stderr.write(f"peephole: {error.filename or 'output'}: {error.strerror}\n")
         sys.exit(1)
     finally:
-        # One more Ctrl-C while Python ends would print the tracebacks of whatever is being taken down.
+        # Otherwise another Ctrl-C while Python exits prints tracebacks of its clean-up.
         atexit.register(signal.signal, signal.SIGINT, signal.SIG_IGN)
 
 
 def _discard_output() -> None:
-    """Let what stdout still buffers go nowhere when Python ends."""
+    """Discard what stdout still buffers, so that Python can exit."""
     os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

@@ -1,4 +1,4 @@
-"""Command-line options made from the config, so that no setting is named, typed or explained twice."""
+"""Build command-line options from the config, so that each setting is declared once."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from typing import Any, TypeVar
 
 import click
 
+from peephole.cli.notes import print_note
 from peephole.config import Config, default_text, describe
 from peephole.errors import ConfigError
 from peephole.model import Model, load
@@ -18,7 +19,7 @@ Command = TypeVar("Command", bound=Callable[..., Any])
 def setting_options(*names: str) -> Callable[[Command], Command]:
     """Add an option for each setting named `section.key`, or for all of a section named `section.*`.
 
-    The command gets them as keyword arguments `section__key`, None where they are not given; `given` collects them.
+    The command receives them as keyword arguments `section__key`, None if not given; `given` collects them.
     """
 
     def add(command: Command) -> Command:
@@ -37,7 +38,7 @@ def setting_options(*names: str) -> Callable[[Command], Command]:
 
 
 def given(options: dict[str, Any]) -> dict[str, str]:
-    """Return the settings that were given, as `section.key` → text.
+    """Return the settings given on the command line, as `section.key` → text.
 
     >>> given({"search__beam_size": "3", "search__nbest": None})
     {'search.beam_size': '3'}
@@ -62,8 +63,14 @@ def given_settings(model: Model, options: dict[str, Any], **fixed: Any) -> dict[
 
 
 def load_models(names: str) -> Model:
-    """Load a model file, or several with commas between them as an ensemble; a name may itself hold commas."""
-    return load(*([names] if os.path.exists(names) else names.split(",")))
+    """Load a model file, or several with commas between them as an ensemble; a name may itself hold commas.
+
+    Prints on stderr what the files hold that is not used.
+    """
+    model = load(*([names] if os.path.exists(names) else names.split(",")))
+    for note in model.notes:
+        print_note(note)
+    return model
 
 
 def parse_assignments(assignments: tuple[str, ...]) -> dict[str, str]:
@@ -82,9 +89,9 @@ def parse_assignments(assignments: tuple[str, ...]) -> dict[str, str]:
 
 
 def build_config(path: str | None, assignments: tuple[str, ...], options: dict[str, Any]) -> Config:
-    """Return the settings of a TOML file, changed by --set, changed by the options."""
+    """Return the settings of a TOML file, overridden by --set and by the options."""
     config = Config() if path is None else Config.from_toml(path)
-    # One call, because settings may only fit together.
+    # One call, because some settings are valid only together.
     return config.with_values(parse_assignments(assignments) | given(options), "command line")
 
 

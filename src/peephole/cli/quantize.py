@@ -8,6 +8,7 @@ import sys
 import click
 
 from peephole.cli.evaluate import print_notes
+from peephole.cli.notes import print_note
 from peephole.cli.progress import progress_bars
 from peephole.model.quantization import FORMATS, METRICS, Quantization, quantize
 
@@ -25,6 +26,8 @@ def command(model: str, to: str, out: str | None, pairs: str | None, as_json: bo
     """
     with progress_bars() as progress:
         result = quantize(model, to, out, pairs=pairs, progress=progress)  # type: ignore[arg-type]  # click checks it
+    for note in result.notes:
+        print_note(note)
     if result.before is not None:
         print_notes(str(pairs), result.before)
     if as_json:

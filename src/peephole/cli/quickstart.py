@@ -28,7 +28,7 @@ DRAWN_WORDS = 6
 @click.option("--minutes", type=click.FloatRange(min=0.01), default=4.3, show_default=True, help="Time to train.")
 @click.option("--folder", default="quickstart", show_default=True, help="Where data, model and picture are written.")
 def command(minutes: float, folder: str) -> None:
-    """Learn to pronounce English: train on CMUdict (letters → phones) and look at what was learned.
+    """Train a model of English pronunciation on CMUdict (letters → phones), and show its predictions and attention.
 
     Writes the data as TSV, the model as one file, and a picture of its attention.
     """
@@ -63,7 +63,7 @@ def command(minutes: float, folder: str) -> None:
 
 def show_words(console: Console, model: Model, words: list[str], references: dict[str, tuple[str, ...]]) -> None:
     """Print the three best predictions of some held-out words with their probabilities."""
-    table = Table(title="held-out words, three best predictions with p(Y | X); ✓ stands in the dictionary")
+    table = Table(title="held-out words, three best predictions with p(Y | X); ✓: in the dictionary")
     for column in ("word", "1st", "2nd", "3rd"):
         table.add_column(column)
     for word, found in zip(words, model.predict(words, nbest=3), strict=True):

@@ -11,13 +11,13 @@ from peephole.cli.options import build_config, setting_options, settings_text
 
 @click.command(epilog=settings_text())
 @click.argument("train_file", metavar="TRAIN", required=False)
-@click.option("--dev", metavar="FILE", help="Pairs to choose the best weights by; default: held-out sources of TRAIN.")
+@click.option("--dev", metavar="FILE", help="Pairs that select the best weights; default: held-out sources of TRAIN.")
 @click.option("--out", metavar="MODEL", help="The model file to write, ending in .safetensors.")
 @setting_options("train.minutes", "train.epochs", "train.steps")
 @click.option("--set", "assignments", metavar="KEY=VALUE", multiple=True, help="Change a setting, listed below.")
 @click.option("--config", "config_path", metavar="FILE", help="Read settings from a TOML file.")
-@click.option("--resume", "resume_folder", metavar="RUN", help="Go on with a run, given its folder.")
-@click.option("--overwrite", is_flag=True, help="Start anew where the model or its run folder exists.")
+@click.option("--resume", "resume_folder", metavar="RUN", help="Resume a run, given its folder.")
+@click.option("--overwrite", is_flag=True, help="Replace the model and its run folder if they exist.")
 def command(
     train_file: str | None,
     dev: str | None,
@@ -31,14 +31,14 @@ def command(
     """Train a model on TRAIN, a file of pairs: source and target.
 
     TRAIN is a TSV of two columns, JSONL or Parquet with columns source and target, or two parallel files written
-    A,B; .tsv and .jsonl also as .gz or .zst. What a symbol is (character, word, subword) is chosen by looking at the
-    data, and printed. Without a budget training takes 20 epochs.
+    A,B; .tsv and .jsonl also as .gz or .zst. The kind of symbols (characters, words, subwords) is chosen by the data
+    and printed. Without a budget training takes 20 epochs.
 
-    Next to MODEL a folder MODEL.run holds all that is needed to go on after Ctrl-C, a kill or a power cut.
+    Next to MODEL a folder MODEL.run stores what --resume needs after Ctrl-C, a kill or a power cut.
     """
     if resume_folder is not None:
         if train_file is not None or dev or out or assignments or config_path or overwrite or any(options.values()):
-            raise click.UsageError("--resume goes on with the run's own files and settings; give nothing else")
+            raise click.UsageError("--resume uses the run's own files and settings; give nothing else")
         from peephole.training import resume
 
         resume(resume_folder)

@@ -150,7 +150,7 @@ def _empty_results(*arguments: Any) -> tuple[Tensor, ...]:
 def saved_bytes(
     batch: int, steps: int, inner_size: int, hidden_size: int, scalar: int, operand: str, full: bool
 ) -> int:
-    """Return the bytes that a layer saves for its gradients, as in engine/src/train/cell_memory.h."""
+    """Return the bytes that a layer saves for its gradients: CellSaved in engine/src/train/cell_memory.h."""
 
     def array(rows: int, numbers: int, size: int) -> int:
         return (rows * numbers * size + 63) // 64 * 64

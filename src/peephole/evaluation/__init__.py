@@ -1,6 +1,6 @@
-"""How good predictions are, how sure that is, and where they fail: from lists of texts, without a model.
+"""Metrics of predictions, their intervals, significance of differences, and error analysis, from lists of texts.
 
-Not here: the metrics themselves (`peephole.evaluation.metrics`), and running a model.
+The metrics are in `peephole.evaluation.metrics`; `peephole.evaluate` runs a model and calls this package.
 """
 
 from peephole.evaluation.alignment import Mistake

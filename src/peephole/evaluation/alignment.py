@@ -1,4 +1,4 @@
-"""The worst predictions, symbol by symbol beside what they should have been."""
+"""Align the worst predictions with their references, symbol by symbol."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ Column = tuple[str | None, str | None]
 
 @dataclass(frozen=True)
 class Mistake:
-    """A prediction that is not its closest reference.
+    """A prediction that differs from its closest reference.
 
     Attributes:
         source: text of the source.

@@ -1,7 +1,7 @@
-"""How far a corpus number would move with other sources: bootstrap resampling and random swaps.
+"""Bootstrap resampling of sources, and random swaps between two systems.
 
-Both work on the statistics of `peephole.evaluation.metrics`: one row for each source, added up before scoring. So the
-score of every resample is the exact corpus score of it, BLEU included.
+Both work on the statistics of `peephole.evaluation.metrics`: one row for each source, summed before scoring. So the
+score of every resample is an exact corpus score, of BLEU too.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ import numpy as np
 
 from peephole.evaluation.metrics import FloatArray
 
-RESAMPLES = 1000  # leaves 2.5 ± 0.5 % (standard deviation) beyond each end of a 95 % interval
+RESAMPLES = 1000  # 2.5 ± 0.5 % (standard deviation) are outside each end of a 95 % interval
 CONFIDENCE = 0.95  # of `interval`
 _ENTRIES_AT_A_TIME = 1 << 21  # draws held in memory: some 50 MB
 
@@ -21,7 +21,7 @@ def resample(tables: Sequence[FloatArray], *, resamples: int = RESAMPLES, seed: 
     """Return the summed statistics of resamples of the sources, drawn with replacement.
 
     Args:
-        tables: statistics (sources, columns) of one or more metrics or systems; all see the same draws.
+        tables: statistics (sources, columns) of one or more metrics or systems; the draws are the same for all.
         resamples: how many sums to return; each adds as many rows as there are sources.
         seed: of NumPy's default generator. The draws are those of sacrebleu for its SACREBLEU_SEED.
 
@@ -37,7 +37,7 @@ def resample(tables: Sequence[FloatArray], *, resamples: int = RESAMPLES, seed: 
     sums = []
     for rows in _row_counts(resamples, num_sources):
         drawn = generator.integers(num_sources, size=(rows, num_sources))
-        drawn += np.arange(rows)[:, None] * num_sources  # so that one count serves all rows
+        drawn += np.arange(rows)[:, None] * num_sources  # so that one bincount counts all rows
         counts = np.bincount(drawn.ravel(), minlength=rows * num_sources).reshape(rows, num_sources)
         sums.append(counts.astype(np.float64) @ statistics)
     return _split_columns(np.concatenate(sums), tables)
@@ -59,9 +59,9 @@ def swap(
     """Return the summed statistics of two systems whose outputs are swapped for about half of the sources.
 
     Args:
-        tables_a: statistics (sources, columns) of system A in one or more metrics; all see the same swaps.
+        tables_a: statistics (sources, columns) of system A in one or more metrics; the swaps are the same for all.
         tables_b: the same of system B.
-        swaps: how many times to toss a coin for every source.
+        swaps: how many times to draw for every source whether it is swapped.
         seed: of NumPy's default generator.
 
     Returns:
@@ -69,7 +69,7 @@ def swap(
     """
     statistics_a, statistics_b = np.concatenate(tables_a, axis=1), np.concatenate(tables_b, axis=1)
     change = statistics_b - statistics_a
-    change = change[change.any(axis=1)]  # the other sources stay the same either way
+    change = change[change.any(axis=1)]  # swapping the others changes nothing
     generator = np.random.default_rng(seed)
     moved = np.concatenate(
         [
@@ -84,12 +84,12 @@ def swap(
 
 
 def _split_columns(sums: FloatArray, tables: Sequence[FloatArray]) -> list[FloatArray]:
-    """Cut the columns of sums as the columns of the tables were before they were put side by side."""
+    """Split the columns of sums into those of each table."""
     return np.split(sums, np.cumsum([table.shape[1] for table in tables])[:-1], axis=1)
 
 
 def _row_counts(total: int, width: int) -> Iterator[int]:
-    """Yield numbers of rows that add up to the total, each few enough to be held in memory."""
+    """Yield numbers of rows that add up to the total, each small enough for memory."""
     most = max(1, _ENTRIES_AT_A_TIME // max(width, 1))
     while total > 0:
         yield min(most, total)

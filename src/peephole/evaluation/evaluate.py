@@ -1,7 +1,7 @@
-"""Scores of a list of predictions, each with the interval in which it is known.
+"""Score a list of predictions, each score with a bootstrap interval.
 
-For a model that predicted once on one test set, the interval says how much the score could differ on other
-sources of the same kind. It says nothing of other seeds of training.
+The interval covers the choice of the test sources: how much the score could differ on other sources of the same kind.
+It does not cover other training seeds.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ DEFAULT_METRICS = {
 
 @dataclass(frozen=True)
 class Score:
-    """A number, its 95 % bootstrap interval, and what it means.
+    """A score with its 95 % bootstrap interval and its definition.
 
     Attributes:
         value: the score of the whole corpus.
@@ -35,7 +35,7 @@ class Score:
         unit: "%" or "points" (0 to 100).
         better: the direction in which it improves.
         label: its name in tables.
-        definition: what it is, in one line.
+        definition: its definition in one line.
         signature: sacrebleu's settings and version; empty for metrics that are not sacrebleu's.
     """
 
@@ -51,7 +51,7 @@ class Score:
 
 @dataclass(frozen=True)
 class Evaluation:
-    """What `evaluate_predictions` found.
+    """The result of `evaluate_predictions`.
 
     Attributes:
         scores: name in `peephole.evaluation.metrics.METRICS` → score, in the order asked for.
@@ -91,13 +91,13 @@ def evaluate_predictions(
 ) -> Evaluation:
     """Score predictions against references.
 
-    Texts are compared in the Unicode normal form of the symbols, as the model saw them.
+    Texts are compared in the Unicode normal form of the symbols, as the model reads them.
 
     Args:
         sources: each once; pairs with the same source are one source with several references.
         predictions: one a source; may be empty texts.
         references: one or more a source.
-        symbols: the target's; they say what one edit is in the symbol error rate and in the worst errors.
+        symbols: the target's symbol table; one edit of the symbol error rate and of the worst errors is one symbol.
         metrics: keys of `METRICS`; None or none: `DEFAULT_METRICS` for this kind of symbols.
         seed: of the bootstrap.
         resamples: of the bootstrap.
@@ -124,7 +124,7 @@ def evaluate_predictions(
 
 
 def check(sources: Sequence[str], references: Sequence[Sequence[str]], *systems: Sequence[str]) -> None:
-    """Refuse lists that do not belong together.
+    """Check that lists of sources, references and predictions fit together.
 
     Raises:
         DataError: no source, lists of different lengths, or a source without a list of references.

@@ -1,4 +1,4 @@
-"""The exposure gap: how much worse a model is reading its own output, (14), than reading gold, (13).
+"""The exposure gap: how much worse a model predicts when it is fed its own output, (14), than gold symbols, (13).
 
 Both sides are measured in symbol accuracy, the percentage of reference symbols that are right:
 
@@ -6,13 +6,13 @@ Both sides are measured in symbol accuracy, the percentage of reference symbols 
     free-running     1 - edits ÷ U = 1 - symbol error rate, edits from the greedy prediction to the reference
     gap              teacher-forced - free-running
 
-each summed over the corpus before dividing, U being the symbols of the reference. With several references
-each side counts against its best: the one with fewest wrong symbols, of equally good ones the longest. The
-end symbol is left out of both: predicting it too early is a wrong symbol on both sides, too late an edit on
-the free-running side alone. Free-running accuracy can fall below 0, by insertions.
+each summed over the corpus before dividing; U is the number of symbols of the reference. With several references each
+side counts against its best one: the one with fewest wrong symbols, then the longest. The end symbol is left out on
+both sides: predicting it too early is a wrong symbol on both, too late an edit on the free-running side alone.
+Insertions can take the free-running accuracy below 0.
 
-Teacher forcing compares position by position, free running by edit distance. Counting the second by position,
-too, would call everything after one missing symbol wrong: the gap would measure length.
+Teacher forcing is compared position by position, free running by edit distance. By position, one missing symbol would
+make all symbols after it wrong, and the gap would measure length.
 """
 
 from __future__ import annotations
@@ -38,10 +38,10 @@ class PositionAccuracy:
     Attributes:
         position: 1 for the first symbol.
         teacher_forced: right symbols, of the references that are long enough.
-        free_running: symbols that the alignment with fewest edits keeps. Insertions have no position and are
-            not counted here, so the mean of this curve can be above the free-running accuracy of the corpus.
-        num_teacher_forced, num_free_running: references long enough; they differ where the two sides count
-            against different references.
+        free_running: symbols kept by the alignment with fewest edits. Insertions have no position and are not
+            counted here, so the mean of this curve can be above the free-running accuracy of the corpus.
+        num_teacher_forced, num_free_running: references long enough; they differ if the two sides count against
+            different references.
     """
 
     position: int
@@ -81,9 +81,9 @@ def exposure_gap(
     *,
     resamples: int = RESAMPLES,
 ) -> ExposureGap:
-    """Compare a model that reads gold symbols with one that reads its own.
+    """Compare a model that is fed gold symbols with the same model fed its own.
 
-    Symbols are ids or strings, the same on all sides; no side has the end symbol at its end.
+    Symbols are ids or strings, of the same kind on all sides, and without the end symbol at the end.
 
     Args:
         forced: for each source and each of its references, the most probable symbol at every position of that
@@ -95,7 +95,7 @@ def exposure_gap(
         resamples: of the bootstrap.
 
     Raises:
-        DataError: no source, or lists that do not belong together.
+        DataError: no source, or lists that do not fit together.
 
     >>> gap = exposure_gap(forced=[["abxd"]], predictions=["abd"], references=[["abcd"]])
     >>> gap.teacher_forced, gap.free_running, gap.gap
@@ -127,7 +127,7 @@ def exposure_gap(
 
 
 def _mark_teacher_forced(number: int, forced: Sequence[SymbolList], references: Sequence[SymbolList]) -> list[bool]:
-    """Return which positions of the best reference are right when gold is read."""
+    """Return for each position of the best reference whether it is right when gold symbols are fed."""
     if not references or list(map(len, forced)) != list(map(len, references)):
         raise DataError(
             f"exposure gap, source {number}: wanted forced symbols for references of the lengths "
@@ -138,7 +138,7 @@ def _mark_teacher_forced(number: int, forced: Sequence[SymbolList], references: 
 
 
 def _mark_free_running(prediction: SymbolList, references: Sequence[SymbolList]) -> tuple[list[bool], int]:
-    """Return which positions of the closest reference the prediction keeps, and the edits between the two."""
+    """Return for each position of the closest reference whether the prediction keeps it, and the number of edits."""
     edits, index = closest(prediction, references)
     kept = [False] * len(references[index])
     for block in Levenshtein.editops(prediction, references[index]).as_matching_blocks():
@@ -157,7 +157,7 @@ def _accuracies(sums: FloatArray) -> FloatArray:
 def _accuracy_by_position(teacher: list[list[bool]], free: list[list[bool]]) -> tuple[PositionAccuracy, ...]:
     right_forced, num_forced = _count_by_position(teacher)
     right_free, num_free = _count_by_position(free)
-    both = min(len(num_forced), len(num_free))  # further on there is only one side
+    both = min(len(num_forced), len(num_free))  # later positions exist on one side only
     return tuple(
         PositionAccuracy(
             position=t + 1,
@@ -171,7 +171,7 @@ def _accuracy_by_position(teacher: list[list[bool]], free: list[list[bool]]) -> 
 
 
 def _count_by_position(kept: list[list[bool]]) -> tuple[list[int], list[int]]:
-    """Return how many references are right at each position, and how many have it."""
+    """Return for each position the number of references that are right there, and that are long enough."""
     longest = max(map(len, kept))
     right, number = [0] * longest, [0] * longest
     for marks in kept:

@@ -1,14 +1,14 @@
-"""How good predictions are: numbers from predicted and reference texts, without a model.
+"""Metrics of predictions, computed from predicted and reference texts, without a model.
 
-Every metric is computed in two steps. `statistics` turns each source into a row of numbers; the rows of
-several sources are added; `score` turns a sum into the corpus number. So the score of any part of a corpus,
-or of a resample of it, costs one sum and is exact: nothing is averaged that should be pooled.
+Every metric is computed in two steps. `statistics` turns each source into a row of numbers; the rows of several sources
+are summed; `score` turns a sum into the corpus score. So the score of any part of a corpus, or of a resample of it,
+costs one sum and is exact, not a mean of scores.
 
-A source has one or more references; how many may differ from source to source.
+A source has one or more references; their number may differ from source to source.
 
-Three numbers are called "WER" by different people. Here each has a name of its own:
+Three different numbers are called "WER" in publications. Here each has a name of its own:
 
-- `sequence_error_rate`: share of the sources none of whose references is matched. The WER of papers on
+- `sequence_error_rate`: share of the sources whose prediction is none of the references. The WER of papers on
   grapheme-to-phoneme conversion, where a source is a word.
 - `word_error_rate`: edits over whitespace-separated words ÷ words of the reference. The WER of speech
   recognition.
@@ -17,10 +17,10 @@ Three numbers are called "WER" by different people. Here each has a name of its 
 
 Scores are percentages, or points from 0 to 100. An error rate can exceed 100, by insertions.
 
-Known limits: BLEU's tokenizer (13a) takes a line of Chinese or Japanese for one word: read chrF instead.
-ROUGE ignores punctuation and emoji, as the original does.
+Known limits: BLEU's tokenizer (13a) takes a line of Chinese or Japanese for one word: use chrF instead. ROUGE ignores
+punctuation and emoji, as the original does.
 
-sacrebleu and rouge-score are imported when first needed: they belong to the extra `train`.
+sacrebleu and rouge-score are imported on first use: they belong to the extra `train`.
 """
 
 from __future__ import annotations
@@ -110,7 +110,7 @@ def corpus_score(name: str, predictions: Texts, references: References, split: S
         name: a key of METRICS.
         predictions: one text a source.
         references: one or more texts a source.
-        split: what symbols a text has; used by exact_match, sequence_error_rate and symbol_error_rate.
+        split: cuts a text into symbols; used by exact_match, sequence_error_rate and symbol_error_rate.
 
     >>> corpus_score("sequence_error_rate", ["K AE T", "D AO"], [["K AE T"], ["D AO G"]])
     50.0
@@ -157,17 +157,17 @@ def edit_statistics(
 
 def sacrebleu_statistics(name: str, predictions: Texts, references: References) -> FloatArray:
     """Return sacrebleu's own counts for each source: "bleu" (sources, 10), "chrf" (sources, 18)."""
-    # sacrebleu wants a first, a second, … reference of the whole corpus. A missing one is None: an empty text
-    # would count as a reference of length 0 and lift BLEU's brevity penalty.
+    # sacrebleu takes a first, a second, … reference of the whole corpus. A missing one is None: an empty text would
+    # count as a reference of length 0 and raise the score through BLEU's brevity penalty.
     most = max(map(len, references))
     streams = [[choices[k] if k < len(choices) else None for choices in references] for k in range(most)]
-    # sacrebleu makes its counts public for BLEU only, so internal names of it are used here and in
-    # `_by_sacrebleu`; the tests compare with its corpus_score.
+    # sacrebleu's counts are public for BLEU only, so internal names are used here and in `_by_sacrebleu`; the tests
+    # compare with its corpus_score.
     return np.array(_sacrebleu(name)._extract_corpus_statistics(predictions, streams), dtype=np.float64)
 
 
 def sacrebleu_signature(name: str, references: References) -> str:
-    """Return what sacrebleu asks to report with "bleu" or "chrf": settings, number of references, version.
+    """Return sacrebleu's signature for "bleu" or "chrf": settings, number of references, version.
 
     >>> sacrebleu_signature("chrf", [["a", "b"], ["c"]]).rpartition("|")[0]
     'nrefs:var|case:mixed|eff:yes|nc:6|nw:0|space:no'
@@ -181,8 +181,8 @@ def sacrebleu_signature(name: str, references: References) -> str:
 def rouge_tokens(text: str) -> list[str]:
     """Split text for ROUGE: lower-cased runs of letters, marks and digits; Han and kana one by one.
 
-    On ASCII text this is what rouge-score does. Its own tokenizer deletes all other letters, and so would
-    find nothing in common between two equal Korean sentences.
+    On ASCII text this is what rouge-score does. Its own tokenizer deletes all other letters, so two equal Korean
+    sentences would have no token in common.
 
     >>> rouge_tokens("Don't 먹었다, naïve 東京!")
     ['don', 't', '먹었다', 'naïve', '東', '京']
@@ -216,7 +216,7 @@ class Metric:
 
     Attributes:
         label: its name in tables.
-        definition: what it is, in one line.
+        definition: its definition in one line.
         unit: "%", or "points" for BLEU, chrF and ROUGE (0 to 100).
         better: the direction in which it improves.
         statistics: (predictions, references, split) → (sources, columns).
@@ -235,7 +235,7 @@ Statistics = Callable[[Texts, References, Split], FloatArray]
 
 
 def _percentage(sums: FloatArray) -> FloatArray:
-    # References without any symbol have no rate; dividing by 1 keeps it finite, and 0 if there is no edit.
+    # References without any symbol have no rate; dividing by 1 keeps it finite, and 0 without edits.
     percentages: FloatArray = 100 * sums[:, 0] / np.maximum(sums[:, 1], 1)
     return percentages
 

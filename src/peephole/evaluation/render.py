@@ -31,7 +31,7 @@ def render(evaluation: Evaluation) -> RenderableType:
     table.add_column("metric")
     table.add_column("value", justify="right", no_wrap=True)
     table.add_column("95 % interval", justify="right", no_wrap=True)
-    table.add_column("what it is", style="dim")
+    table.add_column("definition", style="dim")
     for score in evaluation.scores.values():
         value = f"{score.value:.2f}{' %' if score.unit == '%' else '  '} {_ARROWS[score.better]}"
         table.add_row(score.label, value, f"{score.low:.2f} - {score.high:.2f}", score.definition)
@@ -45,8 +45,8 @@ def render_comparison(comparison: Comparison, name_a: str = "A", name_b: str = "
 
     Args:
         comparison: of the systems.
-        name_a: what to call the first.
-        name_b: what to call the second.
+        name_a: heading of the first.
+        name_b: heading of the second.
     """
     table = Table(
         title=f"{comparison.num_sources} sources",
@@ -78,7 +78,7 @@ def render_comparison(comparison: Comparison, name_a: str = "A", name_b: str = "
 def aligned_lines(columns: Sequence[Column], width: int) -> list[tuple[Text, Text, Text]]:
     """Lay out an alignment in blocks of three lines: predicted, reference, and a mark below every difference.
 
-    Columns are as wide as the terminal shows them: a Korean syllable or an emoji takes two cells.
+    Columns are measured in terminal cells: a Korean syllable or an emoji takes two.
 
     Args:
         columns: (predicted symbol, reference symbol); None where a side has none.
@@ -118,7 +118,7 @@ def _p_text(p: float | None) -> str:
 
 
 class _Aligned:
-    """An alignment, broken into blocks as wide as the console is when it is printed."""
+    """An alignment that is broken into blocks of the console's width when it is printed."""
 
     def __init__(self, columns: Sequence[Column]) -> None:
         self._columns = columns
@@ -139,7 +139,7 @@ def _mistake(mistake: Mistake) -> RenderableType:
 
 
 def _visible(symbol: str | None) -> str:
-    """Return a symbol as something to see that cannot steer the terminal."""
+    """Return a symbol in visible characters, none of which the terminal interprets."""
     if symbol is None:
         return NOTHING
     if symbol == " ":

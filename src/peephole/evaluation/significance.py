@@ -1,7 +1,7 @@
-"""Is one system better than another, or would other sources have said the opposite?
+"""Test whether the difference between two systems is significant.
 
-Both systems answer the same sources, so the tests are paired. Nothing is corrected for comparing several
-metrics or several systems: of twenty comparisons of equal systems, one is expected to have p ≤ 0.05.
+Both systems predict for the same sources, so the tests are paired. There is no correction for multiple comparisons: of
+twenty comparisons of equal systems, one is expected to have p ≤ 0.05.
 """
 
 from __future__ import annotations
@@ -18,12 +18,12 @@ from peephole.evaluation.metrics import METRICS, FloatArray, Metric
 from peephole.symbols import Symbols
 
 SWAPS = 10_000
-_SAME = 1e-9  # scores this close are the same: ROUGE adds fractions, whose sum depends on their order
+_SAME = 1e-9  # scores this close are equal: ROUGE adds fractions, whose sum depends on their order
 
 
 @dataclass(frozen=True)
 class Difference:
-    """How two systems differ in one metric.
+    """The difference between two systems in one metric.
 
     Attributes:
         value_a, value_b: scores of the two systems.
@@ -52,7 +52,7 @@ class Difference:
 
 @dataclass(frozen=True)
 class Comparison:
-    """What `compare` found: name of a metric → difference, and the numbers needed to repeat it."""
+    """The result of `compare`: name of a metric → difference, and the numbers needed to reproduce it."""
 
     differences: dict[str, Difference]
     num_sources: int
@@ -116,8 +116,8 @@ def compare(
 def bootstrap_p(differences: FloatArray, observed: float) -> float:
     """Return the two-sided p-value of a difference by paired bootstrap resampling.
 
-    With d the observed difference and d_r that of resample r, the resamples, moved by -d, stand for a world
-    without difference:
+    With d the observed difference and d_r that of resample r, the resamples shifted by -d simulate the null hypothesis
+    of no difference:
 
         p = (1 + #{r: |d_r - d| ≥ |d|}) / (1 + number of resamples)
 
@@ -133,7 +133,7 @@ def bootstrap_p(differences: FloatArray, observed: float) -> float:
 def swaps_p(differences: FloatArray, observed: float) -> float:
     """Return the two-sided p-value of a difference by approximate randomisation.
 
-    If the systems are alike, exchanging their outputs for a source changes nothing but chance. With d the
+    If the systems are equal, exchanging their outputs for a source changes the difference by chance only. With d the
     observed difference and d_r that after exchange r, each source exchanged with probability 1/2:
 
         p = (1 + #{r: |d_r| ≥ |d|}) / (1 + number of exchanges)
@@ -151,7 +151,7 @@ def swaps_p(differences: FloatArray, observed: float) -> float:
 def mcnemar_p(only_a: int, only_b: int) -> float:
     """Return the two-sided p-value of McNemar's exact test.
 
-    If the systems are alike, a source that one of them alone has right is A's or B's as a coin falls. With
+    If the systems are equal, a source that only one of them has right is A's or B's with probability 1/2 each. With
     n = only_a + only_b and m = min(only_a, only_b):
 
         p = min(1, 2 Σ_{k ≤ m} C(n, k) / 2ⁿ)

@@ -1,4 +1,4 @@
-"""Looking into a model: what it attends to."""
+"""Pictures of a model at work: its attention weights."""
 
 from peephole.inspect.attention import draw_attention
 

@@ -1,4 +1,4 @@
-"""A picture of attention weights: which source symbols each target symbol was read from."""
+"""Draw attention weights: which source symbols the model read for each target symbol."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ def draw_attention(predictions: Sequence[Prediction], path: str | Path, columns:
     are drawn with DejaVu Sans, or with an installed font for Korean, Chinese or Japanese where there is one.
 
     Args:
-        predictions: predictions with attention; those without (fixed context, empty source) are left out.
+        predictions: predictions; those without attention (fixed context, empty source) are left out.
         path: .png, .svg or .pdf.
         columns: panels side by side.
 
@@ -43,7 +43,7 @@ def draw_attention(predictions: Sequence[Prediction], path: str | Path, columns:
             axis.set_yticks(range(len(prediction.tokens)), prediction.tokens)
             axis.tick_params(length=0)
             axis.xaxis.tick_top()
-        figure.suptitle("attention: columns are read, rows are written")
+        figure.suptitle("attention: columns are source symbols, rows are target symbols")
         figure.tight_layout()
         figure.savefig(path, dpi=120)
         plt.close(figure)

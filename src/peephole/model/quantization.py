@@ -11,7 +11,7 @@ from peephole.errors import ArgumentError, ConfigError, ModelFileError, Peephole
 from peephole.model.evaluation import ModelEvaluation, Progress, evaluate
 from peephole.model.handle import Model
 from peephole.model.pairs import PairsArgument
-from peephole.storage.header import check_exists
+from peephole.storage.header import check_exists, read_header
 from peephole.storage.model_file import load_model, save_model
 from peephole.storage.quantization import Stored, largest_rounding_error
 
@@ -31,6 +31,7 @@ class Quantization:
         largest_rounding_error: the largest error of a weight as a share of the largest weight in its row.
         largest_rounding_error_tensor: the tensor with that weight.
         before, after: both files evaluated on the same pairs; None if no pairs were given.
+        notes: settings in the file that are not used, one line each.
     """
 
     model: str
@@ -42,6 +43,7 @@ class Quantization:
     largest_rounding_error_tensor: str
     before: ModelEvaluation | None = None
     after: ModelEvaluation | None = None
+    notes: tuple[str, ...] = ()
 
     @property
     def num_different(self) -> int | None:
@@ -52,7 +54,7 @@ class Quantization:
 
     def to_dict(self) -> dict[str, Any]:
         """Return everything as plain JSON values: what `peephole quantize --json` prints."""
-        result = {name: value for name, value in vars(self).items() if name not in ("before", "after")}
+        result = {name: value for name, value in vars(self).items() if name not in ("before", "after", "notes")}
         if self.before is not None and self.after is not None:
             scores = {
                 name: {"before": self.before.scores[name].value, "after": self.after.scores[name].value}
@@ -140,4 +142,13 @@ def _write(model: str, out: str, to: str) -> Quantization:
     except ModelFileError as error:
         raise ModelFileError(f"{model}, {error}") from error
     rounding, name = largest_rounding_error(file.tensors, load_model(out).tensors)
-    return Quantization(model, out, to, Path(model).stat().st_size, Path(out).stat().st_size, rounding, name)
+    return Quantization(
+        model=model,
+        out=out,
+        to=to,
+        bytes_before=Path(model).stat().st_size,
+        bytes_after=Path(out).stat().st_size,
+        largest_rounding_error=rounding,
+        largest_rounding_error_tensor=name,
+        notes=read_header(model).notes,
+    )

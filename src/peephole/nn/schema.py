@@ -63,14 +63,19 @@ class Architecture:
         for key, value in tree.items():
             if key not in known:
                 raise ConfigError(f"{where}: unknown key {key!r}{nearest(key, known)}")
-            if isinstance(value, str) and known[key] != "str":  # a setting may be given as text, a JSON value may not
+            if isinstance(value, str) and known[key] != "str":  # settings may be given as text, numbers in JSON not
                 raise ConfigError(f"{where}.{key}: wanted {known[key]}, got {value!r}")
         kinds = {"input": INPUTS, "output": OUTPUTS}
         for key in kinds.keys() & tree.keys():
             find_kind(kinds[key], tree[key], f"{where}.{key}")
-        shape = {key: value for key, value in tree.items() if key not in kinds}
-        config = Config(model=read_section(ModelConfig, shape, where))
-        return replace(cls.of(config.model), **{key: tree[key] for key in kinds if key in tree})
+        defaults = cls.of(ModelConfig()).model_settings()
+        shape = defaults | {key: value for key, value in tree.items() if key not in kinds}
+        model = read_section(ModelConfig, shape, where)
+        try:
+            Config(model=model)  # checks the values against each other
+        except ConfigError as error:
+            raise ConfigError(f"{where}: {error}") from error
+        return replace(cls.of(model), **{key: tree[key] for key in kinds if key in tree})
 
     def to_dict(self) -> dict[str, Any]:
         """Return the architecture as a dictionary of JSON values."""

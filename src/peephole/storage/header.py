@@ -1,7 +1,7 @@
-"""What a model file says of its model: format, config and symbols, read without its tensors.
+"""The header of a model file: format, architecture, settings and symbols, read without the tensors.
 
-This much is needed to predict where the engine reads the tensors; it does without NumPy, which takes longer to import
-than all of this.
+Prediction needs no more in Python, because the engine reads the tensors. This module does not import NumPy, which takes
+longer than all other imports together.
 """
 
 from __future__ import annotations
@@ -41,10 +41,10 @@ class Header:
 
 
 def read_header(path: str | Path) -> Header:
-    """Read what a model file says of its model, not its tensors.
+    """Read the description of a model from its file.
 
     Raises:
-        ModelFileError: it is missing, not a peephole model, or of a newer format. Its tensors are not looked at.
+        ModelFileError: the file is missing, not a peephole model, or of a newer format. Its tensors are not checked.
     """
     check_exists(path)
     try:
@@ -63,7 +63,7 @@ def read_header(path: str | Path) -> Header:
 
 
 def check_exists(path: str | Path) -> None:
-    """Raise ModelFileError unless there is a file."""
+    """Raise ModelFileError unless there is a file with this name."""
     if not str(path):
         raise ModelFileError("wanted the name of a model file, got an empty one")
     if not Path(path).exists():
@@ -79,7 +79,7 @@ def parse_header(path: str | Path, metadata: Mapping[str, str]) -> Header:
     not fit become notes.
 
     Raises:
-        ModelFileError: they are not a peephole model's, of a newer format, or damaged.
+        ModelFileError: the file is not a peephole model, or the metadata have a newer format or are damaged.
     """
     version = check_format(path, metadata)
     try:
@@ -94,7 +94,10 @@ def parse_header(path: str | Path, metadata: Mapping[str, str]) -> Header:
 def _read_old_config(metadata: Mapping[str, str]) -> tuple[Config, list[str]]:
     """Return the config and the notes of a file of format version 1 or 2."""
     tree = _read_table(metadata, "config")
-    base = Config.from_dict({key: tree[key] for key in tree if key == "model"}, "config")
+    model = tree.get("model", {})
+    if isinstance(model, Mapping):  # the default of those versions, whatever the cell
+        model = {"peephole": "full", **model}
+    base = Config.from_dict({"model": model}, "config")
     rest = {key: tree[key] for key in tree if key != "model"}
     config, notes = read_settings(rest, base, section_keys("model"))
     return config, [f"config: {note}" for note in notes]
@@ -129,7 +132,7 @@ def check_format(path: str | Path, metadata: Mapping[str, str]) -> int:
     """Return the format version.
 
     Raises:
-        ModelFileError: it is a newer one, or the file is another program's.
+        ModelFileError: it is a newer version, or the file was written by another program.
     """
     if metadata.get("format") != "peephole":
         raise ModelFileError(f"{path}: wanted a model saved by peephole, got another program's safetensors file")

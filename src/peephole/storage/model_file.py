@@ -51,10 +51,10 @@ CHECKSUM = "checksum"  # key of the metadata
 
 @dataclass(frozen=True)
 class ModelFile:
-    """What a model file holds."""
+    """The contents of a model file."""
 
     tensors: Tensors
-    """float32, whatever is in the file."""
+    """All in float32, also where the file stores fewer bits."""
     config: Config
     source_symbols: Symbols
     target_symbols: Symbols
@@ -86,7 +86,7 @@ def encode_model(model: ModelFile) -> bytes:
 
 
 def _stored_tensors(model: ModelFile) -> dict[str, npt.NDArray[Any]]:
-    """Return the tensors as they stand in the file."""
+    """Return the tensors in the number formats of the file."""
     specs = _specs(model)
     check_tensors(model.tensors, specs, "float32")
     return quantize(model.tensors, model.stored, specs)
@@ -160,7 +160,7 @@ def read_tensors(path: str | Path) -> tuple[dict[str, npt.NDArray[Any]], dict[st
 
 @contextlib.contextmanager
 def _open(path: str | Path) -> Iterator[Any]:
-    """Open a safetensors file; what is wrong with it becomes a ModelFileError, here and in the body."""
+    """Open a safetensors file; errors of reading, also in the body, are raised as ModelFileError."""
     check_exists(path)
     try:
         with safe_open(path, framework="np") as file:
@@ -171,21 +171,21 @@ def _open(path: str | Path) -> Iterator[Any]:
 
 def _read_tensors(path: str | Path, file: Any) -> dict[str, npt.NDArray[Any]]:
     tensors: dict[str, npt.NDArray[Any]] = {}
-    for name in file.keys():  # noqa: SIM118  # no mapping
+    for name in file.keys():  # noqa: SIM118  # file is not a mapping
         try:
             bfloat16 = file.get_slice(name).get_dtype() == "BF16"
             tensors[name] = _read_bfloat16(path, name) if bfloat16 else file.get_tensor(name)
         except (TypeError, AttributeError) as error:
             raise ModelFileError(f"{path}, tensor {name}: its number format is not one of NumPy's: {error}") from error
     metadata = dict(file.metadata() or {})
-    stored = metadata.pop(CHECKSUM, None)  # other programs write none
+    stored = metadata.pop(CHECKSUM, None)  # files of other programs may have none
     if stored is not None and stored != _checksum(tensors, metadata):
         raise ModelFileError(f"{path}: damaged: wanted checksum {stored}, got {_checksum(tensors, metadata)}")
     return tensors
 
 
 def _read_bfloat16(path: str | Path, name: str) -> npt.NDArray[Any]:
-    """Read what the library cannot give to NumPy, from a file that it has found to be whole."""
+    """Read a bfloat16 tensor, which safetensors cannot convert to NumPy, from a file that safetensors has checked."""
     with open(path, "rb") as file:
         end = 8 + int.from_bytes(file.read(8), "little")
         entry = json.loads(file.read(end - 8))[name]
@@ -202,8 +202,8 @@ def _encode_with_checksum(tensors: Tensors, metadata: Mapping[str, str]) -> list
 def _encode(tensors: Tensors, metadata: Mapping[str, str]) -> list[bytes | memoryview]:
     """Return the parts of a safetensors file: size of the header, header, tensors.
 
-    The library writes the metadata in the order of a hash table; here they are sorted. It takes bfloat16 for other
-    numbers of 16 bits.
+    The safetensors library writes metadata in the order of a hash table; here they are sorted. It has no bfloat16 for
+    NumPy, so such tensors pass through it as other numbers of 16 bits.
     """
     plain = {name: tensor.view("<u2") if tensor.dtype == BFLOAT16 else tensor for name, tensor in tensors.items()}
     raw = save(plain, dict(metadata))

@@ -161,7 +161,7 @@ def read_run(folder: Path) -> Run:
             raise TypeError("run.json: wanted names of files")
         run = Run(train, dev, out, Config.from_dict(entry["config"], f"{folder}/run.json"))
     except (OSError, ValueError, KeyError, TypeError) as error:
-        raise RunError(f"{folder}: holds no run to go on with: {error}") from error
+        raise RunError(f"{folder}: holds no run to resume: {error}") from error
     here = folder.resolve()
     if here.suffix != ".run":
         raise RunError(f"{folder}: wanted a run's folder, whose name ends in .run")
@@ -182,8 +182,8 @@ def _make_run_folder(run: Run, overwrite: bool) -> None:
         raise RunError(f"{folder}: wanted the place for this run's files, got something that is not a run")
     exists = next((path for path in (folder, Path(run.out)) if path.exists()), None)
     if exists is not None and not overwrite:
-        go_on = f"`{_resume_command(run)}` goes on with it, " if (folder / "run.json").exists() else ""
-        raise RunError(f"{exists}: exists already; {go_on}`--overwrite` starts anew")
+        hint = f"`{_resume_command(run)}` resumes it, " if (folder / "run.json").exists() else ""
+        raise RunError(f"{exists}: exists already; {hint}`--overwrite` replaces it")
     check_replaceable(run.out)
     if not Path(run.out).parent.is_dir():
         raise RunError(f"{run.out}: no such folder: {Path(run.out).parent}")
@@ -226,7 +226,9 @@ def _check_data(run: Run) -> None:
         prepare(*asked)
     elif prepare_again(*asked) is None:
         names = run.train if run.dev is None else f"{run.train} or {run.dev}"
-        raise RunError(f"{names}: has changed since the run in {run.folder} began, or its data/ is damaged; train anew")
+        raise RunError(
+            f"{names}: has changed since the run in {run.folder} began, or its data/ is damaged; train again"
+        )
 
 
 def _resume_command(run: Run) -> str:
@@ -296,7 +298,7 @@ def _train(stack: ExitStack, fabric: Fabric, run: Run, prepared: Prepared, quiet
         )
     if not position.finished:
         raise Interrupted(
-            f"stopped and saved at step {position.step}; go on with: {_resume_command(run)}", stop.signal_number or 0
+            f"stopped and saved at step {position.step}; resume with: {_resume_command(run)}", stop.signal_number or 0
         )
     final = model(state.best or current_weights(state, config.train))
     run_on_rank_zero(fabric, lambda: final.save(run.out))
@@ -319,10 +321,10 @@ def _print_introduction(
     size = sum(parameter.numel() for parameter in network.parameters())
     if config.model.cell == "gru" and not step:
         report.print_line("model.peephole is none: a GRU has no cell state to look at")
-    going_on = f"; going on from step {step}" if step else ""
+    resuming = f"; resuming from step {step}" if step else ""
     used = f"; engine {engine_in_use() or 'off'}" if notice is None else ""
     report.print_line(
-        f"{size:,} parameters; {torch.get_num_threads()} threads, {config.train.precision}{used}{going_on}"
+        f"{size:,} parameters; {torch.get_num_threads()} threads, {config.train.precision}{used}{resuming}"
     )
     if notice is not None:
         report.print_line(notice)
