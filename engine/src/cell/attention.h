@@ -11,7 +11,9 @@ template <class T>
 inline T sum_of(Vector<T> v) {
   T lanes[kLanes<T>];
   store(lanes, v);
+#pragma GCC unroll 4
   for (int width = kLanes<T> / 2; width; width /= 2)
+#pragma GCC unroll 8
     for (int i = 0; i < width; ++i) lanes[i] += lanes[i + width];
   return lanes[0];
 }

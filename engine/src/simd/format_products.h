@@ -21,6 +21,7 @@ inline float largest_magnitude(const float *line, int64_t size) {
   }
   float lanes[L], found = 0;
   store(lanes, most);
+#pragma GCC unroll 16
   for (int i = 0; i < L; ++i) found = lanes[i] > found ? lanes[i] : found;
   return found;
 }
