@@ -529,7 +529,7 @@ def test_without_the_engine_the_definition_predicts_and_says_so(toy_file: Path, 
     assert [warning.filename for warning in caught] == [__file__]
     notices = Notices()
     second = model.predict(["abc"], notices=notices)[0][0]
-    assert notices == Notices(missing_engine=True)
+    assert notices == Notices(slow_search="peephole was installed without its engine")
     for found in (first, second):
         assert (found.text, found.log_prob) == (wanted.text, pytest.approx(wanted.log_prob, abs=1e-5))
     with pytest.warns(SlowSearchWarning, match=text):
