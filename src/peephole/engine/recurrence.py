@@ -3,8 +3,6 @@
 Not for second derivatives, forward-mode derivatives or vmap: `use_engine("off")` gives the definition, which has them.
 """
 
-from __future__ import annotations
-
 import threading
 from collections.abc import Mapping
 from typing import Any, NamedTuple
@@ -150,7 +148,7 @@ def _empty_results(*arguments: Any) -> tuple[Tensor, ...]:
 def saved_bytes(
     batch: int, steps: int, inner_size: int, hidden_size: int, scalar: int, operand: str, full: bool
 ) -> int:
-    """Return the bytes that a layer saves for its gradients, as CellSaved in engine/src/train/cell_memory.h lays them out."""
+    """Return the bytes that a layer saves for its gradients: CellSaved in engine/src/train/cell_memory.h."""
 
     def array(rows: int, numbers: int, size: int) -> int:
         return (rows * numbers * size + 63) // 64 * 64
