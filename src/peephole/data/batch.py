@@ -1,4 +1,4 @@
-"""A batch: ragged pairs of id lists as padded arrays with their lengths."""
+"""Pad pairs of id lists to the arrays of a batch."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ class Batch:
 
     @property
     def num_symbols(self) -> int:
-        """Return the number of real target symbols, one EOS a pair included."""
+        """Return the number of target symbols: padding excluded, the EOS of each pair included."""
         return int(self.target_lengths.sum())
 
     def rows(self, rank: int, world_size: int) -> Batch:
@@ -77,7 +77,7 @@ def make_batch(
 
 
 def _pad(rows: Sequence[NDArray[np.int32]], room: int) -> tuple[Ids, Ids]:
-    """Return rows as one array with `room` places more for each row, and the lengths with that room."""
+    """Return rows as one padded array with `room` columns more than the longest, and their lengths plus `room`."""
     lengths = np.fromiter(map(len, rows), dtype=np.int64, count=len(rows))
     places = np.arange(int(lengths.max()) + room)
     padded = np.full((len(rows), len(places)), PAD, dtype=np.int64)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -131,9 +131,9 @@ class Model:
 
     def predict(
         self,
-        sources: Sequence[str],
+        sources: Iterable[str],
         *,
-        prefixes: Sequence[str] | None = None,
+        prefixes: Iterable[str] | None = None,
         attention: bool = True,
         progress: Callable[[int], None] | None = None,
         first_index: int = 0,
@@ -203,8 +203,8 @@ class Model:
 
     def score(
         self,
-        sources: Sequence[str],
-        targets: Sequence[str | Sequence[str]],
+        sources: Iterable[str],
+        targets: Iterable[str | Sequence[str]],
         *,
         notices: Notices | None = None,
         **search: Any,
@@ -308,8 +308,8 @@ class Model:
     def _read_pairs(
         self,
         call: str,
-        sources: Sequence[str],
-        targets: Sequence[str | Sequence[str]],
+        sources: Iterable[str],
+        targets: Iterable[str | Sequence[str]],
         notices: Notices | None,
         search: Mapping[str, Any],
     ) -> tuple[SearchConfig, list[tuple[list[int], list[int]]]]:
