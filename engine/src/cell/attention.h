@@ -6,7 +6,7 @@
 
 namespace {
 
-// The sum of a vector's numbers, always in the same order.
+// The sum of a vector's numbers, in a fixed order.
 template <class T>
 inline T sum_of(Vector<T> v) {
   T lanes[kLanes<T>];
@@ -55,7 +55,7 @@ struct Source {
   }
 };
 
-// Where the gradients of one sequence's source are added up.
+// The sums of the gradients of one sequence's source.
 template <class T>
 struct SourceGradients {
   T *keys, *memory;  // (length, A), (length, M)

@@ -13,12 +13,12 @@ namespace {
 constexpr int kMostLevels = 64;
 constexpr size_t kLongestQuote = 60;  // bytes
 
-// What stands for itself in a string: all ASCII but quotes, backslashes and control characters.
+// Characters of a string that need no escape: ASCII except quotes, backslashes and control characters.
 bool is_plain(char c) { return c >= 0x20 && c < 0x7F && c != '"' && c != '\\'; }
 
 bool is_digit(char c) { return c >= '0' && c <= '9'; }
 
-// The bytes of the valid UTF-8 sequence that a text begins with, 0 if there is none (Unicode 15, table 3-7).
+// The size of the valid UTF-8 sequence at the beginning of a text, or 0 (Unicode 15, table 3-7).
 size_t utf8_length(std::string_view text) {
   auto byte = [&](size_t i) { return i < text.size() ? static_cast<unsigned char>(text[i]) : 0u; };
   auto follows = [&](size_t i, unsigned low = 0x80, unsigned high = 0xBF) { return byte(i) >= low && byte(i) <= high; };
@@ -55,26 +55,26 @@ class Reader {
   Json read_all() {
     Json value = read_value(1);
     skip_space();
-    if (place_ != text_.size()) fail("wanted nothing after the value");
+    if (position_ != text_.size()) fail("wanted nothing after the value");
     return value;
   }
 
  private:
   [[noreturn]] void fail(const char *what) const {
-    std::string got = place_ < text_.size() ? quoted(text_.substr(place_, 1)) : "the end";
-    throw FileError("JSON, byte " + std::to_string(place_) + ": " + what + ", got " + got);
+    std::string got = position_ < text_.size() ? quoted(text_.substr(position_, 1)) : "the end";
+    throw FileError("JSON, byte " + std::to_string(position_) + ": " + what + ", got " + got);
   }
 
-  bool next_is(char c) const { return place_ < text_.size() && text_[place_] == c; }
+  bool next_is(char c) const { return position_ < text_.size() && text_[position_] == c; }
 
   bool take(char c) {
     if (!next_is(c)) return false;
-    ++place_;
+    ++position_;
     return true;
   }
 
   void skip_space() {
-    while (next_is(' ') || next_is('\t') || next_is('\n') || next_is('\r')) ++place_;
+    while (next_is(' ') || next_is('\t') || next_is('\n') || next_is('\r')) ++position_;
   }
 
   // Level 1 is the outermost value.
@@ -91,8 +91,8 @@ class Reader {
   }
 
   bool take_word(std::string_view word) {
-    if (text_.substr(place_, word.size()) != word) return false;
-    place_ += word.size();
+    if (text_.substr(position_, word.size()) != word) return false;
+    position_ += word.size();
     return true;
   }
 
@@ -133,29 +133,29 @@ class Reader {
     if (!take('"')) fail("wanted a string");
     std::string found;
     for (;;) {
-      const size_t begin = place_;
-      while (place_ < text_.size() && is_plain(text_[place_])) ++place_;
-      found.append(text_, begin, place_ - begin);
+      const size_t begin = position_;
+      while (position_ < text_.size() && is_plain(text_[position_])) ++position_;
+      found.append(text_, begin, position_ - begin);
       if (take('"')) return found;
       if (take('\\')) {
         read_escape(found);
         continue;
       }
-      size_t length = utf8_length(text_.substr(place_, 4));
+      size_t length = utf8_length(text_.substr(position_, 4));
       if (length == 0) fail("wanted UTF-8 up to a closing quote");
-      if (static_cast<unsigned char>(text_[place_]) < 0x20) fail("wanted no control character in a string");
-      found.append(text_, place_, length);
-      place_ += length;
+      if (static_cast<unsigned char>(text_[position_]) < 0x20) fail("wanted no control character in a string");
+      found.append(text_, position_, length);
+      position_ += length;
     }
   }
 
   void read_escape(std::string &found) {
     static constexpr std::string_view escapes = "\"\\/bfnrt", meanings = "\"\\/\b\f\n\r\t";
     if (take('u')) return append_utf8(found, read_code());
-    size_t which = place_ < text_.size() ? escapes.find(text_[place_]) : std::string_view::npos;
+    size_t which = position_ < text_.size() ? escapes.find(text_[position_]) : std::string_view::npos;
     if (which == std::string_view::npos) fail("wanted an escape");
     found += meanings[which];
-    ++place_;
+    ++position_;
   }
 
   // A code point outside the basic plane is written as two \u, a pair of surrogates.
@@ -170,8 +170,8 @@ class Reader {
 
   uint32_t read_hex() {
     uint32_t code = 0;
-    for (int digit = 0; digit < 4; ++digit, ++place_) {
-      char c = place_ < text_.size() ? text_[place_] : ' ';
+    for (int digit = 0; digit < 4; ++digit, ++position_) {
+      char c = position_ < text_.size() ? text_[position_] : ' ';
       if (is_digit(c))
         code = code << 4 | uint32_t(c - '0');
       else if ((c >= 'a' && c <= 'f') || (c >= 'A' && c <= 'F'))
@@ -185,7 +185,7 @@ class Reader {
   // Not strtod, which reads 1.5 as 1 where the locale writes 1,5.
   double read_number() {
     bool negative = take('-');
-    if (place_ >= text_.size() || !is_digit(text_[place_])) fail("wanted a value");
+    if (position_ >= text_.size() || !is_digit(text_[position_])) fail("wanted a value");
     digits_ = 0, exponent_ = 0;
     if (!take('0')) read_digits(0);
     if (take('.')) read_digits(-1);
@@ -196,12 +196,12 @@ class Reader {
     return negative ? -number : number;
   }
 
-  // Takes at least one digit, each of which is worth a tenth of the one before it; `step` is -1 after the point.
+  // Takes at least one digit, each worth a tenth of the one before; `step` is -1 after the decimal point.
   void read_digits(int step) {
-    if (place_ >= text_.size() || !is_digit(text_[place_])) fail("wanted a digit");
-    for (; place_ < text_.size() && is_digit(text_[place_]); ++place_) {
+    if (position_ >= text_.size() || !is_digit(text_[position_])) fail("wanted a digit");
+    for (; position_ < text_.size() && is_digit(text_[position_]); ++position_) {
       bool fits = digits_ < UINT64_MAX / 10 - 1;
-      if (fits) digits_ = digits_ * 10 + uint64_t(text_[place_] - '0');
+      if (fits) digits_ = digits_ * 10 + uint64_t(text_[position_] - '0');
       exponent_ += fits ? step : step + 1;
     }
   }
@@ -209,15 +209,15 @@ class Reader {
   double read_exponent() {
     bool negative = take('-');
     if (!negative) take('+');
-    if (place_ >= text_.size() || !is_digit(text_[place_])) fail("wanted a digit");
+    if (position_ >= text_.size() || !is_digit(text_[position_])) fail("wanted a digit");
     double exponent = 0;
-    for (; place_ < text_.size() && is_digit(text_[place_]); ++place_)
-      exponent = std::min(exponent * 10 + (text_[place_] - '0'), 1e9);
+    for (; position_ < text_.size() && is_digit(text_[position_]); ++position_)
+      exponent = std::min(exponent * 10 + (text_[position_] - '0'), 1e9);
     return negative ? -exponent : exponent;
   }
 
   std::string_view text_;
-  size_t place_ = 0;
+  size_t position_ = 0;
   uint64_t digits_ = 0;  // of the number being read, which is digits_ · 10^exponent_
   double exponent_ = 0;
 };
@@ -246,19 +246,19 @@ Json read_json(std::string_view text) { return Reader(text).read_all(); }
 
 std::string quoted(std::string_view text) {
   std::string found = "'";
-  for (size_t place = 0; place < text.size();) {
-    if (place >= kLongestQuote) return found + "…'";
-    size_t length = utf8_length(text.substr(place, 4));
-    unsigned char first = static_cast<unsigned char>(text[place]);
+  for (size_t position = 0; position < text.size();) {
+    if (position >= kLongestQuote) return found + "…'";
+    size_t length = utf8_length(text.substr(position, 4));
+    unsigned char first = static_cast<unsigned char>(text[position]);
     if (length == 0 || first < 0x20 || first == 0x7F) {
       char escape[5];
       std::snprintf(escape, sizeof escape, "\\x%02x", first);
       found += escape;
       length = 1;
     } else {
-      found += text.substr(place, length);
+      found += text.substr(position, length);
     }
-    place += length;
+    position += length;
   }
   return found + "'";
 }

@@ -1,4 +1,4 @@
-// A small strict reader of JSON, for what stands in model files.
+// A small strict JSON reader for model files.
 #pragma once
 
 #include <stdexcept>
@@ -9,21 +9,21 @@
 
 namespace peephole {
 
-// What is wrong with a file, in one line.
+// An error in a file, in one line.
 class FileError : public std::runtime_error {
   using std::runtime_error::runtime_error;
 };
 
 struct JsonMember;
 
-// A value and all that is in it. Members of an object stand in the order of their names.
+// A value. Members of an object are sorted by name.
 struct Json {
   using Array = std::vector<Json>;
   using Object = std::vector<JsonMember>;
 
   std::variant<std::monostate, bool, double, std::string, Array, Object> value;
 
-  // The value as one of its kinds; null if it is of another kind.
+  // The value as one of its kinds; NULL if it is of another kind.
   const bool *boolean() const { return std::get_if<bool>(&value); }
   const double *number() const { return std::get_if<double>(&value); }
   const std::string *text() const { return std::get_if<std::string>(&value); }
@@ -31,7 +31,7 @@ struct Json {
   const Object *object() const { return std::get_if<Object>(&value); }
   bool is_null() const { return value.index() == 0; }
 
-  // The member of that name; null if there is none, or if this is no object.
+  // The member of that name; NULL if there is none, or if this is no object.
   const Json *find(std::string_view name) const;
 
   // The value in a few words, for errors.
@@ -45,10 +45,10 @@ struct JsonMember {
 
 // Reads one JSON value with nothing but whitespace around it: RFC 8259, with at most 64 levels, no name twice in an
 // object, and only whole, valid Unicode. Numbers of more than 15 digits are right to about 1e-15 of their value.
-// Throws FileError, which says what was wanted and where.
+// Throws FileError with what was wanted, and where.
 Json read_json(std::string_view text);
 
-// A text between quotes as part of a one-line error: control characters are escaped, and a long one is cut.
+// Quotes a text for a one-line error: control characters are escaped, and a long text is cut.
 std::string quoted(std::string_view text);
 
 }  // namespace peephole

@@ -49,7 +49,7 @@ CrcTables make_crc_tables() {
   return tables;
 }
 
-// CRC-32 of ISO 3309, as zlib computes it: `crc` is that of what stands before `data`.
+// CRC-32 of ISO 3309, as zlib computes it; `crc` is that of the bytes before `data`.
 uint32_t crc32(const void *data, size_t size, uint32_t crc) {
   static const CrcTables tables = make_crc_tables();
   const unsigned char *byte = static_cast<const unsigned char *>(data);

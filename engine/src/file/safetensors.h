@@ -22,7 +22,7 @@ struct Tensor {
   int64_t size() const;  // numbers in it
 };
 
-// A tensor as errors show it, and as the checksum takes it: "float32" or such, and "(3, 5)".
+// Number format and shape as in error messages and in the checksum: "float32" or such, and "(3, 5)".
 std::string number_name(Number number);
 std::string shape_text(const std::vector<int64_t> &shape);
 

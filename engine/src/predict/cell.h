@@ -14,13 +14,13 @@ namespace {
 struct CellRow {
   const float *outer;  // (units/L, 4, L): W x of the outer part, biases included
   const float *joint;  // (units/L, 4, L): W [inner x ; h]
-  const float *look;   // (units/L, 2, L): W_ci c, W_cf c; full peepholes only
+  const float *peephole_products;   // (units/L, 2, L): W_ci c, W_cf c; full peepholes only
   const float *h_before, *c_before;  // (units); a GRU has no c
   float *h, *c;
 };
 
 struct CellScratch {
-  Buffer<float> gates, looks;
+  Buffer<float> gates, peephole_products;
   Selection selection;
 };
 
@@ -37,11 +37,11 @@ class Cell {
     pack_gates(format, joint_, view, outer_size, view.input.columns - outer_size, true);
     pack_bias(view);
     if (form == PEEPHOLE_FULL && !gru) {
-      looks_.pack(format, 2 * units_, units_, 2, [&](int64_t block, int v, int lane, float *line) {
+      peephole_if_.pack(format, 2 * units_, units_, 2, [&](int64_t block, int v, int lane, float *line) {
         int64_t unit = block * L + lane;
         return unit < hidden_size_ ? read(view.peephole, v * hidden_size_ + unit, line) : 0.0f;
       });
-      look_o_.pack(format, units_, units_, kPanelVectors, [&](int64_t panel, int v, int lane, float *line) {
+      peephole_o_.pack(format, units_, units_, kPanelVectors, [&](int64_t panel, int v, int lane, float *line) {
         int64_t unit = (panel * kPanelVectors + v) * L + lane;
         return unit < hidden_size_ ? read(view.peephole, 2 * hidden_size_ + unit, line) : 0.0f;
       });
@@ -68,7 +68,7 @@ class Cell {
   void join(const Selection &rows, float *out) const { joint_.multiply(rows, out, gates()); }
 
   // out (rows, 2 units), of cells; full peepholes only.
-  void look(const Selection &cells, float *out) const { looks_.multiply(cells, out, 2 * units_); }
+  void multiply_peepholes(const Selection &cells, float *out) const { peephole_if_.multiply(cells, out, 2 * units_); }
 
   // (1)-(6) for n rows. The new cells become operands 0 to n - 1 of `cells` if the peepholes are full.
   void advance(int64_t n, const CellRow *rows, Operands &cells, CellScratch &scratch) const {
@@ -79,17 +79,17 @@ class Cell {
     scratch.gates.reserve(n * units_);
     for (int64_t r = 0; r < n; ++r) advance_lstm(rows[r], scratch.gates.at(r * units_));
     if (!is_full()) return;
-    scratch.looks.reserve(n * units_);
+    scratch.peephole_products.reserve(n * units_);
     scratch.selection.clear(n);
     for (int64_t r = 0; r < n; ++r) {
       cells.put(r, rows[r].c);
       scratch.selection.add(cells, r);
     }
-    look_o_.multiply(scratch.selection, scratch.looks.at(0), units_);
+    peephole_o_.multiply(scratch.selection, scratch.peephole_products.at(0), units_);
     for (int64_t r = 0; r < n; ++r)
       for (int64_t unit = 0; unit < units_; unit += L) {
         int64_t at = r * units_ + unit;
-        Vector<float> o = load(scratch.gates.at(at)) + load(scratch.looks.at(at));
+        Vector<float> o = load(scratch.gates.at(at)) + load(scratch.peephole_products.at(at));
         store(rows[r].h + unit, hidden_state<float>(o, load(rows[r].c + unit)));
       }
   }
@@ -99,7 +99,7 @@ class Cell {
   bool gru_ = false;
   int32_t form_ = PEEPHOLE_NONE;
   int64_t hidden_size_ = 0, units_ = 0;
-  Matrix outer_, joint_, looks_, look_o_;
+  Matrix outer_, joint_, peephole_if_, peephole_o_;
   Buffer<float> bias_, diagonal_[3];
 
   static float read(const MatrixView &matrix, int64_t row, float *line) {
@@ -149,10 +149,10 @@ class Cell {
   // (1)-(6); with full peepholes (1)-(4), and the pre-activation of the output gate without W_co c to `open`.
   void advance_lstm(const CellRow &row, float *open) const {
     const bool full = form_ == PEEPHOLE_FULL, diagonal = form_ == PEEPHOLE_DIAGONAL;
-    Peepholes<float> peephole{form_, row.look, {}};
+    Peepholes<float> peephole{form_, row.peephole_products, {}};
     for (int64_t unit = 0; unit < units_; unit += L) {
       Gates<float> gate{sum(row, unit, 0), sum(row, unit, 1), sum(row, unit, 2), sum(row, unit, 3)};
-      if (full) peephole.products = row.look + 2 * unit;
+      if (full) peephole.products = row.peephole_products + 2 * unit;
       for (int i = 0; diagonal && i < 3; ++i) peephole.diagonals[i] = diagonal_[i].at(unit);
       Vector<float> c = cell_state<float>(gate, load(row.c_before + unit), peephole);
       store(row.c + unit, c);

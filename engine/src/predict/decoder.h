@@ -1,7 +1,7 @@
 // The decoder's steps over rows of hypotheses, (9), (10), (14)-(17).
 //
-// What several rows have in common is computed once: rows that follow from the same row share its context and its part of
-// the gates, [context ; h] times the weights, and differ in the embedding of their symbol alone, which is in a table.
+// Work that rows share is computed once: rows that continue the same row, their parent, share its context and the product
+// [context ; h] W of the gates. They differ in the embedding of their symbol, whose products are in a table.
 #pragma once
 
 #include <cmath>
@@ -11,8 +11,8 @@
 
 namespace {
 
-// A source as the decoder sees it.
-struct Place {
+// The encoder's outputs for a source, and their keys.
+struct SourceSlot {
   Buffer<float> outputs, keys;  // (T, M), (T, A); for a fixed context (1, M) and nothing
   int64_t length;
 };
@@ -39,7 +39,7 @@ class PackedDecoder final : public peephole::Decoder {
       for (int64_t l = 0; l < net.num_layers; ++l) delete rows[l];
       delete[] rows;
     }
-    for (int64_t p = 0; p < num_places; ++p) delete *places.at(p);
+    for (int64_t p = 0; p < num_slots; ++p) delete *slots.at(p);
   }
 
   int64_t read(int64_t n, const int32_t *const *sources, const int64_t *lengths, const int64_t *where) override {
@@ -53,10 +53,10 @@ class PackedDecoder final : public peephole::Decoder {
     last_c.reserve(net.encoder.layers() * n * net.M);
     net.encoder.read(n, ids.at(0), lengths, encoder_scratch, outputs, last_h.at(0), last_c.at(0));
     if (net.has_keys) find_keys(total);
-    for (int64_t b = 0, at = 0; b < n; at += lengths[b++]) fill(place(where[b]), n, b, at, lengths[b]);
+    for (int64_t b = 0, at = 0; b < n; at += lengths[b++]) fill(slot(where[b]), n, b, at, lengths[b]);
     grow(state[0], first + n);
-    row_place.reserve(first + n);
-    for (int64_t b = 0; b < n; ++b) *row_place.at(first + b) = where[b];
+    row_slot.reserve(first + n);
+    for (int64_t b = 0; b < n; ++b) *row_slot.at(first + b) = where[b];
     for (int64_t l = 0; l < net.num_layers; ++l) begin(l, n, first);
     num_rows = first + n;
     return first;
@@ -64,14 +64,14 @@ class PackedDecoder final : public peephole::Decoder {
 
   void step(int64_t n, const int64_t *parents, const int32_t *symbols) override {
     FlushDenormals flush;
-    find_different(n, parents);
-    look_at_sources();
+    find_parents(n, parents);
+    compute_contexts();
     for (int64_t l = 0; l < net.num_layers; ++l) advance(l, n, symbols);
     predict(n, symbols);
-    next_place.reserve(n);
-    for (int64_t r = 0; r < n; ++r) *next_place.at(r) = *row_place.at(parents[r]);
-    row_place.reserve(n);
-    std::memcpy(row_place.at(0), next_place.at(0), size_t(n) * sizeof(int64_t));
+    next_slot.reserve(n);
+    for (int64_t r = 0; r < n; ++r) *next_slot.at(r) = *row_slot.at(parents[r]);
+    row_slot.reserve(n);
+    std::memcpy(row_slot.at(0), next_slot.at(0), size_t(n) * sizeof(int64_t));
     LayerRows **before = state[0];
     state[0] = state[1];
     state[1] = before;
@@ -87,20 +87,20 @@ class PackedDecoder final : public peephole::Decoder {
   static constexpr int L = kLanes<float>;
   const PackedNetwork &net;
   const int64_t units, memory;  // H and M in whole vectors
-  LayerRows **state[2];      // of each layer: now, and the step that is being computed
-  int64_t num_rows = 0, num_places = 0;
-  Buffer<int64_t> row_place, next_place;
-  Buffer<Place *> places;
+  LayerRows **state[2];      // of each layer: before and after the step being computed
+  int64_t num_rows = 0, num_slots = 0;
+  Buffer<int64_t> row_slot, next_slot;
+  Buffer<SourceSlot *> slots;
 
   EncoderScratch encoder_scratch;
   Buffer<int32_t> ids;
   Buffer<float> outputs, last_h, last_c, all_keys, line;
   Operands bridged;
 
-  // The different rows that this step's follow from are its parents, 0 to num_parents - 1.
+  // The parents of this step's rows, each once: 0 to num_parents - 1.
   int64_t num_parents = 0;
   Buffer<int64_t> parent_index, parent_row, index_of_row, weights_at;
-  Buffer<float> queries, weights, joint, looks, context_readouts, made_gates, made_readouts, reads, logits;
+  Buffer<float> queries, weights, joint, peephole_products, context_readouts, made_gates, made_readouts, reads, logits;
   Buffer<const float *> symbol_rows;
   Buffer<CellRow> cell_rows;
   CellScratch cell_scratch;
@@ -122,10 +122,10 @@ class PackedDecoder final : public peephole::Decoder {
     }
   }
 
-  Place &place(int64_t index) {
-    places.reserve(index + 1);
-    for (; num_places <= index; ++num_places) *places.at(num_places) = new Place;
-    return **places.at(index);
+  SourceSlot &slot(int64_t index) {
+    slots.reserve(index + 1);
+    for (; num_slots <= index; ++num_slots) *slots.at(num_slots) = new SourceSlot;
+    return **slots.at(index);
   }
 
   // A row of M or H numbers, 0 up to whole vectors, in `line`.
@@ -147,7 +147,7 @@ class PackedDecoder final : public peephole::Decoder {
     net.keys.multiply(selection, all_keys.at(0), net.keys.columns());
   }
 
-  void fill(Place &to, int64_t n, int64_t b, int64_t at, int64_t length) {
+  void fill(SourceSlot &to, int64_t n, int64_t b, int64_t at, int64_t length) {
     const float *from = outputs.at(at * net.M);
     to.length = length;
     if (net.has_attention) {
@@ -200,7 +200,7 @@ class PackedDecoder final : public peephole::Decoder {
     if (bridge) bridge->apply(selection, to);
   }
 
-  void find_different(int64_t n, const int64_t *parents) {
+  void find_parents(int64_t n, const int64_t *parents) {
     parent_index.reserve(n);
     parent_row.reserve(n);
     index_of_row.reserve(num_rows);
@@ -216,16 +216,16 @@ class PackedDecoder final : public peephole::Decoder {
     }
   }
 
-  const Place &source_of(int64_t m) const { return **places.at(*row_place.at(*parent_row.at(m))); }
+  const SourceSlot &source_of(int64_t m) const { return **slots.at(*row_slot.at(*parent_row.at(m))); }
 
   // For each parent: context, (15)-(17) or (8), and its products with the weights of the lowest layer and the readout.
-  void look_at_sources() {
-    if (net.has_attention) ask();
+  void compute_contexts() {
+    if (net.has_attention) compute_attention();
     joints.reserve(num_parents);
     line.reserve(memory + units);
     selection.clear(num_parents);
     for (int64_t m = 0; m < num_parents; ++m) {
-      const Place &source = source_of(m);
+      const SourceSlot &source = source_of(m);
       for (int64_t unit = 0; unit < memory; unit += L)
         store(line.at(unit), net.has_attention ? attended(source).context(weights.at(*weights_at.at(m)), unit)
                                                : load(source.outputs.at(unit), net.M - unit));
@@ -239,13 +239,13 @@ class PackedDecoder final : public peephole::Decoder {
     net.readout_context.multiply(selection, context_readouts.at(0), net.readout_context.columns());
   }
 
-  Source<float> attended(const Place &source) const {
+  Source<float> attended(const SourceSlot &source) const {
     const float *keys = net.has_keys ? source.keys.at(0) : source.outputs.at(0);
     return {keys, source.outputs.at(0), net.is_additive ? net.vector.at(0) : nullptr, source.length, net.key_size, net.M};
   }
 
   // α of (15), (16) for each parent.
-  void ask() {
+  void compute_attention() {
     const LayerRows &top = *state[0][net.num_layers - 1];
     int64_t width = net.is_additive ? net.query.columns() : units, total = 0;
     weights_at.reserve(num_parents);
@@ -280,15 +280,15 @@ class PackedDecoder final : public peephole::Decoder {
     if (cell.is_full()) {
       selection.clear(num_parents);
       for (int64_t m = 0; m < num_parents; ++m) selection.add(before.cells, *parent_row.at(m));
-      looks.reserve(num_parents * 2 * units);
-      cell.look(selection, looks.at(0));
+      peephole_products.reserve(num_parents * 2 * units);
+      cell.multiply_peepholes(selection, peephole_products.at(0));
     }
     cell_rows.reserve(n);
     for (int64_t r = 0; r < n; ++r) {
       int64_t m = *parent_index.at(r), parent = *parent_row.at(m);
       *cell_rows.at(r) = {l ? cell.bias() : *symbol_rows.at(r),
                           joint.at((l ? r : m) * cell.gates()),
-                          cell.is_full() ? looks.at(m * 2 * units) : nullptr,
+                          cell.is_full() ? peephole_products.at(m * 2 * units) : nullptr,
                           before.h.at(parent * units),
                           before.c.at(parent * units),
                           now.h.at(r * units),

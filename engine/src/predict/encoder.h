@@ -12,7 +12,7 @@ struct EncoderScratch {
   Operands inputs, hidden, cells;
   CellScratch cell;
   Selection selection;
-  Buffer<float> made, projected, joint, looks, h, c, line;
+  Buffer<float> made, projected, joint, peephole_products, h, c, line;
   Buffer<const float *> outer;
   Buffer<CellRow> rows;
   Buffer<int64_t> order, first;
@@ -42,7 +42,7 @@ class Encoder {
   int64_t units() const { return cells_[0].units(); }
 
   // Sources as one row of symbols each, one after the other. `outputs` (sum of lengths, M) gets the top layer's h_j,
-  // last_h and last_c (layers, n, M) the last states, both directions side by side; last_c stays as it is for a GRU.
+  // last_h and last_c (layers, n, M) the last states, both directions side by side; last_c is not written for a GRU.
   void read(int64_t n, const int32_t *symbols, const int64_t *lengths, EncoderScratch &s, Buffer<float> &outputs,
             float *last_h, float *last_c) const {
     sort(n, lengths, s);
@@ -76,7 +76,7 @@ class Encoder {
   Cell *cells_;  // layer * directions + direction
   SymbolProducts *symbols_;
 
-  // order: the sources by falling length; first: where each begins, and where all end.
+  // order: the sources by decreasing length; first: index of each source's first symbol, and of the end.
   static void sort(int64_t n, const int64_t *lengths, EncoderScratch &s) {
     s.order.reserve(n);
     s.first.reserve(n + 1);
@@ -91,7 +91,7 @@ class Encoder {
     *s.first.at(n) = total;
   }
 
-  // The layer below's outputs as operands, before the layer writes its own in their place.
+  // The layer below's outputs as operands, before the layer overwrites them with its own.
   void take_inputs(int64_t total, const Buffer<float> &outputs, EncoderScratch &s) const {
     int64_t padded = in_lanes<float>(size_);
     s.inputs.reserve(total);
@@ -109,21 +109,21 @@ class Encoder {
     s.h.reserve(n * units);
     s.c.reserve(n * units);
     s.joint.reserve(n * cell.gates());
-    s.looks.reserve(n * 2 * units);
+    s.peephole_products.reserve(n * 2 * units);
     s.rows.reserve(n);
     s.hidden.reserve(n);
     s.cells.reserve(n);
     std::memset(s.h.at(0), 0, size_t(n * units) * sizeof(float));
     std::memset(s.c.at(0), 0, size_t(n * units) * sizeof(float));
-    std::memset(s.looks.at(0), 0, size_t(n * 2 * units) * sizeof(float));  // h and c begin at 0, so all looks do
+    std::memset(s.peephole_products.at(0), 0, size_t(n * 2 * units) * sizeof(float));  // the first h and c are 0, so all products are
     std::memset(s.joint.at(0), 0, size_t(n * cell.gates()) * sizeof(float));
     for (int64_t step = 0; step < longest; ++step) {
       while (lengths[*s.order.at(alive - 1)] <= step) --alive;
-      if (step) wait(cell, alive, s);
+      if (step) multiply_states(cell, alive, s);
       for (int64_t rank = 0; rank < alive; ++rank) {
         float *h = s.h.at(rank * units), *c = s.c.at(rank * units);
         *s.rows.at(rank) = {*s.outer.at(token(rank, step, lengths, reverse, s)), s.joint.at(rank * cell.gates()),
-                            s.looks.at(rank * 2 * units), h, c, h, c};
+                            s.peephole_products.at(rank * 2 * units), h, c, h, c};
       }
       cell.advance(alive, s.rows.at(0), s.cells, s.cell);
       for (int64_t rank = 0; rank < alive; ++rank) {
@@ -138,8 +138,8 @@ class Encoder {
     }
   }
 
-  // What a step needs of the one before.
-  static void wait(const Cell &cell, int64_t alive, EncoderScratch &s) {
+  // Products of the states of the step before.
+  static void multiply_states(const Cell &cell, int64_t alive, EncoderScratch &s) {
     s.selection.clear(alive);
     for (int64_t rank = 0; rank < alive; ++rank) {
       s.hidden.put(rank, s.h.at(rank * cell.units()));
@@ -149,7 +149,7 @@ class Encoder {
     if (!cell.is_full()) return;
     s.selection.clear(alive);
     for (int64_t rank = 0; rank < alive; ++rank) s.selection.add(s.cells, rank);
-    cell.look(s.selection, s.looks.at(0));
+    cell.multiply_peepholes(s.selection, s.peephole_products.at(0));
   }
 
   static int64_t token(int64_t rank, int64_t step, const int64_t *lengths, bool reverse, const EncoderScratch &s) {

@@ -1,4 +1,4 @@
-// Drawing a symbol from log-probabilities; peephole/search/sampling.py says what must come out.
+// Draws a symbol from log-probabilities, as peephole/search/sampling.py defines it.
 #pragma once
 
 #include <algorithm>
@@ -29,7 +29,7 @@ class Sampler {
       if (probs_[v] > 0) last = v;
       if (held > u * total) return int32_t(v);
     }
-    return int32_t(last);  // u times the sum may round up to the sum
+    return int32_t(last);  // u times the sum may be rounded up to the sum
   }
 
  private:
@@ -49,7 +49,7 @@ class Sampler {
     for (double &prob : probs_) prob /= total;
   }
 
-  // Leaves the top_k most probable symbols, then the fewest that hold top_p of what is left.
+  // Keeps the top_k most probable symbols, then the fewest whose probability is at least top_p of theirs.
   void truncate() {
     if (request_.top_k <= 0 && request_.top_p >= 1) return;
     order_.resize(probs_.size());

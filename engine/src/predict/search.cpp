@@ -21,21 +21,21 @@ namespace {
 constexpr double kNone = -std::numeric_limits<double>::infinity();
 constexpr int64_t kMostRead = 8192;  // source symbols read at a time
 
-// A symbol of a hypothesis, which knows the one before it.
+// A symbol of a hypothesis, with the index of the one before it.
 struct Node {
   int64_t parent;  // -1: none
   int32_t symbol;
   float log_prob;
   int32_t likeliest;
-  int64_t attention;  // place in the source's attention, in rows of T
+  int64_t attention;  // row of the source's attention
 };
 
 struct Live {
-  int64_t parent;  // row of the decoder that it follows from
-  int32_t symbol;  // that it is fed
+  int64_t parent;  // row of the decoder that it continues
+  int32_t symbol;  // the decoder's next input
   double log_prob;
   int64_t node;
-  int64_t member;  // of several samples, which
+  int64_t member;  // index among several samples
   int64_t row = 0;
 };
 
@@ -52,8 +52,8 @@ struct Finished {
 };
 
 struct Source {
-  int64_t index, place, length, max_length;
-  const int32_t *target;  // symbols that come first, or all of them
+  int64_t index, slot, length, max_length;
+  const int32_t *target;  // the prefix, or the given target
   int64_t target_length;
   int64_t steps = 0;
   std::vector<Live> live;
@@ -63,7 +63,7 @@ struct Source {
   bool done = false;
 };
 
-// log p / length^penalty ranks; the factor is above 0, so that no hypothesis scores 0 · -infinity.
+// The factor of log p in the score log p / length^penalty. It is above 0, so that no score is 0 · -infinity.
 double length_factor(int64_t length, double penalty) {
   return std::max(std::pow(double(length), -penalty), DBL_MIN);
 }
@@ -75,10 +75,10 @@ class Worker {
       : searcher_(searcher), request_(request), results_(results), capacity_(capacity),
         sampler_(searcher.num_symbols, request) {
     for (const Network *network : searcher.networks) decoders_.emplace_back(network->new_decoder());
-    for (int64_t place = 0; place < capacity; ++place) free_.push_back(place);
+    for (int64_t slot = 0; slot < capacity; ++slot) free_.push_back(slot);
   }
 
-  // Takes sources until there are none left. Done ones make room for others at once.
+  // Searches until no source is left. A finished source is replaced by another at once.
   void run(const std::vector<int64_t> &order, std::atomic<int64_t> &next) {
     for (;;) {
       if (int64_t(active_.size()) * 2 <= capacity_) admit(order, next);
@@ -122,7 +122,7 @@ class Worker {
       Source &source = active_.back();
       ids.push_back(request_.sources + request_.source_offsets[source.index]);
       lengths.push_back(source.length);
-      places.push_back(source.place);
+      places.push_back(source.slot);
       read += source.length;
     }
     if (ids.empty()) return;
@@ -138,7 +138,7 @@ class Worker {
   Source make_source(int64_t index) {
     Source source{};
     source.index = index;
-    source.place = free_.back();
+    source.slot = free_.back();
     free_.pop_back();
     source.length = request_.source_offsets[index + 1] - request_.source_offsets[index];
     if (request_.target_offsets) {
@@ -172,7 +172,7 @@ class Worker {
       }
   }
 
-  // Stores the attention of a row, the mean over the models that have one, and returns where.
+  // Stores the attention of a row, the mean over the models with attention, and returns its index.
   int64_t keep_attention(Source &source, int64_t row) {
     int64_t at = int64_t(source.attention.size()) / source.length, count = 0;
     if (!request_.with_attention) return 0;
@@ -238,7 +238,7 @@ class Worker {
     if (int64_t(extensions_.size()) > request_.beam_size) extensions_.resize(size_t(request_.beam_size));
   }
 
-  // Keeps the nbest best; of equals, those that came first.
+  // Keeps the nbest best; of equal ones, the first.
   void file(Source &source, Finished finished) {
     auto &all = source.finished;
     auto at = std::upper_bound(all.begin(), all.end(), finished,
@@ -247,8 +247,8 @@ class Worker {
     if (int64_t(all.size()) > request_.nbest) all.pop_back();
   }
 
-  // Log-probabilities only fall: at best a hypothesis reaches its maximal length for free. One that cannot win even so,
-  // and all that would follow from it, only stand before others that cannot win either.
+  // Removes hypotheses whose score upper bound does not exceed the worst finished score: log p never increases, so the
+  // bound is that of the maximum length with the present log p.
   void drop_hopeless(Source &source) {
     double factor = length_factor(source.max_length, request_.length_penalty), worst = source.finished.back().score;
     auto &live = source.live;
@@ -256,7 +256,7 @@ class Worker {
                live.end());
   }
 
-  // Samples and given targets: every hypothesis goes its own way.
+  // Samples and given targets: each hypothesis is extended by one symbol.
   void follow(Source &source) {
     std::vector<Live> live;
     for (const Live &from : source.live) {
@@ -292,7 +292,7 @@ class Worker {
     if (source.finished.empty()) fail(source);
     auto &found = results_[size_t(source.index)];
     for (const Finished &finished : source.finished) found.push_back(trace(source, finished.node));
-    free_.push_back(source.place);
+    free_.push_back(source.slot);
   }
 
   Found trace(const Source &source, int64_t last) const {
@@ -330,7 +330,7 @@ std::vector<std::vector<Found>> search(const Searcher &searcher, const peephole_
   auto length = [&](int64_t s) { return request.source_offsets[s + 1] - request.source_offsets[s]; };
   std::stable_sort(order.begin(), order.end(), [&](int64_t a, int64_t b) { return length(a) > length(b); });
 
-  int64_t most = std::min<int64_t>(request.batch_size, num_sources);  // in work at the same time
+  int64_t most = std::min<int64_t>(request.batch_size, num_sources);  // searched at the same time
   int threads = int(std::min<int64_t>(request.threads, most));
   struct Shared {
     const std::vector<int64_t> &order;

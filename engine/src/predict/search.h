@@ -1,5 +1,5 @@
-// Search over models that are packed: beams, samples, and targets that are given. What must come out is said by
-// peephole/search, in Python.
+// Search over packed models: beam search, sampling, and scoring of given targets, as peephole/search defines them in
+// Python.
 #pragma once
 
 #include <cstdint>
@@ -13,10 +13,10 @@ namespace peephole {
 
 // One target found for a source.
 struct Found {
-  std::vector<int32_t> symbols;   // </s> included, where it was predicted
+  std::vector<int32_t> symbols;   // with </s> where it was predicted
   std::vector<float> log_probs;   // of each
-  std::vector<int32_t> likeliest;  // the most probable symbol at each place; only for targets that are given
-  bool has_attention = false;     // and it is wanted
+  std::vector<int32_t> likeliest;  // the most probable symbol at each position; only for given targets
+  bool has_attention = false;     // and the request wants it
   std::vector<float> attention;   // (symbols without </s>, T)
   double log_prob = 0;
 };

@@ -1,4 +1,4 @@
-// The C functions of prediction: check what comes from outside, then pack or search.
+// The C functions of prediction: check the arguments, then pack or search.
 #include <cmath>
 #include <cstdio>
 #include <cstring>
@@ -23,7 +23,7 @@ struct peephole_model {
 
 namespace {
 
-// What is behind a peephole_result.
+// A peephole_result with its memory.
 struct Result : peephole_result {
   std::vector<int64_t> all_sources, all_offsets{0}, all_attention_offsets{0};
   std::vector<double> all_log_probs;
@@ -31,7 +31,7 @@ struct Result : peephole_result {
   std::vector<float> all_symbol_log_probs, all_attention;
 };
 
-// Runs body; what it throws becomes a message.
+// Runs body; an exception becomes a message.
 template <class Body>
 bool succeeds(char *message, size_t message_size, Body body) {
   try {
@@ -138,7 +138,7 @@ void gather(const std::vector<std::vector<peephole::Found>> &all, Result &r) {
   r.symbol_log_probs = r.all_symbol_log_probs.data();
   r.likeliest = r.all_likeliest.empty() ? nullptr : r.all_likeliest.data();
   r.attention_offsets = r.all_attention_offsets.data();
-  r.all_attention.reserve(1);  // targets may be empty: NULL says something else
+  r.all_attention.reserve(1);  // if all targets are empty, still not NULL, which means no attention
   r.attention = has_attention ? r.all_attention.data() : nullptr;
 }
 

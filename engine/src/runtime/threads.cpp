@@ -24,10 +24,10 @@ struct Job {
   }
 };
 
-// Whether `ready` comes true within the time that it takes to wake a sleeping thread: waiting any longer would cost a
-// busy machine more than it saves.
+// Returns whether `ready` becomes true within the time that waking a sleeping thread takes. Spinning for longer would
+// take more from a busy machine than it saves.
 template <class Ready>
-bool comes_soon(Ready ready) {
+bool becomes_true_soon(Ready ready) {
   for (int i = 0; i < 2000; ++i) {
     if (ready()) return true;
 #if defined(__x86_64__) || defined(__i386__)
@@ -52,22 +52,22 @@ class Pool {
     job.work(0);
     {
       std::lock_guard<std::mutex> lock(mutex_);
-      wanted_ = joined_;  // who has not come by now has nothing left to do
+      wanted_ = joined_;  // no task is left for threads that have not joined
     }
-    comes_soon([this] { return working_ == 0; });
+    becomes_true_soon([this] { return working_ == 0; });
     std::unique_lock<std::mutex> lock(mutex_);
     done_.wait(lock, [this] { return working_ == 0; });
     job_ = nullptr;
   }
 
-  std::mutex callers;  // held by the one whose job the threads do
+  std::mutex callers;  // held by the caller whose job the threads run
 
  private:
   void grow(int size) {
     try {
       for (; size_ < size; ++size_) std::thread([this] { serve(); }).detach();
     } catch (const std::system_error &) {
-      // the machine gives no more threads: those that there are do the work
+      // the system starts no more threads: the existing ones do the work
     }
   }
 
@@ -77,7 +77,7 @@ class Pool {
       if (job_ == nullptr || joined_ >= wanted_) {
         int seen = posted_;
         lock.unlock();
-        comes_soon([this, seen] { return posted_ != seen; });
+        becomes_true_soon([this, seen] { return posted_ != seen; });
         lock.lock();
       }
       wake_.wait(lock, [this] { return job_ != nullptr && joined_ < wanted_; });
@@ -98,8 +98,8 @@ class Pool {
   std::atomic<int> working_{0}, posted_{0};  // read without the lock, too
 };
 
-// Never destroyed: threads may still wait on it when the process ends. A forked child has none of its parent's
-// threads, so it gets a pool of its own.
+// Never destroyed, since threads may still wait on it when the process ends. A forked child has none of its parent's
+// threads, so it gets a new pool.
 Pool &pool() {
   static std::mutex mutex;
   static Pool *instance = nullptr;

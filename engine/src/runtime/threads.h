@@ -1,11 +1,11 @@
-// The engine's own threads. They sleep between jobs, so that another process on the machine costs no more than its share.
+// The engine's threads. They sleep between jobs and leave the processor to other processes.
 #pragma once
 
 namespace peephole {
 
 // Calls run(context, task, worker) for every task in [0, tasks), on at most `threads` threads including the caller's.
 // Tasks are handed out in order; worker is in [0, threads) and no two tasks share one at the same time. Returns when
-// all are done. Where the threads are busy with another caller's job, the caller does all tasks itself.
+// all are done. If the threads are busy with another caller's job, the caller runs all tasks itself.
 void parallel(int tasks, int threads, void (*run)(void *context, int task, int worker), void *context);
 
 }  // namespace peephole

@@ -1,4 +1,4 @@
-// The C ABI: finds the kernels for this processor and calls them.
+// The C functions of training: call the kernels of an instruction set.
 #include "peephole.h"
 
 #include "train/decoder.h"

@@ -1,5 +1,5 @@
-// What products multiply: the numbers themselves, their upper halves (bfloat16) with sums in float, or bytes with sums
-// in 32-bit integers.
+// Operands of products: the numbers themselves, their upper halves (bfloat16) with sums in float, or bytes with sums in
+// 32-bit integers.
 #pragma once
 
 #include <type_traits>
@@ -34,7 +34,7 @@ struct SumOf<Int8> {
 template <class O>
 using Sum = typename SumOf<O>::type;
 
-// Numbers of O that take the place of one sum: they stand side by side along the depth of a product.
+// Numbers of O in the size of one sum: a group, side by side along the depth of a product.
 template <class O>
 constexpr int kGroup = int(sizeof(Sum<O>) / sizeof(O));
 
@@ -52,15 +52,15 @@ inline Vector<float> of_bits(Words w) {
   return v;
 }
 
-// Rounds to the nearest bfloat16, ties to even, in the upper half of each word; the lower half is left over.
+// Rounds to the nearest bfloat16, ties to even, in the upper half of each word; the lower half is undefined.
 inline Words rounded(Vector<float> v) {
   Words w = bits_of(v);
   Words r = w + (0x7fffu + ((w >> 16) & 1u));
   Words nan = (w & 0u) + 0x7fc00000u;
-  return v == v ? r : nan;  // rounding could turn NaN into another number
+  return v == v ? r : nan;  // rounding could change NaN to a number
 }
 
-// kLanes groups that hold a's and b's numbers in turns.
+// kLanes groups of one number of a and one of b.
 inline Vector<float> paired(Vector<float> a, Vector<float> b) {
   return of_bits((rounded(a) >> 16) | (rounded(b) & 0xffff0000u));
 }
@@ -106,7 +106,7 @@ inline const O *as_operands(O *line, const Sum<O> *row, int64_t size) {
   }
 }
 
-// A vector of groups, as it stands in memory.
+// A vector of groups from memory.
 template <class O>
 inline Vector<Sum<O>> load_groups(const O *from) {
   Vector<Sum<O>> v;
@@ -145,7 +145,7 @@ inline Vector<Sum<O>> splat_group(const O *group) {
 }
 
 #if defined(__AVX512VNNI__)
-// One instruction does it all
+// one instruction multiplies and adds
 #elif defined(__AVX512BW__)
 inline Vector<int32_t> multiply_halves(Vector<int32_t> a, Vector<int32_t> b) {
   return Vector<int32_t>(_mm512_madd_epi16(__m512i(a), __m512i(b)));

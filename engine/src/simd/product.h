@@ -1,7 +1,7 @@
-// Matrix products on tiles of kTileRows rows and four vectors of columns, whose sums stay in registers.
+// Matrix products on tiles of kTileRows rows and four vectors of columns, with their sums in registers.
 //
-// The right factor is packed into panels of up to four vectors of columns: panel[k][vector][lane]. A row's sums run
-// over k in order, one after the other, whatever rows stand beside it.
+// The right factor is packed into panels of up to four vectors of columns: panel[k][vector][lane]. A row's sums are
+// added in the order of k, independent of the other rows.
 #pragma once
 
 #include "simd/operand.h"
@@ -108,7 +108,7 @@ void outer_tile(int vectors, int64_t depth, const O *a, const O *panel, Sum<O> *
   }
 }
 
-// Calls visit(first, rows) for tiles as equal as can be: a small last one would read the panel for little work.
+// Calls visit(first, rows) for tiles of nearly equal sizes: a small last tile would read the panel for little work.
 template <class Visit>
 inline void for_tiles(int64_t num_rows, Visit visit) {
   int64_t tiles = (num_rows + kTileRows - 1) / kTileRows;
@@ -168,7 +168,7 @@ inline void pack_rows(O *panels, int64_t columns, int64_t depth, int64_t begin, 
 }
 
 #if defined(__clang__)
-// Numbers of a and b in turns: from their first halves, and from their second.
+// Alternates the numbers of a and b: of their first halves, and of their second.
 template <class T>
 inline void interleave(Vector<T> a, Vector<T> b, Vector<T> &first, Vector<T> &second) {
   constexpr int L = kLanes<T>;

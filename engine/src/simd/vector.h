@@ -1,7 +1,7 @@
 // Vectors, and σ and tanh on them. Compiled once per instruction set: everything here has internal linkage.
 //
 // Contraction is off (see CMakeLists.txt) and every fused multiply-add is written out, so that a number is computed by
-// the same operations wherever its row stands.
+// the same operations at every position.
 #pragma once
 
 #include <cstdint>
@@ -97,7 +97,7 @@ struct Exponential;
 
 template <>
 struct Exponential<float> {
-  using Bits = uint32_t;  // wraps around where a NaN comes through
+  using Bits = uint32_t;  // wraps around for NaN
   static constexpr int kMantissa = 23, kTerms = 7;  // r^8 / 8! is below a quarter of the last place of r
   static constexpr float kLog2e = 1.44269504f, kRound = 12582912.0f;  // 1.5 * 2^23
   static constexpr float kLn2High = 0.693359375f, kLn2Low = -2.12194440e-4f, kLimit = 87.0f;
@@ -118,7 +118,7 @@ template <class T>
 [[gnu::always_inline]] inline Vector<T> reduced_expm1(Vector<T> y, Vector<T> &power) {
   using E = Exponential<T>;
   typedef typename E::Bits Bits __attribute__((vector_size(kVectorBytes)));
-  Vector<T> shifted = fma(y, splat<T>(E::kLog2e), splat<T>(E::kRound));  // n stands in the lowest bits
+  Vector<T> shifted = fma(y, splat<T>(E::kLog2e), splat<T>(E::kRound));  // n is in the lowest bits
   Vector<T> n = shifted - splat<T>(E::kRound);
   Bits bits, one;
   Vector<T> ones = splat<T>(1);
@@ -153,7 +153,7 @@ template <class T>
   return fma(power, e, power);
 }
 
-// tanh z = -e / (2 + e) with e = e^(-2|z|) - 1, the sign of z put back. Error: at most 3 units in the last place.
+// tanh z = -e / (2 + e) with e = e^(-2|z|) - 1, with the sign of z. Error: at most 3 units in the last place.
 template <class T>
 [[gnu::always_inline]] inline Vector<T> tanh(Vector<T> z) {
   Vector<T> limit = splat<T>(-Exponential<T>::kLimit), power;
@@ -165,7 +165,7 @@ template <class T>
   return z < Vector<T>{} ? t : -t;
 }
 
-// Denormal numbers cost a hundred times the others and mean nothing here: they are 0 while one of these lives.
+// Treats denormal numbers, which take a hundred times longer, as 0 while an object of this class exists.
 class FlushDenormals {
  public:
 #if defined(__SSE2__)

@@ -6,7 +6,7 @@
 
 namespace {
 
-// Where a layer's gradients go, in the shapes of CellShape's arrays.
+// The output arrays of a layer's gradients, in the shapes of CellShape's arrays.
 struct CellGradients {
   void *weight_input, *weight_hidden, *bias, *weight_peephole, *h0, *c0;
 };
@@ -22,11 +22,11 @@ class CellBackward {
     outer_panels = scratch.take<O>(kGates * units * outer);
     inner_panels = scratch.take<O>(kGates * units * inner);
     hidden_panels = scratch.take<O>(kGates * units * units);
-    looking_panels = scratch.take<O>(cell.full() ? 3 * units * units : 0);
+    peephole_panels = scratch.take<O>(cell.full() ? 3 * units * units : 0);
     diagonal = scratch.take<T>(cell.diagonal() ? 3 * units : 0);
     gates = scratch.take<O>(rows * kGates * units);
     cells = scratch.take<T>(walk.batch * units);
-    looks = scratch.take<O>(cell.full() ? (walk.batch + rows) * 3 * units : 0);
+    peephole_gradients = scratch.take<O>(cell.full() ? (walk.batch + rows) * 3 * units : 0);
     pointers = scratch.take<const O *>(walk.batch);
     outer_tiles = scratch.take<O>(most_tiled(cell.outer_size) * in_groups<O>(rows));
     joint_tiles = scratch.take<O>((most_tiled(cell.inner_size) + most_tiled(H)) * in_groups<O>(rows));
@@ -37,7 +37,7 @@ class CellBackward {
   int64_t blocks() const { return units / L; }
   int64_t chunks() const { return (walk.rows + walk.batch + kStepRows - 1) / kStepRows; }
 
-  // Packs the rows of the weights that belong to L units, in the order in which `gates` and `looks` hold them.
+  // Packs the rows of the weights of L units, in the order of `gates` and `peephole_gradients`.
   void pack(int64_t block) {
     int64_t first = block * L, width = cell.input_size();
     auto gate_row = [=](const void *weight, int64_t size, int64_t skip) {
@@ -52,26 +52,26 @@ class CellBackward {
     pack_rows(hidden_panels, H, depth, begin, end, gate_row(cell.weight_hidden, H, 0));
     const auto *peephole = static_cast<const T *>(cell.weight_peephole);
     if (cell.full())
-      pack_rows(looking_panels, H, 3 * units, 3 * first, 3 * (first + L), [=](int64_t k) {
-        int64_t unit = k / (3 * L) * L + k % L, look = k / L % 3;
-        return unit < H ? peephole + ((look + 2) % 3 * H + unit) * H : nullptr;  // o, i, f
+      pack_rows(peephole_panels, H, 3 * units, 3 * first, 3 * (first + L), [=](int64_t k) {
+        int64_t unit = k / (3 * L) * L + k % L, product = k / L % 3;
+        return unit < H ? peephole + ((product + 2) % 3 * H + unit) * H : nullptr;  // o, i, f
       });
     if (cell.diagonal())
       for (int gate = 0; gate < 3; ++gate) store(diagonal + gate * units + first, load(peephole + gate * H + first, H - first));
   }
 
-  // A sequence's last step: what comes from after it is the gradient of its last state; c_last may be NULL: 0.
+  // Sets the gradient that reaches a sequence's last step from its last state; c_last may be NULL: 0.
   void begin(int64_t part, int64_t step, int64_t q, const T *c_last) {
     int64_t rank = walk.rank(part, q), at = walk.row(part, step, q);
     for (int64_t unit = 0; unit < units; unit += L) {
       store(cells + rank * units + unit, c_last && unit < H ? load(c_last + unit, H - unit) : Vector<T>{});
       if (cell.full())
-        for (int gate = 1; gate < 3; ++gate) store_operand(look(walk.batch + at, unit) + gate * L, Vector<T>{});
+        for (int gate = 1; gate < 3; ++gate) store_operand(peephole_gradient(walk.batch + at, unit) + gate * L, Vector<T>{});
     }
   }
 
-  // One step, given what comes to h_t from other places than the next step's gates: incoming(q, unit) of the part's
-  // q-th sequence. Leaves the gradients of the pre-activations.
+  // Computes the gradients of one step's pre-activations. incoming(q, unit) is the part of the gradient of h_t, for the
+  // part's q-th sequence, that does not come from the gates of the next step.
   template <class Incoming>
   void step(int64_t part, int64_t step, Incoming incoming) {
     int64_t alive = walk.alive(part, step), going_on = walk.alive(part, step + 1);
@@ -83,8 +83,8 @@ class CellBackward {
     for (int64_t q = going_on; q < alive; ++q)
       for (int64_t unit = 0; unit < units; unit += L) output_gate(part, step, q, unit, incoming(q, unit));
     if (!cell.full()) return;
-    for (int64_t q = 0; q < alive; ++q) left[q] = look(walk.batch + walk.row(part, step, q), 0);
-    multiply_panels<O>(alive, left, 3 * units, looking_panels, H, [&](int64_t q, int64_t unit, Vector<T> sum) {
+    for (int64_t q = 0; q < alive; ++q) left[q] = peephole_gradient(walk.batch + walk.row(part, step, q), 0);
+    multiply_panels<O>(alive, left, 3 * units, peephole_panels, H, [&](int64_t q, int64_t unit, Vector<T> sum) {
       before_output_gate(part, step, q, unit, sum + load(cells + walk.rank(part, q) * units + unit));
     });
   }
@@ -98,7 +98,7 @@ class CellBackward {
     multiply_panels<O>(alive, left, kGates * units, inner_panels, cell.inner_size, visit);
   }
 
-  // Gradients of h0 and c0, after step 0; incoming(q, unit) comes to h0 from other places.
+  // Gradients of h0 and c0, after step 0; incoming(q, unit) as in `step`, for h0.
   template <class Incoming>
   void first_state(int64_t part, Incoming incoming) {
     const O **left = walk.of_part(pointers, part);
@@ -110,11 +110,11 @@ class CellBackward {
     auto before = [&](int64_t q, int64_t unit) { return load(cells + walk.rank(part, q) * units + unit); };
     if (cell.full()) {
       for (int64_t q = 0; q < alive; ++q) {
-        left[q] = look(walk.rank(part, q), 0);
-        for (int64_t unit = 0; unit < units; unit += L)  // no output gate looked at c0
-          store_operand(look(walk.rank(part, q), unit), Vector<T>{});
+        left[q] = peephole_gradient(walk.rank(part, q), 0);
+        for (int64_t unit = 0; unit < units; unit += L)  // c0 has no output gate
+          store_operand(peephole_gradient(walk.rank(part, q), unit), Vector<T>{});
       }
-      multiply_panels<O>(alive, left, 3 * units, looking_panels, H, [&](int64_t q, int64_t unit, Vector<T> sum) {
+      multiply_panels<O>(alive, left, 3 * units, peephole_panels, H, [&](int64_t q, int64_t unit, Vector<T> sum) {
         store_first(d.c0, part, q, unit, sum + before(q, unit));
       });
     } else {
@@ -123,8 +123,8 @@ class CellBackward {
     }
   }
 
-  // For some rows: the gradient of the outer part of x to to(row), and the left factors of the weights' gradients,
-  // x(row) and what was saved, packed.
+  // For some rows: writes the gradient of the outer part of x to to(row), and packs the left factors of the weights'
+  // gradients, x(row) and the saved arrays.
   template <class X, class To>
   void outer_gradient(int64_t chunk, int worker, X x, To to) {
     int64_t first = chunk * kStepRows, end = first + kStepRows < walk.rows ? first + kStepRows : walk.rows;
@@ -138,10 +138,10 @@ class CellBackward {
     pack_tiles(joint_tiles, cell.inner_size, walk.rows, first, [&](int64_t at) { return joints(at); });
     pack_tiles(hidden_tiles(), H, walk.rows, first, [&](int64_t at) { return joints(at) + inner; });
     if (cell.full())
-      pack_tiles(cell_tiles, H, walk.batch + walk.rows, first, [&](int64_t at) { return saved.looked + at * units; });
+      pack_tiles(cell_tiles, H, walk.batch + walk.rows, first, [&](int64_t at) { return saved.cell_operands + at * units; });
   }
 
-  // Gradients of the weights of L units: sums over all steps. `memory` is the worker's own.
+  // Gradients of the weights of L units: sums over all steps. Each worker has its own `memory`.
   void weights(int64_t block, GradientMemory<T, O> memory) {
     int64_t unit = block * L, width = cell.input_size();
     T *input = static_cast<T *>(d.weight_input);
@@ -151,8 +151,8 @@ class CellBackward {
     weight_gradient<T, O, kGates>(gates + block * kGates * L, kGates * units, walk.rows, left, 3,
                                   static_cast<T *>(d.bias), {0, 1, 2, 3}, unit, H, memory);
     if (cell.full()) {
-      const Factor<T, O> looked[] = {{cell_tiles, H, static_cast<T *>(d.weight_peephole), H}};
-      weight_gradient<T, O, 3>(look(0, unit), 3 * units, walk.batch + walk.rows, looked, 1, nullptr, {2, 0, 1}, unit, H,
+      const Factor<T, O> cell_operands[] = {{cell_tiles, H, static_cast<T *>(d.weight_peephole), H}};
+      weight_gradient<T, O, 3>(peephole_gradient(0, unit), 3 * units, walk.batch + walk.rows, cell_operands, 1, nullptr, {2, 0, 1}, unit, H,
                                memory);
     }
     if (cell.diagonal() && unit < H) diagonal_weights(unit);
@@ -169,11 +169,11 @@ class CellBackward {
   CellSaved<T, O> saved;
   const int64_t H = cell.hidden_size, units = in_lanes<T>(H);
   const int64_t outer = in_lanes<T>(cell.outer_size), inner = in_lanes<T>(cell.inner_size);
-  O *outer_panels, *inner_panels, *hidden_panels, *looking_panels;  // packed by pack_rows
+  O *outer_panels, *inner_panels, *hidden_panels, *peephole_panels;  // packed by pack_rows
   T *diagonal;
   O *gates;  // (rows, Hp/L, 4, L)
   T *cells;  // (B, Hp): gradient of c, by rank
-  O *looks;  // (B + rows, Hp/L, 3, L): gradients of W_co c, W_ci c, W_cf c for each c
+  O *peephole_gradients;  // (B + rows, Hp/L, 3, L): gradients of W_co c, W_ci c, W_cf c for each c
   const O **pointers;
   O *outer_tiles, *joint_tiles, *cell_tiles;  // packed by pack_tiles
   O *lines;                                   // for each thread: some rows of x, where they are not operands
@@ -190,7 +190,7 @@ class CellBackward {
     }
   }
 
-  O *look(int64_t at, int64_t unit) const { return looks + (at * units + unit) * 3; }
+  O *peephole_gradient(int64_t at, int64_t unit) const { return peephole_gradients + (at * units + unit) * 3; }
   const O *joints(int64_t at) const { return saved.joints + at * (inner + units); }
   void store_first(void *array, int64_t part, int64_t q, int64_t unit, Vector<T> v) {
     store(static_cast<T *>(array) + walk.order[walk.rank(part, q)] * H + unit, v, H - unit);
@@ -205,7 +205,7 @@ class CellBackward {
     Vector<T> dz_o = hidden_state_gradient<T>(dh, o, c, dc);
     store_operand(gates + (at * units + unit) * kGates + 3 * L, dz_o);
     if (cell.full()) {
-      store_operand(look(walk.batch + at, unit), dz_o);
+      store_operand(peephole_gradient(walk.batch + at, unit), dz_o);
       store(cells + rank * units + unit, dc);
       return;
     }
@@ -229,12 +229,12 @@ class CellBackward {
     }
     store(cells + rank * units + unit, dc);
     if (cell.full()) {
-      store_operand(look(previous, unit) + L, dz.i);
-      store_operand(look(previous, unit) + 2 * L, dz.f);
+      store_operand(peephole_gradient(previous, unit) + L, dz.i);
+      store_operand(peephole_gradient(previous, unit) + 2 * L, dz.f);
     }
   }
 
-  // Diagonal peepholes of L units: i and f looked at c_{t-1}, o at c_t.
+  // Diagonal peepholes of L units: those of i and f multiply c_{t-1}, that of o c_t.
   void diagonal_weights(int64_t unit) {
     Vector<T> i{}, f{}, o{};
     for (int64_t at = 0; at < walk.rows; ++at) {

@@ -1,4 +1,4 @@
-// What one LSTM layer in one direction keeps of a ragged batch: shared by the layer, the decoder, and their gradients.
+// The sizes and the saved arrays of one LSTM layer in one direction, for an encoder layer and for the decoder.
 #pragma once
 
 #include "simd/operand.h"
@@ -8,12 +8,12 @@
 
 namespace {
 
-// Sizes and weights of a layer whose steps wait for each other. It reads x_t in two parts: what does not wait for the
-// step before (the outer part, multiplied for all steps at once) and what does (the inner part: nothing in an encoder;
-// the context, or the layer below, in a decoder). A step's product is that of [inner x_t ; h_{t-1}], its joint row.
+// Sizes and weights of a layer. The input x_t has two parts: the outer part is known before the recurrence, and its
+// products are computed for all steps at once; the inner part depends on the step before (nothing in an encoder; the
+// context, or the output of the layer below, in a decoder). Each step multiplies [inner x_t ; h_{t-1}], its joint row.
 struct CellShape {
   int32_t form;
-  int64_t hidden_size, outer_size, inner_size;  // H, I without and with the context of the recurrence
+  int64_t hidden_size, outer_size, inner_size;  // H, and the sizes of the two parts of x
   const void *weight_input;     // (4H, I), outer part first
   const void *weight_hidden;    // (4H, H)
   const void *bias;             // (4H)
@@ -24,13 +24,13 @@ struct CellShape {
   bool diagonal() const { return form == PEEPHOLE_DIAGONAL; }
 };
 
-// What forward keeps for backward. Units are padded: Hp, Xp (inner part).
+// Arrays that forward writes and backward reads. Units are padded: Hp, Xp (inner part).
 template <class T, class O>
 struct CellSaved {
   T *gates;   // (rows, Hp/L, 4, L): i, f, g, o of the same L units side by side, L the lanes of a vector
   T *cells;   // (B + rows, Hp): c0 by rank, then c of each row
   O *joints;  // (rows, Xp + Hp): [inner x_t ; h_{t-1}]
-  O *looked;  // (B + rows, Hp): `cells` as operands of the full peepholes; `cells` itself where O is T
+  O *cell_operands;  // (B + rows, Hp): `cells` as operands of the full peepholes; `cells` itself where O is T
 
   CellSaved(const CellShape &cell, int64_t batch, int64_t steps, Arena &arena) {
     int64_t units = padded<T>(cell.hidden_size), inner = padded<T>(cell.inner_size), rows = batch * steps;
@@ -38,9 +38,9 @@ struct CellSaved {
     cells = arena.take<T>((batch + rows) * units);
     joints = arena.take<O>(rows * (inner + units));
     if constexpr (std::is_same_v<O, T>)
-      looked = cells;
+      cell_operands = cells;
     else
-      looked = arena.take<O>(cell.full() ? (batch + rows) * units : 0);
+      cell_operands = arena.take<O>(cell.full() ? (batch + rows) * units : 0);
   }
 };
 

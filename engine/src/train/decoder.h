@@ -20,7 +20,7 @@ inline std::vector<CellShape> shapes_of(const peephole_decoder &p) {
   return shapes;
 }
 
-// What forward keeps for backward.
+// Arrays that forward writes and backward reads.
 template <class T, class O>
 struct DecoderSaved {
   std::vector<CellSaved<T, O>> layers;
@@ -35,7 +35,7 @@ struct DecoderSaved {
   }
 };
 
-// What forward and backward share: the arrays of a problem, seen row by row.
+// The arrays of a problem by row, for forward and backward.
 template <class T, class O>
 struct DecoderRows {
   const peephole_decoder &p;
@@ -60,17 +60,17 @@ struct DecoderRows {
   const T *state_before(int64_t at) const {
     int64_t before = walk.previous[at], top = p.num_layers - 1;
     if (before < p.batch) return static_cast<const T *>(p.layers[top].h0) + walk.order[before] * H;
-    return hidden(top) + walk.place[before - p.batch] * H;
+    return hidden(top) + walk.position[before - p.batch] * H;
   }
-  // What attention is asked with at a row: A numbers.
+  // The query of a row: A numbers.
   const T *query(int64_t at) const { return additive ? saved.queries + at * key_units : state_before(at); }
   O *joint(int64_t layer, int64_t at) const {
     return saved.layers[layer].joints + at * ((layer ? units : memory_units) + units);
   }
-  // L numbers of what a layer above the lowest reads of the one below is multiplied with.
+  // L factors of the input of a layer above the lowest from the layer below.
   Vector<T> mask(int64_t layer, int64_t at, int64_t unit) const {
     const void *array = p.layers[layer].mask;
-    return array ? load_unit<T>(array, walk.place[at], unit, H) : splat<T>(1);
+    return array ? load_unit<T>(array, walk.position[at], unit, H) : splat<T>(1);
   }
 };
 
@@ -102,7 +102,7 @@ struct DecoderForward : DecoderRows<T, O> {
     for_tasks(p.threads, cells[0].chunks(), [this](int64_t chunk, int worker) {
       for (int32_t l = 0; l < p.num_layers; ++l)
         cells[l].project(chunk, worker, [&](int64_t at) {
-          return l ? nullptr : static_cast<const T *>(p.embedded) + walk.place[at] * p.embedding_size;
+          return l ? nullptr : static_cast<const T *>(p.embedded) + walk.position[at] * p.embedding_size;
         });
     });
     for_tasks(p.threads, walk.parts, [this](int64_t part, int) {
@@ -112,7 +112,7 @@ struct DecoderForward : DecoderRows<T, O> {
 
   void step(int64_t part, int64_t step) {
     const int64_t alive = walk.alive(part, step);
-    if (this->additive) ask(part, step, alive);
+    if (this->additive) compute_queries(part, step, alive);
     for (int64_t q = 0; q < alive; ++q) attend(walk.row(part, step, q), this->sequence(part, q));
     for (int32_t l = 0; l < p.num_layers; ++l) {
       for (int64_t q = 0; l && q < alive; ++q) read_below(l, walk.row(part, step, q));
@@ -122,7 +122,7 @@ struct DecoderForward : DecoderRows<T, O> {
   }
 
   // W_s s_{t-1}, of (15).
-  void ask(int64_t part, int64_t step, int64_t alive) {
+  void compute_queries(int64_t part, int64_t step, int64_t alive) {
     const O **left = walk.of_part(pointers, part);
     for (int64_t q = 0; q < alive; ++q) {
       O *joint = this->joint(p.num_layers - 1, walk.row(part, step, q));
@@ -135,9 +135,9 @@ struct DecoderForward : DecoderRows<T, O> {
       });
   }
 
-  // The context of a row: to the caller, and to the lowest layer's inner input.
+  // Computes the context of a row, for the caller and for the lowest layer's inner input.
   void attend(int64_t at, int64_t b) {
-    T *weights = saved.weights + at * S, *context = static_cast<T *>(p.contexts) + walk.place[at] * M;
+    T *weights = saved.weights + at * S, *context = static_cast<T *>(p.contexts) + walk.position[at] * M;
     Source<T> source = this->source(b);
     if (this->attends) source.weigh(this->query(at), weights);
     for (int64_t unit = 0; unit < M; unit += L) {
@@ -149,12 +149,12 @@ struct DecoderForward : DecoderRows<T, O> {
 
   void read_below(int32_t layer, int64_t at) {
     for (int64_t unit = 0; unit < H; unit += L) {
-      Vector<T> below = load_unit<T>(this->hidden(layer - 1), walk.place[at], unit, H);
+      Vector<T> below = load_unit<T>(this->hidden(layer - 1), walk.position[at], unit, H);
       store_operand(this->joint(layer, at) + unit, below * this->mask(layer, at, unit));
     }
   }
 
-  // 0 past a target's length.
+  // Writes 0 past a target's length.
   void clear_rest(int64_t b) {
     const int64_t first = b * p.steps + p.lengths[b], rows = p.steps - p.lengths[b];
     std::memset(static_cast<T *>(p.contexts) + first * M, 0, size_t(rows * M) * sizeof(T));
@@ -174,7 +174,7 @@ struct DecoderBackward : DecoderRows<T, O> {
   O *query_panels;   // W_s, packed by pack_rows
   O *query_rows;     // (rows, Ap): gradients of W_s s_{t-1}
   T *from_query;     // (B, Ap): gradient of the query, by rank
-  T *from_attention; // (B, Hp): gradient of s_{t-1} from attention, by rank; from_query itself where s is the query
+  T *from_attention; // (B, Hp): gradient of s_{t-1} from attention, by rank; from_query where s is the query
   T *from_above;     // (B, Hp): gradient of a layer's h_t from the layer above, by rank
   T *contexts;       // (B, Mp): gradient of the context, by rank
   T *energies;       // (B, T): by rank
@@ -223,7 +223,7 @@ struct DecoderBackward : DecoderRows<T, O> {
       for (int32_t l = 0; l < p.num_layers; ++l) {
         auto row = [&](const void *array) {
           return [=](int64_t at) -> T * {
-            return l ? nullptr : static_cast<T *>(const_cast<void *>(array)) + walk.place[at] * p.embedding_size;
+            return l ? nullptr : static_cast<T *>(const_cast<void *>(array)) + walk.position[at] * p.embedding_size;
           };
         };
         cells[l].outer_gradient(chunk, worker, row(p.embedded), row(d.embedded));
@@ -239,7 +239,7 @@ struct DecoderBackward : DecoderRows<T, O> {
     if (this->additive) add_vectors();
   }
 
-  // What is added to, and what no row reaches.
+  // Clears the gradients that are sums, and those past a target's length.
   void clear() {
     const int64_t B = p.batch, rows = this->attends ? S : 1;
     std::memset(d.memory, 0, size_t(B * rows * M) * sizeof(T));
@@ -269,7 +269,7 @@ struct DecoderBackward : DecoderRows<T, O> {
     cells[layer].step(part, step, [&](int64_t q, int64_t unit) {
       if (!top) return load(from_above + walk.rank(part, q) * units + unit);
       Vector<T> dh{};
-      if (unit < H) dh = load_unit<T>(d.states, walk.place[walk.row(part, step, q)], unit, H);
+      if (unit < H) dh = load_unit<T>(d.states, walk.position[walk.row(part, step, q)], unit, H);
       if (this->attends && q < going_on) dh += load(from_attention + walk.rank(part, q) * units + unit);
       return dh;
     });
@@ -278,11 +278,11 @@ struct DecoderBackward : DecoderRows<T, O> {
       if (layer)
         store(from_above + rank * units + unit, sum * this->mask(layer, at, unit));
       else
-        store(contexts + rank * this->memory_units + unit, sum + load_unit<T>(d.contexts, walk.place[at], unit, M));
+        store(contexts + rank * this->memory_units + unit, sum + load_unit<T>(d.contexts, walk.position[at], unit, M));
     });
   }
 
-  // From the context to the source and to s_{t-1}.
+  // Gradients from the context to the source and to s_{t-1}.
   void attention_step(int64_t part, int64_t step) {
     const int64_t alive = walk.alive(part, step);
     for (int64_t q = 0; q < alive; ++q) {

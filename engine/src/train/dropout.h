@@ -1,4 +1,4 @@
-// The masks of dropout: a hash of where a unit stands, as peephole/nn/noise.py defines it.
+// Dropout masks: a hash of each unit's position, as peephole/nn/noise.py defines it.
 #pragma once
 
 #include "peephole.h"
@@ -7,14 +7,14 @@
 
 namespace {
 
-// Scrambles a number so that every bit depends on every lower and higher one, as splitmix64 does.
+// Mixes a number so that every bit depends on every other, as in splitmix64.
 inline uint64_t mix(uint64_t x) {
   x = (x ^ (x >> 30)) * 0xBF58476D1CE4E5B9;
   x = (x ^ (x >> 27)) * 0x94D049BB133111EB;
   return x ^ (x >> 31);
 }
 
-// Two rounds of MurmurHash3's finaliser less its last shift, on well-mixed numbers.
+// Two rounds of MurmurHash3's finaliser without its last shift, on mixed numbers.
 inline Vector<uint32_t> mix(Vector<uint32_t> x) {
   x *= splat<uint32_t>(0x85EBCA6B);
   x ^= x >> 15;
@@ -33,7 +33,7 @@ class DropoutMask {
   }
 
  private:
-  static constexpr int64_t kTaskUnits = 1 << 16;  // fewer take less time than a thread takes to wake
+  static constexpr int64_t kTaskUnits = 1 << 16;  // fewer units take less time than waking a thread
   static constexpr uint64_t kGolden = 0x9E3779B9;
 
   void example(int64_t b) {

@@ -1,4 +1,4 @@
-// y = W x + b for many rows x at once, and its gradients: the products that do not wait for a recurrence.
+// y = W x + b for many rows x at once, and its gradients: products outside the recurrence.
 #pragma once
 
 #include "train/output_layout.h"
@@ -47,7 +47,7 @@ class Linear {
   static const T *in(const void *array) { return static_cast<const T *>(array); }
   static T *to(void *array) { return static_cast<T *>(array); }
 
-  // As many tasks for each thread, of about as many rows each.
+  // The same number of tasks for each thread, of about the same number of rows.
   int64_t row_tasks() const { return blocks_of(blocks_of(N, kStepRows), p.threads) * p.threads; }
 
   void pack_panel(Columns<T> panel) {

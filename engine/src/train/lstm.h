@@ -28,7 +28,7 @@ struct LSTMForward {
     for_tasks(p.threads, cell.blocks(), [this](int64_t block, int) { cell.pack(block); });
     for_tasks(p.threads, cell.chunks(), [this](int64_t chunk, int worker) {
       cell.project(chunk, worker,
-                   [this](int64_t at) { return static_cast<const T *>(p.x) + walk.place[at] * p.input_size; });
+                   [this](int64_t at) { return static_cast<const T *>(p.x) + walk.position[at] * p.input_size; });
     });
     for_tasks(p.threads, walk.parts, [this](int64_t part, int) {
       for (int64_t step = 0; step < walk.steps; ++step) {
@@ -40,9 +40,9 @@ struct LSTMForward {
 
   // Writes the last state of the sequence that ends with a row, and 0 past its length.
   void finish(int64_t at) {
-    int64_t H = p.hidden_size, b = walk.place[at] / p.steps, length = p.lengths[b];
+    int64_t H = p.hidden_size, b = walk.position[at] / p.steps, length = p.lengths[b];
     T *out = static_cast<T *>(p.out);
-    std::memcpy(static_cast<T *>(p.h_last) + b * H, out + walk.place[at] * H, size_t(H) * sizeof(T));
+    std::memcpy(static_cast<T *>(p.h_last) + b * H, out + walk.position[at] * H, size_t(H) * sizeof(T));
     std::memcpy(static_cast<T *>(p.c_last) + b * H, saved.cells + (p.batch + at) * in_lanes<T>(H), size_t(H) * sizeof(T));
     std::memset(out + (b * p.steps + length) * H, 0, size_t((p.steps - length) * H) * sizeof(T));
   }
@@ -67,8 +67,8 @@ struct LSTMBackward {
     for_tasks(p.threads, cell.blocks(), [this](int64_t block, int) { cell.pack(block); });
     for_tasks(p.threads, walk.parts, [this](int64_t part, int) { walk_steps(part); });
     for_tasks(p.threads, cell.chunks(), [this](int64_t chunk, int worker) {
-      auto x = [this](int64_t at) { return static_cast<const T *>(p.x) + walk.place[at] * p.input_size; };
-      auto to = [this](int64_t at) { return static_cast<T *>(d.x) + walk.place[at] * p.input_size; };
+      auto x = [this](int64_t at) { return static_cast<const T *>(p.x) + walk.position[at] * p.input_size; };
+      auto to = [this](int64_t at) { return static_cast<T *>(d.x) + walk.position[at] * p.input_size; };
       cell.outer_gradient(chunk, worker, x, to);
     });
     for_tasks(p.threads, cell.blocks(), [this](int64_t block, int worker) { cell.weights(block, memory.of(worker)); });
@@ -87,7 +87,7 @@ struct LSTMBackward {
       cell.step(part, step, [&](int64_t q, int64_t unit) {
         Vector<T> dh{};
         if (unit >= H) return dh;
-        dh = load_unit<T>(d.out, walk.place[walk.row(part, step, q)], unit, H);
+        dh = load_unit<T>(d.out, walk.position[walk.row(part, step, q)], unit, H);
         if (q >= going_on) dh += load_unit<T>(d.h_last, b(q), unit, H);
         return dh;
       });

@@ -1,4 +1,4 @@
-// Where the numbers of a linear product, and of an output layer with its loss, stand in scratch memory.
+// The scratch memory of a linear product, and of an output layer with its loss.
 #pragma once
 
 #include "train/weight_gradient.h"
@@ -12,11 +12,11 @@ inline int64_t blocks_of(int64_t n, int64_t size) { return (n + size - 1) / size
 template <class T, class O>
 struct LinearScratch {
   Arena arena;
-  O *weight;  // packed: by pack_columns to go forward, by pack_rows to go backward
+  O *weight;  // packed by pack_columns for forward, by pack_rows for backward
   T *bias;    // (O padded)
   O *left;    // gradient of y, packed by pack_tiles
   O *right;   // x, packed by pack_rows
-  O *lines;   // for each thread: some rows of x or of the gradient of y, where they are not operands
+  O *lines;   // for each thread: some rows of x or of the gradient of y, unless they are operands themselves
 
   LinearScratch(const peephole_linear &p, bool backward, void *memory) : arena(memory) {
     int64_t K = p.inputs, M = p.outputs, depth = in_groups<O>(backward ? M : K);
@@ -31,7 +31,7 @@ struct LinearScratch {
 template <class T, class O>
 struct OutputLossScratch {
   Arena arena;
-  int64_t chunk;    // rows whose logits exist at the same time
+  int64_t chunk;    // rows whose logits are stored at the same time
   int64_t *places;  // (N): the real rows
   double *losses;   // (N): of the real rows
   T *logits;        // (chunk / panel, V, panel): of the rows of a panel side by side; then their gradients
@@ -40,7 +40,7 @@ struct OutputLossScratch {
   O *weight;        // W, packed by pack_tiles, block after block of kDepthBlock symbols
   T *readouts;      // (threads, H in tiles, panel): gradients of a panel of r, transposed
   T *bias;          // (V, L): gradient of b, not yet summed over lanes
-  // Where numbers are not operands:
+  // Unless numbers are operands themselves:
   O *lines;      // (V, H padded): W
   O *gradients;  // as logits: their gradients
   O *symbols;    // (threads, kDepthBlock, panel): gradients of some symbols' logits, packed by pack_rows
@@ -48,8 +48,8 @@ struct OutputLossScratch {
   OutputLossScratch(const peephole_output_loss &p, bool backward, void *memory) : arena(memory) {
     constexpr int64_t kPanel = kMostPanelBytes / int64_t(sizeof(T));
     int64_t H = p.hidden_size, V = p.symbols, N = p.rows;
-    // Each chunk reads and writes the whole gradient of W, so a chunk has 256 rows though V be large; where V is small
-    // there is one chunk, for each ends with all threads waiting for the last.
+    // Each chunk reads and writes the whole gradient of W, so it has at least 256 rows, however large V is. Few chunks
+    // are better, since all threads must finish a chunk before the next.
     constexpr int64_t kLeastRows = 256, kCacheBytes = 8 << 20;
     int64_t panels = kCacheBytes / (V * kMostPanelBytes), least = kLeastRows / kPanel;
     if (!backward) panels = least = 1;

@@ -1,8 +1,8 @@
-// The output layer (10) and its loss (11), (12), with gradients, over chunks of rows: the logits of all rows never
-// exist at once.
+// The output layer (10) and its loss (11), (12), with gradients, over chunks of rows: only the logits of one
+// chunk are stored.
 //
-// Logits stand transposed, a panel of rows side by side in vectors: so W is read as it is, a softmax needs no sum
-// across lanes, and any number of symbols will do.
+// Logits are stored transposed, a panel of rows side by side in vectors: W needs no packing, a softmax needs no sum across
+// lanes, and the number of symbols need not be a multiple of the lanes.
 #pragma once
 
 #include <cmath>
@@ -52,13 +52,13 @@ class OutputLoss {
   OutputLossScratch<T, O> s;
   const int64_t H = p.hidden_size, V = p.symbols;
   int64_t N = 0;                     // real rows
-  int64_t chunk = 0, chunk_end = 0;  // those under way
+  int64_t chunk = 0, chunk_end = 0;  // rows [chunk, chunk_end) are computed now
 
   static const T *in(const void *array) { return static_cast<const T *>(array); }
   static T *to(void *array) { return static_cast<T *>(array); }
   const T *readout(int64_t n) const { return in(p.readouts) + s.places[n] * H; }
   T *logits(Columns<T> panel) const { return s.logits + (panel.first - chunk) * V; }
-  static constexpr bool kCopies = !std::is_same_v<O, T>;  // of numbers, as operands
+  static constexpr bool kCopies = !std::is_same_v<O, T>;  // numbers are converted to operands
   // A row of W, and the gradients of the logits of a panel, as operands.
   const O *weight_row(int64_t symbol) const {
     if constexpr (kCopies) return s.lines + symbol * in_lanes<T>(H);
@@ -95,7 +95,7 @@ class OutputLoss {
     std::memset(d->bias, 0, size_t(V) * sizeof(T));
   }
 
-  // (10), (11): the logits of a panel of rows and their loss. With gradients leaves those of the logits.
+  // (10), (11): the logits of a panel of rows and their loss. With gradients, replaces the logits by theirs.
   void predict(Columns<T> panel, int worker) {
     int64_t width = panel.width();
     int vectors = panel.vectors();
@@ -163,7 +163,7 @@ class OutputLoss {
     for (int v = 0; v < panel.vectors(); ++v) store(most + v * L, largest[v]);
   }
 
-  // Gradient of a panel of rows of r, by blocks of symbols; and these rows packed for `weights`.
+  // Gradient of a panel of rows of r, by blocks of symbols; and packs these rows for `weights`.
   void readouts(Columns<T> panel, int worker) {
     int64_t width = panel.width(), tiles = blocks_of(H, kTileRows);
     T *sums = s.readouts + worker * most_tiled(H) * kMostPanel;
@@ -241,7 +241,7 @@ class OutputLoss {
     }
   }
 
-  // Lane by lane over all chunks: where a chunk ends depends on the number of threads.
+  // Sums lane by lane over all chunks, since the end of a chunk depends on the number of threads.
   void bias(int64_t symbol) {
     Vector<T> sum = chunk ? load(s.bias + symbol * L) : Vector<T>{};
     for (int64_t row = chunk; row < chunk_end; row += kPanel) {

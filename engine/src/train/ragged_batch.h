@@ -1,4 +1,4 @@
-// Which rows a ragged batch has, in which order they are computed, and where their numbers stand in memory.
+// The rows of a batch of sequences of unequal lengths: their order, and their positions in the caller's arrays.
 #pragma once
 
 #include <cstddef>
@@ -6,14 +6,14 @@
 
 namespace {
 
-// Memory is measured for units padded to 64 bytes, the widest vector, whatever the instruction set; within it, units are
-// padded to the vector in use.
+// n, rounded up to whole vectors of 64 bytes, the widest: the size of memory is the same for all instruction sets. Within
+// it, units are padded to the vector in use.
 template <class T>
 constexpr int64_t padded(int64_t n) {
   return (n + 64 / int64_t(sizeof(T)) - 1) / (64 / int64_t(sizeof(T))) * (64 / int64_t(sizeof(T)));
 }
 
-// Cuts a caller's memory into arrays that begin on 64 bytes; without memory it only counts.
+// Cuts a caller's memory into arrays that begin on 64 bytes; without memory it only counts bytes.
 class Arena {
  public:
   explicit Arena(void *memory) : base_(static_cast<char *>(memory)) {}
@@ -30,8 +30,8 @@ class Arena {
   size_t used_ = 0;
 };
 
-// Sequences in order of falling length, ranks 0 … B-1: at step s (from 0, in the order of reading) the ranks below
-// active[s] are alive. Rows of all real steps are numbered step by step: row offset[s] + rank.
+// Sequences sorted by decreasing length have the ranks 0 … B-1: at step s (from 0, in the order of reading) the ranks
+// below active[s] are alive. Rows of all real steps are numbered step by step: row offset[s] + rank.
 //
 // A thread computes a part of the ranks through all steps: part, part + parts, …, so that every part has long and short
 // sequences. Its q-th rank is part + q * parts.
@@ -39,14 +39,14 @@ struct Walk {
   int64_t batch, max_steps, parts;
   int64_t steps = 0;  // longest length
   int64_t rows = 0;   // real steps of all sequences
-  int64_t *order, *active, *offset, *place, *previous;
+  int64_t *order, *active, *offset, *position, *previous;
 
   Walk(int64_t batch_size, int64_t num_steps, int64_t threads, Arena &arena)
       : batch(batch_size), max_steps(num_steps), parts(threads < batch_size ? threads : batch_size) {
     order = arena.take<int64_t>(batch);             // rank -> b
     active = arena.take<int64_t>(max_steps + 2);    // step -> sequences alive; 0 after the last
     offset = arena.take<int64_t>(max_steps + 1);    // step -> its first row
-    place = arena.take<int64_t>(batch * max_steps);     // row -> b * T + t
+    position = arena.take<int64_t>(batch * max_steps);     // row -> b * T + t
     previous = arena.take<int64_t>(batch * max_steps);  // row -> B + row of the step before; at the first step its rank
   }
 
@@ -56,15 +56,15 @@ struct Walk {
       if (lengths[b] > steps) steps = lengths[b];
       for (int64_t s = 0; s < lengths[b]; ++s) ++active[s];
     }
-    // active[L] sequences are longer than L: those of length L come after them, in the order of the batch. offset
-    // serves as the next free rank of each length.
+    // active[L] sequences are longer than L: those of length L follow them, in the order of the batch. Here offset
+    // holds the next free rank of each length.
     for (int64_t s = 0; s < steps; ++s) offset[s] = active[s + 1];
     for (int64_t b = 0; b < batch; ++b) order[offset[lengths[b] - 1]++] = b;
     for (int64_t s = 0; s < steps; ++s) {
       offset[s] = rows;
       for (int64_t rank = 0; rank < active[s]; ++rank, ++rows) {
         int64_t b = order[rank];
-        place[rows] = b * max_steps + (reverse ? lengths[b] - 1 - s : s);
+        position[rows] = b * max_steps + (reverse ? lengths[b] - 1 - s : s);
         previous[rows] = s ? batch + offset[s - 1] + rank : rank;
       }
     }
@@ -75,7 +75,7 @@ struct Walk {
   // How many of the ranks below `end` are the part's.
   int64_t in_part(int64_t end, int64_t part) const { return end > part ? (end - part + parts - 1) / parts : 0; }
   int64_t alive(int64_t part, int64_t step) const { return in_part(active[step], part); }
-  // The part's own stretch of an array with one entry for each rank.
+  // The part's section of an array with one entry for each rank.
   template <class P>
   P *of_part(P *array, int64_t part) const {
     return array + part * (batch / parts) + (part < batch % parts ? part : batch % parts);

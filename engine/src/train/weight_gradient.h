@@ -1,4 +1,4 @@
-// Gradients of weights: Σ over rows of (gradient of a product)ᵀ (what was multiplied), as one product for each weight.
+// Gradients of weights: the sum over rows of (gradient of a product)ᵀ (its left factor), as one product for each weight.
 //
 // The left factors are packed once into tiles of kTileRows columns: tile[group of rows][column]; the right factor, the
 // gradients of some units' gates, block by block in each task.
