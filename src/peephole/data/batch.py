@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -11,6 +12,7 @@ from numpy.typing import NDArray
 from peephole.symbols import EOS, PAD
 
 Ids = NDArray[np.int64]
+Integers = NDArray[np.integer[Any]]
 
 
 @dataclass(frozen=True)
@@ -55,9 +57,7 @@ class Batch:
         )
 
 
-def make_batch(
-    sources: Sequence[NDArray[np.int32]], targets: Sequence[NDArray[np.int32]], examples: NDArray[np.int64]
-) -> Batch:
+def make_batch(sources: Sequence[Integers], targets: Sequence[Integers], examples: Ids) -> Batch:
     """Pad id lists to a batch and end each target with EOS.
 
     Args:
@@ -76,7 +76,7 @@ def make_batch(
     return Batch(source, source_lengths, target, target_lengths, np.asarray(examples, dtype=np.int64))
 
 
-def _pad(rows: Sequence[NDArray[np.int32]], room: int) -> tuple[Ids, Ids]:
+def _pad(rows: Sequence[Integers], room: int) -> tuple[Ids, Ids]:
     """Return rows as one padded array with `room` columns more than the longest, and their lengths plus `room`."""
     lengths = np.fromiter(map(len, rows), dtype=np.int64, count=len(rows))
     places = np.arange(int(lengths.max()) + room)
