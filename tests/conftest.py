@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import signal
 from collections import Counter
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -12,7 +13,12 @@ import pytest
 if "PYTEST_XDIST_WORKER" in os.environ:  # several processes share the cores; PyTorch reads this when it is imported
     os.environ.setdefault("OMP_NUM_THREADS", "1")
 
-from models.make import MODEL
+import jaxtyping
+
+# Every annotation of the package is checked at run time in the processes of the tests: types, and shapes of arrays.
+jaxtyping.install_import_hook("peephole", "typechecker.check")
+
+from models.make import MODEL  # noqa: E402  # imports the package
 
 # A shell lets jobs in the background ignore Ctrl-C, and processes started here would inherit that.
 signal.signal(signal.SIGINT, signal.default_int_handler)
@@ -22,6 +28,14 @@ signal.signal(signal.SIGINT, signal.default_int_handler)
 def toy_file() -> Path:
     """A trained model of a few thousand weights; read it, never write it."""
     return MODEL
+
+
+@pytest.fixture
+def annotations_unchecked() -> Iterator[None]:
+    """Let arguments of wrong types through to the package, which has messages of its own for some of them."""
+    jaxtyping.config.update("jaxtyping_disable", True)
+    yield
+    jaxtyping.config.update("jaxtyping_disable", False)
 
 
 # The files that take longest, as measured. Where several processes share the tests by file, they start with these.

@@ -36,7 +36,15 @@ FRONT = {"__init__", "__main__"}  # above all floors
 WITHOUT_TORCH = {
     *("errors", "config", "lazy", "symbols", "evaluation", "storage", "data", "model", "inspect"),
     *("nn/__init__", "nn/schema", "search/__init__", "search/hypothesis"),
-    *("engine/__init__", "engine/abi", "engine/structures", "engine/problems", "engine/packed", "engine/choice"),
+    *(
+        "engine/__init__",
+        "engine/abi",
+        "engine/structures",
+        "engine/problems",
+        "engine/packed",
+        "engine/choice",
+        "engine/kinds",
+    ),
 }
 """Packages, and modules of packages, that do without PyTorch."""
 LAZY = [

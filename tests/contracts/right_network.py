@@ -56,7 +56,7 @@ def right_decoder(target, states, attend, context, weights, drop):
 
 def right_encoder(source, lengths, weights, config, drop):
     """Return the outputs h_1 … h_T and the last state of each layer, directions side by side, (7), (20)."""
-    out = drop("source embedding", weights["encoder.embedding.weight"][source])
+    out = drop("source embedding", weights["frontend.embedding.weight"][source])
     last = []
     for layer in range(config.encoder_layers):
         if layer:

@@ -337,6 +337,7 @@ class TestOperators:
         with pytest.raises(RuntimeError):
             torch.autograd.grad(d_r.sum(), weight)
 
+    @pytest.mark.usefixtures("annotations_unchecked")
     def test_errors_name_what_is_wrong(self):
         r, weight, bias, target = loss_problem(9, 5, 40)
         for wrong in (-1, 40):

@@ -10,7 +10,8 @@ import torch
 from peephole import engine
 from peephole.config import Config, ModelConfig
 from peephole.model import Model
-from peephole.nn import DotAttention, Noise, Seq2SeqStepper, backends, build_seq2seq, use_engine
+from peephole.model.reading import Notices
+from peephole.nn import DotAttention, Noise, Seq2SeqStepper, backends, build_seq2seq, schema, use_engine
 from peephole.nn.attention import Attended, attend
 from peephole.nn.backends import Request, find
 from peephole.nn.layers import LSTM
@@ -130,6 +131,22 @@ def test_a_model_whose_network_has_another_kind_than_its_config_is_not_packed():
     wanted = [found.log_prob for found in force(stepper, *ids, [[5, 6], [4]])]
     assert scaled.score(sources, targets) == pytest.approx(wanted, abs=1e-5)
     assert dot.score(sources, targets) != pytest.approx(wanted, abs=1e-3)
+
+
+@needs_engine
+def test_a_kind_that_the_engines_prediction_lacks_is_predicted_by_the_definition(monkeypatch):
+    monkeypatch.setitem(schema.ATTENTIONS, "scaled_dot", lambda _: iter(()))
+    config = Config(model=ModelConfig(**SMALL))
+    object.__setattr__(config.model, "attention", "scaled_dot")  # as if config.py had one more choice
+    symbols = CharacterSymbols(list("abcde"), "NFC"), CharacterSymbols(list("WXYZ"), "NFC")
+    made = network(ScaledDotAttention())
+    model, notices = Model(config, *symbols, [made]), Notices()
+    [found] = model.predict(["abc"], notices=notices)
+    assert notices.slow_search == "the engine has no attention 'scaled_dot'"
+    ids = torch.tensor([[4, 5, 6]]), torch.tensor([3])
+    wanted = beam_search(Seq2SeqStepper(made), *ids, beam_size=5, nbest=1, max_lengths=torch.tensor([29]))
+    assert found[0].log_prob == pytest.approx(wanted[0][0].log_prob, abs=1e-6)
+    model.prepare()  # builds networks, does not pack
 
 
 def test_attention_state_goes_through_steps_and_searches():

@@ -45,6 +45,19 @@ class Arrays:
             C.free(address)
 
 
+def run_both_ways(
+    problem: engine.LSTMProblem | engine.LinearProblem, arrays: Arrays, gradients: Arrays, instruction_set: str
+) -> None:
+    """Run forward and backward, each with a scratch array of its own size, then free the arrays."""
+    arrays.add_bytes("scratch", problem.scratch_bytes(backward=False))
+    problem.forward(arrays.addresses, instruction_set)
+    C.free(arrays.addresses["scratch"])
+    arrays.add_bytes("scratch", problem.scratch_bytes(backward=True))
+    problem.backward(arrays.addresses, gradients.addresses, instruction_set)
+    arrays.free()
+    gradients.free()
+
+
 def call(problem: engine.LSTMProblem, instruction_set: str, seed: int) -> None:
     """Run a layer forward and backward on random numbers."""
     B, T, I, H = problem.batch, problem.steps, problem.input_size, problem.hidden_size  # noqa: E741
@@ -58,13 +71,7 @@ def call(problem: engine.LSTMProblem, instruction_set: str, seed: int) -> None:
     draw = random.Random(seed)
     arrays.add_integers("lengths", [draw.randint(1, T) for _ in range(B)])
     arrays.add_bytes("saved", problem.saved_bytes())
-    arrays.add_bytes("scratch", problem.scratch_bytes(backward=False))
-    problem.forward(arrays.addresses, instruction_set)
-    C.free(arrays.addresses["scratch"])
-    arrays.add_bytes("scratch", problem.scratch_bytes(backward=True))
-    problem.backward(arrays.addresses, gradients.addresses, instruction_set)
-    arrays.free()
-    gradients.free()
+    run_both_ways(problem, arrays, gradients, instruction_set)
 
 
 def decode(problem: engine.DecoderProblem, instruction_set: str, seed: int) -> None:
@@ -118,13 +125,7 @@ def call_linear(problem: engine.LinearProblem, instruction_set: str, seed: int) 
             if size:
                 arrays.add(name, size)
                 gradients.add(name, size)
-        arrays.add_bytes("scratch", problem.scratch_bytes(backward=False))
-        problem.forward(arrays.addresses, instruction_set)
-        C.free(arrays.addresses["scratch"])
-        arrays.add_bytes("scratch", problem.scratch_bytes(backward=True))
-        problem.backward(arrays.addresses, gradients.addresses, instruction_set)
-        arrays.free()
-        gradients.free()
+        run_both_ways(problem, arrays, gradients, instruction_set)
 
 
 def call_output_loss(problem: engine.OutputLossProblem, instruction_set: str, seed: int) -> None:

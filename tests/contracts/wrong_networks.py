@@ -83,21 +83,21 @@ WRONG_BRIDGES = (
         "no gradient to the encoder by h",
         "h, *c = state",
         "h, *c = state; h = h.detach()",
-        seen_in="gradient of encoder",
+        seen_in="gradient of frontend",
     ),
     Wrong(
         "no gradient to the encoder by c",
         "h, *c = state",
         "h, *c = state; c = [part.detach() for part in c]",
         (LSTM,),
-        seen_in="gradient of encoder",
+        seen_in="gradient of frontend",
     ),
     Wrong(
         "no gradient to the encoder where states are copied",
         "first.append(state)",
         "first.append(tuple(part.detach() for part in state))",
         ({**LSTM, **COPY}, {**GRU, **COPY}),
-        seen_in="gradient of encoder",
+        seen_in="gradient of frontend",
     ),
 )
 
@@ -118,7 +118,7 @@ WRONG_CONTEXTS = (
         "return (outputs *",
         "return (outputs.detach() *",
         MEAN,
-        seen_in="gradient of encoder",
+        seen_in="gradient of frontend",
     ),
 )
 

@@ -72,6 +72,7 @@ def toy() -> Model:
     return peephole.load(MODEL)
 
 
+@pytest.mark.usefixtures("annotations_unchecked")
 @pytest.mark.parametrize("name", WRONG)
 def test_a_wrong_type_is_one_line(name: str, toy: Model, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
@@ -84,6 +85,7 @@ def test_a_wrong_type_is_one_line(name: str, toy: Model, tmp_path: Path, monkeyp
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.usefixtures("annotations_unchecked")
 def test_a_long_value_is_cut(toy: Model) -> None:
     with pytest.raises(ArgumentError, match=r"^sources: wanted a list of texts, got .{79}…$"):
         toy.predict(10**200)  # type: ignore[arg-type]  # as a user may

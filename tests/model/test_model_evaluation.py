@@ -110,6 +110,7 @@ def test_the_representation_shows_the_numbers(toy: Model) -> None:
     assert lines[5].startswith(f"  exact match of {INT8}: ")
 
 
+@pytest.mark.usefixtures("annotations_unchecked")
 def test_the_gap_counts_the_models_own_tokens_on_both_sides() -> None:
     """A greedy prediction in another cut than the reference's has wrong symbols, as teacher forcing counts them."""
 
@@ -132,6 +133,7 @@ def test_the_gap_counts_the_models_own_tokens_on_both_sides() -> None:
     assert gap.free_running == 100 * (1 - 2 / 1)
 
 
+@pytest.mark.usefixtures("annotations_unchecked")
 @pytest.mark.parametrize(
     ("pairs", "kind", "message"),
     [
@@ -197,6 +199,7 @@ def test_quantize_takes_a_model_and_generated_pairs(toy: Model, tmp_path: Path) 
     assert peephole.quantize(copy, "bf16").before is None
 
 
+@pytest.mark.usefixtures("annotations_unchecked")
 @pytest.mark.parametrize(
     ("arguments", "kind", "message"),
     [

@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Sequence
 
-from peephole.model.reading import MISSING_ENGINE, Notice, Notices
+from peephole.model.reading import SLOW_SEARCH, Notice, Notices
 
 
 def print_note(text: str) -> None:
@@ -25,7 +25,7 @@ class NoticePrinter:
         self.name = name
         self.prefix = prefix
         self.unknown = self.truncated = self.empty = 0
-        self.missing_engine = False
+        self.slow_search: str | None = None
 
     def take(self, notice: Notice, line: int) -> None:
         """Count a notice about a text on a line of the input."""
@@ -43,9 +43,9 @@ class NoticePrinter:
 
     def take_all(self, notices: Notices, lines: Sequence[int]) -> None:
         """Count the notices of a call; `lines[index]` is the line of its text `index`."""
-        if notices.missing_engine and not self.missing_engine:
-            print_note(MISSING_ENGINE)
-            self.missing_engine = True
+        if notices.slow_search and not self.slow_search:
+            print_note(f"{notices.slow_search}: {SLOW_SEARCH}")
+            self.slow_search = notices.slow_search
         for notice in sorted(notices.texts, key=lambda notice: (notice.source_index, notice.side)):
             self.take(notice, lines[notice.source_index])
 

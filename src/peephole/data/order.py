@@ -1,4 +1,4 @@
-"""The order in which pairs are seen: a pure function of (seed, epoch), so that a run can go on at any batch.
+"""Order pairs into batches as a pure function of (seed, epoch), so that a run can resume at any batch.
 
 An epoch is a permutation of all pairs, cut into windows. Inside a window pairs of like length are put
 together, so that little of a batch is padding, and the batches are then shuffled. Nothing is kept in memory

@@ -1,4 +1,4 @@
-"""From data files to what training reads: symbol tables, an encoded corpus, dev pairs.
+"""Prepare data files for training: symbol tables, an encoded corpus, dev pairs.
 
 The training file is read several times from start to end, never kept: the memory that preparing takes does
 not grow with the number of pairs. Dev pairs are kept in memory.
@@ -95,7 +95,7 @@ def reopen(train_path: str | Path, dev_path: str | Path | None, config: Config, 
 def prepare_again(
     train_path: str | Path, dev_path: str | Path | None, config: Config, folder: str | Path
 ) -> Prepared | None:
-    """Put the data of a folder whose files are damaged or gone in order again.
+    """Restore the prepared data of a folder whose files are damaged or missing.
 
     Returns:
         What an equal call of `prepare` put into the folder; None if files or settings have changed, if its stamp is
@@ -154,7 +154,7 @@ def _prepare(train_path: str, dev_path: str | None, config: Config, folder: Path
 
 @dataclass(frozen=True)
 class _Scan:
-    """What the first reading of the training file found."""
+    """Results of the first pass over the training file."""
 
     sample: list[Pair]
     held_out: frozenset[str]  # normalised sources that are not trained on
@@ -190,7 +190,7 @@ def _scan(train_path: str, dev_sources: set[str] | None, config: Config, report:
 
 
 def _learn(side: str, train_path: str, scan: _Scan, config: Config) -> tuple[Symbols, str]:
-    """Return the symbol table of one side, and a line that says what it is and why."""
+    """Return the symbol table of one side, and a line with its kind and the reason for it."""
     text_of: Callable[[Pair], str] = attrgetter(side)
     kind, reason = getattr(config.symbols, side), "as configured"
     if kind == "auto":

@@ -35,7 +35,7 @@ class Pair(NamedTuple):
 
 
 class Report:
-    """Counts what happened to lines that were not read as they stand, and remembers the first of each kind.
+    """Count skipped, repaired and left-out lines by reason, with the position of the first of each.
 
     >>> report = Report("train.tsv")
     >>> report.skip("empty side", 17)
@@ -53,7 +53,7 @@ class Report:
         self._count("skipped", reason, line, file)
 
     def leave_out(self, reason: str, line: int) -> None:
-        """Count a pair that was read and then not used."""
+        """Count a pair that was read but is not used."""
         self._count("left out", reason, line, None)
 
     def repair(self, reason: str, line: int, file: str | None = None) -> None:

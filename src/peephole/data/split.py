@@ -22,7 +22,7 @@ def source_hash(source: str) -> int:
 
 
 class Holdout:
-    """Sees every source once for each pair, then names those to be held out; remembers only these.
+    """Select the sources to hold out in one pass over the pairs, storing only the selected ones.
 
     The sources whose hash lies in the lowest `fraction` of all hashes are held out, lowest first, as long as
     their pairs number at most `limit`; if there are none, the source with the lowest hash of all. One source
@@ -46,7 +46,7 @@ class Holdout:
         self._several = False
 
     def see(self, source: str) -> None:
-        """Take note of one pair's source."""
+        """Add the source of one pair."""
         if self._first is None:
             self._first = source
         self._several |= source != self._first

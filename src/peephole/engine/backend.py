@@ -11,6 +11,7 @@ from typing import Any
 from peephole import engine
 from peephole.engine import decoder, dropout, output, recurrence
 from peephole.engine.choice import engine_in_use
+from peephole.engine.kinds import missing_kind
 from peephole.nn.backends import BFLOAT16_PRODUCTS, Request, register
 
 NUMBERS = ("float32", "float64", BFLOAT16_PRODUCTS)
@@ -49,12 +50,9 @@ class EngineBackend:
             return f"not used on {request.device}, it is made for CPUs"
         if engine_in_use() is None:
             return "missing, it needs a C++ compiler when peephole is installed"
-        for part, kind in request.kinds.items():
-            if kind not in KINDS.get(part, ()):
-                return f"has no {part} {kind!r}"
         if request.numbers not in NUMBERS:
-            return f"does not compute on tensors of kind {request.numbers!r}"
-        return None
+            return missing_kind(request.kinds, KINDS) or f"does not compute on tensors of kind {request.numbers!r}"
+        return missing_kind(request.kinds, KINDS)
 
     def implementation(self, operator: str) -> Callable[..., Any]:
         """Return the function that computes an operator."""

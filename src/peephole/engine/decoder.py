@@ -1,7 +1,5 @@
 """The decoder's recurrence on the engine, as a PyTorch operator: `peephole::decoder` and its gradient."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple, cast
 

@@ -1,7 +1,5 @@
 """Dropout masks on the engine, the bits that `peephole.nn.Noise` defines, as `peephole::dropout_mask`."""
 
-from __future__ import annotations
-
 from typing import Any
 
 import torch

@@ -4,8 +4,6 @@
 `use_engine("off")` gives the definition, which has them.
 """
 
-from __future__ import annotations
-
 from typing import Any
 
 import torch

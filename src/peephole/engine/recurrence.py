@@ -3,8 +3,6 @@
 Not for second derivatives, forward-mode derivatives or vmap: `use_engine("off")` gives the definition, which has them.
 """
 
-from __future__ import annotations
-
 import threading
 from collections.abc import Mapping
 from typing import Any, NamedTuple

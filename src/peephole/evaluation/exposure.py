@@ -133,7 +133,9 @@ def _mark_teacher_forced(number: int, forced: Sequence[SymbolList], references: 
             f"exposure gap, source {number}: wanted forced symbols for references of the lengths "
             f"{list(map(len, references))}, got {list(map(len, forced))}"
         )
-    marked = [[own == gold for own, gold in zip(*sides, strict=True)] for sides in zip(forced, references, strict=True)]
+    marked = [
+        [bool(own == gold) for own, gold in zip(*sides, strict=True)] for sides in zip(forced, references, strict=True)
+    ]
     return min(marked, key=lambda kept: (kept.count(False), -len(kept)))
 
 

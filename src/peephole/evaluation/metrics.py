@@ -207,7 +207,7 @@ def rouge_statistics(kind: str, predictions: Texts, references: References) -> F
 
     scorer = RougeScorer([kind], tokenizer=_ROUGE_TOKENIZER)
     pairs = zip(predictions, references, strict=True)
-    return np.array([(scorer.score_multi(choices, text)[kind].fmeasure, 1) for text, choices in pairs])
+    return np.array([(scorer.score_multi(choices, text)[kind].fmeasure, 1.0) for text, choices in pairs])
 
 
 @dataclass(frozen=True)

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from peephole import engine
 from peephole.config import Config, SearchConfig
+from peephole.engine.kinds import PREDICTION_KINDS, missing_kind
 from peephole.engine.packed import PackedSearch
 from peephole.errors import (
     ConfigError,
@@ -31,6 +32,7 @@ from peephole.model.reading import (
     read_targets,
 )
 from peephole.model.weights import Weights
+from peephole.nn.schema import Architecture
 from peephole.search.hypothesis import Hypothesis
 from peephole.storage.header import read_header
 from peephole.symbols import Symbols
@@ -122,16 +124,16 @@ class Model:
         Raises:
             ModelFileError: a file is damaged.
         """
-        if engine.available():
+        if self._slow_search(self.config.with_values({"search.engine": "auto"}).search) is None:
             self._weights.packed(self._description())
         else:
             _ = self.networks
 
     def predict(
         self,
-        sources: Sequence[str],
+        sources: Iterable[str],
         *,
-        prefixes: Sequence[str] | None = None,
+        prefixes: Iterable[str] | None = None,
         attention: bool = True,
         progress: Callable[[int], None] | None = None,
         first_index: int = 0,
@@ -201,8 +203,8 @@ class Model:
 
     def score(
         self,
-        sources: Sequence[str],
-        targets: Sequence[str | Sequence[str]],
+        sources: Iterable[str],
+        targets: Iterable[str | Sequence[str]],
         *,
         notices: Notices | None = None,
         **search: Any,
@@ -306,8 +308,8 @@ class Model:
     def _read_pairs(
         self,
         call: str,
-        sources: Sequence[str],
-        targets: Sequence[str | Sequence[str]],
+        sources: Iterable[str],
+        targets: Iterable[str | Sequence[str]],
         notices: Notices | None,
         search: Mapping[str, Any],
     ) -> tuple[SearchConfig, list[tuple[list[int], list[int]]]]:
@@ -319,19 +321,28 @@ class Model:
         collected = _notices(notices)
         source_ids = [source.ids for source in self._read_sources(texts, collected)]
         target_ids = read_targets(self.target_symbols, wanted, collected)
-        collected.missing_engine |= config.engine == "auto" and not engine.available()
+        collected.slow_search = self._slow_search(config)
         if notices is None:
             issue_warnings(collected, len(texts), stacklevel=3)
         return config, list(zip(source_ids, target_ids, strict=True))
 
     def _searching(self, config: SearchConfig, notices: Notices) -> PackedSearch | DefinitionSearch:
-        """Return the search of the engine, or that of PyTorch where the engine is off, missing or cannot."""
-        if config.engine == "auto" and engine.available() and self._weights.fit_engine(self.config):
+        """Return the engine's search, or PyTorch's if the engine is off, missing or lacks a kind."""
+        notices.slow_search = self._slow_search(config)
+        if config.engine == "auto" and notices.slow_search is None and self._weights.fit_engine(self.config):
             return PackedSearch(self._weights.packed(self._description()))
-        notices.missing_engine |= config.engine == "auto" and not engine.available()
         from peephole.search.torch import DefinitionSearch
 
         return DefinitionSearch(self.networks)
+
+    def _slow_search(self, config: SearchConfig) -> str | None:
+        """Return why PyTorch searches where the engine is wanted; None if the engine can, or is not wanted."""
+        if config.engine == "off":
+            return None
+        if not engine.available():
+            return "peephole was installed without its engine"
+        missing = missing_kind(Architecture.of(self.config.model).kinds(), PREDICTION_KINDS)
+        return None if missing is None else f"the engine {missing}"
 
     def _description(self) -> tuple[Config, Symbols, Symbols]:
         return self.config, self.source_symbols, self.target_symbols

@@ -14,7 +14,7 @@ from peephole.errors import ArgumentError, DataError, check_type, shorten
 from peephole.model.handle import Model
 from peephole.model.reading import Notices
 
-PairsArgument = str | Path | Iterable[tuple[str, str]]
+PairsArgument = str | Path | Iterable[Sequence[str]]
 PAIRS_PER_CALL = 1024
 
 
@@ -106,7 +106,7 @@ def iterate_pairs(pairs: PairsArgument, config: DataConfig, report: Report | Non
     return _check_pairs(pairs)
 
 
-def _check_pairs(pairs: Iterable[tuple[str, str]]) -> Iterator[Pair]:
+def _check_pairs(pairs: Iterable[Sequence[str]]) -> Iterator[Pair]:
     for number, pair in enumerate(pairs, start=1):
         texts = pair if isinstance(pair, (tuple, list)) else ()
         if len(texts) != 2 or not all(isinstance(text, str) for text in texts):

@@ -18,7 +18,7 @@ from peephole.errors import ArgumentError, PeepholeError, PrefixError, shorten
 from peephole.symbols import UNK, Symbols
 
 Side = Literal["source", "target"]
-MISSING_ENGINE = "peephole was installed without its engine: prediction runs in PyTorch, many times slower"
+SLOW_SEARCH = "prediction runs in PyTorch, many times slower"
 
 
 class UnknownSymbolWarning(UserWarning):
@@ -66,8 +66,8 @@ class Notices:
 
     texts: list[Notice] = field(default_factory=list)
     """The texts that were not read as they were given; all others were."""
-    missing_engine: bool = False
-    """Whether PyTorch searched because this installation has no engine."""
+    slow_search: str | None = None
+    """Why PyTorch searched where the engine was wanted; None if it did not."""
 
     @property
     def unknown(self) -> Counter[str]:
@@ -189,8 +189,8 @@ def issue_warnings(notices: Notices, num_sources: int, stacklevel: int) -> None:
         if unknown:
             text = f"{len(unknown)} {side} symbols were not seen in training and are read as <unk>"
             warnings.warn(UnknownSymbolWarning(f"{text}, the first of them {unknown[0]!r}"), stacklevel=stacklevel + 1)
-    if notices.missing_engine:
-        warnings.warn(SlowSearchWarning(MISSING_ENGINE), stacklevel=stacklevel + 1)
+    if notices.slow_search:
+        warnings.warn(SlowSearchWarning(f"{notices.slow_search}: {SLOW_SEARCH}"), stacklevel=stacklevel + 1)
 
 
 def check_texts(name: str, given: object) -> list[str]:

@@ -14,7 +14,7 @@ import threading
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from contextvars import ContextVar
-from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol, runtime_checkable
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -41,6 +41,7 @@ class Request(NamedTuple):
     numbers: str  # float32, float64, … as in torch.dtype; BFLOAT16_PRODUCTS; "empty" or "mixed" tensors
 
 
+@runtime_checkable
 class Backend(Protocol):
     """Implementations of one origin for some of the operators."""
 

@@ -1,4 +1,4 @@
-"""What a symbol is, on the source and on the target side, and learning which there are from texts."""
+"""Symbol tables of source and target, and learning them from texts."""
 
 from peephole.symbols.tables import (
     BOS,

@@ -1,4 +1,4 @@
-"""Which symbols a table holds: the most frequent ones, or subwords trained by the `tokenizers` library.
+"""Learn the symbols of a table: the most frequent ones, or subwords trained by the `tokenizers` library.
 
 Counting takes bounded memory and training bounded time, whatever the number of texts.
 """
@@ -93,7 +93,7 @@ def train_segmenter(kind: str, words: Counter[str], *, num_pieces: int, min_coun
 
 
 def _words_to_learn(words: Counter[str], rare: set[str]) -> Iterator[str]:
-    """Yield each word as often as it was counted, in proportion, parted where a rare character stands."""
+    """Yield each word in proportion to its count, split at rare characters."""
     share = min(1.0, WORDS_LEARNED / max(1, words.total()))
     blank = dict.fromkeys(map(ord, rare), " ")
     for word, count in by_frequency(words):

@@ -1,4 +1,4 @@
-"""What one symbol is: text to numbers and back.
+"""Convert text to symbol ids and back.
 
 A symbol table turns a text into the ids that a model reads and writes. Four kinds: grapheme clusters
 (`characters`: a Korean syllable, an emoji or a letter with its combining marks is one symbol),
@@ -115,7 +115,7 @@ class Symbols(ABC):
 
 
 class ListedSymbols(Symbols):
-    """A table that is a list of symbols; subclasses say how a text is cut into them, and put together again."""
+    """A table that is a list of symbols; subclasses define how a text is split into symbols and joined again."""
 
     def __init__(self, ordinary: Sequence[str], normalize: str) -> None:
         self.normalize = normalize
@@ -226,7 +226,7 @@ class SubwordSymbols(Symbols):
         return {"kind": self.kind, "normalize": self.normalize, "segmenter": self._segmenter}
 
     def _words(self, text: str) -> list[str]:
-        """Return the parts of a text that are segmented each by itself."""
+        """Return the parts of a text that are segmented independently."""
         clean = normalize_text(text, self.normalize).strip()
         return [SPACE + word for word in clean.split(" ")] if clean else []
 

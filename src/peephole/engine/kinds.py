@@ -1,0 +1,27 @@
+"""The kinds of each part of a network that the engine's prediction has; training's are in `backend.py`."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping
+
+PREDICTION_KINDS: Mapping[str, Collection[str]] = {
+    "cell": ("lstm", "gru"),
+    "peephole": ("full", "diagonal", "none"),
+    "attention": ("fixed", "additive", "dot", "general"),
+    "context": ("attention", "last", "mean"),
+    "input": ("symbols",),
+    "output": ("symbols",),
+}
+"""As in engine/src/file/architecture.cpp, which refuses files of any other kind."""
+
+
+def missing_kind(kinds: Mapping[str, str], known: Mapping[str, Collection[str]]) -> str | None:
+    """Return which part has a kind that is not known, or is itself not known; None if all are.
+
+    >>> missing_kind({"cell": "lstm", "attention": "scaled_dot"}, PREDICTION_KINDS)
+    "has no attention 'scaled_dot'"
+    """
+    for part, kind in kinds.items():
+        if kind not in known.get(part, ()):
+            return f"has no {part} {kind!r}"
+    return None

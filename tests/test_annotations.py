@@ -1,0 +1,35 @@
+"""The tests run with the annotations of the package checked: of shapes, number formats and types."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+from jaxtyping import TypeCheckError
+
+from peephole.evaluation.bootstrap import interval
+from peephole.nn import valid_steps
+from peephole.nn.loss import loss_sum
+from peephole.symbols import CharacterSymbols
+
+LOGITS, TARGET = torch.zeros(2, 3, 5), torch.zeros(2, 3, dtype=torch.long)
+
+
+@pytest.mark.parametrize(
+    ("logits", "target"),
+    [(LOGITS[0], TARGET), (LOGITS, TARGET[:, :2]), (LOGITS, TARGET.double()), (LOGITS.long(), TARGET)],
+    ids=["rank", "size", "target of floats", "logits of integers"],
+)
+def test_a_tensor_of_another_shape_or_number_format_is_rejected(logits, target):
+    loss_sum(LOGITS, TARGET, 0.1)
+    with pytest.raises(TypeCheckError, match=r"peephole\.nn\.loss\.loss_sum"):
+        loss_sum(logits, target, 0.1)
+
+
+def test_a_value_of_another_type_is_rejected():
+    with pytest.raises(TypeCheckError, match=r"valid_steps.\n.*num_steps"):
+        valid_steps(torch.tensor([1, 2]), "3")
+    with pytest.raises(TypeCheckError, match=r"decode"):
+        CharacterSymbols(["a"], "NFC").decode("a")
+    with pytest.raises(TypeCheckError, match=r"interval"):
+        interval(np.array(["a"]))
