@@ -76,7 +76,7 @@ def draw_architecture(draw: random.Random) -> dict[str, Any]:
 def test_both_descriptions_agree(program: Path) -> None:
     draw = random.Random(11)
     cases = [(draw.randint(5, 99), draw.randint(5, 99), draw_architecture(draw)) for _ in range(400)]
-    cases += [(5, 6, {}), (5, 6, {"cell": "gru"})]
+    cases += [(5, 6, {}), (5, 6, {"cell": "gru", "peephole": "none"})]
     assert described(program, cases) == [expected(*case) for case in cases]
 
 
@@ -85,6 +85,7 @@ def test_both_descriptions_agree(program: Path) -> None:
     [
         {"cell": "rnn"},
         {"cell": "gru", "peephole": "full"},
+        {"cell": "gru"},  # the peepholes of a file have one default, full
         {"peephole": "some"},
         {"context": "first"},
         {"attention": "location"},
