@@ -76,7 +76,7 @@ def draw_architecture(draw: random.Random) -> dict[str, Any]:
 def test_both_descriptions_agree(program: Path) -> None:
     draw = random.Random(11)
     cases = [(draw.randint(5, 99), draw.randint(5, 99), draw_architecture(draw)) for _ in range(400)]
-    cases += [(5, 6, {}), (5, 6, {"cell": "gru"})]
+    cases.append((5, 6, {}))
     assert described(program, cases) == [expected(*case) for case in cases]
 
 
@@ -84,6 +84,7 @@ def test_both_descriptions_agree(program: Path) -> None:
     "wrong",
     [
         {"cell": "rnn"},
+        {"cell": "gru"},
         {"cell": "gru", "peephole": "full"},
         {"peephole": "some"},
         {"context": "first"},

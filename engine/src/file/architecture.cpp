@@ -78,7 +78,6 @@ class Section {
 
 void read_kinds_and_sizes(const Section &section, Architecture &architecture) {
   section.read("cell", architecture.gru, {"lstm", "gru"});
-  if (architecture.gru) architecture.form = PEEPHOLE_NONE;  // the default of a GRU
   section.read("peephole", architecture.form, {"none", "diagonal", "full"});  // as enum peephole_form
   section.read("hidden_size", architecture.hidden_size, kLargestSize);
   architecture.encoder_size = architecture.hidden_size;
