@@ -1,52 +1,34 @@
-// Attention, (15)-(17), of one decoder step for one sequence, and its gradients.
+// What all kinds of attention share in training: of one decoder step for one sequence, weights and context, (16), (17),
+// and their gradients.
+//
+// A kind is one file, attention_*.h; attention_kinds.h lists them. It is a struct with three types:
+//   Forward<Rows>(rows), training:
+//     blocks(), pack(block)           packs its weights, in tasks
+//     begin(part, step)               the queries of a step
+//     weigh(at, b)                    the weights α_j of a row, for sequence b
+//     context(at, b, unit)            L numbers of its context
+//   Backward<Rows>(rows, gradients):
+//     blocks(), pack(block), clear()  as above; and clears the gradients that are sums
+//     step(part, step, contexts)      from the gradients of a step's contexts, by rank, to the source and to s_{t-1}
+//     state_gradient()                where `step` leaves that of s_{t-1}, (B, Hp) by rank; NULL: s_{t-1} is not read
+//     weights(block, states, memory)  the gradients of its weights, in tasks, after all steps; then finish()
+//   Packed(format, view), prediction: a PackedAttention
+// Rows is the DecoderRows of train/decoder.h: the arrays of a call, by row. A kind takes what backward reads from
+// rows.kept, in the same order in Forward and Backward, and its other memory from rows.scratch.
 #pragma once
 
 #include "peephole.h"
 #include "simd/operand.h"
+#include "simd/ragged_batch.h"
 
 namespace {
 
-// The sum of a vector's numbers, in a fixed order.
-template <class T>
-inline T sum_of(Vector<T> v) {
-  T lanes[kLanes<T>];
-  store(lanes, v);
-#pragma GCC unroll 4
-  for (int width = kLanes<T> / 2; width; width /= 2)
-#pragma GCC unroll 8
-    for (int i = 0; i < width; ++i) lanes[i] += lanes[i + width];
-  return lanes[0];
-}
-
-// One sequence's source. Additive: e_j = vᵀ tanh(k_j + q) with q = W_s s; dot and general: e_j = k_jᵀ q with q = s.
+// One sequence's source.
 template <class T>
 struct Source {
   const T *keys;    // (length, A)
   const T *memory;  // (length, M): h_j
-  const T *vector;  // (A) v, or NULL: dot or general
   int64_t length, key_size, memory_size;
-
-  // Weights α_j of a query of A numbers, (15), (16).
-  void weigh(const T *query, T *weights) const {
-    constexpr int L = kLanes<T>;
-    T most = 0;
-    for (int64_t j = 0; j < length; ++j) {
-      Vector<T> sum{};
-      for (int64_t a = 0; a < key_size; a += L) {
-        Vector<T> k = load(keys + j * key_size + a, key_size - a), q = load(query + a, key_size - a);
-        sum = vector ? fma(tanh<T>(k + q), load(vector + a, key_size - a), sum) : fma(k, q, sum);
-      }
-      weights[j] = sum_of<T>(sum);
-      if (j == 0 || weights[j] > most) most = weights[j];
-    }
-    T total = 0;
-    for (int64_t j = 0; j < length; j += L) {
-      Vector<T> e = exponential<T>(load(weights + j, length - j) - splat(most));
-      store(weights + j, e, length - j);
-      for (int64_t i = j; i < length && i < j + L; ++i) total += weights[i];
-    }
-    for (int64_t j = 0; j < length; ++j) weights[j] /= total;
-  }
 
   // Σ_j α_j h_j, (17), L numbers from `unit` on.
   Vector<T> context(const T *weights, int64_t unit) const {
@@ -57,50 +39,85 @@ struct Source {
   }
 };
 
-// The sums of the gradients of one sequence's source.
+// Energies e_j become weights α_j, (16).
 template <class T>
-struct SourceGradients {
-  T *keys, *memory;  // (length, A), (length, M)
-  T *vector;         // (Ap), padded
+inline void normalize_energies(T *energies, int64_t length) {
+  constexpr int L = kLanes<T>;
+  T most = energies[0], total = 0;
+  for (int64_t j = 1; j < length; ++j)
+    if (energies[j] > most) most = energies[j];
+  for (int64_t j = 0; j < length; j += L) {
+    Vector<T> e = exponential<T>(load(energies + j, length - j) - splat(most));
+    store(energies + j, e, length - j);
+    for (int64_t i = j; i < length && i < j + L; ++i) total += energies[i];
+  }
+  for (int64_t j = 0; j < length; ++j) energies[j] /= total;
+}
 
-  // Adds those of one step, given the gradient of its context; sets `d_query` (Ap). `energies` holds `length` numbers.
-  void add(const Source<T> &source, const T *query, const T *weights, const T *d_context, T *energies,
-           T *d_query) const {
-    constexpr int L = kLanes<T>;
-    const int64_t M = source.memory_size, A = source.key_size;
-    T mean = 0;
-    for (int64_t j = 0; j < source.length; ++j) {
-      Vector<T> sum{}, alpha = splat(weights[j]);
-      for (int64_t m = 0; m < M; m += L) {
-        Vector<T> dc = load(d_context + m, M - m);
-        T *to = memory + j * M + m;
-        sum = fma(dc, load(source.memory + j * M + m, M - m), sum);
-        store(to, fma(alpha, dc, load(to, M - m)), M - m);
-      }
-      energies[j] = sum_of<T>(sum);
-      mean += weights[j] * energies[j];
+// (17), (16): given the gradient of a step's context, adds to that of `memory` (length, M) and sets that of the energies.
+template <class T>
+inline void context_gradient(const Source<T> &source, const T *weights, const T *d_context, T *memory, T *energies) {
+  constexpr int L = kLanes<T>;
+  const int64_t M = source.memory_size;
+  T mean = 0;
+  for (int64_t j = 0; j < source.length; ++j) {
+    Vector<T> sum{}, alpha = splat(weights[j]);
+    for (int64_t m = 0; m < M; m += L) {
+      Vector<T> dc = load(d_context + m, M - m);
+      T *to = memory + j * M + m;
+      sum = fma(dc, load(source.memory + j * M + m, M - m), sum);
+      store(to, fma(alpha, dc, load(to, M - m)), M - m);
     }
-    for (int64_t j = 0; j < source.length; ++j) energies[j] = weights[j] * (energies[j] - mean);  // of (16)
-    for (int64_t a = 0; a < A; a += L) {
-      Vector<T> dq{}, dv{}, q = load(query + a, A - a), v{};
-      if (source.vector) v = load(source.vector + a, A - a);
-      for (int64_t j = 0; j < source.length; ++j) {
-        Vector<T> de = splat(energies[j]), k = load(source.keys + j * A + a, A - a), dk;
-        T *to = keys + j * A + a;
-        if (source.vector) {
-          Vector<T> t = tanh<T>(k + q);
-          dv = fma(de, t, dv);
-          dk = de * v * fma(-t, t, splat<T>(1));
-          dq += dk;
-        } else {
-          dk = de * q;
-          dq = fma(de, k, dq);
-        }
-        store(to, load(to, A - a) + dk, A - a);
-      }
-      store(d_query + a, dq);
-      if (source.vector) store(vector + a, load(vector + a) + dv);
-    }
+    energies[j] = sum_of<T>(sum);
+    mean += weights[j] * energies[j];
+  }
+  for (int64_t j = 0; j < source.length; ++j) energies[j] = weights[j] * (energies[j] - mean);
+}
+
+// What a kind without weights of its own inherits.
+struct NoAttentionWeights {
+  int64_t blocks() const { return 0; }
+  void pack(int64_t) const {}
+  template <class Operand, class Memory>
+  void weights(int64_t, const Operand *, Memory) const {}
+  void finish() const {}
+};
+
+// The weights α_j of each step, saved for the gradients, and the sources they weigh.
+template <class Rows>
+struct SavedWeights {
+  using T = typename Rows::Number;
+  const peephole_decoder &p;
+  T *all;  // (rows, T)
+
+  explicit SavedWeights(Rows &rows) : p(rows.p), all(rows.kept.template take<T>(p.batch * p.steps * p.source_steps)) {}
+  T *of(int64_t at) const { return all + at * p.source_steps; }
+  Source<T> source(int64_t b) const {
+    const auto *keys = static_cast<const T *>(p.keys), *memory = static_cast<const T *>(p.memory);
+    const int64_t first = b * p.source_steps;
+    return {keys + first * p.key_size, memory + first * p.memory_size, p.source_lengths[b], p.key_size, p.memory_size};
+  }
+};
+
+// The gradients of memory, keys, energies and queries.
+template <class Rows>
+struct SourceGradients {
+  using T = typename Rows::Number;
+  const Rows &rows;
+  const peephole_decoder_gradients &d;
+  T *energies;  // (B, T): by rank
+  T *queries;   // (B, Ap): by rank
+
+  SourceGradients(Rows &decoder, const peephole_decoder_gradients &given)
+      : rows(decoder), d(given), energies(decoder.scratch.template take<T>(rows.p.batch * rows.S)),
+        queries(decoder.scratch.template take<T>(rows.p.batch * padded<T>(rows.A))) {}
+  T *keys(int64_t b) const { return static_cast<T *>(d.keys) + b * rows.S * rows.A; }
+  T *memory(int64_t b) const { return static_cast<T *>(d.memory) + b * rows.S * rows.M; }
+  T *energies_of(int64_t rank) const { return energies + rank * rows.S; }
+  T *query_of(int64_t rank) const { return queries + rank * rows.key_units; }
+  void clear() const {
+    std::memset(d.memory, 0, size_t(rows.p.batch * rows.S * rows.M) * sizeof(T));
+    std::memset(d.keys, 0, size_t(rows.p.batch * rows.S * rows.A) * sizeof(T));
   }
 };
 

@@ -9,6 +9,9 @@
 
 namespace peephole {
 
+// Kinds of attention, in the order of their names in architecture.cpp.
+enum class Alignment : int32_t { kAdditive, kDot, kGeneral };
+
 // The defaults are those of src/peephole/config.py.
 struct Architecture {
   bool gru = false;

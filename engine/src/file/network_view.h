@@ -18,14 +18,13 @@ struct LinearView {
 };
 
 enum class Context : int32_t { kAttention, kLast, kMean };
-enum class Alignment : int32_t { kAdditive, kDot, kGeneral };
 
 struct NetworkView {
   bool gru;
   int32_t form;  // enum peephole_form
   int64_t hidden_size, encoder_size, embedding_size, encoder_layers, decoder_layers, directions;
   Context context;
-  Alignment alignment;
+  int32_t attention;  // enum peephole_attention
   Number number;  // what products multiply
   MatrixView source_embedding, target_embedding;  // (V, E)
   const LayerView *encoder;                       // layer * directions + direction

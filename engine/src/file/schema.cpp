@@ -17,7 +17,6 @@ Schema::Schema(const Architecture &architecture, int64_t num_source_symbols, int
   view_.decoder_layers = a.decoder_layers;
   view_.directions = a.directions();
   view_.context = a.context;
-  view_.alignment = a.attention;
   view_.encoder = encoder_.data();
   view_.decoder = decoder_.data();
   add_matrix("frontend.embedding.weight", num_source_symbols, a.embedding_size, view_.source_embedding);
@@ -84,16 +83,21 @@ void Schema::add_bridge(const std::string &name, std::vector<LinearView> &layers
     add_linear(name + std::to_string(layer), architecture_.encoder_size, architecture_.hidden_size, layers[layer]);
 }
 
+// How the engine computes the kind, and its tensors.
 void Schema::add_attention() {
   const int64_t hidden = architecture_.hidden_size, memory = architecture_.encoder_size;
   switch (architecture_.attention) {
     case Alignment::kAdditive:
+      view_.attention = PEEPHOLE_ADDITIVE;
       add_matrix("decoder.attention.weight_query", hidden, hidden, view_.weight_query);
       add_matrix("decoder.attention.weight_keys", hidden, memory, view_.weight_keys);
       add_vector("decoder.attention.vector", hidden, view_.vector);
       break;
-    case Alignment::kGeneral: add_matrix("decoder.attention.weight", hidden, memory, view_.weight_keys); break;
-    case Alignment::kDot: break;
+    case Alignment::kGeneral:
+      view_.attention = PEEPHOLE_PRODUCT;
+      add_matrix("decoder.attention.weight", hidden, memory, view_.weight_keys);
+      break;
+    case Alignment::kDot: view_.attention = PEEPHOLE_PRODUCT; break;
   }
 }
 

@@ -6,16 +6,9 @@
 
 #include <cmath>
 
-#include "cell/attention.h"
 #include "predict/packed_network.h"
 
 namespace {
-
-// The encoder's outputs for a source, and their keys.
-struct SourceSlot {
-  Buffer<float> outputs, keys;  // (T, M), (T, A); for a fixed context (1, M) and nothing
-  int64_t length;
-};
 
 // The rows of one layer: hidden states and cells.
 struct LayerRows {
@@ -29,7 +22,8 @@ class PackedDecoder final : public peephole::Decoder {
   explicit PackedDecoder(const PackedNetwork &network)
       : net(network), units(in_lanes<float>(net.H)), memory(in_lanes<float>(net.M)),
         encoder_scratch(net.format, in_lanes<float>(net.M), net.encoder.units()), bridged(net.format, memory),
-        joints(net.format, memory + units), upper(net.format, 2 * units), readouts(net.format, units) {
+        attention_scratch(net.format, net.M), joints(net.format, memory + units), upper(net.format, 2 * units),
+        readouts(net.format, units) {
     for (auto &rows : state) rows = new_rows();
   }
   PackedDecoder(const PackedDecoder &) = delete;
@@ -52,8 +46,7 @@ class PackedDecoder final : public peephole::Decoder {
     last_h.reserve(net.encoder.layers() * n * net.M);
     last_c.reserve(net.encoder.layers() * n * net.M);
     net.encoder.read(n, ids.at(0), lengths, encoder_scratch, outputs, last_h.at(0), last_c.at(0));
-    if (net.has_keys) find_keys(total);
-    for (int64_t b = 0, at = 0; b < n; at += lengths[b++]) fill(slot(where[b]), n, b, at, lengths[b]);
+    keep(n, lengths, where);
     grow(state[0], first + n);
     row_slot.reserve(first + n);
     for (int64_t b = 0; b < n; ++b) *row_slot.at(first + b) = where[b];
@@ -80,7 +73,7 @@ class PackedDecoder final : public peephole::Decoder {
 
   float *log_probs(int64_t row) override { return logits.at(row * net.output.width()); }
   const float *attention(int64_t row) const override {
-    return net.has_attention ? weights.at(*weights_at.at(*parent_index.at(row))) : nullptr;
+    return net.attention->has_weights() ? attended.at(*parent_index.at(row))->weights : nullptr;
   }
 
  private:
@@ -94,13 +87,16 @@ class PackedDecoder final : public peephole::Decoder {
 
   EncoderScratch encoder_scratch;
   Buffer<int32_t> ids;
-  Buffer<float> outputs, last_h, last_c, all_keys, line;
+  Buffer<float> outputs, last_h, last_c, line;
   Operands bridged;
+  AttentionScratch attention_scratch;
+  Buffer<SourceSlot *> read_slots;
 
   // The parents of this step's rows, each once: 0 to num_parents - 1.
   int64_t num_parents = 0;
-  Buffer<int64_t> parent_index, parent_row, index_of_row, weights_at;
-  Buffer<float> queries, weights, joint, peephole_products, context_readouts, made_gates, made_readouts, reads, logits;
+  Buffer<int64_t> parent_index, parent_row, index_of_row;
+  Buffer<AttentionRow> attended;
+  Buffer<float> weights, joint, peephole_products, context_readouts, made_gates, made_readouts, reads, logits;
   Buffer<const float *> symbol_rows;
   Buffer<CellRow> cell_rows;
   CellScratch cell_scratch;
@@ -128,45 +124,12 @@ class PackedDecoder final : public peephole::Decoder {
     return **slots.at(index);
   }
 
-  // A row of M or H numbers, 0 up to whole vectors, in `line`.
-  float *padded_line(const float *from, int64_t size) {
-    line.reserve(in_lanes<float>(size));
-    for (int64_t unit = 0; unit < size; unit += L) store(line.at(unit), load(from + unit, size - unit));
-    return line.at(0);
-  }
-
-  // k_j of (15) for all h_j read.
-  void find_keys(int64_t total) {
-    bridged.reserve(total);
-    selection.clear(total);
-    for (int64_t i = 0; i < total; ++i) {
-      bridged.put(i, padded_line(outputs.at(i * net.M), net.M));
-      selection.add(bridged, i);
-    }
-    all_keys.reserve(total * net.keys.columns());
-    net.keys.multiply(selection, all_keys.at(0), net.keys.columns());
-  }
-
-  void fill(SourceSlot &to, int64_t n, int64_t b, int64_t at, int64_t length) {
-    const float *from = outputs.at(at * net.M);
-    to.length = length;
-    if (net.has_attention) {
-      to.outputs.reserve(length * net.M);
-      std::memcpy(to.outputs.at(0), from, size_t(length * net.M) * sizeof(float));
-      if (!net.has_keys) return;
-      to.keys.reserve(length * net.key_size);
-      for (int64_t j = 0; j < length; ++j)
-        std::memcpy(to.keys.at(j * net.key_size), all_keys.at((at + j) * net.keys.columns()),
-                    size_t(net.key_size) * sizeof(float));
-      return;
-    }
-    to.outputs.reserve(net.M);  // (8)
-    const float *last = last_h.at(((net.encoder.layers() - 1) * n + b) * net.M);
-    for (int64_t unit = 0; unit < net.M; unit += L) {
-      Vector<float> sum{};
-      for (int64_t j = 0; net.is_mean && j < length; ++j) sum += load(from + j * net.M + unit, net.M - unit);
-      store(to.outputs.at(unit), net.is_mean ? sum / splat(float(length)) : load(last + unit, net.M - unit), net.M - unit);
-    }
+  // Keeps what the steps read of n sources, once the encoder has read them.
+  void keep(int64_t n, const int64_t *lengths, const int64_t *where) {
+    read_slots.reserve(n);
+    for (int64_t b = 0; b < n; ++b) *read_slots.at(b) = &slot(where[b]);
+    const float *last = last_h.at((net.encoder.layers() - 1) * n * net.M);
+    net.attention->keep({n, lengths, outputs.at(0), last}, read_slots.at(0), attention_scratch);
   }
 
   // The first states of layer l, (9), in rows first, first + 1, …
@@ -189,7 +152,7 @@ class PackedDecoder final : public peephole::Decoder {
     selection.clear(n);
     bridged.reserve(n);
     for (int64_t r = 0; r < n; ++r) {
-      const float *row = padded_line(from + r * net.M, net.M);
+      const float *row = padded_line(line, from + r * net.M, net.M);
       if (!bridge) {
         std::memcpy(to + r * units, row, size_t(units) * sizeof(float));
         continue;
@@ -220,15 +183,12 @@ class PackedDecoder final : public peephole::Decoder {
 
   // For each parent: context, (15)-(17) or (8), and its products with the weights of the lowest layer and the readout.
   void compute_contexts() {
-    if (net.has_attention) compute_attention();
+    compute_attention();
     joints.reserve(num_parents);
     line.reserve(memory + units);
     selection.clear(num_parents);
     for (int64_t m = 0; m < num_parents; ++m) {
-      const SourceSlot &source = source_of(m);
-      for (int64_t unit = 0; unit < memory; unit += L)
-        store(line.at(unit), net.has_attention ? attended(source).context(weights.at(*weights_at.at(m)), unit)
-                                               : load(source.outputs.at(unit), net.M - unit));
+      net.attention->find_context(*attended.at(m), line.at(0));
       std::memcpy(line.at(memory), state[0][0]->h.at(*parent_row.at(m) * units), size_t(units) * sizeof(float));
       joints.put(m, line.at(0));
       selection.add(joints, m);
@@ -239,29 +199,22 @@ class PackedDecoder final : public peephole::Decoder {
     net.readout_context.multiply(selection, context_readouts.at(0), net.readout_context.columns());
   }
 
-  Source<float> attended(const SourceSlot &source) const {
-    const float *keys = net.has_keys ? source.keys.at(0) : source.outputs.at(0);
-    return {keys, source.outputs.at(0), net.is_additive ? net.vector.at(0) : nullptr, source.length, net.key_size, net.M};
-  }
-
   // α of (15), (16) for each parent.
   void compute_attention() {
     const LayerRows &top = *state[0][net.num_layers - 1];
-    int64_t width = net.is_additive ? net.query.columns() : units, total = 0;
-    weights_at.reserve(num_parents);
+    int64_t total = 0;
+    for (int64_t m = 0; m < num_parents; ++m) total += source_of(m).length;
+    weights.reserve(total);
+    attended.reserve(num_parents);
     selection.clear(num_parents);
+    total = 0;
     for (int64_t m = 0; m < num_parents; ++m) {
-      *weights_at.at(m) = total;
-      total += source_of(m).length;
+      const SourceSlot &source = source_of(m);
+      *attended.at(m) = {&source, top.h.at(*parent_row.at(m) * units), weights.at(total)};
+      total += source.length;
       selection.add(top.hidden, *parent_row.at(m));
     }
-    weights.reserve(total);
-    queries.reserve(num_parents * width);
-    if (net.is_additive) net.query.multiply(selection, queries.at(0), width);
-    for (int64_t m = 0; m < num_parents; ++m) {
-      const float *query = net.is_additive ? queries.at(m * width) : top.h.at(*parent_row.at(m) * units);
-      attended(source_of(m)).weigh(query, weights.at(*weights_at.at(m)));
-    }
+    net.attention->weigh(num_parents, attended.at(0), selection, attention_scratch);
   }
 
   // (1)-(6) of layer l.

@@ -1,6 +1,7 @@
 // A model packed for prediction.
 #pragma once
 
+#include "cell/attention_kinds.h"
 #include "predict/encoder.h"
 #include "predict/network.h"
 
@@ -29,11 +30,12 @@ struct Affine {
 class PackedNetwork final : public peephole::Network {
  public:
   PackedNetwork(const peephole::NetworkView &view, const NumberFormat &number_format)
-      : format(number_format), gru(view.gru), has_attention(view.context == peephole::Context::kAttention),
-        is_mean(view.context == peephole::Context::kMean), is_additive(view.alignment == peephole::Alignment::kAdditive),
-        has_keys(has_attention && view.alignment != peephole::Alignment::kDot), H(view.hidden_size),
-        M(view.encoder_size), V(view.output.weight.rows), num_layers(view.decoder_layers), encoder(view, format),
-        embeddings(format, in_lanes<float>(view.embedding_size)), layers(new Cell[size_t(num_layers)]) {
+      : format(number_format), gru(view.gru), H(view.hidden_size), M(view.encoder_size), V(view.output.weight.rows),
+        num_layers(view.decoder_layers), encoder(view, format),
+        embeddings(format, in_lanes<float>(view.embedding_size)), layers(new Cell[size_t(num_layers)]),
+        attention(with_attention(view.attention, [&](auto kind) -> PackedAttention * {
+          return new typename decltype(kind)::Packed(format, view);
+        })) {
     read_embeddings(embeddings, view.target_embedding);
     for (int64_t l = 0; l < num_layers; ++l)
       layers[l].pack(format, view.decoder[l], gru, view.form, H, l ? 0 : view.embedding_size);
@@ -45,12 +47,6 @@ class PackedNetwork final : public peephole::Network {
         if (!gru) cell_bridge[l].pack(format, view.bridge_cell[l], 0, M);
       }
     }
-    if (has_keys) pack_matrix(format, keys, view.weight_keys, 0, M);
-    if (has_attention && is_additive) {
-      pack_matrix(format, query, view.weight_query, 0, H);
-      read_padded(vector, view.vector);
-    }
-    key_size = has_keys ? view.weight_keys.rows : M;
     const MatrixView &readout = view.readout.weight;  // (H, H + M + E)
     pack_matrix(format, readout_state, readout, 0, H);
     pack_matrix(format, readout_context, readout, H, M);
@@ -63,20 +59,20 @@ class PackedNetwork final : public peephole::Network {
   }
   ~PackedNetwork() override {
     delete[] layers;
+    delete attention;
     delete[] hidden_bridge;
     delete[] cell_bridge;
   }
   peephole::Decoder *new_decoder() const override;
 
   const NumberFormat &format;
-  bool gru, has_attention, is_mean, is_additive, has_keys;
-  int64_t H, M, V, num_layers, key_size;
+  bool gru;
+  int64_t H, M, V, num_layers;
   Encoder encoder;
   Operands embeddings;
   Cell *layers;
+  const PackedAttention *attention;
   Affine *hidden_bridge = nullptr, *cell_bridge = nullptr;  // for each layer; NULL: states are copied
-  Matrix keys, query;
-  Buffer<float> vector;
   Matrix readout_state, readout_context;
   Affine readout_symbol, output;
   SymbolProducts symbol_gates, symbol_readouts;

@@ -46,8 +46,9 @@ peephole_status peephole_lstm_backward(const peephole_lstm *problem, const peeph
 }
 
 size_t peephole_decoder_saved_bytes(const peephole_decoder *problem) {
-  return with_types(problem->scalar, problem->operand,
-                    [&](auto t, auto o) { return DecoderForward<decltype(t), decltype(o)>(*problem).kept.used(); });
+  return with_types(problem->scalar, problem->operand, [&](auto t, auto o) {
+    return with_decoder_forward<decltype(t), decltype(o)>(*problem, [](auto &pass, auto &) { return pass.kept.used(); });
+  });
 }
 
 size_t peephole_decoder_scratch_bytes(const peephole_decoder *problem, int32_t backward) {
@@ -55,8 +56,10 @@ size_t peephole_decoder_scratch_bytes(const peephole_decoder *problem, int32_t b
   peephole_decoder_gradients none{};
   none.layers = layers.data();
   return with_types(problem->scalar, problem->operand, [&](auto t, auto o) {
-    return backward ? DecoderBackward<decltype(t), decltype(o)>(*problem, none).scratch.used()
-                    : DecoderForward<decltype(t), decltype(o)>(*problem).scratch.used();
+    using T = decltype(t);
+    using O = decltype(o);
+    auto used = [](auto &pass, auto &) { return pass.scratch.used(); };
+    return backward ? with_decoder_backward<T, O>(*problem, none, used) : with_decoder_forward<T, O>(*problem, used);
   });
 }
 

@@ -92,6 +92,18 @@ inline void store(T *to, Vector<T> v, int64_t n) {
   if (n > 0) std::memcpy(to, &v, size_t(n) * sizeof(T));
 }
 
+// The sum of a vector's numbers, in a fixed order.
+template <class T>
+inline T sum_of(Vector<T> v) {
+  T lanes[kLanes<T>];
+  store(lanes, v);
+#pragma GCC unroll 4
+  for (int width = kLanes<T> / 2; width; width /= 2)
+#pragma GCC unroll 8
+    for (int i = 0; i < width; ++i) lanes[i] += lanes[i + width];
+  return lanes[0];
+}
+
 template <class T>
 struct Exponential;
 

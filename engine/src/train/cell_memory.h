@@ -4,7 +4,7 @@
 #include "simd/operand.h"
 #include "cell/lstm.h"
 #include "peephole.h"
-#include "train/weight_gradient.h"
+#include "simd/weight_gradient.h"
 
 namespace {
 

@@ -1,7 +1,7 @@
 // The scratch memory of a linear product, and of an output layer with its loss.
 #pragma once
 
-#include "train/weight_gradient.h"
+#include "simd/weight_gradient.h"
 
 namespace {
 

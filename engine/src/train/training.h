@@ -15,9 +15,11 @@ constexpr peephole::TrainingKernels training_kernels() {
   kernels.lstm_backward = [](const peephole_lstm &problem, const peephole_lstm_gradients &gradients) {
     LSTMBackward<T, O>(problem, gradients).run();
   };
-  kernels.decoder_forward = [](const peephole_decoder &problem) { DecoderForward<T, O>(problem).run(); };
+  kernels.decoder_forward = [](const peephole_decoder &problem) {
+    with_decoder_forward<T, O>(problem, [](auto &pass, const auto &attention) { pass.run(attention); });
+  };
   kernels.decoder_backward = [](const peephole_decoder &problem, const peephole_decoder_gradients &gradients) {
-    DecoderBackward<T, O>(problem, gradients).run();
+    with_decoder_backward<T, O>(problem, gradients, [](auto &pass, const auto &attention) { pass.run(attention); });
   };
   kernels.linear_forward = [](const peephole_linear &problem) { Linear<T, O>(problem, nullptr).forward(); };
   kernels.linear_backward = [](const peephole_linear &problem, const peephole_linear_gradients &gradients) {

@@ -5,7 +5,7 @@
 #pragma once
 
 #include "simd/product.h"
-#include "train/ragged_batch.h"
+#include "simd/ragged_batch.h"
 
 namespace {
 
