@@ -56,7 +56,7 @@ inline void normalize_energies(T *energies, int64_t length) {
 
 // (17), (16): given the gradient of a step's context, adds to that of `memory` (length, M) and sets that of the energies.
 template <class T>
-inline void context_gradient(const Source<T> &source, const T *weights, const T *d_context, T *memory, T *energies) {
+inline void context_gradient(Source<T> source, const T *weights, const T *d_context, T *memory, T *energies) {
   constexpr int L = kLanes<T>;
   const int64_t M = source.memory_size;
   T mean = 0;

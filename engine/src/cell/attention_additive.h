@@ -8,7 +8,7 @@ namespace {
 
 // α_j of a query q = W_s s, of A numbers.
 template <class T>
-inline void weigh_additive(const Source<T> &source, const T *vector, const T *query, T *weights) {
+inline void weigh_additive(Source<T> source, const T *vector, const T *query, T *weights) {
   const int64_t A = source.key_size;
   for (int64_t j = 0; j < source.length; ++j) {
     Vector<T> sum{};
@@ -22,15 +22,15 @@ inline void weigh_additive(const Source<T> &source, const T *vector, const T *qu
 }
 
 // Given the gradients of energies, adds to those of `keys` (length, A) and of v, `d_vector` (Ap), and sets that of the
-// query, (Ap).
+// query, (Ap). Not inlined: within a longer function its sums do not stay in registers.
 template <class T>
-inline void additive_gradient(const Source<T> &source, const T *vector, const T *query, const T *energies, T *keys,
-                              T *d_vector, T *d_query) {
+[[gnu::noinline]] void additive_gradient(Source<T> source, const T *vector, const T *query, const T *energies,
+                                         T *keys, T *d_vector, T *d_query) {
   const int64_t A = source.key_size;
   for (int64_t a = 0; a < A; a += kLanes<T>) {
     Vector<T> dq{}, dv{}, q = load(query + a, A - a), v = load(vector + a, A - a);
     for (int64_t j = 0; j < source.length; ++j) {
-      Vector<T> de = splat(energies[j]), t = tanh<T>(load(source.keys + j * A + a, A - a) + q);
+      Vector<T> t = tanh<T>(load(source.keys + j * A + a, A - a) + q), de = splat(energies[j]);
       T *to = keys + j * A + a;
       dv = fma(de, t, dv);
       Vector<T> dk = de * v * fma(-t, t, splat<T>(1));

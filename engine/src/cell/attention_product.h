@@ -7,7 +7,7 @@ namespace {
 
 // α_j of a query of A numbers.
 template <class T>
-inline void weigh_product(const Source<T> &source, const T *query, T *weights) {
+inline void weigh_product(Source<T> source, const T *query, T *weights) {
   const int64_t A = source.key_size;
   for (int64_t j = 0; j < source.length; ++j) {
     Vector<T> sum{};
@@ -20,7 +20,7 @@ inline void weigh_product(const Source<T> &source, const T *query, T *weights) {
 
 // Given the gradients of energies, adds to that of `keys` (length, A) and sets that of the query, (Ap).
 template <class T>
-inline void product_gradient(const Source<T> &source, const T *query, const T *energies, T *keys, T *d_query) {
+inline void product_gradient(Source<T> source, const T *query, const T *energies, T *keys, T *d_query) {
   const int64_t A = source.key_size;
   for (int64_t a = 0; a < A; a += kLanes<T>) {
     Vector<T> dq{}, q = load(query + a, A - a);
