@@ -48,7 +48,11 @@ def test_each_prediction_says_how_its_source_was_read(short: Model) -> None:
     assert all((p.unknown, p.truncated) == (ps[0].unknown, ps[0].truncated) for ps in found for p in ps)
     assert notices.texts == SOURCE_NOTICES
     assert (notices.unknown, notices.num_truncated, notices.num_empty) == ({"x": 4}, 2, 1)
-    assert not notices.missing_engine
+    assert notices.slow_search is None
+
+
+def test_unknown_symbols_are_counted_in_whole_texts(short: Model) -> None:
+    assert short.unknown_symbols(SOURCES, ["B B B B Q"]) == {"x": 6, "Q": 1}
 
 
 def test_the_number_of_the_first_source_counts(short: Model) -> None:

@@ -12,27 +12,21 @@ from peephole import engine
 from peephole.config import Config, SearchConfig
 from peephole.engine.kinds import PREDICTION_KINDS, missing_kind
 from peephole.engine.packed import PackedSearch
-from peephole.errors import (
-    ConfigError,
-    ModelFileError,
-    PeepholeError,
-    check_path,
-    check_type,
-    nearest,
-)
+from peephole.errors import ConfigError, ModelFileError, PeepholeError, check_path, check_type, nearest
 from peephole.model.prediction import Prediction, empty_prediction
 from peephole.model.reading import (
     Notices,
     Source,
     check_targets,
     check_texts,
+    count_unknown,
     issue_warnings,
     longest_target,
     read_prefixes,
     read_sources,
     read_targets,
 )
-from peephole.model.weights import Weights, check_networks
+from peephole.model.weights import Weights
 from peephole.nn.schema import Architecture
 from peephole.search.hypothesis import Hypothesis
 from peephole.storage.header import read_header
@@ -76,10 +70,6 @@ class Model:
         check_type("config", config, Config, "a Config")
         check_type("source_symbols", source_symbols, Symbols, "a symbol table")
         check_type("target_symbols", target_symbols, Symbols, "a symbol table")
-        check_networks(networks)
-        check_type("files", files, Sequence, "a list of names of files")
-        for file in files:
-            check_path("files", file)
         self.config = config
         self.source_symbols = source_symbols
         self.target_symbols = target_symbols
@@ -277,11 +267,9 @@ class Model:
         return found
 
     def unknown_symbols(self, sources: Sequence[str], targets: Sequence[str] = ()) -> Counter[str]:
-        """Count the symbols that were not seen in training on their side, and that `predict` would read as <unk>."""
-        notices = Notices()
-        self._read_sources(check_texts("sources", sources), notices)
-        read_targets(self.target_symbols, check_texts("targets", targets), notices)
-        return notices.unknown
+        """Count the symbols that were not seen in training on their side, also past `data.max_length`."""
+        unknown = count_unknown(self.source_symbols, check_texts("sources", sources))
+        return unknown + count_unknown(self.target_symbols, check_texts("targets", targets))
 
     def save(self, path: str | Path) -> None:
         """Write the model to one .safetensors file.
