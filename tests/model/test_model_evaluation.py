@@ -19,6 +19,7 @@ from peephole.errors import ConfigError, DataError, ModelFileError, PeepholeErro
 from peephole.evaluation.metrics import corpus_score
 from peephole.model import Model
 from peephole.model.evaluation import measure_gap
+from peephole.storage.model_file import read_tensors, write_tensors
 
 WORDS = toy_words(40, seed=8)
 PAIRS = [(word, pronounce(word)) for word in WORDS] + [(word, "B " + pronounce(word)) for word in WORDS[:5]]
@@ -99,6 +100,22 @@ def test_what_could_not_be_read_is_returned(toy: Model) -> None:
         (1, ("x",), 2),
         (2, ("q", "x"), 4),
     ]
+
+
+def test_notes_on_the_files_are_returned(tmp_path: Path) -> None:
+    tensors, metadata = read_tensors(MODEL)
+    del metadata["checksum"]
+    for name in ("a", "b"):
+        config = json.loads(metadata["config"])
+        config["train"][f"moon_{name}"] = 3
+        write_tensors(tmp_path / f"{name}.safetensors", tensors, metadata | {"config": json.dumps(config)})
+    files = [str(tmp_path / f"{name}.safetensors") for name in ("a", "b")]
+    found = peephole.evaluate(files[0], PAIRS[:3], against=files[1], exposure_gap=False)
+    wanted = [
+        f"{file}: config: unknown key train.moon_{name} is ignored" for file, name in zip(files, "ab", strict=True)
+    ]
+    assert list(found.notes) == wanted
+    assert peephole.quantize(files[0], "int8", tmp_path / "c.safetensors").notes == found.notes[:1]
 
 
 def test_the_representation_shows_the_numbers(toy: Model) -> None:

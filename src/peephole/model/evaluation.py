@@ -53,6 +53,7 @@ class ModelEvaluation:
         notices: sources that the model could not read as they were given; their indices are those of `sources`.
         notices_against: the same of the second model.
         skipped: one line for each kind of line of the file that was skipped or repaired.
+        notes: information in the models' files that is not used, one line each.
     """
 
     model: str | None
@@ -68,6 +69,7 @@ class ModelEvaluation:
     notices: Notices
     notices_against: Notices
     skipped: list[str]
+    notes: tuple[str, ...] = ()
 
     @property
     def scores(self) -> dict[str, Score]:
@@ -176,6 +178,7 @@ def evaluate(
         notices=notices,
         notices_against=notices_against,
         skipped=report.lines(),
+        notes=model.notes + (() if other is None else other.notes),
     )
 
 

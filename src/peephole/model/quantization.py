@@ -12,7 +12,7 @@ from peephole.errors import ArgumentError, ConfigError, ModelFileError, Peephole
 from peephole.model.evaluation import ModelEvaluation, Progress, check_progress, check_settings, evaluate
 from peephole.model.handle import Model
 from peephole.model.pairs import PairsArgument, group_by_source
-from peephole.storage.header import check_exists, read_header
+from peephole.storage.header import check_exists
 from peephole.storage.model_file import ModelFile, load_model, save_model
 from peephole.storage.quantization import Stored, largest_rounding_error
 
@@ -155,5 +155,5 @@ def _write(file: ModelFile, model: str, out: str, to: str) -> Quantization:
         bytes_after=Path(out).stat().st_size,
         largest_rounding_error=rounding,
         largest_rounding_error_tensor=name,
-        notes=read_header(model).notes,
+        notes=file.notes,
     )
