@@ -15,10 +15,11 @@ import peephole
 from models.make import MODEL, STORED, pronounce, toy_words
 from peephole.cli.evaluate import command as evaluate_command
 from peephole.cli.quantize import command as quantize_command
+from peephole.engine.packed import PackedSearch
 from peephole.errors import ConfigError, DataError, ModelFileError, PeepholeError
 from peephole.evaluation.metrics import corpus_score
 from peephole.model import Model
-from peephole.model.evaluation import measure_gap
+from peephole.model.evaluation import Reading, measure_gap
 from peephole.storage.model_file import read_tensors, write_tensors
 
 WORDS = toy_words(40, seed=8)
@@ -91,6 +92,26 @@ def test_progress_covers_every_source_in_every_part(toy: Model) -> None:
         assert own[0] == (part, 0, 40)
         assert sum(done for _, done, _ in own) == 40
         assert len(own) > 2
+
+
+def test_what_could_not_be_read_is_told_before_the_search(
+    toy: Model, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """`find` searches; the order of its calls among those of `on_read` is what counts."""
+    order: list[Any] = []
+    find = PackedSearch.find
+    monkeypatch.setattr(PackedSearch, "find", lambda *args, **kw: order.append("search") or find(*args, **kw))
+    pairs = [("ab", "AH B"), ("xb", "B"), ("xb", "AH"), ("qx", "B")]
+    found = peephole.evaluate(toy, pairs, against=INT8, on_read=order.append)
+    assert [type(event) for event in order] == [Reading, str, str, Reading, str]
+    assert [order[0], order[3]] == [
+        Reading(found.notices, [1, 2, 4], []),
+        Reading(found.notices_against, [1, 2, 4], []),
+    ]
+    assert found.notices.unknown == {"x": 2, "q": 1}
+    order.clear()
+    peephole.quantize(MODEL, "int8", tmp_path / "m.safetensors", pairs=pairs, on_read=order.append)
+    assert [type(event) for event in order] == [Reading, str, str]
 
 
 def test_what_could_not_be_read_is_returned(toy: Model) -> None:

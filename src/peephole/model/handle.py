@@ -143,7 +143,8 @@ class Model:
             sources: source texts. An empty one has the empty target as its only prediction, with probability 1.
             prefixes: texts that the targets begin with, one a source; their symbols are scored like any other.
             attention: whether predictions have their attention weights.
-            progress: called after each part of the work with the number of sources done in it.
+            progress: called with 0 when all texts are read and `notices` is filled, and after each part of the search
+                with the number of sources done since the last call.
             first_index: number of the first source in the caller's whole work, where that comes in parts: the
                 random numbers that a source is sampled with follow from the seed and its number.
             notices: collects what could not be read as it was given; None: Python warnings are issued for it.
@@ -179,6 +180,8 @@ class Model:
             issue_warnings(collected, len(texts), stacklevel=2)
         attends = attention and self.config.model.context == "attention"
         results: list[list[Prediction]] = [[] if source.ids else [empty_prediction(attends)] for source in read]
+        if progress is not None:
+            progress(0)
         # Sources of like length share a batch; the results do not depend on which sources do.
         order = sorted((index for index, source in enumerate(read) if source.ids), key=lambda i: len(read[i].ids))
         size = config.batch_size * BATCHES_PER_CALL
