@@ -243,6 +243,7 @@ def test_a_wrong_shape_is_named(implementation, name):
 
 
 @implementations
+@pytest.mark.usefixtures("annotations_unchecked")
 @pytest.mark.parametrize("lengths", [[0, 2, 3], [1, 2, 6], [1, 2]], ids=["empty", "too long", "too few"])
 def test_wrong_lengths_are_named(implementation, lengths):
     x, _, state, weights = random_arguments("lstm", "full")

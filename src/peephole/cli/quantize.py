@@ -25,8 +25,14 @@ def command(model: str, to: str, out: str | None, pairs: str | None, as_json: bo
     Predictions differ a little from those of MODEL; --evaluate says how much.
     """
     with progress_bars() as progress:
-        read = ReadingPrinter(str(pairs))
-        result = quantize(model, to, out, pairs=pairs, progress=progress, on_read=read)  # type: ignore[arg-type]  # click checks `to`
+        result = quantize(
+            model,
+            to,  # type: ignore[arg-type]  # click checks it
+            out,
+            pairs=pairs,
+            progress=progress,
+            on_read=ReadingPrinter(str(pairs)),
+        )
     for note in result.notes:
         print_note(note)
     if as_json:
