@@ -361,6 +361,8 @@ def test_a_long_source_is_read_up_to_the_limit(toy: Model) -> None:
 def test_score_refuses_what_it_cannot_score(toy: Model) -> None:
     with pytest.raises(PeepholeError, match="wanted as many targets as sources, got 1 and 2"):
         toy.score(["a", "b"], ["AH"])
+    with pytest.raises(PeepholeError, match=r"^teacher_forced: source 2 is empty; wanted at least one symbol$"):
+        toy.teacher_forced(["a", "a", ""], ["B", "B", "B"])
     with pytest.raises(PeepholeError, match="source 1 is empty"):
         toy.score(["a", ""], ["AH", "B"])
     assert toy.score([], []) == []

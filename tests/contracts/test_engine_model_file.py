@@ -242,7 +242,7 @@ CHANGES = {
     ),
     "symbols": (
         lambda t, m: m.update(source_symbols='{"kind":"characters","normalize":"NFC","symbols":["a","a"]}'),
-        "damaged metadata: symbol table: a symbol stands in it twice",
+        "damaged metadata: symbol table: wanted each symbol once, got 'a' twice",
     ),
     "kind": (
         lambda t, m: m.update(source_symbols='{"kind":"phones","normalize":"NFC","symbols":[]}'),

@@ -368,7 +368,7 @@ def test_an_unknown_kind_is_refused_by_name(key: str, tmp_path: Path) -> None:
         ({"kind": "characters", "normalize": "NFC", "symbols": "abc"}, "wanted a list of symbols, got str"),
         ({"kind": "characters", "normalize": "NFC", "symbols": ["a", 1]}, "wanted a list of symbols"),
         ({"kind": "characters", "normalize": "NFC"}, "wanted a list of symbols, got NoneType"),
-        ({"kind": "whitespace", "normalize": "NFC", "symbols": ["a", "a"]}, "twice"),
+        ({"kind": "whitespace", "normalize": "NFC", "symbols": ["a", "a"]}, "wanted each symbol once, got 'a' twice"),
         ({"kind": "bpe", "normalize": "NFC", "segmenter": "{}"}, "cannot read the bpe segmenter"),
         ({"kind": "unigram", "normalize": "NFC"}, "cannot read the unigram segmenter"),
     ],

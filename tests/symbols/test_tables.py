@@ -213,7 +213,7 @@ def test_a_table_survives_json(kind: str) -> None:
         ({"kind": "characters", "normalize": "NFD", "symbols": []}, "normalisation 'NFD'"),
         ({"kind": "characters", "normalize": "NFC"}, "wanted a list of symbols, got NoneType"),
         ({"kind": "whitespace", "normalize": "NFC", "symbols": ["a", 5]}, "wanted a list of symbols"),
-        ({"kind": "whitespace", "normalize": "NFC", "symbols": ["a", "a"]}, "stands in it twice"),
+        ({"kind": "whitespace", "normalize": "NFC", "symbols": ["a", "a"]}, "wanted each symbol once, got 'a' twice"),
         ({"kind": "bpe", "normalize": "NFC", "segmenter": "{}"}, "cannot read the bpe segmenter"),
         ({"kind": "unigram", "normalize": "NFC"}, "cannot read the unigram segmenter"),
     ],

@@ -88,7 +88,7 @@ def exposure_gap(
     Args:
         forced: for each source and each of its references, the most probable symbol at every position of that
             reference when the model reads the reference up to there. As long as the reference; the end symbol
-            may stand in it as a wrong answer.
+            may be among them as a wrong answer.
         predictions: the greedy prediction for each source.
         references: one or more for each source.
         seed: of the bootstrap over sources.

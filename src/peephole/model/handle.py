@@ -224,9 +224,6 @@ class Model:
             PeepholeError: not as many targets as sources, an empty source, or arguments of other types.
         """
         config, pairs = self._read_pairs("score", sources, targets, notices, search)
-        for index, (source, _) in enumerate(pairs):
-            if not source:
-                raise PeepholeError(f"score: source {index} is empty; wanted at least one symbol")
         scores = [0.0] * len(pairs)
         order = sorted(range(len(pairs)), key=lambda index: len(pairs[index][0]))
         found = self._searching(config, Notices()).force(
@@ -257,7 +254,7 @@ class Model:
 
         Raises:
             ConfigError: an unknown or impossible setting.
-            PeepholeError: not as many targets as sources, or arguments of other types.
+            PeepholeError: not as many targets as sources, an empty source, or arguments of other types.
         """
         config, pairs = self._read_pairs("teacher_forced", sources, targets, notices, search)
         found: list[list[str]] = [[]] * len(pairs)
@@ -318,6 +315,8 @@ class Model:
             raise PeepholeError(f"{call}: wanted as many targets as sources, got {len(wanted)} and {len(texts)}")
         collected = _notices(notices)
         source_ids = [source.ids for source in self._read_sources(texts, collected)]
+        if [] in source_ids:
+            raise PeepholeError(f"{call}: source {source_ids.index([])} is empty; wanted at least one symbol")
         target_ids = read_targets(self.target_symbols, wanted, collected)
         collected.slow_search = self._slow_search(config)
         if notices is None:

@@ -163,7 +163,7 @@ class Decoder(nn.Module):
         would have to accept the feeding "scheduled sampling". The model's own symbol is its most probable one, as in
         greedy search; no gradient flows through the choice.
 
-        Source: Bengio et al. 2015, arXiv:1506.03099, the choice being made anew for each symbol.
+        Source: Bengio et al. 2015, arXiv:1506.03099; here each symbol of each sequence is chosen by itself.
         """
         recurrence = self.recurrence()
         num_steps = previous.shape[1]

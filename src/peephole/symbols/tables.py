@@ -14,6 +14,7 @@ from __future__ import annotations
 import re
 import unicodedata
 from abc import ABC, abstractmethod
+from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import cache, cached_property, lru_cache
 from typing import TYPE_CHECKING, Any
@@ -271,7 +272,8 @@ def symbols_from_json(tree: Mapping[str, Any]) -> Symbols:
     if not isinstance(ordinary, list) or not all(isinstance(symbol, str) for symbol in ordinary):
         raise ModelFileError(f"symbol table: wanted a list of symbols, got {type(ordinary).__name__}")
     if len(set(ordinary)) != len(ordinary):
-        raise ModelFileError("symbol table: a symbol stands in it twice")
+        [(symbol, _)] = Counter(ordinary).most_common(1)
+        raise ModelFileError(f"symbol table: wanted each symbol once, got {symbol!r} twice")
     return _TABLES[kind](ordinary, normalize)
 
 
