@@ -70,6 +70,8 @@ class SymbolsConfig:
 class ModelConfig:
     """The shape of the model; equation numbers are those of docs/equations.md."""
 
+    input: Literal["symbols"] = option("symbols", "what a source is made of")
+    output: Literal["symbols"] = option("symbols", "what a target is made of")
     cell: Literal["lstm", "gru"] = option("lstm", "recurrent cell, (1)-(6), of encoder and decoder")
     peephole: Literal["full", "diagonal", "none"] = option(
         "full", "W_c* of (1), (2) and (5): full matrices, diagonals, or left out; cell=gru alone sets none"

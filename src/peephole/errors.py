@@ -47,6 +47,10 @@ class PrefixError(PeepholeError, ValueError):
         self.index, self.reason = index, reason
 
 
+class EngineError(PeepholeError, OSError):
+    """The engine's library is missing, or is not one for this version of the package."""
+
+
 class RunError(PeepholeError, RuntimeError):
     """A training run cannot start, resume or be saved."""
 

@@ -244,10 +244,10 @@ def test_a_newer_format(peephole: Peephole, toy_file: Path) -> None:
 @pytest.mark.parametrize(
     ("sizes", "message"),
     [
-        ({"hidden_size": 10**9}, "damaged metadata: config, model.hidden_size: wanted a number from 1 to 65536, got"),
+        ({"hidden_size": 10**9}, "metadata: config, model.hidden_size: wanted a number from 1 to 65536, got"),
         (
             {"encoder_layers": 10**6},
-            "damaged metadata: config, model.encoder_layers: wanted a number from 1 to 64, got",
+            "metadata: config, model.encoder_layers: wanted a number from 1 to 64, got",
         ),
         (
             {"hidden_size": 2**16, "decoder_layers": 64},

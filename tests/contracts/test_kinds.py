@@ -17,7 +17,7 @@ from peephole.nn.backends import Request, find
 from peephole.nn.layers import LSTM
 from peephole.search import beam_search, force, greedy_search
 from peephole.symbols import CharacterSymbols
-from peephole.training.backends import training_requests
+from peephole.training.backend_choice import training_requests
 
 needs_engine = pytest.mark.skipif(not engine.available(), reason="without a compiler there is no engine")
 SMALL = {"hidden_size": 6, "encoder_size": 6, "embedding_size": 5}
@@ -86,17 +86,17 @@ def test_an_attention_of_an_unknown_kind_is_computed_by_its_own_equations():
         torch.testing.assert_close(one, other, rtol=1e-5, atol=1e-6)
     assert abs(float(gradients(scaled, "auto")[0] - gradients(dot, "auto")[0])) > 1e-3
     request = Request("decoder", scaled.decoder.kinds(), "cpu", "float32")
-    assert find(request) == (None, "engine: has no attention 'scaled_dot'")
+    assert find(request) == (None, "engine: has no attention of kind 'scaled_dot'")
 
 
 @needs_engine
-@pytest.mark.parametrize("part", ["cell", "peephole", "attention", "feeding"])
+@pytest.mark.parametrize("part", ["cell", "peephole", "attention"])
 def test_each_part_of_an_unknown_kind_is_declined_by_name(part):
     known = network().decoder.kinds()
     assert find(Request("decoder", known, "cpu", "float32")).reason is None
     assert find(Request("decoder", known | {part: "made-up"}, "cpu", "float32")) == (
         None,
-        f"engine: has no {part} 'made-up'",
+        f"engine: has no {part} of kind 'made-up'",
     )
 
 
@@ -104,7 +104,7 @@ def test_each_part_of_an_unknown_kind_is_declined_by_name(part):
 def test_a_part_or_an_operator_that_is_not_listed_is_declined():
     kinds = network().decoder.kinds()
     assert find(Request("decoder", kinds | {"copying": "pointer"}, "cpu", "float32")).reason == (
-        "engine: has no copying 'pointer'"
+        "engine: has no copying of kind 'pointer'"
     )
     assert find(Request("convolution", {}, "cpu", "float32")).reason == "engine: has no operator 'convolution'"
     assert find(Request("linear", {}, "cuda", "float32")).reason == "engine: not used on cuda, it is made for CPUs"
@@ -131,6 +131,9 @@ def test_a_model_whose_network_has_another_kind_than_its_config_is_not_packed():
     wanted = [found.log_prob for found in force(stepper, *ids, [[5, 6], [4]])]
     assert scaled.score(sources, targets) == pytest.approx(wanted, abs=1e-5)
     assert dot.score(sources, targets) != pytest.approx(wanted, abs=1e-3)
+    notices = Notices()
+    scaled.score(sources, targets, notices=notices)
+    assert notices.slow_search == "the network has attention 'scaled_dot' where its config has 'dot'"
 
 
 @needs_engine
@@ -142,7 +145,7 @@ def test_a_kind_that_the_engines_prediction_lacks_is_predicted_by_the_definition
     made = network(ScaledDotAttention())
     model, notices = Model(config, *symbols, [made]), Notices()
     [found] = model.predict(["abc"], notices=notices)
-    assert notices.slow_search == "the engine has no attention 'scaled_dot'"
+    assert notices.slow_search == "the engine has no attention of kind 'scaled_dot'"
     ids = torch.tensor([[4, 5, 6]]), torch.tensor([3])
     wanted = beam_search(Seq2SeqStepper(made), *ids, beam_size=5, nbest=1, max_lengths=torch.tensor([29]))
     assert found[0].log_prob == pytest.approx(wanted[0][0].log_prob, abs=1e-6)

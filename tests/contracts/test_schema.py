@@ -85,7 +85,7 @@ def test_every_setting_of_the_model_is_architecture_or_making_of() -> None:
     architecture = Architecture.of(ModelConfig())
     assert making_of_settings() == ["dropout", "forget_bias", "embedding_std"]
     assert architecture.model_settings().keys() | set(making_of_settings()) == vars(ModelConfig()).keys()
-    assert architecture.to_dict().keys() - architecture.model_settings().keys() == {"input", "output"}
+    assert architecture.to_dict().keys() == architecture.model_settings().keys()
 
 
 @pytest.mark.parametrize(

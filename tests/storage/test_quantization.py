@@ -203,7 +203,7 @@ def test_a_changed_weight_is_seen_by_the_checksum(to: str, tmp_path: Path) -> No
 
 @pytest.mark.parametrize(
     ("scale", "got"),
-    [(None, "None"), (np.ones(3, np.float32), r"float32 \(3,\)"), (np.ones(2), r"float64 \(2,\)")],
+    [(None, "no tensor"), (np.ones(3, np.float32), r"float32 \(3,\)"), (np.ones(2), r"float64 \(2,\)")],
 )
 def test_int8_without_its_scales_is_refused(scale: np.ndarray | None, got: str, tmp_path: Path) -> None:
     path = tmp_path / "m.safetensors"

@@ -107,7 +107,7 @@ class _Session:
         try:
             return parse(dict(json.loads(self.metadata.get(key, ""))))
         except (ValueError, TypeError, RecursionError) as error:  # PeepholeErrors are ValueErrors, too
-            raise ModelFileError(f"{self._path}: damaged metadata: {key}: {error}") from error
+            raise ModelFileError(f"{self._path}: metadata: {key}: {error}") from error
 
     def __call__(self, names: Sequence[str], tensors: Sequence[Tensor]) -> dict[str, Tensor]:
         arrays: dict[str, Any] = {name: tensor.numpy() for name, tensor in zip(names, tensors, strict=True)}

@@ -329,7 +329,7 @@ class Model:
     def _searching(self, config: SearchConfig, notices: Notices) -> PackedSearch | DefinitionSearch:
         """Return the engine's search, or PyTorch's if the engine is off, missing or lacks a kind."""
         notices.slow_search = self._slow_search(config)
-        if config.engine == "auto" and notices.slow_search is None and self._weights.fit_engine(self.config):
+        if config.engine == "auto" and notices.slow_search is None and self._weights.fit_engine():
             return PackedSearch(self._weights.packed(self._description()))
         from peephole.search.torch import DefinitionSearch
 
@@ -337,12 +337,12 @@ class Model:
 
     def _slow_search(self, config: SearchConfig) -> str | None:
         """Return why PyTorch searches where the engine is wanted; None if the engine can, or is not wanted."""
-        if config.engine == "off":
+        if config.engine == "off" or not self._weights.fit_engine():
             return None
         if not engine.available():
             return "peephole was installed without its engine"
         missing = missing_kind(Architecture.of(self.config.model).kinds(), PREDICTION_KINDS)
-        return None if missing is None else f"the engine {missing}"
+        return self._weights.differing_kind(self.config) if missing is None else f"the engine {missing}"
 
     def _description(self) -> tuple[Config, Symbols, Symbols]:
         return self.config, self.source_symbols, self.target_symbols

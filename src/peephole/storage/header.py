@@ -86,7 +86,7 @@ def parse_header(path: str | Path, metadata: Mapping[str, str]) -> Header:
         config, notes = _read_old_config(metadata) if version < 3 else _read_config(metadata)
         source, target = (symbols_from_json(_read_table(metadata, f"{side}_symbols")) for side in ("source", "target"))
     except (ConfigError, ModelFileError) as error:
-        raise ModelFileError(f"{path}: damaged metadata: {error}") from error
+        raise ModelFileError(f"{path}: metadata: {error}") from error
     made, more = ({}, []) if version < 3 else _read_made(metadata)
     return Header(config, source, target, made, tuple(f"{path}: {note}" for note in notes + more))
 

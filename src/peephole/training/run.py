@@ -30,7 +30,7 @@ from peephole.errors import ConfigError, PeepholeError, RunError, check_path, ch
 from peephole.model import Model, load
 from peephole.nn import Seq2Seq, build_seq2seq, use_engine
 from peephole.storage.replace_file import check_replaceable, clear_away
-from peephole.training.backends import definition_notice, with_precision
+from peephole.training.backend_choice import definition_notice, with_precision
 from peephole.training.dev import measure
 from peephole.training.loop import Hooks, current_weights, fit
 from peephole.training.loss import Objective

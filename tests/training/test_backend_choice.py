@@ -13,13 +13,15 @@ from peephole import engine
 from peephole.config import Config
 from peephole.errors import ConfigError
 from peephole.training import train
-from peephole.training.backends import definition_notice, with_precision
+from peephole.training.backend_choice import definition_notice, with_precision
 
 from .toy import TINY, write_pairs
 
 SAID = {
-    "gru": "engine: has no cell 'gru'; the definition computes the recurrent layers and the decoder",
-    "sampling": "engine: has no feeding 'scheduled sampling'; the definition computes the decoder",
+    "gru": "engine: has no cell of kind 'gru'; PyTorch computes the recurrent layers and the decoder, slower",
+    "sampling": (
+        "engine: has no operator 'sampled_decoder'; PyTorch computes the decoder with scheduled sampling, slower"
+    ),
 }
 OUTSIDE = {"peephole::linear_backward": 4, "peephole::output_loss_backward": 2}  # two steps, keys and readouts
 ALL = OUTSIDE | {"peephole::lstm_backward": 4, "peephole::decoder_backward": 2}  # an encoder of two directions
@@ -82,7 +84,7 @@ def test_it_is_said_that_the_library_is_missing(tmp_path, capsys, monkeypatch):
     finally:
         engine.instruction_sets.cache_clear()
     assert line == (
-        "engine: missing, it needs a C++ compiler when peephole is installed; the definition computes everything"
+        "engine: missing, it needs a C++ compiler when peephole is installed; PyTorch computes everything, slower"
     )
     assert not seen
 
@@ -91,7 +93,7 @@ def test_on_a_gpu_the_definition_trains():
     """The only case that no test trains here."""
     config = Config().with_values({"precision": "32-true"})
     said = definition_notice(config, torch.device("cuda", 1))
-    assert said == "engine: not used on cuda, it is made for CPUs; the definition computes everything"
+    assert said == "engine: not used on cuda, it is made for CPUs; PyTorch computes everything"
     assert definition_notice(Config().with_values({"engine": "off"}), torch.device("cuda")) is None
 
 

@@ -25,14 +25,12 @@ def training_requests(config: Config, device: str, precision: str) -> list[Reque
     numbers = NUMBERS[precision]
     kinds = Architecture.of(config.model).kinds()
     recurrent = {part: kinds[part] for part in ("cell", "peephole")}
-    decoder = recurrent | {"attention": kinds["attention"], "feeding": "teacher forcing"}
+    decoder = recurrent | {"attention": kinds["attention"]}
     asked = [Request("recurrent_layer", recurrent, device, numbers), Request("decoder", decoder, device, numbers)]
     if config.train.scheduled_sampling != "none":
-        asked.append(Request("decoder", decoder | {"feeding": "scheduled sampling"}, device, numbers))
-    asked += [
-        Request("linear", {}, device, numbers),
-        Request("output_loss", {"output": kinds["output"]}, device, numbers),
-    ]
+        asked.append(Request("sampled_decoder", decoder, device, numbers))
+    asked.append(Request("linear", {}, device, numbers))
+    asked.append(Request("output_loss", {"output": kinds["output"]}, device, numbers))
     if config.model.dropout:
         asked.append(Request("dropout_mask", {}, device, "float32"))
     return asked
@@ -52,20 +50,22 @@ def definition_notice(config: Config, device: torch.device) -> str | None:
     if config.train.engine == "off":
         return None
     reasons: dict[str, list[str]] = {}
-    for request in training_requests(config, device.type, config.train.precision):
+    requests = training_requests(config, device.type, config.train.precision)
+    for request in requests:
         with use_engine(config.train.engine):
             reason = find(request).reason
         if reason is not None:
-            parts = reasons.setdefault(reason, [])
-            parts += [name for name in [OPERATORS[request.operator]] if name not in parts]
-    lines = [f"{reason}; the definition computes {_listed(parts)}" for reason, parts in reasons.items()]
+            reasons.setdefault(reason, []).append(OPERATORS[request.operator])
+    slower = ", slower" if device.type == "cpu" else ""
+    lines = [
+        f"{reason}; PyTorch computes {'everything' if len(parts) == len(requests) else _listed(parts)}{slower}"
+        for reason, parts in reasons.items()
+    ]
     return "; ".join(lines) or None
 
 
 def _listed(parts: list[str]) -> str:
     """Return names as a list in a sentence."""
-    if len(parts) >= len(OPERATORS) - 1:  # without dropout there are no masks
-        return "everything"
     return " and ".join([", ".join(parts[:-1]), parts[-1]] if len(parts) > 1 else parts)
 
 
