@@ -1,4 +1,4 @@
-"""Plausible bridges, contexts and decoders, each wrong in one place: the suite must reject every one of them."""
+"""Lists plausible bridges, contexts and decoders that are wrong in one place each; the suite rejects them all."""
 
 from __future__ import annotations
 
@@ -10,13 +10,13 @@ from .network_checks import check, check_dropout
 
 @dataclass(frozen=True)
 class Wrong:
-    """A replacement in the text of a function of `right_network`, and networks in which it makes a difference."""
+    """Describes a replacement in the source of a `right_network` function and the networks that it affects."""
 
     name: str
     right: str
     wrong: str
     settings: tuple[dict[str, Any], ...] = field(default_factory=lambda: (LSTM, GRU))
-    seen_in: str = r"log p\(Y \| X\)"  # the start of the first complaint
+    seen_in: str = r"log p\(Y \| X\)"  # the start of the first failure's message
     check: Any = check
 
 
@@ -123,7 +123,7 @@ WRONG_CONTEXTS = (
 )
 
 WRONG_DECODERS = (
-    # -- what is fed
+    # -- inputs
     Wrong(
         "is fed the symbol that it predicts",
         "previous = torch.cat([torch.full_like(target[:, :1], BOS), target[:, :-1]], 1)",
