@@ -172,7 +172,7 @@ def test_a_unique_short_name_is_accepted() -> None:
 
 
 @pytest.mark.parametrize("key", sorted(SHARED))
-def test_a_short_name_that_train_and_search_share_sets_both(key: str) -> None:
+def test_a_short_name_shared_by_train_and_search_sets_both(key: str) -> None:
     value = another_value(f"train.{key}")
     both = Config().with_values({f"train.{key}": value, f"search.{key}": value})
     assert Config().with_values({key: value}) == both

@@ -313,7 +313,7 @@ def test_sources_may_come_from_a_generator(toy: Model) -> None:
     assert toy.score(iter(words), iter(sounds)) == toy.score(words, sounds)
 
 
-def test_one_text_is_not_a_list_of_texts(toy: Model) -> None:
+def test_a_single_text_is_refused_as_a_list_of_texts(toy: Model) -> None:
     for call in (toy.predict, lambda text: toy.score(text, text)):
         with pytest.raises(PeepholeError, match=r"wanted a list of texts, got one text, 'hello'; write \['hello'\]"):
             call("hello")
@@ -429,7 +429,7 @@ def test_an_ensemble_of_one_model_twice_is_that_model(toy: Model, toy_file: Path
 
 
 @pytest.mark.parametrize("side", ["source_symbols", "target_symbols"])
-def test_an_ensemble_needs_the_same_symbols(side: str, toy_file: Path, tmp_path: Path) -> None:
+def test_an_ensemble_of_different_symbols_is_refused(side: str, toy_file: Path, tmp_path: Path) -> None:
     other, path = peephole.load(toy_file), tmp_path / "other.safetensors"
     setattr(other, side, CharacterSymbols(list("gfedcba"), "NFC"))  # as many symbols as the toy model has
     other.save(path)

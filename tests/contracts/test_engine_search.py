@@ -106,7 +106,7 @@ def test_the_engine_returns_the_results_of_the_definition(shape: str, instructio
         assert_same(packed.find(sources, longest, search, examples=range(9)), wanted)
 
 
-def test_both_endings_and_many_lengths_were_compared() -> None:
+def test_compared_results_have_both_endings_and_many_lengths() -> None:
     """Check that the results compared above are diverse."""
     endings, lengths = set(), set()
     for shape in SHAPES:

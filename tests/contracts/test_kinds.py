@@ -102,7 +102,7 @@ def test_each_part_of_an_unknown_kind_is_declined_by_name(part):
 
 
 @needs_engine
-def test_a_part_or_an_operator_that_is_not_listed_is_declined():
+def test_unlisted_parts_operators_devices_and_types_are_declined():
     kinds = network().decoder.kinds()
     assert find(Request("decoder", kinds | {"copying": "pointer"}, "cpu", "float32")).reason == (
         "engine: has no copying 'pointer'"
@@ -113,7 +113,7 @@ def test_a_part_or_an_operator_that_is_not_listed_is_declined():
 
 
 @needs_engine
-def test_a_cell_of_an_unknown_kind_is_not_given_to_the_engine(monkeypatch):
+def test_the_engine_is_not_called_for_a_cell_of_an_unknown_kind(monkeypatch):
     monkeypatch.setattr(engine.LSTMProblem, "forward", lambda *_: pytest.fail("the engine was called"))
     layers = LSTM(3, 4)
     layers.kind = "made-up"
@@ -121,7 +121,7 @@ def test_a_cell_of_an_unknown_kind_is_not_given_to_the_engine(monkeypatch):
 
 
 @needs_engine
-def test_a_model_whose_network_has_another_kind_than_its_config_is_not_packed():
+def test_a_network_that_differs_from_its_config_is_not_packed():
     """Packing uses only tensors and config, whose attention is dot."""
     config = Config().with_values({f"model.{name}": value for name, value in {**SMALL, "attention": "dot"}.items()})
     symbols = CharacterSymbols(list("abcde"), "NFC"), CharacterSymbols(list("WXYZ"), "NFC")
