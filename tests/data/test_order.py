@@ -97,7 +97,7 @@ def test_batches_hold_every_pair_once_and_start_anywhere(
         ]
         assert [row[0] for row in batch.source.tolist()] == [4 + i % 4 for i in batch.examples]
         assert len(batch) == 1 or (
-            batch.target.size <= batch_symbols and batch.source.size <= order.SOURCE_ROOM * batch_symbols
+            batch.target.size <= batch_symbols and batch.source.size <= order.SOURCE_FACTOR * batch_symbols
         )
     expected = list(islice(found, start, None))
     assert len(rest) == len(expected)

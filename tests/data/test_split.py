@@ -11,7 +11,7 @@ from peephole.data.split import HASHES, Holdout, source_hash
 def held_out(sources: list[str], fraction: float, limit: int) -> frozenset[str]:
     holdout = Holdout(fraction, limit)
     for source in sources:
-        holdout.see(source)
+        holdout.add(source)
     return holdout.sources()
 
 

@@ -14,7 +14,7 @@ from peephole.evaluation.metrics import FloatArray
 
 RESAMPLES = 1000  # 2.5 ± 0.5 % (standard deviation) are outside each end of a 95 % interval
 CONFIDENCE = 0.95  # of `interval`
-_ENTRIES_AT_A_TIME = 1 << 21  # draws held in memory: some 50 MB
+_BLOCK_ENTRIES = 1 << 21  # draws held in memory: some 50 MB
 
 
 def resample(tables: Sequence[FloatArray], *, resamples: int = RESAMPLES, seed: int) -> list[FloatArray]:
@@ -90,7 +90,7 @@ def _split_columns(sums: FloatArray, tables: Sequence[FloatArray]) -> list[Float
 
 def _row_counts(total: int, width: int) -> Iterator[int]:
     """Yield numbers of rows that add up to the total, each small enough for memory."""
-    most = max(1, _ENTRIES_AT_A_TIME // max(width, 1))
+    most = max(1, _BLOCK_ENTRIES // max(width, 1))
     while total > 0:
         yield min(most, total)
         total -= most
