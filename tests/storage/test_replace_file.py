@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from peephole.errors import RunError
-from peephole.storage.replace_file import check_replaceable, clear_away, replace_file, replace_files
+from peephole.storage.replace_file import check_replaceable, remove_temporary_files, replace_file, replace_files
 
 
 def content(folder: Path) -> dict[str, bytes]:
@@ -117,9 +117,9 @@ def test_temporary_files_of_killed_processes_are_removed(tmp_path: Path) -> None
     others = [tmp_path / "m[1]", tmp_path / ".m1.7.part", tmp_path / "run" / "log", tmp_path / "run" / "part"]
     for path in (*left, *others):
         path.touch()
-    clear_away(tmp_path / "m[1]")
-    clear_away(tmp_path / "run")
-    clear_away(tmp_path / "missing" / "m")
+    remove_temporary_files(tmp_path / "m[1]")
+    remove_temporary_files(tmp_path / "run")
+    remove_temporary_files(tmp_path / "missing" / "m")
     assert not any(path.exists() for path in left)
     assert all(path.exists() for path in others)
 

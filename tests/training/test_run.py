@@ -97,7 +97,7 @@ def test_a_gru_without_peepholes_being_named(folder, capfd):
     model = run(cell="gru")
     assert (model.config.model.cell, model.config.model.peephole) == ("gru", "none")
     told = [line for line in capfd.readouterr().err.splitlines() if "peephole" in line]
-    assert told == ["model.peephole is none: a GRU has no cell state to look at"]
+    assert told == ["model.peephole is none: a GRU has no cell state"]
     resume("m.run")
     assert "model.peephole" not in capfd.readouterr().err
 
@@ -148,7 +148,9 @@ def test_a_model_without_its_run_is_not_overwritten_either(folder):
 def test_a_folder_that_is_no_run_is_not_overwritten(folder, overwrite):
     (folder / "m.run").mkdir()
     (folder / "m.run/thesis.txt").write_text("precious")
-    with pytest.raises(RunError, match=r"^m\.run: wanted the place for .* got something that is not a run$"):
+    with pytest.raises(
+        RunError, match=r"^m\.run: wanted a run's folder or nothing there, got something that is not a run$"
+    ):
         run(overwrite=overwrite)
     assert (folder / "m.run/thesis.txt").read_text() == "precious"
 

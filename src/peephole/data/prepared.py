@@ -20,7 +20,7 @@ from peephole.data.corpus import FILE_NAME, Corpus
 from peephole.data.read import Pair, Report, data_files, read_pairs
 from peephole.data.split import Holdout
 from peephole.errors import DataError, RunError
-from peephole.storage.replace_file import clear_away, replace_file
+from peephole.storage.replace_file import remove_temporary_files, replace_file
 from peephole.symbols import Symbols, learn_symbols, normalize_text, symbols_from_json
 
 STAMP = "prepared.json"
@@ -75,7 +75,7 @@ def prepare(train_path: str | Path, dev_path: str | Path | None, config: Config,
         folder.mkdir(parents=True, exist_ok=True)
         (folder / STAMP).unlink(missing_ok=True)
         for name in (FILE_NAME, STAMP):
-            clear_away(folder / name)
+            remove_temporary_files(folder / name)
         prepared = _prepare(str(train_path), None if dev_path is None else str(dev_path), config, folder)
         _write_stamp(folder, made_from, prepared)
     except OSError as error:

@@ -6,7 +6,7 @@ costs one sum and is exact, not a mean of scores.
 
 A source has one or more references; their number may differ from source to source.
 
-Three different numbers are called "WER" in publications. Here each has a name of its own:
+Publications use "WER" for three different numbers. Here each has a separate name:
 
 - `sequence_error_rate`: share of the sources whose prediction is none of the references. The WER of papers on
   grapheme-to-phoneme conversion, where a source is a word.
@@ -174,7 +174,7 @@ def sacrebleu_signature(name: str, references: References) -> str:
     """
     metric = _sacrebleu(name)
     numbers = {len(choices) for choices in references}
-    metric.num_refs = numbers.pop() if len(numbers) == 1 else -1  # -1: sacrebleu's word for "it varies"
+    metric.num_refs = numbers.pop() if len(numbers) == 1 else -1  # -1: sacrebleu's value for varying numbers
     return str(metric.get_signature())
 
 
@@ -268,7 +268,7 @@ def _sacrebleu(name: str) -> Any:
     from sacrebleu.metrics.bleu import BLEU
     from sacrebleu.metrics.chrf import CHRF
 
-    # force: the texts are scored as they are, without a warning where they look tokenized.
+    # force: suppresses the warning for texts that seem tokenized
     return BLEU(force=True) if name == "bleu" else CHRF()
 
 

@@ -82,7 +82,7 @@ def aligned_lines(columns: Sequence[Column], width: int) -> list[tuple[Text, Tex
 
     Args:
         columns: (predicted symbol, reference symbol); None where a side has none.
-        width: cells a line may take; a single wider symbol gets a line of its own.
+        width: maximal number of cells in a line; a wider symbol is on a separate line.
 
     >>> for predicted, reference, marks in aligned_lines([("K", "K"), ("AH", "AE"), (None, "T")], 80):
     ...     print(predicted.plain, reference.plain, marks.plain, sep="\\n")
@@ -118,7 +118,7 @@ def _p_text(p: float | None) -> str:
 
 
 class _Aligned:
-    """An alignment that is broken into blocks of the console's width when it is printed."""
+    """An alignment that is split into blocks of the console's width when it is printed."""
 
     def __init__(self, columns: Sequence[Column]) -> None:
         self._columns = columns

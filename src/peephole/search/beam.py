@@ -1,7 +1,7 @@
 """Beam search: the K best hypotheses, extended together.
 
 In each step every live hypothesis is extended by every symbol, and the K best extensions are kept. Those that
-end in EOS are finished and leave the beam; the others live on, and the next step fills the beam again. So a
+end in EOS are finished and leave the beam; the others stay live, and the next step fills the beam again. So a
 beam of one hypothesis is greedy search at any length penalty, and a beam that never overflows is exhaustive
 search.
 
@@ -28,7 +28,7 @@ from peephole.symbols import BOS, EOS
 
 
 class BeamState(NamedTuple):
-    """The unfinished sources. A live or finished hypothesis is given by its last node in the history."""
+    """The unfinished sources. A live or finished hypothesis is identified by its last node in the history."""
 
     source: Tensor  # (b,) int64 index of the source in the batch
     max_length: Tensor  # (b,) int64
@@ -62,8 +62,8 @@ def beam_search(
     """Search the most probable targets of each source.
 
     Finished hypotheses are ranked by the score of `length_factors`. A source is done when no live hypothesis
-    can still beat its R-th best finished one, or at its maximal length: stopping early changes no result. Of
-    equal scores the shorter hypothesis wins; at one length, that of the better parent, then of the lower id.
+    can still exceed its R-th best finished one, or at its maximal length: stopping early changes no result. Of
+    equal scores the shorter hypothesis ranks first; at equal length, that of the better parent, then of the lower id.
 
     Args:
         stepper: the model.

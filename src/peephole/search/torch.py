@@ -1,4 +1,4 @@
-"""The search over networks in PyTorch, used where the engine is missing or turned off, and on a GPU.
+"""Search over networks in PyTorch, used without the engine and on a GPU.
 
 It has the methods of `peephole.engine.packed.PackedSearch`, whose results must equal those found here.
 """

@@ -26,25 +26,25 @@ def training_requests(config: Config, device: str, precision: str) -> list[Reque
     kinds = Architecture.of(config.model).kinds()
     recurrent = {part: kinds[part] for part in ("cell", "peephole")}
     decoder = recurrent | {"attention": kinds["attention"], "feeding": "teacher forcing"}
-    asked = [Request("recurrent_layer", recurrent, device, numbers), Request("decoder", decoder, device, numbers)]
+    requests = [Request("recurrent_layer", recurrent, device, numbers), Request("decoder", decoder, device, numbers)]
     if config.train.scheduled_sampling != "none":
-        asked.append(Request("decoder", decoder | {"feeding": "scheduled sampling"}, device, numbers))
-    asked += [
+        requests.append(Request("decoder", decoder | {"feeding": "scheduled sampling"}, device, numbers))
+    requests += [
         Request("linear", {}, device, numbers),
         Request("output_loss", {"output": kinds["output"]}, device, numbers),
     ]
     if config.model.dropout:
-        asked.append(Request("dropout_mask", {}, device, "float32"))
-    return asked
+        requests.append(Request("dropout_mask", {}, device, "float32"))
+    return requests
 
 
 def definition_notice(config: Config, device: torch.device) -> str | None:
     """Return a notice of one line: the operators that the definition computes instead of a backend, and the reason.
 
-    None when no notice is needed: a backend computes everything, or `train.engine` is "off".
+    None when no notice is needed: a backend computes all operators, or `train.engine` is "off".
 
     Args:
-        config: all settings, the precision decided.
+        config: all settings, with the precision resolved.
         device: device of the training.
 
     >>> definition_notice(Config().with_values({"train.engine": "off"}), torch.device("cpu"))
@@ -70,10 +70,10 @@ def _listed(parts: list[str]) -> str:
 
 
 def with_precision(config: Config) -> Config:
-    """Return the config with `train.precision = "auto"` decided for this machine.
+    """Return the config with `train.precision = "auto"` resolved for this machine.
 
-    bfloat16 products on the engine, with weights, sums and states in float32, are faster on processors that have
-    instructions for them; elsewhere float32 is. On English pronunciation (the quickstart's model, 900 steps of 1,000
+    bfloat16 products on the engine, with weights, sums and states in float32, are faster on processors with bfloat16
+    instructions, float32 on all others. On English pronunciation (the quickstart's model, 900 steps of 1,000
     symbols, one seed) both reached a dev loss of 0.328 and symbol error rates of 10.38 %.
 
     Raises:
