@@ -69,7 +69,7 @@ class Peephole:
         limits: dict[str, int] | None = None,
         encoding: str = "utf-8",
     ) -> Done:
-        """Run a command and wait until it exits.
+        """Run a command until it exits.
 
         Args:
             arguments: command line arguments.

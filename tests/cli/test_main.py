@@ -107,7 +107,7 @@ def test_full_disk_on_stdout(peephole: Peephole, toy_file: Path) -> None:
         peephole(*verb, stdin="ab\n", stdout=Path("/dev/full")).failed("output: No space left on device")
 
 
-def test_a_closed_stdin_or_stdout_is_one_line(peephole: Peephole, toy_file: Path) -> None:
+def test_closed_stdin_or_stdout_is_reported_in_one_line(peephole: Peephole, toy_file: Path) -> None:
     command = f"{sys.executable} -m peephole predict {toy_file}"
     for closed, message in (("<&-", "stdin: is closed; wanted sources, one a line"), (">&-", "stdout is closed")):
         done = subprocess.run(f"echo cat | {command} {closed}", shell=True, capture_output=True, text=True, check=False)
@@ -121,7 +121,7 @@ def test_closed_stderr_stops_nothing(toy_file: Path) -> None:
 
 
 @pytest.mark.parametrize("verb", [["predict"], ["score", "{}", "pairs.tsv"], ["quantize", "{}", "--to", "int8"]])
-def test_a_name_that_is_too_long_is_one_line(peephole: Peephole, verb: list[str]) -> None:
+def test_too_long_file_name_is_reported_in_one_line(peephole: Peephole, verb: list[str]) -> None:
     name = "a" * 300
     arguments = [word.format(name) for word in verb] if len(verb) > 1 else [*verb, name]
     done = peephole(*arguments, stdin="cat\n")

@@ -237,7 +237,7 @@ def write_with_metadata(toy_file: Path, path: Path, **changes: str) -> None:
     write_tensors(path, tensors, metadata | changes)
 
 
-def test_a_newer_format(peephole: Peephole, toy_file: Path) -> None:
+def test_newer_format_version(peephole: Peephole, toy_file: Path) -> None:
     write_with_metadata(toy_file, peephole.folder / "m.safetensors", format_version="4")
     message = "m.safetensors: wanted format version 3 or older, got '4'; a newer peephole reads it"
     peephole("predict", "m.safetensors", stdin="a\n").failed(message)

@@ -271,7 +271,7 @@ def test_failed_stage_reports_its_last_line(opennmt, tmp_path, capsys):
         opennmt.run_logged(["sh", "-c", "echo it went $HOW >&2; exit 3"], log, {"HOW": "wrong"})
     opennmt.run_logged(["sh", "-c", "echo better"], log)
     assert log.read_text() == "it went wrong\nbetter\n"
-    assert f"says in {log}" in capsys.readouterr().out
+    assert f"output in {log}" in capsys.readouterr().out
 
 
 def test_sigterm_reaches_the_stage(tmp_path):

@@ -223,7 +223,7 @@ def test_a_damaged_table_is_refused(tree: dict[str, object], message: str) -> No
         symbols_from_json(tree)
 
 
-def test_an_undecided_kind_is_refused() -> None:
+def test_kind_auto_is_refused() -> None:
     with pytest.raises(ConfigError, match="unknown kind 'auto'"):
         learn("auto", ["a"])
 

@@ -16,12 +16,12 @@ from peephole.evaluation.bootstrap import CONFIDENCE, RESAMPLES, interval, resam
 from peephole.evaluation.metrics import METRICS, FloatArray, sacrebleu_signature
 from peephole.symbols import Symbols, normalize_text
 
-_OF_SUBWORDS = ("bleu", "chrf", "rouge_1", "rouge_2", "rouge_l", "exact_match")
+_SUBWORD_METRICS = ("bleu", "chrf", "rouge_1", "rouge_2", "rouge_l", "exact_match")
 DEFAULT_METRICS = {
     "characters": ("exact_match", "symbol_error_rate", "chrf"),
     "whitespace": ("exact_match", "sequence_error_rate", "symbol_error_rate"),
-    "bpe": _OF_SUBWORDS,
-    "unigram": _OF_SUBWORDS,
+    "bpe": _SUBWORD_METRICS,
+    "unigram": _SUBWORD_METRICS,
 }
 
 

@@ -18,7 +18,7 @@ from peephole.evaluation.metrics import METRICS, FloatArray, Metric
 from peephole.symbols import Symbols
 
 SWAPS = 10_000
-_SAME = 1e-9  # scores this close are equal: ROUGE adds fractions, whose sum depends on their order
+_TOLERANCE = 1e-9  # scores this close are equal: ROUGE adds fractions, whose sum depends on their order
 
 
 @dataclass(frozen=True)
@@ -201,4 +201,4 @@ def _mcnemar_of_matches(metric: Metric, rows_a: FloatArray, rows_b: FloatArray) 
 
 
 def _p_value(values: FloatArray, threshold: float) -> float:
-    return (1 + int(np.count_nonzero(values >= threshold - _SAME))) / (1 + len(values))
+    return (1 + int(np.count_nonzero(values >= threshold - _TOLERANCE))) / (1 + len(values))

@@ -30,7 +30,7 @@ class TruncatedSourceWarning(UserWarning):
 
 
 class SlowSearchWarning(UserWarning):
-    """The engine is missing; PyTorch predicts instead."""
+    """The engine is missing or lacks a kind; PyTorch predicts instead."""
 
 
 class Notice(NamedTuple):

@@ -58,11 +58,11 @@ def definition_notice(config: Config, device: torch.device) -> str | None:
         if reason is not None:
             parts = reasons.setdefault(reason, [])
             parts += [name for name in [OPERATORS[request.operator]] if name not in parts]
-    lines = [f"{reason}; the definition computes {_listed(parts)}" for reason, parts in reasons.items()]
+    lines = [f"{reason}; the definition computes {_join_names(parts)}" for reason, parts in reasons.items()]
     return "; ".join(lines) or None
 
 
-def _listed(parts: list[str]) -> str:
+def _join_names(parts: list[str]) -> str:
     """Return names as a list in a sentence."""
     if len(parts) >= len(OPERATORS) - 1:  # without dropout there are no masks
         return "everything"

@@ -16,8 +16,8 @@ from peephole.symbols import EOS
 DevSet = Sequence[tuple[str, tuple[str, ...]]]
 """Sources with one or more reference targets each."""
 
-_OF_PREDICTIONS = ("symbol_error_rate", "exact_match", "chrf")
-HIGHER_IS_BETTER = {"loss": False, **{name: METRICS[name].better == "higher" for name in _OF_PREDICTIONS}}
+_PREDICTION_METRICS = ("symbol_error_rate", "exact_match", "chrf")
+HIGHER_IS_BETTER = {"loss": False, **{name: METRICS[name].better == "higher" for name in _PREDICTION_METRICS}}
 
 
 def measure(model: Model, dev: DevSet) -> dict[str, float]:
@@ -37,7 +37,7 @@ def measure(model: Model, dev: DevSet) -> dict[str, float]:
     found = model.predict(sources, notices=notices, attention=False, threads=threads, engine=engine, **greedy)
     predictions = [best[0].text for best in found]
     values = {"loss": mean_loss(model, dev)}
-    for name in _OF_PREDICTIONS:
+    for name in _PREDICTION_METRICS:
         values[name] = corpus_score(name, predictions, references, model.target_symbols.split)
     return values
 

@@ -107,7 +107,7 @@ def train(
     run = Run(str(train), None if dev is None else str(dev), str(out), chosen)
     fabric = start_fabric(run.config.train)
     run_on_rank_zero(fabric, lambda: _make_run_folder(run, overwrite))
-    return _train_to_the_end(fabric, run, quiet)
+    return _complete_training(fabric, run, quiet)
 
 
 def resume(folder: str | Path, *, quiet: bool = False) -> Model:
@@ -133,7 +133,7 @@ def resume(folder: str | Path, *, quiet: bool = False) -> Model:
     run = read_run(Path(folder))
     fabric = start_fabric(run.config.train)
     run_on_rank_zero(fabric, lambda: _check_data(run))
-    return _train_to_the_end(fabric, run, quiet)
+    return _complete_training(fabric, run, quiet)
 
 
 def run_folder(out: str | Path) -> Path:
@@ -235,7 +235,7 @@ def _resume_command(run: Run) -> str:
     return f"peephole train --resume {shlex.quote(str(run.folder))}"
 
 
-def _train_to_the_end(fabric: Fabric, run: Run, quiet: bool) -> Model:
+def _complete_training(fabric: Fabric, run: Run, quiet: bool) -> Model:
     """Train from the checkpoint, if there is one, to the end; return the model of the file that was written."""
     with ExitStack() as stack:
         _train(stack, fabric, run, prepare(run.train, run.dev, run.config, run.folder / "data"), quiet)
@@ -245,7 +245,7 @@ def _train_to_the_end(fabric: Fabric, run: Run, quiet: bool) -> Model:
 def _train(stack: ExitStack, fabric: Fabric, run: Run, prepared: Prepared, quiet: bool) -> None:
     config = run.config
     stack.enter_context(use_engine(config.train.engine))
-    network = _fresh_network(run, prepared)
+    network = _build_initial_network(run, prepared)
     optimizer = torch.optim.AdamW(
         network.parameters(),
         lr=config.train.learning_rate,
@@ -306,7 +306,7 @@ def _train(stack: ExitStack, fabric: Fabric, run: Run, prepared: Prepared, quiet
     report.print_line(f"{run.out}: best dev {metric} {position.best_value:.3f}, {position.step} steps")
 
 
-def _fresh_network(run: Run, prepared: Prepared) -> Seq2Seq:
+def _build_initial_network(run: Run, prepared: Prepared) -> Seq2Seq:
     """Build the network with weights drawn from the run's seed, without changing PyTorch's global generator."""
     with torch.random.fork_rng(devices=[]):
         torch.default_generator.manual_seed(run.config.train.seed)  # torch.manual_seed seeds GPUs, too
