@@ -48,7 +48,7 @@ def test_predictions_report_unknown_symbols_and_truncation(short: Model) -> None
     assert all((p.unknown, p.truncated) == (ps[0].unknown, ps[0].truncated) for ps in found for p in ps)
     assert notices.texts == SOURCE_NOTICES
     assert (notices.unknown, notices.num_truncated, notices.num_empty) == ({"x": 4}, 2, 1)
-    assert not notices.missing_engine
+    assert notices.slow_search is None
 
 
 def test_first_index_shifts_the_source_indices(short: Model) -> None:
