@@ -97,7 +97,7 @@ def test_a_gru_without_peepholes_being_named(folder, capfd):
     model = run(cell="gru")
     assert (model.config.model.cell, model.config.model.peephole) == ("gru", "none")
     told = [line for line in capfd.readouterr().err.splitlines() if "peephole" in line]
-    assert told == ["model.peephole is none: a GRU has no cell state"]
+    assert told == ["model.peephole is none: a GRU has no cell state to look at"]
     resume("m.run")
     assert "model.peephole" not in capfd.readouterr().err
 

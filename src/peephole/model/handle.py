@@ -285,7 +285,7 @@ class Model:
         """
         check_path("path", path)
         if len(self._weights) != 1:
-            raise PeepholeError("save: wanted a single model, got an ensemble; save its members one by one")
+            raise PeepholeError("save: an ensemble has no file of its own; its members are saved one by one")
         from peephole.storage.model_file import save_model
 
         save_model(path, self._weights.model_file(self._description()))

@@ -320,7 +320,7 @@ def _print_introduction(
         report.print_line(line)
     size = sum(parameter.numel() for parameter in network.parameters())
     if config.model.cell == "gru" and not step:
-        report.print_line("model.peephole is none: a GRU has no cell state")
+        report.print_line("model.peephole is none: a GRU has no cell state to look at")
     resuming = f"; resuming from step {step}" if step else ""
     used = f"; engine {engine_in_use() or 'off'}" if notice is None else ""
     report.print_line(
