@@ -37,7 +37,7 @@ def option(default: Any, help: str, *, low: float | None = None, high: float | N
 
 @dataclass(frozen=True)
 class DataConfig:
-    """How pairs are read from files and put into batches."""
+    """Settings for reading pairs from files and for batches."""
 
     source: str = option("source", "JSONL and Parquet: the column that holds the source")
     target: str = option("target", "JSONL and Parquet: the column that holds the target")
@@ -57,7 +57,7 @@ class DataConfig:
 
 @dataclass(frozen=True)
 class SymbolsConfig:
-    """How texts are cut into symbols, on each side."""
+    """Settings for splitting the texts of each side into symbols."""
 
     source: SymbolKind = option("auto", "source symbols; auto chooses by the data and prints its choice")
     target: SymbolKind = option("auto", "target symbols; auto chooses by the data and prints its choice")
@@ -99,7 +99,7 @@ class ModelConfig:
 
 @dataclass(frozen=True)
 class TrainConfig:
-    """How the model is fitted, (12)-(14)."""
+    """Settings for fitting the model, (12)-(14)."""
 
     minutes: float | None = option(None, "train for this long: the learning rate reaches 0 at the end", low=0)
     epochs: float | None = option(None, f"train for this many passes over the data (default {DEFAULT_EPOCHS})", low=0)
@@ -138,7 +138,7 @@ class TrainConfig:
 
 @dataclass(frozen=True)
 class SearchConfig:
-    """How the target of a source is searched."""
+    """Settings for searching the target of a source."""
 
     beam_size: int = option(5, "hypotheses kept; 1 is greedy search", low=1)
     nbest: int = option(1, "predictions returned for each source", low=1)

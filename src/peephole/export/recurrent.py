@@ -41,7 +41,7 @@ state.
 
 
 class Recurrence(NamedTuple):
-    """How one kind of cell, with one form of peepholes, is written as ONNX operators."""
+    """The functions that write one kind of cell, with one form of peepholes, as ONNX operators."""
 
     states: tuple[str, ...]  # names of a layer's states
     weights: Callable[[Weights, str], CellWeights]  # takes those of one layer and direction by the module's name
@@ -50,7 +50,7 @@ class Recurrence(NamedTuple):
 
 
 def recurrence(architecture: Architecture) -> Recurrence:
-    """Return how the cells of an architecture are exported.
+    """Return the functions that export the cells of an architecture.
 
     Raises:
         ConfigError: ONNX export has no such cell or form of peepholes.
