@@ -93,7 +93,7 @@ def test_a_long_value_is_cut(toy: Model) -> None:
         toy.predict(10**200)  # type: ignore[arg-type]  # a user's mistake
 
 
-def test_repr_of_a_model(toy: Model) -> None:
+def test_a_model_says_what_it_is(toy: Model) -> None:
     text = repr(toy)
     assert "\n" not in text
     assert text.startswith(f"<Model {MODEL}: LSTM with ")

@@ -94,7 +94,7 @@ def quantize(
         DataError: the file of pairs is missing (before anything is written), or a pair cannot be read.
         ArgumentError: an argument has another type.
     """
-    path = _model_file_name(model)
+    path = _file_of(model)
     if to not in FORMATS:
         raise ConfigError(f"to: wanted {' or '.join(FORMATS)}, got {to!r}{nearest(str(to), FORMATS)}")
     if out is not None:
@@ -115,7 +115,7 @@ def quantize(
     return replace(result, before=before, after=after)
 
 
-def _model_file_name(model: object) -> str:
+def _file_of(model: object) -> str:
     """Return the name of a model's file.
 
     Raises:
