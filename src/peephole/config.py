@@ -1,6 +1,6 @@
 """Every setting of a run: typed, frozen, with one default and one line of help each.
 
-The dataclasses below are the only place where a setting is named, typed, defaulted and explained. `--set`, TOML files,
+The dataclasses below alone define the name, type, default and description of each setting. `--set`, TOML files,
 keyword arguments of `peephole.train`, the help text and the table in the documentation are generated from them. Layers
 take plain arguments: a builder reads the config.
 """
@@ -24,10 +24,10 @@ SymbolKind = Literal["auto", "characters", "whitespace", "bpe", "unigram"]
 # Far above any useful size: a file with larger ones is refused before a network of that size is built.
 LARGEST_SIZE = 2**16
 MOST_LAYERS = 64
-DEFAULT_EPOCHS = 20  # the budget of a training that names none
+DEFAULT_EPOCHS = 20  # the default budget of a training
 LARGEST_SEED = 2**63 - 1  # the largest that PyTorch accepts
 MOST_THREADS = 1024
-SHARED_SECTIONS = ("train", "search")  # a key of both that is named without its section is set in both
+SHARED_SECTIONS = ("train", "search")  # a key of both sections given without its section is set in both
 
 
 def option(default: Any, help: str, *, low: float | None = None, high: float | None = None) -> Any:
@@ -37,7 +37,7 @@ def option(default: Any, help: str, *, low: float | None = None, high: float | N
 
 @dataclass(frozen=True)
 class DataConfig:
-    """How pairs are read from files and put into batches."""
+    """Settings for reading pairs from files and for batches."""
 
     source: str = option("source", "JSONL and Parquet: the column that holds the source")
     target: str = option("target", "JSONL and Parquet: the column that holds the target")
@@ -57,7 +57,7 @@ class DataConfig:
 
 @dataclass(frozen=True)
 class SymbolsConfig:
-    """How texts are cut into symbols, on each side."""
+    """Settings for splitting the texts of each side into symbols."""
 
     source: SymbolKind = option("auto", "source symbols; auto chooses by the data and prints its choice")
     target: SymbolKind = option("auto", "target symbols; auto chooses by the data and prints its choice")
@@ -101,7 +101,7 @@ class ModelConfig:
 
 @dataclass(frozen=True)
 class TrainConfig:
-    """How the model is fitted, (12)-(14)."""
+    """Settings for fitting the model, (12)-(14)."""
 
     minutes: float | None = option(None, "train for this long: the learning rate reaches 0 at the end", low=0)
     epochs: float | None = option(None, f"train for this many passes over the data (default {DEFAULT_EPOCHS})", low=0)
@@ -140,7 +140,7 @@ class TrainConfig:
 
 @dataclass(frozen=True)
 class SearchConfig:
-    """How the target of a source is searched."""
+    """Settings for searching the target of a source."""
 
     beam_size: int = option(5, "hypotheses kept; 1 is greedy search", low=1)
     nbest: int = option(1, "predictions returned for each source", low=1)
@@ -225,8 +225,8 @@ class Config:
         """
         check_path("path", path)
         if sys.version_info >= (3, 11):
-            import tomllib  # here, because few runs have a file
-        else:  # the same library under its name before it joined Python
+            import tomllib  # imported here, since few runs have a file
+        else:  # the same library before it became part of Python
             import tomli as tomllib
         try:
             tree = tomllib.loads(Path(path).read_text(encoding="utf-8-sig"))
@@ -247,7 +247,7 @@ class Config:
         Args:
             values: `section.key` → value; a value may be text as written on a command line. The section may be left
                 out where only one section has that key, and for the keys that train and search share (threads, seed,
-                engine): these are then set in both. A name with its section goes before one without.
+                engine): these are then set in both. A name with its section overrides one without.
             where: the beginning of an error message.
 
         If the cell changes and `model.peephole` is not given, it is set to the cell's default: full for the LSTM, none
@@ -315,7 +315,7 @@ def _names() -> dict[str, tuple[str, str]]:
 
 
 def _resolve(name: str, where: str) -> list[tuple[str, str]]:
-    """Return the (section, key) that a name stands for: one, or those of train and search where both have the key."""
+    """Return each (section, key) of a name: one, or those of train and search if both have the key."""
     known = _names()
     if name in known:
         return [known[name]]

@@ -56,11 +56,11 @@ class RunError(PeepholeError, RuntimeError):
 
 
 def check_type(argument: str, value: object, kinds: type | tuple[type, ...], wanted: str) -> None:
-    """Raise ArgumentError unless a value is of one of some types; a bool is not taken for a number.
+    """Raise ArgumentError unless a value has one of the allowed types; a bool does not count as a number.
 
     Args:
         argument: the argument's name.
-        value: what was given for it.
+        value: the argument's value.
         kinds: the types allowed.
         wanted: the types in words, for the message.
 
@@ -97,7 +97,7 @@ def nearest(name: str, known: Iterable[str]) -> str:
     >>> nearest("zzz", ["hidden_size"])
     ''
     """
-    import difflib  # here, because only a mistake needs it
+    import difflib  # imported here, since only an error needs it
 
     close = difflib.get_close_matches(name, list(known), n=1)
     return f"; did you mean {close[0]!r}?" if close else ""

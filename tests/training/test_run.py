@@ -151,7 +151,9 @@ def test_a_model_without_its_run_is_not_overwritten(folder):
 def test_a_folder_without_a_run_is_not_overwritten(folder, overwrite):
     (folder / "m.run").mkdir()
     (folder / "m.run/thesis.txt").write_text("precious")
-    with pytest.raises(RunError, match=r"^m\.run: wanted the place for .* got something that is not a run$"):
+    with pytest.raises(
+        RunError, match=r"^m\.run: wanted a run's folder or nothing there, got something that is not a run$"
+    ):
         run(overwrite=overwrite)
     assert (folder / "m.run/thesis.txt").read_text() == "precious"
 

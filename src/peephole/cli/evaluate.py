@@ -23,7 +23,7 @@ from peephole.model.evaluation import BEST_ONLY, ModelEvaluation, describe_gap, 
 @click.option("--metric", "metrics", metavar="NAME", multiple=True, help="Instead of the usual metrics; repeatable.")
 @click.option("--against", metavar="MODEL", help="A second model: is the difference significant?")
 @click.option("--worst", metavar="N", type=int, default=10, help="Show the N worst errors.  [default: 10]")
-@click.option("--json", "as_json", is_flag=True, help="Print everything as one JSON object.")
+@click.option("--json", "as_json", is_flag=True, help="Print the result as one JSON object.")
 def command(
     models: str,
     test_file: str,
@@ -36,7 +36,7 @@ def command(
     """Measure MODEL on TEST, a file of pairs as `peephole train` reads.
 
     Pairs with the same source are one source with several references. Intervals are 95 % bootstrap intervals over
-    sources. The exposure gap is how much better the model is when it is fed the gold symbols than its own.
+    sources. The exposure gap is the gain in accuracy when the model is fed the gold symbols instead of its own.
     """
     model = load_models(models)
     other = None if against is None else load_models(against)
@@ -56,7 +56,7 @@ def command(
 
 
 def print_notes(test_file: str, result: ModelEvaluation) -> None:
-    """Print on stderr what the models could not read as it was given, and which lines were skipped."""
+    """Print on stderr the unknown symbols, the truncated sources and the skipped lines."""
     first, second = NoticePrinter(test_file), NoticePrinter(test_file, "the second model: ")
     first.take_all(result.notices, result.lines)
     if result.notices_against != result.notices:

@@ -1,4 +1,4 @@
-"""The weights of a model or of an ensemble: packed by the engine, or as networks of PyTorch."""
+"""Hold the weights of a model or of an ensemble: packed by the engine, or as PyTorch networks."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ class Weights:
 
     Args:
         networks: networks whose weights may change from call to call.
-        files: model files in their place.
+        files: model files, instead of networks.
     """
 
     def __init__(self, networks: Sequence[Seq2Seq], files: Sequence[str | Path]) -> None:
@@ -70,7 +70,7 @@ class Weights:
         return None
 
     def model_file(self, description: tuple[Config, Symbols, Symbols]) -> ModelFile:
-        """Return the first set as a model file, with the number format and versions of the file it came from.
+        """Return the first set as a model file, with the number format and versions of its source file.
 
         Args:
             description: config, source symbols and target symbols.

@@ -20,10 +20,10 @@ def stored_format(tensors: Tensors) -> Stored:
 
 
 def check_tensors(tensors: Tensors, specs: Mapping[str, TensorSpec], stored: Stored) -> None:
-    """Compare tensors with what a model file must hold.
+    """Compare the tensors of a model file with its architecture.
 
     Args:
-        tensors: what it holds.
+        tensors: the tensors of the file.
         specs: names, shapes and roles of the network's tensors.
         stored: the number format of matrices.
 
