@@ -171,6 +171,8 @@ class Config:
     search: SearchConfig = SearchConfig()
 
     def __post_init__(self) -> None:
+        for name, kind in SECTIONS.items():
+            check_type(name, getattr(self, name), kind, f"a {kind.__name__}")
         model, train, search = self.model, self.train, self.search
         if model.cell == "gru" and model.peephole != "none":
             raise ConfigError(

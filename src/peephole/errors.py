@@ -89,7 +89,7 @@ def shorten(text: str, longest: int = 80) -> str:
     return line if len(line) <= longest else line[: longest - 1] + "…"
 
 
-def nearest(name: str, known: Iterable[str]) -> str:
+def nearest(name: object, known: Iterable[str]) -> str:
     """Return a hint with the known name closest to a misspelt one, or an empty string.
 
     >>> nearest("hiden_size", ["hidden_size", "dropout"])
@@ -99,5 +99,5 @@ def nearest(name: str, known: Iterable[str]) -> str:
     """
     import difflib  # imported here, since only an error needs it
 
-    close = difflib.get_close_matches(name, list(known), n=1)
+    close = difflib.get_close_matches(str(name), list(known), n=1)
     return f"; did you mean {close[0]!r}?" if close else ""

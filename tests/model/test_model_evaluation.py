@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import io
 import json
+import re
 from pathlib import Path
 from typing import Any
 
@@ -207,6 +208,7 @@ def test_quantize_takes_a_model_and_generated_pairs(toy: Model, tmp_path: Path) 
     [
         ((MODEL, "int4"), ConfigError, "to: wanted int8 or bf16, got 'int4'; did you mean 'int8'?"),
         ((MODEL, 8), ConfigError, "to: wanted int8 or bf16, got 8"),
+        ((MODEL, ["int8"]), ConfigError, "to: wanted int8 or bf16, got ['int8']; did you mean 'int8'?"),
         ((8, "int8"), PeepholeError, "model: wanted a Model or the name of its file, got 8"),
         ((MODEL, "int8", 8), PeepholeError, "out: wanted the name of a file, got 8"),
         ((INT8, "bf16"), ModelFileError, f"{INT8}: wanted a model with float32 weights, got one with int8"),
@@ -216,6 +218,25 @@ def test_invalid_arguments_of_quantize(arguments: Any, kind: type, message: str)
     with pytest.raises(kind) as caught:
         peephole.quantize(*arguments)
     assert str(caught.value) == message
+
+
+@pytest.mark.usefixtures("annotations_unchecked")
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"beam_siz": 2}, "quantize: unknown setting 'beam_siz'; wanted one of beam_size, "),
+        ({"beam_size": 0}, "quantize, search.beam_size: wanted a number ≥ 1, got 0"),
+        ({"pairs": "no.tsv"}, "no.tsv: no such file"),
+        ({"pairs": [("a", "b"), ("a",)]}, "pairs: wanted two texts, got ('a',) as number 2"),
+        ({"pairs": iter([])}, "pairs: wanted at least one pair, got none"),
+        ({"pairs": 7}, "pairs: wanted the name of a file or pairs of texts, got 7"),
+    ],
+    ids=["unknown setting", "impossible setting", "no file", "no pair", "no pairs", "no iterable"],
+)
+def test_everything_is_checked_before_quantize_writes(arguments: Any, message: str, tmp_path: Path) -> None:
+    with pytest.raises(PeepholeError, match=f"^{re.escape(message)}"):
+        peephole.quantize(MODEL, "int8", tmp_path / "small.safetensors", **{"pairs": PAIRS, **arguments})
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_a_model_without_one_file_cannot_be_quantized(toy: Model) -> None:

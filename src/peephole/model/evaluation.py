@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
-from os import PathLike
 from pathlib import Path
 from typing import Any
 
+from peephole.config import Config
 from peephole.data import Report
 from peephole.errors import ArgumentError, ConfigError, check_type, nearest
 from peephole.evaluation import Comparison, Evaluation, ExposureGap, Mistake, Score, compare, evaluate_predictions
@@ -142,13 +143,13 @@ def evaluate(
     """
     check_type("worst", worst, int, "a whole number")
     check_type("exposure_gap", exposure_gap, bool, "True or False")
-    check_type("progress", progress, (type(None), Callable), "a function")  # type: ignore[arg-type]  # an ABC
+    check_progress(progress)
     names = None if metrics is None else check_texts("metrics", metrics)
     model = as_model("model", model)
     other = None if against is None else as_model("against", against)
     check_metrics(names, model.target_symbols)
-    settings = check_settings(model, search)
-    test = str(pairs) if isinstance(pairs, (str, PathLike)) else None
+    settings = check_settings("evaluate", model.config, search)
+    test = os.fspath(pairs) if isinstance(pairs, (str, os.PathLike)) else None
     report = Report(test or "pairs")
     sources, references, lines = group_by_source(pairs, model.config.data, report)
     notices, notices_against = Notices(), Notices()
@@ -186,13 +187,23 @@ def as_model(argument: str, model: object) -> Model:
     """
     if isinstance(model, Model):
         return model
-    if isinstance(model, (str, PathLike)):
-        return load(Path(model) if isinstance(model, PathLike) else model)
+    if isinstance(model, (str, os.PathLike)):
+        return load(os.fspath(model))
     raise ArgumentError(f"{argument}: wanted a Model or the name of its file, got {model!r}")
 
 
-def check_settings(model: Model, search: dict[str, Any]) -> dict[str, Any]:
+def check_progress(progress: object) -> None:
+    """Raise ArgumentError unless the argument `progress` is a function or None."""
+    check_type("progress", progress, (type(None), Callable), "a function")  # type: ignore[arg-type]  # an ABC
+
+
+def check_settings(call: str, config: Config, search: dict[str, Any]) -> dict[str, Any]:
     """Return the search settings for the single best prediction, changed by those of a call.
+
+    Args:
+        call: the name of the called function, which begins each message.
+        config: the model's settings.
+        search: settings of the call.
 
     Raises:
         ConfigError: one is unknown, impossible, or changes what is measured.
@@ -200,9 +211,9 @@ def check_settings(model: Model, search: dict[str, Any]) -> dict[str, Any]:
     for name in search:
         if name not in EVALUATION_SETTINGS:
             wanted = f"wanted one of {', '.join(EVALUATION_SETTINGS)}{nearest(name, EVALUATION_SETTINGS)}"
-            raise ConfigError(f"evaluate: unknown setting {name!r}; {wanted}")
+            raise ConfigError(f"{call}: unknown setting {name!r}; {wanted}")
     settings = BEST_ONLY | search
-    model.config.with_values({f"search.{name}": value for name, value in settings.items()}, "evaluate")
+    config.with_values({f"search.{name}": value for name, value in settings.items()}, call)
     return settings
 
 

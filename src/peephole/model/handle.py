@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from pathlib import Path
@@ -31,7 +32,7 @@ from peephole.model.reading import (
     read_sources,
     read_targets,
 )
-from peephole.model.weights import Weights
+from peephole.model.weights import Weights, check_networks
 from peephole.nn.schema import Architecture
 from peephole.search.hypothesis import Hypothesis
 from peephole.storage.header import read_header
@@ -75,6 +76,10 @@ class Model:
         check_type("config", config, Config, "a Config")
         check_type("source_symbols", source_symbols, Symbols, "a symbol table")
         check_type("target_symbols", target_symbols, Symbols, "a symbol table")
+        check_networks(networks)
+        check_type("files", files, Sequence, "a list of names of files")
+        for file in files:
+            check_path("files", file)
         self.config = config
         self.source_symbols = source_symbols
         self.target_symbols = target_symbols
@@ -170,6 +175,8 @@ class Model:
         check_type("attention", attention, bool, "True or False")
         check_type("progress", progress, (type(None), Callable), "a function")  # type: ignore[arg-type]  # an ABC
         check_type("first_index", first_index, int, "a whole number")
+        if first_index < 0:
+            raise PeepholeError(f"first_index: wanted at least 0, got {first_index}")
         collected = _notices(notices)
         read = self._read_sources(texts, collected, first_index)
         begin = None
@@ -370,15 +377,16 @@ def load(path: str | Path, *more: str | Path) -> Model:
     """
     for name in (path, *more):
         check_path("path", name)
+    path, *others = (os.fspath(name) for name in (path, *more))
     first = read_header(path)
     notes = list(first.notes)
-    for another in more:
+    for another in others:
         header = read_header(another)
         notes += header.notes
         for side in ("source_symbols", "target_symbols"):
             if getattr(header, side).to_json() != getattr(first, side).to_json():
                 raise ModelFileError(f"{another}: its {side} differ from those of {path}; an ensemble needs the same")
-    model = Model(first.config, first.source_symbols, first.target_symbols, files=(path, *more), notes=notes)
+    model = Model(first.config, first.source_symbols, first.target_symbols, files=(path, *others), notes=notes)
     model.prepare()  # a damaged file is reported here
     return model
 

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterable, Iterator, Sequence
 from itertools import islice
-from os import PathLike
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -100,8 +100,8 @@ def iterate_pairs(pairs: PairsArgument, config: DataConfig, report: Report | Non
         ArgumentError: the argument `pairs` is neither a file name nor an iterable.
         DataError: there is no such file.
     """
-    if isinstance(pairs, (str, PathLike)):
-        return read_pairs(pairs, config, report or Report(str(pairs)))
+    if isinstance(pairs, (str, os.PathLike)):
+        return read_pairs(os.fspath(pairs), config, report or Report(os.fspath(pairs)))
     check_type("pairs", pairs, Iterable, "the name of a file or pairs of texts")
     return _check_pairs(pairs)
 

@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
+import os
+from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
-from peephole.data import data_files
 from peephole.errors import ArgumentError, ConfigError, ModelFileError, PeepholeError, check_path, nearest
-from peephole.model.evaluation import ModelEvaluation, Progress, evaluate
+from peephole.model.evaluation import ModelEvaluation, Progress, check_progress, check_settings, evaluate
 from peephole.model.handle import Model
-from peephole.model.pairs import PairsArgument
+from peephole.model.pairs import PairsArgument, group_by_source
 from peephole.storage.header import check_exists, read_header
-from peephole.storage.model_file import load_model, save_model
+from peephole.storage.model_file import ModelFile, load_model, save_model
 from peephole.storage.quantization import Stored, largest_rounding_error
 
 FORMATS: dict[str, Stored] = {"int8": "int8", "bf16": "bfloat16"}
@@ -90,27 +91,32 @@ def quantize(
 
     Raises:
         ModelFileError: the model's file is missing, damaged, or has no float32 weights.
-        ConfigError: `out` is the model's own file, or `to` is another format.
-        DataError: the file of pairs is missing (before anything is written), or a pair cannot be read.
+        ConfigError: `out` is the model's own file, `to` is another format, or a setting is unknown or impossible.
+        DataError: the file of pairs is missing, or a pair cannot be read.
         ArgumentError: an argument has another type.
+
+    Everything is checked before the file is written.
     """
     path = _file_of(model)
-    if to not in FORMATS:
+    if not isinstance(to, str) or to not in FORMATS:
         raise ConfigError(f"to: wanted {' or '.join(FORMATS)}, got {to!r}{nearest(str(to), FORMATS)}")
     if out is not None:
         check_path("out", out)
+    check_progress(progress)
     check_exists(path)
-    if isinstance(pairs, (str, Path)):
-        data_files(pairs)
-    elif pairs is not None and not isinstance(pairs, list):
-        pairs = list(pairs)  # read twice
-    target = str(Path(path).with_suffix(f".{to}.safetensors") if out is None else out)
-    result = _write(path, target, to)
+    file = load_model(path)
+    check_settings("quantize", file.config, search)
+    if isinstance(pairs, Iterable) and not isinstance(pairs, (str, os.PathLike)):
+        pairs = list(pairs)  # read several times
+    if pairs is not None:
+        group_by_source(pairs, file.config.data)
+    target = str(Path(path).with_suffix(f".{to}.safetensors")) if out is None else os.fspath(out)
+    result = _write(file, path, target, to)
     if pairs is None:
         return result
     before, after = (
-        evaluate(file, pairs, metrics=METRICS, worst=0, exposure_gap=False, progress=progress, **search)
-        for file in (path, target)
+        evaluate(name, pairs, metrics=METRICS, worst=0, exposure_gap=False, progress=progress, **search)
+        for name in (path, target)
     )
     return replace(result, before=before, after=after)
 
@@ -123,16 +129,15 @@ def _file_of(model: object) -> str:
         PeepholeError: the model has no file, or several.
     """
     if not isinstance(model, Model):
-        if not isinstance(model, (str, Path)):
+        if not isinstance(model, (str, os.PathLike)):
             raise ArgumentError(f"model: wanted a Model or the name of its file, got {model!r}")
-        return str(model)
+        return os.fspath(model)
     if len(model.files) != 1:
         raise PeepholeError(f"quantize: wanted a model with one file, got one with {len(model.files)}")
     return str(model.files[0])
 
 
-def _write(model: str, out: str, to: str) -> Quantization:
-    file = load_model(model)
+def _write(file: ModelFile, model: str, out: str, to: str) -> Quantization:
     if file.stored != "float32":
         raise ModelFileError(f"{model}: wanted a model with float32 weights, got one with {file.stored}")
     if Path(out).exists() and Path(out).samefile(model):

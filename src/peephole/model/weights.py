@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from peephole.config import Config
 from peephole.engine.packed import PackedModel
+from peephole.errors import check_type
 from peephole.nn.schema import Architecture
 from peephole.symbols import Symbols
 
@@ -81,6 +82,17 @@ class Weights:
             return ModelFile(_tensors(self._networks[0]), *description)
         file = load_model(self.files[0])
         return ModelFile(file.tensors, *description, file.stored, file.made)
+
+
+def check_networks(given: object) -> None:
+    """Raise ArgumentError unless the argument `networks` is a sequence of networks."""
+    check_type("networks", given, Sequence, "a list of Seq2Seq networks")
+    assert isinstance(given, Sequence)
+    if given:
+        from peephole.nn import Seq2Seq  # here, because models of files need no PyTorch
+
+        for network in given:
+            check_type("networks", network, Seq2Seq, "a list of Seq2Seq networks")
 
 
 def _is_float32_on_cpu(network: Seq2Seq) -> bool:

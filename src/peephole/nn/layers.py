@@ -9,7 +9,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
-from peephole.errors import ConfigError, ShapeError
+from peephole.errors import ConfigError, ShapeError, check_type
 from peephole.nn.backends import find_for, multiplies_bfloat16
 from peephole.nn.cells import (
     GRUWeights,
@@ -120,7 +120,8 @@ class LSTM(nn.Module):
 
     Raises:
         ConfigError: there is no such form of peepholes.
-        ShapeError: `num_layers` is below 1.
+        ShapeError: a size, or the number of layers, is below 1.
+        ArgumentError: one of them is not a whole number.
     """
 
     kind = "lstm"
@@ -281,10 +282,14 @@ def layer_sizes(input_size: int, hidden_size: int, num_layers: int, num_directio
     """Return the input size of each layer of a stack.
 
     Raises:
-        ShapeError: there is no layer.
+        ShapeError: a size, or the number of layers, is below 1.
+        ArgumentError: one of them is not a whole number.
     """
-    if num_layers < 1:
-        raise ShapeError(f"num_layers: wanted at least 1, got {num_layers}")
+    sizes = {"input_size": input_size, "hidden_size": hidden_size, "num_layers": num_layers}
+    for name, size in sizes.items():
+        check_type(name, size, int, "a whole number")
+        if size < 1:
+            raise ShapeError(f"{name}: wanted at least 1, got {size}")
     return [input_size] + [hidden_size * num_directions] * (num_layers - 1)
 
 

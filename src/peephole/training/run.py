@@ -104,7 +104,7 @@ def train(
     check_type("overwrite", overwrite, bool, "True or False")
     check_type("quiet", quiet, bool, "True or False")
     chosen = with_precision((config or Config()).with_values(settings, "train"))
-    run = Run(str(train), None if dev is None else str(dev), str(out), chosen)
+    run = Run(os.fspath(train), None if dev is None else os.fspath(dev), os.fspath(out), chosen)
     fabric = start_fabric(run.config.train)
     run_on_rank_zero(fabric, lambda: _make_run_folder(run, overwrite))
     return _complete_training(fabric, run, quiet)
