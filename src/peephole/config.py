@@ -7,17 +7,16 @@ take plain arguments: a builder reads the config.
 
 from __future__ import annotations
 
-import math
 import sys
-import types
 import typing
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field, fields, replace
+from dataclasses import dataclass, fields, replace
 from functools import cache
 from pathlib import Path
 from typing import Any, Literal
 
 from peephole.errors import ConfigError, check_path, check_type, nearest
+from peephole.values import option, read_value, type_text
 
 SymbolKind = Literal["auto", "characters", "whitespace", "bpe", "unigram"]
 
@@ -28,11 +27,6 @@ DEFAULT_EPOCHS = 20  # the default budget of a training
 LARGEST_SEED = 2**63 - 1  # the largest that PyTorch accepts
 MOST_THREADS = 1024
 SHARED_SECTIONS = ("train", "search")  # a key of both sections given without its section is set in both
-
-
-def option(default: Any, help: str, *, low: float | None = None, high: float | None = None) -> Any:
-    """Declare a setting: default, help, and the closed range of a number; every number has a `low`."""
-    return field(default=default, metadata={"help": help, "low": low, "high": high})
 
 
 @dataclass(frozen=True)
@@ -293,21 +287,12 @@ def describe() -> Iterator[tuple[str, str, Any, str]]:
     for section, kind in SECTIONS.items():
         hints = _hints(kind)
         for f in fields(kind):
-            yield f"{section}.{f.name}", _type_text(hints[f.name]), f.default, f.metadata["help"]
+            yield f"{section}.{f.name}", type_text(hints[f.name]), f.default, f.metadata["help"]
 
 
 @cache
 def _hints(section: type) -> dict[str, Any]:
     return typing.get_type_hints(section)
-
-
-def default_text(default: Any) -> str:
-    """Return a default as it is written on the command line.
-
-    >>> default_text(None), default_text(True), default_text("NFC")
-    ('none', 'true', 'NFC')
-    """
-    return str(default).lower() if default is None or isinstance(default, bool) else str(default)
 
 
 @cache
@@ -342,7 +327,7 @@ def read_section(kind: type, values: Mapping[str, Any], where: str, base: Any = 
     for key, value in values.items():
         if key not in known:
             raise ConfigError(f"{where}: unknown key {key!r}{nearest(key, known)}")
-        read[key] = _read_value(hints[key], value, f"{where}.{key}", known[key].metadata)
+        read[key] = read_value(hints[key], value, f"{where}.{key}", known[key].metadata)
     if kind is ModelConfig:
         read |= _default_peephole(read, base or ModelConfig())
     return kind(**read) if base is None else replace(base, **read)
@@ -353,50 +338,3 @@ def _default_peephole(given: Mapping[str, Any], base: ModelConfig) -> dict[str, 
     if "peephole" in given or given.get("cell", base.cell) == base.cell:
         return {}
     return {"peephole": "none" if given["cell"] == "gru" else ModelConfig().peephole}
-
-
-def _read_value(hint: Any, value: Any, where: str, metadata: Mapping[str, Any]) -> Any:
-    """Convert a value to its declared type; text is read as in TOML."""
-    got = f"wanted {_type_text(hint)}, got {value!r}"
-    if isinstance(hint, types.UnionType):
-        inner = next(kind for kind in typing.get_args(hint) if kind is not type(None))
-        return None if value in (None, "none") else _read_value(inner, value, where, metadata)
-    if typing.get_origin(hint) is Literal:
-        if value not in typing.get_args(hint):
-            raise ConfigError(f"{where}: {got}{nearest(str(value), typing.get_args(hint))}")
-        return value
-    if hint is bool:
-        words = {"true": True, "on": True, "false": False, "off": False}
-        if isinstance(value, str) and value.lower() in words:
-            return words[value.lower()]
-        if not isinstance(value, bool):
-            raise ConfigError(f"{where}: {got}")
-        return value
-    if hint is str:
-        if not isinstance(value, str):
-            raise ConfigError(f"{where}: {got}")
-        return value
-    try:
-        if isinstance(value, bool) or (hint is int and isinstance(value, float) and not value.is_integer()):
-            raise ValueError
-        number = hint(value)
-    except (TypeError, ValueError, OverflowError):
-        raise ConfigError(f"{where}: {got}") from None
-    low, high = metadata["low"], metadata["high"]
-    if hint is float and not math.isfinite(number):
-        raise ConfigError(f"{where}: wanted a finite number, got {value!r}")
-    if number < low or (high is not None and number > high):
-        raise ConfigError(f"{where}: wanted a number {_range_text(low, high)}, got {value!r}")
-    return number
-
-
-def _range_text(low: float, high: float | None) -> str:
-    return f"≥ {low}" if high is None else f"from {low} to {high}"
-
-
-def _type_text(hint: Any) -> str:
-    if typing.get_origin(hint) is Literal:
-        return "|".join(typing.get_args(hint))
-    if isinstance(hint, types.UnionType):
-        return "|".join("none" if kind is type(None) else kind.__name__ for kind in typing.get_args(hint))
-    return str(hint.__name__)

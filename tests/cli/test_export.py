@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import json
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
+
+from peephole.storage.model_file import read_tensors, write_tensors
 
 from .conftest import Peephole
 
@@ -23,6 +26,18 @@ def test_export_lists_the_files_it_wrote(peephole: Peephole, toy_file: Path) -> 
     assert min(sizes) > 9000
     done = peephole("export", "toy.safetensors", "--to", "onnx", "--out", "else").succeeded()
     assert "peephole: wrote else/encoder.onnx" in done.err
+
+
+def test_unknown_settings_of_a_model_file_are_printed(peephole: Peephole, toy_file: Path) -> None:
+    tensors, metadata = read_tensors(toy_file)
+    del metadata["checksum"]
+    config = json.loads(metadata["config"])
+    config["train"]["moon_phase"] = 3
+    write_tensors(peephole.folder / "toy.safetensors", tensors, metadata | {"config": json.dumps(config)})
+    done = peephole("export", "toy.safetensors", "--to", "onnx").succeeded()
+    assert done.err.startswith(
+        "peephole: toy.safetensors: config: unknown key train.moon_phase is ignored\npeephole: wrote toy.onnx/"
+    )
 
 
 def test_export_rejects_files_that_are_not_models(peephole: Peephole, toy_file: Path) -> None:

@@ -216,6 +216,26 @@ def test_unknown_and_long_sources_are_counted_once(peephole: Peephole, toy_file:
     ]
 
 
+def test_what_cannot_be_read_is_said_before_the_search(toy_file: Path, tmp_path: Path) -> None:
+    """A search that Ctrl-C ends at once has said it."""
+    (tmp_path / "test.tsv").write_text("ab\tAH B\nxx\tB\n", encoding="utf-8")
+    program = (
+        "import sys, peephole.engine.abi as abi, peephole.search.torch as search\n"
+        "abi.library_path = lambda: None\n"
+        "def find(*arguments, **settings):\n    raise KeyboardInterrupt\n"
+        "search.DefinitionSearch.find = find\n"
+        "from peephole.cli import main\nmain(sys.argv[1:])"
+    )
+    command = [sys.executable, "-c", program, "evaluate", str(toy_file), "test.tsv"]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert done.returncode == 130
+    assert done.stderr.splitlines()[:3] == [
+        "peephole: peephole was installed without its engine: prediction runs in PyTorch, many times slower",
+        "peephole: test.tsv, line 2: 'x' was not seen in training; such symbols are read as <unk>",
+        "peephole: 2 unknown symbols in all were read as <unk>",
+    ]
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [

@@ -7,6 +7,7 @@ import pytest
 import torch
 from torch.nn import functional as F
 
+import peephole.engine.output  # noqa: F401  # registers the operators
 from peephole import engine
 from peephole.config import ModelConfig
 from peephole.errors import ShapeError

@@ -244,6 +244,7 @@ def test_the_error_for_a_wrong_shape_names_the_argument(implementation, name):
 
 
 @implementations
+@pytest.mark.usefixtures("annotations_unchecked")
 @pytest.mark.parametrize("lengths", [[0, 2, 3], [1, 2, 6], [1, 2]], ids=["empty", "too long", "too few"])
 def test_the_error_for_wrong_lengths_names_them(implementation, lengths):
     x, _, state, weights = random_arguments("lstm", "full")

@@ -127,6 +127,7 @@ def test_an_unknown_kind_has_no_tensors(key: str) -> None:
         tensors(architecture, 5, 5)
 
 
+@pytest.mark.usefixtures("annotations_unchecked")
 @pytest.mark.parametrize("key", ["cell", "context", "attention"])
 def test_an_unknown_kind_is_not_built(key: str) -> None:
     with pytest.raises(ConfigError, match=rf"^{key}: wanted .*, got 'made-up'$"):

@@ -71,6 +71,8 @@ WRONG: dict[str, tuple[Callable[[Model], Any], str]] = {
     ),
     "worst": (lambda m: peephole.evaluate(m, [], worst="3"), "worst: wanted a whole number, got '3'"),
     "evaluate progress": (lambda m: peephole.evaluate(m, [], progress=1), "progress: wanted a function, got 1"),
+    "on_read": (lambda m: peephole.evaluate(m, [], on_read=1), "on_read: wanted a function, got 1"),
+    "quantize on_read": (lambda m: peephole.quantize(MODEL, "int8", on_read=5), "on_read: wanted a function, got 5"),
     "quantize progress": (lambda m: peephole.quantize(MODEL, "int8", progress=5), "progress: wanted a function, got 5"),
     "quantize pairs": (
         lambda m: peephole.quantize(MODEL, "int8", "out.safetensors", pairs=5),

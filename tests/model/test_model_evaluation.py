@@ -15,10 +15,12 @@ import peephole
 from models.make import MODEL, STORED, pronounce, toy_words
 from peephole.cli.evaluate import command as evaluate_command
 from peephole.cli.quantize import command as quantize_command
+from peephole.engine.packed import PackedSearch
 from peephole.errors import ConfigError, DataError, ModelFileError, PeepholeError
 from peephole.evaluation.metrics import corpus_score
 from peephole.model import Model
-from peephole.model.evaluation import measure_gap
+from peephole.model.evaluation import Reading, measure_gap
+from peephole.storage.model_file import read_tensors, write_tensors
 
 WORDS = toy_words(40, seed=8)
 PAIRS = [(word, pronounce(word)) for word in WORDS] + [(word, "B " + pronounce(word)) for word in WORDS[:5]]
@@ -92,6 +94,24 @@ def test_progress_covers_every_source_in_every_part(toy: Model) -> None:
         assert len(part_calls) > 2
 
 
+def test_notices_are_passed_on_before_the_search(toy: Model, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Check the order of the calls of `find`, which searches, and of `on_read`."""
+    order: list[Any] = []
+    find = PackedSearch.find
+    monkeypatch.setattr(PackedSearch, "find", lambda *args, **kw: order.append("search") or find(*args, **kw))
+    pairs = [("ab", "AH B"), ("xb", "B"), ("xb", "AH"), ("qx", "B")]
+    found = peephole.evaluate(toy, pairs, against=INT8, on_read=order.append)
+    assert [type(event) for event in order] == [Reading, str, str, Reading, str]
+    assert [order[0], order[3]] == [
+        Reading(found.notices, [1, 2, 4], []),
+        Reading(found.notices_against, [1, 2, 4], []),
+    ]
+    assert found.notices.unknown == {"x": 2, "q": 1}
+    order.clear()
+    peephole.quantize(MODEL, "int8", tmp_path / "m.safetensors", pairs=pairs, on_read=order.append)
+    assert [type(event) for event in order] == [Reading, str, str]
+
+
 def test_notices_are_returned(toy: Model) -> None:
     found = peephole.evaluate(toy, [("ab", "AH B"), ("xb", "B"), ("xb", "AH"), ("qx", "B")], exposure_gap=False)
     assert found.exposure_gap is None
@@ -99,6 +119,22 @@ def test_notices_are_returned(toy: Model) -> None:
         (1, ("x",), 2),
         (2, ("q", "x"), 4),
     ]
+
+
+def test_notes_on_the_files_are_returned(tmp_path: Path) -> None:
+    tensors, metadata = read_tensors(MODEL)
+    del metadata["checksum"]
+    for name in ("a", "b"):
+        config = json.loads(metadata["config"])
+        config["train"][f"moon_{name}"] = 3
+        write_tensors(tmp_path / f"{name}.safetensors", tensors, metadata | {"config": json.dumps(config)})
+    files = [str(tmp_path / f"{name}.safetensors") for name in ("a", "b")]
+    found = peephole.evaluate(files[0], PAIRS[:3], against=files[1], exposure_gap=False)
+    wanted = [
+        f"{file}: config: unknown key train.moon_{name} is ignored" for file, name in zip(files, "ab", strict=True)
+    ]
+    assert list(found.notes) == wanted
+    assert peephole.quantize(files[0], "int8", tmp_path / "c.safetensors").notes == found.notes[:1]
 
 
 def test_repr_shows_the_scores(toy: Model) -> None:

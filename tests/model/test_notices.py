@@ -51,6 +51,10 @@ def test_predictions_report_unknown_symbols_and_truncation(short: Model) -> None
     assert notices.slow_search is None
 
 
+def test_unknown_symbols_are_counted_in_whole_texts(short: Model) -> None:
+    assert short.unknown_symbols(SOURCES, ["B B B B Q"]) == {"x": 6, "Q": 1}
+
+
 def test_first_index_shifts_the_source_indices(short: Model) -> None:
     notices = Notices()
     short.predict(SOURCES, prefixes=["", "Q", "", "", ""], first_index=10, notices=notices)

@@ -11,6 +11,7 @@ import json
 import os
 import subprocess
 import sys
+from importlib.resources import files
 from pathlib import Path
 
 import pytest
@@ -43,6 +44,10 @@ def run(*arguments: object, stdin: str = "", check: bool = True) -> subprocess.C
 def test_pytorch_is_missing() -> None:
     assert importlib.util.find_spec("torch") is None
     assert importlib.util.find_spec("lightning_fabric") is None
+
+
+def test_the_package_declares_its_types() -> None:
+    assert (files("peephole") / "py.typed").is_file()
 
 
 @pytest.mark.parametrize("path", MODELS, ids=lambda path: path.stem)

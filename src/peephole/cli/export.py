@@ -6,6 +6,9 @@ import sys
 
 import click
 
+from peephole.cli.notes import print_note
+from peephole.storage.header import read_header
+
 
 @click.command()
 @click.argument("model", metavar="MODEL")
@@ -21,5 +24,7 @@ def command(model: str, out: str | None) -> None:
     """
     from peephole.export import export_onnx
 
+    for note in read_header(model).notes:
+        print_note(note)
     for path in export_onnx(model, out):
         sys.stderr.write(f"peephole: wrote {path}, {path.stat().st_size / 1e6:.2f} MB\n")

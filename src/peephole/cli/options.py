@@ -9,9 +9,10 @@ from typing import Any, TypeVar
 import click
 
 from peephole.cli.notes import print_note
-from peephole.config import Config, default_text, describe
+from peephole.config import Config, describe
 from peephole.errors import ConfigError
 from peephole.model import Model, load
+from peephole.values import default_text
 
 Command = TypeVar("Command", bound=Callable[..., Any])
 

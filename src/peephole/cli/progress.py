@@ -25,8 +25,8 @@ class Bars:
         self._progress = progress
         self._task: TaskID | None = None
 
-    def __call__(self, part: str, done: int, total: int) -> None:
-        """Advance the bar of a part; the first call of each part has `done` = 0."""
-        if not done or self._task is None:
+    def __call__(self, part: str, newly_done: int, total: int) -> None:
+        """Advance the bar of a part; the first call of each part has `newly_done` = 0."""
+        if not newly_done or self._task is None:
             self._task = self._progress.add_task(escape(part), total=total)
-        self._progress.advance(self._task, done)
+        self._progress.advance(self._task, newly_done)

@@ -7,7 +7,7 @@ import sys
 
 import click
 
-from peephole.cli.evaluate import print_notes
+from peephole.cli.evaluate import ReadingPrinter
 from peephole.cli.notes import print_note
 from peephole.cli.progress import progress_bars
 from peephole.model.quantization import FORMATS, METRICS, Quantization, quantize
@@ -25,11 +25,16 @@ def command(model: str, to: str, out: str | None, pairs: str | None, as_json: bo
     Predictions differ slightly from those of MODEL; --evaluate measures the difference.
     """
     with progress_bars() as progress:
-        result = quantize(model, to, out, pairs=pairs, progress=progress)  # type: ignore[arg-type]  # click checks it
+        result = quantize(
+            model,
+            to,  # type: ignore[arg-type]  # click checks it
+            out,
+            pairs=pairs,
+            progress=progress,
+            on_read=ReadingPrinter(str(pairs)),
+        )
     for note in result.notes:
         print_note(note)
-    if result.before is not None:
-        print_notes(str(pairs), result.before)
     if as_json:
         sys.stdout.write(json.dumps(result.to_dict(), ensure_ascii=False) + "\n")
     else:

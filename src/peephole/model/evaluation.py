@@ -5,9 +5,8 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from peephole.config import Config
 from peephole.data import Report
@@ -32,7 +31,21 @@ EVALUATION_SETTINGS = (
     "engine",
 )
 Progress = Callable[[str, int, int], None]
-"""A function that receives the name of a part of the work, the sources done in it, and all its sources."""
+"""A function of the name of a part of the work, the sources done since the last call, and all its sources."""
+
+
+class Reading(NamedTuple):
+    """Unknown symbols, truncated and empty sources, and skipped lines of one evaluation.
+
+    Attributes:
+        notices: sources; their indices are those of `lines`.
+        lines: the line, or the number from 1, of each source's first pair.
+        skipped: one line for each kind of line of the file that was skipped or repaired.
+    """
+
+    notices: Notices
+    lines: list[int]
+    skipped: list[str]
 
 
 @dataclass(frozen=True, repr=False)
@@ -53,6 +66,7 @@ class ModelEvaluation:
         notices: unknown symbols and truncated sources; their indices are those of `sources`.
         notices_against: the same of the second model.
         skipped: one line for each kind of line of the file that was skipped or repaired.
+        notes: information in the models' files that is not used, one line each.
     """
 
     model: str | None
@@ -68,6 +82,7 @@ class ModelEvaluation:
     notices: Notices
     notices_against: Notices
     skipped: list[str]
+    notes: tuple[str, ...] = ()
 
     @property
     def scores(self) -> dict[str, Score]:
@@ -119,6 +134,7 @@ def evaluate(
     worst: int = 10,
     exposure_gap: bool = True,
     progress: Progress | None = None,
+    on_read: Callable[[Reading], None] | None = None,
     **search: Any,
 ) -> ModelEvaluation:
     """Measure a model on pairs it was not trained on, as `peephole evaluate` does.
@@ -132,7 +148,10 @@ def evaluate(
         metrics: keys of `peephole.evaluation.metrics.METRICS`; None or none: the usual ones for the target's symbols.
         worst: number of worst errors to keep.
         exposure_gap: whether to measure it, by a greedy search and a teacher-forced pass.
-        progress: called after each part of the work with its name, the sources done in it and all its sources.
+        progress: called with a part's name, the sources done since the last call, and all its sources: at the part's
+            beginning with 0 done, and as it goes on.
+        on_read: called before a model's first search with what it could not read; first for `model`, then for
+            `against`.
         search: beam_size, length_penalty, threads, … as in `Model.predict`.
 
     Raises:
@@ -143,7 +162,8 @@ def evaluate(
     """
     check_type("worst", worst, int, "a whole number")
     check_type("exposure_gap", exposure_gap, bool, "True or False")
-    check_progress(progress)
+    check_function("progress", progress)
+    check_function("on_read", on_read)
     names = None if metrics is None else check_texts("metrics", metrics)
     model = as_model("model", model)
     other = None if against is None else as_model("against", against)
@@ -152,14 +172,14 @@ def evaluate(
     test = os.fspath(pairs) if isinstance(pairs, (str, os.PathLike)) else None
     report = Report(test or "pairs")
     sources, references, lines = group_by_source(pairs, model.config.data, report)
-    notices, notices_against = Notices(), Notices()
-    predictions = predict_best(model, sources, settings, "beam search", notices, progress)
+    read, read_against = (Reading(Notices(), lines, report.lines()) for _ in range(2))
+    predictions = predict_best(model, sources, settings, "beam search", read, progress, on_read)
     gap = measure_gap(model, sources, references, settings, progress) if exposure_gap else None
     texts = [best.text for best in predictions]
     comparison = None
     if other is not None:
         name = other.name or "second model"
-        theirs = [best.text for best in predict_best(other, sources, settings, name, notices_against, progress)]
+        theirs = [best.text for best in predict_best(other, sources, settings, name, read_against, progress, on_read)]
         comparison = compare(sources, texts, theirs, references, model.target_symbols, names)
     evaluation = evaluate_predictions(sources, texts, references, model.target_symbols, names, num_worst=max(0, worst))
     return ModelEvaluation(
@@ -173,9 +193,10 @@ def evaluate(
         exposure_gap=gap,
         against=None if other is None else other.name,
         comparison=comparison,
-        notices=notices,
-        notices_against=notices_against,
-        skipped=report.lines(),
+        notices=read.notices,
+        notices_against=read_against.notices,
+        skipped=read.skipped,
+        notes=model.notes + (() if other is None else other.notes),
     )
 
 
@@ -192,9 +213,9 @@ def as_model(argument: str, model: object) -> Model:
     raise ArgumentError(f"{argument}: wanted a Model or the name of its file, got {model!r}")
 
 
-def check_progress(progress: object) -> None:
-    """Raise ArgumentError unless the argument `progress` is a function or None."""
-    check_type("progress", progress, (type(None), Callable), "a function")  # type: ignore[arg-type]  # an ABC
+def check_function(argument: str, given: object) -> None:
+    """Raise ArgumentError unless the argument of that name is a function or None."""
+    check_type(argument, given, (type(None), Callable), "a function")  # type: ignore[arg-type]  # an ABC
 
 
 def check_settings(call: str, config: Config, search: dict[str, Any]) -> dict[str, Any]:
@@ -218,7 +239,13 @@ def check_settings(call: str, config: Config, search: dict[str, Any]) -> dict[st
 
 
 def predict_best(
-    model: Model, sources: list[str], settings: dict[str, Any], part: str, notices: Notices, progress: Progress | None
+    model: Model,
+    sources: list[str],
+    settings: dict[str, Any],
+    part: str,
+    read: Reading,
+    progress: Progress | None,
+    on_read: Callable[[Reading], None] | None = None,
 ) -> list[Prediction]:
     """Return the best prediction for each source.
 
@@ -227,19 +254,19 @@ def predict_best(
         sources: source texts.
         settings: search settings.
         part: name of this part of the work, for `progress`.
-        notices: collects unknown symbols and truncated or empty sources.
+        read: its notices collect unknown symbols and truncated or empty sources.
         progress: see `evaluate`.
+        on_read: likewise.
     """
-    report = None
-    if progress is not None:
-        progress(part, 0, len(sources))
-        report = partial(_advance, progress, part, len(sources))
-    found = model.predict(sources, attention=False, progress=report, notices=notices, **settings)
+
+    def advance(count: int) -> None:
+        if not count and on_read is not None:
+            on_read(read)
+        if progress is not None:
+            progress(part, count, len(sources))
+
+    found = model.predict(sources, attention=False, progress=advance, notices=read.notices, **settings)
     return [predictions[0] for predictions in found]
-
-
-def _advance(progress: Progress, part: str, total: int, count: int) -> None:
-    progress(part, count, total)
 
 
 def measure_gap(
@@ -253,7 +280,8 @@ def measure_gap(
 
     Both sides compare the predicted tokens with the tokens of the reference.
     """
-    greedy = predict_best(model, sources, {**settings, "beam_size": 1}, "greedy search", Notices(), progress)
+    unread = Reading(Notices(), [], [])  # reported by the first search
+    greedy = predict_best(model, sources, {**settings, "beam_size": 1}, "greedy search", unread, progress)
     pairs = [(source, target) for source, targets in zip(sources, references, strict=True) for target in targets]
     how = {name: settings[name] for name in ("threads", "batch_size", "engine") if name in settings}
     forced = iter(model.teacher_forced(*map(list, zip(*pairs, strict=True)), notices=Notices(), **how))

@@ -12,27 +12,21 @@ from peephole import engine
 from peephole.config import Config, SearchConfig
 from peephole.engine.kinds import PREDICTION_KINDS, missing_kind
 from peephole.engine.packed import PackedSearch
-from peephole.errors import (
-    ConfigError,
-    ModelFileError,
-    PeepholeError,
-    check_path,
-    check_type,
-    nearest,
-)
+from peephole.errors import ConfigError, ModelFileError, PeepholeError, check_path, check_type, nearest
 from peephole.model.prediction import Prediction, empty_prediction
 from peephole.model.reading import (
     Notices,
     Source,
     check_targets,
     check_texts,
+    count_unknown,
     issue_warnings,
     longest_target,
     read_prefixes,
     read_sources,
     read_targets,
 )
-from peephole.model.weights import Weights, check_networks
+from peephole.model.weights import Weights
 from peephole.nn.schema import Architecture
 from peephole.search.hypothesis import Hypothesis
 from peephole.storage.header import read_header
@@ -76,10 +70,6 @@ class Model:
         check_type("config", config, Config, "a Config")
         check_type("source_symbols", source_symbols, Symbols, "a symbol table")
         check_type("target_symbols", target_symbols, Symbols, "a symbol table")
-        check_networks(networks)
-        check_type("files", files, Sequence, "a list of names of files")
-        for file in files:
-            check_path("files", file)
         self.config = config
         self.source_symbols = source_symbols
         self.target_symbols = target_symbols
@@ -153,7 +143,8 @@ class Model:
             sources: source texts. An empty one has the empty target as its only prediction, with probability 1.
             prefixes: texts that the targets begin with, one a source; their symbols are scored like any other.
             attention: whether predictions have their attention weights.
-            progress: called after each part of the work with the number of sources done in it.
+            progress: called with 0 when all texts are read and `notices` is filled, and after each part of the search
+                with the number of sources done since the last call.
             first_index: number of the first source in the whole input, if the caller passes it in parts: the
                 seed and the number of a source determine its random numbers in sampling.
             notices: collects unknown symbols and truncated or empty sources; None: Python warnings are issued for them.
@@ -189,6 +180,8 @@ class Model:
             issue_warnings(collected, len(texts), stacklevel=2)
         attends = attention and self.config.model.context == "attention"
         results: list[list[Prediction]] = [[] if source.ids else [empty_prediction(attends)] for source in read]
+        if progress is not None:
+            progress(0)
         # Sources of similar length share a batch; the results do not depend on the grouping.
         order = sorted((index for index, source in enumerate(read) if source.ids), key=lambda i: len(read[i].ids))
         size = config.batch_size * BATCHES_PER_CALL
@@ -277,11 +270,9 @@ class Model:
         return found
 
     def unknown_symbols(self, sources: Sequence[str], targets: Sequence[str] = ()) -> Counter[str]:
-        """Count the symbols that were not seen in training on their side, and that `predict` would read as <unk>."""
-        notices = Notices()
-        self._read_sources(check_texts("sources", sources), notices)
-        read_targets(self.target_symbols, check_texts("targets", targets), notices)
-        return notices.unknown
+        """Count the symbols that were not seen in training on their side, also past `data.max_length`."""
+        unknown = count_unknown(self.source_symbols, check_texts("sources", sources))
+        return unknown + count_unknown(self.target_symbols, check_texts("targets", targets))
 
     def save(self, path: str | Path) -> None:
         """Write the model to one .safetensors file.

@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
 from peephole.errors import ArgumentError, ConfigError, ModelFileError, PeepholeError, check_path, nearest
-from peephole.model.evaluation import ModelEvaluation, Progress, check_progress, check_settings, evaluate
+from peephole.model.evaluation import ModelEvaluation, Progress, Reading, check_function, check_settings, evaluate
 from peephole.model.handle import Model
 from peephole.model.pairs import PairsArgument, group_by_source
-from peephole.storage.header import check_exists, read_header
+from peephole.storage.header import check_exists
 from peephole.storage.model_file import ModelFile, load_model, save_model
 from peephole.storage.quantization import Stored, largest_rounding_error
 
@@ -77,6 +77,7 @@ def quantize(
     *,
     pairs: PairsArgument | None = None,
     progress: Progress | None = None,
+    on_read: Callable[[Reading], None] | None = None,
     **search: Any,
 ) -> Quantization:
     """Write a model with its matrices as int8, a quarter of the size, or as bf16 (bfloat16), half of it.
@@ -87,6 +88,7 @@ def quantize(
         out: the file to write; None: the model's name with .int8 or .bf16 in it.
         pairs: if given, both files are evaluated on these pairs, as `peephole.evaluate` reads them.
         progress: as in `peephole.evaluate`.
+        on_read: likewise, called for the model that is quantized.
         search: settings for `peephole.evaluate`.
 
     Raises:
@@ -102,7 +104,8 @@ def quantize(
         raise ConfigError(f"to: wanted {' or '.join(FORMATS)}, got {to!r}{nearest(str(to), FORMATS)}")
     if out is not None:
         check_path("out", out)
-    check_progress(progress)
+    check_function("progress", progress)
+    check_function("on_read", on_read)
     check_exists(path)
     file = load_model(path)
     check_settings("quantize", file.config, search)
@@ -115,7 +118,16 @@ def quantize(
     if pairs is None:
         return result
     before, after = (
-        evaluate(name, pairs, metrics=METRICS, worst=0, exposure_gap=False, progress=progress, **search)
+        evaluate(
+            name,
+            pairs,
+            metrics=METRICS,
+            worst=0,
+            exposure_gap=False,
+            progress=progress,
+            on_read=on_read if name == path else None,
+            **search,
+        )
         for name in (path, target)
     )
     return replace(result, before=before, after=after)
@@ -155,5 +167,5 @@ def _write(file: ModelFile, model: str, out: str, to: str) -> Quantization:
         bytes_after=Path(out).stat().st_size,
         largest_rounding_error=rounding,
         largest_rounding_error_tensor=name,
-        notes=read_header(model).notes,
+        notes=file.notes,
     )

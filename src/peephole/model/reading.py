@@ -167,6 +167,11 @@ def longest_target(source: Sequence[int], config: SearchConfig) -> int:
     return int(len(source) * config.max_length_factor) + config.max_length_extra
 
 
+def count_unknown(symbols: Symbols, texts: Iterable[str]) -> Counter[str]:
+    """Count the tokens of whole texts whose id is UNK."""
+    return Counter(token for text in texts for token in list_unknown(*symbols.segment(text)))
+
+
 def list_unknown(ids: Sequence[int], tokens: Sequence[str]) -> tuple[str, ...]:
     """Return the tokens whose id is UNK."""
     return tuple(token for token, i in zip(tokens, ids, strict=True) if i == UNK) if UNK in ids else ()

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from peephole.config import Config
 from peephole.engine.packed import PackedModel
-from peephole.errors import check_type
+from peephole.errors import check_path, check_type
 from peephole.nn.schema import Architecture
 from peephole.symbols import Symbols
 
@@ -23,9 +23,16 @@ class Weights:
     Args:
         networks: networks whose weights may change from call to call.
         files: model files, instead of networks.
+
+    Raises:
+        ArgumentError: one of them is something else.
     """
 
     def __init__(self, networks: Sequence[Seq2Seq], files: Sequence[str | Path]) -> None:
+        _check_networks(networks)
+        check_type("files", files, Sequence, "a list of names of files")
+        for file in files:
+            check_path("files", file)
         self.files = tuple(files)
         self._networks = tuple(networks)
         self._packed_files: list[PackedModel] = []
@@ -84,10 +91,9 @@ class Weights:
         return ModelFile(file.tensors, *description, file.stored, file.made)
 
 
-def check_networks(given: object) -> None:
+def _check_networks(given: Sequence[Seq2Seq]) -> None:
     """Raise ArgumentError unless the argument `networks` is a sequence of networks."""
     check_type("networks", given, Sequence, "a list of Seq2Seq networks")
-    assert isinstance(given, Sequence)
     if given:
         from peephole.nn import Seq2Seq  # here, because models of files need no PyTorch
 

@@ -62,6 +62,8 @@ class ModelFile:
     """Number format of the matrices in the file."""
     made: Mapping[str, str] = field(default_factory=lambda: {"peephole": __version__})
     """Versions of the libraries that made the model, by name."""
+    notes: tuple[str, ...] = ()
+    """Information in the file that was read and is not used, one line each; not written."""
 
     @property
     def architecture(self) -> Architecture:
@@ -133,7 +135,8 @@ def load_model(path: str | Path) -> ModelFile:
     whole = dequantize(found)
     if version < 3:
         whole = {current_name(name): tensor for name, tensor in whole.items()}
-    return ModelFile(whole, header.config, header.source_symbols, header.target_symbols, stored, header.made)
+    tables = (header.source_symbols, header.target_symbols)
+    return ModelFile(whole, header.config, *tables, stored, header.made, header.notes)
 
 
 def write_tensors(path: str | Path, tensors: Tensors, metadata: Mapping[str, str]) -> None:
