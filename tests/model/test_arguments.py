@@ -1,4 +1,4 @@
-"""Arguments of wrong types end in one line that names the argument, and objects show what they are."""
+"""Tests of arguments of wrong types, which raise one line that names the argument, and of `repr`."""
 
 from __future__ import annotations
 
@@ -106,7 +106,9 @@ def toy() -> Model:
 
 @pytest.mark.usefixtures("annotations_unchecked")
 @pytest.mark.parametrize("name", WRONG)
-def test_a_wrong_type_is_one_line(name: str, toy: Model, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_wrong_type_is_reported_in_one_line(
+    name: str, toy: Model, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.chdir(tmp_path)
     call, message = WRONG[name]
     with pytest.raises(ArgumentError) as caught:
@@ -120,7 +122,7 @@ def test_a_wrong_type_is_one_line(name: str, toy: Model, tmp_path: Path, monkeyp
 @pytest.mark.usefixtures("annotations_unchecked")
 def test_a_long_value_is_cut(toy: Model) -> None:
     with pytest.raises(ArgumentError, match=r"^sources: wanted a list of texts, got .{79}…$"):
-        toy.predict(10**200)  # type: ignore[arg-type]  # as a user may
+        toy.predict(10**200)  # type: ignore[arg-type]  # a user's mistake
 
 
 def test_a_negative_first_index_is_refused(toy: Model) -> None:
@@ -177,7 +179,7 @@ def test_a_model_says_what_it_is(toy: Model) -> None:
     assert repr(Model(toy.config, toy.source_symbols, toy.target_symbols, toy.networks)).startswith("<Model in memory:")
 
 
-def test_a_prediction_fits_a_line(toy: Model) -> None:
+def test_repr_of_a_prediction_is_short(toy: Model) -> None:
     [[best]] = toy.predict(["cab"])
     assert repr(best) == f"Prediction('K AH B', log_prob={best.log_prob:.4f})"
     long = Prediction("word\n" * 500, ["word"] * 500, -1.0, [], False, [], None, ("x",) * 500, True)

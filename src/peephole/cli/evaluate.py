@@ -23,7 +23,7 @@ from peephole.model.evaluation import BEST_ONLY, Reading, describe_gap, evaluate
 @click.option("--metric", "metrics", metavar="NAME", multiple=True, help="Instead of the usual metrics; repeatable.")
 @click.option("--against", metavar="MODEL", help="A second model: is the difference significant?")
 @click.option("--worst", metavar="N", type=int, default=10, help="Show the N worst errors.  [default: 10]")
-@click.option("--json", "as_json", is_flag=True, help="Print everything as one JSON object.")
+@click.option("--json", "as_json", is_flag=True, help="Print the result as one JSON object.")
 def command(
     models: str,
     test_file: str,
@@ -36,7 +36,7 @@ def command(
     """Measure MODEL on TEST, a file of pairs as `peephole train` reads.
 
     Pairs with the same source are one source with several references. Intervals are 95 % bootstrap intervals over
-    sources. The exposure gap is how much better the model is when it is fed the gold symbols than its own.
+    sources. The exposure gap is the gain in accuracy when the model is fed the gold symbols instead of its own.
     """
     model = load_models(models)
     other = None if against is None else load_models(against)
@@ -64,7 +64,7 @@ def command(
 
 
 class ReadingPrinter:
-    """Prints on stderr what each model cannot read as it was given, and which lines were skipped, before it searches.
+    """Prints on stderr unknown symbols, truncated sources and skipped lines before each model searches.
 
     Args:
         test_file: the name of the file of pairs.
@@ -75,7 +75,7 @@ class ReadingPrinter:
         self._first: Reading | None = None
 
     def __call__(self, read: Reading) -> None:
-        """Print what is new: of a second model nothing if it can read what the first can."""
+        """Print the notices of a model; nothing for a second one with the same notices."""
         if read == self._first:
             return
         printer = NoticePrinter(self.test_file, "the second model: " if self._first else "")

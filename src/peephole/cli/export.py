@@ -17,7 +17,7 @@ from peephole.storage.header import read_header
 )
 @click.option("--out", metavar="FOLDER", help="Where to write; default: MODEL's name, ending in .onnx.")
 def command(model: str, out: str | None) -> None:
-    """Write MODEL for other runtimes: encoder.onnx and decoder_step.onnx in a folder, which is made.
+    """Write MODEL for other runtimes: encoder.onnx and decoder_step.onnx, in a folder that is created if missing.
 
     The encoder runs once for a batch of sources, the decoder step once for each symbol of the targets. Config and
     symbol tables are in the metadata of both. Existing graphs in the folder are replaced.

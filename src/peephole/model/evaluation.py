@@ -20,7 +20,7 @@ from peephole.model.prediction import Prediction
 from peephole.model.reading import Notices, check_texts
 
 BEST_ONLY: dict[str, Any] = {"nbest": 1, "temperature": None}
-"""The best prediction is measured, whatever search the model's own config sets."""
+"""Measure the single best prediction, independently of nbest and sampling in the model's config."""
 EVALUATION_SETTINGS = (
     "beam_size",
     "length_penalty",
@@ -31,11 +31,11 @@ EVALUATION_SETTINGS = (
     "engine",
 )
 Progress = Callable[[str, int, int], None]
-"""Called with the name of a part of the work, the sources done since the last call, and all its sources."""
+"""A function of the name of a part of the work, the sources done since the last call, and all its sources."""
 
 
 class Reading(NamedTuple):
-    """What a model could not read as it was given.
+    """Unknown symbols, truncated and empty sources, and skipped lines of one evaluation.
 
     Attributes:
         notices: sources; their indices are those of `lines`.
@@ -50,7 +50,7 @@ class Reading(NamedTuple):
 
 @dataclass(frozen=True, repr=False)
 class ModelEvaluation:
-    """What `evaluate` measured.
+    """The result of `evaluate`.
 
     Attributes:
         model: the names of the model's files; None for a model in memory.
@@ -60,10 +60,10 @@ class ModelEvaluation:
         predictions: the best prediction for each source.
         lines: the line, or the number from 1, of each source's first pair.
         evaluation: metrics with their intervals, and the worst errors.
-        exposure_gap: how much better the model is when it is fed gold symbols; None if not asked for.
+        exposure_gap: gain in accuracy when the model is fed gold symbols; None if it was not requested.
         against: the names of the second model's files; None without a second model, or for one in memory.
         comparison: the differences to the second model; None without one.
-        notices: sources that the model could not read as they were given; their indices are those of `sources`.
+        notices: unknown symbols and truncated sources; their indices are those of `sources`.
         notices_against: the same of the second model.
         skipped: one line for each kind of line of the file that was skipped or repaired.
         notes: information in the models' files that is not used, one line each.
@@ -146,7 +146,7 @@ def evaluate(
         pairs: the name of a file as `peephole.train` reads, or pairs (source, target) of texts.
         against: a second model, to be compared with the first.
         metrics: keys of `peephole.evaluation.metrics.METRICS`; None or none: the usual ones for the target's symbols.
-        worst: how many of the worst errors to keep.
+        worst: number of worst errors to keep.
         exposure_gap: whether to measure it, by a greedy search and a teacher-forced pass.
         progress: called with a part's name, the sources done since the last call, and all its sources: at the part's
             beginning with 0 done, and as it goes on.
@@ -201,7 +201,7 @@ def evaluate(
 
 
 def as_model(argument: str, model: object) -> Model:
-    """Return a model that was given, or load its file.
+    """Return the given model, or load its file.
 
     Raises:
         ArgumentError: the argument of that name is neither.
@@ -254,7 +254,7 @@ def predict_best(
         sources: source texts.
         settings: search settings.
         part: name of this part of the work, for `progress`.
-        read: its notices are filled with what could not be read as it was given.
+        read: its notices collect unknown symbols and truncated or empty sources.
         progress: see `evaluate`.
         on_read: likewise.
     """
@@ -278,7 +278,7 @@ def measure_gap(
 ) -> ExposureGap:
     """Compare the model fed gold symbols, (13), with its greedy predictions, (14), by the symbols it predicted.
 
-    Both sides count the model's own tokens against those that a reference is cut into.
+    Both sides compare the predicted tokens with the tokens of the reference.
     """
     unread = Reading(Notices(), [], [])  # reported by the first search
     greedy = predict_best(model, sources, {**settings, "beam_size": 1}, "greedy search", unread, progress)

@@ -19,12 +19,12 @@ PAIRS_PER_CALL = 1024
 
 
 class ScoredPart(NamedTuple):
-    """Some pairs that were scored together.
+    """One part of the scored pairs.
 
     Attributes:
         pairs: source, target and line (or number, from 1) of each.
         log_probs: log p(target | source), (11), of each.
-        notices: what could not be read as it was given; their indices are those of `pairs`.
+        notices: unknown symbols and truncated sources; their indices are those of `pairs`.
     """
 
     pairs: list[Pair]
@@ -54,7 +54,7 @@ def score_pairs(
     Args:
         model: the model.
         pairs: a file as `peephole.train` reads, or pairs of texts.
-        tokens: targets are tokens with spaces between them, as `Prediction.tokens` has them, instead of texts.
+        tokens: targets are tokens separated by spaces, such as those of `Prediction.tokens`, instead of texts.
         report: counts skipped and repaired lines.
         search: threads, batch_size or engine, as in `Model.score`.
 
@@ -94,7 +94,7 @@ def group_by_source(pairs: PairsArgument, config: DataConfig, report: Report | N
 
 
 def iterate_pairs(pairs: PairsArgument, config: DataConfig, report: Report | None = None) -> Iterator[Pair]:
-    """Return an iterator over the pairs of a file, or over those given.
+    """Return an iterator over the pairs of a file, or over the given pairs.
 
     Raises:
         ArgumentError: the argument `pairs` is neither a file name nor an iterable.

@@ -1,4 +1,4 @@
-"""Writing a smaller file of a model, with matrices as int8 or bfloat16, and measuring what that costs."""
+"""Write a smaller file of a model, with matrices as int8 or bfloat16, and measure the loss of accuracy."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ METRICS = ("exact_match", "symbol_error_rate")
 
 @dataclass(frozen=True)
 class Quantization:
-    """What `quantize` wrote.
+    """The result of `quantize`.
 
     Attributes:
         model: the file that was read.
@@ -48,13 +48,13 @@ class Quantization:
 
     @property
     def num_different(self) -> int | None:
-        """Return how many sources the two files predict differently; None if no pairs were given."""
+        """Return the number of sources with different predictions by the two files; None if no pairs were given."""
         if self.before is None or self.after is None:
             return None
         return sum(old != new for old, new in zip(self.before.predictions, self.after.predictions, strict=True))
 
     def to_dict(self) -> dict[str, Any]:
-        """Return everything as plain JSON values: what `peephole quantize --json` prints."""
+        """Return the result as plain JSON values, as `peephole quantize --json` prints them."""
         result = {name: value for name, value in vars(self).items() if name not in ("before", "after", "notes")}
         if self.before is not None and self.after is not None:
             scores = {

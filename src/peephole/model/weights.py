@@ -1,4 +1,4 @@
-"""The weights of a model or of an ensemble: packed by the engine, or as networks of PyTorch."""
+"""Hold the weights of a model or of an ensemble: packed by the engine, or as PyTorch networks."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ class Weights:
 
     Args:
         networks: networks whose weights may change from call to call.
-        files: model files in their place.
+        files: model files, instead of networks.
 
     Raises:
         ArgumentError: one of them is something else.
@@ -64,19 +64,21 @@ class Weights:
             self._packed_files = [PackedModel(path) for path in self.files]
         return self._packed_files
 
-    def fit_engine(self, config: Config) -> bool:
-        """Return whether the engine can pack the weights: of a file, or on the CPU, in float32 and of its kinds.
+    def fit_engine(self) -> bool:
+        """Return whether the engine can pack the weights: those of files, or networks in float32 on the CPU."""
+        return bool(self.files) or all(map(_is_float32_on_cpu, self._networks))
 
-        Args:
-            config: the config that a file made of the networks would have.
-        """
-        if self.files or not self._networks:
-            return True
-        kinds = Architecture.of(config.model).kinds()
-        return all(network.kinds() == kinds and _is_float32_on_cpu(network) for network in self._networks)
+    def differing_kind(self, config: Config) -> str | None:
+        """Return how the kinds of a network differ from those of a config; None if they do not, or for files."""
+        wanted = Architecture.of(config.model).kinds()
+        for network in self._networks if not self.files else ():
+            for part, kind in network.kinds().items():
+                if kind != wanted[part]:
+                    return f"the network has {part} {kind!r} where its config has {wanted[part]!r}"
+        return None
 
     def model_file(self, description: tuple[Config, Symbols, Symbols]) -> ModelFile:
-        """Return the first set as a model file, with the number format and versions of the file it came from.
+        """Return the first set as a model file, with the number format and versions of its source file.
 
         Args:
             description: config, source symbols and target symbols.
