@@ -18,6 +18,7 @@ from peephole.errors import ConfigError, PeepholeError
 FIELDS = {
     f"{section.name}.{field.name}": (typing.get_type_hints(kind)[field.name], field)
     for section in fields(Config)
+    if section.name != "peephole_implied"
     for kind in [typing.get_type_hints(Config)[section.name]]
     for field in fields(kind)
 }
@@ -197,6 +198,17 @@ def test_choosing_gru_turns_peepholes_off() -> None:
     diagonal = Config().with_values({"peephole": "diagonal"})
     assert diagonal.with_values({"cell": "lstm"}) == diagonal
     assert diagonal.with_values({"hidden_size": 8}).model.peephole == "diagonal"
+
+
+def test_a_config_knows_whether_the_peepholes_of_a_gru_were_given() -> None:
+    gru, given = {"cell": "gru"}, {"cell": "gru", "peephole": "none"}
+    alone = Config().with_values(gru)
+    for implied in (alone, Config.from_dict({"model": gru}), alone.with_values({"minutes": 3})):
+        assert implied.peephole_implied
+    lstm = alone.with_values({"cell": "lstm"})
+    asked = (Config().with_values(given), Config.from_dict({"model": given}), alone.with_values({"peephole": "none"}))
+    for other in (Config(), lstm, lstm.with_values(given), *asked, Config.from_dict(alone.to_dict())):
+        assert not other.peephole_implied
 
 
 @pytest.mark.parametrize("peephole", ["full", "diagonal"])

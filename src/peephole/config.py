@@ -10,7 +10,7 @@ from __future__ import annotations
 import sys
 import typing
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, field, fields, replace
 from functools import cache
 from pathlib import Path
 from typing import Any, Literal
@@ -163,6 +163,8 @@ class Config:
     model: ModelConfig = ModelConfig()
     train: TrainConfig = TrainConfig()
     search: SearchConfig = SearchConfig()
+    peephole_implied: bool = field(default=False, compare=False, repr=False)
+    """Whether `model.peephole` was not given and is none because of `model.cell=gru`."""
 
     def __post_init__(self) -> None:
         for name, kind in SECTIONS.items():
@@ -210,7 +212,7 @@ class Config:
             if not isinstance(values, Mapping):
                 raise ConfigError(f"{where}, {section}: wanted a table of keys, got {values!r}")
             sections[section] = read_section(SECTIONS[section], values, f"{where}, {section}")
-        return cls(**sections)
+        return cls(**sections, peephole_implied=_is_peephole_implied(tree.get("model", {}), cls()))
 
     @classmethod
     def from_toml(cls, path: str | Path) -> Config:
@@ -266,7 +268,8 @@ class Config:
             section: read_section(SECTIONS[section], keys, f"{where}, {section}", base=getattr(self, section))
             for section, keys in changed.items()
         }
-        return replace(self, **sections)
+        implied = _is_peephole_implied(changed.get("model", {}), self)
+        return replace(self, **sections, peephole_implied=implied)
 
 
 SECTIONS: dict[str, type] = {
@@ -331,6 +334,14 @@ def read_section(kind: type, values: Mapping[str, Any], where: str, base: Any = 
     if kind is ModelConfig:
         read |= _default_peephole(read, base or ModelConfig())
     return kind(**read) if base is None else replace(base, **read)
+
+
+def _is_peephole_implied(given: Mapping[str, Any], base: Config) -> bool:
+    """Return `Config.peephole_implied` of a config that some settings of section `model` change."""
+    if "peephole" in given:
+        return False
+    cell = given.get("cell", base.model.cell)
+    return base.peephole_implied if cell == base.model.cell else cell == "gru"
 
 
 def _default_peephole(given: Mapping[str, Any], base: ModelConfig) -> dict[str, Any]:

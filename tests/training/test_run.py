@@ -103,6 +103,8 @@ def test_choosing_gru_turns_peepholes_off_with_one_notice(folder, capfd):
     assert notices == ["model.peephole is none: a GRU has no cell state to look at"]
     resume("m.run")
     assert "model.peephole" not in capfd.readouterr().err
+    run("given.safetensors", cell="gru", peephole="none")
+    assert "model.peephole" not in capfd.readouterr().err
 
 
 def test_the_model_has_the_best_weights_on_dev(folder):

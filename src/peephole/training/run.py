@@ -319,7 +319,7 @@ def _print_introduction(
     for line in prepared.report:
         report.print_line(line)
     size = sum(parameter.numel() for parameter in network.parameters())
-    if config.model.cell == "gru" and not step:
+    if config.peephole_implied and not step:
         report.print_line("model.peephole is none: a GRU has no cell state to look at")
     resuming = f"; resuming from step {step}" if step else ""
     used = f"; engine {engine_in_use() or 'off'}" if notice is None else ""
