@@ -38,11 +38,11 @@ def inner_type(hint: Any) -> Any:
 
 
 def another_value(name: str) -> Any:
-    """Return a valid value other than the default."""
+    """Return a valid value other than the default; the default of a kind that has only one name so far."""
     hint, field = FIELDS[name]
     hint, low, high = inner_type(hint), field.metadata["low"], field.metadata["high"]
     if typing.get_origin(hint) is Literal:
-        return next(value for value in typing.get_args(hint) if value != field.default)
+        return next((value for value in typing.get_args(hint) if value != field.default), field.default)
     if hint is bool:
         return not field.default
     if hint is str:
