@@ -21,6 +21,7 @@ FIELDS = {
     for kind in [typing.get_type_hints(Config)[section.name]]
     for field in fields(kind)
 }
+ONE_VALUE = ("model.input", "model.output")  # kinds with one name so far
 # Further settings that a non-default value requires
 COMPANIONS = {
     "model.cell": {"model.peephole": "none"},
@@ -74,7 +75,11 @@ def as_text(value: Any) -> str:
     return str(value).lower() if isinstance(value, bool) else str(value)
 
 
-@pytest.mark.parametrize("name", FIELDS)
+def test_only_kinds_with_one_name_have_no_other_value() -> None:
+    assert [name for name in FIELDS if another_value(name) == FIELDS[name][1].default] == list(ONE_VALUE)
+
+
+@pytest.mark.parametrize("name", [name for name in FIELDS if name not in ONE_VALUE])
 def test_every_setting_can_be_set_from_dict_json_toml_and_text(name: str, tmp_path: Path) -> None:
     value, companions = another_value(name), COMPANIONS.get(name, {})
     assert value != FIELDS[name][1].default
