@@ -1,8 +1,8 @@
 """The description of the network: its architecture, and each tensor's name, shape and role.
 
-The model file, quantisation, the ONNX export and (in engine/src/file/schema.cpp, compared with this file by a test) the
-C++ engine all use this description. Kinds of cell, attention, input and output have names; each dictionary below maps
-the names to the tensors of that kind.
+The model file, quantisation and (in engine/src/file/schema.cpp, compared with this file by a test) the C++ engine use
+this description. The ONNX export names the tensors itself: it is given exactly those described here, and must use all.
+Kinds of cell, attention, input and output have names; each dictionary below maps the names to the tensors of that kind.
 """
 
 from __future__ import annotations
