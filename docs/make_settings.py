@@ -5,7 +5,8 @@ python docs/make_settings.py
 
 from pathlib import Path
 
-from peephole.config import default_text, describe
+from peephole.config import describe
+from peephole.values import default_text
 
 HEAD = """# Settings
 

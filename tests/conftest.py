@@ -1,4 +1,4 @@
-"""What several suites share: the small stored model, which speaks the toy language of models/make.py."""
+"""Fixtures and settings shared by several suites: the stored toy model, run-time type checks, the order of files."""
 
 from __future__ import annotations
 
@@ -15,40 +15,40 @@ if "PYTEST_XDIST_WORKER" in os.environ:  # several processes share the cores; Py
 
 import jaxtyping
 
-# Every annotation of the package is checked at run time in the processes of the tests: types, and shapes of arrays.
+# Check every annotation of the package at run time: types, and shapes and number formats of arrays.
 jaxtyping.install_import_hook("peephole", "typechecker.check")
 
 from models.make import MODEL  # noqa: E402  # imports the package
 
-# A shell lets jobs in the background ignore Ctrl-C, and processes started here would inherit that.
+# A shell makes background jobs ignore SIGINT; processes started by the tests would inherit that setting.
 signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.fixture(scope="session")
 def toy_file() -> Path:
-    """A trained model of a few thousand weights; read it, never write it."""
+    """Return the file of a trained model with a few thousand weights; tests must not write to it."""
     return MODEL
 
 
 @pytest.fixture
 def annotations_unchecked() -> Iterator[None]:
-    """Let arguments of wrong types through to the package, which has messages of its own for some of them."""
+    """Turn off the run-time type checks, to test the messages that the package itself raises for wrong types."""
     jaxtyping.config.update("jaxtyping_disable", True)
     yield
     jaxtyping.config.update("jaxtyping_disable", False)
 
 
-# The files that take longest, as measured. Where several processes share the tests by file, they start with these.
-LONGEST = ("test_sanitizers.py", "test_kill_and_resume.py", "test_two_processes.py", "test_g2p_ablation.py")
+# The slowest files, as measured. Under pytest-xdist, which distributes the tests by file, they run first.
+SLOWEST = ("test_sanitizers.py", "test_kill_and_resume.py", "test_two_processes.py", "test_g2p_ablation.py")
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    config.option.loadscopereorder = False  # pytest-xdist would begin with the files of most tests, not of most time
+    config.option.loadscopereorder = False  # pytest-xdist would sort files by their number of tests
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Put the longest files first, then those of most tests; one process alone keeps the usual order."""
+    """Put the slowest files first, then files by their number of tests; without pytest-xdist keep the usual order."""
     if "PYTEST_XDIST_WORKER" in os.environ:
         counts = Counter(item.path for item in items)
-        places = {name: place for place, name in enumerate(LONGEST)}
-        items.sort(key=lambda item: (places.get(item.path.name, len(places)), -counts[item.path]))
+        ranks = {name: rank for rank, name in enumerate(SLOWEST)}
+        items.sort(key=lambda item: (ranks.get(item.path.name, len(ranks)), -counts[item.path]))

@@ -1,4 +1,4 @@
-"""How a test of a wrong implementation counts: only a comparison that fails rejects it, a crash does not."""
+"""Checks that a wrong implementation is rejected by a failed comparison, not by a crash."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import numpy.testing
 import pytest
 import torch.testing
 
-# Where a comparison may be written: the tests, and the libraries' assertions that they call.
+# Comparisons are written in the tests and in the assertions of the libraries that they call.
 COMPARISONS = (
     Path(__file__).parent,
     Path(numpy.testing.__file__).parent,
@@ -22,19 +22,20 @@ COMPARISONS = (
 
 @contextlib.contextmanager
 def rejected_by_comparison(match: str | None = None) -> Iterator[None]:
-    """Pass when the block ends in the AssertionError of a comparison made by the test's own check.
+    """Require the block to raise AssertionError from a comparison in the test's own check.
 
-    Any other exception fails the test, and so does an AssertionError raised while the implementation runs: a wrong
-    implementation that crashes was not compared with anything.
+    Any other exception fails the test, and so does an AssertionError raised inside the implementation: an
+    implementation that crashes was never compared.
 
     Args:
-        match: what the message must match.
+        match: a regular expression that the message must match.
     """
     with pytest.raises(AssertionError, match=match) as caught:
         yield
-    inside = [frame for frame in traceback.extract_tb(caught.tb) if not _compares(Path(frame.filename))]
+    inside = [frame for frame in traceback.extract_tb(caught.tb) if not _may_compare(Path(frame.filename))]
     assert not inside, f"not a comparison: {caught.value!r} at {inside[-1].filename}:{inside[-1].lineno}"
 
 
-def _compares(path: Path) -> bool:
-    return any(path.is_relative_to(home) for home in COMPARISONS)
+def _may_compare(path: Path) -> bool:
+    """Return whether a file belongs to the tests or to a library of assertions."""
+    return any(path.is_relative_to(folder) for folder in COMPARISONS)

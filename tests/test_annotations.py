@@ -1,4 +1,4 @@
-"""The tests run with the annotations of the package checked: of shapes, number formats and types."""
+"""Tests that the run-time checks reject arguments whose shape, number format or type contradicts the annotation."""
 
 from __future__ import annotations
 
@@ -20,13 +20,13 @@ LOGITS, TARGET = torch.zeros(2, 3, 5), torch.zeros(2, 3, dtype=torch.long)
     [(LOGITS[0], TARGET), (LOGITS, TARGET[:, :2]), (LOGITS, TARGET.double()), (LOGITS.long(), TARGET)],
     ids=["rank", "size", "target of floats", "logits of integers"],
 )
-def test_a_tensor_of_another_shape_or_number_format_is_rejected(logits, target):
+def test_wrong_shape_or_number_format_is_rejected(logits, target):
     loss_sum(LOGITS, TARGET, 0.1)
     with pytest.raises(TypeCheckError, match=r"peephole\.nn\.loss\.loss_sum"):
         loss_sum(logits, target, 0.1)
 
 
-def test_a_value_of_another_type_is_rejected():
+def test_wrong_type_is_rejected():
     with pytest.raises(TypeCheckError, match=r"valid_steps.\n.*num_steps"):
         valid_steps(torch.tensor([1, 2]), "3")
     with pytest.raises(TypeCheckError, match=r"decode"):

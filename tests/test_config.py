@@ -1,4 +1,4 @@
-"""Every setting can be set in every way, and every wrong one is refused with what was wanted and what was got."""
+"""Tests the settings: every one can be set in every way, and a wrong one is refused with the wanted and given value."""
 
 from __future__ import annotations
 
@@ -18,10 +18,12 @@ from peephole.errors import ConfigError, PeepholeError
 FIELDS = {
     f"{section.name}.{field.name}": (typing.get_type_hints(kind)[field.name], field)
     for section in fields(Config)
+    if section.name != "peephole_implied"
     for kind in [typing.get_type_hints(Config)[section.name]]
     for field in fields(kind)
 }
-# What else must change for a setting's other value to make sense
+ONE_VALUE = ("model.input", "model.output")  # kinds with one name so far
+# Further settings that a non-default value requires
 COMPANIONS = {
     "model.cell": {"model.peephole": "none"},
     "model.hidden_size": {"model.bidirectional": False},
@@ -31,18 +33,18 @@ COMPANIONS = {
 
 
 def inner_type(hint: Any) -> Any:
-    """Return the type of a setting that may be none."""
+    """Return the type of a setting, without None for an optional one."""
     if isinstance(hint, types.UnionType):
         return next(kind for kind in typing.get_args(hint) if kind is not type(None))
     return hint
 
 
 def another_value(name: str) -> Any:
-    """Return a valid value that is not the default."""
+    """Return a valid value other than the default; the default of a kind that has only one name so far."""
     hint, field = FIELDS[name]
     hint, low, high = inner_type(hint), field.metadata["low"], field.metadata["high"]
     if typing.get_origin(hint) is Literal:
-        return next(value for value in typing.get_args(hint) if value != field.default)
+        return next((value for value in typing.get_args(hint) if value != field.default), field.default)
     if hint is bool:
         return not field.default
     if hint is str:
@@ -53,12 +55,13 @@ def another_value(name: str) -> Any:
 
 
 def get(config: Config, name: str) -> Any:
+    """Return the value of a setting given by its full name."""
     section, key = name.split(".")
     return getattr(getattr(config, section), key)
 
 
 def toml(tree: dict[str, dict[str, Any]]) -> str:
-    """Write a config as TOML, which has no null: None is the text none."""
+    """Return a config as TOML; None becomes the text 'none', since TOML has no null."""
 
     def literal(value: Any) -> str:
         return json.dumps("none" if value is None else value, ensure_ascii=False)
@@ -73,8 +76,12 @@ def as_text(value: Any) -> str:
     return str(value).lower() if isinstance(value, bool) else str(value)
 
 
-@pytest.mark.parametrize("name", FIELDS)
-def test_every_setting_goes_through_every_door(name: str, tmp_path: Path) -> None:
+def test_only_kinds_with_one_name_have_no_other_value() -> None:
+    assert [name for name in FIELDS if another_value(name) == FIELDS[name][1].default] == list(ONE_VALUE)
+
+
+@pytest.mark.parametrize("name", [name for name in FIELDS if name not in ONE_VALUE])
+def test_every_setting_can_be_set_from_dict_json_toml_and_text(name: str, tmp_path: Path) -> None:
     value, companions = another_value(name), COMPANIONS.get(name, {})
     assert value != FIELDS[name][1].default
     config = Config().with_values({name: value, **companions})
@@ -94,7 +101,7 @@ def test_every_setting_goes_through_every_door(name: str, tmp_path: Path) -> Non
 
 @pytest.mark.parametrize("name", [name for name, (hint, _) in FIELDS.items() if isinstance(hint, types.UnionType)])
 @pytest.mark.parametrize("none", ["none", None])
-def test_a_setting_that_may_be_none_can_be_taken_back(name: str, none: str | None) -> None:
+def test_an_optional_setting_can_be_reset_to_none(name: str, none: str | None) -> None:
     config = Config().with_values({name: another_value(name), **COMPANIONS.get(name, {})})
     assert get(config.with_values({name: none}), name) is None
 
@@ -104,12 +111,12 @@ def test_a_whole_number_may_be_written_as_a_float_in_toml_and_json() -> None:
     assert (size, type(size)) == (64, int)
 
 
-def test_none_is_refused_where_it_means_nothing() -> None:
+def test_none_is_refused_for_a_required_setting() -> None:
     with pytest.raises(ConfigError, match=r"^--set, model\.hidden_size: wanted int, got 'none'$"):
         Config().with_values({"model.hidden_size": "none"})
 
 
-def test_the_defaults_are_valid_and_whole() -> None:
+def test_the_defaults_are_valid_and_complete() -> None:
     assert Config.from_dict({}) == Config()
     assert Config.from_dict(Config().to_dict()) == Config()
     assert Config().with_values({}) == Config()
@@ -121,7 +128,7 @@ def test_a_config_cannot_be_changed() -> None:
         Config().model.hidden_size = 3
 
 
-def test_every_setting_is_explained_in_one_line() -> None:
+def test_every_setting_has_a_one_line_description() -> None:
     described = list(describe())
     assert [name for name, *_ in described] == [*FIELDS]
     for name, kind, default, help in described:
@@ -146,7 +153,7 @@ def test_every_setting_is_explained_in_one_line() -> None:
         ({"source": "x"}, "--set: 'source' is in several sections; wanted one of data.source, symbols.source"),
     ],
 )
-def test_a_misspelt_key_names_the_nearest(values: dict[str, Any], message: str) -> None:
+def test_the_error_for_a_misspelt_key_suggests_the_nearest(values: dict[str, Any], message: str) -> None:
     with pytest.raises(ConfigError) as caught:
         Config().with_values(values)
     assert str(caught.value) == message
@@ -155,7 +162,7 @@ def test_a_misspelt_key_names_the_nearest(values: dict[str, Any], message: str) 
 SHARED = {"threads", "seed", "engine"}
 
 
-def test_a_short_name_works_where_it_is_unique() -> None:
+def test_a_unique_short_name_is_accepted() -> None:
     keys = [name.split(".")[1] for name in FIELDS]
     assert {key for key in keys if keys.count(key) > 1} == SHARED | {"source", "target"}
     for name in FIELDS:
@@ -171,13 +178,13 @@ def test_a_short_name_works_where_it_is_unique() -> None:
 
 
 @pytest.mark.parametrize("key", sorted(SHARED))
-def test_a_short_name_that_train_and_search_share_sets_both(key: str) -> None:
+def test_a_short_name_shared_by_train_and_search_sets_both(key: str) -> None:
     value = another_value(f"train.{key}")
     both = Config().with_values({f"train.{key}": value, f"search.{key}": value})
     assert Config().with_values({key: value}) == both
     assert Config().with_values({key: as_text(value)}) == both
     other = FIELDS[f"train.{key}"][1].default
-    for order in ((key, f"search.{key}"), (f"search.{key}", key)):  # the longer name wins wherever it stands
+    for order in ((key, f"search.{key}"), (f"search.{key}", key)):  # the full name wins in either order
         found = Config().with_values({name: value if name == key else other for name in order})
         assert (get(found, f"train.{key}"), get(found, f"search.{key}")) == (value, other)
     message = f"--set, train.{key}: wanted "
@@ -185,7 +192,7 @@ def test_a_short_name_that_train_and_search_share_sets_both(key: str) -> None:
         Config().with_values({key: [3]})
 
 
-def test_a_gru_alone_has_no_peepholes() -> None:
+def test_choosing_gru_turns_peepholes_off() -> None:
     gru = Config().with_values({"cell": "gru"})
     assert gru.model.peephole == "none"
     assert Config.from_dict({"model": {"cell": "gru"}}) == gru
@@ -198,8 +205,19 @@ def test_a_gru_alone_has_no_peepholes() -> None:
     assert diagonal.with_values({"hidden_size": 8}).model.peephole == "diagonal"
 
 
+def test_a_config_knows_whether_the_peepholes_of_a_gru_were_given() -> None:
+    gru, given = {"cell": "gru"}, {"cell": "gru", "peephole": "none"}
+    alone = Config().with_values(gru)
+    for implied in (alone, Config.from_dict({"model": gru}), alone.with_values({"minutes": 3})):
+        assert implied.peephole_implied
+    lstm = alone.with_values({"cell": "lstm"})
+    asked = (Config().with_values(given), Config.from_dict({"model": given}), alone.with_values({"peephole": "none"}))
+    for other in (Config(), lstm, lstm.with_values(given), *asked, Config.from_dict(alone.to_dict())):
+        assert not other.peephole_implied
+
+
 @pytest.mark.parametrize("peephole", ["full", "diagonal"])
-def test_peepholes_asked_of_a_gru_are_refused(peephole: str) -> None:
+def test_explicit_peepholes_for_a_gru_are_refused(peephole: str) -> None:
     message = f"^model.cell='gru' has no cell state: wanted model.peephole='none', got '{peephole}'$"
     gru = Config().with_values({"cell": "gru"})
     for call in (
@@ -221,7 +239,7 @@ def test_peepholes_asked_of_a_gru_are_refused(peephole: str) -> None:
         ({"train": {"hidden_size": 3}}, "x, train: unknown key 'hidden_size'"),
     ],
 )
-def test_a_wrong_table_says_where(tree: dict[str, Any], message: str) -> None:
+def test_the_error_for_a_wrong_table_names_its_location(tree: dict[str, Any], message: str) -> None:
     with pytest.raises(ConfigError) as caught:
         Config.from_dict(tree, where="x")
     assert str(caught.value) == message
@@ -257,7 +275,7 @@ def test_a_wrong_table_says_where(tree: dict[str, Any], message: str) -> None:
         ("search.temperature", 0, "wanted a number ≥ 0.0001, got 0"),
     ],
 )
-def test_a_wrong_value_says_what_was_wanted(name: str, value: Any, message: str) -> None:
+def test_the_error_for_a_wrong_value_names_the_wanted_type_or_range(name: str, value: Any, message: str) -> None:
     section, key = name.split(".")
     for call in (
         lambda: Config().with_values({name: value}, "x"),
@@ -269,7 +287,7 @@ def test_a_wrong_value_says_what_was_wanted(name: str, value: Any, message: str)
 
 
 @pytest.mark.parametrize("name", [name for name, (_, field) in FIELDS.items() if field.metadata["low"] is not None])
-def test_a_range_holds_its_ends_and_nothing_beyond(name: str) -> None:
+def test_a_range_includes_exactly_its_bounds(name: str) -> None:
     hint, field = FIELDS[name]
     step = 1 if inner_type(hint) is int else 1e-6
     companions = COMPANIONS.get(name, {})
@@ -294,7 +312,7 @@ def test_a_range_holds_its_ends_and_nothing_beyond(name: str) -> None:
         ({"beam_size": 2, "nbest": 3}, "wanted at most beam_size = 2, got 3"),
     ],
 )
-def test_settings_that_do_not_fit_together(values: dict[str, Any], message: str) -> None:
+def test_incompatible_settings_are_refused(values: dict[str, Any], message: str) -> None:
     with pytest.raises(ConfigError, match=re.escape(message)):
         Config().with_values(values)
 
@@ -310,11 +328,11 @@ def test_settings_that_do_not_fit_together(values: dict[str, Any], message: str)
         {"minutes": 1, "epochs": None, "steps": None},
     ],
 )
-def test_settings_that_fit_only_together(values: dict[str, Any]) -> None:
+def test_compatible_settings_are_accepted_together(values: dict[str, Any]) -> None:
     assert Config().with_values(values) != Config()
 
 
-def test_a_budget_replaces_another_when_that_is_taken_back() -> None:
+def test_resetting_one_budget_to_none_allows_another() -> None:
     config = Config().with_values({"epochs": 3})
     assert config.with_values({"epochs": "none", "minutes": "2"}).train.minutes == 2.0
 
@@ -331,7 +349,7 @@ def test_a_budget_replaces_another_when_that_is_taken_back() -> None:
         (b"[modell]\n", "unknown section 'modell'; did you mean 'model'?"),
     ],
 )
-def test_a_bad_toml_file_is_named(content: bytes, message: str, tmp_path: Path) -> None:
+def test_the_error_for_a_bad_toml_file_names_it(content: bytes, message: str, tmp_path: Path) -> None:
     path = tmp_path / "bad.toml"
     path.write_bytes(content)
     with pytest.raises(ConfigError, match=f"^{re.escape(str(path))}.*{re.escape(message)}") as caught:
@@ -339,12 +357,12 @@ def test_a_bad_toml_file_is_named(content: bytes, message: str, tmp_path: Path) 
     assert "\n" not in str(caught.value)
 
 
-def test_a_missing_toml_file_is_named(tmp_path: Path) -> None:
+def test_the_error_for_a_missing_toml_file_names_it(tmp_path: Path) -> None:
     with pytest.raises(PeepholeError, match=r"no\.toml: cannot be read as TOML: .*No such file"):
         Config.from_toml(tmp_path / "no.toml")
 
 
-def test_a_byte_order_mark_does_not_matter(tmp_path: Path) -> None:
+def test_a_byte_order_mark_is_ignored(tmp_path: Path) -> None:
     path = tmp_path / "windows.toml"
     path.write_bytes(b"\xef\xbb\xbf[model]\r\nhidden_size = 64\r\n")
     assert Config.from_toml(path).model.hidden_size == 64

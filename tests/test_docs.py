@@ -1,4 +1,4 @@
-"""The documentation is true: its blocks run, its links and names exist, and generated pages are up to date."""
+"""Tests the documentation: code blocks run, links and names exist, generated pages are up to date."""
 
 import ast
 import os
@@ -16,7 +16,7 @@ BLOCK = re.compile(r"^```(python|console)\n(.*?)^```", re.MULTILINE | re.DOTALL)
 
 
 def blocks_of(page):
-    """Return the kind and text of each block of a page in docs/ that can be run."""
+    """Return the language and text of each runnable code block of a page in docs/."""
     return BLOCK.findall((ROOT / "docs" / page).read_text(encoding="utf-8"))
 
 
@@ -83,27 +83,27 @@ def defined_names(tree, owner=""):
 
 
 @pytest.mark.parametrize("page", ["tour.md", "extend.md"])
-def test_files_and_functions_of_the_tables_exist(page):
+def test_files_and_functions_in_tables_exist(page):
     text = (ROOT / "docs" / page).read_text(encoding="utf-8")
     assert text.count("\n| `") > 10
     assert missing_names(text, ROOT) == []
 
 
-def test_a_wrong_file_or_function_in_a_table_is_found():
+def test_missing_files_and_functions_are_found():
     rows = ["`config.py` | `Config`", "`config.py` | `Config.fly`", "`engine/src/no.h` | x", "`no.py` | x"]
     text = "".join(f"| {row} | x |\n" for row in rows)
     assert missing_names(text, ROOT) == ["config.py: Config.fly", "engine/src/no.h", "no.py"]
 
 
 @pytest.mark.parametrize("page", ["CONTRIBUTING.md", "docs/equations.md", "docs/guarantees.md", "docs/extend.md"])
-def test_paths_of_the_repository_exist(page):
+def test_repository_paths_in_pages_exist(page):
     text = (ROOT / page).read_text(encoding="utf-8")
     paths = re.findall(r"`((?:tests|engine/(?:src|tests)|benchmarks|recipes|src|docs)/[\w./*]+)`", text)
     assert paths
     assert [path for path in paths if not any(ROOT.glob(path))] == []
 
 
-def test_settings_page_is_what_the_config_says():
+def test_settings_page_is_up_to_date():
     page = runpy.run_path(str(ROOT / "docs" / "make_settings.py"))["settings_page"]()
     assert (ROOT / "docs" / "settings.md").read_text(encoding="utf-8") == page, "run docs/make_settings.py"
 
@@ -115,13 +115,13 @@ PAGES = [
 
 
 @pytest.mark.parametrize("name", [page.relative_to(ROOT).as_posix() for page in PAGES if "data" not in page.parts])
-def test_links_lead_somewhere(name):
+def test_relative_links_exist(name):
     file = ROOT / name
     for target in re.findall(r"\]\(([^)#]+)\)", file.read_text(encoding="utf-8")):
         assert "://" in target or (file.parent / target).exists(), f"{name}: {target}"
 
 
-PEERS = ("opennmt", "joeynmt", "yoyodyne")  # their workers run in environments of their own
+PEERS = ("opennmt", "joeynmt", "yoyodyne")  # their workers need virtual environments of their own
 SCRIPTS = sorted(
     path.relative_to(ROOT).as_posix()
     for folder in ("benchmarks", "recipes")
@@ -133,7 +133,7 @@ SCRIPTS = sorted(
 
 @pytest.mark.slow
 @pytest.mark.parametrize("script", SCRIPTS)
-def test_every_script_starts_and_says_what_it_does(script):
+def test_every_script_prints_its_usage(script):
     done = subprocess.run([sys.executable, ROOT / script, "--help"], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     assert done.stdout.startswith("usage:")

@@ -1,4 +1,4 @@
-"""The examples in docstrings are true."""
+"""Runs the examples in docstrings."""
 
 from __future__ import annotations
 
@@ -18,13 +18,13 @@ MODULES = {
 }
 
 
-def test_there_are_examples() -> None:
+def test_many_modules_have_examples() -> None:
     assert len(MODULES) > 15
 
 
 @pytest.mark.parametrize("name", MODULES)
-def test_examples(name: str) -> None:
+def test_examples_of_module(name: str) -> None:
     result = doctest.testmod(importlib.import_module(name))
     assert result.failed == 0, "see the report above"
     written = doctest.DocTestParser().get_examples(MODULES[name].read_text(encoding="utf-8"))
-    assert result.attempted == len(written) > 0  # none stands where doctest does not look
+    assert result.attempted == len(written) > 0  # doctest found every example in the file

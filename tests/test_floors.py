@@ -1,4 +1,4 @@
-"""The architecture: a package imports only from lower floors, and what needs no PyTorch does without."""
+"""Tests the layering: parts import only from lower floors, and most parts import without loading PyTorch."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ import peephole
 ROOT = Path(peephole.__file__).parent
 LONGEST_FILE = 400  # lines
 
-# The parts of the package by floor, the lowest first; those on the lowest floor may import each other
+# Parts of the package by floor, lowest first; parts of the lowest floor may import each other
 FLOORS = [
-    {"errors", "config", "lazy"},
+    {"errors", "config", "values", "lazy"},
     {"symbols"},
     {"evaluation"},
     {"nn"},
@@ -34,7 +34,7 @@ FLOORS = [
 FLOOR_OF = {part: floor for floor, parts in enumerate(FLOORS) for part in parts}
 FRONT = {"__init__", "__main__"}  # above all floors
 WITHOUT_TORCH = {
-    *("errors", "config", "lazy", "symbols", "evaluation", "storage", "data", "model", "inspect"),
+    *("errors", "config", "values", "lazy", "symbols", "evaluation", "storage", "data", "model", "inspect"),
     *("nn/__init__", "nn/schema", "search/__init__", "search/hypothesis"),
     *(
         "engine/__init__",
@@ -46,7 +46,7 @@ WITHOUT_TORCH = {
         "engine/kinds",
     ),
 }
-"""Packages, and modules of packages, that do without PyTorch."""
+"""Packages and modules that must not import PyTorch."""
 LAZY = [
     "peephole.cli",
     "peephole.cli.main",
@@ -59,19 +59,19 @@ LAZY = [
 FILES = sorted(ROOT.rglob("*.py"))
 
 
-def does_without_torch(path: Path) -> bool:
+def must_not_import_torch(path: Path) -> bool:
     """Return whether a file must not import PyTorch."""
     relative = path.relative_to(ROOT)
     return part_of(path) in WITHOUT_TORCH or relative.with_suffix("").as_posix() in WITHOUT_TORCH
 
 
 def part_of(path: Path) -> str:
-    """Return the part of the package that a file belongs to: the module or the folder right under the root."""
+    """Return the part of the package that contains a file: a top-level module or folder."""
     return path.relative_to(ROOT).parts[0].removesuffix(".py")
 
 
 def imported(tree: ast.AST) -> Iterator[tuple[str, int]]:
-    """Yield the full name of each module or name imported, wherever in a file, and the line."""
+    """Yield the full name and line number of every import in a file, including those inside functions."""
     for node in ast.walk(tree):
         if isinstance(node, ast.Import):
             yield from ((alias.name, node.lineno) for alias in node.names)
@@ -80,8 +80,8 @@ def imported(tree: ast.AST) -> Iterator[tuple[str, int]]:
             yield from ((f"{node.module}.{alias.name}", node.lineno) for alias in node.names)
 
 
-def complaints(part: str, source: str, *, without_torch: bool = True) -> list[str]:
-    """Return what is wrong with the imports of a file."""
+def forbidden_imports(part: str, source: str, *, without_torch: bool = True) -> list[str]:
+    """Return a message for each forbidden import in a file."""
     wrong = []
     for name, line in imported(ast.parse(source)):
         top, *rest = name.split(".")
@@ -100,11 +100,11 @@ def complaints(part: str, source: str, *, without_torch: bool = True) -> list[st
 @pytest.mark.parametrize("path", FILES, ids=lambda path: str(path.relative_to(ROOT)))
 def test_a_file_imports_only_from_lower_floors(path: Path) -> None:
     part = part_of(path)
-    assert part in FLOOR_OF.keys() | FRONT, "give it a floor"
-    assert complaints(part, path.read_text(encoding="utf-8"), without_torch=does_without_torch(path)) == []
+    assert part in FLOOR_OF.keys() | FRONT, "add the part to FLOORS"
+    assert forbidden_imports(part, path.read_text(encoding="utf-8"), without_torch=must_not_import_torch(path)) == []
 
 
-def test_every_part_on_a_floor_exists() -> None:
+def test_floors_list_exactly_the_existing_parts() -> None:
     assert FLOOR_OF.keys() | FRONT == {part_of(path) for path in FILES}
 
 
@@ -119,17 +119,17 @@ def test_every_part_on_a_floor_exists() -> None:
         ("nn", "from peephole.cli import main", "nn imports cli"),
     ],
 )
-def test_wrong_imports_are_seen(part: str, source: str, message: str) -> None:
-    [wrong] = complaints(part, source)
+def test_forbidden_imports_are_found(part: str, source: str, message: str) -> None:
+    [wrong] = forbidden_imports(part, source)
     assert message in wrong
 
 
-def test_importing_what_needs_no_torch_does_not_import_it() -> None:
-    """Also not by way of another package; a process of its own knows what was imported."""
+def test_modules_without_torch_do_not_load_it_indirectly() -> None:
+    """Import them in a new process and inspect sys.modules."""
     modules = sorted(
         "peephole." + ".".join(path.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__")
         for path in FILES
-        if does_without_torch(path)
+        if must_not_import_torch(path)
     )
     assert len(modules) > 10
     program = """
@@ -141,7 +141,7 @@ for name in sys.argv[1:]:
     subprocess.run([sys.executable, "-c", program, "peephole", *LAZY, *modules], check=True)
 
 
-def test_importing_peephole_alone_is_quick() -> None:
+def test_importing_peephole_loads_no_large_library() -> None:
     program = "import sys, peephole\nprint(*{name.split('.')[0] for name in sys.modules})"
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
     assert not {"torch", "numpy", "click", "tokenizers", "pyarrow"} & set(done.stdout.split())
@@ -149,8 +149,8 @@ def test_importing_peephole_alone_is_quick() -> None:
 
 
 @pytest.mark.parametrize("module", ["errors", "config", "symbols", "search.hypothesis", "storage.header"])
-def test_what_every_prediction_needs_imports_only_the_standard_library(module: str) -> None:
-    """So that starting is quick: NumPy takes longer to load than all of these together."""
+def test_modules_of_every_prediction_import_only_the_standard_library(module: str) -> None:
+    """NumPy alone takes longer to load than all of these modules, so they keep the start fast."""
     program = f"import sys\nbefore = set(sys.modules)\nimport peephole.{module}\nprint(*set(sys.modules) - before)"
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
     loaded = {name.split(".")[0] for name in done.stdout.split()}
@@ -158,7 +158,7 @@ def test_what_every_prediction_needs_imports_only_the_standard_library(module: s
     assert not {"difflib", "tomllib"} & loaded
 
 
-def test_the_public_names_are_where_they_are_said_to_be() -> None:
+def test_every_public_name_is_importable() -> None:
     for name in peephole.__all__:
         assert getattr(peephole, name).__name__ in (name, f"peephole.{name}")
     with pytest.raises(AttributeError, match="has no attribute 'trian'"):
@@ -166,8 +166,8 @@ def test_the_public_names_are_where_they_are_said_to_be() -> None:
 
 
 @pytest.mark.parametrize("path", FILES, ids=lambda path: str(path.relative_to(ROOT)))
-def test_a_file_fits_in_a_head(path: Path) -> None:
+def test_file_is_short_and_has_a_docstring(path: Path) -> None:
     lines = path.read_text(encoding="utf-8").splitlines()
     assert len(lines) <= LONGEST_FILE
     if path.name != "__init__.py" or lines:
-        assert ast.get_docstring(ast.parse("\n".join(lines))), "wanted a docstring that says what the file is for"
+        assert ast.get_docstring(ast.parse("\n".join(lines))), "wanted a docstring that states the purpose of the file"

@@ -1,4 +1,4 @@
-"""The user's handle: what predict, score, teacher_forced and load promise, against loops written out by hand."""
+"""Tests Model: predict, score, teacher_forced, save and load, against step-by-step loops over the networks."""
 
 from __future__ import annotations
 
@@ -36,11 +36,11 @@ from peephole.nn import build_seq2seq
 from peephole.search.torch import pad
 from peephole.symbols import BOS, EOS, PAD, UNK, CharacterSymbols
 
-TOLERANCE = 1e-5  # on the log-probability of a symbol and on attention weights; a sum has that many times more
+TOLERANCE = 1e-5  # for attention weights and the log-probability of one symbol; times the number of symbols for a sum
 LETTERS = list(SOUNDS)
 
-# Every kind of model
-ZOO: dict[str, dict[str, Any]] = {
+# Settings of every kind of model
+ARCHITECTURES: dict[str, dict[str, Any]] = {
     "full additive": {},
     "diagonal general, three layers": {
         "peephole": "diagonal",
@@ -59,12 +59,12 @@ ZOO: dict[str, dict[str, Any]] = {
 
 @cache
 def half_trained(name: str, seed: int = 1) -> Model:
-    """Return a model of the zoo that has seen one batch often enough to predict something else for each source.
+    """Return a model trained on one batch until its predictions differ between sources.
 
-    In float64: its hurried training makes it magnify the rounding errors of float32 more than a real model does.
+    It is float64, because after so short a training it amplifies float32 rounding errors more than a real model does.
     """
     toy = peephole.load(MODEL)
-    sizes = {"hidden_size": 12, "embedding_size": 6} | ZOO[name]
+    sizes = {"hidden_size": 12, "embedding_size": 6} | ARCHITECTURES[name]
     config = Config().with_values({f"model.{key}": value for key, value in sizes.items()})
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
@@ -87,7 +87,7 @@ def toy(toy_file: Path) -> Model:
     return peephole.load(toy_file)
 
 
-@pytest.fixture(scope="module", params=ZOO)
+@pytest.fixture(scope="module", params=ARCHITECTURES)
 def any_model(request: pytest.FixtureRequest) -> Model:
     return half_trained(request.param)
 
@@ -98,7 +98,7 @@ def words(count: int, seed: int, shortest: int = 1, longest: int = 9) -> list[st
 
 
 def by_hand(model: Model, source: str, fed: list[int]) -> tuple[torch.Tensor, list[torch.Tensor]]:
-    """Feed a model symbol by symbol; return log p of each next symbol, (U + 1, V), and the attention to each, (T,)."""
+    """Run a model step by step; return log p of all next symbols (U + 1, V), and the attention (T,) of each step."""
     ids = torch.tensor([model.source_symbols.encode(source)])
     states = [network.start(ids, torch.tensor([ids.shape[1]])) for network in model.networks]
     rows, attention = [], []
@@ -116,6 +116,7 @@ def by_hand(model: Model, source: str, fed: list[int]) -> tuple[torch.Tensor, li
 
 
 def greedy_by_hand(model: Model, source: str, longest: int) -> list[int]:
+    """Return the greedy target of a source, computed step by step."""
     ids: list[int] = []
     while len(ids) < longest:
         row = by_hand(model, source, ids)[0][-1]
@@ -143,11 +144,11 @@ def assert_same(got: list[Prediction], wanted: list[Prediction]) -> None:
 # predict
 
 
-def test_predictions_are_what_they_say(any_model: Model) -> None:
+def test_all_fields_of_predictions_match_stepwise_computation(any_model: Model) -> None:
     sources = words(12, seed=3)
     found = any_model.predict(sources, beam_size=4, nbest=3)
     assert len(found) == len(sources)
-    assert len({p.text for predictions in found for p in predictions}) > 30  # so that mixing them up would be seen
+    assert len({p.text for predictions in found for p in predictions}) > 30  # different enough to reveal a mix-up
     for source, predictions in zip(sources, found, strict=True):
         assert len(predictions) == 3
         assert len({p.text for p in predictions}) == 3
@@ -179,7 +180,7 @@ def test_a_beam_of_one_is_greedy_search(any_model: Model) -> None:
         assert best.text == any_model.target_symbols.decode(ids)
 
 
-def test_log_prob_is_the_score_of_the_text(any_model: Model) -> None:
+def test_log_prob_equals_the_score_of_the_text(any_model: Model) -> None:
     sources = words(10, seed=4)
     flat = [(s, p) for s, found in zip(sources, any_model.predict(sources, nbest=5), strict=True) for p in found]
     random.Random(1).shuffle(flat)
@@ -188,13 +189,13 @@ def test_log_prob_is_the_score_of_the_text(any_model: Model) -> None:
         assert score == pytest.approx(p.log_prob, abs=TOLERANCE * len(p.symbol_log_probs))
 
 
-def test_the_default_is_the_single_best(toy: Model) -> None:
+def test_predict_returns_one_prediction_by_default(toy: Model) -> None:
     assert_same(toy.predict(["cab"])[0], toy.predict(["cab"], beam_size=5, nbest=5)[0][:1])
     assert toy.predict(["cab"])[0][0].text == "K AH B"
     assert toy.predict([]) == []
 
 
-def test_settings_come_from_the_model_and_are_overruled(toy: Model) -> None:
+def test_arguments_override_the_search_settings_of_the_model(toy: Model) -> None:
     model = Model(
         toy.config.with_values({"beam_size": 3, "nbest": 2}), toy.source_symbols, toy.target_symbols, toy.networks
     )
@@ -203,7 +204,7 @@ def test_settings_come_from_the_model_and_are_overruled(toy: Model) -> None:
     assert len(model.predict(["abc"], nbest=1)[0]) == 1
 
 
-def test_an_empty_source_has_the_empty_target(any_model: Model) -> None:
+def test_an_empty_source_gives_an_empty_prediction(any_model: Model) -> None:
     found = any_model.predict(["", "ab", ""], nbest=2)
     for empty in (found[0], found[2]):
         assert len(empty) == 1
@@ -220,31 +221,31 @@ def test_results_keep_the_order_of_the_sources(toy: Model) -> None:
         assert_same(predictions, toy.predict([source])[0])
         assert "".join(predictions[0].source_tokens) == source
     assert sum(counts) == 31  # sources that are not empty
-    assert counts == [16, 15]  # four batches at a time
+    assert counts == [0, 16, 15]  # four batches at a time, after a call before the search
 
 
-MATES = words(64, seed=7, shortest=10, longest=16)
+FILLER = words(64, seed=7, shortest=10, longest=16)
 
 
 @pytest.mark.parametrize("name", ["toy", "dot, one direction", "gru"])
 @settings(deadline=None, max_examples=8)
 @given(data=st.data())
-def test_results_do_not_depend_on_batch_mates(name: str, data: st.DataObject) -> None:
+def test_results_do_not_depend_on_the_rest_of_the_batch(name: str, data: st.DataObject) -> None:
     model = peephole.load(MODEL) if name == "toy" else half_trained(name)
     sources = data.draw(st.lists(st.text(LETTERS, min_size=1, max_size=9), min_size=1, max_size=4))
-    batch = [*sources, *MATES[len(sources) :]]
+    batch = [*sources, *FILLER[len(sources) :]]
     order = data.draw(st.permutations(range(64)))
     together = model.predict([batch[index] for index in order], nbest=5)
     targets = [found[-1].text for found in together]
     scores = model.score([batch[index] for index in order], targets)
     for index, source in enumerate(sources):
-        place = order.index(index)
-        assert_same(together[place], model.predict([source], nbest=5)[0])
-        num_symbols = len(together[place][-1].symbol_log_probs)
-        assert scores[place] == pytest.approx(model.score([source], [targets[place]])[0], abs=TOLERANCE * num_symbols)
+        row = order.index(index)
+        assert_same(together[row], model.predict([source], nbest=5)[0])
+        num_symbols = len(together[row][-1].symbol_log_probs)
+        assert scores[row] == pytest.approx(model.score([source], [targets[row]])[0], abs=TOLERANCE * num_symbols)
 
 
-def test_the_longest_length_is_kept(any_model: Model) -> None:
+def test_predictions_do_not_exceed_the_maximum_length(any_model: Model) -> None:
     for factor, extra in ((0, 1), (0.5, 1), (1, 2)):
         [found] = any_model.predict(["abcde"], nbest=3, max_length_factor=factor, max_length_extra=extra)
         longest = int(5 * factor) + extra  # </s> included
@@ -255,7 +256,7 @@ def test_the_longest_length_is_kept(any_model: Model) -> None:
                 assert p.attention.shape == (len(p.tokens), 5)
 
 
-def test_an_unfinished_prediction_says_so(toy: Model) -> None:
+def test_a_prediction_cut_at_the_maximum_length_is_unfinished(toy: Model) -> None:
     [[best]] = toy.predict(["abcde"], max_length_factor=0, max_length_extra=2, beam_size=1)
     assert (best.text, best.finished) == ("AH B", False)
     rows, _ = by_hand(toy, "abcde", toy.target_symbols.encode("AH B"))
@@ -264,14 +265,14 @@ def test_an_unfinished_prediction_says_so(toy: Model) -> None:
     assert best.log_prob == pytest.approx(sum(wanted), abs=2 * TOLERANCE)
 
 
-def test_the_length_penalty_ranks(any_model: Model) -> None:
+def test_the_length_penalty_determines_the_ranking(any_model: Model) -> None:
     [found] = any_model.predict(["abcab"], beam_size=20, nbest=20, length_penalty=1.0)
     ranks = [p.log_prob / len(p.symbol_log_probs) for p in found]
     assert ranks == sorted(ranks, reverse=True)
     assert [p.log_prob for p in found] != sorted((p.log_prob for p in found), reverse=True)
 
 
-def test_a_special_symbol_is_never_predicted(any_model: Model) -> None:
+def test_special_symbols_are_never_predicted(any_model: Model) -> None:
     for found in any_model.predict(words(10, 8), beam_size=8, nbest=8):
         for p in found:
             assert not {PAD, BOS, EOS, UNK} & set(any_model.target_symbols.encode(p.text))
@@ -295,7 +296,7 @@ def test_a_wrong_search_setting_is_refused(toy: Model, search: dict[str, Any], m
 
 @pytest.mark.usefixtures("annotations_unchecked")
 @pytest.mark.parametrize("wrong", [None, 5])
-def test_what_is_no_list_of_texts(toy: Model, wrong: Any) -> None:
+def test_an_argument_that_is_no_list_of_texts_is_refused(toy: Model, wrong: Any) -> None:
     for call in (toy.predict, lambda texts: toy.predict(["a"], prefixes=texts or 7), lambda t: toy.score(["a"], t)):
         with pytest.raises(PeepholeError, match=r"(sources|prefixes|targets): wanted a list of texts, got "):
             call(wrong)
@@ -312,13 +313,13 @@ def test_sources_may_come_from_a_generator(toy: Model) -> None:
     assert toy.score(iter(words), iter(sounds)) == toy.score(words, sounds)
 
 
-def test_one_text_is_not_a_list_of_texts(toy: Model) -> None:
+def test_a_single_text_is_refused_as_a_list_of_texts(toy: Model) -> None:
     for call in (toy.predict, lambda text: toy.score(text, text)):
         with pytest.raises(PeepholeError, match=r"wanted a list of texts, got one text, 'hello'; write \['hello'\]"):
             call("hello")
 
 
-# What the model cannot read
+# Unknown symbols and long sources
 
 
 def test_unknown_symbols_are_counted_and_read_as_unk(toy: Model) -> None:
@@ -343,7 +344,7 @@ def test_an_unknown_target_symbol_is_scored_as_unk(toy: Model) -> None:
         assert toy.score(["ab"], ["never_seen"]) == pytest.approx([wanted], abs=TOLERANCE)
 
 
-def test_a_long_source_is_read_up_to_the_limit(toy: Model) -> None:
+def test_a_long_source_is_truncated_with_a_warning(toy: Model) -> None:
     config = toy.config.with_values({"max_length": 4})
     model = Model(config, toy.source_symbols, toy.target_symbols, toy.networks)
     with pytest.warns(TruncatedSourceWarning, match="2 of 3 sources are longer than 4 symbols; only their beginning"):
@@ -358,9 +359,11 @@ def test_a_long_source_is_read_up_to_the_limit(toy: Model) -> None:
 # score and teacher_forced
 
 
-def test_score_refuses_what_it_cannot_score(toy: Model) -> None:
+def test_score_refuses_unequal_numbers_and_empty_sources(toy: Model) -> None:
     with pytest.raises(PeepholeError, match="wanted as many targets as sources, got 1 and 2"):
         toy.score(["a", "b"], ["AH"])
+    with pytest.raises(PeepholeError, match=r"^teacher_forced: source 2 is empty; wanted at least one symbol$"):
+        toy.teacher_forced(["a", "a", ""], ["B", "B", "B"])
     with pytest.raises(PeepholeError, match="source 1 is empty"):
         toy.score(["a", ""], ["AH", "B"])
     assert toy.score([], []) == []
@@ -373,14 +376,14 @@ def test_the_probabilities_of_all_targets_sum_to_one() -> None:
     assert sum(math.exp(score) for score in model.score(["ab"] * 8, ["", *SOUNDS.values()])) < 1
     rows, _ = by_hand(model, "ab", [])
     assert float(rows[0].exp().sum()) == pytest.approx(1)
-    # p(</s>) + Σ_y p(y) p(anything | y) = 1: the first symbol's probabilities, in scores of all targets that begin so
+    # The score of a one-symbol target is log p(y) + log p(</s> | y), so scores use the same normalised probabilities.
     first = {symbol: float(rows[0][model.target_symbols.encode(symbol)[0]]) for symbol in SOUNDS.values()}
     for symbol, log_prob in first.items():
         then, _ = by_hand(model, "ab", model.target_symbols.encode(symbol))
         assert model.score(["ab"], [symbol])[0] == pytest.approx(log_prob + float(then[1][EOS]), abs=TOLERANCE)
 
 
-def test_teacher_forced_is_the_best_symbol_after_each_gold_one(any_model: Model) -> None:
+def test_teacher_forced_returns_the_most_probable_symbol_after_each_gold_prefix(any_model: Model) -> None:
     sources = words(9, seed=9)
     targets = [" ".join(SOUNDS[letter] for letter in word) for word in words(9, seed=10, shortest=0)]
     targets[3] = "AH never_seen B"
@@ -412,7 +415,7 @@ def test_an_ensemble_averages_probabilities() -> None:
             wanted = [float(row[symbol]) for row, symbol in zip(rows, [*ids, EOS], strict=True)]
             assert p.symbol_log_probs == pytest.approx(wanted, abs=TOLERANCE)
             assert ensemble.score([source], [p.text]) == pytest.approx([sum(wanted)], abs=TOLERANCE * len(wanted))
-            assert p.attention is not None  # of the members that have one
+            assert p.attention is not None  # mean over the members with attention
             np.testing.assert_allclose(p.attention.sum(1), 1, atol=TOLERANCE)
     targets = [predictions[0].text for predictions in found]
     for source, target, best in zip(sources, targets, ensemble.teacher_forced(sources, targets), strict=True):
@@ -428,16 +431,16 @@ def test_an_ensemble_of_one_model_twice_is_that_model(toy: Model, toy_file: Path
 
 
 @pytest.mark.parametrize("side", ["source_symbols", "target_symbols"])
-def test_an_ensemble_needs_the_same_symbols(side: str, toy_file: Path, tmp_path: Path) -> None:
+def test_an_ensemble_of_different_symbols_is_refused(side: str, toy_file: Path, tmp_path: Path) -> None:
     other, path = peephole.load(toy_file), tmp_path / "other.safetensors"
-    setattr(other, side, CharacterSymbols(list("gfedcba"), "NFC"))  # as many as the toy language has
+    setattr(other, side, CharacterSymbols(list("gfedcba"), "NFC"))  # as many symbols as the toy model has
     other.save(path)
     with pytest.raises(ModelFileError) as caught:
         peephole.load(toy_file, path)
     assert str(caught.value) == f"{path}: its {side} differ from those of {toy_file}; an ensemble needs the same"
 
 
-def test_an_ensemble_has_no_file(toy_file: Path, tmp_path: Path) -> None:
+def test_an_ensemble_cannot_be_saved(toy_file: Path, tmp_path: Path) -> None:
     with pytest.raises(PeepholeError, match="its members are saved one by one"):
         peephole.load(toy_file, toy_file).save(tmp_path / "m.safetensors")
     assert list(tmp_path.iterdir()) == []
@@ -446,7 +449,7 @@ def test_an_ensemble_has_no_file(toy_file: Path, tmp_path: Path) -> None:
 # Sampling
 
 
-def test_samples_follow_from_the_seed_and_the_number_of_the_source(any_model: Model) -> None:
+def test_samples_are_determined_by_the_seed_and_the_index_of_the_source(any_model: Model) -> None:
     sources = words(7, seed=12)
     found = any_model.predict(sources, temperature=1.0, nbest=3, seed=5)
     for batch_size in (1, 3):
@@ -457,10 +460,10 @@ def test_samples_follow_from_the_seed_and_the_number_of_the_source(any_model: Mo
     other = any_model.predict(sources, temperature=1.0, nbest=3, seed=6)
     assert [p.text for ps in other for p in ps] != [p.text for ps in found for p in ps]
     twins = any_model.predict(["abcd"] * 6, temperature=2.0, seed=5)
-    assert len({best.text for [best] in twins}) > 1  # the same source again draws other numbers
+    assert len({best.text for [best] in twins}) > 1  # equal sources at different indices draw different samples
 
 
-def test_sampled_log_prob_is_the_score(any_model: Model) -> None:
+def test_log_prob_of_a_sample_equals_its_score(any_model: Model) -> None:
     [found] = any_model.predict(["abc"], temperature=0.7, top_k=5, top_p=0.95, nbest=12)
     assert len(found) == 12
     finished = [p for p in found if p.finished]
@@ -470,22 +473,22 @@ def test_sampled_log_prob_is_the_score(any_model: Model) -> None:
         assert score == pytest.approx(p.log_prob, abs=TOLERANCE * len(p.symbol_log_probs))
 
 
-def test_samples_are_as_frequent_as_they_are_probable(toy: Model) -> None:
+def test_frequencies_of_samples_match_their_probabilities(toy: Model) -> None:
     count = 4000
     [found] = toy.predict(["cb"], temperature=1.0, nbest=count)
     frequency = Counter(p.text for p in found)
     for p in toy.predict(["cb"], nbest=3)[0]:
         rows = by_hand(toy, "cb", toy.target_symbols.encode(p.text))[0].exp()
-        never = rows[:, [PAD, BOS, UNK]].sum(1)  # left out, and the rest made to sum to 1
+        never = rows[:, [PAD, BOS, UNK]].sum(1)  # excluded from sampling, and the rest renormalised
         probability = math.exp(p.log_prob) / float((1 - never).prod())
         deviation = math.sqrt(count * probability * (1 - probability))
-        assert abs(frequency[p.text] - count * probability) < 4.5 * deviation  # false alarm: 1e-5
+        assert abs(frequency[p.text] - count * probability) < 4.5 * deviation  # fails by chance with probability 1e-5
 
 
 @pytest.mark.parametrize(
     "sharp", [{"temperature": 0.001}, {"temperature": 1, "top_k": 1}, {"temperature": 1, "top_p": 0.0001}]
 )
-def test_the_sharpest_sampling_is_greedy_search(any_model: Model, sharp: dict[str, float]) -> None:
+def test_sampling_at_the_sharpest_settings_is_greedy_search(any_model: Model, sharp: dict[str, float]) -> None:
     sources = words(5, seed=13)
     for got, wanted in zip(any_model.predict(sources, **sharp), any_model.predict(sources, beam_size=1), strict=True):
         assert_same(got, wanted)
@@ -509,7 +512,7 @@ def test_a_saved_model_predicts_the_same(any_model: Model, tmp_path: Path) -> No
     assert (tmp_path / "again.safetensors").read_bytes() == (tmp_path / "m.safetensors").read_bytes()
 
 
-def test_loading_draws_no_random_numbers_and_predicting_neither(toy_file: Path) -> None:
+def test_loading_and_predicting_do_not_use_the_global_random_generator(toy_file: Path) -> None:
     before = torch.get_rng_state()
     model = peephole.load(toy_file)
     model.predict(["abc"], temperature=1.0)
@@ -520,7 +523,7 @@ def test_loading_draws_no_random_numbers_and_predicting_neither(toy_file: Path) 
 # Without the engine
 
 
-def test_without_the_engine_the_definition_predicts_and_says_so(toy_file: Path, monkeypatch) -> None:
+def test_without_the_engine_the_definition_predicts_with_a_warning(toy_file: Path, monkeypatch) -> None:
     wanted = peephole.load(toy_file).predict(["abc"])[0][0]
     monkeypatch.setattr("peephole.engine.abi.library_path", lambda: None)
     model = peephole.load(toy_file)
@@ -534,7 +537,7 @@ def test_without_the_engine_the_definition_predicts_and_says_so(toy_file: Path, 
         assert (found.text, found.log_prob) == (wanted.text, pytest.approx(wanted.log_prob, abs=1e-5))
     with pytest.warns(SlowSearchWarning, match=text):
         assert model.score(["abc"], [wanted.text]) == pytest.approx([wanted.log_prob], abs=1e-5)
-    model.predict(["abc"], engine="off")  # asked for, so nothing to say
+    model.predict(["abc"], engine="off")  # requested by the caller: no warning
 
 
 CALLS = """
@@ -557,7 +560,7 @@ for warning in caught:
 
 
 def test_warnings_name_the_line_of_the_caller(toy_file: Path, tmp_path: Path) -> None:
-    """In a process of its own, whose calls no type checker stands between."""
+    """Run in a new process, without the type checker, whose wrappers would add frames to the call stack."""
     script = tmp_path / "calls.py"
     script.write_text(CALLS)
     done = subprocess.run([sys.executable, script, toy_file], capture_output=True, text=True, check=True)

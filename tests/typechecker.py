@@ -1,4 +1,4 @@
-"""The type checker that runs while the tests do: beartype, to which an int is a float, as it is to mypy."""
+"""Configures beartype as the run-time type checker of the tests; like mypy, it accepts an int as a float."""
 
 from beartype import BeartypeConf, beartype
 

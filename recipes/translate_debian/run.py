@@ -38,7 +38,7 @@ def run_logged(command: list[str], log: Path, environment: dict[str, str] | None
     Raises:
         SystemExit: it failed, or a signal came.
     """
-    print(f"{' '.join(command)}\n    says in {log}", flush=True)
+    print(f"{' '.join(command)}\n    output in {log}", flush=True)
     with open(log, "a", encoding="utf-8") as file:
         process = subprocess.Popen(command, stdout=file, stderr=file, env=os.environ | (environment or {}))
         before = signal.signal(signal.SIGTERM, lambda *_: process.terminate())

@@ -1,4 +1,4 @@
-"""Sequence-to-sequence learning you can look into.
+"""Sequence-to-sequence learning that you can inspect.
 
     model = peephole.train("train.tsv", out="g2p.safetensors", minutes=5)
     model = peephole.load("g2p.safetensors")

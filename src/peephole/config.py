@@ -1,15 +1,13 @@
 """Every setting of a run: typed, frozen, with one default and one line of help each.
 
-The dataclasses below are the only place where a setting is named, typed, defaulted and explained. `--set`, TOML files,
+The dataclasses below alone define the name, type, default and description of each setting. `--set`, TOML files,
 keyword arguments of `peephole.train`, the help text and the table in the documentation are generated from them. Layers
 take plain arguments: a builder reads the config.
 """
 
 from __future__ import annotations
 
-import math
 import sys
-import types
 import typing
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, fields, replace
@@ -18,26 +16,22 @@ from pathlib import Path
 from typing import Any, Literal
 
 from peephole.errors import ConfigError, check_path, check_type, nearest
+from peephole.values import option, read_value, type_text
 
 SymbolKind = Literal["auto", "characters", "whitespace", "bpe", "unigram"]
 
 # Far above any useful size: a file with larger ones is refused before a network of that size is built.
 LARGEST_SIZE = 2**16
 MOST_LAYERS = 64
-DEFAULT_EPOCHS = 20  # the budget of a training that names none
+DEFAULT_EPOCHS = 20  # the default budget of a training
 LARGEST_SEED = 2**63 - 1  # the largest that PyTorch accepts
 MOST_THREADS = 1024
-SHARED_SECTIONS = ("train", "search")  # a key of both that is named without its section is set in both
-
-
-def option(default: Any, help: str, *, low: float | None = None, high: float | None = None) -> Any:
-    """Declare a setting: default, help, and the closed range of a number; every number has a `low`."""
-    return field(default=default, metadata={"help": help, "low": low, "high": high})
+SHARED_SECTIONS = ("train", "search")  # a key of both sections given without its section is set in both
 
 
 @dataclass(frozen=True)
 class DataConfig:
-    """How pairs are read from files and put into batches."""
+    """Settings for reading pairs from files and for batches."""
 
     source: str = option("source", "JSONL and Parquet: the column that holds the source")
     target: str = option("target", "JSONL and Parquet: the column that holds the target")
@@ -57,7 +51,7 @@ class DataConfig:
 
 @dataclass(frozen=True)
 class SymbolsConfig:
-    """How texts are cut into symbols, on each side."""
+    """Settings for splitting the texts of each side into symbols."""
 
     source: SymbolKind = option("auto", "source symbols; auto chooses by the data and prints its choice")
     target: SymbolKind = option("auto", "target symbols; auto chooses by the data and prints its choice")
@@ -70,6 +64,8 @@ class SymbolsConfig:
 class ModelConfig:
     """The shape of the model; equation numbers are those of docs/equations.md."""
 
+    input: Literal["symbols"] = option("symbols", "what a source is made of")
+    output: Literal["symbols"] = option("symbols", "what a target is made of")
     cell: Literal["lstm", "gru"] = option("lstm", "recurrent cell, (1)-(6), of encoder and decoder")
     peephole: Literal["full", "diagonal", "none"] = option(
         "full", "W_c* of (1), (2) and (5): full matrices, diagonals, or left out; cell=gru alone sets none"
@@ -99,7 +95,7 @@ class ModelConfig:
 
 @dataclass(frozen=True)
 class TrainConfig:
-    """How the model is fitted, (12)-(14)."""
+    """Settings for fitting the model, (12)-(14)."""
 
     minutes: float | None = option(None, "train for this long: the learning rate reaches 0 at the end", low=0)
     epochs: float | None = option(None, f"train for this many passes over the data (default {DEFAULT_EPOCHS})", low=0)
@@ -138,7 +134,7 @@ class TrainConfig:
 
 @dataclass(frozen=True)
 class SearchConfig:
-    """How the target of a source is searched."""
+    """Settings for searching the target of a source."""
 
     beam_size: int = option(5, "hypotheses kept; 1 is greedy search", low=1)
     nbest: int = option(1, "predictions returned for each source", low=1)
@@ -167,8 +163,12 @@ class Config:
     model: ModelConfig = ModelConfig()
     train: TrainConfig = TrainConfig()
     search: SearchConfig = SearchConfig()
+    peephole_implied: bool = field(default=False, compare=False, repr=False)
+    """Whether `model.peephole` was not given and is none because of `model.cell=gru`."""
 
     def __post_init__(self) -> None:
+        for name, kind in SECTIONS.items():
+            check_type(name, getattr(self, name), kind, f"a {kind.__name__}")
         model, train, search = self.model, self.train, self.search
         if model.cell == "gru" and model.peephole != "none":
             raise ConfigError(
@@ -212,7 +212,7 @@ class Config:
             if not isinstance(values, Mapping):
                 raise ConfigError(f"{where}, {section}: wanted a table of keys, got {values!r}")
             sections[section] = read_section(SECTIONS[section], values, f"{where}, {section}")
-        return cls(**sections)
+        return cls(**sections, peephole_implied=_is_peephole_implied(tree.get("model", {}), cls()))
 
     @classmethod
     def from_toml(cls, path: str | Path) -> Config:
@@ -223,8 +223,8 @@ class Config:
         """
         check_path("path", path)
         if sys.version_info >= (3, 11):
-            import tomllib  # here, because few runs have a file
-        else:  # the same library under its name before it joined Python
+            import tomllib  # imported here, since few runs have a file
+        else:  # the same library before it became part of Python
             import tomli as tomllib
         try:
             tree = tomllib.loads(Path(path).read_text(encoding="utf-8-sig"))
@@ -245,7 +245,7 @@ class Config:
         Args:
             values: `section.key` → value; a value may be text as written on a command line. The section may be left
                 out where only one section has that key, and for the keys that train and search share (threads, seed,
-                engine): these are then set in both. A name with its section goes before one without.
+                engine): these are then set in both. A name with its section overrides one without.
             where: the beginning of an error message.
 
         If the cell changes and `model.peephole` is not given, it is set to the cell's default: full for the LSTM, none
@@ -268,7 +268,8 @@ class Config:
             section: read_section(SECTIONS[section], keys, f"{where}, {section}", base=getattr(self, section))
             for section, keys in changed.items()
         }
-        return replace(self, **sections)
+        implied = _is_peephole_implied(changed.get("model", {}), self)
+        return replace(self, **sections, peephole_implied=implied)
 
 
 SECTIONS: dict[str, type] = {
@@ -289,21 +290,12 @@ def describe() -> Iterator[tuple[str, str, Any, str]]:
     for section, kind in SECTIONS.items():
         hints = _hints(kind)
         for f in fields(kind):
-            yield f"{section}.{f.name}", _type_text(hints[f.name]), f.default, f.metadata["help"]
+            yield f"{section}.{f.name}", type_text(hints[f.name]), f.default, f.metadata["help"]
 
 
 @cache
 def _hints(section: type) -> dict[str, Any]:
     return typing.get_type_hints(section)
-
-
-def default_text(default: Any) -> str:
-    """Return a default as it is written on the command line.
-
-    >>> default_text(None), default_text(True), default_text("NFC")
-    ('none', 'true', 'NFC')
-    """
-    return str(default).lower() if default is None or isinstance(default, bool) else str(default)
 
 
 @cache
@@ -313,7 +305,7 @@ def _names() -> dict[str, tuple[str, str]]:
 
 
 def _resolve(name: str, where: str) -> list[tuple[str, str]]:
-    """Return the (section, key) that a name stands for: one, or those of train and search where both have the key."""
+    """Return each (section, key) of a name: one, or those of train and search if both have the key."""
     known = _names()
     if name in known:
         return [known[name]]
@@ -338,10 +330,18 @@ def read_section(kind: type, values: Mapping[str, Any], where: str, base: Any = 
     for key, value in values.items():
         if key not in known:
             raise ConfigError(f"{where}: unknown key {key!r}{nearest(key, known)}")
-        read[key] = _read_value(hints[key], value, f"{where}.{key}", known[key].metadata)
+        read[key] = read_value(hints[key], value, f"{where}.{key}", known[key].metadata)
     if kind is ModelConfig:
         read |= _default_peephole(read, base or ModelConfig())
     return kind(**read) if base is None else replace(base, **read)
+
+
+def _is_peephole_implied(given: Mapping[str, Any], base: Config) -> bool:
+    """Return `Config.peephole_implied` of a config that some settings of section `model` change."""
+    if "peephole" in given:
+        return False
+    cell = given.get("cell", base.model.cell)
+    return base.peephole_implied if cell == base.model.cell else cell == "gru"
 
 
 def _default_peephole(given: Mapping[str, Any], base: ModelConfig) -> dict[str, Any]:
@@ -349,50 +349,3 @@ def _default_peephole(given: Mapping[str, Any], base: ModelConfig) -> dict[str, 
     if "peephole" in given or given.get("cell", base.cell) == base.cell:
         return {}
     return {"peephole": "none" if given["cell"] == "gru" else ModelConfig().peephole}
-
-
-def _read_value(hint: Any, value: Any, where: str, metadata: Mapping[str, Any]) -> Any:
-    """Convert a value to its declared type; text is read as in TOML."""
-    got = f"wanted {_type_text(hint)}, got {value!r}"
-    if isinstance(hint, types.UnionType):
-        inner = next(kind for kind in typing.get_args(hint) if kind is not type(None))
-        return None if value in (None, "none") else _read_value(inner, value, where, metadata)
-    if typing.get_origin(hint) is Literal:
-        if value not in typing.get_args(hint):
-            raise ConfigError(f"{where}: {got}{nearest(str(value), typing.get_args(hint))}")
-        return value
-    if hint is bool:
-        words = {"true": True, "on": True, "false": False, "off": False}
-        if isinstance(value, str) and value.lower() in words:
-            return words[value.lower()]
-        if not isinstance(value, bool):
-            raise ConfigError(f"{where}: {got}")
-        return value
-    if hint is str:
-        if not isinstance(value, str):
-            raise ConfigError(f"{where}: {got}")
-        return value
-    try:
-        if isinstance(value, bool) or (hint is int and isinstance(value, float) and not value.is_integer()):
-            raise ValueError
-        number = hint(value)
-    except (TypeError, ValueError, OverflowError):
-        raise ConfigError(f"{where}: {got}") from None
-    low, high = metadata["low"], metadata["high"]
-    if hint is float and not math.isfinite(number):
-        raise ConfigError(f"{where}: wanted a finite number, got {value!r}")
-    if number < low or (high is not None and number > high):
-        raise ConfigError(f"{where}: wanted a number {_range_text(low, high)}, got {value!r}")
-    return number
-
-
-def _range_text(low: float, high: float | None) -> str:
-    return f"≥ {low}" if high is None else f"from {low} to {high}"
-
-
-def _type_text(hint: Any) -> str:
-    if typing.get_origin(hint) is Literal:
-        return "|".join(typing.get_args(hint))
-    if isinstance(hint, types.UnionType):
-        return "|".join("none" if kind is type(None) else kind.__name__ for kind in typing.get_args(hint))
-    return str(hint.__name__)

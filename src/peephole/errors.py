@@ -47,16 +47,20 @@ class PrefixError(PeepholeError, ValueError):
         self.index, self.reason = index, reason
 
 
+class EngineError(PeepholeError, OSError):
+    """The engine's library is missing, or is not one for this version of the package."""
+
+
 class RunError(PeepholeError, RuntimeError):
     """A training run cannot start, resume or be saved."""
 
 
 def check_type(argument: str, value: object, kinds: type | tuple[type, ...], wanted: str) -> None:
-    """Raise ArgumentError unless a value is of one of some types; a bool is not taken for a number.
+    """Raise ArgumentError unless a value has one of the allowed types; a bool does not count as a number.
 
     Args:
         argument: the argument's name.
-        value: what was given for it.
+        value: the argument's value.
         kinds: the types allowed.
         wanted: the types in words, for the message.
 
@@ -85,7 +89,7 @@ def shorten(text: str, longest: int = 80) -> str:
     return line if len(line) <= longest else line[: longest - 1] + "…"
 
 
-def nearest(name: str, known: Iterable[str]) -> str:
+def nearest(name: object, known: Iterable[str]) -> str:
     """Return a hint with the known name closest to a misspelt one, or an empty string.
 
     >>> nearest("hiden_size", ["hidden_size", "dropout"])
@@ -93,7 +97,7 @@ def nearest(name: str, known: Iterable[str]) -> str:
     >>> nearest("zzz", ["hidden_size"])
     ''
     """
-    import difflib  # here, because only a mistake needs it
+    import difflib  # imported here, since only an error needs it
 
-    close = difflib.get_close_matches(name, list(known), n=1)
+    close = difflib.get_close_matches(str(name), list(known), n=1)
     return f"; did you mean {close[0]!r}?" if close else ""

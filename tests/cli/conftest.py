@@ -1,4 +1,4 @@
-"""Running the command line as another process."""
+"""Fixtures that run the command line in another process."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ ENVIRONMENT = {"OMP_NUM_THREADS": "1", "COLUMNS": "200", "PYTHONUNBUFFERED": ""}
 
 @dataclass(frozen=True)
 class Done:
-    """A command that has ended."""
+    """The exit code and output of a finished command."""
 
     code: int
     out: str
@@ -30,17 +30,18 @@ class Done:
 
     @property
     def lines(self) -> list[str]:
-        """Return the lines of stdout, each of which has an end."""
+        """Return the lines of stdout; check that each ends with a newline."""
         assert self.out == "" or self.out.endswith("\n")
         return self.out.split("\n")[:-1]
 
     def succeeded(self) -> Done:
+        """Check that the exit code is 0 and that stderr holds no traceback."""
         assert self.code == 0, self.err
         assert "Traceback" not in self.err
         return self
 
     def failed(self, message: str) -> Done:
-        """Check that the user was told in exactly one line, and got exit code 1."""
+        """Check that stderr holds exactly this line and that the exit code is 1."""
         assert self.err == f"peephole: {message}\n"
         assert self.code == 1
         return self
@@ -68,14 +69,14 @@ class Peephole:
         limits: dict[str, int] | None = None,
         encoding: str = "utf-8",
     ) -> Done:
-        """Run a command to its end.
+        """Run a command until it exits.
 
         Args:
-            arguments: of the command line.
-            stdin: all of its input.
-            stdout: where its output goes; None returns it.
-            limits: name in `resource` → limit.
-            encoding: of text in the user's locale.
+            arguments: command line arguments.
+            stdin: its whole input.
+            stdout: file that receives its output; None returns the output.
+            limits: resource limit by its name in `resource`.
+            encoding: text encoding of the user's locale.
         """
         streams = {name: self.streams / name for name in ("stdin", "stdout", "stderr")}
         streams["stdin"].write_bytes(stdin.encode() if isinstance(stdin, str) else stdin)
@@ -98,7 +99,7 @@ class Peephole:
 
     @contextmanager
     def start(self, *arguments: object) -> Iterator[subprocess.Popen[bytes]]:
-        """Start a command, imports and all, and leave it running; it is killed if the test fails or waits for ever."""
+        """Start a command in a new interpreter; kill it if the test fails or runs longer than SECONDS."""
         command = [sys.executable, "-m", "peephole", *map(str, arguments)]
         pipes: dict[str, Any] = dict.fromkeys(("stdin", "stdout", "stderr"), subprocess.PIPE)
         with subprocess.Popen(command, cwd=self.folder, env=os.environ | ENVIRONMENT, **pipes) as process:
@@ -115,7 +116,7 @@ class Peephole:
 
 @pytest.fixture(scope="session")
 def server() -> Iterator[subprocess.Popen[bytes]]:
-    """A process that has imported the command line and runs it on request."""
+    """Start a process that imports the command line once and forks for each command."""
     command = [sys.executable, str(Path(__file__).parent / "forks.py")]
     environment = os.environ | ENVIRONMENT
     with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, env=environment) as process:
@@ -126,5 +127,5 @@ def server() -> Iterator[subprocess.Popen[bytes]]:
 
 @pytest.fixture
 def peephole(server: subprocess.Popen[bytes], tmp_path: Path) -> Peephole:
-    """`peephole`, in a folder of this test's own."""
+    """Return a runner for `peephole` in the test's temporary folder."""
     return Peephole(server, tmp_path)

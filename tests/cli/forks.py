@@ -1,8 +1,8 @@
-"""Run commands in processes that are forked from one that has imported everything already.
+"""Run commands in processes forked from one that has imported all modules.
 
-Each command is a process of its own, with its own stdin, stdout, stderr, folder and exit code; only the seconds that
-importing PyTorch and taking it down take are saved. Reads requests from stdin, one JSON object a line, and answers each
-with the exit code of the finished process.
+Each command is a separate process with its own stdin, stdout, stderr, folder and exit code; forking saves the seconds
+that importing and unloading PyTorch take. The server reads requests from stdin, one JSON object a line, and writes the
+exit code of each finished process to stdout.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ import traceback
 import warnings
 from typing import Any
 
-SECONDS = 300  # that a command may take, on a machine that is busy with other things
+SECONDS = 300  # time limit of a command; generous, since the machine may be busy
 
 MODULES = (
     "peephole.training",
@@ -28,8 +28,8 @@ MODULES = (
 
 
 def serve() -> dict[str, Any]:
-    """Answer requests; return one, in the child that is to run it."""
-    warnings.simplefilter("ignore", DeprecationWarning)  # of forking a process that may have threads
+    """Fork a child for each request; return the request in that child, which runs it."""
+    warnings.simplefilter("ignore", DeprecationWarning)  # Python warns when a process with threads forks
     for line in sys.stdin.buffer:
         child = os.fork()
         if not child:
@@ -40,8 +40,8 @@ def serve() -> dict[str, Any]:
     sys.exit()
 
 
-def become(request: dict[str, Any]) -> int:
-    """Turn this process into `python -m peephole ARGUMENTS`; return its exit code."""
+def run(request: dict[str, Any]) -> int:
+    """Run `python -m peephole ARGUMENTS` in this process; return its exit code."""
     signal.alarm(SECONDS)
     os.chdir(request["folder"])
     streams = {"stdin": os.O_RDONLY, "stdout": os.O_WRONLY, "stderr": os.O_WRONLY}
@@ -63,7 +63,7 @@ def become(request: dict[str, Any]) -> int:
         sys.stdout.flush()
     except OSError:
         traceback.print_exc()
-        code = 120  # as Python exits when it cannot write what is left
+        code = 120  # Python's own exit code when flushing stdout fails at exit
     sys.stderr.flush()
     return code
 
@@ -71,5 +71,5 @@ def become(request: dict[str, Any]) -> int:
 if __name__ == "__main__":
     for name in MODULES:
         importlib.import_module(name)
-    gc.freeze()  # or each child's collector would copy all of it
-    os._exit(become(serve()))
+    gc.freeze()  # otherwise each child's garbage collector would copy all pages
+    os._exit(run(serve()))

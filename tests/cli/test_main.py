@@ -1,4 +1,4 @@
-"""`peephole` itself: help at once, exit codes, one line for what the user did wrong."""
+"""Tests of the `peephole` command: fast help, exit codes, one-line error messages."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from peephole.storage.model_file import read_tensors, write_tensors
 
 from .conftest import Peephole
 
-# Runs a command line in this process and says on stdout what was imported for it
+# Runs a command line in this process and prints whether it imported torch and numpy
 PROBE = """
 import atexit, sys
 from peephole.cli import main
@@ -29,7 +29,7 @@ main(sys.argv[1:])
 @pytest.mark.parametrize(
     "arguments", [["--help"], ["--version"], ["train", "--help"], ["train", "--set", "x=1"], ["no"]]
 )
-def test_what_needs_no_torch_answers_at_once(arguments: list[str]) -> None:
+def test_commands_without_torch_start_fast(arguments: list[str]) -> None:
     before = resource.getrusage(resource.RUSAGE_CHILDREN).ru_utime
     done = subprocess.run([sys.executable, "-c", PROBE, *arguments], capture_output=True, text=True, check=False)
     assert resource.getrusage(resource.RUSAGE_CHILDREN).ru_utime - before < 1  # 0.1 s; importing PyTorch takes 2 s
@@ -53,7 +53,7 @@ def test_every_verb_has_help(peephole: Peephole, verb: str) -> None:
     assert out.startswith(f"Usage: peephole {verb} ")
 
 
-def test_the_help_of_train_names_every_setting(peephole: Peephole) -> None:
+def test_train_help_lists_every_setting(peephole: Peephole) -> None:
     out = peephole("train", "--help").succeeded().out
     for name, *_, help in describe():
         assert f"{name} = " in out
@@ -92,8 +92,8 @@ def test_debug_shows_the_traceback(peephole: Peephole) -> None:
     assert done.err.endswith("ModelFileError: no.safetensors: no such file\n")
 
 
-def test_what_is_missing_is_named(peephole: Peephole, toy_file: Path) -> None:
-    """Without the extra [train] the commands say how to get it."""
+def test_missing_torch_is_named(peephole: Peephole, toy_file: Path) -> None:
+    """Without the extra [train], commands print how to install it."""
     hide = "import sys\nsys.modules['torch'] = None\nfrom peephole.cli import main\nmain(sys.argv[1:])\n"
     command = [sys.executable, "-c", hide, "predict", str(toy_file), "--engine", "off"]
     done = subprocess.run(command, input="a\n", capture_output=True, text=True, check=False)
@@ -101,27 +101,27 @@ def test_what_is_missing_is_named(peephole: Peephole, toy_file: Path) -> None:
     assert done.stderr == "peephole: this needs torch: pip install 'peephole[train]'\n"
 
 
-def test_a_full_disk_behind_stdout(peephole: Peephole, toy_file: Path) -> None:
+def test_full_disk_on_stdout(peephole: Peephole, toy_file: Path) -> None:
     peephole.write("pairs.tsv", "ab\tAH B\n")
     for verb in (["predict", toy_file], ["score", toy_file, "pairs.tsv"]):
         peephole(*verb, stdin="ab\n", stdout=Path("/dev/full")).failed("output: No space left on device")
 
 
-def test_a_closed_stdin_or_stdout_is_one_line(peephole: Peephole, toy_file: Path) -> None:
+def test_closed_stdin_or_stdout_is_reported_in_one_line(peephole: Peephole, toy_file: Path) -> None:
     command = f"{sys.executable} -m peephole predict {toy_file}"
     for closed, message in (("<&-", "stdin: is closed; wanted sources, one a line"), (">&-", "stdout is closed")):
         done = subprocess.run(f"echo cat | {command} {closed}", shell=True, capture_output=True, text=True, check=False)
         assert (done.returncode, done.stdout, done.stderr) == (1, "", f"peephole: {message}\n")
 
 
-def test_notes_that_nobody_hears_end_nothing(toy_file: Path) -> None:
+def test_closed_stderr_stops_nothing(toy_file: Path) -> None:
     command = f"echo ZZZ | {sys.executable} -m peephole predict {toy_file} 2>&-"
     done = subprocess.run(command, shell=True, capture_output=True, text=True, check=False)
     assert (done.returncode, done.stdout.count("\n")) == (0, 1)
 
 
 @pytest.mark.parametrize("verb", [["predict"], ["score", "{}", "pairs.tsv"], ["quantize", "{}", "--to", "int8"]])
-def test_a_name_that_is_too_long_is_one_line(peephole: Peephole, verb: list[str]) -> None:
+def test_too_long_file_name_is_reported_in_one_line(peephole: Peephole, verb: list[str]) -> None:
     name = "a" * 300
     arguments = [word.format(name) for word in verb] if len(verb) > 1 else [*verb, name]
     done = peephole(*arguments, stdin="cat\n")
@@ -138,9 +138,7 @@ def test_a_name_that_is_too_long_is_one_line(peephole: Peephole, verb: list[str]
     ],
     ids=lambda verb: verb[0],
 )
-def test_settings_in_a_file_that_are_not_used_are_said_once(
-    peephole: Peephole, toy_file: Path, verb: list[str]
-) -> None:
+def test_unknown_keys_in_the_config_are_reported_once(peephole: Peephole, toy_file: Path, verb: list[str]) -> None:
     tensors, metadata = read_tensors(toy_file)
     del metadata["checksum"]
     config = json.loads(metadata["config"])

@@ -1,4 +1,4 @@
-"""`peephole predict`: lines in, lines out."""
+"""Tests of `peephole predict`: one output line per input line, notes, errors and streaming."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from peephole.storage.model_file import load_model, read_tensors, save_model, wr
 from .conftest import Peephole
 
 WORDS = ["a", "abc", "한b😀e", "", "cab", "e"]
-ANSWERS = [pronounce(word) for word in WORDS]
+TARGETS = [pronounce(word) for word in WORDS]
 
 
 def notes(err: str) -> list[str]:
@@ -38,14 +38,14 @@ EMPTY = ["stdin, line 4: is empty; the target of an empty source is empty", "1 l
         "\n".join(WORDS),  # no newline at the end
         "\r\n".join(WORDS) + "\r\n",
         "\ufeff" + "\n".join(WORDS) + "\n",
-        " \t\n".join(WORDS) + "  \n",  # outer whitespace is no part of a source, as in training
+        " \t\n".join(WORDS) + "  \n",  # leading and trailing whitespace is stripped, as in training
     ],
     ids=["plain", "no end", "crlf", "bom", "blanks"],
 )
 @pytest.mark.parametrize("options", [[], ["--batch-size", "1"], ["--beam-size", "1", "--batch-size", "2"]])
-def test_each_line_has_its_answer(peephole: Peephole, toy_file: Path, stdin: str, options: list[str]) -> None:
+def test_each_line_has_its_prediction(peephole: Peephole, toy_file: Path, stdin: str, options: list[str]) -> None:
     done = peephole("predict", toy_file, *options, stdin=stdin).succeeded()
-    assert done.lines == ANSWERS
+    assert done.lines == TARGETS
     assert notes(done.err) == EMPTY
 
 
@@ -62,7 +62,7 @@ def test_only_a_newline_ends_a_line(peephole: Peephole, toy_file: Path) -> None:
 
 
 def test_many_lines_keep_their_order(peephole: Peephole, toy_file: Path) -> None:
-    words = toy_words(1500, seed=3)  # more than are read at a time
+    words = toy_words(1500, seed=3)  # more lines than one read takes
     done = peephole("predict", toy_file, "--beam-size", "2", stdin="\n".join(words)).succeeded()
     expected = [best.text for [best] in load(toy_file).predict(words, beam_size=2)]
     assert done.lines == expected
@@ -76,7 +76,7 @@ def test_nbest_is_numbered(peephole: Peephole, toy_file: Path) -> None:
     assert done.lines == expected + [f"3\t{p.log_prob:.4f}\t{p.text}" for p in cab]
 
 
-def test_json_says_everything(peephole: Peephole, toy_file: Path) -> None:
+def test_json_holds_every_field_of_the_predictions(peephole: Peephole, toy_file: Path) -> None:
     done = peephole("predict", toy_file, "--json", "--nbest", "2", stdin="\n".join(WORDS)).succeeded()
     expected = load(toy_file).predict(WORDS, nbest=2)
     assert len(done.lines) == len(WORDS)
@@ -109,7 +109,7 @@ def test_samples_follow_from_the_seed(peephole: Peephole, toy_file: Path) -> Non
     assert [number for number, _ in first] == ["1"] * 9 + ["2"] * 9 + ["3"] * 9
     assert len({text for _, text in first}) > 9
     assert sample("--seed", "7") == first
-    assert sample("--seed", "7", "--batch-size", "1") == first  # the number of a line counts, not its batch
+    assert sample("--seed", "7", "--batch-size", "1") == first  # seeded by line number, not by batch
     assert sample("--seed", "8") != first
     assert (
         sample("--seed", "7", "--top-k", "1") == [("1", "AH B K")] * 9 + [("2", "K AH B")] * 9 + [("3", "AH B K")] * 9
@@ -131,7 +131,7 @@ def test_a_target_with_line_breaks_stays_on_its_line(peephole: Peephole, toy_fil
     model = load_model(toy_file)
     table = model.target_symbols.to_json()
     table["kind"] = "characters"
-    table["symbols"] = ["\n", "\r", *table["symbols"][2:]]  # where e and c had EH and K
+    table["symbols"] = ["\n", "\r", *table["symbols"][2:]]  # in place of EH and K, the symbols of e and c
     tensors, metadata = read_tensors(toy_file)
     del metadata["checksum"]
     metadata["target_symbols"] = json.dumps(table)
@@ -144,10 +144,10 @@ def test_a_target_with_line_breaks_stays_on_its_line(peephole: Peephole, toy_fil
     assert json.loads(done.out)["predictions"][0]["text"] == "AH\nB"
 
 
-# What the model cannot read
+# Input that the model cannot read in full
 
 
-def test_unknown_symbols_are_counted_and_said_once(peephole: Peephole, toy_file: Path) -> None:
+def test_unknown_symbols_are_counted_and_reported_once(peephole: Peephole, toy_file: Path) -> None:
     stdin = "ab\n" + "axbx\nqa\n" * 600
     done = peephole("predict", toy_file, "--beam-size", "1", stdin=stdin).succeeded()
     assert len(done.lines) == 1201
@@ -158,7 +158,7 @@ def test_unknown_symbols_are_counted_and_said_once(peephole: Peephole, toy_file:
 
 
 def write_short_model(toy_file: Path, path: Path) -> None:
-    """Write a model that reads 20 symbols at most."""
+    """Write a model with max_length 20."""
     model = load_model(toy_file)
     config = model.config.with_values({"max_length": 20, "max_length_factor": 1})
     save_model(path, replace(model, config=config))
@@ -191,14 +191,15 @@ def test_invalid_utf8_stops_after_the_lines_before_it(peephole: Peephole, toy_fi
         (["--temperature", "inf"], "command line, search.temperature: wanted a finite number, got 'inf'"),
     ],
 )
-def test_a_wrong_setting(peephole: Peephole, toy_file: Path, options: list[str], message: str) -> None:
+def test_invalid_search_settings(peephole: Peephole, toy_file: Path, options: list[str], message: str) -> None:
     assert peephole("predict", toy_file, *options, stdin="a\n").failed(message).out == ""
 
 
-# Model files that are none
+# Files that are not valid models
 
 
 def damaged(toy_file: Path, kind: str) -> tuple[str | None, bytes | None, str]:
+    """Return (None, content, start of the error message) of a damaged model file."""
     whole = toy_file.read_bytes()
     flipped = bytearray(whole)
     flipped[-100] ^= 4
@@ -214,7 +215,7 @@ def damaged(toy_file: Path, kind: str) -> tuple[str | None, bytes | None, str]:
 
 @pytest.mark.parametrize("kind", ["missing", "truncated", "empty", "text", "foreign", "flipped"])
 @pytest.mark.parametrize("verb", [["predict"], ["score"], ["evaluate"]])
-def test_a_file_that_is_no_model(peephole: Peephole, toy_file: Path, kind: str, verb: list[str]) -> None:
+def test_files_that_are_not_models(peephole: Peephole, toy_file: Path, kind: str, verb: list[str]) -> None:
     _, content, message = damaged(toy_file, kind)
     if content is not None:
         peephole.write("m.safetensors", content)
@@ -225,18 +226,19 @@ def test_a_file_that_is_no_model(peephole: Peephole, toy_file: Path, kind: str, 
     assert done.err.count("\n") == 1
 
 
-def test_a_directory_is_no_model(peephole: Peephole) -> None:
+def test_directory_as_model(peephole: Peephole) -> None:
     peephole("predict", ".", stdin="a\n").failed(".: wanted a model file, got a directory")
 
 
-def with_metadata(toy_file: Path, path: Path, **changes: str) -> None:
+def write_with_metadata(toy_file: Path, path: Path, **changes: str) -> None:
+    """Write the toy model with changed metadata."""
     tensors, metadata = read_tensors(toy_file)
     del metadata["checksum"]
     write_tensors(path, tensors, metadata | changes)
 
 
-def test_a_newer_format(peephole: Peephole, toy_file: Path) -> None:
-    with_metadata(toy_file, peephole.folder / "m.safetensors", format_version="4")
+def test_newer_format_version(peephole: Peephole, toy_file: Path) -> None:
+    write_with_metadata(toy_file, peephole.folder / "m.safetensors", format_version="4")
     message = "m.safetensors: wanted format version 3 or older, got '4'; a newer peephole reads it"
     peephole("predict", "m.safetensors", stdin="a\n").failed(message)
 
@@ -244,10 +246,10 @@ def test_a_newer_format(peephole: Peephole, toy_file: Path) -> None:
 @pytest.mark.parametrize(
     ("sizes", "message"),
     [
-        ({"hidden_size": 10**9}, "damaged metadata: config, model.hidden_size: wanted a number from 1 to 65536, got"),
+        ({"hidden_size": 10**9}, "metadata: config, model.hidden_size: wanted a number from 1 to 65536, got"),
         (
             {"encoder_layers": 10**6},
-            "damaged metadata: config, model.encoder_layers: wanted a number from 1 to 64, got",
+            "metadata: config, model.encoder_layers: wanted a number from 1 to 64, got",
         ),
         (
             {"hidden_size": 2**16, "decoder_layers": 64},
@@ -258,23 +260,23 @@ def test_a_newer_format(peephole: Peephole, toy_file: Path) -> None:
 def test_absurd_sizes_cost_no_memory(peephole: Peephole, toy_file: Path, sizes: dict[str, Any], message: str) -> None:
     config = load_model(toy_file).config.to_dict()
     config["model"].update(sizes)
-    with_metadata(toy_file, peephole.folder / "m.safetensors", config=json.dumps(config))
+    write_with_metadata(toy_file, peephole.folder / "m.safetensors", config=json.dumps(config))
     done = peephole("predict", "m.safetensors", stdin="a\n", limits={"RLIMIT_AS": 8 << 30, "RLIMIT_CPU": 60})
     assert message in done.err
     assert done.failed(done.err.removeprefix("peephole: ").removesuffix("\n")).err.count("\n") == 1
 
 
-def test_an_ensemble_of_other_symbols(peephole: Peephole, toy_file: Path) -> None:
+def test_ensemble_with_different_symbols(peephole: Peephole, toy_file: Path) -> None:
     table = json.dumps({"kind": "characters", "normalize": "NFC", "symbols": list(SOUNDS)})
-    with_metadata(toy_file, peephole.folder / "m.safetensors", source_symbols=table)
+    write_with_metadata(toy_file, peephole.folder / "m.safetensors", source_symbols=table)
     done = peephole("predict", f"{toy_file},m.safetensors", stdin="a\n")
     done.failed(f"m.safetensors: its source_symbols differ from those of {toy_file}; an ensemble needs the same")
 
 
-# As a part of a pipeline: these start a whole process, imports and all
+# In a pipeline: these tests start a new interpreter
 
 
-def test_a_line_is_answered_before_the_next_is_read_until_ctrl_c(peephole: Peephole, toy_file: Path) -> None:
+def test_each_line_is_predicted_before_the_next_is_read_until_ctrl_c(peephole: Peephole, toy_file: Path) -> None:
     with peephole.start("predict", toy_file, "--batch-size", "1") as process:
         assert process.stdin is not None
         assert process.stdout is not None
@@ -282,11 +284,11 @@ def test_a_line_is_answered_before_the_next_is_read_until_ctrl_c(peephole: Peeph
         for word in ("ab", "", "한", "cab"):
             process.stdin.write(word.encode() + b"\n")
             process.stdin.flush()
-            assert process.stdout.readline().decode() == pronounce(word) + "\n"  # or both would wait for ever
+            assert process.stdout.readline().decode() == pronounce(word) + "\n"  # otherwise both processes would block
         process.send_signal(signal.SIGINT)
         assert process.wait() == 130
-        said = process.stderr.read().decode()
-        assert [line for line in said.splitlines() if line] == [
+        err = process.stderr.read().decode()
+        assert [line for line in err.splitlines() if line] == [
             "peephole: stdin, line 2: is empty; the target of an empty source is empty"
         ]
 
@@ -296,9 +298,9 @@ def test_memory_does_not_grow_and_a_closed_output_ends_quietly(peephole: Peephol
     line = b"ab" * 10_000 + b"\n"
     options = ["--beam-size", "1", "--batch-size", "1", "--max-length-factor", "0", "--max-length-extra", "2"]
     with peephole.start("predict", "short.safetensors", *options) as process:
-        lines, answers = process.stdin, process.stdout
+        lines, outputs = process.stdin, process.stdout
         assert lines is not None
-        assert answers is not None
+        assert outputs is not None
         assert process.stderr is not None
 
         def feed() -> None:
@@ -312,14 +314,14 @@ def test_memory_does_not_grow_and_a_closed_output_ends_quietly(peephole: Peephol
         feeder.start()
 
         def resident_after(count: int) -> int:
-            """Read that many answers; return the memory the process then takes, in bytes."""
+            """Read this many output lines; return the resident memory of the process in bytes."""
             for _ in range(count):
-                assert answers.readline() == b"AH B\n"
+                assert outputs.readline() == b"AH B\n"
             return 1024 * int(Path(f"/proc/{process.pid}/status").read_text().split("VmRSS:")[1].split()[0])
 
         before = resident_after(50)
         assert resident_after(300) < before + 300 * len(line) / 2
-        answers.close()
+        outputs.close()
         assert process.wait() == 141
         feeder.join()
         assert len(notes(process.stderr.read().decode())) == 1  # the first line was too long

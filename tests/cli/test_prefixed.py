@@ -1,4 +1,4 @@
-"""`peephole predict --prefixed`: lines of a source and what its targets begin with."""
+"""Tests of `peephole predict --prefixed`: lines with a source and a target prefix."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ def rows(*pairs: tuple[str, ...]) -> str:
 
 def test_targets_begin_with_the_prefix(peephole: Peephole, toy_file: Path) -> None:
     model = load(toy_file)
-    prefixes = [best.tokens[-1] for [best] in model.predict(SOURCES)]  # not what they begin with otherwise
+    prefixes = [best.tokens[-1] for [best] in model.predict(SOURCES)]  # differ from the unconstrained first symbols
     wanted = [best.text for [best] in model.predict(SOURCES, prefixes=prefixes)]
     stdin = rows(*zip(SOURCES, prefixes, strict=True))
     done = peephole("predict", toy_file, "--prefixed", stdin=stdin).succeeded()
@@ -30,12 +30,12 @@ def test_targets_begin_with_the_prefix(peephole: Peephole, toy_file: Path) -> No
     assert done.err == ""
 
 
-def test_a_line_without_a_prefix_is_predicted_as_ever(peephole: Peephole, toy_file: Path) -> None:
+def test_line_without_prefix_is_predicted_without_constraint(peephole: Peephole, toy_file: Path) -> None:
     wanted = peephole("predict", toy_file, stdin="cab\nbad\n").succeeded().lines
     assert peephole("predict", toy_file, "--prefixed", stdin="cab\nbad\t\r\n").succeeded().lines == wanted
 
 
-def test_an_empty_source_has_no_other_columns_text(peephole: Peephole, toy_file: Path) -> None:
+def test_prefix_of_an_empty_source_is_ignored(peephole: Peephole, toy_file: Path) -> None:
     first = peephole("predict", toy_file, stdin="cab\n").succeeded().lines
     done = peephole("predict", toy_file, "--prefixed", stdin="\tK\n \t" + "K " * 99 + "\ncab\n").succeeded()
     assert done.lines == ["", "", *first]
@@ -61,10 +61,10 @@ TOO_LONG = (
     [("cab\ta\tb", "wanted a source, a tab and a prefix, got 3 columns"), ("cab\t" + "K " * 40, TOO_LONG)],
 )
 @pytest.mark.parametrize("before", [1, 1025])
-def test_a_bad_line_is_named_after_all_before_it_are_answered(
+def test_bad_line_is_reported_after_the_lines_before_it(
     peephole: Peephole, toy_file: Path, line: str, message: str, before: int
 ) -> None:
-    """1,025 lines are more than are read at a time."""
+    """Check the first read and a later one: one read takes fewer than 1,025 lines."""
     options = ("--prefixed", "--beam-size", 1)
     done = peephole("predict", toy_file, *options, stdin="cab\n" * before + line + "\n")
     assert done.lines == peephole("predict", toy_file, "--beam-size", 1, stdin="cab\n" * before).lines

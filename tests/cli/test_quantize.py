@@ -1,4 +1,4 @@
-"""`peephole quantize`: a smaller file, and how much worse it is."""
+"""Tests of `peephole quantize`: file sizes, rounding error and loss of accuracy."""
 
 from __future__ import annotations
 
@@ -48,8 +48,8 @@ def test_the_loss_is_measured(peephole: Peephole, toy_file: Path) -> None:
     loss = result["evaluation"]
     assert loss["num_sources"] == len(WORDS)
     assert loss["num_different"] == sum(old != new for old, new in zip(*texts, strict=True))
-    for place, when in enumerate(("before", "after")):
-        right = sum(text == pronounce(word) for word, text in zip(WORDS, texts[place], strict=True))
+    for index, when in enumerate(("before", "after")):
+        right = sum(text == pronounce(word) for word, text in zip(WORDS, texts[index], strict=True))
         assert loss["exact_match"][when] == 100 * right / len(WORDS)
         assert (loss["symbol_error_rate"][when] == 0) == (right == len(WORDS))
 
@@ -68,11 +68,11 @@ def test_wrong_files_are_refused(peephole: Peephole, toy_file: Path) -> None:
     assert peephole("quantize", "toy.safetensors", "--to", "int4").code == 2
 
 
-def test_no_name_is_one_line(peephole: Peephole) -> None:
+def test_empty_name_and_directory_are_rejected(peephole: Peephole) -> None:
     peephole("quantize", "", "--to", "int8").failed("wanted the name of a model file, got an empty one")
     peephole("quantize", ".", "--to", "int8").failed(".: wanted a model file, got a directory")
 
 
-def test_nothing_is_written_where_there_is_nothing_to_measure_on(peephole: Peephole, toy_file: Path) -> None:
+def test_missing_evaluation_file_leaves_no_output(peephole: Peephole, toy_file: Path) -> None:
     peephole("quantize", toy_file, "--to", "int8", "--out", "q", "--evaluate", "no.tsv").failed("no.tsv: no such file")
     assert not (peephole.folder / "q").exists()

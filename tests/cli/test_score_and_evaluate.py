@@ -1,4 +1,4 @@
-"""`peephole score` and `peephole evaluate`: numbers about pairs."""
+"""Tests of `peephole score` and `peephole evaluate`."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def pairs(rows: list[tuple[str, str]]) -> str:
 
 def test_each_pair_has_its_score(peephole: Peephole, toy_file: Path) -> None:
     rng = random.Random(1)
-    rows = [(word, pronounce(rng.choice([word, word[::-1]]))) for word in WORDS] * 40  # more than are read at a time
+    rows = [(word, pronounce(rng.choice([word, word[::-1]]))) for word in WORDS] * 40  # more pairs than one read takes
     rng.shuffle(rows)
     peephole.write("pairs.tsv", pairs(rows))
     done = peephole("score", toy_file, "pairs.tsv").succeeded()
@@ -48,7 +48,7 @@ def test_json_scores(peephole: Peephole, toy_file: Path) -> None:
     assert "한b" in done.out
 
 
-def test_symbols_never_seen_are_counted_on_both_sides(peephole: Peephole, toy_file: Path) -> None:
+def test_unknown_symbols_are_counted_on_both_sides(peephole: Peephole, toy_file: Path) -> None:
     peephole.write("pairs.tsv", "ab\tAH B\nxbx\tQ B\nab\tAH Q\n" * 700)
     done = peephole("score", toy_file, "pairs.tsv").succeeded()
     assert len(done.lines) == 2100
@@ -63,14 +63,14 @@ def test_scores_do_not_depend_on_threads(peephole: Peephole, toy_file: Path) -> 
     wanted = peephole("score", toy_file, "pairs.tsv").succeeded().out
     assert peephole("score", toy_file, "pairs.tsv", "--threads", 2, "--batch-size", 3).succeeded().out == wanted
     tokens = peephole("score", toy_file, "pairs.tsv", "--tokens", "--threads", 1).succeeded().out
-    assert tokens == wanted  # separated by spaces, a text is its tokens
+    assert tokens == wanted  # the target symbols are separated by spaces, so text and tokens are equal
     message = "command line, search.threads: wanted a number from 1 to 1024, got '0'"
     for verb in ("score", "evaluate"):
         assert peephole(verb, toy_file, "pairs.tsv", "--threads", 0).failed(message).out == ""
 
 
 @pytest.mark.parametrize("verb", ["score", "evaluate", "predict"])
-def test_a_missing_engine_is_said_once(verb: str, toy_file: Path, tmp_path: Path) -> None:
+def test_missing_engine_is_reported_once(verb: str, toy_file: Path, tmp_path: Path) -> None:
     (tmp_path / "pairs.tsv").write_text(pairs([("ab", "AH B")] * 1500), encoding="utf-8")
     program = (
         "import sys, peephole.engine.abi as abi\n"
@@ -101,8 +101,8 @@ def test_bad_pairs(peephole: Peephole, toy_file: Path, verb: str, content: bytes
 
 
 @pytest.mark.parametrize("verb", ["score", "evaluate"])
-def test_bad_lines_are_skipped_if_the_model_was_trained_so(peephole: Peephole, toy_file: Path, verb: str) -> None:
-    tolerant(toy_file, peephole.folder / "m.safetensors", {"bad_lines": "skip"})
+def test_bad_lines_are_skipped_if_the_model_config_skips_them(peephole: Peephole, toy_file: Path, verb: str) -> None:
+    write_with_settings(toy_file, peephole.folder / "m.safetensors", {"bad_lines": "skip"})
     peephole.write("pairs.tsv", "ab\tAH B\nabc\ncab\tK AH B\n\n")
     done = peephole(verb, "m.safetensors", "pairs.tsv", *(["--json"] if verb == "evaluate" else [])).succeeded()
     assert len(done.lines) == (2 if verb == "score" else 1)
@@ -115,20 +115,21 @@ def test_bad_lines_are_skipped_if_the_model_was_trained_so(peephole: Peephole, t
 # evaluate
 
 
-def tolerant(toy_file: Path, path: Path, values: dict[str, Any]) -> None:
-    """Write the toy model with other settings."""
+def write_with_settings(toy_file: Path, path: Path, values: dict[str, Any]) -> None:
+    """Write the toy model with changed settings."""
     model = load_model(toy_file)
     save_model(path, type(model)(model.tensors, model.config.with_values(values), *list(vars(model).values())[2:]))
 
 
 def evaluate(peephole: Peephole, *arguments: object) -> dict[str, Any]:
+    """Return the JSON result of `peephole evaluate`."""
     done = peephole("evaluate", *arguments, "--json").succeeded()
     assert done.err == ""
     assert len(done.lines) == 1
     return dict(json.loads(done.out))
 
 
-def test_several_references_are_one_source(peephole: Peephole, toy_file: Path) -> None:
+def test_references_are_grouped_by_source(peephole: Peephole, toy_file: Path) -> None:
     model = load(toy_file)
     rows = [(word, pronounce(word)) for word in WORDS]
     wrong = [(word, pronounce(word) + " B") for word in WORDS]
@@ -150,8 +151,8 @@ def test_several_references_are_one_source(peephole: Peephole, toy_file: Path) -
     assert none["exposure_gap"]["num_sources"] == 20
 
 
-def spoilt(toy_file: Path, path: Path) -> None:
-    """Write a model that takes B for D and D for B, and is right elsewhere."""
+def write_swapped(toy_file: Path, path: Path) -> None:
+    """Write the toy model with the target symbols B and D swapped."""
     tensors, metadata = read_tensors(toy_file)
     del metadata["checksum"]
     table = json.loads(metadata["target_symbols"])
@@ -162,20 +163,20 @@ def spoilt(toy_file: Path, path: Path) -> None:
 
 def test_the_difference_of_two_models(peephole: Peephole, toy_file: Path) -> None:
     peephole.write("test.tsv", pairs([(word, pronounce(word)) for word in WORDS]))
-    spoilt(toy_file, peephole.folder / "spoilt.safetensors")
-    result = evaluate(peephole, toy_file, "test.tsv", "--against", "spoilt.safetensors", "--metric", "exact_match")
+    write_swapped(toy_file, peephole.folder / "swapped.safetensors")
+    result = evaluate(peephole, toy_file, "test.tsv", "--against", "swapped.safetensors", "--metric", "exact_match")
     assert [*result["scores"]] == ["exact_match"]
-    other = evaluate(peephole, "spoilt.safetensors", "test.tsv", "--metric", "exact_match")
+    other = evaluate(peephole, "swapped.safetensors", "test.tsv", "--metric", "exact_match")
     assert other["scores"]["exact_match"]["value"] < result["scores"]["exact_match"]["value"] - 30
     against = result["against"]
-    assert against["model"] == "spoilt.safetensors"
+    assert against["model"] == "swapped.safetensors"
     text = json.dumps(against)
     assert str(other["scores"]["exact_match"]["value"])[:5] in text
     same = evaluate(peephole, toy_file, "test.tsv", "--against", toy_file)["against"]
     assert same["differences"]["exact_match"]["difference"] == 0
 
 
-def test_the_table_shows_scores_errors_and_the_gap(peephole: Peephole, toy_file: Path) -> None:
+def test_table_shows_scores_errors_and_exposure_gap(peephole: Peephole, toy_file: Path) -> None:
     rows = [(word, pronounce(word)) for word in WORDS]
     peephole.write("test.tsv", pairs([*rows, ("abcab", "SMILE SMILE SMILE SMILE SMILE SMILE")]))
     done = peephole("evaluate", toy_file, "test.tsv", "--worst", "1").succeeded()
@@ -186,25 +187,25 @@ def test_the_table_shows_scores_errors_and_the_gap(peephole: Peephole, toy_file:
     assert "\nabcab  " in done.out
     assert "AH B K AH B" in " ".join(done.out.split())
     assert "\nexposure gap " in done.out
-    spoilt(toy_file, peephole.folder / "s.safetensors")
+    write_swapped(toy_file, peephole.folder / "s.safetensors")
     done = peephole("evaluate", toy_file, "test.tsv", "--worst", "0", "--against", "s.safetensors").succeeded()
     assert "s.safetensors" in done.out
     assert "abcab" not in done.out
 
 
-def test_the_best_is_measured_whatever_the_model_was_trained_with(peephole: Peephole, toy_file: Path) -> None:
+def test_nbest_and_temperature_of_the_model_do_not_change_the_scores(peephole: Peephole, toy_file: Path) -> None:
     peephole.write("test.tsv", pairs([(word, pronounce(word)) for word in WORDS]))
     plain = evaluate(peephole, toy_file, "test.tsv")
     for number, values in enumerate(({"nbest": 4}, {"temperature": 9.0})):
         path = peephole.folder / f"{number}.safetensors"
-        tolerant(toy_file, path, values)
+        write_with_settings(toy_file, path, values)
         other = evaluate(peephole, path, "test.tsv")
         assert {**other, "model": ""} == {**plain, "model": ""}
         evaluate(peephole, path, "test.tsv", "--beam-size", "1")
 
 
 def test_unknown_and_long_sources_are_counted_once(peephole: Peephole, toy_file: Path) -> None:
-    tolerant(toy_file, peephole.folder / "m.safetensors", {"max_length": 4})
+    write_with_settings(toy_file, peephole.folder / "m.safetensors", {"max_length": 4})
     peephole.write("test.tsv", "ab\tAH B\nxx\tAH B\nxx\tB\nabcab\tAH\nccccc\tK\n")
     done = peephole("evaluate", "m.safetensors", "test.tsv", "--json").succeeded()
     assert done.err.splitlines() == [
@@ -212,6 +213,26 @@ def test_unknown_and_long_sources_are_counted_once(peephole: Peephole, toy_file:
         "peephole: test.tsv, line 4: 5 symbols; only the first 4 are read (data.max_length)",
         "peephole: 2 unknown symbols in all were read as <unk>",
         "peephole: 2 lines in all were too long and read in part",
+    ]
+
+
+def test_what_cannot_be_read_is_said_before_the_search(toy_file: Path, tmp_path: Path) -> None:
+    """A search that Ctrl-C ends at once has said it."""
+    (tmp_path / "test.tsv").write_text("ab\tAH B\nxx\tB\n", encoding="utf-8")
+    program = (
+        "import sys, peephole.engine.abi as abi, peephole.search.torch as search\n"
+        "abi.library_path = lambda: None\n"
+        "def find(*arguments, **settings):\n    raise KeyboardInterrupt\n"
+        "search.DefinitionSearch.find = find\n"
+        "from peephole.cli import main\nmain(sys.argv[1:])"
+    )
+    command = [sys.executable, "-c", program, "evaluate", str(toy_file), "test.tsv"]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert done.returncode == 130
+    assert done.stderr.splitlines()[:3] == [
+        "peephole: peephole was installed without its engine: prediction runs in PyTorch, many times slower",
+        "peephole: test.tsv, line 2: 'x' was not seen in training; such symbols are read as <unk>",
+        "peephole: 2 unknown symbols in all were read as <unk>",
     ]
 
 
@@ -223,12 +244,12 @@ def test_unknown_and_long_sources_are_counted_once(peephole: Peephole, toy_file:
         (["--beam-size", "-1"], "command line, search.beam_size: wanted a number ≥ 1, got '-1'"),
     ],
 )
-def test_wrong_options(peephole: Peephole, toy_file: Path, arguments: list[str], message: str) -> None:
+def test_invalid_options(peephole: Peephole, toy_file: Path, arguments: list[str], message: str) -> None:
     peephole.write("test.tsv", "ab\tAH B\n")
     assert peephole("evaluate", toy_file, "test.tsv", *arguments).failed(message).out == ""
 
 
-def test_symbols_that_only_the_second_model_does_not_know_are_said(peephole: Peephole, toy_file: Path) -> None:
+def test_unknown_symbols_of_the_second_model_are_reported(peephole: Peephole, toy_file: Path) -> None:
     tensors, metadata = read_tensors(toy_file)
     del metadata["checksum"]
     table = json.loads(metadata["source_symbols"])
@@ -242,7 +263,7 @@ def test_symbols_that_only_the_second_model_does_not_know_are_said(peephole: Pee
     )
 
 
-def test_names_may_hold_commas(peephole: Peephole, toy_file: Path) -> None:
+def test_file_names_may_contain_commas(peephole: Peephole, toy_file: Path) -> None:
     peephole.write("u,v.safetensors", toy_file.read_bytes())
     peephole.write("test.tsv", pairs([("ac", "AH K")]))
     for names in ("u,v.safetensors", f"{toy_file},{toy_file}"):
@@ -251,16 +272,18 @@ def test_names_may_hold_commas(peephole: Peephole, toy_file: Path) -> None:
         assert evaluate(peephole, names, "test.tsv")["model"] == names
 
 
-def test_a_name_with_brackets_on_a_terminal(peephole: Peephole, toy_file: Path) -> None:
-    """Progress is drawn there, and brackets would be markup."""
+def test_file_name_with_brackets_on_a_terminal(peephole: Peephole, toy_file: Path) -> None:
+    """Check that the progress display does not read brackets in a file name as markup."""
     peephole.write("test.tsv", pairs([("ac", "AH K")]))
     (peephole.folder / "[").mkdir()
     peephole.write("[/x].safetensors", toy_file.read_bytes())
     command = [sys.executable, "-m", "peephole", "evaluate", str(toy_file), "test.tsv", "--against", "[/x].safetensors"]
-    here, there = os.openpty()
-    with subprocess.Popen([*command, "--json"], cwd=peephole.folder, stdout=subprocess.PIPE, stderr=there) as process:
-        os.close(there)
+    master, terminal = os.openpty()
+    with subprocess.Popen(
+        [*command, "--json"], cwd=peephole.folder, stdout=subprocess.PIPE, stderr=terminal
+    ) as process:
+        os.close(terminal)
         output, _ = process.communicate(timeout=120)
-    os.close(here)
+    os.close(master)
     assert process.returncode == 0
     assert json.loads(output)["against"]["model"] == "[/x].safetensors"

@@ -1,4 +1,4 @@
-"""`peephole train`: what a user can do wrong, and what is said about it."""
+"""Tests of `peephole train`: its output, the user's possible mistakes and the messages for them."""
 
 from __future__ import annotations
 
@@ -24,12 +24,12 @@ def train(peephole: Peephole, *arguments: object, **options: Any) -> Done:
     return peephole("train", "--out", "m.safetensors", "--steps", "2", *SMALL, *arguments, **options)
 
 
-def left_alone(peephole: Peephole, *names: str) -> None:
-    """Check that nothing was written besides some files."""
+def assert_files(peephole: Peephole, *names: str) -> None:
+    """Check that the folder holds exactly these files."""
     assert sorted(path.name for path in peephole.folder.iterdir()) == sorted([".streams", *names])
 
 
-def test_a_model_comes_out(peephole: Peephole) -> None:
+def test_training_writes_a_model(peephole: Peephole) -> None:
     peephole.write("train.tsv", GOOD)
     done = train(peephole, "train.tsv").succeeded()
     assert done.out == ""
@@ -39,13 +39,13 @@ def test_a_model_comes_out(peephole: Peephole) -> None:
     assert "step 2: dev loss" in done.err
     model = load_model(peephole.folder / "m.safetensors")
     assert (model.config.train.steps, model.config.model.hidden_size) == (2, 6)
-    left_alone(peephole, "train.tsv", "m.safetensors", "m.run")
+    assert_files(peephole, "train.tsv", "m.safetensors", "m.run")
     entries = [json.loads(line) for line in (peephole.folder / "m.run" / "log.jsonl").read_text().splitlines()]
     assert [entry["step"] for entry in entries] == [2, 2]
     assert len(peephole("predict", "m.safetensors", stdin="ab\ncab\n").succeeded().lines) == 2
 
 
-def test_settings_come_from_the_file_then_the_command_line(peephole: Peephole) -> None:
+def test_command_line_settings_override_the_file(peephole: Peephole) -> None:
     peephole.write("train.tsv", GOOD)
     peephole.write(
         "c.toml", "[model]\nhidden_size = 4\nembedding_size = 5\n[train]\nepochs = 3\n[symbols]\ntarget = 'bpe'\n"
@@ -68,7 +68,7 @@ def test_settings_come_from_the_file_then_the_command_line(peephole: Peephole) -
     assert (config.train.steps, config.train.epochs, config.symbols.target) == (1, None, "bpe")
 
 
-# What stops it
+# Errors
 
 BAD_DATA = [
     ("wrong columns", b"a\tAH\nabc\n", "train.tsv, line 2: expected 2 columns, found 1: 'abc'"),
@@ -93,7 +93,7 @@ def test_bad_training_data(peephole: Peephole, content: bytes, message: str) -> 
     peephole.write("train.tsv", content)
     assert train(peephole, "train.tsv").failed(message).out == ""
     peephole.write("train.tsv", GOOD)
-    train(peephole, "train.tsv").succeeded()  # nothing is left behind that would stop the mended command
+    train(peephole, "train.tsv").succeeded()  # the failed command left no files that block the corrected one
 
 
 @pytest.mark.parametrize(
@@ -113,7 +113,7 @@ def test_bad_training_data(peephole: Peephole, content: bytes, message: str) -> 
         (["bad.parquet"], "bad.parquet: cannot be read as Parquet: "),
     ],
 )
-def test_files_that_cannot_be_read(peephole: Peephole, arguments: list[str], message: str) -> None:
+def test_unreadable_files(peephole: Peephole, arguments: list[str], message: str) -> None:
     files = {"train.tsv": GOOD, "data.csv": "a,AH\n", "bad.tsv": "a\tAH\nabc\n", "a.en": "a\nb\n", "b.it": "AH\n"}
     for name, content in (files | {"bad.tsv.gz": GOOD, "bad.parquet": GOOD}).items():
         peephole.write(name, content)
@@ -122,7 +122,7 @@ def test_files_that_cannot_be_read(peephole: Peephole, arguments: list[str], mes
     assert done.err.startswith(f"peephole: {message}")
     done.failed(done.err.removeprefix("peephole: ").removesuffix("\n"))
     assert done.err.count("\n") == 1
-    left_alone(peephole, *files, "bad.tsv.gz", "bad.parquet", "folder")
+    assert_files(peephole, *files, "bad.tsv.gz", "bad.parquet", "folder")
 
 
 @pytest.mark.parametrize(
@@ -167,18 +167,18 @@ def test_bad_settings(peephole: Peephole, arguments: list[str], message: str) ->
     assert done.err.startswith(f"peephole: {message}")
     done.failed(done.err.removeprefix("peephole: ").removesuffix("\n"))
     assert done.err.count("\n") == 1
-    left_alone(peephole, *files)
+    assert_files(peephole, *files)
 
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="this machine has a GPU")
-def test_a_device_that_the_machine_does_not_have(peephole: Peephole) -> None:
+def test_missing_gpu(peephole: Peephole) -> None:
     peephole.write("train.tsv", GOOD)
     done = train(peephole, "train.tsv", "--set", "device=cuda")
     done.failed("train.device='cuda': this machine has no GPU that PyTorch can use")
-    left_alone(peephole, "train.tsv")
+    assert_files(peephole, "train.tsv")
 
 
-def test_places_that_cannot_be_written(peephole: Peephole) -> None:
+def test_invalid_output_paths(peephole: Peephole) -> None:
     peephole.write("train.tsv", GOOD)
     done = peephole("train", "train.tsv", "--out", "m.bin", *SMALL)
     done.failed("--out m.bin: wanted a file name that ends in .safetensors")
@@ -187,10 +187,10 @@ def test_places_that_cannot_be_written(peephole: Peephole) -> None:
     peephole("train", "--resume", "no.run").failed(
         "no.run: holds no run to resume: [Errno 2] No such file or directory: 'no.run/run.json'"
     )
-    left_alone(peephole, "train.tsv")
+    assert_files(peephole, "train.tsv")
 
 
-def test_a_model_is_not_overwritten_by_accident(peephole: Peephole) -> None:
+def test_existing_run_is_replaced_only_with_overwrite(peephole: Peephole) -> None:
     peephole.write("train.tsv", GOOD)
     train(peephole, "train.tsv").succeeded()
     before = (peephole.folder / "m.safetensors").read_bytes()
@@ -204,7 +204,7 @@ def test_a_model_is_not_overwritten_by_accident(peephole: Peephole) -> None:
 
 
 def test_a_full_disk_loses_nothing(peephole: Peephole) -> None:
-    """The disk is full at each place of a training in turn: the old model survives, and with room again it goes on."""
+    """Fill the disk at each write in turn: the old model survives, and training resumes when space is free again."""
     peephole.write("train.tsv", GOOD)
     train(peephole, "train.tsv").succeeded()
     model, run = peephole.folder / "m.safetensors", peephole.folder / "m.run"
@@ -216,12 +216,12 @@ def test_a_full_disk_loses_nothing(peephole: Peephole) -> None:
         done = train(peephole, *anew, limits={"RLIMIT_FSIZE": size - 1})
         assert done.code == 1
         assert "Traceback" not in done.err
-        said = done.err.splitlines()[-1]
-        assert said.startswith("peephole: ")
-        assert "File too large" in said
+        message = done.err.splitlines()[-1]
+        assert message.startswith("peephole: ")
+        assert "File too large" in message
         assert model.read_bytes() == before or load_model(model).config.train.seed == 2
-        failures.add(said)
-        if not (run / "run.json").exists() or "m.run: cannot" in said:  # before there was anything to resume
+        failures.add(message)
+        if not (run / "run.json").exists() or "m.run: cannot" in message:  # it failed before there was a run to resume
             train(peephole, *anew).succeeded()
         else:
             peephole("train", "--resume", "m.run").succeeded()
@@ -229,10 +229,10 @@ def test_a_full_disk_loses_nothing(peephole: Peephole) -> None:
     assert len(failures) >= 4, failures
 
 
-# What is said and goes on
+# Warnings
 
 
-def test_dev_data_that_are_trained_on_are_counted(peephole: Peephole) -> None:
+def test_dev_sources_in_the_training_data_are_counted(peephole: Peephole) -> None:
     peephole.write("train.tsv", GOOD)
     unseen = "eeeeeee"
     shared = [WORDS[3], WORDS[5], WORDS[5]]
@@ -253,12 +253,12 @@ def test_a_line_of_100000_symbols_is_left_out_and_counted(peephole: Peephole) ->
     assert done.err.startswith("30 training pairs; 30 dev pairs of 30 sources, from train.tsv\n")
 
 
-def test_bad_lines_are_skipped_and_counted_when_asked(peephole: Peephole) -> None:
+def test_bad_lines_are_skipped_and_counted_with_bad_lines_skip(peephole: Peephole) -> None:
     bad = b"abc\n\tAH\nd\t\n\xff\tB\nabcd\n"
     peephole.write("train.tsv", b"\xef\xbb\xbf" + GOOD.replace("\n", "\r\n").encode() + b"\n" + bad)
     done = train(peephole, "train.tsv", "--set", "bad_lines=skip").succeeded()
-    said = done.err.splitlines()
-    assert "27 training pairs; 3 dev pairs of 3 sources, held out by source" in said
+    lines = done.err.splitlines()
+    assert "27 training pairs; 3 dev pairs of 3 sources, held out by source" in lines
     for line in (
         "1 pair repaired: byte order mark taken off (first: train.tsv, line 1)",
         "1 pair skipped: blank line (first: train.tsv, line 31)",
@@ -266,7 +266,7 @@ def test_bad_lines_are_skipped_and_counted_when_asked(peephole: Peephole) -> Non
         "2 pairs skipped: empty side (first: train.tsv, line 33)",
         "1 pair skipped: invalid UTF-8 (first: train.tsv, line 35)",
     ):
-        assert line in said
+        assert line in lines
     symbols = load_model(peephole.folder / "m.safetensors").source_symbols.to_json()["symbols"]
     assert set(symbols) <= set("abcde한😀")  # neither a byte order mark nor a carriage return
 
@@ -288,7 +288,7 @@ def test_other_formats(peephole: Peephole, name: str) -> None:
     assert all((got.tensors[key] == wanted.tensors[key]).all() for key in wanted.tensors)
 
 
-def test_going_on_with_a_finished_run_gives_its_model_again(peephole: Peephole) -> None:
+def test_resuming_a_finished_run_writes_its_model_again(peephole: Peephole) -> None:
     peephole.write("train.tsv", GOOD)
     train(peephole, "train.tsv").succeeded()
     path: Path = peephole.folder / "m.safetensors"

@@ -1,4 +1,4 @@
-"""Functions with one piece of their text replaced: how every list of wrong implementations here is made."""
+"""Makes wrong implementations by replacing one piece of text in a correct function."""
 
 from __future__ import annotations
 
@@ -8,9 +8,9 @@ from typing import Any
 
 
 def change_text(function: Callable[..., Any], right: str, wrong: str) -> Callable[..., Any]:
-    """Return the function as it would be with `wrong` in place of `right`, which its text holds once."""
+    """Return the function with `wrong` in place of `right`, which must occur exactly once in its source."""
     text = inspect.getsource(function)
-    assert text.count(right) == 1, f"{right!r} stands {text.count(right)} times in {function.__name__}, wanted once"
+    assert text.count(right) == 1, f"{right!r} occurs {text.count(right)} times in {function.__name__}, wanted once"
     namespace: dict[str, Any] = {}
     exec(text.replace(right, wrong), function.__globals__, namespace)
     return namespace[function.__name__]

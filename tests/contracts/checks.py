@@ -1,8 +1,8 @@
-"""What every implementation of the recurrent layers must do, as functions that fail when it does not.
+"""Checks that compare an implementation of the recurrent layers with the oracle.
 
-The inputs are hostile: unequal lengths, padding beyond the longest sequence and filled with numbers that must
-not matter (or NaN), initial states, biases and peepholes that are not zero, and distinct random numbers
-everywhere. Outputs, final state and the gradient of every input and weight are compared with the oracle.
+The inputs are hostile: unequal lengths, padding beyond the longest sequence that is filled with large numbers or NaN,
+non-zero initial states, biases and peepholes, and distinct random numbers everywhere. Outputs, final state and the
+gradient of every input and weight are compared.
 """
 
 from __future__ import annotations
@@ -22,13 +22,13 @@ from . import oracle
 
 PEEPHOLES = ("full", "diagonal", "none")
 DTYPES = (torch.float64, torch.float32)
-# Largest error allowed, relative to the largest number of the tensor.
+# Largest allowed error, relative to the largest absolute value of the tensor.
 TOLERANCE = {torch.float64: 1e-10, torch.float32: 1e-5}
 
 
 @dataclass(frozen=True)
 class Case:
-    """One problem for a recurrent layer; `padding` stands in x past each sequence's length."""
+    """Describes one problem for a recurrent layer; x holds the value `padding` past each sequence's length."""
 
     cell: str = "lstm"
     peephole: str = "full"
@@ -92,7 +92,7 @@ def check_layers(module: Callable[..., nn.Module], case: Case) -> None:
 
 
 def weights_of(layers: nn.Module) -> dict[str, nn.Parameter]:
-    """Name the weights of a recurrent module by layer, direction and weight."""
+    """Return the weights of a recurrent module under the names `layer.direction.weight`."""
     return {
         f"{layer}.{direction}.{name}": parameter
         for layer, directions in enumerate(layers.layers)
@@ -102,29 +102,29 @@ def weights_of(layers: nn.Module) -> dict[str, nn.Parameter]:
 
 
 def set_weights(layers: nn.Module, values: Mapping[str, Tensor]) -> None:
-    """Give a recurrent module the weights of that name."""
+    """Copy values into the weights of a recurrent module, by the names of `weights_of`."""
     with torch.no_grad():
         for name, parameter in weights_of(layers).items():
             assert parameter.shape == values[name].shape, name
             parameter.copy_(values[name])
 
 
-def assert_close(got: Tensor, want: oracle.Array, what: str, dtype: torch.dtype) -> None:
-    """Assert that a tensor has the type, the shape and the numbers wanted."""
-    assert got.dtype == dtype, f"{what}: wanted {dtype}, got {got.dtype}"
-    assert tuple(got.shape) == want.shape, f"{what}: wanted shape {want.shape}, got {tuple(got.shape)}"
+def assert_close(got: Tensor, want: oracle.Array, name: str, dtype: torch.dtype) -> None:
+    """Assert that a tensor has the wanted type, shape and values."""
+    assert got.dtype == dtype, f"{name}: wanted {dtype}, got {got.dtype}"
+    assert tuple(got.shape) == want.shape, f"{name}: wanted shape {want.shape}, got {tuple(got.shape)}"
     scale = np.abs(want).max()
-    assert scale > 0, f"{what}: a comparison with nothing but zeros proves nothing"
+    assert scale > 0, f"{name}: all wanted values are 0, so the comparison is void"
     error = np.abs(got.detach().numpy().astype(float) - want)
-    worst = np.unravel_index(np.argmax(error), error.shape)  # argmax takes NaN for the largest
+    worst = np.unravel_index(np.argmax(error), error.shape)  # argmax treats NaN as the largest
     assert error[worst] <= TOLERANCE[dtype] * scale, (
-        f"{what}: wanted {want[worst]:.12g} at {tuple(map(int, worst))}, got {got[worst]:.12g}"
+        f"{name}: wanted {want[worst]:.12g} at {tuple(map(int, worst))}, got {got[worst]:.12g}"
     )
 
 
 def _compare(got: dict[str, Tensor], leaves: dict[str, Tensor], case: Case) -> None:
-    """Compare outputs, final state and all gradients of a random linear function of them."""
-    values, gradients = _expected(replace(case, dtype=torch.float64, padding=0.0))  # neither changes the truth
+    """Compare outputs, final state, and all gradients of a random linear function of them, with the oracle."""
+    values, gradients = _expected(replace(case, dtype=torch.float64, padding=0.0))  # neither changes the exact results
     for name, want in values.items():
         assert_close(got[name], want, name, case.dtype)
     cotangents = _cotangents(case)
@@ -133,12 +133,12 @@ def _compare(got: dict[str, Tensor], leaves: dict[str, Tensor], case: Case) -> N
     for name, gradient in zip(leaves, found, strict=True):
         assert_close(gradient, gradients[name], f"gradient of {name}", case.dtype)
     for name, given in _numbers(case).items():
-        np.testing.assert_array_equal(leaves[name].detach().numpy(), given, f"{name} was written to")
+        np.testing.assert_array_equal(leaves[name].detach().numpy(), given, f"{name} was modified")
 
 
 @cache
 def _expected(case: Case) -> tuple[dict[str, oracle.Array], dict[str, oracle.Array]]:
-    """Return the oracle's outputs and final state, and the gradients of their product with the cotangents."""
+    """Return the oracle's outputs and final state, and the gradients of their inner product with the cotangents."""
     cotangents = _cotangents(case)
 
     def run(numbers: dict[str, oracle.Array]) -> dict[str, oracle.Array]:
@@ -170,7 +170,7 @@ def _oracle_layers(numbers: dict[str, oracle.Array], case: Case) -> list[list[An
 
 
 def _numbers(case: Case) -> dict[str, oracle.Array]:
-    """Draw x, the initial state (B, L·D, H) and the weights: float64 numbers that float32 holds exactly."""
+    """Draw x, the initial state (B, L·D, H) and the weights, as float64 numbers that float32 represents exactly."""
     rng = np.random.default_rng(2024)
     B, H = len(case.lengths), case.hidden_size
     x = rng.normal(scale=case.input_scale, size=(B, case.steps, case.input_size))
@@ -202,7 +202,7 @@ def _weight_shapes(case: Case, width: int) -> dict[str, tuple[int, ...]]:
 
 
 def _cotangents(case: Case) -> dict[str, oracle.Array]:
-    """Draw the factors of outputs and final state; those of the outputs past a length are not zero either."""
+    """Draw random factors for outputs and final state, non-zero also for outputs past a sequence's length."""
     rng = np.random.default_rng(7)
     B, H, D = len(case.lengths), case.hidden_size, case.num_directions
     shapes = {"out": (B, case.steps, D * H)}

@@ -1,4 +1,4 @@
-"""Everything that claims to compute the recurrent equations; the contract suite runs each."""
+"""Lists the implementations of the recurrent equations that the contract suite tests."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from peephole.nn.layers import run_lstm
 
 @dataclass(frozen=True)
 class Implementation:
-    """The functions and modules of `peephole.nn`, or others that keep their contract."""
+    """Holds functions and modules with the interface of those in `peephole.nn`."""
 
     name: str
     lstm: Callable[..., Any]
@@ -23,7 +23,7 @@ class Implementation:
 
 
 def on_engine(setting: str) -> Implementation:
-    """Return the implementation that `peephole.nn.use_engine(setting)` chooses."""
+    """Return the implementation selected by `peephole.nn.use_engine(setting)`."""
 
     def lstm(*args: Any, **keywords: Any) -> Any:
         with peephole.nn.use_engine(setting):

@@ -1,7 +1,7 @@
-"""The whole model, log p(Y | X) of (11), in NumPy: one pair at a time, one symbol at a time.
+"""Computes log p(Y | X) of the whole model, (11), in NumPy: one pair and one symbol at a time.
 
-Where docs/equations.md leaves g of (10) open, this is the network that the decoder's docstring states. Takes complex
-weights, as `oracle` does.
+For g of (10), which docs/equations.md leaves open, it uses the network stated in the decoder's docstring. Like
+`oracle`, it accepts complex weights.
 """
 
 from __future__ import annotations
@@ -20,9 +20,9 @@ BOS = 1  # y_0
 
 @dataclass(frozen=True)
 class ModelOracle:
-    """The model whose parameters have the names of `weights`, those of the module's state_dict.
+    """Holds the weights, named as in the module's state_dict, and the architecture of a model.
 
-    `masks` holds the dropout of one pair: what the vectors (steps, size) of a place are multiplied with.
+    `masks` maps each dropout site to the factors (steps, size) by which its vectors are multiplied, for one pair.
     """
 
     weights: Mapping[str, Array]
@@ -64,7 +64,7 @@ class ModelOracle:
         return np.array(rows), alphas
 
     def encode(self, source: Sequence[int]) -> tuple[Array, list[tuple[Array, ...]]]:
-        """Return h_1 … h_T (T, M), and the last (h, c) or (h,) of each layer, directions side by side."""
+        """Return h_1 … h_T (T, M), and the final (h, c) or (h,) of each layer, both directions concatenated."""
         out = self.drop("source embedding", self.weights["frontend.embedding.weight"][list(source)])
         last = []
         for layer in range(self.encoder_layers):
@@ -80,7 +80,7 @@ class ModelOracle:
         return out, last
 
     def bridge(self, last: list[tuple[Array, ...]]) -> list[tuple[Array, ...]]:
-        """Return the decoder's first states, (9): layers are matched from the top."""
+        """Return the decoder's initial states, (9): its layers are paired with those of the encoder from the top."""
         first = []
         for layer in range(self.decoder_layers):
             from_top = self.decoder_layers - layer
@@ -91,11 +91,11 @@ class ModelOracle:
             first.append(state)
         return first
 
-    def drop(self, place: str, x: Array, t: int | None = None) -> Array:
-        """Return vectors (steps, size), or that of step t, after the dropout of that place."""
-        if place not in self.masks:
+    def drop(self, site: str, x: Array, t: int | None = None) -> Array:
+        """Apply the dropout of a site to vectors (steps, size), or to the vector of step t."""
+        if site not in self.masks:
             return x
-        mask = self.masks[place]
+        mask = self.masks[site]
         return x * (mask[: len(x)] if t is None else mask[t])
 
     def linear(self, name: str, x: Array) -> Array:
@@ -108,6 +108,6 @@ class ModelOracle:
         return kind(*(self.weights.get(f"{name}.{field}") for field in kind._fields))
 
     def attention_parameters(self) -> list[Array]:
-        """Return the parameters of the alignment model a of (15)."""
+        """Return the parameters of the alignment model a in (15)."""
         names = {"additive": ("weight_query", "weight_keys", "vector"), "general": ("weight",), "dot": ()}
         return [self.weights[f"decoder.attention.{name}"] for name in names[self.attention]]

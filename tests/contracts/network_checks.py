@@ -1,7 +1,7 @@
-"""What every implementation of the whole network must do, as functions that fail when it does not.
+"""Checks that compare an implementation of the whole network with the oracle.
 
-An implementation has the names of `peephole.nn.Seq2Seq`: `log_prob`, `named_parameters`, `state_dict`, and a call that
-returns logits.
+An implementation provides `log_prob`, `named_parameters`, `state_dict` and a call that returns logits, like
+`peephole.nn.Seq2Seq`.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from .model_oracle import BOS, ModelOracle
 
 EOS = 2
 SOURCE_SYMBOLS, TARGET_SYMBOLS = 7, 6
-# Unequal lengths on both sides, the longest source not with the longest target; each target ends with </s>.
+# Unequal lengths on both sides, longest source and longest target in different pairs; targets end with </s>.
 PAIRS = [([4, 6, 5], [4, EOS]), ([5], [5, 4, 3, 5, EOS]), ([6, 4, 4, 3, 5], [3, 3, EOS])]
 
 
@@ -35,7 +35,7 @@ def make(
     dtype=torch.float64,
     seed=0,
 ):
-    """Return a model of 4 decoder units whose every parameter is random, biases too."""
+    """Return a model with 4 decoder units and random parameters, including biases, and its config."""
     config = ModelConfig(
         cell=cell,
         peephole=peephole,
@@ -52,12 +52,13 @@ def make(
     generator = torch.Generator().manual_seed(seed)
     with torch.no_grad():
         for parameter in model.parameters():
-            # Drawn in float32, so that models of both types are the same.
+            # Drawn in float32, so that models of both types have the same weights.
             parameter.copy_(0.7 * torch.randn(parameter.shape, generator=generator))
     return model, config
 
 
 def oracle_of(config, weights, masks=None):
+    """Return the oracle of a model with the given config and weights."""
     names = ("cell", "context", "attention", "encoder_layers", "decoder_layers", "bidirectional")
     return ModelOracle(weights, **{name: getattr(config, name) for name in names}, masks=masks or {})
 
@@ -67,7 +68,7 @@ def weights_of(model):
 
 
 def padded(sequences, generator=None):
-    """Return sequences (B, longest + 1) and their lengths; the padding is symbols that must not matter."""
+    """Return sequences (B, longest + 1) padded with random symbols, which must be ignored, and their lengths."""
     lengths = torch.tensor([len(sequence) for sequence in sequences])
     ids = torch.randint(3, 6, (len(sequences), int(lengths.max()) + 1), generator=generator)
     for row, sequence in zip(ids, sequences, strict=True):
@@ -83,7 +84,7 @@ def batch(pairs=PAIRS):
 
 
 def check(model, config, dtype=torch.float64):
-    """Compare log p(Y | X) of all pairs, and its slope along a random direction of each parameter."""
+    """Compare log p(Y | X) of all pairs, and its derivative along a random direction of each parameter."""
     weights = weights_of(model)
     rng = np.random.default_rng(4)
     factors = rng.normal(size=len(PAIRS))
@@ -119,6 +120,6 @@ def check_dropout(model, config):
     masks = {site: noise.mask(site, *size).double().numpy() for site, size in sizes.items()}
     got = model(source, source_lengths, target, noise=noise).log_softmax(-1)
     for b, (own_source, own_target) in enumerate(PAIRS):
-        judge = oracle_of(config, weights_of(model), {site: mask[b] for site, mask in masks.items()})
-        rows, _ = judge.decode(own_source, [BOS, *own_target[:-1]])
+        reference = oracle_of(config, weights_of(model), {site: mask[b] for site, mask in masks.items()})
+        rows, _ = reference.decode(own_source, [BOS, *own_target[:-1]])
         assert_close(got[b, : len(rows)], rows, "log p", torch.float64)

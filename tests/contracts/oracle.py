@@ -1,15 +1,15 @@
-"""The model's equations in NumPy: the judge of every implementation in this repository.
+"""Implements the model's equations in NumPy, as the reference for every implementation in this repository.
 
-Written from docs/equations.md (1)-(8) and (15)-(20), whose numbers stand at each line, and for nothing but being
-obviously right: one sequence at a time, one step at a time, one vector at a time, no masks, no batched
-products. What lies past a sequence's length is never read.
+The code follows docs/equations.md (1)-(8) and (15)-(20); each line cites its equation. It is written to be
+obviously correct: one sequence, one step and one vector at a time, without masks or batched products. Steps past a
+sequence's length are never read.
 
 Derivatives are complex-step derivatives of these same functions: for a real-analytic f,
 
     df/dx = Im f(x + iε) / ε + O(ε²)
 
-in which nothing is subtracted, so that with ε = 1e-30 they are exact to rounding. No backward pass is written
-that could be wrong in the way of the one under test. For this every function here also takes complex arrays.
+which has no subtraction, so with ε = 1e-30 it is exact up to rounding. There is no hand-written backward pass, which
+could repeat an error of the one under test. All functions here therefore accept complex arrays.
 
 Source: Squire and Trapp, Using Complex Variables to Estimate Derivatives of Real Functions, SIAM Review 40
 (1998).
@@ -28,7 +28,7 @@ STEP = 1e-30
 
 
 class LSTMWeights(NamedTuple):
-    """Gate order i, f, g, o; peephole order i, f, o."""
+    """Weights of one LSTM layer and direction; gate order i, f, g, o; peephole order i, f, o."""
 
     weight_input: Array  # (4H, I)
     weight_hidden: Array  # (4H, H)
@@ -37,7 +37,7 @@ class LSTMWeights(NamedTuple):
 
 
 class GRUWeights(NamedTuple):
-    """Gate order r, z, n."""
+    """Weights of one GRU layer and direction; gate order r, z, n."""
 
     weight_input: Array  # (3H, I)
     weight_hidden: Array  # (3H, H)
@@ -60,7 +60,7 @@ def log_softmax(scores: Array) -> Array:
 
 
 def peephole_matrices(weight: Array | None, hidden_size: int) -> tuple[Array, Array, Array]:
-    """Return W_ci, W_cf and W_co as (H, H) matrices, whatever the form they are stored in."""
+    """Return W_ci, W_cf and W_co as (H, H) matrices for every form of the peepholes."""
     if weight is None:
         zero = np.zeros((hidden_size, hidden_size))
         return zero, zero, zero
@@ -71,7 +71,7 @@ def peephole_matrices(weight: Array | None, hidden_size: int) -> tuple[Array, Ar
 
 
 def lstm_cell(x: Array, h: Array, c: Array, weights: LSTMWeights) -> tuple[Array, Array]:
-    """One step of a peephole LSTM on one sequence: x (I,), h (H,), c (H,) -> h_t, c_t."""
+    """Compute one step of a peephole LSTM on one sequence: x (I,), h (H,), c (H,) -> h_t, c_t."""
     H = len(h)
     W_xi, W_xf, W_xc, W_xo = weights.weight_input.reshape(4, H, -1)
     W_hi, W_hf, W_hc, W_ho = weights.weight_hidden.reshape(4, H, H)
@@ -87,7 +87,7 @@ def lstm_cell(x: Array, h: Array, c: Array, weights: LSTMWeights) -> tuple[Array
 
 
 def gru_cell(x: Array, h: Array, weights: GRUWeights) -> Array:
-    """One step of a GRU on one sequence: x (I,), h (H,) -> h_t.
+    """Compute one step of a GRU on one sequence: x (I,), h (H,) -> h_t.
 
     Source: Cho et al. 2014, arXiv:1406.1078.
     Differs: the reset gate comes after the recurrent product and its bias, as in torch.nn.GRU.
@@ -104,7 +104,7 @@ def gru_cell(x: Array, h: Array, weights: GRUWeights) -> Array:
 
 
 def recurrent_step(x: Array, state: tuple[Array, ...], weights: LSTMWeights | GRUWeights) -> tuple[Array, ...]:
-    """One step of whichever cell the weights are for; the first part of a state is h."""
+    """Compute one step of an LSTM or GRU, by the type of the weights; a state begins with h."""
     if isinstance(weights, LSTMWeights):
         return lstm_cell(x, *state, weights)
     return (gru_cell(x, *state, weights),)
@@ -118,7 +118,7 @@ def recurrent(
     *,
     reverse: bool = False,
 ) -> tuple[Array, tuple[Array, ...]]:
-    """Read a batch in one direction, (7): x (B, T, I), parts of a state (B, H) -> out (B, T, H), state."""
+    """Run one layer in one direction, (7): x (B, T, I), parts of the state (B, H) -> out (B, T, H), final state."""
     B, T, _ = x.shape
     H = state[0].shape[1]
     out, final = [], []
@@ -127,12 +127,12 @@ def recurrent(
         if reverse:
             steps = reversed(steps)  # (19): from the last real step to the first
         own = tuple(part[b] for part in state)
-        outputs = [np.zeros(H) for _ in range(T)]  # past the length the output is 0 ...
+        outputs = [np.zeros(H) for _ in range(T)]  # outputs past the length are 0
         for t in steps:
             own = recurrent_step(x[b, t], own, weights)
             outputs[t] = own[0]
         out.append(outputs)
-        final.append(own)  # ... and the state is that after the last step read
+        final.append(own)  # the final state is the one after the last real step
     return np.array(out), tuple(np.array(part) for part in zip(*final, strict=True))
 
 
@@ -142,7 +142,7 @@ def stack(
     state: tuple[Array, ...],
     layers: Sequence[Sequence[LSTMWeights | GRUWeights]],
 ) -> tuple[Array, tuple[Array, ...]]:
-    """Read a batch with layers[layer][direction]: a state is (B, L·D, H), at index layer·D + direction."""
+    """Run layers[layer][direction] over a batch; states are (B, L·D, H), indexed by layer·D + direction."""
     finals = []
     for layer, directions in enumerate(layers):
         outs = []
@@ -156,17 +156,17 @@ def stack(
 
 
 def additive_scores(query: Array, memory: Array, weight_query: Array, weight_keys: Array, vector: Array) -> Array:
-    """e_j = vᵀ tanh(W_s s + W_h h_j) of one sentence: query (Q,), memory (T, M) -> (T,)."""
+    """Return e_j = vᵀ tanh(W_s s + W_h h_j) of one sentence: query (Q,), memory (T, M) -> (T,)."""
     return np.array([vector @ np.tanh(weight_query @ query + weight_keys @ h_j) for h_j in memory])  # (15)
 
 
 def dot_scores(query: Array, memory: Array) -> Array:
-    """e_j = sᵀ h_j of one sentence."""
+    """Return e_j = sᵀ h_j of one sentence."""
     return np.array([query @ h_j for h_j in memory])  # (15)
 
 
 def general_scores(query: Array, memory: Array, weight: Array) -> Array:
-    """e_j = sᵀ W h_j of one sentence, weight (Q, M)."""
+    """Return e_j = sᵀ W h_j of one sentence, weight (Q, M)."""
     return np.array([query @ weight @ h_j for h_j in memory])  # (15)
 
 
@@ -178,7 +178,7 @@ SCORES: Mapping[str, Callable[..., Array]] = {
 
 
 def attend(kind: str, query: Array, memory: Array, *parameters: Array) -> tuple[Array, Array]:
-    """Attend to one sentence's real steps: query (Q,), memory (T, M) -> context (M,), weights (T,)."""
+    """Attend to the real steps of one sentence: query (Q,), memory (T, M) -> context (M,), weights (T,)."""
     alpha = softmax(SCORES[kind](query, memory, *parameters))  # (16)
     return sum(a_j * h_j for a_j, h_j in zip(alpha, memory, strict=True)), alpha  # (17)
 
@@ -189,7 +189,7 @@ def fixed_context(kind: str, outputs: Array, last: Array) -> Array:
 
 
 def gradients(function: Callable[[dict[str, Array]], Array], arrays: Mapping[str, Array]) -> dict[str, Array]:
-    """Return the derivative of a scalar function of named arrays by every number in them."""
+    """Return the derivative of a scalar function with respect to every number of its named arrays."""
     found = {}
     for name, array in arrays.items():
         found[name] = np.zeros(array.shape)
@@ -205,9 +205,9 @@ def slopes(
     arrays: Mapping[str, Array],
     directions: Mapping[str, Array],
 ) -> dict[str, Array]:
-    """Return the derivative of a function of named arrays along one direction in each of them.
+    """Return the directional derivative of a scalar function along one direction in each of its named arrays.
 
-    Along a random direction a gradient that is wrong in any coordinate shows, at the price of one evaluation.
+    A random direction reveals an error in any coordinate of a gradient with a single evaluation.
     """
     return {
         name: function({**arrays, name: array + 1j * STEP * directions[name]}).imag / STEP

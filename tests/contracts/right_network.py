@@ -1,4 +1,4 @@
-"""The whole network once more in plain PyTorch, as functions whose text `wrong_networks` changes in one place each."""
+"""Implements the whole network in plain PyTorch, as functions from whose source `wrong_networks` makes wrong ones."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ PAD, BOS = 0, 1
 
 
 def right_bridge(last, weights, num_layers):
-    """Return the decoder's first states from the last state of each encoder layer, (9)."""
+    """Return the decoder's initial states, (9), from the final state of each encoder layer."""
     first = []
     for layer in range(num_layers):
         state = last[max(0, len(last) - num_layers + layer)]
@@ -27,14 +27,14 @@ def right_bridge(last, weights, num_layers):
 
 
 def right_context(kind, outputs, valid, last):
-    """Return the fixed context, (8), from the encoder's outputs and its layers' last states."""
+    """Return the fixed context, (8), from the encoder's outputs and the final states of its layers."""
     if kind == "last":
         return last[-1][0]
     return (outputs * valid[:, :, None]).sum(1) / valid.sum(1, keepdim=True)
 
 
 def right_decoder(target, states, attend, context, weights, drop):
-    """Return the logits of all steps, (10); `attend` maps a query to a context, `context` is the fixed one."""
+    """Return the logits of all steps, (10); `attend` maps a query to a context, or else `context` is fixed."""
     previous = torch.cat([torch.full_like(target[:, :1], BOS), target[:, :-1]], 1)
     embedded = drop("target embedding", weights["decoder.embedding.weight"][previous])
     logits = []
@@ -55,7 +55,7 @@ def right_decoder(target, states, attend, context, weights, drop):
 
 
 def right_encoder(source, lengths, weights, config, drop):
-    """Return the outputs h_1 … h_T and the last state of each layer, directions side by side, (7), (20)."""
+    """Return the outputs h_1 … h_T and the final state of each layer, both directions concatenated, (7), (20)."""
     out = drop("source embedding", weights["frontend.embedding.weight"][source])
     last = []
     for layer in range(config.encoder_layers):
@@ -85,7 +85,7 @@ def cell_weights(weights, name):
 
 
 def run(x, lengths, state, weights, *, reverse=False):
-    """Read a batch from a state, (h, c) or (h,); return the outputs and the last state."""
+    """Run a layer over a batch from a state (h, c) or (h,); return the outputs and the final state."""
     if isinstance(weights, GRUWeights):
         out, h = right_gru(x, lengths, state[0], weights, reverse=reverse)
         return out, (h,)
@@ -98,12 +98,12 @@ def step(x, state, weights):
 
 
 class RightNetwork:
-    """A network that computes with the functions above, or with changed ones, from the weights of a `Seq2Seq`.
+    """Computes with the functions above, or replacements of them, and a copy of the weights of a `Seq2Seq`.
 
     Args:
-        model: where the weights come from.
-        config: its sizes.
-        changed: functions in place of those above, by their names.
+        model: the network whose weights are copied.
+        config: the settings of that network.
+        changed: replacements of the functions above, by name.
     """
 
     def __init__(self, model, config, **changed):

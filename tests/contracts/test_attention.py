@@ -1,4 +1,4 @@
-"""The contexts: attention, (15)-(17), and the last state or the mean of all, (8), against the oracle."""
+"""Tests the contexts against the oracle: attention, (15)-(17), and the last state or the mean of all, (8)."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ VALID = torch.arange(T) < torch.tensor(LENGTHS)[:, None]
 
 
 def numbers(kind):
-    """Draw query, memory (garbage past each length) and parameters, which float32 holds exactly."""
+    """Draw query, memory (random also past each length) and parameters, which float32 represents exactly."""
     rng = np.random.default_rng(5)
     query_size = M if kind == "dot" else Q
     shapes = {"query": (B, query_size), "memory": (B, T, M)}
@@ -44,7 +44,7 @@ def check_attention(attention, kind, dtype=torch.float64):
         for b, length in enumerate(LENGTHS):
             context, alpha = oracle.attend(kind, query[b], memory[b, :length], *parameters)
             contexts.append(context)
-            weights.append(np.concatenate([alpha, np.zeros(T - length)]))  # padding has no weight
+            weights.append(np.concatenate([alpha, np.zeros(T - length)]))  # padding has weight 0
         return np.array(contexts), np.array(weights)
 
     def total(values):
@@ -64,18 +64,19 @@ def check_attention(attention, kind, dtype=torch.float64):
 
 
 def module_of(kind):
+    """Return the attention module of a kind."""
     if kind == "additive":
         return AdditiveAttention(Q, M, A)
     return DotAttention(M, M) if kind == "dot" else GeneralAttention(Q, M)
 
 
 def run_module(kind):
-    """Return the module of that kind as a function of its parameters."""
+    """Return a function that runs the module of a kind with given parameters."""
     module = module_of(kind)
     names = [name for name in numbers(kind) if name not in ("query", "memory")]
     assert sorted(names) == sorted(name for name, _ in module.named_parameters())
 
-    class Whole(torch.nn.Module):
+    class AttentionOfMemory(torch.nn.Module):
         def __init__(self):
             super().__init__()
             self.attention = module
@@ -85,19 +86,19 @@ def run_module(kind):
 
     def run(query, memory, valid, *parameters):
         values = {f"attention.{name}": value for name, value in zip(names, parameters, strict=True)}
-        return torch.func.functional_call(Whole(), values, (query, memory, valid))
+        return torch.func.functional_call(AttentionOfMemory(), values, (query, memory, valid))
 
     return run
 
 
 @pytest.mark.parametrize("dtype", DTYPES, ids=str)
 @pytest.mark.parametrize("kind", KINDS)
-def test_attention_is_the_oracles(kind, dtype):
+def test_attention_equals_the_oracle(kind, dtype):
     check_attention(run_module(kind), kind, dtype)
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_gradcheck(kind):
+def test_gradcheck_of_attention(kind):
     leaves = [torch.from_numpy(array).requires_grad_() for array in numbers(kind).values()]
     run = run_module(kind)
     torch.autograd.gradcheck(lambda query, memory, *rest: run(query, memory, VALID, *rest), leaves)
@@ -114,7 +115,7 @@ def test_weights_of_padding_are_exactly_zero_and_the_others_sum_to_one(kind):
 
 
 @pytest.mark.parametrize("kind", ["dot", "general"])
-def test_energies_too_large_for_exp_give_weights(kind):
+def test_energies_beyond_the_range_of_exp_give_finite_weights(kind):
     query, memory, *parameters = (torch.from_numpy(array).float() for array in numbers(kind).values())
     run = run_module(kind)
     best = run(query, memory, VALID, *parameters)[1].argmax(1)
@@ -128,16 +129,17 @@ def test_dot_attention_refuses_different_sizes():
 
 
 def context_arguments():
+    """Return random encoder outputs, h and c."""
     rng = np.random.default_rng(8)
     outputs = torch.from_numpy(rng.normal(size=(B, T, M)))
-    outputs[~VALID] = 0  # as an encoder gives them
+    outputs[~VALID] = 0  # as an encoder returns them
     h, c = (torch.from_numpy(rng.normal(size=(B, M))).requires_grad_() for _ in "hc")
     return outputs.requires_grad_(), h, c
 
 
 @pytest.mark.parametrize("cell", ["lstm", "gru"])
 @pytest.mark.parametrize("kind", ["last", "mean"])
-def test_fixed_contexts_are_the_oracles(kind, cell):
+def test_fixed_contexts_equal_the_oracle(kind, cell):
     outputs, h, c = context_arguments()
     context = fixed_context(kind, outputs, LSTMState(h, c) if cell == "lstm" else h, VALID)
     want = [

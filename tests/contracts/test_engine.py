@@ -1,4 +1,4 @@
-"""What only the engine promises: the same bits in any batch, accurate σ and tanh, no stray access, the right choice."""
+"""Tests the engine's recurrent layers: the same bits in any batch, accurate σ and tanh, operators, and selection."""
 
 from __future__ import annotations
 
@@ -30,13 +30,14 @@ compiler = shutil.which("c++") or shutil.which("g++") or shutil.which("clang++")
 
 @pytest.fixture
 def threads():
+    """Return `torch.set_num_threads`; restore the number afterwards."""
     before = torch.get_num_threads()
     yield torch.set_num_threads
     torch.set_num_threads(before)
 
 
 def random_problem(peephole, *, batch, steps, input_size, hidden_size, dtype=torch.float32, seed=0):
-    """Return x, lengths, state and weights; one sequence has all steps and one has one."""
+    """Return x, lengths, state and weights; the first sequence has all steps, the last has one."""
     generator = torch.Generator().manual_seed(seed)
 
     def normal(*shape, scale=1.0):
@@ -52,12 +53,13 @@ def random_problem(peephole, *, batch, steps, input_size, hidden_size, dtype=tor
 
 
 def flat(result):
+    """Return outputs and the parts of the final state as one list."""
     out, state = result
     return [out, *state]
 
 
 @pytest.mark.skipif(compiler is None, reason="issue 3: without a compiler there is no engine")
-def test_the_engine_is_there():
+def test_the_engine_is_available():
     assert engine.available(), "install the package (pip install -e .) or set PEEPHOLE_LIBRARY"
     assert engine.instruction_sets()[-1] == "generic"
 
@@ -67,8 +69,8 @@ def test_the_engine_is_there():
 @pytest.mark.parametrize("dtype", DTYPES, ids=str)
 @pytest.mark.parametrize("reverse", [False, True], ids=["forward", "backward"])
 @pytest.mark.parametrize("num_threads", [1, 3])
-def test_large_layers_are_the_definitions(instruction_set, peephole, dtype, reverse, num_threads, threads):
-    """Several panels and tiles of every height, more steps than one block of the weights' gradients holds."""
+def test_large_layers_equal_the_definition(instruction_set, peephole, dtype, reverse, num_threads, threads):
+    """Several panels, tiles of every height, and more steps than a block of the weights' gradients."""
     threads(num_threads)
     x, lengths, state, weights = random_problem(
         peephole, batch=37, steps=21, input_size=70, hidden_size=83, dtype=dtype
@@ -91,7 +93,7 @@ def test_large_layers_are_the_definitions(instruction_set, peephole, dtype, reve
 @peepholes
 @pytest.mark.parametrize("reverse", [False, True], ids=["forward", "backward"])
 def test_a_sequence_has_the_same_bits_in_any_batch(instruction_set, peephole, reverse, threads):
-    """Alone, among others, in another order, with more padding, on one or more threads."""
+    """Compare it alone, among others, in another order, with more padding and on several numbers of threads."""
     x, lengths, state, weights = random_problem(peephole, batch=23, steps=11, input_size=19, hidden_size=37)
     generator = torch.Generator().manual_seed(2)
     with torch.no_grad(), use_engine(instruction_set):
@@ -127,8 +129,8 @@ def test_a_sequence_has_the_same_bits_in_any_batch(instruction_set, peephole, re
 @instruction_sets
 @peepholes
 @pytest.mark.parametrize("reverse", [False, True], ids=["forward", "backward"])
-def test_bfloat16_rounds_only_what_products_multiply(instruction_set, peephole, reverse, threads):
-    """Nearer to float32 than the definition under autocast, which rounds results and states too."""
+def test_bfloat16_rounds_only_the_operands_of_products(instruction_set, peephole, reverse, threads):
+    """The results are closer to float32 than the definition under autocast, which also rounds results and states."""
     threads(2)
     x, lengths, state, weights = random_problem(peephole, batch=37, steps=21, input_size=70, hidden_size=83)
     leaves = [x, *state, *(weight for weight in weights if weight is not None)]
@@ -166,7 +168,7 @@ def test_gradients_have_the_same_bits_on_any_number_of_threads(instruction_set, 
 @pytest.mark.parametrize("dtype", DTYPES, ids=str)
 @pytest.mark.parametrize("function", ["sigmoid", "tanh"])
 def test_sigmoid_and_tanh_are_accurate(instruction_set, dtype, function):
-    """Errors in units in the last place against a wider type: those that engine/src/simd/vector.h states."""
+    """Compare errors in units in the last place, against a wider type, with the bounds in engine/src/simd/vector.h."""
     limit = 87.0 if dtype == torch.float32 else 700.0
     generator = np.random.default_rng(3)
     z = np.concatenate(
@@ -192,7 +194,7 @@ def test_sigmoid_and_tanh_are_accurate(instruction_set, dtype, function):
 
 @instruction_sets
 @pytest.mark.parametrize("dtype", DTYPES, ids=str)
-def test_sigmoid_and_tanh_at_their_ends(instruction_set, dtype):
+def test_sigmoid_and_tanh_of_infinite_large_and_nan_arguments(instruction_set, dtype):
     source = torch.tensor([float("inf"), -float("inf"), float("nan"), 0.0, 1e4, -1e4], dtype=dtype)
     result = torch.empty_like(source)
     for function, want in {"tanh": [1, -1, None, 0, 1, -1], "sigmoid": [1, 0, None, 0.5, 1, 0]}.items():
@@ -211,7 +213,7 @@ class TestOperators:
     @pytest.mark.parametrize("dtype", DTYPES, ids=str)
     @pytest.mark.parametrize("operand", ["as_is", "bf16"])
     def test_opcheck(self, peephole, dtype, operand):
-        """With no padding of steps or units: else `saved` has places that nobody writes, and opcheck compares them."""
+        """Without padded steps or units, which leave uninitialised elements in `saved` that opcheck would compare."""
         x, lengths, state, weights = random_problem(
             peephole, batch=4, steps=4, input_size=2, hidden_size=16, dtype=dtype
         )
@@ -219,12 +221,12 @@ class TestOperators:
         if operand == "bf16":
             if dtype == torch.float64:
                 pytest.skip("bfloat16 operands have sums in float32")
-            x = torch.cat([x] * 8, 2).detach().requires_grad_()  # 16 units as well
+            x = torch.cat([x] * 8, 2).detach().requires_grad_()  # 16 inputs, also a multiple of the vector width
             weights = weights._replace(weight_input=torch.cat([weights.weight_input] * 8, 1).detach().requires_grad_())
         arguments = (x, lengths, *state, *weights, True, operand, engine.instruction_sets()[0])
         torch.library.opcheck(torch.ops.peephole.lstm.default, arguments)
 
-    def test_transposed_and_expanded_arguments(self):
+    def test_transposed_and_expanded_arguments_are_accepted(self):
         x, lengths, _, weights = random_problem("full", batch=5, steps=4, input_size=3, hidden_size=6)
         x, lengths = x.detach().transpose(0, 1).contiguous().transpose(0, 1), lengths.to(torch.int32)
         state = LSTMState(*(torch.full((1, 6), value).expand(5, 6) for value in (0.3, -0.4)))
@@ -234,14 +236,14 @@ class TestOperators:
         ):
             torch.testing.assert_close(got, want, rtol=0, atol=1e-6)
 
-    def test_backward_twice(self):
+    def test_backward_twice_gives_the_same_bits(self):
         x, lengths, state, weights = random_problem("full", batch=5, steps=4, input_size=3, hidden_size=6)
         out, _ = run_lstm(x, lengths, state, weights)
         first, second = (torch.autograd.grad(out.sum(), x, retain_graph=True)[0] for _ in range(2))
         assert torch.equal(first, second)
         assert first.abs().max() > 0
 
-    def test_from_several_threads_at_once(self):
+    def test_concurrent_calls_give_the_same_bits(self):
         problem = random_problem("full", batch=16, steps=9, input_size=20, hidden_size=40)
         with torch.no_grad():
             want = flat(run_lstm(*problem))
@@ -249,7 +251,7 @@ class TestOperators:
                 for result in pool.map(lambda _: run_lstm(*problem), range(40)):
                     assert all(map(torch.equal, flat(result), want))
 
-    def test_a_forked_child_computes_too(self):
+    def test_a_forked_child_computes_the_same_bits(self):
         script = (
             "import os, torch\n"
             "torch.set_num_threads(2)\n"
@@ -265,7 +267,7 @@ class TestOperators:
 
 
 class TestChoice:
-    def test_off_is_the_definition(self, monkeypatch):
+    def test_off_selects_the_definition(self, monkeypatch):
         monkeypatch.setattr(engine.LSTMProblem, "forward", fail)
         problem = random_problem("full", batch=2, steps=3, input_size=2, hidden_size=2)
         with use_engine("off"):
@@ -273,25 +275,25 @@ class TestChoice:
             run_lstm(*problem)
 
     @pytest.mark.skipif(not engine.available(), reason="issue 3: without a compiler there is no engine")
-    def test_auto_is_the_engine(self, monkeypatch):
+    def test_auto_selects_the_engine(self, monkeypatch):
         monkeypatch.setattr(engine.LSTMProblem, "forward", fail)
         assert engine_in_use() == engine.instruction_sets()[0]
         with pytest.raises(AssertionError, match="the engine was called"):
             LSTM(2, 2)(torch.ones(1, 2, 2), torch.tensor([2]))
 
-    def test_what_the_engine_cannot_do_the_definition_does(self, monkeypatch):
+    def test_unsupported_types_are_computed_by_the_definition(self, monkeypatch):
         monkeypatch.setattr(engine.LSTMProblem, "forward", fail)
         layers = LSTM(2, 2)
         with torch.autocast("cpu", torch.float16):
             layers(torch.ones(1, 2, 2), torch.tensor([2]))
         layers.bfloat16()(torch.ones(1, 2, 2, dtype=torch.bfloat16), torch.tensor([2]))
 
-    def test_an_unknown_setting_is_named(self):
+    def test_the_error_for_an_unknown_setting_names_it(self):
         with pytest.raises(ValueError, match=r"wanted one of auto, off.*got 'sse9'"), use_engine("sse9"):
             pass
 
     @pytest.mark.skipif(not engine.available(), reason="issue 3: without a compiler there is no engine")
-    def test_training_honours_its_setting(self, monkeypatch, tmp_path):
+    def test_training_uses_the_configured_engine(self, monkeypatch, tmp_path):
         monkeypatch.setattr(engine.LSTMProblem, "forward", fail)
         pairs = tmp_path / "pairs.tsv"
         pairs.write_text("".join(f"{word}\t{word[::-1]}\n" for word in ("ab", "ba", "abc", "bca", "cab", "acb")))

@@ -1,4 +1,4 @@
-"""The C ABI in Python is that of the header, for the compiler, and only `peephole.engine` calls it."""
+"""Tests that the Python mirror of the C ABI equals the header, and that only `peephole.engine` calls the library."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ ENUMS = {
     "peephole_symbol": enums.Symbol,
     "peephole_search_kind": enums.SearchKind,
 }
-Layout = dict[str, tuple[int, int]]  # of each field the offset and the size; of the structure ("") 0 and the size
+Layout = dict[str, tuple[int, int]]  # offset and size by field; the key "" holds 0 and the size of the structure
 
 compiler = shutil.which("cc") or shutil.which("gcc") or shutil.which("clang")
 needs_compiler = pytest.mark.skipif(compiler is None, reason="issue 11: without a compiler there is no engine")
@@ -60,7 +60,7 @@ def run_c(folder: Path, statements: list[str]) -> list[str]:
 
 
 def compiled_layouts(folder: Path, fields: dict[str, list[str]]) -> dict[str, Layout]:
-    """Return the compiler's layouts of structures, given the names of their fields."""
+    """Return the layouts that the compiler gives structures with these fields."""
     statements, keys = [], []
     for name, members in fields.items():
         keys.append((name, ""))
@@ -77,6 +77,7 @@ def compiled_layouts(folder: Path, fields: dict[str, list[str]]) -> dict[str, La
 
 
 def field_names(structure: type[ctypes.Structure]) -> list[str]:
+    """Return the names of a structure's fields."""
     return [field[0] for field in structure._fields_]
 
 
@@ -94,7 +95,7 @@ def test_every_structure_has_the_compilers_layout(tmp_path: Path) -> None:
 
 
 class SwappedFields(ctypes.Structure):
-    """`peephole_linear` with two sizes swapped: as large, and wrong."""
+    """`peephole_linear` with two fields swapped, which leaves its size unchanged."""
 
     _fields_ = tuple(
         ({"inputs": "outputs", "outputs": "inputs"}.get(field[0], field[0]), field[1])
@@ -103,7 +104,7 @@ class SwappedFields(ctypes.Structure):
 
 
 class NarrowField(ctypes.Structure):
-    """`peephole_dropout_mask` with a narrower field: as large, since padding fills the gap."""
+    """`peephole_dropout_mask` with a narrower field; padding leaves its size unchanged."""
 
     _fields_ = tuple(
         (field[0], ctypes.c_int16 if field[0] == "keep_rate" else field[1]) for field in structures.DropoutMask._fields_
@@ -160,18 +161,18 @@ def test_every_enumeration_of_the_header_is_compared() -> None:
 
 
 @needs_compiler
-def test_the_version_is_the_headers(tmp_path: Path) -> None:
+def test_the_version_equals_that_of_the_header(tmp_path: Path) -> None:
     assert run_c(tmp_path, ['printf("%d\\n", PEEPHOLE_ABI_VERSION);']) == [str(abi.ABI_VERSION)]
 
 
-def test_the_first_symbols_are_those_of_every_vocabulary() -> None:
+def test_special_symbols_equal_those_of_python() -> None:
     assert {symbol.name: symbol.value for symbol in enums.Symbol} == {
         name: getattr(peephole.symbols, name) for name in ("PAD", "BOS", "EOS", "UNK")
     }
 
 
-def calls_of_the_library(source: str) -> list[str]:
-    """Return what a module uses of the C ABI: ctypes, or the loaded library."""
+def library_uses(source: str) -> list[str]:
+    """Return the uses of ctypes and of the loaded library in the source of a module."""
     found = []
     for node in ast.walk(ast.parse(source)):
         if isinstance(node, ast.Import):
@@ -190,7 +191,7 @@ def calls_of_the_library(source: str) -> list[str]:
 def test_only_the_engine_package_calls_the_library() -> None:
     modules = [path for path in PACKAGE.rglob("*.py") if PACKAGE / "engine" not in path.parents]
     assert len(modules) > 30
-    assert {str(path): calls for path in modules if (calls := calls_of_the_library(path.read_text()))} == {}
+    assert {str(path): calls for path in modules if (calls := library_uses(path.read_text()))} == {}
 
 
 @pytest.mark.parametrize(
@@ -202,5 +203,5 @@ def test_only_the_engine_package_calls_the_library() -> None:
         "from peephole import engine\nengine.library().peephole_peak(1, 4, b'generic')",
     ],
 )
-def test_a_call_elsewhere_is_found(source: str) -> None:
-    assert calls_of_the_library(source)
+def test_calls_of_the_library_are_found(source: str) -> None:
+    assert library_uses(source)

@@ -1,4 +1,4 @@
-"""What the engine predicts for a source is the same bits in every batch, of ten thousand put together at random."""
+"""Tests that the engine's predictions for a source have the same bits in ten thousand random batches."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ NUM_BATCHES, NUM_SOURCES, LARGEST_BATCH = 10_000, 400, 24
 
 @pytest.mark.slow
 @pytest.mark.skipif(not engine.available(), reason="without a compiler there is no engine")
-def test_ten_thousand_batches(toy_file: Path) -> None:
+def test_predictions_have_the_same_bits_in_ten_thousand_batches(toy_file: Path) -> None:
     searching, rng = PackedSearch([PackedModel(toy_file)]), random.Random(1)
     num_symbols = len(load_model(toy_file).source_symbols)
     sources = [[rng.randrange(4, num_symbols) for _ in range(rng.randint(1, 20))] for _ in range(NUM_SOURCES)]

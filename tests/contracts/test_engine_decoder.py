@@ -1,6 +1,6 @@
-"""The decoder on the engine: sizes that fill several panels and tiles, bits, types, and what is left to the definition.
+"""Tests the engine's decoder: large sizes, equal bits in any batch, number formats, and fallback to the definition.
 
-That it computes the equations is shown by test_seq2seq.py, which runs with every instruction set.
+test_seq2seq.py, which runs on every instruction set, compares it with the oracle.
 """
 
 from __future__ import annotations
@@ -25,13 +25,14 @@ BATCH, SOURCE_STEPS, STEPS = 23, 9, 14
 
 @pytest.fixture
 def threads():
+    """Return `torch.set_num_threads`; restore the number afterwards."""
     before = torch.get_num_threads()
     yield torch.set_num_threads
     torch.set_num_threads(before)
 
 
 def make(attention="additive", peephole="full", decoder_layers=2, hidden_size=70):
-    """Return a model whose parameters are all random, and a batch of unequal lengths on both sides."""
+    """Return a model with random parameters and a batch with unequal lengths on both sides."""
     config = ModelConfig(
         peephole=peephole,
         context="last" if attention == "fixed" else "attention",
@@ -56,7 +57,7 @@ def make(attention="additive", peephole="full", decoder_layers=2, hidden_size=70
 
 
 def run(problem, setting, *, rate=0.0, autocast=False):
-    """Return the logits of real symbols, and the gradients of a random function of them."""
+    """Return the logits of real symbols, and the gradients of a random linear function of them."""
     model, source, source_lengths, target = problem
     noise = Noise(seed=1, step=2, examples=torch.arange(BATCH), rate=rate)
     with use_engine(setting), torch.autocast("cpu", torch.bfloat16, enabled=autocast):
@@ -71,11 +72,11 @@ def run(problem, setting, *, rate=0.0, autocast=False):
 @peepholes
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64], ids=str)
 @pytest.mark.parametrize("decoder_layers", [1, 3])
-def test_large_decoders_are_the_definitions(instruction_set, attention, peephole, dtype, decoder_layers, threads):
-    """Against the definition in float64; errors in the norm of each parameter's gradient.
+def test_large_decoders_equal_the_definition(instruction_set, attention, peephole, dtype, decoder_layers, threads):
+    """Compare with the definition in float64, by the norm of the error of each parameter's gradient.
 
-    W_s of attention has gradients that nearly cancel: there the definition in float32 is itself off by more than 1e-5,
-    and the engine may be off by twice as much.
+    The terms of the gradient of W_s nearly cancel, so the error of the definition in float32 exceeds 1e-5; the engine
+    may have up to twice that error.
     """
     threads(2)
     problem = make(attention, peephole, decoder_layers)
@@ -91,7 +92,7 @@ def test_large_decoders_are_the_definitions(instruction_set, attention, peephole
 
 
 class Recurrence:
-    """Random arguments of `decode`, whose results are wanted for some of the batch's rows."""
+    """Holds random arguments of `decode` and runs it on a selection of the batch's rows."""
 
     def __init__(self, attention, peephole):
         draw = torch.Generator().manual_seed(5)
@@ -144,7 +145,7 @@ class Recurrence:
 @attentions
 @pytest.mark.parametrize("operand", ["as_is", "bf16"])
 def test_a_pair_has_the_same_bits_in_any_batch(instruction_set, attention, operand, threads):
-    """Alone, among others, in another order, on one or more threads."""
+    """Compare it alone, among others, in another order and on several numbers of threads."""
     problem = Recurrence(attention, "full")
     generator = torch.Generator().manual_seed(3)
     autocast = torch.autocast("cpu", torch.bfloat16, enabled=operand == "bf16")
@@ -175,7 +176,7 @@ def test_gradients_have_the_same_bits_on_any_number_of_threads(instruction_set, 
 
 @instruction_sets
 @attentions
-def test_bfloat16_is_nearer_to_float32_than_autocast(instruction_set, attention, threads):
+def test_bfloat16_is_closer_to_float32_than_autocast(instruction_set, attention, threads):
     threads(2)
     problem = make(attention)
     want, got, cast = (
@@ -192,7 +193,7 @@ def test_bfloat16_is_nearer_to_float32_than_autocast(instruction_set, attention,
 @attentions
 @pytest.mark.parametrize("operand", ["as_is", "bf16"])
 def test_opcheck(attention, operand):
-    """With no padding of steps or units: else `saved` has places that nobody writes, and opcheck compares them."""
+    """Without padded steps or units, which leave uninitialised elements in `saved` that opcheck would compare."""
     draw = torch.Generator().manual_seed(4)
 
     def random(*shape):
@@ -220,7 +221,7 @@ def test_opcheck(attention, operand):
     torch.library.opcheck(torch.ops.peephole.decoder.default, arguments)
 
 
-def test_off_and_other_types_are_left_to_the_definition():
+def test_the_definition_computes_when_off_and_for_unsupported_types():
     model, source, source_lengths, _ = make(hidden_size=4, decoder_layers=1)
     state = model.start(source, source_lengths)
 

@@ -1,4 +1,4 @@
-"""The engine's reader of model files finds what Python wrote, refuses what Python refuses, and nothing breaks it."""
+"""Tests the engine's reader of model files: it reads what Python writes, and refuses what Python refuses."""
 
 from __future__ import annotations
 
@@ -41,11 +41,12 @@ def build(program: str, folder: Path) -> Path:
 
 @pytest.fixture(scope="session")
 def show(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return the program that prints the content of model files."""
     return build("show_model_file", tmp_path_factory.mktemp("show"))
 
 
 def shown(program: Path, paths: list[Path]) -> list[list[str]]:
-    """Return the lines that the reader shows of each file."""
+    """Return the lines that the program prints for each file."""
     done = subprocess.run([program, *paths], check=False, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr[-4000:]
     return [part.split("\n")[1:-1] for part in done.stdout.split("\x1e")[1:]]
@@ -59,11 +60,12 @@ def model_file(settings: dict[str, Any], source: Symbols = CHARACTERS, target: S
 
 
 def names_of(table: Symbols) -> str:
+    """Return the symbols of a table in hexadecimal, as the program prints them."""
     return " ".join(f"{name.encode().hex()}." for name in table.tokens(range(len(table))))
 
 
 def expected(path: Path, model: ModelFile) -> list[str]:
-    """Return the lines that the reader must show, from what the safetensors library and PyTorch say."""
+    """Return the lines that the program must print, from the file's header and the model in Python."""
     m = model.config.model
     numbers = [
         m.cell == "gru",
@@ -94,6 +96,7 @@ def expected(path: Path, model: ModelFile) -> list[str]:
 
 
 def every_config() -> list[dict[str, Any]]:
+    """Return settings of every kind of model."""
     cells = [("lstm", "full"), ("lstm", "diagonal"), ("lstm", "none"), ("gru", "none")]
     contexts = [("attention", "additive"), ("attention", "dot"), ("attention", "general"), ("last", "dot")]
     contexts.append(("mean", "additive"))
@@ -144,7 +147,7 @@ def test_stored_models_are_read(show: Path) -> None:
     assert shown(show, paths) == [expected(path, load_model(path)) for path in paths]
 
 
-def test_settings_left_out_are_the_defaults(show: Path, tmp_path: Path) -> None:
+def test_missing_settings_have_default_values(show: Path, tmp_path: Path) -> None:
     path = tmp_path / "m.safetensors"
     save_model(path, model_file({"hidden_size": 256, "embedding_size": 128}))
     tensors, metadata = read_tensors(path)
@@ -164,13 +167,13 @@ def test_every_truncation_is_refused(show: Path, tmp_path: Path) -> None:
         assert line.startswith("error not a whole safetensors file: ")
 
 
-def test_every_flipped_bit_of_a_tensor_is_seen(show: Path, tmp_path: Path) -> None:
+def test_flipped_bits_of_tensors_are_detected(show: Path, tmp_path: Path) -> None:
     whole = encode_model(model_file({}))
     start = 8 + int.from_bytes(whole[:8], "little")
     paths = []
-    for place in range(start, len(whole), 13):
-        paths.append(tmp_path / f"{place}.safetensors")
-        paths[-1].write_bytes(whole[:place] + bytes([whole[place] ^ 1 << place % 8]) + whole[place + 1 :])
+    for offset in range(start, len(whole), 13):
+        paths.append(tmp_path / f"{offset}.safetensors")
+        paths[-1].write_bytes(whole[:offset] + bytes([whole[offset] ^ 1 << offset % 8]) + whole[offset + 1 :])
     for [line] in shown(show, paths):
         assert line.startswith("error damaged: wanted checksum ")
 
@@ -179,7 +182,7 @@ HIDDEN = "decoder.layers.0.weight_hidden"
 
 
 def to_format_1(tensors: dict[str, Any], metadata: dict[str, str]) -> None:
-    """Turn what a file of format 3 holds into what format 1 has in its place."""
+    """Convert the content of a file from format 3 to format 1."""
     shape = json.loads(metadata.pop("architecture"))
     del shape["input"], shape["output"], metadata["settings"], metadata["made"]
     metadata |= {"format_version": "1", "config": json.dumps({"model": shape})}
@@ -187,8 +190,11 @@ def to_format_1(tensors: dict[str, Any], metadata: dict[str, str]) -> None:
 
 
 CHANGES = {
-    "missing": (lambda t, m: t.pop(HIDDEN), f"tensor '{HIDDEN}': wanted float32 (16, 4), got None"),
-    "unknown": (lambda t, m: t.update(x=np.zeros(3, np.float32)), "tensor 'x': wanted None, got float32 (3,)"),
+    "missing": (lambda t, m: t.pop(HIDDEN), f"tensor '{HIDDEN}': wanted float32 (16, 4), got no tensor"),
+    "unknown": (
+        lambda t, m: t.update(x=np.zeros(3, np.float32)),
+        "tensor 'x': wanted no tensor, got float32 (3,)",
+    ),
     "shape": (
         lambda t, m: t.update({HIDDEN: t[HIDDEN].T}),
         f"tensor '{HIDDEN}': wanted float32 (16, 4), got float32 (4, 16)",
@@ -203,54 +209,54 @@ CHANGES = {
     ),
     "a name of format 1": (
         lambda t, m: t.update({"encoder.embedding.weight": t.pop("frontend.embedding.weight")}),
-        "tensor 'frontend.embedding.weight': wanted float32 (9, 3), got None",
+        "tensor 'frontend.embedding.weight': wanted float32 (9, 3), got no tensor",
     ),
     "a name of format 3": (
         lambda t, m: (to_format_1(t, m), t.update({"frontend.embedding.weight": t.pop("encoder.embedding.weight")})),
-        "tensor 'encoder.embedding.weight': wanted float32 (9, 3), got None",
+        "tensor 'encoder.embedding.weight': wanted float32 (9, 3), got no tensor",
     ),
     "program": (lambda t, m: m.pop("format"), "wanted a model saved by peephole, got another program's"),
     "version": (lambda t, m: m.update(format_version="4"), "wanted format version 3 or older, got '4'; a newer"),
     "no config": (
         lambda t, m: (to_format_1(t, m), m.pop("config")),
-        "damaged metadata: there is no config",
+        "metadata: there is no config",
     ),
     "a GRU with peepholes": (
         lambda t, m: m.update(architecture='{"cell":"gru","peephole":"full"}'),
-        "damaged metadata: architecture.cell='gru' has no cell state",
+        "metadata: architecture.cell='gru' has no cell state",
     ),
-    "no architecture": (lambda t, m: m.pop("architecture"), "damaged metadata: there is no architecture"),
+    "no architecture": (lambda t, m: m.pop("architecture"), "metadata: there is no architecture"),
     "deep": (
         lambda t, m: m.update(architecture="[" * 100_000),
-        "damaged metadata: architecture: JSON, byte 64: wanted at most 64",
+        "metadata: architecture: JSON, byte 64: wanted at most 64",
     ),
     "list": (
         lambda t, m: m.update(architecture="[]"),
-        "damaged metadata: architecture: wanted a JSON object, got a list",
+        "metadata: architecture: wanted a JSON object, got a list",
     ),
     "rest": (
         lambda t, m: m.update(architecture="{} x"),
-        "damaged metadata: architecture: JSON, byte 3: wanted nothing after",
+        "metadata: architecture: JSON, byte 3: wanted nothing after",
     ),
     "twice": (
         lambda t, m: m.update(architecture='{"a":1,"a":1}'),
-        "damaged metadata: architecture: JSON: wanted each name once",
+        "metadata: architecture: JSON: wanted each name once",
     ),
     "surrogate": (
         lambda t, m: m.update(architecture='{"\\ud800":1}'),
-        "damaged metadata: architecture: JSON, byte 8: wanted a pair",
+        "metadata: architecture: JSON, byte 8: wanted a pair",
     ),
     "symbols": (
         lambda t, m: m.update(source_symbols='{"kind":"characters","normalize":"NFC","symbols":["a","a"]}'),
-        "damaged metadata: symbol table: a symbol stands in it twice",
+        "metadata: symbol table: wanted each symbol once, got 'a' twice",
     ),
     "kind": (
         lambda t, m: m.update(source_symbols='{"kind":"phones","normalize":"NFC","symbols":[]}'),
-        "damaged metadata: symbol table: unknown kind 'phones' or normalisation 'NFC'",
+        "metadata: symbol table: unknown kind 'phones' or normalisation 'NFC'",
     ),
     "segmenter": (
         lambda t, m: m.update(source_symbols='{"kind":"bpe","normalize":"NFC","segmenter":"{}"}'),
-        "damaged metadata: symbol table: cannot read the bpe segmenter",
+        "metadata: symbol table: cannot read the bpe segmenter",
     ),
 }
 SETTINGS: dict[str, Any] = {
@@ -272,7 +278,7 @@ ONLY_IN_FORMAT_3: dict[str, Any] = {
 
 
 def rewritten(path: Path, change: Any) -> Path:
-    """Write a model file that was changed by someone who knows how to compute the checksum."""
+    """Write a model file with a changed content and a correct checksum."""
     save_model(path, model_file({}))
     tensors, metadata = read_tensors(path)
     del metadata["checksum"]
@@ -282,14 +288,14 @@ def rewritten(path: Path, change: Any) -> Path:
 
 
 @pytest.mark.parametrize("name", CHANGES)
-def test_what_is_wrong_is_said(name: str, show: Path, tmp_path: Path) -> None:
+def test_the_error_describes_the_damage(name: str, show: Path, tmp_path: Path) -> None:
     change, message = CHANGES[name]
     [[line]] = shown(show, [rewritten(tmp_path / "m.safetensors", change)])
     assert line.startswith("error " + message)
 
 
 @pytest.mark.parametrize("version", [1, 3])
-def test_settings_that_python_refuses_are_refused(version: int, show: Path, tmp_path: Path) -> None:
+def test_wrong_settings_are_refused_by_engine_and_python(version: int, show: Path, tmp_path: Path) -> None:
     keys, paths = [], []
     everything = [*SETTINGS.items(), *(ONLY_IN_FORMAT_3.items() if version == 3 else ())]
     for key, value in ((key, value) for key, values in everything for value in values):
@@ -303,26 +309,26 @@ def test_settings_that_python_refuses_are_refused(version: int, show: Path, tmp_
                 metadata["architecture"] = json.dumps(shape)
 
         path = rewritten(tmp_path / f"{len(paths)}.safetensors", change)
-        with pytest.raises(ModelFileError, match="damaged metadata") as caught:
+        with pytest.raises(ModelFileError, match="metadata: ") as caught:
             load_model(path)
         assert key in str(caught.value)
         paths.append(path)
         keys.append(key)
     for key, [line] in zip(keys, shown(show, paths), strict=True):
-        assert line.startswith("error damaged metadata: ")
+        assert line.startswith("error metadata: ")
         assert key in line
 
 
 @pytest.mark.parametrize("entry", ["settings", "made"])
 @pytest.mark.parametrize("text", [None, "", "[]", '{"train": {"foo": 1}, "serve": 3}'])
-def test_how_a_model_was_made_is_not_looked_at(entry: str, text: str | None, show: Path, tmp_path: Path) -> None:
+def test_settings_of_training_are_ignored(entry: str, text: str | None, show: Path, tmp_path: Path) -> None:
     path = rewritten(tmp_path / "m.safetensors", lambda t, m: m.pop(entry) if text is None else m.update({entry: text}))
     [lines] = shown(show, [path])
     assert lines[0].startswith("config ")
     assert load_model(path).architecture == model_file({}).architecture
 
 
-def test_weights_are_not_looked_at(show: Path, tmp_path: Path) -> None:
+def test_values_of_weights_are_not_checked(show: Path, tmp_path: Path) -> None:
     path = rewritten(tmp_path / "m.safetensors", lambda t, m: t.update({HIDDEN: np.full((16, 4), np.nan, np.float32)}))
     [lines] = shown(show, [path])
     assert lines[0].startswith("config ")

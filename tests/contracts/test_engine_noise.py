@@ -1,4 +1,4 @@
-"""The engine's dropout masks are those of the definition, bit for bit."""
+"""Tests that the engine's dropout masks equal those of the definition bit for bit."""
 
 from __future__ import annotations
 
@@ -17,12 +17,14 @@ int64s = st.integers(-(2**63), 2**63 - 1)
 
 @pytest.fixture
 def threads():
+    """Return `torch.set_num_threads`; restore the number afterwards."""
     before = torch.get_num_threads()
     yield torch.set_num_threads
     torch.set_num_threads(before)
 
 
 def mask(setting, noise, *arguments):
+    """Return the mask computed under an engine setting."""
     with use_engine(setting):
         return noise.mask(*arguments)
 
@@ -38,17 +40,17 @@ def mask(setting, noise, *arguments):
     st.integers(0, 5),
     st.integers(0, 70),
 )
-def test_masks_are_those_of_the_definition(instruction_set, seed, step, examples, rate, place, num_steps, num_units):
+def test_masks_equal_those_of_the_definition(instruction_set, seed, step, examples, rate, site, num_steps, num_units):
     noise = Noise(seed, step, torch.tensor(examples, dtype=torch.int64), rate)
-    wanted = mask("off", noise, place, num_steps, num_units)
-    found = mask(instruction_set, noise, place, num_steps, num_units)
+    wanted = mask("off", noise, site, num_steps, num_units)
+    found = mask(instruction_set, noise, site, num_steps, num_units)
     assert found.dtype == torch.float32
     assert torch.equal(found.view(torch.int32), wanted.view(torch.int32))
 
 
 @pytest.mark.parametrize("instruction_set", engine.instruction_sets())
 @pytest.mark.parametrize(("batch", "steps", "units"), [(300, 3, 256), (3, 400, 130), (2, 1, 70_000)])
-def test_masks_of_many_tasks_are_those_of_the_definition_on_any_threads(instruction_set, batch, steps, units, threads):
+def test_large_masks_equal_those_of_the_definition_on_any_threads(instruction_set, batch, steps, units, threads):
     noise = Noise(1, 2, torch.arange(batch) * 77, 0.3)
     wanted = mask("off", noise, "readout", steps, units)
     for count in (1, 2, 5):
@@ -57,7 +59,7 @@ def test_masks_of_many_tasks_are_those_of_the_definition_on_any_threads(instruct
 
 
 @needs_engine
-def test_examples_may_have_gaps():
+def test_example_numbers_may_be_a_strided_view():
     noise = Noise(1, 2, torch.arange(12)[::3], 0.3)
     assert torch.equal(mask("auto", noise, "readout", 4, 9), mask("off", noise, "readout", 4, 9))
 
@@ -70,13 +72,14 @@ def test_the_engine_computes_the_masks_unless_it_is_off():
 
 
 def operators(setting, noise):
+    """Return the names of the PyTorch operators that computing a mask calls."""
     with torch.profiler.profile() as profile:
         mask(setting, noise, "readout", 4, 9)
     return {event.key for event in profile.key_averages()}
 
 
 @needs_engine
-def test_the_operator_fits_torch():
+def test_opcheck_of_the_operator():
     keys = torch.arange(9, dtype=torch.int32)
     torch.library.opcheck(
         torch.ops.peephole.dropout_mask.default, (torch.arange(3), keys, 4, -5, 0, 0.5, engine.instruction_sets()[0])

@@ -1,4 +1,4 @@
-"""The engine's linear product and output layer with loss: against NumPy in float64, the same bits on any threads."""
+"""Tests the engine's linear product and output layer with loss: accuracy, and equal bits on any threads."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ import pytest
 import torch
 from torch.nn import functional as F
 
+import peephole.engine.output  # noqa: F401  # registers the operators
 from peephole import engine
 from peephole.config import ModelConfig
 from peephole.errors import ShapeError
@@ -17,7 +18,7 @@ from peephole.nn.outputs import output_loss_sum
 from peephole.symbols import PAD
 
 DTYPES = (torch.float32, torch.float64)
-TOLERANCE = {torch.float32: 1e-5, torch.float64: 1e-12}  # of the largest number of an array
+TOLERANCE = {torch.float32: 1e-5, torch.float64: 1e-12}  # relative to the largest absolute value of an array
 instruction_sets = pytest.mark.parametrize("instruction_set", engine.instruction_sets())
 dtypes = pytest.mark.parametrize("dtype", DTYPES, ids=str)
 smoothings = pytest.mark.parametrize("smoothing", [0.0, 0.1])
@@ -28,6 +29,7 @@ needs_engine = pytest.mark.skipif(not engine.available(), reason="issue 3: witho
 
 @pytest.fixture
 def threads():
+    """Return `torch.set_num_threads`; restore the number afterwards."""
     before = torch.get_num_threads()
     yield torch.set_num_threads
     torch.set_num_threads(before)
@@ -43,7 +45,7 @@ def linear_problem(rows, inputs, outputs, dtype=torch.float32):
 
 
 def loss_problem(rows, hidden_size, symbols, dtype=torch.float32):
-    """Return r, weight, bias and targets; a fifth of the rows and the last are padding, unless there is only one."""
+    """Return r, weight, bias and targets; every fifth row and the last are padding, unless there is only one row."""
     r, weight, bias = normals((1, rows, hidden_size), (symbols, hidden_size), (symbols,), dtype=dtype)
     generator = torch.Generator().manual_seed(1)
     target = torch.randint(1, symbols, (1, rows), generator=generator)
@@ -66,7 +68,7 @@ def run_loss(setting, r, weight, bias, target, smoothing, scale=0.7):
 
 
 def numpy_loss(r, weight, bias, target, smoothing, scale=0.7):
-    """-Σ_n Σ_v q_nv log p_nv over the real rows, p = softmax(W r + b), and its gradients: Σ_n (p - q) …"""
+    """Return -Σ_n Σ_v q_nv log p_nv over the real rows, p = softmax(W r + b), and its gradients."""
     r, weight, bias, target = (
         tensor.detach().numpy() for tensor in (r[0].double(), weight.double(), bias.double(), target[0])
     )
@@ -83,7 +85,7 @@ def numpy_loss(r, weight, bias, target, smoothing, scale=0.7):
 
 
 def agree(found, wanted, dtype):
-    """Return whether each array is within the tolerance of the type."""
+    """Return whether all arrays agree within the tolerance of the type."""
     pairs = ((a.detach().double(), torch.as_tensor(b).detach().double()) for a, b in zip(found, wanted, strict=True))
     return all(float((a - b).abs().max()) <= TOLERANCE[dtype] * float(b.abs().max()) for a, b in pairs)
 
@@ -92,7 +94,7 @@ def agree(found, wanted, dtype):
 @dtypes
 @pytest.mark.parametrize("sizes", LINEAR_SIZES, ids=str)
 @pytest.mark.parametrize("num_threads", [1, 3])
-def test_linear_and_its_gradients(instruction_set, dtype, sizes, num_threads, threads):
+def test_linear_and_its_gradients_equal_numpy(instruction_set, dtype, sizes, num_threads, threads):
     threads(num_threads)
     x, weight, bias, cotangent = linear_problem(*sizes, dtype=dtype)
     X, W, b, d = (tensor.detach().double().numpy() for tensor in (x, weight, bias, cotangent))
@@ -106,8 +108,8 @@ def test_linear_and_its_gradients(instruction_set, dtype, sizes, num_threads, th
 @smoothings
 @pytest.mark.parametrize("sizes", LOSS_SIZES, ids=str)
 @pytest.mark.parametrize("num_threads", [1, 3])
-def test_output_loss_and_its_gradients(instruction_set, dtype, smoothing, sizes, num_threads, threads):
-    """Against NumPy and against the definition in float64; alone, the loss is the same bits as with gradients."""
+def test_output_loss_and_its_gradients_equal_numpy(instruction_set, dtype, smoothing, sizes, num_threads, threads):
+    """Compare with NumPy and with the definition in float64; the loss without gradients has the same bits."""
     threads(num_threads)
     *tensors, target = loss_problem(*sizes, dtype=dtype)
     found = run_loss(instruction_set, *tensors, target, smoothing)
@@ -120,7 +122,7 @@ def test_output_loss_and_its_gradients(instruction_set, dtype, smoothing, sizes,
 
 
 def wrong_losses():
-    """Losses that forget something, by its name; each takes what `numpy_loss` takes."""
+    """Return wrong variants of `numpy_loss`, named after their error."""
 
     def padding_counts(r, weight, bias, target, smoothing):
         return numpy_loss(r, weight, bias, target.clamp(min=1), smoothing)
@@ -146,7 +148,7 @@ def wrong_losses():
 
 @pytest.mark.parametrize("wrong", wrong_losses(), ids=lambda wrong: wrong.__name__)
 @needs_engine
-def test_wrong_losses_are_seen(wrong):
+def test_wrong_losses_are_detected(wrong):
     problem = loss_problem(70, 33, 83)
     assert not agree(run_loss("auto", *problem, 0.1), wrong(*problem, 0.1), torch.float32)
 
@@ -167,7 +169,7 @@ def bfloat16(enabled=True):
 
 
 def check_bfloat16(instruction_set, run):
-    """Check that `run(setting)` under autocast is nearer to float32 on the engine than in the definition."""
+    """Check that `run(setting)` under autocast is closer to float32 on the engine than in the definition."""
     want = run("off")
     with bfloat16():
         found, rounded = run(instruction_set), run("off")
@@ -182,8 +184,8 @@ def check_bfloat16(instruction_set, run):
 @instruction_sets
 @pytest.mark.parametrize("sizes", [(37, 70, 83), (601, 49, 67), (5, 3, 1)], ids=str)
 @pytest.mark.parametrize("num_threads", [1, 3])
-def test_bfloat16_rounds_only_what_linear_multiplies(instruction_set, sizes, num_threads, threads):
-    """The gradient of the bias is not a product: it is that of float32."""
+def test_bfloat16_rounds_only_the_operands_of_linear(instruction_set, sizes, num_threads, threads):
+    """The gradient of the bias is not a product, so it equals that of float32."""
     threads(num_threads)
     problem = linear_problem(*sizes)
     found = check_bfloat16(instruction_set, lambda setting: run_linear(setting, *problem))
@@ -191,7 +193,7 @@ def test_bfloat16_rounds_only_what_linear_multiplies(instruction_set, sizes, num
 
 
 def rounded_linear(x, weight, bias, cotangent):
-    """y and gradients in float64 from what a product multiplies, rounded to bfloat16."""
+    """Return y and its gradients, computed in float64 from operands rounded to bfloat16."""
     X, W, d = (tensor.detach().bfloat16().double() for tensor in (x, weight, cotangent))
     return [X @ W.T + bias.double(), d @ W, d.T @ X, cotangent.double().sum(0)]
 
@@ -200,7 +202,7 @@ def rounded_linear(x, weight, bias, cotangent):
 @smoothings
 @pytest.mark.parametrize("sizes", [(70, 33, 83), (301, 48, 601)], ids=str)
 @pytest.mark.parametrize("num_threads", [1, 3])
-def test_bfloat16_rounds_only_what_the_loss_multiplies(instruction_set, smoothing, sizes, num_threads, threads):
+def test_bfloat16_rounds_only_the_operands_of_the_loss(instruction_set, smoothing, sizes, num_threads, threads):
     threads(num_threads)
     *tensors, target = loss_problem(*sizes)
     found = check_bfloat16(instruction_set, lambda setting: run_loss(setting, *tensors, target, smoothing, 1.0))
@@ -208,7 +210,7 @@ def test_bfloat16_rounds_only_what_the_loss_multiplies(instruction_set, smoothin
     logits = F.linear(r, weight, tensors[2].detach().double()).requires_grad_()
     loss = loss_sum(logits, target, smoothing)
     [d_z] = torch.autograd.grad(loss, logits)
-    near = d_z[0].bfloat16().double()  # but where a gradient is rounded the other way
+    near = d_z[0].bfloat16().double()  # equal to the engine's up to a different rounding of single gradients
     assert agree([found[0], found[3]], [loss, d_z[0].sum(0)], torch.float32)
     for got, want in zip(found[1:3], (near @ weight, near.T @ r[0]), strict=True):
         assert float((got - want).abs().max()) < 1e-3 * float(want.abs().max())
@@ -217,8 +219,8 @@ def test_bfloat16_rounds_only_what_the_loss_multiplies(instruction_set, smoothin
 
 
 @instruction_sets
-def test_bfloat16_arguments(instruction_set):
-    """Autocast's own results arrive rounded: as operands they are the same bits."""
+def test_bfloat16_arguments_give_the_same_bits_as_float32(instruction_set):
+    """Autocast passes rounded arguments; the engine rounds float32 operands to the same bits."""
     x, weight, bias, _ = linear_problem(37, 70, 83)
     *tensors, target = loss_problem(70, 33, 83)
     with torch.no_grad(), use_engine(instruction_set), bfloat16():
@@ -230,7 +232,7 @@ def test_bfloat16_arguments(instruction_set):
 @instruction_sets
 @pytest.mark.parametrize("operand", ["float32", "float64", "bfloat16"])
 def test_the_same_bits_on_any_number_of_threads(instruction_set, operand, threads):
-    """More rows than a block of a weight's gradient has, and than the logits that exist at the same time."""
+    """Use more rows than a block of a weight's gradient and than a block of logits."""
     dtype = torch.float64 if operand == "float64" else torch.float32
     product, loss = linear_problem(701, 33, 70, dtype=dtype), loss_problem(701, 20, 9000, dtype=dtype)
     found = []
@@ -246,13 +248,13 @@ def test_the_same_bits_on_any_number_of_threads(instruction_set, operand, thread
 @dtypes
 @smoothings
 def test_a_row_has_the_same_bits_in_any_batch(instruction_set, dtype, smoothing, threads):
-    """Rows of y, losses of rows and gradients of rows of r: alone, among others, in another order, with padding."""
+    """Compare rows of y, losses and gradients of r: alone, among others, in another order and with padding."""
     x, weight, bias, _ = (tensor.detach() for tensor in linear_problem(90, 33, 70, dtype=dtype))
     target = torch.randint(1, 70, (90,), generator=torch.Generator().manual_seed(3))
     order = torch.randperm(90, generator=torch.Generator().manual_seed(4))
 
     def losses(rows):
-        """Return the gradients of rows of r and, each row with itself as its only batch mate, their losses."""
+        """Return the gradients of the given rows of r and the loss of their batch."""
         r = x[rows][None].requires_grad_()
         loss = output_loss_sum(r, weight, bias, target[rows][None], smoothing)
         return torch.autograd.grad(loss, r)[0][0], loss
@@ -268,14 +270,14 @@ def test_a_row_has_the_same_bits_in_any_batch(instruction_set, dtype, smoothing,
             for row in range(3):
                 alone = losses(torch.tensor([row]))[1]
                 padded = F.pad(target[row : row + 1], (4, 9), value=PAD)[None]
-                mates = F.pad(x[row : row + 1], (0, 0, 4, 9), value=float("nan"))[None]
-                assert torch.equal(output_loss_sum(mates, weight, bias, padded, smoothing), alone)
+                padded_r = F.pad(x[row : row + 1], (0, 0, 4, 9), value=float("nan"))[None]
+                assert torch.equal(output_loss_sum(padded_r, weight, bias, padded, smoothing), alone)
 
 
 @instruction_sets
 @dtypes
-def test_large_small_and_impossible_logits(instruction_set, dtype):
-    """Logits of ±5000, symbols of logit -∞, and a NaN, which has to be seen."""
+def test_extreme_infinite_and_nan_logits(instruction_set, dtype):
+    """Test logits of ±5000, symbols with logit -∞, and NaN, which must make the loss NaN."""
     r, weight, bias, target = loss_problem(9, 5, 40, dtype=dtype)
     far = weight.detach().mul(1000).requires_grad_()
     assert agree(run_loss(instruction_set, r, far, bias, target, 0.1), numpy_loss(r, far, bias, target, 0.1), dtype)
@@ -297,7 +299,7 @@ def test_large_small_and_impossible_logits(instruction_set, dtype):
 
 
 @instruction_sets
-def test_only_padding(instruction_set):
+def test_a_batch_of_only_padding_has_loss_and_gradients_0(instruction_set):
     r, weight, bias, target = loss_problem(9, 5, 40)
     assert not any(part.any() for part in run_loss(instruction_set, r, weight, bias, target * 0, 0.1))
 
@@ -308,7 +310,7 @@ class TestOperators:
     def test_opcheck(self, dtype):
         x, weight, bias, cotangent = linear_problem(7, 5, 6, dtype=dtype)
         best = engine.instruction_sets()[0]
-        operands = ["as_is"] if dtype == torch.float64 else engine.OPERANDS  # bfloat16 has sums in float32
+        operands = ["as_is"] if dtype == torch.float64 else engine.OPERANDS  # bfloat16 operands require float32
         for given in (bias, None):
             for operand in operands:
                 torch.library.opcheck(torch.ops.peephole.linear.default, (x, weight, given, operand, best))
@@ -321,13 +323,13 @@ class TestOperators:
         scaled = [tensor.detach() for tensor in (torch.tensor(2.0, dtype=dtype), r, weight, bias)]
         torch.library.opcheck(torch.ops.peephole.output_loss_backward.default, scaled)
 
-    def test_transposed_arguments_and_more_dimensions(self):
+    def test_transposed_and_higher_dimensional_arguments_are_accepted(self):
         x, weight, bias, _ = linear_problem(12, 5, 6)
         turned, weight = x.detach().view(3, 4, 5).transpose(0, 1), weight.detach().t().contiguous().t()
         torch.testing.assert_close(linear(turned, weight, bias), F.linear(turned, weight, bias), rtol=0, atol=1e-5)
         assert linear(turned, weight).shape == (4, 3, 6)
 
-    def test_backward_twice_and_second_derivatives(self):
+    def test_backward_twice_is_equal_and_second_derivatives_are_refused(self):
         r, weight, bias, target = loss_problem(9, 5, 40)
         loss = output_loss_sum(r, weight, bias, target, 0.1)
         first, second = (torch.autograd.grad(loss, r, retain_graph=True)[0] for _ in range(2))
@@ -338,7 +340,7 @@ class TestOperators:
             torch.autograd.grad(d_r.sum(), weight)
 
     @pytest.mark.usefixtures("annotations_unchecked")
-    def test_errors_name_what_is_wrong(self):
+    def test_errors_name_the_wrong_argument(self):
         r, weight, bias, target = loss_problem(9, 5, 40)
         for wrong in (-1, 40):
             with pytest.raises(IndexError, match="wanted symbols from 0 to 39"):
@@ -349,7 +351,7 @@ class TestOperators:
 
 @needs_engine
 class TestChoice:
-    def test_what_the_engine_cannot_do_the_definition_does(self, monkeypatch):
+    def test_unsupported_types_are_computed_by_the_definition(self, monkeypatch):
         for problem in (engine.LinearProblem, engine.OutputLossProblem):
             monkeypatch.setattr(problem, "scratch_bytes", fail)
         r, weight, bias, target = loss_problem(9, 5, 40)
@@ -370,7 +372,7 @@ class TestChoice:
 
     @smoothings
     @pytest.mark.parametrize("sampling_probability", [0.0, 0.5])
-    def test_the_models_loss_is_that_of_its_logits(self, smoothing, sampling_probability):
+    def test_the_loss_of_the_model_equals_the_loss_of_its_logits(self, smoothing, sampling_probability):
         network = build_seq2seq(ModelConfig(hidden_size=6, embedding_size=4, decoder_layers=2), 8, 8).double()
         source, lengths = torch.tensor([[4, 5, 6], [7, 4, 0]]), torch.tensor([3, 2])
         target = torch.tensor([[5, 6, 2, 0], [4, 4, 7, 2]])
@@ -386,8 +388,8 @@ class TestChoice:
             for got, want in zip(torch.autograd.grad(found, list(network.parameters())), wanted_gradients, strict=True):
                 torch.testing.assert_close(got, want, rtol=1e-9, atol=1e-12)
 
-    def test_the_loss_of_a_large_vocabulary_needs_no_tensor_of_logits(self):
-        """Neither kept for backward, nor as large as they would be."""
+    def test_the_loss_of_a_large_vocabulary_allocates_no_tensor_of_logits(self):
+        """Check the tensors saved for backward and the size of the scratch memory."""
         rows, symbols = 2000, 4000
         r, weight, bias, target = loss_problem(rows, 8, symbols)
         kept = []

@@ -1,4 +1,4 @@
-"""The description of the network in C++ is that of Python: names, shapes and roles, in the same order."""
+"""Tests that the schemas in C++ and Python list the same names, shapes and roles in the same order."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ pytestmark = pytest.mark.skipif(compiler is None, reason="issue 11: without a co
 
 @pytest.fixture(scope="module")
 def program(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Return a program that prints the tensors of architectures."""
+    """Build and return the program that prints the tensors of architectures."""
     folder = tmp_path_factory.mktemp("schema")
     sources = [ENGINE / "tests" / "show_schema.cpp"]
     sources += [ENGINE / "src" / "file" / f"{name}.cpp" for name in ("architecture", "json", "safetensors", "schema")]
@@ -33,7 +33,7 @@ def program(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def described(program: Path, lines: list[tuple[int, int, dict[str, Any]]]) -> list[list[str]]:
-    """Return what the program prints for each pair of vocabulary sizes and architecture."""
+    """Return the lines that the program prints for each pair of vocabulary sizes and architecture."""
     text = "".join(f"{source} {target} {json.dumps(architecture)}\n" for source, target, architecture in lines)
     done = subprocess.run([program], input=text, check=False, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr[-4000:]
@@ -41,13 +41,13 @@ def described(program: Path, lines: list[tuple[int, int, dict[str, Any]]]) -> li
 
 
 def expected(source: int, target: int, architecture: dict[str, Any]) -> list[str]:
-    """Return the lines that follow from the description in Python."""
+    """Return the same lines, from the schema in Python."""
     specs = tensors(Architecture.from_dict(architecture), source, target)
     return [f"{name} {spec.role.value} {spec.shape}" for name, spec in specs.items()]
 
 
 def draw_architecture(draw: random.Random) -> dict[str, Any]:
-    """Draw any architecture; each key is left out now and then."""
+    """Draw a random architecture in which optional keys may be missing."""
     cell, peephole = draw.choice([("lstm", "full"), ("lstm", "diagonal"), ("lstm", "none"), ("gru", "none")])
     context, attention = draw.choice(["attention", "last", "mean"]), draw.choice(["additive", "dot", "general"])
     hidden_size = 2 * draw.randint(1, 9)
@@ -73,7 +73,7 @@ def draw_architecture(draw: random.Random) -> dict[str, Any]:
     } | optional
 
 
-def test_both_descriptions_agree(program: Path) -> None:
+def test_schemas_of_python_and_engine_agree(program: Path) -> None:
     draw = random.Random(11)
     cases = [(draw.randint(5, 99), draw.randint(5, 99), draw_architecture(draw)) for _ in range(400)]
     cases += [(5, 6, {}), (5, 6, {"cell": "gru", "peephole": "none"})]
@@ -100,7 +100,7 @@ def test_both_descriptions_agree(program: Path) -> None:
     ],
     ids=lambda wrong: "-".join(wrong),
 )
-def test_both_refuse_and_name_what_is_wrong(wrong: dict[str, Any], program: Path) -> None:
+def test_python_and_engine_refuse_a_wrong_architecture_and_name_its_key(wrong: dict[str, Any], program: Path) -> None:
     with pytest.raises(ConfigError):
         Architecture.from_dict(wrong)
     [[line]] = described(program, [(5, 5, wrong)])

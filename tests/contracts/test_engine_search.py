@@ -1,4 +1,4 @@
-"""The engine finds what the search in Python finds: same targets, same scores, same attention, whatever the model."""
+"""Tests that the engine's search returns the targets, scores and attention of Python's for every kind of model."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ pytestmark = pytest.mark.skipif(not engine.available(), reason="the engine was n
 
 SOURCE = CharacterSymbols(list("abcdefg"), "NFC")
 TARGET = CharacterSymbols(list("ABCDEFGHI"), "NFC")
-TOLERANCE = 1e-4  # of log p of a whole target: sums of some tens of float32 numbers of size 10, in another order
+TOLERANCE = 1e-4  # for log p of a target: a sum of tens of float32 numbers of size 10, added in another order
 
 CELLS = [("lstm", "full"), ("lstm", "diagonal"), ("lstm", "none"), ("gru", "none")]
 CONTEXTS = [("attention", "additive"), ("attention", "dot"), ("attention", "general"), ("last", "dot"), ("mean", "dot")]
@@ -59,13 +59,13 @@ def make_config(**settings: object) -> Config:
 
 
 def make_network(config: Config, seed: int) -> Seq2Seq:
-    """Weights so large that states saturate and attention is sharp: an error anywhere changes what is found."""
+    """Return a network with large weights: states saturate and attention is sharp, so any error changes the results."""
     torch.manual_seed(seed)
     network = build_seq2seq(config.model, len(SOURCE), len(TARGET)).eval()
     with torch.no_grad():
         for weight in network.parameters():
             _ = weight.mul_(2) if weight.dim() == 2 else weight.normal_()
-        network.decoder.output.bias[EOS] -= 2  # so that targets have many lengths
+        network.decoder.output.bias[EOS] -= 2  # for targets of many lengths
     return network
 
 
@@ -95,7 +95,7 @@ def assert_same(got: Sequence[Sequence], wanted: Sequence[Sequence]) -> None:
 
 @pytest.mark.parametrize("instruction_set", engine.instruction_sets())
 @pytest.mark.parametrize("shape", SHAPES)
-def test_the_engine_finds_what_the_definition_finds(shape: str, instruction_set: str) -> None:
+def test_the_engine_returns_the_results_of_the_definition(shape: str, instruction_set: str) -> None:
     config = make_config(**SHAPES[shape])
     network = make_network(config, seed=len(shape))
     packed, definition = PackedSearch([pack(config, network, instruction_set)]), DefinitionSearch([network])
@@ -106,8 +106,8 @@ def test_the_engine_finds_what_the_definition_finds(shape: str, instruction_set:
         assert_same(packed.find(sources, longest, search, examples=range(9)), wanted)
 
 
-def test_both_endings_and_many_lengths_were_compared() -> None:
-    """So the comparison above is of something."""
+def test_compared_results_have_both_endings_and_many_lengths() -> None:
+    """Check that the results compared above are diverse."""
     endings, lengths = set(), set()
     for shape in SHAPES:
         config = make_config(**SHAPES[shape])
@@ -121,7 +121,7 @@ def test_both_endings_and_many_lengths_were_compared() -> None:
 
 
 @pytest.mark.parametrize("search", ["greedy", "beam", "samples"])
-def test_prefixes(search: str) -> None:
+def test_searches_with_prefixes_equal_the_definition(search: str) -> None:
     config = make_config()
     network = make_network(config, seed=4)
     sources, rng = make_sources(12, seed=2), random.Random(3)
@@ -135,7 +135,7 @@ def test_prefixes(search: str) -> None:
 
 
 @pytest.mark.parametrize("shape", ["lstm full attention additive", "gru none mean dot", "deep, bridge"])
-def test_targets_that_are_given(shape: str) -> None:
+def test_scores_of_given_targets_equal_the_definition(shape: str) -> None:
     config = make_config(**SHAPES[shape])
     network = make_network(config, seed=5)
     packed, definition = PackedSearch([pack(config, network)]), DefinitionSearch([network])
@@ -147,22 +147,22 @@ def test_targets_that_are_given(shape: str) -> None:
     assert packed.likeliest(sources, targets, search) == definition.likeliest(sources, targets, search)
 
 
-# What the engine rounds beside the weights, to 8 bits of a float or to 255 steps over a row's numbers, is at most
-# 1/512 or 1/254 of the largest of them. Seen in these models: log p of a symbol off by 0.0040 and 0.0112.
+# The engine also rounds activations, to 8 significant bits or to 255 levels per row: errors of up to 1/512 or 1/254 of
+# the largest. The largest measured error of log p of a symbol in these models: 0.0040 (bfloat16) and 0.0112 (int8).
 ROUNDING = {"bfloat16": 0.006, "int8": 0.015}
 
 
 @pytest.mark.parametrize("instruction_set", engine.instruction_sets())
 @pytest.mark.parametrize("stored", ROUNDING)
-def test_weights_in_fewer_bits(stored: Stored, instruction_set: str) -> None:
-    """Against the definition with the same rounded weights in float32."""
+def test_scores_with_quantized_weights_are_close_to_the_definition(stored: Stored, instruction_set: str) -> None:
+    """Compare with the definition in float32 with the same rounded weights."""
     sources, rng = make_sources(30, seed=4), random.Random(5)
     targets = [[rng.randrange(3, len(TARGET)) for _ in range(11)] for _ in sources]
     for shape, settings in SHAPES.items():
         config = make_config(**settings)
         torch.manual_seed(len(shape))
         network = build_seq2seq(config.model, len(SOURCE), len(TARGET)).eval()
-        with torch.no_grad():  # of unequal scales where two matrices are packed as one
+        with torch.no_grad():  # two matrices that are packed as one get unequal scales
             for layer in network.decoder.layers:
                 layer.weight_hidden /= 4
         packed = PackedSearch([pack(config, network, instruction_set, stored)])
@@ -175,7 +175,7 @@ def test_weights_in_fewer_bits(stored: Stored, instruction_set: str) -> None:
             assert one.symbol_log_probs == pytest.approx(other.symbol_log_probs, abs=ROUNDING[stored]), shape
 
 
-def test_an_ensemble_of_different_shapes() -> None:
+def test_an_ensemble_of_different_architectures_equals_the_definition() -> None:
     configs = [make_config(**SHAPES[s]) for s in ("lstm full attention additive", "gru none mean dot", "deep, bridge")]
     networks = [make_network(config, seed) for seed, config in enumerate(configs)]
     packed = PackedSearch([pack(config, network) for config, network in zip(configs, networks, strict=True)])
@@ -186,8 +186,8 @@ def test_an_ensemble_of_different_shapes() -> None:
         assert_same(packed.find(*arguments, examples=range(9)), wanted)
 
 
-def test_of_equals_the_lower_symbol_wins() -> None:
-    """Symbols in pairs of equal probability: a beam is full of ties, which both resolve in the same way."""
+def test_ties_are_resolved_by_the_lower_symbol() -> None:
+    """Make pairs of symbols equally probable, so that beams are full of ties."""
     config = make_config()
     network = make_network(config, seed=7)
     with torch.no_grad():
@@ -200,11 +200,11 @@ def test_of_equals_the_lower_symbol_wins() -> None:
         wanted = definition.find(sources, [8] * 20, SEARCHES[name])
         assert_same(packed.find(sources, [8] * 20, SEARCHES[name]), wanted)
     scores = [h.log_prob for found in wanted for h in found]
-    assert len(set(scores)) < len(scores), "no ties: the test tests nothing"
+    assert len(set(scores)) < len(scores), "no ties, so the comparison is void"
 
 
 @pytest.mark.parametrize("instruction_set", engine.instruction_sets())
-def test_results_are_the_same_bits_in_any_batch_on_any_number_of_threads(instruction_set: str) -> None:
+def test_results_have_the_same_bits_in_any_batch_on_any_number_of_threads(instruction_set: str) -> None:
     config = make_config(encoder_layers=2, decoder_layers=2, hidden_size=50)
     searching = PackedSearch([pack(config, make_network(config, seed=9), instruction_set)])
     sources, rng = make_sources(60, seed=10), random.Random(11)
@@ -225,8 +225,8 @@ def test_results_are_the_same_bits_in_any_batch_on_any_number_of_threads(instruc
                     np.testing.assert_array_equal(one.attention, other.attention)
 
 
-def test_a_large_vocabulary_has_no_table_and_finds_the_same() -> None:
-    """W E(y) of more symbols than its table may hold is computed when they are read; both ways are compared."""
+def test_a_large_vocabulary_without_precomputed_products_gives_the_same_results() -> None:
+    """For more symbols than the table of W E(y) may hold, the engine computes the product at each step."""
     many = CharacterSymbols([chr(0x4E00 + i) for i in range(12_000)], "NFC")
     config = make_config()
     torch.manual_seed(1)
@@ -239,7 +239,7 @@ def test_a_large_vocabulary_has_no_table_and_finds_the_same() -> None:
         assert_same(packed.find(sources, [6] * 3, SEARCHES[name]), wanted)
 
 
-def test_weights_that_are_no_numbers() -> None:
+def test_nan_weights_are_an_error() -> None:
     config = make_config()
     network = make_network(config, seed=12)
     with torch.no_grad():
@@ -252,8 +252,8 @@ def test_weights_that_are_no_numbers() -> None:
 
 
 @pytest.mark.parametrize("drawn", [0.0, 1 - 2.0**-53])
-def test_samples_at_both_ends_of_the_unit_interval(drawn: float, monkeypatch) -> None:
-    """The random numbers that come once in 2^53 draws: never a symbol that may not be predicted."""
+def test_samples_from_extreme_random_numbers_equal_the_definition(drawn: float, monkeypatch) -> None:
+    """The smallest and the largest uniform number (probability 2^-53 each) must not select a forbidden symbol."""
 
     class Generator:
         random = staticmethod(lambda shape: np.full(shape, drawn))
@@ -268,7 +268,7 @@ def test_samples_at_both_ends_of_the_unit_interval(drawn: float, monkeypatch) ->
         assert_same(PackedSearch([pack(config, network)]).find(*arguments, examples=range(9)), wanted)
 
 
-def test_a_prefix_of_no_probability_is_followed_by_nothing() -> None:
+def test_a_prefix_of_probability_0_is_an_error() -> None:
     config = make_config()
     network = make_network(config, seed=12)
     with torch.no_grad():
@@ -293,11 +293,11 @@ def test_a_prefix_of_no_probability_is_followed_by_nothing() -> None:
         ({"config": SearchConfig(threads=0)}, None),
     ],
 )
-def test_impossible_requests(change: dict, message: str | None) -> None:
+def test_invalid_requests_are_refused(change: dict, message: str | None) -> None:
     config = make_config()
     searching = PackedSearch([pack(config, make_network(config, seed=13))])
     request = {"sources": [[4], [5, 6]], "max_lengths": [3, 3], "config": SearchConfig()} | change
-    if message is None:  # no number of threads is the default
+    if message is None:  # 0 threads select the default
         assert len(searching.find(**request)) == 2
         return
     with pytest.raises(PeepholeError, match=f"^search: {message}$"):

@@ -1,4 +1,4 @@
-"""What PyTorch allocates for the engine to write to is as large as the engine says."""
+"""Tests that the arrays which PyTorch allocates for the engine have the size that the engine requires."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ CALLS = {"peephole::lstm": recurrence._Call, "peephole::decoder": decoder._Call}
 
 
 class Sizes(TorchDispatchMode):
-    """Compares the last result of each forward call, `saved`, with what the engine asks for."""
+    """Compares the size of `saved`, the last result of each forward call, with the size that the engine requires."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -38,7 +38,7 @@ class Sizes(TorchDispatchMode):
 @pytest.mark.parametrize("number", ["float32", "float64", "bfloat16 products"])
 @pytest.mark.parametrize("context", ["additive", "general", "last"])
 @pytest.mark.parametrize("peephole", ["full", "diagonal", "none"])
-def test_saved_is_as_large_as_the_engine_says(peephole: str, context: str, number: str) -> None:
+def test_saved_has_the_size_that_the_engine_requires(peephole: str, context: str, number: str) -> None:
     attention = {"context": "last"} if context == "last" else {"attention": context}
     for hidden_size, layers, batch, steps in itertools.product((2, 18, 34), (1, 2), (1, 5), (1, 7)):
         config = ModelConfig(

@@ -1,4 +1,4 @@
-"""What weights a model starts from: distributions that the docstrings promise, gate by gate."""
+"""Tests the distributions of the initial weights that the docstrings state, gate by gate."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def all_layers(network: Seq2Seq) -> list[Any]:
 
 
 def assert_glorot_uniform(block: Tensor) -> None:
-    """Assert numbers from U(-a, a), a = √(6 / (columns + rows)): their extremes, mean and spread, each within 5 σ."""
+    """Assert that extremes, mean and spread are within 5 σ of U(-a, a), a = √(6 / (columns + rows))."""
     bound, count = math.sqrt(6 / sum(block.shape)), block.numel()
     assert (1 - 5 / count) * bound < block.abs().max() <= bound
     assert abs(float(block.mean())) < 5 * bound / math.sqrt(3 * count)
@@ -40,7 +40,7 @@ def assert_orthogonal(block: Tensor, gain: float = 1.0) -> None:
     torch.testing.assert_close(block @ block.T, gain**2 * torch.eye(len(block)), atol=1e-5, rtol=0)
 
 
-def test_embeddings_have_the_standard_deviation_that_is_asked_for() -> None:
+def test_embeddings_have_the_configured_standard_deviation() -> None:
     for std in (1.0, 0.09):
         network = build(embedding_std=std)
         for embedding in (network.frontend.embedding, network.decoder.embedding):
@@ -56,7 +56,7 @@ def test_the_scale_of_the_embeddings_changes_no_other_weight() -> None:
 
 
 @pytest.mark.parametrize("peephole", ["full", "diagonal", "none"])
-def test_lstm_layers(peephole: str) -> None:
+def test_lstm_layers_have_the_stated_distributions(peephole: str) -> None:
     network = build(peephole=peephole, forget_bias=1.5, encoder_layers=2, decoder_layers=2)
     layers = all_layers(network)
     assert [type(layer) for layer in layers] == [LSTMDirection] * 6
@@ -78,7 +78,7 @@ def test_lstm_layers(peephole: str) -> None:
             assert layer.weight_peephole is None
 
 
-def test_gru_layers() -> None:
+def test_gru_layers_have_the_stated_distributions() -> None:
     network = build(cell="gru", peephole="none", encoder_layers=2)
     layers = all_layers(network)
     assert [type(layer) for layer in layers] == [GRUDirection] * 5
@@ -91,15 +91,15 @@ def test_gru_layers() -> None:
         assert not layer.bias_hidden.any()
 
 
-def test_the_readout_and_the_output() -> None:
+def test_readout_and_output_are_glorot_uniform_without_bias() -> None:
     decoder = build().decoder
     for layer in (decoder.readout, decoder.output):
         assert_glorot_uniform(layer.weight)
         assert not layer.bias.any()
 
 
-def test_no_two_blocks_are_alike() -> None:
-    """Each gate, direction and layer is drawn anew."""
+def test_no_two_blocks_are_equal() -> None:
+    """Each gate, direction and layer is drawn independently."""
     network = build(encoder_layers=2)
     blocks = [
         block
@@ -112,11 +112,11 @@ def test_no_two_blocks_are_alike() -> None:
         by_size.setdefault(block.shape, []).append(block)
     assert {shape: len(same) for shape, same in by_size.items()} == {(32, 32): 16, (64, 64): 4}
     for same in by_size.values():
-        for at, block in enumerate(same):
-            assert all((block != other).all() for other in same[:at])
+        for index, block in enumerate(same):
+            assert all((block != other).all() for other in same[:index])
 
 
-def test_models_of_one_seed_are_one_model() -> None:
+def test_equal_seeds_give_equal_weights() -> None:
     first, second = build(seed=3).state_dict(), build(seed=3).state_dict()
     assert all(torch.equal(weight, second[name]) for name, weight in first.items())
     assert not torch.equal(first["decoder.output.weight"], build(seed=4).state_dict()["decoder.output.weight"])

@@ -1,4 +1,4 @@
-"""Kinds by name: whoever does not know the kind of a part declines by name, and nothing falls through silently."""
+"""Tests that an implementation declines unknown kinds by name, so that the definition computes them."""
 
 from __future__ import annotations
 
@@ -17,14 +17,14 @@ from peephole.nn.backends import Request, find
 from peephole.nn.layers import LSTM
 from peephole.search import beam_search, force, greedy_search
 from peephole.symbols import CharacterSymbols
-from peephole.training.backends import training_requests
+from peephole.training.backend_choice import training_requests
 
 needs_engine = pytest.mark.skipif(not engine.available(), reason="without a compiler there is no engine")
 SMALL = {"hidden_size": 6, "encoder_size": 6, "embedding_size": 5}
 
 
 class ScaledDotAttention(torch.nn.Module):
-    """A kind that no executor knows: e_ij = s_{i-1}ᵀ h_j / 4, with all the shapes of dot attention and no weights."""
+    """Computes e_ij = s_{i-1}ᵀ h_j / 4, a kind that the engine lacks, with the shapes of dot attention."""
 
     kind = "scaled_dot"
 
@@ -39,7 +39,7 @@ class ScaledDotAttention(torch.nn.Module):
 
 
 class RecedingAttention(torch.nn.Module):
-    """A kind with a state, as location-aware attention and coverage have: what was attended to attracts less."""
+    """Lowers the energy of attended steps: a kind with a state, like location-aware attention and coverage."""
 
     kind = "receding"
 
@@ -56,7 +56,7 @@ class RecedingAttention(torch.nn.Module):
 
 
 def network(attention=None, seed=1, **settings):
-    """Return a network with random weights, its attention replaced."""
+    """Return a network with random weights and, if given, another attention module."""
     config = ModelConfig(**SMALL, attention="dot", **settings)
     made = build_seq2seq(config, 9, 8)
     generator = torch.Generator().manual_seed(seed)
@@ -73,38 +73,39 @@ def batch():
 
 
 def gradients(made, setting):
+    """Return the loss and the gradients of all parameters under an engine setting."""
     with use_engine(setting):
         loss = made.loss_sum(*batch())
     return [loss.detach(), *torch.autograd.grad(loss, list(made.parameters()))]
 
 
 @needs_engine
-def test_an_attention_of_an_unknown_kind_is_computed_by_its_own_equations():
-    """It looks like dot attention to whoever goes by weights and shapes: the engine would compute it unscaled."""
+def test_an_attention_of_an_unknown_kind_is_computed_by_its_definition():
+    """Its weights and shapes are those of dot attention: chosen by these, the engine would omit the scale."""
     scaled, dot = network(ScaledDotAttention()), network(DotAttention(6, 6))
     for one, other in zip(gradients(scaled, "auto"), gradients(scaled, "off"), strict=True):
         torch.testing.assert_close(one, other, rtol=1e-5, atol=1e-6)
     assert abs(float(gradients(scaled, "auto")[0] - gradients(dot, "auto")[0])) > 1e-3
     request = Request("decoder", scaled.decoder.kinds(), "cpu", "float32")
-    assert find(request) == (None, "engine: has no attention 'scaled_dot'")
+    assert find(request) == (None, "engine: has no attention of kind 'scaled_dot'")
 
 
 @needs_engine
-@pytest.mark.parametrize("part", ["cell", "peephole", "attention", "feeding"])
+@pytest.mark.parametrize("part", ["cell", "peephole", "attention"])
 def test_each_part_of_an_unknown_kind_is_declined_by_name(part):
     known = network().decoder.kinds()
     assert find(Request("decoder", known, "cpu", "float32")).reason is None
     assert find(Request("decoder", known | {part: "made-up"}, "cpu", "float32")) == (
         None,
-        f"engine: has no {part} 'made-up'",
+        f"engine: has no {part} of kind 'made-up'",
     )
 
 
 @needs_engine
-def test_a_part_or_an_operator_that_is_not_listed_is_declined():
+def test_unlisted_parts_operators_devices_and_types_are_declined():
     kinds = network().decoder.kinds()
     assert find(Request("decoder", kinds | {"copying": "pointer"}, "cpu", "float32")).reason == (
-        "engine: has no copying 'pointer'"
+        "engine: has no copying of kind 'pointer'"
     )
     assert find(Request("convolution", {}, "cpu", "float32")).reason == "engine: has no operator 'convolution'"
     assert find(Request("linear", {}, "cuda", "float32")).reason == "engine: not used on cuda, it is made for CPUs"
@@ -112,7 +113,7 @@ def test_a_part_or_an_operator_that_is_not_listed_is_declined():
 
 
 @needs_engine
-def test_a_cell_of_an_unknown_kind_is_not_given_to_the_engine(monkeypatch):
+def test_the_engine_is_not_called_for_a_cell_of_an_unknown_kind(monkeypatch):
     monkeypatch.setattr(engine.LSTMProblem, "forward", lambda *_: pytest.fail("the engine was called"))
     layers = LSTM(3, 4)
     layers.kind = "made-up"
@@ -120,8 +121,8 @@ def test_a_cell_of_an_unknown_kind_is_not_given_to_the_engine(monkeypatch):
 
 
 @needs_engine
-def test_a_model_whose_network_has_another_kind_than_its_config_is_not_packed():
-    """A packed model is made of tensors and config alone, which say dot."""
+def test_a_network_that_differs_from_its_config_is_not_packed():
+    """Packing uses only tensors and config, whose attention is dot."""
     config = Config().with_values({f"model.{name}": value for name, value in {**SMALL, "attention": "dot"}.items()})
     symbols = CharacterSymbols(list("abcde"), "NFC"), CharacterSymbols(list("WXYZ"), "NFC")
     scaled, dot = (Model(config, *symbols, [network(part)]) for part in (ScaledDotAttention(), DotAttention(6, 6)))
@@ -129,28 +130,30 @@ def test_a_model_whose_network_has_another_kind_than_its_config_is_not_packed():
     stepper = Seq2SeqStepper(scaled.networks[0])
     ids = torch.tensor([[4, 5, 6], [8, 0, 0]]), torch.tensor([3, 1])
     wanted = [found.log_prob for found in force(stepper, *ids, [[5, 6], [4]])]
-    assert scaled.score(sources, targets) == pytest.approx(wanted, abs=1e-5)
+    notices = Notices()
+    assert scaled.score(sources, targets, notices=notices) == pytest.approx(wanted, abs=1e-5)
     assert dot.score(sources, targets) != pytest.approx(wanted, abs=1e-3)
+    assert notices.slow_search == "the network has attention 'scaled_dot' where its config has 'dot'"
 
 
 @needs_engine
-def test_a_kind_that_the_engines_prediction_lacks_is_predicted_by_the_definition(monkeypatch):
+def test_the_definition_predicts_with_a_kind_unknown_to_the_engine(monkeypatch):
     monkeypatch.setitem(schema.ATTENTIONS, "scaled_dot", lambda _: iter(()))
     config = Config(model=ModelConfig(**SMALL))
-    object.__setattr__(config.model, "attention", "scaled_dot")  # as if config.py had one more choice
+    object.__setattr__(config.model, "attention", "scaled_dot")  # as if config.py allowed this choice
     symbols = CharacterSymbols(list("abcde"), "NFC"), CharacterSymbols(list("WXYZ"), "NFC")
     made = network(ScaledDotAttention())
     model, notices = Model(config, *symbols, [made]), Notices()
     [found] = model.predict(["abc"], notices=notices)
-    assert notices.slow_search == "the engine has no attention 'scaled_dot'"
+    assert notices.slow_search == "the engine has no attention of kind 'scaled_dot'"
     ids = torch.tensor([[4, 5, 6]]), torch.tensor([3])
     wanted = beam_search(Seq2SeqStepper(made), *ids, beam_size=5, nbest=1, max_lengths=torch.tensor([29]))
     assert found[0].log_prob == pytest.approx(wanted[0][0].log_prob, abs=1e-6)
-    model.prepare()  # builds networks, does not pack
+    model.prepare()  # builds the networks without packing
 
 
-def test_attention_state_goes_through_steps_and_searches():
-    """Teacher forced, step by step, and in a beam that reorders its hypotheses at every step."""
+def test_attention_state_is_kept_in_steps_and_searches():
+    """Compare teacher forcing, single steps, and beam search, which reorders its hypotheses at every step."""
     made = network(RecedingAttention())
     source, lengths, target = batch()
     wanted = made.log_prob(source, lengths, target, torch.tensor([3, 2])).tolist()
@@ -169,14 +172,14 @@ def test_attention_state_goes_through_steps_and_searches():
     assert [one.symbol_log_probs for one in best] != [one.symbol_log_probs for one in plain]
 
 
-def test_the_recurrence_of_a_search_is_cut_once(monkeypatch):
+def test_a_search_creates_the_recurrence_once(monkeypatch):
     made = network()
-    cuts = []
+    calls = []
     recurrence = made.decoder.recurrence
-    monkeypatch.setattr(made.decoder, "recurrence", lambda: cuts.append(1) or recurrence())
+    monkeypatch.setattr(made.decoder, "recurrence", lambda: calls.append(1) or recurrence())
     source, lengths, _ = batch()
     greedy_search(Seq2SeqStepper(made), source, lengths, max_lengths=torch.tensor([5, 5]))
-    assert cuts == [1]
+    assert calls == [1]
 
 
 MODELS = [
@@ -191,14 +194,14 @@ MODELS = [
 
 @pytest.mark.parametrize("model", MODELS, ids=lambda model: "-".join(map(str, model.values())))
 @pytest.mark.parametrize("precision", ["32-true", "64-true", "bf16-mixed"])
-def test_training_asks_for_what_its_notice_is_made_from(model, precision, monkeypatch):
-    """`training_requests` lists, from the config, exactly the requests that a training step makes."""
+def test_a_training_step_makes_the_requests_that_its_notice_lists(model, precision, monkeypatch):
+    """Compare `training_requests`, computed from the config, with the requests of a training step."""
     config = Config().with_values({f"model.{name}": value for name, value in {**SMALL, **model}.items()})
     made = build_seq2seq(config.model, 9, 8)
     made = made.double() if precision == "64-true" else made
     seen = []
     for module in ("layers", "decoder", "linear", "outputs"):
-        monkeypatch.setattr(f"peephole.nn.{module}.find_for", lambda *given: find_and_note(seen, *given))
+        monkeypatch.setattr(f"peephole.nn.{module}.find_for", lambda *given: find_and_record(seen, *given))
     monkeypatch.setattr("peephole.nn.noise.find", lambda request: seen.append(request) or find(request))
     noise = Noise(seed=1, step=1, examples=torch.arange(2), rate=config.model.dropout)
     with torch.autocast("cpu", torch.bfloat16, enabled=precision == "bf16-mixed"):
@@ -207,6 +210,7 @@ def test_training_asks_for_what_its_notice_is_made_from(model, precision, monkey
     assert {str(request) for request in seen} == {str(request) for request in wanted}
 
 
-def find_and_note(seen, operator, kinds, tensors):
+def find_and_record(seen, operator, kinds, tensors):
+    """Append the request to `seen` and return the implementation found for it."""
     seen.append(backends.request_for(operator, kinds, list(tensors)))
     return find(seen[-1])

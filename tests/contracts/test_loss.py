@@ -1,4 +1,4 @@
-"""The loss of a batch, (12), against a loop over its symbols; the suite rejects every loss of a list of wrong ones."""
+"""Tests the loss of a batch, (12), against a loop over its symbols, and that wrong losses are rejected."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ from .changes import change_text
 from .checks import assert_close
 from .wrong_losses import WRONG_LOSSES, right_loss
 
-# Unequal lengths; all targets end with </s>, and one column is padding in every row.
+# Unequal lengths; all targets end with </s>, and the last column is padding in every row.
 TARGET = np.array([[4, 7, 2, 0, 0], [5, 2, 0, 0, 0], [6, 6, 6, 2, 0]])
 V = 9
 SMOOTHINGS = [0.0, 0.1, 0.9]
 
 
 def wanted_loss(logits, smoothing):
-    """Return the loss and its gradient, symbol by symbol: Σ_n -Σ_v q_nv log p_nv, and p_nv - q_nv."""
+    """Return the loss Σ_n -Σ_v q_nv log p_nv and its gradient p_nv - q_nv, computed symbol by symbol."""
     loss, gradient = 0.0, np.zeros(logits.shape)
     for row, step in np.ndindex(TARGET.shape):
         gold = TARGET[row, step]
@@ -38,7 +38,7 @@ def wanted_loss(logits, smoothing):
 
 
 def check_loss(loss_of, smoothing):
-    """Compare a function like `peephole.nn.loss.loss_sum`, value and gradient, with the loop; bfloat16 as well."""
+    """Compare value and gradient of a function like `peephole.nn.loss.loss_sum` with the loop, also for bfloat16."""
     numbers = np.random.default_rng(0).normal(size=(*TARGET.shape, V))
     loss, gradient = wanted_loss(numbers, smoothing)
     logits = torch.tensor(numbers, requires_grad=True)
@@ -53,7 +53,7 @@ def check_loss(loss_of, smoothing):
 
 @pytest.mark.parametrize("smoothing", SMOOTHINGS)
 @pytest.mark.parametrize("loss", [loss_sum, right_loss], ids=["definition", "right loss"])
-def test_loss_is_that_of_a_loop(loss, smoothing):
+def test_loss_equals_a_loop_over_symbols(loss, smoothing):
     check_loss(loss, smoothing)
 
 

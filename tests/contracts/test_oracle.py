@@ -1,4 +1,4 @@
-"""The oracle itself, against PyTorch's own layers (which have no peepholes) and central differences."""
+"""Tests the oracle against PyTorch's layers, which have no peepholes, and against central differences."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ LENGTHS = (3, 5, 1)
 
 
 def random_layers(rng, kind, num_layers, num_directions, peephole=None):
+    """Return random weights as layers[layer][direction]; `peephole` is the shape of the peephole weights."""
     layers = []
     for layer in range(num_layers):
         width = INPUT if layer == 0 else num_directions * H
@@ -33,7 +34,7 @@ def random_layers(rng, kind, num_layers, num_directions, peephole=None):
 @pytest.mark.parametrize("num_layers", [1, 2])
 @pytest.mark.parametrize("num_directions", [1, 2])
 @pytest.mark.parametrize("kind", [oracle.LSTMWeights, oracle.GRUWeights])
-def test_oracle_without_peepholes_is_torchs_layer(kind, num_directions, num_layers):
+def test_oracle_without_peepholes_equals_the_layer_of_pytorch(kind, num_directions, num_layers):
     rng = np.random.default_rng(0)
     layers = random_layers(rng, kind, num_layers, num_directions)
     x = rng.normal(size=(B, T, INPUT))
@@ -82,7 +83,7 @@ def test_complex_step_agrees_with_central_differences(peephole):
         assert (gradients[name] * directions[name]).sum() == pytest.approx(slopes[name], rel=1e-12)
 
 
-def test_full_peepholes_with_diagonal_matrices_are_diagonal_peepholes():
+def test_full_peepholes_with_diagonal_matrices_equal_diagonal_peepholes():
     rng = np.random.default_rng(2)
     ((diagonal,),) = random_layers(rng, oracle.LSTMWeights, 1, 1, (3, H))
     matrices = [np.diag(row) for row in diagonal.weight_peephole]
@@ -91,8 +92,8 @@ def test_full_peepholes_with_diagonal_matrices_are_diagonal_peepholes():
     np.testing.assert_array_equal(oracle.lstm_cell(x, h, c, full), oracle.lstm_cell(x, h, c, diagonal))
 
 
-def test_one_step_by_hand():
-    # H = I = 1, every product a multiple of ln 3, so that σ(ln 3) = 3/4 and σ(0) = 1/2.
+def test_one_step_equals_a_calculation_by_hand():
+    # H = I = 1, and every product is a multiple of ln 3, so σ(ln 3) = 3/4 and σ(0) = 1/2.
     ln3 = np.log(3)
     weights = oracle.LSTMWeights(
         weight_input=np.array([[ln3], [0], [0], [0]]),
@@ -101,6 +102,6 @@ def test_one_step_by_hand():
         weight_peephole=np.array([[0], [0], [ln3 / 1.75]]),
     )
     h_t, c_t = oracle.lstm_cell(np.array([1.0]), np.array([2.0]), np.array([1 + 1 / 3]), weights)
-    # i = f = 3/4 and g = 1, so c_t = 1 + 3/4 = 1.75 and o = σ(ln 3) = 3/4: the output gate sees c_t.
+    # i = f = 3/4 and g = 1, so c_t = 1 + 3/4 = 1.75 and o = σ(ln 3) = 3/4: the output gate reads c_t.
     np.testing.assert_allclose(c_t, [1.75], rtol=1e-15)
     np.testing.assert_allclose(h_t, [0.75 * np.tanh(1.75)], rtol=1e-15)

@@ -1,4 +1,4 @@
-"""Every implementation of the recurrent layers against the oracle, PyTorch's layers, and in other batches."""
+"""Tests every implementation of the recurrent layers against the oracle, PyTorch's layers and other batches."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ def random_arguments(cell, peephole):
 
 
 def make_layers(implementation, cell, peephole, num_layers=2, bidirectional=True, seed=0):
-    """Return float64 layers of 4 inputs and 3 hidden units, all weights and biases random."""
+    """Return float64 layers with 4 inputs, 3 hidden units and random weights and biases."""
     form = {"peephole": peephole} if cell == "lstm" else {}
     module = implementation.LSTM if cell == "lstm" else implementation.GRU
     layers = module(4, 3, num_layers, bidirectional, **form).double()
@@ -69,6 +69,7 @@ def flat(tree):
 
 
 def check(implementation, case):
+    """Compare one direction of an implementation with the oracle."""
     if case.cell == "lstm":
         check_lstm(implementation.lstm, case)
     else:
@@ -80,7 +81,7 @@ def check(implementation, case):
 @pytest.mark.parametrize("dtype", DTYPES, ids=str)
 @pytest.mark.parametrize("reverse", [False, True], ids=["forward", "backward"])
 @pytest.mark.parametrize("shape", SHAPES)
-def test_one_direction_is_the_oracles(implementation, cell, peephole, dtype, reverse, shape):
+def test_one_direction_equals_the_oracle(implementation, cell, peephole, dtype, reverse, shape):
     check(implementation, Case(cell, peephole, dtype, reverse, **SHAPES[shape]))
 
 
@@ -89,7 +90,7 @@ def test_one_direction_is_the_oracles(implementation, cell, peephole, dtype, rev
 @pytest.mark.parametrize("dtype", DTYPES, ids=str)
 @pytest.mark.parametrize("bidirectional", [False, True], ids=["forward", "both"])
 @pytest.mark.parametrize("num_layers", [1, 2, 3])
-def test_layers_are_the_oracles(implementation, cell, peephole, dtype, bidirectional, num_layers):
+def test_layers_equal_the_oracle(implementation, cell, peephole, dtype, bidirectional, num_layers):
     module = implementation.LSTM if cell == "lstm" else implementation.GRU
     sizes = {"num_layers": num_layers, "bidirectional": bidirectional, "hidden_size": 2, "padding": NAN}
     check_layers(module, Case(cell, peephole, dtype, lengths=(2, 3, 1), steps=4, **sizes))
@@ -112,14 +113,14 @@ def test_layers_without_a_state_start_from_zeros(implementation, cell, peephole)
 @pytest.mark.parametrize("bidirectional", [False, True])
 @pytest.mark.parametrize("num_layers", [1, 2])
 @pytest.mark.parametrize("cell", ["lstm", "gru"])
-def test_layers_without_peepholes_are_torchs(implementation, cell, num_layers, bidirectional):
+def test_layers_without_peepholes_equal_those_of_pytorch(implementation, cell, num_layers, bidirectional):
     ours = make_layers(implementation, cell, "none", num_layers, bidirectional)
     module = torch.nn.LSTM if cell == "lstm" else torch.nn.GRU
     theirs = module(4, 3, num_layers, bidirectional=bidirectional, batch_first=True).double()
     own = weights_of(ours)
     with torch.no_grad():
         for name, parameter in theirs.named_parameters():
-            parameter.copy_(own_value(own, name))
+            parameter.copy_(value_for_pytorch(own, name))
     lengths = torch.tensor([2, 5, 1])
     x = random(3, 5, 4)
     parts = [random(3, num_layers * (1 + bidirectional), 3, seed=seed) for seed in (1, 2)]
@@ -134,21 +135,21 @@ def test_layers_without_peepholes_are_torchs(implementation, cell, num_layers, b
         torch.testing.assert_close(part, their_part.transpose(0, 1), rtol=0, atol=1e-12)
 
 
-def own_value(own, name):
-    """Return our value of a parameter of torch.nn.LSTM or GRU, such as `weight_ih_l1_reverse`."""
-    kind, _, place = name.rpartition("_l")
-    place = f"{int(place.removesuffix('_reverse'))}.{int(place.endswith('_reverse'))}"
+def value_for_pytorch(own, name):
+    """Return the value of a parameter of torch.nn.LSTM or GRU, such as `weight_ih_l1_reverse`."""
+    kind, _, suffix = name.rpartition("_l")
+    prefix = f"{int(suffix.removesuffix('_reverse'))}.{int(suffix.endswith('_reverse'))}"
     lstm_names = {"weight_ih": "weight_input", "weight_hh": "weight_hidden", "bias_ih": "bias"}
     gru_names = lstm_names | {"bias_ih": "bias_input", "bias_hh": "bias_hidden"}
-    if f"{place}.bias" not in own:
-        return own[f"{place}.{gru_names[kind]}"]
-    return own[f"{place}.{lstm_names[kind]}"] if kind in lstm_names else torch.zeros(12)
+    if f"{prefix}.bias" not in own:
+        return own[f"{prefix}.{gru_names[kind]}"]
+    return own[f"{prefix}.{lstm_names[kind]}"] if kind in lstm_names else torch.zeros(12)
 
 
 @implementations
 @cells
 @pytest.mark.parametrize("reverse", [False, True], ids=["forward", "backward"])
-def test_gradcheck(implementation, cell, peephole, reverse):
+def test_gradcheck_of_one_direction(implementation, cell, peephole, reverse):
     x, lengths, state, weights = random_arguments(cell, peephole)
 
     def run(x, *rest):
@@ -174,7 +175,7 @@ def test_gradcheck_of_one_step(cell, peephole):
 
 @implementations
 @cells
-def test_many_steps_are_one_step_repeated(implementation, cell, peephole):
+def test_a_sequence_equals_repeated_single_steps(implementation, cell, peephole):
     x, lengths, state, weights = random_arguments(cell, peephole)
     if cell == "lstm":
         step, state, weights = lstm_cell, LSTMState(*state), LSTMWeights(*weights)
@@ -193,11 +194,11 @@ def test_many_steps_are_one_step_repeated(implementation, cell, peephole):
 
 
 @implementations
-# No test of speed: a busy machine must not fail it.
+# No deadline: the test must also pass on a busy machine.
 @settings(max_examples=10, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(data=st.data())
-def test_no_sequence_depends_on_its_batch(implementation, data):
-    """Alone, in a batch of 64 with longer mates, and in any order, a sequence's results are the same."""
+def test_results_of_a_sequence_do_not_depend_on_its_batch(implementation, data):
+    """Compare its results alone, in a batch of 64 with longer sequences, and in another order."""
     cell, peephole = data.draw(st.sampled_from(CELLS))
     layers = make_layers(implementation, cell, peephole, seed=data.draw(st.integers(0, 99))).float()
     lengths = torch.tensor(data.draw(st.lists(st.integers(1, 12), min_size=64, max_size=64)))
@@ -229,7 +230,7 @@ WRONG_SHAPES = {
 
 @implementations
 @pytest.mark.parametrize("name", WRONG_SHAPES)
-def test_a_wrong_shape_is_named(implementation, name):
+def test_the_error_for_a_wrong_shape_names_the_argument(implementation, name):
     x, lengths, state, weights = random_arguments("lstm", "full")
     wrong = {name: torch.zeros(WRONG_SHAPES[name], dtype=torch.float64)}
     state, weights = LSTMState(*state), LSTMWeights(*weights)
@@ -243,8 +244,9 @@ def test_a_wrong_shape_is_named(implementation, name):
 
 
 @implementations
+@pytest.mark.usefixtures("annotations_unchecked")
 @pytest.mark.parametrize("lengths", [[0, 2, 3], [1, 2, 6], [1, 2]], ids=["empty", "too long", "too few"])
-def test_wrong_lengths_are_named(implementation, lengths):
+def test_the_error_for_wrong_lengths_names_them(implementation, lengths):
     x, _, state, weights = random_arguments("lstm", "full")
     with pytest.raises(ShapeError, match="lengths"):
         implementation.lstm(x, torch.tensor(lengths), LSTMState(*state), LSTMWeights(*weights))

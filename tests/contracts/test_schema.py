@@ -1,4 +1,4 @@
-"""The description of the network against the network itself, for random architectures."""
+"""Tests the schema of the network's tensors against the network itself, for random architectures."""
 
 from __future__ import annotations
 
@@ -42,13 +42,13 @@ def model_configs(draw: st.DrawFn) -> ModelConfig:
 
 
 def roles_of(network: nn.Module, peephole: str) -> dict[str, Role]:
-    """Return the role of each parameter, found by the module that owns it."""
+    """Return the role of each parameter, derived from the module that owns it."""
     roles = {}
     for path, module in network.named_modules():
         for name, parameter in module.named_parameters(recurse=False):
             role = Role.MATRIX if parameter.dim() == 2 else Role.VECTOR
             if isinstance(module, LSTMDirection) and name == "weight_peephole":
-                # With 1 unit both forms have the same shape, so that only the setting distinguishes them
+                # With 1 unit both forms have the same shape; only the setting distinguishes them
                 role = Role.MATRIX if peephole == "full" else Role.DIAGONAL
             roles[f"{path}.{name}"] = role
     return roles
@@ -56,7 +56,7 @@ def roles_of(network: nn.Module, peephole: str) -> dict[str, Role]:
 
 @settings(max_examples=300, deadline=None)
 @given(model_configs(), st.integers(5, 9), st.integers(5, 9))
-def test_names_shapes_and_roles_are_those_of_the_network(config: ModelConfig, source: int, target: int) -> None:
+def test_names_shapes_and_roles_equal_those_of_the_network(config: ModelConfig, source: int, target: int) -> None:
     with torch.device("meta"):
         network = build_seq2seq(config, source, target)
     found = tensors(Architecture.of(config), source, target)
@@ -68,24 +68,24 @@ def test_names_shapes_and_roles_are_those_of_the_network(config: ModelConfig, so
 
 @settings(max_examples=50, deadline=None)
 @given(model_configs())
-def test_an_architecture_survives_json(config: ModelConfig) -> None:
+def test_an_architecture_is_unchanged_by_json(config: ModelConfig) -> None:
     architecture = Architecture.of(config)
     assert Architecture.from_dict(architecture.to_dict()) == architecture
     assert Architecture.of(ModelConfig(**architecture.model_settings())) == architecture
 
 
-def test_keys_left_out_have_the_defaults() -> None:
+def test_missing_keys_have_default_values() -> None:
     assert Architecture.from_dict({}) == Architecture.of(ModelConfig())
     assert Architecture.from_dict({"hidden_size": 6}).encoder_size == 6
     with pytest.raises(ConfigError, match=r"wanted model\.peephole='none', got 'full'"):
-        Architecture.from_dict({"cell": "gru"})  # unlike a setting, which may leave the peepholes to the cell
+        Architecture.from_dict({"cell": "gru"})  # unlike settings, where the cell determines the default of peephole
 
 
-def test_every_setting_of_the_model_is_architecture_or_making_of() -> None:
+def test_every_model_setting_is_part_of_the_architecture_or_of_its_making() -> None:
     architecture = Architecture.of(ModelConfig())
     assert making_of_settings() == ["dropout", "forget_bias", "embedding_std"]
     assert architecture.model_settings().keys() | set(making_of_settings()) == vars(ModelConfig()).keys()
-    assert architecture.to_dict().keys() - architecture.model_settings().keys() == {"input", "output"}
+    assert architecture.to_dict().keys() == architecture.model_settings().keys()
 
 
 @pytest.mark.parametrize(
@@ -113,7 +113,7 @@ def test_every_setting_of_the_model_is_architecture_or_making_of() -> None:
         ),
     ],
 )
-def test_what_is_wrong_with_an_architecture_is_one_line(change: dict[str, Any], message: str) -> None:
+def test_the_error_for_a_wrong_architecture_is_one_line(change: dict[str, Any], message: str) -> None:
     tree = Architecture.of(ModelConfig()).to_dict() | change
     with pytest.raises(ConfigError, match=message) as caught:
         Architecture.from_dict(tree, "here")
@@ -127,6 +127,7 @@ def test_an_unknown_kind_has_no_tensors(key: str) -> None:
         tensors(architecture, 5, 5)
 
 
+@pytest.mark.usefixtures("annotations_unchecked")
 @pytest.mark.parametrize("key", ["cell", "context", "attention"])
 def test_an_unknown_kind_is_not_built(key: str) -> None:
     with pytest.raises(ConfigError, match=rf"^{key}: wanted .*, got 'made-up'$"):

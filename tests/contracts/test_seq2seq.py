@@ -1,4 +1,4 @@
-"""The whole model against its oracle, step by step as well as all at once, and a pair in other batches."""
+"""Tests the whole model against its oracle, step by step and all at once, and a pair's results in other batches."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ layers = pytest.mark.parametrize(("encoder_layers", "decoder_layers"), LAYERS)
 
 @pytest.fixture(params=["off", *engine.instruction_sets()], autouse=True, scope="module")
 def implementation(request):
-    """Every test of this file runs with the definition, and with the engine on each instruction set."""
+    """Run every test of this file with the definition and with the engine on each instruction set."""
     with use_engine(request.param):
         yield request.param
 
@@ -40,7 +40,7 @@ def implementation(request):
 @cells
 @contexts
 @both_directions
-def test_model_is_the_oracles(cell, peephole, context, attention, bidirectional):
+def test_model_equals_the_oracle(cell, peephole, context, attention, bidirectional):
     check(*make(cell, peephole, context, attention, bidirectional=bidirectional))
 
 
@@ -48,7 +48,7 @@ def test_model_is_the_oracles(cell, peephole, context, attention, bidirectional)
 @both_directions
 @layers
 @pytest.mark.parametrize("encoder_size", [2, 4], ids=["bridge", "copy"])
-def test_deeper_models_are_the_oracles(cell, peephole, bidirectional, encoder_layers, decoder_layers, encoder_size):
+def test_deeper_models_equal_the_oracle(cell, peephole, bidirectional, encoder_layers, decoder_layers, encoder_size):
     sizes = {"encoder_layers": encoder_layers, "decoder_layers": decoder_layers, "encoder_size": encoder_size}
     check(*make(cell, peephole, bidirectional=bidirectional, **sizes))
 
@@ -61,21 +61,21 @@ def test_layers_of_encoder_and_decoder_are_matched_from_the_top(encoder_layers, 
 
 @contexts
 @layers
-def test_contexts_of_deeper_encoders_are_the_oracles(context, attention, encoder_layers, decoder_layers):
+def test_contexts_of_deeper_encoders_equal_the_oracle(context, attention, encoder_layers, decoder_layers):
     sizes = {"encoder_layers": encoder_layers, "decoder_layers": decoder_layers}
     check(*make(context=context, attention=attention, **sizes))
 
 
 @cells
 @contexts
-def test_single_precision(cell, peephole, context, attention):
+def test_single_precision_equals_the_oracle(cell, peephole, context, attention):
     check(*make(cell, peephole, context, attention, dtype=torch.float32), torch.float32)
 
 
 @cells
 @contexts
-def test_mixed_precision(cell, peephole, context, attention):
-    """All operands are rounded to 8 bits; the worst gradient seen here was 0.013 of its length off."""
+def test_gradients_in_mixed_precision_are_close_to_single_precision(cell, peephole, context, attention):
+    """Operands are rounded to 8 bits; the largest relative error measured was 0.013 in norm."""
     model, _ = make(cell, peephole, context, attention, encoder_layers=2, decoder_layers=2, dtype=torch.float32)
     source, source_lengths, target, _ = batch()
     gradients = []
@@ -91,11 +91,11 @@ def test_mixed_precision(cell, peephole, context, attention):
 
 @contexts
 @pytest.mark.parametrize("cell", ["lstm", "gru"])
-def test_steps_one_by_one_are_the_oracles(cell, context, attention):
+def test_single_steps_equal_the_oracle(cell, context, attention):
     model, config = make(cell, "full" if cell == "lstm" else "none", context, attention, decoder_layers=2)
     source, source_lengths, target, _ = batch()
-    judge = oracle_of(config, weights_of(model))
-    wanted = [judge.decode(one, [BOS, *other[:-1]]) for one, other in PAIRS]
+    reference = oracle_of(config, weights_of(model))
+    wanted = [reference.decode(one, [BOS, *other[:-1]]) for one, other in PAIRS]
     with torch.no_grad():
         all_at_once = model(source, source_lengths, target)
         state = model.start(source, source_lengths)
@@ -115,53 +115,53 @@ def test_steps_one_by_one_are_the_oracles(cell, context, attention):
     assert (alphas is None) == (context != "attention")
 
 
-# Seeds whose models do not say the same symbol at every step.
+# Seeds whose models predict different symbols at different steps.
 @pytest.mark.parametrize(("context", "attention", "seed"), [("attention", "additive", 2), ("mean", "-", 8)])
-def test_scheduled_sampling_of_every_symbol_is_free_running(context, attention, seed):
+def test_scheduled_sampling_with_probability_1_is_free_running(context, attention, seed):
     model, config = make(context=context, attention=attention, decoder_layers=2, seed=seed)
     source, source_lengths, target, _ = batch()
     noise = Noise(seed=1, step=1, examples=torch.arange(len(PAIRS)), rate=0.0)
     got = model(source, source_lengths, target, noise=noise, sampling_probability=1.0).log_softmax(-1)
-    judge = oracle_of(config, weights_of(model))
+    reference = oracle_of(config, weights_of(model))
     for b, (own_source, _) in enumerate(PAIRS):
         fed = [BOS]
         for _ in range(target.shape[1] - 1):
-            rows, _ = judge.decode(own_source, fed)
+            rows, _ = reference.decode(own_source, fed)
             fed.append(int(rows[-1].argmax()))  # (14)
         assert len(set(fed[1:])) > 1
-        assert_close(got[b], judge.decode(own_source, fed)[0], "log p", torch.float64)
+        assert_close(got[b], reference.decode(own_source, fed)[0], "log p", torch.float64)
 
 
 @cells
 @both_directions
-def test_dropout_is_on_embeddings_between_layers_and_on_the_readout(cell, peephole, bidirectional):
+def test_dropout_applies_to_embeddings_between_layers_and_to_the_readout(cell, peephole, bidirectional):
     model, config = make(cell, peephole, bidirectional=bidirectional, encoder_layers=2, decoder_layers=2)
     check_dropout(model, config)
 
 
 @contexts
-def test_scheduled_sampling_of_no_symbol_is_teacher_forcing_with_the_same_dropout(context, attention):
+def test_scheduled_sampling_with_probability_near_0_is_teacher_forcing_with_the_same_dropout(context, attention):
     model, _ = make(context=context, attention=attention, encoder_layers=2, decoder_layers=2)
     source, source_lengths, target, _ = batch()
     noise = Noise(seed=1, step=1, examples=torch.arange(len(PAIRS)), rate=0.4)
     forced = model(source, source_lengths, target, noise=noise)
     sampled = model(source, source_lengths, target, noise=noise, sampling_probability=1e-12)
     torch.testing.assert_close(forced, sampled, rtol=0, atol=1e-12)
-    assert (forced - model(source, source_lengths, target)).abs().max() > 0.1  # there was dropout
+    assert (forced - model(source, source_lengths, target)).abs().max() > 0.1  # dropout has an effect
 
 
 sequences = st.lists(st.integers(3, 5), min_size=1, max_size=10)
 
 
-# No test of speed: a busy machine must not fail it.
+# No deadline: the test must also pass on a busy machine.
 @settings(max_examples=10, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(data=st.data())
-def test_no_pair_depends_on_its_batch(data):
-    """Alone, among 64 with longer mates and in any order, a pair's score is the same; in training too."""
+def test_results_of_a_pair_do_not_depend_on_its_batch(data):
+    """Compare a pair's score and training outputs alone, in a batch of 64 with longer pairs, and in another order."""
     cell, peephole = data.draw(st.sampled_from(CELLS))
     context, attention = data.draw(st.sampled_from(CONTEXTS))
     sampling_probability = data.draw(st.sampled_from([0.0, 0.5]))
-    # Which symbol the model would feed itself may hang on a rounding error where two are as good as equal.
+    # Float64, since rounding could change a sampled symbol when two symbols are almost equally probable.
     dtype = torch.float64 if sampling_probability else torch.float32
     depth = {"encoder_layers": 2, "decoder_layers": 2}
     model, _ = make(cell, peephole, context, attention, dtype=dtype, **depth)
@@ -180,7 +180,7 @@ def test_no_pair_depends_on_its_batch(data):
         return [(gold[b, : target_lengths[b]], log_prob[b]) for b in range(len(rows))]
 
     together, shuffled = scores(list(range(64))), scores(order)
-    for place, row in enumerate(order):
-        torch.testing.assert_close(shuffled[place], together[row], rtol=1e-5, atol=1e-5)
+    for index, row in enumerate(order):
+        torch.testing.assert_close(shuffled[index], together[row], rtol=1e-5, atol=1e-5)
     for row in data.draw(st.lists(st.integers(0, 63), min_size=4, max_size=4)):
         torch.testing.assert_close(scores([row])[0], together[row], rtol=1e-5, atol=1e-5)

@@ -1,4 +1,4 @@
-"""The contract suite can fail: it rejects every layer of a list of wrong ones, and accepts the right one."""
+"""Tests that the contract suite rejects every layer of a list of wrong ones and accepts the correct one."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from .wrong_cells import WRONG_GRUS, WRONG_LSTMS, Wrong, right_gru, right_lstm
 
 
 def directions(change: Wrong) -> tuple[bool, ...]:
+    """Return the values of `reverse` for which the change affects the results."""
     return (False, True) if change.reverse is None else (change.reverse,)
 
 

@@ -1,4 +1,4 @@
-"""The suite rejects every bridge, context and decoder of a list of wrong ones, and accepts the right network."""
+"""Tests that the suite rejects every wrong bridge, context and decoder of a list and accepts the correct network."""
 
 from __future__ import annotations
 
@@ -18,10 +18,10 @@ WRONG = [
     *(("right_decoder", change) for change in WRONG_DECODERS),
 ]
 SETTINGS = [setting for _, change in WRONG for setting in change.settings]
-DIFFERENT = [setting for place, setting in enumerate(SETTINGS) if setting not in SETTINGS[:place]]
+DISTINCT_SETTINGS = [setting for index, setting in enumerate(SETTINGS) if setting not in SETTINGS[:index]]
 
 
-@pytest.mark.parametrize("settings", DIFFERENT, ids=str)
+@pytest.mark.parametrize("settings", DISTINCT_SETTINGS, ids=str)
 def test_right_network_is_accepted(settings):
     model, config = make(**settings)
     check(RightNetwork(model, config), config)

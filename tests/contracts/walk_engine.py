@@ -1,6 +1,6 @@
-"""Calls every entry of the engine's C ABI on many shapes; run by `test_engine.py` under sanitizers, without torch.
+"""Calls every function of the engine's C ABI on many shapes, without torch; `test_sanitizers.py` runs it.
 
-Arrays are malloced one by one in their exact sizes, so that AddressSanitizer sees each step outside them.
+Each array is allocated separately with its exact size, so that AddressSanitizer reports any access outside it.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ C.free.argtypes = [ctypes.c_void_p]
 
 
 class Arrays:
-    """Arrays of random numbers (or of what is given) by name, until `free`."""
+    """Allocates named arrays of random or given numbers, until `free`."""
 
     def __init__(self, scalar: int, seed: int) -> None:
         self.kind = np.dtype(np.float32 if scalar == 4 else np.float64)
@@ -48,7 +48,7 @@ class Arrays:
 def run_both_ways(
     problem: engine.LSTMProblem | engine.LinearProblem, arrays: Arrays, gradients: Arrays, instruction_set: str
 ) -> None:
-    """Run forward and backward, each with a scratch array of its own size, then free the arrays."""
+    """Run forward and backward, each with a scratch array of exactly the required size, then free the arrays."""
     arrays.add_bytes("scratch", problem.scratch_bytes(backward=False))
     problem.forward(arrays.addresses, instruction_set)
     C.free(arrays.addresses["scratch"])
@@ -58,8 +58,8 @@ def run_both_ways(
     gradients.free()
 
 
-def call(problem: engine.LSTMProblem, instruction_set: str, seed: int) -> None:
-    """Run a layer forward and backward on random numbers."""
+def call_lstm(problem: engine.LSTMProblem, instruction_set: str, seed: int) -> None:
+    """Run a recurrent layer forward and backward on random numbers."""
     B, T, I, H = problem.batch, problem.steps, problem.input_size, problem.hidden_size  # noqa: E741
     arrays, gradients = Arrays(problem.scalar, seed), Arrays(problem.scalar, seed + 1)
     sizes = {"x": B * T * I, "h0": B * H, "c0": B * H, "weight_input": 4 * H * I, "weight_hidden": 4 * H * H}
@@ -74,7 +74,7 @@ def call(problem: engine.LSTMProblem, instruction_set: str, seed: int) -> None:
     run_both_ways(problem, arrays, gradients, instruction_set)
 
 
-def decode(problem: engine.DecoderProblem, instruction_set: str, seed: int) -> None:
+def call_decoder(problem: engine.DecoderProblem, instruction_set: str, seed: int) -> None:
     """Run a decoder forward and backward on random numbers."""
     B, U, T = problem.batch, problem.steps, problem.source_steps
     E, M, A, H = problem.embedding_size, problem.memory_size, problem.key_size, problem.hidden_size
@@ -129,7 +129,7 @@ def call_linear(problem: engine.LinearProblem, instruction_set: str, seed: int) 
 
 
 def call_output_loss(problem: engine.OutputLossProblem, instruction_set: str, seed: int) -> None:
-    """Run an output layer with its loss, with and without gradients; among the targets may be padding."""
+    """Run an output layer with its loss, with and without gradients, on targets that may contain padding."""
     N, H, V = problem.rows, problem.hidden_size, problem.symbols
     draw = random.Random(seed)
     for with_gradients in (True, False):
@@ -145,8 +145,8 @@ def call_output_loss(problem: engine.OutputLossProblem, instruction_set: str, se
         gradients.free()
 
 
-def mask(problem: engine.DropoutMaskProblem, instruction_set: str) -> None:
-    """Make a dropout mask of random numbers."""
+def call_dropout_mask(problem: engine.DropoutMaskProblem, instruction_set: str) -> None:
+    """Compute a dropout mask for random unit keys."""
     arrays = Arrays(4, problem.batch)
     arrays.add_integers("examples", list(range(problem.batch)))
     arrays.add("unit_keys", problem.units)
@@ -156,7 +156,7 @@ def mask(problem: engine.DropoutMaskProblem, instruction_set: str) -> None:
 
 
 def main() -> None:
-    """Walk all shapes; a sanitizer ends the process at the first complaint."""
+    """Call all functions on all shapes; a sanitizer ends the process at the first error."""
     shapes = [(1, 1, 1, 1), (3, 4, 2, 3), (7, 5, 17, 16), (13, 3, 16, 33), (5, 60, 70, 65)]
     decoders = [(1, 1, 1, 1, 1, 1, 1), (3, 4, 2, 3, 5, 7, 6), (13, 3, 9, 16, 17, 33, 35), (5, 60, 4, 33, 40, 16, 65)]
     products = [(1, 1, 1), (5, 3, 2), (37, 70, 83), (300, 16, 48)]
@@ -168,15 +168,15 @@ def main() -> None:
                 for shape in shapes:
                     for threads in (1, 3):
                         problem = engine.LSTMProblem(scalar, operand, form, calls % 2 == 1, threads, *shape)
-                        call(problem, instruction_set, calls)
+                        call_lstm(problem, instruction_set, calls)
                         calls += 1
                 for attention in engine.ATTENTIONS:
                     for shape in decoders:
-                        if attention == "product":  # asked with s itself
+                        if attention == "product":  # the query is the state itself: key_size = hidden_size
                             shape = (*shape[:-2], shape[-1], shape[-1])
                         threads, num_layers = 1 + calls % 3, 1 + calls % 2
                         decoder = engine.DecoderProblem(scalar, operand, form, attention, threads, num_layers, *shape)
-                        decode(decoder, instruction_set, calls)
+                        call_decoder(decoder, instruction_set, calls)
                         calls += 1
             for threads in (1, 3):
                 for product in products:
@@ -187,7 +187,7 @@ def main() -> None:
                     call_output_loss(problem, instruction_set, calls)
                     calls += 1
             for threads, shape in ((1, (1, 1, 1)), (2, (3, 5, 17)), (3, (9, 30, 300))):
-                mask(engine.DropoutMaskProblem(threads, -(2**30), 0.75, *shape, -5), instruction_set)
+                call_dropout_mask(engine.DropoutMaskProblem(threads, -(2**30), 0.75, *shape, -5), instruction_set)
                 calls += 1
             source, result = C.malloc(7 * scalar), C.malloc(7 * scalar)
             ctypes.memset(source, 0, 7 * scalar)
@@ -196,7 +196,7 @@ def main() -> None:
             C.free(source)
             C.free(result)
             assert engine.peak(10, scalar, instruction_set) > 0
-    print(f"{calls} calls without a complaint")
+    print(f"{calls} calls without an error")
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""Plausible attentions, each wrong in one place: the contract suite must reject every one of them."""
+"""Lists plausible attentions that are wrong in one place each; the contract suite must reject all of them."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
-"""Plausible recurrent layers, each wrong in one line: the contract suite must reject every one of them.
+"""Lists plausible recurrent layers that are wrong in one line each; the contract suite must reject all of them.
 
-A wrong layer is the right one below with one piece of its text replaced, so that what is wrong with it can be
-seen at a glance. Most of these mistakes are found in public code, or are what its tests would not notice.
+Each wrong layer is the correct one below with one piece of its source replaced, so that the error is easy to see.
+Most of these errors occur in public code, or would pass its tests.
 """
 
 from __future__ import annotations
@@ -65,12 +65,12 @@ def right_gru(
 
 
 def in_order(sequence: Tensor, order: Tensor) -> Tensor:
-    """Return the steps of (B, T, F) in an order (B, T) that is its own inverse."""
+    """Return the steps of (B, T, F) permuted by `order` (B, T), which is its own inverse."""
     return sequence.gather(1, order[:, :, None].expand(sequence.shape))
 
 
 def peepholes(W_c: Tensor | None, h: Tensor) -> tuple[Tensor, ...]:
-    """Return the transposes of W_ci, W_cf and W_co."""
+    """Return the transposed matrices W_ci, W_cf and W_co."""
     if W_c is None:
         return (h.new_zeros(h.shape[1], h.shape[1]),) * 3
     if W_c.shape[0] == 3:
@@ -80,7 +80,7 @@ def peepholes(W_c: Tensor | None, h: Tensor) -> tuple[Tensor, ...]:
 
 @dataclass(frozen=True)
 class Wrong:
-    """A replacement in the text of a right layer, and the cases in which it makes a difference."""
+    """Describes a replacement in the source of a correct layer and the cases whose results it changes."""
 
     name: str
     right: str
@@ -88,7 +88,7 @@ class Wrong:
     forms: tuple[str, ...] = PEEPHOLES
     reverse: bool | None = None  # None: wrong in both directions
     padding: float = 9.0
-    seen_in: str = ""  # the start of the first complaint, where it matters that values alone cannot show it
+    seen_in: str = ""  # the start of the first failure's message, for errors that values alone cannot reveal
 
 
 WITH = ("full", "diagonal")
@@ -135,7 +135,7 @@ WRONG_LSTMS = (
     Wrong("backward starts at padding", "lengths[:, None] - 1 - steps", "x.shape[1] - 1 - steps", reverse=True),
     Wrong("backward reads forward", " if reverse else steps", " if False else steps", reverse=True),
     Wrong("forward reads backward", " if reverse else steps", " if True else steps", reverse=False),
-    Wrong("backward outputs not turned round", "dim=1), order)", "dim=1), steps)", reverse=True),
+    Wrong("backward outputs not reversed back", "dim=1), order)", "dim=1), steps)", reverse=True),
     Wrong("padding times 0, also NaN", ".where(valid, 0)", " * valid", padding=NAN, seen_in="gradient"),
     Wrong("no gradient by the peephole of i", "i + c @", "i + c.detach() @", WITH, seen_in="gradient"),
     Wrong("no gradient by the peephole of f", "f + c @", "f + c.detach() @", WITH, seen_in="gradient"),
@@ -154,10 +154,10 @@ WRONG_LSTMS = (
 
 WRONG_GRUS = (
     Wrong("r and z swapped", "n = torch.tanh(x_n", "r, z = z, r; n = torch.tanh(x_n"),
-    Wrong("z keeps the new", "(1 - z) * n + z * h", "z * n + (1 - z) * h"),
+    Wrong("z and 1 - z swapped", "(1 - z) * n + z * h", "z * n + (1 - z) * h"),
     Wrong("r before the product", "r * h_n", "((r * h) @ W_h.T + b_h).chunk(3, dim=1)[2]"),
     Wrong("r before the bias", "r * h_n", "r * h_n + (1 - r) * b_h.chunk(3)[2]"),
-    Wrong("r forgotten", "r * h_n", "h_n"),
+    Wrong("r missing", "r * h_n", "h_n"),
     Wrong("n with sigmoid", "torch.tanh(", "torch.sigmoid("),
     Wrong("input bias missing", " + b_x).chunk", ").chunk"),
     Wrong("recurrent bias missing", " + b_h).chunk", ").chunk"),
@@ -166,7 +166,7 @@ WRONG_GRUS = (
     Wrong("h moves past the length", "h_t.where(valid[:, t], h)", "h_t"),
     Wrong("output not zeroed past the length", "h_t.where(valid[:, t], 0)", "h_t"),
     Wrong("backward starts at padding", "lengths[:, None] - 1 - steps", "x.shape[1] - 1 - steps", reverse=True),
-    Wrong("backward outputs not turned round", "dim=1), order)", "dim=1), steps)", reverse=True),
+    Wrong("backward outputs not reversed back", "dim=1), order)", "dim=1), steps)", reverse=True),
     Wrong("padding times 0, also NaN", ".where(valid, 0)", " * valid", padding=NAN, seen_in="gradient"),
     Wrong("no gradient by h in n", "r * h_n", "r * h_n.detach()", seen_in="gradient"),
     Wrong("no gradient by h through z", "z * h", "z * h.detach()", seen_in="gradient"),

@@ -1,8 +1,8 @@
-"""Plausible losses, each wrong in one place: the suite must reject every one of them."""
+"""Lists plausible losses that are wrong in one place each; the suite must reject all of them."""
 
 from __future__ import annotations
 
-import math  # noqa: F401  # a change uses it
+import math  # noqa: F401  # used by replaced text
 from dataclasses import dataclass
 
 import torch
@@ -12,7 +12,7 @@ PAD, EOS = 0, 2
 
 
 def right_loss(logits, target, label_smoothing):
-    """Return -Σ log p(Y | X) over the real symbols of a batch, labels smoothed over all V symbols."""
+    """Return -Σ log p(Y | X) over the real symbols of a batch, with labels smoothed over all V symbols."""
     logits = logits.to(torch.promote_types(logits.dtype, torch.float32))
     V = logits.shape[2]
     log_p = torch.log_softmax(logits, 2)
@@ -25,7 +25,7 @@ def right_loss(logits, target, label_smoothing):
 
 @dataclass(frozen=True)
 class Wrong:
-    """A replacement in the text of `right_loss`, and where the difference is seen first."""
+    """Describes a replacement in the source of `right_loss` and the first quantity whose comparison fails."""
 
     name: str
     right: str
@@ -37,7 +37,7 @@ TOTAL = "each.where(real, 0).sum()"
 SHARE = "+ label_smoothing / V"
 
 WRONG_LOSSES = (
-    # -- what is added up
+    # -- summation
     Wrong("padding counts", TOTAL, "each.sum()"),
     Wrong("a mean over all positions, padding too", TOTAL, "each.where(real, 0).mean()"),
     Wrong("a mean over padding, scaled by the number of real symbols", TOTAL, "each.mean() * real.sum()"),
@@ -49,7 +49,7 @@ WRONG_LOSSES = (
     Wrong("symbols up to the longest target count", "target != PAD", "(target != PAD).any(0).expand_as(target)"),
     Wrong("special symbols do not count", "target != PAD", "target > EOS"),
     Wrong("sign", "each = -(", "each = ("),
-    # -- what is compared
+    # -- log-probabilities and targets
     Wrong("targets are one step late", "F.one_hot(target, V)", "F.one_hot(target.roll(1, 1), V)"),
     Wrong("probabilities in place of their logarithms", "log_softmax(logits, 2)", "softmax(logits, 2)"),
     Wrong("logits are taken for log-probabilities", "torch.log_softmax(logits, 2)", "logits"),

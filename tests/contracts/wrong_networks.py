@@ -1,4 +1,4 @@
-"""Plausible bridges, contexts and decoders, each wrong in one place: the suite must reject every one of them."""
+"""Lists plausible bridges, contexts and decoders that are wrong in one place each; the suite rejects them all."""
 
 from __future__ import annotations
 
@@ -10,13 +10,13 @@ from .network_checks import check, check_dropout
 
 @dataclass(frozen=True)
 class Wrong:
-    """A replacement in the text of a function of `right_network`, and networks in which it makes a difference."""
+    """Describes a replacement in the source of a `right_network` function and the networks that it affects."""
 
     name: str
     right: str
     wrong: str
     settings: tuple[dict[str, Any], ...] = field(default_factory=lambda: (LSTM, GRU))
-    seen_in: str = r"log p\(Y \| X\)"  # the start of the first complaint
+    seen_in: str = r"log p\(Y \| X\)"  # the start of the first failure's message
     check: Any = check
 
 
@@ -43,7 +43,7 @@ WRONG_BRIDGES = (
         "len(last) - num_layers + layer",
         ({"encoder_layers": 2, "decoder_layers": 3},),
     ),
-    Wrong("forgets tanh", "torch.tanh(", "("),
+    Wrong("tanh missing", "torch.tanh(", "("),
     Wrong("tanh of c, too", "part) for part in c]", "torch.tanh(part)) for part in c]", (LSTM,)),
     Wrong("sigmoid in place of tanh", "torch.tanh(", "torch.sigmoid("),
     Wrong("swaps h and c after the products", "state = (h, *c)", "state = (*c, h)", (LSTM,)),
@@ -123,14 +123,14 @@ WRONG_CONTEXTS = (
 )
 
 WRONG_DECODERS = (
-    # -- what is fed
+    # -- inputs
     Wrong(
-        "is fed the symbol that it predicts",
+        "the input is the symbol to predict",
         "previous = torch.cat([torch.full_like(target[:, :1], BOS), target[:, :-1]], 1)",
         "previous = target",
     ),
     Wrong(
-        "is fed the symbol before the last",
+        "the input is delayed by one more step",
         "target[:, :-1]], 1)",
         "torch.full_like(target[:, :1], BOS), target[:, :-2]], 1)",
     ),
@@ -141,7 +141,7 @@ WRONG_DECODERS = (
         "y = embedded[:, t]",
         "y = embedded[:, t] * embedded.shape[2] ** 0.5",
     ),
-    Wrong("is fed the embedding of the first symbol in every step", "y = embedded[:, t]", "y = embedded[:, 0]"),
+    Wrong("the input is the first embedding in every step", "y = embedded[:, t]", "y = embedded[:, 0]"),
     # -- the context
     Wrong(
         "context of the first step serves all", "if attend is not None:", "if attend is not None and not t:", ATTENTIONS
@@ -186,7 +186,7 @@ WRONG_DECODERS = (
     ),
     # -- layers
     Wrong(
-        "each layer goes on from the lowest one's state",
+        "each layer continues from the state of the lowest",
         "step(x, state, cell_weights",
         "step(x, states[0], cell_weights",
     ),
@@ -194,12 +194,15 @@ WRONG_DECODERS = (
         "a residual connection between the layers", "x = states[layer][0]", "x = states[layer][0] + (x if layer else 0)"
     ),
     Wrong(
-        "every layer begins each step anew",
+        "all states are reset to 0 at each step",
         "step(x, state, cell_weights",
         "step(x, [0 * part for part in state], cell_weights",
     ),
     Wrong(
-        "c is not carried on", "step(x, state, cell_weights", "step(x, (state[0], 0 * state[1]), cell_weights", (LSTM,)
+        "c is reset to 0 at each step",
+        "step(x, state, cell_weights",
+        "step(x, (state[0], 0 * state[1]), cell_weights",
+        (LSTM,),
     ),
     # -- the readout
     Wrong(
@@ -280,14 +283,14 @@ WRONG_DECODERS = (
         check=check_dropout,
     ),
     Wrong(
-        "the readout sees embeddings without dropout",
+        "the readout reads embeddings without dropout",
         "torch.cat([x, context, y], 1)",
         'torch.cat([x, context, weights["decoder.embedding.weight"][previous[:, t]]], 1)',
         seen_in="log p",
         check=check_dropout,
     ),
     Wrong(
-        "dropout on the state that goes on",
+        "dropout on the state passed to the next step",
         "step(x, state, cell_weights",
         'step(x, (drop("readout", state[0], t), *state[1:]), cell_weights',
         seen_in="log p",

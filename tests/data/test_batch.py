@@ -1,4 +1,4 @@
-"""Batches: padding hides nothing and the parts of several processes make up the whole."""
+"""Tests of batches: padding, lengths, and the rows of each process."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ def batch_of(rows: list[tuple[list[int], list[int]]]) -> Batch:
 
 @settings(deadline=None)
 @given(ROWS)
-def test_rows_are_read_back_and_the_rest_is_padding(rows: list[tuple[list[int], list[int]]]) -> None:
+def test_batch_holds_the_rows_and_padding(rows: list[tuple[list[int], list[int]]]) -> None:
     batch = batch_of(rows)
     assert len(batch) == len(rows)
     assert batch.examples.tolist() == [10 * i for i in range(len(rows))]
@@ -38,11 +38,11 @@ def test_rows_are_read_back_and_the_rest_is_padding(rows: list[tuple[list[int], 
 
 @settings(deadline=None)
 @given(ROWS, st.integers(1, 4))
-def test_the_parts_of_all_processes_are_the_batch(rows: list[tuple[list[int], list[int]]], world_size: int) -> None:
+def test_rows_of_all_processes_make_up_the_batch(rows: list[tuple[list[int], list[int]]], world_size: int) -> None:
     batch = batch_of(rows)
     parts = [batch.rows(rank, world_size) for rank in range(world_size)]
     assert sum(part.num_symbols for part in parts) == batch.num_symbols
     for row in range(len(batch)):
-        part, place = parts[row % world_size], row // world_size
+        part, part_row = parts[row % world_size], row // world_size
         for name in ("source", "source_lengths", "target", "target_lengths", "examples"):
-            np.testing.assert_array_equal(getattr(part, name)[place], getattr(batch, name)[row])
+            np.testing.assert_array_equal(getattr(part, name)[part_row], getattr(batch, name)[row])

@@ -1,4 +1,4 @@
-"""Choosing symbols: the kind that a person would choose, with a reason that holds."""
+"""Tests of the choice of a symbol kind and of its stated reason."""
 
 from __future__ import annotations
 
@@ -50,7 +50,8 @@ PHONES = [
 ]
 
 
-def lines_of(tokens: list[str], shortest: int, longest: int, number: int = 300) -> list[str]:
+def random_lines(tokens: list[str], shortest: int, longest: int, number: int = 300) -> list[str]:
+    """Return random lines of shortest to longest tokens."""
     generator = random.Random(1)
     return [" ".join(generator.choices(tokens, k=generator.randint(shortest, longest))) for _ in range(number)]
 
@@ -64,10 +65,10 @@ def lines_of(tokens: list[str], shortest: int, longest: int, number: int = 300) 
         (["漢字", "東京"], "characters"),
         (["CC(=O)Oc1ccccc1C(=O)O"], "characters"),
         (["New York", "Rome", "Oslo", "Bern"], "characters"),
-        (lines_of(PHONES, 2, 9), "whitespace"),
-        (lines_of(list("abcdefghijklmnopqrstuvwxyz"), 3, 9), "whitespace"),
-        (lines_of([f"word{i}" for i in range(3000)], 5, 12), "bpe"),
-        (lines_of([f"word{i}" for i in range(600)], 5, 12, number=600), "bpe"),
+        (random_lines(PHONES, 2, 9), "whitespace"),
+        (random_lines(list("abcdefghijklmnopqrstuvwxyz"), 3, 9), "whitespace"),
+        (random_lines([f"word{i}" for i in range(3000)], 5, 12), "bpe"),
+        (random_lines([f"word{i}" for i in range(600)], 5, 12, number=600), "bpe"),
         (["the cat sat on the mat", "a dog barked at the old postman"], "bpe"),
         (["나는 오늘 학교에 갔다", "그는 내일 집에 온다"], "bpe"),
     ],

@@ -1,4 +1,4 @@
-"""Corpora: what goes in comes out, in any order, in memory that does not grow."""
+"""Tests of the corpus file: pairs are read as written, in any order and in constant memory."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ PAIRS = st.lists(
 
 @settings(deadline=None)
 @given(pairs=PAIRS, data=st.data())
-def test_pairs_come_back_in_any_order(
+def test_pairs_are_read_in_any_order(
     tmp_path_factory: pytest.TempPathFactory, pairs: list[tuple[str, list[str]]], data: st.DataObject
 ) -> None:
     texts = [(source, " ".join(target)) for source, target in pairs]
@@ -97,13 +97,13 @@ def test_building_takes_the_same_memory_for_any_number_of_pairs(
     for size in (512, 8192):
         (tmp_path / str(size)).mkdir()
     small, large = peak(512), peak(8192)
-    # 16 times the pairs, 30 record batches more: some hundred bytes of views for each of these
+    # 16 times the pairs and 30 more record batches, each with some hundred bytes of views
     assert large < small + 64_000
     assert (tmp_path / "8192" / corpus.FILE_NAME).stat().st_size > 8192 * 40 * 4 > 10 * large
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
-def test_reading_gives_memory_back(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_reading_releases_memory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(corpus, "MOST_RESIDENT", 1 << 20)
     found, _ = build([("abcd" * 10, "x yy " * 10)] * 40_000, tmp_path)
     size = (tmp_path / corpus.FILE_NAME).stat().st_size

@@ -1,4 +1,4 @@
-"""Order: a permutation without memory, and batches that lose nothing and can be entered anywhere."""
+"""Tests of the order of examples: the permutation computed on the fly, and batches from any start."""
 
 from __future__ import annotations
 
@@ -19,13 +19,13 @@ LETTERS = CharacterSymbols(list("abcd"), "NFC")
 
 @settings(deadline=None)
 @given(st.integers(1, 700), st.integers(0, 2**40), st.integers(0, 2**20))
-def test_a_permutation_is_a_permutation(size: int, seed: int, epoch: int) -> None:
+def test_permutation_holds_every_index_once(size: int, seed: int, epoch: int) -> None:
     assert sorted(permutation(size, seed=seed, epoch=epoch).tolist()) == list(range(size))
 
 
 @settings(deadline=None)
 @given(st.integers(1, 10**12), st.integers(0, 99), st.integers(0, 10**12), st.integers(0, 50))
-def test_any_slice_is_that_of_the_whole(size: int, seed: int, start: int, length: int) -> None:
+def test_slice_equals_that_of_the_whole_permutation(size: int, seed: int, start: int, length: int) -> None:
     start %= size
     part = permutation(size, seed=seed, epoch=3, start=start, stop=start + length)
     each = [permutation(size, seed=seed, epoch=3, start=i, stop=i + 1) for i in range(start, start + length)]
@@ -36,7 +36,7 @@ def test_any_slice_is_that_of_the_whole(size: int, seed: int, start: int, length
 
 
 def test_permutations_stay_the_same_in_every_version() -> None:
-    """A stored run goes on with these; nothing independent computes them."""
+    """Compare with stored values: a stored run resumes with this permutation, and no independent reference exists."""
     assert permutation(10, seed=1, epoch=0).tolist() == STORED
     assert permutation(10, seed=1, epoch=0, stream=1).tolist() != STORED
 
@@ -48,7 +48,7 @@ def test_seed_epoch_and_stream_each_change_the_permutation() -> None:
 
 
 @pytest.mark.parametrize("size", [2, 5])
-def test_every_pair_of_places_is_about_as_likely(size: int) -> None:
+def test_every_pair_of_positions_is_about_as_likely(size: int) -> None:
     epochs = 100 * size * (size - 1)
     counts = np.zeros((size, size))
     for epoch in range(epochs):
@@ -56,7 +56,7 @@ def test_every_pair_of_places_is_about_as_likely(size: int) -> None:
         counts[first, second] += 1
     assert np.trace(counts) == 0
     off = counts[~np.eye(size, dtype=bool)]
-    # 100 expected, standard deviation 10: five of these would be seen by chance once in 10^6 places
+    # 100 expected, standard deviation 10: chance exceeds five deviations in one of 10^6 entries
     assert np.abs(off - 100).max() < 50
 
 
@@ -65,7 +65,8 @@ def make_corpus(folder: Path, lengths: list[tuple[int, int]]) -> Corpus:
     return Corpus.build(pairs, LETTERS, LETTERS, folder, max_length=10**6, report=Report("t"))
 
 
-def same(one: Batch, other: Batch) -> bool:
+def equal(one: Batch, other: Batch) -> bool:
+    """Return whether two batches hold the same arrays."""
     names = ("source", "source_lengths", "target", "target_lengths", "examples")
     return all(np.array_equal(getattr(one, name), getattr(other, name)) for name in names)
 
@@ -75,7 +76,7 @@ LENGTHS = st.lists(st.tuples(st.integers(1, 30), st.integers(1, 30)), min_size=1
 
 @settings(max_examples=60, deadline=None)
 @given(lengths=LENGTHS, window=st.integers(1, 70), batch_symbols=st.integers(1, 120), data=st.data())
-def test_batches_hold_every_pair_once_and_can_be_entered_anywhere(
+def test_batches_hold_every_pair_once_and_start_anywhere(
     tmp_path_factory: pytest.TempPathFactory,
     lengths: list[tuple[int, int]],
     window: int,
@@ -96,49 +97,49 @@ def test_batches_hold_every_pair_once_and_can_be_entered_anywhere(
         ]
         assert [row[0] for row in batch.source.tolist()] == [4 + i % 4 for i in batch.examples]
         assert len(batch) == 1 or (
-            batch.target.size <= batch_symbols and batch.source.size <= order.SOURCE_ROOM * batch_symbols
+            batch.target.size <= batch_symbols and batch.source.size <= order.SOURCE_FACTOR * batch_symbols
         )
     expected = list(islice(found, start, None))
     assert len(rest) == len(expected)
-    assert all(map(same, rest, expected))
+    assert all(map(equal, rest, expected))
 
 
 def test_skipped_batches_are_not_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     corpus = make_corpus(tmp_path, [(5, 5)] * 40)
     monkeypatch.setattr(order, "WINDOW", 16)
-    asked: list[int] = []
+    read_indices: list[int] = []
     read = corpus.pairs
-    monkeypatch.setattr(corpus, "pairs", lambda indices: asked.extend(indices) or read(indices))
+    monkeypatch.setattr(corpus, "pairs", lambda indices: read_indices.extend(indices) or read(indices))
     found = list(batches(corpus, seed=1, epoch=0, batch_symbols=12, start=15))
-    assert asked == [int(i) for batch in found for i in batch.examples]
-    assert 0 < len(asked) < 12
+    assert read_indices == [int(i) for batch in found for i in batch.examples]
+    assert 0 < len(read_indices) < 12
 
 
-def test_like_lengths_share_a_batch_and_short_ones_do_not_come_first(tmp_path: Path) -> None:
+def test_batches_group_similar_lengths_in_random_order(tmp_path: Path) -> None:
     generator = np.random.default_rng(3)
     lengths = [(int(s), int(t)) for s, t in generator.integers(1, 60, (4000, 2))]
     corpus = make_corpus(tmp_path, lengths)
     found = list(batches(corpus, seed=1, epoch=0, batch_symbols=500))
-    places = sum(batch.target.size for batch in found)
-    assert sum(batch.num_symbols for batch in found) > 0.98 * places
+    cells = sum(batch.target.size for batch in found)
+    assert sum(batch.num_symbols for batch in found) > 0.98 * cells
     longest = [batch.target.shape[1] for batch in found]
     rising = sum(a <= b for a, b in pairwise(longest))
     assert 0.4 < rising / (len(longest) - 1) < 0.6
 
 
-def test_a_batch_is_cut_by_its_longer_side(tmp_path: Path) -> None:
+def test_batch_size_is_limited_by_sources_and_targets(tmp_path: Path) -> None:
     corpus = make_corpus(tmp_path, [(30, 1)] * 24)
-    # 20 rows of 2 would fit on the target side, but 4 · 40 source places are 5 rows of 30
+    # 20 rows of 2 would fit on the target side, but the 4 · 40 source positions hold only 5 rows of 30
     assert [len(batch) for batch in batches(corpus, seed=1, epoch=0, batch_symbols=40)].count(5) == 4
     assert {len(batch) for batch in batches(corpus, seed=1, epoch=0, batch_symbols=200)} == {24}
 
-    # The longest source need not be the last: four of 30, sorted before sources of 1 with longer targets
+    # The longest source need not be the last: four of length 30 precede sources of length 1 with longer targets
     mixed = make_corpus(tmp_path, [(30, 1)] * 4 + [(1, 2)] * 14)
     shapes = sorted(batch.source.shape for batch in batches(mixed, seed=1, epoch=0, batch_symbols=40))
     assert shapes == [(5, 30), (13, 1)]
 
 
-def test_each_window_shuffles_its_batches_in_its_own_way(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_each_window_shuffles_its_batches_differently(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(order, "WINDOW", 20)
     corpus = make_corpus(tmp_path, [(1, 1 + i) for i in range(100)])
     lengths = [batch.target.shape[1] for batch in batches(corpus, seed=1, epoch=0, batch_symbols=1)]
@@ -146,7 +147,7 @@ def test_each_window_shuffles_its_batches_in_its_own_way(tmp_path: Path, monkeyp
     assert len({tuple(np.argsort(window).tolist()) for window in windows}) == 5
 
 
-def test_epochs_and_seeds_put_other_pairs_together(tmp_path: Path) -> None:
+def test_epochs_and_seeds_group_pairs_differently(tmp_path: Path) -> None:
     corpus = make_corpus(tmp_path, [(5, 5)] * 200)
 
     def groups(seed: int, epoch: int) -> set[tuple[int, ...]]:

@@ -1,4 +1,4 @@
-"""Preparing: from files to training data, wholly or not at all."""
+"""Tests of preparation: from text files to training data, complete or not at all."""
 
 from __future__ import annotations
 
@@ -47,7 +47,8 @@ def texts(prepared: Prepared) -> list[tuple[str, str]]:
     ]
 
 
-def everything(prepared: Prepared) -> tuple[Any, ...]:
+def contents(prepared: Prepared) -> tuple[Any, ...]:
+    """Return the training texts, dev pairs, symbol tables and report."""
     tables = prepared.source_symbols.to_json(), prepared.target_symbols.to_json()
     return texts(prepared), prepared.dev_pairs, tables, prepared.report
 
@@ -81,12 +82,12 @@ def test_a_given_dev_set_is_grouped_by_source_and_overlap_is_counted(train: Path
     assert found.report[-1].startswith("warning: 2 of 3 dev sources are also in the training data")
 
 
-def test_no_overlap_no_warning(train: Path, tmp_path: Path) -> None:
+def test_no_warning_without_overlap(train: Path, tmp_path: Path) -> None:
     dev = write(tmp_path / "dev.tsv", [("new", "N")])
     assert not any(line.startswith("warning") for line in prepare(train, dev, Config(), tmp_path / "data").report)
 
 
-def test_sources_are_the_same_in_any_normal_form(tmp_path: Path) -> None:
+def test_sources_are_compared_in_normal_form(tmp_path: Path) -> None:
     decomposed = unicodedata.normalize("NFD", "한국")
     train = write(tmp_path / "train.tsv", [("한국", "a"), ("나라", "b")])
     dev = write(tmp_path / "dev.tsv", [(decomposed, "é"), ("한국", "e\u0301"), (decomposed, "c")])
@@ -117,7 +118,7 @@ def test_configured_symbols_are_used(kind: str, train: Path, tmp_path: Path) -> 
     assert len(texts(found)) == len(found.train) > 100
 
 
-def test_the_whole_file_is_looked_at_to_choose_symbols(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_symbols_are_chosen_from_the_whole_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "SAMPLE", 8)
     pairs = [(f"a{i}", "A") for i in range(40)] + [(f"b{i}", "A B A B C") for i in range(400)]
     found = prepare(write(tmp_path / "t.tsv", pairs), None, Config(), tmp_path / "data")
@@ -133,7 +134,7 @@ def test_a_line_of_100_000_symbols_is_left_out_and_counted(tmp_path: Path) -> No
     assert f"1 pair left out: longer than 1000 symbols (first: {dev}, line 2)" in found.report
     assert found.dev_pairs == [("new", ("N",))]
     assert found.target_symbols.encode("Ω") == [UNK]
-    # Held out instead of given, such lines are left out too
+    # Such lines are left out of a held-out dev set, too
     split = prepare(train, None, config(dev_fraction=0.5), tmp_path / "split")
     assert len(texts(split)) + sum(len(references) for _, references in split.dev_pairs) == len(PAIRS)
 
@@ -160,7 +161,7 @@ def test_skipped_lines_are_counted_once_however_often_the_file_is_read(train: Pa
         (PAIRS, [("e" * 50, "f")], "dev.tsv: no dev pairs left; 1 pair left out: longer than 9 symbols"),
     ],
 )
-def test_data_that_cannot_be_trained_on_is_one_clear_line(
+def test_unusable_data_are_rejected_in_one_line(
     pairs: list[tuple[str, str]], dev: list[tuple[str, str]] | None, message: str, tmp_path: Path
 ) -> None:
     train = write(tmp_path / "train.tsv", pairs)
@@ -186,15 +187,15 @@ def test_two_sources_are_enough(tmp_path: Path) -> None:
     assert len(found.train) == 1
 
 
-def test_an_equal_call_reads_nothing_again(train: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_second_equal_call_reads_no_file(train: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     first = prepare(train, None, Config(), tmp_path / "data")
     with monkeypatch.context() as patch:
         patch.setattr(module, "read_pairs", None)
         again = prepare(train, None, config(batch_symbols=77, hidden_size=4), tmp_path / "data")
         reopened = reopen(train, None, Config(), tmp_path / "data")
-    assert everything(again) == everything(first)
+    assert contents(again) == contents(first)
     assert reopened is not None
-    assert everything(reopened) == everything(first)
+    assert contents(reopened) == contents(first)
 
 
 @pytest.mark.parametrize(
@@ -205,7 +206,7 @@ def test_other_settings_prepare_again(values: dict[str, Any], train: Path, tmp_p
     assert reopen(train, None, config(**values), tmp_path / "data") is None
     again = prepare(train, None, config(**values), tmp_path / "data")
     fresh = prepare(train, None, config(**values), tmp_path / "fresh")
-    assert everything(again) == everything(fresh)
+    assert contents(again) == contents(fresh)
 
 
 def test_a_changed_file_prepares_again(train: Path, tmp_path: Path) -> None:
@@ -221,11 +222,11 @@ def test_a_changed_file_prepares_again(train: Path, tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("name", ["prepared.json", FILE_NAME])
 def test_a_damaged_preparation_is_done_again(name: str, train: Path, tmp_path: Path) -> None:
-    first = everything(prepare(train, None, Config(), tmp_path / "data"))
+    first = contents(prepare(train, None, Config(), tmp_path / "data"))
     path = tmp_path / "data" / name
     path.write_bytes(path.read_bytes()[:-9])
     assert reopen(train, None, Config(), tmp_path / "data") is None
-    assert everything(prepare(train, None, Config(), tmp_path / "data")) == first
+    assert contents(prepare(train, None, Config(), tmp_path / "data")) == first
 
 
 KILLED = """
@@ -259,18 +260,16 @@ module.prepare({train!r}, None, Config().with_values({{"dev_fraction": 0.2}}), {
         ("os", "replace", 2, "before"),
     ],
 )
-def test_a_killed_preparation_is_done_again_never_half_used(
-    point: tuple[str, str, int, str], train: Path, tmp_path: Path
-) -> None:
+def test_killed_preparation_is_repeated_in_full(point: tuple[str, str, int, str], train: Path, tmp_path: Path) -> None:
     folder = tmp_path / "data"
-    expected = everything(prepare(train, None, Config(), folder))
+    expected = contents(prepare(train, None, Config(), folder))
     program = KILLED.format(point=point, train=str(train), folder=str(folder))
     killed = subprocess.run([sys.executable, "-c", program], env={"PYTHONPATH": ":".join(sys.path)}, check=False)
     assert killed.returncode == -signal.SIGKILL
-    # The first settings again: what is left of the second preparation must not pass for the first
+    # With the first settings: the remains of the second preparation must not be taken for the first
     assert reopen(train, None, Config(), folder) is None
     assert reopen(train, None, config(dev_fraction=0.2), folder) is None
-    assert everything(prepare(train, None, Config(), folder)) == expected
+    assert contents(prepare(train, None, Config(), folder)) == expected
     assert sorted(path.name for path in folder.iterdir()) == [FILE_NAME, "prepared.json"]
 
 
@@ -280,7 +279,7 @@ def test_other_files_in_the_folder_are_left_alone(train: Path, tmp_path: Path) -
     assert sorted(path.name for path in tmp_path.iterdir()) == [FILE_NAME, "prepared.json", "train.tsv"]
 
 
-def test_a_folder_that_cannot_be_written_is_one_clear_line(
+def test_unwritable_folder_is_reported_in_one_line(
     train: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     (tmp_path / "file").touch()

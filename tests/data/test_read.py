@@ -1,4 +1,4 @@
-"""Reading: every format gives the same pairs, every bad line says what, where, wanted and got."""
+"""Tests of reading pairs: equal pairs from every format, and errors that name line, wanted and got."""
 
 from __future__ import annotations
 
@@ -91,7 +91,7 @@ SIDE = st.text(st.characters(codec="utf-8", exclude_characters="\t\n"), min_size
 
 @settings(deadline=None)
 @given(st.lists(st.tuples(SIDE, SIDE), min_size=1, max_size=8))
-def test_what_is_written_is_read(tmp_path_factory: pytest.TempPathFactory, pairs: list[tuple[str, str]]) -> None:
+def test_written_pairs_are_read_back(tmp_path_factory: pytest.TempPathFactory, pairs: list[tuple[str, str]]) -> None:
     path = tmp_path_factory.getbasetemp() / "property.tsv"
     path.write_bytes(tsv(pairs))
     start_is_mark = pairs[0][0].startswith("\ufeff")
@@ -122,7 +122,7 @@ BAD_LINES = [
 
 
 @pytest.mark.parametrize(("name", "line", "reason", "message"), BAD_LINES)
-def test_a_bad_line_stops_or_is_counted(name: str, line: bytes, reason: str, message: str, tmp_path: Path) -> None:
+def test_bad_line_raises_or_is_counted(name: str, line: bytes, reason: str, message: str, tmp_path: Path) -> None:
     good = tsv([("good", "one")]) if name == "p.tsv" else jsonl([("good", "one")])
     path = tmp_path / name
     path.write_bytes(good + line + good + line)
@@ -137,14 +137,14 @@ def test_a_bad_line_stops_or_is_counted(name: str, line: bytes, reason: str, mes
 
 
 @pytest.mark.parametrize(("name", "good"), [("p.tsv", b"a\tb\n"), ("p.jsonl", jsonl([("a", "b")]))])
-def test_blank_lines_are_counted_and_never_stop(name: str, good: bytes, tmp_path: Path) -> None:
+def test_blank_lines_are_counted_and_never_raise(name: str, good: bytes, tmp_path: Path) -> None:
     (tmp_path / name).write_bytes(good + b"\n" + good + b" \r\n")
     pairs, lines = read(tmp_path / name)
     assert [pair.line for pair in pairs] == [1, 3]
     assert lines == [f"2 pairs skipped: blank line (first: {tmp_path / name}, line 2)"]
 
 
-def test_a_byte_order_mark_is_taken_off_and_counted(tmp_path: Path) -> None:
+def test_byte_order_mark_is_removed_and_counted(tmp_path: Path) -> None:
     (tmp_path / "p.tsv").write_bytes(b"\xef\xbb\xbf" + tsv([("a", "b"), ("\ufeffc", "d")]))
     pairs, lines = read(tmp_path / "p.tsv")
     assert pairs == [Pair("a", "b", 1), Pair("\ufeffc", "d", 2)]
@@ -196,12 +196,12 @@ def test_parallel_files_of_different_length_are_refused(longer: str, tmp_path: P
         read(f"{tmp_path / 'a.en'},{tmp_path / 'b.it'}", bad_lines="skip")
 
 
-def test_a_comma_may_stand_in_the_name_of_a_file(tmp_path: Path) -> None:
+def test_file_name_may_contain_a_comma(tmp_path: Path) -> None:
     (tmp_path / "a,b.tsv").write_bytes(b"x\ty\n")
     assert read(tmp_path / "a,b.tsv")[0] == [Pair("x", "y", 1)]
 
 
-def test_a_missing_file_names_the_nearest(tmp_path: Path) -> None:
+def test_missing_file_suggests_the_nearest_name(tmp_path: Path) -> None:
     (tmp_path / "train.tsv").write_bytes(b"a\tb\n")
     expected = f"{tmp_path / 'trian.tsv'}: no such file; did you mean '{tmp_path / 'train.tsv'}'?"
     with pytest.raises(DataError, match=re.escape(expected)):
@@ -210,7 +210,7 @@ def test_a_missing_file_names_the_nearest(tmp_path: Path) -> None:
         read(f"{tmp_path / 'train.tsv'},{tmp_path / 'no' / 'b.it'}")
 
 
-def test_what_is_not_a_file_is_refused(tmp_path: Path) -> None:
+def test_directory_and_fifo_are_refused(tmp_path: Path) -> None:
     (tmp_path / "d.tsv").mkdir()
     os.mkfifo(tmp_path / "f.tsv")
     with pytest.raises(DataError, match=r"d.tsv: is a directory, wanted a file"):
@@ -233,7 +233,7 @@ def test_a_file_without_pairs_is_refused(data: bytes, tmp_path: Path) -> None:
         read(tmp_path / "p.tsv")
 
 
-def test_if_all_lines_are_skipped_the_error_says_why(tmp_path: Path) -> None:
+def test_error_counts_skipped_lines_when_all_are_skipped(tmp_path: Path) -> None:
     (tmp_path / "p.tsv").write_bytes(b"a\nb\n")
     with pytest.raises(DataError, match=r"no pairs in it; 2 pairs skipped: wrong columns \(first: .*p.tsv, line 1\)"):
         read(tmp_path / "p.tsv", bad_lines="skip")
@@ -250,25 +250,25 @@ def test_if_all_lines_are_skipped_the_error_says_why(tmp_path: Path) -> None:
         ("p.parquet", b""),
     ],
 )
-def test_a_damaged_file_is_one_clear_line(name: str, data: bytes, tmp_path: Path) -> None:
+def test_damaged_file_is_reported_in_one_line(name: str, data: bytes, tmp_path: Path) -> None:
     (tmp_path / name).write_bytes(data)
     with pytest.raises(DataError, match=r"^.*p\.[a-z.]+(, after line \d+)?: cannot be read.*$") as caught:
         read(tmp_path / name, bad_lines="skip")
     assert "\n" not in str(caught.value)
 
 
-def test_a_file_that_may_not_be_read_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_file_without_read_permission_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "p.tsv").write_bytes(b"a\tb\n")
 
     def refuse(name: str) -> None:
         raise PermissionError(13, "Permission denied")
 
-    monkeypatch.setattr("peephole.data.read._open", refuse)  # root may read anything, so pretend
+    monkeypatch.setattr("peephole.data.read._open", refuse)  # simulated, since root may read any file
     with pytest.raises(DataError, match=r"p.tsv, after line 0: cannot be read: Permission denied"):
         read(tmp_path / "p.tsv")
 
 
-def test_a_column_that_is_there_twice_in_parquet(tmp_path: Path) -> None:
+def test_duplicate_parquet_column(tmp_path: Path) -> None:
     text = pa.array(["a"])
     table = pa.Table.from_arrays([text, text, text], names=["source", "source", "target"])
     pq.write_table(table, tmp_path / "p.parquet")
@@ -276,7 +276,7 @@ def test_a_column_that_is_there_twice_in_parquet(tmp_path: Path) -> None:
         list(read_pairs(tmp_path / "p.parquet", DataConfig(), Report("p")))
 
 
-def test_a_link_to_nothing(tmp_path: Path) -> None:
+def test_dangling_link(tmp_path: Path) -> None:
     (tmp_path / "a.tsv").symlink_to("b.tsv")
     with pytest.raises(DataError, match=r"a\.tsv: no such file; it is a link to 'b\.tsv'$"):
         read_pairs(tmp_path / "a.tsv", DataConfig(), Report("a"))

@@ -1,4 +1,4 @@
-"""Holding out dev sources: all pairs of a source on one side, decided by its hash alone."""
+"""Tests of the dev split: a source's hash alone decides on which side all its pairs are."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ from peephole.data.split import HASHES, Holdout, source_hash
 def held_out(sources: list[str], fraction: float, limit: int) -> frozenset[str]:
     holdout = Holdout(fraction, limit)
     for source in sources:
-        holdout.see(source)
+        holdout.add(source)
     return holdout.sources()
 
 
-def by_the_rule(sources: list[str], fraction: float, limit: int) -> frozenset[str]:
-    """The documented rule, with all sources in memory."""
+def reference_held_out(sources: list[str], fraction: float, limit: int) -> frozenset[str]:
+    """Return the sources held out by the documented rule, computed with all sources in memory."""
     ordered = sorted(set(sources), key=source_hash)
     if len(ordered) < 2:
         return frozenset()
@@ -35,10 +35,10 @@ SOURCES = st.lists(st.sampled_from([f"word{i}" for i in range(40)]), min_size=1,
 
 @settings(deadline=None)
 @given(SOURCES, st.floats(0.0001, 0.9999), st.integers(1, 30), st.randoms())
-def test_the_lowest_hashes_are_held_out_in_any_order_of_the_file(
+def test_lowest_hashes_are_held_out_in_any_file_order(
     sources: list[str], fraction: float, limit: int, random: st.DataObject
 ) -> None:
-    expected = by_the_rule(sources, fraction, limit)
+    expected = reference_held_out(sources, fraction, limit)
     assert held_out(sources, fraction, limit) == expected
     shuffled = sorted(sources, key=lambda _: random.random())
     assert held_out(shuffled, fraction, limit) == expected
@@ -46,7 +46,7 @@ def test_the_lowest_hashes_are_held_out_in_any_order_of_the_file(
     assert bool(expected) == (len(set(sources)) > 1)
 
 
-def test_the_share_is_that_asked_for() -> None:
+def test_held_out_share_matches_the_fraction() -> None:
     sources = [f"source {i}" for i in range(20_000)]
     assert 300 < len(held_out(sources, 0.02, 10**6)) < 500
     assert len(held_out(sources, 0.02, 100)) == 100

@@ -1,4 +1,4 @@
-"""Alignments: by hand, and as a property of any two lists of symbols."""
+"""Tests of alignments: worked out by hand, and as a property of any two lists of symbols."""
 
 from hypothesis import given, settings
 from hypothesis import strategies as st

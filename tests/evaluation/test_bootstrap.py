@@ -1,4 +1,4 @@
-"""Resampling against sacrebleu's own, against plain loops, and by how often the interval holds the truth."""
+"""Tests of resampling: against sacrebleu and plain loops, and the coverage of the confidence interval."""
 
 import itertools
 
@@ -26,35 +26,37 @@ def test_resampled_scores_are_those_of_sacrebleus_bootstrap(name, metric, monkey
     references = list(zip(first, second, strict=True))
     rows = METRICS[name].statistics(predictions, references, str.split)
     (sums,) = resample([rows], resamples=200, seed=12345)
-    _, theirs = _bootstrap_resample(metric._extract_corpus_statistics(predictions, [first, second]), metric, 200)
-    expected = np.array([score.score for score in theirs])
-    # they add in float32, which for chrF's divisions is seen in the sixth digit
+    _, sacrebleu_scores = _bootstrap_resample(
+        metric._extract_corpus_statistics(predictions, [first, second]), metric, 200
+    )
+    expected = np.array([score.score for score in sacrebleu_scores])
+    # sacrebleu adds in float32, which changes the sixth digit of chrF
     np.testing.assert_allclose(METRICS[name].score(sums), expected, rtol=1e-5)
     assert expected.std() > 0.1
 
 
-def test_sums_are_those_of_a_plain_loop_whatever_is_held_in_memory(monkeypatch):
+def test_sums_equal_those_of_a_plain_loop_for_any_block_size(monkeypatch):
     tables = [np.random.default_rng(2).random((7, 2)), np.random.default_rng(3).random((7, 3))]
     generator = np.random.default_rng(4)
     draws = [[generator.integers(7) for _ in range(7)] for _ in range(11)]
     for entries in (1, 20, 1 << 21):
-        monkeypatch.setattr(bootstrap, "_ENTRIES_AT_A_TIME", entries)
+        monkeypatch.setattr(bootstrap, "_BLOCK_ENTRIES", entries)
         found = resample(tables, resamples=11, seed=4)
         for table, sums in zip(tables, found, strict=True):
             np.testing.assert_allclose(sums, [sum(table[i] for i in drawn) for drawn in draws], rtol=1e-12)
 
 
-def test_the_interval_holds_the_truth_in_95_of_100_experiments():
+def test_interval_contains_the_true_value_in_95_of_100_experiments():
     truth, experiments = 70.0, 400
     generator = np.random.default_rng(5)
-    held = 0
+    contained = 0
     for _ in range(experiments):
         rows = np.stack([generator.random(150) < truth / 100, np.ones(150)], axis=1).astype(float)
         (sums,) = resample([rows], resamples=400, seed=int(generator.integers(1 << 30)))
         low, high = interval(METRICS["exact_match"].score(sums))
-        held += low <= truth <= high
-    # a fair 95 % would leave this range with probability 0.003 (binomial, 3 standard deviations of 1.1 %)
-    assert 0.917 <= held / experiments <= 0.983
+        contained += low <= truth <= high
+    # an exact 95 % interval leaves this range with probability 0.003 (binomial, 3 standard deviations of 1.1 %)
+    assert 0.917 <= contained / experiments <= 0.983
 
 
 def test_swaps_reach_every_exchange_equally_often_and_keep_the_total(monkeypatch):
@@ -65,7 +67,7 @@ def test_swaps_reach_every_exchange_equally_often_and_keep_the_total(monkeypatch
         for exchange in itertools.product((False, True), repeat=3)
     }
     for entries in (5, 1 << 21):
-        monkeypatch.setattr(bootstrap, "_ENTRIES_AT_A_TIME", entries)
+        monkeypatch.setattr(bootstrap, "_BLOCK_ENTRIES", entries)
         (sums_a,), (sums_b,) = swap([a], [b], swaps=4000, seed=6)
         assert np.array_equal(sums_a + sums_b, np.broadcast_to(a.sum(axis=0) + b.sum(axis=0), (4000, 2)))
         found, counts = np.unique(sums_a, axis=0, return_counts=True)
@@ -74,7 +76,7 @@ def test_swaps_reach_every_exchange_equally_often_and_keep_the_total(monkeypatch
         assert np.abs(counts - 500).max() < 4 * np.sqrt(500 * 7 / 8)  # 4 standard deviations
 
 
-def test_swaps_of_several_tables_are_the_same_swaps():
+def test_swaps_exchange_the_same_sources_in_every_table():
     a, b = np.zeros((30, 1)), np.arange(30.0)[:, None]
     (first, second), _ = swap([a, a], [b, 2 * b], swaps=20, seed=7)
     assert np.array_equal(second, 2 * first)

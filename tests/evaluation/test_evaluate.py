@@ -1,4 +1,4 @@
-"""Evaluation of plain lists: values, defaults, normal forms, worst predictions, and what is refused."""
+"""Tests of the evaluation of lists: scores, default metrics, normal forms, worst predictions and errors."""
 
 import json
 import re
@@ -30,7 +30,7 @@ def test_scores_are_those_of_the_metrics_inside_their_intervals():
     assert (found.num_sources, found.num_references) == (4, 6)
 
 
-def test_the_interval_of_one_source_among_four_is_that_of_the_binomial():
+def test_interval_of_one_match_in_four_is_binomial():
     # P(no resampled source is right) = 0.75⁴ = 0.32 > 2.5 %; P(3 or 4 are) = 0.051, P(4 are) = 0.004
     score = evaluate_predictions(SOURCES, PREDICTIONS, REFERENCES, PHONES, ("exact_match",)).scores["exact_match"]
     assert (score.low, score.high) == (0.0, 75.0)
@@ -64,11 +64,11 @@ def test_worst_predictions_come_with_their_closest_reference_most_edits_first():
     empty, tomato = found.worst[0], found.worst[1]
     assert (empty.source, empty.prediction, empty.reference, empty.edits) == ("가", "", "K AA", 2)
     assert empty.columns == ((None, "K"), (None, "AA"))
-    # 🐈 and tomato are one edit away each: the shorter reference is the worse mistake
+    # 🐈 and tomato have one edit each: the mistake on the shorter reference is worse
     assert (tomato.source, tomato.reference, tomato.edits) == ("🐈", "K AE T", 1)
-    everything = evaluate_predictions(SOURCES, PREDICTIONS, REFERENCES, PHONES).worst
-    assert [mistake.source for mistake in everything] == ["가", "🐈", "tomato"]
-    assert everything[2].reference == "T AH M EY T OW"
+    worst = evaluate_predictions(SOURCES, PREDICTIONS, REFERENCES, PHONES).worst
+    assert [mistake.source for mistake in worst] == ["가", "🐈", "tomato"]
+    assert worst[2].reference == "T AH M EY T OW"
 
 
 def test_evaluation_is_json_and_repeats_with_its_seed():
@@ -81,13 +81,13 @@ def test_evaluation_is_json_and_repeats_with_its_seed():
     assert (tree["resamples"], tree["seed"], tree["confidence"], tree["num_references"]) == (50, 3, 0.95, 6)
 
 
-def test_signatures_are_given_for_sacrebleus_metrics_alone():
+def test_only_sacrebleu_metrics_have_a_signature():
     scores = evaluate_predictions(SOURCES, PREDICTIONS, REFERENCES, PHONES, ("bleu", "exact_match")).scores
     assert re.fullmatch(r"nrefs:var\|case:mixed\|eff:no\|tok:13a\|smooth:exp\|version:[\d.]+", scores["bleu"].signature)
     assert scores["exact_match"].signature == ""
 
 
-def test_a_metric_asked_for_twice_is_computed_once():
+def test_metric_listed_twice_is_computed_once():
     found = evaluate_predictions(SOURCES, PREDICTIONS, REFERENCES, PHONES, ("bleu", "exact_match", "bleu"))
     assert list(found.scores) == ["bleu", "exact_match"]
 
@@ -102,7 +102,7 @@ def test_a_metric_asked_for_twice_is_computed_once():
         (["a", "나"], ["a", "b"], [("a",), ()], "source 2: wanted at least one reference, got none: '나'"),
     ],
 )
-def test_lists_that_do_not_belong_together_are_refused(sources, predictions, references, message):
+def test_mismatched_lists_are_refused(sources, predictions, references, message):
     with pytest.raises(DataError, match=re.escape(message)):
         evaluate_predictions(sources, predictions, references, CHARACTERS)
 

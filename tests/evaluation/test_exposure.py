@@ -1,4 +1,4 @@
-"""The exposure gap, worked out by hand and against the symbol error rate."""
+"""Tests of the exposure gap: worked out by hand, and against the symbol error rate."""
 
 import json
 
@@ -23,7 +23,7 @@ def test_a_gap_worked_out_by_hand():
     assert found.free_running == pytest.approx(100 - symbol_error_rate(predictions, references))
 
 
-def test_each_side_counts_against_its_best_reference():
+def test_each_side_is_compared_with_its_best_reference():
     references = [["abc", "xyzw"]]
     forced = [["abd", "xqqw"]]  # 1 wrong of 3, 2 wrong of 4
     found = exposure_gap(forced, ["xyz"], references)  # 3 edits to the first, 1 to the second
@@ -33,18 +33,18 @@ def test_each_side_counts_against_its_best_reference():
 
 
 def test_positions_are_those_of_the_reference_after_alignment():
-    # free running loses the first symbol and inserts one: by position nothing would be right
+    # free running deletes the first symbol and inserts one: compared by position, no symbol would match
     found = exposure_gap(forced=[["abxd"], ["az"]], predictions=["bcdq", "ab"], references=[["abcd"], ["ab"]])
     assert [p.position for p in found.positions] == [1, 2, 3, 4]
     assert [p.teacher_forced for p in found.positions] == [100, 50, 0, 100]
     assert [p.free_running for p in found.positions] == [50, 100, 100, 100]
     assert [p.num_teacher_forced for p in found.positions] == [2, 2, 1, 1]
     assert [p.num_free_running for p in found.positions] == [2, 2, 1, 1]
-    # as a whole the insertion counts: 2 edits of 6 symbols
+    # the total counts the insertion: 2 edits of 6 symbols
     assert found.free_running == pytest.approx(100 * 4 / 6)
 
 
-def test_positions_end_where_one_side_has_no_reference():
+def test_positions_end_with_the_shorter_best_reference():
     found = exposure_gap(forced=[["ab", "xxxx"]], predictions=["cdef"], references=[["ab", "cdef"]])
     assert [(p.num_teacher_forced, p.num_free_running) for p in found.positions] == [(1, 1), (1, 1)]
 
@@ -64,7 +64,7 @@ def test_the_interval_is_that_of_paired_resamples():
     assert found.low < found.gap < found.high
 
 
-def test_a_gap_is_json():
+def test_gap_converts_to_json():
     found = exposure_gap([["ab"]], ["b"], [["ab"]], seed=7, resamples=10)
     tree = json.loads(json.dumps(found.to_dict(), allow_nan=False))
     assert (tree["gap"], tree["teacher_forced"], tree["seed"]) == (50.0, 100.0, 7)
@@ -81,6 +81,6 @@ def test_a_gap_is_json():
         ([[]], ["a"], [[]], "source 1"),
     ],
 )
-def test_lists_that_do_not_belong_together_are_refused(forced, predictions, references, message):
+def test_mismatched_lists_are_refused(forced, predictions, references, message):
     with pytest.raises(DataError, match=message):
         exposure_gap(forced, predictions, references)

@@ -1,4 +1,4 @@
-"""Metrics against numbers worked out by hand, brute force, and the libraries' own corpus scores."""
+"""Tests of the metrics: against numbers worked out by hand, brute force, and the libraries' corpus scores."""
 
 import functools
 import subprocess
@@ -48,7 +48,7 @@ symbols = st.lists(st.sampled_from("abc"), max_size=6)
 
 
 def brute_force_edits(left, right):
-    """The recursion of the definition, without a table of any library."""
+    """Return the edit distance by the recursion of its definition."""
 
     @functools.cache
     def edits(i, j):
@@ -72,7 +72,7 @@ def test_closest_is_the_brute_force_minimum_and_ignores_the_order_of_references(
 def test_symbol_error_rate_pools_edits_and_lengths_of_the_closest_references():
     predictions = [["HH", "AH", "L", "OW"], ["R", "IY", "D"], []]
     references = [
-        [["HH", "EH", "L", "OW"], ["HH", "AH", "L", "OW", "ER"]],  # 1 edit to both: the longer counts, 1 / 5
+        [["HH", "EH", "L", "OW"], ["HH", "AH", "L", "OW", "ER"]],  # 1 edit to both: the longer is the closest, 1 / 5
         [["R", "EH", "D"], ["R", "IY", "D"]],  # 0 / 3
         [["AH"], ["AH", "N"]],  # nothing predicted: 1 / 1, not 2 / 2
     ]
@@ -80,7 +80,7 @@ def test_symbol_error_rate_pools_edits_and_lengths_of_the_closest_references():
     assert symbol_error_rate(predictions, references) == pytest.approx(100 * 2 / 9)
 
 
-def test_symbols_are_compared_whole():
+def test_whole_symbols_are_compared():
     assert symbol_error_rate([["AA", "B"]], [[["A", "B"]]]) == 50.0
     assert symbol_error_rate([["AAB"]], [[["AA", "B"]]]) == 100.0
 
@@ -103,7 +103,7 @@ def test_the_three_word_error_rates_differ_as_documented():
     assert corpus_score("symbol_error_rate", predictions, references, list) == pytest.approx(100 * 2 / 12)
 
 
-def test_characters_are_what_a_reader_takes_for_one():
+def test_characters_are_grapheme_clusters():
     # é as two code points, one family of five code points, one flag of two: one character each
     assert corpus_score("character_error_rate", ["e\u0301a"], [["xa"]]) == 50.0
     assert corpus_score("character_error_rate", ["👩‍👩‍👧b"], [["🇰🇷b"]]) == 50.0
@@ -111,7 +111,7 @@ def test_characters_are_what_a_reader_takes_for_one():
 
 
 def streams(references):
-    """References as sacrebleu wants them: a first, a second, … of every source; None where there is none."""
+    """Return the references as sacrebleu takes them: one list for each rank, None where a source has fewer."""
     most = max(map(len, references))
     return [[*column] for column in zip(*([*r, *[None] * (most - len(r))] for r in references), strict=True)]
 
@@ -128,7 +128,7 @@ def test_bleu_and_chrf_are_those_of_sacrebleu_with_unequal_numbers_of_references
 
 def test_a_missing_reference_is_not_an_empty_one():
     predictions = ["one two three four five", "one two three four"]
-    # the second is as long as the prediction: a third, empty one must not shorten the closest length
+    # the second source has one reference: padding with an empty one must not change the closest length
     references = [
         ["one two three four five six seven", "x", "y"],
         ["one two three four five six seven eight"],
@@ -151,7 +151,7 @@ def test_rouge_tokens_are_those_of_rouge_score_on_ascii(text):
     assert rouge_tokens(text) == DefaultTokenizer().tokenize(text)
 
 
-def test_rouge_is_that_of_rouge_score_in_english():
+def test_rouge_equals_rouge_score_in_english():
     english = [0, 1, 4]
     scorer = RougeScorer(["rouge1", "rouge2", "rougeL"])
     best = [scorer.score_multi(REFERENCES[i], PREDICTIONS[i]) for i in english]
@@ -170,12 +170,12 @@ def test_rouge_reads_korean_and_takes_the_best_reference():
 
 def test_rouge_of_unspaced_scripts_counts_characters():
     assert rouge_tokens("私は東京へ行く") == list("私は東京へ行く")
-    assert rouge_tokens("हिन्दी भाषा") == ["हिन्दी", "भाषा"]  # vowel signs are marks, and part of the word
+    assert rouge_tokens("हिन्दी भाषा") == ["हिन्दी", "भाषा"]  # vowel signs are combining marks and belong to the word
     assert rouge(["東京都"], [["京都"]])["rouge_1"] == pytest.approx(80.0)
 
 
 @pytest.mark.parametrize("name", METRICS)
-def test_perfect_and_hopeless_predictions_reach_the_ends_of_the_scale(name):
+def test_perfect_and_empty_predictions_reach_the_ends_of_the_scale(name):
     texts = ["the cat sat on the mat", "나는 어제 밥을 먹었다", "a b c d e f"]
     best, worst = (100, 0) if METRICS[name].better == "higher" else (0, 100)
     assert corpus_score(name, texts, [["zzz", text] for text in texts]) == pytest.approx(best)
@@ -202,5 +202,5 @@ def test_lists_of_different_lengths_are_refused():
 
 def test_importing_the_metrics_imports_no_library_of_the_train_extra():
     program = "import sys, peephole.evaluation.metrics; print({'torch', 'sacrebleu', 'rouge_score'} & set(sys.modules))"
-    shown = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True).stdout
-    assert shown.strip() == "set()"
+    imported = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True).stdout
+    assert imported.strip() == "set()"

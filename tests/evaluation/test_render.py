@@ -1,4 +1,4 @@
-"""What the terminal shows: numbers, columns aligned for any width of symbol, nothing that the data steers."""
+"""Tests of the terminal output: numbers, alignment for symbols of any width, escaped control characters."""
 
 import io
 
@@ -17,7 +17,7 @@ SYMBOLS = CharacterSymbols(["a"], "NFC")
 SHOWN = ["K", "AE1", "가", "漢字", "👍🏽", "👩‍👩‍👧", "🇰🇷", "é", " ", "[red]", "\x1b[31m", "\n"]
 
 
-def shown(renderable, width=80):
+def print_to_text(renderable, width=80):
     console = Console(width=width, file=io.StringIO(), force_terminal=False, color_system=None)
     console.print(renderable)
     return console.file.getvalue()
@@ -25,7 +25,7 @@ def shown(renderable, width=80):
 
 def test_the_table_shows_every_score_with_its_interval():
     found = evaluate_predictions(["x", "y", "z"], ["ab", "가나", "a"], [("ab",), ("가다", "나"), ("a",)], SYMBOLS)
-    text = shown(render(found), width=120)
+    text = print_to_text(render(found), width=120)
     assert "3 sources, 4 references" in text
     for score in found.scores.values():
         (line,) = [line for line in text.splitlines() if line.strip().startswith(score.label)]
@@ -37,7 +37,7 @@ def test_the_table_shows_every_score_with_its_interval():
 
 def test_a_worst_prediction_is_two_aligned_lines_with_the_differences_marked():
     found = evaluate_predictions(["인사"], ["안넝 하세👋요"], [("안녕하세요",)], SYMBOLS)
-    lines = [line.rstrip() for line in shown(render(found)).splitlines()]
+    lines = [line.rstrip() for line in print_to_text(render(found)).splitlines()]
     start = next(i for i, line in enumerate(lines) if line.startswith("인사"))
     assert lines[start : start + 4] == [
         "인사  3 edits",
@@ -47,12 +47,12 @@ def test_a_worst_prediction_is_two_aligned_lines_with_the_differences_marked():
     ]
 
 
-def test_nothing_is_shown_below_the_table_when_all_is_right():
-    assert "predicted" not in shown(render(evaluate_predictions(["a"], ["a"], [("a",)], SYMBOLS)))
+def test_table_ends_the_output_when_all_predictions_are_right():
+    assert "predicted" not in print_to_text(render(evaluate_predictions(["a"], ["a"], [("a",)], SYMBOLS)))
 
 
-def cells(line):
-    """The text at each cell of a line; a wide symbol stands in its first cell."""
+def text_from_cell(line):
+    """Return the text that starts at each terminal cell; a wide symbol starts at its first cell."""
     return {cell_len(line[:i]): line[i:] for i in range(len(line) + 1)}
 
 
@@ -62,7 +62,7 @@ def cells(line):
     st.lists(st.sampled_from(SHOWN), max_size=20),
     st.integers(12, 60),
 )
-def test_marks_stand_below_the_differences_in_every_block(predicted, reference, width):
+def test_marks_are_below_the_differences_in_every_block(predicted, reference, width):
     columns = align(predicted, reference)
     blocks = aligned_lines(columns, width)
     remaining = iter(columns)
@@ -77,8 +77,8 @@ def test_marks_stand_below_the_differences_in_every_block(predicted, reference, 
             num_shown += 1
             starts.append(start)
             for side, text in ((left, plain[0]), (right, plain[1])):
-                looks = {None: "·", " ": "␣", "\x1b[31m": r"\x1b[31m", "\n": r"\n"}.get(side, side)
-                assert cells(text)[start].startswith(looks)
+                rendered = {None: "·", " ": "␣", "\x1b[31m": r"\x1b[31m", "\n": r"\n"}.get(side, side)
+                assert text_from_cell(text)[start].startswith(rendered)
             wide = max(
                 cell_len({None: "·", " ": "␣", "\x1b[31m": r"\x1b[31m", "\n": r"\n"}.get(s, s)) for s in (left, right)
             )
@@ -88,15 +88,15 @@ def test_marks_stand_below_the_differences_in_every_block(predicted, reference, 
     assert num_shown == len(columns)
 
 
-def test_a_symbol_wider_than_the_line_gets_a_line_of_its_own():
+def test_symbol_wider_than_the_line_has_its_own_line():
     blocks = aligned_lines([("ab", "ab"), ("x" * 30, "y"), ("c", "c")], 10)
     assert [block[0].plain for block in blocks] == ["ab", "x" * 30, "c"]
 
 
-def test_the_data_cannot_steer_the_terminal():
+def test_control_characters_and_markup_are_escaped():
     source = "[bold]x[/nonsense]\x1b[2J\x9b2J\u2028"
     found = evaluate_predictions([source], ["\x1b[31mred\r"], [("[/red]",)], SYMBOLS)
-    text = shown(render(found))
+    text = print_to_text(render(found))
     assert "[bold]x[/nonsense]" in text
     assert not set(text) & {"\x1b", "\x9b", "\r", "\u2028"}
 
@@ -107,7 +107,7 @@ def test_a_comparison_fits_a_terminal(width):
     better = [text if i % 7 else text + "x" for i, text in enumerate(references)]
     worse = ["z"] * 16 + references[16:]
     found = compare(references, worse, better, [(text,) for text in references], SYMBOLS, swaps=20_000)
-    text = shown(render_comparison(found, "run [1]", "other"), width)
+    text = print_to_text(render_comparison(found, "run [1]", "other"), width)
     lines = text.splitlines()
     assert max(map(cell_len, lines)) <= width
     (line,) = [line for line in lines if line.strip().startswith("exact match")]
@@ -118,6 +118,6 @@ def test_a_comparison_fits_a_terminal(width):
         *(f"{p:.3f}" for p in (difference.p_bootstrap, difference.p_swaps, difference.p_mcnemar)),
     ]
     (line,) = [line for line in lines if line.strip().startswith("symbol error")]
-    assert line.split()[-2:] == ["<.001", "<.001"]  # and no McNemar
+    assert line.split()[-2:] == ["<.001", "<.001"]  # and no McNemar test
     assert "McNemar" in text
     assert "run [1]" in text

@@ -1,4 +1,4 @@
-"""Tests of significance: against enumeration, against each other, and by how often they are wrong."""
+"""Tests of the significance tests: against enumeration, against each other, and their false alarm rate."""
 
 import itertools
 import json
@@ -25,8 +25,8 @@ def words(generator, number):
     return [" ".join(generator.choice(["AA", "B", "K", "T", "IY"], size=8)) for _ in range(number)]
 
 
-def spoil(generator, texts, share):
-    """Replace each symbol with the given probability by another, or by the same once in five times."""
+def corrupt(generator, texts, share):
+    """Replace each symbol with probability `share` by a random phone, which is the same one in five cases."""
     phones = np.array(["AA", "B", "K", "T", "IY"])
     return [
         " ".join(generator.choice(phones) if generator.random() < share else phone for phone in text.split())
@@ -37,7 +37,7 @@ def spoil(generator, texts, share):
 def test_a_system_does_not_differ_from_itself():
     generator = np.random.default_rng(1)
     references = words(generator, 40)
-    predictions = spoil(generator, references, 0.2)
+    predictions = corrupt(generator, references, 0.2)
     found = compare(references, predictions, predictions, [(r,) for r in references], PHONES, ALL, swaps=500)
     assert set(found.differences) == set(ALL)
     for difference in found.differences.values():
@@ -50,15 +50,15 @@ def test_clearly_different_systems_differ_in_every_metric_and_in_the_right_direc
     generator = np.random.default_rng(2)
     references = words(generator, 150)
     choices = [(r, "T T") for r in references]
-    worse, better = spoil(generator, references, 0.4), spoil(generator, references, 0.05)
-    there = compare(references, worse, better, choices, PHONES, ALL, seed=3, swaps=2000)
-    back = compare(references, better, worse, choices, PHONES, ALL, seed=3, swaps=2000)
+    worse, better = corrupt(generator, references, 0.4), corrupt(generator, references, 0.05)
+    forward = compare(references, worse, better, choices, PHONES, ALL, seed=3, swaps=2000)
+    backward = compare(references, better, worse, choices, PHONES, ALL, seed=3, swaps=2000)
     split = [PHONES.split(text) for text in better]
-    assert there.differences["exact_match"].value_b == exact_match(better, choices)
-    assert there.differences["symbol_error_rate"].value_b == symbol_error_rate(
+    assert forward.differences["exact_match"].value_b == exact_match(better, choices)
+    assert forward.differences["symbol_error_rate"].value_b == symbol_error_rate(
         split, [[PHONES.split(text) for text in texts] for texts in choices]
     )
-    for name, difference in there.differences.items():
+    for name, difference in forward.differences.items():
         gain = 1 if METRICS[name].better == "higher" else -1
         assert difference.difference == difference.value_b - difference.value_a
         assert 0 < gain * difference.low < gain * difference.difference < gain * difference.high or (
@@ -66,10 +66,10 @@ def test_clearly_different_systems_differ_in_every_metric_and_in_the_right_direc
         )
         assert difference.p_bootstrap == pytest.approx(1 / 1001)
         assert difference.p_swaps == pytest.approx(1 / 2001)
-        opposite = back.differences[name]
+        opposite = backward.differences[name]
         assert (opposite.low, opposite.high) == pytest.approx((-difference.high, -difference.low), abs=1e-9)
         assert (difference.p_mcnemar is None) == (name not in ("exact_match", "sequence_error_rate"))
-    assert there.differences["exact_match"].p_mcnemar < 1e-9
+    assert forward.differences["exact_match"].p_mcnemar < 1e-9
 
 
 def test_p_of_swaps_is_the_share_of_all_exchanges_that_differ_as_much():
@@ -99,7 +99,7 @@ def test_mcnemar_is_the_two_sided_binomial_test(only_a, only_b):
     assert mcnemar_p(only_a, only_b) == float(sum(Fraction(comb(n, k), 2**n) for k in as_extreme))
 
 
-def test_mcnemar_copes_with_many_sources():
+def test_mcnemar_of_many_sources_is_finite():
     assert mcnemar_p(10_000, 10_000) == 1.0
     assert mcnemar_p(0, 5000) == 0.0  # 2 ** -4999 is below the smallest float
     # continuity-corrected normal approximation: z = (|b - c| - 1) / √(b + c)
@@ -109,7 +109,7 @@ def test_mcnemar_copes_with_many_sources():
 def test_swaps_of_exact_matches_agree_with_mcnemar():
     generator = np.random.default_rng(6)
     references = words(generator, 120)
-    a, b = spoil(generator, references, 0.09), spoil(generator, references, 0.05)
+    a, b = corrupt(generator, references, 0.09), corrupt(generator, references, 0.05)
     found = compare(references, a, b, [(r,) for r in references], PHONES, ("exact_match",), swaps=20_000)
     difference = found.differences["exact_match"]
     assert 0.005 < difference.p_mcnemar < 0.5
@@ -120,16 +120,16 @@ def test_swaps_agree_with_sacrebleus_approximate_randomisation(monkeypatch):
     monkeypatch.setenv("SACREBLEU_SEED", "12345")
     generator = np.random.default_rng(7)
     references = words(generator, 60)
-    a, b = spoil(generator, references, 0.30), spoil(generator, references, 0.24)
-    _, theirs = PairedTest([("a", a), ("b", b)], {"BLEU": BLEU()}, [references], "ar", n_samples=5000)()
+    a, b = corrupt(generator, references, 0.30), corrupt(generator, references, 0.24)
+    _, sacrebleu_result = PairedTest([("a", a), ("b", b)], {"BLEU": BLEU()}, [references], "ar", n_samples=5000)()
     found = compare(references, a, b, [(r,) for r in references], PHONES, ("bleu",)).differences["bleu"]
-    assert found.value_b == pytest.approx(theirs["BLEU"][1].score)
+    assert found.value_b == pytest.approx(sacrebleu_result["BLEU"][1].score)
     assert 0.02 < found.p_swaps < 0.6
-    assert found.p_swaps == pytest.approx(theirs["BLEU"][1].p_value, abs=0.03)
+    assert found.p_swaps == pytest.approx(sacrebleu_result["BLEU"][1].p_value, abs=0.03)
 
 
 @pytest.mark.parametrize("test", ["bootstrap", "swaps"])
-def test_equal_systems_are_called_different_in_one_of_twenty_experiments(test):
+def test_false_alarm_rate_of_equal_systems_is_five_percent(test):
     generator = np.random.default_rng(8)
     score = METRICS["symbol_error_rate"].score
     experiments, false_alarms = 400, 0
@@ -146,21 +146,21 @@ def test_equal_systems_are_called_different_in_one_of_twenty_experiments(test):
             (swapped_a,), (swapped_b,) = swap([a], [b], swaps=300, seed=seed)
             p = swaps_p(score(swapped_b) - score(swapped_a), observed)
         false_alarms += p <= 0.05
-    # 3 standard deviations of a binomial around 0.05; the bootstrap may be a little bold on 100 sources
+    # 3 standard deviations of a binomial around 0.05; the bootstrap is slightly anti-conservative on 100 sources
     assert 0.017 <= false_alarms / experiments <= 0.083
 
 
 def test_bootstrap_p_counts_resamples_on_both_sides_of_the_observed_difference():
-    # moved by -2: -3, -1, 0, 2, 5; of these -3, 2 and 5 are at least 2 from zero
+    # shifted by -2: -3, -1, 0, 2, 5; the absolute values of -3, 2 and 5 are at least 2
     assert bootstrap_p(np.array([-1.0, 1, 2, 4, 7]), 2.0) == (1 + 3) / (1 + 5)
-    # moved by 1: 0, 2, 3, 5, 8
+    # shifted by 1: 0, 2, 3, 5, 8
     assert bootstrap_p(np.array([-1.0, 1, 2, 4, 7]), -1.0) == (1 + 4) / (1 + 5)
 
 
 def test_comparison_is_json_and_repeats_with_its_seed():
     generator = np.random.default_rng(9)
     references = words(generator, 30)
-    a, b = spoil(generator, references, 0.3), spoil(generator, references, 0.2)
+    a, b = corrupt(generator, references, 0.3), corrupt(generator, references, 0.2)
     arguments = (references, a, b, [(r,) for r in references], PHONES)
     found = compare(*arguments, seed=1, resamples=100, swaps=100)
     assert compare(*arguments, seed=1, resamples=100, swaps=100) == found
@@ -171,7 +171,7 @@ def test_comparison_is_json_and_repeats_with_its_seed():
     assert (tree["num_sources"], tree["resamples"], tree["swaps"], tree["seed"]) == (30, 100, 100, 1)
 
 
-def test_what_cannot_be_compared_is_refused():
+def test_mismatched_lists_and_unknown_metrics_are_refused():
     with pytest.raises(DataError, match="predictions for 2 sources, got 1"):
         compare(["x", "y"], ["B", "K"], ["B"], [("B",), ("K",)], PHONES)
     with pytest.raises(ConfigError, match="'blue'; did you mean 'bleu'"):

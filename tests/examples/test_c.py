@@ -1,4 +1,4 @@
-"""The example in C: built with the system's compiler, run as a process, compared with `peephole predict`."""
+"""Tests of the C example: it is compiled, run as a process and compared with `peephole predict`."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from peephole import engine
 
 ROOT = Path(__file__).parents[2]
 compiler = shutil.which("cc") or shutil.which("gcc") or shutil.which("clang")
-pytestmark = pytest.mark.skipif(compiler is None or not engine.available(), reason="there is nothing to build with")
+pytestmark = pytest.mark.skipif(compiler is None or not engine.available(), reason="needs a C compiler and the engine")
 LINES = ["abc", "", "cab", "a😀b", "xyz", "abcabcabc" * 20, "é", "a b"]
 
 
@@ -33,17 +33,17 @@ def predict(program: Path, model: Path, text: str) -> subprocess.CompletedProces
     return subprocess.run([program, model], input=text, capture_output=True, text=True, check=False, encoding="utf-8")
 
 
-def test_it_predicts_what_python_predicts(program: Path, toy_file: Path) -> None:
+def test_predictions_equal_those_of_python(program: Path, toy_file: Path) -> None:
     text = "".join(f"{line}\n" for line in LINES)
     done = predict(program, toy_file, text)
     assert (done.returncode, done.stderr) == (0, "")
-    own = [sys.executable, "-m", "peephole", "predict", str(toy_file)]
-    wanted = subprocess.run(own, input=text, capture_output=True, text=True, check=True, encoding="utf-8")
+    command = [sys.executable, "-m", "peephole", "predict", str(toy_file)]
+    wanted = subprocess.run(command, input=text, capture_output=True, text=True, check=True, encoding="utf-8")
     assert done.stdout.splitlines() == wanted.stdout.splitlines()
     assert len(set(done.stdout.splitlines())) > 4
 
 
-def test_line_ends_of_windows(program: Path, toy_file: Path) -> None:
+def test_windows_line_ends(program: Path, toy_file: Path) -> None:
     assert predict(program, toy_file, "abc\r\n").stdout == predict(program, toy_file, "abc").stdout
 
 

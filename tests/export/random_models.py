@@ -1,4 +1,4 @@
-"""Models of random weights, as files; the graphs made of them, and the definition beside them."""
+"""Write models of random weights; return their exported graphs and the PyTorch definition."""
 
 from __future__ import annotations
 
@@ -32,12 +32,12 @@ SHAPES: list[dict[str, Any]] = [
     {"bidirectional": False},
     {"encoder_layers": 2},
     {"decoder_layers": 2, "bidirectional": False},
-    {"encoder_size": 4},  # another size than the decoder's: a learned bridge
+    {"encoder_size": 4},  # differs from the decoder's size, so a learned bridge is needed
     {"encoder_layers": 3, "decoder_layers": 2, "encoder_size": 10, "attention": "general"},
     {"decoder_layers": 3, "encoder_size": 3, "bidirectional": False},
     {"encoder_layers": 2, "decoder_layers": 2, "encoder_size": 4, "context": "last"},
     {"encoder_layers": 2, "encoder_size": 5, "bidirectional": False, "context": "mean"},
-    {"hidden_size": 1, "bidirectional": False, "embedding_size": 1},  # full and diagonal have one shape
+    {"hidden_size": 1, "bidirectional": False, "embedding_size": 1},  # full and diagonal peepholes have equal shapes
 ]
 
 
@@ -47,7 +47,7 @@ def model_config(cell: str = "lstm", peephole: str = "full", **settings: Any) ->
 
 
 def write_model(path: Path, config: ModelConfig, seed: int = 0) -> Path:
-    """Write a model whose every parameter is random, biases and peepholes too."""
+    """Write a model in which all parameters are random, biases and peepholes included."""
     generator = torch.Generator().manual_seed(seed)
     network = build_seq2seq(config, SOURCE_SYMBOLS, TARGET_SYMBOLS)
     tensors = {
@@ -61,13 +61,13 @@ def write_model(path: Path, config: ModelConfig, seed: int = 0) -> Path:
 
 
 def steppers(path: Path) -> tuple[OnnxStepper, Seq2SeqStepper]:
-    """Return a model file's graphs, exported beside it, and its definition."""
+    """Export a model file; return a stepper of its graphs and one of its definition."""
     graphs = OnnxStepper(export_onnx(path)[0].parent, threads=1)
     return graphs, definition(path)
 
 
 def definition(path: Path) -> Seq2SeqStepper:
-    """Return the model of a file as `peephole.nn` has it."""
+    """Return the stepper of a model file's network in `peephole.nn`."""
     return Seq2SeqStepper(build_network(load_model(path)))
 
 
@@ -79,7 +79,7 @@ def random_sources(count: int, longest: int, seed: int = 1) -> list[list[int]]:
 
 
 def padded(sources: Sequence[Sequence[int]], more: int = 1) -> tuple[Tensor, Tensor]:
-    """Return sources with `more` padding than needed, and the lengths; what the padding holds must not matter."""
+    """Return sources padded with random ids to `more` columns than needed, and the lengths."""
     lengths = torch.tensor([len(source) for source in sources])
     ids = torch.randint(
         0, SOURCE_SYMBOLS, (len(sources), int(lengths.max()) + more), generator=torch.Generator().manual_seed(3)

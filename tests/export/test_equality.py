@@ -1,4 +1,4 @@
-"""The graphs in ONNX Runtime against the definition: every value of every step, and what the searches find."""
+"""Tests of the exported graphs in ONNX Runtime against the definition: states, distributions, search results."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ def definition_only() -> Iterator[None]:
 
 
 def compare(graphs: OnnxStepper, wanted: Seq2SeqStepper, source: Tensor, lengths: Tensor) -> float:
-    """Check states, distributions and attention of some steps; return the largest difference seen."""
+    """Check states, distributions and attention of some steps; return the largest difference."""
     generator = torch.Generator().manual_seed(5)
     ours, theirs = graphs.start(source, lengths), wanted.start(source, lengths)
     largest = compare_states(ours, theirs.decoder)
@@ -88,7 +88,7 @@ def close(got: Tensor, wanted: Tensor) -> float:
 
 
 @configs
-def test_every_step_is_that_of_the_definition(tmp_path: Path, settings: dict[str, Any]) -> None:
+def test_every_step_equals_the_definition(tmp_path: Path, settings: dict[str, Any]) -> None:
     source, lengths = padded([[4, 6, 5], [5], [6, 4, 4, 3, 8, 7, 7], [7, 8]])
     compare(*steppers(write_model(tmp_path / "m.safetensors", model_config(**settings))), source, lengths)
 
@@ -101,14 +101,14 @@ def found_ids(stepper: Stepper[Any], sources: list[list[int]], more: int = 1) ->
 
 
 @configs
-def test_a_beam_finds_the_same(tmp_path: Path, settings: dict[str, Any]) -> None:
+def test_beam_search_finds_the_same_hypotheses(tmp_path: Path, settings: dict[str, Any]) -> None:
     graphs, wanted = steppers(write_model(tmp_path / "m.safetensors", model_config(**settings)))
     sources = random_sources(40, longest=9)
     assert found_ids(graphs, sources) == found_ids(wanted, sources)
 
 
 @cells
-def test_neither_padding_nor_batch_mates_matter(tmp_path: Path, cell: str, peephole: str) -> None:
+def test_results_do_not_depend_on_padding_and_batch(tmp_path: Path, cell: str, peephole: str) -> None:
     config = model_config(cell, peephole, encoder_layers=2, decoder_layers=2)
     graphs, _ = steppers(write_model(tmp_path / "m.safetensors", config))
     sources = random_sources(20, longest=9)
@@ -128,7 +128,7 @@ def test_neither_padding_nor_batch_mates_matter(tmp_path: Path, cell: str, peeph
 
 @pytest.fixture(scope="module")
 def toys(toy_file: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[OnnxStepper, Seq2SeqStepper]:
-    """The stored model, which was trained."""
+    """Return steppers of the stored, trained model: exported and by definition."""
     from peephole.export import export_onnx
 
     folder = tmp_path_factory.mktemp("toy") / "toy.onnx"
@@ -164,7 +164,7 @@ def test_every_search_runs_unchanged_on_a_trained_model(toys: tuple[OnnxStepper,
     assert right >= 190
 
 
-def test_rows_that_keep_their_sources_leave_them_in_place(toys: tuple[OnnxStepper, Seq2SeqStepper]) -> None:
+def test_reorder_copies_sources_only_when_they_change(toys: tuple[OnnxStepper, Seq2SeqStepper]) -> None:
     graphs = toys[0]
     source, lengths = pad([[4, 5, 6], [5]])
     state = graphs.reorder(graphs.start(source, lengths), torch.tensor([0, 0, 1, 1]))
@@ -177,7 +177,7 @@ def test_rows_that_keep_their_sources_leave_them_in_place(toys: tuple[OnnxSteppe
     assert moved.source_index.tolist() == [0, 1, 1, 1]
 
 
-# Ways to write a wrong graph: what is replaced, by what, and a model that must show it
+# Wrong graphs: the replaced attribute, its replacement, and settings of a model that reveals the error
 
 
 def without_reverse(original: Any) -> Any:
@@ -200,8 +200,8 @@ WRONG = {
 
 
 @pytest.mark.parametrize("name", WRONG)
-def test_a_wrong_graph_is_seen(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str) -> None:
+def test_wrong_graph_is_rejected(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str) -> None:
     owner, attribute, wrong, settings = WRONG[name]
     monkeypatch.setattr(owner, attribute, wrong(getattr(owner, attribute)) if callable(wrong) else wrong)
     with rejected_by_comparison():
-        test_every_step_is_that_of_the_definition(tmp_path, settings)
+        test_every_step_equals_the_definition(tmp_path, settings)

@@ -1,4 +1,4 @@
-"""The files of an export: what stands in them, and what is said of those that are none."""
+"""Tests of the exported files: their contents, replacement on disk, and errors for damaged files."""
 
 from __future__ import annotations
 
@@ -31,13 +31,13 @@ def model_path(tmp_path: Path) -> Path:
 
 
 def operators(path: Path) -> dict[str, onnx.NodeProto]:
-    """Return a node of each kind, those of loop bodies too."""
+    """Return one node of each operator, loop bodies included."""
     graphs = [onnx.load(path).graph]
     graphs += [a.g for node in graphs[0].node for a in node.attribute if a.name == "body"]
     return {node.op_type: node for g in graphs for node in g.node}
 
 
-# What an export is
+# Contents
 
 
 def test_the_graphs_describe_the_model(model_path: Path) -> None:
@@ -57,7 +57,7 @@ def test_the_graphs_describe_the_model(model_path: Path) -> None:
     assert stepper.target_symbols.decode([4, 5]) == "한0 한1"
 
 
-def test_old_runtimes_read_them_and_every_dimension_but_the_sizes_is_open(model_path: Path) -> None:
+def test_graphs_target_old_runtimes_and_have_open_dimensions(model_path: Path) -> None:
     for path in export_onnx(model_path):
         model = onnx.load(path)
         assert model.ir_version == 7
@@ -79,7 +79,7 @@ def test_old_runtimes_read_them_and_every_dimension_but_the_sizes_is_open(model_
 
 
 @pytest.mark.parametrize("name", ["encoder.onnx", "decoder_step.onnx"])
-def test_onnxs_own_operators_serve_wherever_they_can(tmp_path: Path, name: str) -> None:
+def test_onnx_lstm_and_gru_operators_are_used_where_possible(tmp_path: Path, name: str) -> None:
     def operators_of(**settings: Any) -> dict[str, onnx.NodeProto]:
         export_onnx(write_model(tmp_path / "m.safetensors", model_config(**settings)))
         return operators(tmp_path / "m.onnx" / name)
@@ -107,7 +107,7 @@ def test_an_export_needs_no_torch(model_path: Path) -> None:
 # Writing
 
 
-def test_other_files_of_the_folder_stay_and_older_graphs_are_replaced(model_path: Path, tmp_path: Path) -> None:
+def test_export_replaces_older_graphs_and_no_other_files(model_path: Path, tmp_path: Path) -> None:
     (tmp_path / "out").mkdir()
     (tmp_path / "out" / "notes.txt").write_text("mine")
     export_onnx(model_path, tmp_path / "out")
@@ -118,7 +118,7 @@ def test_other_files_of_the_folder_stay_and_older_graphs_are_replaced(model_path
 
 
 @pytest.mark.parametrize("existing", [False, True])
-def test_a_failed_write_leaves_things_as_they_were(
+def test_failed_write_leaves_the_folder_unchanged(
     model_path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, existing: bool
 ) -> None:
     out = tmp_path / "out"
@@ -140,7 +140,7 @@ def test_a_failed_write_leaves_things_as_they_were(
     assert {path.name: path.read_bytes() for path in out.glob("*")} == before
 
 
-def test_a_model_that_is_too_large(model_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_too_large_model_is_refused(model_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(folder, "LARGEST_GRAPH", 2000)
     with pytest.raises(ModelFileError, match=r"m.safetensors: wanted at most 2000 bytes in the encoder, got \d{4}"):
         export_onnx(model_path)
@@ -152,14 +152,14 @@ def test_a_model_that_is_too_large(model_path: Path, monkeypatch: pytest.MonkeyP
         (
             "decoder.output.bias",
             None,
-            r"safetensors: tensor '\S+bias': wanted float32 \(8,\), got None$",
+            r"safetensors: tensor '\S+bias': wanted float32 \(8,\), got no tensor$",
         ),
         ("decoder.output.bias", np.zeros(7, np.float32), r"output.bias': wanted float32 \(8,\), got float32 \(7,\)"),
         ("decoder.output.bias", np.zeros(8), r"output.bias': wanted float32 \(8,\), got float64 \(8,\)"),
-        ("decoder.more", np.zeros(8, np.float32), r"tensor 'decoder.more': wanted None, got float32 \(8,\)$"),
+        ("decoder.more", np.zeros(8, np.float32), r"tensor 'decoder.more': wanted no tensor, got float32 \(8,\)$"),
     ],
 )
-def test_tensors_that_do_not_fit_the_config(model_path: Path, name: str, tensor: Any, message: str) -> None:
+def test_tensors_that_contradict_the_config(model_path: Path, name: str, tensor: Any, message: str) -> None:
     tensors, metadata = read_tensors(model_path)
     tensors[name] = tensor
     if tensor is None:
@@ -172,7 +172,7 @@ def test_tensors_that_do_not_fit_the_config(model_path: Path, name: str, tensor:
 
 
 @pytest.mark.parametrize("kind", ["cell", "peephole", "context", "attention", "input", "output"])
-def test_a_kind_that_cannot_be_exported_is_refused_by_name(model_path: Path, kind: str) -> None:
+def test_unknown_kind_is_refused_by_name(model_path: Path, kind: str) -> None:
     model = load_model(model_path)
     architecture = replace(model.architecture, **{kind: "made-up"})
     with pytest.raises(ConfigError, match=rf"^ONNX export, {kind}: wanted .*, got 'made-up'$"):
@@ -187,7 +187,7 @@ def both_graphs(architecture: Architecture, model: ModelFile) -> list[graph.Grap
     ]
 
 
-def test_a_tensor_that_the_graphs_leave_out_is_named(model_path: Path) -> None:
+def test_unused_tensor_is_named(model_path: Path) -> None:
     model = load_model(model_path)
     more = replace(model, tensors={**model.tensors, "decoder.more": np.zeros(8, np.float32)})
     with pytest.raises(ModelFileError, match=r"m: tensor 'decoder.more': the exported graphs do not use it$"):
@@ -197,7 +197,7 @@ def test_a_tensor_that_the_graphs_leave_out_is_named(model_path: Path) -> None:
 # Reading
 
 
-def with_metadata(path: Path, **changes: str | None) -> None:
+def change_metadata(path: Path, **changes: str | None) -> None:
     model = onnx.load(path)
     metadata = {entry.key: entry.value for entry in model.metadata_props} | changes
     del model.metadata_props[:]
@@ -211,19 +211,19 @@ def with_metadata(path: Path, **changes: str | None) -> None:
         ({"format": None}, "encoder.onnx: wanted format 'peephole-onnx' in its metadata, got None"),
         ({"format_version": "2"}, "encoder.onnx: wanted format_version '1' in its metadata, got '2'"),
         ({"graph": "decoder_step"}, "encoder.onnx: wanted graph 'encoder' in its metadata, got 'decoder_step'"),
-        ({"config": "{"}, "encoder.onnx: damaged metadata: config: Expecting property name"),
-        ({"config": "3"}, "encoder.onnx: damaged metadata: config: 'int' object is not iterable"),
-        ({"config": None}, "encoder.onnx: damaged metadata: config: Expecting value: line 1"),
+        ({"config": "{"}, "encoder.onnx: metadata: config: Expecting property name"),
+        ({"config": "3"}, "encoder.onnx: metadata: config: 'int' object is not iterable"),
+        ({"config": None}, "encoder.onnx: metadata: config: Expecting value: line 1"),
         (
             {"config": '{"model": {"size": 3}}'},
-            "encoder.onnx: damaged metadata: config: config, model: unknown key 'size'",
+            "encoder.onnx: metadata: config: config, model: unknown key 'size'",
         ),
-        ({"target_symbols": "{}"}, "encoder.onnx: damaged metadata: target_symbols: symbol table: unknown kind None"),
+        ({"target_symbols": "{}"}, "encoder.onnx: metadata: target_symbols: symbol table: unknown kind None"),
     ],
 )
-def test_metadata_that_is_not_ours(model_path: Path, changes: dict[str, str | None], message: str) -> None:
+def test_foreign_metadata_is_refused(model_path: Path, changes: dict[str, str | None], message: str) -> None:
     [encoder, _] = export_onnx(model_path)
-    with_metadata(encoder, **changes)
+    change_metadata(encoder, **changes)
     with pytest.raises(ModelFileError, match=message):
         OnnxStepper(encoder.parent)
 
@@ -238,7 +238,7 @@ def test_graphs_of_two_models_are_not_mixed(model_path: Path, tmp_path: Path) ->
         OnnxStepper(tmp_path / "other.onnx")
 
 
-def test_files_that_are_no_graphs(model_path: Path) -> None:
+def test_damaged_and_missing_graphs_are_refused(model_path: Path) -> None:
     [encoder, step] = export_onnx(model_path)
     step.write_bytes(step.read_bytes()[:-100])
     with pytest.raises(ModelFileError, match=r"decoder_step.onnx: ONNX Runtime cannot read it: "):

@@ -1,10 +1,11 @@
-"""`peephole.evaluate` and `peephole.quantize`: what the command line prints is what they return."""
+"""Tests of `peephole.evaluate` and `peephole.quantize`: results equal to the command line's, and errors."""
 
 from __future__ import annotations
 
 import contextlib
 import io
 import json
+import re
 from pathlib import Path
 from typing import Any
 
@@ -14,10 +15,12 @@ import peephole
 from models.make import MODEL, STORED, pronounce, toy_words
 from peephole.cli.evaluate import command as evaluate_command
 from peephole.cli.quantize import command as quantize_command
+from peephole.engine.packed import PackedSearch
 from peephole.errors import ConfigError, DataError, ModelFileError, PeepholeError
 from peephole.evaluation.metrics import corpus_score
 from peephole.model import Model
-from peephole.model.evaluation import measure_gap
+from peephole.model.evaluation import Reading, measure_gap
+from peephole.storage.model_file import read_tensors, write_tensors
 
 WORDS = toy_words(40, seed=8)
 PAIRS = [(word, pronounce(word)) for word in WORDS] + [(word, "B " + pronounce(word)) for word in WORDS[:5]]
@@ -36,8 +39,8 @@ def test_file(tmp_path: Path) -> Path:
     return path
 
 
-def printed(command: Any, *arguments: object) -> dict[str, Any]:
-    """Run a verb in this process; return the JSON that it prints."""
+def run_json(command: Any, *arguments: object) -> dict[str, Any]:
+    """Run a command in this process; return the JSON that it prints."""
     output = io.StringIO()
     with contextlib.redirect_stdout(output):
         command.main([*map(str, arguments), "--json"], standalone_mode=False)
@@ -45,14 +48,14 @@ def printed(command: Any, *arguments: object) -> dict[str, Any]:
 
 
 def plain(tree: Any) -> Any:
-    """Return what JSON makes of a tree: lists for tuples."""
+    """Return a tree as JSON reads it back: tuples become lists."""
     return json.loads(json.dumps(tree))
 
 
 def test_the_command_prints_what_evaluate_returns(toy: Model, test_file: Path) -> None:
     found = peephole.evaluate(toy, test_file, against=INT8, worst=3, beam_size=2, threads=1)
     options = ("--against", INT8, "--worst", 3, "--beam-size", 2, "--threads", 1)
-    assert plain(found.to_dict()) == printed(evaluate_command, MODEL, test_file, *options)
+    assert plain(found.to_dict()) == run_json(evaluate_command, MODEL, test_file, *options)
     assert found.to_dict().keys() >= {"model", "test", "scores", "worst", "exposure_gap", "against", "confidence"}
     best = [p[0].text for p in toy.predict(WORDS, beam_size=2)]
     assert (found.sources, found.predictions) == (WORDS, best)
@@ -62,7 +65,7 @@ def test_the_command_prints_what_evaluate_returns(toy: Model, test_file: Path) -
     assert len(found.worst) <= 3
 
 
-def test_pairs_may_come_from_python(toy: Model, test_file: Path) -> None:
+def test_evaluate_takes_pairs_from_python(toy: Model, test_file: Path) -> None:
     for pairs in (PAIRS, iter(PAIRS), [list(pair) for pair in PAIRS]):
         found = peephole.evaluate(toy, pairs)
         assert found.test is None
@@ -72,7 +75,7 @@ def test_pairs_may_come_from_python(toy: Model, test_file: Path) -> None:
 
 
 @pytest.mark.parametrize("threads", [1, 3])
-def test_threads_change_nothing(toy: Model, threads: int) -> None:
+def test_results_do_not_depend_on_threads(toy: Model, threads: int) -> None:
     found = peephole.evaluate(toy, PAIRS[:9], threads=threads, batch_size=4)
     assert found.to_dict() == peephole.evaluate(toy, PAIRS[:9]).to_dict()
     scores = toy.score(*map(list, zip(*PAIRS, strict=True)))
@@ -85,13 +88,31 @@ def test_progress_covers_every_source_in_every_part(toy: Model) -> None:
     parts = list(dict.fromkeys(part for part, *_ in calls))
     assert parts == ["beam search", "greedy search", str(INT8)]
     for part in parts:
-        own = [call for call in calls if call[0] == part]
-        assert own[0] == (part, 0, 40)
-        assert sum(done for _, done, _ in own) == 40
-        assert len(own) > 2
+        part_calls = [call for call in calls if call[0] == part]
+        assert part_calls[0] == (part, 0, 40)
+        assert sum(done for _, done, _ in part_calls) == 40
+        assert len(part_calls) > 2
 
 
-def test_what_could_not_be_read_is_returned(toy: Model) -> None:
+def test_notices_are_passed_on_before_the_search(toy: Model, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Check the order of the calls of `find`, which searches, and of `on_read`."""
+    order: list[Any] = []
+    find = PackedSearch.find
+    monkeypatch.setattr(PackedSearch, "find", lambda *args, **kw: order.append("search") or find(*args, **kw))
+    pairs = [("ab", "AH B"), ("xb", "B"), ("xb", "AH"), ("qx", "B")]
+    found = peephole.evaluate(toy, pairs, against=INT8, on_read=order.append)
+    assert [type(event) for event in order] == [Reading, str, str, Reading, str]
+    assert [order[0], order[3]] == [
+        Reading(found.notices, [1, 2, 4], []),
+        Reading(found.notices_against, [1, 2, 4], []),
+    ]
+    assert found.notices.unknown == {"x": 2, "q": 1}
+    order.clear()
+    peephole.quantize(MODEL, "int8", tmp_path / "m.safetensors", pairs=pairs, on_read=order.append)
+    assert [type(event) for event in order] == [Reading, str, str]
+
+
+def test_notices_are_returned(toy: Model) -> None:
     found = peephole.evaluate(toy, [("ab", "AH B"), ("xb", "B"), ("xb", "AH"), ("qx", "B")], exposure_gap=False)
     assert found.exposure_gap is None
     assert [(n.source_index, n.unknown, found.lines[n.source_index]) for n in found.notices.texts] == [
@@ -100,7 +121,23 @@ def test_what_could_not_be_read_is_returned(toy: Model) -> None:
     ]
 
 
-def test_the_representation_shows_the_numbers(toy: Model) -> None:
+def test_notes_on_the_files_are_returned(tmp_path: Path) -> None:
+    tensors, metadata = read_tensors(MODEL)
+    del metadata["checksum"]
+    for name in ("a", "b"):
+        config = json.loads(metadata["config"])
+        config["train"][f"moon_{name}"] = 3
+        write_tensors(tmp_path / f"{name}.safetensors", tensors, metadata | {"config": json.dumps(config)})
+    files = [str(tmp_path / f"{name}.safetensors") for name in ("a", "b")]
+    found = peephole.evaluate(files[0], PAIRS[:3], against=files[1], exposure_gap=False)
+    wanted = [
+        f"{file}: config: unknown key train.moon_{name} is ignored" for file, name in zip(files, "ab", strict=True)
+    ]
+    assert list(found.notes) == wanted
+    assert peephole.quantize(files[0], "int8", tmp_path / "c.safetensors").notes == found.notes[:1]
+
+
+def test_repr_shows_the_scores(toy: Model) -> None:
     found = peephole.evaluate(toy, PAIRS, against=INT8)
     lines = repr(found).splitlines()
     assert lines[0] == f"{MODEL} on pairs: 40 sources"
@@ -111,11 +148,11 @@ def test_the_representation_shows_the_numbers(toy: Model) -> None:
 
 
 @pytest.mark.usefixtures("annotations_unchecked")
-def test_the_gap_counts_the_models_own_tokens_on_both_sides() -> None:
-    """A greedy prediction in another cut than the reference's has wrong symbols, as teacher forcing counts them."""
+def test_exposure_gap_compares_the_predicted_tokens() -> None:
+    """A greedy prediction split differently from the reference has wrong symbols, as under teacher forcing."""
 
-    class Cuts:
-        """A model that predicts "ab" as two symbols where the table has one, and is right when it is fed gold."""
+    class SplittingModel:
+        """Predicts "ab" as two symbols where the table has one; is always right under teacher forcing."""
 
         class target_symbols:
             split = staticmethod(str.split)
@@ -128,7 +165,7 @@ def test_the_gap_counts_the_models_own_tokens_on_both_sides() -> None:
         def teacher_forced(sources: list[str], targets: list[str], **_: Any) -> list[list[str]]:
             return [target.split() for target in targets]
 
-    gap = measure_gap(Cuts, ["x"], [("ab",)], {}, None)  # type: ignore[arg-type]  # a model as far as it is asked
+    gap = measure_gap(SplittingModel, ["x"], [("ab",)], {}, None)  # type: ignore[arg-type]  # has only the attributes used
     assert gap.teacher_forced == 100
     assert gap.free_running == 100 * (1 - 2 / 1)
 
@@ -146,7 +183,7 @@ def test_the_gap_counts_the_models_own_tokens_on_both_sides() -> None:
         ("no.tsv", DataError, "no.tsv: no such file"),
     ],
 )
-def test_bad_pairs_are_one_line(toy: Model, pairs: Any, kind: type, message: str) -> None:
+def test_bad_pairs_are_reported_in_one_line(toy: Model, pairs: Any, kind: type, message: str) -> None:
     with pytest.raises(kind, match=f"^{message}") as caught:
         peephole.evaluate(toy, pairs)
     assert "\n" not in str(caught.value)
@@ -175,7 +212,9 @@ def test_the_command_prints_what_quantize_returns(to: Any, test_file: Path, tmp_
     out = tmp_path / "small.safetensors"
     found = peephole.quantize(MODEL, to, out, pairs=test_file)
     written = out.read_bytes()
-    assert plain(found.to_dict()) == printed(quantize_command, MODEL, "--to", to, "--out", out, "--evaluate", test_file)
+    assert plain(found.to_dict()) == run_json(
+        quantize_command, MODEL, "--to", to, "--out", out, "--evaluate", test_file
+    )
     assert out.read_bytes() == written
     assert found.before is not None
     assert found.after is not None
@@ -205,15 +244,35 @@ def test_quantize_takes_a_model_and_generated_pairs(toy: Model, tmp_path: Path) 
     [
         ((MODEL, "int4"), ConfigError, "to: wanted int8 or bf16, got 'int4'; did you mean 'int8'?"),
         ((MODEL, 8), ConfigError, "to: wanted int8 or bf16, got 8"),
+        ((MODEL, ["int8"]), ConfigError, "to: wanted int8 or bf16, got ['int8']; did you mean 'int8'?"),
         ((8, "int8"), PeepholeError, "model: wanted a Model or the name of its file, got 8"),
         ((MODEL, "int8", 8), PeepholeError, "out: wanted the name of a file, got 8"),
         ((INT8, "bf16"), ModelFileError, f"{INT8}: wanted a model with float32 weights, got one with int8"),
     ],
 )
-def test_what_cannot_be_quantized(arguments: Any, kind: type, message: str) -> None:
+def test_invalid_arguments_of_quantize(arguments: Any, kind: type, message: str) -> None:
     with pytest.raises(kind) as caught:
         peephole.quantize(*arguments)
     assert str(caught.value) == message
+
+
+@pytest.mark.usefixtures("annotations_unchecked")
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"beam_siz": 2}, "quantize: unknown setting 'beam_siz'; wanted one of beam_size, "),
+        ({"beam_size": 0}, "quantize, search.beam_size: wanted a number ≥ 1, got 0"),
+        ({"pairs": "no.tsv"}, "no.tsv: no such file"),
+        ({"pairs": [("a", "b"), ("a",)]}, "pairs: wanted two texts, got ('a',) as number 2"),
+        ({"pairs": iter([])}, "pairs: wanted at least one pair, got none"),
+        ({"pairs": 7}, "pairs: wanted the name of a file or pairs of texts, got 7"),
+    ],
+    ids=["unknown setting", "impossible setting", "no file", "no pair", "no pairs", "no iterable"],
+)
+def test_everything_is_checked_before_quantize_writes(arguments: Any, message: str, tmp_path: Path) -> None:
+    with pytest.raises(PeepholeError, match=f"^{re.escape(message)}"):
+        peephole.quantize(MODEL, "int8", tmp_path / "small.safetensors", **{"pairs": PAIRS, **arguments})
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_a_model_without_one_file_cannot_be_quantized(toy: Model) -> None:

@@ -1,4 +1,4 @@
-"""What a call reports besides its result: unknown symbols, cut and empty sources. It belongs to that call alone."""
+"""Tests of notices: each call collects its own unknown symbols and its truncated and empty sources."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def toy(toy_file: Path) -> Model:
 
 @pytest.fixture(scope="module")
 def short(toy: Model, tmp_path_factory: pytest.TempPathFactory) -> Model:
-    """Return the toy model, reading four symbols at most."""
+    """Return the toy model with max_length 4."""
     path = tmp_path_factory.mktemp("short") / "short.safetensors"
     config = toy.config.with_values({"max_length": 4})
     Model(config, toy.source_symbols, toy.target_symbols, files=toy.files).save(path)
@@ -40,7 +40,7 @@ SOURCE_NOTICES = [
 ]
 
 
-def test_each_prediction_says_how_its_source_was_read(short: Model) -> None:
+def test_predictions_report_unknown_symbols_and_truncation(short: Model) -> None:
     notices = Notices()
     found = short.predict(SOURCES, nbest=2, notices=notices)
     assert [p[0].unknown for p in found] == [(), ("x", "x"), (), ("x",), ("x",)]
@@ -48,10 +48,14 @@ def test_each_prediction_says_how_its_source_was_read(short: Model) -> None:
     assert all((p.unknown, p.truncated) == (ps[0].unknown, ps[0].truncated) for ps in found for p in ps)
     assert notices.texts == SOURCE_NOTICES
     assert (notices.unknown, notices.num_truncated, notices.num_empty) == ({"x": 4}, 2, 1)
-    assert not notices.missing_engine
+    assert notices.slow_search is None
 
 
-def test_the_number_of_the_first_source_counts(short: Model) -> None:
+def test_unknown_symbols_are_counted_in_whole_texts(short: Model) -> None:
+    assert short.unknown_symbols(SOURCES, ["B B B B Q"]) == {"x": 6, "Q": 1}
+
+
+def test_first_index_shifts_the_source_indices(short: Model) -> None:
     notices = Notices()
     short.predict(SOURCES, prefixes=["", "Q", "", "", ""], first_index=10, notices=notices)
     shifted = [notice._replace(source_index=notice.source_index + 10) for notice in SOURCE_NOTICES]
@@ -62,12 +66,12 @@ def test_scores_report_both_sides(toy: Model) -> None:
     notices = Notices()
     toy.score(["ab", "xb"], ["AH Q", "B"], notices=notices)
     assert notices.texts == [Notice("source", 1, ("x",), 2, 2), Notice("target", 0, ("Q",), 2, 2)]
-    toy.teacher_forced(["ab"], ["Z"], notices=notices)  # collected over several calls
+    toy.teacher_forced(["ab"], ["Z"], notices=notices)  # notices accumulate over several calls
     assert notices.texts[2:] == [Notice("target", 0, ("Z",), 1, 1)]
 
 
 def test_parts_of_scored_pairs_have_their_own_notices(toy: Model) -> None:
-    pairs = [("ab", "AH B"), ("xb", "Q B")] * 600  # more than are scored at a time
+    pairs = [("ab", "AH B"), ("xb", "Q B")] * 600  # more pairs than one part holds
     parts = list(score_pairs(toy, pairs))
     assert len(parts) == 2
     assert [pair.line for part in parts for pair in part.pairs] == list(range(1, 1201))
@@ -85,14 +89,14 @@ def test_a_call_that_collects_notices_does_not_warn(short: Model) -> None:
         short.score(["abcdx"], ["Q"], notices=Notices())
 
 
-def test_the_data_do_not_depend_on_warning_filters(short: Model) -> None:
+def test_notices_do_not_depend_on_warning_filters(short: Model) -> None:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         assert [p[0].unknown for p in short.predict(SOURCES)] == [(), ("x", "x"), (), ("x",), ("x",)]
 
 
 def test_threads_get_their_own_predictions_and_notices(short: Model) -> None:
-    """All start together and predict many times; each has other unknown symbols."""
+    """Start all threads together; each predicts many times, with different unknown symbols."""
     letters = ["w", "x", "y", "z"]
     tasks = {letter: [f"a{letter}b", f"abc{letter}{letter}", f"{letter}" * (2 + i)] for i, letter in enumerate(letters)}
     barrier = threading.Barrier(len(letters))
@@ -118,13 +122,13 @@ def test_threads_get_their_own_predictions_and_notices(short: Model) -> None:
         assert all(result == (alone, notices) for result in results[letter])
 
 
-def test_a_text_is_cut_once_for_a_prediction(toy: Model, monkeypatch: pytest.MonkeyPatch) -> None:
-    cut: list[str] = []
+def test_predict_splits_each_text_once(toy: Model, monkeypatch: pytest.MonkeyPatch) -> None:
+    split_texts: list[str] = []
     kind = type(toy.source_symbols)
     split = kind.split
-    monkeypatch.setattr(kind, "split", lambda self, text: cut.append(text) or split(self, text))
+    monkeypatch.setattr(kind, "split", lambda self, text: split_texts.append(text) or split(self, text))
     toy.predict(["abc", "axb", "e"], nbest=2, notices=Notices())
-    assert cut == ["abc", "axb", "e"]
+    assert split_texts == ["abc", "axb", "e"]
 
 
 def test_a_prefix_that_is_too_long_is_named(toy: Model) -> None:
@@ -135,7 +139,7 @@ def test_a_prefix_that_is_too_long_is_named(toy: Model) -> None:
 
 
 def test_the_command_line_changes_no_warning_filters(toy_file: Path) -> None:
-    """A program that embeds it keeps its own."""
+    """Check that an embedding program keeps its filters."""
     program = (
         "import sys, warnings, click\n"
         "from peephole.cli.predict import command\n"

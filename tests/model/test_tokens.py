@@ -1,4 +1,4 @@
-"""Scoring tokens: with subwords a prediction's log-probability is that of its tokens, not of its text."""
+"""Tests of scoring tokens: with subwords, a prediction's log-probability is that of its tokens, not of its text."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ SOURCES = ["the then", "other there", "an either the", "then"]
 
 @pytest.fixture(scope="module")
 def subwords() -> Model:
-    """Return an untrained model over subwords: it predicts texts in other cuts than the table's own."""
+    """Return an untrained model over subwords: it splits predicted texts differently from its symbol table."""
     symbols = learn_symbols("bpe", TEXTS, vocabulary_size=40, min_count=1, normalize="NFC")
     config = Config().with_values(
         {"hidden_size": 8, "embedding_size": 6, "max_length_factor": 0, "search.engine": "auto"}
@@ -31,11 +31,11 @@ def subwords() -> Model:
     return Model(config, symbols, symbols, [network])
 
 
-def test_the_score_of_the_tokens_is_the_predictions(subwords: Model) -> None:
+def test_score_of_the_tokens_equals_the_log_prob_of_the_prediction(subwords: Model) -> None:
     found = subwords.predict(SOURCES, temperature=1.0, nbest=40, max_length_extra=8)
     flat = [(s, p) for s, ps in zip(SOURCES, found, strict=True) for p in ps if p.finished]
     texts = [p for _, p in flat]
-    assert any(subwords.target_symbols.split(p.text) != p.tokens for p in texts)  # or the test could not fail
+    assert any(subwords.target_symbols.split(p.text) != p.tokens for p in texts)  # otherwise the test could not fail
     by_tokens = subwords.score([s for s, _ in flat], [p.tokens for p in texts])
     for p, score in zip(texts, by_tokens, strict=True):
         assert score == pytest.approx(p.log_prob, abs=1e-5 * len(p.symbol_log_probs))

@@ -2,10 +2,10 @@
 
     python tests/models/make.py
 
-Files of each version are made once, when the version is new, and never again: they prove that files of users still
-load. The model of version 1 was trained on 600 words of a toy language in which each letter has one sound; those of all
-later versions have the same weights, in float32 or rounded. What they must predict was computed by the definition in
-PyTorch when versions 1 and 2 were new.
+The files of each version are made once, when the version is new, and never again: they prove that users' files still
+load. The model of version 1 was trained on 600 words of a toy language in which each letter has one sound; the models
+of all later versions have the same weights, in float32 or rounded. The expected predictions were computed by the
+PyTorch definition when versions 1 and 2 were new.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ EXPECTED = {
     "int8": HERE / "lstm_v2_int8.json",
     "bfloat16": HERE / "lstm_v2_bfloat16.json",
 }
-"""Number format → what models stored in it must predict."""
+"""Number format → file of the expected predictions of the models stored in it."""
 
 
 def pronounce(word: str) -> str:

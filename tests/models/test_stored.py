@@ -1,4 +1,4 @@
-"""Models that were saved by earlier versions still load and predict what they did."""
+"""Tests that models saved by earlier versions load and give the same predictions."""
 
 from __future__ import annotations
 
@@ -32,8 +32,8 @@ def test_there_is_a_model_of_every_format_version() -> None:
     assert [load_model(path).stored for path in ALL] == [*formats, *formats]
 
 
-def test_the_models_of_all_versions_are_one() -> None:
-    """The same numbers, and so the same predictions; versions 1 and 2 do not name the versions they were made with."""
+def test_models_of_all_versions_hold_the_same_weights() -> None:
+    """Equal weights give equal predictions; files of versions 1 and 2 do not record the library versions."""
     older = {model.stored: model for model in map(load_model, STORED["1"] + STORED["2"])}
     for path in STORED["3"]:
         model = load_model(path)
@@ -47,13 +47,13 @@ def test_the_models_of_all_versions_are_one() -> None:
 
 @pytest.mark.parametrize("engine", ["auto", "off"])
 @pytest.mark.parametrize("path", ALL, ids=lambda path: path.stem)
-def test_predictions_and_scores_are_those_of_the_day_it_was_made(path: Path, engine: str) -> None:
+def test_predictions_and_scores_equal_the_stored_ones(path: Path, engine: str) -> None:
     stored = load_model(path).stored
     expected = json.loads(EXPECTED[stored].read_text(encoding="utf-8"))
     model = peephole.load(path)
     model.config = model.config.with_values({"search.engine": engine})
     tolerance = ENGINE_TOLERANCE[stored] if engine == "auto" else TOLERANCE
-    num_kept = 3 if tolerance == TOLERANCE else 1  # rounding may swap what is about as probable
+    num_kept = 3 if tolerance == TOLERANCE else 1  # rounding may swap hypotheses of nearly equal probability
     assert len(expected["predict"]) == 8
     with pytest.warns(UnknownSymbolWarning):
         found = model.predict(list(expected["predict"]), nbest=3)
@@ -66,7 +66,7 @@ def test_predictions_and_scores_are_those_of_the_day_it_was_made(path: Path, eng
         assert model.score(sources, targets) == pytest.approx(scores, abs=tolerance)
 
 
-def test_the_model_is_a_good_one() -> None:
+def test_stored_model_predicts_unseen_words() -> None:
     words = toy_words(200, seed=2)  # most of them not among the training words
     found = peephole.load(MODEL).predict(words)
     assert sum(best.text == pronounce(word) for word, [best] in zip(words, found, strict=True)) >= 190
@@ -93,8 +93,8 @@ print(dropped, pages() - before)
 @pytest.mark.skipif(
     not Path("/proc/self/statm").exists() or not engine.available(), reason="needs Linux and the engine"
 )
-def test_the_memory_of_a_packed_model_is_given_back() -> None:
-    """In a process of its own, whose heap has no room that others left."""
+def test_memory_of_a_packed_model_is_freed() -> None:
+    """Measure in a new process, whose heap has no free blocks from earlier allocations."""
     command = [sys.executable, "-c", MEMORY, str(MODEL)]
     done = subprocess.run(command, check=True, capture_output=True, text=True)
     dropped, kept = map(int, done.stdout.split())

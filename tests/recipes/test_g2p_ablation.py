@@ -1,4 +1,4 @@
-"""The ablation of recipes/g2p_cmudict: its intervals are as wide as they should be, and nothing done is lost."""
+"""Tests of the ablation of recipes/g2p_cmudict: the coverage of its intervals, and resuming."""
 
 import importlib.util
 import json
@@ -34,7 +34,7 @@ threads = 1
 
 @pytest.fixture
 def recipe(tmp_path):
-    """The recipe's script beside data and a configuration of a moment, with two variants and short turns."""
+    """Return the recipe's script with small data, a small configuration, two variants and one timed round."""
     shutil.copy(RECIPE / "ablation.py", tmp_path)
     (tmp_path / "config.toml").write_text(CONFIG)
     (tmp_path / "data").mkdir()
@@ -54,7 +54,7 @@ def load(path):
     return module
 
 
-def test_from_timing_to_the_table_and_again(recipe, monkeypatch, capsys):
+def test_ablation_writes_the_table_and_repeats_nothing(recipe, monkeypatch, capsys):
     monkeypatch.setattr(sys, "argv", ["ablation.py", "--minutes", "0.02", "--seeds", "2", "--jobs", "2"])
     recipe.main()
     results = recipe.DATA / "ablation" / "0.02-minutes"
@@ -75,22 +75,22 @@ def test_from_timing_to_the_table_and_again(recipe, monkeypatch, capsys):
     for table in tables:
         assert [line.split("|")[1].strip() for line in table[2:]] == [recipe.VARIANTS[v].title for v in seconds]
 
-    # A second call trains and predicts nothing: the table comes from what is there
+    # A second call trains and predicts nothing: it makes the table from the existing files
     before = {path: path.stat().st_mtime_ns for path in results.glob("*.*")}
     del before[results / "report.md"]
     recipe.main()
     assert {path: path.stat().st_mtime_ns for path in before} == before
 
 
-def test_errors_by_length_are_those_of_words_of_that_length(recipe):
+def test_errors_are_grouped_by_word_length(recipe):
     lengths = np.array([9, 1, 2, 3, 3, 4, 5, 5])
-    first = np.array([0, 1, 1, 0, 1, 1, 0, 0])  # which words the first model has right
+    first = np.array([0, 1, 1, 0, 1, 1, 0, 0])  # 1 where the first model predicts the word right
     tables = [np.stack([right, np.ones(8)], axis=1).astype(float) for right in (first, np.ones(8))]
     found = recipe.wer_by_length(tables, lengths)
     assert found == {"1 to 2": 0, "3": 25, "4 to 5": pytest.approx(100 / 3), "6 to 9": 50}
 
 
-def test_stopped_in_the_middle_it_leaves_no_training_behind(recipe):
+def test_sigterm_stops_all_trainings(recipe):
     program = (
         "import ablation; ablation.TIMED_ROUNDS = 1; [ablation.VARIANTS.pop(v) for v in ('diagonal', 'none', 'gru')];"
     )
@@ -106,7 +106,7 @@ def test_stopped_in_the_middle_it_leaves_no_training_behind(recipe):
     process.communicate(timeout=60)
     assert process.returncode == 128 + signal.SIGTERM
     with pytest.raises(ProcessLookupError):
-        os.killpg(process.pid, 0)  # no one is left of its session
+        os.killpg(process.pid, 0)  # no process of its session is left
     assert (results / "full-1.run" / "checkpoint").is_dir()
     assert not (results / "general-3.run").exists()
 
@@ -119,12 +119,14 @@ def test_without_data_one_line_and_exit_code_1(recipe, monkeypatch):
 
 
 def test_an_interval_covers_both_words_and_seeds(recipe):
-    """Models that differ by more than their words say: 95 % of the intervals should hold the true mean."""
+    """With variance between seeds, 95 % of the intervals that resample seeds too should contain the true mean."""
     generator = np.random.default_rng(7)
-    held = {"words alone": 0, "words and seeds": 0}
+    contained = {"words alone": 0, "words and seeds": 0}
     trials, words, seeds = 200, 400, 3
     for trial in range(trials):
-        chances = generator.normal(0.75, 0.04, seeds)  # of a model to be right; the words add 0.02 of their own
+        chances = generator.normal(
+            0.75, 0.04, seeds
+        )  # accuracy of each model; sampling words adds a standard deviation of 0.02
         tables = [
             np.stack([generator.random(words) < chance, np.ones(words)], axis=1).astype(float) for chance in chances
         ]
@@ -132,6 +134,6 @@ def test_an_interval_covers_both_words_and_seeds(recipe):
         alone = np.mean([recipe.resampled_means([table], "exact_match", trial)[1] for table in tables], axis=0)
         for name, scores in (("words and seeds", both), ("words alone", alone)):
             low, high = interval(scores)
-            held[name] += low <= 75 <= high
-    assert held["words alone"] < 0.8 * trials
-    assert held["words and seeds"] > 0.9 * trials
+            contained[name] += low <= 75 <= high
+    assert contained["words alone"] < 0.8 * trials
+    assert contained["words and seeds"] > 0.9 * trials

@@ -1,4 +1,4 @@
-"""The examples in the recipes' docstrings are true."""
+"""Run the doctests in the recipes' docstrings."""
 
 import subprocess
 import sys
@@ -10,7 +10,7 @@ RECIPES = Path(__file__).parents[2] / "recipes"
 SCRIPTS = [path for path in sorted(RECIPES.glob("*/*.py")) if ">>> " in path.read_text(encoding="utf-8")]
 
 
-def test_there_are_some():
+def test_recipes_have_examples():
     assert len(SCRIPTS) > 1
 
 

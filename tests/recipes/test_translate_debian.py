@@ -1,4 +1,4 @@
-"""The recipe translate_debian makes the right pairs of apt's indices, and scores them as they should be."""
+"""Tests of the recipe translate_debian: the pairs it makes from apt's indices, and its reports."""
 
 import runpy
 import subprocess
@@ -183,7 +183,7 @@ def test_split_by_source(prepare):
     }
 
 
-def test_files_are_whole_or_not_there(prepare, tmp_path, monkeypatch):
+def test_files_are_written_whole_or_not_at_all(prepare, tmp_path, monkeypatch):
     split = {"train": [("a", "b")], "dev": [("c", "d"), ("e", "f")], "test": [("g", "h")]}
     prepare.write_files(split, tmp_path / "new" / "folder")
     assert (tmp_path / "new/folder/dev.tsv").read_text() == "c\td\ne\tf\n"
@@ -213,16 +213,16 @@ def report():
     return SimpleNamespace(**runpy.run_path(str(RECIPE / "report.py")))
 
 
-def test_test_set_has_each_sentence_once(report, tmp_path):
+def test_read_test_groups_references_by_sentence(report, tmp_path):
     (tmp_path / "test.tsv").write_text("a\tb\nc\td\na\te\n")
     assert report.read_test(tmp_path / "test.tsv") == (["a", "c"], [["b", "e"], ["d"]])
 
 
-def test_tables_of_what_has_run(report, tmp_path):
+def test_tables_hold_the_systems_that_have_run(report, tmp_path):
     sources = [f"{'word ' * (n - 1)}{n}" for n in range(3, 41)]
     (tmp_path / "test.tsv").write_text("".join(f"{s}\t{s} tradotta con cura\n" for s in sources))
     test = report.read_test(tmp_path / "test.tsv")
-    for system, cut in (("attention", 41), ("fixed", 10)):  # right everywhere; right up to nine words
+    for system, cut in (("attention", 41), ("fixed", 10)):  # always right; right up to nine words
         texts = [f"{s} tradotta con cura" if len(s.split()) < cut else "altro" for s in sources]
         report.predictions_path(tmp_path, system, "beam 5").write_text("".join(f"{text}\n" for text in texts))
 
@@ -246,7 +246,7 @@ def test_tables_of_what_has_run(report, tmp_path):
 
 @pytest.fixture
 def opennmt(monkeypatch):
-    """What opennmt.py defines, its neighbours imported as when it is run, and forgotten again."""
+    """Return the definitions of opennmt.py, run with its folder on the path; unload its modules afterwards."""
     monkeypatch.syspath_prepend(str(RECIPE))
     before = set(sys.modules)
     yield SimpleNamespace(**runpy.run_path(str(RECIPE / "opennmt.py")))
@@ -265,16 +265,16 @@ def test_subwords_for_opennmt_can_be_joined_again(opennmt, tmp_path):
     assert {symbol for line in lines for symbol in line.split(" ")} <= known | {"<unk>"}
 
 
-def test_a_stage_that_fails_says_why(opennmt, tmp_path, capsys):
+def test_failed_stage_reports_its_last_line(opennmt, tmp_path, capsys):
     log = tmp_path / "stage.log"
     with pytest.raises(SystemExit, match=r"stage.log: ended with exit code 3: it went wrong"):
         opennmt.run_logged(["sh", "-c", "echo it went $HOW >&2; exit 3"], log, {"HOW": "wrong"})
     opennmt.run_logged(["sh", "-c", "echo better"], log)
     assert log.read_text() == "it went wrong\nbetter\n"
-    assert f"says in {log}" in capsys.readouterr().out
+    assert f"output in {log}" in capsys.readouterr().out
 
 
-def test_a_stage_hears_sigterm_and_may_end_well(tmp_path):
+def test_sigterm_reaches_the_stage(tmp_path):
     program = (
         "import sys; sys.path.insert(0, sys.argv[1]); from run import run_logged; from pathlib import Path;"
         "run_logged(['sh', '-c', 'trap \"echo saved; exit 9\" TERM; echo ready; while :; do sleep 0.05; done'],"
@@ -288,7 +288,7 @@ def test_a_stage_hears_sigterm_and_may_end_well(tmp_path):
         assert process.poll() is None
         time.sleep(0.05)
     process.terminate()
-    _, said = process.communicate(timeout=60)
+    _, err = process.communicate(timeout=60)
     assert log.read_text() == "ready\nsaved\n"
-    assert said.decode() == f"{log}: ended with exit code 9: saved\n"
+    assert err.decode() == f"{log}: ended with exit code 9: saved\n"
     assert process.returncode == 1

@@ -1,7 +1,7 @@
-"""What an installation without PyTorch does; .ci/run runs these tests in one, from the wheel.
+"""Tests of an installation without PyTorch; .ci/run runs them in one, with the wheel installed.
 
-They import nothing of the other tests, and run in any installation. Where PEEPHOLE_WITHOUT_TORCH is set, PyTorch must
-be missing.
+They import no other test module and run in any installation. If PEEPHOLE_WITHOUT_TORCH is set, PyTorch must be
+missing.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ import json
 import os
 import subprocess
 import sys
+from importlib.resources import files
 from pathlib import Path
 
 import pytest
@@ -20,7 +21,7 @@ from peephole import engine
 from peephole.model import UnknownSymbolWarning
 
 MODELS = sorted((Path(__file__).parents[1] / "models").glob("*.safetensors"))
-# Number format at the end of a name → file with the predictions, and their tolerance, as in models/test_stored.py
+# Number format in the file name → file of the expected predictions, with its tolerance as in models/test_stored.py
 EXPECTED = {"v1": "lstm_v1", "float32": "lstm_v1", "int8": "lstm_v2_int8", "bfloat16": "lstm_v2_bfloat16"}
 TOLERANCE = {"lstm_v1": 1e-5, "lstm_v2_int8": 0.12, "lstm_v2_bfloat16": 0.01}
 pytestmark = pytest.mark.skipif(not engine.available(), reason="without an engine prediction needs PyTorch")
@@ -39,10 +40,14 @@ def run(*arguments: object, stdin: str = "", check: bool = True) -> subprocess.C
     return subprocess.run(command, input=stdin, capture_output=True, text=True, check=check, encoding="utf-8")
 
 
-@pytest.mark.skipif("PEEPHOLE_WITHOUT_TORCH" not in os.environ, reason="PyTorch may be there")
+@pytest.mark.skipif("PEEPHOLE_WITHOUT_TORCH" not in os.environ, reason="PyTorch may be installed")
 def test_pytorch_is_missing() -> None:
     assert importlib.util.find_spec("torch") is None
     assert importlib.util.find_spec("lightning_fabric") is None
+
+
+def test_the_package_declares_its_types() -> None:
+    assert (files("peephole") / "py.typed").is_file()
 
 
 @pytest.mark.parametrize("path", MODELS, ids=lambda path: path.stem)
@@ -103,9 +108,9 @@ def test_predicting_a_text_imports_neither_pytorch_nor_numpy() -> None:
     assert done.stdout == "AH B K\nset()\n"
 
 
-@pytest.mark.skipif(importlib.util.find_spec("torch") is not None, reason="PyTorch is there")
+@pytest.mark.skipif(importlib.util.find_spec("torch") is not None, reason="PyTorch is installed")
 @pytest.mark.parametrize("verb", ["predict", "train"])
-def test_what_needs_pytorch_says_so(verb: str, tmp_path: Path) -> None:
+def test_missing_pytorch_is_named(verb: str, tmp_path: Path) -> None:
     (tmp_path / "pairs.tsv").write_text("ab\tAH B\n" * 9, encoding="utf-8")
     given = (
         [MODELS[0], "--engine", "off"]

@@ -1,7 +1,7 @@
-"""What any implementation of the search must keep, as functions of the implementation.
+"""Checks that any implementation of the search must pass, as functions of the implementation.
 
-Each check takes a namespace with the public names of `peephole.search`. Agreement is exact, also of numbers:
-both sides add the same float32 log-probabilities in the same order in float64.
+Each check takes a namespace with the public names of `peephole.search`. Numbers must agree exactly: both sides
+add the same float32 log-probabilities in the same order in float64.
 """
 
 from __future__ import annotations
@@ -52,14 +52,14 @@ def assert_found(hypotheses: Iterable[Any], wanted: Iterable[Found]) -> None:
 
 
 def assert_consistent(script: Script, source: Ids, hypothesis: Any) -> None:
-    """The scores and the attention of a hypothesis are those of its symbols."""
+    """Check that the scores and the attention of a hypothesis belong to its symbols."""
     symbols = (*hypothesis.ids, EOS) if hypothesis.finished else hypothesis.ids
     assert hypothesis.symbol_log_probs == fakes.symbol_scores(script, source, symbols)
     assert hypothesis.log_prob == fakes.score(script, source, symbols).log_prob
     assert hypothesis.attention.shape == (len(hypothesis.ids), len(source))
-    for place in range(len(hypothesis.ids)):
-        wanted = fakes.scripted_attention(source, (BOS, *hypothesis.ids[:place]))
-        np.testing.assert_array_equal(hypothesis.attention[place], wanted)
+    for position in range(len(hypothesis.ids)):
+        wanted = fakes.scripted_attention(source, (BOS, *hypothesis.ids[:position]))
+        np.testing.assert_array_equal(hypothesis.attention[position], wanted)
 
 
 @check
@@ -96,13 +96,13 @@ def wide_beam_is_exhaustive(search: Any) -> None:
                 settings = {"beam_size": 108, "nbest": nbest, "length_penalty": length_penalty}
                 found = beam_search(search, ScriptedStepper(script), SOURCES[:3], [3, 1, 4], **settings)
                 for source, length, hypotheses in zip(SOURCES, [3, 1, 4], found, strict=False):
-                    everything = fakes.enumerate_all(script, source, 7, length, length_penalty)
-                    assert len(everything) == sum(3**step for step in range(length))
-                    assert_found(hypotheses, everything[:nbest])
+                    every_hypothesis = fakes.enumerate_all(script, source, 7, length, length_penalty)
+                    assert len(every_hypothesis) == sum(3**step for step in range(length))
+                    assert_found(hypotheses, every_hypothesis[:nbest])
 
 
 @check
-def narrow_beam_is_the_beam_of_the_definition(search: Any) -> None:
+def narrow_beam_equals_the_definition(search: Any) -> None:
     cases = [(2, 1, 0.0), (3, 3, 0.0), (3, 3, 1.0), (4, 2, 0.5), (5, 5, 2.0), (5, 1, 1.0)]
     for seed, (beam_size, nbest, length_penalty) in enumerate(cases):
         settings = {"beam_size": beam_size, "nbest": nbest, "length_penalty": length_penalty}
@@ -127,7 +127,7 @@ def nbest_is_sorted_and_distinct(search: Any) -> None:
 
 
 @check
-def scores_are_those_of_forced_scoring(search: Any) -> None:
+def scores_equal_forced_scoring(search: Any) -> None:
     script = random_script(3, num_symbols=8)
     found = beam_search(search, ScriptedStepper(script), SOURCES, [9] * 5, beam_size=4, nbest=1)
     assert all(hypothesis.finished for [hypothesis] in found)
@@ -168,7 +168,7 @@ def special_symbols_are_never_predicted(search: Any) -> None:
 @check
 def maximal_length_counts_eos(search: Any) -> None:
     def script(source: Ids, prefix: Ids) -> np.ndarray:
-        """Return log-probabilities that let EOS follow three symbols only, and make it certain then."""
+        """Return log-probabilities that make EOS certain after three symbols and impossible before."""
         return fakes.log_of({EOS: 1.0, 5: 0.0} if len(prefix) == 4 else {4: 0.7, 5: 0.3})
 
     certain = (4, 4, 4)
@@ -189,7 +189,7 @@ def maximal_length_counts_eos(search: Any) -> None:
 
 
 @check
-def unfinished_is_kept_only_if_nothing_finished(search: Any) -> None:
+def unfinished_hypotheses_are_kept_only_if_none_finished(search: Any) -> None:
     script = random_script(7, num_symbols=7, eos=-1)
     settings = {"beam_size": 3, "nbest": 3}
     endings = set()
@@ -200,7 +200,7 @@ def unfinished_is_kept_only_if_nothing_finished(search: Any) -> None:
 
 
 @check
-def search_stops_when_nothing_can_win(search: Any) -> None:
+def search_stops_when_the_nbest_cannot_improve(search: Any) -> None:
     log_probs = fakes.log_of({EOS: 1 / 2, 4: 1 / 4, 5: 1 / 4})
 
     def num_steps(**settings: Any) -> int:
@@ -208,17 +208,17 @@ def search_stops_when_nothing_can_win(search: Any) -> None:
         beam_search(search, stepper, [(5,)], [21], beam_size=4, **settings)
         return len(stepper.sources_stepped)
 
-    # The first step finishes a hypothesis of 1/2 and leaves two of 1/4 alive; the second finishes two of 1/8
-    # and leaves two of 1/16 alive, and so on.
+    # The first step finishes a hypothesis of probability 1/2 and keeps two live ones of 1/4; the second finishes
+    # two of 1/8 and keeps two live ones of 1/16, and so on.
     assert [num_steps(nbest=nbest) for nbest in (1, 2, 3, 4)] == [1, 2, 2, 3]
-    # Ranked by mean log-probability, a live hypothesis of (1/4)**u may still score log (1/4)**u / 21, which
-    # beats log 1/2 while 2u < 21.
+    # Ranked by mean log-probability, the score of a live hypothesis of probability (1/4)**u is bounded by
+    # log (1/4)**u / 21, which is above log 1/2 while 2u < 21.
     assert num_steps(nbest=1, length_penalty=1.0) == 11
 
 
 @check
 def finished_sources_leave_the_batch(search: Any) -> None:
-    """The rows of a source are neighbours, and each step has rows only of those not done."""
+    """The rows of a source are contiguous, and each step has rows of unfinished sources only."""
     script = random_script(3, num_symbols=8, eos=1)
 
     def steps_of(source: Ids, length: int, run: Callable[[ScriptedStepper, list[Ids], list[int]], Any]) -> int:
@@ -237,21 +237,21 @@ def finished_sources_leave_the_batch(search: Any) -> None:
         stepper = ScriptedStepper(script)
         run(stepper, sources, lengths)
         for step, stepped in enumerate(stepper.sources_stepped):
-            going = [source for source, steps in zip(sources, alone, strict=True) if step < steps]
-            count = len(stepped) // len(going)
-            assert stepped == [source for source in going for _ in range(count)]
+            unfinished = [source for source, steps in zip(sources, alone, strict=True) if step < steps]
+            count = len(stepped) // len(unfinished)
+            assert stepped == [source for source in unfinished for _ in range(count)]
 
 
 @check
-def sources_do_not_see_each_other(search: Any) -> None:
+def sources_are_independent(search: Any) -> None:
     script = random_script(6, num_symbols=8)
     together = beam_search(search, ScriptedStepper(script), SOURCES, MAX_LENGTHS, beam_size=3, nbest=3)
     sampled = sample(search, ScriptedStepper(script), SOURCES, MAX_LENGTHS, seed=3, num_samples=2)
-    for place, (source, length) in enumerate(zip(SOURCES, MAX_LENGTHS, strict=True)):
+    for index, (source, length) in enumerate(zip(SOURCES, MAX_LENGTHS, strict=True)):
         alone = ScriptedStepper(script)
-        assert beam_search(search, alone, [source], [length], beam_size=3, nbest=3) == [together[place]]
-        drawn = sample(search, alone, [source], [length], seed=3, num_samples=2, examples=[place])
-        assert drawn == [sampled[place]]
+        assert beam_search(search, alone, [source], [length], beam_size=3, nbest=3) == [together[index]]
+        drawn = sample(search, alone, [source], [length], seed=3, num_samples=2, examples=[index])
+        assert drawn == [sampled[index]]
 
 
 @check
@@ -278,7 +278,7 @@ def samples_are_a_function_of_the_seed(search: Any) -> None:
     assert first == draw(seed=1, num_samples=2)
     assert first == [hypotheses[:2] for hypotheses in draw(seed=1, num_samples=5)]
     assert first == draw(seed=1, num_samples=2, examples=[2, 1, 0])[::-1]
-    # 18 targets of 8 symbols out of 26: drawn apart they are hardly ever equal
+    # 18 targets of 8 symbols out of 26: independent draws are almost never equal
     drawn = [found for seed in (1, 2) for hypotheses in draw(seed=seed, num_samples=3) for found in hypotheses]
     assert len({found.ids for found in drawn}) == len(drawn) == 18
 
@@ -299,17 +299,17 @@ def ensemble_is_the_mean_of_probabilities(search: Any) -> None:
         assert [hypothesis.ids for hypothesis in hypotheses] == [hypothesis.ids for hypothesis in wanted]
         for got, want in zip(hypotheses, wanted, strict=True):
             assert abs(got.log_prob - want.log_prob) < 1e-5
-            for place in range(len(got.ids)):
-                weights = fakes.scripted_attention(source, (BOS, *got.ids[:place]))
-                np.testing.assert_allclose(got.attention[place], weights, atol=1e-6)
+            for position in range(len(got.ids)):
+                weights = fakes.scripted_attention(source, (BOS, *got.ids[:position]))
+                np.testing.assert_allclose(got.attention[position], weights, atol=1e-6)
 
 
 @check
-def samples_are_as_frequent_as_probable(search: Any) -> None:
-    """Every target of two steps is drawn in proportion to its probability, with any of the settings.
+def sample_frequencies_match_probabilities(search: Any) -> None:
+    """Targets of two steps are drawn in proportion to their probabilities, with each of the settings.
 
-    The seed is fixed, so the check never fails by chance. For a right sampler Hoeffding's inequality bounds
-    the share of seeds that would fail it by 10⁻⁶ (3 settings with 13 targets each, both sides).
+    The seed is fixed, so the check never fails by chance. For a correct sampler, Hoeffding's inequality bounds the
+    share of seeds that would fail it by 10⁻⁶ (3 settings with 13 targets each, both sides).
     """
     count, false_alarm = 8000, 1e-6
     script = random_script(2, num_symbols=7)
@@ -321,17 +321,17 @@ def samples_are_as_frequent_as_probable(search: Any) -> None:
         assert set(counts) <= targets
         for target in targets:
             prob = math.prod(
-                cut_down(script((9, 4), (BOS, *target[:place])), **settings)[symbol]
-                for place, symbol in enumerate(target)
+                truncated_probabilities(script((9, 4), (BOS, *target[:position])), **settings)[symbol]
+                for position, symbol in enumerate(target)
             )
             assert abs(counts[target] / count - prob) <= bound
             assert prob > 0 or counts[target] == 0
 
 
-def cut_down(
+def truncated_probabilities(
     log_probs: np.ndarray, temperature: float = 1.0, top_k: int | None = None, top_p: float | None = None
 ) -> dict[int, float]:
-    """Return the probabilities that a step draws from, computed symbol by symbol."""
+    """Return the probabilities that a sampling step draws from, computed symbol by symbol."""
     weights = {symbol: math.exp(log_probs[symbol] / temperature) for symbol in (EOS, 4, 5, 6)}
     ordered = sorted(weights, key=lambda symbol: -weights[symbol])[:top_k]
     kept: list[int] = []

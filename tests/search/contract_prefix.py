@@ -1,4 +1,4 @@
-"""What any implementation of the search must keep where a target's beginning is given."""
+"""Checks that any implementation of the search must pass for targets with a given prefix."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from .contract import (
 )
 from .fakes import Ids, ScriptedStepper, coarse_script, pad, random_script
 
-# Of different lengths, one empty, one of them the longest that its maximal length allows; improbable symbols and UNK
+# Different lengths, one of them empty and one the longest that its maximal length allows; improbable symbols and UNK
 PREFIXES: list[Ids] = [(6,), (), (5, UNK, 4, 6), (4, 4), (UNK, 6, 5)]
 CONTRACT: list[Check] = []
 
@@ -30,7 +30,7 @@ def check(function: Check) -> Check:
 
 
 @check
-def greedy_goes_on_after_its_prefix(search: Any) -> None:
+def greedy_continues_its_prefix(search: Any) -> None:
     for script in (random_script(1, num_symbols=7, eos=-3), coarse_script(2, num_symbols=7)):
         found = greedy_search(search, ScriptedStepper(script), SOURCES, MAX_LENGTHS, prefixes=PREFIXES)
         cases = list(zip(SOURCES, MAX_LENGTHS, PREFIXES, strict=True))
@@ -40,7 +40,7 @@ def greedy_goes_on_after_its_prefix(search: Any) -> None:
 
 
 @check
-def beam_after_a_prefix_is_the_beam_of_the_definition(search: Any) -> None:
+def beam_after_a_prefix_equals_the_definition(search: Any) -> None:
     cases = [(1, 1, 0.0), (3, 3, 0.0), (4, 2, 0.5), (5, 5, 2.0), (108, 108, 1.0)]
     for seed, (beam_size, nbest, length_penalty) in enumerate(cases):
         settings = {"beam_size": beam_size, "nbest": nbest, "length_penalty": length_penalty}
@@ -63,7 +63,7 @@ def wide_beam_after_a_prefix_is_exhaustive(search: Any) -> None:
 
 
 @check
-def scores_after_a_prefix_are_those_of_forced_scoring(search: Any) -> None:
+def scores_after_a_prefix_equal_forced_scoring(search: Any) -> None:
     script = random_script(3, num_symbols=8, eos=1)
     runs = (
         lambda stepper: [[found] for found in greedy_search(search, stepper, SOURCES, [30] * 5, prefixes=PREFIXES)],
@@ -96,8 +96,8 @@ def empty_prefixes_change_nothing(search: Any) -> None:
 
 
 @check
-def samples_after_a_prefix_use_the_numbers_of_their_steps(search: Any) -> None:
-    """So a sample whose own beginning is forced is drawn again."""
+def samples_after_a_prefix_use_the_random_numbers_of_their_steps(search: Any) -> None:
+    """A sample is drawn again when its own prefix is forced."""
     script = random_script(9, num_symbols=30, eos=-9)
     for settings in ({}, {"temperature": 0.8, "top_k": 9}, {"top_p": 0.8}):
         [[free]] = sample(search, ScriptedStepper(script), [(5, 6)], [8], seed=1, **settings)
@@ -116,14 +116,14 @@ def samples_after_a_prefix_use_the_numbers_of_their_steps(search: Any) -> None:
 
 @check
 def a_prefix_is_one_live_hypothesis(search: Any) -> None:
-    """The model steps one row of a source until the first free symbol is chosen, then the beam is full."""
+    """The model steps one row per source until the first free symbol is chosen, and the full beam afterwards."""
     stepper = ScriptedStepper(random_script(2, num_symbols=8, eos=-9))
     beam_search(search, stepper, [(5,), (4, 6)], [6, 6], beam_size=4, nbest=1, prefixes=[(4, UNK, 6), (7, 7, 4)])
     assert [len(sources) for sources in stepper.sources_stepped] == [2, 2, 2, 2, 8, 8]
 
 
 @check
-def sources_do_not_see_the_prefixes_of_each_other(search: Any) -> None:
+def prefixes_of_other_sources_have_no_effect(search: Any) -> None:
     script = random_script(6, num_symbols=8)
     runs = (
         lambda stepper, sources, lengths, examples, prefixes: beam_search(
@@ -138,5 +138,5 @@ def sources_do_not_see_the_prefixes_of_each_other(search: Any) -> None:
     )
     for run in runs:
         together = run(ScriptedStepper(script), SOURCES, MAX_LENGTHS, range(5), PREFIXES)
-        for place, case in enumerate(zip(SOURCES, MAX_LENGTHS, range(5), PREFIXES, strict=True)):
-            assert run(ScriptedStepper(script), *([part] for part in case)) == [together[place]]
+        for index, case in enumerate(zip(SOURCES, MAX_LENGTHS, range(5), PREFIXES, strict=True)):
+            assert run(ScriptedStepper(script), *([part] for part in case)) == [together[index]]

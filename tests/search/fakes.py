@@ -1,7 +1,7 @@
-"""Scripted models for the tests of the search, and searches written without tensors to compare with.
+"""Scripted models for the tests of the search, and reference searches without tensors.
 
-A script stands for the model: a function from the source and the symbols before, BOS first, to
-the log-probabilities of the next symbol. The searches here ask it about one prefix at a time.
+A script replaces the model: a function from the source and the previous symbols, BOS first, to the
+log-probabilities of the next symbol. The reference searches call it for one prefix at a time.
 """
 
 from __future__ import annotations
@@ -23,16 +23,16 @@ Script = Callable[[Ids, Ids], np.ndarray]  # -> (V,) float32
 
 
 class PrefixState(NamedTuple):
-    owner: Tensor  # (N,) number of the stepper that made it
+    owner: Tensor  # (N,) number of the stepper that made the state
     source: Tensor  # (N, T)
     source_lengths: Tensor  # (N,)
     prefix: Tensor  # (N, u)
 
 
 class ScriptedStepper:
-    """A stepper whose state is the prefix itself: a row that is not followed has the scores of another prefix.
+    """A stepper whose state is the prefix itself: a row of a wrong parent has the scores of another prefix.
 
-    So has a state that another stepper made: its prefixes count as ending in PAD.
+    The prefixes of a state made by another stepper are read as ending in PAD, which changes their scores, too.
     """
 
     count = itertools.count()
@@ -41,7 +41,7 @@ class ScriptedStepper:
         self.script = script
         self.dtype = dtype
         self.number = next(self.count)
-        self.sources_stepped: list[list[Ids]] = []  # of the rows of each step
+        self.sources_stepped: list[list[Ids]] = []  # the sources of the rows of each step
 
     def start(self, source: Tensor, source_lengths: Tensor) -> PrefixState:
         owner, prefix = torch.full_like(source_lengths, self.number), source.new_zeros(len(source), 0)
@@ -54,12 +54,12 @@ class ScriptedStepper:
         foreign = (state.owner != self.number).tolist()
         prefixes = [(*ids, PAD) if other else tuple(ids) for ids, other in zip(prefix.tolist(), foreign, strict=True)]
         rows = list(zip(sources, prefixes, strict=True))
-        place = {row: number for number, row in enumerate(dict.fromkeys(rows))}  # equal rows are asked about once
-        log_probs = np.stack([self.script(*row) for row in place])
-        attention = np.zeros((len(place), state.source.shape[1]), dtype=np.float32)
-        for (source, prefix_ids), number in place.items():
+        numbers = {row: number for number, row in enumerate(dict.fromkeys(rows))}  # equal rows are computed once
+        log_probs = np.stack([self.script(*row) for row in numbers])
+        attention = np.zeros((len(numbers), state.source.shape[1]), dtype=np.float32)
+        for (source, prefix_ids), number in numbers.items():
             attention[number, : len(source)] = scripted_attention(source, prefix_ids)
-        index = [place[row] for row in rows]
+        index = [numbers[row] for row in rows]
         after = state._replace(prefix=prefix)
         return torch.tensor(log_probs[index], dtype=self.dtype), after, torch.tensor(attention[index])
 
@@ -82,7 +82,7 @@ def pad(sources: Sequence[Sequence[int]], width: int = 0) -> tuple[Tensor, Tenso
 def random_script(seed: int, *, num_symbols: int, eos: float = 0.0, spread: float = 1.5) -> Script:
     """Return a script of pseudo-random log-probabilities, different for each source and each prefix.
 
-    PAD, BOS and UNK are as probable as the others, so that a search that does not exclude them finds them.
+    PAD, BOS and UNK are as probable as the others, so that a search that fails to exclude them finds them.
 
     Args:
         seed: at least 0.
@@ -101,7 +101,7 @@ def random_script(seed: int, *, num_symbols: int, eos: float = 0.0, spread: floa
 
 
 def log_of(probs: Mapping[int, float]) -> np.ndarray:
-    """Return float32 log-probabilities of symbols 0 to the greatest of a table; the others have none."""
+    """Return float32 log-probabilities of symbols 0 to the largest in `probs`; missing symbols have -inf."""
     log_probs = np.full(max(probs) + 1, -np.inf, dtype=np.float32)
     for symbol, prob in probs.items():
         log_probs[symbol] = math.log(prob) if prob > 0 else -np.inf
@@ -110,7 +110,7 @@ def log_of(probs: Mapping[int, float]) -> np.ndarray:
 
 @functools.cache
 def coarse_script(seed: int, *, num_symbols: int) -> Script:
-    """Return a script full of ties: each log-probability is -1 or -2, so that sums of them are exact."""
+    """Return a script with many ties: each log-probability is -1 or -2, so that their sums are exact."""
 
     @functools.cache
     def script(source: Ids, prefix: Ids) -> np.ndarray:
@@ -126,7 +126,7 @@ def scripted_attention(source: Ids, prefix: Ids) -> np.ndarray:
 
 
 class Found(NamedTuple):
-    """A hypothesis of the searches below."""
+    """A hypothesis of the reference searches."""
 
     score: float
     log_prob: float
@@ -135,8 +135,8 @@ class Found(NamedTuple):
 
 
 def symbol_scores(script: Script, source: Ids, symbols: Sequence[int]) -> tuple[float, ...]:
-    """Return the log-probability of each symbol after BOS and those before it."""
-    return tuple(float(script(source, (BOS, *symbols[:place]))[symbol]) for place, symbol in enumerate(symbols))
+    """Return the log-probability of each symbol given BOS and the previous symbols."""
+    return tuple(float(script(source, (BOS, *symbols[:position]))[symbol]) for position, symbol in enumerate(symbols))
 
 
 def score(script: Script, source: Ids, symbols: Sequence[int], length_penalty: float = 0.0) -> Found:
@@ -154,7 +154,7 @@ def greedy(script: Script, source: Ids, num_symbols: int, max_length: int, prefi
     symbols = list(prefix)
     while len(symbols) < max_length and EOS not in symbols:
         log_probs = script(source, (BOS, *symbols))
-        symbols.append(max(predictable(num_symbols), key=lambda symbol: log_probs[symbol]))  # the first of equals
+        symbols.append(max(predictable(num_symbols), key=lambda symbol: log_probs[symbol]))  # the first among ties
     return score(script, source, symbols)
 
 
@@ -182,7 +182,7 @@ def beam(
     length_penalty: float = 0.0,
     prefix: Ids = (),
 ) -> list[Found]:
-    """Beam search without early stopping; sorts are stable, so ties fall as the order of the loops says."""
+    """Return the result of beam search without early stopping; stable sorts break ties by the order of the loops."""
     live: list[Found] = [Found(0.0, 0.0, prefix, False)]
     finished: list[Found] = []
     for _ in range(len(prefix), max_length):

@@ -1,4 +1,4 @@
-"""The parts of beam search, and what it says of bad settings."""
+"""Tests of beam search: its parts, numerical edge cases, and errors for invalid settings."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ small = st.integers(1, 4)
     nbest=st.integers(1, 7),
     length_penalty=st.sampled_from([0.0, 0.3, 1.0, 2.5]),
 )
-def test_beam_is_the_one_of_the_definition(seed, coarse, num_symbols, max_length, beam_size, nbest, length_penalty):
+def test_beam_equals_the_definition(seed, coarse, num_symbols, max_length, beam_size, nbest, length_penalty):
     make = fakes.coarse_script if coarse else fakes.random_script
     script = make(seed, num_symbols=num_symbols)
     choice = {"beam_size": beam_size, "nbest": min(nbest, beam_size), "length_penalty": length_penalty}
@@ -42,7 +42,7 @@ def test_beam_is_the_one_of_the_definition(seed, coarse, num_symbols, max_length
 
 @settings(deadline=None)
 @given(st.lists(st.lists(st.sampled_from([-math.inf, -2.0, -1.0, 0.0]), min_size=6, max_size=6), min_size=1), small)
-def test_largest_keeps_the_order_of_equals(rows, count):
+def test_largest_keeps_the_order_of_equal_values(rows, count):
     values, columns = largest(torch.tensor(rows), count)
     for row, got_values, got_columns in zip(rows, values.tolist(), columns.tolist(), strict=True):
         wanted = sorted(range(len(row)), key=lambda column: -row[column])[:count]
@@ -51,8 +51,8 @@ def test_largest_keeps_the_order_of_equals(rows, count):
         assert all(got == want for got, want in possible)
 
 
-def test_largest_keeps_the_order_of_many_equals():
-    """Unstable sorts keep the order of a few."""
+def test_largest_keeps_the_order_of_many_equal_values():
+    """Use many equal values, since unstable sorts keep the order of a few."""
     x = torch.tensor([0.0, 1.0]).repeat(2, 500)
     assert largest(x, 300)[1].tolist() == [list(range(1, 600, 2))] * 2
 
@@ -75,7 +75,7 @@ def test_a_huge_length_penalty_makes_no_nan():
 
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16, torch.float64])
 def test_a_model_may_compute_in_any_precision(dtype):
-    """The scores are those that the model gave, whatever they are stored in; the sums are float64."""
+    """Scores are the model's values in its own precision; sums are float64."""
     script = random_script(2, num_symbols=9)
     batch = pad([(4, 5), (6,)])
     found = beam_search(ScriptedStepper(script, dtype), *batch, beam_size=4, nbest=1, max_lengths=torch.tensor([8, 8]))
@@ -88,20 +88,22 @@ def test_a_model_may_compute_in_any_precision(dtype):
 
 
 def test_a_model_without_attention():
-    class Blind(ScriptedStepper):
+    class WithoutAttention(ScriptedStepper):
         def step(self, state, previous):
             log_probs, state, _ = super().step(state, previous)
             return log_probs, state, None
 
     script = random_script(1, num_symbols=7)
     max_lengths = torch.tensor([4])
-    [blind] = beam_search(Blind(script), *pad([(4, 5)]), beam_size=3, nbest=3, max_lengths=max_lengths)
-    [seeing] = beam_search(ScriptedStepper(script), *pad([(4, 5)]), beam_size=3, nbest=3, max_lengths=max_lengths)
-    assert blind == seeing
-    assert [hypothesis.attention for hypothesis in blind] == [None] * 3
+    [without] = beam_search(WithoutAttention(script), *pad([(4, 5)]), beam_size=3, nbest=3, max_lengths=max_lengths)
+    [with_attention] = beam_search(
+        ScriptedStepper(script), *pad([(4, 5)]), beam_size=3, nbest=3, max_lengths=max_lengths
+    )
+    assert without == with_attention
+    assert [hypothesis.attention for hypothesis in without] == [None] * 3
 
 
-def test_nothing_to_search():
+def test_empty_batch():
     class Empty(ScriptedStepper):
         def step(self, state, previous):
             raise AssertionError("a step without rows")
@@ -112,7 +114,7 @@ def test_nothing_to_search():
 
 
 @pytest.mark.parametrize("value", [math.nan, -math.inf])
-def test_a_model_that_predicts_nothing_is_an_error(value):
+def test_log_probabilities_without_a_finite_value_raise(value):
     good = random_script(1, num_symbols=7)
 
     def script(source, prefix):

@@ -1,4 +1,4 @@
-"""The search keeps its contract, and every wrong search of a list breaks it."""
+"""Tests that the search passes the checks of its contract and that every wrong search fails one."""
 
 from __future__ import annotations
 
@@ -23,11 +23,11 @@ def test_search_keeps_the_contract(check):
 @pytest.mark.parametrize("change", WRONG_BEAMS + WRONG_PREFIXES + WRONG_SEARCHES, ids=lambda change: change.name)
 def test_wrong_search_is_rejected(change, tmp_path):
     with wrong_search(change, tmp_path) as changed, rejected_by_comparison():
-        change.seen_in(changed)
+        change.rejected_by(changed)
 
 
 def test_unchanged_copy_is_accepted(tmp_path):
-    """So it is the change that a wrong search is rejected for."""
+    """Check that copying alone does not cause a rejection."""
     unchanged = Wrong("none", contract.beam_of_one_is_greedy, "beam", "def beam_search(", "def beam_search(")
     with wrong_search(unchanged, tmp_path) as copy:
         assert copy.beam_search is not search.beam_search

@@ -1,4 +1,4 @@
-"""What is found for a source depends on nothing but the source: not on padding, order or batch mates."""
+"""Tests that results for a source do not depend on padding, order or the other sources of the batch."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ case = st.tuples(st.lists(st.integers(4, 8), min_size=1, max_size=6).map(tuple),
 @pytest.mark.parametrize("search", [beam, greedy, sampled, forced, ensemble])
 @settings(deadline=None, max_examples=25)
 @given(data=st.data(), cases=st.lists(case, min_size=1, max_size=6), script=st.sampled_from(SCRIPTS))
-def test_results_are_those_of_each_source_alone(search, data, cases, script):
+def test_results_equal_those_of_each_source_alone(search, data, cases, script):
     order = data.draw(st.permutations(range(len(cases))))
     padding = data.draw(st.integers(0, 9))
 

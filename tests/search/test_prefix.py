@@ -1,4 +1,4 @@
-"""What the searches say of prefixes that cannot be forced."""
+"""Tests of prefixes: errors for invalid ones, impossible prefixes, empty batches."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def test_bad_prefixes(search, prefixes, message):
 
 
 def test_a_prefix_without_probability():
-    """A row goes on with it, scored as `force` would; a beam has no hypothesis left."""
+    """Greedy search continues after the prefix, scored as by `force`; a beam has no hypothesis left."""
     stepper = ScriptedStepper(lambda source, prefix: log_of({EOS: 0.5, 4: 0.5, 5: 0.0}))
     batch = {"max_lengths": torch.tensor([3]), "prefixes": [[5]]}
     [found] = greedy_search(stepper, *pad([(4,)]), **batch)

@@ -1,4 +1,4 @@
-"""The parts of sampling, and what it says of bad settings."""
+"""Tests of sampling: its parts, and errors for invalid settings."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ distributions = st.lists(st.floats(0.01, 1.0), min_size=2, max_size=8).map(
 @settings(deadline=None)
 @given(distributions)
 def test_draw_hits_each_symbol_as_often_as_its_probability(probs):
-    """Of n numbers evenly spread over [0, 1), np fall to a symbol of probability p, up to one at each border."""
+    """Of n numbers evenly spread over [0, 1), np select a symbol of probability p, up to one at each boundary."""
     n = 1000
     drawn = draw(probs.expand(n, -1), (torch.arange(n) + 0.5).double() / n)
     counts = torch.bincount(drawn, minlength=probs.shape[1])
@@ -36,7 +36,7 @@ def test_draw_never_takes_a_symbol_without_weight():
     weights = torch.tensor([[0.0, 0.1, 0.0, 0.7, 0.1, 0.0]], dtype=torch.double)
     for uniform, wanted in [(0.0, 1), (below_one, 4)]:
         assert draw(weights, torch.tensor([uniform], dtype=torch.double)).tolist() == [wanted]
-    # a sum so small that u times it rounds up to it
+    # the sum is so small that u times the sum rounds up to the sum
     tiny = torch.tensor([[0.0, 5e-324, 0.0]], dtype=torch.double)
     assert draw(tiny, torch.tensor([below_one], dtype=torch.double)).tolist() == [1]
 
@@ -45,13 +45,13 @@ def test_draw_never_takes_a_symbol_without_weight():
 @given(distributions, st.floats(0.01, 1.0), st.integers(1, 9) | st.none())
 def test_top_p_keeps_the_fewest_that_hold_p(probs, top_p, top_k):
     kept = truncate(probs, top_k, top_p)[0]
-    held = truncate(probs, top_k, None)[0]  # what top_k left
+    held = truncate(probs, top_k, None)[0]  # the probabilities that top_k keeps
     is_kept = kept > 0
     assert torch.equal(kept[is_kept], probs[0][is_kept])
     share = kept.sum() / held.sum()
     assert share >= top_p - 1e-12
     assert (kept[is_kept].min() >= held[~is_kept]).all()  # the most probable ones
-    assert (kept.sum() - kept[is_kept].min()) / held.sum() < top_p + 1e-12  # one fewer would not do
+    assert (kept.sum() - kept[is_kept].min()) / held.sum() < top_p + 1e-12  # with one symbol fewer the sum is below p
 
 
 @settings(deadline=None)
@@ -62,13 +62,13 @@ def test_top_k_keeps_k(probs, top_k):
     assert torch.equal(kept.sort(descending=True).values[:top_k], probs[0].sort(descending=True).values[:top_k])
 
 
-def test_top_k_keeps_the_lower_of_equals():
-    probs = torch.full((1, 512), 2.0**-9, dtype=torch.double)  # many: unstable sorts keep the order of a few
+def test_top_k_keeps_the_lower_ids_of_equal_probabilities():
+    probs = torch.full((1, 512), 2.0**-9, dtype=torch.double)  # many, since unstable sorts keep the order of a few
     assert truncate(probs, 2, None)[0].nonzero().flatten().tolist() == [0, 1]
     assert truncate(probs, None, 0.005)[0].nonzero().flatten().tolist() == [0, 1, 2]
 
 
-def test_samples_do_not_touch_the_global_generators():
+def test_sampling_leaves_the_global_generators_unchanged():
     before = torch.get_rng_state(), np.random.get_state()[1].tolist()
     sample(ScriptedStepper(random_script(1, num_symbols=7)), *pad([(4,)]), max_lengths=torch.tensor([5]), seed=1)
     assert torch.equal(torch.get_rng_state(), before[0])

@@ -1,4 +1,4 @@
-"""Trees of tensors, single models and several, and what the one-hypothesis searches say of bad input."""
+"""Tests of state selection, ensembles, and errors of the searches with one hypothesis."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ def test_ensemble_of_different_vocabularies():
 
 
 def test_ensemble_of_certain_models_is_certain():
-    """However the mean is rounded, no log-probability is above 0, and what none predicts stays impossible."""
+    """Rounding the mean gives no log-probability above 0, and symbols that no model predicts stay impossible."""
     for count in range(1, 20):
         steppers = [ScriptedStepper(lambda source, prefix: log_of({EOS: 1.0, 4: 0.0})) for _ in range(count)]
         [found] = greedy_search(EnsembleStepper(steppers), *pad([(4,)]), max_lengths=torch.tensor([3]))
@@ -57,18 +57,18 @@ def test_ensemble_of_certain_models_is_certain():
 
 
 def test_ensemble_shows_the_attention_of_the_models_that_have_one():
-    class Blind(ScriptedStepper):
+    class WithoutAttention(ScriptedStepper):
         def step(self, state, previous):
             log_probs, state, _ = super().step(state, previous)
             return log_probs, state, None
 
     script = random_script(1, num_symbols=7)
     batch = pad([(4, 5, 6)])
-    [mixed] = force(EnsembleStepper([Blind(script), ScriptedStepper(script)]), *batch, [[4, 5]])
+    [mixed] = force(EnsembleStepper([WithoutAttention(script), ScriptedStepper(script)]), *batch, [[4, 5]])
     [single] = force(ScriptedStepper(script), *batch, [[4, 5]])
     assert (mixed.attention == single.attention).all()
-    [blind] = force(EnsembleStepper([Blind(script), Blind(script)]), *batch, [[4, 5]])
-    assert blind.attention is None
+    [without] = force(EnsembleStepper([WithoutAttention(script), WithoutAttention(script)]), *batch, [[4, 5]])
+    assert without.attention is None
 
 
 def test_bad_targets():
@@ -79,7 +79,7 @@ def test_bad_targets():
         force(stepper, *pad([(4,)]), [[4, 2, 5]])
 
 
-def test_nothing_to_search():
+def test_empty_batch():
     none = torch.zeros(0, dtype=torch.long)
     stepper = ScriptedStepper(random_script(1, num_symbols=7))
     assert greedy_search(stepper, none.view(0, 3), none, max_lengths=none) == []

@@ -1,4 +1,4 @@
-"""Wrong searches: the package with one place of its source changed, as a slip would change it."""
+"""Make wrong searches: copies of the package with one error inserted into the source."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ import peephole.search
 
 from . import contract
 
-NAME = "wrong_search"  # of the changed copy
+NAME = "wrong_search"  # module name of the changed copy
 
 
 class Wrong(NamedTuple):
-    """One slip: in a module, the text that stands there once, and what the slip makes of it."""
+    """One error: in a module, a text that occurs once, and its wrong replacement."""
 
     name: str
-    seen_in: contract.Check
+    rejected_by: contract.Check
     module: str
     right: str
     wrong: str
@@ -30,7 +30,7 @@ class Wrong(NamedTuple):
 WRONG_SEARCHES = [
     # -- record of the steps
     Wrong(
-        "an ended hypothesis goes on",
+        "a finished hypothesis is continued",
         contract.force_scores_any_target,
         "history",
         "step.parent[row].where(reached, node)",
@@ -58,14 +58,14 @@ WRONG_SEARCHES = [
         ": length - is_finished]",
     ),
     Wrong(
-        "all is finished",
-        contract.unfinished_is_kept_only_if_nothing_finished,
+        "every hypothesis counts as finished",
+        contract.unfinished_hypotheses_are_kept_only_if_none_finished,
         "history",
         ".squeeze(1) == EOS",
         ".squeeze(1) >= 0",
     ),
     Wrong(
-        "scores of a longer mate stay",
+        "scores of a longer hypothesis remain",
         contract.force_scores_any_target,
         "history",
         "step.log_prob[row].where(reached, 0.0)",
@@ -73,7 +73,7 @@ WRONG_SEARCHES = [
     ),
     # -- greedy, sampled and forced
     Wrong(
-        "rows that leave take others' state",
+        "remaining rows take the state of other rows",
         contract.force_scores_any_target,
         "rollout",
         "stepper.reorder(state, going.to(device))",
@@ -123,13 +123,13 @@ WRONG_SEARCHES = [
     ),
     Wrong(
         "probabilities are renormalised",
-        contract.scores_are_those_of_forced_scoring,
+        contract.scores_equal_forced_scoring,
         "stepper",
         "log_probs.index_fill(1, never, -torch.inf)",
         "log_probs.index_fill(1, never, -torch.inf).log_softmax(1)",
     ),
     Wrong(
-        "greedy takes the last of equals",
+        "greedy takes the last among ties",
         contract.greedy_takes_the_most_probable_symbol,
         "greedy",
         "mask_unpredictable(log_probs).argmax(1)",
@@ -158,7 +158,7 @@ WRONG_SEARCHES = [
     ),
     Wrong(
         "random numbers by row of the batch",
-        contract.sources_do_not_see_each_other,
+        contract.sources_are_independent,
         "sampling",
         "uniform[rows, step]",
         "uniform[torch.arange(len(rows)), step]",
@@ -227,8 +227,8 @@ WRONG_SEARCHES = [
         ".add(ordered)",
     ),
     Wrong(
-        "every allowed symbol is as frequent",
-        contract.samples_are_as_frequent_as_probable,
+        "all allowed symbols are equally frequent",
+        contract.sample_frequencies_match_probabilities,
         "sampling",
         "held = weights.cumsum(1)",
         "held = (weights > 0).double().cumsum(1)",
@@ -249,14 +249,14 @@ WRONG_SEARCHES = [
         ".logsumexp(0)",
     ),
     Wrong(
-        "only the first model follows the rows",
+        "only the first model reorders its rows",
         contract.ensemble_is_the_mean_of_probabilities,
         "ensemble",
         "stepper.reorder(part, rows)",
         "stepper.reorder(part, rows if part is state[0] else rows.sort().values)",
     ),
     Wrong(
-        "every model has the first one's state",
+        "every model uses the state of the first",
         contract.ensemble_is_the_mean_of_probabilities,
         "ensemble",
         "mean.clamp(max=0), tuple(states), attention",
@@ -267,14 +267,16 @@ WRONG_SEARCHES = [
 
 @contextmanager
 def wrong_search(change: Wrong, folder: Path) -> Iterator[ModuleType]:
-    """Provide the package with a change, written to a folder and imported under another name."""
+    """Write the package with one change to a folder, import it under another name and yield the module."""
     assert peephole.search.__file__ is not None
     package = folder / NAME
     package.mkdir()
     for path in Path(peephole.search.__file__).parent.glob("*.py"):
         text = path.read_text(encoding="utf-8")
         if path.stem == change.module:
-            assert text.count(change.right) == 1, f"{change.name}: the code changed, change its slip too"
+            assert text.count(change.right) == 1, (
+                f"{change.name}: wanted the replaced text once; update it to the changed code"
+            )
             text = text.replace(change.right, change.wrong)
         (package / path.name).write_text(text.replace("peephole.search", NAME), encoding="utf-8")
     sys.path.insert(0, str(folder))

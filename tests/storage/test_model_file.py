@@ -1,4 +1,4 @@
-"""One model = one file: whole or refused with one line, replaced at once or not at all, and never run."""
+"""Tests of model files: round trips, damage, replacement on disk, and loading without executing code."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ NEW_MODEL = HERE / "lstm_v3_float32.safetensors"
 
 
 def example(source: Symbols | None = None) -> ModelFile:
-    """Return a model of random weights, with 10 tensors more than the stored one has."""
+    """Return a model of random weights, with 10 tensors more than the stored model."""
     config = Config().with_values(
         {
             "hidden_size": 12,
@@ -78,14 +78,14 @@ def assert_refused(path: Path, message: str = "", load: Callable[[Path], Any] = 
     return text
 
 
-def test_a_saved_model_is_loaded_as_it_was(tmp_path: Path) -> None:
+def test_saved_model_is_loaded_unchanged(tmp_path: Path) -> None:
     save_model(tmp_path / "m.safetensors", example())
     assert_same(load_model(tmp_path / "m.safetensors"), example())
     assert_same(load_model(str(tmp_path / "m.safetensors")), example())
 
 
 @pytest.mark.parametrize("kind", ["characters", "whitespace", "bpe", "unigram"])
-def test_every_symbol_table_survives(kind: str, tmp_path: Path) -> None:
+def test_every_symbol_table_is_restored(kind: str, tmp_path: Path) -> None:
     texts = ["the cat sat on the mat", "한국 the cats 👩‍👧", "a mat"]
     table = learn_symbols(kind, texts, vocabulary_size=40, min_count=1, normalize="NFC")
     save_model(tmp_path / "m.safetensors", example(source=table))
@@ -144,23 +144,23 @@ def test_every_flipped_bit_is_refused_or_harmless(toy_file: Path, tmp_path: Path
     whole = toy_file.read_bytes()
     header = 8 + int.from_bytes(whole[:8], "little")
     rng = random.Random(2)
-    places = [
+    positions = [
         *range(8),
         *(rng.randrange(8, header) for _ in range(120)),
         *(rng.randrange(header, len(whole)) for _ in range(60)),
     ]
     path, wanted, harmless = tmp_path / "m.safetensors", load_model(toy_file), 0
-    for place in places:
+    for position in positions:
         damaged = bytearray(whole)
-        damaged[place] ^= 1 << rng.randrange(8)
+        damaged[position] ^= 1 << rng.randrange(8)
         path.write_bytes(damaged)
         try:
             loaded = load_model(path)
         except ModelFileError as error:
-            assert str(error).startswith(str(path))  # noqa: PT017  # both outcomes are right
+            assert str(error).startswith(str(path))  # noqa: PT017  # both outcomes are correct
             assert "\n" not in str(error)  # noqa: PT017
         else:
-            assert place < header  # a flip in the weights is always seen
+            assert position < header  # the checksum detects every flip in the weights
             assert_same(loaded, wanted)
             harmless += 1
     assert harmless < 5  # such as a space that became a tab
@@ -174,7 +174,7 @@ def test_every_flipped_bit_is_refused_or_harmless(toy_file: Path, tmp_path: Path
         ((2**60).to_bytes(8, "little") + b"{}", "not a whole safetensors file"),
         ((2).to_bytes(8, "little") + b"[]", "not a whole safetensors file"),
         (pickle.dumps({"weights": [1, 2, 3]}), "not a whole safetensors file"),
-        (b"PK\x03\x04" + b"\0" * 100, "not a whole safetensors file"),  # as torch.save writes
+        (b"PK\x03\x04" + b"\0" * 100, "not a whole safetensors file"),  # the start of a file by torch.save
         ((2).to_bytes(8, "little") + b"{}", "another program's"),
     ],
 )
@@ -197,14 +197,14 @@ def test_another_programs_tensors_are_refused_before_they_are_read(tmp_path: Pat
 
 
 @pytest.mark.parametrize("version", ["4", "99999", "9" * 5000, "", "x", "-1", "1.0"])
-def test_a_newer_format_is_named(version: str, tmp_path: Path) -> None:
+def test_newer_format_version_is_refused(version: str, tmp_path: Path) -> None:
     path = tmp_path / "m.safetensors"
     write_tensors(path, {}, {"format": "peephole", "format_version": version})
     assert_refused(path, f"wanted format version {FORMAT_VERSION} or older, got '{version}'")
 
 
 def rewrite(path: Path, tensors: dict[str, Any] | None = None, **metadata: str | None) -> None:
-    """Change entries of a model file as a careful forger would: with the right checksum."""
+    """Change entries of a model file and update its checksum."""
     old_tensors, old = read_tensors(path)
     del old["checksum"]
     changed = {key: value for key, value in (old | metadata).items() if value is not None}
@@ -240,12 +240,12 @@ def test_damaged_metadata(entry: str, text: str | None, message: str, toy_file: 
     else:
         save_model(path, example())
     rewrite(path, **{entry: text})
-    assert_refused(path, f"damaged metadata: .*({message})")
+    assert_refused(path, f"metadata: .*({message})")
 
 
 @pytest.mark.parametrize("entry", ["settings", "made"])
 @pytest.mark.parametrize(("text", "message"), DAMAGED_JSON)
-def test_damaged_information_is_noted(entry: str, text: str | None, message: str, tmp_path: Path) -> None:
+def test_damaged_optional_metadata_is_reported(entry: str, text: str | None, message: str, tmp_path: Path) -> None:
     path = tmp_path / "m.safetensors"
     save_model(path, example())
     rewrite(path, **{entry: text})
@@ -258,7 +258,7 @@ def test_damaged_information_is_noted(entry: str, text: str | None, message: str
     )
 
 
-def test_what_a_model_was_made_with_is_kept(tmp_path: Path) -> None:
+def test_versions_of_the_libraries_are_kept(tmp_path: Path) -> None:
     path = tmp_path / "m.safetensors"
     save_model(path, example())
     assert load_model(path).made == {"peephole": peephole.__version__}
@@ -271,12 +271,12 @@ def test_what_a_model_was_made_with_is_kept(tmp_path: Path) -> None:
 
 
 SETTINGS = {MODEL: "config", NEW_MODEL: "settings"}
-"""A stored model of an old format version and one of the newest → the metadata that holds its settings."""
+"""A stored model of an old and of the newest format version → the metadata key of its settings."""
 both_formats = pytest.mark.parametrize("stored", SETTINGS, ids=SETTINGS.values())
 
 
 def rewrite_settings(path: Path, stored: Path, change: Callable[[dict[str, Any]], object]) -> Model:
-    """Copy a stored model with other settings; return the model as it was."""
+    """Copy a stored model and change its settings; return the unchanged model."""
     path.write_bytes(stored.read_bytes())
     tree = json.loads(read_tensors(path)[1][SETTINGS[stored]])
     change(tree)
@@ -301,7 +301,7 @@ def rewrite_settings(path: Path, stored: Path, change: Callable[[dict[str, Any]]
         ("train", {"a\nb": 1}, r"unknown key train.'a\\nb' is ignored"),
     ],
 )
-def test_a_setting_of_the_making_that_is_not_known_is_noted(
+def test_unknown_and_invalid_settings_are_reported(
     stored: Path, section: str, values: Any, note: str, tmp_path: Path
 ) -> None:
     def change(tree: dict[str, Any]) -> None:
@@ -319,7 +319,7 @@ def test_a_setting_of_the_making_that_is_not_known_is_noted(
 
 
 @both_formats
-def test_settings_that_fit_are_kept_beside_those_that_do_not(stored: Path, tmp_path: Path) -> None:
+def test_valid_settings_are_kept_beside_invalid_ones(stored: Path, tmp_path: Path) -> None:
     def change(tree: dict[str, Any]) -> None:
         tree["train"] |= {"steps": 77, "foo": 1, "schedule": "wsd"}
         tree["search"] = {"nbest": 9, "beam_size": 10, "threads": "many"}
@@ -333,7 +333,7 @@ def test_settings_that_fit_are_kept_beside_those_that_do_not(stored: Path, tmp_p
 
 
 @pytest.mark.parametrize("key", ["foo", "hidden_size"])
-def test_a_setting_of_section_model_that_is_not_known_is_noted(key: str, tmp_path: Path) -> None:
+def test_unknown_setting_of_section_model_is_reported(key: str, tmp_path: Path) -> None:
     path = tmp_path / "m.safetensors"
     whole = rewrite_settings(path, NEW_MODEL, lambda tree: tree["model"].update({key: 3, "dropout": 0.25}))
     model = load(path)
@@ -345,10 +345,10 @@ def test_a_setting_of_section_model_that_is_not_known_is_noted(key: str, tmp_pat
 def test_an_unknown_key_of_the_architecture_is_refused(key: str, toy_file: Path, tmp_path: Path) -> None:
     path = tmp_path / "m.safetensors"
     rewrite_settings(path, toy_file, lambda tree: tree["model"].update({key: 1}))
-    assert_refused(path, f"damaged metadata: config, model: unknown key '{key}'", load)
+    assert_refused(path, f"metadata: config, model: unknown key '{key}'", load)
     path.write_bytes(NEW_MODEL.read_bytes())
     rewrite(path, architecture=json.dumps(load_model(path).architecture.to_dict() | {key: 1}))
-    assert_refused(path, f"damaged metadata: architecture: unknown key '{key}'", load)
+    assert_refused(path, f"metadata: architecture: unknown key '{key}'", load)
 
 
 @pytest.mark.parametrize("key", ["cell", "peephole", "context", "attention", "input", "output"])
@@ -357,7 +357,7 @@ def test_an_unknown_kind_is_refused_by_name(key: str, tmp_path: Path) -> None:
     path.write_bytes(NEW_MODEL.read_bytes())
     rewrite(path, architecture=json.dumps(load_model(path).architecture.to_dict() | {key: "made-up"}))
     for read in (load, load_model):
-        assert_refused(path, rf"damaged metadata: architecture\.{key}: wanted .*, got 'made-up'$", read)
+        assert_refused(path, rf"metadata: architecture\.{key}: wanted .*, got 'made-up'$", read)
 
 
 @pytest.mark.parametrize(
@@ -368,7 +368,7 @@ def test_an_unknown_kind_is_refused_by_name(key: str, tmp_path: Path) -> None:
         ({"kind": "characters", "normalize": "NFC", "symbols": "abc"}, "wanted a list of symbols, got str"),
         ({"kind": "characters", "normalize": "NFC", "symbols": ["a", 1]}, "wanted a list of symbols"),
         ({"kind": "characters", "normalize": "NFC"}, "wanted a list of symbols, got NoneType"),
-        ({"kind": "whitespace", "normalize": "NFC", "symbols": ["a", "a"]}, "twice"),
+        ({"kind": "whitespace", "normalize": "NFC", "symbols": ["a", "a"]}, "wanted each symbol once, got 'a' twice"),
         ({"kind": "bpe", "normalize": "NFC", "segmenter": "{}"}, "cannot read the bpe segmenter"),
         ({"kind": "unigram", "normalize": "NFC"}, "cannot read the unigram segmenter"),
     ],
@@ -377,10 +377,10 @@ def test_damaged_symbol_tables(table: dict[str, Any], message: str, tmp_path: Pa
     path = tmp_path / "m.safetensors"
     save_model(path, example())
     rewrite(path, target_symbols=json.dumps(table))
-    assert_refused(path, f"damaged metadata: symbol table: .*{message}")
+    assert_refused(path, f"metadata: symbol table: .*{message}")
 
 
-def test_a_damaged_tensor_is_seen_by_the_checksum(tmp_path: Path) -> None:
+def test_checksum_detects_a_damaged_tensor(tmp_path: Path) -> None:
     path = tmp_path / "m.safetensors"
     save_model(path, example())
     with open(path, "r+b") as file:
@@ -398,7 +398,7 @@ def test_a_file_without_checksum_is_read(tmp_path: Path) -> None:
     assert_same(load_model(path), example())
 
 
-# The network that a file claims to hold
+# Tensors and architecture
 
 
 NAME = "decoder.layers.0.weight_hidden"
@@ -408,14 +408,20 @@ NAME = "decoder.layers.0.weight_hidden"
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        (lambda t: t.pop(NAME), r"tensor 'decoder.layers.0.weight_hidden': wanted float32 \(48, 12\), got None$"),
-        (lambda t: t.update(extra=np.zeros(3, np.float32)), r"tensor 'extra': wanted None, got float32 \(3,\)$"),
+        (
+            lambda t: t.pop(NAME),
+            r"tensor 'decoder.layers.0.weight_hidden': wanted float32 \(48, 12\), got no tensor$",
+        ),
+        (
+            lambda t: t.update(extra=np.zeros(3, np.float32)),
+            r"tensor 'extra': wanted no tensor, got float32 \(3,\)$",
+        ),
         (lambda t: t.update({NAME: t[NAME].T}), r"wanted float32 \(48, 12\), got float32 \(12, 48\)$"),
         (lambda t: t.update({NAME: t[NAME].astype(np.float16)}), "wanted F32, BF16 or I8, got 'F16'$"),
-        (lambda t: t.clear(), "wanted float32 .*, got None$"),
+        (lambda t: t.clear(), "wanted float32 .*, got no tensor$"),
     ],
 )
-def test_tensors_that_are_not_the_networks(
+def test_tensors_that_contradict_the_architecture(
     stored: Path, change: Callable[[Any], object], message: str, tmp_path: Path
 ) -> None:
     path = tmp_path / "m.safetensors"
@@ -428,7 +434,7 @@ def test_tensors_that_are_not_the_networks(
 
 
 @both_formats
-def test_the_frontend_has_the_name_of_its_format(stored: Path, tmp_path: Path) -> None:
+def test_name_of_the_embedding_depends_on_the_format_version(stored: Path, tmp_path: Path) -> None:
     path = tmp_path / "m.safetensors"
     path.write_bytes(stored.read_bytes())
     tensors, _ = read_tensors(path)
@@ -437,7 +443,7 @@ def test_the_frontend_has_the_name_of_its_format(stored: Path, tmp_path: Path) -
     tensors[other] = tensors.pop(wanted)
     rewrite(path, tensors)
     for read in (load, load_model):
-        assert_refused(path, rf"tensor '{wanted}': wanted float32 \(\d+, 6\), got None$", read)
+        assert_refused(path, rf"tensor '{wanted}': wanted float32 \(\d+, 6\), got no tensor$", read)
 
 
 @pytest.mark.parametrize("number_format", ["int8", "bfloat16"])
@@ -465,11 +471,11 @@ def test_a_number_format_that_numpy_lacks(tmp_path: Path) -> None:
         ({"hidden_size": 4096, "embedding_size": 4096}, r"wanted float32 \(4096,\), got float32 \(12,\)"),
         ({"encoder_layers": 64, "decoder_layers": 64, "hidden_size": 1024}, "got "),
         ({"hidden_size": 65536, "encoder_size": 65536, "embedding_size": 65536}, r"wanted float32 \(65536,\)"),
-        ({"hidden_size": 10**9}, "damaged metadata: config, model.hidden_size: wanted a number from 1 to 65536"),
-        ({"embedding_size": 10**12}, "damaged metadata: config, model.embedding_size: wanted"),
-        ({"encoder_size": 10**9}, "damaged metadata: config, model.encoder_size: wanted"),
-        ({"encoder_layers": 10**6}, "damaged metadata: config, model.encoder_layers: wanted a number from 1 to 64"),
-        ({"decoder_layers": 10**6}, "damaged metadata: config, model.decoder_layers: wanted"),
+        ({"hidden_size": 10**9}, "metadata: config, model.hidden_size: wanted a number from 1 to 65536"),
+        ({"embedding_size": 10**12}, "metadata: config, model.embedding_size: wanted"),
+        ({"encoder_size": 10**9}, "metadata: config, model.encoder_size: wanted"),
+        ({"encoder_layers": 10**6}, "metadata: config, model.encoder_layers: wanted a number from 1 to 64"),
+        ({"decoder_layers": 10**6}, "metadata: config, model.decoder_layers: wanted"),
     ],
 )
 @both_formats
@@ -494,12 +500,18 @@ def test_absurd_sizes_are_refused_at_once(settings: dict[str, int], message: str
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        (lambda t: t.pop(NAME), r"^tensor 'decoder.layers.0.weight_hidden': wanted float32 \(48, 12\), got None$"),
-        (lambda t: t.update(extra=np.zeros(3, np.float32)), r"^tensor 'extra': wanted None, got float32 \(3,\)$"),
+        (
+            lambda t: t.pop(NAME),
+            r"^tensor 'decoder.layers.0.weight_hidden': wanted float32 \(48, 12\), got no tensor$",
+        ),
+        (
+            lambda t: t.update(extra=np.zeros(3, np.float32)),
+            r"^tensor 'extra': wanted no tensor, got float32 \(3,\)$",
+        ),
         (lambda t: t.update({NAME: t[NAME].astype(np.float64)}), r"wanted float32 \(48, 12\), got float64 \(48, 12\)$"),
     ],
 )
-def test_tensors_that_are_not_the_networks_are_not_saved(
+def test_tensors_that_contradict_the_architecture_are_not_saved(
     change: Callable[[Any], object], message: str, stored: Any, tmp_path: Path
 ) -> None:
     model = example()
@@ -510,7 +522,7 @@ def test_tensors_that_are_not_the_networks_are_not_saved(
     assert list(tmp_path.iterdir()) == []
 
 
-# Nothing is run
+# No code is executed
 
 
 EXECUTING = ("compile", "exec", "pickle.", "marshal.", "os.", "subprocess.", "socket.", "import", "code.")
@@ -518,15 +530,15 @@ EXECUTING += ("ctypes.dlopen", "ctypes.dlsym", "ctypes.call_function")
 _events: list[str] | None = None
 
 
-def _listen(event: str, arguments: tuple[Any, ...]) -> None:
+def _record_event(event: str, arguments: tuple[Any, ...]) -> None:
     if _events is not None:
         _events.append(event)
 
 
 def test_loading_executes_nothing(toy_file: Path) -> None:
     global _events
-    load(toy_file)  # imports what there is to import
-    sys.addaudithook(_listen)
+    load(toy_file)  # imports all modules that loading needs
+    sys.addaudithook(_record_event)
     _events = []
     try:
         load(toy_file)
@@ -537,7 +549,7 @@ def test_loading_executes_nothing(toy_file: Path) -> None:
     finally:
         _events = None
     assert [event for event in found if event.startswith(EXECUTING)] == []
-    assert "pickle.find_class" in seen  # the listener listens
+    assert "pickle.find_class" in seen  # the audit hook records events
 
 
 def test_no_module_can_unpickle() -> None:
@@ -549,7 +561,9 @@ def test_no_module_can_unpickle() -> None:
             assert called not in {"eval", "exec", "torch.load", "torch.save", "np.load"}, path
 
 
-class Bomb:
+class CreatesFolder:
+    """A class whose unpickling creates a folder."""
+
     def __init__(self, path: Path) -> None:
         self.path = path
 
@@ -557,25 +571,25 @@ class Bomb:
         return os.mkdir, (str(self.path),)
 
 
-def test_a_pickle_in_disguise_is_not_opened(tmp_path: Path) -> None:
+def test_pickle_named_safetensors_is_not_loaded(tmp_path: Path) -> None:
     trace, path = tmp_path / "trace", tmp_path / "m.safetensors"
-    path.write_bytes(pickle.dumps(Bomb(trace)))
+    path.write_bytes(pickle.dumps(CreatesFolder(trace)))
     assert_refused(path, load=load)
     assert not trace.exists()
     pickle.loads(path.read_bytes())
-    assert trace.exists()  # the bomb is one
+    assert trace.exists()  # unpickling would have created the folder
 
 
 # Replacing
 
 
 def child(program: str, *arguments: object) -> list[str]:
-    """Return the command of a process that has what is needed to save models."""
+    """Return the command of a process that runs a program with the functions to load and save models imported."""
     begin = "import resource, sys\nfrom peephole.storage.model_file import load_model, save_model\n"
     return [sys.executable, "-c", begin + program, *map(str, arguments)]
 
 
-def folder_holds(folder: Path, *names: str) -> None:
+def assert_folder_holds(folder: Path, *names: str) -> None:
     assert sorted(path.name for path in folder.iterdir()) == sorted(names)
 
 
@@ -593,17 +607,17 @@ for limit in (0, 4, size // 2, size - 1, size):
 """
     path = tmp_path / "m.safetensors"
     save_model(path, load_model(toy_file))
-    size = path.stat().st_size  # not the stored file's: settings have been added since
+    size = path.stat().st_size  # differs from the stored file's size: newer versions write more settings
     save_model(path, example())
     command = child(program, toy_file, path, size)
     done = subprocess.run(command, capture_output=True, text=True, check=True)
     failed = f"RunError {path}: cannot be written: File too large True\n"
     assert done.stdout == failed * 4 + "saved\n"
     assert_same(load_model(path), load_model(toy_file))
-    folder_holds(tmp_path, path.name)
+    assert_folder_holds(tmp_path, path.name)
 
 
-def test_readers_and_kills_see_a_whole_file(toy_file: Path, tmp_path: Path) -> None:
+def test_file_is_whole_for_readers_and_after_kills(toy_file: Path, tmp_path: Path) -> None:
     path, other = tmp_path / "m.safetensors", tmp_path / "other.safetensors"
     models = {len(model.tensors): model for model in (load_model(toy_file), example())}
     save_model(path, example())
@@ -621,7 +635,9 @@ while True:
             assert writer.stdout.readline() == b"go\n"
             seen, started = set(), time.monotonic()
             try:
-                while len(seen) < 2 or time.monotonic() < started + 0.1:  # it is replaced while it is read
+                while (
+                    len(seen) < 2 or time.monotonic() < started + 0.1
+                ):  # the writer replaces the file during these reads
                     assert time.monotonic() < started + 300
                     seen.add(len(load_model(path).tensors))
             finally:
@@ -638,10 +654,10 @@ while True:
         ("m" * 300, "File name too long"),
     ],
 )
-def test_what_cannot_be_written_is_one_line(name: str, message: str, tmp_path: Path) -> None:
+def test_unwritable_path_is_reported_in_one_line(name: str, message: str, tmp_path: Path) -> None:
     (tmp_path / "folder").mkdir()
     with pytest.raises(RunError) as caught:
         save_model(tmp_path / name, example())
     assert str(caught.value) == f"{tmp_path / name}: cannot be written: {message}"
-    folder_holds(tmp_path, "folder")
-    folder_holds(tmp_path / "folder")
+    assert_folder_holds(tmp_path, "folder")
+    assert_folder_holds(tmp_path / "folder")

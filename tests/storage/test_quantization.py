@@ -1,4 +1,4 @@
-"""Rounding to bfloat16 and int8 against the exact numbers, and model files that hold the results."""
+"""Tests of rounding to bfloat16 and int8 against exact numbers, and of model files in these formats."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ FORMATS = ("bfloat16", "int8")
 
 
 def random_matrix(seed: int, rows: int = 40, columns: int = 30) -> np.ndarray:
-    """Return rows of very different sizes, down to denormal numbers, one of zeros."""
+    """Return rows of very different magnitudes, down to denormal numbers, and one row of zeros."""
     rng = np.random.default_rng(seed)
     matrix = rng.normal(size=(rows, columns)) * 2.0 ** rng.integers(-140, 120, (rows, 1))
     matrix[3] = 0
@@ -70,11 +70,11 @@ def test_bfloat16_is_the_nearest_with_ties_to_even() -> None:
 def test_no_bfloat16_is_nearer() -> None:
     matrix = random_matrix(1)
     rounded = round_to_bfloat16(matrix)
-    for step in (1, 2**16 - 1):  # one up and, since numbers of 16 bits wrap around, one down
+    for step in (1, 2**16 - 1):  # the next number up and, by 16-bit wrap-around, down
         neighbour = (rounded["bfloat16"] + np.uint16(step)).view(rounded.dtype)
         distance = np.abs(read_bfloat16(rounded).astype(np.float64) - matrix)
         other = np.abs(read_bfloat16(neighbour).astype(np.float64) - matrix)
-        real = ~np.isnan(other)  # beside zero stand the numbers of other sign
+        real = ~np.isnan(other)  # the neighbour of zero in the other direction is NaN
         assert (distance <= other)[real].all()
         even = rounded["bfloat16"] % 2 == 0
         assert even[real & (distance == other)].all()
@@ -95,7 +95,7 @@ def test_int8_is_the_nearest_multiple_of_its_rows_scale() -> None:
     error = np.abs(q * scale.astype(np.float64)[:, None] - matrix)
     assert (error <= scale.astype(np.float64)[:, None] / 2).all()
     large = np.abs(matrix).max(1) > 2.0**-110
-    assert (np.abs(q.astype(int)).max(1)[large] == 127).all()  # all of the range is used
+    assert (np.abs(q.astype(int)).max(1)[large] == 127).all()  # the whole range is used
     assert not q[3].any()  # zeros stay zeros
 
 
@@ -121,7 +121,7 @@ def test_quantizing_again_changes_nothing(to: str) -> None:
 
 @pytest.mark.parametrize("to", FORMATS)
 @pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf, 3e38])
-def test_weights_that_have_no_scale_are_refused(to: str, value: float) -> None:
+def test_weights_too_large_for_a_scale_are_refused(to: str, value: float) -> None:
     with pytest.raises(ModelFileError, match=r"^tensor m: wanted weights below 2\*\*127 to quantize, got larger ones"):
         quantize({"m": np.array([[1, value]], np.float32)}, to, MATRIX)
 
@@ -162,7 +162,7 @@ def test_the_largest_rounding_error_is_relative_to_its_row() -> None:
 
 @pytest.mark.parametrize("peephole", ["full", "diagonal"])
 @pytest.mark.parametrize("to", FORMATS)
-def test_a_saved_model_comes_back_rounded(to: str, peephole: str, tmp_path: Path) -> None:
+def test_saved_model_is_loaded_rounded(to: str, peephole: str, tmp_path: Path) -> None:
     model = replace(model_file(peephole), stored=to)
     save_model(tmp_path / "m.safetensors", model)
     loaded = load_model(tmp_path / "m.safetensors")
@@ -190,20 +190,20 @@ def test_matrices_alone_are_stored_in_fewer_bits(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("to", FORMATS)
-def test_a_changed_weight_is_seen_by_the_checksum(to: str, tmp_path: Path) -> None:
+def test_checksum_detects_a_changed_weight(to: str, tmp_path: Path) -> None:
     path = tmp_path / "m.safetensors"
     save_model(path, replace(model_file(), stored=to))
     whole = path.read_bytes()
     start = 8 + int.from_bytes(whole[:8], "little")
-    for place in range(start, len(whole)):
-        path.write_bytes(whole[:place] + bytes([whole[place] ^ 1]) + whole[place + 1 :])
+    for position in range(start, len(whole)):
+        path.write_bytes(whole[:position] + bytes([whole[position] ^ 1]) + whole[position + 1 :])
         with pytest.raises(ModelFileError, match="damaged: wanted checksum"):
             load_model(path)
 
 
 @pytest.mark.parametrize(
     ("scale", "got"),
-    [(None, "None"), (np.ones(3, np.float32), r"float32 \(3,\)"), (np.ones(2), r"float64 \(2,\)")],
+    [(None, "no tensor"), (np.ones(3, np.float32), r"float32 \(3,\)"), (np.ones(2), r"float64 \(2,\)")],
 )
 def test_int8_without_its_scales_is_refused(scale: np.ndarray | None, got: str, tmp_path: Path) -> None:
     path = tmp_path / "m.safetensors"

@@ -1,4 +1,4 @@
-"""Files are written whole or not at all, and only in the place of files."""
+"""Tests that files are written whole or not at all, and replace only regular files."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from peephole.errors import RunError
-from peephole.storage.replace_file import check_replaceable, clear_away, replace_file, replace_files
+from peephole.storage.replace_file import check_replaceable, remove_temporary_files, replace_file, replace_files
 
 
 def content(folder: Path) -> dict[str, bytes]:
@@ -18,7 +18,7 @@ def content(folder: Path) -> dict[str, bytes]:
 
 
 @pytest.mark.parametrize("old", [{}, {"m": b"old"}], ids=["new", "replaced"])
-def test_a_file_takes_its_place_when_it_is_whole(tmp_path: Path, old: dict[str, bytes]) -> None:
+def test_file_is_renamed_after_it_is_complete(tmp_path: Path, old: dict[str, bytes]) -> None:
     for name, text in old.items():
         (tmp_path / name).write_bytes(text)
     with replace_file(tmp_path / "m") as file:
@@ -36,14 +36,14 @@ def write_halfway(paths: list[Path], error: BaseException) -> None:
 
 
 @pytest.mark.parametrize("error", [ValueError("no"), KeyboardInterrupt(), OSError(28, "No space left on device")])
-def test_an_error_leaves_what_was_there(tmp_path: Path, error: BaseException) -> None:
+def test_error_leaves_the_old_file(tmp_path: Path, error: BaseException) -> None:
     (tmp_path / "a").write_bytes(b"old")
     with pytest.raises(RunError if isinstance(error, OSError) else type(error)):
         write_halfway([tmp_path / "a", tmp_path / "b"], error)
     assert content(tmp_path) == {"a": b"old"}
 
 
-def test_no_file_takes_its_place_before_all_are_on_disk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_no_file_is_renamed_before_all_are_on_disk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     flushed = []
 
     def full(descriptor: int) -> None:
@@ -97,7 +97,7 @@ def test_only_files_are_replaced(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 
 
 @pytest.mark.parametrize("exists", [True, False], ids=["to a file", "to nothing"])
-def test_a_link_stays(tmp_path: Path, exists: bool) -> None:
+def test_link_is_kept(tmp_path: Path, exists: bool) -> None:
     large_disk = tmp_path / "large disk"
     large_disk.mkdir()
     if exists:
@@ -111,21 +111,21 @@ def test_a_link_stays(tmp_path: Path, exists: bool) -> None:
     assert content(large_disk) == {"m": b"new"}
 
 
-def test_what_killed_processes_left_is_cleared_away(tmp_path: Path) -> None:
+def test_temporary_files_of_killed_processes_are_removed(tmp_path: Path) -> None:
     (tmp_path / "run" / "data").mkdir(parents=True)
     left = [tmp_path / ".m[1].7.part", tmp_path / "run" / ".log.8.part", tmp_path / "run" / "data" / ".pairs.9.part"]
     others = [tmp_path / "m[1]", tmp_path / ".m1.7.part", tmp_path / "run" / "log", tmp_path / "run" / "part"]
     for path in (*left, *others):
         path.touch()
-    clear_away(tmp_path / "m[1]")
-    clear_away(tmp_path / "run")
-    clear_away(tmp_path / "missing" / "m")
+    remove_temporary_files(tmp_path / "m[1]")
+    remove_temporary_files(tmp_path / "run")
+    remove_temporary_files(tmp_path / "missing" / "m")
     assert not any(path.exists() for path in left)
     assert all(path.exists() for path in others)
 
 
 def test_a_name_that_is_too_long_for_its_temporary_file(tmp_path: Path) -> None:
-    """It is refused before there is anything to write, that is, before a training."""
+    """Check that the name is refused before training starts, not at the first write."""
     path = tmp_path / ("m" * 250)
     with pytest.raises(RunError) as caught:
         check_replaceable(path)

@@ -1,4 +1,4 @@
-"""Symbols: text to ids and back, on text that is hostile to naive splitting."""
+"""Tests of symbol tables: text to ids and back, on text that naive splitting gets wrong."""
 
 from __future__ import annotations
 
@@ -54,14 +54,14 @@ def learn(kind: str, texts: list[str], vocabulary_size: int = 8000, **settings: 
 
 
 @pytest.mark.parametrize("text", CLUSTERS)
-def test_clusters_are_what_a_reader_takes_for_one_character(text: str) -> None:
+def test_clusters_are_perceived_characters(text: str) -> None:
     assert split_clusters(text) == CLUSTERS[text]
 
 
-def test_listing_code_points_is_right_wherever_it_is_taken() -> None:
-    alone = [c for c in map(chr, range(0x30000)) if module._EACH_ALONE.fullmatch(c)]
-    assert len(alone) > 30_000
-    for c in alone:
+def test_code_points_listed_without_clustering_are_clusters() -> None:
+    single = [c for c in map(chr, range(0x30000)) if module._SINGLE_CODE_POINT_CLUSTERS.fullmatch(c)]
+    assert len(single) > 30_000
+    for c in single:
         text = f"{c}x{c}{c}가{c}漢{c}é{c}"
         assert regex.findall(r"\X", text) == list(text), f"U+{ord(c):04X}"
 
@@ -79,7 +79,7 @@ def test_special_symbols_have_the_agreed_ids() -> None:
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_known_text_comes_back(kind: str) -> None:
+def test_known_text_is_decoded(kind: str) -> None:
     table = learn(kind, LINES * 3)
     for line in LINES:
         expected = normalize_text(line, "NFC")
@@ -94,7 +94,7 @@ def test_known_text_comes_back(kind: str) -> None:
 @pytest.mark.parametrize("kind", KINDS)
 @settings(deadline=None, max_examples=50)
 @given(texts=st.lists(st.text(st.characters(codec="utf-8", exclude_characters="▁")), min_size=1, max_size=4))
-def test_any_text_comes_back(kind: str, texts: list[str]) -> None:
+def test_any_training_text_is_decoded(kind: str, texts: list[str]) -> None:
     table = learn(kind, texts, vocabulary_size=1000)
     for text in texts:
         expected = normalize_text(text, "NFC")
@@ -128,7 +128,7 @@ def test_ids_stay_below_the_vocabulary_size_and_match_the_strings(
         assert table.token_ids(table.tokens(ids)) == ids
 
 
-def test_tokens_that_a_text_would_not_be_cut_into_have_ids() -> None:
+def test_tokens_of_other_segmentations_have_ids() -> None:
     table = learn("bpe", ["the then there"] * 9)
     assert table.token_ids(["▁", "t", "h", "e"]) != table.encode("the")
     assert table.decode(table.token_ids(["▁", "t", "h", "e"])) == "the"
@@ -136,7 +136,7 @@ def test_tokens_that_a_text_would_not_be_cut_into_have_ids() -> None:
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_a_text_that_looks_like_a_special_symbol_is_ordinary(kind: str) -> None:
+def test_text_equal_to_a_special_name_is_ordinary(kind: str) -> None:
     table = learn(kind, ["<s> </s> <pad> <unk>"] * 3)
     ids = table.encode("<s> </s> <pad> <unk>")
     assert min(ids) > UNK
@@ -193,7 +193,7 @@ def test_frequent_words_are_fewer_subwords_than_characters(kind: str) -> None:
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_a_table_survives_json(kind: str) -> None:
+def test_table_is_restored_from_json(kind: str) -> None:
     table = learn(kind, LINES * 3)
     tree = table.to_json()
     again = symbols_from_json(json.loads(json.dumps(tree)))
@@ -213,7 +213,7 @@ def test_a_table_survives_json(kind: str) -> None:
         ({"kind": "characters", "normalize": "NFD", "symbols": []}, "normalisation 'NFD'"),
         ({"kind": "characters", "normalize": "NFC"}, "wanted a list of symbols, got NoneType"),
         ({"kind": "whitespace", "normalize": "NFC", "symbols": ["a", 5]}, "wanted a list of symbols"),
-        ({"kind": "whitespace", "normalize": "NFC", "symbols": ["a", "a"]}, "stands in it twice"),
+        ({"kind": "whitespace", "normalize": "NFC", "symbols": ["a", "a"]}, "wanted each symbol once, got 'a' twice"),
         ({"kind": "bpe", "normalize": "NFC", "segmenter": "{}"}, "cannot read the bpe segmenter"),
         ({"kind": "unigram", "normalize": "NFC"}, "cannot read the unigram segmenter"),
     ],
@@ -223,7 +223,7 @@ def test_a_damaged_table_is_refused(tree: dict[str, object], message: str) -> No
         symbols_from_json(tree)
 
 
-def test_an_undecided_kind_is_refused() -> None:
+def test_kind_auto_is_refused() -> None:
     with pytest.raises(ConfigError, match="unknown kind 'auto'"):
         learn("auto", ["a"])
 

@@ -1,4 +1,4 @@
-"""The server that starts processes, one for all tests."""
+"""Provides the server that starts processes, one per test session."""
 
 from __future__ import annotations
 
@@ -9,5 +9,6 @@ from .processes import Launcher
 
 @pytest.fixture(scope="session")
 def launcher():
+    """Return the launcher of `peephole` processes."""
     with Launcher() as launcher:
         yield launcher

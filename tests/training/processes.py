@@ -1,7 +1,7 @@
-"""Command lines in processes of their own, started in milliseconds: a server imports everything once, then forks.
+"""Starts `peephole` commands as new processes in milliseconds: a server imports everything once, then forks.
 
-Importing PyTorch takes seconds; the tests kill and restart a training dozens of times. Each child is a real process
-with an id, an exit code and signals of its own, and runs `peephole.cli.main` as the `peephole` command does.
+Importing PyTorch takes seconds, and the tests kill and restart trainings dozens of times. Each child is a separate
+process with its own id, exit code and signals, and runs `peephole.cli.main` as the `peephole` command does.
 """
 
 from __future__ import annotations
@@ -16,16 +16,16 @@ import time
 from pathlib import Path
 
 REPOSITORY = Path(__file__).parents[2]
-PATIENCE = 600  # seconds after which a process counts as hanging, on a machine that is busy with other things
+TIMEOUT = 600  # seconds after which a process counts as hanging, also on a busy machine
 
 
 def environment():
-    """Return the environment of a child: this checkout's package, and one thread."""
+    """Return the environment variables of a child: the package of this checkout, one thread."""
     return {**os.environ, "PYTHONPATH": str(REPOSITORY / "src"), "OMP_NUM_THREADS": "1"}
 
 
 class Launcher:
-    """The server's handle; a context manager."""
+    """Runs the server as a context manager and starts processes through it."""
 
     def __enter__(self):
         command = [sys.executable, "-m", "tests.training.processes"]
@@ -37,12 +37,12 @@ class Launcher:
             cwd=REPOSITORY,
             env=environment() | {"PYTHONPATH": f"{REPOSITORY / 'src'}{os.pathsep}{REPOSITORY}"},
         )
-        assert self._listen() == "ready"
+        assert self._receive() == "ready"
         return self
 
     def __exit__(self, *_):
         self.server.stdin.close()
-        assert self.server.wait(PATIENCE) == 0
+        assert self.server.wait(TIMEOUT) == 0
         self.server.stdout.close()
 
     def start(self, *arguments, cwd, output="output", variables=None, **trap):
@@ -50,48 +50,48 @@ class Launcher:
 
         Args:
             arguments: of the command line.
-            cwd: where it runs.
-            output: file there for what it prints.
+            cwd: the working directory.
+            output: the file in `cwd` that receives stdout and stderr.
             variables: environment variables to add.
-            trap: how it is to end early, see `set_trap`.
+            trap: arguments of `set_trap`, which ends the process early.
         """
         request = {"arguments": arguments, "cwd": str(cwd), "output": output, "variables": variables or {}}
-        self._tell(request | {"trap": trap})
-        return Child(self, self._listen()["pid"], Path(cwd) / output)
+        self._send(request | {"trap": trap})
+        return Child(self, self._receive()["pid"], Path(cwd) / output)
 
     def run(self, *arguments, cwd, **trap):
-        """Start `peephole ARGUMENTS` and wait for its end; return (exit code, output)."""
+        """Run `peephole ARGUMENTS` to its end; return (exit code, output)."""
         return self.start(*arguments, cwd=cwd, **trap).wait()
 
-    def _tell(self, message):
+    def _send(self, message):
         print(json.dumps(message), file=self.server.stdin, flush=True)
 
-    def _listen(self):
+    def _receive(self):
         return json.loads(self.server.stdout.readline())
 
 
 class Child:
-    """A process that the server has started."""
+    """Represents a process started by the server."""
 
     def __init__(self, launcher, pid, output):
         self.launcher, self.pid, self.output = launcher, pid, output
         self.ended = None
 
     def send(self, number):
-        """Send it a signal, unless it has ended."""
+        """Send a signal to the process unless it has ended."""
         if self.poll() is None:
-            os.kill(self.pid, number)  # the server has not buried it yet: the id is still its own
+            os.kill(self.pid, number)  # not yet reaped by the server, so the id is still valid
 
     def poll(self):
-        """Return its exit code, negative for a signal's number; None while it runs."""
+        """Return the exit code (negative for a signal), or None while the process runs."""
         if self.ended is None:
-            self.launcher._tell({"poll": self.pid})
-            self.ended = self.launcher._listen()["exit"]
+            self.launcher._send({"poll": self.pid})
+            self.ended = self.launcher._receive()["exit"]
         return self.ended
 
     def wait_for(self, condition, interval=0.002):
         """Wait until the condition holds (True) or the process has ended (False)."""
-        deadline = time.monotonic() + PATIENCE
+        deadline = time.monotonic() + TIMEOUT
         while not condition():
             if self.poll() is not None:
                 return False
@@ -102,13 +102,13 @@ class Child:
         return True
 
     def wait(self):
-        """Wait for its end; return (exit code, output)."""
+        """Wait for the end of the process; return (exit code, output)."""
         self.wait_for(lambda: False, interval=0.01)
         return self.ended, self.output.read_text()
 
 
 def serve():
-    """Start what stdin asks for, one JSON object a line, until it is closed."""
+    """Handle the requests on stdin, one JSON object a line, until it is closed."""
     import torch.utils.tensorboard  # noqa: F401
 
     import peephole.cli.train
@@ -119,17 +119,17 @@ def serve():
         request = json.loads(line)
         if "poll" in request:
             pid, status = os.waitpid(request["poll"], os.WNOHANG)
-            answer = {"exit": os.waitstatus_to_exitcode(status) if pid else None}
+            reply = {"exit": os.waitstatus_to_exitcode(status) if pid else None}
         else:
             pid = os.fork()
             if not pid:
-                _become(request)
-            answer = {"pid": pid}
-        print(json.dumps(answer), flush=True)
+                _run_command(request)
+            reply = {"pid": pid}
+        print(json.dumps(reply), flush=True)
 
 
-def _become(request):
-    """Turn the forked process into the command; does not return."""
+def _run_command(request):
+    """Run the requested command in the forked process; does not return."""
     os.chdir(request["cwd"])
     os.environ.update(request["variables"])
     output = os.open(request["output"], os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o644)
@@ -143,14 +143,14 @@ def _become(request):
 
 
 def set_trap(replaced=None, count=1, moment="", largest_file=None):
-    """Let this process end, or fail, at a certain point of its work.
+    """Make this process end or fail at a certain point of its work.
 
     Args:
-        replaced: a file's name. Every important file is written under another name, then put in place by
-            `os.replace`. The process is killed when that happens to this one for the `count`-th time.
-        count: which time.
-        moment: "half written", "before" it is put in place, or "after".
-        largest_file: bytes above which no file may grow, as if the disk were full.
+        replaced: the name of a file. Important files are written under a temporary name, then renamed by
+            `os.replace`. The process is killed at the `count`-th such renaming to this name.
+        count: the number of that renaming, from 1.
+        moment: when to kill: "half written" (truncated, not renamed), "before" the renaming, or "after" it.
+        largest_file: the maximal size of any file in bytes, to simulate a full disk.
     """
     if largest_file is not None:
         resource.setrlimit(resource.RLIMIT_FSIZE, (largest_file, largest_file))

@@ -1,4 +1,4 @@
-"""What dev metrics are made of."""
+"""Tests the dev loss and the dev metrics."""
 
 from __future__ import annotations
 
@@ -17,14 +17,14 @@ def model():
     return Model(make_config(), LETTERS, CAPITALS, [make_network().eval()])
 
 
-def test_loss_is_the_mean_by_symbol_over_the_first_references(model):
+def test_loss_is_the_mean_per_symbol_over_the_first_references(model):
     scores = model.score([source for source, _ in DEV], [references[0] for _, references in DEV])
     symbols = sum(len(references[0]) + 1 for _, references in DEV)
     for batch_size in (1, 3, 64):
         assert mean_loss(model, DEV, batch_size) == pytest.approx(-sum(scores) / symbols, rel=1e-5)
 
 
-def test_metrics_are_those_of_greedy_predictions(model):
+def test_metrics_are_computed_from_greedy_predictions(model):
     found = [best[0].text for best in model.predict([source for source, _ in DEV], beam_size=1)]
     right = [(source, (*references, text)) for (source, references), text in zip(DEV, found, strict=True)]
     values = measure(model, right)
@@ -42,7 +42,7 @@ def test_a_source_of_unknown_symbols_is_measured_without_a_warning(model):
     assert measure(model, [*DEV, ("xyz", ("A",))])["loss"] > 0
 
 
-def test_predictions_are_greedy_whatever_the_models_own_search_is(model):
+def test_predictions_are_greedy_for_any_search_settings_of_the_model(model):
     settings = {"temperature": 5.0, "beam_size": 3, "nbest": 3}
     sampling = Model(make_config().with_values(settings, "test"), LETTERS, CAPITALS, model.networks)
     assert [found[0].text for found in sampling.predict(["abc", "hg"])] != [

@@ -1,6 +1,6 @@
-"""A run killed with SIGKILL at any moment and resumed ends in the same bits as one never killed.
+"""Tests that a run killed with SIGKILL at any moment and resumed ends in the same bits as an uninterrupted one.
 
-`pytest tests/training/test_kill_and_resume.py -s` shows where each kill hit.
+`pytest tests/training/test_kill_and_resume.py -s` prints where each kill hit.
 """
 
 from __future__ import annotations
@@ -18,14 +18,14 @@ import pytest
 
 from peephole.storage.model_file import read_tensors
 
-from .processes import PATIENCE, environment
+from .processes import TIMEOUT, environment
 from .toy import TINY, set_options, write_pairs
 
 pytestmark = pytest.mark.slow
 
 COMMON = {**TINY, "dropout": 0.3, "evaluations": 5}
 RUNS = {
-    # A checkpoint after every update. The last update is not one of those that are logged anyway.
+    # A checkpoint after every update; the last update is not a multiple of the logging interval.
     "steps": {
         "steps": 230,
         "decoder_layers": 2,
@@ -35,7 +35,7 @@ RUNS = {
         "average_last": 3,
         "checkpoint_seconds": 0,
     },
-    # A kill undoes several updates, and there is no whole number of batches, nor of epochs.
+    # A kill undoes several updates; the run ends in the middle of an epoch.
     "epochs": {
         "epochs": 13.3,
         "cell": "gru",
@@ -50,17 +50,18 @@ RUNS = {
         "checkpoint_seconds": 0.1,
     },
 }
-KILLS = 12  # random ones for each run
-TIMES = ("seconds", "symbols_per_second")  # of a log line: these differ
-SUMS = ("loss",)  # over the updates since the last line or, after a kill, since the checkpoint
+KILLS = 12  # random kills of each run
+TIMES = ("seconds", "symbols_per_second")  # fields of a log line that differ between runs
+SUMS = ("loss",)  # fields summed since the last line or, after a kill, since the checkpoint
 
 
 def arguments(name):
+    """Return the command line that starts a run."""
     return ["train", "train.tsv", "--out", "m.safetensors", *set_options(**COMMON, **RUNS[name])]
 
 
 def position(folder):
-    """Return where the checkpoint stands, read from its header alone; None if there is no checkpoint."""
+    """Return the position in the checkpoint, read from its header, or None without a checkpoint."""
     try:
         with open(folder / "m.run/checkpoint/checkpoint.safetensors", "rb") as file:
             [size] = struct.unpack("<Q", file.read(8))
@@ -82,12 +83,12 @@ def log(folder):
 
 
 def log_end(folder):
-    """Return the last step that the log names, which may be one that the checkpoint does not know."""
+    """Return the last step in the log, which may be later than the checkpoint."""
     return max((entry["step"] for entry in log(folder)), default=0)
 
 
-class Whole:
-    """A run that is never killed, and how fast it was."""
+class UninterruptedRun:
+    """Runs a training without interruption and measures its speed."""
 
     def __init__(self, launcher, folder, name):
         write_pairs(folder / "train.tsv")
@@ -95,82 +96,83 @@ class Whole:
         child = launcher.start(*arguments(name), cwd=folder)
         started = time.monotonic()
         assert child.wait_for(lambda: step(folder) > 0), child.wait()
-        at_work = time.monotonic()
+        first_checkpoint = time.monotonic()
         code, output = child.wait()
         assert code == 0, output
         self.steps = step(folder)
-        self.seconds_to_start = at_work - started
-        self.seconds_per_step = (time.monotonic() - at_work) / self.steps
+        self.seconds_to_start = first_checkpoint - started
+        self.seconds_per_step = (time.monotonic() - first_checkpoint) / self.steps
 
 
 @pytest.fixture(scope="module")
-def whole(launcher, tmp_path_factory):
-    """Return the whole run of a name, made once."""
+def uninterrupted(launcher, tmp_path_factory):
+    """Return a function that makes the uninterrupted run of a name once."""
     made = {}
 
     def make(name):
         if name not in made:
-            made[name] = Whole(launcher, tmp_path_factory.mktemp(f"whole-{name}"), name)
+            made[name] = UninterruptedRun(launcher, tmp_path_factory.mktemp(f"uninterrupted-{name}"), name)
         return made[name]
 
     return make
 
 
-def go_on(launcher, folder, name, **trap):
-    """Resume the run or, where the kill came before there was one, start it."""
+def resume_or_start(launcher, folder, name, **trap):
+    """Resume the run, or start it when the kill came before its folder existed."""
     if (folder / "m.run/run.json").exists():
         return launcher.start("train", "--resume", "m.run", cwd=folder, **trap)
     return launcher.start(*arguments(name), "--overwrite", cwd=folder, **trap)
 
 
-def assert_same(folder, whole):
-    """Compare all that a run leaves behind."""
-    assert (folder / "m.safetensors").read_bytes() == (whole.folder / "m.safetensors").read_bytes()
+def assert_same(folder, uninterrupted):
+    """Compare model, checkpoint, log and file names of two runs."""
+    assert (folder / "m.safetensors").read_bytes() == (uninterrupted.folder / "m.safetensors").read_bytes()
     checkpoint = "m.run/checkpoint/checkpoint.safetensors"
-    (got, _), (wanted, _) = (read_tensors(run / checkpoint) for run in (folder, whole.folder))
+    (got, _), (wanted, _) = (read_tensors(run / checkpoint) for run in (folder, uninterrupted.folder))
     assert got.keys() == wanted.keys()
     assert all(got[key].tobytes() == wanted[key].tobytes() for key in wanted)
-    assert {**position(folder), "seconds": 0} == {**position(whole.folder), "seconds": 0}
+    assert {**position(folder), "seconds": 0} == {**position(uninterrupted.folder), "seconds": 0}
     assert position(folder)["finished"]
 
     def comparable(run):
         return [{key: value for key, value in entry.items() if key not in TIMES + SUMS} for entry in log(run)]
 
-    assert comparable(folder) == comparable(whole.folder)
+    assert comparable(folder) == comparable(uninterrupted.folder)
     logged = [entry["step"] for entry in log(folder) if "loss" in entry]
-    assert logged == [*range(50, whole.steps, 50), whole.steps]
-    assert files(folder) == files(whole.folder)
+    assert logged == [*range(50, uninterrupted.steps, 50), uninterrupted.steps]
+    assert files(folder) == files(uninterrupted.folder)
 
 
 def files(folder):
-    """Return all files of a run; each sitting adds one for TensorBoard, of another name."""
+    """Return the files of a run without TensorBoard's event files, of which each process adds one."""
     return {str(path.relative_to(folder)) for path in folder.rglob("*") if "tfevents" not in path.name} - {"output"}
 
 
 @pytest.mark.parametrize("name", RUNS)
-def test_random_kills(launcher, tmp_path, whole, name):
-    whole, rng = whole(name), random.Random(f"kills of {name}")
+def test_a_run_killed_at_random_moments_ends_in_the_same_bits(launcher, tmp_path, uninterrupted, name):
+    uninterrupted, rng = uninterrupted(name), random.Random(f"kills of {name}")
     write_pairs(tmp_path / "train.tsv")
-    print(f"\n{name}: {whole.steps} updates, {KILLS} random kills")
+    print(f"\n{name}: {uninterrupted.steps} updates, {KILLS} random kills")
     for number in range(1, KILLS + 1):
-        child, before, seconds = go_on(launcher, tmp_path, name), step(tmp_path), seconds_trained(tmp_path)
-        if number % 3 == 1:  # while it starts: prepares or reads the data, loads the checkpoint, cuts the log
-            delay, since = rng.uniform(0, whole.seconds_to_start), "the start"
+        child, before, seconds = resume_or_start(launcher, tmp_path, name), step(tmp_path), seconds_trained(tmp_path)
+        if number % 3 == 1:  # during the start: data, checkpoint and log are read
+            delay, since = rng.uniform(0, uninterrupted.seconds_to_start), "the start"
         else:
-            target = before + rng.randint(1, (whole.steps - before) // (KILLS + 2 - number))
+            target = before + rng.randint(1, (uninterrupted.steps - before) // (KILLS + 2 - number))
             assert child.wait_for(lambda target=target: step(tmp_path) >= target), child.wait()
-            delay, since = rng.uniform(0, 6 * whole.seconds_per_step), f"step {target} was saved"
+            delay, since = rng.uniform(0, 6 * uninterrupted.seconds_per_step), f"step {target} was saved"
         time.sleep(delay)
         child.send(signal.SIGKILL)
         assert child.wait()[0] == -signal.SIGKILL
         assert seconds_trained(tmp_path) > seconds or step(tmp_path) == before
-        print(f"  kill {number:2} hit {delay:.3f} s after {since}; {what_is_left(tmp_path)}")
-    code, output = go_on(launcher, tmp_path, name).wait()
+        print(f"  kill {number:2} hit {delay:.3f} s after {since}; {state_after_kill(tmp_path)}")
+    code, output = resume_or_start(launcher, tmp_path, name).wait()
     assert code == 0, output
-    assert_same(tmp_path, whole)
+    assert_same(tmp_path, uninterrupted)
 
 
-def what_is_left(folder):
+def state_after_kill(folder):
+    """Describe checkpoint, log and temporary files for the printed report."""
     saved = position(folder)
     if saved is None:
         return "no checkpoint yet"
@@ -178,16 +180,16 @@ def what_is_left(folder):
     return f"step {saved['step']}, batch {saved['batch']} of epoch {saved['epoch']}, log to {log_end(folder)}{half}"
 
 
-def test_kills_in_the_middle_of_writing(launcher, tmp_path, whole):
-    """What is put in place by a rename is caught half written, whole but not in place, and just in place."""
-    whole, name = whole("steps"), "steps"
+def test_a_run_killed_while_writing_files_ends_in_the_same_bits(launcher, tmp_path, uninterrupted):
+    """Kill it when a file is half written, before the file is renamed into place, and right after."""
+    uninterrupted, name = uninterrupted("steps"), "steps"
     write_pairs(tmp_path / "train.tsv")
 
     def kill(replaced, count, moment):
-        child = go_on(launcher, tmp_path, name, replaced=replaced, count=count, moment=moment)
+        child = resume_or_start(launcher, tmp_path, name, replaced=replaced, count=count, moment=moment)
         code, output = child.wait()
-        assert code == -signal.SIGKILL, output  # the trap was sprung
-        print(f"  killed with {replaced} {moment}, time {count}; left: {what_is_left(tmp_path)}")
+        assert code == -signal.SIGKILL, output  # killed by the trap
+        print(f"  killed with {replaced} {moment}, time {count}; left: {state_after_kill(tmp_path)}")
 
     print()
     kill("m.run", 1, "before")
@@ -211,20 +213,22 @@ def test_kills_in_the_middle_of_writing(launcher, tmp_path, whole):
     kill("log.jsonl", 1, "after")
     kill("m.safetensors", 1, "half written")
     kill("m.safetensors", 1, "after")
-    kill("checkpoint.safetensors", whole.steps - step(tmp_path), "half written")  # the last one, of the finished run
+    kill(
+        "checkpoint.safetensors", uninterrupted.steps - step(tmp_path), "half written"
+    )  # the last one, of the finished run
     assert not position(tmp_path)["finished"]
     kill("checkpoint.safetensors", 1, "after")
     assert position(tmp_path)["finished"]
     kill("m.safetensors", 1, "half written")
     kill("m.safetensors", 1, "before")
-    code, output = go_on(launcher, tmp_path, name).wait()
+    code, output = resume_or_start(launcher, tmp_path, name).wait()
     assert code == 0, output
-    assert_same(tmp_path, whole)
+    assert_same(tmp_path, uninterrupted)
 
 
-def test_the_command_itself(launcher, tmp_path, whole):
-    """The same with `python -m peephole`, as a user starts it: killed, stopped by Ctrl-C, then finished."""
-    whole = whole("steps")
+def test_the_command_killed_and_interrupted_ends_in_the_same_bits(launcher, tmp_path, uninterrupted):
+    """Run `python -m peephole` as a user does: kill it, stop it with Ctrl-C, then finish it."""
+    uninterrupted = uninterrupted("steps")
     write_pairs(tmp_path / "train.tsv")
 
     def start(*arguments):
@@ -232,7 +236,7 @@ def test_the_command_itself(launcher, tmp_path, whole):
         return subprocess.Popen(command, cwd=tmp_path, env=environment(), text=True, stderr=subprocess.PIPE)
 
     def wait_for_step(process, wanted):
-        deadline = time.monotonic() + PATIENCE
+        deadline = time.monotonic() + TIMEOUT
         while step(tmp_path) < wanted:
             assert process.poll() is None, process.communicate()
             assert time.monotonic() < deadline
@@ -246,7 +250,7 @@ def test_the_command_itself(launcher, tmp_path, whole):
     process = start("train", "--resume", "m.run")
     wait_for_step(process, step(tmp_path) + 20)
     process.send_signal(signal.SIGINT)
-    _, errors = process.communicate(timeout=PATIENCE)
+    _, errors = process.communicate(timeout=TIMEOUT)
     assert process.returncode == 128 + signal.SIGINT
     stopped = step(tmp_path)
     command = "peephole train --resume m.run"
@@ -254,22 +258,22 @@ def test_the_command_itself(launcher, tmp_path, whole):
     code, output = launcher.run(*command.split()[1:], cwd=tmp_path)
     assert code == 0, output
     assert f"resuming from step {stopped}" in output
-    assert_same(tmp_path, whole)
+    assert_same(tmp_path, uninterrupted)
 
 
 @pytest.mark.parametrize("replaced", [".m.run.old", "m.run"])
 @pytest.mark.parametrize("moment", ["before", "after"])
-def test_a_kill_while_an_old_run_makes_room(launcher, tmp_path, whole, replaced, moment):
-    """`--overwrite` killed: the old run or the new one is there, whole, or a trace of neither."""
-    whole = whole("steps")
-    shutil.copytree(whole.folder, tmp_path, dirs_exist_ok=True)
+def test_a_kill_while_an_old_run_is_replaced(launcher, tmp_path, uninterrupted, replaced, moment):
+    """After a kill of `--overwrite`, the folder holds the complete old run, the new run, or neither."""
+    uninterrupted = uninterrupted("steps")
+    shutil.copytree(uninterrupted.folder, tmp_path, dirs_exist_ok=True)
     (tmp_path / "train.tsv").touch()
     start = [*arguments("steps"), "--set", "steps=3", "--overwrite"]
     code, output = launcher.run(*start, cwd=tmp_path, replaced=replaced, count=1, moment=moment)
     assert code == -signal.SIGKILL, output
     if (tmp_path / "m.run").exists():
         assert (tmp_path / "m.run/run.json").exists()
-        assert step(tmp_path) == (whole.steps if moment == "before" else 0)
+        assert step(tmp_path) == (uninterrupted.steps if moment == "before" else 0)
     code, output = launcher.run(*start, cwd=tmp_path)
     assert code == 0, output
     assert step(tmp_path) == 3

@@ -1,4 +1,4 @@
-"""The loop, with a clock and dev metrics that come from a script."""
+"""Tests the training loop with a simulated clock and given dev metrics."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def corpus(tmp_path_factory):
     return make_corpus(tmp_path_factory.mktemp("corpus"), words(60))
 
 
-def test_one_batch_is_learned_by_heart(tmp_path):
+def test_the_loop_overfits_one_batch(tmp_path):
     corpus = make_corpus(tmp_path, ["abc", "cab", "hgfe", "dd", "aabb"])
     config = TrainConfig(steps=120, learning_rate=0.03, label_smoothing=0.0, weight_decay=0.0, ema_decay=0.0)
     training = Training(corpus, config, batch_symbols=1000).run()
@@ -47,11 +47,11 @@ def test_label_smoothing_keeps_the_loss_above_its_entropy(tmp_path):
 
 
 @pytest.mark.parametrize(("mean", "clip_norm"), [("symbol", 0.05), ("pair", 0.05), ("symbol", 0.0)])
-def test_a_step_takes_the_gradient_of_the_mean(corpus, mean, clip_norm):
-    """The norm that is reported, and the weights that come out, against a step written out here.
+def test_a_step_applies_the_clipped_gradient_of_the_mean(corpus, mean, clip_norm):
+    """Compare loss, gradient norm and weights with a step computed here by PyTorch.
 
-    By the definition: AdamW divides each gradient by its size, which would magnify the engine's other order of sums
-    in the smallest gradients; tests/contracts compare those themselves.
+    Without the engine: AdamW divides each gradient by its magnitude, which would amplify the rounding differences of
+    the smallest gradients; tests/contracts compares the gradients themselves.
     """
     config = TrainConfig(steps=10, loss_mean=mean, clip_norm=clip_norm, learning_rate=0.01, weight_decay=0.1, warmup=0)
     training = Training(corpus, config)
@@ -63,7 +63,7 @@ def test_a_step_takes_the_gradient_of_the_mean(corpus, mean, clip_norm):
         total = loss_sum(reference(source, lengths, target), target, config.label_smoothing)
     (total / (batch.num_symbols if mean == "symbol" else len(batch.examples))).backward()
     norm = math.sqrt(sum(float(p.grad.double().square().sum()) for p in reference.parameters()))
-    assert norm > clip_norm  # so that clipping is seen
+    assert norm > clip_norm  # clipping has an effect
     for parameter in reference.parameters():
         parameter.grad *= clip_norm / norm if clip_norm else 1
     optimizer.step()
@@ -77,7 +77,7 @@ def test_a_step_takes_the_gradient_of_the_mean(corpus, mean, clip_norm):
         torch.testing.assert_close(training.network.state_dict()[name], parameter, rtol=0, atol=2e-6)
 
 
-def test_a_step_drops_units_and_feeds_own_symbols_as_configured(corpus):
+def test_a_step_applies_dropout_and_scheduled_sampling_as_configured(corpus):
     [first, *_] = batches(corpus, seed=1, epoch=0, batch_symbols=60)
 
     def loss(dropout, progress, **settings):
@@ -89,13 +89,13 @@ def test_a_step_drops_units_and_feeds_own_symbols_as_configured(corpus):
     assert loss(0.3, 0.5) != pytest.approx(plain, rel=1e-6)
     sampled = {"scheduled_sampling": "linear", "sampling_end": 1.0}
     assert loss(0.0, 0.5, **sampled) != pytest.approx(plain, rel=1e-6)
-    assert loss(0.0, 0.0, **sampled) == pytest.approx(plain, rel=1e-6)  # at the start, all are gold
+    assert loss(0.0, 0.0, **sampled) == pytest.approx(plain, rel=1e-6)  # at the start only gold symbols are fed
     assert loss(0.3, 0.5) == loss(0.3, 0.5)
     assert loss(0.3, 0.5) != loss(0.3, 0.5, seed=2)
 
 
-def test_each_step_has_noise_of_its_own(tmp_path):
-    """One batch again and again, at learning rate 0: only the noise can change the loss."""
+def test_each_step_draws_different_noise(tmp_path):
+    """Repeat one batch at learning rate 0, so that only the noise can change the loss."""
     corpus = make_corpus(tmp_path, ["abc", "cab", "hgfe"])
 
     def losses(**settings):
@@ -108,7 +108,7 @@ def test_each_step_has_noise_of_its_own(tmp_path):
     assert len(set(losses(train=sampled))) > 1
 
 
-def test_moving_average(corpus):
+def test_the_moving_average_follows_its_decay(corpus):
     training = Training(corpus, TrainConfig(steps=40, ema_decay=0.7, evaluations=40))
     wanted = {name: tensor.double() for name, tensor in copy_weights(training.network.state_dict()).items()}
     training.run()
@@ -140,7 +140,7 @@ def test_the_best_weights_are_kept(corpus, metric):
 
 
 @pytest.mark.parametrize("patience", [1, 2, 3, None])
-def test_patience(corpus, patience):
+def test_training_ends_after_patience_evaluations_without_improvement(corpus, patience):
     values = [9.0, 8.0, 8.0, 7.0, 7.5, 7.2, 7.1, 6.0, 6.0, 6.0]
     config = TrainConfig(steps=20, evaluations=10, patience=patience, dev_metric="loss")
     training = Training(corpus, config, values=values).run()
@@ -152,7 +152,7 @@ def test_patience(corpus, patience):
 
 
 @pytest.mark.parametrize(("averaged", "is_best"), [(1.0, True), (3.0, False)])
-def test_the_mean_of_the_last_weights_competes_at_the_end(corpus, averaged, is_best):
+def test_the_mean_of_the_last_weights_is_evaluated_at_the_end(corpus, averaged, is_best):
     config = TrainConfig(steps=10, evaluations=5, average_last=3, dev_metric="loss")
     training = Training(corpus, config, values=[6.0, 2.0, 5.0, 4.0, 3.0, averaged]).run()
     assert len(training.measured) == 6
@@ -164,26 +164,26 @@ def test_the_mean_of_the_last_weights_competes_at_the_end(corpus, averaged, is_b
     assert training.state.position.best_value == (1.0 if is_best else 2.0)
 
 
-def test_one_evaluation_is_averaged_with_nothing(corpus):
+def test_the_weights_of_a_single_evaluation_are_not_averaged(corpus):
     training = Training(corpus, TrainConfig(steps=3, evaluations=1, average_last=4)).run()
     assert len(training.measured) == 1
 
 
 def measured_at(training, number):
-    """Return the step after which an evaluation without a moving average was made."""
+    """Return the step after which evaluation `number` was made, without a moving average."""
     return next(step for step, weights in enumerate(training.weights, 1) if same(weights, training.measured[number]))
 
 
 @pytest.mark.parametrize(("steps", "evaluations"), [(10, 5), (7, 3), (3, 20), (20, 1)])
-def test_evaluations_are_spread_evenly_and_the_last_step_has_one(corpus, steps, evaluations):
+def test_evaluations_are_spread_evenly_and_include_the_last_step(corpus, steps, evaluations):
     training = Training(corpus, TrainConfig(steps=steps, evaluations=evaluations, ema_decay=0.0)).run()
-    at = [math.ceil(steps * number / evaluations) for number in range(1, evaluations + 1)]
-    at = at if evaluations <= steps else list(range(1, steps + 1))
-    assert [measured_at(training, number) for number in range(len(training.measured))] == at
+    wanted = [math.ceil(steps * number / evaluations) for number in range(1, evaluations + 1)]
+    wanted = wanted if evaluations <= steps else list(range(1, steps + 1))
+    assert [measured_at(training, number) for number in range(len(training.measured))] == wanted
     assert len(training.steps) == steps
 
 
-def test_epochs(corpus):
+def test_an_epoch_reads_each_pair_once_in_a_new_order(corpus):
     in_epoch = [len(list(batches(corpus, seed=1, epoch=epoch, batch_symbols=60))) for epoch in range(3)]
     training = Training(corpus, TrainConfig(epochs=3)).run()
     assert [sum(step.epoch == epoch for step in training.steps) for epoch in range(3)] == in_epoch
@@ -198,7 +198,7 @@ def test_epochs(corpus):
     assert DEFAULT_EPOCHS == 20
 
 
-def test_a_seed_gives_the_same_weights_and_another_seed_others(corpus):
+def test_equal_seeds_give_equal_weights_and_other_seeds_others(corpus):
     def run(seed):
         return Training(corpus, TrainConfig(steps=6, seed=seed), dropout=0.3).run().weights[-1]
 
@@ -206,25 +206,25 @@ def test_a_seed_gives_the_same_weights_and_another_seed_others(corpus):
     assert not same(run(1), run(2))
 
 
-def test_stopping_and_going_on_changes_nothing(corpus):
-    """In memory; test_kill_and_resume.py does it with processes and files."""
+def test_stopping_and_resuming_in_memory_changes_nothing(corpus):
+    """test_kill_and_resume.py tests the same with processes and files."""
     in_epoch = len(list(batches(corpus, seed=1, epoch=0, batch_symbols=60)))
     steps = 2 * in_epoch + 2
     config = TrainConfig(steps=steps, scheduled_sampling="linear", ema_decay=0.9, average_last=2, evaluations=6)
     values = [5.0, 4.0, 6.0, 3.0, 3.5, 3.2, 3.1]
-    whole = Training(corpus, config, dropout=0.3, values=values).run()
+    uninterrupted = Training(corpus, config, dropout=0.3, values=values).run()
     for stop in (1, in_epoch - 1, in_epoch, in_epoch + 1, steps - 1):
-        parted = Training(corpus, config, dropout=0.3, values=values, stop_after=stop)
-        parted.run()
-        assert not parted.state.position.finished
-        assert len(parted.steps) == stop
-        assert parted.saved_at == [stop]
-        parted.run()
-        assert [step.__dict__ for step in parted.steps] == [step.__dict__ for step in whole.steps]
-        assert same(parted.weights[-1], whole.weights[-1])
-        assert same(parted.state.average, whole.state.average)
-        assert same(parted.state.best, whole.state.best)
-        assert parted.found_best == whole.found_best
+        stopped = Training(corpus, config, dropout=0.3, values=values, stop_after=stop)
+        stopped.run()
+        assert not stopped.state.position.finished
+        assert len(stopped.steps) == stop
+        assert stopped.saved_at == [stop]
+        stopped.run()
+        assert [step.__dict__ for step in stopped.steps] == [step.__dict__ for step in uninterrupted.steps]
+        assert same(stopped.weights[-1], uninterrupted.weights[-1])
+        assert same(stopped.state.average, uninterrupted.state.average)
+        assert same(stopped.state.best, uninterrupted.state.best)
+        assert stopped.found_best == uninterrupted.found_best
 
 
 @pytest.mark.parametrize(("schedule", "seconds_per_evaluation"), [("cosine", 0.0), ("linear", 2.0)])
@@ -235,11 +235,11 @@ def test_a_budget_of_minutes_is_kept(corpus, schedule, seconds_per_evaluation):
     assert len(training.steps) == pytest.approx((60 - 9 * seconds_per_evaluation) / 0.6, abs=1)
     rates = [step.learning_rate for step in training.steps]
     assert max(rates) == pytest.approx(1e-3, rel=0.02)
-    assert rates[-1] < 0.05 * max(rates)  # linear: 1 - p, one step and one evaluation before the end
+    assert rates[-1] < 0.05 * max(rates)  # linear: 1 - p, where one step and one evaluation are left
     assert training.state.position.finished
 
 
-def test_minutes_trained_before_count(corpus):
+def test_earlier_training_time_counts_towards_the_budget(corpus):
     training = Training(corpus, TrainConfig(minutes=1))
     training.state.position.seconds = training.clock = 50.0
     training.run()
@@ -253,14 +253,14 @@ def test_the_smallest_budgets_make_one_step_and_one_evaluation(corpus, budget):
     assert training.state.position.finished
 
 
-def test_checkpoints_are_so_many_seconds_apart(corpus):
+def test_checkpoints_are_saved_at_the_configured_interval(corpus):
     training = Training(corpus, TrainConfig(steps=20, checkpoint_seconds=6), seconds_per_step=1.0).run()
     assert training.saved_at == [6, 12, 18, 20]
     training = Training(corpus, TrainConfig(steps=3, checkpoint_seconds=0), seconds_per_step=1.0).run()
     assert training.saved_at == [1, 2, 3]
 
 
-def test_a_loss_that_is_not_finite_stops_the_training_before_the_weights_are_spoilt(corpus):
+def test_an_infinite_or_nan_loss_stops_the_training_without_an_update(corpus):
     training = Training(corpus, TrainConfig(steps=50, learning_rate=1e30, warmup=0.0, ema_decay=0.0))
     with pytest.raises(RunError, match=r"^step \d+: the loss is (nan|inf) .*train\.learning_rate may help$") as caught:
         training.run()
@@ -270,8 +270,8 @@ def test_a_loss_that_is_not_finite_stops_the_training_before_the_weights_are_spo
     assert f"step {len(training.steps) + 1}:" in str(caught.value)
 
 
-def test_a_nan_in_the_gradient_alone_is_noticed_too(corpus):
-    """A finite loss with a gradient that is not: the encoder's weights would turn into NaN unseen."""
+def test_a_nan_gradient_with_a_finite_loss_stops_the_training(corpus):
+    """Only the gradient of the embedding is NaN; an update would silently make the encoder's weights NaN."""
     training = Training(corpus, TrainConfig(steps=5, warmup=0.0))
     training.network.frontend.embedding.weight.register_hook(lambda gradient: gradient * math.nan)
     before = copy_weights(training.network.state_dict())

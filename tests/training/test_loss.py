@@ -1,4 +1,4 @@
-"""The objective, (12): the sum over its pairs, and independent of padding and of who shares a batch."""
+"""Tests the objective, (12): it is a sum over pairs and does not depend on padding or the batch."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ from peephole.training.loss import loss_divisor
 
 from .toy import CAPITALS, make_network
 
-# (source, target with </s>) of unlike lengths; the longest source is not with the longest target.
+# (source, target with </s>) of unequal lengths; the longest source and target are in different pairs.
 PAIRS = [([4, 6, 5, 7], [9, 4, 2]), ([5], [5, 4, 8, 5, 6, 2]), ([6, 4, 4, 8, 5, 9], [7, 2]), ([10, 11], [4, 4, 4, 2])]
-EXAMPLES = [3, 70_000, 0, 12]  # which pairs of the corpus these are
+EXAMPLES = [3, 70_000, 0, 12]  # numbers of these pairs in the corpus
 
 
 def batch(rows, extra=0):
-    """Return source, lengths, target and example numbers of some pairs, with some columns of padding more."""
+    """Return source, lengths, target and example numbers of some pairs, with `extra` columns of padding."""
 
     def pad(lists):
         padded = torch.zeros(len(lists), max(map(len, lists)) + extra, dtype=torch.int64)
@@ -48,11 +48,11 @@ MODELS = [{}, LAYERS, {"cell": "gru", "peephole": "none", "context": "mean", **L
 
 @pytest.mark.parametrize("sampling_probability", [0.0, 0.5], ids=["gold symbols fed", "own symbols fed"])
 @pytest.mark.parametrize("settings", MODELS, ids=str)
-def test_loss_and_gradient_with_noise_are_the_sums_of_those_of_the_pairs_alone(settings, sampling_probability):
+def test_loss_and_gradient_with_noise_are_sums_over_single_pairs(settings, sampling_probability):
     network = make_network(**settings).double()
     together, gradient = loss_and_gradient(network, [0, 1, 2, 3], sampling_probability=sampling_probability)
     alone = [loss_and_gradient(network, [row], sampling_probability=sampling_probability) for row in range(4)]
-    # Float64: nothing but the order of the additions differs.
+    # Float64: only the order of additions differs.
     assert together == pytest.approx(sum(loss for loss, _ in alone), rel=1e-12)
     torch.testing.assert_close(gradient, torch.stack([g for _, g in alone]).sum(0), rtol=1e-9, atol=1e-12)
     for rows, extra in (([0, 1, 2, 3], 3), ([2, 0, 3, 1], 0)):
@@ -61,8 +61,8 @@ def test_loss_and_gradient_with_noise_are_the_sums_of_those_of_the_pairs_alone(s
         torch.testing.assert_close(other_gradient, gradient, rtol=1e-9, atol=1e-12)
 
 
-def test_noise_matters():
-    """The test above would pass without noise too."""
+def test_noise_changes_the_loss():
+    """Without noise the test above would be void."""
     network = make_network().double()
     source, lengths, target, _ = batch([0, 1, 2, 3])
     quiet = loss_sum(network(source, lengths, target), target, 0.1).item()
@@ -71,15 +71,15 @@ def test_noise_matters():
     assert len({round(loss, 3) for loss in (quiet, noisy, fed)}) == 3
 
 
-def test_loss_without_smoothing_is_minus_the_log_probability_of_the_model():
+def test_loss_without_smoothing_is_the_negative_log_probability():
     network = make_network()
     source, lengths, target, _ = batch([0, 1, 2, 3])
     target_lengths = (target != 0).sum(1)
     log_prob = network.log_prob(source, lengths, target, target_lengths).sum().item()
     assert loss_sum(network(source, lengths, target), target, 0.0).item() == pytest.approx(-log_prob, rel=1e-6)
-    assert -log_prob == pytest.approx(15 * math.log(len(CAPITALS)), rel=0.2)  # 15 symbols, nothing learned
+    assert -log_prob == pytest.approx(15 * math.log(len(CAPITALS)), rel=0.2)  # 15 symbols, untrained
 
 
-def test_divisor_is_the_number_of_symbols_or_of_pairs():
+def test_divisor_is_the_number_of_symbols_or_pairs():
     assert loss_divisor(4, 15, "symbol") == 15
     assert loss_divisor(4, 15, "pair") == 4  # (12)

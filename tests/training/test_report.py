@@ -1,4 +1,4 @@
-"""What a training writes down: log.jsonl, TensorBoard's events, lines on stderr."""
+"""Tests the output of a training: log.jsonl, TensorBoard events and lines on stderr."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def read(folder):
     return [json.loads(line) for line in (folder / "log.jsonl").read_text().splitlines()]
 
 
-def test_a_line_holds_the_mean_by_symbol_since_the_last_line(tmp_path):
+def test_a_line_holds_the_mean_per_symbol_since_the_last_line(tmp_path):
     write(tmp_path, 1, 120)
     lines = read(tmp_path)
     assert [line["step"] for line in lines] == [50, 100, 120]  # the last update is logged too
@@ -47,7 +47,7 @@ def test_a_line_holds_the_mean_by_symbol_since_the_last_line(tmp_path):
     assert 0.5 <= lines[1]["symbols_per_second"] <= 1.0  # 1 or 2 symbols in 2 seconds
 
 
-def test_an_evaluation_is_written_with_the_step_it_followed(tmp_path, capsys):
+def test_an_evaluation_is_logged_with_the_last_step(tmp_path, capsys):
     with Report(tmp_path, 0, "exact_match", None) as report:
         report.step(step(1))
         report.evaluation({"loss": 1.25, "exact_match": 40.0}, True)
@@ -65,7 +65,7 @@ def test_an_evaluation_is_written_with_the_step_it_followed(tmp_path, capsys):
     assert shown.out == ""
 
 
-def test_tensorboard_holds_the_same(tmp_path):
+def test_tensorboard_holds_losses_rates_and_evaluations(tmp_path):
     with Report(tmp_path, 0, "loss", None) as report:
         for number in range(1, 101):
             report.step(step(number, loss=3.5))
@@ -76,14 +76,14 @@ def test_tensorboard_holds_the_same(tmp_path):
     assert {"train/learning_rate", "train/gradient_norm", "train/symbols_per_second"} <= set(events.Tags()["scalars"])
 
 
-def test_going_on_drops_what_a_kill_undid(tmp_path):
+def test_resuming_drops_log_lines_after_the_checkpoint(tmp_path):
     write(tmp_path, 1, 119)
     write(tmp_path, 71, 120)  # the checkpoint was of step 70
     assert [line["step"] for line in read(tmp_path)] == [50, 100, 120]
     assert [line["seconds"] for line in read(tmp_path)] == [100.0, 200.0, 240.0]
 
 
-def test_cutting_keeps_whole_lines_up_to_the_step_and_no_others(tmp_path):
+def test_cutting_keeps_only_complete_lines_up_to_the_step(tmp_path):
     path = tmp_path / "log.jsonl"
     damaged = ["5", "[]", '{"loss": 1}', '{"step": "a"}', "\udcff"]
     lines = [
@@ -101,14 +101,14 @@ def test_cutting_keeps_whole_lines_up_to_the_step_and_no_others(tmp_path):
     assert not (tmp_path / "missing.jsonl").exists()
 
 
-def test_a_last_line_without_its_end_is_completed(tmp_path):
+def test_a_last_line_without_newline_is_completed(tmp_path):
     path = tmp_path / "log.jsonl"
     path.write_text('{"step": 50, "loss": 1}')
     cut_log(path, 60)
     assert path.read_text() == '{"step": 50, "loss": 1}\n'
 
 
-def test_processes_other_than_the_first_are_silent(tmp_path, capsys, monkeypatch):
+def test_other_processes_than_the_first_write_nothing(tmp_path, capsys, monkeypatch):
     monkeypatch.chdir(tmp_path)
     with Report(None, 0, "loss", None) as report:
         report.print_line("hello")
@@ -119,7 +119,7 @@ def test_processes_other_than_the_first_are_silent(tmp_path, capsys, monkeypatch
     assert list(tmp_path.iterdir()) == []
 
 
-def test_a_progress_line_names_the_best_value_of_an_earlier_sitting(tmp_path, capsys, monkeypatch):
+def test_a_progress_line_contains_the_best_value_before_resuming(tmp_path, capsys, monkeypatch):
     monkeypatch.setattr("peephole.training.report.LINE_EVERY", 0.0)
     with Report(tmp_path, 59, "exact_match", 43.21) as report:
         report.step(step(60, loss=1.5))
@@ -136,12 +136,13 @@ def test_a_progress_line_names_the_best_value_of_an_earlier_sitting(tmp_path, ca
 
 
 def report_once(folder, spoil):
+    """Report one evaluation after `spoil(report)`."""
     with Report(folder, 0, "loss", None) as report:
         spoil(report)
         report.evaluation({"loss": 1.0}, True)
 
 
-def test_a_full_disk_is_one_line_and_closes_all_the_same(tmp_path):
+def test_a_full_disk_is_a_one_line_error_and_the_log_is_closed(tmp_path):
     opened = []
 
     def spoil(report):
@@ -155,7 +156,7 @@ def test_a_full_disk_is_one_line_and_closes_all_the_same(tmp_path):
     assert opened[0].closed
 
 
-def test_a_full_disk_under_tensorboard_is_one_line_too(tmp_path):
+def test_a_full_disk_for_tensorboard_is_a_one_line_error(tmp_path):
     def full(*_):
         raise OSError(28, "No space left on device")
 
@@ -168,7 +169,7 @@ def test_a_full_disk_under_tensorboard_is_one_line_too(tmp_path):
     assert len(read(tmp_path)) == 1
 
 
-def test_a_log_that_cannot_be_opened(tmp_path):
+def test_a_log_that_cannot_be_opened_is_an_error(tmp_path):
     (tmp_path / "log.jsonl").mkdir()
     with pytest.raises(RunError, match="the log cannot be written: Is a directory"), Report(tmp_path, 0, "loss", None):
         pass

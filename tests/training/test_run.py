@@ -1,4 +1,4 @@
-"""A run from its first command to its last: what it refuses, what it keeps, how it goes on. In this process."""
+"""Tests `train` and `resume` in this process: what they refuse, which files they keep, and how a run resumes."""
 
 from __future__ import annotations
 
@@ -30,15 +30,16 @@ def folder(tmp_path, monkeypatch):
 
 
 def run(out="m.safetensors", **settings):
+    """Train a tiny model with the settings SHORT."""
     return train("train.tsv", out=out, **{**SHORT, **settings})
 
 
 class Break(Exception):
-    """Stands for a kill."""
+    """Simulates a kill."""
 
 
-def broken_run(monkeypatch, at=3, **settings):
-    """Start a run that ends without notice after the checkpoint of some step."""
+def start_and_break(monkeypatch, at=3, **settings):
+    """Start a run that Break ends right after the checkpoint of step `at`."""
     save = run_module.save_checkpoint
 
     def save_and_break(path, state, metadata):
@@ -53,15 +54,17 @@ def broken_run(monkeypatch, at=3, **settings):
 
 
 def predictions(model):
+    """Return texts and log-probabilities of some predictions of a model."""
     return [[(p.text, p.log_prob) for p in best] for best in model.predict(["abc", "hhgd", "deaf"], nbest=3)]
 
 
 def one_line(error):
+    """Return the message of an error, after checking that it is one line."""
     assert "\n" not in str(error.value)
     return str(error.value)
 
 
-def test_the_model_returned_is_the_one_in_the_file(folder):
+def test_the_returned_model_equals_the_saved_one(folder):
     model = run()
     assert predictions(model) == predictions(peephole.load("m.safetensors"))
     assert {path.name for path in (folder / "m.run").iterdir()} == {
@@ -73,17 +76,17 @@ def test_the_model_returned_is_the_one_in_the_file(folder):
     }
 
 
-def test_the_model_returned_predicts_from_its_file(folder, monkeypatch):
-    """As fast as a loaded one: weights packed once, no PyTorch."""
+def test_the_returned_model_predicts_from_its_file(folder, monkeypatch):
+    """Like a loaded model, it packs its weights once and predicts without PyTorch."""
     model = run()
     assert model.name == "m.safetensors"
-    monkeypatch.setattr("peephole.storage.model_file.encode_model", None)  # no weights are packed again
+    monkeypatch.setattr("peephole.storage.model_file.encode_model", None)  # fails if weights are packed again
     monkeypatch.setattr("peephole.model.weights.PackedModel", None)
     monkeypatch.setattr("peephole.search.torch.DefinitionSearch", None)
     assert predictions(model) == predictions(model)
 
 
-def test_a_quiet_training_prints_nothing_and_logs_all(folder, capfd):
+def test_a_quiet_training_prints_nothing_but_writes_its_log(folder, capfd):
     run("loud.safetensors")
     assert "parameters" in capfd.readouterr().err
     run("m.safetensors", quiet=True)
@@ -93,17 +96,19 @@ def test_a_quiet_training_prints_nothing_and_logs_all(folder, capfd):
     assert [[json.loads(line)["step"] for line in log] for log in logs] == [[3, 6, 6]] * 2
 
 
-def test_a_gru_without_peepholes_being_named(folder, capfd):
+def test_choosing_gru_turns_peepholes_off_with_one_notice(folder, capfd):
     model = run(cell="gru")
     assert (model.config.model.cell, model.config.model.peephole) == ("gru", "none")
-    told = [line for line in capfd.readouterr().err.splitlines() if "peephole" in line]
-    assert told == ["model.peephole is none: a GRU has no cell state to look at"]
+    notices = [line for line in capfd.readouterr().err.splitlines() if "peephole" in line]
+    assert notices == ["model.peephole is none: a GRU has no cell state to look at"]
     resume("m.run")
+    assert "model.peephole" not in capfd.readouterr().err
+    run("given.safetensors", cell="gru", peephole="none")
     assert "model.peephole" not in capfd.readouterr().err
 
 
-def test_the_model_has_the_weights_that_did_best_on_dev(folder):
-    """At a learning rate that spoils the weights, so that the last ones are not the best."""
+def test_the_model_has_the_best_weights_on_dev(folder):
+    """Train at a learning rate so high that the last weights are not the best."""
     model = run(steps=12, evaluations=6, learning_rate=0.3, warmup=0.0, schedule="constant", dev_metric="loss")
     tensors, _ = read_tensors(folder / "m.run/checkpoint/checkpoint.safetensors")
     weights = {name: tensor.numpy() for name, tensor in model.networks[0].state_dict().items()}
@@ -117,12 +122,12 @@ def test_the_model_has_the_weights_that_did_best_on_dev(folder):
 
 
 def prepared_dev(folder):
-    """Return the dev pairs that the run's evaluations looked at."""
+    """Return the dev pairs on which the run was evaluated."""
     stamp = json.loads((folder / "m.run/data/prepared.json").read_text())
     return [(source, tuple(targets)) for source, targets in stamp["dev_pairs"][: TINY["dev_pairs"]]]
 
 
-def test_the_same_command_twice_is_refused_unless_told_to_overwrite(folder):
+def test_repeating_a_command_is_refused_without_overwrite(folder):
     run()
     before = (folder / "m.safetensors").read_bytes()
     with pytest.raises(RunError) as caught:
@@ -136,7 +141,7 @@ def test_the_same_command_twice_is_refused_unless_told_to_overwrite(folder):
     assert [json.loads(line)["step"] for line in (folder / "m.run/log.jsonl").read_text().splitlines()] == [3, 6, 6]
 
 
-def test_a_model_without_its_run_is_not_overwritten_either(folder):
+def test_a_model_without_its_run_is_not_overwritten(folder):
     (folder / "m.safetensors").write_bytes(b"precious")
     with pytest.raises(RunError, match=r"^m\.safetensors: exists already; `--overwrite` replaces it$"):
         run()
@@ -145,10 +150,12 @@ def test_a_model_without_its_run_is_not_overwritten_either(folder):
 
 
 @pytest.mark.parametrize("overwrite", [False, True])
-def test_a_folder_that_is_no_run_is_not_overwritten(folder, overwrite):
+def test_a_folder_without_a_run_is_not_overwritten(folder, overwrite):
     (folder / "m.run").mkdir()
     (folder / "m.run/thesis.txt").write_text("precious")
-    with pytest.raises(RunError, match=r"^m\.run: wanted the place for .* got something that is not a run$"):
+    with pytest.raises(
+        RunError, match=r"^m\.run: wanted a run's folder or nothing there, got something that is not a run$"
+    ):
         run(overwrite=overwrite)
     assert (folder / "m.run/thesis.txt").read_text() == "precious"
 
@@ -163,7 +170,7 @@ def test_a_folder_that_is_no_run_is_not_overwritten(folder, overwrite):
     ],
 )
 @pytest.mark.parametrize("overwrite", [False, True])
-def test_a_missing_file_costs_nothing(folder, train_file, dev, message, overwrite):
+def test_a_missing_data_file_changes_no_file(folder, train_file, dev, message, overwrite):
     run()
     before = {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()}
     with pytest.raises(DataError) as caught:
@@ -174,7 +181,7 @@ def test_a_missing_file_costs_nothing(folder, train_file, dev, message, overwrit
     assert {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()} == before
 
 
-def test_after_a_bad_line_is_mended_the_same_command_works(folder):
+def test_the_same_command_works_after_a_bad_line_is_corrected(folder):
     with open("train.tsv", "a") as file:
         file.write("three\tcolumns\there\n")
     with pytest.raises(DataError, match="line 301: expected 2 columns, found 3"):
@@ -185,7 +192,7 @@ def test_after_a_bad_line_is_mended_the_same_command_works(folder):
 
 
 @pytest.mark.parametrize("out", ["model", "model.pt", "no/such/m.safetensors"])
-def test_a_place_for_the_model_that_is_no_good(folder, out):
+def test_an_invalid_path_for_the_model_is_refused(folder, out):
     with pytest.raises(PeepholeError, match=rf"^(--out )?{out}: ") as caught:
         run(out=out)
     one_line(caught)
@@ -193,14 +200,14 @@ def test_a_place_for_the_model_that_is_no_good(folder, out):
     assert isinstance(caught.value, RunError if out.startswith("no") else ConfigError)
 
 
-def test_an_interrupted_run_goes_on_to_the_same_bits(folder, monkeypatch):
+def test_an_interrupted_run_resumes_to_the_same_bits(folder, monkeypatch):
     run(out="whole.safetensors", checkpoint_seconds=0)
-    broken_run(monkeypatch)
+    start_and_break(monkeypatch)
     resume("m.run")
     assert (folder / "m.safetensors").read_bytes() == (folder / "whole.safetensors").read_bytes()
 
 
-def test_a_finished_run_gives_its_model_again(folder):
+def test_resuming_a_finished_run_returns_its_model(folder):
     model = run()
     before = (folder / "m.safetensors").read_bytes()
     log = (folder / "m.run/log.jsonl").read_text()
@@ -214,7 +221,7 @@ def test_a_finished_run_gives_its_model_again(folder):
 
 @pytest.mark.parametrize("which", ["train.tsv", "dev.tsv"])
 @pytest.mark.parametrize("change", ["content", "time", "gone"])
-def test_going_on_with_other_data_is_refused(folder, monkeypatch, which, change):
+def test_resuming_with_changed_data_is_refused(folder, monkeypatch, which, change):
     write_pairs(folder / "dev.tsv", number=10, seed=5)
     save = run_module.save_checkpoint
 
@@ -244,7 +251,7 @@ def test_going_on_with_other_data_is_refused(folder, monkeypatch, which, change)
     assert (folder / "m.run/checkpoint/checkpoint.safetensors").read_bytes() == saved
 
 
-def test_before_the_first_checkpoint_changed_data_are_prepared_again(folder, monkeypatch):
+def test_changed_data_are_prepared_again_before_the_first_checkpoint(folder, monkeypatch):
     with monkeypatch.context() as patch:
         patch.setattr(run_module, "fit", lambda *_, **__: (_ for _ in ()).throw(Break))
         with pytest.raises(Break):
@@ -253,10 +260,10 @@ def test_before_the_first_checkpoint_changed_data_are_prepared_again(folder, mon
     resume("m.run")
     stamp = json.loads((folder / "m.run/data/prepared.json").read_text())
     pairs = sum(int(stamp["report"][0].split(part)[0].split()[-1]) for part in (" training pairs", " dev pairs"))
-    assert pairs == 200 == len(list(read_pairs("train.tsv", peephole.Config().data, _ignore())))
+    assert pairs == 200 == len(list(read_pairs("train.tsv", peephole.Config().data, _new_report())))
 
 
-def _ignore():
+def _new_report():
     from peephole.data import Report
 
     return Report("train.tsv")
@@ -265,7 +272,7 @@ def _ignore():
 @pytest.mark.parametrize("damage", ["gone", "empty", "cut", "text"])
 def test_damaged_data_of_a_run_are_prepared_again(folder, monkeypatch, damage):
     wanted = predictions(run("whole.safetensors"))
-    broken_run(monkeypatch)
+    start_and_break(monkeypatch)
     corpus = folder / "m.run/data/pairs.arrow"
     if damage == "gone":
         corpus.unlink()
@@ -275,8 +282,8 @@ def test_damaged_data_of_a_run_are_prepared_again(folder, monkeypatch, damage):
     assert predictions(resume("m.run")) == wanted
 
 
-def test_damaged_data_that_would_give_other_symbols_are_not_taken(folder, monkeypatch):
-    broken_run(monkeypatch)
+def test_damaged_data_with_other_symbols_are_refused(folder, monkeypatch):
+    start_and_break(monkeypatch)
     (folder / "m.run/data/pairs.arrow").unlink()
     stamp = folder / "m.run/data/prepared.json"
     content = json.loads(stamp.read_text())
@@ -287,15 +294,15 @@ def test_damaged_data_that_would_give_other_symbols_are_not_taken(folder, monkey
 
 
 @pytest.mark.parametrize("content", ["{}", "[]", "5", "", "\udcff"])
-def test_a_damaged_stamp_is_one_line(folder, monkeypatch, content):
-    broken_run(monkeypatch)
+def test_a_damaged_stamp_is_a_one_line_error(folder, monkeypatch, content):
+    start_and_break(monkeypatch)
     (folder / "m.run/data/prepared.json").write_text(content, errors="surrogateescape")
     with pytest.raises(RunError, match=r"or its data/ is damaged; train again$") as caught:
         resume("m.run")
     one_line(caught)
 
 
-def test_an_older_run_is_kept_where_the_new_data_are_bad(folder):
+def test_an_older_run_is_kept_when_the_new_data_are_invalid(folder):
     run()
     before = {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()}
     (folder / "bad.tsv").write_bytes(b"a\tb\nc\xff\td\n")
@@ -305,7 +312,7 @@ def test_an_older_run_is_kept_where_the_new_data_are_bad(folder):
     assert {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()} == before
 
 
-def test_a_runs_folder_may_be_a_link(folder):
+def test_the_folder_of_a_run_may_be_a_link(folder):
     (folder / "large disk").mkdir()
     run()
     shutil.move("m.run", "large disk/real.run")
@@ -317,27 +324,28 @@ def test_a_runs_folder_may_be_a_link(folder):
     assert [path.name for path in (folder / "large disk").iterdir()] == ["real.run"]
 
 
-def test_names_that_are_not_utf8(folder):
+def test_data_and_model_names_that_are_not_utf8(folder):
     name = os.fsdecode(b"y\xff")
     shutil.copy("train.tsv", f"{name}.tsv")
     assert predictions(train(f"{name}.tsv", out="m.safetensors", **SHORT)) == predictions(resume("m.run"))
     os.replace("m.safetensors", f"{name}.safetensors")
     assert predictions(peephole.load(f"{name}.safetensors")) == predictions(resume("m.run"))
-    with pytest.raises(RunError, match=r"safetensors.: wanted a name in UTF-8") as caught:  # TensorBoard takes no other
+    # TensorBoard requires UTF-8.
+    with pytest.raises(RunError, match=r"safetensors.: wanted a name in UTF-8") as caught:
         train("train.tsv", out=f"{name}.safetensors", overwrite=True, **SHORT)
     one_line(caught)
 
 
-def test_a_checkpoint_of_before_versions_were_kept_is_gone_on_with(folder, monkeypatch):
-    broken_run(monkeypatch)
+def test_a_checkpoint_without_recorded_versions_is_resumed(folder, monkeypatch):
+    start_and_break(monkeypatch)
     path = folder / "m.run/checkpoint/checkpoint.safetensors"
     tensors, metadata = read_tensors(path)
     write_tensors(path, tensors, {name: metadata[name] for name in ("format", "position")})
     assert predictions(resume("m.run")) == predictions(run("whole.safetensors"))
 
 
-def test_going_on_with_other_versions_is_said(folder, monkeypatch, capsys):
-    broken_run(monkeypatch)
+def test_resuming_with_other_versions_prints_a_notice(folder, monkeypatch, capsys):
+    start_and_break(monkeypatch)
     path = folder / "m.run/checkpoint/checkpoint.safetensors"
     tensors, metadata = read_tensors(path)
     made_with = json.loads(metadata["made_with"])
@@ -349,8 +357,8 @@ def test_going_on_with_other_versions_is_said(folder, monkeypatch, capsys):
     assert lines == [f"PyTorch was 1.13, now it is {torch.__version__}: weights will differ in their last digits"]
 
 
-def test_a_run_goes_on_from_any_working_directory(folder, monkeypatch):
-    broken_run(monkeypatch)
+def test_a_run_resumes_from_any_working_directory(folder, monkeypatch):
+    start_and_break(monkeypatch)
     (folder / "elsewhere").mkdir()
     monkeypatch.chdir(folder / "elsewhere")
     resume("../m.run")
@@ -370,8 +378,8 @@ def test_parallel_files_are_found_from_any_working_directory(folder, monkeypatch
     resume("../m.run")
 
 
-def test_a_moved_run_goes_on_where_it_is(folder, monkeypatch):
-    broken_run(monkeypatch)
+def test_a_moved_run_resumes_in_its_new_folder(folder, monkeypatch):
+    start_and_break(monkeypatch)
     (folder / "m.safetensors").unlink(missing_ok=True)
     (folder / "shelf").mkdir()
     shutil.move("m.run", "shelf/n.run")
@@ -382,16 +390,16 @@ def test_a_moved_run_goes_on_where_it_is(folder, monkeypatch):
     assert predictions(run()) == predictions(moved)
 
 
-def test_a_run_folder_of_another_kind_of_name_is_refused(folder, monkeypatch):
-    """Its model would have no place, and its folder would not be found by the model's name."""
-    broken_run(monkeypatch)
+def test_a_run_folder_without_the_suffix_run_is_refused(folder, monkeypatch):
+    """The paths of a model and of its run are derived from each other through the suffix."""
+    start_and_break(monkeypatch)
     shutil.move("m.run", "backup")
     with pytest.raises(RunError, match=r"^backup: wanted a run's folder, whose name ends in \.run$"):
         resume("backup")
 
 
 @pytest.mark.parametrize("content", [None, "", "{", "[]", "{}", '{"train": "t", "dev": null, "out": "m.safetensors"}'])
-def test_a_folder_that_holds_no_run(folder, content):
+def test_resuming_a_folder_without_a_run_is_refused(folder, content):
     (folder / "m.run").mkdir()
     if content is not None:
         (folder / "m.run/run.json").write_text(content)
@@ -400,8 +408,8 @@ def test_a_folder_that_holds_no_run(folder, content):
     one_line(caught)
 
 
-def test_a_run_whose_files_have_no_names(folder, monkeypatch):
-    broken_run(monkeypatch)
+def test_a_run_with_invalid_data_paths_is_refused(folder, monkeypatch):
+    start_and_break(monkeypatch)
     entry = json.loads((folder / "m.run/run.json").read_text())
     (folder / "m.run/run.json").write_text(json.dumps({**entry, "train": 5}))
     with pytest.raises(RunError, match=r"^m\.run: holds no run to resume: ") as caught:
@@ -409,8 +417,8 @@ def test_a_run_whose_files_have_no_names(folder, monkeypatch):
     one_line(caught)
 
 
-def test_a_damaged_checkpoint_is_one_line(folder, monkeypatch):
-    broken_run(monkeypatch)
+def test_a_damaged_checkpoint_is_a_one_line_error(folder, monkeypatch):
+    start_and_break(monkeypatch)
     path = folder / "m.run/checkpoint/checkpoint.safetensors"
     os.truncate(path, path.stat().st_size // 2)
     with pytest.raises(PeepholeError, match=r"checkpoint\.safetensors: ") as caught:
@@ -418,15 +426,15 @@ def test_a_damaged_checkpoint_is_one_line(folder, monkeypatch):
     one_line(caught)
 
 
-def test_half_written_files_of_a_killed_sitting_are_cleared_away(folder, monkeypatch):
-    broken_run(monkeypatch)
-    places = [
+def test_temporary_files_of_a_killed_process_are_removed(folder, monkeypatch):
+    start_and_break(monkeypatch)
+    paths = [
         "m.run/checkpoint/.checkpoint.safetensors",
         "m.run/data/.pairs.arrow",
         "m.run/.log.jsonl",
         ".m.safetensors",
     ]
-    parts = [folder / f"{place}.77.part" for place in places]
+    parts = [folder / f"{path}.77.part" for path in paths]
     other = folder / ".other.safetensors.77.part"
     for path in (*parts, other):
         path.write_bytes(b"half")
@@ -435,7 +443,7 @@ def test_half_written_files_of_a_killed_sitting_are_cleared_away(folder, monkeyp
     assert other.exists()
 
 
-def test_training_leaves_pytorchs_generator_and_handlers_as_they_were():
+def test_training_restores_the_random_generator_and_signal_handlers():
     import signal
 
     import torch
@@ -447,7 +455,7 @@ def test_training_leaves_pytorchs_generator_and_handlers_as_they_were():
     assert before[1:] == after[1:]
 
 
-def test_seeds_make_other_models():
+def test_other_seeds_give_other_models():
     assert predictions(run(out="a.safetensors")) == predictions(run(out="b.safetensors"))
     assert predictions(run(out="c.safetensors", **{"train.seed": 2})) != predictions(peephole.load("a.safetensors"))
 
@@ -464,7 +472,7 @@ def test_seeds_make_other_models():
     ],
     ids=str,
 )
-def test_settings_train_and_go_on(monkeypatch, settings):
+def test_runs_with_various_settings_resume_to_the_same_predictions(monkeypatch, settings):
     whole = run(out="whole.safetensors", **settings)
-    broken_run(monkeypatch, **settings)
+    start_and_break(monkeypatch, **settings)
     assert predictions(resume("m.run")) == predictions(whole)

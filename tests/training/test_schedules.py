@@ -1,4 +1,4 @@
-"""The learning rate and the share of own symbols, against values computed by hand."""
+"""Tests the learning rate and the sampling probability against values computed by hand."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ PROGRESS = [i / 1000 for i in range(1001)]
 @pytest.mark.parametrize(
     ("schedule", "at"),
     [
-        # The warm-up takes the first 0.2; 0.4, 0.6, 0.8 and 1 are ¼, ½, ¾ and all of the rest.
+        # The warm-up ends at 0.2; 0.4, 0.6, 0.8 and 1 are at ¼, ½, ¾ and the end of the remaining schedule.
         ("cosine", {0.4: (2 + math.sqrt(2)) / 4, 0.6: 0.5, 0.8: (2 - math.sqrt(2)) / 4, 1.0: 0.0}),
         ("linear", {0.4: 0.75, 0.6: 0.5, 0.8: 0.25, 1.0: 0.0}),
         ("constant", {0.4: 1.0, 0.6: 1.0, 0.8: 1.0, 1.0: 1.0}),
     ],
 )
-def test_learning_rate(schedule, at):
+def test_learning_rate_equals_its_formula(schedule, at):
     config = TrainConfig(learning_rate=0.004, warmup=0.2, schedule=schedule)
     for progress, share in {0.0: 0.0, 0.05: 0.25, 0.1: 0.5, 0.2: 1.0, **at}.items():
         assert learning_rate(progress, config) == pytest.approx(0.004 * share, rel=1e-12, abs=1e-18)
@@ -45,9 +45,9 @@ def test_learning_rate_climbs_then_falls_and_stays_in_bounds(schedule, warmup):
     [
         ("none", {0.0: 0, 0.3: 0, 1.0: 0}),
         ("linear", {0.0: 0, 0.25: 0.25, 0.5: 0.5, 1.0: 1}),
-        # the gold share k^p, k = 0.01: 1, 0.1, 0.01; made to end at 0
+        # probability of gold symbols k^p, k = 0.01: 1, 0.1, 0.01; rescaled to end at 0
         ("exponential", {0.0: 0, 0.5: (1 - 0.1) / 0.99, 1.0: 1}),
-        # the gold share k / (k + exp(12 p)), k = e^6; made to begin at 1 and to end at 0
+        # probability of gold symbols k / (k + exp(12 p)), k = e^6; rescaled to go from 1 to 0
         (
             "inverse_sigmoid",
             {
@@ -60,16 +60,16 @@ def test_learning_rate_climbs_then_falls_and_stays_in_bounds(schedule, warmup):
         ),
     ],
 )
-def test_own_share(schedule, at):
+def test_sampling_probability_equals_its_formula(schedule, at):
     config = TrainConfig(scheduled_sampling=schedule, sampling_end=0.4)
     for progress, share in at.items():
         assert sampling_probability(progress, config) == pytest.approx(0.4 * share, rel=1e-12, abs=1e-15)
-    shares = [sampling_probability(progress, config) for progress in PROGRESS]
-    assert shares == sorted(shares)
+    probabilities = [sampling_probability(progress, config) for progress in PROGRESS]
+    assert probabilities == sorted(probabilities)
     assert sampling_probability(1.5, config) == sampling_probability(1.0, config)
 
 
-def test_own_shares_have_the_shapes_of_their_names():
+def test_sampling_schedules_have_the_shapes_of_their_names():
     early, middle, late = (
         {
             name: sampling_probability(p, TrainConfig(scheduled_sampling=name, sampling_end=1.0))

@@ -1,4 +1,4 @@
-"""The checkpoint: all of a training comes back bit for bit, and what is not a whole checkpoint is refused."""
+"""Tests checkpoints: the state of a training is restored bit for bit, and damaged files are refused."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from .toy import Training, make_corpus, make_network, same, words
 
 @pytest.fixture(scope="module")
 def trained(tmp_path_factory):
-    """Return the state of a training that has everything a checkpoint can hold."""
+    """Return the state of a training that fills every part of a checkpoint."""
     corpus = make_corpus(tmp_path_factory.mktemp("corpus"), words(40))
     config = TrainConfig(steps=12, evaluations=4, average_last=2, ema_decay=0.9, dev_metric="loss")
     training = Training(corpus, config, dropout=0.3, values=[4.0, 2.5, 3.0], stop_after=10).run()
@@ -32,6 +32,7 @@ def trained(tmp_path_factory):
 
 
 def fresh(**settings):
+    """Return the state of an untrained network."""
     network = make_network(seed=99, **settings)
     return TrainState(network, torch.optim.AdamW(network.parameters(), lr=0.1), copy_weights(network.state_dict()))
 
@@ -45,7 +46,7 @@ def path(trained, tmp_path):
     return tmp_path / "c.safetensors"
 
 
-def test_everything_comes_back_bit_for_bit(trained, path):
+def test_a_state_is_restored_bit_for_bit(trained, path):
     state = fresh()
     assert load_checkpoint(path, state) == MADE_WITH
     assert same(state.network.state_dict(), trained.network.state_dict())
@@ -65,7 +66,7 @@ def test_everything_comes_back_bit_for_bit(trained, path):
     assert again.read_bytes() == path.read_bytes()
 
 
-def test_a_state_before_the_first_update_comes_back_too(tmp_path):
+def test_a_state_before_the_first_update_is_restored(tmp_path):
     state, other = fresh(), fresh()
     save_checkpoint(tmp_path / "c.safetensors", state, {})
     with torch.no_grad():
@@ -75,7 +76,7 @@ def test_a_state_before_the_first_update_comes_back_too(tmp_path):
     assert (other.best, other.recent, other.optimizer.state_dict()["state"]) == ({}, [], {})
 
 
-def test_positions_of_any_number_come_back(trained, tmp_path):
+def test_floats_of_a_position_are_restored_exactly(trained, tmp_path):
     state, other = fresh(), fresh()
     state.position.seconds, state.position.best_value = 0.1 + 0.2, 1 / 3
     save_checkpoint(tmp_path / "c.safetensors", state, {})
@@ -83,7 +84,7 @@ def test_positions_of_any_number_come_back(trained, tmp_path):
     assert other.position == state.position
 
 
-def test_a_checkpoint_with_the_names_of_earlier_versions(path, trained):
+def test_a_checkpoint_with_parameter_names_of_earlier_versions_is_read(path, trained):
     state = trained
     tensors, metadata = read_tensors(path)
     old = {full.replace("frontend.embedding", "encoder.embedding"): tensor for full, tensor in tensors.items()}
@@ -103,19 +104,20 @@ def test_a_checkpoint_with_the_names_of_earlier_versions(path, trained):
 
 
 def one_line(error):
+    """Return the message of an error, after checking that it is one line."""
     text = str(error.value)
     assert "\n" not in text
     return text
 
 
-def test_a_missing_checkpoint(tmp_path):
+def test_a_missing_checkpoint_is_an_error(tmp_path):
     with pytest.raises(ModelFileError, match="no such file") as caught:
         load_checkpoint(tmp_path / "c.safetensors", fresh())
     assert one_line(caught).startswith(f"{tmp_path / 'c.safetensors'}: ")
 
 
 @pytest.mark.parametrize("share", [0.0, 0.001, 0.5, 0.999])
-def test_a_truncated_checkpoint(path, share):
+def test_a_truncated_checkpoint_is_an_error(path, share):
     os.truncate(path, int(path.stat().st_size * share))
     with pytest.raises(ModelFileError, match=re.escape(str(path))) as caught:
         load_checkpoint(path, fresh())
@@ -123,14 +125,14 @@ def test_a_truncated_checkpoint(path, share):
 
 
 @pytest.mark.parametrize("content", [b"abc", b"\xff" * 1000, b"a\tb\n" * 100], ids=["short", "ones", "text"])
-def test_a_file_that_is_no_safetensors_file(path, content):
+def test_another_kind_of_file_is_an_error(path, content):
     path.write_bytes(content)
     with pytest.raises(ModelFileError, match=re.escape(str(path))) as caught:
         load_checkpoint(path, fresh())
     one_line(caught)
 
 
-def test_a_model_is_no_checkpoint(tmp_path):
+def test_a_model_file_is_refused_as_checkpoint(tmp_path):
     path = tmp_path / "model.safetensors"
     write_tensors(path, {"x": np.zeros(3, np.float32)}, {"format": "peephole"})
     with pytest.raises(RunError, match="wanted a checkpoint, got another file") as caught:
@@ -139,13 +141,14 @@ def test_a_model_is_no_checkpoint(tmp_path):
 
 
 @pytest.mark.parametrize("settings", [{"hidden_size": 18}, {"peephole": "none"}, {"decoder_layers": 2}], ids=str)
-def test_a_checkpoint_of_another_model(path, settings):
+def test_a_checkpoint_of_another_model_is_refused(path, settings):
     with pytest.raises(RunError, match=r"network/\S+: wanted shape .*, got ") as caught:
         load_checkpoint(path, fresh(**settings))
     one_line(caught)
 
 
-def changed(path, change):
+def rewrite(path, change):
+    """Change a checkpoint's tensors and metadata, and write it with a correct checksum."""
     tensors, metadata = read_tensors(path)
     change(tensors, metadata)
     metadata.pop("checksum", None)
@@ -165,14 +168,14 @@ def changed(path, change):
         lambda tensors, metadata: tensors.pop("optimizer decoder.output.bias/step"),
     ],
 )
-def test_a_checkpoint_with_a_part_missing(path, change):
-    changed(path, change)
+def test_a_checkpoint_with_a_missing_part_is_refused(path, change):
+    rewrite(path, change)
     with pytest.raises(RunError, match=re.escape(str(path))) as caught:
         load_checkpoint(path, fresh())
     one_line(caught)
 
 
-def test_a_failed_write_leaves_the_old_checkpoint(trained, path):
+def test_a_failed_write_keeps_the_old_checkpoint(trained, path):
     before = path.read_bytes()
     limits = resource.getrlimit(resource.RLIMIT_FSIZE)
     trained.position.seconds += 1
@@ -195,7 +198,7 @@ def test_the_average_of_a_new_state_is_a_copy():
     assert not same(state.average, state.network.state_dict())
 
 
-def test_position_is_plain_json(path):
+def test_the_position_is_stored_as_json(path):
     _, metadata = read_tensors(path)
     position = json.loads(metadata["position"])
     assert (position["step"], position["finished"], position["best_value"]) == (10, False, 2.5)

@@ -1,4 +1,4 @@
-"""A training that is asked to stop, or that cannot write any more, in processes of their own."""
+"""Tests, in separate processes, trainings that receive a stop signal or run out of disk space."""
 
 from __future__ import annotations
 
@@ -19,9 +19,9 @@ SETTINGS = {**TINY, "steps": 60, "evaluations": 6, "average_last": 6, "dev_pairs
 
 
 @pytest.fixture(scope="module")
-def whole(launcher, tmp_path_factory):
-    """Return the model file of a training that nothing disturbed."""
-    folder = tmp_path_factory.mktemp("whole")
+def uninterrupted(launcher, tmp_path_factory):
+    """Return the content of the model file of an uninterrupted training."""
+    folder = tmp_path_factory.mktemp("uninterrupted")
     write_pairs(folder / "train.tsv")
     code, output = launcher.run(*command(), cwd=folder)
     assert code == 0, output
@@ -33,7 +33,7 @@ def command(**settings):
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM], ids=["Ctrl-C", "SIGTERM"])
-def test_a_signal_stops_after_the_step_and_says_how_to_go_on(launcher, tmp_path, whole, number):
+def test_a_signal_stops_after_the_step_and_prints_the_command_to_resume(launcher, tmp_path, uninterrupted, number):
     write_pairs(tmp_path / "train.tsv")
     child = launcher.start(*command(), cwd=tmp_path)
     assert child.wait_for(lambda: step(tmp_path) >= 5), child.wait()
@@ -49,11 +49,11 @@ def test_a_signal_stops_after_the_step_and_says_how_to_go_on(launcher, tmp_path,
     assert int(found[1]) == stopped["step"]
     code, output = launcher.run(*shlex.split(found[2]), cwd=tmp_path)
     assert code == 0, output
-    assert (tmp_path / "m.safetensors").read_bytes() == whole
+    assert (tmp_path / "m.safetensors").read_bytes() == uninterrupted
 
 
-def test_a_second_ctrl_c_ends_at_once(launcher, tmp_path):
-    """Where the step at hand takes too long; here the first Ctrl-C comes during an evaluation of minutes."""
+def test_a_second_ctrl_c_ends_the_process_immediately(launcher, tmp_path):
+    """The first Ctrl-C comes during an evaluation that would take minutes."""
     write_pairs(tmp_path / "train.tsv", number=4000)
     settings = {"dev_fraction": 0.5, "dev_pairs": 2000, "evaluations": 60, "max_length_extra": 2000}
     child = launcher.start(*command(**settings), cwd=tmp_path)
@@ -68,8 +68,8 @@ def test_a_second_ctrl_c_ends_at_once(launcher, tmp_path):
     assert "stopped and saved" not in output
 
 
-def test_an_impatient_person_sees_no_traceback(launcher, tmp_path):
-    """Ctrl-C again and again, also while Python ends."""
+def test_repeated_ctrl_c_prints_no_traceback(launcher, tmp_path):
+    """Send SIGINT until the process has ended, including the shutdown of Python."""
     write_pairs(tmp_path / "train.tsv")
     child = launcher.start(*command(steps=100_000), cwd=tmp_path)
     assert child.wait_for(lambda: step(tmp_path) >= 5), child.wait()
@@ -81,7 +81,7 @@ def test_an_impatient_person_sees_no_traceback(launcher, tmp_path):
     assert "Traceback" not in output
 
 
-def test_the_command_to_go_on_with_is_quoted(launcher, tmp_path):
+def test_the_command_to_resume_is_quoted(launcher, tmp_path):
     write_pairs(tmp_path / "train.tsv")
     arguments = ["my model.safetensors" if a == "m.safetensors" else a for a in command()]
     child = launcher.start(*arguments, cwd=tmp_path)
@@ -91,8 +91,8 @@ def test_the_command_to_go_on_with_is_quoted(launcher, tmp_path):
     assert output.endswith("resume with: peephole train --resume 'my model.run'\n")
 
 
-def test_a_full_disk_leaves_the_last_checkpoint_and_the_run_goes_on(launcher, tmp_path, whole):
-    """No file may grow beyond a limit that the checkpoint passes when it holds the weights of two evaluations."""
+def test_a_full_disk_keeps_the_last_checkpoint_and_the_run_resumes(launcher, tmp_path, uninterrupted):
+    """Limit the size of files so that a checkpoint with the weights of two evaluations exceeds it."""
     write_pairs(tmp_path / "train.tsv")
     code, output = launcher.run(*command(), cwd=tmp_path, largest_file=200_000)
     assert code == 1
@@ -105,10 +105,10 @@ def test_a_full_disk_leaves_the_last_checkpoint_and_the_run_goes_on(launcher, tm
     code, output = launcher.run("train", "--resume", "m.run", cwd=tmp_path)
     assert code == 0, output
     assert f"resuming from step {saved}" in output
-    assert (tmp_path / "m.safetensors").read_bytes() == whole
+    assert (tmp_path / "m.safetensors").read_bytes() == uninterrupted
 
 
-def test_a_disk_too_full_for_the_data(launcher, tmp_path):
+def test_a_disk_too_full_for_the_prepared_data_is_an_error(launcher, tmp_path):
     write_pairs(tmp_path / "train.tsv")
     code, output = launcher.run(*command(), cwd=tmp_path, largest_file=4_000)
     assert (code, output) == (1, "peephole: m.run/data/pairs.arrow: cannot be written: File too large\n")
@@ -117,8 +117,8 @@ def test_a_disk_too_full_for_the_data(launcher, tmp_path):
     assert code == 0, output
 
 
-def test_a_training_of_seconds_ends_in_time(launcher, tmp_path):
-    """The real clock; test_loop.py looks closer with a clock of its own."""
+def test_a_training_keeps_a_budget_of_seconds(launcher, tmp_path):
+    """Use the real clock; test_loop.py tests budgets in detail with a simulated one."""
     write_pairs(tmp_path / "train.tsv")
     minutes = ["--minutes", "0.05"]
     options = set_options(**{**TINY, "evaluations": 3})
@@ -128,10 +128,10 @@ def test_a_training_of_seconds_ends_in_time(launcher, tmp_path):
     assert code == 0, output
     trained = position(tmp_path)["seconds"]
     assert 3.0 <= trained < 3.0 + 3.0
-    assert seconds < trained + 30  # starting and ending
+    assert seconds < trained + 30  # start and end of the process
 
 
-def test_a_request_is_noted_once_and_the_old_handlers_come_back():
+def test_a_stop_signal_is_recorded_and_the_old_handlers_are_restored():
     seen = []
     before = signal.signal(signal.SIGTERM, lambda *_: seen.append("old"))
     try:
@@ -152,7 +152,7 @@ def test_a_request_is_noted_once_and_the_old_handlers_come_back():
         signal.signal(signal.SIGTERM, before)
 
 
-def test_outside_the_main_thread_nobody_listens():
+def test_outside_the_main_thread_no_handler_is_installed():
     found = []
 
     def work():

@@ -1,4 +1,4 @@
-"""How PyTorch's own threads wait, in processes of their own: libgomp reads its settings once, when it is loaded."""
+"""Tests the waiting of PyTorch's idle threads, in new processes, since libgomp reads its settings when it is loaded."""
 
 from __future__ import annotations
 
@@ -8,12 +8,12 @@ import sys
 
 import pytest
 
-OURS = ("GOMP_SPINCOUNT", "OMP_WAIT_POLICY")
+VARIABLES = ("GOMP_SPINCOUNT", "OMP_WAIT_POLICY")
 
 
 def libgomp_settings(program: str, **variables: str) -> dict[str, str]:
-    """Return what libgomp says of its settings when a program loads it; none where PyTorch has another OpenMP."""
-    environment = {name: value for name, value in os.environ.items() if name not in OURS}
+    """Return the settings that libgomp prints when a program loads it, or none with another OpenMP library."""
+    environment = {name: value for name, value in os.environ.items() if name not in VARIABLES}
     done = subprocess.run(
         [sys.executable, "-c", program],
         env=environment | {"OMP_DISPLAY_ENV": "verbose"} | variables,
@@ -30,7 +30,7 @@ def libgomp_settings(program: str, **variables: str) -> dict[str, str]:
     [({}, "1000"), ({"GOMP_SPINCOUNT": "77"}, "77"), ({"OMP_WAIT_POLICY": "passive"}, "0")],
     ids=str,
 )
-def test_idle_threads_spin_for_a_moment_only_unless_the_user_says_how(variables: dict[str, str], spins: str) -> None:
+def test_idle_threads_spin_briefly_unless_the_user_sets_otherwise(variables: dict[str, str], spins: str) -> None:
     found = libgomp_settings("import peephole.nn", **variables)
     if "GOMP_SPINCOUNT" not in found:
         pytest.skip("this PyTorch was not built with libgomp")

@@ -1,4 +1,4 @@
-"""`torchrun --nproc-per-node 2` trains the model that one process trains with the same global batch."""
+"""Tests that `torchrun --nproc-per-node 2` trains the same model as one process with the same global batch."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ import pytest
 from peephole.data import Corpus, batches
 from peephole.storage.model_file import read_tensors
 
-from .processes import PATIENCE, environment
+from .processes import TIMEOUT, environment
 from .test_kill_and_resume import position, step
 from .toy import TINY, set_options, words
 
@@ -41,13 +41,13 @@ def command(**settings):
 
 
 def write_data(folder):
-    """Write words, and two that are batches of their own: of these the second process gets no row."""
+    """Write words, two of them so long that they form batches of one pair, without a row for the second process."""
     chosen = [*words(60), "abcdefgh" * 6, "hgfedcba" * 7]
     (folder / "train.tsv").write_text("".join(f"{word}\t{word[::-1].upper()}\n" for word in chosen))
 
 
 def start_two(launcher, folder, *arguments, **trap):
-    """Start two processes as torchrun does, without the seconds it takes to import everything."""
+    """Start two processes with the environment of torchrun, but without its slow imports."""
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
@@ -66,6 +66,7 @@ def start_two(launcher, folder, *arguments, **trap):
 
 
 def run_two(launcher, folder, *arguments):
+    """Run two processes to their successful end; return their exit codes and outputs."""
     ends = [child.wait() for child in start_two(launcher, folder, *arguments)]
     assert [code for code, _ in ends] == [0, 0], ends
     return ends
@@ -73,7 +74,7 @@ def run_two(launcher, folder, *arguments):
 
 @pytest.fixture(scope="module")
 def one_and_two(launcher, tmp_path_factory):
-    """Return the folders of the same training by one process and by two, for a precision; each made once."""
+    """Return a function that trains in a precision by one process and by two, once, and returns both folders."""
     made = {}
 
     def make(precision):
@@ -91,13 +92,13 @@ def one_and_two(launcher, tmp_path_factory):
 
 
 @pytest.mark.parametrize(("precision", "tolerance"), [("32-true", 1e-5), ("64-true", 1e-13)])
-def test_two_processes_train_what_one_trains(one_and_two, precision, tolerance):
-    """Dropout and scheduled sampling on; among the batches are some of one pair, so that one process has none.
+def test_two_processes_train_the_model_of_one_process(one_and_two, precision, tolerance):
+    """Train with dropout and scheduled sampling; some batches have one pair, so one process has no row.
 
-    The noise is a hash of the example, the divisor that of the whole batch: in exact arithmetic the weights are equal.
-    What differs is the order in which rows are added up: first those of each process, then the processes' sums. So the
-    difference is one of rounding: measured after 60 updates 4e-7 in float32 and 4e-16 in float64, where any error in
-    what is computed would be of the same size in both.
+    The noise is a hash of the example, and the divisor belongs to the global batch, so in exact arithmetic the weights
+    are equal. Only the order of additions differs: first the rows of each process, then the sums of the processes. The
+    rounding difference measured after 60 updates is 4e-7 in float32 and 4e-16 in float64; an error in the computation
+    would have the same size in both.
     """
     one, two = one_and_two(precision)
     sizes = [
@@ -106,12 +107,12 @@ def test_two_processes_train_what_one_trains(one_and_two, precision, tolerance):
         for batch in batches(Corpus.open(one / "m.run/data"), seed=1, epoch=epoch, batch_symbols=40)
     ]
     assert 1 in sizes
-    assert any(size % 2 for size in sizes if size > 1)  # shares of unlike size
+    assert any(size % 2 for size in sizes if size > 1)  # the processes get unequal numbers of rows
     (got, _), (wanted, _) = (read_tensors(folder / CHECKPOINT) for folder in (two, one))
     assert got.keys() == wanted.keys()
     for name in wanted:
         assert abs(got[name] - wanted[name]).max() <= tolerance, name
-    assert any((got[name] != wanted[name]).any() for name in wanted)  # two did share the work
+    assert any((got[name] != wanted[name]).any() for name in wanted)  # the work was indeed divided
     positions = [position(folder) | {"seconds": 0, "best_value": 0} for folder in (two, one)]
     assert positions[0] == positions[1]
     lines = [[json.loads(line) for line in (f / "m.run/log.jsonl").read_text().splitlines()] for f in (two, one)]
@@ -125,7 +126,7 @@ def test_two_processes_train_what_one_trains(one_and_two, precision, tolerance):
             assert numbers[0] == pytest.approx(numbers[1], rel=1e-5)
 
 
-def test_only_the_first_process_reports(one_and_two):
+def test_only_the_first_process_prints_and_logs(one_and_two):
     _, two = one_and_two("32-true")
     first, second = ((two / f"output{rank}").read_text() for rank in range(2))
     assert "training pairs" in first
@@ -134,9 +135,9 @@ def test_only_the_first_process_reports(one_and_two):
     assert len(list((two / "m.run/tensorboard").iterdir())) == 1
 
 
-def test_torchrun_stops_saves_and_goes_on(one_and_two, tmp_path):
-    """SIGTERM to torchrun, which passes it on; the weights come out as if it had never been, bit for bit."""
-    _, whole = one_and_two("32-true")
+def test_torchrun_stops_saves_and_resumes(one_and_two, tmp_path):
+    """Send SIGTERM to torchrun, which forwards it; the resumed training ends in the same bits."""
+    _, uninterrupted = one_and_two("32-true")
     write_data(tmp_path)
 
     def torchrun(*arguments):
@@ -150,26 +151,26 @@ def test_torchrun_stops_saves_and_goes_on(one_and_two, tmp_path):
         )
 
     process = torchrun(*command())
-    deadline = time.monotonic() + 2 * PATIENCE
+    deadline = time.monotonic() + 2 * TIMEOUT
     while step(tmp_path) < 5:
         assert process.poll() is None, process.communicate()
         assert time.monotonic() < deadline
         time.sleep(0.02)
     process.send_signal(signal.SIGTERM)
-    _, errors = process.communicate(timeout=PATIENCE)
+    _, errors = process.communicate(timeout=TIMEOUT)
     assert process.returncode != 0
     saved = position(tmp_path)
     assert 5 <= saved["step"] < STEPS
     line = f"peephole: stopped and saved at step {saved['step']}; resume with: peephole train --resume m.run"
     assert line in errors.splitlines()
     process = torchrun("train", "--resume", "m.run")
-    _, errors = process.communicate(timeout=2 * PATIENCE)
+    _, errors = process.communicate(timeout=2 * TIMEOUT)
     assert process.returncode == 0, errors
-    assert (tmp_path / "m.safetensors").read_bytes() == (whole / "m.safetensors").read_bytes()
+    assert (tmp_path / "m.safetensors").read_bytes() == (uninterrupted / "m.safetensors").read_bytes()
 
 
 @pytest.mark.parametrize("mistake", ["missing file", "bad line", "run exists", "no run", "data changed", "full disk"])
-def test_a_users_mistake_ends_both_processes_with_the_same_line(one_and_two, launcher, tmp_path, mistake):
+def test_a_user_error_ends_both_processes_with_the_same_line(one_and_two, launcher, tmp_path, mistake):
     write_data(tmp_path)
     arguments, line = command(), "train.tsv: no such file"
     if mistake == "missing file":
@@ -202,14 +203,14 @@ def test_a_users_mistake_ends_both_processes_with_the_same_line(one_and_two, lau
         assert "Traceback" not in output
 
 
-def test_two_processes_start_anew_on_data_that_were_never_prepared(launcher, one_and_two, tmp_path):
-    """Both resume a run that was killed before its data were ready: one prepares, the other waits for it."""
-    _, whole = one_and_two("32-true")
+def test_two_processes_resume_a_run_without_prepared_data(launcher, one_and_two, tmp_path):
+    """Resume a run killed before its data were prepared: one process prepares them while the other waits."""
+    _, uninterrupted = one_and_two("32-true")
     write_data(tmp_path)
     code, _ = launcher.run(*command(), cwd=tmp_path, replaced="prepared.json", count=1, moment="before")
     assert code == -signal.SIGKILL
     run_two(launcher, tmp_path, "train", "--resume", "m.run")
-    assert (tmp_path / "m.safetensors").read_bytes() == (whole / "m.safetensors").read_bytes()
+    assert (tmp_path / "m.safetensors").read_bytes() == (uninterrupted / "m.safetensors").read_bytes()
 
 
 TWO_TRAININGS = """
@@ -220,12 +221,12 @@ for name in ("a", "b"):
 """
 
 
-def test_two_trainings_one_after_the_other_in_the_same_processes(tmp_path):
+def test_two_successive_trainings_in_the_same_processes_give_equal_models(tmp_path):
     write_data(tmp_path)
     (tmp_path / "two.py").write_text(TWO_TRAININGS)
     launch = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2", "two.py"]
     done = subprocess.run(
-        launch, cwd=tmp_path, env=environment(), capture_output=True, text=True, timeout=2 * PATIENCE, check=False
+        launch, cwd=tmp_path, env=environment(), capture_output=True, text=True, timeout=2 * TIMEOUT, check=False
     )
     assert done.returncode == 0, done.stderr
     assert (tmp_path / "a.safetensors").read_bytes() == (tmp_path / "b.safetensors").read_bytes()

@@ -1,4 +1,4 @@
-"""A toy task that a tiny model can learn: words backwards, in capitals."""
+"""Defines a toy task for tiny models: reverse a word and capitalise it."""
 
 from __future__ import annotations
 
@@ -26,11 +26,11 @@ TINY = {
     "dev_pairs": 20,
     "threads": 1,
 }
-"""Settings of a model that learns the toy task a little in seconds."""
+"""Settings of a model that makes some progress on the toy task within seconds."""
 
 
 def words(number, seed=0):
-    """Return `number` different words of 2 to 7 letters, sorted."""
+    """Return `number` distinct words of 2 to 7 letters, sorted."""
     rng = random.Random(seed)
     found = set()
     while len(found) < number:
@@ -39,6 +39,7 @@ def words(number, seed=0):
 
 
 def write_pairs(path, number=300, seed=0):
+    """Write pairs of the toy task to a TSV file; return its path."""
     path.write_text("".join(f"{word}\t{word[::-1].upper()}\n" for word in words(number, seed)), encoding="utf-8")
     return path
 
@@ -49,29 +50,32 @@ def set_options(**settings):
 
 
 def make_corpus(folder, sources):
+    """Return a prepared corpus of the toy task with these sources."""
     pairs = [Pair(word, word[::-1].upper(), line) for line, word in enumerate(sources, 1)]
     return Corpus.build(pairs, LETTERS, CAPITALS, folder, max_length=100, report=Report("toy"))
 
 
 def make_config(**settings):
+    """Return the config of a tiny model without dropout."""
     return Config().with_values({"hidden_size": 16, "embedding_size": 8, "dropout": 0.0} | settings, "toy")
 
 
 def make_network(seed=0, **settings):
+    """Return a tiny network with the initial weights of a seed."""
     torch.manual_seed(seed)
     return build_seq2seq(make_config(**settings).model, len(LETTERS), len(CAPITALS))
 
 
 @dataclass
 class Training:
-    """A training whose clock and dev metrics come from a script, and all that it reported."""
+    """Runs a training with a simulated clock and given dev metrics, and records its steps and evaluations."""
 
     corpus: Corpus
     config: TrainConfig
     model: dict = field(default_factory=dict)  # settings
     dropout: float = 0.0
     batch_symbols: int = 60
-    values: list = field(default_factory=list)  # dev metric of each evaluation; the last one again and again
+    values: list = field(default_factory=list)  # dev metric of each evaluation; the last value repeats
     seconds_per_step: float = 1.0
     seconds_per_evaluation: float = 0.0
     stop_after: int | None = None
@@ -89,7 +93,9 @@ class Training:
         self.saved_at = []
 
     def run(self):
-        hooks = Hooks(self._seconds, self._stop_asked, self._on_step, self._evaluate, self._on_evaluation, self._save)
+        hooks = Hooks(
+            self._seconds, self._stop_requested, self._on_step, self._evaluate, self._on_evaluation, self._save
+        )
         module = self.fabric.setup_module(Objective(self.network))
         fit(
             self.fabric,
@@ -107,7 +113,7 @@ class Training:
         self.clock += self.seconds_per_step
         return self.clock
 
-    def _stop_asked(self):
+    def _stop_requested(self):
         return len(self.steps) == self.stop_after
 
     def _on_step(self, step):

@@ -77,6 +77,9 @@ class Section {
 };
 
 void read_kinds_and_sizes(const Section &section, Architecture &architecture) {
+  int32_t symbols = 0;
+  section.read("input", symbols, {"symbols"});
+  section.read("output", symbols, {"symbols"});
   section.read("cell", architecture.gru, {"lstm", "gru"});
   section.read("peephole", architecture.form, {"none", "diagonal", "full"});  // as enum peephole_form
   section.read("hidden_size", architecture.hidden_size, kLargestSize);
@@ -102,8 +105,9 @@ void check_combinations(const Architecture &a, const std::string &where) {
          std::to_string(a.hidden_size) + ", got " + std::to_string(a.encoder_size));
 }
 
-const std::set<std::string> kKeys = {"cell",           "peephole",       "hidden_size",   "encoder_size", "embedding_size",
-                                     "encoder_layers", "decoder_layers", "bidirectional", "context",      "attention"};
+const std::set<std::string> kKeys = {"input",          "output",         "cell",          "peephole",
+                                     "hidden_size",    "encoder_size",   "embedding_size", "encoder_layers",
+                                     "decoder_layers", "bidirectional",  "context",       "attention"};
 
 std::set<std::string> keys_and(std::set<std::string> more) {
   more.insert(kKeys.begin(), kKeys.end());
@@ -115,10 +119,7 @@ std::set<std::string> keys_and(std::set<std::string> more) {
 Architecture read_architecture(const Json &tree) {
   const std::string where = "architecture";
   const Section section(&tree, where, false);
-  section.check_keys(keys_and({"input", "output"}));
-  int32_t kind = 0;
-  section.read("input", kind, {"symbols"});
-  section.read("output", kind, {"symbols"});
+  section.check_keys(kKeys);
   Architecture architecture;
   read_kinds_and_sizes(section, architecture);
   check_combinations(architecture, where);

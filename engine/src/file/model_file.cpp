@@ -33,7 +33,7 @@ std::map<std::string, Tensor> wanted_tensors(const Schema &schema, int version, 
 void check_tensors(const std::map<std::string, Tensor> &wanted, const std::map<std::string, Tensor> &got) {
   auto text = [](const std::map<std::string, Tensor> &tensors, const std::string &name) {
     auto found = tensors.find(name);
-    if (found == tensors.end()) return std::string("None");
+    if (found == tensors.end()) return std::string("no tensor");
     return number_name(found->second.number) + " " + shape_text(found->second.shape);
   };
   auto refuse = [&](const std::string &name) {
@@ -109,7 +109,7 @@ ModelFile read_model_file(const void *data, size_t size) {
     file.source = read_symbols(read_table(metadata, "source_symbols"));
     file.target = read_symbols(read_table(metadata, "target_symbols"));
   } catch (const FileError &error) {
-    throw FileError(std::string("damaged metadata: ") + error.what());
+    throw FileError(std::string("metadata: ") + error.what());
   }
   auto schema = std::make_unique<Schema>(file.architecture, int64_t(file.source.names.size()),
                                          int64_t(file.target.names.size()));

@@ -18,7 +18,7 @@ void append_list(std::vector<std::string> &names, const Json *symbols) {
   std::set<std::string_view> seen;
   for (const Json &symbol : *symbols->array()) {
     if (symbol.text() == nullptr) fail_table("wanted a list of symbols, got one with " + symbol.describe());
-    if (!seen.insert(*symbol.text()).second) fail_table("a symbol stands in it twice: " + quoted(*symbol.text()));
+    if (!seen.insert(*symbol.text()).second) fail_table("wanted each symbol once, got " + quoted(*symbol.text()) + " twice");
     names.push_back(*symbol.text());
   }
 }
@@ -47,7 +47,7 @@ std::vector<std::string> read_pieces(const Json &vocabulary) {
     if (pair == nullptr || pair->size() != 2 || (*pair)[0].text() == nullptr || (*pair)[1].number() == nullptr)
       fail_table("wanted pieces with scores, got " + entry.describe());
     if (!seen.insert(*(*pair)[0].text()).second)
-      fail_table("a piece stands in it twice: " + quoted(*(*pair)[0].text()));
+      fail_table("wanted each piece once, got " + quoted(*(*pair)[0].text()) + " twice");
     pieces.push_back(*(*pair)[0].text());
   }
   return pieces;

@@ -13,7 +13,7 @@ from peephole.cli.notes import NoticePrinter, print_note
 from peephole.cli.options import given_settings, load_models, setting_options
 from peephole.cli.progress import progress_bars
 from peephole.evaluation import render, render_comparison
-from peephole.model.evaluation import BEST_ONLY, ModelEvaluation, describe_gap, evaluate
+from peephole.model.evaluation import BEST_ONLY, Reading, describe_gap, evaluate
 
 
 @click.command()
@@ -23,7 +23,7 @@ from peephole.model.evaluation import BEST_ONLY, ModelEvaluation, describe_gap, 
 @click.option("--metric", "metrics", metavar="NAME", multiple=True, help="Instead of the usual metrics; repeatable.")
 @click.option("--against", metavar="MODEL", help="A second model: is the difference significant?")
 @click.option("--worst", metavar="N", type=int, default=10, help="Show the N worst errors.  [default: 10]")
-@click.option("--json", "as_json", is_flag=True, help="Print everything as one JSON object.")
+@click.option("--json", "as_json", is_flag=True, help="Print the result as one JSON object.")
 def command(
     models: str,
     test_file: str,
@@ -36,14 +36,22 @@ def command(
     """Measure MODEL on TEST, a file of pairs as `peephole train` reads.
 
     Pairs with the same source are one source with several references. Intervals are 95 % bootstrap intervals over
-    sources. The exposure gap is how much better the model is when it is fed the gold symbols than its own.
+    sources. The exposure gap is the gain in accuracy when the model is fed the gold symbols instead of its own.
     """
     model = load_models(models)
     other = None if against is None else load_models(against)
     search = given_settings(model, options, **BEST_ONLY)
     with progress_bars() as progress:
-        result = evaluate(model, test_file, against=other, metrics=metrics, worst=worst, progress=progress, **search)
-    print_notes(test_file, result)
+        result = evaluate(
+            model,
+            test_file,
+            against=other,
+            metrics=metrics,
+            worst=worst,
+            progress=progress,
+            on_read=ReadingPrinter(test_file),
+            **search,
+        )
     if as_json:
         sys.stdout.write(json.dumps(result.to_dict(), ensure_ascii=False) + "\n")
         return
@@ -55,13 +63,25 @@ def command(
         console.print(render_comparison(result.comparison, models, str(against)))
 
 
-def print_notes(test_file: str, result: ModelEvaluation) -> None:
-    """Print on stderr what the models could not read as it was given, and which lines were skipped."""
-    first, second = NoticePrinter(test_file), NoticePrinter(test_file, "the second model: ")
-    first.take_all(result.notices, result.lines)
-    if result.notices_against != result.notices:
-        second.take_all(result.notices_against, result.lines)
-    for printer in (first, second):
+class ReadingPrinter:
+    """Prints on stderr unknown symbols, truncated sources and skipped lines before each model searches.
+
+    Args:
+        test_file: the name of the file of pairs.
+    """
+
+    def __init__(self, test_file: str) -> None:
+        self.test_file = test_file
+        self._first: Reading | None = None
+
+    def __call__(self, read: Reading) -> None:
+        """Print the notices of a model; nothing for a second one with the same notices."""
+        if read == self._first:
+            return
+        printer = NoticePrinter(self.test_file, "the second model: " if self._first else "")
+        printer.take_all(read.notices, read.lines)
         printer.print_totals()
-    for line in result.skipped:
-        print_note(line)
+        if self._first is None:
+            self._first = read
+            for line in read.skipped:
+                print_note(line)

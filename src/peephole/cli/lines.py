@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from typing import BinaryIO, TypeVar
+from collections.abc import Iterable, Iterator
+from typing import TypeVar
 
 from peephole.errors import DataError
 
 T = TypeVar("T")
 
 
-def read_lines(stream: BinaryIO, name: str) -> Iterator[str]:
+def read_lines(stream: Iterable[bytes], name: str) -> Iterator[str]:
     """Yield the lines of a UTF-8 stream without the line break.
 
     Raises:

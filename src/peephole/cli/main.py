@@ -16,7 +16,7 @@ from peephole import __version__
 from peephole.errors import PeepholeError
 
 VERBS = {
-    "quickstart": "Train, test and look into a small model of English pronunciation, in five minutes.",
+    "quickstart": "Train, test and inspect a small model of English pronunciation, in five minutes.",
     "train": "Train a model on a file of pairs.",
     "predict": "Read sources from stdin, write their predicted targets to stdout.",
     "score": "Print log p(target | source) of pairs.",
@@ -64,7 +64,7 @@ class Verbs(click.Group):
 @click.version_option(__version__, prog_name="peephole")
 @click.option("--debug", is_flag=True, help="Show the traceback of an error.")
 def group(debug: bool) -> None:
-    """Sequence-to-sequence learning you can look into."""
+    """Sequence-to-sequence learning that you can inspect."""
 
 
 def main(arguments: list[str] | None = None) -> None:
@@ -80,7 +80,7 @@ def main(arguments: list[str] | None = None) -> None:
         sys.stderr.write("peephole: stdout is closed\n")
         sys.exit(1)
     if isinstance(sys.stdout, io.TextIOWrapper):
-        # UTF-8 in any locale, as all input; names of files may be any bytes
+        # UTF-8 in any locale, as for input; file names may hold any bytes
         sys.stdout.reconfigure(encoding="utf-8", errors="surrogateescape")
     try:
         sys.exit(group.main(arguments, prog_name="peephole", standalone_mode=False) or 0)
@@ -109,7 +109,7 @@ def main(arguments: list[str] | None = None) -> None:
         sys.stderr.write(f"peephole: {error.filename or 'output'}: {error.strerror}\n")
         sys.exit(1)
     finally:
-        # Otherwise another Ctrl-C while Python exits prints tracebacks of its clean-up.
+        # Otherwise a second Ctrl-C while Python exits prints tracebacks of its clean-up.
         atexit.register(signal.signal, signal.SIGINT, signal.SIG_IGN)
 
 

@@ -1,4 +1,4 @@
-"""Lines on stderr about what a model could not read as it was given, counted over a whole input."""
+"""Print notes on stderr about unknown symbols and truncated or empty sources, counted over a whole input."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ class NoticePrinter:
 
     Args:
         name: the input's name.
-        prefix: what each line begins with.
+        prefix: beginning of each line.
     """
 
     def __init__(self, name: str, prefix: str = "") -> None:
@@ -50,7 +50,7 @@ class NoticePrinter:
             self.take(notice, lines[notice.source_index])
 
     def print_totals(self) -> None:
-        """Print how many cases of each kind there were."""
+        """Print the number of cases of each kind."""
         if self.unknown:
             print_note(f"{self.prefix}{self.unknown} unknown symbols in all were read as <unk>")
         if self.truncated:

@@ -9,9 +9,10 @@ from typing import Any, TypeVar
 import click
 
 from peephole.cli.notes import print_note
-from peephole.config import Config, default_text, describe
+from peephole.config import Config, describe
 from peephole.errors import ConfigError
 from peephole.model import Model, load
+from peephole.values import default_text
 
 Command = TypeVar("Command", bound=Callable[..., Any])
 
@@ -50,7 +51,7 @@ def given_settings(model: Model, options: dict[str, Any], **fixed: Any) -> dict[
     """Return the search settings that were given, as key → text.
 
     Args:
-        model: the model whose settings they change.
+        model: the model whose settings the options change.
         options: of the command, as `setting_options` names them.
         fixed: search settings that the command itself changes.
 
@@ -65,7 +66,7 @@ def given_settings(model: Model, options: dict[str, Any], **fixed: Any) -> dict[
 def load_models(names: str) -> Model:
     """Load a model file, or several with commas between them as an ensemble; a name may itself hold commas.
 
-    Prints on stderr what the files hold that is not used.
+    Prints notes on stderr about unused settings in the files.
     """
     model = load(*([names] if os.path.exists(names) else names.split(",")))
     for note in model.notes:

@@ -15,7 +15,7 @@ from peephole.cli.options import given_settings, load_models, setting_options
 from peephole.errors import DataError, PrefixError
 from peephole.model import Model, Notices, Prediction
 
-BATCHES_AT_A_TIME = 16  # read together, so that sources of like length can share a batch
+BATCHES_AT_A_TIME = 16  # read together, so that sources of similar length can share a batch
 
 
 @click.command()
@@ -28,7 +28,7 @@ def command(models: str, prefixed: bool, as_json: bool, **options: Any) -> None:
 
     MODEL is a model file; several, separated by commas, are used as an ensemble. With --nbest or sampling each line of
     output holds the number of the source, log p, and the target, separated by tabs. With --batch-size 1 each line is
-    answered before the next is read. Line breaks in a target are written as spaces; --json keeps them.
+    predicted before the next is read. Line breaks in a target are written as spaces; --json keeps them.
     """
     model = load_models(models)
     search = given_settings(model, options)
@@ -86,7 +86,7 @@ def predict_lines(
 def predict_part(
     model: Model, part: list[tuple[str, str | None]], first: int, settings: dict[str, Any]
 ) -> tuple[list[list[Prediction]], Notices]:
-    """Return the predictions of some lines, and what could not be read as it was given."""
+    """Return the predictions of some lines, and the notices of unknown symbols and truncated sources."""
     notices = Notices()
     prefixes = [prefix for _, prefix in part if prefix is not None]
     found = model.predict(

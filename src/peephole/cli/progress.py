@@ -1,4 +1,4 @@
-"""Progress bars on stderr, one for each part of the work; none where stderr is no terminal."""
+"""Progress bars on stderr, one for each part of the work; none if stderr is not a terminal."""
 
 from __future__ import annotations
 
@@ -25,8 +25,8 @@ class Bars:
         self._progress = progress
         self._task: TaskID | None = None
 
-    def __call__(self, part: str, done: int, total: int) -> None:
-        """Advance the bar of the part at work; a part begins with a call that has nothing done."""
-        if not done or self._task is None:
+    def __call__(self, part: str, newly_done: int, total: int) -> None:
+        """Advance the bar of a part; the first call of each part has `newly_done` = 0."""
+        if not newly_done or self._task is None:
             self._task = self._progress.add_task(escape(part), total=total)
-        self._progress.advance(self._task, done)
+        self._progress.advance(self._task, newly_done)

@@ -7,7 +7,7 @@ import sys
 
 import click
 
-from peephole.cli.evaluate import print_notes
+from peephole.cli.evaluate import ReadingPrinter
 from peephole.cli.notes import print_note
 from peephole.cli.progress import progress_bars
 from peephole.model.quantization import FORMATS, METRICS, Quantization, quantize
@@ -17,19 +17,24 @@ from peephole.model.quantization import FORMATS, METRICS, Quantization, quantize
 @click.argument("model", metavar="MODEL")
 @click.option("--to", "to", type=click.Choice(list(FORMATS)), required=True, help="Number format of the matrices.")
 @click.option("--out", metavar="FILE", help="Where to write.  [default: MODEL with .int8 or .bf16 in its name]")
-@click.option("--evaluate", "pairs", metavar="PAIRS", help="Measure what is lost, on a file of pairs.")
-@click.option("--json", "as_json", is_flag=True, help="Print everything as one JSON object.")
+@click.option("--evaluate", "pairs", metavar="PAIRS", help="Measure the loss of accuracy on a file of pairs.")
+@click.option("--json", "as_json", is_flag=True, help="Print the result as one JSON object.")
 def command(model: str, to: str, out: str | None, pairs: str | None, as_json: bool) -> None:
     """Write MODEL with its matrices as int8, a quarter of the size, or as bf16 (bfloat16), half of it.
 
-    Predictions differ a little from those of MODEL; --evaluate says how much.
+    Predictions differ slightly from those of MODEL; --evaluate measures the difference.
     """
     with progress_bars() as progress:
-        result = quantize(model, to, out, pairs=pairs, progress=progress)  # type: ignore[arg-type]  # click checks it
+        result = quantize(
+            model,
+            to,  # type: ignore[arg-type]  # click checks it
+            out,
+            pairs=pairs,
+            progress=progress,
+            on_read=ReadingPrinter(str(pairs)),
+        )
     for note in result.notes:
         print_note(note)
-    if result.before is not None:
-        print_notes(str(pairs), result.before)
     if as_json:
         sys.stdout.write(json.dumps(result.to_dict(), ensure_ascii=False) + "\n")
     else:
@@ -37,7 +42,7 @@ def command(model: str, to: str, out: str | None, pairs: str | None, as_json: bo
 
 
 def describe(result: Quantization) -> list[str]:
-    """Return the lines that a person reads."""
+    """Return the result as lines of text."""
     before, after = result.bytes_before, result.bytes_after
     lines = [
         f"{result.model}: {before:,} bytes",

@@ -33,28 +33,28 @@ def command(minutes: float, folder: str) -> None:
     Writes the data as TSV, the model as one file, and a picture of its attention.
     """
     started = time.monotonic()
-    place = Path(folder)
-    write_cmudict(place)
+    output_folder = Path(folder)
+    write_cmudict(output_folder)
     sys.stderr.write(f"English pronunciation, letters → phones, from CMUdict; training for {minutes:g} minutes\n")
-    # Five passes over the words at most: larger steps than usual, and fewer evaluations on dev.
+    # At most five passes over the words, so a higher learning rate and fewer dev evaluations than the defaults.
     config = Config().with_values({"train.minutes": minutes, "train.learning_rate": 0.003, "train.evaluations": 10})
-    path = place / "g2p.safetensors"
-    model = train(place / "train.tsv", place / "dev.tsv", path, config=config, overwrite=True)
+    path = output_folder / "g2p.safetensors"
+    model = train(output_folder / "train.tsv", output_folder / "dev.tsv", path, config=config, overwrite=True)
     with progress_bars() as progress:
-        result = evaluate(model, place / "test.tsv", worst=3, exposure_gap=False, progress=progress)
+        result = evaluate(model, output_folder / "test.tsv", worst=3, exposure_gap=False, progress=progress)
     console = Console()
     console.print(render(result.evaluation))
     step = len(result.sources) // SHOWN_WORDS
     references = dict(zip(result.sources, result.references, strict=True))
     show_words(console, model, result.sources[::step][:SHOWN_WORDS], references)
     drawn = model.predict(result.sources[:: len(result.sources) // DRAWN_WORDS][:DRAWN_WORDS])
-    draw_attention([best[0] for best in drawn], place / "attention.png")
+    draw_attention([best[0] for best in drawn], output_folder / "attention.png")
     console.print(
         f"done in {(time.monotonic() - started) / 60:.1f} minutes: the model is {path}, its attention "
-        f"{place / 'attention.png'}\n\nNext:\n"
+        f"{output_folder / 'attention.png'}\n\nNext:\n"
         f"  echo hello | peephole predict {path}\n"
         f"  peephole predict {path} --nbest 3 --json < words.txt\n"
-        f"  peephole evaluate {path} {place / 'test.tsv'}\n"
+        f"  peephole evaluate {path} {output_folder / 'test.tsv'}\n"
         f"  peephole train YOUR_PAIRS.tsv --out your.safetensors --minutes 10\n",
         highlight=False,
         soft_wrap=True,

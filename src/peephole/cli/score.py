@@ -24,7 +24,7 @@ def command(models: str, pairs_file: str, tokens: bool, as_json: bool, **options
     """Print log p(target | source), natural logarithm, for each pair of PAIRS, one a line.
 
     MODEL is a model file, or several separated by commas, an ensemble. PAIRS is a file as `peephole train` reads.
-    A target is cut into symbols as in training; with subwords, --tokens scores the cut that was predicted.
+    A target is split into symbols as in training; with subwords, --tokens scores the predicted segmentation.
     """
     model = load_models(models)
     search = given_settings(model, options)

@@ -1,6 +1,6 @@
 """Read files of pairs and make batches of ids, without PyTorch.
 
-Reading pairs to score or evaluate them needs no pyarrow: the names below are imported when first used.
+The names below are imported at first use: reading pairs to score or evaluate them needs no pyarrow.
 """
 
 from __future__ import annotations

@@ -44,8 +44,7 @@ class Batch:
     def rows(self, rank: int, world_size: int) -> Batch:
         """Return rows rank, rank + world_size, … for one of several processes.
 
-        T and U stay those of the whole batch. No rows are left for the last ranks of a batch of fewer than
-        `world_size` pairs.
+        T and U are those of the whole batch. If it has fewer than `world_size` pairs, the last ranks have no rows.
         """
         part = slice(rank, None, world_size)
         return Batch(
@@ -76,10 +75,10 @@ def make_batch(sources: Sequence[Integers], targets: Sequence[Integers], example
     return Batch(source, source_lengths, target, target_lengths, np.asarray(examples, dtype=np.int64))
 
 
-def _pad(rows: Sequence[Integers], room: int) -> tuple[Ids, Ids]:
-    """Return rows as one padded array with `room` columns more than the longest, and their lengths plus `room`."""
+def _pad(rows: Sequence[Integers], extra: int) -> tuple[Ids, Ids]:
+    """Return rows as one padded array with `extra` columns more than the longest, and their lengths plus `extra`."""
     lengths = np.fromiter(map(len, rows), dtype=np.int64, count=len(rows))
-    places = np.arange(int(lengths.max()) + room)
-    padded = np.full((len(rows), len(places)), PAD, dtype=np.int64)
-    padded[places < lengths[:, None]] = np.concatenate(rows)
-    return padded, lengths + room
+    columns = np.arange(int(lengths.max()) + extra)
+    padded = np.full((len(rows), len(columns)), PAD, dtype=np.int64)
+    padded[columns < lengths[:, None]] = np.concatenate(rows)
+    return padded, lengths + extra

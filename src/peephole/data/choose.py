@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Sequence
 
-FEW_TOKENS = 512  # so few distinct tokens are an alphabet (phones, letters, digits), not words
-SEEN_OFTEN = 4  # times each token of an alphabet is seen, on average
-SINGLE = 2.0  # lines of fewer tokens than this, on average, are words or unspaced text
+MAX_ALPHABET_SIZE = 512  # more distinct tokens are words, not an alphabet (phones, letters, digits)
+MIN_MEAN_COUNT = 4  # mean number of occurrences of each token of an alphabet, at least
+MIN_RUNNING_TOKENS = 2.0  # lines with a lower mean number of tokens are single words or unspaced text
 
 
 def choose_kind(texts: Sequence[str]) -> tuple[str, str]:
@@ -24,9 +24,9 @@ def choose_kind(texts: Sequence[str]) -> tuple[str, str]:
     for text in texts:
         tokens.update(text.split())
     total, distinct = tokens.total(), len(tokens)
-    each_line = f"{total / len(texts):.1f} tokens a line"
-    if total < SINGLE * len(texts):
-        return "characters", f"single words or unspaced text: {each_line}"
-    if distinct <= FEW_TOKENS and total >= SEEN_OFTEN * distinct:
-        return "whitespace", f"{each_line}, only {distinct} different ones"
-    return "bpe", f"running text: {each_line}, {distinct} different ones"
+    tokens_a_line = f"{total / len(texts):.1f} tokens a line"
+    if total < MIN_RUNNING_TOKENS * len(texts):
+        return "characters", f"single words or unspaced text: {tokens_a_line}"
+    if distinct <= MAX_ALPHABET_SIZE and total >= MIN_MEAN_COUNT * distinct:
+        return "whitespace", f"{tokens_a_line}, only {distinct} different ones"
+    return "bpe", f"running text: {tokens_a_line}, {distinct} different ones"

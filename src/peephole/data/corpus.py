@@ -1,6 +1,6 @@
-"""A corpus: encoded pairs in an Arrow file, memory-mapped, so that its size is not bounded by memory.
+"""Store encoded pairs in a memory-mapped Arrow file, so that memory does not bound the size of a corpus.
 
-Both building and reading take the same memory for any number of pairs.
+Building and reading take the same memory for any number of pairs.
 """
 
 from __future__ import annotations
@@ -21,15 +21,15 @@ from peephole.symbols import Symbols
 
 FILE_NAME = "pairs.arrow"
 ROWS = 1 << 13  # pairs in a record batch of the file; only the last has fewer
-MOST_RESIDENT = 1 << 28  # bytes of the file that may count as this process's memory
-READ_AROUND = 1 << 16  # bytes that the system maps around each place that is read
+MOST_RESIDENT = 1 << 28  # bytes of the file that may be resident in this process
+READ_AROUND = 1 << 16  # bytes that the system maps around each address read
 
 _LIST = pa.large_list(pa.int32())
 _SCHEMA = pa.schema([("source", _LIST), ("target", _LIST)])
 
 
 class _Ragged(NamedTuple):
-    """One column of a record batch: row r is values[offsets[r]:offsets[r + 1]]. Views of the mapped file."""
+    """One column of a record batch, as views of the mapped file: row r is values[offsets[r]:offsets[r + 1]]."""
 
     offsets: NDArray[np.int64]
     values: NDArray[np.int32]
@@ -80,7 +80,7 @@ class Corpus:
         max_length: int,
         report: Report,
     ) -> Corpus:
-        """Encode pairs into a folder, which then holds all of them or, if this was interrupted, none.
+        """Encode pairs into a folder; if this is interrupted, the folder keeps its previous corpus.
 
         Pairs with more than `max_length` symbols on a side are left out and counted in the report.
         """
@@ -131,17 +131,16 @@ class Corpus:
         lengths = np.empty(len(record), dtype=np.int64)
         by_record = np.argsort(record, kind="stable")
         records, starts = np.unique(record[by_record], return_index=True)
-        for number, places in zip(records.tolist(), np.split(by_record, starts[1:]), strict=False):
-            offsets, rows = columns[number].offsets, row[places]
-            lengths[places] = offsets[rows + 1] - offsets[rows]
+        for number, selected in zip(records.tolist(), np.split(by_record, starts[1:]), strict=False):
+            offsets, rows = columns[number].offsets, row[selected]
+            lengths[selected] = offsets[rows + 1] - offsets[rows]
         self._release_pages(len(lengths))
         return lengths
 
     def _release_pages(self, num_reads: int) -> None:
-        """Release the resident pages of a large file after every so many reads, so that resident memory stays bounded.
+        """Release the resident pages of a large file after a number of reads, to bound resident memory.
 
-        The system keeps the pages cached while it has room. Reading one again takes 10 µs, which a small file is
-        spared.
+        The system caches the pages while memory is free. Reading one again takes 10 µs, which a small file avoids.
         """
         self._resident += num_reads * READ_AROUND
         if min(self._resident, len(self._mapped)) > MOST_RESIDENT and hasattr(mmap, "MADV_DONTNEED"):
@@ -167,7 +166,7 @@ class _Column:
         self._offsets.append(len(self._values))
 
     def take(self) -> pa.LargeListArray:
-        """Return the rows as an Arrow array and start again with none."""
+        """Return the rows as an Arrow array and clear them."""
         offsets, values = np.frombuffer(self._offsets, np.int64), np.frombuffer(self._values, np.int32)
         taken = pa.LargeListArray.from_arrays(pa.array(offsets), pa.array(values))
         self._offsets, self._values = array("q", [0]), array("i")

@@ -1,8 +1,7 @@
 """Order pairs into batches as a pure function of (seed, epoch), so that a run can resume at any batch.
 
-An epoch is a permutation of all pairs, cut into windows. Inside a window pairs of like length are put
-together, so that little of a batch is padding, and the batches are then shuffled. Nothing is kept in memory
-but one window.
+An epoch is a permutation of all pairs, cut into windows. Inside a window, pairs of similar length form
+batches, so that batches hold little padding, and the batches are then shuffled. Only one window is in memory.
 """
 
 from __future__ import annotations
@@ -16,7 +15,7 @@ from peephole.data.batch import Batch, make_batch
 from peephole.data.corpus import Corpus
 
 WINDOW = 1 << 16  # pairs that are sorted by length together
-SOURCE_ROOM = 4  # a batch holds at most this many times as many source places as it may hold target places
+SOURCE_FACTOR = 4  # limit on source positions of a batch, as a multiple of the limit on target positions
 
 _ROUNDS = 6
 
@@ -31,12 +30,12 @@ def permutation(
     the network is applied again until it is, which permutes range(size) itself.
 
     Args:
-        size: how many numbers are permuted.
+        size: number of permuted numbers.
         seed: any number ≥ 0.
         epoch: any number ≥ 0.
         start: first position returned.
         stop: end of the positions returned; None for all.
-        stream: tells permutations of the same seed and epoch apart.
+        stream: distinguishes permutations of the same seed and epoch.
 
     Source: Black and Rogaway 2002, "Ciphers with arbitrary finite domains" (cycle walking); the round
         function is the finaliser of splitmix64, Steele et al. 2014.
@@ -59,10 +58,10 @@ def permutation(
 def batches(corpus: Corpus, *, seed: int, epoch: int, batch_symbols: int, start: int = 0) -> Iterator[Batch]:
     """Yield every pair of the corpus once, in batches.
 
-    A batch of B pairs takes B·U ≤ `batch_symbols` places on the target side, EOS included, and
-    B·T ≤ `SOURCE_ROOM`·`batch_symbols` on the source side; a pair longer than that is a batch of its own.
+    A batch of B pairs has B·U ≤ `batch_symbols` target positions, EOS included, and
+    B·T ≤ `SOURCE_FACTOR`·`batch_symbols` source positions; a longer pair is a batch of its own.
 
-    The first `start` batches are left out, without reading their pairs.
+    The first `start` batches are skipped without reading their pairs.
     """
     number = 0
     for window, first in enumerate(range(0, len(corpus), WINDOW)):
@@ -81,11 +80,11 @@ def _cut(corpus: Corpus, examples: NDArray[np.int64], batch_symbols: int) -> lis
     by_length = np.lexsort((source_lengths, target_lengths))
     cuts, rows, longest_source = [], 0, 0
     lengths = zip(target_lengths[by_length].tolist(), source_lengths[by_length].tolist(), strict=True)
-    for place, (target, source) in enumerate(lengths):
+    for position, (target, source) in enumerate(lengths):
         rows, longest_source = rows + 1, max(longest_source, source)
-        # Sorted, so that this target is the longest
-        if rows > 1 and (rows * target > batch_symbols or rows * longest_source > SOURCE_ROOM * batch_symbols):
-            cuts.append(place)
+        # This target is the longest, since they are sorted
+        if rows > 1 and (rows * target > batch_symbols or rows * longest_source > SOURCE_FACTOR * batch_symbols):
+            cuts.append(position)
             rows, longest_source = 1, source
     return np.split(examples[by_length], cuts)
 

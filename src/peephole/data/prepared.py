@@ -1,7 +1,7 @@
 """Prepare data files for training: symbol tables, an encoded corpus, dev pairs.
 
-The training file is read several times from start to end, never kept: the memory that preparing takes does
-not grow with the number of pairs. Dev pairs are kept in memory.
+The training file is read several times from start to end and never held in memory, so memory does not grow
+with the number of pairs. Dev pairs are held in memory.
 """
 
 from __future__ import annotations
@@ -20,13 +20,13 @@ from peephole.data.corpus import FILE_NAME, Corpus
 from peephole.data.read import Pair, Report, data_files, read_pairs
 from peephole.data.split import Holdout
 from peephole.errors import DataError, RunError
-from peephole.storage.replace_file import clear_away, replace_file
+from peephole.storage.replace_file import remove_temporary_files, replace_file
 from peephole.symbols import Symbols, learn_symbols, normalize_text, symbols_from_json
 
 STAMP = "prepared.json"
 STAMP_VERSION = 1
-SAMPLE = 10_000  # pairs looked at to choose the kind of symbols; up to twice as many
-CODE_POINTS_PER_SYMBOL = 16  # a text of more times max_length is left out in the end: do not learn from it
+SAMPLE = 10_000  # pairs, up to twice as many, from which the kind of symbols is chosen
+CODE_POINTS_PER_SYMBOL = 16  # symbols are not learned from longer texts: max_length will exclude them
 
 DevPair = tuple[str, tuple[str, ...]]
 
@@ -39,7 +39,7 @@ class Prepared:
         train: the encoded training pairs.
         dev_pairs: each different dev source with its different targets, both normalised, in the order of the
             file.
-        report: what was chosen, skipped, left out and repaired, one line of text each.
+        report: one line of text for each choice and each kind of skipped, left out or repaired pairs.
     """
 
     train: Corpus
@@ -50,16 +50,16 @@ class Prepared:
 
 
 def prepare(train_path: str | Path, dev_path: str | Path | None, config: Config, folder: str | Path) -> Prepared:
-    """Read, check, split and encode the data into a folder, or reuse what an equal call has put there.
+    """Read, check, split and encode the data into a folder, or reuse the result of an equal call.
 
-    A preparation that was interrupted is done again: the stamp is written last, and the folder is used only
-    with a stamp that names the same files (path, size, time of change) and settings.
+    An interrupted preparation is repeated: the stamp is written last, and the folder is reused only if its
+    stamp names the same files (path, size, modification time) and settings.
 
     Args:
         train_path: a file, or two as `a.en,b.it`; see `read_pairs`.
-        config: the sections data and symbols matter.
         dev_path: likewise; None holds out some sources of the training file.
-        folder: made if it is missing; other files in it are left alone.
+        config: its sections data and symbols are used.
+        folder: created if it is missing; other files in it are not touched.
 
     Raises:
         DataError: a file cannot be read or holds a bad line, all pairs are the same, none is short enough,
@@ -67,15 +67,15 @@ def prepare(train_path: str | Path, dev_path: str | Path | None, config: Config,
         RunError: the folder cannot be written.
     """
     folder = Path(folder)
-    made_from = _made_from(train_path, dev_path, config)
-    reused = _reuse(folder, made_from)
+    made_from = _fingerprint(train_path, dev_path, config)
+    reused = _load_prepared(folder, made_from)
     if reused is not None:
         return reused
     try:
         folder.mkdir(parents=True, exist_ok=True)
         (folder / STAMP).unlink(missing_ok=True)
         for name in (FILE_NAME, STAMP):
-            clear_away(folder / name)
+            remove_temporary_files(folder / name)
         prepared = _prepare(str(train_path), None if dev_path is None else str(dev_path), config, folder)
         _write_stamp(folder, made_from, prepared)
     except OSError as error:
@@ -84,12 +84,12 @@ def prepare(train_path: str | Path, dev_path: str | Path | None, config: Config,
 
 
 def reopen(train_path: str | Path, dev_path: str | Path | None, config: Config, folder: str | Path) -> Prepared | None:
-    """Return what an equal call of `prepare` put into the folder; None if files or settings have changed.
+    """Return the data that an equal call of `prepare` wrote; None if files or settings have changed.
 
     Raises:
         DataError: a file is missing.
     """
-    return _reuse(Path(folder), _made_from(train_path, dev_path, config))
+    return _load_prepared(Path(folder), _fingerprint(train_path, dev_path, config))
 
 
 def prepare_again(
@@ -98,15 +98,15 @@ def prepare_again(
     """Restore the prepared data of a folder whose files are damaged or missing.
 
     Returns:
-        What an equal call of `prepare` put into the folder; None if files or settings have changed, if its stamp is
-        damaged, so that this cannot be told, or if other symbols were learned this time.
+        The data that an equal call of `prepare` wrote into the folder; None if files or settings have changed, if the
+        stamp is damaged, or if this preparation learned other symbols.
 
     Raises:
         DataError: a file is missing.
         RunError: the folder cannot be written.
     """
     stamp = _read_stamp(Path(folder))
-    if stamp is None or stamp.get("made_from") != _made_from(train_path, dev_path, config):
+    if stamp is None or stamp.get("made_from") != _fingerprint(train_path, dev_path, config):
         return None
     prepared = prepare(train_path, dev_path, config, folder)
     same = (
@@ -124,11 +124,11 @@ def _prepare(train_path: str, dev_path: str | None, config: Config, folder: Path
     dev_sources = None if dev is None else {pair.source for pair in dev}
     scan = _scan(train_path, dev_sources, config, report)
     if dev is None:
-        dev = list(islice(_held_out(train_path, scan.held_out, config), config.data.dev_limit))
+        dev = list(islice(_held_out_pairs(train_path, scan.held_out, config), config.data.dev_limit))
     source_symbols, source_line = _learn("source", train_path, scan, config)
     target_symbols, target_line = _learn("target", train_path, scan, config)
     train = Corpus.build(
-        _training(train_path, scan.held_out, config),
+        _training_pairs(train_path, scan.held_out, config),
         source_symbols,
         target_symbols,
         folder,
@@ -137,8 +137,8 @@ def _prepare(train_path: str, dev_path: str | None, config: Config, folder: Path
     )
     if not len(train):
         raise DataError("; ".join([f"{train_path}: no pairs left to train on", *report.lines()]))
-    dev = _short_enough(dev, source_symbols, target_symbols, config.data.max_length, dev_report)
-    dev_pairs = _group(dev)
+    dev = _drop_long_pairs(dev, source_symbols, target_symbols, config.data.max_length, dev_report)
+    dev_pairs = _group_by_source(dev)
     if not dev_pairs:
         raise DataError("; ".join([f"{dev_path or train_path}: no dev pairs left", *dev_report.lines()]))
     origin = f"from {dev_path}" if dev_path else "held out by source"
@@ -157,12 +157,12 @@ class _Scan:
     """Results of the first pass over the training file."""
 
     sample: list[Pair]
-    held_out: frozenset[str]  # normalised sources that are not trained on
-    overlap: int  # how many of the given dev sources are trained on
+    held_out: frozenset[str]  # normalised sources excluded from training
+    overlap: int  # number of given dev sources that are also in the training data
 
 
 def _scan(train_path: str, dev_sources: set[str] | None, config: Config, report: Report) -> _Scan:
-    """Read the whole file once: check every line, take a sample, hold out dev sources if none are given."""
+    """Read the whole file once: check every line, take a sample, hold out sources if no dev set is given."""
     first: Pair | None = None
     several = False
     sample: list[Pair] = []
@@ -178,7 +178,7 @@ def _scan(train_path: str, dev_sources: set[str] | None, config: Config, report:
                 sample, stride = sample[::2], 2 * stride
         source = normalize_text(pair.source, config.symbols.normalize)
         if dev_sources is None:
-            holdout.see(source)
+            holdout.add(source)
         elif source in dev_sources:
             overlap.add(source)
     if not several:
@@ -198,7 +198,7 @@ def _learn(side: str, train_path: str, scan: _Scan, config: Config) -> tuple[Sym
     longest = config.data.max_length * CODE_POINTS_PER_SYMBOL
     symbols = learn_symbols(
         kind,
-        (text for text in map(text_of, _training(train_path, scan.held_out, config)) if len(text) <= longest),
+        (text for text in map(text_of, _training_pairs(train_path, scan.held_out, config)) if len(text) <= longest),
         vocabulary_size=config.symbols.vocabulary_size,
         min_count=config.symbols.min_count,
         normalize=config.symbols.normalize,
@@ -206,14 +206,14 @@ def _learn(side: str, train_path: str, scan: _Scan, config: Config) -> tuple[Sym
     return symbols, f"{side} symbols: {kind} ({reason}); {len(symbols)} with the specials"
 
 
-def _training(train_path: str, held_out: frozenset[str], config: Config) -> Iterator[Pair]:
+def _training_pairs(train_path: str, held_out: frozenset[str], config: Config) -> Iterator[Pair]:
     form = config.symbols.normalize
-    for pair in read_pairs(train_path, config.data, Report(train_path)):  # counted in the first reading
+    for pair in read_pairs(train_path, config.data, Report(train_path)):  # the first reading counted bad lines
         if normalize_text(pair.source, form) not in held_out:
             yield pair
 
 
-def _held_out(train_path: str, held_out: frozenset[str], config: Config) -> Iterator[Pair]:
+def _held_out_pairs(train_path: str, held_out: frozenset[str], config: Config) -> Iterator[Pair]:
     pairs = read_pairs(train_path, config.data, Report(train_path))
     return (pair for pair in _normalized(pairs, config) if pair.source in held_out)
 
@@ -224,7 +224,7 @@ def _normalized(pairs: Iterable[Pair], config: Config) -> Iterator[Pair]:
         yield Pair(normalize_text(source, form), normalize_text(target, form), line)
 
 
-def _short_enough(
+def _drop_long_pairs(
     pairs: list[Pair], source_symbols: Symbols, target_symbols: Symbols, max_length: int, report: Report
 ) -> list[Pair]:
     kept = []
@@ -236,7 +236,7 @@ def _short_enough(
     return kept
 
 
-def _group(pairs: list[Pair]) -> list[DevPair]:
+def _group_by_source(pairs: list[Pair]) -> list[DevPair]:
     """Return each source once, with its different targets, in the order of their first appearance."""
     targets: dict[str, dict[str, None]] = {}
     for pair in pairs:
@@ -244,20 +244,20 @@ def _group(pairs: list[Pair]) -> list[DevPair]:
     return [(source, tuple(references)) for source, references in targets.items()]
 
 
-def _made_from(train_path: str | Path, dev_path: str | Path | None, config: Config) -> dict[str, Any]:
-    """Return all that the result of `prepare` depends on, as plain JSON values."""
+def _fingerprint(train_path: str | Path, dev_path: str | Path | None, config: Config) -> dict[str, Any]:
+    """Return the files and settings that determine the result of `prepare`, as plain JSON values."""
     settings = asdict(config.data)
     del settings["batch_symbols"]
     return {
         "version": STAMP_VERSION,
-        "train": _file_marks(train_path),
-        "dev": None if dev_path is None else _file_marks(dev_path),
+        "train": _file_fingerprint(train_path),
+        "dev": None if dev_path is None else _file_fingerprint(dev_path),
         "data": settings,
         "symbols": asdict(config.symbols),
     }
 
 
-def _file_marks(path: str | Path) -> list[list[Any]]:
+def _file_fingerprint(path: str | Path) -> list[list[Any]]:
     files = [(file.resolve(), file.stat()) for file in data_files(path)]
     return [[str(file), status.st_size, status.st_mtime_ns] for file, status in files]
 
@@ -271,11 +271,12 @@ def _write_stamp(folder: Path, made_from: dict[str, Any], prepared: Prepared) ->
         "dev_pairs": prepared.dev_pairs,
         "report": prepared.report,
     }
+    content = json.dumps(stamp, ensure_ascii=False).encode(errors="surrogateescape")  # file names may hold any bytes
     with replace_file(folder / STAMP) as file:
-        file.write(json.dumps(stamp, ensure_ascii=False).encode(errors="surrogateescape"))  # names may be any bytes
+        file.write(content)
 
 
-def _reuse(folder: Path, made_from: dict[str, Any]) -> Prepared | None:
+def _load_prepared(folder: Path, made_from: dict[str, Any]) -> Prepared | None:
     stamp = _read_stamp(folder)
     if stamp is None:
         return None
@@ -290,7 +291,7 @@ def _reuse(folder: Path, made_from: dict[str, Any]) -> Prepared | None:
             symbols_from_json(stamp["target_symbols"]),
             stamp["report"],
         )
-    except (OSError, ValueError, KeyError, TypeError):  # missing or damaged: not whole
+    except (OSError, ValueError, KeyError, TypeError):  # a file is missing or damaged
         return None
 
 

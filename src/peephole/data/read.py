@@ -1,7 +1,7 @@
 """Read pairs from files, one at a time: TSV, JSONL, Parquet, two parallel files; plain, .gz or .zst.
 
-A line that is not a pair stops the reading with an error that names file and line, or is skipped and counted.
-Files may be larger than memory; a single line may not.
+A line that is not a pair raises an error that names file and line, or is skipped and counted. Files may be
+larger than memory; a single line may not.
 """
 
 from __future__ import annotations
@@ -23,11 +23,11 @@ BYTE_ORDER_MARK = b"\xef\xbb\xbf"
 BUFFER_SIZE = 1 << 20  # bytes
 ROWS_AT_A_TIME = 4096  # of a Parquet file
 
-_SURROGATE = re.compile("[\ud800-\udfff]")  # JSON can name them, UTF-8 cannot hold them
+_SURROGATE = re.compile("[\ud800-\udfff]")  # JSON can escape them, UTF-8 cannot encode them
 
 
 class Pair(NamedTuple):
-    """One example: both sides without outer whitespace, and the line (Parquet: row) it stands in, from 1."""
+    """One example: both sides without outer whitespace, and the number of its line (Parquet: row), from 1."""
 
     source: str
     target: str
@@ -61,7 +61,7 @@ class Report:
         self._count("repaired", reason, line, file)
 
     def lines(self) -> list[str]:
-        """Return one line of text for each kind."""
+        """Return one line of text for each action and reason."""
         return [
             f"{count} pair{'s' * (count > 1)} {action}: {reason} (first: {where})"
             for (action, reason), (count, where) in self._found.items()
@@ -76,29 +76,29 @@ def read_pairs(path: str | Path, config: DataConfig, report: Report) -> Iterator
     """Read the pairs of a file, or of two parallel files given as `a.en,b.it`.
 
     Args:
-        path: the suffix says the format: .tsv or .txt (two columns), .jsonl or .ndjson, .parquet; all but
+        path: the suffix selects the format: .tsv or .txt (two columns), .jsonl or .ndjson, .parquet; all but
             Parquet also with .gz or .zst after it. Parallel files may have any suffix: a line is a text.
-        config: column names, and what to do with bad lines.
+        config: column names, and whether bad lines raise an error or are skipped.
         report: counts skipped and repaired lines.
 
     Raises:
-        DataError: at once if there is no such file or its suffix is unknown; while reading, at a bad line
-            (unless they are skipped), damaged compression, parallel files of unequal length, or if there was
-            no pair at all.
+        DataError: immediately, if there is no such file or its suffix is unknown; while reading, for a bad line
+            (unless they are skipped), damaged compression, parallel files of unequal length, or a file
+            without pairs.
     """
     name = str(path)
     files = [str(file) for file in data_files(path)]
     if len(files) == 2:
-        return _pairs(name, _parallel_lines(files, report), _parallel_parser(files), config, report)
+        return _parse_lines(name, _parallel_lines(files, report), _parallel_parser(files), config, report)
     suffix = Path(name.lower()).suffix
     if suffix == ".parquet":
-        return _pairs(name, _parquet_rows(name, config), _parse_columns, config, report)
+        return _parse_lines(name, _parquet_rows(name, config), _parse_columns, config, report)
     if suffix in COMPRESSIONS:
         suffix = Path(name.lower()).with_suffix("").suffix
     if suffix in TSV_SUFFIXES:
-        return _pairs(name, _lines(name, report), _parse_tsv, config, report)
+        return _parse_lines(name, _read_lines(name, report), _parse_tsv, config, report)
     if suffix in JSON_SUFFIXES:
-        return _pairs(name, _lines(name, report), _json_parser(config), config, report)
+        return _parse_lines(name, _read_lines(name, report), _json_parser(config), config, report)
     raise DataError(
         f"{name}: unknown suffix {suffix!r}; wanted .tsv, .txt, .jsonl or .ndjson (also with .gz or .zst), "
         ".parquet, or two parallel files as a.en,b.it"
@@ -106,13 +106,13 @@ def read_pairs(path: str | Path, config: DataConfig, report: Report) -> Iterator
 
 
 class _BadLine(Exception):
-    """A line is not a pair: the reason to count it under, the message, the file if it is one of two."""
+    """A line is not a pair: holds the reason for the report, the message, and the file if it is one of two."""
 
     def __init__(self, reason: str, message: str, file: str | None = None) -> None:
         self.reason, self.message, self.file = reason, message, file
 
 
-def _pairs(
+def _parse_lines(
     name: str,
     lines: Iterable[Any],
     parse: Callable[[Any], tuple[str, str]],
@@ -135,7 +135,7 @@ def _pairs(
 
 
 def data_files(path: str | Path) -> list[Path]:
-    """Return the files that a path names: itself, or two parallel files given as `a.en,b.it`.
+    """Return the files of a path: the path itself, or two parallel files given as `a.en,b.it`.
 
     Raises:
         DataError: one is missing, or is not a file.
@@ -160,7 +160,7 @@ def _check_file(path: Path) -> None:
         raise DataError(f"{name}: not a regular file (data are read more than once)")
 
 
-def _lines(name: str, report: Report) -> Iterator[bytes]:
+def _read_lines(name: str, report: Report) -> Iterator[bytes]:
     """Yield the lines of a file as bytes, without the byte order mark; only \\n ends a line."""
     number = 0
     try:
@@ -180,58 +180,58 @@ def _open(name: str) -> BinaryIO:
     compression = COMPRESSIONS.get(Path(name.lower()).suffix)
     if compression is None:
         return open(name, "rb", buffering=BUFFER_SIZE)
-    import pyarrow as pa  # type: ignore[import-untyped]  # here, because plain files are read without it
+    import pyarrow as pa  # type: ignore[import-untyped]  # imported here, since plain files are read without it
 
     stream = pa.CompressedInputStream(pa.OSFile(name), compression)
     return cast(BinaryIO, io.BufferedReader(stream, BUFFER_SIZE))
 
 
-def _text(raw: bytes) -> str:
+def _decode(raw: bytes) -> str:
     try:
         return raw.decode()
     except UnicodeDecodeError as error:
         raise _BadLine("invalid UTF-8", f"invalid UTF-8: byte {error.start + 1} is 0x{raw[error.start]:02x}") from None
 
 
-def _shown(text: str, most: int = 40) -> str:
+def _quote(text: str, most: int = 40) -> str:
     return repr(text if len(text) <= most else text[: most - 1] + "…")
 
 
-def _strip(source: str, target: str) -> tuple[str, str]:
+def _checked_pair(source: str, target: str) -> tuple[str, str]:
     source, target = source.strip(), target.strip()
     if source and target:
         return source, target
     if not source and not target:
         raise _BadLine("blank line", "blank line")
     side, other = ("source", target) if not source else ("target", source)
-    raise _BadLine("empty side", f"empty {side} beside {_shown(other)}")
+    raise _BadLine("empty side", f"empty {side} beside {_quote(other)}")
 
 
 def _parse_tsv(line: bytes) -> tuple[str, str]:
-    text = _text(line)
+    text = _decode(line)
     columns = text.split("\t")
     if len(columns) == 2:
-        return _strip(*columns)
+        return _checked_pair(*columns)
     text = text.rstrip("\r\n")
     if not text.strip():
         raise _BadLine("blank line", "blank line")
-    raise _BadLine("wrong columns", f"expected 2 columns, found {len(columns)}: {_shown(text)}")
+    raise _BadLine("wrong columns", f"expected 2 columns, found {len(columns)}: {_quote(text)}")
 
 
 def _json_parser(config: DataConfig) -> Callable[[bytes], tuple[str, str]]:
     columns = (config.source, config.target)
 
     def parse(line: bytes) -> tuple[str, str]:
-        text = _text(line)
+        text = _decode(line)
         if not text.strip():
             raise _BadLine("blank line", "blank line")
         try:
             record = json.loads(text)
         except (ValueError, RecursionError) as error:
-            raise _BadLine("invalid JSON", f"invalid JSON: {error}: {_shown(text.strip())}") from None
+            raise _BadLine("invalid JSON", f"invalid JSON: {error}: {_quote(text.strip())}") from None
         if not isinstance(record, dict):
-            raise _BadLine("wrong columns", f"expected an object with columns, found {_shown(text.strip())}")
-        return _strip(*(_json_column(record, column) for column in columns))
+            raise _BadLine("wrong columns", f"expected an object with columns, found {_quote(text.strip())}")
+        return _checked_pair(*(_json_column(record, column) for column in columns))
 
     return parse
 
@@ -242,9 +242,9 @@ def _json_column(record: dict[str, Any], column: str) -> str:
         raise _BadLine("wrong columns", f"expected column {column!r}, found {found}{nearest(column, record)}")
     value = record[column]
     if not isinstance(value, str):
-        raise _BadLine("wrong columns", f"column {column!r}: expected text, found {_shown(json.dumps(value))}")
+        raise _BadLine("wrong columns", f"column {column!r}: expected text, found {_quote(json.dumps(value))}")
     if _SURROGATE.search(value):
-        raise _BadLine("invalid UTF-8", f"column {column!r}: half of a surrogate pair in {_shown(value)}")
+        raise _BadLine("invalid UTF-8", f"column {column!r}: half of a surrogate pair in {_quote(value)}")
     return value
 
 
@@ -269,7 +269,7 @@ def _parquet_rows(name: str, config: DataConfig) -> Iterator[tuple[bytes | None,
                 if not (pa.types.is_string(kind) or pa.types.is_large_string(kind)):
                     raise DataError(f"{name}: column {column!r}: expected text, found {kind}")
             for batch in file.iter_batches(ROWS_AT_A_TIME, columns=columns):
-                # As bytes, so that an invalid row is found by its number
+                # Read as bytes, so that an error can name the row with invalid UTF-8
                 texts = [batch.column(column).cast(pa.large_binary()).to_pylist() for column in columns]
                 yield from zip(*texts, strict=True)
     except (OSError, pa.ArrowInvalid) as error:
@@ -278,11 +278,11 @@ def _parquet_rows(name: str, config: DataConfig) -> Iterator[tuple[bytes | None,
 
 def _parse_columns(row: tuple[bytes | None, bytes | None]) -> tuple[str, str]:
     source, target = row
-    return _strip(_text(source or b""), _text(target or b""))
+    return _checked_pair(_decode(source or b""), _decode(target or b""))
 
 
 def _parallel_lines(names: list[str], report: Report) -> Iterator[tuple[bytes, bytes]]:
-    first, second = (_lines(name, report) for name in names)
+    first, second = (_read_lines(name, report) for name in names)
     number = 0
     for line in first:
         other = next(second, None)
@@ -299,9 +299,9 @@ def _parallel_parser(names: list[str]) -> Callable[[tuple[bytes, bytes]], tuple[
         texts = []
         for name, line in zip(names, lines, strict=True):
             try:
-                texts.append(_text(line))
+                texts.append(_decode(line))
             except _BadLine as bad:
                 raise _BadLine(bad.reason, bad.message, name) from None
-        return _strip(*texts)
+        return _checked_pair(*texts)
 
     return parse

@@ -1,7 +1,6 @@
 """Hold out a dev set by source: all pairs of one source go to the same side.
 
-Which sources are held out depends on their hashes alone, not on the order or the place of the pairs in the
-file.
+The hashes of the sources alone decide which are held out, not the order of the pairs in the file.
 """
 
 from __future__ import annotations
@@ -30,51 +29,51 @@ class Holdout:
 
     >>> holdout = Holdout(fraction=0.02, limit=100)
     >>> for source in ["a", "b", "a"]:
-    ...     holdout.see(source)
+    ...     holdout.add(source)
     >>> holdout.sources()
     frozenset({'a'})
     """
 
     def __init__(self, fraction: float, limit: int) -> None:
         self._limit = limit
-        self._bound = int(fraction * HASHES)  # sources with this hash or a higher one are for training
-        self._pairs: dict[str, int] = {}  # how many pairs each candidate has, at most `limit` together
+        self._bound = int(fraction * HASHES)  # sources with this hash or a higher one are trained on
+        self._pairs: dict[str, int] = {}  # number of pairs of each candidate, at most `limit` in total
         self._total = 0
         self._by_hash: list[tuple[int, str]] = []  # heap of the candidates: (-hash, source), highest first
-        self._training: tuple[int, str] | None = None  # lowest hash among the others, and its source
+        self._training: tuple[int, str] | None = None  # lowest hash among the training sources, and its source
         self._first: str | None = None
         self._several = False
 
-    def see(self, source: str) -> None:
+    def add(self, source: str) -> None:
         """Add the source of one pair."""
         if self._first is None:
             self._first = source
         self._several |= source != self._first
-        place = source_hash(source)
-        if place >= self._bound:
-            if self._training is None or place < self._training[0]:
-                self._training = (place, source)
+        hash_value = source_hash(source)
+        if hash_value >= self._bound:
+            if self._training is None or hash_value < self._training[0]:
+                self._training = (hash_value, source)
             return
         if source not in self._pairs:
-            heapq.heappush(self._by_hash, (-place, source))
+            heapq.heappush(self._by_hash, (-hash_value, source))
         self._pairs[source] = self._pairs.get(source, 0) + 1
         self._total += 1
         while self._total > self._limit:
-            self._give_back()
+            self._drop_highest()
 
     def sources(self) -> frozenset[str]:
         """Return the sources to hold out; none if only one source has been seen."""
         if not self._several:
             return frozenset()
         if self._training is None:
-            self._give_back()
+            self._drop_highest()
         elif not self._pairs:
             return frozenset([self._training[1]])
         return frozenset(self._pairs)
 
-    def _give_back(self) -> None:
-        """Return the candidate with the highest hash to training."""
-        place, source = heapq.heappop(self._by_hash)
+    def _drop_highest(self) -> None:
+        """Move the candidate with the highest hash to the training sources."""
+        negative_hash, source = heapq.heappop(self._by_hash)
         self._total -= self._pairs.pop(source)
-        self._bound = -place
-        self._training = (-place, source)
+        self._bound = -negative_hash
+        self._training = (-negative_hash, source)

@@ -14,6 +14,7 @@ from functools import cache
 from pathlib import Path
 
 from peephole.engine.enums import Function, Status
+from peephole.errors import EngineError
 
 ABI_VERSION = 7
 FUNCTIONS = {function.name.lower(): function for function in Function}
@@ -88,15 +89,18 @@ def library() -> ctypes.CDLL:
     """Load the library.
 
     Raises:
-        OSError: it is missing, or not one for this version of the package.
+        EngineError: it is missing, cannot be loaded, or is not one for this version of the package.
     """
     path = library_path()
     if path is None:
-        raise OSError("peephole was installed without its engine: no C++ compiler was found then")
-    loaded = ctypes.CDLL(str(path))
+        raise EngineError("peephole was installed without its engine: no C++ compiler was found then")
+    try:
+        loaded = ctypes.CDLL(str(path))
+    except OSError as error:
+        raise EngineError(f"{path}: cannot be loaded: {error}") from error
     found = loaded.peephole_abi_version()
     if found != ABI_VERSION:
-        raise OSError(f"{path}: wanted ABI version {ABI_VERSION}, got {found}; install peephole again")
+        raise EngineError(f"{path}: wanted ABI version {ABI_VERSION}, got {found}; install peephole again")
     text, number, address, status = ctypes.c_char_p, ctypes.c_int64, ctypes.c_void_p, ctypes.c_int
     signatures: dict[str, tuple[type | None, list[type]]] = {
         "peephole_instruction_set": (text, [ctypes.c_int32]),

@@ -19,7 +19,6 @@ KINDS = {
     "cell": ("lstm",),
     "peephole": ("full", "diagonal", "none"),
     "attention": tuple(decoder.ATTENTIONS),
-    "feeding": ("teacher forcing",),
     "output": ("symbols",),
 }
 """The kinds of each part that the engine computes; it declines all others, and parts that are not listed."""

@@ -8,7 +8,7 @@ from torch import Tensor
 
 from peephole import engine
 from peephole.engine.choice import instruction_set_in_use
-from peephole.engine.recurrence import addresses, operand_in_use, saved_bytes, scratch
+from peephole.engine.recurrence import Size, addresses, operand_in_use, saved_bytes, scratch
 from peephole.nn.attention import AdditiveAttention, DotAttention, GeneralAttention
 from peephole.nn.cells import LSTMState, LSTMWeights, peephole_form
 from peephole.nn.decoder import Decoder, DecoderState, Memory
@@ -238,7 +238,7 @@ def _empty_results(*arguments: Any) -> tuple[Tensor, ...]:
     call = _Call(*arguments)
     (batch, steps, _), hidden_size = call.embedded.shape, call.states[0].shape[1]
     scalar, full = call.embedded.element_size(), call.form() == "full"
-    saved = 0
+    saved: Size = 0
     for index in range(len(call.states) // 2):
         inner = hidden_size if index else call.memory.shape[-1]
         saved += saved_bytes(batch, steps, inner, hidden_size, scalar, call.operand, full)

@@ -19,9 +19,9 @@ def missing_kind(kinds: Mapping[str, str], known: Mapping[str, Collection[str]])
     """Return which part has a kind that is not known, or is itself not known; None if all are.
 
     >>> missing_kind({"cell": "lstm", "attention": "scaled_dot"}, PREDICTION_KINDS)
-    "has no attention 'scaled_dot'"
+    "has no attention of kind 'scaled_dot'"
     """
     for part, kind in kinds.items():
         if kind not in known.get(part, ()):
-            return f"has no {part} {kind!r}"
+            return f"has no {part} of kind {kind!r}"
     return None

@@ -40,6 +40,7 @@ class PackedModel:
 
     def __init__(self, file: str | Path | bytes, instruction_set: str | None = None) -> None:
         self._address: int | None = None
+        engine.library()  # an error here must not meet the mapped file below
         if isinstance(file, bytes):
             message = self._open(file, len(file), instruction_set)
         else:

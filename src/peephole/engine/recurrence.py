@@ -15,6 +15,8 @@ from peephole.engine.choice import instruction_set_in_use
 from peephole.nn.backends import multiplies_bfloat16
 from peephole.nn.cells import LSTMState, LSTMWeights, check_lstm_shapes, peephole_form
 
+Size = int | torch.SymInt  # a symbol where PyTorch traces with sizes left open
+
 
 class _Call(NamedTuple):
     """The arguments of `peephole::lstm`."""
@@ -146,14 +148,14 @@ def _empty_results(*arguments: Any) -> tuple[Tensor, ...]:
 
 
 def saved_bytes(
-    batch: int, steps: int, inner_size: int, hidden_size: int, scalar: int, operand: str, full: bool
-) -> int:
+    batch: Size, steps: Size, inner_size: Size, hidden_size: Size, scalar: int, operand: str, full: bool
+) -> Size:
     """Return the bytes that a layer saves for its gradients: CellSaved in engine/src/train/cell_memory.h."""
 
-    def array(rows: int, numbers: int, size: int) -> int:
+    def array(rows: Size, numbers: Size, size: int) -> Size:
         return (rows * numbers * size + 63) // 64 * 64
 
-    def padded(numbers: int) -> int:
+    def padded(numbers: Size) -> Size:
         return (numbers + 64 // scalar - 1) // (64 // scalar) * (64 // scalar)
 
     rows, units, inner = batch * steps, padded(hidden_size), padded(inner_size)

@@ -32,7 +32,7 @@ class Mistake:
     columns: tuple[Column, ...]
 
     def to_dict(self) -> dict[str, Any]:
-        """Return everything as plain JSON values."""
+        """Return the mistake as plain JSON values."""
         return {**vars(self), "columns": [list(column) for column in self.columns]}
 
 
@@ -40,7 +40,7 @@ def align(predicted: Sequence[str], reference: Sequence[str]) -> tuple[Column, .
     """Put two lists of symbols side by side with the fewest edits.
 
     Returns:
-        Columns (predicted, reference). Exactly the columns whose two sides differ are the edits.
+        Columns (predicted, reference). The edits are the columns with two different sides.
 
     >>> align(["K", "AH", "T"], ["K", "AE", "T", "S"])
     (('K', 'K'), ('AH', 'AE'), ('T', 'T'), (None, 'S'))

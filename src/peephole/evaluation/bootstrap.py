@@ -13,8 +13,8 @@ import numpy as np
 from peephole.evaluation.metrics import FloatArray
 
 RESAMPLES = 1000  # 2.5 ± 0.5 % (standard deviation) are outside each end of a 95 % interval
-CONFIDENCE = 0.95  # of `interval`
-_ENTRIES_AT_A_TIME = 1 << 21  # draws held in memory: some 50 MB
+CONFIDENCE = 0.95  # level of `interval`
+_BLOCK_ENTRIES = 1 << 21  # draws held in memory: some 50 MB
 
 
 def resample(tables: Sequence[FloatArray], *, resamples: int = RESAMPLES, seed: int) -> list[FloatArray]:
@@ -22,7 +22,7 @@ def resample(tables: Sequence[FloatArray], *, resamples: int = RESAMPLES, seed: 
 
     Args:
         tables: statistics (sources, columns) of one or more metrics or systems; the draws are the same for all.
-        resamples: how many sums to return; each adds as many rows as there are sources.
+        resamples: number of sums to return; each adds as many rows as there are sources.
         seed: of NumPy's default generator. The draws are those of sacrebleu for its SACREBLEU_SEED.
 
     Returns:
@@ -61,7 +61,7 @@ def swap(
     Args:
         tables_a: statistics (sources, columns) of system A in one or more metrics; the swaps are the same for all.
         tables_b: the same of system B.
-        swaps: how many times to draw for every source whether it is swapped.
+        swaps: number of sums; each draws for every source whether it is swapped.
         seed: of NumPy's default generator.
 
     Returns:
@@ -69,7 +69,7 @@ def swap(
     """
     statistics_a, statistics_b = np.concatenate(tables_a, axis=1), np.concatenate(tables_b, axis=1)
     change = statistics_b - statistics_a
-    change = change[change.any(axis=1)]  # swapping the others changes nothing
+    change = change[change.any(axis=1)]  # swapping equal rows has no effect
     generator = np.random.default_rng(seed)
     moved = np.concatenate(
         [
@@ -90,7 +90,7 @@ def _split_columns(sums: FloatArray, tables: Sequence[FloatArray]) -> list[Float
 
 def _row_counts(total: int, width: int) -> Iterator[int]:
     """Yield numbers of rows that add up to the total, each small enough for memory."""
-    most = max(1, _ENTRIES_AT_A_TIME // max(width, 1))
+    most = max(1, _BLOCK_ENTRIES // max(width, 1))
     while total > 0:
         yield min(most, total)
         total -= most

@@ -16,12 +16,12 @@ from peephole.evaluation.bootstrap import CONFIDENCE, RESAMPLES, interval, resam
 from peephole.evaluation.metrics import METRICS, FloatArray, sacrebleu_signature
 from peephole.symbols import Symbols, normalize_text
 
-_OF_SUBWORDS = ("bleu", "chrf", "rouge_1", "rouge_2", "rouge_l", "exact_match")
+_SUBWORD_METRICS = ("bleu", "chrf", "rouge_1", "rouge_2", "rouge_l", "exact_match")
 DEFAULT_METRICS = {
     "characters": ("exact_match", "symbol_error_rate", "chrf"),
     "whitespace": ("exact_match", "sequence_error_rate", "symbol_error_rate"),
-    "bpe": _OF_SUBWORDS,
-    "unigram": _OF_SUBWORDS,
+    "bpe": _SUBWORD_METRICS,
+    "unigram": _SUBWORD_METRICS,
 }
 
 
@@ -54,7 +54,7 @@ class Evaluation:
     """The result of `evaluate_predictions`.
 
     Attributes:
-        scores: name in `peephole.evaluation.metrics.METRICS` → score, in the order asked for.
+        scores: name in `peephole.evaluation.metrics.METRICS` → score, in the requested order.
         num_sources: sources evaluated.
         num_references: references of all of them.
         resamples: bootstrap resamples behind the intervals.
@@ -70,7 +70,7 @@ class Evaluation:
     worst: tuple[Mistake, ...]
 
     def to_dict(self) -> dict[str, Any]:
-        """Return everything as plain JSON values."""
+        """Return the evaluation as plain JSON values."""
         return {
             **asdict(self),
             "confidence": CONFIDENCE,
@@ -101,7 +101,7 @@ def evaluate_predictions(
         metrics: keys of `METRICS`; None or none: `DEFAULT_METRICS` for this kind of symbols.
         seed: of the bootstrap.
         resamples: of the bootstrap.
-        num_worst: how many of the worst errors to keep.
+        num_worst: number of worst errors to keep.
 
     Raises:
         DataError: no source, lists of different lengths, or a source without reference.
@@ -124,7 +124,7 @@ def evaluate_predictions(
 
 
 def check(sources: Sequence[str], references: Sequence[Sequence[str]], *systems: Sequence[str]) -> None:
-    """Check that lists of sources, references and predictions fit together.
+    """Check that the lists of sources, references and predictions have equal lengths.
 
     Raises:
         DataError: no source, lists of different lengths, or a source without a list of references.
@@ -135,7 +135,7 @@ def check(sources: Sequence[str], references: Sequence[Sequence[str]], *systems:
         if len(given) != len(sources):
             raise DataError(f"evaluation: wanted {what} for {len(sources)} sources, got {len(given)}")
     for i, (source, choices) in enumerate(zip(sources, references, strict=True), start=1):
-        if isinstance(choices, str):  # would be taken for a list of references of one character
+        if isinstance(choices, str):  # would be read as a list of references of one character
             raise DataError(f"evaluation, source {i}: wanted a list of references, got the text {choices!r}")
         if not choices:
             raise DataError(f"evaluation, source {i}: wanted at least one reference, got none: {source!r}")
@@ -147,7 +147,7 @@ def measure(
     symbols: Symbols,
     metrics: Sequence[str] | None,
 ) -> dict[str, FloatArray]:
-    """Return the statistics (sources, columns) of each metric asked for.
+    """Return the statistics (sources, columns) of each requested metric.
 
     Raises:
         ConfigError: an unknown metric.
@@ -159,7 +159,7 @@ def measure(
 
 
 def check_metrics(metrics: Sequence[str] | None, symbols: Symbols) -> tuple[str, ...]:
-    """Return the metrics asked for, each once; None or none: the usual ones for this kind of symbols.
+    """Return the requested metrics, each once; None or none: the defaults for this kind of symbols.
 
     Raises:
         ConfigError: an unknown metric.

@@ -1,4 +1,4 @@
-"""The exposure gap: how much worse a model predicts when it is fed its own output, (14), than gold symbols, (13).
+"""Measure the exposure gap: the loss of accuracy of a model fed its own output, (14), instead of gold symbols, (13).
 
 Both sides are measured in symbol accuracy, the percentage of reference symbols that are right:
 
@@ -7,8 +7,8 @@ Both sides are measured in symbol accuracy, the percentage of reference symbols 
     gap              teacher-forced - free-running
 
 each summed over the corpus before dividing; U is the number of symbols of the reference. With several references each
-side counts against its best one: the one with fewest wrong symbols, then the longest. The end symbol is left out on
-both sides: predicting it too early is a wrong symbol on both, too late an edit on the free-running side alone.
+side is compared with its best one: the one with fewest wrong symbols, then the longest. The end symbol is left out on
+both sides: predicting it too early is a wrong symbol on both sides, too late an edit on the free-running side only.
 Insertions can take the free-running accuracy below 0.
 
 Teacher forcing is compared position by position, free running by edit distance. By position, one missing symbol would
@@ -40,8 +40,8 @@ class PositionAccuracy:
         teacher_forced: right symbols, of the references that are long enough.
         free_running: symbols kept by the alignment with fewest edits. Insertions have no position and are not
             counted here, so the mean of this curve can be above the free-running accuracy of the corpus.
-        num_teacher_forced, num_free_running: references long enough; they differ if the two sides count against
-            different references.
+        num_teacher_forced, num_free_running: references long enough; they differ if the two sides have different best
+            references.
     """
 
     position: int
@@ -69,7 +69,7 @@ class ExposureGap:
     seed: int
 
     def to_dict(self) -> dict[str, Any]:
-        """Return everything as plain JSON values."""
+        """Return the gap as plain JSON values."""
         return {**asdict(self), "positions": [asdict(p) for p in self.positions], "confidence": CONFIDENCE}
 
 
@@ -87,15 +87,15 @@ def exposure_gap(
 
     Args:
         forced: for each source and each of its references, the most probable symbol at every position of that
-            reference when the model reads the reference up to there. As long as the reference; the end symbol
-            may stand in it as a wrong answer.
+            reference when the model reads the reference up to there. As long as the reference; it may hold the end
+            symbol as a wrong prediction.
         predictions: the greedy prediction for each source.
         references: one or more for each source.
         seed: of the bootstrap over sources.
         resamples: of the bootstrap.
 
     Raises:
-        DataError: no source, or lists that do not fit together.
+        DataError: no source, or lists of different lengths.
 
     >>> gap = exposure_gap(forced=[["abxd"]], predictions=["abd"], references=[["abcd"]])
     >>> gap.teacher_forced, gap.free_running, gap.gap

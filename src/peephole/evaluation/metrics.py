@@ -6,7 +6,7 @@ costs one sum and is exact, not a mean of scores.
 
 A source has one or more references; their number may differ from source to source.
 
-Three different numbers are called "WER" in publications. Here each has a name of its own:
+Publications use "WER" for three different numbers. Here each has a separate name:
 
 - `sequence_error_rate`: share of the sources whose prediction is none of the references. The WER of papers on
   grapheme-to-phoneme conversion, where a source is a word.
@@ -161,9 +161,9 @@ def sacrebleu_statistics(name: str, predictions: Texts, references: References) 
     # count as a reference of length 0 and raise the score through BLEU's brevity penalty.
     most = max(map(len, references))
     streams = [[choices[k] if k < len(choices) else None for choices in references] for k in range(most)]
-    # sacrebleu's counts are public for BLEU only, so internal names are used here and in `_by_sacrebleu`; the tests
+    # sacrebleu's counts are public for BLEU only, so internal names are used here and in `_sacrebleu_metric`; the tests
     # compare with its corpus_score.
-    return np.array(_sacrebleu(name)._extract_corpus_statistics(predictions, streams), dtype=np.float64)
+    return np.array(_sacrebleu_scorer(name)._extract_corpus_statistics(predictions, streams), dtype=np.float64)
 
 
 def sacrebleu_signature(name: str, references: References) -> str:
@@ -172,9 +172,9 @@ def sacrebleu_signature(name: str, references: References) -> str:
     >>> sacrebleu_signature("chrf", [["a", "b"], ["c"]]).rpartition("|")[0]
     'nrefs:var|case:mixed|eff:yes|nc:6|nw:0|space:no'
     """
-    metric = _sacrebleu(name)
+    metric = _sacrebleu_scorer(name)
     numbers = {len(choices) for choices in references}
-    metric.num_refs = numbers.pop() if len(numbers) == 1 else -1  # -1: sacrebleu's word for "it varies"
+    metric.num_refs = numbers.pop() if len(numbers) == 1 else -1  # -1: sacrebleu's value for varying numbers
     return str(metric.get_signature())
 
 
@@ -264,11 +264,11 @@ def _character_edits(predictions: Texts, references: References, _: Split) -> Fl
     return _edits(predictions, references, split_clusters)
 
 
-def _sacrebleu(name: str) -> Any:
+def _sacrebleu_scorer(name: str) -> Any:
     from sacrebleu.metrics.bleu import BLEU
     from sacrebleu.metrics.chrf import CHRF
 
-    # force: the texts are scored as they are, without a warning where they look tokenized.
+    # force: suppresses the warning for texts that seem tokenized
     return BLEU(force=True) if name == "bleu" else CHRF()
 
 
@@ -276,22 +276,22 @@ def _error_rate(label: str, symbols: str, statistics: Statistics) -> Metric:
     return Metric(label, f"edits per 100 reference {symbols}", "%", "lower", statistics, _percentage)
 
 
-def _by_sacrebleu(name: str, label: str, definition: str) -> Metric:
+def _sacrebleu_metric(name: str, label: str, definition: str) -> Metric:
     def statistics(predictions: Texts, references: References, _: Split) -> FloatArray:
         return sacrebleu_statistics(name, predictions, references)
 
     def score(sums: FloatArray) -> FloatArray:
-        metric = _sacrebleu(name)
+        metric = _sacrebleu_scorer(name)
         return np.array([metric._compute_score_from_stats(row).score for row in sums.tolist()])
 
     return Metric(label, definition, "points", "higher", statistics, score)
 
 
-def _by_rouge(kind: str, label: str, what: str) -> Metric:
+def _rouge_metric(kind: str, label: str, units: str) -> Metric:
     def statistics(predictions: Texts, references: References, _: Split) -> FloatArray:
         return rouge_statistics(kind, predictions, references)
 
-    return Metric(label, f"F1 over {what}, mean over sources", "points", "higher", statistics, _percentage)
+    return Metric(label, f"F1 over {units}, mean over sources", "points", "higher", statistics, _percentage)
 
 
 _MATCHED = "sources whose prediction is one of the references"
@@ -302,9 +302,9 @@ METRICS: dict[str, Metric] = {
     "symbol_error_rate": _error_rate("symbol error rate", "symbols: PER if phones, CER if characters", _edits),
     "word_error_rate": _error_rate("word error rate", "words: the WER of speech recognition", _word_edits),
     "character_error_rate": _error_rate("character error rate", "grapheme clusters", _character_edits),
-    "bleu": _by_sacrebleu("bleu", "BLEU", "n-grams of 1 to 4 words, by sacrebleu"),
-    "chrf": _by_sacrebleu("chrf", "chrF", "n-grams of 1 to 6 characters, recall counts twice, by sacrebleu"),
-    "rouge_1": _by_rouge("rouge1", "ROUGE-1", "words"),
-    "rouge_2": _by_rouge("rouge2", "ROUGE-2", "pairs of words"),
-    "rouge_l": _by_rouge("rougeL", "ROUGE-L", "the longest common subsequence"),
+    "bleu": _sacrebleu_metric("bleu", "BLEU", "n-grams of 1 to 4 words, by sacrebleu"),
+    "chrf": _sacrebleu_metric("chrf", "chrF", "n-grams of 1 to 6 characters, recall counts twice, by sacrebleu"),
+    "rouge_1": _rouge_metric("rouge1", "ROUGE-1", "words"),
+    "rouge_2": _rouge_metric("rouge2", "ROUGE-2", "pairs of words"),
+    "rouge_l": _rouge_metric("rougeL", "ROUGE-L", "the longest common subsequence"),
 }

@@ -16,7 +16,7 @@ from peephole.evaluation.alignment import Column, Mistake
 from peephole.evaluation.evaluate import Evaluation
 from peephole.evaluation.significance import Comparison
 
-NOTHING = "·"  # no symbol on this side
+EMPTY_SIDE = "·"  # no symbol on this side
 _ARROWS = {"higher": "↑", "lower": "↓"}
 _WRONG = "bold red"
 
@@ -70,7 +70,7 @@ def render_comparison(comparison: Comparison, name_a: str = "A", name_b: str = "
             f"{found.value_b:.2f}",
             f"{found.difference:+.2f}",
             f"{found.low:+.2f} … {found.high:+.2f}",
-            *map(_p_text, (found.p_bootstrap, found.p_swaps, found.p_mcnemar)),
+            *map(_format_p, (found.p_bootstrap, found.p_swaps, found.p_mcnemar)),
         )
     return table
 
@@ -82,7 +82,7 @@ def aligned_lines(columns: Sequence[Column], width: int) -> list[tuple[Text, Tex
 
     Args:
         columns: (predicted symbol, reference symbol); None where a side has none.
-        width: cells a line may take; a single wider symbol gets a line of its own.
+        width: maximal number of cells in a line; a wider symbol is on a separate line.
 
     >>> for predicted, reference, marks in aligned_lines([("K", "K"), ("AH", "AE"), (None, "T")], 80):
     ...     print(predicted.plain, reference.plain, marks.plain, sep="\\n")
@@ -111,14 +111,14 @@ def aligned_lines(columns: Sequence[Column], width: int) -> list[tuple[Text, Tex
     return blocks
 
 
-def _p_text(p: float | None) -> str:
+def _format_p(p: float | None) -> str:
     if p is None:
         return ""
     return "<.001" if p < 0.001 else f"{p:.3f}"
 
 
 class _Aligned:
-    """An alignment that is broken into blocks of the console's width when it is printed."""
+    """An alignment that is split into blocks of the console's width when it is printed."""
 
     def __init__(self, columns: Sequence[Column]) -> None:
         self._columns = columns
@@ -141,7 +141,7 @@ def _mistake(mistake: Mistake) -> RenderableType:
 def _visible(symbol: str | None) -> str:
     """Return a symbol in visible characters, none of which the terminal interprets."""
     if symbol is None:
-        return NOTHING
+        return EMPTY_SIDE
     if symbol == " ":
         return "␣"
     # Cc: control characters, with ESC among them; Zl and Zp: separators of lines and paragraphs

@@ -18,7 +18,7 @@ from peephole.evaluation.metrics import METRICS, FloatArray, Metric
 from peephole.symbols import Symbols
 
 SWAPS = 10_000
-_SAME = 1e-9  # scores this close are equal: ROUGE adds fractions, whose sum depends on their order
+_TOLERANCE = 1e-9  # scores this close are equal: ROUGE adds fractions, whose sum depends on their order
 
 
 @dataclass(frozen=True)
@@ -61,7 +61,7 @@ class Comparison:
     seed: int
 
     def to_dict(self) -> dict[str, Any]:
-        """Return everything as plain JSON values."""
+        """Return the comparison as plain JSON values."""
         return {**asdict(self), "confidence": CONFIDENCE}
 
 
@@ -122,7 +122,7 @@ def bootstrap_p(differences: FloatArray, observed: float) -> float:
         p = (1 + #{r: |d_r - d| ≥ |d|}) / (1 + number of resamples)
 
     Source: Efron and Tibshirani 1993, chapter 16; Noreen 1989 for the ones added.
-    Differs: sacrebleu moves |d_r| by its mean and counts one side, so that its p is half of this or less.
+    Differs: sacrebleu shifts |d_r| by its mean and counts one side, so that its p is at most half of this.
 
     >>> bootstrap_p(np.array([0.5, 1.0, 1.5, 2.5]), 1.0)
     0.4
@@ -140,7 +140,7 @@ def swaps_p(differences: FloatArray, observed: float) -> float:
 
     Source: Noreen 1989; Riezler and Maxwell 2005, On Some Pitfalls in Automatic Evaluation and Significance
         Testing for MT.
-    Differs: sacrebleu counts |d_r| > |d|, which calls a system significantly different from itself.
+    Differs: sacrebleu counts |d_r| > |d|, by which a system differs significantly from itself.
 
     >>> swaps_p(np.array([-1.0, 0.0, 0.0, 1.0]), 1.0)
     0.6
@@ -201,4 +201,4 @@ def _mcnemar_of_matches(metric: Metric, rows_a: FloatArray, rows_b: FloatArray) 
 
 
 def _p_value(values: FloatArray, threshold: float) -> float:
-    return (1 + int(np.count_nonzero(values >= threshold - _SAME))) / (1 + len(values))
+    return (1 + int(np.count_nonzero(values >= threshold - _TOLERANCE))) / (1 + len(values))

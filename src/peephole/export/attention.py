@@ -1,4 +1,4 @@
-"""Attention as ONNX operators: for each kind its keys and its energies, (15)."""
+"""Write attention as ONNX operators: the keys and energies of each kind, (15)."""
 
 from __future__ import annotations
 

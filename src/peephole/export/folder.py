@@ -80,7 +80,7 @@ def write_folder(folder: Path, graphs: Mapping[str, bytes]) -> list[Path]:
     """Write the graphs; older ones are replaced only after all were written to disk.
 
     Raises:
-        RunError: they cannot be written; older graphs are left as they were.
+        RunError: they cannot be written; older graphs are unchanged.
     """
     files = {folder / f"{name}.onnx": content for name, content in graphs.items()}
     made = not folder.exists()

@@ -1,6 +1,6 @@
 """An ONNX graph, built operator by operator; values are given by their names.
 
-Opset 14 (2021) is the oldest in which every operator used here means what it means today (LSTM and GRU of opset 14
+Opset 14 (2021) is the oldest in which every operator used here has its present meaning (LSTM and GRU of opset 14
 differ from those of 22 only in the number formats allowed), so ONNX Runtime since 1.8, TensorRT, OpenVINO and browsers
 read it. The version of the file format is set, too: the `onnx` package would write its newest, which older runtimes
 refuse.
@@ -19,7 +19,7 @@ from onnx import GraphProto, ModelProto, TensorProto, ValueInfoProto, checker, h
 from peephole import __version__
 
 OPSET = 14
-IR_VERSION = 7  # the version of the file format that opset 14 was published with
+IR_VERSION = 7  # the version of the file format published with opset 14
 
 FLOAT, INT64, INT32, BOOL = TensorProto.FLOAT, TensorProto.INT64, TensorProto.INT32, TensorProto.BOOL
 
@@ -75,7 +75,7 @@ class Graph:
         return self.ops(kind, 1, *inputs, **attributes)[0]
 
     def ops(self, kind: str, count: int, *inputs: str, **attributes: Any) -> list[str]:
-        """Add an operator and return its outputs; "" stands for an input that is left out."""
+        """Add an operator and return its outputs; "" is an omitted input."""
         names = [f"{kind}_{next(self._numbers)}" for _ in range(count)]
         self._nodes.append(helper.make_node(kind, inputs, names, **attributes))
         return names

@@ -41,7 +41,7 @@ state.
 
 
 class Recurrence(NamedTuple):
-    """How one kind of cell, with one form of peepholes, is written as ONNX operators."""
+    """The functions that write one kind of cell, with one form of peepholes, as ONNX operators."""
 
     states: tuple[str, ...]  # names of a layer's states
     weights: Callable[[Weights, str], CellWeights]  # takes those of one layer and direction by the module's name
@@ -50,7 +50,7 @@ class Recurrence(NamedTuple):
 
 
 def recurrence(architecture: Architecture) -> Recurrence:
-    """Return how the cells of an architecture are exported.
+    """Return the functions that export the cells of an architecture.
 
     Raises:
         ConfigError: ONNX export has no such cell or form of peepholes.
@@ -69,7 +69,7 @@ def _run_full(
 
 def _step_full(graph: Graph, x: str, state: Sequence[str], weights: CellWeights) -> list[str]:
     projected = graph.linear(x, f"{weights.name}.input", weights.weight_input, weights.bias_input)
-    return list(_full_step(graph, projected, state[0], state[1], weights))
+    return list(_full_lstm_step(graph, projected, state[0], state[1], weights))
 
 
 Operator = Callable[[Graph, str, str, Sequence[str], Sequence[CellWeights]], list[str]]
@@ -84,7 +84,9 @@ def _run_operator(
     operator: Operator, graph: Graph, x: str, lengths: str, valid: str, directions: Sequence[CellWeights]
 ) -> tuple[str, list[str]]:
     outputs, *states = operator(graph, x, graph.op("Cast", lengths, to=INT32), [], directions)
-    return _side_by_side(graph, outputs, 1, directions), [_side_by_side(graph, s, 0, directions) for s in states]
+    return _merge_directions(graph, outputs, 1, directions), [
+        _merge_directions(graph, s, 0, directions) for s in states
+    ]
 
 
 def _step_operator(operator: Operator, graph: Graph, x: str, state: Sequence[str], weights: CellWeights) -> list[str]:
@@ -94,31 +96,33 @@ def _step_operator(operator: Operator, graph: Graph, x: str, state: Sequence[str
 
 
 def _lstm(graph: Graph, x: str, lengths: str, first: Sequence[str], directions: Sequence[CellWeights]) -> list[str]:
-    inputs = _inputs(graph, x, lengths, directions, LSTM_GATES)
+    inputs = _operator_inputs(graph, x, lengths, directions, LSTM_GATES)
     peepholes = [_reorder(w.weight_peephole, PEEPHOLES).ravel() for w in directions if w.weight_peephole is not None]
-    last = [_stacked(graph, "weight_peephole", peepholes, directions)] if peepholes else [""]
+    last = [_stack_directions(graph, "weight_peephole", peepholes, directions)] if peepholes else [""]
     return graph.ops("LSTM", 3, *inputs, *(first or ["", ""]), *last, **_attributes(directions))
 
 
 def _gru(graph: Graph, x: str, lengths: str, first: Sequence[str], directions: Sequence[CellWeights]) -> list[str]:
-    inputs = _inputs(graph, x, lengths, directions, GRU_GATES)
+    inputs = _operator_inputs(graph, x, lengths, directions, GRU_GATES)
     # r acts after the product with W_hn
     return graph.ops("GRU", 2, *inputs, *(first or [""]), linear_before_reset=1, **_attributes(directions))
 
 
-def _inputs(graph: Graph, x: str, lengths: str, directions: Sequence[CellWeights], gates: Sequence[int]) -> list[str]:
+def _operator_inputs(
+    graph: Graph, x: str, lengths: str, directions: Sequence[CellWeights], gates: Sequence[int]
+) -> list[str]:
     """Return the inputs X, W, R, B and sequence_lens that ONNX's LSTM and GRU share."""
     biases = [np.concatenate([_reorder(b, gates) for b in (w.bias_input, w.bias_hidden)]) for w in directions]
     return [
         x,
-        _stacked(graph, "weight_input", [_reorder(w.weight_input, gates) for w in directions], directions),
-        _stacked(graph, "weight_hidden", [_reorder(w.weight_hidden, gates) for w in directions], directions),
-        _stacked(graph, "bias", biases, directions),
+        _stack_directions(graph, "weight_input", [_reorder(w.weight_input, gates) for w in directions], directions),
+        _stack_directions(graph, "weight_hidden", [_reorder(w.weight_hidden, gates) for w in directions], directions),
+        _stack_directions(graph, "bias", biases, directions),
         lengths,
     ]
 
 
-def _stacked(graph: Graph, name: str, arrays: Sequence[Array], directions: Sequence[CellWeights]) -> str:
+def _stack_directions(graph: Graph, name: str, arrays: Sequence[Array], directions: Sequence[CellWeights]) -> str:
     return graph.constant(f"{directions[0].name}.{name}.onnx", np.stack(arrays))
 
 
@@ -134,7 +138,7 @@ def _reorder(array: Array, order: Sequence[int]) -> Array:
     return np.concatenate([blocks[index] for index in order])
 
 
-def _side_by_side(graph: Graph, value: str, axis: int, directions: Sequence[CellWeights]) -> str:
+def _merge_directions(graph: Graph, value: str, axis: int, directions: Sequence[CellWeights]) -> str:
     """Turn (…, D, B, H), with D at `axis`, into (…, B, D·H)."""
     axes = [*range(axis), axis + 1, axis, axis + 2]
     size = len(directions) * directions[0].hidden_size
@@ -152,7 +156,7 @@ def _scan(graph: Graph, x: str, valid: str, weights: CellWeights, *, reverse: bo
     h, c = (body.input(f"{body.name}.{part}", FLOAT, ("batch", size)) for part in ("h", "c"))
     z = body.input(f"{body.name}.projected", FLOAT, ("batch", 4 * size))
     real = body.input(f"{body.name}.real", BOOL, ("batch", 1))
-    new_h, new_c = _full_step(body, z, h, c, weights)
+    new_h, new_c = _full_lstm_step(body, z, h, c, weights)
     new_h, new_c = body.op("Where", real, new_h, h), body.op("Where", real, new_c, c)
     for part, value in (("next_h", new_h), ("next_c", new_c), ("output", new_h)):
         body.output(f"{body.name}.{part}", value, ("batch", size))
@@ -171,7 +175,7 @@ def _scan(graph: Graph, x: str, valid: str, weights: CellWeights, *, reverse: bo
     return outputs, h, c
 
 
-def _full_step(graph: Graph, projected: str, h: str, c: str, weights: CellWeights) -> tuple[str, str]:
+def _full_lstm_step(graph: Graph, projected: str, h: str, c: str, weights: CellWeights) -> tuple[str, str]:
     """Return h_t and c_t, (1)-(6), of an LSTM with full peepholes.
 
     Args:

@@ -3,7 +3,7 @@
 They compute what `peephole.nn` defines; equation numbers are those of docs/equations.md. Values are connected by their
 names: an input of the decoder step is the encoder's input or output of that name, and from the second step on `h_l` and
 `c_l` are the `next_h_l` and `next_c_l` of the step before. Each kind of input, cell, context, attention and output is
-found in a dictionary; a kind that is not there is refused by name.
+looked up in a dictionary; an unknown kind is refused by name.
 """
 
 from __future__ import annotations
@@ -28,8 +28,8 @@ def build_encoder(architecture: Architecture, weights: Weights) -> Graph:
     Inputs: `source` (batch, time) int64, padded with any symbol; `source_lengths` (batch) int64, each from 1 to time.
 
     Outputs: the first states of each decoder layer l, (9), `h_l` and for an LSTM `c_l`, (batch, H); with attention
-    `memory` (batch, time, M), 0 past each length, and `keys` (batch, time, H), which dot attention does without: its
-    keys are the memory; else `context` (batch, M), (8).
+    `memory` (batch, time, M), 0 past each length, and `keys` (batch, time, H), except for dot attention, whose keys
+    are the memory; else `context` (batch, M), (8).
 
     Raises:
         ConfigError: the architecture has a kind that cannot be exported.

@@ -20,7 +20,7 @@ from peephole.symbols import symbols_from_json
 
 Part = TypeVar("Part")
 
-LEAST_SEVERITY = 3  # ONNX Runtime prints errors and nothing less severe on stderr
+LEAST_SEVERITY = 3  # ONNX Runtime prints only errors on stderr
 
 
 class OnnxState(NamedTuple):
@@ -91,7 +91,7 @@ class _Session:
             options.intra_op_num_threads = threads
         try:
             self._session = onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
-        except Exception as error:  # its exceptions have no base class that is their own
+        except Exception as error:  # its exceptions have no common base class
             reason = str(error).splitlines()[0]
             raise ModelFileError(f"{path}: ONNX Runtime cannot read it: {reason}") from error
         self.metadata: dict[str, str] = self._session.get_modelmeta().custom_metadata_map
@@ -107,7 +107,7 @@ class _Session:
         try:
             return parse(dict(json.loads(self.metadata.get(key, ""))))
         except (ValueError, TypeError, RecursionError) as error:  # PeepholeErrors are ValueErrors, too
-            raise ModelFileError(f"{self._path}: damaged metadata: {key}: {error}") from error
+            raise ModelFileError(f"{self._path}: metadata: {key}: {error}") from error
 
     def __call__(self, names: Sequence[str], tensors: Sequence[Tensor]) -> dict[str, Tensor]:
         arrays: dict[str, Any] = {name: tensor.numpy() for name, tensor in zip(names, tensors, strict=True)}

@@ -33,7 +33,7 @@ class Weights:
     """Return tensors by name, and record which were used.
 
     Args:
-        tensors: those of a loaded model, which are exactly the ones that `peephole.nn.schema` lists.
+        tensors: the tensors of a loaded model, exactly those that `peephole.nn.schema` lists.
     """
 
     def __init__(self, tensors: Tensors) -> None:

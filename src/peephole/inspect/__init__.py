@@ -1,4 +1,4 @@
-"""Pictures of a model at work: its attention weights."""
+"""Draw pictures of a model's attention weights."""
 
 from peephole.inspect.attention import draw_attention
 

@@ -1,4 +1,4 @@
-"""Draw attention weights: which source symbols the model read for each target symbol."""
+"""Draw attention weights: the weight of each source symbol for each target symbol."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ def draw_attention(predictions: Sequence[Prediction], path: str | Path, columns:
     """Draw the attention weights α_ij, (16), of some predictions, one panel each, into a picture file.
 
     Rows of a panel are target symbols, columns source symbols; the darker a square, the larger the weight. Symbols
-    are drawn with DejaVu Sans, or with an installed font for Korean, Chinese or Japanese where there is one.
+    are drawn with DejaVu Sans, or with an installed font for Korean, Chinese or Japanese, if there is one.
 
     Args:
         predictions: predictions; those without attention (fixed context, empty source) are left out.

@@ -1,7 +1,8 @@
-"""The user's handle on a trained model: load, predict, score, save, evaluate, quantize.
+"""Use a trained model: load, predict, score, save, evaluate, quantize.
 
-Imported at once is only what predicting a text needs. `peephole.model.evaluation` (`peephole.evaluate`) and
-`peephole.model.quantization` (`peephole.quantize`) are modules of their own, because they need NumPy.
+Importing this package imports only the modules that predicting a text needs. `peephole.model.evaluation`
+(`peephole.evaluate`) and `peephole.model.quantization` (`peephole.quantize`) are separate modules, since they need
+NumPy.
 """
 
 from peephole.model.handle import Model, load

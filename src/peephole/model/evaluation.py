@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from functools import partial
-from os import PathLike
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
+from peephole.config import Config
 from peephole.data import Report
 from peephole.errors import ArgumentError, ConfigError, check_type, nearest
 from peephole.evaluation import Comparison, Evaluation, ExposureGap, Mistake, Score, compare, evaluate_predictions
@@ -20,7 +20,7 @@ from peephole.model.prediction import Prediction
 from peephole.model.reading import Notices, check_texts
 
 BEST_ONLY: dict[str, Any] = {"nbest": 1, "temperature": None}
-"""The best prediction is measured, whatever search the model's own config sets."""
+"""Measure the single best prediction, independently of nbest and sampling in the model's config."""
 EVALUATION_SETTINGS = (
     "beam_size",
     "length_penalty",
@@ -31,12 +31,26 @@ EVALUATION_SETTINGS = (
     "engine",
 )
 Progress = Callable[[str, int, int], None]
-"""Called with the name of a part of the work, the sources done in it, and all its sources."""
+"""A function of the name of a part of the work, the sources done since the last call, and all its sources."""
+
+
+class Reading(NamedTuple):
+    """Unknown symbols, truncated and empty sources, and skipped lines of one evaluation.
+
+    Attributes:
+        notices: sources; their indices are those of `lines`.
+        lines: the line, or the number from 1, of each source's first pair.
+        skipped: one line for each kind of line of the file that was skipped or repaired.
+    """
+
+    notices: Notices
+    lines: list[int]
+    skipped: list[str]
 
 
 @dataclass(frozen=True, repr=False)
 class ModelEvaluation:
-    """What `evaluate` measured.
+    """The result of `evaluate`.
 
     Attributes:
         model: the names of the model's files; None for a model in memory.
@@ -46,12 +60,13 @@ class ModelEvaluation:
         predictions: the best prediction for each source.
         lines: the line, or the number from 1, of each source's first pair.
         evaluation: metrics with their intervals, and the worst errors.
-        exposure_gap: how much better the model is when it is fed gold symbols; None if not asked for.
+        exposure_gap: gain in accuracy when the model is fed gold symbols; None if it was not requested.
         against: the names of the second model's files; None without a second model, or for one in memory.
         comparison: the differences to the second model; None without one.
-        notices: sources that the model could not read as they were given; their indices are those of `sources`.
+        notices: unknown symbols and truncated sources; their indices are those of `sources`.
         notices_against: the same of the second model.
         skipped: one line for each kind of line of the file that was skipped or repaired.
+        notes: information in the models' files that is not used, one line each.
     """
 
     model: str | None
@@ -67,6 +82,7 @@ class ModelEvaluation:
     notices: Notices
     notices_against: Notices
     skipped: list[str]
+    notes: tuple[str, ...] = ()
 
     @property
     def scores(self) -> dict[str, Score]:
@@ -118,6 +134,7 @@ def evaluate(
     worst: int = 10,
     exposure_gap: bool = True,
     progress: Progress | None = None,
+    on_read: Callable[[Reading], None] | None = None,
     **search: Any,
 ) -> ModelEvaluation:
     """Measure a model on pairs it was not trained on, as `peephole evaluate` does.
@@ -129,9 +146,12 @@ def evaluate(
         pairs: the name of a file as `peephole.train` reads, or pairs (source, target) of texts.
         against: a second model, to be compared with the first.
         metrics: keys of `peephole.evaluation.metrics.METRICS`; None or none: the usual ones for the target's symbols.
-        worst: how many of the worst errors to keep.
+        worst: number of worst errors to keep.
         exposure_gap: whether to measure it, by a greedy search and a teacher-forced pass.
-        progress: called after each part of the work with its name, the sources done in it and all its sources.
+        progress: called with a part's name, the sources done since the last call, and all its sources: at the part's
+            beginning with 0 done, and as it goes on.
+        on_read: called before a model's first search with what it could not read; first for `model`, then for
+            `against`.
         search: beam_size, length_penalty, threads, … as in `Model.predict`.
 
     Raises:
@@ -142,23 +162,24 @@ def evaluate(
     """
     check_type("worst", worst, int, "a whole number")
     check_type("exposure_gap", exposure_gap, bool, "True or False")
-    check_type("progress", progress, (type(None), Callable), "a function")  # type: ignore[arg-type]  # an ABC
+    check_function("progress", progress)
+    check_function("on_read", on_read)
     names = None if metrics is None else check_texts("metrics", metrics)
     model = as_model("model", model)
     other = None if against is None else as_model("against", against)
     check_metrics(names, model.target_symbols)
-    settings = check_settings(model, search)
-    test = str(pairs) if isinstance(pairs, (str, PathLike)) else None
+    settings = check_settings("evaluate", model.config, search)
+    test = os.fspath(pairs) if isinstance(pairs, (str, os.PathLike)) else None
     report = Report(test or "pairs")
     sources, references, lines = group_by_source(pairs, model.config.data, report)
-    notices, notices_against = Notices(), Notices()
-    predictions = predict_best(model, sources, settings, "beam search", notices, progress)
+    read, read_against = (Reading(Notices(), lines, report.lines()) for _ in range(2))
+    predictions = predict_best(model, sources, settings, "beam search", read, progress, on_read)
     gap = measure_gap(model, sources, references, settings, progress) if exposure_gap else None
     texts = [best.text for best in predictions]
     comparison = None
     if other is not None:
         name = other.name or "second model"
-        theirs = [best.text for best in predict_best(other, sources, settings, name, notices_against, progress)]
+        theirs = [best.text for best in predict_best(other, sources, settings, name, read_against, progress, on_read)]
         comparison = compare(sources, texts, theirs, references, model.target_symbols, names)
     evaluation = evaluate_predictions(sources, texts, references, model.target_symbols, names, num_worst=max(0, worst))
     return ModelEvaluation(
@@ -172,27 +193,38 @@ def evaluate(
         exposure_gap=gap,
         against=None if other is None else other.name,
         comparison=comparison,
-        notices=notices,
-        notices_against=notices_against,
-        skipped=report.lines(),
+        notices=read.notices,
+        notices_against=read_against.notices,
+        skipped=read.skipped,
+        notes=model.notes + (() if other is None else other.notes),
     )
 
 
 def as_model(argument: str, model: object) -> Model:
-    """Return a model that was given, or load its file.
+    """Return the given model, or load its file.
 
     Raises:
         ArgumentError: the argument of that name is neither.
     """
     if isinstance(model, Model):
         return model
-    if isinstance(model, (str, PathLike)):
-        return load(Path(model) if isinstance(model, PathLike) else model)
+    if isinstance(model, (str, os.PathLike)):
+        return load(os.fspath(model))
     raise ArgumentError(f"{argument}: wanted a Model or the name of its file, got {model!r}")
 
 
-def check_settings(model: Model, search: dict[str, Any]) -> dict[str, Any]:
+def check_function(argument: str, given: object) -> None:
+    """Raise ArgumentError unless the argument of that name is a function or None."""
+    check_type(argument, given, (type(None), Callable), "a function")  # type: ignore[arg-type]  # an ABC
+
+
+def check_settings(call: str, config: Config, search: dict[str, Any]) -> dict[str, Any]:
     """Return the search settings for the single best prediction, changed by those of a call.
+
+    Args:
+        call: the name of the called function, which begins each message.
+        config: the model's settings.
+        search: settings of the call.
 
     Raises:
         ConfigError: one is unknown, impossible, or changes what is measured.
@@ -200,14 +232,20 @@ def check_settings(model: Model, search: dict[str, Any]) -> dict[str, Any]:
     for name in search:
         if name not in EVALUATION_SETTINGS:
             wanted = f"wanted one of {', '.join(EVALUATION_SETTINGS)}{nearest(name, EVALUATION_SETTINGS)}"
-            raise ConfigError(f"evaluate: unknown setting {name!r}; {wanted}")
+            raise ConfigError(f"{call}: unknown setting {name!r}; {wanted}")
     settings = BEST_ONLY | search
-    model.config.with_values({f"search.{name}": value for name, value in settings.items()}, "evaluate")
+    config.with_values({f"search.{name}": value for name, value in settings.items()}, call)
     return settings
 
 
 def predict_best(
-    model: Model, sources: list[str], settings: dict[str, Any], part: str, notices: Notices, progress: Progress | None
+    model: Model,
+    sources: list[str],
+    settings: dict[str, Any],
+    part: str,
+    read: Reading,
+    progress: Progress | None,
+    on_read: Callable[[Reading], None] | None = None,
 ) -> list[Prediction]:
     """Return the best prediction for each source.
 
@@ -216,19 +254,19 @@ def predict_best(
         sources: source texts.
         settings: search settings.
         part: name of this part of the work, for `progress`.
-        notices: collects what could not be read as it was given.
+        read: its notices collect unknown symbols and truncated or empty sources.
         progress: see `evaluate`.
+        on_read: likewise.
     """
-    report = None
-    if progress is not None:
-        progress(part, 0, len(sources))
-        report = partial(_advance, progress, part, len(sources))
-    found = model.predict(sources, attention=False, progress=report, notices=notices, **settings)
+
+    def advance(count: int) -> None:
+        if not count and on_read is not None:
+            on_read(read)
+        if progress is not None:
+            progress(part, count, len(sources))
+
+    found = model.predict(sources, attention=False, progress=advance, notices=read.notices, **settings)
     return [predictions[0] for predictions in found]
-
-
-def _advance(progress: Progress, part: str, total: int, count: int) -> None:
-    progress(part, count, total)
 
 
 def measure_gap(
@@ -240,9 +278,10 @@ def measure_gap(
 ) -> ExposureGap:
     """Compare the model fed gold symbols, (13), with its greedy predictions, (14), by the symbols it predicted.
 
-    Both sides count the model's own tokens against those that a reference is cut into.
+    Both sides compare the predicted tokens with the tokens of the reference.
     """
-    greedy = predict_best(model, sources, {**settings, "beam_size": 1}, "greedy search", Notices(), progress)
+    unread = Reading(Notices(), [], [])  # reported by the first search
+    greedy = predict_best(model, sources, {**settings, "beam_size": 1}, "greedy search", unread, progress)
     pairs = [(source, target) for source, targets in zip(sources, references, strict=True) for target in targets]
     how = {name: settings[name] for name in ("threads", "batch_size", "engine") if name in settings}
     forced = iter(model.teacher_forced(*map(list, zip(*pairs, strict=True)), notices=Notices(), **how))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from pathlib import Path
@@ -11,20 +12,14 @@ from peephole import engine
 from peephole.config import Config, SearchConfig
 from peephole.engine.kinds import PREDICTION_KINDS, missing_kind
 from peephole.engine.packed import PackedSearch
-from peephole.errors import (
-    ConfigError,
-    ModelFileError,
-    PeepholeError,
-    check_path,
-    check_type,
-    nearest,
-)
+from peephole.errors import ConfigError, ModelFileError, PeepholeError, check_path, check_type, nearest
 from peephole.model.prediction import Prediction, empty_prediction
 from peephole.model.reading import (
     Notices,
     Source,
     check_targets,
     check_texts,
+    count_unknown,
     issue_warnings,
     longest_target,
     read_prefixes,
@@ -44,21 +39,21 @@ if TYPE_CHECKING:
 BATCHES_PER_CALL = 4
 """Batches searched between two calls of `progress`, and between two checks for Ctrl-C."""
 FORCED_SETTINGS = ("batch_size", "threads", "engine")
-"""The search settings that matter where the target is given."""
+"""The search settings that apply to given targets."""
 
 
 class Model:
     """A trained model, or an ensemble of models with the same symbols.
 
-    The engine predicts if it can; that needs no PyTorch (and for texts without attention no NumPy). PyTorch does the
-    same, slower: without the engine, with `engine="off"`, on a GPU and in float64.
+    The engine predicts where it can and needs no PyTorch (and no NumPy for texts without attention). PyTorch gives the
+    same results, slower: without the engine, with `engine="off"`, on a GPU and in float64.
 
     Args:
         config: the settings it was trained with.
         source_symbols: the source's symbol table.
         target_symbols: the target's symbol table.
         networks: one Seq2Seq, or several whose probabilities are averaged; their weights may change later.
-        files: model files in their place.
+        files: model files, instead of networks.
         notes: settings in the files that are not used, one line each.
     """
 
@@ -124,7 +119,7 @@ class Model:
         Raises:
             ModelFileError: a file is damaged.
         """
-        if self._slow_search(self.config.with_values({"search.engine": "auto"}).search) is None:
+        if self._slow_search_reason(self.config.with_values({"search.engine": "auto"}).search) is None:
             self._weights.packed(self._description())
         else:
             _ = self.networks
@@ -148,10 +143,11 @@ class Model:
             sources: source texts. An empty one has the empty target as its only prediction, with probability 1.
             prefixes: texts that the targets begin with, one a source; their symbols are scored like any other.
             attention: whether predictions have their attention weights.
-            progress: called after each part of the work with the number of sources done in it.
-            first_index: number of the first source in the caller's whole work, where that comes in parts: the
-                random numbers that a source is sampled with follow from the seed and its number.
-            notices: collects what could not be read as it was given; None: Python warnings are issued for it.
+            progress: called with 0 when all texts are read and `notices` is filled, and after each part of the search
+                with the number of sources done since the last call.
+            first_index: number of the first source in the whole input, if the caller passes it in parts: the
+                seed and the number of a source determine its random numbers in sampling.
+            notices: collects unknown symbols and truncated or empty sources; None: Python warnings are issued for them.
             search: settings of `peephole.config.SearchConfig`: beam_size, nbest, length_penalty, temperature, …
 
         Returns:
@@ -170,6 +166,8 @@ class Model:
         check_type("attention", attention, bool, "True or False")
         check_type("progress", progress, (type(None), Callable), "a function")  # type: ignore[arg-type]  # an ABC
         check_type("first_index", first_index, int, "a whole number")
+        if first_index < 0:
+            raise PeepholeError(f"first_index: wanted at least 0, got {first_index}")
         collected = _notices(notices)
         read = self._read_sources(texts, collected, first_index)
         begin = None
@@ -177,12 +175,14 @@ class Model:
             begin = read_prefixes(
                 self.target_symbols, check_texts("prefixes", prefixes), read, config, collected, first_index=first_index
             )
-        searching = self._searching(config, collected)
+        searching = self._make_search(config, collected)
         if notices is None:
             issue_warnings(collected, len(texts), stacklevel=2)
         attends = attention and self.config.model.context == "attention"
         results: list[list[Prediction]] = [[] if source.ids else [empty_prediction(attends)] for source in read]
-        # Sources of like length share a batch; the results do not depend on which sources do.
+        if progress is not None:
+            progress(0)
+        # Sources of similar length share a batch; the results do not depend on the grouping.
         order = sorted((index for index, source in enumerate(read) if source.ids), key=lambda i: len(read[i].ids))
         size = config.batch_size * BATCHES_PER_CALL
         for first in range(0, len(order), size):
@@ -213,10 +213,10 @@ class Model:
 
         Args:
             sources: source texts, none empty.
-            targets: one a source, each a text, or a list of tokens such as `Prediction.tokens`. A text is cut into
-                symbols as in training. With subwords a model may predict another cut of the same text, which has
-                another probability; its tokens give that one.
-            notices: collects what could not be read as it was given; None: Python warnings are issued for it.
+            targets: one a source, each a text, or a list of tokens such as `Prediction.tokens`. A text is split into
+                symbols as in training. With subwords a model may predict another segmentation of the same text,
+                which has another probability; pass its tokens to score it.
+            notices: collects unknown symbols and truncated or empty sources; None: Python warnings are issued for them.
             search: threads, batch_size or engine, as in `predict`.
 
         Raises:
@@ -224,12 +224,9 @@ class Model:
             PeepholeError: not as many targets as sources, an empty source, or arguments of other types.
         """
         config, pairs = self._read_pairs("score", sources, targets, notices, search)
-        for index, (source, _) in enumerate(pairs):
-            if not source:
-                raise PeepholeError(f"score: source {index} is empty; wanted at least one symbol")
         scores = [0.0] * len(pairs)
         order = sorted(range(len(pairs)), key=lambda index: len(pairs[index][0]))
-        found = self._searching(config, Notices()).force(
+        found = self._make_search(config, Notices()).force(
             [pairs[index][0] for index in order], [pairs[index][1] for index in order], config
         )
         for index, hypothesis in zip(order, found, strict=True):
@@ -249,7 +246,7 @@ class Model:
         Args:
             sources: source texts, none empty.
             targets: one a source, as in `score`.
-            notices: collects what could not be read as it was given; None: Python warnings are issued for it.
+            notices: collects unknown symbols and truncated or empty sources; None: Python warnings are issued for them.
             search: threads, batch_size or engine, as in `predict`.
 
         Returns:
@@ -257,12 +254,12 @@ class Model:
 
         Raises:
             ConfigError: an unknown or impossible setting.
-            PeepholeError: not as many targets as sources, or arguments of other types.
+            PeepholeError: not as many targets as sources, an empty source, or arguments of other types.
         """
         config, pairs = self._read_pairs("teacher_forced", sources, targets, notices, search)
         found: list[list[str]] = [[]] * len(pairs)
         order = sorted(range(len(pairs)), key=lambda index: (len(pairs[index][1]), len(pairs[index][0])))
-        likeliest = self._searching(config, Notices()).likeliest(
+        likeliest = self._make_search(config, Notices()).likeliest(
             [pairs[index][0] for index in order], [pairs[index][1] for index in order], config
         )
         for index, ids in zip(order, likeliest, strict=True):
@@ -270,18 +267,16 @@ class Model:
         return found
 
     def unknown_symbols(self, sources: Sequence[str], targets: Sequence[str] = ()) -> Counter[str]:
-        """Count the symbols that were not seen in training on their side, and that `predict` would read as <unk>."""
-        notices = Notices()
-        self._read_sources(check_texts("sources", sources), notices)
-        read_targets(self.target_symbols, check_texts("targets", targets), notices)
-        return notices.unknown
+        """Count the symbols that were not seen in training on their side, also past `data.max_length`."""
+        unknown = count_unknown(self.source_symbols, check_texts("sources", sources))
+        return unknown + count_unknown(self.target_symbols, check_texts("targets", targets))
 
     def save(self, path: str | Path) -> None:
         """Write the model to one .safetensors file.
 
         Raises:
             RunError: the file cannot be written.
-            PeepholeError: this is an ensemble: its members are saved each in its own file.
+            PeepholeError: this is an ensemble; save its members one by one.
         """
         check_path("path", path)
         if len(self._weights) != 1:
@@ -320,29 +315,31 @@ class Model:
             raise PeepholeError(f"{call}: wanted as many targets as sources, got {len(wanted)} and {len(texts)}")
         collected = _notices(notices)
         source_ids = [source.ids for source in self._read_sources(texts, collected)]
+        if [] in source_ids:
+            raise PeepholeError(f"{call}: source {source_ids.index([])} is empty; wanted at least one symbol")
         target_ids = read_targets(self.target_symbols, wanted, collected)
-        collected.slow_search = self._slow_search(config)
+        collected.slow_search = self._slow_search_reason(config)
         if notices is None:
             issue_warnings(collected, len(texts), stacklevel=3)
         return config, list(zip(source_ids, target_ids, strict=True))
 
-    def _searching(self, config: SearchConfig, notices: Notices) -> PackedSearch | DefinitionSearch:
+    def _make_search(self, config: SearchConfig, notices: Notices) -> PackedSearch | DefinitionSearch:
         """Return the engine's search, or PyTorch's if the engine is off, missing or lacks a kind."""
-        notices.slow_search = self._slow_search(config)
-        if config.engine == "auto" and notices.slow_search is None and self._weights.fit_engine(self.config):
+        notices.slow_search = self._slow_search_reason(config)
+        if config.engine == "auto" and notices.slow_search is None and self._weights.fit_engine():
             return PackedSearch(self._weights.packed(self._description()))
         from peephole.search.torch import DefinitionSearch
 
         return DefinitionSearch(self.networks)
 
-    def _slow_search(self, config: SearchConfig) -> str | None:
-        """Return why PyTorch searches where the engine is wanted; None if the engine can, or is not wanted."""
-        if config.engine == "off":
+    def _slow_search_reason(self, config: SearchConfig) -> str | None:
+        """Return why PyTorch searches although the engine is on; None if the engine searches, or is off."""
+        if config.engine == "off" or not self._weights.fit_engine():
             return None
         if not engine.available():
             return "peephole was installed without its engine"
         missing = missing_kind(Architecture.of(self.config.model).kinds(), PREDICTION_KINDS)
-        return None if missing is None else f"the engine {missing}"
+        return self._weights.differing_kind(self.config) if missing is None else f"the engine {missing}"
 
     def _description(self) -> tuple[Config, Symbols, Symbols]:
         return self.config, self.source_symbols, self.target_symbols
@@ -366,19 +363,20 @@ def load(path: str | Path, *more: str | Path) -> Model:
 
     Raises:
         ModelFileError: a file is missing, damaged, of a newer format, or its symbols differ from the first one's.
-        ArgumentError: a name is not one.
+        ArgumentError: an argument is not a file name.
     """
     for name in (path, *more):
         check_path("path", name)
+    path, *others = (os.fspath(name) for name in (path, *more))
     first = read_header(path)
     notes = list(first.notes)
-    for another in more:
+    for another in others:
         header = read_header(another)
         notes += header.notes
         for side in ("source_symbols", "target_symbols"):
             if getattr(header, side).to_json() != getattr(first, side).to_json():
                 raise ModelFileError(f"{another}: its {side} differ from those of {path}; an ensemble needs the same")
-    model = Model(first.config, first.source_symbols, first.target_symbols, files=(path, *more), notes=notes)
+    model = Model(first.config, first.source_symbols, first.target_symbols, files=(path, *others), notes=notes)
     model.prepare()  # a damaged file is reported here
     return model
 

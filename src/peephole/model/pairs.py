@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterable, Iterator, Sequence
 from itertools import islice
-from os import PathLike
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -19,12 +19,12 @@ PAIRS_PER_CALL = 1024
 
 
 class ScoredPart(NamedTuple):
-    """Some pairs that were scored together.
+    """One part of the scored pairs.
 
     Attributes:
         pairs: source, target and line (or number, from 1) of each.
         log_probs: log p(target | source), (11), of each.
-        notices: what could not be read as it was given; their indices are those of `pairs`.
+        notices: unknown symbols and truncated sources; their indices are those of `pairs`.
     """
 
     pairs: list[Pair]
@@ -54,7 +54,7 @@ def score_pairs(
     Args:
         model: the model.
         pairs: a file as `peephole.train` reads, or pairs of texts.
-        tokens: targets are tokens with spaces between them, as `Prediction.tokens` has them, instead of texts.
+        tokens: targets are tokens separated by spaces, such as those of `Prediction.tokens`, instead of texts.
         report: counts skipped and repaired lines.
         search: threads, batch_size or engine, as in `Model.score`.
 
@@ -94,14 +94,14 @@ def group_by_source(pairs: PairsArgument, config: DataConfig, report: Report | N
 
 
 def iterate_pairs(pairs: PairsArgument, config: DataConfig, report: Report | None = None) -> Iterator[Pair]:
-    """Return an iterator over the pairs of a file, or over those given.
+    """Return an iterator over the pairs of a file, or over the given pairs.
 
     Raises:
         ArgumentError: the argument `pairs` is neither a file name nor an iterable.
         DataError: there is no such file.
     """
-    if isinstance(pairs, (str, PathLike)):
-        return read_pairs(pairs, config, report or Report(str(pairs)))
+    if isinstance(pairs, (str, os.PathLike)):
+        return read_pairs(os.fspath(pairs), config, report or Report(os.fspath(pairs)))
     check_type("pairs", pairs, Iterable, "the name of a file or pairs of texts")
     return _check_pairs(pairs)
 

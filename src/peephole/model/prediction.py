@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from peephole.errors import shorten
 
-if TYPE_CHECKING:  # NumPy takes longer to import than all else that predicting a text needs
+if TYPE_CHECKING:  # importing NumPy takes longer than all other imports for predicting a text
     import numpy as np
     import numpy.typing as npt
 
@@ -28,7 +28,7 @@ class Prediction:
     source_tokens: list[str]
     """The source's symbols that were read, T of them, as written."""
     attention: npt.NDArray[np.float32] | None = field(compare=False)
-    """Attention weights α, (16), shape (U, T), rows summing to 1; None for a fixed context, or if not asked for."""
+    """Attention weights α, (16), shape (U, T), rows summing to 1; None for a fixed context, or if not requested."""
     unknown: tuple[str, ...] = ()
     """The source's symbols that were not seen in training and read as <unk>, in their order."""
     truncated: bool = False

@@ -1,18 +1,19 @@
-"""Writing a smaller file of a model, with matrices as int8 or bfloat16, and measuring what that costs."""
+"""Write a smaller file of a model, with matrices as int8 or bfloat16, and measure the loss of accuracy."""
 
 from __future__ import annotations
 
+import os
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
-from peephole.data import data_files
 from peephole.errors import ArgumentError, ConfigError, ModelFileError, PeepholeError, check_path, nearest
-from peephole.model.evaluation import ModelEvaluation, Progress, evaluate
+from peephole.model.evaluation import ModelEvaluation, Progress, Reading, check_function, check_settings, evaluate
 from peephole.model.handle import Model
-from peephole.model.pairs import PairsArgument
-from peephole.storage.header import check_exists, read_header
-from peephole.storage.model_file import load_model, save_model
+from peephole.model.pairs import PairsArgument, group_by_source
+from peephole.storage.header import check_exists
+from peephole.storage.model_file import ModelFile, load_model, save_model
 from peephole.storage.quantization import Stored, largest_rounding_error
 
 FORMATS: dict[str, Stored] = {"int8": "int8", "bf16": "bfloat16"}
@@ -21,7 +22,7 @@ METRICS = ("exact_match", "symbol_error_rate")
 
 @dataclass(frozen=True)
 class Quantization:
-    """What `quantize` wrote.
+    """The result of `quantize`.
 
     Attributes:
         model: the file that was read.
@@ -47,13 +48,13 @@ class Quantization:
 
     @property
     def num_different(self) -> int | None:
-        """Return how many sources the two files predict differently; None if no pairs were given."""
+        """Return the number of sources with different predictions by the two files; None if no pairs were given."""
         if self.before is None or self.after is None:
             return None
         return sum(old != new for old, new in zip(self.before.predictions, self.after.predictions, strict=True))
 
     def to_dict(self) -> dict[str, Any]:
-        """Return everything as plain JSON values: what `peephole quantize --json` prints."""
+        """Return the result as plain JSON values, as `peephole quantize --json` prints them."""
         result = {name: value for name, value in vars(self).items() if name not in ("before", "after", "notes")}
         if self.before is not None and self.after is not None:
             scores = {
@@ -76,6 +77,7 @@ def quantize(
     *,
     pairs: PairsArgument | None = None,
     progress: Progress | None = None,
+    on_read: Callable[[Reading], None] | None = None,
     **search: Any,
 ) -> Quantization:
     """Write a model with its matrices as int8, a quarter of the size, or as bf16 (bfloat16), half of it.
@@ -86,31 +88,47 @@ def quantize(
         out: the file to write; None: the model's name with .int8 or .bf16 in it.
         pairs: if given, both files are evaluated on these pairs, as `peephole.evaluate` reads them.
         progress: as in `peephole.evaluate`.
+        on_read: likewise, called for the model that is quantized.
         search: settings for `peephole.evaluate`.
 
     Raises:
         ModelFileError: the model's file is missing, damaged, or has no float32 weights.
-        ConfigError: `out` is the model's own file, or `to` is another format.
-        DataError: the file of pairs is missing (before anything is written), or a pair cannot be read.
+        ConfigError: `out` is the model's own file, `to` is another format, or a setting is unknown or impossible.
+        DataError: the file of pairs is missing, or a pair cannot be read.
         ArgumentError: an argument has another type.
+
+    Everything is checked before the file is written.
     """
     path = _file_of(model)
-    if to not in FORMATS:
+    if not isinstance(to, str) or to not in FORMATS:
         raise ConfigError(f"to: wanted {' or '.join(FORMATS)}, got {to!r}{nearest(str(to), FORMATS)}")
     if out is not None:
         check_path("out", out)
+    check_function("progress", progress)
+    check_function("on_read", on_read)
     check_exists(path)
-    if isinstance(pairs, (str, Path)):
-        data_files(pairs)
-    elif pairs is not None and not isinstance(pairs, list):
-        pairs = list(pairs)  # read twice
-    target = str(Path(path).with_suffix(f".{to}.safetensors") if out is None else out)
-    result = _write(path, target, to)
+    file = load_model(path)
+    check_settings("quantize", file.config, search)
+    if isinstance(pairs, Iterable) and not isinstance(pairs, (str, os.PathLike)):
+        pairs = list(pairs)  # read several times
+    if pairs is not None:
+        group_by_source(pairs, file.config.data)
+    target = str(Path(path).with_suffix(f".{to}.safetensors")) if out is None else os.fspath(out)
+    result = _write(file, path, target, to)
     if pairs is None:
         return result
     before, after = (
-        evaluate(file, pairs, metrics=METRICS, worst=0, exposure_gap=False, progress=progress, **search)
-        for file in (path, target)
+        evaluate(
+            name,
+            pairs,
+            metrics=METRICS,
+            worst=0,
+            exposure_gap=False,
+            progress=progress,
+            on_read=on_read if name == path else None,
+            **search,
+        )
+        for name in (path, target)
     )
     return replace(result, before=before, after=after)
 
@@ -123,16 +141,15 @@ def _file_of(model: object) -> str:
         PeepholeError: the model has no file, or several.
     """
     if not isinstance(model, Model):
-        if not isinstance(model, (str, Path)):
+        if not isinstance(model, (str, os.PathLike)):
             raise ArgumentError(f"model: wanted a Model or the name of its file, got {model!r}")
-        return str(model)
+        return os.fspath(model)
     if len(model.files) != 1:
         raise PeepholeError(f"quantize: wanted a model with one file, got one with {len(model.files)}")
     return str(model.files[0])
 
 
-def _write(model: str, out: str, to: str) -> Quantization:
-    file = load_model(model)
+def _write(file: ModelFile, model: str, out: str, to: str) -> Quantization:
     if file.stored != "float32":
         raise ModelFileError(f"{model}: wanted a model with float32 weights, got one with {file.stored}")
     if Path(out).exists() and Path(out).samefile(model):
@@ -150,5 +167,5 @@ def _write(model: str, out: str, to: str) -> Quantization:
         bytes_after=Path(out).stat().st_size,
         largest_rounding_error=rounding,
         largest_rounding_error_tensor=name,
-        notes=read_header(model).notes,
+        notes=file.notes,
     )

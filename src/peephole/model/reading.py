@@ -1,8 +1,8 @@
-"""Reading texts as symbol ids, and recording what could not be read as it was given.
+"""Read texts as symbol ids, and record unknown symbols and truncated or empty sources.
 
 A model replaces a symbol that it did not see in training by <unk>, and reads a source of more than `data.max_length`
-symbols up to that length. Each call records these cases in a `Notices` of its own, so calls in other threads do not mix
-with them.
+symbols up to that length. Each call records these cases in its own `Notices`, so calls in other threads do not affect
+them.
 """
 
 from __future__ import annotations
@@ -30,11 +30,11 @@ class TruncatedSourceWarning(UserWarning):
 
 
 class SlowSearchWarning(UserWarning):
-    """The engine is missing; PyTorch does its work."""
+    """The engine is missing or lacks a kind; PyTorch predicts instead."""
 
 
 class Notice(NamedTuple):
-    """One text that a model did not read as it was given.
+    """One text with unknown symbols, or a truncated or empty source.
 
     Attributes:
         side: "source", or "target" for a target or a prefix.
@@ -42,7 +42,7 @@ class Notice(NamedTuple):
             or a prefix has that of its source.
         unknown: the symbols read as <unk>, in their order.
         length: symbols of the whole text; 0 for an empty source, whose target is empty.
-        num_read: symbols read, fewer than `length` for a source that was cut.
+        num_read: symbols read, fewer than `length` for a truncated source.
     """
 
     side: Side
@@ -54,9 +54,9 @@ class Notice(NamedTuple):
 
 @dataclass
 class Notices:
-    """What a call reports besides its result; give a new one to a call as `notices=`, and read it afterwards.
+    """The notices of a call; pass a new object as `notices=`, and read it afterwards.
 
-    A call that is given one issues no Python warnings.
+    A call that receives one issues no Python warnings.
 
     >>> notices = Notices()
     >>> notices.texts.append(Notice("source", 0, unknown=("x", "x"), length=5, num_read=4))
@@ -65,13 +65,13 @@ class Notices:
     """
 
     texts: list[Notice] = field(default_factory=list)
-    """The texts that were not read as they were given; all others were."""
+    """One notice for each text with unknown symbols and each truncated or empty source."""
     slow_search: str | None = None
-    """Why PyTorch searched where the engine was wanted; None if it did not."""
+    """Why PyTorch searched although the engine was on; None if the engine searched, or was off."""
 
     @property
     def unknown(self) -> Counter[str]:
-        """Return how often each symbol was read as <unk>."""
+        """Return the number of times that each symbol was read as <unk>."""
         return Counter(symbol for notice in self.texts for symbol in notice.unknown)
 
     @property
@@ -99,13 +99,13 @@ class Source(NamedTuple):
 def read_sources(
     symbols: Symbols, sources: Sequence[str], notices: Notices, *, longest: int, first_index: int = 0
 ) -> list[Source]:
-    """Cut sources into symbols, each once, and record those that cannot be read as they are.
+    """Split sources into symbols, and record unknown symbols and truncated or empty sources.
 
     Args:
         symbols: the symbol table.
         sources: the texts.
-        notices: where to record.
-        longest: most symbols read of a source.
+        notices: the object that records them.
+        longest: maximal number of symbols read of a source.
         first_index: the index of the first source in the notices.
     """
     found = []
@@ -167,16 +167,21 @@ def longest_target(source: Sequence[int], config: SearchConfig) -> int:
     return int(len(source) * config.max_length_factor) + config.max_length_extra
 
 
+def count_unknown(symbols: Symbols, texts: Iterable[str]) -> Counter[str]:
+    """Count the tokens of whole texts whose id is UNK."""
+    return Counter(token for text in texts for token in list_unknown(*symbols.segment(text)))
+
+
 def list_unknown(ids: Sequence[int], tokens: Sequence[str]) -> tuple[str, ...]:
     """Return the tokens whose id is UNK."""
     return tuple(token for token, i in zip(tokens, ids, strict=True) if i == UNK) if UNK in ids else ()
 
 
 def issue_warnings(notices: Notices, num_sources: int, stacklevel: int) -> None:
-    """Issue Python warnings for what a call that was given no `Notices` recorded.
+    """Issue Python warnings for the notices of a call without `notices=`.
 
     Args:
-        notices: what it recorded.
+        notices: the notices of the call.
         num_sources: sources of the call.
         stacklevel: as of `warnings.warn`, seen from the caller of this function.
     """
@@ -223,7 +228,7 @@ def check_targets(given: object) -> list[str | list[str]]:
 
 
 def check_list(name: str, given: object) -> list[Any]:
-    """Return what an iterable argument holds; a single text is not taken for an iterable of characters.
+    """Return the items of an iterable argument; a single text is refused, not read as an iterable of characters.
 
     Raises:
         ArgumentError: the argument of that name is something else.

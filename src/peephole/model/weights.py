@@ -1,4 +1,4 @@
-"""The weights of a model or of an ensemble: packed by the engine, or as networks of PyTorch."""
+"""Hold the weights of a model or of an ensemble: packed by the engine, or as PyTorch networks."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from peephole.config import Config
 from peephole.engine.packed import PackedModel
+from peephole.errors import check_path, check_type
 from peephole.nn.schema import Architecture
 from peephole.symbols import Symbols
 
@@ -21,10 +22,17 @@ class Weights:
 
     Args:
         networks: networks whose weights may change from call to call.
-        files: model files in their place.
+        files: model files, instead of networks.
+
+    Raises:
+        ArgumentError: one of them is something else.
     """
 
     def __init__(self, networks: Sequence[Seq2Seq], files: Sequence[str | Path]) -> None:
+        _check_networks(networks)
+        check_type("files", files, Sequence, "a list of names of files")
+        for file in files:
+            check_path("files", file)
         self.files = tuple(files)
         self._networks = tuple(networks)
         self._packed_files: list[PackedModel] = []
@@ -56,19 +64,21 @@ class Weights:
             self._packed_files = [PackedModel(path) for path in self.files]
         return self._packed_files
 
-    def fit_engine(self, config: Config) -> bool:
-        """Return whether the engine can pack the weights: of a file, or on the CPU, in float32 and of its kinds.
+    def fit_engine(self) -> bool:
+        """Return whether the engine can pack the weights: those of files, or networks in float32 on the CPU."""
+        return bool(self.files) or all(map(_is_float32_on_cpu, self._networks))
 
-        Args:
-            config: the config that a file made of the networks would have.
-        """
-        if self.files or not self._networks:
-            return True
-        kinds = Architecture.of(config.model).kinds()
-        return all(network.kinds() == kinds and _is_float32_on_cpu(network) for network in self._networks)
+    def differing_kind(self, config: Config) -> str | None:
+        """Return how the kinds of a network differ from those of a config; None if they do not, or for files."""
+        wanted = Architecture.of(config.model).kinds()
+        for network in self._networks if not self.files else ():
+            for part, kind in network.kinds().items():
+                if kind != wanted[part]:
+                    return f"the network has {part} {kind!r} where its config has {wanted[part]!r}"
+        return None
 
     def model_file(self, description: tuple[Config, Symbols, Symbols]) -> ModelFile:
-        """Return the first set as a model file, with the number format and versions of the file it came from.
+        """Return the first set as a model file, with the number format and versions of its source file.
 
         Args:
             description: config, source symbols and target symbols.
@@ -79,6 +89,16 @@ class Weights:
             return ModelFile(_tensors(self._networks[0]), *description)
         file = load_model(self.files[0])
         return ModelFile(file.tensors, *description, file.stored, file.made)
+
+
+def _check_networks(given: Sequence[Seq2Seq]) -> None:
+    """Raise ArgumentError unless the argument `networks` is a sequence of networks."""
+    check_type("networks", given, Sequence, "a list of Seq2Seq networks")
+    if given:
+        from peephole.nn import Seq2Seq  # here, because models of files need no PyTorch
+
+        for network in given:
+            check_type("networks", network, Seq2Seq, "a list of Seq2Seq networks")
 
 
 def _is_float32_on_cpu(network: Seq2Seq) -> bool:

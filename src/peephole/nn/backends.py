@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 OPERATORS = {
     "recurrent_layer": "the recurrent layers",
     "decoder": "the decoder",
+    "sampled_decoder": "the decoder with scheduled sampling",
     "linear": "the products outside the recurrences",
     "output_loss": "the output layer with its loss",
     "dropout_mask": "dropout masks",
@@ -81,11 +82,6 @@ def register(backend: Backend) -> None:
     _backends.append(backend)
 
 
-def unregister(backend: Backend) -> None:
-    """Remove a backend."""
-    _backends.remove(backend)
-
-
 def backends() -> list[Backend]:
     """Return the registered backends, importing those that were added by name."""
     if _modules:
@@ -121,19 +117,19 @@ def request_for(operator: str, kinds: Mapping[str, str], tensors: Iterable[Tenso
     if not first.numel():
         numbers = "empty"
     elif all(tensor.dtype == number and tensor.device.type == device for tensor in others):
-        numbers = _under_autocast(str(number).removeprefix("torch."))
+        numbers = _under_autocast(str(number).removeprefix("torch."), device)
     else:
         numbers = "mixed"
     return Request(operator, kinds, device, numbers)
 
 
-def _under_autocast(numbers: str) -> str:
-    """Return the number format of products of `numbers` here: autocast may change it."""
+def _under_autocast(numbers: str, device: str) -> str:
+    """Return the number format of products of `numbers` on a device here: autocast may change it."""
     import torch  # here, so that naming backends needs no PyTorch
 
-    if not torch.is_autocast_enabled("cpu"):
+    if not torch.is_autocast_enabled(device):
         return numbers
-    lower = str(torch.get_autocast_dtype("cpu")).removeprefix("torch.")
+    lower = str(torch.get_autocast_dtype(device)).removeprefix("torch.")
     if numbers != "float32":
         return f"{numbers} under autocast to {lower}"
     return BFLOAT16_PRODUCTS if lower == "bfloat16" else f"{lower} products"

@@ -1,4 +1,4 @@
-"""The recurrences of the article, written as they stand in its equations: one step, and many steps.
+"""The recurrences of the article, as its equations define them: one step, and many steps.
 
 `lstm_cell` and `gru_cell` are one step; `lstm` and `gru` run one layer in one direction over a padded batch. The
 modules that own weights, stack layers and run both directions are in `layers.py`.

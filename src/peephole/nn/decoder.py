@@ -11,7 +11,7 @@ from torch.nn import functional as F
 
 from peephole.nn.attention import Attention, AttentionState
 from peephole.nn.backends import find_for, multiplies_bfloat16
-from peephole.nn.cells import GRUStep, LSTMState, LSTMStep, LSTMWeights, peephole_form
+from peephole.nn.cells import GRUStep, LSTMState, LSTMStep, LSTMWeights
 from peephole.nn.encoder import LayerState
 from peephole.nn.frontends import symbol_embedding
 from peephole.nn.layers import GRUDirection, LSTMDirection
@@ -101,12 +101,11 @@ class Decoder(nn.Module):
         keys = self.attention.keys(outputs)
         return DecoderState(first, Memory(outputs, keys, valid), self.attention.first_state(keys))
 
-    def kinds(self, feeding: str = "teacher forcing") -> dict[str, str]:
-        """Return the kind of each part; `feeding` is "teacher forcing", (13), or "scheduled sampling", (13) or (14)."""
+    def kinds(self) -> dict[str, str]:
+        """Return the kind of each part."""
         layer = cast("LSTMDirection | GRUDirection", self.layers[0])
-        peephole = peephole_form(layer.weight_peephole) if isinstance(layer, LSTMDirection) else "none"
         attention = "fixed" if self.attention is None else self.attention.kind
-        return {"cell": layer.kind, "peephole": peephole, "attention": attention, "feeding": feeding}
+        return {"cell": layer.kind, "peephole": layer.peephole, "attention": attention}
 
     def recurrence(self) -> DecoderRecurrence:
         """Return the recurrence with its weights as they are now, cut once for all steps of a search."""
@@ -159,15 +158,18 @@ class Decoder(nn.Module):
     ) -> Float[Tensor, "B U V"]:
         """Feed at each step the gold symbol, (13), or with probability sampling_probability the model's own, (14).
 
-        Arguments and result are those of `forward`. It runs step by step, by its equations: a backend that computed it
-        would have to accept the feeding "scheduled sampling". The model's own symbol is its most probable one, as in
-        greedy search; no gradient flows through the choice.
+        Arguments and result are those of `forward`. The model's own symbol is its most probable one, as in greedy
+        search; no gradient flows through the choice.
 
-        Source: Bengio et al. 2015, arXiv:1506.03099, the choice being made anew for each symbol.
+        Source: Bengio et al. 2015, arXiv:1506.03099. The choice is made for each symbol.
         """
-        recurrence = self.recurrence()
         num_steps = previous.shape[1]
         masks = self._masks(noise, num_steps, self.embedding.weight.dtype)
+        run = find_for("sampled_decoder", self.kinds(), decoder_tensors(self, self.embedding.weight, state, masks)).run
+        if run is not None:
+            found: Tensor = run(self, previous, state, noise, sampling_probability)
+            return found
+        recurrence = self.recurrence()
         samples = noise.uniform("scheduled sampling", num_steps) < sampling_probability
         embedding_mask = noise.mask("target embedding", num_steps, self.embedding.embedding_dim)
         readout_mask = noise.mask("readout", num_steps, self.hidden_size)

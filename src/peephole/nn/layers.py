@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Literal, cast
 
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
-from peephole.errors import ConfigError, ShapeError
+from peephole.errors import ConfigError, ShapeError, check_type
 from peephole.nn.backends import find_for, multiplies_bfloat16
 from peephole.nn.cells import (
     GRUWeights,
@@ -39,6 +40,7 @@ class LSTMDirection(nn.Module):
     def __init__(self, input_size: int, hidden_size: int, peephole: Peephole, forget_bias: float) -> None:
         super().__init__()
         self.forget_bias = forget_bias
+        self.peephole = peephole
         self.weight_input = nn.Parameter(torch.empty(4 * hidden_size, input_size))
         self.weight_hidden = nn.Parameter(torch.empty(4 * hidden_size, hidden_size))
         self.bias = nn.Parameter(torch.empty(4 * hidden_size))
@@ -70,6 +72,7 @@ class GRUDirection(nn.Module):
     """The weights of one GRU layer in one direction, initialised like those of `LSTMDirection`, biases 0."""
 
     kind = "gru"
+    peephole = "none"
 
     def __init__(self, input_size: int, hidden_size: int) -> None:
         super().__init__()
@@ -117,7 +120,8 @@ class LSTM(nn.Module):
 
     Raises:
         ConfigError: there is no such form of peepholes.
-        ShapeError: `num_layers` is below 1.
+        ShapeError: a size, or the number of layers, is below 1.
+        ArgumentError: one of them is not a whole number.
     """
 
     kind = "lstm"
@@ -179,8 +183,9 @@ class LSTM(nn.Module):
             for direction, module in enumerate(cast("nn.ModuleList", layer)):
                 which = index * self.num_directions + direction
                 first = LSTMState(state.h[:, which], state.c[:, which])
-                weights = cast("LSTMDirection", module).weights()
-                out, end = run_lstm(x, lengths, first, weights, reverse=direction == 1, kind=self.kind)
+                own = cast("LSTMDirection", module)
+                kinds = {"cell": self.kind, "peephole": own.peephole}
+                out, end = run_lstm(x, lengths, first, own.weights(), reverse=direction == 1, kinds=kinds)
                 outputs.append(out)
                 last.append(end)
             x = torch.cat(outputs, 2)  # (20)
@@ -241,15 +246,16 @@ def run_lstm(
     weights: LSTMWeights,
     *,
     reverse: bool = False,
-    kind: str = "lstm",
+    kinds: Mapping[str, str] | None = None,
 ) -> tuple[Float[Tensor, "B T H"], LSTMState]:
     """Run `lstm`, its arguments, results and errors, on the first backend that can, else by its equations.
 
-    Under autocast to bfloat16 on a CPU, products multiply bfloat16; states are float32.
+    Under autocast to bfloat16 on a CPU, products multiply bfloat16; states are float32. `kinds` are the kind of the
+    cell and the form of the peepholes; None: an LSTM with the form that its weights have.
     """
     if multiplies_bfloat16():
         x, state = x.float(), LSTMState(state.h.float(), state.c.float())
-    kinds = {"cell": kind, "peephole": peephole_form(weights.weight_peephole)}
+    kinds = kinds or {"cell": LSTM.kind, "peephole": peephole_form(weights.weight_peephole)}
     given = [x, *state, *(weight for weight in weights if weight is not None)]
     run = find_for("recurrent_layer", kinds, given).run or lstm
     found: tuple[Tensor, LSTMState] = run(x, lengths, state, weights, reverse=reverse)
@@ -276,10 +282,14 @@ def layer_sizes(input_size: int, hidden_size: int, num_layers: int, num_directio
     """Return the input size of each layer of a stack.
 
     Raises:
-        ShapeError: there is no layer.
+        ShapeError: a size, or the number of layers, is below 1.
+        ArgumentError: one of them is not a whole number.
     """
-    if num_layers < 1:
-        raise ShapeError(f"num_layers: wanted at least 1, got {num_layers}")
+    sizes = {"input_size": input_size, "hidden_size": hidden_size, "num_layers": num_layers}
+    for name, size in sizes.items():
+        check_type(name, size, int, "a whole number")
+        if size < 1:
+            raise ShapeError(f"{name}: wanted at least 1, got {size}")
     return [input_size] + [hidden_size * num_directions] * (num_layers - 1)
 
 

@@ -1,15 +1,15 @@
 """The description of the network: its architecture, and each tensor's name, shape and role.
 
-The model file, quantisation, the ONNX export and (in engine/src/file/schema.cpp, compared with this file by a test) the
-C++ engine all use this description. Kinds of cell, attention, input and output have names; each dictionary below maps
-the names to the tensors of that kind.
+The model file, quantisation and (in engine/src/file/schema.cpp, compared with this file by a test) the C++ engine use
+this description. The ONNX export names the tensors itself: it is given exactly those described here, and must use all.
+Kinds of cell, attention, input and output have names; each dictionary below maps the names to the tensors of that kind.
 """
 
 from __future__ import annotations
 
 import enum
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import asdict, dataclass, fields, replace
+from dataclasses import asdict, dataclass, fields
 from typing import Any, NamedTuple, TypeVar
 
 from peephole.config import Config, ModelConfig, read_section
@@ -35,8 +35,8 @@ class Architecture:
     bidirectional: bool
     context: str  # attention, last, mean
     attention: str  # additive, dot, general
-    input: str = "symbols"
-    output: str = "symbols"
+    input: str  # symbols
+    output: str  # symbols
 
     @classmethod
     def of(cls, config: ModelConfig) -> Architecture:
@@ -65,17 +65,12 @@ class Architecture:
                 raise ConfigError(f"{where}: unknown key {key!r}{nearest(key, known)}")
             if isinstance(value, str) and known[key] != "str":  # settings may be given as text, numbers in JSON not
                 raise ConfigError(f"{where}.{key}: wanted {known[key]}, got {value!r}")
-        kinds = {"input": INPUTS, "output": OUTPUTS}
-        for key in kinds.keys() & tree.keys():
-            find_kind(kinds[key], tree[key], f"{where}.{key}")
-        defaults = cls.of(ModelConfig()).model_settings()
-        shape = defaults | {key: value for key, value in tree.items() if key not in kinds}
-        model = read_section(ModelConfig, shape, where)
+        model = read_section(ModelConfig, cls.of(ModelConfig()).model_settings() | dict(tree), where)
         try:
             Config(model=model)  # checks the values against each other
         except ConfigError as error:
             raise ConfigError(f"{where}: {error}") from error
-        return replace(cls.of(model), **{key: tree[key] for key in kinds if key in tree})
+        return cls.of(model)
 
     def to_dict(self) -> dict[str, Any]:
         """Return the architecture as a dictionary of JSON values."""
@@ -97,8 +92,7 @@ class Architecture:
         return 2 if self.bidirectional else 1
 
 
-_KINDS_WITHOUT_SETTING = ("input", "output")
-_SETTINGS = [f.name for f in fields(Architecture) if f.name not in _KINDS_WITHOUT_SETTING]
+_SETTINGS = [f.name for f in fields(Architecture)]
 
 
 def making_of_settings() -> list[str]:

@@ -40,16 +40,10 @@ class Seq2Seq(nn.Module):
 
     def kinds(self) -> dict[str, str]:
         """Return the kind of each part as its module declares it, in the form of `Architecture.kinds`."""
-        cell, peephole, attention, _ = self.decoder.kinds().values()
-        encoder = self.encoder.recurrent.kind
-        return {
-            "cell": cell if cell == encoder else f"{encoder}, {cell}",
-            "peephole": peephole,
-            "attention": attention,
-            "context": self.context,
-            "input": self.frontend.kind,
-            "output": self.decoder.output.kind,
-        }
+        decoder, encoder = self.decoder.kinds(), self.encoder.recurrent.kind
+        cell = decoder["cell"] if decoder["cell"] == encoder else f"{encoder}, {decoder['cell']}"
+        kinds = {"context": self.context, "input": self.frontend.kind, "output": self.decoder.output.kind}
+        return decoder | {"cell": cell} | kinds
 
     def start(
         self, source: Int[Tensor, "B T"], source_lengths: Int[Tensor, "B"], noise: Noise | None = None

@@ -8,7 +8,7 @@ The searches call a `Stepper` (start, step, reorder), not a model. Every search 
 - a target begins with the prefix given for its source, if any. The symbols of a prefix are ordinary ones or UNK;
   they are forced, not predicted, but scored with the model's own log-probabilities, as `force` scores them;
   an empty prefix has no effect;
-- of equal scores the earlier hypothesis wins, then the lower symbol id;
+- of equal scores the earlier hypothesis ranks first, then the lower symbol id;
 - a source that is done is removed from the batch, so that the model computes only unfinished sources.
 
 The model's tensors stay on their device. A few numbers of each row are copied to the CPU at each step; the search

@@ -1,7 +1,7 @@
 """Beam search: the K best hypotheses, extended together.
 
 In each step every live hypothesis is extended by every symbol, and the K best extensions are kept. Those that
-end in EOS are finished and leave the beam; the others live on, and the next step fills the beam again. So a
+end in EOS are finished and leave the beam; the others stay live, and the next step fills the beam again. So a
 beam of one hypothesis is greedy search at any length penalty, and a beam that never overflows is exhaustive
 search.
 
@@ -28,7 +28,7 @@ from peephole.symbols import BOS, EOS
 
 
 class BeamState(NamedTuple):
-    """The unfinished sources. A live or finished hypothesis is given by its last node in the history."""
+    """The unfinished sources. A live or finished hypothesis is identified by its last node in the history."""
 
     source: Tensor  # (b,) int64 index of the source in the batch
     max_length: Tensor  # (b,) int64
@@ -62,8 +62,8 @@ def beam_search(
     """Search the most probable targets of each source.
 
     Finished hypotheses are ranked by the score of `length_factors`. A source is done when no live hypothesis
-    can still beat its R-th best finished one, or at its maximal length: stopping early changes no result. Of
-    equal scores the shorter hypothesis wins; at one length, that of the better parent, then of the lower id.
+    can still exceed its R-th best finished one, or at its maximal length: stopping early changes no result. Of
+    equal scores the shorter hypothesis ranks first; at equal length, that of the better parent, then of the lower id.
 
     Args:
         stepper: the model.
@@ -91,7 +91,7 @@ def beam_search(
     table = prefix_table(prefixes, max_lengths)  # (B, P)
     history = History()
     result = torch.full((len(source), nbest), NO_NODE)
-    beams = _first_beams(max_lengths.cpu(), nbest)
+    beams = _initial_beams(max_lengths.cpu(), nbest)
     factors = length_factors(max(max_lengths.tolist(), default=0), length_penalty)
     state = stepper.start(source, source_lengths)
     previous = torch.full((len(source),), BOS, device=source.device)
@@ -200,7 +200,7 @@ def best_extensions(live_log_prob: Tensor, log_probs: Tensor, beam_size: int) ->
     )
 
 
-def _first_beams(max_length: Tensor, nbest: int) -> BeamState:
+def _initial_beams(max_length: Tensor, nbest: int) -> BeamState:
     """Return one live hypothesis for each source, with no symbol and probability 1."""
     size = len(max_length)
     return BeamState(
@@ -216,9 +216,9 @@ def _first_beams(max_length: Tensor, nbest: int) -> BeamState:
 def _advance(
     beams: BeamState, best: Extensions, nodes: Tensor, length: int, factors: Tensor
 ) -> tuple[BeamState, Tensor]:
-    """Return the beams after a step, finished extensions filed, and which sources are done, (b,)."""
+    """Return the beams after a step, with the finished extensions stored, and which sources are done, (b,)."""
     ends = best.symbol == EOS  # (b, W)
-    beams = _file(beams, best.log_prob.where(ends, -torch.inf), nodes, length, factors)
+    beams = _keep_finished(beams, best.log_prob.where(ends, -torch.inf), nodes, length, factors)
     live = best.log_prob.where(~ends, -torch.inf)  # (b, W)
     # Score upper bound: log-probabilities only fall, so at best all further symbols have probability 1.
     bound = live.amax(1) * factors[beams.max_length]  # -> (b,)
@@ -226,16 +226,16 @@ def _advance(
     done = is_cut | (bound <= beams.finished_score[:, -1])
     has_nothing = is_cut & (beams.finished_score[:, 0] == -torch.inf)
     if has_nothing.any():
-        beams = _file(beams, live.where(has_nothing[:, None], -torch.inf), nodes, length, factors)
+        beams = _keep_finished(beams, live.where(has_nothing[:, None], -torch.inf), nodes, length, factors)
     return beams._replace(live_log_prob=live, live_node=nodes), done
 
 
-def _file(beams: BeamState, log_prob: Tensor, node: Tensor, length: int, factors: Tensor) -> BeamState:
-    """Keep the best of the finished hypotheses and new ones (b, W) of a length; -inf marks no hypothesis."""
+def _keep_finished(beams: BeamState, log_prob: Tensor, node: Tensor, length: int, factors: Tensor) -> BeamState:
+    """Keep the R best of the finished and the new hypotheses (b, W) of a length; a log_prob of -inf means none."""
     nbest = beams.finished_score.shape[1]
     scores = torch.cat([beams.finished_score, log_prob * factors[length]], 1)  # -> (b, R + W)
     nodes = torch.cat([beams.finished_node, node.where(log_prob > -torch.inf, NO_NODE)], 1)  # -> (b, R + W)
-    scores, columns = scores.sort(dim=1, descending=True, stable=True)  # of equals, the shorter ones first
+    scores, columns = scores.sort(dim=1, descending=True, stable=True)  # among ties, the shorter ones first
     return beams._replace(finished_score=scores[:, :nbest], finished_node=nodes.gather(1, columns[:, :nbest]))
 
 

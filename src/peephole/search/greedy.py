@@ -33,7 +33,7 @@ def greedy_search(
             the package. None: nothing is forced.
 
     Returns:
-        One hypothesis a source; unfinished if EOS did not come within the maximal length.
+        One hypothesis a source; unfinished if it has no EOS within the maximal length.
 
     Raises:
         ShapeError: a shape disagrees, a maximal length is below 1, or a prefix is not one that can be forced.

@@ -1,4 +1,4 @@
-"""The record of a search's steps, from which the hypotheses found are read."""
+"""Record the steps of a search, and return its hypotheses."""
 
 from __future__ import annotations
 
@@ -24,8 +24,8 @@ class _Step(NamedTuple):
 class History:
     """The symbols predicted in each step, as a forest: each symbol is a node with the index of its parent.
 
-    Hypotheses share their beginnings, so a step stores one symbol of each instead of copying them all. Nodes
-    are numbered through all steps; a hypothesis is given by the node of its last symbol.
+    Hypotheses share their prefixes, so a step stores one symbol of each instead of copying them all. Nodes are
+    numbered through all steps; a hypothesis is identified by the node of its last symbol.
     """
 
     def __init__(self) -> None:

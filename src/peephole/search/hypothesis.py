@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-if TYPE_CHECKING:  # only for a type: loading NumPy takes several times as long as everything else here
+if TYPE_CHECKING:  # only for a type: importing NumPy takes several times as long as the other imports
     import numpy as np
     import numpy.typing as npt
 

@@ -49,7 +49,7 @@ def sample(
         temperature: above 0; below 1 prefers probable symbols, and near 0 is greedy search.
         top_k: draw from the k most probable symbols only; None: from all.
         top_p: draw from the fewest most probable symbols that hold this probability, above 0; None: from all.
-        examples: number of each source in the caller's whole work, at least 0; None: its index in the batch.
+        examples: number of each source in the whole input, at least 0; None: its index in the batch.
         prefixes: for each source the symbol ids that its targets begin with, fewer than its maximal length; see
             the package. None: nothing is forced.
 
@@ -122,7 +122,7 @@ def draw(weights: Tensor, uniform: Tensor) -> Tensor:
     """
     held = weights.cumsum(1)  # (n, V)
     column = (held <= uniform[:, None] * held[:, -1:]).sum(1)  # -> (n,)
-    # u times the sum may round up to the sum: then the last column with a weight is meant
+    # u times the sum may round up to the sum: then take the last column with a weight
     return column.minimum((held < held[:, -1:]).sum(1))
 
 

@@ -47,7 +47,7 @@ class Stepper(Protocol[State]):
         ...
 
     def reorder(self, state: State, rows: Tensor) -> State:
-        """Return a state whose row m is row `rows[m]` of `state`; rows may repeat, and may be left out.
+        """Return a state whose row m is row `rows[m]` of `state`; rows may be repeated or omitted.
 
         Args:
             state: N rows.

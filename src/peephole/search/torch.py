@@ -1,4 +1,4 @@
-"""The search over networks in PyTorch, used where the engine is missing or turned off, and on a GPU.
+"""Search over networks in PyTorch, used without the engine and on a GPU.
 
 It has the methods of `peephole.engine.packed.PackedSearch`, whose results must equal those found here.
 """
@@ -41,7 +41,7 @@ class DefinitionSearch:
     ) -> list[list[Hypothesis]]:
         """Return targets of some sources, searched or sampled by `config`; see `PackedSearch.find`."""
         found: list[list[Hypothesis]] = []
-        for part in _parts(len(sources), config.batch_size):
+        for part in _batch_slices(len(sources), config.batch_size):
             source, lengths = self._pad(sources[part])
             longest = torch.tensor(max_lengths[part])
             begin = None if prefixes is None else prefixes[part]
@@ -82,7 +82,7 @@ class DefinitionSearch:
     ) -> list[Hypothesis]:
         """Score a given target, symbol ids without </s>, for each source."""
         found: list[Hypothesis] = []
-        for part in _parts(len(sources), config.batch_size):
+        for part in _batch_slices(len(sources), config.batch_size):
             found += force(self._stepper, *self._pad(sources[part]), targets[part])
         return found
 
@@ -92,7 +92,7 @@ class DefinitionSearch:
     ) -> list[list[int]]:
         """Return the most probable symbol at each step of each target, </s> included, when the target is fed, (13)."""
         found: list[list[int]] = []
-        for part in _parts(len(sources), config.batch_size):
+        for part in _batch_slices(len(sources), config.batch_size):
             source, source_lengths = self._pad(sources[part])
             target, target_lengths = self._pad([[*ids, EOS] for ids in targets[part]])
             probs = sum(torch.softmax(network(source, source_lengths, target), -1) for network in self.networks)
@@ -108,7 +108,7 @@ class DefinitionSearch:
         return padded.to(device), lengths.to(device)
 
 
-def _parts(size: int, part: int) -> Iterator[slice]:
+def _batch_slices(size: int, part: int) -> Iterator[slice]:
     return (slice(first, first + part) for first in range(0, size, part))
 
 

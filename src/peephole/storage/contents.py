@@ -8,6 +8,7 @@ from peephole.errors import ModelFileError
 from peephole.nn.schema import Role, TensorSpec
 from peephole.storage.quantization import SCALE, Stored, Tensors, number_format
 
+ABSENT = "no tensor"
 REFERENCE = "decoder.embedding.weight"
 """The matrix whose number format all matrices of a file must have."""
 
@@ -19,10 +20,10 @@ def stored_format(tensors: Tensors) -> Stored:
 
 
 def check_tensors(tensors: Tensors, specs: Mapping[str, TensorSpec], stored: Stored) -> None:
-    """Compare tensors with what a model file must hold.
+    """Compare the tensors of a model file with its architecture.
 
     Args:
-        tensors: what it holds.
+        tensors: the tensors of the file.
         specs: names, shapes and roles of the network's tensors.
         stored: the number format of matrices.
 
@@ -39,4 +40,4 @@ def check_tensors(tensors: Tensors, specs: Mapping[str, TensorSpec], stored: Sto
     got = {name: f"{number_format(tensor)} {tensor.shape}" for name, tensor in tensors.items()}
     for name in [*sorted(wanted), *sorted(got.keys() - wanted.keys())]:
         if wanted.get(name) != got.get(name):
-            raise ModelFileError(f"tensor {name!r}: wanted {wanted.get(name)}, got {got.get(name)}")
+            raise ModelFileError(f"tensor {name!r}: wanted {wanted.get(name, ABSENT)}, got {got.get(name, ABSENT)}")

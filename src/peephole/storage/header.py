@@ -19,7 +19,7 @@ from peephole.nn.schema import Architecture, making_of_settings
 from peephole.storage.settings import read_settings, section_keys
 from peephole.symbols import Symbols, symbols_from_json
 
-FORMAT_VERSION = 3  # the newest, which is written
+FORMAT_VERSION = 3  # the newest version, which is written
 
 
 @dataclass(frozen=True)
@@ -30,7 +30,7 @@ class Header:
     source_symbols: Symbols
     target_symbols: Symbols
     made: Mapping[str, str] = field(default_factory=dict)
-    """Versions of the programs that the model was made with, by name; {} in files of format versions 1 and 2."""
+    """Versions of the libraries that made the model, by name; {} in files of format versions 1 and 2."""
     notes: tuple[str, ...] = ()
     """Information in the file that is not used, one line each."""
 
@@ -73,10 +73,9 @@ def check_exists(path: str | Path) -> None:
 
 
 def parse_header(path: str | Path, metadata: Mapping[str, str]) -> Header:
-    """Return what the metadata of a model file describe.
+    """Return the description in the metadata of a model file.
 
-    The architecture must be right. How the model was made is information: settings and versions that are unknown or do
-    not fit become notes.
+    The architecture must be valid. Settings and versions are optional: unknown or invalid ones become notes.
 
     Raises:
         ModelFileError: the file is not a peephole model, or the metadata have a newer format or are damaged.
@@ -86,7 +85,7 @@ def parse_header(path: str | Path, metadata: Mapping[str, str]) -> Header:
         config, notes = _read_old_config(metadata) if version < 3 else _read_config(metadata)
         source, target = (symbols_from_json(_read_table(metadata, f"{side}_symbols")) for side in ("source", "target"))
     except (ConfigError, ModelFileError) as error:
-        raise ModelFileError(f"{path}: damaged metadata: {error}") from error
+        raise ModelFileError(f"{path}: metadata: {error}") from error
     made, more = ({}, []) if version < 3 else _read_made(metadata)
     return Header(config, source, target, made, tuple(f"{path}: {note}" for note in notes + more))
 
@@ -95,7 +94,7 @@ def _read_old_config(metadata: Mapping[str, str]) -> tuple[Config, list[str]]:
     """Return the config and the notes of a file of format version 1 or 2."""
     tree = _read_table(metadata, "config")
     model = tree.get("model", {})
-    if isinstance(model, Mapping):  # the default of those versions, whatever the cell
+    if isinstance(model, Mapping):  # the default of those versions for any cell
         model = {"peephole": "full", **model}
     base = Config.from_dict({"model": model}, "config")
     rest = {key: tree[key] for key in tree if key != "model"}
@@ -113,7 +112,7 @@ def _read_config(metadata: Mapping[str, str]) -> tuple[Config, list[str]]:
 
 
 def _read_made(metadata: Mapping[str, str]) -> tuple[dict[str, str], list[str]]:
-    """Return the versions that a model was made with, and the notes."""
+    """Return the versions of the libraries that made the model, and the notes."""
     tree, notes = _read_information(metadata, "made")
     made = {name: version for name, version in tree.items() if isinstance(version, str)}
     notes += [f"wanted a version of {name!a}, got {tree[name]!r}" for name in tree if name not in made]
@@ -121,7 +120,7 @@ def _read_made(metadata: Mapping[str, str]) -> tuple[dict[str, str], list[str]]:
 
 
 def _read_information(metadata: Mapping[str, str], key: str) -> tuple[dict[str, Any], list[str]]:
-    """Return an entry that is not needed, or {} and a note if it cannot be read."""
+    """Return an optional entry, or {} and a note if it cannot be read."""
     try:
         return _read_table(metadata, key), []
     except ModelFileError as error:

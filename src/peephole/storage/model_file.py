@@ -1,17 +1,17 @@
-"""One model = one file: tensors, and as metadata the architecture, the symbol tables and how the model was made.
+"""Read and write a model as one file: tensors, and metadata with architecture, symbol tables, settings and versions.
 
-The container is safetensors: loading it executes nothing. Metadata of format version 3, which is written:
+The container is safetensors: loading it executes no code. Metadata of format version 3, which is written:
 
     format            peephole
     format_version    3
     architecture      JSON of `Architecture.to_dict`; read strictly, since the tensors' names and shapes follow from it
     source_symbols    JSON of `Symbols.to_json`
     target_symbols    likewise
-    settings          JSON of `Config.to_dict` without the architecture: what does not fit is ignored, with a note
-    made              JSON of the versions that the model was made with, read likewise
-    checksum          CRC-32 of everything else
+    settings          JSON of `Config.to_dict` without the architecture: invalid values are ignored, with a note
+    made              JSON of the versions of the libraries that made the model, read likewise
+    checksum          CRC-32 of all other contents
 
-Versions 1 and 2 have one entry `config`, the JSON of `Config.to_dict`, in place of `architecture`, `settings` and
+Versions 1 and 2 have one entry `config`, the JSON of `Config.to_dict`, instead of `architecture`, `settings` and
 `made`, and older names of tensors (`peephole.storage.names`); version 1 stores float32 only. In the others matrices are
 float32, bfloat16 or int8, see `peephole.storage.quantization`.
 
@@ -61,7 +61,9 @@ class ModelFile:
     stored: Stored = "float32"
     """Number format of the matrices in the file."""
     made: Mapping[str, str] = field(default_factory=lambda: {"peephole": __version__})
-    """Versions of the programs that the model was made with, by name."""
+    """Versions of the libraries that made the model, by name."""
+    notes: tuple[str, ...] = ()
+    """Information in the file that was read and is not used, one line each; not written."""
 
     @property
     def architecture(self) -> Architecture:
@@ -73,7 +75,7 @@ def save_model(path: str | Path, model: ModelFile) -> None:
     """Write a model file, replacing an older one atomically.
 
     Raises:
-        RunError: the file cannot be written (no such folder, disk full, …); an older file is left as it was.
+        RunError: the file cannot be written (no such folder, disk full, …); an older file is unchanged.
         ModelFileError: the tensors are not those of the model's architecture, or a weight cannot be stored in the
             number format; see `quantize`.
     """
@@ -119,7 +121,7 @@ def load_model(path: str | Path) -> ModelFile:
             not hold exactly the tensors of its architecture.
     """
     with _open(path) as file:
-        version = check_format(path, file.metadata() or {})  # before anything large is read
+        version = check_format(path, file.metadata() or {})  # before the tensors are read
         found = _read_tensors(path, file)
         header = parse_header(path, file.metadata() or {})
     stored = stored_format(found) if version >= 2 else "float32"
@@ -133,7 +135,8 @@ def load_model(path: str | Path) -> ModelFile:
     whole = dequantize(found)
     if version < 3:
         whole = {current_name(name): tensor for name, tensor in whole.items()}
-    return ModelFile(whole, header.config, header.source_symbols, header.target_symbols, stored, header.made)
+    tables = (header.source_symbols, header.target_symbols)
+    return ModelFile(whole, header.config, *tables, stored, header.made, header.notes)
 
 
 def write_tensors(path: str | Path, tensors: Tensors, metadata: Mapping[str, str]) -> None:
@@ -142,7 +145,7 @@ def write_tensors(path: str | Path, tensors: Tensors, metadata: Mapping[str, str
     The same tensors and metadata give the same bytes.
 
     Raises:
-        RunError: it cannot be written; an older file of that name is left as it was.
+        RunError: it cannot be written; an older file of that name is unchanged.
     """
     with replace_file(path) as file:
         file.writelines(_encode_with_checksum(tensors, metadata))

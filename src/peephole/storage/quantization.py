@@ -1,7 +1,7 @@
 """Quantised weights: matrices in bfloat16, or in int8 with a scale for each row.
 
-Which tensors are matrices is decided by their role in `peephole.nn.schema`; the others stay float32. An int8 matrix
-W (O, K) stands beside `<its name>.scale` (O,), float32:
+The role of a tensor in `peephole.nn.schema` decides whether it is a matrix; the others stay float32. An int8 matrix
+W (O, K) is stored with `<its name>.scale` (O,), float32:
 
     W[o, k] = scale[o] · q[o, k],   q[o, k] = W[o, k] / scale[o] rounded to the nearest whole number, ties to even,
     scale[o] = max_k |W[o, k]| / 127, rounded up to 17 significant bits.

@@ -18,8 +18,8 @@ def replace_file(path: str | Path) -> Iterator[BinaryIO]:
     """Open a file for writing, and replace the old file at the end: a reader finds the old one or the new one, whole.
 
     The body writes a temporary file in the same folder, `.NAME.PROCESS.part`, which is flushed to disk and renamed. If
-    the body raises, the temporary file is removed and an older file is left as it was. A link stays, and the file
-    that it points to is replaced.
+    the body raises, the temporary file is removed and an older file is unchanged. A link is kept, and the file that it
+    points to is replaced.
 
     Raises:
         RunError: the file cannot be written (no such folder, disk full, …), or something other than a file has that
@@ -61,7 +61,7 @@ def check_replaceable(path: str | Path) -> None:
     """
     try:
         kind = stat.S_IFMT(os.stat(path).st_mode)
-    except OSError:  # there is nothing, or opening will fail with its own message
+    except OSError:  # no such file, or opening it fails with its own message
         kind = stat.S_IFREG
     if kind != stat.S_IFREG:
         got = {stat.S_IFDIR: "a folder", stat.S_IFIFO: "a pipe", stat.S_IFSOCK: "a socket"}.get(kind, "a device")
@@ -72,7 +72,7 @@ def check_replaceable(path: str | Path) -> None:
         raise RunError(f"{path}: cannot be written: {error.strerror or error}") from error
 
 
-def clear_away(path: str | Path) -> None:
+def remove_temporary_files(path: str | Path) -> None:
     """Remove temporary files of killed processes: those of one file, or of all files in a folder."""
     target = _target(path)
     half_written = (

@@ -1,4 +1,4 @@
-"""Read the settings that a model was made with; what does not fit is ignored and noted, never an error."""
+"""Read the settings of a model file; unknown and invalid ones are ignored and noted, never an error."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from peephole.errors import ConfigError
 
 
 def section_keys(*left_out: str) -> dict[str, list[str]]:
-    """Return the keys of each section of a config, but for the sections named."""
+    """Return the keys of each section of a config, except the named sections."""
     return {name: [f.name for f in fields(kind)] for name, kind in SECTIONS.items() if name not in left_out}
 
 
@@ -22,7 +22,7 @@ def read_settings(
 
     Args:
         tree: section → key → value, as in the file.
-        base: the config whose values are kept where the file has none or none that fits.
+        base: the config whose values are kept where the file has no valid value.
         known: the keys of each section that are read.
     """
     config, notes = base, []
@@ -37,7 +37,7 @@ def read_settings(
         notes += found
         try:
             config = replace(config, **{name: section})
-        except ConfigError as error:  # values that do not fit together
+        except ConfigError as error:  # the values contradict each other
             notes.append(f"{error}; the defaults of {name} are used")
     return config, notes
 

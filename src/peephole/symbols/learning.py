@@ -12,16 +12,16 @@ from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
-SPACE = "▁"  # stands for a space inside a subword
-UNKNOWN_PIECE = " "  # the name of the piece for what is not in a segmenter: no word contains it
+SPACE = "▁"  # represents a space inside a subword
+UNKNOWN_PIECE = " "  # name of the unknown piece: no word contains a space
 
-MOST_COUNTED = 1_000_000  # distinct symbols counted at a time: bounds the memory that learning takes
-WORDS_LEARNED = 10_000_000  # running words that subwords are learned from: bounds the time that it takes
-LONGEST_WORD = 200  # code points; longer words are learned in parts, since byte pairs take long on them
+MOST_COUNTED = 1_000_000  # distinct symbols held while counting: bounds the memory of learning
+WORDS_LEARNED = 10_000_000  # running words that subwords are learned from: bounds the time of learning
+LONGEST_WORD = 200  # code points; longer words are learned in parts, since BPE training is slow on long words
 
 
 def count_symbols(split_texts: Iterable[Sequence[str]], most: int = MOST_COUNTED) -> Counter[str]:
-    """Count symbols in bounded memory: past `most` distinct ones, the rarer half so far is forgotten.
+    """Count symbols in bounded memory: above `most` distinct symbols, the rarer half is dropped.
 
     >>> count_symbols([["a", "b"], ["a", "c"], ["d"]], most=2)
     Counter({'a': 2, 'd': 1})
@@ -63,7 +63,7 @@ def train_segmenter(kind: str, words: Counter[str], *, num_pieces: int, min_coun
     for word, count in words.items():
         for character in word:
             characters[character] += count
-    # Room for the unknown piece and ▁: with a larger alphabet the library's unigram training never ends
+    # Two less for the unknown piece and ▁: with a larger alphabet the library's unigram training never ends
     alphabet = {c for c, count in by_frequency(characters)[: num_pieces - 2] if count >= min_count}
     trainer: trainers.Trainer
     if kind == "bpe":
@@ -83,16 +83,16 @@ def train_segmenter(kind: str, words: Counter[str], *, num_pieces: int, min_coun
             show_progress=False,
         )
     tokenizer.pre_tokenizer = pre_tokenizers.Metaspace(SPACE, prepend_scheme="always", split=True)
-    with _one_thread():
-        tokenizer.train_from_iterator(_words_to_learn(words, characters.keys() - alphabet), trainer)
+    with _single_thread():
+        tokenizer.train_from_iterator(_training_words(words, characters.keys() - alphabet), trainer)
     description = json.loads(tokenizer.to_str())
     description["added_tokens"] = []
     if kind == "unigram":
-        _settle_unigram(description["model"], num_pieces)
+        _make_unigram_deterministic(description["model"], num_pieces)
     return json.dumps(description, ensure_ascii=False)
 
 
-def _words_to_learn(words: Counter[str], rare: set[str]) -> Iterator[str]:
+def _training_words(words: Counter[str], rare: set[str]) -> Iterator[str]:
     """Yield each word in proportion to its count, split at rare characters."""
     share = min(1.0, WORDS_LEARNED / max(1, words.total()))
     blank = dict.fromkeys(map(ord, rare), " ")
@@ -102,12 +102,12 @@ def _words_to_learn(words: Counter[str], rare: set[str]) -> Iterator[str]:
                 yield " ".join([part[start : start + LONGEST_WORD]] * max(1, int(count * share)))
 
 
-def _settle_unigram(model: dict[str, Any], num_pieces: int) -> None:
+def _make_unigram_deterministic(model: dict[str, Any], num_pieces: int) -> None:
     """Round a unigram model's scores, put its pieces in a fixed order and keep `num_pieces`, in place.
 
     The library adds its sums in the order of a hash table, which differs from process to process. Without
-    ties the scores agree to 1e-12 or so, and six digits of them are the same in every process. It also
-    returns up to a tenth more pieces than asked for.
+    ties the scores agree to about 1e-12, so six digits are equal in every process. It also returns up to a
+    tenth more pieces than requested.
     """
     unknown, *pieces = model["vocab"]
     costs = sorted((-round(score, 6), piece) for piece, score in pieces)
@@ -118,8 +118,8 @@ def _settle_unigram(model: dict[str, Any], num_pieces: int) -> None:
 
 
 @contextmanager
-def _one_thread() -> Iterator[None]:
-    """Keep the tokenizers library from starting threads, which make its sums depend on their number."""
+def _single_thread() -> Iterator[None]:
+    """Prevent the tokenizers library from starting threads: its sums depend on the number of threads."""
     name = "TOKENIZERS_PARALLELISM"
     before = os.environ.get(name)
     os.environ[name] = "false"

@@ -14,6 +14,7 @@ from __future__ import annotations
 import re
 import unicodedata
 from abc import ABC, abstractmethod
+from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import cache, cached_property, lru_cache
 from typing import TYPE_CHECKING, Any
@@ -34,11 +35,11 @@ SPECIALS = (
 
 KINDS = ("characters", "whitespace", "bpe", "unigram")
 NORMALIZATIONS = ("NFC", "NFKC", "none")
-WORDS_REMEMBERED = 1 << 16  # whose subwords are not computed again: ten times as fast on running text
+CACHED_WORDS = 1 << 16  # words whose subwords are cached: ten times as fast on running text
 
-# Code points that no cluster joins to a neighbour, as long as all of the text is of them. Clustering takes
-# ten times as long as listing the code points, and nearly all text is of these.
-_EACH_ALONE = re.compile(
+# Texts of these code points alone have one cluster per code point. Clustering takes ten times as long as
+# listing the code points, and nearly all texts consist of these.
+_SINGLE_CODE_POINT_CLUSTERS = re.compile(
     r"[ -~\u00a1-\u02ff\u0391-\u03ff\u0400-\u0482\u048a-\u052f\u3001-\u3029\u3041-\u3096\u30a1-\u30ff"
     r"\u4e00-\u9fff\uac00-\ud7a3]*"
 )
@@ -54,12 +55,12 @@ def normalize_text(text: str, form: str) -> str:
 
 
 def split_clusters(text: str) -> list[str]:
-    """Split a text into grapheme clusters: what a reader takes for one character.
+    """Split a text into grapheme clusters, the characters that a reader perceives.
 
     >>> split_clusters("né한👩‍👧")
     ['n', 'é', '한', '👩‍👧']
     """
-    if _EACH_ALONE.fullmatch(text):
+    if _SINGLE_CODE_POINT_CLUSTERS.fullmatch(text):
         return list(text)
     return list(_cluster().findall(text))
 
@@ -67,7 +68,7 @@ def split_clusters(text: str) -> list[str]:
 @cache
 def _cluster() -> Any:
     """Return the pattern of one grapheme cluster."""
-    import regex  # type: ignore[import-untyped]  # here, because it takes a while and few texts need it
+    import regex  # type: ignore[import-untyped]  # imported here, since the import is slow and few texts need it
 
     return regex.compile(r"\X")
 
@@ -83,7 +84,7 @@ class Symbols(ABC):
 
     @abstractmethod
     def __len__(self) -> int:
-        """Return the number of ids V, the four specials included."""
+        """Return the number of ids V, including the four specials."""
 
     @abstractmethod
     def encode(self, text: str) -> list[int]:
@@ -95,7 +96,7 @@ class Symbols(ABC):
 
     @abstractmethod
     def segment(self, text: str) -> tuple[list[int], list[str]]:
-        """Return what `encode` and `split` return, cutting the text once."""
+        """Return the results of `encode` and `split`, splitting the text once."""
 
     @abstractmethod
     def tokens(self, ids: Iterable[int]) -> list[str]:
@@ -180,8 +181,8 @@ class WhitespaceSymbols(ListedSymbols):
 class SubwordSymbols(Symbols):
     """Pieces of words learned from the data: byte pairs (`bpe`) or a unigram language model (`unigram`).
 
-    Segmentation is done by the `tokenizers` library. Its id 0 is the unknown piece and becomes our UNK, so
-    that its id k is our k + 3.
+    The `tokenizers` library does the segmentation. Its id 0 is the unknown piece, which becomes UNK here, so
+    that its id k becomes k + 3.
 
     Args:
         kind: `bpe` or `unigram`.
@@ -190,7 +191,7 @@ class SubwordSymbols(Symbols):
     """
 
     def __init__(self, kind: str, segmenter: str, normalize: str) -> None:
-        from tokenizers import Tokenizer  # here, because it takes a while and few runs need it
+        from tokenizers import Tokenizer  # imported here, since the import is slow and few runs need it
 
         self.kind = kind
         self.normalize = normalize
@@ -198,7 +199,7 @@ class SubwordSymbols(Symbols):
         self._tokenizer: Tokenizer = Tokenizer.from_str(segmenter)
         pieces = sorted(self._tokenizer.get_vocab(with_added_tokens=False).items(), key=lambda item: item[1])
         self._names = (*SPECIALS, *(piece for piece, _ in pieces[1:]))
-        self._segment_word = lru_cache(WORDS_REMEMBERED)(self._segment_new_word)
+        self._segment_word = lru_cache(CACHED_WORDS)(self._segment_uncached)
 
     def __len__(self) -> int:
         return len(self._names)
@@ -226,11 +227,11 @@ class SubwordSymbols(Symbols):
         return {"kind": self.kind, "normalize": self.normalize, "segmenter": self._segmenter}
 
     def _words(self, text: str) -> list[str]:
-        """Return the parts of a text that are segmented independently."""
+        """Return the words of a text, which are segmented independently."""
         clean = normalize_text(text, self.normalize).strip()
         return [SPACE + word for word in clean.split(" ")] if clean else []
 
-    def _segment_new_word(self, word: str) -> tuple[tuple[int, ...], tuple[str, ...]]:
+    def _segment_uncached(self, word: str) -> tuple[tuple[int, ...], tuple[str, ...]]:
         """Return the ids and the pieces of a word; an unknown piece as written."""
         found = self._tokenizer.encode(word)
         ids = tuple(i + UNK for i in found.ids)
@@ -251,7 +252,7 @@ _TABLES: dict[str, type[ListedSymbols]] = {
 
 
 def symbols_from_json(tree: Mapping[str, Any]) -> Symbols:
-    """Rebuild a table from what `to_json` returned.
+    """Rebuild a table from the result of `to_json`.
 
     Raises:
         ModelFileError: the tree is not one that `to_json` returns.
@@ -271,15 +272,16 @@ def symbols_from_json(tree: Mapping[str, Any]) -> Symbols:
     if not isinstance(ordinary, list) or not all(isinstance(symbol, str) for symbol in ordinary):
         raise ModelFileError(f"symbol table: wanted a list of symbols, got {type(ordinary).__name__}")
     if len(set(ordinary)) != len(ordinary):
-        raise ModelFileError("symbol table: a symbol stands in it twice")
+        [(symbol, _)] = Counter(ordinary).most_common(1)
+        raise ModelFileError(f"symbol table: wanted each symbol once, got {symbol!r} twice")
     return _TABLES[kind](ordinary, normalize)
 
 
 def learn_symbols(kind: str, texts: Iterable[str], *, vocabulary_size: int, min_count: int, normalize: str) -> Symbols:
     """Learn a table from texts, read once; the same texts in the same order give the same table.
 
-    Only `unigram` cannot promise that: the library breaks ties, which are many in small data, by the order of
-    a hash table.
+    Only `unigram` may differ: the library breaks ties, which are many in small data, by the order of a hash
+    table.
 
     Args:
         kind: one of `KINDS`.
@@ -290,7 +292,7 @@ def learn_symbols(kind: str, texts: Iterable[str], *, vocabulary_size: int, min_
         normalize: Unicode normal form, one of `NORMALIZATIONS`.
 
     Raises:
-        ConfigError: the kind is unknown (`auto` must have been decided before).
+        ConfigError: the kind is unknown (`auto` must be resolved before).
 
     >>> learn_symbols("characters", ["ab", "b"], vocabulary_size=8, min_count=1, normalize="NFC").encode("ab")
     [5, 4]
@@ -298,7 +300,7 @@ def learn_symbols(kind: str, texts: Iterable[str], *, vocabulary_size: int, min_
     normal = (normalize_text(text, normalize) for text in texts)
     if kind in ("bpe", "unigram"):
         words = count_symbols(text.strip().split(" ") for text in normal)
-        num_pieces = vocabulary_size - UNK  # the segmenter has one for the unknown, and no other special
+        num_pieces = vocabulary_size - UNK  # the segmenter has one special, the unknown piece
         segmenter = train_segmenter(kind, words, num_pieces=num_pieces, min_count=min_count)
         return SubwordSymbols(kind, segmenter, normalize)
     if kind not in KINDS:

@@ -16,8 +16,8 @@ from peephole.symbols import EOS
 DevSet = Sequence[tuple[str, tuple[str, ...]]]
 """Sources with one or more reference targets each."""
 
-_OF_PREDICTIONS = ("symbol_error_rate", "exact_match", "chrf")
-HIGHER_IS_BETTER = {"loss": False, **{name: METRICS[name].better == "higher" for name in _OF_PREDICTIONS}}
+_PREDICTION_METRICS = ("symbol_error_rate", "exact_match", "chrf")
+HIGHER_IS_BETTER = {"loss": False, **{name: METRICS[name].better == "higher" for name in _PREDICTION_METRICS}}
 
 
 def measure(model: Model, dev: DevSet) -> dict[str, float]:
@@ -29,15 +29,15 @@ def measure(model: Model, dev: DevSet) -> dict[str, float]:
     """
     sources = [source for source, _ in dev]
     references = [choices for _, choices in dev]
-    # Greedy, whatever search the config sets for the finished model; with the threads and the engine of training
+    # Always greedy, not the search configured for the finished model; with the threads and the engine of training
     greedy: dict[str, Any] = {"beam_size": 1, "nbest": 1, "temperature": None}
     engine = "off" if model.config.train.engine == "off" else model.config.search.engine
     threads = torch.get_num_threads()
-    notices = Notices()  # not printed: what dev holds was reported when the data was read
+    notices = Notices()  # not printed: the notices of dev were printed when the data were read
     found = model.predict(sources, notices=notices, attention=False, threads=threads, engine=engine, **greedy)
     predictions = [best[0].text for best in found]
     values = {"loss": mean_loss(model, dev)}
-    for name in _OF_PREDICTIONS:
+    for name in _PREDICTION_METRICS:
         values[name] = corpus_score(name, predictions, references, model.target_symbols.split)
     return values
 

@@ -26,20 +26,20 @@ class Step:
 
     step: int
     epoch: int
-    progress: float  # share of the budget spent, this update included
+    progress: float  # share of the budget used, including this update
     loss: float  # mean by symbol of the global batch, label smoothing included
     learning_rate: float
     gradient_norm: float
     num_symbols: int  # target symbols of the global batch
-    seconds: float  # time trained, all sittings together
+    seconds: float  # training time, including that before a resume
 
 
 @dataclass(frozen=True)
 class Hooks:
     """The functions that the loop calls for time, reports, files and evaluation."""
 
-    seconds: Callable[[], float]  # time trained, all sittings together; the same on every process
-    stop_asked: Callable[[], bool]  # Ctrl-C or SIGTERM; the same on every process
+    seconds: Callable[[], float]  # training time, including that before a resume; equal in every process
+    stop_requested: Callable[[], bool]  # Ctrl-C or SIGTERM; equal in every process
     on_step: Callable[[Step], None]
     evaluate: Callable[[Weights], dict[str, float]]  # dev metrics of some weights
     on_evaluation: Callable[[dict[str, float], bool], None]  # dev metrics, and whether they are the best so far
@@ -57,7 +57,7 @@ def fit(
     batch_symbols: int,
     hooks: Hooks,
 ) -> None:
-    """Train until the budget is spent, patience is over, or a stop is requested; update `state` in place.
+    """Train until the budget is used up, early stopping ends training, or a stop is requested; update `state` in place.
 
     The order of the batches is a pure function of (seed, epoch), the noise of (seed, step, example). So neither the
     checkpoints nor interruptions change the final weights.
@@ -99,7 +99,7 @@ def fit(
                 choose_best(state, config, hooks)
                 hooks.save()
                 return
-            if hooks.stop_asked():
+            if hooks.stop_requested():
                 hooks.save()
                 return
             if position.seconds - last_save >= config.checkpoint_seconds:
@@ -159,7 +159,7 @@ def train_step(
 
 
 def clip_gradients(fabric: Fabric, state: TrainState, max_norm: float) -> float:
-    """Scale the gradients down to a norm of `max_norm` if theirs is larger (0: never); return the norm they had.
+    """Scale the gradients down to a norm of `max_norm` if theirs is larger (0: never); return the norm before scaling.
 
     Unlike `Fabric.clip_gradients` it does not write gradients that need no scaling, which takes half of its time.
     """
@@ -172,7 +172,7 @@ def clip_gradients(fabric: Fabric, state: TrainState, max_norm: float) -> float:
 
 
 def measure_progress(config: TrainConfig, state: TrainState, symbols_per_epoch: int) -> float:
-    """Return the share of the budget that is spent, from 0 to 1."""
+    """Return the share of the budget that is used, from 0 to 1."""
     position = state.position
     if config.steps is not None:
         return min(1.0, position.step / config.steps)

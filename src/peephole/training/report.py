@@ -31,7 +31,7 @@ class Report:
             deleted.
         dev_metric: the metric to show.
         best: the best dev value so far.
-        quiet: show nothing, only write the files.
+        quiet: write the files only.
     """
 
     def __init__(
@@ -67,7 +67,7 @@ class Report:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        if self.progress.live.is_started:  # stopping it otherwise prints an empty line
+        if self.progress.live.is_started:  # stopping a bar that has not started prints an empty line
             self.progress.stop()
         if self.folder is not None:
             for file in (self.log, self.board):
@@ -148,7 +148,7 @@ class Report:
 
 
 def cut_log(path: Path, step: int) -> None:
-    """Delete the lines of log.jsonl after a step: their updates were lost when the process was killed."""
+    """Delete the lines of log.jsonl after a step: a kill lost their updates."""
     if not path.exists():
         return
     kept = []
@@ -156,7 +156,7 @@ def cut_log(path: Path, step: int) -> None:
         try:
             if json.loads(line)["step"] <= step:
                 kept.append(line + "\n")
-        except (ValueError, KeyError, TypeError):  # a line that was cut when the process was killed
+        except (ValueError, KeyError, TypeError):  # a line truncated by a kill
             continue
     with replace_file(path) as file:
         file.write("".join(kept).encode())

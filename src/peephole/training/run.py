@@ -29,8 +29,8 @@ from peephole.engine.choice import engine_in_use
 from peephole.errors import ConfigError, PeepholeError, RunError, check_path, check_type
 from peephole.model import Model, load
 from peephole.nn import Seq2Seq, build_seq2seq, use_engine
-from peephole.storage.replace_file import check_replaceable, clear_away
-from peephole.training.backends import definition_notice, with_precision
+from peephole.storage.replace_file import check_replaceable, remove_temporary_files
+from peephole.training.backend_choice import definition_notice, with_precision
 from peephole.training.dev import measure
 from peephole.training.loop import Hooks, current_weights, fit
 from peephole.training.loss import Objective
@@ -51,7 +51,7 @@ class Run:
 
     @property
     def folder(self) -> Path:
-        """Return the run's folder: the model's name with .run in place of .safetensors."""
+        """Return the run's folder: the model's name with .run instead of .safetensors."""
         return run_folder(self.out)
 
     @property
@@ -61,7 +61,7 @@ class Run:
 
 
 class Interrupted(RunError):
-    """A training was stopped by a signal; its state is saved, and the message names the command that resumes it."""
+    """A signal stopped the training; its state is saved, and the message names the command that resumes it."""
 
     def __init__(self, message: str, signal_number: int) -> None:
         super().__init__(message)
@@ -86,7 +86,7 @@ def train(
         out: the model file to write. The run's folder, from which `resume` continues, is next to it.
         config: settings to start from.
         overwrite: replace `out` and its run folder if they exist.
-        quiet: print nothing; log.jsonl and TensorBoard's events are written all the same.
+        quiet: print nothing; log.jsonl and TensorBoard's events are still written.
         settings: single settings, as `minutes=5`, `hidden_size=512` or `**{"train.seed": 2}`.
 
     Returns:
@@ -104,10 +104,10 @@ def train(
     check_type("overwrite", overwrite, bool, "True or False")
     check_type("quiet", quiet, bool, "True or False")
     chosen = with_precision((config or Config()).with_values(settings, "train"))
-    run = Run(str(train), None if dev is None else str(dev), str(out), chosen)
+    run = Run(os.fspath(train), None if dev is None else os.fspath(dev), os.fspath(out), chosen)
     fabric = start_fabric(run.config.train)
     run_on_rank_zero(fabric, lambda: _make_run_folder(run, overwrite))
-    return _train_to_the_end(fabric, run, quiet)
+    return _complete_training(fabric, run, quiet)
 
 
 def resume(folder: str | Path, *, quiet: bool = False) -> Model:
@@ -133,7 +133,7 @@ def resume(folder: str | Path, *, quiet: bool = False) -> Model:
     run = read_run(Path(folder))
     fabric = start_fabric(run.config.train)
     run_on_rank_zero(fabric, lambda: _check_data(run))
-    return _train_to_the_end(fabric, run, quiet)
+    return _complete_training(fabric, run, quiet)
 
 
 def run_folder(out: str | Path) -> Path:
@@ -171,7 +171,7 @@ def read_run(folder: Path) -> Run:
 
 
 def _make_run_folder(run: Run, overwrite: bool) -> None:
-    """Make the run's folder and prepare the data in it; an older run is deleted only after that has succeeded."""
+    """Create the run's folder and prepare its data; delete an older run only after that has succeeded."""
     folder = run.folder
     try:
         run.out.encode()
@@ -179,7 +179,7 @@ def _make_run_folder(run: Run, overwrite: bool) -> None:
         raise RunError(f"{run.out!r}: wanted a name in UTF-8; TensorBoard takes no other") from None
     files = {"train": _absolute(run.train), "dev": None if run.dev is None else _absolute(run.dev)}
     if folder.exists() and not (folder / "run.json").exists():
-        raise RunError(f"{folder}: wanted the place for this run's files, got something that is not a run")
+        raise RunError(f"{folder}: wanted a run's folder or nothing there, got something that is not a run")
     exists = next((path for path in (folder, Path(run.out)) if path.exists()), None)
     if exists is not None and not overwrite:
         hint = f"`{_resume_command(run)}` resumes it, " if (folder / "run.json").exists() else ""
@@ -187,24 +187,24 @@ def _make_run_folder(run: Run, overwrite: bool) -> None:
     check_replaceable(run.out)
     if not Path(run.out).parent.is_dir():
         raise RunError(f"{run.out}: no such folder: {Path(run.out).parent}")
-    # If the process is killed in between, no folder is without run.json, and no old run is half deleted.
-    place = folder.resolve() if folder.is_symlink() else folder
-    new, old = (place.with_name(f".{place.name}.{which}") for which in ("new", "old"))
+    # A kill at any point leaves no folder without run.json and no half-deleted old run.
+    real_folder = folder.resolve() if folder.is_symlink() else folder
+    new, old = (real_folder.with_name(f".{real_folder.name}.{which}") for which in ("new", "old"))
     try:
         for left in (new, old):
             shutil.rmtree(left, ignore_errors=True)
         (new / "checkpoint").mkdir(parents=True)
         entry = {**files, "out": run.out, "config": run.config.to_dict()}
         text = json.dumps(entry, indent=1, ensure_ascii=False) + "\n"
-        (new / "run.json").write_text(text, encoding="utf-8", errors="surrogateescape")  # names may be any bytes
-        if place.exists():
+        (new / "run.json").write_text(text, encoding="utf-8", errors="surrogateescape")  # file names may hold any bytes
+        if real_folder.exists():
             prepare(run.train, run.dev, run.config, new / "data")
-            os.replace(place, old)
-        os.replace(new, place)
+            os.replace(real_folder, old)
+        os.replace(new, real_folder)
         shutil.rmtree(old, ignore_errors=True)
         prepare(run.train, run.dev, run.config, folder / "data")
-    except PeepholeError:  # there is nothing to resume: the same command can be given again
-        shutil.rmtree(new if new.exists() else place, ignore_errors=True)
+    except PeepholeError:  # there is no run to resume, so the same command can be repeated
+        shutil.rmtree(new if new.exists() else real_folder, ignore_errors=True)
         raise
     except OSError as error:
         raise RunError(f"{folder}: cannot be written: {error.strerror or error}") from error
@@ -216,15 +216,15 @@ def _absolute(path: str) -> str:
 
 
 def _check_data(run: Run) -> None:
-    """Check that the data are those of the checkpoint, and delete files that a killed process left half-written."""
+    """Check that the data are those of the checkpoint, and delete the temporary files of killed processes."""
     for path in (run.folder, run.out):
-        clear_away(path)
-    asked = (run.train, run.dev, run.config, run.folder / "data")
-    if reopen(*asked) is not None:
+        remove_temporary_files(path)
+    arguments = (run.train, run.dev, run.config, run.folder / "data")
+    if reopen(*arguments) is not None:
         return
     if not run.checkpoint.exists():
-        prepare(*asked)
-    elif prepare_again(*asked) is None:
+        prepare(*arguments)
+    elif prepare_again(*arguments) is None:
         names = run.train if run.dev is None else f"{run.train} or {run.dev}"
         raise RunError(
             f"{names}: has changed since the run in {run.folder} began, or its data/ is damaged; train again"
@@ -235,7 +235,7 @@ def _resume_command(run: Run) -> str:
     return f"peephole train --resume {shlex.quote(str(run.folder))}"
 
 
-def _train_to_the_end(fabric: Fabric, run: Run, quiet: bool) -> Model:
+def _complete_training(fabric: Fabric, run: Run, quiet: bool) -> Model:
     """Train from the checkpoint, if there is one, to the end; return the model of the file that was written."""
     with ExitStack() as stack:
         _train(stack, fabric, run, prepare(run.train, run.dev, run.config, run.folder / "data"), quiet)
@@ -245,7 +245,7 @@ def _train_to_the_end(fabric: Fabric, run: Run, quiet: bool) -> Model:
 def _train(stack: ExitStack, fabric: Fabric, run: Run, prepared: Prepared, quiet: bool) -> None:
     config = run.config
     stack.enter_context(use_engine(config.train.engine))
-    network = _fresh_network(run, prepared)
+    network = _build_initial_network(run, prepared)
     optimizer = torch.optim.AdamW(
         network.parameters(),
         lr=config.train.learning_rate,
@@ -285,7 +285,7 @@ def _train(stack: ExitStack, fabric: Fabric, run: Run, prepared: Prepared, quiet
             run_on_rank_zero(fabric, lambda: model(state.best).save(run.out))
 
     if not position.finished:
-        clock, stop_asked = synchronised_clock(fabric, position.seconds, stop)
+        clock, stop_requested = synchronised_clock(fabric, position.seconds, stop)
         fit(
             fabric,
             module,
@@ -294,7 +294,7 @@ def _train(stack: ExitStack, fabric: Fabric, run: Run, prepared: Prepared, quiet
             config.train,
             dropout=config.model.dropout,
             batch_symbols=config.data.batch_symbols,
-            hooks=Hooks(clock, stop_asked, report.step, evaluate, on_evaluation, save),
+            hooks=Hooks(clock, stop_requested, report.step, evaluate, on_evaluation, save),
         )
     if not position.finished:
         raise Interrupted(
@@ -306,7 +306,7 @@ def _train(stack: ExitStack, fabric: Fabric, run: Run, prepared: Prepared, quiet
     report.print_line(f"{run.out}: best dev {metric} {position.best_value:.3f}, {position.step} steps")
 
 
-def _fresh_network(run: Run, prepared: Prepared) -> Seq2Seq:
+def _build_initial_network(run: Run, prepared: Prepared) -> Seq2Seq:
     """Build the network with weights drawn from the run's seed, without changing PyTorch's global generator."""
     with torch.random.fork_rng(devices=[]):
         torch.default_generator.manual_seed(run.config.train.seed)  # torch.manual_seed seeds GPUs, too
@@ -319,7 +319,7 @@ def _print_introduction(
     for line in prepared.report:
         report.print_line(line)
     size = sum(parameter.numel() for parameter in network.parameters())
-    if config.model.cell == "gru" and not step:
+    if config.peephole_implied and not step:
         report.print_line("model.peephole is none: a GRU has no cell state to look at")
     resuming = f"; resuming from step {step}" if step else ""
     used = f"; engine {engine_in_use() or 'off'}" if notice is None else ""

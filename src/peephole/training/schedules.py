@@ -8,7 +8,7 @@ from peephole.config import TrainConfig
 
 
 def learning_rate(progress: float, config: TrainConfig) -> float:
-    """Return the learning rate: a linear climb during `warmup`, then the schedule down to 0 (or constant).
+    """Return the learning rate: a linear increase during `warmup`, then the schedule down to 0 (or constant).
 
     >>> config = TrainConfig(learning_rate=1.0, warmup=0.1, schedule="linear")
     >>> [round(learning_rate(p, config), 3) for p in (0.0, 0.05, 0.1, 0.55, 1.0)]
@@ -22,7 +22,7 @@ def learning_rate(progress: float, config: TrainConfig) -> float:
 
 
 def sampling_probability(progress: float, config: TrainConfig) -> float:
-    """Return the probability that a step is fed the model's own symbol, (14), instead of the gold one, (13).
+    """Return the probability of feeding the model's own symbol, (14), instead of the gold one, (13).
 
     It grows from 0 at the start to `sampling_end` at the end: in proportion to p (linear), fast first (exponential:
     the gold share falls like k^p, k = 0.01), or mostly around the middle (inverse sigmoid: k / (k + exp(12 p)),

@@ -1,7 +1,7 @@
 """The state of a training: one dataclass, stored in one file.
 
 Everything random is a pure function of (seed, epoch) or (seed, step, example), so no generator's state is stored. The
-checkpoint is one safetensors file that is replaced atomically, so a killed process leaves a whole one.
+checkpoint is one safetensors file that is replaced atomically, so a killed process leaves a complete one.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ class Position:
     epoch: int = 0
     batch: int = 0  # batches of this epoch done
     symbols: int = 0  # target symbols of this epoch seen, </s> included
-    seconds: float = 0.0  # time trained, all sittings together
+    seconds: float = 0.0  # training time, including that before a resume
     evaluations: int = 0  # evaluations done
     evaluations_since_best: int = 0
     best_value: float | None = None  # dev metric of `best`
@@ -47,7 +47,7 @@ class TrainState:
     optimizer: torch.optim.AdamW
     average: Weights  # exponential moving average of the weights
     position: Position = field(default_factory=Position)
-    best: Weights = field(default_factory=dict)  # the weights that did best on dev
+    best: Weights = field(default_factory=dict)  # the weights with the best dev metric
     recent: list[Weights] = field(default_factory=list)  # the weights at the last evaluations, newest last
 
     def update_average(self, decay: float) -> None:
@@ -69,10 +69,10 @@ def copy_weights(weights: Weights) -> Weights:
 
 
 def save_checkpoint(path: Path, state: TrainState, made_with: Mapping[str, str | None]) -> None:
-    """Write the state and the versions it was made with to one file, atomically.
+    """Write the state and the versions of the libraries to one file, atomically.
 
     Raises:
-        RunError: it cannot be written; the previous checkpoint is left as it was.
+        RunError: it cannot be written; the previous checkpoint is unchanged.
     """
     names = [name for name, _ in state.network.named_parameters()]
     tensors: dict[str, npt.NDArray[Any]] = {}
@@ -98,7 +98,7 @@ def save_checkpoint(path: Path, state: TrainState, made_with: Mapping[str, str |
 
 
 def load_checkpoint(path: Path, state: TrainState) -> dict[str, str | None]:
-    """Restore the state of a checkpoint, bit for bit, and return the versions it was made with.
+    """Restore the state of a checkpoint, bit for bit, and return the library versions stored in it.
 
     Raises:
         RunError: the file is not a checkpoint of this model.
@@ -134,7 +134,7 @@ def load_checkpoint(path: Path, state: TrainState) -> dict[str, str | None]:
             if f"optimizer {name}" in groups
         }
         for moment in moments.values():
-            moment["step"] = moment["step"].reshape(())  # arrays of no dimension are stored as of one
+            moment["step"] = moment["step"].reshape(())  # scalars are stored as arrays of one dimension
         state.optimizer.load_state_dict(state.optimizer.state_dict() | {"state": moments})
         state.position = Position(**json.loads(metadata["position"]))
         return dict(json.loads(metadata.get("made_with", "{}")))

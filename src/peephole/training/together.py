@@ -1,4 +1,4 @@
-"""Several processes that train one model: starting them, work of the first alone, and values that all share."""
+"""Train one model in several processes: start Fabric, run work in the first process, share values."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def start_fabric(config: TrainConfig) -> Fabric:
     if config.threads is not None:
         torch.set_num_threads(config.threads)
     assert config.precision != "auto"
-    logging.getLogger("lightning_fabric").setLevel(logging.WARNING)  # the run's first line reports the same
+    logging.getLogger("lightning_fabric").setLevel(logging.WARNING)  # the run's introduction reports the same
     processes = int(os.environ.get("WORLD_SIZE", "1"))
     here = int(os.environ.get("LOCAL_WORLD_SIZE", "1"))
     fabric = Fabric(
@@ -50,7 +50,7 @@ def start_fabric(config: TrainConfig) -> Fabric:
     had_group = _has_process_group()
     fabric.launch()
     if _has_process_group() and not had_group:
-        atexit.register(_destroy_process_group)  # not earlier: a second training in these processes uses the group
+        atexit.register(_destroy_process_group)  # at exit, since a second training in these processes uses the group
     return fabric
 
 
@@ -59,10 +59,10 @@ def _has_process_group() -> bool:
 
 
 def _destroy_process_group() -> None:
-    """Destroy the process group, whose threads otherwise may outlive what they use and abort the process as it ends.
+    """Destroy the process group; otherwise its threads may use freed objects at exit and abort the process.
 
-    The wrapped network is collected first. It refers to the group; as its last owner it would hold Python's lock while
-    it waits for a thread of the group that may need that lock.
+    The wrapped network, which refers to the group, is collected first. If it were the last owner, its destructor would
+    hold Python's lock while joining a thread of the group that may need that lock.
     """
     gc.collect()
     if _has_process_group():
@@ -70,10 +70,10 @@ def _destroy_process_group() -> None:
 
 
 def run_on_rank_zero(fabric: Fabric, work: Callable[[], T]) -> T:
-    """Run some work in the first process while the others wait; return its result, or raise its error, in all.
+    """Call a function in the first process only; return its result, or raise its error, in all processes.
 
     Raises:
-        PeepholeError: raised by `work`; it is raised in every process, so that none waits for the first for ever.
+        PeepholeError: raised by `work`; it is raised in every process, so that none blocks.
     """
     if fabric.world_size == 1:
         return work()
@@ -99,8 +99,8 @@ def synchronised_clock(
         now = before + time.monotonic() - started
         return float(fabric.broadcast(now)) if fabric.world_size > 1 else now
 
-    def stop_asked() -> bool:
-        asked = torch.tensor(float(stop.signal_number is not None))
-        return bool(fabric.all_reduce(asked, reduce_op="sum"))
+    def stop_requested() -> bool:
+        requested = torch.tensor(float(stop.signal_number is not None))
+        return bool(fabric.all_reduce(requested, reduce_op="sum"))
 
-    return seconds, stop_asked
+    return seconds, stop_requested
