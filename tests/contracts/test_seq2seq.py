@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 
 from peephole import engine
 from peephole.nn import Noise, use_engine
+from peephole.symbols import PAD, UNK
 
 from .checks import assert_close
 from .model_oracle import BOS
@@ -115,21 +116,28 @@ def test_single_steps_equal_the_oracle(cell, context, attention):
     assert (alphas is None) == (context != "attention")
 
 
-# Seeds whose models predict different symbols at different steps.
-@pytest.mark.parametrize(("context", "attention", "seed"), [("attention", "additive", 2), ("mean", "-", 8)])
+# Seeds whose models predict different symbols, and would predict PAD, BOS or UNK without a mask.
+@pytest.mark.parametrize(("context", "attention", "seed"), [("attention", "additive", 2), ("mean", "-", 3)])
 def test_scheduled_sampling_with_probability_1_is_free_running(context, attention, seed):
+    """Check that the decoder is fed the predictions of greedy search, (14): never PAD, BOS or UNK."""
     model, config = make(context=context, attention=attention, decoder_layers=2, seed=seed)
     source, source_lengths, target, _ = batch()
     noise = Noise(seed=1, step=1, examples=torch.arange(len(PAIRS)), rate=0.0)
     got = model(source, source_lengths, target, noise=noise, sampling_probability=1.0).log_softmax(-1)
     reference = oracle_of(config, weights_of(model))
+    unpredictable = [PAD, BOS, UNK]
+    most_probable = set()
     for b, (own_source, _) in enumerate(PAIRS):
         fed = [BOS]
         for _ in range(target.shape[1] - 1):
             rows, _ = reference.decode(own_source, fed)
-            fed.append(int(rows[-1].argmax()))  # (14)
+            row = rows[-1].copy()
+            most_probable.add(int(row.argmax()))
+            row[unpredictable] = -np.inf
+            fed.append(int(row.argmax()))
         assert len(set(fed[1:])) > 1
         assert_close(got[b], reference.decode(own_source, fed)[0], "log p", torch.float64)
+    assert most_probable & set(unpredictable)  # else the test would pass without the mask
 
 
 @cells

@@ -18,6 +18,7 @@ from peephole.nn.layers import GRUDirection, LSTMDirection
 from peephole.nn.linear import linear
 from peephole.nn.noise import Noise
 from peephole.nn.outputs import SymbolOutput
+from peephole.symbols import UNPREDICTABLE
 
 
 class Memory(NamedTuple):
@@ -158,8 +159,8 @@ class Decoder(nn.Module):
     ) -> Float[Tensor, "B U V"]:
         """Feed at each step the gold symbol, (13), or with probability sampling_probability the model's own, (14).
 
-        Arguments and result are those of `forward`. The model's own symbol is its most probable one, as in greedy
-        search; no gradient flows through the choice.
+        Arguments and result are those of `forward`. The model's own symbol is the one that greedy search predicts: the
+        most probable one except PAD, BOS and UNK. No gradient flows through the choice.
 
         Source: Bengio et al. 2015, arXiv:1506.03099. The choice is made for each symbol.
         """
@@ -173,11 +174,13 @@ class Decoder(nn.Module):
         samples = noise.uniform("scheduled sampling", num_steps) < sampling_probability
         embedding_mask = noise.mask("target embedding", num_steps, self.embedding.embedding_dim)
         readout_mask = noise.mask("readout", num_steps, self.hidden_size)
+        never = torch.tensor(UNPREDICTABLE, device=previous.device)
         logits: list[Tensor] = []
         for t in range(num_steps):
             fed = previous[:, t]
             if t:
-                fed = torch.where(samples[:, t], logits[-1].detach().argmax(1), fed)
+                predicted = logits[-1].detach().index_fill(1, never, -torch.inf).argmax(1)
+                fed = torch.where(samples[:, t], predicted, fed)
             embedded = self.embedding(fed) * embedding_mask[:, t]
             state, context, _ = recurrence(recurrence.project(embedded), state, [mask[:, t] for mask in masks])
             logits.append(self.output(self.read(state, context, embedded) * readout_mask[:, t]))

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from peephole.errors import ShapeError
-from peephole.symbols import BOS, PAD, UNK
+from peephole.symbols import UNPREDICTABLE
 
 State = TypeVar("State")
 Tree = TypeVar("Tree")
@@ -92,7 +92,7 @@ def mask_unpredictable(log_probs: Tensor) -> Tensor:
     >>> mask_unpredictable(torch.full((1, 6), -1.5))
     tensor([[   -inf,    -inf, -1.5000,    -inf, -1.5000, -1.5000]])
     """
-    never = torch.tensor([PAD, BOS, UNK], device=log_probs.device)
+    never = torch.tensor(UNPREDICTABLE, device=log_probs.device)
     return log_probs.index_fill(1, never, -torch.inf)
 
 

@@ -26,6 +26,8 @@ if TYPE_CHECKING:
     from tokenizers import Tokenizer
 
 PAD, BOS, EOS, UNK = 0, 1, 2, 3
+UNPREDICTABLE = (PAD, BOS, UNK)
+"""The ids that no search predicts."""
 SPECIALS = (
     "<pad>",
     "<s>",
