@@ -7,15 +7,20 @@ import math
 from peephole.config import TrainConfig
 
 
+FIRST_SHARE = 0.01  # of the highest learning rate, at the first update
+
+
 def learning_rate(progress: float, config: TrainConfig) -> float:
     """Return the learning rate: a linear increase during `warmup`, then the schedule down to 0 (or constant).
 
+    The climb begins at a hundredth of the highest rate, so that the first update, at p = 0, changes the weights.
+
     >>> config = TrainConfig(learning_rate=1.0, warmup=0.1, schedule="linear")
     >>> [round(learning_rate(p, config), 3) for p in (0.0, 0.05, 0.1, 0.55, 1.0)]
-    [0.0, 0.5, 1.0, 0.5, 0.0]
+    [0.01, 0.505, 1.0, 0.5, 0.0]
     """
     if progress < config.warmup:
-        return config.learning_rate * progress / config.warmup
+        return config.learning_rate * (FIRST_SHARE + (1 - FIRST_SHARE) * progress / config.warmup)
     rest = min(1.0, (progress - config.warmup) / max(1e-9, 1 - config.warmup))
     shape = {"cosine": (1 + math.cos(math.pi * rest)) / 2, "linear": 1 - rest, "constant": 1.0}
     return config.learning_rate * shape[config.schedule]
