@@ -102,7 +102,9 @@ class TrainConfig:
     steps: int | None = option(None, "train for this many updates", low=1)
     learning_rate: float = option(0.002, "highest learning rate", low=0)
     weight_decay: float = option(0.01, "AdamW's decoupled weight decay", low=0)
-    warmup: float = option(0.05, "share of the training in which the learning rate climbs", low=0, high=1)
+    warmup: float = option(
+        0.05, "share of the training in which the learning rate climbs from a hundredth of the highest", low=0, high=1
+    )
     schedule: Literal["cosine", "linear", "constant"] = option("cosine", "learning rate after the warm-up")
     clip_norm: float = option(1.0, "gradients with a larger norm are scaled down to it; 0: never", low=0)
     label_smoothing: float = option(0.1, "share of the probability spread over all symbols", low=0, high=0.9)

@@ -6,7 +6,6 @@ import math
 
 from peephole.config import TrainConfig
 
-
 FIRST_SHARE = 0.01  # of the highest learning rate, at the first update
 
 
