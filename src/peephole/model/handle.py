@@ -5,11 +5,12 @@ from __future__ import annotations
 import os
 from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from peephole import engine
-from peephole.config import Config, SearchConfig
+from peephole.config import Config, ModelConfig, SearchConfig
 from peephole.engine.kinds import PREDICTION_KINDS, missing_kind
 from peephole.engine.packed import PackedSearch
 from peephole.errors import ConfigError, ModelFileError, PeepholeError, check_path, check_type, nearest
@@ -338,7 +339,7 @@ class Model:
             return None
         if not engine.available():
             return "peephole was installed without its engine"
-        missing = missing_kind(Architecture.of(self.config.model).kinds(), PREDICTION_KINDS)
+        missing = _kind_missing_in_prediction(self.config.model)
         return self._weights.differing_kind(self.config) if missing is None else f"the engine {missing}"
 
     def _description(self) -> tuple[Config, Symbols, Symbols]:
@@ -356,6 +357,12 @@ class Model:
             unknown=source.unknown,
             truncated=source.truncated,
         )
+
+
+@lru_cache
+def _kind_missing_in_prediction(model: ModelConfig) -> str | None:
+    """Return the kind that the engine's prediction lacks; None if it has all."""
+    return missing_kind(Architecture.of(model).kinds(), PREDICTION_KINDS)
 
 
 def load(path: str | Path, *more: str | Path) -> Model:
