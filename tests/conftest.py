@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import os
 import signal
 from collections import Counter
@@ -14,6 +15,13 @@ if "PYTEST_XDIST_WORKER" in os.environ:  # several processes share the cores; Py
     os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 import jaxtyping
+
+# An editable install is in two folders: the sources, and the compiled library. A package that is imported through the
+# hook below has only the first in its __path__, so the library is found here.
+installed = importlib.util.find_spec("peephole")
+for folder in (installed and installed.submodule_search_locations) or ():
+    for library in Path(folder).glob("libpeephole.*"):
+        os.environ.setdefault("PEEPHOLE_LIBRARY", str(library))
 
 # Check every annotation of the package at run time: types, and shapes and number formats of arrays.
 jaxtyping.install_import_hook("peephole", "typechecker.check")
