@@ -10,7 +10,7 @@ updates that fit into ten minutes. So other work on the machine does not shorten
 falls to zero at the end. All files are written below recipes/g2p_cmudict/data/ablation: the timings, and in 10-minutes
 models, logs, predictions and report.md.
 
-After Ctrl-C or a kill, the same command continues and skips what is finished.
+After Ctrl-C or a kill, the same command continues and skips finished models.
 """
 
 import argparse

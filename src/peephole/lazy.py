@@ -1,6 +1,6 @@
 """Import a package's public names on first use, so that `import peephole` imports neither PyTorch nor NumPy.
 
-The package `lazy_loader` does the same; its own import takes as long as that of all of peephole.
+The package `lazy_loader` does the same. It is not used, so that prediction needs no further package for one function.
 """
 
 from __future__ import annotations

@@ -214,3 +214,22 @@ def find_and_record(seen, operator, kinds, tensors):
     """Append the request to `seen` and return the implementation found for it."""
     seen.append(backends.request_for(operator, kinds, list(tensors)))
     return find(seen[-1])
+
+
+def test_scheduled_sampling_asks_for_an_operator_of_its_own(monkeypatch):
+    """Check the request, which `training_requests` lists, and that a backend that accepts it computes the logits."""
+    sampling = {"train.scheduled_sampling": "linear", "train.precision": "32-true"}
+    config = Config().with_values({f"model.{name}": value for name, value in {**SMALL, "attention": "dot"}.items()})
+    wanted = training_requests(config.with_values(sampling), "cpu", "32-true")
+    made, (source, lengths, target) = network(), batch()
+    noise = Noise(seed=1, step=1, examples=torch.arange(2), rate=0.2)
+    asked, logits = [], torch.randn(2, 3, 8)
+
+    def accept(operator, kinds, tensors):
+        asked.append(backends.request_for(operator, kinds, list(tensors)))
+        return backends.Choice(lambda *arguments: logits if arguments[3:] == (noise, 0.5) else None, None)
+
+    monkeypatch.setattr("peephole.nn.decoder.find_for", accept)
+    assert made(source, lengths, target, noise=noise, sampling_probability=0.5) is logits
+    assert [request.operator for request in asked] == ["sampled_decoder"]
+    assert str(asked[0]) in map(str, wanted)

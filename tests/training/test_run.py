@@ -1,4 +1,4 @@
-"""Tests `train` and `resume` in this process: what they refuse, which files they keep, and how a run resumes."""
+"""Tests `train` and `resume` in this process: errors, files that are kept, and resuming a run."""
 
 from __future__ import annotations
 

@@ -45,7 +45,7 @@ struct JsonMember {
 
 // Reads one JSON value with nothing but whitespace around it: RFC 8259, with at most 64 levels, no name twice in an
 // object, and only whole, valid Unicode. Numbers of more than 15 digits are right to about 1e-15 of their value.
-// Throws FileError with what was wanted, and where.
+// Throws FileError; its message has the byte position and the expected text.
 Json read_json(std::string_view text);
 
 // Quotes a text for a one-line error: control characters are escaped, and a long text is cut.
