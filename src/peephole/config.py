@@ -23,6 +23,8 @@ SymbolKind = Literal["auto", "characters", "whitespace", "bpe", "unigram"]
 # Far above any useful size: a file with larger ones is refused before a network of that size is built.
 LARGEST_SIZE = 2**16
 MOST_LAYERS = 64
+MOST_CONVOLUTIONS = 8  # each halves the number of steps
+MOST_JOINED = 64
 DEFAULT_EPOCHS = 20  # the default budget of a training
 LARGEST_SEED = 2**63 - 1  # the largest that PyTorch accepts
 MOST_THREADS = 1024
@@ -64,8 +66,18 @@ class SymbolsConfig:
 class ModelConfig:
     """The shape of the model; equation numbers are those of docs/equations.md."""
 
-    input: Literal["symbols"] = option("symbols", "what a source is made of")
+    input: Literal["symbols", "frames", "convolution"] = option(
+        "symbols", "what a source is made of: symbols, or frames of numbers, as they are or through convolutions"
+    )
     output: Literal["symbols"] = option("symbols", "what a target is made of")
+    input_size: int | None = option(
+        None, "numbers in a frame of the source; training takes it from the data", low=1, high=LARGEST_SIZE
+    )
+    frame_stack: int = option(1, "input=frames: this many frames are joined to one", low=1, high=MOST_JOINED)
+    convolution_layers: int = option(
+        2, "input=convolution: layers; each halves the number of steps and of features", low=1, high=MOST_CONVOLUTIONS
+    )
+    convolution_channels: int = option(32, "input=convolution: channels of each layer", low=1, high=LARGEST_SIZE)
     cell: Literal["lstm", "gru"] = option("lstm", "recurrent cell, (1)-(6), of encoder and decoder")
     peephole: Literal["full", "diagonal", "none"] = option(
         "full", "W_c* of (1), (2) and (5): full matrices, diagonals, or left out; cell=gru alone sets none"
@@ -79,6 +91,12 @@ class ModelConfig:
     )
     embedding_size: int = option(128, "size of a symbol's embedding", low=1, high=LARGEST_SIZE)
     encoder_layers: int = option(1, "stacked encoder layers", low=1, high=MOST_LAYERS)
+    encoder_pyramid: int = option(
+        0,
+        "this many encoder layers above the first read pairs of steps, so each halves the steps",
+        low=0,
+        high=MOST_CONVOLUTIONS,
+    )
     decoder_layers: int = option(1, "stacked decoder layers", low=1, high=MOST_LAYERS)
     bidirectional: bool = option(True, "read the source in both directions, (18)-(20)")
     context: Literal["attention", "last", "mean"] = option("attention", "context vector: (17), or one of (8)")
@@ -180,6 +198,11 @@ class Config:
         if model.bidirectional and encoder_size % 2:
             raise ConfigError(
                 f"model.encoder_size: wanted an even number, half of it for each direction; got {encoder_size}"
+            )
+        if model.encoder_pyramid >= model.encoder_layers:
+            raise ConfigError(
+                f"model.encoder_pyramid: wanted fewer than encoder_layers = {model.encoder_layers}, "
+                f"got {model.encoder_pyramid}"
             )
         if model.context == "attention" and model.attention == "dot" and encoder_size != model.hidden_size:
             raise ConfigError(

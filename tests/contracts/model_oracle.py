@@ -32,6 +32,9 @@ class ModelOracle:
     encoder_layers: int
     decoder_layers: int
     bidirectional: bool
+    input: str = "symbols"  # symbols, frames, convolution
+    frame_stack: int = 1
+    encoder_pyramid: int = 0
     masks: Mapping[str, Array] = field(default_factory=dict)
 
     def log_prob(self, source: Sequence[int], target: Sequence[int]) -> Array:
@@ -65,19 +68,37 @@ class ModelOracle:
 
     def encode(self, source: Sequence[int]) -> tuple[Array, list[tuple[Array, ...]]]:
         """Return h_1 … h_T (T, M), and the final (h, c) or (h,) of each layer, both directions concatenated."""
-        out = self.drop("source embedding", self.weights["frontend.embedding.weight"][list(source)])
+        out = self.drop("source embedding", self.read(source))
         last = []
         for layer in range(self.encoder_layers):
             if layer:
                 out = self.drop(f"between layers {layer}", out)
+            if 0 < layer <= self.encoder_pyramid:
+                out = oracle.joined(out, 2)
             name = f"encoder.recurrent.layers.{layer}"
             weights = [self.cell_weights(f"{name}.{d}") for d in range(2 if self.bidirectional else 1)]
             H = weights[0].weight_hidden.shape[1]
             zeros = (np.zeros((1, len(weights), H)),) * (2 if self.cell == "lstm" else 1)
-            outs, final = oracle.stack(out[None], [len(source)], zeros, [weights])
+            outs, final = oracle.stack(out[None], [len(out)], zeros, [weights])
             out = outs[0]
             last.append(tuple(part[0].reshape(-1) for part in final))
         return out, last
+
+    def read(self, source: Sequence[int] | Array) -> Array:
+        """Return the vectors x_1 … x_T of a source: symbols, or frames (steps, F)."""
+        if self.input == "symbols":
+            return self.weights["frontend.embedding.weight"][list(source)]
+        frames = oracle.normalized(source, self.weights["frontend.mean"], self.weights["frontend.scale"])
+        if self.input == "frames":
+            columns = oracle.joined(frames, self.frame_stack)
+        else:
+            z, layer = frames[None], 0
+            while f"frontend.layers.{layer}.weight" in self.weights:
+                name = f"frontend.layers.{layer}"
+                z = oracle.convolution(z, self.weights[f"{name}.weight"], self.weights[f"{name}.bias"])
+                layer += 1
+            columns = [z[:, t].reshape(-1) for t in range(z.shape[1])]
+        return np.array([self.linear("frontend.projection", column) for column in columns])
 
     def bridge(self, last: list[tuple[Array, ...]]) -> list[tuple[Array, ...]]:
         """Return the decoder's initial states, (9): its layers are paired with those of the encoder from the top."""

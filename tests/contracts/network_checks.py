@@ -88,7 +88,6 @@ def check(model, config, dtype=torch.float64):
     weights = weights_of(model)
     rng = np.random.default_rng(4)
     factors = rng.normal(size=len(PAIRS))
-    directions = {name: rng.normal(size=array.shape) for name, array in weights.items()}
 
     log_probs = model.log_prob(*batch())
     want = [oracle_of(config, weights).log_prob(source, target) for source, target in PAIRS]
@@ -98,10 +97,24 @@ def check(model, config, dtype=torch.float64):
         own = oracle_of(config, values)
         return sum(factor * own.log_prob(*pair) for factor, pair in zip(factors, PAIRS, strict=True))
 
-    slopes = oracle.slopes(total, weights, directions)
     (log_probs * torch.from_numpy(factors).to(dtype)).sum().backward()
-    for name, parameter in model.named_parameters():
-        gradient = parameter.grad.double().numpy()
+    check_gradients(total, weights, {name: parameter.grad for name, parameter in model.named_parameters()}, dtype)
+
+
+def check_gradients(function, arrays, gradients, dtype=torch.float64):
+    """Compare gradients with the oracle's derivatives of a function along a random direction in each array.
+
+    Args:
+        function: takes all arrays by name, and returns a number.
+        arrays: where the derivatives are taken.
+        gradients: those of the implementation, by the names of the arrays; not all need to be there.
+        dtype: the type of the implementation's numbers.
+    """
+    rng = np.random.default_rng(5)
+    directions = {name: rng.normal(size=array.shape) for name, array in arrays.items()}
+    slopes = oracle.slopes(function, arrays, directions)
+    for name, tensor in gradients.items():
+        gradient = tensor.double().numpy()
         scale = np.abs(gradient).max() * np.linalg.norm(directions[name])
         assert scale > 0, name
         error = abs((gradient * directions[name]).sum() - slopes[name])

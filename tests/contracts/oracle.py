@@ -155,6 +155,40 @@ def stack(
     return x, tuple(np.stack(parts, axis=1) for parts in zip(*finals, strict=True))
 
 
+def normalized(frames: Array, mean: Array, scale: Array) -> Array:
+    """Return the frames (T, F) of one source less a mean, times a scale."""
+    return np.array([(frame - mean) * scale for frame in frames])
+
+
+def joined(frames: Array, count: int) -> Array:
+    """Return each `count` frames (T, F) as one; the last is filled up with zeros."""
+    zeros = np.zeros_like(frames[0])
+    return np.array(
+        [
+            np.concatenate([frames[t + k] if t + k < len(frames) else zeros for k in range(count)])
+            for t in range(0, len(frames), count)
+        ]
+    )
+
+
+def convolution(z: Array, weight: Array, bias: Array) -> Array:
+    """Apply one layer of 3 x 3 kernels with stride 2 and ReLU to one source: z (C, T, F) -> (D, ⌈T/2⌉, ⌈F/2⌉).
+
+    `weight` is (D, 9C): for each output, the points of each input channel's kernel, row by row.
+    """
+    C, T, F = z.shape
+    kernels = weight.reshape(len(weight), C, 3, 3)
+    out = np.zeros((len(weight), (T + 1) // 2, (F + 1) // 2), np.result_type(z, weight, bias))
+    for d, t, f in np.ndindex(out.shape):
+        total = bias[d]
+        for c, i, j in np.ndindex(C, 3, 3):
+            row, column = 2 * t + i - 1, 2 * f + j - 1  # kernels are centred on every second point
+            if 0 <= row < T and 0 <= column < F:
+                total = total + kernels[d, c, i, j] * z[c, row, column]
+        out[d, t, f] = total if total.real > 0 else 0
+    return out
+
+
 def additive_scores(query: Array, memory: Array, weight_query: Array, weight_keys: Array, vector: Array) -> Array:
     """Return e_j = vᵀ tanh(W_s s + W_h h_j) of one sentence: query (Q,), memory (T, M) -> (T,)."""
     return np.array([vector @ np.tanh(weight_query @ query + weight_keys @ h_j) for h_j in memory])  # (15)

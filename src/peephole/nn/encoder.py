@@ -12,7 +12,7 @@ from peephole.errors import ShapeError
 from peephole.nn.cells import LSTMState
 from peephole.nn.layers import GRU, LSTM
 from peephole.nn.noise import Noise
-from peephole.nn.schema import find_kind
+from peephole.nn.schema import find_kind, halved
 
 LayerState = LSTMState | Tensor
 """State of one decoder layer: h and c for an LSTM, h alone, (B, H), for a GRU."""
@@ -32,8 +32,10 @@ class Encoder(nn.Module):
 
     def forward(
         self, x: Float[Tensor, "B T I"], lengths: Int[Tensor, "B"], noise: Noise | None = None
-    ) -> tuple[Float[Tensor, "B T M"], list[LayerState]]:
-        """Return the outputs h_1 … h_T and the last state of each layer, both directions side by side.
+    ) -> tuple[Float[Tensor, "B S M"], list[LayerState], Int[Tensor, "B"]]:
+        """Return the outputs h_1 … h_S, the last state of each layer, both directions side by side, and the lengths.
+
+        S is T, halved by each layer of a pyramid.
 
         Args:
             x: the frontend's vectors, padded.
@@ -41,7 +43,9 @@ class Encoder(nn.Module):
             noise: dropout between the layers.
         """
         outputs, last = self.recurrent(x, lengths, noise=noise)
-        return outputs, split_layers(last, len(self.recurrent.layers))
+        for _ in range(self.recurrent.pyramid):
+            lengths = halved(lengths)
+        return outputs, split_layers(last, len(self.recurrent.layers)), lengths
 
 
 def split_layers(state: LSTMState | Tensor, num_layers: int) -> list[LayerState]:

@@ -6,11 +6,17 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
 from typing import ClassVar
 
+import torch
 from jaxtyping import Float, Int
 from torch import Tensor, nn
+from torch.nn import functional as F
 
 from peephole.config import ModelConfig
+from peephole.errors import ConfigError
+from peephole.nn.cells import valid_steps
+from peephole.nn.linear import linear
 from peephole.nn.noise import Noise
+from peephole.nn.schema import halved
 
 
 class Frontend(nn.Module, ABC):
@@ -63,6 +69,118 @@ class SymbolFrontend(Frontend):
         return (x if noise is None else noise.dropout(x, "source embedding")), lengths
 
 
+class NormalizedFrames(Frontend, ABC):
+    """Base of the frontends that read frames of F numbers: they subtract a mean and multiply by a scale.
+
+    Both are constants of each number in a frame, taken from the training data by `set_statistics`; 0 and 1 before.
+
+    Args:
+        input_size: F, numbers in a frame.
+        output_size: I, size of the vectors that the frontend returns.
+    """
+
+    mean: Tensor
+    scale: Tensor
+
+    def __init__(self, input_size: int, output_size: int) -> None:
+        super().__init__()
+        self.input_size, self.output_size = input_size, output_size
+        self.register_buffer("mean", torch.zeros(input_size))
+        self.register_buffer("scale", torch.ones(input_size))
+
+    def set_statistics(self, mean: Float[Tensor, "F"], deviation: Float[Tensor, "F"]) -> None:
+        """Set the constants from the mean and the standard deviation of each number over all training frames.
+
+        A number that does not vary is only shifted.
+        """
+        with torch.no_grad():
+            self.mean.copy_(mean)
+            self.scale.copy_(torch.where(deviation > 0, 1 / deviation, 1))
+
+    def normalize(self, frames: Float[Tensor, "B T F"], lengths: Int[Tensor, "B"]) -> Float[Tensor, "B T F"]:
+        """Return (f - mean) · scale for each frame f, and 0 past each length."""
+        return zero_padding((frames.to(self.mean.dtype) - self.mean) * self.scale, lengths)
+
+
+class FrameFrontend(NormalizedFrames):
+    """Join each `stack` frames to one and multiply with a matrix: x_t = W [f_{(t-1)k+1} ; … ; f_{tk}] + b.
+
+    The last frames of a source are joined with zeros if they are fewer than k.
+
+    Args:
+        input_size: F, numbers in a frame.
+        output_size: I, size of a vector x_t.
+        stack: k, frames that are joined.
+    """
+
+    kind = "frames"
+
+    def __init__(self, input_size: int, output_size: int, stack: int = 1) -> None:
+        super().__init__(input_size, output_size)
+        self.stack = stack
+        self.projection = nn.Linear(input_size * stack, output_size)
+
+    def forward(
+        self, inputs: Float[Tensor, "B T F"], lengths: Int[Tensor, "B"], noise: Noise | None = None
+    ) -> tuple[Float[Tensor, "B S I"], Int[Tensor, "B"]]:
+        """Return x_1 … x_S, S = ⌈T / k⌉, with dropout "source embedding", and the lengths, divided likewise."""
+        frames = self.normalize(inputs, lengths)
+        frames = F.pad(frames, (0, 0, 0, -frames.shape[1] % self.stack))
+        joined = frames.unflatten(1, (-1, self.stack)).flatten(2)
+        x = linear(joined, self.projection.weight, self.projection.bias)
+        return (x if noise is None else noise.dropout(x, "source embedding")), -(-lengths // self.stack)
+
+
+class ConvolutionFrontend(NormalizedFrames):
+    """Read the frames as an image of T x F points through convolutions, and each column of the result as one vector.
+
+    Each layer is ReLU(K * z + b) with kernels of 3 x 3 points, applied at every second step and every second feature,
+    so it halves both; points past the source are 0 before each layer. x_t = W z_t + b, of all channels and features
+    of column t.
+
+    Source: the subsampling layers of Dong, Xu and Xu 2018 ("Speech-Transformer"), as ESPnet has them. Differs: each
+    layer pads its input by one point on all sides, so that a source of any length has an output.
+
+    Args:
+        input_size: F, numbers in a frame.
+        output_size: I, size of a vector x_t.
+        num_layers: number of convolutions.
+        channels: channels of each.
+    """
+
+    kind = "convolution"
+
+    def __init__(self, input_size: int, output_size: int, num_layers: int = 2, channels: int = 32) -> None:
+        super().__init__(input_size, output_size)
+        self.layers = nn.ModuleList()
+        before, features = 1, input_size
+        for _ in range(num_layers):
+            self.layers.append(nn.Linear(9 * before, channels))  # a kernel's points as columns
+            before, features = channels, halved(features)
+        self.projection = nn.Linear(channels * features, output_size)
+
+    def forward(
+        self, inputs: Float[Tensor, "B T F"], lengths: Int[Tensor, "B"], noise: Noise | None = None
+    ) -> tuple[Float[Tensor, "B S I"], Int[Tensor, "B"]]:
+        """Return x_1 … x_S, T halved by each layer and rounded up, with dropout "source embedding", and the lengths."""
+        z = self.normalize(inputs, lengths)[:, None]  # (B, 1, T, F)
+        for layer in self.layers:
+            assert isinstance(layer, nn.Linear)
+            kernels = layer.weight.unflatten(1, (-1, 3, 3))
+            lengths = halved(lengths)
+            z = torch.relu(F.conv2d(z, kernels, layer.bias, stride=2, padding=1))
+            z = zero_padding(z.transpose(1, 2), lengths).transpose(1, 2)
+        columns = z.transpose(1, 2).flatten(2)  # (B, S, C·F')
+        x = linear(columns, self.projection.weight, self.projection.bias)
+        return (x if noise is None else noise.dropout(x, "source embedding")), lengths
+
+
+def zero_padding(x: Float[Tensor, "B T *F"], lengths: Int[Tensor, "B"]) -> Float[Tensor, "B T *F"]:
+    """Return x with 0 past each length, whatever is there now."""
+    valid = valid_steps(lengths, x.shape[1])
+    return torch.where(valid.reshape(*valid.shape, *(1,) * (x.dim() - 2)), x, 0)
+
+
 def symbol_embedding(num_symbols: int, embedding_size: int, std: float) -> nn.Embedding:
     """Return an embedding with entries from N(0, std²).
 
@@ -78,5 +196,24 @@ def _build_symbols(config: ModelConfig, num_symbols: int) -> Frontend:
     return SymbolFrontend(num_symbols, config.embedding_size, config.embedding_std)
 
 
-FRONTENDS: Mapping[str, Callable[[ModelConfig, int], Frontend]] = {SymbolFrontend.kind: _build_symbols}
+def _build_frames(config: ModelConfig, num_symbols: int) -> Frontend:
+    return FrameFrontend(_input_size(config), config.embedding_size, config.frame_stack)
+
+
+def _build_convolution(config: ModelConfig, num_symbols: int) -> Frontend:
+    shape = (config.convolution_layers, config.convolution_channels)
+    return ConvolutionFrontend(_input_size(config), config.embedding_size, *shape)
+
+
+def _input_size(config: ModelConfig) -> int:
+    if config.input_size is None:
+        raise ConfigError(f"model.input_size: wanted the numbers in a frame for model.input={config.input!r}, got none")
+    return config.input_size
+
+
+FRONTENDS: Mapping[str, Callable[[ModelConfig, int], Frontend]] = {
+    SymbolFrontend.kind: _build_symbols,
+    FrameFrontend.kind: _build_frames,
+    ConvolutionFrontend.kind: _build_convolution,
+}
 """Input kind → function that builds its frontend from the settings and the number of source symbols."""

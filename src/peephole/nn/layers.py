@@ -8,6 +8,7 @@ from typing import Literal, cast
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor, nn
+from torch.nn import functional as F
 
 from peephole.errors import ConfigError, ShapeError, check_type
 from peephole.nn.backends import find_for, multiplies_bfloat16
@@ -22,6 +23,7 @@ from peephole.nn.cells import (
     peephole_form,
 )
 from peephole.nn.noise import Noise
+from peephole.nn.schema import halved
 
 Peephole = Literal["full", "diagonal", "none"]
 
@@ -117,6 +119,9 @@ class LSTM(nn.Module):
         bidirectional: read the sequence in both directions; outputs are [→h_t ; ←h_t], (20).
         peephole: `"full"` matrices as the article has them, `"diagonal"`, or `"none"`.
         forget_bias: first value of b_f.
+        pyramid: layers above the first that read the outputs of the one below in pairs, [x_{2t-1} ; x_{2t}], so that
+            each halves the number of steps (Chan et al. 2016, "Listen, Attend and Spell"); a last step without a
+            partner is joined with zeros.
 
     Raises:
         ConfigError: there is no such form of peepholes.
@@ -134,15 +139,16 @@ class LSTM(nn.Module):
         bidirectional: bool = False,
         peephole: Peephole = "full",
         forget_bias: float = 1.0,
+        pyramid: int = 0,
     ) -> None:
         super().__init__()
         if peephole not in ("full", "diagonal", "none"):
             raise ConfigError(f"peephole: wanted 'full', 'diagonal' or 'none', got {peephole!r}")
-        self.input_size, self.hidden_size = input_size, hidden_size
+        self.input_size, self.hidden_size, self.pyramid = input_size, hidden_size, pyramid
         self.num_directions = 2 if bidirectional else 1
         self.layers = nn.ModuleList(
             nn.ModuleList(LSTMDirection(size, hidden_size, peephole, forget_bias) for _ in range(self.num_directions))
-            for size in layer_sizes(input_size, hidden_size, num_layers, self.num_directions)
+            for size in layer_sizes(input_size, hidden_size, num_layers, self.num_directions, pyramid)
         )
 
     def forward(
@@ -152,7 +158,7 @@ class LSTM(nn.Module):
         state: LSTMState | None = None,
         *,
         noise: Noise | None = None,
-    ) -> tuple[Float[Tensor, "B T DH"], LSTMState]:
+    ) -> tuple[Float[Tensor, "B S DH"], LSTMState]:
         """Run all layers over a padded batch.
 
         Args:
@@ -163,7 +169,8 @@ class LSTM(nn.Module):
             noise: dropout between the layers; None applies none.
 
         Returns:
-            The top layer's outputs, 0 past each length, and the last states in the shape of `state`.
+            The top layer's outputs, 0 past each length (of a pyramid fewer than T steps; `Encoder` returns their
+            lengths), and the last states in the shape of `state`.
 
         Raises:
             ShapeError: a size disagrees; the message names the argument, the shape wanted and the one got.
@@ -179,6 +186,8 @@ class LSTM(nn.Module):
         for index, layer in enumerate(self.layers):
             if noise is not None and index:
                 x = noise.dropout(x, f"between layers {index}")
+            if 0 < index <= self.pyramid:
+                x, lengths = join_pairs(x), halved(lengths)
             outputs = []
             for direction, module in enumerate(cast("nn.ModuleList", layer)):
                 which = index * self.num_directions + direction
@@ -201,13 +210,15 @@ class GRU(nn.Module):
 
     kind = "gru"
 
-    def __init__(self, input_size: int, hidden_size: int, num_layers: int = 1, bidirectional: bool = False) -> None:
+    def __init__(
+        self, input_size: int, hidden_size: int, num_layers: int = 1, bidirectional: bool = False, pyramid: int = 0
+    ) -> None:
         super().__init__()
-        self.input_size, self.hidden_size = input_size, hidden_size
+        self.input_size, self.hidden_size, self.pyramid = input_size, hidden_size, pyramid
         self.num_directions = 2 if bidirectional else 1
         self.layers = nn.ModuleList(
             nn.ModuleList(GRUDirection(size, hidden_size) for _ in range(self.num_directions))
-            for size in layer_sizes(input_size, hidden_size, num_layers, self.num_directions)
+            for size in layer_sizes(input_size, hidden_size, num_layers, self.num_directions, pyramid)
         )
 
     def forward(
@@ -217,7 +228,7 @@ class GRU(nn.Module):
         state: Float[Tensor, "B LD H"] | None = None,
         *,
         noise: Noise | None = None,
-    ) -> tuple[Float[Tensor, "B T DH"], Float[Tensor, "B LD H"]]:
+    ) -> tuple[Float[Tensor, "B S DH"], Float[Tensor, "B LD H"]]:
         """Run all layers over a padded batch; see `LSTM.forward`, the state being h alone."""
         check_input(x, lengths, self.input_size)
         num_states = len(self.layers) * self.num_directions
@@ -228,6 +239,8 @@ class GRU(nn.Module):
         for index, layer in enumerate(self.layers):
             if noise is not None and index:
                 x = noise.dropout(x, f"between layers {index}")
+            if 0 < index <= self.pyramid:
+                x, lengths = join_pairs(x), halved(lengths)
             outputs = []
             for direction, module in enumerate(cast("nn.ModuleList", layer)):
                 first = state[:, index * self.num_directions + direction]
@@ -278,11 +291,17 @@ def run_gru(
     return found
 
 
-def layer_sizes(input_size: int, hidden_size: int, num_layers: int, num_directions: int) -> list[int]:
-    """Return the input size of each layer of a stack.
+def join_pairs(x: Float[Tensor, "B T I"]) -> Float[Tensor, "B S J"]:
+    """Return [x_1 ; x_2], [x_3 ; x_4], …, J = 2I; the last x of an odd number is joined with zeros."""
+    joined: Tensor = F.pad(x, (0, 0, 0, x.shape[1] % 2)).unflatten(1, (-1, 2)).flatten(2)
+    return joined
+
+
+def layer_sizes(input_size: int, hidden_size: int, num_layers: int, num_directions: int, pyramid: int = 0) -> list[int]:
+    """Return the input size of each layer of a stack; see `LSTM` for the arguments.
 
     Raises:
-        ShapeError: a size, or the number of layers, is below 1.
+        ShapeError: a size, or the number of layers, is below 1, or a pyramid has no layers to stand on.
         ArgumentError: one of them is not a whole number.
     """
     sizes = {"input_size": input_size, "hidden_size": hidden_size, "num_layers": num_layers}
@@ -290,7 +309,10 @@ def layer_sizes(input_size: int, hidden_size: int, num_layers: int, num_directio
         check_type(name, size, int, "a whole number")
         if size < 1:
             raise ShapeError(f"{name}: wanted at least 1, got {size}")
-    return [input_size] + [hidden_size * num_directions] * (num_layers - 1)
+    if not 0 <= pyramid < num_layers:
+        raise ShapeError(f"pyramid: wanted fewer than the {num_layers} layers, got {pyramid}")
+    outputs = hidden_size * num_directions
+    return [input_size] + [2 * outputs if layer <= pyramid else outputs for layer in range(1, num_layers)]
 
 
 def check_input(x: Tensor, lengths: Tensor, input_size: int) -> None:

@@ -35,8 +35,13 @@ class Architecture:
     bidirectional: bool
     context: str  # attention, last, mean
     attention: str  # additive, dot, general
-    input: str  # symbols
+    input: str  # symbols, frames, convolution
     output: str  # symbols
+    input_size: int | None  # F, numbers in a frame; None for symbols
+    frame_stack: int  # input frames: frames joined to one
+    convolution_layers: int
+    convolution_channels: int
+    encoder_pyramid: int  # encoder layers above the first that read pairs of steps
 
     @classmethod
     def of(cls, config: ModelConfig) -> Architecture:
@@ -178,10 +183,52 @@ def _embedding(architecture: Architecture, num_symbols: int) -> Tensors:
     yield "embedding.weight", _matrix(num_symbols, architecture.embedding_size)
 
 
+def _frames(a: Architecture, num_symbols: int) -> Tensors:
+    yield from _statistics(a)
+    yield from _inside("projection", _linear(_input_size(a) * a.frame_stack, a.embedding_size))
+
+
+def _convolution(a: Architecture, num_symbols: int) -> Tensors:
+    yield from _statistics(a)
+    channels, features = 1, _input_size(a)
+    for layer in range(a.convolution_layers):
+        yield from _inside(f"layers.{layer}", _linear(channels * 9, a.convolution_channels))
+        channels, features = a.convolution_channels, halved(features)
+    yield from _inside("projection", _linear(channels * features, a.embedding_size))
+
+
+def _statistics(a: Architecture) -> Tensors:
+    yield "mean", _vector(_input_size(a))
+    yield "scale", _vector(_input_size(a))
+
+
+def _input_size(a: Architecture) -> int:
+    """Return F.
+
+    Raises:
+        ConfigError: the architecture does not say it.
+    """
+    if a.input_size is None:
+        raise ConfigError(f"input_size: wanted the numbers in a frame for input={a.input!r}, got none")
+    return a.input_size
+
+
+Sizes = TypeVar("Sizes", int, Any)  # or a tensor of them
+
+
+def halved(size: Sizes) -> Sizes:
+    """Return a number of steps after every two are joined; the last one may be left without a partner.
+
+    >>> halved(5), halved(4)
+    (3, 2)
+    """
+    return (size + 1) // 2
+
+
 def _encoder(a: Architecture) -> Tensors:
     for layer in range(a.encoder_layers):
         for direction in range(a.num_directions):
-            inputs = a.encoder_size if layer else a.embedding_size
+            inputs = a.encoder_size * (2 if layer <= a.encoder_pyramid else 1) if layer else a.embedding_size
             yield from _inside(
                 f"recurrent.layers.{layer}.{direction}", _cell(a, inputs, a.encoder_size // a.num_directions)
             )
@@ -240,7 +287,11 @@ def _general(a: Architecture) -> Tensors:
     yield "weight", _matrix(a.hidden_size, a.encoder_size)
 
 
-INPUTS: Mapping[str, Callable[[Architecture, int], Tensors]] = {"symbols": _embedding}
+INPUTS: Mapping[str, Callable[[Architecture, int], Tensors]] = {
+    "symbols": _embedding,
+    "frames": _frames,
+    "convolution": _convolution,
+}
 """Input kind → tensors of its frontend, given the number of source symbols."""
 
 OUTPUTS: Mapping[str, Callable[[Architecture, int], Tensors]] = {"symbols": _symbol_decoder}

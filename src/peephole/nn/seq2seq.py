@@ -45,13 +45,11 @@ class Seq2Seq(nn.Module):
         kinds = {"context": self.context, "input": self.frontend.kind, "output": self.decoder.output.kind}
         return decoder | {"cell": cell} | kinds
 
-    def start(
-        self, source: Int[Tensor, "B T"], source_lengths: Int[Tensor, "B"], noise: Noise | None = None
-    ) -> DecoderState:
-        """Read the source and return the decoder's state before the first symbol."""
+    def start(self, source: Tensor, source_lengths: Int[Tensor, "B"], noise: Noise | None = None) -> DecoderState:
+        """Read the source, as its frontend takes it, and return the decoder's state before the first symbol."""
         x, lengths = self.frontend(source, source_lengths, noise)
-        outputs, last = self.encoder(x, lengths, noise)
-        valid = valid_steps(lengths, x.shape[1])
+        outputs, last, lengths = self.encoder(x, lengths, noise)
+        valid = valid_steps(lengths, outputs.shape[1])
         context = None if self.context == "attention" else fixed_context(self.context, outputs, last[-1], valid)
         return self.decoder.start(self.bridge(last), outputs, valid, context)
 
@@ -63,7 +61,7 @@ class Seq2Seq(nn.Module):
 
     def forward(
         self,
-        source: Int[Tensor, "B T"],
+        source: Tensor,
         source_lengths: Int[Tensor, "B"],
         target: Int[Tensor, "B U"],
         *,
@@ -73,8 +71,8 @@ class Seq2Seq(nn.Module):
         """Return the logits of every target symbol given the ones before it.
 
         Args:
-            source: source symbols, padded.
-            source_lengths: real symbols of each source, at least 1.
+            source: a padded batch as the frontend takes it: symbols (B, T), or frames (B, T, F).
+            source_lengths: real symbols or frames of each source, at least 1.
             target: target symbols y_1 … y_U, the last real one </s>, padded; logits of padding mean nothing.
             noise: dropout, and the choices of scheduled sampling; None: the plain model.
             sampling_probability: probability that a step is fed the model's own symbol, (14), not the gold one, (13).
@@ -88,7 +86,7 @@ class Seq2Seq(nn.Module):
 
     def loss_sum(
         self,
-        source: Int[Tensor, "B T"],
+        source: Tensor,
         source_lengths: Int[Tensor, "B"],
         target: Int[Tensor, "B U"],
         *,
@@ -109,7 +107,7 @@ class Seq2Seq(nn.Module):
 
     def log_prob(
         self,
-        source: Int[Tensor, "B T"],
+        source: Tensor,
         source_lengths: Int[Tensor, "B"],
         target: Int[Tensor, "B U"],
         target_lengths: Int[Tensor, "B"],
@@ -172,12 +170,12 @@ class CellKind(NamedTuple):
 def _lstm_stack(config: ModelConfig, architecture: Architecture) -> LSTM:
     size = architecture.encoder_size // architecture.num_directions
     shape = (config.embedding_size, size, config.encoder_layers, config.bidirectional)
-    return LSTM(*shape, config.peephole, config.forget_bias)
+    return LSTM(*shape, config.peephole, config.forget_bias, config.encoder_pyramid)
 
 
 def _gru_stack(config: ModelConfig, architecture: Architecture) -> GRU:
     size = architecture.encoder_size // architecture.num_directions
-    return GRU(config.embedding_size, size, config.encoder_layers, config.bidirectional)
+    return GRU(config.embedding_size, size, config.encoder_layers, config.bidirectional, config.encoder_pyramid)
 
 
 def _lstm_layers(config: ModelConfig, sizes: list[int]) -> list[LSTMDirection]:
