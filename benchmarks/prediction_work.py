@@ -28,6 +28,10 @@ class CountingStepper:
         self.source += int(source_lengths.sum())
         return self.stepper.start(source, source_lengths), source_lengths, torch.arange(len(source))
 
+    def places(self, source_lengths: Tensor) -> Tensor:
+        """Return the places that the model attends to in each source."""
+        return self.stepper.places(source_lengths)
+
     def step(self, state: State, previous: Tensor) -> tuple[Tensor, State, Tensor | None]:
         """Step each row; the rows of the next step store it as their parent."""
         inner, lengths, parents = state

@@ -210,8 +210,8 @@ enum peephole_symbol { PEEPHOLE_PAD = 0, PEEPHOLE_BOS = 1, PEEPHOLE_EOS = 2, PEE
 /* Beam search (greedy for a beam of one); sampling; scoring of given targets. */
 enum peephole_search_kind { PEEPHOLE_BEAM = 0, PEEPHOLE_SAMPLE = 1, PEEPHOLE_FORCE = 2 };
 
-/* A search for B sources of any lengths. Their symbols are stored one after the other: those of source b from
- * source_offsets[b] up to source_offsets[b + 1]. */
+/* A search for B sources of any lengths. Their symbols, or frames, are stored one after the other: those of source b
+ * from source_offsets[b] up to source_offsets[b + 1]. */
 typedef struct peephole_request {
   int32_t kind;           /* enum peephole_search_kind */
   int32_t threads;        /* at least 1; results do not depend on it */
@@ -221,7 +221,8 @@ typedef struct peephole_request {
   int64_t num_sources;           /* B */
   int64_t batch_size;            /* sources searched at the same time; results do not depend on it */
   const int64_t *source_offsets; /* (B+1)  from 0, strictly increasing: no source is empty */
-  const int32_t *sources;        /* symbols, in [0, V) of the source side */
+  const int32_t *sources;        /* symbols, in [0, V) of the source side; not read by models of frames */
+  const float *frames;           /* for models of frames: peephole_model_frame_size numbers each; offsets count frames */
   const int64_t *max_lengths;    /* (B)    maximum symbols of each target, </s> included; not read for given targets */
   const int64_t *target_offsets; /* (B+1)  from 0, not decreasing; NULL: no target prefixes; required for given targets */
   const int32_t *targets;        /* the prefix of each target, shorter than its max_lengths; or the given target. Without
@@ -247,7 +248,8 @@ typedef struct peephole_result {
   const int32_t *symbols;         /* with </s> where it was predicted */
   const float *symbol_log_probs;  /* log p of each symbol given those before it */
   const int32_t *likeliest;       /* given targets: the most probable symbol at each position; else NULL */
-  const int64_t *attention_offsets; /* (N+1)  target n has U x T weights, (16), with U its symbols without </s> */
+  const int64_t *attention_offsets; /* (N+1)  target n has U x S weights, (16), with U its symbols without </s> and
+                                       S the places of its source: T, fewer if the encoder joins steps */
   const float *attention;         /* NULL if no model has attention, or with_attention is 0 */
 } peephole_result;
 
@@ -306,6 +308,12 @@ PEEPHOLE_API enum peephole_status peephole_dropout_mask_run(const peephole_dropo
 PEEPHOLE_API peephole_model *peephole_model_open(const void *file, size_t size, const char *instruction_set, char *message,
                                                  size_t message_size);
 PEEPHOLE_API void peephole_model_close(peephole_model *model);
+
+/* Return F, the numbers in a frame of the source, or 0 for a model whose sources are symbols. */
+PEEPHOLE_API int64_t peephole_model_frame_size(const peephole_model *model);
+
+/* Return the number of places S that a model attends to in a source of T symbols or frames. */
+PEEPHOLE_API int64_t peephole_model_places(const peephole_model *model, int64_t length);
 
 /* Return the number of symbols V of a side; the text of a symbol in UTF-8, or NULL; the symbol of a text, or PEEPHOLE_UNK.
  * No text gives symbols 0 to 3. */

@@ -58,18 +58,26 @@ def draw_architecture(draw: random.Random) -> dict[str, Any]:
         "context": context,
         "attention": attention,
         "embedding_size": draw.randint(1, 9),
-        "encoder_layers": draw.randint(1, 3),
         "decoder_layers": draw.randint(1, 3),
         "bidirectional": draw.random() < 0.5,
         "input": "symbols",
+        "input_size": draw.choice([None, draw.randint(1, 9)]),
+        "frame_stack": draw.randint(1, 3),
+        "convolution_layers": draw.randint(1, 3),
+        "convolution_channels": draw.randint(1, 4),
         "output": "symbols",
     }
     optional = {key: value for key, value in values.items() if key in ("context", "attention") or draw.random() < 0.9}
+    if draw.random() < 0.5:
+        optional |= {"input": draw.choice(["frames", "convolution"]), "input_size": draw.randint(1, 9)}
+    encoder_layers = draw.randint(1, 3)
     return {
         "cell": cell,
         "peephole": peephole,
         "hidden_size": hidden_size,
         "encoder_size": encoder_size,
+        "encoder_layers": encoder_layers,
+        "encoder_pyramid": draw.randint(0, encoder_layers - 1),
     } | optional
 
 
@@ -97,6 +105,12 @@ def test_schemas_of_python_and_engine_agree(program: Path) -> None:
         {"bidirectional": 1},
         {"encoder_size": 7},
         {"attention": "dot", "encoder_size": 8},
+        {"encoder_pyramid": 1},
+        {"encoder_pyramid": -1},
+        {"input_size": 0, "input": "frames"},
+        {"frame_stack": 0},
+        {"convolution_layers": 9},
+        {"convolution_channels": 0},
     ],
     ids=lambda wrong: "-".join(wrong),
 )

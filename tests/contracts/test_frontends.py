@@ -7,9 +7,13 @@ import pytest
 import torch
 
 from peephole import engine
-from peephole.config import ModelConfig
-from peephole.errors import ConfigError, ShapeError
+from peephole.config import Config, ModelConfig, SearchConfig
+from peephole.engine.packed import PackedModel, PackedSearch
+from peephole.errors import ConfigError, PeepholeError, ShapeError
 from peephole.nn import GRU, LSTM, Noise, build_seq2seq, use_engine
+from peephole.search.torch import DefinitionSearch
+from peephole.storage.model_file import ModelFile, encode_model
+from peephole.symbols import CharacterSymbols
 from rejection import rejected_by_comparison
 
 from . import wrong_frontends
@@ -178,3 +182,56 @@ def test_a_pyramid_needs_layers_to_stand_on(module):
 def test_the_size_of_a_frame_must_be_known(kind):
     with pytest.raises(ConfigError, match="input_size: wanted the numbers in a frame"):
         build_seq2seq(ModelConfig(input=kind), 0, 5)
+
+
+SEARCHED = [
+    {"input": "frames", "frame_stack": 3, "encoder_layers": 3, "encoder_pyramid": 1},
+    {"input": "convolution", "convolution_layers": 1, "convolution_channels": 5, "encoder_layers": 1},
+    {"input": "convolution", "convolution_layers": 3, "convolution_channels": 17, "encoder_layers": 2},
+    {
+        "input": "frames",
+        "cell": "gru",
+        "peephole": "none",
+        "context": "last",
+        "encoder_layers": 3,
+        "encoder_pyramid": 2,
+    },
+]
+
+
+def packed(model, config, instruction_set):
+    """Return the engine's search over a model with its weights, and that of the definition."""
+    symbols = CharacterSymbols(["a", "b"], "NFC")
+    file = ModelFile(
+        {n: t.float().numpy() for n, t in model.state_dict().items()}, Config(model=config), symbols, symbols
+    )
+    return PackedSearch([PackedModel(encode_model(file), instruction_set)]), DefinitionSearch([model.float()])
+
+
+@pytest.mark.parametrize("settings", SEARCHED, ids=["stacked", "one convolution", "three convolutions", "gru"])
+@pytest.mark.parametrize("instruction_set", engine.instruction_sets())
+def test_the_engine_predicts_from_frames_as_the_definition_does(settings, instruction_set):
+    model, config = make(**settings)
+    ours, definition = packed(model, config, instruction_set)
+    frames = [source.astype(np.float32) for source in sources()]
+    targets = [[i for i in ids if i != EOS] for ids in TARGETS]
+    search = SearchConfig(threads=2, batch_size=3)
+    for got, want in zip(ours.force(frames, targets, search), definition.force(frames, targets, search), strict=True):
+        assert got.log_prob == pytest.approx(want.log_prob, rel=1e-5)
+        if want.attention is not None:
+            assert got.attention.shape == want.attention.shape
+            np.testing.assert_allclose(got.attention, want.attention, atol=1e-5)
+    longest = [12] * len(frames)
+    for got, want in zip(ours.find(frames, longest, search), definition.find(frames, longest, search), strict=True):
+        assert [h.ids for h in got] == [h.ids for h in want]
+    # The same bits whatever stands beside a source, in any order and on any number of threads
+    alone = [ours.force([f], [t], SearchConfig(threads=1)) for f, t in zip(frames, targets, strict=True)]
+    assert [h.symbol_log_probs for [h] in alone] == [h.symbol_log_probs for h in ours.force(frames, targets, search)]
+
+
+def test_the_engine_refuses_frames_of_another_size():
+    ours, _ = packed(*make(input="frames"), None)
+    with pytest.raises(PeepholeError, match=r"source 1: wanted frames of 5 numbers, got shape \(4, 6\)"):
+        ours.force([np.zeros((2, 5), np.float32), np.zeros((4, 6), np.float32)], [[4], [4]], SearchConfig())
+    with pytest.raises(PeepholeError, match="source 0: wanted at least 1 frames, got 0"):
+        ours.force([np.zeros((0, 5), np.float32)], [[4]], SearchConfig())

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from itertools import chain
 from typing import Any
 
 import pytest
@@ -27,13 +28,20 @@ def model_configs(draw: st.DrawFn) -> ModelConfig:
     attention = draw(st.sampled_from(["additive", "dot", "general"]))
     hidden_size = 2 * draw(st.integers(1, 4))
     encoder_size = draw(st.none() | st.integers(1, 4).map(lambda half: 2 * half))
+    encoder_layers = draw(st.integers(1, 3))
     return ModelConfig(
         cell=cell,
         peephole=peephole,
         hidden_size=hidden_size,
         encoder_size=hidden_size if (context, attention) == ("attention", "dot") else encoder_size,
         embedding_size=draw(st.integers(1, 4)),
-        encoder_layers=draw(st.integers(1, 3)),
+        input=draw(st.sampled_from(["symbols", "frames", "convolution"])),
+        input_size=draw(st.integers(1, 9)),
+        frame_stack=draw(st.integers(1, 3)),
+        convolution_layers=draw(st.integers(1, 3)),
+        convolution_channels=draw(st.integers(1, 4)),
+        encoder_layers=encoder_layers,
+        encoder_pyramid=draw(st.integers(0, encoder_layers - 1)),
         decoder_layers=draw(st.integers(1, 3)),
         bidirectional=draw(st.booleans()),
         context=context,
@@ -45,7 +53,7 @@ def roles_of(network: nn.Module, peephole: str) -> dict[str, Role]:
     """Return the role of each parameter, derived from the module that owns it."""
     roles = {}
     for path, module in network.named_modules():
-        for name, parameter in module.named_parameters(recurse=False):
+        for name, parameter in chain(module.named_parameters(recurse=False), module.named_buffers(recurse=False)):
             role = Role.MATRIX if parameter.dim() == 2 else Role.VECTOR
             if isinstance(module, LSTMDirection) and name == "weight_peephole":
                 # With 1 unit both forms have the same shape; only the setting distinguishes them
@@ -94,7 +102,7 @@ def test_every_model_setting_is_part_of_the_architecture_or_of_its_making() -> N
         ({"cell": "rnn"}, r"here\.cell: wanted lstm\|gru, got 'rnn'"),
         ({"attention": "location"}, r"here\.attention: wanted additive\|dot\|general, got 'location'"),
         ({"context": 3}, r"here\.context: wanted attention\|last\|mean, got 3"),
-        ({"input": "audio"}, r"here\.input: wanted symbols, got 'audio'"),
+        ({"input": "audio"}, r"here\.input: wanted symbols\|frames\|convolution, got 'audio'"),
         ({"output": None}, r"here\.output: wanted symbols, got None"),
         ({"hiden_size": 4}, r"here: unknown key 'hiden_size'; did you mean 'hidden_size'\?"),
         ({"dropout": 0.1}, r"here: unknown key 'dropout'"),
@@ -106,6 +114,8 @@ def test_every_model_setting_is_part_of_the_architecture_or_of_its_making() -> N
         ({"bidirectional": 1}, r"here\.bidirectional: wanted bool, got 1"),
         ({"bidirectional": "true"}, r"here\.bidirectional: wanted bool, got 'true'"),
         ({"cell": "gru"}, r"^here: .*cell='gru' has no cell state: wanted .*peephole='none', got 'full'"),
+        ({"encoder_pyramid": 1}, r"^here: .*encoder_pyramid: wanted fewer than encoder_layers = 1, got 1"),
+        ({"input": "frames", "input_size": 0}, r"here\.input_size: wanted a number from 1 to 65536, got 0"),
         ({"encoder_size": 3}, r"^here: .*encoder_size: wanted an even number, half of it for each direction; got 3"),
         (
             {"attention": "dot", "encoder_size": 4},

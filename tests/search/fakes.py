@@ -47,6 +47,9 @@ class ScriptedStepper:
         owner, prefix = torch.full_like(source_lengths, self.number), source.new_zeros(len(source), 0)
         return PrefixState(owner, source, source_lengths, prefix)
 
+    def places(self, source_lengths: Tensor) -> Tensor:
+        return source_lengths
+
     def step(self, state: PrefixState, previous: Tensor) -> tuple[Tensor, PrefixState, Tensor]:
         prefix = torch.cat([state.prefix, previous[:, None]], 1)
         sources = read_sources(state.source, state.source_lengths)

@@ -10,7 +10,8 @@ namespace peephole {
 
 namespace {
 
-constexpr int64_t kLargestSize = 1 << 16, kMostLayers = 64;  // as in src/peephole/config.py
+// As in src/peephole/config.py.
+constexpr int64_t kLargestSize = 1 << 16, kMostLayers = 64, kMostConvolutions = 8, kMostJoined = 64;
 
 [[noreturn]] void fail(const std::string &what) { throw FileError(what); }
 
@@ -33,12 +34,13 @@ class Section {
     setting = *value->boolean();
   }
 
-  void read(const char *key, int64_t &setting, int64_t high) const {
+  void read(const char *key, int64_t &setting, int64_t high, int64_t low = 1) const {
     const Json *value = find(key);
     if (value == nullptr) return;
     const double *number = value->number();
     if (number == nullptr || std::floor(*number) != *number) refuse(key, "int", *value);
-    if (*number < 1 || *number > double(high)) refuse(key, "a number from 1 to " + std::to_string(high), *value);
+    if (*number < double(low) || *number > double(high))
+      refuse(key, "a number from " + std::to_string(low) + " to " + std::to_string(high), *value);
     setting = int64_t(*number);
   }
 
@@ -78,8 +80,13 @@ class Section {
 
 void read_kinds_and_sizes(const Section &section, Architecture &architecture) {
   int32_t symbols = 0;
-  section.read("input", symbols, {"symbols"});
+  section.read("input", architecture.input, {"symbols", "frames", "convolution"});
   section.read("output", symbols, {"symbols"});
+  if (!section.is_missing_or_null("input_size")) section.read("input_size", architecture.input_size, kLargestSize);
+  section.read("frame_stack", architecture.frame_stack, kMostJoined);
+  section.read("convolution_layers", architecture.convolution_layers, kMostConvolutions);
+  section.read("convolution_channels", architecture.convolution_channels, kLargestSize);
+  section.read("encoder_pyramid", architecture.encoder_pyramid, kMostConvolutions, 0);
   section.read("cell", architecture.gru, {"lstm", "gru"});
   section.read("peephole", architecture.form, {"none", "diagonal", "full"});  // as enum peephole_form
   section.read("hidden_size", architecture.hidden_size, kLargestSize);
@@ -100,6 +107,11 @@ void check_combinations(const Architecture &a, const std::string &where) {
   if (a.bidirectional && a.encoder_size % 2)
     fail(where + ".encoder_size: wanted an even number, half of it for each direction; got " +
          std::to_string(a.encoder_size));
+  if (a.encoder_pyramid >= a.encoder_layers)
+    fail(where + ".encoder_pyramid: wanted fewer than encoder_layers = " + std::to_string(a.encoder_layers) + ", got " +
+         std::to_string(a.encoder_pyramid));
+  if (a.input != Input::kSymbols && a.input_size == 0)
+    fail(where + ".input_size: wanted the numbers in a frame, got none");
   if (a.context == Context::kAttention && a.attention == Alignment::kDot && a.encoder_size != a.hidden_size)
     fail(where + ".attention='dot' compares states of one size: wanted encoder_size = hidden_size = " +
          std::to_string(a.hidden_size) + ", got " + std::to_string(a.encoder_size));
@@ -107,7 +119,9 @@ void check_combinations(const Architecture &a, const std::string &where) {
 
 const std::set<std::string> kKeys = {"input",          "output",         "cell",          "peephole",
                                      "hidden_size",    "encoder_size",   "embedding_size", "encoder_layers",
-                                     "decoder_layers", "bidirectional",  "context",       "attention"};
+                                     "decoder_layers", "bidirectional",  "context",       "attention",
+                                     "input_size",     "frame_stack",    "convolution_layers",
+                                     "convolution_channels", "encoder_pyramid"};
 
 std::set<std::string> keys_and(std::set<std::string> more) {
   more.insert(kKeys.begin(), kKeys.end());

@@ -14,6 +14,11 @@ enum class Alignment : int32_t { kAdditive, kDot, kGeneral };
 
 // The defaults are those of src/peephole/config.py.
 struct Architecture {
+  Input input = Input::kSymbols;
+  int64_t input_size = 0;  // F, numbers in a frame; 0: not given
+  int64_t frame_stack = 1;
+  int64_t convolution_layers = 2, convolution_channels = 32;
+  int64_t encoder_pyramid = 0;
   bool gru = false;
   int32_t form = PEEPHOLE_FULL;  // enum peephole_form
   int64_t hidden_size = 256;

@@ -17,6 +17,9 @@ struct LinearView {
   MatrixView weight, bias;  // (O, I), (1, O)
 };
 
+// Kinds of input, in the order of their names in architecture.cpp.
+enum class Input : int32_t { kSymbols, kFrames, kConvolution };
+
 enum class Context : int32_t { kAttention, kLast, kMean };
 
 struct NetworkView {
@@ -26,7 +29,13 @@ struct NetworkView {
   Context context;
   int32_t attention;  // enum peephole_attention
   Number number;  // what products multiply
+  Input input;
+  int64_t input_size, frame_stack, convolution_layers;
+  int64_t pyramid;                                // encoder layers above the first that read pairs of steps
   MatrixView source_embedding, target_embedding;  // (V, E)
+  MatrixView frame_mean, frame_scale;             // (1, F); input of frames
+  const LinearView *convolutions;                 // (D, 9C): the points of each input channel's kernel, row by row
+  LinearView projection;                          // of joined frames, or of all channels and features of a column
   const LayerView *encoder;                       // layer * directions + direction
   const LayerView *decoder;
   const LinearView *bridge_hidden, *bridge_cell;  // one for each decoder layer; NULL: states are copied, (9)

@@ -17,9 +17,14 @@ Schema::Schema(const Architecture &architecture, int64_t num_source_symbols, int
   view_.decoder_layers = a.decoder_layers;
   view_.directions = a.directions();
   view_.context = a.context;
+  view_.input = a.input;
+  view_.input_size = a.input_size;
+  view_.frame_stack = a.frame_stack;
+  view_.convolution_layers = a.input == Input::kConvolution ? a.convolution_layers : 0;
+  view_.pyramid = a.encoder_pyramid;
   view_.encoder = encoder_.data();
   view_.decoder = decoder_.data();
-  add_matrix("frontend.embedding.weight", num_source_symbols, a.embedding_size, view_.source_embedding);
+  add_frontend(num_source_symbols);
   add_encoder();
   if (a.encoder_size != a.hidden_size) {
     add_bridge("bridge.hidden.", bridge_hidden_);
@@ -68,12 +73,39 @@ void Schema::add_peephole(const std::string &name, int64_t hidden, LayerView &vi
   if (architecture_.form == PEEPHOLE_DIAGONAL) add(name, {3, hidden}, Role::kDiagonal, view.diagonal);
 }
 
+void Schema::add_frontend(int64_t num_symbols) {
+  const Architecture &a = architecture_;
+  if (a.input == Input::kSymbols) {
+    add_matrix("frontend.embedding.weight", num_symbols, a.embedding_size, view_.source_embedding);
+    return;
+  }
+  add_vector("frontend.mean", a.input_size, view_.frame_mean);
+  add_vector("frontend.scale", a.input_size, view_.frame_scale);
+  int64_t channels = a.frame_stack, features = a.input_size;
+  if (a.input == Input::kConvolution) {
+    channels = 1;
+    convolutions_.resize(size_t(a.convolution_layers));
+    view_.convolutions = convolutions_.data();
+    for (size_t layer = 0; layer < convolutions_.size(); ++layer) {
+      add_linear("frontend.layers." + std::to_string(layer), 9 * channels, a.convolution_channels,
+                 convolutions_[layer]);
+      channels = a.convolution_channels;
+      features = (features + 1) / 2;
+    }
+  }
+  add_linear("frontend.projection", channels * features, a.embedding_size, view_.projection);
+}
+
 void Schema::add_encoder() {
   const Architecture &a = architecture_;
+  auto inputs = [&](int64_t layer) {
+    if (layer == 0) return a.embedding_size;
+    return layer <= a.encoder_pyramid ? 2 * a.encoder_size : a.encoder_size;
+  };
   for (int64_t layer = 0; layer < a.encoder_layers; ++layer)
     for (int64_t direction = 0; direction < a.directions(); ++direction)
       add_cell("encoder.recurrent.layers." + std::to_string(layer) + "." + std::to_string(direction),
-               layer ? a.encoder_size : a.embedding_size, a.encoder_size / a.directions(),
+               inputs(layer), a.encoder_size / a.directions(),
                encoder_[size_t(layer * a.directions() + direction)]);
 }
 

@@ -46,6 +46,7 @@ class Schema {
   void add_linear(const std::string &name, int64_t inputs, int64_t outputs, LinearView &view);
   void add_cell(const std::string &name, int64_t inputs, int64_t hidden, LayerView &view);
   void add_peephole(const std::string &name, int64_t hidden, LayerView &view);
+  void add_frontend(int64_t num_symbols);
   void add_encoder();
   void add_bridge(const std::string &name, std::vector<LinearView> &layers);
   void add_attention();
@@ -54,7 +55,7 @@ class Schema {
   const Architecture architecture_;
   NetworkView view_{};
   std::vector<LayerView> encoder_, decoder_;
-  std::vector<LinearView> bridge_hidden_, bridge_cell_;
+  std::vector<LinearView> bridge_hidden_, bridge_cell_, convolutions_;
   std::vector<TensorSpec> tensors_;
 };
 

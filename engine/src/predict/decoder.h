@@ -21,7 +21,7 @@ class PackedDecoder final : public peephole::Decoder {
  public:
   explicit PackedDecoder(const PackedNetwork &network)
       : net(network), units(in_lanes<float>(net.H)), memory(in_lanes<float>(net.M)),
-        encoder_scratch(net.format, in_lanes<float>(net.M), net.encoder.units()), bridged(net.format, memory),
+        encoder_scratch(net.format, net.encoder.sizes()), bridged(net.format, memory),
         attention_scratch(net.format, net.M), joints(net.format, memory + units), upper(net.format, 2 * units),
         readouts(net.format, units) {
     for (auto &rows : state) rows = new_rows();
@@ -36,17 +36,13 @@ class PackedDecoder final : public peephole::Decoder {
     for (int64_t p = 0; p < num_slots; ++p) delete *slots.at(p);
   }
 
-  int64_t read(int64_t n, const int32_t *const *sources, const int64_t *lengths, const int64_t *where) override {
+  int64_t read(int64_t n, const void *const *sources, const int64_t *lengths, const int64_t *where) override {
     FlushDenormals flush;
-    int64_t total = 0, first = num_rows;
-    for (int64_t b = 0; b < n; ++b) total += lengths[b];
-    ids.reserve(total);
-    for (int64_t b = 0, at = 0; b < n; at += lengths[b++])
-      std::memcpy(ids.at(at), sources[b], size_t(lengths[b]) * sizeof(int32_t));
+    const int64_t first = num_rows;
     last_h.reserve(net.encoder.layers() * n * net.M);
     last_c.reserve(net.encoder.layers() * n * net.M);
-    net.encoder.read(n, ids.at(0), lengths, encoder_scratch, outputs, last_h.at(0), last_c.at(0));
-    keep(n, lengths, where);
+    net.encoder.read(n, sources, lengths, encoder_scratch, outputs, last_h.at(0), last_c.at(0));
+    keep(n, encoder_scratch.lengths.at(0), where);
     grow(state[0], first + n);
     row_slot.reserve(first + n);
     for (int64_t b = 0; b < n; ++b) *row_slot.at(first + b) = where[b];
@@ -86,7 +82,6 @@ class PackedDecoder final : public peephole::Decoder {
   Buffer<SourceSlot *> slots;
 
   EncoderScratch encoder_scratch;
-  Buffer<int32_t> ids;
   Buffer<float> outputs, last_h, last_c, line;
   Operands bridged;
   AttentionScratch attention_scratch;

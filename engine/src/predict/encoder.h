@@ -2,14 +2,27 @@
 #pragma once
 
 #include "predict/cell.h"
+#include "predict/frontend.h"
 #include "predict/symbol_products.h"
 
 namespace {
 
+// E, M, and a cell's units in whole vectors.
+struct EncoderSizes {
+  FrontendSizes frontend;
+  int64_t embedding, outputs, units;
+};
+
 struct EncoderScratch {
-  EncoderScratch(const NumberFormat &format, int64_t input_size, int64_t units)
-      : inputs(format, input_size), hidden(format, units), cells(format, units) {}
-  Operands inputs, hidden, cells;
+  EncoderScratch(const NumberFormat &format, const EncoderSizes &sizes)
+      : frontend(format, sizes.frontend), vectors(format, in_lanes<float>(sizes.embedding)),
+        inputs(format, in_lanes<float>(sizes.outputs)), pairs(format, in_lanes<float>(2 * sizes.outputs)),
+        hidden(format, sizes.units), cells(format, sizes.units) {}
+  FrontendScratch frontend;
+  Operands vectors;  // what the lowest layer reads; symbols are looked up in a table instead
+  Operands inputs, pairs, hidden, cells;
+  Buffer<int32_t> symbols;
+  Buffer<int64_t> lengths;
   CellScratch cell;
   Selection selection;
   Buffer<float> made, projected, joint, peephole_products, h, c, line;
@@ -21,12 +34,14 @@ struct EncoderScratch {
 class Encoder {
  public:
   Encoder(const peephole::NetworkView &view, const NumberFormat &format)
-      : directions_(view.directions), layers_(view.encoder_layers), size_(view.encoder_size),
-        embeddings_(format, in_lanes<float>(view.embedding_size)), cells_(new Cell[size_t(layers_ * directions_)]),
-        symbols_(new SymbolProducts[size_t(directions_)]) {
-    read_embeddings(embeddings_, view.source_embedding);
+      : directions_(view.directions), layers_(view.encoder_layers), size_(view.encoder_size), pyramid_(view.pyramid),
+        embedding_size_(view.embedding_size), embeddings_(format, in_lanes<float>(view.embedding_size)), cells_(new Cell[size_t(layers_ * directions_)]),
+        symbols_(new SymbolProducts[size_t(directions_)]),
+        frontend_(view.input == peephole::Input::kSymbols ? nullptr : new Frontend(format, view)) {
     for (int64_t i = 0; i < layers_ * directions_; ++i)
       cells_[i].pack(format, view.encoder[i], view.gru, view.form, size_ / directions_, view.encoder[i].input.columns);
+    if (frontend_) return;
+    read_embeddings(embeddings_, view.source_embedding);
     for (int64_t d = 0; d < directions_; ++d)
       symbols_[d].pack(embeddings_, view.source_embedding.rows, cells_[d].gates(),
                        [&](const Selection &x, float *out) { cells_[d].project(x, out); });
@@ -36,45 +51,76 @@ class Encoder {
   ~Encoder() {
     delete[] cells_;
     delete[] symbols_;
+    delete frontend_;
   }
 
   int64_t layers() const { return layers_; }
-  int64_t units() const { return cells_[0].units(); }
+  EncoderSizes sizes() const {
+    return {frontend_ ? frontend_->sizes() : FrontendSizes(), embedding_size_, size_, cells_[0].units()};
+  }
 
-  // Sources as one row of symbols each, one after the other. `outputs` (sum of lengths, M) gets the top layer's h_j,
-  // last_h and last_c (layers, n, M) the last states, both directions side by side; last_c is not written for a GRU.
-  void read(int64_t n, const int32_t *symbols, const int64_t *lengths, EncoderScratch &s, Buffer<float> &outputs,
+  // The number of outputs for a source.
+  int64_t steps(int64_t length) const {
+    int64_t steps = frontend_ ? frontend_->steps(length) : length;
+    for (int64_t layer = 1; layer <= pyramid_; ++layer) steps = Frontend::halved(steps);
+    return steps;
+  }
+
+  // Reads n sources, `lengths` symbols (int32_t) or frames (F floats each) long. `outputs` (sum of s.lengths, M) gets
+  // the top layer's h_j, and s.lengths how many there are of each source; last_h and last_c (layers, n, M) the last
+  // states, both directions side by side; last_c is not written for a GRU.
+  void read(int64_t n, const void *const *sources, const int64_t *lengths, EncoderScratch &s, Buffer<float> &outputs,
             float *last_h, float *last_c) const {
-    sort(n, lengths, s);
-    int64_t total = *s.first.at(n), width = cells_[0].gates();
-    outputs.reserve(total * size_);
-    s.outer.reserve(total);
+    take_sources(n, sources, lengths, s);
+    sort(n, s.lengths.at(0), s);
+    outputs.reserve(*s.first.at(n) * size_);
+    s.outer.reserve(*s.first.at(n));
     for (int64_t layer = 0; layer < layers_; ++layer) {
-      if (layer) take_inputs(total, outputs, s);
+      const Operands &below = layer ? take_inputs(layer, n, outputs, s) : s.vectors;
       for (int64_t d = 0; d < directions_; ++d) {
         const Cell &cell = cells_[layer * directions_ + d];
-        auto project = [&](const Selection &x, float *out) { cell.project(x, out); };
-        if (layer == 0) {
-          symbols_[d].find(embeddings_, total, symbols, project, s.selection, s.projected, s.outer.at(0));
-        } else {
-          s.projected.reserve(total * width);
-          s.selection.clear(total);
-          for (int64_t i = 0; i < total; ++i) s.selection.add(s.inputs, i);
-          project(s.selection, s.projected.at(0));
-          for (int64_t i = 0; i < total; ++i) *s.outer.at(i) = s.projected.at(i * width);
-        }
+        if (layer == 0 && !frontend_)
+          symbols_[d].find(embeddings_, *s.first.at(n), s.symbols.at(0),
+                           [&](const Selection &x, float *out) { cell.project(x, out); }, s.selection, s.projected,
+                           s.outer.at(0));
+        else
+          project(cell, *s.first.at(n), below, s);
         int64_t at = layer * n * size_ + d * (size_ / directions_);
-        run(cell, n, lengths, d == 1, s, outputs.at(d * (size_ / directions_)), last_h + at, last_c + at);
+        run(cell, n, s.lengths.at(0), d == 1, s, outputs.at(d * (size_ / directions_)), last_h + at, last_c + at);
       }
     }
   }
 
  private:
   static constexpr int L = kLanes<float>;
-  int64_t directions_, layers_, size_;
+  int64_t directions_, layers_, size_, pyramid_, embedding_size_;
   Operands embeddings_;
   Cell *cells_;  // layer * directions + direction
   SymbolProducts *symbols_;
+  const Frontend *frontend_;  // NULL: the sources are symbols
+
+  // The sources as one row of symbols, or of vectors, and their lengths.
+  void take_sources(int64_t n, const void *const *sources, const int64_t *lengths, EncoderScratch &s) const {
+    s.lengths.reserve(n);
+    if (frontend_) {
+      frontend_->read(n, reinterpret_cast<const float *const *>(sources), lengths, s.frontend, s.vectors, s.lengths.at(0));
+      return;
+    }
+    int64_t total = 0;
+    for (int64_t b = 0; b < n; ++b) total += *s.lengths.at(b) = lengths[b];
+    s.symbols.reserve(total);
+    for (int64_t b = 0, at = 0; b < n; at += lengths[b++])
+      std::memcpy(s.symbols.at(at), sources[b], size_t(lengths[b]) * sizeof(int32_t));
+  }
+
+  // Products of the inputs of a layer, in s.outer.
+  static void project(const Cell &cell, int64_t total, const Operands &inputs, EncoderScratch &s) {
+    s.projected.reserve(total * cell.gates());
+    s.selection.clear(total);
+    for (int64_t i = 0; i < total; ++i) s.selection.add(inputs, i);
+    cell.project(s.selection, s.projected.at(0));
+    for (int64_t i = 0; i < total; ++i) *s.outer.at(i) = s.projected.at(i * cell.gates());
+  }
 
   // order: the sources by decreasing length; first: index of each source's first symbol, and of the end.
   static void sort(int64_t n, const int64_t *lengths, EncoderScratch &s) {
@@ -91,16 +137,27 @@ class Encoder {
     *s.first.at(n) = total;
   }
 
-  // The layer below's outputs as operands, before the layer overwrites them with its own.
-  void take_inputs(int64_t total, const Buffer<float> &outputs, EncoderScratch &s) const {
-    int64_t padded = in_lanes<float>(size_);
-    s.inputs.reserve(total);
+  // The outputs of the layer below as operands, before the layer overwrites them with its own: one by one, or in pairs
+  // in a pyramid, where s.lengths and s.first become those of the pairs.
+  const Operands &take_inputs(int64_t layer, int64_t n, const Buffer<float> &outputs, EncoderScratch &s) const {
+    const int64_t joined = layer <= pyramid_ ? 2 : 1, padded = in_lanes<float>(joined * size_);
+    Operands &inputs = joined == 2 ? s.pairs : s.inputs;
     s.line.reserve(padded);
-    for (int64_t i = 0; i < total; ++i) {
-      for (int64_t unit = 0; unit < padded; unit += L)
-        store(s.line.at(unit), load(outputs.at(i * size_ + unit), size_ - unit));
-      s.inputs.put(i, s.line.at(0));
+    inputs.reserve(*s.first.at(n));
+    int64_t total = 0;
+    for (int64_t b = 0; b < n; ++b) {
+      int64_t steps = *s.lengths.at(b), from = *s.first.at(b);
+      *s.first.at(b) = total;
+      *s.lengths.at(b) = (steps + joined - 1) / joined;
+      for (int64_t j = 0; j < steps; j += joined, ++total) {
+        std::memset(s.line.at(0), 0, size_t(padded) * sizeof(float));
+        int64_t here = steps - j < joined ? steps - j : joined;
+        std::memcpy(s.line.at(0), outputs.at((from + j) * size_), size_t(here * size_) * sizeof(float));
+        inputs.put(total, s.line.at(0));
+      }
     }
+    *s.first.at(n) = total;
+    return inputs;
   }
 
   void run(const Cell &cell, int64_t n, const int64_t *lengths, bool reverse, EncoderScratch &s, float *out,

@@ -2,30 +2,11 @@
 #pragma once
 
 #include "cell/attention_kinds.h"
+#include "predict/affine.h"
 #include "predict/encoder.h"
 #include "predict/network.h"
 
 namespace {
-
-// W x + b for a few rows.
-struct Affine {
-  Matrix matrix;
-  Buffer<float> bias;
-  void pack(const NumberFormat &format, const peephole::LinearView &view, int64_t first, int64_t columns) {
-    pack_matrix(format, matrix, view.weight, first, columns);
-    read_padded(bias, view.bias);
-  }
-  int64_t width() const { return matrix.columns(); }
-  void add_bias(int64_t rows, float *out) const {
-    for (int64_t r = 0; r < rows; ++r)
-      for (int64_t i = 0; i < width(); i += kLanes<float>)
-        store(out + r * width() + i, load(out + r * width() + i) + load(bias.at(i)));
-  }
-  void apply(const Selection &x, float *out) const {
-    matrix.multiply(x, out, width());
-    add_bias(x.size(), out);
-  }
-};
 
 class PackedNetwork final : public peephole::Network {
  public:
@@ -63,6 +44,7 @@ class PackedNetwork final : public peephole::Network {
     delete[] hidden_bridge;
     delete[] cell_bridge;
   }
+  int64_t places(int64_t length) const override { return encoder.steps(length); }
   peephole::Decoder *new_decoder() const override;
 
   const NumberFormat &format;

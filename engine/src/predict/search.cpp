@@ -19,7 +19,7 @@ namespace peephole {
 namespace {
 
 constexpr double kNone = -std::numeric_limits<double>::infinity();
-constexpr int64_t kMostRead = 8192;  // source symbols read at a time
+constexpr int64_t kMostRead = 8192;  // source symbols or frames read at a time
 
 // A symbol of a hypothesis, with the index of the one before it.
 struct Node {
@@ -53,6 +53,7 @@ struct Finished {
 
 struct Source {
   int64_t index, slot, length, max_length;
+  int64_t places;         // that the decoder attends to
   const int32_t *target;  // the prefix, or the given target
   int64_t target_length;
   int64_t steps = 0;
@@ -111,8 +112,8 @@ class Worker {
   float *log_probs(int64_t row) const { return decoders_[0]->log_probs(row); }
 
   void admit(const std::vector<int64_t> &order, std::atomic<int64_t> &next) {
-    std::vector<const int32_t *> ids;
-    std::vector<int64_t> lengths, places;
+    std::vector<const void *> inputs;
+    std::vector<int64_t> lengths, slots;
     size_t first = active_.size();
     int64_t read = 0;
     while (!free_.empty() && read < kMostRead) {
@@ -120,19 +121,26 @@ class Worker {
       if (taken >= int64_t(order.size())) break;
       active_.push_back(make_source(order[size_t(taken)]));
       Source &source = active_.back();
-      ids.push_back(request_.sources + request_.source_offsets[source.index]);
+      inputs.push_back(input_of(source));
       lengths.push_back(source.length);
-      places.push_back(source.slot);
+      slots.push_back(source.slot);
       read += source.length;
     }
-    if (ids.empty()) return;
+    if (inputs.empty()) return;
     int64_t row = 0;
-    for (auto &decoder : decoders_) row = decoder->read(int64_t(ids.size()), ids.data(), lengths.data(), places.data());
+    for (auto &decoder : decoders_)
+      row = decoder->read(int64_t(inputs.size()), inputs.data(), lengths.data(), slots.data());
     int64_t members = request_.kind == PEEPHOLE_SAMPLE ? request_.nbest : 1;
     for (size_t s = first; s < active_.size(); ++s, ++row) {
       for (int64_t member = 0; member < members; ++member) active_[s].live.push_back({row, PEEPHOLE_BOS, 0, -1, member});
       if (request_.kind != PEEPHOLE_BEAM) active_[s].finished.resize(size_t(members));
     }
+  }
+
+  const void *input_of(const Source &source) const {
+    const int64_t first = request_.source_offsets[source.index];
+    if (searcher_.input_size) return request_.frames + first * searcher_.input_size;
+    return request_.sources + first;
   }
 
   Source make_source(int64_t index) {
@@ -141,6 +149,7 @@ class Worker {
     source.slot = free_.back();
     free_.pop_back();
     source.length = request_.source_offsets[index + 1] - request_.source_offsets[index];
+    source.places = searcher_.networks[0]->places(source.length);
     if (request_.target_offsets) {
       source.target = request_.targets + request_.target_offsets[index];
       source.target_length = request_.target_offsets[index + 1] - request_.target_offsets[index];
@@ -172,19 +181,20 @@ class Worker {
       }
   }
 
-  // Stores the attention of a row, the mean over the models with attention, and returns its index.
+  // Stores the attention of a row, the mean over the models with attention to as many places as the first has, and
+  // returns its index.
   int64_t keep_attention(Source &source, int64_t row) {
-    int64_t at = int64_t(source.attention.size()) / source.length, count = 0;
+    int64_t at = int64_t(source.attention.size()) / source.places, count = 0;
     if (!request_.with_attention) return 0;
-    source.attention.resize(size_t((at + 1) * source.length), 0);
-    float *to = source.attention.data() + at * source.length;
-    for (auto &decoder : decoders_) {
-      const float *weights = decoder->attention(row);
-      if (!weights) continue;
+    source.attention.resize(size_t((at + 1) * source.places), 0);
+    float *to = source.attention.data() + at * source.places;
+    for (size_t m = 0; m < decoders_.size(); ++m) {
+      const float *weights = decoders_[m]->attention(row);
+      if (!weights || searcher_.networks[m]->places(source.length) != source.places) continue;
       ++count;
-      for (int64_t j = 0; j < source.length; ++j) to[j] += weights[j];
+      for (int64_t j = 0; j < source.places; ++j) to[j] += weights[j];
     }
-    for (int64_t j = 0; count > 1 && j < source.length; ++j) to[j] /= float(count);
+    for (int64_t j = 0; count > 1 && j < source.places; ++j) to[j] /= float(count);
     return at;
   }
 
@@ -307,8 +317,8 @@ class Worker {
       found.log_prob += double(node.log_prob);
       if (is_given()) found.likeliest.push_back(node.likeliest);
       if (!found.has_attention || node.symbol == PEEPHOLE_EOS) continue;
-      const float *weights = source.attention.data() + node.attention * source.length;
-      found.attention.insert(found.attention.end(), weights, weights + source.length);
+      const float *weights = source.attention.data() + node.attention * source.places;
+      found.attention.insert(found.attention.end(), weights, weights + source.places);
     }
     return found;
   }

@@ -17,7 +17,7 @@ struct Found {
   std::vector<float> log_probs;   // of each
   std::vector<int32_t> likeliest;  // the most probable symbol at each position; only for given targets
   bool has_attention = false;     // and the request wants it
-  std::vector<float> attention;   // (symbols without </s>, T)
+  std::vector<float> attention;   // (symbols without </s>, places of the source)
   double log_prob = 0;
 };
 
@@ -25,6 +25,7 @@ struct Searcher {
   std::vector<const Network *> networks;
   FindLargest largest;
   int64_t num_symbols;  // V
+  int64_t input_size;   // F, numbers in a frame; 0: sources are symbols
 };
 
 // Finds the targets of every source. The request has been checked.

@@ -19,6 +19,7 @@ struct peephole_model {
   std::unordered_map<std::string, int32_t> ids[2];
   std::unique_ptr<peephole::Network> network;
   const peephole::InstructionSet *instruction_set;
+  int64_t frame_size = 0;  // 0: sources are symbols
 };
 
 namespace {
@@ -53,14 +54,20 @@ void check_at_least(const char *name, int64_t least, int64_t got) {
   if (got < least) refuse(std::string(name) + ": wanted at least " + number(least) + ", got " + number(got));
 }
 
-// Sequences of at least `least` symbols, each symbol in [0, size).
+// Sequences of at least `least` symbols or frames.
+void check_offsets(const char *name, const int64_t *offsets, int64_t count, int64_t least, const char *items) {
+  if (offsets[0] != 0) refuse(std::string(name) + ": wanted offsets from 0, got " + number(offsets[0]));
+  for (int64_t b = 0; b < count; ++b)
+    if (offsets[b + 1] < offsets[b] || offsets[b + 1] - offsets[b] < least)
+      refuse(std::string(name) + " " + number(b) + ": wanted at least " + number(least) + " " + items + ", got " +
+             number(offsets[b + 1] - offsets[b]));
+}
+
+// Likewise, each symbol in [0, size).
 void check_sequences(const char *name, const int32_t *symbols, const int64_t *offsets, int64_t count, int64_t least,
                      int64_t size) {
-  if (offsets[0] != 0) refuse(std::string(name) + ": wanted offsets from 0, got " + number(offsets[0]));
+  check_offsets(name, offsets, count, least, "symbols");
   for (int64_t b = 0; b < count; ++b) {
-    if (offsets[b + 1] < offsets[b] || offsets[b + 1] - offsets[b] < least)
-      refuse(std::string(name) + " " + number(b) + ": wanted at least " + number(least) + " symbols, got " +
-             number(offsets[b + 1] - offsets[b]));
     for (int64_t i = offsets[b]; i < offsets[b + 1]; ++i)
       if (symbols[i] < 0 || symbols[i] >= size)
         refuse(std::string(name) + " " + number(b) + ": wanted symbols from 0 and below " + number(size) + ", got " +
@@ -109,7 +116,14 @@ void check(const peephole_request &r) {
   for (int64_t m = 1; m < r.num_models; ++m)
     for (int side = 0; side < 2; ++side)
       if (r.models[m]->tables[side].names != tables[side].names) refuse("models: wanted the same symbols in all, got others");
-  check_sequences("source", r.sources, r.source_offsets, r.num_sources, 1, int64_t(tables[PEEPHOLE_SOURCE].names.size()));
+  for (int64_t m = 1; m < r.num_models; ++m)
+    if (r.models[m]->frame_size != r.models[0]->frame_size)
+      refuse("models: wanted frames of " + number(r.models[0]->frame_size) + " numbers in all, got " +
+             number(r.models[m]->frame_size));
+  if (r.models[0]->frame_size)
+    check_offsets("source", r.source_offsets, r.num_sources, 1, "frames");
+  else
+    check_sequences("source", r.sources, r.source_offsets, r.num_sources, 1, int64_t(tables[PEEPHOLE_SOURCE].names.size()));
   for (int64_t b = 0; r.kind != PEEPHOLE_FORCE && b < r.num_sources; ++b)
     check_at_least("max_lengths", 1, r.max_lengths[b]);
   check_targets(r, int64_t(tables[PEEPHOLE_TARGET].names.size()));
@@ -155,6 +169,7 @@ peephole_model *peephole_model_open(const void *file, size_t size, const char *i
       refuse("instruction set " + std::string(instruction_set) + ": there is none, or it cannot run here");
     peephole::ModelFile read = peephole::read_model_file(file, size);
     model->network.reset(model->instruction_set->pack(read.network()));
+    model->frame_size = read.architecture.input == peephole::Input::kSymbols ? 0 : read.architecture.input_size;
     model->tables[PEEPHOLE_SOURCE] = std::move(read.source);
     model->tables[PEEPHOLE_TARGET] = std::move(read.target);
     for (int side = 0; side < 2; ++side)
@@ -165,6 +180,10 @@ peephole_model *peephole_model_open(const void *file, size_t size, const char *i
 }
 
 void peephole_model_close(peephole_model *model) { delete model; }
+
+int64_t peephole_model_frame_size(const peephole_model *model) { return model->frame_size; }
+
+int64_t peephole_model_places(const peephole_model *model, int64_t length) { return model->network->places(length); }
 
 int64_t peephole_model_num_symbols(const peephole_model *model, int32_t side) {
   return int64_t(model->tables[side].names.size());
@@ -185,7 +204,7 @@ peephole_status peephole_search(const peephole_request *request, peephole_result
     check(*request);
     const peephole_model &first = *request->models[0];
     peephole::Searcher searcher{{}, first.instruction_set->float_kernels.largest,
-                                peephole_model_num_symbols(&first, PEEPHOLE_TARGET)};
+                                peephole_model_num_symbols(&first, PEEPHOLE_TARGET), first.frame_size};
     for (int64_t m = 0; m < request->num_models; ++m) searcher.networks.push_back(request->models[m]->network.get());
     auto gathered = std::make_unique<Result>();
     gather(peephole::search(searcher, *request), *gathered);

@@ -120,6 +120,8 @@ def library() -> ctypes.CDLL:
         "peephole_dropout_mask_run": (status, [address, text]),
         "peephole_model_open": (address, [address, ctypes.c_size_t, text, address, ctypes.c_size_t]),
         "peephole_model_close": (None, [address]),
+        "peephole_model_frame_size": (number, [address]),
+        "peephole_model_places": (number, [address, number]),
         "peephole_search": (status, [address, address, address, ctypes.c_size_t]),
         "peephole_result_release": (None, [address]),
         "peephole_activation": (status, [ctypes.c_int32, ctypes.c_int32, number, address, address, text]),

@@ -70,15 +70,20 @@ class PackedModel:
         return self._address
 
 
+Source = Any
+"""Symbol ids, or frames as a NumPy array (T, F) of float32."""
+
+
 class PackedSearch:
     """Search over one packed model, or over several whose probabilities are averaged."""
 
     def __init__(self, models: Sequence[PackedModel]) -> None:
         self.models = tuple(models)
+        self._frame_size = engine.library().peephole_model_frame_size(self.models[0].address)  # 0: symbols
 
     def find(
         self,
-        sources: Sequence[Sequence[int]],
+        sources: Sequence[Source],
         max_lengths: Sequence[int],
         config: SearchConfig,
         *,
@@ -89,7 +94,7 @@ class PackedSearch:
         """Search or sample, as `config` says, the targets of some sources.
 
         Args:
-            sources: symbol ids of each, none empty.
+            sources: symbol ids of each, or its frames, none empty.
             max_lengths: most symbols of each target, </s> included.
             config: the search.
             prefixes: symbol ids that each target begins with.
@@ -114,19 +119,19 @@ class PackedSearch:
             settings |= _joined("target", prefixes)
         found: list[list[Hypothesis]] = [[] for _ in sources]
         with self._run(sources, config, settings, attention) as result:
-            for source, hypothesis in _hypotheses(result, sources):
+            for source, hypothesis in self._hypotheses(result, sources):
                 found[source].append(hypothesis)
         return found
 
     def force(
-        self, sources: Sequence[Sequence[int]], targets: Sequence[Sequence[int]], config: SearchConfig
+        self, sources: Sequence[Source], targets: Sequence[Sequence[int]], config: SearchConfig
     ) -> list[Hypothesis]:
         """Score a given target, symbol ids without </s>, for each source."""
         with self._run(sources, config, {"kind": SearchKind.FORCE} | _joined("target", targets), True) as result:
-            return [hypothesis for _, hypothesis in _hypotheses(result, sources)]
+            return [hypothesis for _, hypothesis in self._hypotheses(result, sources)]
 
     def likeliest(
-        self, sources: Sequence[Sequence[int]], targets: Sequence[Sequence[int]], config: SearchConfig
+        self, sources: Sequence[Source], targets: Sequence[Sequence[int]], config: SearchConfig
     ) -> list[list[int]]:
         """Return the most probable symbol at each place of each target, </s> included, the target being fed, (13)."""
         with self._run(sources, config, {"kind": SearchKind.FORCE} | _joined("target", targets), False) as result:
@@ -134,13 +139,53 @@ class PackedSearch:
             ids = _numbers(ctypes.c_int32, result.likeliest, offsets[-1])
             return [ids[first:end] for first, end in pairwise(offsets)]
 
+    def _source_fields(self, sources: Sequence[Source]) -> dict[str, Any]:
+        """Return the fields of a request with the sources."""
+        if not self._frame_size:
+            return _joined("source", sources)
+        import numpy as np
+
+        for index, frames in enumerate(sources):
+            if frames.ndim != 2 or frames.shape[1] != self._frame_size:
+                wanted = f"wanted frames of {self._frame_size} numbers, got shape {frames.shape}"
+                raise PeepholeError(f"source {index}: {wanted}")
+        joined = array("f", np.concatenate(sources, dtype=np.float32).tobytes())
+        return {"source_offsets": array("q", accumulate(map(len, sources), initial=0)), "frames": joined}
+
+    def _places(self, source: Source) -> int:
+        """Return the number of places of a source that the first model attends to."""
+        found: int = engine.library().peephole_model_places(self.models[0].address, len(source))
+        return found
+
+    def _hypotheses(self, result: structures.Result, sources: Sequence[Source]) -> Iterator[tuple[int, Hypothesis]]:
+        """Yield each target found with the number of its source."""
+        count = result.num_targets
+        offsets = _numbers(ctypes.c_int64, result.offsets, count + 1)
+        symbols = _numbers(ctypes.c_int32, result.symbols, offsets[-1])
+        scores = _numbers(ctypes.c_float, result.symbol_log_probs, offsets[-1])
+        places = _numbers(ctypes.c_int64, result.attention_offsets, count + 1)
+        columns = zip(
+            _numbers(ctypes.c_int64, result.source, count),
+            _numbers(ctypes.c_double, result.log_probs, count),
+            pairwise(offsets),
+            places,
+            strict=False,
+        )
+        for source, log_prob, (first, end), place in columns:
+            finished = symbols[end - 1] == EOS
+            ids = tuple(symbols[first : end - finished])
+            attention = None
+            if result.attention:
+                attention = _attention(result.attention + 4 * place, len(ids), self._places(sources[source]))
+            yield source, Hypothesis(ids, log_prob, tuple(scores[first:end]), finished, attention)
+
     @contextmanager
     def _run(
-        self, sources: Sequence[Sequence[int]], config: SearchConfig, settings: dict[str, Any], attention: bool
+        self, sources: Sequence[Source], config: SearchConfig, settings: dict[str, Any], attention: bool
     ) -> Iterator[structures.Result]:
         library = engine.library()
         addresses = (ctypes.c_void_p * len(self.models))(*(model.address for model in self.models))
-        fields = settings | _joined("source", sources)  # holds the arrays while the engine reads them
+        fields = settings | self._source_fields(sources)  # holds the arrays while the engine reads them
         request = structures.Request(
             threads=config.threads or _usable_cores(),
             with_attention=attention,
@@ -191,31 +236,8 @@ def _numbers(kind: Any, address: int | None, count: int) -> Any:
     return (kind * count).from_address(address)[:] if count and address else []
 
 
-def _hypotheses(result: structures.Result, sources: Sequence[Sequence[int]]) -> Iterator[tuple[int, Hypothesis]]:
-    """Yield each target found with the number of its source."""
-    count = result.num_targets
-    offsets = _numbers(ctypes.c_int64, result.offsets, count + 1)
-    symbols = _numbers(ctypes.c_int32, result.symbols, offsets[-1])
-    scores = _numbers(ctypes.c_float, result.symbol_log_probs, offsets[-1])
-    places = _numbers(ctypes.c_int64, result.attention_offsets, count + 1)
-    columns = zip(
-        _numbers(ctypes.c_int64, result.source, count),
-        _numbers(ctypes.c_double, result.log_probs, count),
-        pairwise(offsets),
-        places,
-        strict=False,
-    )
-    for source, log_prob, (first, end), place in columns:
-        finished = symbols[end - 1] == EOS
-        ids = tuple(symbols[first : end - finished])
-        attention = None
-        if result.attention:
-            attention = _attention(result.attention + 4 * place, len(ids), len(sources[source]))
-        yield source, Hypothesis(ids, log_prob, tuple(scores[first:end]), finished, attention)
-
-
-def _attention(address: int, num_symbols: int, source_length: int) -> Any:
+def _attention(address: int, num_symbols: int, num_places: int) -> Any:
     import numpy as np
 
-    content = ctypes.string_at(address, 4 * num_symbols * source_length)
-    return np.frombuffer(content, np.float32).reshape(num_symbols, source_length)
+    content = ctypes.string_at(address, 4 * num_symbols * num_places)
+    return np.frombuffer(content, np.float32).reshape(num_symbols, num_places)

@@ -156,6 +156,7 @@ class Request(ctypes.Structure):
         ("batch_size", ctypes.c_int64),
         ("source_offsets", ctypes.c_void_p),
         ("sources", ctypes.c_void_p),
+        ("frames", ctypes.c_void_p),
         ("max_lengths", ctypes.c_void_p),
         ("target_offsets", ctypes.c_void_p),
         ("targets", ctypes.c_void_p),

@@ -15,6 +15,7 @@ from peephole.config import Config
 from peephole.errors import ModelFileError
 from peephole.export.folder import FORMAT, FORMAT_VERSION
 from peephole.export.seq2seq import DECODER_STEP, ENCODER
+from peephole.nn.schema import Architecture, num_places
 from peephole.search import select_rows
 from peephole.symbols import symbols_from_json
 
@@ -63,6 +64,11 @@ class OnnxStepper:
         found |= self._encoder(("source", "source_lengths"), (source, source_lengths))
         layers, shared = (tuple(found[name] for name in names) for names in (self._layers, self._source))
         return OnnxState(torch.arange(len(source)), layers, shared)
+
+    def places(self, source_lengths: Tensor) -> Tensor:
+        """Return the number of places that the model attends to in each source."""
+        places: Tensor = num_places(Architecture.of(self.config.model), source_lengths)
+        return places
 
     def step(self, state: OnnxState, previous: Tensor) -> tuple[Tensor, OnnxState, Tensor | None]:
         """Return log p of every next symbol (N, V), the next state, and the attention (N, T), None for a context."""

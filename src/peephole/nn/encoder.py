@@ -43,9 +43,13 @@ class Encoder(nn.Module):
             noise: dropout between the layers.
         """
         outputs, last = self.recurrent(x, lengths, noise=noise)
+        return outputs, split_layers(last, len(self.recurrent.layers)), self.steps(lengths)
+
+    def steps(self, lengths: Int[Tensor, "B"]) -> Int[Tensor, "B"]:
+        """Return the number of outputs for so many vectors."""
         for _ in range(self.recurrent.pyramid):
             lengths = halved(lengths)
-        return outputs, split_layers(last, len(self.recurrent.layers)), lengths
+        return lengths
 
 
 def split_layers(state: LSTMState | Tensor, num_layers: int) -> list[LayerState]:

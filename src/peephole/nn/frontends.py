@@ -44,6 +44,10 @@ class Frontend(nn.Module, ABC):
             noise: dropout; None applies none.
         """
 
+    def steps(self, lengths: Int[Tensor, "B"]) -> Int[Tensor, "B"]:
+        """Return the number of vectors for inputs of these lengths."""
+        return lengths
+
 
 class SymbolFrontend(Frontend):
     """Look up a vector for each source symbol.
@@ -128,7 +132,11 @@ class FrameFrontend(NormalizedFrames):
         frames = F.pad(frames, (0, 0, 0, -frames.shape[1] % self.stack))
         joined = frames.unflatten(1, (-1, self.stack)).flatten(2)
         x = linear(joined, self.projection.weight, self.projection.bias)
-        return (x if noise is None else noise.dropout(x, "source embedding")), -(-lengths // self.stack)
+        return (x if noise is None else noise.dropout(x, "source embedding")), self.steps(lengths)
+
+    def steps(self, lengths: Int[Tensor, "B"]) -> Int[Tensor, "B"]:
+        """Return lengths / k, rounded up."""
+        return -(-lengths // self.stack)
 
 
 class ConvolutionFrontend(NormalizedFrames):
@@ -173,6 +181,12 @@ class ConvolutionFrontend(NormalizedFrames):
         columns = z.transpose(1, 2).flatten(2)  # (B, S, C·F')
         x = linear(columns, self.projection.weight, self.projection.bias)
         return (x if noise is None else noise.dropout(x, "source embedding")), lengths
+
+    def steps(self, lengths: Int[Tensor, "B"]) -> Int[Tensor, "B"]:
+        """Return the lengths after all layers have halved them."""
+        for _ in self.layers:
+            lengths = halved(lengths)
+        return lengths
 
 
 def zero_padding(x: Float[Tensor, "B T *F"], lengths: Int[Tensor, "B"]) -> Float[Tensor, "B T *F"]:

@@ -225,6 +225,19 @@ def halved(size: Sizes) -> Sizes:
     return (size + 1) // 2
 
 
+def num_places(a: Architecture, length: Sizes) -> Sizes:
+    """Return the number of encoder outputs for sources of some length, which attention chooses from.
+
+    >>> num_places(Architecture.from_dict({"input": "convolution", "input_size": 8}), 9)
+    3
+    """
+    if a.input == "frames":
+        length = -(-length // a.frame_stack)
+    for _ in range((a.convolution_layers if a.input == "convolution" else 0) + a.encoder_pyramid):
+        length = halved(length)
+    return length
+
+
 def _encoder(a: Architecture) -> Tensors:
     for layer in range(a.encoder_layers):
         for direction in range(a.num_directions):

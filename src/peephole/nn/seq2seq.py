@@ -53,6 +53,10 @@ class Seq2Seq(nn.Module):
         context = None if self.context == "attention" else fixed_context(self.context, outputs, last[-1], valid)
         return self.decoder.start(self.bridge(last), outputs, valid, context)
 
+    def places(self, source_lengths: Int[Tensor, "B"]) -> Int[Tensor, "B"]:
+        """Return the number of encoder outputs of each source, which attention chooses from."""
+        return self.encoder.steps(self.frontend.steps(source_lengths))
+
     def step(
         self, previous: Int[Tensor, "N"], state: DecoderState
     ) -> tuple[Float[Tensor, "N V"], DecoderState, Float[Tensor, "N T"] | None]:

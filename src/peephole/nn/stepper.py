@@ -32,9 +32,13 @@ class Seq2SeqStepper:
         self.model = model
 
     @torch.no_grad()
-    def start(self, source: Int[Tensor, "B T"], source_lengths: Int[Tensor, "B"]) -> SearchState:
+    def start(self, source: Tensor, source_lengths: Int[Tensor, "B"]) -> SearchState:
         """Read the sources and return the state before the first symbol, one row a source."""
         return SearchState(self.model.start(source, source_lengths), self.model.decoder.recurrence())
+
+    def places(self, source_lengths: Int[Tensor, "B"]) -> Int[Tensor, "B"]:
+        """Return the number of encoder outputs of each source."""
+        return self.model.places(source_lengths)
 
     @torch.no_grad()
     def step(

@@ -67,8 +67,8 @@ def beam_search(
 
     Args:
         stepper: the model.
-        source: (B, T) int64, padded with PAD.
-        source_lengths: (B,) real symbols of each source.
+        source: (B, T) int64, padded with PAD, or frames (B, T, F).
+        source_lengths: (B,) real symbols or frames of each source.
         beam_size: K, at least 1.
         nbest: R, most hypotheses returned for a source, from 1 to K.
         max_lengths: (B,) int64 most symbols of each target, EOS included, at least 1.
@@ -117,7 +117,7 @@ def beam_search(
     if (result[:, 0] == NO_NODE).any():
         index = int((result[:, 0] == NO_NODE).nonzero()[0])
         raise ValueError(f"source {index} of the batch: the stepper's log-probabilities are all -inf, or NaN")
-    return history.hypotheses(result, source_lengths)
+    return history.hypotheses(result, stepper.places(source_lengths))
 
 
 def length_factors(longest: int, length_penalty: float) -> Tensor:

@@ -18,7 +18,8 @@ class EnsembleStepper:
 
         p(y_t | y_1 … y_{t-1}, c) = (1/M) Σ_m p_m(y_t | y_1 … y_{t-1}, c_m)
 
-    The attention is the mean over the models that have one. A state is a tuple of the models' states.
+    The attention is the mean over the models that have one, to as many places as the first model. A state is a tuple of
+    the models' states.
     """
 
     def __init__(self, steppers: Sequence[Stepper[Any]]) -> None:
@@ -35,6 +36,10 @@ class EnsembleStepper:
         """Return the state of every model before the first symbol."""
         return tuple(stepper.start(source, source_lengths) for stepper in self.steppers)
 
+    def places(self, source_lengths: Tensor) -> Tensor:
+        """Return the number of places that the first model attends to in each source."""
+        return self.steppers[0].places(source_lengths)
+
     def step(self, state: tuple[Any, ...], previous: Tensor) -> tuple[Tensor, tuple[Any, ...], Tensor | None]:
         """Feed the same symbols to every model and return the mean of their probabilities.
 
@@ -48,6 +53,7 @@ class EnsembleStepper:
             raise ConfigError(f"ensemble: wanted models with the same symbols, got {sizes} symbols")
         mean = torch.stack(log_probs).logsumexp(0) - math.log(len(steps))  # (M, N, V) -> (N, V)
         maps = [attention for attention in attentions if attention is not None]
+        maps = [attention for attention in maps if attention.shape == maps[0].shape]
         attention = torch.stack(maps).mean(0) if maps else None  # (M, N, T) -> (N, T)
         return mean.clamp(max=0), tuple(states), attention  # rounding may bring a probability of 1 above 1
 

@@ -24,8 +24,8 @@ def force(
 
     Args:
         stepper: the model.
-        source: (B, T) int64, padded with PAD.
-        source_lengths: (B,) real symbols of each source.
+        source: (B, T) int64, padded with PAD, or frames (B, T, F).
+        source_lengths: (B,) real symbols or frames of each source.
         targets: one target a source, symbol ids without EOS; may be empty.
 
     Returns:
@@ -50,4 +50,4 @@ def force(
 
     state = stepper.start(source, source_lengths)
     history, nodes = roll_out(stepper, state, lengths, as_given, source.device)
-    return [hypothesis for [hypothesis] in history.hypotheses(nodes[:, None], source_lengths)]
+    return [hypothesis for [hypothesis] in history.hypotheses(nodes[:, None], stepper.places(source_lengths))]

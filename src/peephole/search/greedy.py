@@ -26,8 +26,8 @@ def greedy_search(
 
     Args:
         stepper: the model.
-        source: (B, T) int64, padded with PAD.
-        source_lengths: (B,) real symbols of each source.
+        source: (B, T) int64, padded with PAD, or frames (B, T, F).
+        source_lengths: (B,) real symbols or frames of each source.
         max_lengths: (B,) int64 most symbols of each target, EOS included, at least 1.
         prefixes: for each source the symbol ids that its targets begin with, fewer than its maximal length; see
             the package. None: nothing is forced.
@@ -46,4 +46,4 @@ def greedy_search(
 
     state = stepper.start(source, source_lengths)
     history, nodes = roll_out(stepper, state, max_lengths.cpu(), after_prefix(forced, most_probable), source.device)
-    return [hypothesis for [hypothesis] in history.hypotheses(nodes[:, None], source_lengths)]
+    return [hypothesis for [hypothesis] in history.hypotheses(nodes[:, None], stepper.places(source_lengths))]

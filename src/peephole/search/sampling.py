@@ -41,8 +41,8 @@ def sample(
 
     Args:
         stepper: the model.
-        source: (B, T) int64, padded with PAD.
-        source_lengths: (B,) real symbols of each source.
+        source: (B, T) int64, padded with PAD, or frames (B, T, F).
+        source_lengths: (B,) real symbols or frames of each source.
         max_lengths: (B,) int64 most symbols of each target, EOS included, at least 1.
         seed: of the random numbers, at least 0.
         num_samples: targets drawn for each source, at least 1; they may be equal.
@@ -78,7 +78,7 @@ def sample(
     rows = torch.arange(len(source)).repeat_interleave(num_samples)  # -> (B·S,)
     state = stepper.reorder(state, rows.to(source.device))
     history, nodes = roll_out(stepper, state, max_lengths.cpu()[rows], after_prefix(forced, drawn), source.device)
-    return history.hypotheses(nodes.view(len(source), num_samples), source_lengths)
+    return history.hypotheses(nodes.view(len(source), num_samples), stepper.places(source_lengths))
 
 
 def truncate(probs: Tensor, top_k: int | None, top_p: float | None) -> Tensor:

@@ -27,9 +27,13 @@ class Stepper(Protocol[State]):
         """Read the sources; return a state with one row for each.
 
         Args:
-            source: (B, T) int64 symbol ids, padded with PAD.
-            source_lengths: (B,) int64 real symbols of each.
+            source: (B, T) int64 symbol ids, padded with PAD, or (B, T, F) frames.
+            source_lengths: (B,) int64 real symbols or frames of each.
         """
+        ...
+
+    def places(self, source_lengths: Tensor) -> Tensor:
+        """Return the number of places S that the model attends to in each source, (B,): its length, or fewer."""
         ...
 
     def step(self, state: State, previous: Tensor) -> tuple[Tensor, State, Tensor | None]:
@@ -41,7 +45,7 @@ class Stepper(Protocol[State]):
 
         Returns:
             log p(y_t | y_1 … y_{t-1}, c) of every symbol, (N, V), each ≤ 0, and above -inf for at least one
-            symbol that may be predicted; the state after the step; the attention (16) of the step, (N, T), or
+            symbol that may be predicted; the state after the step; the attention (16) of the step, (N, S), or
             None.
         """
         ...
@@ -102,8 +106,8 @@ def check_batch(source: Tensor, source_lengths: Tensor, max_lengths: Tensor) -> 
     Raises:
         ShapeError: a shape disagrees, or a maximal length is below 1.
     """
-    if source.dim() != 2:
-        raise ShapeError(f"source: wanted (B, T), got {tuple(source.shape)}")
+    if source.dim() not in (2, 3):
+        raise ShapeError(f"source: wanted (B, T) or (B, T, F), got {tuple(source.shape)}")
     for name, lengths in (("source_lengths", source_lengths), ("max_lengths", max_lengths)):
         if lengths.shape != source.shape[:1]:
             raise ShapeError(f"{name}: wanted (B,) = {tuple(source.shape[:1])}, got {tuple(lengths.shape)}")

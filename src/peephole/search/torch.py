@@ -31,7 +31,7 @@ class DefinitionSearch:
 
     def find(
         self,
-        sources: Sequence[Sequence[int]],
+        sources: Sequence[Any],
         max_lengths: Sequence[int],
         config: SearchConfig,
         *,
@@ -77,9 +77,7 @@ class DefinitionSearch:
             return found
         return [[replace(hypothesis, attention=None) for hypothesis in hypotheses] for hypotheses in found]
 
-    def force(
-        self, sources: Sequence[Sequence[int]], targets: Sequence[Sequence[int]], config: SearchConfig
-    ) -> list[Hypothesis]:
+    def force(self, sources: Sequence[Any], targets: Sequence[Sequence[int]], config: SearchConfig) -> list[Hypothesis]:
         """Score a given target, symbol ids without </s>, for each source."""
         found: list[Hypothesis] = []
         for part in _batch_slices(len(sources), config.batch_size):
@@ -88,7 +86,7 @@ class DefinitionSearch:
 
     @torch.no_grad()
     def likeliest(
-        self, sources: Sequence[Sequence[int]], targets: Sequence[Sequence[int]], config: SearchConfig
+        self, sources: Sequence[Any], targets: Sequence[Sequence[int]], config: SearchConfig
     ) -> list[list[int]]:
         """Return the most probable symbol at each step of each target, </s> included, when the target is fed, (13)."""
         found: list[list[int]] = []
@@ -101,7 +99,7 @@ class DefinitionSearch:
             found += [ids[:length] for ids, length in zip(best, target_lengths.tolist(), strict=True)]
         return found
 
-    def _pad(self, sequences: Sequence[Sequence[int]]) -> tuple[Tensor, Tensor]:
+    def _pad(self, sequences: Sequence[Any]) -> tuple[Tensor, Tensor]:
         """Return the padded sequences and their lengths on the device of the weights."""
         device = next(self.networks[0].parameters()).device
         padded, lengths = pad(sequences)
@@ -112,12 +110,13 @@ def _batch_slices(size: int, part: int) -> Iterator[slice]:
     return (slice(first, first + part) for first in range(0, size, part))
 
 
-def pad(sequences: Sequence[Sequence[int]]) -> tuple[Tensor, Tensor]:
-    """Return the sequences as one padded tensor (B, T), and their lengths (B,)."""
+def pad(sequences: Sequence[Any]) -> tuple[Tensor, Tensor]:
+    """Return sequences of symbols, or of frames, as one padded tensor (B, T) or (B, T, F), and their lengths (B,)."""
     lengths = torch.tensor([len(sequence) for sequence in sequences])
-    padded = torch.full((len(sequences), int(lengths.max())), PAD)
-    for row, sequence in enumerate(sequences):
-        padded[row, : len(sequence)] = torch.tensor(sequence)
+    rows = [torch.as_tensor(sequence) for sequence in sequences]
+    padded = torch.full((len(rows), int(lengths.max()), *rows[0].shape[1:]), PAD, dtype=rows[0].dtype)
+    for place, row in zip(padded, rows, strict=True):
+        place[: len(row)] = row
     return padded, lengths
 
 
