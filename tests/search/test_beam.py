@@ -144,7 +144,7 @@ def test_bad_shapes():
     stepper = ScriptedStepper(random_script(1, num_symbols=7))
     source, lengths = pad([(4, 5), (6,)])
     for arguments, max_lengths, message in [
-        ((source[0], lengths), lengths, r"source: wanted \(B, T\), got \(2,\)"),
+        ((source[0], lengths), lengths, r"source: wanted \(B, T\) or \(B, T, F\), got \(2,\)"),
         ((source, lengths[:1]), lengths, r"source_lengths: wanted \(B,\) = \(2,\), got \(1,\)"),
         ((source, lengths), lengths[:1], r"max_lengths: wanted \(B,\) = \(2,\), got \(1,\)"),
         ((source, lengths), torch.tensor([3, 0]), "max_lengths: wanted at least 1, got 0"),

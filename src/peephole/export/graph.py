@@ -51,10 +51,10 @@ class Graph:
         self._inputs.append(helper.make_tensor_value_info(name, kind, dims))
         return name
 
-    def output(self, name: str, value: str, dims: Sequence[str | int]) -> None:
-        """Add a float32 output with the value of that name."""
+    def output(self, name: str, value: str, dims: Sequence[str | int], kind: int = FLOAT) -> None:
+        """Add an output with the value of that name."""
         self._nodes.append(helper.make_node("Identity", [value], [name]))
-        self._outputs.append(helper.make_tensor_value_info(name, FLOAT, dims))
+        self._outputs.append(helper.make_tensor_value_info(name, kind, dims))
 
     def constant(self, name: str, array: npt.NDArray[Any]) -> str:
         """Add a constant and return its name; a second call with the same name must pass the same array."""

@@ -14,10 +14,11 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 from peephole.export.attention import ATTENTIONS, Attention
+from peephole.export.frontends import INPUTS, join_pairs
 from peephole.export.graph import FLOAT, INT64, Graph
 from peephole.export.recurrent import Recurrence, recurrence
 from peephole.export.weights import Weights
-from peephole.nn.schema import Architecture, find_kind
+from peephole.nn.schema import Architecture, find_kind, num_places
 
 ENCODER, DECODER_STEP = "encoder", "decoder_step"
 
@@ -25,11 +26,13 @@ ENCODER, DECODER_STEP = "encoder", "decoder_step"
 def build_encoder(architecture: Architecture, weights: Weights) -> Graph:
     """Return the graph that reads the sources.
 
-    Inputs: `source` (batch, time) int64, padded with any symbol; `source_lengths` (batch) int64, each from 1 to time.
+    Inputs: `source` (batch, time) int64, padded with any symbol, or `frames` (batch, time, F) float32, padded with any
+    numbers; `source_lengths` (batch) int64, each from 1 to time.
 
     Outputs: the first states of each decoder layer l, (9), `h_l` and for an LSTM `c_l`, (batch, H); with attention
-    `memory` (batch, time, M), 0 past each length, and `keys` (batch, time, H), except for dot attention, whose keys
-    are the memory; else `context` (batch, M), (8).
+    `memory` (batch, places, M), 0 past each length, and `keys` (batch, places, H), except for dot attention, whose keys
+    are the memory; else `context` (batch, M), (8). There is a place for each step of the source, unless the encoder
+    joins steps; it then also returns `memory_lengths` (batch) int64.
 
     Raises:
         ConfigError: the architecture has a kind that cannot be exported.
@@ -37,8 +40,8 @@ def build_encoder(architecture: Architecture, weights: Weights) -> Graph:
     model = _Model.of(Graph(ENCODER), architecture, weights)
     read_input = find_kind(INPUTS, architecture.input, "ONNX export, input")
     context = find_kind(CONTEXTS, architecture.context, "ONNX export, context")
-    x, lengths = read_input(model)
-    memory, last = model.read(x, lengths)
+    x, lengths = read_input(model.graph, architecture, weights)
+    memory, last, lengths = model.read(x, lengths)
     for layer, state in enumerate(model.bridge(last)):
         for part, value in zip(model.recurrence.states, state, strict=True):
             model.graph.output(f"{part}_{layer}", value, ("batch", architecture.hidden_size))
@@ -50,10 +53,10 @@ def build_decoder_step(architecture: Architecture, num_symbols: int, weights: We
     """Return the graph of one step, (10), for all rows: one row a hypothesis.
 
     Inputs: `previous` (rows) int64, y_{t-1}, <s> in the first step; the states and the memory or context that the
-    encoder returned; with attention also `source_lengths` (rows).
+    encoder returned; with attention also `source_lengths` (rows), or `memory_lengths` if the encoder returned them.
 
     Outputs: `log_probs` (rows, V), log p(y_t | y_1 … y_{t-1}, X); `next_h_l`, `next_c_l`; with attention
-    `attention` (rows, time), (16).
+    `attention` (rows, places), (16).
 
     Raises:
         ConfigError: the architecture has a kind that cannot be exported.
@@ -86,11 +89,12 @@ class _Model:
         """Return W x + b."""
         return self.graph.linear(x, name, self.weights.take(f"{name}.weight"), self.weights.take(f"{name}.bias"))
 
-    def read(self, x: str, lengths: str) -> tuple[str, list[list[str]]]:
+    def read(self, x: str, lengths: str) -> tuple[str, list[list[str]], str]:
         """Run the encoder's layers over x (B, T, E), (7) or (18)-(20).
 
         Returns:
-            The memory (B, T, M), 0 past each length, and the last state of each layer, every part of it (B, M).
+            The memory (B, S, M), 0 past each length, the last state of each layer, every part of it (B, M), and the
+            lengths (B,).
         """
         graph = self.graph
         valid = graph.valid(lengths, x)
@@ -98,12 +102,16 @@ class _Model:
         x = graph.op("Transpose", x, perm=[1, 0, 2])
         last = []
         for layer in range(self.architecture.encoder_layers):
+            if 0 < layer <= self.architecture.encoder_pyramid:
+                x, lengths = join_pairs(graph, x, lengths, self.architecture.encoder_size)
+                valid = graph.valid(lengths, graph.op("Transpose", x, perm=[1, 0, 2]))
+                by_time = graph.op("Transpose", valid, perm=[1, 0])
             names = [f"encoder.recurrent.layers.{layer}.{d}" for d in range(self.architecture.num_directions)]
             cells = [self.recurrence.weights(self.weights, name) for name in names]
             x, state = self.recurrence.run(graph, x, lengths, by_time, cells)
             last.append(state)
         memory = graph.op("Transpose", x, perm=[1, 0, 2])
-        return graph.op("Where", graph.add_dimension(valid, 2), memory, graph.number(0)), last
+        return graph.op("Where", graph.add_dimension(valid, 2), memory, graph.number(0)), last, lengths
 
     def bridge(self, last: list[list[str]]) -> list[list[str]]:
         """Return the first state of each decoder layer, (9): copied, or learned where the sizes differ."""
@@ -124,17 +132,6 @@ class _Model:
         return find_kind(ATTENTIONS, self.architecture.attention, "ONNX export, attention")
 
 
-def _read_symbols(model: _Model) -> tuple[str, str]:
-    """Add the inputs of the encoder's graph; return the vectors (B, T, E) and the lengths (B,)."""
-    source = model.graph.input("source", INT64, ("batch", "time"))
-    lengths = model.graph.input("source_lengths", INT64, ("batch",))
-    return model.embed("frontend", source), lengths
-
-
-INPUTS: Mapping[str, Callable[[_Model], tuple[str, str]]] = {"symbols": _read_symbols}
-"""Input kind → function that adds it to the encoder's graph."""
-
-
 class _Context(NamedTuple):
     """The operators of one kind of context."""
 
@@ -146,24 +143,36 @@ class _Context(NamedTuple):
 
 def _write_memory(model: _Model, memory: str, last: list[list[str]], lengths: str) -> None:
     a = model.architecture
-    model.graph.output("memory", memory, ("batch", "time", a.encoder_size))
+    model.graph.output("memory", memory, ("batch", _places(a), a.encoder_size))
     if model.attention.keys is not None:
         keys = model.attention.keys(model.graph, model.weights, memory)
-        model.graph.output("keys", keys, ("batch", "time", a.hidden_size))
+        model.graph.output("keys", keys, ("batch", _places(a), a.hidden_size))
+    if _joins_steps(a):
+        model.graph.output("memory_lengths", lengths, ("batch",), INT64)
+
+
+def _joins_steps(architecture: Architecture) -> bool:
+    """Return whether the encoder has fewer outputs than its source has steps."""
+    return bool(num_places(architecture, 2) < 2)
+
+
+def _places(architecture: Architecture) -> str:
+    """Return the name of the dimension of the encoder's outputs."""
+    return "places" if _joins_steps(architecture) else "time"
 
 
 def _attend(model: _Model, query: str) -> str:
     """Return the context, (17), and add the output `attention`, (16)."""
     graph, a = model.graph, model.architecture
-    memory = graph.input("memory", FLOAT, ("rows", "time", a.encoder_size))
+    memory = graph.input("memory", FLOAT, ("rows", _places(a), a.encoder_size))
     has_keys = model.attention.keys is not None
-    keys = graph.input("keys", FLOAT, ("rows", "time", a.hidden_size)) if has_keys else memory
-    lengths = graph.input("source_lengths", INT64, ("rows",))
+    keys = graph.input("keys", FLOAT, ("rows", _places(a), a.hidden_size)) if has_keys else memory
+    lengths = graph.input("memory_lengths" if _joins_steps(a) else "source_lengths", INT64, ("rows",))
     energy = graph.drop_dimension(model.attention.energy(graph, model.weights, keys, query), 2)  # (15)
     energy = graph.op("Where", graph.valid(lengths, memory), energy, graph.number(-math.inf))
     alphas = graph.op("Softmax", energy, axis=1)  # (16)
     context = graph.drop_dimension(graph.op("MatMul", graph.add_dimension(alphas, 1), memory), 1)  # (17)
-    graph.output("attention", alphas, ("rows", "time"))
+    graph.output("attention", alphas, ("rows", _places(a)))
     return context
 
 

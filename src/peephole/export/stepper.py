@@ -59,9 +59,9 @@ class OnnxStepper:
         self._source = [name for name in step.inputs if name not in ("previous", *self._layers)]
 
     def start(self, source: Tensor, source_lengths: Tensor) -> OnnxState:
-        """Read the sources (B, T), lengths from 1 to T; return the state before the first symbol."""
+        """Read the sources, (B, T) or (B, T, F), lengths from 1 to T; return the state before the first symbol."""
         found = {"source_lengths": source_lengths}
-        found |= self._encoder(("source", "source_lengths"), (source, source_lengths))
+        found |= self._encoder(self._encoder.inputs, (source, source_lengths))
         layers, shared = (tuple(found[name] for name in names) for names in (self._layers, self._source))
         return OnnxState(torch.arange(len(source)), layers, shared)
 
