@@ -87,9 +87,7 @@ def results(model: Model) -> list[Any]:
 
 @pytest.mark.parametrize("when", ["used before", "not used before"])
 @pytest.mark.parametrize("change", CHANGES)
-def test_a_model_stays_what_was_loaded(
-    change: str, when: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_model_stays_what_was_loaded(change: str, when: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     pairs = [(word, best.text) for word, [best] in zip(WORDS, peephole.load(MODEL).predict(WORDS), strict=True)]
     source = peephole.load(MODEL)
     wanted = results(source)

@@ -68,10 +68,15 @@ def load_models(names: str) -> Model:
 
     Prints notes on stderr about unused settings in the files.
     """
-    model = load(*([names] if os.path.exists(names) else names.split(",")))
+    model = load(*file_names(names))
     for note in model.notes:
         print_note(note)
     return model
+
+
+def file_names(names: str) -> list[str]:
+    """Return the files that an argument names: itself, or several with commas between them."""
+    return [names] if os.path.exists(names) else names.split(",")
 
 
 def parse_assignments(assignments: tuple[str, ...]) -> dict[str, str]:

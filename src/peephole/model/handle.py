@@ -84,18 +84,10 @@ class Model:
         self.made: dict[str, Any] = dict(self._weights.made() if made is None else made)
 
     def __repr__(self) -> str:
-        shape = self.config.model
-        peepholes = f" with {shape.peephole} peepholes" if shape.peephole != "none" else ""
-        context = f"{shape.attention} attention" if shape.context == "attention" else f"{shape.context} context"
-        directions = "bidirectional" if shape.bidirectional else "one-directional"
-        count = len(self._weights)
         sides = (("source", self.source_symbols), ("target", self.target_symbols))
+        count = len(self._weights)
         parts = [
-            f"{shape.cell.upper()}{peepholes}",
-            context,
-            f"hidden size {shape.hidden_size}",
-            f"encoder {shape.encoder_layers} x {shape.encoder_size or shape.hidden_size} {directions}",
-            f"decoder {shape.decoder_layers} x {shape.hidden_size}",
+            Architecture.of(self.config.model).describe(),
             *(f"{len(symbols)} {side} symbols ({symbols.kind})" for side, symbols in sides),
             *([f"ensemble of {count}"] if count > 1 else []),
         ]
@@ -110,6 +102,18 @@ class Model:
     def name(self) -> str | None:
         """The names of its files as given, with commas between them; None without files."""
         return ",".join(str(file.name) for file in self._weights.files) or None
+
+    @property
+    def members(self) -> tuple[Model, ...]:
+        """Each model of an ensemble as a model of its own."""
+        tables = (self.source_symbols, self.target_symbols)
+        if len(self._weights) == 1:
+            return (self,)
+        headers = [(file, file.header()) for file in self._weights.files]
+        return tuple(
+            Model(header.config, *tables, files=[file], made=header.made, notes=header.notes)
+            for file, header in headers
+        ) or tuple(Model(self.config, *tables, [network], made=self.made) for network in self.networks)
 
     @property
     def num_bytes(self) -> int:

@@ -155,7 +155,7 @@ class Weights:
         if not self.files:
             return ModelFile(_tensors(self._networks[0]), *description, made=made)
         file = self.files[0].decode()
-        return ModelFile(file.tensors, *description, file.stored, made)
+        return ModelFile(file.tensors, *description, file.stored, made, format_version=file.format_version)
 
 
 def _check_networks(given: Sequence[Seq2Seq]) -> None:

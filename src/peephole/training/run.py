@@ -26,6 +26,7 @@ from peephole.training.dev import measure
 from peephole.training.folder import Run, read_run, reopen_run, resume_command, start_run
 from peephole.training.loop import Hooks, current_weights, fit
 from peephole.training.loss import Objective
+from peephole.training.making import describe_making
 from peephole.training.report import Report
 from peephole.training.state import (
     TrainState,
@@ -170,7 +171,8 @@ def _train(stack: ExitStack, fabric: Fabric, run: Run, prepared: Prepared, quiet
     def model(weights: Weights) -> Model:
         best = deepcopy(network)
         best.load_state_dict(weights)
-        return Model(config, prepared.source_symbols, prepared.target_symbols, [best.eval()])
+        made = describe_making(prepared, position, config.train.dev_pairs)
+        return Model(config, prepared.source_symbols, prepared.target_symbols, [best.eval()], made=made)
 
     def save() -> None:
         run_on_rank_zero(fabric, lambda: save_checkpoint(run.checkpoint, state, made_with))
