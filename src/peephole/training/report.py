@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -49,8 +50,15 @@ class Report:
         self.line_due = time.monotonic() + LINE_EVERY
 
     def __enter__(self) -> Report:
+        # Output of other code is printed above the bar; the trainings of other threads leave sys.stdout as it is
+        redirect = threading.current_thread() is threading.main_thread()
         self.progress = Progress(
-            BarColumn(bar_width=24), TextColumn("{task.description}"), console=self.console, transient=True
+            BarColumn(bar_width=24),
+            TextColumn("{task.description}"),
+            console=self.console,
+            transient=True,
+            redirect_stdout=redirect,
+            redirect_stderr=redirect,
         )
         self.task: TaskID = self.progress.add_task("", total=1.0)
         if self.folder is not None:

@@ -22,6 +22,7 @@ from peephole.errors import RunError, check_path, check_type
 from peephole.model import Model, load
 from peephole.nn import Seq2Seq, build_seq2seq, use_engine
 from peephole.training.backend_choice import definition_notice, with_precision
+from peephole.training.cpu_threads import cpu_threads
 from peephole.training.dev import measure
 from peephole.training.folder import Run, check_data, make_run_folder, read_run, resume_command
 from peephole.training.loop import Hooks, current_weights, fit
@@ -117,6 +118,7 @@ def _complete_training(fabric: Fabric, run: Run, quiet: bool) -> Model:
 
 def _train(stack: ExitStack, fabric: Fabric, run: Run, prepared: Prepared, quiet: bool) -> None:
     config = run.config
+    stack.enter_context(cpu_threads(config.train.threads))
     stack.enter_context(use_engine(config.train.engine))
     network = _build_initial_network(run, prepared)
     optimizer = torch.optim.AdamW(
@@ -180,10 +182,9 @@ def _train(stack: ExitStack, fabric: Fabric, run: Run, prepared: Prepared, quiet
 
 
 def _build_initial_network(run: Run, prepared: Prepared) -> Seq2Seq:
-    """Build the network with weights drawn from the run's seed, without changing PyTorch's global generator."""
-    with torch.random.fork_rng(devices=[]):
-        torch.default_generator.manual_seed(run.config.train.seed)  # torch.manual_seed seeds GPUs, too
-        return build_seq2seq(run.config.model, len(prepared.source_symbols), len(prepared.target_symbols))
+    """Build the network with weights drawn from the run's seed; no other generator is used."""
+    generator = torch.Generator().manual_seed(run.config.train.seed)
+    return build_seq2seq(run.config.model, len(prepared.source_symbols), len(prepared.target_symbols), generator)
 
 
 def _print_introduction(
