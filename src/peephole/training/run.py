@@ -24,11 +24,18 @@ from peephole.nn import Seq2Seq, build_seq2seq, use_engine
 from peephole.training.backend_choice import definition_notice, with_precision
 from peephole.training.cpu_threads import cpu_threads
 from peephole.training.dev import measure
-from peephole.training.folder import Run, check_data, make_run_folder, read_run, resume_command
+from peephole.training.folder import Run, read_run, reopen_run, resume_command, start_run
 from peephole.training.loop import Hooks, current_weights, fit
 from peephole.training.loss import Objective
 from peephole.training.report import Report
-from peephole.training.state import TrainState, Weights, copy_weights, load_checkpoint, save_checkpoint
+from peephole.training.state import (
+    TrainState,
+    Weights,
+    copy_weights,
+    load_checkpoint,
+    load_latest_checkpoint,
+    save_checkpoint,
+)
 from peephole.training.stop import catch_stop_signals
 from peephole.training.together import run_on_rank_zero, start_fabric, synchronised_clock
 
@@ -79,11 +86,14 @@ def train(
     chosen = with_precision((config or Config()).with_values(settings, "train"))
     run = Run(os.fspath(train), None if dev is None else os.fspath(dev), os.fspath(out), chosen)
     fabric = start_fabric(run.config.train)
-    run_on_rank_zero(fabric, lambda: make_run_folder(run, overwrite))
-    return _complete_training(fabric, run, quiet)
+    with ExitStack() as stack:  # holds the run's lock
+        run_on_rank_zero(fabric, lambda: start_run(run, overwrite, stack))
+        return _complete_training(fabric, run, quiet)
 
 
-def resume(folder: str | Path, *, quiet: bool = False) -> Model:
+def resume(
+    folder: str | Path, *, data: str | Path | None = None, dev: str | Path | None = None, quiet: bool = False
+) -> Model:
     """Resume a run that was stopped or killed.
 
     With a budget in steps or epochs, on the same machine with as many threads, the final weights are those of an
@@ -91,32 +101,41 @@ def resume(folder: str | Path, *, quiet: bool = False) -> Model:
 
     Args:
         folder: the run's folder, such as `g2p.run`.
+        data: the training file, if it was moved. Files that were moved together with the run are found.
+        dev: likewise the dev file.
         quiet: print nothing, as in `train`.
 
     Returns:
         The model, as `train` returns it.
 
     Raises:
-        RunError: there is no run in the folder, or its data files have changed since.
+        RunError: there is no run in the folder, another process is training it, or its data files have changed.
         DataError: its data files are missing.
         Interrupted: Ctrl-C or SIGTERM, again.
     """
     check_path("folder", folder)
+    for name, path in (("data", data), ("dev", dev)):
+        if path is not None:
+            check_path(name, path)
     check_type("quiet", quiet, bool, "True or False")
-    run = read_run(Path(folder))
-    fabric = start_fabric(run.config.train)
-    run_on_rank_zero(fabric, lambda: check_data(run))
-    return _complete_training(fabric, run, quiet)
+    folder = Path(folder)
+    stored = read_run(folder)
+    new_train, new_dev = (None if path is None else os.fspath(path) for path in (data, dev))
+    fabric = start_fabric(stored.config.train)
+    with ExitStack() as stack:  # holds the run's lock
+        run = run_on_rank_zero(fabric, lambda: reopen_run(stored, folder, new_train, new_dev, stack))
+        return _complete_training(fabric, run, quiet, resumed=True)
 
 
-def _complete_training(fabric: Fabric, run: Run, quiet: bool) -> Model:
+def _complete_training(fabric: Fabric, run: Run, quiet: bool, *, resumed: bool = False) -> Model:
     """Train from the checkpoint, if there is one, to the end; return the model of the file that was written."""
     with ExitStack() as stack:
-        _train(stack, fabric, run, prepare(run.train, run.dev, run.config, run.folder / "data"), quiet)
+        prepared = prepare(run.train, run.dev, run.config, run.folder / "data")
+        _train(stack, fabric, run, prepared, quiet, resumed)
     return load(run.out)
 
 
-def _train(stack: ExitStack, fabric: Fabric, run: Run, prepared: Prepared, quiet: bool) -> None:
+def _train(stack: ExitStack, fabric: Fabric, run: Run, prepared: Prepared, quiet: bool, resumed: bool) -> None:
     config = run.config
     stack.enter_context(cpu_threads(config.train.threads))
     stack.enter_context(use_engine(config.train.engine))
@@ -130,7 +149,9 @@ def _train(stack: ExitStack, fabric: Fabric, run: Run, prepared: Prepared, quiet
     module, wrapped = fabric.setup(Objective(network), optimizer)
     state = TrainState(network, wrapped.optimizer, copy_weights(network.state_dict()))
     made_with = {"PyTorch": torch.__version__, "the engine's instruction set": engine_in_use()}
-    before = load_checkpoint(run.checkpoint, state) if run.checkpoint.exists() else made_with
+    before, notice = run_on_rank_zero(fabric, lambda: load_latest_checkpoint(run.checkpoint, state))
+    if before is not None and fabric.global_rank:
+        load_checkpoint(run.checkpoint, state)
     position = state.position
     folder = run.folder if fabric.global_rank == 0 else None
     report = stack.enter_context(
@@ -139,6 +160,11 @@ def _train(stack: ExitStack, fabric: Fabric, run: Run, prepared: Prepared, quiet
     stop = stack.enter_context(catch_stop_signals())
     _print_introduction(report, network, prepared, position.step, config, definition_notice(config, fabric.device))
 
+    if notice is not None:
+        report.print_line(notice)
+    if resumed and before is None:
+        report.print_line(f"{run.folder}: no checkpoint to resume from, so training begins anew")
+    before = before or made_with
     for name, now in made_with.items():
         if before.get(name, now) != now:
             report.print_line(f"{name} was {before[name]}, now it is {now}: weights will differ in their last digits")
