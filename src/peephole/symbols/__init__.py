@@ -1,7 +1,6 @@
 """Symbol tables of source and target, and learning them from texts."""
 
 from peephole.symbols.growth import Growth, grow_symbols
-from peephole.symbols.growth import Growth, grow_symbols
 from peephole.symbols.tables import (
     BOS,
     EOS,
