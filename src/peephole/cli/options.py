@@ -94,9 +94,12 @@ def parse_assignments(assignments: tuple[str, ...]) -> dict[str, str]:
     return values
 
 
-def build_config(path: str | None, assignments: tuple[str, ...], options: dict[str, Any]) -> Config:
-    """Return the settings of a TOML file, overridden by --set and by the options."""
-    config = Config() if path is None else Config.from_toml(path)
+def build_config(
+    path: str | None, assignments: tuple[str, ...], options: dict[str, Any], base: Config | None = None
+) -> Config:
+    """Return the settings of a TOML file, overridden by --set and by the options; `base` has all others."""
+    base = base or Config()
+    config = base if path is None else Config.from_toml(path, base)
     # One call, because some settings are valid only together.
     return config.with_values(parse_assignments(assignments) | given(options), "command line")
 

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from peephole.data.choose import choose_kind as choose_kind
     from peephole.data.corpus import Corpus as Corpus
     from peephole.data.files import data_files as data_files
+    from peephole.data.known import KnownSymbols as KnownSymbols
     from peephole.data.order import batches as batches
     from peephole.data.order import permutation as permutation
     from peephole.data.prepared import DevPair as DevPair
@@ -31,6 +32,7 @@ _MODULES = {
     "Batch": "peephole.data.batch",
     "Corpus": "peephole.data.corpus",
     "DevPair": "peephole.data.prepared",
+    "KnownSymbols": "peephole.data.known",
     "Pair": "peephole.data.read",
     "Prepared": "peephole.data.prepared",
     "Report": "peephole.data.read",
@@ -50,6 +52,7 @@ __all__ = [
     "Batch",
     "Corpus",
     "DevPair",
+    "KnownSymbols",
     "Pair",
     "Prepared",
     "Report",
