@@ -147,3 +147,49 @@ def test_unknown_keys_in_the_config_are_reported_once(peephole: Peephole, toy_fi
     peephole.write("pairs.tsv", "ab\tAH B\n")
     done = peephole(*verb, stdin="ab\n").succeeded()
     assert done.err == "peephole: m.safetensors: config: unknown key train.foo is ignored\n"
+
+
+ODD_NAME = "a\x1b[31m\nb\u202e"
+SHOWN_NAME = r"a\x1b[31m\nb\u202e"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["predict", f"{ODD_NAME}.safetensors"], f"{SHOWN_NAME}.safetensors: no such file"),
+        (["score", "TOY", f"{ODD_NAME}.tsv"], f"{SHOWN_NAME}.tsv: no such file"),
+        (["train", f"{ODD_NAME}.tsv", "--out", "m.safetensors"], f"{SHOWN_NAME}.tsv: no such file"),
+        (
+            ["train", "a", "--out", "b.safetensors", "--config", ODD_NAME],
+            f"{SHOWN_NAME}: cannot be read as TOML: No such file or directory",
+        ),
+        (["train", "a", "--out", "b.safetensors", "--set", ODD_NAME], f"--set {SHOWN_NAME}: wanted KEY=VALUE"),
+        (["train", "--resume", ODD_NAME], None),
+        (["export", ODD_NAME, "--to", "onnx"], f"{SHOWN_NAME}: no such file"),
+    ],
+    ids=lambda value: value[0] if isinstance(value, list) else "",
+)
+def test_names_are_shown_without_control_characters(
+    peephole: Peephole, toy_file: Path, arguments: list[str], message: str | None
+) -> None:
+    done = peephole(*(toy_file if word == "TOY" else word for word in arguments))
+    assert done.code == 1
+    assert done.err.removesuffix("\n").isprintable()
+    if message is not None:
+        done.failed(message)
+
+
+def test_usage_errors_are_shown_without_control_characters(peephole: Peephole) -> None:
+    done = peephole("evaluate", "m", "t", "--worst", ODD_NAME)
+    assert done.code == 2
+    assert all(line.isprintable() for line in done.err.splitlines())
+    assert r"a\x1b[31m" in done.err
+
+
+def test_notes_and_progress_are_shown_without_control_characters(peephole: Peephole, toy_file: Path) -> None:
+    name = peephole.write(f"{ODD_NAME}.tsv", "a\tAH\nab\tAH\n" * 2)
+    for verb in (["score", toy_file], ["evaluate", toy_file]):
+        peephole.write(name, "a\tAH\nx\x1b[31my\tAH\nbc\n")
+        done = peephole(*verb, name, "--bad-lines", "skip").succeeded()
+        assert SHOWN_NAME in done.err
+        assert all(line.isprintable() for line in (done.out + done.err).splitlines())

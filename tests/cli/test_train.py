@@ -134,13 +134,13 @@ def test_unreadable_files(peephole: Peephole, arguments: list[str], message: str
             "command line: unknown key 'model.hiden_size'; did you mean 'model.hidden_size'?",
         ),
         (["--set", "hidden_size"], "--set hidden_size: wanted KEY=VALUE"),
-        (["--set", "hidden_size=big"], "command line, model.hidden_size: wanted int, got 'big'"),
+        (["--set", "hidden_size=big"], "command line, model.hidden_size: wanted a whole number, got 'big'"),
         (["--set", "cell=ltsm"], "command line, model.cell: wanted lstm|gru, got 'ltsm'; did you mean 'lstm'?"),
         (
             ["--set", "device=cudo"],
             "command line, train.device: wanted auto|cpu|cuda|mps, got 'cudo'; did you mean 'cuda'?",
         ),
-        (["--minutes", "soon"], "command line, train.minutes: wanted float, got 'soon'"),
+        (["--minutes", "soon"], "command line, train.minutes: wanted a number or none, got 'soon'"),
         (
             ["--epochs", "2"],
             "train: wanted one of minutes, epochs, steps; got epochs and steps; all but one can be none",

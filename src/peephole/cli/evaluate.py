@@ -9,9 +9,11 @@ from typing import Any
 import click
 from rich.console import Console
 
-from peephole.cli.notes import NoticePrinter, print_note
+from peephole.cli.lines import print_note
+from peephole.cli.notes import NoticePrinter
 from peephole.cli.options import given_settings, load_models, setting_options
 from peephole.cli.progress import progress_bars
+from peephole.errors import printable
 from peephole.evaluation import render, render_comparison
 from peephole.model.evaluation import BEST_ONLY, Reading, describe_gap, evaluate
 
@@ -60,7 +62,7 @@ def command(
     if result.exposure_gap is not None:
         console.print(describe_gap(result.exposure_gap), highlight=False)
     if result.comparison is not None:
-        console.print(render_comparison(result.comparison, models, str(against)))
+        console.print(render_comparison(result.comparison, printable(models), printable(str(against))))
 
 
 class ReadingPrinter:

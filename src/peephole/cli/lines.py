@@ -1,11 +1,12 @@
-"""Read lines of text in parts of bounded size; write texts as lines."""
+"""Read lines of text in parts of bounded size; write texts as lines; print notes on stderr."""
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterable, Iterator
 from typing import TypeVar
 
-from peephole.errors import DataError
+from peephole.errors import DataError, printable
 
 T = TypeVar("T")
 
@@ -46,6 +47,11 @@ def in_parts(lines: Iterator[T], size: int) -> Iterator[list[T]]:
         raise
     if part:
         yield part
+
+
+def print_note(text: str) -> None:
+    """Write a line to stderr, with escapes for characters that a terminal would interpret."""
+    sys.stderr.write(f"peephole: {printable(text)}\n")
 
 
 def one_line(text: str) -> str:

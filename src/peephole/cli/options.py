@@ -8,7 +8,7 @@ from typing import Any, TypeVar
 
 import click
 
-from peephole.cli.notes import print_note
+from peephole.cli.lines import print_note
 from peephole.config import Config, describe
 from peephole.errors import ConfigError
 from peephole.model import Model, load

@@ -8,7 +8,8 @@ from typing import Any
 
 import click
 
-from peephole.cli.notes import NoticePrinter, print_note
+from peephole.cli.lines import print_note
+from peephole.cli.notes import NoticePrinter
 from peephole.cli.options import given_settings, load_models, setting_options
 from peephole.data import Report
 from peephole.model.pairs import score_pairs

@@ -19,7 +19,7 @@ from peephole.model.pairs import PairsArgument, group_by_source
 from peephole.model.prediction import Prediction
 from peephole.model.reading import Notices, check_texts
 
-BEST_ONLY: dict[str, Any] = {"nbest": 1, "temperature": None}
+BEST_ONLY: dict[str, Any] = {"nbest": 1, "temperature": None, "top_k": None, "top_p": None}
 """Measure the single best prediction, independently of nbest and sampling in the model's config."""
 EVALUATION_SETTINGS = (
     "beam_size",
