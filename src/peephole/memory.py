@@ -93,10 +93,10 @@ def check_memory(setting: str, work: str, needed: int) -> str | None:
         MemoryLimitError: more is needed than this machine has.
 
     >>> check_memory("beam_size=5", "this search", 1000)
-    >>> check_memory("beam_size=5", "this search", 10**18)  # doctest: +ELLIPSIS
+    >>> check_memory("beam_size=5", "a search", 10**18)  # doctest: +ELLIPSIS
     Traceback (most recent call last):
     ...
-    peephole.errors.MemoryLimitError: beam_size=5: this search needs about 1,000,000,000 GB of memory, this machine has ...
+    peephole.errors.MemoryLimitError: beam_size=5: a search needs about 1,000,000,000 GB of memory, this machine ...
     """
     memory = machine_memory()
     if needed > memory.total:
