@@ -34,6 +34,10 @@ class ArgumentError(PeepholeError, TypeError):
     """An argument of a public function has the wrong type."""
 
 
+class MemoryLimitError(ConfigError):
+    """A setting needs more memory than this machine has, or the memory ran out."""
+
+
 class ShapeError(PeepholeError, ValueError):
     """A tensor has another shape than the called function accepts."""
 
