@@ -155,7 +155,7 @@ def test_every_setting_has_a_one_line_description() -> None:
         ({"model.hiden_size": 3}, "--set: unknown key 'model.hiden_size'; did you mean 'model.hidden_size'?"),
         ({"modle.hidden_size": 3}, "--set: unknown key 'modle.hidden_size'; did you mean 'model.hidden_size'?"),
         ({"minuts": 3}, "--set: unknown key 'minuts'; did you mean 'minutes'?"),
-        ({"qqqq": 3}, "--set: unknown key 'qqqq'"),
+        ({"qqqq": 3}, "--set: unknown key 'qqqq'; `peephole train --help` lists all keys"),
         ({"source": "x"}, "--set: 'source' is in several sections; wanted one of data.source, symbols.source"),
     ],
 )
@@ -238,9 +238,12 @@ def test_explicit_peepholes_for_a_gru_are_refused(peephole: str) -> None:
 @pytest.mark.parametrize(
     ("tree", "message"),
     [
-        ({"modle": {}}, "x: unknown section 'modle'; did you mean 'model'?"),
+        (
+            {"modle": {}},
+            "x: unknown section 'modle'; wanted one of data, symbols, model, train, search; did you mean 'model'?",
+        ),
         ({"model": 3}, "x, model: wanted a table of keys, got 3"),
-        ({"hidden_size": 3}, "x: unknown section 'hidden_size'"),
+        ({"hidden_size": 3}, "x: unknown section 'hidden_size'; wanted one of data, symbols, model, train, search"),
         ({"model": {"hiddensize": 3}}, "x, model: unknown key 'hiddensize'; did you mean 'hidden_size'?"),
         ({"train": {"hidden_size": 3}}, "x, train: unknown key 'hidden_size'"),
     ],
@@ -395,7 +398,10 @@ def test_resetting_one_budget_to_none_allows_another() -> None:
         (b"x = " + b"[" * 100_000, "cannot be read as TOML: "),
         (b"[model]\nhiden_size = 3\n", "unknown key 'hiden_size'; did you mean 'hidden_size'?"),
         (b"[model]\nhidden_size = '3.5'\n", "model.hidden_size: wanted a whole number, got '3.5'"),
-        (b"[modell]\n", "unknown section 'modell'; did you mean 'model'?"),
+        (
+            b"[modell]\n",
+            "unknown section 'modell'; wanted one of data, symbols, model, train, search; did you mean 'model'?",
+        ),
     ],
 )
 def test_the_error_for_a_bad_toml_file_names_it(content: bytes, message: str, tmp_path: Path) -> None:

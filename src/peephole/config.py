@@ -235,7 +235,8 @@ class Config:
         sections = {}
         for section, values in tree.items():
             if section not in SECTIONS:
-                raise ConfigError(f"{where}: unknown section {section!r}{nearest(section, SECTIONS)}")
+                wanted = f"wanted one of {', '.join(SECTIONS)}{nearest(section, SECTIONS)}"
+                raise ConfigError(f"{where}: unknown section {describe_value(section)}; {wanted}")
             if not isinstance(values, Mapping):
                 raise ConfigError(f"{where}, {section}: wanted a table of keys, got {describe_value(values)}")
             sections[section] = read_section(SECTIONS[section], values, f"{where}, {section}")
@@ -354,7 +355,8 @@ def _resolve(name: str, where: str) -> list[tuple[str, str]]:
     if homes:
         raise ConfigError(f"{where}: {name!r} is in several sections; wanted one of {', '.join(homes)}")
     short = [key for _, key in known.values()]
-    raise ConfigError(f"{where}: unknown key {name!r}{nearest(name, [*known, *short])}")
+    hint = nearest(name, [*known, *short]) or "; `peephole train --help` lists all keys"
+    raise ConfigError(f"{where}: unknown key {describe_value(name)}{hint}")
 
 
 def read_section(kind: type, values: Mapping[str, Any], where: str, base: Any = None) -> Any:
@@ -368,7 +370,7 @@ def read_section(kind: type, values: Mapping[str, Any], where: str, base: Any = 
     read = {}
     for key, value in values.items():
         if key not in known:
-            raise ConfigError(f"{where}: unknown key {key!r}{nearest(key, known)}")
+            raise ConfigError(f"{where}: unknown key {describe_value(key)}{nearest(key, known)}")
         read[key] = read_value(hints[key], value, f"{where}.{key}", known[key].metadata)
     if kind is ModelConfig:
         read |= _default_peephole(read, base or ModelConfig())

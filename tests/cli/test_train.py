@@ -146,8 +146,12 @@ def test_unreadable_files(peephole: Peephole, arguments: list[str], message: str
             "train: wanted one of minutes, epochs, steps; got epochs and steps; all but one can be none",
         ),
         (["--config", "misspelt.toml"], "misspelt.toml, model: unknown key 'hidden_sise'; did you mean 'hidden_size'?"),
-        (["--config", "section.toml"], "section.toml: unknown section 'modle'; did you mean 'model'?"),
-        (["--config", "no.toml"], "no.toml: cannot be read as TOML: [Errno 2] No such file or directory: 'no.toml'"),
+        (
+            ["--config", "section.toml"],
+            "section.toml: unknown section 'modle'; wanted one of data, symbols, model, train, search; "
+            "did you mean 'model'?",
+        ),
+        (["--config", "no.toml"], "no.toml: cannot be read as TOML: No such file or directory"),
         (
             ["--config", "broken.toml"],
             "broken.toml: cannot be read as TOML: Expected ']' at the end of a table declaration ",
