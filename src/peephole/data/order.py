@@ -66,17 +66,19 @@ def batches(corpus: Corpus, *, seed: int, epoch: int, batch_symbols: int, start:
     number = 0
     for window, first in enumerate(range(0, len(corpus), WINDOW)):
         examples = permutation(len(corpus), seed=seed, epoch=epoch, start=first, stop=first + WINDOW)
-        parts = _cut(corpus, examples, batch_symbols)
+        located = corpus.locate(examples)
+        parts = _cut(located.source.lengths, located.target.lengths + 1, batch_symbols)  # EOS
         order = permutation(len(parts), seed=seed, epoch=epoch, stream=window + 1)
         for part in order[max(0, start - number) :].tolist():
-            yield make_batch(*corpus.pairs(parts[part]), parts[part])
+            rows = parts[part]
+            yield make_batch(*corpus.read(located.take(rows)), examples[rows])
         number += len(parts)
 
 
-def _cut(corpus: Corpus, examples: NDArray[np.int64], batch_symbols: int) -> list[NDArray[np.int64]]:
-    """Sort a window by target length, then source length, and cut it into batches."""
-    target_lengths = corpus.target_lengths(examples) + 1  # EOS
-    source_lengths = corpus.source_lengths(examples)
+def _cut(
+    source_lengths: NDArray[np.int64], target_lengths: NDArray[np.int64], batch_symbols: int
+) -> list[NDArray[np.int64]]:
+    """Sort a window by target length, then source length, and cut it into batches; return the rows of each."""
     by_length = np.lexsort((source_lengths, target_lengths))
     cuts, rows, longest_source = [], 0, 0
     lengths = zip(target_lengths[by_length].tolist(), source_lengths[by_length].tolist(), strict=True)
@@ -86,7 +88,7 @@ def _cut(corpus: Corpus, examples: NDArray[np.int64], batch_symbols: int) -> lis
         if rows > 1 and (rows * target > batch_symbols or rows * longest_source > SOURCE_FACTOR * batch_symbols):
             cuts.append(position)
             rows, longest_source = 1, source
-    return np.split(examples[by_length], cuts)
+    return np.split(by_length, cuts)
 
 
 def _feistel(x: NDArray[np.uint64], half: np.uint64, keys: NDArray[np.uint64]) -> NDArray[np.uint64]:

@@ -139,15 +139,15 @@ def load_model(path: str | Path) -> ModelFile:
     return ModelFile(whole, header.config, *tables, stored, header.made, header.notes)
 
 
-def write_tensors(path: str | Path, tensors: Tensors, metadata: Mapping[str, str]) -> None:
-    """Write a safetensors file, whole or not at all; see `replace_file`.
+def write_tensors(path: str | Path, tensors: Tensors, metadata: Mapping[str, str], keep: Path | None = None) -> None:
+    """Write a safetensors file, whole or not at all, and keep an older one under another name; see `replace_file`.
 
     The same tensors and metadata give the same bytes.
 
     Raises:
         RunError: it cannot be written; an older file of that name is unchanged.
     """
-    with replace_file(path) as file:
+    with replace_file(path, keep) as file:
         file.writelines(_encode_with_checksum(tensors, metadata))
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -58,7 +59,7 @@ class Report:
 
             with self._log_errors():
                 cut_log(self.folder / "log.jsonl", self.first_step)
-                self.log: TextIO = open(self.folder / "log.jsonl", "a", encoding="utf-8")
+                self.log: TextIO = _open_to_append(self.folder / "log.jsonl")
                 self.board: Any = SummaryWriter(str(self.folder / "tensorboard"), purge_step=self.first_step + 1)
             if self.console.is_terminal and not self.console.quiet:
                 self.progress.start()
@@ -160,6 +161,11 @@ def cut_log(path: Path, step: int) -> None:
             continue
     with replace_file(path) as file:
         file.write("".join(kept).encode())
+
+
+def _open_to_append(path: Path) -> TextIO:
+    """Open a file to append to it, but not what a link of its name points to."""
+    return open(os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_NOFOLLOW, 0o666), "a", encoding="utf-8")
 
 
 def _clock_text(seconds: float) -> str:
