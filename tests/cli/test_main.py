@@ -67,7 +67,7 @@ def test_train_help_lists_every_setting(peephole: Peephole) -> None:
         (["tarin"], "No such command 'tarin'"),
         (["predict"], "Missing argument 'MODEL'"),
         (["predict", "m", "--beam-sice", "3"], "No such option '--beam-sice'"),
-        (["predict", "m", "more"], "unexpected extra argument"),
+        (["score", "m", "p", "more"], "unexpected extra argument"),
         (["score", "m"], "Missing argument 'PAIRS'"),
         (["evaluate", "m"], "Missing argument 'TEST'"),
         (["evaluate", "m", "t", "--worst", "many"], "'many' is not a valid integer"),
@@ -186,7 +186,7 @@ def test_usage_errors_are_shown_without_control_characters(peephole: Peephole) -
     assert r"a\x1b[31m" in done.err
 
 
-def test_notes_and_progress_are_shown_without_control_characters(peephole: Peephole, toy_file: Path) -> None:
+def test_notes_are_shown_without_control_characters(peephole: Peephole, toy_file: Path) -> None:
     name = peephole.write(f"{ODD_NAME}.tsv", "a\tAH\nab\tAH\n" * 2)
     for verb in (["score", toy_file], ["evaluate", toy_file]):
         peephole.write(name, "a\tAH\nx\x1b[31my\tAH\nbc\n")

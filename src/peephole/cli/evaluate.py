@@ -22,7 +22,7 @@ from peephole.model.evaluation import BEST_ONLY, Reading, describe_gap, evaluate
 @click.command()
 @click.argument("models", metavar="MODEL")
 @click.argument("test_file", metavar="TEST")
-@setting_options("search.beam_size", "search.length_penalty", "search.batch_size", "search.threads")
+@setting_options("search.beam_size", "search.length_penalty", "search.batch_size", "search.threads", "data.bad_lines")
 @click.option("--metric", "metrics", metavar="NAME", multiple=True, help="Instead of the usual metrics; repeatable.")
 @click.option("--against", metavar="MODEL", help="A second model: is the difference significant?")
 @click.option(
@@ -47,7 +47,7 @@ def command(
     Pairs with the same source are one source with several references. Intervals are 95 % bootstrap intervals over
     sources. The exposure gap is the gain in symbol error rate when the model is fed gold symbols instead of its own.
     """
-    model = load_models(models)
+    model = load_models(models, options)
     other = None if against is None else load_models(against)
     search = given_settings(model, options, **BEST_ONLY)
     with progress_bars() as progress:
