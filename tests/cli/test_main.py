@@ -73,8 +73,11 @@ def test_train_help_lists_every_setting(peephole: Peephole) -> None:
         (["evaluate", "m", "t", "--worst", "many"], "'many' is not a valid integer"),
         (["train"], "wanted TRAIN and --out MODEL, or --resume RUN"),
         (["train", "a.tsv"], "wanted TRAIN and --out MODEL, or --resume RUN"),
-        (["train", "a.tsv", "--resume", "a.run"], "--resume uses the run's own files and settings"),
+        (["train", "a.tsv", "--resume", "a.run"], "--resume uses the run's own settings"),
         (["train", "--resume", "a.run", "--set", "minutes=3"], "give nothing else"),
+        (["train", "--resume", "a.run", "--dry-run"], "give nothing else"),
+        (["train", "a.tsv", "--out", "m.safetensors", "--data", "b.tsv"], "--data is an option of --resume"),
+        (["train", "a.tsv", "--out", "m.safetensors", "--json"], "--json is an option of --dry-run"),
     ],
 )
 def test_wrong_usage_exits_with_2(peephole: Peephole, arguments: list[str], message: str) -> None:
