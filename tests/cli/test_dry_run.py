@@ -108,3 +108,12 @@ def test_a_dry_run_with_overwrite_replaces_nothing(peephole: Peephole) -> None:
     peephole.write("old.safetensors", "old")
     peephole("train", "good.tsv", "--out", "old.safetensors", "--overwrite", "--dry-run").succeeded()
     assert (peephole.folder / "old.safetensors").read_bytes() == b"old"
+
+
+@pytest.mark.parametrize("unit", ["minutes", "epochs"])
+def test_a_budget_of_0_is_said_to_train_nothing(peephole: Peephole, unit: str) -> None:
+    peephole.write("pairs.tsv", PAIRS)
+    line = f"train.{unit} is 0: training ends after its first update, so nothing is learned"
+    arguments = ["train", "pairs.tsv", *SMALL, f"--{unit}", 0]
+    assert line in peephole(*arguments, "--dry-run").succeeded().lines
+    assert line in peephole(*arguments, "--out", "m.safetensors").succeeded().err.splitlines()

@@ -16,6 +16,7 @@ from peephole.memory import size_text
 from peephole.nn.schema import Architecture, tensors
 from peephole.training.estimate import Estimate, estimate
 from peephole.training.folder import Run, absolute_path, check_name, check_replaces_nothing
+from peephole.training.schedules import empty_budget_notice
 
 LARGEST_PARTS = 3  # parts of the memory that are named
 
@@ -117,7 +118,9 @@ def plan(
         symbols = len(prepared.source_symbols), len(prepared.target_symbols)
         sizes = tensors(Architecture.of(chosen.model), *symbols).values()
         found = estimate(chosen, prepared)
-        notes = ["model.peephole is none: a GRU has no cell state to look at"] if chosen.peephole_implied else []
+        empty = empty_budget_notice(chosen.train)
+        notes = [] if empty is None else [empty]
+        notes += ["model.peephole is none: a GRU has no cell state to look at"] if chosen.peephole_implied else []
         return Plan(
             report=[*prepared.report, *notes],
             num_pairs=len(prepared.train),
