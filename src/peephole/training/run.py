@@ -39,6 +39,7 @@ from peephole.training.loop import Hooks, current_weights, fit
 from peephole.training.loss import Objective
 from peephole.training.making import describe_making
 from peephole.training.report import Report
+from peephole.training.schedules import empty_budget_notice
 from peephole.training.state import (
     TrainState,
     Weights,
@@ -268,6 +269,9 @@ def _print_introduction(
     for line in prepared.report:
         report.print_line(line)
     size = sum(parameter.numel() for parameter in network.parameters())
+    empty = empty_budget_notice(config.train)
+    if empty is not None:
+        report.print_line(empty)
     if config.peephole_implied and not step:
         report.print_line("model.peephole is none: a GRU has no cell state to look at")
     resuming = f"; resuming from step {step}" if step else ""
