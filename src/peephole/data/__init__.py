@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from peephole.data.batch import make_batch as make_batch
     from peephole.data.choose import choose_kind as choose_kind
     from peephole.data.corpus import Corpus as Corpus
+    from peephole.data.order import batch_shapes as batch_shapes
     from peephole.data.order import batches as batches
     from peephole.data.order import permutation as permutation
     from peephole.data.prepared import DevPair as DevPair
@@ -33,6 +34,7 @@ _MODULES = {
     "Pair": "peephole.data.read",
     "Prepared": "peephole.data.prepared",
     "Report": "peephole.data.read",
+    "batch_shapes": "peephole.data.order",
     "batches": "peephole.data.order",
     "choose_kind": "peephole.data.choose",
     "data_files": "peephole.data.read",
@@ -51,6 +53,7 @@ __all__ = [
     "Pair",
     "Prepared",
     "Report",
+    "batch_shapes",
     "batches",
     "choose_kind",
     "data_files",

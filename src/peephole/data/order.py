@@ -73,6 +73,14 @@ def batches(corpus: Corpus, *, seed: int, epoch: int, batch_symbols: int, start:
         number += len(parts)
 
 
+def batch_shapes(corpus: Corpus, *, seed: int, epoch: int, batch_symbols: int) -> Iterator[tuple[int, int, int]]:
+    """Yield the sizes (B, T, U) of the batches of an epoch without reading pairs; in another order than `batches`."""
+    for first in range(0, len(corpus), WINDOW):
+        examples = permutation(len(corpus), seed=seed, epoch=epoch, start=first, stop=first + WINDOW)
+        for part in _cut(corpus, examples, batch_symbols):
+            yield len(part), int(corpus.source_lengths(part).max()), int(corpus.target_lengths(part).max()) + 1
+
+
 def _cut(corpus: Corpus, examples: NDArray[np.int64], batch_symbols: int) -> list[NDArray[np.int64]]:
     """Sort a window by target length, then source length, and cut it into batches."""
     target_lengths = corpus.target_lengths(examples) + 1  # EOS
