@@ -6,13 +6,12 @@ The estimate counts the arrays that are in memory together at the peak of a step
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable
 from math import prod
 from typing import NamedTuple
 
 from peephole import engine
 from peephole.config import Config
-from peephole.memory import check_memory
 from peephole.nn import schema
 from peephole.nn.schema import Architecture
 
@@ -84,7 +83,7 @@ def step_numbers_engine(config: Config, num_target_symbols: int, batch: BatchSha
 
 
 def step_numbers_definition(config: Config, num_target_symbols: int, batch: BatchShape) -> int:
-    """Return how many numbers a step of the definition holds at its peak: what PyTorch's autograd keeps of each step."""
+    """Return how many numbers a step of the definition holds at its peak: what autograd keeps of all time steps."""
     a, dropped = Architecture.of(config.model), bool(config.model.dropout)
     H, M, E = a.hidden_size, a.encoder_size, a.embedding_size
     rows, steps = batch.pairs * batch.source_steps, batch.pairs * batch.target_steps
