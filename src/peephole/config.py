@@ -195,8 +195,13 @@ class Config:
             raise ConfigError(f"search.nbest: wanted at most beam_size = {search.beam_size}, got {search.nbest}")
 
     @classmethod
-    def from_dict(cls, tree: Mapping[str, Any], where: str = "config") -> Config:
+    def from_dict(cls, tree: Mapping[str, Any], where: str = "config", base: Config | None = None) -> Config:
         """Build a config from nested mappings.
+
+        Args:
+            tree: section → key → value.
+            where: the beginning of an error message.
+            base: the config whose values are kept where the tree has none; None: the defaults.
 
         Raises:
             ConfigError: an unknown section or key (names the nearest), or a value that does not fit.
@@ -207,18 +212,20 @@ class Config:
         'none'
         """
         check_type("tree", tree, Mapping, "a table of sections")
-        sections = {}
+        base, sections = base or cls(), {}
         for section, values in tree.items():
             if section not in SECTIONS:
                 raise ConfigError(f"{where}: unknown section {section!r}{nearest(section, SECTIONS)}")
             if not isinstance(values, Mapping):
                 raise ConfigError(f"{where}, {section}: wanted a table of keys, got {values!r}")
-            sections[section] = read_section(SECTIONS[section], values, f"{where}, {section}")
-        return cls(**sections, peephole_implied=_is_peephole_implied(tree.get("model", {}), cls()))
+            sections[section] = read_section(
+                SECTIONS[section], values, f"{where}, {section}", base=getattr(base, section)
+            )
+        return replace(base, **sections, peephole_implied=_is_peephole_implied(tree.get("model", {}), base))
 
     @classmethod
-    def from_toml(cls, path: str | Path) -> Config:
-        """Read a config from a TOML file with the sections data, symbols, model, train and search.
+    def from_toml(cls, path: str | Path, base: Config | None = None) -> Config:
+        """Read a config from a TOML file with the sections data, symbols, model, train and search; `base` as above.
 
         Raises:
             ConfigError: the file is missing, is not TOML, or holds settings that `from_dict` refuses.
@@ -232,7 +239,7 @@ class Config:
             tree = tomllib.loads(Path(path).read_text(encoding="utf-8-sig"))
         except (OSError, ValueError, RecursionError) as error:
             raise ConfigError(f"{path}: cannot be read as TOML: {error}") from error
-        return cls.from_dict(tree, where=str(path))
+        return cls.from_dict(tree, str(path), base)
 
     def to_dict(self) -> dict[str, dict[str, Any]]:
         """Return the config as nested dicts of plain JSON values."""

@@ -12,6 +12,8 @@ from typing import NamedTuple
 
 from peephole import engine
 from peephole.config import Config
+from peephole.errors import ConfigError
+from peephole.memory import check_memory
 from peephole.nn import schema
 from peephole.nn.schema import Architecture
 
@@ -51,6 +53,54 @@ def training_memory(
         "activations of the largest batch": max(step, EVALUATION_COPIES * weights),
         "Python and its libraries": LIBRARIES,
     }
+
+
+SIZES = (
+    *(
+        "model.hidden_size",
+        "model.encoder_size",
+        "model.embedding_size",
+        "model.encoder_layers",
+        "model.decoder_layers",
+    ),
+    *("data.batch_symbols", "train.average_last"),
+)
+"""The settings that decide the memory of a training on given data."""
+
+
+def check_training_memory(
+    config: Config, num_source_symbols: int, num_target_symbols: int, batches: Iterable[BatchShape]
+) -> str | None:
+    """Compare the memory that a training needs with that of this machine; see `check_memory`.
+
+    The setting named is the one with the largest effect, compared with its default. Arguments as in `training_memory`.
+    """
+    shapes = set(batches)
+    needed = _total(config, num_source_symbols, num_target_symbols, shapes)
+    least, setting = needed, "data.batch_symbols"
+    for name in SIZES:
+        smaller = _with_default(config, name)
+        factor = smaller.data.batch_symbols / config.data.batch_symbols
+        fewer = {shape._replace(pairs=max(1, int(shape.pairs * factor))) for shape in shapes} if factor < 1 else shapes
+        without = _total(smaller, num_source_symbols, num_target_symbols, fewer)
+        if without < least:
+            least, setting = without, name
+    section, key = setting.split(".")
+    return check_memory(f"{setting}={getattr(getattr(config, section), key)}", "training", needed)
+
+
+def _total(config: Config, num_source_symbols: int, num_target_symbols: int, batches: Iterable[BatchShape]) -> int:
+    return sum(training_memory(config, num_source_symbols, num_target_symbols, batches).values())
+
+
+def _with_default(config: Config, name: str) -> Config:
+    """Return a config with the default of a setting, if that is smaller and fits to the others."""
+    section, key = name.split(".")
+    before, default = (getattr(getattr(c, section), key) for c in (config, Config()))
+    try:
+        return config if (before or 0) <= (default or 0) else config.with_values({name: default})
+    except ConfigError:
+        return config
 
 
 def is_trained_by_engine(config: Config) -> bool:
