@@ -17,6 +17,7 @@ from typing import Any
 from peephole.config import Config
 from peephole.data.choose import choose_kind
 from peephole.data.corpus import FILE_NAMES, Corpus
+from peephole.data.files import data_files
 from peephole.data.known import KnownSymbols, grow_side
 from peephole.data.read import Pair, Report, read_pairs
 from peephole.data.split import Holdout
@@ -52,6 +53,8 @@ class Prepared:
             file.
         report: one line of text for each choice and each kind of skipped, left out or repaired pairs.
         digest: SHA-256 of the ids, symbol tables and dev pairs: equal data have equal digests.
+        files: the files read, as "train" and "dev", each a list of {"name", "sha256"}; the name is without its folder.
+            No dev file: the dev pairs were held out.
     """
 
     train: Corpus
@@ -60,6 +63,7 @@ class Prepared:
     target_symbols: Symbols
     report: list[str]
     digest: str
+    files: dict[str, list[dict[str, str]]]
 
 
 def prepare(
@@ -88,6 +92,8 @@ def prepare(
     """
     folder = Path(folder)
     made_from = _made_from(train_path, dev_path, config, known)
+    paths = {"train": data_files(train_path), "dev": [] if dev_path is None else data_files(dev_path)}
+    names = {side: [path.name for path in found] for side, found in paths.items()}
     stamp = read_stamp(folder)
     if stamp is not None and stamp["made_from"] == made_from:
         return _from_stamp(folder, stamp)
@@ -103,7 +109,7 @@ def prepare(
             _check_unchanged(made_from, train_path, dev_path)  # this error, if there is one, explains the other
             raise
         _check_unchanged(made_from, train_path, dev_path)
-        return _from_stamp(folder, write_stamp(folder, {"made_from": made_from, **content}))
+        return _from_stamp(folder, write_stamp(folder, {"made_from": made_from, "names": names, **content}))
     except OSError as error:
         raise RunError(f"{folder}: cannot be written: {error.strerror or error}") from error
 
@@ -368,4 +374,11 @@ def _from_stamp(folder: Path, stamp: Stamp) -> Prepared:
         symbols_from_json(stamp["target_symbols"]),
         stamp["report"],
         data_digest(stamp),
+        {
+            side: [
+                {"name": name, "sha256": digest}
+                for name, (_, digest) in zip(names, stamp["made_from"][side] or (), strict=True)
+            ]
+            for side, names in stamp["names"].items()
+        },
     )

@@ -6,7 +6,6 @@ Nothing here imports NumPy unless attention or samples are wanted: a program tha
 from __future__ import annotations
 
 import ctypes
-import mmap
 import os
 import weakref
 from array import array
@@ -14,7 +13,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from itertools import accumulate, chain, pairwise
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 from peephole import engine
 from peephole.config import SearchConfig
@@ -22,52 +21,49 @@ from peephole.engine import structures
 from peephole.engine.enums import SearchKind, Status
 from peephole.errors import ModelFileError, PeepholeError
 from peephole.search.hypothesis import Hypothesis
+from peephole.storage.header import read_content
 from peephole.symbols import EOS
 
 MESSAGE_BYTES = 1000
 
 
 class PackedModel:
-    """A model file's weights, packed for this processor.
+    """A model file's weights, packed for this processor; they are never changed.
+
+    A pickled address would be one of another process, so pickling is refused: a `Model` is pickled with its file.
 
     Args:
         file: path of a model file, or all of its bytes.
         instruction_set: one of `engine.instruction_sets()`; None: the best.
+        name: names the bytes in messages.
 
     Raises:
         ModelFileError: it is not a whole model file.
     """
 
-    def __init__(self, file: str | Path | bytes, instruction_set: str | None = None) -> None:
-        self._address: int | None = None
-        engine.library()  # an error here must not meet the mapped file below
-        if isinstance(file, bytes):
-            message = self._open(file, len(file), instruction_set)
-        else:
-            try:
-                with open(file, "rb") as stream, mmap.mmap(stream.fileno(), 0, access=mmap.ACCESS_COPY) as content:
-                    first = ctypes.c_char.from_buffer(content)  # shares the pages: nothing is copied
-                    message = self._open(ctypes.addressof(first), len(content), instruction_set)
-                    del first
-            except (OSError, ValueError) as error:  # ValueError: an empty file cannot be mapped
-                raise ModelFileError(f"{file}: not a whole safetensors file: {error}") from error
-        if self._address is None:
-            raise ModelFileError(f"{'model' if isinstance(file, bytes) else file}: {message}")
-
-    def _open(self, content: bytes | int, size: int, instruction_set: str | None) -> str:
+    def __init__(
+        self, file: str | Path | bytes, instruction_set: str | None = None, *, name: str | Path = "model"
+    ) -> None:
+        content, name = (file, name) if isinstance(file, bytes) else (read_content(file), file)
         message = ctypes.create_string_buffer(MESSAGE_BYTES)
         chosen = None if instruction_set is None else instruction_set.encode()
-        self._address = engine.library().peephole_model_open(content, size, chosen, message, MESSAGE_BYTES)
-        if self._address is not None:
-            close = weakref.finalize(self, engine.library().peephole_model_close, self._address)
-            close.atexit = False  # another thread may still search with it
-        return message.value.decode(errors="replace")
-
-    @property
-    def address(self) -> int:
+        library = engine.library()
+        address = library.peephole_model_open(content, len(content), chosen, message, MESSAGE_BYTES)
+        if address is None:
+            raise ModelFileError(f"{name}: {message.value.decode(errors='replace')}")
+        self.address: int = address
         """The `peephole_model *`."""
-        assert self._address is not None
-        return self._address
+        close = weakref.finalize(self, library.peephole_model_close, address)
+        close.atexit = False  # another thread may still search with it
+
+    def __copy__(self) -> PackedModel:
+        return self
+
+    def __deepcopy__(self, memo: object) -> PackedModel:
+        return self
+
+    def __reduce__(self) -> NoReturn:
+        raise TypeError("a PackedModel is memory of this process and cannot be pickled; pickle its Model or its file")
 
 
 class PackedSearch:

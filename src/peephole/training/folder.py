@@ -27,7 +27,6 @@ from peephole.errors import ConfigError, DataError, PeepholeError, RunError
 from peephole.storage.replace_file import check_replaceable, remove, remove_temporary_files, replace_file
 from peephole.training.from_model import START, Start
 from peephole.training.lock import hold, lock_files
-from peephole.training.state import previous_checkpoint
 
 CONTENTS = {"run.json", "data", "checkpoint", "log.jsonl", "tensorboard", START}
 
@@ -65,6 +64,8 @@ class Run:
     @property
     def has_checkpoint(self) -> bool:
         """Return whether the state of the training was stored, whether or not the file is whole."""
+        from peephole.training.state import previous_checkpoint  # imports PyTorch, which a plan does without
+
         return self.checkpoint.exists() or previous_checkpoint(self.checkpoint).exists()
 
 
@@ -97,26 +98,38 @@ def start_run(run: Run, overwrite: bool, stack: ExitStack) -> None:
         PeepholeError: the data, the model's name or an older run; older files are unchanged.
     """
     folder = run.folder
+    check_name(run)
+    run = replace(run, train=absolute_path(run.train), dev=None if run.dev is None else absolute_path(run.dev))
+    stack.enter_context(hold(lock_files(run.out, folder), folder))
+    try:
+        _undo_interrupted_replacement(folder)
+        check_replaces_nothing(run, overwrite)
+        _make_folder(run)
+    except OSError as error:
+        raise RunError(f"{folder}: cannot be written: {error.strerror or error}") from error
+
+
+def check_name(run: Run) -> None:
+    """Raise a PeepholeError if the model's name cannot be that of a new run."""
+    run_folder(run.out)
     try:
         run.out.encode()
     except UnicodeEncodeError:
         raise RunError(f"{run.out!r}: wanted a name in UTF-8; TensorBoard takes no other") from None
-    run = replace(run, train=_absolute(run.train), dev=None if run.dev is None else _absolute(run.dev))
     if not Path(run.out).parent.is_dir():
         raise RunError(f"{run.out}: no such folder: {Path(run.out).parent}")
-    stack.enter_context(hold(lock_files(run.out, folder), folder))
-    try:
-        _undo_interrupted_replacement(folder)
-        if folder.exists() and not (folder / "run.json").exists():
-            raise RunError(f"{folder}: wanted a run's folder or nothing there, got something that is not a run")
-        exists = next((path for path in (folder, Path(run.out)) if path.exists()), None)
-        if exists is not None and not overwrite and not _is_untrained(run):
-            hint = f"`{resume_command(run)}` resumes it, " if (folder / "run.json").exists() else ""
-            raise RunError(f"{exists}: exists already; {hint}`--overwrite` replaces it")
-        check_replaceable(run.out)
-        _make_folder(run)
-    except OSError as error:
-        raise RunError(f"{folder}: cannot be written: {error.strerror or error}") from error
+
+
+def check_replaces_nothing(run: Run, overwrite: bool) -> None:
+    """Raise a RunError if there is an older run or model that a new run would replace without `overwrite`."""
+    folder = run.folder
+    if folder.exists() and not (folder / "run.json").exists():
+        raise RunError(f"{folder}: wanted a run's folder or nothing there, got something that is not a run")
+    exists = next((path for path in (folder, Path(run.out)) if path.exists()), None)
+    if exists is not None and not overwrite and not _is_untrained(run):
+        hint = f"`{resume_command(run)}` resumes it, " if (folder / "run.json").exists() else ""
+        raise RunError(f"{exists}: exists already; {hint}`--overwrite` replaces it")
+    check_replaceable(run.out)
 
 
 def read_run(folder: Path) -> Run:
@@ -277,7 +290,7 @@ def _write_run(run: Run, folder: Path, seen_from: Path) -> None:
         file.write(text.encode(errors="surrogateescape"))  # file names may hold any bytes
 
 
-def _absolute(path: str) -> str:
+def absolute_path(path: str) -> str:
     """Return a data path that is valid in any working directory; errors as `data_files`."""
     return ",".join(str(file.absolute()) for file in data_files(path))
 
@@ -297,9 +310,9 @@ def _with_data(run: Run, data: str | None, dev: str | None) -> Run:
     if dev is not None and run.dev is None:
         raise ConfigError(f"--dev {dev}: the dev pairs of {run.folder} are held out from its training file")
     if data is not None:
-        run = replace(run, train=_absolute(data), moved_train=None)
+        run = replace(run, train=absolute_path(data), moved_train=None)
     if dev is not None:
-        run = replace(run, dev=_absolute(dev), moved_dev=None)
+        run = replace(run, dev=absolute_path(dev), moved_dev=None)
     return run
 
 

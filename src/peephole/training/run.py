@@ -37,7 +37,9 @@ from peephole.training.from_model import (
 )
 from peephole.training.loop import Hooks, current_weights, fit
 from peephole.training.loss import Objective
+from peephole.training.making import describe_making
 from peephole.training.report import Report
+from peephole.training.schedules import empty_budget_notice
 from peephole.training.state import (
     TrainState,
     Weights,
@@ -213,7 +215,8 @@ def _train(stack: ExitStack, fabric: Fabric, run: Run, prepared: Prepared, quiet
     def model(weights: Weights) -> Model:
         best = deepcopy(network)
         best.load_state_dict(weights)
-        return Model(config, prepared.source_symbols, prepared.target_symbols, [best.eval()])
+        made = describe_making(prepared, position, config.train.dev_pairs)
+        return Model(config, prepared.source_symbols, prepared.target_symbols, [best.eval()], made=made)
 
     def save() -> None:
         run_on_rank_zero(fabric, lambda: save_checkpoint(run.checkpoint, state, made_with))
@@ -266,6 +269,9 @@ def _print_introduction(
     for line in prepared.report:
         report.print_line(line)
     size = sum(parameter.numel() for parameter in network.parameters())
+    empty = empty_budget_notice(config.train)
+    if empty is not None:
+        report.print_line(empty)
     if config.peephole_implied and not step:
         report.print_line("model.peephole is none: a GRU has no cell state to look at")
     resuming = f"; resuming from step {step}" if step else ""
