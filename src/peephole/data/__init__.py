@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from peephole.data.corpus import Corpus as Corpus
     from peephole.data.files import data_files as data_files
     from peephole.data.known import KnownSymbols as KnownSymbols
+    from peephole.data.order import batch_shapes as batch_shapes
     from peephole.data.order import batches as batches
     from peephole.data.order import permutation as permutation
     from peephole.data.prepared import DevPair as DevPair
@@ -36,6 +37,7 @@ _MODULES = {
     "Pair": "peephole.data.read",
     "Prepared": "peephole.data.prepared",
     "Report": "peephole.data.read",
+    "batch_shapes": "peephole.data.order",
     "batches": "peephole.data.order",
     "choose_kind": "peephole.data.choose",
     "data_files": "peephole.data.files",
@@ -56,6 +58,7 @@ __all__ = [
     "Pair",
     "Prepared",
     "Report",
+    "batch_shapes",
     "batches",
     "choose_kind",
     "data_files",
