@@ -25,8 +25,8 @@ from peephole.config import Config
 from peephole.data import KnownSymbols, data_files, prepare, prepare_again, reopen
 from peephole.errors import ConfigError, DataError, PeepholeError, RunError
 from peephole.storage.replace_file import check_replaceable, remove, remove_temporary_files, replace_file
-from peephole.training.from_model import START, Start
 from peephole.training.lock import hold, lock_files
+from peephole.training.start import START, Start
 
 CONTENTS = {"run.json", "data", "checkpoint", "log.jsonl", "tensorboard", START}
 
