@@ -220,8 +220,13 @@ class Config:
             )
 
     @classmethod
-    def from_dict(cls, tree: Mapping[str, Any], where: str = "config") -> Config:
+    def from_dict(cls, tree: Mapping[str, Any], where: str = "config", base: Config | None = None) -> Config:
         """Build a config from nested mappings.
+
+        Args:
+            tree: section → key → value.
+            where: the beginning of an error message.
+            base: the config whose values are kept where the tree has none; None: the defaults.
 
         Raises:
             ConfigError: an unknown section or key (names the nearest), or a value that does not fit.
@@ -232,19 +237,21 @@ class Config:
         'none'
         """
         check_type("tree", tree, Mapping, "a table of sections")
-        sections = {}
+        base, sections = base or cls(), {}
         for section, values in tree.items():
             if section not in SECTIONS:
                 wanted = f"wanted one of {', '.join(SECTIONS)}{nearest(section, SECTIONS)}"
                 raise ConfigError(f"{where}: unknown section {describe_value(section)}; {wanted}")
             if not isinstance(values, Mapping):
                 raise ConfigError(f"{where}, {section}: wanted a table of keys, got {describe_value(values)}")
-            sections[section] = read_section(SECTIONS[section], values, f"{where}, {section}")
-        return cls(**sections, peephole_implied=_is_peephole_implied(tree.get("model", {}), cls()))
+            sections[section] = read_section(
+                SECTIONS[section], values, f"{where}, {section}", base=getattr(base, section)
+            )
+        return replace(base, **sections, peephole_implied=_is_peephole_implied(tree.get("model", {}), base))
 
     @classmethod
-    def from_toml(cls, path: str | Path) -> Config:
-        """Read a config from a TOML file with the sections data, symbols, model, train and search.
+    def from_toml(cls, path: str | Path, base: Config | None = None) -> Config:
+        """Read a config from a TOML file with the sections data, symbols, model, train and search; `base` as above.
 
         Raises:
             ConfigError: the file is missing, is not TOML, or holds settings that `from_dict` refuses.
@@ -259,7 +266,7 @@ class Config:
         except (OSError, ValueError, RecursionError) as error:
             reason = getattr(error, "strerror", None) or error
             raise ConfigError(f"{path}: cannot be read as TOML: {reason}") from error
-        return cls.from_dict(tree, where=str(path))
+        return cls.from_dict(tree, str(path), base)
 
     def to_dict(self) -> dict[str, dict[str, Any]]:
         """Return the config as nested dicts of plain JSON values."""

@@ -107,9 +107,7 @@ def test_building_takes_the_same_memory_for_any_number_of_pairs(
     assert (tmp_path / "8192/source.values.npy").stat().st_size > 8192 * 40 * 4 > 10 * large
 
 
-def test_reading_takes_the_same_memory_for_any_number_of_pairs(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_reading_takes_the_same_memory_for_any_number_of_pairs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(columns, "OFFSETS_READ", 4)
 
     def peak(size: int) -> int:

@@ -196,11 +196,22 @@ def test_another_programs_tensors_are_refused_before_they_are_read(tmp_path: Pat
     assert_refused(path, "wanted a model saved by peephole, got another program's safetensors file$")
 
 
-@pytest.mark.parametrize("version", ["4", "99999", "9" * 5000, "", "x", "-1", "1.0"])
+@pytest.mark.parametrize("version", ["4", "10", "99999", "9" * 5000])
 def test_newer_format_version_is_refused(version: str, tmp_path: Path) -> None:
     path = tmp_path / "m.safetensors"
     write_tensors(path, {}, {"format": "peephole", "format_version": version})
-    assert_refused(path, f"wanted format version {FORMAT_VERSION} or older, got '{version}'")
+    got = re.escape(f"'{version}'" if len(version) < 80 else f"'{'9' * 78}…")
+    hint = "; a newer peephole reads it"
+    for read in (load_model, load):
+        assert_refused(path, f": wanted format version {FORMAT_VERSION} or older, got {got}{hint}$", read)
+
+
+@pytest.mark.parametrize("version", ["", "x", "-1", "0", "1.0", "3.0", "03", "٣", "3 ", "4\n"])
+def test_what_is_no_format_version_is_refused(version: str, tmp_path: Path) -> None:
+    path = tmp_path / "m.safetensors"
+    write_tensors(path, {}, {"format": "peephole", "format_version": version})
+    for read in (load_model, load):
+        assert_refused(path, f": wanted format version 1, 2 or 3, got {re.escape(repr(version))}$", read)
 
 
 def rewrite(path: Path, tensors: dict[str, Any] | None = None, **metadata: str | None) -> None:

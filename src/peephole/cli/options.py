@@ -75,12 +75,17 @@ def load_models(names: str, options: Mapping[str, Any] | None = None) -> Model:
     Raises:
         ConfigError: one of these has a wrong value.
     """
-    model = load(*([names] if os.path.exists(names) else names.split(",")))
+    model = load(*file_names(names))
     data = {name: value for name, value in given(options or {}).items() if name.startswith("data.")}
     model.config = model.config.with_values(data, "command line")
     for note in model.notes:
         print_note(note)
     return model
+
+
+def file_names(names: str) -> list[str]:
+    """Return the files that an argument names: itself, or several with commas between them."""
+    return [names] if os.path.exists(names) else names.split(",")
 
 
 def parse_assignments(assignments: tuple[str, ...]) -> dict[str, str]:
@@ -98,9 +103,12 @@ def parse_assignments(assignments: tuple[str, ...]) -> dict[str, str]:
     return values
 
 
-def build_config(path: str | None, assignments: tuple[str, ...], options: dict[str, Any]) -> Config:
-    """Return the settings of a TOML file, overridden by --set and by the options."""
-    config = Config() if path is None else Config.from_toml(path)
+def build_config(
+    path: str | None, assignments: tuple[str, ...], options: dict[str, Any], base: Config | None = None
+) -> Config:
+    """Return the settings of a TOML file, overridden by --set and by the options; `base` has all others."""
+    base = base or Config()
+    config = base if path is None else Config.from_toml(path, base)
     # One call, because some settings are valid only together.
     return config.with_values(parse_assignments(assignments) | given(options), "command line")
 

@@ -17,6 +17,7 @@ from peephole.training.waiting import waiting
 @click.argument("train_file", metavar="TRAIN", required=False)
 @click.option("--dev", metavar="FILE", help="Pairs that select the best weights; default: held-out sources of TRAIN.")
 @click.option("--out", metavar="MODEL", help="The model file to write, ending in .safetensors.")
+@click.option("--from", "from_model", metavar="MODEL", help="Go on with a trained model instead of initial weights.")
 @setting_options("train.minutes", "train.epochs", "train.steps")
 @click.option("--set", "assignments", metavar="KEY=VALUE", multiple=True, help="Change a setting, listed below.")
 @click.option("--config", "config_path", metavar="FILE", help="Read settings from a TOML file.")
@@ -29,6 +30,7 @@ def command(
     train_file: str | None,
     dev: str | None,
     out: str | None,
+    from_model: str | None,
     assignments: tuple[str, ...],
     config_path: str | None,
     resume_folder: str | None,
@@ -44,11 +46,14 @@ def command(
     A,B; .tsv and .jsonl also as .gz or .zst. The kind of symbols (characters, words, subwords) is chosen by the data
     and printed. Without a budget training takes 20 epochs.
 
+    With --from, the new model begins with the weights, symbols and settings of another one, except its budget. Without
+    TRAIN it is trained on that model's own data, which its run folder names.
+
     Next to MODEL a folder MODEL.run stores what --resume needs after Ctrl-C, a kill or a power cut. With --dry-run
     nothing is trained or left on the disk, and --out is not needed.
     """
     if resume_folder is not None:
-        others = (train_file, out, assignments, config_path, overwrite, dry_run, as_json, *options.values())
+        others = (train_file, from_model, out, assignments, config_path, overwrite, dry_run, as_json, *options.values())
         if any(others):
             raise click.UsageError("--resume uses the run's own settings; give nothing else but --data and --dev")
         with waiting("loading PyTorch"):
@@ -60,12 +65,20 @@ def command(
         raise click.UsageError("--data is an option of --resume; a new training reads TRAIN")
     if as_json and not dry_run:
         raise click.UsageError("--json is an option of --dry-run")
-    if train_file is None or (out is None and not dry_run):
-        raise click.UsageError("wanted TRAIN and --out MODEL, or --resume RUN")
-    config = build_config(config_path, assignments, options)
+    if dry_run and from_model is not None:
+        raise click.UsageError("--dry-run plans a new model; give it TRAIN without --from")
+    if (train_file is None and from_model is None) or (out is None and not dry_run):
+        raise click.UsageError("wanted TRAIN and --out MODEL, or --from MODEL and --out MODEL, or --resume RUN")
+    if from_model is None:
+        config = build_config(config_path, assignments, options)
+    else:
+        from peephole.training.from_model import config_of_model
+
+        config = build_config(config_path, assignments, options, config_of_model(from_model))
     if dry_run:
         from peephole.training import plan
 
+        assert train_file is not None
         with waiting(f"reading {train_file}"):
             found = plan(train_file, dev, out, config=config, overwrite=overwrite)
         lines = [json.dumps(found.to_dict(), ensure_ascii=False)] if as_json else map(printable, found.lines())
@@ -75,4 +88,4 @@ def command(
     with waiting("loading PyTorch"):
         from peephole.training import train
 
-    train(train_file, dev, out, config=config, overwrite=overwrite)
+    train(train_file, dev, out, from_model=from_model, config=config, overwrite=overwrite)

@@ -14,7 +14,8 @@ from peephole.errors import ArgumentError, ConfigError, check_type, check_whole_
 from peephole.evaluation import Comparison, Evaluation, ExposureGap, Mistake, Score, compare, evaluate_predictions
 from peephole.evaluation import exposure_gap as measure_exposure_gap
 from peephole.evaluation.evaluate import check_metrics
-from peephole.model.handle import Model, load
+from peephole.model.handle import Model
+from peephole.model.loading import load
 from peephole.model.pairs import PairsArgument, group_by_source
 from peephole.model.prediction import Prediction
 from peephole.model.reading import Notices, check_texts

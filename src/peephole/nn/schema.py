@@ -88,6 +88,21 @@ class Architecture:
         kinds = {name: getattr(self, name) for name in ("cell", "peephole", "attention", "context", "input", "output")}
         return kinds if CONTEXTS[self.context] else kinds | {"attention": "fixed"}
 
+    def describe(self) -> str:
+        """Return the architecture in words.
+
+        >>> Architecture.from_dict({"hidden_size": 64, "peephole": "none", "context": "mean"}).describe()
+        'LSTM, mean context, hidden size 64, encoder 1 x 64 bidirectional, decoder 1 x 64'
+        """
+        peepholes = f" with {self.peephole} peepholes" if self.peephole != "none" else ""
+        context = f"{self.attention} attention" if self.context == "attention" else f"{self.context} context"
+        directions = "bidirectional" if self.bidirectional else "one-directional"
+        return (
+            f"{self.cell.upper()}{peepholes}, {context}, hidden size {self.hidden_size}, "
+            f"encoder {self.encoder_layers} x {self.encoder_size} {directions}, "
+            f"decoder {self.decoder_layers} x {self.hidden_size}"
+        )
+
     @property
     def num_directions(self) -> int:
         """Return the number of directions in which the encoder reads the source."""

@@ -5,6 +5,7 @@ g2p.run/run.json     data files, settings and model file of the run
 g2p.run/data/        the pairs as ids, memory mapped
 g2p.run/checkpoint/  the state of the training, and the state before it
 g2p.run/log.jsonl    losses and dev metrics; tensorboard/ holds the same as events
+g2p.run/start.safetensors   the model with which the run goes on, if it does
 
 While a process trains or replaces the run it holds its lock; see `peephole.training.lock`. A new run is made as
 `.g2p.run.new`, and a run that it replaces is called `.g2p.run.old` until it is deleted.
@@ -17,16 +18,17 @@ import os
 import shlex
 from collections.abc import Iterator
 from contextlib import ExitStack, suppress
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 from peephole.config import Config
-from peephole.data import data_files, prepare, prepare_again, reopen
+from peephole.data import KnownSymbols, data_files, prepare, prepare_again, reopen
 from peephole.errors import ConfigError, DataError, PeepholeError, RunError
 from peephole.storage.replace_file import check_replaceable, remove, remove_temporary_files, replace_file
+from peephole.training.from_model import START, Start
 from peephole.training.lock import hold, lock_files
 
-CONTENTS = {"run.json", "data", "checkpoint", "log.jsonl", "tensorboard"}
+CONTENTS = {"run.json", "data", "checkpoint", "log.jsonl", "tensorboard", START}
 
 
 @dataclass(frozen=True)
@@ -37,6 +39,7 @@ class Run:
     dev: str | None
     out: str
     config: Config
+    start: Start | None = None  # the model with which the run goes on
     moved_train: str | None = None  # the path of the training file if it was moved or copied together with the run
     moved_dev: str | None = None
 
@@ -49,6 +52,14 @@ class Run:
     def checkpoint(self) -> Path:
         """Return the file that stores the state of the training."""
         return self.folder / "checkpoint" / "checkpoint.safetensors"
+
+    def known_symbols(self, folder: Path | None = None) -> KnownSymbols | None:
+        """Return the symbol tables of the model with which the run goes on; None for a run from initial weights.
+
+        Args:
+            folder: the run's folder while it has another name.
+        """
+        return None if self.start is None else self.start.known_symbols(folder or self.folder)
 
     @property
     def has_checkpoint(self) -> bool:
@@ -139,14 +150,31 @@ def read_run(folder: Path) -> Run:
         ):
             raise TypeError("run.json: wanted names of files")
         config = Config.from_dict(entry["config"], f"{folder}/run.json")
+        start = Start(**entry["start"]) if "start" in entry else None
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise RunError(f"{folder}: holds no run to resume: {error}") from error
     if here.suffix != ".run":
         raise RunError(f"{folder}: wanted a run's folder, whose name ends in .run")
-    run = Run(train, dev, out, config, *(_moved(folder, paths) for paths in relative))
+    run = Run(train, dev, out, config, start, *(_moved(folder, paths) for paths in relative))
     if run.folder.resolve() != here:  # the folder was moved: the model is written next to it
         run = replace(run, out=str(here.with_suffix(".safetensors")))
     return run
+
+
+def data_of_model(model: str) -> tuple[str, str | None]:
+    """Return the data files of the run that made a model, whose folder is beside it.
+
+    Raises:
+        RunError: there is no such run.
+    """
+    folder = Path(model).with_suffix(".run")
+    if not folder.is_dir():
+        raise RunError(f"{model}: there is no {folder} beside it that names its data: give TRAIN")
+    run = read_run(folder)
+    for place in _places(run):
+        with suppress(DataError):
+            return _absolute(place.train), None if place.dev is None else _absolute(place.dev)
+    return run.train, run.dev
 
 
 def reopen_run(run: Run, folder: Path, data: str | None, dev: str | None, stack: ExitStack) -> Run:
@@ -201,9 +229,11 @@ def _make_folder(run: Run) -> None:
     try:
         new.mkdir()
         (new / "checkpoint").mkdir()
+        if run.start is not None:
+            run.start.copy_to(new)
         _write_run(run, new, folder)
         if place.exists():
-            prepare(run.train, run.dev, run.config, new / "data")
+            prepare(run.train, run.dev, run.config, new / "data", run.known_symbols(new))
             os.replace(place, old)
             os.replace(new, place)
             with suppress(OSError):
@@ -211,7 +241,7 @@ def _make_folder(run: Run) -> None:
             return
         os.replace(new, place)
         try:
-            prepare(run.train, run.dev, run.config, folder / "data")
+            prepare(run.train, run.dev, run.config, folder / "data", run.known_symbols())
         except PeepholeError:  # there is no run to resume, so the same command can be repeated
             remove(place)
             raise
@@ -253,6 +283,7 @@ def _write_run(run: Run, folder: Path, seen_from: Path) -> None:
         "relative": {name: None if path is None else _relative(path, seen_from) for name, path in files.items()},
         "out": run.out,
         "config": run.config.to_dict(),
+        **({} if run.start is None else {"start": asdict(run.start)}),
     }
     text = json.dumps(entry, indent=1, ensure_ascii=False) + "\n"
     with replace_file(folder / "run.json") as file:
@@ -299,10 +330,11 @@ def _find_data(run: Run) -> Run:
     Before the first checkpoint the data may have changed.
     """
     missing: DataError | None = None
+    known = run.known_symbols()
     for open_data in (reopen, prepare_again) if run.has_checkpoint else (reopen, prepare):
         for place in _places(run):
             try:
-                if open_data(place.train, place.dev, place.config, place.folder / "data") is not None:
+                if open_data(place.train, place.dev, place.config, place.folder / "data", known) is not None:
                     return place
             except DataError as error:
                 missing = missing or error
