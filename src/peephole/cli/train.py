@@ -72,7 +72,7 @@ def command(
     if from_model is None:
         config = build_config(config_path, assignments, options)
     else:
-        from peephole.training.from_model import config_of_model
+        from peephole.training.start import config_of_model
 
         config = build_config(config_path, assignments, options, config_of_model(from_model))
     if dry_run:

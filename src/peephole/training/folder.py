@@ -25,8 +25,8 @@ from peephole.config import Config
 from peephole.data import KnownSymbols, data_files, prepare, prepare_again, reopen
 from peephole.errors import ConfigError, DataError, PeepholeError, RunError
 from peephole.storage.replace_file import check_replaceable, remove, remove_temporary_files, replace_file
-from peephole.training.from_model import START, Start
 from peephole.training.lock import hold, lock_files
+from peephole.training.start import START, Start
 
 CONTENTS = {"run.json", "data", "checkpoint", "log.jsonl", "tensorboard", START}
 
@@ -173,7 +173,7 @@ def data_of_model(model: str) -> tuple[str, str | None]:
     run = read_run(folder)
     for place in _places(run):
         with suppress(DataError):
-            return _absolute(place.train), None if place.dev is None else _absolute(place.dev)
+            return absolute_path(place.train), None if place.dev is None else absolute_path(place.dev)
     return run.train, run.dev
 
 

@@ -27,19 +27,13 @@ from peephole.training.backend_choice import definition_notice, with_precision
 from peephole.training.cpu_threads import cpu_threads
 from peephole.training.dev import measure
 from peephole.training.folder import Run, data_of_model, read_run, reopen_run, resume_command, start_run
-from peephole.training.from_model import (
-    check_settings,
-    evaluate_start,
-    introduction,
-    read_start,
-    set_first_weights,
-    starting_config,
-)
+from peephole.training.from_model import evaluate_start, set_first_weights
 from peephole.training.loop import Hooks, current_weights, fit
 from peephole.training.loss import Objective
 from peephole.training.making import describe_making
 from peephole.training.report import Report
 from peephole.training.schedules import empty_budget_notice
+from peephole.training.start import check_settings, introduction, read_start, starting_config
 from peephole.training.state import (
     TrainState,
     Weights,
@@ -218,7 +212,7 @@ def _train(stack: ExitStack, fabric: Fabric, run: Run, prepared: Prepared, quiet
     def model(weights: Weights) -> Model:
         best = deepcopy(network)
         best.load_state_dict(weights)
-        made = describe_making(prepared, position, config.train.dev_pairs)
+        made = describe_making(prepared, position, config.train.dev_pairs, run.start)
         return Model(config, prepared.source_symbols, prepared.target_symbols, [best.eval()], made=made)
 
     def save() -> None:
