@@ -44,6 +44,7 @@ from peephole.training.state import (
 )
 from peephole.training.stop import catch_stop_signals
 from peephole.training.together import run_on_rank_zero, start_fabric, synchronised_clock
+from peephole.training.waiting import waiting
 
 
 class Interrupted(RunError):
@@ -97,7 +98,8 @@ def train(
     run = _new_run(train, dev, out, from_model, config, settings)
     fabric = start_fabric(run.config.train)
     with ExitStack() as stack:  # holds the run's lock
-        run_on_rank_zero(fabric, lambda: start_run(run, overwrite, stack))
+        with waiting(f"reading {run.train}", quiet=quiet or fabric.global_rank > 0):
+            run_on_rank_zero(fabric, lambda: start_run(run, overwrite, stack))
         return _complete_training(fabric, run, quiet)
 
 
@@ -158,7 +160,8 @@ def resume(
     new_train, new_dev = (None if path is None else os.fspath(path) for path in (data, dev))
     fabric = start_fabric(stored.config.train)
     with ExitStack() as stack:  # holds the run's lock
-        run = run_on_rank_zero(fabric, lambda: reopen_run(stored, folder, new_train, new_dev, stack))
+        with waiting(f"reading {stored.train}", quiet=quiet or fabric.global_rank > 0):
+            run = run_on_rank_zero(fabric, lambda: reopen_run(stored, folder, new_train, new_dev, stack))
         return _complete_training(fabric, run, quiet, resumed=True)
 
 
