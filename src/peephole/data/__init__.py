@@ -15,6 +15,10 @@ if TYPE_CHECKING:
     from peephole.data.choose import choose_kind as choose_kind
     from peephole.data.corpus import Corpus as Corpus
     from peephole.data.files import data_files as data_files
+    from peephole.data.items import Items as Items
+    from peephole.data.items import check_items as check_items
+    from peephole.data.items import pairs_of as pairs_of
+    from peephole.data.items import write_pairs as write_pairs
     from peephole.data.order import batches as batches
     from peephole.data.order import permutation as permutation
     from peephole.data.prepared import DevPair as DevPair
@@ -30,39 +34,47 @@ if TYPE_CHECKING:
 _MODULES = {
     "Batch": "peephole.data.batch",
     "Corpus": "peephole.data.corpus",
+    "Items": "peephole.data.items",
     "DevPair": "peephole.data.prepared",
     "Pair": "peephole.data.read",
     "Prepared": "peephole.data.prepared",
     "Report": "peephole.data.read",
     "batches": "peephole.data.order",
+    "check_items": "peephole.data.items",
     "choose_kind": "peephole.data.choose",
     "data_files": "peephole.data.files",
     "make_batch": "peephole.data.batch",
     "open_prepared": "peephole.data.prepared",
+    "pairs_of": "peephole.data.items",
     "permutation": "peephole.data.order",
     "prepare": "peephole.data.prepared",
     "prepare_again": "peephole.data.prepared",
     "read_pairs": "peephole.data.read",
     "reopen": "peephole.data.prepared",
+    "write_pairs": "peephole.data.items",
 }
 
 __all__ = [
     "Batch",
     "Corpus",
     "DevPair",
+    "Items",
     "Pair",
     "Prepared",
     "Report",
     "batches",
+    "check_items",
     "choose_kind",
     "data_files",
     "make_batch",
     "open_prepared",
+    "pairs_of",
     "permutation",
     "prepare",
     "prepare_again",
     "read_pairs",
     "reopen",
+    "write_pairs",
 ]
 
 __getattr__, __dir__ = lazy_names(__name__, _MODULES)

@@ -19,7 +19,7 @@ from peephole.errors import DataError, nearest
 
 ROWS_AT_A_TIME = 4096  # of a Parquet file
 
-_SURROGATE = re.compile("[\ud800-\udfff]")  # JSON can escape them, UTF-8 cannot encode them
+SURROGATE = re.compile("[\ud800-\udfff]")  # JSON can escape them, UTF-8 cannot encode them
 
 Texts = tuple[str, str]
 
@@ -163,7 +163,7 @@ def _json_column(record: dict[str, Any], column: str) -> str:
     value = record[column]
     if not isinstance(value, str):
         raise BadLine("wrong columns", f"column {column!r}: expected text, found {quote(json.dumps(value))}")
-    if _SURROGATE.search(value):
+    if SURROGATE.search(value):
         raise BadLine("invalid UTF-8", f"column {column!r}: half of a surrogate pair in {quote(value)}")
     return value
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 import os
 from contextlib import ExitStack
 from copy import deepcopy
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -16,14 +17,14 @@ from lightning_fabric import Fabric
 from torch import nn
 
 from peephole.config import Config
-from peephole.data import Prepared, prepare
+from peephole.data import Items, Prepared, check_items, open_prepared
 from peephole.engine.choice import engine_in_use
 from peephole.errors import RunError, check_path, check_type
 from peephole.model import Model, load
 from peephole.nn import Seq2Seq, build_seq2seq, use_engine
 from peephole.training.backend_choice import definition_notice, with_precision
 from peephole.training.dev import measure
-from peephole.training.folder import Run, read_run, reopen_run, resume_command, start_run
+from peephole.training.folder import Run, read_run, reopen_run, resume_command, run_folder, start_run
 from peephole.training.loop import Hooks, current_weights, fit
 from peephole.training.loss import Objective
 from peephole.training.report import Report
@@ -48,8 +49,8 @@ class Interrupted(RunError):
 
 
 def train(
-    train: str | Path,
-    dev: str | Path | None = None,
+    train: str | Path | Items,
+    dev: str | Path | Items | None = None,
     out: str | Path = "model.safetensors",
     *,
     config: Config | None = None,
@@ -57,10 +58,11 @@ def train(
     quiet: bool = False,
     **settings: Any,
 ) -> Model:
-    """Train a model on a file of pairs and write it to one file.
+    """Train a model on pairs and write it to one file.
 
     Args:
-        train: TSV or JSONL of pairs, plain or compressed, Parquet, or two parallel files as `"a.en,b.it"`.
+        train: TSV, CSV or JSONL of pairs, plain or compressed, Parquet, or two parallel files as `"a.en,b.it"`; or an
+            iterable of pairs of texts, which are written to the run's folder.
         dev: likewise; its metric selects the best weights. None holds out some of the training sources.
         out: the model file to write. The run's folder, from which `resume` continues, is next to it.
         config: settings to start from.
@@ -75,18 +77,20 @@ def train(
         PeepholeError: a setting, the data or an output file is wrong; the message says which and why.
         Interrupted: Ctrl-C or SIGTERM; the run is saved and `resume` continues it.
     """
-    check_path("train", train)
-    if dev is not None:
-        check_path("dev", dev)
+    data: dict[str, Any] = {"train": train} if dev is None else {"train": train, "dev": dev}
+    pairs = {name: given for name, given in data.items() if not isinstance(given, (str, os.PathLike))}
+    for name, given in pairs.items():
+        check_items(name, given)
     check_path("out", out)
     check_type("config", config, (Config, type(None)), "a Config")
     check_type("overwrite", overwrite, bool, "True or False")
     check_type("quiet", quiet, bool, "True or False")
     chosen = with_precision((config or Config()).with_values(settings, "train"))
-    run = Run(os.fspath(train), None if dev is None else os.fspath(dev), os.fspath(out), chosen)
+    data |= {name: run_folder(out).absolute() / f"{name}.jsonl" for name in pairs}
+    run = Run(os.fspath(data["train"]), None if dev is None else os.fspath(data["dev"]), os.fspath(out), chosen)
     fabric = start_fabric(run.config.train)
     with ExitStack() as stack:  # holds the run's lock
-        run_on_rank_zero(fabric, lambda: start_run(run, overwrite, stack))
+        run_on_rank_zero(fabric, lambda: start_run(run, pairs, overwrite, stack))
         return _complete_training(fabric, run, quiet)
 
 
@@ -122,15 +126,24 @@ def resume(
     new_train, new_dev = (None if path is None else os.fspath(path) for path in (data, dev))
     fabric = start_fabric(stored.config.train)
     with ExitStack() as stack:  # holds the run's lock
-        run = run_on_rank_zero(fabric, lambda: reopen_run(stored, folder, new_train, new_dev, stack))
-        return _complete_training(fabric, run, quiet, resumed=True)
+        run, report = run_on_rank_zero(fabric, lambda: reopen_run(stored, folder, new_train, new_dev, stack))
+        return _complete_training(fabric, run, quiet, report)
 
 
-def _complete_training(fabric: Fabric, run: Run, quiet: bool, *, resumed: bool = False) -> Model:
-    """Train from the checkpoint, if there is one, to the end; return the model of the file that was written."""
+def _complete_training(fabric: Fabric, run: Run, quiet: bool, resumed: list[str] | None = None) -> Model:
+    """Train from the checkpoint, if there is one, to the end; return the model of the file that was written.
+
+    Args:
+        fabric: the processes.
+        run: its data are prepared.
+        quiet: print nothing.
+        resumed: in a resumed run, the report of its prepared data.
+    """
     with ExitStack() as stack:
-        prepared = prepare(run.train, run.dev, run.config, run.folder / "data")
-        _train(stack, fabric, run, prepared, quiet, resumed)
+        prepared = open_prepared(run.folder / "data")
+        if resumed is not None:
+            prepared = replace(prepared, report=resumed)
+        _train(stack, fabric, run, prepared, quiet, resumed is not None)
     return load(run.out)
 
 
