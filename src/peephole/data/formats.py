@@ -14,6 +14,7 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 from peephole.config import DataConfig
+from peephole.data.files import BUFFER_SIZE
 from peephole.data.header import looks_like_header, names_columns
 from peephole.errors import DataError, nearest
 
@@ -171,14 +172,15 @@ def _json_column(record: dict[str, Any], column: str) -> str:
 def parquet_rows(name: str, config: DataConfig) -> Iterator[tuple[bytes | None, bytes | None]]:
     """Yield both columns of each row of a Parquet file as bytes, None where the value is null.
 
-    The file is not mapped into memory: a mapped file that is cut off meanwhile would end the process.
+    The file is not mapped into memory: a mapped file that is cut off meanwhile would end the process. Nor is it
+    buffered ahead, which takes as much memory as it has bytes.
     """
     import pyarrow as pa  # type: ignore[import-untyped]
     import pyarrow.parquet as pq  # type: ignore[import-untyped]
 
     columns = [config.source, config.target]
     try:
-        with pq.ParquetFile(name) as file:
+        with pq.ParquetFile(name, pre_buffer=False, buffer_size=BUFFER_SIZE) as file:
             schema = file.schema_arrow
             for column in columns:
                 if column not in schema.names:
