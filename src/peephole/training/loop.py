@@ -77,6 +77,10 @@ def fit(
     """
     position = state.position
     last_save = position.seconds
+    if measure_progress(config, state, corpus.num_target_symbols) >= 1:  # a budget of 0
+        evaluate(state, config, hooks)
+        finish(state, config, hooks)
+        return
     while True:
         epoch_batches = batches(
             corpus, seed=config.seed, epoch=position.epoch, batch_symbols=batch_symbols, start=position.batch
@@ -95,9 +99,7 @@ def fit(
             if progress >= (position.evaluations + 1) / config.evaluations or progress >= 1:
                 evaluate(state, config, hooks)
             if progress >= 1 or patience_is_over(state, config):
-                position.finished = True
-                choose_best(state, config, hooks)
-                hooks.save()
+                finish(state, config, hooks)
                 return
             if hooks.stop_requested():
                 hooks.save()
@@ -211,6 +213,13 @@ def remember_if_best(state: TrainState, config: TrainConfig, weights: Weights, v
 def patience_is_over(state: TrainState, config: TrainConfig) -> bool:
     """Return whether early stopping ends the training."""
     return config.patience is not None and state.position.evaluations_since_best >= config.patience
+
+
+def finish(state: TrainState, config: TrainConfig, hooks: Hooks) -> None:
+    """End the training: choose the weights of the model and save the state."""
+    state.position.finished = True
+    choose_best(state, config, hooks)
+    hooks.save()
 
 
 def choose_best(state: TrainState, config: TrainConfig, hooks: Hooks) -> None:

@@ -218,6 +218,9 @@ def _print_introduction(
     for line in prepared.report:
         report.print_line(line)
     size = sum(parameter.numel() for parameter in network.parameters())
+    budget = next((name for name in ("minutes", "epochs") if getattr(config.train, name) == 0), None)
+    if budget is not None:
+        report.print_line(f"train.{budget} is 0: nothing is trained, and the model has its initial weights")
     if config.peephole_implied and not step:
         report.print_line("model.peephole is none: a GRU has no cell state to look at")
     resuming = f"; resuming from step {step}" if step else ""
