@@ -246,21 +246,11 @@ def test_earlier_training_time_counts_towards_the_budget(corpus):
     assert len(training.steps) == 10
 
 
-@pytest.mark.parametrize("budget", [{"minutes": 1e-9}, {"epochs": 1e-9}, {"steps": 1}], ids=str)
+@pytest.mark.parametrize("budget", [{"minutes": 0}, {"epochs": 0}, {"steps": 1}], ids=str)
 def test_the_smallest_budgets_make_one_step_and_one_evaluation(corpus, budget):
     training = Training(corpus, TrainConfig(**budget)).run()
     assert (len(training.steps), len(training.measured)) == (1, 1)
     assert training.state.position.finished
-
-
-@pytest.mark.parametrize("budget", [{"minutes": 0}, {"epochs": 0}], ids=str)
-def test_a_budget_of_zero_measures_the_initial_weights(corpus, budget):
-    """At a constant learning rate one step would change them."""
-    training = Training(corpus, TrainConfig(**budget, schedule="constant", warmup=0.0)).run()
-    assert (len(training.steps), len(training.measured), training.saved_at) == (0, 1, [0])
-    assert training.state.position.finished
-    assert same(training.measured[0], make_network().state_dict())
-    assert same(training.state.best, make_network().state_dict())
 
 
 def test_checkpoints_are_saved_at_the_configured_interval(corpus):

@@ -485,16 +485,6 @@ def test_a_failed_training_with_anything_to_lose_is_kept(folder, precious):
     assert (folder / precious).read_text() == "precious"
 
 
-def test_a_budget_of_zero_says_that_nothing_is_trained(capfd):
-    run(steps=None, minutes=0)
-    line = "train.minutes is 0: nothing is trained, and the model has its initial weights"
-    assert line in capfd.readouterr().err.splitlines()
-    run("n.safetensors", steps=None, epochs=0)
-    assert line.replace("minutes", "epochs") in capfd.readouterr().err.splitlines()
-    run("o.safetensors")
-    assert "nothing is trained" not in capfd.readouterr().err
-
-
 def test_two_trainings_of_one_run_in_threads(folder, monkeypatch):
     """The first is inside its training while the second begins and is refused."""
     messages = []

@@ -14,29 +14,35 @@ if TYPE_CHECKING:
     from peephole.data.batch import make_batch as make_batch
     from peephole.data.choose import choose_kind as choose_kind
     from peephole.data.corpus import Corpus as Corpus
+    from peephole.data.files import data_files as data_files
+    from peephole.data.known import KnownSymbols as KnownSymbols
+    from peephole.data.order import batch_shapes as batch_shapes
     from peephole.data.order import batches as batches
     from peephole.data.order import permutation as permutation
     from peephole.data.prepared import DevPair as DevPair
     from peephole.data.prepared import Prepared as Prepared
+    from peephole.data.prepared import open_prepared as open_prepared
     from peephole.data.prepared import prepare as prepare
     from peephole.data.prepared import prepare_again as prepare_again
     from peephole.data.prepared import reopen as reopen
     from peephole.data.read import Pair as Pair
     from peephole.data.read import Report as Report
-    from peephole.data.read import data_files as data_files
     from peephole.data.read import read_pairs as read_pairs
 
 _MODULES = {
     "Batch": "peephole.data.batch",
     "Corpus": "peephole.data.corpus",
     "DevPair": "peephole.data.prepared",
+    "KnownSymbols": "peephole.data.known",
     "Pair": "peephole.data.read",
     "Prepared": "peephole.data.prepared",
     "Report": "peephole.data.read",
+    "batch_shapes": "peephole.data.order",
     "batches": "peephole.data.order",
     "choose_kind": "peephole.data.choose",
-    "data_files": "peephole.data.read",
+    "data_files": "peephole.data.files",
     "make_batch": "peephole.data.batch",
+    "open_prepared": "peephole.data.prepared",
     "permutation": "peephole.data.order",
     "prepare": "peephole.data.prepared",
     "prepare_again": "peephole.data.prepared",
@@ -48,13 +54,16 @@ __all__ = [
     "Batch",
     "Corpus",
     "DevPair",
+    "KnownSymbols",
     "Pair",
     "Prepared",
     "Report",
+    "batch_shapes",
     "batches",
     "choose_kind",
     "data_files",
     "make_batch",
+    "open_prepared",
     "permutation",
     "prepare",
     "prepare_again",

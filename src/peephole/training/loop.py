@@ -77,10 +77,6 @@ def fit(
     """
     position = state.position
     last_save = position.seconds
-    if measure_progress(config, state, corpus.num_target_symbols) >= 1:  # a budget of 0
-        evaluate(state, config, hooks)
-        finish(state, config, hooks)
-        return
     while True:
         epoch_batches = batches(
             corpus, seed=config.seed, epoch=position.epoch, batch_symbols=batch_symbols, start=position.batch
@@ -99,7 +95,9 @@ def fit(
             if progress >= (position.evaluations + 1) / config.evaluations or progress >= 1:
                 evaluate(state, config, hooks)
             if progress >= 1 or patience_is_over(state, config):
-                finish(state, config, hooks)
+                position.finished = True
+                choose_best(state, config, hooks)
+                hooks.save()
                 return
             if hooks.stop_requested():
                 hooks.save()
@@ -206,6 +204,7 @@ def remember_if_best(state: TrainState, config: TrainConfig, weights: Weights, v
     )
     if better:
         position.best_value, state.best = value, copy_weights(weights)
+        position.best_step, position.best_scores = position.step, values
     position.evaluations_since_best = 0 if better else position.evaluations_since_best + 1
     return better
 
@@ -213,13 +212,6 @@ def remember_if_best(state: TrainState, config: TrainConfig, weights: Weights, v
 def patience_is_over(state: TrainState, config: TrainConfig) -> bool:
     """Return whether early stopping ends the training."""
     return config.patience is not None and state.position.evaluations_since_best >= config.patience
-
-
-def finish(state: TrainState, config: TrainConfig, hooks: Hooks) -> None:
-    """End the training: choose the weights of the model and save the state."""
-    state.position.finished = True
-    choose_best(state, config, hooks)
-    hooks.save()
 
 
 def choose_best(state: TrainState, config: TrainConfig, hooks: Hooks) -> None:
