@@ -542,21 +542,6 @@ def test_a_project_resumes_in_another_folder(folder, monkeypatch, copied):
     assert not (folder / "here/m.safetensors").exists()
 
 
-def test_data_that_were_moved_elsewhere_are_given_by_name(folder, monkeypatch):
-    write_pairs(folder / "dev.tsv", number=10, seed=5)
-    train("train.tsv", "dev.tsv", "m.safetensors", **SHORT)
-    wanted = (folder / "m.safetensors").read_bytes()
-    (folder / "disk").mkdir()
-    for name in ("train.tsv", "dev.tsv"):
-        shutil.move(name, "disk/new-" + name)
-    resume("m.run", data="disk/new-train.tsv", dev="disk/new-dev.tsv")
-    assert (folder / "m.safetensors").read_bytes() == wanted
-    entry = json.loads((folder / "m.run/run.json").read_text())
-    assert (entry["train"], entry["dev"]) == (f"{folder}/disk/new-train.tsv", f"{folder}/disk/new-dev.tsv")
-    assert entry["relative"] == {"train": ["../disk/new-train.tsv"], "dev": ["../disk/new-dev.tsv"]}
-    resume("m.run")
-
-
 def test_other_data_than_those_of_the_run_are_refused(folder):
     run()
     before = {path: path.read_bytes() for path in (folder / "m.run").rglob("*") if path.is_file()}

@@ -173,7 +173,7 @@ def data_of_model(model: str) -> tuple[str, str | None]:
     run = read_run(folder)
     for place in _places(run):
         with suppress(DataError):
-            return _absolute(place.train), None if place.dev is None else _absolute(place.dev)
+            return absolute_path(place.train), None if place.dev is None else absolute_path(place.dev)
     return run.train, run.dev
 
 
@@ -204,6 +204,9 @@ def reopen_run(run: Run, folder: Path, data: str | None, dev: str | None, stack:
                 raise RunError(f"{path}: wanted a file or folder of the run, got a link or a device")
         for path in (folder, Path(run.out)):
             remove_temporary_files(path)
+        for left in _hidden_folders(folder):
+            with suppress(OSError):
+                remove(left)
         if data is not None or dev is not None:
             run = _with_data(run, data, dev)
         found = _find_data(run)
