@@ -88,6 +88,11 @@ class Corpus:
         return len(self._source)
 
     @property
+    def num_source_symbols(self) -> int:
+        """Return the number of source symbols."""
+        return self._source.num_values
+
+    @property
     def num_target_symbols(self) -> int:
         """Return the number of target symbols, one EOS a pair included."""
         return len(self) + self._target.num_values

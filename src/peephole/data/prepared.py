@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from itertools import islice
 from operator import attrgetter
 from pathlib import Path
@@ -17,6 +17,8 @@ from typing import Any
 from peephole.config import Config
 from peephole.data.choose import choose_kind
 from peephole.data.corpus import FILE_NAMES, Corpus
+from peephole.data.files import data_files
+from peephole.data.known import KnownSymbols, grow_side
 from peephole.data.read import Pair, Report, read_pairs
 from peephole.data.split import Holdout
 from peephole.data.stamp import (
@@ -24,8 +26,6 @@ from peephole.data.stamp import (
     Stamp,
     content_of,
     data_digest,
-    is_older_content,
-    read_older_stamp,
     read_stamp,
     settings_of,
     write_stamp,
@@ -51,6 +51,8 @@ class Prepared:
             file.
         report: one line of text for each choice and each kind of skipped, left out or repaired pairs.
         digest: SHA-256 of the ids, symbol tables and dev pairs: equal data have equal digests.
+        files: the files read, as "train" and "dev", each a list of {"name", "sha256"}; the name is without its folder.
+            No dev file: the dev pairs were held out.
     """
 
     train: Corpus
@@ -59,9 +61,16 @@ class Prepared:
     target_symbols: Symbols
     report: list[str]
     digest: str
+    files: dict[str, list[dict[str, str]]]
 
 
-def prepare(train_path: str | Path, dev_path: str | Path | None, config: Config, folder: str | Path) -> Prepared:
+def prepare(
+    train_path: str | Path,
+    dev_path: str | Path | None,
+    config: Config,
+    folder: str | Path,
+    known: KnownSymbols | None = None,
+) -> Prepared:
     """Read, check, split and encode the data into a folder, or reuse the result of an equal call.
 
     An interrupted preparation is repeated: the stamp is written last, and the folder is reused only if its stamp names
@@ -72,6 +81,7 @@ def prepare(train_path: str | Path, dev_path: str | Path | None, config: Config,
         dev_path: likewise; None holds out some sources of the training file.
         config: its sections data and symbols are used.
         folder: created if it is missing; other files in it are not touched.
+        known: the symbol tables of a model, to which new symbols are added; None learns new tables.
 
     Raises:
         DataError: a file cannot be read or holds a bad line, all pairs are the same, none is short enough,
@@ -79,10 +89,12 @@ def prepare(train_path: str | Path, dev_path: str | Path | None, config: Config,
         RunError: the folder cannot be written.
     """
     folder = Path(folder)
-    made_from = _made_from(train_path, dev_path, config)
+    made_from = _made_from(train_path, dev_path, config, known)
+    paths = {"train": data_files(train_path), "dev": [] if dev_path is None else data_files(dev_path)}
+    names = {side: [path.name for path in found] for side, found in paths.items()}
     stamp = read_stamp(folder)
     if stamp is not None and stamp["made_from"] == made_from:
-        return _from_stamp(folder, stamp)
+        return from_stamp(folder, stamp)
     try:
         folder.mkdir(parents=True, exist_ok=True)
         (folder / STAMP).unlink(missing_ok=True)
@@ -90,94 +102,19 @@ def prepare(train_path: str | Path, dev_path: str | Path | None, config: Config,
         for name in (*FILE_NAMES, STAMP):
             remove_temporary_files(folder / name)
         try:
-            content = _prepare(str(train_path), None if dev_path is None else str(dev_path), config, folder)
+            content = _prepare(str(train_path), None if dev_path is None else str(dev_path), config, folder, known)
         except DataError:
             _check_unchanged(made_from, train_path, dev_path)  # this error, if there is one, explains the other
             raise
         _check_unchanged(made_from, train_path, dev_path)
-        return _from_stamp(folder, write_stamp(folder, {"made_from": made_from, **content}))
+        return from_stamp(folder, write_stamp(folder, {"made_from": made_from, "names": names, **content}))
     except OSError as error:
         raise RunError(f"{folder}: cannot be written: {error.strerror or error}") from error
 
 
-def open_prepared(folder: str | Path) -> Prepared:
-    """Open the data that `prepare` or `reopen` has just returned in another process, without checking them again.
-
-    Raises:
-        RunError: there are none.
-    """
-    stamp = read_stamp(Path(folder), check_files=False)
-    if stamp is None:
-        raise RunError(f"{folder}: holds no prepared data")
-    return _from_stamp(Path(folder), stamp)
-
-
-def reopen(train_path: str | Path, dev_path: str | Path | None, config: Config, folder: str | Path) -> Prepared | None:
-    """Return the data that an equal call of `prepare` wrote.
-
-    Files that are missing now are not needed: the last lines of the report name them.
-
-    Returns:
-        The data; None if files or settings have changed since, or if a byte of the prepared data has.
-    """
-    folder = Path(folder)
-    stamp = read_stamp(folder)
-    if stamp is None or stamp["made_from"]["settings"] != settings_of(config):
-        return None
-    missing = []
-    for name, path in (("train", train_path), ("dev", dev_path)):
-        try:
-            if content_of(path) != stamp["made_from"][name]:
-                return None
-        except DataError as error:
-            missing.append(f"{error}; the prepared data in {folder} are whole and are used")
-    prepared = _from_stamp(folder, stamp)
-    return replace(prepared, report=prepared.report + missing)
-
-
-def prepare_again(
-    train_path: str | Path,
-    dev_path: str | Path | None,
-    config: Config,
-    folder: str | Path,
-    digest: str | None = None,
-) -> Prepared | None:
-    """Restore the prepared data of a folder whose files are damaged, missing, or of an older version.
-
-    Args:
-        train_path: as in `prepare`.
-        dev_path: likewise.
-        config: likewise.
-        folder: likewise.
-        digest: that of the data to restore; None takes it from the folder's stamp.
-
-    Returns:
-        The data, with a line in their report; None if the files have changed since. Data of version 0.1 have no digest:
-        they are the same if the files have the same sizes and times and the symbols and dev pairs are equal.
-
-    Raises:
-        DataError: a file is missing or cannot be read, or as in `prepare`.
-        RunError: the folder cannot be written.
-    """
-    folder = Path(folder)
-    stamp, older = read_stamp(folder), read_older_stamp(folder)
-    if stamp is not None and digest in (None, data_digest(stamp)):
-        if not _is_content(stamp["made_from"], train_path, dev_path):
-            return None  # the folder's files are whole: they stay, so that the right files can be put back
-        digest, was = data_digest(stamp), "made with other settings"
-    elif digest is not None:
-        was = "damaged or missing"
-    elif older is not None and is_older_content(older, train_path, dev_path):
-        was = "of an older version"
-    else:
-        return None
-    prepared = prepare(train_path, dev_path, config, folder)
-    same = prepared.digest == digest if older is None else _equals_older(prepared, older)
-    line = f"{folder}: its data were {was}, and are prepared again from the same pairs"
-    return replace(prepared, report=[*prepared.report, line]) if same else None
-
-
-def _prepare(train_path: str, dev_path: str | None, config: Config, folder: Path) -> dict[str, Any]:
+def _prepare(
+    train_path: str, dev_path: str | None, config: Config, folder: Path, known: KnownSymbols | None
+) -> dict[str, Any]:
     """Write the corpus; return symbol tables, dev pairs and report as plain JSON values."""
     report, dev_report = Report(train_path), Report(dev_path or train_path)
     dev = None
@@ -188,8 +125,8 @@ def _prepare(train_path: str, dev_path: str | None, config: Config, folder: Path
     if dev is None:
         limit = min(config.data.dev_limit, sys.maxsize)  # islice takes no larger number
         dev = list(islice(_held_out_pairs(train_path, scan.held_out, config), limit))
-    source_symbols, source_line = _learn("source", train_path, scan, config)
-    target_symbols, target_line = _learn("target", train_path, scan, config)
+    source_symbols, source_line = _learn("source", train_path, scan, config, known)
+    target_symbols, target_line = _learn("target", train_path, scan, config, known)
     train = Corpus.build(
         _training_pairs(train_path, scan.held_out, config),
         source_symbols,
@@ -257,16 +194,20 @@ def _scan(train_path: str, dev_sources: set[str] | None, config: Config, report:
     return _Scan(sample, held_out, len(overlap))
 
 
-def _learn(side: str, train_path: str, scan: _Scan, config: Config) -> tuple[Symbols, str]:
+def _learn(side: str, train_path: str, scan: _Scan, config: Config, known: KnownSymbols | None) -> tuple[Symbols, str]:
     """Return the symbol table of one side, and a line with its kind and the reason for it."""
     text_of: Callable[[Pair], str] = attrgetter(side)
+    longest = config.data.max_length * CODE_POINTS_PER_SYMBOL
+    every = map(text_of, _training_pairs(train_path, scan.held_out, config))
+    texts = (text for text in every if len(text) <= longest)
+    if known is not None:
+        return grow_side(side, getattr(known, side), texts, config.symbols)
     kind, reason = getattr(config.symbols, side), "as configured"
     if kind == "auto":
         kind, reason = choose_kind([text_of(pair) for pair in scan.sample])
-    longest = config.data.max_length * CODE_POINTS_PER_SYMBOL
     symbols = learn_symbols(
         kind,
-        (text for text in map(text_of, _training_pairs(train_path, scan.held_out, config)) if len(text) <= longest),
+        texts,
         vocabulary_size=config.symbols.vocabulary_size,
         min_count=config.symbols.min_count,
         normalize=config.symbols.normalize,
@@ -312,31 +253,27 @@ def _group_by_source(pairs: list[Pair]) -> list[DevPair]:
     return [(source, tuple(references)) for source, references in targets.items()]
 
 
-def _made_from(train_path: str | Path, dev_path: str | Path | None, config: Config) -> dict[str, Any]:
+def _made_from(
+    train_path: str | Path, dev_path: str | Path | None, config: Config, known: KnownSymbols | None
+) -> dict[str, Any]:
     """Return contents and settings that determine the result of `prepare`, as plain JSON values."""
-    return {"train": content_of(train_path), "dev": content_of(dev_path), "settings": settings_of(config)}
+    return {"train": content_of(train_path), "dev": content_of(dev_path), "settings": settings_of(config, known)}
 
 
-def _is_content(made_from: dict[str, Any], train_path: str | Path, dev_path: str | Path | None) -> bool:
+def has_content(made_from: dict[str, Any], train_path: str | Path, dev_path: str | Path | None) -> bool:
+    """Return whether the files have the content that a stamp's entry `made_from` names; errors as `content_of`."""
     return all(content_of(path) == made_from[name] for name, path in (("train", train_path), ("dev", dev_path)))
 
 
 def _check_unchanged(made_from: dict[str, Any], train_path: str | Path, dev_path: str | Path | None) -> None:
     """Raise a DataError if a file is not what it was before it was read."""
-    if not _is_content(made_from, train_path, dev_path):
+    if not has_content(made_from, train_path, dev_path):
         names = train_path if dev_path is None else f"{train_path} or {dev_path}"
         raise DataError(f"{names}: has changed while it was read; train when it is complete")
 
 
-def _equals_older(prepared: Prepared, older: Stamp) -> bool:
-    """Return whether symbols and dev pairs are those of a stamp of version 0.1."""
-    tables = {side: getattr(prepared, side).to_json() for side in ("source_symbols", "target_symbols")}
-    dev_pairs = [[source, list(references)] for source, references in prepared.dev_pairs]
-    content: dict[str, Any] = {**tables, "dev_pairs": dev_pairs}
-    return all(older.get(name) == value for name, value in content.items())
-
-
-def _from_stamp(folder: Path, stamp: Stamp) -> Prepared:
+def from_stamp(folder: Path, stamp: Stamp) -> Prepared:
+    """Return the prepared data of a folder, described by its stamp."""
     return Prepared(
         Corpus.open(folder),
         [(source, tuple(references)) for source, references in stamp["dev_pairs"]],
@@ -344,4 +281,11 @@ def _from_stamp(folder: Path, stamp: Stamp) -> Prepared:
         symbols_from_json(stamp["target_symbols"]),
         stamp["report"],
         data_digest(stamp),
+        {
+            side: [
+                {"name": name, "sha256": digest}
+                for name, (_, digest) in zip(names, stamp["made_from"][side] or (), strict=True)
+            ]
+            for side, names in stamp["names"].items()
+        },
     )

@@ -6,6 +6,7 @@ g2p.run/train.jsonl  the pairs, if they were given in Python; dev.jsonl likewise
 g2p.run/data/        the pairs as ids
 g2p.run/checkpoint/  the state of the training, and the state before it
 g2p.run/log.jsonl    losses and dev metrics; tensorboard/ holds the same as events
+g2p.run/start.safetensors   the model with which the run goes on, if it does
 
 While a process trains or replaces the run it holds its lock; see `peephole.training.lock`. A new run is made as
 `.g2p.run.new`, and a run that it replaces is called `.g2p.run.old` until it is deleted.
@@ -18,18 +19,18 @@ import os
 import shlex
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, suppress
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from functools import partial
 from pathlib import Path
 
 from peephole.config import Config
-from peephole.data import Items, Prepared, data_files, prepare, prepare_again, reopen, write_pairs
+from peephole.data import Items, KnownSymbols, Prepared, data_files, prepare, prepare_again, reopen, write_pairs
 from peephole.errors import ConfigError, DataError, PeepholeError, RunError
 from peephole.storage.replace_file import check_replaceable, remove, remove_temporary_files, replace_file
+from peephole.training.from_model import START, Start
 from peephole.training.lock import hold, lock_files
-from peephole.training.state import previous_checkpoint
 
-CONTENTS = {"run.json", "train.jsonl", "dev.jsonl", "data", "checkpoint", "log.jsonl", "tensorboard"}
+CONTENTS = {"run.json", "train.jsonl", "dev.jsonl", "data", "checkpoint", "log.jsonl", "tensorboard", START}
 
 
 @dataclass(frozen=True)
@@ -40,6 +41,7 @@ class Run:
     dev: str | None
     out: str
     config: Config
+    start: Start | None = None  # the model with which the run goes on
     moved_train: str | None = None  # the path of the training file if it was moved or copied together with the run
     moved_dev: str | None = None
     data_digest: str | None = None  # of the prepared data; None in a run of version 0.1
@@ -54,9 +56,19 @@ class Run:
         """Return the file that stores the state of the training."""
         return self.folder / "checkpoint" / "checkpoint.safetensors"
 
+    def known_symbols(self, folder: Path | None = None) -> KnownSymbols | None:
+        """Return the symbol tables of the model with which the run goes on; None for a run from initial weights.
+
+        Args:
+            folder: the run's folder while it has another name.
+        """
+        return None if self.start is None else self.start.known_symbols(folder or self.folder)
+
     @property
     def has_checkpoint(self) -> bool:
         """Return whether the state of the training was stored, whether or not the file is whole."""
+        from peephole.training.state import previous_checkpoint  # imports PyTorch, which a plan does without
+
         return self.checkpoint.exists() or previous_checkpoint(self.checkpoint).exists()
 
 
@@ -90,28 +102,40 @@ def start_run(run: Run, pairs: Mapping[str, Items], overwrite: bool, stack: Exit
         PeepholeError: the data, the model's name or an older run; older files are unchanged.
     """
     folder = run.folder
+    check_name(run)
+    stored = run if "train" in pairs else replace(run, train=absolute_path(run.train))
+    if run.dev is not None and "dev" not in pairs:
+        stored = replace(stored, dev=absolute_path(run.dev))
+    stack.enter_context(hold(lock_files(run.out, folder), folder))
+    try:
+        _undo_interrupted_replacement(folder)
+        check_replaces_nothing(run, overwrite)
+        _make_folder(run, stored, pairs)
+    except OSError as error:
+        raise RunError(f"{folder}: cannot be written: {error.strerror or error}") from error
+
+
+def check_name(run: Run) -> None:
+    """Raise a PeepholeError if the model's name cannot be that of a new run."""
+    run_folder(run.out)
     try:
         run.out.encode()
     except UnicodeEncodeError:
         raise RunError(f"{run.out!r}: wanted a name in UTF-8; TensorBoard takes no other") from None
-    absolute = {"train": run.train, "dev": run.dev}
-    absolute = {name: path and _absolute(path) for name, path in absolute.items() if name not in pairs}
-    run = replace(run, **absolute)  # type: ignore[arg-type]  # train is not None
     if not Path(run.out).parent.is_dir():
         raise RunError(f"{run.out}: no such folder: {Path(run.out).parent}")
-    stack.enter_context(hold(lock_files(run.out, folder), folder))
-    try:
-        _undo_interrupted_replacement(folder)
-        if folder.exists() and not (folder / "run.json").exists():
-            raise RunError(f"{folder}: wanted a run's folder or nothing there, got something that is not a run")
-        exists = next((path for path in (folder, Path(run.out)) if path.exists()), None)
-        if exists is not None and not overwrite and not _is_untrained(run):
-            hint = f"`{resume_command(run)}` resumes it, " if (folder / "run.json").exists() else ""
-            raise RunError(f"{exists}: exists already; {hint}`--overwrite` replaces it")
-        check_replaceable(run.out)
-        _make_folder(run, pairs)
-    except OSError as error:
-        raise RunError(f"{folder}: cannot be written: {error.strerror or error}") from error
+
+
+def check_replaces_nothing(run: Run, overwrite: bool) -> None:
+    """Raise a RunError if there is an older run or model that a new run would replace without `overwrite`."""
+    folder = run.folder
+    if folder.exists() and not (folder / "run.json").exists():
+        raise RunError(f"{folder}: wanted a run's folder or nothing there, got something that is not a run")
+    exists = next((path for path in (folder, Path(run.out)) if path.exists()), None)
+    if exists is not None and not overwrite and not _is_untrained(run):
+        hint = f"`{resume_command(run)}` resumes it, " if (folder / "run.json").exists() else ""
+        raise RunError(f"{exists}: exists already; {hint}`--overwrite` replaces it")
+    check_replaceable(run.out)
 
 
 def read_run(folder: Path) -> Run:
@@ -134,15 +158,32 @@ def read_run(folder: Path) -> Run:
         ):
             raise TypeError("run.json: wanted names of files")
         config = Config.from_dict(entry["config"], f"{folder}/run.json")
+        start = Start(**entry["start"]) if "start" in entry else None
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise RunError(f"{folder}: holds no run to resume: {error}") from error
     if here.suffix != ".run":
         raise RunError(f"{folder}: wanted a run's folder, whose name ends in .run")
     moved_train, moved_dev = (_moved(folder, paths) for paths in relative)
-    run = Run(train, dev, out, config, moved_train, moved_dev, digest)
+    run = Run(train, dev, out, config, start, moved_train, moved_dev, digest)
     if run.folder.resolve() != here:  # the folder was moved: the model is written next to it
         run = replace(run, out=str(here.with_suffix(".safetensors")))
     return run
+
+
+def data_of_model(model: str) -> tuple[str, str | None]:
+    """Return the data files of the run that made a model, whose folder is beside it.
+
+    Raises:
+        RunError: there is no such run.
+    """
+    folder = Path(model).with_suffix(".run")
+    if not folder.is_dir():
+        raise RunError(f"{model}: there is no {folder} beside it that names its data: give TRAIN")
+    run = read_run(folder)
+    for place in _places(run):
+        with suppress(DataError):
+            return absolute_path(place.train), None if place.dev is None else absolute_path(place.dev)
+    return run.train, run.dev
 
 
 def reopen_run(run: Run, folder: Path, data: str | None, dev: str | None, stack: ExitStack) -> tuple[Run, list[str]]:
@@ -172,6 +213,9 @@ def reopen_run(run: Run, folder: Path, data: str | None, dev: str | None, stack:
                 raise RunError(f"{path}: wanted a file or folder of the run, got a link or a device")
         for path in (folder, Path(run.out)):
             remove_temporary_files(path)
+        for left in _hidden_folders(folder):
+            with suppress(OSError):
+                remove(left)
         if data is not None or dev is not None:
             run = _with_data(run, data, dev)
         found, prepared = _find_data(run)
@@ -183,8 +227,13 @@ def reopen_run(run: Run, folder: Path, data: str | None, dev: str | None, stack:
     return found, prepared.report
 
 
-def _make_folder(run: Run, pairs: Mapping[str, Items]) -> None:
+def _make_folder(run: Run, stored: Run, pairs: Mapping[str, Items]) -> None:
     """Create the run's folder in place of an older one. A kill at any point leaves the old run or the new one, whole.
+
+    Args:
+        run: the run with the names of its data files as messages show them.
+        stored: the same with the names that run.json stores.
+        pairs: as in `start_run`.
 
     Raises:
         PeepholeError: the data; an older run is unchanged, and otherwise no folder is left.
@@ -200,11 +249,14 @@ def _make_folder(run: Run, pairs: Mapping[str, Items]) -> None:
         (new / "checkpoint").mkdir()
         for name, items in pairs.items():
             write_pairs(name, items, new / f"{name}.jsonl", run.config.data)
-        _write_run(run, new, folder)
+        if run.start is not None:
+            run.start.copy_to(new)
+        _write_run(stored, new, folder)
         if place.exists():
             files = {name: str(new / f"{name}.jsonl") for name in pairs}  # before they get their place
-            prepared = prepare(files.get("train", run.train), files.get("dev", run.dev), run.config, new / "data")
-            _write_run(replace(run, data_digest=prepared.digest), new, folder)
+            train, dev = files.get("train", run.train), files.get("dev", run.dev)
+            prepared = prepare(train, dev, run.config, new / "data", run.known_symbols(new))
+            _write_run(replace(stored, data_digest=prepared.digest), new, folder)
             os.replace(place, old)
             os.replace(new, place)
             with suppress(OSError):
@@ -212,8 +264,8 @@ def _make_folder(run: Run, pairs: Mapping[str, Items]) -> None:
             return
         os.replace(new, place)
         try:
-            prepared = prepare(run.train, run.dev, run.config, folder / "data")
-            _write_run(replace(run, data_digest=prepared.digest), folder, folder)
+            prepared = prepare(run.train, run.dev, run.config, folder / "data", run.known_symbols())
+            _write_run(replace(stored, data_digest=prepared.digest), folder, folder)
         except PeepholeError:  # there is no run to resume, so the same command can be repeated
             remove(place)
             raise
@@ -256,13 +308,14 @@ def _write_run(run: Run, folder: Path, seen_from: Path) -> None:
         "out": run.out,
         "config": run.config.to_dict(),
         "data_digest": run.data_digest,
+        **({} if run.start is None else {"start": asdict(run.start)}),
     }
     text = json.dumps(entry, indent=1, ensure_ascii=False) + "\n"
     with replace_file(folder / "run.json") as file:
         file.write(text.encode(errors="surrogateescape"))  # file names may hold any bytes
 
 
-def _absolute(path: str) -> str:
+def absolute_path(path: str) -> str:
     """Return a data path that is valid in any working directory; errors as `data_files`."""
     return ",".join(str(file.absolute()) for file in data_files(path))
 
@@ -284,9 +337,9 @@ def _with_data(run: Run, data: str | None, dev: str | None) -> Run:
     if dev is not None and run.dev is None:
         raise ConfigError(f"--dev {dev}: the dev pairs of {run.folder} are held out from its training file")
     if data is not None:
-        run = replace(run, train=_absolute(data), moved_train=None)
+        run = replace(run, train=absolute_path(data), moved_train=None)
     if dev is not None:
-        run = replace(run, dev=_absolute(dev), moved_dev=None)
+        run = replace(run, dev=absolute_path(dev), moved_dev=None)
     return run
 
 
@@ -315,11 +368,12 @@ def _find_data(run: Run) -> tuple[Run, Prepared]:
     checkpoint the files may have changed.
     """
     missing: DataError | None = None
+    known = run.known_symbols()
     again = partial(prepare_again, digest=run.data_digest) if run.has_checkpoint else prepare
     for open_data in (reopen, again):
         for place in sorted(_places(run), key=_is_missing):
             try:
-                found = open_data(place.train, place.dev, place.config, place.folder / "data")
+                found = open_data(place.train, place.dev, place.config, place.folder / "data", known)
             except DataError as error:
                 missing = missing or error
                 continue

@@ -204,6 +204,7 @@ def remember_if_best(state: TrainState, config: TrainConfig, weights: Weights, v
     )
     if better:
         position.best_value, state.best = value, copy_weights(weights)
+        position.best_step, position.best_scores = position.step, values
     position.evaluations_since_best = 0 if better else position.evaluations_since_best + 1
     return better
 

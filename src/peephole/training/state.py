@@ -39,6 +39,8 @@ class Position:
     evaluations: int = 0  # evaluations done
     evaluations_since_best: int = 0
     best_value: float | None = None  # dev metric of `best`
+    best_step: int = 0  # the updates after which `best` was measured
+    best_scores: dict[str, float] = field(default_factory=dict)  # all dev metrics of `best`
     finished: bool = False
 
 
