@@ -152,13 +152,20 @@ def test_unknown_keys_in_the_config_are_reported_once(peephole: Peephole, toy_fi
 
 @pytest.mark.parametrize(
     "verb",
-    [["predict", "{}"], ["score", "{}", "p"], ["evaluate", "{}", "p"], ["evaluate", "{toy}", "p", "--against", "{}"]]
-    + [["quantize", "{}", "--to", "int8"], ["export", "{}", "--to", "onnx"], ["info", "{}"], ["predict", "{toy},{}"]],
-    ids=" ".join,
+    [
+        "predict {}",
+        "predict {toy},{}",
+        "score {} p",
+        "evaluate {} p",
+        "evaluate {toy} p --against {}",
+        "quantize {} --to int8",
+        "export {} --to onnx",
+        "info {}",
+    ],
 )
-def test_a_pipe_as_a_model_is_refused_at_once(peephole: Peephole, toy_file: Path, verb: list[str]) -> None:
+def test_a_pipe_as_a_model_is_refused_at_once(peephole: Peephole, toy_file: Path, verb: str) -> None:
     """Nothing writes to the pipe, so reading it would wait forever."""
     os.mkfifo(peephole.folder / "m")
     peephole.write("p", "ab\tAH B\n")
-    done = peephole(*(word.format("m", toy=toy_file) for word in verb), stdin="ab\n")
+    done = peephole(*(word.format("m", toy=toy_file) for word in verb.split()), stdin="ab\n")
     done.failed("m: wanted a model file, got a pipe")
