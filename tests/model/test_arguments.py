@@ -142,7 +142,10 @@ def test_a_layer_without_a_size_is_refused(layers: Callable[..., Any], name: str
 @pytest.mark.usefixtures("annotations_unchecked")
 @pytest.mark.parametrize(
     ("tree", "message"),
-    [({5: 6}, "config: unknown section 5"), ({"model": {5: 6}}, "config, model: unknown key 5")],
+    [
+        ({5: 6}, "config: unknown section 5; wanted one of data, symbols, model, train, search"),
+        ({"model": {5: 6}}, "config, model: unknown key 5"),
+    ],
 )
 def test_a_name_that_is_no_text_is_unknown(tree: Any, message: str) -> None:
     with pytest.raises(ConfigError, match=f"^{message}$"):

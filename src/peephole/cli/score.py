@@ -8,7 +8,8 @@ from typing import Any
 
 import click
 
-from peephole.cli.notes import NoticePrinter, print_note
+from peephole.cli.lines import print_note
+from peephole.cli.notes import NoticePrinter
 from peephole.cli.options import given_settings, load_models, setting_options
 from peephole.data import Report
 from peephole.model.pairs import score_pairs
@@ -17,7 +18,7 @@ from peephole.model.pairs import score_pairs
 @click.command()
 @click.argument("models", metavar="MODEL")
 @click.argument("pairs_file", metavar="PAIRS")
-@setting_options("search.batch_size", "search.threads")
+@setting_options("search.batch_size", "search.threads", "data.bad_lines")
 @click.option("--tokens", is_flag=True, help="Targets are tokens with spaces between them, as `predict --json` prints.")
 @click.option("--json", "as_json", is_flag=True, help="One JSON object a line.")
 def command(models: str, pairs_file: str, tokens: bool, as_json: bool, **options: Any) -> None:
@@ -26,7 +27,7 @@ def command(models: str, pairs_file: str, tokens: bool, as_json: bool, **options
     MODEL is a model file, or several separated by commas, an ensemble. PAIRS is a file as `peephole train` reads.
     A target is split into symbols as in training; with subwords, --tokens scores the predicted segmentation.
     """
-    model = load_models(models)
+    model = load_models(models, options)
     search = given_settings(model, options)
     report = Report(pairs_file)
     printer = NoticePrinter(pairs_file)

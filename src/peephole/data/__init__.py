@@ -15,6 +15,8 @@ if TYPE_CHECKING:
     from peephole.data.choose import choose_kind as choose_kind
     from peephole.data.corpus import Corpus as Corpus
     from peephole.data.files import data_files as data_files
+    from peephole.data.known import KnownSymbols as KnownSymbols
+    from peephole.data.order import batch_shapes as batch_shapes
     from peephole.data.order import batches as batches
     from peephole.data.order import permutation as permutation
     from peephole.data.prepared import DevPair as DevPair
@@ -31,9 +33,11 @@ _MODULES = {
     "Batch": "peephole.data.batch",
     "Corpus": "peephole.data.corpus",
     "DevPair": "peephole.data.prepared",
+    "KnownSymbols": "peephole.data.known",
     "Pair": "peephole.data.read",
     "Prepared": "peephole.data.prepared",
     "Report": "peephole.data.read",
+    "batch_shapes": "peephole.data.order",
     "batches": "peephole.data.order",
     "choose_kind": "peephole.data.choose",
     "data_files": "peephole.data.files",
@@ -50,9 +54,11 @@ __all__ = [
     "Batch",
     "Corpus",
     "DevPair",
+    "KnownSymbols",
     "Pair",
     "Prepared",
     "Report",
+    "batch_shapes",
     "batches",
     "choose_kind",
     "data_files",

@@ -11,7 +11,7 @@ from collections.abc import Iterator
 import numpy as np
 from numpy.typing import NDArray
 
-from peephole.data.batch import Batch, make_batch
+from peephole.data.batch import Batch, Ids, make_batch
 from peephole.data.corpus import Corpus
 
 WINDOW = 1 << 16  # pairs that are sorted by length together
@@ -73,6 +73,28 @@ def batches(corpus: Corpus, *, seed: int, epoch: int, batch_symbols: int, start:
             rows = parts[part]
             yield make_batch(*corpus.read(located.take(rows)), examples[rows])
         number += len(parts)
+
+
+def batch_shapes(
+    corpus: Corpus, *, seed: int, epoch: int, batch_symbols: int, windows: int | None = None
+) -> Iterator[tuple[Ids, Ids]]:
+    """Yield the source lengths and the target lengths, EOS included, of the pairs of each batch of an epoch.
+
+    No pair is read. The batches come in another order than those of `batches`.
+
+    Args:
+        corpus: the pairs.
+        seed: any number ≥ 0.
+        epoch: any number ≥ 0.
+        batch_symbols: as that of `batches`.
+        windows: the first this many windows only; None: all.
+    """
+    for first in range(0, len(corpus), WINDOW)[:windows]:
+        examples = permutation(len(corpus), seed=seed, epoch=epoch, start=first, stop=first + WINDOW)
+        located = corpus.locate(examples)
+        source, target = located.source.lengths, located.target.lengths + 1
+        for part in _cut(source, target, batch_symbols):
+            yield source[part], target[part]
 
 
 def _cut(

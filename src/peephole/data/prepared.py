@@ -18,6 +18,7 @@ from peephole.config import Config
 from peephole.data.choose import choose_kind
 from peephole.data.corpus import FILE_NAMES, Corpus
 from peephole.data.files import data_files
+from peephole.data.known import KnownSymbols, grow_side
 from peephole.data.read import Pair, Report, read_pairs
 from peephole.data.split import Holdout
 from peephole.data.stamp import (
@@ -65,7 +66,13 @@ class Prepared:
     files: dict[str, list[dict[str, str]]]
 
 
-def prepare(train_path: str | Path, dev_path: str | Path | None, config: Config, folder: str | Path) -> Prepared:
+def prepare(
+    train_path: str | Path,
+    dev_path: str | Path | None,
+    config: Config,
+    folder: str | Path,
+    known: KnownSymbols | None = None,
+) -> Prepared:
     """Read, check, split and encode the data into a folder, or reuse the result of an equal call.
 
     An interrupted preparation is repeated: the stamp is written last, and the folder is reused only if its stamp names
@@ -76,6 +83,7 @@ def prepare(train_path: str | Path, dev_path: str | Path | None, config: Config,
         dev_path: likewise; None holds out some sources of the training file.
         config: its sections data and symbols are used.
         folder: created if it is missing; other files in it are not touched.
+        known: the symbol tables of a model, to which new symbols are added; None learns new tables.
 
     Raises:
         DataError: a file cannot be read or holds a bad line, all pairs are the same, none is short enough,
@@ -83,7 +91,7 @@ def prepare(train_path: str | Path, dev_path: str | Path | None, config: Config,
         RunError: the folder cannot be written.
     """
     folder = Path(folder)
-    made_from = _made_from(train_path, dev_path, config)
+    made_from = _made_from(train_path, dev_path, config, known)
     paths = {"train": data_files(train_path), "dev": [] if dev_path is None else data_files(dev_path)}
     names = {side: [path.name for path in found] for side, found in paths.items()}
     stamp = read_stamp(folder)
@@ -96,7 +104,7 @@ def prepare(train_path: str | Path, dev_path: str | Path | None, config: Config,
         for name in (*FILE_NAMES, STAMP):
             remove_temporary_files(folder / name)
         try:
-            content = _prepare(str(train_path), None if dev_path is None else str(dev_path), config, folder)
+            content = _prepare(str(train_path), None if dev_path is None else str(dev_path), config, folder, known)
         except DataError:
             _check_unchanged(made_from, train_path, dev_path)  # this error, if there is one, explains the other
             raise
@@ -118,7 +126,13 @@ def open_prepared(folder: str | Path) -> Prepared:
     return _from_stamp(Path(folder), stamp)
 
 
-def reopen(train_path: str | Path, dev_path: str | Path | None, config: Config, folder: str | Path) -> Prepared | None:
+def reopen(
+    train_path: str | Path,
+    dev_path: str | Path | None,
+    config: Config,
+    folder: str | Path,
+    known: KnownSymbols | None = None,
+) -> Prepared | None:
     """Return the data that an equal call of `prepare` wrote.
 
     Files that are missing now are not needed: the last lines of the report name them.
@@ -128,7 +142,7 @@ def reopen(train_path: str | Path, dev_path: str | Path | None, config: Config, 
     """
     folder = Path(folder)
     stamp = read_stamp(folder)
-    if stamp is None or stamp["made_from"]["settings"] != settings_of(config):
+    if stamp is None or stamp["made_from"]["settings"] != settings_of(config, known):
         return None
     missing = []
     for name, path in (("train", train_path), ("dev", dev_path)):
@@ -146,6 +160,7 @@ def prepare_again(
     dev_path: str | Path | None,
     config: Config,
     folder: str | Path,
+    known: KnownSymbols | None = None,
     digest: str | None = None,
 ) -> Prepared | None:
     """Restore the prepared data of a folder whose files are damaged, missing, or of an older version.
@@ -155,6 +170,7 @@ def prepare_again(
         dev_path: likewise.
         config: likewise.
         folder: likewise.
+        known: likewise.
         digest: that of the data to restore; None takes it from the folder's stamp.
 
     Returns:
@@ -177,13 +193,15 @@ def prepare_again(
         was = "of an older version"
     else:
         return None
-    prepared = prepare(train_path, dev_path, config, folder)
+    prepared = prepare(train_path, dev_path, config, folder, known)
     same = prepared.digest == digest if older is None else _equals_older(prepared, older)
     line = f"{folder}: its data were {was}, and are prepared again from the same pairs"
     return replace(prepared, report=[*prepared.report, line]) if same else None
 
 
-def _prepare(train_path: str, dev_path: str | None, config: Config, folder: Path) -> dict[str, Any]:
+def _prepare(
+    train_path: str, dev_path: str | None, config: Config, folder: Path, known: KnownSymbols | None
+) -> dict[str, Any]:
     """Write the corpus; return symbol tables, dev pairs and report as plain JSON values."""
     report, dev_report = Report(train_path), Report(dev_path or train_path)
     dev = None
@@ -194,8 +212,8 @@ def _prepare(train_path: str, dev_path: str | None, config: Config, folder: Path
     if dev is None:
         limit = min(config.data.dev_limit, sys.maxsize)  # islice takes no larger number
         dev = list(islice(_held_out_pairs(train_path, scan.held_out, config), limit))
-    source_symbols, source_line = _learn("source", train_path, scan, config)
-    target_symbols, target_line = _learn("target", train_path, scan, config)
+    source_symbols, source_line = _learn("source", train_path, scan, config, known)
+    target_symbols, target_line = _learn("target", train_path, scan, config, known)
     train = Corpus.build(
         _training_pairs(train_path, scan.held_out, config),
         source_symbols,
@@ -263,16 +281,20 @@ def _scan(train_path: str, dev_sources: set[str] | None, config: Config, report:
     return _Scan(sample, held_out, len(overlap))
 
 
-def _learn(side: str, train_path: str, scan: _Scan, config: Config) -> tuple[Symbols, str]:
+def _learn(side: str, train_path: str, scan: _Scan, config: Config, known: KnownSymbols | None) -> tuple[Symbols, str]:
     """Return the symbol table of one side, and a line with its kind and the reason for it."""
     text_of: Callable[[Pair], str] = attrgetter(side)
+    longest = config.data.max_length * CODE_POINTS_PER_SYMBOL
+    every = map(text_of, _training_pairs(train_path, scan.held_out, config))
+    texts = (text for text in every if len(text) <= longest)
+    if known is not None:
+        return grow_side(side, getattr(known, side), texts, config.symbols)
     kind, reason = getattr(config.symbols, side), "as configured"
     if kind == "auto":
         kind, reason = choose_kind([text_of(pair) for pair in scan.sample])
-    longest = config.data.max_length * CODE_POINTS_PER_SYMBOL
     symbols = learn_symbols(
         kind,
-        (text for text in map(text_of, _training_pairs(train_path, scan.held_out, config)) if len(text) <= longest),
+        texts,
         vocabulary_size=config.symbols.vocabulary_size,
         min_count=config.symbols.min_count,
         normalize=config.symbols.normalize,
@@ -318,9 +340,11 @@ def _group_by_source(pairs: list[Pair]) -> list[DevPair]:
     return [(source, tuple(references)) for source, references in targets.items()]
 
 
-def _made_from(train_path: str | Path, dev_path: str | Path | None, config: Config) -> dict[str, Any]:
+def _made_from(
+    train_path: str | Path, dev_path: str | Path | None, config: Config, known: KnownSymbols | None
+) -> dict[str, Any]:
     """Return contents and settings that determine the result of `prepare`, as plain JSON values."""
-    return {"train": content_of(train_path), "dev": content_of(dev_path), "settings": settings_of(config)}
+    return {"train": content_of(train_path), "dev": content_of(dev_path), "settings": settings_of(config, known)}
 
 
 def _is_content(made_from: dict[str, Any], train_path: str | Path, dev_path: str | Path | None) -> bool:

@@ -16,6 +16,7 @@ from typing import Any
 from peephole.config import Config
 from peephole.data.corpus import FILE_NAMES
 from peephole.data.files import data_files
+from peephole.data.known import KnownSymbols
 from peephole.errors import DataError
 from peephole.storage.replace_file import replace_file
 
@@ -51,10 +52,11 @@ def _content(file: Path) -> list[Any]:
         raise DataError(f"{file}: cannot be read: {error.strerror or error}") from error
 
 
-def settings_of(config: Config) -> dict[str, Any]:
-    """Return the settings that determine the prepared data, as plain JSON values."""
+def settings_of(config: Config, known: KnownSymbols | None) -> dict[str, Any]:
+    """Return the settings, and the model's symbols, that determine the prepared data, as plain JSON values."""
     data = {name: value for name, value in asdict(config.data).items() if name != "batch_symbols"}
-    return {"version": STAMP_VERSION, "data": data, "symbols": asdict(config.symbols)}
+    settings = {"version": STAMP_VERSION, "data": data, "symbols": asdict(config.symbols)}
+    return settings if known is None else settings | {"known_symbols": known.digest()}
 
 
 def write_stamp(folder: Path, content: Mapping[str, Any]) -> Stamp:

@@ -9,7 +9,7 @@ import ctypes
 import os
 import weakref
 from array import array
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Iterator, Sequence
 from contextlib import contextmanager
 from itertools import accumulate, chain, pairwise
 from pathlib import Path
@@ -105,7 +105,7 @@ class PackedSearch:
         else:
             settings |= {"kind": SearchKind.SAMPLE, "temperature": config.temperature}
             settings |= {"top_k": config.top_k or 0, "top_p": config.top_p or 1.0}
-            settings |= _uniform_numbers(config, examples, max_lengths)
+            settings |= _generators(config.seed, examples)
         if prefixes is not None:
             settings |= _joined("target", prefixes)
         found: list[list[Hypothesis]] = [[] for _ in sources]
@@ -136,6 +136,7 @@ class PackedSearch:
     ) -> Iterator[structures.Result]:
         library = engine.library()
         addresses = (ctypes.c_void_p * len(self.models))(*(model.address for model in self.models))
+        interruption = Interruption()
         fields = settings | _joined("source", sources)  # holds the arrays while the engine reads them
         request = structures.Request(
             threads=config.threads or _usable_cores(),
@@ -144,17 +145,56 @@ class PackedSearch:
             models=ctypes.addressof(addresses),
             num_sources=len(sources),
             batch_size=config.batch_size,
+            should_stop=interruption.callback,
             **{name: field.buffer_info()[0] if isinstance(field, array) else field for name, field in fields.items()},
         )
         result = ctypes.POINTER(structures.Result)()
         message = ctypes.create_string_buffer(MESSAGE_BYTES)
-        status = library.peephole_search(ctypes.byref(request), ctypes.byref(result), message, MESSAGE_BYTES)
-        if status != Status.OK:
-            raise PeepholeError(f"search: {message.value.decode(errors='replace')}")
         try:
+            status = library.peephole_search(ctypes.byref(request), ctypes.byref(result), message, MESSAGE_BYTES)
+            interruption.raise_caught()
+            if status != Status.OK:
+                raise PeepholeError(f"search: {message.value.decode(errors='replace')}")
             yield result.contents
         finally:
-            library.peephole_result_release(result)
+            interruption.close()
+            if result:
+                library.peephole_result_release(result)
+
+
+class Interruption:
+    """Lets Python handle signals, such as Ctrl-C, during a call of the engine.
+
+    The engine calls `callback` now and then. An exception that a signal handler raises there stops the call, and
+    `raise_caught` raises it afterwards.
+    """
+
+    def __init__(self) -> None:
+        self._caught: list[BaseException] = []
+        self._watch = self._let_handlers_run()
+        next(self._watch)
+        # Python runs signal handlers when it begins or resumes a function. A new function would not be inside its `try`
+        # yet, and ctypes would drop the exception; a generator resumes inside.
+        self.callback = structures.ShouldStop(self._watch.send)
+
+    def _let_handlers_run(self) -> Generator[int, object, None]:
+        """Yield whether the engine is to stop, each time that it asks."""
+        while True:
+            try:
+                yield int(bool(self._caught))
+            except GeneratorExit:
+                return
+            except BaseException as error:
+                self._caught.append(error)
+
+    def raise_caught(self) -> None:
+        """Raise the exception of a signal handler, if there was one."""
+        if self._caught:
+            raise self._caught[0]
+
+    def close(self) -> None:
+        """End the generator, which refers to this object."""
+        self._watch.close()
 
 
 def _usable_cores() -> int:
@@ -170,16 +210,15 @@ def _joined(name: str, sequences: Sequence[Sequence[int]]) -> dict[str, Any]:
     }
 
 
-def _uniform_numbers(config: SearchConfig, examples: Sequence[int], max_lengths: Sequence[int]) -> dict[str, Any]:
-    """Return the random numbers of every source, those that `peephole.search.sample` draws with."""
+def _generators(seed: int, examples: Sequence[int]) -> dict[str, Any]:
+    """Return the random number generator of every source, those that `peephole.search.sample` draws with."""
     import numpy as np
 
-    numbers = array("d")
-    offsets = array("q")
-    for example, length in zip(examples, max_lengths, strict=True):
-        offsets.append(len(numbers))
-        numbers.frombytes(np.random.default_rng((config.seed, example)).random((config.nbest, length)).tobytes())
-    return {"uniform": numbers, "uniform_offsets": offsets}
+    words = array("Q")
+    for example in examples:
+        state = np.random.PCG64((seed, example)).state["state"]
+        words.extend(half for number in (state["state"], state["inc"]) for half in divmod(number, 2**64))
+    return {"generators": words}
 
 
 def _numbers(kind: Any, address: int | None, count: int) -> Any:

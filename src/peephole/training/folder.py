@@ -5,6 +5,7 @@ g2p.run/run.json     data files, settings and model file of the run
 g2p.run/data/        the pairs as ids, memory mapped
 g2p.run/checkpoint/  the state of the training, and the state before it
 g2p.run/log.jsonl    losses and dev metrics; tensorboard/ holds the same as events
+g2p.run/start.safetensors   the model with which the run goes on, if it does
 
 While a process trains or replaces the run it holds its lock; see `peephole.training.lock`. A new run is made as
 `.g2p.run.new`, and a run that it replaces is called `.g2p.run.old` until it is deleted.
@@ -17,17 +18,17 @@ import os
 import shlex
 from collections.abc import Iterator
 from contextlib import ExitStack, suppress
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 from peephole.config import Config
-from peephole.data import data_files, prepare, prepare_again, reopen
+from peephole.data import KnownSymbols, data_files, prepare, prepare_again, reopen
 from peephole.errors import ConfigError, DataError, PeepholeError, RunError
 from peephole.storage.replace_file import check_replaceable, remove, remove_temporary_files, replace_file
+from peephole.training.from_model import START, Start
 from peephole.training.lock import hold, lock_files
-from peephole.training.state import previous_checkpoint
 
-CONTENTS = {"run.json", "data", "checkpoint", "log.jsonl", "tensorboard"}
+CONTENTS = {"run.json", "data", "checkpoint", "log.jsonl", "tensorboard", START}
 
 
 @dataclass(frozen=True)
@@ -38,6 +39,7 @@ class Run:
     dev: str | None
     out: str
     config: Config
+    start: Start | None = None  # the model with which the run goes on
     moved_train: str | None = None  # the path of the training file if it was moved or copied together with the run
     moved_dev: str | None = None
 
@@ -51,9 +53,19 @@ class Run:
         """Return the file that stores the state of the training."""
         return self.folder / "checkpoint" / "checkpoint.safetensors"
 
+    def known_symbols(self, folder: Path | None = None) -> KnownSymbols | None:
+        """Return the symbol tables of the model with which the run goes on; None for a run from initial weights.
+
+        Args:
+            folder: the run's folder while it has another name.
+        """
+        return None if self.start is None else self.start.known_symbols(folder or self.folder)
+
     @property
     def has_checkpoint(self) -> bool:
         """Return whether the state of the training was stored, whether or not the file is whole."""
+        from peephole.training.state import previous_checkpoint  # imports PyTorch, which a plan does without
+
         return self.checkpoint.exists() or previous_checkpoint(self.checkpoint).exists()
 
 
@@ -86,26 +98,38 @@ def start_run(run: Run, overwrite: bool, stack: ExitStack) -> None:
         PeepholeError: the data, the model's name or an older run; older files are unchanged.
     """
     folder = run.folder
+    check_name(run)
+    run = replace(run, train=absolute_path(run.train), dev=None if run.dev is None else absolute_path(run.dev))
+    stack.enter_context(hold(lock_files(run.out, folder), folder))
+    try:
+        _undo_interrupted_replacement(folder)
+        check_replaces_nothing(run, overwrite)
+        _make_folder(run)
+    except OSError as error:
+        raise RunError(f"{folder}: cannot be written: {error.strerror or error}") from error
+
+
+def check_name(run: Run) -> None:
+    """Raise a PeepholeError if the model's name cannot be that of a new run."""
+    run_folder(run.out)
     try:
         run.out.encode()
     except UnicodeEncodeError:
         raise RunError(f"{run.out!r}: wanted a name in UTF-8; TensorBoard takes no other") from None
-    run = replace(run, train=_absolute(run.train), dev=None if run.dev is None else _absolute(run.dev))
     if not Path(run.out).parent.is_dir():
         raise RunError(f"{run.out}: no such folder: {Path(run.out).parent}")
-    stack.enter_context(hold(lock_files(run.out, folder), folder))
-    try:
-        _undo_interrupted_replacement(folder)
-        if folder.exists() and not (folder / "run.json").exists():
-            raise RunError(f"{folder}: wanted a run's folder or nothing there, got something that is not a run")
-        exists = next((path for path in (folder, Path(run.out)) if path.exists()), None)
-        if exists is not None and not overwrite and not _is_untrained(run):
-            hint = f"`{resume_command(run)}` resumes it, " if (folder / "run.json").exists() else ""
-            raise RunError(f"{exists}: exists already; {hint}`--overwrite` replaces it")
-        check_replaceable(run.out)
-        _make_folder(run)
-    except OSError as error:
-        raise RunError(f"{folder}: cannot be written: {error.strerror or error}") from error
+
+
+def check_replaces_nothing(run: Run, overwrite: bool) -> None:
+    """Raise a RunError if there is an older run or model that a new run would replace without `overwrite`."""
+    folder = run.folder
+    if folder.exists() and not (folder / "run.json").exists():
+        raise RunError(f"{folder}: wanted a run's folder or nothing there, got something that is not a run")
+    exists = next((path for path in (folder, Path(run.out)) if path.exists()), None)
+    if exists is not None and not overwrite and not _is_untrained(run):
+        hint = f"`{resume_command(run)}` resumes it, " if (folder / "run.json").exists() else ""
+        raise RunError(f"{exists}: exists already; {hint}`--overwrite` replaces it")
+    check_replaceable(run.out)
 
 
 def read_run(folder: Path) -> Run:
@@ -126,14 +150,31 @@ def read_run(folder: Path) -> Run:
         ):
             raise TypeError("run.json: wanted names of files")
         config = Config.from_dict(entry["config"], f"{folder}/run.json")
+        start = Start(**entry["start"]) if "start" in entry else None
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise RunError(f"{folder}: holds no run to resume: {error}") from error
     if here.suffix != ".run":
         raise RunError(f"{folder}: wanted a run's folder, whose name ends in .run")
-    run = Run(train, dev, out, config, *(_moved(folder, paths) for paths in relative))
+    run = Run(train, dev, out, config, start, *(_moved(folder, paths) for paths in relative))
     if run.folder.resolve() != here:  # the folder was moved: the model is written next to it
         run = replace(run, out=str(here.with_suffix(".safetensors")))
     return run
+
+
+def data_of_model(model: str) -> tuple[str, str | None]:
+    """Return the data files of the run that made a model, whose folder is beside it.
+
+    Raises:
+        RunError: there is no such run.
+    """
+    folder = Path(model).with_suffix(".run")
+    if not folder.is_dir():
+        raise RunError(f"{model}: there is no {folder} beside it that names its data: give TRAIN")
+    run = read_run(folder)
+    for place in _places(run):
+        with suppress(DataError):
+            return _absolute(place.train), None if place.dev is None else _absolute(place.dev)
+    return run.train, run.dev
 
 
 def reopen_run(run: Run, folder: Path, data: str | None, dev: str | None, stack: ExitStack) -> Run:
@@ -188,9 +229,11 @@ def _make_folder(run: Run) -> None:
     try:
         new.mkdir()
         (new / "checkpoint").mkdir()
+        if run.start is not None:
+            run.start.copy_to(new)
         _write_run(run, new, folder)
         if place.exists():
-            prepare(run.train, run.dev, run.config, new / "data")
+            prepare(run.train, run.dev, run.config, new / "data", run.known_symbols(new))
             os.replace(place, old)
             os.replace(new, place)
             with suppress(OSError):
@@ -198,7 +241,7 @@ def _make_folder(run: Run) -> None:
             return
         os.replace(new, place)
         try:
-            prepare(run.train, run.dev, run.config, folder / "data")
+            prepare(run.train, run.dev, run.config, folder / "data", run.known_symbols())
         except PeepholeError:  # there is no run to resume, so the same command can be repeated
             remove(place)
             raise
@@ -240,13 +283,14 @@ def _write_run(run: Run, folder: Path, seen_from: Path) -> None:
         "relative": {name: None if path is None else _relative(path, seen_from) for name, path in files.items()},
         "out": run.out,
         "config": run.config.to_dict(),
+        **({} if run.start is None else {"start": asdict(run.start)}),
     }
     text = json.dumps(entry, indent=1, ensure_ascii=False) + "\n"
     with replace_file(folder / "run.json") as file:
         file.write(text.encode(errors="surrogateescape"))  # file names may hold any bytes
 
 
-def _absolute(path: str) -> str:
+def absolute_path(path: str) -> str:
     """Return a data path that is valid in any working directory; errors as `data_files`."""
     return ",".join(str(file.absolute()) for file in data_files(path))
 
@@ -266,9 +310,9 @@ def _with_data(run: Run, data: str | None, dev: str | None) -> Run:
     if dev is not None and run.dev is None:
         raise ConfigError(f"--dev {dev}: the dev pairs of {run.folder} are held out from its training file")
     if data is not None:
-        run = replace(run, train=_absolute(data), moved_train=None)
+        run = replace(run, train=absolute_path(data), moved_train=None)
     if dev is not None:
-        run = replace(run, dev=_absolute(dev), moved_dev=None)
+        run = replace(run, dev=absolute_path(dev), moved_dev=None)
     return run
 
 
@@ -286,10 +330,11 @@ def _find_data(run: Run) -> Run:
     Before the first checkpoint the data may have changed.
     """
     missing: DataError | None = None
+    known = run.known_symbols()
     for open_data in (reopen, prepare_again) if run.has_checkpoint else (reopen, prepare):
         for place in _places(run):
             try:
-                if open_data(place.train, place.dev, place.config, place.folder / "data") is not None:
+                if open_data(place.train, place.dev, place.config, place.folder / "data", known) is not None:
                     return place
             except DataError as error:
                 missing = missing or error

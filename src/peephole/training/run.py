@@ -6,6 +6,7 @@ The run's folder, from which an interrupted training resumes, is described in `p
 from __future__ import annotations
 
 import os
+from collections.abc import Mapping
 from contextlib import ExitStack
 from copy import deepcopy
 from pathlib import Path
@@ -18,16 +19,27 @@ from torch import nn
 from peephole.config import Config
 from peephole.data import Prepared, prepare
 from peephole.engine.choice import engine_in_use
-from peephole.errors import RunError, check_path, check_type
+from peephole.errors import ArgumentError, RunError, check_path, check_type
 from peephole.model import Model, load
 from peephole.nn import Seq2Seq, build_seq2seq, use_engine
+from peephole.storage.model_file import ModelFile
 from peephole.training.backend_choice import definition_notice, with_precision
+from peephole.training.cpu_threads import cpu_threads
 from peephole.training.dev import measure
-from peephole.training.folder import Run, read_run, reopen_run, resume_command, start_run
+from peephole.training.folder import Run, data_of_model, read_run, reopen_run, resume_command, start_run
+from peephole.training.from_model import (
+    check_settings,
+    evaluate_start,
+    introduction,
+    read_start,
+    set_first_weights,
+    starting_config,
+)
 from peephole.training.loop import Hooks, current_weights, fit
 from peephole.training.loss import Objective
 from peephole.training.making import describe_making
 from peephole.training.report import Report
+from peephole.training.schedules import empty_budget_notice
 from peephole.training.state import (
     TrainState,
     Weights,
@@ -49,10 +61,11 @@ class Interrupted(RunError):
 
 
 def train(
-    train: str | Path,
+    train: str | Path | None = None,
     dev: str | Path | None = None,
     out: str | Path = "model.safetensors",
     *,
+    from_model: str | Path | None = None,
     config: Config | None = None,
     overwrite: bool = False,
     quiet: bool = False,
@@ -61,10 +74,14 @@ def train(
     """Train a model on a file of pairs and write it to one file.
 
     Args:
-        train: TSV or JSONL of pairs, plain or compressed, Parquet, or two parallel files as `"a.en,b.it"`.
+        train: TSV or JSONL of pairs, plain or compressed, Parquet, or two parallel files as `"a.en,b.it"`. None, with
+            `from_model`: the files of the run that made that model, whose folder is beside it.
         dev: likewise; its metric selects the best weights. None holds out some of the training sources.
         out: the model file to write. The run's folder, from which `resume` continues, is next to it.
-        config: settings to start from.
+        from_model: a model file to go on with: its weights, architecture and symbols, to which the symbols that are new
+            in the data are added. The best weights on dev may be those of the model itself. None: initial weights.
+        config: settings to start from. None: the defaults, or those of `from_model` except the budget and the settings
+            of the machine (precision, device, threads, engine).
         overwrite: replace `out` and its run folder if they exist.
         quiet: print nothing; log.jsonl and TensorBoard's events are still written.
         settings: single settings, as `minutes=5`, `hidden_size=512` or `**{"train.seed": 2}`.
@@ -76,19 +93,43 @@ def train(
         PeepholeError: a setting, the data or an output file is wrong; the message says which and why.
         Interrupted: Ctrl-C or SIGTERM; the run is saved and `resume` continues it.
     """
-    check_path("train", train)
-    if dev is not None:
-        check_path("dev", dev)
+    for name, path in (("train", train), ("dev", dev), ("from_model", from_model)):
+        if path is not None:
+            check_path(name, path)
     check_path("out", out)
     check_type("config", config, (Config, type(None)), "a Config")
     check_type("overwrite", overwrite, bool, "True or False")
     check_type("quiet", quiet, bool, "True or False")
-    chosen = with_precision((config or Config()).with_values(settings, "train"))
-    run = Run(os.fspath(train), None if dev is None else os.fspath(dev), os.fspath(out), chosen)
+    run = _new_run(train, dev, out, from_model, config, settings)
     fabric = start_fabric(run.config.train)
     with ExitStack() as stack:  # holds the run's lock
         run_on_rank_zero(fabric, lambda: start_run(run, overwrite, stack))
         return _complete_training(fabric, run, quiet)
+
+
+def _new_run(
+    train: str | Path | None,
+    dev: str | Path | None,
+    out: str | Path,
+    from_model: str | Path | None,
+    config: Config | None,
+    settings: Mapping[str, Any],
+) -> Run:
+    """Return a run from the arguments of `train`; errors as there."""
+    start, base = None, config or Config()
+    files = [None if path is None else os.fspath(path) for path in (train, dev)]
+    if from_model is not None:
+        start, model = read_start(os.fspath(from_model))
+        base = config or starting_config(model.config)
+        if files[0] is None:
+            found = data_of_model(start.model)
+            files = [found[0], files[1] or found[1]]
+    chosen = with_precision(base.with_values(settings, "train"))
+    if start is not None:
+        check_settings(start.model, model, chosen)
+    if files[0] is None:
+        raise ArgumentError("train: wanted the name of a file, got None, which only `from_model` allows")
+    return Run(files[0], files[1], os.fspath(out), chosen, start)
 
 
 def resume(
@@ -130,15 +171,17 @@ def resume(
 def _complete_training(fabric: Fabric, run: Run, quiet: bool, *, resumed: bool = False) -> Model:
     """Train from the checkpoint, if there is one, to the end; return the model of the file that was written."""
     with ExitStack() as stack:
-        prepared = prepare(run.train, run.dev, run.config, run.folder / "data")
+        prepared = prepare(run.train, run.dev, run.config, run.folder / "data", run.known_symbols())
         _train(stack, fabric, run, prepared, quiet, resumed)
     return load(run.out)
 
 
 def _train(stack: ExitStack, fabric: Fabric, run: Run, prepared: Prepared, quiet: bool, resumed: bool) -> None:
     config = run.config
+    stack.enter_context(cpu_threads(config.train.threads))
     stack.enter_context(use_engine(config.train.engine))
-    network = _build_initial_network(run, prepared)
+    model_before = None if run.start is None else run.start.load(run.folder)
+    network = _build_initial_network(config, prepared, model_before)
     optimizer = torch.optim.AdamW(
         network.parameters(),
         lr=config.train.learning_rate,
@@ -153,19 +196,20 @@ def _train(stack: ExitStack, fabric: Fabric, run: Run, prepared: Prepared, quiet
         load_checkpoint(run.checkpoint, state)
     position = state.position
     folder = run.folder if fabric.global_rank == 0 else None
-    report = stack.enter_context(
-        Report(folder, position.step, config.train.dev_metric, position.best_value, quiet=quiet)
-    )
+    logged = position.step if before is not None else None
+    report = stack.enter_context(Report(folder, logged, config.train.dev_metric, position.best_value, quiet=quiet))
     stop = stack.enter_context(catch_stop_signals())
+    if run.start is not None and model_before is not None and before is None:
+        for line in introduction(run.start, model_before, config):
+            report.print_line(line)
     _print_introduction(report, network, prepared, position.step, config, definition_notice(config, fabric.device))
 
     if notice is not None:
         report.print_line(notice)
     if resumed and before is None:
         report.print_line(f"{run.folder}: no checkpoint to resume from, so training begins anew")
-    before = before or made_with
     for name, now in made_with.items():
-        if before.get(name, now) != now:
+        if before is not None and before.get(name, now) != now:
             report.print_line(f"{name} was {before[name]}, now it is {now}: weights will differ in their last digits")
 
     def model(weights: Weights) -> Model:
@@ -187,6 +231,9 @@ def _train(stack: ExitStack, fabric: Fabric, run: Run, prepared: Prepared, quiet
 
     if not position.finished:
         clock, stop_requested = synchronised_clock(fabric, position.seconds, stop)
+        hooks = Hooks(clock, stop_requested, report.step, evaluate, on_evaluation, save)
+        if run.start is not None and before is None:
+            evaluate_start(state, config.train, hooks)
         fit(
             fabric,
             module,
@@ -195,7 +242,7 @@ def _train(stack: ExitStack, fabric: Fabric, run: Run, prepared: Prepared, quiet
             config.train,
             dropout=config.model.dropout,
             batch_symbols=config.data.batch_symbols,
-            hooks=Hooks(clock, stop_requested, report.step, evaluate, on_evaluation, save),
+            hooks=hooks,
         )
     if not position.finished:
         raise Interrupted(
@@ -207,11 +254,13 @@ def _train(stack: ExitStack, fabric: Fabric, run: Run, prepared: Prepared, quiet
     report.print_line(f"{run.out}: best dev {metric} {position.best_value:.3f}, {position.step} steps")
 
 
-def _build_initial_network(run: Run, prepared: Prepared) -> Seq2Seq:
-    """Build the network with weights drawn from the run's seed, without changing PyTorch's global generator."""
-    with torch.random.fork_rng(devices=[]):
-        torch.default_generator.manual_seed(run.config.train.seed)  # torch.manual_seed seeds GPUs, too
-        return build_seq2seq(run.config.model, len(prepared.source_symbols), len(prepared.target_symbols))
+def _build_initial_network(config: Config, prepared: Prepared, model: ModelFile | None) -> Seq2Seq:
+    """Build the network with weights drawn from the run's seed, or those of the model with which it goes on."""
+    generator = torch.Generator().manual_seed(config.train.seed)  # and no other generator is used
+    network = build_seq2seq(config.model, len(prepared.source_symbols), len(prepared.target_symbols), generator)
+    if model is not None:
+        set_first_weights(network, model)
+    return network
 
 
 def _print_introduction(
@@ -220,6 +269,9 @@ def _print_introduction(
     for line in prepared.report:
         report.print_line(line)
     size = sum(parameter.numel() for parameter in network.parameters())
+    empty = empty_budget_notice(config.train)
+    if empty is not None:
+        report.print_line(empty)
     if config.peephole_implied and not step:
         report.print_line("model.peephole is none: a GRU has no cell state to look at")
     resuming = f"; resuming from step {step}" if step else ""
