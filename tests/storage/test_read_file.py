@@ -106,11 +106,7 @@ def test_a_large_file_of_another_program_is_not_read(tmp_path: Path) -> None:
     for content, message in (
         (b"", "not a whole safetensors file: its header would have 0 bytes"),
         (
-            b'{"x":{"dtype":"U8","shape":['
-            + str(size).encode()
-            + b'],"data_offsets":[0,'
-            + str(size).encode()
-            + b"]}}",
+            json.dumps({"x": {"dtype": "U8", "shape": [size], "data_offsets": [0, size]}}).encode(),
             "wanted a model saved by peephole, got another program's safetensors file",
         ),
     ):

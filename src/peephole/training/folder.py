@@ -173,7 +173,7 @@ def data_of_model(model: str) -> tuple[str, str | None]:
     run = read_run(folder)
     for place in _places(run):
         with suppress(DataError):
-            return _absolute(place.train), None if place.dev is None else _absolute(place.dev)
+            return absolute_path(place.train), None if place.dev is None else absolute_path(place.dev)
     return run.train, run.dev
 
 
