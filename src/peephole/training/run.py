@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
-from contextlib import ExitStack
+from contextlib import ExitStack, nullcontext, suppress
 from copy import deepcopy
 from dataclasses import replace
 from pathlib import Path
@@ -43,7 +43,7 @@ from peephole.training.state import (
     load_latest_checkpoint,
     save_checkpoint,
 )
-from peephole.training.stop import catch_stop_signals
+from peephole.training.stop import Stopping, catch_stop_signals
 from peephole.training.together import run_on_rank_zero, start_fabric, synchronised_clock
 from peephole.training.waiting import waiting
 
@@ -233,8 +233,13 @@ def _train(stack: ExitStack, fabric: Fabric, run: Run, prepared: Prepared, quiet
     def save() -> None:
         run_on_rank_zero(fabric, lambda: save_checkpoint(run.checkpoint, state, made_with))
 
-    def evaluate(weights: Weights) -> dict[str, float]:
-        return run_on_rank_zero(fabric, lambda: measure(model(weights), prepared.dev_pairs[: config.train.dev_pairs]))
+    def evaluate(weights: Weights) -> dict[str, float] | None:
+        def work() -> dict[str, float] | None:
+            with suppress(Stopping), stop.interruptible():
+                return measure(model(weights), prepared.dev_pairs[: config.train.dev_pairs])
+            return None
+
+        return run_on_rank_zero(fabric, work)
 
     def on_evaluation(values: dict[str, float], is_best: bool) -> None:
         report.evaluation(values, is_best)
@@ -243,19 +248,20 @@ def _train(stack: ExitStack, fabric: Fabric, run: Run, prepared: Prepared, quiet
 
     if not position.finished:
         clock, stop_requested = synchronised_clock(fabric, position.seconds, stop)
-        hooks = Hooks(clock, stop_requested, report.step, evaluate, on_evaluation, save)
-        if run.start is not None and before is None:
-            evaluate_start(state, config.train, hooks)
-        fit(
-            fabric,
-            module,
-            state,
-            prepared.train,
-            config.train,
-            dropout=config.model.dropout,
-            batch_symbols=config.data.batch_symbols,
-            hooks=hooks,
-        )
+        # Processes that wait for each other stop between updates only
+        interruptible = stop.interruptible if fabric.world_size == 1 else nullcontext
+        hooks = Hooks(clock, stop_requested, report.step, interruptible, evaluate, on_evaluation, save)
+        if run.start is None or before is not None or evaluate_start(state, config.train, hooks):
+            fit(
+                fabric,
+                module,
+                state,
+                prepared.train,
+                config.train,
+                dropout=config.model.dropout,
+                batch_symbols=config.data.batch_symbols,
+                hooks=hooks,
+            )
     if not position.finished:
         raise Interrupted(
             f"stopped and saved at step {position.step}; resume with: {resume_command(run)}", stop.signal_number or 0
