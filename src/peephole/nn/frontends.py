@@ -14,7 +14,7 @@ from torch.nn import functional as F
 from peephole.config import ModelConfig
 from peephole.errors import ConfigError
 from peephole.nn.cells import valid_steps
-from peephole.nn.linear import linear
+from peephole.nn.linear import Linear, linear
 from peephole.nn.noise import Noise
 from peephole.nn.schema import halved
 
@@ -56,13 +56,20 @@ class SymbolFrontend(Frontend):
         num_symbols: size of the source vocabulary.
         embedding_size: size of a symbol's vector.
         embedding_std: standard deviation of the initial vectors' entries.
+        generator: draws the initial vectors; None: PyTorch's global generator.
     """
 
     kind = "symbols"
 
-    def __init__(self, num_symbols: int, embedding_size: int, embedding_std: float = 1.0) -> None:
+    def __init__(
+        self,
+        num_symbols: int,
+        embedding_size: int,
+        embedding_std: float = 1.0,
+        generator: torch.Generator | None = None,
+    ) -> None:
         super().__init__()
-        self.embedding = symbol_embedding(num_symbols, embedding_size, embedding_std)
+        self.embedding = symbol_embedding(num_symbols, embedding_size, embedding_std, generator)
         self.output_size = embedding_size
 
     def forward(
@@ -115,14 +122,17 @@ class FrameFrontend(NormalizedFrames):
         input_size: F, numbers in a frame.
         output_size: I, size of a vector x_t.
         stack: k, frames that are joined.
+        generator: draws the initial weights; None: PyTorch's global generator.
     """
 
     kind = "frames"
 
-    def __init__(self, input_size: int, output_size: int, stack: int = 1) -> None:
+    def __init__(
+        self, input_size: int, output_size: int, stack: int = 1, generator: torch.Generator | None = None
+    ) -> None:
         super().__init__(input_size, output_size)
         self.stack = stack
-        self.projection = nn.Linear(input_size * stack, output_size)
+        self.projection = Linear(input_size * stack, output_size, generator)
 
     def forward(
         self, inputs: Float[Tensor, "B T F"], lengths: Int[Tensor, "B"], noise: Noise | None = None
@@ -154,18 +164,26 @@ class ConvolutionFrontend(NormalizedFrames):
         output_size: I, size of a vector x_t.
         num_layers: number of convolutions.
         channels: channels of each.
+        generator: draws the initial weights; None: PyTorch's global generator.
     """
 
     kind = "convolution"
 
-    def __init__(self, input_size: int, output_size: int, num_layers: int = 2, channels: int = 32) -> None:
+    def __init__(
+        self,
+        input_size: int,
+        output_size: int,
+        num_layers: int = 2,
+        channels: int = 32,
+        generator: torch.Generator | None = None,
+    ) -> None:
         super().__init__(input_size, output_size)
         self.layers = nn.ModuleList()
         before, features = 1, input_size
         for _ in range(num_layers):
-            self.layers.append(nn.Linear(9 * before, channels))  # a kernel's points as columns
+            self.layers.append(Linear(9 * before, channels, generator))  # a kernel's points as columns
             before, features = channels, halved(features)
-        self.projection = nn.Linear(channels * features, output_size)
+        self.projection = Linear(channels * features, output_size, generator)
 
     def forward(
         self, inputs: Float[Tensor, "B T F"], lengths: Int[Tensor, "B"], noise: Noise | None = None
@@ -195,28 +213,32 @@ def zero_padding(x: Float[Tensor, "B T *F"], lengths: Int[Tensor, "B"]) -> Float
     return torch.where(valid.reshape(*valid.shape, *(1,) * (x.dim() - 2)), x, 0)
 
 
-def symbol_embedding(num_symbols: int, embedding_size: int, std: float) -> nn.Embedding:
+def symbol_embedding(
+    num_symbols: int, embedding_size: int, std: float, generator: torch.Generator | None = None
+) -> nn.Embedding:
     """Return an embedding with entries from N(0, std²).
 
     std = 1 gives the variance that Glorot-uniform input weights assume of their inputs, and a short training gets
     further. Smaller entries are soon overwritten, because an optimiser like Adam changes all weights by similar steps.
     """
-    embedding = nn.Embedding(num_symbols, embedding_size)
-    nn.init.normal_(embedding.weight, std=std)
+    weight = torch.empty(num_symbols, embedding_size)
+    nn.init.normal_(weight, generator=generator)  # as nn.Embedding(…) did: a seed keeps its weights
+    nn.init.normal_(weight, std=std, generator=generator)
+    embedding: nn.Embedding = nn.Embedding.from_pretrained(weight, freeze=False)
     return embedding
 
 
-def _build_symbols(config: ModelConfig, num_symbols: int) -> Frontend:
-    return SymbolFrontend(num_symbols, config.embedding_size, config.embedding_std)
+def _build_symbols(config: ModelConfig, num_symbols: int, generator: torch.Generator | None) -> Frontend:
+    return SymbolFrontend(num_symbols, config.embedding_size, config.embedding_std, generator)
 
 
-def _build_frames(config: ModelConfig, num_symbols: int) -> Frontend:
-    return FrameFrontend(_input_size(config), config.embedding_size, config.frame_stack)
+def _build_frames(config: ModelConfig, num_symbols: int, generator: torch.Generator | None) -> Frontend:
+    return FrameFrontend(_input_size(config), config.embedding_size, config.frame_stack, generator)
 
 
-def _build_convolution(config: ModelConfig, num_symbols: int) -> Frontend:
+def _build_convolution(config: ModelConfig, num_symbols: int, generator: torch.Generator | None) -> Frontend:
     shape = (config.convolution_layers, config.convolution_channels)
-    return ConvolutionFrontend(_input_size(config), config.embedding_size, *shape)
+    return ConvolutionFrontend(_input_size(config), config.embedding_size, *shape, generator)
 
 
 def _input_size(config: ModelConfig) -> int:
@@ -225,9 +247,9 @@ def _input_size(config: ModelConfig) -> int:
     return config.input_size
 
 
-FRONTENDS: Mapping[str, Callable[[ModelConfig, int], Frontend]] = {
+FRONTENDS: Mapping[str, Callable[[ModelConfig, int, torch.Generator | None], Frontend]] = {
     SymbolFrontend.kind: _build_symbols,
     FrameFrontend.kind: _build_frames,
     ConvolutionFrontend.kind: _build_convolution,
 }
-"""Input kind → function that builds its frontend from the settings and the number of source symbols."""
+"""Input kind → function that builds its frontend from the settings the number of source symbols and a generator."""
