@@ -19,9 +19,16 @@ def set_first_weights(network: nn.Module, model: ModelFile) -> None:
         weight[tuple(map(slice, old.shape))] = old
 
 
-def evaluate_start(state: TrainState, config: TrainConfig, hooks: Hooks) -> None:
-    """Measure the first weights on dev, as the best so far, so that the run never ends with worse ones."""
+def evaluate_start(state: TrainState, config: TrainConfig, hooks: Hooks) -> bool:
+    """Measure the first weights on dev, as the best so far, so that the run never ends with worse ones.
+
+    Returns:
+        Whether it is done: False if a stop ended it, before the first checkpoint.
+    """
     weights = copy_weights(state.average)
     values = hooks.evaluate(weights)
+    if values is None:
+        return False
     hooks.on_evaluation(values, remember_if_best(state, config, weights, values))
     hooks.save()
+    return True
