@@ -233,6 +233,16 @@ def test_prepared_data_of_other_known_symbols_are_not_reused(tmp_path) -> None:
     assert tables[2] == LETTERS.to_json()["symbols"] != tables[0]
 
 
+def test_pairs_in_the_folder_of_the_models_run_are_not_lost(project) -> None:
+    """A training on pairs from Python keeps them in its run's folder."""
+    pairs = [(word, word.upper()) for word in words(20)]
+    peephole.train(pairs, out="p.safetensors", quiet=True, **TINY | QUICK)
+    with pytest.raises(RunError, match="is in the folder that the new run would replace"):
+        peephole.train(from_model="p.safetensors", out="p.safetensors", overwrite=True, **QUICK)
+    peephole.train(from_model="p.safetensors", out="q.safetensors", quiet=True, **QUICK)
+    assert (project / "p.run/train.jsonl").exists()
+
+
 KILLS = [
     ("start.safetensors", 1, "half written"),
     ("prepared.json", 1, "before"),
