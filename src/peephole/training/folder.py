@@ -110,6 +110,7 @@ def start_run(run: Run, pairs: Mapping[str, Items], overwrite: bool, stack: Exit
     try:
         _undo_interrupted_replacement(folder)
         check_replaces_nothing(run, overwrite)
+        _check_data_stay(stored, pairs)
         _make_folder(run, stored, pairs)
     except OSError as error:
         raise RunError(f"{folder}: cannot be written: {error.strerror or error}") from error
@@ -136,6 +137,14 @@ def check_replaces_nothing(run: Run, overwrite: bool) -> None:
         hint = f"`{resume_command(run)}` resumes it, " if (folder / "run.json").exists() else ""
         raise RunError(f"{exists}: exists already; {hint}`--overwrite` replaces it")
     check_replaceable(run.out)
+
+
+def _check_data_stay(run: Run, pairs: Mapping[str, Items]) -> None:
+    """Raise a RunError if a data file is in the folder of an older run, which the new one replaces."""
+    for name, path in (("train", run.train), ("dev", run.dev)):
+        for file in [] if path is None or name in pairs else data_files(path):
+            if run.folder.resolve() in file.resolve().parents:
+                raise RunError(f"{file}: is in the folder that the new run would replace; give another --out")
 
 
 def read_run(folder: Path) -> Run:
