@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import resource
 import subprocess
 import sys
@@ -150,6 +151,27 @@ def test_unknown_keys_in_the_config_are_reported_once(peephole: Peephole, toy_fi
     peephole.write("pairs.tsv", "ab\tAH B\n")
     done = peephole(*verb, stdin="ab\n").succeeded()
     assert done.err == "peephole: m.safetensors: config: unknown key train.foo is ignored\n"
+
+
+@pytest.mark.parametrize(
+    "verb",
+    [
+        "predict {}",
+        "predict {toy},{}",
+        "score {} p",
+        "evaluate {} p",
+        "evaluate {toy} p --against {}",
+        "quantize {} --to int8",
+        "export {} --to onnx",
+        "info {}",
+    ],
+)
+def test_a_pipe_as_a_model_is_refused_at_once(peephole: Peephole, toy_file: Path, verb: str) -> None:
+    """Nothing writes to the pipe, so reading it would wait forever."""
+    os.mkfifo(peephole.folder / "m")
+    peephole.write("p", "ab\tAH B\n")
+    done = peephole(*(word.format("m", toy=toy_file) for word in verb.split()), stdin="ab\n")
+    done.failed("m: wanted a model file, got a pipe")
 
 
 ODD_NAME = "a\x1b[31m\nb\u202e"

@@ -109,11 +109,10 @@ class Model:
         tables = (self.source_symbols, self.target_symbols)
         if len(self._weights) == 1:
             return (self,)
-        headers = [(file, file.header()) for file in self._weights.files]
-        return tuple(
-            Model(header.config, *tables, files=[file], made=header.made, notes=header.notes)
-            for file, header in headers
-        ) or tuple(Model(self.config, *tables, [network], made=self.made) for network in self.networks)
+        if not self._weights.files:
+            return tuple(Model(self.config, *tables, [network], made=self.made) for network in self.networks)
+        read = ((file, file.header()) for file in self._weights.files)
+        return tuple(Model(h.config, *tables, files=[file], made=h.made, notes=h.notes) for file, h in read)
 
     @property
     def num_bytes(self) -> int:

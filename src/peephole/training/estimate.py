@@ -24,8 +24,8 @@ Batch = tuple[Sequence[int], Sequence[int]]
 
 WINDOWS = 2  # windows of the first epoch from which the batches are taken
 TRIALS = 8  # batches that are timed
-# An update takes FACTOR times as long as scoring its batch with a packed model, and more for each weight and each update:
-# medians of measured updates, see benchmarks/RESULTS.md.
+# An update takes FACTOR times as long as scoring its batch with a packed model, and more for each weight and each
+# update: medians of measured updates, see benchmarks/RESULTS.md.
 FACTOR = 3.0
 SECONDS_PER_WEIGHT = 6e-9
 SECONDS_PER_STEP = 0.004

@@ -56,14 +56,8 @@ def training_memory(
 
 
 SIZES = (
-    *(
-        "model.hidden_size",
-        "model.encoder_size",
-        "model.embedding_size",
-        "model.encoder_layers",
-        "model.decoder_layers",
-    ),
-    *("data.batch_symbols", "train.average_last"),
+    *("model.hidden_size", "model.encoder_size", "model.embedding_size", "model.encoder_layers"),
+    *("model.decoder_layers", "data.batch_symbols", "train.average_last"),
 )
 """The settings that decide the memory of a training on given data."""
 

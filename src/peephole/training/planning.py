@@ -150,7 +150,7 @@ def budget(config: TrainConfig, found: Estimate) -> dict[str, Any]:
         steps = None if epochs is None else round(epochs * found.steps_per_epoch)
         return {"epochs": epochs, "steps": steps, "seconds": 60 * config.minutes}
     if config.steps is not None:
-        epochs, steps = config.steps / max(1, found.steps_per_epoch), config.steps
+        epochs, steps = config.steps / found.steps_per_epoch, config.steps
     else:
         epochs = float(DEFAULT_EPOCHS) if config.epochs is None else config.epochs
         steps = round(epochs * found.steps_per_epoch)

@@ -7,8 +7,9 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
-from contextlib import ExitStack
+from contextlib import ExitStack, nullcontext, suppress
 from copy import deepcopy
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +18,7 @@ from lightning_fabric import Fabric
 from torch import nn
 
 from peephole.config import Config
-from peephole.data import Prepared, prepare
+from peephole.data import Items, Prepared, check_items, open_prepared
 from peephole.engine.choice import engine_in_use
 from peephole.errors import ArgumentError, RunError, check_path, check_type
 from peephole.model import Model, load
@@ -26,20 +27,14 @@ from peephole.storage.model_file import ModelFile
 from peephole.training.backend_choice import definition_notice, with_precision
 from peephole.training.cpu_threads import cpu_threads
 from peephole.training.dev import measure
-from peephole.training.folder import Run, data_of_model, read_run, reopen_run, resume_command, start_run
-from peephole.training.from_model import (
-    check_settings,
-    evaluate_start,
-    introduction,
-    read_start,
-    set_first_weights,
-    starting_config,
-)
+from peephole.training.folder import Run, data_of_model, read_run, reopen_run, resume_command, run_folder, start_run
+from peephole.training.from_model import evaluate_start, set_first_weights
 from peephole.training.loop import Hooks, current_weights, fit
 from peephole.training.loss import Objective
 from peephole.training.making import describe_making
 from peephole.training.report import Report
 from peephole.training.schedules import empty_budget_notice
+from peephole.training.start import check_settings, introduction, read_start, starting_config
 from peephole.training.state import (
     TrainState,
     Weights,
@@ -48,8 +43,9 @@ from peephole.training.state import (
     load_latest_checkpoint,
     save_checkpoint,
 )
-from peephole.training.stop import catch_stop_signals
+from peephole.training.stop import Stopping, catch_stop_signals
 from peephole.training.together import run_on_rank_zero, start_fabric, synchronised_clock
+from peephole.training.waiting import waiting
 
 
 class Interrupted(RunError):
@@ -61,8 +57,8 @@ class Interrupted(RunError):
 
 
 def train(
-    train: str | Path | None = None,
-    dev: str | Path | None = None,
+    train: str | Path | Items | None = None,
+    dev: str | Path | Items | None = None,
     out: str | Path = "model.safetensors",
     *,
     from_model: str | Path | None = None,
@@ -71,11 +67,12 @@ def train(
     quiet: bool = False,
     **settings: Any,
 ) -> Model:
-    """Train a model on a file of pairs and write it to one file.
+    """Train a model on pairs and write it to one file.
 
     Args:
-        train: TSV or JSONL of pairs, plain or compressed, Parquet, or two parallel files as `"a.en,b.it"`. None, with
-            `from_model`: the files of the run that made that model, whose folder is beside it.
+        train: TSV, CSV or JSONL of pairs, plain or compressed, Parquet, or two parallel files as `"a.en,b.it"`; or an
+            iterable of pairs of texts, which are written to the run's folder. None, with `from_model`: the files of the
+            run that made that model, whose folder is beside it.
         dev: likewise; its metric selects the best weights. None holds out some of the training sources.
         out: the model file to write. The run's folder, from which `resume` continues, is next to it.
         from_model: a model file to go on with: its weights, architecture and symbols, to which the symbols that are new
@@ -93,17 +90,22 @@ def train(
         PeepholeError: a setting, the data or an output file is wrong; the message says which and why.
         Interrupted: Ctrl-C or SIGTERM; the run is saved and `resume` continues it.
     """
-    for name, path in (("train", train), ("dev", dev), ("from_model", from_model)):
-        if path is not None:
-            check_path(name, path)
+    data: dict[str, Any] = {"train": train, "dev": dev}
+    pairs = {name: given for name, given in data.items() if not isinstance(given, (str, os.PathLike, type(None)))}
+    for name, given in pairs.items():
+        check_items(name, given)
+    if from_model is not None:
+        check_path("from_model", from_model)
     check_path("out", out)
     check_type("config", config, (Config, type(None)), "a Config")
     check_type("overwrite", overwrite, bool, "True or False")
     check_type("quiet", quiet, bool, "True or False")
-    run = _new_run(train, dev, out, from_model, config, settings)
+    data |= {name: run_folder(out).absolute() / f"{name}.jsonl" for name in pairs}
+    run = _new_run(data["train"], data["dev"], out, from_model, config, settings)
     fabric = start_fabric(run.config.train)
     with ExitStack() as stack:  # holds the run's lock
-        run_on_rank_zero(fabric, lambda: start_run(run, overwrite, stack))
+        with waiting(f"reading {run.train}", quiet=quiet or fabric.global_rank > 0):
+            run_on_rank_zero(fabric, lambda: start_run(run, pairs, overwrite, stack))
         return _complete_training(fabric, run, quiet)
 
 
@@ -164,15 +166,25 @@ def resume(
     new_train, new_dev = (None if path is None else os.fspath(path) for path in (data, dev))
     fabric = start_fabric(stored.config.train)
     with ExitStack() as stack:  # holds the run's lock
-        run = run_on_rank_zero(fabric, lambda: reopen_run(stored, folder, new_train, new_dev, stack))
-        return _complete_training(fabric, run, quiet, resumed=True)
+        with waiting(f"reading {stored.train}", quiet=quiet or fabric.global_rank > 0):
+            run, report = run_on_rank_zero(fabric, lambda: reopen_run(stored, folder, new_train, new_dev, stack))
+        return _complete_training(fabric, run, quiet, report)
 
 
-def _complete_training(fabric: Fabric, run: Run, quiet: bool, *, resumed: bool = False) -> Model:
-    """Train from the checkpoint, if there is one, to the end; return the model of the file that was written."""
+def _complete_training(fabric: Fabric, run: Run, quiet: bool, resumed: list[str] | None = None) -> Model:
+    """Train from the checkpoint, if there is one, to the end; return the model of the file that was written.
+
+    Args:
+        fabric: the processes.
+        run: its data are prepared.
+        quiet: print nothing.
+        resumed: in a resumed run, the report of its prepared data.
+    """
     with ExitStack() as stack:
-        prepared = prepare(run.train, run.dev, run.config, run.folder / "data", run.known_symbols())
-        _train(stack, fabric, run, prepared, quiet, resumed)
+        prepared = open_prepared(run.folder / "data")
+        if resumed is not None:
+            prepared = replace(prepared, report=resumed)
+        _train(stack, fabric, run, prepared, quiet, resumed is not None)
     return load(run.out)
 
 
@@ -215,14 +227,19 @@ def _train(stack: ExitStack, fabric: Fabric, run: Run, prepared: Prepared, quiet
     def model(weights: Weights) -> Model:
         best = deepcopy(network)
         best.load_state_dict(weights)
-        made = describe_making(prepared, position, config.train.dev_pairs)
+        made = describe_making(prepared, position, config.train.dev_pairs, run.start)
         return Model(config, prepared.source_symbols, prepared.target_symbols, [best.eval()], made=made)
 
     def save() -> None:
         run_on_rank_zero(fabric, lambda: save_checkpoint(run.checkpoint, state, made_with))
 
-    def evaluate(weights: Weights) -> dict[str, float]:
-        return run_on_rank_zero(fabric, lambda: measure(model(weights), prepared.dev_pairs[: config.train.dev_pairs]))
+    def evaluate(weights: Weights) -> dict[str, float] | None:
+        def work() -> dict[str, float] | None:
+            with suppress(Stopping), stop.interruptible():
+                return measure(model(weights), prepared.dev_pairs[: config.train.dev_pairs])
+            return None
+
+        return run_on_rank_zero(fabric, work)
 
     def on_evaluation(values: dict[str, float], is_best: bool) -> None:
         report.evaluation(values, is_best)
@@ -231,19 +248,20 @@ def _train(stack: ExitStack, fabric: Fabric, run: Run, prepared: Prepared, quiet
 
     if not position.finished:
         clock, stop_requested = synchronised_clock(fabric, position.seconds, stop)
-        hooks = Hooks(clock, stop_requested, report.step, evaluate, on_evaluation, save)
-        if run.start is not None and before is None:
-            evaluate_start(state, config.train, hooks)
-        fit(
-            fabric,
-            module,
-            state,
-            prepared.train,
-            config.train,
-            dropout=config.model.dropout,
-            batch_symbols=config.data.batch_symbols,
-            hooks=hooks,
-        )
+        # Processes that wait for each other stop between updates only
+        interruptible = stop.interruptible if fabric.world_size == 1 else nullcontext
+        hooks = Hooks(clock, stop_requested, report.step, interruptible, evaluate, on_evaluation, save)
+        if run.start is None or before is not None or evaluate_start(state, config.train, hooks):
+            fit(
+                fabric,
+                module,
+                state,
+                prepared.train,
+                config.train,
+                dropout=config.model.dropout,
+                batch_symbols=config.data.batch_symbols,
+                hooks=hooks,
+            )
     if not position.finished:
         raise Interrupted(
             f"stopped and saved at step {position.step}; resume with: {resume_command(run)}", stop.signal_number or 0
