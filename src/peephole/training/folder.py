@@ -16,13 +16,13 @@ from __future__ import annotations
 import json
 import os
 import shlex
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack, suppress
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 from peephole.config import Config
-from peephole.data import KnownSymbols, data_files, prepare, prepare_again, reopen
+from peephole.data import KnownSymbols, Prepared, data_files, prepare, prepare_again, reopen
 from peephole.errors import ConfigError, DataError, PeepholeError, RunError
 from peephole.storage.replace_file import check_replaceable, remove, remove_temporary_files, replace_file
 from peephole.training.from_model import START, Start
@@ -85,16 +85,17 @@ def resume_command(run: Run) -> str:
     return f"peephole train --resume {shlex.quote(str(run.folder))}"
 
 
-def start_run(run: Run, overwrite: bool, stack: ExitStack) -> None:
+def start_run(run: Run, overwrite: bool, stack: ExitStack, check: Callable[[Prepared], object]) -> None:
     """Lock the run, create its folder and prepare its data; delete an older run only after that has succeeded.
 
     Args:
         run: the run; its data files may be relative to the working directory.
         overwrite: replace an older run and model; without it, only a run in which nothing was trained is replaced.
         stack: receives the lock.
+        check: called with the prepared data before an older run is replaced.
 
     Raises:
-        PeepholeError: the data, the model's name or an older run; older files are unchanged.
+        PeepholeError: the data, the model's name or an older run, or raised by `check`; older files are unchanged.
     """
     folder = run.folder
     try:
@@ -114,7 +115,7 @@ def start_run(run: Run, overwrite: bool, stack: ExitStack) -> None:
             hint = f"`{resume_command(run)}` resumes it, " if (folder / "run.json").exists() else ""
             raise RunError(f"{exists}: exists already; {hint}`--overwrite` replaces it")
         check_replaceable(run.out)
-        _make_folder(run)
+        _make_folder(run, check)
     except OSError as error:
         raise RunError(f"{folder}: cannot be written: {error.strerror or error}") from error
 
@@ -201,7 +202,7 @@ def reopen_run(run: Run, folder: Path, data: str | None, dev: str | None, stack:
     return found
 
 
-def _make_folder(run: Run) -> None:
+def _make_folder(run: Run, check: Callable[[Prepared], object]) -> None:
     """Create the run's folder in place of an older one. A kill at any point leaves the old run or the new one, whole.
 
     Raises:
@@ -220,7 +221,7 @@ def _make_folder(run: Run) -> None:
             run.start.copy_to(new)
         _write_run(run, new, folder)
         if place.exists():
-            prepare(run.train, run.dev, run.config, new / "data", run.known_symbols(new))
+            check(prepare(run.train, run.dev, run.config, new / "data", run.known_symbols(new)))
             os.replace(place, old)
             os.replace(new, place)
             with suppress(OSError):
@@ -228,7 +229,7 @@ def _make_folder(run: Run) -> None:
             return
         os.replace(new, place)
         try:
-            prepare(run.train, run.dev, run.config, folder / "data", run.known_symbols())
+            check(prepare(run.train, run.dev, run.config, folder / "data", run.known_symbols()))
         except PeepholeError:  # there is no run to resume, so the same command can be repeated
             remove(place)
             raise

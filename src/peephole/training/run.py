@@ -20,6 +20,7 @@ from peephole.config import Config
 from peephole.data import Prepared, prepare
 from peephole.engine.choice import engine_in_use
 from peephole.errors import ArgumentError, RunError, check_path, check_type
+from peephole.memory import memory_errors
 from peephole.model import Model, load
 from peephole.nn import Seq2Seq, build_seq2seq, use_engine
 from peephole.storage.model_file import ModelFile
@@ -38,6 +39,7 @@ from peephole.training.from_model import (
 from peephole.training.loop import Hooks, current_weights, fit
 from peephole.training.loss import Objective
 from peephole.training.making import describe_making
+from peephole.training.memory import check_prepared_memory, check_training_memory, deciding_setting, memory_sizes
 from peephole.training.report import Report
 from peephole.training.state import (
     TrainState,
@@ -102,7 +104,9 @@ def train(
     run = _new_run(train, dev, out, from_model, config, settings)
     fabric = start_fabric(run.config.train)
     with ExitStack() as stack:  # holds the run's lock
-        run_on_rank_zero(fabric, lambda: start_run(run, overwrite, stack))
+        if fabric.device.type == "cpu":
+            check_training_memory(run.config, 0, 0, ())  # before the data are read
+        run_on_rank_zero(fabric, lambda: start_run(run, overwrite, stack, lambda data: _memory_note(fabric, run, data)))
         return _complete_training(fabric, run, quiet)
 
 
@@ -169,13 +173,27 @@ def resume(
 
 def _complete_training(fabric: Fabric, run: Run, quiet: bool, *, resumed: bool = False) -> Model:
     """Train from the checkpoint, if there is one, to the end; return the model of the file that was written."""
+    prepared = prepare(run.train, run.dev, run.config, run.folder / "data", run.known_symbols())
+    note = _memory_note(fabric, run, prepared)
     with ExitStack() as stack:
-        prepared = prepare(run.train, run.dev, run.config, run.folder / "data", run.known_symbols())
-        _train(stack, fabric, run, prepared, quiet, resumed)
+
+        def setting() -> str:
+            return deciding_setting(run.config, *memory_sizes(run.config, prepared))
+
+        stack.enter_context(memory_errors(setting, "training"))
+        _train(stack, fabric, run, prepared, quiet, resumed, note)
     return load(run.out)
 
 
-def _train(stack: ExitStack, fabric: Fabric, run: Run, prepared: Prepared, quiet: bool, resumed: bool) -> None:
+def _memory_note(fabric: Fabric, run: Run, prepared: Prepared) -> str | None:
+    """Compare the memory that the training needs with that of this machine; see `check_prepared_memory`."""
+    alone_on_cpu = fabric.device.type == "cpu" and fabric.world_size == 1
+    return check_prepared_memory(run.config, prepared) if alone_on_cpu else None
+
+
+def _train(
+    stack: ExitStack, fabric: Fabric, run: Run, prepared: Prepared, quiet: bool, resumed: bool, memory_note: str | None
+) -> None:
     config = run.config
     stack.enter_context(cpu_threads(config.train.threads))
     stack.enter_context(use_engine(config.train.engine))
@@ -203,8 +221,9 @@ def _train(stack: ExitStack, fabric: Fabric, run: Run, prepared: Prepared, quiet
             report.print_line(line)
     _print_introduction(report, network, prepared, position.step, config, definition_notice(config, fabric.device))
 
-    if notice is not None:
-        report.print_line(notice)
+    for line in (memory_note, notice):
+        if line is not None:
+            report.print_line(line)
     if resumed and before is None:
         report.print_line(f"{run.folder}: no checkpoint to resume from, so training begins anew")
     for name, now in made_with.items():
