@@ -305,7 +305,7 @@ def rewrite_settings(path: Path, stored: Path, change: Callable[[dict[str, Any]]
             {"schedule": "wsd"},
             r"train.schedule: wanted cosine\|linear\|constant, got 'wsd'; the default is used",
         ),
-        ("search", {"beam_size": 0}, "search.beam_size: wanted a number ≥ 1, got 0; the default is used"),
+        ("search", {"beam_size": 0}, "search.beam_size: wanted a number from 1 to 1000000, got 0; the default is used"),
         ("search", {"nbest": 9, "beam_size": 2}, "search.nbest: wanted at most .* the defaults of search are used"),
         ("serve", {"port": 80}, "unknown section serve is ignored"),
         ("data", [1], r"data: wanted a table of keys, got \[1\]; the defaults are used"),

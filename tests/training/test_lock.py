@@ -117,13 +117,12 @@ def test_a_fork_of_the_holder_does_not_release_the_lock(folder: Path) -> None:
 with lock.hold([Path('.m.run.lock')], 'm.run'):
     child = os.fork()
     if child:
-        os.waitpid(child, 0)
-        print('the fork has left the block')
+        print('the fork ended with', os.waitpid(child, 0)[1])
         sys.stdin.read()
 """
     holder = start(code, folder)
     assert holder.stdout is not None
-    assert holder.stdout.readline() == "the fork has left the block\n"
+    assert holder.stdout.readline() == "the fork ended with 0\n"
     assert names(folder) == {".m.run.lock"}
     assert f"(pid {holder.pid})" in refused()
     holder.communicate("")
@@ -162,10 +161,26 @@ def test_two_runs_that_write_one_model_exclude_each_other(folder: Path, target: 
     assert names(folder) == {"a.safetensors", "c.safetensors"}
 
 
+def test_a_file_that_its_holder_removed_before_it_was_locked_is_no_lock(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Between opening and locking, the holder releases the lock, and a third process locks a new file."""
+    lock, others = fcntl.flock, []
+
+    def flock(descriptor: int, operation: int) -> None:
+        if not others:
+            Path(".m.run.lock").unlink()
+            others.append(os.open(".m.run.lock", os.O_RDWR | os.O_CREAT))
+            os.write(others[0], b"77 " + os.uname().nodename.encode())
+            lock(others[0], fcntl.LOCK_EX)
+        lock(descriptor, operation)
+
+    monkeypatch.setattr(fcntl, "flock", flock)
+    assert refused() == "m.run: another process (pid 77) is training this run"
+    os.close(others[0])
+
+
 def test_of_many_processes_one_at_a_time_holds_the_lock(folder: Path) -> None:
-    """The lock's file is removed and made anew all the time; a holder of a removed file would be a second one."""
     code = """
-count, end = 0, time.monotonic() + 0.5
+count, end = 0, time.monotonic() + 0.3
 while time.monotonic() < end:
     try:
         with lock.hold([Path('.m.run.lock')], 'm.run'):

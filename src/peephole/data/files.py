@@ -11,7 +11,7 @@ from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import Any
 
-from peephole.errors import DataError, nearest
+from peephole.errors import DataError
 
 COMPRESSIONS = (".gz", ".zst")
 BYTE_ORDER_MARK = b"\xef\xbb\xbf"
@@ -61,12 +61,20 @@ def _check_file(path: Path, once: bool) -> None:
     if path.is_symlink() and not path.exists():
         raise DataError(f"{name}: no such file; it is a link to {str(path.readlink())!r}")
     if not path.exists():
-        beside = [str(path.with_name(p.name)) for p in path.parent.iterdir()] if path.parent.is_dir() else []
-        raise DataError(f"{name}: no such file{nearest(name, beside)}")
+        raise DataError(f"{name}: no such file{_nearest_file(path)}")
     if path.is_file() or (once and path.is_fifo()):
         return
     wanted = "is a device, wanted a file or a pipe" if once else "not a regular file (data are read more than once)"
     raise DataError(f"{name}: {wanted}")
+
+
+def _nearest_file(path: Path) -> str:
+    """Return a hint with a file beside a missing one whose name, without its folder, is close; or an empty string."""
+    import difflib  # imported here, since only an error needs it
+
+    names = [beside.name for beside in path.parent.iterdir() if beside.is_file()] if path.parent.is_dir() else []
+    close = difflib.get_close_matches(path.name, names, n=1)
+    return f"; did you mean {str(path.with_name(close[0]))!r}?" if close else ""
 
 
 def read_lines(path: str | Path, on_mark: Callable[[], None]) -> Iterator[bytes]:

@@ -14,12 +14,13 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 from peephole.config import DataConfig
+from peephole.data.files import BUFFER_SIZE
 from peephole.data.header import looks_like_header, names_columns
 from peephole.errors import DataError, nearest
 
 ROWS_AT_A_TIME = 4096  # of a Parquet file
 
-_SURROGATE = re.compile("[\ud800-\udfff]")  # JSON can escape them, UTF-8 cannot encode them
+SURROGATE = re.compile("[\ud800-\udfff]")  # JSON can escape them, UTF-8 cannot encode them
 
 Texts = tuple[str, str]
 
@@ -163,7 +164,7 @@ def _json_column(record: dict[str, Any], column: str) -> str:
     value = record[column]
     if not isinstance(value, str):
         raise BadLine("wrong columns", f"column {column!r}: expected text, found {quote(json.dumps(value))}")
-    if _SURROGATE.search(value):
+    if SURROGATE.search(value):
         raise BadLine("invalid UTF-8", f"column {column!r}: half of a surrogate pair in {quote(value)}")
     return value
 
@@ -171,14 +172,15 @@ def _json_column(record: dict[str, Any], column: str) -> str:
 def parquet_rows(name: str, config: DataConfig) -> Iterator[tuple[bytes | None, bytes | None]]:
     """Yield both columns of each row of a Parquet file as bytes, None where the value is null.
 
-    The file is not mapped into memory: a mapped file that is cut off meanwhile would end the process.
+    The file is not mapped into memory: a mapped file that is cut off meanwhile would end the process. Nor is it
+    buffered ahead, which takes as much memory as it has bytes.
     """
     import pyarrow as pa  # type: ignore[import-untyped]
     import pyarrow.parquet as pq  # type: ignore[import-untyped]
 
     columns = [config.source, config.target]
     try:
-        with pq.ParquetFile(name) as file:
+        with pq.ParquetFile(name, pre_buffer=False, buffer_size=BUFFER_SIZE) as file:
             schema = file.schema_arrow
             for column in columns:
                 if column not in schema.names:

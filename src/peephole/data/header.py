@@ -20,7 +20,7 @@ ar bg bn ca cs da de el en es et eu fa fi fr ga gl he hi hr hu hy id is it ja ka
 pl pt ro ru sk sl sq sr sv sw ta te th tr uk ur vi zh
 deu eng fra ger fre ita spa por nld rus jpn kor zho chi
 """
-_NAMES = frozenset(_WORDS.split())
+NAMES = frozenset(_WORDS.split())
 
 
 def names_columns(fields: Sequence[str], columns: tuple[str, str]) -> bool:
@@ -41,4 +41,4 @@ def looks_like_header(source: str, target: str) -> bool:
     (True, True, False)
     """
     first, second = (side.lower().lstrip("#") for side in (source, target))
-    return first != second and first in _NAMES and second in _NAMES
+    return first != second and first in NAMES and second in NAMES

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from itertools import islice
 from operator import attrgetter
 from pathlib import Path
@@ -26,8 +26,6 @@ from peephole.data.stamp import (
     Stamp,
     content_of,
     data_digest,
-    is_older_content,
-    read_older_stamp,
     read_stamp,
     settings_of,
     write_stamp,
@@ -96,7 +94,7 @@ def prepare(
     names = {side: [path.name for path in found] for side, found in paths.items()}
     stamp = read_stamp(folder)
     if stamp is not None and stamp["made_from"] == made_from:
-        return _from_stamp(folder, stamp)
+        return from_stamp(folder, stamp)
     try:
         folder.mkdir(parents=True, exist_ok=True)
         (folder / STAMP).unlink(missing_ok=True)
@@ -109,94 +107,9 @@ def prepare(
             _check_unchanged(made_from, train_path, dev_path)  # this error, if there is one, explains the other
             raise
         _check_unchanged(made_from, train_path, dev_path)
-        return _from_stamp(folder, write_stamp(folder, {"made_from": made_from, "names": names, **content}))
+        return from_stamp(folder, write_stamp(folder, {"made_from": made_from, "names": names, **content}))
     except OSError as error:
         raise RunError(f"{folder}: cannot be written: {error.strerror or error}") from error
-
-
-def open_prepared(folder: str | Path) -> Prepared:
-    """Open the data that `prepare` or `reopen` has just returned in another process, without checking them again.
-
-    Raises:
-        RunError: there are none.
-    """
-    stamp = read_stamp(Path(folder), check_files=False)
-    if stamp is None:
-        raise RunError(f"{folder}: holds no prepared data")
-    return _from_stamp(Path(folder), stamp)
-
-
-def reopen(
-    train_path: str | Path,
-    dev_path: str | Path | None,
-    config: Config,
-    folder: str | Path,
-    known: KnownSymbols | None = None,
-) -> Prepared | None:
-    """Return the data that an equal call of `prepare` wrote.
-
-    Files that are missing now are not needed: the last lines of the report name them.
-
-    Returns:
-        The data; None if files or settings have changed since, or if a byte of the prepared data has.
-    """
-    folder = Path(folder)
-    stamp = read_stamp(folder)
-    if stamp is None or stamp["made_from"]["settings"] != settings_of(config, known):
-        return None
-    missing = []
-    for name, path in (("train", train_path), ("dev", dev_path)):
-        try:
-            if content_of(path) != stamp["made_from"][name]:
-                return None
-        except DataError as error:
-            missing.append(f"{error}; the prepared data in {folder} are whole and are used")
-    prepared = _from_stamp(folder, stamp)
-    return replace(prepared, report=prepared.report + missing)
-
-
-def prepare_again(
-    train_path: str | Path,
-    dev_path: str | Path | None,
-    config: Config,
-    folder: str | Path,
-    known: KnownSymbols | None = None,
-    digest: str | None = None,
-) -> Prepared | None:
-    """Restore the prepared data of a folder whose files are damaged, missing, or of an older version.
-
-    Args:
-        train_path: as in `prepare`.
-        dev_path: likewise.
-        config: likewise.
-        folder: likewise.
-        known: likewise.
-        digest: that of the data to restore; None takes it from the folder's stamp.
-
-    Returns:
-        The data, with a line in their report; None if the files have changed since. Data of version 0.1 have no digest:
-        they are the same if the files have the same sizes and times and the symbols and dev pairs are equal.
-
-    Raises:
-        DataError: a file is missing or cannot be read, or as in `prepare`.
-        RunError: the folder cannot be written.
-    """
-    folder = Path(folder)
-    stamp, older = read_stamp(folder), read_older_stamp(folder)
-    if stamp is not None and digest in (None, data_digest(stamp)):
-        if not _is_content(stamp["made_from"], train_path, dev_path):
-            return None  # the folder's files are whole: they stay, so that the right files can be put back
-        digest, was = data_digest(stamp), "made with other settings"
-    elif digest is not None:
-        was = "damaged or missing"
-    elif older is not None and is_older_content(older, train_path, dev_path):
-        was = "of an older version"
-    else:
-        return None
-    prepared = prepare(train_path, dev_path, config, folder, known)
-    same = prepared.digest == digest if older is None else _equals_older(prepared, older)
-    line = f"{folder}: its data were {was}, and are prepared again from the same pairs"
-    return replace(prepared, report=[*prepared.report, line]) if same else None
 
 
 def _prepare(
@@ -347,26 +260,20 @@ def _made_from(
     return {"train": content_of(train_path), "dev": content_of(dev_path), "settings": settings_of(config, known)}
 
 
-def _is_content(made_from: dict[str, Any], train_path: str | Path, dev_path: str | Path | None) -> bool:
+def has_content(made_from: dict[str, Any], train_path: str | Path, dev_path: str | Path | None) -> bool:
+    """Return whether the files have the content that a stamp's entry `made_from` names; errors as `content_of`."""
     return all(content_of(path) == made_from[name] for name, path in (("train", train_path), ("dev", dev_path)))
 
 
 def _check_unchanged(made_from: dict[str, Any], train_path: str | Path, dev_path: str | Path | None) -> None:
     """Raise a DataError if a file is not what it was before it was read."""
-    if not _is_content(made_from, train_path, dev_path):
+    if not has_content(made_from, train_path, dev_path):
         names = train_path if dev_path is None else f"{train_path} or {dev_path}"
         raise DataError(f"{names}: has changed while it was read; train when it is complete")
 
 
-def _equals_older(prepared: Prepared, older: Stamp) -> bool:
-    """Return whether symbols and dev pairs are those of a stamp of version 0.1."""
-    tables = {side: getattr(prepared, side).to_json() for side in ("source_symbols", "target_symbols")}
-    dev_pairs = [[source, list(references)] for source, references in prepared.dev_pairs]
-    content: dict[str, Any] = {**tables, "dev_pairs": dev_pairs}
-    return all(older.get(name) == value for name, value in content.items())
-
-
-def _from_stamp(folder: Path, stamp: Stamp) -> Prepared:
+def from_stamp(folder: Path, stamp: Stamp) -> Prepared:
+    """Return the prepared data of a folder, described by its stamp."""
     return Prepared(
         Corpus.open(folder),
         [(source, tuple(references)) for source, references in stamp["dev_pairs"]],

@@ -31,6 +31,10 @@ class Pair(NamedTuple):
 class Report:
     """Count skipped, repaired and left-out lines by reason, with the position of the first of each.
 
+    Args:
+        name: the file's name.
+        unit: what a line holds, in the singular.
+
     >>> report = Report("train.tsv")
     >>> report.skip("empty side", 17)
     >>> report.skip("empty side", 23)
@@ -38,8 +42,9 @@ class Report:
     ['2 pairs skipped: empty side (first: train.tsv, line 17)']
     """
 
-    def __init__(self, name: str) -> None:
+    def __init__(self, name: str, unit: str = "pair") -> None:
         self.name = name
+        self.unit = unit
         self._found: dict[tuple[str, str], tuple[int, str]] = {}
         self._notes: list[str] = []
 
@@ -62,7 +67,7 @@ class Report:
     def lines(self) -> list[str]:
         """Return the notes, and one line of text for each action and reason."""
         return self._notes + [
-            f"{count} pair{'s' * (count > 1)} {action}: {reason} (first: {where})"
+            f"{count} {self.unit}{'s' * (count > 1)} {action}: {reason} (first: {where})"
             for (action, reason), (count, where) in self._found.items()
         ]
 

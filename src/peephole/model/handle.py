@@ -110,11 +110,10 @@ class Model:
         tables = (self.source_symbols, self.target_symbols)
         if len(self._weights) == 1:
             return (self,)
-        headers = [(file, file.header()) for file in self._weights.files]
-        return tuple(
-            Model(header.config, *tables, files=[file], made=header.made, notes=header.notes)
-            for file, header in headers
-        ) or tuple(Model(self.config, *tables, [network], made=self.made) for network in self.networks)
+        if not self._weights.files:
+            return tuple(Model(self.config, *tables, [network], made=self.made) for network in self.networks)
+        read = ((file, file.header()) for file in self._weights.files)
+        return tuple(Model(h.config, *tables, files=[file], made=h.made, notes=h.notes) for file, h in read)
 
     @property
     def num_bytes(self) -> int:
@@ -351,7 +350,7 @@ class Model:
         return config, list(zip(source_ids, target_ids, strict=True))
 
     def _make_search(self, config: SearchConfig, notices: Notices, count: int) -> PackedSearch | DefinitionSearch:
-        """Return the engine's search for `count` sources, or PyTorch's if the engine is off, missing or lacks a kind."""
+        """Return the engine's search for some sources, or PyTorch's if the engine is off, missing or lacks a kind."""
         notices.slow_search = self._slow_search_reason(config)
         fits = self._weights.fit_engine()  # else on a GPU, or in float64
         packs = fits and config.engine == "auto" and notices.slow_search is None

@@ -37,9 +37,7 @@ def check_search_memory(
     check_memory(f"search.{name}={getattr(search, name)}", "this search", needed)
 
 
-def search_memory(
-    model: ModelConfig, num_symbols: int, search: SearchConfig, num_sources: int, *, engine: bool
-) -> int:
+def search_memory(model: ModelConfig, num_symbols: int, search: SearchConfig, num_sources: int, *, engine: bool) -> int:
     """Return the bytes that the first steps of a search take: what is always needed; arguments as above."""
     hypotheses = search.beam_size if search.temperature is None else search.nbest
     at_once = min(search.batch_size, num_sources)

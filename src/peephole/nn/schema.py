@@ -14,6 +14,7 @@ from typing import Any, NamedTuple, TypeVar
 
 from peephole.config import Config, ModelConfig, read_section
 from peephole.errors import ConfigError, nearest
+from peephole.values import WANTED
 
 Entry = TypeVar("Entry")
 
@@ -64,7 +65,8 @@ class Architecture:
             if key not in known:
                 raise ConfigError(f"{where}: unknown key {key!r}{nearest(key, known)}")
             if isinstance(value, str) and known[key] != "str":  # settings may be given as text, numbers in JSON not
-                raise ConfigError(f"{where}.{key}: wanted {known[key]}, got {value!r}")
+                wanted = next(words for kind, words in WANTED.items() if kind.__name__ == known[key])
+                raise ConfigError(f"{where}.{key}: wanted {wanted}, got {value!r}")
         model = read_section(ModelConfig, cls.of(ModelConfig()).model_settings() | dict(tree), where)
         try:
             Config(model=model)  # checks the values against each other

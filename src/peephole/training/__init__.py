@@ -11,6 +11,8 @@ from peephole.lazy import lazy_names
 
 if TYPE_CHECKING:
     from peephole.training.estimate import Estimate as Estimate
+    from peephole.training.planning import Plan as Plan
+    from peephole.training.planning import plan as plan
     from peephole.training.run import Interrupted as Interrupted
     from peephole.training.run import resume as resume
     from peephole.training.run import train as train
@@ -18,10 +20,12 @@ if TYPE_CHECKING:
 _MODULES = {
     "Estimate": "peephole.training.estimate",
     "Interrupted": "peephole.training.run",
+    "Plan": "peephole.training.planning",
+    "plan": "peephole.training.planning",
     "resume": "peephole.training.run",
     "train": "peephole.training.run",
 }
 
-__all__ = ["Estimate", "Interrupted", "resume", "train"]
+__all__ = ["Estimate", "Interrupted", "Plan", "plan", "resume", "train"]
 
 __getattr__, __dir__ = lazy_names(__name__, _MODULES)

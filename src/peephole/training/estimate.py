@@ -59,7 +59,7 @@ def estimate(config: Config, prepared: Prepared) -> Estimate:
         config: all settings.
         prepared: the prepared data.
 
-    A training that needs more memory than this machine has is not refused here: see `check_prepared_memory`. Its time
+    A training that needs more memory than this machine has is not refused here, as by `check_training_memory`; its time
     is None.
     """
     found = list(first_batches(config, prepared))

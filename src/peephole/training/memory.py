@@ -65,11 +65,6 @@ SIZES = (
 """The settings that decide the memory of a training on given data."""
 
 
-def check_prepared_memory(config: Config, prepared: Prepared) -> str | None:
-    """Compare the memory that a training on prepared data needs with that of this machine; see `check_memory`."""
-    return check_training_memory(config, *memory_sizes(config, prepared))
-
-
 def memory_sizes(config: Config, prepared: Prepared) -> tuple[int, int, set[BatchShape]]:
     """Return the sizes of the data that decide the memory of a training: both vocabularies, and its batches."""
     shapes = {shape_of(*batch) for batch in first_batches(config, prepared)}

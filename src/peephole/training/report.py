@@ -15,7 +15,7 @@ from typing import Any, TextIO
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskID, TextColumn
 
-from peephole.errors import RunError
+from peephole.errors import RunError, printable
 from peephole.storage.replace_file import replace_file
 from peephole.training.loop import Step
 
@@ -108,8 +108,8 @@ class Report:
         self.print_line(f"step {self.last_step}: dev {shown}{'  (best)' if is_best else ''}")
 
     def print_line(self, line: str) -> None:
-        """Print a line above the progress bar."""
-        self.console.print(line, highlight=False, markup=False, soft_wrap=True)
+        """Print a line above the progress bar, with escapes for characters that a terminal would interpret."""
+        self.console.print(printable(line), highlight=False, markup=False, soft_wrap=True)
 
     def _write_log(self, step: Step) -> None:
         total, symbols = (sum(column) for column in zip(*self.losses, strict=True))

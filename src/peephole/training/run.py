@@ -9,6 +9,8 @@ import os
 from collections.abc import Mapping
 from contextlib import ExitStack, nullcontext, suppress
 from copy import deepcopy
+from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +19,7 @@ from lightning_fabric import Fabric
 from torch import nn
 
 from peephole.config import Config
-from peephole.data import Prepared, prepare
+from peephole.data import Items, Prepared, check_items, open_prepared
 from peephole.engine.choice import engine_in_use
 from peephole.errors import ArgumentError, RunError, check_path, check_type
 from peephole.memory import memory_errors
@@ -27,20 +29,15 @@ from peephole.storage.model_file import ModelFile
 from peephole.training.backend_choice import definition_notice, with_precision
 from peephole.training.cpu_threads import cpu_threads
 from peephole.training.dev import measure
-from peephole.training.folder import Run, data_of_model, read_run, reopen_run, resume_command, start_run
-from peephole.training.from_model import (
-    check_settings,
-    evaluate_start,
-    introduction,
-    read_start,
-    set_first_weights,
-    starting_config,
-)
+from peephole.training.folder import Run, data_of_model, read_run, reopen_run, resume_command, run_folder, start_run
+from peephole.training.from_model import evaluate_start, set_first_weights
 from peephole.training.loop import Hooks, current_weights, fit
 from peephole.training.loss import Objective
 from peephole.training.making import describe_making
-from peephole.training.memory import check_prepared_memory, check_training_memory, deciding_setting, memory_sizes
+from peephole.training.memory import check_training_memory, deciding_setting, memory_sizes
 from peephole.training.report import Report
+from peephole.training.schedules import empty_budget_notice
+from peephole.training.start import check_settings, introduction, read_start, starting_config
 from peephole.training.state import (
     TrainState,
     Weights,
@@ -51,6 +48,7 @@ from peephole.training.state import (
 )
 from peephole.training.stop import Stopping, catch_stop_signals
 from peephole.training.together import run_on_rank_zero, start_fabric, synchronised_clock
+from peephole.training.waiting import waiting
 
 
 class Interrupted(RunError):
@@ -62,8 +60,8 @@ class Interrupted(RunError):
 
 
 def train(
-    train: str | Path | None = None,
-    dev: str | Path | None = None,
+    train: str | Path | Items | None = None,
+    dev: str | Path | Items | None = None,
     out: str | Path = "model.safetensors",
     *,
     from_model: str | Path | None = None,
@@ -72,11 +70,12 @@ def train(
     quiet: bool = False,
     **settings: Any,
 ) -> Model:
-    """Train a model on a file of pairs and write it to one file.
+    """Train a model on pairs and write it to one file.
 
     Args:
-        train: TSV or JSONL of pairs, plain or compressed, Parquet, or two parallel files as `"a.en,b.it"`. None, with
-            `from_model`: the files of the run that made that model, whose folder is beside it.
+        train: TSV, CSV or JSONL of pairs, plain or compressed, Parquet, or two parallel files as `"a.en,b.it"`; or an
+            iterable of pairs of texts, which are written to the run's folder. None, with `from_model`: the files of the
+            run that made that model, whose folder is beside it.
         dev: likewise; its metric selects the best weights. None holds out some of the training sources.
         out: the model file to write. The run's folder, from which `resume` continues, is next to it.
         from_model: a model file to go on with: its weights, architecture and symbols, to which the symbols that are new
@@ -94,19 +93,25 @@ def train(
         PeepholeError: a setting, the data or an output file is wrong; the message says which and why.
         Interrupted: Ctrl-C or SIGTERM; the run is saved and `resume` continues it.
     """
-    for name, path in (("train", train), ("dev", dev), ("from_model", from_model)):
-        if path is not None:
-            check_path(name, path)
+    data: dict[str, Any] = {"train": train, "dev": dev}
+    pairs = {name: given for name, given in data.items() if not isinstance(given, (str, os.PathLike, type(None)))}
+    for name, given in pairs.items():
+        check_items(name, given)
+    if from_model is not None:
+        check_path("from_model", from_model)
     check_path("out", out)
     check_type("config", config, (Config, type(None)), "a Config")
     check_type("overwrite", overwrite, bool, "True or False")
     check_type("quiet", quiet, bool, "True or False")
-    run = _new_run(train, dev, out, from_model, config, settings)
+    data |= {name: run_folder(out).absolute() / f"{name}.jsonl" for name in pairs}
+    run = _new_run(data["train"], data["dev"], out, from_model, config, settings)
     fabric = start_fabric(run.config.train)
     with ExitStack() as stack:  # holds the run's lock
-        if fabric.device.type == "cpu":
-            check_training_memory(run.config, 0, 0, ())  # before the data are read
-        run_on_rank_zero(fabric, lambda: start_run(run, overwrite, stack, lambda data: _memory_note(fabric, run, data)))
+        with waiting(f"reading {run.train}", quiet=quiet or fabric.global_rank > 0):
+            if fabric.device.type == "cpu":
+                check_training_memory(run.config, 0, 0, ())  # before the data are read
+            check = partial(_memory_note, fabric, run)
+            run_on_rank_zero(fabric, lambda: start_run(run, pairs, overwrite, stack, check))
         return _complete_training(fabric, run, quiet)
 
 
@@ -167,33 +172,43 @@ def resume(
     new_train, new_dev = (None if path is None else os.fspath(path) for path in (data, dev))
     fabric = start_fabric(stored.config.train)
     with ExitStack() as stack:  # holds the run's lock
-        run = run_on_rank_zero(fabric, lambda: reopen_run(stored, folder, new_train, new_dev, stack))
-        return _complete_training(fabric, run, quiet, resumed=True)
+        with waiting(f"reading {stored.train}", quiet=quiet or fabric.global_rank > 0):
+            run, report = run_on_rank_zero(fabric, lambda: reopen_run(stored, folder, new_train, new_dev, stack))
+        return _complete_training(fabric, run, quiet, report)
 
 
-def _complete_training(fabric: Fabric, run: Run, quiet: bool, *, resumed: bool = False) -> Model:
-    """Train from the checkpoint, if there is one, to the end; return the model of the file that was written."""
-    prepared = prepare(run.train, run.dev, run.config, run.folder / "data", run.known_symbols())
-    note = _memory_note(fabric, run, prepared)
+def _complete_training(fabric: Fabric, run: Run, quiet: bool, resumed: list[str] | None = None) -> Model:
+    """Train from the checkpoint, if there is one, to the end; return the model of the file that was written.
+
+    Args:
+        fabric: the processes.
+        run: its data are prepared.
+        quiet: print nothing.
+        resumed: in a resumed run, the report of its prepared data.
+    """
     with ExitStack() as stack:
+        prepared = open_prepared(run.folder / "data")
+        if resumed is not None:
+            prepared = replace(prepared, report=resumed)
+        if (note := _memory_note(fabric, run, prepared)) is not None:
+            prepared = replace(prepared, report=[*prepared.report, note])
 
         def setting() -> str:
             return deciding_setting(run.config, *memory_sizes(run.config, prepared))
 
         stack.enter_context(memory_errors(setting, "training"))
-        _train(stack, fabric, run, prepared, quiet, resumed, note)
+        _train(stack, fabric, run, prepared, quiet, resumed is not None)
     return load(run.out)
 
 
 def _memory_note(fabric: Fabric, run: Run, prepared: Prepared) -> str | None:
-    """Compare the memory that the training needs with that of this machine; see `check_prepared_memory`."""
-    alone_on_cpu = fabric.device.type == "cpu" and fabric.world_size == 1
-    return check_prepared_memory(run.config, prepared) if alone_on_cpu else None
+    """Compare the memory that the training needs with that of this machine; see `check_training_memory`."""
+    if fabric.device.type != "cpu" or fabric.world_size > 1:
+        return None
+    return check_training_memory(run.config, *memory_sizes(run.config, prepared))
 
 
-def _train(
-    stack: ExitStack, fabric: Fabric, run: Run, prepared: Prepared, quiet: bool, resumed: bool, memory_note: str | None
-) -> None:
+def _train(stack: ExitStack, fabric: Fabric, run: Run, prepared: Prepared, quiet: bool, resumed: bool) -> None:
     config = run.config
     stack.enter_context(cpu_threads(config.train.threads))
     stack.enter_context(use_engine(config.train.engine))
@@ -221,9 +236,8 @@ def _train(
             report.print_line(line)
     _print_introduction(report, network, prepared, position.step, config, definition_notice(config, fabric.device))
 
-    for line in (memory_note, notice):
-        if line is not None:
-            report.print_line(line)
+    if notice is not None:
+        report.print_line(notice)
     if resumed and before is None:
         report.print_line(f"{run.folder}: no checkpoint to resume from, so training begins anew")
     for name, now in made_with.items():
@@ -233,7 +247,7 @@ def _train(
     def model(weights: Weights) -> Model:
         best = deepcopy(network)
         best.load_state_dict(weights)
-        made = describe_making(prepared, position, config.train.dev_pairs)
+        made = describe_making(prepared, position, config.train.dev_pairs, run.start)
         return Model(config, prepared.source_symbols, prepared.target_symbols, [best.eval()], made=made)
 
     def save() -> None:
@@ -293,6 +307,9 @@ def _print_introduction(
     for line in prepared.report:
         report.print_line(line)
     size = sum(parameter.numel() for parameter in network.parameters())
+    empty = empty_budget_notice(config.train)
+    if empty is not None:
+        report.print_line(empty)
     if config.peephole_implied and not step:
         report.print_line("model.peephole is none: a GRU has no cell state to look at")
     resuming = f"; resuming from step {step}" if step else ""
