@@ -28,7 +28,11 @@ def check_search_memory(
         MemoryLimitError: it does not; the message names the setting that decides the size.
     """
     needed = search_memory(model, num_symbols, search, num_sources, engine=engine)
-    smaller = {name: replace(search, **{name: 1}) for name in ("batch_size", "nbest", "beam_size")}
+    smaller = {
+        "batch_size": replace(search, batch_size=1),
+        "nbest": replace(search, nbest=1),
+        "beam_size": replace(search, beam_size=1),
+    }
     sizes = {
         name: search_memory(model, num_symbols, changed, num_sources, engine=engine)
         for name, changed in smaller.items()
