@@ -7,6 +7,7 @@
 #include <cmath>
 
 #include "predict/packed_network.h"
+#include "runtime/poll.h"
 
 namespace {
 
@@ -78,6 +79,7 @@ class PackedDecoder final : public peephole::Decoder {
 
  private:
   static constexpr int L = kLanes<float>;
+  static constexpr int64_t kPositionsAtOnce = 1 << 16;  // source positions attended to between two polls
   const PackedNetwork &net;
   const int64_t units, memory;  // H and M in whole vectors
   LayerRows **state[2];      // of each layer: before and after the step being computed
@@ -189,6 +191,7 @@ class PackedDecoder final : public peephole::Decoder {
     selection.clear(num_parents);
     for (int64_t m = 0; m < num_parents; ++m) {
       net.attention->find_context(*attended.at(m), line.at(0));
+      peephole::poll(attended.at(m)->source->length * net.M);
       std::memcpy(line.at(memory), state[0][0]->h.at(*parent_row.at(m) * units), size_t(units) * sizeof(float));
       joints.put(m, line.at(0));
       selection.add(joints, m);
@@ -206,15 +209,19 @@ class PackedDecoder final : public peephole::Decoder {
     for (int64_t m = 0; m < num_parents; ++m) total += source_of(m).length;
     weights.reserve(total);
     attended.reserve(num_parents);
-    selection.clear(num_parents);
     total = 0;
-    for (int64_t m = 0; m < num_parents; ++m) {
-      const SourceSlot &source = source_of(m);
-      *attended.at(m) = {&source, top.h.at(*parent_row.at(m) * units), weights.at(total)};
-      total += source.length;
-      selection.add(top.hidden, *parent_row.at(m));
+    for (int64_t first = 0, m = 0; m < num_parents; first = m) {
+      int64_t before = total;
+      selection.clear(num_parents - first);
+      for (; m < num_parents && total - before < kPositionsAtOnce; ++m) {
+        const SourceSlot &source = source_of(m);
+        *attended.at(m) = {&source, top.h.at(*parent_row.at(m) * units), weights.at(total)};
+        total += source.length;
+        selection.add(top.hidden, *parent_row.at(m));
+      }
+      net.attention->weigh(m - first, attended.at(first), selection, attention_scratch);
+      peephole::poll((total - before) * net.M * 16);
     }
-    net.attention->weigh(num_parents, attended.at(0), selection, attention_scratch);
   }
 
   // (1)-(6) of layer l.
@@ -288,7 +295,10 @@ class PackedDecoder final : public peephole::Decoder {
     }
     logits.reserve(n * all);
     net.output.apply(selection, logits.at(0));
-    for (int64_t r = 0; r < n; ++r) normalize(logits.at(r * all));
+    for (int64_t r = 0; r < n; ++r) {
+      normalize(logits.at(r * all));
+      peephole::poll(net.V * 8);
+    }
   }
 
   // z becomes z - log Σ e^z.

@@ -32,20 +32,23 @@ class AdditiveAttention(nn.Module):
         query_size: size Q of the decoder state s.
         memory_size: size M of an encoder output h_j.
         attention_size: size A of the network's layer.
+        generator: draws the initial weights; None: PyTorch's global generator.
 
     Source: docs/equations.md (15)-(17); Bahdanau et al. 2015, arXiv:1409.0473, appendix A.1.2.
     """
 
     kind = "additive"
 
-    def __init__(self, query_size: int, memory_size: int, attention_size: int) -> None:
+    def __init__(
+        self, query_size: int, memory_size: int, attention_size: int, generator: torch.Generator | None = None
+    ) -> None:
         super().__init__()
         self.weight_query = nn.Parameter(torch.empty(attention_size, query_size))  # W_s
         self.weight_keys = nn.Parameter(torch.empty(attention_size, memory_size))  # W_h
         self.vector = nn.Parameter(torch.empty(attention_size))  # v
-        nn.init.xavier_uniform_(self.weight_query)
-        nn.init.xavier_uniform_(self.weight_keys)
-        nn.init.uniform_(self.vector, -(attention_size**-0.5), attention_size**-0.5)
+        for weight in (self.weight_query, self.weight_keys):
+            nn.init.xavier_uniform_(weight, generator=generator)
+        nn.init.uniform_(self.vector, -(attention_size**-0.5), attention_size**-0.5, generator)
 
     def keys(self, memory: Float[Tensor, "B T M"]) -> Float[Tensor, "B T A"]:
         """Return W_h h_j, which does not change from step to step."""
@@ -119,10 +122,10 @@ class GeneralAttention(nn.Module):
 
     kind = "general"
 
-    def __init__(self, query_size: int, memory_size: int) -> None:
+    def __init__(self, query_size: int, memory_size: int, generator: torch.Generator | None = None) -> None:
         super().__init__()
         self.weight = nn.Parameter(torch.empty(query_size, memory_size))
-        nn.init.xavier_uniform_(self.weight)
+        nn.init.xavier_uniform_(self.weight, generator=generator)
 
     def keys(self, memory: Float[Tensor, "B T M"]) -> Float[Tensor, "B T Q"]:
         """Return W h_j, which does not change from step to step."""
@@ -147,12 +150,14 @@ class GeneralAttention(nn.Module):
 Attention = AdditiveAttention | DotAttention | GeneralAttention
 
 
-ATTENTIONS: dict[str, Callable[[int, int, int], Attention]] = {
+ATTENTIONS: dict[str, Callable[[int, int, int, torch.Generator | None], Attention]] = {
     AdditiveAttention.kind: AdditiveAttention,
-    DotAttention.kind: lambda query_size, memory_size, _: DotAttention(query_size, memory_size),
-    GeneralAttention.kind: lambda query_size, memory_size, _: GeneralAttention(query_size, memory_size),
+    DotAttention.kind: lambda query_size, memory_size, *_: DotAttention(query_size, memory_size),
+    GeneralAttention.kind: lambda query_size, memory_size, _, generator: GeneralAttention(
+        query_size, memory_size, generator
+    ),
 }
-"""How an attention of each kind is made, from the sizes of query, memory and alignment model."""
+"""How an attention of each kind is made: from the sizes of query, memory and alignment model, and a generator."""
 
 
 def attend(

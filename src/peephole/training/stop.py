@@ -1,4 +1,4 @@
-"""Ctrl-C and SIGTERM as requests to stop: training finishes the current step, saves it and ends."""
+"""Ctrl-C and SIGTERM as requests to stop: training leaves what changes no state, saves the state and ends."""
 
 from __future__ import annotations
 
@@ -11,10 +11,26 @@ from types import FrameType
 SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
 
+class Stopping(BaseException):
+    """A stop signal ended work that is repeated when the training resumes; not an Exception, which libraries catch."""
+
+
 class StopRequest:
     """The signal that requested a stop; None before one does."""
 
     signal_number: int | None = None
+    raises = False  # whether a signal raises Stopping
+
+    @contextmanager
+    def interruptible(self) -> Iterator[None]:
+        """Raise Stopping in the block as soon as a stop is requested, also if one was requested before."""
+        self.raises = True
+        try:
+            if self.signal_number is not None:
+                raise Stopping
+            yield
+        finally:
+            self.raises = False
 
 
 @contextmanager
@@ -32,6 +48,8 @@ def catch_stop_signals() -> Iterator[StopRequest]:
     def note(number: int, frame: FrameType | None) -> None:
         request.signal_number = number
         signal.signal(number, before[signal.Signals(number)])
+        if request.raises:
+            raise Stopping
 
     for number in SIGNALS:
         signal.signal(number, note)
