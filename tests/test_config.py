@@ -29,6 +29,7 @@ COMPANIONS = {
     "model.hidden_size": {"model.bidirectional": False},
     "model.encoder_size": {"model.bidirectional": False},
     "search.nbest": {"search.beam_size": 10**6},
+    "train.coverage_loss": {"model.attention": "coverage"},
 }
 
 
@@ -264,7 +265,7 @@ def test_the_error_for_a_wrong_table_names_its_location(tree: dict[str, Any], me
         ("model.bidirectional", "yes", "wanted bool, got 'yes'"),
         ("model.bidirectional", 1, "wanted bool, got 1"),
         ("model.cell", "ltsm", "wanted lstm|gru, got 'ltsm'; did you mean 'lstm'?"),
-        ("model.attention", None, "wanted additive|dot|general, got None"),
+        ("model.attention", None, "wanted additive|dot|general|location|coverage|multihead, got None"),
         ("model.forget_bias", 101, "wanted a number from -100 to 100, got 101"),
         ("train.minutes", "inf", "wanted a finite number, got 'inf'"),
         ("train.minutes", 10**400, "wanted float, got 1"),

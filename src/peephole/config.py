@@ -23,6 +23,7 @@ SymbolKind = Literal["auto", "characters", "whitespace", "bpe", "unigram"]
 # Far above any useful size: a file with larger ones is refused before a network of that size is built.
 LARGEST_SIZE = 2**16
 MOST_LAYERS = 64
+MOST_CHANNELS, LARGEST_WIDTH, MOST_HEADS = 256, 2001, 256
 DEFAULT_EPOCHS = 20  # the default budget of a training
 LARGEST_SEED = 2**63 - 1  # the largest that PyTorch accepts
 MOST_THREADS = 1024
@@ -82,7 +83,16 @@ class ModelConfig:
     decoder_layers: int = option(1, "stacked decoder layers", low=1, high=MOST_LAYERS)
     bidirectional: bool = option(True, "read the source in both directions, (18)-(20)")
     context: Literal["attention", "last", "mean"] = option("attention", "context vector: (17), or one of (8)")
-    attention: Literal["additive", "dot", "general"] = option("additive", "alignment model a of (15)")
+    attention: Literal["additive", "dot", "general", "location", "coverage", "multihead"] = option(
+        "additive", "alignment model a: (15), (21) location, (22) coverage, or (24) multihead"
+    )
+    location_channels: int = option(10, "attention=location: filters F of (21)", low=1, high=MOST_CHANNELS)
+    location_width: int = option(
+        31, "attention=location: source positions that a filter spans, an odd number", low=1, high=LARGEST_WIDTH
+    )
+    attention_heads: int = option(
+        4, "attention=multihead: heads K of (24), a divisor of hidden_size and encoder_size", low=1, high=MOST_HEADS
+    )
     dropout: float = option(0.2, "dropout on embeddings, between layers and before the output", low=0, high=0.95)
     forget_bias: float = option(1.0, "first value of b_f", low=-100, high=100)
     embedding_std: float = option(
@@ -108,6 +118,9 @@ class TrainConfig:
     schedule: Literal["cosine", "linear", "constant"] = option("cosine", "learning rate after the warm-up")
     clip_norm: float = option(1.0, "gradients with a larger norm are scaled down to it; 0: never", low=0)
     label_smoothing: float = option(0.1, "share of the probability spread over all symbols", low=0, high=0.9)
+    coverage_loss: float = option(
+        0.0, "attention=coverage: weight of the coverage loss (23), which penalises attending twice", low=0, high=100
+    )
     loss_mean: Literal["symbol", "pair"] = option(
         "symbol", "the mean of (12): over symbols, so that long pairs do not set the step size, or over pairs"
     )
@@ -181,10 +194,12 @@ class Config:
             raise ConfigError(
                 f"model.encoder_size: wanted an even number, half of it for each direction; got {encoder_size}"
             )
-        if model.context == "attention" and model.attention == "dot" and encoder_size != model.hidden_size:
+        if model.context == "attention":
+            _check_attention(model, encoder_size)
+        if train.coverage_loss and (model.context, model.attention) != ("attention", "coverage"):
             raise ConfigError(
-                f"model.attention='dot' compares states of one size: wanted encoder_size = hidden_size = "
-                f"{model.hidden_size}, got {encoder_size}"
+                f"train.coverage_loss: wanted model.attention='coverage', or 0; got {train.coverage_loss:g} with "
+                f"model.context={model.context!r} and model.attention={model.attention!r}"
             )
         budgets = [name for name in ("minutes", "epochs", "steps") if getattr(train, name) is not None]
         if len(budgets) > 1:
@@ -272,6 +287,25 @@ class Config:
         }
         implied = _is_peephole_implied(changed.get("model", {}), self)
         return replace(self, **sections, peephole_implied=implied)
+
+
+def _check_attention(model: ModelConfig, encoder_size: int) -> None:
+    """Raise ConfigError if the sizes do not fit the kind of attention."""
+    if model.attention == "dot" and encoder_size != model.hidden_size:
+        raise ConfigError(
+            f"model.attention='dot' compares states of one size: wanted encoder_size = hidden_size = "
+            f"{model.hidden_size}, got {encoder_size}"
+        )
+    if model.attention == "location" and model.location_width % 2 == 0:
+        raise ConfigError(
+            f"model.location_width: wanted an odd number, so that a filter has a centre; got {model.location_width}"
+        )
+    heads = model.attention_heads
+    if model.attention == "multihead" and (model.hidden_size % heads or encoder_size % heads):
+        raise ConfigError(
+            f"model.attention_heads: wanted a divisor of hidden_size = {model.hidden_size} and encoder_size = "
+            f"{encoder_size}, got {heads}"
+        )
 
 
 SECTIONS: dict[str, type] = {

@@ -31,7 +31,7 @@ class ScaledDotAttention(torch.nn.Module):
     def keys(self, memory):
         return memory
 
-    def first_state(self, keys):
+    def first_state(self, valid):
         return ()
 
     def forward(self, query, keys, memory, valid, state=()):
@@ -46,8 +46,8 @@ class RecedingAttention(torch.nn.Module):
     def keys(self, memory):
         return memory
 
-    def first_state(self, keys):
-        return (keys.new_zeros(keys.shape[:2]),)
+    def first_state(self, valid):
+        return (torch.zeros(valid.shape),)
 
     def forward(self, query, keys, memory, valid, state):
         energy = torch.bmm(keys, query[:, :, None])[..., 0] - 2 * state[0]

@@ -19,18 +19,26 @@ struct LinearView {
 
 enum class Context : int32_t { kAttention, kLast, kMean };
 
+// Kinds of attention, in the order of their names in architecture.cpp.
+enum class Alignment : int32_t { kAdditive, kDot, kGeneral, kLocation, kCoverage, kMultihead };
+
 struct NetworkView {
   bool gru;
   int32_t form;  // enum peephole_form
   int64_t hidden_size, encoder_size, embedding_size, encoder_layers, decoder_layers, directions;
   Context context;
-  int32_t attention;  // enum peephole_attention
+  Alignment attention;  // for Context::kAttention
   Number number;  // what products multiply
   MatrixView source_embedding, target_embedding;  // (V, E)
   const LayerView *encoder;                       // layer * directions + direction
   const LayerView *decoder;
   const LinearView *bridge_hidden, *bridge_cell;  // one for each decoder layer; NULL: states are copied, (9)
   MatrixView weight_query, weight_keys, vector;   // W_s, W_h (or W of general attention), v (1, A)
+  MatrixView attention_bias;                      // b (1, A)
+  MatrixView filters, weight_location;            // F (C, R), U (A, C)
+  MatrixView weight_coverage;                     // w_c (1, A)
+  MatrixView weight_values, weight_output;        // W_v, W_o (M, M)
+  int64_t heads;                                  // K, of Alignment::kMultihead
   LinearView readout, output;
 };
 

@@ -7,7 +7,7 @@ from collections.abc import Collection, Mapping
 PREDICTION_KINDS: Mapping[str, Collection[str]] = {
     "cell": ("lstm", "gru"),
     "peephole": ("full", "diagonal", "none"),
-    "attention": ("fixed", "additive", "dot", "general"),
+    "attention": ("fixed", "additive", "dot", "general", "location", "coverage", "multihead"),
     "context": ("attention", "last", "mean"),
     "input": ("symbols",),
     "output": ("symbols",),
