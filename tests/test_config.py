@@ -287,6 +287,35 @@ def test_the_error_for_a_wrong_value_names_the_wanted_type_or_range(name: str, v
         assert "\n" not in str(caught.value)
 
 
+@pytest.mark.parametrize(
+    ("values", "message"),
+    [
+        (
+            {"train.coverage_loss": 0.5},
+            r"train\.coverage_loss: wanted model\.attention='coverage', or 0; got 0\.5 with .*attention='additive'",
+        ),
+        (
+            {"train.coverage_loss": 1, "attention": "coverage", "context": "mean"},
+            r"train\.coverage_loss: .* got 1 with model\.context='mean' and model\.attention='coverage'",
+        ),
+        ({"attention": "location", "location_width": 4}, r"model\.location_width: wanted an odd number, .* got 4"),
+        (
+            {"attention": "multihead", "attention_heads": 3},
+            r"model\.attention_heads: wanted a divisor of hidden_size = 256 and encoder_size = 256, got 3",
+        ),
+        (
+            {"attention": "multihead", "encoder_size": 6},
+            r"model\.attention_heads: wanted a divisor of hidden_size = 256 and encoder_size = 6, got 4",
+        ),
+    ],
+)
+def test_settings_of_attention_must_fit(values: dict[str, Any], message: str) -> None:
+    with pytest.raises(ConfigError, match=f"^{message}$"):
+        Config().with_values(values)
+    without = {name: value for name, value in values.items() if name not in ("attention", "train.coverage_loss")}
+    assert Config().with_values(without).model.attention == "additive"  # which has no such settings
+
+
 @pytest.mark.parametrize("name", [name for name, (_, field) in FIELDS.items() if field.metadata["low"] is not None])
 def test_a_range_includes_exactly_its_bounds(name: str) -> None:
     hint, field = FIELDS[name]

@@ -469,6 +469,7 @@ def test_other_seeds_give_other_models():
         {"cell": "gru", "peephole": "none", "precision": "bf16-mixed"},
         {"peephole": "diagonal", "attention": "general", "encoder_size": 12},
         {"attention": "dot", "scheduled_sampling": "exponential", "precision": "bf16-mixed"},
+        {"attention": "coverage", "coverage_loss": 0.5, "precision": "bf16-mixed"},
     ],
     ids=str,
 )
