@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import json
+import math
+import os
 import re
 import types
 import typing
 from dataclasses import FrozenInstanceError, fields
+from fractions import Fraction
 from pathlib import Path
 from typing import Any, Literal
 
+import numpy as np
 import pytest
 
 from peephole.config import Config, describe
@@ -30,6 +34,8 @@ COMPANIONS = {
     "model.encoder_size": {"model.bidirectional": False},
     "search.nbest": {"search.beam_size": 10**6},
     "train.coverage_loss": {"model.attention": "coverage"},
+    "search.top_k": {"search.temperature": 1.0},
+    "search.top_p": {"search.temperature": 1.0},
 }
 
 
@@ -113,7 +119,7 @@ def test_a_whole_number_may_be_written_as_a_float_in_toml_and_json() -> None:
 
 
 def test_none_is_refused_for_a_required_setting() -> None:
-    with pytest.raises(ConfigError, match=r"^--set, model\.hidden_size: wanted int, got 'none'$"):
+    with pytest.raises(ConfigError, match=r"^--set, model\.hidden_size: wanted a whole number, got 'none'$"):
         Config().with_values({"model.hidden_size": "none"})
 
 
@@ -150,7 +156,7 @@ def test_every_setting_has_a_one_line_description() -> None:
         ({"model.hiden_size": 3}, "--set: unknown key 'model.hiden_size'; did you mean 'model.hidden_size'?"),
         ({"modle.hidden_size": 3}, "--set: unknown key 'modle.hidden_size'; did you mean 'model.hidden_size'?"),
         ({"minuts": 3}, "--set: unknown key 'minuts'; did you mean 'minutes'?"),
-        ({"qqqq": 3}, "--set: unknown key 'qqqq'"),
+        ({"qqqq": 3}, "--set: unknown key 'qqqq'; `peephole train --help` lists all keys"),
         ({"source": "x"}, "--set: 'source' is in several sections; wanted one of data.source, symbols.source"),
     ],
 )
@@ -233,9 +239,12 @@ def test_explicit_peepholes_for_a_gru_are_refused(peephole: str) -> None:
 @pytest.mark.parametrize(
     ("tree", "message"),
     [
-        ({"modle": {}}, "x: unknown section 'modle'; did you mean 'model'?"),
+        (
+            {"modle": {}},
+            "x: unknown section 'modle'; wanted one of data, symbols, model, train, search; did you mean 'model'?",
+        ),
         ({"model": 3}, "x, model: wanted a table of keys, got 3"),
-        ({"hidden_size": 3}, "x: unknown section 'hidden_size'"),
+        ({"hidden_size": 3}, "x: unknown section 'hidden_size'; wanted one of data, symbols, model, train, search"),
         ({"model": {"hiddensize": 3}}, "x, model: unknown key 'hiddensize'; did you mean 'hidden_size'?"),
         ({"train": {"hidden_size": 3}}, "x, train: unknown key 'hidden_size'"),
     ],
@@ -249,11 +258,11 @@ def test_the_error_for_a_wrong_table_names_its_location(tree: dict[str, Any], me
 @pytest.mark.parametrize(
     ("name", "value", "message"),
     [
-        ("model.hidden_size", "big", "wanted int, got 'big'"),
-        ("model.hidden_size", 1.5, "wanted int, got 1.5"),
-        ("model.hidden_size", "1.0", "wanted int, got '1.0'"),
-        ("model.hidden_size", True, "wanted int, got True"),
-        ("model.hidden_size", [3], "wanted int, got [3]"),
+        ("model.hidden_size", "big", "wanted a whole number, got 'big'"),
+        ("model.hidden_size", 1.5, "wanted a whole number, got 1.5"),
+        ("model.hidden_size", "1.0", "wanted a whole number, got '1.0'"),
+        ("model.hidden_size", True, "wanted a whole number, got True"),
+        ("model.hidden_size", [3], "wanted a whole number, got [3]"),
         ("model.hidden_size", 0, "wanted a number from 1 to 65536, got 0"),
         ("model.hidden_size", 10**9, "wanted a number from 1 to 65536, got 1000000000"),
         ("model.encoder_size", 0, "wanted a number from 1 to 65536, got 0"),
@@ -262,18 +271,18 @@ def test_the_error_for_a_wrong_table_names_its_location(tree: dict[str, Any], me
         ("model.dropout", -1, "wanted a number from 0 to 0.95, got -1"),
         ("model.dropout", "nan", "wanted a finite number, got 'nan'"),
         ("train.learning_rate", "inf", "wanted a finite number, got 'inf'"),
-        ("model.bidirectional", "yes", "wanted bool, got 'yes'"),
-        ("model.bidirectional", 1, "wanted bool, got 1"),
+        ("model.bidirectional", "yes", "wanted true or false, got 'yes'"),
+        ("model.bidirectional", 1, "wanted true or false, got 1"),
         ("model.cell", "ltsm", "wanted lstm|gru, got 'ltsm'; did you mean 'lstm'?"),
         ("model.attention", None, "wanted additive|dot|general|location|coverage|multihead, got None"),
         ("model.forget_bias", 101, "wanted a number from -100 to 100, got 101"),
         ("train.minutes", "inf", "wanted a finite number, got 'inf'"),
-        ("train.minutes", 10**400, "wanted float, got 1"),
+        ("train.minutes", 10**400, "wanted a number or none, got 1"),
         ("train.seed", 2**63, "wanted a number from 0 to 9223372036854775807, got 9223372036854775808"),
         ("train.device", "gpu", "wanted auto|cpu|cuda|mps, got 'gpu'; did you mean 'cpu'?"),
-        ("data.source", 3, "wanted str, got 3"),
+        ("data.source", 3, "wanted text, got 3"),
         ("search.top_p", 1.1, "wanted a number from 0.0001 to 1, got 1.1"),
-        ("search.temperature", 0, "wanted a number ≥ 0.0001, got 0"),
+        ("search.temperature", 0, "wanted a number from 0.0001 to 1000000, got 0"),
     ],
 )
 def test_the_error_for_a_wrong_value_names_the_wanted_type_or_range(name: str, value: Any, message: str) -> None:
@@ -316,17 +325,60 @@ def test_settings_of_attention_must_fit(values: dict[str, Any], message: str) ->
     assert Config().with_values(without).model.attention == "additive"  # which has no such settings
 
 
-@pytest.mark.parametrize("name", [name for name, (_, field) in FIELDS.items() if field.metadata["low"] is not None])
+@pytest.mark.parametrize("name", [name for name, (hint, _) in FIELDS.items() if inner_type(hint) in (int, float)])
 def test_a_range_includes_exactly_its_bounds(name: str) -> None:
     hint, field = FIELDS[name]
     step = 1 if inner_type(hint) is int else 1e-6
     companions = COMPANIONS.get(name, {})
     for end, beyond in ((field.metadata["low"], -step), (field.metadata["high"], step)):
-        if end is None:
-            continue
+        assert end is not None
         assert get(Config().with_values({name: end, **companions}), name) == end
         with pytest.raises(ConfigError, match="wanted a number"):
             Config().with_values({name: end + beyond, **companions})
+
+
+ODD_VALUES = [
+    *(2**63, 2**64, 10**30, 10**5000, -1, 0, 0.5, math.nan, math.inf, -math.inf, 1e300, True, False, None, b"1", [3]),
+    *("", " ", "true", "Infinity", "nan", "1e3", "1e400", "1_000", "０", "１２", "9" * 5000, "0x10", "\udcff", "-0"),
+    *("\x1b[31m", "+5", "1.", "None", "none", "a\nb", "한", object(), {}, np.float32(1.5), np.int64(7), np.zeros(2)),
+    Fraction(1, 2),
+]
+
+
+@pytest.mark.parametrize("name", FIELDS)
+def test_any_value_is_usable_or_refused_in_one_line(name: str) -> None:
+    """A usable value has the declared type and range, and can be stored as JSON."""
+    hint, field = FIELDS[name]
+    usable = refused = 0
+    for value in ODD_VALUES:
+        try:
+            config = Config().with_values({name: value, **COMPANIONS.get(name, {})})
+        except ConfigError as error:
+            message = str(error)
+            refused += "wanted " in message and "\n" not in message and len(message) < 400
+            continue
+        usable += 1
+        found = get(config, name)
+        if found is None:
+            assert isinstance(hint, types.UnionType)
+        elif inner_type(hint) in (int, float):
+            assert type(found) is inner_type(hint)
+            assert field.metadata["low"] <= found <= field.metadata["high"] <= 2**63 - 1
+        json.dumps(config.to_dict(), ensure_ascii=False).encode()
+    assert usable + refused == len(ODD_VALUES)
+    assert refused > 5
+
+
+@pytest.mark.parametrize(("name", "value"), [("top_k", 3), ("top_p", 0.9)])
+def test_limits_of_sampling_need_a_temperature(name: str, value: float) -> None:
+    message = f"^search.{name} limits sampling: wanted search.temperature with it, such as 1, got none$"
+    for call in (
+        lambda: Config().with_values({name: value}),
+        lambda: Config.from_dict({"search": {name: value}}),
+        lambda: Config().with_values({name: value, "temperature": 1}).with_values({"temperature": None}),
+    ):
+        with pytest.raises(ConfigError, match=message):
+            call()
 
 
 @pytest.mark.parametrize(
@@ -375,8 +427,11 @@ def test_resetting_one_budget_to_none_allows_another() -> None:
         (b"[model]\nhidden_size = " + b"9" * 5000, "cannot be read as TOML: "),
         (b"x = " + b"[" * 100_000, "cannot be read as TOML: "),
         (b"[model]\nhiden_size = 3\n", "unknown key 'hiden_size'; did you mean 'hidden_size'?"),
-        (b"[model]\nhidden_size = '3.5'\n", "model.hidden_size: wanted int, got '3.5'"),
-        (b"[modell]\n", "unknown section 'modell'; did you mean 'model'?"),
+        (b"[model]\nhidden_size = '3.5'\n", "model.hidden_size: wanted a whole number, got '3.5'"),
+        (
+            b"[modell]\n",
+            "unknown section 'modell'; wanted one of data, symbols, model, train, search; did you mean 'model'?",
+        ),
     ],
 )
 def test_the_error_for_a_bad_toml_file_names_it(content: bytes, message: str, tmp_path: Path) -> None:
@@ -390,6 +445,21 @@ def test_the_error_for_a_bad_toml_file_names_it(content: bytes, message: str, tm
 def test_the_error_for_a_missing_toml_file_names_it(tmp_path: Path) -> None:
     with pytest.raises(PeepholeError, match=r"no\.toml: cannot be read as TOML: .*No such file"):
         Config.from_toml(tmp_path / "no.toml")
+
+
+@pytest.mark.parametrize("kind", ["fifo", "device", "folder", "large"])
+def test_a_config_that_is_no_small_file_is_refused_at_once(kind: str, tmp_path: Path) -> None:
+    path = Path("/dev/zero") if kind == "device" else tmp_path / "odd.toml"
+    if kind == "fifo":
+        os.mkfifo(path)
+    elif kind == "folder":
+        path.mkdir()
+    elif kind == "large":
+        path.write_text("#" * (2**20 + 1))
+    wanted = "wanted at most 1,048,576 bytes" if kind == "large" else "wanted a regular file, got another kind of file"
+    with pytest.raises(ConfigError) as caught:
+        Config.from_toml(path)
+    assert str(caught.value) == f"{path}: cannot be read as TOML: {wanted}"
 
 
 def test_a_byte_order_mark_is_ignored(tmp_path: Path) -> None:

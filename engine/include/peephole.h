@@ -26,14 +26,15 @@
 extern "C" {
 #endif
 
-#define PEEPHOLE_ABI_VERSION 7
+#define PEEPHOLE_ABI_VERSION 8
 
 /* What a function returns. */
 enum peephole_status {
   PEEPHOLE_OK = 0,
   PEEPHOLE_NO_INSTRUCTION_SET = 1, /* the name is unknown, or this processor cannot run it */
   PEEPHOLE_BAD_TARGET = 2,         /* a target is not in [0, V) */
-  PEEPHOLE_REFUSED = 3             /* see the message */
+  PEEPHOLE_REFUSED = 3,            /* see the message */
+  PEEPHOLE_STOPPED = 4             /* the caller's should_stop stopped it */
 };
 
 enum peephole_form { PEEPHOLE_NONE = 0, PEEPHOLE_DIAGONAL = 1, PEEPHOLE_FULL = 2 };
@@ -219,7 +220,7 @@ typedef struct peephole_request {
   int64_t num_models;     /* at least 1; the probabilities of several are averaged */
   const peephole_model *const *models;
   int64_t num_sources;           /* B */
-  int64_t batch_size;            /* sources searched at the same time; results do not depend on it */
+  int64_t batch_size;            /* most sources searched at the same time; results do not depend on it */
   const int64_t *source_offsets; /* (B+1)  from 0, strictly increasing: no source is empty */
   const int32_t *sources;        /* symbols, in [0, V) of the source side */
   const int64_t *max_lengths;    /* (B)    maximum symbols of each target, </s> included; not read for given targets */
@@ -232,9 +233,13 @@ typedef struct peephole_request {
   double temperature;            /* samples: above 0 */
   double top_p;                  /* samples: from the fewest symbols with this total probability; 1: all */
   int64_t top_k;                 /* samples: from this many most probable symbols; 0: all */
-  const int64_t *uniform_offsets; /* (B)   samples: index of the first random number of each source */
-  const double *uniform;          /* samples: nbest * max_lengths[b] numbers in [0, 1) for source b, one sample after the
-                                     other */
+  const uint64_t *generators;    /* (B,4)  samples: a random number generator for each source, PCG64 as in NumPy: the high
+                                    and low halves of its state, then those of its increment, which is odd. Symbol t of
+                                    sample s is drawn with its number s * max_lengths[b] + t */
+  int32_t (*should_stop)(void *should_stop_context); /* NULL, or called about every 50 ms by the thread that called
+                                    peephole_search. If it returns a number other than 0, the search stops soon: it
+                                    releases its memory and returns PEEPHOLE_STOPPED. It may run another search */
+  void *should_stop_context;
 } peephole_request;
 
 /* N targets, in the order of the sources and, for one source, best first (samples: in their order). The result owns all
@@ -313,8 +318,9 @@ PEEPHOLE_API int64_t peephole_model_num_symbols(const peephole_model *model, int
 PEEPHOLE_API const char *peephole_model_symbol_text(const peephole_model *model, int32_t side, int64_t symbol);
 PEEPHOLE_API int32_t peephole_model_find_symbol(const peephole_model *model, int32_t side, const char *text, size_t size);
 
-/* Search. Returns PEEPHOLE_OK and a result, which the caller must release; or PEEPHOLE_REFUSED and a message, as
- * peephole_model_open, if the request is invalid, a model gives no symbol a probability, or an allocation fails. */
+/* Search. Returns PEEPHOLE_OK and a result, which the caller must release; or, with a message as peephole_model_open,
+ * PEEPHOLE_REFUSED if the request is invalid, a model gives no symbol a probability, or an allocation fails, and
+ * PEEPHOLE_STOPPED if should_stop has stopped it. Memory grows with what is found, not with max_lengths. */
 PEEPHOLE_API enum peephole_status peephole_search(const peephole_request *request, peephole_result **result, char *message,
                                      size_t message_size);
 PEEPHOLE_API void peephole_result_release(peephole_result *result);

@@ -41,9 +41,8 @@ class Request {
       for (int64_t i = below(4); i > 0; --i) targets_.push_back(symbol(peephole_model_num_symbols(model, PEEPHOLE_TARGET)));
       target_offsets_.push_back(int64_t(targets_.size()));
       max_lengths_.push_back(one_in(50) ? below(3) - 1 : 4 + below(8));
-      uniform_offsets_.push_back(int64_t(b) * kMostUniform);
     }
-    for (int64_t i = 0; i < sources * kMostUniform; ++i) uniform_.push_back(double(random_() >> 11) * 0x1p-53);
+    for (int64_t i = 0; i < 4 * sources; ++i) generators_.push_back(random_());
     r_.kind = int32_t(below(one_in(50) ? 5 : 3)) - (one_in(100) ? 1 : 0);
     r_.threads = one_in(100) ? int32_t(below(2)) - 1 : 1 + int32_t(below(2));
     r_.with_attention = int32_t(below(2));
@@ -66,11 +65,16 @@ class Request {
     r_.max_lengths = max_lengths_.data();
     r_.target_offsets = r_.kind != PEEPHOLE_FORCE && one_in(2) ? nullptr : target_offsets_.data();
     r_.targets = targets_.data();
-    r_.uniform_offsets = uniform_offsets_.data();
-    r_.uniform = uniform_.data();
+    r_.generators = generators_.data();
+    r_.should_stop = one_in(4) ? nullptr : stops_at_third_call;
+    r_.should_stop_context = &calls_;
     peephole_result *result = nullptr;
     char message[200] = "";
-    if (peephole_search(&r_, &result, message, sizeof message)) return check_message(message);
+    if (const peephole_status status = peephole_search(&r_, &result, message, sizeof message)) {
+      if ((status == PEEPHOLE_STOPPED) != (calls_ == 3)) std::abort();
+      return check_message(message);
+    }
+    if (calls_ > 2) std::abort();
     volatile double total = 0;  // reads the whole result
     for (int64_t n = 0; n < result->num_targets; ++n) {
       total = total + result->log_probs[n];
@@ -85,13 +89,14 @@ class Request {
   }
 
  private:
-  static constexpr int64_t kMostUniform = 8 * 12;  // samples of a source, symbols of a sample
+  static int32_t stops_at_third_call(void *calls) { return ++*static_cast<int *>(calls) == 3; }
   std::mt19937_64 &random_;
   const peephole_model *model_;
   peephole_request r_{};
   std::vector<int32_t> sources_, targets_;
-  std::vector<int64_t> source_offsets_{0}, target_offsets_{0}, max_lengths_, uniform_offsets_;
-  std::vector<double> uniform_;
+  std::vector<int64_t> source_offsets_{0}, target_offsets_{0}, max_lengths_;
+  std::vector<uint64_t> generators_;
+  int calls_ = 0;
 
   int64_t below(int64_t n) { return int64_t(random_() % uint64_t(n)); }
   bool one_in(int64_t n) { return below(n) == 0; }

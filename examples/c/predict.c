@@ -6,7 +6,8 @@
  * The program reads sources from stdin, one a line, and prints the symbols of each source's best target, separated by
  * spaces. It splits a source into symbols by repeatedly taking the longest symbol of the model at the current position,
  * which is right for `characters` models and text in NFC. For models with other kinds of symbols (whitespace, subwords),
- * split the text as in training and look up each symbol. */
+ * split the text as in training and look up each symbol. Ctrl-C ends a long search at once, its memory released. */
+#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -14,6 +15,19 @@
 #include "peephole.h"
 
 enum { BEAM_SIZE = 5, MOST_SYMBOLS = 4096, LONGEST_SYMBOL = 64 };
+
+static volatile sig_atomic_t interrupted = 0;
+
+static void note_interrupt(int number) {
+  (void)number;
+  interrupted = 1;
+}
+
+/* The search calls this function now and then. */
+static int32_t should_stop(void *context) {
+  (void)context;
+  return interrupted;
+}
 
 static void fail(const char *what, const char *message) {
   fprintf(stderr, "predict: %s: %s\n", what, message);
@@ -73,10 +87,11 @@ static void predict(const peephole_model *model, const char *line) {
       .max_lengths = &max_length,
       .beam_size = BEAM_SIZE,
       .nbest = 1,
+      .should_stop = should_stop,
   };
   peephole_result *result;
   char message[1000];
-  if (peephole_search(&request, &result, message, sizeof message)) fail(line, message);
+  if (peephole_search(&request, &result, message, sizeof message)) fail(line, message); /* or PEEPHOLE_STOPPED */
   for (int64_t i = result->offsets[0]; i < result->offsets[1]; ++i)
     if (result->symbols[i] != PEEPHOLE_EOS)
       printf("%s%s", i > result->offsets[0] ? " " : "",
@@ -96,11 +111,12 @@ int main(int count, char **arguments) {
   peephole_model *model = peephole_model_open(file, size, NULL, message, sizeof message);
   free(file);
   if (!model) fail(arguments[1], message);
+  signal(SIGINT, note_interrupt);
   char line[16 * MOST_SYMBOLS];
-  while (fgets(line, sizeof line, stdin)) {
+  while (!interrupted && fgets(line, sizeof line, stdin)) {
     line[strcspn(line, "\r\n")] = '\0';
     predict(model, line);
   }
   peephole_model_close(model);
-  return 0;
+  return interrupted ? 130 : 0;
 }

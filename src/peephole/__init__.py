@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from peephole.model import Prediction as Prediction
     from peephole.model import load as load
     from peephole.model.evaluation import evaluate as evaluate
+    from peephole.model.info import info as info
     from peephole.model.quantization import quantize as quantize
     from peephole.training import resume as resume
     from peephole.training import train as train
@@ -44,6 +45,7 @@ _MODULES = {
     "PeepholeError": "peephole.errors",
     "Prediction": "peephole.model",
     "evaluate": "peephole.model.evaluation",
+    "info": "peephole.model.info",
     "load": "peephole.model",
     "nn": "peephole.nn",
     "quantize": "peephole.model.quantization",
@@ -57,6 +59,7 @@ __all__ = [
     "PeepholeError",
     "Prediction",
     "evaluate",
+    "info",
     "load",
     "nn",
     "quantize",

@@ -15,7 +15,8 @@ from functools import cache
 from pathlib import Path
 from typing import Any, Literal
 
-from peephole.errors import ConfigError, check_path, check_type, nearest
+from peephole.consistency import check_consistency
+from peephole.errors import ConfigError, check_path, check_type, describe_value, nearest
 from peephole.values import option, read_value, type_text
 
 SymbolKind = Literal["auto", "characters", "whitespace", "bpe", "unigram"]
@@ -23,6 +24,11 @@ SymbolKind = Literal["auto", "characters", "whitespace", "bpe", "unigram"]
 # Far above any useful size: a file with larger ones is refused before a network of that size is built.
 LARGEST_SIZE = 2**16
 MOST_LAYERS = 64
+MOST_SYMBOLS = 10**6  # learning subwords reserves memory for that many
+MOST_AT_A_TIME = 10**6  # hypotheses, or sources in a batch
+HIGHEST_COUNT = 10**9  # of settings that no data can exceed, so that it means "all"
+MOST_MINUTES = 10**7  # 19 years
+MOST_CONFIG_BYTES = 1 << 20
 MOST_CHANNELS, LARGEST_WIDTH, MOST_HEADS = 256, 2001, 256
 DEFAULT_EPOCHS = 20  # the default budget of a training
 LARGEST_SEED = 2**63 - 1  # the largest that PyTorch accepts
@@ -41,13 +47,18 @@ class DataConfig:
         "a line with the wrong number of columns, an empty side or invalid UTF-8: stop, or skip and count",
     )
     max_length: int = option(
-        1000, "most symbols a side: longer training pairs are left out and counted, sources to predict are cut", low=1
+        1000,
+        "most symbols a side: longer training pairs are left out and counted, sources to predict are cut",
+        low=1,
+        high=HIGHEST_COUNT,
     )
     dev_fraction: float = option(
         0.02, "share of the sources held out as dev set when none is given", low=0.0001, high=0.5
     )
-    dev_limit: int = option(2000, "at most this many pairs are held out when no dev set is given", low=1)
-    batch_symbols: int = option(1000, "target symbols in a batch, summed over all processes", low=1)
+    dev_limit: int = option(
+        2000, "at most this many pairs are held out when no dev set is given", low=1, high=HIGHEST_COUNT
+    )
+    batch_symbols: int = option(1000, "target symbols in a batch, summed over all processes", low=1, high=HIGHEST_COUNT)
 
 
 @dataclass(frozen=True)
@@ -56,8 +67,8 @@ class SymbolsConfig:
 
     source: SymbolKind = option("auto", "source symbols; auto chooses by the data and prints its choice")
     target: SymbolKind = option("auto", "target symbols; auto chooses by the data and prints its choice")
-    vocabulary_size: int = option(8000, "most symbols a side that a vocabulary may hold", low=8)
-    min_count: int = option(1, "symbols seen fewer times in training become <unk>", low=1)
+    vocabulary_size: int = option(8000, "most symbols a side that a vocabulary may hold", low=8, high=MOST_SYMBOLS)
+    min_count: int = option(1, "symbols seen fewer times in training become <unk>", low=1, high=HIGHEST_COUNT)
     normalize: Literal["NFC", "NFKC", "none"] = option("NFC", "Unicode normalisation of both sides")
 
 
@@ -107,16 +118,22 @@ class ModelConfig:
 class TrainConfig:
     """Settings for fitting the model, (12)-(14)."""
 
-    minutes: float | None = option(None, "train for this long: the learning rate reaches 0 at the end", low=0)
-    epochs: float | None = option(None, f"train for this many passes over the data (default {DEFAULT_EPOCHS})", low=0)
-    steps: int | None = option(None, "train for this many updates", low=1)
-    learning_rate: float = option(0.002, "highest learning rate", low=0)
-    weight_decay: float = option(0.01, "AdamW's decoupled weight decay", low=0)
+    minutes: float | None = option(
+        None, "train for this long: the learning rate reaches 0 at the end", low=0, high=MOST_MINUTES
+    )
+    epochs: float | None = option(
+        None, f"train for this many passes over the data (default {DEFAULT_EPOCHS})", low=0, high=HIGHEST_COUNT
+    )
+    steps: int | None = option(None, "train for this many updates", low=1, high=HIGHEST_COUNT)
+    learning_rate: float = option(0.002, "highest learning rate", low=0, high=10)
+    weight_decay: float = option(0.01, "AdamW's decoupled weight decay", low=0, high=100)
     warmup: float = option(
         0.05, "share of the training in which the learning rate climbs from a hundredth of the highest", low=0, high=1
     )
     schedule: Literal["cosine", "linear", "constant"] = option("cosine", "learning rate after the warm-up")
-    clip_norm: float = option(1.0, "gradients with a larger norm are scaled down to it; 0: never", low=0)
+    clip_norm: float = option(
+        1.0, "gradients with a larger norm are scaled down to it; 0: never", low=0, high=HIGHEST_COUNT
+    )
     label_smoothing: float = option(0.1, "share of the probability spread over all symbols", low=0, high=0.9)
     coverage_loss: float = option(
         0.0, "attention=coverage: weight of the coverage loss (23), which penalises attending twice", low=0, high=100
@@ -129,14 +146,18 @@ class TrainConfig:
     )
     sampling_end: float = option(0.25, "share of predicted symbols fed at the end of training", low=0, high=1)
     ema_decay: float = option(0.999, "decay of the moving average of the weights; 0 turns it off", low=0, high=0.99999)
-    average_last: int = option(1, "average the weights of the last N evaluations if this is better on dev", low=1)
-    patience: int | None = option(None, "stop after this many evaluations without a better dev metric", low=1)
+    average_last: int = option(
+        1, "average the weights of the last N evaluations if this is better on dev", low=1, high=1000
+    )
+    patience: int | None = option(
+        None, "stop after this many evaluations without a better dev metric", low=1, high=HIGHEST_COUNT
+    )
     dev_metric: Literal["symbol_error_rate", "exact_match", "loss", "chrf"] = option(
         "symbol_error_rate", "dev metric that selects the weights to keep"
     )
-    dev_pairs: int = option(1000, "dev sources decoded by greedy search at each evaluation", low=1)
-    evaluations: int = option(20, "evaluations in a training, evenly spread", low=1)
-    checkpoint_seconds: float = option(60.0, "seconds between checkpoints", low=0)
+    dev_pairs: int = option(1000, "dev sources decoded by greedy search at each evaluation", low=1, high=HIGHEST_COUNT)
+    evaluations: int = option(20, "evaluations in a training, evenly spread", low=1, high=10**6)
+    checkpoint_seconds: float = option(60.0, "seconds between checkpoints", low=0, high=HIGHEST_COUNT)
     seed: int = option(1, "seed of initial weights, data order and noise", low=0, high=LARGEST_SEED)
     precision: Literal["auto", "32-true", "bf16-mixed", "16-mixed", "64-true"] = option(
         "auto",
@@ -151,18 +172,18 @@ class TrainConfig:
 class SearchConfig:
     """Settings for searching the target of a source."""
 
-    beam_size: int = option(5, "hypotheses kept; 1 is greedy search", low=1)
-    nbest: int = option(1, "predictions returned for each source", low=1)
+    beam_size: int = option(5, "hypotheses kept; 1 is greedy search", low=1, high=MOST_AT_A_TIME)
+    nbest: int = option(1, "predictions returned for each source", low=1, high=MOST_AT_A_TIME)
     length_penalty: float = option(
-        0.0, "hypotheses are ranked by log p / length**length_penalty; 0 ranks by (11) alone", low=0
+        0.0, "hypotheses are ranked by log p / length**length_penalty; 0 ranks by (11) alone", low=0, high=10
     )
     max_length_factor: float = option(3.0, "longest prediction: factor × source length + extra", low=0, high=1000)
     max_length_extra: int = option(20, "longest prediction: factor × source length + extra", low=1, high=10**6)
-    temperature: float | None = option(None, "sample at this temperature instead of searching", low=0.0001)
-    top_k: int | None = option(None, "sampling: only the k most probable symbols", low=1)
+    temperature: float | None = option(None, "sample at this temperature instead of searching", low=0.0001, high=10**6)
+    top_k: int | None = option(None, "sampling: only the k most probable symbols", low=1, high=HIGHEST_COUNT)
     top_p: float | None = option(None, "sampling: only the smallest set that holds probability p", low=0.0001, high=1)
     seed: int = option(1, "sampling: seed of the generator", low=0, high=LARGEST_SEED)
-    batch_size: int = option(64, "sources searched at a time", low=1)
+    batch_size: int = option(64, "sources searched at a time", low=1, high=MOST_AT_A_TIME)
     threads: int | None = option(
         None, "CPU threads of the engine (default: all that this process may use)", low=1, high=MOST_THREADS
     )
@@ -184,34 +205,16 @@ class Config:
     def __post_init__(self) -> None:
         for name, kind in SECTIONS.items():
             check_type(name, getattr(self, name), kind, f"a {kind.__name__}")
-        model, train, search = self.model, self.train, self.search
-        if model.cell == "gru" and model.peephole != "none":
-            raise ConfigError(
-                f"model.cell='gru' has no cell state: wanted model.peephole='none', got {model.peephole!r}"
-            )
-        encoder_size = model.encoder_size or model.hidden_size
-        if model.bidirectional and encoder_size % 2:
-            raise ConfigError(
-                f"model.encoder_size: wanted an even number, half of it for each direction; got {encoder_size}"
-            )
-        if model.context == "attention":
-            _check_attention(model, encoder_size)
-        if train.coverage_loss and (model.context, model.attention) != ("attention", "coverage"):
-            raise ConfigError(
-                f"train.coverage_loss: wanted model.attention='coverage', or 0; got {train.coverage_loss:g} with "
-                f"model.context={model.context!r} and model.attention={model.attention!r}"
-            )
-        budgets = [name for name in ("minutes", "epochs", "steps") if getattr(train, name) is not None]
-        if len(budgets) > 1:
-            raise ConfigError(
-                f"train: wanted one of minutes, epochs, steps; got {' and '.join(budgets)}; all but one can be none"
-            )
-        if search.nbest > search.beam_size and search.temperature is None:
-            raise ConfigError(f"search.nbest: wanted at most beam_size = {search.beam_size}, got {search.nbest}")
+        check_consistency(self.model, self.train, self.search)
 
     @classmethod
-    def from_dict(cls, tree: Mapping[str, Any], where: str = "config") -> Config:
+    def from_dict(cls, tree: Mapping[str, Any], where: str = "config", base: Config | None = None) -> Config:
         """Build a config from nested mappings.
+
+        Args:
+            tree: section → key → value.
+            where: the beginning of an error message.
+            base: the config whose values are kept where the tree has none; None: the defaults.
 
         Raises:
             ConfigError: an unknown section or key (names the nearest), or a value that does not fit.
@@ -222,18 +225,21 @@ class Config:
         'none'
         """
         check_type("tree", tree, Mapping, "a table of sections")
-        sections = {}
+        base, sections = base or cls(), {}
         for section, values in tree.items():
             if section not in SECTIONS:
-                raise ConfigError(f"{where}: unknown section {section!r}{nearest(section, SECTIONS)}")
+                wanted = f"wanted one of {', '.join(SECTIONS)}{nearest(section, SECTIONS)}"
+                raise ConfigError(f"{where}: unknown section {describe_value(section)}; {wanted}")
             if not isinstance(values, Mapping):
-                raise ConfigError(f"{where}, {section}: wanted a table of keys, got {values!r}")
-            sections[section] = read_section(SECTIONS[section], values, f"{where}, {section}")
-        return cls(**sections, peephole_implied=_is_peephole_implied(tree.get("model", {}), cls()))
+                raise ConfigError(f"{where}, {section}: wanted a table of keys, got {describe_value(values)}")
+            sections[section] = read_section(
+                SECTIONS[section], values, f"{where}, {section}", base=getattr(base, section)
+            )
+        return replace(base, **sections, peephole_implied=_is_peephole_implied(tree.get("model", {}), base))
 
     @classmethod
-    def from_toml(cls, path: str | Path) -> Config:
-        """Read a config from a TOML file with the sections data, symbols, model, train and search.
+    def from_toml(cls, path: str | Path, base: Config | None = None) -> Config:
+        """Read a config from a TOML file with the sections data, symbols, model, train and search; `base` as above.
 
         Raises:
             ConfigError: the file is missing, is not TOML, or holds settings that `from_dict` refuses.
@@ -244,10 +250,11 @@ class Config:
         else:  # the same library before it became part of Python
             import tomli as tomllib
         try:
-            tree = tomllib.loads(Path(path).read_text(encoding="utf-8-sig"))
+            tree = tomllib.loads(_read_text_file(Path(path)))
         except (OSError, ValueError, RecursionError) as error:
-            raise ConfigError(f"{path}: cannot be read as TOML: {error}") from error
-        return cls.from_dict(tree, where=str(path))
+            reason = getattr(error, "strerror", None) or error
+            raise ConfigError(f"{path}: cannot be read as TOML: {reason}") from error
+        return cls.from_dict(tree, str(path), base)
 
     def to_dict(self) -> dict[str, dict[str, Any]]:
         """Return the config as nested dicts of plain JSON values."""
@@ -289,25 +296,6 @@ class Config:
         return replace(self, **sections, peephole_implied=implied)
 
 
-def _check_attention(model: ModelConfig, encoder_size: int) -> None:
-    """Raise ConfigError if the sizes do not fit the kind of attention."""
-    if model.attention == "dot" and encoder_size != model.hidden_size:
-        raise ConfigError(
-            f"model.attention='dot' compares states of one size: wanted encoder_size = hidden_size = "
-            f"{model.hidden_size}, got {encoder_size}"
-        )
-    if model.attention == "location" and model.location_width % 2 == 0:
-        raise ConfigError(
-            f"model.location_width: wanted an odd number, so that a filter has a centre; got {model.location_width}"
-        )
-    heads = model.attention_heads
-    if model.attention == "multihead" and (model.hidden_size % heads or encoder_size % heads):
-        raise ConfigError(
-            f"model.attention_heads: wanted a divisor of hidden_size = {model.hidden_size} and encoder_size = "
-            f"{encoder_size}, got {heads}"
-        )
-
-
 SECTIONS: dict[str, type] = {
     "data": DataConfig,
     "symbols": SymbolsConfig,
@@ -315,6 +303,17 @@ SECTIONS: dict[str, type] = {
     "train": TrainConfig,
     "search": SearchConfig,
 }
+
+
+def _read_text_file(path: Path) -> str:
+    """Return the text of a small regular file; a pipe or a device is not opened, because that may block."""
+    if not path.is_file() and path.exists():
+        raise ValueError("wanted a regular file, got another kind of file")
+    with open(path, "rb") as file:
+        content = file.read(MOST_CONFIG_BYTES + 1)
+    if len(content) > MOST_CONFIG_BYTES:
+        raise ValueError(f"wanted at most {MOST_CONFIG_BYTES:,} bytes")
+    return content.decode("utf-8-sig")
 
 
 def describe() -> Iterator[tuple[str, str, Any, str]]:
@@ -351,7 +350,8 @@ def _resolve(name: str, where: str) -> list[tuple[str, str]]:
     if homes:
         raise ConfigError(f"{where}: {name!r} is in several sections; wanted one of {', '.join(homes)}")
     short = [key for _, key in known.values()]
-    raise ConfigError(f"{where}: unknown key {name!r}{nearest(name, [*known, *short])}")
+    hint = nearest(name, [*known, *short]) or "; `peephole train --help` lists all keys"
+    raise ConfigError(f"{where}: unknown key {describe_value(name)}{hint}")
 
 
 def read_section(kind: type, values: Mapping[str, Any], where: str, base: Any = None) -> Any:
@@ -365,7 +365,7 @@ def read_section(kind: type, values: Mapping[str, Any], where: str, base: Any = 
     read = {}
     for key, value in values.items():
         if key not in known:
-            raise ConfigError(f"{where}: unknown key {key!r}{nearest(key, known)}")
+            raise ConfigError(f"{where}: unknown key {describe_value(key)}{nearest(key, known)}")
         read[key] = read_value(hints[key], value, f"{where}.{key}", known[key].metadata)
     if kind is ModelConfig:
         read |= _default_peephole(read, base or ModelConfig())

@@ -6,8 +6,12 @@ exception is a defect of peephole and keeps its traceback.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable
 from os import PathLike
+
+# C0, DEL and C1; line and paragraph separators; embeddings, overrides and isolates of text direction; lone surrogates
+_UNPRINTABLE = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069\ud800-\udfff]")
 
 
 class PeepholeError(Exception):
@@ -28,6 +32,10 @@ class ModelFileError(PeepholeError, ValueError):
 
 class ArgumentError(PeepholeError, TypeError):
     """An argument of a public function has the wrong type."""
+
+
+class MemoryLimitError(ConfigError):
+    """A setting needs more memory than this machine has, or the memory ran out."""
 
 
 class ShapeError(PeepholeError, ValueError):
@@ -71,12 +79,54 @@ def check_type(argument: str, value: object, kinds: type | tuple[type, ...], wan
     """
     allowed = kinds if isinstance(kinds, tuple) else (kinds,)
     if not isinstance(value, allowed) or (isinstance(value, bool) and bool not in allowed):
-        raise ArgumentError(f"{argument}: wanted {wanted}, got {shorten(repr(value))}")
+        raise ArgumentError(f"{argument}: wanted {wanted}, got {describe_value(value)}")
 
 
 def check_path(argument: str, value: object) -> None:
     """Raise ArgumentError unless a value can be the name of a file."""
     check_type(argument, value, (str, PathLike), "the name of a file")
+
+
+def check_whole_number(argument: str, value: object, low: int, high: int) -> None:
+    """Raise ArgumentError unless a value is a whole number, and PeepholeError unless it is in a range.
+
+    >>> check_whole_number("first_index", -5, 0, 9)
+    Traceback (most recent call last):
+    peephole.errors.PeepholeError: first_index: wanted a whole number from 0 to 9, got -5
+    """
+    check_type(argument, value, int, "a whole number")
+    if not low <= value <= high:  # type: ignore[operator]  # a whole number
+        raise PeepholeError(f"{argument}: wanted a whole number from {low} to {high}, got {describe_value(value)}")
+
+
+def describe_value(value: object) -> str:
+    """Return a wrong value as an error message shows it: its `repr` on one line, cut to 80 characters.
+
+    >>> describe_value("one\\ntwo"), describe_value(10**5000)
+    ("'one\\\\ntwo'", 'a value of type int')
+    """
+    try:
+        return shorten(repr(value))
+    except Exception:  # a number of more than 4,300 digits, or a `__repr__` that fails
+        return f"a value of type {type(value).__name__}"
+
+
+def printable(text: str) -> str:
+    r"""Return a text with escapes in place of the characters that could change what a terminal shows around them.
+
+    These are control characters, line separators, overrides of the text direction, and lone surrogates, by which
+    Python represents the undecodable bytes of a file name. All other characters stay, so that text of any script and
+    emoji are shown as they are.
+
+    >>> printable("\x1b[31mred\nline \u202e.txt \udcff 값 👩\u200d💻")
+    '\\x1b[31mred\\nline \\u202e.txt \\xff 값 👩\u200d💻'
+    """
+    return _UNPRINTABLE.sub(lambda found: _escape(found[0]), text)
+
+
+def _escape(character: str) -> str:
+    byte = ord(character) - 0xDC00  # of an undecodable byte
+    return f"\\x{byte:02x}" if 0x80 <= byte <= 0xFF else character.encode("unicode_escape").decode()
 
 
 def shorten(text: str, longest: int = 80) -> str:

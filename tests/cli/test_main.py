@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import resource
 import subprocess
 import sys
@@ -67,14 +68,17 @@ def test_train_help_lists_every_setting(peephole: Peephole) -> None:
         (["tarin"], "No such command 'tarin'"),
         (["predict"], "Missing argument 'MODEL'"),
         (["predict", "m", "--beam-sice", "3"], "No such option '--beam-sice'"),
-        (["predict", "m", "more"], "unexpected extra argument"),
+        (["score", "m", "p", "more"], "unexpected extra argument"),
         (["score", "m"], "Missing argument 'PAIRS'"),
         (["evaluate", "m"], "Missing argument 'TEST'"),
         (["evaluate", "m", "t", "--worst", "many"], "'many' is not a valid integer"),
-        (["train"], "wanted TRAIN and --out MODEL, or --resume RUN"),
-        (["train", "a.tsv"], "wanted TRAIN and --out MODEL, or --resume RUN"),
-        (["train", "a.tsv", "--resume", "a.run"], "--resume uses the run's own files and settings"),
+        (["train"], "wanted TRAIN and --out MODEL, or --from MODEL and --out MODEL, or --resume RUN"),
+        (["train", "a.tsv"], "wanted TRAIN and --out MODEL, or --from MODEL and --out MODEL, or --resume RUN"),
+        (["train", "a.tsv", "--resume", "a.run"], "--resume uses the run's own settings"),
         (["train", "--resume", "a.run", "--set", "minutes=3"], "give nothing else"),
+        (["train", "--resume", "a.run", "--dry-run"], "give nothing else"),
+        (["train", "a.tsv", "--out", "m.safetensors", "--data", "b.tsv"], "--data is an option of --resume"),
+        (["train", "a.tsv", "--out", "m.safetensors", "--json"], "--json is an option of --dry-run"),
     ],
 )
 def test_wrong_usage_exits_with_2(peephole: Peephole, arguments: list[str], message: str) -> None:
@@ -147,3 +151,70 @@ def test_unknown_keys_in_the_config_are_reported_once(peephole: Peephole, toy_fi
     peephole.write("pairs.tsv", "ab\tAH B\n")
     done = peephole(*verb, stdin="ab\n").succeeded()
     assert done.err == "peephole: m.safetensors: config: unknown key train.foo is ignored\n"
+
+
+@pytest.mark.parametrize(
+    "verb",
+    [
+        "predict {}",
+        "predict {toy},{}",
+        "score {} p",
+        "evaluate {} p",
+        "evaluate {toy} p --against {}",
+        "quantize {} --to int8",
+        "export {} --to onnx",
+        "info {}",
+    ],
+)
+def test_a_pipe_as_a_model_is_refused_at_once(peephole: Peephole, toy_file: Path, verb: str) -> None:
+    """Nothing writes to the pipe, so reading it would wait forever."""
+    os.mkfifo(peephole.folder / "m")
+    peephole.write("p", "ab\tAH B\n")
+    done = peephole(*(word.format("m", toy=toy_file) for word in verb.split()), stdin="ab\n")
+    done.failed("m: wanted a model file, got a pipe")
+
+
+ODD_NAME = "a\x1b[31m\nb\u202e"
+SHOWN_NAME = r"a\x1b[31m\nb\u202e"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["predict", f"{ODD_NAME}.safetensors"], f"{SHOWN_NAME}.safetensors: no such file"),
+        (["score", "TOY", f"{ODD_NAME}.tsv"], f"{SHOWN_NAME}.tsv: no such file"),
+        (["train", f"{ODD_NAME}.tsv", "--out", "m.safetensors"], f"{SHOWN_NAME}.tsv: no such file"),
+        (
+            ["train", "a", "--out", "b.safetensors", "--config", ODD_NAME],
+            f"{SHOWN_NAME}: cannot be read as TOML: No such file or directory",
+        ),
+        (["train", "a", "--out", "b.safetensors", "--set", ODD_NAME], f"--set {SHOWN_NAME}: wanted KEY=VALUE"),
+        (["train", "--resume", ODD_NAME], None),
+        (["export", ODD_NAME, "--to", "onnx"], f"{SHOWN_NAME}: no such file"),
+    ],
+    ids=lambda value: value[0] if isinstance(value, list) else "",
+)
+def test_names_are_shown_without_control_characters(
+    peephole: Peephole, toy_file: Path, arguments: list[str], message: str | None
+) -> None:
+    done = peephole(*(toy_file if word == "TOY" else word for word in arguments))
+    assert done.code == 1
+    assert done.err.removesuffix("\n").isprintable()
+    if message is not None:
+        done.failed(message)
+
+
+def test_usage_errors_are_shown_without_control_characters(peephole: Peephole) -> None:
+    done = peephole("evaluate", "m", "t", "--worst", ODD_NAME)
+    assert done.code == 2
+    assert all(line.isprintable() for line in done.err.splitlines())
+    assert r"a\x1b[31m" in done.err
+
+
+def test_notes_are_shown_without_control_characters(peephole: Peephole, toy_file: Path) -> None:
+    name = peephole.write(f"{ODD_NAME}.tsv", "a\tAH\nab\tAH\n" * 2)
+    for verb in (["score", toy_file], ["evaluate", toy_file]):
+        peephole.write(name, "a\tAH\nx\x1b[31my\tAH\nbc\n")
+        done = peephole(*verb, name, "--bad-lines", "skip").succeeded()
+        assert SHOWN_NAME in done.err
+        assert all(line.isprintable() for line in (done.out + done.err).splitlines())

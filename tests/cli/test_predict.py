@@ -185,8 +185,8 @@ def test_invalid_utf8_stops_after_the_lines_before_it(peephole: Peephole, toy_fi
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        (["--beam-size", "0"], "command line, search.beam_size: wanted a number ≥ 1, got '0'"),
-        (["--beam-size", "many"], "command line, search.beam_size: wanted int, got 'many'"),
+        (["--beam-size", "0"], "command line, search.beam_size: wanted a number from 1 to 1000000, got '0'"),
+        (["--beam-size", "many"], "command line, search.beam_size: wanted a whole number, got 'many'"),
         (["--nbest", "6"], "search.nbest: wanted at most beam_size = 5, got 6"),
         (["--temperature", "inf"], "command line, search.temperature: wanted a finite number, got 'inf'"),
     ],

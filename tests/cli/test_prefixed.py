@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import io
 from pathlib import Path
 
 import pytest
 
-from peephole.cli.lines import read_lines
+from peephole.cli.sources import read_tasks
+from peephole.data import Report
 from peephole.model import load
 
 from .conftest import Peephole
@@ -71,6 +71,7 @@ def test_bad_line_is_reported_after_the_lines_before_it(
     done.failed(f"stdin, line {before + 1}: {message}")
 
 
-def test_lines_keep_all_but_their_ends() -> None:
-    stream = io.BytesIO(b"\xef\xbb\xbfa\r\n b \tc \n\n\rd")
-    assert list(read_lines(stream, "stdin")) == ["a", " b \tc ", "", "\rd"]
+def test_lines_keep_all_but_their_ends(tmp_path: Path) -> None:
+    (tmp_path / "lines").write_bytes(b"\xef\xbb\xbfa\r\n b \tc \n\n\rd")
+    tasks = read_tasks(str(tmp_path / "lines"), lambda line: (line, None), skip=False, report=Report("lines", "line"))
+    assert [task.source for task in tasks] == ["a", " b \tc ", "", "\rd"]

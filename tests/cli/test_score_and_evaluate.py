@@ -239,9 +239,14 @@ def test_what_cannot_be_read_is_said_before_the_search(toy_file: Path, tmp_path:
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["--metric", "exact_mach"], "evaluation: unknown metric 'exact_mach'; did you mean 'exact_match'?"),
+        (
+            ["--metric", "exact_mach"],
+            "evaluation: unknown metric 'exact_mach'; wanted one of exact_match, sequence_error_rate, "
+            "symbol_error_rate, word_error_rate, character_error_rate, bleu, chrf, rouge_1, rouge_2, rouge_l; "
+            "did you mean 'exact_match'?",
+        ),
         (["--against", "no.safetensors"], "no.safetensors: no such file"),
-        (["--beam-size", "-1"], "command line, search.beam_size: wanted a number ≥ 1, got '-1'"),
+        (["--beam-size", "-1"], "command line, search.beam_size: wanted a number from 1 to 1000000, got '-1'"),
     ],
 )
 def test_invalid_options(peephole: Peephole, toy_file: Path, arguments: list[str], message: str) -> None:

@@ -134,20 +134,24 @@ def test_unreadable_files(peephole: Peephole, arguments: list[str], message: str
             "command line: unknown key 'model.hiden_size'; did you mean 'model.hidden_size'?",
         ),
         (["--set", "hidden_size"], "--set hidden_size: wanted KEY=VALUE"),
-        (["--set", "hidden_size=big"], "command line, model.hidden_size: wanted int, got 'big'"),
+        (["--set", "hidden_size=big"], "command line, model.hidden_size: wanted a whole number, got 'big'"),
         (["--set", "cell=ltsm"], "command line, model.cell: wanted lstm|gru, got 'ltsm'; did you mean 'lstm'?"),
         (
             ["--set", "device=cudo"],
             "command line, train.device: wanted auto|cpu|cuda|mps, got 'cudo'; did you mean 'cuda'?",
         ),
-        (["--minutes", "soon"], "command line, train.minutes: wanted float, got 'soon'"),
+        (["--minutes", "soon"], "command line, train.minutes: wanted a number or none, got 'soon'"),
         (
             ["--epochs", "2"],
             "train: wanted one of minutes, epochs, steps; got epochs and steps; all but one can be none",
         ),
         (["--config", "misspelt.toml"], "misspelt.toml, model: unknown key 'hidden_sise'; did you mean 'hidden_size'?"),
-        (["--config", "section.toml"], "section.toml: unknown section 'modle'; did you mean 'model'?"),
-        (["--config", "no.toml"], "no.toml: cannot be read as TOML: [Errno 2] No such file or directory: 'no.toml'"),
+        (
+            ["--config", "section.toml"],
+            "section.toml: unknown section 'modle'; wanted one of data, symbols, model, train, search; "
+            "did you mean 'model'?",
+        ),
+        (["--config", "no.toml"], "no.toml: cannot be read as TOML: No such file or directory"),
         (
             ["--config", "broken.toml"],
             "broken.toml: cannot be read as TOML: Expected ']' at the end of a table declaration ",

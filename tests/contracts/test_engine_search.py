@@ -21,6 +21,7 @@ from peephole.storage.model_file import ModelFile, encode_model
 from peephole.storage.quantization import Stored, dequantize, quantize
 from peephole.symbols import EOS, CharacterSymbols
 
+PCG64 = np.random.PCG64
 pytestmark = pytest.mark.skipif(not engine.available(), reason="the engine was not built")
 
 SOURCE = CharacterSymbols(list("abcdefg"), "NFC")
@@ -280,21 +281,44 @@ def test_nan_weights_are_an_error() -> None:
         searching.force([[4, 5]], [[6]], SearchConfig())
 
 
-@pytest.mark.parametrize("drawn", [0.0, 1 - 2.0**-53])
-def test_samples_from_extreme_random_numbers_equal_the_definition(drawn: float, monkeypatch) -> None:
+def generator_of_first(bits: int) -> np.random.PCG64:
+    """Return a generator whose first 64 bits are these, all 0 or all 1."""
+    multiplier, increment, high = 0x2360ED051FC65DA44385DF649FCCF645, 2 * 987654321 + 1, 0x123456789ABCDEF
+    state = high << 64 | high ^ bits  # the output is its two halves' difference, rotated
+    generator = PCG64(1)
+    before = (state - increment) * pow(multiplier, -1, 2**128) % 2**128
+    generator.state = generator.state | {"state": {"state": before, "inc": increment}}
+    return generator
+
+
+@pytest.mark.parametrize(("bits", "drawn"), [(0, 0.0), (2**64 - 1, 1 - 2.0**-53)])
+def test_samples_from_extreme_random_numbers_equal_the_definition(bits: int, drawn: float, monkeypatch) -> None:
     """The smallest and the largest uniform number (probability 2^-53 each) must not select a forbidden symbol."""
-
-    class Generator:
-        random = staticmethod(lambda shape: np.full(shape, drawn))
-
-    monkeypatch.setattr(np.random, "default_rng", lambda seed: Generator)
+    assert np.random.Generator(generator_of_first(bits)).random() == drawn
+    monkeypatch.setattr(np.random, "PCG64", lambda key: generator_of_first(bits))
     config = make_config()
     network = make_network(config, seed=13)
     sources = make_sources(9, seed=1)
     for name in ("samples", "truncated samples"):
-        arguments = (sources, [6] * 9, SEARCHES[name])
+        arguments = (sources, [1] * 9, replace(SEARCHES[name], nbest=1))
         wanted = DefinitionSearch([network]).find(*arguments, examples=range(9))
         assert_same(PackedSearch([pack(config, network)]).find(*arguments, examples=range(9)), wanted)
+
+
+def test_long_samples_draw_the_numbers_of_numpy() -> None:
+    """Sample s of a source with maximal length U draws its symbol t with number s U + t of `default_rng`'s PCG64."""
+    length, count = 150, 3
+    config = make_config()
+    network = make_network(config, seed=13)
+    with torch.no_grad():
+        network.decoder.output.weight.zero_()
+        network.decoder.output.bias.copy_(torch.tensor([-50.0] * 4 + [0.0] * (len(TARGET) - 4)))  # all but </s>, alike
+    drawn = np.random.default_rng((3, 7)).random((count, length))
+    wanted = [tuple(4 + int(u * (len(TARGET) - 4)) for u in row) for row in drawn]
+    search = SearchConfig(nbest=count, temperature=1.0, seed=3)
+    for searching in (PackedSearch([pack(config, network)]), DefinitionSearch([network])):
+        [found] = searching.find([[4, 5]], [length], search, examples=[7])
+        assert [hypothesis.ids for hypothesis in found] == wanted
 
 
 def test_a_prefix_of_probability_0_is_an_error() -> None:

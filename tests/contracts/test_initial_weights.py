@@ -120,3 +120,30 @@ def test_equal_seeds_give_equal_weights() -> None:
     first, second = build(seed=3).state_dict(), build(seed=3).state_dict()
     assert all(torch.equal(weight, second[name]) for name, weight in first.items())
     assert not torch.equal(first["decoder.output.weight"], build(seed=4).state_dict()["decoder.output.weight"])
+
+
+@pytest.mark.parametrize(
+    ("settings", "last"),
+    [
+        ({"peephole": "full"}, 0.082572802901268),
+        (
+            {"peephole": "diagonal", "encoder_layers": 2, "encoder_size": 32, "attention": "general"},
+            0.02717820554971695,
+        ),
+        (
+            {"cell": "gru", "peephole": "none", "decoder_layers": 2, "encoder_size": 32, "context": "last"},
+            0.02458960935473442,
+        ),
+    ],
+    ids=["full", "diagonal", "gru"],
+)
+def test_a_generator_draws_all_weights_in_the_order_of_every_version(settings: dict[str, Any], last: float) -> None:
+    """The last weight drawn is uniform, so it is the same number on every machine; all draws before it move it."""
+    config = ModelConfig(hidden_size=H, embedding_size=E, **settings)
+    wanted = build(seed=7, **settings).state_dict()
+    before = torch.get_rng_state()
+    network = build_seq2seq(config, SYMBOLS, SYMBOLS, torch.Generator().manual_seed(7))
+    assert torch.equal(before, torch.get_rng_state())
+    for name, weight in network.state_dict().items():
+        assert torch.equal(weight, wanted[name]), name
+    assert float(wanted["decoder.output.weight"][-1, -1]) == last

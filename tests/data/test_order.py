@@ -11,6 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from peephole.data import Batch, Corpus, Pair, Report, batches, order, permutation
+from peephole.data.corpus import Located, Rows
 from peephole.symbols import CharacterSymbols
 
 STORED = [0, 4, 7, 9, 2, 3, 5, 8, 6, 1]
@@ -108,8 +109,13 @@ def test_skipped_batches_are_not_read(tmp_path: Path, monkeypatch: pytest.Monkey
     corpus = make_corpus(tmp_path, [(5, 5)] * 40)
     monkeypatch.setattr(order, "WINDOW", 16)
     read_indices: list[int] = []
-    read = corpus.pairs
-    monkeypatch.setattr(corpus, "pairs", lambda indices: read_indices.extend(indices) or read(indices))
+    read = corpus.read
+
+    def read_and_note(located: Located) -> tuple[Rows, Rows]:
+        read_indices.extend((located.source.starts // 5).tolist())  # each source has 5 symbols
+        return read(located)
+
+    monkeypatch.setattr(corpus, "read", read_and_note)
     found = list(batches(corpus, seed=1, epoch=0, batch_symbols=12, start=15))
     assert read_indices == [int(i) for batch in found for i in batch.examples]
     assert 0 < len(read_indices) < 12

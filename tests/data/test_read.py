@@ -219,7 +219,7 @@ def test_directory_and_fifo_are_refused(tmp_path: Path) -> None:
         read(tmp_path / "f.tsv")
 
 
-@pytest.mark.parametrize("name", ["p", "p.csv", "p.gz", "p.csv.zst", "p.parquet.gz"])
+@pytest.mark.parametrize("name", ["p", "p.xml", "p.gz", "p.xml.zst", "p.parquet.gz"])
 def test_an_unknown_suffix_is_refused_before_reading(name: str, tmp_path: Path) -> None:
     (tmp_path / name).write_bytes(b"a\tb\n")
     with pytest.raises(DataError, match=r"unknown suffix '\.?\w*'; wanted .tsv"):
@@ -263,8 +263,8 @@ def test_file_without_read_permission_is_refused(tmp_path: Path, monkeypatch: py
     def refuse(name: str) -> None:
         raise PermissionError(13, "Permission denied")
 
-    monkeypatch.setattr("peephole.data.read._open", refuse)  # simulated, since root may read any file
-    with pytest.raises(DataError, match=r"p.tsv, after line 0: cannot be read: Permission denied"):
+    monkeypatch.setattr("peephole.data.files._open", refuse)  # simulated, since root may read any file
+    with pytest.raises(DataError, match=r"p.tsv: cannot be read: Permission denied$"):
         read(tmp_path / "p.tsv")
 
 

@@ -78,8 +78,8 @@ WRONG: dict[str, tuple[Callable[[Model], Any], str]] = {
         lambda m: peephole.quantize(MODEL, "int8", "out.safetensors", pairs=5),
         "pairs: wanted the name of a file or pairs of texts, got 5",
     ),
-    "train": (lambda m: peephole.train(5), "train: wanted the name of a file, got 5"),
-    "dev": (lambda m: peephole.train("a.tsv", dev=5), "dev: wanted the name of a file, got 5"),
+    "train": (lambda m: peephole.train(5), "train: wanted the name of a file or pairs of texts, got 5"),
+    "dev": (lambda m: peephole.train("a.tsv", dev=5), "dev: wanted the name of a file or pairs of texts, got 5"),
     "out": (lambda m: peephole.train("a.tsv", out=None), "out: wanted the name of a file, got None"),
     "config": (lambda m: peephole.train("a.tsv", config={}), "config: wanted a Config, got {}"),
     "overwrite": (lambda m: peephole.train("a.tsv", overwrite="no"), "overwrite: wanted True or False, got 'no'"),
@@ -142,7 +142,10 @@ def test_a_layer_without_a_size_is_refused(layers: Callable[..., Any], name: str
 @pytest.mark.usefixtures("annotations_unchecked")
 @pytest.mark.parametrize(
     ("tree", "message"),
-    [({5: 6}, "config: unknown section 5"), ({"model": {5: 6}}, "config, model: unknown key 5")],
+    [
+        ({5: 6}, "config: unknown section 5; wanted one of data, symbols, model, train, search"),
+        ({"model": {5: 6}}, "config, model: unknown key 5"),
+    ],
 )
 def test_a_name_that_is_no_text_is_unknown(tree: Any, message: str) -> None:
     with pytest.raises(ConfigError, match=f"^{message}$"):

@@ -17,9 +17,10 @@ from peephole.cli.evaluate import command as evaluate_command
 from peephole.cli.quantize import command as quantize_command
 from peephole.engine.packed import PackedSearch
 from peephole.errors import ConfigError, DataError, ModelFileError, PeepholeError
+from peephole.evaluation import exposure_gap
 from peephole.evaluation.metrics import corpus_score
 from peephole.model import Model
-from peephole.model.evaluation import Reading, measure_gap
+from peephole.model.evaluation import Reading, describe_gap, measure_gap
 from peephole.storage.model_file import read_tensors, write_tensors
 
 WORDS = toy_words(40, seed=8)
@@ -195,8 +196,11 @@ def test_bad_pairs_are_reported_in_one_line(toy: Model, pairs: Any, kind: type, 
         ({"nbest": 2}, "evaluate: unknown setting 'nbest'; wanted one of beam_size, "),
         ({"temperature": 1.0}, "evaluate: unknown setting 'temperature'; wanted one of "),
         ({"beam_siz": 2}, "evaluate: unknown setting 'beam_siz'; .*; did you mean 'beam_size'?"),
-        ({"beam_size": 0}, "evaluate, search.beam_size: wanted a number ≥ 1, got 0"),
-        ({"metrics": ["exact_mach"]}, "evaluation: unknown metric 'exact_mach'; did you mean 'exact_match'?"),
+        ({"beam_size": 0}, "evaluate, search.beam_size: wanted a number from 1 to 1000000, got 0"),
+        (
+            {"metrics": ["exact_mach"]},
+            "evaluation: unknown metric 'exact_mach'; wanted one of .*, rouge_l; did you mean 'exact_match'?",
+        ),
     ],
 )
 def test_settings_are_checked_before_anything_is_predicted(
@@ -205,6 +209,23 @@ def test_settings_are_checked_before_anything_is_predicted(
     monkeypatch.setattr(Model, "predict", None)
     with pytest.raises(ConfigError, match=message.replace("?", r"\?")):
         peephole.evaluate(toy, PAIRS, **settings)
+
+
+def test_no_percentage_in_the_text_of_a_gap_is_below_0() -> None:
+    """A prediction of 50 wrong symbols for a reference of 10 has a symbol error rate of 500 %."""
+    gap = exposure_gap(forced=[["a" * 10]], predictions=["b" * 50], references=[["a" * 10]])
+    assert gap.free_running == -400
+    rates = "symbol error rate 500.00 % when fed its own symbols, 0.00 % when fed gold"
+    assert describe_gap(gap) == f"exposure gap 500.00 [500.00, 500.00]: {rates}"
+
+
+@pytest.mark.parametrize(
+    ("worst", "message"),
+    [(-1, "wanted a whole number from 0 to 1000000000, got -1"), (2**64, "got 18446744073709551616")],
+)
+def test_the_number_of_worst_errors_has_a_range(toy: Model, worst: int, message: str) -> None:
+    with pytest.raises(PeepholeError, match=f"^worst: .*{message}$"):
+        peephole.evaluate(toy, PAIRS, worst=worst)
 
 
 @pytest.mark.parametrize("to", ["int8", "bf16"])
@@ -261,7 +282,7 @@ def test_invalid_arguments_of_quantize(arguments: Any, kind: type, message: str)
     ("arguments", "message"),
     [
         ({"beam_siz": 2}, "quantize: unknown setting 'beam_siz'; wanted one of beam_size, "),
-        ({"beam_size": 0}, "quantize, search.beam_size: wanted a number ≥ 1, got 0"),
+        ({"beam_size": 0}, "quantize, search.beam_size: wanted a number from 1 to 1000000, got 0"),
         ({"pairs": "no.tsv"}, "no.tsv: no such file"),
         ({"pairs": [("a", "b"), ("a",)]}, "pairs: wanted two texts, got ('a',) as number 2"),
         ({"pairs": iter([])}, "pairs: wanted at least one pair, got none"),

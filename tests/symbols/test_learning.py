@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import threading
 from collections import Counter
 
 import pytest
@@ -67,3 +68,31 @@ def test_training_leaves_the_environment_as_it_was(before: str | None, monkeypat
         monkeypatch.setenv("TOKENIZERS_PARALLELISM", before)
     pieces("bpe", {"abab": 5}, num_pieces=10)
     assert os.environ.get("TOKENIZERS_PARALLELISM") == before
+
+
+def test_learning_in_threads_never_shows_one_the_environment_of_the_other(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The second one begins while the first one learns, and would learn on after the first one has ended."""
+    monkeypatch.delenv("TOKENIZERS_PARALLELISM", raising=False)
+    first_begins, second_begins, first_ended = threading.Event(), threading.Event(), threading.Event()
+    seen = []
+
+    def words(*_: object) -> list[str]:
+        if first_begins.is_set():
+            second_begins.set()
+            first_ended.wait(1)
+        else:
+            first_begins.set()
+            second_begins.wait(0.2)
+        seen.append(os.environ.get("TOKENIZERS_PARALLELISM"))
+        return ["ab"]
+
+    monkeypatch.setattr(vocabulary, "_training_words", words)
+    first, second = (threading.Thread(target=pieces, args=("bpe", {"ab": 2}, 8)) for _ in range(2))
+    first.start()
+    assert first_begins.wait(10)
+    second.start()
+    first.join()
+    first_ended.set()
+    second.join()
+    assert seen == ["false", "false"]
+    assert "TOKENIZERS_PARALLELISM" not in os.environ

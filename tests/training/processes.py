@@ -142,7 +142,7 @@ def _run_command(request):
     main(request["arguments"])
 
 
-def set_trap(replaced=None, count=1, moment="", largest_file=None):
+def set_trap(replaced=None, count=1, moment="", evaluation=None, largest_file=None):
     """Make this process end or fail at a certain point of its work.
 
     Args:
@@ -150,10 +150,13 @@ def set_trap(replaced=None, count=1, moment="", largest_file=None):
             `os.replace`. The process is killed at the `count`-th such renaming to this name.
         count: the number of that renaming, from 1.
         moment: when to kill: "half written" (truncated, not renamed), "before" the renaming, or "after" it.
+        evaluation: the number of an evaluation on dev, from 1, in the middle of which the process is killed.
         largest_file: the maximal size of any file in bytes, to simulate a full disk.
     """
     if largest_file is not None:
         resource.setrlimit(resource.RLIMIT_FSIZE, (largest_file, largest_file))
+    if evaluation is not None:
+        _kill_in_evaluation(evaluation)
     if replaced is None:
         return
     replace, calls = os.replace, 0
@@ -171,6 +174,22 @@ def set_trap(replaced=None, count=1, moment="", largest_file=None):
             os.kill(os.getpid(), signal.SIGKILL)
 
     os.replace = trapped
+
+
+def _kill_in_evaluation(evaluation):
+    """Kill this process in an evaluation, after its predictions and before its loss."""
+    from peephole.training import dev
+
+    mean_loss, calls = dev.mean_loss, 0
+
+    def trapped(*arguments):
+        nonlocal calls
+        calls += 1
+        if calls == evaluation:
+            os.kill(os.getpid(), signal.SIGKILL)
+        return mean_loss(*arguments)
+
+    dev.mean_loss = trapped
 
 
 if __name__ == "__main__":

@@ -143,6 +143,10 @@ def assert_same(folder, uninterrupted):
     assert files(folder) == files(uninterrupted.folder)
 
 
+def names(folder):
+    return {path.name for path in folder.iterdir()}
+
+
 def files(folder):
     """Return the files of a run without TensorBoard's event files, of which each process adds one."""
     return {str(path.relative_to(folder)) for path in folder.rglob("*") if "tfevents" not in path.name} - {"output"}
@@ -195,8 +199,9 @@ def test_a_run_killed_while_writing_files_ends_in_the_same_bits(launcher, tmp_pa
     kill("m.run", 1, "before")
     assert not (tmp_path / "m.run").exists()
     kill("m.run", 1, "after")
-    kill("pairs.arrow", 1, "half written")
-    kill("pairs.arrow", 1, "after")
+    kill("source.values.npy", 1, "half written")
+    kill("target.offsets.npy", 1, "before")
+    kill("target.offsets.npy", 1, "after")
     kill("prepared.json", 1, "half written")
     kill("prepared.json", 1, "after")
     kill("checkpoint.safetensors", 1, "half written")
@@ -264,17 +269,25 @@ def test_the_command_killed_and_interrupted_ends_in_the_same_bits(launcher, tmp_
 @pytest.mark.parametrize("replaced", [".m.run.old", "m.run"])
 @pytest.mark.parametrize("moment", ["before", "after"])
 def test_a_kill_while_an_old_run_is_replaced(launcher, tmp_path, uninterrupted, replaced, moment):
-    """After a kill of `--overwrite`, the folder holds the complete old run, the new run, or neither."""
+    """After a kill of `--overwrite`, the complete old run is resumed, or the new run whose data are prepared."""
     uninterrupted = uninterrupted("steps")
     shutil.copytree(uninterrupted.folder, tmp_path, dirs_exist_ok=True)
     (tmp_path / "train.tsv").touch()
     start = [*arguments("steps"), "--set", "steps=3", "--overwrite"]
     code, output = launcher.run(*start, cwd=tmp_path, replaced=replaced, count=1, moment=moment)
     assert code == -signal.SIGKILL, output
+    is_new = (replaced, moment) == ("m.run", "after")
     if (tmp_path / "m.run").exists():
         assert (tmp_path / "m.run/run.json").exists()
-        assert step(tmp_path) == (uninterrupted.steps if moment == "before" else 0)
+        assert step(tmp_path) == (0 if is_new else uninterrupted.steps)
+        assert not is_new or (tmp_path / "m.run/data/prepared.json").exists()
+    code, output = launcher.run("train", "--resume", "m.run", cwd=tmp_path)
+    assert code == 0, output
+    if is_new:
+        assert step(tmp_path) == 3
+    else:
+        assert_same(tmp_path, uninterrupted)
     code, output = launcher.run(*start, cwd=tmp_path)
     assert code == 0, output
     assert step(tmp_path) == 3
-    assert {path.name for path in tmp_path.iterdir()} == {"m.run", "m.safetensors", "train.tsv", "output"}
+    assert names(tmp_path) == {"m.run", "m.safetensors", "train.tsv", "output"}

@@ -14,7 +14,14 @@ import torch
 from peephole.config import TrainConfig
 from peephole.errors import ModelFileError, RunError
 from peephole.storage.model_file import read_tensors, write_tensors
-from peephole.training.state import TrainState, copy_weights, load_checkpoint, save_checkpoint
+from peephole.training.state import (
+    TrainState,
+    copy_weights,
+    load_checkpoint,
+    load_latest_checkpoint,
+    previous_checkpoint,
+    save_checkpoint,
+)
 
 from .toy import Training, make_corpus, make_network, same, words
 
@@ -188,6 +195,126 @@ def test_a_failed_write_keeps_the_old_checkpoint(trained, path):
     assert one_line(caught).startswith(f"{path}: ")
     assert path.read_bytes() == before
     assert [file.name for file in path.parent.iterdir()] == [path.name]
+
+
+@pytest.fixture
+def two(trained, tmp_path):
+    """Return the newer of two checkpoints, of steps 9 and 10; they have different weights."""
+    path, older = tmp_path / "checkpoint.safetensors", fresh()
+    older.position.step = 9
+    save_checkpoint(path, older, MADE_WITH)
+    save_checkpoint(path, trained, MADE_WITH)
+    assert files(path) == {"checkpoint.safetensors", "previous.safetensors"}
+    return path
+
+
+def files(path):
+    return {file.name for file in path.parent.iterdir()}
+
+
+def latest(path):
+    """Return the state of the latest whole checkpoint, and the notice."""
+    state = fresh()
+    made_with, notice = load_latest_checkpoint(path, state)
+    assert made_with == MADE_WITH
+    assert notice is None or "\n" not in notice
+    return state, notice
+
+
+def test_the_newer_of_two_checkpoints_is_used(two, trained):
+    state, notice = latest(two)
+    assert (state.position.step, notice) == (10, None)
+    assert same(state.network.state_dict(), trained.network.state_dict())
+
+
+def test_no_checkpoint_is_no_error(tmp_path):
+    state = fresh()
+    assert load_latest_checkpoint(tmp_path / "no/checkpoint.safetensors", state) == (None, None)
+    assert same(state.network.state_dict(), fresh().network.state_dict())
+
+
+@pytest.mark.parametrize("damage", ["missing", "empty", "truncated", "text", "another model"])
+def test_a_damaged_checkpoint_falls_back_to_the_one_before(two, damage):
+    older = fresh()
+    load_checkpoint(previous_checkpoint(two), older)
+    if damage == "missing":
+        two.unlink()
+    elif damage == "another model":
+        other = fresh(hidden_size=18)
+        save_checkpoint(two.parent.parent / "other.safetensors", other, {})
+        os.replace(two.parent.parent / "other.safetensors", two)
+    else:
+        whole = two.read_bytes()
+        two.write_bytes({"empty": b"", "truncated": whole[:-1], "text": b"a\tb\n" * 1000}[damage])
+    state, notice = latest(two)
+    assert notice.startswith(f"{two}")
+    assert notice.endswith("; the checkpoint before it is used, that of step 9")
+    assert state.position == older.position
+    assert same(state.network.state_dict(), older.network.state_dict())
+    assert same(state.average, older.average)
+    assert (state.best, state.recent) == (older.best, older.recent) == ({}, [])
+    assert latest(two)[1] is None  # it is said once
+    assert files(two) == {"checkpoint.safetensors"}
+
+
+def test_every_flipped_bit_is_found_or_changes_nothing(path):
+    """Flip bits of the sizes, names and metadata at the beginning, and of tensors."""
+    whole, (wanted, metadata) = path.read_bytes(), read_tensors(path)
+    header = 8 + int.from_bytes(whole[:8], "little")
+    rng = np.random.default_rng(0)
+    positions = [*range(64), *rng.integers(64, 8 * header, 150), *rng.integers(8 * header, 8 * len(whole), 150)]
+    harmless = 0
+    for position in map(int, positions):
+        changed = bytearray(whole)
+        changed[position // 8] ^= 1 << position % 8
+        path.write_bytes(changed)
+        try:
+            got, described = read_tensors(path)
+        except ModelFileError:
+            continue
+        harmless += 1
+        assert {**described, "checksum": metadata["checksum"]} == metadata, position
+        assert got.keys() == wanted.keys()
+        assert all(got[name].tobytes() == wanted[name].tobytes() for name in wanted), position
+    assert harmless < len(positions) / 100
+
+
+def test_the_checkpoint_after_a_damaged_one_does_not_replace_the_whole_one(two, trained):
+    """Between the two renamings of a write, a kill must leave a whole checkpoint, too."""
+    os.truncate(two, 1000)
+    state, _ = latest(two)
+    replaced = os.replace
+
+    def kill(source, target):
+        if target == two:
+            raise KeyboardInterrupt
+        replaced(source, target)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(os, "replace", kill)
+        with pytest.raises(KeyboardInterrupt):
+            save_checkpoint(two, trained, MADE_WITH)
+    assert latest(two)[0].position.step == 9
+    save_checkpoint(two, trained, MADE_WITH)
+    two.unlink()
+    assert latest(two)[0].position == state.position
+
+
+def test_two_damaged_checkpoints_are_one_line(two):
+    for path in (two, previous_checkpoint(two)):
+        os.truncate(path, 1000)
+    before = {path: path.read_bytes() for path in two.parent.iterdir()}
+    with pytest.raises(RunError) as caught:
+        load_latest_checkpoint(two, fresh())
+    assert one_line(caught).count("not a whole safetensors file") == 2
+    assert {path: path.read_bytes() for path in two.parent.iterdir()} == before
+
+
+def test_a_single_damaged_checkpoint_is_one_line(path):
+    os.truncate(path, 1000)
+    with pytest.raises(ModelFileError) as caught:
+        load_latest_checkpoint(path, fresh())
+    one_line(caught)
 
 
 def test_the_average_of_a_new_state_is_a_copy():

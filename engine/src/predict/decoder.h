@@ -7,6 +7,7 @@
 #include <cmath>
 
 #include "predict/packed_network.h"
+#include "runtime/poll.h"
 
 namespace {
 
@@ -84,6 +85,7 @@ class PackedDecoder final : public peephole::Decoder {
 
  private:
   static constexpr int L = kLanes<float>;
+  static constexpr int64_t kPositionsAtOnce = 1 << 16;  // source positions attended to between two polls
   const PackedNetwork &net;
   const int64_t units, memory;  // H and M in whole vectors
   LayerRows **state[2];      // of each layer: before and after the step being computed
@@ -200,6 +202,7 @@ class PackedDecoder final : public peephole::Decoder {
     selection.clear(num_parents);
     for (int64_t m = 0; m < num_parents; ++m) {
       std::memcpy(line.at(0), contexts.at(m * memory), size_t(memory) * sizeof(float));
+      peephole::poll(attended.at(m)->source->length * net.M);
       std::memcpy(line.at(memory), state[0][0]->h.at(*parent_row.at(m) * units), size_t(units) * sizeof(float));
       joints.put(m, line.at(0));
       selection.add(joints, m);
@@ -218,16 +221,21 @@ class PackedDecoder final : public peephole::Decoder {
     turn ^= 1;
     weights[turn].reserve(total);
     attended.reserve(num_parents);
-    selection.clear(num_parents);
     total = 0;
-    for (int64_t m = 0; m < num_parents; ++m) {
-      const SourceSlot &source = source_of(m);
-      const int64_t row = *parent_row.at(m);
-      *attended.at(m) = {&source, top.h.at(row * units), *row_weights.at(row), weights[turn].at(total)};
-      total += net.attention->numbers(source.length);
-      selection.add(top.hidden, row);
+    for (int64_t first = 0, m = 0; m < num_parents; first = m) {
+      int64_t positions = 0;
+      selection.clear(num_parents - first);
+      for (; m < num_parents && positions < kPositionsAtOnce; ++m) {
+        const SourceSlot &source = source_of(m);
+        const int64_t row = *parent_row.at(m);
+        *attended.at(m) = {&source, top.h.at(row * units), *row_weights.at(row), weights[turn].at(total)};
+        total += net.attention->numbers(source.length);
+        positions += source.length;
+        selection.add(top.hidden, row);
+      }
+      net.attention->weigh(m - first, attended.at(first), selection, attention_scratch);
+      peephole::poll(positions * net.M * 16);
     }
-    net.attention->weigh(num_parents, attended.at(0), selection, attention_scratch);
   }
 
   // (1)-(6) of layer l.
@@ -301,7 +309,10 @@ class PackedDecoder final : public peephole::Decoder {
     }
     logits.reserve(n * all);
     net.output.apply(selection, logits.at(0));
-    for (int64_t r = 0; r < n; ++r) normalize(logits.at(r * all));
+    for (int64_t r = 0; r < n; ++r) {
+      normalize(logits.at(r * all));
+      peephole::poll(net.V * 8);
+    }
   }
 
   // z becomes z - log Σ e^z.

@@ -12,14 +12,19 @@
 #include <stdexcept>
 #include <string>
 
+#include "predict/generator.h"
 #include "predict/sampling.h"
+#include "runtime/poll.h"
 #include "runtime/threads.h"
+#include "runtime/watch.h"
 
 namespace peephole {
 namespace {
 
 constexpr double kNone = -std::numeric_limits<double>::infinity();
 constexpr int64_t kMostRead = 8192;  // source symbols read at a time
+constexpr int64_t kMostRows = 1 << 14;  // of a worker, however large the batch: more are not faster
+constexpr size_t kMostExtensions = 1 << 20;  // above which the best are chosen before all are made
 
 // A symbol of a hypothesis, with the index of the one before it.
 struct Node {
@@ -60,6 +65,7 @@ struct Source {
   std::vector<Finished> finished;  // best first; of samples and given targets, in their order
   std::vector<Node> nodes;
   std::vector<float> attention;
+  std::vector<Generator> generators;  // of each sample
   bool done = false;
 };
 
@@ -132,6 +138,16 @@ class Worker {
     for (size_t s = first; s < active_.size(); ++s, ++row) {
       for (int64_t member = 0; member < members; ++member) active_[s].live.push_back({row, PEEPHOLE_BOS, 0, -1, member});
       if (request_.kind != PEEPHOLE_BEAM) active_[s].finished.resize(size_t(members));
+      if (request_.kind == PEEPHOLE_SAMPLE) start_generators(active_[s]);
+    }
+  }
+
+  // A sample draws its symbol t with the random number s max_length + t of its source, s the number of the sample.
+  void start_generators(Source &source) const {
+    Generator generator(request_.generators + 4 * source.index);
+    for (int64_t member = 0; member < request_.nbest; ++member) {
+      source.generators.push_back(generator);
+      generator.skip(uint64_t(source.max_length));
     }
   }
 
@@ -169,6 +185,7 @@ class Worker {
         for (auto &decoder : decoders_) most = std::max(most, double(decoder->log_probs(row)[v]));
         for (auto &decoder : decoders_) total += std::exp(double(decoder->log_probs(row)[v]) - most);
         log_probs(row)[v] = float(std::min(0.0, most + std::log(total) - log_count));
+        poll(int64_t(decoders_.size()) * 64);
       }
   }
 
@@ -232,7 +249,14 @@ class Worker {
         float score = scores[indices_[size_t(i)]];
         extensions_.push_back({live.log_prob + double(score), int64_t(at), int32_t(indices_[size_t(i)]), score});
       }
+      if (extensions_.size() > kMostExtensions && int64_t(extensions_.size()) / 2 > request_.beam_size) keep_best();
+      poll(num_symbols() + count * 64);
     }
+    keep_best();
+  }
+
+  // The K best of `extensions_`; of equal ones, the first.
+  void keep_best() {
     std::stable_sort(extensions_.begin(), extensions_.end(),
                      [](const Extension &a, const Extension &b) { return a.log_prob > b.log_prob; });
     if (int64_t(extensions_.size()) > request_.beam_size) extensions_.resize(size_t(request_.beam_size));
@@ -243,6 +267,7 @@ class Worker {
     auto &all = source.finished;
     auto at = std::upper_bound(all.begin(), all.end(), finished,
                                [](const Finished &a, const Finished &b) { return a.score > b.score; });
+    poll(all.end() - at);
     all.insert(at, finished);
     if (int64_t(all.size()) > request_.nbest) all.pop_back();
   }
@@ -263,6 +288,7 @@ class Worker {
       float *scores = log_probs(from.row);
       int32_t likeliest = is_given() ? int32_t(std::max_element(scores, scores + num_symbols()) - scores) : 0;
       int32_t symbol = next_symbol(source, from, scores);
+      poll(num_symbols() * (is_given() ? 1 : 64));
       int64_t node = int64_t(source.nodes.size());
       float score = scores[symbol];
       if (score != score) fail(source);
@@ -276,11 +302,10 @@ class Worker {
     source.done = source.live.empty();
   }
 
-  int32_t next_symbol(const Source &source, const Live &live, const float *scores) {
+  int32_t next_symbol(Source &source, const Live &live, const float *scores) {
+    const double u = is_given() ? 0 : source.generators[size_t(live.member)].uniform();  // forced symbols use one, too
     if (source.steps <= source.target_length) return source.target[source.steps - 1];
-    if (is_given()) return PEEPHOLE_EOS;
-    int64_t at = request_.uniform_offsets[source.index] + live.member * source.max_length + source.steps - 1;
-    return sampler_.draw(scores, request_.uniform[at]);
+    return is_given() ? PEEPHOLE_EOS : sampler_.draw(scores, u);
   }
 
   [[noreturn]] static void fail(const Source &source) {
@@ -332,27 +357,34 @@ std::vector<std::vector<Found>> search(const Searcher &searcher, const peephole_
 
   int64_t most = std::min<int64_t>(request.batch_size, num_sources);  // searched at the same time
   int threads = int(std::min<int64_t>(request.threads, most));
+  int64_t hypotheses = request.kind == PEEPHOLE_BEAM ? request.beam_size : request.kind == PEEPHOLE_SAMPLE ? request.nbest : 1;
+  int64_t capacity = std::min((most + threads - 1) / std::max(threads, 1), std::max<int64_t>(1, kMostRows / hypotheses));
   struct Shared {
     const std::vector<int64_t> &order;
+    Watch watch;
     std::vector<std::unique_ptr<Worker>> workers;
     std::atomic<int64_t> next{0};
     std::mutex mutex;
     std::exception_ptr error;
-  } shared{order, {}, {}, {}, {}};
+  } shared{order, {request.should_stop, request.should_stop_context}, {}, {}, {}, {}};
   for (int worker = 0; worker < threads; ++worker)
-    shared.workers.emplace_back(new Worker(searcher, request, results, (most + threads - 1) / threads));
+    shared.workers.emplace_back(new Worker(searcher, request, results, capacity));
   parallel(
       threads, threads,
-      [](void *context, int task, int) {
+      [](void *context, int task, int thread) {
         auto &all = *static_cast<Shared *>(context);
+        Watched watched(all.watch, thread == 0);
         try {
           all.workers[size_t(task)]->run(all.order, all.next);
+        } catch (const Stopped &) {
         } catch (...) {
+          all.watch.stop();
           std::lock_guard<std::mutex> lock(all.mutex);
           all.error = std::current_exception();
         }
       },
-      &shared);
+      &shared, [](void *context) { static_cast<Shared *>(context)->watch.ask(); });
+  if (shared.watch.caller_stops()) throw Stopped{};
   if (shared.error) std::rethrow_exception(shared.error);
   return results;
 }

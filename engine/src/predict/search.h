@@ -28,7 +28,8 @@ struct Searcher {
 };
 
 // Finds the targets of every source. The request has been checked.
-// Throws std::bad_alloc; std::runtime_error where a model gives no symbol a probability.
+// Throws std::bad_alloc; std::runtime_error where a model gives no symbol a probability; Stopped if the caller's function
+// stops it.
 std::vector<std::vector<Found>> search(const Searcher &searcher, const peephole_request &request);
 
 }  // namespace peephole

@@ -13,6 +13,7 @@
 #include "runtime/instruction_sets.h"
 #include "file/model_file.h"
 #include "predict/search.h"
+#include "runtime/watch.h"
 
 struct peephole_model {
   peephole::SymbolTable tables[2];
@@ -96,6 +97,7 @@ void check_search(const peephole_request &r) {
     if (!(r.temperature > 0 && std::isfinite(r.temperature))) refuse("temperature: wanted a number above 0");
     if (!(r.top_p > 0 && r.top_p <= 1)) refuse("top_p: wanted a number above 0 and at most 1");
     check_at_least("top_k", 0, r.top_k);
+    if (r.num_sources && !r.generators) refuse("generators: wanted one for each source, got none");
   }
 }
 
@@ -181,6 +183,7 @@ int32_t peephole_model_find_symbol(const peephole_model *model, int32_t side, co
 }
 
 peephole_status peephole_search(const peephole_request *request, peephole_result **result, char *message, size_t message_size) {
+  bool stopped = false;
   const bool found = succeeds(message, message_size, [&] {
     check(*request);
     const peephole_model &first = *request->models[0];
@@ -188,10 +191,15 @@ peephole_status peephole_search(const peephole_request *request, peephole_result
                                 peephole_model_num_symbols(&first, PEEPHOLE_TARGET)};
     for (int64_t m = 0; m < request->num_models; ++m) searcher.networks.push_back(request->models[m]->network.get());
     auto gathered = std::make_unique<Result>();
-    gather(peephole::search(searcher, *request), *gathered);
-    *result = gathered.release();
+    try {
+      gather(peephole::search(searcher, *request), *gathered);
+      *result = gathered.release();
+    } catch (const peephole::Stopped &) {
+      stopped = true;
+    }
   });
-  return found ? PEEPHOLE_OK : PEEPHOLE_REFUSED;
+  if (stopped) std::snprintf(message, message_size, "stopped by the caller");
+  return stopped ? PEEPHOLE_STOPPED : found ? PEEPHOLE_OK : PEEPHOLE_REFUSED;
 }
 
 void peephole_result_release(peephole_result *result) { delete static_cast<Result *>(result); }

@@ -1,6 +1,7 @@
 #include "runtime/threads.h"
 
 #include <atomic>
+#include <chrono>
 #include <condition_variable>
 #include <mutex>
 #include <system_error>
@@ -15,6 +16,7 @@ namespace {
 
 struct Job {
   void (*run)(void *, int, int);
+  void (*waiting)(void *);
   void *context;
   int tasks;
   std::atomic<int> next{0};
@@ -56,13 +58,23 @@ class Pool {
     }
     becomes_true_soon([this] { return working_ == 0; });
     std::unique_lock<std::mutex> lock(mutex_);
-    done_.wait(lock, [this] { return working_ == 0; });
+    while (working_ != 0) {
+      if (!job.waiting) {
+        done_.wait(lock);
+      } else if (done_.wait_for(lock, kWait) == std::cv_status::timeout) {
+        lock.unlock();
+        job.waiting(job.context);
+        lock.lock();
+      }
+    }
     job_ = nullptr;
   }
 
-  std::mutex callers;  // held by the caller whose job the threads run
+  std::atomic_flag has_caller = ATOMIC_FLAG_INIT;  // set by the caller whose job the threads run
 
  private:
+  static constexpr std::chrono::milliseconds kWait{20};  // between two calls of a job's `waiting`
+
   void grow(int size) {
     try {
       for (; size_ < size; ++size_) std::thread([this] { serve(); }).detach();
@@ -119,16 +131,19 @@ Pool &pool() {
 
 }  // namespace
 
-void parallel(int tasks, int threads, void (*run)(void *, int, int), void *context) {
+void parallel(int tasks, int threads, void (*run)(void *, int, int), void *context, void (*waiting)(void *)) {
   Job job;
   job.run = run;
+  job.waiting = waiting;
   job.context = context;
   job.tasks = tasks;
   if (threads > tasks) threads = tasks;
   if (threads > 1) {
     Pool &shared = pool();
-    std::unique_lock<std::mutex> lock(shared.callers, std::try_to_lock);
-    if (lock.owns_lock()) return shared.run(job, threads);
+    if (!shared.has_caller.test_and_set(std::memory_order_acquire)) {
+      shared.run(job, threads);
+      return shared.has_caller.clear(std::memory_order_release);
+    }
   }
   job.work(0);
 }

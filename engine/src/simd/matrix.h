@@ -1,6 +1,7 @@
 // Weights packed once for many products, and the rows they are multiplied with, in any number format.
 #pragma once
 
+#include "runtime/poll.h"
 #include "simd/matrix_view.h"
 #include "simd/memory.h"
 #include "simd/number_format.h"
@@ -136,11 +137,16 @@ class Matrix {
   // Row r of `out`, `stride` numbers from the next: the product of left row r with the matrix.
   void multiply(const Selection &left, float *out, int64_t stride) const {
     for (int64_t first = 0; first < columns_; first += vectors_ * kLanes<float>)
-      format_->multiply(left.size(), left.rows(), left.scales(), panels_.at(first * depth_ * format_->bytes),
-                        vectors_at(first), depth_, scales(first), zeros(first), out + first, stride);
+      for (int64_t r = 0; r < left.size(); r += kRowsAtOnce) {
+        const int64_t rows = left.size() - r < kRowsAtOnce ? left.size() - r : kRowsAtOnce;
+        format_->multiply(rows, left.rows() + r, left.scales() + r, panels_.at(first * depth_ * format_->bytes),
+                          vectors_at(first), depth_, scales(first), zeros(first), out + r * stride + first, stride);
+        peephole::poll(rows * depth_ * vectors_ * kLanes<float>);
+      }
   }
 
  private:
+  static constexpr int64_t kRowsAtOnce = 1024 * kTileRows;  // between two polls
   const NumberFormat *format_ = nullptr;
   int64_t depth_ = 0, columns_ = 0;
   int vectors_ = 0;

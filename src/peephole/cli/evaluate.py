@@ -9,9 +9,12 @@ from typing import Any
 import click
 from rich.console import Console
 
-from peephole.cli.notes import NoticePrinter, print_note
+from peephole.cli.lines import print_note
+from peephole.cli.notes import NoticePrinter
 from peephole.cli.options import given_settings, load_models, setting_options
 from peephole.cli.progress import progress_bars
+from peephole.config import HIGHEST_COUNT
+from peephole.errors import printable
 from peephole.evaluation import render, render_comparison
 from peephole.model.evaluation import BEST_ONLY, Reading, describe_gap, evaluate
 
@@ -19,10 +22,16 @@ from peephole.model.evaluation import BEST_ONLY, Reading, describe_gap, evaluate
 @click.command()
 @click.argument("models", metavar="MODEL")
 @click.argument("test_file", metavar="TEST")
-@setting_options("search.beam_size", "search.length_penalty", "search.batch_size", "search.threads")
+@setting_options("search.beam_size", "search.length_penalty", "search.batch_size", "search.threads", "data.bad_lines")
 @click.option("--metric", "metrics", metavar="NAME", multiple=True, help="Instead of the usual metrics; repeatable.")
 @click.option("--against", metavar="MODEL", help="A second model: is the difference significant?")
-@click.option("--worst", metavar="N", type=int, default=10, help="Show the N worst errors.  [default: 10]")
+@click.option(
+    "--worst",
+    metavar="N",
+    type=click.IntRange(0, HIGHEST_COUNT),
+    default=10,
+    help="Show the N worst errors.  [default: 10]",
+)
 @click.option("--json", "as_json", is_flag=True, help="Print the result as one JSON object.")
 def command(
     models: str,
@@ -36,12 +45,12 @@ def command(
     """Measure MODEL on TEST, a file of pairs as `peephole train` reads.
 
     Pairs with the same source are one source with several references. Intervals are 95 % bootstrap intervals over
-    sources. The exposure gap is the gain in accuracy when the model is fed the gold symbols instead of its own.
+    sources. The exposure gap is the gain in symbol error rate when the model is fed gold symbols instead of its own.
     """
-    model = load_models(models)
+    model = load_models(models, options)
     other = None if against is None else load_models(against)
     search = given_settings(model, options, **BEST_ONLY)
-    with progress_bars() as progress:
+    with progress_bars(f"reading {test_file}") as progress:
         result = evaluate(
             model,
             test_file,
@@ -60,7 +69,7 @@ def command(
     if result.exposure_gap is not None:
         console.print(describe_gap(result.exposure_gap), highlight=False)
     if result.comparison is not None:
-        console.print(render_comparison(result.comparison, models, str(against)))
+        console.print(render_comparison(result.comparison, printable(models), printable(str(against))))
 
 
 class ReadingPrinter:

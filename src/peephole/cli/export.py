@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import sys
-
 import click
 
-from peephole.cli.notes import print_note
+from peephole.cli.lines import print_note
 from peephole.storage.header import read_header
 
 
@@ -27,4 +25,4 @@ def command(model: str, out: str | None) -> None:
     for note in read_header(model).notes:
         print_note(note)
     for path in export_onnx(model, out):
-        sys.stderr.write(f"peephole: wrote {path}, {path.stat().st_size / 1e6:.2f} MB\n")
+        print_note(f"wrote {path}, {path.stat().st_size / 1e6:.2f} MB")

@@ -1,30 +1,14 @@
-"""Read lines of text in parts of bounded size; write texts as lines."""
+"""Lines of text: in parts of bounded size, without line breaks, and printed on stderr."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+import sys
+from collections.abc import Iterator
 from typing import TypeVar
 
-from peephole.errors import DataError
+from peephole.errors import DataError, printable
 
 T = TypeVar("T")
-
-
-def read_lines(stream: Iterable[bytes], name: str) -> Iterator[str]:
-    """Yield the lines of a UTF-8 stream without the line break.
-
-    Raises:
-        DataError: a line is not UTF-8; names the line and the byte.
-    """
-    for number, line in enumerate(stream, start=1):
-        try:
-            text = line.decode("utf-8")
-        except UnicodeDecodeError as error:
-            found = line[error.start]
-            raise DataError(
-                f"{name}, line {number}: wanted UTF-8, got byte 0x{found:02x} at position {error.start + 1}"
-            ) from None
-        yield (text.removeprefix("\ufeff") if number == 1 else text).removesuffix("\n").removesuffix("\r")
 
 
 def in_parts(lines: Iterator[T], size: int) -> Iterator[list[T]]:
@@ -46,6 +30,11 @@ def in_parts(lines: Iterator[T], size: int) -> Iterator[list[T]]:
         raise
     if part:
         yield part
+
+
+def print_note(text: str) -> None:
+    """Write a line to stderr, with escapes for characters that a terminal would interpret."""
+    sys.stderr.write(f"peephole: {printable(text)}\n")
 
 
 def one_line(text: str) -> str:

@@ -13,14 +13,16 @@ import sys
 import click
 
 from peephole import __version__
-from peephole.errors import PeepholeError
+from peephole.cli.lines import print_note
+from peephole.errors import PeepholeError, printable
 
 VERBS = {
     "quickstart": "Train, test and inspect a small model of English pronunciation, in five minutes.",
     "train": "Train a model on a file of pairs.",
-    "predict": "Read sources from stdin, write their predicted targets to stdout.",
+    "predict": "Read sources from files or stdin, write their predicted targets to stdout.",
     "score": "Print log p(target | source) of pairs.",
     "evaluate": "Measure a model on pairs it was not trained on.",
+    "info": "Describe a model: network, symbols, settings, how and on what it was made.",
     "quantize": "Make a model file smaller: weights as bfloat16, or as int8.",
     "export": "Write a model as ONNX graphs, for other runtimes.",
 }
@@ -77,7 +79,7 @@ def main(arguments: list[str] | None = None) -> None:
     if sys.stderr is None:
         sys.stderr = open(os.devnull, "w")  # noqa: SIM115  # open until the process ends
     if sys.stdout is None:
-        sys.stderr.write("peephole: stdout is closed\n")
+        print_note("stdout is closed")
         sys.exit(1)
     if isinstance(sys.stdout, io.TextIOWrapper):
         # UTF-8 in any locale, as for input; file names may hold any bytes
@@ -87,26 +89,28 @@ def main(arguments: list[str] | None = None) -> None:
     except click.exceptions.Abort:
         sys.exit(130)
     except click.ClickException as error:
-        error.show()
+        shown = io.StringIO()
+        error.show(shown)
+        sys.stderr.writelines(printable(line) + "\n" for line in shown.getvalue().removesuffix("\n").split("\n"))
         sys.exit(error.exit_code)
     except PeepholeError as error:
         if "--debug" in arguments:
             raise
         signal_number = getattr(error, "signal_number", None)
-        sys.stderr.write(f"peephole: {error}\n")
+        print_note(str(error))
         sys.exit(1 if signal_number is None else 128 + signal_number)
     except ModuleNotFoundError as error:
         if "--debug" in arguments or (error.name or "peephole").startswith("peephole"):
             raise
         package = (error.name or "").partition(".")[0]
-        sys.stderr.write(f"peephole: this needs {package}: pip install 'peephole[{EXTRAS.get(package, 'train')}]'\n")
+        print_note(f"this needs {package}: pip install 'peephole[{EXTRAS.get(package, 'train')}]'")
         sys.exit(1)
     except OSError as error:
         if "--debug" in arguments or (error.errno != errno.ENOSPC and error.filename is None):
             raise
         if error.filename is None:
             _discard_output()
-        sys.stderr.write(f"peephole: {error.filename or 'output'}: {error.strerror}\n")
+        print_note(f"{error.filename or 'output'}: {error.strerror}")
         sys.exit(1)
     finally:
         # Otherwise a second Ctrl-C while Python exits prints tracebacks of its clean-up.

@@ -2,15 +2,10 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Sequence
 
+from peephole.cli.lines import print_note
 from peephole.model.reading import SLOW_SEARCH, Notice, Notices
-
-
-def print_note(text: str) -> None:
-    """Write a line to stderr."""
-    sys.stderr.write(f"peephole: {text}\n")
 
 
 class NoticePrinter:

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any, TypeVar
 
 import click
 
-from peephole.cli.notes import print_note
+from peephole.cli.lines import print_note
 from peephole.config import Config, describe
 from peephole.errors import ConfigError
 from peephole.model import Model, load
@@ -27,7 +27,7 @@ def setting_options(*names: str) -> Callable[[Command], Command]:
         for full, kind, default, help in reversed(list(describe())):
             section, key = full.split(".")
             if full in names or f"{section}.*" in names:
-                usual = "the model's" if section == "search" else default_text(default)
+                usual = default_text(default) if section == "train" else "the model's"
                 shown = "" if default is None else f"  [default: {usual}]"
                 option = click.option(
                     f"--{key.replace('_', '-')}", f"{section}__{key}", metavar=kind.upper(), help=help + shown
@@ -38,7 +38,7 @@ def setting_options(*names: str) -> Callable[[Command], Command]:
     return add
 
 
-def given(options: dict[str, Any]) -> dict[str, str]:
+def given(options: Mapping[str, Any]) -> dict[str, str]:
     """Return the settings given on the command line, as `section.key` → text.
 
     >>> given({"search__beam_size": "3", "search__nbest": None})
@@ -58,20 +58,34 @@ def given_settings(model: Model, options: dict[str, Any], **fixed: Any) -> dict[
     Raises:
         ConfigError: one of them is impossible for the model.
     """
-    settings = given(options)
+    settings = {name: value for name, value in given(options).items() if name.startswith("search.")}
     model.config.with_values({f"search.{name}": value for name, value in fixed.items()} | settings, "command line")
     return {name.removeprefix("search."): value for name, value in settings.items()}
 
 
-def load_models(names: str) -> Model:
+def load_models(names: str, options: Mapping[str, Any] | None = None) -> Model:
     """Load a model file, or several with commas between them as an ensemble; a name may itself hold commas.
 
     Prints notes on stderr about unused settings in the files.
+
+    Args:
+        names: of the files.
+        options: of the command, as `setting_options` names them; those of section `data` change the model's settings.
+
+    Raises:
+        ConfigError: one of these has a wrong value.
     """
-    model = load(*([names] if os.path.exists(names) else names.split(",")))
+    model = load(*file_names(names))
+    data = {name: value for name, value in given(options or {}).items() if name.startswith("data.")}
+    model.config = model.config.with_values(data, "command line")
     for note in model.notes:
         print_note(note)
     return model
+
+
+def file_names(names: str) -> list[str]:
+    """Return the files that an argument names: itself, or several with commas between them."""
+    return [names] if os.path.exists(names) else names.split(",")
 
 
 def parse_assignments(assignments: tuple[str, ...]) -> dict[str, str]:
@@ -89,9 +103,12 @@ def parse_assignments(assignments: tuple[str, ...]) -> dict[str, str]:
     return values
 
 
-def build_config(path: str | None, assignments: tuple[str, ...], options: dict[str, Any]) -> Config:
-    """Return the settings of a TOML file, overridden by --set and by the options."""
-    config = Config() if path is None else Config.from_toml(path)
+def build_config(
+    path: str | None, assignments: tuple[str, ...], options: dict[str, Any], base: Config | None = None
+) -> Config:
+    """Return the settings of a TOML file, overridden by --set and by the options; `base` has all others."""
+    base = base or Config()
+    config = base if path is None else Config.from_toml(path, base)
     # One call, because some settings are valid only together.
     return config.with_values(parse_assignments(assignments) | given(options), "command line")
 

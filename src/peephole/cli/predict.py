@@ -4,102 +4,138 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Iterable, Iterator
-from typing import Any
+from collections.abc import Iterable
+from typing import Any, Literal
 
 import click
 
-from peephole.cli.lines import in_parts, one_line, read_lines
+from peephole.cli.lines import in_parts, one_line, print_note
 from peephole.cli.notes import NoticePrinter
 from peephole.cli.options import given_settings, load_models, setting_options
-from peephole.errors import DataError, PrefixError
+from peephole.cli.progress import line_counter
+from peephole.cli.sources import Parse, Task, input_files, parse_source, prefixed_parser, read_tasks
+from peephole.config import SearchConfig
+from peephole.data import Report
+from peephole.data.files import shown_name
+from peephole.errors import printable
 from peephole.model import Model, Notices, Prediction
+from peephole.model.reading import read_prefixes, read_sources
 
 BATCHES_AT_A_TIME = 16  # read together, so that sources of similar length can share a batch
 
 
 @click.command()
 @click.argument("models", metavar="MODEL")
+@click.argument("files", metavar="[FILE]...", nargs=-1)
 @setting_options("search.*")
 @click.option("--prefixed", is_flag=True, help="A line is a source, a tab, and the text that its targets begin with.")
+@click.option(
+    "--bad-lines",
+    type=click.Choice(["error", "skip"]),
+    default="error",
+    show_default=True,
+    help="A line of invalid UTF-8 or, with --prefixed, of wrong columns or too long a prefix: stop, or write an empty "
+    "line for it and count it.",
+)
 @click.option("--json", "as_json", is_flag=True, help="One JSON object a line: predictions, scores, attention.")
-def command(models: str, prefixed: bool, as_json: bool, **options: Any) -> None:
-    """Read sources from stdin, one a line, and write the predicted targets to stdout, in the same order.
+def command(
+    models: str,
+    files: tuple[str, ...],
+    prefixed: bool,
+    bad_lines: Literal["error", "skip"],
+    as_json: bool,
+    **options: Any,
+) -> None:
+    """Read sources, one a line, and write the predicted targets to stdout, in the same order.
 
-    MODEL is a model file; several, separated by commas, are used as an ensemble. With --nbest or sampling each line of
-    output holds the number of the source, log p, and the target, separated by tabs. With --batch-size 1 each line is
-    predicted before the next is read. Line breaks in a target are written as spaces; --json keeps them.
+    Sources are read from the files, which may end in .gz or .zst, or from stdin, which - names, too. MODEL is a model
+    file; several, separated by commas, are used as an ensemble. With --nbest or sampling each line of output holds the
+    number of the source's line (of several files FILE:LINE), log p, and the target, separated by tabs. With
+    --batch-size 1 each line is predicted before the next is read. Line breaks in a target are written as spaces;
+    --json keeps them.
     """
+    names = input_files(files)
     model = load_models(models)
     search = given_settings(model, options)
     settings = model.config.with_values({f"search.{name}": value for name, value in search.items()}).search
-    several = settings.nbest > 1 or settings.temperature is not None
-    if sys.stdin is None:
-        raise DataError("stdin: is closed; wanted sources, one a line")
-    lines = read_lines(sys.stdin.buffer, "stdin")
-    tasks = split_prefixes(lines) if prefixed else ((line.strip(), None) for line in lines)
-    size = 1 if settings.batch_size == 1 else settings.batch_size * BATCHES_AT_A_TIME
-    printer = NoticePrinter("stdin")
-    for number, source, found in predict_lines(model, in_parts(tasks, size), printer, attention=as_json, **search):
-        sys.stdout.write(format_line(number, source, found, several, as_json))
-    printer.print_totals()
-
-
-def split_prefixes(lines: Iterator[str]) -> Iterator[tuple[str, str]]:
-    """Yield source and prefix of each line.
-
-    Raises:
-        DataError: a line has more columns; names the line.
-    """
-    for number, line in enumerate(lines, start=1):
-        columns = line.split("\t")
-        if len(columns) > 2:
-            raise DataError(f"stdin, line {number}: wanted a source, a tab and a prefix, got {len(columns)} columns")
-        yield columns[0].strip(), "".join(columns[1:])
-
-
-def predict_lines(
-    model: Model, parts: Iterable[list[tuple[str, str | None]]], printer: NoticePrinter, **settings: Any
-) -> Iterator[tuple[int, str, list[Prediction]]]:
-    """Yield number, source and predictions of each line, and flush stdout after each part.
-
-    Raises:
-        DataError: a prefix is as long as its target may be; names the line, after all lines before it.
-    """
-    first = 0
-    for part in parts:
-        wrong = None
-        try:
-            found, notices = predict_part(model, part, first, settings)
-        except PrefixError as error:
-            wrong, part = error, part[: error.index]
-            found, notices = predict_part(model, part, first, settings)
-        printer.take_all(notices, range(1, first + len(part) + 1))
-        for number, ((source, _), predictions) in enumerate(zip(part, found, strict=True), start=first + 1):
-            yield number, source, predictions
-        sys.stdout.flush()
-        if wrong is not None:
-            raise DataError(f"stdin, line {first + wrong.index + 1}: {wrong.reason}")
-        first += len(part)
-
-
-def predict_part(
-    model: Model, part: list[tuple[str, str | None]], first: int, settings: dict[str, Any]
-) -> tuple[list[list[Prediction]], Notices]:
-    """Return the predictions of some lines, and the notices of unknown symbols and truncated sources."""
-    notices = Notices()
-    prefixes = [prefix for _, prefix in part if prefix is not None]
-    found = model.predict(
-        [source for source, _ in part], prefixes=prefixes or None, first_index=first, notices=notices, **settings
+    write = LineWriter(
+        several=settings.nbest > 1 or settings.temperature is not None, as_json=as_json, with_file=len(names) > 1
     )
-    return found, notices
+    parse = make_prefixed_parser(model, settings) if prefixed else parse_source
+    size = 1 if settings.batch_size == 1 else settings.batch_size * BATCHES_AT_A_TIME
+    report = Report(shown_name(names[0]), "line")
+    printer = NoticePrinter(shown_name(names[0]))
+    with line_counter() as add:
+        for file in names:
+            printer.name = shown_name(file)
+            tasks = read_tasks(file, parse, skip=bad_lines == "skip", report=report)
+            for part in in_parts(tasks, size):
+                found = predict_part(model, part, printer, attention=as_json, progress=add, **search)
+                for task, predictions in zip(part, found, strict=True):
+                    write(printer.name, task, predictions)
+                sys.stdout.flush()
+    printer.print_totals()
+    for line in report.lines():
+        print_note(line)
 
 
-def format_line(number: int, source: str, predictions: list[Prediction], several: bool, as_json: bool) -> str:
-    """Return the output for one source."""
-    if as_json:
-        entry = {"source": source, "predictions": [prediction.to_dict() for prediction in predictions]}
-        return json.dumps(entry, ensure_ascii=False) + "\n"
-    if several:
-        return "".join(f"{number}\t{p.log_prob:.4f}\t{one_line(p.text)}\n" for p in predictions)
-    return one_line(predictions[0].text) + "\n"
+def make_prefixed_parser(model: Model, settings: SearchConfig) -> Parse:
+    """Return the parser of lines with a source and a prefix that the model can predict from."""
+    longest = model.config.data.max_length
+
+    def check_prefix(source: str, prefix: str) -> None:
+        read = read_sources(model.source_symbols, [source], Notices(), longest=longest)
+        read_prefixes(model.target_symbols, [prefix], read, settings, Notices(), first_index=0)
+
+    return prefixed_parser(check_prefix)
+
+
+def predict_part(model: Model, part: list[Task], printer: NoticePrinter, **settings: Any) -> Iterable[list[Prediction]]:
+    """Return the predictions of some lines; a line with an error is predicted as an empty source."""
+    notices = Notices()
+    prefixes = [task.prefix or "" for task in part] if any(task.prefix is not None for task in part) else None
+    found = model.predict(
+        [task.source for task in part],
+        prefixes=prefixes,
+        first_index=part[0].line - 1,
+        notices=notices,
+        **settings,
+    )
+    bad = {task.line - 1 for task in part if task.error is not None}
+    notices.texts = [notice for notice in notices.texts if notice.source_index not in bad]
+    printer.take_all(notices, range(1, part[-1].line + 1))
+    return found
+
+
+class LineWriter:
+    """Writes the predictions of one line to stdout.
+
+    Args:
+        several: a line of output holds number, log p and target.
+        as_json: a line of output is a JSON object.
+        with_file: the number of a line includes the name of its file.
+    """
+
+    def __init__(self, *, several: bool, as_json: bool, with_file: bool) -> None:
+        self.several, self.as_json, self.with_file = several, as_json, with_file
+
+    def __call__(self, file: str, task: Task, predictions: list[Prediction]) -> None:
+        """Write all predictions; for a line with an error, what takes their place."""
+        if self.as_json:
+            where = {"file": file, "line": task.line} if self.with_file else {}
+            sys.stdout.write(json.dumps(where | describe_task(task, predictions), ensure_ascii=False) + "\n")
+            return
+        number = f"{printable(file)}:{task.line}" if self.with_file else str(task.line)
+        rows = [("nan", "")] if task.error else [(f"{p.log_prob:.4f}", one_line(p.text)) for p in predictions]
+        if not self.several:
+            sys.stdout.write(rows[0][1] + "\n")
+            return
+        for log_prob, text in rows:
+            sys.stdout.write(f"{number}\t{log_prob}\t{text}\n")
+
+
+def describe_task(task: Task, predictions: list[Prediction]) -> dict[str, Any]:
+    """Return the JSON object of a line."""
+    if task.error is not None:
+        return {"error": task.error}
+    return {"source": task.source, "predictions": [prediction.to_dict() for prediction in predictions]}

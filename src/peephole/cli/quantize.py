@@ -8,8 +8,9 @@ import sys
 import click
 
 from peephole.cli.evaluate import ReadingPrinter
-from peephole.cli.notes import print_note
+from peephole.cli.lines import print_note
 from peephole.cli.progress import progress_bars
+from peephole.errors import printable
 from peephole.model.quantization import FORMATS, METRICS, Quantization, quantize
 
 
@@ -24,7 +25,7 @@ def command(model: str, to: str, out: str | None, pairs: str | None, as_json: bo
 
     Predictions differ slightly from those of MODEL; --evaluate measures the difference.
     """
-    with progress_bars() as progress:
+    with progress_bars(f"reading {model}") as progress:
         result = quantize(
             model,
             to,  # type: ignore[arg-type]  # click checks it
@@ -38,7 +39,7 @@ def command(model: str, to: str, out: str | None, pairs: str | None, as_json: bo
     if as_json:
         sys.stdout.write(json.dumps(result.to_dict(), ensure_ascii=False) + "\n")
     else:
-        sys.stdout.writelines(line + "\n" for line in describe(result))
+        sys.stdout.writelines(printable(line) + "\n" for line in describe(result))
 
 
 def describe(result: Quantization) -> list[str]:

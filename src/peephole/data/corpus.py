@@ -1,38 +1,37 @@
-"""Store encoded pairs in a memory-mapped Arrow file, so that memory does not bound the size of a corpus.
+"""Store encoded pairs in flat files, so that memory does not bound the size of a corpus.
 
 Building and reading take the same memory for any number of pairs.
 """
 
 from __future__ import annotations
 
-import mmap
 from array import array
 from collections.abc import Iterable
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
-import pyarrow as pa  # type: ignore[import-untyped]
 from numpy.typing import NDArray
 
+from peephole.data.columns import Column, ColumnWriter, Integers, Spans, file_names
 from peephole.data.read import Pair, Report
-from peephole.storage.replace_file import replace_file
+from peephole.storage.replace_file import replace_files
 from peephole.symbols import Symbols
 
-FILE_NAME = "pairs.arrow"
-ROWS = 1 << 13  # pairs in a record batch of the file; only the last has fewer
-MOST_RESIDENT = 1 << 28  # bytes of the file that may be resident in this process
-READ_AROUND = 1 << 16  # bytes that the system maps around each address read
+FILE_NAMES = (*file_names("source"), *file_names("target"))
 
-_LIST = pa.large_list(pa.int32())
-_SCHEMA = pa.schema([("source", _LIST), ("target", _LIST)])
+Rows = list[NDArray[Any]]
 
 
-class _Ragged(NamedTuple):
-    """One column of a record batch, as views of the mapped file: row r is values[offsets[r]:offsets[r + 1]]."""
+class Located(NamedTuple):
+    """The positions of N pairs in the files of a corpus: without EOS on either side."""
 
-    offsets: NDArray[np.int64]
-    values: NDArray[np.int32]
+    source: Spans
+    target: Spans
+
+    def take(self, rows: Integers) -> Located:
+        """Return the positions of some of the pairs."""
+        return Located(self.source.take(rows), self.target.take(rows))
 
 
 class Corpus:
@@ -48,26 +47,13 @@ class Corpus:
     ([[5], [4, 5]], 5)
     """
 
-    def __init__(self, mapped: mmap.mmap) -> None:
-        reader = pa.ipc.open_file(pa.BufferReader(pa.py_buffer(mapped)))
-        self._mapped = mapped
-        self._sources: list[_Ragged] = []
-        self._targets: list[_Ragged] = []
-        self._size = 0
-        for i in range(reader.num_record_batches):
-            records = reader.get_batch(i)
-            self._sources.append(_views(records.column(0)))
-            self._targets.append(_views(records.column(1)))
-            self._size += records.num_rows
-        self._num_target_symbols = self._size + sum(int(column.offsets[-1]) for column in self._targets)
-        self._resident = 0  # bytes, at most
-        self._release_pages(2 * reader.num_record_batches)
+    def __init__(self, source: Column, target: Column) -> None:
+        self._source, self._target = source, target
 
     @classmethod
     def open(cls, folder: str | Path) -> Corpus:
-        """Map a corpus that `build` wrote into this folder."""
-        with open(Path(folder) / FILE_NAME, "rb") as file:
-            return cls(mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ))
+        """Open a corpus that `build` wrote into this folder."""
+        return cls(Column(Path(folder), "source"), Column(Path(folder), "target"))
 
     @classmethod
     def build(
@@ -84,90 +70,49 @@ class Corpus:
 
         Pairs with more than `max_length` symbols on a side are left out and counted in the report.
         """
-        sources, targets = _Column(), _Column()
-        with replace_file(Path(folder) / FILE_NAME) as file, pa.ipc.new_file(file, _SCHEMA) as writer:
+        with replace_files([Path(folder) / name for name in FILE_NAMES]) as files:
+            source_column = ColumnWriter(files[0], files[1], np.int32)
+            target_column = ColumnWriter(files[2], files[3], np.int32)
             for source, target, line in pairs:
                 source_ids, target_ids = source_symbols.encode(source), target_symbols.encode(target)
                 if len(source_ids) > max_length or len(target_ids) > max_length:
                     report.leave_out(f"longer than {max_length} symbols", line)
                     continue
-                sources.append(source_ids)
-                targets.append(target_ids)
-                if len(sources) == ROWS:
-                    writer.write_batch(pa.record_batch([sources.take(), targets.take()], schema=_SCHEMA))
-            if len(sources):
-                writer.write_batch(pa.record_batch([sources.take(), targets.take()], schema=_SCHEMA))
+                source_column.append(array("i", source_ids).tobytes(), len(source_ids))
+                target_column.append(array("i", target_ids).tobytes(), len(target_ids))
+            source_column.finish()
+            target_column.finish()
         return cls.open(folder)
 
     def __len__(self) -> int:
-        return self._size
+        return len(self._source)
+
+    @property
+    def num_source_symbols(self) -> int:
+        """Return the number of source symbols."""
+        return self._source.num_values
 
     @property
     def num_target_symbols(self) -> int:
         """Return the number of target symbols, one EOS a pair included."""
-        return self._num_target_symbols
+        return len(self) + self._target.num_values
 
-    def source_lengths(self, indices: NDArray[np.int64]) -> NDArray[np.int64]:
-        """Return the number of source symbols of each of these pairs."""
-        return self._lengths(self._sources, indices)
+    def locate(self, indices: Integers) -> Located:
+        """Return the positions of these pairs, which also hold the number of symbols of each side.
 
-    def target_lengths(self, indices: NDArray[np.int64]) -> NDArray[np.int64]:
-        """Return the number of target symbols, without EOS, of each of these pairs."""
-        return self._lengths(self._targets, indices)
-
-    def pairs(self, indices: NDArray[np.int64] | list[int]) -> tuple[list[NDArray[np.int32]], list[NDArray[np.int32]]]:
-        """Return the source ids and the target ids (without EOS) of each of these pairs."""
-        sources: list[NDArray[np.int32]] = []
-        targets: list[NDArray[np.int32]] = []
-        for index in np.asarray(indices, dtype=np.int64).tolist():
-            record, row = divmod(index, ROWS)
-            for rows, column in ((sources, self._sources[record]), (targets, self._targets[record])):
-                rows.append(column.values[column.offsets[row] : column.offsets[row + 1]].copy())
-        self._release_pages(4 * len(sources))
-        return sources, targets
-
-    def _lengths(self, columns: list[_Ragged], indices: NDArray[np.int64]) -> NDArray[np.int64]:
-        record, row = np.divmod(np.asarray(indices, dtype=np.int64), ROWS)
-        lengths = np.empty(len(record), dtype=np.int64)
-        by_record = np.argsort(record, kind="stable")
-        records, starts = np.unique(record[by_record], return_index=True)
-        for number, selected in zip(records.tolist(), np.split(by_record, starts[1:]), strict=False):
-            offsets, rows = columns[number].offsets, row[selected]
-            lengths[selected] = offsets[rows + 1] - offsets[rows]
-        self._release_pages(len(lengths))
-        return lengths
-
-    def _release_pages(self, num_reads: int) -> None:
-        """Release the resident pages of a large file after a number of reads, to bound resident memory.
-
-        The system caches the pages while memory is free. Reading one again takes 10 µs, which a small file avoids.
+        Raises:
+            RunError: a file has changed its size since it was opened, or cannot be read.
         """
-        self._resident += num_reads * READ_AROUND
-        if min(self._resident, len(self._mapped)) > MOST_RESIDENT and hasattr(mmap, "MADV_DONTNEED"):
-            self._mapped.madvise(mmap.MADV_DONTNEED)
-            self._resident = 0
+        return Located(self._source.spans(indices), self._target.spans(indices))
 
+    def read(self, located: Located) -> tuple[Rows, Rows]:
+        """Return the source ids and the target ids (without EOS), int32, of located pairs.
 
-def _views(column: pa.LargeListArray) -> _Ragged:
-    return _Ragged(column.offsets.to_numpy(), column.values.to_numpy())
+        Raises:
+            RunError: a file has been cut off, or cannot be read.
+        """
+        return self._source.rows(located.source), self._target.rows(located.target)
 
-
-class _Column:
-    """Rows of ids that become one column of a record batch."""
-
-    def __init__(self) -> None:
-        self._offsets, self._values = array("q", [0]), array("i")
-
-    def __len__(self) -> int:
-        return len(self._offsets) - 1
-
-    def append(self, ids: list[int]) -> None:
-        self._values.fromlist(ids)
-        self._offsets.append(len(self._values))
-
-    def take(self) -> pa.LargeListArray:
-        """Return the rows as an Arrow array and clear them."""
-        offsets, values = np.frombuffer(self._offsets, np.int64), np.frombuffer(self._values, np.int32)
-        taken = pa.LargeListArray.from_arrays(pa.array(offsets), pa.array(values))
-        self._offsets, self._values = array("q", [0]), array("i")
-        return taken
+    def pairs(self, indices: Integers | list[int]) -> tuple[Rows, Rows]:
+        """Return the source ids and the target ids (without EOS) of each of these pairs; errors as `read`."""
+        return self.read(self.locate(np.asarray(indices, dtype=np.int64)))

@@ -11,7 +11,7 @@ from collections.abc import Iterator
 import numpy as np
 from numpy.typing import NDArray
 
-from peephole.data.batch import Batch, make_batch
+from peephole.data.batch import Batch, Ids, make_batch
 from peephole.data.corpus import Corpus
 
 WINDOW = 1 << 16  # pairs that are sorted by length together
@@ -66,17 +66,41 @@ def batches(corpus: Corpus, *, seed: int, epoch: int, batch_symbols: int, start:
     number = 0
     for window, first in enumerate(range(0, len(corpus), WINDOW)):
         examples = permutation(len(corpus), seed=seed, epoch=epoch, start=first, stop=first + WINDOW)
-        parts = _cut(corpus, examples, batch_symbols)
+        located = corpus.locate(examples)
+        parts = _cut(located.source.lengths, located.target.lengths + 1, batch_symbols)  # EOS
         order = permutation(len(parts), seed=seed, epoch=epoch, stream=window + 1)
         for part in order[max(0, start - number) :].tolist():
-            yield make_batch(*corpus.pairs(parts[part]), parts[part])
+            rows = parts[part]
+            yield make_batch(*corpus.read(located.take(rows)), examples[rows])
         number += len(parts)
 
 
-def _cut(corpus: Corpus, examples: NDArray[np.int64], batch_symbols: int) -> list[NDArray[np.int64]]:
-    """Sort a window by target length, then source length, and cut it into batches."""
-    target_lengths = corpus.target_lengths(examples) + 1  # EOS
-    source_lengths = corpus.source_lengths(examples)
+def batch_shapes(
+    corpus: Corpus, *, seed: int, epoch: int, batch_symbols: int, windows: int | None = None
+) -> Iterator[tuple[Ids, Ids]]:
+    """Yield the source lengths and the target lengths, EOS included, of the pairs of each batch of an epoch.
+
+    No pair is read. The batches come in another order than those of `batches`.
+
+    Args:
+        corpus: the pairs.
+        seed: any number ≥ 0.
+        epoch: any number ≥ 0.
+        batch_symbols: as that of `batches`.
+        windows: the first this many windows only; None: all.
+    """
+    for first in range(0, len(corpus), WINDOW)[:windows]:
+        examples = permutation(len(corpus), seed=seed, epoch=epoch, start=first, stop=first + WINDOW)
+        located = corpus.locate(examples)
+        source, target = located.source.lengths, located.target.lengths + 1
+        for part in _cut(source, target, batch_symbols):
+            yield source[part], target[part]
+
+
+def _cut(
+    source_lengths: NDArray[np.int64], target_lengths: NDArray[np.int64], batch_symbols: int
+) -> list[NDArray[np.int64]]:
+    """Sort a window by target length, then source length, and cut it into batches; return the rows of each."""
     by_length = np.lexsort((source_lengths, target_lengths))
     cuts, rows, longest_source = [], 0, 0
     lengths = zip(target_lengths[by_length].tolist(), source_lengths[by_length].tolist(), strict=True)
@@ -86,7 +110,7 @@ def _cut(corpus: Corpus, examples: NDArray[np.int64], batch_symbols: int) -> lis
         if rows > 1 and (rows * target > batch_symbols or rows * longest_source > SOURCE_FACTOR * batch_symbols):
             cuts.append(position)
             rows, longest_source = 1, source
-    return np.split(examples[by_length], cuts)
+    return np.split(by_length, cuts)
 
 
 def _feistel(x: NDArray[np.uint64], half: np.uint64, keys: NDArray[np.uint64]) -> NDArray[np.uint64]:

@@ -6,9 +6,9 @@ with the number of pairs. Dev pairs are held in memory.
 
 from __future__ import annotations
 
-import json
+import sys
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from itertools import islice
 from operator import attrgetter
 from pathlib import Path
@@ -16,15 +16,25 @@ from typing import Any
 
 from peephole.config import Config
 from peephole.data.choose import choose_kind
-from peephole.data.corpus import FILE_NAME, Corpus
-from peephole.data.read import Pair, Report, data_files, read_pairs
+from peephole.data.corpus import FILE_NAMES, Corpus
+from peephole.data.files import data_files
+from peephole.data.known import KnownSymbols, grow_side
+from peephole.data.read import Pair, Report, read_pairs
 from peephole.data.split import Holdout
+from peephole.data.stamp import (
+    STAMP,
+    Stamp,
+    content_of,
+    data_digest,
+    read_stamp,
+    settings_of,
+    write_stamp,
+)
 from peephole.errors import DataError, RunError
-from peephole.storage.replace_file import remove_temporary_files, replace_file
+from peephole.storage.replace_file import remove_temporary_files
 from peephole.symbols import Symbols, learn_symbols, normalize_text, symbols_from_json
 
-STAMP = "prepared.json"
-STAMP_VERSION = 1
+OLDER_FILE = "pairs.arrow"  # of version 0.1
 SAMPLE = 10_000  # pairs, up to twice as many, from which the kind of symbols is chosen
 CODE_POINTS_PER_SYMBOL = 16  # symbols are not learned from longer texts: max_length will exclude them
 
@@ -40,6 +50,9 @@ class Prepared:
         dev_pairs: each different dev source with its different targets, both normalised, in the order of the
             file.
         report: one line of text for each choice and each kind of skipped, left out or repaired pairs.
+        digest: SHA-256 of the ids, symbol tables and dev pairs: equal data have equal digests.
+        files: the files read, as "train" and "dev", each a list of {"name", "sha256"}; the name is without its folder.
+            No dev file: the dev pairs were held out.
     """
 
     train: Corpus
@@ -47,76 +60,62 @@ class Prepared:
     source_symbols: Symbols
     target_symbols: Symbols
     report: list[str]
+    digest: str
+    files: dict[str, list[dict[str, str]]]
 
 
-def prepare(train_path: str | Path, dev_path: str | Path | None, config: Config, folder: str | Path) -> Prepared:
+def prepare(
+    train_path: str | Path,
+    dev_path: str | Path | None,
+    config: Config,
+    folder: str | Path,
+    known: KnownSymbols | None = None,
+) -> Prepared:
     """Read, check, split and encode the data into a folder, or reuse the result of an equal call.
 
-    An interrupted preparation is repeated: the stamp is written last, and the folder is reused only if its
-    stamp names the same files (path, size, modification time) and settings.
+    An interrupted preparation is repeated: the stamp is written last, and the folder is reused only if its stamp names
+    files of the same content and the same settings, and every byte of the folder's files is as it was written.
 
     Args:
         train_path: a file, or two as `a.en,b.it`; see `read_pairs`.
         dev_path: likewise; None holds out some sources of the training file.
         config: its sections data and symbols are used.
         folder: created if it is missing; other files in it are not touched.
+        known: the symbol tables of a model, to which new symbols are added; None learns new tables.
 
     Raises:
         DataError: a file cannot be read or holds a bad line, all pairs are the same, none is short enough,
-            or there is no second source to hold out.
+            there is no second source to hold out, or a file changes while it is read.
         RunError: the folder cannot be written.
     """
     folder = Path(folder)
-    made_from = _fingerprint(train_path, dev_path, config)
-    reused = _load_prepared(folder, made_from)
-    if reused is not None:
-        return reused
+    made_from = _made_from(train_path, dev_path, config, known)
+    paths = {"train": data_files(train_path), "dev": [] if dev_path is None else data_files(dev_path)}
+    names = {side: [path.name for path in found] for side, found in paths.items()}
+    stamp = read_stamp(folder)
+    if stamp is not None and stamp["made_from"] == made_from:
+        return from_stamp(folder, stamp)
     try:
         folder.mkdir(parents=True, exist_ok=True)
         (folder / STAMP).unlink(missing_ok=True)
-        for name in (FILE_NAME, STAMP):
+        (folder / OLDER_FILE).unlink(missing_ok=True)
+        for name in (*FILE_NAMES, STAMP):
             remove_temporary_files(folder / name)
-        prepared = _prepare(str(train_path), None if dev_path is None else str(dev_path), config, folder)
-        _write_stamp(folder, made_from, prepared)
+        try:
+            content = _prepare(str(train_path), None if dev_path is None else str(dev_path), config, folder, known)
+        except DataError:
+            _check_unchanged(made_from, train_path, dev_path)  # this error, if there is one, explains the other
+            raise
+        _check_unchanged(made_from, train_path, dev_path)
+        return from_stamp(folder, write_stamp(folder, {"made_from": made_from, "names": names, **content}))
     except OSError as error:
         raise RunError(f"{folder}: cannot be written: {error.strerror or error}") from error
-    return prepared
 
 
-def reopen(train_path: str | Path, dev_path: str | Path | None, config: Config, folder: str | Path) -> Prepared | None:
-    """Return the data that an equal call of `prepare` wrote; None if files or settings have changed.
-
-    Raises:
-        DataError: a file is missing.
-    """
-    return _load_prepared(Path(folder), _fingerprint(train_path, dev_path, config))
-
-
-def prepare_again(
-    train_path: str | Path, dev_path: str | Path | None, config: Config, folder: str | Path
-) -> Prepared | None:
-    """Restore the prepared data of a folder whose files are damaged or missing.
-
-    Returns:
-        The data that an equal call of `prepare` wrote into the folder; None if files or settings have changed, if the
-        stamp is damaged, or if this preparation learned other symbols.
-
-    Raises:
-        DataError: a file is missing.
-        RunError: the folder cannot be written.
-    """
-    stamp = _read_stamp(Path(folder))
-    if stamp is None or stamp.get("made_from") != _fingerprint(train_path, dev_path, config):
-        return None
-    prepared = prepare(train_path, dev_path, config, folder)
-    same = (
-        prepared.source_symbols.to_json() == stamp["source_symbols"]
-        and prepared.target_symbols.to_json() == stamp["target_symbols"]
-    )
-    return prepared if same else None
-
-
-def _prepare(train_path: str, dev_path: str | None, config: Config, folder: Path) -> Prepared:
+def _prepare(
+    train_path: str, dev_path: str | None, config: Config, folder: Path, known: KnownSymbols | None
+) -> dict[str, Any]:
+    """Write the corpus; return symbol tables, dev pairs and report as plain JSON values."""
     report, dev_report = Report(train_path), Report(dev_path or train_path)
     dev = None
     if dev_path is not None:
@@ -124,9 +123,10 @@ def _prepare(train_path: str, dev_path: str | None, config: Config, folder: Path
     dev_sources = None if dev is None else {pair.source for pair in dev}
     scan = _scan(train_path, dev_sources, config, report)
     if dev is None:
-        dev = list(islice(_held_out_pairs(train_path, scan.held_out, config), config.data.dev_limit))
-    source_symbols, source_line = _learn("source", train_path, scan, config)
-    target_symbols, target_line = _learn("target", train_path, scan, config)
+        limit = min(config.data.dev_limit, sys.maxsize)  # islice takes no larger number
+        dev = list(islice(_held_out_pairs(train_path, scan.held_out, config), limit))
+    source_symbols, source_line = _learn("source", train_path, scan, config, known)
+    target_symbols, target_line = _learn("target", train_path, scan, config, known)
     train = Corpus.build(
         _training_pairs(train_path, scan.held_out, config),
         source_symbols,
@@ -149,7 +149,12 @@ def _prepare(train_path: str, dev_path: str | None, config: Config, folder: Path
             f"warning: {scan.overlap} of {len(dev_sources)} dev sources are also in the training data: "
             "dev scores will look better than they are"
         )
-    return Prepared(train, dev_pairs, source_symbols, target_symbols, lines)
+    return {
+        "source_symbols": source_symbols.to_json(),
+        "target_symbols": target_symbols.to_json(),
+        "dev_pairs": dev_pairs,
+        "report": lines,
+    }
 
 
 @dataclass(frozen=True)
@@ -189,16 +194,20 @@ def _scan(train_path: str, dev_sources: set[str] | None, config: Config, report:
     return _Scan(sample, held_out, len(overlap))
 
 
-def _learn(side: str, train_path: str, scan: _Scan, config: Config) -> tuple[Symbols, str]:
+def _learn(side: str, train_path: str, scan: _Scan, config: Config, known: KnownSymbols | None) -> tuple[Symbols, str]:
     """Return the symbol table of one side, and a line with its kind and the reason for it."""
     text_of: Callable[[Pair], str] = attrgetter(side)
+    longest = config.data.max_length * CODE_POINTS_PER_SYMBOL
+    every = map(text_of, _training_pairs(train_path, scan.held_out, config))
+    texts = (text for text in every if len(text) <= longest)
+    if known is not None:
+        return grow_side(side, getattr(known, side), texts, config.symbols)
     kind, reason = getattr(config.symbols, side), "as configured"
     if kind == "auto":
         kind, reason = choose_kind([text_of(pair) for pair in scan.sample])
-    longest = config.data.max_length * CODE_POINTS_PER_SYMBOL
     symbols = learn_symbols(
         kind,
-        (text for text in map(text_of, _training_pairs(train_path, scan.held_out, config)) if len(text) <= longest),
+        texts,
         vocabulary_size=config.symbols.vocabulary_size,
         min_count=config.symbols.min_count,
         normalize=config.symbols.normalize,
@@ -244,60 +253,39 @@ def _group_by_source(pairs: list[Pair]) -> list[DevPair]:
     return [(source, tuple(references)) for source, references in targets.items()]
 
 
-def _fingerprint(train_path: str | Path, dev_path: str | Path | None, config: Config) -> dict[str, Any]:
-    """Return the files and settings that determine the result of `prepare`, as plain JSON values."""
-    settings = asdict(config.data)
-    del settings["batch_symbols"]
-    return {
-        "version": STAMP_VERSION,
-        "train": _file_fingerprint(train_path),
-        "dev": None if dev_path is None else _file_fingerprint(dev_path),
-        "data": settings,
-        "symbols": asdict(config.symbols),
-    }
+def _made_from(
+    train_path: str | Path, dev_path: str | Path | None, config: Config, known: KnownSymbols | None
+) -> dict[str, Any]:
+    """Return contents and settings that determine the result of `prepare`, as plain JSON values."""
+    return {"train": content_of(train_path), "dev": content_of(dev_path), "settings": settings_of(config, known)}
 
 
-def _file_fingerprint(path: str | Path) -> list[list[Any]]:
-    files = [(file.resolve(), file.stat()) for file in data_files(path)]
-    return [[str(file), status.st_size, status.st_mtime_ns] for file, status in files]
+def has_content(made_from: dict[str, Any], train_path: str | Path, dev_path: str | Path | None) -> bool:
+    """Return whether the files have the content that a stamp's entry `made_from` names; errors as `content_of`."""
+    return all(content_of(path) == made_from[name] for name, path in (("train", train_path), ("dev", dev_path)))
 
 
-def _write_stamp(folder: Path, made_from: dict[str, Any], prepared: Prepared) -> None:
-    stamp = {
-        "made_from": made_from,
-        "corpus_bytes": (folder / FILE_NAME).stat().st_size,
-        "source_symbols": prepared.source_symbols.to_json(),
-        "target_symbols": prepared.target_symbols.to_json(),
-        "dev_pairs": prepared.dev_pairs,
-        "report": prepared.report,
-    }
-    content = json.dumps(stamp, ensure_ascii=False).encode(errors="surrogateescape")  # file names may hold any bytes
-    with replace_file(folder / STAMP) as file:
-        file.write(content)
+def _check_unchanged(made_from: dict[str, Any], train_path: str | Path, dev_path: str | Path | None) -> None:
+    """Raise a DataError if a file is not what it was before it was read."""
+    if not has_content(made_from, train_path, dev_path):
+        names = train_path if dev_path is None else f"{train_path} or {dev_path}"
+        raise DataError(f"{names}: has changed while it was read; train when it is complete")
 
 
-def _load_prepared(folder: Path, made_from: dict[str, Any]) -> Prepared | None:
-    stamp = _read_stamp(folder)
-    if stamp is None:
-        return None
-    try:
-        corpus_bytes = (folder / FILE_NAME).stat().st_size
-        if stamp["made_from"] != made_from or stamp["corpus_bytes"] != corpus_bytes:
-            return None
-        return Prepared(
-            Corpus.open(folder),
-            [(source, tuple(references)) for source, references in stamp["dev_pairs"]],
-            symbols_from_json(stamp["source_symbols"]),
-            symbols_from_json(stamp["target_symbols"]),
-            stamp["report"],
-        )
-    except (OSError, ValueError, KeyError, TypeError):  # a file is missing or damaged
-        return None
-
-
-def _read_stamp(folder: Path) -> dict[str, Any] | None:
-    try:
-        stamp = json.loads((folder / STAMP).read_text(encoding="utf-8", errors="surrogateescape"))
-    except (OSError, ValueError):
-        return None
-    return stamp if isinstance(stamp, dict) else None
+def from_stamp(folder: Path, stamp: Stamp) -> Prepared:
+    """Return the prepared data of a folder, described by its stamp."""
+    return Prepared(
+        Corpus.open(folder),
+        [(source, tuple(references)) for source, references in stamp["dev_pairs"]],
+        symbols_from_json(stamp["source_symbols"]),
+        symbols_from_json(stamp["target_symbols"]),
+        stamp["report"],
+        data_digest(stamp),
+        {
+            side: [
+                {"name": name, "sha256": digest}
+                for name, (_, digest) in zip(names, stamp["made_from"][side] or (), strict=True)
+            ]
+            for side, names in stamp["names"].items()
+        },
+    )

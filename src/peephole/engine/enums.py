@@ -12,6 +12,7 @@ class Status(IntEnum):
     NO_INSTRUCTION_SET = 1
     BAD_TARGET = 2
     REFUSED = 3
+    STOPPED = 4
 
 
 class Form(IntEnum):

@@ -1,4 +1,4 @@
-"""The kinds of each part of a network that the engine's prediction has; training's are in `backend.py`."""
+"""The kinds of each part of a network that the engine has, for prediction and for training."""
 
 from __future__ import annotations
 
@@ -13,6 +13,14 @@ PREDICTION_KINDS: Mapping[str, Collection[str]] = {
     "output": ("symbols",),
 }
 """As in engine/src/file/architecture.cpp, which refuses files of any other kind."""
+
+TRAINING_KINDS: Mapping[str, Collection[str]] = {
+    "cell": ("lstm",),
+    "peephole": ("full", "diagonal", "none"),
+    "attention": ("fixed", "additive", "dot", "general"),
+    "output": ("symbols",),
+}
+"""The engine's operators decline requests for all other kinds, and for parts that are not listed."""
 
 
 def missing_kind(kinds: Mapping[str, str], known: Mapping[str, Collection[str]]) -> str | None:

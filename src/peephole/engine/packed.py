@@ -6,15 +6,14 @@ Nothing here imports NumPy unless attention or samples are wanted: a program tha
 from __future__ import annotations
 
 import ctypes
-import mmap
 import os
 import weakref
 from array import array
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Iterator, Sequence
 from contextlib import contextmanager
 from itertools import accumulate, chain, pairwise
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 from peephole import engine
 from peephole.config import SearchConfig
@@ -22,52 +21,49 @@ from peephole.engine import structures
 from peephole.engine.enums import SearchKind, Status
 from peephole.errors import ModelFileError, PeepholeError
 from peephole.search.hypothesis import Hypothesis
+from peephole.storage.header import read_content
 from peephole.symbols import EOS
 
 MESSAGE_BYTES = 1000
 
 
 class PackedModel:
-    """A model file's weights, packed for this processor.
+    """A model file's weights, packed for this processor; they are never changed.
+
+    A pickled address would be one of another process, so pickling is refused: a `Model` is pickled with its file.
 
     Args:
         file: path of a model file, or all of its bytes.
         instruction_set: one of `engine.instruction_sets()`; None: the best.
+        name: names the bytes in messages.
 
     Raises:
         ModelFileError: it is not a whole model file.
     """
 
-    def __init__(self, file: str | Path | bytes, instruction_set: str | None = None) -> None:
-        self._address: int | None = None
-        engine.library()  # an error here must not meet the mapped file below
-        if isinstance(file, bytes):
-            message = self._open(file, len(file), instruction_set)
-        else:
-            try:
-                with open(file, "rb") as stream, mmap.mmap(stream.fileno(), 0, access=mmap.ACCESS_COPY) as content:
-                    first = ctypes.c_char.from_buffer(content)  # shares the pages: nothing is copied
-                    message = self._open(ctypes.addressof(first), len(content), instruction_set)
-                    del first
-            except (OSError, ValueError) as error:  # ValueError: an empty file cannot be mapped
-                raise ModelFileError(f"{file}: not a whole safetensors file: {error}") from error
-        if self._address is None:
-            raise ModelFileError(f"{'model' if isinstance(file, bytes) else file}: {message}")
-
-    def _open(self, content: bytes | int, size: int, instruction_set: str | None) -> str:
+    def __init__(
+        self, file: str | Path | bytes, instruction_set: str | None = None, *, name: str | Path = "model"
+    ) -> None:
+        content, name = (file, name) if isinstance(file, bytes) else (read_content(file), file)
         message = ctypes.create_string_buffer(MESSAGE_BYTES)
         chosen = None if instruction_set is None else instruction_set.encode()
-        self._address = engine.library().peephole_model_open(content, size, chosen, message, MESSAGE_BYTES)
-        if self._address is not None:
-            close = weakref.finalize(self, engine.library().peephole_model_close, self._address)
-            close.atexit = False  # another thread may still search with it
-        return message.value.decode(errors="replace")
-
-    @property
-    def address(self) -> int:
+        library = engine.library()
+        address = library.peephole_model_open(content, len(content), chosen, message, MESSAGE_BYTES)
+        if address is None:
+            raise ModelFileError(f"{name}: {message.value.decode(errors='replace')}")
+        self.address: int = address
         """The `peephole_model *`."""
-        assert self._address is not None
-        return self._address
+        close = weakref.finalize(self, library.peephole_model_close, address)
+        close.atexit = False  # another thread may still search with it
+
+    def __copy__(self) -> PackedModel:
+        return self
+
+    def __deepcopy__(self, memo: object) -> PackedModel:
+        return self
+
+    def __reduce__(self) -> NoReturn:
+        raise TypeError("a PackedModel is memory of this process and cannot be pickled; pickle its Model or its file")
 
 
 class PackedSearch:
@@ -109,7 +105,7 @@ class PackedSearch:
         else:
             settings |= {"kind": SearchKind.SAMPLE, "temperature": config.temperature}
             settings |= {"top_k": config.top_k or 0, "top_p": config.top_p or 1.0}
-            settings |= _uniform_numbers(config, examples, max_lengths)
+            settings |= _generators(config.seed, examples)
         if prefixes is not None:
             settings |= _joined("target", prefixes)
         found: list[list[Hypothesis]] = [[] for _ in sources]
@@ -140,28 +136,68 @@ class PackedSearch:
     ) -> Iterator[structures.Result]:
         library = engine.library()
         addresses = (ctypes.c_void_p * len(self.models))(*(model.address for model in self.models))
+        interruption = Interruption()
         fields = settings | _joined("source", sources)  # holds the arrays while the engine reads them
         request = structures.Request(
-            threads=config.threads or _usable_cores(),
+            threads=config.threads or usable_cores(),
             with_attention=attention,
             num_models=len(self.models),
             models=ctypes.addressof(addresses),
             num_sources=len(sources),
             batch_size=config.batch_size,
+            should_stop=interruption.callback,
             **{name: field.buffer_info()[0] if isinstance(field, array) else field for name, field in fields.items()},
         )
         result = ctypes.POINTER(structures.Result)()
         message = ctypes.create_string_buffer(MESSAGE_BYTES)
-        status = library.peephole_search(ctypes.byref(request), ctypes.byref(result), message, MESSAGE_BYTES)
-        if status != Status.OK:
-            raise PeepholeError(f"search: {message.value.decode(errors='replace')}")
         try:
+            status = library.peephole_search(ctypes.byref(request), ctypes.byref(result), message, MESSAGE_BYTES)
+            interruption.raise_caught()
+            if status != Status.OK:
+                raise PeepholeError(f"search: {message.value.decode(errors='replace')}")
             yield result.contents
         finally:
-            library.peephole_result_release(result)
+            interruption.close()
+            if result:
+                library.peephole_result_release(result)
 
 
-def _usable_cores() -> int:
+class Interruption:
+    """Lets Python handle signals, such as Ctrl-C, during a call of the engine.
+
+    The engine calls `callback` now and then. An exception that a signal handler raises there stops the call, and
+    `raise_caught` raises it afterwards.
+    """
+
+    def __init__(self) -> None:
+        self._caught: list[BaseException] = []
+        self._watch = self._let_handlers_run()
+        next(self._watch)
+        # Python runs signal handlers when it begins or resumes a function. A new function would not be inside its `try`
+        # yet, and ctypes would drop the exception; a generator resumes inside.
+        self.callback = structures.ShouldStop(self._watch.send)
+
+    def _let_handlers_run(self) -> Generator[int, object, None]:
+        """Yield whether the engine is to stop, each time that it asks."""
+        while True:
+            try:
+                yield int(bool(self._caught))
+            except GeneratorExit:
+                return
+            except BaseException as error:
+                self._caught.append(error)
+
+    def raise_caught(self) -> None:
+        """Raise the exception of a signal handler, if there was one."""
+        if self._caught:
+            raise self._caught[0]
+
+    def close(self) -> None:
+        """End the generator, which refers to this object."""
+        self._watch.close()
+
+
+def usable_cores() -> int:
     """Return the number of cores that this process may use."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
@@ -174,16 +210,15 @@ def _joined(name: str, sequences: Sequence[Sequence[int]]) -> dict[str, Any]:
     }
 
 
-def _uniform_numbers(config: SearchConfig, examples: Sequence[int], max_lengths: Sequence[int]) -> dict[str, Any]:
-    """Return the random numbers of every source, those that `peephole.search.sample` draws with."""
+def _generators(seed: int, examples: Sequence[int]) -> dict[str, Any]:
+    """Return the random number generator of every source, those that `peephole.search.sample` draws with."""
     import numpy as np
 
-    numbers = array("d")
-    offsets = array("q")
-    for example, length in zip(examples, max_lengths, strict=True):
-        offsets.append(len(numbers))
-        numbers.frombytes(np.random.default_rng((config.seed, example)).random((config.nbest, length)).tobytes())
-    return {"uniform": numbers, "uniform_offsets": offsets}
+    words = array("Q")
+    for example in examples:
+        state = np.random.PCG64((seed, example)).state["state"]
+        words.extend(half for number in (state["state"], state["inc"]) for half in divmod(number, 2**64))
+    return {"generators": words}
 
 
 def _numbers(kind: Any, address: int | None, count: int) -> Any:

@@ -143,6 +143,10 @@ class DropoutMask(ctypes.Structure):
     )
 
 
+ShouldStop = ctypes.CFUNCTYPE(ctypes.c_int32, ctypes.c_void_p)
+"""The type of `should_stop` in `peephole_request`."""
+
+
 class Request(ctypes.Structure):
     """`peephole_request`."""
 
@@ -165,8 +169,9 @@ class Request(ctypes.Structure):
         ("temperature", ctypes.c_double),
         ("top_p", ctypes.c_double),
         ("top_k", ctypes.c_int64),
-        ("uniform_offsets", ctypes.c_void_p),
-        ("uniform", ctypes.c_void_p),
+        ("generators", ctypes.c_void_p),
+        ("should_stop", ShouldStop),
+        ("should_stop_context", ctypes.c_void_p),
     )
 
 

@@ -105,7 +105,7 @@ def evaluate_predictions(
 
     Raises:
         DataError: no source, lists of different lengths, or a source without reference.
-        ConfigError: an unknown metric.
+        ConfigError: an unknown metric; the message lists the known ones.
     """
     check(sources, references, predictions)
     statistics = measure(predictions, references, symbols, metrics)
@@ -150,7 +150,7 @@ def measure(
     """Return the statistics (sources, columns) of each requested metric.
 
     Raises:
-        ConfigError: an unknown metric.
+        ConfigError: an unknown metric; the message lists the known ones.
     """
     names = check_metrics(metrics, symbols)
     texts = [normalize_text(text, symbols.normalize) for text in predictions]
@@ -162,12 +162,13 @@ def check_metrics(metrics: Sequence[str] | None, symbols: Symbols) -> tuple[str,
     """Return the requested metrics, each once; None or none: the defaults for this kind of symbols.
 
     Raises:
-        ConfigError: an unknown metric.
+        ConfigError: an unknown metric; the message lists the known ones.
     """
     names = tuple(dict.fromkeys(metrics or DEFAULT_METRICS[symbols.kind]))
     for name in names:
         if name not in METRICS:
-            raise ConfigError(f"evaluation: unknown metric {name!r}{nearest(name, METRICS)}")
+            wanted = f"wanted one of {', '.join(METRICS)}{nearest(name, METRICS)}"
+            raise ConfigError(f"evaluation: unknown metric {name!r}; {wanted}")
     return names
 
 

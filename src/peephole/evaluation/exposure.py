@@ -55,7 +55,8 @@ class PositionAccuracy:
 class ExposureGap:
     """Symbol accuracies in percent, their difference with its 95 % bootstrap interval, and both by position.
 
-    A teacher-forced accuracy of 95 and a free-running one of 92 are a gap of 3.
+    A teacher-forced accuracy of 95 and a free-running one of 92 are a gap of 3. The free-running accuracy is 100 less
+    the symbol error rate, and below 0 where that is above 100.
     """
 
     teacher_forced: float

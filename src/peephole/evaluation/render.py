@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import unicodedata
 from collections.abc import Iterator, Sequence
 
 from rich import box
@@ -12,6 +11,7 @@ from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
+from peephole.errors import printable
 from peephole.evaluation.alignment import Column, Mistake
 from peephole.evaluation.evaluate import Evaluation
 from peephole.evaluation.significance import Comparison
@@ -144,7 +144,4 @@ def _visible(symbol: str | None) -> str:
         return EMPTY_SIDE
     if symbol == " ":
         return "␣"
-    # Cc: control characters, with ESC among them; Zl and Zp: separators of lines and paragraphs
-    return "".join(
-        c.encode("unicode_escape").decode() if unicodedata.category(c) in ("Cc", "Zl", "Zp") else c for c in symbol
-    )
+    return printable(symbol)

@@ -5,7 +5,8 @@ Importing this package imports only the modules that predicting a text needs. `p
 NumPy.
 """
 
-from peephole.model.handle import Model, load
+from peephole.model.handle import Model
+from peephole.model.loading import load
 from peephole.model.prediction import Prediction
 from peephole.model.reading import (
     Notice,

@@ -8,18 +8,19 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from peephole.config import Config
+from peephole.config import HIGHEST_COUNT, Config
 from peephole.data import Report
-from peephole.errors import ArgumentError, ConfigError, check_type, nearest
+from peephole.errors import ArgumentError, ConfigError, check_type, check_whole_number, describe_value, nearest
 from peephole.evaluation import Comparison, Evaluation, ExposureGap, Mistake, Score, compare, evaluate_predictions
 from peephole.evaluation import exposure_gap as measure_exposure_gap
 from peephole.evaluation.evaluate import check_metrics
-from peephole.model.handle import Model, load
+from peephole.model.handle import Model
+from peephole.model.loading import load
 from peephole.model.pairs import PairsArgument, group_by_source
 from peephole.model.prediction import Prediction
 from peephole.model.reading import Notices, check_texts
 
-BEST_ONLY: dict[str, Any] = {"nbest": 1, "temperature": None}
+BEST_ONLY: dict[str, Any] = {"nbest": 1, "temperature": None, "top_k": None, "top_p": None}
 """Measure the single best prediction, independently of nbest and sampling in the model's config."""
 EVALUATION_SETTINGS = (
     "beam_size",
@@ -118,10 +119,13 @@ class ModelEvaluation:
 
 
 def describe_gap(gap: ExposureGap) -> str:
-    """Return an exposure gap on one line."""
+    """Return an exposure gap on one line, in error rates: one above 100 % is usual for a bad model.
+
+    The accuracy of such a model, 100 % less its error rate, would be a percentage below 0.
+    """
     return (
-        f"exposure gap {gap.gap:.2f} [{gap.low:.2f}, {gap.high:.2f}]: symbols right when fed gold "
-        f"{gap.teacher_forced:.2f} %, when fed its own {gap.free_running:.2f} %"
+        f"exposure gap {gap.gap:.2f} [{gap.low:.2f}, {gap.high:.2f}]: symbol error rate {100 - gap.free_running:.2f} % "
+        f"when fed its own symbols, {100 - gap.teacher_forced:.2f} % when fed gold"
     )
 
 
@@ -160,7 +164,7 @@ def evaluate(
         ModelFileError: a model file is missing or damaged.
         ArgumentError: an argument has another type.
     """
-    check_type("worst", worst, int, "a whole number")
+    check_whole_number("worst", worst, 0, HIGHEST_COUNT)
     check_type("exposure_gap", exposure_gap, bool, "True or False")
     check_function("progress", progress)
     check_function("on_read", on_read)
@@ -181,7 +185,7 @@ def evaluate(
         name = other.name or "second model"
         theirs = [best.text for best in predict_best(other, sources, settings, name, read_against, progress, on_read)]
         comparison = compare(sources, texts, theirs, references, model.target_symbols, names)
-    evaluation = evaluate_predictions(sources, texts, references, model.target_symbols, names, num_worst=max(0, worst))
+    evaluation = evaluate_predictions(sources, texts, references, model.target_symbols, names, num_worst=worst)
     return ModelEvaluation(
         model=model.name,
         test=test,
@@ -210,7 +214,7 @@ def as_model(argument: str, model: object) -> Model:
         return model
     if isinstance(model, (str, os.PathLike)):
         return load(os.fspath(model))
-    raise ArgumentError(f"{argument}: wanted a Model or the name of its file, got {model!r}")
+    raise ArgumentError(f"{argument}: wanted a Model or the name of its file, got {describe_value(model)}")
 
 
 def check_function(argument: str, given: object) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from functools import lru_cache
@@ -13,7 +12,7 @@ from peephole import engine
 from peephole.config import Config, ModelConfig, SearchConfig
 from peephole.engine.kinds import PREDICTION_KINDS, missing_kind
 from peephole.engine.packed import PackedSearch
-from peephole.errors import ConfigError, ModelFileError, PeepholeError, check_path, check_type, nearest
+from peephole.errors import ConfigError, PeepholeError, check_path, check_type, nearest
 from peephole.model.prediction import Prediction, empty_prediction
 from peephole.model.reading import (
     Notices,
@@ -27,15 +26,16 @@ from peephole.model.reading import (
     read_sources,
     read_targets,
 )
-from peephole.model.weights import Weights
+from peephole.model.search_memory import check_search_memory
+from peephole.model.weights import LoadedFile, Weights
 from peephole.nn.schema import Architecture
 from peephole.search.hypothesis import Hypothesis
-from peephole.storage.header import read_header
 from peephole.symbols import Symbols
 
 if TYPE_CHECKING:
     from peephole.nn import Seq2Seq
     from peephole.search.torch import DefinitionSearch
+    from peephole.storage.model_file import ModelFile
 
 BATCHES_PER_CALL = 4
 """Batches searched between two calls of `progress`, and between two checks for Ctrl-C."""
@@ -54,8 +54,12 @@ class Model:
         source_symbols: the source's symbol table.
         target_symbols: the target's symbol table.
         networks: one Seq2Seq, or several whose probabilities are averaged; their weights may change later.
-        files: model files, instead of networks.
+        files: model files, instead of networks; they are read now and not again.
+        made: versions and the training that made it, which `save` writes; None: those in the first file.
         notes: settings in the files that are not used, one line each.
+
+    A model can be copied, pickled and sent to another process, which gets the content of its files. A copy of a loaded
+    model shares this content with it; networks are copied by `copy.deepcopy` only.
     """
 
     def __init__(
@@ -65,31 +69,26 @@ class Model:
         target_symbols: Symbols,
         networks: Sequence[Seq2Seq] = (),
         *,
-        files: Sequence[str | Path] = (),
+        files: Sequence[str | Path | LoadedFile] = (),
+        made: Mapping[str, Any] | None = None,
         notes: Sequence[str] = (),
     ) -> None:
         check_type("config", config, Config, "a Config")
         check_type("source_symbols", source_symbols, Symbols, "a symbol table")
         check_type("target_symbols", target_symbols, Symbols, "a symbol table")
+        check_type("made", made, (type(None), Mapping), "a table of versions")
         self.config = config
         self.source_symbols = source_symbols
         self.target_symbols = target_symbols
         self.notes = tuple(notes)
         self._weights = Weights(networks, files)
+        self.made: dict[str, Any] = dict(self._weights.made() if made is None else made)
 
     def __repr__(self) -> str:
-        shape = self.config.model
-        peepholes = f" with {shape.peephole} peepholes" if shape.peephole != "none" else ""
-        context = f"{shape.attention} attention" if shape.context == "attention" else f"{shape.context} context"
-        directions = "bidirectional" if shape.bidirectional else "one-directional"
-        count = len(self._weights)
         sides = (("source", self.source_symbols), ("target", self.target_symbols))
+        count = len(self._weights)
         parts = [
-            f"{shape.cell.upper()}{peepholes}",
-            context,
-            f"hidden size {shape.hidden_size}",
-            f"encoder {shape.encoder_layers} x {shape.encoder_size or shape.hidden_size} {directions}",
-            f"decoder {shape.decoder_layers} x {shape.hidden_size}",
+            Architecture.of(self.config.model).describe(),
             *(f"{len(symbols)} {side} symbols ({symbols.kind})" for side, symbols in sides),
             *([f"ensemble of {count}"] if count > 1 else []),
         ]
@@ -98,12 +97,28 @@ class Model:
     @property
     def files(self) -> tuple[Path, ...]:
         """The files that the model was loaded from; none for a model made of networks."""
-        return tuple(map(Path, self._weights.files))
+        return tuple(Path(file.name) for file in self._weights.files)
 
     @property
     def name(self) -> str | None:
         """The names of its files as given, with commas between them; None without files."""
-        return ",".join(map(str, self._weights.files)) or None
+        return ",".join(str(file.name) for file in self._weights.files) or None
+
+    @property
+    def members(self) -> tuple[Model, ...]:
+        """Each model of an ensemble as a model of its own."""
+        tables = (self.source_symbols, self.target_symbols)
+        if len(self._weights) == 1:
+            return (self,)
+        if not self._weights.files:
+            return tuple(Model(self.config, *tables, [network], made=self.made) for network in self.networks)
+        read = ((file, file.header()) for file in self._weights.files)
+        return tuple(Model(h.config, *tables, files=[file], made=h.made, notes=h.notes) for file, h in read)
+
+    @property
+    def num_bytes(self) -> int:
+        """The bytes of its files; 0 without files."""
+        return sum(len(file.content) for file in self._weights.files)
 
     @property
     def networks(self) -> tuple[Seq2Seq, ...]:
@@ -123,7 +138,7 @@ class Model:
         if self._slow_search_reason(self.config.with_values({"search.engine": "auto"}).search) is None:
             self._weights.packed(self._description())
         else:
-            _ = self.networks
+            self._weights.search_networks()
 
     def predict(
         self,
@@ -173,16 +188,15 @@ class Model:
         read = self._read_sources(texts, collected, first_index)
         begin = None
         if prefixes is not None:
-            begin = read_prefixes(
-                self.target_symbols, check_texts("prefixes", prefixes), read, config, collected, first_index=first_index
-            )
-        searching = self._make_search(config, collected)
+            texts_before = check_texts("prefixes", prefixes)
+            begin = read_prefixes(self.target_symbols, texts_before, read, config, collected, first_index=first_index)
+        searching = self._make_search(config, collected, len(read))
         if notices is None:
             issue_warnings(collected, len(texts), stacklevel=2)
         attends = attention and self.config.model.context == "attention"
         results: list[list[Prediction]] = [[] if source.ids else [empty_prediction(attends)] for source in read]
-        if progress is not None:
-            progress(0)
+        report = progress or (lambda count: None)
+        report(0)
         # Sources of similar length share a batch; the results do not depend on the grouping.
         order = sorted((index for index, source in enumerate(read) if source.ids), key=lambda i: len(read[i].ids))
         size = config.batch_size * BATCHES_PER_CALL
@@ -198,8 +212,7 @@ class Model:
             )
             for index, hypotheses in zip(rows, found, strict=True):
                 results[index] = [self._prediction(hypothesis, read[index]) for hypothesis in hypotheses]
-            if progress is not None:
-                progress(len(rows))
+            report(len(rows))
         return results
 
     def score(
@@ -227,7 +240,7 @@ class Model:
         config, pairs = self._read_pairs("score", sources, targets, notices, search)
         scores = [0.0] * len(pairs)
         order = sorted(range(len(pairs)), key=lambda index: len(pairs[index][0]))
-        found = self._make_search(config, Notices()).force(
+        found = self._make_search(config, Notices(), len(pairs)).force(
             [pairs[index][0] for index in order], [pairs[index][1] for index in order], config
         )
         for index, hypothesis in zip(order, found, strict=True):
@@ -260,7 +273,7 @@ class Model:
         config, pairs = self._read_pairs("teacher_forced", sources, targets, notices, search)
         found: list[list[str]] = [[]] * len(pairs)
         order = sorted(range(len(pairs)), key=lambda index: (len(pairs[index][1]), len(pairs[index][0])))
-        likeliest = self._make_search(config, Notices()).likeliest(
+        likeliest = self._make_search(config, Notices(), len(pairs)).likeliest(
             [pairs[index][0] for index in order], [pairs[index][1] for index in order], config
         )
         for index, ids in zip(order, likeliest, strict=True):
@@ -280,11 +293,23 @@ class Model:
             PeepholeError: this is an ensemble; save its members one by one.
         """
         check_path("path", path)
-        if len(self._weights) != 1:
-            raise PeepholeError("save: an ensemble has no file of its own; its members are saved one by one")
         from peephole.storage.model_file import save_model
 
-        save_model(path, self._weights.model_file(self._description()))
+        save_model(path, self.model_file("save"))
+
+    def model_file(self, call: str = "model_file") -> ModelFile:
+        """Return what `save` writes: all tensors, in float32, settings, symbols and how the model was made.
+
+        Args:
+            call: begins the error message.
+
+        Raises:
+            PeepholeError: this is an ensemble; save its `members` one by one.
+            ModelFileError: the file it was loaded from was damaged.
+        """
+        if len(self._weights) != 1:
+            raise PeepholeError(f"{call}: an ensemble has no file of its own; its members are saved one by one")
+        return self._weights.model_file(self._description(), self.made)
 
     def _search_config(
         self, call: str, search: Mapping[str, Any], allowed: Collection[str] | None = None
@@ -324,14 +349,17 @@ class Model:
             issue_warnings(collected, len(texts), stacklevel=3)
         return config, list(zip(source_ids, target_ids, strict=True))
 
-    def _make_search(self, config: SearchConfig, notices: Notices) -> PackedSearch | DefinitionSearch:
-        """Return the engine's search, or PyTorch's if the engine is off, missing or lacks a kind."""
+    def _make_search(self, config: SearchConfig, notices: Notices, count: int) -> PackedSearch | DefinitionSearch:
+        """Return the engine's search for some sources, or PyTorch's if the engine is off, missing or lacks a kind."""
         notices.slow_search = self._slow_search_reason(config)
-        if config.engine == "auto" and notices.slow_search is None and self._weights.fit_engine():
+        fits = self._weights.fit_engine()  # else on a GPU, or in float64
+        packs = fits and config.engine == "auto" and notices.slow_search is None
+        check_search_memory(self.config.model, len(self.target_symbols), config, count if fits else 0, engine=packs)
+        if packs:
             return PackedSearch(self._weights.packed(self._description()))
         from peephole.search.torch import DefinitionSearch
 
-        return DefinitionSearch(self.networks)
+        return DefinitionSearch(self._weights.search_networks())
 
     def _slow_search_reason(self, config: SearchConfig) -> str | None:
         """Return why PyTorch searches although the engine is on; None if the engine searches, or is off."""
@@ -363,29 +391,6 @@ class Model:
 def _kind_missing_in_prediction(model: ModelConfig) -> str | None:
     """Return the kind that the engine's prediction lacks; None if it has all."""
     return missing_kind(Architecture.of(model).kinds(), PREDICTION_KINDS)
-
-
-def load(path: str | Path, *more: str | Path) -> Model:
-    """Load a model file; several files with the same symbols make an ensemble.
-
-    Raises:
-        ModelFileError: a file is missing, damaged, of a newer format, or its symbols differ from the first one's.
-        ArgumentError: an argument is not a file name.
-    """
-    for name in (path, *more):
-        check_path("path", name)
-    path, *others = (os.fspath(name) for name in (path, *more))
-    first = read_header(path)
-    notes = list(first.notes)
-    for another in others:
-        header = read_header(another)
-        notes += header.notes
-        for side in ("source_symbols", "target_symbols"):
-            if getattr(header, side).to_json() != getattr(first, side).to_json():
-                raise ModelFileError(f"{another}: its {side} differ from those of {path}; an ensemble needs the same")
-    model = Model(first.config, first.source_symbols, first.target_symbols, files=(path, *others), notes=notes)
-    model.prepare()  # a damaged file is reported here
-    return model
 
 
 def _notices(given: Notices | None) -> Notices:

@@ -3,18 +3,19 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from itertools import islice
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from peephole.config import DataConfig
-from peephole.data import Pair, Report, read_pairs
-from peephole.errors import ArgumentError, DataError, check_type, shorten
+from peephole.data import Items, Pair, Report, check_items, pairs_of, read_pairs
+from peephole.data.files import shown_name
+from peephole.errors import DataError
 from peephole.model.handle import Model
 from peephole.model.reading import Notices
 
-PairsArgument = str | Path | Iterable[Sequence[str]]
+PairsArgument = str | Path | Items
 PAIRS_PER_CALL = 1024
 
 
@@ -53,7 +54,7 @@ def score_pairs(
 
     Args:
         model: the model.
-        pairs: a file as `peephole.train` reads, or pairs of texts.
+        pairs: a file as `peephole.train` reads, stdin (`-`) or another pipe, or pairs of texts.
         tokens: targets are tokens separated by spaces, such as those of `Prediction.tokens`, instead of texts.
         report: counts skipped and repaired lines.
         search: threads, batch_size or engine, as in `Model.score`.
@@ -74,7 +75,7 @@ def group_by_source(pairs: PairsArgument, config: DataConfig, report: Report | N
     """Return each source of some pairs once, with all its targets.
 
     Args:
-        pairs: a file as `peephole.train` reads, or pairs of texts.
+        pairs: a file as `peephole.train` reads, stdin (`-`) or another pipe, or pairs of texts.
         config: how files are read.
         report: counts skipped and repaired lines.
 
@@ -94,24 +95,13 @@ def group_by_source(pairs: PairsArgument, config: DataConfig, report: Report | N
 
 
 def iterate_pairs(pairs: PairsArgument, config: DataConfig, report: Report | None = None) -> Iterator[Pair]:
-    """Return an iterator over the pairs of a file, or over the given pairs.
+    """Return an iterator over the pairs of a file, of stdin (`-`) or another pipe, or over the given pairs.
 
     Raises:
         ArgumentError: the argument `pairs` is neither a file name nor an iterable.
         DataError: there is no such file.
     """
     if isinstance(pairs, (str, os.PathLike)):
-        return read_pairs(os.fspath(pairs), config, report or Report(os.fspath(pairs)))
-    check_type("pairs", pairs, Iterable, "the name of a file or pairs of texts")
-    return _check_pairs(pairs)
-
-
-def _check_pairs(pairs: Iterable[Sequence[str]]) -> Iterator[Pair]:
-    for number, pair in enumerate(pairs, start=1):
-        texts = pair if isinstance(pair, (tuple, list)) else ()
-        if len(texts) != 2 or not all(isinstance(text, str) for text in texts):
-            raise ArgumentError(f"pairs: wanted two texts, got {shorten(repr(pair))} as number {number}")
-        source, target = (text.strip() for text in texts)
-        if not source or not target:
-            raise DataError(f"pairs, number {number}: wanted two texts that are not empty, got {shorten(repr(pair))}")
-        yield Pair(source, target, number)
+        return read_pairs(os.fspath(pairs), config, report or Report(shown_name(os.fspath(pairs))), once=True)
+    check_items("pairs", pairs)
+    return pairs_of("pairs", pairs, config)

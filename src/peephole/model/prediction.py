@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from peephole.errors import shorten
@@ -12,9 +12,13 @@ if TYPE_CHECKING:  # importing NumPy takes longer than all other imports for pre
     import numpy.typing as npt
 
 
-@dataclass(frozen=True, repr=False)
+@dataclass(frozen=True, repr=False, eq=False)
 class Prediction:
-    """One target found for a source."""
+    """One target found for a source.
+
+    Predictions are equal if all their fields are, attention weights included, to the last bit. Equal ones have the same
+    hash, so they can be put into sets and dictionaries.
+    """
 
     text: str
     tokens: list[str]
@@ -27,12 +31,24 @@ class Prediction:
     """False where the longest length allowed was reached before </s>."""
     source_tokens: list[str]
     """The source's symbols that were read, T of them, as written."""
-    attention: npt.NDArray[np.float32] | None = field(compare=False)
+    attention: npt.NDArray[np.float32] | None
     """Attention weights α, (16), shape (U, T), rows summing to 1; None for a fixed context, or if not requested."""
     unknown: tuple[str, ...] = ()
     """The source's symbols that were not seen in training and read as <unk>, in their order."""
     truncated: bool = False
     """Whether the source had more than `data.max_length` symbols, and only its beginning was read."""
+
+    def __eq__(self, other: object) -> bool:
+        if not isinstance(other, Prediction):
+            return NotImplemented
+        mine, theirs = dict(vars(self)), dict(vars(other))
+        one, two = mine.pop("attention"), theirs.pop("attention")
+        if mine != theirs or (one is None) != (two is None):
+            return False
+        return one is None or (one.shape == two.shape and bool((one == two).all()))
+
+    def __hash__(self) -> int:
+        return hash((self.text, self.log_prob))
 
     def __repr__(self) -> str:
         marks = [f"log_prob={self.log_prob:.4f}"]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
@@ -11,8 +12,8 @@ from typing import Any, Literal
 from peephole.errors import ArgumentError, ConfigError, ModelFileError, PeepholeError, check_path, nearest
 from peephole.model.evaluation import ModelEvaluation, Progress, Reading, check_function, check_settings, evaluate
 from peephole.model.handle import Model
+from peephole.model.loading import read_model
 from peephole.model.pairs import PairsArgument, group_by_source
-from peephole.storage.header import check_exists
 from peephole.storage.model_file import ModelFile, load_model, save_model
 from peephole.storage.quantization import Stored, largest_rounding_error
 
@@ -99,73 +100,62 @@ def quantize(
 
     Everything is checked before the file is written.
     """
-    path = _file_of(model)
+    if not isinstance(model, (Model, str, os.PathLike)):
+        raise ArgumentError(f"model: wanted a Model or the name of its file, got {model!r}")
     if not isinstance(to, str) or to not in FORMATS:
         raise ConfigError(f"to: wanted {' or '.join(FORMATS)}, got {to!r}{nearest(str(to), FORMATS)}")
     if out is not None:
         check_path("out", out)
     check_function("progress", progress)
     check_function("on_read", on_read)
-    check_exists(path)
-    file = load_model(path)
+    source = model if isinstance(model, Model) else read_model([os.fspath(model)])
+    if len(source.files) != 1:
+        raise PeepholeError(f"quantize: wanted a model with one file, got one with {len(source.files)}")
+    file = source.model_file()
     check_settings("quantize", file.config, search)
     if isinstance(pairs, Iterable) and not isinstance(pairs, (str, os.PathLike)):
         pairs = list(pairs)  # read several times
     if pairs is not None:
         group_by_source(pairs, file.config.data)
-    target = str(Path(path).with_suffix(f".{to}.safetensors")) if out is None else os.fspath(out)
-    result = _write(file, path, target, to)
+    target = str(source.files[0].with_suffix(f".{to}.safetensors")) if out is None else os.fspath(out)
+    result = _write(source, file, target, to)
     if pairs is None:
         return result
     before, after = (
         evaluate(
-            name,
+            which,
             pairs,
             metrics=METRICS,
             worst=0,
             exposure_gap=False,
             progress=progress,
-            on_read=on_read if name == path else None,
+            on_read=on_read if which is source else None,
             **search,
         )
-        for name in (path, target)
+        for which in (source, target)
     )
     return replace(result, before=before, after=after)
 
 
-def _file_of(model: object) -> str:
-    """Return the name of a model's file.
-
-    Raises:
-        ArgumentError: the argument is neither a model nor the name of a file.
-        PeepholeError: the model has no file, or several.
-    """
-    if not isinstance(model, Model):
-        if not isinstance(model, (str, os.PathLike)):
-            raise ArgumentError(f"model: wanted a Model or the name of its file, got {model!r}")
-        return os.fspath(model)
-    if len(model.files) != 1:
-        raise PeepholeError(f"quantize: wanted a model with one file, got one with {len(model.files)}")
-    return str(model.files[0])
-
-
-def _write(file: ModelFile, model: str, out: str, to: str) -> Quantization:
+def _write(source: Model, file: ModelFile, out: str, to: str) -> Quantization:
+    name = str(source.name)
     if file.stored != "float32":
-        raise ModelFileError(f"{model}: wanted a model with float32 weights, got one with {file.stored}")
-    if Path(out).exists() and Path(out).samefile(model):
-        raise ConfigError(f"{out}: wanted another file to write than the model's own")
+        raise ModelFileError(f"{name}: wanted a model with float32 weights, got one with {file.stored}")
+    with contextlib.suppress(OSError):  # one of the two is not there
+        if os.path.samefile(name, out):
+            raise ConfigError(f"{out}: wanted another file to write than the model's own")
     try:
         save_model(out, replace(file, stored=FORMATS[to]))
     except ModelFileError as error:
-        raise ModelFileError(f"{model}, {error}") from error
-    rounding, name = largest_rounding_error(file.tensors, load_model(out).tensors)
+        raise ModelFileError(f"{name}, {error}") from error
+    rounding, tensor = largest_rounding_error(file.tensors, load_model(out).tensors)
     return Quantization(
-        model=model,
+        model=name,
         out=out,
         to=to,
-        bytes_before=Path(model).stat().st_size,
+        bytes_before=source.num_bytes,
         bytes_after=Path(out).stat().st_size,
         largest_rounding_error=rounding,
-        largest_rounding_error_tensor=name,
-        notes=file.notes,
+        largest_rounding_error_tensor=tensor,
+        notes=source.notes,
     )

@@ -1,15 +1,17 @@
-"""Hold the weights of a model or of an ensemble: packed by the engine, or as PyTorch networks."""
+"""Hold the weights of a model or an ensemble: the content of its files, packed by the engine, or PyTorch networks."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from peephole import __version__
 from peephole.config import Config
 from peephole.engine.packed import PackedModel
 from peephole.errors import check_path, check_type
 from peephole.nn.schema import Architecture
+from peephole.storage.header import Header, header_of, read_content
 from peephole.symbols import Symbols
 
 if TYPE_CHECKING:
@@ -17,38 +19,100 @@ if TYPE_CHECKING:
     from peephole.storage.model_file import ModelFile
 
 
+class LoadedFile:
+    """The content of a model file as it was read; what becomes of the file has no effect.
+
+    Its bytes are never changed, so all copies of a model in one process share them; other processes get a copy.
+
+    Args:
+        name: the file's name as given, for messages.
+        content: all of its bytes.
+    """
+
+    def __init__(self, name: str | Path, content: bytes) -> None:
+        self.name = name
+        self.content = content
+        self._packed: PackedModel | None = None
+
+    @classmethod
+    def read(cls, path: str | Path) -> LoadedFile:
+        """Read a file; errors as in `peephole.storage.header.read_content`."""
+        return cls(path, read_content(path))
+
+    def header(self) -> Header:
+        """Return the description of the model; errors as in `peephole.storage.header.read_header`."""
+        return header_of(self.name, self.content)
+
+    def decode(self) -> ModelFile:
+        """Return the model with its tensors; errors as in `peephole.storage.model_file.load_model`."""
+        from peephole.storage.model_file import decode_model
+
+        return decode_model(self.name, self.content)
+
+    def packed(self) -> PackedModel:
+        """Return the weights packed for the engine, which is done once."""
+        if self._packed is None:
+            self._packed = PackedModel(self.content, name=self.name)
+        return self._packed
+
+    def __copy__(self) -> LoadedFile:
+        return self
+
+    def __deepcopy__(self, memo: object) -> LoadedFile:
+        return self
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return LoadedFile, (self.name, self.content)
+
+
 class Weights:
     """One set of weights, or several whose probabilities are averaged.
 
     Args:
         networks: networks whose weights may change from call to call.
-        files: model files, instead of networks.
+        files: model files, instead of networks: their names, or what was read.
 
     Raises:
         ArgumentError: one of them is something else.
+        ModelFileError: a file cannot be read.
     """
 
-    def __init__(self, networks: Sequence[Seq2Seq], files: Sequence[str | Path]) -> None:
+    def __init__(self, networks: Sequence[Seq2Seq], files: Sequence[str | Path | LoadedFile]) -> None:
         _check_networks(networks)
         check_type("files", files, Sequence, "a list of names of files")
         for file in files:
-            check_path("files", file)
-        self.files = tuple(files)
+            if not isinstance(file, LoadedFile):
+                check_path("files", file)
+        self.files = tuple(file if isinstance(file, LoadedFile) else LoadedFile.read(file) for file in files)
         self._networks = tuple(networks)
-        self._packed_files: list[PackedModel] = []
+        self._own_networks: tuple[Seq2Seq, ...] = ()
 
     def __len__(self) -> int:
         return len(self.files or self._networks)
 
+    def __getstate__(self) -> dict[str, Any]:
+        """Leave out networks built from files, so that the other process needs no PyTorch."""
+        return vars(self) | ({"_networks": (), "_own_networks": ()} if self.files else {})
+
     @property
     def networks(self) -> tuple[Seq2Seq, ...]:
-        """The networks; those of files are built when they are first read."""
+        """The networks; for files a copy, built when it is first read, which its user may change."""
         if not self._networks:
-            from peephole.search.torch import build_network
-            from peephole.storage.model_file import load_model
-
-            self._networks = tuple(build_network(load_model(path)) for path in self.files)
+            self._networks = self._build_networks()
         return self._networks
+
+    def search_networks(self) -> tuple[Seq2Seq, ...]:
+        """Return the networks to search with; those of files are built once and not given to others."""
+        if not self.files:
+            return self._networks
+        if not self._own_networks:
+            self._own_networks = self._build_networks()
+        return self._own_networks
+
+    def _build_networks(self) -> tuple[Seq2Seq, ...]:
+        from peephole.search.torch import build_network
+
+        return tuple(build_network(file.decode()) for file in self.files)
 
     def packed(self, description: tuple[Config, Symbols, Symbols]) -> list[PackedModel]:
         """Return the weights packed for the engine; those of files are packed once, those of networks at each call.
@@ -56,13 +120,11 @@ class Weights:
         Args:
             description: config, source symbols and target symbols, for the model files made of networks.
         """
-        if not self.files:
-            from peephole.storage.model_file import ModelFile, encode_model
+        if self.files:
+            return [file.packed() for file in self.files]
+        from peephole.storage.model_file import ModelFile, encode_model
 
-            return [PackedModel(encode_model(ModelFile(_tensors(n), *description))) for n in self._networks]
-        if not self._packed_files:
-            self._packed_files = [PackedModel(path) for path in self.files]
-        return self._packed_files
+        return [PackedModel(encode_model(ModelFile(_tensors(n), *description))) for n in self._networks]
 
     def fit_engine(self) -> bool:
         """Return whether the engine can pack the weights: those of files, or networks in float32 on the CPU."""
@@ -77,18 +139,23 @@ class Weights:
                     return f"the network has {part} {kind!r} where its config has {wanted[part]!r}"
         return None
 
-    def model_file(self, description: tuple[Config, Symbols, Symbols]) -> ModelFile:
-        """Return the first set as a model file, with the number format and versions of its source file.
+    def made(self) -> Mapping[str, Any]:
+        """Return how the first set was made: what its file says, or this version for networks."""
+        return self.files[0].header().made if self.files else {"peephole": __version__}
+
+    def model_file(self, description: tuple[Config, Symbols, Symbols], made: Mapping[str, Any]) -> ModelFile:
+        """Return the first set as a model file, with the number format of its source file.
 
         Args:
             description: config, source symbols and target symbols.
+            made: how it was made.
         """
-        from peephole.storage.model_file import ModelFile, load_model
+        from peephole.storage.model_file import ModelFile
 
         if not self.files:
-            return ModelFile(_tensors(self._networks[0]), *description)
-        file = load_model(self.files[0])
-        return ModelFile(file.tensors, *description, file.stored, file.made)
+            return ModelFile(_tensors(self._networks[0]), *description, made=made)
+        file = self.files[0].decode()
+        return ModelFile(file.tensors, *description, file.stored, made, format_version=file.format_version)
 
 
 def _check_networks(given: Sequence[Seq2Seq]) -> None:

@@ -33,18 +33,21 @@ class AdditiveAttention(nn.Module):
         query_size: size Q of the decoder state s.
         memory_size: size M of an encoder output h_j.
         attention_size: size A of the network's layer.
+        generator: draws the initial weights; None: PyTorch's global generator.
 
     Source: docs/equations.md (15)-(17); Bahdanau et al. 2015, arXiv:1409.0473, appendix A.1.2.
     """
 
     kind = "additive"
 
-    def __init__(self, query_size: int, memory_size: int, attention_size: int) -> None:
+    def __init__(
+        self, query_size: int, memory_size: int, attention_size: int, generator: torch.Generator | None = None
+    ) -> None:
         super().__init__()
         self.weight_query = nn.Parameter(torch.empty(attention_size, query_size))  # W_s
         self.weight_keys = nn.Parameter(torch.empty(attention_size, memory_size))  # W_h
         self.vector = nn.Parameter(torch.empty(attention_size))  # v
-        _draw_weights(self)
+        _draw_weights(self, generator)
 
     def keys(self, memory: Float[Tensor, "B T M"]) -> Float[Tensor, "B T A"]:
         """Return W_h h_j, which does not change from step to step."""
@@ -118,10 +121,10 @@ class GeneralAttention(nn.Module):
 
     kind = "general"
 
-    def __init__(self, query_size: int, memory_size: int) -> None:
+    def __init__(self, query_size: int, memory_size: int, generator: torch.Generator | None = None) -> None:
         super().__init__()
         self.weight = nn.Parameter(torch.empty(query_size, memory_size))
-        nn.init.xavier_uniform_(self.weight)
+        nn.init.xavier_uniform_(self.weight, generator=generator)
 
     def keys(self, memory: Float[Tensor, "B T M"]) -> Float[Tensor, "B T Q"]:
         """Return W h_j, which does not change from step to step."""
@@ -155,6 +158,7 @@ class LocationAttention(nn.Module):
         attention_size: size A of the network's layer.
         channels: number C of filters.
         width: width R of a filter, odd.
+        generator: draws the initial weights; None: PyTorch's global generator.
 
     Source: docs/equations.md (21); Chorowski et al. 2015, arXiv:1506.07503, (8), (9). The article leaves α_0 open; here
     it is uniform, as in ESPnet's AttLoc.
@@ -162,7 +166,15 @@ class LocationAttention(nn.Module):
 
     kind = "location"
 
-    def __init__(self, query_size: int, memory_size: int, attention_size: int, channels: int, width: int) -> None:
+    def __init__(
+        self,
+        query_size: int,
+        memory_size: int,
+        attention_size: int,
+        channels: int,
+        width: int,
+        generator: torch.Generator | None = None,
+    ) -> None:
         super().__init__()
         self.weight_query = nn.Parameter(torch.empty(attention_size, query_size))  # W_s
         self.weight_keys = nn.Parameter(torch.empty(attention_size, memory_size))  # W_h
@@ -170,7 +182,7 @@ class LocationAttention(nn.Module):
         self.bias = nn.Parameter(torch.empty(attention_size))  # b
         self.filters = nn.Parameter(torch.empty(channels, width))  # F
         self.weight_location = nn.Parameter(torch.empty(attention_size, channels))  # U
-        _draw_weights(self)
+        _draw_weights(self, generator)
 
     def keys(self, memory: Float[Tensor, "B T M"]) -> Float[Tensor, "B T A"]:
         """Return W_h h_j, which does not change from step to step."""
@@ -207,20 +219,23 @@ class CoverageAttention(nn.Module):
         query_size: size Q of the decoder state s.
         memory_size: size M of an encoder output h_j.
         attention_size: size A of the network's layer.
+        generator: draws the initial weights; None: PyTorch's global generator.
 
     Source: docs/equations.md (22); See et al. 2017, arXiv:1704.04368, (10), (11). Differs: the query is s_{i-1}.
     """
 
     kind = "coverage"
 
-    def __init__(self, query_size: int, memory_size: int, attention_size: int) -> None:
+    def __init__(
+        self, query_size: int, memory_size: int, attention_size: int, generator: torch.Generator | None = None
+    ) -> None:
         super().__init__()
         self.weight_query = nn.Parameter(torch.empty(attention_size, query_size))  # W_s
         self.weight_keys = nn.Parameter(torch.empty(attention_size, memory_size))  # W_h
         self.vector = nn.Parameter(torch.empty(attention_size))  # v
         self.bias = nn.Parameter(torch.empty(attention_size))  # b
         self.weight_coverage = nn.Parameter(torch.empty(attention_size))  # w_c
-        _draw_weights(self)
+        _draw_weights(self, generator)
 
     def keys(self, memory: Float[Tensor, "B T M"]) -> Float[Tensor, "B T A"]:
         """Return W_h h_j, which does not change from step to step."""
@@ -260,6 +275,7 @@ class MultiheadAttention(nn.Module):
         memory_size: size M of an encoder output h_j, a multiple of the number of heads, and of the context.
         attention_size: size A of all heads' layers together, a multiple of the number of heads.
         num_heads: number K of heads.
+        generator: draws the initial weights; None: PyTorch's global generator.
 
     Source: docs/equations.md (24), (25); heads: Vaswani et al. 2017, arXiv:1706.03762, section 3.2.2, with additive
     energies in an encoder-decoder of LSTMs as in Chiu et al. 2018, arXiv:1712.01769, section 2.2.
@@ -267,7 +283,14 @@ class MultiheadAttention(nn.Module):
 
     kind = "multihead"
 
-    def __init__(self, query_size: int, memory_size: int, attention_size: int, num_heads: int) -> None:
+    def __init__(
+        self,
+        query_size: int,
+        memory_size: int,
+        attention_size: int,
+        num_heads: int,
+        generator: torch.Generator | None = None,
+    ) -> None:
         super().__init__()
         if attention_size % num_heads or memory_size % num_heads:
             raise ShapeError(
@@ -280,7 +303,7 @@ class MultiheadAttention(nn.Module):
         self.vector = nn.Parameter(torch.empty(attention_size))  # v
         self.weight_values = nn.Parameter(torch.empty(memory_size, memory_size))  # W_v
         self.weight_output = nn.Parameter(torch.empty(memory_size, memory_size))  # W_o
-        _draw_weights(self)
+        _draw_weights(self, generator)
 
     def keys(self, memory: Float[Tensor, "B T M"]) -> Float[Tensor, "B T AM"]:
         """Return [W_h h_j ; W_v h_j], which do not change from step to step, of A + M numbers."""
@@ -324,26 +347,26 @@ def _sizes(a: Architecture) -> tuple[int, int, int]:
     return a.hidden_size, a.encoder_size, a.hidden_size
 
 
-ATTENTIONS: dict[str, Callable[[Architecture], Attention]] = {
-    AdditiveAttention.kind: lambda a: AdditiveAttention(*_sizes(a)),
-    DotAttention.kind: lambda a: DotAttention(a.hidden_size, a.encoder_size),
-    GeneralAttention.kind: lambda a: GeneralAttention(a.hidden_size, a.encoder_size),
-    LocationAttention.kind: lambda a: LocationAttention(*_sizes(a), a.location_channels, a.location_width),
-    CoverageAttention.kind: lambda a: CoverageAttention(*_sizes(a)),
-    MultiheadAttention.kind: lambda a: MultiheadAttention(*_sizes(a), a.attention_heads),
+ATTENTIONS: dict[str, Callable[[Architecture, torch.Generator | None], Attention]] = {
+    AdditiveAttention.kind: lambda a, draw: AdditiveAttention(*_sizes(a), draw),
+    DotAttention.kind: lambda a, _: DotAttention(a.hidden_size, a.encoder_size),
+    GeneralAttention.kind: lambda a, draw: GeneralAttention(a.hidden_size, a.encoder_size, draw),
+    LocationAttention.kind: lambda a, draw: LocationAttention(*_sizes(a), a.location_channels, a.location_width, draw),
+    CoverageAttention.kind: lambda a, draw: CoverageAttention(*_sizes(a), draw),
+    MultiheadAttention.kind: lambda a, draw: MultiheadAttention(*_sizes(a), a.attention_heads, draw),
 }
-"""Attention kind → function that builds its module, with fresh weights, for an architecture."""
+"""Attention kind → function that builds its module for an architecture, with weights that a generator draws."""
 
 
-def _draw_weights(attention: nn.Module) -> None:
+def _draw_weights(attention: nn.Module, generator: torch.Generator | None) -> None:
     """Draw matrices from Glorot's uniform distribution, and v and w_c from U(-1/√A, 1/√A); set b to 0."""
     for name, parameter in attention.named_parameters():
         if parameter.ndim == 2:
-            nn.init.xavier_uniform_(parameter)
+            nn.init.xavier_uniform_(parameter, generator=generator)
         elif name == "bias":
             nn.init.zeros_(parameter)
         else:
-            nn.init.uniform_(parameter, -(len(parameter) ** -0.5), len(parameter) ** -0.5)
+            nn.init.uniform_(parameter, -(len(parameter) ** -0.5), len(parameter) ** -0.5, generator)
 
 
 def attend(

@@ -15,7 +15,7 @@ from peephole.nn.cells import GRUStep, LSTMState, LSTMStep, LSTMWeights
 from peephole.nn.encoder import LayerState
 from peephole.nn.frontends import symbol_embedding
 from peephole.nn.layers import GRUDirection, LSTMDirection
-from peephole.nn.linear import linear
+from peephole.nn.linear import Linear, linear
 from peephole.nn.noise import Noise
 from peephole.nn.outputs import SymbolOutput
 from peephole.symbols import UNPREDICTABLE
@@ -58,6 +58,7 @@ class Decoder(nn.Module):
         hidden_size: size H of s_t, and of r_t.
         attention: the alignment model, or None for a fixed context.
         embedding_std: standard deviation of the embeddings' first numbers.
+        generator: draws the initial weights of `embedding`, `readout` and `output`; None: PyTorch's global generator.
     """
 
     def __init__(
@@ -69,16 +70,17 @@ class Decoder(nn.Module):
         hidden_size: int,
         attention: Attention | None,
         embedding_std: float = 1.0,
+        generator: torch.Generator | None = None,
     ) -> None:
         super().__init__()
-        self.embedding = symbol_embedding(num_symbols, embedding_size, embedding_std)
+        self.embedding = symbol_embedding(num_symbols, embedding_size, embedding_std, generator)
         self.attention = attention
         self.layers = nn.ModuleList(layers)
-        self.readout = nn.Linear(hidden_size + context_size + embedding_size, hidden_size)
-        self.output = SymbolOutput(hidden_size, num_symbols)
+        self.readout = Linear(hidden_size + context_size + embedding_size, hidden_size, generator)
+        self.output = SymbolOutput(hidden_size, num_symbols, generator)
         self.hidden_size = hidden_size
         for layer in (self.readout, self.output):
-            nn.init.xavier_uniform_(layer.weight)
+            nn.init.xavier_uniform_(layer.weight, generator=generator)
             nn.init.zeros_(layer.bias)
 
     def start(

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from peephole.errors import ShapeError
 from peephole.nn.cells import LSTMState
 from peephole.nn.layers import GRU, LSTM
+from peephole.nn.linear import Linear
 from peephole.nn.noise import Noise
 from peephole.nn.schema import find_kind
 
@@ -98,18 +99,26 @@ class Bridge(nn.Module):
         encoder_size: size of an encoder state, both directions together.
         decoder_size: size of a decoder state.
         has_cell: True for LSTMs, False for GRUs.
+        generator: draws the initial weights; None: PyTorch's global generator.
     """
 
     def __init__(
-        self, encoder_layers: int, decoder_layers: int, encoder_size: int, decoder_size: int, has_cell: bool
+        self,
+        encoder_layers: int,
+        decoder_layers: int,
+        encoder_size: int,
+        decoder_size: int,
+        has_cell: bool,
+        generator: torch.Generator | None = None,
     ) -> None:
         super().__init__()
         if min(encoder_layers, decoder_layers) < 1:
             raise ShapeError(f"layers: wanted at least 1 on both sides, got {encoder_layers} and {decoder_layers}")
         self.encoder_layer = [max(0, layer + encoder_layers - decoder_layers) for layer in range(decoder_layers)]
         learned = decoder_layers if encoder_size != decoder_size else 0
-        self.hidden = nn.ModuleList(nn.Linear(encoder_size, decoder_size) for _ in range(learned))
-        self.cell = nn.ModuleList(nn.Linear(encoder_size, decoder_size) for _ in range(learned if has_cell else 0))
+        self.hidden = nn.ModuleList(Linear(encoder_size, decoder_size, generator) for _ in range(learned))
+        learned_cells = learned if has_cell else 0
+        self.cell = nn.ModuleList(Linear(encoder_size, decoder_size, generator) for _ in range(learned_cells))
 
     def forward(self, last: list[LayerState]) -> tuple[LayerState, ...]:
         """Return the first state of each decoder layer.

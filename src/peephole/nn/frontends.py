@@ -6,6 +6,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
 from typing import ClassVar
 
+import torch
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
@@ -46,13 +47,20 @@ class SymbolFrontend(Frontend):
         num_symbols: size of the source vocabulary.
         embedding_size: size of a symbol's vector.
         embedding_std: standard deviation of the initial vectors' entries.
+        generator: draws the initial vectors; None: PyTorch's global generator.
     """
 
     kind = "symbols"
 
-    def __init__(self, num_symbols: int, embedding_size: int, embedding_std: float = 1.0) -> None:
+    def __init__(
+        self,
+        num_symbols: int,
+        embedding_size: int,
+        embedding_std: float = 1.0,
+        generator: torch.Generator | None = None,
+    ) -> None:
         super().__init__()
-        self.embedding = symbol_embedding(num_symbols, embedding_size, embedding_std)
+        self.embedding = symbol_embedding(num_symbols, embedding_size, embedding_std, generator)
         self.output_size = embedding_size
 
     def forward(
@@ -63,20 +71,26 @@ class SymbolFrontend(Frontend):
         return (x if noise is None else noise.dropout(x, "source embedding")), lengths
 
 
-def symbol_embedding(num_symbols: int, embedding_size: int, std: float) -> nn.Embedding:
+def symbol_embedding(
+    num_symbols: int, embedding_size: int, std: float, generator: torch.Generator | None = None
+) -> nn.Embedding:
     """Return an embedding with entries from N(0, std²).
 
     std = 1 gives the variance that Glorot-uniform input weights assume of their inputs, and a short training gets
     further. Smaller entries are soon overwritten, because an optimiser like Adam changes all weights by similar steps.
     """
-    embedding = nn.Embedding(num_symbols, embedding_size)
-    nn.init.normal_(embedding.weight, std=std)
+    weight = torch.empty(num_symbols, embedding_size)
+    nn.init.normal_(weight, generator=generator)  # as nn.Embedding(…) did: a seed keeps its weights
+    nn.init.normal_(weight, std=std, generator=generator)
+    embedding: nn.Embedding = nn.Embedding.from_pretrained(weight, freeze=False)
     return embedding
 
 
-def _build_symbols(config: ModelConfig, num_symbols: int) -> Frontend:
-    return SymbolFrontend(num_symbols, config.embedding_size, config.embedding_std)
+def _build_symbols(config: ModelConfig, num_symbols: int, generator: torch.Generator | None) -> Frontend:
+    return SymbolFrontend(num_symbols, config.embedding_size, config.embedding_std, generator)
 
 
-FRONTENDS: Mapping[str, Callable[[ModelConfig, int], Frontend]] = {SymbolFrontend.kind: _build_symbols}
-"""Input kind → function that builds its frontend from the settings and the number of source symbols."""
+FRONTENDS: Mapping[str, Callable[[ModelConfig, int, torch.Generator | None], Frontend]] = {
+    SymbolFrontend.kind: _build_symbols
+}
+"""Input kind → function that builds its frontend from the settings, the number of source symbols and a generator."""

@@ -37,7 +37,14 @@ class LSTMDirection(nn.Module):
 
     kind = "lstm"
 
-    def __init__(self, input_size: int, hidden_size: int, peephole: Peephole, forget_bias: float) -> None:
+    def __init__(
+        self,
+        input_size: int,
+        hidden_size: int,
+        peephole: Peephole,
+        forget_bias: float,
+        generator: torch.Generator | None = None,
+    ) -> None:
         super().__init__()
         self.forget_bias = forget_bias
         self.peephole = peephole
@@ -46,22 +53,22 @@ class LSTMDirection(nn.Module):
         self.bias = nn.Parameter(torch.empty(4 * hidden_size))
         rows = {"full": 3 * hidden_size, "diagonal": 3, "none": 0}[peephole]
         self.weight_peephole = nn.Parameter(torch.empty(rows, hidden_size)) if rows else None
-        self.reset_parameters()
+        self.reset_parameters(generator)
 
     @torch.no_grad()
-    def reset_parameters(self) -> None:
-        """Draw new weights, as the class docstring describes."""
+    def reset_parameters(self, generator: torch.Generator | None = None) -> None:
+        """Draw new weights, as the class docstring describes; None: from PyTorch's global generator."""
         hidden_size = self.weight_hidden.shape[1]
-        init_gates(self.weight_input, self.weight_hidden, num_gates=4)
+        init_gates(self.weight_input, self.weight_hidden, 4, generator)
         self.bias.zero_()
         self.bias[hidden_size : 2 * hidden_size] = self.forget_bias
         if self.weight_peephole is None:
             return
         if self.weight_peephole.shape[0] == 3:
-            nn.init.uniform_(self.weight_peephole, -0.1, 0.1)
+            nn.init.uniform_(self.weight_peephole, -0.1, 0.1, generator)
         else:
             for block in self.weight_peephole.chunk(3):
-                nn.init.orthogonal_(block, gain=0.1)
+                nn.init.orthogonal_(block, 0.1, generator)
 
     def weights(self) -> LSTMWeights:
         """Return the weights as `lstm` takes them."""
@@ -74,18 +81,18 @@ class GRUDirection(nn.Module):
     kind = "gru"
     peephole = "none"
 
-    def __init__(self, input_size: int, hidden_size: int) -> None:
+    def __init__(self, input_size: int, hidden_size: int, generator: torch.Generator | None = None) -> None:
         super().__init__()
         self.weight_input = nn.Parameter(torch.empty(3 * hidden_size, input_size))
         self.weight_hidden = nn.Parameter(torch.empty(3 * hidden_size, hidden_size))
         self.bias_input = nn.Parameter(torch.empty(3 * hidden_size))
         self.bias_hidden = nn.Parameter(torch.empty(3 * hidden_size))
-        self.reset_parameters()
+        self.reset_parameters(generator)
 
     @torch.no_grad()
-    def reset_parameters(self) -> None:
-        """Draw new weights, as the class docstring describes."""
-        init_gates(self.weight_input, self.weight_hidden, num_gates=3)
+    def reset_parameters(self, generator: torch.Generator | None = None) -> None:
+        """Draw new weights, as the class docstring describes; None: from PyTorch's global generator."""
+        init_gates(self.weight_input, self.weight_hidden, 3, generator)
         self.bias_input.zero_()
         self.bias_hidden.zero_()
 
@@ -94,12 +101,14 @@ class GRUDirection(nn.Module):
         return GRUWeights(self.weight_input, self.weight_hidden, self.bias_input, self.bias_hidden)
 
 
-def init_gates(weight_input: Tensor, weight_hidden: Tensor, num_gates: int) -> None:
+def init_gates(
+    weight_input: Tensor, weight_hidden: Tensor, num_gates: int, generator: torch.Generator | None = None
+) -> None:
     """Initialise each gate's input weights Glorot-uniform and its recurrent weights orthogonal."""
     for block in weight_input.chunk(num_gates):
-        nn.init.xavier_uniform_(block)
+        nn.init.xavier_uniform_(block, generator=generator)
     for block in weight_hidden.chunk(num_gates):
-        nn.init.orthogonal_(block)
+        nn.init.orthogonal_(block, generator=generator)
 
 
 class LSTM(nn.Module):
@@ -117,6 +126,7 @@ class LSTM(nn.Module):
         bidirectional: read the sequence in both directions; outputs are [→h_t ; ←h_t], (20).
         peephole: `"full"` matrices as the article has them, `"diagonal"`, or `"none"`.
         forget_bias: first value of b_f.
+        generator: draws the initial weights; None: PyTorch's global generator.
 
     Raises:
         ConfigError: there is no such form of peepholes.
@@ -134,6 +144,7 @@ class LSTM(nn.Module):
         bidirectional: bool = False,
         peephole: Peephole = "full",
         forget_bias: float = 1.0,
+        generator: torch.Generator | None = None,
     ) -> None:
         super().__init__()
         if peephole not in ("full", "diagonal", "none"):
@@ -141,7 +152,9 @@ class LSTM(nn.Module):
         self.input_size, self.hidden_size = input_size, hidden_size
         self.num_directions = 2 if bidirectional else 1
         self.layers = nn.ModuleList(
-            nn.ModuleList(LSTMDirection(size, hidden_size, peephole, forget_bias) for _ in range(self.num_directions))
+            nn.ModuleList(
+                LSTMDirection(size, hidden_size, peephole, forget_bias, generator) for _ in range(self.num_directions)
+            )
             for size in layer_sizes(input_size, hidden_size, num_layers, self.num_directions)
         )
 
@@ -201,12 +214,19 @@ class GRU(nn.Module):
 
     kind = "gru"
 
-    def __init__(self, input_size: int, hidden_size: int, num_layers: int = 1, bidirectional: bool = False) -> None:
+    def __init__(
+        self,
+        input_size: int,
+        hidden_size: int,
+        num_layers: int = 1,
+        bidirectional: bool = False,
+        generator: torch.Generator | None = None,
+    ) -> None:
         super().__init__()
         self.input_size, self.hidden_size = input_size, hidden_size
         self.num_directions = 2 if bidirectional else 1
         self.layers = nn.ModuleList(
-            nn.ModuleList(GRUDirection(size, hidden_size) for _ in range(self.num_directions))
+            nn.ModuleList(GRUDirection(size, hidden_size, generator) for _ in range(self.num_directions))
             for size in layer_sizes(input_size, hidden_size, num_layers, self.num_directions)
         )
 

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import math
+
+import torch
 from jaxtyping import Float
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn import functional as F
 
 from peephole.nn.backends import find_for, multiplies_bfloat16
@@ -22,3 +25,26 @@ def linear(
         return F.linear(x, weight, bias)
     y: Tensor = run(given, weight, bias)
     return y
+
+
+class Linear(nn.Linear):
+    """`torch.nn.Linear` whose initial weights can come from a generator of the caller.
+
+    Args:
+        in_features: size of a row.
+        out_features: size of a result.
+        generator: draws the initial weights; None: PyTorch's global generator.
+    """
+
+    def __init__(self, in_features: int, out_features: int, generator: torch.Generator | None = None) -> None:
+        nn.Module.__init__(self)  # nn.Linear's would draw from the global generator
+        self.in_features, self.out_features = in_features, out_features
+        self.weight = nn.Parameter(torch.empty(out_features, in_features))
+        self.bias = nn.Parameter(torch.empty(out_features))
+        self.reset_parameters(generator)
+
+    def reset_parameters(self, generator: torch.Generator | None = None) -> None:
+        """Draw new weights and biases, all uniform within ±1/√in_features, as torch.nn.Linear does."""
+        nn.init.kaiming_uniform_(self.weight, math.sqrt(5), generator=generator)
+        bound = 1 / math.sqrt(self.in_features)
+        nn.init.uniform_(self.bias, -bound, bound, generator)

@@ -3,19 +3,21 @@
 from __future__ import annotations
 
 from jaxtyping import Float, Int
-from torch import Tensor, nn
+from torch import Tensor
 from torch.nn import functional as F
 
 from peephole.nn.backends import find_for, multiplies_bfloat16
+from peephole.nn.linear import Linear
 from peephole.nn.loss import loss_sum
 
 
-class SymbolOutput(nn.Linear):
+class SymbolOutput(Linear):
     """Scores of every target symbol, W_p r_t + b_p; softmax of them is p(y_t | y_1 … y_{t-1}, c), (10).
 
     Args:
         in_features: size H of r_t.
         out_features: number V of target symbols.
+        generator: draws the initial weights; None: PyTorch's global generator.
     """
 
     kind = "symbols"

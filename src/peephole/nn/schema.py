@@ -14,6 +14,7 @@ from typing import Any, NamedTuple, TypeVar
 
 from peephole.config import Config, ModelConfig, read_section
 from peephole.errors import ConfigError, nearest
+from peephole.values import WANTED
 
 Entry = TypeVar("Entry")
 
@@ -67,7 +68,8 @@ class Architecture:
             if key not in known:
                 raise ConfigError(f"{where}: unknown key {key!r}{nearest(key, known)}")
             if isinstance(value, str) and known[key] != "str":  # settings may be given as text, numbers in JSON not
-                raise ConfigError(f"{where}.{key}: wanted {known[key]}, got {value!r}")
+                wanted = next(words for kind, words in WANTED.items() if kind.__name__ == known[key])
+                raise ConfigError(f"{where}.{key}: wanted {wanted}, got {value!r}")
         model = read_section(ModelConfig, cls.of(ModelConfig()).model_settings() | dict(tree), where)
         try:
             Config(model=model)  # checks the values against each other
@@ -93,6 +95,21 @@ class Architecture:
         """Return the kind of each part; without attention its kind is "fixed"."""
         kinds = {name: getattr(self, name) for name in ("cell", "peephole", "attention", "context", "input", "output")}
         return kinds if CONTEXTS[self.context] else kinds | {"attention": "fixed"}
+
+    def describe(self) -> str:
+        """Return the architecture in words.
+
+        >>> Architecture.from_dict({"hidden_size": 64, "peephole": "none", "context": "mean"}).describe()
+        'LSTM, mean context, hidden size 64, encoder 1 x 64 bidirectional, decoder 1 x 64'
+        """
+        peepholes = f" with {self.peephole} peepholes" if self.peephole != "none" else ""
+        context = f"{self.attention} attention" if self.context == "attention" else f"{self.context} context"
+        directions = "bidirectional" if self.bidirectional else "one-directional"
+        return (
+            f"{self.cell.upper()}{peepholes}, {context}, hidden size {self.hidden_size}, "
+            f"encoder {self.encoder_layers} x {self.encoder_size} {directions}, "
+            f"decoder {self.decoder_layers} x {self.hidden_size}"
+        )
 
     @property
     def num_directions(self) -> int:

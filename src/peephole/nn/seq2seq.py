@@ -21,6 +21,9 @@ from peephole.nn.noise import Noise
 from peephole.nn.schema import Architecture, find_kind
 from peephole.symbols import BOS, PAD
 
+Generator = torch.Generator | None
+"""The generator that draws initial weights; None: PyTorch's global generator."""
+
 
 class Seq2Seq(nn.Module):
     """Encoder-decoder: p(y_1 … y_U | x_1 … x_T) for any T and U.
@@ -138,62 +141,78 @@ def _lengths(target: Int[Tensor, "B U"]) -> Int[Tensor, "B"]:
     return (target != PAD).sum(1).clamp(min=1)
 
 
-def build_seq2seq(config: ModelConfig, num_source_symbols: int, num_target_symbols: int) -> Seq2Seq:
-    """Build the model that a config describes, with fresh weights from PyTorch's generator.
+def build_seq2seq(
+    config: ModelConfig, num_source_symbols: int, num_target_symbols: int, generator: Generator = None
+) -> Seq2Seq:
+    """Build the model that a config describes, with fresh weights.
+
+    Args:
+        config: the settings of the model.
+        num_source_symbols: number of source symbols, the specials included.
+        num_target_symbols: likewise.
+        generator: draws all weights, and no other generator is used; None: PyTorch's global generator.
 
     Raises:
         ConfigError: a part has an unknown kind.
     """
     architecture = Architecture.of(config)
     cell = find_kind(CELLS, architecture.cell, "cell")
-    encoder = Encoder(cell.stack(config, architecture))  # drawn before the frontend
-    frontend = find_kind(FRONTENDS, architecture.input, "input")(config, num_source_symbols)
+    encoder = Encoder(cell.stack(config, architecture, generator))  # drawn before the frontend
+    frontend = find_kind(FRONTENDS, architecture.input, "input")(config, num_source_symbols, generator)
     bridge = Bridge(
-        config.encoder_layers, config.decoder_layers, encoder.output_size, config.hidden_size, cell.has_cell_state
+        config.encoder_layers,
+        config.decoder_layers,
+        encoder.output_size,
+        config.hidden_size,
+        cell.has_cell_state,
+        generator,
     )
-    decoder = find_kind(OUTPUTS, architecture.output, "output")(config, architecture, num_target_symbols)
+    decoder = find_kind(OUTPUTS, architecture.output, "output")(config, architecture, num_target_symbols, generator)
     return Seq2Seq(frontend, encoder, bridge, decoder, architecture.context)
 
 
-def _symbol_decoder(config: ModelConfig, architecture: Architecture, num_symbols: int) -> Decoder:
+def _symbol_decoder(config: ModelConfig, architecture: Architecture, num_symbols: int, generator: Generator) -> Decoder:
     sizes = [config.embedding_size + architecture.encoder_size] + [config.hidden_size] * (config.decoder_layers - 1)
-    layers = find_kind(CELLS, architecture.cell, "cell").layers(config, sizes)
+    layers = find_kind(CELLS, architecture.cell, "cell").layers(config, sizes, generator)
     return Decoder(
         num_symbols,
         config.embedding_size,
         architecture.encoder_size,
         layers,
         config.hidden_size,
-        find_kind(CONTEXTS, architecture.context, "context")(architecture),
+        find_kind(CONTEXTS, architecture.context, "context")(architecture, generator),
         config.embedding_std,
+        generator,
     )
 
 
 class CellKind(NamedTuple):
     """The functions that build modules of one kind of cell."""
 
-    stack: Callable[[ModelConfig, Architecture], LSTM | GRU]  # the encoder's layers
-    layers: Callable[[ModelConfig, list[int]], list[LSTMDirection] | list[GRUDirection]]  # the decoder's, by input size
+    stack: Callable[[ModelConfig, Architecture, Generator], LSTM | GRU]  # the encoder's layers
+    layers: Callable[[ModelConfig, list[int], Generator], list[LSTMDirection] | list[GRUDirection]]
+    """The decoder's layers, by input size."""
     has_cell_state: bool  # c beside h
 
 
-def _lstm_stack(config: ModelConfig, architecture: Architecture) -> LSTM:
+def _lstm_stack(config: ModelConfig, architecture: Architecture, generator: Generator) -> LSTM:
     size = architecture.encoder_size // architecture.num_directions
     shape = (config.embedding_size, size, config.encoder_layers, config.bidirectional)
-    return LSTM(*shape, config.peephole, config.forget_bias)
+    return LSTM(*shape, config.peephole, config.forget_bias, generator)
 
 
-def _gru_stack(config: ModelConfig, architecture: Architecture) -> GRU:
+def _gru_stack(config: ModelConfig, architecture: Architecture, generator: Generator) -> GRU:
     size = architecture.encoder_size // architecture.num_directions
-    return GRU(config.embedding_size, size, config.encoder_layers, config.bidirectional)
+    return GRU(config.embedding_size, size, config.encoder_layers, config.bidirectional, generator)
 
 
-def _lstm_layers(config: ModelConfig, sizes: list[int]) -> list[LSTMDirection]:
-    return [LSTMDirection(size, config.hidden_size, config.peephole, config.forget_bias) for size in sizes]
+def _lstm_layers(config: ModelConfig, sizes: list[int], generator: Generator) -> list[LSTMDirection]:
+    shape = (config.hidden_size, config.peephole, config.forget_bias)
+    return [LSTMDirection(size, *shape, generator) for size in sizes]
 
 
-def _gru_layers(config: ModelConfig, sizes: list[int]) -> list[GRUDirection]:
-    return [GRUDirection(size, config.hidden_size) for size in sizes]
+def _gru_layers(config: ModelConfig, sizes: list[int], generator: Generator) -> list[GRUDirection]:
+    return [GRUDirection(size, config.hidden_size, generator) for size in sizes]
 
 
 CELLS: Mapping[str, CellKind] = {
@@ -203,15 +222,15 @@ CELLS: Mapping[str, CellKind] = {
 """Cell kind → functions that build its modules."""
 
 
-def _build_attention(architecture: Architecture) -> Attention:
-    return find_kind(ATTENTIONS, architecture.attention, "attention")(architecture)
+def _build_attention(architecture: Architecture, generator: Generator) -> Attention:
+    return find_kind(ATTENTIONS, architecture.attention, "attention")(architecture, generator)
 
 
-CONTEXTS: Mapping[str, Callable[[Architecture], Attention | None]] = {
+CONTEXTS: Mapping[str, Callable[[Architecture, Generator], Attention | None]] = {
     "attention": _build_attention,
-    **dict.fromkeys(FIXED_CONTEXTS, lambda architecture: None),
+    **dict.fromkeys(FIXED_CONTEXTS, lambda architecture, generator: None),
 }
 """Context kind → function that builds its attention module; None for a fixed context."""
 
-OUTPUTS: Mapping[str, Callable[[ModelConfig, Architecture, int], Decoder]] = {"symbols": _symbol_decoder}
+OUTPUTS: Mapping[str, Callable[[ModelConfig, Architecture, int, Generator], Decoder]] = {"symbols": _symbol_decoder}
 """Output kind → function that builds its decoder, given the number of target symbols."""

@@ -67,12 +67,12 @@ def sample(
     examples = range(len(source)) if examples is None else examples
     if len(examples) != len(source):
         raise ShapeError(f"examples: wanted {len(source)}, one a source, got {len(examples)}")
-    uniform = _uniform_numbers(seed, examples, max_lengths.tolist(), num_samples)  # (B·S, U)
+    uniform = UniformNumbers(seed, examples, max_lengths.tolist(), num_samples)
     forced = prefix_table(prefixes, max_lengths).repeat_interleave(num_samples, 0)  # (B·S, P)
 
     def drawn(log_probs: Tensor, rows: Tensor, step: int) -> Tensor:
         scaled = mask_unpredictable(log_probs).cpu().double() / temperature  # (n, V)
-        return draw(truncate(scaled.softmax(1), top_k, top_p), uniform[rows, step])  # -> (n,)
+        return draw(truncate(scaled.softmax(1), top_k, top_p), uniform.at(rows, step))  # -> (n,)
 
     state = stepper.start(source, source_lengths)
     rows = torch.arange(len(source)).repeat_interleave(num_samples)  # -> (B·S,)
@@ -126,12 +126,39 @@ def draw(weights: Tensor, uniform: Tensor) -> Tensor:
     return column.minimum((held < held[:, -1:]).sum(1))
 
 
-def _uniform_numbers(seed: int, examples: Sequence[int], max_lengths: list[int], num_samples: int) -> Tensor:
-    """Return (B·S, U) float64 numbers in [0, 1): row b·S + s holds those of sample s of source b."""
-    numbers = np.zeros((len(examples), num_samples, max(max_lengths, default=0)))
-    for index, (example, length) in enumerate(zip(examples, max_lengths, strict=True)):
-        numbers[index, :, :length] = np.random.default_rng((seed, example)).random((num_samples, length))
-    return torch.from_numpy(numbers).flatten(0, 1)  # (B, S, U) -> (B·S, U)
+class UniformNumbers:
+    """Random numbers in [0, 1), made when the steps reach them, so that a large maximal length takes no memory.
+
+    Step t of sample s of a source with maximal length U has number s·U + t of the source's generator.
+
+    Args:
+        seed: of all generators.
+        examples: number of each source in the whole input.
+        max_lengths: of each source.
+        num_samples: S.
+    """
+
+    _STEPS = 64  # made at a time
+
+    def __init__(self, seed: int, examples: Sequence[int], max_lengths: list[int], num_samples: int) -> None:
+        self._generators = [
+            np.random.Generator(np.random.PCG64((seed, example)).advance(sample * length))
+            for example, length in zip(examples, max_lengths, strict=True)
+            for sample in range(num_samples)
+        ]
+        self._numbers = torch.empty(len(self._generators), self._STEPS, dtype=torch.double)
+
+    def at(self, rows: Tensor, step: int) -> Tensor:
+        """Return the numbers of a step, (n,) float64, for rows b·S + s; steps come one after the other.
+
+        Args:
+            rows: (n,) int64, among those of the step before.
+            step: from 0.
+        """
+        if step % self._STEPS == 0:
+            for row in rows.tolist():
+                self._numbers[row] = torch.from_numpy(self._generators[row].random(self._STEPS))
+        return self._numbers[rows, step % self._STEPS]
 
 
 def _check_settings(seed: int, num_samples: int, temperature: float, top_k: int | None, top_p: float | None) -> None:

@@ -21,17 +21,16 @@ fills up in between.
 
 from __future__ import annotations
 
-import contextlib
 import json
 import zlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from safetensors import SafetensorError, safe_open
+from safetensors import SafetensorError, deserialize
 from safetensors.numpy import save
 
 from peephole import __version__
@@ -40,13 +39,29 @@ from peephole.errors import ModelFileError
 from peephole.nn import schema
 from peephole.nn.schema import Architecture, TensorSpec, making_of_settings
 from peephole.storage.contents import check_tensors, stored_format
-from peephole.storage.header import FORMAT_VERSION, Header, check_exists, check_format, parse_header
+from peephole.storage.header import (
+    FORMAT_VERSION,
+    Header,
+    check_format,
+    metadata_of,
+    parse_header,
+    read_content,
+)
 from peephole.storage.names import current_name, old_name
 from peephole.storage.quantization import BFLOAT16, Stored, Tensors, dequantize, number_format, quantize
+from peephole.storage.read_file import open_file
 from peephole.storage.replace_file import replace_file
 from peephole.symbols import Symbols
 
 CHECKSUM = "checksum"  # key of the metadata
+NUMBER_FORMATS = {
+    "BOOL": np.dtype(bool),
+    "BF16": BFLOAT16,  # which NumPy lacks
+    **{f"I{8 * size}": np.dtype(f"<i{size}") for size in (1, 2, 4, 8)},
+    **{f"U{8 * size}": np.dtype(f"<u{size}") for size in (1, 2, 4, 8)},
+    **{f"F{8 * size}": np.dtype(f"<f{size}") for size in (2, 4, 8)},
+}
+"""The number format of each `dtype` in a safetensors file."""
 
 
 @dataclass(frozen=True)
@@ -60,10 +75,12 @@ class ModelFile:
     target_symbols: Symbols
     stored: Stored = "float32"
     """Number format of the matrices in the file."""
-    made: Mapping[str, str] = field(default_factory=lambda: {"peephole": __version__})
-    """Versions of the libraries that made the model, by name."""
+    made: Mapping[str, Any] = field(default_factory=lambda: {"peephole": __version__})
+    """Versions of the libraries that made the model, by name, and the table `training`."""
     notes: tuple[str, ...] = ()
     """Information in the file that was read and is not used, one line each; not written."""
+    format_version: int = FORMAT_VERSION
+    """The format of the file that was read; the newest is written."""
 
     @property
     def architecture(self) -> Architecture:
@@ -120,10 +137,15 @@ def load_model(path: str | Path) -> ModelFile:
         ModelFileError: the file is missing, is not a peephole model, is damaged, or is of a newer format; or it does
             not hold exactly the tensors of its architecture.
     """
-    with _open(path) as file:
-        version = check_format(path, file.metadata() or {})  # before the tensors are read
-        found = _read_tensors(path, file)
-        header = parse_header(path, file.metadata() or {})
+    return decode_model(path, read_content(path))
+
+
+def decode_model(path: str | Path, content: bytes) -> ModelFile:
+    """Return a model from the content of its file; `path` names it in messages, errors as in `load_model`."""
+    metadata = metadata_of(path, content)
+    version = check_format(path, metadata)  # before the tensors are read
+    found = _decode_tensors(path, content, metadata)
+    header = parse_header(path, metadata)
     stored = stored_format(found) if version >= 2 else "float32"
     specs = _specs(header)
     if version < 3:
@@ -136,18 +158,18 @@ def load_model(path: str | Path) -> ModelFile:
     if version < 3:
         whole = {current_name(name): tensor for name, tensor in whole.items()}
     tables = (header.source_symbols, header.target_symbols)
-    return ModelFile(whole, header.config, *tables, stored, header.made, header.notes)
+    return ModelFile(whole, header.config, *tables, stored, header.made, header.notes, version)
 
 
-def write_tensors(path: str | Path, tensors: Tensors, metadata: Mapping[str, str]) -> None:
-    """Write a safetensors file, whole or not at all; see `replace_file`.
+def write_tensors(path: str | Path, tensors: Tensors, metadata: Mapping[str, str], keep: Path | None = None) -> None:
+    """Write a safetensors file, whole or not at all, and keep an older one under another name; see `replace_file`.
 
     The same tensors and metadata give the same bytes.
 
     Raises:
         RunError: it cannot be written; an older file of that name is unchanged.
     """
-    with replace_file(path) as file:
+    with replace_file(path, keep) as file:
         file.writelines(_encode_with_checksum(tensors, metadata))
 
 
@@ -157,44 +179,30 @@ def read_tensors(path: str | Path) -> tuple[dict[str, npt.NDArray[Any]], dict[st
     Raises:
         ModelFileError: the file is missing, truncated, damaged, or not a safetensors file.
     """
-    with _open(path) as file:
-        return _read_tensors(path, file), file.metadata() or {}
+    with open_file(path) as file:
+        content = file.read()
+    metadata = metadata_of(path, content)
+    return _decode_tensors(path, content, metadata), metadata
 
 
-@contextlib.contextmanager
-def _open(path: str | Path) -> Iterator[Any]:
-    """Open a safetensors file; errors of reading, also in the body, are raised as ModelFileError."""
-    check_exists(path)
-    try:
-        with safe_open(path, framework="np") as file:
-            yield file
-    except (SafetensorError, OSError) as error:
-        raise ModelFileError(f"{path}: not a whole safetensors file: {error}") from error
-
-
-def _read_tensors(path: str | Path, file: Any) -> dict[str, npt.NDArray[Any]]:
+def _decode_tensors(path: str | Path, content: bytes, metadata: Mapping[str, str]) -> dict[str, npt.NDArray[Any]]:
+    """Return the tensors in the content of a safetensors file, and check its checksum."""
     tensors: dict[str, npt.NDArray[Any]] = {}
-    for name in file.keys():  # noqa: SIM118  # file is not a mapping
-        try:
-            bfloat16 = file.get_slice(name).get_dtype() == "BF16"
-            tensors[name] = _read_bfloat16(path, name) if bfloat16 else file.get_tensor(name)
-        except (TypeError, AttributeError) as error:
-            raise ModelFileError(f"{path}, tensor {name}: its number format is not one of NumPy's: {error}") from error
-    metadata = dict(file.metadata() or {})
-    stored = metadata.pop(CHECKSUM, None)  # files of other programs may have none
-    if stored is not None and stored != _checksum(tensors, metadata):
-        raise ModelFileError(f"{path}: damaged: wanted checksum {stored}, got {_checksum(tensors, metadata)}")
+    try:
+        entries = deserialize(content)  # type: ignore[no-untyped-call]
+    except SafetensorError as error:
+        raise ModelFileError(f"{path}: not a whole safetensors file: {error}") from error
+    for name, entry in entries:
+        kind = entry["dtype"]
+        if kind not in NUMBER_FORMATS:
+            raise ModelFileError(f"{path}, tensor {name}: its number format is not one of NumPy's: {kind}")
+        tensors[name] = np.frombuffer(entry["data"], NUMBER_FORMATS[kind]).reshape(entry["shape"])
+    stored = metadata.get(CHECKSUM)  # files of other programs may have none
+    if stored is not None:
+        got = _checksum(tensors, {key: text for key, text in metadata.items() if key != CHECKSUM})
+        if stored != got:
+            raise ModelFileError(f"{path}: damaged: wanted checksum {stored}, got {got}")
     return tensors
-
-
-def _read_bfloat16(path: str | Path, name: str) -> npt.NDArray[Any]:
-    """Read a bfloat16 tensor, which safetensors cannot convert to NumPy, from a file that safetensors has checked."""
-    with open(path, "rb") as file:
-        end = 8 + int.from_bytes(file.read(8), "little")
-        entry = json.loads(file.read(end - 8))[name]
-        first, last = entry["data_offsets"]
-        file.seek(end + first)
-        return np.frombuffer(file.read(last - first), BFLOAT16).reshape(entry["shape"])
 
 
 def _encode_with_checksum(tensors: Tensors, metadata: Mapping[str, str]) -> list[bytes | memoryview]:

@@ -1,5 +1,6 @@
 """Symbol tables of source and target, and learning them from texts."""
 
+from peephole.symbols.growth import Growth, grow_symbols
 from peephole.symbols.tables import (
     BOS,
     EOS,
@@ -30,10 +31,12 @@ __all__ = [
     "UNK",
     "UNPREDICTABLE",
     "CharacterSymbols",
+    "Growth",
     "ListedSymbols",
     "SubwordSymbols",
     "Symbols",
     "WhitespaceSymbols",
+    "grow_symbols",
     "learn_symbols",
     "normalize_text",
     "split_clusters",

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import os
+import threading
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
@@ -17,6 +18,7 @@ UNKNOWN_PIECE = " "  # name of the unknown piece: no word contains a space
 
 MOST_COUNTED = 1_000_000  # distinct symbols held while counting: bounds the memory of learning
 WORDS_LEARNED = 10_000_000  # running words that subwords are learned from: bounds the time of learning
+_variable = threading.Lock()  # held while the library's environment variable is changed
 LONGEST_WORD = 200  # code points; longer words are learned in parts, since BPE training is slow on long words
 
 
@@ -121,12 +123,13 @@ def _make_unigram_deterministic(model: dict[str, Any], num_pieces: int) -> None:
 def _single_thread() -> Iterator[None]:
     """Prevent the tokenizers library from starting threads: its sums depend on the number of threads."""
     name = "TOKENIZERS_PARALLELISM"
-    before = os.environ.get(name)
-    os.environ[name] = "false"
-    try:
-        yield
-    finally:
-        if before is None:
-            del os.environ[name]
-        else:
-            os.environ[name] = before
+    with _variable:
+        before = os.environ.get(name)
+        os.environ[name] = "false"
+        try:
+            yield
+        finally:
+            if before is None:
+                del os.environ[name]
+            else:
+                os.environ[name] = before

@@ -228,6 +228,9 @@ class SubwordSymbols(Symbols):
     def to_json(self) -> dict[str, Any]:
         return {"kind": self.kind, "normalize": self.normalize, "segmenter": self._segmenter}
 
+    def __reduce__(self) -> tuple[Any, ...]:
+        return SubwordSymbols, (self.kind, self._segmenter, self.normalize)  # the cache cannot be pickled
+
     def _words(self, text: str) -> list[str]:
         """Return the words of a text, which are segmented independently."""
         clean = normalize_text(text, self.normalize).strip()

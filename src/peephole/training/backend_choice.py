@@ -79,17 +79,17 @@ def with_precision(config: Config) -> Config:
     Raises:
         ConfigError: `16-mixed` on a CPU, where Fabric would train in another one.
     """
-    if config.train.precision == "16-mixed" and _device(config.train).type == "cpu":
+    if config.train.precision == "16-mixed" and training_device(config.train).type == "cpu":
         raise ConfigError("train.precision: wanted 32-true, 64-true or bf16-mixed on a CPU, got '16-mixed'")
     if config.train.precision != "auto":
         return config
     fast = engine.instruction_sets()[:1] == ("avx512_bf16",) and config.train.engine == "auto"
     chosen = config.with_values({"train.precision": "bf16-mixed"})
-    trains = fast and definition_notice(chosen, _device(config.train)) is None
+    trains = fast and definition_notice(chosen, training_device(config.train)) is None
     return chosen if trains else config.with_values({"train.precision": "32-true"})
 
 
-def _device(config: TrainConfig) -> torch.device:
+def training_device(config: TrainConfig) -> torch.device:
     """Return the device on which Fabric will train."""
     if config.device != "auto":
         return torch.device(config.device)

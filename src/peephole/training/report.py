@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import os
+import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -13,7 +15,7 @@ from typing import Any, TextIO
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskID, TextColumn
 
-from peephole.errors import RunError
+from peephole.errors import RunError, printable
 from peephole.storage.replace_file import replace_file
 from peephole.training.loop import Step
 
@@ -28,20 +30,20 @@ class Report:
         folder: the run's folder, for log.jsonl and TensorBoard's events. None: nothing is written or shown (in the
             processes of a distributed training other than the first).
         step: the step from which the training continues; log lines of later steps, left by a killed process, are
-            deleted.
+            deleted. None: it begins, and all lines are deleted.
         dev_metric: the metric to show.
         best: the best dev value so far.
         quiet: write the files only.
     """
 
     def __init__(
-        self, folder: Path | None, step: int, dev_metric: str, best: float | None, *, quiet: bool = False
+        self, folder: Path | None, step: int | None, dev_metric: str, best: float | None, *, quiet: bool = False
     ) -> None:
         self.folder = folder
         self.dev_metric = dev_metric
         self.best = best
-        self.first_step = step
-        self.last_step = step
+        self.kept_step = -1 if step is None else step  # the last step whose log lines are kept
+        self.last_step = step or 0
         self.losses: list[tuple[float, int]] = []  # (sum, symbols) since the last log line
         self.rate = 0.0  # target symbols a second, smoothed
         self.last_seconds: float | None = None
@@ -49,17 +51,24 @@ class Report:
         self.line_due = time.monotonic() + LINE_EVERY
 
     def __enter__(self) -> Report:
+        # Output of other code is printed above the bar; the trainings of other threads leave sys.stdout as it is
+        redirect = threading.current_thread() is threading.main_thread()
         self.progress = Progress(
-            BarColumn(bar_width=24), TextColumn("{task.description}"), console=self.console, transient=True
+            BarColumn(bar_width=24),
+            TextColumn("{task.description}"),
+            console=self.console,
+            transient=True,
+            redirect_stdout=redirect,
+            redirect_stderr=redirect,
         )
         self.task: TaskID = self.progress.add_task("", total=1.0)
         if self.folder is not None:
             from torch.utils.tensorboard import SummaryWriter
 
             with self._log_errors():
-                cut_log(self.folder / "log.jsonl", self.first_step)
-                self.log: TextIO = open(self.folder / "log.jsonl", "a", encoding="utf-8")
-                self.board: Any = SummaryWriter(str(self.folder / "tensorboard"), purge_step=self.first_step + 1)
+                cut_log(self.folder / "log.jsonl", self.kept_step)
+                self.log: TextIO = _open_to_append(self.folder / "log.jsonl")
+                self.board: Any = SummaryWriter(str(self.folder / "tensorboard"), purge_step=self.kept_step + 1)
             if self.console.is_terminal and not self.console.quiet:
                 self.progress.start()
         return self
@@ -98,9 +107,15 @@ class Report:
         shown = ", ".join(f"{name.replace('_', ' ')} {value:.3f}" for name, value in values.items())
         self.print_line(f"step {self.last_step}: dev {shown}{'  (best)' if is_best else ''}")
 
+    def flush(self) -> None:
+        """Write the points that TensorBoard's writer still holds; a resumed run does not add them again."""
+        if self.folder is not None:
+            with self._log_errors():
+                self.board.flush()
+
     def print_line(self, line: str) -> None:
-        """Print a line above the progress bar."""
-        self.console.print(line, highlight=False, markup=False, soft_wrap=True)
+        """Print a line above the progress bar, with escapes for characters that a terminal would interpret."""
+        self.console.print(printable(line), highlight=False, markup=False, soft_wrap=True)
 
     def _write_log(self, step: Step) -> None:
         total, symbols = (sum(column) for column in zip(*self.losses, strict=True))
@@ -160,6 +175,11 @@ def cut_log(path: Path, step: int) -> None:
             continue
     with replace_file(path) as file:
         file.write("".join(kept).encode())
+
+
+def _open_to_append(path: Path) -> TextIO:
+    """Open a file to append to it, but not what a link of its name points to."""
+    return open(os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_NOFOLLOW, 0o666), "a", encoding="utf-8")
 
 
 def _clock_text(seconds: float) -> str:

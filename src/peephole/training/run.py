@@ -1,21 +1,16 @@
-"""A training run: a folder next to the model, from which an interrupted training resumes.
+"""Train a model, in a run that can be resumed.
 
-g2p.safetensors      the best model so far; at the end, the final model
-g2p.run/run.json     data files, settings and model file of the run
-g2p.run/data/        the pairs as ids, memory mapped
-g2p.run/checkpoint/  the state of the training
-g2p.run/log.jsonl    losses and dev metrics; tensorboard/ holds the same as events
+The run's folder, from which an interrupted training resumes, is described in `peephole.training.folder`.
 """
 
 from __future__ import annotations
 
-import json
 import os
-import shlex
-import shutil
-from contextlib import ExitStack
+from collections.abc import Mapping
+from contextlib import ExitStack, nullcontext, suppress
 from copy import deepcopy
-from dataclasses import dataclass, replace
+from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -24,40 +19,36 @@ from lightning_fabric import Fabric
 from torch import nn
 
 from peephole.config import Config
-from peephole.data import Prepared, data_files, prepare, prepare_again, reopen
+from peephole.data import Items, Prepared, check_items, open_prepared
 from peephole.engine.choice import engine_in_use
-from peephole.errors import ConfigError, PeepholeError, RunError, check_path, check_type
+from peephole.errors import ArgumentError, RunError, check_path, check_type
+from peephole.memory import memory_errors
 from peephole.model import Model, load
 from peephole.nn import Seq2Seq, build_seq2seq, use_engine
-from peephole.storage.replace_file import check_replaceable, remove_temporary_files
+from peephole.storage.model_file import ModelFile
 from peephole.training.backend_choice import definition_notice, with_precision
+from peephole.training.cpu_threads import cpu_threads
 from peephole.training.dev import measure
-from peephole.training.loop import Hooks, current_weights, fit
+from peephole.training.folder import Run, data_of_model, read_run, reopen_run, resume_command, run_folder, start_run
+from peephole.training.from_model import evaluate_start, set_first_weights
+from peephole.training.loop import Hooks, fit
 from peephole.training.loss import Objective
+from peephole.training.making import describe_making
+from peephole.training.memory import check_training_memory, deciding_setting, memory_sizes
 from peephole.training.report import Report
-from peephole.training.state import TrainState, Weights, copy_weights, load_checkpoint, save_checkpoint
-from peephole.training.stop import catch_stop_signals
+from peephole.training.schedules import empty_budget_notice
+from peephole.training.start import check_settings, introduction, read_start, starting_config
+from peephole.training.state import (
+    TrainState,
+    Weights,
+    copy_weights,
+    load_checkpoint,
+    load_latest_checkpoint,
+    save_checkpoint,
+)
+from peephole.training.stop import Stopping, catch_stop_signals
 from peephole.training.together import run_on_rank_zero, start_fabric, synchronised_clock
-
-
-@dataclass(frozen=True)
-class Run:
-    """The data files, settings and model file of a run, as run.json stores them."""
-
-    train: str
-    dev: str | None
-    out: str
-    config: Config
-
-    @property
-    def folder(self) -> Path:
-        """Return the run's folder: the model's name with .run instead of .safetensors."""
-        return run_folder(self.out)
-
-    @property
-    def checkpoint(self) -> Path:
-        """Return the file that stores the state of the training."""
-        return self.folder / "checkpoint" / "checkpoint.safetensors"
+from peephole.training.waiting import waiting
 
 
 class Interrupted(RunError):
@@ -69,22 +60,28 @@ class Interrupted(RunError):
 
 
 def train(
-    train: str | Path,
-    dev: str | Path | None = None,
+    train: str | Path | Items | None = None,
+    dev: str | Path | Items | None = None,
     out: str | Path = "model.safetensors",
     *,
+    from_model: str | Path | None = None,
     config: Config | None = None,
     overwrite: bool = False,
     quiet: bool = False,
     **settings: Any,
 ) -> Model:
-    """Train a model on a file of pairs and write it to one file.
+    """Train a model on pairs and write it to one file.
 
     Args:
-        train: TSV or JSONL of pairs, plain or compressed, Parquet, or two parallel files as `"a.en,b.it"`.
+        train: TSV, CSV or JSONL of pairs, plain or compressed, Parquet, or two parallel files as `"a.en,b.it"`; or an
+            iterable of pairs of texts, which are written to the run's folder. None, with `from_model`: the files of the
+            run that made that model, whose folder is beside it.
         dev: likewise; its metric selects the best weights. None holds out some of the training sources.
         out: the model file to write. The run's folder, from which `resume` continues, is next to it.
-        config: settings to start from.
+        from_model: a model file to go on with: its weights, architecture and symbols, to which the symbols that are new
+            in the data are added. The best weights on dev may be those of the model itself. None: initial weights.
+        config: settings to start from. None: the defaults, or those of `from_model` except the budget and the settings
+            of the machine (precision, device, threads, engine).
         overwrite: replace `out` and its run folder if they exist.
         quiet: print nothing; log.jsonl and TensorBoard's events are still written.
         settings: single settings, as `minutes=5`, `hidden_size=512` or `**{"train.seed": 2}`.
@@ -96,21 +93,56 @@ def train(
         PeepholeError: a setting, the data or an output file is wrong; the message says which and why.
         Interrupted: Ctrl-C or SIGTERM; the run is saved and `resume` continues it.
     """
-    check_path("train", train)
-    if dev is not None:
-        check_path("dev", dev)
+    data: dict[str, Any] = {"train": train, "dev": dev}
+    pairs = {name: given for name, given in data.items() if not isinstance(given, (str, os.PathLike, type(None)))}
+    for name, given in pairs.items():
+        check_items(name, given)
+    if from_model is not None:
+        check_path("from_model", from_model)
     check_path("out", out)
     check_type("config", config, (Config, type(None)), "a Config")
     check_type("overwrite", overwrite, bool, "True or False")
     check_type("quiet", quiet, bool, "True or False")
-    chosen = with_precision((config or Config()).with_values(settings, "train"))
-    run = Run(os.fspath(train), None if dev is None else os.fspath(dev), os.fspath(out), chosen)
+    data |= {name: run_folder(out).absolute() / f"{name}.jsonl" for name in pairs}
+    run = _new_run(data["train"], data["dev"], out, from_model, config, settings)
     fabric = start_fabric(run.config.train)
-    run_on_rank_zero(fabric, lambda: _make_run_folder(run, overwrite))
-    return _complete_training(fabric, run, quiet)
+    with ExitStack() as stack:  # holds the run's lock
+        with waiting(f"reading {run.train}", quiet=quiet or fabric.global_rank > 0):
+            if fabric.device.type == "cpu":
+                check_training_memory(run.config, 0, 0, ())  # before the data are read
+            check = partial(_memory_note, fabric, run)
+            run_on_rank_zero(fabric, lambda: start_run(run, pairs, overwrite, stack, check))
+        return _complete_training(fabric, run, quiet)
 
 
-def resume(folder: str | Path, *, quiet: bool = False) -> Model:
+def _new_run(
+    train: str | Path | None,
+    dev: str | Path | None,
+    out: str | Path,
+    from_model: str | Path | None,
+    config: Config | None,
+    settings: Mapping[str, Any],
+) -> Run:
+    """Return a run from the arguments of `train`; errors as there."""
+    start, base = None, config or Config()
+    files = [None if path is None else os.fspath(path) for path in (train, dev)]
+    if from_model is not None:
+        start, model = read_start(os.fspath(from_model))
+        base = config or starting_config(model.config)
+        if files[0] is None:
+            found = data_of_model(start.model)
+            files = [found[0], files[1] or found[1]]
+    chosen = with_precision(base.with_values(settings, "train"))
+    if start is not None:
+        check_settings(start.model, model, chosen)
+    if files[0] is None:
+        raise ArgumentError("train: wanted the name of a file, got None, which only `from_model` allows")
+    return Run(files[0], files[1], os.fspath(out), chosen, start)
+
+
+def resume(
+    folder: str | Path, *, data: str | Path | None = None, dev: str | Path | None = None, quiet: bool = False
+) -> Model:
     """Resume a run that was stopped or killed.
 
     With a budget in steps or epochs, on the same machine with as many threads, the final weights are those of an
@@ -118,134 +150,70 @@ def resume(folder: str | Path, *, quiet: bool = False) -> Model:
 
     Args:
         folder: the run's folder, such as `g2p.run`.
+        data: the training file, if it was moved. Files that were moved together with the run are found.
+        dev: likewise the dev file.
         quiet: print nothing, as in `train`.
 
     Returns:
         The model, as `train` returns it.
 
     Raises:
-        RunError: there is no run in the folder, or its data files have changed since.
+        RunError: there is no run in the folder, another process is training it, or its data files have changed.
         DataError: its data files are missing.
         Interrupted: Ctrl-C or SIGTERM, again.
     """
     check_path("folder", folder)
+    for name, path in (("data", data), ("dev", dev)):
+        if path is not None:
+            check_path(name, path)
     check_type("quiet", quiet, bool, "True or False")
-    run = read_run(Path(folder))
-    fabric = start_fabric(run.config.train)
-    run_on_rank_zero(fabric, lambda: _check_data(run))
-    return _complete_training(fabric, run, quiet)
+    folder = Path(folder)
+    stored = read_run(folder)
+    new_train, new_dev = (None if path is None else os.fspath(path) for path in (data, dev))
+    fabric = start_fabric(stored.config.train)
+    with ExitStack() as stack:  # holds the run's lock
+        with waiting(f"reading {stored.train}", quiet=quiet or fabric.global_rank > 0):
+            run, report = run_on_rank_zero(fabric, lambda: reopen_run(stored, folder, new_train, new_dev, stack))
+        return _complete_training(fabric, run, quiet, report)
 
 
-def run_folder(out: str | Path) -> Path:
-    """Return the run folder of a model file.
+def _complete_training(fabric: Fabric, run: Run, quiet: bool, resumed: list[str] | None = None) -> Model:
+    """Train from the checkpoint, if there is one, to the end; return the model of the file that was written.
 
-    >>> run_folder("models/g2p.safetensors").as_posix()
-    'models/g2p.run'
+    Args:
+        fabric: the processes.
+        run: its data are prepared.
+        quiet: print nothing.
+        resumed: in a resumed run, the report of its prepared data.
     """
-    out = Path(out)
-    if out.suffix != ".safetensors":
-        raise ConfigError(f"--out {out}: wanted a file name that ends in .safetensors")
-    return out.with_suffix(".run")
-
-
-def read_run(folder: Path) -> Run:
-    """Read run.json.
-
-    Raises:
-        RunError: the folder holds no run.
-    """
-    try:
-        entry = json.loads((folder / "run.json").read_text(encoding="utf-8", errors="surrogateescape"))
-        train, dev, out = (entry[name] for name in ("train", "dev", "out"))
-        if not all(isinstance(path, str) for path in (train, dev or "", out)):
-            raise TypeError("run.json: wanted names of files")
-        run = Run(train, dev, out, Config.from_dict(entry["config"], f"{folder}/run.json"))
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise RunError(f"{folder}: holds no run to resume: {error}") from error
-    here = folder.resolve()
-    if here.suffix != ".run":
-        raise RunError(f"{folder}: wanted a run's folder, whose name ends in .run")
-    if run.folder.resolve() != here:  # the folder was moved: the model is written next to it
-        run = replace(run, out=str(here.with_suffix(".safetensors")))
-    return run
-
-
-def _make_run_folder(run: Run, overwrite: bool) -> None:
-    """Create the run's folder and prepare its data; delete an older run only after that has succeeded."""
-    folder = run.folder
-    try:
-        run.out.encode()
-    except UnicodeEncodeError:
-        raise RunError(f"{run.out!r}: wanted a name in UTF-8; TensorBoard takes no other") from None
-    files = {"train": _absolute(run.train), "dev": None if run.dev is None else _absolute(run.dev)}
-    if folder.exists() and not (folder / "run.json").exists():
-        raise RunError(f"{folder}: wanted a run's folder or nothing there, got something that is not a run")
-    exists = next((path for path in (folder, Path(run.out)) if path.exists()), None)
-    if exists is not None and not overwrite:
-        hint = f"`{_resume_command(run)}` resumes it, " if (folder / "run.json").exists() else ""
-        raise RunError(f"{exists}: exists already; {hint}`--overwrite` replaces it")
-    check_replaceable(run.out)
-    if not Path(run.out).parent.is_dir():
-        raise RunError(f"{run.out}: no such folder: {Path(run.out).parent}")
-    # A kill at any point leaves no folder without run.json and no half-deleted old run.
-    real_folder = folder.resolve() if folder.is_symlink() else folder
-    new, old = (real_folder.with_name(f".{real_folder.name}.{which}") for which in ("new", "old"))
-    try:
-        for left in (new, old):
-            shutil.rmtree(left, ignore_errors=True)
-        (new / "checkpoint").mkdir(parents=True)
-        entry = {**files, "out": run.out, "config": run.config.to_dict()}
-        text = json.dumps(entry, indent=1, ensure_ascii=False) + "\n"
-        (new / "run.json").write_text(text, encoding="utf-8", errors="surrogateescape")  # file names may hold any bytes
-        if real_folder.exists():
-            prepare(run.train, run.dev, run.config, new / "data")
-            os.replace(real_folder, old)
-        os.replace(new, real_folder)
-        shutil.rmtree(old, ignore_errors=True)
-        prepare(run.train, run.dev, run.config, folder / "data")
-    except PeepholeError:  # there is no run to resume, so the same command can be repeated
-        shutil.rmtree(new if new.exists() else real_folder, ignore_errors=True)
-        raise
-    except OSError as error:
-        raise RunError(f"{folder}: cannot be written: {error.strerror or error}") from error
-
-
-def _absolute(path: str) -> str:
-    """Return a data path that is valid in any working directory; errors as `data_files`."""
-    return ",".join(str(file.absolute()) for file in data_files(path))
-
-
-def _check_data(run: Run) -> None:
-    """Check that the data are those of the checkpoint, and delete the temporary files of killed processes."""
-    for path in (run.folder, run.out):
-        remove_temporary_files(path)
-    arguments = (run.train, run.dev, run.config, run.folder / "data")
-    if reopen(*arguments) is not None:
-        return
-    if not run.checkpoint.exists():
-        prepare(*arguments)
-    elif prepare_again(*arguments) is None:
-        names = run.train if run.dev is None else f"{run.train} or {run.dev}"
-        raise RunError(
-            f"{names}: has changed since the run in {run.folder} began, or its data/ is damaged; train again"
-        )
-
-
-def _resume_command(run: Run) -> str:
-    return f"peephole train --resume {shlex.quote(str(run.folder))}"
-
-
-def _complete_training(fabric: Fabric, run: Run, quiet: bool) -> Model:
-    """Train from the checkpoint, if there is one, to the end; return the model of the file that was written."""
     with ExitStack() as stack:
-        _train(stack, fabric, run, prepare(run.train, run.dev, run.config, run.folder / "data"), quiet)
+        prepared = open_prepared(run.folder / "data")
+        if resumed is not None:
+            prepared = replace(prepared, report=resumed)
+        if (note := _memory_note(fabric, run, prepared)) is not None:
+            prepared = replace(prepared, report=[*prepared.report, note])
+
+        def setting() -> str:
+            return deciding_setting(run.config, *memory_sizes(run.config, prepared))
+
+        stack.enter_context(memory_errors(setting, "training"))
+        _train(stack, fabric, run, prepared, quiet, resumed is not None)
     return load(run.out)
 
 
-def _train(stack: ExitStack, fabric: Fabric, run: Run, prepared: Prepared, quiet: bool) -> None:
+def _memory_note(fabric: Fabric, run: Run, prepared: Prepared) -> str | None:
+    """Compare the memory that the training needs with that of this machine; see `check_training_memory`."""
+    if fabric.device.type != "cpu" or fabric.world_size > 1:
+        return None
+    return check_training_memory(run.config, *memory_sizes(run.config, prepared))
+
+
+def _train(stack: ExitStack, fabric: Fabric, run: Run, prepared: Prepared, quiet: bool, resumed: bool) -> None:
     config = run.config
+    stack.enter_context(cpu_threads(config.train.threads))
     stack.enter_context(use_engine(config.train.engine))
-    network = _build_initial_network(run, prepared)
+    model_before = None if run.start is None else run.start.load(run.folder)
+    network = _build_initial_network(config, prepared, model_before)
     optimizer = torch.optim.AdamW(
         network.parameters(),
         lr=config.train.learning_rate,
@@ -255,29 +223,44 @@ def _train(stack: ExitStack, fabric: Fabric, run: Run, prepared: Prepared, quiet
     module, wrapped = fabric.setup(Objective(network), optimizer)
     state = TrainState(network, wrapped.optimizer, copy_weights(network.state_dict()))
     made_with = {"PyTorch": torch.__version__, "the engine's instruction set": engine_in_use()}
-    before = load_checkpoint(run.checkpoint, state) if run.checkpoint.exists() else made_with
+    before, notice = run_on_rank_zero(fabric, lambda: load_latest_checkpoint(run.checkpoint, state))
+    if before is not None and fabric.global_rank:
+        load_checkpoint(run.checkpoint, state)
     position = state.position
     folder = run.folder if fabric.global_rank == 0 else None
-    report = stack.enter_context(
-        Report(folder, position.step, config.train.dev_metric, position.best_value, quiet=quiet)
-    )
+    logged = position.step if before is not None else None
+    report = stack.enter_context(Report(folder, logged, config.train.dev_metric, position.best_value, quiet=quiet))
     stop = stack.enter_context(catch_stop_signals())
+    if run.start is not None and model_before is not None and before is None:
+        for line in introduction(run.start, model_before, config):
+            report.print_line(line)
     _print_introduction(report, network, prepared, position.step, config, definition_notice(config, fabric.device))
 
+    if notice is not None:
+        report.print_line(notice)
+    if resumed and before is None:
+        report.print_line(f"{run.folder}: no checkpoint to resume from, so training begins anew")
     for name, now in made_with.items():
-        if before.get(name, now) != now:
+        if before is not None and before.get(name, now) != now:
             report.print_line(f"{name} was {before[name]}, now it is {now}: weights will differ in their last digits")
 
     def model(weights: Weights) -> Model:
         best = deepcopy(network)
         best.load_state_dict(weights)
-        return Model(config, prepared.source_symbols, prepared.target_symbols, [best.eval()])
+        made = describe_making(prepared, position, config.train.dev_pairs, run.start)
+        return Model(config, prepared.source_symbols, prepared.target_symbols, [best.eval()], made=made)
 
     def save() -> None:
+        report.flush()
         run_on_rank_zero(fabric, lambda: save_checkpoint(run.checkpoint, state, made_with))
 
-    def evaluate(weights: Weights) -> dict[str, float]:
-        return run_on_rank_zero(fabric, lambda: measure(model(weights), prepared.dev_pairs[: config.train.dev_pairs]))
+    def evaluate(weights: Weights) -> dict[str, float] | None:
+        def work() -> dict[str, float] | None:
+            with suppress(Stopping), stop.interruptible():
+                return measure(model(weights), prepared.dev_pairs[: config.train.dev_pairs])
+            return None
+
+        return run_on_rank_zero(fabric, work)
 
     def on_evaluation(values: dict[str, float], is_best: bool) -> None:
         report.evaluation(values, is_best)
@@ -286,31 +269,39 @@ def _train(stack: ExitStack, fabric: Fabric, run: Run, prepared: Prepared, quiet
 
     if not position.finished:
         clock, stop_requested = synchronised_clock(fabric, position.seconds, stop)
-        fit(
-            fabric,
-            module,
-            state,
-            prepared.train,
-            config.train,
-            dropout=config.model.dropout,
-            batch_symbols=config.data.batch_symbols,
-            hooks=Hooks(clock, stop_requested, report.step, evaluate, on_evaluation, save),
-        )
+        # Processes that wait for each other stop between updates only
+        interruptible = stop.interruptible if fabric.world_size == 1 else nullcontext
+        hooks = Hooks(clock, stop_requested, report.step, interruptible, evaluate, on_evaluation, save)
+        if run.start is None or before is not None or evaluate_start(state, config.train, hooks):
+            fit(
+                fabric,
+                module,
+                state,
+                prepared.train,
+                config.train,
+                dropout=config.model.dropout,
+                batch_symbols=config.data.batch_symbols,
+                hooks=hooks,
+            )
     if not position.finished:
         raise Interrupted(
-            f"stopped and saved at step {position.step}; resume with: {_resume_command(run)}", stop.signal_number or 0
+            f"stopped and saved at step {position.step}; resume with: {resume_command(run)}", stop.signal_number or 0
         )
-    final = model(state.best or current_weights(state, config.train))
-    run_on_rank_zero(fabric, lambda: final.save(run.out))
     metric = config.train.dev_metric.replace("_", " ")
+    if position.best_value is None:
+        raise RunError(f"{run.out}: is not written: dev {metric} was nan at all evaluations; wanted a number")
+    final = model(state.best)
+    run_on_rank_zero(fabric, lambda: final.save(run.out))
     report.print_line(f"{run.out}: best dev {metric} {position.best_value:.3f}, {position.step} steps")
 
 
-def _build_initial_network(run: Run, prepared: Prepared) -> Seq2Seq:
-    """Build the network with weights drawn from the run's seed, without changing PyTorch's global generator."""
-    with torch.random.fork_rng(devices=[]):
-        torch.default_generator.manual_seed(run.config.train.seed)  # torch.manual_seed seeds GPUs, too
-        return build_seq2seq(run.config.model, len(prepared.source_symbols), len(prepared.target_symbols))
+def _build_initial_network(config: Config, prepared: Prepared, model: ModelFile | None) -> Seq2Seq:
+    """Build the network with weights drawn from the run's seed, or those of the model with which it goes on."""
+    generator = torch.Generator().manual_seed(config.train.seed)  # and no other generator is used
+    network = build_seq2seq(config.model, len(prepared.source_symbols), len(prepared.target_symbols), generator)
+    if model is not None:
+        set_first_weights(network, model)
+    return network
 
 
 def _print_introduction(
@@ -319,6 +310,9 @@ def _print_introduction(
     for line in prepared.report:
         report.print_line(line)
     size = sum(parameter.numel() for parameter in network.parameters())
+    empty = empty_budget_notice(config.train)
+    if empty is not None:
+        report.print_line(empty)
     if config.peephole_implied and not step:
         report.print_line("model.peephole is none: a GRU has no cell state to look at")
     resuming = f"; resuming from step {step}" if step else ""

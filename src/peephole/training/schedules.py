@@ -25,6 +25,16 @@ def learning_rate(progress: float, config: TrainConfig) -> float:
     return config.learning_rate * shape[config.schedule]
 
 
+def empty_budget_notice(config: TrainConfig) -> str | None:
+    """Return a notice of one line if the budget is 0; None otherwise.
+
+    >>> empty_budget_notice(TrainConfig(minutes=0))
+    'train.minutes is 0: training ends after its first update, so nothing is learned'
+    """
+    empty = next((name for name in ("minutes", "epochs") if getattr(config, name) == 0), None)
+    return empty and f"train.{empty} is 0: training ends after its first update, so nothing is learned"
+
+
 def sampling_probability(progress: float, config: TrainConfig) -> float:
     """Return the probability of feeding the model's own symbol, (14), instead of the gold one, (13).
 

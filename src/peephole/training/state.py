@@ -1,13 +1,16 @@
 """The state of a training: one dataclass, stored in one file.
 
 Everything random is a pure function of (seed, epoch) or (seed, step, example), so no generator's state is stored. The
-checkpoint is one safetensors file that is replaced atomically, so a killed process leaves a complete one.
+checkpoint is one safetensors file that is replaced atomically, so a killed process leaves a complete one. The one
+before it is kept beside it as `previous.safetensors`, in case the newer one is damaged.
 """
 
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -17,7 +20,7 @@ import numpy.typing as npt
 import torch
 from torch import Tensor, nn
 
-from peephole.errors import RunError
+from peephole.errors import PeepholeError, RunError
 from peephole.storage.model_file import read_tensors, write_tensors
 from peephole.storage.names import current_name
 
@@ -36,6 +39,9 @@ class Position:
     evaluations: int = 0  # evaluations done
     evaluations_since_best: int = 0
     best_value: float | None = None  # dev metric of `best`
+    best_step: int = 0  # the updates after which `best` was measured
+    best_scores: dict[str, float] = field(default_factory=dict)  # all dev metrics of `best`
+    evaluation_due: bool = False  # an evaluation was to follow the last update, and a stop came before its end
     finished: bool = False
 
 
@@ -68,11 +74,16 @@ def copy_weights(weights: Weights) -> Weights:
     return {name: tensor.detach().clone() for name, tensor in weights.items()}
 
 
+def previous_checkpoint(path: Path) -> Path:
+    """Return the name of the checkpoint before the one of this name."""
+    return path.with_name("previous.safetensors")
+
+
 def save_checkpoint(path: Path, state: TrainState, made_with: Mapping[str, str | None]) -> None:
-    """Write the state and the versions of the libraries to one file, atomically.
+    """Write the state and the versions of the libraries to one file, atomically, and keep the one before.
 
     Raises:
-        RunError: it cannot be written; the previous checkpoint is unchanged.
+        RunError: it cannot be written; the older checkpoints are unchanged.
     """
     names = [name for name, _ in state.network.named_parameters()]
     tensors: dict[str, npt.NDArray[Any]] = {}
@@ -94,7 +105,41 @@ def save_checkpoint(path: Path, state: TrainState, made_with: Mapping[str, str |
         "position": json.dumps(asdict(state.position)),
         "made_with": json.dumps(dict(made_with)),
     }
-    write_tensors(path, tensors, metadata)
+    with suppress(OSError):  # then writing the file fails, too
+        path.parent.mkdir(exist_ok=True)
+    write_tensors(path, tensors, metadata, keep=previous_checkpoint(path))
+
+
+def load_latest_checkpoint(path: Path, state: TrainState) -> tuple[dict[str, str | None] | None, str | None]:
+    """Restore the checkpoint of this name, or the one before it if this one is damaged or missing.
+
+    The checkpoint that was restored has this name afterwards, so that the next one does not replace it.
+
+    Returns:
+        The library versions stored in it, or None if there is no checkpoint; and a line about a damaged or missing
+        one, or None.
+
+    Raises:
+        PeepholeError: there are checkpoints, but both are damaged.
+    """
+    previous = previous_checkpoint(path)
+    if not path.exists() and not previous.exists():
+        return None, None
+    try:
+        return load_checkpoint(path, state), None
+    except PeepholeError as error:
+        if not previous.exists():
+            raise
+        try:
+            made_with = load_checkpoint(previous, state)
+        except PeepholeError as older_error:
+            raise RunError(f"{error}; {older_error}") from error
+        notice = f"{error}; the checkpoint before it is used, that of step {state.position.step}"
+    try:
+        os.replace(previous, path)
+    except OSError as error:
+        raise RunError(f"{path}: cannot be written: {error.strerror or error}") from error
+    return made_with, notice
 
 
 def load_checkpoint(path: Path, state: TrainState) -> dict[str, str | None]:

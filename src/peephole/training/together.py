@@ -16,6 +16,8 @@ from lightning_fabric import Fabric
 
 from peephole.config import TrainConfig
 from peephole.errors import ConfigError, PeepholeError
+from peephole.training.backend_choice import training_device
+from peephole.training.precision import precision_plugin
 from peephole.training.stop import StopRequest
 
 T = TypeVar("T")
@@ -34,18 +36,18 @@ def start_fabric(config: TrainConfig) -> Fabric:
         raise ConfigError("train.device='cuda': this machine has no GPU that PyTorch can use")
     if config.device == "mps" and not torch.backends.mps.is_available():
         raise ConfigError("train.device='mps': this machine has no Apple GPU that PyTorch can use")
-    if config.threads is not None:
-        torch.set_num_threads(config.threads)
     assert config.precision != "auto"
     logging.getLogger("lightning_fabric").setLevel(logging.WARNING)  # the run's introduction reports the same
     processes = int(os.environ.get("WORLD_SIZE", "1"))
     here = int(os.environ.get("LOCAL_WORLD_SIZE", "1"))
+    plugin = precision_plugin(config.precision, training_device(config).type)
     fabric = Fabric(
         accelerator=config.device,
         devices=here,
         num_nodes=processes // here,
         strategy="ddp" if processes > 1 else "auto",
-        precision=config.precision,
+        precision=config.precision if plugin is None else None,
+        plugins=plugin,
     )
     had_group = _has_process_group()
     fabric.launch()

@@ -1,0 +1,59 @@
+"""Prepare data for a model that already has symbols: its tables grow by the symbols that are new in the data."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable
+from hashlib import sha256
+from typing import NamedTuple
+
+from peephole.config import SymbolsConfig
+from peephole.symbols import ListedSymbols, Symbols, grow_symbols
+
+SHOWN = 5  # symbols in a line of the report
+
+
+class KnownSymbols(NamedTuple):
+    """The symbol tables of the model with which a run goes on."""
+
+    source: Symbols
+    target: Symbols
+
+    def digest(self) -> str:
+        """Return the SHA-256 of both tables."""
+        return sha256(json.dumps([table.to_json() for table in self], sort_keys=True).encode()).hexdigest()
+
+
+def grow_side(side: str, table: Symbols, texts: Iterable[str], config: SymbolsConfig) -> tuple[Symbols, str]:
+    """Return the grown table of one side, and a line that counts and shows the new symbols.
+
+    Args:
+        side: source or target.
+        table: the table of the model.
+        texts: the training texts of this side, read once.
+        config: its vocabulary_size and min_count are used.
+    """
+    growth = grow_symbols(table, texts, vocabulary_size=config.vocabulary_size, min_count=config.min_count)
+    parts = [f"{side} symbols: {table.kind}, the model's {len(table)}"]
+    if growth.added:
+        parts.append(f"and {len(growth.added)} new: {_shown(growth.added)}")
+    line = " ".join(parts) + f"; {len(growth.symbols)} with the specials"
+    if growth.unknown:
+        limits = f"min_count={config.min_count}, vocabulary_size={config.vocabulary_size}"
+        reason = limits if isinstance(table, ListedSymbols) else "subwords do not grow"
+        times = sum(count for _, count in growth.unknown)
+        line += (
+            f"; {len(growth.unknown)} unknown, {times} times in all, are read as <unk> ({reason}): "
+            f"{_shown(growth.unknown)}"
+        )
+    return growth.symbols, line
+
+
+def _shown(counts: list[tuple[str, int]]) -> str:
+    """Return the first symbols with their counts.
+
+    >>> _shown([("é", 3), ("ß", 1)])
+    "'é' (3), 'ß' (1)"
+    """
+    more = ", …" if len(counts) > SHOWN else ""
+    return ", ".join(f"{symbol!r} ({count})" for symbol, count in counts[:SHOWN]) + more

@@ -1,0 +1,51 @@
+"""Describe how a model is made, for its file.
+
+Equal trainings write equal files, so neither the time of day nor the duration is part of it.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from peephole import __version__
+from peephole.data import Prepared
+from peephole.engine.choice import engine_in_use
+from peephole.storage.header import TRAINING
+from peephole.training.start import Start
+from peephole.training.state import Position
+
+
+def describe_making(prepared: Prepared, position: Position, dev_sources: int, start: Start | None) -> dict[str, Any]:
+    """Return versions, data and position of a training, as the entry `made` of a model file stores them.
+
+    Args:
+        prepared: the data.
+        position: the present position of the training.
+        dev_sources: the most dev sources that are measured.
+        start: the model with which the run goes on; None for initial weights.
+    """
+    versions = {"peephole": __version__, "torch": torch.__version__, "instruction_set": engine_in_use()}
+    corpus = prepared.train
+    training = {
+        **({} if start is None else {"from": Path(start.model).name}),
+        "steps": position.step,
+        "epochs": round(position.epoch + position.symbols / corpus.num_target_symbols, 2),
+        "best_step": position.best_step,
+        "dev_scores": position.best_scores,
+        "train": {
+            "files": prepared.files["train"],
+            "pairs": len(corpus),
+            "source_symbols": corpus.num_source_symbols,
+            "target_symbols": corpus.num_target_symbols,
+        },
+        "dev": {
+            "files": prepared.files["dev"],
+            "pairs": sum(len(references) for _, references in prepared.dev_pairs),
+            "sources": len(prepared.dev_pairs),
+            "sources_measured": min(len(prepared.dev_pairs), dev_sources),
+        },
+    }
+    return {name: version for name, version in versions.items() if version is not None} | {TRAINING: training}

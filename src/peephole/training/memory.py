@@ -1,0 +1,180 @@
+"""Estimate the memory of a training from its settings and data, without PyTorch.
+
+The estimate counts the arrays that are in memory together at the peak of a step, in the order in which the modules of
+`peephole.nn` make them. Measured peaks were within a quarter of it (tests/training/test_memory.py).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from math import prod
+from typing import NamedTuple
+
+from peephole import engine
+from peephole.config import Config
+from peephole.data import Prepared, batch_shapes
+from peephole.data.batch import Ids
+from peephole.engine.kinds import TRAINING_KINDS, missing_kind
+from peephole.errors import ConfigError
+from peephole.memory import check_memory
+from peephole.nn import schema
+from peephole.nn.schema import Architecture
+
+WINDOWS = 2  # windows of the first epoch from which the batches are taken
+LIBRARIES = 430_000_000  # bytes of Python, PyTorch and the others once a training has begun
+WEIGHT_COPIES = {"weights": 1, "gradients": 1, "AdamW's moments": 2, "moving average and best weights": 2}
+EVALUATION_COPIES = 3  # of the weights while dev is evaluated: a network, its file and its packed form
+
+
+class BatchShape(NamedTuple):
+    """The sizes of a padded batch."""
+
+    pairs: int  # B
+    source_steps: int  # T
+    target_steps: int  # U
+
+
+def training_memory(
+    config: Config, num_source_symbols: int, num_target_symbols: int, batches: Iterable[BatchShape]
+) -> dict[str, int]:
+    """Return the bytes that a training needs at its peak, by use.
+
+    Args:
+        config: all settings.
+        num_source_symbols: size of the source's vocabulary.
+        num_target_symbols: size of the target's.
+        batches: the batches of the training, or some of them.
+    """
+    number = 8 if config.train.precision == "64-true" else 4
+    sizes = schema.tensors(Architecture.of(config.model), num_source_symbols, num_target_symbols)
+    weights = number * sum(prod(spec.shape) for spec in sizes.values())
+    count = step_numbers_engine if is_trained_by_engine(config) else step_numbers_definition
+    step = max((number * count(config, num_target_symbols, batch) for batch in set(batches)), default=0)
+    parts = {name: copies * weights for name, copies in WEIGHT_COPIES.items()}
+    if config.train.average_last > 1:
+        parts["weights of the last evaluations"] = min(config.train.average_last, config.train.evaluations) * weights
+    return parts | {
+        "activations of the largest batch": max(step, EVALUATION_COPIES * weights),
+        "Python and its libraries": LIBRARIES,
+    }
+
+
+SIZES = (
+    *("model.hidden_size", "model.encoder_size", "model.embedding_size", "model.encoder_layers"),
+    *("model.decoder_layers", "data.batch_symbols", "train.average_last", "train.evaluations"),
+)
+"""The settings that decide the memory of a training on given data."""
+
+
+def memory_sizes(config: Config, prepared: Prepared) -> tuple[int, int, set[BatchShape]]:
+    """Return the sizes of the data that decide the memory of a training: both vocabularies, and its batches."""
+    shapes = {shape_of(*batch) for batch in first_batches(config, prepared)}
+    return len(prepared.source_symbols), len(prepared.target_symbols), shapes
+
+
+def first_batches(config: Config, prepared: Prepared) -> Iterator[tuple[Ids, Ids]]:
+    """Yield the source and target lengths of the batches of the first epoch, of large data only those of some pairs."""
+    how = {"seed": config.train.seed, "epoch": 0, "batch_symbols": config.data.batch_symbols, "windows": WINDOWS}
+    return batch_shapes(prepared.train, **how)
+
+
+def shape_of(source_lengths: Ids, target_lengths: Ids) -> BatchShape:
+    """Return the shape of a batch with pairs of these lengths."""
+    return BatchShape(len(source_lengths), int(source_lengths.max()), int(target_lengths.max()))
+
+
+def check_training_memory(
+    config: Config, num_source_symbols: int, num_target_symbols: int, batches: Iterable[BatchShape]
+) -> str | None:
+    """Compare the memory that a training needs with that of this machine; see `check_memory`.
+
+    Arguments as in `training_memory`.
+    """
+    arguments = num_source_symbols, num_target_symbols, set(batches)
+    return check_memory(deciding_setting(config, *arguments), "training", _total(config, *arguments))
+
+
+def deciding_setting(
+    config: Config, num_source_symbols: int, num_target_symbols: int, batches: Iterable[BatchShape]
+) -> str:
+    """Return the setting, with its value, that adds most to the memory compared with its default.
+
+    Arguments as in `training_memory`.
+    """
+    shapes = set(batches)
+    least, setting = _total(config, num_source_symbols, num_target_symbols, shapes), "data.batch_symbols"
+    for name in SIZES:
+        smaller = _with_default(config, name)
+        factor = smaller.data.batch_symbols / config.data.batch_symbols
+        fewer = {shape._replace(pairs=max(1, int(shape.pairs * factor))) for shape in shapes} if factor < 1 else shapes
+        without = _total(smaller, num_source_symbols, num_target_symbols, fewer)
+        if without < least:
+            least, setting = without, name
+    section, key = setting.split(".")
+    return f"{setting}={getattr(getattr(config, section), key)}"
+
+
+def _total(config: Config, num_source_symbols: int, num_target_symbols: int, batches: Iterable[BatchShape]) -> int:
+    return sum(training_memory(config, num_source_symbols, num_target_symbols, batches).values())
+
+
+def _with_default(config: Config, name: str) -> Config:
+    """Return a config with the default of a setting, if that is smaller and fits to the others."""
+    section, key = name.split(".")
+    before, default = (getattr(getattr(c, section), key) for c in (config, Config()))
+    try:
+        return config if (before or 0) <= (default or 0) else config.with_values({name: default})
+    except ConfigError:
+        return config
+
+
+def is_trained_by_engine(config: Config) -> bool:
+    """Return whether the engine is expected to train, on a CPU; the definition needs more memory."""
+    kinds = Architecture.of(config.model).kinds()
+    missing = missing_kind({part: kinds[part] for part in TRAINING_KINDS}, TRAINING_KINDS)
+    is_asked = config.train.engine != "off" and config.train.scheduled_sampling == "none"
+    return engine.available() and is_asked and missing is None
+
+
+def step_numbers_engine(config: Config, num_target_symbols: int, batch: BatchShape) -> int:
+    """Return how many numbers a step of the engine holds at its peak, that of the decoder's gradients."""
+    a, dropped = Architecture.of(config.model), bool(config.model.dropout)
+    H, M, E, full = a.hidden_size, a.encoder_size, a.embedding_size, a.peephole == "full"
+    rows, steps = batch.pairs * batch.source_steps, batch.pairs * batch.target_steps
+    attends = schema.CONTEXTS[a.context]
+    source = E * (3 if dropped else 1)
+    source += a.encoder_layers * (6 * M + M + M)  # gates, c, h as operand; outputs by direction, and joined
+    source += (a.encoder_layers - 1) * 2 * M * dropped
+    target = E * (3 if dropped else 1)
+    target += a.decoder_layers * (7 * H) + M + (a.decoder_layers - 1) * 2 * H  # saved, hidden; inputs of the layers
+    target += M + (H + M + E) + H * (4 if dropped else 2) + H  # contexts, the readout's input, r, its gradient
+    if attends:
+        source += 0 if a.attention == "dot" else H
+        target += batch.source_steps + H
+    # the gradients of the decoder's arguments, and its scratch
+    source += M + H * attends
+    target += H + M + E + (H + M + E)
+    target += a.decoder_layers * (4 + 3 * full + 1 + full) * H + M + E + H * attends
+    chunk = min(steps, max(256, (1 << 21) // max(1, num_target_symbols)))
+    return rows * source + steps * target + (chunk + H) * num_target_symbols
+
+
+def step_numbers_definition(config: Config, num_target_symbols: int, batch: BatchShape) -> int:
+    """Return how many numbers a step of the definition holds at its peak: what autograd keeps of all time steps."""
+    a, dropped = Architecture.of(config.model), bool(config.model.dropout)
+    H, M, E = a.hidden_size, a.encoder_size, a.embedding_size
+    rows, steps = batch.pairs * batch.source_steps, batch.pairs * batch.target_steps
+    cell = {"full": 22, "diagonal": 25, "none": 17}[a.peephole] if a.cell == "lstm" else 16
+    source = E * (3 if dropped else 1) + a.encoder_layers * (cell + 4) * M + (a.encoder_layers - 1) * 2 * M * dropped
+    target = E * (3 if dropped else 1) + a.decoder_layers * (cell + 2) * H + 4 * H + 2 * (M + H + E) + 3 * M
+    attention = 0
+    if schema.CONTEXTS[a.context]:
+        source += H
+        position = {
+            "additive": 2 * H,
+            "location": 2 * (H + a.location_channels),
+            "coverage": 2 * H,
+            "multihead": 2 * (H + a.attention_heads) + M,
+        }
+        attention = batch.source_steps * (4 + position.get(a.attention, 0))
+    return rows * source + steps * (target + attention + 3 * num_target_symbols)
