@@ -5,6 +5,7 @@ from __future__ import annotations
 import random
 from collections.abc import Sequence
 from dataclasses import replace
+from functools import cache
 
 import numpy as np
 import pytest
@@ -110,17 +111,26 @@ def assert_same(got: Sequence[Sequence], wanted: Sequence[Sequence]) -> None:
             np.testing.assert_allclose(one.attention, other.attention, atol=1e-5)
 
 
+def compared_sources() -> tuple[list[list[int]], list[int]]:
+    """Return sources and the longest targets to search for."""
+    sources = make_sources(9, seed=1)
+    return sources, [len(source) + 3 for source in sources]
+
+
+@cache
+def results_of_the_definition(shape: str) -> dict[str, Sequence[Sequence]]:
+    """Return what each search of the definition finds."""
+    definition = DefinitionSearch([make_network(make_config(**SHAPES[shape]), seed=len(shape))])
+    return {name: definition.find(*compared_sources(), search, examples=range(9)) for name, search in SEARCHES.items()}
+
+
 @pytest.mark.parametrize("instruction_set", engine.instruction_sets())
 @pytest.mark.parametrize("shape", SHAPES)
 def test_the_engine_returns_the_results_of_the_definition(shape: str, instruction_set: str) -> None:
     config = make_config(**SHAPES[shape])
-    network = make_network(config, seed=len(shape))
-    packed, definition = PackedSearch([pack(config, network, instruction_set)]), DefinitionSearch([network])
-    sources = make_sources(9, seed=1)
-    longest = [len(source) + 3 for source in sources]
-    for search in SEARCHES.values():
-        wanted = definition.find(sources, longest, search, examples=range(9))
-        assert_same(packed.find(sources, longest, search, examples=range(9)), wanted)
+    packed = PackedSearch([pack(config, make_network(config, seed=len(shape)), instruction_set)])
+    for name, wanted in results_of_the_definition(shape).items():
+        assert_same(packed.find(*compared_sources(), SEARCHES[name], examples=range(9)), wanted)
 
 
 def test_compared_results_have_both_endings_and_many_lengths() -> None:
