@@ -136,12 +136,12 @@ def test_attention_equals_the_oracle(kind, dtype):
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_gradcheck_of_attention(kind):
-    arrays = numbers(kind) | {
-        "queries": numbers(kind)["queries"][:, :2]
-    }  # two steps: the second reads the first's state
+    """Two steps, of which the second reads the state of the first, of two sources."""
+    arrays = numbers(kind)
+    arrays |= {"queries": arrays["queries"][1:, :2], "memory": arrays["memory"][1:]}
     leaves = [torch.from_numpy(array).requires_grad_() for array in arrays.values()]
     run = run_module(kind)
-    torch.autograd.gradcheck(lambda queries, memory, *rest: run(queries, memory, VALID, *rest), leaves)
+    torch.autograd.gradcheck(lambda queries, memory, *rest: run(queries, memory, VALID[1:], *rest), leaves)
 
 
 @pytest.mark.parametrize("kind", KINDS)
