@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import copy
 import errno
 import os
+import pickle
 import re
 import tracemalloc
 from collections.abc import Iterator
@@ -34,6 +36,22 @@ PAIRS = st.lists(
     min_size=1,
     max_size=25,
 )
+
+
+def test_a_copy_outlives_its_original_and_is_not_pickled(tmp_path: Path) -> None:
+    """The number of an open file names another file once it is closed, and in another process."""
+    folders = [tmp_path / str(number) for number in range(5)]
+    for folder in folders:
+        folder.mkdir()
+    found, _ = build([("ab", "x"), ("cd", "yy")], folders[0])
+    copies = [copy.copy(found), copy.deepcopy(found)]
+    with pytest.raises(TypeError, match=r"source\.values\.npy is an open file of this process and cannot be pickled; "):
+        pickle.dumps(found)
+    del found
+    others = [build([("dd", "x"), ("dd", "x")], folder)[0] for folder in folders[1:]]
+    for one in copies:
+        assert [ids.tolist() for ids in one.pairs([0, 1])[0]] == [LETTERS.encode("ab"), LETTERS.encode("cd")]
+    assert len(others) == 4
 
 
 @settings(deadline=None)
