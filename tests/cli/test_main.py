@@ -188,7 +188,7 @@ SHOWN_NAME = r"a\x1b[31m\nb\u202e"
             ["train", "a", "--out", "b.safetensors", "--config", ODD_NAME],
             f"{SHOWN_NAME}: cannot be read as TOML: No such file or directory",
         ),
-        (["train", "a", "--out", "b.safetensors", "--set", ODD_NAME], f"--set {SHOWN_NAME}: wanted KEY=VALUE"),
+        (["train", "a", "--out", "b.safetensors", "--set", ODD_NAME], f"--set: wanted KEY=VALUE, got {ODD_NAME!r}"),
         (["train", "--resume", ODD_NAME], None),
         (["export", ODD_NAME, "--to", "onnx"], f"{SHOWN_NAME}: no such file"),
     ],

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Iterator
+from contextlib import suppress
 from typing import TypeVar
 
 from peephole.errors import DataError, printable
@@ -33,8 +34,9 @@ def in_parts(lines: Iterator[T], size: int) -> Iterator[list[T]]:
 
 
 def print_note(text: str) -> None:
-    """Write a line to stderr, with escapes for characters that a terminal would interpret."""
-    sys.stderr.write(f"peephole: {printable(text)}\n")
+    """Write a line to stderr, with escapes for characters that a terminal would interpret; a full disk stops nothing."""
+    with suppress(OSError):
+        sys.stderr.write(f"peephole: {printable(text)}\n")
 
 
 def one_line(text: str) -> str:
