@@ -102,19 +102,19 @@ def test_bad_training_data(peephole: Peephole, content: bytes, message: str) -> 
         (["trian.tsv"], "trian.tsv: no such file; did you mean 'train.tsv'?"),
         (["folder"], "folder: is a directory, wanted a file"),
         (
-            ["data.csv"],
-            "data.csv: unknown suffix '.csv'; wanted .tsv, .txt, .jsonl or .ndjson (also with .gz or .zst), ",
+            ["data.xls"],
+            "data.xls: unknown suffix '.xls'; wanted .tsv, .txt, .csv, .jsonl or .ndjson (also with .gz or .zst), ",
         ),
         (["train.tsv", "--dev", "no.tsv"], "no.tsv: no such file"),
         (["train.tsv", "--dev", "folder"], "folder: is a directory, wanted a file"),
         (["train.tsv", "--dev", "bad.tsv"], "bad.tsv, line 2: expected 2 columns, found 1: 'abc'"),
         (["a.en,b.it"], "b.it: ends after line 1, a.en goes on"),
-        (["bad.tsv.gz"], "bad.tsv.gz, after line 0: cannot be read: "),
+        (["bad.tsv.gz"], "bad.tsv.gz: cannot be read: damaged or cut off: "),
         (["bad.parquet"], "bad.parquet: cannot be read as Parquet: "),
     ],
 )
 def test_unreadable_files(peephole: Peephole, arguments: list[str], message: str) -> None:
-    files = {"train.tsv": GOOD, "data.csv": "a,AH\n", "bad.tsv": "a\tAH\nabc\n", "a.en": "a\nb\n", "b.it": "AH\n"}
+    files = {"train.tsv": GOOD, "data.xls": "a,AH\n", "bad.tsv": "a\tAH\nabc\n", "a.en": "a\nb\n", "b.it": "AH\n"}
     for name, content in (files | {"bad.tsv.gz": GOOD, "bad.parquet": GOOD}).items():
         peephole.write(name, content)
     (peephole.folder / "folder").mkdir()

@@ -34,8 +34,8 @@ def in_parts(lines: Iterator[T], size: int) -> Iterator[list[T]]:
 
 
 def print_note(text: str) -> None:
-    """Write a line to stderr, with escapes for characters that a terminal would interpret; a full disk stops nothing."""
-    with suppress(OSError):
+    """Write a line to stderr, with escapes for characters that a terminal would interpret."""
+    with suppress(OSError):  # a full disk behind stderr does not stop the work
         sys.stderr.write(f"peephole: {printable(text)}\n")
 
 

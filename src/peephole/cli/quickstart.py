@@ -35,7 +35,8 @@ def command(minutes: float, folder: str) -> None:
     """
     started = time.monotonic()
     # At most five passes over the words, so a higher learning rate and fewer dev evaluations than the defaults.
-    config = Config().with_values({"train.minutes": minutes, "train.learning_rate": 0.003, "train.evaluations": 10})
+    settings = {"train.minutes": minutes, "train.learning_rate": 0.003, "train.evaluations": 10}
+    config = Config().with_values(settings, "command line")
     output_folder = Path(folder)
     write_cmudict(output_folder)
     with waiting("loading PyTorch"):
