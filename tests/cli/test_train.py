@@ -72,7 +72,11 @@ def test_command_line_settings_override_the_file(peephole: Peephole) -> None:
 
 BAD_DATA = [
     ("wrong columns", b"a\tAH\nabc\n", "train.tsv, line 2: expected 2 columns, found 1: 'abc'"),
-    ("three columns", b"a\tAH\tx\n", "train.tsv, line 1: expected 2 columns, found 3: 'a\\tAH\\tx'"),
+    (
+        "three columns",
+        b"a\tAH\tx\n",
+        "train.tsv, line 1: expected 2 columns, found 3: 'a\\tAH\\tx'; name two of them by data.source and data.target",
+    ),
     ("empty source", b"a\tAH\n\tB\n", "train.tsv, line 2: empty source beside 'B'"),
     ("empty target", b"a\tAH\nb\t \n", "train.tsv, line 2: empty target beside 'b'"),
     ("invalid utf-8", b"a\tAH\nb\tB\n\xed\x95\tHAN\n", "train.tsv, line 3: invalid UTF-8: byte 1 is 0xed"),
