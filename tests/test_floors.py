@@ -35,7 +35,7 @@ FLOOR_OF = {part: floor for floor, parts in enumerate(FLOORS) for part in parts}
 FRONT = {"__init__", "__main__"}  # above all floors
 WITHOUT_TORCH = {
     *("errors", "config", "values", "lazy", "memory", "symbols", "evaluation", "storage", "data", "model", "inspect"),
-    *("training/__init__", "training/memory", "training/estimate", "training/planning"),
+    *("training/__init__", "training/memory", "training/estimate", "training/planning", "training/waiting"),
     *("nn/__init__", "nn/schema", "search/__init__", "search/hypothesis"),
     *(
         "engine/__init__",

@@ -23,7 +23,7 @@ SECONDS = 300  # time limit of a command; generous, since the machine may be bus
 
 MODULES = (
     "peephole.training",
-    *(f"peephole.cli.{verb}" for verb in ("train", "predict", "score", "evaluate", "export")),
+    *(f"peephole.cli.{verb}" for verb in ("train", "predict", "score", "evaluate", "export", "info")),
 )
 
 

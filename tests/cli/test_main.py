@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import resource
 import subprocess
 import sys
@@ -71,8 +72,8 @@ def test_train_help_lists_every_setting(peephole: Peephole) -> None:
         (["score", "m"], "Missing argument 'PAIRS'"),
         (["evaluate", "m"], "Missing argument 'TEST'"),
         (["evaluate", "m", "t", "--worst", "many"], "'many' is not a valid integer"),
-        (["train"], "wanted TRAIN and --out MODEL, or --resume RUN"),
-        (["train", "a.tsv"], "wanted TRAIN and --out MODEL, or --resume RUN"),
+        (["train"], "wanted TRAIN and --out MODEL, or --from MODEL and --out MODEL, or --resume RUN"),
+        (["train", "a.tsv"], "wanted TRAIN and --out MODEL, or --from MODEL and --out MODEL, or --resume RUN"),
         (["train", "a.tsv", "--resume", "a.run"], "--resume uses the run's own settings"),
         (["train", "--resume", "a.run", "--set", "minutes=3"], "give nothing else"),
         (["train", "--resume", "a.run", "--dry-run"], "give nothing else"),
@@ -150,6 +151,27 @@ def test_unknown_keys_in_the_config_are_reported_once(peephole: Peephole, toy_fi
     peephole.write("pairs.tsv", "ab\tAH B\n")
     done = peephole(*verb, stdin="ab\n").succeeded()
     assert done.err == "peephole: m.safetensors: config: unknown key train.foo is ignored\n"
+
+
+@pytest.mark.parametrize(
+    "verb",
+    [
+        "predict {}",
+        "predict {toy},{}",
+        "score {} p",
+        "evaluate {} p",
+        "evaluate {toy} p --against {}",
+        "quantize {} --to int8",
+        "export {} --to onnx",
+        "info {}",
+    ],
+)
+def test_a_pipe_as_a_model_is_refused_at_once(peephole: Peephole, toy_file: Path, verb: str) -> None:
+    """Nothing writes to the pipe, so reading it would wait forever."""
+    os.mkfifo(peephole.folder / "m")
+    peephole.write("p", "ab\tAH B\n")
+    done = peephole(*(word.format("m", toy=toy_file) for word in verb.split()), stdin="ab\n")
+    done.failed("m: wanted a model file, got a pipe")
 
 
 ODD_NAME = "a\x1b[31m\nb\u202e"

@@ -12,10 +12,12 @@ from peephole.data import batches
 from peephole.errors import RunError
 from peephole.nn import use_engine
 from peephole.nn.loss import loss_sum
+from peephole.training import loop
 from peephole.training.dev import HIGHER_IS_BETTER
 from peephole.training.loop import train_step
 from peephole.training.loss import Objective
 from peephole.training.state import copy_weights
+from peephole.training.stop import Stopping
 
 from .toy import Training, make_corpus, make_network, same, words
 
@@ -94,6 +96,45 @@ def test_a_step_applies_dropout_and_scheduled_sampling_as_configured(corpus):
     assert loss(0.3, 0.5) != loss(0.3, 0.5, seed=2)
 
 
+@pytest.mark.parametrize("number", range(5))
+def test_an_evaluation_that_a_stop_ended_is_repeated_when_the_training_resumes(corpus, number):
+    """The last one is that of the mean weights."""
+    config = TrainConfig(steps=12, evaluations=4, average_last=4, ema_decay=0.9)
+    settings = {"values": [0.5, 0.3, 0.4, 0.2, 0.1], "dropout": 0.2}
+    whole = Training(corpus, config, **settings).run()
+    assert len(whole.measured) == 5
+    parts = Training(corpus, config, stopped_evaluation=number, **settings).run()
+    assert not parts.state.position.finished
+    assert parts.saved_at == [3 * min(number + 1, 4)]
+    assert len(parts.measured) == number
+    parts.run()
+    assert parts.state.position == whole.state.position
+    assert parts.found_best == whole.found_best
+    for got, wanted in zip(parts.measured + parts.weights, whole.measured + whole.weights, strict=True):
+        assert same(got, wanted)
+    assert same(parts.state.best, whole.state.best)
+
+
+def test_an_update_that_a_stop_ended_is_repeated_when_the_training_resumes(corpus, monkeypatch):
+    config = TrainConfig(steps=6, evaluations=2)
+    whole = Training(corpus, config, dropout=0.2).run()
+    parts = Training(corpus, config, dropout=0.2)
+    clip = loop.clip_gradients
+
+    def stop_once(*arguments):
+        norm = clip(*arguments)
+        if parts.state.position.step == 4 and not parts.saved_at:
+            raise Stopping
+        return norm
+
+    monkeypatch.setattr(loop, "clip_gradients", stop_once)
+    parts.run()
+    assert parts.saved_at == [4]
+    parts.run()
+    for got, wanted in zip(parts.weights, whole.weights, strict=True):
+        assert same(got, wanted)
+
+
 def test_each_step_draws_different_noise(tmp_path):
     """Repeat one batch at learning rate 0, so that only the noise can change the loss."""
     corpus = make_corpus(tmp_path, ["abc", "cab", "hgfe"])
@@ -137,6 +178,17 @@ def test_the_best_weights_are_kept(corpus, metric):
     )
     assert training.state.position.evaluations_since_best == 4 - best
     assert (training.state.position.evaluations, training.state.position.finished) == (5, True)
+
+
+@pytest.mark.parametrize("metric", ["loss", "exact_match"])
+def test_a_metric_that_is_not_a_number_is_never_the_best(corpus, metric):
+    training = Training(
+        corpus, TrainConfig(steps=4, evaluations=4, dev_metric=metric), values=[math.nan, 2.0, math.nan]
+    )
+    training.run()
+    assert training.found_best == [False, True, False, False]
+    assert same(training.state.best, training.measured[1])
+    assert training.state.position.best_value == 2.0
 
 
 @pytest.mark.parametrize("patience", [1, 2, 3, None])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+from contextlib import nullcontext
 from dataclasses import dataclass, field
 
 import torch
@@ -79,6 +80,7 @@ class Training:
     seconds_per_step: float = 1.0
     seconds_per_evaluation: float = 0.0
     stop_after: int | None = None
+    stopped_evaluation: int | None = None  # the number of an evaluation that a stop ends, once
 
     def __post_init__(self):
         self.network = make_network(**self.model)
@@ -94,7 +96,13 @@ class Training:
 
     def run(self):
         hooks = Hooks(
-            self._seconds, self._stop_requested, self._on_step, self._evaluate, self._on_evaluation, self._save
+            self._seconds,
+            self._stop_requested,
+            self._on_step,
+            nullcontext,
+            self._evaluate,
+            self._on_evaluation,
+            self._save,
         )
         module = self.fabric.setup_module(Objective(self.network))
         fit(
@@ -121,6 +129,9 @@ class Training:
         self.weights.append(copy_weights(self.network.state_dict()))
 
     def _evaluate(self, weights):
+        if len(self.measured) == self.stopped_evaluation:
+            self.stopped_evaluation = None
+            return None
         self.clock += self.seconds_per_evaluation
         value = self.values[min(len(self.measured), len(self.values) - 1)] if self.values else 0.0
         self.measured.append(copy_weights(weights))

@@ -50,7 +50,7 @@ def command(
     model = load_models(models, options)
     other = None if against is None else load_models(against)
     search = given_settings(model, options, **BEST_ONLY)
-    with progress_bars() as progress:
+    with progress_bars(f"reading {test_file}") as progress:
         result = evaluate(
             model,
             test_file,

@@ -12,6 +12,7 @@ import click
 from peephole.cli.lines import in_parts, one_line, print_note
 from peephole.cli.notes import NoticePrinter
 from peephole.cli.options import given_settings, load_models, setting_options
+from peephole.cli.progress import line_counter
 from peephole.cli.sources import Parse, Task, input_files, parse_source, prefixed_parser, read_tasks
 from peephole.config import SearchConfig
 from peephole.data import Report
@@ -64,13 +65,15 @@ def command(
     size = 1 if settings.batch_size == 1 else settings.batch_size * BATCHES_AT_A_TIME
     report = Report(shown_name(names[0]), "line")
     printer = NoticePrinter(shown_name(names[0]))
-    for file in names:
-        printer.name = shown_name(file)
-        tasks = read_tasks(file, parse, skip=bad_lines == "skip", report=report)
-        for part in in_parts(tasks, size):
-            for task, found in zip(part, predict_part(model, part, printer, attention=as_json, **search), strict=True):
-                write(printer.name, task, found)
-            sys.stdout.flush()
+    with line_counter() as add:
+        for file in names:
+            printer.name = shown_name(file)
+            tasks = read_tasks(file, parse, skip=bad_lines == "skip", report=report)
+            for part in in_parts(tasks, size):
+                found = predict_part(model, part, printer, attention=as_json, progress=add, **search)
+                for task, predictions in zip(part, found, strict=True):
+                    write(printer.name, task, predictions)
+                sys.stdout.flush()
     printer.print_totals()
     for line in report.lines():
         print_note(line)

@@ -25,7 +25,7 @@ def command(model: str, to: str, out: str | None, pairs: str | None, as_json: bo
 
     Predictions differ slightly from those of MODEL; --evaluate measures the difference.
     """
-    with progress_bars() as progress:
+    with progress_bars(f"reading {model}") as progress:
         result = quantize(
             model,
             to,  # type: ignore[arg-type]  # click checks it

@@ -41,7 +41,7 @@ def command(minutes: float, folder: str) -> None:
     config = Config().with_values({"train.minutes": minutes, "train.learning_rate": 0.003, "train.evaluations": 10})
     path = output_folder / "g2p.safetensors"
     model = train(output_folder / "train.tsv", output_folder / "dev.tsv", path, config=config, overwrite=True)
-    with progress_bars() as progress:
+    with progress_bars("reading the test words") as progress:
         result = evaluate(model, output_folder / "test.tsv", worst=3, exposure_gap=False, progress=progress)
     console = Console()
     console.print(render(result.evaluation))

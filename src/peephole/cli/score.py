@@ -11,6 +11,7 @@ import click
 from peephole.cli.lines import print_note
 from peephole.cli.notes import NoticePrinter
 from peephole.cli.options import given_settings, load_models, setting_options
+from peephole.cli.progress import line_counter
 from peephole.data import Report
 from peephole.model.pairs import score_pairs
 
@@ -31,11 +32,13 @@ def command(models: str, pairs_file: str, tokens: bool, as_json: bool, **options
     search = given_settings(model, options)
     report = Report(pairs_file)
     printer = NoticePrinter(pairs_file)
-    for part in score_pairs(model, pairs_file, tokens=tokens, report=report, **search):
-        printer.take_all(part.notices, [pair.line for pair in part.pairs])
-        for (source, target, _), log_prob in zip(part.pairs, part.log_probs, strict=True):
-            entry = {"source": source, "target": target, "log_prob": log_prob}
-            sys.stdout.write((json.dumps(entry, ensure_ascii=False) if as_json else f"{log_prob:.6f}") + "\n")
+    with line_counter() as add:
+        for part in score_pairs(model, pairs_file, tokens=tokens, report=report, **search):
+            printer.take_all(part.notices, [pair.line for pair in part.pairs])
+            for (source, target, _), log_prob in zip(part.pairs, part.log_probs, strict=True):
+                entry = {"source": source, "target": target, "log_prob": log_prob}
+                sys.stdout.write((json.dumps(entry, ensure_ascii=False) if as_json else f"{log_prob:.6f}") + "\n")
+            add(len(part.pairs))
     printer.print_totals()
     for line in report.lines():
         print_note(line)

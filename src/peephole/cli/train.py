@@ -10,6 +10,7 @@ import click
 
 from peephole.cli.options import build_config, setting_options, settings_text
 from peephole.errors import printable
+from peephole.training.waiting import waiting
 
 
 @click.command(epilog=settings_text())
@@ -55,7 +56,8 @@ def command(
         others = (train_file, from_model, out, assignments, config_path, overwrite, dry_run, as_json, *options.values())
         if any(others):
             raise click.UsageError("--resume uses the run's own settings; give nothing else but --data and --dev")
-        from peephole.training import resume
+        with waiting("loading PyTorch"):
+            from peephole.training import resume
 
         resume(resume_folder, data=data, dev=dev)
         return
@@ -70,18 +72,20 @@ def command(
     if from_model is None:
         config = build_config(config_path, assignments, options)
     else:
-        from peephole.training.from_model import config_of_model
+        from peephole.training.start import config_of_model
 
         config = build_config(config_path, assignments, options, config_of_model(from_model))
     if dry_run:
         from peephole.training import plan
 
         assert train_file is not None
-        found = plan(train_file, dev, out, config=config, overwrite=overwrite)
+        with waiting(f"reading {train_file}"):
+            found = plan(train_file, dev, out, config=config, overwrite=overwrite)
         lines = [json.dumps(found.to_dict(), ensure_ascii=False)] if as_json else map(printable, found.lines())
         sys.stdout.writelines(line + "\n" for line in lines)
         return
     assert out is not None
-    from peephole.training import train
+    with waiting("loading PyTorch"):
+        from peephole.training import train
 
     train(train_file, dev, out, from_model=from_model, config=config, overwrite=overwrite)

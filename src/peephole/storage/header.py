@@ -25,6 +25,7 @@ from peephole.symbols import Symbols, symbols_from_json
 FORMAT_VERSION = 3  # the newest version, which is written
 FORMAT_VERSIONS = tuple(map(str, range(1, FORMAT_VERSION + 1)))
 TRAINING = "training"  # key of a table in `made`
+MOST_LEVELS = 10  # of nested values in `made`
 
 
 @dataclass(frozen=True)
@@ -141,11 +142,23 @@ def _read_config(metadata: Mapping[str, str]) -> tuple[Config, list[str]]:
 def _read_made(metadata: Mapping[str, str]) -> tuple[dict[str, Any], list[str]]:
     """Return the versions of the libraries that made the model and the table of its training, and the notes."""
     made, notes = _read_information(metadata, "made")
+    if _num_levels(made) > MOST_LEVELS:  # copying and printing them would be recursive
+        made, notes = {}, [f"wanted at most {MOST_LEVELS} levels, got more; it is ignored"]
     for name in list(made):
         kind, wanted = (dict, "a table as") if name == TRAINING else (str, "a version of")
         if not isinstance(made[name], kind):
             notes.append(f"wanted {wanted} {name!a}, got {shorten(repr(made.pop(name)))}")
     return made, [f"made: {note}" for note in notes]
+
+
+def _num_levels(tree: Any) -> int:
+    """Return the number of levels of nested JSON values, at most one more than are allowed."""
+    level, count = [tree], 0
+    while level and count <= MOST_LEVELS:
+        nested = [value for value in level if isinstance(value, (dict, list))]
+        level = [inner for value in nested for inner in (value.values() if isinstance(value, dict) else value)]
+        count += bool(nested)
+    return count
 
 
 def _read_information(metadata: Mapping[str, str], key: str) -> tuple[dict[str, Any], list[str]]:

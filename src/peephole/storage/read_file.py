@@ -40,7 +40,7 @@ def open_file(path: str | Path) -> Iterator[io.FileIO]:
     except (FileNotFoundError, NotADirectoryError) as error:
         raise ModelFileError(f"{path}: no such file") from error
     except OSError as error:
-        raise ModelFileError(f"{path}: cannot be read: {error.strerror or error}") from error
+        raise ModelFileError(f"{path}: {error.strerror or error}") from error
 
 
 def _check_kind(path: str | Path, status: os.stat_result) -> None:

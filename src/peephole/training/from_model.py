@@ -1,139 +1,14 @@
-"""Training that goes on with a finished model: a new run whose first weights, architecture and symbols are the model's.
-
-The run's folder holds a copy of the model, `start.safetensors`, so that the run does not depend on the model's file.
-"""
+"""Training that goes on with a finished model: its weights are the first ones, and the first to beat on dev."""
 
 from __future__ import annotations
-
-from dataclasses import dataclass, fields, replace
-from pathlib import Path
 
 import torch
 from torch import nn
 
-from peephole.config import DEFAULT_EPOCHS, Config, TrainConfig
-from peephole.data import KnownSymbols
-from peephole.data.stamp import file_digest
-from peephole.errors import ConfigError, ModelFileError, RunError
-from peephole.nn.schema import Architecture
-from peephole.storage.header import Header, read_header
-from peephole.storage.model_file import ModelFile, load_model
-from peephole.storage.replace_file import replace_file
+from peephole.config import TrainConfig
+from peephole.storage.model_file import ModelFile
 from peephole.training.loop import Hooks, remember_if_best
 from peephole.training.state import TrainState, copy_weights
-
-START = "start.safetensors"
-"""The copy of the model in the run's folder."""
-BUDGET = ("minutes", "epochs", "steps")
-MACHINE = ("precision", "device", "threads", "engine")
-"""Settings of section train that suit the machine that made the model, not the task."""
-
-
-@dataclass(frozen=True)
-class Start:
-    """The model with which a run goes on, as run.json stores it."""
-
-    model: str  # name of its file
-    digest: str  # SHA-256 of its content
-
-    def copy_to(self, folder: Path) -> None:
-        """Copy the model into the run's folder.
-
-        Raises:
-            RunError: its file has changed since `read_start`.
-            OSError: it cannot be read, or the copy cannot be written.
-        """
-        with replace_file(folder / START) as file:
-            file.write(Path(self.model).read_bytes())
-        if file_digest(folder / START) != self.digest:
-            raise RunError(f"{self.model}: has changed while it was read")
-
-    def load(self, folder: Path) -> ModelFile:
-        """Return the model, from the copy in the run's folder.
-
-        Raises:
-            RunError: the copy is missing or damaged.
-        """
-        return load_model(self._checked(folder))
-
-    def known_symbols(self, folder: Path) -> KnownSymbols:
-        """Return the model's symbol tables, from the copy in the run's folder; errors as in `load`."""
-        header = read_header(self._checked(folder))
-        return KnownSymbols(header.source_symbols, header.target_symbols)
-
-    def _checked(self, folder: Path) -> Path:
-        path = folder / START
-        try:
-            damaged = file_digest(path) != self.digest
-        except OSError as error:
-            raise RunError(f"{path}: cannot be read: {error.strerror or error}; the run began with it") from error
-        if damaged:
-            raise RunError(f"{path}: damaged: wanted the copy of {self.model} with which the run began")
-        return path
-
-
-def read_start(model: str) -> tuple[Start, ModelFile]:
-    """Read the model with which a run is to go on.
-
-    Raises:
-        ModelFileError: it is missing, damaged, or an ensemble.
-    """
-    _check_single(model)
-    try:
-        digest = file_digest(Path(model))
-    except OSError:
-        digest = ""  # the next line has a message for it
-    return Start(model, digest), load_model(model)
-
-
-def _check_single(model: str) -> None:
-    names = model.split(",")
-    if len(names) > 1 and not Path(model).exists() and all(Path(name).exists() for name in names):
-        raise ModelFileError(f"{model}: wanted one model to go on with, got an ensemble of {len(names)}")
-
-
-def config_of_model(model: str) -> Config:
-    """Return the settings from which a run goes on with a model; errors as in `read_start`."""
-    _check_single(model)
-    return starting_config(read_header(model).config)
-
-
-def starting_config(made_with: Config) -> Config:
-    """Return the settings of a model, but with the default budget and the defaults of settings of the machine.
-
-    >>> starting_config(Config().with_values({"minutes": 5, "threads": 2, "dropout": 0.5})) == Config().with_values(
-    ...     {"dropout": 0.5, "search.threads": 2}
-    ... )
-    True
-    """
-    default = TrainConfig()
-    reset = {name: getattr(default, name) for name in (*BUDGET, *MACHINE)}
-    return replace(made_with, train=replace(made_with.train, **reset))
-
-
-def check_settings(model: str, header: Header | ModelFile, config: Config) -> None:
-    """Check that the settings of a run agree with the model with which it goes on.
-
-    Args:
-        model: the name of the model's file.
-        header: the description of the model.
-        config: the settings of the run.
-
-    Raises:
-        ConfigError: a setting describes another architecture or other symbols; the message names it.
-    """
-    wanted, got = header.architecture, Architecture.of(config.model)
-    for name in (f.name for f in fields(Architecture)):
-        _check_equal(model, f"model.{name}", getattr(wanted, name), getattr(got, name))
-    for side, table in (("source", header.source_symbols), ("target", header.target_symbols)):
-        kind = getattr(config.symbols, side)
-        _check_equal(model, f"symbols.{side}", table.kind, table.kind if kind == "auto" else kind)
-        _check_equal(model, "symbols.normalize", table.normalize, config.symbols.normalize)
-
-
-def _check_equal(model: str, name: str, wanted: object, got: object) -> None:
-    if got != wanted:
-        raise ConfigError(f"{name}: wanted {wanted}, as {model} has it, got {got}; a run from a model cannot change it")
 
 
 @torch.no_grad()
@@ -144,19 +19,16 @@ def set_first_weights(network: nn.Module, model: ModelFile) -> None:
         weight[tuple(map(slice, old.shape))] = old
 
 
-def evaluate_start(state: TrainState, config: TrainConfig, hooks: Hooks) -> None:
-    """Measure the first weights on dev, as the best so far, so that the run never ends with worse ones."""
+def evaluate_start(state: TrainState, config: TrainConfig, hooks: Hooks) -> bool:
+    """Measure the first weights on dev, as the best so far, so that the run never ends with worse ones.
+
+    Returns:
+        Whether it is done: False if a stop ended it, before the first checkpoint.
+    """
     weights = copy_weights(state.average)
     values = hooks.evaluate(weights)
+    if values is None:
+        return False
     hooks.on_evaluation(values, remember_if_best(state, config, weights, values))
     hooks.save()
-
-
-def introduction(start: Start, model: ModelFile, config: Config) -> list[str]:
-    """Return lines that say what the run takes from the model."""
-    lines = [f"goes on with {start.model}: its weights, symbols and settings; the learning rate is warmed up anew"]
-    if model.stored != "float32":
-        lines.append(f"{start.model} stores {model.stored}: its rounded weights are trained and written as float32")
-    if all(getattr(config.train, name) is None for name in BUDGET):
-        lines.append(f"no budget given: {DEFAULT_EPOCHS} epochs")
-    return lines + list(model.notes)
+    return True

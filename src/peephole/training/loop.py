@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 
 import torch
@@ -18,6 +19,7 @@ from peephole.training.dev import HIGHER_IS_BETTER
 from peephole.training.loss import loss_divisor
 from peephole.training.schedules import learning_rate, sampling_probability
 from peephole.training.state import TrainState, Weights, copy_weights
+from peephole.training.stop import Stopping
 
 
 @dataclass(frozen=True)
@@ -41,7 +43,8 @@ class Hooks:
     seconds: Callable[[], float]  # training time, including that before a resume; equal in every process
     stop_requested: Callable[[], bool]  # Ctrl-C or SIGTERM; equal in every process
     on_step: Callable[[Step], None]
-    evaluate: Callable[[Weights], dict[str, float]]  # dev metrics of some weights
+    interruptible: Callable[[], AbstractContextManager[None]]  # a block in which a stop request raises Stopping
+    evaluate: Callable[[Weights], dict[str, float] | None]  # dev metrics of some weights; None if a stop ended it
     on_evaluation: Callable[[dict[str, float], bool], None]  # dev metrics, and whether they are the best so far
     save: Callable[[], None]  # write a checkpoint
 
@@ -77,30 +80,33 @@ def fit(
     """
     position = state.position
     last_save = position.seconds
+    symbols = corpus.num_target_symbols
+    was_stopped = position.step and (position.evaluation_due or is_over(state, config, symbols))  # in finish_update
+    if was_stopped and finish_update(state, config, hooks, symbols):
+        return
+    interruptible: Callable[[], AbstractContextManager[None]] = nullcontext  # the first update imports modules
     while True:
         epoch_batches = batches(
             corpus, seed=config.seed, epoch=position.epoch, batch_symbols=batch_symbols, start=position.batch
         )
         for batch in epoch_batches:
-            spent = measure_progress(config, state, corpus.num_target_symbols)
-            report = train_step(fabric, module, state, batch, config, dropout, spent)
+            spent = measure_progress(config, state, symbols)
+            try:
+                report = train_step(fabric, module, state, batch, config, dropout, spent, interruptible)
+            except Stopping:
+                hooks.save()
+                return
+            interruptible = hooks.interruptible
             position.step += 1
             position.batch += 1
             position.symbols += batch.num_symbols
             position.seconds = hooks.seconds()
             if config.ema_decay:
                 state.update_average(config.ema_decay)
-            progress = measure_progress(config, state, corpus.num_target_symbols)
+            progress = measure_progress(config, state, symbols)
             hooks.on_step(Step(position.step, position.epoch, progress, *report, batch.num_symbols, position.seconds))
-            if progress >= (position.evaluations + 1) / config.evaluations or progress >= 1:
-                evaluate(state, config, hooks)
-            if progress >= 1 or patience_is_over(state, config):
-                position.finished = True
-                choose_best(state, config, hooks)
-                hooks.save()
-                return
-            if hooks.stop_requested():
-                hooks.save()
+            position.evaluation_due = progress >= min(1, (position.evaluations + 1) / config.evaluations)
+            if finish_update(state, config, hooks, symbols):
                 return
             if position.seconds - last_save >= config.checkpoint_seconds:
                 hooks.save()
@@ -116,8 +122,36 @@ def train_step(
     config: TrainConfig,
     dropout: float,
     progress: float,
+    interruptible: Callable[[], AbstractContextManager[None]] = nullcontext,
 ) -> tuple[float, float, float]:
     """Update the weights on one global batch; return its loss by symbol, the learning rate and the gradient's norm.
+
+    Until the weights change, all work is in a block of `interruptible`.
+    """
+    rate = learning_rate(progress, config)
+    for group in state.optimizer.param_groups:
+        group["lr"] = rate
+    with interruptible():
+        loss, gradient_norm = compute_gradients(fabric, module, state, batch, config, dropout, progress)
+    if not math.isfinite(loss) or not math.isfinite(gradient_norm):
+        raise RunError(
+            f"step {state.position.step + 1}: the loss is {loss:g} and its gradient's norm {gradient_norm:g}; a lower "
+            "train.learning_rate may help"
+        )
+    state.optimizer.step()
+    return loss, rate, gradient_norm
+
+
+def compute_gradients(
+    fabric: Fabric,
+    module: nn.Module,
+    state: TrainState,
+    batch: Batch,
+    config: TrainConfig,
+    dropout: float,
+    progress: float,
+) -> tuple[float, float]:
+    """Compute the clipped gradients of one global batch; return its loss by symbol and the norm before clipping.
 
     Each process takes every `world_size`-th row of the batch. The loss is divided by the size of the whole batch,
     so the sum of the processes' gradients is that of one process with the whole batch.
@@ -140,22 +174,12 @@ def train_step(
         label_smoothing=config.label_smoothing,
     )
     divisor = loss_divisor(len(batch.examples), batch.num_symbols, config.loss_mean)
-    rate = learning_rate(progress, config)
-    for group in state.optimizer.param_groups:
-        group["lr"] = rate
     state.optimizer.zero_grad()
     fabric.backward(total * (fabric.world_size / divisor))  # DDP takes the mean of the processes' gradients
     gradient_norm = clip_gradients(fabric, state, config.clip_norm)
     loss = fabric.all_reduce(total.detach(), reduce_op="sum")
     assert isinstance(loss, torch.Tensor)
-    mean = float(loss) / batch.num_symbols
-    if not math.isfinite(mean) or not math.isfinite(gradient_norm):
-        raise RunError(
-            f"step {state.position.step + 1}: the loss is {mean:g} and its gradient's norm {gradient_norm:g}; a lower "
-            "train.learning_rate may help"
-        )
-    state.optimizer.step()
-    return mean, rate, gradient_norm
+    return float(loss) / batch.num_symbols, gradient_norm
 
 
 def clip_gradients(fabric: Fabric, state: TrainState, max_norm: float) -> float:
@@ -182,25 +206,51 @@ def measure_progress(config: TrainConfig, state: TrainState, symbols_per_epoch: 
     return min(1.0, (position.epoch + position.symbols / symbols_per_epoch) / epochs) if epochs else 1.0
 
 
+def is_over(state: TrainState, config: TrainConfig, symbols_per_epoch: int) -> bool:
+    """Return whether the budget is used or early stopping ends the training."""
+    return measure_progress(config, state, symbols_per_epoch) >= 1 or patience_is_over(state, config)
+
+
 def current_weights(state: TrainState, config: TrainConfig) -> Weights:
     """Return the weights that are evaluated and kept: the moving average, if there is one, else the network's."""
     return state.average if config.ema_decay else state.network.state_dict()
 
 
-def evaluate(state: TrainState, config: TrainConfig, hooks: Hooks) -> None:
-    """Measure the current weights on dev and keep them if they are the best so far."""
+def finish_update(state: TrainState, config: TrainConfig, hooks: Hooks, symbols_per_epoch: int) -> bool:
+    """Evaluate if it is due, and end the training if it is over or to be stopped; return whether it ends.
+
+    A stop ends an evaluation, too: this function does what is left of it when the training resumes.
+    """
+    position = state.position
+    if position.evaluation_due:
+        position.evaluation_due = not evaluate(state, config, hooks)
+    over = is_over(state, config, symbols_per_epoch)
+    if over and not position.evaluation_due:
+        position.finished = choose_best(state, config, hooks)
+    ends = over or position.evaluation_due or hooks.stop_requested()
+    if ends:
+        hooks.save()
+    return ends
+
+
+def evaluate(state: TrainState, config: TrainConfig, hooks: Hooks) -> bool:
+    """Measure the current weights on dev and keep them if they are the best so far; return False if a stop ended it."""
     weights = current_weights(state, config)
-    state.recent = [*state.recent, copy_weights(weights)][-config.average_last :] if config.average_last > 1 else []
     values = hooks.evaluate(weights)
+    if values is None:
+        return False
+    state.recent = [*state.recent, copy_weights(weights)][-config.average_last :] if config.average_last > 1 else []
     state.position.evaluations += 1
     hooks.on_evaluation(values, remember_if_best(state, config, weights, values))
+    return True
 
 
 def remember_if_best(state: TrainState, config: TrainConfig, weights: Weights, values: dict[str, float]) -> bool:
-    """Keep the weights as `best` if their dev metric is the best so far; return whether it is."""
+    """Keep the weights as `best` if their dev metric is the best so far; return whether it is. NaN never is."""
     value, position = values[config.dev_metric], state.position
-    better = position.best_value is None or (
-        value > position.best_value if HIGHER_IS_BETTER[config.dev_metric] else value < position.best_value
+    better = not math.isnan(value) and (
+        position.best_value is None
+        or (value > position.best_value if HIGHER_IS_BETTER[config.dev_metric] else value < position.best_value)
     )
     if better:
         position.best_value, state.best = value, copy_weights(weights)
@@ -214,10 +264,17 @@ def patience_is_over(state: TrainState, config: TrainConfig) -> bool:
     return config.patience is not None and state.position.evaluations_since_best >= config.patience
 
 
-def choose_best(state: TrainState, config: TrainConfig, hooks: Hooks) -> None:
-    """Measure the mean of the last evaluations' weights and keep it if it is better than the best single ones."""
+def choose_best(state: TrainState, config: TrainConfig, hooks: Hooks) -> bool:
+    """Measure the mean of the last evaluations' weights and keep it if it is better than the best single ones.
+
+    Returns:
+        Whether it is done: False if a stop ended it.
+    """
     if len(state.recent) < 2:
-        return
+        return True
     mean = {name: torch.stack([w[name] for w in state.recent]).mean(0) for name in state.recent[0]}
     values = hooks.evaluate(mean)
+    if values is None:
+        return False
     hooks.on_evaluation(values, remember_if_best(state, config, mean, values))
+    return True

@@ -5,6 +5,7 @@ Equal trainings write equal files, so neither the time of day nor the duration i
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -13,20 +14,23 @@ from peephole import __version__
 from peephole.data import Prepared
 from peephole.engine.choice import engine_in_use
 from peephole.storage.header import TRAINING
+from peephole.training.start import Start
 from peephole.training.state import Position
 
 
-def describe_making(prepared: Prepared, position: Position, dev_sources: int) -> dict[str, Any]:
+def describe_making(prepared: Prepared, position: Position, dev_sources: int, start: Start | None) -> dict[str, Any]:
     """Return versions, data and position of a training, as the entry `made` of a model file stores them.
 
     Args:
         prepared: the data.
         position: the present position of the training.
         dev_sources: the most dev sources that are measured.
+        start: the model with which the run goes on; None for initial weights.
     """
     versions = {"peephole": __version__, "torch": torch.__version__, "instruction_set": engine_in_use()}
     corpus = prepared.train
     training = {
+        **({} if start is None else {"from": Path(start.model).name}),
         "steps": position.step,
         "epochs": round(position.epoch + position.symbols / corpus.num_target_symbols, 2),
         "best_step": position.best_step,

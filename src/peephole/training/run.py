@@ -7,9 +7,10 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
-from contextlib import ExitStack
+from contextlib import ExitStack, nullcontext, suppress
 from copy import deepcopy
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +22,7 @@ from peephole.config import Config
 from peephole.data import Items, Prepared, check_items, open_prepared
 from peephole.engine.choice import engine_in_use
 from peephole.errors import ArgumentError, RunError, check_path, check_type
+from peephole.memory import memory_errors
 from peephole.model import Model, load
 from peephole.nn import Seq2Seq, build_seq2seq, use_engine
 from peephole.storage.model_file import ModelFile
@@ -28,19 +30,14 @@ from peephole.training.backend_choice import definition_notice, with_precision
 from peephole.training.cpu_threads import cpu_threads
 from peephole.training.dev import measure
 from peephole.training.folder import Run, data_of_model, read_run, reopen_run, resume_command, run_folder, start_run
-from peephole.training.from_model import (
-    check_settings,
-    evaluate_start,
-    introduction,
-    read_start,
-    set_first_weights,
-    starting_config,
-)
-from peephole.training.loop import Hooks, current_weights, fit
+from peephole.training.from_model import evaluate_start, set_first_weights
+from peephole.training.loop import Hooks, fit
 from peephole.training.loss import Objective
 from peephole.training.making import describe_making
+from peephole.training.memory import check_training_memory, deciding_setting, memory_sizes
 from peephole.training.report import Report
 from peephole.training.schedules import empty_budget_notice
+from peephole.training.start import check_settings, introduction, read_start, starting_config
 from peephole.training.state import (
     TrainState,
     Weights,
@@ -49,8 +46,9 @@ from peephole.training.state import (
     load_latest_checkpoint,
     save_checkpoint,
 )
-from peephole.training.stop import catch_stop_signals
+from peephole.training.stop import Stopping, catch_stop_signals
 from peephole.training.together import run_on_rank_zero, start_fabric, synchronised_clock
+from peephole.training.waiting import waiting
 
 
 class Interrupted(RunError):
@@ -109,7 +107,11 @@ def train(
     run = _new_run(data["train"], data["dev"], out, from_model, config, settings)
     fabric = start_fabric(run.config.train)
     with ExitStack() as stack:  # holds the run's lock
-        run_on_rank_zero(fabric, lambda: start_run(run, pairs, overwrite, stack))
+        with waiting(f"reading {run.train}", quiet=quiet or fabric.global_rank > 0):
+            if fabric.device.type == "cpu":
+                check_training_memory(run.config, 0, 0, ())  # before the data are read
+            check = partial(_memory_note, fabric, run)
+            run_on_rank_zero(fabric, lambda: start_run(run, pairs, overwrite, stack, check))
         return _complete_training(fabric, run, quiet)
 
 
@@ -170,7 +172,8 @@ def resume(
     new_train, new_dev = (None if path is None else os.fspath(path) for path in (data, dev))
     fabric = start_fabric(stored.config.train)
     with ExitStack() as stack:  # holds the run's lock
-        run, report = run_on_rank_zero(fabric, lambda: reopen_run(stored, folder, new_train, new_dev, stack))
+        with waiting(f"reading {stored.train}", quiet=quiet or fabric.global_rank > 0):
+            run, report = run_on_rank_zero(fabric, lambda: reopen_run(stored, folder, new_train, new_dev, stack))
         return _complete_training(fabric, run, quiet, report)
 
 
@@ -187,8 +190,22 @@ def _complete_training(fabric: Fabric, run: Run, quiet: bool, resumed: list[str]
         prepared = open_prepared(run.folder / "data")
         if resumed is not None:
             prepared = replace(prepared, report=resumed)
+        if (note := _memory_note(fabric, run, prepared)) is not None:
+            prepared = replace(prepared, report=[*prepared.report, note])
+
+        def setting() -> str:
+            return deciding_setting(run.config, *memory_sizes(run.config, prepared))
+
+        stack.enter_context(memory_errors(setting, "training"))
         _train(stack, fabric, run, prepared, quiet, resumed is not None)
     return load(run.out)
+
+
+def _memory_note(fabric: Fabric, run: Run, prepared: Prepared) -> str | None:
+    """Compare the memory that the training needs with that of this machine; see `check_training_memory`."""
+    if fabric.device.type != "cpu" or fabric.world_size > 1:
+        return None
+    return check_training_memory(run.config, *memory_sizes(run.config, prepared))
 
 
 def _train(stack: ExitStack, fabric: Fabric, run: Run, prepared: Prepared, quiet: bool, resumed: bool) -> None:
@@ -230,14 +247,20 @@ def _train(stack: ExitStack, fabric: Fabric, run: Run, prepared: Prepared, quiet
     def model(weights: Weights) -> Model:
         best = deepcopy(network)
         best.load_state_dict(weights)
-        made = describe_making(prepared, position, config.train.dev_pairs)
+        made = describe_making(prepared, position, config.train.dev_pairs, run.start)
         return Model(config, prepared.source_symbols, prepared.target_symbols, [best.eval()], made=made)
 
     def save() -> None:
+        report.flush()
         run_on_rank_zero(fabric, lambda: save_checkpoint(run.checkpoint, state, made_with))
 
-    def evaluate(weights: Weights) -> dict[str, float]:
-        return run_on_rank_zero(fabric, lambda: measure(model(weights), prepared.dev_pairs[: config.train.dev_pairs]))
+    def evaluate(weights: Weights) -> dict[str, float] | None:
+        def work() -> dict[str, float] | None:
+            with suppress(Stopping), stop.interruptible():
+                return measure(model(weights), prepared.dev_pairs[: config.train.dev_pairs])
+            return None
+
+        return run_on_rank_zero(fabric, work)
 
     def on_evaluation(values: dict[str, float], is_best: bool) -> None:
         report.evaluation(values, is_best)
@@ -246,26 +269,29 @@ def _train(stack: ExitStack, fabric: Fabric, run: Run, prepared: Prepared, quiet
 
     if not position.finished:
         clock, stop_requested = synchronised_clock(fabric, position.seconds, stop)
-        hooks = Hooks(clock, stop_requested, report.step, evaluate, on_evaluation, save)
-        if run.start is not None and before is None:
-            evaluate_start(state, config.train, hooks)
-        fit(
-            fabric,
-            module,
-            state,
-            prepared.train,
-            config.train,
-            dropout=config.model.dropout,
-            batch_symbols=config.data.batch_symbols,
-            hooks=hooks,
-        )
+        # Processes that wait for each other stop between updates only
+        interruptible = stop.interruptible if fabric.world_size == 1 else nullcontext
+        hooks = Hooks(clock, stop_requested, report.step, interruptible, evaluate, on_evaluation, save)
+        if run.start is None or before is not None or evaluate_start(state, config.train, hooks):
+            fit(
+                fabric,
+                module,
+                state,
+                prepared.train,
+                config.train,
+                dropout=config.model.dropout,
+                batch_symbols=config.data.batch_symbols,
+                hooks=hooks,
+            )
     if not position.finished:
         raise Interrupted(
             f"stopped and saved at step {position.step}; resume with: {resume_command(run)}", stop.signal_number or 0
         )
-    final = model(state.best or current_weights(state, config.train))
-    run_on_rank_zero(fabric, lambda: final.save(run.out))
     metric = config.train.dev_metric.replace("_", " ")
+    if position.best_value is None:
+        raise RunError(f"{run.out}: is not written: dev {metric} was nan at all evaluations; wanted a number")
+    final = model(state.best)
+    run_on_rank_zero(fabric, lambda: final.save(run.out))
     report.print_line(f"{run.out}: best dev {metric} {position.best_value:.3f}, {position.step} steps")
 
 

@@ -41,6 +41,7 @@ class Position:
     best_value: float | None = None  # dev metric of `best`
     best_step: int = 0  # the updates after which `best` was measured
     best_scores: dict[str, float] = field(default_factory=dict)  # all dev metrics of `best`
+    evaluation_due: bool = False  # an evaluation was to follow the last update, and a stop came before its end
     finished: bool = False
 
 
