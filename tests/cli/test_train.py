@@ -106,8 +106,8 @@ def test_bad_training_data(peephole: Peephole, content: bytes, message: str) -> 
         (["trian.tsv"], "trian.tsv: no such file; did you mean 'train.tsv'?"),
         (["folder"], "folder: is a directory, wanted a file"),
         (
-            ["data.csv"],
-            "data.csv: unknown suffix '.csv'; wanted .tsv, .txt, .jsonl or .ndjson (also with .gz or .zst), ",
+            ["data.xml"],
+            "data.xml: unknown suffix '.xml'; wanted .tsv, .txt, .csv, .jsonl or .ndjson (also with .gz or .zst), ",
         ),
         (["train.tsv", "--dev", "no.tsv"], "no.tsv: no such file"),
         (["train.tsv", "--dev", "folder"], "folder: is a directory, wanted a file"),
