@@ -7,6 +7,7 @@ import errno
 import os
 import pickle
 import re
+import sys
 import tracemalloc
 from collections.abc import Iterator
 from pathlib import Path
@@ -170,6 +171,7 @@ def test_a_file_that_cannot_be_read_is_a_one_line_error(tmp_path: Path, monkeypa
         found.pairs([0])
 
 
+@pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
 def test_files_are_closed_with_the_corpus(tmp_path: Path) -> None:
     before = len(os.listdir("/proc/self/fd"))
     found, _ = build([("abcd", "x yy x")], tmp_path)
