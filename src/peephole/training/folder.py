@@ -17,7 +17,7 @@ from __future__ import annotations
 import json
 import os
 import shlex
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, suppress
 from dataclasses import asdict, dataclass, replace
 from functools import partial
@@ -89,7 +89,9 @@ def resume_command(run: Run) -> str:
     return f"peephole train --resume {shlex.quote(str(run.folder))}"
 
 
-def start_run(run: Run, pairs: Mapping[str, Items], overwrite: bool, stack: ExitStack) -> None:
+def start_run(
+    run: Run, pairs: Mapping[str, Items], overwrite: bool, stack: ExitStack, check: Callable[[Prepared], object]
+) -> None:
     """Lock the run, create its folder and prepare its data; delete an older run only after that has succeeded.
 
     Args:
@@ -97,9 +99,10 @@ def start_run(run: Run, pairs: Mapping[str, Items], overwrite: bool, stack: Exit
         pairs: pairs given in Python, as "train" or "dev"; they are written to that file of the run's folder.
         overwrite: replace an older run and model; without it, only a run in which nothing was trained is replaced.
         stack: receives the lock.
+        check: called with the prepared data before an older run is replaced.
 
     Raises:
-        PeepholeError: the data, the model's name or an older run; older files are unchanged.
+        PeepholeError: the data, the model's name or an older run, or raised by `check`; older files are unchanged.
     """
     folder = run.folder
     check_name(run)
@@ -110,7 +113,8 @@ def start_run(run: Run, pairs: Mapping[str, Items], overwrite: bool, stack: Exit
     try:
         _undo_interrupted_replacement(folder)
         check_replaces_nothing(run, overwrite)
-        _make_folder(run, stored, pairs)
+        _check_data_stay(stored, pairs)
+        _make_folder(run, stored, pairs, check)
     except OSError as error:
         raise RunError(f"{folder}: cannot be written: {error.strerror or error}") from error
 
@@ -136,6 +140,14 @@ def check_replaces_nothing(run: Run, overwrite: bool) -> None:
         hint = f"`{resume_command(run)}` resumes it, " if (folder / "run.json").exists() else ""
         raise RunError(f"{exists}: exists already; {hint}`--overwrite` replaces it")
     check_replaceable(run.out)
+
+
+def _check_data_stay(run: Run, pairs: Mapping[str, Items]) -> None:
+    """Raise a RunError if a data file is in the folder of an older run, which the new one replaces."""
+    for name, path in (("train", run.train), ("dev", run.dev)):
+        for file in [] if path is None or name in pairs else data_files(path):
+            if run.folder.resolve() in file.resolve().parents:
+                raise RunError(f"{file}: is in the folder that the new run would replace; give another --out")
 
 
 def read_run(folder: Path) -> Run:
@@ -227,13 +239,14 @@ def reopen_run(run: Run, folder: Path, data: str | None, dev: str | None, stack:
     return found, prepared.report
 
 
-def _make_folder(run: Run, stored: Run, pairs: Mapping[str, Items]) -> None:
+def _make_folder(run: Run, stored: Run, pairs: Mapping[str, Items], check: Callable[[Prepared], object]) -> None:
     """Create the run's folder in place of an older one. A kill at any point leaves the old run or the new one, whole.
 
     Args:
         run: the run with the names of its data files as messages show them.
         stored: the same with the names that run.json stores.
         pairs: as in `start_run`.
+        check: likewise.
 
     Raises:
         PeepholeError: the data; an older run is unchanged, and otherwise no folder is left.
@@ -256,6 +269,7 @@ def _make_folder(run: Run, stored: Run, pairs: Mapping[str, Items]) -> None:
             files = {name: str(new / f"{name}.jsonl") for name in pairs}  # before they get their place
             train, dev = files.get("train", run.train), files.get("dev", run.dev)
             prepared = prepare(train, dev, run.config, new / "data", run.known_symbols(new))
+            check(prepared)
             _write_run(replace(stored, data_digest=prepared.digest), new, folder)
             os.replace(place, old)
             os.replace(new, place)
@@ -265,6 +279,7 @@ def _make_folder(run: Run, stored: Run, pairs: Mapping[str, Items]) -> None:
         os.replace(new, place)
         try:
             prepared = prepare(run.train, run.dev, run.config, folder / "data", run.known_symbols())
+            check(prepared)
             _write_run(replace(stored, data_digest=prepared.digest), folder, folder)
         except PeepholeError:  # there is no run to resume, so the same command can be repeated
             remove(place)
