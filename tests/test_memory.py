@@ -55,8 +55,9 @@ def test_failed_allocations_become_one_line() -> None:
         RuntimeError("[enforce fail] DefaultCPUAllocator: can't allocate memory: you tried to allocate 4 bytes."),
         RuntimeError("CUDA out of memory. Tried to allocate 20.00 MiB."),
     ):
-        with pytest.raises(MemoryLimitError, match="^x=1: the memory ran out in training$"), memory_errors(
-            lambda: "x=1", "training"
+        with (
+            pytest.raises(MemoryLimitError, match=r"^x=1: the memory ran out in training$"),
+            memory_errors(lambda: "x=1", "training"),
         ):
             raise error
     with pytest.raises(RuntimeError, match="another"), memory_errors(lambda: "x=1", "training"):

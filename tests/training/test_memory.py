@@ -53,9 +53,7 @@ def test_a_training_that_cannot_be_is_refused_and_leaves_an_older_run(tmp_path, 
     # Here only the data decide: the batch of all pairs
     monkeypatch.setattr(memory, "machine_memory", lambda: memory.MachineMemory(434_000_000, 400_000_000))
     with pytest.raises(MemoryLimitError, match=r"^data\.batch_symbols=1000000: training needs about 0\.4 GB"):
-        peephole.train(
-            tmp_path / "train.tsv", out=out, quiet=True, overwrite=True, **TINY | {"batch_symbols": 10**6}
-        )
+        peephole.train(tmp_path / "train.tsv", out=out, quiet=True, overwrite=True, **TINY | {"batch_symbols": 10**6})
     assert {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()} == before
 
 
