@@ -172,9 +172,7 @@ def read_run(folder: Path) -> Run:
         config = Config.from_dict(entry["config"], f"{folder}/run.json")
         start = Start(**entry["start"]) if "start" in entry else None
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
-        lacks = {OSError: f"run.json: {getattr(error, 'strerror', None)}", KeyError: f"run.json has no {error}"}
-        reason = next((text for kind, text in lacks.items() if isinstance(error, kind)), error)
-        raise RunError(f"{folder}: holds no run to resume: {reason}") from error
+        raise RunError(f"{folder}: holds no run to resume: {getattr(error, 'strerror', None) or error}") from error
     if here.suffix != ".run":
         raise RunError(f"{folder}: wanted a run's folder, whose name ends in .run")
     moved_train, moved_dev = (_moved(folder, paths) for paths in relative)
