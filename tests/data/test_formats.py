@@ -223,6 +223,14 @@ assert "pyarrow" not in sys.modules
     subprocess.run([sys.executable, "-c", program], check=True)
 
 
+@pytest.mark.parametrize("name", ["p.parquet", "p.tsv.zst"])
+def test_formats_that_need_pyarrow_say_so(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = write(tmp_path / name, b"data")
+    monkeypatch.setitem(sys.modules, "pyarrow", None)  # importing it fails
+    with pytest.raises(DataError, match=rf"{name}: cannot be read without pyarrow: pip install pyarrow$"):
+        read(path)
+
+
 def fifo(path: Path, data: bytes) -> Path:
     """Make a named pipe and a thread that writes to it."""
     os.mkfifo(path)

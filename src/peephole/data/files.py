@@ -116,11 +116,24 @@ def _open(name: str) -> AbstractContextManager[Iterable[bytes]]:
     if suffix == ".gz":
         return io.BufferedReader(_Decompressed(gzip.open(name, "rb")), BUFFER_SIZE)
     if suffix == ".zst":
-        import pyarrow as pa  # type: ignore[import-untyped]  # imported here, since other files are read without it
-
+        pa = import_pyarrow(name)
         stream = pa.CompressedInputStream(pa.OSFile(name), "zstd")
         return io.BufferedReader(_Decompressed(stream), BUFFER_SIZE)
     return open(name, "rb", buffering=BUFFER_SIZE)
+
+
+def import_pyarrow(name: str) -> Any:
+    """Return the module pyarrow, which only Parquet and .zst need.
+
+    Raises:
+        DataError: it is not installed.
+    """
+    try:
+        import pyarrow  # type: ignore[import-untyped]
+        import pyarrow.parquet  # type: ignore[import-untyped]
+    except ModuleNotFoundError as error:
+        raise DataError(f"{name}: cannot be read without pyarrow: pip install pyarrow") from error
+    return pyarrow
 
 
 class _Decompressed(io.RawIOBase):
