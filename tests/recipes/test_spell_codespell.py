@@ -5,7 +5,7 @@ import subprocess
 import sys
 from hashlib import md5
 from pathlib import Path
-from types import ModuleType, SimpleNamespace
+from types import SimpleNamespace
 
 import pytest
 
@@ -76,30 +76,21 @@ def test_first_known_hypothesis(report):
 
 
 def test_table_reports_words_of_the_list_apart(report, monkeypatch):
-    class SpellChecker:
-        def __init__(self, language):
-            assert language == "en"
-
-        def correction(self, word):
-            return {"recieve": "receive"}.get(word)
-
-    module = ModuleType("spellchecker")
-    module.SpellChecker = SpellChecker
-    monkeypatch.setitem(sys.modules, "spellchecker", module)
+    monkeypatch.setitem(report.answers_of.__globals__, "symspell", lambda _: ["receive", "wrod", "tooltpi"])
     test = [("recieve", "receive"), ("wrod", "word"), ("tooltpi", "tooltip")]
     found = report.table(test, {"receive", "word", "tool"}, None).splitlines()
     assert found[0] == "| exact match, % | all (3) | right word in the list (2) |"
     assert [[cell.split()[0] for cell in row.split("|")[2:-1]] for row in found[2:]] == [
         ["0.00", "0.00"],  # copied
         ["66.67", "100.00"],  # nearest known word
-        ["33.33", "50.00"],  # pyspellchecker
+        ["33.33", "50.00"],  # symspellpy
     ]
 
 
-def test_without_pyspellchecker_one_line(report, monkeypatch):
-    monkeypatch.setitem(sys.modules, "spellchecker", None)
-    with pytest.raises(SystemExit, match=r"^pyspellchecker is not installed: pip install pyspellchecker$"):
-        report.spellchecker(["recieve"])
+def test_without_symspellpy_one_line(report, monkeypatch):
+    monkeypatch.setitem(sys.modules, "symspellpy", None)
+    with pytest.raises(SystemExit, match=r"^symspellpy is not installed: pip install symspellpy$"):
+        report.symspell(["recieve"])
 
 
 def test_without_apt_one_line_and_exit_code_1(tmp_path):

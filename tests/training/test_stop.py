@@ -166,3 +166,26 @@ def test_outside_the_main_thread_no_handler_is_installed():
     thread.start()
     thread.join()
     assert found == [None]
+
+
+def test_an_ignored_signal_stays_ignored():
+    """Shells start the background jobs of scripts with SIGINT ignored."""
+    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    try:
+        with catch_stop_signals() as request:
+            signal.raise_signal(signal.SIGINT)
+            assert request.signal_number is None
+        assert signal.getsignal(signal.SIGINT) is signal.SIG_IGN
+    finally:
+        signal.signal(signal.SIGINT, before)
+
+
+def test_a_handler_that_is_not_pythons_is_left_alone(monkeypatch):
+    """`getsignal` returns None for a handler of a program that embeds Python, which Python could not put back."""
+    monkeypatch.setattr(signal, "getsignal", lambda number: None)
+    handler = signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    try:
+        with catch_stop_signals():
+            pass
+    finally:
+        assert signal.signal(signal.SIGTERM, handler) is signal.SIG_DFL

@@ -29,13 +29,14 @@ from peephole.storage.model_file import ModelFile
 from peephole.training.backend_choice import definition_notice, with_precision
 from peephole.training.cpu_threads import cpu_threads
 from peephole.training.dev import measure
-from peephole.training.folder import Run, data_of_model, read_run, reopen_run, resume_command, run_folder, start_run
+from peephole.training.folder import data_of_model, reopen_run, start_run
 from peephole.training.from_model import evaluate_start, set_first_weights
-from peephole.training.loop import Hooks, current_weights, fit
+from peephole.training.loop import Hooks, fit
 from peephole.training.loss import Objective
 from peephole.training.making import describe_making
 from peephole.training.memory import check_training_memory, deciding_setting, memory_sizes
 from peephole.training.report import Report
+from peephole.training.run_file import Run, read_run, resume_command, run_folder
 from peephole.training.schedules import empty_budget_notice
 from peephole.training.start import check_settings, introduction, read_start, starting_config
 from peephole.training.state import (
@@ -251,6 +252,7 @@ def _train(stack: ExitStack, fabric: Fabric, run: Run, prepared: Prepared, quiet
         return Model(config, prepared.source_symbols, prepared.target_symbols, [best.eval()], made=made)
 
     def save() -> None:
+        report.flush()
         run_on_rank_zero(fabric, lambda: save_checkpoint(run.checkpoint, state, made_with))
 
     def evaluate(weights: Weights) -> dict[str, float] | None:
@@ -286,9 +288,11 @@ def _train(stack: ExitStack, fabric: Fabric, run: Run, prepared: Prepared, quiet
         raise Interrupted(
             f"stopped and saved at step {position.step}; resume with: {resume_command(run)}", stop.signal_number or 0
         )
-    final = model(state.best or current_weights(state, config.train))
-    run_on_rank_zero(fabric, lambda: final.save(run.out))
     metric = config.train.dev_metric.replace("_", " ")
+    if position.best_value is None:
+        raise RunError(f"{run.out}: is not written: dev {metric} was nan at all evaluations; wanted a number")
+    final = model(state.best)
+    run_on_rank_zero(fabric, lambda: final.save(run.out))
     report.print_line(f"{run.out}: best dev {metric} {position.best_value:.3f}, {position.step} steps")
 
 
