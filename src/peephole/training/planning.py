@@ -142,7 +142,7 @@ def budget(config: TrainConfig, found: Estimate) -> dict[str, Any]:
 
     >>> budget(TrainConfig(steps=50), Estimate({}, steps_per_epoch=100, seconds_per_epoch=8.0))
     {'epochs': 0.5, 'steps': 50, 'seconds': 4.0}
-    >>> budget(TrainConfig(minutes=1), Estimate({}, steps_per_epoch=100, seconds_per_epoch=None))
+    >>> budget(TrainConfig(minutes=1.0), Estimate({}, steps_per_epoch=100, seconds_per_epoch=None))
     {'epochs': None, 'steps': None, 'seconds': 60.0}
     """
     seconds = found.seconds_per_epoch
