@@ -11,7 +11,7 @@ import click
 
 from peephole.cli.options import build_config, setting_options, settings_text
 from peephole.errors import printable
-from peephole.training.folder import read_run
+from peephole.training.run_file import read_run
 from peephole.training.waiting import waiting
 
 
