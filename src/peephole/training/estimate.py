@@ -24,9 +24,9 @@ Batch = tuple[Sequence[int], Sequence[int]]
 """The source lengths and the target lengths, EOS included, of the pairs of a batch."""
 
 TRIALS = 8  # batches that are timed
-# An update takes as many times as long as scoring its batch with a packed model, and a little more. Over models of
-# hidden sizes 64 to 512, one and two layers and batches of 1000 to 4000 symbols the estimate was 0.82 to 1.24 times the
-# processor time of real updates (AVX-512 with bfloat16, one thread).
+# An update takes this many times as long as scoring its batch with a packed model, and a little more. Over models of
+# hidden sizes 64 to 512, of one and two layers, and batches of 1000 to 4000 symbols the estimate was 0.82 to 1.24 times
+# the processor time of real updates (AVX-512 with bfloat16, one thread).
 FACTORS = {"32-true": 4.7, "bf16-mixed": 3.1, "64-true": 9.4}
 SECONDS_PER_UPDATE = 0.003
 
