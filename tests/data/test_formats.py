@@ -211,6 +211,14 @@ def test_a_damaged_gzip_file_says_what_was_read_of_it(cut: Any, message: str, tm
     assert len(read_before) == (3 if "3" in message else 0)
 
 
+def test_a_line_without_an_end_is_not_read_into_memory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("peephole.data.files.MOST_LINE_BYTES", 6)
+    fits, endless = write(tmp_path / "fits.tsv", b"a\tbcd\na\tbcde"), write(tmp_path / "endless.tsv", b"a\tb\na\tbcdef")
+    assert [pair.target for pair in read_pairs(fits, DataConfig(), Report("p"))] == ["bcd", "bcde"]
+    with pytest.raises(DataError, match=rf"^{re.escape(str(endless))}, line 2: wanted at most 6 bytes, got more$"):
+        list(read_pairs(endless, DataConfig(), Report("p")))
+
+
 def test_gzip_needs_no_pyarrow(tmp_path: Path) -> None:
     write(tmp_path / "p.csv.gz", gzip.compress(CSV.encode()))
     program = f"""

@@ -16,7 +16,7 @@ from typing import Any
 from peephole.config import DataConfig
 from peephole.data.files import BUFFER_SIZE, import_pyarrow
 from peephole.data.header import looks_like_header, names_columns
-from peephole.errors import DataError, nearest
+from peephole.errors import DataError, nearest, shorten
 
 ROWS_AT_A_TIME = 4096  # of a Parquet file
 
@@ -163,7 +163,7 @@ def _json_column(record: dict[str, Any], column: str) -> str:
         raise BadLine("wrong columns", f"expected column {column!r}, found {found}{nearest(column, record)}")
     value = record[column]
     if not isinstance(value, str):
-        raise BadLine("wrong columns", f"column {column!r}: expected text, found {quote(json.dumps(value))}")
+        raise BadLine("wrong columns", f"column {column!r}: expected text, found {shorten(json.dumps(value), 40)}")
     if SURROGATE.search(value):
         raise BadLine("invalid UTF-8", f"column {column!r}: half of a surrogate pair in {quote(value)}")
     return value
