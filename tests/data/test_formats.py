@@ -53,7 +53,7 @@ CSV_PAIRS = [("a", "b", 1), ("c,d", 'e "f"', 2), ("two\nlines", "g", 3), ("h", "
     [
         ("p.csv", CSV.encode()),
         ("P.CSV", b"\xef\xbb\xbf" + CSV.encode()),
-        ("p.csv.gz", gzip.compress(CSV.encode())),
+        ("p.csv.gz", gzip.compress(CSV.encode(), mtime=0)),
         ("p.csv.zst", zstd(CSV.encode())),
     ],
 )
@@ -220,7 +220,7 @@ def test_a_line_without_an_end_is_not_read_into_memory(tmp_path: Path, monkeypat
 
 
 def test_gzip_needs_no_pyarrow(tmp_path: Path) -> None:
-    write(tmp_path / "p.csv.gz", gzip.compress(CSV.encode()))
+    write(tmp_path / "p.csv.gz", gzip.compress(CSV.encode(), mtime=0))
     program = f"""
 import sys
 from peephole.config import DataConfig
@@ -253,7 +253,7 @@ def fifo(path: Path, data: bytes) -> Path:
         ("p.tsv", b"a\tb\nc\td\n"),
         ("p.csv", b"a,b\nc,d\n"),
         ("p.jsonl", b'{"source": "a", "target": "b"}\n{"source": "c", "target": "d"}\n'),
-        ("p.tsv.gz", gzip.compress(b"a\tb\nc\td\n")),
+        ("p.tsv.gz", gzip.compress(b"a\tb\nc\td\n", mtime=0)),
     ],
 )
 def test_a_pipe_is_read_once(name: str, data: bytes, tmp_path: Path) -> None:

@@ -44,7 +44,7 @@ def jsonl(pairs: list[tuple[str, str]]) -> bytes:
 
 def write_parallel(folder: Path) -> str:
     (folder / "a.en").write_bytes("".join(s + "\n" for s, _ in PAIRS).encode())
-    (folder / "b.it.gz").write_bytes(gzip.compress("".join(t + "\n" for _, t in PAIRS).encode()))
+    (folder / "b.it.gz").write_bytes(gzip.compress("".join(t + "\n" for _, t in PAIRS).encode(), mtime=0))
     return f"{folder / 'a.en'},{folder / 'b.it.gz'}"
 
 
@@ -243,7 +243,7 @@ def test_error_counts_skipped_lines_when_all_are_skipped(tmp_path: Path) -> None
     ("name", "data"),
     [
         ("p.tsv.gz", b"a\tb\n"),
-        ("p.tsv.gz", gzip.compress(tsv(PAIRS))[:-20]),
+        ("p.tsv.gz", gzip.compress(tsv(PAIRS), mtime=0)[:-20]),
         ("p.tsv.zst", b"a\tb\n"),
         ("p.tsv.zst", zstd(tsv(PAIRS))[:-10]),
         ("p.parquet", b"a\tb\n"),

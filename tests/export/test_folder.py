@@ -256,5 +256,5 @@ def test_an_invalid_graph_is_not_written() -> None:
 
 
 def test_a_folder_without_a_name_is_refused(model_path: Path) -> None:
-    with pytest.raises(ArgumentError, match="^out: wanted the name of a file, got an empty one$"):
+    with pytest.raises(ArgumentError, match=r"^out: wanted the name of a file, got an empty one$"):
         export_onnx(model_path, "")

@@ -9,7 +9,7 @@ import zlib
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
-from typing import Any, BinaryIO, cast
+from typing import Any, Protocol
 
 from peephole.errors import DataError
 
@@ -110,7 +110,13 @@ def read_lines(path: str | Path, on_mark: Callable[[], None]) -> Iterator[bytes]
         raise DataError(f"{name}: cannot be read: {reason}") from error
 
 
-def _open(name: str) -> AbstractContextManager[BinaryIO]:
+class _Lines(Protocol):
+    """What is read line by line."""
+
+    def readline(self, size: int, /) -> bytes: ...
+
+
+def _open(name: str) -> AbstractContextManager[_Lines]:
     if name in STDIN:
         if sys.stdin is None:
             raise DataError("stdin: is closed; wanted pairs")
@@ -125,8 +131,8 @@ def _open(name: str) -> AbstractContextManager[BinaryIO]:
     return open(name, "rb", buffering=BUFFER_SIZE)
 
 
-def _buffered(stream: Any) -> BinaryIO:
-    return cast(BinaryIO, io.BufferedReader(_Decompressed(stream), BUFFER_SIZE))
+def _buffered(stream: Any) -> io.BufferedReader:
+    return io.BufferedReader(_Decompressed(stream), BUFFER_SIZE)
 
 
 def import_pyarrow(name: str) -> Any:
