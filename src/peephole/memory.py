@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import os
+import re
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import NamedTuple
 
@@ -106,6 +108,29 @@ def check_memory(setting: str, work: str, needed: int) -> str | None:
     if needed <= memory.available:
         return None
     return f"{setting}: {work} needs about {size_text(needed)} of memory, {size_text(memory.available)} are free now"
+
+
+@contextmanager
+def memory_errors(setting: Callable[[], str], work: str) -> Iterator[None]:
+    """Turn failed allocations in the block, NumPy's, PyTorch's and Python's, into errors of one line.
+
+    Args:
+        setting: returns the setting that decides the size, with its value.
+        work: what needs the memory.
+
+    >>> with memory_errors(lambda: "batch_symbols=7", "training"):
+    ...     raise MemoryError
+    Traceback (most recent call last):
+    ...
+    peephole.errors.MemoryLimitError: batch_symbols=7: the memory ran out in training
+    """
+    try:
+        yield
+    except (MemoryError, RuntimeError) as error:
+        # PyTorch raises RuntimeError on a CPU, and OutOfMemoryError, which is a kind of it, on a GPU
+        if isinstance(error, RuntimeError) and not re.search("(allocate|out of) memory", str(error)):
+            raise
+        raise MemoryLimitError(f"{setting()}: the memory ran out in {work}") from error
 
 
 def size_text(size: int) -> str:

@@ -233,10 +233,19 @@ def test_prepared_data_of_other_known_symbols_are_not_reused(tmp_path) -> None:
     assert tables[2] == LETTERS.to_json()["symbols"] != tables[0]
 
 
+def test_pairs_in_the_folder_of_the_models_run_are_not_lost(project) -> None:
+    """A training on pairs from Python keeps them in its run's folder."""
+    pairs = [(word, word.upper()) for word in words(20)]
+    peephole.train(pairs, out="p.safetensors", quiet=True, **TINY | QUICK)
+    with pytest.raises(RunError, match="is in the folder that the new run would replace"):
+        peephole.train(from_model="p.safetensors", out="p.safetensors", overwrite=True, **QUICK)
+    peephole.train(from_model="p.safetensors", out="q.safetensors", quiet=True, **QUICK)
+    assert (project / "p.run/train.jsonl").exists()
+
+
 KILLS = [
     ("start.safetensors", 1, "half written"),
     ("prepared.json", 1, "before"),
-    ("b.safetensors", 1, "after"),
     ("checkpoint.safetensors", 1, "before"),
     ("checkpoint.safetensors", 1, "after"),
     ("checkpoint.safetensors", 4, "after"),
@@ -267,22 +276,17 @@ def test_a_killed_run_ends_in_the_same_bits_without_the_model(project, launcher,
         ], (replaced, moment)
 
 
-def test_a_damaged_copy_of_the_model_is_refused(project, launcher) -> None:
-    arguments = ["train", "b.tsv", "--from", "a.safetensors", "--out", "b.safetensors", *set_options(**QUICK)]
-    launcher.run(*arguments, cwd=project, replaced="b.safetensors", count=1, moment="before")
-    start = project / "b.run/start.safetensors"
-    content = bytearray(start.read_bytes())
+def test_a_missing_or_damaged_copy_of_the_model_is_refused(project) -> None:
+    peephole.train("b.tsv", out="b.safetensors", from_model="a.safetensors", quiet=True, **QUICK)
+    copy = project / "b.run/start.safetensors"
+    content = bytearray(copy.read_bytes())
     content[-9] ^= 4
-    start.write_bytes(content)
-    code, output = launcher.run("train", "--resume", "b.run", cwd=project)
-    assert (code, output.splitlines()[-1]) == (
-        1,
-        "peephole: b.run/start.safetensors: damaged: wanted the copy of a.safetensors with which the run began",
-    )
-    start.unlink()
-    code, output = launcher.run("train", "--resume", "b.run", cwd=project)
-    assert code == 1
-    assert output.splitlines()[-1].startswith("peephole: b.run/start.safetensors: cannot be read: No such file")
+    copy.write_bytes(content)
+    with pytest.raises(RunError, match="damaged: wanted the copy of a"):
+        peephole.resume("b.run")
+    copy.unlink()
+    with pytest.raises(RunError, match="cannot be read: No such file or directory; the run began with it"):
+        peephole.resume("b.run")
 
 
 def test_a_model_that_changes_while_it_is_read_is_refused(project) -> None:

@@ -180,6 +180,17 @@ def test_the_best_weights_are_kept(corpus, metric):
     assert (training.state.position.evaluations, training.state.position.finished) == (5, True)
 
 
+@pytest.mark.parametrize("metric", ["loss", "exact_match"])
+def test_a_metric_that_is_not_a_number_is_never_the_best(corpus, metric):
+    training = Training(
+        corpus, TrainConfig(steps=4, evaluations=4, dev_metric=metric), values=[math.nan, 2.0, math.nan]
+    )
+    training.run()
+    assert training.found_best == [False, True, False, False]
+    assert same(training.state.best, training.measured[1])
+    assert training.state.position.best_value == 2.0
+
+
 @pytest.mark.parametrize("patience", [1, 2, 3, None])
 def test_training_ends_after_patience_evaluations_without_improvement(corpus, patience):
     values = [9.0, 8.0, 8.0, 7.0, 7.5, 7.2, 7.1, 6.0, 6.0, 6.0]

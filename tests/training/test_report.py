@@ -76,6 +76,15 @@ def test_tensorboard_holds_losses_rates_and_evaluations(tmp_path):
     assert {"train/learning_rate", "train/gradient_norm", "train/symbols_per_second"} <= set(events.Tags()["scalars"])
 
 
+def test_flushed_curves_outlive_a_kill(tmp_path):
+    """A run that is killed after a checkpoint does not report the updates before it again."""
+    with Report(tmp_path, 0, "exact_match", None) as report:
+        report.step(step(50))
+        report.flush()
+        events = EventAccumulator(str(tmp_path / "tensorboard")).Reload()  # what a kill would leave
+        assert [event.step for event in events.Scalars("train/loss")] == [50]
+
+
 def test_resuming_drops_log_lines_after_the_checkpoint(tmp_path):
     write(tmp_path, 1, 119)
     write(tmp_path, 71, 120)  # the checkpoint was of step 70

@@ -19,7 +19,7 @@ from peephole.errors import PeepholeError, printable
 VERBS = {
     "quickstart": "Train, test and inspect a small model of English pronunciation, in five minutes.",
     "train": "Train a model on a file of pairs.",
-    "predict": "Read sources from stdin, write their predicted targets to stdout.",
+    "predict": "Read sources from files or stdin, write their predicted targets to stdout.",
     "score": "Print log p(target | source) of pairs.",
     "evaluate": "Measure a model on pairs it was not trained on.",
     "info": "Describe a model: network, symbols, settings, how and on what it was made.",

@@ -139,7 +139,7 @@ class PackedSearch:
         interruption = Interruption()
         fields = settings | _joined("source", sources)  # holds the arrays while the engine reads them
         request = structures.Request(
-            threads=config.threads or _usable_cores(),
+            threads=config.threads or usable_cores(),
             with_attention=attention,
             num_models=len(self.models),
             models=ctypes.addressof(addresses),
@@ -197,7 +197,7 @@ class Interruption:
         self._watch.close()
 
 
-def _usable_cores() -> int:
+def usable_cores() -> int:
     """Return the number of cores that this process may use."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 

@@ -26,6 +26,7 @@ from peephole.model.reading import (
     read_sources,
     read_targets,
 )
+from peephole.model.search_memory import check_search_memory
 from peephole.model.weights import LoadedFile, Weights
 from peephole.nn.schema import Architecture
 from peephole.search.hypothesis import Hypothesis
@@ -187,16 +188,15 @@ class Model:
         read = self._read_sources(texts, collected, first_index)
         begin = None
         if prefixes is not None:
-            begin = read_prefixes(
-                self.target_symbols, check_texts("prefixes", prefixes), read, config, collected, first_index=first_index
-            )
-        searching = self._make_search(config, collected)
+            texts_before = check_texts("prefixes", prefixes)
+            begin = read_prefixes(self.target_symbols, texts_before, read, config, collected, first_index=first_index)
+        searching = self._make_search(config, collected, len(read))
         if notices is None:
             issue_warnings(collected, len(texts), stacklevel=2)
         attends = attention and self.config.model.context == "attention"
         results: list[list[Prediction]] = [[] if source.ids else [empty_prediction(attends)] for source in read]
-        if progress is not None:
-            progress(0)
+        report = progress or (lambda count: None)
+        report(0)
         # Sources of similar length share a batch; the results do not depend on the grouping.
         order = sorted((index for index, source in enumerate(read) if source.ids), key=lambda i: len(read[i].ids))
         size = config.batch_size * BATCHES_PER_CALL
@@ -212,8 +212,7 @@ class Model:
             )
             for index, hypotheses in zip(rows, found, strict=True):
                 results[index] = [self._prediction(hypothesis, read[index]) for hypothesis in hypotheses]
-            if progress is not None:
-                progress(len(rows))
+            report(len(rows))
         return results
 
     def score(
@@ -241,7 +240,7 @@ class Model:
         config, pairs = self._read_pairs("score", sources, targets, notices, search)
         scores = [0.0] * len(pairs)
         order = sorted(range(len(pairs)), key=lambda index: len(pairs[index][0]))
-        found = self._make_search(config, Notices()).force(
+        found = self._make_search(config, Notices(), len(pairs)).force(
             [pairs[index][0] for index in order], [pairs[index][1] for index in order], config
         )
         for index, hypothesis in zip(order, found, strict=True):
@@ -274,7 +273,7 @@ class Model:
         config, pairs = self._read_pairs("teacher_forced", sources, targets, notices, search)
         found: list[list[str]] = [[]] * len(pairs)
         order = sorted(range(len(pairs)), key=lambda index: (len(pairs[index][1]), len(pairs[index][0])))
-        likeliest = self._make_search(config, Notices()).likeliest(
+        likeliest = self._make_search(config, Notices(), len(pairs)).likeliest(
             [pairs[index][0] for index in order], [pairs[index][1] for index in order], config
         )
         for index, ids in zip(order, likeliest, strict=True):
@@ -350,10 +349,13 @@ class Model:
             issue_warnings(collected, len(texts), stacklevel=3)
         return config, list(zip(source_ids, target_ids, strict=True))
 
-    def _make_search(self, config: SearchConfig, notices: Notices) -> PackedSearch | DefinitionSearch:
-        """Return the engine's search, or PyTorch's if the engine is off, missing or lacks a kind."""
+    def _make_search(self, config: SearchConfig, notices: Notices, count: int) -> PackedSearch | DefinitionSearch:
+        """Return the engine's search for some sources, or PyTorch's if the engine is off, missing or lacks a kind."""
         notices.slow_search = self._slow_search_reason(config)
-        if config.engine == "auto" and notices.slow_search is None and self._weights.fit_engine():
+        fits = self._weights.fit_engine()  # else on a GPU, or in float64
+        packs = fits and config.engine == "auto" and notices.slow_search is None
+        check_search_memory(self.config.model, len(self.target_symbols), config, count if fits else 0, engine=packs)
+        if packs:
             return PackedSearch(self._weights.packed(self._description()))
         from peephole.search.torch import DefinitionSearch
 

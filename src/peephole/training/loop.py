@@ -246,10 +246,11 @@ def evaluate(state: TrainState, config: TrainConfig, hooks: Hooks) -> bool:
 
 
 def remember_if_best(state: TrainState, config: TrainConfig, weights: Weights, values: dict[str, float]) -> bool:
-    """Keep the weights as `best` if their dev metric is the best so far; return whether it is."""
+    """Keep the weights as `best` if their dev metric is the best so far; return whether it is. NaN never is."""
     value, position = values[config.dev_metric], state.position
-    better = position.best_value is None or (
-        value > position.best_value if HIGHER_IS_BETTER[config.dev_metric] else value < position.best_value
+    better = not math.isnan(value) and (
+        position.best_value is None
+        or (value > position.best_value if HIGHER_IS_BETTER[config.dev_metric] else value < position.best_value)
     )
     if better:
         position.best_value, state.best = value, copy_weights(weights)

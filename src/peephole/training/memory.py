@@ -6,18 +6,21 @@ The estimate counts the arrays that are in memory together at the peak of a step
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from math import prod
 from typing import NamedTuple
 
 from peephole import engine
 from peephole.config import Config
+from peephole.data import Prepared, batch_shapes
+from peephole.data.batch import Ids
 from peephole.errors import ConfigError
 from peephole.memory import check_memory
 from peephole.nn import schema
 from peephole.nn.schema import Architecture
 
-LIBRARIES = 330_000_000  # bytes of Python, PyTorch and the others once a training has begun
+WINDOWS = 2  # windows of the first epoch from which the batches are taken
+LIBRARIES = 430_000_000  # bytes of Python, PyTorch and the others once a training has begun
 WEIGHT_COPIES = {"weights": 1, "gradients": 1, "AdamW's moments": 2, "moving average and best weights": 2}
 EVALUATION_COPIES = 3  # of the weights while dev is evaluated: a network, its file and its packed form
 
@@ -48,7 +51,7 @@ def training_memory(
     step = max((number * count(config, num_target_symbols, batch) for batch in set(batches)), default=0)
     parts = {name: copies * weights for name, copies in WEIGHT_COPIES.items()}
     if config.train.average_last > 1:
-        parts["weights of the last evaluations"] = config.train.average_last * weights
+        parts["weights of the last evaluations"] = min(config.train.average_last, config.train.evaluations) * weights
     return parts | {
         "activations of the largest batch": max(step, EVALUATION_COPIES * weights),
         "Python and its libraries": LIBRARIES,
@@ -57,9 +60,26 @@ def training_memory(
 
 SIZES = (
     *("model.hidden_size", "model.encoder_size", "model.embedding_size", "model.encoder_layers"),
-    *("model.decoder_layers", "data.batch_symbols", "train.average_last"),
+    *("model.decoder_layers", "data.batch_symbols", "train.average_last", "train.evaluations"),
 )
 """The settings that decide the memory of a training on given data."""
+
+
+def memory_sizes(config: Config, prepared: Prepared) -> tuple[int, int, set[BatchShape]]:
+    """Return the sizes of the data that decide the memory of a training: both vocabularies, and its batches."""
+    shapes = {shape_of(*batch) for batch in first_batches(config, prepared)}
+    return len(prepared.source_symbols), len(prepared.target_symbols), shapes
+
+
+def first_batches(config: Config, prepared: Prepared) -> Iterator[tuple[Ids, Ids]]:
+    """Yield the source and target lengths of the batches of the first epoch, of large data only those of some pairs."""
+    how = {"seed": config.train.seed, "epoch": 0, "batch_symbols": config.data.batch_symbols, "windows": WINDOWS}
+    return batch_shapes(prepared.train, **how)
+
+
+def shape_of(source_lengths: Ids, target_lengths: Ids) -> BatchShape:
+    """Return the shape of a batch with pairs of these lengths."""
+    return BatchShape(len(source_lengths), int(source_lengths.max()), int(target_lengths.max()))
 
 
 def check_training_memory(
@@ -67,11 +87,21 @@ def check_training_memory(
 ) -> str | None:
     """Compare the memory that a training needs with that of this machine; see `check_memory`.
 
-    The setting named is the one with the largest effect, compared with its default. Arguments as in `training_memory`.
+    Arguments as in `training_memory`.
+    """
+    arguments = num_source_symbols, num_target_symbols, set(batches)
+    return check_memory(deciding_setting(config, *arguments), "training", _total(config, *arguments))
+
+
+def deciding_setting(
+    config: Config, num_source_symbols: int, num_target_symbols: int, batches: Iterable[BatchShape]
+) -> str:
+    """Return the setting, with its value, that adds most to the memory compared with its default.
+
+    Arguments as in `training_memory`.
     """
     shapes = set(batches)
-    needed = _total(config, num_source_symbols, num_target_symbols, shapes)
-    least, setting = needed, "data.batch_symbols"
+    least, setting = _total(config, num_source_symbols, num_target_symbols, shapes), "data.batch_symbols"
     for name in SIZES:
         smaller = _with_default(config, name)
         factor = smaller.data.batch_symbols / config.data.batch_symbols
@@ -80,7 +110,7 @@ def check_training_memory(
         if without < least:
             least, setting = without, name
     section, key = setting.split(".")
-    return check_memory(f"{setting}={getattr(getattr(config, section), key)}", "training", needed)
+    return f"{setting}={getattr(getattr(config, section), key)}"
 
 
 def _total(config: Config, num_source_symbols: int, num_target_symbols: int, batches: Iterable[BatchShape]) -> int:

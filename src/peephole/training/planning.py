@@ -10,12 +10,13 @@ from pathlib import Path
 from typing import Any
 
 from peephole.config import DEFAULT_EPOCHS, Config, TrainConfig
-from peephole.data import prepare
+from peephole.data import data_files, prepare
 from peephole.errors import check_path, check_type
 from peephole.memory import size_text
 from peephole.nn.schema import Architecture, tensors
 from peephole.training.estimate import Estimate, estimate
-from peephole.training.folder import Run, absolute_path, check_name, check_replaces_nothing
+from peephole.training.folder import check_name, check_replaces_nothing
+from peephole.training.run_file import Run
 from peephole.training.schedules import empty_budget_notice
 
 LARGEST_PARTS = 3  # parts of the memory that are named
@@ -110,7 +111,8 @@ def plan(
     run = None if out is None else Run(os.fspath(train), given_dev, os.fspath(out), chosen)
     if run is not None:
         check_name(run)
-    train, dev = absolute_path(os.fspath(train)), None if given_dev is None else absolute_path(given_dev)
+    for path in (train,) if dev is None else (train, dev):
+        data_files(path)  # as training does, before it looks at older files
     if run is not None:
         check_replaces_nothing(run, overwrite)
     with tempfile.TemporaryDirectory(prefix="peephole-") as folder:
@@ -140,7 +142,7 @@ def budget(config: TrainConfig, found: Estimate) -> dict[str, Any]:
 
     >>> budget(TrainConfig(steps=50), Estimate({}, steps_per_epoch=100, seconds_per_epoch=8.0))
     {'epochs': 0.5, 'steps': 50, 'seconds': 4.0}
-    >>> budget(TrainConfig(minutes=1), Estimate({}, steps_per_epoch=100, seconds_per_epoch=None))
+    >>> budget(TrainConfig(minutes=1.0), Estimate({}, steps_per_epoch=100, seconds_per_epoch=None))
     {'epochs': None, 'steps': None, 'seconds': 60.0}
     """
     seconds = found.seconds_per_epoch

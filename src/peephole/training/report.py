@@ -107,6 +107,12 @@ class Report:
         shown = ", ".join(f"{name.replace('_', ' ')} {value:.3f}" for name, value in values.items())
         self.print_line(f"step {self.last_step}: dev {shown}{'  (best)' if is_best else ''}")
 
+    def flush(self) -> None:
+        """Write the points that TensorBoard's writer still holds; a resumed run does not add them again."""
+        if self.folder is not None:
+            with self._log_errors():
+                self.board.flush()
+
     def print_line(self, line: str) -> None:
         """Print a line above the progress bar, with escapes for characters that a terminal would interpret."""
         self.console.print(printable(line), highlight=False, markup=False, soft_wrap=True)

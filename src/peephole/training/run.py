@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from contextlib import ExitStack, nullcontext, suppress
 from copy import deepcopy
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -21,18 +22,21 @@ from peephole.config import Config
 from peephole.data import Items, Prepared, check_items, open_prepared
 from peephole.engine.choice import engine_in_use
 from peephole.errors import ArgumentError, RunError, check_path, check_type
+from peephole.memory import memory_errors
 from peephole.model import Model, load
 from peephole.nn import Seq2Seq, build_seq2seq, use_engine
 from peephole.storage.model_file import ModelFile
 from peephole.training.backend_choice import definition_notice, with_precision
 from peephole.training.cpu_threads import cpu_threads
 from peephole.training.dev import measure
-from peephole.training.folder import Run, data_of_model, read_run, reopen_run, resume_command, run_folder, start_run
+from peephole.training.folder import data_of_model, reopen_run, start_run
 from peephole.training.from_model import evaluate_start, set_first_weights
-from peephole.training.loop import Hooks, current_weights, fit
+from peephole.training.loop import Hooks, fit
 from peephole.training.loss import Objective
 from peephole.training.making import describe_making
+from peephole.training.memory import check_training_memory, deciding_setting, memory_sizes
 from peephole.training.report import Report
+from peephole.training.run_file import Run, read_run, resume_command, run_folder
 from peephole.training.schedules import empty_budget_notice
 from peephole.training.start import check_settings, introduction, read_start, starting_config
 from peephole.training.state import (
@@ -105,7 +109,10 @@ def train(
     fabric = start_fabric(run.config.train)
     with ExitStack() as stack:  # holds the run's lock
         with waiting(f"reading {run.train}", quiet=quiet or fabric.global_rank > 0):
-            run_on_rank_zero(fabric, lambda: start_run(run, pairs, overwrite, stack))
+            if fabric.device.type == "cpu":
+                check_training_memory(run.config, 0, 0, ())  # before the data are read
+            check = partial(_memory_note, fabric, run)
+            run_on_rank_zero(fabric, lambda: start_run(run, pairs, overwrite, stack, check))
         return _complete_training(fabric, run, quiet)
 
 
@@ -184,8 +191,22 @@ def _complete_training(fabric: Fabric, run: Run, quiet: bool, resumed: list[str]
         prepared = open_prepared(run.folder / "data")
         if resumed is not None:
             prepared = replace(prepared, report=resumed)
+        if (note := _memory_note(fabric, run, prepared)) is not None:
+            prepared = replace(prepared, report=[*prepared.report, note])
+
+        def setting() -> str:
+            return deciding_setting(run.config, *memory_sizes(run.config, prepared))
+
+        stack.enter_context(memory_errors(setting, "training"))
         _train(stack, fabric, run, prepared, quiet, resumed is not None)
     return load(run.out)
+
+
+def _memory_note(fabric: Fabric, run: Run, prepared: Prepared) -> str | None:
+    """Compare the memory that the training needs with that of this machine; see `check_training_memory`."""
+    if fabric.device.type != "cpu" or fabric.world_size > 1:
+        return None
+    return check_training_memory(run.config, *memory_sizes(run.config, prepared))
 
 
 def _train(stack: ExitStack, fabric: Fabric, run: Run, prepared: Prepared, quiet: bool, resumed: bool) -> None:
@@ -231,6 +252,7 @@ def _train(stack: ExitStack, fabric: Fabric, run: Run, prepared: Prepared, quiet
         return Model(config, prepared.source_symbols, prepared.target_symbols, [best.eval()], made=made)
 
     def save() -> None:
+        report.flush()
         run_on_rank_zero(fabric, lambda: save_checkpoint(run.checkpoint, state, made_with))
 
     def evaluate(weights: Weights) -> dict[str, float] | None:
@@ -266,9 +288,11 @@ def _train(stack: ExitStack, fabric: Fabric, run: Run, prepared: Prepared, quiet
         raise Interrupted(
             f"stopped and saved at step {position.step}; resume with: {resume_command(run)}", stop.signal_number or 0
         )
-    final = model(state.best or current_weights(state, config.train))
-    run_on_rank_zero(fabric, lambda: final.save(run.out))
     metric = config.train.dev_metric.replace("_", " ")
+    if position.best_value is None:
+        raise RunError(f"{run.out}: is not written: dev {metric} was nan at all evaluations; wanted a number")
+    final = model(state.best)
+    run_on_rank_zero(fabric, lambda: final.save(run.out))
     report.print_line(f"{run.out}: best dev {metric} {position.best_value:.3f}, {position.step} steps")
 
 

@@ -37,13 +37,15 @@ class StopRequest:
 def catch_stop_signals() -> Iterator[StopRequest]:
     """Turn the first Ctrl-C or SIGTERM into a request; a second one has its usual effect.
 
-    Signals can be caught in the main thread only; in other threads no request is ever set.
+    Signals can be caught in the main thread only; in other threads no request is ever set. A signal that the process
+    was started to ignore (`nohup`, a background job of a script) stays ignored.
     """
     request = StopRequest()
     if threading.current_thread() is not threading.main_thread():
         yield request
         return
     before = {number: signal.getsignal(number) for number in SIGNALS}
+    caught = [number for number, handler in before.items() if handler not in (signal.SIG_IGN, None)]  # None: one in C
 
     def note(number: int, frame: FrameType | None) -> None:
         request.signal_number = number
@@ -51,10 +53,10 @@ def catch_stop_signals() -> Iterator[StopRequest]:
         if request.raises:
             raise Stopping
 
-    for number in SIGNALS:
+    for number in caught:
         signal.signal(number, note)
     try:
         yield request
     finally:
-        for number in SIGNALS:
+        for number in caught:
             signal.signal(number, before[number])

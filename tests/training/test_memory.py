@@ -1,0 +1,82 @@
+"""Tests that a training that no machine can hold is refused at once, and that estimates are near what is measured."""
+
+from __future__ import annotations
+
+import pytest
+
+import peephole
+from peephole import engine, memory
+from peephole.config import Config
+from peephole.data import prepare
+from peephole.errors import MemoryLimitError
+from peephole.training import estimate as estimates
+from peephole.training.memory import BatchShape, deciding_setting, is_trained_by_engine, training_memory
+
+from .toy import TINY, write_pairs
+
+SHAPES = {BatchShape(80, 12, 13)}
+
+
+@pytest.mark.parametrize(
+    ("settings", "named"),
+    [
+        ({"hidden_size": 65536}, "model.hidden_size=65536"),
+        ({"embedding_size": 65536, "hidden_size": 64}, "model.embedding_size=65536"),
+        ({"encoder_size": 65536, "hidden_size": 300}, "model.encoder_size=65536"),
+        ({"decoder_layers": 64, "hidden_size": 512}, "model.decoder_layers=64"),
+        ({"encoder_layers": 64, "hidden_size": 300}, "model.encoder_layers=64"),
+        ({"batch_symbols": 10**8}, "data.batch_symbols=100000000"),
+        ({"average_last": 1000, "evaluations": 1000}, "train.average_last=1000"),
+    ],
+)
+def test_the_setting_that_decides_the_size_is_named(settings: dict, named: str) -> None:
+    config = Config().with_values(settings)
+    shapes = {BatchShape(10**6, 12, 13)} if "batch_symbols" in settings else SHAPES
+    assert deciding_setting(config, 60, 60, shapes) == named
+
+
+def test_a_training_that_cannot_be_is_refused_and_leaves_an_older_run(tmp_path, monkeypatch) -> None:
+    write_pairs(tmp_path / "train.tsv")
+    out = tmp_path / "m.safetensors"
+    peephole.train(tmp_path / "train.tsv", out=out, quiet=True, steps=1, **TINY)
+    before = {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()}
+    message = r"^model\.hidden_size=65536: training needs about [0-9],[0-9]{3} GB of memory, this machine has "
+    for name in ("m", "another"):
+        with pytest.raises(MemoryLimitError, match=message):
+            peephole.train(
+                tmp_path / "train.tsv",
+                out=tmp_path / f"{name}.safetensors",
+                quiet=True,
+                overwrite=True,
+                **TINY | {"hidden_size": 65536},
+            )
+    # Here only the data decide: the batch of all pairs
+    monkeypatch.setattr(memory, "machine_memory", lambda: memory.MachineMemory(434_000_000, 400_000_000))
+    with pytest.raises(MemoryLimitError, match=r"^data\.batch_symbols=1000000: training needs about 0\.4 GB"):
+        peephole.train(tmp_path / "train.tsv", out=out, quiet=True, overwrite=True, **TINY | {"batch_symbols": 10**6})
+    assert {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()} == before
+
+
+def test_an_estimate_of_a_small_training(tmp_path) -> None:
+    write_pairs(tmp_path / "train.tsv")
+    config = Config().with_values(TINY)
+    prepared = prepare(tmp_path / "train.tsv", None, config, tmp_path / "data")
+    found = estimates.estimate(config, prepared)
+    assert found.memory_bytes == sum(found.memory.values()) > 400_000_000
+    assert found.steps_per_epoch > 1
+    if is_trained_by_engine(config):
+        assert found.seconds_per_epoch is not None
+        assert 0 < found.seconds_per_epoch < 600
+    else:
+        assert found.seconds_per_epoch is None
+    by_definition = config.with_values({"train.engine": "off"})
+    assert estimates.estimate(by_definition, prepared).seconds_per_epoch is None
+
+
+def test_the_definition_needs_more_memory_than_the_engine() -> None:
+    batches = [BatchShape(1000, 20, 20)]
+    config = Config().with_values({"train.engine": "off"})
+    definition = sum(training_memory(config, 60, 60, batches).values())
+    assert definition > sum(training_memory(config, 60, 60, [BatchShape(10, 20, 20)]).values()) + 10**9
+    if engine.available():
+        assert 1.5 * sum(training_memory(Config(), 60, 60, batches).values()) < definition
