@@ -40,8 +40,8 @@ SHARED_SECTIONS = ("train", "search")  # a key of both sections given without it
 class DataConfig:
     """Settings for reading pairs from files and for batches."""
 
-    source: str = option("source", "JSONL and Parquet: the column that holds the source")
-    target: str = option("target", "JSONL and Parquet: the column that holds the target")
+    source: str = option("source", "TSV and CSV with a header, JSONL, Parquet: the column that holds the source")
+    target: str = option("target", "TSV and CSV with a header, JSONL, Parquet: the column that holds the target")
     bad_lines: Literal["error", "skip"] = option(
         "error",
         "a line with the wrong number of columns, an empty side or invalid UTF-8: stop, or skip and count",

@@ -9,9 +9,11 @@ import pytest
 import torch
 from torch import Tensor
 
-from peephole.config import ModelConfig
+from peephole.config import Config, ModelConfig
 from peephole.nn import Seq2Seq, build_seq2seq
+from peephole.nn.attention import ATTENTIONS
 from peephole.nn.layers import GRUDirection, LSTMDirection
+from peephole.nn.seq2seq import CELLS
 
 H, E, SYMBOLS = 64, 48, 500
 
@@ -147,3 +149,14 @@ def test_a_generator_draws_all_weights_in_the_order_of_every_version(settings: d
     for name, weight in network.state_dict().items():
         assert torch.equal(weight, wanted[name]), name
     assert float(wanted["decoder.output.weight"][-1, -1]) == last
+
+
+@pytest.mark.parametrize("attention", ATTENTIONS)
+@pytest.mark.parametrize("cell", CELLS)
+def test_no_kind_draws_from_the_global_generator(attention: str, cell: str) -> None:
+    values = {"hidden_size": 8, "embedding_size": 4, "attention": attention, "cell": cell, "encoder_layers": 2}
+    config = Config().with_values(values).model
+    before = torch.get_rng_state()
+    first, second = (build_seq2seq(config, 9, 8, torch.Generator().manual_seed(7)).state_dict() for _ in range(2))
+    assert torch.equal(before, torch.get_rng_state())
+    assert all(torch.equal(weight, second[name]) for name, weight in first.items())

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import json
 import sys
+from pathlib import Path
 from typing import Any
 
 import click
 
 from peephole.cli.options import build_config, setting_options, settings_text
 from peephole.errors import printable
+from peephole.training.run_file import read_run
 from peephole.training.waiting import waiting
 
 
@@ -56,6 +58,7 @@ def command(
         others = (train_file, from_model, out, assignments, config_path, overwrite, dry_run, as_json, *options.values())
         if any(others):
             raise click.UsageError("--resume uses the run's own settings; give nothing else but --data and --dev")
+        read_run(Path(resume_folder))  # before PyTorch is imported, which takes seconds
         with waiting("loading PyTorch"):
             from peephole.training import resume
 
