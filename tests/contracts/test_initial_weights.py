@@ -100,6 +100,20 @@ def test_readout_and_output_are_glorot_uniform_without_bias() -> None:
         assert not layer.bias.any()
 
 
+@pytest.mark.parametrize("kind", ["additive", "general", "location", "coverage", "multihead"])
+def test_attention_has_the_stated_distributions(kind: str) -> None:
+    attention = build(attention=kind).decoder.attention
+    assert attention is not None
+    for name, weight in attention.named_parameters():
+        if weight.ndim == 2:
+            assert_glorot_uniform(weight)
+        elif name == "bias":
+            assert not weight.any()
+        else:
+            assert 0.9 * H**-0.5 < weight.abs().max() <= H**-0.5
+            assert abs(float(weight.mean())) < 5 * H**-0.5 / math.sqrt(3 * H)
+
+
 def test_no_two_blocks_are_equal() -> None:
     """Each gate, direction and layer is drawn independently."""
     network = build(encoder_layers=2)
