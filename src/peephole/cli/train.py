@@ -11,7 +11,6 @@ import click
 
 from peephole.cli.options import build_config, setting_options, settings_text
 from peephole.errors import printable
-from peephole.training.run_file import read_run
 from peephole.training.waiting import waiting
 
 
@@ -58,6 +57,8 @@ def command(
         others = (train_file, from_model, out, assignments, config_path, overwrite, dry_run, as_json, *options.values())
         if any(others):
             raise click.UsageError("--resume uses the run's own settings; give nothing else but --data and --dev")
+        from peephole.training.run_file import read_run
+
         read_run(Path(resume_folder))  # before PyTorch is imported, which takes seconds
         with waiting("loading PyTorch"):
             from peephole.training import resume
