@@ -33,6 +33,7 @@ COMPANIONS = {
     "model.hidden_size": {"model.bidirectional": False},
     "model.encoder_size": {"model.bidirectional": False},
     "search.nbest": {"search.beam_size": 10**6},
+    "train.coverage_loss": {"model.attention": "coverage"},
     "search.top_k": {"search.temperature": 1.0},
     "search.top_p": {"search.temperature": 1.0},
 }
@@ -273,7 +274,7 @@ def test_the_error_for_a_wrong_table_names_its_location(tree: dict[str, Any], me
         ("model.bidirectional", "yes", "wanted true or false, got 'yes'"),
         ("model.bidirectional", 1, "wanted true or false, got 1"),
         ("model.cell", "ltsm", "wanted lstm|gru, got 'ltsm'; did you mean 'lstm'?"),
-        ("model.attention", None, "wanted additive|dot|general, got None"),
+        ("model.attention", None, "wanted additive|dot|general|location|coverage|multihead, got None"),
         ("model.forget_bias", 101, "wanted a number from -100 to 100, got 101"),
         ("train.minutes", "inf", "wanted a finite number, got 'inf'"),
         ("train.minutes", 10**400, "wanted a number or none, got 1"),
@@ -293,6 +294,35 @@ def test_the_error_for_a_wrong_value_names_the_wanted_type_or_range(name: str, v
         with pytest.raises(ConfigError, match=f"^{re.escape(f'x, {name}: {message}')}") as caught:
             call()
         assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("values", "message"),
+    [
+        (
+            {"train.coverage_loss": 0.5},
+            r"train\.coverage_loss: wanted model\.attention='coverage', or 0; got 0\.5 with .*attention='additive'",
+        ),
+        (
+            {"train.coverage_loss": 1, "attention": "coverage", "context": "mean"},
+            r"train\.coverage_loss: .* got 1 with model\.context='mean' and model\.attention='coverage'",
+        ),
+        ({"attention": "location", "location_width": 4}, r"model\.location_width: wanted an odd number, .* got 4"),
+        (
+            {"attention": "multihead", "attention_heads": 3},
+            r"model\.attention_heads: wanted a divisor of hidden_size = 256 and encoder_size = 256, got 3",
+        ),
+        (
+            {"attention": "multihead", "encoder_size": 6},
+            r"model\.attention_heads: wanted a divisor of hidden_size = 256 and encoder_size = 6, got 4",
+        ),
+    ],
+)
+def test_settings_of_attention_must_fit(values: dict[str, Any], message: str) -> None:
+    with pytest.raises(ConfigError, match=f"^{message}$"):
+        Config().with_values(values)
+    without = {name: value for name, value in values.items() if name not in ("attention", "train.coverage_loss")}
+    assert Config().with_values(without).model.attention == "additive"  # which has no such settings
 
 
 @pytest.mark.parametrize("name", [name for name, (hint, _) in FIELDS.items() if inner_type(hint) in (int, float)])

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import ast
 import unicodedata
 
 import pytest
 
-from peephole.errors import describe_value, printable
+from peephole.errors import describe_value, printable, quote
 
 SHOWN = [
     *(
@@ -41,6 +42,13 @@ def test_everything_that_controls_a_terminal_is_escaped() -> None:
         assert shown.startswith("a\\")
         assert shown.endswith("b")
     assert printable("\x1b]0;title\x07\r\n\udc80") == r"\x1b]0;title\x07\r\n\x80"
+
+
+@pytest.mark.parametrize("text", [*SHOWN, *"\x1b\n'\"\\", "a\\u200d", "\\\u200c", "\u2028\u200d"])
+def test_a_quoted_text_can_be_read_back_and_keeps_its_joiners(text: str) -> None:
+    quoted = quote(text)
+    assert ast.literal_eval(quoted) == text
+    assert all(joiner in quoted for joiner in set(text) & set("\u200c\u200d\U000e0067"))
 
 
 @pytest.mark.parametrize(

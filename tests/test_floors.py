@@ -17,7 +17,7 @@ LONGEST_FILE = 400  # lines
 
 # Parts of the package by floor, lowest first; parts of the lowest floor may import each other
 FLOORS = [
-    {"errors", "config", "values", "lazy", "memory"},
+    {"errors", "config", "consistency", "values", "lazy", "memory"},
     {"symbols"},
     {"evaluation"},
     {"nn"},
@@ -34,7 +34,20 @@ FLOORS = [
 FLOOR_OF = {part: floor for floor, parts in enumerate(FLOORS) for part in parts}
 FRONT = {"__init__", "__main__"}  # above all floors
 WITHOUT_TORCH = {
-    *("errors", "config", "values", "lazy", "memory", "symbols", "evaluation", "storage", "data", "model", "inspect"),
+    *(
+        "errors",
+        "config",
+        "consistency",
+        "values",
+        "lazy",
+        "memory",
+        "symbols",
+        "evaluation",
+        "storage",
+        "data",
+        "model",
+        "inspect",
+    ),
     *("training/__init__", "training/memory", "training/estimate", "training/planning", "training/waiting"),
     *("nn/__init__", "nn/schema", "search/__init__", "search/hypothesis"),
     *(

@@ -53,6 +53,8 @@ ARCHITECTURES: dict[str, dict[str, Any]] = {
     "gru, bridge": {"cell": "gru", "peephole": "none", "encoder_size": 6, "attention": "general"},
     "last": {"context": "last", "encoder_size": 10},
     "mean": {"context": "mean"},
+    "location": {"attention": "location", "location_width": 5},
+    "heads, bridge": {"attention": "multihead", "attention_heads": 2, "encoder_size": 6, "decoder_layers": 2},
     "gru last": {"cell": "gru", "peephole": "none", "context": "last", "bidirectional": False},
 }
 

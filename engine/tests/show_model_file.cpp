@@ -27,9 +27,10 @@ void show(const char *side, const peephole::SymbolTable &table) {
 
 void show(const peephole::ModelFile &file, const std::string &content) {
   const peephole::Architecture &c = file.architecture;
-  std::printf("config %d %d %lld %lld %lld %lld %lld %d %d %d\n", c.gru, c.form, (long long)c.hidden_size,
+  std::printf("config %d %d %lld %lld %lld %lld %lld %d %d %d %lld %lld %lld\n", c.gru, c.form, (long long)c.hidden_size,
               (long long)c.encoder_size, (long long)c.embedding_size, (long long)c.encoder_layers,
-              (long long)c.decoder_layers, c.bidirectional, int(c.context), int(c.attention));
+              (long long)c.decoder_layers, c.bidirectional, int(c.context), int(c.attention),
+              (long long)c.location_channels, (long long)c.location_width, (long long)c.attention_heads);
   show("source", file.source);
   show("target", file.target);
   for (const auto &[name, tensor] : file.tensors)

@@ -15,6 +15,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any, Literal
 
+from peephole.consistency import check_consistency
 from peephole.errors import ConfigError, check_path, check_type, describe_value, nearest
 from peephole.values import option, read_value, type_text
 
@@ -30,6 +31,7 @@ MOST_AT_A_TIME = 10**6  # hypotheses, or sources in a batch
 HIGHEST_COUNT = 10**9  # of settings that no data can exceed, so that it means "all"
 MOST_MINUTES = 10**7  # 19 years
 MOST_CONFIG_BYTES = 1 << 20
+MOST_CHANNELS, LARGEST_WIDTH, MOST_HEADS = 256, 2001, 256
 DEFAULT_EPOCHS = 20  # the default budget of a training
 LARGEST_SEED = 2**63 - 1  # the largest that PyTorch accepts
 MOST_THREADS = 1024
@@ -40,8 +42,8 @@ SHARED_SECTIONS = ("train", "search")  # a key of both sections given without it
 class DataConfig:
     """Settings for reading pairs from files and for batches."""
 
-    source: str = option("source", "JSONL and Parquet: the column that holds the source")
-    target: str = option("target", "JSONL and Parquet: the column that holds the target")
+    source: str = option("source", "TSV and CSV with a header, JSONL, Parquet: the column that holds the source")
+    target: str = option("target", "TSV and CSV with a header, JSONL, Parquet: the column that holds the target")
     bad_lines: Literal["error", "skip"] = option(
         "error",
         "a line with the wrong number of columns, an empty side or invalid UTF-8: stop, or skip and count",
@@ -76,13 +78,9 @@ class SymbolsConfig:
 class ModelConfig:
     """The shape of the model; equation numbers are those of docs/equations.md."""
 
-    input: Literal["symbols", "frames", "convolution"] = option(
-        "symbols", "what a source is made of: symbols, or frames of numbers, as they are or through convolutions"
-    )
+    input: Literal["symbols", "frames", "convolution"] = option("symbols", "what the model reads: symbols, or frames")
     output: Literal["symbols"] = option("symbols", "what a target is made of")
-    input_size: int | None = option(
-        None, "numbers in a frame of the source; training takes it from the data", low=1, high=LARGEST_SIZE
-    )
+    input_size: int | None = option(None, "numbers in a frame of the source", low=1, high=LARGEST_SIZE)
     frame_stack: int = option(1, "input=frames: this many frames are joined to one", low=1, high=MOST_JOINED)
     convolution_layers: int = option(
         2, "input=convolution: layers; each halves the number of steps and of features", low=1, high=MOST_CONVOLUTIONS
@@ -102,15 +100,21 @@ class ModelConfig:
     embedding_size: int = option(128, "size of a symbol's embedding", low=1, high=LARGEST_SIZE)
     encoder_layers: int = option(1, "stacked encoder layers", low=1, high=MOST_LAYERS)
     encoder_pyramid: int = option(
-        0,
-        "this many encoder layers above the first read pairs of steps, so each halves the steps",
-        low=0,
-        high=MOST_CONVOLUTIONS,
+        0, "encoder layers above the first that join two steps to one", low=0, high=MOST_CONVOLUTIONS
     )
     decoder_layers: int = option(1, "stacked decoder layers", low=1, high=MOST_LAYERS)
     bidirectional: bool = option(True, "read the source in both directions, (18)-(20)")
     context: Literal["attention", "last", "mean"] = option("attention", "context vector: (17), or one of (8)")
-    attention: Literal["additive", "dot", "general"] = option("additive", "alignment model a of (15)")
+    attention: Literal["additive", "dot", "general", "location", "coverage", "multihead"] = option(
+        "additive", "alignment model a: (15), (21) location, (22) coverage, or (24) multihead"
+    )
+    location_channels: int = option(10, "attention=location: filters F of (21)", low=1, high=MOST_CHANNELS)
+    location_width: int = option(
+        31, "attention=location: source positions that a filter spans, an odd number", low=1, high=LARGEST_WIDTH
+    )
+    attention_heads: int = option(
+        4, "attention=multihead: heads K of (24), a divisor of hidden_size and encoder_size", low=1, high=MOST_HEADS
+    )
     dropout: float = option(0.2, "dropout on embeddings, between layers and before the output", low=0, high=0.95)
     forget_bias: float = option(1.0, "first value of b_f", low=-100, high=100)
     embedding_std: float = option(
@@ -142,6 +146,9 @@ class TrainConfig:
         1.0, "gradients with a larger norm are scaled down to it; 0: never", low=0, high=HIGHEST_COUNT
     )
     label_smoothing: float = option(0.1, "share of the probability spread over all symbols", low=0, high=0.9)
+    coverage_loss: float = option(
+        0.0, "attention=coverage: weight of the coverage loss (23), which penalises attending twice", low=0, high=100
+    )
     loss_mean: Literal["symbol", "pair"] = option(
         "symbol", "the mean of (12): over symbols, so that long pairs do not set the step size, or over pairs"
     )
@@ -209,38 +216,7 @@ class Config:
     def __post_init__(self) -> None:
         for name, kind in SECTIONS.items():
             check_type(name, getattr(self, name), kind, f"a {kind.__name__}")
-        model, train, search = self.model, self.train, self.search
-        if model.cell == "gru" and model.peephole != "none":
-            raise ConfigError(
-                f"model.cell='gru' has no cell state: wanted model.peephole='none', got {model.peephole!r}"
-            )
-        encoder_size = model.encoder_size or model.hidden_size
-        if model.bidirectional and encoder_size % 2:
-            raise ConfigError(
-                f"model.encoder_size: wanted an even number, half of it for each direction; got {encoder_size}"
-            )
-        if model.encoder_pyramid >= model.encoder_layers:
-            raise ConfigError(
-                f"model.encoder_pyramid: wanted fewer than encoder_layers = {model.encoder_layers}, "
-                f"got {model.encoder_pyramid}"
-            )
-        if model.context == "attention" and model.attention == "dot" and encoder_size != model.hidden_size:
-            raise ConfigError(
-                f"model.attention='dot' compares states of one size: wanted encoder_size = hidden_size = "
-                f"{model.hidden_size}, got {encoder_size}"
-            )
-        budgets = [name for name in ("minutes", "epochs", "steps") if getattr(train, name) is not None]
-        if len(budgets) > 1:
-            raise ConfigError(
-                f"train: wanted one of minutes, epochs, steps; got {' and '.join(budgets)}; all but one can be none"
-            )
-        if search.nbest > search.beam_size and search.temperature is None:
-            raise ConfigError(f"search.nbest: wanted at most beam_size = {search.beam_size}, got {search.nbest}")
-        limits = [name for name in ("top_k", "top_p") if getattr(search, name) is not None]
-        if limits and search.temperature is None:
-            raise ConfigError(
-                f"search.{limits[0]} limits sampling: wanted search.temperature with it, such as 1, got none"
-            )
+        check_consistency(self.model, self.train, self.search)
 
     @classmethod
     def from_dict(cls, tree: Mapping[str, Any], where: str = "config", base: Config | None = None) -> Config:

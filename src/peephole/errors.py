@@ -12,6 +12,8 @@ from os import PathLike
 
 # C0, DEL and C1; line and paragraph separators; embeddings, overrides and isolates of text direction; lone surrogates
 _UNPRINTABLE = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069\ud800-\udfff]")
+# In a `repr`: joiners of emoji and of several scripts, and the tags that spell a flag
+_ESCAPED_PART = re.compile(r"(?<!\\)((?:\\\\)*)\\(u200[cd]|U000e00[2-7][0-9a-f])")
 
 
 class PeepholeError(Exception):
@@ -85,6 +87,8 @@ def check_type(argument: str, value: object, kinds: type | tuple[type, ...], wan
 def check_path(argument: str, value: object) -> None:
     """Raise ArgumentError unless a value can be the name of a file."""
     check_type(argument, value, (str, PathLike), "the name of a file")
+    if value == "":
+        raise ArgumentError(f"{argument}: wanted the name of a file, got an empty one")
 
 
 def check_whole_number(argument: str, value: object, low: int, high: int) -> None:
@@ -106,9 +110,18 @@ def describe_value(value: object) -> str:
     ("'one\\\\ntwo'", 'a value of type int')
     """
     try:
-        return shorten(repr(value))
+        return shorten(quote(value) if isinstance(value, str) else repr(value))
     except Exception:  # a number of more than 4,300 digits, or a `__repr__` that fails
         return f"a value of type {type(value).__name__}"
+
+
+def quote(text: str) -> str:
+    r"""Return the `repr` of a text with the invisible parts of emoji and words, which `repr` escapes, as they are.
+
+    >>> quote("👩\u200d💻\n")
+    "'👩\u200d💻\\n'"
+    """
+    return _ESCAPED_PART.sub(lambda found: found[1] + chr(int(found[2][1:], 16)), repr(text))
 
 
 def printable(text: str) -> str:

@@ -41,6 +41,13 @@ def test_a_dry_run_imports_no_torch_and_leaves_nothing(tmp_path: Path) -> None:
     assert not list(temporary.iterdir())
 
 
+def test_a_missing_run_is_told_before_torch_is_imported(tmp_path: Path) -> None:
+    command = [sys.executable, "-c", PROBE, "train", "--resume", "no.run"]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
+    message = "peephole: no.run: holds no run to resume: run.json: No such file or directory\n"
+    assert (done.returncode, done.stdout, done.stderr) == (1, "False\n", message)
+
+
 def test_a_dry_run_prints_what_training_prints(peephole: Peephole) -> None:
     peephole.write("pairs.tsv", PAIRS + "a\ta\tb\n")
     options = [*SMALL, "--steps", 30, "--set", "bad_lines=skip", "--set", "cell=gru"]

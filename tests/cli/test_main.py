@@ -174,6 +174,11 @@ def test_a_pipe_as_a_model_is_refused_at_once(peephole: Peephole, toy_file: Path
     done.failed("m: wanted a model file, got a pipe")
 
 
+def test_quickstart_checks_its_time_before_it_writes(peephole: Peephole) -> None:
+    peephole("quickstart", "--minutes", "inf").failed("command line, train.minutes: wanted a finite number, got inf")
+    assert not (peephole.folder / "quickstart").exists()
+
+
 ODD_NAME = "a\x1b[31m\nb\u202e"
 SHOWN_NAME = r"a\x1b[31m\nb\u202e"
 
@@ -188,7 +193,7 @@ SHOWN_NAME = r"a\x1b[31m\nb\u202e"
             ["train", "a", "--out", "b.safetensors", "--config", ODD_NAME],
             f"{SHOWN_NAME}: cannot be read as TOML: No such file or directory",
         ),
-        (["train", "a", "--out", "b.safetensors", "--set", ODD_NAME], f"--set {SHOWN_NAME}: wanted KEY=VALUE"),
+        (["train", "a", "--out", "b.safetensors", "--set", ODD_NAME], f"--set: wanted KEY=VALUE, got {ODD_NAME!r}"),
         (["train", "--resume", ODD_NAME], None),
         (["export", ODD_NAME, "--to", "onnx"], f"{SHOWN_NAME}: no such file"),
     ],

@@ -7,6 +7,7 @@ import os
 import random
 import subprocess
 import sys
+import threading
 from pathlib import Path
 from typing import Any
 
@@ -292,3 +293,25 @@ def test_file_name_with_brackets_on_a_terminal(peephole: Peephole, toy_file: Pat
     os.close(master)
     assert process.returncode == 0
     assert json.loads(output)["against"]["model"] == "[/x].safetensors"
+
+
+def test_pairs_from_pipes_are_read_like_those_of_a_file(peephole: Peephole, toy_file: Path) -> None:
+    text = "ab\tAH B\nba\tB\n"
+    peephole.write("pairs.tsv", text)
+    expected = peephole("score", toy_file, "pairs.tsv").succeeded().out
+    assert len(expected.splitlines()) == 2
+    os.mkfifo(peephole.folder / "pipe")
+    threading.Thread(target=(peephole.folder / "pipe").write_text, args=(text,), daemon=True).start()
+    assert peephole("score", toy_file, "pipe").succeeded().out == expected
+    for name in ("-", "/dev/stdin"):
+        assert peephole("score", toy_file, name, stdin=text).succeeded().out == expected
+    peephole("score", toy_file, "-", stdin="ab\n").failed("stdin, line 1: expected 2 columns, found 1: 'ab'")
+    whole = json.loads(peephole("evaluate", toy_file, "pairs.tsv", "--json").succeeded().out)
+    assert json.loads(peephole("evaluate", toy_file, "-", "--json", stdin=text).succeeded().out) == {
+        **whole,
+        "test": "-",
+    }
+    quantize = ("quantize", toy_file, "--to", "int8", "--out", "q.safetensors", "--json", "--evaluate")
+    whole = json.loads(peephole(*quantize, "pairs.tsv").succeeded().out)["evaluation"]
+    piped = json.loads(peephole(*quantize, "-", stdin=text).succeeded().out)["evaluation"]
+    assert piped == {**whole, "pairs": None}

@@ -28,10 +28,11 @@ class ModelOracle:
     weights: Mapping[str, Array]
     cell: str  # lstm, gru
     context: str  # attention, last, mean
-    attention: str  # additive, dot, general
+    attention: str  # additive, dot, general, location, coverage, multihead
     encoder_layers: int
     decoder_layers: int
     bidirectional: bool
+    attention_heads: int
     input: str = "symbols"  # symbols, frames, convolution
     frame_stack: int = 1
     encoder_pyramid: int = 0
@@ -48,10 +49,11 @@ class ModelOracle:
         outputs, last = self.encode(source)
         states = self.bridge(last)
         rows, alphas = [], []
+        carried = oracle.first_attention_state(self.attention, len(outputs))
         for t, y in enumerate(embedded):
             if self.context == "attention":
                 s = states[-1][0]  # of the top layer, s_{i-1}
-                context, alpha = oracle.attend(self.attention, s, outputs, *self.attention_parameters())
+                context, alpha, carried = self.attend(s, outputs, carried)
                 alphas.append(alpha)
             else:
                 context = oracle.fixed_context(self.context, outputs, last[-1][0])  # (8)
@@ -128,7 +130,20 @@ class ModelOracle:
         kind = oracle.LSTMWeights if self.cell == "lstm" else oracle.GRUWeights
         return kind(*(self.weights.get(f"{name}.{field}") for field in kind._fields))
 
-    def attention_parameters(self) -> list[Array]:
-        """Return the parameters of the alignment model a in (15)."""
-        names = {"additive": ("weight_query", "weight_keys", "vector"), "general": ("weight",), "dot": ()}
-        return [self.weights[f"decoder.attention.{name}"] for name in names[self.attention]]
+    def attend(self, query: Array, outputs: Array, carried: Array | None) -> tuple[Array, Array, Array | None]:
+        """Return context, weights and the next state of attention."""
+        names = ("weight_query", "weight_keys", "vector")
+        names = {
+            "additive": names,
+            "general": ("weight",),
+            "dot": (),
+            "location": (*names, "bias", "filters", "weight_location"),
+            "coverage": (*names, "bias", "weight_coverage"),
+            "multihead": (*names, "weight_values", "weight_output"),
+        }[self.attention]
+        parameters = [self.weights[f"decoder.attention.{name}"] for name in names]
+        return oracle.attend(self.attention, query, outputs, carried, *parameters, num_heads=self.attention_heads)
+
+    def coverage_loss(self, source: Sequence[int], target: Sequence[int]) -> Array:
+        """Return (23) of one pair; the target ends with </s>."""
+        return oracle.coverage_loss(self.decode(source, [BOS, *target[:-1]])[1])

@@ -1,6 +1,6 @@
 """Implements the model's equations in NumPy, as the reference for every implementation in this repository.
 
-The code follows docs/equations.md (1)-(8) and (15)-(20); each line cites its equation. It is written to be
+The code follows docs/equations.md (1)-(8) and (15)-(25); each line cites its equation. It is written to be
 obviously correct: one sequence, one step and one vector at a time, without masks or batched products. Steps past a
 sequence's length are never read.
 
@@ -211,10 +211,85 @@ SCORES: Mapping[str, Callable[..., Array]] = {
 }
 
 
-def attend(kind: str, query: Array, memory: Array, *parameters: Array) -> tuple[Array, Array]:
-    """Attend to the real steps of one sentence: query (Q,), memory (T, M) -> context (M,), weights (T,)."""
+def weighted_sum(alpha: Array, vectors: Array) -> Array:
+    """Return c_i = Σ_j α_ij h_j."""
+    return sum(a_j * h_j for a_j, h_j in zip(alpha, vectors, strict=True))  # (17)
+
+
+def location_features(before: Array, filters: Array) -> Array:
+    """Return f_i = F * α_{i-1}: before (T,), filters (C, R) -> (T, C)."""
+    reach = (filters.shape[1] - 1) // 2
+    features = np.zeros((len(before), len(filters)), dtype=np.result_type(before, filters))
+    for j in range(len(before)):
+        for r in range(-reach, reach + 1):
+            if 0 <= j + r < len(before):  # α is 0 outside the source
+                features[j] += filters[:, reach + r] * before[j + r]
+    return features
+
+
+def located_scores(
+    query: Array, memory: Array, features: Array, W_s: Array, W_h: Array, v: Array, b: Array, U: Array
+) -> Array:
+    """Return e_j = vᵀ tanh(W_s s + W_h h_j + U f_j + b) of one sentence: features (T, C) -> (T,)."""
+    energies = [v @ np.tanh(W_s @ query + W_h @ h_j + U @ f_j + b) for h_j, f_j in zip(memory, features, strict=True)]
+    return np.array(energies)  # (21)
+
+
+def attend_by_location(
+    query: Array, memory: Array, before: Array, W_s: Array, W_h: Array, v: Array, b: Array, F: Array, U: Array
+) -> tuple[Array, Array, Array]:
+    """Return context, weights and the next step's α_{i-1}."""
+    alpha = softmax(located_scores(query, memory, location_features(before, F), W_s, W_h, v, b, U))
+    return weighted_sum(alpha, memory), alpha, alpha
+
+
+def attend_with_coverage(
+    query: Array, memory: Array, coverage: Array, W_s: Array, W_h: Array, v: Array, b: Array, w_c: Array
+) -> tuple[Array, Array, Array]:
+    """Return context, weights and the next step's coverage."""
+    alpha = softmax(located_scores(query, memory, coverage[:, None], W_s, W_h, v, b, w_c[:, None]))  # (22)
+    return weighted_sum(alpha, memory), alpha, coverage + alpha
+
+
+def coverage_loss(alphas: Sequence[Array]) -> Array:
+    """Return Σ_i Σ_j min(α_ij, κ_ij) of one sentence, from its α_i (T,); by the real part for complex numbers."""
+    total, coverage = 0, np.zeros(len(alphas[0]))
+    for alpha in alphas:
+        total = total + sum(a if a.real < k.real else k for a, k in zip(alpha, coverage, strict=True))  # (23)
+        coverage = coverage + alpha
+    return total
+
+
+def attend_by_heads(
+    query: Array, memory: Array, W_s: Array, W_h: Array, v: Array, W_v: Array, W_o: Array, num_heads: int
+) -> tuple[Array, Array]:
+    """Return the context and the mean of the heads' weights."""
+    contexts, alphas = [], []
+    for k in range(num_heads):
+        own = slice(k * len(v) // num_heads, (k + 1) * len(v) // num_heads)
+        values = slice(k * len(W_v) // num_heads, (k + 1) * len(W_v) // num_heads)
+        alphas.append(softmax(additive_scores(query, memory, W_s[own], W_h[own], v[own])))  # (24)
+        contexts.append(weighted_sum(alphas[-1], np.array([W_v[values] @ h_j for h_j in memory])))
+    return W_o @ np.concatenate(contexts), sum(alphas) / num_heads  # (25)
+
+
+def attend(
+    kind: str, query: Array, memory: Array, state: Array | None, *parameters: Array, num_heads: int = 1
+) -> tuple[Array, Array, Array | None]:
+    """Attend to the real steps of one sentence: query (Q,), memory (T, M) -> context (M,), weights (T,), next state."""
+    if kind == "location":
+        return attend_by_location(query, memory, state, *parameters)
+    if kind == "coverage":
+        return attend_with_coverage(query, memory, state, *parameters)
+    if kind == "multihead":
+        return *attend_by_heads(query, memory, *parameters, num_heads), None
     alpha = softmax(SCORES[kind](query, memory, *parameters))  # (16)
-    return sum(a_j * h_j for a_j, h_j in zip(alpha, memory, strict=True)), alpha  # (17)
+    return weighted_sum(alpha, memory), alpha, None
+
+
+def first_attention_state(kind: str, length: int) -> Array | None:
+    """Return the state (T,) before the first step of a sentence."""
+    return {"location": np.full(length, 1 / length), "coverage": np.zeros(length)}.get(kind)
 
 
 def fixed_context(kind: str, outputs: Array, last: Array) -> Array:

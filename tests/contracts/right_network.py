@@ -134,7 +134,7 @@ class RightNetwork:
             parameters = [value for name, value in weights.items() if name.startswith("decoder.attention.")]
 
             def attend(query):
-                return right_attention(query, outputs, valid, *parameters)[0]
+                return right_attention(query[:, None], outputs, valid, *parameters)[0][:, 0]
         else:
             context = functions["right_context"](self.config.context, outputs, valid, last)
         return functions["right_decoder"](target, first, attend, context, weights, drop)

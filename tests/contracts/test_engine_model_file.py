@@ -77,7 +77,10 @@ def expected(path: Path, model: ModelFile) -> list[str]:
         m.decoder_layers,
         m.bidirectional,
         ["attention", "last", "mean"].index(m.context),
-        ["additive", "dot", "general"].index(m.attention),
+        ["additive", "dot", "general", "location", "coverage", "multihead"].index(m.attention),
+        m.location_channels,
+        m.location_width,
+        m.attention_heads,
     ]
     lines = ["config " + " ".join(str(int(number)) for number in numbers)]
     for side, table in (("source", model.source_symbols), ("target", model.target_symbols)):
@@ -100,6 +103,7 @@ def every_config() -> list[dict[str, Any]]:
     cells = [("lstm", "full"), ("lstm", "diagonal"), ("lstm", "none"), ("gru", "none")]
     contexts = [("attention", "additive"), ("attention", "dot"), ("attention", "general"), ("last", "dot")]
     contexts.append(("mean", "additive"))
+    contexts += [("attention", kind) for kind in ("location", "coverage", "multihead")]
     return [
         {
             "cell": cell,
@@ -110,6 +114,8 @@ def every_config() -> list[dict[str, Any]]:
             "encoder_size": encoder_size,
             "encoder_layers": encoder_layers,
             "decoder_layers": decoder_layers,
+            "location_width": 5,
+            "attention_heads": 2,
         }
         for cell, peephole in cells
         for context, attention in contexts
@@ -128,7 +134,7 @@ def test_every_model_is_read(show: Path, tmp_path: Path) -> None:
         paths.append(tmp_path / f"{number}.safetensors")
         save_model(paths[-1], model)
         wanted.append(expected(paths[-1], model))
-    assert len(paths) == 216
+    assert len(paths) == 360
     assert shown(show, paths) == wanted
 
 
@@ -154,7 +160,7 @@ def test_missing_settings_have_default_values(show: Path, tmp_path: Path) -> Non
     del metadata["checksum"]
     write_tensors(path, tensors, {**metadata, "architecture": "{}"})
     [lines] = shown(show, [path])
-    assert lines[0] == "config 0 2 256 256 128 1 1 1 0 0"
+    assert lines[0] == "config 0 2 256 256 128 1 1 1 0 0 10 31 4"
 
 
 def test_every_truncation_is_refused(show: Path, tmp_path: Path) -> None:

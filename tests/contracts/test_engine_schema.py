@@ -49,7 +49,8 @@ def expected(source: int, target: int, architecture: dict[str, Any]) -> list[str
 def draw_architecture(draw: random.Random) -> dict[str, Any]:
     """Draw a random architecture in which optional keys may be missing."""
     cell, peephole = draw.choice([("lstm", "full"), ("lstm", "diagonal"), ("lstm", "none"), ("gru", "none")])
-    context, attention = draw.choice(["attention", "last", "mean"]), draw.choice(["additive", "dot", "general"])
+    context = draw.choice(["attention", "attention", "last", "mean"])
+    attention = draw.choice(["additive", "dot", "general", "location", "coverage", "multihead"])
     hidden_size = 2 * draw.randint(1, 9)
     encoder_size = draw.choice([None, hidden_size, 2 * draw.randint(1, 9)])
     if (context, attention) == ("attention", "dot"):
@@ -57,6 +58,9 @@ def draw_architecture(draw: random.Random) -> dict[str, Any]:
     values = {
         "context": context,
         "attention": attention,
+        "location_channels": draw.randint(1, 9),
+        "location_width": 2 * draw.randint(0, 9) + 1,
+        "attention_heads": draw.choice([1, 2]),
         "embedding_size": draw.randint(1, 9),
         "decoder_layers": draw.randint(1, 3),
         "bidirectional": draw.random() < 0.5,
@@ -67,7 +71,8 @@ def draw_architecture(draw: random.Random) -> dict[str, Any]:
         "convolution_channels": draw.randint(1, 4),
         "output": "symbols",
     }
-    optional = {key: value for key, value in values.items() if key in ("context", "attention") or draw.random() < 0.9}
+    kept = ("context", "attention", "attention_heads")
+    optional = {key: value for key, value in values.items() if key in kept or draw.random() < 0.9}
     if draw.random() < 0.5:
         optional |= {"input": draw.choice(["frames", "convolution"]), "input_size": draw.randint(1, 9)}
     encoder_layers = draw.randint(1, 3)
@@ -96,7 +101,12 @@ def test_schemas_of_python_and_engine_agree(program: Path) -> None:
         {"cell": "gru"},  # the peepholes of a file have one default, full
         {"peephole": "some"},
         {"context": "first"},
-        {"attention": "location"},
+        {"attention": "luong"},
+        {"location_width": 4, "attention": "location"},
+        {"location_width": 0},
+        {"location_channels": 257},
+        {"attention_heads": 3, "attention": "multihead"},
+        {"attention_heads": 4, "encoder_size": 6, "attention": "multihead"},
         {"input": "audio"},
         {"output": "image"},
         {"dropout": 0.1},

@@ -5,6 +5,7 @@ from __future__ import annotations
 import random
 from collections.abc import Sequence
 from dataclasses import replace
+from functools import cache
 
 import numpy as np
 import pytest
@@ -45,6 +46,22 @@ SHAPES["one direction"] = {"encoder_size": 7, "bidirectional": False, "encoder_l
 SHAPES["gru, bridge"] = {"cell": "gru", "peephole": "none", "encoder_size": 6, "encoder_layers": 2, "decoder_layers": 2}
 SHAPES["deep, last"] = {"encoder_layers": 2, "decoder_layers": 2, "context": "last", "bidirectional": False}
 SHAPES["smallest"] = {"hidden_size": 1, "encoder_size": 2, "embedding_size": 1}
+ATTENTIONS: dict[str, dict[str, object]] = {  # of the kinds that the engine does not train
+    "location": {"attention": "location", "location_channels": 3, "location_width": 5},
+    "location, wide": {
+        "attention": "location",
+        "location_channels": 17,
+        "cell": "gru",
+        "peephole": "none",
+        "encoder_size": 26,
+        "decoder_layers": 2,
+    },
+    "coverage": {"attention": "coverage"},
+    "coverage, deep": {"attention": "coverage", "encoder_size": 26, "encoder_layers": 2, "decoder_layers": 3},
+    "multihead": {"attention": "multihead", "attention_heads": 2},
+    "many heads": {"attention": "multihead", "attention_heads": 11, "encoder_size": 66, "hidden_size": 33},
+}
+SHAPES |= ATTENTIONS
 SEARCHES = {
     "greedy": SearchConfig(beam_size=1),
     "beam": SearchConfig(beam_size=4, nbest=3),
@@ -94,17 +111,26 @@ def assert_same(got: Sequence[Sequence], wanted: Sequence[Sequence]) -> None:
             np.testing.assert_allclose(one.attention, other.attention, atol=1e-5)
 
 
+def compared_sources() -> tuple[list[list[int]], list[int]]:
+    """Return sources and the longest targets to search for."""
+    sources = make_sources(9, seed=1)
+    return sources, [len(source) + 3 for source in sources]
+
+
+@cache
+def results_of_the_definition(shape: str) -> dict[str, Sequence[Sequence]]:
+    """Return what each search of the definition finds."""
+    definition = DefinitionSearch([make_network(make_config(**SHAPES[shape]), seed=len(shape))])
+    return {name: definition.find(*compared_sources(), search, examples=range(9)) for name, search in SEARCHES.items()}
+
+
 @pytest.mark.parametrize("instruction_set", engine.instruction_sets())
 @pytest.mark.parametrize("shape", SHAPES)
 def test_the_engine_returns_the_results_of_the_definition(shape: str, instruction_set: str) -> None:
     config = make_config(**SHAPES[shape])
-    network = make_network(config, seed=len(shape))
-    packed, definition = PackedSearch([pack(config, network, instruction_set)]), DefinitionSearch([network])
-    sources = make_sources(9, seed=1)
-    longest = [len(source) + 3 for source in sources]
-    for search in SEARCHES.values():
-        wanted = definition.find(sources, longest, search, examples=range(9))
-        assert_same(packed.find(sources, longest, search, examples=range(9)), wanted)
+    packed = PackedSearch([pack(config, make_network(config, seed=len(shape)), instruction_set)])
+    for name, wanted in results_of_the_definition(shape).items():
+        assert_same(packed.find(*compared_sources(), SEARCHES[name], examples=range(9)), wanted)
 
 
 def test_compared_results_have_both_endings_and_many_lengths() -> None:
@@ -121,9 +147,12 @@ def test_compared_results_have_both_endings_and_many_lengths() -> None:
     assert lengths >= {0, 1, 2, 3, 4, 5, 17}
 
 
-@pytest.mark.parametrize("search", ["greedy", "beam", "samples"])
-def test_searches_with_prefixes_equal_the_definition(search: str) -> None:
-    config = make_config()
+@pytest.mark.parametrize(
+    ("search", "shape"),
+    [(search, {}) for search in ("greedy", "beam", "samples")] + [("beam", shape) for shape in ATTENTIONS.values()],
+)
+def test_searches_with_prefixes_equal_the_definition(search: str, shape: dict[str, object]) -> None:
+    config = make_config(**shape)
     network = make_network(config, seed=4)
     sources, rng = make_sources(12, seed=2), random.Random(3)
     longest = [len(source) + 6 for source in sources]
@@ -135,7 +164,7 @@ def test_searches_with_prefixes_equal_the_definition(search: str) -> None:
     assert all(list(h.ids[: len(p)]) == p for found, p in zip(got, prefixes, strict=True) for h in found)
 
 
-@pytest.mark.parametrize("shape", ["lstm full attention additive", "gru none mean dot", "deep, bridge"])
+@pytest.mark.parametrize("shape", ["lstm full attention additive", "gru none mean dot", "deep, bridge", *ATTENTIONS])
 def test_scores_of_given_targets_equal_the_definition(shape: str) -> None:
     config = make_config(**SHAPES[shape])
     network = make_network(config, seed=5)
@@ -177,7 +206,8 @@ def test_scores_with_quantized_weights_are_close_to_the_definition(stored: Store
 
 
 def test_an_ensemble_of_different_architectures_equals_the_definition() -> None:
-    configs = [make_config(**SHAPES[s]) for s in ("lstm full attention additive", "gru none mean dot", "deep, bridge")]
+    shapes = ("lstm full attention additive", "gru none mean dot", "deep, bridge", "location, wide", "coverage")
+    configs = [make_config(**SHAPES[shape]) for shape in shapes]
     networks = [make_network(config, seed) for seed, config in enumerate(configs)]
     packed = PackedSearch([pack(config, network) for config, network in zip(configs, networks, strict=True)])
     sources = make_sources(9, seed=6)
@@ -204,9 +234,18 @@ def test_ties_are_resolved_by_the_lower_symbol() -> None:
     assert len(set(scores)) < len(scores), "no ties, so the comparison is void"
 
 
-@pytest.mark.parametrize("instruction_set", engine.instruction_sets())
-def test_results_have_the_same_bits_in_any_batch_on_any_number_of_threads(instruction_set: str) -> None:
-    config = make_config(encoder_layers=2, decoder_layers=2, hidden_size=50)
+DEEP = {"encoder_layers": 2, "decoder_layers": 2, "hidden_size": 50}
+
+
+@pytest.mark.parametrize(
+    ("instruction_set", "shape", "rounds"),
+    [(name, DEEP, 20) for name in engine.instruction_sets()]
+    + [(name, ATTENTIONS[kind], 5) for name in engine.instruction_sets()[:1] for kind in ATTENTIONS],
+)
+def test_results_have_the_same_bits_in_any_batch_on_any_number_of_threads(
+    instruction_set: str, shape: dict[str, object], rounds: int
+) -> None:
+    config = make_config(**shape)
     searching = PackedSearch([pack(config, make_network(config, seed=9), instruction_set)])
     sources, rng = make_sources(60, seed=10), random.Random(11)
     for name in ("greedy", "beam", "samples"):
@@ -215,7 +254,7 @@ def test_results_have_the_same_bits_in_any_batch_on_any_number_of_threads(instru
             searching.find([source], [len(source) + 4], search, examples=[example])[0]
             for example, source in enumerate(sources)
         ]
-        for _ in range(20):
+        for _ in range(rounds):
             chosen = rng.sample(range(60), rng.randint(1, 40))
             batch = [sources[index] for index in chosen]
             search = replace(search, threads=rng.choice([1, 2, 5]), batch_size=rng.choice([1, 3, 8, 64]))

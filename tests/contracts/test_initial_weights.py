@@ -9,9 +9,11 @@ import pytest
 import torch
 from torch import Tensor
 
-from peephole.config import ModelConfig
+from peephole.config import Config, ModelConfig
 from peephole.nn import Seq2Seq, build_seq2seq
+from peephole.nn.attention import ATTENTIONS
 from peephole.nn.layers import GRUDirection, LSTMDirection
+from peephole.nn.seq2seq import CELLS
 
 H, E, SYMBOLS = 64, 48, 500
 
@@ -98,6 +100,20 @@ def test_readout_and_output_are_glorot_uniform_without_bias() -> None:
         assert not layer.bias.any()
 
 
+@pytest.mark.parametrize("kind", ["additive", "general", "location", "coverage", "multihead"])
+def test_attention_has_the_stated_distributions(kind: str) -> None:
+    attention = build(attention=kind).decoder.attention
+    assert attention is not None
+    for name, weight in attention.named_parameters():
+        if weight.ndim == 2:
+            assert_glorot_uniform(weight)
+        elif name == "bias":
+            assert not weight.any()
+        else:
+            assert 0.9 * H**-0.5 < weight.abs().max() <= H**-0.5
+            assert abs(float(weight.mean())) < 5 * H**-0.5 / math.sqrt(3 * H)
+
+
 def test_no_two_blocks_are_equal() -> None:
     """Each gate, direction and layer is drawn independently."""
     network = build(encoder_layers=2)
@@ -147,3 +163,14 @@ def test_a_generator_draws_all_weights_in_the_order_of_every_version(settings: d
     for name, weight in network.state_dict().items():
         assert torch.equal(weight, wanted[name]), name
     assert float(wanted["decoder.output.weight"][-1, -1]) == last
+
+
+@pytest.mark.parametrize("attention", ATTENTIONS)
+@pytest.mark.parametrize("cell", CELLS)
+def test_no_kind_draws_from_the_global_generator(attention: str, cell: str) -> None:
+    values = {"hidden_size": 8, "embedding_size": 4, "attention": attention, "cell": cell, "encoder_layers": 2}
+    config = Config().with_values(values).model
+    before = torch.get_rng_state()
+    first, second = (build_seq2seq(config, 9, 8, torch.Generator().manual_seed(7)).state_dict() for _ in range(2))
+    assert torch.equal(before, torch.get_rng_state())
+    assert all(torch.equal(weight, second[name]) for name, weight in first.items())

@@ -31,7 +31,7 @@ class ScaledDotAttention(torch.nn.Module):
     def keys(self, memory):
         return memory
 
-    def first_state(self, keys):
+    def first_state(self, valid):
         return ()
 
     def forward(self, query, keys, memory, valid, state=()):
@@ -46,8 +46,8 @@ class RecedingAttention(torch.nn.Module):
     def keys(self, memory):
         return memory
 
-    def first_state(self, keys):
-        return (keys.new_zeros(keys.shape[:2]),)
+    def first_state(self, valid):
+        return (torch.zeros(valid.shape),)
 
     def forward(self, query, keys, memory, valid, state):
         energy = torch.bmm(keys, query[:, :, None])[..., 0] - 2 * state[0]
@@ -99,6 +99,16 @@ def test_each_part_of_an_unknown_kind_is_declined_by_name(part):
         None,
         f"engine: has no {part} of kind 'made-up'",
     )
+
+
+@needs_engine
+def test_the_engine_can_pass_the_weights_of_each_attention_that_it_trains():
+    from peephole.engine import decoder
+    from peephole.engine.kinds import PREDICTION_KINDS, TRAINING_KINDS
+
+    assert tuple(decoder.ATTENTIONS) == TRAINING_KINDS["attention"]
+    for part, kinds in TRAINING_KINDS.items():
+        assert set(kinds) <= set(PREDICTION_KINDS[part])  # a model is also measured while it trains
 
 
 @needs_engine

@@ -31,6 +31,9 @@ SHAPES = [
     {"peephole": "diagonal", "bidirectional": False, "attention": "dot"},
     {"cell": "gru", "peephole": "none", "attention": "general", "decoder_layers": 2},
     {"context": "mean", "encoder_size": 4, "encoder_layers": 2},
+    {"attention": "location", "location_width": 5, "location_channels": 2},
+    {"attention": "coverage", "cell": "gru", "peephole": "none"},
+    {"attention": "multihead", "attention_heads": 2, "encoder_size": 4, "peephole": "none"},
 ]
 
 

@@ -25,7 +25,7 @@ CELLS = [("lstm", "full"), ("lstm", "diagonal"), ("lstm", "none"), ("gru", "none
 def model_configs(draw: st.DrawFn) -> ModelConfig:
     cell, peephole = draw(st.sampled_from(CELLS))
     context = draw(st.sampled_from(["attention", "last", "mean"]))
-    attention = draw(st.sampled_from(["additive", "dot", "general"]))
+    attention = draw(st.sampled_from(["additive", "dot", "general", "location", "coverage", "multihead"]))
     hidden_size = 2 * draw(st.integers(1, 4))
     encoder_size = draw(st.none() | st.integers(1, 4).map(lambda half: 2 * half))
     encoder_layers = draw(st.integers(1, 3))
@@ -46,6 +46,9 @@ def model_configs(draw: st.DrawFn) -> ModelConfig:
         bidirectional=draw(st.booleans()),
         context=context,
         attention=attention,
+        location_channels=draw(st.integers(1, 4)),
+        location_width=2 * draw(st.integers(0, 4)) + 1,
+        attention_heads=draw(st.sampled_from([1, 2])),
     )
 
 
@@ -93,14 +96,26 @@ def test_every_model_setting_is_part_of_the_architecture_or_of_its_making() -> N
     architecture = Architecture.of(ModelConfig())
     assert making_of_settings() == ["dropout", "forget_bias", "embedding_std"]
     assert architecture.model_settings().keys() | set(making_of_settings()) == vars(ModelConfig()).keys()
-    assert architecture.to_dict().keys() == architecture.model_settings().keys()
+    added = {"location_channels": 3, "location_width": 5, "attention_heads": 2}
+    changed = replace(architecture, **added)
+    assert changed.to_dict().keys() == changed.model_settings().keys()
+    assert architecture.to_dict().keys() == changed.to_dict().keys() - added  # as the first files of format 3
 
 
 @pytest.mark.parametrize(
     ("change", "message"),
     [
         ({"cell": "rnn"}, r"here\.cell: wanted lstm\|gru, got 'rnn'"),
-        ({"attention": "location"}, r"here\.attention: wanted additive\|dot\|general, got 'location'"),
+        (
+            {"attention": "made-up"},
+            r"here\.attention: wanted additive\|dot\|general\|location\|coverage\|multihead, got 'made-up'",
+        ),
+        ({"attention": "location", "location_width": 4}, r"^here: .*location_width: wanted an odd number, .* got 4"),
+        (
+            {"attention": "multihead", "attention_heads": 3, "encoder_size": 6},
+            r"^here: .*attention_heads: wanted a divisor of hidden_size = 256 and encoder_size = 6, got 3",
+        ),
+        ({"attention": "multihead", "encoder_size": 6}, r"^here: .*attention_heads: wanted a divisor .* got 4"),
         ({"context": 3}, r"here\.context: wanted attention\|last\|mean, got 3"),
         ({"input": "audio"}, r"here\.input: wanted symbols\|frames\|convolution, got 'audio'"),
         ({"output": None}, r"here\.output: wanted symbols, got None"),

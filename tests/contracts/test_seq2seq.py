@@ -14,7 +14,18 @@ from peephole.symbols import PAD, UNK
 
 from .checks import assert_close
 from .model_oracle import BOS
-from .network_checks import PAIRS, batch, check, check_dropout, make, oracle_of, weights_of
+from .network_checks import (
+    PAIRS,
+    batch,
+    check,
+    check_dropout,
+    check_mixed_precision,
+    check_sampling_of_gold_symbols,
+    check_steps,
+    make,
+    oracle_of,
+    weights_of,
+)
 
 CELLS = [("lstm", "full"), ("lstm", "diagonal"), ("lstm", "none"), ("gru", "none")]
 CONTEXTS = [
@@ -76,44 +87,14 @@ def test_single_precision_equals_the_oracle(cell, peephole, context, attention):
 @cells
 @contexts
 def test_gradients_in_mixed_precision_are_close_to_single_precision(cell, peephole, context, attention):
-    """Operands are rounded to 8 bits; the largest relative error measured was 0.013 in norm."""
-    model, _ = make(cell, peephole, context, attention, encoder_layers=2, decoder_layers=2, dtype=torch.float32)
-    source, source_lengths, target, _ = batch()
-    gradients = []
-    for enabled in (False, True):
-        model.zero_grad()
-        with torch.autocast("cpu", torch.bfloat16, enabled=enabled):
-            loss = model.loss_sum(source, source_lengths, target)
-        assert loss.dtype == torch.float32
-        loss.backward()
-        gradients.append(torch.cat([parameter.grad.flatten() for parameter in model.parameters()]))
-    assert (gradients[1] - gradients[0]).norm() <= 0.02 * gradients[0].norm()
+    depth = {"encoder_layers": 2, "decoder_layers": 2}
+    check_mixed_precision(make(cell, peephole, context, attention, **depth, dtype=torch.float32)[0])
 
 
 @contexts
 @pytest.mark.parametrize("cell", ["lstm", "gru"])
 def test_single_steps_equal_the_oracle(cell, context, attention):
-    model, config = make(cell, "full" if cell == "lstm" else "none", context, attention, decoder_layers=2)
-    source, source_lengths, target, _ = batch()
-    reference = oracle_of(config, weights_of(model))
-    wanted = [reference.decode(one, [BOS, *other[:-1]]) for one, other in PAIRS]
-    with torch.no_grad():
-        all_at_once = model(source, source_lengths, target)
-        state = model.start(source, source_lengths)
-        previous = torch.full_like(target[:, 0], BOS)
-        for t in range(target.shape[1]):
-            logits, state, alphas = model.step(previous, state)
-            torch.testing.assert_close(logits, all_at_once[:, t], rtol=0, atol=1e-12)
-            for b in range(len(PAIRS)):
-                rows, weights = wanted[b]
-                if t >= len(rows):
-                    continue
-                assert_close(logits[b].log_softmax(0), rows[t], f"log p of step {t}", torch.float64)
-                if context == "attention":
-                    alpha = np.pad(weights[t], (0, source.shape[1] - len(weights[t])))
-                    assert_close(alphas[b], alpha, f"attention of step {t}", torch.float64)
-            previous = target[:, t]
-    assert (alphas is None) == (context != "attention")
+    check_steps(*make(cell, "full" if cell == "lstm" else "none", context, attention, decoder_layers=2))
 
 
 # Seeds whose models predict different symbols, and would predict PAD, BOS or UNK without a mask.
@@ -150,12 +131,7 @@ def test_dropout_applies_to_embeddings_between_layers_and_to_the_readout(cell, p
 @contexts
 def test_scheduled_sampling_with_probability_near_0_is_teacher_forcing_with_the_same_dropout(context, attention):
     model, _ = make(context=context, attention=attention, encoder_layers=2, decoder_layers=2)
-    source, source_lengths, target, _ = batch()
-    noise = Noise(seed=1, step=1, examples=torch.arange(len(PAIRS)), rate=0.4)
-    forced = model(source, source_lengths, target, noise=noise)
-    sampled = model(source, source_lengths, target, noise=noise, sampling_probability=1e-12)
-    torch.testing.assert_close(forced, sampled, rtol=0, atol=1e-12)
-    assert (forced - model(source, source_lengths, target)).abs().max() > 0.1  # dropout has an effect
+    check_sampling_of_gold_symbols(model)
 
 
 sequences = st.lists(st.integers(3, 5), min_size=1, max_size=10)

@@ -103,3 +103,32 @@ WRONG_LOSSES = (
         "gradient of padding", "each.where(real, 0).sum()", "(each - each.where(~real, 0).detach()).sum()", "gradient"
     ),
 )
+
+
+def right_coverage_loss(weights, target):
+    """Return Σ_i Σ_j min(α_ij, κ_ij) over the steps of real symbols, (23)."""
+    total = weights.new_zeros(())
+    for b in range(len(target)):
+        coverage = weights.new_zeros(weights.shape[2])
+        for i in range(int((target[b] != PAD).sum())):
+            total = total + torch.minimum(weights[b, i], coverage).sum()
+            coverage = coverage + weights[b, i]
+    return total
+
+
+WRONG_COVERAGE_LOSSES = (
+    Wrong("padding counts", "int((target[b] != PAD).sum())", "target.shape[1]"),
+    Wrong("</s> does not count", "int((target[b] != PAD).sum())", "int((target[b] > EOS).sum())"),
+    Wrong("a maximum", "torch.minimum", "torch.maximum"),
+    Wrong("a product", "torch.minimum(weights[b, i], coverage)", "(weights[b, i] * coverage)"),
+    Wrong("the present step is covered, too", "weights[b, i], coverage)", "weights[b, i], coverage + weights[b, i])"),
+    Wrong("coverage of the last step only", "coverage = coverage + weights[b, i]", "coverage = weights[b, i]"),
+    Wrong("a mean over the source", "coverage).sum()", "coverage).mean()"),
+    Wrong(
+        "coverage over the batch",
+        "        coverage = weights.new",
+        "        coverage = weights[b - 1, 0] + weights.new",
+    ),
+    Wrong("no gradient by the coverage", "+ weights[b, i]\n", "+ weights[b, i].detach()\n", "gradient"),
+    Wrong("no gradient by the weights", "minimum(weights[b, i],", "minimum(weights[b, i].detach(),", "gradient"),
+)

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import copy
 import errno
 import os
+import pickle
 import re
+import sys
 import tracemalloc
 from collections.abc import Iterator
 from pathlib import Path
@@ -34,6 +37,22 @@ PAIRS = st.lists(
     min_size=1,
     max_size=25,
 )
+
+
+def test_a_copy_outlives_its_original_and_is_not_pickled(tmp_path: Path) -> None:
+    """The number of an open file names another file once it is closed, and in another process."""
+    folders = [tmp_path / str(number) for number in range(5)]
+    for folder in folders:
+        folder.mkdir()
+    found, _ = build([("ab", "x"), ("cd", "yy")], folders[0])
+    copies = [copy.copy(found), copy.deepcopy(found)]
+    with pytest.raises(TypeError, match=r"source\.values\.npy is an open file of this process and cannot be pickled; "):
+        pickle.dumps(found)
+    del found
+    others = [build([("dd", "x"), ("dd", "x")], folder)[0] for folder in folders[1:]]
+    for one in copies:
+        assert [ids.tolist() for ids in one.pairs([0, 1])[0]] == [LETTERS.encode("ab"), LETTERS.encode("cd")]
+    assert len(others) == 4
 
 
 @settings(deadline=None)
@@ -152,6 +171,7 @@ def test_a_file_that_cannot_be_read_is_a_one_line_error(tmp_path: Path, monkeypa
         found.pairs([0])
 
 
+@pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
 def test_files_are_closed_with_the_corpus(tmp_path: Path) -> None:
     before = len(os.listdir("/proc/self/fd"))
     found, _ = build([("abcd", "x yy x")], tmp_path)

@@ -53,7 +53,7 @@ CSV_PAIRS = [("a", "b", 1), ("c,d", 'e "f"', 2), ("two\nlines", "g", 3), ("h", "
     [
         ("p.csv", CSV.encode()),
         ("P.CSV", b"\xef\xbb\xbf" + CSV.encode()),
-        ("p.csv.gz", gzip.compress(CSV.encode())),
+        ("p.csv.gz", gzip.compress(CSV.encode(), mtime=0)),
         ("p.csv.zst", zstd(CSV.encode())),
     ],
 )
@@ -211,8 +211,16 @@ def test_a_damaged_gzip_file_says_what_was_read_of_it(cut: Any, message: str, tm
     assert len(read_before) == (3 if "3" in message else 0)
 
 
+def test_a_line_without_an_end_is_not_read_into_memory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("peephole.data.files.MOST_LINE_BYTES", 6)
+    fits, endless = write(tmp_path / "fits.tsv", b"a\tbcd\na\tbcde"), write(tmp_path / "endless.tsv", b"a\tb\na\tbcdef")
+    assert [pair.target for pair in read_pairs(fits, DataConfig(), Report("p"))] == ["bcd", "bcde"]
+    with pytest.raises(DataError, match=rf"^{re.escape(str(endless))}, line 2: wanted at most 6 bytes, got more$"):
+        list(read_pairs(endless, DataConfig(), Report("p")))
+
+
 def test_gzip_needs_no_pyarrow(tmp_path: Path) -> None:
-    write(tmp_path / "p.csv.gz", gzip.compress(CSV.encode()))
+    write(tmp_path / "p.csv.gz", gzip.compress(CSV.encode(), mtime=0))
     program = f"""
 import sys
 from peephole.config import DataConfig
@@ -221,6 +229,14 @@ assert len(list(read_pairs({str(tmp_path / "p.csv.gz")!r}, DataConfig(), Report(
 assert "pyarrow" not in sys.modules
 """
     subprocess.run([sys.executable, "-c", program], check=True)
+
+
+@pytest.mark.parametrize("name", ["p.parquet", "p.tsv.zst"])
+def test_formats_that_need_pyarrow_say_so(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = write(tmp_path / name, b"data")
+    monkeypatch.setitem(sys.modules, "pyarrow", None)  # importing it fails
+    with pytest.raises(DataError, match=rf"{name}: cannot be read without pyarrow: pip install pyarrow$"):
+        read(path)
 
 
 def fifo(path: Path, data: bytes) -> Path:
@@ -237,7 +253,7 @@ def fifo(path: Path, data: bytes) -> Path:
         ("p.tsv", b"a\tb\nc\td\n"),
         ("p.csv", b"a,b\nc,d\n"),
         ("p.jsonl", b'{"source": "a", "target": "b"}\n{"source": "c", "target": "d"}\n'),
-        ("p.tsv.gz", gzip.compress(b"a\tb\nc\td\n")),
+        ("p.tsv.gz", gzip.compress(b"a\tb\nc\td\n", mtime=0)),
     ],
 )
 def test_a_pipe_is_read_once(name: str, data: bytes, tmp_path: Path) -> None:

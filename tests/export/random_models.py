@@ -39,6 +39,16 @@ SHAPES: list[dict[str, Any]] = [
     {"encoder_layers": 2, "encoder_size": 5, "bidirectional": False, "context": "mean"},
     {"hidden_size": 1, "bidirectional": False, "embedding_size": 1},  # full and diagonal peepholes have equal shapes
 ]
+ATTENTIONS: list[dict[str, Any]] = [
+    {"attention": "location", "location_width": 5, "location_channels": 3},
+    {"attention": "location", "location_width": 1, "location_channels": 1, "encoder_size": 4},
+    {"attention": "coverage", "decoder_layers": 2},
+    {"attention": "coverage", "encoder_size": 4},
+    {"attention": "multihead", "attention_heads": 3},
+    {"attention": "multihead", "attention_heads": 2, "encoder_size": 10},
+    {"attention": "multihead", "attention_heads": 1},
+]
+"""Settings of the kinds of attention that one cell suffices to compare."""
 
 
 def model_config(cell: str = "lstm", peephole: str = "full", **settings: Any) -> ModelConfig:

@@ -22,6 +22,7 @@ from peephole.search.torch import pad
 from rejection import rejected_by_comparison
 
 from .random_models import (
+    ATTENTIONS,
     CELLS,
     CONTEXTS,
     SHAPES,
@@ -38,6 +39,7 @@ from .random_models import (
 ALL_SETTINGS = [
     {"cell": cell, "peephole": peephole, **settings} for cell, peephole in CELLS for settings in [*CONTEXTS, *SHAPES]
 ]
+ALL_SETTINGS += ATTENTIONS
 configs = pytest.mark.parametrize("settings", ALL_SETTINGS, ids=lambda s: ",".join(f"{k}={v}" for k, v in s.items()))
 cells = pytest.mark.parametrize(("cell", "peephole"), CELLS)
 
@@ -69,7 +71,7 @@ def compare(graphs: OnnxStepper, wanted: Seq2SeqStepper, source: Tensor, lengths
 
 def compare_states(ours: OnnxState, theirs: DecoderState) -> float:
     layers = [part for layer in theirs.layers for part in (layer if isinstance(layer, LSTMState) else (layer,))]
-    largest = max(close(*parts) for parts in zip(ours.layers, layers, strict=True))
+    largest = max(close(*parts) for parts in zip(ours.carried, [*layers, *theirs.attention], strict=True))
     if not isinstance(theirs.source, Memory):
         return max(largest, close(ours.source[0], theirs.source))
     memory, *keys, lengths = ours.source
@@ -197,7 +199,7 @@ def test_reorder_copies_sources_only_when_they_change(toys: tuple[OnnxStepper, S
     _, state, _ = graphs.step(state, torch.tensor([4, 5, 6, 7]))
     kept = graphs.reorder(state, torch.tensor([1, 0, 3, 3]))
     assert [part.data_ptr() for part in kept.source] == [part.data_ptr() for part in state.source]
-    assert torch.equal(kept.layers[0], state.layers[0][[1, 0, 3, 3]])
+    assert torch.equal(kept.carried[0], state.carried[0][[1, 0, 3, 3]])
     moved = graphs.reorder(state, torch.tensor([1, 2, 3, 3]))
     assert torch.equal(moved.source[0], state.source[0][[1, 2, 3, 3]])
     assert moved.source_index.tolist() == [0, 1, 1, 1]
@@ -214,6 +216,10 @@ def unmasked(original: Any) -> Any:
     return lambda graph, lengths, padded: original(graph, graph.op("Add", lengths, graph.ints(99)), padded)
 
 
+def without_uniform_weights(original: Any) -> Any:
+    return original | {"location": original["location"]._replace(first_state=original["coverage"].first_state)}
+
+
 WRONG = {
     "gates of the LSTM": (recurrent, "LSTM_GATES", (0, 1, 2, 3), {"peephole": "none"}),
     "o and f swapped": (recurrent, "LSTM_GATES", (0, 1, 3, 2), {"peephole": "diagonal"}),
@@ -222,6 +228,7 @@ WRONG = {
     "direction": (recurrent, "_scan", without_reverse, {"peephole": "full"}),
     "length": (seq2seq.Graph, "valid", unmasked, {"peephole": "full"}),
     "attention to padding": (seq2seq.Graph, "valid", unmasked, {"peephole": "none"}),
+    "first weights of 0": (seq2seq, "ATTENTIONS", without_uniform_weights, {"attention": "location"}),
 }
 
 

@@ -14,7 +14,7 @@ import numpy as np
 import onnx
 import pytest
 
-from peephole.errors import ConfigError, ModelFileError, RunError
+from peephole.errors import ArgumentError, ConfigError, ModelFileError, RunError
 from peephole.export import export_onnx, folder, graph
 from peephole.export.seq2seq import build_decoder_step, build_encoder
 from peephole.export.stepper import OnnxStepper
@@ -253,3 +253,8 @@ def test_an_invalid_graph_is_not_written() -> None:
     wrong.output("out", wrong.op("Tanh", "nowhere"), ("batch",))
     with pytest.raises(onnx.checker.ValidationError, match="nowhere"):
         wrong.model({})
+
+
+def test_a_folder_without_a_name_is_refused(model_path: Path) -> None:
+    with pytest.raises(ArgumentError, match=r"^out: wanted the name of a file, got an empty one$"):
+        export_onnx(model_path, "")

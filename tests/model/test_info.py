@@ -110,7 +110,7 @@ def test_the_text_is_printable_and_has_one_line_for_each_part(tmp_path: Path) ->
 
 
 ANYTHING = st.recursive(
-    st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False) | st.text(max_size=5),
+    st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False, allow_infinity=False) | st.text(max_size=5),
     lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=5), inner, max_size=3),
     max_leaves=6,
 )
@@ -174,6 +174,16 @@ def test_members_of_an_ensemble_are_models_of_their_own(tmp_path: Path) -> None:
     networks = Model(model.config, model.source_symbols, model.target_symbols, model.networks)
     assert [member.networks for member in networks.members] == [(network,) for network in model.networks]
     assert first.members == (first,)
+
+
+def test_what_is_no_text_or_number_is_shown_as_text(tmp_path: Path) -> None:
+    made = '{"peephole": "\\ud800", "training": {"loss": NaN, "\\udc80": -Infinity}}'
+    path = with_made(tmp_path / "m.safetensors", made)
+    assert peephole.info(path).made == {"peephole": "\ud800", "training": {"loss": "NaN", "\udc80": "-Infinity"}}
+    assert r"  training        loss NaN, '\udc80' -Infinity" in list(peephole.info(path).lines())
+    done = run("info", path, "--json")
+    assert (done.returncode, done.stderr) == (0, "")
+    assert json.loads(done.stdout) == peephole.info(path).to_dict()
 
 
 HIDE = """

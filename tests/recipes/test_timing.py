@@ -45,8 +45,9 @@ def test_spike_distances(recipe):
 
 
 def test_timed_spikes_are_spike_distances_reversed(recipe):
-    measured, generated = streams(recipe, "msd", 40), streams(recipe, "gts", 40)
+    measured, generated = streams(recipe, "msd", 40, 8), streams(recipe, "gts", 40, 8)
     assert torch.equal(generated.targets, measured.inputs)
+    assert set(generated.inputs[:, 0].tolist()) == {0, 1}
     for inputs, targets, has_target in zip(*generated, strict=True):
         spikes = targets.nonzero()[:, 0]
         starts = torch.cat([torch.tensor([0]), spikes[:-1]])

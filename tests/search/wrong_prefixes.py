@@ -82,8 +82,10 @@ WRONG_PREFIXES = [
         "random numbers are counted from the end of the prefix",
         contract.samples_after_a_prefix_use_the_random_numbers_of_their_steps,
         "sampling",
-        "uniform[rows, step]",
-        "uniform[rows, (step - (forced[rows] >= 0).sum(1)).clamp(min=0)]",
+        "uniform.at(rows, step)",
+        "(lambda u: (u.at(torch.arange(len(forced)), 0),"
+        " u._numbers[rows, (step - (forced[rows] >= 0).sum(1)).clamp(min=0)])[1])"
+        "(UniformNumbers(seed, examples, max_lengths.tolist(), num_samples))",
     ),
     Wrong(
         "samples are cut at the maximal length after the prefix",

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import threading
 from collections import Counter
 
 import pytest
 
 from peephole.symbols import learning as vocabulary
-from peephole.symbols.learning import count_symbols, train_segmenter
+from peephole.symbols.learning import count_symbols, run_interruptibly, train_segmenter
 
 
 def pieces(kind: str, words: dict[str, int], num_pieces: int, min_count: int = 1) -> dict[str, int]:
@@ -96,3 +97,28 @@ def test_learning_in_threads_never_shows_one_the_environment_of_the_other(monkey
     second.join()
     assert seen == ["false", "false"]
     assert "TOKENIZERS_PARALLELISM" not in os.environ
+
+
+@pytest.mark.skipif(not hasattr(signal, "setitimer"), reason="needs timers that send signals")
+def test_a_signal_handlers_exception_ends_the_wait_for_a_library() -> None:
+    class Alarm(Exception):
+        pass
+
+    def raise_alarm(*_: object) -> None:
+        raise Alarm
+
+    release = threading.Event()
+    before = signal.signal(signal.SIGALRM, raise_alarm)
+    signal.setitimer(signal.ITIMER_REAL, 0.1)
+    try:
+        with pytest.raises(Alarm):
+            run_interruptibly(lambda: release.wait(60))
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.signal(signal.SIGALRM, before)
+        release.set()
+
+
+def test_errors_of_the_library_are_raised() -> None:
+    with pytest.raises(ZeroDivisionError):
+        run_interruptibly(lambda: 1 // 0)

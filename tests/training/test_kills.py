@@ -26,7 +26,7 @@ from .toy import TINY, set_options, write_pairs
 pytestmark = pytest.mark.slow
 
 KILLS = int(os.environ.get("PEEPHOLE_KILLS", "10"))
-COMMON = {**TINY, "steps": 60, "evaluations": 5, "dev_pairs": 10, "dropout": 0.3, "average_last": 2}
+COMMON = {**TINY, "steps": 40, "evaluations": 4, "dev_pairs": 4, "dropout": 0.3, "average_last": 2}
 RUNS = {  # by their seed: either replaces the other
     1: {**COMMON, "train.seed": 1, "checkpoint_seconds": 0},
     2: {**COMMON, "train.seed": 2, "checkpoint_seconds": 0, "peephole": "diagonal", "dev_fraction": 0.2},
@@ -125,7 +125,9 @@ class Killer:
             self.launcher.start(*command, cwd=self.folder, output=f"{self.folder}.{number}")
             for number, command in enumerate(commands)
         ]
-        time.sleep(self.rng.uniform(0.1, 0.8) * self.uninterrupted[1].seconds)
+        if self.rng.random() < 0.7:  # else they are killed while they start
+            children[0].wait_for(lambda: any(child.poll() is not None for child in children))
+        time.sleep(self.rng.uniform(0, 0.5) * self.uninterrupted[1].seconds)
         ended = {signal.SIGKILL: 0, "refused": 0, "finished": 0}
         for child in children:
             child.send(signal.SIGKILL)

@@ -96,6 +96,19 @@ def test_a_step_applies_dropout_and_scheduled_sampling_as_configured(corpus):
     assert loss(0.3, 0.5) != loss(0.3, 0.5, seed=2)
 
 
+def test_a_step_adds_the_coverage_loss_with_its_weight(corpus):
+    [first, *_] = batches(corpus, seed=1, epoch=0, batch_symbols=60)
+
+    def loss(weight):
+        training = Training(corpus, TrainConfig(steps=10, coverage_loss=weight), {"attention": "coverage"})
+        module = training.fabric.setup_module(Objective(training.network))
+        return train_step(training.fabric, module, training.state, first, training.config, 0.0, 0.5)[0]
+
+    once = loss(1.0) - loss(0.0)
+    assert once > 0.1  # the first step has none; later ones attend where it attended
+    assert loss(0.25) - loss(0.0) == pytest.approx(once / 4, rel=1e-4)
+
+
 @pytest.mark.parametrize("number", range(5))
 def test_an_evaluation_that_a_stop_ended_is_repeated_when_the_training_resumes(corpus, number):
     """The last one is that of the mean weights."""

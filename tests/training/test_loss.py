@@ -32,11 +32,17 @@ def batch(rows, extra=0):
     return pad(sources), lengths, pad(targets), torch.tensor([EXAMPLES[row] for row in rows])
 
 
-def loss_and_gradient(network, rows, *, extra=0, sampling_probability=0.0, smoothing=0.1):
+def loss_and_gradient(network, rows, *, extra=0, sampling_probability=0.0):
     source, lengths, target, examples = batch(rows, extra)
     noise = Noise(seed=5, step=11, examples=examples, rate=0.4)
     loss = network.loss_sum(
-        source, lengths, target, noise=noise, sampling_probability=sampling_probability, label_smoothing=smoothing
+        source,
+        lengths,
+        target,
+        noise=noise,
+        sampling_probability=sampling_probability,
+        label_smoothing=0.1,
+        coverage_weight=0.5 if network.decoder.kinds()["attention"] == "coverage" else 0.0,
     )
     gradients = torch.autograd.grad(loss, list(network.parameters()))
     return loss.item(), torch.cat([gradient.flatten() for gradient in gradients])
@@ -44,6 +50,7 @@ def loss_and_gradient(network, rows, *, extra=0, sampling_probability=0.0, smoot
 
 LAYERS = {"encoder_layers": 2, "decoder_layers": 2}
 MODELS = [{}, LAYERS, {"cell": "gru", "peephole": "none", "context": "mean", **LAYERS}, {"context": "last"}]
+MODELS += [{"attention": "coverage"}]
 
 
 @pytest.mark.parametrize("sampling_probability", [0.0, 0.5], ids=["gold symbols fed", "own symbols fed"])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pytest
+import torch
 
 import peephole
 from peephole import engine, memory
@@ -10,6 +11,7 @@ from peephole.config import Config
 from peephole.data import prepare
 from peephole.errors import MemoryLimitError
 from peephole.training import estimate as estimates
+from peephole.training.backend_choice import definition_notice
 from peephole.training.memory import BatchShape, deciding_setting, is_trained_by_engine, training_memory
 
 from .toy import TINY, write_pairs
@@ -71,6 +73,24 @@ def test_an_estimate_of_a_small_training(tmp_path) -> None:
         assert found.seconds_per_epoch is None
     by_definition = config.with_values({"train.engine": "off"})
     assert estimates.estimate(by_definition, prepared).seconds_per_epoch is None
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {},
+        {"attention": "dot", "peephole": "none"},
+        {"context": "mean"},
+        *({"attention": kind} for kind in ("location", "coverage", "multihead")),
+        {"cell": "gru", "peephole": "none"},
+        {"scheduled_sampling": "linear"},
+    ],
+    ids=str,
+)
+def test_the_estimate_is_of_the_backend_that_trains(settings: dict) -> None:
+    config = Config().with_values({"precision": "32-true", **settings})
+    trains = definition_notice(config, torch.device("cpu")) is None
+    assert is_trained_by_engine(config) == trains
 
 
 def test_the_definition_needs_more_memory_than_the_engine() -> None:

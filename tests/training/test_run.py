@@ -424,19 +424,25 @@ def test_a_run_without_checkpoints_begins_anew_and_says_so(folder, monkeypatch, 
     assert [json.loads(line)["step"] for line in (folder / "m.run/log.jsonl").read_text().splitlines()] == [3, 6, 6]
 
 
-def test_a_first_training_that_fails_can_be_corrected(folder):
+def run_and_diverge(monkeypatch):
+    """Start a training whose first gradient is not finite."""
+    with monkeypatch.context() as patch:
+        patch.setattr("peephole.training.loop.clip_gradients", lambda *_: float("nan"))
+        with pytest.raises(RunError, match=r"a lower train\.learning_rate may help"):
+            run()
+
+
+def test_a_first_training_that_fails_can_be_corrected(folder, monkeypatch):
     """It has no checkpoint, so the corrected command replaces it without `--overwrite`."""
-    with pytest.raises(RunError, match=r"a lower train\.learning_rate may help"):
-        run(learning_rate=1e300)
+    run_and_diverge(monkeypatch)
     assert (folder / "m.run/log.jsonl").exists()  # what it printed can still be read
     run()
     assert {path.name for path in folder.iterdir()} == {"train.tsv", "m.run", "m.safetensors"}
 
 
 @pytest.mark.parametrize("precious", ["m.run/notes.txt", "m.run/checkpoint/checkpoint.safetensors", "m.safetensors"])
-def test_a_failed_training_with_anything_to_lose_is_kept(folder, precious):
-    with pytest.raises(RunError, match="learning_rate"):
-        run(learning_rate=1e300)
+def test_a_failed_training_with_anything_to_lose_is_kept(folder, monkeypatch, precious):
+    run_and_diverge(monkeypatch)
     (folder / precious).write_text("precious")
     with pytest.raises(RunError, match="exists already"):
         run()
@@ -498,6 +504,21 @@ def test_a_project_resumes_in_another_folder(folder, monkeypatch, copied):
     resume("there/m.run")
     assert (folder / "there/m.safetensors").read_bytes() == (folder / "there/whole.safetensors").read_bytes()
     assert not (folder / "here/m.safetensors").exists()
+
+
+def test_data_that_were_moved_elsewhere_are_given_by_name(folder, monkeypatch):
+    write_pairs(folder / "dev.tsv", number=10, seed=5)
+    train("train.tsv", "dev.tsv", "m.safetensors", **SHORT)
+    wanted = (folder / "m.safetensors").read_bytes()
+    (folder / "disk").mkdir()
+    for name in ("train.tsv", "dev.tsv"):
+        shutil.move(name, "disk/new-" + name)
+    resume("m.run", data="disk/new-train.tsv", dev="disk/new-dev.tsv")
+    assert (folder / "m.safetensors").read_bytes() == wanted
+    entry = json.loads((folder / "m.run/run.json").read_text())
+    assert (entry["train"], entry["dev"]) == (f"{folder}/disk/new-train.tsv", f"{folder}/disk/new-dev.tsv")
+    assert entry["relative"] == {"train": ["../disk/new-train.tsv"], "dev": ["../disk/new-dev.tsv"]}
+    resume("m.run")
 
 
 def test_other_data_than_those_of_the_run_are_refused(folder):
@@ -612,6 +633,7 @@ def test_other_seeds_give_other_models():
         {"cell": "gru", "peephole": "none", "precision": "bf16-mixed"},
         {"peephole": "diagonal", "attention": "general", "encoder_size": 12},
         {"attention": "dot", "scheduled_sampling": "exponential", "precision": "bf16-mixed"},
+        {"attention": "coverage", "coverage_loss": 0.5, "precision": "bf16-mixed"},
     ],
     ids=str,
 )

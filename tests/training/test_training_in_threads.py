@@ -21,7 +21,8 @@ from .toy import TINY, write_pairs
 PLAIN = TINY | {"steps": 8, "evaluations": 1, "dev_pairs": 4, "seed": 5, "precision": "32-true"}
 BFLOAT16 = PLAIN | {"precision": "bf16-mixed", "threads": 2, "symbols.source": "bpe", "vocabulary_size": 30}
 FLOAT64 = PLAIN | {"cell": "gru", "precision": "64-true", "train.engine": "off", "encoder_size": 8, "seed": 6}
-CONFIGS = [PLAIN, PLAIN, PLAIN, BFLOAT16, BFLOAT16, FLOAT64, FLOAT64 | {"cell": "lstm", "decoder_layers": 2}]
+AUTOCAST = FLOAT64 | {"precision": "bf16-mixed"}
+CONFIGS = [PLAIN, PLAIN, PLAIN, BFLOAT16, AUTOCAST, AUTOCAST, FLOAT64, FLOAT64]
 
 
 @pytest.fixture(scope="module")

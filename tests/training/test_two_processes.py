@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import signal
 import socket
 import subprocess
@@ -190,7 +189,7 @@ def test_a_user_error_ends_both_processes_with_the_same_line(one_and_two, launch
         for child in children:
             child.send(signal.SIGKILL)
             child.wait()
-        os.utime(tmp_path / "train.tsv", (0, 0))
+        (tmp_path / "train.tsv").write_text("a\tB\nb\tC\nc\tD\n")
         arguments = ["train", "--resume", "m.run"]
         line = f"{tmp_path}/train.tsv: has changed since the run in m.run began"
     else:

@@ -1,7 +1,8 @@
 // What all kinds of attention share in training: of one decoder step for one sequence, weights and context, (16), (17),
 // and their gradients.
 //
-// A kind is one file, attention_*.h; attention_kinds.h lists them. It is a struct with three types:
+// A kind is one file, attention_*.h; attention_kinds.h lists them. It is a PackedAttention for prediction, and, where the
+// engine also trains it, a struct with two types:
 //   Forward<Rows>(rows), training:
 //     blocks(), pack(block)           packs its weights, in tasks
 //     begin(part, step)               the queries of a step
@@ -12,7 +13,6 @@
 //     step(part, step, contexts)      from the gradients of a step's contexts, by rank, to the source and to s_{t-1}
 //     state_gradient()                where `step` leaves that of s_{t-1}, (B, Hp) by rank; NULL: s_{t-1} is not read
 //     weights(block, states, memory)  the gradients of its weights, in tasks, after all steps; then finish()
-//   Packed(format, view), prediction: a PackedAttention
 // Rows is the DecoderRows of train/decoder.h: the arrays of a call, by row. A kind takes what backward reads from
 // rows.kept, in the same order in Forward and Backward, and its other memory from rows.scratch.
 #pragma once

@@ -200,7 +200,6 @@ struct AdditiveAttention {
   using Forward = AdditiveForward<Rows>;
   template <class Rows>
   using Backward = AdditiveBackward<Rows>;
-  using Packed = PackedAdditive;
 };
 
 }  // namespace

@@ -57,8 +57,9 @@ class PackedFixed final : public PackedAttention {
     }
   }
   void weigh(int64_t, const AttentionRow *, const Selection &, AttentionScratch &) const override {}
-  void find_context(const AttentionRow &row, float *to) const override {
-    for (int64_t unit = 0; unit < M_; unit += L) store(to + unit, load(row.source->outputs.at(unit), M_ - unit));
+  void find_contexts(int64_t n, const AttentionRow *rows, float *to, int64_t stride, AttentionScratch &) const override {
+    for (int64_t m = 0; m < n; ++m, to += stride)
+      for (int64_t unit = 0; unit < M_; unit += L) store(to + unit, load(rows[m].source->outputs.at(unit), M_ - unit));
   }
 
  private:
@@ -80,7 +81,6 @@ struct FixedContext {
   using Forward = FixedForward<Rows>;
   template <class Rows>
   using Backward = FixedBackward<Rows>;
-  using Packed = PackedFixed;
 };
 
 }  // namespace

@@ -85,7 +85,6 @@ struct ProductAttention {
   using Forward = ProductForward<Rows>;
   template <class Rows>
   using Backward = ProductBackward<Rows>;
-  using Packed = PackedProduct;
 };
 
 }  // namespace

@@ -23,14 +23,16 @@ struct EncodedSources {
 // What the steps of a source's hypotheses read of it.
 struct SourceSlot {
   Buffer<float> outputs, keys;  // (T, M), (T, A), where the kind has keys; for a fixed context (1, M) and nothing
+  Buffer<float> first;          // what the first step of a kind that carries a state reads as AttentionRow::before
   int64_t length;
 };
 
 // A step of one hypothesis.
 struct AttentionRow {
   const SourceSlot *source;
-  const float *state;  // s_{t-1}, (Hp)
-  float *weights;      // α_j, one for each symbol of the source
+  const float *state;   // s_{t-1}, (Hp)
+  const float *before;  // `weights` of the step that this one continues
+  float *weights;       // α_j, one for each symbol of the source, and what else the kind keeps
 };
 
 // Memory of one worker.
@@ -38,7 +40,7 @@ struct AttentionScratch {
   AttentionScratch(const NumberFormat &format, int64_t memory_size) : outputs(format, in_lanes<float>(memory_size)) {}
   Operands outputs;
   Selection selection;
-  Buffer<float> line, keys, queries;
+  Buffer<float> line, keys, queries, features;
 };
 
 // A row of numbers, 0 up to whole vectors, in `line`.
@@ -48,18 +50,21 @@ inline float *padded_line(Buffer<float> &line, const float *from, int64_t size) 
   return line.at(0);
 }
 
-// The weights of a kind, packed. All functions but has_weights are called once for many rows, or for a whole row.
+// The weights of a kind, packed. Functions are called once for many rows.
 class PackedAttention {
  public:
   virtual ~PackedAttention() = default;
   // False: all steps have the same context, and no α_j.
   virtual bool has_weights() const = 0;
+  // The numbers in AttentionRow::weights for a source of that length: at least one for each symbol.
+  virtual int64_t numbers(int64_t length) const { return length; }
   // Fills a slot for each source.
   virtual void keep(const EncodedSources &sources, SourceSlot *const *slots, AttentionScratch &scratch) const = 0;
-  // Sets the weights α_j of n rows, (15), (16). `states`: their s_{t-1} as operands.
+  // Sets the weights of n rows, (15), (16). `states`: their s_{t-1} as operands.
   virtual void weigh(int64_t n, const AttentionRow *rows, const Selection &states, AttentionScratch &scratch) const = 0;
-  // Writes the context of a row, (17) or (8), 0 up to whole vectors.
-  virtual void find_context(const AttentionRow &row, float *to) const = 0;
+  // Writes the contexts of n rows, (17) or (8), each 0 up to whole vectors and `stride` numbers from the next.
+  virtual void find_contexts(int64_t n, const AttentionRow *rows, float *to, int64_t stride,
+                             AttentionScratch &scratch) const = 0;
 };
 
 // What kinds with keys share.
@@ -73,7 +78,7 @@ class PackedAlignment : public PackedAttention {
   bool has_weights() const override { return true; }
 
   void keep(const EncodedSources &from, SourceSlot *const *slots, AttentionScratch &scratch) const override {
-    if (key_size_) find_keys(from, scratch);
+    if (key_size_) project(keys_, from, scratch);
     const int64_t columns = keys_.columns();
     for (int64_t b = 0, at = 0; b < from.count; at += from.lengths[b++]) {
       SourceSlot &to = *slots[b];
@@ -86,9 +91,11 @@ class PackedAlignment : public PackedAttention {
     }
   }
 
-  void find_context(const AttentionRow &row, float *to) const override {
-    const Source<float> from = source(*row.source);
-    for (int64_t unit = 0; unit < M_; unit += kLanes<float>) store(to + unit, from.context(row.weights, unit));
+  void find_contexts(int64_t n, const AttentionRow *rows, float *to, int64_t stride, AttentionScratch &) const override {
+    for (int64_t m = 0; m < n; ++m, to += stride) {
+      const Source<float> from = source(*rows[m].source);
+      for (int64_t unit = 0; unit < M_; unit += kLanes<float>) store(to + unit, from.context(rows[m].weights, unit));
+    }
   }
 
  protected:
@@ -97,12 +104,8 @@ class PackedAlignment : public PackedAttention {
     return {key_size_ ? slot.keys.at(0) : outputs, outputs, slot.length, key_size_ ? key_size_ : M_, M_};
   }
 
- private:
-  int64_t M_, key_size_;
-  Matrix keys_;
-
-  // k_j of (15) for all h_j, in scratch.keys.
-  void find_keys(const EncodedSources &from, AttentionScratch &scratch) const {
+  // The products of a matrix with all h_j, in scratch.keys.
+  const float *project(const Matrix &matrix, const EncodedSources &from, AttentionScratch &scratch) const {
     const int64_t total = from.total();
     scratch.outputs.reserve(total);
     scratch.selection.clear(total);
@@ -110,9 +113,14 @@ class PackedAlignment : public PackedAttention {
       scratch.outputs.put(i, padded_line(scratch.line, from.outputs + i * M_, M_));
       scratch.selection.add(scratch.outputs, i);
     }
-    scratch.keys.reserve(total * keys_.columns());
-    keys_.multiply(scratch.selection, scratch.keys.at(0), keys_.columns());
+    scratch.keys.reserve(total * matrix.columns());
+    matrix.multiply(scratch.selection, scratch.keys.at(0), matrix.columns());
+    return scratch.keys.at(0);
   }
+
+ private:
+  int64_t M_, key_size_;
+  Matrix keys_;
 };
 
 }  // namespace

@@ -11,7 +11,8 @@ namespace peephole {
 namespace {
 
 // As in src/peephole/config.py.
-constexpr int64_t kLargestSize = 1 << 16, kMostLayers = 64, kMostConvolutions = 8, kMostJoined = 64;
+constexpr int64_t kLargestSize = 1 << 16, kMostLayers = 64, kMostChannels = 256, kLargestWidth = 2001;
+constexpr int64_t kMostHeads = 256, kMostConvolutions = 8, kMostJoined = 64;
 
 [[noreturn]] void fail(const std::string &what) { throw FileError(what); }
 
@@ -98,7 +99,24 @@ void read_kinds_and_sizes(const Section &section, Architecture &architecture) {
   section.read("decoder_layers", architecture.decoder_layers, kMostLayers);
   section.read("bidirectional", architecture.bidirectional);
   section.read("context", architecture.context, {"attention", "last", "mean"});
-  section.read("attention", architecture.attention, {"additive", "dot", "general"});
+  section.read("attention", architecture.attention,
+               {"additive", "dot", "general", "location", "coverage", "multihead"});
+  section.read("location_channels", architecture.location_channels, kMostChannels);
+  section.read("location_width", architecture.location_width, kLargestWidth);
+  section.read("attention_heads", architecture.attention_heads, kMostHeads);
+}
+
+void check_attention(const Architecture &a, const std::string &where) {
+  if (a.attention == Alignment::kDot && a.encoder_size != a.hidden_size)
+    fail(where + ".attention='dot' compares states of one size: wanted encoder_size = hidden_size = " +
+         std::to_string(a.hidden_size) + ", got " + std::to_string(a.encoder_size));
+  if (a.attention == Alignment::kLocation && a.location_width % 2 == 0)
+    fail(where + ".location_width: wanted an odd number, so that a filter has a centre; got " +
+         std::to_string(a.location_width));
+  if (a.attention == Alignment::kMultihead &&
+      (a.hidden_size % a.attention_heads || a.encoder_size % a.attention_heads))
+    fail(where + ".attention_heads: wanted a divisor of hidden_size = " + std::to_string(a.hidden_size) +
+         " and encoder_size = " + std::to_string(a.encoder_size) + ", got " + std::to_string(a.attention_heads));
 }
 
 void check_combinations(const Architecture &a, const std::string &where) {
@@ -112,16 +130,15 @@ void check_combinations(const Architecture &a, const std::string &where) {
          std::to_string(a.encoder_pyramid));
   if (a.input != Input::kSymbols && a.input_size == 0)
     fail(where + ".input_size: wanted the numbers in a frame, got none");
-  if (a.context == Context::kAttention && a.attention == Alignment::kDot && a.encoder_size != a.hidden_size)
-    fail(where + ".attention='dot' compares states of one size: wanted encoder_size = hidden_size = " +
-         std::to_string(a.hidden_size) + ", got " + std::to_string(a.encoder_size));
+  if (a.context == Context::kAttention) check_attention(a, where);
 }
 
-const std::set<std::string> kKeys = {"input",          "output",         "cell",          "peephole",
-                                     "hidden_size",    "encoder_size",   "embedding_size", "encoder_layers",
-                                     "decoder_layers", "bidirectional",  "context",       "attention",
-                                     "input_size",     "frame_stack",    "convolution_layers",
-                                     "convolution_channels", "encoder_pyramid"};
+const std::set<std::string> kKeys = {"input",          "output",        "cell",           "peephole",
+                                     "hidden_size",    "encoder_size",  "embedding_size", "encoder_layers",
+                                     "decoder_layers", "bidirectional", "context",        "attention",
+                                     "location_channels", "location_width", "attention_heads",
+                                     "input_size", "frame_stack", "convolution_layers", "convolution_channels",
+                                     "encoder_pyramid"};
 
 std::set<std::string> keys_and(std::set<std::string> more) {
   more.insert(kKeys.begin(), kKeys.end());

@@ -9,9 +9,6 @@
 
 namespace peephole {
 
-// Kinds of attention, in the order of their names in architecture.cpp.
-enum class Alignment : int32_t { kAdditive, kDot, kGeneral };
-
 // The defaults are those of src/peephole/config.py.
 struct Architecture {
   Input input = Input::kSymbols;
@@ -28,6 +25,8 @@ struct Architecture {
   bool bidirectional = true;
   Context context = Context::kAttention;
   Alignment attention = Alignment::kAdditive;  // for Context::kAttention
+  int64_t location_channels = 10, location_width = 31;  // of Alignment::kLocation
+  int64_t attention_heads = 4;                          // of Alignment::kMultihead
 
   int64_t directions() const { return bidirectional ? 2 : 1; }
 };

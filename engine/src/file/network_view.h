@@ -22,12 +22,15 @@ enum class Input : int32_t { kSymbols, kFrames, kConvolution };
 
 enum class Context : int32_t { kAttention, kLast, kMean };
 
+// Kinds of attention, in the order of their names in architecture.cpp.
+enum class Alignment : int32_t { kAdditive, kDot, kGeneral, kLocation, kCoverage, kMultihead };
+
 struct NetworkView {
   bool gru;
   int32_t form;  // enum peephole_form
   int64_t hidden_size, encoder_size, embedding_size, encoder_layers, decoder_layers, directions;
   Context context;
-  int32_t attention;  // enum peephole_attention
+  Alignment attention;  // for Context::kAttention
   Number number;  // what products multiply
   Input input;
   int64_t input_size, frame_stack, convolution_layers;
@@ -40,6 +43,11 @@ struct NetworkView {
   const LayerView *decoder;
   const LinearView *bridge_hidden, *bridge_cell;  // one for each decoder layer; NULL: states are copied, (9)
   MatrixView weight_query, weight_keys, vector;   // W_s, W_h (or W of general attention), v (1, A)
+  MatrixView attention_bias;                      // b (1, A)
+  MatrixView filters, weight_location;            // F (C, R), U (A, C)
+  MatrixView weight_coverage;                     // w_c (1, A)
+  MatrixView weight_values, weight_output;        // W_v, W_o (M, M)
+  int64_t heads;                                  // K, of Alignment::kMultihead
   LinearView readout, output;
 };
 

@@ -22,6 +22,8 @@ Schema::Schema(const Architecture &architecture, int64_t num_source_symbols, int
   view_.frame_stack = a.frame_stack;
   view_.convolution_layers = a.input == Input::kConvolution ? a.convolution_layers : 0;
   view_.pyramid = a.encoder_pyramid;
+  view_.attention = a.attention;
+  view_.heads = a.attention_heads;
   view_.encoder = encoder_.data();
   view_.decoder = decoder_.data();
   add_frontend(num_source_symbols);
@@ -115,22 +117,37 @@ void Schema::add_bridge(const std::string &name, std::vector<LinearView> &layers
     add_linear(name + std::to_string(layer), architecture_.encoder_size, architecture_.hidden_size, layers[layer]);
 }
 
-// How the engine computes the kind, and its tensors.
 void Schema::add_attention() {
-  const int64_t hidden = architecture_.hidden_size, memory = architecture_.encoder_size;
-  switch (architecture_.attention) {
-    case Alignment::kAdditive:
-      view_.attention = PEEPHOLE_ADDITIVE;
-      add_matrix("decoder.attention.weight_query", hidden, hidden, view_.weight_query);
-      add_matrix("decoder.attention.weight_keys", hidden, memory, view_.weight_keys);
-      add_vector("decoder.attention.vector", hidden, view_.vector);
+  const Architecture &a = architecture_;
+  const int64_t hidden = a.hidden_size, memory = a.encoder_size;
+  switch (a.attention) {
+    case Alignment::kAdditive: add_additive(); break;
+    case Alignment::kDot: break;
+    case Alignment::kGeneral: add_matrix("decoder.attention.weight", hidden, memory, view_.weight_keys); break;
+    case Alignment::kLocation:
+      add_additive();
+      add_vector("decoder.attention.bias", hidden, view_.attention_bias);
+      add_matrix("decoder.attention.filters", a.location_channels, a.location_width, view_.filters);
+      add_matrix("decoder.attention.weight_location", hidden, a.location_channels, view_.weight_location);
       break;
-    case Alignment::kGeneral:
-      view_.attention = PEEPHOLE_PRODUCT;
-      add_matrix("decoder.attention.weight", hidden, memory, view_.weight_keys);
+    case Alignment::kCoverage:
+      add_additive();
+      add_vector("decoder.attention.bias", hidden, view_.attention_bias);
+      add_vector("decoder.attention.weight_coverage", hidden, view_.weight_coverage);
       break;
-    case Alignment::kDot: view_.attention = PEEPHOLE_PRODUCT; break;
+    case Alignment::kMultihead:
+      add_additive();
+      add_matrix("decoder.attention.weight_values", memory, memory, view_.weight_values);
+      add_matrix("decoder.attention.weight_output", memory, memory, view_.weight_output);
+      break;
   }
+}
+
+void Schema::add_additive() {
+  const int64_t hidden = architecture_.hidden_size;
+  add_matrix("decoder.attention.weight_query", hidden, hidden, view_.weight_query);
+  add_matrix("decoder.attention.weight_keys", hidden, architecture_.encoder_size, view_.weight_keys);
+  add_vector("decoder.attention.vector", hidden, view_.vector);
 }
 
 void Schema::add_decoder(int64_t num_symbols) {

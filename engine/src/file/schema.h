@@ -50,6 +50,7 @@ class Schema {
   void add_encoder();
   void add_bridge(const std::string &name, std::vector<LinearView> &layers);
   void add_attention();
+  void add_additive();
   void add_decoder(int64_t num_symbols);
 
   const Architecture architecture_;

@@ -46,7 +46,11 @@ class PackedDecoder final : public peephole::Decoder {
     keep(n, encoder_scratch.lengths.at(0), where);
     grow(state[0], first + n);
     row_slot.reserve(first + n);
-    for (int64_t b = 0; b < n; ++b) *row_slot.at(first + b) = where[b];
+    row_weights.reserve(first + n);
+    for (int64_t b = 0; b < n; ++b) {
+      *row_slot.at(first + b) = where[b];
+      *row_weights.at(first + b) = slot(where[b]).first.at(0);
+    }
     for (int64_t l = 0; l < net.num_layers; ++l) begin(l, n, first);
     num_rows = first + n;
     return first;
@@ -62,6 +66,8 @@ class PackedDecoder final : public peephole::Decoder {
     for (int64_t r = 0; r < n; ++r) *next_slot.at(r) = *row_slot.at(parents[r]);
     row_slot.reserve(n);
     std::memcpy(row_slot.at(0), next_slot.at(0), size_t(n) * sizeof(int64_t));
+    row_weights.reserve(n);
+    for (int64_t r = 0; r < n; ++r) *row_weights.at(r) = attended.at(*parent_index.at(r))->weights;
     LayerRows **before = state[0];
     state[0] = state[1];
     state[1] = before;
@@ -80,7 +86,9 @@ class PackedDecoder final : public peephole::Decoder {
   const int64_t units, memory;  // H and M in whole vectors
   LayerRows **state[2];      // of each layer: before and after the step being computed
   int64_t num_rows = 0, num_slots = 0;
+  int turn = 0;  // index of the present step's weights
   Buffer<int64_t> row_slot, next_slot;
+  Buffer<const float *> row_weights;  // of each row, AttentionRow::weights of the step that made it
   Buffer<SourceSlot *> slots;
 
   EncoderScratch encoder_scratch;
@@ -93,7 +101,8 @@ class PackedDecoder final : public peephole::Decoder {
   int64_t num_parents = 0;
   Buffer<int64_t> parent_index, parent_row, index_of_row;
   Buffer<AttentionRow> attended;
-  Buffer<float> weights, joint, peephole_products, context_readouts, made_gates, made_readouts, reads, logits;
+  Buffer<float> weights[2];  // of the step being computed, and of the one before
+  Buffer<float> contexts, joint, peephole_products, context_readouts, made_gates, made_readouts, reads, logits;
   Buffer<const float *> symbol_rows;
   Buffer<CellRow> cell_rows;
   CellScratch cell_scratch;
@@ -181,11 +190,13 @@ class PackedDecoder final : public peephole::Decoder {
   // For each parent: context, (15)-(17) or (8), and its products with the weights of the lowest layer and the readout.
   void compute_contexts() {
     compute_attention();
+    contexts.reserve(num_parents * memory);
+    net.attention->find_contexts(num_parents, attended.at(0), contexts.at(0), memory, attention_scratch);
     joints.reserve(num_parents);
     line.reserve(memory + units);
     selection.clear(num_parents);
     for (int64_t m = 0; m < num_parents; ++m) {
-      net.attention->find_context(*attended.at(m), line.at(0));
+      std::memcpy(line.at(0), contexts.at(m * memory), size_t(memory) * sizeof(float));
       peephole::poll(attended.at(m)->source->length * net.M);
       std::memcpy(line.at(memory), state[0][0]->h.at(*parent_row.at(m) * units), size_t(units) * sizeof(float));
       joints.put(m, line.at(0));
@@ -201,21 +212,24 @@ class PackedDecoder final : public peephole::Decoder {
   void compute_attention() {
     const LayerRows &top = *state[0][net.num_layers - 1];
     int64_t total = 0;
-    for (int64_t m = 0; m < num_parents; ++m) total += source_of(m).length;
-    weights.reserve(total);
+    for (int64_t m = 0; m < num_parents; ++m) total += net.attention->numbers(source_of(m).length);
+    turn ^= 1;
+    weights[turn].reserve(total);
     attended.reserve(num_parents);
     total = 0;
     for (int64_t first = 0, m = 0; m < num_parents; first = m) {
-      int64_t before = total;
+      int64_t positions = 0;
       selection.clear(num_parents - first);
-      for (; m < num_parents && total - before < kPositionsAtOnce; ++m) {
+      for (; m < num_parents && positions < kPositionsAtOnce; ++m) {
         const SourceSlot &source = source_of(m);
-        *attended.at(m) = {&source, top.h.at(*parent_row.at(m) * units), weights.at(total)};
-        total += source.length;
-        selection.add(top.hidden, *parent_row.at(m));
+        const int64_t row = *parent_row.at(m);
+        *attended.at(m) = {&source, top.h.at(row * units), *row_weights.at(row), weights[turn].at(total)};
+        total += net.attention->numbers(source.length);
+        positions += source.length;
+        selection.add(top.hidden, row);
       }
       net.attention->weigh(m - first, attended.at(first), selection, attention_scratch);
-      peephole::poll((total - before) * net.M * 16);
+      peephole::poll(positions * net.M * 16);
     }
   }
 

@@ -14,9 +14,7 @@ class PackedNetwork final : public peephole::Network {
       : format(number_format), gru(view.gru), H(view.hidden_size), M(view.encoder_size), V(view.output.weight.rows),
         num_layers(view.decoder_layers), encoder(view, format),
         embeddings(format, in_lanes<float>(view.embedding_size)), layers(new Cell[size_t(num_layers)]),
-        attention(with_attention(view.attention, [&](auto kind) -> PackedAttention * {
-          return new typename decltype(kind)::Packed(format, view);
-        })) {
+        attention(pack_attention(format, view)) {
     read_embeddings(embeddings, view.target_embedding);
     for (int64_t l = 0; l < num_layers; ++l)
       layers[l].pack(format, view.decoder[l], gru, view.form, H, l ? 0 : view.embedding_size);

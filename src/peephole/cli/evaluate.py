@@ -14,6 +14,7 @@ from peephole.cli.notes import NoticePrinter
 from peephole.cli.options import given_settings, load_models, setting_options
 from peephole.cli.progress import progress_bars
 from peephole.config import HIGHEST_COUNT
+from peephole.data.files import shown_name
 from peephole.errors import printable
 from peephole.evaluation import render, render_comparison
 from peephole.model.evaluation import BEST_ONLY, Reading, describe_gap, evaluate
@@ -42,7 +43,7 @@ def command(
     as_json: bool,
     **options: Any,
 ) -> None:
-    """Measure MODEL on TEST, a file of pairs as `peephole train` reads.
+    """Measure MODEL on TEST, a file of pairs as `peephole train` reads, or stdin (-) or another pipe.
 
     Pairs with the same source are one source with several references. Intervals are 95 % bootstrap intervals over
     sources. The exposure gap is the gain in symbol error rate when the model is fed gold symbols instead of its own.
@@ -50,7 +51,7 @@ def command(
     model = load_models(models, options)
     other = None if against is None else load_models(against)
     search = given_settings(model, options, **BEST_ONLY)
-    with progress_bars(f"reading {test_file}") as progress:
+    with progress_bars(f"reading {shown_name(test_file)}") as progress:
         result = evaluate(
             model,
             test_file,
@@ -58,7 +59,7 @@ def command(
             metrics=metrics,
             worst=worst,
             progress=progress,
-            on_read=ReadingPrinter(test_file),
+            on_read=ReadingPrinter(shown_name(test_file)),
             **search,
         )
     if as_json:

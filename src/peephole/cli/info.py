@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
+from typing import Any
 
 import click
 
@@ -22,6 +23,20 @@ def command(models: str, as_json: bool) -> None:
     """
     found = [info(member) for member in read_model(file_names(models)).members]
     if as_json:
-        sys.stdout.writelines(json.dumps(entry.to_dict(), ensure_ascii=False) + "\n" for entry in found)
+        sys.stdout.writelines(to_json(entry.to_dict()) + "\n" for entry in found)
     else:
         sys.stdout.write("\n".join("".join(f"{line}\n" for line in entry.lines()) for entry in found))
+
+
+def to_json(tree: dict[str, Any]) -> str:
+    r"""Return JSON values as text, escaped where UTF-8 has no bytes for it.
+
+    >>> to_json({"a": "é"}), to_json({"a": "\udc80"})
+    ('{"a": "é"}', '{"a": "\\udc80"}')
+    """
+    text = json.dumps(tree, ensure_ascii=False)
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return json.dumps(tree)
+    return text

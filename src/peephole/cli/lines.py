@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Iterator
+from contextlib import suppress
 from typing import TypeVar
 
 from peephole.errors import DataError, printable
@@ -34,7 +35,8 @@ def in_parts(lines: Iterator[T], size: int) -> Iterator[list[T]]:
 
 def print_note(text: str) -> None:
     """Write a line to stderr, with escapes for characters that a terminal would interpret."""
-    sys.stderr.write(f"peephole: {printable(text)}\n")
+    with suppress(OSError):  # a full disk behind stderr does not stop the work
+        sys.stderr.write(f"peephole: {printable(text)}\n")
 
 
 def one_line(text: str) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from peephole.cli.lines import print_note
+from peephole.errors import quote
 from peephole.model.reading import SLOW_SEARCH, Notice, Notices
 
 
@@ -27,7 +28,7 @@ class NoticePrinter:
         where = f"{self.prefix}{self.name}, line {line}"
         truncated, empty = notice.num_read < notice.length, notice.side == "source" and not notice.length
         if notice.unknown and not self.unknown:
-            print_note(f"{where}: {notice.unknown[0]!r} was not seen in training; such symbols are read as <unk>")
+            print_note(f"{where}: {quote(notice.unknown[0])} was not seen in training; such symbols are read as <unk>")
         if truncated and not self.truncated:
             print_note(f"{where}: {notice.length} symbols; only the first {notice.num_read} are read (data.max_length)")
         if empty and not self.empty:

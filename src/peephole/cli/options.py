@@ -10,7 +10,7 @@ import click
 
 from peephole.cli.lines import print_note
 from peephole.config import Config, describe
-from peephole.errors import ConfigError
+from peephole.errors import ConfigError, describe_value
 from peephole.model import Model, load
 from peephole.values import default_text
 
@@ -98,7 +98,7 @@ def parse_assignments(assignments: tuple[str, ...]) -> dict[str, str]:
     for assignment in assignments:
         key, equals, value = assignment.partition("=")
         if not equals:
-            raise ConfigError(f"--set {assignment}: wanted KEY=VALUE")
+            raise ConfigError(f"--set: wanted KEY=VALUE, got {describe_value(assignment)}")
         values[key.strip()] = value.strip()
     return values
 

@@ -10,6 +10,7 @@ import click
 from peephole.cli.evaluate import ReadingPrinter
 from peephole.cli.lines import print_note
 from peephole.cli.progress import progress_bars
+from peephole.data.files import shown_name
 from peephole.errors import printable
 from peephole.model.quantization import FORMATS, METRICS, Quantization, quantize
 
@@ -32,7 +33,7 @@ def command(model: str, to: str, out: str | None, pairs: str | None, as_json: bo
             out,
             pairs=pairs,
             progress=progress,
-            on_read=ReadingPrinter(str(pairs)),
+            on_read=ReadingPrinter(shown_name(str(pairs))),
         )
     for note in result.notes:
         print_note(note)

@@ -19,7 +19,7 @@ from peephole.evaluation import render
 from peephole.inspect import draw_attention
 from peephole.model import Model
 from peephole.model.evaluation import evaluate
-from peephole.training import train
+from peephole.training.waiting import waiting
 
 SHOWN_WORDS = 10
 DRAWN_WORDS = 6
@@ -34,11 +34,14 @@ def command(minutes: float, folder: str) -> None:
     Writes the data as TSV, the model as one file, and a picture of its attention.
     """
     started = time.monotonic()
+    # At most five passes over the words, so a higher learning rate and fewer dev evaluations than the defaults.
+    settings = {"train.minutes": minutes, "train.learning_rate": 0.003, "train.evaluations": 10}
+    config = Config().with_values(settings, "command line")
     output_folder = Path(folder)
     write_cmudict(output_folder)
+    with waiting("loading PyTorch"):
+        from peephole.training import train
     sys.stderr.write(f"English pronunciation, letters → phones, from CMUdict; training for {minutes:g} minutes\n")
-    # At most five passes over the words, so a higher learning rate and fewer dev evaluations than the defaults.
-    config = Config().with_values({"train.minutes": minutes, "train.learning_rate": 0.003, "train.evaluations": 10})
     path = output_folder / "g2p.safetensors"
     model = train(output_folder / "train.tsv", output_folder / "dev.tsv", path, config=config, overwrite=True)
     with progress_bars("reading the test words") as progress:

@@ -13,6 +13,7 @@ from peephole.cli.notes import NoticePrinter
 from peephole.cli.options import given_settings, load_models, setting_options
 from peephole.cli.progress import line_counter
 from peephole.data import Report
+from peephole.data.files import shown_name
 from peephole.model.pairs import score_pairs
 
 
@@ -25,13 +26,14 @@ from peephole.model.pairs import score_pairs
 def command(models: str, pairs_file: str, tokens: bool, as_json: bool, **options: Any) -> None:
     """Print log p(target | source), natural logarithm, for each pair of PAIRS, one a line.
 
-    MODEL is a model file, or several separated by commas, an ensemble. PAIRS is a file as `peephole train` reads.
+    MODEL is a model file, or several separated by commas, an ensemble. PAIRS is a file as `peephole train` reads,
+    or stdin (-) or another pipe, which is TSV unless its name says otherwise.
     A target is split into symbols as in training; with subwords, --tokens scores the predicted segmentation.
     """
     model = load_models(models, options)
     search = given_settings(model, options)
-    report = Report(pairs_file)
-    printer = NoticePrinter(pairs_file)
+    name = shown_name(pairs_file)
+    report, printer = Report(name), NoticePrinter(name)
     with line_counter() as add:
         for part in score_pairs(model, pairs_file, tokens=tokens, report=report, **search):
             printer.take_all(part.notices, [pair.line for pair in part.pairs])

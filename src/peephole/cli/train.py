@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
+from pathlib import Path
 from typing import Any
 
 import click
@@ -56,6 +57,9 @@ def command(
         others = (train_file, from_model, out, assignments, config_path, overwrite, dry_run, as_json, *options.values())
         if any(others):
             raise click.UsageError("--resume uses the run's own settings; give nothing else but --data and --dev")
+        from peephole.training.run_file import read_run
+
+        read_run(Path(resume_folder))  # before PyTorch is imported, which takes seconds
         with waiting("loading PyTorch"):
             from peephole.training import resume
 

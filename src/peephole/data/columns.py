@@ -11,7 +11,7 @@ import os
 import weakref
 from array import array
 from pathlib import Path
-from typing import Any, BinaryIO, NamedTuple
+from typing import Any, BinaryIO, NamedTuple, NoReturn
 
 import numpy as np
 from numpy.typing import DTypeLike, NDArray
@@ -162,6 +162,15 @@ class _ArrayFile:
         self._path = path
         self._descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
         weakref.finalize(self, os.close, self._descriptor)
+
+    def __copy__(self) -> _ArrayFile:
+        return self  # a copy's number of the open file would outlive it
+
+    def __deepcopy__(self, memo: object) -> _ArrayFile:
+        return self
+
+    def __reduce__(self) -> NoReturn:
+        raise TypeError(f"{self._path} is an open file of this process and cannot be pickled; open its folder again")
 
     def check_size(self) -> None:
         """Raise a RunError if the file is not as long as its header says."""

@@ -6,16 +6,17 @@ import gzip
 import io
 import sys
 import zlib
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 from peephole.errors import DataError
 
 COMPRESSIONS = (".gz", ".zst")
 BYTE_ORDER_MARK = b"\xef\xbb\xbf"
 BUFFER_SIZE = 1 << 20  # bytes
+MOST_LINE_BYTES = 1 << 26  # an endless line, such as that of /dev/zero, must not fill the memory
 STDIN = ("-", "/dev/stdin")
 
 
@@ -85,13 +86,15 @@ def read_lines(path: str | Path, on_mark: Callable[[], None]) -> Iterator[bytes]
         on_mark: called if the file begins with a byte order mark.
 
     Raises:
-        DataError: the file cannot be read, or is damaged or cut off.
+        DataError: the file cannot be read, is damaged or cut off, or has a line of more than 64 MiB.
     """
     name, number = shown_name(path), 0
     try:
         with _open(str(path)) as file:
-            for line in file:
+            while line := file.readline(MOST_LINE_BYTES + 1):
                 number += 1
+                if len(line) > MOST_LINE_BYTES:
+                    raise DataError(f"{name}, line {number}: wanted at most {MOST_LINE_BYTES:,} bytes, got more")
                 if number == 1 and line.startswith(BYTE_ORDER_MARK):
                     on_mark()
                     line = line[len(BYTE_ORDER_MARK) :]
@@ -107,20 +110,43 @@ def read_lines(path: str | Path, on_mark: Callable[[], None]) -> Iterator[bytes]
         raise DataError(f"{name}: cannot be read: {reason}") from error
 
 
-def _open(name: str) -> AbstractContextManager[Iterable[bytes]]:
+class _Lines(Protocol):
+    """What is read line by line."""
+
+    def readline(self, size: int, /) -> bytes: ...
+
+
+def _open(name: str) -> AbstractContextManager[_Lines]:
     if name in STDIN:
         if sys.stdin is None:
             raise DataError("stdin: is closed; wanted pairs")
         return nullcontext(sys.stdin.buffer)
     suffix = Path(name.lower()).suffix
     if suffix == ".gz":
-        return io.BufferedReader(_Decompressed(gzip.open(name, "rb")), BUFFER_SIZE)
+        return _buffered(gzip.open(name, "rb"))
     if suffix == ".zst":
-        import pyarrow as pa  # type: ignore[import-untyped]  # imported here, since other files are read without it
-
+        pa = import_pyarrow(name)
         stream = pa.CompressedInputStream(pa.OSFile(name), "zstd")
-        return io.BufferedReader(_Decompressed(stream), BUFFER_SIZE)
+        return _buffered(stream)
     return open(name, "rb", buffering=BUFFER_SIZE)
+
+
+def _buffered(stream: Any) -> io.BufferedReader:
+    return io.BufferedReader(_Decompressed(stream), BUFFER_SIZE)
+
+
+def import_pyarrow(name: str) -> Any:
+    """Return the module pyarrow, which only Parquet and .zst need.
+
+    Raises:
+        DataError: it is not installed.
+    """
+    try:
+        import pyarrow  # type: ignore[import-untyped]
+        import pyarrow.parquet  # type: ignore[import-untyped]
+    except ModuleNotFoundError as error:
+        raise DataError(f"{name}: cannot be read without pyarrow: pip install pyarrow") from error
+    return pyarrow
 
 
 class _Decompressed(io.RawIOBase):

@@ -14,9 +14,9 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 from peephole.config import DataConfig
-from peephole.data.files import BUFFER_SIZE
+from peephole.data.files import BUFFER_SIZE, import_pyarrow
 from peephole.data.header import looks_like_header, names_columns
-from peephole.errors import DataError, nearest
+from peephole.errors import DataError, nearest, shorten
 
 ROWS_AT_A_TIME = 4096  # of a Parquet file
 
@@ -163,7 +163,7 @@ def _json_column(record: dict[str, Any], column: str) -> str:
         raise BadLine("wrong columns", f"expected column {column!r}, found {found}{nearest(column, record)}")
     value = record[column]
     if not isinstance(value, str):
-        raise BadLine("wrong columns", f"column {column!r}: expected text, found {quote(json.dumps(value))}")
+        raise BadLine("wrong columns", f"column {column!r}: expected text, found {shorten(json.dumps(value), 40)}")
     if SURROGATE.search(value):
         raise BadLine("invalid UTF-8", f"column {column!r}: half of a surrogate pair in {quote(value)}")
     return value
@@ -175,12 +175,10 @@ def parquet_rows(name: str, config: DataConfig) -> Iterator[tuple[bytes | None, 
     The file is not mapped into memory: a mapped file that is cut off meanwhile would end the process. Nor is it
     buffered ahead, which takes as much memory as it has bytes.
     """
-    import pyarrow as pa  # type: ignore[import-untyped]
-    import pyarrow.parquet as pq  # type: ignore[import-untyped]
-
+    pa = import_pyarrow(name)
     columns = [config.source, config.target]
     try:
-        with pq.ParquetFile(name, pre_buffer=False, buffer_size=BUFFER_SIZE) as file:
+        with pa.parquet.ParquetFile(name, pre_buffer=False, buffer_size=BUFFER_SIZE) as file:
             schema = file.schema_arrow
             for column in columns:
                 if column not in schema.names:

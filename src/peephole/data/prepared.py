@@ -6,7 +6,6 @@ with the number of pairs. Dev pairs are held in memory.
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from itertools import islice
@@ -123,8 +122,7 @@ def _prepare(
     dev_sources = None if dev is None else {pair.source for pair in dev}
     scan = _scan(train_path, dev_sources, config, report)
     if dev is None:
-        limit = min(config.data.dev_limit, sys.maxsize)  # islice takes no larger number
-        dev = list(islice(_held_out_pairs(train_path, scan.held_out, config), limit))
+        dev = list(islice(_held_out_pairs(train_path, scan.held_out, config), config.data.dev_limit))
     source_symbols, source_line = _learn("source", train_path, scan, config, known)
     target_symbols, target_line = _learn("target", train_path, scan, config, known)
     train = Corpus.build(

@@ -11,17 +11,10 @@ from typing import Any
 from peephole import engine
 from peephole.engine import decoder, dropout, output, recurrence
 from peephole.engine.choice import engine_in_use
-from peephole.engine.kinds import missing_kind
+from peephole.engine.kinds import TRAINING_KINDS, missing_kind
 from peephole.nn.backends import BFLOAT16_PRODUCTS, Request, register
 
 NUMBERS = ("float32", "float64", BFLOAT16_PRODUCTS)
-KINDS = {
-    "cell": ("lstm",),
-    "peephole": ("full", "diagonal", "none"),
-    "attention": tuple(decoder.ATTENTIONS),
-    "output": ("symbols",),
-}
-"""The kinds of each part that the engine computes; it declines all others, and parts that are not listed."""
 
 IMPLEMENTATIONS: dict[str, Callable[..., Any]] = {
     "recurrent_layer": recurrence.recurrent_layer,
@@ -49,9 +42,10 @@ class EngineBackend:
             return f"not used on {request.device}, it is made for CPUs"
         if engine_in_use() is None:
             return "missing, it needs a C++ compiler when peephole is installed"
-        if request.numbers not in NUMBERS:
-            return missing_kind(request.kinds, KINDS) or f"does not compute on tensors of kind {request.numbers!r}"
-        return missing_kind(request.kinds, KINDS)
+        missing = missing_kind(request.kinds, TRAINING_KINDS)
+        if missing is None and request.numbers not in NUMBERS:
+            return f"does not compute on tensors of kind {request.numbers!r}"
+        return missing
 
     def implementation(self, operator: str) -> Callable[..., Any]:
         """Return the function that computes an operator."""

@@ -1,4 +1,4 @@
-"""The kinds of each part of a network that the engine's prediction has; training's are in `backend.py`."""
+"""The kinds of each part of a network that the engine has, for prediction and for training."""
 
 from __future__ import annotations
 
@@ -7,12 +7,20 @@ from collections.abc import Collection, Mapping
 PREDICTION_KINDS: Mapping[str, Collection[str]] = {
     "cell": ("lstm", "gru"),
     "peephole": ("full", "diagonal", "none"),
-    "attention": ("fixed", "additive", "dot", "general"),
+    "attention": ("fixed", "additive", "dot", "general", "location", "coverage", "multihead"),
     "context": ("attention", "last", "mean"),
     "input": ("symbols",),
     "output": ("symbols",),
 }
 """As in engine/src/file/architecture.cpp, which refuses files of any other kind."""
+
+TRAINING_KINDS: Mapping[str, Collection[str]] = {
+    "cell": ("lstm",),
+    "peephole": ("full", "diagonal", "none"),
+    "attention": ("fixed", "additive", "dot", "general"),
+    "output": ("symbols",),
+}
+"""The engine's operators decline requests for all other kinds, and for parts that are not listed."""
 
 
 def missing_kind(kinds: Mapping[str, str], known: Mapping[str, Collection[str]]) -> str | None:

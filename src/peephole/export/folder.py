@@ -12,7 +12,7 @@ import zlib
 from collections.abc import Mapping
 from pathlib import Path
 
-from peephole.errors import ModelFileError, PeepholeError, RunError
+from peephole.errors import ModelFileError, PeepholeError, RunError, check_path
 from peephole.export.graph import Graph
 from peephole.export.seq2seq import build_decoder_step, build_encoder
 from peephole.export.weights import Weights
@@ -39,7 +39,10 @@ def export_onnx(path: str | Path, out: str | Path | None = None) -> list[Path]:
         ModelFileError: the file is not a model or is damaged, the model has a kind that cannot be exported, or it is
             too large for ONNX.
         RunError: the folder cannot be written.
+        ArgumentError: `out` is not a name.
     """
+    if out is not None:
+        check_path("out", out)
     model = load_model(path)
     folder = Path(path).with_suffix(".onnx") if out is None else Path(out)
     return write_folder(folder, encode_graphs(path, model))

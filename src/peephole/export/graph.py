@@ -96,6 +96,10 @@ class Graph:
         """Add a split of the last dimension into parts."""
         return self.ops("Split", len(sizes), x, self.ints(*sizes), axis=-1)
 
+    def split_evenly(self, x: str, count: int) -> list[str]:
+        """Add a split of the last dimension into equal parts."""
+        return self.ops("Split", count, x, axis=-1)
+
     def add_dimension(self, x: str, axis: int) -> str:
         """Add a dimension of size 1 to x."""
         return self.op("Unsqueeze", x, self.ints(axis))

@@ -1,19 +1,18 @@
 """The two graphs of a model: the encoder, run once for a batch of sources, and one step of the decoder.
 
 They compute what `peephole.nn` defines; equation numbers are those of docs/equations.md. Values are connected by their
-names: an input of the decoder step is the encoder's input or output of that name, and from the second step on `h_l` and
-`c_l` are the `next_h_l` and `next_c_l` of the step before. Each kind of input, cell, context, attention and output is
-looked up in a dictionary; an unknown kind is refused by name.
+names: an input of the decoder step is the encoder's input or output of that name, and from the second step on `h_l` is
+the `next_h_l` of the step before, and so are `c_l` and `attention_state`. Each kind of input, cell, context, attention
+and output is looked up in a dictionary; an unknown kind is refused by name.
 """
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import NamedTuple
 
-from peephole.export.attention import ATTENTIONS, Attention
+from peephole.export.attention import ATTENTIONS, Attention, Given
 from peephole.export.frontends import INPUTS, join_pairs
 from peephole.export.graph import FLOAT, INT64, Graph
 from peephole.export.recurrent import Recurrence, recurrence
@@ -30,9 +29,10 @@ def build_encoder(architecture: Architecture, weights: Weights) -> Graph:
     numbers; `source_lengths` (batch) int64, each from 1 to time.
 
     Outputs: the first states of each decoder layer l, (9), `h_l` and for an LSTM `c_l`, (batch, H); with attention
-    `memory` (batch, places, M), 0 past each length, and `keys` (batch, places, H), except for dot attention, whose keys
-    are the memory; else `context` (batch, M), (8). There is a place for each step of the source, unless the encoder
-    joins steps; it then also returns `memory_lengths` (batch) int64.
+    `memory` (batch, places, M), 0 past each length, and `keys` (batch, places, H; with heads H + M), except for dot
+    attention, whose keys are the memory; for location-aware attention and coverage `attention_state` (batch, places);
+    without attention `context` (batch, M), (8). There is a place for each step of the source, unless the encoder joins
+    steps; it then also returns `memory_lengths` (batch) int64.
 
     Raises:
         ConfigError: the architecture has a kind that cannot be exported.
@@ -55,8 +55,8 @@ def build_decoder_step(architecture: Architecture, num_symbols: int, weights: We
     Inputs: `previous` (rows) int64, y_{t-1}, <s> in the first step; the states and the memory or context that the
     encoder returned; with attention also `source_lengths` (rows), or `memory_lengths` if the encoder returned them.
 
-    Outputs: `log_probs` (rows, V), log p(y_t | y_1 … y_{t-1}, X); `next_h_l`, `next_c_l`; with attention
-    `attention` (rows, places), (16).
+    Outputs: `log_probs` (rows, V), log p(y_t | y_1 … y_{t-1}, X); `next_h_l`, `next_c_l`, `next_attention_state`, as
+    far as there are such inputs; with attention `attention` (rows, places), (16).
 
     Raises:
         ConfigError: the architecture has a kind that cannot be exported.
@@ -146,7 +146,10 @@ def _write_memory(model: _Model, memory: str, last: list[list[str]], lengths: st
     model.graph.output("memory", memory, ("batch", _places(a), a.encoder_size))
     if model.attention.keys is not None:
         keys = model.attention.keys(model.graph, model.weights, memory)
-        model.graph.output("keys", keys, ("batch", _places(a), a.hidden_size))
+        model.graph.output("keys", keys, ("batch", _places(a), model.attention.key_size(a)))
+    if model.attention.first_state is not None:
+        state = model.attention.first_state(model.graph, model.graph.valid(lengths, memory), lengths)
+        model.graph.output("attention_state", state, ("batch", _places(a)))
     if _joins_steps(a):
         model.graph.output("memory_lengths", lengths, ("batch",), INT64)
 
@@ -165,15 +168,17 @@ def _attend(model: _Model, query: str) -> str:
     """Return the context, (17), and add the output `attention`, (16)."""
     graph, a = model.graph, model.architecture
     memory = graph.input("memory", FLOAT, ("rows", _places(a), a.encoder_size))
-    has_keys = model.attention.keys is not None
-    keys = graph.input("keys", FLOAT, ("rows", _places(a), a.hidden_size)) if has_keys else memory
+    attention = model.attention
+    has_keys, has_state = attention.keys is not None, attention.first_state is not None
+    keys = graph.input("keys", FLOAT, ("rows", _places(a), attention.key_size(a))) if has_keys else memory
     lengths = graph.input("memory_lengths" if _joins_steps(a) else "source_lengths", INT64, ("rows",))
-    energy = graph.drop_dimension(model.attention.energy(graph, model.weights, keys, query), 2)  # (15)
-    energy = graph.op("Where", graph.valid(lengths, memory), energy, graph.number(-math.inf))
-    alphas = graph.op("Softmax", energy, axis=1)  # (16)
-    context = graph.drop_dimension(graph.op("MatMul", graph.add_dimension(alphas, 1), memory), 1)  # (17)
-    graph.output("attention", alphas, ("rows", _places(a)))
-    return context
+    state = graph.input("attention_state", FLOAT, ("rows", _places(a))) if has_state else ""
+    given = Given(query, keys, memory, graph.valid(lengths, memory), state)
+    found = attention.step(graph, model.weights, a, given)
+    graph.output("attention", found.weights, ("rows", _places(a)))
+    if has_state:
+        graph.output("next_attention_state", found.state, ("rows", _places(a)))
+    return found.context
 
 
 def _write_context(model: _Model, context: str) -> None:

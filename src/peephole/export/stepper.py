@@ -28,7 +28,7 @@ class OnnxState(NamedTuple):
     """The inputs of a decoder step other than the previous symbol."""
 
     source_index: Tensor  # (N,) index of each row's source in the batch
-    layers: tuple[Tensor, ...]  # h and, for an LSTM, c of each layer, (N, H)
+    carried: tuple[Tensor, ...]  # h and, for an LSTM, c of each layer, (N, H), and the state of attention, (N, T)
     source: tuple[Tensor, ...]  # memory, keys and source_lengths, or the context: constant over the steps
 
 
@@ -55,15 +55,15 @@ class OnnxStepper:
         self.config = encoder.read("config", Config.from_dict)
         self.source_symbols = encoder.read("source_symbols", symbols_from_json)
         self.target_symbols = encoder.read("target_symbols", symbols_from_json)
-        self._layers = [name for name in step.inputs if f"next_{name}" in step.outputs]
-        self._source = [name for name in step.inputs if name not in ("previous", *self._layers)]
+        self._carried = [name for name in step.inputs if f"next_{name}" in step.outputs]
+        self._source = [name for name in step.inputs if name not in ("previous", *self._carried)]
 
     def start(self, source: Tensor, source_lengths: Tensor) -> OnnxState:
         """Read the sources, (B, T) or (B, T, F), lengths from 1 to T; return the state before the first symbol."""
         found = {"source_lengths": source_lengths}
         found |= self._encoder(self._encoder.inputs, (source, source_lengths))
-        layers, shared = (tuple(found[name] for name in names) for names in (self._layers, self._source))
-        return OnnxState(torch.arange(len(source)), layers, shared)
+        carried, shared = (tuple(found[name] for name in names) for names in (self._carried, self._source))
+        return OnnxState(torch.arange(len(source)), carried, shared)
 
     def places(self, source_lengths: Tensor) -> Tensor:
         """Return the number of places that the model attends to in each source."""
@@ -72,15 +72,15 @@ class OnnxStepper:
 
     def step(self, state: OnnxState, previous: Tensor) -> tuple[Tensor, OnnxState, Tensor | None]:
         """Return log p of every next symbol (N, V), the next state, and the attention (N, T), None for a context."""
-        names = ("previous", *self._layers, *self._source)
-        found = self._step(names, (previous, *state.layers, *state.source))
-        layers = tuple(found[f"next_{name}"] for name in self._layers)
-        return found["log_probs"], state._replace(layers=layers), found.get("attention")
+        names = ("previous", *self._carried, *self._source)
+        found = self._step(names, (previous, *state.carried, *state.source))
+        carried = tuple(found[f"next_{name}"] for name in self._carried)
+        return found["log_probs"], state._replace(carried=carried), found.get("attention")
 
     def reorder(self, state: OnnxState, rows: Tensor) -> OnnxState:
         """Return the state whose row m is row rows[m] of this one; copy memory and keys only if sources change."""
         if torch.equal(state.source_index[rows], state.source_index):
-            return state._replace(layers=select_rows(state.layers, rows))
+            return state._replace(carried=select_rows(state.carried, rows))
         return select_rows(state, rows)
 
 

@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 
 from peephole.config import HIGHEST_COUNT, Config
 from peephole.data import Report
+from peephole.data.files import shown_name
 from peephole.errors import ArgumentError, ConfigError, check_type, check_whole_number, describe_value, nearest
 from peephole.evaluation import Comparison, Evaluation, ExposureGap, Mistake, Score, compare, evaluate_predictions
 from peephole.evaluation import exposure_gap as measure_exposure_gap
@@ -147,7 +148,8 @@ def evaluate(
 
     Args:
         model: a model, or the name of its file.
-        pairs: the name of a file as `peephole.train` reads, or pairs (source, target) of texts.
+        pairs: the name of a file as `peephole.train` reads, stdin (`-`) or another pipe, or pairs (source, target) of
+            texts.
         against: a second model, to be compared with the first.
         metrics: keys of `peephole.evaluation.metrics.METRICS`; None or none: the usual ones for the target's symbols.
         worst: number of worst errors to keep.
@@ -174,7 +176,7 @@ def evaluate(
     check_metrics(names, model.target_symbols)
     settings = check_settings("evaluate", model.config, search)
     test = os.fspath(pairs) if isinstance(pairs, (str, os.PathLike)) else None
-    report = Report(test or "pairs")
+    report = Report(shown_name(test or "pairs"))
     sources, references, lines = group_by_source(pairs, model.config.data, report)
     read, read_against = (Reading(Notices(), lines, report.lines()) for _ in range(2))
     predictions = predict_best(model, sources, settings, "beam search", read, progress, on_read)

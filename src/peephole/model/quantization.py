@@ -9,11 +9,12 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
+from peephole.data.files import data_files, is_stream
 from peephole.errors import ArgumentError, ConfigError, ModelFileError, PeepholeError, check_path, nearest
 from peephole.model.evaluation import ModelEvaluation, Progress, Reading, check_function, check_settings, evaluate
 from peephole.model.handle import Model
 from peephole.model.loading import read_model
-from peephole.model.pairs import PairsArgument, group_by_source
+from peephole.model.pairs import PairsArgument, group_by_source, iterate_pairs
 from peephole.storage.model_file import ModelFile, load_model, save_model
 from peephole.storage.quantization import Stored, largest_rounding_error
 
@@ -113,8 +114,11 @@ def quantize(
         raise PeepholeError(f"quantize: wanted a model with one file, got one with {len(source.files)}")
     file = source.model_file()
     check_settings("quantize", file.config, search)
-    if isinstance(pairs, Iterable) and not isinstance(pairs, (str, os.PathLike)):
-        pairs = list(pairs)  # read several times
+    if isinstance(pairs, (str, os.PathLike)):
+        if any(map(is_stream, data_files(os.fspath(pairs), once=True))):
+            pairs = list(iterate_pairs(pairs, file.config.data))  # read several times
+    elif isinstance(pairs, Iterable):
+        pairs = list(pairs)  # likewise
     if pairs is not None:
         group_by_source(pairs, file.config.data)
     target = str(source.files[0].with_suffix(f".{to}.safetensors")) if out is None else os.fspath(out)

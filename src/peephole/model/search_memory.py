@@ -9,6 +9,7 @@ from peephole.engine.packed import usable_cores
 from peephole.memory import check_memory
 
 ENGINE_ROWS = 1 << 14  # hypotheses of different sources that a thread of the engine extends at a time, at most
+LEAST_CHECKED = 10**7  # bytes: every machine has them, and reading what it has takes longer than predicting a word
 RESULT_BYTES = 400  # of a prediction in Python, without its symbols
 
 
@@ -28,6 +29,8 @@ def check_search_memory(
         MemoryLimitError: it does not; the message names the setting that decides the size.
     """
     needed = search_memory(model, num_symbols, search, num_sources, engine=engine)
+    if needed < LEAST_CHECKED:
+        return
     smaller = {
         "batch_size": replace(search, batch_size=1),
         "nbest": replace(search, nbest=1),

@@ -8,8 +8,11 @@ from peephole.lazy import lazy_names
 
 if TYPE_CHECKING:
     from peephole.nn.attention import AdditiveAttention as AdditiveAttention
+    from peephole.nn.attention import CoverageAttention as CoverageAttention
     from peephole.nn.attention import DotAttention as DotAttention
     from peephole.nn.attention import GeneralAttention as GeneralAttention
+    from peephole.nn.attention import LocationAttention as LocationAttention
+    from peephole.nn.attention import MultiheadAttention as MultiheadAttention
     from peephole.nn.backends import use_engine as use_engine
     from peephole.nn.cells import GATES as GATES
     from peephole.nn.cells import PEEPHOLES as PEEPHOLES
@@ -39,6 +42,7 @@ if TYPE_CHECKING:
 _MODULES = {
     "AdditiveAttention": "peephole.nn.attention",
     "Bridge": "peephole.nn.encoder",
+    "CoverageAttention": "peephole.nn.attention",
     "Decoder": "peephole.nn.decoder",
     "DecoderState": "peephole.nn.decoder",
     "DotAttention": "peephole.nn.attention",
@@ -51,7 +55,9 @@ _MODULES = {
     "LSTM": "peephole.nn.layers",
     "LSTMState": "peephole.nn.cells",
     "LSTMWeights": "peephole.nn.cells",
+    "LocationAttention": "peephole.nn.attention",
     "Memory": "peephole.nn.decoder",
+    "MultiheadAttention": "peephole.nn.attention",
     "Noise": "peephole.nn.noise",
     "PEEPHOLES": "peephole.nn.cells",
     "Seq2Seq": "peephole.nn.seq2seq",
@@ -74,6 +80,7 @@ __all__ = [
     "PEEPHOLES",
     "AdditiveAttention",
     "Bridge",
+    "CoverageAttention",
     "Decoder",
     "DecoderState",
     "DotAttention",
@@ -83,7 +90,9 @@ __all__ = [
     "GeneralAttention",
     "LSTMState",
     "LSTMWeights",
+    "LocationAttention",
     "Memory",
+    "MultiheadAttention",
     "Noise",
     "Seq2Seq",
     "Seq2SeqStepper",

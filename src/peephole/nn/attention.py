@@ -12,6 +12,7 @@ from torch.nn import functional as F
 
 from peephole.errors import ShapeError
 from peephole.nn.linear import linear
+from peephole.nn.schema import Architecture
 
 AttentionState = tuple[Tensor, ...]
 """What an attention carries from step to step besides the decoder's state; every tensor has one row a hypothesis."""
@@ -46,15 +47,13 @@ class AdditiveAttention(nn.Module):
         self.weight_query = nn.Parameter(torch.empty(attention_size, query_size))  # W_s
         self.weight_keys = nn.Parameter(torch.empty(attention_size, memory_size))  # W_h
         self.vector = nn.Parameter(torch.empty(attention_size))  # v
-        for weight in (self.weight_query, self.weight_keys):
-            nn.init.xavier_uniform_(weight, generator=generator)
-        nn.init.uniform_(self.vector, -(attention_size**-0.5), attention_size**-0.5, generator)
+        _draw_weights(self, generator)
 
     def keys(self, memory: Float[Tensor, "B T M"]) -> Float[Tensor, "B T A"]:
         """Return W_h h_j, which does not change from step to step."""
         return linear(memory, self.weight_keys)
 
-    def first_state(self, keys: Float[Tensor, "B T A"]) -> AttentionState:
+    def first_state(self, valid: Bool[Tensor, "B T"]) -> AttentionState:
         """Return the attention state before the first step: none."""
         return ()
 
@@ -98,7 +97,7 @@ class DotAttention(nn.Module):
         """Return h_j itself."""
         return memory
 
-    def first_state(self, keys: Float[Tensor, "B T Q"]) -> AttentionState:
+    def first_state(self, valid: Bool[Tensor, "B T"]) -> AttentionState:
         """Return the attention state before the first step: none."""
         return ()
 
@@ -131,7 +130,7 @@ class GeneralAttention(nn.Module):
         """Return W h_j, which does not change from step to step."""
         return linear(memory, self.weight)
 
-    def first_state(self, keys: Float[Tensor, "B T Q"]) -> AttentionState:
+    def first_state(self, valid: Bool[Tensor, "B T"]) -> AttentionState:
         """Return the attention state before the first step: none."""
         return ()
 
@@ -147,17 +146,227 @@ class GeneralAttention(nn.Module):
         return Attended(*attend(torch.bmm(keys, query[:, :, None])[..., 0], memory, valid), state)
 
 
-Attention = AdditiveAttention | DotAttention | GeneralAttention
+class LocationAttention(nn.Module):
+    """e_ij = vᵀ tanh(W_s s_{i-1} + W_h h_j + U f_ij + b), with features f_i = F * α_{i-1} of the step before.
+
+    f_ij has a number for each of C filters of width R, centred at j: f_ij = Σ_r F_r α_{i-1, j+r}, r from -(R-1)/2 to
+    (R-1)/2, with α = 0 outside the source. α_0j = 1/T on a source of T positions. The state is α_{i-1}.
+
+    Args:
+        query_size: size Q of the decoder state s.
+        memory_size: size M of an encoder output h_j.
+        attention_size: size A of the network's layer.
+        channels: number C of filters.
+        width: width R of a filter, odd.
+        generator: draws the initial weights; None: PyTorch's global generator.
+
+    Source: docs/equations.md (21); Chorowski et al. 2015, arXiv:1506.07503, (8), (9). The article leaves α_0 open; here
+    it is uniform, as in ESPnet's AttLoc.
+    """
+
+    kind = "location"
+
+    def __init__(
+        self,
+        query_size: int,
+        memory_size: int,
+        attention_size: int,
+        channels: int,
+        width: int,
+        generator: torch.Generator | None = None,
+    ) -> None:
+        super().__init__()
+        self.weight_query = nn.Parameter(torch.empty(attention_size, query_size))  # W_s
+        self.weight_keys = nn.Parameter(torch.empty(attention_size, memory_size))  # W_h
+        self.vector = nn.Parameter(torch.empty(attention_size))  # v
+        self.bias = nn.Parameter(torch.empty(attention_size))  # b
+        self.filters = nn.Parameter(torch.empty(channels, width))  # F
+        self.weight_location = nn.Parameter(torch.empty(attention_size, channels))  # U
+        _draw_weights(self, generator)
+
+    def keys(self, memory: Float[Tensor, "B T M"]) -> Float[Tensor, "B T A"]:
+        """Return W_h h_j, which does not change from step to step."""
+        return linear(memory, self.weight_keys)
+
+    def first_state(self, valid: Bool[Tensor, "B T"]) -> AttentionState:
+        """Return α_0, (B, T)."""
+        uniform = valid.to(self.vector.dtype)
+        return (uniform / uniform.sum(1, keepdim=True),)
+
+    def forward(
+        self,
+        query: Float[Tensor, "B Q"],
+        keys: Float[Tensor, "B T A"],
+        memory: Float[Tensor, "B T M"],
+        valid: Bool[Tensor, "B T"],
+        state: AttentionState,
+    ) -> Attended:
+        """Return the context, the weights and the state; see `AdditiveAttention.forward`."""
+        (before,) = state
+        located = F.conv1d(before[:, None], self.filters[:, None], padding=self.filters.shape[1] // 2)  # f_i, (B, C, T)
+        located = F.linear(located.transpose(1, 2), self.weight_location)
+        asked = F.linear(query, self.weight_query, self.bias)[:, None]
+        context, weights = attend(torch.tanh(keys + asked + located) @ self.vector, memory, valid)  # (21)
+        return Attended(context, weights, (weights,))
 
 
-ATTENTIONS: dict[str, Callable[[int, int, int, torch.Generator | None], Attention]] = {
-    AdditiveAttention.kind: AdditiveAttention,
-    DotAttention.kind: lambda query_size, memory_size, *_: DotAttention(query_size, memory_size),
-    GeneralAttention.kind: lambda query_size, memory_size, _, generator: GeneralAttention(
-        query_size, memory_size, generator
-    ),
+class CoverageAttention(nn.Module):
+    """e_ij = vᵀ tanh(W_s s_{i-1} + W_h h_j + w_c κ_ij + b), with the coverage κ_i = α_1 + … + α_{i-1}.
+
+    The state is κ_i; κ_1 = 0.
+
+    Args:
+        query_size: size Q of the decoder state s.
+        memory_size: size M of an encoder output h_j.
+        attention_size: size A of the network's layer.
+        generator: draws the initial weights; None: PyTorch's global generator.
+
+    Source: docs/equations.md (22); See et al. 2017, arXiv:1704.04368, (10), (11). Differs: the query is s_{i-1}.
+    """
+
+    kind = "coverage"
+
+    def __init__(
+        self, query_size: int, memory_size: int, attention_size: int, generator: torch.Generator | None = None
+    ) -> None:
+        super().__init__()
+        self.weight_query = nn.Parameter(torch.empty(attention_size, query_size))  # W_s
+        self.weight_keys = nn.Parameter(torch.empty(attention_size, memory_size))  # W_h
+        self.vector = nn.Parameter(torch.empty(attention_size))  # v
+        self.bias = nn.Parameter(torch.empty(attention_size))  # b
+        self.weight_coverage = nn.Parameter(torch.empty(attention_size))  # w_c
+        _draw_weights(self, generator)
+
+    def keys(self, memory: Float[Tensor, "B T M"]) -> Float[Tensor, "B T A"]:
+        """Return W_h h_j, which does not change from step to step."""
+        return linear(memory, self.weight_keys)
+
+    def first_state(self, valid: Bool[Tensor, "B T"]) -> AttentionState:
+        """Return κ_1, zeros (B, T)."""
+        return (torch.zeros_like(valid, dtype=self.vector.dtype),)
+
+    def forward(
+        self,
+        query: Float[Tensor, "B Q"],
+        keys: Float[Tensor, "B T A"],
+        memory: Float[Tensor, "B T M"],
+        valid: Bool[Tensor, "B T"],
+        state: AttentionState,
+    ) -> Attended:
+        """Return the context, the weights and the state; see `AdditiveAttention.forward`."""
+        (coverage,) = state
+        asked = F.linear(query, self.weight_query, self.bias)[:, None]
+        energy = torch.tanh(keys + asked + coverage[:, :, None] * self.weight_coverage) @ self.vector  # (22)
+        context, weights = attend(energy, memory, valid)
+        return Attended(context, weights, (coverage + weights,))
+
+
+class MultiheadAttention(nn.Module):
+    """Additive attention with K heads, each with its own part of the query, the keys, v and the values.
+
+    e^k_ij = v_kᵀ tanh(W_s^k s_{i-1} + W_h^k h_j); α^k_i = softmax(e^k_i); c^k_i = Σ_j α^k_ij W_v^k h_j
+    c_i = W_o [c^1_i ; … ; c^K_i]
+
+    Head k has rows k A/K … (k + 1) A/K of W_s, W_h and v, and rows k M/K … (k + 1) M/K of W_v. The weights that a step
+    returns are the mean of the heads'; `heads` returns those of each head.
+
+    Args:
+        query_size: size Q of the decoder state s.
+        memory_size: size M of an encoder output h_j, a multiple of the number of heads, and of the context.
+        attention_size: size A of all heads' layers together, a multiple of the number of heads.
+        num_heads: number K of heads.
+        generator: draws the initial weights; None: PyTorch's global generator.
+
+    Source: docs/equations.md (24), (25); heads: Vaswani et al. 2017, arXiv:1706.03762, section 3.2.2, with additive
+    energies in an encoder-decoder of LSTMs as in Chiu et al. 2018, arXiv:1712.01769, section 2.2.
+    """
+
+    kind = "multihead"
+
+    def __init__(
+        self,
+        query_size: int,
+        memory_size: int,
+        attention_size: int,
+        num_heads: int,
+        generator: torch.Generator | None = None,
+    ) -> None:
+        super().__init__()
+        if attention_size % num_heads or memory_size % num_heads:
+            raise ShapeError(
+                f"multihead attention: wanted a number of heads that divides the sizes {attention_size} of attention "
+                f"and {memory_size} of the memory, got {num_heads}"
+            )
+        self.num_heads = num_heads
+        self.weight_query = nn.Parameter(torch.empty(attention_size, query_size))  # W_s
+        self.weight_keys = nn.Parameter(torch.empty(attention_size, memory_size))  # W_h
+        self.vector = nn.Parameter(torch.empty(attention_size))  # v
+        self.weight_values = nn.Parameter(torch.empty(memory_size, memory_size))  # W_v
+        self.weight_output = nn.Parameter(torch.empty(memory_size, memory_size))  # W_o
+        _draw_weights(self, generator)
+
+    def keys(self, memory: Float[Tensor, "B T M"]) -> Float[Tensor, "B T AM"]:
+        """Return [W_h h_j ; W_v h_j], which do not change from step to step, of A + M numbers."""
+        return linear(memory, torch.cat([self.weight_keys, self.weight_values]))
+
+    def first_state(self, valid: Bool[Tensor, "B T"]) -> AttentionState:
+        """Return the attention state before the first step: none."""
+        return ()
+
+    def heads(
+        self, query: Float[Tensor, "B Q"], keys: Float[Tensor, "B T AM"], valid: Bool[Tensor, "B T"]
+    ) -> Float[Tensor, "B T K"]:
+        """Return the weights α^k_ij of each head."""
+        asked = F.linear(query, self.weight_query)[:, None]
+        parts = torch.tanh(keys[..., : len(self.vector)] + asked) * self.vector
+        energy = parts.unflatten(2, (self.num_heads, -1)).sum(3)  # (24)
+        return torch.softmax(energy.masked_fill(~valid[:, :, None], -torch.inf), 1)
+
+    def forward(
+        self,
+        query: Float[Tensor, "B Q"],
+        keys: Float[Tensor, "B T AM"],
+        memory: Float[Tensor, "B T M"],
+        valid: Bool[Tensor, "B T"],
+        state: AttentionState = (),
+    ) -> Attended:
+        """Return the context, the mean of the heads' weights, and the state; see `AdditiveAttention.forward`."""
+        weights = self.heads(query, keys, valid)
+        values = keys[..., len(self.vector) :].unflatten(2, (self.num_heads, -1))
+        contexts = torch.einsum("btk,btkm->bkm", weights.to(values.dtype), values).flatten(1)
+        return Attended(F.linear(contexts, self.weight_output), weights.mean(2), state)  # (25)
+
+
+Attention = (
+    AdditiveAttention | DotAttention | GeneralAttention | LocationAttention | CoverageAttention | MultiheadAttention
+)
+
+
+def _sizes(a: Architecture) -> tuple[int, int, int]:
+    """Return the sizes of query, memory and the alignment model's layer."""
+    return a.hidden_size, a.encoder_size, a.hidden_size
+
+
+ATTENTIONS: dict[str, Callable[[Architecture, torch.Generator | None], Attention]] = {
+    AdditiveAttention.kind: lambda a, draw: AdditiveAttention(*_sizes(a), draw),
+    DotAttention.kind: lambda a, _: DotAttention(a.hidden_size, a.encoder_size),
+    GeneralAttention.kind: lambda a, draw: GeneralAttention(a.hidden_size, a.encoder_size, draw),
+    LocationAttention.kind: lambda a, draw: LocationAttention(*_sizes(a), a.location_channels, a.location_width, draw),
+    CoverageAttention.kind: lambda a, draw: CoverageAttention(*_sizes(a), draw),
+    MultiheadAttention.kind: lambda a, draw: MultiheadAttention(*_sizes(a), a.attention_heads, draw),
 }
-"""How an attention of each kind is made: from the sizes of query, memory and alignment model, and a generator."""
+"""Attention kind → function that builds its module for an architecture, with weights that a generator draws."""
+
+
+def _draw_weights(attention: nn.Module, generator: torch.Generator | None) -> None:
+    """Draw matrices from Glorot's uniform distribution, and v and w_c from U(-1/√A, 1/√A); set b to 0."""
+    for name, parameter in attention.named_parameters():
+        if parameter.ndim == 2:
+            nn.init.xavier_uniform_(parameter, generator=generator)
+        elif name == "bias":
+            nn.init.zeros_(parameter)
+        else:
+            nn.init.uniform_(parameter, -(len(parameter) ** -0.5), len(parameter) ** -0.5, generator)
 
 
 def attend(

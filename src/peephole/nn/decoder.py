@@ -101,8 +101,8 @@ class Decoder(nn.Module):
         if self.attention is None:
             assert context is not None
             return DecoderState(first, context)
-        keys = self.attention.keys(outputs)
-        return DecoderState(first, Memory(outputs, keys, valid), self.attention.first_state(keys))
+        memory = Memory(outputs, self.attention.keys(outputs), valid)
+        return DecoderState(first, memory, self.attention.first_state(valid))
 
     def kinds(self) -> dict[str, str]:
         """Return the kind of each part."""
@@ -133,7 +133,7 @@ class Decoder(nn.Module):
         lengths: Int[Tensor, "B"] | None = None,
     ) -> Float[Tensor, "B U V"]:
         """Feed the gold symbols, (13), and return the logits of all steps; see `readouts`."""
-        logits: Tensor = self.output(self.readouts(previous, state, noise, lengths))
+        logits: Tensor = self.output(self.readouts(previous, state, noise, lengths)[0])
         return logits
 
     def readouts(
@@ -142,27 +142,30 @@ class Decoder(nn.Module):
         state: DecoderState,
         noise: Noise | None = None,
         lengths: Int[Tensor, "B"] | None = None,
-    ) -> Float[Tensor, "B U H"]:
-        """Feed the gold symbols, (13), and return r_t of all steps.
+    ) -> tuple[Float[Tensor, "B U H"], Float[Tensor, "B U T"] | None]:
+        """Feed the gold symbols, (13), and return r_t and the attention weights α_t of all steps.
+
+        The weights are None for a fixed context, and where a backend computes the steps.
 
         Args:
             previous: y_0 … y_{U-1}.
             state: what `start` returned.
             noise: dropout on embeddings, between layers and on r_t.
-            lengths: real steps of each target; r_t of steps past them mean nothing. None: all are real.
+            lengths: real steps of each target; results of steps past them mean nothing. None: all are real.
         """
         embedded = self._embed(previous, noise)
-        states, contexts = self._unroll(embedded, state, noise, lengths)
+        states, contexts, weights = self._unroll(embedded, state, noise, lengths)
         r = torch.tanh(linear(torch.cat([states, contexts, embedded], -1), self.readout.weight, self.readout.bias))
-        return r if noise is None else noise.dropout(r, "readout")
+        return r if noise is None else noise.dropout(r, "readout"), weights
 
     def forward_sampled(
         self, previous: Int[Tensor, "B U"], state: DecoderState, noise: Noise, sampling_probability: float
-    ) -> Float[Tensor, "B U V"]:
+    ) -> tuple[Float[Tensor, "B U V"], Float[Tensor, "B U T"] | None]:
         """Feed at each step the gold symbol, (13), or with probability sampling_probability the model's own, (14).
 
-        Arguments and result are those of `forward`. The model's own symbol is the one that greedy search predicts: the
-        most probable one except PAD, BOS and UNK. No gradient flows through the choice.
+        Return the logits as `forward` does, and the attention weights as `readouts` does, whose arguments it has. The
+        model's own symbol is the one that greedy search predicts: the most probable one except PAD, BOS and UNK. No
+        gradient flows through the choice.
 
         Source: Bengio et al. 2015, arXiv:1506.03099. The choice is made for each symbol.
         """
@@ -171,22 +174,24 @@ class Decoder(nn.Module):
         run = find_for("sampled_decoder", self.kinds(), decoder_tensors(self, self.embedding.weight, state, masks)).run
         if run is not None:
             found: Tensor = run(self, previous, state, noise, sampling_probability)
-            return found
+            return found, None
         recurrence = self.recurrence()
         samples = noise.uniform("scheduled sampling", num_steps) < sampling_probability
         embedding_mask = noise.mask("target embedding", num_steps, self.embedding.embedding_dim)
         readout_mask = noise.mask("readout", num_steps, self.hidden_size)
         never = torch.tensor(UNPREDICTABLE, device=previous.device)
         logits: list[Tensor] = []
+        weights: list[Tensor] = []
         for t in range(num_steps):
             fed = previous[:, t]
             if t:
                 predicted = logits[-1].detach().index_fill(1, never, -torch.inf).argmax(1)
                 fed = torch.where(samples[:, t], predicted, fed)
             embedded = self.embedding(fed) * embedding_mask[:, t]
-            state, context, _ = recurrence(recurrence.project(embedded), state, [mask[:, t] for mask in masks])
+            state, context, alpha = recurrence(recurrence.project(embedded), state, [mask[:, t] for mask in masks])
+            weights += [] if alpha is None else [alpha]
             logits.append(self.output(self.read(state, context, embedded) * readout_mask[:, t]))
-        return torch.stack(logits, 1)
+        return torch.stack(logits, 1), torch.stack(weights, 1) if weights else None
 
     def _embed(self, previous: Tensor, noise: Noise | None) -> Tensor:
         embedded: Tensor = self.embedding(previous)
@@ -201,22 +206,26 @@ class Decoder(nn.Module):
 
     def _unroll(
         self, embedded: Tensor, state: DecoderState, noise: Noise | None, lengths: Tensor | None
-    ) -> tuple[Tensor, Tensor]:
-        """Return s_t, (B, U, H), and c_t, (B, U, M), of all steps: a backend's, or those of the loop below."""
+    ) -> tuple[Tensor, Tensor, Tensor | None]:
+        """Return s_t, (B, U, H), c_t, (B, U, M), and α_t, (B, U, T), of all steps.
+
+        A backend computes them, without α_t, or else the loop below.
+        """
         masks = self._masks(noise, embedded.shape[1], embedded.dtype)
         if lengths is None:
             lengths = torch.full((embedded.shape[0],), embedded.shape[1])
         run = find_for("decoder", self.kinds(), decoder_tensors(self, embedded, state, masks)).run
         if run is not None:
             found: tuple[Tensor, Tensor] = run(self, embedded, lengths, state, masks)
-            return found
+            return *found, None
         recurrence = self.recurrence()
-        states, contexts = [], []
+        states, contexts, weights = [], [], []
         for t, projected in enumerate(recurrence.project(embedded).unbind(1)):
-            state, context, _ = recurrence(projected, state, [mask[:, t] for mask in masks])
+            state, context, alpha = recurrence(projected, state, [mask[:, t] for mask in masks])
             states.append(top(state))
             contexts.append(context)
-        return torch.stack(states, 1), torch.stack(contexts, 1)
+            weights += [] if alpha is None else [alpha]
+        return torch.stack(states, 1), torch.stack(contexts, 1), torch.stack(weights, 1) if weights else None
 
     def read(self, state: DecoderState, context: Tensor, embedded: Tensor) -> Tensor:
         """Return r_t, (B, H), of one step: s_t is the top layer's in `state`."""

@@ -1,4 +1,4 @@
-"""The loss of a batch, (12), from the scores of its symbols."""
+"""The loss of a batch: (12), from the scores of its symbols, and (23), from the attention weights of its steps."""
 
 from __future__ import annotations
 
@@ -28,3 +28,16 @@ def loss_sum(logits: Float[Tensor, "B U V"], target: Int[Tensor, "B U"], label_s
         reduction="sum",
         label_smoothing=label_smoothing,
     )
+
+
+def coverage_loss_sum(weights: Float[Tensor, "B U T"], target: Int[Tensor, "B U"]) -> Float[Tensor, ""]:
+    """Return Σ_i Σ_j min(α_ij, κ_ij) over the steps of real symbols; κ_i = α_1 + … + α_{i-1}.
+
+    Args:
+        weights: α_ij of every step.
+        target: gold symbols, padded with <pad>.
+
+    Source: docs/equations.md (23); See et al. 2017, arXiv:1704.04368, (12).
+    """
+    coverage = weights.cumsum(1) - weights
+    return (torch.minimum(weights, coverage).sum(2) * (target != PAD)).sum()

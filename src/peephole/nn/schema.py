@@ -35,7 +35,10 @@ class Architecture:
     decoder_layers: int
     bidirectional: bool
     context: str  # attention, last, mean
-    attention: str  # additive, dot, general
+    attention: str  # additive, dot, general, location, coverage, multihead
+    location_channels: int  # C
+    location_width: int  # R
+    attention_heads: int  # K
     input: str  # symbols, frames, convolution
     output: str  # symbols
     input_size: int | None  # F, numbers in a frame; None for symbols
@@ -70,7 +73,7 @@ class Architecture:
             if key not in known:
                 raise ConfigError(f"{where}: unknown key {key!r}{nearest(key, known)}")
             if isinstance(value, str) and known[key] != "str":  # settings may be given as text, numbers in JSON not
-                wanted = next(words for kind, words in WANTED.items() if kind.__name__ == known[key])
+                wanted = next(words for kind, words in WANTED.items() if kind.__name__ == known[key].split(" | ")[0])
                 raise ConfigError(f"{where}.{key}: wanted {wanted}, got {value!r}")
         model = read_section(ModelConfig, cls.of(ModelConfig()).model_settings() | dict(tree), where)
         try:
@@ -80,8 +83,13 @@ class Architecture:
         return cls.of(model)
 
     def to_dict(self) -> dict[str, Any]:
-        """Return the architecture as a dictionary of JSON values."""
-        return asdict(self)
+        """Return the architecture as a dictionary of JSON values.
+
+        Keys that format 3 of the model file did not have at first are left out where they have their defaults, so that
+        older builds read the files of all architectures that they can compute.
+        """
+        first = Architecture.of(ModelConfig())
+        return {key: value for key, value in asdict(self).items() if key not in _ADDED or value != getattr(first, key)}
 
     def model_settings(self) -> dict[str, Any]:
         """Return the settings of section `model` that describe this architecture."""
@@ -115,6 +123,10 @@ class Architecture:
 
 
 _SETTINGS = [f.name for f in fields(Architecture)]
+_ADDED = (
+    *("location_channels", "location_width", "attention_heads"),
+    *("input_size", "frame_stack", "convolution_layers", "convolution_channels", "encoder_pyramid"),
+)
 
 
 def making_of_settings() -> list[str]:
@@ -317,6 +329,25 @@ def _general(a: Architecture) -> Tensors:
     yield "weight", _matrix(a.hidden_size, a.encoder_size)
 
 
+def _location(a: Architecture) -> Tensors:
+    yield from _additive(a)
+    yield "bias", _vector(a.hidden_size)
+    yield "filters", _matrix(a.location_channels, a.location_width)
+    yield "weight_location", _matrix(a.hidden_size, a.location_channels)
+
+
+def _coverage(a: Architecture) -> Tensors:
+    yield from _additive(a)
+    yield "bias", _vector(a.hidden_size)
+    yield "weight_coverage", _vector(a.hidden_size)
+
+
+def _multihead(a: Architecture) -> Tensors:
+    yield from _additive(a)
+    yield "weight_values", _matrix(a.encoder_size, a.encoder_size)
+    yield "weight_output", _matrix(a.encoder_size, a.encoder_size)
+
+
 INPUTS: Mapping[str, Callable[[Architecture, int], Tensors]] = {
     "symbols": _embedding,
     "frames": _frames,
@@ -343,5 +374,12 @@ BRIDGE_PARTS: Mapping[str, tuple[str, ...]] = {"lstm": ("hidden", "cell"), "gru"
 CONTEXTS: Mapping[str, bool] = {"attention": True, "last": False, "mean": False}
 """Context kind → whether it has an attention module."""
 
-ATTENTIONS: Mapping[str, Callable[[Architecture], Tensors]] = {"additive": _additive, "dot": _dot, "general": _general}
+ATTENTIONS: Mapping[str, Callable[[Architecture], Tensors]] = {
+    "additive": _additive,
+    "dot": _dot,
+    "general": _general,
+    "location": _location,
+    "coverage": _coverage,
+    "multihead": _multihead,
+}
 """Attention kind → tensors of its module."""

@@ -16,7 +16,7 @@ from peephole.nn.decoder import Decoder, DecoderState
 from peephole.nn.encoder import FIXED_CONTEXTS, Bridge, Encoder, fixed_context
 from peephole.nn.frontends import FRONTENDS, Frontend
 from peephole.nn.layers import GRU, LSTM, GRUDirection, LSTMDirection
-from peephole.nn.loss import loss_sum
+from peephole.nn.loss import coverage_loss_sum, loss_sum
 from peephole.nn.noise import Noise
 from peephole.nn.schema import Architecture, find_kind
 from peephole.symbols import BOS, PAD
@@ -87,7 +87,7 @@ class Seq2Seq(nn.Module):
         state = self.start(source, source_lengths, noise)
         if sampling_probability:
             assert noise is not None
-            return self.decoder.forward_sampled(_previous(target), state, noise, sampling_probability)
+            return self.decoder.forward_sampled(_previous(target), state, noise, sampling_probability)[0]
         logits: Tensor = self.decoder(_previous(target), state, noise, _lengths(target))
         return logits
 
@@ -100,17 +100,25 @@ class Seq2Seq(nn.Module):
         noise: Noise | None = None,
         sampling_probability: float = 0.0,
         label_smoothing: float = 0.0,
+        coverage_weight: float = 0.0,
     ) -> Float[Tensor, ""]:
         """Return -Σ log p(Y | X) over the batch's real symbols: `loss_sum` of what `forward` returns.
 
-        The engine computes it without holding the logits (B, U, V).
+        The engine computes it without holding the logits (B, U, V). With a coverage_weight, that weight times the
+        coverage loss, (23), is added.
         """
-        if sampling_probability:
-            logits = self(source, source_lengths, target, noise=noise, sampling_probability=sampling_probability)
-            return loss_sum(logits, target, label_smoothing)
         state = self.start(source, source_lengths, noise)
-        readouts = self.decoder.readouts(_previous(target), state, noise, _lengths(target))
-        return self.decoder.output.loss_sum(readouts, target, label_smoothing)
+        if sampling_probability:
+            assert noise is not None
+            logits, weights = self.decoder.forward_sampled(_previous(target), state, noise, sampling_probability)
+            loss = loss_sum(logits, target, label_smoothing)
+        else:
+            readouts, weights = self.decoder.readouts(_previous(target), state, noise, _lengths(target))
+            loss = self.decoder.output.loss_sum(readouts, target, label_smoothing)
+        if coverage_weight:
+            assert weights is not None
+            loss = loss + coverage_weight * coverage_loss_sum(weights, target)
+        return loss
 
     def log_prob(
         self,
@@ -219,8 +227,7 @@ CELLS: Mapping[str, CellKind] = {
 
 
 def _build_attention(architecture: Architecture, generator: Generator) -> Attention:
-    build = find_kind(ATTENTIONS, architecture.attention, "attention")
-    return build(architecture.hidden_size, architecture.encoder_size, architecture.hidden_size, generator)
+    return find_kind(ATTENTIONS, architecture.attention, "attention")(architecture, generator)
 
 
 CONTEXTS: Mapping[str, Callable[[Architecture, Generator], Attention | None]] = {

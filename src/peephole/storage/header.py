@@ -193,7 +193,8 @@ def _read_table(metadata: Mapping[str, str], key: str) -> dict[str, Any]:
     if key not in metadata:
         raise ModelFileError(f"there is no {key}")
     try:
-        tree = json.loads(metadata[key])
+        # NaN and Infinity are no JSON; as information, which is printed as JSON again, they become texts
+        tree = json.loads(metadata[key], parse_constant=str if key == "made" else None)
     except (ValueError, RecursionError) as error:
         raise ModelFileError(f"{key}: {error}") from error
     if not isinstance(tree, dict):

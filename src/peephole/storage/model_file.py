@@ -211,22 +211,30 @@ def _encode_with_checksum(tensors: Tensors, metadata: Mapping[str, str]) -> list
 
 
 def _encode(tensors: Tensors, metadata: Mapping[str, str]) -> list[bytes | memoryview]:
-    """Return the parts of a safetensors file: size of the header, header, tensors.
+    """Return the parts of a safetensors file: size of the header, header, tensors, which are not copied.
 
-    The safetensors library writes metadata in the order of a hash table; here they are sorted. It has no bfloat16 for
-    NumPy, so such tensors pass through it as other numbers of 16 bits.
+    The safetensors library decides the order of the tensors. It would write metadata in the order of a hash table; here
+    they are sorted. It has no bfloat16 for NumPy, so such tensors are other numbers of 16 bits for it.
     """
-    plain = {name: tensor.view("<u2") if tensor.dtype == BFLOAT16 else tensor for name, tensor in tensors.items()}
-    raw = save(plain, dict(metadata))
-    end = 8 + int.from_bytes(raw[:8], "little")
-    header = json.loads(raw[8:end])
-    for name, tensor in tensors.items():
-        if tensor.dtype == BFLOAT16:
-            header[name]["dtype"] = "BF16"
+    kinds = {name: "<u2" if tensor.dtype == BFLOAT16 else tensor.dtype for name, tensor in tensors.items()}
+    raw = save({name: np.zeros(1, kind) for name, kind in kinds.items()}, dict(metadata))
+    header = json.loads(raw[8 : 8 + int.from_bytes(raw[:8], "little")])
     header["__metadata__"] = dict(sorted(metadata.items()))
+    order = sorted(tensors, key=lambda name: header[name]["data_offsets"])
+    end = 0
+    for name in order:
+        tensor, entry = tensors[name], header[name]
+        entry["dtype"] = "BF16" if tensor.dtype == BFLOAT16 else entry["dtype"]
+        entry["shape"], entry["data_offsets"] = list(tensor.shape), [end, end + tensor.nbytes]
+        end += tensor.nbytes
     text = json.dumps(header, ensure_ascii=False, separators=(",", ":")).encode()
     text += b" " * (-len(text) % 8)  # tensors begin at a multiple of 8
-    return [len(text).to_bytes(8, "little"), text, memoryview(raw)[end:]]
+    return [len(text).to_bytes(8, "little"), text, *(_bytes_of(tensors[name]) for name in order)]
+
+
+def _bytes_of(tensor: npt.NDArray[Any]) -> memoryview:
+    """Return the memory of a tensor whose numbers lie one after the other."""
+    return tensor.reshape(-1).view(np.uint8).data
 
 
 def _checksum(tensors: Tensors, metadata: Mapping[str, str]) -> str:
@@ -236,5 +244,5 @@ def _checksum(tensors: Tensors, metadata: Mapping[str, str]) -> str:
         crc = zlib.crc32(f"{name}={text}".encode(), crc)
     for name, tensor in sorted(tensors.items()):
         crc = zlib.crc32(f"{name}:{number_format(tensor)}{tensor.shape}".encode(), crc)
-        crc = zlib.crc32(tensor.tobytes(), crc)
+        crc = zlib.crc32(_bytes_of(tensor), crc)
     return f"{crc:08x}"

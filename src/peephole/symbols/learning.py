@@ -9,7 +9,7 @@ import json
 import os
 import threading
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -86,12 +86,35 @@ def train_segmenter(kind: str, words: Counter[str], *, num_pieces: int, min_coun
         )
     tokenizer.pre_tokenizer = pre_tokenizers.Metaspace(SPACE, prepend_scheme="always", split=True)
     with _single_thread():
-        tokenizer.train_from_iterator(_training_words(words, characters.keys() - alphabet), trainer)
+        training_words = _training_words(words, characters.keys() - alphabet)
+        run_interruptibly(lambda: tokenizer.train_from_iterator(training_words, trainer))
     description = json.loads(tokenizer.to_str())
     description["added_tokens"] = []
     if kind == "unigram":
         _make_unigram_deterministic(description["model"], num_pieces)
     return json.dumps(description, ensure_ascii=False)
+
+
+def run_interruptibly(work: Callable[[], object]) -> None:
+    """Call a function of a library that does not let Python handle signals, so that Ctrl-C is heard.
+
+    The function runs in a thread of its own. If a signal handler raises an exception, the thread goes on until the
+    function or the process ends, and its result is dropped.
+    """
+    errors: list[BaseException] = []
+
+    def run() -> None:
+        try:
+            work()
+        except BaseException as error:
+            errors.append(error)
+
+    thread = threading.Thread(target=run, daemon=True)
+    thread.start()
+    while thread.is_alive():
+        thread.join(0.1)  # signal handlers run between two calls
+    if errors:
+        raise errors[0]
 
 
 def _training_words(words: Counter[str], rare: set[str]) -> Iterator[str]:

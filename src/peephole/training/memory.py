@@ -14,6 +14,7 @@ from peephole import engine
 from peephole.config import Config
 from peephole.data import Prepared, batch_shapes
 from peephole.data.batch import Ids
+from peephole.engine.kinds import TRAINING_KINDS, missing_kind
 from peephole.errors import ConfigError
 from peephole.memory import check_memory
 from peephole.nn import schema
@@ -129,8 +130,10 @@ def _with_default(config: Config, name: str) -> Config:
 
 def is_trained_by_engine(config: Config) -> bool:
     """Return whether the engine is expected to train, on a CPU; the definition needs more memory."""
-    by_definition = config.train.engine == "off" or config.model.cell != "lstm"
-    return engine.available() and not by_definition and config.train.scheduled_sampling == "none"
+    kinds = Architecture.of(config.model).kinds()
+    missing = missing_kind({part: kinds[part] for part in TRAINING_KINDS}, TRAINING_KINDS)
+    is_asked = config.train.engine != "off" and config.train.scheduled_sampling == "none"
+    return engine.available() and is_asked and missing is None
 
 
 def step_numbers_engine(config: Config, num_target_symbols: int, batch: BatchShape) -> int:
@@ -167,5 +170,11 @@ def step_numbers_definition(config: Config, num_target_symbols: int, batch: Batc
     attention = 0
     if schema.CONTEXTS[a.context]:
         source += H
-        attention = batch.source_steps * (4 + (2 * H if a.attention == "additive" else 0))
+        position = {
+            "additive": 2 * H,
+            "location": 2 * (H + a.location_channels),
+            "coverage": 2 * H,
+            "multihead": 2 * (H + a.attention_heads) + M,
+        }
+        attention = batch.source_steps * (4 + position.get(a.attention, 0))
     return rows * source + steps * (target + attention + 3 * num_target_symbols)

@@ -15,7 +15,8 @@ from peephole.errors import check_path, check_type
 from peephole.memory import size_text
 from peephole.nn.schema import Architecture, tensors
 from peephole.training.estimate import Estimate, estimate
-from peephole.training.folder import Run, check_name, check_replaces_nothing
+from peephole.training.folder import check_name, check_replaces_nothing
+from peephole.training.run_file import Run
 from peephole.training.schedules import empty_budget_notice
 
 LARGEST_PARTS = 3  # parts of the memory that are named
@@ -141,7 +142,7 @@ def budget(config: TrainConfig, found: Estimate) -> dict[str, Any]:
 
     >>> budget(TrainConfig(steps=50), Estimate({}, steps_per_epoch=100, seconds_per_epoch=8.0))
     {'epochs': 0.5, 'steps': 50, 'seconds': 4.0}
-    >>> budget(TrainConfig(minutes=1), Estimate({}, steps_per_epoch=100, seconds_per_epoch=None))
+    >>> budget(TrainConfig(minutes=1.0), Estimate({}, steps_per_epoch=100, seconds_per_epoch=None))
     {'epochs': None, 'steps': None, 'seconds': 60.0}
     """
     seconds = found.seconds_per_epoch

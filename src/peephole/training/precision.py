@@ -3,16 +3,24 @@
 Fabric's plugin for 64-true changes PyTorch's default number format for the whole process during each forward pass. The
 one for bf16-mixed makes Fabric raise an error if another thread ends its backward pass at the wrong moment. These two
 compute the same numbers.
+
+PyTorch itself has one cache for all threads, of weights cast by autocast, and the end of a forward pass in any thread
+empties it. A weight that is then cast again has a gradient that is rounded in two parts instead of one. So the forward
+passes of trainings with bf16-mixed take turns.
 """
 
 from __future__ import annotations
 
-from contextlib import AbstractContextManager
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any, Literal
 
 import torch
 from lightning_fabric.plugins import Precision
 from torch import Tensor, nn
+
+_cast_weights = threading.Lock()  # held while autocast may add to its cache of weights
 
 
 class Float64(Precision):
@@ -41,9 +49,11 @@ class BFloat16Products(Precision):
     def __init__(self, device: str) -> None:
         self.device = device
 
-    def forward_context(self) -> AbstractContextManager[Any]:
+    @contextmanager
+    def forward_context(self) -> Iterator[None]:
         """Return the context of a forward pass."""
-        return torch.autocast(self.device, dtype=torch.bfloat16)
+        with _cast_weights, torch.autocast(self.device, dtype=torch.bfloat16):
+            yield
 
     def convert_output(self, data: Any) -> Any:
         """Return the loss as float32."""

@@ -29,13 +29,14 @@ from peephole.storage.model_file import ModelFile
 from peephole.training.backend_choice import definition_notice, with_precision
 from peephole.training.cpu_threads import cpu_threads
 from peephole.training.dev import measure
-from peephole.training.folder import Run, data_of_model, read_run, reopen_run, resume_command, run_folder, start_run
+from peephole.training.folder import data_of_model, reopen_run, start_run
 from peephole.training.from_model import evaluate_start, set_first_weights
 from peephole.training.loop import Hooks, fit
 from peephole.training.loss import Objective
 from peephole.training.making import describe_making
 from peephole.training.memory import check_training_memory, deciding_setting, memory_sizes
 from peephole.training.report import Report
+from peephole.training.run_file import Run, read_run, resume_command, run_folder
 from peephole.training.schedules import empty_budget_notice
 from peephole.training.start import check_settings, introduction, read_start, starting_config
 from peephole.training.state import (

@@ -1,0 +1,62 @@
+"""Check the settings of a run against each other; what each may be alone is in `config.py`."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from peephole.errors import ConfigError
+
+if TYPE_CHECKING:
+    from peephole.config import ModelConfig, SearchConfig, TrainConfig
+
+
+def check_consistency(model: ModelConfig, train: TrainConfig, search: SearchConfig) -> None:
+    """Raise ConfigError if settings contradict each other."""
+    if model.cell == "gru" and model.peephole != "none":
+        raise ConfigError(f"model.cell='gru' has no cell state: wanted model.peephole='none', got {model.peephole!r}")
+    encoder_size = model.encoder_size or model.hidden_size
+    if model.bidirectional and encoder_size % 2:
+        raise ConfigError(
+            f"model.encoder_size: wanted an even number, half of it for each direction; got {encoder_size}"
+        )
+    if model.encoder_pyramid >= model.encoder_layers:
+        raise ConfigError(
+            f"model.encoder_pyramid: wanted fewer than encoder_layers = {model.encoder_layers}, "
+            f"got {model.encoder_pyramid}"
+        )
+    if model.context == "attention":
+        _check_attention(model, encoder_size)
+    if train.coverage_loss and (model.context, model.attention) != ("attention", "coverage"):
+        raise ConfigError(
+            f"train.coverage_loss: wanted model.attention='coverage', or 0; got {train.coverage_loss:g} with "
+            f"model.context={model.context!r} and model.attention={model.attention!r}"
+        )
+    budgets = [name for name in ("minutes", "epochs", "steps") if getattr(train, name) is not None]
+    if len(budgets) > 1:
+        raise ConfigError(
+            f"train: wanted one of minutes, epochs, steps; got {' and '.join(budgets)}; all but one can be none"
+        )
+    if search.nbest > search.beam_size and search.temperature is None:
+        raise ConfigError(f"search.nbest: wanted at most beam_size = {search.beam_size}, got {search.nbest}")
+    limits = [name for name in ("top_k", "top_p") if getattr(search, name) is not None]
+    if limits and search.temperature is None:
+        raise ConfigError(f"search.{limits[0]} limits sampling: wanted search.temperature with it, such as 1, got none")
+
+
+def _check_attention(model: ModelConfig, encoder_size: int) -> None:
+    """Raise ConfigError if the sizes do not fit the kind of attention."""
+    if model.attention == "dot" and encoder_size != model.hidden_size:
+        raise ConfigError(
+            f"model.attention='dot' compares states of one size: wanted encoder_size = hidden_size = "
+            f"{model.hidden_size}, got {encoder_size}"
+        )
+    if model.attention == "location" and model.location_width % 2 == 0:
+        raise ConfigError(
+            f"model.location_width: wanted an odd number, so that a filter has a centre; got {model.location_width}"
+        )
+    heads = model.attention_heads
+    if model.attention == "multihead" and (model.hidden_size % heads or encoder_size % heads):
+        raise ConfigError(
+            f"model.attention_heads: wanted a divisor of hidden_size = {model.hidden_size} and encoder_size = "
+            f"{encoder_size}, got {heads}"
+        )
