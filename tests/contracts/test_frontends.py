@@ -37,6 +37,7 @@ FIELDS = (
     "cell",
     "context",
     "attention",
+    "attention_heads",
     "encoder_layers",
     "decoder_layers",
     "bidirectional",
