@@ -120,9 +120,7 @@ def test_empty_sound_huge_images_and_other_arrays_are_refused(tmp_path: Path) ->
     with pytest.raises(DataError, match="is empty"):
         SOUND.read(tmp_path / "a.wav", 10)
     Image.new("1", (20_000, 10_000)).save(tmp_path / "a.png")
-    with pytest.raises(
-        DataError, match=r"^.*a\.png: cannot be read as image: Image size \(200000000 pixels\) exceeds "
-    ):
+    with pytest.raises(DataError, match=r"^.*a\.png: cannot be read as image: Image size \(200000000 "):
         IMAGE.read(tmp_path / "a.png", 10)
     np.save(tmp_path / "a.npy", np.zeros((2, 2, 2)))
     with pytest.raises(DataError, match=r"wanted numbers of shape \(T, F\), got float64 of shape \(2, 2, 2\)"):

@@ -105,7 +105,7 @@ def _read_sound(reader: FrameReader, path: Path, most: int) -> tuple[NDArray[Any
         changes.append("several channels of sound mixed to one")
     wave = samples.mean(1)
     if rate != reader.sample_rate:
-        import soxr
+        import soxr  # type: ignore[import-untyped]
 
         changes.append(f"sound resampled to {reader.sample_rate} Hz")
         wave = soxr.resample(wave, rate, reader.sample_rate)
@@ -128,10 +128,11 @@ def _read_image(reader: FrameReader, path: Path, most: int) -> tuple[NDArray[Any
     with Image.open(path) as image:  # which refuses more than 179 million points before it decodes them
         width, height = image.size
         scaled_width = max(1, round(width * reader.height / height))
+        opaque: Image.Image = image
         if image.mode in ("RGBA", "LA", "PA", "P"):
             shown = image.convert("RGBA")
-            image = Image.alpha_composite(Image.new("RGBA", shown.size, "white"), shown)
-        flat = image.convert("RGB" if reader.colours else "L")
+            opaque = Image.alpha_composite(Image.new("RGBA", shown.size, "white"), shown)
+        flat = opaque.convert("RGB" if reader.colours else "L")
         flat = flat.resize((scaled_width, reader.height), Image.Resampling.BILINEAR, reducing_gap=3.0)
     points = 1 - np.asarray(flat, np.float32) / 255  # (height, width) or (height, width, 3)
     columns = points.swapaxes(0, 1).reshape(scaled_width, -1)
