@@ -10,7 +10,7 @@ from peephole.values import default_text
 
 HEAD = """# Settings
 
-Every setting of a run, made by `python docs/make_settings.py` from `src/peephole/config.py`. On the command line:
+Every setting of a run, made by `python docs/make_settings.py` from `src/peephole/sections.py`. On the command line:
 `--set model.hidden_size=512`; in a TOML file for `--config`: `[model]` and `hidden_size = 512`; in Python:
 `peephole.train(..., hidden_size=512)`. The section may be left out where the name is unique; `threads`, `seed` and
 `engine` without a section are set in both `train` and `search`.

@@ -17,7 +17,7 @@ LONGEST_FILE = 400  # lines
 
 # Parts of the package by floor, lowest first; parts of the lowest floor may import each other
 FLOORS = [
-    {"errors", "config", "consistency", "values", "lazy", "memory"},
+    {"errors", "config", "consistency", "sections", "values", "lazy", "memory"},
     {"symbols"},
     {"evaluation"},
     {"nn"},
@@ -38,6 +38,7 @@ WITHOUT_TORCH = {
         "errors",
         "config",
         "consistency",
+        "sections",
         "values",
         "lazy",
         "memory",

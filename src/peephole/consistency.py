@@ -1,4 +1,4 @@
-"""Check the settings of a run against each other; what each may be alone is in `config.py`."""
+"""Check the settings of a run against each other; what each may be alone is in `sections.py`."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from peephole.errors import ConfigError
 
 if TYPE_CHECKING:
-    from peephole.config import ModelConfig, SearchConfig, TrainConfig
+    from peephole.sections import ModelConfig, SearchConfig, TrainConfig
 
 
 def check_consistency(model: ModelConfig, train: TrainConfig, search: SearchConfig) -> None:

@@ -10,7 +10,7 @@ namespace peephole {
 
 namespace {
 
-// As in src/peephole/config.py.
+// As in src/peephole/sections.py.
 constexpr int64_t kLargestSize = 1 << 16, kMostLayers = 64, kMostChannels = 256, kLargestWidth = 2001;
 constexpr int64_t kMostHeads = 256, kMostConvolutions = 8, kMostJoined = 64;
 

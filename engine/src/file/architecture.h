@@ -9,7 +9,7 @@
 
 namespace peephole {
 
-// The defaults are those of src/peephole/config.py.
+// The defaults are those of src/peephole/sections.py.
 struct Architecture {
   Input input = Input::kSymbols;
   int64_t input_size = 0;  // F, numbers in a frame; 0: not given

@@ -93,7 +93,7 @@ def _first_bad(frames: NDArray[Any]) -> int:
 
 def _read_sound(reader: FrameReader, path: Path, most: int) -> tuple[NDArray[Any], bool, list[str]]:
     """Return log-mel filterbanks of 25 ms every 10 ms, by kaldi-native-fbank, without dither."""
-    import kaldi_native_fbank
+    import kaldi_native_fbank  # type: ignore[import-untyped]
     import soundfile  # type: ignore[import-untyped]
 
     changes = []

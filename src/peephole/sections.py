@@ -1,0 +1,192 @@
+"""The settings of a run by section: typed, frozen, with one default and one line of help each.
+
+The dataclasses below alone define the name, type, default and description of each setting. `--set`, TOML files,
+keyword arguments of `peephole.train`, the help text and the table in the documentation are generated from them. Layers
+take plain arguments: a builder reads the config.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+from peephole.values import option
+
+SymbolKind = Literal["auto", "characters", "whitespace", "bpe", "unigram"]
+
+# Far above any useful size: a file with larger ones is refused before a network of that size is built.
+LARGEST_SIZE = 2**16
+MOST_LAYERS = 64
+MOST_CONVOLUTIONS = 8  # each halves the number of steps
+MOST_JOINED = 64
+MOST_SYMBOLS = 10**6  # learning subwords reserves memory for that many
+MOST_AT_A_TIME = 10**6  # hypotheses, or sources in a batch
+HIGHEST_COUNT = 10**9  # of settings that no data can exceed, so that it means "all"
+MOST_MINUTES = 10**7  # 19 years
+MOST_CHANNELS, LARGEST_WIDTH, MOST_HEADS = 256, 2001, 256
+DEFAULT_EPOCHS = 20  # the default budget of a training
+LARGEST_SEED = 2**63 - 1  # the largest that PyTorch accepts
+MOST_THREADS = 1024
+
+
+@dataclass(frozen=True)
+class DataConfig:
+    """Settings for reading pairs from files and for batches."""
+
+    source: str = option("source", "TSV and CSV with a header, JSONL, Parquet: the column that holds the source")
+    target: str = option("target", "TSV and CSV with a header, JSONL, Parquet: the column that holds the target")
+    bad_lines: Literal["error", "skip"] = option(
+        "error",
+        "a line with the wrong number of columns, an empty side or invalid UTF-8: stop, or skip and count",
+    )
+    max_length: int = option(
+        1000,
+        "most symbols a side: longer training pairs are left out and counted, sources to predict are cut",
+        low=1,
+        high=HIGHEST_COUNT,
+    )
+    dev_fraction: float = option(
+        0.02, "share of the sources held out as dev set when none is given", low=0.0001, high=0.5
+    )
+    dev_limit: int = option(
+        2000, "at most this many pairs are held out when no dev set is given", low=1, high=HIGHEST_COUNT
+    )
+    batch_symbols: int = option(1000, "target symbols in a batch, summed over all processes", low=1, high=HIGHEST_COUNT)
+
+
+@dataclass(frozen=True)
+class SymbolsConfig:
+    """Settings for splitting the texts of each side into symbols."""
+
+    source: SymbolKind = option("auto", "source symbols; auto chooses by the data and prints its choice")
+    target: SymbolKind = option("auto", "target symbols; auto chooses by the data and prints its choice")
+    vocabulary_size: int = option(8000, "most symbols a side that a vocabulary may hold", low=8, high=MOST_SYMBOLS)
+    min_count: int = option(1, "symbols seen fewer times in training become <unk>", low=1, high=HIGHEST_COUNT)
+    normalize: Literal["NFC", "NFKC", "none"] = option("NFC", "Unicode normalisation of both sides")
+
+
+@dataclass(frozen=True)
+class ModelConfig:
+    """The shape of the model; equation numbers are those of docs/equations.md."""
+
+    input: Literal["symbols", "frames", "convolution"] = option("symbols", "what the model reads: symbols, or frames")
+    output: Literal["symbols"] = option("symbols", "what a target is made of")
+    input_size: int | None = option(None, "numbers in a frame of the source", low=1, high=LARGEST_SIZE)
+    frame_stack: int = option(1, "input=frames: this many frames are joined to one", low=1, high=MOST_JOINED)
+    convolution_layers: int = option(
+        2, "input=convolution: layers; each halves the number of steps and of features", low=1, high=MOST_CONVOLUTIONS
+    )
+    convolution_channels: int = option(32, "input=convolution: channels of each layer", low=1, high=LARGEST_SIZE)
+    cell: Literal["lstm", "gru"] = option("lstm", "recurrent cell, (1)-(6), of encoder and decoder")
+    peephole: Literal["full", "diagonal", "none"] = option(
+        "full", "W_c* of (1), (2) and (5): full matrices, diagonals, or left out; cell=gru alone sets none"
+    )
+    hidden_size: int = option(256, "size of the decoder's state", low=1, high=LARGEST_SIZE)
+    encoder_size: int | None = option(
+        None,
+        "encoder output, both directions together (default: hidden_size); another size needs a learned bridge, (9)",
+        low=1,
+        high=LARGEST_SIZE,
+    )
+    embedding_size: int = option(128, "size of a symbol's embedding", low=1, high=LARGEST_SIZE)
+    encoder_layers: int = option(1, "stacked encoder layers", low=1, high=MOST_LAYERS)
+    encoder_pyramid: int = option(
+        0, "encoder layers above the first that join two steps to one", low=0, high=MOST_CONVOLUTIONS
+    )
+    decoder_layers: int = option(1, "stacked decoder layers", low=1, high=MOST_LAYERS)
+    bidirectional: bool = option(True, "read the source in both directions, (18)-(20)")
+    context: Literal["attention", "last", "mean"] = option("attention", "context vector: (17), or one of (8)")
+    attention: Literal["additive", "dot", "general", "location", "coverage", "multihead"] = option(
+        "additive", "alignment model a: (15), (21) location, (22) coverage, or (24) multihead"
+    )
+    location_channels: int = option(10, "attention=location: filters F of (21)", low=1, high=MOST_CHANNELS)
+    location_width: int = option(
+        31, "attention=location: source positions that a filter spans, an odd number", low=1, high=LARGEST_WIDTH
+    )
+    attention_heads: int = option(
+        4, "attention=multihead: heads K of (24), a divisor of hidden_size and encoder_size", low=1, high=MOST_HEADS
+    )
+    dropout: float = option(0.2, "dropout on embeddings, between layers and before the output", low=0, high=0.95)
+    forget_bias: float = option(1.0, "first value of b_f", low=-100, high=100)
+    embedding_std: float = option(
+        1.0,
+        "standard deviation of the first embeddings; smaller learns slower at first, and may end better",
+        low=0,
+        high=100,
+    )
+
+
+@dataclass(frozen=True)
+class TrainConfig:
+    """Settings for fitting the model, (12)-(14)."""
+
+    minutes: float | None = option(
+        None, "train for this long: the learning rate reaches 0 at the end", low=0, high=MOST_MINUTES
+    )
+    epochs: float | None = option(
+        None, f"train for this many passes over the data (default {DEFAULT_EPOCHS})", low=0, high=HIGHEST_COUNT
+    )
+    steps: int | None = option(None, "train for this many updates", low=1, high=HIGHEST_COUNT)
+    learning_rate: float = option(0.002, "highest learning rate", low=0, high=10)
+    weight_decay: float = option(0.01, "AdamW's decoupled weight decay", low=0, high=100)
+    warmup: float = option(
+        0.05, "share of the training in which the learning rate climbs from a hundredth of the highest", low=0, high=1
+    )
+    schedule: Literal["cosine", "linear", "constant"] = option("cosine", "learning rate after the warm-up")
+    clip_norm: float = option(
+        1.0, "gradients with a larger norm are scaled down to it; 0: never", low=0, high=HIGHEST_COUNT
+    )
+    label_smoothing: float = option(0.1, "share of the probability spread over all symbols", low=0, high=0.9)
+    coverage_loss: float = option(
+        0.0, "attention=coverage: weight of the coverage loss (23), which penalises attending twice", low=0, high=100
+    )
+    loss_mean: Literal["symbol", "pair"] = option(
+        "symbol", "the mean of (12): over symbols, so that long pairs do not set the step size, or over pairs"
+    )
+    scheduled_sampling: Literal["none", "linear", "exponential", "inverse_sigmoid"] = option(
+        "none", "how the share of gold symbols fed, (13), falls while that of predicted ones, (14), grows"
+    )
+    sampling_end: float = option(0.25, "share of predicted symbols fed at the end of training", low=0, high=1)
+    ema_decay: float = option(0.999, "decay of the moving average of the weights; 0 turns it off", low=0, high=0.99999)
+    average_last: int = option(
+        1, "average the weights of the last N evaluations if this is better on dev", low=1, high=1000
+    )
+    patience: int | None = option(
+        None, "stop after this many evaluations without a better dev metric", low=1, high=HIGHEST_COUNT
+    )
+    dev_metric: Literal["symbol_error_rate", "exact_match", "loss", "chrf"] = option(
+        "symbol_error_rate", "dev metric that selects the weights to keep"
+    )
+    dev_pairs: int = option(1000, "dev sources decoded by greedy search at each evaluation", low=1, high=HIGHEST_COUNT)
+    evaluations: int = option(20, "evaluations in a training, evenly spread", low=1, high=10**6)
+    checkpoint_seconds: float = option(60.0, "seconds between checkpoints", low=0, high=HIGHEST_COUNT)
+    seed: int = option(1, "seed of initial weights, data order and noise", low=0, high=LARGEST_SEED)
+    precision: Literal["auto", "32-true", "bf16-mixed", "16-mixed", "64-true"] = option(
+        "auto",
+        "as Fabric names it; auto is bf16-mixed where the engine trains all and has instructions for it, else 32-true",
+    )
+    device: Literal["auto", "cpu", "cuda", "mps"] = option("auto", "device to train on; auto takes the fastest")
+    threads: int | None = option(None, "CPU threads of each process (default: PyTorch's)", low=1, high=MOST_THREADS)
+    engine: Literal["auto", "off"] = option("auto", "off trains by the definition in PyTorch only")
+
+
+@dataclass(frozen=True)
+class SearchConfig:
+    """Settings for searching the target of a source."""
+
+    beam_size: int = option(5, "hypotheses kept; 1 is greedy search", low=1, high=MOST_AT_A_TIME)
+    nbest: int = option(1, "predictions returned for each source", low=1, high=MOST_AT_A_TIME)
+    length_penalty: float = option(
+        0.0, "hypotheses are ranked by log p / length**length_penalty; 0 ranks by (11) alone", low=0, high=10
+    )
+    max_length_factor: float = option(3.0, "longest prediction: factor × source length + extra", low=0, high=1000)
+    max_length_extra: int = option(20, "longest prediction: factor × source length + extra", low=1, high=10**6)
+    temperature: float | None = option(None, "sample at this temperature instead of searching", low=0.0001, high=10**6)
+    top_k: int | None = option(None, "sampling: only the k most probable symbols", low=1, high=HIGHEST_COUNT)
+    top_p: float | None = option(None, "sampling: only the smallest set that holds probability p", low=0.0001, high=1)
+    seed: int = option(1, "sampling: seed of the generator", low=0, high=LARGEST_SEED)
+    batch_size: int = option(64, "sources searched at a time", low=1, high=MOST_AT_A_TIME)
+    threads: int | None = option(
+        None, "CPU threads of the engine (default: all that this process may use)", low=1, high=MOST_THREADS
+    )
+    engine: Literal["auto", "off"] = option("auto", "off searches by the definition in PyTorch")
