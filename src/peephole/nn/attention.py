@@ -161,7 +161,7 @@ class LocationAttention(nn.Module):
         generator: draws the initial weights; None: PyTorch's global generator.
 
     Source: docs/equations.md (21); Chorowski et al. 2015, arXiv:1506.07503, (8), (9). The article leaves α_0 open; here
-    it is uniform, as in ESPnet's AttLoc.
+        it is uniform, as in ESPnet's AttLoc.
     """
 
     kind = "location"
@@ -278,7 +278,7 @@ class MultiheadAttention(nn.Module):
         generator: draws the initial weights; None: PyTorch's global generator.
 
     Source: docs/equations.md (24), (25); heads: Vaswani et al. 2017, arXiv:1706.03762, section 3.2.2, with additive
-    energies in an encoder-decoder of LSTMs as in Chiu et al. 2018, arXiv:1712.01769, section 2.2.
+        energies in an encoder-decoder of LSTMs as in Chiu et al. 2018, arXiv:1712.01769, section 2.2.
     """
 
     kind = "multihead"
