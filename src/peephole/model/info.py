@@ -118,7 +118,7 @@ class ModelInfo:
 
 
 def info(model: Model | str | Path) -> ModelInfo:
-    """Describe a model: kinds, sizes, symbols, settings, and how and on what it was made.
+    """Describe a model: kinds, sizes, symbols, settings, and which programs and data made it.
 
     Args:
         model: a model, or the name of its file, which is checked whole.
