@@ -58,7 +58,7 @@ def read_run(entry: dict[str, Any]) -> Run:
 
 
 def run_all(wanted: Sequence[Settings], path: Path, jobs: int) -> list[Run]:
-    """Run what is not finished, `jobs` at a time, and return all that is wanted."""
+    """Do the runs that have no result yet, `jobs` at a time, and return the results of all."""
     finished = {run.settings: run for run in read_runs(path)}
     left = [settings for settings in wanted if settings not in finished]
     context = multiprocessing.get_context("spawn")
@@ -96,7 +96,7 @@ def table_settings(rates: Mapping[Network, float], seeds: int, updates: int) -> 
 
 
 def main() -> None:
-    """Run what is not finished and print the tables."""
+    """Do the runs that have no result yet, and print the tables."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--seeds", type=int, default=10, help="runs of each cell of the table (default: 10)")
     parser.add_argument("--updates", type=int, default=5000, help="most updates of a run (default: 5000)")

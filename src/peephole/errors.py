@@ -99,7 +99,7 @@ def check_whole_number(argument: str, value: object, low: int, high: int) -> Non
     peephole.errors.PeepholeError: first_index: wanted a whole number from 0 to 9, got -5
     """
     check_type(argument, value, int, "a whole number")
-    if not low <= value <= high:  # type: ignore[operator]  # a whole number
+    if not low <= value <= high:  # type: ignore[operator]  # check_type has made sure that it is a whole number
         raise PeepholeError(f"{argument}: wanted a whole number from {low} to {high}, got {describe_value(value)}")
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -307,3 +308,21 @@ def test_resuming_a_finished_run_writes_its_model_again(peephole: Peephole) -> N
     path.unlink()
     peephole("train", "--resume", "m.run").succeeded()
     assert path.read_bytes() == before
+
+
+def test_resume_is_told_where_moved_data_are(peephole: Peephole) -> None:
+    peephole.write("train.tsv", GOOD)
+    peephole.write("dev.tsv", f"{WORDS[0]}\t{pronounce(WORDS[0])}\n")
+    train(peephole, "train.tsv", "--dev", "dev.tsv").succeeded()
+    (peephole.folder / "elsewhere").mkdir()
+    for name in ("train.tsv", "dev.tsv"):
+        (peephole.folder / name).rename(peephole.folder / "elsewhere" / name)
+    shutil.rmtree(peephole.folder / "m.run/data")
+    moved = ["--data", "elsewhere/train.tsv", "--dev", "elsewhere/dev.tsv"]
+    for arguments in ([], moved[:2], moved[2:]):
+        done = peephole("train", "--resume", "m.run", *arguments)
+        assert (done.code, done.out) == (1, "")
+        assert "no such file" in done.err.splitlines()[-1]
+    peephole("train", "--resume", "m.run", *moved).succeeded()
+    shutil.rmtree(peephole.folder / "m.run/data")
+    peephole("train", "--resume", "m.run").succeeded()  # the places are stored

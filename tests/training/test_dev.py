@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import math
+
 import pytest
 
+from peephole.errors import RunError
 from peephole.model import Model
+from peephole.training import train
 from peephole.training.dev import HIGHER_IS_BETTER, mean_loss, measure
 
-from .toy import CAPITALS, LETTERS, make_config, make_network
+from .toy import CAPITALS, LETTERS, TINY, make_config, make_network, write_pairs
 
 DEV = [("abc", ("CBA",)), ("hg", ("GH", "HHHHH")), ("deadbeef", ("FEEBDAED",)), ("a", ("A",))]
 
@@ -49,3 +53,12 @@ def test_predictions_are_greedy_for_any_search_settings_of_the_model(model):
         found[0].text for found in model.predict(["abc", "hg"], beam_size=1)
     ]
     assert measure(sampling, DEV) == measure(model, DEV)
+
+
+def test_a_dev_metric_that_is_never_a_number_writes_no_model(tmp_path, monkeypatch):
+    write_pairs(tmp_path / "train.tsv")
+    monkeypatch.setattr("peephole.training.run.measure", lambda *_: dict.fromkeys(HIGHER_IS_BETTER, math.nan))
+    message = r"m\.safetensors: is not written: dev symbol error rate was nan at all evaluations"
+    with pytest.raises(RunError, match=message):
+        train(tmp_path / "train.tsv", out=tmp_path / "m.safetensors", quiet=True, steps=2, evaluations=2, **TINY)
+    assert not (tmp_path / "m.safetensors").exists()

@@ -159,13 +159,15 @@ def test_a_run_killed_at_random_moments_ends_in_the_same_bits(launcher, tmp_path
     print(f"\n{name}: {uninterrupted.steps} updates, {KILLS} random kills")
     for number in range(1, KILLS + 1):
         child, before, seconds = resume_or_start(launcher, tmp_path, name), step(tmp_path), seconds_trained(tmp_path)
+        target = before
         if number % 3 == 1:  # during the start: data, checkpoint and log are read
             delay, since = rng.uniform(0, uninterrupted.seconds_to_start), "the start"
         else:
             target = before + rng.randint(1, (uninterrupted.steps - before) // (KILLS + 2 - number))
             assert child.wait_for(lambda target=target: step(tmp_path) >= target), child.wait()
             delay, since = rng.uniform(0, 6 * uninterrupted.seconds_per_step), f"step {target} was saved"
-        time.sleep(delay)
+        moment, latest = time.monotonic() + delay, target + 10  # sooner where the machine has become faster meanwhile
+        child.wait_for(lambda moment=moment, latest=latest: time.monotonic() >= moment or step(tmp_path) >= latest)
         child.send(signal.SIGKILL)
         assert child.wait()[0] == -signal.SIGKILL
         assert seconds_trained(tmp_path) > seconds or step(tmp_path) == before

@@ -33,7 +33,7 @@ class Watch {
   bool caller_stops_ = false;
 };
 
-// While it exists, poll on this thread checks the watch; `is_caller`: and asks its caller.
+// While this object exists, poll() on this thread checks the watch. If `is_caller`, poll() also calls should_stop.
 class Watched {
  public:
   Watched(Watch &watch, bool is_caller);

@@ -17,7 +17,7 @@ from peephole.model.loading import read_model
 @click.argument("models", metavar="MODEL")
 @click.option("--json", "as_json", is_flag=True, help="One JSON object a line, for each model.")
 def command(models: str, as_json: bool) -> None:
-    """Describe MODEL: its network, symbols and settings, and how and on what it was made.
+    """Describe MODEL: its network, symbols and settings, and which programs and data made it.
 
     The whole file is checked. Of several files, separated by commas, each is described.
     """

@@ -142,8 +142,8 @@ def import_pyarrow(name: str) -> Any:
         DataError: it is not installed.
     """
     try:
-        import pyarrow  # type: ignore[import-untyped]
-        import pyarrow.parquet  # type: ignore[import-untyped]
+        import pyarrow  # type: ignore[import-untyped]  # has no type information
+        import pyarrow.parquet  # type: ignore[import-untyped]  # likewise
     except ModuleNotFoundError as error:
         raise DataError(f"{name}: cannot be read without pyarrow: pip install pyarrow") from error
     return pyarrow

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from peephole.config import Config
-from peephole.errors import ArgumentError, PeepholeError, shorten
+from peephole.errors import ArgumentError, PeepholeError, printable, shorten
 from peephole.model.handle import Model
 from peephole.model.loading import read_model
 from peephole.nn.schema import making_of_settings, tensors
@@ -96,7 +96,7 @@ class ModelInfo:
     def lines(self) -> Iterator[str]:
         """Yield the lines that `peephole info` prints."""
         size = "" if self.num_bytes is None else f"{self.num_bytes:,} bytes, format version {self.format_version}, "
-        yield f"{_printable(self.model or 'model in memory')}: {size}{self.number_format}"
+        yield f"{printable(self.model or 'model in memory')}: {size}{self.number_format}"
         parts = ", ".join(f"{part} {count:,}" for part, count in self.weights.items())
         training = dict(self.made.get(TRAINING, {}))
         rows: list[tuple[str, Any]] = [
@@ -118,7 +118,7 @@ class ModelInfo:
 
 
 def info(model: Model | str | Path) -> ModelInfo:
-    """Describe a model: kinds, sizes, symbols, settings, and how and on what it was made.
+    """Describe a model: kinds, sizes, symbols, settings, and which programs and data made it.
 
     Args:
         model: a model, or the name of its file, which is checked whole.
@@ -172,16 +172,11 @@ def _text(value: Any) -> str:
     if isinstance(value, Mapping):
         if value.keys() == {"name", "sha256"}:  # of a file
             return f"{_text(value['name'])} (sha256 {_text(value['sha256'])})"
-        return ", ".join(f"{_printable(name.replace('_', ' '))} {_text(inner)}" for name, inner in value.items())
+        return ", ".join(f"{printable(name.replace('_', ' '))} {_text(inner)}" for name, inner in value.items())
     if isinstance(value, Sequence) and not isinstance(value, str):
         return "; ".join(map(_text, value)) or "none"
     if isinstance(value, float):
         return f"{value:.6g}"
     if isinstance(value, int) and not isinstance(value, bool):
         return f"{value:,}"
-    return _printable(str(value))
-
-
-def _printable(text: str) -> str:
-    """Return a text as it is, or escaped if a terminal could not show it on one line."""
-    return text if text.isprintable() else repr(text)
+    return printable(str(value))

@@ -26,7 +26,25 @@ class Attended(NamedTuple):
     state: AttentionState  # after the step
 
 
-class AdditiveAttention(nn.Module):
+class _Additive(nn.Module):
+    """The weights of vᵀ tanh(W_s s_{i-1} + W_h h_j + …), which several kinds share; each kind draws their values."""
+
+    def __init__(self, query_size: int, memory_size: int, attention_size: int) -> None:
+        super().__init__()
+        self.weight_query = nn.Parameter(torch.empty(attention_size, query_size))  # W_s
+        self.weight_keys = nn.Parameter(torch.empty(attention_size, memory_size))  # W_h
+        self.vector = nn.Parameter(torch.empty(attention_size))  # v
+
+    def keys(self, memory: Float[Tensor, "B T M"]) -> Float[Tensor, "B T A"]:
+        """Return W_h h_j, which does not change from step to step."""
+        return linear(memory, self.weight_keys)
+
+    def first_state(self, valid: Bool[Tensor, "B T"]) -> AttentionState:
+        """Return the attention state before the first step: none."""
+        return ()
+
+
+class AdditiveAttention(_Additive):
     """e_ij = vᵀ tanh(W_s s_{i-1} + W_h h_j), the article's small network.
 
     Args:
@@ -43,19 +61,8 @@ class AdditiveAttention(nn.Module):
     def __init__(
         self, query_size: int, memory_size: int, attention_size: int, generator: torch.Generator | None = None
     ) -> None:
-        super().__init__()
-        self.weight_query = nn.Parameter(torch.empty(attention_size, query_size))  # W_s
-        self.weight_keys = nn.Parameter(torch.empty(attention_size, memory_size))  # W_h
-        self.vector = nn.Parameter(torch.empty(attention_size))  # v
+        super().__init__(query_size, memory_size, attention_size)
         _draw_weights(self, generator)
-
-    def keys(self, memory: Float[Tensor, "B T M"]) -> Float[Tensor, "B T A"]:
-        """Return W_h h_j, which does not change from step to step."""
-        return linear(memory, self.weight_keys)
-
-    def first_state(self, valid: Bool[Tensor, "B T"]) -> AttentionState:
-        """Return the attention state before the first step: none."""
-        return ()
 
     def forward(
         self,
@@ -146,7 +153,7 @@ class GeneralAttention(nn.Module):
         return Attended(*attend(torch.bmm(keys, query[:, :, None])[..., 0], memory, valid), state)
 
 
-class LocationAttention(nn.Module):
+class LocationAttention(_Additive):
     """e_ij = vᵀ tanh(W_s s_{i-1} + W_h h_j + U f_ij + b), with features f_i = F * α_{i-1} of the step before.
 
     f_ij has a number for each of C filters of width R, centred at j: f_ij = Σ_r F_r α_{i-1, j+r}, r from -(R-1)/2 to
@@ -161,7 +168,7 @@ class LocationAttention(nn.Module):
         generator: draws the initial weights; None: PyTorch's global generator.
 
     Source: docs/equations.md (21); Chorowski et al. 2015, arXiv:1506.07503, (8), (9). The article leaves α_0 open; here
-    it is uniform, as in ESPnet's AttLoc.
+        it is uniform, as in ESPnet's AttLoc.
     """
 
     kind = "location"
@@ -175,18 +182,11 @@ class LocationAttention(nn.Module):
         width: int,
         generator: torch.Generator | None = None,
     ) -> None:
-        super().__init__()
-        self.weight_query = nn.Parameter(torch.empty(attention_size, query_size))  # W_s
-        self.weight_keys = nn.Parameter(torch.empty(attention_size, memory_size))  # W_h
-        self.vector = nn.Parameter(torch.empty(attention_size))  # v
+        super().__init__(query_size, memory_size, attention_size)
         self.bias = nn.Parameter(torch.empty(attention_size))  # b
         self.filters = nn.Parameter(torch.empty(channels, width))  # F
         self.weight_location = nn.Parameter(torch.empty(attention_size, channels))  # U
         _draw_weights(self, generator)
-
-    def keys(self, memory: Float[Tensor, "B T M"]) -> Float[Tensor, "B T A"]:
-        """Return W_h h_j, which does not change from step to step."""
-        return linear(memory, self.weight_keys)
 
     def first_state(self, valid: Bool[Tensor, "B T"]) -> AttentionState:
         """Return α_0, (B, T)."""
@@ -210,7 +210,7 @@ class LocationAttention(nn.Module):
         return Attended(context, weights, (weights,))
 
 
-class CoverageAttention(nn.Module):
+class CoverageAttention(_Additive):
     """e_ij = vᵀ tanh(W_s s_{i-1} + W_h h_j + w_c κ_ij + b), with the coverage κ_i = α_1 + … + α_{i-1}.
 
     The state is κ_i; κ_1 = 0.
@@ -229,17 +229,10 @@ class CoverageAttention(nn.Module):
     def __init__(
         self, query_size: int, memory_size: int, attention_size: int, generator: torch.Generator | None = None
     ) -> None:
-        super().__init__()
-        self.weight_query = nn.Parameter(torch.empty(attention_size, query_size))  # W_s
-        self.weight_keys = nn.Parameter(torch.empty(attention_size, memory_size))  # W_h
-        self.vector = nn.Parameter(torch.empty(attention_size))  # v
+        super().__init__(query_size, memory_size, attention_size)
         self.bias = nn.Parameter(torch.empty(attention_size))  # b
         self.weight_coverage = nn.Parameter(torch.empty(attention_size))  # w_c
         _draw_weights(self, generator)
-
-    def keys(self, memory: Float[Tensor, "B T M"]) -> Float[Tensor, "B T A"]:
-        """Return W_h h_j, which does not change from step to step."""
-        return linear(memory, self.weight_keys)
 
     def first_state(self, valid: Bool[Tensor, "B T"]) -> AttentionState:
         """Return κ_1, zeros (B, T)."""
@@ -261,7 +254,7 @@ class CoverageAttention(nn.Module):
         return Attended(context, weights, (coverage + weights,))
 
 
-class MultiheadAttention(nn.Module):
+class MultiheadAttention(_Additive):
     """Additive attention with K heads, each with its own part of the query, the keys, v and the values.
 
     e^k_ij = v_kᵀ tanh(W_s^k s_{i-1} + W_h^k h_j); α^k_i = softmax(e^k_i); c^k_i = Σ_j α^k_ij W_v^k h_j
@@ -278,7 +271,7 @@ class MultiheadAttention(nn.Module):
         generator: draws the initial weights; None: PyTorch's global generator.
 
     Source: docs/equations.md (24), (25); heads: Vaswani et al. 2017, arXiv:1706.03762, section 3.2.2, with additive
-    energies in an encoder-decoder of LSTMs as in Chiu et al. 2018, arXiv:1712.01769, section 2.2.
+        energies in an encoder-decoder of LSTMs as in Chiu et al. 2018, arXiv:1712.01769, section 2.2.
     """
 
     kind = "multihead"
@@ -291,16 +284,13 @@ class MultiheadAttention(nn.Module):
         num_heads: int,
         generator: torch.Generator | None = None,
     ) -> None:
-        super().__init__()
+        super().__init__(query_size, memory_size, attention_size)
         if attention_size % num_heads or memory_size % num_heads:
             raise ShapeError(
                 f"multihead attention: wanted a number of heads that divides the sizes {attention_size} of attention "
                 f"and {memory_size} of the memory, got {num_heads}"
             )
         self.num_heads = num_heads
-        self.weight_query = nn.Parameter(torch.empty(attention_size, query_size))  # W_s
-        self.weight_keys = nn.Parameter(torch.empty(attention_size, memory_size))  # W_h
-        self.vector = nn.Parameter(torch.empty(attention_size))  # v
         self.weight_values = nn.Parameter(torch.empty(memory_size, memory_size))  # W_v
         self.weight_output = nn.Parameter(torch.empty(memory_size, memory_size))  # W_o
         _draw_weights(self, generator)
@@ -308,10 +298,6 @@ class MultiheadAttention(nn.Module):
     def keys(self, memory: Float[Tensor, "B T M"]) -> Float[Tensor, "B T AM"]:
         """Return [W_h h_j ; W_v h_j], which do not change from step to step, of A + M numbers."""
         return linear(memory, torch.cat([self.weight_keys, self.weight_values]))
-
-    def first_state(self, valid: Bool[Tensor, "B T"]) -> AttentionState:
-        """Return the attention state before the first step: none."""
-        return ()
 
     def heads(
         self, query: Float[Tensor, "B Q"], keys: Float[Tensor, "B T AM"], valid: Bool[Tensor, "B T"]

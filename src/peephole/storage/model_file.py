@@ -189,7 +189,7 @@ def _decode_tensors(path: str | Path, content: bytes, metadata: Mapping[str, str
     """Return the tensors in the content of a safetensors file, and check its checksum."""
     tensors: dict[str, npt.NDArray[Any]] = {}
     try:
-        entries = deserialize(content)  # type: ignore[no-untyped-call]
+        entries = deserialize(content)  # type: ignore[no-untyped-call]  # its stub has no types
     except SafetensorError as error:
         raise ModelFileError(f"{path}: not a whole safetensors file: {error}") from error
     for name, entry in entries:

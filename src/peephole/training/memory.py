@@ -1,7 +1,8 @@
 """Estimate the memory of a training from its settings and data, without PyTorch.
 
 The estimate counts the arrays that are in memory together at the peak of a step, in the order in which the modules of
-`peephole.nn` make them. Measured peaks were within a quarter of it (tests/training/test_memory.py).
+`peephole.nn` make them. Over seven settings it was 1.0 to 1.2 times the measured peak where the engine trains (hidden
+sizes 256 to 2048, 60 to 8000 symbols, batches of 1000 to 20,000), 1.3 to 1.4 times where the definition does.
 """
 
 from __future__ import annotations
