@@ -48,8 +48,10 @@ def _check_frames(frames: FramesConfig, model: ModelConfig, train: TrainConfig) 
     """Raise ConfigError if settings of frames contradict the others; frames.kind='auto' is decided later."""
     if frames.kind == "text" and model.input != "symbols":
         raise ConfigError(f"model.input={model.input!r} reads frames: wanted a frames.kind of files, got 'text'")
-    if frames.speeds != "one" and frames.kind not in ("auto", "sound"):
-        raise ConfigError(f"frames.speeds: wanted 'one', except for sound; got {frames.speeds!r} for {frames.kind}")
+    if frames.speeds != "one" and frames.kind in ("text", "numbers"):
+        raise ConfigError(
+            f"frames.speeds: wanted 'one', except for sound and images; got {frames.speeds!r} for {frames.kind}"
+        )
     masks = [name for name in ("time_masks", "feature_masks") if getattr(train, name)]
     if masks and frames.kind == "text":
         raise ConfigError(f"train.{masks[0]}: wanted 0 for text, which has no frames; got {getattr(train, masks[0])}")

@@ -75,7 +75,7 @@ class FramesConfig:
         20000, "frames in a batch, padding included, whatever data.batch_symbols allows", low=1, high=HIGHEST_COUNT
     )
     speeds: Literal["one", "three"] = option(
-        "one", "sound: three adds every training source at 0.9 and 1.1 times its speed"
+        "one", "three adds every training sound at 0.9 and 1.1 times its speed, every image as many times narrower"
     )
 
 
