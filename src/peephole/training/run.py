@@ -26,6 +26,7 @@ from peephole.memory import memory_errors
 from peephole.model import Model, load
 from peephole.nn import Seq2Seq, build_seq2seq, use_engine
 from peephole.storage.model_file import ModelFile
+from peephole.training.alignment import ctc_notice
 from peephole.training.backend_choice import definition_notice, with_precision
 from peephole.training.cpu_threads import cpu_threads
 from peephole.training.dev import measure
@@ -310,6 +311,9 @@ def _print_introduction(
 ) -> None:
     for line in prepared.report:
         report.print_line(line)
+    ctc = ctc_notice(config, prepared.train)
+    if ctc is not None:
+        report.print_line(ctc)
     size = sum(parameter.numel() for parameter in network.parameters())
     empty = empty_budget_notice(config.train)
     if empty is not None:
