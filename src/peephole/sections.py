@@ -131,6 +131,7 @@ class ModelConfig:
     attention_heads: int = option(
         4, "attention=multihead: heads K of (24), a divisor of hidden_size and encoder_size", low=1, high=MOST_HEADS
     )
+    ctc: bool = option(False, "a CTC output (31) over the encoder beside the decoder, for speech and other frames")
     dropout: float = option(0.2, "dropout on embeddings, between layers and before the output", low=0, high=0.95)
     forget_bias: float = option(1.0, "first value of b_f", low=-100, high=100)
     embedding_std: float = option(
@@ -171,6 +172,7 @@ class TrainConfig:
     coverage_loss: float = option(
         0.0, "attention=coverage: weight of the coverage loss (23), which penalises attending twice", low=0, high=100
     )
+    ctc_weight: float = option(0.3, "model.ctc: share w of the CTC loss in the loss (33)", low=0, high=1)
     loss_mean: Literal["symbol", "pair"] = option(
         "symbol", "the mean of (12): over symbols, so that long pairs do not set the step size, or over pairs"
     )
