@@ -245,7 +245,10 @@ def test_explicit_peepholes_for_a_gru_are_refused(peephole: str) -> None:
             "x: unknown section 'modle'; wanted one of data, frames, symbols, model, train, search; did you mean 'model'?",
         ),
         ({"model": 3}, "x, model: wanted a table of keys, got 3"),
-        ({"hidden_size": 3}, "x: unknown section 'hidden_size'; wanted one of data, frames, symbols, model, train, search"),
+        (
+            {"hidden_size": 3},
+            "x: unknown section 'hidden_size'; wanted one of data, frames, symbols, model, train, search",
+        ),
         ({"model": {"hiddensize": 3}}, "x, model: unknown key 'hiddensize'; did you mean 'hidden_size'?"),
         ({"train": {"hidden_size": 3}}, "x, train: unknown key 'hidden_size'"),
     ],
