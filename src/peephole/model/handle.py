@@ -320,7 +320,7 @@ class Model:
                 raise ConfigError(
                     f"{call}: unknown setting {name!r}; wanted {', '.join(allowed)}{nearest(name, allowed)}"
                 )
-        return self.config.with_values({f"search.{name}": value for name, value in search.items()}, call).search
+        return self.config.with_values({f"search.{name}": value for name, value in search.items()}, call).searching()
 
     def _read_sources(self, texts: Sequence[str], notices: Notices, first_index: int = 0) -> list[Source]:
         longest = self.config.data.max_length

@@ -1,0 +1,144 @@
+"""CTC as a search drives it: the probability of each next symbol given those before, from prefix probabilities."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+
+from peephole.nn.cells import valid_steps
+from peephole.nn.ctc import BLANK
+from peephole.nn.seq2seq import Seq2Seq
+from peephole.symbols import EOS
+
+NO_PATH = -1e6
+"""In place of log 0, so that a beam can go on where a given prefix has no path; any target with a path ranks above."""
+
+
+class CTCSources(NamedTuple):
+    """What CTC computes once for a batch of sources."""
+
+    log_probs: Tensor  # (B, S, V) log p(k | j), (31); -inf past each length
+    probs: Tensor  # (B, S, V)
+    lengths: Tensor  # (B,)
+
+
+class CTCState(NamedTuple):
+    """The paths of each row's prefix Y over the first 0, 1, … S outputs, by their last symbol; logarithms."""
+
+    sources: CTCSources
+    source: Tensor  # (N,) index of the row's source
+    symbol: Tensor  # (N, S + 1) paths that end with the last symbol of Y
+    blank: Tensor  # (N, S + 1) paths that end with blank
+    prefix: Tensor  # (N,) log P(Y … | X), (34)
+    last: Tensor  # (N,) the last symbol of Y; BLANK for the empty prefix
+    begun: bool = False  # whether the next symbol fed is part of Y; the first is <s>
+
+
+class CTCStepper:
+    """The CTC output of a network as a `peephole.search.Stepper`, without gradients.
+
+        P(Y … | X) = Σ_{Y' begins with Y} p_ctc(Y' | X)      (34)
+        p_ctc(y_t | y_1 … y_{t-1}, X) = P(y_1 … y_t … | X) / P(y_1 … y_{t-1} … | X)      (35)
+
+    and for </s> p_ctc(Y | X) / P(Y … | X). Their product over a target is p_ctc(Y | X); their sum over all symbols is
+    1, less what (31) gives to </s> as a symbol. Blank has log-probability `NO_PATH`, and so has each symbol with which
+    the prefix has no path. After a prefix without a path, which only a caller can force, all symbols have
+    log-probability 0: CTC does not choose.
+
+    The sum over outputs of (34) is a product of a matrix with a vector for all symbols together, so a step costs
+    O(N·S·V) and no candidates have to be chosen. Computes in float64 where the device has it.
+
+    Args:
+        model: a network with a CTC output; its weights may change between searches.
+
+    Source: Graves 2012, "Supervised sequence labelling with recurrent neural networks", section 7.5; Watanabe et al.
+        2017, algorithm 2.
+    """
+
+    def __init__(self, model: Seq2Seq) -> None:
+        assert model.ctc is not None
+        self.model, self.ctc = model, model.ctc
+
+    @torch.no_grad()
+    def start(self, source: Tensor, source_lengths: Int[Tensor, "B"]) -> CTCState:
+        """Read the sources and return the state of the empty prefix, one row a source."""
+        outputs, _, lengths = self.model.encode(source, source_lengths)
+        log_probs = self.ctc.log_probs(outputs)
+        log_probs = log_probs.to(torch.float32 if log_probs.device.type == "mps" else torch.float64)
+        log_probs = log_probs.where(valid_steps(lengths, outputs.shape[1])[:, :, None], -torch.inf)
+        blank = torch.nn.functional.pad(log_probs[:, :, BLANK].cumsum(1), (1, 0))  # all outputs are blank
+        return CTCState(
+            CTCSources(log_probs, log_probs.exp(), lengths),
+            source=torch.arange(len(lengths), device=lengths.device),
+            symbol=torch.full_like(blank, -torch.inf),
+            blank=blank,
+            prefix=blank[:, 0],
+            last=torch.full_like(lengths, BLANK),
+        )
+
+    def places(self, source_lengths: Int[Tensor, "B"]) -> Int[Tensor, "B"]:
+        """Return the number of encoder outputs of each source."""
+        return self.model.places(source_lengths)
+
+    @torch.no_grad()
+    def step(self, state: CTCState, previous: Int[Tensor, "N"]) -> tuple[Float[Tensor, "N V"], CTCState, None]:
+        """Return (35) of every symbol after the one fed. `previous` is BOS in the first step."""
+        if state.begun:
+            state = extend(state, previous)
+        return next_log_probs(state).to(self.ctc.weight.dtype), state._replace(begun=True), None
+
+    @torch.no_grad()
+    def reorder(self, state: CTCState, rows: Int[Tensor, "M"]) -> CTCState:
+        """Return the state whose row m is row rows[m] of this one."""
+        kept = {name: getattr(state, name)[rows] for name in ("source", "symbol", "blank", "prefix", "last")}
+        return state._replace(**kept)
+
+
+def extend(state: CTCState, fed: Int[Tensor, "N"]) -> CTCState:
+    """Return the state after each row's prefix is extended by a symbol."""
+    log_probs = state.sources.log_probs
+    emitted = log_probs[state.source, :, fed].where((fed != BLANK)[:, None], -torch.inf)  # (N, S)
+    blanks = log_probs[state.source, :, BLANK]
+    before = _paths_before(state, fed)
+    symbol = blank = torch.full_like(state.prefix, -torch.inf)
+    symbols, all_blank = [symbol], [blank]
+    for j in range(emitted.shape[1]):
+        symbol, blank = (
+            torch.logaddexp(symbol, before[:, j]) + emitted[:, j],
+            torch.logaddexp(blank, symbol) + blanks[:, j],
+        )
+        symbols.append(symbol)
+        all_blank.append(blank)
+    return state._replace(
+        symbol=torch.stack(symbols, 1),
+        blank=torch.stack(all_blank, 1),
+        prefix=(before + emitted).logsumexp(1),  # (34)
+        last=fed,
+    )
+
+
+def next_log_probs(state: CTCState) -> Float[Tensor, "N V"]:
+    """Return (35) of every symbol, and of </s>."""
+    log_probs, probs, lengths = state.sources
+    before = torch.logaddexp(state.symbol, state.blank)[:, :-1]  # (N, S)
+    most = before.amax(1, keepdim=True).clamp(min=NO_PATH)
+    weights = (before - most).exp()
+    sources, counts = state.source.unique_consecutive(return_counts=True)
+    parts = zip(sources.tolist(), weights.split(counts.tolist()), strict=True)
+    prefix = torch.cat([rows @ probs[source] for source, rows in parts]).log() + most  # (34) -> (N, V)
+    repeated = (state.blank[:, :-1] + log_probs[state.source, :, state.last]).logsumexp(1)  # after a blank only
+    prefix = prefix.scatter(1, state.last[:, None], repeated[:, None])
+    prefix[:, BLANK] = -torch.inf
+    ends = lengths[state.source][:, None]
+    prefix[:, EOS] = torch.logaddexp(state.symbol.gather(1, ends), state.blank.gather(1, ends))[:, 0]
+    found = (prefix - state.prefix[:, None]).clamp(NO_PATH, 0)  # (35)
+    return found.where((state.prefix > -torch.inf)[:, None], 0)
+
+
+def _paths_before(state: CTCState, fed: Int[Tensor, "N"]) -> Float[Tensor, "N S"]:
+    """Return the paths after which the next output may be the first of `fed`: all, but a repeated one follows blank."""
+    either = torch.logaddexp(state.symbol, state.blank)
+    return state.blank.where((fed == state.last)[:, None], either)[:, :-1]
