@@ -206,7 +206,7 @@ peephole_status peephole_search(const peephole_request *request, peephole_result
   const bool found = succeeds(message, message_size, [&] {
     check(*request);
     const peephole_model &first = *request->models[0];
-    peephole::Searcher searcher{{}, first.instruction_set->float_kernels.largest,
+    peephole::Searcher searcher{{}, {}, first.instruction_set->float_kernels.largest,
                                 peephole_model_num_symbols(&first, PEEPHOLE_TARGET), first.frame_size};
     for (int64_t m = 0; m < request->num_models; ++m) searcher.networks.push_back(request->models[m]->network.get());
     auto gathered = std::make_unique<Result>();
