@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 from dataclasses import replace
+from functools import cache
 
 import numpy as np
 import pytest
@@ -14,7 +15,6 @@ from peephole.errors import ConfigError
 from peephole.model import Model
 from peephole.nn import Seq2SeqStepper, ctc_stepper
 from peephole.nn.ctc_stepper import NO_PATH, CTCStepper
-from peephole.nn.seq2seq import Seq2Seq
 from peephole.search import force
 from peephole.search.torch import DefinitionSearch, pad
 from peephole.symbols import BOS, EOS, PAD, UNK, CharacterSymbols
@@ -32,10 +32,16 @@ V = 6
 SYMBOLS = (4, 5)  # that a search may predict, besides </s>
 
 
-def frames(model: Seq2Seq, config, source) -> np.ndarray:
-    """Return p(k | j), (S, V), by the oracle."""
+@cache
+def listed_paths(settings=()):
+    """Return p(k | j), (S, V), and the probabilities of all targets, for each source, by the oracle."""
+    model, config = make(**dict(settings))
     reference = oracle_of(config, weights_of(model))
-    return np.exp([log_softmax(reference.linear("ctc", h)) for h in reference.encode(source)[0]])
+    found = []
+    for source in SOURCES:
+        y = np.exp([log_softmax(reference.linear("ctc", h)) for h in reference.encode(source)[0]])
+        found.append((y, paths(y)))
+    return found
 
 
 def log_ratio(one: float, other: float) -> float:
@@ -55,14 +61,13 @@ def make_talkative(seed=0):
     return model
 
 
-def check_forced(stepper: CTCStepper, model, config) -> None:
+def check_forced(settings=()) -> None:
     """Compare each symbol's log-probability in many targets with prefix probabilities from all paths, (35)."""
+    stepper = CTCStepper(make(**dict(settings))[0])
     targets = [(), (4,), (4, 4), (5, 4, 4), (3, 5, 4), (1, 4), (4, 4, 4, 4, 5, 5), (0, 4), (4, 0)]
     for ids in targets:
         found = force(stepper, *pad(SOURCES), [ids] * len(SOURCES))
-        for source, hypothesis in zip(SOURCES, found, strict=True):
-            y = frames(model, config, source)
-            listed = paths(y)
+        for (y, listed), hypothesis in zip(listed_paths(settings), found, strict=True):
             probs = [prefix_prob(listed, ids[:n]) for n in range(len(ids) + 1)] + [ctc_prob(y, ids)]
             wanted = [log_ratio(one, other) for one, other in zip(probs[1:], probs, strict=False)]
             assert hypothesis.symbol_log_probs == pytest.approx(wanted, rel=1e-9, abs=1e-12)
@@ -73,14 +78,14 @@ def all_targets(longest: int):
     return [ids for n in range(longest + 1) for ids in itertools.product(SYMBOLS, repeat=n)]
 
 
-def check_beam(model, config, weight: float) -> None:
+def check_beam(weight: float, settings=()) -> None:
     """Compare a beam that never overflows with all targets, ranked by (36); their log p is that of attention, (11)."""
     longest = 4
+    model, config = make(**dict(settings))
     how = SearchConfig(beam_size=200, nbest=6, ctc_weight=weight)
     found = DefinitionSearch([model]).find(SOURCES, [longest + 1] * len(SOURCES), how)
     reference = oracle_of(config, weights_of(model))
-    for source, hypotheses in zip(SOURCES, found, strict=True):
-        y = frames(model, config, source)
+    for source, (y, _), hypotheses in zip(SOURCES, listed_paths(settings), found, strict=True):
         scored = []
         for ids in all_targets(longest):
             attention, ctc = float(reference.log_prob(source, [*ids, EOS])), ctc_prob(y, ids)
@@ -92,14 +97,13 @@ def check_beam(model, config, weight: float) -> None:
 
 @pytest.mark.parametrize("settings", [{}, {"encoder_layers": 2, "encoder_pyramid": 1}, {"context": "last"}], ids=str)
 def test_symbols_have_the_ratio_of_prefix_probabilities(settings):
-    model, config = make(**settings)
-    check_forced(CTCStepper(model), model, config)
+    check_forced(tuple(settings.items()))
 
 
 @pytest.mark.parametrize("weight", [0.0, 0.4, 1.0])
 @pytest.mark.parametrize("settings", [{}, {"context": "mean"}], ids=str)
 def test_a_wide_beam_finds_the_best_of_all_targets(settings, weight):
-    check_beam(*make(**settings), weight)
+    check_beam(weight, tuple(settings.items()))
 
 
 @pytest.mark.parametrize("change", WRONG_CTC_STEPPERS, ids=lambda change: change.name)
@@ -107,10 +111,9 @@ def test_wrong_stepper_is_rejected(change, monkeypatch):
     owner, _, name = change.function.rpartition(".")
     place = getattr(ctc_stepper, owner) if owner else ctc_stepper
     monkeypatch.setattr(place, name, change_text(getattr(place, name), change.right, change.wrong))
-    model, config = make()
     with rejected_by_comparison():
-        check_forced(CTCStepper(model), model, config)
-        check_beam(model, config, 0.4)
+        check_forced()
+        check_beam(0.4)
 
 
 def test_results_do_not_depend_on_the_batch():

@@ -15,8 +15,7 @@ class Wrong(NamedTuple):
 
 
 EITHER = "either)[:, :-1]"
-SYMBOL = "torch.logaddexp(symbol, before[:, j])"
-BLANK = "torch.logaddexp(blank, symbol)"
+SCAN = "(total + (started - before).logcumsumexp(1))"
 PREFIX = "(before + emitted).logsumexp(1)"
 ENDS = "torch.logaddexp(state.symbol.gather(1, ends), state.blank.gather(1, ends))"
 PADDING = "valid_steps(lengths, outputs.shape[1])"
@@ -25,15 +24,16 @@ WRONG_CTC_STEPPERS = (
     Wrong("an equal symbol needs no blank", "_paths_before", "(fed == state.last)[:, None]", "(fed < 0)[:, None]"),
     Wrong("every symbol needs a blank", "_paths_before", "(fed == state.last)[:, None]", "(fed > 0)[:, None]"),
     Wrong("paths before are one output late", "_paths_before", EITHER, "either)[:, 1:]"),
-    Wrong("a symbol lasts one output", "extend", SYMBOL, "before[:, j]"),
-    Wrong("a symbol begins at the first output", "extend", SYMBOL, "torch.logaddexp(symbol, before[:, 0])"),
-    Wrong("no blank after a symbol", "extend", BLANK, "blank"),
-    Wrong("one blank after a symbol", "extend", BLANK, "symbol"),
-    Wrong("blank may stand beside its symbol", "extend", BLANK, BLANK.replace("symbol", SYMBOL)),
+    Wrong("symbol and blank last one output", "_continue_paths", SCAN, "(started + log_probs)"),
+    Wrong("paths continue after the end", "_continue_paths", ".where(real, -torch.inf)", ""),
+    Wrong("the best path only", "_continue_paths", ".logcumsumexp(1)", ".cummax(1).values"),
+    Wrong("started paths have one output less", "_continue_paths", "started - before", "started - total"),
+    Wrong("no blank after a symbol", "extend", "blank=_continue_paths(", "blank=-torch.inf + _continue_paths("),
+    Wrong("a blank stands beside its symbol", "extend", "symbol[:, :-1], log", "symbol[:, 1:], log"),
     Wrong("the last symbol is not kept", "extend", "last=fed", "last=state.last"),
     Wrong("the prefix's probability is not kept", "extend", f"prefix={PREFIX}", "prefix=state.prefix"),
     Wrong("the best place of a symbol only", "extend", PREFIX, "(before + emitted).amax(1)"),
-    Wrong("a prefix's probability is that of the target", "extend", PREFIX, BLANK),
+    Wrong("a prefix's probability is that of the target", "extend", PREFIX, "symbol[:, -1]"),
     Wrong("an equal next needs no blank", "next_log_probs", "prefix.scatter(1,", "prefix; _ = prefix.scatter(1,"),
     Wrong("not divided by the prefix's probability", "next_log_probs", "(prefix - state.prefix[:, None])", "prefix"),
     Wrong("</s> as a symbol", "next_log_probs", "prefix[:, EOS] =", "_ ="),

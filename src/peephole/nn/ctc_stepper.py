@@ -101,20 +101,11 @@ def extend(state: CTCState, fed: Int[Tensor, "N"]) -> CTCState:
     """Return the state after each row's prefix is extended by a symbol."""
     log_probs = state.sources.log_probs
     emitted = log_probs[state.source, :, fed].where((fed != BLANK)[:, None], -torch.inf)  # (N, S)
-    blanks = log_probs[state.source, :, BLANK]
     before = _paths_before(state, fed)
-    symbol = blank = torch.full_like(state.prefix, -torch.inf)
-    symbols, all_blank = [symbol], [blank]
-    for j in range(emitted.shape[1]):
-        symbol, blank = (
-            torch.logaddexp(symbol, before[:, j]) + emitted[:, j],
-            torch.logaddexp(blank, symbol) + blanks[:, j],
-        )
-        symbols.append(symbol)
-        all_blank.append(blank)
+    symbol = _continue_paths(before, emitted)
     return state._replace(
-        symbol=torch.stack(symbols, 1),
-        blank=torch.stack(all_blank, 1),
+        symbol=symbol,
+        blank=_continue_paths(symbol[:, :-1], log_probs[state.source, :, BLANK]),
         prefix=(before + emitted).logsumexp(1),  # (34)
         last=fed,
     )
@@ -142,3 +133,15 @@ def _paths_before(state: CTCState, fed: Int[Tensor, "N"]) -> Float[Tensor, "N S"
     """Return the paths after which the next output may be the first of `fed`: all, but a repeated one follows blank."""
     either = torch.logaddexp(state.symbol, state.blank)
     return state.blank.where((fed == state.last)[:, None], either)[:, :-1]
+
+
+def _continue_paths(started: Float[Tensor, "N S"], log_probs: Float[Tensor, "N S"]) -> Float[Tensor, "N S+1"]:
+    """Return the logarithms of x_0 … x_S, where x_0 = 0 and x_j = (x_{j-1} + started_j) p_j.
+
+    Divided by p_1 … p_j the recurrence is a running sum. Where log p is -inf, past a source's end, x_j is 0.
+    """
+    real = log_probs > -torch.inf
+    total = log_probs.where(real, 0).cumsum(1)
+    before = torch.nn.functional.pad(total[:, :-1], (1, 0))
+    found = (total + (started - before).logcumsumexp(1)).where(real, -torch.inf)
+    return torch.nn.functional.pad(found, (1, 0), value=-torch.inf)
