@@ -18,7 +18,7 @@ EITHER = "either)[:, :-1]"
 SCAN = "(total + (started - before).logcumsumexp(1))"
 PREFIX = "(before + emitted).logsumexp(1)"
 ENDS = "torch.logaddexp(state.symbol.gather(1, ends), state.blank.gather(1, ends))"
-PADDING = "valid_steps(lengths, outputs.shape[1])"
+PADDING = "valid_steps(lengths, log_probs.shape[1])"
 
 WRONG_CTC_STEPPERS = (
     Wrong("an equal symbol needs no blank", "_paths_before", "(fed == state.last)[:, None]", "(fed < 0)[:, None]"),
@@ -43,7 +43,7 @@ WRONG_CTC_STEPPERS = (
     Wrong("ends of the longest source", "next_log_probs", "lengths[state.source]", "lengths.max() + 0 * state.source"),
     Wrong("probabilities of another source", "next_log_probs", "probs[source]", "probs[source - 1]"),
     Wrong("paths ending with blank", "next_log_probs", "torch.logaddexp(state.symbol, state.blank)", "state.blank"),
-    Wrong("padding is read", "CTCStepper.start", PADDING, "valid_steps(lengths + 1, outputs.shape[1])"),
+    Wrong("padding is read", "CTCStepper.start", PADDING, "valid_steps(lengths + 1, log_probs.shape[1])"),
     Wrong("<s> is a symbol of the target", "CTCStepper.step", "if state.begun:", "if True:"),
     Wrong("the first symbol is left out", "CTCStepper.step", "begun=True", "begun=bool((state.last != 0).any())"),
     Wrong("rows keep their order", "CTCStepper.reorder", "name)[rows]", "name)[rows.sort().values]"),

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import NamedTuple, Protocol, runtime_checkable
 
 import torch
 from jaxtyping import Float, Int
@@ -10,7 +10,6 @@ from torch import Tensor
 
 from peephole.nn.cells import valid_steps
 from peephole.nn.ctc import BLANK
-from peephole.nn.seq2seq import Seq2Seq
 from peephole.symbols import EOS
 
 NO_PATH = -1e6
@@ -37,8 +36,21 @@ class CTCState(NamedTuple):
     begun: bool = False  # whether the next symbol fed is part of Y; the first is <s>
 
 
+@runtime_checkable
+class CTCModel(Protocol):
+    """A model with a CTC output, such as `Seq2Seq`."""
+
+    def ctc_log_probs(self, source: Tensor, source_lengths: Tensor) -> tuple[Tensor, Tensor]:
+        """Return log p(k | j), (31), (B, S, V), and the number of real outputs of each source, (B,)."""
+        ...
+
+    def places(self, source_lengths: Tensor) -> Tensor:
+        """Return the number of encoder outputs of each source."""
+        ...
+
+
 class CTCStepper:
-    """The CTC output of a network as a `peephole.search.Stepper`, without gradients.
+    """The CTC output of a model as a `peephole.search.Stepper`, without gradients.
 
         P(Y … | X) = Σ_{Y' begins with Y} p_ctc(Y' | X)      (34)
         p_ctc(y_t | y_1 … y_{t-1}, X) = P(y_1 … y_t … | X) / P(y_1 … y_{t-1} … | X)      (35)
@@ -52,23 +64,21 @@ class CTCStepper:
     O(N·S·V) and no candidates have to be chosen. Computes in float64 where the device has it.
 
     Args:
-        model: a network with a CTC output; its weights may change between searches.
+        model: its weights may change between searches.
 
     Source: Graves 2012, "Supervised sequence labelling with recurrent neural networks", section 7.5; Watanabe et al.
         2017, algorithm 2.
     """
 
-    def __init__(self, model: Seq2Seq) -> None:
-        assert model.ctc is not None
-        self.model, self.ctc = model, model.ctc
+    def __init__(self, model: CTCModel) -> None:
+        self.model = model
 
     @torch.no_grad()
     def start(self, source: Tensor, source_lengths: Int[Tensor, "B"]) -> CTCState:
         """Read the sources and return the state of the empty prefix, one row a source."""
-        outputs, _, lengths = self.model.encode(source, source_lengths)
-        log_probs = self.ctc.log_probs(outputs)
+        log_probs, lengths = self.model.ctc_log_probs(source, source_lengths)
         log_probs = log_probs.to(torch.float32 if log_probs.device.type == "mps" else torch.float64)
-        log_probs = log_probs.where(valid_steps(lengths, outputs.shape[1])[:, :, None], -torch.inf)
+        log_probs = log_probs.where(valid_steps(lengths, log_probs.shape[1])[:, :, None], -torch.inf)
         blank = torch.nn.functional.pad(log_probs[:, :, BLANK].cumsum(1), (1, 0))  # all outputs are blank
         return CTCState(
             CTCSources(log_probs, log_probs.exp(), lengths),
@@ -88,7 +98,7 @@ class CTCStepper:
         """Return (35) of every symbol after the one fed. `previous` is BOS in the first step."""
         if state.begun:
             state = extend(state, previous)
-        return next_log_probs(state).to(self.ctc.weight.dtype), state._replace(begun=True), None
+        return next_log_probs(state), state._replace(begun=True), None
 
     @torch.no_grad()
     def reorder(self, state: CTCState, rows: Int[Tensor, "M"]) -> CTCState:
