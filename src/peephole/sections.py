@@ -179,6 +179,23 @@ class SearchConfig:
     length_penalty: float = option(
         0.0, "hypotheses are ranked by log p / length**length_penalty; 0 ranks by (11) alone", low=0, high=10
     )
+    length_reward: float = option(0.0, "added to the score that ranks a hypothesis for each symbol", low=0, high=1000)
+    coverage_penalty: float = option(
+        0.0, "weight of Σ_j log min(Σ_t α_tj, 1) in that score: source places left out cost", low=0, high=1000
+    )
+    min_length: int = option(0, "least symbols of a prediction, </s> not counted", low=0, high=HIGHEST_COUNT)
+    no_repeat_ngram: int = option(
+        0, "no sequence of this many symbols occurs twice in a prediction; 0: any may", low=0, high=HIGHEST_COUNT
+    )
+    diverse_groups: int = option(
+        1, "groups that the beam is split into, each kept from repeating the others", low=1, high=MOST_AT_A_TIME
+    )
+    diversity: float = option(
+        0.0,
+        "diverse groups: a symbol costs this much for each hypothesis of an earlier group that took it in the same step",
+        low=0,
+        high=HIGHEST_COUNT,
+    )
     max_length_factor: float = option(3.0, "longest prediction: factor × source length + extra", low=0, high=1000)
     max_length_extra: int = option(20, "longest prediction: factor × source length + extra", low=1, high=10**6)
     temperature: float | None = option(None, "sample at this temperature instead of searching", low=0.0001, high=10**6)

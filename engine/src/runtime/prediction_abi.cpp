@@ -92,13 +92,44 @@ void check_targets(const peephole_request &r, int64_t size) {
   }
 }
 
+void check_from_0(const char *name, double got) {
+  if (!(got >= 0 && std::isfinite(got))) refuse(std::string(name) + ": wanted a number from 0");
+}
+
+void check_phrases(const peephole_request &r, int64_t size) {
+  if (!r.phrase_offsets) return;
+  if (r.diverse_groups > 1) refuse("phrases: wanted one group of hypotheses, got " + number(r.diverse_groups));
+  check_offsets("phrases of source", r.phrase_offsets, r.num_sources, 0, "phrases");
+  check_sequences("phrase", r.phrases, r.phrase_symbol_offsets, r.phrase_offsets[r.num_sources], 1, size);
+  for (int64_t b = 0; b < r.num_sources; ++b) {
+    const int64_t first = r.phrase_symbol_offsets[r.phrase_offsets[b]], end = r.phrase_symbol_offsets[r.phrase_offsets[b + 1]];
+    for (int64_t i = first; i < end; ++i)
+      if (r.phrases[i] <= PEEPHOLE_UNK) refuse("phrases of source " + number(b) + ": wanted no special symbols, got " + number(r.phrases[i]));
+    const int64_t begun = r.target_offsets ? r.target_offsets[b + 1] - r.target_offsets[b] : 0;
+    if (end - first > r.max_lengths[b] - begun)
+      refuse("phrases of source " + number(b) + ": wanted at most " + number(r.max_lengths[b] - begun) + " symbols in all, got " +
+             number(end - first));
+  }
+}
+
 void check_search(const peephole_request &r) {
-  if (r.kind != PEEPHOLE_FORCE) check_at_least("nbest", 1, r.nbest);
+  if (r.kind != PEEPHOLE_FORCE) {
+    check_at_least("nbest", 1, r.nbest);
+    check_at_least("min_length", 0, r.min_length);
+    check_at_least("no_repeat_ngram", 0, r.no_repeat_ngram);
+  }
   if (r.kind == PEEPHOLE_BEAM) {
     check_at_least("beam_size", 1, r.beam_size);
     if (r.nbest > r.beam_size)
       refuse("nbest: wanted at most beam_size = " + number(r.beam_size) + ", got " + number(r.nbest));
-    if (!(r.length_penalty >= 0 && std::isfinite(r.length_penalty))) refuse("length_penalty: wanted a number from 0");
+    check_from_0("length_penalty", r.length_penalty);
+    check_from_0("length_reward", r.length_reward);
+    check_from_0("coverage_penalty", r.coverage_penalty);
+    check_from_0("diversity", r.diversity);
+    check_at_least("diverse_groups", 0, r.diverse_groups);
+    if (r.diverse_groups > 1 && r.beam_size % r.diverse_groups)
+      refuse("diverse_groups: wanted a divisor of beam_size = " + number(r.beam_size) + ", got " + number(r.diverse_groups));
+    check_phrases(r, int64_t(r.models[0]->tables[PEEPHOLE_TARGET].names.size()));
   }
   if (r.kind == PEEPHOLE_SAMPLE) {
     if (!(r.temperature > 0 && std::isfinite(r.temperature))) refuse("temperature: wanted a number above 0");

@@ -25,6 +25,11 @@ from peephole.storage.header import read_content
 from peephole.symbols import EOS
 
 MESSAGE_BYTES = 1000
+BEAM_SETTINGS = (
+    *("beam_size", "length_penalty", "length_reward", "coverage_penalty"),
+    *("diverse_groups", "diversity"),
+)
+"""The settings of section `search` that a request for beam search holds under the same names."""
 
 
 class PackedModel:
@@ -84,6 +89,7 @@ class PackedSearch:
         config: SearchConfig,
         *,
         prefixes: Sequence[Sequence[int]] | None = None,
+        phrases: Sequence[Sequence[Sequence[int]]] | None = None,
         examples: Sequence[int] = (),
         attention: bool = True,
     ) -> list[list[Hypothesis]]:
@@ -94,25 +100,27 @@ class PackedSearch:
             max_lengths: most symbols of each target, </s> included.
             config: the search.
             prefixes: symbol ids that each target begins with.
+            phrases: for each source the phrases, symbol ids, that its targets must contain.
             examples: for sampling, the number of each source in the caller's whole work.
             attention: whether hypotheses have their attention.
 
         Returns:
             For each source its hypotheses, best first; samples in the order drawn.
         """
-        settings: dict[str, Any] = {"max_lengths": array("q", max_lengths), "nbest": config.nbest}
+        settings: dict[str, Any] = {"max_lengths": array("q", max_lengths)}
+        settings |= {name: getattr(config, name) for name in ("nbest", "min_length", "no_repeat_ngram")}
         if config.temperature is None:
-            settings |= {
-                "kind": SearchKind.BEAM,
-                "beam_size": config.beam_size,
-                "length_penalty": config.length_penalty,
-            }
+            settings |= {"kind": SearchKind.BEAM} | {name: getattr(config, name) for name in BEAM_SETTINGS}
         else:
             settings |= {"kind": SearchKind.SAMPLE, "temperature": config.temperature}
             settings |= {"top_k": config.top_k or 0, "top_p": config.top_p or 1.0}
             settings |= _generators(config.seed, examples)
         if prefixes is not None:
             settings |= _joined("target", prefixes)
+        if phrases is not None:
+            symbols = _joined("phrase", [phrase for own in phrases for phrase in own])
+            settings |= {"phrase_symbol_offsets": symbols["phrase_offsets"], "phrases": symbols["phrases"]}
+            settings |= {"phrase_offsets": array("q", accumulate(map(len, phrases), initial=0))}
         found: list[list[Hypothesis]] = [[] for _ in sources]
         with self._run(sources, config, settings, attention) as result:
             for source, hypothesis in self._hypotheses(result, sources):

@@ -15,8 +15,9 @@ from torch.overrides import TorchFunctionMode
 
 from peephole.config import SearchConfig
 from peephole.nn import Seq2Seq, Seq2SeqStepper, build_seq2seq
-from peephole.search import EnsembleStepper, Stepper, beam_search, force, greedy_search, sample
+from peephole.search import EnsembleStepper, Rules, Stepper, beam_search, force, greedy_search, sample
 from peephole.search.hypothesis import Hypothesis
+from peephole.search.phrases import Phrase
 from peephole.storage.model_file import ModelFile
 from peephole.symbols import EOS, PAD
 
@@ -36,32 +37,33 @@ class DefinitionSearch:
         config: SearchConfig,
         *,
         prefixes: Sequence[Sequence[int]] | None = None,
+        phrases: Sequence[Sequence[Phrase]] | None = None,
         examples: Sequence[int] = (),
         attention: bool = True,
     ) -> list[list[Hypothesis]]:
         """Return targets of some sources, searched or sampled by `config`; see `PackedSearch.find`."""
         found: list[list[Hypothesis]] = []
+        rules = Rules(config.min_length, config.no_repeat_ngram)
         for part in _batch_slices(len(sources), config.batch_size):
             source, lengths = self._pad(sources[part])
             longest = torch.tensor(max_lengths[part])
             begin = None if prefixes is None else prefixes[part]
+            given: dict[str, Any] = {"max_lengths": longest, "prefixes": begin, "rules": rules}
             if config.temperature is not None:
                 found += sample(
                     self._stepper,
                     source,
                     lengths,
-                    max_lengths=longest,
                     num_samples=config.nbest,
                     temperature=config.temperature,
                     top_k=config.top_k,
                     top_p=config.top_p,
                     seed=config.seed,
                     examples=examples[part],
-                    prefixes=begin,
+                    **given,
                 )
-            elif config.beam_size == 1:
-                best = greedy_search(self._stepper, source, lengths, max_lengths=longest, prefixes=begin)
-                found += [[hypothesis] for hypothesis in best]
+            elif config.beam_size == 1 and phrases is None:
+                found += [[best] for best in greedy_search(self._stepper, source, lengths, **given)]
             else:
                 found += beam_search(
                     self._stepper,
@@ -69,9 +71,13 @@ class DefinitionSearch:
                     lengths,
                     beam_size=config.beam_size,
                     nbest=config.nbest,
-                    max_lengths=longest,
                     length_penalty=config.length_penalty,
-                    prefixes=begin,
+                    length_reward=config.length_reward,
+                    coverage_penalty=config.coverage_penalty,
+                    diverse_groups=config.diverse_groups,
+                    diversity=config.diversity,
+                    phrases=None if phrases is None else phrases[part],
+                    **given,
                 )
         if attention:
             return found
