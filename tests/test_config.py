@@ -34,6 +34,7 @@ COMPANIONS = {
     "model.encoder_size": {"model.bidirectional": False},
     "search.nbest": {"search.beam_size": 10**6},
     "train.coverage_loss": {"model.attention": "coverage"},
+    "search.diverse_groups": {"search.beam_size": 10**6},
     "search.top_k": {"search.temperature": 1.0},
     "search.top_p": {"search.temperature": 1.0},
 }

@@ -49,11 +49,11 @@ def _check_search(model: ModelConfig, search: SearchConfig) -> None:
     limits = [name for name in ("top_k", "top_p") if getattr(search, name) is not None]
     if limits and search.temperature is None:
         raise ConfigError(f"search.{limits[0]} limits sampling: wanted search.temperature with it, such as 1, got none")
-    rankings = ("length_reward", "coverage_penalty", "diversity")
+    rankings = ("length_reward", "coverage_penalty")
     used = [name for name in rankings if getattr(search, name)] + ["diverse_groups"] * (search.diverse_groups > 1)
     if used and search.temperature is not None:
         raise ConfigError(
-            f"search.{used[0]} is one of beam search: wanted search.temperature=none with it, got {search.temperature:g}"
+            f"search.{used[0]} is for beam search: wanted search.temperature=none with it, got {search.temperature:g}"
         )
     if search.coverage_penalty and model.context != "attention":
         raise ConfigError(
@@ -63,11 +63,6 @@ def _check_search(model: ModelConfig, search: SearchConfig) -> None:
     if search.beam_size % search.diverse_groups:
         raise ConfigError(
             f"search.diverse_groups: wanted a divisor of beam_size = {search.beam_size}, got {search.diverse_groups}"
-        )
-    if (search.diverse_groups > 1) != (search.diversity > 0):
-        raise ConfigError(
-            f"search.diverse_groups and search.diversity belong together: wanted both or neither, got "
-            f"{search.diverse_groups} and {search.diversity:g}"
         )
 
 

@@ -94,7 +94,9 @@ class SymbolsConfig:
 class ModelConfig:
     """The shape of the model; equation numbers are those of docs/equations.md."""
 
-    input: Literal["symbols", "frames", "convolution"] = option("symbols", "what the model reads: symbols, or frames")
+    input: Literal["symbols", "frames", "convolution", "none"] = option(
+        "symbols", "what the model reads: symbols, frames, or none: a language model, trained on targets alone"
+    )
     output: Literal["symbols"] = option("symbols", "what a target is made of")
     input_size: int | None = option(None, "numbers in a frame of the source", low=1, high=LARGEST_SIZE)
     frame_stack: int = option(1, "input=frames: this many frames are joined to one", low=1, high=MOST_JOINED)
@@ -224,8 +226,8 @@ class SearchConfig:
         1, "groups that the beam is split into, each kept from repeating the others", low=1, high=MOST_AT_A_TIME
     )
     diversity: float = option(
-        0.0,
-        "diverse groups: a symbol costs this much for each hypothesis of an earlier group that took it in the same step",
+        0.5,
+        "diverse groups: a symbol costs this for each hypothesis of an earlier group that took it in the same step",
         low=0,
         high=HIGHEST_COUNT,
     )

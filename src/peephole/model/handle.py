@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING, Any
 from peephole.config import Config, SearchConfig
 from peephole.engine.packed import PackedSearch
 from peephole.errors import ConfigError, PeepholeError, check_path, check_type, nearest
+from peephole.model.batches import Work, find_in_parts
+from peephole.model.phrases import read_phrases
 from peephole.model.prediction import Prediction, empty_prediction
 from peephole.model.reading import (
     Notices,
@@ -35,8 +37,6 @@ if TYPE_CHECKING:
     from peephole.search.torch import DefinitionSearch
     from peephole.storage.model_file import ModelFile
 
-BATCHES_PER_CALL = 4
-"""Batches searched between two calls of `progress`, and between two checks for Ctrl-C."""
 FORCED_SETTINGS = ("batch_size", "threads", "engine")
 """The search settings that apply to given targets."""
 
@@ -144,6 +144,7 @@ class Model:
         sources: Iterable[Any],
         *,
         prefixes: Iterable[str] | None = None,
+        must_contain: Iterable[Iterable[str]] | None = None,
         attention: bool = True,
         progress: Callable[[int], None] | None = None,
         first_index: int = 0,
@@ -158,6 +159,8 @@ class Model:
             sources: source texts. An empty one has the empty target as its only prediction, with probability 1. For a
                 model of sound, images or numbers: names of files, or arrays of frames (T, F).
             prefixes: texts that the targets begin with, one a source; their symbols are scored like any other.
+            must_contain: for each source the texts that its targets must contain, such as [["Berlin"], []]. The symbols
+                of a text stand in the target one after the other; texts may overlap.
             attention: whether predictions have their attention weights.
             progress: called with 0 when all texts are read and `notices` is filled, and after each part of the search
                 with the number of sources done since the last call.
@@ -198,6 +201,10 @@ class Model:
                 first_index=first_index,
                 places=self.num_places,
             )
+        longest = [longest_target(self.num_places(source), config) if len(source.ids) else 0 for source in read]
+        phrases = None
+        if must_contain is not None:
+            phrases = read_phrases(self.target_symbols, must_contain, config, longest, begin)
         searching = self._make_search(config, collected, len(read))
         if notices is None:
             issue_warnings(collected, len(texts), stacklevel=2)
@@ -205,22 +212,11 @@ class Model:
         results: list[list[Prediction]] = [[] if len(source.ids) else [empty_prediction(attends)] for source in read]
         report = progress or (lambda count: None)
         report(0)
-        # Sources of similar length share a batch; the results do not depend on the grouping.
-        order = sorted((index for index, source in enumerate(read) if len(source.ids)), key=lambda i: len(read[i].ids))
-        size = config.batch_size * BATCHES_PER_CALL
-        for first in range(0, len(order), size):
-            rows = order[first : first + size]
-            found = searching.find(
-                [read[index].ids for index in rows],
-                [longest_target(self.num_places(read[index]), config) for index in rows],
-                config,
-                prefixes=None if begin is None else [begin[index] for index in rows],
-                examples=[first_index + index for index in rows],
-                attention=attention,
-            )
-            for index, hypotheses in zip(rows, found, strict=True):
+        work = Work(read, longest, begin, phrases, first_index)
+        for part in find_in_parts(searching, work, config, attention=attention):
+            for index, hypotheses in part:
                 results[index] = [self._prediction(hypothesis, read[index]) for hypothesis in hypotheses]
-            report(len(rows))
+            report(len(part))
         return results
 
     def score(
@@ -350,7 +346,7 @@ class Model:
         notices: Notices | None,
         search: Mapping[str, Any],
     ) -> tuple[SearchConfig, list[tuple[Any, list[int]]]]:
-        """Return the search settings of a call with given targets; the source, ids or frames, and target ids of each."""
+        """Return the search settings of a call with given targets; source, ids or frames, and target ids of each."""
         config = self._search_config(call, search, FORCED_SETTINGS)
         texts, wanted = check_sources(self.source_symbols, sources), check_targets(targets)
         if len(texts) != len(wanted):
