@@ -219,6 +219,10 @@ typedef struct peephole_request {
   int32_t with_attention; /* 0: results have no attention */
   int64_t num_models;     /* at least 1; the probabilities of several are averaged */
   const peephole_model *const *models;
+  int64_t num_guides;            /* language models with the same target symbols, whose weighted log p is added to that of the
+                                    models to choose and rank; results report the models' own log p */
+  const peephole_model *const *guides;
+  const double *guide_weights;   /* (guides)  above 0 */
   int64_t num_sources;           /* B */
   int64_t batch_size;            /* most sources searched at the same time; results do not depend on it */
   const int64_t *source_offsets; /* (B+1)  from 0, strictly increasing: no source is empty */

@@ -7,7 +7,19 @@ from typing import TYPE_CHECKING
 from peephole.errors import ConfigError
 
 if TYPE_CHECKING:
-    from peephole.sections import FramesConfig, ModelConfig, SearchConfig, TrainConfig
+    from peephole.sections import DataConfig, FramesConfig, ModelConfig, SearchConfig, SymbolsConfig, TrainConfig
+
+
+def check_language_model(data: DataConfig, symbols: SymbolsConfig, model: ModelConfig, search: SearchConfig) -> None:
+    """Raise ConfigError if settings of a language model are mixed with those of a model with sources."""
+    if model.input == "none":
+        if model.ctc or search.coverage_penalty:
+            name = "model.ctc" if model.ctc else "search.coverage_penalty"
+            raise ConfigError(f"{name}: wanted a model with sources, got model.input='none'")
+        return
+    for name, value in (("data.targets_only", data.targets_only), ("symbols.of", symbols.of)):
+        if value:
+            raise ConfigError(f"{name}: wanted model.input='none' with it, got {model.input!r}")
 
 
 def check_consistency(frames: FramesConfig, model: ModelConfig, train: TrainConfig, search: SearchConfig) -> None:

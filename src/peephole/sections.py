@@ -35,6 +35,9 @@ class DataConfig:
 
     source: str = option("source", "TSV and CSV with a header, JSONL, Parquet: the column that holds the source")
     target: str = option("target", "TSV and CSV with a header, JSONL, Parquet: the column that holds the target")
+    targets_only: bool = option(
+        False, "each line is a target alone, for a language model; model.input=none sets it in training"
+    )
     bad_lines: Literal["error", "skip"] = option(
         "error",
         "a line with the wrong number of columns, an empty side or invalid UTF-8: stop, or skip and count",
@@ -85,6 +88,7 @@ class SymbolsConfig:
 
     source: SymbolKind = option("auto", "source symbols; auto chooses by the data and prints its choice")
     target: SymbolKind = option("auto", "target symbols; auto chooses by the data and prints its choice")
+    of: str | None = option(None, "model.input=none: take the target symbols over from this model file")
     vocabulary_size: int = option(8000, "most symbols a side that a vocabulary may hold", low=8, high=MOST_SYMBOLS)
     min_count: int = option(1, "symbols seen fewer times in training become <unk>", low=1, high=HIGHEST_COUNT)
     normalize: Literal["NFC", "NFKC", "none"] = option("NFC", "Unicode normalisation of both sides")
@@ -231,6 +235,10 @@ class SearchConfig:
         low=0,
         high=HIGHEST_COUNT,
     )
+    language_model: str | None = option(
+        None, "file of a language model whose weighted log p ranks and chooses beside the model's"
+    )
+    language_model_weight: float = option(0.3, "weight of the language model's log p", low=0, high=1000)
     max_length_factor: float = option(3.0, "longest prediction: factor × source length + extra", low=0, high=1000)
     max_length_extra: int = option(20, "longest prediction: factor × source length + extra", low=1, high=10**6)
     temperature: float | None = option(None, "sample at this temperature instead of searching", low=0.0001, high=10**6)

@@ -21,6 +21,7 @@ struct peephole_model {
   std::unique_ptr<peephole::Network> network;
   const peephole::InstructionSet *instruction_set;
   int64_t frame_size = 0;  // 0: sources are symbols
+  bool is_language_model = false;
 };
 
 namespace {
@@ -139,6 +140,17 @@ void check_search(const peephole_request &r) {
   }
 }
 
+void check_guides(const peephole_request &r) {
+  check_at_least("guides", 0, r.num_guides);
+  for (int64_t g = 0; g < r.num_guides; ++g) {
+    const peephole_model &guide = *r.guides[g];
+    if (!guide.is_language_model) refuse("guides: wanted language models, got another model");
+    if (guide.tables[PEEPHOLE_TARGET].names != r.models[0]->tables[PEEPHOLE_TARGET].names)
+      refuse("guides: wanted the target symbols of the models, got others");
+    if (!(r.guide_weights[g] > 0 && std::isfinite(r.guide_weights[g]))) refuse("guide_weights: wanted numbers above 0");
+  }
+}
+
 void check(const peephole_request &r) {
   if (r.kind < PEEPHOLE_BEAM || r.kind > PEEPHOLE_FORCE) refuse("kind: wanted 0 to 2, got " + number(r.kind));
   check_at_least("threads", 1, r.threads);
@@ -149,6 +161,7 @@ void check(const peephole_request &r) {
   for (int64_t m = 1; m < r.num_models; ++m)
     for (int side = 0; side < 2; ++side)
       if (r.models[m]->tables[side].names != tables[side].names) refuse("models: wanted the same symbols in all, got others");
+  check_guides(r);
   for (int64_t m = 1; m < r.num_models; ++m)
     if (r.models[m]->frame_size != r.models[0]->frame_size)
       refuse("models: wanted frames of " + number(r.models[0]->frame_size) + " numbers in all, got " +
@@ -202,7 +215,8 @@ peephole_model *peephole_model_open(const void *file, size_t size, const char *i
       refuse("instruction set " + std::string(instruction_set) + ": there is none, or it cannot run here");
     peephole::ModelFile read = peephole::read_model_file(file, size);
     model->network.reset(model->instruction_set->pack(read.network()));
-    model->frame_size = read.architecture.input == peephole::Input::kSymbols ? 0 : read.architecture.input_size;
+    model->frame_size = read.network().input_size;
+    model->is_language_model = read.architecture.input == peephole::Input::kNone;
     model->tables[PEEPHOLE_SOURCE] = std::move(read.source);
     model->tables[PEEPHOLE_TARGET] = std::move(read.target);
     for (int side = 0; side < 2; ++side)
@@ -240,6 +254,8 @@ peephole_status peephole_search(const peephole_request *request, peephole_result
     peephole::Searcher searcher{{}, {}, first.instruction_set->float_kernels.largest,
                                 peephole_model_num_symbols(&first, PEEPHOLE_TARGET), first.frame_size};
     for (int64_t m = 0; m < request->num_models; ++m) searcher.networks.push_back(request->models[m]->network.get());
+    for (int64_t g = 0; g < request->num_guides; ++g)
+      searcher.guides.push_back({request->guides[g]->network.get(), request->guide_weights[g]});
     auto gathered = std::make_unique<Result>();
     try {
       gather(peephole::search(searcher, *request), *gathered);

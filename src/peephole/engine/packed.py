@@ -76,10 +76,15 @@ Source = Any
 
 
 class PackedSearch:
-    """Search over one packed model, or over several whose probabilities are averaged."""
+    """Search over one packed model, or over several whose probabilities are averaged.
 
-    def __init__(self, models: Sequence[PackedModel]) -> None:
-        self.models = tuple(models)
+    Args:
+        models: the models.
+        guides: language models, and the weights of their log-probabilities beside the models'.
+    """
+
+    def __init__(self, models: Sequence[PackedModel], guides: Sequence[tuple[PackedModel, float]] = ()) -> None:
+        self.models, self.guides = tuple(models), tuple(guides)
         self._frame_size = engine.library().peephole_model_frame_size(self.models[0].address)  # 0: symbols
 
     def find(
@@ -189,6 +194,8 @@ class PackedSearch:
     ) -> Iterator[structures.Result]:
         library = engine.library()
         addresses = (ctypes.c_void_p * len(self.models))(*(model.address for model in self.models))
+        guides = (ctypes.c_void_p * len(self.guides))(*(model.address for model, _ in self.guides))
+        weights = (ctypes.c_double * len(self.guides))(*(weight for _, weight in self.guides))
         interruption = Interruption()
         fields = settings | self._source_fields(sources)  # holds the arrays while the engine reads them
         request = structures.Request(
@@ -196,6 +203,9 @@ class PackedSearch:
             with_attention=attention,
             num_models=len(self.models),
             models=ctypes.addressof(addresses),
+            num_guides=len(self.guides),
+            guides=ctypes.addressof(guides),
+            guide_weights=ctypes.addressof(weights),
             num_sources=len(sources),
             batch_size=config.batch_size,
             should_stop=interruption.callback,

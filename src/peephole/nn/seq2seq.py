@@ -143,8 +143,8 @@ class Seq2Seq(nn.Module):
         coverage loss, (23), is added. A network with a CTC output then returns (33): 1 - ctc_weight of this loss and
         ctc_weight of the CTC loss, which has neither label smoothing nor coverage loss.
         """
-        encoded = self.encode(source, source_lengths, noise)
-        state = self.begin(encoded)
+        encoded = None if self.encoder is None else self.encode(source, source_lengths, noise)
+        state = self.decoder.start_alone(len(source_lengths)) if encoded is None else self.begin(encoded)
         if sampling_probability:
             assert noise is not None
             logits, weights = self.decoder.forward_sampled(_previous(target), state, noise, sampling_probability)
@@ -155,7 +155,7 @@ class Seq2Seq(nn.Module):
         if coverage_weight:
             assert weights is not None
             loss = loss + coverage_weight * coverage_loss_sum(weights, target)
-        if self.ctc is None or not ctc_weight:
+        if encoded is None or self.ctc is None or not ctc_weight:
             return loss
         outputs = encoded.outputs if noise is None else noise.dropout(encoded.outputs, "ctc")
         return (1 - ctc_weight) * loss + ctc_weight * self.ctc.loss_sum(outputs, encoded.lengths, target)

@@ -15,7 +15,7 @@ from torch.overrides import TorchFunctionMode
 
 from peephole.config import SearchConfig
 from peephole.nn import Seq2Seq, Seq2SeqStepper, build_seq2seq
-from peephole.search import EnsembleStepper, Rules, Stepper, beam_search, force, greedy_search, sample
+from peephole.search import EnsembleStepper, Guide, Rules, Stepper, beam_search, force, greedy_search, sample
 from peephole.search.hypothesis import Hypothesis
 from peephole.search.phrases import Phrase
 from peephole.storage.model_file import ModelFile
@@ -23,10 +23,11 @@ from peephole.symbols import EOS, PAD
 
 
 class DefinitionSearch:
-    """Search over one network, or over several whose probabilities are averaged."""
+    """Search over one network, or over several whose probabilities are averaged; `guides` as in `PackedSearch`."""
 
-    def __init__(self, networks: Sequence[Seq2Seq]) -> None:
+    def __init__(self, networks: Sequence[Seq2Seq], guides: Sequence[tuple[Seq2Seq, float]] = ()) -> None:
         self.networks = tuple(networks)
+        self._guides = [Guide(Seq2SeqStepper(network), weight) for network, weight in guides]
         steppers = [Seq2SeqStepper(network) for network in networks]
         self._stepper: Stepper[Any] = steppers[0] if len(steppers) == 1 else EnsembleStepper(steppers)
 
@@ -48,7 +49,7 @@ class DefinitionSearch:
             source, lengths = self._pad(sources[part])
             longest = torch.tensor(max_lengths[part])
             begin = None if prefixes is None else prefixes[part]
-            given: dict[str, Any] = {"max_lengths": longest, "prefixes": begin, "rules": rules}
+            given: dict[str, Any] = {"max_lengths": longest, "prefixes": begin, "rules": rules, "guides": self._guides}
             if config.temperature is not None:
                 found += sample(
                     self._stepper,
