@@ -55,7 +55,7 @@ def find_language_model(model: Model, given: object, config: SearchConfig) -> Mo
     from peephole.model.loading import load
 
     given = config.language_model if given is None else given
-    if given is None or not config.language_model_weight:
+    if given in (None, "none") or not config.language_model_weight:
         return None
     check_type("language_model", given, (Model, str, os.PathLike), "a Model or the name of its file")
     if not isinstance(given, Model):
