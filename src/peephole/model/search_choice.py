@@ -48,7 +48,8 @@ def make_search(
     notices.slow_search = slow_search_reason(weights, config, search)
     fits = all(part.fit_engine() for part in (weights, *(guide for guide, *_ in guides)))  # else on a GPU, or float64
     packs = fits and search.engine == "auto" and notices.slow_search is None
-    check_search_memory(config.model, len(target_symbols), search, count if fits else 0, engine=packs)
+    shapes = [own[0].model for _, own, _ in guides]
+    check_search_memory(config.model, len(target_symbols), search, count if fits else 0, engine=packs, guides=shapes)
     if packs:
         packed = [(guide.packed(own)[0], weight) for guide, own, weight in guides]
         return PackedSearch(weights.packed(description), packed)
