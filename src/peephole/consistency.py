@@ -27,6 +27,10 @@ def check_consistency(frames: FramesConfig, model: ModelConfig, train: TrainConf
     if model.cell == "gru" and model.peephole != "none":
         raise ConfigError(f"model.cell='gru' has no cell state: wanted model.peephole='none', got {model.peephole!r}")
     _check_frames(frames, model, train)
+    if model.input_size is not None and model.input_size % model.input_planes:
+        raise ConfigError(
+            f"model.input_planes: wanted a divisor of input_size = {model.input_size}, got {model.input_planes}"
+        )
     encoder_size = model.encoder_size or model.hidden_size
     if model.bidirectional and encoder_size % 2:
         raise ConfigError(

@@ -103,6 +103,12 @@ class ModelConfig:
     )
     output: Literal["symbols"] = option("symbols", "what a target is made of")
     input_size: int | None = option(None, "numbers in a frame of the source", low=1, high=LARGEST_SIZE)
+    input_planes: int = option(
+        1,
+        "input=convolution: a frame holds this many columns of points, one after the other, such as colours",
+        low=1,
+        high=16,
+    )
     frame_stack: int = option(1, "input=frames: this many frames are joined to one", low=1, high=MOST_JOINED)
     convolution_layers: int = option(
         2, "input=convolution: layers; each halves the number of steps and of features", low=1, high=MOST_CONVOLUTIONS

@@ -198,6 +198,7 @@ class Model:
         if first_index < 0:
             raise PeepholeError(f"first_index: wanted at least 0, got {first_index}")
         collected = _notices(notices)
+        begin: list[list[int]] | None
         if self.is_language_model:
             if prefixes is not None:
                 raise PeepholeError("prefixes: a language model continues its sources; wanted none, got some")
@@ -351,7 +352,7 @@ class Model:
         notices: Notices | None,
         search: Mapping[str, Any],
     ) -> tuple[SearchConfig, list[tuple[Any, list[int]]]]:
-        """Return the search settings of a call with given targets; source, ids or frames, and target ids of each."""
+        """Return the search settings, and the source (ids or frames) and the target ids of each pair."""
         config = self._search_config(call, search, FORCED_SETTINGS)
         texts, wanted = check_sources(self.source_symbols, sources), check_targets(targets)
         if len(texts) != len(wanted):

@@ -58,8 +58,11 @@ def find_language_model(model: Model, given: object, config: SearchConfig) -> Mo
     if given in (None, "none") or not config.language_model_weight:
         return None
     check_type("language_model", given, (Model, str, os.PathLike), "a Model or the name of its file")
-    if not isinstance(given, Model):
-        given = model.language_models.setdefault(os.fspath(given), load(given))  # type: ignore[call-overload]
+    if isinstance(given, (str, os.PathLike)):
+        name = os.fspath(given)
+        if name not in model.language_models:
+            model.language_models[name] = load(name)
+        given = model.language_models[name]
     assert isinstance(given, Model)
     if given.config.model.input != "none" or len(given.members) > 1:
         raise PeepholeError(

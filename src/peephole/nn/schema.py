@@ -42,6 +42,7 @@ class Architecture:
     input: str  # symbols, frames, convolution
     output: str  # symbols
     input_size: int | None  # F, numbers in a frame; None for symbols
+    input_planes: int  # input convolution: columns of points in a frame
     frame_stack: int  # input frames: frames joined to one
     convolution_layers: int
     convolution_channels: int
@@ -136,7 +137,15 @@ class Architecture:
 _SETTINGS = [f.name for f in fields(Architecture)]
 _ADDED = (
     *("location_channels", "location_width", "attention_heads"),
-    *("input_size", "frame_stack", "convolution_layers", "convolution_channels", "encoder_pyramid", "ctc"),
+    *(
+        "input_size",
+        "input_planes",
+        "frame_stack",
+        "convolution_layers",
+        "convolution_channels",
+        "encoder_pyramid",
+        "ctc",
+    ),
 )
 
 
@@ -231,7 +240,7 @@ def _frames(a: Architecture, num_symbols: int) -> Tensors:
 
 def _convolution(a: Architecture, num_symbols: int) -> Tensors:
     yield from _statistics(a)
-    channels, features = 1, _input_size(a)
+    channels, features = a.input_planes, _input_size(a) // a.input_planes
     for layer in range(a.convolution_layers):
         yield from _inside(f"layers.{layer}", _linear(channels * 9, a.convolution_channels))
         channels, features = a.convolution_channels, halved(features)
