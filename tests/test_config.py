@@ -35,6 +35,7 @@ COMPANIONS = {
     "model.encoder_pyramid": {"model.encoder_layers": 9},
     "search.nbest": {"search.beam_size": 10**6},
     "train.coverage_loss": {"model.attention": "coverage"},
+    "search.diverse_groups": {"search.beam_size": 10**6},
     "search.top_k": {"search.temperature": 1.0},
     "search.top_p": {"search.temperature": 1.0},
 }

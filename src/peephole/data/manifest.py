@@ -28,7 +28,8 @@ def recognise_sources(train_path: str | Path, config: Config) -> Config:
     """Return the settings with what the sources of a training file are, unless they are text.
 
     Sources are files if the first lines name files of one kind. Then `frames.kind`, `model.input` and
-    `model.input_size` are set.
+    `model.input_size` are set. For a language model, `model.input=none`, there are only targets; it is measured by its
+    loss.
 
     Args:
         train_path: as in `prepare`.
@@ -39,6 +40,9 @@ def recognise_sources(train_path: str | Path, config: Config) -> Config:
             kinds.
         ConfigError: `model.input_size` is not that of the files.
     """
+    if config.model.input == "none":
+        data, train = replace(config.data, targets_only=True), replace(config.train, dev_metric="loss")
+        return replace(config, data=data, train=train)
     kind = config.frames.kind
     if kind == "auto":
         kind = _recognise(train_path, config.data) or "text"
