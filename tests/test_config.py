@@ -243,7 +243,8 @@ def test_explicit_peepholes_for_a_gru_are_refused(peephole: str) -> None:
     [
         (
             {"modle": {}},
-            "x: unknown section 'modle'; wanted one of data, frames, symbols, model, train, search; did you mean 'model'?",
+            "x: unknown section 'modle'; wanted one of data, frames, symbols, model, train, search; "
+            "did you mean 'model'?",
         ),
         ({"model": 3}, "x, model: wanted a table of keys, got 3"),
         (
@@ -435,7 +436,8 @@ def test_resetting_one_budget_to_none_allows_another() -> None:
         (b"[model]\nhidden_size = '3.5'\n", "model.hidden_size: wanted a whole number, got '3.5'"),
         (
             b"[modell]\n",
-            "unknown section 'modell'; wanted one of data, frames, symbols, model, train, search; did you mean 'model'?",
+            "unknown section 'modell'; wanted one of data, frames, symbols, model, train, search; "
+            "did you mean 'model'?",
         ),
     ],
 )
