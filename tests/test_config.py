@@ -29,6 +29,8 @@ FIELDS = {
 ONE_VALUE = ("model.output",)  # kinds with one name so far
 # Further settings that a non-default value requires
 COMPANIONS = {
+    "data.targets_only": {"model.input": "none"},
+    "symbols.of": {"model.input": "none"},
     "model.cell": {"model.peephole": "none"},
     "model.hidden_size": {"model.bidirectional": False},
     "model.encoder_size": {"model.bidirectional": False},

@@ -167,9 +167,9 @@ def test_a_coverage_penalty_needs_no_attention_in_the_result() -> None:
     [
         ({"config": SearchConfig(min_length=-1)}, "min_length: wanted at least 0, got -1"),
         ({"config": SearchConfig(no_repeat_ngram=-2)}, "no_repeat_ngram: wanted at least 0, got -2"),
-        ({"config": SearchConfig(length_reward=-1.0)}, "length_reward: wanted a number from 0"),
-        ({"config": SearchConfig(coverage_penalty=np.nan)}, "coverage_penalty: wanted a number from 0"),
-        ({"config": SearchConfig(diversity=-1.0)}, "diversity: wanted a number from 0"),
+        ({"config": SearchConfig(length_reward=-1.0)}, "length_reward: wanted a number from 0 to 1e9"),
+        ({"config": SearchConfig(coverage_penalty=np.nan)}, "coverage_penalty: wanted a number from 0 to 1e9"),
+        ({"config": SearchConfig(diversity=-1.0)}, "diversity: wanted a number from 0 to 1e9"),
         ({"config": SearchConfig(diverse_groups=2)}, "diverse_groups: wanted a divisor of beam_size = 5, got 2"),
         (
             {"config": SearchConfig(beam_size=4, diverse_groups=2), "phrases": [[], [[4]]]},

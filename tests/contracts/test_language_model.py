@@ -287,7 +287,7 @@ def test_wrong_guides_are_refused() -> None:
     for guide, weight, message in (
         (model, 0.5, "guides: wanted language models, got another model"),
         (foreign, 0.5, "guides: wanted the target symbols of the models, got others"),
-        (pack_language_model(*language), 0.0, "guide_weights: wanted numbers above 0"),
+        (pack_language_model(*language), 0.0, "guide_weights: wanted numbers above 0 and up to 1e9"),
     ):
         with pytest.raises(PeepholeError, match=f"^search: {message}$"):
             PackedSearch([model], [(guide, weight)]).find([[4, 5]], [5], SearchConfig())

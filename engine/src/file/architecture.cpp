@@ -135,6 +135,7 @@ void check_combinations(const Architecture &a, const std::string &where) {
   if (a.input_size % a.input_planes)
     fail(where + ".input_planes: wanted a divisor of input_size = " + std::to_string(a.input_size) + ", got " +
          std::to_string(a.input_planes));
+  if (a.input == Input::kNone && a.ctc) fail(where + ".ctc: wanted a model with sources, got input='none'");
   if (a.context == Context::kAttention) check_attention(a, where);
 }
 

@@ -222,7 +222,7 @@ class PackedDecoder final : public peephole::Decoder {
     line.reserve(memory + units);
     selection.clear(num_parents);
     for (int64_t m = 0; m < num_parents; ++m) {
-      std::memcpy(line.at(0), contexts.at(m * memory), size_t(memory) * sizeof(float));
+      if (memory) std::memcpy(line.at(0), contexts.at(m * memory), size_t(memory) * sizeof(float));
       peephole::poll(attended.at(m)->source->length * net.M);
       std::memcpy(line.at(memory), state[0][0]->h.at(*parent_row.at(m) * units), size_t(units) * sizeof(float));
       joints.put(m, line.at(0));

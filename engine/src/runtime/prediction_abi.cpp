@@ -93,8 +93,9 @@ void check_targets(const peephole_request &r, int64_t size) {
   }
 }
 
-void check_from_0(const char *name, double got) {
-  if (!(got >= 0 && std::isfinite(got))) refuse(std::string(name) + ": wanted a number from 0");
+// So large that no sum of scores overflows.
+void check_weight(const char *name, double got) {
+  if (!(got >= 0 && got <= 1e9)) refuse(std::string(name) + ": wanted a number from 0 to 1e9");
 }
 
 void check_phrases(const peephole_request &r, int64_t size) {
@@ -124,10 +125,10 @@ void check_search(const peephole_request &r) {
     check_at_least("beam_size", 1, r.beam_size);
     if (r.nbest > r.beam_size)
       refuse("nbest: wanted at most beam_size = " + number(r.beam_size) + ", got " + number(r.nbest));
-    check_from_0("length_penalty", r.length_penalty);
-    check_from_0("length_reward", r.length_reward);
-    check_from_0("coverage_penalty", r.coverage_penalty);
-    check_from_0("diversity", r.diversity);
+    if (!(r.length_penalty >= 0 && std::isfinite(r.length_penalty))) refuse("length_penalty: wanted a number from 0");
+    check_weight("length_reward", r.length_reward);
+    check_weight("coverage_penalty", r.coverage_penalty);
+    check_weight("diversity", r.diversity);
     check_at_least("diverse_groups", 0, r.diverse_groups);
     if (r.diverse_groups > 1 && r.beam_size % r.diverse_groups)
       refuse("diverse_groups: wanted a divisor of beam_size = " + number(r.beam_size) + ", got " + number(r.diverse_groups));
@@ -148,7 +149,7 @@ void check_guides(const peephole_request &r) {
     if (!guide.is_language_model) refuse("guides: wanted language models, got another model");
     if (guide.tables[PEEPHOLE_TARGET].names != r.models[0]->tables[PEEPHOLE_TARGET].names)
       refuse("guides: wanted the target symbols of the models, got others");
-    if (!(r.guide_weights[g] > 0 && std::isfinite(r.guide_weights[g]))) refuse("guide_weights: wanted numbers above 0");
+    if (!(r.guide_weights[g] > 0 && r.guide_weights[g] <= 1e9)) refuse("guide_weights: wanted numbers above 0 and up to 1e9");
   }
 }
 

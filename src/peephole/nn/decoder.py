@@ -241,7 +241,9 @@ class Decoder(nn.Module):
         for index, (layer, first) in enumerate(zip(self.layers, state.layers, strict=True)):
             x = x * masks[index - 1] if index and masks else x
             if isinstance(first, LSTMState):
-                x, _ = run_lstm(x, lengths, first, cast("LSTMDirection", layer).weights())
+                own = cast("LSTMDirection", layer)
+                kinds = {"cell": own.kind, "peephole": own.peephole}
+                x, _ = run_lstm(x, lengths, first, own.weights(), kinds=kinds)
             else:
                 x, _ = run_gru(x, lengths, first, cast("GRUDirection", layer).weights())
         return x
