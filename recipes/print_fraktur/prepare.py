@@ -11,11 +11,10 @@ where they are.
 Texts are in Unicode's form NFC; runs of white space are one space, and there is none at the ends, as ocropy compares
 texts, too. Nothing else is changed: ſ, quotation marks and ′ count as they are.
 
-The test lines are the published ones. Names begin with the book, and all books of the test lines have training lines.
-So that the reading of unseen books can be measured, dev consists of the training lines of four books, and train.tsv has
-none of them: grosserkrieg20, ploen1909, wuerttemberg1936 and zedlitz, small books with many test lines. unseen.tsv holds
-the test lines of these four again. train_all.tsv is train.tsv and dev.tsv together, what the published model was
-trained on.
+The test lines are the published ones. Names begin with the book; every book of a test line has training lines, too. So
+that reading an unseen book can be measured, dev consists of the training lines of four small books with many test lines
+(grosserkrieg20, ploen1909, wuerttemberg1936, zedlitz), and train.tsv has none of them. unseen.tsv is their part of the
+test lines. train_all.tsv is train.tsv and dev.tsv together: what the published model was trained on.
 """
 
 import argparse

@@ -10,10 +10,10 @@ Writes recipes/speech_an4/data/{train,dev,test}.tsv: the path of a file of featu
 below recipes/speech_an4/data/features: NumPy files, float32 (T, F), 100 frames a second.
 
 An .mfc file holds 13 mel cepstra a frame (big-endian: the count of numbers, then float32). There are no waveforms. With
-`cepstra` the frames are the 13, their deltas and the deltas of these, over two frames on either side (Kaldi's and HTK's
-formula). With `spectrum` they are the 40 log energies of mel bands that 13 cepstra describe, a smoothed spectrogram (the
-inverse of the cosine transform): the same information, in an order in which neighbours are alike, as convolutions and
-frequency masks expect. From both, the mean of each utterance's 13 cepstra is subtracted if `--subtract-mean` is given.
+`cepstra` the frames are the 13, their deltas and the deltas of these, over two frames on either side (the formula of
+Kaldi and HTK). With `spectrum` they are the log energies of 40 mel bands that 13 cepstra describe, a smoothed
+spectrogram (by the inverse of the cosine transform): the same information in an order in which neighbours are alike, as
+convolutions and masks of frequencies expect. `--subtract-mean` subtracts the mean of each utterance's cepstra first.
 
 Texts are in small letters; a space stands between words, and between letters that are spelled out (`r u b o u t`).
 
