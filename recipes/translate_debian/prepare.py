@@ -68,7 +68,7 @@ def download(language: str) -> Indices:
 
 
 def split_sentences(lines: list[str]) -> list[str]:
-    """Return the sentences of a paragraph; `.`, `!` or `?` before a capital, hangul, digit, quote or bracket ends one."""
+    """Split a paragraph after `.`, `!` or `?` before a capital, hangul, digit, quote or bracket."""
     return _SENTENCE_END.split(clean(" ".join(lines)))
 
 
