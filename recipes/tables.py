@@ -39,8 +39,8 @@ class Cell(NamedTuple):
 def score(test: TestSet, predictions: Sequence[Sequence[str]], metrics: Sequence[str]) -> dict[str, Cell]:
     """Return the scores of a system that was trained with one or more seeds.
 
-    The interval is the 95 % bootstrap interval over sources of the mean over seeds: each resample holds the same sources
-    for all seeds. It does not cover other seeds.
+    The interval is the 95 % bootstrap interval over sources of the mean over seeds: each resample holds the same
+    sources for all seeds. It does not cover other seeds.
 
     Args:
         test: sources and references.

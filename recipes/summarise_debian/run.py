@@ -1,0 +1,81 @@
+"""Run the whole recipe: download the data, train the systems, summarise the test descriptions, print the tables.
+
+    python recipes/summarise_debian/run.py                 60 minutes for each training
+    python recipes/summarise_debian/run.py --minutes 1     a short trial
+
+Prints ROUGE-1, ROUGE-2 and ROUGE-L of all test descriptions, and of those outside the families of libraries whose
+synopses follow a formula (rust-, golang-, haskell-, r-, perl). The baseline is the description's first 12 words.
+
+All files are written below recipes/summarise_debian/data/60-minutes (the name follows the minutes). After Ctrl-C or a
+kill, the same command continues. To start again, remove the folder.
+"""
+
+import argparse
+import os
+import sys
+from pathlib import Path
+
+from prepare import DATA, is_formulaic
+
+sys.path.insert(0, str(Path(__file__).parents[1]))
+from fetch import run
+from stages import System, read_test, run_systems, write_text
+from tables import difference, facts_table, rows_of, scores_table
+
+HERE = Path(__file__).parent
+METRICS = ("rouge_1", "rouge_2", "rouge_l")
+LEAD_WORDS = 12
+BASELINE = f"the first {LEAD_WORDS} words"
+SYSTEMS = (System("plain", "attention", seeds=3),)
+
+
+def lead(description: str) -> str:
+    """Return the first words of a description.
+
+    >>> lead("a b c d e f g h i j k l m n")
+    'a b c d e f g h i j k l'
+    """
+    return " ".join(description.split()[:LEAD_WORDS])
+
+
+def report(data: Path, results: Path) -> str:
+    """Return the tables of the systems that have run."""
+    test = read_test(data / "test.tsv")
+    packages = (data / "test.packages.txt").read_text(encoding="utf-8").split()
+    parts = {
+        "all": list(range(len(test.sources))),
+        "without families": [i for i, package in enumerate(packages) if not is_formulaic(package)],
+    }
+    rows = {BASELINE: [[lead(text) for text in test.sources]], **rows_of(results, SYSTEMS)}
+    text = scores_table(test, rows, METRICS, parts) + "\n" + facts_table(results, SYSTEMS) + "\n"
+    for name, predictions in list(rows.items())[1:]:
+        text += f"{name} minus {BASELINE}, ROUGE-1: {difference(test, 'rouge_1', predictions, rows[BASELINE])}\n"
+    return text
+
+
+def main() -> None:
+    """Run the stages that are not finished, and print the tables."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--minutes", type=float, default=60, help="of each training (default: 60)")
+    parser.add_argument("--threads", type=int, default=os.cpu_count(), help="of training and prediction")
+    parser.add_argument("--data", type=Path, default=DATA, help=f"folder of the files (default: {DATA})")
+    arguments = parser.parse_args()
+
+    if not (arguments.data / "test.tsv").is_file():
+        print(run([sys.executable, str(HERE / "prepare.py"), "--out", str(arguments.data)]))
+    results = arguments.data / f"{arguments.minutes:g}-minutes"
+    run_systems(
+        SYSTEMS,
+        read_test(arguments.data / "test.tsv").sources,
+        data=arguments.data,
+        results=results,
+        config=HERE / "config.toml",
+        settings=[f"train.minutes={arguments.minutes:g}"],
+        threads=arguments.threads,
+    )
+    write_text(results / "report.md", report(arguments.data, results))
+    print((results / "report.md").read_text(encoding="utf-8"))
+
+
+if __name__ == "__main__":
+    main()
