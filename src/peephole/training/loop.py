@@ -58,6 +58,7 @@ def fit(
     *,
     dropout: float,
     batch_symbols: int,
+    batch_frames: int | None = None,
     hooks: Hooks,
 ) -> None:
     """Train until the budget is used up, early stopping ends training, or a stop is requested; update `state` in place.
@@ -73,6 +74,7 @@ def fit(
         config: settings of the training.
         dropout: rate of the model's dropout.
         batch_symbols: target symbols in a batch, summed over all processes.
+        batch_frames: frames in a batch, likewise; None for texts.
         hooks: clock, reports, files and evaluation.
 
     Raises:
@@ -87,7 +89,12 @@ def fit(
     interruptible: Callable[[], AbstractContextManager[None]] = nullcontext  # the first update imports modules
     while True:
         epoch_batches = batches(
-            corpus, seed=config.seed, epoch=position.epoch, batch_symbols=batch_symbols, start=position.batch
+            corpus,
+            seed=config.seed,
+            epoch=position.epoch,
+            batch_symbols=batch_symbols,
+            batch_frames=batch_frames,
+            start=position.batch,
         )
         for batch in epoch_batches:
             spent = measure_progress(config, state, symbols)

@@ -11,6 +11,7 @@ from typing import Any
 
 from peephole.config import DEFAULT_EPOCHS, Config, TrainConfig
 from peephole.data import data_files, prepare
+from peephole.data.manifest import recognise_sources
 from peephole.errors import check_path, check_type
 from peephole.memory import size_text
 from peephole.nn.schema import Architecture, tensors
@@ -115,6 +116,7 @@ def plan(
         data_files(path)  # as training does, before it looks at older files
     if run is not None:
         check_replaces_nothing(run, overwrite)
+    chosen = recognise_sources(train, chosen)
     with tempfile.TemporaryDirectory(prefix="peephole-") as folder:
         prepared = prepare(train, dev, chosen, folder)
         symbols = len(prepared.source_symbols), len(prepared.target_symbols)
