@@ -4,6 +4,7 @@ Every stage writes a file at its end, and a stage whose file exists is skipped; 
 stopped and given again.
 """
 
+import argparse
 import json
 import os
 import signal
@@ -63,22 +64,22 @@ class TestSet(NamedTuple):
         return TestSet([self.sources[i] for i in indices], [self.references[i] for i in indices])
 
 
-def read_test(path: Path, prepare: str = "prepare.py") -> TestSet:
-    """Read a file of pairs.
+def read_test(path: Path, *, files: bool = False) -> TestSet:
+    """Read a file of pairs that prepare.py wrote.
 
     Args:
         path: the file.
-        prepare: the program that writes it, for the message.
+        files: whether the sources are names of files, relative to the folder of this one.
 
     Raises:
         SystemExit: there is no such file.
     """
     if not path.is_file():
-        raise SystemExit(f"{path}: no such file; run {prepare} first")
+        raise SystemExit(f"{path}: no such file; run prepare.py first")
     grouped: dict[str, list[str]] = {}
     for line in path.read_text(encoding="utf-8").splitlines():
         source, target = line.split("\t")
-        grouped.setdefault(source, []).append(target)
+        grouped.setdefault(str(path.parent / source) if files else source, []).append(target)
     return TestSet(list(grouped), list(grouped.values()))
 
 
@@ -189,33 +190,47 @@ def write_text(path: Path, text: str) -> None:
     os.replace(part, path)
 
 
+def recipe_parser(description: str | None, data: Path, minutes: float) -> argparse.ArgumentParser:
+    """Return a parser with the options of every recipe's run.py.
+
+    Args:
+        description: the docstring of run.py.
+        data: the folder that prepare.py writes.
+        minutes: of each training.
+    """
+    parser = argparse.ArgumentParser(description=description, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--minutes", type=float, default=minutes, help=f"of each training (default: {minutes:g})")
+    parser.add_argument("--threads", type=int, default=1, help="of training and prediction (default: 1)")
+    parser.add_argument("--data", type=Path, default=data, help=f"folder of the files (default: {data})")
+    return parser
+
+
 def run_systems(
     systems: Sequence[System],
-    sources: Sequence[str],
+    tests: Mapping[str, Sequence[str]],
     *,
     data: Path,
     results: Path,
     config: Path,
     settings: Sequence[str] = (),
     threads: int = 1,
-    part: str = "test",
 ) -> None:
     """Train all systems with all their seeds, one after the other, and predict.
 
     Args:
         systems: rows of the table.
-        sources: to predict.
+        tests: name of a test file, for the names of the files of predictions → its sources.
         data: folder of the training files and dev.tsv.
         results: folder to write.
         config: the recipe's TOML file.
         settings: KEY=VALUE, of all systems.
         threads: of training and prediction.
-        part: name of the sources in the names of the files of predictions.
     """
     results.mkdir(parents=True, exist_ok=True)
     for system in systems:
         for seed in range(1, system.seeds + 1):
             train(system, seed, data, results, config, (f"train.threads={threads}", *settings))
             for search in system.searches:
-                path = predictions_path(results, system, seed, search, part)
-                predict(model_path(results, system, seed), sources, path, {"threads": threads, **search.options})
+                for part, sources in tests.items():
+                    path = predictions_path(results, system, seed, search, part)
+                    predict(model_path(results, system, seed), sources, path, {"threads": threads, **search.options})

@@ -10,8 +10,6 @@ All files are written below recipes/summarise_debian/data/60-minutes (the name f
 kill, the same command continues. To start again, remove the folder.
 """
 
-import argparse
-import os
 import sys
 from pathlib import Path
 
@@ -19,14 +17,19 @@ from prepare import DATA, is_formulaic
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 from fetch import run
-from stages import System, read_test, run_systems, write_text
+from stages import System, read_test, recipe_parser, run_systems, write_text
 from tables import difference, facts_table, rows_of, scores_table
 
 HERE = Path(__file__).parent
 METRICS = ("rouge_1", "rouge_2", "rouge_l")
 LEAD_WORDS = 12
 BASELINE = f"the first {LEAD_WORDS} words"
-SYSTEMS = (System("plain", "attention", seeds=3),)
+COVERAGE_LOSS = ["train.coverage_loss=1.0"]
+SYSTEMS = (
+    System("plain", "attention", seeds=3),
+    System("copy", "copying", ["model.output=copy"], seeds=3),
+    System("coverage", "copying, coverage", ["model.output=copy", "model.attention=coverage", *COVERAGE_LOSS], seeds=3),
+)
 
 
 def lead(description: str) -> str:
@@ -55,18 +58,13 @@ def report(data: Path, results: Path) -> str:
 
 def main() -> None:
     """Run the stages that are not finished, and print the tables."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--minutes", type=float, default=60, help="of each training (default: 60)")
-    parser.add_argument("--threads", type=int, default=os.cpu_count(), help="of training and prediction")
-    parser.add_argument("--data", type=Path, default=DATA, help=f"folder of the files (default: {DATA})")
-    arguments = parser.parse_args()
-
+    arguments = recipe_parser(__doc__, DATA, 60).parse_args()
     if not (arguments.data / "test.tsv").is_file():
         print(run([sys.executable, str(HERE / "prepare.py"), "--out", str(arguments.data)]))
     results = arguments.data / f"{arguments.minutes:g}-minutes"
     run_systems(
         SYSTEMS,
-        read_test(arguments.data / "test.tsv").sources,
+        {"test": read_test(arguments.data / "test.tsv").sources},
         data=arguments.data,
         results=results,
         config=HERE / "config.toml",
