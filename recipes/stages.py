@@ -208,29 +208,38 @@ def recipe_parser(description: str | None, data: Path, minutes: float) -> argpar
 def run_systems(
     systems: Sequence[System],
     tests: Mapping[str, Sequence[str]],
+    config: Path,
     *,
     data: Path,
-    results: Path,
-    config: Path,
-    settings: Sequence[str] = (),
-    threads: int = 1,
-) -> None:
-    """Train all systems with all their seeds, one after the other, and predict.
+    minutes: float,
+    threads: int,
+) -> Path:
+    """Train all systems with all their seeds, one after the other, and predict; finished stages are skipped.
 
     Args:
         systems: rows of the table.
         tests: name of a test file, for the names of the files of predictions → its sources.
-        data: folder of the training files and dev.tsv.
-        results: folder to write.
         config: the recipe's TOML file.
-        settings: KEY=VALUE, of all systems.
+        data: folder of the training files and dev.tsv.
+        minutes: of each training.
         threads: of training and prediction.
+
+    Returns:
+        The folder of the results: that of the data, then one named after the minutes.
     """
+    results = data / f"{minutes:g}-minutes"
     results.mkdir(parents=True, exist_ok=True)
     for system in systems:
         for seed in range(1, system.seeds + 1):
-            train(system, seed, data, results, config, (f"train.threads={threads}", *settings))
+            train(system, seed, data, results, config, (f"train.minutes={minutes:g}", f"train.threads={threads}"))
             for search in system.searches:
                 for part, sources in tests.items():
                     path = predictions_path(results, system, seed, search, part)
                     predict(model_path(results, system, seed), sources, path, {"threads": threads, **search.options})
+    return results
+
+
+def publish(results: Path, text: str) -> None:
+    """Write the tables to report.md in the folder of the results, and print them."""
+    write_text(results / "report.md", text)
+    print(text)

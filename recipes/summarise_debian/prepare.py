@@ -11,7 +11,8 @@ lists do not change.
 
 A description is the prose of a package: its paragraphs without those that hold a list or an example (lines that Debian
 indents by a second space). The program keeps descriptions of at least 15 words whose synopsis has 3 to 14, of each
-source package the one with the longest description, and of this the first 120 words (5 % have more).
+source package the one with the longest description, and of this the first 120 words (5 % have more). Punctuation at the
+ends of words is separated by spaces, so that words can be symbols; ROUGE, which ignores punctuation, is the same.
 
 The split is by source package: md5(source) % 100 below 5 test, 5 to 9 dev. Descriptions that are in the training file,
 too, are taken out of dev and test, and second ones out of a file.
@@ -31,6 +32,7 @@ from debian import clean, download_indices, read_descriptions, read_sources, spl
 DATA = Path(__file__).parent / "data"
 FEWEST_WORDS, MOST_WORDS = 15, 120  # of a description
 SYNOPSIS_WORDS = range(3, 15)
+_PUNCTUATION = re.compile(r"^(?P<before>[(\[\"'`]*)(?P<word>.*?)(?P<after>[.,;:!?)\]\"'`…]*)$")
 FAMILIES = re.compile(r"(rust|golang|haskell|r-(cran|bioc|other))-.*|lib.*-perl")
 
 
@@ -50,6 +52,19 @@ def prose(paragraphs: list[list[str]]) -> str:
     """
     kept = [lines for lines in paragraphs if not any(line.startswith(" ") for line in lines)]
     return clean(" ".join(line for lines in kept for line in lines))
+
+
+def separate(text: str) -> str:
+    """Return a text with the punctuation at the ends of its words separated by spaces.
+
+    >>> separate('A C++ library (for "fast" parsing), e.g. of XML.')
+    'A C++ library ( for " fast " parsing ) , e.g . of XML .'
+    """
+    tokens: list[str] = []
+    for word in text.split():
+        found = _PUNCTUATION.match(word)
+        tokens += [*found["before"], *filter(None, [found["word"]]), *found["after"]] if found else [word]
+    return " ".join(tokens)
 
 
 def is_formulaic(package: str) -> bool:
@@ -75,7 +90,10 @@ def read_summaries(packages: str, english: str) -> list[Summary]:
         known = longest.get(found.package)
         if known is None or len(known.description) < len(found.description):
             longest[found.package] = found
-    return [one._replace(description=" ".join(one.description.split()[:MOST_WORDS])) for one in longest.values()]
+    return [
+        Summary(one.package, separate(" ".join(one.description.split()[:MOST_WORDS])), separate(one.synopsis))
+        for one in longest.values()
+    ]
 
 
 def split_by_package(summaries: list[Summary]) -> dict[str, list[Summary]]:

@@ -1,12 +1,12 @@
 """Run the whole recipe: download the data, train the systems, summarise the test descriptions, print the tables.
 
-    python recipes/summarise_debian/run.py                 60 minutes for each training
+    python recipes/summarise_debian/run.py                 30 minutes for each training
     python recipes/summarise_debian/run.py --minutes 1     a short trial
 
 Prints ROUGE-1, ROUGE-2 and ROUGE-L of all test descriptions, and of those outside the families of libraries whose
 synopses follow a formula (rust-, golang-, haskell-, r-, perl). The baseline is the description's first 12 words.
 
-All files are written below recipes/summarise_debian/data/60-minutes (the name follows the minutes). After Ctrl-C or a
+All files are written below recipes/summarise_debian/data/30-minutes (the name follows the minutes). After Ctrl-C or a
 kill, the same command continues. To start again, remove the folder.
 """
 
@@ -17,7 +17,7 @@ from prepare import DATA, is_formulaic
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 from fetch import run
-from stages import System, read_test, recipe_parser, run_systems, write_text
+from stages import System, publish, read_test, recipe_parser, run_systems
 from tables import difference, facts_table, rows_of, scores_table
 
 HERE = Path(__file__).parent
@@ -33,12 +33,13 @@ SYSTEMS = (
 
 
 def lead(description: str) -> str:
-    """Return the first words of a description.
+    """Return the first words of a description, punctuation not counted.
 
-    >>> lead("a b c d e f g h i j k l m n")
+    >>> lead("a ( b ) c d , e f g h i j k l m n")
     'a b c d e f g h i j k l'
     """
-    return " ".join(description.split()[:LEAD_WORDS])
+    words = [word for word in description.split() if any(map(str.isalnum, word))]
+    return " ".join(words[:LEAD_WORDS])
 
 
 def report(data: Path, results: Path) -> str:
@@ -58,21 +59,18 @@ def report(data: Path, results: Path) -> str:
 
 def main() -> None:
     """Run the stages that are not finished, and print the tables."""
-    arguments = recipe_parser(__doc__, DATA, 60).parse_args()
+    arguments = recipe_parser(__doc__, DATA, 30).parse_args()
     if not (arguments.data / "test.tsv").is_file():
         print(run([sys.executable, str(HERE / "prepare.py"), "--out", str(arguments.data)]))
-    results = arguments.data / f"{arguments.minutes:g}-minutes"
-    run_systems(
+    results = run_systems(
         SYSTEMS,
         {"test": read_test(arguments.data / "test.tsv").sources},
+        HERE / "config.toml",
         data=arguments.data,
-        results=results,
-        config=HERE / "config.toml",
-        settings=[f"train.minutes={arguments.minutes:g}"],
+        minutes=arguments.minutes,
         threads=arguments.threads,
     )
-    write_text(results / "report.md", report(arguments.data, results))
-    print((results / "report.md").read_text(encoding="utf-8"))
+    publish(results, report(arguments.data, results))
 
 
 if __name__ == "__main__":
