@@ -229,9 +229,10 @@ def run_systems(
     """
     results = data / f"{minutes:g}-minutes"
     results.mkdir(parents=True, exist_ok=True)
+    settings = ("train.epochs=none", f"train.minutes={minutes:g}", f"train.threads={threads}")
     for system in systems:
         for seed in range(1, system.seeds + 1):
-            train(system, seed, data, results, config, (f"train.minutes={minutes:g}", f"train.threads={threads}"))
+            train(system, seed, data, results, config, settings)
             for search in system.searches:
                 for part, sources in tests.items():
                     path = predictions_path(results, system, seed, search, part)
