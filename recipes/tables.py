@@ -161,7 +161,7 @@ def facts_table(results: Path, systems: Sequence[System]) -> str:
                     f"{mean['weights'] / 1e6:.1f} million",
                     f"{mean['minutes']:.1f}",
                     f"{mean['updates']:,.0f}",
-                    f"{mean['passes']:.1f}",
+                    f"{mean['passes']:.2f}",
                     f"{mean['symbols_per_second']:,.0f}",
                     f"{mean['memory'] / 2**20:,.0f} MB",
                 ]

@@ -184,8 +184,8 @@ def test_prompts_of_sounds_and_texts(prompts, tmp_path):
         path = tmp_path / f"{name}.wav"
         path.parent.mkdir(exist_ok=True)
         soundfile.write(path, np.full(8000, 0.01 * (1 + number % 4 if name != "same" else 1)), 8000)
-    texts = "; a comment\n\nyes: Yes: 1!\nsame: Yes.\nfast: a text of more than 25 letters\ndial: *\nnone: No\n"
-    texts += "silence/1: one\n"
+    texts = "; a comment\n\nyes: Yes: 1!\nsame: Yes.\nfast: a text of more than twenty five letters\ndial: *\n"
+    texts += "none: No\nsilence/1: one\n"
     found, left_out = prompts.read_asterisk(texts, tmp_path)
     assert [(one.name, one.text) for one in found] == [("yes.wav", "yes one")]
     assert left_out == 4

@@ -96,7 +96,7 @@ def test_tables_of_what_has_run(shared, tmp_path):
         stages.predictions_path(tmp_path, systems[0], seed, stages.GREEDY).write_text(f"x{seed}\n\n", encoding="utf-8")
     assert shared.tables.rows_of(tmp_path, systems) == {"one, greedy": [["x1", ""], ["x2", ""]]}
     assert shared.tables.facts_table(tmp_path, systems).splitlines()[2:] == [
-        "| one | 2 | 2.0 million | 1.5 | 10 | 0.5 | 9 | 1,024 MB |"
+        "| one | 2 | 2.0 million | 1.5 | 10 | 0.50 | 9 | 1,024 MB |"
     ]
 
 

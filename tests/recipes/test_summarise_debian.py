@@ -32,15 +32,16 @@ def recipe(monkeypatch):
 
 
 def test_the_longest_description_of_a_source_package_is_kept(prepare):
-    sources = {"a1": "a", "a2": "a", "b": "b", "c": "c"}
+    sources = {"a0": "a", "a1": "a", "a2": "a", "b": "b", "c": "c"}
     packages = "\n".join(f"Package: {name}\nSource: {source} (1.0)\n" for name, source in sources.items())
     english = "\n".join(
         [
-            description("a1", "short one here", f"{PROSE} end."),
+            description("a0", "one of these", f"{PROSE} at end."),
             description("a2", "a fast (small) tool, free", f"{PROSE} longer (than\n that).\n .\n A list:\n  * one"),
+            description("a1", "short one here", f"{PROSE} end."),
             description("b", "only fourteen words", PROSE),
-            description("c", "two words", f"{PROSE} end."),
-            description("gone", "not in the index", f"{PROSE} end."),
+            description("c", "two words", f"{PROSE} of c."),
+            description("gone", "not in the index", f"{PROSE} gone."),
         ]
     )
     assert prepare.read_summaries(packages, english) == [
