@@ -15,6 +15,10 @@ def check_consistency(frames: FramesConfig, model: ModelConfig, train: TrainConf
     if model.cell == "gru" and model.peephole != "none":
         raise ConfigError(f"model.cell='gru' has no cell state: wanted model.peephole='none', got {model.peephole!r}")
     _check_frames(frames, model, train)
+    if model.input_size is not None and model.input_size % model.input_planes:
+        raise ConfigError(
+            f"model.input_planes: wanted a divisor of input_size = {model.input_size}, got {model.input_planes}"
+        )
     encoder_size = model.encoder_size or model.hidden_size
     if model.bidirectional and encoder_size % 2:
         raise ConfigError(
@@ -32,6 +36,8 @@ def check_consistency(frames: FramesConfig, model: ModelConfig, train: TrainConf
             f"train.coverage_loss: wanted model.attention='coverage', or 0; got {train.coverage_loss:g} with "
             f"model.context={model.context!r} and model.attention={model.attention!r}"
         )
+    if model.ctc and not train.ctc_weight:
+        raise ConfigError("train.ctc_weight: wanted a number above 0 with model.ctc=true, got 0")
     budgets = [name for name in ("minutes", "epochs", "steps") if getattr(train, name) is not None]
     if len(budgets) > 1:
         raise ConfigError(
@@ -48,8 +54,10 @@ def _check_frames(frames: FramesConfig, model: ModelConfig, train: TrainConfig) 
     """Raise ConfigError if settings of frames contradict the others; frames.kind='auto' is decided later."""
     if frames.kind == "text" and model.input != "symbols":
         raise ConfigError(f"model.input={model.input!r} reads frames: wanted a frames.kind of files, got 'text'")
-    if frames.speeds != "one" and frames.kind not in ("auto", "sound"):
-        raise ConfigError(f"frames.speeds: wanted 'one', except for sound; got {frames.speeds!r} for {frames.kind}")
+    if frames.speeds != "one" and frames.kind in ("text", "numbers"):
+        raise ConfigError(
+            f"frames.speeds: wanted 'one', except for sound and images; got {frames.speeds!r} for {frames.kind}"
+        )
     masks = [name for name in ("time_masks", "feature_masks") if getattr(train, name)]
     if masks and frames.kind == "text":
         raise ConfigError(f"train.{masks[0]}: wanted 0 for text, which has no frames; got {getattr(train, masks[0])}")

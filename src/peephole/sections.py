@@ -75,7 +75,7 @@ class FramesConfig:
         20000, "frames in a batch, padding included, whatever data.batch_symbols allows", low=1, high=HIGHEST_COUNT
     )
     speeds: Literal["one", "three"] = option(
-        "one", "sound: three adds every training source at 0.9 and 1.1 times its speed"
+        "one", "three adds every training sound at 0.9 and 1.1 times its speed, every image as many times narrower"
     )
 
 
@@ -97,6 +97,12 @@ class ModelConfig:
     input: Literal["symbols", "frames", "convolution"] = option("symbols", "what the model reads: symbols, or frames")
     output: Literal["symbols"] = option("symbols", "what a target is made of")
     input_size: int | None = option(None, "numbers in a frame of the source", low=1, high=LARGEST_SIZE)
+    input_planes: int = option(
+        1,
+        "input=convolution: a frame holds this many columns of points, one after the other, such as colours",
+        low=1,
+        high=16,
+    )
     frame_stack: int = option(1, "input=frames: this many frames are joined to one", low=1, high=MOST_JOINED)
     convolution_layers: int = option(
         2, "input=convolution: layers; each halves the number of steps and of features", low=1, high=MOST_CONVOLUTIONS
@@ -131,6 +137,7 @@ class ModelConfig:
     attention_heads: int = option(
         4, "attention=multihead: heads K of (24), a divisor of hidden_size and encoder_size", low=1, high=MOST_HEADS
     )
+    ctc: bool = option(False, "a CTC output (31) over the encoder beside the decoder, for speech and other frames")
     dropout: float = option(0.2, "dropout on embeddings, between layers and before the output", low=0, high=0.95)
     forget_bias: float = option(1.0, "first value of b_f", low=-100, high=100)
     embedding_std: float = option(
@@ -171,6 +178,7 @@ class TrainConfig:
     coverage_loss: float = option(
         0.0, "attention=coverage: weight of the coverage loss (23), which penalises attending twice", low=0, high=100
     )
+    ctc_weight: float = option(0.3, "model.ctc: share w of the CTC loss in the loss (33)", low=0, high=1)
     loss_mean: Literal["symbol", "pair"] = option(
         "symbol", "the mean of (12): over symbols, so that long pairs do not set the step size, or over pairs"
     )

@@ -76,7 +76,11 @@ def test_texts_stay_texts(tmp_path: Path) -> None:
         (["tables/0.npy\tx\n", "b.wav\ty\n"], {}, r"wanted files of one kind as sources, got numbers \(line 1: tables"),
         (["tables/0.npy\tx\n"], {"model.input_size": 4}, r"model\.input_size: wanted 3, the numbers in a frame of "),
         (["hello\tx\n"], {"model.input": "frames"}, r"model\.input='frames' reads frames: wanted a frames\.kind of"),
-        (["tables/0.npy\tx\n"], {"frames.speeds": "three"}, r"frames\.speeds: wanted 'one', except for sound"),
+        (
+            ["tables/0.npy\tx\n"],
+            {"frames.speeds": "three"},
+            r"frames\.speeds: wanted 'one', except for sound and images",
+        ),
         (["no.csv\tx\n"], {"frames.kind": "numbers"}, r"line 1: .*/no\.csv: no such file"),
     ],
 )
@@ -152,6 +156,11 @@ def test_three_speeds_give_three_examples_of_a_sound(tmp_path: Path) -> None:
     lengths = found.train.locate(np.arange(9)).source.lengths.tolist()
     assert lengths == [111, 100, 91] * 3
     assert len(found.dev_pairs) == 3
+    for name in "abc":
+        Image.new("L", (100, 48)).save(tmp_path / f"{name}.png")
+    images = write(tmp_path / "images.tsv", [f"{name}.png\t{name}\n" for name in "abc"])
+    narrower = prepared(images, images, **{"frames.speeds": "three"})
+    assert narrower.train.locate(np.arange(3)).source.lengths.tolist() == [111, 100, 91]
     _, targets = found.train.pairs([0, 1, 2, 3])
     assert [found.target_symbols.decode(ids.tolist()) for ids in targets] == ["a", "a", "a", "b"]
 

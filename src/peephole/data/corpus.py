@@ -136,6 +136,10 @@ class Corpus:
         """
         return self._source.rows(located.source), self._target.rows(located.target)
 
+    def targets(self, spans: Spans) -> Rows:
+        """Return the target ids (without EOS) of located pairs; errors as `read`."""
+        return self._target.rows(spans)
+
     def pairs(self, indices: Integers | list[int]) -> tuple[Rows, Rows]:
         """Return the source ids and the target ids (without EOS) of each of these pairs; errors as `read`."""
         return self.read(self.locate(np.asarray(indices, dtype=np.int64)))

@@ -28,7 +28,8 @@ def read_frames(path: str | Path, how: FrameSymbols, most: int, speed: float = 1
         path: the file.
         how: what it holds and how it is read.
         most: frames; of a longer file only the beginning is read.
-        speed: sound: times the speed at which it was recorded; its pitch changes with it.
+        speed: sound: times the speed at which it was recorded; its pitch changes with it. Images: they become as many
+            times narrower.
 
     Returns:
         The frames (T, F), whether the file is longer, and what was changed in order to read it.
@@ -50,11 +51,11 @@ def _read(path: Path, how: FrameSymbols, most: int, speed: float) -> tuple[NDArr
     if not path.is_file():
         raise DataError(f"{path}: no such file")
     try:
-        if how.kind == "sound":
-            frames, is_longer, changes = _read_sound(how, path, most, speed)
+        if how.kind == "numbers":
+            frames, is_longer, changes = _read_numbers(path, most)
         else:
-            read = {"image": _read_image, "numbers": _read_numbers}[how.kind]
-            frames, is_longer, changes = read(how, path, most)
+            read = {"sound": _read_sound, "image": _read_image}[how.kind]
+            frames, is_longer, changes = read(how, path, most, speed)
     except DataError:
         raise
     except ModuleNotFoundError as error:
@@ -117,13 +118,13 @@ def _read_sound(how: FrameSymbols, path: Path, most: int, speed: float) -> tuple
     return np.array(frames, np.float32).reshape(-1, how.mel_bins), is_longer, changes
 
 
-def _read_image(how: FrameSymbols, path: Path, most: int) -> tuple[NDArray[Any], bool, list[str]]:
+def _read_image(how: FrameSymbols, path: Path, most: int, speed: float) -> tuple[NDArray[Any], bool, list[str]]:
     """Return the columns of points, 0 for white and 1 for black; transparent points are white."""
     from PIL import Image
 
     with Image.open(path) as image:  # which refuses more than 179 million points before it decodes them
         width, height = image.size
-        scaled_width = max(1, round(width * how.height / height))
+        scaled_width = max(1, round(width * how.height / height / speed))
         opaque: Image.Image = image
         if image.mode in ("RGBA", "LA", "PA", "P"):
             shown = image.convert("RGBA")
@@ -131,11 +132,11 @@ def _read_image(how: FrameSymbols, path: Path, most: int) -> tuple[NDArray[Any],
         flat = opaque.convert("RGB" if how.colours else "L")
         flat = flat.resize((scaled_width, how.height), Image.Resampling.BILINEAR, reducing_gap=3.0)
     points = 1 - np.asarray(flat, np.float32) / 255  # (height, width) or (height, width, 3)
-    columns = points.swapaxes(0, 1).reshape(scaled_width, -1)
+    columns = points.T if points.ndim == 2 else points.transpose(1, 2, 0).reshape(scaled_width, -1)
     return columns[:most], scaled_width > most, []
 
 
-def _read_numbers(how: FrameSymbols, path: Path, most: int) -> tuple[NDArray[Any], bool, list[str]]:
+def _read_numbers(path: Path, most: int) -> tuple[NDArray[Any], bool, list[str]]:
     """Return the rows of a table of numbers; a vector has one number a row."""
     if path.suffix.lower() == ".npy":
         table = np.load(path, allow_pickle=False)

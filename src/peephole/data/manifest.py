@@ -53,7 +53,8 @@ def recognise_sources(train_path: str | Path, config: Config) -> Config:
             f"model.input_size: wanted {size}, the numbers in a frame of {train_path}, got {config.model.input_size}"
         )
     chosen = FRONTENDS[kind] if config.model.input == "symbols" else config.model.input
-    model: ModelConfig = replace(config.model, input=chosen, input_size=size)  # type: ignore[arg-type]  # by FRONTENDS
+    planes = 3 if kind == "image" and config.frames.colours and chosen == "convolution" else config.model.input_planes
+    model: ModelConfig = replace(config.model, input=chosen, input_size=size, input_planes=planes)  # type: ignore[arg-type]  # by FRONTENDS
     return replace(config, frames=replace(config.frames, kind=kind), model=model)
 
 

@@ -350,7 +350,7 @@ class Model:
         notices: Notices | None,
         search: Mapping[str, Any],
     ) -> tuple[SearchConfig, list[tuple[Any, list[int]]]]:
-        """Return the search settings of a call with given targets, and the ids, or frames, of each source and target."""
+        """Return the search settings, and the source (ids or frames) and the target ids of each pair."""
         config = self._search_config(call, search, FORCED_SETTINGS)
         texts, wanted = check_sources(self.source_symbols, sources), check_targets(targets)
         if len(texts) != len(wanted):

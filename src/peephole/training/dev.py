@@ -23,11 +23,12 @@ HIGHER_IS_BETTER = {"loss": False, **{name: METRICS[name].better == "higher" for
 
 
 def measure(model: Model, dev: DevSet) -> dict[str, float]:
-    """Return the mean loss by symbol, and the metrics of greedy predictions in per cent (chrF: points).
+    """Return the mean losses by symbol, and the metrics of greedy predictions in per cent (chrF: points).
 
     Args:
         model: the model to measure.
-        dev: sources and references; the loss is that of each source's first reference.
+        dev: sources and references; the loss is that of each source's first reference. A network with CTC also has
+            `ctc_loss`, where targets without a path (32) count as 0.
     """
     sources = [source for source, _ in dev]
     references = [choices for _, choices in dev]
@@ -39,14 +40,16 @@ def measure(model: Model, dev: DevSet) -> dict[str, float]:
     found = model.predict(sources, notices=notices, attention=False, threads=threads, engine=engine, **greedy)
     predictions = [best[0].text for best in found]
     values = {"loss": mean_loss(model, dev)}
+    if model.config.model.ctc:
+        values["ctc_loss"] = mean_loss(model, dev, ctc_weight=1.0)
     for name in _PREDICTION_METRICS:
         values[name] = corpus_score(name, predictions, references, model.target_symbols.split)
     return values
 
 
 @torch.no_grad()
-def mean_loss(model: Model, dev: DevSet, batch_size: int = 64) -> float:
-    """Return -Σ log p(Y | X) ÷ number of symbols, over each source's first reference, </s> included."""
+def mean_loss(model: Model, dev: DevSet, batch_size: int = 64, *, ctc_weight: float = 0.0) -> float:
+    """Return (33) ÷ number of symbols, over each source's first reference, </s> included; by default (12) alone."""
     network: Seq2Seq = model.networks[0]
     device = next(network.parameters()).device
     sources = read_sources(model.source_symbols, [source for source, _ in dev], Notices(), longest=HIGHEST_COUNT)
@@ -58,6 +61,7 @@ def mean_loss(model: Model, dev: DevSet, batch_size: int = 64) -> float:
         some_sources, some_targets = zip(*pairs[first : first + batch_size], strict=True)
         source, source_lengths = pad(some_sources)
         target, target_lengths = pad(some_targets)
-        total += float(network.loss_sum(*(t.to(device) for t in (source, source_lengths, target))))
+        arguments = (t.to(device) for t in (source, source_lengths, target))
+        total += float(network.loss_sum(*arguments, ctc_weight=ctc_weight))
         num_symbols += int(target_lengths.sum())
     return total / max(1, num_symbols)

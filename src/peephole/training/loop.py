@@ -29,7 +29,7 @@ class Step:
     step: int
     epoch: int
     progress: float  # share of the budget used, including this update
-    loss: float  # mean by symbol of the global batch, label smoothing and coverage loss included
+    loss: float  # mean by symbol of the global batch, label smoothing, coverage and CTC loss included
     learning_rate: float
     gradient_norm: float
     num_symbols: int  # target symbols of the global batch
@@ -180,6 +180,7 @@ def compute_gradients(
         sampling_probability=sampling_probability(progress, config),
         label_smoothing=config.label_smoothing,
         coverage_weight=config.coverage_loss,
+        ctc_weight=config.ctc_weight,
     )
     divisor = loss_divisor(len(batch.examples), batch.num_symbols, config.loss_mean)
     state.optimizer.zero_grad()

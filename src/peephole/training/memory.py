@@ -51,7 +51,11 @@ def training_memory(
     sizes = schema.tensors(Architecture.of(config.model), num_source_symbols, num_target_symbols)
     weights = number * sum(prod(spec.shape) for spec in sizes.values())
     count = step_numbers_engine if is_trained_by_engine(config) else step_numbers_definition
-    step = max((number * count(config, num_target_symbols, batch) for batch in set(batches)), default=0)
+    numbers = [
+        count(config, num_target_symbols, batch) + ctc_numbers(config, num_target_symbols, batch)
+        for batch in set(batches)
+    ]
+    step = number * max(numbers, default=0)
     parts = {name: copies * weights for name, copies in WEIGHT_COPIES.items()}
     if config.train.average_last > 1:
         parts["weights of the last evaluations"] = min(config.train.average_last, config.train.evaluations) * weights
@@ -149,6 +153,13 @@ def is_trained_by_engine(config: Config) -> bool:
     return engine.available() and is_asked and missing is None
 
 
+def ctc_numbers(config: Config, num_target_symbols: int, batch: BatchShape) -> int:
+    """Return how many numbers CTC holds: scores, log-probabilities and their gradients, and both passes over paths."""
+    a, dropped = Architecture.of(config.model), bool(config.model.dropout)
+    rows = batch.pairs * schema.num_places(a, batch.source_steps)
+    return rows * (4 * num_target_symbols + 2 * a.encoder_size * dropped + 4 * batch.target_steps) if a.ctc else 0
+
+
 def step_numbers_engine(config: Config, num_target_symbols: int, batch: BatchShape) -> int:
     """Return how many numbers a step of the engine holds at its peak, that of the decoder's gradients."""
     a, dropped = Architecture.of(config.model), bool(config.model.dropout)
@@ -203,6 +214,7 @@ def _read_frames(a: Architecture, batch: BatchShape) -> tuple[int, BatchShape]:
     count = 3 * batch.pairs * steps * features  # as stored, normalised, and masked or padded
     if a.input == "frames":
         return count, batch._replace(source_steps=-(-steps // a.frame_stack))
+    features //= a.input_planes
     for _ in range(a.convolution_layers):
         steps, features = schema.halved(steps), schema.halved(features)
         count += 4 * batch.pairs * steps * features * a.convolution_channels  # output, masks, and their gradients

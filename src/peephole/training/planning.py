@@ -15,6 +15,7 @@ from peephole.data.manifest import recognise_sources
 from peephole.errors import check_path, check_type
 from peephole.memory import size_text
 from peephole.nn.schema import Architecture, tensors
+from peephole.training.alignment import ctc_notice
 from peephole.training.estimate import Estimate, estimate
 from peephole.training.folder import check_name, check_replaces_nothing
 from peephole.training.run_file import Run
@@ -123,7 +124,7 @@ def plan(
         sizes = tensors(Architecture.of(chosen.model), *symbols).values()
         found = estimate(chosen, prepared)
         empty = empty_budget_notice(chosen.train)
-        notes = [] if empty is None else [empty]
+        notes = [note for note in (ctc_notice(chosen, prepared.train), empty) if note is not None]
         notes += ["model.peephole is none: a GRU has no cell state to look at"] if chosen.peephole_implied else []
         return Plan(
             report=[*prepared.report, *notes],

@@ -29,6 +29,7 @@ from peephole.nn import Seq2Seq, build_seq2seq, use_engine
 from peephole.nn.frontends import NormalizedFrames
 from peephole.nn.masking import Masking
 from peephole.storage.model_file import ModelFile
+from peephole.training.alignment import ctc_notice
 from peephole.training.backend_choice import definition_notice, with_precision
 from peephole.training.cpu_threads import cpu_threads
 from peephole.training.dev import measure
@@ -325,6 +326,9 @@ def _print_introduction(
 ) -> None:
     for line in prepared.report:
         report.print_line(line)
+    ctc = ctc_notice(config, prepared.train)
+    if ctc is not None:
+        report.print_line(ctc)
     size = sum(parameter.numel() for parameter in network.parameters())
     empty = empty_budget_notice(config.train)
     if empty is not None:
