@@ -240,6 +240,35 @@ def run_systems(
     return results
 
 
+def train_language_model(model: Path, train_file: Path, dev_file: Path, minutes: float, threads: int) -> Path:
+    """Train a language model on the targets of a training file, with a model's symbols, or resume its training.
+
+    Args:
+        model: whose symbols it has; also of other models with the same training file and settings of symbols.
+        train_file: pairs.
+        dev_file: pairs; their targets select its weights.
+        minutes: of training.
+        threads: of training.
+
+    Returns:
+        Its file, in the folder of the model; a finished one is not trained again.
+    """
+    found = model.with_name("language.safetensors")
+    run = found.with_suffix(".run")
+    if run.exists():
+        command = ["--resume", str(run)]
+    else:
+        targets = [found.with_name(f"language.{path.stem}.txt") for path in (train_file, dev_file)]
+        for path, pairs in zip(targets, (train_file, dev_file), strict=True):
+            lines = pairs.read_text(encoding="utf-8").splitlines()
+            write_text(path, "".join(f"{line.split(chr(9))[1]}\n" for line in lines))
+        command = [str(targets[0]), "--dev", str(targets[1]), "--out", str(found)]
+        settings = ("model.input=none", f"symbols.of={model}", f"train.minutes={minutes:g}", f"train.threads={threads}")
+        command += [word for one in settings for word in ("--set", one)]
+    run_logged([sys.executable, "-m", "peephole", "train", *command], found.with_suffix(".log"))
+    return found
+
+
 def publish(results: Path, text: str) -> None:
     """Write the tables to report.md in the folder of the results, and print them."""
     write_text(results / "report.md", text)

@@ -168,6 +168,25 @@ def test_stages_train_each_seed_and_skip_what_is_finished(shared, training, tmp_
     assert training(*systems)[1] == [[sys.executable, "-m", "peephole", "train", "--resume", str(results / "a.1.run")]]
 
 
+def test_a_language_model_reads_the_targets(shared, tmp_path, monkeypatch):
+    commands = []
+    monkeypatch.setattr(shared.stages, "run_logged", lambda command, log: commands.append(command[4:]))
+    for name in ("train", "dev"):
+        (tmp_path / f"{name}.tsv").write_text(f"a.wav\t{name} one\nb.wav\t{name} two\n", encoding="utf-8")
+    model = tmp_path / "results" / "a.1.safetensors"
+    model.parent.mkdir()
+    files = tmp_path / "train.tsv", tmp_path / "dev.tsv"
+    found = shared.stages.train_language_model(model, *files, 2, 1)
+    assert found == model.with_name("language.safetensors")
+    train, dev = model.with_name("language.train.txt"), model.with_name("language.dev.txt")
+    assert commands[0][:5] == [str(train), "--dev", str(dev), "--out", str(found)]
+    assert f"symbols.of={model}" in commands[0]
+    assert train.read_text() == "train one\ntrain two\n"
+    found.with_suffix(".run").mkdir()
+    shared.stages.train_language_model(model, *files, 2, 1)
+    assert commands[1] == ["--resume", str(found.with_suffix(".run"))]
+
+
 def test_a_missing_or_failing_program_is_one_line(shared):
     with pytest.raises(SystemExit, match=r"^no-such-program not found: give the file instead$"):
         shared.fetch.run(["no-such-program"], hint="give the file instead")
