@@ -218,6 +218,12 @@ class SearchConfig:
     length_penalty: float = option(
         0.0, "hypotheses are ranked by log p / length**length_penalty; 0 ranks by (11) alone", low=0, high=10
     )
+    ctc_weight: float | None = option(
+        None,
+        "model.ctc: share λ of CTC in the score (36) that ranks hypotheses (default: train.ctc_weight)",
+        low=0,
+        high=1,
+    )
     max_length_factor: float = option(3.0, "longest prediction: factor × source length + extra", low=0, high=1000)
     max_length_extra: int = option(20, "longest prediction: factor × source length + extra", low=1, high=10**6)
     temperature: float | None = option(None, "sample at this temperature instead of searching", low=0.0001, high=10**6)

@@ -139,7 +139,8 @@ def _read_image(how: FrameSymbols, path: Path, most: int, speed: float) -> tuple
 def _read_numbers(path: Path, most: int) -> tuple[NDArray[Any], bool, list[str]]:
     """Return the rows of a table of numbers; a vector has one number a row."""
     if path.suffix.lower() == ".npy":
-        table = np.load(path, allow_pickle=False)
+        with open(path, "rb") as file:
+            table = np.lib.format.read_array(file, allow_pickle=False)
     else:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", UserWarning)  # of an empty file, which is reported below
