@@ -1,0 +1,408 @@
+"""Tests a search of settings: real trainings of a tiny model, whose clock counts their updates."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+from pathlib import Path
+
+import pytest
+
+import peephole
+from peephole.config import Config
+from peephole.errors import ArgumentError, ConfigError, MemoryLimitError, RunError
+from peephole.storage.model_file import load_model
+from peephole.training import Interrupted, resume, train, tune
+from peephole.training import run as run_module
+from peephole.training.estimate import Estimate
+from peephole.training.loop import DivergedError
+from peephole.training.run_file import read_run
+from peephole.training.tuning import search as search_module
+from peephole.training.tuning import trial_log as log_module
+from peephole.training.tuning.search import Budget
+from peephole.training.tuning.trial_log import read_trials
+
+from .toy import TINY, write_pairs
+
+UPDATE = 0.5  # seconds that an update takes by the clock of these tests
+BASE = Config().with_values({**TINY, "minutes": 1})
+SPACE = {"hidden_size": [8, 16, 24], "batch_symbols": [50, 100, 200]}
+RUN = Path("m.run")
+
+
+class Clock:
+    """Counts updates as time, for trainings and for the search around them."""
+
+    def __init__(self):
+        self.now = 0.0
+        self.on_update = lambda: None
+
+    def monotonic(self):
+        return self.now
+
+    def of_training(self, fabric, before, stop):
+        started = self.now
+
+        def seconds():
+            self.now += UPDATE
+            self.on_update()
+            return before + self.now - started
+
+        return seconds, lambda: stop.signal_number is not None
+
+
+@pytest.fixture(autouse=True)
+def clock(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    write_pairs(tmp_path / "train.tsv")
+    clock = Clock()
+    monkeypatch.setattr(run_module, "synchronised_clock", clock.of_training)
+    monkeypatch.setattr(search_module, "time", clock)
+    monkeypatch.setattr(search_module, "estimate", lambda *_, **__: Estimate({}, 1, None))
+    return clock
+
+
+def search(space=SPACE, config=BASE, **settings):
+    return tune("train.tsv", out="m.safetensors", config=config, search_space=space, quiet=True, **settings)
+
+
+def trials(folder=RUN):
+    return read_trials(folder)
+
+
+def evaluations(folder):
+    """Return the dev metrics in the log of a run."""
+    lines = [json.loads(line) for line in (folder / "log.jsonl").read_text().splitlines()]
+    return [line for line in lines if "dev" in line]
+
+
+def config_of(number):
+    return read_run(RUN / f"trials/{number:03}.run").config
+
+
+def better_half(values, value):
+    """Return whether a value is among the lower half of some values, or is the lowest."""
+    return sorted(values).index(value) < max(1, len(values) // 2)
+
+
+def test_the_best_trial_goes_on_with_the_time_that_is_left(clock):
+    model = search()
+    found = trials()
+    complete = [trial for trial in found if trial.ended == "complete"]
+    best = min(complete, key=lambda trial: trial.value)
+    run = read_run(RUN)
+    assert len(complete) < len(found)
+    assert run.tuning.best == best.number
+    assert not run.is_searching
+    # 30 of 60 seconds are for trials; another one would have taken at most 7.5
+    assert 22.5 < sum(trial.seconds for trial in found) <= 30
+    assert 60 - UPDATE < clock.now <= 60 + UPDATE
+    assert run.config.train.minutes * 60 == pytest.approx(best.trained + 60 - sum(trial.seconds for trial in found))
+    # its log begins with the trial's, and its updates are not repeated
+    assert evaluations(RUN)[:4] == evaluations(RUN / f"trials/{best.number:03}.run")
+    assert evaluations(RUN)[4]["step"] > best.steps
+    assert model.config == run.config
+    for name, value in best.settings.items():
+        section, key = name.split(".")
+        assert getattr(getattr(run.config, section), key) == value
+    assert min(line["dev"]["symbol_error_rate"] for line in evaluations(RUN)) < best.value
+
+
+def test_a_trial_is_the_beginning_of_an_ordinary_training():
+    search()
+    for trial in trials()[:2]:
+        config = config_of(trial.number)
+        assert config.train.minutes == Budget.of(1.0, 20).training / 60 == 0.625
+        train("train.tsv", out="alone.safetensors", config=config, quiet=True, overwrite=True)
+        same = evaluations(RUN / f"trials/{trial.number:03}.run")
+        assert evaluations(Path("alone.run"))[: len(same)] == same
+        best = [min(line["dev"]["symbol_error_rate"] for line in same[: n + 1]) for n in range(len(same))]
+        assert list(trial.values.values()) == best
+
+
+def test_a_trial_goes_on_while_it_is_in_the_better_half():
+    search()
+    rungs = {1: [], 2: [], 4: []}
+    for trial in trials():
+        for number, value in trial.values.items():
+            last = number == max(trial.values)
+            if number in rungs:
+                rungs[number].append(value)
+                goes_on = better_half(rungs[number], value)
+                assert (trial.ended == "pruned") == (not goes_on) or not last or number == 4
+                assert goes_on or last
+        assert max(trial.values) in ((4,) if trial.ended == "complete" else (1, 2))
+    assert {trial.ended for trial in trials()} == {"complete", "pruned"}
+
+
+def test_higher_metrics_are_better_where_they_are():
+    search(dev_metric="exact_match")
+    complete = [trial for trial in trials() if trial.ended == "complete"]
+    assert read_run(RUN).tuning.best == max(complete, key=lambda trial: trial.value).number
+    assert len({trial.value for trial in complete}) > 1
+    pruned = [trial.values[1] for trial in trials() if trial.ended == "pruned"]
+    assert min(pruned) < max(trial.values[1] for trial in trials())
+
+
+def test_only_the_best_keeps_its_weights_and_all_keep_their_logs():
+    search()
+    folders = sorted((RUN / "trials").iterdir())
+    assert [folder.name for folder in folders] == [f"{trial.number:03}.run" for trial in trials()]
+    for folder in folders:
+        assert {path.name for path in folder.iterdir()} == {"run.json", "log.jsonl", "tensorboard"}
+    assert sorted(path.name for path in RUN.iterdir() if path.suffix == ".safetensors") == []
+
+
+def test_the_data_are_prepared_once(monkeypatch):
+    search()
+    assert (RUN / "data/prepared.json").exists()
+    assert not list((RUN / "trials").rglob("prepared.json"))
+
+
+def test_the_first_trial_has_the_given_settings_and_a_seed_gives_the_same_ones():
+    search()
+    first = [trial.settings for trial in trials()]
+    given = {"model.hidden_size": 16, "model.encoder_layers": 1, "model.peephole": "full", "model.dropout": 0.2}
+    assert given.items() <= first[0].items()
+    search(overwrite=True)
+    assert [trial.settings for trial in trials()] == first
+    search(overwrite=True, **{"train.seed": 2})
+    other = [trial.settings for trial in trials()]
+    assert other[0] == first[0]
+    assert other[1] != first[1]
+
+
+def test_fixed_settings_stay():
+    search(dropout=0.05, hidden_size=12)
+    for trial in trials():
+        assert not {"model.dropout", "model.hidden_size"} & trial.settings.keys()
+        assert (config_of(trial.number).model.dropout, config_of(trial.number).model.hidden_size) == (0.05, 12)
+    assert len({trial.settings["train.learning_rate"] for trial in trials()}) == len(trials()) > 2
+
+
+class Break(Exception):
+    """Simulates a kill."""
+
+
+def break_at(monkeypatch, call, module, name, *, after):
+    """Start a search that Break ends before or after a certain call of a function; return whether it did."""
+    function, calls = getattr(module, name), 0
+
+    def counting(*arguments):
+        nonlocal calls
+        calls += 1
+        if calls == call and not after:
+            raise Break
+        found = function(*arguments)
+        if calls == call:
+            raise Break
+        return found
+
+    with monkeypatch.context() as patch:
+        patch.setattr(module, name, counting)
+        with pytest.raises(Break):
+            search(checkpoint_seconds=0)
+
+
+@pytest.mark.parametrize(
+    ("module", "name", "call", "after"),
+    [
+        (run_module, "save_checkpoint", 1, False),  # before the first checkpoint of trial 0
+        (run_module, "save_checkpoint", 11, True),
+        (run_module, "save_checkpoint", 20, True),  # in a trial after it
+        (search_module, "write_run", 1, True),  # between run.json of a trial and its first checkpoint
+        (search_module, "train_trial", 2, True),  # after a trial, before its end is recorded
+        (log_module.os, "fsync", 9, True),
+        (search_module, "replace_file", 1, False),  # while the best trial becomes the run
+        (search_module, "replace_file", 2, True),
+        (search_module, "replace_file", 3, True),
+    ],
+)
+def test_a_killed_search_goes_on(monkeypatch, module, name, call, after):
+    search(checkpoint_seconds=0)
+    whole = [(trial.settings, trial.values, trial.ended) for trial in trials()]
+    best = read_run(RUN).tuning.best
+    for path in (RUN, Path("m.safetensors")):
+        peephole.storage.replace_file.remove(path)
+    break_at(monkeypatch, call, module, name, after=after)
+    assert read_run(RUN).is_searching
+    resume(RUN, quiet=True)
+    found = [(trial.settings, trial.values, trial.ended) for trial in trials()]
+    # a kill loses time that is then not counted, so that there can be more trials
+    assert found[: len(whole)] == whole
+    assert len(found) > len(whole) or read_run(RUN).tuning.best == best
+
+
+def test_a_line_that_a_kill_has_cut_is_dropped(monkeypatch):
+    break_at(monkeypatch, 20, run_module, "save_checkpoint", after=True)
+    path = RUN / "trials.jsonl"
+    lines = path.read_bytes()
+    path.write_bytes(lines + b'{"trial": 1, "evalu')
+    before = trials()
+    assert len(before) > 1
+    resume(RUN, quiet=True)
+    assert trials()[0] == before[0]
+    for line in path.read_text().splitlines():
+        json.loads(line)
+    path.write_bytes(b'{"trial": 0, "set\n' + lines)
+    with pytest.raises(RunError, match="trials.jsonl, line 1: damaged"):
+        trials()
+
+
+def test_a_resumed_best_training_is_resumed_as_any(monkeypatch, capfd):
+    """After the search the run is an ordinary one: a stop in its last part does not search again."""
+    whole = search(checkpoint_seconds=0)
+    weights = load_model("m.safetensors").tensors
+    count = sum(trial.steps for trial in trials()) + 20
+    peephole.storage.replace_file.remove(RUN)
+    os.remove("m.safetensors")
+    break_at(monkeypatch, count, run_module, "save_checkpoint", after=True)
+    assert not read_run(RUN).is_searching
+    found = resume(RUN)
+    assert "resuming from step" in capfd.readouterr().err
+    assert found.config == whole.config
+    again = load_model("m.safetensors").tensors
+    assert all((again[name] == weight).all() for name, weight in weights.items())
+
+
+def test_ctrl_c_keeps_everything_and_says_how_to_go_on(clock, monkeypatch):
+    def interrupt():
+        if clock.now == 14:
+            os.kill(os.getpid(), signal.SIGINT)
+
+    clock.on_update = interrupt
+    with pytest.raises(Interrupted, match=r"stopped and saved in trial \d; resume with: peephole train --resume m.run"):
+        search()
+    stopped = trials()
+    assert stopped[-1].ended is None
+    assert sum(trial.seconds for trial in stopped) == 14
+    checkpoint = RUN / f"trials/{stopped[-1].number:03}.run/checkpoint/checkpoint.safetensors"
+    assert checkpoint.exists()
+    resume(RUN, quiet=True)
+    assert [trial.settings for trial in trials()[: len(stopped)]] == [trial.settings for trial in stopped]
+    assert trials()[: len(stopped) - 1] == stopped[:-1]
+    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+
+
+def test_what_cannot_be_trained_is_refused_and_the_search_goes_on(capfd):
+    tune("train.tsv", out="m.safetensors", config=BASE, search_space={"hidden_size": [15, 16]})
+    refused = [trial for trial in trials() if trial.ended == "refused"]
+    assert refused
+    for trial in refused:
+        assert trial.settings["model.hidden_size"] == 15
+        assert trial.reason == "model.encoder_size: wanted an even number, half of it for each direction; got 15"
+        assert trial.steps == 0
+    assert any(trial.ended == "pruned" for trial in trials())
+    lines = capfd.readouterr().err.splitlines()
+    for trial in trials():
+        assert sum(line.startswith(f"trial {trial.number}: ") for line in lines) == 1
+    assert sum("refused: model.encoder_size: wanted an even number" in line for line in lines) == len(refused)
+    assert sum(line.startswith("best: trial ") for line in lines) == 1
+
+
+def test_too_slow_and_too_large_models_are_refused(monkeypatch):
+    slow = iter([0.1, 0.2] + [0.01] * 100)  # seconds of an update; an evaluation is due after 1.875
+    monkeypatch.setattr(search_module, "estimate", lambda *_, **__: Estimate({}, 100, 100 * next(slow)))
+    check, calls = search_module.check_training_memory, 0
+
+    def check_memory(config, *arguments):
+        nonlocal calls
+        calls += 1
+        if calls == 4:
+            raise MemoryLimitError("model.hidden_size=16: too large")
+        return check(config, *arguments)
+
+    monkeypatch.setattr(search_module, "check_training_memory", check_memory)
+    search()
+    assert [trial.number for trial in trials() if trial.ended == "refused"] == [2, 3]
+    assert trials()[2].reason == "about 9.4 updates in the 1.88 seconds before its first evaluation"
+    assert trials()[3].reason == "model.hidden_size=16: too large"
+
+
+def test_a_trial_that_diverges_or_is_never_a_number_fails_alone(monkeypatch):
+    train_trial, calls = search_module.train_trial, 0
+
+    def trained(*arguments):
+        nonlocal calls
+        calls += 1
+        if calls == 2:
+            raise DivergedError("step 3: the loss is nan")
+        return train_trial(*arguments)
+
+    measure, measured = run_module.measure, 0
+
+    def measure_nan(*arguments):
+        nonlocal measured
+        measured += 1
+        return measure(*arguments) | ({"symbol_error_rate": float("nan")} if measured == 1 else {})
+
+    monkeypatch.setattr(search_module, "train_trial", trained)
+    monkeypatch.setattr(run_module, "measure", measure_nan)
+    search()
+    assert [(trial.ended, trial.reason) for trial in trials()[:2]] == [
+        ("failed", "dev symbol error rate is nan"),
+        ("failed", "step 3: the loss is nan"),
+    ]
+    assert all(trial.ended in ("complete", "pruned") for trial in trials()[2:])
+
+
+def test_a_search_of_nothing_that_can_be_trained_ends_with_one_line(monkeypatch):
+    def diverge(*arguments):
+        raise DivergedError("step 3: the loss is nan")
+
+    monkeypatch.setattr(search_module, "train_trial", diverge)
+    message = r"m.run: no trial could be trained; the last was failed: step 3: the loss is nan"
+    with pytest.raises(RunError, match=message):
+        search()
+    assert len(trials()) == search_module.MOST_REFUSED
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"minutes": None}, "train.minutes: wanted the minutes of a search and of the training after it, got none"),
+        ({"minutes": None, "steps": 9}, "train.minutes: wanted the minutes of a search"),
+        ({"evaluations": 9}, "train.evaluations: wanted at least 10 for a search, got 9"),
+    ],
+)
+def test_a_search_without_a_budget_is_refused(settings, message):
+    with pytest.raises(ConfigError, match=message):
+        search(**settings)
+    assert not RUN.exists()
+
+
+def test_a_search_in_several_processes_is_refused(monkeypatch):
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    with pytest.raises(ConfigError, match="a search of settings trains in one process"):
+        search()
+
+
+@pytest.mark.usefixtures("annotations_unchecked")
+def test_wrong_arguments_are_named():
+    with pytest.raises(ArgumentError, match="train: wanted the name of a file or pairs, got None"):
+        tune(None, config=BASE)
+    with pytest.raises(ArgumentError, match="search_space: wanted a table of settings, got 3"):
+        tune("train.tsv", config=BASE, search_space=3)
+
+
+def test_a_search_with_trials_is_not_replaced_without_overwrite(monkeypatch):
+    break_at(monkeypatch, 11, run_module, "save_checkpoint", after=True)
+    with pytest.raises(RunError, match="m.run: exists already; `peephole train --resume m.run` resumes it"):
+        search()
+    with pytest.raises(RunError, match="m.run: exists already"):
+        train("train.tsv", out="m.safetensors", config=BASE)
+
+
+def test_a_search_with_changed_data_is_refused(monkeypatch):
+    break_at(monkeypatch, 11, run_module, "save_checkpoint", after=True)
+    write_pairs(Path("train.tsv"), seed=5)
+    with pytest.raises(RunError, match=r"has changed since the run in m.run began"):
+        resume(RUN, quiet=True)
+
+
+def test_pairs_from_python_and_a_dev_set():
+    pairs = [("ab", "BA"), ("abc", "CBA"), ("cd", "DC"), ("dca", "ACD")] * 10
+    model = tune(pairs, [("da", "AD"), ("ca", "AC")], out="m.safetensors", config=BASE, search_space=SPACE, quiet=True)
+    assert len(model.predict(["ab"])) == 1
+    assert len(trials()) > 2
