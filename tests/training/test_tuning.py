@@ -19,14 +19,14 @@ from peephole.training.estimate import Estimate
 from peephole.training.loop import DivergedError
 from peephole.training.run_file import read_run
 from peephole.training.tuning import search as search_module
-from peephole.training.tuning import trial_log as log_module
 from peephole.training.tuning.search import Budget
-from peephole.training.tuning.trial_log import read_trials
+from peephole.training.tuning.trial_log import TrialLog, read_trials
 
 from .toy import TINY, write_pairs
 
-UPDATE = 0.5  # seconds that an update takes by the clock of these tests
-BASE = Config().with_values({**TINY, "minutes": 1})
+UPDATE = 1.25  # seconds that an update takes by the clock of these tests
+# A trial takes at most 6 updates, with evaluations after 3 and 6; all trials together 24
+BASE = Config().with_values({**TINY, "minutes": 1, "evaluations": 10, "dev_pairs": 5})
 SPACE = {"hidden_size": [8, 16, 24], "batch_symbols": [50, 100, 200]}
 RUN = Path("m.run")
 
@@ -35,7 +35,7 @@ class Clock:
     """Counts updates as time, for trainings and for the search around them."""
 
     def __init__(self):
-        self.now = 0.0
+        self.now, self.update = 0.0, UPDATE
         self.on_update = lambda: None
 
     def monotonic(self):
@@ -45,22 +45,57 @@ class Clock:
         started = self.now
 
         def seconds():
-            self.now += UPDATE
+            self.now += self.update
             self.on_update()
             return before + self.now - started
 
         return seconds, lambda: stop.signal_number is not None
 
 
+def install(clock, patch):
+    """Make trainings and searches use a clock, and no model too slow by it."""
+    patch.setattr(run_module, "synchronised_clock", clock.of_training)
+    patch.setattr(search_module, "time", clock)
+    patch.setattr(search_module, "estimate", lambda *_, **__: Estimate({}, 1, None))
+    return clock
+
+
 @pytest.fixture(autouse=True)
 def clock(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     write_pairs(tmp_path / "train.tsv")
-    clock = Clock()
-    monkeypatch.setattr(run_module, "synchronised_clock", clock.of_training)
-    monkeypatch.setattr(search_module, "time", clock)
-    monkeypatch.setattr(search_module, "estimate", lambda *_, **__: Estimate({}, 1, None))
-    return clock
+    return install(Clock(), monkeypatch)
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory):
+    """Return the folder of a finished search, with more evaluations, and the time when it ended; not to be changed."""
+    folder = tmp_path_factory.mktemp("finished")
+    write_pairs(folder / "train.tsv")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(folder)
+        clock = install(Clock(), patch)
+        clock.update = 0.5
+        search(evaluations=20)
+    return folder, clock.now
+
+
+@pytest.fixture
+def inside(finished, monkeypatch):
+    """Change into the folder of the finished search."""
+    monkeypatch.chdir(finished[0])
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory):
+    """Return the trials and the best of a search that nothing interrupts."""
+    folder = tmp_path_factory.mktemp("whole")
+    write_pairs(folder / "train.tsv")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(folder)
+        install(Clock(), patch)
+        search()
+        return trials(), read_run(RUN).tuning.best
 
 
 def search(space=SPACE, config=BASE, **settings):
@@ -86,8 +121,8 @@ def better_half(values, value):
     return sorted(values).index(value) < max(1, len(values) // 2)
 
 
-def test_the_best_trial_goes_on_with_the_time_that_is_left(clock):
-    model = search()
+@pytest.mark.usefixtures("inside")
+def test_the_best_trial_goes_on_with_the_time_that_is_left(finished):
     found = trials()
     complete = [trial for trial in found if trial.ended == "complete"]
     best = min(complete, key=lambda trial: trial.value)
@@ -97,75 +132,71 @@ def test_the_best_trial_goes_on_with_the_time_that_is_left(clock):
     assert not run.is_searching
     # 30 of 60 seconds are for trials; another one would have taken at most 7.5
     assert 22.5 < sum(trial.seconds for trial in found) <= 30
-    assert 60 - UPDATE < clock.now <= 60 + UPDATE
+    assert 59.5 < finished[1] <= 60.5
     assert run.config.train.minutes * 60 == pytest.approx(best.trained + 60 - sum(trial.seconds for trial in found))
     # its log begins with the trial's, and its updates are not repeated
     assert evaluations(RUN)[:4] == evaluations(RUN / f"trials/{best.number:03}.run")
     assert evaluations(RUN)[4]["step"] > best.steps
-    assert model.config == run.config
     for name, value in best.settings.items():
         section, key = name.split(".")
         assert getattr(getattr(run.config, section), key) == value
     assert min(line["dev"]["symbol_error_rate"] for line in evaluations(RUN)) < best.value
+    assert peephole.load("m.safetensors").config == run.config
 
 
-def test_a_trial_is_the_beginning_of_an_ordinary_training():
-    search()
+@pytest.mark.usefixtures("inside")
+def test_a_trial_is_the_beginning_of_an_ordinary_training(tmp_path, clock):
+    clock.update = 0.5
     for trial in trials()[:2]:
         config = config_of(trial.number)
         assert config.train.minutes == Budget.of(1.0, 20).training / 60 == 0.625
-        train("train.tsv", out="alone.safetensors", config=config, quiet=True, overwrite=True)
+        train("train.tsv", out=tmp_path / "alone.safetensors", config=config, quiet=True, overwrite=True)
         same = evaluations(RUN / f"trials/{trial.number:03}.run")
-        assert evaluations(Path("alone.run"))[: len(same)] == same
+        assert evaluations(tmp_path / "alone.run")[: len(same)] == same
         best = [min(line["dev"]["symbol_error_rate"] for line in same[: n + 1]) for n in range(len(same))]
         assert list(trial.values.values()) == best
 
 
+@pytest.mark.usefixtures("inside")
 def test_a_trial_goes_on_while_it_is_in_the_better_half():
-    search()
     rungs = {1: [], 2: [], 4: []}
     for trial in trials():
         for number, value in trial.values.items():
-            last = number == max(trial.values)
             if number in rungs:
                 rungs[number].append(value)
                 goes_on = better_half(rungs[number], value)
-                assert (trial.ended == "pruned") == (not goes_on) or not last or number == 4
-                assert goes_on or last
+                assert goes_on == (number < max(trial.values) or (number == 4 and goes_on))
         assert max(trial.values) in ((4,) if trial.ended == "complete" else (1, 2))
     assert {trial.ended for trial in trials()} == {"complete", "pruned"}
 
 
-def test_higher_metrics_are_better_where_they_are():
-    search(dev_metric="exact_match")
-    complete = [trial for trial in trials() if trial.ended == "complete"]
-    assert read_run(RUN).tuning.best == max(complete, key=lambda trial: trial.value).number
-    assert len({trial.value for trial in complete}) > 1
-    pruned = [trial.values[1] for trial in trials() if trial.ended == "pruned"]
-    assert min(pruned) < max(trial.values[1] for trial in trials())
-
-
-def test_only_the_best_keeps_its_weights_and_all_keep_their_logs():
-    search()
+@pytest.mark.usefixtures("inside")
+def test_all_trials_keep_their_logs_and_share_the_data():
     folders = sorted((RUN / "trials").iterdir())
     assert [folder.name for folder in folders] == [f"{trial.number:03}.run" for trial in trials()]
     for folder in folders:
         assert {path.name for path in folder.iterdir()} == {"run.json", "log.jsonl", "tensorboard"}
-    assert sorted(path.name for path in RUN.iterdir() if path.suffix == ".safetensors") == []
+    assert [path.parent for path in RUN.rglob("prepared.json")] == [RUN / "data"]
 
 
-def test_the_data_are_prepared_once(monkeypatch):
-    search()
-    assert (RUN / "data/prepared.json").exists()
-    assert not list((RUN / "trials").rglob("prepared.json"))
+def test_higher_metrics_are_better_where_they_are(monkeypatch):
+    measure, values = run_module.measure, iter([10.0, 20.0, 30.0, 40.0] + [25.0, 35.0] * 50)
+    monkeypatch.setattr(run_module, "measure", lambda *given: measure(*given) | {"exact_match": next(values)})
+    search(dev_metric="exact_match")
+    # trial 0: 10 and 20; trial 1: 30, the best so far, and 40; trial 2: 25, not in the better half
+    assert [(trial.ended, list(trial.values.values())) for trial in trials()[:3]] == [
+        ("complete", [10.0, 20.0]),
+        ("complete", [30.0, 40.0]),
+        ("pruned", [25.0]),
+    ]
+    assert read_run(RUN).tuning.best == 1
 
 
-def test_the_first_trial_has_the_given_settings_and_a_seed_gives_the_same_ones():
-    search()
-    first = [trial.settings for trial in trials()]
+def test_the_first_trial_has_the_given_settings_and_a_seed_gives_the_same_ones(whole):
+    first = [trial.settings for trial in whole[0]]
     given = {"model.hidden_size": 16, "model.encoder_layers": 1, "model.peephole": "full", "model.dropout": 0.2}
     assert given.items() <= first[0].items()
-    search(overwrite=True)
+    search()
     assert [trial.settings for trial in trials()] == first
     search(overwrite=True, **{"train.seed": 2})
     other = [trial.settings for trial in trials()]
@@ -189,12 +220,12 @@ def break_at(monkeypatch, call, module, name, *, after):
     """Start a search that Break ends before or after a certain call of a function; return whether it did."""
     function, calls = getattr(module, name), 0
 
-    def counting(*arguments):
+    def counting(*arguments, **named):
         nonlocal calls
         calls += 1
         if calls == call and not after:
             raise Break
-        found = function(*arguments)
+        found = function(*arguments, **named)
         if calls == call:
             raise Break
         return found
@@ -209,33 +240,30 @@ def break_at(monkeypatch, call, module, name, *, after):
     ("module", "name", "call", "after"),
     [
         (run_module, "save_checkpoint", 1, False),  # before the first checkpoint of trial 0
-        (run_module, "save_checkpoint", 11, True),
-        (run_module, "save_checkpoint", 20, True),  # in a trial after it
+        (run_module, "save_checkpoint", 8, True),  # in trial 1
         (search_module, "write_run", 1, True),  # between run.json of a trial and its first checkpoint
         (search_module, "train_trial", 2, True),  # after a trial, before its end is recorded
-        (log_module.os, "fsync", 9, True),
+        (TrialLog, "evaluation", 2, True),  # the last of trial 0 is recorded, and its state is not saved
+        (TrialLog, "evaluation", 3, False),
         (search_module, "replace_file", 1, False),  # while the best trial becomes the run
-        (search_module, "replace_file", 2, True),
         (search_module, "replace_file", 3, True),
     ],
 )
-def test_a_killed_search_goes_on(monkeypatch, module, name, call, after):
-    search(checkpoint_seconds=0)
-    whole = [(trial.settings, trial.values, trial.ended) for trial in trials()]
-    best = read_run(RUN).tuning.best
-    for path in (RUN, Path("m.safetensors")):
-        peephole.storage.replace_file.remove(path)
+def test_a_killed_search_goes_on(monkeypatch, whole, module, name, call, after):
     break_at(monkeypatch, call, module, name, after=after)
     assert read_run(RUN).is_searching
     resume(RUN, quiet=True)
-    found = [(trial.settings, trial.values, trial.ended) for trial in trials()]
-    # a kill loses time that is then not counted, so that there can be more trials
-    assert found[: len(whole)] == whole
-    assert len(found) > len(whole) or read_run(RUN).tuning.best == best
+    found = trials()
+    # a kill loses time that is then not counted, so that there can be one trial more
+    assert [(trial.settings, trial.values, trial.ended) for trial in found[: len(whole[0])]] == [
+        (trial.settings, trial.values, trial.ended) for trial in whole[0]
+    ]
+    assert len(found) > len(whole[0]) or read_run(RUN).tuning.best == whole[1]
+    assert len(found) <= len(whole[0]) + 1
 
 
 def test_a_line_that_a_kill_has_cut_is_dropped(monkeypatch):
-    break_at(monkeypatch, 20, run_module, "save_checkpoint", after=True)
+    break_at(monkeypatch, 8, run_module, "save_checkpoint", after=True)
     path = RUN / "trials.jsonl"
     lines = path.read_bytes()
     path.write_bytes(lines + b'{"trial": 1, "evalu')
@@ -246,29 +274,29 @@ def test_a_line_that_a_kill_has_cut_is_dropped(monkeypatch):
     for line in path.read_text().splitlines():
         json.loads(line)
     path.write_bytes(b'{"trial": 0, "set\n' + lines)
-    with pytest.raises(RunError, match="trials.jsonl, line 1: damaged"):
+    with pytest.raises(RunError, match=r"trials\.jsonl, line 1: damaged"):
         trials()
 
 
 def test_a_resumed_best_training_is_resumed_as_any(monkeypatch, capfd):
     """After the search the run is an ordinary one: a stop in its last part does not search again."""
-    whole = search(checkpoint_seconds=0)
+    uninterrupted = search(checkpoint_seconds=0)
     weights = load_model("m.safetensors").tensors
-    count = sum(trial.steps for trial in trials()) + 20
+    count = sum(trial.steps for trial in trials()) + 10
     peephole.storage.replace_file.remove(RUN)
     os.remove("m.safetensors")
     break_at(monkeypatch, count, run_module, "save_checkpoint", after=True)
     assert not read_run(RUN).is_searching
     found = resume(RUN)
     assert "resuming from step" in capfd.readouterr().err
-    assert found.config == whole.config
+    assert found.config == uninterrupted.config
     again = load_model("m.safetensors").tensors
     assert all((again[name] == weight).all() for name, weight in weights.items())
 
 
 def test_ctrl_c_keeps_everything_and_says_how_to_go_on(clock, monkeypatch):
     def interrupt():
-        if clock.now == 14:
+        if clock.now == 10:
             os.kill(os.getpid(), signal.SIGINT)
 
     clock.on_update = interrupt
@@ -276,7 +304,7 @@ def test_ctrl_c_keeps_everything_and_says_how_to_go_on(clock, monkeypatch):
         search()
     stopped = trials()
     assert stopped[-1].ended is None
-    assert sum(trial.seconds for trial in stopped) == 14
+    assert sum(trial.seconds for trial in stopped) == 10
     checkpoint = RUN / f"trials/{stopped[-1].number:03}.run/checkpoint/checkpoint.safetensors"
     assert checkpoint.exists()
     resume(RUN, quiet=True)
@@ -302,7 +330,7 @@ def test_what_cannot_be_trained_is_refused_and_the_search_goes_on(capfd):
 
 
 def test_too_slow_and_too_large_models_are_refused(monkeypatch):
-    slow = iter([0.1, 0.2] + [0.01] * 100)  # seconds of an update; an evaluation is due after 1.875
+    slow = iter([0.1, 0.5] + [0.01] * 100)  # seconds of an update; an evaluation is due after 3.75
     monkeypatch.setattr(search_module, "estimate", lambda *_, **__: Estimate({}, 100, 100 * next(slow)))
     check, calls = search_module.check_training_memory, 0
 
@@ -316,7 +344,7 @@ def test_too_slow_and_too_large_models_are_refused(monkeypatch):
     monkeypatch.setattr(search_module, "check_training_memory", check_memory)
     search()
     assert [trial.number for trial in trials() if trial.ended == "refused"] == [2, 3]
-    assert trials()[2].reason == "about 9.4 updates in the 1.88 seconds before its first evaluation"
+    assert trials()[2].reason == "about 7.5 updates in the 3.75 seconds before its first evaluation"
     assert trials()[3].reason == "model.hidden_size=16: too large"
 
 
@@ -387,15 +415,15 @@ def test_wrong_arguments_are_named():
 
 
 def test_a_search_with_trials_is_not_replaced_without_overwrite(monkeypatch):
-    break_at(monkeypatch, 11, run_module, "save_checkpoint", after=True)
-    with pytest.raises(RunError, match="m.run: exists already; `peephole train --resume m.run` resumes it"):
+    break_at(monkeypatch, 3, run_module, "save_checkpoint", after=True)
+    with pytest.raises(RunError, match=r"m\.run: exists already; `peephole train --resume m\.run` resumes it"):
         search()
-    with pytest.raises(RunError, match="m.run: exists already"):
+    with pytest.raises(RunError, match=r"m\.run: exists already"):
         train("train.tsv", out="m.safetensors", config=BASE)
 
 
 def test_a_search_with_changed_data_is_refused(monkeypatch):
-    break_at(monkeypatch, 11, run_module, "save_checkpoint", after=True)
+    break_at(monkeypatch, 3, run_module, "save_checkpoint", after=True)
     write_pairs(Path("train.tsv"), seed=5)
     with pytest.raises(RunError, match=r"has changed since the run in m.run began"):
         resume(RUN, quiet=True)

@@ -27,7 +27,7 @@ from peephole.training.loop import DivergedError
 from peephole.training.memory import check_training_memory, memory_sizes
 from peephole.training.run import Interrupted, Watch, train_trial
 from peephole.training.run_file import Run, resume_command, write_run
-from peephole.training.state import Position
+from peephole.training.state import Position, read_position
 from peephole.training.stop import StopRequest
 from peephole.training.tuning.space import Space, first_settings, stored_space
 from peephole.training.tuning.study import Study
@@ -152,6 +152,8 @@ class Search:
 
         reason: str | None = None
         ended = self._ending(trial, ends)
+        if ended == "complete" and not self._has_saved_last(trial):
+            ended = None
         try:
             if ended is None:
                 with waiting(f"trial {trial.number}: {settings_text(trial, self.log.trials[0])}", quiet=self.quiet):
@@ -204,6 +206,11 @@ class Search:
             return "complete"
         return "pruned" if ends else None
 
+    def _has_saved_last(self, trial: Trial) -> bool:
+        """Return whether a trial's state was saved after its last recorded evaluation; a kill may come between them."""
+        position = read_position(self._trial_run(trial).checkpoint)
+        return position is not None and position.evaluations >= max(trial.values)
+
     def _trial_run(self, trial: Trial) -> Run:
         """Return the run of a trial; raises ConfigError if its settings contradict each other."""
         values = trial.settings | {"train.minutes": self.budget.training / 60}
@@ -221,12 +228,10 @@ class Search:
         found = estimate(config, self.prepared, timed=2)
         if found.seconds_per_epoch is None:
             return
-        first = self.budget.training / config.train.evaluations
-        updates = first * found.steps_per_epoch / found.seconds_per_epoch
+        due = self.budget.training / config.train.evaluations
+        updates = due * found.steps_per_epoch / found.seconds_per_epoch
         if updates < LEAST_UPDATES:
-            raise ConfigError(
-                f"about {updates:.2g} updates in {first:.3g} seconds, the time before its first evaluation"
-            )
+            raise ConfigError(f"about {updates:.2g} updates in the {due:.3g} seconds before its first evaluation")
 
     def _remove_weights(self, trial: Trial) -> None:
         """Remove a trial's model and checkpoints, and keep run.json and the log."""

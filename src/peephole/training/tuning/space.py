@@ -182,9 +182,9 @@ def _flattened(given: Mapping[str, Any], where: str) -> Iterator[tuple[str, Any]
 
 def _read_dimension(name: str, value: Any, where: str) -> Choices | Range:
     """Return a list of values or a table of low and high, with the setting's types and limits checked."""
-    where = f"{where}, {name}"
+    table, where = where, f"{where}, {name}"
     if isinstance(value, (list, tuple)):
-        values = tuple(dict.fromkeys(_read(name, entry, where) for entry in value))
+        values = tuple(dict.fromkeys(_read(name, entry, table) for entry in value))
         if not values:
             raise ConfigError(f"{where}: wanted at least one value, got none")
         return Choices(values)
@@ -193,7 +193,7 @@ def _read_dimension(name: str, value: Any, where: str) -> Choices | Range:
     for key in value:
         if key not in ("low", "high", "log"):
             raise ConfigError(f"{where}: unknown key {describe_value(key)}; wanted low, high and perhaps log")
-    low, high = (_read(name, value.get(key), f"{where}, {key}") for key in ("low", "high"))
+    low, high = (_read(name, value.get(key), table) for key in ("low", "high"))
     for key, number in (("low", low), ("high", high)):
         if isinstance(number, bool) or not isinstance(number, (int, float)):
             raise ConfigError(f"{where}, {key}: wanted a number, got {describe_value(number)}")
@@ -210,5 +210,5 @@ def _read(name: str, value: Any, where: str) -> Any:
     """Return a value of a setting as its section holds it; other settings are not compared with it."""
     section, key = name.split(".")
     if value is None:
-        raise ConfigError(f"{where}: wanted a value, got none")
-    return getattr(read_section(SECTIONS[section], {key: value}, where), key)
+        raise ConfigError(f"{where}, {name}: wanted a value, got none")
+    return getattr(read_section(SECTIONS[section], {key: value}, f"{where}, {section}"), key)

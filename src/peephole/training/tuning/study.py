@@ -75,9 +75,14 @@ class Study:
         return [False, *(self.should_end(number, value) for number, value in sorted(trial.values.items()))][-1]
 
     def should_end(self, evaluation: int, value: float) -> bool:
-        """Report an evaluation of the open trial; return whether the trial should end."""
-        self._trial.report(value, evaluation)
-        return bool(self._trial.should_prune())
+        """Report an evaluation of the open trial; return whether the trial should end.
+
+        An evaluation that is repeated, because a kill came before its state was saved, gets the same answer.
+        """
+        if evaluation not in self._answers:
+            self._trial.report(value, evaluation)
+            self._answers[evaluation] = bool(self._trial.should_prune())
+        return self._answers[evaluation]
 
     def end(self, trial: Trial, ended: Ending) -> None:
         """Close the open trial."""
@@ -89,6 +94,7 @@ class Study:
         if chosen is not None:
             self._study.enqueue_trial(chosen)
         self._trial = self._study.ask(self._distributions())
+        self._answers: dict[int, bool] = {}
         return {name: self._value(name, code) for name, code in self._trial.params.items()}
 
     def _distributions(self) -> dict[str, BaseDistribution]:
