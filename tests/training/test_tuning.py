@@ -147,7 +147,7 @@ def test_the_best_trial_goes_on_with_the_time_that_is_left(finished):
 @pytest.mark.usefixtures("inside")
 def test_a_trial_is_the_beginning_of_an_ordinary_training(tmp_path, clock):
     clock.update = 0.5
-    for trial in trials()[:2]:
+    for trial in trials()[1:2]:
         config = config_of(trial.number)
         assert config.train.minutes == Budget.of(1.0, 20).training / 60 == 0.625
         train("train.tsv", out=tmp_path / "alone.safetensors", config=config, quiet=True, overwrite=True)
