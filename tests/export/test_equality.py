@@ -100,7 +100,13 @@ FRAMES: list[dict[str, Any]] = [
     {"input": "frames", "frame_stack": 3, "encoder_layers": 3, "encoder_pyramid": 1},
     {"input": "frames", "frame_stack": 2, "context": "mean", "peephole": "none"},
     {"input": "convolution", "convolution_layers": 1, "convolution_channels": 4},
-    {"input": "convolution", "convolution_channels": 3, "attention": "general", "bidirectional": False},
+    {
+        "input": "convolution",
+        "input_planes": 2,
+        "convolution_channels": 3,
+        "attention": "general",
+        "bidirectional": False,
+    },
     {"input": "convolution", "convolution_layers": 3, "encoder_layers": 2, "encoder_pyramid": 1, "cell": "gru"},
     {"input": "symbols", "encoder_layers": 3, "encoder_pyramid": 2, "attention": "dot", "peephole": "diagonal"},
 ]
@@ -110,12 +116,12 @@ FRAMES: list[dict[str, Any]] = [
 def test_frames_and_pyramids_equal_the_definition(tmp_path: Path, settings: dict[str, Any]) -> None:
     if settings.get("cell") == "gru":
         settings = settings | {"peephole": "none"}
-    config = model_config(**{"input_size": 5} | settings)
+    config = model_config(**{"input_size": 6} | settings)
     graphs, wanted = steppers(write_model(tmp_path / "m.safetensors", config))
     lengths = torch.tensor([14, 1, 9, 6])
     source = torch.randint(3, 9, (4, 15), generator=torch.Generator().manual_seed(9))
     if settings["input"] != "symbols":
-        source = torch.randn(4, 15, 5, generator=torch.Generator().manual_seed(9))
+        source = torch.randn(4, 15, 6, generator=torch.Generator().manual_seed(9))
         source[torch.arange(15) >= lengths[:, None]] = 99
     compare(graphs, wanted, source, lengths)
     assert torch.equal(graphs.places(lengths), wanted.places(lengths))

@@ -33,7 +33,7 @@ struct NetworkView {
   Alignment attention;  // for Context::kAttention
   Number number;  // what products multiply
   Input input;
-  int64_t input_size, frame_stack, convolution_layers;
+  int64_t input_size, input_planes, frame_stack, convolution_layers;
   int64_t pyramid;                                // encoder layers above the first that read pairs of steps
   MatrixView source_embedding, target_embedding;  // (V, E)
   MatrixView frame_mean, frame_scale;             // (1, F); input of frames
@@ -49,6 +49,8 @@ struct NetworkView {
   MatrixView weight_values, weight_output;        // W_v, W_o (M, M)
   int64_t heads;                                  // K, of Alignment::kMultihead
   LinearView readout, output;
+  bool has_ctc;
+  LinearView ctc;  // (V, M): scores of every symbol, and of blank in the place of <pad>
 };
 
 }  // namespace peephole

@@ -42,10 +42,12 @@ class Architecture:
     input: str  # symbols, frames, convolution
     output: str  # symbols
     input_size: int | None  # F, numbers in a frame; None for symbols
+    input_planes: int  # input convolution: columns of points in a frame
     frame_stack: int  # input frames: frames joined to one
     convolution_layers: int
     convolution_channels: int
     encoder_pyramid: int  # encoder layers above the first that read pairs of steps
+    ctc: bool  # a second output over the encoder
 
     @classmethod
     def of(cls, config: ModelConfig) -> Architecture:
@@ -99,6 +101,7 @@ class Architecture:
     def kinds(self) -> dict[str, str]:
         """Return the kind of each part; without attention its kind is "fixed"."""
         kinds = {name: getattr(self, name) for name in ("cell", "peephole", "attention", "context", "input", "output")}
+        kinds |= {"ctc": "linear"} if self.ctc else {}
         return kinds if CONTEXTS[self.context] else kinds | {"attention": "fixed"}
 
     def describe(self) -> str:
@@ -113,7 +116,7 @@ class Architecture:
         return (
             f"{self.cell.upper()}{peepholes}, {context}, hidden size {self.hidden_size}, "
             f"encoder {self.encoder_layers} x {self.encoder_size} {directions}, "
-            f"decoder {self.decoder_layers} x {self.hidden_size}"
+            f"decoder {self.decoder_layers} x {self.hidden_size}{', CTC' if self.ctc else ''}"
         )
 
     @property
@@ -125,7 +128,15 @@ class Architecture:
 _SETTINGS = [f.name for f in fields(Architecture)]
 _ADDED = (
     *("location_channels", "location_width", "attention_heads"),
-    *("input_size", "frame_stack", "convolution_layers", "convolution_channels", "encoder_pyramid"),
+    *(
+        "input_size",
+        "input_planes",
+        "frame_stack",
+        "convolution_layers",
+        "convolution_channels",
+        "encoder_pyramid",
+        "ctc",
+    ),
 )
 
 
@@ -187,6 +198,7 @@ def tensors(architecture: Architecture, num_source_symbols: int, num_target_symb
             *_inside("encoder", _encoder(architecture)),
             *_inside("bridge", _bridge(architecture)),
             *_inside("decoder", decoder(architecture, num_target_symbols)),
+            *_inside("ctc", _ctc(architecture, num_target_symbols)),
         ]
     )
 
@@ -219,7 +231,7 @@ def _frames(a: Architecture, num_symbols: int) -> Tensors:
 
 def _convolution(a: Architecture, num_symbols: int) -> Tensors:
     yield from _statistics(a)
-    channels, features = 1, _input_size(a)
+    channels, features = a.input_planes, _input_size(a) // a.input_planes
     for layer in range(a.convolution_layers):
         yield from _inside(f"layers.{layer}", _linear(channels * 9, a.convolution_channels))
         channels, features = a.convolution_channels, halved(features)
@@ -293,6 +305,11 @@ def _symbol_decoder(a: Architecture, num_symbols: int) -> Tensors:
         yield from _inside(f"layers.{layer}", _cell(a, inputs, a.hidden_size))
     yield from _inside("readout", _linear(a.hidden_size + a.encoder_size + a.embedding_size, a.hidden_size))
     yield from _inside("output", _linear(a.hidden_size, num_symbols))
+
+
+def _ctc(a: Architecture, num_symbols: int) -> Tensors:
+    if a.ctc:
+        yield from _linear(a.encoder_size, num_symbols)
 
 
 def _cell(a: Architecture, inputs: int, hidden: int) -> Tensors:

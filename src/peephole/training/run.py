@@ -6,39 +6,43 @@ The run's folder, from which an interrupted training resumes, is described in `p
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from contextlib import ExitStack, nullcontext, suppress
 from copy import deepcopy
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 import torch
 from lightning_fabric import Fabric
 from torch import nn
 
 from peephole.config import Config
-from peephole.data import Items, Prepared, check_items, open_prepared
+from peephole.data import Items, Prepared, open_prepared
 from peephole.engine.choice import engine_in_use
-from peephole.errors import ArgumentError, RunError, check_path, check_type
+from peephole.errors import RunError, check_path, check_type
 from peephole.memory import memory_errors
 from peephole.model import Model, load
 from peephole.nn import Seq2Seq, build_seq2seq, use_engine
+from peephole.nn.frontends import NormalizedFrames
+from peephole.nn.masking import Masking
 from peephole.storage.model_file import ModelFile
-from peephole.training.backend_choice import definition_notice, with_precision
+from peephole.training.alignment import ctc_notice
+from peephole.training.backend_choice import definition_notice
 from peephole.training.cpu_threads import cpu_threads
 from peephole.training.dev import measure
-from peephole.training.folder import data_of_model, reopen_run, start_run
+from peephole.training.folder import reopen_run, start_run
 from peephole.training.from_model import evaluate_start, set_first_weights
 from peephole.training.loop import Hooks, fit
 from peephole.training.loss import Objective
 from peephole.training.making import describe_making
-from peephole.training.memory import check_training_memory, deciding_setting, memory_sizes
+from peephole.training.memory import batch_frames, check_training_memory, deciding_setting, memory_sizes
+from peephole.training.new_run import check_arguments, new_run, with_sources
 from peephole.training.report import Report
-from peephole.training.run_file import Run, read_run, resume_command, run_folder
+from peephole.training.run_file import Run, read_run, resume_command
 from peephole.training.schedules import empty_budget_notice
-from peephole.training.start import check_settings, introduction, read_start, starting_config
+from peephole.training.start import introduction
 from peephole.training.state import (
     Position,
     TrainState,
@@ -106,60 +110,16 @@ def train(
     if from_model is not None:
         check_path("from_model", from_model)
     pairs, files = check_arguments(train, dev, out, config, overwrite=overwrite, quiet=quiet)
-    run = _new_run(files["train"], files["dev"], out, from_model, config, settings)
+    run = new_run(files["train"], files["dev"], out, from_model, config, settings)
     fabric = start_fabric(run.config.train)
     with ExitStack() as stack:  # holds the run's lock
         with waiting(f"reading {run.train}", quiet=quiet or fabric.global_rank > 0):
+            run = with_sources(run, pairs)
             if fabric.device.type == "cpu":
                 check_training_memory(run.config, 0, 0, ())  # before the data are read
             check = partial(_memory_note, fabric, run)
             run_on_rank_zero(fabric, lambda: start_run(run, pairs, overwrite, stack, check))
         return complete_training(fabric, run, quiet)
-
-
-def check_arguments(
-    train: object, dev: object, out: object, config: object, *, overwrite: object, quiet: object
-) -> tuple[dict[str, Items], dict[str, Any]]:
-    """Check the types of arguments that `train` and `tune` share.
-
-    Returns:
-        Pairs given in Python, as "train" or "dev"; and the data files of both, those of such pairs in the run's folder.
-    """
-    data: dict[str, Any] = {"train": train, "dev": dev}
-    pairs = {name: given for name, given in data.items() if not isinstance(given, (str, os.PathLike, type(None)))}
-    for name, given in pairs.items():
-        check_items(name, given)
-    check_path("out", out)
-    check_type("config", config, (Config, type(None)), "a Config")
-    check_type("overwrite", overwrite, bool, "True or False")
-    check_type("quiet", quiet, bool, "True or False")
-    folder = run_folder(cast("str | Path", out)).absolute()
-    return pairs, data | {name: folder / f"{name}.jsonl" for name in pairs}
-
-
-def _new_run(
-    train: str | Path | None,
-    dev: str | Path | None,
-    out: str | Path,
-    from_model: str | Path | None,
-    config: Config | None,
-    settings: Mapping[str, Any],
-) -> Run:
-    """Return a run from the arguments of `train`; errors as there."""
-    start, base = None, config or Config()
-    files = [None if path is None else os.fspath(path) for path in (train, dev)]
-    if from_model is not None:
-        start, model = read_start(os.fspath(from_model))
-        base = config or starting_config(model.config)
-        if files[0] is None:
-            found = data_of_model(start.model)
-            files = [found[0], files[1] or found[1]]
-    chosen = with_precision(base.with_values(settings, "train"))
-    if start is not None:
-        check_settings(start.model, model, chosen)
-    if files[0] is None:
-        raise ArgumentError("train: wanted the name of a file, got None, which only `from_model` allows")
-    return Run(files[0], files[1], os.fspath(out), chosen, start)
 
 
 def resume(
@@ -344,6 +304,7 @@ def _train(
                 config.train,
                 dropout=config.model.dropout,
                 batch_symbols=config.data.batch_symbols,
+                batch_frames=batch_frames(config),
                 hooks=hooks,
             )
     if paused and not position.finished:
@@ -365,6 +326,11 @@ def _build_initial_network(config: Config, prepared: Prepared, model: ModelFile 
     """Build the network with weights drawn from the run's seed, or those of the model with which it goes on."""
     generator = torch.Generator().manual_seed(config.train.seed)  # and no other generator is used
     network = build_seq2seq(config.model, len(prepared.source_symbols), len(prepared.target_symbols), generator)
+    if prepared.statistics is not None:
+        assert isinstance(network.frontend, NormalizedFrames)
+        network.frontend.set_statistics(*map(torch.tensor, prepared.statistics))
+        names = ("time_masks", "time_mask_size", "feature_masks", "feature_mask_size")
+        network.frontend.masking = Masking(*(getattr(config.train, name) for name in names))
     if model is not None:
         set_first_weights(network, model)
     return network
@@ -375,6 +341,9 @@ def _print_introduction(
 ) -> None:
     for line in prepared.report:
         report.print_line(line)
+    ctc = ctc_notice(config, prepared.train)
+    if ctc is not None:
+        report.print_line(ctc)
     size = sum(parameter.numel() for parameter in network.parameters())
     empty = empty_budget_notice(config.train)
     if empty is not None:

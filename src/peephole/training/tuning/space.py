@@ -18,13 +18,14 @@ from peephole.errors import ConfigError, check_type, describe_value, nearest
 
 LEAST_EVALUATIONS = 10  # of a training: two of a trial
 
-_DATA_SHAPE = ("input", "output", "input_size", "frame_stack")  # decided by the data
+_DATA_SHAPE = ("input", "output", "input_size", "input_planes", "frame_stack")  # decided by the data
 SEARCHABLE = (
     "data.batch_symbols",
     *(f"model.{f.name}" for f in fields(SECTIONS["model"]) if f.name not in _DATA_SHAPE),
     *(f"train.{name}" for name in ("learning_rate", "weight_decay", "warmup", "schedule", "clip_norm")),
     *(f"train.{name}" for name in ("label_smoothing", "coverage_loss", "loss_mean", "ema_decay")),
-    *(f"train.{name}" for name in ("scheduled_sampling", "sampling_end")),
+    *(f"train.{name}" for name in ("scheduled_sampling", "sampling_end", "ctc_weight")),
+    *(f"train.{name}" for name in ("time_masks", "time_mask_size", "feature_masks", "feature_mask_size")),
 )
 """Settings that may be searched. Symbols and other settings of the data may not: the data are prepared once, and rates
 of errors by symbol cannot be compared between kinds of symbols. A seed may not: the best of several seeds on dev is

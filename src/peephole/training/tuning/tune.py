@@ -16,7 +16,8 @@ from peephole.model import Model
 from peephole.training.backend_choice import training_device, with_precision
 from peephole.training.folder import reopen_run, start_run
 from peephole.training.memory import check_training_memory, memory_sizes
-from peephole.training.run import check_arguments, complete_training
+from peephole.training.new_run import check_arguments, with_sources
+from peephole.training.run import complete_training
 from peephole.training.run_file import Run, Tuning, read_run
 from peephole.training.stop import catch_stop_signals
 from peephole.training.together import start_fabric
@@ -63,6 +64,7 @@ def tune(
     run = new_search(files["train"], files["dev"], out, search_space, config, settings)
     with ExitStack() as stack:  # holds the run's lock
         with waiting(f"reading {run.train}", quiet=quiet):
+            run = with_sources(run, pairs)
             start_run(run, pairs, overwrite, stack, lambda prepared: _check_first(run, prepared))
         return _search_and_train(read_run(run.folder), quiet)
 
