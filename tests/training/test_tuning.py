@@ -20,6 +20,7 @@ from peephole.training.loop import DivergedError
 from peephole.training.run_file import read_run
 from peephole.training.tuning import search as search_module
 from peephole.training.tuning.search import Budget
+from peephole.training.tuning.study import Study
 from peephole.training.tuning.trial_log import TrialLog, read_trials
 
 from .toy import TINY, write_pairs
@@ -88,14 +89,14 @@ def inside(finished, monkeypatch):
 
 @pytest.fixture(scope="module")
 def whole(tmp_path_factory):
-    """Return the trials and the best of a search that nothing interrupts."""
+    """Return the trials, the number of the best and the weights of a search that nothing interrupts."""
     folder = tmp_path_factory.mktemp("whole")
     write_pairs(folder / "train.tsv")
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(folder)
         install(Clock(), patch)
         search()
-        return trials(), read_run(RUN).tuning.best
+        return trials(), read_run(RUN).tuning.best, load_model("m.safetensors").tensors
 
 
 def search(space=SPACE, config=BASE, **settings):
@@ -192,31 +193,21 @@ def test_higher_metrics_are_better_where_they_are(monkeypatch):
     assert read_run(RUN).tuning.best == 1
 
 
-def test_the_first_trial_has_the_given_settings_and_a_seed_gives_the_same_ones(whole):
+def test_the_first_trial_has_the_given_settings_and_another_seed_tries_others(monkeypatch, whole):
     first = [trial.settings for trial in whole[0]]
     given = {"model.hidden_size": 16, "model.encoder_layers": 1, "model.peephole": "full", "model.dropout": 0.2}
     assert given.items() <= first[0].items()
-    search()
-    assert [trial.settings for trial in trials()] == first
-    search(overwrite=True, **{"train.seed": 2})
+    break_at(monkeypatch, 2, TrialLog, "start", after=True, **{"train.seed": 2})
     other = [trial.settings for trial in trials()]
     assert other[0] == first[0]
     assert other[1] != first[1]
-
-
-def test_fixed_settings_stay():
-    search(dropout=0.05, hidden_size=12)
-    for trial in trials():
-        assert not {"model.dropout", "model.hidden_size"} & trial.settings.keys()
-        assert (config_of(trial.number).model.dropout, config_of(trial.number).model.hidden_size) == (0.05, 12)
-    assert len({trial.settings["train.learning_rate"] for trial in trials()}) == len(trials()) > 2
 
 
 class Break(Exception):
     """Simulates a kill."""
 
 
-def break_at(monkeypatch, call, module, name, *, after):
+def break_at(monkeypatch, call, module, name, *, after, **settings):
     """Start a search that Break ends before or after a certain call of a function; return whether it did."""
     function, calls = getattr(module, name), 0
 
@@ -233,7 +224,7 @@ def break_at(monkeypatch, call, module, name, *, after):
     with monkeypatch.context() as patch:
         patch.setattr(module, name, counting)
         with pytest.raises(Break):
-            search(checkpoint_seconds=0)
+            search(checkpoint_seconds=0, **settings)
 
 
 @pytest.mark.parametrize(
@@ -241,12 +232,9 @@ def break_at(monkeypatch, call, module, name, *, after):
     [
         (run_module, "save_checkpoint", 1, False),  # before the first checkpoint of trial 0
         (run_module, "save_checkpoint", 8, True),  # in trial 1
-        (search_module, "write_run", 1, True),  # between run.json of a trial and its first checkpoint
         (search_module, "train_trial", 2, True),  # after a trial, before its end is recorded
         (TrialLog, "evaluation", 2, True),  # the last of trial 0 is recorded, and its state is not saved
-        (TrialLog, "evaluation", 3, False),
-        (search_module, "replace_file", 1, False),  # while the best trial becomes the run
-        (search_module, "replace_file", 3, True),
+        (search_module, "replace_file", 3, True),  # while the best trial becomes the run
     ],
 )
 def test_a_killed_search_goes_on(monkeypatch, whole, module, name, call, after):
@@ -278,20 +266,16 @@ def test_a_line_that_a_kill_has_cut_is_dropped(monkeypatch):
         trials()
 
 
-def test_a_resumed_best_training_is_resumed_as_any(monkeypatch, capfd):
+def test_a_resumed_best_training_is_resumed_as_any(monkeypatch, capfd, whole):
     """After the search the run is an ordinary one: a stop in its last part does not search again."""
-    uninterrupted = search(checkpoint_seconds=0)
-    weights = load_model("m.safetensors").tensors
-    count = sum(trial.steps for trial in trials()) + 10
-    peephole.storage.replace_file.remove(RUN)
-    os.remove("m.safetensors")
+    count = sum(trial.steps for trial in whole[0]) + 10
     break_at(monkeypatch, count, run_module, "save_checkpoint", after=True)
+    assert trials() == whole[0]
     assert not read_run(RUN).is_searching
-    found = resume(RUN)
+    resume(RUN)
     assert "resuming from step" in capfd.readouterr().err
-    assert found.config == uninterrupted.config
     again = load_model("m.safetensors").tensors
-    assert all((again[name] == weight).all() for name, weight in weights.items())
+    assert all((again[name] == weight).all() for name, weight in whole[2].items())
 
 
 def test_ctrl_c_keeps_everything_and_says_how_to_go_on(clock, monkeypatch):
@@ -313,51 +297,8 @@ def test_ctrl_c_keeps_everything_and_says_how_to_go_on(clock, monkeypatch):
     assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
 
 
-def test_what_cannot_be_trained_is_refused_and_the_search_goes_on(capfd):
-    tune("train.tsv", out="m.safetensors", config=BASE, search_space={"hidden_size": [15, 16]})
-    refused = [trial for trial in trials() if trial.ended == "refused"]
-    assert refused
-    for trial in refused:
-        assert trial.settings["model.hidden_size"] == 15
-        assert trial.reason == "model.encoder_size: wanted an even number, half of it for each direction; got 15"
-        assert trial.steps == 0
-    assert any(trial.ended == "pruned" for trial in trials())
-    lines = capfd.readouterr().err.splitlines()
-    for trial in trials():
-        assert sum(line.startswith(f"trial {trial.number}: ") for line in lines) == 1
-    assert sum("refused: model.encoder_size: wanted an even number" in line for line in lines) == len(refused)
-    assert sum(line.startswith("best: trial ") for line in lines) == 1
-
-
-def test_too_slow_and_too_large_models_are_refused(monkeypatch):
-    slow = iter([0.1, 0.5] + [0.01] * 100)  # seconds of an update; an evaluation is due after 3.75
-    monkeypatch.setattr(search_module, "estimate", lambda *_, **__: Estimate({}, 100, 100 * next(slow)))
-    check, calls = search_module.check_training_memory, 0
-
-    def check_memory(config, *arguments):
-        nonlocal calls
-        calls += 1
-        if calls == 4:
-            raise MemoryLimitError("model.hidden_size=16: too large")
-        return check(config, *arguments)
-
-    monkeypatch.setattr(search_module, "check_training_memory", check_memory)
-    search()
-    assert [trial.number for trial in trials() if trial.ended == "refused"] == [2, 3]
-    assert trials()[2].reason == "about 7.5 updates in the 3.75 seconds before its first evaluation"
-    assert trials()[3].reason == "model.hidden_size=16: too large"
-
-
-def test_a_trial_that_diverges_or_is_never_a_number_fails_alone(monkeypatch):
-    train_trial, calls = search_module.train_trial, 0
-
-    def trained(*arguments):
-        nonlocal calls
-        calls += 1
-        if calls == 2:
-            raise DivergedError("step 3: the loss is nan")
-        return train_trial(*arguments)
-
+def test_what_cannot_be_trained_is_refused_or_fails_alone(monkeypatch, capfd):
+    """Trial 0 is never a number on dev, 1 diverges, 2 is too slow, 3 too large, 4 contradicts itself."""
     measure, measured = run_module.measure, 0
 
     def measure_nan(*arguments):
@@ -365,14 +306,53 @@ def test_a_trial_that_diverges_or_is_never_a_number_fails_alone(monkeypatch):
         measured += 1
         return measure(*arguments) | ({"symbol_error_rate": float("nan")} if measured == 1 else {})
 
-    monkeypatch.setattr(search_module, "train_trial", trained)
+    train_trial, trained = search_module.train_trial, 0
+
+    def diverge(*arguments):
+        nonlocal trained
+        trained += 1
+        if trained == 2:
+            raise DivergedError("step 3: the loss is nan")
+        return train_trial(*arguments)
+
+    seconds = iter([0.01, 0.5] + [0.01] * 100)  # of an update; an evaluation is due after 3.75
+    check, checked = search_module.check_training_memory, 0
+
+    def check_memory(config, *arguments):
+        nonlocal checked
+        checked += 1
+        if checked == 4:
+            raise MemoryLimitError("model.hidden_size=16: too large")
+        return check(config, *arguments)
+
+    next_settings = Study.next_settings
+
+    def choose(study, number, first=None):
+        return next_settings(study, number, first) | ({"model.hidden_size": 15} if number == 4 else {})
+
     monkeypatch.setattr(run_module, "measure", measure_nan)
-    search()
-    assert [(trial.ended, trial.reason) for trial in trials()[:2]] == [
+    monkeypatch.setattr(search_module, "train_trial", diverge)
+    monkeypatch.setattr(search_module, "estimate", lambda *_, **__: Estimate({}, 100, 100 * next(seconds)))
+    monkeypatch.setattr(search_module, "check_training_memory", check_memory)
+    monkeypatch.setattr(Study, "next_settings", choose)
+    tune("train.tsv", out="m.safetensors", config=BASE, search_space=SPACE)
+    found = trials()
+    assert [(trial.ended, trial.reason) for trial in found[:5]] == [
         ("failed", "dev symbol error rate is nan"),
         ("failed", "step 3: the loss is nan"),
+        ("refused", "about 7.5 updates in the 3.75 seconds before its first evaluation"),
+        ("refused", "model.hidden_size=16: too large"),
+        ("refused", "model.encoder_size: wanted an even number, half of it for each direction; got 15"),
     ]
-    assert all(trial.ended in ("complete", "pruned") for trial in trials()[2:])
+    assert all(trial.ended in ("complete", "pruned") and trial.value for trial in found[5:])
+    assert len(found) > 5
+    lines = capfd.readouterr().err.splitlines()
+    for trial in found:
+        [line] = [line for line in lines if line.startswith(f"trial {trial.number}: ")]
+        assert line.endswith(f"{trial.ended}: {trial.reason}") == (trial.reason is not None)
+    assert sum(line.startswith("best: trial ") for line in lines) == 1
+    table = lines.index("trial  symbol error rate  evaluations  updates  seconds  ended     settings")
+    assert sorted(int(line.split()[0]) for line in lines[table + 1 :][: len(found)]) == list(range(len(found)))
 
 
 def test_a_search_of_nothing_that_can_be_trained_ends_with_one_line(monkeypatch):
@@ -429,8 +409,14 @@ def test_a_search_with_changed_data_is_refused(monkeypatch):
         resume(RUN, quiet=True)
 
 
-def test_pairs_from_python_and_a_dev_set():
+def test_pairs_from_python_and_settings_that_stay():
     pairs = [("ab", "BA"), ("abc", "CBA"), ("cd", "DC"), ("dca", "ACD")] * 10
-    model = tune(pairs, [("da", "AD"), ("ca", "AC")], out="m.safetensors", config=BASE, search_space=SPACE, quiet=True)
+    dev = [("da", "AD"), ("ca", "AC")]
+    fixed = {"dropout": 0.05, "hidden_size": 12}
+    model = tune(pairs, dev, out="m.safetensors", config=BASE, search_space=SPACE, quiet=True, **fixed)
     assert len(model.predict(["ab"])) == 1
-    assert len(trials()) > 2
+    assert model.config == read_run(RUN).config
+    for trial in trials():
+        assert not {"model.dropout", "model.hidden_size"} & trial.settings.keys()
+        assert (config_of(trial.number).model.dropout, config_of(trial.number).model.hidden_size) == (0.05, 12)
+    assert len({trial.settings["train.learning_rate"] for trial in trials()}) == len(trials()) > 2

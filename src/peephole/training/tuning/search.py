@@ -2,9 +2,9 @@
 
 Half of the time is for the search. Every trial is the beginning of an ordinary training with the minutes that the best
 one will get, in a run of its own in the run's folder `trials/`; it ends early or at a fifth of its evaluations. So the
-trials are compared at equal times, and the best one goes on from its checkpoint: none of its updates are lost. The
-alternative, short trainings whose learning rate reaches 0, then a new training, gave worse models and no better order
-of the settings; see benchmarks/RESULTS.md.
+trials are compared at equal times, and the best one goes on from its checkpoint: none of its updates are lost. Short
+trainings of their own, whose learning rate reaches 0, order the settings no better and make worse models in the same
+time, since the moving average of the weights already does what a low learning rate would; see benchmarks/RESULTS.md.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ from peephole.training.waiting import waiting
 
 SEARCH_SHARE = 0.5  # of the time
 TRIAL_SHARE = 0.2  # of the evaluations of a training: those of a trial that does not end early
-LEAST_UPDATES = 10  # before the first evaluation, by the estimate
+LEAST_UPDATES = 50  # before the first evaluation, by the estimate
 MOST_REFUSED = 30  # trials in a row that cannot be trained
 
 
