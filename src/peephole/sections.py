@@ -94,6 +94,9 @@ class ModelConfig:
         0, "encoder layers above the first that join two steps to one", low=0, high=MOST_CONVOLUTIONS
     )
     decoder_layers: int = option(1, "stacked decoder layers", low=1, high=MOST_LAYERS)
+    residual: bool = option(
+        False, "each layer from the second on adds what the layer below gives to its output, (41), if the sizes agree"
+    )
     bidirectional: bool = option(True, "read the source in both directions, (18)-(20)")
     context: Literal["attention", "last", "mean"] = option("attention", "context vector: (17), or one of (8)")
     attention: Literal["additive", "dot", "general", "location", "coverage", "multihead"] = option(

@@ -36,6 +36,7 @@ class Case:
     reverse: bool = False
     num_layers: int = 1
     bidirectional: bool = False
+    residual: bool = False
     lengths: tuple[int, ...] = (3, 5, 1)
     steps: int = 6
     input_size: int = 2
@@ -77,7 +78,8 @@ def check_layers(module: Callable[..., nn.Module], case: Case) -> None:
     """Compare a module like `peephole.nn.LSTM` or `peephole.nn.GRU` with the oracle."""
     leaves = _leaves(case)
     form = {"peephole": case.peephole} if case.cell == "lstm" else {}
-    layers = module(case.input_size, case.hidden_size, case.num_layers, case.bidirectional, **form)
+    sizes = (case.input_size, case.hidden_size, case.num_layers, case.bidirectional)
+    layers = module(*sizes, **form, residual=case.residual)
     layers = layers.to(case.dtype)
     set_weights(layers, leaves)
     if case.cell == "lstm":
@@ -149,7 +151,9 @@ def _expected(case: Case) -> tuple[dict[str, oracle.Array], dict[str, oracle.Arr
             out, final = oracle.recurrent(numbers["x"], case.lengths, state, weights, reverse=True)
             final = tuple(part[:, None] for part in final)
         else:
-            out, final = oracle.stack(numbers["x"], case.lengths, state, _oracle_layers(numbers, case))
+            out, final = oracle.stack(
+                numbers["x"], case.lengths, state, _oracle_layers(numbers, case), residual=case.residual
+            )
         return {"out": out, **dict(zip(case.state_names, final, strict=True))}
 
     def total(numbers: dict[str, oracle.Array]) -> oracle.Array:

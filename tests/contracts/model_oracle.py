@@ -36,6 +36,7 @@ class ModelOracle:
     input: str = "symbols"  # symbols, frames, convolution
     frame_stack: int = 1
     encoder_pyramid: int = 0
+    residual: bool = False
     masks: Mapping[str, Array] = field(default_factory=dict)
 
     def log_prob(self, source: Sequence[int], target: Sequence[int]) -> Array:
@@ -59,10 +60,11 @@ class ModelOracle:
                 context = oracle.fixed_context(self.context, outputs, last[-1][0])  # (8)
             x = np.concatenate([y, context])
             for layer, state in enumerate(states):
+                below = x
                 if layer:
                     x = self.drop(f"between decoder layers {layer}", x, t)
                 states[layer] = oracle.recurrent_step(x, state, self.cell_weights(f"decoder.layers.{layer}"))
-                x = states[layer][0]
+                x = states[layer][0] + below if self.residual and layer > 0 else states[layer][0]  # (41)
             read = np.tanh(self.linear("decoder.readout", np.concatenate([x, context, y])))
             logits = self.linear("decoder.output", self.drop("readout", read, t))
             rows.append(oracle.log_softmax(logits))  # (10)
@@ -73,6 +75,7 @@ class ModelOracle:
         out = self.drop("source embedding", self.read(source))
         last = []
         for layer in range(self.encoder_layers):
+            below = out
             if layer:
                 out = self.drop(f"between layers {layer}", out)
             if 0 < layer <= self.encoder_pyramid:
@@ -82,7 +85,7 @@ class ModelOracle:
             H = weights[0].weight_hidden.shape[1]
             zeros = (np.zeros((1, len(weights), H)),) * (2 if self.cell == "lstm" else 1)
             outs, final = oracle.stack(out[None], [len(out)], zeros, [weights])
-            out = outs[0]
+            out = outs[0] + below if self.residual and layer > self.encoder_pyramid else outs[0]  # (41)
             last.append(tuple(part[0].reshape(-1) for part in final))
         return out, last
 

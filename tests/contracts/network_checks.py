@@ -32,6 +32,7 @@ def make(
     encoder_layers=1,
     decoder_layers=1,
     encoder_size=2,
+    residual=False,
     dtype=torch.float64,
     seed=0,
 ):
@@ -50,6 +51,7 @@ def make(
         location_channels=2,
         location_width=3,
         attention_heads=2,
+        residual=residual,
     )
     model = build_seq2seq(config, SOURCE_SYMBOLS, TARGET_SYMBOLS).to(dtype)
     generator = torch.Generator().manual_seed(seed)
@@ -63,6 +65,7 @@ def make(
 def oracle_of(config, weights, masks=None):
     """Return the oracle of a model with the given config and weights."""
     names = ("cell", "context", "attention", "encoder_layers", "decoder_layers", "bidirectional", "attention_heads")
+    names += ("residual",)
     return ModelOracle(weights, **{name: getattr(config, name) for name in names}, masks=masks or {})
 
 

@@ -141,6 +141,8 @@ def stack(
     lengths: Sequence[int],
     state: tuple[Array, ...],
     layers: Sequence[Sequence[LSTMWeights | GRUWeights]],
+    *,
+    residual: bool = False,
 ) -> tuple[Array, tuple[Array, ...]]:
     """Run layers[layer][direction] over a batch; states are (B, L·D, H), indexed by layer·D + direction."""
     finals = []
@@ -151,7 +153,8 @@ def stack(
             out, final = recurrent(x, lengths, own, weights, reverse=d == 1)
             outs.append(out)
             finals.append(final)
-        x = np.concatenate(outs, axis=2)  # (20)
+        above = np.concatenate(outs, axis=2)  # (20)
+        x = above + x if residual and layer > 0 else above  # (41)
     return x, tuple(np.stack(parts, axis=1) for parts in zip(*finals, strict=True))
 
 

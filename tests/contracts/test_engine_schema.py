@@ -64,6 +64,7 @@ def draw_architecture(draw: random.Random) -> dict[str, Any]:
         "embedding_size": draw.randint(1, 9),
         "decoder_layers": draw.randint(1, 3),
         "bidirectional": draw.random() < 0.5,
+        "residual": draw.random() < 0.5,
         "input": "symbols",
         "input_size": draw.choice([None, draw.randint(1, 9)]),
         "frame_stack": draw.randint(1, 3),
@@ -113,6 +114,7 @@ def test_schemas_of_python_and_engine_agree(program: Path) -> None:
         {"hidden_size": "256"},
         {"hidden_size": 0},
         {"bidirectional": 1},
+        {"residual": 1},
         {"encoder_size": 7},
         {"attention": "dot", "encoder_size": 8},
         {"encoder_pyramid": 1},
@@ -131,4 +133,4 @@ def test_python_and_engine_refuse_a_wrong_architecture_and_name_its_key(wrong: d
     assert line.startswith("error architecture")
     key = next(iter(wrong))
     assert key in line
-    assert str(wrong[key]) in line or key in ("dropout", "bidirectional")
+    assert str(wrong[key]) in line or key in ("dropout", "bidirectional", "residual")

@@ -62,6 +62,14 @@ ATTENTIONS: dict[str, dict[str, object]] = {  # of the kinds that the engine doe
     "many heads": {"attention": "multihead", "attention_heads": 11, "encoder_size": 66, "hidden_size": 33},
 }
 SHAPES |= ATTENTIONS
+DEEP = {"encoder_layers": 3, "decoder_layers": 3, "encoder_size": 26}
+STACKS: dict[str, dict[str, object]] = {
+    "residual": {"residual": True, **DEEP},
+    "residual, gru": {"residual": True, "cell": "gru", "peephole": "none", "hidden_size": 33, **DEEP},
+    "residual, pyramid": {"residual": True, "encoder_pyramid": 1, "bidirectional": False, **DEEP, "context": "mean"},
+    "residual, one layer": {"residual": True, "attention": "dot", "peephole": "diagonal"},
+}
+SHAPES |= STACKS
 SEARCHES = {
     "greedy": SearchConfig(beam_size=1),
     "beam": SearchConfig(beam_size=4, nbest=3),
@@ -234,13 +242,15 @@ def test_ties_are_resolved_by_the_lower_symbol() -> None:
     assert len(set(scores)) < len(scores), "no ties, so the comparison is void"
 
 
-DEEP = {"encoder_layers": 2, "decoder_layers": 2, "hidden_size": 50}
+TWO_LAYERS = {"encoder_layers": 2, "decoder_layers": 2, "hidden_size": 50}
 
 
 @pytest.mark.parametrize(
     ("instruction_set", "shape", "rounds"),
-    [(name, DEEP, 20) for name in engine.instruction_sets()]
-    + [(name, ATTENTIONS[kind], 5) for name in engine.instruction_sets()[:1] for kind in ATTENTIONS],
+    [(name, TWO_LAYERS, 20) for name in engine.instruction_sets()]
+    + [
+        (name, shape, 5) for name in engine.instruction_sets()[:1] for shape in (*ATTENTIONS.values(), *STACKS.values())
+    ],
 )
 def test_results_have_the_same_bits_in_any_batch_on_any_number_of_threads(
     instruction_set: str, shape: dict[str, object], rounds: int

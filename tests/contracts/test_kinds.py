@@ -200,6 +200,7 @@ MODELS = [
         [1, 2],
     )
 ]
+MODELS.append({"residual": True, "encoder_layers": 2, "decoder_layers": 2})
 
 
 @pytest.mark.parametrize("model", MODELS, ids=lambda model: "-".join(map(str, model.values())))

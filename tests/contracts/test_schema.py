@@ -44,6 +44,7 @@ def model_configs(draw: st.DrawFn) -> ModelConfig:
         encoder_pyramid=draw(st.integers(0, encoder_layers - 1)),
         decoder_layers=draw(st.integers(1, 3)),
         bidirectional=draw(st.booleans()),
+        residual=draw(st.booleans()),
         context=context,
         attention=attention,
         location_channels=draw(st.integers(1, 4)),
@@ -97,7 +98,7 @@ def test_every_model_setting_is_part_of_the_architecture_or_of_its_making() -> N
     assert making_of_settings() == ["dropout", "forget_bias", "embedding_std"]
     assert architecture.model_settings().keys() | set(making_of_settings()) == vars(ModelConfig()).keys()
     added = {"location_channels": 3, "location_width": 5, "attention_heads": 2, "input_size": 7, "frame_stack": 2}
-    added |= {"convolution_layers": 1, "convolution_channels": 2, "encoder_pyramid": 1}
+    added |= {"convolution_layers": 1, "convolution_channels": 2, "encoder_pyramid": 1, "residual": True}
     changed = replace(architecture, **added)
     assert changed.to_dict().keys() == changed.model_settings().keys()
     assert architecture.to_dict().keys() == changed.to_dict().keys() - added  # as the first files of format 3
@@ -128,6 +129,7 @@ def test_every_model_setting_is_part_of_the_architecture_or_of_its_making() -> N
         ({"hidden_size": "4"}, r"here\.hidden_size: wanted a whole number, got '4'"),
         ({"encoder_layers": 65}, r"here\.encoder_layers: wanted a number from 1 to 64, got 65"),
         ({"bidirectional": 1}, r"here\.bidirectional: wanted true or false, got 1"),
+        ({"residual": 1}, r"here\.residual: wanted true or false, got 1"),
         ({"bidirectional": "true"}, r"here\.bidirectional: wanted true or false, got 'true'"),
         ({"cell": "gru"}, r"^here: .*cell='gru' has no cell state: wanted .*peephole='none', got 'full'"),
         ({"encoder_pyramid": 1}, r"^here: .*encoder_pyramid: wanted fewer than encoder_layers = 1, got 1"),

@@ -26,6 +26,7 @@ from .random_models import (
     CELLS,
     CONTEXTS,
     SHAPES,
+    STACKS,
     TARGET_SYMBOLS,
     TOLERANCE,
     definition,
@@ -39,7 +40,7 @@ from .random_models import (
 ALL_SETTINGS = [
     {"cell": cell, "peephole": peephole, **settings} for cell, peephole in CELLS for settings in [*CONTEXTS, *SHAPES]
 ]
-ALL_SETTINGS += ATTENTIONS
+ALL_SETTINGS += ATTENTIONS + STACKS
 configs = pytest.mark.parametrize("settings", ALL_SETTINGS, ids=lambda s: ",".join(f"{k}={v}" for k, v in s.items()))
 cells = pytest.mark.parametrize(("cell", "peephole"), CELLS)
 

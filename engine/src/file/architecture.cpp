@@ -97,6 +97,7 @@ void read_kinds_and_sizes(const Section &section, Architecture &architecture) {
   section.read("embedding_size", architecture.embedding_size, kLargestSize);
   section.read("encoder_layers", architecture.encoder_layers, kMostLayers);
   section.read("decoder_layers", architecture.decoder_layers, kMostLayers);
+  section.read("residual", architecture.residual);
   section.read("bidirectional", architecture.bidirectional);
   section.read("context", architecture.context, {"attention", "last", "mean"});
   section.read("attention", architecture.attention,
@@ -138,7 +139,7 @@ const std::set<std::string> kKeys = {"input",          "output",        "cell", 
                                      "decoder_layers", "bidirectional", "context",        "attention",
                                      "location_channels", "location_width", "attention_heads",
                                      "input_size", "frame_stack", "convolution_layers", "convolution_channels",
-                                     "encoder_pyramid"};
+                                     "encoder_pyramid", "residual"};
 
 std::set<std::string> keys_and(std::set<std::string> more) {
   more.insert(kKeys.begin(), kKeys.end());

@@ -22,6 +22,7 @@ struct Architecture {
   int64_t encoder_size = 256;  // both directions together
   int64_t embedding_size = 128;
   int64_t encoder_layers = 1, decoder_layers = 1;
+  bool residual = false;  // the outputs of the layers from the second on are sums, (41)
   bool bidirectional = true;
   Context context = Context::kAttention;
   Alignment attention = Alignment::kAdditive;  // for Context::kAttention

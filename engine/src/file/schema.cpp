@@ -22,6 +22,7 @@ Schema::Schema(const Architecture &architecture, int64_t num_source_symbols, int
   view_.frame_stack = a.frame_stack;
   view_.convolution_layers = a.input == Input::kConvolution ? a.convolution_layers : 0;
   view_.pyramid = a.encoder_pyramid;
+  view_.residual = a.residual;
   view_.attention = a.attention;
   view_.heads = a.attention_heads;
   view_.encoder = encoder_.data();

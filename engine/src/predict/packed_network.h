@@ -11,7 +11,7 @@ namespace {
 class PackedNetwork final : public peephole::Network {
  public:
   PackedNetwork(const peephole::NetworkView &view, const NumberFormat &number_format)
-      : format(number_format), gru(view.gru), H(view.hidden_size), M(view.encoder_size), V(view.output.weight.rows),
+      : format(number_format), gru(view.gru), residual(view.residual && view.decoder_layers > 1), H(view.hidden_size), M(view.encoder_size), V(view.output.weight.rows),
         num_layers(view.decoder_layers), encoder(view, format),
         embeddings(format, in_lanes<float>(view.embedding_size)), layers(new Cell[size_t(num_layers)]),
         attention(pack_attention(format, view)) {
@@ -46,7 +46,7 @@ class PackedNetwork final : public peephole::Network {
   peephole::Decoder *new_decoder() const override;
 
   const NumberFormat &format;
-  bool gru;
+  bool gru, residual;
   int64_t H, M, V, num_layers;
   Encoder encoder;
   Operands embeddings;

@@ -11,6 +11,7 @@ PREDICTION_KINDS: Mapping[str, Collection[str]] = {
     "context": ("attention", "last", "mean"),
     "input": ("symbols",),
     "output": ("symbols",),
+    "stack": ("plain", "residual"),
 }
 """As in engine/src/file/architecture.cpp, which refuses files of any other kind."""
 
@@ -19,6 +20,7 @@ TRAINING_KINDS: Mapping[str, Collection[str]] = {
     "peephole": ("full", "diagonal", "none"),
     "attention": ("fixed", "additive", "dot", "general"),
     "output": ("symbols",),
+    "stack": ("plain", "residual"),
 }
 """The engine's operators decline requests for all other kinds, and for parts that are not listed."""
 

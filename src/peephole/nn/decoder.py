@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import functools
+from collections.abc import Sequence
 from typing import NamedTuple, cast
 
 import torch
@@ -14,7 +16,7 @@ from peephole.nn.backends import find_for, multiplies_bfloat16
 from peephole.nn.cells import GRUStep, LSTMState, LSTMStep, LSTMWeights
 from peephole.nn.encoder import LayerState
 from peephole.nn.frontends import symbol_embedding
-from peephole.nn.layers import GRUDirection, LSTMDirection
+from peephole.nn.layers import GRUDirection, LSTMDirection, stack_kind
 from peephole.nn.linear import Linear, linear
 from peephole.nn.noise import Noise
 from peephole.nn.outputs import SymbolOutput
@@ -59,6 +61,8 @@ class Decoder(nn.Module):
         attention: the alignment model, or None for a fixed context.
         embedding_std: standard deviation of the embeddings' first numbers.
         generator: draws the initial weights of `embedding`, `readout` and `output`; None: PyTorch's global generator.
+        residual: each layer above the lowest, and r_t, reads the sum of the h_t of all layers below, (41). The query of
+            attention stays the top layer's h_{t-1}.
     """
 
     def __init__(
@@ -71,8 +75,11 @@ class Decoder(nn.Module):
         attention: Attention | None,
         embedding_std: float = 1.0,
         generator: torch.Generator | None = None,
+        *,
+        residual: bool = False,
     ) -> None:
         super().__init__()
+        self.residual = residual
         self.embedding = symbol_embedding(num_symbols, embedding_size, embedding_std, generator)
         self.attention = attention
         self.layers = nn.ModuleList(layers)
@@ -108,7 +115,8 @@ class Decoder(nn.Module):
         """Return the kind of each part."""
         layer = cast("LSTMDirection | GRUDirection", self.layers[0])
         attention = "fixed" if self.attention is None else self.attention.kind
-        return {"cell": layer.kind, "peephole": layer.peephole, "attention": attention}
+        kinds = {"cell": layer.kind, "peephole": layer.peephole, "attention": attention}
+        return kinds | {"stack": stack_kind(self.residual)}
 
     def recurrence(self) -> DecoderRecurrence:
         """Return the recurrence with its weights as they are now, cut once for all steps of a search."""
@@ -207,7 +215,7 @@ class Decoder(nn.Module):
     def _unroll(
         self, embedded: Tensor, state: DecoderState, noise: Noise | None, lengths: Tensor | None
     ) -> tuple[Tensor, Tensor, Tensor | None]:
-        """Return s_t, (B, U, H), c_t, (B, U, M), and α_t, (B, U, T), of all steps.
+        """Return the output of the stack, (B, U, H), c_t, (B, U, M), and α_t, (B, U, T), of all steps.
 
         A backend computes them, without α_t, or else the loop below.
         """
@@ -222,14 +230,20 @@ class Decoder(nn.Module):
         states, contexts, weights = [], [], []
         for t, projected in enumerate(recurrence.project(embedded).unbind(1)):
             state, context, alpha = recurrence(projected, state, [mask[:, t] for mask in masks])
-            states.append(top(state))
+            states.append(self.stack_output(state.layers))
             contexts.append(context)
             weights += [] if alpha is None else [alpha]
         return torch.stack(states, 1), torch.stack(contexts, 1), torch.stack(weights, 1) if weights else None
 
     def read(self, state: DecoderState, context: Tensor, embedded: Tensor) -> Tensor:
-        """Return r_t, (B, H), of one step: s_t is the top layer's in `state`."""
-        return torch.tanh(self.readout(torch.cat([top(state), context, embedded], -1)))
+        """Return r_t, (B, H), of one step with its new state."""
+        return torch.tanh(self.readout(torch.cat([self.stack_output(state.layers), context, embedded], -1)))
+
+    def stack_output(self, layers: Sequence[LayerState]) -> Tensor:
+        """Return the output of a stack: the top layer's h, or in a residual one the sum over all layers, (41)."""
+        if not self.residual:
+            return hidden(layers[-1])
+        return functools.reduce(torch.add, map(hidden, layers))
 
 
 class DecoderRecurrence:
@@ -284,7 +298,8 @@ class DecoderRecurrence:
         layers: list[LayerState] = []
         for index, (step, old) in enumerate(zip(self.steps, state.layers, strict=True)):
             if index:
-                below = hidden(layers[-1]) * masks[index - 1] if masks else hidden(layers[-1])
+                below = self.decoder.stack_output(layers)
+                below = below * masks[index - 1] if masks else below
                 x = F.linear(below, self.from_below[index - 1], self.biases[index])
             layers.append(step(x, old))  # type: ignore[arg-type]  # a layer's state is of its own cell's kind
         return DecoderState(tuple(layers), state.source, attention), context, weights

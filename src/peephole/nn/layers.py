@@ -132,6 +132,8 @@ class LSTM(nn.Module):
             each halves the number of steps (Chan et al. 2016, "Listen, Attend and Spell"); a last step without a
             partner is joined with zeros.
         generator: draws the initial weights; None: PyTorch's global generator.
+        residual: the output of each layer from the second on is the sum of its h_t and of the output of the layer
+            below, (41); not in layers of a pyramid, where the sizes differ.
 
     Raises:
         ConfigError: there is no such form of peepholes.
@@ -151,11 +153,14 @@ class LSTM(nn.Module):
         forget_bias: float = 1.0,
         pyramid: int = 0,
         generator: torch.Generator | None = None,
+        *,
+        residual: bool = False,
     ) -> None:
         super().__init__()
         if peephole not in ("full", "diagonal", "none"):
             raise ConfigError(f"peephole: wanted 'full', 'diagonal' or 'none', got {peephole!r}")
         self.input_size, self.hidden_size, self.pyramid = input_size, hidden_size, pyramid
+        self.residual = residual
         self.num_directions = 2 if bidirectional else 1
         self.layers = nn.ModuleList(
             nn.ModuleList(
@@ -163,6 +168,10 @@ class LSTM(nn.Module):
             )
             for size in layer_sizes(input_size, hidden_size, num_layers, self.num_directions, pyramid)
         )
+
+    def kinds(self) -> dict[str, str]:
+        """Return the kinds that the layers share with those of a decoder."""
+        return {"cell": self.kind, "stack": stack_kind(self.residual)}
 
     def forward(
         self,
@@ -197,6 +206,7 @@ class LSTM(nn.Module):
         check_shape("state.c", state.c, (x.shape[0], num_states, self.hidden_size))
         last: list[LSTMState] = []
         for index, layer in enumerate(self.layers):
+            below = x
             if noise is not None and index:
                 x = noise.dropout(x, f"between layers {index}")
             if 0 < index <= self.pyramid:
@@ -211,6 +221,8 @@ class LSTM(nn.Module):
                 outputs.append(out)
                 last.append(end)
             x = torch.cat(outputs, 2)  # (20)
+            if self.residual and index > self.pyramid:
+                x = x + below  # (41)
         return x, LSTMState(torch.stack([end.h for end in last], 1), torch.stack([end.c for end in last], 1))
 
 
@@ -231,14 +243,21 @@ class GRU(nn.Module):
         bidirectional: bool = False,
         pyramid: int = 0,
         generator: torch.Generator | None = None,
+        *,
+        residual: bool = False,
     ) -> None:
         super().__init__()
         self.input_size, self.hidden_size, self.pyramid = input_size, hidden_size, pyramid
+        self.residual = residual
         self.num_directions = 2 if bidirectional else 1
         self.layers = nn.ModuleList(
             nn.ModuleList(GRUDirection(size, hidden_size, generator) for _ in range(self.num_directions))
             for size in layer_sizes(input_size, hidden_size, num_layers, self.num_directions, pyramid)
         )
+
+    def kinds(self) -> dict[str, str]:
+        """Return the kinds that the layers share with those of a decoder."""
+        return {"cell": self.kind, "stack": stack_kind(self.residual)}
 
     def forward(
         self,
@@ -256,6 +275,7 @@ class GRU(nn.Module):
         check_shape("state", state, (x.shape[0], num_states, self.hidden_size))
         last: list[Tensor] = []
         for index, layer in enumerate(self.layers):
+            below = x
             if noise is not None and index:
                 x = noise.dropout(x, f"between layers {index}")
             if 0 < index <= self.pyramid:
@@ -268,6 +288,8 @@ class GRU(nn.Module):
                 outputs.append(out)
                 last.append(end)
             x = torch.cat(outputs, 2)  # (20)
+            if self.residual and index > self.pyramid:
+                x = x + below  # (41)
         return x, torch.stack(last, 1)
 
 
@@ -308,6 +330,11 @@ def run_gru(
     run = find_for("recurrent_layer", kinds, [x, state, *weights]).run or gru
     found: tuple[Tensor, Tensor] = run(x, lengths, state, weights, reverse=reverse)
     return found
+
+
+def stack_kind(residual: bool) -> str:
+    """Return the kind of a stack of layers."""
+    return "residual" if residual else "plain"
 
 
 def join_pairs(x: Float[Tensor, "B T I"]) -> Float[Tensor, "B S J"]:

@@ -46,6 +46,7 @@ class Architecture:
     convolution_layers: int
     convolution_channels: int
     encoder_pyramid: int  # encoder layers above the first that read pairs of steps
+    residual: bool  # the outputs of the layers from the second on are sums, (41)
 
     @classmethod
     def of(cls, config: ModelConfig) -> Architecture:
@@ -99,6 +100,7 @@ class Architecture:
     def kinds(self) -> dict[str, str]:
         """Return the kind of each part; without attention its kind is "fixed"."""
         kinds = {name: getattr(self, name) for name in ("cell", "peephole", "attention", "context", "input", "output")}
+        kinds |= {"stack": "residual" if self.residual else "plain"}
         return kinds if CONTEXTS[self.context] else kinds | {"attention": "fixed"}
 
     def describe(self) -> str:
@@ -108,6 +110,7 @@ class Architecture:
         'LSTM, mean context, hidden size 64, encoder 1 x 64 bidirectional, decoder 1 x 64'
         """
         peepholes = f" with {self.peephole} peepholes" if self.peephole != "none" else ""
+        peepholes += ", residual layers" if self.residual else ""
         context = f"{self.attention} attention" if self.context == "attention" else f"{self.context} context"
         directions = "bidirectional" if self.bidirectional else "one-directional"
         return (
@@ -126,6 +129,7 @@ _SETTINGS = [f.name for f in fields(Architecture)]
 _ADDED = (
     *("location_channels", "location_width", "attention_heads"),
     *("input_size", "frame_stack", "convolution_layers", "convolution_channels", "encoder_pyramid"),
+    "residual",
 )
 
 

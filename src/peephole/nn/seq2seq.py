@@ -43,10 +43,10 @@ class Seq2Seq(nn.Module):
 
     def kinds(self) -> dict[str, str]:
         """Return the kind of each part as its module declares it, in the form of `Architecture.kinds`."""
-        decoder, encoder = self.decoder.kinds(), self.encoder.recurrent.kind
-        cell = decoder["cell"] if decoder["cell"] == encoder else f"{encoder}, {decoder['cell']}"
+        decoder, encoder = self.decoder.kinds(), self.encoder.recurrent.kinds()
+        both = {part: kind if decoder[part] == kind else f"{kind}, {decoder[part]}" for part, kind in encoder.items()}
         kinds = {"context": self.context, "input": self.frontend.kind, "output": self.decoder.output.kind}
-        return decoder | {"cell": cell} | kinds
+        return decoder | both | kinds
 
     def start(self, source: Tensor, source_lengths: Int[Tensor, "B"], noise: Noise | None = None) -> DecoderState:
         """Read the source, as its frontend takes it, and return the decoder's state before the first symbol."""
@@ -185,6 +185,7 @@ def _symbol_decoder(config: ModelConfig, architecture: Architecture, num_symbols
         find_kind(CONTEXTS, architecture.context, "context")(architecture, generator),
         config.embedding_std,
         generator,
+        residual=architecture.residual,
     )
 
 
@@ -200,14 +201,15 @@ class CellKind(NamedTuple):
 def _lstm_stack(config: ModelConfig, architecture: Architecture, generator: Generator) -> LSTM:
     size = architecture.encoder_size // architecture.num_directions
     shape = (config.embedding_size, size, config.encoder_layers, config.bidirectional)
-    return LSTM(*shape, config.peephole, config.forget_bias, config.encoder_pyramid, generator)
+    return LSTM(
+        *shape, config.peephole, config.forget_bias, config.encoder_pyramid, generator, residual=config.residual
+    )
 
 
 def _gru_stack(config: ModelConfig, architecture: Architecture, generator: Generator) -> GRU:
     size = architecture.encoder_size // architecture.num_directions
-    return GRU(
-        config.embedding_size, size, config.encoder_layers, config.bidirectional, config.encoder_pyramid, generator
-    )
+    shape = (config.embedding_size, size, config.encoder_layers, config.bidirectional, config.encoder_pyramid)
+    return GRU(*shape, generator, residual=config.residual)
 
 
 def _lstm_layers(config: ModelConfig, sizes: list[int], generator: Generator) -> list[LSTMDirection]:
