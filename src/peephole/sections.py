@@ -136,6 +136,9 @@ class TrainConfig:
         0.05, "share of the training in which the learning rate climbs from a hundredth of the highest", low=0, high=1
     )
     schedule: Literal["cosine", "linear", "constant"] = option("cosine", "learning rate after the warm-up")
+    variational_dropout: bool = option(
+        False, "model.dropout drops a unit at all steps of a sequence or at none, (42), not at each step anew"
+    )
     clip_norm: float = option(
         1.0, "gradients with a larger norm are scaled down to it; 0: never", low=0, high=HIGHEST_COUNT
     )

@@ -127,8 +127,8 @@ def check_gradients(function, arrays, gradients, dtype=torch.float64):
         assert error <= TOLERANCE[dtype] * scale, f"gradient of {name}: off by {error / scale:.2g}"
 
 
-def check_dropout(model, config):
-    """Compare log p under dropout with the oracle under the same masks."""
+def check_dropout(model, config, variational=False):
+    """Compare log p under dropout with the oracle under the same masks, or under those of the first step."""
     source, source_lengths, target, _ = batch()
     noise = Noise(seed=1, step=1, examples=torch.arange(len(PAIRS)), rate=0.4)
     T, U = source.shape[1], target.shape[1]
@@ -137,6 +137,9 @@ def check_dropout(model, config):
     sizes |= {f"between layers {n}": (T, config.encoder_size) for n in range(1, config.encoder_layers)}
     sizes |= {f"between decoder layers {n}": (U, config.hidden_size) for n in range(1, config.decoder_layers)}
     masks = {site: noise.mask(site, *size).double().numpy() for site, size in sizes.items()}
+    if variational:
+        masks = {site: np.repeat(mask[:, :1], mask.shape[1], 1) for site, mask in masks.items()}
+        noise = noise._replace(variational=True)
     got = model(source, source_lengths, target, noise=noise).log_softmax(-1)
     for b, (own_source, own_target) in enumerate(PAIRS):
         reference = oracle_of(config, weights_of(model), {site: mask[b] for site, mask in masks.items()})
@@ -185,10 +188,10 @@ def check_steps(model, config):
     assert (alphas is None) == (config.context != "attention")
 
 
-def check_sampling_of_gold_symbols(model):
+def check_sampling_of_gold_symbols(model, variational=False):
     """Compare scheduled sampling that never samples with teacher forcing with the same dropout."""
     source, source_lengths, target, _ = batch()
-    noise = Noise(seed=1, step=1, examples=torch.arange(len(PAIRS)), rate=0.4)
+    noise = Noise(seed=1, step=1, examples=torch.arange(len(PAIRS)), rate=0.4, variational=variational)
     forced = model(source, source_lengths, target, noise=noise)
     sampled = model(source, source_lengths, target, noise=noise, sampling_probability=1e-12)
     torch.testing.assert_close(forced, sampled, rtol=0, atol=1e-12)

@@ -25,6 +25,7 @@ class Noise(NamedTuple):
     step: int  # the training step
     examples: Tensor  # index of each row's pair in the corpus, (B,) int64
     rate: float  # the share of units that `dropout` drops, 0 ≤ rate < 1
+    variational: bool = False  # a unit is dropped at all steps of a sequence or at none, (42)
 
     def dropout(self, x: Float[Tensor, "B T F"], site: str) -> Float[Tensor, "B T F"]:
         """Zero each unit with probability `rate` and scale the others by 1 / (1 - rate).
@@ -39,7 +40,15 @@ class Noise(NamedTuple):
         return x * self.mask(site, x.shape[1], x.shape[2]) if self.rate else x
 
     def mask(self, site: str, num_steps: int, num_units: int) -> Float[Tensor, "B T F"]:
-        """Return the factors of `dropout`: 0 with probability `rate`, else 1 / (1 - rate)."""
+        """Return the factors of `dropout`: 0 with probability `rate`, else 1 / (1 - rate).
+
+        Variational ones are the same at every step, and stored once for all.
+
+        Source: Gal and Ghahramani 2016, arXiv:1512.05287, for variational dropout. Differs: h_{t-1} is not dropped in
+            the recurrence, and a symbol that occurs twice is dropped in the same units, not as a whole.
+        """
+        if self.variational and num_steps > 1:
+            return self.mask(site, 1, num_units).expand(-1, num_steps, -1)
         threshold = round(self.rate * 2**32) - 2**31
         device = self.examples.device
         run = find(Request("dropout_mask", {}, device.type, "float32")).run
