@@ -14,6 +14,10 @@ def check_consistency(model: ModelConfig, train: TrainConfig, search: SearchConf
     """Raise ConfigError if settings contradict each other."""
     if model.cell == "gru" and model.peephole != "none":
         raise ConfigError(f"model.cell='gru' has no cell state: wanted model.peephole='none', got {model.peephole!r}")
+    if model.cell == "gru" and model.zoneout_cell:
+        raise ConfigError(
+            f"model.cell='gru' has no cell state: wanted model.zoneout_cell=0, got {model.zoneout_cell:g}"
+        )
     encoder_size = model.encoder_size or model.hidden_size
     if model.bidirectional and encoder_size % 2:
         raise ConfigError(

@@ -109,6 +109,10 @@ class ModelConfig:
     attention_heads: int = option(
         4, "attention=multihead: heads K of (24), a divisor of hidden_size and encoder_size", low=1, high=MOST_HEADS
     )
+    zoneout_hidden: float = option(
+        0.0, "zoneout of h, (43): the probability that a unit keeps the value of the step before", low=0, high=0.95
+    )
+    zoneout_cell: float = option(0.0, "zoneout of c, (43), likewise; cell=lstm only", low=0, high=0.95)
     dropout: float = option(0.2, "dropout on embeddings, between layers and before the output", low=0, high=0.95)
     forget_bias: float = option(1.0, "first value of b_f", low=-100, high=100)
     embedding_std: float = option(

@@ -17,6 +17,7 @@ import torch
 from torch import Tensor, nn
 
 from peephole.nn import GRUWeights, LSTMState, LSTMWeights
+from peephole.nn.zoneout import Zoneout
 
 from . import oracle
 
@@ -37,6 +38,8 @@ class Case:
     num_layers: int = 1
     bidirectional: bool = False
     residual: bool = False
+    zoneout: tuple[float, float] = (0.0, 0.0)
+    masked: bool = False  # zoneout by masks, not by its rates
     lengths: tuple[int, ...] = (3, 5, 1)
     steps: int = 6
     input_size: int = 2
@@ -62,7 +65,7 @@ def check_lstm(lstm: Callable[..., Any], case: Case) -> None:
     leaves = _leaves(case)
     weights = LSTMWeights(*(leaves.get(f"0.0.{name}") for name in LSTMWeights._fields))
     state = LSTMState(leaves["h"][:, 0], leaves["c"][:, 0])
-    out, final = lstm(leaves["x"], _lengths(case), state, weights, reverse=case.reverse)
+    out, final = lstm(leaves["x"], _lengths(case), state, weights, reverse=case.reverse, **_zoneout(case))
     _compare({"out": out, "h": final.h[:, None], "c": final.c[:, None]}, leaves, case)
 
 
@@ -70,7 +73,7 @@ def check_gru(gru: Callable[..., Any], case: Case) -> None:
     """Compare a function like `peephole.nn.gru` with the oracle."""
     leaves = _leaves(case)
     weights = GRUWeights(*(leaves[f"0.0.{name}"] for name in GRUWeights._fields))
-    out, final = gru(leaves["x"], _lengths(case), leaves["h"][:, 0], weights, reverse=case.reverse)
+    out, final = gru(leaves["x"], _lengths(case), leaves["h"][:, 0], weights, reverse=case.reverse, **_zoneout(case))
     _compare({"out": out, "h": final[:, None]}, leaves, case)
 
 
@@ -79,7 +82,8 @@ def check_layers(module: Callable[..., nn.Module], case: Case) -> None:
     leaves = _leaves(case)
     form = {"peephole": case.peephole} if case.cell == "lstm" else {}
     sizes = (case.input_size, case.hidden_size, case.num_layers, case.bidirectional)
-    layers = module(*sizes, **form, residual=case.residual)
+    zoneout = case.zoneout if case.cell == "lstm" else case.zoneout[0]
+    layers = module(*sizes, **form, residual=case.residual, zoneout=zoneout)
     layers = layers.to(case.dtype)
     set_weights(layers, leaves)
     if case.cell == "lstm":
@@ -148,11 +152,14 @@ def _expected(case: Case) -> tuple[dict[str, oracle.Array], dict[str, oracle.Arr
         if case.reverse:
             state = tuple(part[:, 0] for part in state)
             weights = _oracle_layers(numbers, case)[0][0]
-            out, final = oracle.recurrent(numbers["x"], case.lengths, state, weights, reverse=True)
+            out, final = oracle.recurrent(
+                numbers["x"], case.lengths, state, weights, reverse=True, shares=_oracle_shares(case)
+            )
             final = tuple(part[:, None] for part in final)
         else:
+            shares = [_oracle_shares(case)] * (case.num_layers * case.num_directions)
             out, final = oracle.stack(
-                numbers["x"], case.lengths, state, _oracle_layers(numbers, case), residual=case.residual
+                numbers["x"], case.lengths, state, _oracle_layers(numbers, case), residual=case.residual, shares=shares
             )
         return {"out": out, **dict(zip(case.state_names, final, strict=True))}
 
@@ -160,6 +167,21 @@ def _expected(case: Case) -> tuple[dict[str, oracle.Array], dict[str, oracle.Arr
         return sum((value * cotangents[name]).sum() for name, value in run(numbers).items())
 
     return run(_numbers(case)), oracle.gradients(total, _numbers(case))
+
+
+def _zoneout(case: Case) -> dict[str, Zoneout]:
+    """Return the argument `zoneout` of `peephole.nn.lstm`, if there is any."""
+    shares = [torch.from_numpy(share).to(case.dtype) if case.masked else share for share in _oracle_shares(case)]
+    return {"zoneout": Zoneout(*shares)} if any(case.zoneout) else {}
+
+
+def _oracle_shares(case: Case) -> list[Any]:
+    """Return the shares of h and c that zoneout keeps: the rates, or random masks (B, T, H) of these means."""
+    if not case.masked:
+        return list(case.zoneout)
+    rng = np.random.default_rng(6)
+    shape = (len(case.lengths), case.steps, case.hidden_size)
+    return [(rng.random(shape) < rate).astype(float) for rate in case.zoneout]
 
 
 def _oracle_layers(numbers: dict[str, oracle.Array], case: Case) -> list[list[Any]]:

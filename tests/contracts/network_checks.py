@@ -33,6 +33,7 @@ def make(
     decoder_layers=1,
     encoder_size=2,
     residual=False,
+    zoneout=(0.0, 0.0),
     dtype=torch.float64,
     seed=0,
 ):
@@ -52,6 +53,8 @@ def make(
         location_width=3,
         attention_heads=2,
         residual=residual,
+        zoneout_hidden=zoneout[0],
+        zoneout_cell=zoneout[1],
     )
     model = build_seq2seq(config, SOURCE_SYMBOLS, TARGET_SYMBOLS).to(dtype)
     generator = torch.Generator().manual_seed(seed)
@@ -66,7 +69,8 @@ def oracle_of(config, weights, masks=None):
     """Return the oracle of a model with the given config and weights."""
     names = ("cell", "context", "attention", "encoder_layers", "decoder_layers", "bidirectional", "attention_heads")
     names += ("residual",)
-    return ModelOracle(weights, **{name: getattr(config, name) for name in names}, masks=masks or {})
+    zoneout = (config.zoneout_hidden, config.zoneout_cell)
+    return ModelOracle(weights, **{name: getattr(config, name) for name in names}, zoneout=zoneout, masks=masks or {})
 
 
 def weights_of(model):
@@ -140,11 +144,27 @@ def check_dropout(model, config, variational=False):
     if variational:
         masks = {site: np.repeat(mask[:, :1], mask.shape[1], 1) for site, mask in masks.items()}
         noise = noise._replace(variational=True)
+    masks |= zoneout_masks(config, noise, T, U)
     got = model(source, source_lengths, target, noise=noise).log_softmax(-1)
     for b, (own_source, own_target) in enumerate(PAIRS):
         reference = oracle_of(config, weights_of(model), {site: mask[b] for site, mask in masks.items()})
         rows, _ = reference.decode(own_source, [BOS, *own_target[:-1]])
         assert_close(got[b, : len(rows)], rows, "log p", torch.float64)
+
+
+def zoneout_masks(config, noise, num_source_steps, num_target_steps):
+    """Return the units of each state that keep their values at each step, by site; none without zoneout."""
+    directions = range(2 if config.bidirectional else 1)
+    size = config.encoder_size // len(directions)
+    sites = {f"{layer} {d}": (num_source_steps, size) for layer in range(config.encoder_layers) for d in directions}
+    sites |= {f"decoder {layer}": (num_target_steps, config.hidden_size) for layer in range(config.decoder_layers)}
+    rates = {"h": config.zoneout_hidden, "c": config.zoneout_cell}
+    return {
+        f"zoneout {site} {part}": noise.chosen(f"zoneout {site} {part}", *shape, rate).double().numpy()
+        for site, shape in sites.items()
+        for part, rate in rates.items()
+        if any(rates.values())
+    }
 
 
 def check_mixed_precision(model):

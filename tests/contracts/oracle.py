@@ -103,11 +103,19 @@ def gru_cell(x: Array, h: Array, weights: GRUWeights) -> Array:
     return (1 - z_t) * n_t + z_t * h
 
 
-def recurrent_step(x: Array, state: tuple[Array, ...], weights: LSTMWeights | GRUWeights) -> tuple[Array, ...]:
-    """Compute one step of an LSTM or GRU, by the type of the weights; a state begins with h."""
+def recurrent_step(
+    x: Array, state: tuple[Array, ...], weights: LSTMWeights | GRUWeights, shares: Sequence[Any] = (0, 0)
+) -> tuple[Array, ...]:
+    """Compute one step of an LSTM or GRU, by the type of the weights; a state begins with h.
+
+    `shares` are those of h and c that zoneout keeps: numbers, or one for each unit (H,).
+    """
     if isinstance(weights, LSTMWeights):
-        return lstm_cell(x, *state, weights)
-    return (gru_cell(x, *state, weights),)
+        h, c = state
+        new_h, new_c = lstm_cell(x, h, c, weights)
+        return shares[0] * h + (1 - shares[0]) * new_h, shares[1] * c + (1 - shares[1]) * new_c  # (43)
+    [h] = state
+    return (shares[0] * h + (1 - shares[0]) * gru_cell(x, h, weights),)  # (43)
 
 
 def recurrent(
@@ -117,8 +125,12 @@ def recurrent(
     weights: LSTMWeights | GRUWeights,
     *,
     reverse: bool = False,
+    shares: Sequence[Any] = (0, 0),
 ) -> tuple[Array, tuple[Array, ...]]:
-    """Run one layer in one direction, (7): x (B, T, I), parts of the state (B, H) -> out (B, T, H), final state."""
+    """Run one layer in one direction, (7): x (B, T, I), parts of the state (B, H) -> out (B, T, H), final state.
+
+    `shares` are those of h and c that zoneout keeps: numbers, or one for each unit at each step, (B, T, H).
+    """
     B, T, _ = x.shape
     H = state[0].shape[1]
     out, final = [], []
@@ -129,7 +141,8 @@ def recurrent(
         own = tuple(part[b] for part in state)
         outputs = [np.zeros(H) for _ in range(T)]  # outputs past the length are 0
         for t in steps:
-            own = recurrent_step(x[b, t], own, weights)
+            kept = [share if np.ndim(share) == 0 else share[b, t] for share in shares]
+            own = recurrent_step(x[b, t], own, weights, kept)
             outputs[t] = own[0]
         out.append(outputs)
         final.append(own)  # the final state is the one after the last real step
@@ -143,14 +156,19 @@ def stack(
     layers: Sequence[Sequence[LSTMWeights | GRUWeights]],
     *,
     residual: bool = False,
+    shares: Sequence[Sequence[Any]] = (),
 ) -> tuple[Array, tuple[Array, ...]]:
-    """Run layers[layer][direction] over a batch; states are (B, L·D, H), indexed by layer·D + direction."""
+    """Run layers[layer][direction] over a batch; states, and shares for zoneout, are indexed by layer·D + direction.
+
+    A state is (B, L·D, H); the shares are those of `recurrent`, none if they are left out.
+    """
     finals = []
     for layer, directions in enumerate(layers):
         outs = []
         for d, weights in enumerate(directions):
             own = tuple(part[:, layer * len(directions) + d] for part in state)
-            out, final = recurrent(x, lengths, own, weights, reverse=d == 1)
+            kept = shares[layer * len(directions) + d] if shares else (0, 0)
+            out, final = recurrent(x, lengths, own, weights, reverse=d == 1, shares=kept)
             outs.append(out)
             finals.append(final)
         above = np.concatenate(outs, axis=2)  # (20)

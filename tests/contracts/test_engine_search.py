@@ -69,6 +69,12 @@ STACKS: dict[str, dict[str, object]] = {
     "residual, pyramid": {"residual": True, "encoder_pyramid": 1, "bidirectional": False, **DEEP, "context": "mean"},
     "residual, one layer": {"residual": True, "attention": "dot", "peephole": "diagonal"},
 }
+ZONEOUT = {"zoneout_hidden": 0.3, "zoneout_cell": 0.2, "encoder_layers": 2, "decoder_layers": 2}
+STACKS |= {
+    f"zoneout, {form}": {**ZONEOUT, "peephole": form, "encoder_size": 26} for form in ("full", "diagonal", "none")
+}
+STACKS["zoneout, gru"] = {**ZONEOUT, "cell": "gru", "peephole": "none", "zoneout_cell": 0.0, "residual": True}
+STACKS["zoneout of c"] = {"zoneout_cell": 0.5, "context": "last"}
 SHAPES |= STACKS
 SEARCHES = {
     "greedy": SearchConfig(beam_size=1),

@@ -200,7 +200,7 @@ MODELS = [
         [1, 2],
     )
 ]
-MODELS.append({"residual": True, "encoder_layers": 2, "decoder_layers": 2})
+MODELS += [{"residual": True, "encoder_layers": 2, "decoder_layers": 2}, {"zoneout_hidden": 0.1, "dropout": 0.0}]
 
 
 @pytest.mark.parametrize("model", MODELS, ids=lambda model: "-".join(map(str, model.values())))

@@ -36,6 +36,7 @@ struct NetworkView {
   int64_t input_size, frame_stack, convolution_layers;
   int64_t pyramid;                                // encoder layers above the first that read pairs of steps
   bool residual;                                  // the outputs of the layers from the second on are sums, (41)
+  float zoneout_hidden, zoneout_cell;             // shares of h and c before a step that it keeps, (43)
   MatrixView source_embedding, target_embedding;  // (V, E)
   MatrixView frame_mean, frame_scale;             // (1, F); input of frames
   const LinearView *convolutions;                 // (D, 9C): the points of each input channel's kernel, row by row

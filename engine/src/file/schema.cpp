@@ -23,6 +23,8 @@ Schema::Schema(const Architecture &architecture, int64_t num_source_symbols, int
   view_.convolution_layers = a.input == Input::kConvolution ? a.convolution_layers : 0;
   view_.pyramid = a.encoder_pyramid;
   view_.residual = a.residual;
+  view_.zoneout_hidden = float(a.zoneout_hidden);
+  view_.zoneout_cell = float(a.zoneout_cell);
   view_.attention = a.attention;
   view_.heads = a.attention_heads;
   view_.encoder = encoder_.data();

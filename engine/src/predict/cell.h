@@ -4,6 +4,7 @@
 
 #include "cell/gru.h"
 #include "cell/lstm.h"
+#include "cell/zoneout.h"
 #include "file/network_view.h"
 #include "peephole.h"
 #include "simd/matrix.h"
@@ -20,17 +21,20 @@ struct CellRow {
 };
 
 struct CellScratch {
-  Buffer<float> gates, peephole_products;
+  Buffer<float> gates, peephole_products, fresh;
   Selection selection;
 };
 
 class Cell {
  public:
   // The first `outer_size` columns of the input weights are the outer part.
-  void pack(const NumberFormat &format, const peephole::LayerView &view, bool gru, int32_t form, int64_t hidden_size,
-            int64_t outer_size) {
-    gru_ = gru;
-    form_ = form;
+  void pack(const NumberFormat &format, const peephole::LayerView &view, const peephole::NetworkView &network,
+            int64_t hidden_size, int64_t outer_size) {
+    const bool gru = gru_ = network.gru;
+    const int32_t form = form_ = network.form;
+    zoneout_hidden_ = network.zoneout_hidden;
+    zoneout_cell_ = network.zoneout_cell;
+    is_regularized_ = zoneout_hidden_ > 0 || zoneout_cell_ > 0;
     hidden_size_ = hidden_size;
     units_ = in_lanes<float>(hidden_size);
     if (outer_size) pack_gates(format, outer_, view, 0, outer_size, false);
@@ -72,6 +76,7 @@ class Cell {
 
   // (1)-(6) for n rows. The new cells become operands 0 to n - 1 of `cells` if the peepholes are full.
   void advance(int64_t n, const CellRow *rows, Operands &cells, CellScratch &scratch) const {
+    if (is_regularized_) return advance_regularized(n, rows, cells, scratch);
     if (gru_) {
       for (int64_t r = 0; r < n; ++r) advance_gru(rows[r]);
       return;
@@ -79,13 +84,7 @@ class Cell {
     scratch.gates.reserve(n * units_);
     for (int64_t r = 0; r < n; ++r) advance_lstm(rows[r], scratch.gates.at(r * units_));
     if (!is_full()) return;
-    scratch.peephole_products.reserve(n * units_);
-    scratch.selection.clear(n);
-    for (int64_t r = 0; r < n; ++r) {
-      cells.put(r, rows[r].c);
-      scratch.selection.add(cells, r);
-    }
-    peephole_o_.multiply(scratch.selection, scratch.peephole_products.at(0), units_);
+    multiply_new_cells(n, [&](int64_t r) { return rows[r].c; }, cells, scratch);
     for (int64_t r = 0; r < n; ++r)
       for (int64_t unit = 0; unit < units_; unit += L) {
         int64_t at = r * units_ + unit;
@@ -96,7 +95,8 @@ class Cell {
 
  private:
   static constexpr int L = kLanes<float>;
-  bool gru_ = false;
+  bool gru_ = false, is_regularized_ = false;
+  float zoneout_hidden_ = 0, zoneout_cell_ = 0;
   int32_t form_ = PEEPHOLE_NONE;
   int64_t hidden_size_ = 0, units_ = 0;
   Matrix outer_, joint_, peephole_if_, peephole_o_;
@@ -160,6 +160,81 @@ class Cell {
         store(open + unit, gate.o);
       else
         store(row.h + unit, hidden_state<float>(gate.o, c));
+    }
+  }
+
+  // W_co c of the new cells, c(r), which become operands 0 to n - 1 of `cells`.
+  template <class C>
+  void multiply_new_cells(int64_t n, C c, Operands &cells, CellScratch &scratch) const {
+    scratch.peephole_products.reserve(n * units_);
+    scratch.selection.clear(n);
+    for (int64_t r = 0; r < n; ++r) {
+      cells.put(r, c(r));
+      scratch.selection.add(cells, r);
+    }
+    peephole_o_.multiply(scratch.selection, scratch.peephole_products.at(0), units_);
+  }
+
+  // With zoneout, (43). The state before may lie where the state after is written, so the cell that (4) gives has a place
+  // of its own.
+  void advance_regularized(int64_t n, const CellRow *rows, Operands &cells, CellScratch &scratch) const {
+    scratch.gates.reserve(n * gates());
+    scratch.fresh.reserve(n * units_);
+    for (int64_t r = 0; r < n; ++r) {
+      add_up(rows[r], scratch.gates.at(r * gates()));
+      if (gru_)
+        finish_gru(rows[r], scratch.gates.at(r * gates()));
+      else
+        make_cell(rows[r], scratch.gates.at(r * gates()), scratch.fresh.at(r * units_));
+    }
+    if (gru_) return;
+    if (is_full()) multiply_new_cells(n, [&](int64_t r) { return scratch.fresh.at(r * units_); }, cells, scratch);
+    for (int64_t r = 0; r < n; ++r) {
+      const float *products = is_full() ? scratch.peephole_products.at(r * units_) : nullptr;
+      finish_lstm(rows[r], scratch.gates.at(r * gates()), products, scratch.fresh.at(r * units_));
+      if (is_full()) cells.put(r, rows[r].c);
+    }
+  }
+
+  // The pre-activations of a row, without W_co c_t.
+  void add_up(const CellRow &row, float *z) const {
+    for (int64_t unit = 0; unit < units_; unit += L) {
+      float *to = z + unit * kGates;
+      for (int gate = 0; gate < kGates; ++gate) store(to + gate * L, sum(row, unit, gate));
+      for (int gate = 0; gate < 2 && !gru_; ++gate) {
+        if (is_full()) store(to + gate * L, load(to + gate * L) + load(row.peephole_products + 2 * unit + gate * L));
+        if (form_ == PEEPHOLE_DIAGONAL)
+          store(to + gate * L, fma(load(diagonal_[gate].at(unit)), load(row.c_before + unit), load(to + gate * L)));
+      }
+    }
+  }
+
+  // (1)-(4) from the pre-activations.
+  void make_cell(const CellRow &row, const float *z, float *fresh) const {
+    for (int64_t unit = 0; unit < units_; unit += L) {
+      const float *from = z + unit * kGates;
+      Gates<float> gate{load(from), load(from + L), load(from + 2 * L), load(from + 3 * L)};
+      store(fresh + unit, cell_state<float>(gate, load(row.c_before + unit), {PEEPHOLE_NONE, nullptr, {}}));
+    }
+  }
+
+  // (5), (6) and (43). `products`: W_co c_t; NULL unless the peepholes are full.
+  void finish_lstm(const CellRow &row, const float *z, const float *products, const float *fresh) const {
+    for (int64_t unit = 0; unit < units_; unit += L) {
+      Vector<float> c = load(fresh + unit), o = load(z + unit * kGates + 3 * L);
+      if (products) o += load(products + unit);
+      if (form_ == PEEPHOLE_DIAGONAL) o = fma(load(diagonal_[2].at(unit)), c, o);
+      store(row.h + unit, keep_share(zoneout_hidden_, load(row.h_before + unit), hidden_state<float>(o, c)));
+      store(row.c + unit, keep_share(zoneout_cell_, load(row.c_before + unit), c));
+    }
+  }
+
+  void finish_gru(const CellRow &row, const float *z) const {
+    for (int64_t unit = 0; unit < units_; unit += L) {
+      const float *from = z + unit * kGates;
+      Vector<float> before = load(row.h_before + unit);
+      Vector<float> h = gru_hidden_state<float>(load(from), load(from + L), load(from + 2 * L), load(from + 3 * L), before);
+      store(row.h + unit, keep_share(zoneout_hidden_, before, h));
     }
   }
 

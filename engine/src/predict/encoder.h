@@ -39,7 +39,7 @@ class Encoder {
         symbols_(new SymbolProducts[size_t(directions_)]),
         frontend_(view.input == peephole::Input::kSymbols ? nullptr : new Frontend(format, view)) {
     for (int64_t i = 0; i < layers_ * directions_; ++i)
-      cells_[i].pack(format, view.encoder[i], view.gru, view.form, size_ / directions_, view.encoder[i].input.columns);
+      cells_[i].pack(format, view.encoder[i], view, size_ / directions_, view.encoder[i].input.columns);
     if (frontend_) return;
     read_embeddings(embeddings_, view.source_embedding);
     for (int64_t d = 0; d < directions_; ++d)

@@ -17,7 +17,7 @@ class PackedNetwork final : public peephole::Network {
         attention(pack_attention(format, view)) {
     read_embeddings(embeddings, view.target_embedding);
     for (int64_t l = 0; l < num_layers; ++l)
-      layers[l].pack(format, view.decoder[l], gru, view.form, H, l ? 0 : view.embedding_size);
+      layers[l].pack(format, view.decoder[l], view, H, l ? 0 : view.embedding_size);
     if (view.bridge_hidden) {
       hidden_bridge = new Affine[size_t(num_layers)];
       cell_bridge = new Affine[size_t(num_layers)];

@@ -12,6 +12,7 @@ PREDICTION_KINDS: Mapping[str, Collection[str]] = {
     "input": ("symbols",),
     "output": ("symbols",),
     "stack": ("plain", "residual"),
+    "zoneout": ("none", "states"),
 }
 """As in engine/src/file/architecture.cpp, which refuses files of any other kind."""
 
@@ -21,6 +22,7 @@ TRAINING_KINDS: Mapping[str, Collection[str]] = {
     "attention": ("fixed", "additive", "dot", "general"),
     "output": ("symbols",),
     "stack": ("plain", "residual"),
+    "zoneout": ("none",),
 }
 """The engine's operators decline requests for all other kinds, and for parts that are not listed."""
 

@@ -14,6 +14,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from peephole.errors import ShapeError
+from peephole.nn.zoneout import Zoneout
 
 GATES = ("i", "f", "g", "o")
 """Order of the four blocks in every LSTM weight: input gate, forget gate, candidate, output gate."""
@@ -86,6 +87,7 @@ def lstm(
     weights: LSTMWeights,
     *,
     reverse: bool = False,
+    zoneout: Zoneout | None = None,
 ) -> tuple[Float[Tensor, "B T H"], LSTMState]:
     """Run a peephole LSTM over a padded batch, in one direction.
 
@@ -108,6 +110,7 @@ def lstm(
         weights: weights of the layer. A `weight_peephole` of shape (3H, H) holds full matrices W_c*, one of shape
             (3, H) their diagonals; None leaves them out.
         reverse: read each sequence from its last real step to its first, (19) instead of (18).
+        zoneout: the shares of h_{t-1} and c_{t-1} that step t keeps, (43): numbers, or masks (B, T, H); None: none.
 
     Returns:
         The outputs h_t, and the state after each sequence's last step read.
@@ -128,6 +131,8 @@ def lstm(
     outputs: list[Tensor] = [projected[0]] * len(projected)
     for t in _order(len(projected), reverse):
         new = step(projected[t], state)
+        if zoneout is not None:
+            new = LSTMState(*zoneout.at(t).keep(new, state))
         if t >= shortest:  # some sequence has ended: its state stays
             real = valid[:, t, None]
             new = LSTMState(torch.where(real, new.h, state.h), torch.where(real, new.c, state.c))
@@ -186,6 +191,7 @@ def gru(
     weights: GRUWeights,
     *,
     reverse: bool = False,
+    zoneout: Zoneout | None = None,
 ) -> tuple[Float[Tensor, "B T H"], Float[Tensor, "B H"]]:
     """Run a GRU over a padded batch, in one direction.
 
@@ -207,6 +213,8 @@ def gru(
     outputs: list[Tensor] = [projected[0]] * len(projected)
     for t in _order(len(projected), reverse):
         new = step(projected[t], state)
+        if zoneout is not None:
+            [new] = zoneout.at(t).keep([new], [state])
         state = torch.where(valid[:, t, None], new, state) if t >= shortest else new
         outputs[t] = state
     return _zero_padding(torch.stack(outputs, 1), valid), state

@@ -20,6 +20,7 @@ from peephole.nn.layers import GRUDirection, LSTMDirection, stack_kind
 from peephole.nn.linear import Linear, linear
 from peephole.nn.noise import Noise
 from peephole.nn.outputs import SymbolOutput
+from peephole.nn.zoneout import Zoneout, draw_zoneout, zoneout_kind, zoneout_rates
 from peephole.symbols import UNPREDICTABLE
 
 
@@ -63,6 +64,7 @@ class Decoder(nn.Module):
         generator: draws the initial weights of `embedding`, `readout` and `output`; None: PyTorch's global generator.
         residual: each layer above the lowest, and r_t, reads the sum of the h_t of all layers below, (41). The query of
             attention stays the top layer's h_{t-1}.
+        zoneout: the probabilities of zoneout of h and, for an LSTM, of c, in all layers, (43).
     """
 
     def __init__(
@@ -77,9 +79,10 @@ class Decoder(nn.Module):
         generator: torch.Generator | None = None,
         *,
         residual: bool = False,
+        zoneout: tuple[float, float] = (0.0, 0.0),
     ) -> None:
         super().__init__()
-        self.residual = residual
+        self.residual, self.zoneout = residual, zoneout_rates(*zoneout)
         self.embedding = symbol_embedding(num_symbols, embedding_size, embedding_std, generator)
         self.attention = attention
         self.layers = nn.ModuleList(layers)
@@ -116,7 +119,7 @@ class Decoder(nn.Module):
         layer = cast("LSTMDirection | GRUDirection", self.layers[0])
         attention = "fixed" if self.attention is None else self.attention.kind
         kinds = {"cell": layer.kind, "peephole": layer.peephole, "attention": attention}
-        return kinds | {"stack": stack_kind(self.residual)}
+        return kinds | {"stack": stack_kind(self.residual), "zoneout": zoneout_kind(self.zoneout)}
 
     def recurrence(self) -> DecoderRecurrence:
         """Return the recurrence with its weights as they are now, cut once for all steps of a search."""
@@ -184,6 +187,7 @@ class Decoder(nn.Module):
             found: Tensor = run(self, previous, state, noise, sampling_probability)
             return found, None
         recurrence = self.recurrence()
+        zoneouts = self._zoneouts(noise, num_steps)
         samples = noise.uniform("scheduled sampling", num_steps) < sampling_probability
         embedding_mask = noise.mask("target embedding", num_steps, self.embedding.embedding_dim)
         readout_mask = noise.mask("readout", num_steps, self.hidden_size)
@@ -196,7 +200,8 @@ class Decoder(nn.Module):
                 predicted = logits[-1].detach().index_fill(1, never, -torch.inf).argmax(1)
                 fed = torch.where(samples[:, t], predicted, fed)
             embedded = self.embedding(fed) * embedding_mask[:, t]
-            state, context, alpha = recurrence(recurrence.project(embedded), state, [mask[:, t] for mask in masks])
+            kept = [zoneout and zoneout.at(t) for zoneout in zoneouts]
+            state, context, alpha = recurrence(recurrence.project(embedded), state, [m[:, t] for m in masks], kept)
             weights += [] if alpha is None else [alpha]
             logits.append(self.output(self.read(state, context, embedded) * readout_mask[:, t]))
         return torch.stack(logits, 1), torch.stack(weights, 1) if weights else None
@@ -212,6 +217,11 @@ class Decoder(nn.Module):
         sites = (f"between decoder layers {layer}" for layer in range(1, len(self.layers)))
         return [noise.mask(site, num_steps, self.hidden_size).to(dtype) for site in sites]
 
+    def _zoneouts(self, noise: Noise | None, num_steps: int) -> list[Zoneout | None]:
+        """Return the shares of the states that each layer keeps at all steps."""
+        sites = (f"decoder {layer}" for layer in range(len(self.layers)))
+        return [draw_zoneout(self.zoneout, noise, site, num_steps, self.hidden_size) for site in sites]
+
     def _unroll(
         self, embedded: Tensor, state: DecoderState, noise: Noise | None, lengths: Tensor | None
     ) -> tuple[Tensor, Tensor, Tensor | None]:
@@ -226,10 +236,11 @@ class Decoder(nn.Module):
         if run is not None:
             found: tuple[Tensor, Tensor] = run(self, embedded, lengths, state, masks)
             return *found, None
-        recurrence = self.recurrence()
+        recurrence, zoneouts = self.recurrence(), self._zoneouts(noise, embedded.shape[1])
         states, contexts, weights = [], [], []
         for t, projected in enumerate(recurrence.project(embedded).unbind(1)):
-            state, context, alpha = recurrence(projected, state, [mask[:, t] for mask in masks])
+            kept = [zoneout and zoneout.at(t) for zoneout in zoneouts]
+            state, context, alpha = recurrence(projected, state, [mask[:, t] for mask in masks], kept)
             states.append(self.stack_output(state.layers))
             contexts.append(context)
             weights += [] if alpha is None else [alpha]
@@ -275,11 +286,11 @@ class DecoderRecurrence:
     ) -> tuple[Float[Tensor, "N V"], DecoderState, Float[Tensor, "N T"] | None]:
         """Do one step of a search; see `Decoder.step`."""
         embedded = self.decoder.embedding(previous)
-        state, context, weights = self(self.project(embedded), state, [])
+        state, context, weights = self(self.project(embedded), state, [], [self.decoder.zoneout] * len(self.steps))
         return self.decoder.output(self.decoder.read(state, context, embedded)), state, weights
 
     def __call__(
-        self, projected: Tensor, state: DecoderState, masks: list[Tensor]
+        self, projected: Tensor, state: DecoderState, masks: list[Tensor], zoneouts: Sequence[Zoneout | None]
     ) -> tuple[DecoderState, Tensor, Tensor | None]:
         """Return the next state, the context c_t and the attention weights.
 
@@ -287,6 +298,7 @@ class DecoderRecurrence:
             projected: what `project` returned for E(y_{t-1}).
             state: the state before the step.
             masks: for each layer above the lowest, the dropout mask of its input; [] for no dropout.
+            zoneouts: for each layer, the shares of its state that this step keeps.
         """
         if isinstance(state.source, Memory):
             assert self.attention is not None
@@ -296,12 +308,13 @@ class DecoderRecurrence:
             context, weights, attention = state.source, None, ()
         x = torch.addmm(projected, context, self.from_context.t())
         layers: list[LayerState] = []
-        for index, (step, old) in enumerate(zip(self.steps, state.layers, strict=True)):
+        for index, (step, old, zoneout) in enumerate(zip(self.steps, state.layers, zoneouts, strict=True)):
             if index:
                 below = self.decoder.stack_output(layers)
                 below = below * masks[index - 1] if masks else below
                 x = F.linear(below, self.from_below[index - 1], self.biases[index])
-            layers.append(step(x, old))  # type: ignore[arg-type]  # a layer's state is of its own cell's kind
+            new = step(x, old)  # type: ignore[arg-type]  # a layer's state is of its own cell's kind
+            layers.append(new if zoneout is None else zone(zoneout, new, old))
         return DecoderState(tuple(layers), state.source, attention), context, weights
 
 
@@ -315,6 +328,14 @@ def decoder_tensors(decoder: Decoder, embedded: Tensor, state: DecoderState, mas
     layers = [weight for layer in decoder.layers for weight in layer.parameters()]
     attention = [] if decoder.attention is None else list(decoder.attention.parameters())
     return [*given, *layers, *masks, *attention]
+
+
+def zone(zoneout: Zoneout, new: LayerState, old: LayerState) -> LayerState:
+    """Return a layer's state after a step with zoneout, (43)."""
+    if isinstance(new, LSTMState):
+        return LSTMState(*zoneout.keep(new, old))
+    [h] = zoneout.keep([new], [cast("Tensor", old)])
+    return h
 
 
 def hidden(state: LayerState) -> Tensor:

@@ -24,6 +24,7 @@ from peephole.nn.cells import (
 )
 from peephole.nn.noise import Noise
 from peephole.nn.schema import halved
+from peephole.nn.zoneout import Zoneout, draw_zoneout, zoneout_kind, zoneout_rates
 
 Peephole = Literal["full", "diagonal", "none"]
 
@@ -134,9 +135,11 @@ class LSTM(nn.Module):
         generator: draws the initial weights; None: PyTorch's global generator.
         residual: the output of each layer from the second on is the sum of its h_t and of the output of the layer
             below, (41); not in layers of a pyramid, where the sizes differ.
+        zoneout: the probabilities that a unit of h and of c keeps the value of the step before, (43). Masks are drawn
+            by the `noise` that `forward` is given; without it each state is the mean over all masks of this step.
 
     Raises:
-        ConfigError: there is no such form of peepholes.
+        ConfigError: there is no such form of peepholes, or a probability of zoneout is not from 0 to 1.
         ShapeError: a size, or the number of layers, is below 1.
         ArgumentError: one of them is not a whole number.
     """
@@ -155,12 +158,13 @@ class LSTM(nn.Module):
         generator: torch.Generator | None = None,
         *,
         residual: bool = False,
+        zoneout: tuple[float, float] = (0.0, 0.0),
     ) -> None:
         super().__init__()
         if peephole not in ("full", "diagonal", "none"):
             raise ConfigError(f"peephole: wanted 'full', 'diagonal' or 'none', got {peephole!r}")
         self.input_size, self.hidden_size, self.pyramid = input_size, hidden_size, pyramid
-        self.residual = residual
+        self.residual, self.zoneout = residual, zoneout_rates(*zoneout)
         self.num_directions = 2 if bidirectional else 1
         self.layers = nn.ModuleList(
             nn.ModuleList(
@@ -171,7 +175,7 @@ class LSTM(nn.Module):
 
     def kinds(self) -> dict[str, str]:
         """Return the kinds that the layers share with those of a decoder."""
-        return {"cell": self.kind, "stack": stack_kind(self.residual)}
+        return {"cell": self.kind, "stack": stack_kind(self.residual), "zoneout": zoneout_kind(self.zoneout)}
 
     def forward(
         self,
@@ -188,7 +192,7 @@ class LSTM(nn.Module):
             lengths: real steps of each sequence, 1 ≤ lengths ≤ T.
             state: first h and c of every layer and direction, each (B, num_layers·D, H), layer l and direction d at
                 index l·D + d; None starts from zeros.
-            noise: dropout between the layers; None applies none.
+            noise: dropout between the layers, and the masks of zoneout; None applies none.
 
         Returns:
             The top layer's outputs, 0 past each length (of a pyramid fewer than T steps; `Encoder` returns their
@@ -216,8 +220,11 @@ class LSTM(nn.Module):
                 which = index * self.num_directions + direction
                 first = LSTMState(state.h[:, which], state.c[:, which])
                 own = cast("LSTMDirection", module)
-                kinds = {"cell": self.kind, "peephole": own.peephole}
-                out, end = run_lstm(x, lengths, first, own.weights(), reverse=direction == 1, kinds=kinds)
+                kinds = {"cell": self.kind, "peephole": own.peephole, "zoneout": zoneout_kind(self.zoneout)}
+                zoneout = draw_zoneout(self.zoneout, noise, f"{index} {direction}", x.shape[1], self.hidden_size)
+                out, end = run_lstm(
+                    x, lengths, first, own.weights(), reverse=direction == 1, kinds=kinds, zoneout=zoneout
+                )
                 outputs.append(out)
                 last.append(end)
             x = torch.cat(outputs, 2)  # (20)
@@ -230,7 +237,8 @@ class GRU(nn.Module):
     """A stack of GRU layers, in one direction or both.
 
     Parameters of layer l and direction d are those of `layers[l][d]`, named and ordered as in torch.nn.GRU:
-    `weight_input` (3H, I), `weight_hidden` (3H, H), `bias_input` (3H,), `bias_hidden` (3H,). Arguments as in `LSTM`.
+    `weight_input` (3H, I), `weight_hidden` (3H, H), `bias_input` (3H,), `bias_hidden` (3H,). Arguments as in `LSTM`;
+    `zoneout` is the probability of h alone.
     """
 
     kind = "gru"
@@ -245,10 +253,11 @@ class GRU(nn.Module):
         generator: torch.Generator | None = None,
         *,
         residual: bool = False,
+        zoneout: float = 0.0,
     ) -> None:
         super().__init__()
         self.input_size, self.hidden_size, self.pyramid = input_size, hidden_size, pyramid
-        self.residual = residual
+        self.residual, self.zoneout = residual, zoneout_rates(zoneout, 0.0)
         self.num_directions = 2 if bidirectional else 1
         self.layers = nn.ModuleList(
             nn.ModuleList(GRUDirection(size, hidden_size, generator) for _ in range(self.num_directions))
@@ -257,7 +266,7 @@ class GRU(nn.Module):
 
     def kinds(self) -> dict[str, str]:
         """Return the kinds that the layers share with those of a decoder."""
-        return {"cell": self.kind, "stack": stack_kind(self.residual)}
+        return {"cell": self.kind, "stack": stack_kind(self.residual), "zoneout": zoneout_kind(self.zoneout)}
 
     def forward(
         self,
@@ -284,7 +293,8 @@ class GRU(nn.Module):
             for direction, module in enumerate(cast("nn.ModuleList", layer)):
                 first = state[:, index * self.num_directions + direction]
                 weights = cast("GRUDirection", module).weights()
-                out, end = run_gru(x, lengths, first, weights, reverse=direction == 1, kind=self.kind)
+                zoneout = draw_zoneout(self.zoneout, noise, f"{index} {direction}", x.shape[1], self.hidden_size)
+                out, end = run_gru(x, lengths, first, weights, reverse=direction == 1, kind=self.kind, zoneout=zoneout)
                 outputs.append(out)
                 last.append(end)
             x = torch.cat(outputs, 2)  # (20)
@@ -301,18 +311,20 @@ def run_lstm(
     *,
     reverse: bool = False,
     kinds: Mapping[str, str] | None = None,
+    zoneout: Zoneout | None = None,
 ) -> tuple[Float[Tensor, "B T H"], LSTMState]:
     """Run `lstm`, its arguments, results and errors, on the first backend that can, else by its equations.
 
     Under autocast to bfloat16 on a CPU, products multiply bfloat16; states are float32. `kinds` are the kind of the
-    cell and the form of the peepholes; None: an LSTM with the form that its weights have.
+    cell, the form of the peepholes and zoneout; None: an LSTM with the form that its weights have.
     """
     if multiplies_bfloat16():
         x, state = x.float(), LSTMState(state.h.float(), state.c.float())
     kinds = kinds or {"cell": LSTM.kind, "peephole": peephole_form(weights.weight_peephole)}
+    more = {} if zoneout is None else {"zoneout": zoneout}
     given = [x, *state, *(weight for weight in weights if weight is not None)]
     run = find_for("recurrent_layer", kinds, given).run or lstm
-    found: tuple[Tensor, LSTMState] = run(x, lengths, state, weights, reverse=reverse)
+    found: tuple[Tensor, LSTMState] = run(x, lengths, state, weights, reverse=reverse, **more)
     return found
 
 
@@ -324,11 +336,13 @@ def run_gru(
     *,
     reverse: bool = False,
     kind: str = "gru",
+    zoneout: Zoneout | None = None,
 ) -> tuple[Float[Tensor, "B T H"], Float[Tensor, "B H"]]:
     """Run `gru`, its arguments, results and errors, on the first backend that can, else by its equations."""
-    kinds = {"cell": kind, "peephole": "none"}
+    kinds = {"cell": kind, "peephole": "none", "zoneout": zoneout_kind(zoneout)}
+    more = {} if zoneout is None else {"zoneout": zoneout}
     run = find_for("recurrent_layer", kinds, [x, state, *weights]).run or gru
-    found: tuple[Tensor, Tensor] = run(x, lengths, state, weights, reverse=reverse)
+    found: tuple[Tensor, Tensor] = run(x, lengths, state, weights, reverse=reverse, **more)
     return found
 
 

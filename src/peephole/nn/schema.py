@@ -47,6 +47,8 @@ class Architecture:
     convolution_channels: int
     encoder_pyramid: int  # encoder layers above the first that read pairs of steps
     residual: bool  # the outputs of the layers from the second on are sums, (41)
+    zoneout_hidden: float  # the share of h_{t-1} that a step keeps, (43)
+    zoneout_cell: float  # the share of c_{t-1}
 
     @classmethod
     def of(cls, config: ModelConfig) -> Architecture:
@@ -100,7 +102,7 @@ class Architecture:
     def kinds(self) -> dict[str, str]:
         """Return the kind of each part; without attention its kind is "fixed"."""
         kinds = {name: getattr(self, name) for name in ("cell", "peephole", "attention", "context", "input", "output")}
-        kinds |= {"stack": "residual" if self.residual else "plain"}
+        kinds |= {"stack": "residual" if self.residual else "plain", "zoneout": "states" if self.zones_out else "none"}
         return kinds if CONTEXTS[self.context] else kinds | {"attention": "fixed"}
 
     def describe(self) -> str:
@@ -111,6 +113,7 @@ class Architecture:
         """
         peepholes = f" with {self.peephole} peepholes" if self.peephole != "none" else ""
         peepholes += ", residual layers" if self.residual else ""
+        peepholes += f", zoneout {self.zoneout_hidden:g} and {self.zoneout_cell:g}" if self.zones_out else ""
         context = f"{self.attention} attention" if self.context == "attention" else f"{self.context} context"
         directions = "bidirectional" if self.bidirectional else "one-directional"
         return (
@@ -118,6 +121,11 @@ class Architecture:
             f"encoder {self.encoder_layers} x {self.encoder_size} {directions}, "
             f"decoder {self.decoder_layers} x {self.hidden_size}"
         )
+
+    @property
+    def zones_out(self) -> bool:
+        """Return whether a step keeps a share of a state."""
+        return bool(self.zoneout_hidden or self.zoneout_cell)
 
     @property
     def num_directions(self) -> int:
@@ -129,7 +137,7 @@ _SETTINGS = [f.name for f in fields(Architecture)]
 _ADDED = (
     *("location_channels", "location_width", "attention_heads"),
     *("input_size", "frame_stack", "convolution_layers", "convolution_channels", "encoder_pyramid"),
-    "residual",
+    *("residual", "zoneout_hidden", "zoneout_cell"),
 )
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from jaxtyping import Float, Int
@@ -185,8 +185,12 @@ def _symbol_decoder(config: ModelConfig, architecture: Architecture, num_symbols
         find_kind(CONTEXTS, architecture.context, "context")(architecture, generator),
         config.embedding_std,
         generator,
-        residual=architecture.residual,
+        **_regularization(config),
     )
+
+
+def _regularization(config: ModelConfig) -> dict[str, Any]:
+    return {"residual": config.residual, "zoneout": (config.zoneout_hidden, config.zoneout_cell)}
 
 
 class CellKind(NamedTuple):
@@ -202,14 +206,14 @@ def _lstm_stack(config: ModelConfig, architecture: Architecture, generator: Gene
     size = architecture.encoder_size // architecture.num_directions
     shape = (config.embedding_size, size, config.encoder_layers, config.bidirectional)
     return LSTM(
-        *shape, config.peephole, config.forget_bias, config.encoder_pyramid, generator, residual=config.residual
+        *shape, config.peephole, config.forget_bias, config.encoder_pyramid, generator, **_regularization(config)
     )
 
 
 def _gru_stack(config: ModelConfig, architecture: Architecture, generator: Generator) -> GRU:
     size = architecture.encoder_size // architecture.num_directions
     shape = (config.embedding_size, size, config.encoder_layers, config.bidirectional, config.encoder_pyramid)
-    return GRU(*shape, generator, residual=config.residual)
+    return GRU(*shape, generator, residual=config.residual, zoneout=config.zoneout_hidden)
 
 
 def _lstm_layers(config: ModelConfig, sizes: list[int], generator: Generator) -> list[LSTMDirection]:

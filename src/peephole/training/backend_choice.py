@@ -24,14 +24,14 @@ def training_requests(config: Config, device: str, precision: str) -> list[Reque
     """
     numbers = NUMBERS[precision]
     kinds = Architecture.of(config.model).kinds()
-    recurrent = {part: kinds[part] for part in ("cell", "peephole")}
-    decoder = recurrent | {part: kinds[part] for part in ("attention", "stack")}
+    recurrent = {part: kinds[part] for part in ("cell", "peephole", "zoneout")}
+    decoder = {part: kinds[part] for part in ("cell", "peephole", "attention", "stack", "zoneout")}
     requests = [Request("recurrent_layer", recurrent, device, numbers), Request("decoder", decoder, device, numbers)]
     if config.train.scheduled_sampling != "none":
         requests.append(Request("sampled_decoder", decoder, device, numbers))
     requests.append(Request("linear", {}, device, numbers))
     requests.append(Request("output_loss", {"output": kinds["output"]}, device, numbers))
-    if config.model.dropout:
+    if config.model.dropout or kinds["zoneout"] != "none":
         requests.append(Request("dropout_mask", {}, device, "float32"))
     return requests
 
