@@ -109,6 +109,9 @@ class ModelConfig:
     attention_heads: int = option(
         4, "attention=multihead: heads K of (24), a divisor of hidden_size and encoder_size", low=1, high=MOST_HEADS
     )
+    layer_norm: bool = option(
+        False, "layer normalisation inside the cells: of the gates, and of c before the output, (44)-(46)"
+    )
     zoneout_hidden: float = option(
         0.0, "zoneout of h, (43): the probability that a unit keeps the value of the step before", low=0, high=0.95
     )

@@ -34,6 +34,7 @@ def make(
     encoder_size=2,
     residual=False,
     zoneout=(0.0, 0.0),
+    layer_norm=False,
     dtype=torch.float64,
     seed=0,
 ):
@@ -55,6 +56,7 @@ def make(
         residual=residual,
         zoneout_hidden=zoneout[0],
         zoneout_cell=zoneout[1],
+        layer_norm=layer_norm,
     )
     model = build_seq2seq(config, SOURCE_SYMBOLS, TARGET_SYMBOLS).to(dtype)
     generator = torch.Generator().manual_seed(seed)

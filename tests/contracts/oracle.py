@@ -34,6 +34,9 @@ class LSTMWeights(NamedTuple):
     weight_hidden: Array  # (4H, H)
     bias: Array  # (4H,)
     weight_peephole: Array | None  # (3H, H) full, (3, H) diagonal, None
+    gain: Array | None = None  # (4H,) with layer normalisation
+    cell_gain: Array | None = None  # (H,)
+    cell_bias: Array | None = None  # (H,)
 
 
 class GRUWeights(NamedTuple):
@@ -43,6 +46,7 @@ class GRUWeights(NamedTuple):
     weight_hidden: Array  # (3H, H)
     bias_input: Array  # (3H,)
     bias_hidden: Array  # (3H,)
+    gain: Array | None = None  # (3H,) with layer normalisation
 
 
 def sigmoid(z: Array) -> Array:
@@ -70,8 +74,34 @@ def peephole_matrices(weight: Array | None, hidden_size: int) -> tuple[Array, Ar
     return W_ci, W_cf, W_co
 
 
+def normalized_units(z: Array, gain: Array, bias: Array) -> Array:
+    """Return (z - μ) / √(σ² + ε) ⊙ gain + bias of the H units of one gate."""
+    mean = sum(z) / len(z)
+    variance = sum((one - mean) ** 2 for one in z) / len(z)
+    return (z - mean) / np.sqrt(variance + 1e-5) * gain + bias
+
+
+def normalized_lstm_cell(x: Array, h: Array, c: Array, weights: LSTMWeights) -> tuple[Array, Array]:
+    """Compute one step of a peephole LSTM with layer normalisation on one sequence."""
+    H = len(h)
+    W_xi, W_xf, W_xc, W_xo = weights.weight_input.reshape(4, H, -1)
+    W_hi, W_hf, W_hc, W_ho = weights.weight_hidden.reshape(4, H, H)
+    b_i, b_f, b_c, b_o = weights.bias.reshape(4, H)
+    gain_i, gain_f, gain_c, gain_o = weights.gain.reshape(4, H)
+    W_ci, W_cf, W_co = peephole_matrices(weights.weight_peephole, H)
+    f_t = sigmoid(normalized_units(W_xf @ x + W_hf @ h + W_cf @ c, gain_f, b_f))  # (1), (44)
+    i_t = sigmoid(normalized_units(W_xi @ x + W_hi @ h + W_ci @ c, gain_i, b_i))  # (2)
+    g_t = np.tanh(normalized_units(W_xc @ x + W_hc @ h, gain_c, b_c))  # (3)
+    c_t = f_t * c + i_t * g_t  # (4)
+    o_t = sigmoid(normalized_units(W_xo @ x + W_ho @ h + W_co @ c_t, gain_o, b_o))  # (5)
+    h_t = o_t * np.tanh(normalized_units(c_t, weights.cell_gain, weights.cell_bias))  # (6), (45)
+    return h_t, c_t
+
+
 def lstm_cell(x: Array, h: Array, c: Array, weights: LSTMWeights) -> tuple[Array, Array]:
     """Compute one step of a peephole LSTM on one sequence: x (I,), h (H,), c (H,) -> h_t, c_t."""
+    if weights.gain is not None:
+        return normalized_lstm_cell(x, h, c, weights)
     H = len(h)
     W_xi, W_xf, W_xc, W_xo = weights.weight_input.reshape(4, H, -1)
     W_hi, W_hf, W_hc, W_ho = weights.weight_hidden.reshape(4, H, H)
@@ -97,6 +127,12 @@ def gru_cell(x: Array, h: Array, weights: GRUWeights) -> Array:
     W_hr, W_hz, W_hn = weights.weight_hidden.reshape(3, H, H)
     b_xr, b_xz, b_xn = weights.bias_input.reshape(3, H)
     b_hr, b_hz, b_hn = weights.bias_hidden.reshape(3, H)
+    if weights.gain is not None:
+        gain_r, gain_z, gain_n = weights.gain.reshape(3, H)
+        r_t = sigmoid(normalized_units(W_xr @ x + W_hr @ h, gain_r, b_xr + b_hr))  # (44)
+        z_t = sigmoid(normalized_units(W_xz @ x + W_hz @ h, gain_z, b_xz + b_hz))
+        n_t = np.tanh(normalized_units(W_xn @ x + r_t * (W_hn @ h + b_hn), gain_n, b_xn))  # (46)
+        return (1 - z_t) * n_t + z_t * h
     r_t = sigmoid(W_xr @ x + b_xr + W_hr @ h + b_hr)
     z_t = sigmoid(W_xz @ x + b_xz + W_hz @ h + b_hz)
     n_t = np.tanh(W_xn @ x + b_xn + r_t * (W_hn @ h + b_hn))

@@ -75,6 +75,17 @@ STACKS |= {
 }
 STACKS["zoneout, gru"] = {**ZONEOUT, "cell": "gru", "peephole": "none", "zoneout_cell": 0.0, "residual": True}
 STACKS["zoneout of c"] = {"zoneout_cell": 0.5, "context": "last"}
+NORM = {"layer_norm": True, "encoder_layers": 2, "decoder_layers": 2}
+STACKS |= {f"norm, {form}": {**NORM, "peephole": form, "encoder_size": 26} for form in ("full", "diagonal", "none")}
+STACKS["norm, gru"] = {
+    **NORM,
+    "cell": "gru",
+    "peephole": "none",
+    "hidden_size": 33,
+    "encoder_size": 26,
+    "residual": True,
+}
+STACKS["norm, zoneout"] = {**ZONEOUT, **NORM, "context": "mean", "hidden_size": 48}
 SHAPES |= STACKS
 SEARCHES = {
     "greedy": SearchConfig(beam_size=1),
@@ -192,8 +203,11 @@ def test_scores_of_given_targets_equal_the_definition(shape: str) -> None:
 
 
 # The engine also rounds activations, to 8 significant bits or to 255 levels per row: errors of up to 1/512 or 1/254 of
-# the largest. The largest measured error of log p of a symbol in these models: 0.0040 (bfloat16) and 0.0112 (int8).
+# the largest. The largest measured error of log p of a symbol in these models: 0.0043 (bfloat16) and 0.0125 (int8).
+# Layer normalisation scales the gates of these small initial weights, errors included, up to a variance of 1: 0.0071 and
+# 0.0203.
 ROUNDING = {"bfloat16": 0.006, "int8": 0.015}
+ROUNDING_OF_NORMS = {"bfloat16": 0.009, "int8": 0.025}
 
 
 @pytest.mark.parametrize("instruction_set", engine.instruction_sets())
@@ -215,8 +229,9 @@ def test_scores_with_quantized_weights_are_close_to_the_definition(stored: Store
         rounded = dequantize(quantize(weights, stored, specs))
         network.load_state_dict({name: torch.from_numpy(weight) for name, weight in rounded.items()})
         wanted = DefinitionSearch([network]).force(sources, targets, SearchConfig())
+        allowed = (ROUNDING_OF_NORMS if config.model.layer_norm else ROUNDING)[stored]
         for one, other in zip(packed.force(sources, targets, SearchConfig()), wanted, strict=True):
-            assert one.symbol_log_probs == pytest.approx(other.symbol_log_probs, abs=ROUNDING[stored]), shape
+            assert one.symbol_log_probs == pytest.approx(other.symbol_log_probs, abs=allowed), shape
 
 
 def test_an_ensemble_of_different_architectures_equals_the_definition() -> None:

@@ -200,7 +200,11 @@ MODELS = [
         [1, 2],
     )
 ]
-MODELS += [{"residual": True, "encoder_layers": 2, "decoder_layers": 2}, {"zoneout_hidden": 0.1, "dropout": 0.0}]
+MODELS += [
+    {"residual": True, "encoder_layers": 2, "decoder_layers": 2},
+    {"zoneout_hidden": 0.1, "dropout": 0.0},
+    {"layer_norm": True},
+]
 
 
 @pytest.mark.parametrize("model", MODELS, ids=lambda model: "-".join(map(str, model.values())))

@@ -15,7 +15,7 @@ from torch import nn
 from peephole.config import ModelConfig
 from peephole.errors import ConfigError
 from peephole.nn import build_seq2seq
-from peephole.nn.layers import LSTMDirection
+from peephole.nn.directions import LSTMDirection
 from peephole.nn.schema import Architecture, Role, making_of_settings, tensors
 
 CELLS = [("lstm", "full"), ("lstm", "diagonal"), ("lstm", "none"), ("gru", "none")]
@@ -45,6 +45,7 @@ def model_configs(draw: st.DrawFn) -> ModelConfig:
         decoder_layers=draw(st.integers(1, 3)),
         bidirectional=draw(st.booleans()),
         residual=draw(st.booleans()),
+        layer_norm=draw(st.booleans()),
         zoneout_hidden=draw(st.sampled_from([0.0, 0.1])),
         zoneout_cell=draw(st.sampled_from([0.0, 0.05])) if cell == "lstm" else 0.0,
         context=context,
@@ -101,7 +102,7 @@ def test_every_model_setting_is_part_of_the_architecture_or_of_its_making() -> N
     assert architecture.model_settings().keys() | set(making_of_settings()) == vars(ModelConfig()).keys()
     added = {"location_channels": 3, "location_width": 5, "attention_heads": 2, "input_size": 7, "frame_stack": 2}
     added |= {"convolution_layers": 1, "convolution_channels": 2, "encoder_pyramid": 1, "residual": True}
-    added |= {"zoneout_hidden": 0.1, "zoneout_cell": 0.2}
+    added |= {"zoneout_hidden": 0.1, "zoneout_cell": 0.2, "layer_norm": True}
     changed = replace(architecture, **added)
     assert changed.to_dict().keys() == changed.model_settings().keys()
     assert architecture.to_dict().keys() == changed.to_dict().keys() - added  # as the first files of format 3

@@ -51,6 +51,11 @@ STACKS += [
 ]
 STACKS += [
     {"zoneout_hidden": 0.3, "cell": "gru", "peephole": "none", "residual": True, "decoder_layers": 2},
+    *(
+        {"layer_norm": True, "peephole": form, "encoder_layers": 2, "decoder_layers": 2, "encoder_size": 4}
+        for form in ("full", "diagonal", "none")
+    ),
+    {"layer_norm": True, "cell": "gru", "peephole": "none", "decoder_layers": 2, "zoneout_hidden": 0.2},
     {"zoneout_cell": 0.5, "bidirectional": False, "hidden_size": 1, "peephole": "diagonal"},
 ]
 ATTENTIONS: list[dict[str, Any]] = [

@@ -222,6 +222,13 @@ def of_the_new_state(original: Any) -> Any:
     return lambda graph, new, before, share: original(graph, before, new, share)
 
 
+def with_a_bias_inside(original: Any) -> Any:
+    def wrong(graph: Any, z: str, name: str, gain: Any, bias: Any) -> str:
+        return str(original(graph, graph.op("Add", z, graph.constant(f"{name}.inside", bias)), name, gain, 0 * bias))
+
+    return wrong
+
+
 def unmasked(original: Any) -> Any:
     return lambda graph, lengths, padded: original(graph, graph.op("Add", lengths, graph.ints(99)), padded)
 
@@ -236,6 +243,7 @@ WRONG = {
     "peepholes": (recurrent, "PEEPHOLES", (0, 1, 2), {"peephole": "diagonal"}),
     "gates of the GRU": (recurrent, "GRU_GATES", (0, 1, 2), {"cell": "gru", "peephole": "none"}),
     "direction": (cells_module, "scan", without_reverse, {"peephole": "full"}),
+    "bias before the norm": (cells_module, "_normalize", with_a_bias_inside, {"peephole": "none", "layer_norm": True}),
     "no zoneout": (cells_module, "_keep_share", without_zoneout, {"peephole": "none", "zoneout_hidden": 0.3}),
     "shares swapped": (cells_module, "_keep_share", of_the_new_state, {"peephole": "diagonal", "zoneout_cell": 0.3}),
     "length": (seq2seq.Graph, "valid", unmasked, {"peephole": "full"}),

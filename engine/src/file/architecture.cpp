@@ -109,6 +109,7 @@ void read_kinds_and_sizes(const Section &section, Architecture &architecture) {
   section.read("encoder_layers", architecture.encoder_layers, kMostLayers);
   section.read("decoder_layers", architecture.decoder_layers, kMostLayers);
   section.read("residual", architecture.residual);
+  section.read("layer_norm", architecture.layer_norm);
   section.read("zoneout_hidden", architecture.zoneout_hidden, kMostZoneout);
   section.read("zoneout_cell", architecture.zoneout_cell, kMostZoneout);
   section.read("bidirectional", architecture.bidirectional);
@@ -155,7 +156,7 @@ const std::set<std::string> kKeys = {"input",          "output",        "cell", 
                                      "decoder_layers", "bidirectional", "context",        "attention",
                                      "location_channels", "location_width", "attention_heads",
                                      "input_size", "frame_stack", "convolution_layers", "convolution_channels",
-                                     "encoder_pyramid", "residual", "zoneout_hidden", "zoneout_cell"};
+                                     "encoder_pyramid", "residual", "layer_norm", "zoneout_hidden", "zoneout_cell"};
 
 std::set<std::string> keys_and(std::set<std::string> more) {
   more.insert(kKeys.begin(), kKeys.end());

@@ -12,7 +12,7 @@ from peephole.engine.recurrence import Size, addresses, operand_in_use, saved_by
 from peephole.nn.attention import AdditiveAttention, DotAttention, GeneralAttention
 from peephole.nn.cells import LSTMState, LSTMWeights, peephole_form
 from peephole.nn.decoder import Decoder, DecoderState, Memory
-from peephole.nn.layers import LSTMDirection
+from peephole.nn.directions import LSTMDirection
 
 
 class AttentionWeights(NamedTuple):

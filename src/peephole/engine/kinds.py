@@ -13,6 +13,7 @@ PREDICTION_KINDS: Mapping[str, Collection[str]] = {
     "output": ("symbols",),
     "stack": ("plain", "residual"),
     "zoneout": ("none", "states"),
+    "normalization": ("none", "layer"),
 }
 """As in engine/src/file/architecture.cpp, which refuses files of any other kind."""
 
@@ -23,6 +24,7 @@ TRAINING_KINDS: Mapping[str, Collection[str]] = {
     "output": ("symbols",),
     "stack": ("plain", "residual"),
     "zoneout": ("none",),
+    "normalization": ("none",),
 }
 """The engine's operators decline requests for all other kinds, and for parts that are not listed."""
 

@@ -1,6 +1,6 @@
 """Recurrent cells written as ONNX operators of their equations, in a `Scan` over the steps of a sequence.
 
-They are used where ONNX's LSTM and GRU operators compute something else: full peepholes, and zoneout.
+They are used where ONNX's LSTM and GRU operators compute something else: full peepholes, zoneout, layer normalisation.
 """
 
 from __future__ import annotations
@@ -11,8 +11,8 @@ from typing import NamedTuple
 import numpy as np
 
 from peephole.export.graph import BOOL, FLOAT, Graph
-from peephole.export.weights import CellWeights
-from peephole.nn.schema import Architecture
+from peephole.export.weights import Array, CellWeights
+from peephole.nn.schema import EPSILON, Architecture
 
 
 class WrittenCell(NamedTuple):
@@ -40,8 +40,9 @@ class WrittenCell(NamedTuple):
         return self.advance(graph, self.project(graph, x, weights), state, weights)
 
     def project(self, graph: Graph, x: str, weights: CellWeights) -> str:
-        """Return W_x x + b."""
-        return graph.linear(x, f"{weights.name}.input", weights.weight_input, weights.bias_input)
+        """Return W_x x + b, or W_x x if the bias comes after layer normalisation."""
+        bias = weights.bias_input if weights.gain is None else None
+        return graph.linear(x, f"{weights.name}.input", weights.weight_input, bias)
 
     def advance(self, graph: Graph, projected: str, state: Sequence[str], weights: CellWeights) -> list[str]:
         """Return the state after a step, given W_x x_t + b and the state before."""
@@ -90,11 +91,39 @@ def _lstm_step(graph: Graph, projected: str, state: Sequence[str], weights: Cell
     z = graph.op("Add", projected, graph.linear(h, f"{weights.name}.hidden", weights.weight_hidden))
     z_if, z_g, z_o = graph.split(z, (2 * size, size, size))
     z_if = _add_peephole(graph, z_if, c, weights, "if")  # these two gates read c_{t-1}
+    if weights.gain is not None:
+        z_if = _normalize_gates(graph, z_if, weights, (0, 1))
+        z_g = _normalize_gates(graph, z_g, weights, (2,))
     i, f = graph.split(graph.op("Sigmoid", z_if), (size, size))  # (2), (1)
     kept, added = graph.op("Mul", f, c), graph.op("Mul", i, graph.op("Tanh", z_g))  # (3)
     c = graph.op("Add", kept, added)  # (4)
     z_o = _add_peephole(graph, z_o, c, weights, "o")  # this gate reads c_t
-    return [graph.op("Mul", graph.op("Sigmoid", z_o), graph.op("Tanh", c)), c]  # (5), (6)
+    read = c
+    if weights.cell_gain is not None and weights.cell_bias is not None:
+        z_o = _normalize_gates(graph, z_o, weights, (3,))
+        read = _normalize(graph, c, f"{weights.name}.cell", weights.cell_gain, weights.cell_bias)  # (45)
+    return [graph.op("Mul", graph.op("Sigmoid", z_o), graph.op("Tanh", read)), c]  # (5), (6)
+
+
+def _normalize_gates(graph: Graph, z: str, weights: CellWeights, gates: Sequence[int]) -> str:
+    """Normalise the pre-activations of some gates side by side, each over its own units, (44)."""
+    assert weights.gain is not None
+    size, bias = weights.hidden_size, weights.bias_input + weights.bias_hidden
+    parts = graph.split(z, [size] * len(gates))
+    found = []
+    for part, gate in zip(parts, gates, strict=True):
+        own = slice(gate * size, (gate + 1) * size)
+        found.append(_normalize(graph, part, f"{weights.name}.gate_{gate}", weights.gain[own], bias[own]))
+    return graph.op("Concat", *found, axis=-1)
+
+
+def _normalize(graph: Graph, z: str, name: str, gain: Array, bias: Array) -> str:
+    """Return (z - μ) / √(σ² + ε) ⊙ gain + bias."""
+    centred = graph.op("Sub", z, graph.op("ReduceMean", z, axes=[-1], keepdims=1))
+    variance = graph.op("ReduceMean", graph.op("Mul", centred, centred), axes=[-1], keepdims=1)
+    deviation = graph.op("Sqrt", graph.op("Add", variance, graph.number(EPSILON)))
+    scaled = graph.op("Mul", graph.op("Div", centred, deviation), graph.constant(f"{name}.gain", gain))
+    return graph.op("Add", scaled, graph.constant(f"{name}.bias", bias))
 
 
 def _add_peephole(graph: Graph, z: str, c: str, weights: CellWeights, gates: str) -> str:
@@ -114,10 +143,28 @@ def _gru_step(graph: Graph, projected: str, state: Sequence[str], weights: CellW
     """Return h_t of a GRU from W_x x_t + b_x (N, 3H) and h_{t-1} (N, H)."""
     [h] = state
     size = weights.hidden_size
+    if weights.gain is not None:
+        return _normalized_gru_step(graph, projected, h, weights)
     product = graph.linear(h, f"{weights.name}.hidden", weights.weight_hidden, weights.bias_hidden)
     (x_rz, x_n), (h_rz, h_n) = (graph.split(part, (2 * size, size)) for part in (projected, product))
     r, z = graph.split(graph.op("Sigmoid", graph.op("Add", x_rz, h_rz)), (size, size))
     n = graph.op("Tanh", graph.op("Add", x_n, graph.op("Mul", r, h_n)))
+    return [graph.op("Add", n, graph.op("Mul", z, graph.op("Sub", h, n)))]
+
+
+def _normalized_gru_step(graph: Graph, projected: str, h: str, weights: CellWeights) -> list[str]:
+    """Return h_t of a GRU with layer normalisation, (44), (46), from W_x x_t (N, 3H) and h_{t-1} (N, H)."""
+    size, name = weights.hidden_size, weights.name
+    assert weights.gain is not None
+    product = graph.linear(h, f"{name}.hidden", weights.weight_hidden)
+    (x_rz, x_n), (h_rz, h_n) = (graph.split(part, (2 * size, size)) for part in (projected, product))
+    r, z = graph.split(
+        graph.op("Sigmoid", _normalize_gates(graph, graph.op("Add", x_rz, h_rz), weights, (0, 1))), (size, size)
+    )
+    h_n = graph.op("Add", h_n, graph.constant(f"{name}.bias_hn", weights.bias_hidden[2 * size :]))
+    sums = graph.op("Add", x_n, graph.op("Mul", r, h_n))
+    gain, bias = weights.gain[2 * size :], weights.bias_input[2 * size :]
+    n = graph.op("Tanh", _normalize(graph, sums, f"{name}.gate_2", gain, bias))
     return [graph.op("Add", n, graph.op("Mul", z, graph.op("Sub", h, n)))]
 
 

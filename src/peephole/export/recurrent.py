@@ -1,7 +1,8 @@
 """Recurrent layers as ONNX operators.
 
 ONNX's LSTM operator has diagonal peepholes (its input `P`) or none, and its GRU operator computes the same as ours.
-LSTMs with full peepholes, and cells with zoneout, are written as operators of their equations; see `cells.py`.
+LSTMs with full peepholes, and cells with zoneout or layer normalisation, are written as operators of their equations;
+see `cells.py`.
 
 Past a sequence's length the states stay the same; the outputs there are undefined, as in ONNX.
 """
@@ -58,10 +59,9 @@ def recurrence(architecture: Architecture) -> Recurrence:
     """
     forms = find_kind(RECURRENCES, architecture.cell, "ONNX export, cell")
     found = find_kind(forms, architecture.peephole, "ONNX export, peephole")
-    if architecture.peephole != "full" and not architecture.zones_out:
-        return found
     cell = WrittenCell.of(architecture)
-    return found._replace(run=cell.run, step=cell.step)
+    is_plain = architecture.peephole != "full" and not any(cell.zoneout) and not architecture.layer_norm
+    return found if is_plain else found._replace(run=cell.run, step=cell.step)
 
 
 Operator = Callable[[Graph, str, str, Sequence[str], Sequence[CellWeights]], list[str]]

@@ -14,13 +14,14 @@ from torch.nn import functional as F
 from peephole.nn.attention import Attention, AttentionState
 from peephole.nn.backends import find_for, multiplies_bfloat16
 from peephole.nn.cells import GRUStep, LSTMState, LSTMStep, LSTMWeights
+from peephole.nn.directions import GRUDirection, LSTMDirection
 from peephole.nn.encoder import LayerState
 from peephole.nn.frontends import symbol_embedding
-from peephole.nn.layers import GRUDirection, LSTMDirection, stack_kind
+from peephole.nn.layers import regularization, stack_kind
 from peephole.nn.linear import Linear, linear
 from peephole.nn.noise import Noise
 from peephole.nn.outputs import SymbolOutput
-from peephole.nn.zoneout import Zoneout, draw_zoneout, zoneout_kind, zoneout_rates
+from peephole.nn.zoneout import Zoneout, draw_zoneout, zoneout_rates
 from peephole.symbols import UNPREDICTABLE
 
 
@@ -65,6 +66,8 @@ class Decoder(nn.Module):
         residual: each layer above the lowest, and r_t, reads the sum of the h_t of all layers below, (41). The query of
             attention stays the top layer's h_{t-1}.
         zoneout: the probabilities of zoneout of h and, for an LSTM, of c, in all layers, (43).
+
+    Layer normalisation, (44)-(46), is a property of `layers`.
     """
 
     def __init__(
@@ -119,7 +122,8 @@ class Decoder(nn.Module):
         layer = cast("LSTMDirection | GRUDirection", self.layers[0])
         attention = "fixed" if self.attention is None else self.attention.kind
         kinds = {"cell": layer.kind, "peephole": layer.peephole, "attention": attention}
-        return kinds | {"stack": stack_kind(self.residual), "zoneout": zoneout_kind(self.zoneout)}
+        more = regularization(self.zoneout, layer_norm=layer.norm() is not None)
+        return kinds | {"stack": stack_kind(self.residual), **more}
 
     def recurrence(self) -> DecoderRecurrence:
         """Return the recurrence with its weights as they are now, cut once for all steps of a search."""
@@ -267,14 +271,16 @@ class DecoderRecurrence:
     def __init__(self, decoder: Decoder) -> None:
         self.decoder = decoder
         self.attention = decoder.attention
-        layers = [cast("LSTMDirection | GRUDirection", layer).weights() for layer in decoder.layers]
+        modules = [cast("LSTMDirection | GRUDirection", layer) for layer in decoder.layers]
+        layers, norms = [module.weights() for module in modules], [module.norm() for module in modules]
         self.steps = [
-            LSTMStep.of(weights) if isinstance(weights, LSTMWeights) else GRUStep.of(weights) for weights in layers
+            LSTMStep.of(weights, norm) if isinstance(weights, LSTMWeights) else GRUStep.of(weights, norm)
+            for weights, norm in zip(layers, norms, strict=True)
         ]
         embedding_size = decoder.embedding.embedding_dim
         lowest = layers[0].weight_input
         self.from_embedding, self.from_context = lowest.split([embedding_size, lowest.shape[1] - embedding_size], 1)
-        self.biases = [weights[2] for weights in layers]
+        self.biases = [step.bias_before for step in self.steps]
         self.from_below = [weights.weight_input for weights in layers[1:]]
 
     def project(self, embedded: Float[Tensor, "... E"]) -> Float[Tensor, "... G"]:

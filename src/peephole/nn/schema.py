@@ -17,6 +17,7 @@ from peephole.errors import ConfigError, nearest
 from peephole.values import WANTED
 
 Entry = TypeVar("Entry")
+EPSILON = 1e-5  # ε of layer normalisation, (44)
 
 
 @dataclass(frozen=True)
@@ -47,6 +48,7 @@ class Architecture:
     convolution_channels: int
     encoder_pyramid: int  # encoder layers above the first that read pairs of steps
     residual: bool  # the outputs of the layers from the second on are sums, (41)
+    layer_norm: bool  # normalised gates and cells, (44)-(46)
     zoneout_hidden: float  # the share of h_{t-1} that a step keeps, (43)
     zoneout_cell: float  # the share of c_{t-1}
 
@@ -88,8 +90,7 @@ class Architecture:
     def to_dict(self) -> dict[str, Any]:
         """Return the architecture as a dictionary of JSON values.
 
-        Keys that format 3 of the model file did not have at first are left out where they have their defaults, so that
-        older builds read the files of all architectures that they can compute.
+        Keys that format 3 of the model file did not have at first are left out at their defaults: older builds read it.
         """
         first = Architecture.of(ModelConfig())
         return {key: value for key, value in asdict(self).items() if key not in _ADDED or value != getattr(first, key)}
@@ -102,7 +103,9 @@ class Architecture:
     def kinds(self) -> dict[str, str]:
         """Return the kind of each part; without attention its kind is "fixed"."""
         kinds = {name: getattr(self, name) for name in ("cell", "peephole", "attention", "context", "input", "output")}
-        kinds |= {"stack": "residual" if self.residual else "plain", "zoneout": "states" if self.zones_out else "none"}
+        kinds |= {"stack": "residual" if self.residual else "plain"}
+        kinds |= {"normalization": "layer" if self.layer_norm else "none"}
+        kinds |= {"zoneout": "states" if self.zoneout_hidden or self.zoneout_cell else "none"}
         return kinds if CONTEXTS[self.context] else kinds | {"attention": "fixed"}
 
     def describe(self) -> str:
@@ -112,8 +115,9 @@ class Architecture:
         'LSTM, mean context, hidden size 64, encoder 1 x 64 bidirectional, decoder 1 x 64'
         """
         peepholes = f" with {self.peephole} peepholes" if self.peephole != "none" else ""
-        peepholes += ", residual layers" if self.residual else ""
-        peepholes += f", zoneout {self.zoneout_hidden:g} and {self.zoneout_cell:g}" if self.zones_out else ""
+        peepholes += ", layer normalisation" * self.layer_norm + ", residual layers" * self.residual
+        zoneout = f", zoneout {self.zoneout_hidden:g} and {self.zoneout_cell:g}"
+        peepholes += zoneout * (self.kinds()["zoneout"] == "states")
         context = f"{self.attention} attention" if self.context == "attention" else f"{self.context} context"
         directions = "bidirectional" if self.bidirectional else "one-directional"
         return (
@@ -121,11 +125,6 @@ class Architecture:
             f"encoder {self.encoder_layers} x {self.encoder_size} {directions}, "
             f"decoder {self.decoder_layers} x {self.hidden_size}"
         )
-
-    @property
-    def zones_out(self) -> bool:
-        """Return whether a step keeps a share of a state."""
-        return bool(self.zoneout_hidden or self.zoneout_cell)
 
     @property
     def num_directions(self) -> int:
@@ -137,7 +136,7 @@ _SETTINGS = [f.name for f in fields(Architecture)]
 _ADDED = (
     *("location_channels", "location_width", "attention_heads"),
     *("input_size", "frame_stack", "convolution_layers", "convolution_channels", "encoder_pyramid"),
-    *("residual", "zoneout_hidden", "zoneout_cell"),
+    *("residual", "layer_norm", "zoneout_hidden", "zoneout_cell"),
 )
 
 
@@ -318,6 +317,8 @@ def _lstm(a: Architecture, inputs: int, hidden: int) -> Tensors:
     peephole = find_kind(PEEPHOLES, a.peephole, "peephole")(hidden)
     if peephole is not None:
         yield "weight_peephole", peephole
+    if a.layer_norm:
+        yield from (("gain", _vector(4 * hidden)), ("cell_gain", _vector(hidden)), ("cell_bias", _vector(hidden)))
 
 
 def _gru(a: Architecture, inputs: int, hidden: int) -> Tensors:
@@ -325,6 +326,8 @@ def _gru(a: Architecture, inputs: int, hidden: int) -> Tensors:
     yield "weight_hidden", _matrix(3 * hidden, hidden)
     yield "bias_input", _vector(3 * hidden)
     yield "bias_hidden", _vector(3 * hidden)
+    if a.layer_norm:
+        yield "gain", _vector(3 * hidden)
 
 
 def _additive(a: Architecture) -> Tensors:

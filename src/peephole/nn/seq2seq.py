@@ -13,9 +13,10 @@ from peephole.config import ModelConfig
 from peephole.nn.attention import ATTENTIONS, Attention
 from peephole.nn.cells import valid_steps
 from peephole.nn.decoder import Decoder, DecoderState
+from peephole.nn.directions import GRUDirection, LSTMDirection
 from peephole.nn.encoder import FIXED_CONTEXTS, Bridge, Encoder, fixed_context
 from peephole.nn.frontends import FRONTENDS, Frontend
-from peephole.nn.layers import GRU, LSTM, GRUDirection, LSTMDirection
+from peephole.nn.layers import GRU, LSTM
 from peephole.nn.loss import coverage_loss_sum, loss_sum
 from peephole.nn.noise import Noise
 from peephole.nn.schema import Architecture, find_kind
@@ -206,23 +207,29 @@ def _lstm_stack(config: ModelConfig, architecture: Architecture, generator: Gene
     size = architecture.encoder_size // architecture.num_directions
     shape = (config.embedding_size, size, config.encoder_layers, config.bidirectional)
     return LSTM(
-        *shape, config.peephole, config.forget_bias, config.encoder_pyramid, generator, **_regularization(config)
+        *shape,
+        config.peephole,
+        config.forget_bias,
+        config.encoder_pyramid,
+        generator,
+        **_regularization(config),
+        layer_norm=config.layer_norm,
     )
 
 
 def _gru_stack(config: ModelConfig, architecture: Architecture, generator: Generator) -> GRU:
     size = architecture.encoder_size // architecture.num_directions
     shape = (config.embedding_size, size, config.encoder_layers, config.bidirectional, config.encoder_pyramid)
-    return GRU(*shape, generator, residual=config.residual, zoneout=config.zoneout_hidden)
+    return GRU(*shape, generator, residual=config.residual, zoneout=config.zoneout_hidden, layer_norm=config.layer_norm)
 
 
 def _lstm_layers(config: ModelConfig, sizes: list[int], generator: Generator) -> list[LSTMDirection]:
     shape = (config.hidden_size, config.peephole, config.forget_bias)
-    return [LSTMDirection(size, *shape, generator) for size in sizes]
+    return [LSTMDirection(size, *shape, generator, layer_norm=config.layer_norm) for size in sizes]
 
 
 def _gru_layers(config: ModelConfig, sizes: list[int], generator: Generator) -> list[GRUDirection]:
-    return [GRUDirection(size, config.hidden_size, generator) for size in sizes]
+    return [GRUDirection(size, config.hidden_size, generator, layer_norm=config.layer_norm) for size in sizes]
 
 
 CELLS: Mapping[str, CellKind] = {

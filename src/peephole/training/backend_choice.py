@@ -24,8 +24,8 @@ def training_requests(config: Config, device: str, precision: str) -> list[Reque
     """
     numbers = NUMBERS[precision]
     kinds = Architecture.of(config.model).kinds()
-    recurrent = {part: kinds[part] for part in ("cell", "peephole", "zoneout")}
-    decoder = {part: kinds[part] for part in ("cell", "peephole", "attention", "stack", "zoneout")}
+    recurrent = {part: kinds[part] for part in ("cell", "peephole", "zoneout", "normalization")}
+    decoder = {part: kinds[part] for part in ("cell", "peephole", "attention", "stack", "zoneout", "normalization")}
     requests = [Request("recurrent_layer", recurrent, device, numbers), Request("decoder", decoder, device, numbers)]
     if config.train.scheduled_sampling != "none":
         requests.append(Request("sampled_decoder", decoder, device, numbers))
