@@ -204,8 +204,8 @@ def test_scores_of_given_targets_equal_the_definition(shape: str) -> None:
 
 # The engine also rounds activations, to 8 significant bits or to 255 levels per row: errors of up to 1/512 or 1/254 of
 # the largest. The largest measured error of log p of a symbol in these models: 0.0043 (bfloat16) and 0.0125 (int8).
-# Layer normalisation scales the gates of these small initial weights, errors included, up to a variance of 1: 0.0071 and
-# 0.0203.
+# Layer normalisation scales the gates of these small initial weights, errors included, up to a variance of 1: 0.0071
+# and 0.0203.
 ROUNDING = {"bfloat16": 0.006, "int8": 0.015}
 ROUNDING_OF_NORMS = {"bfloat16": 0.009, "int8": 0.025}
 
