@@ -205,6 +205,8 @@ MODELS += [
     {"zoneout_hidden": 0.1, "dropout": 0.0},
     {"layer_norm": True},
 ]
+MODELS += [{"input": "none", "residual": True, "decoder_layers": 2, "layer_norm": True, "zoneout_hidden": 0.1}]
+MODELS += [{"input": "none", "cell": cell, "peephole": form} for cell, form in (("lstm", "full"), ("gru", "none"))]
 
 
 @pytest.mark.parametrize("model", MODELS, ids=lambda model: "-".join(map(str, model.values())))

@@ -29,14 +29,17 @@ def model_configs(draw: st.DrawFn) -> ModelConfig:
     hidden_size = 2 * draw(st.integers(1, 4))
     encoder_size = draw(st.none() | st.integers(1, 4).map(lambda half: 2 * half))
     encoder_layers = draw(st.integers(1, 3))
+    planes = draw(st.integers(1, 3))
+    kind = draw(st.sampled_from(["symbols", "frames", "convolution", "none"]))
     return ModelConfig(
         cell=cell,
         peephole=peephole,
         hidden_size=hidden_size,
         encoder_size=hidden_size if (context, attention) == ("attention", "dot") else encoder_size,
         embedding_size=draw(st.integers(1, 4)),
-        input=draw(st.sampled_from(["symbols", "frames", "convolution"])),
-        input_size=draw(st.integers(1, 9)),
+        input=kind,
+        input_size=planes * draw(st.integers(1, 9)),
+        input_planes=planes,
         frame_stack=draw(st.integers(1, 3)),
         convolution_layers=draw(st.integers(1, 3)),
         convolution_channels=draw(st.integers(1, 4)),
@@ -53,6 +56,7 @@ def model_configs(draw: st.DrawFn) -> ModelConfig:
         location_channels=draw(st.integers(1, 4)),
         location_width=2 * draw(st.integers(0, 4)) + 1,
         attention_heads=draw(st.sampled_from([1, 2])),
+        ctc=kind != "none" and draw(st.booleans()),
     )
 
 
@@ -100,9 +104,9 @@ def test_every_model_setting_is_part_of_the_architecture_or_of_its_making() -> N
     architecture = Architecture.of(ModelConfig())
     assert making_of_settings() == ["dropout", "forget_bias", "embedding_std"]
     assert architecture.model_settings().keys() | set(making_of_settings()) == vars(ModelConfig()).keys()
-    added = {"location_channels": 3, "location_width": 5, "attention_heads": 2, "input_size": 7, "frame_stack": 2}
-    added |= {"convolution_layers": 1, "convolution_channels": 2, "encoder_pyramid": 1, "residual": True}
-    added |= {"zoneout_hidden": 0.1, "zoneout_cell": 0.2, "layer_norm": True}
+    added = {"location_channels": 3, "location_width": 5, "attention_heads": 2, "input_size": 6, "frame_stack": 2}
+    added |= {"input_planes": 2, "convolution_layers": 1, "convolution_channels": 2, "encoder_pyramid": 1, "ctc": True}
+    added |= {"residual": True, "zoneout_hidden": 0.1, "zoneout_cell": 0.2, "layer_norm": True}
     changed = replace(architecture, **added)
     assert changed.to_dict().keys() == changed.model_settings().keys()
     assert architecture.to_dict().keys() == changed.to_dict().keys() - added  # as the first files of format 3
@@ -123,7 +127,7 @@ def test_every_model_setting_is_part_of_the_architecture_or_of_its_making() -> N
         ),
         ({"attention": "multihead", "encoder_size": 6}, r"^here: .*attention_heads: wanted a divisor .* got 4"),
         ({"context": 3}, r"here\.context: wanted attention\|last\|mean, got 3"),
-        ({"input": "audio"}, r"here\.input: wanted symbols\|frames\|convolution, got 'audio'"),
+        ({"input": "audio"}, r"here\.input: wanted symbols\|frames\|convolution\|none, got 'audio'"),
         ({"output": None}, r"here\.output: wanted symbols, got None"),
         ({"hiden_size": 4}, r"here: unknown key 'hiden_size'; did you mean 'hidden_size'\?"),
         ({"dropout": 0.1}, r"here: unknown key 'dropout'"),

@@ -13,7 +13,7 @@ namespace {
 // As in src/peephole/sections.py.
 constexpr int64_t kLargestSize = 1 << 16, kMostLayers = 64, kMostChannels = 256, kLargestWidth = 2001;
 constexpr double kMostZoneout = 0.95;
-constexpr int64_t kMostHeads = 256, kMostConvolutions = 8, kMostJoined = 64;
+constexpr int64_t kMostHeads = 256, kMostConvolutions = 8, kMostJoined = 64, kMostPlanes = 16;
 
 [[noreturn]] void fail(const std::string &what) { throw FileError(what); }
 
@@ -92,12 +92,14 @@ class Section {
 
 void read_kinds_and_sizes(const Section &section, Architecture &architecture) {
   int32_t symbols = 0;
-  section.read("input", architecture.input, {"symbols", "frames", "convolution"});
+  section.read("input", architecture.input, {"symbols", "frames", "convolution", "none"});
   section.read("output", symbols, {"symbols"});
   if (!section.is_missing_or_null("input_size")) section.read("input_size", architecture.input_size, kLargestSize);
+  section.read("input_planes", architecture.input_planes, kMostPlanes);
   section.read("frame_stack", architecture.frame_stack, kMostJoined);
   section.read("convolution_layers", architecture.convolution_layers, kMostConvolutions);
   section.read("convolution_channels", architecture.convolution_channels, kLargestSize);
+  section.read("ctc", architecture.ctc);
   section.read("encoder_pyramid", architecture.encoder_pyramid, kMostConvolutions, 0);
   section.read("cell", architecture.gru, {"lstm", "gru"});
   section.read("peephole", architecture.form, {"none", "diagonal", "full"});  // as enum peephole_form
@@ -146,8 +148,12 @@ void check_combinations(const Architecture &a, const std::string &where) {
   if (a.encoder_pyramid >= a.encoder_layers)
     fail(where + ".encoder_pyramid: wanted fewer than encoder_layers = " + std::to_string(a.encoder_layers) + ", got " +
          std::to_string(a.encoder_pyramid));
-  if (a.input != Input::kSymbols && a.input_size == 0)
+  if ((a.input == Input::kFrames || a.input == Input::kConvolution) && a.input_size == 0)
     fail(where + ".input_size: wanted the numbers in a frame, got none");
+  if (a.input_size % a.input_planes)
+    fail(where + ".input_planes: wanted a divisor of input_size = " + std::to_string(a.input_size) + ", got " +
+         std::to_string(a.input_planes));
+  if (a.input == Input::kNone && a.ctc) fail(where + ".ctc: wanted a model with sources, got input='none'");
   if (a.context == Context::kAttention) check_attention(a, where);
 }
 
@@ -155,8 +161,9 @@ const std::set<std::string> kKeys = {"input",          "output",        "cell", 
                                      "hidden_size",    "encoder_size",  "embedding_size", "encoder_layers",
                                      "decoder_layers", "bidirectional", "context",        "attention",
                                      "location_channels", "location_width", "attention_heads",
-                                     "input_size", "frame_stack", "convolution_layers", "convolution_channels",
-                                     "encoder_pyramid", "residual", "layer_norm", "zoneout_hidden", "zoneout_cell"};
+                                     "input_size", "input_planes", "frame_stack", "convolution_layers", "convolution_channels",
+                                     "encoder_pyramid", "ctc", "residual", "layer_norm", "zoneout_hidden",
+                                     "zoneout_cell"};
 
 std::set<std::string> keys_and(std::set<std::string> more) {
   more.insert(kKeys.begin(), kKeys.end());

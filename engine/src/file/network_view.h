@@ -20,7 +20,7 @@ struct LinearView {
 };
 
 // Kinds of input, in the order of their names in architecture.cpp.
-enum class Input : int32_t { kSymbols, kFrames, kConvolution };
+enum class Input : int32_t { kSymbols, kFrames, kConvolution, kNone };
 
 enum class Context : int32_t { kAttention, kLast, kMean };
 
@@ -30,12 +30,13 @@ enum class Alignment : int32_t { kAdditive, kDot, kGeneral, kLocation, kCoverage
 struct NetworkView {
   bool gru;
   int32_t form;  // enum peephole_form
-  int64_t hidden_size, encoder_size, embedding_size, encoder_layers, decoder_layers, directions;
+  int64_t hidden_size, encoder_size, embedding_size, encoder_layers, decoder_layers, directions;  // Input::kNone: no encoder,
+                                                                                              // and encoder_size 0
   Context context;
   Alignment attention;  // for Context::kAttention
   Number number;  // what products multiply
   Input input;
-  int64_t input_size, frame_stack, convolution_layers;
+  int64_t input_size, input_planes, frame_stack, convolution_layers;
   int64_t pyramid;                                // encoder layers above the first that read pairs of steps
   bool residual;                                  // the outputs of the layers from the second on are sums, (41)
   bool layer_norm;                                // normalised gates and cells, (44)-(46)
@@ -54,6 +55,8 @@ struct NetworkView {
   MatrixView weight_values, weight_output;        // W_v, W_o (M, M)
   int64_t heads;                                  // K, of Alignment::kMultihead
   LinearView readout, output;
+  bool has_ctc;
+  LinearView ctc;  // (V, M): scores of every symbol, and of blank in the place of <pad>
 };
 
 }  // namespace peephole

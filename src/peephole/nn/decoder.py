@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Sequence
-from typing import NamedTuple, cast
+from typing import Any, NamedTuple, cast
 
 import torch
 from jaxtyping import Bool, Float, Int
@@ -17,7 +17,7 @@ from peephole.nn.cells import GRUStep, LSTMState, LSTMStep, LSTMWeights
 from peephole.nn.directions import GRUDirection, LSTMDirection
 from peephole.nn.encoder import LayerState
 from peephole.nn.frontends import symbol_embedding
-from peephole.nn.layers import regularization, stack_kind
+from peephole.nn.layers import Variant, regularization, run_gru, run_lstm, stack_kind
 from peephole.nn.linear import Linear, linear
 from peephole.nn.noise import Noise
 from peephole.nn.outputs import SymbolOutput
@@ -57,7 +57,7 @@ class Decoder(nn.Module):
     Args:
         num_symbols: size of the target vocabulary.
         embedding_size: size of a target symbol's vector.
-        context_size: size M of the context.
+        context_size: size M of the context; 0 for a language model.
         layers: weights of each layer, made for input sizes E + M, then H.
         hidden_size: size H of s_t, and of r_t.
         attention: the alignment model, or None for a fixed context.
@@ -91,7 +91,7 @@ class Decoder(nn.Module):
         self.layers = nn.ModuleList(layers)
         self.readout = Linear(hidden_size + context_size + embedding_size, hidden_size, generator)
         self.output = SymbolOutput(hidden_size, num_symbols, generator)
-        self.hidden_size = hidden_size
+        self.hidden_size, self.context_size = hidden_size, context_size
         for layer in (self.readout, self.output):
             nn.init.xavier_uniform_(layer.weight, generator=generator)
             nn.init.zeros_(layer.bias)
@@ -117,13 +117,19 @@ class Decoder(nn.Module):
         memory = Memory(outputs, self.attention.keys(outputs), valid)
         return DecoderState(first, memory, self.attention.first_state(valid))
 
+    def start_alone(self, batch: int) -> DecoderState:
+        """Return the state of a language model before the first symbol: s_0 = 0 in all layers, and no context."""
+        zeros = self.embedding.weight.new_zeros(batch, self.hidden_size)
+        layers = (LSTMState(zeros, zeros) if isinstance(layer, LSTMDirection) else zeros for layer in self.layers)
+        return DecoderState(tuple(layers), zeros[:, :0])
+
     def kinds(self) -> dict[str, str]:
         """Return the kind of each part."""
         layer = cast("LSTMDirection | GRUDirection", self.layers[0])
-        attention = "fixed" if self.attention is None else self.attention.kind
+        attention = "fixed" if self.context_size else "none"
+        attention = attention if self.attention is None else self.attention.kind
         kinds = {"cell": layer.kind, "peephole": layer.peephole, "attention": attention}
-        more = regularization(self.zoneout, layer_norm=layer.norm() is not None)
-        return kinds | {"stack": stack_kind(self.residual), **more}
+        return kinds | {"stack": stack_kind(self.residual), **self._regularization()}
 
     def recurrence(self) -> DecoderRecurrence:
         """Return the recurrence with its weights as they are now, cut once for all steps of a search."""
@@ -236,6 +242,9 @@ class Decoder(nn.Module):
         masks = self._masks(noise, embedded.shape[1], embedded.dtype)
         if lengths is None:
             lengths = torch.full((embedded.shape[0],), embedded.shape[1])
+        if not self.context_size:
+            zoneouts = self._zoneouts(noise, embedded.shape[1])
+            return self._unroll_layers(embedded, state, lengths, masks, zoneouts), embedded[..., :0], None
         run = find_for("decoder", self.kinds(), decoder_tensors(self, embedded, state, masks)).run
         if run is not None:
             found: tuple[Tensor, Tensor] = run(self, embedded, lengths, state, masks)
@@ -249,6 +258,26 @@ class Decoder(nn.Module):
             contexts.append(context)
             weights += [] if alpha is None else [alpha]
         return torch.stack(states, 1), torch.stack(contexts, 1), torch.stack(weights, 1) if weights else None
+
+    def _unroll_layers(
+        self, x: Tensor, state: DecoderState, lengths: Tensor, masks: list[Tensor], zoneouts: list[Zoneout | None]
+    ) -> Tensor:
+        """Return the output of the stack of a language model, (B, U, H): without a context, layer after layer."""
+        for index, (layer, first, zoneout) in enumerate(zip(self.layers, state.layers, zoneouts, strict=True)):
+            own = cast("LSTMDirection | GRUDirection", layer)
+            how: dict[str, Any] = {"variant": Variant(zoneout, own.norm())}
+            how["kinds"] = {"cell": own.kind, "peephole": own.peephole, **self._regularization()}
+            below, x = x, x * masks[index - 1] if index and masks else x
+            if isinstance(first, LSTMState):
+                x, _ = run_lstm(x, lengths, first, cast("LSTMDirection", own).weights(), **how)
+            else:
+                x, _ = run_gru(x, lengths, first, cast("GRUDirection", own).weights(), **how)
+            x = x + below if self.residual and index else x  # (41)
+        return x
+
+    def _regularization(self) -> dict[str, str]:
+        layer = cast("LSTMDirection | GRUDirection", self.layers[0])
+        return regularization(self.zoneout, layer_norm=layer.norm() is not None)
 
     def read(self, state: DecoderState, context: Tensor, embedded: Tensor) -> Tensor:
         """Return r_t, (B, H), of one step with its new state."""

@@ -1,4 +1,4 @@
-"""The description of the network: its architecture, and each tensor's name, shape and role.
+"""The description of the network: each tensor's name, shape and role, which follow from its architecture.
 
 The model file, quantisation and (in engine/src/file/schema.cpp, compared with this file by a test) the C++ engine use
 this description. The ONNX export names the tensors itself: it is given exactly those described here, and must use all.
@@ -9,144 +9,14 @@ from __future__ import annotations
 
 import enum
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import asdict, dataclass, fields
 from typing import Any, NamedTuple, TypeVar
 
-from peephole.config import Config, ModelConfig, read_section
 from peephole.errors import ConfigError, nearest
-from peephole.values import WANTED
+from peephole.nn.architecture import Architecture as Architecture
+from peephole.nn.architecture import making_of_settings as making_of_settings
 
 Entry = TypeVar("Entry")
 EPSILON = 1e-5  # ε of layer normalisation, (44)
-
-
-@dataclass(frozen=True)
-class Architecture:
-    """All that decides which tensors a network has and how it computes with them.
-
-    How the network was initialised and trained is not part of it.
-    """
-
-    cell: str  # lstm, gru
-    peephole: str  # full, diagonal, none
-    hidden_size: int  # H, size of the decoder's state
-    encoder_size: int  # M, size of an encoder output, both directions together
-    embedding_size: int  # E
-    encoder_layers: int
-    decoder_layers: int
-    bidirectional: bool
-    context: str  # attention, last, mean
-    attention: str  # additive, dot, general, location, coverage, multihead
-    location_channels: int  # C
-    location_width: int  # R
-    attention_heads: int  # K
-    input: str  # symbols, frames, convolution
-    output: str  # symbols
-    input_size: int | None  # F, numbers in a frame; None for symbols
-    frame_stack: int  # input frames: frames joined to one
-    convolution_layers: int
-    convolution_channels: int
-    encoder_pyramid: int  # encoder layers above the first that read pairs of steps
-    residual: bool  # the outputs of the layers from the second on are sums, (41)
-    layer_norm: bool  # normalised gates and cells, (44)-(46)
-    zoneout_hidden: float  # the share of h_{t-1} that a step keeps, (43)
-    zoneout_cell: float  # the share of c_{t-1}
-
-    @classmethod
-    def of(cls, config: ModelConfig) -> Architecture:
-        """Return the architecture that the settings of section `model` describe."""
-        shape = {name: getattr(config, name) for name in _SETTINGS}
-        return cls(**shape | {"encoder_size": config.encoder_size or config.hidden_size})
-
-    @classmethod
-    def from_dict(cls, tree: Mapping[str, Any], where: str = "architecture") -> Architecture:
-        """Read an architecture from a JSON object; keys left out have the defaults of section `model`.
-
-        Args:
-            tree: what `to_dict` returned.
-            where: begins each error message.
-
-        Raises:
-            ConfigError: an unknown key or kind, a value of the wrong type or out of range, or values that do not fit
-                together.
-
-        >>> Architecture.from_dict({"hidden_size": 64}).encoder_size
-        64
-        """
-        known = {f.name: str(f.type) for f in fields(cls)}
-        for key, value in tree.items():
-            if key not in known:
-                raise ConfigError(f"{where}: unknown key {key!r}{nearest(key, known)}")
-            if isinstance(value, str) and known[key] != "str":  # settings may be given as text, numbers in JSON not
-                wanted = next(words for kind, words in WANTED.items() if kind.__name__ == known[key].split(" | ")[0])
-                raise ConfigError(f"{where}.{key}: wanted {wanted}, got {value!r}")
-        model = read_section(ModelConfig, cls.of(ModelConfig()).model_settings() | dict(tree), where)
-        try:
-            Config(model=model)  # checks the values against each other
-        except ConfigError as error:
-            raise ConfigError(f"{where}: {error}") from error
-        return cls.of(model)
-
-    def to_dict(self) -> dict[str, Any]:
-        """Return the architecture as a dictionary of JSON values.
-
-        Keys that format 3 of the model file did not have at first are left out at their defaults: older builds read it.
-        """
-        first = Architecture.of(ModelConfig())
-        return {key: value for key, value in asdict(self).items() if key not in _ADDED or value != getattr(first, key)}
-
-    def model_settings(self) -> dict[str, Any]:
-        """Return the settings of section `model` that describe this architecture."""
-        settings: dict[str, Any] = {name: getattr(self, name) for name in _SETTINGS}
-        return settings | {"encoder_size": None if self.encoder_size == self.hidden_size else self.encoder_size}
-
-    def kinds(self) -> dict[str, str]:
-        """Return the kind of each part; without attention its kind is "fixed"."""
-        kinds = {name: getattr(self, name) for name in ("cell", "peephole", "attention", "context", "input", "output")}
-        kinds |= {"stack": "residual" if self.residual else "plain"}
-        kinds |= {"normalization": "layer" if self.layer_norm else "none"}
-        kinds |= {"zoneout": "states" if self.zoneout_hidden or self.zoneout_cell else "none"}
-        return kinds if CONTEXTS[self.context] else kinds | {"attention": "fixed"}
-
-    def describe(self) -> str:
-        """Return the architecture in words.
-
-        >>> Architecture.from_dict({"hidden_size": 64, "peephole": "none", "context": "mean"}).describe()
-        'LSTM, mean context, hidden size 64, encoder 1 x 64 bidirectional, decoder 1 x 64'
-        """
-        peepholes = f" with {self.peephole} peepholes" if self.peephole != "none" else ""
-        peepholes += ", layer normalisation" * self.layer_norm + ", residual layers" * self.residual
-        zoneout = f", zoneout {self.zoneout_hidden:g} and {self.zoneout_cell:g}"
-        peepholes += zoneout * (self.kinds()["zoneout"] == "states")
-        context = f"{self.attention} attention" if self.context == "attention" else f"{self.context} context"
-        directions = "bidirectional" if self.bidirectional else "one-directional"
-        return (
-            f"{self.cell.upper()}{peepholes}, {context}, hidden size {self.hidden_size}, "
-            f"encoder {self.encoder_layers} x {self.encoder_size} {directions}, "
-            f"decoder {self.decoder_layers} x {self.hidden_size}"
-        )
-
-    @property
-    def num_directions(self) -> int:
-        """Return the number of directions in which the encoder reads the source."""
-        return 2 if self.bidirectional else 1
-
-
-_SETTINGS = [f.name for f in fields(Architecture)]
-_ADDED = (
-    *("location_channels", "location_width", "attention_heads"),
-    *("input_size", "frame_stack", "convolution_layers", "convolution_channels", "encoder_pyramid"),
-    *("residual", "layer_norm", "zoneout_hidden", "zoneout_cell"),
-)
-
-
-def making_of_settings() -> list[str]:
-    """Return the names of the settings in section `model` that are not part of the architecture.
-
-    >>> making_of_settings()
-    ['dropout', 'forget_bias', 'embedding_std']
-    """
-    return [f.name for f in fields(ModelConfig) if f.name not in _SETTINGS]
 
 
 class Role(enum.Enum):
@@ -198,6 +68,7 @@ def tensors(architecture: Architecture, num_source_symbols: int, num_target_symb
             *_inside("encoder", _encoder(architecture)),
             *_inside("bridge", _bridge(architecture)),
             *_inside("decoder", decoder(architecture, num_target_symbols)),
+            *_inside("ctc", _ctc(architecture, num_target_symbols)),
         ]
     )
 
@@ -230,7 +101,7 @@ def _frames(a: Architecture, num_symbols: int) -> Tensors:
 
 def _convolution(a: Architecture, num_symbols: int) -> Tensors:
     yield from _statistics(a)
-    channels, features = 1, _input_size(a)
+    channels, features = a.input_planes, _input_size(a) // a.input_planes
     for layer in range(a.convolution_layers):
         yield from _inside(f"layers.{layer}", _linear(channels * 9, a.convolution_channels))
         channels, features = a.convolution_channels, halved(features)
@@ -271,6 +142,8 @@ def num_places(a: Architecture, length: Sizes) -> Sizes:
     >>> num_places(Architecture.from_dict({"input": "convolution", "input_size": 8}), 9)
     3
     """
+    if a.input == "none":
+        return length * 0 + 1
     if a.input == "frames":
         length = -(-length // a.frame_stack)
     for _ in range((a.convolution_layers if a.input == "convolution" else 0) + a.encoder_pyramid):
@@ -278,7 +151,13 @@ def num_places(a: Architecture, length: Sizes) -> Sizes:
     return length
 
 
+def _no_source(a: Architecture, num_symbols: int) -> Tensors:
+    return iter(())
+
+
 def _encoder(a: Architecture) -> Tensors:
+    if a.input == "none":
+        return
     for layer in range(a.encoder_layers):
         for direction in range(a.num_directions):
             inputs = a.encoder_size * (2 if layer <= a.encoder_pyramid else 1) if layer else a.embedding_size
@@ -288,7 +167,7 @@ def _encoder(a: Architecture) -> Tensors:
 
 
 def _bridge(a: Architecture) -> Tensors:
-    if a.encoder_size == a.hidden_size:
+    if a.encoder_size == a.hidden_size or a.input == "none":
         return
     for part in find_kind(BRIDGE_PARTS, a.cell, "cell"):
         for layer in range(a.decoder_layers):
@@ -297,13 +176,18 @@ def _bridge(a: Architecture) -> Tensors:
 
 def _symbol_decoder(a: Architecture, num_symbols: int) -> Tensors:
     yield from _embedding(a, num_symbols)
-    if find_kind(CONTEXTS, a.context, "context"):
+    if find_kind(CONTEXTS, a.context, "context") and a.input != "none":
         yield from _inside("attention", find_kind(ATTENTIONS, a.attention, "attention")(a))
     for layer in range(a.decoder_layers):
-        inputs = a.hidden_size if layer else a.embedding_size + a.encoder_size
+        inputs = a.hidden_size if layer else a.embedding_size + a.memory_size
         yield from _inside(f"layers.{layer}", _cell(a, inputs, a.hidden_size))
-    yield from _inside("readout", _linear(a.hidden_size + a.encoder_size + a.embedding_size, a.hidden_size))
+    yield from _inside("readout", _linear(a.hidden_size + a.memory_size + a.embedding_size, a.hidden_size))
     yield from _inside("output", _linear(a.hidden_size, num_symbols))
+
+
+def _ctc(a: Architecture, num_symbols: int) -> Tensors:
+    if a.ctc:
+        yield from _linear(a.encoder_size, num_symbols)
 
 
 def _cell(a: Architecture, inputs: int, hidden: int) -> Tensors:
@@ -367,6 +251,7 @@ INPUTS: Mapping[str, Callable[[Architecture, int], Tensors]] = {
     "symbols": _embedding,
     "frames": _frames,
     "convolution": _convolution,
+    "none": _no_source,
 }
 """Input kind → tensors of its frontend, given the number of source symbols."""
 
