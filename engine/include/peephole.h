@@ -26,7 +26,7 @@
 extern "C" {
 #endif
 
-#define PEEPHOLE_ABI_VERSION 9
+#define PEEPHOLE_ABI_VERSION 10
 
 /* What a function returns. */
 enum peephole_status {
@@ -104,6 +104,7 @@ typedef struct peephole_decoder {
   int32_t scalar, operand, form; /* as in peephole_lstm */
   int32_t attention;             /* enum peephole_attention */
   int32_t threads, num_layers;
+  int32_t residual;              /* not 0: a layer reads the sum of the h_t of all layers below it, (41) */
   int64_t batch, steps, source_steps;                          /* B, U, T */
   int64_t embedding_size, memory_size, key_size, hidden_size;  /* E, M, A (H for a product), H */
   const int64_t *lengths;        /* (B)      1 <= lengths[b] <= U: target steps */
@@ -115,6 +116,7 @@ typedef struct peephole_decoder {
   const void *vector;            /* (A)      v; NULL unless additive */
   const peephole_decoder_layer *layers; /* (num_layers) */
   void *contexts;                /* (B,U,M)  c_t; 0 past lengths[b]. Written by forward */
+  void *sums;                    /* (B,U,H)  the sum of all layers' h_t, likewise; NULL unless residual */
   void *saved;                   /* peephole_decoder_saved_bytes; as in peephole_lstm */
   void *scratch;                 /* peephole_decoder_scratch_bytes */
 } peephole_decoder;
@@ -126,7 +128,7 @@ typedef struct peephole_decoder_layer_gradients {
 
 /* Gradients, each in the shape of its array: states and contexts are inputs, the others outputs. */
 typedef struct peephole_decoder_gradients {
-  const void *states;   /* (B,U,H)  of the top layer's h_t; not read past lengths[b] */
+  const void *states;   /* (B,U,H)  of the top layer's h_t, or of the sums if residual; not read past lengths[b] */
   const void *contexts; /* (B,U,M)  likewise */
   void *embedded;       /* (B,U,E)  0 past lengths[b] */
   void *memory;         /* (B,T,M) or (B,M)  0 past source_lengths[b] */

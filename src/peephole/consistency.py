@@ -26,6 +26,10 @@ def check_consistency(frames: FramesConfig, model: ModelConfig, train: TrainConf
     """Raise ConfigError if settings contradict each other."""
     if model.cell == "gru" and model.peephole != "none":
         raise ConfigError(f"model.cell='gru' has no cell state: wanted model.peephole='none', got {model.peephole!r}")
+    if model.cell == "gru" and model.zoneout_cell:
+        raise ConfigError(
+            f"model.cell='gru' has no cell state: wanted model.zoneout_cell=0, got {model.zoneout_cell:g}"
+        )
     _check_frames(frames, model, train)
     if model.input_size is not None and model.input_size % model.input_planes:
         raise ConfigError(

@@ -22,7 +22,8 @@ BOS = 1  # y_0
 class ModelOracle:
     """Holds the weights, named as in the module's state_dict, and the architecture of a model.
 
-    `masks` maps each dropout site to the factors (steps, size) by which its vectors are multiplied, for one pair.
+    `masks` maps each dropout site to the factors (steps, size) by which its vectors are multiplied, for one pair, and
+    each site of zoneout to the units of h or c that keep their values, (steps, size).
     """
 
     weights: Mapping[str, Array]
@@ -37,6 +38,8 @@ class ModelOracle:
     frame_stack: int = 1
     input_planes: int = 1
     encoder_pyramid: int = 0
+    residual: bool = False
+    zoneout: tuple[float, float] = (0.0, 0.0)
     masks: Mapping[str, Array] = field(default_factory=dict)
 
     def log_prob(self, source: Sequence[int], target: Sequence[int]) -> Array:
@@ -60,10 +63,12 @@ class ModelOracle:
                 context = oracle.fixed_context(self.context, outputs, last[-1][0])  # (8)
             x = np.concatenate([y, context])
             for layer, state in enumerate(states):
+                below = x
                 if layer:
                     x = self.drop(f"between decoder layers {layer}", x, t)
-                states[layer] = oracle.recurrent_step(x, state, self.cell_weights(f"decoder.layers.{layer}"))
-                x = states[layer][0]
+                weights = self.cell_weights(f"decoder.layers.{layer}")
+                states[layer] = oracle.recurrent_step(x, state, weights, self.shares(f"decoder {layer}", t))
+                x = states[layer][0] + below if self.residual and layer > 0 else states[layer][0]  # (41)
             read = np.tanh(self.linear("decoder.readout", np.concatenate([x, context, y])))
             logits = self.linear("decoder.output", self.drop("readout", read, t))
             rows.append(oracle.log_softmax(logits))  # (10)
@@ -74,6 +79,7 @@ class ModelOracle:
         out = self.drop("source embedding", self.read(source))
         last = []
         for layer in range(self.encoder_layers):
+            below = out
             if layer:
                 out = self.drop(f"between layers {layer}", out)
             if 0 < layer <= self.encoder_pyramid:
@@ -82,8 +88,9 @@ class ModelOracle:
             weights = [self.cell_weights(f"{name}.{d}") for d in range(2 if self.bidirectional else 1)]
             H = weights[0].weight_hidden.shape[1]
             zeros = (np.zeros((1, len(weights), H)),) * (2 if self.cell == "lstm" else 1)
-            outs, final = oracle.stack(out[None], [len(out)], zeros, [weights])
-            out = outs[0]
+            shares = [self.shares(f"{layer} {d}") for d in range(len(weights))]
+            outs, final = oracle.stack(out[None], [len(out)], zeros, [weights], shares=shares)
+            out = outs[0] + below if self.residual and layer > self.encoder_pyramid else outs[0]  # (41)
             last.append(tuple(part[0].reshape(-1) for part in final))
         return out, last
 
@@ -114,6 +121,12 @@ class ModelOracle:
                 state = (h, *(self.linear(f"bridge.cell.{layer}", c) for c in state[1:]))
             first.append(state)
         return first
+
+    def shares(self, site: str, t: int | None = None) -> list[Any]:
+        """Return the shares of h and c that zoneout keeps: rates, or masks of all steps, or of step t."""
+        masks = [self.masks.get(f"zoneout {site} {part}") for part in ("h", "c")]
+        rows = [None if mask is None else mask[None] if t is None else mask[t] for mask in masks]
+        return [rate if row is None else row for row, rate in zip(rows, self.zoneout, strict=True)]
 
     def drop(self, site: str, x: Array, t: int | None = None) -> Array:
         """Apply the dropout of a site to vectors (steps, size), or to the vector of step t."""

@@ -64,6 +64,9 @@ def draw_architecture(draw: random.Random) -> dict[str, Any]:
         "embedding_size": draw.randint(1, 9),
         "decoder_layers": draw.randint(1, 3),
         "bidirectional": draw.random() < 0.5,
+        "residual": draw.random() < 0.5,
+        "layer_norm": draw.random() < 0.5,
+        "zoneout_hidden": draw.choice([0, 0.05, 0.25]),
         "input": "symbols",
         "input_size": None,
         "frame_stack": draw.randint(1, 3),
@@ -119,6 +122,11 @@ def test_schemas_of_python_and_engine_agree(program: Path) -> None:
         {"hidden_size": "256"},
         {"hidden_size": 0},
         {"bidirectional": 1},
+        {"residual": 1},
+        {"layer_norm": 1},
+        {"zoneout_hidden": 0.96},
+        {"zoneout_cell": "0.1"},
+        {"zoneout_cell": 0.1, "cell": "gru", "peephole": "none"},
         {"ctc": 1},
         {"encoder_size": 7},
         {"attention": "dot", "encoder_size": 8},
@@ -140,4 +148,4 @@ def test_python_and_engine_refuse_a_wrong_architecture_and_name_its_key(wrong: d
     assert line.startswith("error architecture")
     key = next(iter(wrong))
     assert key in line
-    assert str(wrong[key]) in line or key in ("dropout", "bidirectional")
+    assert str(wrong[key]) in line or key in ("dropout", "bidirectional", "residual", "layer_norm")

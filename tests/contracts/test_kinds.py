@@ -200,6 +200,12 @@ MODELS = [
         [1, 2],
     )
 ]
+MODELS += [
+    {"residual": True, "encoder_layers": 2, "decoder_layers": 2},
+    {"zoneout_hidden": 0.1, "dropout": 0.0},
+    {"layer_norm": True},
+]
+MODELS += [{"input": "none", "residual": True, "decoder_layers": 2, "layer_norm": True, "zoneout_hidden": 0.1}]
 MODELS += [{"input": "none", "cell": cell, "peephole": form} for cell, form in (("lstm", "full"), ("gru", "none"))]
 
 

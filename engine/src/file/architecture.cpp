@@ -12,6 +12,7 @@ namespace {
 
 // As in src/peephole/sections.py.
 constexpr int64_t kLargestSize = 1 << 16, kMostLayers = 64, kMostChannels = 256, kLargestWidth = 2001;
+constexpr double kMostZoneout = 0.95;
 constexpr int64_t kMostHeads = 256, kMostConvolutions = 8, kMostJoined = 64, kMostPlanes = 16;
 
 [[noreturn]] void fail(const std::string &what) { throw FileError(what); }
@@ -43,6 +44,16 @@ class Section {
     if (*number < double(low) || *number > double(high))
       refuse(key, "a number from " + std::to_string(low) + " to " + std::to_string(high), *value);
     setting = int64_t(*number);
+  }
+
+  // A number from 0 to `high`.
+  void read(const char *key, double &setting, double high) const {
+    const Json *value = find(key);
+    if (value == nullptr) return;
+    const double *number = value->number();
+    if (number == nullptr) refuse(key, "float", *value);
+    if (!(*number >= 0 && *number <= high)) refuse(key, "a number from 0 to " + std::to_string(high), *value);
+    setting = *number;
   }
 
   bool is_missing_or_null(const char *key) const {
@@ -99,6 +110,10 @@ void read_kinds_and_sizes(const Section &section, Architecture &architecture) {
   section.read("embedding_size", architecture.embedding_size, kLargestSize);
   section.read("encoder_layers", architecture.encoder_layers, kMostLayers);
   section.read("decoder_layers", architecture.decoder_layers, kMostLayers);
+  section.read("residual", architecture.residual);
+  section.read("layer_norm", architecture.layer_norm);
+  section.read("zoneout_hidden", architecture.zoneout_hidden, kMostZoneout);
+  section.read("zoneout_cell", architecture.zoneout_cell, kMostZoneout);
   section.read("bidirectional", architecture.bidirectional);
   section.read("context", architecture.context, {"attention", "last", "mean"});
   section.read("attention", architecture.attention,
@@ -124,6 +139,9 @@ void check_attention(const Architecture &a, const std::string &where) {
 void check_combinations(const Architecture &a, const std::string &where) {
   if (a.gru && a.form != PEEPHOLE_NONE)
     fail(where + ".cell='gru' has no cell state, so it has no peepholes: wanted " + where + ".peephole='none'");
+  if (a.gru && a.zoneout_cell != 0)
+    fail(where + ".cell='gru' has no cell state: wanted " + where + ".zoneout_cell=0, got " +
+         std::to_string(a.zoneout_cell));
   if (a.bidirectional && a.encoder_size % 2)
     fail(where + ".encoder_size: wanted an even number, half of it for each direction; got " +
          std::to_string(a.encoder_size));
@@ -144,7 +162,8 @@ const std::set<std::string> kKeys = {"input",          "output",        "cell", 
                                      "decoder_layers", "bidirectional", "context",        "attention",
                                      "location_channels", "location_width", "attention_heads",
                                      "input_size", "input_planes", "frame_stack", "convolution_layers", "convolution_channels",
-                                     "encoder_pyramid", "ctc"};
+                                     "encoder_pyramid", "ctc", "residual", "layer_norm", "zoneout_hidden",
+                                     "zoneout_cell"};
 
 std::set<std::string> keys_and(std::set<std::string> more) {
   more.insert(kKeys.begin(), kKeys.end());

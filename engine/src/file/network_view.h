@@ -11,6 +11,8 @@ struct LayerView {
   MatrixView input, hidden, peephole;  // (4H, I), (4H, H), (3H, H) with full peepholes; GRU: 3H
   MatrixView diagonal;                 // (3, H) with diagonal ones
   MatrixView bias, bias_hidden;        // (1, 4H); GRU: (1, 3H) each
+  MatrixView gain;                     // (1, 4H) with layer normalisation; GRU: (1, 3H)
+  MatrixView cell_gain, cell_bias;     // (1, H); not of a GRU
 };
 
 struct LinearView {
@@ -36,6 +38,9 @@ struct NetworkView {
   Input input;
   int64_t input_size, input_planes, frame_stack, convolution_layers;
   int64_t pyramid;                                // encoder layers above the first that read pairs of steps
+  bool residual;                                  // the outputs of the layers from the second on are sums, (41)
+  bool layer_norm;                                // normalised gates and cells, (44)-(46)
+  float zoneout_hidden, zoneout_cell;             // shares of h and c before a step that it keeps, (43)
   MatrixView source_embedding, target_embedding;  // (V, E)
   MatrixView frame_mean, frame_scale;             // (1, F); input of frames
   const LinearView *convolutions;                 // (D, 9C): the points of each input channel's kernel, row by row

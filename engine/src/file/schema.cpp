@@ -23,6 +23,10 @@ Schema::Schema(const Architecture &architecture, int64_t num_source_symbols, int
   view_.frame_stack = a.frame_stack;
   view_.convolution_layers = a.input == Input::kConvolution ? a.convolution_layers : 0;
   view_.pyramid = a.encoder_pyramid;
+  view_.residual = a.residual;
+  view_.layer_norm = a.layer_norm;
+  view_.zoneout_hidden = float(a.zoneout_hidden);
+  view_.zoneout_cell = float(a.zoneout_cell);
   view_.attention = a.attention;
   view_.heads = a.attention_heads;
   view_.encoder = encoder_.data();
@@ -73,6 +77,11 @@ void Schema::add_cell(const std::string &name, int64_t inputs, int64_t hidden, L
     add_vector(name + ".bias", gates * hidden, view.bias);
     add_peephole(name + ".weight_peephole", hidden, view);
   }
+  if (!architecture_.layer_norm) return;
+  add_vector(name + ".gain", gates * hidden, view.gain);
+  if (architecture_.gru) return;
+  add_vector(name + ".cell_gain", hidden, view.cell_gain);
+  add_vector(name + ".cell_bias", hidden, view.cell_bias);
 }
 
 void Schema::add_peephole(const std::string &name, int64_t hidden, LayerView &view) {

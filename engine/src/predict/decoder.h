@@ -25,7 +25,7 @@ class PackedDecoder final : public peephole::Decoder {
       : net(network), units(in_lanes<float>(net.H)), memory(in_lanes<float>(net.M)),
         encoder_scratch(net.format, net.encoder.sizes()), bridged(net.format, memory),
         attention_scratch(net.format, net.M), joints(net.format, memory + units), upper(net.format, 2 * units),
-        readouts(net.format, units) {
+        summed(net.format, units), readouts(net.format, units) {
     for (auto &rows : state) rows = new_rows();
   }
   PackedDecoder(const PackedDecoder &) = delete;
@@ -106,10 +106,11 @@ class PackedDecoder final : public peephole::Decoder {
   Buffer<AttentionRow> attended;
   Buffer<float> weights[2];  // of the step being computed, and of the one before
   Buffer<float> contexts, joint, peephole_products, context_readouts, made_gates, made_readouts, reads, logits;
+  Buffer<float> sums;  // of a residual stack: the h of all layers so far, (41)
   Buffer<const float *> symbol_rows;
   Buffer<CellRow> cell_rows;
   CellScratch cell_scratch;
-  Operands joints, upper, readouts;
+  Operands joints, upper, summed, readouts;
   Selection selection;
 
   LayerRows **new_rows() const {
@@ -294,15 +295,26 @@ class PackedDecoder final : public peephole::Decoder {
     }
     cell.advance(n, cell_rows.at(0), now.cells, cell_scratch);
     for (int64_t r = 0; r < n; ++r) now.hidden.put(r, now.h.at(r * units));
+    if (net.residual) add_to_sums(l, n, now.h.at(0));
   }
 
-  // [h of the layer below ; h of the step before] of each row, times the weights.
+  void add_to_sums(int64_t l, int64_t n, const float *h) {
+    sums.reserve(n * units);
+    for (int64_t i = 0; i < n * units; i += L) store(sums.at(i), l ? load(sums.at(i)) + load(h + i) : load(h + i));
+  }
+
+  // The output of layer l for row r.
+  const float *output_of(int64_t l, int64_t r) const {
+    return net.residual ? sums.at(r * units) : state[1][l]->h.at(r * units);
+  }
+
+  // [output of the layer below ; h of the step before] of each row, times the weights.
   void join_below(int64_t l, int64_t n) {
     upper.reserve(n);
     line.reserve(2 * units);
     selection.clear(n);
     for (int64_t r = 0; r < n; ++r) {
-      std::memcpy(line.at(0), state[1][l - 1]->h.at(r * units), size_t(units) * sizeof(float));
+      std::memcpy(line.at(0), output_of(l - 1, r), size_t(units) * sizeof(float));
       std::memcpy(line.at(units), state[0][l]->h.at(*parent_row.at(*parent_index.at(r)) * units), size_t(units) * sizeof(float));
       upper.put(r, line.at(0));
       selection.add(upper, r);
@@ -311,12 +323,21 @@ class PackedDecoder final : public peephole::Decoder {
     net.layers[l].join(selection, joint.at(0));
   }
 
+  // The output of the top layer for each row.
+  void select_outputs(int64_t n) {
+    const LayerRows &top = *state[1][net.num_layers - 1];
+    selection.clear(n);
+    if (net.residual) summed.reserve(n);
+    for (int64_t r = 0; r < n; ++r) {
+      if (net.residual) summed.put(r, sums.at(r * units));
+      selection.add(net.residual ? summed : top.hidden, r);
+    }
+  }
+
   // (10): log p of every symbol, in `logits`.
   void predict(int64_t n, const int32_t *symbols) {
     const int64_t width = net.readout_state.columns(), all = net.output.width();
-    const LayerRows &top = *state[1][net.num_layers - 1];
-    selection.clear(n);
-    for (int64_t r = 0; r < n; ++r) selection.add(top.hidden, r);
+    select_outputs(n);
     reads.reserve(n * width);
     net.readout_state.multiply(selection, reads.at(0), width);
     net.symbol_readouts.find(net.embeddings, n, symbols,

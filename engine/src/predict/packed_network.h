@@ -11,13 +11,13 @@ namespace {
 class PackedNetwork final : public peephole::Network {
  public:
   PackedNetwork(const peephole::NetworkView &view, const NumberFormat &number_format)
-      : format(number_format), gru(view.gru), H(view.hidden_size), M(view.encoder_size), V(view.output.weight.rows),
+      : format(number_format), gru(view.gru), residual(view.residual && view.decoder_layers > 1), H(view.hidden_size), M(view.encoder_size), V(view.output.weight.rows),
         num_layers(view.decoder_layers), encoder(view, format),
         embeddings(format, in_lanes<float>(view.embedding_size)), layers(new Cell[size_t(num_layers)]),
         attention(pack_attention(format, view)) {
     read_embeddings(embeddings, view.target_embedding);
     for (int64_t l = 0; l < num_layers; ++l)
-      layers[l].pack(format, view.decoder[l], gru, view.form, H, l ? 0 : view.embedding_size);
+      layers[l].pack(format, view.decoder[l], view, H, l ? 0 : view.embedding_size);
     if (view.bridge_hidden) {
       hidden_bridge = new Affine[size_t(num_layers)];
       cell_bridge = new Affine[size_t(num_layers)];
@@ -48,7 +48,7 @@ class PackedNetwork final : public peephole::Network {
   peephole::Decoder *new_decoder() const override;
 
   const NumberFormat &format;
-  bool gru;
+  bool gru, residual;
   int64_t H, M, V, num_layers;
   Encoder encoder;
   Operands embeddings;

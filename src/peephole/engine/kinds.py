@@ -11,6 +11,9 @@ PREDICTION_KINDS: Mapping[str, Collection[str]] = {
     "context": ("attention", "last", "mean", "none"),
     "input": ("symbols", "frames", "convolution", "none"),
     "output": ("symbols",),
+    "stack": ("plain", "residual"),
+    "zoneout": ("none", "states"),
+    "normalization": ("none", "layer"),
     "ctc": ("linear",),
 }
 """As in engine/src/file/architecture.cpp, which refuses files of any other kind."""
@@ -20,6 +23,9 @@ TRAINING_KINDS: Mapping[str, Collection[str]] = {
     "peephole": ("full", "diagonal", "none"),
     "attention": ("fixed", "additive", "dot", "general"),
     "output": ("symbols",),
+    "stack": ("plain", "residual"),
+    "zoneout": ("none",),
+    "normalization": ("none",),
 }
 """The engine's operators decline requests for all other kinds, and for parts that are not listed."""
 

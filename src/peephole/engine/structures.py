@@ -71,11 +71,13 @@ class Decoder(ctypes.Structure):
         "vector",
         "layers",
         "contexts",
+        "sums",
         "saved",
         "scratch",
     )
+    _SETTINGS = ("scalar", "operand", "form", "attention", "threads", "num_layers", "residual")
     _fields_ = (
-        *((name, ctypes.c_int32) for name in ("scalar", "operand", "form", "attention", "threads", "num_layers")),
+        *((name, ctypes.c_int32) for name in _SETTINGS),
         *((name, ctypes.c_int64) for name in _SIZES),
         *((name, ctypes.c_void_p) for name in _ARRAYS),
     )

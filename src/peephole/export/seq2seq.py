@@ -115,7 +115,10 @@ class _Model:
                 by_time = graph.op("Transpose", valid, perm=[1, 0])
             names = [f"encoder.recurrent.layers.{layer}.{d}" for d in range(self.architecture.num_directions)]
             cells = [self.recurrence.weights(self.weights, name) for name in names]
+            below = x
             x, state = self.recurrence.run(graph, x, lengths, by_time, cells)
+            if self.architecture.residual and layer > self.architecture.encoder_pyramid:
+                x = graph.op("Add", x, below)  # (41)
             last.append(state)
         memory = graph.op("Transpose", x, perm=[1, 0, 2])
         return graph.op("Where", graph.add_dimension(valid, 2), memory, graph.number(0)), last, lengths
@@ -229,7 +232,7 @@ def _step_to_symbols(model: _Model, num_symbols: int) -> None:
         following = model.recurrence.step(graph, x, state, cell)
         for part, value in zip(model.recurrence.states, following, strict=True):
             graph.output(f"next_{part}_{layer}", value, ("rows", a.hidden_size))
-        x = following[0]
+        x = graph.op("Add", x, following[0]) if a.residual and layer else following[0]  # (41)
     read = model.linear("decoder.readout", graph.op("Concat", x, context, embedded, axis=1))
     logits = model.linear("decoder.output", graph.op("Tanh", read))
     graph.output("log_probs", graph.op("LogSoftmax", logits, axis=1), ("rows", num_symbols))

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple, cast
+import functools
+from collections.abc import Sequence
+from typing import Any, NamedTuple, cast
 
 import torch
 from jaxtyping import Bool, Float, Int
@@ -12,12 +14,14 @@ from torch.nn import functional as F
 from peephole.nn.attention import Attention, AttentionState
 from peephole.nn.backends import find_for, multiplies_bfloat16
 from peephole.nn.cells import GRUStep, LSTMState, LSTMStep, LSTMWeights
+from peephole.nn.directions import GRUDirection, LSTMDirection
 from peephole.nn.encoder import LayerState
 from peephole.nn.frontends import symbol_embedding
-from peephole.nn.layers import GRUDirection, LSTMDirection, run_gru, run_lstm
+from peephole.nn.layers import Variant, regularization, run_gru, run_lstm, stack_kind
 from peephole.nn.linear import Linear, linear
 from peephole.nn.noise import Noise
 from peephole.nn.outputs import SymbolOutput
+from peephole.nn.zoneout import Zoneout, draw_zoneout, zoneout_rates
 from peephole.symbols import UNPREDICTABLE
 
 
@@ -59,6 +63,11 @@ class Decoder(nn.Module):
         attention: the alignment model, or None for a fixed context.
         embedding_std: standard deviation of the embeddings' first numbers.
         generator: draws the initial weights of `embedding`, `readout` and `output`; None: PyTorch's global generator.
+        residual: each layer above the lowest, and r_t, reads the sum of the h_t of all layers below, (41). The query of
+            attention stays the top layer's h_{t-1}.
+        zoneout: the probabilities of zoneout of h and, for an LSTM, of c, in all layers, (43).
+
+    Layer normalisation, (44)-(46), is a property of `layers`.
     """
 
     def __init__(
@@ -71,8 +80,12 @@ class Decoder(nn.Module):
         attention: Attention | None,
         embedding_std: float = 1.0,
         generator: torch.Generator | None = None,
+        *,
+        residual: bool = False,
+        zoneout: tuple[float, float] = (0.0, 0.0),
     ) -> None:
         super().__init__()
+        self.residual, self.zoneout = residual, zoneout_rates(*zoneout)
         self.embedding = symbol_embedding(num_symbols, embedding_size, embedding_std, generator)
         self.attention = attention
         self.layers = nn.ModuleList(layers)
@@ -115,7 +128,8 @@ class Decoder(nn.Module):
         layer = cast("LSTMDirection | GRUDirection", self.layers[0])
         attention = "fixed" if self.context_size else "none"
         attention = attention if self.attention is None else self.attention.kind
-        return {"cell": layer.kind, "peephole": layer.peephole, "attention": attention}
+        kinds = {"cell": layer.kind, "peephole": layer.peephole, "attention": attention}
+        return kinds | {"stack": stack_kind(self.residual), **self._regularization()}
 
     def recurrence(self) -> DecoderRecurrence:
         """Return the recurrence with its weights as they are now, cut once for all steps of a search."""
@@ -183,6 +197,7 @@ class Decoder(nn.Module):
             found: Tensor = run(self, previous, state, noise, sampling_probability)
             return found, None
         recurrence = self.recurrence()
+        zoneouts = self._zoneouts(noise, num_steps)
         samples = noise.uniform("scheduled sampling", num_steps) < sampling_probability
         embedding_mask = noise.mask("target embedding", num_steps, self.embedding.embedding_dim)
         readout_mask = noise.mask("readout", num_steps, self.hidden_size)
@@ -195,7 +210,8 @@ class Decoder(nn.Module):
                 predicted = logits[-1].detach().index_fill(1, never, -torch.inf).argmax(1)
                 fed = torch.where(samples[:, t], predicted, fed)
             embedded = self.embedding(fed) * embedding_mask[:, t]
-            state, context, alpha = recurrence(recurrence.project(embedded), state, [mask[:, t] for mask in masks])
+            kept = [zoneout and zoneout.at(t) for zoneout in zoneouts]
+            state, context, alpha = recurrence(recurrence.project(embedded), state, [m[:, t] for m in masks], kept)
             weights += [] if alpha is None else [alpha]
             logits.append(self.output(self.read(state, context, embedded) * readout_mask[:, t]))
         return torch.stack(logits, 1), torch.stack(weights, 1) if weights else None
@@ -211,10 +227,15 @@ class Decoder(nn.Module):
         sites = (f"between decoder layers {layer}" for layer in range(1, len(self.layers)))
         return [noise.mask(site, num_steps, self.hidden_size).to(dtype) for site in sites]
 
+    def _zoneouts(self, noise: Noise | None, num_steps: int) -> list[Zoneout | None]:
+        """Return the shares of the states that each layer keeps at all steps."""
+        sites = (f"decoder {layer}" for layer in range(len(self.layers)))
+        return [draw_zoneout(self.zoneout, noise, site, num_steps, self.hidden_size) for site in sites]
+
     def _unroll(
         self, embedded: Tensor, state: DecoderState, noise: Noise | None, lengths: Tensor | None
     ) -> tuple[Tensor, Tensor, Tensor | None]:
-        """Return s_t, (B, U, H), c_t, (B, U, M), and α_t, (B, U, T), of all steps.
+        """Return the output of the stack, (B, U, H), c_t, (B, U, M), and α_t, (B, U, T), of all steps.
 
         A backend computes them, without α_t, or else the loop below.
         """
@@ -222,35 +243,51 @@ class Decoder(nn.Module):
         if lengths is None:
             lengths = torch.full((embedded.shape[0],), embedded.shape[1])
         if not self.context_size:
-            return self._unroll_layers(embedded, state, lengths, masks), embedded[..., :0], None
+            zoneouts = self._zoneouts(noise, embedded.shape[1])
+            return self._unroll_layers(embedded, state, lengths, masks, zoneouts), embedded[..., :0], None
         run = find_for("decoder", self.kinds(), decoder_tensors(self, embedded, state, masks)).run
         if run is not None:
             found: tuple[Tensor, Tensor] = run(self, embedded, lengths, state, masks)
             return *found, None
-        recurrence = self.recurrence()
+        recurrence, zoneouts = self.recurrence(), self._zoneouts(noise, embedded.shape[1])
         states, contexts, weights = [], [], []
         for t, projected in enumerate(recurrence.project(embedded).unbind(1)):
-            state, context, alpha = recurrence(projected, state, [mask[:, t] for mask in masks])
-            states.append(top(state))
+            kept = [zoneout and zoneout.at(t) for zoneout in zoneouts]
+            state, context, alpha = recurrence(projected, state, [mask[:, t] for mask in masks], kept)
+            states.append(self.stack_output(state.layers))
             contexts.append(context)
             weights += [] if alpha is None else [alpha]
         return torch.stack(states, 1), torch.stack(contexts, 1), torch.stack(weights, 1) if weights else None
 
-    def _unroll_layers(self, x: Tensor, state: DecoderState, lengths: Tensor, masks: list[Tensor]) -> Tensor:
-        """Return s_t of all steps of a language model, (B, U, H): without a context, one layer after the other."""
-        for index, (layer, first) in enumerate(zip(self.layers, state.layers, strict=True)):
-            x = x * masks[index - 1] if index and masks else x
+    def _unroll_layers(
+        self, x: Tensor, state: DecoderState, lengths: Tensor, masks: list[Tensor], zoneouts: list[Zoneout | None]
+    ) -> Tensor:
+        """Return the output of the stack of a language model, (B, U, H): without a context, layer after layer."""
+        for index, (layer, first, zoneout) in enumerate(zip(self.layers, state.layers, zoneouts, strict=True)):
+            own = cast("LSTMDirection | GRUDirection", layer)
+            how: dict[str, Any] = {"variant": Variant(zoneout, own.norm())}
+            how["kinds"] = {"cell": own.kind, "peephole": own.peephole, **self._regularization()}
+            below, x = x, x * masks[index - 1] if index and masks else x
             if isinstance(first, LSTMState):
-                own = cast("LSTMDirection", layer)
-                kinds = {"cell": own.kind, "peephole": own.peephole}
-                x, _ = run_lstm(x, lengths, first, own.weights(), kinds=kinds)
+                x, _ = run_lstm(x, lengths, first, cast("LSTMDirection", own).weights(), **how)
             else:
-                x, _ = run_gru(x, lengths, first, cast("GRUDirection", layer).weights())
+                x, _ = run_gru(x, lengths, first, cast("GRUDirection", own).weights(), **how)
+            x = x + below if self.residual and index else x  # (41)
         return x
 
+    def _regularization(self) -> dict[str, str]:
+        layer = cast("LSTMDirection | GRUDirection", self.layers[0])
+        return regularization(self.zoneout, layer_norm=layer.norm() is not None)
+
     def read(self, state: DecoderState, context: Tensor, embedded: Tensor) -> Tensor:
-        """Return r_t, (B, H), of one step: s_t is the top layer's in `state`."""
-        return torch.tanh(self.readout(torch.cat([top(state), context, embedded], -1)))
+        """Return r_t, (B, H), of one step with its new state."""
+        return torch.tanh(self.readout(torch.cat([self.stack_output(state.layers), context, embedded], -1)))
+
+    def stack_output(self, layers: Sequence[LayerState]) -> Tensor:
+        """Return the output of a stack: the top layer's h, or in a residual one the sum over all layers, (41)."""
+        if not self.residual:
+            return hidden(layers[-1])
+        return functools.reduce(torch.add, map(hidden, layers))
 
 
 class DecoderRecurrence:
@@ -263,14 +300,16 @@ class DecoderRecurrence:
     def __init__(self, decoder: Decoder) -> None:
         self.decoder = decoder
         self.attention = decoder.attention
-        layers = [cast("LSTMDirection | GRUDirection", layer).weights() for layer in decoder.layers]
+        modules = [cast("LSTMDirection | GRUDirection", layer) for layer in decoder.layers]
+        layers, norms = [module.weights() for module in modules], [module.norm() for module in modules]
         self.steps = [
-            LSTMStep.of(weights) if isinstance(weights, LSTMWeights) else GRUStep.of(weights) for weights in layers
+            LSTMStep.of(weights, norm) if isinstance(weights, LSTMWeights) else GRUStep.of(weights, norm)
+            for weights, norm in zip(layers, norms, strict=True)
         ]
         embedding_size = decoder.embedding.embedding_dim
         lowest = layers[0].weight_input
         self.from_embedding, self.from_context = lowest.split([embedding_size, lowest.shape[1] - embedding_size], 1)
-        self.biases = [weights[2] for weights in layers]
+        self.biases = [step.bias_before for step in self.steps]
         self.from_below = [weights.weight_input for weights in layers[1:]]
 
     def project(self, embedded: Float[Tensor, "... E"]) -> Float[Tensor, "... G"]:
@@ -282,11 +321,11 @@ class DecoderRecurrence:
     ) -> tuple[Float[Tensor, "N V"], DecoderState, Float[Tensor, "N T"] | None]:
         """Do one step of a search; see `Decoder.step`."""
         embedded = self.decoder.embedding(previous)
-        state, context, weights = self(self.project(embedded), state, [])
+        state, context, weights = self(self.project(embedded), state, [], [self.decoder.zoneout] * len(self.steps))
         return self.decoder.output(self.decoder.read(state, context, embedded)), state, weights
 
     def __call__(
-        self, projected: Tensor, state: DecoderState, masks: list[Tensor]
+        self, projected: Tensor, state: DecoderState, masks: list[Tensor], zoneouts: Sequence[Zoneout | None]
     ) -> tuple[DecoderState, Tensor, Tensor | None]:
         """Return the next state, the context c_t and the attention weights.
 
@@ -294,6 +333,7 @@ class DecoderRecurrence:
             projected: what `project` returned for E(y_{t-1}).
             state: the state before the step.
             masks: for each layer above the lowest, the dropout mask of its input; [] for no dropout.
+            zoneouts: for each layer, the shares of its state that this step keeps.
         """
         if isinstance(state.source, Memory):
             assert self.attention is not None
@@ -303,11 +343,13 @@ class DecoderRecurrence:
             context, weights, attention = state.source, None, ()
         x = torch.addmm(projected, context, self.from_context.t())
         layers: list[LayerState] = []
-        for index, (step, old) in enumerate(zip(self.steps, state.layers, strict=True)):
+        for index, (step, old, zoneout) in enumerate(zip(self.steps, state.layers, zoneouts, strict=True)):
             if index:
-                below = hidden(layers[-1]) * masks[index - 1] if masks else hidden(layers[-1])
+                below = self.decoder.stack_output(layers)
+                below = below * masks[index - 1] if masks else below
                 x = F.linear(below, self.from_below[index - 1], self.biases[index])
-            layers.append(step(x, old))  # type: ignore[arg-type]  # a layer's state is of its own cell's kind
+            new = step(x, old)  # type: ignore[arg-type]  # a layer's state is of its own cell's kind
+            layers.append(new if zoneout is None else zone(zoneout, new, old))
         return DecoderState(tuple(layers), state.source, attention), context, weights
 
 
@@ -321,6 +363,14 @@ def decoder_tensors(decoder: Decoder, embedded: Tensor, state: DecoderState, mas
     layers = [weight for layer in decoder.layers for weight in layer.parameters()]
     attention = [] if decoder.attention is None else list(decoder.attention.parameters())
     return [*given, *layers, *masks, *attention]
+
+
+def zone(zoneout: Zoneout, new: LayerState, old: LayerState) -> LayerState:
+    """Return a layer's state after a step with zoneout, (43)."""
+    if isinstance(new, LSTMState):
+        return LSTMState(*zoneout.keep(new, old))
+    [h] = zoneout.keep([new], [cast("Tensor", old)])
+    return h
 
 
 def hidden(state: LayerState) -> Tensor:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from jaxtyping import Float, Int
@@ -14,9 +14,10 @@ from peephole.nn.attention import ATTENTIONS, Attention
 from peephole.nn.cells import valid_steps
 from peephole.nn.ctc import CTC
 from peephole.nn.decoder import Decoder, DecoderState
+from peephole.nn.directions import GRUDirection, LSTMDirection
 from peephole.nn.encoder import FIXED_CONTEXTS, Bridge, Encoder, LayerState, fixed_context
 from peephole.nn.frontends import FRONTENDS, Frontend, NoSource
-from peephole.nn.layers import GRU, LSTM, GRUDirection, LSTMDirection
+from peephole.nn.layers import GRU, LSTM
 from peephole.nn.loss import coverage_loss_sum, loss_sum
 from peephole.nn.noise import Noise
 from peephole.nn.schema import Architecture, find_kind
@@ -64,10 +65,10 @@ class Seq2Seq(nn.Module):
     def kinds(self) -> dict[str, str]:
         """Return the kind of each part as its module declares it, in the form of `Architecture.kinds`."""
         decoder = self.decoder.kinds()
-        encoder = decoder["cell"] if self.encoder is None else self.encoder.recurrent.kind
-        cell = decoder["cell"] if decoder["cell"] == encoder else f"{encoder}, {decoder['cell']}"
+        encoder = {} if self.encoder is None else self.encoder.recurrent.kinds()
+        both = {part: kind if decoder[part] == kind else f"{kind}, {decoder[part]}" for part, kind in encoder.items()}
         kinds = {"context": self.context, "input": self.frontend.kind, "output": self.decoder.output.kind}
-        return decoder | {"cell": cell} | kinds | ({} if self.ctc is None else {"ctc": self.ctc.kind})
+        return decoder | both | kinds | ({} if self.ctc is None else {"ctc": self.ctc.kind})
 
     def start(self, source: Tensor, source_lengths: Int[Tensor, "B"], noise: Noise | None = None) -> DecoderState:
         """Read the source, as its frontend takes it, and return the decoder's state before the first symbol."""
@@ -240,7 +241,12 @@ def _symbol_decoder(config: ModelConfig, architecture: Architecture, num_symbols
         ),
         config.embedding_std,
         generator,
+        **_regularization(config),
     )
+
+
+def _regularization(config: ModelConfig) -> dict[str, Any]:
+    return {"residual": config.residual, "zoneout": (config.zoneout_hidden, config.zoneout_cell)}
 
 
 class CellKind(NamedTuple):
@@ -255,23 +261,30 @@ class CellKind(NamedTuple):
 def _lstm_stack(config: ModelConfig, architecture: Architecture, generator: Generator) -> LSTM:
     size = architecture.encoder_size // architecture.num_directions
     shape = (config.embedding_size, size, config.encoder_layers, config.bidirectional)
-    return LSTM(*shape, config.peephole, config.forget_bias, config.encoder_pyramid, generator)
+    return LSTM(
+        *shape,
+        config.peephole,
+        config.forget_bias,
+        config.encoder_pyramid,
+        generator,
+        **_regularization(config),
+        layer_norm=config.layer_norm,
+    )
 
 
 def _gru_stack(config: ModelConfig, architecture: Architecture, generator: Generator) -> GRU:
     size = architecture.encoder_size // architecture.num_directions
-    return GRU(
-        config.embedding_size, size, config.encoder_layers, config.bidirectional, config.encoder_pyramid, generator
-    )
+    shape = (config.embedding_size, size, config.encoder_layers, config.bidirectional, config.encoder_pyramid)
+    return GRU(*shape, generator, residual=config.residual, zoneout=config.zoneout_hidden, layer_norm=config.layer_norm)
 
 
 def _lstm_layers(config: ModelConfig, sizes: list[int], generator: Generator) -> list[LSTMDirection]:
     shape = (config.hidden_size, config.peephole, config.forget_bias)
-    return [LSTMDirection(size, *shape, generator) for size in sizes]
+    return [LSTMDirection(size, *shape, generator, layer_norm=config.layer_norm) for size in sizes]
 
 
 def _gru_layers(config: ModelConfig, sizes: list[int], generator: Generator) -> list[GRUDirection]:
-    return [GRUDirection(size, config.hidden_size, generator) for size in sizes]
+    return [GRUDirection(size, config.hidden_size, generator, layer_norm=config.layer_norm) for size in sizes]
 
 
 CELLS: Mapping[str, CellKind] = {
