@@ -1,7 +1,6 @@
 """Write CMU's AN4, spoken letters, numbers and dates, as train, dev and test files.
 
-    python recipes/speech_an4/prepare.py FOLDER                        cepstra and their deltas, 39 numbers a frame
-    python recipes/speech_an4/prepare.py FOLDER --features spectrum    log-mel spectrum of 40 bands
+    python recipes/speech_an4/prepare.py FOLDER
 
 FOLDER is CMU's distribution of the features: it holds `etc/an4_train.fileids`, `etc/an4_train.transcription`, the same
 for test, and `feat/**/*.mfc`. This repository does not contain it.
@@ -9,11 +8,10 @@ for test, and `feat/**/*.mfc`. This repository does not contain it.
 Writes recipes/speech_an4/data/{train,dev,test}.tsv: the path of a file of features, a tab, the text; and the features
 below recipes/speech_an4/data/features: NumPy files, float32 (T, F), 100 frames a second.
 
-An .mfc file holds 13 mel cepstra a frame (big-endian: the count of numbers, then float32). There are no waveforms. With
-`cepstra` the frames are the 13, their deltas and the deltas of these, over two frames on either side (the formula of
-Kaldi and HTK). With `spectrum` they are the log energies of 40 mel bands that 13 cepstra describe, a smoothed
-spectrogram (by the inverse of the cosine transform): the same information in an order in which neighbours are alike, as
-convolutions and masks of frequencies expect. `--subtract-mean` subtracts the mean of each utterance's cepstra first.
+An .mfc file holds 13 mel cepstra a frame (big-endian: the count of numbers, then float32). There are no waveforms. A
+frame is the 13, less their mean over the utterance, their deltas and the deltas of these, over two frames on either
+side (the formula of Kaldi and HTK): 39 numbers. The smoothed spectrum that the 13 describe (40 bands, by the inverse of
+the cosine transform) was tried: CTC learned from it three times slower, through a matrix or through convolutions.
 
 Texts are in small letters; a space stands between words, and between letters that are spelled out (`r u b o u t`).
 
@@ -27,14 +25,13 @@ import re
 from collections.abc import Iterator
 from hashlib import md5
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 DATA = Path(__file__).parent / "data"
 NUM_CEPSTRA = 13
-NUM_BANDS = 40  # of the filterbank that the published cepstra were computed from
 DELTA_WINDOW = 2  # frames on either side
 
 FloatArray = NDArray[np.float64]
@@ -128,23 +125,10 @@ def with_deltas(cepstra: FloatArray) -> FloatArray:
     return np.concatenate([cepstra, slopes, deltas(slopes)], axis=1)
 
 
-def spectrum(cepstra: FloatArray) -> FloatArray:
-    """Return the log energies of the mel bands (T, 40) that cepstra (T, 13) describe."""
-    bands = np.arange(NUM_BANDS) + 0.5
-    cosines = np.cos(np.pi / NUM_BANDS * np.outer(np.arange(NUM_CEPSTRA), bands))
-    cosines[1:] *= 2
-    return cepstra @ cosines
-
-
-FEATURES: dict[str, Any] = {"cepstra": with_deltas, "spectrum": spectrum}
-
-
 def main() -> None:
     """Write the features and the three files, and print their counts."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("folder", type=Path, help="folder of the published features")
-    parser.add_argument("--features", choices=FEATURES, default="cepstra", help="numbers of a frame (default: cepstra)")
-    parser.add_argument("--subtract-mean", action="store_true", help="subtract the mean of each utterance's cepstra")
     parser.add_argument("--out", type=Path, default=DATA, help=f"folder to write (default: {DATA})")
     arguments = parser.parse_args()
 
@@ -161,9 +145,7 @@ def main() -> None:
         for one in part:
             cepstra = read_cepstra(one.cepstra)
             num_frames += len(cepstra)
-            if arguments.subtract_mean:
-                cepstra -= cepstra.mean(axis=0)
-            features = FEATURES[arguments.features](cepstra).astype(np.float32)
+            features = with_deltas(cepstra - cepstra.mean(axis=0)).astype(np.float32)
             np.save(arguments.out / folder / f"{one.name}.npy", features)
             lines.append(f"{folder / one.name}.npy\t{one.text}\n")
         (arguments.out / f"{name}.tsv").write_text("".join(lines), encoding="utf-8")

@@ -54,7 +54,8 @@ def test_an4_is_split_by_speaker_and_its_texts_are_plain(an4, tmp_path):
     }
     features = np.load(tmp_path / "data/features/dev/mscg2-b.npy")
     assert (features.shape, features.dtype) == ((6, 39), np.float32)
-    np.testing.assert_array_equal(features[:, :13], np.arange(78).reshape(6, 13) + 5)
+    cepstra = np.arange(78.0).reshape(6, 13) + 5
+    np.testing.assert_allclose(features[:, :13], cepstra - cepstra.mean(0))
 
     (tmp_path / "an4/feat/test_clstk/fcaw/fcaw-b.mfc").write_bytes(b"\0\0\0\x4e" + b"\0" * 311)
     done = subprocess.run(command, capture_output=True, text=True, check=False)
@@ -75,14 +76,6 @@ def test_deltas_are_slopes_of_a_line_through_five_frames(an4):
     np.testing.assert_allclose(an4.deltas(frames), wanted, atol=1e-12)
     found = an4.with_deltas(frames)
     np.testing.assert_allclose(found[:, 6:], an4.deltas(an4.deltas(frames)))
-
-
-def test_spectrum_is_the_inverse_of_the_cosine_transform(an4):
-    """The cepstra of a spectrum of 13 cosines, by the sum that defines them, give that spectrum."""
-    bands = (np.arange(40) + 0.5) / 40
-    spectra = np.random.default_rng(1).standard_normal((4, 13)) @ np.cos(np.pi * np.outer(np.arange(13), bands))
-    cepstra = np.array([[(spectrum * np.cos(np.pi * k * bands)).mean() for k in range(13)] for spectrum in spectra])
-    np.testing.assert_allclose(an4.spectrum(cepstra), spectra, atol=1e-12)
 
 
 def test_fraktur_books_of_dev_are_in_no_training_line(fraktur, tmp_path):
