@@ -48,6 +48,8 @@ def check_consistency(frames: FramesConfig, model: ModelConfig, train: TrainConf
             f"train.coverage_loss: wanted model.attention='coverage', or 0; got {train.coverage_loss:g} with "
             f"model.context={model.context!r} and model.attention={model.attention!r}"
         )
+    if search.ctc_weight and not model.ctc:
+        raise ConfigError(f"search.ctc_weight: wanted model.ctc=true, or 0; got {search.ctc_weight:g} without CTC")
     if model.ctc and not train.ctc_weight:
         raise ConfigError("train.ctc_weight: wanted a number above 0 with model.ctc=true, got 0")
     budgets = [name for name in ("minutes", "epochs", "steps") if getattr(train, name) is not None]

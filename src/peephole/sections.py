@@ -224,6 +224,12 @@ class SearchConfig:
     length_penalty: float = option(
         0.0, "hypotheses are ranked by log p / length**length_penalty; 0 ranks by (11) alone", low=0, high=10
     )
+    ctc_weight: float | None = option(
+        None,
+        "model.ctc: share λ of CTC in the score (36) that ranks hypotheses (default: train.ctc_weight)",
+        low=0,
+        high=1,
+    )
     length_reward: float = option(0.0, "added to the score that ranks a hypothesis for each symbol", low=0, high=1000)
     coverage_penalty: float = option(
         0.0, "weight of Σ_j log min(Σ_t α_tj, 1) in that score: source places left out cost", low=0, high=1000

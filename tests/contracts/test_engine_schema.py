@@ -119,6 +119,7 @@ def test_schemas_of_python_and_engine_agree(program: Path) -> None:
         {"hidden_size": "256"},
         {"hidden_size": 0},
         {"bidirectional": 1},
+        {"ctc": 1},
         {"encoder_size": 7},
         {"attention": "dot", "encoder_size": 8},
         {"encoder_pyramid": 1},

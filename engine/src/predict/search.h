@@ -30,6 +30,7 @@ struct Guide {
 struct Searcher {
   std::vector<const Network *> networks;
   std::vector<Guide> guides;
+  double ctc_weight;  // λ of (36); 0: attention alone
   FindLargest largest;
   int64_t num_symbols;  // V
   int64_t input_size;   // F, numbers in a frame; 0: sources are symbols

@@ -26,6 +26,7 @@ from peephole.model.evaluation import BEST_ONLY, Reading, describe_gap, evaluate
 @setting_options(
     "search.beam_size",
     "search.length_penalty",
+    "search.ctc_weight",
     "search.language_model",
     "search.language_model_weight",
     "search.batch_size",

@@ -27,6 +27,7 @@ BEST_ONLY: dict[str, Any] = {"nbest": 1, "temperature": None, "top_k": None, "to
 EVALUATION_SETTINGS = (
     "beam_size",
     "length_penalty",
+    "ctc_weight",
     "length_reward",
     "coverage_penalty",
     "min_length",

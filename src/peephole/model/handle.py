@@ -333,7 +333,7 @@ class Model:
                 raise ConfigError(
                     f"{call}: unknown setting {name!r}; wanted {', '.join(allowed)}{nearest(name, allowed)}"
                 )
-        return self.config.with_values({f"search.{name}": value for name, value in search.items()}, call).search
+        return self.config.with_values({f"search.{name}": value for name, value in search.items()}, call).searching()
 
     def _read_sources(self, texts: Sequence[Any], notices: Notices, first_index: int = 0) -> list[Source]:
         of_frames = isinstance(self.source_symbols, FrameSymbols)

@@ -157,7 +157,7 @@ class FrameFrontend(NormalizedFrames):
     ) -> None:
         super().__init__(input_size, output_size)
         self.stack = stack
-        self.projection = Linear(input_size * stack, output_size, generator)
+        self.projection = _projection(input_size * stack, output_size, generator)
 
     def forward(
         self, inputs: Float[Tensor, "B T F"], lengths: Int[Tensor, "B"], noise: Noise | None = None
@@ -212,9 +212,12 @@ class ConvolutionFrontend(NormalizedFrames):
         self.planes = planes
         before, features = planes, input_size // planes
         for _ in range(num_layers):
-            self.layers.append(Linear(9 * before, channels, generator))  # a kernel's points as columns
+            layer = Linear(9 * before, channels, generator)  # a kernel's points as columns
+            nn.init.kaiming_uniform_(layer.weight, nonlinearity="relu", generator=generator)
+            nn.init.zeros_(layer.bias)
+            self.layers.append(layer)
             before, features = channels, halved(features)
-        self.projection = Linear(channels * features, output_size, generator)
+        self.projection = _projection(channels * features, output_size, generator)
 
     def forward(
         self, inputs: Float[Tensor, "B T F"], lengths: Int[Tensor, "B"], noise: Noise | None = None
@@ -236,6 +239,18 @@ class ConvolutionFrontend(NormalizedFrames):
         for _ in self.layers:
             lengths = halved(lengths)
         return lengths
+
+
+def _projection(inputs: int, outputs: int, generator: torch.Generator | None) -> Linear:
+    """Return a matrix whose outputs have at first the variance of its inputs, as embeddings have.
+
+    With the three times smaller variance of `Linear`, and of convolutions initialised like it, the encoder began with
+    vectors near 0, and CTC on recorded speech learned nothing in 1,500 updates.
+    """
+    projection = Linear(inputs, outputs, generator)
+    nn.init.kaiming_uniform_(projection.weight, nonlinearity="linear", generator=generator)
+    nn.init.zeros_(projection.bias)
+    return projection
 
 
 def zero_padding(x: Float[Tensor, "B T *F"], lengths: Int[Tensor, "B"]) -> Float[Tensor, "B T *F"]:

@@ -15,6 +15,7 @@ from torch.overrides import TorchFunctionMode
 
 from peephole.config import SearchConfig
 from peephole.nn import Seq2Seq, Seq2SeqStepper, build_seq2seq
+from peephole.nn.ctc_stepper import CTCStepper
 from peephole.search import EnsembleStepper, Guide, Rules, Stepper, beam_search, force, greedy_search, sample
 from peephole.search.hypothesis import Hypothesis
 from peephole.search.phrases import Phrase
@@ -27,9 +28,8 @@ class DefinitionSearch:
 
     def __init__(self, networks: Sequence[Seq2Seq], guides: Sequence[tuple[Seq2Seq, float]] = ()) -> None:
         self.networks = tuple(networks)
-        self._guides = [Guide(Seq2SeqStepper(network), weight) for network, weight in guides]
-        steppers = [Seq2SeqStepper(network) for network in networks]
-        self._stepper: Stepper[Any] = steppers[0] if len(steppers) == 1 else EnsembleStepper(steppers)
+        self._language_models = [Guide(Seq2SeqStepper(network), weight) for network, weight in guides]
+        self._stepper = _mean([Seq2SeqStepper(network) for network in networks])
 
     def find(
         self,
@@ -44,12 +44,12 @@ class DefinitionSearch:
     ) -> list[list[Hypothesis]]:
         """Return targets of some sources, searched or sampled by `config`; see `PackedSearch.find`."""
         found: list[list[Hypothesis]] = []
-        rules = Rules(config.min_length, config.no_repeat_ngram)
+        rules, guides = Rules(config.min_length, config.no_repeat_ngram), self._guides(config)
         for part in _batch_slices(len(sources), config.batch_size):
             source, lengths = self._pad(sources[part])
             longest = torch.tensor(max_lengths[part])
             begin = None if prefixes is None else prefixes[part]
-            given: dict[str, Any] = {"max_lengths": longest, "prefixes": begin, "rules": rules, "guides": self._guides}
+            given: dict[str, Any] = {"max_lengths": longest, "prefixes": begin, "rules": rules, "guides": guides}
             if config.temperature is not None:
                 found += sample(
                     self._stepper,
@@ -106,11 +106,23 @@ class DefinitionSearch:
             found += [ids[:length] for ids, length in zip(best, target_lengths.tolist(), strict=True)]
         return found
 
+    def _guides(self, config: SearchConfig) -> list[Guide]:
+        """Return the guides of a search: CTC, the mean of the networks that have it, and language models."""
+        steppers = [CTCStepper(network) for network in self.networks if network.ctc is not None]
+        if not steppers or not config.ctc_weight:
+            return self._language_models
+        return [Guide(_mean(steppers), config.ctc_weight, interpolates=True), *self._language_models]
+
     def _pad(self, sequences: Sequence[Any]) -> tuple[Tensor, Tensor]:
         """Return the padded sequences and their lengths on the device of the weights."""
         device = next(self.networks[0].parameters()).device
         padded, lengths = pad(sequences)
         return padded.to(device), lengths.to(device)
+
+
+def _mean(steppers: Sequence[Stepper[Any]]) -> Stepper[Any]:
+    """Return the stepper that averages the probabilities of some."""
+    return steppers[0] if len(steppers) == 1 else EnsembleStepper(steppers)
 
 
 def _batch_slices(size: int, part: int) -> Iterator[slice]:
