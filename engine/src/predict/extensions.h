@@ -99,16 +99,19 @@ class Extensions {
     return count;
   }
 
-  void sort() {
-    std::sort(all_.begin(), all_.end(), [](const Extension &a, const Extension &b) {
-      if (a.key != b.key) return a.key > b.key;
-      return a.live != b.live ? a.live < b.live : a.symbol < b.symbol;
-    });
+  static bool is_better(const Extension &a, const Extension &b) {
+    if (a.key != b.key) return a.key > b.key;
+    return a.live != b.live ? a.live < b.live : a.symbol < b.symbol;
   }
 
+  void sort() { std::sort(all_.begin(), all_.end(), is_better); }
+
   void keep(int64_t count) {
+    if (int64_t(all_.size()) > count) {
+      std::nth_element(all_.begin(), all_.begin() + count, all_.end(), is_better);
+      all_.resize(size_t(count));
+    }
     sort();
-    if (int64_t(all_.size()) > count) all_.resize(size_t(count));
   }
 
   // Sorts the extensions and counts, for each, those at least as good with as many symbols to go.
