@@ -10,7 +10,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-from peephole.consistency import check_consistency
+from peephole.consistency import check_consistency, check_language_model
 from peephole.errors import ConfigError, check_path, check_type, describe_value, nearest
 from peephole.sections import DEFAULT_EPOCHS as DEFAULT_EPOCHS
 from peephole.sections import HIGHEST_COUNT as HIGHEST_COUNT
@@ -45,6 +45,7 @@ class Config:
         for name, kind in SECTIONS.items():
             check_type(name, getattr(self, name), kind, f"a {kind.__name__}")
         check_consistency(self.frames, self.model, self.train, self.search)
+        check_language_model(self.data, self.symbols, self.model, self.search)
 
     @classmethod
     def from_dict(cls, tree: Mapping[str, Any], where: str = "config", base: Config | None = None) -> Config:
@@ -127,6 +128,16 @@ class Config:
         }
         implied = _is_peephole_implied(changed.get("model", {}), self)
         return replace(self, **sections, peephole_implied=implied)
+
+    def searching(self) -> SearchConfig:
+        """Return the settings of section `search` with those defaults that depend on other sections.
+
+        >>> Config().with_values({"model.ctc": True, "train.ctc_weight": 0.4}).searching().ctc_weight
+        0.4
+        """
+        if self.search.ctc_weight is not None:
+            return self.search
+        return replace(self.search, ctc_weight=self.train.ctc_weight if self.model.ctc else 0.0)
 
 
 SECTIONS: dict[str, type] = {

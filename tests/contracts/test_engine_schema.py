@@ -78,6 +78,8 @@ def draw_architecture(draw: random.Random) -> dict[str, Any]:
         planes = draw.randint(1, 3)
         optional |= {"input": draw.choice(["frames", "convolution"]), "input_size": planes * draw.randint(1, 9)}
         optional |= {"input_planes": planes} if planes > 1 or draw.random() < 0.5 else {}
+    elif draw.random() < 0.2:
+        optional |= {"input": "none", "ctc": False}
     encoder_layers = draw.randint(1, 3)
     return {
         "cell": cell,
@@ -111,11 +113,13 @@ def test_schemas_of_python_and_engine_agree(program: Path) -> None:
         {"attention_heads": 3, "attention": "multihead"},
         {"attention_heads": 4, "encoder_size": 6, "attention": "multihead"},
         {"input": "audio"},
+        {"input": "none", "ctc": True},
         {"output": "image"},
         {"dropout": 0.1},
         {"hidden_size": "256"},
         {"hidden_size": 0},
         {"bidirectional": 1},
+        {"ctc": 1},
         {"encoder_size": 7},
         {"attention": "dot", "encoder_size": 8},
         {"encoder_pyramid": 1},

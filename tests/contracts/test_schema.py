@@ -30,13 +30,14 @@ def model_configs(draw: st.DrawFn) -> ModelConfig:
     encoder_size = draw(st.none() | st.integers(1, 4).map(lambda half: 2 * half))
     encoder_layers = draw(st.integers(1, 3))
     planes = draw(st.integers(1, 3))
+    kind = draw(st.sampled_from(["symbols", "frames", "convolution", "none"]))
     return ModelConfig(
         cell=cell,
         peephole=peephole,
         hidden_size=hidden_size,
         encoder_size=hidden_size if (context, attention) == ("attention", "dot") else encoder_size,
         embedding_size=draw(st.integers(1, 4)),
-        input=draw(st.sampled_from(["symbols", "frames", "convolution"])),
+        input=kind,
         input_size=planes * draw(st.integers(1, 9)),
         input_planes=planes,
         frame_stack=draw(st.integers(1, 3)),
@@ -51,7 +52,7 @@ def model_configs(draw: st.DrawFn) -> ModelConfig:
         location_channels=draw(st.integers(1, 4)),
         location_width=2 * draw(st.integers(0, 4)) + 1,
         attention_heads=draw(st.sampled_from([1, 2])),
-        ctc=draw(st.booleans()),
+        ctc=kind != "none" and draw(st.booleans()),
     )
 
 
@@ -121,7 +122,7 @@ def test_every_model_setting_is_part_of_the_architecture_or_of_its_making() -> N
         ),
         ({"attention": "multihead", "encoder_size": 6}, r"^here: .*attention_heads: wanted a divisor .* got 4"),
         ({"context": 3}, r"here\.context: wanted attention\|last\|mean, got 3"),
-        ({"input": "audio"}, r"here\.input: wanted symbols\|frames\|convolution, got 'audio'"),
+        ({"input": "audio"}, r"here\.input: wanted symbols\|frames\|convolution\|none, got 'audio'"),
         ({"output": None}, r"here\.output: wanted symbols, got None"),
         ({"hiden_size": 4}, r"here: unknown key 'hiden_size'; did you mean 'hidden_size'\?"),
         ({"dropout": 0.1}, r"here: unknown key 'dropout'"),

@@ -81,7 +81,7 @@ class Section {
 
 void read_kinds_and_sizes(const Section &section, Architecture &architecture) {
   int32_t symbols = 0;
-  section.read("input", architecture.input, {"symbols", "frames", "convolution"});
+  section.read("input", architecture.input, {"symbols", "frames", "convolution", "none"});
   section.read("output", symbols, {"symbols"});
   if (!section.is_missing_or_null("input_size")) section.read("input_size", architecture.input_size, kLargestSize);
   section.read("input_planes", architecture.input_planes, kMostPlanes);
@@ -130,11 +130,12 @@ void check_combinations(const Architecture &a, const std::string &where) {
   if (a.encoder_pyramid >= a.encoder_layers)
     fail(where + ".encoder_pyramid: wanted fewer than encoder_layers = " + std::to_string(a.encoder_layers) + ", got " +
          std::to_string(a.encoder_pyramid));
-  if (a.input != Input::kSymbols && a.input_size == 0)
+  if ((a.input == Input::kFrames || a.input == Input::kConvolution) && a.input_size == 0)
     fail(where + ".input_size: wanted the numbers in a frame, got none");
   if (a.input_size % a.input_planes)
     fail(where + ".input_planes: wanted a divisor of input_size = " + std::to_string(a.input_size) + ", got " +
          std::to_string(a.input_planes));
+  if (a.input == Input::kNone && a.ctc) fail(where + ".ctc: wanted a model with sources, got input='none'");
   if (a.context == Context::kAttention) check_attention(a, where);
 }
 

@@ -14,7 +14,7 @@ from itertools import islice
 from pathlib import Path
 
 from peephole.config import Config, DataConfig, ModelConfig
-from peephole.data.files import FrameKind, kind_of_file, named_file
+from peephole.data.files import FrameKind, kind_of_file, named_file, shown_name
 from peephole.data.read import Pair, Report, read_pairs
 from peephole.errors import ConfigError, DataError
 from peephole.symbols import FrameSymbols
@@ -28,7 +28,8 @@ def recognise_sources(train_path: str | Path, config: Config) -> Config:
     """Return the settings with what the sources of a training file are, unless they are text.
 
     Sources are files if the first lines name files of one kind. Then `frames.kind`, `model.input` and
-    `model.input_size` are set.
+    `model.input_size` are set. For a language model, `model.input=none`, there are only targets; it is measured by its
+    loss.
 
     Args:
         train_path: as in `prepare`.
@@ -39,6 +40,9 @@ def recognise_sources(train_path: str | Path, config: Config) -> Config:
             kinds.
         ConfigError: `model.input_size` is not that of the files.
     """
+    if config.model.input == "none":
+        data, train = replace(config.data, targets_only=True), replace(config.train, dev_metric="loss")
+        return replace(config, data=data, train=train)
     kind = config.frames.kind
     if kind == "auto":
         kind = _recognise(train_path, config.data) or "text"
@@ -76,7 +80,7 @@ def _recognise(train_path: str | Path, config: DataConfig) -> FrameKind | None:
     found: Counter[FrameKind] = Counter()
     lines: dict[FrameKind, Pair] = {}
     looked_at, exists = 0, False
-    for pair in islice(read_pairs(train_path, replace(config, bad_lines="skip"), Report("")), LOOKED_AT):
+    for pair in islice(read_pairs(train_path, config, Report(shown_name(train_path))), LOOKED_AT):
         looked_at += 1
         kind = kind_of_file(pair.source)
         if kind is not None:
@@ -102,7 +106,7 @@ def _frame_size(train_path: str | Path, kind: str, config: Config) -> int:
     if kind != "numbers":
         return frame_symbols(replace(config, frames=replace(config.frames, kind=kind))).size  # type: ignore[arg-type]
     error: DataError | None = None
-    for pair in islice(read_pairs(train_path, replace(config.data, bad_lines="skip"), Report("")), LOOKED_AT):
+    for pair in islice(read_pairs(train_path, config.data, Report(shown_name(train_path))), LOOKED_AT):
         from peephole.data.frames import table_width  # imports NumPy, which manifests of text do without
 
         try:

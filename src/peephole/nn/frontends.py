@@ -81,6 +81,23 @@ class SymbolFrontend(Frontend):
         return (x if noise is None else noise.dropout(x, "source embedding")), lengths
 
 
+class NoSource(Frontend):
+    """The input of a language model, which reads nothing. It has no weights, and is never called."""
+
+    kind = "none"
+    output_size = 0
+
+    def forward(
+        self, inputs: Tensor, lengths: Int[Tensor, "B"], noise: Noise | None = None
+    ) -> tuple[Float[Tensor, "B T I"], Int[Tensor, "B"]]:
+        """Raise TypeError: there is nothing to encode."""
+        raise TypeError("a language model does not read sources")
+
+    def steps(self, lengths: Int[Tensor, "B"]) -> Int[Tensor, "B"]:
+        """Return 1 for each source."""
+        return torch.ones_like(lengths)
+
+
 class NormalizedFrames(Frontend, ABC):
     """Base of the frontends that read frames of F numbers: they subtract a mean and multiply by a scale.
 
@@ -140,7 +157,7 @@ class FrameFrontend(NormalizedFrames):
     ) -> None:
         super().__init__(input_size, output_size)
         self.stack = stack
-        self.projection = Linear(input_size * stack, output_size, generator)
+        self.projection = _projection(input_size * stack, output_size, generator)
 
     def forward(
         self, inputs: Float[Tensor, "B T F"], lengths: Int[Tensor, "B"], noise: Noise | None = None
@@ -195,9 +212,12 @@ class ConvolutionFrontend(NormalizedFrames):
         self.planes = planes
         before, features = planes, input_size // planes
         for _ in range(num_layers):
-            self.layers.append(Linear(9 * before, channels, generator))  # a kernel's points as columns
+            layer = Linear(9 * before, channels, generator)  # a kernel's points as columns
+            nn.init.kaiming_uniform_(layer.weight, nonlinearity="relu", generator=generator)
+            nn.init.zeros_(layer.bias)
+            self.layers.append(layer)
             before, features = channels, halved(features)
-        self.projection = Linear(channels * features, output_size, generator)
+        self.projection = _projection(channels * features, output_size, generator)
 
     def forward(
         self, inputs: Float[Tensor, "B T F"], lengths: Int[Tensor, "B"], noise: Noise | None = None
@@ -219,6 +239,18 @@ class ConvolutionFrontend(NormalizedFrames):
         for _ in self.layers:
             lengths = halved(lengths)
         return lengths
+
+
+def _projection(inputs: int, outputs: int, generator: torch.Generator | None) -> Linear:
+    """Return a matrix whose outputs have at first the variance of its inputs, as embeddings have.
+
+    With the three times smaller variance of `Linear`, and of convolutions initialised like it, the encoder began with
+    vectors near 0, and CTC on recorded speech learned nothing in 1,500 updates.
+    """
+    projection = Linear(inputs, outputs, generator)
+    nn.init.kaiming_uniform_(projection.weight, nonlinearity="linear", generator=generator)
+    nn.init.zeros_(projection.bias)
+    return projection
 
 
 def zero_padding(x: Float[Tensor, "B T *F"], lengths: Int[Tensor, "B"]) -> Float[Tensor, "B T *F"]:
