@@ -40,6 +40,7 @@ COMPANIONS = {
     "search.diverse_groups": {"search.beam_size": 10**6},
     "search.top_k": {"search.temperature": 1.0},
     "search.top_p": {"search.temperature": 1.0},
+    "search.ctc_weight": {"model.ctc": True},
 }
 
 
