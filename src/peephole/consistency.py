@@ -26,6 +26,8 @@ def check_consistency(model: ModelConfig, train: TrainConfig, search: SearchConf
         )
     if model.context == "attention":
         _check_attention(model, encoder_size)
+    if model.output == "copy":
+        _check_copying(model)
     if train.coverage_loss and (model.context, model.attention) != ("attention", "coverage"):
         raise ConfigError(
             f"train.coverage_loss: wanted model.attention='coverage', or 0; got {train.coverage_loss:g} with "
@@ -60,3 +62,14 @@ def _check_attention(model: ModelConfig, encoder_size: int) -> None:
             f"model.attention_heads: wanted a divisor of hidden_size = {model.hidden_size} and encoder_size = "
             f"{encoder_size}, got {heads}"
         )
+
+
+def _check_copying(model: ModelConfig) -> None:
+    """Raise ConfigError if attention does not choose from the source's symbols, which alone can be copied."""
+    wanted = {"input": "symbols", "context": "attention", "encoder_pyramid": 0}
+    for name, value in wanted.items():
+        if getattr(model, name) != value:
+            raise ConfigError(
+                f"model.output='copy' copies the symbols that attention chooses: wanted model.{name}={value!r}, "
+                f"got {getattr(model, name)!r}"
+            )

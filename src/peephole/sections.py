@@ -70,7 +70,9 @@ class ModelConfig:
     """The shape of the model; equation numbers are those of docs/equations.md."""
 
     input: Literal["symbols", "frames", "convolution"] = option("symbols", "what the model reads: symbols, or frames")
-    output: Literal["symbols"] = option("symbols", "what a target is made of")
+    output: Literal["symbols", "copy"] = option(
+        "symbols", "what a target is made of: symbols, or copy: also symbols of its source, (27)"
+    )
     input_size: int | None = option(None, "numbers in a frame of the source", low=1, high=LARGEST_SIZE)
     frame_stack: int = option(1, "input=frames: this many frames are joined to one", low=1, high=MOST_JOINED)
     convolution_layers: int = option(

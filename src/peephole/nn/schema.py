@@ -40,7 +40,7 @@ class Architecture:
     location_width: int  # R
     attention_heads: int  # K
     input: str  # symbols, frames, convolution
-    output: str  # symbols
+    output: str  # symbols, copy
     input_size: int | None  # F, numbers in a frame; None for symbols
     frame_stack: int  # input frames: frames joined to one
     convolution_layers: int
@@ -109,9 +109,10 @@ class Architecture:
         """
         peepholes = f" with {self.peephole} peepholes" if self.peephole != "none" else ""
         context = f"{self.attention} attention" if self.context == "attention" else f"{self.context} context"
+        copying = ", copying" if self.output == "copy" else ""
         directions = "bidirectional" if self.bidirectional else "one-directional"
         return (
-            f"{self.cell.upper()}{peepholes}, {context}, hidden size {self.hidden_size}, "
+            f"{self.cell.upper()}{peepholes}, {context}{copying}, hidden size {self.hidden_size}, "
             f"encoder {self.encoder_layers} x {self.encoder_size} {directions}, "
             f"decoder {self.decoder_layers} x {self.hidden_size}"
         )
@@ -295,6 +296,12 @@ def _symbol_decoder(a: Architecture, num_symbols: int) -> Tensors:
     yield from _inside("output", _linear(a.hidden_size, num_symbols))
 
 
+def _copying_decoder(a: Architecture, num_symbols: int) -> Tensors:
+    yield from _symbol_decoder(a, num_symbols)
+    yield "output.gate_weight", _vector(a.hidden_size + a.encoder_size + a.embedding_size)
+    yield "output.gate_bias", _vector(1)
+
+
 def _cell(a: Architecture, inputs: int, hidden: int) -> Tensors:
     return find_kind(CELLS, a.cell, "cell")(a, inputs, hidden)
 
@@ -355,7 +362,7 @@ INPUTS: Mapping[str, Callable[[Architecture, int], Tensors]] = {
 }
 """Input kind → tensors of its frontend, given the number of source symbols."""
 
-OUTPUTS: Mapping[str, Callable[[Architecture, int], Tensors]] = {"symbols": _symbol_decoder}
+OUTPUTS: Mapping[str, Callable[[Architecture, int], Tensors]] = {"symbols": _symbol_decoder, "copy": _copying_decoder}
 """Output kind → tensors of its decoder, given the number of target symbols."""
 
 CELLS: Mapping[str, Callable[[Architecture, int, int], Tensors]] = {"lstm": _lstm, "gru": _gru}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from functools import partial
 from typing import NamedTuple
 
 import torch
@@ -49,12 +50,19 @@ class Seq2Seq(nn.Module):
         return decoder | {"cell": cell} | kinds
 
     def start(self, source: Tensor, source_lengths: Int[Tensor, "B"], noise: Noise | None = None) -> DecoderState:
-        """Read the source, as its frontend takes it, and return the decoder's state before the first symbol."""
+        """Read the source, as its frontend takes it, and return the decoder's state before the first symbol.
+
+        A source of a model that copies is (B, T, 2); see `peephole.nn.copying`.
+        """
+        copied = None
+        if self.decoder.output.copies:
+            source, copied = source.unbind(2)
         x, lengths = self.frontend(source, source_lengths, noise)
         outputs, last, lengths = self.encoder(x, lengths, noise)
         valid = valid_steps(lengths, outputs.shape[1])
+        copied = None if copied is None else copied.where(valid, PAD)
         context = None if self.context == "attention" else fixed_context(self.context, outputs, last[-1], valid)
-        return self.decoder.start(self.bridge(last), outputs, valid, context)
+        return self.decoder.start(self.bridge(last), outputs, valid, context, copied)
 
     def places(self, source_lengths: Int[Tensor, "B"]) -> Int[Tensor, "B"]:
         """Return the number of encoder outputs of each source, which attention chooses from."""
@@ -78,7 +86,7 @@ class Seq2Seq(nn.Module):
         """Return the logits of every target symbol given the ones before it.
 
         Args:
-            source: a padded batch as the frontend takes it: symbols (B, T), or frames (B, T, F).
+            source: a padded batch as the frontend takes it: symbols (B, T), or frames (B, T, F); see `start`.
             source_lengths: real symbols or frames of each source, at least 1.
             target: target symbols y_1 … y_U, the last real one </s>, padded; logits of padding mean nothing.
             noise: dropout, and the choices of scheduled sampling; None: the plain model.
@@ -110,14 +118,18 @@ class Seq2Seq(nn.Module):
         state = self.start(source, source_lengths, noise)
         if sampling_probability:
             assert noise is not None
-            logits, weights = self.decoder.forward_sampled(_previous(target), state, noise, sampling_probability)
+            logits, readouts = self.decoder.forward_sampled(_previous(target), state, noise, sampling_probability)
+        else:
+            logits, readouts = None, self.decoder.readouts(_previous(target), state, noise, _lengths(target))
+        if logits is not None and not self.decoder.output.copies:
             loss = loss_sum(logits, target, label_smoothing)
         else:
-            readouts, weights = self.decoder.readouts(_previous(target), state, noise, _lengths(target))
+            assert readouts is not None
             loss = self.decoder.output.loss_sum(readouts, target, label_smoothing)
         if coverage_weight:
-            assert weights is not None
-            loss = loss + coverage_weight * coverage_loss_sum(weights, target)
+            assert readouts is not None
+            assert readouts.weights is not None
+            loss = loss + coverage_weight * coverage_loss_sum(readouts.weights, target)
         return loss
 
     def log_prob(
@@ -173,7 +185,9 @@ def build_seq2seq(
     return Seq2Seq(frontend, encoder, bridge, decoder, architecture.context)
 
 
-def _symbol_decoder(config: ModelConfig, architecture: Architecture, num_symbols: int, generator: Generator) -> Decoder:
+def _symbol_decoder(
+    config: ModelConfig, architecture: Architecture, num_symbols: int, generator: Generator, *, copying: bool = False
+) -> Decoder:
     sizes = [config.embedding_size + architecture.encoder_size] + [config.hidden_size] * (config.decoder_layers - 1)
     layers = find_kind(CELLS, architecture.cell, "cell").layers(config, sizes, generator)
     return Decoder(
@@ -185,6 +199,7 @@ def _symbol_decoder(config: ModelConfig, architecture: Architecture, num_symbols
         find_kind(CONTEXTS, architecture.context, "context")(architecture, generator),
         config.embedding_std,
         generator,
+        copying=copying,
     )
 
 
@@ -236,5 +251,8 @@ CONTEXTS: Mapping[str, Callable[[Architecture, Generator], Attention | None]] = 
 }
 """Context kind → function that builds its attention module; None for a fixed context."""
 
-OUTPUTS: Mapping[str, Callable[[ModelConfig, Architecture, int, Generator], Decoder]] = {"symbols": _symbol_decoder}
+OUTPUTS: Mapping[str, Callable[[ModelConfig, Architecture, int, Generator], Decoder]] = {
+    "symbols": _symbol_decoder,
+    "copy": partial(_symbol_decoder, copying=True),
+}
 """Output kind → function that builds its decoder, given the number of target symbols."""
