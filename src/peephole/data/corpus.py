@@ -6,17 +6,17 @@ Building and reading take the same memory for any number of pairs.
 from __future__ import annotations
 
 from array import array
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import DTypeLike, NDArray
 
 from peephole.data.columns import Column, ColumnWriter, Integers, Spans, file_names
 from peephole.data.read import Pair, Report
 from peephole.storage.replace_file import replace_files
-from peephole.symbols import Symbols
+from peephole.symbols import Symbols, encode_pair
 
 FILE_NAMES = (*file_names("source"), *file_names("target"))
 
@@ -65,20 +65,50 @@ class Corpus:
         *,
         max_length: int,
         report: Report,
+        copying: bool = False,
     ) -> Corpus:
         """Encode pairs into a folder; if this is interrupted, the folder keeps its previous corpus.
 
-        Pairs with more than `max_length` symbols on a side are left out and counted in the report.
+        Pairs with more than `max_length` symbols on a side are left out and counted in the report. For a model that
+        copies, each value of a source is two ids: the one read, and that of its copy.
         """
-        with replace_files([Path(folder) / name for name in FILE_NAMES]) as files:
-            source_column = ColumnWriter(files[0], files[1], np.int32)
-            target_column = ColumnWriter(files[2], files[3], np.int32)
+
+        def rows() -> Iterator[tuple[bytes, int, list[int]]]:
             for source, target, line in pairs:
-                source_ids, target_ids = source_symbols.encode(source), target_symbols.encode(target)
+                source_ids: Sequence[Any]
+                if copying:
+                    source_ids, target_ids = encode_pair(source, target, source_symbols, target_symbols)
+                else:
+                    source_ids, target_ids = source_symbols.encode(source), target_symbols.encode(target)
                 if len(source_ids) > max_length or len(target_ids) > max_length:
                     report.leave_out(f"longer than {max_length} symbols", line)
                     continue
-                source_column.append(array("i", source_ids).tobytes(), len(source_ids))
+                numbers = np.array(source_ids, np.int32) if copying else array("i", source_ids)
+                yield numbers.tobytes(), len(source_ids), target_ids
+
+        return cls.write(rows(), folder, np.int32, 2 if copying else None)
+
+    @classmethod
+    def write(
+        cls,
+        rows: Iterable[tuple[bytes, int, list[int]]],
+        folder: str | Path,
+        dtype: DTypeLike,
+        width: int | None = None,
+    ) -> Corpus:
+        """Write pairs into a folder; if this is interrupted, the folder keeps its previous corpus.
+
+        Args:
+            rows: for each pair the numbers of its source as bytes, the length of the source, and the target ids.
+            folder: where the files are written.
+            dtype: number format of the sources.
+            width: numbers in a value of a source; None: one.
+        """
+        with replace_files([Path(folder) / name for name in FILE_NAMES]) as files:
+            source_column = ColumnWriter(files[0], files[1], dtype, width)
+            target_column = ColumnWriter(files[2], files[3], np.int32)
+            for source, length, target_ids in rows:
+                source_column.append(source, length)
                 target_column.append(array("i", target_ids).tobytes(), len(target_ids))
             source_column.finish()
             target_column.finish()

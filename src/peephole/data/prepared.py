@@ -29,6 +29,7 @@ from peephole.data.stamp import (
     settings_of,
     write_stamp,
 )
+from peephole.data.tables import copying_line
 from peephole.errors import DataError, RunError
 from peephole.storage.replace_file import remove_temporary_files
 from peephole.symbols import Symbols, learn_symbols, normalize_text, symbols_from_json
@@ -125,6 +126,7 @@ def _prepare(
         dev = list(islice(_held_out_pairs(train_path, scan.held_out, config), config.data.dev_limit))
     source_symbols, source_line = _learn("source", train_path, scan, config, known)
     target_symbols, target_line = _learn("target", train_path, scan, config, known)
+    copied = copying_line(source_symbols, target_symbols) if config.model.output == "copy" else None
     train = Corpus.build(
         _training_pairs(train_path, scan.held_out, config),
         source_symbols,
@@ -132,6 +134,7 @@ def _prepare(
         folder,
         max_length=config.data.max_length,
         report=report,
+        copying=config.model.output == "copy",
     )
     if not len(train):
         raise DataError("; ".join([f"{train_path}: no pairs left to train on", *report.lines()]))
@@ -141,7 +144,8 @@ def _prepare(
         raise DataError("; ".join([f"{dev_path or train_path}: no dev pairs left", *dev_report.lines()]))
     origin = f"from {dev_path}" if dev_path else "held out by source"
     counted = f"{len(train)} training pairs; {len(dev)} dev pairs of {len(dev_pairs)} sources, {origin}"
-    lines = [counted, source_line, target_line, *report.lines(), *dev_report.lines()]
+    tables = [source_line, target_line, *([] if copied is None else [copied])]
+    lines = [counted, *tables, *report.lines(), *dev_report.lines()]
     if dev_sources and scan.overlap:
         lines.append(
             f"warning: {scan.overlap} of {len(dev_sources)} dev sources are also in the training data: "

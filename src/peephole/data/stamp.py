@@ -56,6 +56,8 @@ def settings_of(config: Config, known: KnownSymbols | None) -> dict[str, Any]:
     """Return the settings, and the model's symbols, that determine the prepared data, as plain JSON values."""
     data = {name: value for name, value in asdict(config.data).items() if name != "batch_symbols"}
     settings = {"version": STAMP_VERSION, "data": data, "symbols": asdict(config.symbols)}
+    if config.model.output == "copy":
+        settings |= {"output": "copy"}  # sources and targets have ids of copied symbols
     return settings if known is None else settings | {"known_symbols": known.digest()}
 
 

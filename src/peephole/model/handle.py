@@ -13,7 +13,7 @@ from peephole.config import Config, ModelConfig, SearchConfig
 from peephole.engine.kinds import PREDICTION_KINDS, missing_kind
 from peephole.engine.packed import PackedSearch
 from peephole.errors import ConfigError, PeepholeError, check_path, check_type, nearest
-from peephole.model.prediction import Prediction, empty_prediction
+from peephole.model.prediction import Prediction, empty_prediction, make_prediction
 from peephole.model.reading import (
     Notices,
     Source,
@@ -29,8 +29,7 @@ from peephole.model.reading import (
 from peephole.model.search_memory import check_search_memory
 from peephole.model.weights import LoadedFile, Weights
 from peephole.nn.schema import Architecture
-from peephole.search.hypothesis import Hypothesis
-from peephole.symbols import Symbols
+from peephole.symbols import Symbols, copied_tokens
 
 if TYPE_CHECKING:
     from peephole.nn import Seq2Seq
@@ -211,7 +210,7 @@ class Model:
                 attention=attention,
             )
             for index, hypotheses in zip(rows, found, strict=True):
-                results[index] = [self._prediction(hypothesis, read[index]) for hypothesis in hypotheses]
+                results[index] = [make_prediction(one, read[index], self.target_symbols) for one in hypotheses]
             report(len(rows))
         return results
 
@@ -239,9 +238,9 @@ class Model:
         """
         config, pairs = self._read_pairs("score", sources, targets, notices, search)
         scores = [0.0] * len(pairs)
-        order = sorted(range(len(pairs)), key=lambda index: len(pairs[index][0]))
+        order = sorted(range(len(pairs)), key=lambda index: len(pairs[index][0].ids))
         found = self._make_search(config, Notices(), len(pairs)).force(
-            [pairs[index][0] for index in order], [pairs[index][1] for index in order], config
+            [pairs[index][0].ids for index in order], [pairs[index][1] for index in order], config
         )
         for index, hypothesis in zip(order, found, strict=True):
             scores[index] = hypothesis.log_prob
@@ -272,12 +271,12 @@ class Model:
         """
         config, pairs = self._read_pairs("teacher_forced", sources, targets, notices, search)
         found: list[list[str]] = [[]] * len(pairs)
-        order = sorted(range(len(pairs)), key=lambda index: (len(pairs[index][1]), len(pairs[index][0])))
+        order = sorted(range(len(pairs)), key=lambda index: (len(pairs[index][1]), len(pairs[index][0].ids)))
         likeliest = self._make_search(config, Notices(), len(pairs)).likeliest(
-            [pairs[index][0] for index in order], [pairs[index][1] for index in order], config
+            [pairs[index][0].ids for index in order], [pairs[index][1] for index in order], config
         )
         for index, ids in zip(order, likeliest, strict=True):
-            found[index] = self.target_symbols.tokens(ids[:-1])
+            found[index] = copied_tokens(ids[:-1], pairs[index][0].copied, self.target_symbols)
         return found
 
     def unknown_symbols(self, sources: Sequence[str], targets: Sequence[str] = ()) -> Counter[str]:
@@ -324,7 +323,10 @@ class Model:
 
     def _read_sources(self, texts: Sequence[str], notices: Notices, first_index: int = 0) -> list[Source]:
         longest = self.config.data.max_length
-        return read_sources(self.source_symbols, texts, notices, longest=longest, first_index=first_index)
+        target = self.target_symbols if self.config.model.output == "copy" else None
+        return read_sources(
+            self.source_symbols, texts, notices, longest=longest, first_index=first_index, target=target
+        )
 
     def _read_pairs(
         self,
@@ -333,21 +335,22 @@ class Model:
         targets: Iterable[str | Sequence[str]],
         notices: Notices | None,
         search: Mapping[str, Any],
-    ) -> tuple[SearchConfig, list[tuple[list[int], list[int]]]]:
-        """Return the search settings of a call with given targets, and the ids of each source and target."""
+    ) -> tuple[SearchConfig, list[tuple[Source, list[int]]]]:
+        """Return the search settings of a call with given targets, each source and the ids of its target."""
         config = self._search_config(call, search, FORCED_SETTINGS)
         texts, wanted = check_texts("sources", sources), check_targets(targets)
         if len(texts) != len(wanted):
             raise PeepholeError(f"{call}: wanted as many targets as sources, got {len(wanted)} and {len(texts)}")
         collected = _notices(notices)
-        source_ids = [source.ids for source in self._read_sources(texts, collected)]
-        if [] in source_ids:
-            raise PeepholeError(f"{call}: source {source_ids.index([])} is empty; wanted at least one symbol")
-        target_ids = read_targets(self.target_symbols, wanted, collected)
+        read = self._read_sources(texts, collected)
+        lengths = [len(source.ids) for source in read]
+        if 0 in lengths:
+            raise PeepholeError(f"{call}: source {lengths.index(0)} is empty; wanted at least one symbol")
+        target_ids = read_targets(self.target_symbols, wanted, read, collected)
         collected.slow_search = self._slow_search_reason(config)
         if notices is None:
             issue_warnings(collected, len(texts), stacklevel=3)
-        return config, list(zip(source_ids, target_ids, strict=True))
+        return config, list(zip(read, target_ids, strict=True))
 
     def _make_search(self, config: SearchConfig, notices: Notices, count: int) -> PackedSearch | DefinitionSearch:
         """Return the engine's search for some sources, or PyTorch's if the engine is off, missing or lacks a kind."""
@@ -372,19 +375,6 @@ class Model:
 
     def _description(self) -> tuple[Config, Symbols, Symbols]:
         return self.config, self.source_symbols, self.target_symbols
-
-    def _prediction(self, hypothesis: Hypothesis, source: Source) -> Prediction:
-        return Prediction(
-            text=self.target_symbols.decode(hypothesis.ids),
-            tokens=self.target_symbols.tokens(hypothesis.ids),
-            log_prob=hypothesis.log_prob,
-            symbol_log_probs=list(hypothesis.symbol_log_probs),
-            finished=hypothesis.finished,
-            source_tokens=source.tokens,
-            attention=hypothesis.attention,
-            unknown=source.unknown,
-            truncated=source.truncated,
-        )
 
 
 @lru_cache

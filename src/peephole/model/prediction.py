@@ -6,10 +6,14 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from peephole.errors import shorten
+from peephole.symbols import Symbols, copied_tokens
 
 if TYPE_CHECKING:  # importing NumPy takes longer than all other imports for predicting a text
     import numpy as np
     import numpy.typing as npt
+
+    from peephole.model.reading import Source
+    from peephole.search.hypothesis import Hypothesis
 
 
 @dataclass(frozen=True, repr=False, eq=False)
@@ -72,6 +76,22 @@ class Prediction:
             "truncated": self.truncated,
             "attention": None if attention is None else [[round(float(a), 5) for a in row] for row in attention],
         }
+
+
+def make_prediction(hypothesis: Hypothesis, source: Source, symbols: Symbols) -> Prediction:
+    """Return a hypothesis with its text; `symbols` is the target's table."""
+    tokens = copied_tokens(hypothesis.ids, source.copied, symbols)
+    return Prediction(
+        text=symbols.join(tokens),
+        tokens=tokens,
+        log_prob=hypothesis.log_prob,
+        symbol_log_probs=list(hypothesis.symbol_log_probs),
+        finished=hypothesis.finished,
+        source_tokens=source.tokens,
+        attention=hypothesis.attention,
+        unknown=source.unknown,
+        truncated=source.truncated,
+    )
 
 
 def empty_prediction(with_attention: bool) -> Prediction:

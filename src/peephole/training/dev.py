@@ -11,7 +11,7 @@ from peephole.evaluation.metrics import METRICS, corpus_score
 from peephole.model import Model, Notices
 from peephole.nn import Seq2Seq
 from peephole.search.torch import pad
-from peephole.symbols import EOS
+from peephole.symbols import EOS, encode_pair
 
 DevSet = Sequence[tuple[str, tuple[str, ...]]]
 """Sources with one or more reference targets each."""
@@ -47,7 +47,8 @@ def mean_loss(model: Model, dev: DevSet, batch_size: int = 64) -> float:
     """Return -Σ log p(Y | X) ÷ number of symbols, over each source's first reference, </s> included."""
     network: Seq2Seq = model.networks[0]
     device = next(network.parameters()).device
-    pairs = [(model.source_symbols.encode(s), [*model.target_symbols.encode(r[0]), EOS]) for s, r in dev]
+    encoded = [_encode(model, source, references[0]) for source, references in dev]
+    pairs = [(source, [*target, EOS]) for source, target in encoded]
     pairs = sorted((pair for pair in pairs if pair[0]), key=lambda pair: (len(pair[0]), len(pair[1])))
     total, num_symbols = 0.0, 0
     for first in range(0, len(pairs), batch_size):
@@ -57,3 +58,10 @@ def mean_loss(model: Model, dev: DevSet, batch_size: int = 64) -> float:
         total += float(network.loss_sum(*(t.to(device) for t in (source, source_lengths, target))))
         num_symbols += int(target_lengths.sum())
     return total / max(1, num_symbols)
+
+
+def _encode(model: Model, source: str, target: str) -> tuple[list[Any], list[int]]:
+    """Return the ids of a pair as the network reads it."""
+    if model.config.model.output == "copy":
+        return encode_pair(source, target, model.source_symbols, model.target_symbols)
+    return model.source_symbols.encode(source), model.target_symbols.encode(target)
