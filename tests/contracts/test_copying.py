@@ -6,7 +6,9 @@ import numpy as np
 import pytest
 import torch
 
+from peephole import engine
 from peephole.config import ModelConfig
+from peephole.engine.kinds import TRAINING_KINDS
 from peephole.nn import Noise, build_seq2seq, copying, use_engine
 from peephole.nn.copying import copy_loss_sum, mixture
 from rejection import rejected_by_comparison
@@ -33,6 +35,7 @@ PAIRS = [
 
 @pytest.fixture(autouse=True)
 def definition_only():
+    """Run a test with the definition, unless it says otherwise."""
     with use_engine("off"):
         yield
 
@@ -180,13 +183,13 @@ def test_a_saturated_gate_and_weights_of_zero_leave_finite_gradients(gate):
     assert float(log_p[6]) == pytest.approx(0 if gate > 0 else 1, abs=1e-5)
 
 
-def make(cell="lstm", attention="additive", dtype=torch.float64, **settings):
+def make(cell="lstm", attention="additive", dtype=torch.float64, seed=0, **settings):
     """Return a model that copies with random parameters, and its config."""
     peephole = "none" if cell == "gru" else "full"
     sizes = {"hidden_size": 4, "encoder_size": 4, "embedding_size": 3, "attention_heads": 2, "location_width": 3}
     config = ModelConfig(output="copy", cell=cell, peephole=peephole, attention=attention, **sizes | settings)
     model = build_seq2seq(config, 7, V).to(dtype)
-    generator = torch.Generator().manual_seed(0)
+    generator = torch.Generator().manual_seed(seed)
     with torch.no_grad():
         for parameter in model.parameters():
             parameter.copy_(0.7 * torch.randn(parameter.shape, generator=generator))
@@ -223,6 +226,17 @@ ATTENTIONS = ("additive", "dot", "general", "location", "coverage", "multihead")
 @pytest.mark.parametrize(("cell", "attention"), [*(("lstm", kind) for kind in ATTENTIONS), ("gru", "additive")])
 def test_models_equal_the_oracle(cell, attention):
     check_model(*make(cell, attention, decoder_layers=2))
+
+
+@pytest.mark.parametrize("setting", engine.instruction_sets())
+@pytest.mark.parametrize("attention", TRAINING_KINDS["attention"][1:])
+@pytest.mark.parametrize("dtype", [torch.float64, torch.float32])
+def test_models_whose_decoder_the_engine_trains_equal_the_oracle(setting, attention, dtype, monkeypatch):
+    """The engine returns the weights of all steps, and continues their gradients."""
+    model, config = make(attention=attention, dtype=dtype, decoder_layers=2, seed=5)
+    monkeypatch.setattr("peephole.nn.decoder.DecoderRecurrence.__call__", lambda *_: pytest.fail("not by the engine"))
+    with use_engine(setting):
+        check_model(model, config, dtype)
 
 
 def test_single_precision_equals_the_oracle():

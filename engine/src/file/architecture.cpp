@@ -80,9 +80,8 @@ class Section {
 };
 
 void read_kinds_and_sizes(const Section &section, Architecture &architecture) {
-  int32_t symbols = 0;
   section.read("input", architecture.input, {"symbols", "frames", "convolution"});
-  section.read("output", symbols, {"symbols"});
+  section.read("output", architecture.copies, {"symbols", "copy"});
   if (!section.is_missing_or_null("input_size")) section.read("input_size", architecture.input_size, kLargestSize);
   section.read("frame_stack", architecture.frame_stack, kMostJoined);
   section.read("convolution_layers", architecture.convolution_layers, kMostConvolutions);
@@ -131,6 +130,9 @@ void check_combinations(const Architecture &a, const std::string &where) {
   if (a.input != Input::kSymbols && a.input_size == 0)
     fail(where + ".input_size: wanted the numbers in a frame, got none");
   if (a.context == Context::kAttention) check_attention(a, where);
+  if (a.copies && (a.input != Input::kSymbols || a.context != Context::kAttention || a.encoder_pyramid))
+    fail(where + ".output='copy' copies the symbols that attention chooses: wanted input='symbols', "
+                 "context='attention' and encoder_pyramid=0");
 }
 
 const std::set<std::string> kKeys = {"input",          "output",        "cell",           "peephole",

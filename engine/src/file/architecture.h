@@ -23,6 +23,7 @@ struct Architecture {
   int64_t embedding_size = 128;
   int64_t encoder_layers = 1, decoder_layers = 1;
   bool bidirectional = true;
+  bool copies = false;  // output "copy"
   Context context = Context::kAttention;
   Alignment attention = Alignment::kAdditive;  // for Context::kAttention
   int64_t location_channels = 10, location_width = 31;  // of Alignment::kLocation

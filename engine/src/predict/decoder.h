@@ -4,6 +4,7 @@
 // [context ; h] W of the gates. They differ in the embedding of their symbol, whose products are in a table.
 #pragma once
 
+#include <algorithm>
 #include <cmath>
 
 #include "predict/packed_network.h"
@@ -37,13 +38,15 @@ class PackedDecoder final : public peephole::Decoder {
     for (int64_t p = 0; p < num_slots; ++p) delete *slots.at(p);
   }
 
-  int64_t read(int64_t n, const void *const *sources, const int64_t *lengths, const int64_t *where) override {
+  int64_t read(int64_t n, const void *const *sources, const int32_t *const *copies, const int64_t *lengths,
+               const int64_t *where) override {
     FlushDenormals flush;
     const int64_t first = num_rows;
     last_h.reserve(net.encoder.layers() * n * net.M);
     last_c.reserve(net.encoder.layers() * n * net.M);
     net.encoder.read(n, sources, lengths, encoder_scratch, outputs, last_h.at(0), last_c.at(0));
     keep(n, encoder_scratch.lengths.at(0), where);
+    for (int64_t b = 0; net.gate.copies() && b < n; ++b) keep_copies(slot(where[b]), copies[b], net.V);
     grow(state[0], first + n);
     row_slot.reserve(first + n);
     row_weights.reserve(first + n);
@@ -56,8 +59,9 @@ class PackedDecoder final : public peephole::Decoder {
     return first;
   }
 
-  void step(int64_t n, const int64_t *parents, const int32_t *symbols) override {
+  void step(int64_t n, const int64_t *parents, const int32_t *chosen) override {
     FlushDenormals flush;
+    const int32_t *symbols = net.gate.copies() ? known(n, chosen) : chosen;
     find_parents(n, parents);
     compute_contexts();
     for (int64_t l = 0; l < net.num_layers; ++l) advance(l, n, symbols);
@@ -74,7 +78,9 @@ class PackedDecoder final : public peephole::Decoder {
     num_rows = n;
   }
 
-  float *log_probs(int64_t row) override { return logits.at(row * net.output.width()); }
+  float *log_probs(int64_t row) override {
+    return net.gate.copies() ? mixtures.at(row * mixture_width) : logits.at(row * net.output.width());
+  }
   const float *attention(int64_t row) const override {
     return net.attention->has_weights() ? attended.at(*parent_index.at(row))->weights : nullptr;
   }
@@ -103,6 +109,9 @@ class PackedDecoder final : public peephole::Decoder {
   Buffer<AttentionRow> attended;
   Buffer<float> weights[2];  // of the step being computed, and of the one before
   Buffer<float> contexts, joint, peephole_products, context_readouts, made_gates, made_readouts, reads, logits;
+  Buffer<float> mixtures, copied_sums;
+  int64_t mixture_width = 0;
+  Buffer<int32_t> fed;
   Buffer<const float *> symbol_rows;
   Buffer<CellRow> cell_rows;
   CellScratch cell_scratch;
@@ -308,6 +317,30 @@ class PackedDecoder final : public peephole::Decoder {
       normalize(logits.at(r * all));
       peephole::poll(net.V * 8);
     }
+    if (net.gate.copies()) mix(n, symbols, top);
+  }
+
+  // (26), (27): log p of every symbol and of the texts to be copied, in `mixtures`.
+  void mix(int64_t n, const int32_t *symbols, const LayerRows &top) {
+    int64_t most = 0;
+    for (int64_t m = 0; m < num_parents; ++m) most = std::max(most, attended.at(m)->source->num_texts);
+    mixture_width = net.V + most;
+    mixtures.reserve(n * mixture_width);
+    copied_sums.reserve(mixture_width);
+    for (int64_t r = 0; r < n; ++r) {
+      const int64_t m = *parent_index.at(r);
+      const float gate = net.gate.logit(symbols[r], top.h.at(r * units), contexts.at(m * memory));
+      mix_copies(*attended.at(m), net.V, logits.at(r * net.output.width()), gate, copied_sums.at(0),
+                 mixtures.at(r * mixture_width));
+      peephole::poll(net.V + attended.at(m)->source->length * 64);
+    }
+  }
+
+  // The symbols that the decoder reads: <unk> for a text that was copied.
+  const int32_t *known(int64_t n, const int32_t *symbols) {
+    fed.reserve(n);
+    for (int64_t r = 0; r < n; ++r) *fed.at(r) = symbols[r] < net.V ? symbols[r] : PEEPHOLE_UNK;
+    return fed.at(0);
   }
 
   // z becomes z - log Σ e^z.

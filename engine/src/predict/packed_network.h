@@ -3,6 +3,7 @@
 
 #include "cell/attention_kinds.h"
 #include "predict/affine.h"
+#include "predict/copying.h"
 #include "predict/encoder.h"
 #include "predict/network.h"
 
@@ -31,6 +32,7 @@ class PackedNetwork final : public peephole::Network {
     pack_matrix(format, readout_context, readout, H, M);
     readout_symbol.pack(format, view.readout, H + M, view.embedding_size);
     output.pack(format, view.output, 0, H);
+    if (view.copies) gate.pack(view);
     symbol_gates.pack(embeddings, V, layers[0].gates(),
                       [&](const Selection &x, float *out) { layers[0].project(x, out); });
     symbol_readouts.pack(embeddings, V, readout_symbol.width(),
@@ -55,6 +57,7 @@ class PackedNetwork final : public peephole::Network {
   Affine *hidden_bridge = nullptr, *cell_bridge = nullptr;  // for each layer; NULL: states are copied
   Matrix readout_state, readout_context;
   Affine readout_symbol, output;
+  CopyGate gate;
   SymbolProducts symbol_gates, symbol_readouts;
 };
 

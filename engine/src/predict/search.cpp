@@ -59,6 +59,7 @@ struct Finished {
 struct Source {
   int64_t index, slot, length, max_length;
   int64_t places;         // that the decoder attends to
+  int64_t num_symbols;    // of the target, and texts of this source that can be copied
   const int32_t *target;  // the prefix, or the given target
   int64_t target_length;
   int64_t steps = 0;
@@ -80,7 +81,7 @@ class Worker {
   Worker(const Searcher &searcher, const peephole_request &request, std::vector<std::vector<Found>> &results,
          int64_t capacity)
       : searcher_(searcher), request_(request), results_(results), capacity_(capacity),
-        sampler_(searcher.num_symbols, request) {
+        sampler_(request) {
     for (const Network *network : searcher.networks) decoders_.emplace_back(network->new_decoder());
     for (int64_t slot = 0; slot < capacity; ++slot) free_.push_back(slot);
   }
@@ -113,12 +114,12 @@ class Worker {
   std::vector<Extension> extensions_;
   Sampler sampler_;
 
-  int64_t num_symbols() const { return searcher_.num_symbols; }
   bool is_given() const { return request_.kind == PEEPHOLE_FORCE; }
   float *log_probs(int64_t row) const { return decoders_[0]->log_probs(row); }
 
   void admit(const std::vector<int64_t> &order, std::atomic<int64_t> &next) {
     std::vector<const void *> inputs;
+    std::vector<const int32_t *> copies;
     std::vector<int64_t> lengths, slots;
     size_t first = active_.size();
     int64_t read = 0;
@@ -128,6 +129,7 @@ class Worker {
       active_.push_back(make_source(order[size_t(taken)]));
       Source &source = active_.back();
       inputs.push_back(input_of(source));
+      copies.push_back(searcher_.copies ? request_.copies + request_.source_offsets[source.index] : nullptr);
       lengths.push_back(source.length);
       slots.push_back(source.slot);
       read += source.length;
@@ -135,7 +137,7 @@ class Worker {
     if (inputs.empty()) return;
     int64_t row = 0;
     for (auto &decoder : decoders_)
-      row = decoder->read(int64_t(inputs.size()), inputs.data(), lengths.data(), slots.data());
+      row = decoder->read(int64_t(inputs.size()), inputs.data(), copies.data(), lengths.data(), slots.data());
     int64_t members = request_.kind == PEEPHOLE_SAMPLE ? request_.nbest : 1;
     for (size_t s = first; s < active_.size(); ++s, ++row) {
       for (int64_t member = 0; member < members; ++member) active_[s].live.push_back({row, PEEPHOLE_BOS, 0, -1, member});
@@ -166,6 +168,9 @@ class Worker {
     free_.pop_back();
     source.length = request_.source_offsets[index + 1] - request_.source_offsets[index];
     source.places = searcher_.networks[0]->places(source.length);
+    source.num_symbols = searcher_.num_symbols;
+    for (int64_t i = request_.source_offsets[index]; searcher_.copies && i < request_.source_offsets[index + 1]; ++i)
+      source.num_symbols = std::max<int64_t>(source.num_symbols, request_.copies[i] + 1);
     if (request_.target_offsets) {
       source.target = request_.targets + request_.target_offsets[index];
       source.target_length = request_.target_offsets[index + 1] - request_.target_offsets[index];
@@ -187,15 +192,19 @@ class Worker {
     int64_t n = int64_t(parents_.size());
     for (auto &decoder : decoders_) decoder->step(n, parents_.data(), symbols_.data());
     if (decoders_.size() == 1) return;
-    double log_count = std::log(double(decoders_.size()));
-    for (int64_t row = 0; row < n; ++row)
-      for (int64_t v = 0; v < num_symbols(); ++v) {
-        double most = kNone, total = 0;
-        for (auto &decoder : decoders_) most = std::max(most, double(decoder->log_probs(row)[v]));
-        for (auto &decoder : decoders_) total += std::exp(double(decoder->log_probs(row)[v]) - most);
-        log_probs(row)[v] = float(std::min(0.0, most + std::log(total) - log_count));
-        poll(int64_t(decoders_.size()) * 64);
-      }
+    for (auto &source : active_)
+      for (auto &live : source.live) average(live.row, source.num_symbols);
+  }
+
+  void average(int64_t row, int64_t num_symbols) {
+    const double log_count = std::log(double(decoders_.size()));
+    for (int64_t v = 0; v < num_symbols; ++v) {
+      double most = kNone, total = 0;
+      for (auto &decoder : decoders_) most = std::max(most, double(decoder->log_probs(row)[v]));
+      for (auto &decoder : decoders_) total += std::exp(double(decoder->log_probs(row)[v]) - most);
+      log_probs(row)[v] = float(std::min(0.0, most + std::log(total) - log_count));
+      poll(int64_t(decoders_.size()) * 64);
+    }
   }
 
   // Stores the attention of a row, the mean over the models with attention to as many places as the first has, and
@@ -246,21 +255,21 @@ class Worker {
       const Live &live = source.live[at];
       float *scores = log_probs(live.row);
       int64_t count = 1;
-      indices_.resize(size_t(std::min<int64_t>(request_.beam_size, num_symbols())));
+      indices_.resize(size_t(std::min<int64_t>(request_.beam_size, source.num_symbols)));
       if (source.steps <= source.target_length) {
         indices_[0] = source.target[source.steps - 1];
         count = scores[indices_[0]] > kNone;
       } else {
         for (int64_t v = 0; v <= PEEPHOLE_UNK; ++v)
           if (!is_predictable(v)) scores[v] = float(kNone);
-        count = searcher_.largest(scores, num_symbols(), int64_t(indices_.size()), indices_.data());
+        count = searcher_.largest(scores, source.num_symbols, int64_t(indices_.size()), indices_.data());
       }
       for (int64_t i = 0; i < count; ++i) {
         float score = scores[indices_[size_t(i)]];
         extensions_.push_back({live.log_prob + double(score), int64_t(at), int32_t(indices_[size_t(i)]), score});
       }
       if (extensions_.size() > kMostExtensions && int64_t(extensions_.size()) / 2 > request_.beam_size) keep_best();
-      poll(num_symbols() + count * 64);
+      poll(source.num_symbols + count * 64);
     }
     keep_best();
   }
@@ -296,9 +305,9 @@ class Worker {
     std::vector<Live> live;
     for (const Live &from : source.live) {
       float *scores = log_probs(from.row);
-      int32_t likeliest = is_given() ? int32_t(std::max_element(scores, scores + num_symbols()) - scores) : 0;
+      int32_t likeliest = is_given() ? int32_t(std::max_element(scores, scores + source.num_symbols) - scores) : 0;
       int32_t symbol = next_symbol(source, from, scores);
-      poll(num_symbols() * (is_given() ? 1 : 64));
+      poll(source.num_symbols * (is_given() ? 1 : 64));
       int64_t node = int64_t(source.nodes.size());
       float score = scores[symbol];
       if (score != score) fail(source);
@@ -315,7 +324,7 @@ class Worker {
   int32_t next_symbol(Source &source, const Live &live, const float *scores) {
     const double u = is_given() ? 0 : source.generators[size_t(live.member)].uniform();  // forced symbols use one, too
     if (source.steps <= source.target_length) return source.target[source.steps - 1];
-    return is_given() ? PEEPHOLE_EOS : sampler_.draw(scores, u);
+    return is_given() ? PEEPHOLE_EOS : sampler_.draw(scores, source.num_symbols, u);
   }
 
   [[noreturn]] static void fail(const Source &source) {

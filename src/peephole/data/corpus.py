@@ -6,7 +6,7 @@ Building and reading take the same memory for any number of pairs.
 from __future__ import annotations
 
 from array import array
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -75,16 +75,16 @@ class Corpus:
 
         def rows() -> Iterator[tuple[bytes, int, list[int]]]:
             for source, target, line in pairs:
-                source_ids: Sequence[Any]
+                numbers: Any
                 if copying:
-                    source_ids, target_ids = encode_pair(source, target, source_symbols, target_symbols)
+                    ids, target_ids = encode_pair(source, target, source_symbols, target_symbols)
+                    numbers = np.array(ids, np.int32)
                 else:
-                    source_ids, target_ids = source_symbols.encode(source), target_symbols.encode(target)
-                if len(source_ids) > max_length or len(target_ids) > max_length:
+                    numbers, target_ids = array("i", source_symbols.encode(source)), target_symbols.encode(target)
+                if len(numbers) > max_length or len(target_ids) > max_length:
                     report.leave_out(f"longer than {max_length} symbols", line)
                     continue
-                numbers = np.array(source_ids, np.int32) if copying else array("i", source_ids)
-                yield numbers.tobytes(), len(source_ids), target_ids
+                yield numbers.tobytes(), len(numbers), target_ids
 
         return cls.write(rows(), folder, np.int32, 2 if copying else None)
 

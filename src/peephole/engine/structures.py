@@ -71,6 +71,7 @@ class Decoder(ctypes.Structure):
         "vector",
         "layers",
         "contexts",
+        "weights",
         "saved",
         "scratch",
     )
@@ -91,7 +92,7 @@ class DecoderLayerGradients(ctypes.Structure):
 class DecoderGradients(ctypes.Structure):
     """`peephole_decoder_gradients`."""
 
-    _ARRAYS = ("states", "contexts", "embedded", "memory", "keys", "weight_query", "vector", "layers")
+    _ARRAYS = ("states", "contexts", "weights", "embedded", "memory", "keys", "weight_query", "vector", "layers")
     _fields_ = tuple((name, ctypes.c_void_p) for name in _ARRAYS)
 
 
@@ -160,6 +161,7 @@ class Request(ctypes.Structure):
         ("batch_size", ctypes.c_int64),
         ("source_offsets", ctypes.c_void_p),
         ("sources", ctypes.c_void_p),
+        ("copies", ctypes.c_void_p),
         ("frames", ctypes.c_void_p),
         ("max_lengths", ctypes.c_void_p),
         ("target_offsets", ctypes.c_void_p),

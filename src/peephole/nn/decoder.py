@@ -120,8 +120,7 @@ class Decoder(nn.Module):
         """Return the kind of each part."""
         layer = cast("LSTMDirection | GRUDirection", self.layers[0])
         attention = "fixed" if self.attention is None else self.attention.kind
-        kinds = {"cell": layer.kind, "peephole": layer.peephole, "attention": attention}
-        return kinds | {"output": self.output.kind} if self.output.copies else kinds  # copying reads the weights α_t
+        return {"cell": layer.kind, "peephole": layer.peephole, "attention": attention}
 
     def recurrence(self) -> DecoderRecurrence:
         """Return the recurrence with its weights as they are now, cut once for all steps of a search."""
@@ -228,15 +227,15 @@ class Decoder(nn.Module):
     ) -> tuple[Tensor, Tensor, Tensor | None]:
         """Return s_t, (B, U, H), c_t, (B, U, M), and α_t, (B, U, T), of all steps.
 
-        A backend computes them, without α_t, or else the loop below.
+        A backend computes them, α_t only for a decoder that copies, or else the loop below.
         """
         masks = self._masks(noise, embedded.shape[1], embedded.dtype)
         if lengths is None:
             lengths = torch.full((embedded.shape[0],), embedded.shape[1])
         run = find_for("decoder", self.kinds(), decoder_tensors(self, embedded, state, masks)).run
         if run is not None:
-            found: tuple[Tensor, Tensor] = run(self, embedded, lengths, state, masks)
-            return *found, None
+            found: tuple[Tensor, Tensor, Tensor | None] = run(self, embedded, lengths, state, masks)
+            return found
         recurrence = self.recurrence()
         states, contexts, weights = [], [], []
         for t, projected in enumerate(recurrence.project(embedded).unbind(1)):

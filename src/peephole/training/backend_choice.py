@@ -26,8 +26,6 @@ def training_requests(config: Config, device: str, precision: str) -> list[Reque
     kinds = Architecture.of(config.model).kinds()
     recurrent = {part: kinds[part] for part in ("cell", "peephole")}
     decoder = recurrent | {"attention": kinds["attention"]}
-    if kinds["output"] == "copy":
-        decoder |= {"output": "copy"}
     requests = [Request("recurrent_layer", recurrent, device, numbers), Request("decoder", decoder, device, numbers)]
     if config.train.scheduled_sampling != "none":
         requests.append(Request("sampled_decoder", decoder, device, numbers))
