@@ -69,11 +69,12 @@ def draw_architecture(draw: random.Random) -> dict[str, Any]:
         "frame_stack": draw.randint(1, 3),
         "convolution_layers": draw.randint(1, 3),
         "convolution_channels": draw.randint(1, 4),
-        "output": "symbols",
+        "output": draw.choice(["symbols", "copy"] if context == "attention" else ["symbols"]),
     }
     kept = ("context", "attention", "attention_heads")
     optional = {key: value for key, value in values.items() if key in kept or draw.random() < 0.9}
-    if draw.random() < 0.5:
+    copies = optional.get("output") == "copy"
+    if not copies and draw.random() < 0.5:
         optional |= {"input": draw.choice(["frames", "convolution"]), "input_size": draw.randint(1, 9)}
     encoder_layers = draw.randint(1, 3)
     return {
@@ -82,7 +83,7 @@ def draw_architecture(draw: random.Random) -> dict[str, Any]:
         "hidden_size": hidden_size,
         "encoder_size": encoder_size,
         "encoder_layers": encoder_layers,
-        "encoder_pyramid": draw.randint(0, encoder_layers - 1),
+        "encoder_pyramid": 0 if copies else draw.randint(0, encoder_layers - 1),
     } | optional
 
 
@@ -109,6 +110,9 @@ def test_schemas_of_python_and_engine_agree(program: Path) -> None:
         {"attention_heads": 4, "encoder_size": 6, "attention": "multihead"},
         {"input": "audio"},
         {"output": "image"},
+        {"output": "copy", "context": "mean"},
+        {"output": "copy", "input": "frames", "input_size": 3},
+        {"output": "copy", "encoder_layers": 2, "encoder_pyramid": 1},
         {"dropout": 0.1},
         {"hidden_size": "256"},
         {"hidden_size": 0},

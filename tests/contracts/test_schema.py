@@ -29,19 +29,22 @@ def model_configs(draw: st.DrawFn) -> ModelConfig:
     hidden_size = 2 * draw(st.integers(1, 4))
     encoder_size = draw(st.none() | st.integers(1, 4).map(lambda half: 2 * half))
     encoder_layers = draw(st.integers(1, 3))
+    output = draw(st.sampled_from(["symbols", "copy"])) if context == "attention" else "symbols"
+    copies = output == "copy"
     return ModelConfig(
         cell=cell,
         peephole=peephole,
         hidden_size=hidden_size,
         encoder_size=hidden_size if (context, attention) == ("attention", "dot") else encoder_size,
         embedding_size=draw(st.integers(1, 4)),
-        input=draw(st.sampled_from(["symbols", "frames", "convolution"])),
+        input="symbols" if copies else draw(st.sampled_from(["symbols", "frames", "convolution"])),
+        output=output,
         input_size=draw(st.integers(1, 9)),
         frame_stack=draw(st.integers(1, 3)),
         convolution_layers=draw(st.integers(1, 3)),
         convolution_channels=draw(st.integers(1, 4)),
         encoder_layers=encoder_layers,
-        encoder_pyramid=draw(st.integers(0, encoder_layers - 1)),
+        encoder_pyramid=0 if copies else draw(st.integers(0, encoder_layers - 1)),
         decoder_layers=draw(st.integers(1, 3)),
         bidirectional=draw(st.booleans()),
         context=context,
@@ -119,7 +122,7 @@ def test_every_model_setting_is_part_of_the_architecture_or_of_its_making() -> N
         ({"attention": "multihead", "encoder_size": 6}, r"^here: .*attention_heads: wanted a divisor .* got 4"),
         ({"context": 3}, r"here\.context: wanted attention\|last\|mean, got 3"),
         ({"input": "audio"}, r"here\.input: wanted symbols\|frames\|convolution, got 'audio'"),
-        ({"output": None}, r"here\.output: wanted symbols, got None"),
+        ({"output": None}, r"here\.output: wanted symbols\|copy, got None"),
         ({"hiden_size": 4}, r"here: unknown key 'hiden_size'; did you mean 'hidden_size'\?"),
         ({"dropout": 0.1}, r"here: unknown key 'dropout'"),
         ({"hidden_size": 0}, r"here\.hidden_size: wanted a number from 1 to 65536, got 0"),
