@@ -12,6 +12,7 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from peephole.nn.backends import find_for, multiplies_bfloat16
 from peephole.nn.linear import Linear, linear
 from peephole.nn.outputs import Readouts
 from peephole.symbols import PAD
@@ -50,7 +51,12 @@ class CopyOutput(Linear):
         return mixture(_wide(self(read.readout)), self.gate(read.inputs), weights, copied)
 
     def loss_sum(self, read: Readouts, target: Int[Tensor, "B U"], label_smoothing: float) -> Float[Tensor, ""]:
-        """Return `copy_loss_sum` of what `scores` would be computed from."""
+        """Return `copy_loss_sum` of what `scores` would be computed from, on the first backend that can."""
+        given = read.readout.float() if multiplies_bfloat16() else read.readout  # autocast may have made it bfloat16
+        run = find_for("output_loss", {"output": self.kind}, [given, *self.parameters()]).run
+        if run is not None:
+            loss: Tensor = run(self, read, target, label_smoothing)
+            return loss
         weights, copied = _copied(read)
         logits = linear(read.readout, self.weight, self.bias)
         return copy_loss_sum(_wide(logits), self.gate(read.inputs), weights, copied, target, label_smoothing)
