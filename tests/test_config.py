@@ -26,14 +26,18 @@ FIELDS = {
     for kind in [typing.get_type_hints(Config)[section.name]]
     for field in fields(kind)
 }
-ONE_VALUE = ("model.input", "model.output")  # kinds with one name so far
+ONE_VALUE = ("model.output",)  # kinds with one name so far
 # Further settings that a non-default value requires
 COMPANIONS = {
+    "data.targets_only": {"model.input": "none"},
+    "symbols.of": {"model.input": "none"},
     "model.cell": {"model.peephole": "none"},
     "model.hidden_size": {"model.bidirectional": False},
     "model.encoder_size": {"model.bidirectional": False},
+    "model.encoder_pyramid": {"model.encoder_layers": 9},
     "search.nbest": {"search.beam_size": 10**6},
     "train.coverage_loss": {"model.attention": "coverage"},
+    "search.diverse_groups": {"search.beam_size": 10**6},
     "search.top_k": {"search.temperature": 1.0},
     "search.top_p": {"search.temperature": 1.0},
 }
@@ -241,10 +245,14 @@ def test_explicit_peepholes_for_a_gru_are_refused(peephole: str) -> None:
     [
         (
             {"modle": {}},
-            "x: unknown section 'modle'; wanted one of data, symbols, model, train, search; did you mean 'model'?",
+            "x: unknown section 'modle'; wanted one of data, frames, symbols, model, train, search; "
+            "did you mean 'model'?",
         ),
         ({"model": 3}, "x, model: wanted a table of keys, got 3"),
-        ({"hidden_size": 3}, "x: unknown section 'hidden_size'; wanted one of data, symbols, model, train, search"),
+        (
+            {"hidden_size": 3},
+            "x: unknown section 'hidden_size'; wanted one of data, frames, symbols, model, train, search",
+        ),
         ({"model": {"hiddensize": 3}}, "x, model: unknown key 'hiddensize'; did you mean 'hidden_size'?"),
         ({"train": {"hidden_size": 3}}, "x, train: unknown key 'hidden_size'"),
     ],
@@ -331,6 +339,7 @@ def test_settings_of_attention_must_fit(values: dict[str, Any], message: str) ->
         ({"context": "mean"}, "wanted model.context='attention', got 'mean'"),
         ({"model.input": "frames", "input_size": 3}, "wanted model.input='symbols', got 'frames'"),
         ({"encoder_layers": 2, "encoder_pyramid": 1}, "wanted model.encoder_pyramid=0, got 1"),
+        ({"model.ctc": True}, "wanted model.ctc=False, got True"),
     ],
 )
 def test_copying_needs_attention_to_symbols(values: dict[str, Any], message: str) -> None:
@@ -444,7 +453,8 @@ def test_resetting_one_budget_to_none_allows_another() -> None:
         (b"[model]\nhidden_size = '3.5'\n", "model.hidden_size: wanted a whole number, got '3.5'"),
         (
             b"[modell]\n",
-            "unknown section 'modell'; wanted one of data, symbols, model, train, search; did you mean 'model'?",
+            "unknown section 'modell'; wanted one of data, frames, symbols, model, train, search; "
+            "did you mean 'model'?",
         ),
     ],
 )

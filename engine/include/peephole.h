@@ -26,7 +26,7 @@
 extern "C" {
 #endif
 
-#define PEEPHOLE_ABI_VERSION 9
+#define PEEPHOLE_ABI_VERSION 10
 
 /* What a function returns. */
 enum peephole_status {
@@ -221,8 +221,14 @@ typedef struct peephole_request {
   int32_t with_attention; /* 0: results have no attention */
   int64_t num_models;     /* at least 1; the probabilities of several are averaged */
   const peephole_model *const *models;
+  int64_t num_guides;            /* language models with the same target symbols, whose weighted log p is added to that of the
+                                    models to choose and rank; results report the models' own log p */
+  const peephole_model *const *guides;
+  const double *guide_weights;   /* (guides)  above 0 */
   int64_t num_sources;           /* B */
   int64_t batch_size;            /* most sources searched at the same time; results do not depend on it */
+  double ctc_weight;             /* beam and samples: share of CTC in the score by which targets are chosen, from 0 to 1;
+                                    models without CTC have no part in it, and with none attention chooses alone */
   const int64_t *source_offsets; /* (B+1)  from 0, strictly increasing: no source is empty */
   const int32_t *sources;        /* symbols, in [0, V) of the source side; not read by models of frames */
   const int32_t *copies;         /* for models that copy, else not read: the target symbol with the text of each of `sources`.
@@ -236,6 +242,21 @@ typedef struct peephole_request {
   int64_t beam_size;             /* beam: K */
   int64_t nbest;                 /* beam: maximum targets for each source, at most K; samples: samples of each source */
   double length_penalty;         /* beam: hypotheses are ranked by log p / length^length_penalty */
+  double length_reward;          /* beam: plus length_reward * length; </s> counts */
+  double coverage_penalty;       /* beam: plus coverage_penalty times the sum over the places j of the source of
+                                    log min(sum over the symbols of attention_j, 1); 0, or a model with attention */
+  int64_t diverse_groups;        /* beam: groups of beam_size / diverse_groups hypotheses, which choose in turn in each step
+                                    and each return nbest / diverse_groups, rounded up; 0 or 1: one */
+  double diversity;              /* beam: an extension is chosen as if its score were lower by this for each extension by the
+                                    same symbol that an earlier group of its source chose in the step */
+  const int64_t *phrase_offsets; /* (B+1)  beam, one group: the phrases that the targets of source b must contain are those
+                                    from phrase_offsets[b] up to phrase_offsets[b + 1]; NULL: none */
+  const int64_t *phrase_symbol_offsets; /* (phrases+1)  where the symbols of each phrase begin; none is empty */
+  const int32_t *phrases;        /* no special symbols. Those of a source fit into its max_lengths beside its prefix */
+  int64_t min_length;            /* beam and samples: least symbols of a target without </s>, which may come earlier where
+                                    no other symbol may follow; 0: none */
+  int64_t no_repeat_ngram;       /* beam and samples: n, so that no n symbols in a row occur twice in a target; 0: they may.
+                                    Prefixes are exempt, but count */
   double temperature;            /* samples: above 0 */
   double top_p;                  /* samples: from the fewest symbols with this total probability; 1: all */
   int64_t top_k;                 /* samples: from this many most probable symbols; 0: all */

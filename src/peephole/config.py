@@ -10,11 +10,12 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-from peephole.consistency import check_consistency
+from peephole.consistency import check_consistency, check_language_model
 from peephole.errors import ConfigError, check_path, check_type, describe_value, nearest
 from peephole.sections import DEFAULT_EPOCHS as DEFAULT_EPOCHS
 from peephole.sections import HIGHEST_COUNT as HIGHEST_COUNT
 from peephole.sections import DataConfig as DataConfig
+from peephole.sections import FramesConfig as FramesConfig
 from peephole.sections import ModelConfig as ModelConfig
 from peephole.sections import SearchConfig as SearchConfig
 from peephole.sections import SymbolsConfig as SymbolsConfig
@@ -30,6 +31,7 @@ class Config:
     """All settings of a run."""
 
     data: DataConfig = DataConfig()
+    frames: FramesConfig = FramesConfig()
     symbols: SymbolsConfig = SymbolsConfig()
     model: ModelConfig = ModelConfig()
     train: TrainConfig = TrainConfig()
@@ -40,7 +42,8 @@ class Config:
     def __post_init__(self) -> None:
         for name, kind in SECTIONS.items():
             check_type(name, getattr(self, name), kind, f"a {kind.__name__}")
-        check_consistency(self.model, self.train, self.search)
+        check_consistency(self.frames, self.model, self.train, self.search)
+        check_language_model(self.data, self.symbols, self.model, self.search)
 
     @classmethod
     def from_dict(cls, tree: Mapping[str, Any], where: str = "config", base: Config | None = None) -> Config:
@@ -74,7 +77,7 @@ class Config:
 
     @classmethod
     def from_toml(cls, path: str | Path, base: Config | None = None) -> Config:
-        """Read a config from a TOML file with the sections data, symbols, model, train and search; `base` as above.
+        """Read a config from a TOML file with tables for its sections; `base` as above.
 
         Raises:
             ConfigError: the file is missing, is not TOML, or holds settings that `from_dict` refuses.
@@ -130,9 +133,20 @@ class Config:
         implied = _is_peephole_implied(changed.get("model", {}), self)
         return replace(self, **sections, peephole_implied=implied)
 
+    def searching(self) -> SearchConfig:
+        """Return the settings of section `search` with those defaults that depend on other sections.
+
+        >>> Config().with_values({"model.ctc": True, "train.ctc_weight": 0.4}).searching().ctc_weight
+        0.4
+        """
+        if self.search.ctc_weight is not None:
+            return self.search
+        return replace(self.search, ctc_weight=self.train.ctc_weight if self.model.ctc else 0.0)
+
 
 SECTIONS: dict[str, type] = {
     "data": DataConfig,
+    "frames": FramesConfig,
     "symbols": SymbolsConfig,
     "model": ModelConfig,
     "train": TrainConfig,

@@ -7,13 +7,30 @@ from typing import TYPE_CHECKING
 from peephole.errors import ConfigError
 
 if TYPE_CHECKING:
-    from peephole.sections import ModelConfig, SearchConfig, TrainConfig
+    from peephole.sections import DataConfig, FramesConfig, ModelConfig, SearchConfig, SymbolsConfig, TrainConfig
 
 
-def check_consistency(model: ModelConfig, train: TrainConfig, search: SearchConfig) -> None:
+def check_language_model(data: DataConfig, symbols: SymbolsConfig, model: ModelConfig, search: SearchConfig) -> None:
+    """Raise ConfigError if settings of a language model are mixed with those of a model with sources."""
+    if model.input == "none":
+        if model.ctc or search.coverage_penalty:
+            name = "model.ctc" if model.ctc else "search.coverage_penalty"
+            raise ConfigError(f"{name}: wanted a model with sources, got model.input='none'")
+        return
+    for name, value in (("data.targets_only", data.targets_only), ("symbols.of", symbols.of)):
+        if value:
+            raise ConfigError(f"{name}: wanted model.input='none' with it, got {model.input!r}")
+
+
+def check_consistency(frames: FramesConfig, model: ModelConfig, train: TrainConfig, search: SearchConfig) -> None:
     """Raise ConfigError if settings contradict each other."""
     if model.cell == "gru" and model.peephole != "none":
         raise ConfigError(f"model.cell='gru' has no cell state: wanted model.peephole='none', got {model.peephole!r}")
+    _check_frames(frames, model, train)
+    if model.input_size is not None and model.input_size % model.input_planes:
+        raise ConfigError(
+            f"model.input_planes: wanted a divisor of input_size = {model.input_size}, got {model.input_planes}"
+        )
     encoder_size = model.encoder_size or model.hidden_size
     if model.bidirectional and encoder_size % 2:
         raise ConfigError(
@@ -33,16 +50,53 @@ def check_consistency(model: ModelConfig, train: TrainConfig, search: SearchConf
             f"train.coverage_loss: wanted model.attention='coverage', or 0; got {train.coverage_loss:g} with "
             f"model.context={model.context!r} and model.attention={model.attention!r}"
         )
+    if search.ctc_weight and not model.ctc:
+        raise ConfigError(f"search.ctc_weight: wanted model.ctc=true, or 0; got {search.ctc_weight:g} without CTC")
+    if model.ctc and not train.ctc_weight:
+        raise ConfigError("train.ctc_weight: wanted a number above 0 with model.ctc=true, got 0")
     budgets = [name for name in ("minutes", "epochs", "steps") if getattr(train, name) is not None]
     if len(budgets) > 1:
         raise ConfigError(
             f"train: wanted one of minutes, epochs, steps; got {' and '.join(budgets)}; all but one can be none"
         )
+    _check_search(model, search)
+
+
+def _check_search(model: ModelConfig, search: SearchConfig) -> None:
+    """Raise ConfigError if settings of a search contradict each other or the model."""
     if search.nbest > search.beam_size and search.temperature is None:
         raise ConfigError(f"search.nbest: wanted at most beam_size = {search.beam_size}, got {search.nbest}")
     limits = [name for name in ("top_k", "top_p") if getattr(search, name) is not None]
     if limits and search.temperature is None:
         raise ConfigError(f"search.{limits[0]} limits sampling: wanted search.temperature with it, such as 1, got none")
+    rankings = ("length_reward", "coverage_penalty")
+    used = [name for name in rankings if getattr(search, name)] + ["diverse_groups"] * (search.diverse_groups > 1)
+    if used and search.temperature is not None:
+        raise ConfigError(
+            f"search.{used[0]} is for beam search: wanted search.temperature=none with it, got {search.temperature:g}"
+        )
+    if search.coverage_penalty and model.context != "attention":
+        raise ConfigError(
+            f"search.coverage_penalty: wanted model.context='attention', or 0; got {search.coverage_penalty:g} with "
+            f"{model.context!r}"
+        )
+    if search.beam_size % search.diverse_groups:
+        raise ConfigError(
+            f"search.diverse_groups: wanted a divisor of beam_size = {search.beam_size}, got {search.diverse_groups}"
+        )
+
+
+def _check_frames(frames: FramesConfig, model: ModelConfig, train: TrainConfig) -> None:
+    """Raise ConfigError if settings of frames contradict the others; frames.kind='auto' is decided later."""
+    if frames.kind == "text" and model.input != "symbols":
+        raise ConfigError(f"model.input={model.input!r} reads frames: wanted a frames.kind of files, got 'text'")
+    if frames.speeds != "one" and frames.kind in ("text", "numbers"):
+        raise ConfigError(
+            f"frames.speeds: wanted 'one', except for sound and images; got {frames.speeds!r} for {frames.kind}"
+        )
+    masks = [name for name in ("time_masks", "feature_masks") if getattr(train, name)]
+    if masks and frames.kind == "text":
+        raise ConfigError(f"train.{masks[0]}: wanted 0 for text, which has no frames; got {getattr(train, masks[0])}")
 
 
 def _check_attention(model: ModelConfig, encoder_size: int) -> None:
@@ -66,7 +120,7 @@ def _check_attention(model: ModelConfig, encoder_size: int) -> None:
 
 def _check_copying(model: ModelConfig) -> None:
     """Raise ConfigError if attention does not choose from the source's symbols, which alone can be copied."""
-    wanted = {"input": "symbols", "context": "attention", "encoder_pyramid": 0}
+    wanted = {"input": "symbols", "context": "attention", "encoder_pyramid": 0, "ctc": False}
     for name, value in wanted.items():
         if getattr(model, name) != value:
             raise ConfigError(

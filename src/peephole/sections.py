@@ -35,6 +35,9 @@ class DataConfig:
 
     source: str = option("source", "TSV and CSV with a header, JSONL, Parquet: the column that holds the source")
     target: str = option("target", "TSV and CSV with a header, JSONL, Parquet: the column that holds the target")
+    targets_only: bool = option(
+        False, "each line is a target alone, for a language model; model.input=none sets it in training"
+    )
     bad_lines: Literal["error", "skip"] = option(
         "error",
         "a line with the wrong number of columns, an empty side or invalid UTF-8: stop, or skip and count",
@@ -55,11 +58,37 @@ class DataConfig:
 
 
 @dataclass(frozen=True)
+class FramesConfig:
+    """Settings for sources that are files of sound, images or numbers, named in the source column of a manifest."""
+
+    kind: Literal["auto", "text", "sound", "image", "numbers"] = option(
+        "auto", "what the sources are; auto decides by the suffixes of the files that the first lines name"
+    )
+    sample_rate: int = option(16000, "sound: samples a second; other files are resampled", low=1000, high=192000)
+    mel_bins: int = option(80, "sound: log-mel filters, the numbers in a frame of 10 ms", low=4, high=256)
+    height: int = option(48, "images: points to which the height is scaled; a frame is a column", low=1, high=1024)
+    colours: bool = option(False, "images: red, green and blue, instead of grey")
+    max_frames: int = option(
+        4000,
+        "most frames of a source: longer ones in training are left out and counted, in prediction cut",
+        low=1,
+        high=10**6,
+    )
+    batch_frames: int = option(
+        20000, "frames in a batch, padding included, whatever data.batch_symbols allows", low=1, high=HIGHEST_COUNT
+    )
+    speeds: Literal["one", "three"] = option(
+        "one", "three adds every training sound at 0.9 and 1.1 times its speed, every image as many times narrower"
+    )
+
+
+@dataclass(frozen=True)
 class SymbolsConfig:
     """Settings for splitting the texts of each side into symbols."""
 
     source: SymbolKind = option("auto", "source symbols; auto chooses by the data and prints its choice")
     target: SymbolKind = option("auto", "target symbols; auto chooses by the data and prints its choice")
+    of: str | None = option(None, "model.input=none: take the target symbols over from this model file")
     vocabulary_size: int = option(8000, "most symbols a side that a vocabulary may hold", low=8, high=MOST_SYMBOLS)
     min_count: int = option(1, "symbols seen fewer times in training become <unk>", low=1, high=HIGHEST_COUNT)
     normalize: Literal["NFC", "NFKC", "none"] = option("NFC", "Unicode normalisation of both sides")
@@ -69,11 +98,19 @@ class SymbolsConfig:
 class ModelConfig:
     """The shape of the model; equation numbers are those of docs/equations.md."""
 
-    input: Literal["symbols", "frames", "convolution"] = option("symbols", "what the model reads: symbols, or frames")
+    input: Literal["symbols", "frames", "convolution", "none"] = option(
+        "symbols", "what the model reads: symbols, frames, or none: a language model, trained on targets alone"
+    )
     output: Literal["symbols", "copy"] = option(
         "symbols", "what a target is made of: symbols, or copy: also symbols of its source, (27)"
     )
     input_size: int | None = option(None, "numbers in a frame of the source", low=1, high=LARGEST_SIZE)
+    input_planes: int = option(
+        1,
+        "input=convolution: a frame holds this many columns of points, one after the other, such as colours",
+        low=1,
+        high=16,
+    )
     frame_stack: int = option(1, "input=frames: this many frames are joined to one", low=1, high=MOST_JOINED)
     convolution_layers: int = option(
         2, "input=convolution: layers; each halves the number of steps and of features", low=1, high=MOST_CONVOLUTIONS
@@ -108,6 +145,7 @@ class ModelConfig:
     attention_heads: int = option(
         4, "attention=multihead: heads K of (24), a divisor of hidden_size and encoder_size", low=1, high=MOST_HEADS
     )
+    ctc: bool = option(False, "a CTC output (31) over the encoder beside the decoder, for speech and other frames")
     dropout: float = option(0.2, "dropout on embeddings, between layers and before the output", low=0, high=0.95)
     forget_bias: float = option(1.0, "first value of b_f", low=-100, high=100)
     embedding_std: float = option(
@@ -139,9 +177,16 @@ class TrainConfig:
         1.0, "gradients with a larger norm are scaled down to it; 0: never", low=0, high=HIGHEST_COUNT
     )
     label_smoothing: float = option(0.1, "share of the probability spread over all symbols", low=0, high=0.9)
+    time_masks: int = option(
+        0, "frames: spans of steps of a source that are masked at random, as in SpecAugment", low=0, high=100
+    )
+    time_mask_size: int = option(20, "most steps of a mask, and at most a fifth of the source", low=1, high=10000)
+    feature_masks: int = option(0, "frames: bands of features that are masked at random", low=0, high=100)
+    feature_mask_size: int = option(15, "most features of a mask", low=1, high=10000)
     coverage_loss: float = option(
         0.0, "attention=coverage: weight of the coverage loss (23), which penalises attending twice", low=0, high=100
     )
+    ctc_weight: float = option(0.3, "model.ctc: share w of the CTC loss in the loss (33)", low=0, high=1)
     loss_mean: Literal["symbol", "pair"] = option(
         "symbol", "the mean of (12): over symbols, so that long pairs do not set the step size, or over pairs"
     )
@@ -181,6 +226,33 @@ class SearchConfig:
     length_penalty: float = option(
         0.0, "hypotheses are ranked by log p / length**length_penalty; 0 ranks by (11) alone", low=0, high=10
     )
+    ctc_weight: float | None = option(
+        None,
+        "model.ctc: share λ of CTC in the score (36) that ranks hypotheses (default: train.ctc_weight)",
+        low=0,
+        high=1,
+    )
+    length_reward: float = option(0.0, "added to the score that ranks a hypothesis for each symbol", low=0, high=1000)
+    coverage_penalty: float = option(
+        0.0, "weight of Σ_j log min(Σ_t α_tj, 1) in that score: source places left out cost", low=0, high=1000
+    )
+    min_length: int = option(0, "least symbols of a prediction, </s> not counted", low=0, high=HIGHEST_COUNT)
+    no_repeat_ngram: int = option(
+        0, "no sequence of this many symbols occurs twice in a prediction; 0: any may", low=0, high=HIGHEST_COUNT
+    )
+    diverse_groups: int = option(
+        1, "groups that the beam is split into, each kept from repeating the others", low=1, high=MOST_AT_A_TIME
+    )
+    diversity: float = option(
+        0.5,
+        "diverse groups: a symbol costs this for each hypothesis of an earlier group that took it in the same step",
+        low=0,
+        high=HIGHEST_COUNT,
+    )
+    language_model: str | None = option(
+        None, "file of a language model whose weighted log p ranks and chooses beside the model's"
+    )
+    language_model_weight: float = option(0.3, "weight of the language model's log p", low=0, high=1000)
     max_length_factor: float = option(3.0, "longest prediction: factor × source length + extra", low=0, high=1000)
     max_length_extra: int = option(20, "longest prediction: factor × source length + extra", low=1, high=10**6)
     temperature: float | None = option(None, "sample at this temperature instead of searching", low=0.0001, high=10**6)

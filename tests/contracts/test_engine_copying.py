@@ -32,6 +32,7 @@ SHAPES: dict[str, dict[str, object]] = {
     "multihead": {"attention": "multihead", "attention_heads": 2, "peephole": "none", "bidirectional": False},
 }
 COMPARED = {name: SEARCHES[name] for name in ("beam", "wider than the vocabulary", "truncated samples")}
+COMPARED["constraints"] = SearchConfig(beam_size=3, nbest=2, min_length=3, no_repeat_ngram=2, coverage_penalty=0.3)
 V = len(TARGET)
 
 

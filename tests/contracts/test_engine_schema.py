@@ -65,17 +65,24 @@ def draw_architecture(draw: random.Random) -> dict[str, Any]:
         "decoder_layers": draw.randint(1, 3),
         "bidirectional": draw.random() < 0.5,
         "input": "symbols",
-        "input_size": draw.choice([None, draw.randint(1, 9)]),
+        "input_size": None,
         "frame_stack": draw.randint(1, 3),
         "convolution_layers": draw.randint(1, 3),
         "convolution_channels": draw.randint(1, 4),
         "output": draw.choice(["symbols", "copy"] if context == "attention" else ["symbols"]),
+        "ctc": draw.random() < 0.5,
     }
     kept = ("context", "attention", "attention_heads")
     optional = {key: value for key, value in values.items() if key in kept or draw.random() < 0.9}
     copies = optional.get("output") == "copy"
-    if not copies and draw.random() < 0.5:
-        optional |= {"input": draw.choice(["frames", "convolution"]), "input_size": draw.randint(1, 9)}
+    if copies:
+        optional["ctc"] = False
+    elif draw.random() < 0.5:
+        planes = draw.randint(1, 3)
+        optional |= {"input": draw.choice(["frames", "convolution"]), "input_size": planes * draw.randint(1, 9)}
+        optional |= {"input_planes": planes} if planes > 1 or draw.random() < 0.5 else {}
+    elif draw.random() < 0.2:
+        optional |= {"input": "none", "ctc": False}
     encoder_layers = draw.randint(1, 3)
     return {
         "cell": cell,
@@ -109,6 +116,7 @@ def test_schemas_of_python_and_engine_agree(program: Path) -> None:
         {"attention_heads": 3, "attention": "multihead"},
         {"attention_heads": 4, "encoder_size": 6, "attention": "multihead"},
         {"input": "audio"},
+        {"input": "none", "ctc": True},
         {"output": "image"},
         {"output": "copy", "context": "mean"},
         {"output": "copy", "input": "frames", "input_size": 3},
@@ -117,12 +125,15 @@ def test_schemas_of_python_and_engine_agree(program: Path) -> None:
         {"hidden_size": "256"},
         {"hidden_size": 0},
         {"bidirectional": 1},
+        {"ctc": 1},
         {"encoder_size": 7},
         {"attention": "dot", "encoder_size": 8},
         {"encoder_pyramid": 1},
         {"encoder_pyramid": -1},
         {"input_size": 0, "input": "frames"},
         {"frame_stack": 0},
+        {"input_planes": 0},
+        {"input_planes": 3, "input_size": 8, "input": "convolution"},
         {"convolution_layers": 9},
         {"convolution_channels": 0},
     ],

@@ -200,6 +200,7 @@ MODELS = [
         [1, 2],
     )
 ]
+MODELS += [{"input": "none", "cell": cell, "peephole": form} for cell, form in (("lstm", "full"), ("gru", "none"))]
 
 
 MODELS += [{"output": "copy", "attention": kind} for kind in ("additive", "coverage")]

@@ -29,17 +29,19 @@ def model_configs(draw: st.DrawFn) -> ModelConfig:
     hidden_size = 2 * draw(st.integers(1, 4))
     encoder_size = draw(st.none() | st.integers(1, 4).map(lambda half: 2 * half))
     encoder_layers = draw(st.integers(1, 3))
-    output = draw(st.sampled_from(["symbols", "copy"])) if context == "attention" else "symbols"
-    copies = output == "copy"
+    planes = draw(st.integers(1, 3))
+    kind = draw(st.sampled_from(["symbols", "frames", "convolution", "none"]))
+    copies = kind == "symbols" and context == "attention" and draw(st.booleans())
     return ModelConfig(
         cell=cell,
         peephole=peephole,
         hidden_size=hidden_size,
         encoder_size=hidden_size if (context, attention) == ("attention", "dot") else encoder_size,
         embedding_size=draw(st.integers(1, 4)),
-        input="symbols" if copies else draw(st.sampled_from(["symbols", "frames", "convolution"])),
-        output=output,
-        input_size=draw(st.integers(1, 9)),
+        input=kind,
+        output="copy" if copies else "symbols",
+        input_size=planes * draw(st.integers(1, 9)),
+        input_planes=planes,
         frame_stack=draw(st.integers(1, 3)),
         convolution_layers=draw(st.integers(1, 3)),
         convolution_channels=draw(st.integers(1, 4)),
@@ -52,6 +54,7 @@ def model_configs(draw: st.DrawFn) -> ModelConfig:
         location_channels=draw(st.integers(1, 4)),
         location_width=2 * draw(st.integers(0, 4)) + 1,
         attention_heads=draw(st.sampled_from([1, 2])),
+        ctc=kind != "none" and not copies and draw(st.booleans()),
     )
 
 
@@ -99,8 +102,8 @@ def test_every_model_setting_is_part_of_the_architecture_or_of_its_making() -> N
     architecture = Architecture.of(ModelConfig())
     assert making_of_settings() == ["dropout", "forget_bias", "embedding_std"]
     assert architecture.model_settings().keys() | set(making_of_settings()) == vars(ModelConfig()).keys()
-    added = {"location_channels": 3, "location_width": 5, "attention_heads": 2, "input_size": 7, "frame_stack": 2}
-    added |= {"convolution_layers": 1, "convolution_channels": 2, "encoder_pyramid": 1}
+    added = {"location_channels": 3, "location_width": 5, "attention_heads": 2, "input_size": 6, "frame_stack": 2}
+    added |= {"input_planes": 2, "convolution_layers": 1, "convolution_channels": 2, "encoder_pyramid": 1, "ctc": True}
     changed = replace(architecture, **added)
     assert changed.to_dict().keys() == changed.model_settings().keys()
     assert architecture.to_dict().keys() == changed.to_dict().keys() - added  # as the first files of format 3
@@ -121,7 +124,7 @@ def test_every_model_setting_is_part_of_the_architecture_or_of_its_making() -> N
         ),
         ({"attention": "multihead", "encoder_size": 6}, r"^here: .*attention_heads: wanted a divisor .* got 4"),
         ({"context": 3}, r"here\.context: wanted attention\|last\|mean, got 3"),
-        ({"input": "audio"}, r"here\.input: wanted symbols\|frames\|convolution, got 'audio'"),
+        ({"input": "audio"}, r"here\.input: wanted symbols\|frames\|convolution\|none, got 'audio'"),
         ({"output": None}, r"here\.output: wanted symbols\|copy, got None"),
         ({"hiden_size": 4}, r"here: unknown key 'hiden_size'; did you mean 'hidden_size'\?"),
         ({"dropout": 0.1}, r"here: unknown key 'dropout'"),

@@ -12,7 +12,7 @@ namespace {
 
 // As in src/peephole/sections.py.
 constexpr int64_t kLargestSize = 1 << 16, kMostLayers = 64, kMostChannels = 256, kLargestWidth = 2001;
-constexpr int64_t kMostHeads = 256, kMostConvolutions = 8, kMostJoined = 64;
+constexpr int64_t kMostHeads = 256, kMostConvolutions = 8, kMostJoined = 64, kMostPlanes = 16;
 
 [[noreturn]] void fail(const std::string &what) { throw FileError(what); }
 
@@ -80,12 +80,14 @@ class Section {
 };
 
 void read_kinds_and_sizes(const Section &section, Architecture &architecture) {
-  section.read("input", architecture.input, {"symbols", "frames", "convolution"});
+  section.read("input", architecture.input, {"symbols", "frames", "convolution", "none"});
   section.read("output", architecture.copies, {"symbols", "copy"});
   if (!section.is_missing_or_null("input_size")) section.read("input_size", architecture.input_size, kLargestSize);
+  section.read("input_planes", architecture.input_planes, kMostPlanes);
   section.read("frame_stack", architecture.frame_stack, kMostJoined);
   section.read("convolution_layers", architecture.convolution_layers, kMostConvolutions);
   section.read("convolution_channels", architecture.convolution_channels, kLargestSize);
+  section.read("ctc", architecture.ctc);
   section.read("encoder_pyramid", architecture.encoder_pyramid, kMostConvolutions, 0);
   section.read("cell", architecture.gru, {"lstm", "gru"});
   section.read("peephole", architecture.form, {"none", "diagonal", "full"});  // as enum peephole_form
@@ -127,20 +129,24 @@ void check_combinations(const Architecture &a, const std::string &where) {
   if (a.encoder_pyramid >= a.encoder_layers)
     fail(where + ".encoder_pyramid: wanted fewer than encoder_layers = " + std::to_string(a.encoder_layers) + ", got " +
          std::to_string(a.encoder_pyramid));
-  if (a.input != Input::kSymbols && a.input_size == 0)
+  if ((a.input == Input::kFrames || a.input == Input::kConvolution) && a.input_size == 0)
     fail(where + ".input_size: wanted the numbers in a frame, got none");
+  if (a.input_size % a.input_planes)
+    fail(where + ".input_planes: wanted a divisor of input_size = " + std::to_string(a.input_size) + ", got " +
+         std::to_string(a.input_planes));
+  if (a.input == Input::kNone && a.ctc) fail(where + ".ctc: wanted a model with sources, got input='none'");
   if (a.context == Context::kAttention) check_attention(a, where);
-  if (a.copies && (a.input != Input::kSymbols || a.context != Context::kAttention || a.encoder_pyramid))
+  if (a.copies && (a.input != Input::kSymbols || a.context != Context::kAttention || a.encoder_pyramid || a.ctc))
     fail(where + ".output='copy' copies the symbols that attention chooses: wanted input='symbols', "
-                 "context='attention' and encoder_pyramid=0");
+                 "context='attention', encoder_pyramid=0 and ctc=false");
 }
 
 const std::set<std::string> kKeys = {"input",          "output",        "cell",           "peephole",
                                      "hidden_size",    "encoder_size",  "embedding_size", "encoder_layers",
                                      "decoder_layers", "bidirectional", "context",        "attention",
                                      "location_channels", "location_width", "attention_heads",
-                                     "input_size", "frame_stack", "convolution_layers", "convolution_channels",
-                                     "encoder_pyramid"};
+                                     "input_size", "input_planes", "frame_stack", "convolution_layers", "convolution_channels",
+                                     "encoder_pyramid", "ctc"};
 
 std::set<std::string> keys_and(std::set<std::string> more) {
   more.insert(kKeys.begin(), kKeys.end());

@@ -13,9 +13,10 @@ namespace peephole {
 struct Architecture {
   Input input = Input::kSymbols;
   int64_t input_size = 0;  // F, numbers in a frame; 0: not given
-  int64_t frame_stack = 1;
+  int64_t input_planes = 1, frame_stack = 1;
   int64_t convolution_layers = 2, convolution_channels = 32;
   int64_t encoder_pyramid = 0;
+  bool ctc = false;
   bool gru = false;
   int32_t form = PEEPHOLE_FULL;  // enum peephole_form
   int64_t hidden_size = 256;
@@ -29,6 +30,8 @@ struct Architecture {
   int64_t location_channels = 10, location_width = 31;  // of Alignment::kLocation
   int64_t attention_heads = 4;                          // of Alignment::kMultihead
 
+  // M of the context that the decoder reads: 0 for a language model, which has no source.
+  int64_t memory_size() const { return input == Input::kNone ? 0 : encoder_size; }
   int64_t directions() const { return bidirectional ? 2 : 1; }
 };
 

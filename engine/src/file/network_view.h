@@ -18,7 +18,7 @@ struct LinearView {
 };
 
 // Kinds of input, in the order of their names in architecture.cpp.
-enum class Input : int32_t { kSymbols, kFrames, kConvolution };
+enum class Input : int32_t { kSymbols, kFrames, kConvolution, kNone };
 
 enum class Context : int32_t { kAttention, kLast, kMean };
 
@@ -28,12 +28,13 @@ enum class Alignment : int32_t { kAdditive, kDot, kGeneral, kLocation, kCoverage
 struct NetworkView {
   bool gru;
   int32_t form;  // enum peephole_form
-  int64_t hidden_size, encoder_size, embedding_size, encoder_layers, decoder_layers, directions;
+  int64_t hidden_size, encoder_size, embedding_size, encoder_layers, decoder_layers, directions;  // Input::kNone: no encoder,
+                                                                                              // and encoder_size 0
   Context context;
   Alignment attention;  // for Context::kAttention
   Number number;  // what products multiply
   Input input;
-  int64_t input_size, frame_stack, convolution_layers;
+  int64_t input_size, input_planes, frame_stack, convolution_layers;
   int64_t pyramid;                                // encoder layers above the first that read pairs of steps
   MatrixView source_embedding, target_embedding;  // (V, E)
   MatrixView frame_mean, frame_scale;             // (1, F); input of frames
@@ -51,6 +52,8 @@ struct NetworkView {
   LinearView readout, output;
   bool copies;                                    // copying, (26), (27), with the next two
   MatrixView gate_weight, gate_bias;              // w_g (1, H + M + E), b_g (1, 1)
+  bool has_ctc;
+  LinearView ctc;  // (V, M): scores of every symbol, and of blank in the place of <pad>
 };
 
 }  // namespace peephole

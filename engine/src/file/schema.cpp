@@ -11,14 +11,15 @@ Schema::Schema(const Architecture &architecture, int64_t num_source_symbols, int
   view_.gru = a.gru;
   view_.form = a.form;
   view_.hidden_size = a.hidden_size;
-  view_.encoder_size = a.encoder_size;
+  view_.encoder_size = a.memory_size();
   view_.embedding_size = a.embedding_size;
-  view_.encoder_layers = a.encoder_layers;
+  view_.encoder_layers = a.input == Input::kNone ? 0 : a.encoder_layers;
   view_.decoder_layers = a.decoder_layers;
   view_.directions = a.directions();
-  view_.context = a.context;
+  view_.context = a.input == Input::kNone ? Context::kLast : a.context;
   view_.input = a.input;
-  view_.input_size = a.input_size;
+  view_.input_size = a.input == Input::kFrames || a.input == Input::kConvolution ? a.input_size : 0;
+  view_.input_planes = a.input_planes;
   view_.frame_stack = a.frame_stack;
   view_.convolution_layers = a.input == Input::kConvolution ? a.convolution_layers : 0;
   view_.pyramid = a.encoder_pyramid;
@@ -27,15 +28,19 @@ Schema::Schema(const Architecture &architecture, int64_t num_source_symbols, int
   view_.copies = a.copies;
   view_.encoder = encoder_.data();
   view_.decoder = decoder_.data();
-  add_frontend(num_source_symbols);
-  add_encoder();
-  if (a.encoder_size != a.hidden_size) {
+  if (a.input != Input::kNone) {
+    add_frontend(num_source_symbols);
+    add_encoder();
+  }
+  if (a.encoder_size != a.hidden_size && a.input != Input::kNone) {
     add_bridge("bridge.hidden.", bridge_hidden_);
     if (!a.gru) add_bridge("bridge.cell.", bridge_cell_);
     view_.bridge_hidden = bridge_hidden_.data();
     view_.bridge_cell = bridge_cell_.data();
   }
   add_decoder(num_target_symbols);
+  view_.has_ctc = a.ctc;
+  if (a.ctc) add_linear("ctc", a.encoder_size, num_target_symbols, view_.ctc);
 }
 
 void Schema::add(const std::string &name, Shape shape, Role role, MatrixView &view) {
@@ -86,7 +91,8 @@ void Schema::add_frontend(int64_t num_symbols) {
   add_vector("frontend.scale", a.input_size, view_.frame_scale);
   int64_t channels = a.frame_stack, features = a.input_size;
   if (a.input == Input::kConvolution) {
-    channels = 1;
+    channels = a.input_planes;
+    features /= a.input_planes;
     convolutions_.resize(size_t(a.convolution_layers));
     view_.convolutions = convolutions_.data();
     for (size_t layer = 0; layer < convolutions_.size(); ++layer) {
@@ -152,10 +158,10 @@ void Schema::add_additive() {
 }
 
 void Schema::add_decoder(int64_t num_symbols) {
-  const int64_t hidden = architecture_.hidden_size, memory = architecture_.encoder_size;
+  const int64_t hidden = architecture_.hidden_size, memory = architecture_.memory_size();
   const int64_t embedding = architecture_.embedding_size;
   add_matrix("decoder.embedding.weight", num_symbols, embedding, view_.target_embedding);
-  if (architecture_.context == Context::kAttention) add_attention();
+  if (view_.context == Context::kAttention) add_attention();
   for (size_t layer = 0; layer < decoder_.size(); ++layer)
     add_cell("decoder.layers." + std::to_string(layer), layer ? hidden : embedding + memory, hidden, decoder_[layer]);
   add_linear("decoder.readout", hidden + memory + embedding, hidden, view_.readout);

@@ -7,6 +7,7 @@
 #include <algorithm>
 #include <cmath>
 
+#include "predict/ctc.h"
 #include "predict/packed_network.h"
 #include "runtime/poll.h"
 
@@ -42,20 +43,18 @@ class PackedDecoder final : public peephole::Decoder {
                const int64_t *where) override {
     FlushDenormals flush;
     const int64_t first = num_rows;
-    last_h.reserve(net.encoder.layers() * n * net.M);
-    last_c.reserve(net.encoder.layers() * n * net.M);
-    net.encoder.read(n, sources, lengths, encoder_scratch, outputs, last_h.at(0), last_c.at(0));
-    keep(n, encoder_scratch.lengths.at(0), where);
-    for (int64_t b = 0; net.gate.copies() && b < n; ++b) keep_copies(slot(where[b]), copies[b], net.V);
-    grow(state[0], first + n);
-    row_slot.reserve(first + n);
-    row_weights.reserve(first + n);
+    num_rows = first + n;
+    row_slot.reserve(num_rows);
+    row_weights.reserve(num_rows);
+    grow(state[0], num_rows);
+    if (net.encoder.layers())
+      encode(n, sources, copies, lengths, where, first);
+    else
+      begin_alone(n, where, first);
     for (int64_t b = 0; b < n; ++b) {
       *row_slot.at(first + b) = where[b];
       *row_weights.at(first + b) = slot(where[b]).first.at(0);
     }
-    for (int64_t l = 0; l < net.num_layers; ++l) begin(l, n, first);
-    num_rows = first + n;
     return first;
   }
 
@@ -83,6 +82,9 @@ class PackedDecoder final : public peephole::Decoder {
   }
   const float *attention(int64_t row) const override {
     return net.attention->has_weights() ? attended.at(*parent_index.at(row))->weights : nullptr;
+  }
+  peephole::Decoder *new_ctc() const override {
+    return net.has_ctc ? new CtcDecoder(net, outputs, encoder_scratch.lengths) : nullptr;
   }
 
  private:
@@ -137,6 +139,31 @@ class PackedDecoder final : public peephole::Decoder {
     slots.reserve(index + 1);
     for (; num_slots <= index; ++num_slots) *slots.at(num_slots) = new SourceSlot;
     return **slots.at(index);
+  }
+
+  // Reads n sources; their first states, (9), become rows first, first + 1, …
+  void encode(int64_t n, const void *const *sources, const int32_t *const *copies, const int64_t *lengths,
+              const int64_t *where, int64_t first) {
+    last_h.reserve(net.encoder.layers() * n * net.M);
+    last_c.reserve(net.encoder.layers() * n * net.M);
+    net.encoder.read(n, sources, lengths, encoder_scratch, outputs, last_h.at(0), last_c.at(0));
+    keep(n, encoder_scratch.lengths.at(0), where);
+    for (int64_t b = 0; net.gate.copies() && b < n; ++b) keep_copies(slot(where[b]), copies[b], net.V);
+    for (int64_t l = 0; l < net.num_layers; ++l) begin(l, n, first);
+  }
+
+  // A language model: s_0 = 0, and no context.
+  void begin_alone(int64_t n, const int64_t *where, int64_t first) {
+    for (int64_t b = 0; b < n; ++b) slot(where[b]).length = 1;
+    for (int64_t l = 0; l < net.num_layers; ++l) {
+      LayerRows &rows = *state[0][l];
+      std::memset(rows.h.at(first * units), 0, size_t(n * units) * sizeof(float));
+      std::memset(rows.c.at(first * units), 0, size_t(n * units) * sizeof(float));
+      for (int64_t r = first; r < first + n; ++r) {
+        rows.hidden.put(r, rows.h.at(r * units));
+        if (net.layers[l].is_full()) rows.cells.put(r, rows.c.at(r * units));
+      }
+    }
   }
 
   // Keeps what the steps read of n sources, once the encoder has read them.
@@ -205,7 +232,7 @@ class PackedDecoder final : public peephole::Decoder {
     line.reserve(memory + units);
     selection.clear(num_parents);
     for (int64_t m = 0; m < num_parents; ++m) {
-      std::memcpy(line.at(0), contexts.at(m * memory), size_t(memory) * sizeof(float));
+      if (memory) std::memcpy(line.at(0), contexts.at(m * memory), size_t(memory) * sizeof(float));
       peephole::poll(attended.at(m)->source->length * net.M);
       std::memcpy(line.at(memory), state[0][0]->h.at(*parent_row.at(m) * units), size_t(units) * sizeof(float));
       joints.put(m, line.at(0));
@@ -214,7 +241,10 @@ class PackedDecoder final : public peephole::Decoder {
     joint.reserve(num_parents * net.layers[0].gates());
     net.layers[0].join(selection, joint.at(0));
     context_readouts.reserve(num_parents * net.readout_context.columns());
-    net.readout_context.multiply(selection, context_readouts.at(0), net.readout_context.columns());
+    if (net.M)
+      net.readout_context.multiply(selection, context_readouts.at(0), net.readout_context.columns());
+    else
+      std::memset(context_readouts.at(0), 0, size_t(num_parents * net.readout_context.columns()) * sizeof(float));
   }
 
   // α of (15), (16) for each parent.

@@ -25,6 +25,9 @@ class Decoder {
   // The attention weights α of (16) from which row r was computed, one for each place of its source; NULL for a fixed
   // context.
   virtual const float *attention(int64_t row) const = 0;
+  // The CTC output over the same sources as a decoder of its own, with one row for each row here; NULL: the model has
+  // none. Its `read` follows that of this decoder, which must outlive it, with the same arguments.
+  virtual Decoder *new_ctc() const = 0;
 };
 
 // A model packed for an instruction set; any number of threads may read it.

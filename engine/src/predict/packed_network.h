@@ -33,6 +33,8 @@ class PackedNetwork final : public peephole::Network {
     readout_symbol.pack(format, view.readout, H + M, view.embedding_size);
     output.pack(format, view.output, 0, H);
     if (view.copies) gate.pack(view);
+    has_ctc = view.has_ctc;
+    if (has_ctc) ctc.pack(format, view.ctc, 0, M);
     symbol_gates.pack(embeddings, V, layers[0].gates(),
                       [&](const Selection &x, float *out) { layers[0].project(x, out); });
     symbol_readouts.pack(embeddings, V, readout_symbol.width(),
@@ -58,6 +60,8 @@ class PackedNetwork final : public peephole::Network {
   Matrix readout_state, readout_context;
   Affine readout_symbol, output;
   CopyGate gate;
+  bool has_ctc = false;
+  Affine ctc;  // of symbols and blank, over the encoder's outputs
   SymbolProducts symbol_gates, symbol_readouts;
 };
 

@@ -23,7 +23,16 @@ from peephole.model.evaluation import BEST_ONLY, Reading, describe_gap, evaluate
 @click.command()
 @click.argument("models", metavar="MODEL")
 @click.argument("test_file", metavar="TEST")
-@setting_options("search.beam_size", "search.length_penalty", "search.batch_size", "search.threads", "data.bad_lines")
+@setting_options(
+    "search.beam_size",
+    "search.length_penalty",
+    "search.ctc_weight",
+    "search.language_model",
+    "search.language_model_weight",
+    "search.batch_size",
+    "search.threads",
+    "data.bad_lines",
+)
 @click.option("--metric", "metrics", metavar="NAME", multiple=True, help="Instead of the usual metrics; repeatable.")
 @click.option("--against", metavar="MODEL", help="A second model: is the difference significant?")
 @click.option(
@@ -44,6 +53,8 @@ def command(
     **options: Any,
 ) -> None:
     """Measure MODEL on TEST, a file of pairs as `peephole train` reads, or stdin (-) or another pipe.
+
+    A language model has its perplexity on a file of texts, one a line.
 
     Pairs with the same source are one source with several references. Intervals are 95 % bootstrap intervals over
     sources. The exposure gap is the gain in symbol error rate when the model is fed gold symbols instead of its own.

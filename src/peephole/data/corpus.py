@@ -35,7 +35,7 @@ class Located(NamedTuple):
 
 
 class Corpus:
-    """Pairs as ids, without BOS and EOS, read from a folder that `build` wrote.
+    """Pairs as ids, without BOS and EOS, or frames as sources, read from a folder that `build` wrote.
 
     >>> import tempfile
     >>> from peephole.symbols import CharacterSymbols
@@ -102,7 +102,7 @@ class Corpus:
             rows: for each pair the numbers of its source as bytes, the length of the source, and the target ids.
             folder: where the files are written.
             dtype: number format of the sources.
-            width: numbers in a value of a source; None: one.
+            width: F, if a source is frames of F numbers; 2 for a model that copies; None for ids.
         """
         with replace_files([Path(folder) / name for name in FILE_NAMES]) as files:
             source_column = ColumnWriter(files[0], files[1], dtype, width)
@@ -119,7 +119,7 @@ class Corpus:
 
     @property
     def num_source_symbols(self) -> int:
-        """Return the number of source symbols."""
+        """Return the number of source symbols, or frames."""
         return self._source.num_values
 
     @property
@@ -136,12 +136,16 @@ class Corpus:
         return Located(self._source.spans(indices), self._target.spans(indices))
 
     def read(self, located: Located) -> tuple[Rows, Rows]:
-        """Return the source ids and the target ids (without EOS), int32, of located pairs.
+        """Return the source ids, or frames (T, F), and the target ids (without EOS) of located pairs.
 
         Raises:
             RunError: a file has been cut off, or cannot be read.
         """
         return self._source.rows(located.source), self._target.rows(located.target)
+
+    def targets(self, spans: Spans) -> Rows:
+        """Return the target ids (without EOS) of located pairs; errors as `read`."""
+        return self._target.rows(spans)
 
     def pairs(self, indices: Integers | list[int]) -> tuple[Rows, Rows]:
         """Return the source ids and the target ids (without EOS) of each of these pairs; errors as `read`."""

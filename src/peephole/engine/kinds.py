@@ -7,10 +7,11 @@ from collections.abc import Collection, Mapping
 PREDICTION_KINDS: Mapping[str, Collection[str]] = {
     "cell": ("lstm", "gru"),
     "peephole": ("full", "diagonal", "none"),
-    "attention": ("fixed", "additive", "dot", "general", "location", "coverage", "multihead"),
-    "context": ("attention", "last", "mean"),
-    "input": ("symbols",),
+    "attention": ("fixed", "additive", "dot", "general", "location", "coverage", "multihead", "none"),
+    "context": ("attention", "last", "mean", "none"),
+    "input": ("symbols", "frames", "convolution", "none"),
     "output": ("symbols", "copy"),
+    "ctc": ("linear",),
 }
 """As in engine/src/file/architecture.cpp, which refuses files of any other kind."""
 

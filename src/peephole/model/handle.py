@@ -4,19 +4,20 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
-from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from peephole import engine
-from peephole.config import Config, ModelConfig, SearchConfig
-from peephole.engine.kinds import PREDICTION_KINDS, missing_kind
+from peephole.config import Config, SearchConfig
 from peephole.engine.packed import PackedSearch
 from peephole.errors import ConfigError, PeepholeError, check_path, check_type, nearest
-from peephole.model.prediction import Prediction, empty_prediction, make_prediction
+from peephole.model.batches import Work, find_in_parts
+from peephole.model.language import ANY_SOURCE, find_language_model, read_beginnings
+from peephole.model.phrases import read_phrases
+from peephole.model.prediction import Prediction, empty_prediction, prediction_of
 from peephole.model.reading import (
     Notices,
     Source,
+    check_sources,
     check_targets,
     check_texts,
     count_unknown,
@@ -26,18 +27,16 @@ from peephole.model.reading import (
     read_sources,
     read_targets,
 )
-from peephole.model.search_memory import check_search_memory
+from peephole.model.search_choice import make_search, slow_search_reason
 from peephole.model.weights import LoadedFile, Weights
-from peephole.nn.schema import Architecture
-from peephole.symbols import Symbols, copied_tokens
+from peephole.nn.schema import Architecture, num_places
+from peephole.symbols import FrameSymbols, Symbols, copied_tokens
 
 if TYPE_CHECKING:
     from peephole.nn import Seq2Seq
     from peephole.search.torch import DefinitionSearch
     from peephole.storage.model_file import ModelFile
 
-BATCHES_PER_CALL = 4
-"""Batches searched between two calls of `progress`, and between two checks for Ctrl-C."""
 FORCED_SETTINGS = ("batch_size", "threads", "engine")
 """The search settings that apply to given targets."""
 
@@ -81,6 +80,7 @@ class Model:
         self.target_symbols = target_symbols
         self.notes = tuple(notes)
         self._weights = Weights(networks, files)
+        self.language_models: dict[str, Model] = {}  # that have guided searches, by the names of their files
         self.made: dict[str, Any] = dict(self._weights.made() if made is None else made)
 
     def __repr__(self) -> str:
@@ -115,6 +115,11 @@ class Model:
         return tuple(Model(h.config, *tables, files=[file], made=h.made, notes=h.notes) for file, h in read)
 
     @property
+    def is_language_model(self) -> bool:
+        """Whether the model has no source, `model.input=none`: it predicts how texts go on."""
+        return self.config.model.input == "none"
+
+    @property
     def num_bytes(self) -> int:
         """The bytes of its files; 0 without files."""
         return sum(len(file.content) for file in self._weights.files)
@@ -134,16 +139,19 @@ class Model:
         Raises:
             ModelFileError: a file is damaged.
         """
-        if self._slow_search_reason(self.config.with_values({"search.engine": "auto"}).search) is None:
+        config = self.config.with_values({"search.engine": "auto"})
+        if slow_search_reason(self._weights, config, config.search) is None:
             self._weights.packed(self._description())
         else:
             self._weights.search_networks()
 
     def predict(
         self,
-        sources: Iterable[str],
+        sources: Iterable[Any],
         *,
         prefixes: Iterable[str] | None = None,
+        must_contain: Iterable[Iterable[str]] | None = None,
+        language_model: Model | str | Path | None = None,
         attention: bool = True,
         progress: Callable[[int], None] | None = None,
         first_index: int = 0,
@@ -155,8 +163,15 @@ class Model:
         Without either it is a beam search of 5 for the single best.
 
         Args:
-            sources: source texts. An empty one has the empty target as its only prediction, with probability 1.
+            sources: source texts. An empty one has the empty target as its only prediction, with probability 1. For a
+                model of sound, images or numbers: names of files, or arrays of frames (T, F). For a language model:
+                what its targets begin with, which may be empty.
             prefixes: texts that the targets begin with, one a source; their symbols are scored like any other.
+            must_contain: for each source the texts that its targets must contain, such as [["Berlin"], []]. The symbols
+                of a text stand in the target one after the other; texts may overlap.
+            language_model: a language model of the same target symbols, or the name of its file, whose log p times
+                `search.language_model_weight` is added to choose and rank; None: that of the settings. Predictions
+                report log p without it.
             attention: whether predictions have their attention weights.
             progress: called with 0 when all texts are read and `notices` is filled, and after each part of the search
                 with the number of sources done since the last call.
@@ -177,46 +192,42 @@ class Model:
         that length; see `Prediction.unknown` and `Prediction.truncated`.
         """
         config = self._search_config("predict", search)
-        texts = check_texts("sources", sources)
         check_type("attention", attention, bool, "True or False")
         check_type("progress", progress, (type(None), Callable), "a function")  # type: ignore[arg-type]  # an ABC
         check_type("first_index", first_index, int, "a whole number")
         if first_index < 0:
             raise PeepholeError(f"first_index: wanted at least 0, got {first_index}")
         collected = _notices(notices)
-        read = self._read_sources(texts, collected, first_index)
-        begin = None
-        if prefixes is not None:
-            texts_before = check_texts("prefixes", prefixes)
-            begin = read_prefixes(self.target_symbols, texts_before, read, config, collected, first_index=first_index)
-        searching = self._make_search(config, collected, len(read))
+        begin: list[list[int]] | None
+        if self.is_language_model:
+            if prefixes is not None:
+                raise PeepholeError("prefixes: a language model continues its sources; wanted none, got some")
+            read, begin, longest = read_beginnings(self.target_symbols, sources, config, collected, first_index)
+        else:
+            read, begin, longest = self._read_for_search(sources, prefixes, config, collected, first_index)
+        phrases = None
+        if must_contain is not None:
+            phrases = read_phrases(self.target_symbols, must_contain, config, longest, begin)
+        guide = find_language_model(self, language_model, config)
+        searching = self._make_search(config, collected, len(read), guide)
         if notices is None:
-            issue_warnings(collected, len(texts), stacklevel=2)
+            issue_warnings(collected, len(read), stacklevel=2)
         attends = attention and self.config.model.context == "attention"
-        results: list[list[Prediction]] = [[] if source.ids else [empty_prediction(attends)] for source in read]
+        results: list[list[Prediction]] = [[] if len(source.ids) else [empty_prediction(attends)] for source in read]
         report = progress or (lambda count: None)
         report(0)
-        # Sources of similar length share a batch; the results do not depend on the grouping.
-        order = sorted((index for index, source in enumerate(read) if source.ids), key=lambda i: len(read[i].ids))
-        size = config.batch_size * BATCHES_PER_CALL
-        for first in range(0, len(order), size):
-            rows = order[first : first + size]
-            found = searching.find(
-                [read[index].ids for index in rows],
-                [longest_target(read[index].ids, config) for index in rows],
-                config,
-                prefixes=None if begin is None else [begin[index] for index in rows],
-                examples=[first_index + index for index in rows],
-                attention=attention,
-            )
-            for index, hypotheses in zip(rows, found, strict=True):
-                results[index] = [make_prediction(one, read[index], self.target_symbols) for one in hypotheses]
-            report(len(rows))
+        work = Work(read, longest, begin, phrases, first_index)
+        for part in find_in_parts(searching, work, config, attention=attention):
+            for index, hypotheses in part:
+                results[index] = [
+                    prediction_of(hypothesis, read[index], self.target_symbols) for hypothesis in hypotheses
+                ]
+            report(len(part))
         return results
 
     def score(
         self,
-        sources: Iterable[str],
+        sources: Iterable[Any],
         targets: Iterable[str | Sequence[str]],
         *,
         notices: Notices | None = None,
@@ -225,7 +236,7 @@ class Model:
         """Return log p(Y | X), (11), of each target given its source, natural logarithms, </s> included.
 
         Args:
-            sources: source texts, none empty.
+            sources: as in `predict`, none empty.
             targets: one a source, each a text, or a list of tokens such as `Prediction.tokens`. A text is split into
                 symbols as in training. With subwords a model may predict another segmentation of the same text,
                 which has another probability; pass its tokens to score it.
@@ -248,7 +259,7 @@ class Model:
 
     def teacher_forced(
         self,
-        sources: Sequence[str],
+        sources: Sequence[Any],
         targets: Sequence[str | Sequence[str]],
         *,
         notices: Notices | None = None,
@@ -257,7 +268,7 @@ class Model:
         """Return the most probable symbol at each position of each target, the model being fed the target, (13).
 
         Args:
-            sources: source texts, none empty.
+            sources: as in `predict`, none empty.
             targets: one a source, as in `score`.
             notices: collects unknown symbols and truncated or empty sources; None: Python warnings are issued for them.
             search: threads, batch_size or engine, as in `predict`.
@@ -279,9 +290,12 @@ class Model:
             found[index] = copied_tokens(ids[:-1], pairs[index][0].copied, self.target_symbols)
         return found
 
-    def unknown_symbols(self, sources: Sequence[str], targets: Sequence[str] = ()) -> Counter[str]:
+    def unknown_symbols(self, sources: Sequence[Any], targets: Sequence[str] = ()) -> Counter[str]:
         """Count the symbols that were not seen in training on their side, also past `data.max_length`."""
-        unknown = count_unknown(self.source_symbols, check_texts("sources", sources))
+        texts = check_sources(self.source_symbols, sources)
+        unknown = (
+            Counter() if isinstance(self.source_symbols, FrameSymbols) else count_unknown(self.source_symbols, texts)
+        )
         return unknown + count_unknown(self.target_symbols, check_texts("targets", targets))
 
     def save(self, path: str | Path) -> None:
@@ -319,68 +333,63 @@ class Model:
                 raise ConfigError(
                     f"{call}: unknown setting {name!r}; wanted {', '.join(allowed)}{nearest(name, allowed)}"
                 )
-        return self.config.with_values({f"search.{name}": value for name, value in search.items()}, call).search
+        return self.config.with_values({f"search.{name}": value for name, value in search.items()}, call).searching()
 
-    def _read_sources(self, texts: Sequence[str], notices: Notices, first_index: int = 0) -> list[Source]:
-        longest = self.config.data.max_length
-        target = self.target_symbols if self.config.model.output == "copy" else None
-        return read_sources(
-            self.source_symbols, texts, notices, longest=longest, first_index=first_index, target=target
-        )
+    def _read_sources(self, texts: Sequence[Any], notices: Notices, first_index: int = 0) -> list[Source]:
+        of_frames = isinstance(self.source_symbols, FrameSymbols)
+        how: dict[str, Any] = {"target": self.target_symbols if self.config.model.output == "copy" else None}
+        how["longest"] = self.config.frames.max_frames if of_frames else self.config.data.max_length
+        return read_sources(self.source_symbols, texts, notices, first_index=first_index, **how)
+
+    def num_places(self, source: Source) -> int:
+        """Return the number of encoder outputs of a source that was read, from which attention chooses."""
+        return int(num_places(Architecture.of(self.config.model), len(source.ids)))
 
     def _read_pairs(
         self,
         call: str,
-        sources: Iterable[str],
+        sources: Iterable[Any],
         targets: Iterable[str | Sequence[str]],
         notices: Notices | None,
         search: Mapping[str, Any],
     ) -> tuple[SearchConfig, list[tuple[Source, list[int]]]]:
         """Return the search settings of a call with given targets, each source and the ids of its target."""
         config = self._search_config(call, search, FORCED_SETTINGS)
-        texts, wanted = check_texts("sources", sources), check_targets(targets)
+        texts, wanted = check_sources(self.source_symbols, sources), check_targets(targets)
         if len(texts) != len(wanted):
             raise PeepholeError(f"{call}: wanted as many targets as sources, got {len(wanted)} and {len(texts)}")
         collected = _notices(notices)
-        read = self._read_sources(texts, collected)
+        read = self._read_sources(texts, collected) if not self.is_language_model else [ANY_SOURCE] * len(texts)
         lengths = [len(source.ids) for source in read]
         if 0 in lengths:
             raise PeepholeError(f"{call}: source {lengths.index(0)} is empty; wanted at least one symbol")
         target_ids = read_targets(self.target_symbols, wanted, read, collected)
-        collected.slow_search = self._slow_search_reason(config)
+        collected.slow_search = slow_search_reason(self._weights, self.config, config)
         if notices is None:
             issue_warnings(collected, len(texts), stacklevel=3)
         return config, list(zip(read, target_ids, strict=True))
 
-    def _make_search(self, config: SearchConfig, notices: Notices, count: int) -> PackedSearch | DefinitionSearch:
-        """Return the engine's search for some sources, or PyTorch's if the engine is off, missing or lacks a kind."""
-        notices.slow_search = self._slow_search_reason(config)
-        fits = self._weights.fit_engine()  # else on a GPU, or in float64
-        packs = fits and config.engine == "auto" and notices.slow_search is None
-        check_search_memory(self.config.model, len(self.target_symbols), config, count if fits else 0, engine=packs)
-        if packs:
-            return PackedSearch(self._weights.packed(self._description()))
-        from peephole.search.torch import DefinitionSearch
+    def _read_for_search(
+        self, sources: Iterable[Any], prefixes: Iterable[str] | None, config: SearchConfig, notices: Notices, first: int
+    ) -> tuple[list[Source], list[list[int]] | None, list[int]]:
+        """Return the sources, the ids of the prefixes, and the most symbols of each target; 0 for an empty source."""
+        read = self._read_sources(check_sources(self.source_symbols, sources), notices, first)
+        begin = None
+        if prefixes is not None:
+            texts = check_texts("prefixes", prefixes)
+            begin = read_prefixes(
+                self.target_symbols, texts, read, config, notices, first_index=first, places=self.num_places
+            )
+        return read, begin, [longest_target(self.num_places(s), config) if len(s.ids) else 0 for s in read]
 
-        return DefinitionSearch(self._weights.search_networks())
-
-    def _slow_search_reason(self, config: SearchConfig) -> str | None:
-        """Return why PyTorch searches although the engine is on; None if the engine searches, or is off."""
-        if config.engine == "off" or not self._weights.fit_engine():
-            return None
-        if not engine.available():
-            return "peephole was installed without its engine"
-        missing = _kind_missing_in_prediction(self.config.model)
-        return self._weights.differing_kind(self.config) if missing is None else f"the engine {missing}"
+    def _make_search(
+        self, config: SearchConfig, notices: Notices, count: int, guide: Model | None = None
+    ) -> PackedSearch | DefinitionSearch:
+        guides = [] if guide is None else [(guide._weights, guide._description(), config.language_model_weight)]
+        return make_search(self._weights, self._description(), config, notices, count, guides)
 
     def _description(self) -> tuple[Config, Symbols, Symbols]:
         return self.config, self.source_symbols, self.target_symbols
-
-
-@lru_cache
-def _kind_missing_in_prediction(model: ModelConfig) -> str | None:
-    """Return the kind that the engine's prediction lacks; None if it has all."""
-    return missing_kind(Architecture.of(model).kinds(), PREDICTION_KINDS)
 
 
 def _notices(given: Notices | None) -> Notices:

@@ -6,14 +6,13 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from peephole.errors import shorten
+from peephole.model.reading import Source
+from peephole.search.hypothesis import Hypothesis
 from peephole.symbols import Symbols, copied_tokens
 
 if TYPE_CHECKING:  # importing NumPy takes longer than all other imports for predicting a text
     import numpy as np
     import numpy.typing as npt
-
-    from peephole.model.reading import Source
-    from peephole.search.hypothesis import Hypothesis
 
 
 @dataclass(frozen=True, repr=False, eq=False)
@@ -78,8 +77,14 @@ class Prediction:
         }
 
 
-def make_prediction(hypothesis: Hypothesis, source: Source, symbols: Symbols) -> Prediction:
-    """Return a hypothesis with its text; `symbols` is the target's table."""
+def prediction_of(hypothesis: Hypothesis, source: Source, symbols: Symbols) -> Prediction:
+    """Return a hypothesis as a prediction.
+
+    Args:
+        hypothesis: the result of a search.
+        source: its source, as it was read.
+        symbols: the target's symbol table.
+    """
     tokens = copied_tokens(hypothesis.ids, source.copied, symbols)
     return Prediction(
         text=symbols.join(tokens),

@@ -42,10 +42,12 @@ class Architecture:
     input: str  # symbols, frames, convolution
     output: str  # symbols, copy
     input_size: int | None  # F, numbers in a frame; None for symbols
+    input_planes: int  # input convolution: columns of points in a frame
     frame_stack: int  # input frames: frames joined to one
     convolution_layers: int
     convolution_channels: int
     encoder_pyramid: int  # encoder layers above the first that read pairs of steps
+    ctc: bool  # a second output over the encoder
 
     @classmethod
     def of(cls, config: ModelConfig) -> Architecture:
@@ -97,8 +99,11 @@ class Architecture:
         return settings | {"encoder_size": None if self.encoder_size == self.hidden_size else self.encoder_size}
 
     def kinds(self) -> dict[str, str]:
-        """Return the kind of each part; without attention its kind is "fixed"."""
+        """Return the kind of each part; without attention its kind is "fixed", without a source it has none."""
         kinds = {name: getattr(self, name) for name in ("cell", "peephole", "attention", "context", "input", "output")}
+        kinds |= {"ctc": "linear"} if self.ctc else {}
+        if self.input == "none":
+            return kinds | {"attention": "none", "context": "none"}
         return kinds if CONTEXTS[self.context] else kinds | {"attention": "fixed"}
 
     def describe(self) -> str:
@@ -108,14 +113,21 @@ class Architecture:
         'LSTM, mean context, hidden size 64, encoder 1 x 64 bidirectional, decoder 1 x 64'
         """
         peepholes = f" with {self.peephole} peepholes" if self.peephole != "none" else ""
+        if self.input == "none":
+            return f"language model, {self.cell.upper()}{peepholes}, {self.decoder_layers} x {self.hidden_size}"
         context = f"{self.attention} attention" if self.context == "attention" else f"{self.context} context"
         copying = ", copying" if self.output == "copy" else ""
         directions = "bidirectional" if self.bidirectional else "one-directional"
         return (
             f"{self.cell.upper()}{peepholes}, {context}{copying}, hidden size {self.hidden_size}, "
             f"encoder {self.encoder_layers} x {self.encoder_size} {directions}, "
-            f"decoder {self.decoder_layers} x {self.hidden_size}"
+            f"decoder {self.decoder_layers} x {self.hidden_size}{', CTC' if self.ctc else ''}"
         )
+
+    @property
+    def memory_size(self) -> int:
+        """Return M of the context that the decoder reads: 0 without a source."""
+        return 0 if self.input == "none" else self.encoder_size
 
     @property
     def num_directions(self) -> int:
@@ -126,7 +138,15 @@ class Architecture:
 _SETTINGS = [f.name for f in fields(Architecture)]
 _ADDED = (
     *("location_channels", "location_width", "attention_heads"),
-    *("input_size", "frame_stack", "convolution_layers", "convolution_channels", "encoder_pyramid"),
+    *(
+        "input_size",
+        "input_planes",
+        "frame_stack",
+        "convolution_layers",
+        "convolution_channels",
+        "encoder_pyramid",
+        "ctc",
+    ),
 )
 
 
@@ -188,6 +208,7 @@ def tensors(architecture: Architecture, num_source_symbols: int, num_target_symb
             *_inside("encoder", _encoder(architecture)),
             *_inside("bridge", _bridge(architecture)),
             *_inside("decoder", decoder(architecture, num_target_symbols)),
+            *_inside("ctc", _ctc(architecture, num_target_symbols)),
         ]
     )
 
@@ -220,7 +241,7 @@ def _frames(a: Architecture, num_symbols: int) -> Tensors:
 
 def _convolution(a: Architecture, num_symbols: int) -> Tensors:
     yield from _statistics(a)
-    channels, features = 1, _input_size(a)
+    channels, features = a.input_planes, _input_size(a) // a.input_planes
     for layer in range(a.convolution_layers):
         yield from _inside(f"layers.{layer}", _linear(channels * 9, a.convolution_channels))
         channels, features = a.convolution_channels, halved(features)
@@ -261,6 +282,8 @@ def num_places(a: Architecture, length: Sizes) -> Sizes:
     >>> num_places(Architecture.from_dict({"input": "convolution", "input_size": 8}), 9)
     3
     """
+    if a.input == "none":
+        return length * 0 + 1
     if a.input == "frames":
         length = -(-length // a.frame_stack)
     for _ in range((a.convolution_layers if a.input == "convolution" else 0) + a.encoder_pyramid):
@@ -268,7 +291,13 @@ def num_places(a: Architecture, length: Sizes) -> Sizes:
     return length
 
 
+def _no_source(a: Architecture, num_symbols: int) -> Tensors:
+    return iter(())
+
+
 def _encoder(a: Architecture) -> Tensors:
+    if a.input == "none":
+        return
     for layer in range(a.encoder_layers):
         for direction in range(a.num_directions):
             inputs = a.encoder_size * (2 if layer <= a.encoder_pyramid else 1) if layer else a.embedding_size
@@ -278,7 +307,7 @@ def _encoder(a: Architecture) -> Tensors:
 
 
 def _bridge(a: Architecture) -> Tensors:
-    if a.encoder_size == a.hidden_size:
+    if a.encoder_size == a.hidden_size or a.input == "none":
         return
     for part in find_kind(BRIDGE_PARTS, a.cell, "cell"):
         for layer in range(a.decoder_layers):
@@ -287,12 +316,12 @@ def _bridge(a: Architecture) -> Tensors:
 
 def _symbol_decoder(a: Architecture, num_symbols: int) -> Tensors:
     yield from _embedding(a, num_symbols)
-    if find_kind(CONTEXTS, a.context, "context"):
+    if find_kind(CONTEXTS, a.context, "context") and a.input != "none":
         yield from _inside("attention", find_kind(ATTENTIONS, a.attention, "attention")(a))
     for layer in range(a.decoder_layers):
-        inputs = a.hidden_size if layer else a.embedding_size + a.encoder_size
+        inputs = a.hidden_size if layer else a.embedding_size + a.memory_size
         yield from _inside(f"layers.{layer}", _cell(a, inputs, a.hidden_size))
-    yield from _inside("readout", _linear(a.hidden_size + a.encoder_size + a.embedding_size, a.hidden_size))
+    yield from _inside("readout", _linear(a.hidden_size + a.memory_size + a.embedding_size, a.hidden_size))
     yield from _inside("output", _linear(a.hidden_size, num_symbols))
 
 
@@ -300,6 +329,11 @@ def _copying_decoder(a: Architecture, num_symbols: int) -> Tensors:
     yield from _symbol_decoder(a, num_symbols)
     yield "output.gate_weight", _vector(a.hidden_size + a.encoder_size + a.embedding_size)
     yield "output.gate_bias", _vector(1)
+
+
+def _ctc(a: Architecture, num_symbols: int) -> Tensors:
+    if a.ctc:
+        yield from _linear(a.encoder_size, num_symbols)
 
 
 def _cell(a: Architecture, inputs: int, hidden: int) -> Tensors:
@@ -359,6 +393,7 @@ INPUTS: Mapping[str, Callable[[Architecture, int], Tensors]] = {
     "symbols": _embedding,
     "frames": _frames,
     "convolution": _convolution,
+    "none": _no_source,
 }
 """Input kind → tensors of its frontend, given the number of source symbols."""
 

@@ -13,9 +13,10 @@ from torch import Tensor, nn
 from peephole.config import ModelConfig
 from peephole.nn.attention import ATTENTIONS, Attention
 from peephole.nn.cells import valid_steps
+from peephole.nn.ctc import CTC
 from peephole.nn.decoder import Decoder, DecoderState
-from peephole.nn.encoder import FIXED_CONTEXTS, Bridge, Encoder, fixed_context
-from peephole.nn.frontends import FRONTENDS, Frontend
+from peephole.nn.encoder import FIXED_CONTEXTS, Bridge, Encoder, LayerState, fixed_context
+from peephole.nn.frontends import FRONTENDS, Frontend, NoSource
 from peephole.nn.layers import GRU, LSTM, GRUDirection, LSTMDirection
 from peephole.nn.loss import coverage_loss_sum, loss_sum
 from peephole.nn.noise import Noise
@@ -26,47 +27,90 @@ Generator = torch.Generator | None
 """The generator that draws initial weights; None: PyTorch's global generator."""
 
 
+class Encoded(NamedTuple):
+    """The result of the encoder for a batch of sources."""
+
+    outputs: Tensor  # (B, S, M) h_1 … h_S, 0 past each length
+    last: list[LayerState]  # of each layer, both directions side by side
+    lengths: Tensor  # (B,) real outputs of each source
+    copied: Tensor | None = None  # (B, T) the id that a copy of each symbol has; None for a model that does not copy
+
+
 class Seq2Seq(nn.Module):
     """Encoder-decoder: p(y_1 … y_U | x_1 … x_T) for any T and U.
 
     Args:
         frontend: turns the source into vectors.
-        encoder: reads the vectors, (7).
-        bridge: gives the decoder its first state, (9).
+        encoder: reads the vectors, (7). None, with the frontend `NoSource`: a language model, whose decoder begins with
+            states of 0 and has no context.
+        bridge: gives the decoder its first state, (9); None for a language model.
         decoder: predicts the target, (10).
-        context: `"attention"`, (17), or the fixed context `"last"` or `"mean"` of (8).
+        context: `"attention"`, (17), or the fixed context `"last"` or `"mean"` of (8); `"none"` for a language model.
+        ctc: a second output over the encoder, (31); None: there is none.
     """
 
-    def __init__(self, frontend: Frontend, encoder: Encoder, bridge: Bridge, decoder: Decoder, context: str) -> None:
+    def __init__(
+        self,
+        frontend: Frontend,
+        encoder: Encoder | None,
+        bridge: Bridge | None,
+        decoder: Decoder,
+        context: str,
+        ctc: CTC | None = None,
+    ) -> None:
         super().__init__()
         self.frontend, self.encoder, self.bridge, self.decoder = frontend, encoder, bridge, decoder
         self.context = context
+        self.ctc = ctc
 
     def kinds(self) -> dict[str, str]:
         """Return the kind of each part as its module declares it, in the form of `Architecture.kinds`."""
-        decoder, encoder = self.decoder.kinds(), self.encoder.recurrent.kind
+        decoder = self.decoder.kinds()
+        encoder = decoder["cell"] if self.encoder is None else self.encoder.recurrent.kind
         cell = decoder["cell"] if decoder["cell"] == encoder else f"{encoder}, {decoder['cell']}"
         kinds = {"context": self.context, "input": self.frontend.kind, "output": self.decoder.output.kind}
-        return decoder | {"cell": cell} | kinds
+        return decoder | {"cell": cell} | kinds | ({} if self.ctc is None else {"ctc": self.ctc.kind})
 
     def start(self, source: Tensor, source_lengths: Int[Tensor, "B"], noise: Noise | None = None) -> DecoderState:
         """Read the source, as its frontend takes it, and return the decoder's state before the first symbol.
 
         A source of a model that copies is (B, T, 2); see `peephole.nn.copying`.
         """
+        if self.encoder is None:
+            return self.decoder.start_alone(len(source_lengths))
+        return self.begin(self.encode(source, source_lengths, noise))
+
+    def encode(self, source: Tensor, source_lengths: Int[Tensor, "B"], noise: Noise | None = None) -> Encoded:
+        """Read the source, as its frontend takes it, with the encoder; see `start`."""
+        assert self.encoder is not None, "a language model has no encoder"
         copied = None
         if self.decoder.output.copies:
             source, copied = source.unbind(2)
+            copied = copied.where(valid_steps(source_lengths, copied.shape[1]), PAD)
         x, lengths = self.frontend(source, source_lengths, noise)
         outputs, last, lengths = self.encoder(x, lengths, noise)
+        return Encoded(outputs, last, lengths, copied)
+
+    def begin(self, encoded: Encoded) -> DecoderState:
+        """Return the decoder's state before the first symbol."""
+        assert self.bridge is not None, "a language model has no bridge"
+        outputs, last, lengths, copied = encoded
         valid = valid_steps(lengths, outputs.shape[1])
-        copied = None if copied is None else copied.where(valid, PAD)
         context = None if self.context == "attention" else fixed_context(self.context, outputs, last[-1], valid)
         return self.decoder.start(self.bridge(last), outputs, valid, context, copied)
 
+    def ctc_log_probs(
+        self, source: Tensor, source_lengths: Int[Tensor, "B"]
+    ) -> tuple[Float[Tensor, "B S V"], Int[Tensor, "B"]]:
+        """Return log p(k | j), (31), at each output of the encoder, and the number of real outputs of each source."""
+        assert self.ctc is not None
+        outputs, _, lengths, _ = self.encode(source, source_lengths)
+        return self.ctc.log_probs(outputs), lengths
+
     def places(self, source_lengths: Int[Tensor, "B"]) -> Int[Tensor, "B"]:
-        """Return the number of encoder outputs of each source, which attention chooses from."""
-        return self.encoder.steps(self.frontend.steps(source_lengths))
+        """Return the number of encoder outputs of each source, which attention chooses from; 1 without an encoder."""
+        lengths = self.frontend.steps(source_lengths)
+        return lengths if self.encoder is None else self.encoder.steps(lengths)
 
     def step(
         self, previous: Int[Tensor, "N"], state: DecoderState
@@ -109,13 +153,16 @@ class Seq2Seq(nn.Module):
         sampling_probability: float = 0.0,
         label_smoothing: float = 0.0,
         coverage_weight: float = 0.0,
+        ctc_weight: float = 0.0,
     ) -> Float[Tensor, ""]:
         """Return -Σ log p(Y | X) over the batch's real symbols: `loss_sum` of what `forward` returns.
 
         The engine computes it without holding the logits (B, U, V). With a coverage_weight, that weight times the
-        coverage loss, (23), is added.
+        coverage loss, (23), is added. A network with a CTC output then returns (33): 1 - ctc_weight of this loss and
+        ctc_weight of the CTC loss, which has neither label smoothing nor coverage loss.
         """
-        state = self.start(source, source_lengths, noise)
+        encoded = None if self.encoder is None else self.encode(source, source_lengths, noise)
+        state = self.decoder.start_alone(len(source_lengths)) if encoded is None else self.begin(encoded)
         if sampling_probability:
             assert noise is not None
             logits, readouts = self.decoder.forward_sampled(_previous(target), state, noise, sampling_probability)
@@ -130,7 +177,10 @@ class Seq2Seq(nn.Module):
             assert readouts is not None
             assert readouts.weights is not None
             loss = loss + coverage_weight * coverage_loss_sum(readouts.weights, target)
-        return loss
+        if encoded is None or self.ctc is None or not ctc_weight:
+            return loss
+        outputs = encoded.outputs if noise is None else noise.dropout(encoded.outputs, "ctc")
+        return (1 - ctc_weight) * loss + ctc_weight * self.ctc.loss_sum(outputs, encoded.lengths, target)
 
     def log_prob(
         self,
@@ -171,6 +221,9 @@ def build_seq2seq(
     """
     architecture = Architecture.of(config)
     cell = find_kind(CELLS, architecture.cell, "cell")
+    if architecture.input == "none":
+        decoder = find_kind(OUTPUTS, architecture.output, "output")(config, architecture, num_target_symbols, generator)
+        return Seq2Seq(NoSource(), None, None, decoder, "none")
     encoder = Encoder(cell.stack(config, architecture, generator))  # drawn before the frontend
     frontend = find_kind(FRONTENDS, architecture.input, "input")(config, num_source_symbols, generator)
     bridge = Bridge(
@@ -182,21 +235,25 @@ def build_seq2seq(
         generator,
     )
     decoder = find_kind(OUTPUTS, architecture.output, "output")(config, architecture, num_target_symbols, generator)
-    return Seq2Seq(frontend, encoder, bridge, decoder, architecture.context)
+    # Drawn last: the other weights are those of the same network without it
+    ctc = CTC(encoder.output_size, num_target_symbols, generator) if architecture.ctc else None
+    return Seq2Seq(frontend, encoder, bridge, decoder, architecture.context, ctc)
 
 
 def _symbol_decoder(
     config: ModelConfig, architecture: Architecture, num_symbols: int, generator: Generator, *, copying: bool = False
 ) -> Decoder:
-    sizes = [config.embedding_size + architecture.encoder_size] + [config.hidden_size] * (config.decoder_layers - 1)
+    sizes = [config.embedding_size + architecture.memory_size] + [config.hidden_size] * (config.decoder_layers - 1)
     layers = find_kind(CELLS, architecture.cell, "cell").layers(config, sizes, generator)
     return Decoder(
         num_symbols,
         config.embedding_size,
-        architecture.encoder_size,
+        architecture.memory_size,
         layers,
         config.hidden_size,
-        find_kind(CONTEXTS, architecture.context, "context")(architecture, generator),
+        find_kind(CONTEXTS, "none" if architecture.input == "none" else architecture.context, "context")(
+            architecture, generator
+        ),
         config.embedding_std,
         generator,
         copying=copying,
@@ -247,7 +304,7 @@ def _build_attention(architecture: Architecture, generator: Generator) -> Attent
 
 CONTEXTS: Mapping[str, Callable[[Architecture, Generator], Attention | None]] = {
     "attention": _build_attention,
-    **dict.fromkeys(FIXED_CONTEXTS, lambda architecture, generator: None),
+    **dict.fromkeys((*FIXED_CONTEXTS, "none"), lambda architecture, generator: None),
 }
 """Context kind → function that builds its attention module; None for a fixed context."""
 

@@ -26,14 +26,20 @@ if TYPE_CHECKING:
     from peephole.search.ensemble import EnsembleStepper as EnsembleStepper
     from peephole.search.forced import force as force
     from peephole.search.greedy import greedy_search as greedy_search
+    from peephole.search.guides import Guide as Guide
+    from peephole.search.guides import GuidedStepper as GuidedStepper
     from peephole.search.hypothesis import Hypothesis as Hypothesis
+    from peephole.search.rules import Rules as Rules
     from peephole.search.sampling import sample as sample
     from peephole.search.stepper import Stepper as Stepper
     from peephole.search.stepper import select_rows as select_rows
 
 _MODULES = {
     "EnsembleStepper": "peephole.search.ensemble",
+    "Guide": "peephole.search.guides",
+    "GuidedStepper": "peephole.search.guides",
     "Hypothesis": "peephole.search.hypothesis",
+    "Rules": "peephole.search.rules",
     "Stepper": "peephole.search.stepper",
     "beam_search": "peephole.search.beam",
     "force": "peephole.search.forced",
@@ -44,7 +50,10 @@ _MODULES = {
 
 __all__ = [
     "EnsembleStepper",
+    "Guide",
+    "GuidedStepper",
     "Hypothesis",
+    "Rules",
     "Stepper",
     "beam_search",
     "force",

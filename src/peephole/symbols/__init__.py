@@ -1,6 +1,7 @@
 """Symbol tables of source and target, and learning them from texts."""
 
 from peephole.symbols.copying import Copies, copied_tokens, encode_pair, find_copies, with_copied
+from peephole.symbols.frames import FRAME_KINDS, FrameSymbols
 from peephole.symbols.growth import Growth, grow_symbols
 from peephole.symbols.tables import (
     BOS,
@@ -25,6 +26,7 @@ from peephole.symbols.tables import (
 __all__ = [
     "BOS",
     "EOS",
+    "FRAME_KINDS",
     "KINDS",
     "NORMALIZATIONS",
     "PAD",
@@ -33,6 +35,7 @@ __all__ = [
     "UNPREDICTABLE",
     "CharacterSymbols",
     "Copies",
+    "FrameSymbols",
     "Growth",
     "ListedSymbols",
     "SubwordSymbols",
