@@ -334,6 +334,21 @@ def test_settings_of_attention_must_fit(values: dict[str, Any], message: str) ->
     assert Config().with_values(without).model.attention == "additive"  # which has no such settings
 
 
+@pytest.mark.parametrize(
+    ("values", "message"),
+    [
+        ({"context": "mean"}, "wanted model.context='attention', got 'mean'"),
+        ({"model.input": "frames", "input_size": 3}, "wanted model.input='symbols', got 'frames'"),
+        ({"encoder_layers": 2, "encoder_pyramid": 1}, "wanted model.encoder_pyramid=0, got 1"),
+        ({"model.ctc": True}, "wanted model.ctc=False, got True"),
+    ],
+)
+def test_copying_needs_attention_to_symbols(values: dict[str, Any], message: str) -> None:
+    copies = "model.output='copy' copies the symbols that attention chooses: "
+    with pytest.raises(ConfigError, match=f"^{re.escape(copies + message)}$"):
+        Config().with_values({"model.output": "copy", **values})
+
+
 @pytest.mark.parametrize("name", [name for name, (hint, _) in FIELDS.items() if inner_type(hint) in (int, float)])
 def test_a_range_includes_exactly_its_bounds(name: str) -> None:
     hint, field = FIELDS[name]

@@ -47,6 +47,8 @@ def check_consistency(frames: FramesConfig, model: ModelConfig, train: TrainConf
         )
     if model.context == "attention":
         _check_attention(model, encoder_size)
+    if model.output == "copy":
+        _check_copying(model)
     if train.coverage_loss and (model.context, model.attention) != ("attention", "coverage"):
         raise ConfigError(
             f"train.coverage_loss: wanted model.attention='coverage', or 0; got {train.coverage_loss:g} with "
@@ -118,3 +120,14 @@ def _check_attention(model: ModelConfig, encoder_size: int) -> None:
             f"model.attention_heads: wanted a divisor of hidden_size = {model.hidden_size} and encoder_size = "
             f"{encoder_size}, got {heads}"
         )
+
+
+def _check_copying(model: ModelConfig) -> None:
+    """Raise ConfigError if attention does not choose from the source's symbols, which alone can be copied."""
+    wanted = {"input": "symbols", "context": "attention", "encoder_pyramid": 0, "ctc": False}
+    for name, value in wanted.items():
+        if getattr(model, name) != value:
+            raise ConfigError(
+                f"model.output='copy' copies the symbols that attention chooses: wanted model.{name}={value!r}, "
+                f"got {getattr(model, name)!r}"
+            )

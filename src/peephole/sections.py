@@ -101,7 +101,9 @@ class ModelConfig:
     input: Literal["symbols", "frames", "convolution", "none"] = option(
         "symbols", "what the model reads: symbols, frames, or none: a language model, trained on targets alone"
     )
-    output: Literal["symbols"] = option("symbols", "what a target is made of")
+    output: Literal["symbols", "copy"] = option(
+        "symbols", "what a target is made of: symbols, or copy: also symbols of its source, (27)"
+    )
     input_size: int | None = option(None, "numbers in a frame of the source", low=1, high=LARGEST_SIZE)
     input_planes: int = option(
         1,

@@ -15,13 +15,14 @@ import numpy as np
 from . import oracle
 from .oracle import Array
 
-BOS = 1  # y_0
+BOS, UNK = 1, 3  # BOS is y_0
 
 
 @dataclass(frozen=True)
 class ModelOracle:
     """Holds the weights, named as in the module's state_dict, and the architecture of a model.
 
+    A source of a model with output "copy" is two sequences: the symbols read, and the id that a copy of each has.
     `masks` maps each dropout site to the factors (steps, size) by which its vectors are multiplied, for one pair, and
     each site of zoneout to the units of h or c that keep their values, (steps, size).
     """
@@ -35,6 +36,7 @@ class ModelOracle:
     bidirectional: bool
     attention_heads: int
     input: str = "symbols"  # symbols, frames, convolution
+    output: str = "symbols"  # symbols, copy
     frame_stack: int = 1
     input_planes: int = 1
     encoder_pyramid: int = 0
@@ -48,8 +50,15 @@ class ModelOracle:
         return sum(row[symbol] for row, symbol in zip(rows, target, strict=True))
 
     def decode(self, source: Sequence[int], fed: Sequence[int]) -> tuple[Array, list[Array]]:
-        """Feed y_0 … y_{U-1}: return log p(y_t | y_1 … y_{t-1}, c), (U, V), and the weights α_t (T,)."""
-        embedded = self.drop("target embedding", self.weights["decoder.embedding.weight"][list(fed)])
+        """Feed y_0 … y_{U-1}: return log p(y_t | y_1 … y_{t-1}, c), (U, V), and the weights α_t (T,).
+
+        With copying, log p of a step is a dictionary with the symbols of the vocabulary and of the source.
+        """
+        copied: Sequence[int] = ()
+        if self.output == "copy":
+            source, copied = source
+        embeddings = self.weights["decoder.embedding.weight"]
+        embedded = self.drop("target embedding", embeddings[[y if y < len(embeddings) else UNK for y in fed]])
         outputs, last = self.encode(source)
         states = self.bridge(last)
         rows, alphas = [], []
@@ -69,9 +78,14 @@ class ModelOracle:
                 weights = self.cell_weights(f"decoder.layers.{layer}")
                 states[layer] = oracle.recurrent_step(x, state, weights, self.shares(f"decoder {layer}", t))
                 x = states[layer][0] + below if self.residual and layer > 0 else states[layer][0]  # (41)
-            read = np.tanh(self.linear("decoder.readout", np.concatenate([x, context, y])))
+            inputs = np.concatenate([x, context, y])
+            read = np.tanh(self.linear("decoder.readout", inputs))
             logits = self.linear("decoder.output", self.drop("readout", read, t))
-            rows.append(oracle.log_softmax(logits))  # (10)
+            if self.output == "copy":
+                gate = self.weights["decoder.output.gate_weight"] @ inputs + self.weights["decoder.output.gate_bias"][0]
+                rows.append(oracle.copying(logits, gate, alphas[-1], copied))  # (26), (27)
+            else:
+                rows.append(oracle.log_softmax(logits))  # (10)
         return np.array(rows), alphas
 
     def encode(self, source: Sequence[int]) -> tuple[Array, list[tuple[Array, ...]]]:

@@ -1,6 +1,6 @@
 """Implements the model's equations in NumPy, as the reference for every implementation in this repository.
 
-The code follows docs/equations.md (1)-(8) and (15)-(25); each line cites its equation. It is written to be
+The code follows docs/equations.md (1)-(8) and (15)-(27); each line cites its equation. It is written to be
 obviously correct: one sequence, one step and one vector at a time, without masks or batched products. Steps past a
 sequence's length are never read.
 
@@ -352,6 +352,22 @@ def first_attention_state(kind: str, length: int) -> Array | None:
 def fixed_context(kind: str, outputs: Array, last: Array) -> Array:
     """Return q(h_1, …, h_T), (8), of one sentence: outputs (T, M) of real steps, last hidden state (M,)."""
     return last if kind == "last" else sum(outputs) / len(outputs)
+
+
+def copying(logits: Array, gate: Array, alpha: Array, copied: Sequence[int]) -> dict[int, Array]:
+    """Return log p of every symbol, by its id: those of the vocabulary, and those of the source above it.
+
+    Args:
+        logits: W_p r + b_p, (V,).
+        gate: w_gᵀ [s ; c ; E(y)] + b_g.
+        alpha: weights of the source positions, (T,).
+        copied: the id that a copy of each source symbol has.
+    """
+    g = sigmoid(gate)  # (26)
+    p = {y: g * p_y for y, p_y in enumerate(softmax(logits))}
+    for alpha_j, y in zip(alpha, copied, strict=True):
+        p[y] = p.get(y, 0) + (1 - g) * alpha_j  # (27)
+    return {y: np.log(p_y) for y, p_y in p.items()}
 
 
 def gradients(function: Callable[[dict[str, Array]], Array], arrays: Mapping[str, Array]) -> dict[str, Array]:

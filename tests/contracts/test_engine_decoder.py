@@ -116,11 +116,12 @@ class Recurrence:
         self.lengths, self.source_lengths = (torch.randint(1, most + 1, (B,), generator=draw) for most in (U, T))
         self.lengths[5], self.source_lengths[3] = U, T
         self.factors = [torch.randn(B, U, size, generator=draw) for size in (H, M)]
+        self.factors += [] if attention == "fixed" else [torch.randn(B, U, T, generator=draw)]
 
     def run(self, rows, residual=False):
         h0, c0, h1, c1 = (state[rows] for state in self.states)
         kind = "fixed_context" if self.keys is None else "additive" if self.own else "product"
-        return decode(
+        found = decode(
             self.embedded[rows],
             self.lengths[rows],
             self.source_lengths[rows],
@@ -131,7 +132,9 @@ class Recurrence:
             [LSTMWeights(*layer, *([None] if len(layer) == 3 else [])) for layer in self.weights],
             [self.masks.detach()[rows]],
             residual,
+            self.keys is not None,
         )
+        return [part for part in found if part is not None]  # a fixed context has no weights
 
     def gradients(self):
         loss = sum((part * factor).sum() for part, factor in zip(self.run(slice(None)), self.factors, strict=True))
@@ -220,6 +223,7 @@ def test_opcheck(attention, operand, residual):
         [random(B, H) for _ in range(4)],
         [weight for layer in weights for weight in layer],
         [random(B, U, H).detach()],
+        attention != "fixed",
         "additive" if additive else "fixed_context" if attention == "fixed" else "product",
         residual,
         operand,

@@ -72,12 +72,15 @@ def draw_architecture(draw: random.Random) -> dict[str, Any]:
         "frame_stack": draw.randint(1, 3),
         "convolution_layers": draw.randint(1, 3),
         "convolution_channels": draw.randint(1, 4),
-        "output": "symbols",
+        "output": draw.choice(["symbols", "copy"] if context == "attention" else ["symbols"]),
         "ctc": draw.random() < 0.5,
     }
     kept = ("context", "attention", "attention_heads")
     optional = {key: value for key, value in values.items() if key in kept or draw.random() < 0.9}
-    if draw.random() < 0.5:
+    copies = optional.get("output") == "copy"
+    if copies:
+        optional["ctc"] = False
+    elif draw.random() < 0.5:
         planes = draw.randint(1, 3)
         optional |= {"input": draw.choice(["frames", "convolution"]), "input_size": planes * draw.randint(1, 9)}
         optional |= {"input_planes": planes} if planes > 1 or draw.random() < 0.5 else {}
@@ -90,7 +93,7 @@ def draw_architecture(draw: random.Random) -> dict[str, Any]:
         "hidden_size": hidden_size,
         "encoder_size": encoder_size,
         "encoder_layers": encoder_layers,
-        "encoder_pyramid": draw.randint(0, encoder_layers - 1),
+        "encoder_pyramid": 0 if copies else draw.randint(0, encoder_layers - 1),
     } | optional
 
 
@@ -118,6 +121,9 @@ def test_schemas_of_python_and_engine_agree(program: Path) -> None:
         {"input": "audio"},
         {"input": "none", "ctc": True},
         {"output": "image"},
+        {"output": "copy", "context": "mean"},
+        {"output": "copy", "input": "frames", "input_size": 3},
+        {"output": "copy", "encoder_layers": 2, "encoder_pyramid": 1},
         {"dropout": 0.1},
         {"hidden_size": "256"},
         {"hidden_size": 0},

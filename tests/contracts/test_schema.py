@@ -31,6 +31,7 @@ def model_configs(draw: st.DrawFn) -> ModelConfig:
     encoder_layers = draw(st.integers(1, 3))
     planes = draw(st.integers(1, 3))
     kind = draw(st.sampled_from(["symbols", "frames", "convolution", "none"]))
+    copies = kind == "symbols" and context == "attention" and draw(st.booleans())
     return ModelConfig(
         cell=cell,
         peephole=peephole,
@@ -38,13 +39,14 @@ def model_configs(draw: st.DrawFn) -> ModelConfig:
         encoder_size=hidden_size if (context, attention) == ("attention", "dot") else encoder_size,
         embedding_size=draw(st.integers(1, 4)),
         input=kind,
+        output="copy" if copies else "symbols",
         input_size=planes * draw(st.integers(1, 9)),
         input_planes=planes,
         frame_stack=draw(st.integers(1, 3)),
         convolution_layers=draw(st.integers(1, 3)),
         convolution_channels=draw(st.integers(1, 4)),
         encoder_layers=encoder_layers,
-        encoder_pyramid=draw(st.integers(0, encoder_layers - 1)),
+        encoder_pyramid=0 if copies else draw(st.integers(0, encoder_layers - 1)),
         decoder_layers=draw(st.integers(1, 3)),
         bidirectional=draw(st.booleans()),
         residual=draw(st.booleans()),
@@ -56,7 +58,7 @@ def model_configs(draw: st.DrawFn) -> ModelConfig:
         location_channels=draw(st.integers(1, 4)),
         location_width=2 * draw(st.integers(0, 4)) + 1,
         attention_heads=draw(st.sampled_from([1, 2])),
-        ctc=kind != "none" and draw(st.booleans()),
+        ctc=kind != "none" and not copies and draw(st.booleans()),
     )
 
 
@@ -128,7 +130,7 @@ def test_every_model_setting_is_part_of_the_architecture_or_of_its_making() -> N
         ({"attention": "multihead", "encoder_size": 6}, r"^here: .*attention_heads: wanted a divisor .* got 4"),
         ({"context": 3}, r"here\.context: wanted attention\|last\|mean, got 3"),
         ({"input": "audio"}, r"here\.input: wanted symbols\|frames\|convolution\|none, got 'audio'"),
-        ({"output": None}, r"here\.output: wanted symbols, got None"),
+        ({"output": None}, r"here\.output: wanted symbols\|copy, got None"),
         ({"hiden_size": 4}, r"here: unknown key 'hiden_size'; did you mean 'hidden_size'\?"),
         ({"dropout": 0.1}, r"here: unknown key 'dropout'"),
         ({"hidden_size": 0}, r"here\.hidden_size: wanted a number from 1 to 65536, got 0"),

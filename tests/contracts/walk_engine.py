@@ -84,6 +84,8 @@ def call_decoder(problem: engine.DecoderProblem, instruction_set: str, seed: int
         sizes["keys"] = B * T * A
     if problem.attention == "additive":
         sizes |= {"weight_query": A * H, "vector": A}
+    if problem.attention != "fixed_context" and seed % 2:
+        sizes["weights"] = B * U * T
     for name, size in (sizes | {"contexts": B * U * M}).items():
         arrays.add(name, size)
         gradients.add(name, size)

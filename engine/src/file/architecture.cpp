@@ -91,9 +91,8 @@ class Section {
 };
 
 void read_kinds_and_sizes(const Section &section, Architecture &architecture) {
-  int32_t symbols = 0;
   section.read("input", architecture.input, {"symbols", "frames", "convolution", "none"});
-  section.read("output", symbols, {"symbols"});
+  section.read("output", architecture.copies, {"symbols", "copy"});
   if (!section.is_missing_or_null("input_size")) section.read("input_size", architecture.input_size, kLargestSize);
   section.read("input_planes", architecture.input_planes, kMostPlanes);
   section.read("frame_stack", architecture.frame_stack, kMostJoined);
@@ -155,6 +154,9 @@ void check_combinations(const Architecture &a, const std::string &where) {
          std::to_string(a.input_planes));
   if (a.input == Input::kNone && a.ctc) fail(where + ".ctc: wanted a model with sources, got input='none'");
   if (a.context == Context::kAttention) check_attention(a, where);
+  if (a.copies && (a.input != Input::kSymbols || a.context != Context::kAttention || a.encoder_pyramid || a.ctc))
+    fail(where + ".output='copy' copies the symbols that attention chooses: wanted input='symbols', "
+                 "context='attention', encoder_pyramid=0 and ctc=false");
 }
 
 const std::set<std::string> kKeys = {"input",          "output",        "cell",           "peephole",

@@ -27,6 +27,7 @@ struct Architecture {
   bool layer_norm = false;  // normalised gates and cells, (44)-(46)
   double zoneout_hidden = 0, zoneout_cell = 0;  // shares of h and c before a step that it keeps, (43)
   bool bidirectional = true;
+  bool copies = false;  // output "copy"
   Context context = Context::kAttention;
   Alignment attention = Alignment::kAdditive;  // for Context::kAttention
   int64_t location_channels = 10, location_width = 31;  // of Alignment::kLocation

@@ -55,6 +55,8 @@ struct NetworkView {
   MatrixView weight_values, weight_output;        // W_v, W_o (M, M)
   int64_t heads;                                  // K, of Alignment::kMultihead
   LinearView readout, output;
+  bool copies;                                    // copying, (26), (27), with the next two
+  MatrixView gate_weight, gate_bias;              // w_g (1, H + M + E), b_g (1, 1)
   bool has_ctc;
   LinearView ctc;  // (V, M): scores of every symbol, and of blank in the place of <pad>
 };

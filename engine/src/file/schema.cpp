@@ -29,6 +29,7 @@ Schema::Schema(const Architecture &architecture, int64_t num_source_symbols, int
   view_.zoneout_cell = float(a.zoneout_cell);
   view_.attention = a.attention;
   view_.heads = a.attention_heads;
+  view_.copies = a.copies;
   view_.encoder = encoder_.data();
   view_.decoder = decoder_.data();
   if (a.input != Input::kNone) {
@@ -174,6 +175,9 @@ void Schema::add_decoder(int64_t num_symbols) {
     add_cell("decoder.layers." + std::to_string(layer), layer ? hidden : embedding + memory, hidden, decoder_[layer]);
   add_linear("decoder.readout", hidden + memory + embedding, hidden, view_.readout);
   add_linear("decoder.output", hidden, num_symbols, view_.output);
+  if (!architecture_.copies) return;
+  add_vector("decoder.output.gate_weight", hidden + memory + embedding, view_.gate_weight);
+  add_vector("decoder.output.gate_bias", 1, view_.gate_bias);
 }
 
 }  // namespace peephole

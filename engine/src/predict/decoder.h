@@ -4,6 +4,7 @@
 // [context ; h] W of the gates. They differ in the embedding of their symbol, whose products are in a table.
 #pragma once
 
+#include <algorithm>
 #include <cmath>
 
 #include "predict/ctc.h"
@@ -38,7 +39,8 @@ class PackedDecoder final : public peephole::Decoder {
     for (int64_t p = 0; p < num_slots; ++p) delete *slots.at(p);
   }
 
-  int64_t read(int64_t n, const void *const *sources, const int64_t *lengths, const int64_t *where) override {
+  int64_t read(int64_t n, const void *const *sources, const int32_t *const *copies, const int64_t *lengths,
+               const int64_t *where) override {
     FlushDenormals flush;
     const int64_t first = num_rows;
     num_rows = first + n;
@@ -46,7 +48,7 @@ class PackedDecoder final : public peephole::Decoder {
     row_weights.reserve(num_rows);
     grow(state[0], num_rows);
     if (net.encoder.layers())
-      encode(n, sources, lengths, where, first);
+      encode(n, sources, copies, lengths, where, first);
     else
       begin_alone(n, where, first);
     for (int64_t b = 0; b < n; ++b) {
@@ -56,8 +58,9 @@ class PackedDecoder final : public peephole::Decoder {
     return first;
   }
 
-  void step(int64_t n, const int64_t *parents, const int32_t *symbols) override {
+  void step(int64_t n, const int64_t *parents, const int32_t *chosen) override {
     FlushDenormals flush;
+    const int32_t *symbols = net.gate.copies() ? known(n, chosen) : chosen;
     find_parents(n, parents);
     compute_contexts();
     for (int64_t l = 0; l < net.num_layers; ++l) advance(l, n, symbols);
@@ -74,7 +77,9 @@ class PackedDecoder final : public peephole::Decoder {
     num_rows = n;
   }
 
-  float *log_probs(int64_t row) override { return logits.at(row * net.output.width()); }
+  float *log_probs(int64_t row) override {
+    return net.gate.copies() ? mixtures.at(row * mixture_width) : logits.at(row * net.output.width());
+  }
   const float *attention(int64_t row) const override {
     return net.attention->has_weights() ? attended.at(*parent_index.at(row))->weights : nullptr;
   }
@@ -107,6 +112,9 @@ class PackedDecoder final : public peephole::Decoder {
   Buffer<float> weights[2];  // of the step being computed, and of the one before
   Buffer<float> contexts, joint, peephole_products, context_readouts, made_gates, made_readouts, reads, logits;
   Buffer<float> sums;  // of a residual stack: the h of all layers so far, (41)
+  Buffer<float> mixtures, copied_sums;
+  int64_t mixture_width = 0;
+  Buffer<int32_t> fed;
   Buffer<const float *> symbol_rows;
   Buffer<CellRow> cell_rows;
   CellScratch cell_scratch;
@@ -135,11 +143,13 @@ class PackedDecoder final : public peephole::Decoder {
   }
 
   // Reads n sources; their first states, (9), become rows first, first + 1, …
-  void encode(int64_t n, const void *const *sources, const int64_t *lengths, const int64_t *where, int64_t first) {
+  void encode(int64_t n, const void *const *sources, const int32_t *const *copies, const int64_t *lengths,
+              const int64_t *where, int64_t first) {
     last_h.reserve(net.encoder.layers() * n * net.M);
     last_c.reserve(net.encoder.layers() * n * net.M);
     net.encoder.read(n, sources, lengths, encoder_scratch, outputs, last_h.at(0), last_c.at(0));
     keep(n, encoder_scratch.lengths.at(0), where);
+    for (int64_t b = 0; net.gate.copies() && b < n; ++b) keep_copies(slot(where[b]), copies[b], net.V);
     for (int64_t l = 0; l < net.num_layers; ++l) begin(l, n, first);
   }
 
@@ -358,6 +368,32 @@ class PackedDecoder final : public peephole::Decoder {
       normalize(logits.at(r * all));
       peephole::poll(net.V * 8);
     }
+    if (net.gate.copies()) mix(n, symbols);
+  }
+
+  // (26), (27): log p of every symbol and of the texts to be copied, in `mixtures`.
+  void mix(int64_t n, const int32_t *symbols) {
+    const LayerRows &top = *state[1][net.num_layers - 1];
+    int64_t most = 0;
+    for (int64_t m = 0; m < num_parents; ++m) most = std::max(most, attended.at(m)->source->num_texts);
+    mixture_width = net.V + most;
+    mixtures.reserve(n * mixture_width);
+    copied_sums.reserve(mixture_width);
+    for (int64_t r = 0; r < n; ++r) {
+      const int64_t m = *parent_index.at(r);
+      const float *output = net.residual ? sums.at(r * units) : top.h.at(r * units);
+      const float gate = net.gate.logit(symbols[r], output, contexts.at(m * memory));
+      mix_copies(*attended.at(m), net.V, logits.at(r * net.output.width()), gate, copied_sums.at(0),
+                 mixtures.at(r * mixture_width));
+      peephole::poll(net.V + attended.at(m)->source->length * 64);
+    }
+  }
+
+  // The symbols that the decoder reads: <unk> for a text that was copied.
+  const int32_t *known(int64_t n, const int32_t *symbols) {
+    fed.reserve(n);
+    for (int64_t r = 0; r < n; ++r) *fed.at(r) = symbols[r] < net.V ? symbols[r] : PEEPHOLE_UNK;
+    return fed.at(0);
   }
 
   // z becomes z - log Σ e^z.

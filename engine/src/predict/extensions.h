@@ -24,7 +24,7 @@ struct Extension {
 class Extensions {
  public:
   Extensions(const Searcher &searcher, const peephole_request &request, Models &models)
-      : searcher_(searcher), request_(request), models_(models), rules_(searcher.num_symbols, request) {}
+      : searcher_(searcher), request_(request), models_(models), rules_(request) {}
 
   // The best `count` extensions of the hypotheses of a group, best first; of equal ones, those of the earlier hypothesis
   // and the lower symbol. `chosen` are the symbols that other groups have chosen in this step, in order.
@@ -59,7 +59,7 @@ class Extensions {
 
   void add_free(const Source &source, size_t at, int64_t count, const std::vector<int32_t> &chosen) {
     const Live &live = source.live[at];
-    const int64_t size = searcher_.num_symbols;
+    const int64_t size = source.num_symbols;
     float *scores = models_.scores(live.row);
     rules_.apply(source, live.node, scores);
     // Of the symbols that are treated alike, the best `count` are enough; the others are looked at one by one.

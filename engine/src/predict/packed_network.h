@@ -3,6 +3,7 @@
 
 #include "cell/attention_kinds.h"
 #include "predict/affine.h"
+#include "predict/copying.h"
 #include "predict/encoder.h"
 #include "predict/network.h"
 
@@ -31,6 +32,7 @@ class PackedNetwork final : public peephole::Network {
     pack_matrix(format, readout_context, readout, H, M);
     readout_symbol.pack(format, view.readout, H + M, view.embedding_size);
     output.pack(format, view.output, 0, H);
+    if (view.copies) gate.pack(view);
     has_ctc = view.has_ctc;
     if (has_ctc) ctc.pack(format, view.ctc, 0, M);
     symbol_gates.pack(embeddings, V, layers[0].gates(),
@@ -57,6 +59,7 @@ class PackedNetwork final : public peephole::Network {
   Affine *hidden_bridge = nullptr, *cell_bridge = nullptr;  // for each layer; NULL: states are copied
   Matrix readout_state, readout_context;
   Affine readout_symbol, output;
+  CopyGate gate;
   bool has_ctc = false;
   Affine ctc;  // of symbols and blank, over the encoder's outputs
   SymbolProducts symbol_gates, symbol_readouts;

@@ -102,12 +102,21 @@ struct DecoderForward : DecoderRows<T, O> {
       const int64_t at = walk.row(part, step, q), b = this->sequence(part, q);
       T *context = static_cast<T *>(p.contexts) + walk.position[at] * M;
       attention.weigh(at, b);
+      if (const T *alpha = attention.alpha(at)) keep_weights(alpha, at, b);
       for (int64_t unit = 0; unit < M; unit += L) {
         Vector<T> c = attention.context(at, b, unit);
         store(context + unit, c, M - unit);
         store_operand(this->joint(0, at) + unit, c);
       }
     }
+  }
+
+  // Writes the weights of a row for the caller, if they are wanted.
+  void keep_weights(const T *weights, int64_t at, int64_t b) {
+    if (!p.weights) return;
+    T *to = static_cast<T *>(p.weights) + walk.position[at] * this->S;
+    std::memcpy(to, weights, size_t(p.source_lengths[b]) * sizeof(T));
+    std::memset(to + p.source_lengths[b], 0, size_t(this->S - p.source_lengths[b]) * sizeof(T));
   }
 
   void step(int64_t part, int64_t step) {
@@ -143,6 +152,7 @@ struct DecoderForward : DecoderRows<T, O> {
   void clear_rest(int64_t b) {
     const int64_t first = b * p.steps + p.lengths[b], rows = p.steps - p.lengths[b];
     std::memset(static_cast<T *>(p.contexts) + first * M, 0, size_t(rows * M) * sizeof(T));
+    if (p.weights) std::memset(static_cast<T *>(p.weights) + first * this->S, 0, size_t(rows * this->S) * sizeof(T));
     for (int32_t l = 0; l < p.num_layers; ++l) std::memset(this->hidden(l) + first * H, 0, size_t(rows * H) * sizeof(T));
     if (p.residual) std::memset(static_cast<T *>(p.sums) + first * H, 0, size_t(rows * H) * sizeof(T));
   }

@@ -72,6 +72,7 @@ class Decoder(ctypes.Structure):
         "layers",
         "contexts",
         "sums",
+        "weights",
         "saved",
         "scratch",
     )
@@ -93,7 +94,7 @@ class DecoderLayerGradients(ctypes.Structure):
 class DecoderGradients(ctypes.Structure):
     """`peephole_decoder_gradients`."""
 
-    _ARRAYS = ("states", "contexts", "embedded", "memory", "keys", "weight_query", "vector", "layers")
+    _ARRAYS = ("states", "contexts", "weights", "embedded", "memory", "keys", "weight_query", "vector", "layers")
     _fields_ = tuple((name, ctypes.c_void_p) for name in _ARRAYS)
 
 
@@ -166,6 +167,7 @@ class Request(ctypes.Structure):
         ("ctc_weight", ctypes.c_double),
         ("source_offsets", ctypes.c_void_p),
         ("sources", ctypes.c_void_p),
+        ("copies", ctypes.c_void_p),
         ("frames", ctypes.c_void_p),
         ("max_lengths", ctypes.c_void_p),
         ("target_offsets", ctypes.c_void_p),

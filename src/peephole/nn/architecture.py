@@ -32,7 +32,7 @@ class Architecture:
     location_width: int  # R
     attention_heads: int  # K
     input: str  # symbols, frames, convolution
-    output: str  # symbols
+    output: str  # symbols, copy
     input_size: int | None  # F, numbers in a frame; None for symbols
     input_planes: int  # input convolution: columns of points in a frame
     frame_stack: int  # input frames: frames joined to one
@@ -117,6 +117,7 @@ class Architecture:
         if self.input == "none":
             return f"language model, {self.cell.upper()}{peepholes}, {self.decoder_layers} x {self.hidden_size}"
         context = f"{self.attention} attention" if self.context == "attention" else f"{self.context} context"
+        context += ", copying" * (self.output == "copy")
         directions = "bidirectional" if self.bidirectional else "one-directional"
         return (
             f"{self.cell.upper()}{peepholes}, {context}, hidden size {self.hidden_size}, "

@@ -185,6 +185,12 @@ def _symbol_decoder(a: Architecture, num_symbols: int) -> Tensors:
     yield from _inside("output", _linear(a.hidden_size, num_symbols))
 
 
+def _copying_decoder(a: Architecture, num_symbols: int) -> Tensors:
+    yield from _symbol_decoder(a, num_symbols)
+    yield "output.gate_weight", _vector(a.hidden_size + a.encoder_size + a.embedding_size)
+    yield "output.gate_bias", _vector(1)
+
+
 def _ctc(a: Architecture, num_symbols: int) -> Tensors:
     if a.ctc:
         yield from _linear(a.encoder_size, num_symbols)
@@ -255,7 +261,7 @@ INPUTS: Mapping[str, Callable[[Architecture, int], Tensors]] = {
 }
 """Input kind → tensors of its frontend, given the number of source symbols."""
 
-OUTPUTS: Mapping[str, Callable[[Architecture, int], Tensors]] = {"symbols": _symbol_decoder}
+OUTPUTS: Mapping[str, Callable[[Architecture, int], Tensors]] = {"symbols": _symbol_decoder, "copy": _copying_decoder}
 """Output kind → tensors of its decoder, given the number of target symbols."""
 
 CELLS: Mapping[str, Callable[[Architecture, int, int], Tensors]] = {"lstm": _lstm, "gru": _gru}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from functools import partial
 from typing import Any, NamedTuple
 
 import torch
@@ -33,6 +34,7 @@ class Encoded(NamedTuple):
     outputs: Tensor  # (B, S, M) h_1 … h_S, 0 past each length
     last: list[LayerState]  # of each layer, both directions side by side
     lengths: Tensor  # (B,) real outputs of each source
+    copied: Tensor | None = None  # (B, T) the id that a copy of each symbol has; None for a model that does not copy
 
 
 class Seq2Seq(nn.Module):
@@ -71,31 +73,39 @@ class Seq2Seq(nn.Module):
         return decoder | both | kinds | ({} if self.ctc is None else {"ctc": self.ctc.kind})
 
     def start(self, source: Tensor, source_lengths: Int[Tensor, "B"], noise: Noise | None = None) -> DecoderState:
-        """Read the source, as its frontend takes it, and return the decoder's state before the first symbol."""
+        """Read the source, as its frontend takes it, and return the decoder's state before the first symbol.
+
+        A source of a model that copies is (B, T, 2); see `peephole.nn.copying`.
+        """
         if self.encoder is None:
             return self.decoder.start_alone(len(source_lengths))
         return self.begin(self.encode(source, source_lengths, noise))
 
     def encode(self, source: Tensor, source_lengths: Int[Tensor, "B"], noise: Noise | None = None) -> Encoded:
-        """Read the source, as its frontend takes it, with the encoder."""
+        """Read the source, as its frontend takes it, with the encoder; see `start`."""
         assert self.encoder is not None, "a language model has no encoder"
+        copied = None
+        if self.decoder.output.copies:
+            source, copied = source.unbind(2)
+            copied = copied.where(valid_steps(source_lengths, copied.shape[1]), PAD)
         x, lengths = self.frontend(source, source_lengths, noise)
-        return Encoded(*self.encoder(x, lengths, noise))
+        outputs, last, lengths = self.encoder(x, lengths, noise)
+        return Encoded(outputs, last, lengths, copied)
 
     def begin(self, encoded: Encoded) -> DecoderState:
         """Return the decoder's state before the first symbol."""
         assert self.bridge is not None, "a language model has no bridge"
-        outputs, last, lengths = encoded
+        outputs, last, lengths, copied = encoded
         valid = valid_steps(lengths, outputs.shape[1])
         context = None if self.context == "attention" else fixed_context(self.context, outputs, last[-1], valid)
-        return self.decoder.start(self.bridge(last), outputs, valid, context)
+        return self.decoder.start(self.bridge(last), outputs, valid, context, copied)
 
     def ctc_log_probs(
         self, source: Tensor, source_lengths: Int[Tensor, "B"]
     ) -> tuple[Float[Tensor, "B S V"], Int[Tensor, "B"]]:
         """Return log p(k | j), (31), at each output of the encoder, and the number of real outputs of each source."""
         assert self.ctc is not None
-        outputs, _, lengths = self.encode(source, source_lengths)
+        outputs, _, lengths, _ = self.encode(source, source_lengths)
         return self.ctc.log_probs(outputs), lengths
 
     def places(self, source_lengths: Int[Tensor, "B"]) -> Int[Tensor, "B"]:
@@ -121,7 +131,7 @@ class Seq2Seq(nn.Module):
         """Return the logits of every target symbol given the ones before it.
 
         Args:
-            source: a padded batch as the frontend takes it: symbols (B, T), or frames (B, T, F).
+            source: a padded batch as the frontend takes it: symbols (B, T), or frames (B, T, F); see `start`.
             source_lengths: real symbols or frames of each source, at least 1.
             target: target symbols y_1 … y_U, the last real one </s>, padded; logits of padding mean nothing.
             noise: dropout, and the choices of scheduled sampling; None: the plain model.
@@ -156,14 +166,18 @@ class Seq2Seq(nn.Module):
         state = self.decoder.start_alone(len(source_lengths)) if encoded is None else self.begin(encoded)
         if sampling_probability:
             assert noise is not None
-            logits, weights = self.decoder.forward_sampled(_previous(target), state, noise, sampling_probability)
+            logits, readouts = self.decoder.forward_sampled(_previous(target), state, noise, sampling_probability)
+        else:
+            logits, readouts = None, self.decoder.readouts(_previous(target), state, noise, _lengths(target))
+        if logits is not None and not self.decoder.output.copies:
             loss = loss_sum(logits, target, label_smoothing)
         else:
-            readouts, weights = self.decoder.readouts(_previous(target), state, noise, _lengths(target))
+            assert readouts is not None
             loss = self.decoder.output.loss_sum(readouts, target, label_smoothing)
         if coverage_weight:
-            assert weights is not None
-            loss = loss + coverage_weight * coverage_loss_sum(weights, target)
+            assert readouts is not None
+            assert readouts.weights is not None
+            loss = loss + coverage_weight * coverage_loss_sum(readouts.weights, target)
         if encoded is None or self.ctc is None or not ctc_weight:
             return loss
         outputs = encoded.outputs if noise is None else noise.dropout(encoded.outputs, "ctc")
@@ -227,7 +241,9 @@ def build_seq2seq(
     return Seq2Seq(frontend, encoder, bridge, decoder, architecture.context, ctc)
 
 
-def _symbol_decoder(config: ModelConfig, architecture: Architecture, num_symbols: int, generator: Generator) -> Decoder:
+def _symbol_decoder(
+    config: ModelConfig, architecture: Architecture, num_symbols: int, generator: Generator, *, copying: bool = False
+) -> Decoder:
     sizes = [config.embedding_size + architecture.memory_size] + [config.hidden_size] * (config.decoder_layers - 1)
     layers = find_kind(CELLS, architecture.cell, "cell").layers(config, sizes, generator)
     return Decoder(
@@ -241,6 +257,7 @@ def _symbol_decoder(config: ModelConfig, architecture: Architecture, num_symbols
         ),
         config.embedding_std,
         generator,
+        copying=copying,
         **_regularization(config),
     )
 
@@ -304,5 +321,8 @@ CONTEXTS: Mapping[str, Callable[[Architecture, Generator], Attention | None]] = 
 }
 """Context kind → function that builds its attention module; None for a fixed context."""
 
-OUTPUTS: Mapping[str, Callable[[ModelConfig, Architecture, int, Generator], Decoder]] = {"symbols": _symbol_decoder}
+OUTPUTS: Mapping[str, Callable[[ModelConfig, Architecture, int, Generator], Decoder]] = {
+    "symbols": _symbol_decoder,
+    "copy": partial(_symbol_decoder, copying=True),
+}
 """Output kind → function that builds its decoder, given the number of target symbols."""
