@@ -241,11 +241,12 @@ class PackedDecoder final : public peephole::Decoder {
     }
     joint.reserve(num_parents * net.layers[0].gates());
     net.layers[0].join(selection, joint.at(0));
-    context_readouts.reserve(num_parents * net.readout_context.columns());
+    const int64_t width = net.readout_state.columns();
+    context_readouts.reserve(num_parents * width);
     if (net.M)
-      net.readout_context.multiply(selection, context_readouts.at(0), net.readout_context.columns());
+      net.readout_context.multiply(selection, context_readouts.at(0), width);
     else
-      std::memset(context_readouts.at(0), 0, size_t(num_parents * net.readout_context.columns()) * sizeof(float));
+      std::memset(context_readouts.at(0), 0, size_t(num_parents * width) * sizeof(float));
   }
 
   // α of (15), (16) for each parent.

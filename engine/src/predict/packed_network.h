@@ -29,7 +29,7 @@ class PackedNetwork final : public peephole::Network {
     }
     const MatrixView &readout = view.readout.weight;  // (H, H + M + E)
     pack_matrix(format, readout_state, readout, 0, H);
-    pack_matrix(format, readout_context, readout, H, M);
+    if (M) pack_matrix(format, readout_context, readout, H, M);
     readout_symbol.pack(format, view.readout, H + M, view.embedding_size);
     output.pack(format, view.output, 0, H);
     if (view.copies) gate.pack(view);
