@@ -9,7 +9,6 @@ from typing import Any
 
 import click
 
-from peephole.cli.info import describe_search
 from peephole.cli.options import build_config, given, parse_assignments, setting_options, settings_text
 from peephole.config import SEARCH_SPACE, Config, read_toml
 from peephole.errors import printable
@@ -88,6 +87,8 @@ def command(
         assert out is not None
         search_settings(train_file, dev, out, config_path, parse_assignments(assignments) | given(options), overwrite)
         if as_json:
+            from peephole.cli.info import describe_search  # imports NumPy, which --help does without
+
             describe_search(run_folder(out), as_json=True)
         return
     if from_model is None:
