@@ -59,6 +59,7 @@ def test_lines_that_name_no_table_stop_or_are_counted(peephole: Peephole, model:
     done = peephole("predict", model, "--bad-lines", "skip", stdin=lines).succeeded()
     assert done.lines[:4] == [*texts(model, "x"), "", "", ""]
     assert "2 lines skipped: source cannot be read (first: stdin, line 3)" in done.err
+    assert "line 5: more than 6 frames; only the first 6 are read (frames.max_frames)" in done.err
     peephole("predict", model, "t/bad.csv").failed("t/bad.csv: wanted frames of 3 numbers, got 2")
 
 

@@ -30,7 +30,11 @@ class NoticePrinter:
         if notice.unknown and not self.unknown:
             print_note(f"{where}: {quote(notice.unknown[0])} was not seen in training; such symbols are read as <unk>")
         if truncated and not self.truncated:
-            print_note(f"{where}: {notice.length} symbols; only the first {notice.num_read} are read (data.max_length)")
+            if notice.unit == "frames":
+                long, setting = f"more than {notice.num_read} frames", "frames.max_frames"
+            else:
+                long, setting = f"{notice.length} symbols", "data.max_length"
+            print_note(f"{where}: {long}; only the first {notice.num_read} are read ({setting})")
         if empty and not self.empty:
             print_note(f"{where}: is empty; the target of an empty source is empty")
         self.unknown += len(notice.unknown)

@@ -44,6 +44,7 @@ class Notice(NamedTuple):
         unknown: the symbols read as <unk>, in their order.
         length: symbols of the whole text; 0 for an empty source, whose target is empty.
         num_read: symbols read, fewer than `length` for a truncated source.
+        unit: symbols, or frames; the length of a longer file of frames is not known.
     """
 
     side: Side
@@ -51,6 +52,7 @@ class Notice(NamedTuple):
     unknown: tuple[str, ...]
     length: int
     num_read: int
+    unit: Literal["symbols", "frames"] = "symbols"
 
 
 @dataclass
@@ -128,7 +130,7 @@ def read_sources(
             frames, length = read_frame_source(symbols, text, longest)
             found.append(Source(frames, [], (), len(frames) < length))
             if len(frames) < length:
-                notices.texts.append(Notice("source", index, (), length, len(frames)))
+                notices.texts.append(Notice("source", index, (), length, len(frames), "frames"))
             continue
         all_ids, all_tokens = symbols.segment(text)
         ids, tokens = all_ids[:longest], all_tokens[:longest]
@@ -227,7 +229,7 @@ def issue_warnings(notices: Notices, num_sources: int, stacklevel: int) -> None:
     """
     cut = [notice for notice in notices.texts if notice.num_read < notice.length]
     if cut:
-        text = f"{len(cut)} of {num_sources} sources are longer than {cut[0].num_read} symbols"
+        text = f"{len(cut)} of {num_sources} sources are longer than {cut[0].num_read} {cut[0].unit}"
         warnings.warn(TruncatedSourceWarning(f"{text}; only their beginning is read"), stacklevel=stacklevel + 1)
     for side in ("source", "target"):
         unknown = [symbol for notice in notices.texts if notice.side == side for symbol in notice.unknown]
