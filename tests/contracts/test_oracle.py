@@ -47,7 +47,7 @@ def test_oracle_without_peepholes_equals_the_layer_of_pytorch(kind, num_directio
     with torch.no_grad():
         for layer, directions in enumerate(layers):
             for weights, suffix in zip(directions, ("", "_reverse"), strict=False):
-                values = [*weights[:3], np.zeros(4 * H)] if parts == 2 else weights
+                values = [*weights[:3], np.zeros(4 * H)] if parts == 2 else weights[:4]
                 names = ("weight_ih", "weight_hh", "bias_ih", "bias_hh")
                 for name, value in zip(names, values, strict=True):
                     getattr(theirs, f"{name}_l{layer}{suffix}").copy_(torch.from_numpy(value))

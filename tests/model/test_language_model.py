@@ -153,7 +153,7 @@ def test_what_cannot_be_is_refused(files: tuple[Path, Path], tmp_path: Path) -> 
         (lambda: guide.predict([long], max_length_factor=0), PrefixError, "prefix 0: wanted a prefix of fewer than 20"),
         (lambda: export_onnx(files[0], tmp_path / "onnx"), ModelFileError, "input.*'none'"),
         (
-            lambda: peephole.train(MODEL, out=tmp_path / "x.st", **{"symbols.of": "m"}),
+            lambda: peephole.train(MODEL, out=tmp_path / "x.safetensors", **{"symbols.of": "m"}),
             ConfigError,
             "symbols.of: wanted model.input='none' with it, got 'symbols'",
         ),
