@@ -26,6 +26,8 @@ def check_consistency(model: ModelConfig, train: TrainConfig, search: SearchConf
         )
     if model.context == "attention":
         _check_attention(model, encoder_size)
+    if model.output != "symbols":
+        _check_vectors(model, train)
     if train.coverage_loss and (model.context, model.attention) != ("attention", "coverage"):
         raise ConfigError(
             f"train.coverage_loss: wanted model.attention='coverage', or 0; got {train.coverage_loss:g} with "
@@ -41,6 +43,23 @@ def check_consistency(model: ModelConfig, train: TrainConfig, search: SearchConf
     limits = [name for name in ("top_k", "top_p") if getattr(search, name) is not None]
     if limits and search.temperature is None:
         raise ConfigError(f"search.{limits[0]} limits sampling: wanted search.temperature with it, such as 1, got none")
+
+
+def _check_vectors(model: ModelConfig, train: TrainConfig) -> None:
+    """Raise ConfigError if settings contradict real vectors as output."""
+    if model.input == "symbols":
+        raise ConfigError(f"model.output={model.output!r}: wanted model.input='frames' or 'convolution', got 'symbols'")
+    if model.scaling == "source" and not model.continues:
+        raise ConfigError("model.scaling='source': wanted model.continues=true, the target in the source's units")
+    given, wanted = model.input_size, model.output_size
+    if model.continues and given is not None and wanted is not None and wanted > given:
+        raise ConfigError(f"model.continues: wanted output_size at most input_size = {given}, got {wanted}")
+    if train.scheduled_sampling != "none":
+        raise ConfigError(f"train.scheduled_sampling: wanted none for model.output={model.output!r}")
+    if train.coverage_loss:
+        raise ConfigError(
+            f"train.coverage_loss: wanted 0 for model.output={model.output!r}, got {train.coverage_loss:g}"
+        )
 
 
 def _check_attention(model: ModelConfig, encoder_size: int) -> None:

@@ -23,7 +23,7 @@ MOST_SYMBOLS = 10**6  # learning subwords reserves memory for that many
 MOST_AT_A_TIME = 10**6  # hypotheses, or sources in a batch
 HIGHEST_COUNT = 10**9  # of settings that no data can exceed, so that it means "all"
 MOST_MINUTES = 10**7  # 19 years
-MOST_CHANNELS, LARGEST_WIDTH, MOST_HEADS = 256, 2001, 256
+MOST_CHANNELS, LARGEST_WIDTH, MOST_HEADS, MOST_QUANTILES = 256, 2001, 256, 999
 DEFAULT_EPOCHS = 20  # the default budget of a training
 LARGEST_SEED = 2**63 - 1  # the largest that PyTorch accepts
 MOST_THREADS = 1024
@@ -70,7 +70,15 @@ class ModelConfig:
     """The shape of the model; equation numbers are those of docs/equations.md."""
 
     input: Literal["symbols", "frames", "convolution"] = option("symbols", "what the model reads: symbols, or frames")
-    output: Literal["symbols"] = option("symbols", "what a target is made of")
+    output: Literal["symbols", "gaussian", "quantile"] = option(
+        "symbols", "what a target is made of: symbols, or real vectors whose distribution is normal or has quantiles"
+    )
+    output_size: int | None = option(None, "numbers in a vector of the target", low=1, high=LARGEST_SIZE)
+    quantiles: int = option(9, "output=quantile: quantiles Q of (44)", low=2, high=MOST_QUANTILES)
+    scaling: Literal["constant", "source"] = option(
+        "constant", "real outputs: mean and deviation of (41) are constants of the training data, or of each source"
+    )
+    continues: bool = option(False, "real outputs: the target continues the first numbers of the source's frames")
     input_size: int | None = option(None, "numbers in a frame of the source", low=1, high=LARGEST_SIZE)
     frame_stack: int = option(1, "input=frames: this many frames are joined to one", low=1, high=MOST_JOINED)
     convolution_layers: int = option(

@@ -45,7 +45,12 @@ class ModelOracle:
 
     def decode(self, source: Sequence[int], fed: Sequence[int]) -> tuple[Array, list[Array]]:
         """Feed y_0 … y_{U-1}: return log p(y_t | y_1 … y_{t-1}, c), (U, V), and the weights α_t (T,)."""
-        embedded = self.drop("target embedding", self.weights["decoder.embedding.weight"][list(fed)])
+        logits, alphas = self.unroll(source, self.weights["decoder.embedding.weight"][list(fed)])
+        return np.array([oracle.log_softmax(row) for row in logits]), alphas  # (10)
+
+    def unroll(self, source: Sequence[int] | Array, embedded: Array) -> tuple[list[Array], list[Array]]:
+        """Feed embeddings (U, E): return W_p r_t + b_p and the weights α_t (T,) of each step."""
+        embedded = self.drop("target embedding", embedded)
         outputs, last = self.encode(source)
         states = self.bridge(last)
         rows, alphas = [], []
@@ -64,9 +69,8 @@ class ModelOracle:
                 states[layer] = oracle.recurrent_step(x, state, self.cell_weights(f"decoder.layers.{layer}"))
                 x = states[layer][0]
             read = np.tanh(self.linear("decoder.readout", np.concatenate([x, context, y])))
-            logits = self.linear("decoder.output", self.drop("readout", read, t))
-            rows.append(oracle.log_softmax(logits))  # (10)
-        return np.array(rows), alphas
+            rows.append(self.linear("decoder.output", self.drop("readout", read, t)))
+        return rows, alphas
 
     def encode(self, source: Sequence[int]) -> tuple[Array, list[tuple[Array, ...]]]:
         """Return h_1 … h_T (T, M), and the final (h, c) or (h,) of each layer, both directions concatenated."""

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple, cast
+from collections.abc import Callable
+from typing import Any, NamedTuple, cast
 
 import torch
 from jaxtyping import Bool, Float, Int
@@ -59,6 +60,8 @@ class Decoder(nn.Module):
         attention: the alignment model, or None for a fixed context.
         embedding_std: standard deviation of the embeddings' first numbers.
         generator: draws the initial weights of `embedding`, `readout` and `output`; None: PyTorch's global generator.
+        make_embedding: builds `embedding`, as `symbol_embedding` does.
+        make_output: builds `output`, given H, the number of symbols and the generator.
     """
 
     def __init__(
@@ -71,13 +74,15 @@ class Decoder(nn.Module):
         attention: Attention | None,
         embedding_std: float = 1.0,
         generator: torch.Generator | None = None,
+        make_embedding: Callable[[int, int, float, torch.Generator | None], Any] = symbol_embedding,
+        make_output: Callable[[int, int, torch.Generator | None], Any] = SymbolOutput,
     ) -> None:
         super().__init__()
-        self.embedding = symbol_embedding(num_symbols, embedding_size, embedding_std, generator)
+        self.embedding = make_embedding(num_symbols, embedding_size, embedding_std, generator)
         self.attention = attention
         self.layers = nn.ModuleList(layers)
         self.readout = Linear(hidden_size + context_size + embedding_size, hidden_size, generator)
-        self.output = SymbolOutput(hidden_size, num_symbols, generator)
+        self.output = make_output(hidden_size, num_symbols, generator)
         self.hidden_size = hidden_size
         for layer in (self.readout, self.output):
             nn.init.xavier_uniform_(layer.weight, generator=generator)
@@ -138,7 +143,7 @@ class Decoder(nn.Module):
 
     def readouts(
         self,
-        previous: Int[Tensor, "B U"],
+        previous: Int[Tensor, "B U"] | Float[Tensor, "B U D"],
         state: DecoderState,
         noise: Noise | None = None,
         lengths: Int[Tensor, "B"] | None = None,
@@ -148,7 +153,7 @@ class Decoder(nn.Module):
         The weights are None for a fixed context, and where a backend computes the steps.
 
         Args:
-            previous: y_0 … y_{U-1}.
+            previous: y_0 … y_{U-1}: symbols, or vectors for a decoder that reads these.
             state: what `start` returned.
             noise: dropout on embeddings, between layers and on r_t.
             lengths: real steps of each target; results of steps past them mean nothing. None: all are real.

@@ -40,7 +40,11 @@ class Architecture:
     location_width: int  # R
     attention_heads: int  # K
     input: str  # symbols, frames, convolution
-    output: str  # symbols
+    output: str  # symbols, gaussian, quantile
+    output_size: int | None  # D, numbers in a vector of the target; None for symbols
+    quantiles: int  # output quantile: Q
+    scaling: str  # output gaussian, quantile: constant, source
+    continues: bool  # likewise: the target continues the source's first D numbers
     input_size: int | None  # F, numbers in a frame; None for symbols
     frame_stack: int  # input frames: frames joined to one
     convolution_layers: int
@@ -126,6 +130,7 @@ _SETTINGS = [f.name for f in fields(Architecture)]
 _ADDED = (
     *("location_channels", "location_width", "attention_heads"),
     *("input_size", "frame_stack", "convolution_layers", "convolution_channels", "encoder_pyramid"),
+    *("output_size", "quantiles", "scaling", "continues"),
 )
 
 
@@ -286,13 +291,38 @@ def _bridge(a: Architecture) -> Tensors:
 
 def _symbol_decoder(a: Architecture, num_symbols: int) -> Tensors:
     yield from _embedding(a, num_symbols)
+    yield from _decoder(a, num_symbols)
+
+
+def _vector_decoder(a: Architecture, num_symbols: int) -> Tensors:
+    size = _output_size(a)
+    if a.scaling == "constant":
+        yield "mean", _vector(size)
+        yield "deviation", _vector(size)
+    yield from _inside("embedding", _linear(size, a.embedding_size))
+    yield from _decoder(a, size * (2 if a.output == "gaussian" else a.quantiles))
+
+
+def _output_size(a: Architecture) -> int:
+    """Return D.
+
+    Raises:
+        ConfigError: the architecture does not say it.
+    """
+    if a.output_size is None:
+        raise ConfigError(f"output_size: wanted the numbers in a vector for output={a.output!r}, got none")
+    return a.output_size
+
+
+def _decoder(a: Architecture, num_outputs: int) -> Tensors:
+    """Yield the decoder's tensors, but not those that read the previous symbol or vector."""
     if find_kind(CONTEXTS, a.context, "context"):
         yield from _inside("attention", find_kind(ATTENTIONS, a.attention, "attention")(a))
     for layer in range(a.decoder_layers):
         inputs = a.hidden_size if layer else a.embedding_size + a.encoder_size
         yield from _inside(f"layers.{layer}", _cell(a, inputs, a.hidden_size))
     yield from _inside("readout", _linear(a.hidden_size + a.encoder_size + a.embedding_size, a.hidden_size))
-    yield from _inside("output", _linear(a.hidden_size, num_symbols))
+    yield from _inside("output", _linear(a.hidden_size, num_outputs))
 
 
 def _cell(a: Architecture, inputs: int, hidden: int) -> Tensors:
@@ -355,7 +385,11 @@ INPUTS: Mapping[str, Callable[[Architecture, int], Tensors]] = {
 }
 """Input kind → tensors of its frontend, given the number of source symbols."""
 
-OUTPUTS: Mapping[str, Callable[[Architecture, int], Tensors]] = {"symbols": _symbol_decoder}
+OUTPUTS: Mapping[str, Callable[[Architecture, int], Tensors]] = {
+    "symbols": _symbol_decoder,
+    "gaussian": _vector_decoder,
+    "quantile": _vector_decoder,
+}
 """Output kind → tensors of its decoder, given the number of target symbols."""
 
 CELLS: Mapping[str, Callable[[Architecture, int, int], Tensors]] = {"lstm": _lstm, "gru": _gru}

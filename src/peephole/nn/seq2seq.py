@@ -169,23 +169,39 @@ def build_seq2seq(
         cell.has_cell_state,
         generator,
     )
-    decoder = find_kind(OUTPUTS, architecture.output, "output")(config, architecture, num_target_symbols, generator)
-    return Seq2Seq(frontend, encoder, bridge, decoder, architecture.context)
+    output = find_kind(OUTPUTS, architecture.output, "output")
+    return output(config, (frontend, encoder, bridge), num_target_symbols, generator)
 
 
-def _symbol_decoder(config: ModelConfig, architecture: Architecture, num_symbols: int, generator: Generator) -> Decoder:
+Parts = tuple[Frontend, Encoder, Bridge]
+"""The parts of a model below its decoder."""
+
+
+def _symbol_model(config: ModelConfig, parts: Parts, num_symbols: int, generator: Generator) -> Seq2Seq:
+    decoder = Decoder(
+        num_symbols,
+        *decoder_parts(config, generator),
+        embedding_std=config.embedding_std,
+        generator=generator,
+    )
+    return Seq2Seq(*parts, decoder, config.context)
+
+
+def decoder_parts(
+    config: ModelConfig, generator: Generator
+) -> tuple[int, int, list[LSTMDirection] | list[GRUDirection], int, Attention | None]:
+    """Return the arguments embedding_size, context_size, layers, hidden_size and attention of a `Decoder`."""
+    architecture = Architecture.of(config)
     sizes = [config.embedding_size + architecture.encoder_size] + [config.hidden_size] * (config.decoder_layers - 1)
     layers = find_kind(CELLS, architecture.cell, "cell").layers(config, sizes, generator)
-    return Decoder(
-        num_symbols,
-        config.embedding_size,
-        architecture.encoder_size,
-        layers,
-        config.hidden_size,
-        find_kind(CONTEXTS, architecture.context, "context")(architecture, generator),
-        config.embedding_std,
-        generator,
-    )
+    attention = find_kind(CONTEXTS, architecture.context, "context")(architecture, generator)
+    return config.embedding_size, architecture.encoder_size, layers, config.hidden_size, attention
+
+
+def _vector_model(config: ModelConfig, parts: Parts, num_symbols: int, generator: Generator) -> Seq2Seq:
+    from peephole.nn.vectors import build_vector_model  # which imports this module
+
+    return build_vector_model(config, parts, decoder_parts(config, generator), generator)
 
 
 class CellKind(NamedTuple):
@@ -236,5 +252,9 @@ CONTEXTS: Mapping[str, Callable[[Architecture, Generator], Attention | None]] = 
 }
 """Context kind → function that builds its attention module; None for a fixed context."""
 
-OUTPUTS: Mapping[str, Callable[[ModelConfig, Architecture, int, Generator], Decoder]] = {"symbols": _symbol_decoder}
-"""Output kind → function that builds its decoder, given the number of target symbols."""
+OUTPUTS: Mapping[str, Callable[[ModelConfig, Parts, int, Generator], Seq2Seq]] = {
+    "symbols": _symbol_model,
+    "gaussian": _vector_model,
+    "quantile": _vector_model,
+}
+"""Output kind → function that builds the model, given its other parts and the number of target symbols."""
