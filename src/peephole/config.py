@@ -15,6 +15,7 @@ from peephole.errors import ConfigError, check_path, check_type, describe_value,
 from peephole.sections import DEFAULT_EPOCHS as DEFAULT_EPOCHS
 from peephole.sections import HIGHEST_COUNT as HIGHEST_COUNT
 from peephole.sections import DataConfig as DataConfig
+from peephole.sections import FramesConfig as FramesConfig
 from peephole.sections import ModelConfig as ModelConfig
 from peephole.sections import SearchConfig as SearchConfig
 from peephole.sections import SymbolsConfig as SymbolsConfig
@@ -30,6 +31,7 @@ class Config:
     """All settings of a run."""
 
     data: DataConfig = DataConfig()
+    frames: FramesConfig = FramesConfig()
     symbols: SymbolsConfig = SymbolsConfig()
     model: ModelConfig = ModelConfig()
     train: TrainConfig = TrainConfig()
@@ -40,7 +42,7 @@ class Config:
     def __post_init__(self) -> None:
         for name, kind in SECTIONS.items():
             check_type(name, getattr(self, name), kind, f"a {kind.__name__}")
-        check_consistency(self.model, self.train, self.search)
+        check_consistency(self.frames, self.model, self.train, self.search)
 
     @classmethod
     def from_dict(cls, tree: Mapping[str, Any], where: str = "config", base: Config | None = None) -> Config:
@@ -74,7 +76,7 @@ class Config:
 
     @classmethod
     def from_toml(cls, path: str | Path, base: Config | None = None) -> Config:
-        """Read a config from a TOML file with the sections data, symbols, model, train and search; `base` as above.
+        """Read a config from a TOML file with tables for its sections; `base` as above.
 
         Raises:
             ConfigError: the file is missing, is not TOML, or holds settings that `from_dict` refuses.
@@ -133,6 +135,7 @@ class Config:
 
 SECTIONS: dict[str, type] = {
     "data": DataConfig,
+    "frames": FramesConfig,
     "symbols": SymbolsConfig,
     "model": ModelConfig,
     "train": TrainConfig,

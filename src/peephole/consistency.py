@@ -7,13 +7,14 @@ from typing import TYPE_CHECKING
 from peephole.errors import ConfigError
 
 if TYPE_CHECKING:
-    from peephole.sections import ModelConfig, SearchConfig, TrainConfig
+    from peephole.sections import FramesConfig, ModelConfig, SearchConfig, TrainConfig
 
 
-def check_consistency(model: ModelConfig, train: TrainConfig, search: SearchConfig) -> None:
+def check_consistency(frames: FramesConfig, model: ModelConfig, train: TrainConfig, search: SearchConfig) -> None:
     """Raise ConfigError if settings contradict each other."""
     if model.cell == "gru" and model.peephole != "none":
         raise ConfigError(f"model.cell='gru' has no cell state: wanted model.peephole='none', got {model.peephole!r}")
+    _check_frames(frames, model, train)
     encoder_size = model.encoder_size or model.hidden_size
     if model.bidirectional and encoder_size % 2:
         raise ConfigError(
@@ -33,6 +34,8 @@ def check_consistency(model: ModelConfig, train: TrainConfig, search: SearchConf
             f"train.coverage_loss: wanted model.attention='coverage', or 0; got {train.coverage_loss:g} with "
             f"model.context={model.context!r} and model.attention={model.attention!r}"
         )
+    if model.ctc and not train.ctc_weight:
+        raise ConfigError("train.ctc_weight: wanted a number above 0 with model.ctc=true, got 0")
     budgets = [name for name in ("minutes", "epochs", "steps") if getattr(train, name) is not None]
     if len(budgets) > 1:
         raise ConfigError(
@@ -49,8 +52,10 @@ def _check_vectors(model: ModelConfig, train: TrainConfig) -> None:
     """Raise ConfigError if settings contradict real vectors as output."""
     if model.input == "symbols":
         raise ConfigError(f"model.output={model.output!r}: wanted model.input='frames' or 'convolution', got 'symbols'")
+    if model.ctc:
+        raise ConfigError(f"model.ctc: wanted false for model.output={model.output!r}, which has no symbols")
     if model.scaling == "source" and not model.continues:
-        raise ConfigError("model.scaling='source': wanted model.continues=true, the target in the source's units")
+        raise ConfigError("model.continues: wanted true for model.scaling='source', which gives the target its units")
     given, wanted = model.input_size, model.output_size
     if model.continues and given is not None and wanted is not None and wanted > given:
         raise ConfigError(f"model.continues: wanted output_size at most input_size = {given}, got {wanted}")
@@ -60,6 +65,19 @@ def _check_vectors(model: ModelConfig, train: TrainConfig) -> None:
         raise ConfigError(
             f"train.coverage_loss: wanted 0 for model.output={model.output!r}, got {train.coverage_loss:g}"
         )
+
+
+def _check_frames(frames: FramesConfig, model: ModelConfig, train: TrainConfig) -> None:
+    """Raise ConfigError if settings of frames contradict the others; frames.kind='auto' is decided later."""
+    if frames.kind == "text" and model.input != "symbols":
+        raise ConfigError(f"model.input={model.input!r} reads frames: wanted a frames.kind of files, got 'text'")
+    if frames.speeds != "one" and frames.kind in ("text", "numbers"):
+        raise ConfigError(
+            f"frames.speeds: wanted 'one', except for sound and images; got {frames.speeds!r} for {frames.kind}"
+        )
+    masks = [name for name in ("time_masks", "feature_masks") if getattr(train, name)]
+    if masks and frames.kind == "text":
+        raise ConfigError(f"train.{masks[0]}: wanted 0 for text, which has no frames; got {getattr(train, masks[0])}")
 
 
 def _check_attention(model: ModelConfig, encoder_size: int) -> None:

@@ -55,6 +55,31 @@ class DataConfig:
 
 
 @dataclass(frozen=True)
+class FramesConfig:
+    """Settings for sources that are files of sound, images or numbers, named in the source column of a manifest."""
+
+    kind: Literal["auto", "text", "sound", "image", "numbers"] = option(
+        "auto", "what the sources are; auto decides by the suffixes of the files that the first lines name"
+    )
+    sample_rate: int = option(16000, "sound: samples a second; other files are resampled", low=1000, high=192000)
+    mel_bins: int = option(80, "sound: log-mel filters, the numbers in a frame of 10 ms", low=4, high=256)
+    height: int = option(48, "images: points to which the height is scaled; a frame is a column", low=1, high=1024)
+    colours: bool = option(False, "images: red, green and blue, instead of grey")
+    max_frames: int = option(
+        4000,
+        "most frames of a source: longer ones in training are left out and counted, in prediction cut",
+        low=1,
+        high=10**6,
+    )
+    batch_frames: int = option(
+        20000, "frames in a batch, padding included, whatever data.batch_symbols allows", low=1, high=HIGHEST_COUNT
+    )
+    speeds: Literal["one", "three"] = option(
+        "one", "three adds every training sound at 0.9 and 1.1 times its speed, every image as many times narrower"
+    )
+
+
+@dataclass(frozen=True)
 class SymbolsConfig:
     """Settings for splitting the texts of each side into symbols."""
 
@@ -75,10 +100,10 @@ class ModelConfig:
     )
     output_size: int | None = option(None, "numbers in a vector of the target", low=1, high=LARGEST_SIZE)
     quantiles: int = option(9, "output=quantile: quantiles Q of (44)", low=2, high=MOST_QUANTILES)
-    scaling: Literal["constant", "source"] = option(
-        "constant", "real outputs: mean and deviation of (41) are constants of the training data, or of each source"
+    scaling: Literal["source", "constant"] = option(
+        "source", "real outputs: mean and deviation of (41) are those of each source, or of all training data"
     )
-    continues: bool = option(False, "real outputs: the target continues the first numbers of the source's frames")
+    continues: bool = option(True, "real outputs: the target continues the first numbers of the source's frames")
     input_size: int | None = option(None, "numbers in a frame of the source", low=1, high=LARGEST_SIZE)
     frame_stack: int = option(1, "input=frames: this many frames are joined to one", low=1, high=MOST_JOINED)
     convolution_layers: int = option(
@@ -114,6 +139,7 @@ class ModelConfig:
     attention_heads: int = option(
         4, "attention=multihead: heads K of (24), a divisor of hidden_size and encoder_size", low=1, high=MOST_HEADS
     )
+    ctc: bool = option(False, "a CTC output (31) over the encoder beside the decoder, for speech and other frames")
     dropout: float = option(0.2, "dropout on embeddings, between layers and before the output", low=0, high=0.95)
     forget_bias: float = option(1.0, "first value of b_f", low=-100, high=100)
     embedding_std: float = option(
@@ -145,9 +171,16 @@ class TrainConfig:
         1.0, "gradients with a larger norm are scaled down to it; 0: never", low=0, high=HIGHEST_COUNT
     )
     label_smoothing: float = option(0.1, "share of the probability spread over all symbols", low=0, high=0.9)
+    time_masks: int = option(
+        0, "frames: spans of steps of a source that are masked at random, as in SpecAugment", low=0, high=100
+    )
+    time_mask_size: int = option(20, "most steps of a mask, and at most a fifth of the source", low=1, high=10000)
+    feature_masks: int = option(0, "frames: bands of features that are masked at random", low=0, high=100)
+    feature_mask_size: int = option(15, "most features of a mask", low=1, high=10000)
     coverage_loss: float = option(
         0.0, "attention=coverage: weight of the coverage loss (23), which penalises attending twice", low=0, high=100
     )
+    ctc_weight: float = option(0.3, "model.ctc: share w of the CTC loss in the loss (33)", low=0, high=1)
     loss_mean: Literal["symbol", "pair"] = option(
         "symbol", "the mean of (12): over symbols, so that long pairs do not set the step size, or over pairs"
     )

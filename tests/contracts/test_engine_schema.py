@@ -70,6 +70,7 @@ def draw_architecture(draw: random.Random) -> dict[str, Any]:
         "convolution_layers": draw.randint(1, 3),
         "convolution_channels": draw.randint(1, 4),
         "output": "symbols",
+        "ctc": draw.random() < 0.5,
     }
     kept = ("context", "attention", "attention_heads")
     optional = {key: value for key, value in values.items() if key in kept or draw.random() < 0.9}

@@ -58,6 +58,7 @@ def model_configs(draw: st.DrawFn) -> ModelConfig:
         location_channels=draw(st.integers(1, 4)),
         location_width=2 * draw(st.integers(0, 4)) + 1,
         attention_heads=draw(st.sampled_from([1, 2])),
+        ctc=output == "symbols" and draw(st.booleans()),
     )
 
 
@@ -106,8 +107,8 @@ def test_every_model_setting_is_part_of_the_architecture_or_of_its_making() -> N
     assert making_of_settings() == ["dropout", "forget_bias", "embedding_std"]
     assert architecture.model_settings().keys() | set(making_of_settings()) == vars(ModelConfig()).keys()
     added = {"location_channels": 3, "location_width": 5, "attention_heads": 2, "input_size": 7, "frame_stack": 2}
-    added |= {"convolution_layers": 1, "convolution_channels": 2, "encoder_pyramid": 1}
-    added |= {"output_size": 3, "quantiles": 5, "scaling": "source", "continues": True}
+    added |= {"convolution_layers": 1, "convolution_channels": 2, "encoder_pyramid": 1, "ctc": True}
+    added |= {"output_size": 3, "quantiles": 5, "scaling": "constant", "continues": False}
     changed = replace(architecture, **added)
     assert changed.to_dict().keys() == changed.model_settings().keys()
     assert architecture.to_dict().keys() == changed.to_dict().keys() - added  # as the first files of format 3

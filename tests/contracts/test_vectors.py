@@ -108,7 +108,7 @@ def test_quantiles_never_cross():
 def test_a_missing_component_adds_nothing_and_is_fed_as_the_mean(units):
     model, _ = make(**UNITS[units])
     source, lengths, target, _ = batch()
-    _, constants, _ = model.begin(source, lengths)
+    _, constants, _ = model.read(source, lengths)
     filled = target.clone()
     filled[1, 1, 0] = constants.mean[1, 0]  # what is fed for it, so that only its own loss differs
     own = model(source, lengths, target)[1, 1, :, 0]
@@ -136,7 +136,7 @@ def test_random_numbers_are_those_of_a_source_whatever_its_batch():
 
 
 def test_statistics_of_the_target_are_constants_that_training_leaves_alone():
-    model, _ = make()
+    model, _ = make(scaling="constant")
     model.decoder.set_statistics(torch.tensor([3.0, 4.0]), torch.tensor([2.0, 0.0]))
     assert (model.decoder.mean.tolist(), model.decoder.deviation.tolist()) == ([3, 4], [2, 1])
     assert not {"decoder.mean", "decoder.deviation"} & dict(model.named_parameters()).keys()
@@ -152,8 +152,9 @@ def test_quantiles_have_no_density():
     ("values", "message"),
     [
         ({"model.input": "symbols"}, "wanted model.input='frames' or 'convolution', got 'symbols'"),
-        ({"model.scaling": "source"}, "model.scaling='source': wanted model.continues=true"),
-        ({"model.continues": True, "model.input_size": 1}, "output_size at most input_size = 1, got 2"),
+        ({"model.continues": False}, "model.continues: wanted true for model.scaling='source'"),
+        ({"model.ctc": True}, "model.ctc: wanted false for model.output='gaussian', which has no symbols"),
+        ({"model.input_size": 1}, "output_size at most input_size = 1, got 2"),
         ({"train.scheduled_sampling": "linear"}, "train.scheduled_sampling: wanted none for model.output='gaussian'"),
         (
             {"train.coverage_loss": 1, "model.attention": "coverage"},

@@ -38,7 +38,7 @@ OUTPUTS = {
     "five quantiles": {"output": "quantile", "quantiles": 5},
 }
 UNITS = {
-    "constants": {"scaling": "constant"},
+    "constants": {"scaling": "constant", "continues": False},
     "constants, continued": {"scaling": "constant", "continues": True},
     "the source's": {"scaling": "source", "continues": True},
 }

@@ -178,22 +178,20 @@ WRONG = (
         "Units(mean.detach().to(source.dtype),",
         GRADIENT,
     ),
-    Wrong("source read as given", VectorSeq2Seq, "begin", 'if self.scaling == "source":', "if False:"),
-    Wrong(
-        "other numbers of a frame lost", VectorSeq2Seq, "begin", ", source[..., size:]]", ", 0 * source[..., size:]]"
-    ),
-    Wrong("padding read as the last frame", VectorSeq2Seq, "begin", "source_lengths - 1", "source.shape[1] - 1"),
-    Wrong("begins with the first frame", VectorSeq2Seq, "begin", "source_lengths - 1", "0 * source_lengths"),
-    Wrong("begins with 0", VectorSeq2Seq, "begin", "if self.continues:", "if False:"),
+    Wrong("source read as given", VectorSeq2Seq, "read", 'if self.scaling == "source":', "if False:"),
+    Wrong("other numbers of a frame lost", VectorSeq2Seq, "read", ", source[..., size:]]", ", 0 * source[..., size:]]"),
+    Wrong("padding read as the last frame", VectorSeq2Seq, "read", "source_lengths - 1", "source.shape[1] - 1"),
+    Wrong("begins with the first frame", VectorSeq2Seq, "read", "source_lengths - 1", "0 * source_lengths"),
+    Wrong("begins with 0", VectorSeq2Seq, "read", "if self.continues:", "if False:"),
     Wrong(
         "begins with the last frame of another series",
         VectorSeq2Seq,
-        "begin",
+        "read",
         "if self.continues:",
         "if True:",
         **CONSTANTS,
     ),
-    Wrong("z_0 in other units", VectorSeq2Seq, "begin", "units.normalize(last)", "last", **CONTINUED),
+    Wrong("z_0 in other units", VectorSeq2Seq, "read", "units.normalize(last)", "last", **CONTINUED),
     Wrong(
         "fed the vector itself", VectorSeq2Seq, "_distributions", "[first[:, None], z[:, :-1]]", "[z[:, 1:], z[:, :1]]"
     ),

@@ -11,10 +11,12 @@ import pytest
 import soundfile
 from PIL import Image
 
-from peephole.data.frames import FrameReader, kind_of_file
+from peephole.data.files import kind_of_file
+from peephole.data.frames import read_frames
 from peephole.errors import DataError
+from peephole.symbols import FrameSymbols
 
-SOUND, IMAGE, NUMBERS = FrameReader("sound"), FrameReader("image"), FrameReader("numbers")
+SOUND, IMAGE = FrameSymbols("sound"), FrameSymbols("image")
 
 
 def tone(hertz: float, rate: int, seconds: float = 1.0) -> Any:
@@ -25,7 +27,7 @@ def test_sound_is_read_as_filterbanks_whose_loudest_follows_the_pitch(tmp_path: 
     loudest = []
     for hertz in (300, 1000, 3000):
         soundfile.write(tmp_path / "a.wav", tone(hertz, 16000), 16000)
-        frames, is_longer, changes = SOUND.read(tmp_path / "a.wav", 1000)
+        frames, is_longer, changes = read_frames(tmp_path / "a.wav", SOUND, 1000)
         assert (frames.shape, frames.dtype, is_longer, changes) == ((100, 80), np.float16, False, [])
         loudest.append(int(frames[50].argmax()))
     assert loudest == sorted(set(loudest))
@@ -37,8 +39,8 @@ def test_other_rates_and_channels_give_nearly_the_same_frames(
 ) -> None:
     soundfile.write(tmp_path / "a.wav", tone(1000, 16000), 16000)
     soundfile.write(tmp_path / f"b.{suffix}", np.stack([tone(1000, rate)] * channels, 1), rate)
-    wanted, _, _ = SOUND.read(tmp_path / "a.wav", 1000)
-    frames, _, changes = SOUND.read(tmp_path / f"b.{suffix}", 1000)
+    wanted, _, _ = read_frames(tmp_path / "a.wav", SOUND, 1000)
+    frames, _, changes = read_frames(tmp_path / f"b.{suffix}", SOUND, 1000)
     assert changes == ["several channels of sound mixed to one"] * (channels > 1) + ["sound resampled to 16000 Hz"]
     assert abs(len(frames) - len(wanted)) <= 1
     peak = int(wanted[50].argmax())
@@ -48,7 +50,7 @@ def test_other_rates_and_channels_give_nearly_the_same_frames(
 
 def test_only_the_beginning_of_a_long_sound_is_read(tmp_path: Path) -> None:
     soundfile.write(tmp_path / "a.wav", tone(1000, 8000, 20), 8000)
-    frames, is_longer, _ = SOUND.read(tmp_path / "a.wav", 50)
+    frames, is_longer, _ = read_frames(tmp_path / "a.wav", SOUND, 50)
     assert (frames.shape, is_longer) == ((50, 80), True)
 
 
@@ -56,7 +58,7 @@ def test_an_image_is_read_column_by_column_with_black_as_1(tmp_path: Path) -> No
     points = np.full((48, 20), 255, np.uint8)
     points[10:30, 4] = 0
     Image.fromarray(points).save(tmp_path / "a.png")
-    frames, _, _ = IMAGE.read(tmp_path / "a.png", 1000)
+    frames, _, _ = read_frames(tmp_path / "a.png", IMAGE, 1000)
     assert frames.shape == (20, 48)
     assert frames[4, 10:30].tolist() == [1] * 20
     assert float(frames.sum()) == 20
@@ -66,7 +68,7 @@ def test_an_image_is_read_column_by_column_with_black_as_1(tmp_path: Path) -> No
 def test_images_of_every_mode_are_read(mode: str, tmp_path: Path) -> None:
     suffix = "tif" if mode in ("CMYK", "I;16") else "png"
     Image.new("L", (30, 24), 255).convert(mode if mode != "I;16" else "I").convert(mode).save(tmp_path / f"a.{suffix}")
-    frames, _, _ = IMAGE.read(tmp_path / f"a.{suffix}", 1000)
+    frames, _, _ = read_frames(tmp_path / f"a.{suffix}", IMAGE, 1000)
     assert frames.shape == (60, 48)
 
 
@@ -74,7 +76,7 @@ def test_transparent_points_are_white_and_colours_have_three_numbers(tmp_path: P
     image = Image.new("RGBA", (8, 8), (0, 0, 0, 0))
     image.putpixel((2, 5), (255, 0, 0, 255))
     image.save(tmp_path / "a.png")
-    frames, _, _ = FrameReader("image", height=8, colours=True).read(tmp_path / "a.png", 1000)
+    frames, _, _ = read_frames(tmp_path / "a.png", FrameSymbols("image", height=8, colours=True), 1000)
     assert frames.shape == (8, 24)
     assert frames[2].reshape(8, 3)[5].tolist() == [0, 1, 1]
     assert float(frames.sum()) == 2
@@ -86,7 +88,7 @@ def test_tables_are_read_row_by_row(tmp_path: Path) -> None:
     np.savetxt(tmp_path / "a.csv", table, delimiter=",")
     np.save(tmp_path / "b.npy", table[:, 0])
     for name, wanted in (("a.npy", table), ("a.csv", table), ("b.npy", table[:, :1])):
-        frames, is_longer, _ = NUMBERS.read(tmp_path / name, 3)
+        frames, is_longer, _ = read_frames(tmp_path / name, FrameSymbols("numbers", size=wanted.shape[1]), 3)
         assert (frames.tolist(), is_longer) == (wanted[:3].tolist(), True)
 
 
@@ -101,6 +103,7 @@ def test_tables_are_read_row_by_row(tmp_path: Path) -> None:
         ("a.csv", b"", "is empty"),
         ("a.csv", b"1,2\nx,3\n", "cannot be read as numbers: .*"),
         ("a.csv", b"1,2\n3,nan\n", "holds a number that is not finite, in frame 2"),
+        ("a.csv", b"1,2,3\n", "wanted frames of 2 numbers, got 3"),
         ("a.csv", b"1,inf\n", "holds a number that is not finite, in frame 1"),
     ],
 )
@@ -111,20 +114,20 @@ def test_a_bad_file_is_one_line(name: str, content: bytes | None, message: str, 
     kind = kind_of_file(name)
     assert kind is not None
     with pytest.raises(DataError, match=rf"^{re.escape(str(path))}: {message}$") as caught:
-        FrameReader(kind).read(path, 1000)
+        read_frames(path, FrameSymbols(kind, size=2), 1000)
     assert "\n" not in str(caught.value)
 
 
 def test_empty_sound_huge_images_and_other_arrays_are_refused(tmp_path: Path) -> None:
     soundfile.write(tmp_path / "a.wav", np.zeros(0), 16000)
     with pytest.raises(DataError, match="is empty"):
-        SOUND.read(tmp_path / "a.wav", 10)
+        read_frames(tmp_path / "a.wav", SOUND, 10)
     Image.new("1", (20_000, 10_000)).save(tmp_path / "a.png")
     with pytest.raises(DataError, match=r"^.*a\.png: cannot be read as image: Image size \(200000000 "):
-        IMAGE.read(tmp_path / "a.png", 10)
+        read_frames(tmp_path / "a.png", IMAGE, 10)
     np.save(tmp_path / "a.npy", np.zeros((2, 2, 2)))
     with pytest.raises(DataError, match=r"wanted numbers of shape \(T, F\), got float64 of shape \(2, 2, 2\)"):
-        NUMBERS.read(tmp_path / "a.npy", 10)
+        read_frames(tmp_path / "a.npy", FrameSymbols("numbers"), 10)
     np.save(tmp_path / "b.npy", np.array([{}], dtype=object), allow_pickle=True)
     with pytest.raises(DataError, match="cannot be read as numbers"):
-        NUMBERS.read(tmp_path / "b.npy", 10)
+        read_frames(tmp_path / "b.npy", FrameSymbols("numbers"), 10)

@@ -143,7 +143,7 @@ def test_a_layer_without_a_size_is_refused(layers: Callable[..., Any], name: str
 @pytest.mark.parametrize(
     ("tree", "message"),
     [
-        ({5: 6}, "config: unknown section 5; wanted one of data, symbols, model, train, search"),
+        ({5: 6}, "config: unknown section 5; wanted one of data, frames, symbols, model, train, search"),
         ({"model": {5: 6}}, "config, model: unknown key 5"),
     ],
 )

@@ -7,12 +7,14 @@ import pytest
 from peephole import search
 from rejection import rejected_by_comparison
 
-from . import contract, contract_prefix
+from . import contract, contract_guides, contract_prefix
 from .wrong_beams import WRONG_BEAMS
+from .wrong_guides import WRONG_GUIDES
 from .wrong_prefixes import WRONG_PREFIXES
 from .wrong_searches import WRONG_SEARCHES, Wrong, wrong_search
 
-CONTRACT = contract.CONTRACT + contract_prefix.CONTRACT
+CONTRACT = contract.CONTRACT + contract_prefix.CONTRACT + contract_guides.CONTRACT
+WRONG = WRONG_BEAMS + WRONG_GUIDES + WRONG_PREFIXES + WRONG_SEARCHES
 
 
 @pytest.mark.parametrize("check", CONTRACT, ids=lambda check: check.__name__)
@@ -20,7 +22,7 @@ def test_search_keeps_the_contract(check):
     check(search)
 
 
-@pytest.mark.parametrize("change", WRONG_BEAMS + WRONG_PREFIXES + WRONG_SEARCHES, ids=lambda change: change.name)
+@pytest.mark.parametrize("change", WRONG, ids=lambda change: change.name)
 def test_wrong_search_is_rejected(change, tmp_path):
     with wrong_search(change, tmp_path) as changed, rejected_by_comparison():
         change.rejected_by(changed)

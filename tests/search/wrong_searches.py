@@ -123,7 +123,7 @@ WRONG_SEARCHES = [
     ),
     Wrong(
         "probabilities are renormalised",
-        contract.scores_equal_forced_scoring,
+        contract.narrow_beam_equals_the_definition,
         "stepper",
         "log_probs.index_fill(1, never, -torch.inf)",
         "log_probs.index_fill(1, never, -torch.inf).log_softmax(1)",
@@ -132,8 +132,8 @@ WRONG_SEARCHES = [
         "greedy takes the last among ties",
         contract.greedy_takes_the_most_probable_symbol,
         "greedy",
-        "mask_unpredictable(log_probs).argmax(1)",
-        "(log_probs.shape[1] - 1 - mask_unpredictable(log_probs).flip(1).argmax(1))",
+        "mask_unpredictable(scores).argmax(1)",
+        "(scores.shape[1] - 1 - mask_unpredictable(scores).flip(1).argmax(1))",
     ),
     Wrong(
         "targets of other rows are forced",

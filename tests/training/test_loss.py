@@ -42,6 +42,7 @@ def loss_and_gradient(network, rows, *, extra=0, sampling_probability=0.0):
         noise=noise,
         sampling_probability=sampling_probability,
         label_smoothing=0.1,
+        ctc_weight=0.3,
         coverage_weight=0.5 if network.decoder.kinds()["attention"] == "coverage" else 0.0,
     )
     gradients = torch.autograd.grad(loss, list(network.parameters()))
@@ -50,7 +51,7 @@ def loss_and_gradient(network, rows, *, extra=0, sampling_probability=0.0):
 
 LAYERS = {"encoder_layers": 2, "decoder_layers": 2}
 MODELS = [{}, LAYERS, {"cell": "gru", "peephole": "none", "context": "mean", **LAYERS}, {"context": "last"}]
-MODELS += [{"attention": "coverage"}]
+MODELS += [{"attention": "coverage"}, {"ctc": True}]
 
 
 @pytest.mark.parametrize("sampling_probability", [0.0, 0.5], ids=["gold symbols fed", "own symbols fed"])

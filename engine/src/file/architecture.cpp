@@ -87,6 +87,7 @@ void read_kinds_and_sizes(const Section &section, Architecture &architecture) {
   section.read("frame_stack", architecture.frame_stack, kMostJoined);
   section.read("convolution_layers", architecture.convolution_layers, kMostConvolutions);
   section.read("convolution_channels", architecture.convolution_channels, kLargestSize);
+  section.read("ctc", architecture.ctc);
   section.read("encoder_pyramid", architecture.encoder_pyramid, kMostConvolutions, 0);
   section.read("cell", architecture.gru, {"lstm", "gru"});
   section.read("peephole", architecture.form, {"none", "diagonal", "full"});  // as enum peephole_form
@@ -138,7 +139,7 @@ const std::set<std::string> kKeys = {"input",          "output",        "cell", 
                                      "decoder_layers", "bidirectional", "context",        "attention",
                                      "location_channels", "location_width", "attention_heads",
                                      "input_size", "frame_stack", "convolution_layers", "convolution_channels",
-                                     "encoder_pyramid"};
+                                     "encoder_pyramid", "ctc"};
 
 std::set<std::string> keys_and(std::set<std::string> more) {
   more.insert(kKeys.begin(), kKeys.end());

@@ -16,6 +16,7 @@ struct Architecture {
   int64_t frame_stack = 1;
   int64_t convolution_layers = 2, convolution_channels = 32;
   int64_t encoder_pyramid = 0;
+  bool ctc = false;
   bool gru = false;
   int32_t form = PEEPHOLE_FULL;  // enum peephole_form
   int64_t hidden_size = 256;

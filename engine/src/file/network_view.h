@@ -49,6 +49,8 @@ struct NetworkView {
   MatrixView weight_values, weight_output;        // W_v, W_o (M, M)
   int64_t heads;                                  // K, of Alignment::kMultihead
   LinearView readout, output;
+  bool has_ctc;
+  LinearView ctc;  // (V, M): scores of every symbol, and of blank in the place of <pad>
 };
 
 }  // namespace peephole

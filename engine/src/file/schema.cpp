@@ -35,6 +35,8 @@ Schema::Schema(const Architecture &architecture, int64_t num_source_symbols, int
     view_.bridge_cell = bridge_cell_.data();
   }
   add_decoder(num_target_symbols);
+  view_.has_ctc = a.ctc;
+  if (a.ctc) add_linear("ctc", a.encoder_size, num_target_symbols, view_.ctc);
 }
 
 void Schema::add(const std::string &name, Shape shape, Role role, MatrixView &view) {

@@ -81,11 +81,12 @@ SymbolTable read_symbols(const Json &tree) {
   SymbolTable table{text("kind"), text("normalize"), kSpecials};
   const bool subwords = table.kind == "bpe" || table.kind == "unigram";
   const bool plain = table.kind == "characters" || table.kind == "whitespace";
-  if (!(subwords || plain) || (table.normalize != "NFC" && table.normalize != "NFKC" && table.normalize != "none"))
+  const bool frames = table.kind == "sound" || table.kind == "image" || table.kind == "numbers";
+  if (!(subwords || plain || frames) || (table.normalize != "NFC" && table.normalize != "NFKC" && table.normalize != "none"))
     fail_table("unknown kind " + quoted(table.kind) + " or normalisation " + quoted(table.normalize));
   if (subwords)
     append_pieces(table.names, table.kind, tree.find("segmenter"));
-  else
+  else if (plain)
     append_list(table.names, tree.find("symbols"));
   return table;
 }

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from pathlib import Path
 from typing import Any, Literal
 
 import click
@@ -16,12 +17,15 @@ from peephole.cli.progress import line_counter
 from peephole.cli.sources import Parse, Task, input_files, parse_source, prefixed_parser, read_tasks
 from peephole.config import SearchConfig
 from peephole.data import Report
-from peephole.data.files import shown_name
+from peephole.data.files import is_stream, kind_of_file, shown_name
 from peephole.errors import printable
 from peephole.model import Model, Notices, Prediction
+from peephole.model.frame_sources import read_frame_source
 from peephole.model.reading import read_prefixes, read_sources
+from peephole.symbols import FrameSymbols
 
 BATCHES_AT_A_TIME = 16  # read together, so that sources of similar length can share a batch
+FRAME_BATCHES_AT_A_TIME = 4  # frames take more memory
 
 
 @click.command()
@@ -48,7 +52,8 @@ def command(
 ) -> None:
     """Read sources, one a line, and write the predicted targets to stdout, in the same order.
 
-    Sources are read from the files, which may end in .gz or .zst, or from stdin, which - names, too. MODEL is a model
+    Sources are read from the files, which may end in .gz or .zst, or from stdin, which - names, too. For a model of
+    sound, images or numbers each is the name of a file, and such a file itself can be given as FILE. MODEL is a model
     file; several, separated by commas, are used as an ensemble. With --nbest or sampling each line of output holds the
     number of the source's line (of several files FILE:LINE), log p, and the target, separated by tabs. With
     --batch-size 1 each line is predicted before the next is read. Line breaks in a target are written as spaces;
@@ -62,14 +67,14 @@ def command(
         several=settings.nbest > 1 or settings.temperature is not None, as_json=as_json, with_file=len(names) > 1
     )
     parse = make_prefixed_parser(model, settings) if prefixed else parse_source
-    size = 1 if settings.batch_size == 1 else settings.batch_size * BATCHES_AT_A_TIME
+    batches = FRAME_BATCHES_AT_A_TIME if isinstance(model.source_symbols, FrameSymbols) else BATCHES_AT_A_TIME
+    size = 1 if settings.batch_size == 1 else settings.batch_size * batches
     report = Report(shown_name(names[0]), "line")
     printer = NoticePrinter(shown_name(names[0]))
     with line_counter() as add:
         for file in names:
             printer.name = shown_name(file)
-            tasks = read_tasks(file, parse, skip=bad_lines == "skip", report=report)
-            for part in in_parts(tasks, size):
+            for part in in_parts(tasks_of(file, model, parse, skip=bad_lines == "skip", report=report), size):
                 found = predict_part(model, part, printer, attention=as_json, progress=add, **search)
                 for task, predictions in zip(part, found, strict=True):
                     write(printer.name, task, predictions)
@@ -79,13 +84,31 @@ def command(
         print_note(line)
 
 
+def tasks_of(file: str, model: Model, parse: Parse, *, skip: bool, report: Report) -> Iterator[Task]:
+    """Yield the sources of an input file: its lines, or the file itself if it is what the model reads.
+
+    Arguments and errors as in `read_tasks`.
+    """
+    how = model.source_symbols
+    if not isinstance(how, FrameSymbols):
+        return read_tasks(file, parse, skip=skip, report=report)
+
+    def read(path: str) -> Any:
+        return read_frame_source(how, path, model.config.frames.max_frames + 1)[0]
+
+    if kind_of_file(file) == how.kind and not is_stream(Path(file)):
+        return iter([Task(1, file, frames=read(file))])
+    return read_tasks(file, parse, skip=skip, report=report, read=read)
+
+
 def make_prefixed_parser(model: Model, settings: SearchConfig) -> Parse:
     """Return the parser of lines with a source and a prefix that the model can predict from."""
     longest = model.config.data.max_length
 
     def check_prefix(source: str, prefix: str) -> None:
         read = read_sources(model.source_symbols, [source], Notices(), longest=longest)
-        read_prefixes(model.target_symbols, [prefix], read, settings, Notices(), first_index=0)
+        places = model.num_places
+        read_prefixes(model.target_symbols, [prefix], read, settings, Notices(), first_index=0, places=places)
 
     return prefixed_parser(check_prefix)
 
@@ -95,7 +118,7 @@ def predict_part(model: Model, part: list[Task], printer: NoticePrinter, **setti
     notices = Notices()
     prefixes = [task.prefix or "" for task in part] if any(task.prefix is not None for task in part) else None
     found = model.predict(
-        [task.source for task in part],
+        [task.source if task.frames is None else task.frames for task in part],
         prefixes=prefixes,
         first_index=part[0].line - 1,
         notices=notices,

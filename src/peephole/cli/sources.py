@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable, Iterable, Iterator
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from peephole.data import Report
-from peephole.data.files import data_files, read_lines, shown_name
+from peephole.data.files import data_files, named_file, read_lines, shown_name
 from peephole.errors import DataError, PrefixError
 
 
@@ -16,15 +16,17 @@ class Task(NamedTuple):
 
     Attributes:
         line: its number, from 1.
-        source: the source; empty for a line that is none.
+        source: the source, a text or the name of a file of frames; empty for a line that is none.
         prefix: the text that its targets begin with; None without prefixes.
         error: why the line is no source; None if it is one.
+        frames: the content of the file; None for texts.
     """
 
     line: int
     source: str
     prefix: str | None = None
     error: str | None = None
+    frames: Any = None
 
 
 class BadLineError(Exception):
@@ -55,7 +57,9 @@ def input_files(names: Iterable[str]) -> list[str]:
     return files
 
 
-def read_tasks(file: str, parse: Parse, *, skip: bool, report: Report) -> Iterator[Task]:
+def read_tasks(
+    file: str, parse: Parse, *, skip: bool, report: Report, read: Callable[[str], Any] | None = None
+) -> Iterator[Task]:
     """Yield the lines of a file.
 
     Args:
@@ -63,6 +67,7 @@ def read_tasks(file: str, parse: Parse, *, skip: bool, report: Report) -> Iterat
         parse: splits a line.
         skip: yield a line that is no source as a task with an error, instead of raising the error.
         report: counts skipped lines.
+        read: reads a source that is the name of a file, relative to the folder of this one; None for texts.
 
     Raises:
         DataError: a line is no source, or the file cannot be read; names file and line.
@@ -70,13 +75,23 @@ def read_tasks(file: str, parse: Parse, *, skip: bool, report: Report) -> Iterat
     name = shown_name(file)
     for number, raw in enumerate(read_lines(file, on_mark=lambda: None), start=1):
         try:
-            yield Task(number, *parse(_decode(raw)))
+            task = Task(number, *parse(_decode(raw)))
+            has_file = read is not None and task.source
+            yield task._replace(frames=_read(read, named_file(task.source, file))) if has_file else task
         except BadLineError as bad:
             error = f"{name}, line {number}: {bad.message}"
             if not skip:
                 raise DataError(error) from None
             report.skip(bad.reason, number, name)
             yield Task(number, "", error=error)
+
+
+def _read(read: Callable[[str], Any] | None, path: str) -> Any:
+    assert read is not None
+    try:
+        return read(path)
+    except DataError as error:
+        raise BadLineError("source cannot be read", str(error)) from None
 
 
 def parse_source(line: str) -> tuple[str, None]:

@@ -13,21 +13,22 @@ from peephole.symbols import EOS, PAD
 
 Ids = NDArray[np.int64]
 Integers = NDArray[np.integer[Any]]
+Rows = Sequence[NDArray[Any]]
 
 
 @dataclass(frozen=True)
 class Batch:
-    """B pairs, padded with PAD; all arrays are int64.
+    """B pairs, padded with PAD; all arrays are int64, but frames keep their number format.
 
     Attributes:
-        source: (B, T).
+        source: (B, T), or frames (B, T, F), padded with 0.
         source_lengths: (B,), 1 ≤ length ≤ T.
         target: (B, U); each row ends with EOS, then PAD.
         target_lengths: (B,), EOS included.
         examples: (B,), the index of each pair in the corpus.
     """
 
-    source: Ids
+    source: NDArray[Any]
     source_lengths: Ids
     target: Ids
     target_lengths: Ids
@@ -56,11 +57,11 @@ class Batch:
         )
 
 
-def make_batch(sources: Sequence[Integers], targets: Sequence[Integers], examples: Ids) -> Batch:
-    """Pad id lists to a batch and end each target with EOS.
+def make_batch(sources: Rows, targets: Sequence[Integers], examples: Ids) -> Batch:
+    """Pad id lists, or frames as sources, to a batch and end each target with EOS.
 
     Args:
-        sources: B arrays of source ids, at least one id each.
+        sources: B arrays of source ids, at least one id each; or of frames (T, F).
         targets: B arrays of target ids without EOS.
         examples: (B,) indices in the corpus.
 
@@ -75,10 +76,11 @@ def make_batch(sources: Sequence[Integers], targets: Sequence[Integers], example
     return Batch(source, source_lengths, target, target_lengths, np.asarray(examples, dtype=np.int64))
 
 
-def _pad(rows: Sequence[Integers], extra: int) -> tuple[Ids, Ids]:
+def _pad(rows: Rows, extra: int) -> tuple[NDArray[Any], Ids]:
     """Return rows as one padded array with `extra` columns more than the longest, and their lengths plus `extra`."""
     lengths = np.fromiter(map(len, rows), dtype=np.int64, count=len(rows))
     columns = np.arange(int(lengths.max()) + extra)
-    padded = np.full((len(rows), len(columns)), PAD, dtype=np.int64)
+    inner = rows[0].shape[1:]
+    padded = np.full((len(rows), len(columns), *inner), PAD, dtype=rows[0].dtype if inner else np.int64)
     padded[columns < lengths[:, None]] = np.concatenate(rows)
     return padded, lengths + extra

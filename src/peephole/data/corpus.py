@@ -6,12 +6,12 @@ Building and reading take the same memory for any number of pairs.
 from __future__ import annotations
 
 from array import array
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import DTypeLike, NDArray
 
 from peephole.data.columns import Column, ColumnWriter, Integers, Spans, file_names
 from peephole.data.read import Pair, Report
@@ -35,7 +35,7 @@ class Located(NamedTuple):
 
 
 class Corpus:
-    """Pairs as ids, without BOS and EOS, read from a folder that `build` wrote.
+    """Pairs as ids, without BOS and EOS, or frames as sources, read from a folder that `build` wrote.
 
     >>> import tempfile
     >>> from peephole.symbols import CharacterSymbols
@@ -70,15 +70,38 @@ class Corpus:
 
         Pairs with more than `max_length` symbols on a side are left out and counted in the report.
         """
-        with replace_files([Path(folder) / name for name in FILE_NAMES]) as files:
-            source_column = ColumnWriter(files[0], files[1], np.int32)
-            target_column = ColumnWriter(files[2], files[3], np.int32)
+
+        def rows() -> Iterator[tuple[bytes, int, list[int]]]:
             for source, target, line in pairs:
                 source_ids, target_ids = source_symbols.encode(source), target_symbols.encode(target)
                 if len(source_ids) > max_length or len(target_ids) > max_length:
                     report.leave_out(f"longer than {max_length} symbols", line)
                     continue
-                source_column.append(array("i", source_ids).tobytes(), len(source_ids))
+                yield array("i", source_ids).tobytes(), len(source_ids), target_ids
+
+        return cls.write(rows(), folder, np.int32)
+
+    @classmethod
+    def write(
+        cls,
+        rows: Iterable[tuple[bytes, int, list[int]]],
+        folder: str | Path,
+        dtype: DTypeLike,
+        width: int | None = None,
+    ) -> Corpus:
+        """Write pairs into a folder; if this is interrupted, the folder keeps its previous corpus.
+
+        Args:
+            rows: for each pair the numbers of its source as bytes, the length of the source, and the target ids.
+            folder: where the files are written.
+            dtype: number format of the sources.
+            width: F, if a source is frames of F numbers; None for ids.
+        """
+        with replace_files([Path(folder) / name for name in FILE_NAMES]) as files:
+            source_column = ColumnWriter(files[0], files[1], dtype, width)
+            target_column = ColumnWriter(files[2], files[3], np.int32)
+            for source, length, target_ids in rows:
+                source_column.append(source, length)
                 target_column.append(array("i", target_ids).tobytes(), len(target_ids))
             source_column.finish()
             target_column.finish()
@@ -89,7 +112,7 @@ class Corpus:
 
     @property
     def num_source_symbols(self) -> int:
-        """Return the number of source symbols."""
+        """Return the number of source symbols, or frames."""
         return self._source.num_values
 
     @property
@@ -106,12 +129,16 @@ class Corpus:
         return Located(self._source.spans(indices), self._target.spans(indices))
 
     def read(self, located: Located) -> tuple[Rows, Rows]:
-        """Return the source ids and the target ids (without EOS), int32, of located pairs.
+        """Return the source ids, or frames (T, F), and the target ids (without EOS) of located pairs.
 
         Raises:
             RunError: a file has been cut off, or cannot be read.
         """
         return self._source.rows(located.source), self._target.rows(located.target)
+
+    def targets(self, spans: Spans) -> Rows:
+        """Return the target ids (without EOS) of located pairs; errors as `read`."""
+        return self._target.rows(spans)
 
     def pairs(self, indices: Integers | list[int]) -> tuple[Rows, Rows]:
         """Return the source ids and the target ids (without EOS) of each of these pairs; errors as `read`."""

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import gzip
 import io
+import os
 import sys
 import zlib
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Literal, Protocol
 
 from peephole.errors import DataError
 
@@ -18,6 +19,15 @@ BYTE_ORDER_MARK = b"\xef\xbb\xbf"
 BUFFER_SIZE = 1 << 20  # bytes
 MOST_LINE_BYTES = 1 << 26  # an endless line, such as that of /dev/zero, must not fill the memory
 STDIN = ("-", "/dev/stdin")
+
+FrameKind = Literal["sound", "image", "numbers"]
+
+SUFFIXES: dict[str, FrameKind] = {
+    **dict.fromkeys((".wav", ".flac", ".ogg", ".opus", ".mp3", ".aiff", ".au"), "sound"),
+    **dict.fromkeys((".png", ".jpg", ".jpeg", ".bmp", ".gif", ".tif", ".tiff", ".webp", ".pgm", ".ppm"), "image"),
+    **dict.fromkeys((".npy", ".csv"), "numbers"),
+}
+"""The suffix of a file's name, in small letters → what it holds."""
 
 
 def data_files(path: str | Path, *, once: bool = False) -> list[Path]:
@@ -35,6 +45,20 @@ def data_files(path: str | Path, *, once: bool = False) -> list[Path]:
     for file in files:
         _check_file(file, once)
     return files
+
+
+def kind_of_file(name: str) -> FrameKind | None:
+    """Return what a file of this name holds, by its suffix; None for text.
+
+    >>> kind_of_file("a/b.WAV"), kind_of_file("hello")
+    ('sound', None)
+    """
+    return SUFFIXES.get(Path(name).suffix.lower())
+
+
+def named_file(source: str, manifest: str | Path) -> str:
+    """Return the path of the file that a source of a manifest names."""
+    return os.path.join(os.path.dirname(manifest), source)
 
 
 def shown_name(path: str | Path) -> str:

@@ -7,91 +7,87 @@ float16, in prediction as in training, so that both see the same numbers.
 from __future__ import annotations
 
 import warnings
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from peephole.errors import DataError
+from peephole.symbols import FrameSymbols
 
 Frames = NDArray[np.float16]
-FrameKind = Literal["sound", "image", "numbers"]
-
-SUFFIXES: dict[str, FrameKind] = {
-    **dict.fromkeys((".wav", ".flac", ".ogg", ".opus", ".mp3", ".aiff", ".au"), "sound"),
-    **dict.fromkeys((".png", ".jpg", ".jpeg", ".bmp", ".gif", ".tif", ".tiff", ".webp", ".pgm", ".ppm"), "image"),
-    **dict.fromkeys((".npy", ".csv"), "numbers"),
-}
-"""The suffix of a file's name, in small letters → what it holds."""
-
 STEP_SECONDS = 0.01  # between two frames of sound
 LARGEST = float(np.finfo(np.float16).max)
 
 
-@dataclass(frozen=True)
-class FrameReader:
-    """Reads files of one kind.
+def read_frames(path: str | Path, how: FrameSymbols, most: int, speed: float = 1.0) -> tuple[Frames, bool, list[str]]:
+    """Read the frames of a file.
 
     Args:
-        kind: sound, image or numbers.
-        sample_rate: sound: samples a second to which it is resampled.
-        mel_bins: sound: F, triangular filters on the mel scale.
-        height: images: points to which the height is scaled; the width is scaled likewise.
-        colours: images: F is three times the height, red, green and blue, instead of the height, grey.
+        path: the file.
+        how: what it holds and how it is read.
+        most: frames; of a longer file only the beginning is read.
+        speed: sound: times the speed at which it was recorded; its pitch changes with it. Images: they become as many
+            times narrower.
+
+    Returns:
+        The frames (T, F), whether the file is longer, and what was changed in order to read it.
+
+    Raises:
+        DataError: the file is missing, damaged or empty, or holds no finite numbers or another number of them in a
+            frame; the message is one line.
     """
-
-    kind: FrameKind
-    sample_rate: int = 16000
-    mel_bins: int = 80
-    height: int = 48
-    colours: bool = False
-
-    def read(self, path: str | Path, most: int) -> tuple[Frames, bool, list[str]]:
-        """Read the frames of a file.
-
-        Args:
-            path: the file.
-            most: frames; of a longer file only the beginning is read.
-
-        Returns:
-            The frames (T, F), whether the file is longer, and what was changed in order to read it.
-
-        Raises:
-            DataError: the file is missing, damaged or empty, or holds no finite numbers; the message is one line.
-        """
-        if not Path(path).is_file():
-            raise DataError(f"{path}: no such file")
-        read = {"sound": _read_sound, "image": _read_image, "numbers": _read_numbers}[self.kind]
-        try:
-            frames, is_longer, changes = read(self, Path(path), most)
-        except DataError:
-            raise
-        except Exception as error:  # the readers' exceptions have no common base class
-            reason = str(error).splitlines()[0] if str(error) else type(error).__name__
-            raise DataError(f"{path}: cannot be read as {self.kind}: {reason}") from error
-        if not len(frames):
-            raise DataError(f"{path}: is empty")
-        if not np.isfinite(frames).all():
-            raise DataError(f"{path}: holds a number that is not finite, in frame {_first_bad(frames) + 1}")
-        return np.clip(frames, -LARGEST, LARGEST).astype(np.float16), is_longer, changes
+    frames, is_longer, changes = _read(Path(path), how, most, speed)
+    return check_frames(str(path), frames, how), is_longer, changes
 
 
-def kind_of_file(name: str) -> FrameKind | None:
-    """Return what a file of this name holds, by its suffix; None for text.
+def table_width(path: str | Path) -> int:
+    """Return F of a table of numbers; errors as `read_frames`."""
+    return int(_read(Path(path), FrameSymbols("numbers"), 1, 1.0)[0].shape[1])
 
-    >>> kind_of_file("a/b.WAV"), kind_of_file("hello")
-    ('sound', None)
+
+def _read(path: Path, how: FrameSymbols, most: int, speed: float) -> tuple[NDArray[Any], bool, list[str]]:
+    if not path.is_file():
+        raise DataError(f"{path}: no such file")
+    try:
+        if how.kind == "numbers":
+            frames, is_longer, changes = _read_numbers(path, most)
+        else:
+            read = {"sound": _read_sound, "image": _read_image}[how.kind]
+            frames, is_longer, changes = read(how, path, most, speed)
+    except DataError:
+        raise
+    except ModuleNotFoundError as error:
+        extra = "audio" if how.kind == "sound" else "image"
+        raise DataError(f"{path}: cannot be read without {error.name}: pip install 'peephole[{extra}]'") from error
+    except Exception as error:  # the readers' exceptions have no common base class
+        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+        raise DataError(f"{path}: cannot be read as {how.kind}: {reason}") from error
+    if not len(frames):
+        raise DataError(f"{path}: is empty")
+    return frames, is_longer, changes
+
+
+def check_frames(name: str, frames: NDArray[Any], how: FrameSymbols) -> Frames:
+    """Return frames in float16; numbers beyond its range become the largest.
+
+    Raises:
+        DataError: a number is not finite, or the frames have another number of them.
     """
-    return SUFFIXES.get(Path(name).suffix.lower())
+    if frames.shape[1] != how.size:
+        raise DataError(f"{name}: wanted frames of {how.size} numbers, got {frames.shape[1]}")
+    if not np.isfinite(frames).all():
+        raise DataError(f"{name}: holds a number that is not finite, in frame {_first_bad(frames) + 1}")
+    found: Frames = np.clip(frames, -LARGEST, LARGEST).astype(np.float16)
+    return found
 
 
 def _first_bad(frames: NDArray[Any]) -> int:
     return int(np.flatnonzero(~np.isfinite(frames).all(1))[0])
 
 
-def _read_sound(reader: FrameReader, path: Path, most: int) -> tuple[NDArray[Any], bool, list[str]]:
+def _read_sound(how: FrameSymbols, path: Path, most: int, speed: float) -> tuple[NDArray[Any], bool, list[str]]:
     """Return log-mel filterbanks of 25 ms every 10 ms, by kaldi-native-fbank, without dither."""
     import kaldi_native_fbank  # type: ignore[import-untyped]
     import soundfile  # type: ignore[import-untyped]
@@ -99,47 +95,48 @@ def _read_sound(reader: FrameReader, path: Path, most: int) -> tuple[NDArray[Any
     changes = []
     with soundfile.SoundFile(path) as file:
         rate = file.samplerate
-        samples = file.read(int((most + 1) * STEP_SECONDS * rate), dtype="float32", always_2d=True)
+        samples = file.read(int((most + 1) * STEP_SECONDS * rate * speed), dtype="float32", always_2d=True)
         is_longer = file.tell() < file.frames
     if samples.shape[1] > 1:
         changes.append("several channels of sound mixed to one")
     wave = samples.mean(1)
-    if rate != reader.sample_rate:
+    if rate != how.sample_rate:
+        changes.append(f"sound resampled to {how.sample_rate} Hz")
+    if rate * speed != how.sample_rate:
         import soxr  # type: ignore[import-untyped]
 
-        changes.append(f"sound resampled to {reader.sample_rate} Hz")
-        wave = soxr.resample(wave, rate, reader.sample_rate)
+        wave = soxr.resample(wave, rate * speed, how.sample_rate)
     options = kaldi_native_fbank.FbankOptions()
-    options.frame_opts.samp_freq = reader.sample_rate
+    options.frame_opts.samp_freq = how.sample_rate
     options.frame_opts.dither = 0.0
     options.frame_opts.snip_edges = False
-    options.mel_opts.num_bins = reader.mel_bins
+    options.mel_opts.num_bins = how.mel_bins
     bank = kaldi_native_fbank.OnlineFbank(options)
-    bank.accept_waveform(reader.sample_rate, np.ascontiguousarray(wave * 32768, np.float32))  # as 16-bit numbers
+    bank.accept_waveform(how.sample_rate, np.ascontiguousarray(wave * 32768, np.float32))  # as 16-bit numbers
     bank.input_finished()
     frames = [bank.get_frame(index) for index in range(min(bank.num_frames_ready, most))]
-    return np.array(frames, np.float32).reshape(-1, reader.mel_bins), is_longer, changes
+    return np.array(frames, np.float32).reshape(-1, how.mel_bins), is_longer, changes
 
 
-def _read_image(reader: FrameReader, path: Path, most: int) -> tuple[NDArray[Any], bool, list[str]]:
+def _read_image(how: FrameSymbols, path: Path, most: int, speed: float) -> tuple[NDArray[Any], bool, list[str]]:
     """Return the columns of points, 0 for white and 1 for black; transparent points are white."""
     from PIL import Image
 
     with Image.open(path) as image:  # which refuses more than 179 million points before it decodes them
         width, height = image.size
-        scaled_width = max(1, round(width * reader.height / height))
+        scaled_width = max(1, round(width * how.height / height / speed))
         opaque: Image.Image = image
         if image.mode in ("RGBA", "LA", "PA", "P"):
             shown = image.convert("RGBA")
             opaque = Image.alpha_composite(Image.new("RGBA", shown.size, "white"), shown)
-        flat = opaque.convert("RGB" if reader.colours else "L")
-        flat = flat.resize((scaled_width, reader.height), Image.Resampling.BILINEAR, reducing_gap=3.0)
+        flat = opaque.convert("RGB" if how.colours else "L")
+        flat = flat.resize((scaled_width, how.height), Image.Resampling.BILINEAR, reducing_gap=3.0)
     points = 1 - np.asarray(flat, np.float32) / 255  # (height, width) or (height, width, 3)
     columns = points.swapaxes(0, 1).reshape(scaled_width, -1)
     return columns[:most], scaled_width > most, []
 
 
-def _read_numbers(reader: FrameReader, path: Path, most: int) -> tuple[NDArray[Any], bool, list[str]]:
+def _read_numbers(path: Path, most: int) -> tuple[NDArray[Any], bool, list[str]]:
     """Return the rows of a table of numbers; a vector has one number a row."""
     if path.suffix.lower() == ".npy":
         table = np.load(path, allow_pickle=False)

@@ -55,11 +55,14 @@ def permutation(
     return found.astype(np.int64)
 
 
-def batches(corpus: Corpus, *, seed: int, epoch: int, batch_symbols: int, start: int = 0) -> Iterator[Batch]:
+def batches(
+    corpus: Corpus, *, seed: int, epoch: int, batch_symbols: int, batch_frames: int | None = None, start: int = 0
+) -> Iterator[Batch]:
     """Yield every pair of the corpus once, in batches.
 
     A batch of B pairs has B·U ≤ `batch_symbols` target positions, EOS included, and
-    B·T ≤ `SOURCE_FACTOR`·`batch_symbols` source positions; a longer pair is a batch of its own.
+    B·T ≤ `SOURCE_FACTOR`·`batch_symbols` source positions, or `batch_frames` if it is given; a longer pair is a batch
+    of its own.
 
     The first `start` batches are skipped without reading their pairs.
     """
@@ -67,7 +70,8 @@ def batches(corpus: Corpus, *, seed: int, epoch: int, batch_symbols: int, start:
     for window, first in enumerate(range(0, len(corpus), WINDOW)):
         examples = permutation(len(corpus), seed=seed, epoch=epoch, start=first, stop=first + WINDOW)
         located = corpus.locate(examples)
-        parts = _cut(located.source.lengths, located.target.lengths + 1, batch_symbols)  # EOS
+        most = batch_frames or SOURCE_FACTOR * batch_symbols
+        parts = _cut(located.source.lengths, located.target.lengths + 1, batch_symbols, most)  # EOS
         order = permutation(len(parts), seed=seed, epoch=epoch, stream=window + 1)
         for part in order[max(0, start - number) :].tolist():
             rows = parts[part]
@@ -76,7 +80,13 @@ def batches(corpus: Corpus, *, seed: int, epoch: int, batch_symbols: int, start:
 
 
 def batch_shapes(
-    corpus: Corpus, *, seed: int, epoch: int, batch_symbols: int, windows: int | None = None
+    corpus: Corpus,
+    *,
+    seed: int,
+    epoch: int,
+    batch_symbols: int,
+    batch_frames: int | None = None,
+    windows: int | None = None,
 ) -> Iterator[tuple[Ids, Ids]]:
     """Yield the source lengths and the target lengths, EOS included, of the pairs of each batch of an epoch.
 
@@ -87,18 +97,19 @@ def batch_shapes(
         seed: any number ≥ 0.
         epoch: any number ≥ 0.
         batch_symbols: as that of `batches`.
+        batch_frames: likewise.
         windows: the first this many windows only; None: all.
     """
     for first in range(0, len(corpus), WINDOW)[:windows]:
         examples = permutation(len(corpus), seed=seed, epoch=epoch, start=first, stop=first + WINDOW)
         located = corpus.locate(examples)
         source, target = located.source.lengths, located.target.lengths + 1
-        for part in _cut(source, target, batch_symbols):
+        for part in _cut(source, target, batch_symbols, batch_frames or SOURCE_FACTOR * batch_symbols):
             yield source[part], target[part]
 
 
 def _cut(
-    source_lengths: NDArray[np.int64], target_lengths: NDArray[np.int64], batch_symbols: int
+    source_lengths: NDArray[np.int64], target_lengths: NDArray[np.int64], batch_symbols: int, most_source: int
 ) -> list[NDArray[np.int64]]:
     """Sort a window by target length, then source length, and cut it into batches; return the rows of each."""
     by_length = np.lexsort((source_lengths, target_lengths))
@@ -107,7 +118,7 @@ def _cut(
     for position, (target, source) in enumerate(lengths):
         rows, longest_source = rows + 1, max(longest_source, source)
         # This target is the longest, since they are sorted
-        if rows > 1 and (rows * target > batch_symbols or rows * longest_source > SOURCE_FACTOR * batch_symbols):
+        if rows > 1 and (rows * target > batch_symbols or rows * longest_source > most_source):
             cuts.append(position)
             rows, longest_source = 1, source
     return np.split(by_length, cuts)

@@ -17,7 +17,9 @@ from peephole.config import Config
 from peephole.data.choose import choose_kind
 from peephole.data.corpus import FILE_NAMES, Corpus
 from peephole.data.files import data_files
+from peephole.data.frame_pairs import DEV_FILES, Statistics, build_frame_corpus, read_dev_frames, write_dev_frames
 from peephole.data.known import KnownSymbols, grow_side
+from peephole.data.manifest import frame_symbols
 from peephole.data.read import Pair, Report, read_pairs
 from peephole.data.split import Holdout
 from peephole.data.stamp import (
@@ -27,17 +29,27 @@ from peephole.data.stamp import (
     data_digest,
     read_stamp,
     settings_of,
+    sources_content,
     write_stamp,
 )
 from peephole.errors import DataError, RunError
 from peephole.storage.replace_file import remove_temporary_files
-from peephole.symbols import Symbols, learn_symbols, normalize_text, symbols_from_json
+from peephole.symbols import (
+    FRAME_KINDS,
+    FrameSymbols,
+    Symbols,
+    learn_symbols,
+    normalize_text,
+    symbols_from_json,
+)
 
 OLDER_FILE = "pairs.arrow"  # of version 0.1
 SAMPLE = 10_000  # pairs, up to twice as many, from which the kind of symbols is chosen
 CODE_POINTS_PER_SYMBOL = 16  # symbols are not learned from longer texts: max_length will exclude them
 
-DevPair = tuple[str, tuple[str, ...]]
+DevSource = Any
+"""A text, or frames (T, F) in float16."""
+DevPair = tuple[DevSource, tuple[str, ...]]
 
 
 @dataclass(frozen=True)
@@ -46,12 +58,13 @@ class Prepared:
 
     Attributes:
         train: the encoded training pairs.
-        dev_pairs: each different dev source with its different targets, both normalised, in the order of the
-            file.
+        dev_pairs: each different dev source, a text or the frames of a file, with its different targets, texts
+            normalised, in the order of the file.
         report: one line of text for each choice and each kind of skipped, left out or repaired pairs.
         digest: SHA-256 of the ids, symbol tables and dev pairs: equal data have equal digests.
         files: the files read, as "train" and "dev", each a list of {"name", "sha256"}; the name is without its folder.
             No dev file: the dev pairs were held out.
+        statistics: mean and standard deviation of the training frames; None for texts.
     """
 
     train: Corpus
@@ -61,6 +74,7 @@ class Prepared:
     report: list[str]
     digest: str
     files: dict[str, list[dict[str, str]]]
+    statistics: Statistics | None = None
 
 
 def prepare(
@@ -98,7 +112,7 @@ def prepare(
         folder.mkdir(parents=True, exist_ok=True)
         (folder / STAMP).unlink(missing_ok=True)
         (folder / OLDER_FILE).unlink(missing_ok=True)
-        for name in (*FILE_NAMES, STAMP):
+        for name in (*FILE_NAMES, *DEV_FILES, STAMP):
             remove_temporary_files(folder / name)
         try:
             content = _prepare(str(train_path), None if dev_path is None else str(dev_path), config, folder, known)
@@ -116,6 +130,7 @@ def _prepare(
 ) -> dict[str, Any]:
     """Write the corpus; return symbol tables, dev pairs and report as plain JSON values."""
     report, dev_report = Report(train_path), Report(dev_path or train_path)
+    of_files = config.frames.kind in FRAME_KINDS
     dev = None
     if dev_path is not None:
         dev = list(_normalized(read_pairs(dev_path, config.data, dev_report), config))
@@ -123,19 +138,27 @@ def _prepare(
     scan = _scan(train_path, dev_sources, config, report)
     if dev is None:
         dev = list(islice(_held_out_pairs(train_path, scan.held_out, config), config.data.dev_limit))
-    source_symbols, source_line = _learn("source", train_path, scan, config, known)
     target_symbols, target_line = _learn("target", train_path, scan, config, known)
-    train = Corpus.build(
-        _training_pairs(train_path, scan.held_out, config),
-        source_symbols,
-        target_symbols,
-        folder,
-        max_length=config.data.max_length,
-        report=report,
-    )
+    training_pairs = _training_pairs(train_path, scan.held_out, config)
+    source_symbols: Symbols
+    statistics = None
+    if of_files:
+        source_symbols = frame_symbols(config)
+        source_line = f"sources: files of {source_symbols.kind}, {source_symbols.size} numbers a frame"
+        train, statistics = build_frame_corpus(
+            training_pairs, train_path, source_symbols, target_symbols, folder, config, report
+        )
+    else:
+        source_symbols, source_line = _learn("source", train_path, scan, config, known)
+        most = config.data.max_length
+        train = Corpus.build(training_pairs, source_symbols, target_symbols, folder, max_length=most, report=report)
     if not len(train):
         raise DataError("; ".join([f"{train_path}: no pairs left to train on", *report.lines()]))
-    dev = _drop_long_pairs(dev, source_symbols, target_symbols, config.data.max_length, dev_report)
+    if isinstance(source_symbols, FrameSymbols):
+        manifest = dev_path or train_path
+        dev = write_dev_frames(dev, manifest, source_symbols, target_symbols, folder, config, dev_report)
+    else:
+        dev = _drop_long_pairs(dev, source_symbols, target_symbols, config.data.max_length, dev_report)
     dev_pairs = _group_by_source(dev)
     if not dev_pairs:
         raise DataError("; ".join([f"{dev_path or train_path}: no dev pairs left", *dev_report.lines()]))
@@ -152,6 +175,7 @@ def _prepare(
         "target_symbols": target_symbols.to_json(),
         "dev_pairs": dev_pairs,
         "report": lines,
+        **({} if statistics is None else {"statistics": statistics}),
     }
 
 
@@ -179,7 +203,7 @@ def _scan(train_path: str, dev_sources: set[str] | None, config: Config, report:
             sample.append(pair)
             if len(sample) == 2 * SAMPLE:
                 sample, stride = sample[::2], 2 * stride
-        source = normalize_text(pair.source, config.symbols.normalize)
+        source = normalize_text(pair.source, _source_form(config))
         if dev_sources is None:
             holdout.add(source)
         elif source in dev_sources:
@@ -214,7 +238,7 @@ def _learn(side: str, train_path: str, scan: _Scan, config: Config, known: Known
 
 
 def _training_pairs(train_path: str, held_out: frozenset[str], config: Config) -> Iterator[Pair]:
-    form = config.symbols.normalize
+    form = _source_form(config)
     for pair in read_pairs(train_path, config.data, Report(train_path)):  # the first reading counted bad lines
         if normalize_text(pair.source, form) not in held_out:
             yield pair
@@ -226,9 +250,14 @@ def _held_out_pairs(train_path: str, held_out: frozenset[str], config: Config) -
 
 
 def _normalized(pairs: Iterable[Pair], config: Config) -> Iterator[Pair]:
-    form = config.symbols.normalize
     for source, target, line in pairs:
-        yield Pair(normalize_text(source, form), normalize_text(target, form), line)
+        normal = normalize_text(source, _source_form(config)), normalize_text(target, config.symbols.normalize)
+        yield Pair(*normal, line)
+
+
+def _source_form(config: Config) -> str:
+    """Return the normal form of sources; names of files stay as they are."""
+    return "none" if config.frames.kind in FRAME_KINDS else config.symbols.normalize
 
 
 def _drop_long_pairs(
@@ -255,12 +284,20 @@ def _made_from(
     train_path: str | Path, dev_path: str | Path | None, config: Config, known: KnownSymbols | None
 ) -> dict[str, Any]:
     """Return contents and settings that determine the result of `prepare`, as plain JSON values."""
-    return {"train": content_of(train_path), "dev": content_of(dev_path), "settings": settings_of(config, known)}
+    settings = settings_of(config, known)
+    paths = {"train": train_path, "dev": dev_path}
+    contents = {name: content_of(path) for name, path in paths.items()}
+    sources = {name: sources_content(path, settings)[0] for name, path in paths.items()}
+    return contents | {"settings": settings} | ({"sources": sources} if any(sources.values()) else {})
 
 
 def has_content(made_from: dict[str, Any], train_path: str | Path, dev_path: str | Path | None) -> bool:
     """Return whether the files have the content that a stamp's entry `made_from` names; errors as `content_of`."""
-    return all(content_of(path) == made_from[name] for name, path in (("train", train_path), ("dev", dev_path)))
+    sources = made_from.get("sources", {})
+    return all(
+        content_of(path) == made_from[name] and sources_content(path, made_from["settings"])[0] == sources.get(name)
+        for name, path in (("train", train_path), ("dev", dev_path))
+    )
 
 
 def _check_unchanged(made_from: dict[str, Any], train_path: str | Path, dev_path: str | Path | None) -> None:
@@ -272,9 +309,11 @@ def _check_unchanged(made_from: dict[str, Any], train_path: str | Path, dev_path
 
 def from_stamp(folder: Path, stamp: Stamp) -> Prepared:
     """Return the prepared data of a folder, described by its stamp."""
+    statistics, dev_pairs = stamp.get("statistics"), stamp["dev_pairs"]
+    sources = [source for source, _ in dev_pairs] if statistics is None else read_dev_frames(folder)
     return Prepared(
         Corpus.open(folder),
-        [(source, tuple(references)) for source, references in stamp["dev_pairs"]],
+        [(source, tuple(references)) for source, (_, references) in zip(sources, dev_pairs, strict=True)],
         symbols_from_json(stamp["source_symbols"]),
         symbols_from_json(stamp["target_symbols"]),
         stamp["report"],
@@ -286,4 +325,5 @@ def from_stamp(folder: Path, stamp: Stamp) -> Prepared:
             ]
             for side, names in stamp["names"].items()
         },
+        None if statistics is None else Statistics(*statistics),
     )

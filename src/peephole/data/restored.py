@@ -17,6 +17,7 @@ from peephole.data.stamp import (
     read_older_stamp,
     read_stamp,
     settings_of,
+    sources_content,
 )
 from peephole.errors import DataError, RunError
 
@@ -56,6 +57,11 @@ def reopen(
         try:
             if content_of(path) != stamp["made_from"][name]:
                 return None
+            digest, gone = sources_content(path, stamp["made_from"]["settings"])
+            if digest != stamp["made_from"].get("sources", {}).get(name):
+                if not gone:
+                    return None
+                raise DataError(f"{path}: {len(gone)} of the files that it names are missing, the first {gone[0]}")
         except DataError as error:
             missing.append(f"{error}; the prepared data in {folder} are whole and are used")
     prepared = from_stamp(folder, stamp)

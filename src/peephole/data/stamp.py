@@ -13,12 +13,15 @@ from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
-from peephole.config import Config
+from peephole.config import Config, DataConfig
 from peephole.data.corpus import FILE_NAMES
 from peephole.data.files import data_files
+from peephole.data.frame_pairs import DEV_FILES
 from peephole.data.known import KnownSymbols
+from peephole.data.manifest import sources_digest
 from peephole.errors import DataError
 from peephole.storage.replace_file import replace_file
+from peephole.symbols import FRAME_KINDS
 
 STAMP = "prepared.json"
 STAMP_VERSION = 2
@@ -56,7 +59,22 @@ def settings_of(config: Config, known: KnownSymbols | None) -> dict[str, Any]:
     """Return the settings, and the model's symbols, that determine the prepared data, as plain JSON values."""
     data = {name: value for name, value in asdict(config.data).items() if name != "batch_symbols"}
     settings = {"version": STAMP_VERSION, "data": data, "symbols": asdict(config.symbols)}
+    if config.frames.kind in FRAME_KINDS:
+        frames = {name: value for name, value in asdict(config.frames).items() if name != "batch_frames"}
+        settings |= {"frames": frames | {"input_size": config.model.input_size}}
     return settings if known is None else settings | {"known_symbols": known.digest()}
+
+
+def sources_content(path: str | Path | None, settings: dict[str, Any]) -> tuple[str | None, list[str]]:
+    """Return a digest of the names and sizes of the files that a manifest names, and which of them are missing.
+
+    Args:
+        path: the manifest, or None.
+        settings: as `settings_of` returns them; if the sources are text, there are no such files.
+    """
+    if path is None or "frames" not in settings:
+        return None, []
+    return sources_digest(path, DataConfig(**settings["data"]))
 
 
 def write_stamp(folder: Path, content: Mapping[str, Any]) -> Stamp:
@@ -65,7 +83,8 @@ def write_stamp(folder: Path, content: Mapping[str, Any]) -> Stamp:
     Raises:
         RunError: it cannot be written.
     """
-    stamp = {"files": {name: file_digest(folder / name) for name in FILE_NAMES}, **content}
+    names = FILE_NAMES if "statistics" not in content else (*FILE_NAMES, *DEV_FILES)
+    stamp = {"files": {name: file_digest(folder / name) for name in names}, **content}
     # The rest of the object follows the digest; names of files may hold any bytes
     rest = json.dumps(stamp, ensure_ascii=False).encode(errors="surrogateescape")[1:]
     with replace_file(folder / STAMP) as file:
@@ -86,7 +105,7 @@ def read_stamp(folder: Path, *, check_files: bool = True) -> Stamp | None:
         if first != b'{"digest": "' + sha256(rest).hexdigest().encode() + b'",':
             return None
         stamp: Stamp = json.loads("{" + rest.decode(errors="surrogateescape"))
-        if check_files and stamp["files"] != {name: file_digest(folder / name) for name in FILE_NAMES}:
+        if check_files and stamp["files"] != {name: file_digest(folder / name) for name in stamp["files"]}:
             return None
     except (OSError, ValueError, KeyError, TypeError):
         return None

@@ -9,7 +9,7 @@ PREDICTION_KINDS: Mapping[str, Collection[str]] = {
     "peephole": ("full", "diagonal", "none"),
     "attention": ("fixed", "additive", "dot", "general", "location", "coverage", "multihead"),
     "context": ("attention", "last", "mean"),
-    "input": ("symbols",),
+    "input": ("symbols", "frames", "convolution"),
     "output": ("symbols",),
 }
 """As in engine/src/file/architecture.cpp, which refuses files of any other kind."""

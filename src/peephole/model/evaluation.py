@@ -177,7 +177,7 @@ def evaluate(
     settings = check_settings("evaluate", model.config, search)
     test = os.fspath(pairs) if isinstance(pairs, (str, os.PathLike)) else None
     report = Report(shown_name(test or "pairs"))
-    sources, references, lines = group_by_source(pairs, model.config.data, report)
+    sources, references, lines = group_by_source(pairs, model, report)
     read, read_against = (Reading(Notices(), lines, report.lines()) for _ in range(2))
     predictions = predict_best(model, sources, settings, "beam search", read, progress, on_read)
     gap = measure_gap(model, sources, references, settings, progress) if exposure_gap else None

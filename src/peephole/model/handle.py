@@ -4,19 +4,17 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
-from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from peephole import engine
-from peephole.config import Config, ModelConfig, SearchConfig
-from peephole.engine.kinds import PREDICTION_KINDS, missing_kind
+from peephole.config import Config, SearchConfig
 from peephole.engine.packed import PackedSearch
 from peephole.errors import ConfigError, PeepholeError, check_path, check_type, nearest
 from peephole.model.prediction import Prediction, empty_prediction
 from peephole.model.reading import (
     Notices,
     Source,
+    check_sources,
     check_targets,
     check_texts,
     count_unknown,
@@ -26,11 +24,11 @@ from peephole.model.reading import (
     read_sources,
     read_targets,
 )
-from peephole.model.search_memory import check_search_memory
+from peephole.model.search_choice import make_search, slow_search_reason
 from peephole.model.weights import LoadedFile, Weights
-from peephole.nn.schema import Architecture
+from peephole.nn.schema import Architecture, num_places
 from peephole.search.hypothesis import Hypothesis
-from peephole.symbols import Symbols
+from peephole.symbols import FrameSymbols, Symbols
 
 if TYPE_CHECKING:
     from peephole.nn import Seq2Seq
@@ -135,14 +133,15 @@ class Model:
         Raises:
             ModelFileError: a file is damaged.
         """
-        if self._slow_search_reason(self.config.with_values({"search.engine": "auto"}).search) is None:
+        config = self.config.with_values({"search.engine": "auto"})
+        if slow_search_reason(self._weights, config, config.search) is None:
             self._weights.packed(self._description())
         else:
             self._weights.search_networks()
 
     def predict(
         self,
-        sources: Iterable[str],
+        sources: Iterable[Any],
         *,
         prefixes: Iterable[str] | None = None,
         attention: bool = True,
@@ -156,7 +155,8 @@ class Model:
         Without either it is a beam search of 5 for the single best.
 
         Args:
-            sources: source texts. An empty one has the empty target as its only prediction, with probability 1.
+            sources: source texts. An empty one has the empty target as its only prediction, with probability 1. For a
+                model of sound, images or numbers: names of files, or arrays of frames (T, F).
             prefixes: texts that the targets begin with, one a source; their symbols are scored like any other.
             attention: whether predictions have their attention weights.
             progress: called with 0 when all texts are read and `notices` is filled, and after each part of the search
@@ -178,7 +178,7 @@ class Model:
         that length; see `Prediction.unknown` and `Prediction.truncated`.
         """
         config = self._search_config("predict", search)
-        texts = check_texts("sources", sources)
+        texts = check_sources(self.source_symbols, sources)
         check_type("attention", attention, bool, "True or False")
         check_type("progress", progress, (type(None), Callable), "a function")  # type: ignore[arg-type]  # an ABC
         check_type("first_index", first_index, int, "a whole number")
@@ -189,22 +189,30 @@ class Model:
         begin = None
         if prefixes is not None:
             texts_before = check_texts("prefixes", prefixes)
-            begin = read_prefixes(self.target_symbols, texts_before, read, config, collected, first_index=first_index)
+            begin = read_prefixes(
+                self.target_symbols,
+                texts_before,
+                read,
+                config,
+                collected,
+                first_index=first_index,
+                places=self.num_places,
+            )
         searching = self._make_search(config, collected, len(read))
         if notices is None:
             issue_warnings(collected, len(texts), stacklevel=2)
         attends = attention and self.config.model.context == "attention"
-        results: list[list[Prediction]] = [[] if source.ids else [empty_prediction(attends)] for source in read]
+        results: list[list[Prediction]] = [[] if len(source.ids) else [empty_prediction(attends)] for source in read]
         report = progress or (lambda count: None)
         report(0)
         # Sources of similar length share a batch; the results do not depend on the grouping.
-        order = sorted((index for index, source in enumerate(read) if source.ids), key=lambda i: len(read[i].ids))
+        order = sorted((index for index, source in enumerate(read) if len(source.ids)), key=lambda i: len(read[i].ids))
         size = config.batch_size * BATCHES_PER_CALL
         for first in range(0, len(order), size):
             rows = order[first : first + size]
             found = searching.find(
                 [read[index].ids for index in rows],
-                [longest_target(read[index].ids, config) for index in rows],
+                [longest_target(self.num_places(read[index]), config) for index in rows],
                 config,
                 prefixes=None if begin is None else [begin[index] for index in rows],
                 examples=[first_index + index for index in rows],
@@ -217,7 +225,7 @@ class Model:
 
     def score(
         self,
-        sources: Iterable[str],
+        sources: Iterable[Any],
         targets: Iterable[str | Sequence[str]],
         *,
         notices: Notices | None = None,
@@ -226,7 +234,7 @@ class Model:
         """Return log p(Y | X), (11), of each target given its source, natural logarithms, </s> included.
 
         Args:
-            sources: source texts, none empty.
+            sources: as in `predict`, none empty.
             targets: one a source, each a text, or a list of tokens such as `Prediction.tokens`. A text is split into
                 symbols as in training. With subwords a model may predict another segmentation of the same text,
                 which has another probability; pass its tokens to score it.
@@ -249,7 +257,7 @@ class Model:
 
     def teacher_forced(
         self,
-        sources: Sequence[str],
+        sources: Sequence[Any],
         targets: Sequence[str | Sequence[str]],
         *,
         notices: Notices | None = None,
@@ -258,7 +266,7 @@ class Model:
         """Return the most probable symbol at each position of each target, the model being fed the target, (13).
 
         Args:
-            sources: source texts, none empty.
+            sources: as in `predict`, none empty.
             targets: one a source, as in `score`.
             notices: collects unknown symbols and truncated or empty sources; None: Python warnings are issued for them.
             search: threads, batch_size or engine, as in `predict`.
@@ -280,9 +288,12 @@ class Model:
             found[index] = self.target_symbols.tokens(ids[:-1])
         return found
 
-    def unknown_symbols(self, sources: Sequence[str], targets: Sequence[str] = ()) -> Counter[str]:
+    def unknown_symbols(self, sources: Sequence[Any], targets: Sequence[str] = ()) -> Counter[str]:
         """Count the symbols that were not seen in training on their side, also past `data.max_length`."""
-        unknown = count_unknown(self.source_symbols, check_texts("sources", sources))
+        texts = check_sources(self.source_symbols, sources)
+        unknown = (
+            Counter() if isinstance(self.source_symbols, FrameSymbols) else count_unknown(self.source_symbols, texts)
+        )
         return unknown + count_unknown(self.target_symbols, check_texts("targets", targets))
 
     def save(self, path: str | Path) -> None:
@@ -322,53 +333,41 @@ class Model:
                 )
         return self.config.with_values({f"search.{name}": value for name, value in search.items()}, call).search
 
-    def _read_sources(self, texts: Sequence[str], notices: Notices, first_index: int = 0) -> list[Source]:
-        longest = self.config.data.max_length
+    def _read_sources(self, texts: Sequence[Any], notices: Notices, first_index: int = 0) -> list[Source]:
+        of_frames = isinstance(self.source_symbols, FrameSymbols)
+        longest = self.config.frames.max_frames if of_frames else self.config.data.max_length
         return read_sources(self.source_symbols, texts, notices, longest=longest, first_index=first_index)
+
+    def num_places(self, source: Source) -> int:
+        """Return the number of encoder outputs of a source that was read, from which attention chooses."""
+        return int(num_places(Architecture.of(self.config.model), len(source.ids)))
 
     def _read_pairs(
         self,
         call: str,
-        sources: Iterable[str],
+        sources: Iterable[Any],
         targets: Iterable[str | Sequence[str]],
         notices: Notices | None,
         search: Mapping[str, Any],
-    ) -> tuple[SearchConfig, list[tuple[list[int], list[int]]]]:
-        """Return the search settings of a call with given targets, and the ids of each source and target."""
+    ) -> tuple[SearchConfig, list[tuple[Any, list[int]]]]:
+        """Return the search settings of a call with given targets; the source, ids or frames, and target ids of each."""
         config = self._search_config(call, search, FORCED_SETTINGS)
-        texts, wanted = check_texts("sources", sources), check_targets(targets)
+        texts, wanted = check_sources(self.source_symbols, sources), check_targets(targets)
         if len(texts) != len(wanted):
             raise PeepholeError(f"{call}: wanted as many targets as sources, got {len(wanted)} and {len(texts)}")
         collected = _notices(notices)
         source_ids = [source.ids for source in self._read_sources(texts, collected)]
-        if [] in source_ids:
-            raise PeepholeError(f"{call}: source {source_ids.index([])} is empty; wanted at least one symbol")
+        lengths = list(map(len, source_ids))
+        if 0 in lengths:
+            raise PeepholeError(f"{call}: source {lengths.index(0)} is empty; wanted at least one symbol")
         target_ids = read_targets(self.target_symbols, wanted, collected)
-        collected.slow_search = self._slow_search_reason(config)
+        collected.slow_search = slow_search_reason(self._weights, self.config, config)
         if notices is None:
             issue_warnings(collected, len(texts), stacklevel=3)
         return config, list(zip(source_ids, target_ids, strict=True))
 
     def _make_search(self, config: SearchConfig, notices: Notices, count: int) -> PackedSearch | DefinitionSearch:
-        """Return the engine's search for some sources, or PyTorch's if the engine is off, missing or lacks a kind."""
-        notices.slow_search = self._slow_search_reason(config)
-        fits = self._weights.fit_engine()  # else on a GPU, or in float64
-        packs = fits and config.engine == "auto" and notices.slow_search is None
-        check_search_memory(self.config.model, len(self.target_symbols), config, count if fits else 0, engine=packs)
-        if packs:
-            return PackedSearch(self._weights.packed(self._description()))
-        from peephole.search.torch import DefinitionSearch
-
-        return DefinitionSearch(self._weights.search_networks())
-
-    def _slow_search_reason(self, config: SearchConfig) -> str | None:
-        """Return why PyTorch searches although the engine is on; None if the engine searches, or is off."""
-        if config.engine == "off" or not self._weights.fit_engine():
-            return None
-        if not engine.available():
-            return "peephole was installed without its engine"
-        missing = _kind_missing_in_prediction(self.config.model)
-        return self._weights.differing_kind(self.config) if missing is None else f"the engine {missing}"
+        return make_search(self._weights, self._description(), config, notices, count)
 
     def _description(self) -> tuple[Config, Symbols, Symbols]:
         return self.config, self.source_symbols, self.target_symbols
@@ -385,12 +384,6 @@ class Model:
             unknown=source.unknown,
             truncated=source.truncated,
         )
-
-
-@lru_cache
-def _kind_missing_in_prediction(model: ModelConfig) -> str | None:
-    """Return the kind that the engine's prediction lacks; None if it has all."""
-    return missing_kind(Architecture.of(model).kinds(), PREDICTION_KINDS)
 
 
 def _notices(given: Notices | None) -> Notices:

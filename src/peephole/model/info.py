@@ -16,7 +16,7 @@ from peephole.model.handle import Model
 from peephole.model.loading import read_model
 from peephole.nn.schema import making_of_settings, tensors
 from peephole.storage.header import TRAINING
-from peephole.symbols import SPECIALS, Symbols
+from peephole.symbols import FRAME_KINDS, SPECIALS, Symbols
 
 EXAMPLES = 12  # symbols shown of each table, the most frequent ones in training
 LONGEST_LINE = 400  # characters of a value as text
@@ -45,6 +45,8 @@ class SymbolsInfo:
         return cls(symbols.kind, symbols.normalize, len(symbols), tuple(symbols.tokens(first)))
 
     def __str__(self) -> str:
+        if self.kind in FRAME_KINDS:
+            return f"none: files of {self.kind}"
         rest = " …" if self.size > len(SPECIALS) + len(self.examples) else ""
         return f"{self.size:,} {self.kind} ({self.normalize}): {' '.join(map(repr, self.examples))}{rest}"
 

@@ -8,12 +8,12 @@ from itertools import islice
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from peephole.config import DataConfig
 from peephole.data import Items, Pair, Report, check_items, pairs_of, read_pairs
-from peephole.data.files import shown_name
+from peephole.data.files import named_file, shown_name
 from peephole.errors import DataError
 from peephole.model.handle import Model
 from peephole.model.reading import Notices
+from peephole.symbols import FrameSymbols
 
 PairsArgument = str | Path | Items
 PAIRS_PER_CALL = 1024
@@ -63,7 +63,7 @@ def score_pairs(
         DataError: a pair cannot be read; names it.
         ConfigError: an unknown or impossible setting.
     """
-    iterator = iterate_pairs(pairs, model.config.data, report)
+    iterator = iterate_pairs(pairs, model, report)
     while part := list(islice(iterator, PAIRS_PER_CALL)):
         targets: list[str | Sequence[str]] = [pair.target.split() if tokens else pair.target for pair in part]
         notices = Notices()
@@ -71,12 +71,12 @@ def score_pairs(
         yield ScoredPart(part, scores, notices)
 
 
-def group_by_source(pairs: PairsArgument, config: DataConfig, report: Report | None = None) -> SourcesWithReferences:
+def group_by_source(pairs: PairsArgument, model: Model, report: Report | None = None) -> SourcesWithReferences:
     """Return each source of some pairs once, with all its targets.
 
     Args:
         pairs: a file as `peephole.train` reads, stdin (`-`) or another pipe, or pairs of texts.
-        config: how files are read.
+        model: its settings say how files are read.
         report: counts skipped and repaired lines.
 
     Raises:
@@ -84,7 +84,7 @@ def group_by_source(pairs: PairsArgument, config: DataConfig, report: Report | N
     """
     targets: dict[str, dict[str, None]] = {}
     lines: list[int] = []
-    for pair in iterate_pairs(pairs, config, report):
+    for pair in iterate_pairs(pairs, model, report):
         if pair.source not in targets:
             targets[pair.source] = {}
             lines.append(pair.line)
@@ -94,14 +94,20 @@ def group_by_source(pairs: PairsArgument, config: DataConfig, report: Report | N
     return SourcesWithReferences(list(targets), [tuple(found) for found in targets.values()], lines)
 
 
-def iterate_pairs(pairs: PairsArgument, config: DataConfig, report: Report | None = None) -> Iterator[Pair]:
+def iterate_pairs(pairs: PairsArgument, model: Model, report: Report | None = None) -> Iterator[Pair]:
     """Return an iterator over the pairs of a file, of stdin (`-`) or another pipe, or over the given pairs.
+
+    For a model of sound, images or numbers the sources are names of files, in a file of pairs relative to its folder.
 
     Raises:
         ArgumentError: the argument `pairs` is neither a file name nor an iterable.
         DataError: there is no such file.
     """
     if isinstance(pairs, (str, os.PathLike)):
-        return read_pairs(os.fspath(pairs), config, report or Report(shown_name(os.fspath(pairs))), once=True)
+        path = os.fspath(pairs)
+        found = read_pairs(path, model.config.data, report or Report(shown_name(path)), once=True)
+        if isinstance(model.source_symbols, FrameSymbols):
+            return (pair._replace(source=named_file(pair.source, path)) for pair in found)
+        return found
     check_items("pairs", pairs)
-    return pairs_of("pairs", pairs, config)
+    return pairs_of("pairs", pairs, model.config.data)

@@ -116,11 +116,11 @@ def quantize(
     check_settings("quantize", file.config, search)
     if isinstance(pairs, (str, os.PathLike)):
         if any(map(is_stream, data_files(os.fspath(pairs), once=True))):
-            pairs = list(iterate_pairs(pairs, file.config.data))  # read several times
+            pairs = list(iterate_pairs(pairs, source))  # read several times
     elif isinstance(pairs, Iterable):
         pairs = list(pairs)  # likewise
     if pairs is not None:
-        group_by_source(pairs, file.config.data)
+        group_by_source(pairs, source)
     target = str(source.files[0].with_suffix(f".{to}.safetensors")) if out is None else os.fspath(out)
     result = _write(source, file, target, to)
     if pairs is None:

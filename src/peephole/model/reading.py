@@ -9,13 +9,14 @@ from __future__ import annotations
 
 import warnings
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal, NamedTuple
 
 from peephole.config import SearchConfig
 from peephole.errors import ArgumentError, PeepholeError, PrefixError, shorten
-from peephole.symbols import UNK, Symbols
+from peephole.model.frame_sources import check_frame_sources, read_frame_source
+from peephole.symbols import UNK, FrameSymbols, Symbols
 
 Side = Literal["source", "target"]
 SLOW_SEARCH = "prediction runs in PyTorch, many times slower"
@@ -88,28 +89,38 @@ class Notices:
 class Source(NamedTuple):
     """A source as a model reads it."""
 
-    ids: list[int]
+    ids: Any
+    """Its symbol ids, or its frames as a NumPy array (T, F)."""
     tokens: list[str]
-    """The symbols as written, one an id."""
+    """The symbols as written, one an id; none for frames."""
     unknown: tuple[str, ...]
     """The symbols whose id is UNK."""
     truncated: bool
 
 
 def read_sources(
-    symbols: Symbols, sources: Sequence[str], notices: Notices, *, longest: int, first_index: int = 0
+    symbols: Symbols, sources: Sequence[Any], notices: Notices, *, longest: int, first_index: int = 0
 ) -> list[Source]:
-    """Split sources into symbols, and record unknown symbols and truncated or empty sources.
+    """Split sources into symbols, or read their frames; record unknown symbols and truncated or empty sources.
 
     Args:
-        symbols: the symbol table.
-        sources: the texts.
+        symbols: the symbol table, or how frames are read.
+        sources: the texts; for frames names of files, or arrays (T, F).
         notices: the object that records them.
-        longest: maximal number of symbols read of a source.
+        longest: maximal number of symbols or frames read of a source.
         first_index: the index of the first source in the notices.
+
+    Raises:
+        DataError: a file cannot be read; none are read for texts.
     """
     found = []
     for index, text in enumerate(sources, start=first_index):
+        if isinstance(symbols, FrameSymbols):
+            frames, length = read_frame_source(symbols, text, longest)
+            found.append(Source(frames, [], (), len(frames) < length))
+            if len(frames) < length:
+                notices.texts.append(Notice("source", index, (), length, len(frames)))
+            continue
         all_ids, all_tokens = symbols.segment(text)
         ids, tokens = all_ids[:longest], all_tokens[:longest]
         unknown = list_unknown(ids, tokens)
@@ -141,8 +152,11 @@ def read_prefixes(
     notices: Notices,
     *,
     first_index: int,
+    places: Callable[[Source], int],
 ) -> list[list[int]]:
     """Return the ids of prefixes, one a source, and record those with unknown symbols.
+
+    `places` returns the number of encoder outputs of a source.
 
     Raises:
         PeepholeError: not as many prefixes as sources.
@@ -152,8 +166,8 @@ def read_prefixes(
         raise PeepholeError(f"prefixes: wanted a list of {len(sources)}, one a source, got {len(prefixes)}")
     found = read_targets(symbols, prefixes, notices, first_index=first_index)
     for index, (ids, source) in enumerate(zip(found, sources, strict=True)):
-        most = longest_target(source.ids, config)
-        if source.ids and len(ids) >= most:
+        most = longest_target(places(source), config)
+        if len(source.ids) and len(ids) >= most:
             reason = (
                 f"wanted a prefix of fewer than {most} symbols, the most of its target (search.max_length_factor, "
                 f"search.max_length_extra), got {len(ids)}"
@@ -162,13 +176,15 @@ def read_prefixes(
     return found
 
 
-def longest_target(source: Sequence[int], config: SearchConfig) -> int:
-    """Return the most symbols, </s> included, of a source's target."""
-    return int(len(source) * config.max_length_factor) + config.max_length_extra
+def longest_target(num_places: int, config: SearchConfig) -> int:
+    """Return the most symbols, </s> included, of the target of a source with this many encoder outputs."""
+    return int(num_places * config.max_length_factor) + config.max_length_extra
 
 
 def count_unknown(symbols: Symbols, texts: Iterable[str]) -> Counter[str]:
-    """Count the tokens of whole texts whose id is UNK."""
+    """Count the tokens of whole texts whose id is UNK; frames have none."""
+    if isinstance(symbols, FrameSymbols):
+        return Counter()
     return Counter(token for text in texts for token in list_unknown(*symbols.segment(text)))
 
 
@@ -196,6 +212,17 @@ def issue_warnings(notices: Notices, num_sources: int, stacklevel: int) -> None:
             warnings.warn(UnknownSymbolWarning(f"{text}, the first of them {unknown[0]!r}"), stacklevel=stacklevel + 1)
     if notices.slow_search:
         warnings.warn(SlowSearchWarning(f"{notices.slow_search}: {SLOW_SEARCH}"), stacklevel=stacklevel + 1)
+
+
+def check_sources(symbols: Symbols, given: object) -> list[Any]:
+    """Return a list of texts, or for a model that reads frames of names of files and arrays.
+
+    Raises:
+        ArgumentError: the argument `sources` is something else.
+    """
+    if isinstance(symbols, FrameSymbols):
+        return check_frame_sources(symbols, check_list("sources", given))
+    return check_texts("sources", given)
 
 
 def check_texts(name: str, given: object) -> list[str]:

@@ -15,6 +15,7 @@ from peephole.config import ModelConfig
 from peephole.errors import ConfigError
 from peephole.nn.cells import valid_steps
 from peephole.nn.linear import Linear, linear
+from peephole.nn.masking import Masking, masked_frames
 from peephole.nn.noise import Noise
 from peephole.nn.schema import halved
 
@@ -92,6 +93,8 @@ class NormalizedFrames(Frontend, ABC):
 
     mean: Tensor
     scale: Tensor
+    masking: Masking | None = None
+    """How frames are masked in training; None: not at all."""
 
     def __init__(self, input_size: int, output_size: int) -> None:
         super().__init__()
@@ -108,9 +111,14 @@ class NormalizedFrames(Frontend, ABC):
             self.mean.copy_(mean)
             self.scale.copy_(torch.where(deviation > 0, 1 / deviation, 1))
 
-    def normalize(self, frames: Float[Tensor, "B T F"], lengths: Int[Tensor, "B"]) -> Float[Tensor, "B T F"]:
-        """Return (f - mean) · scale for each frame f, and 0 past each length."""
-        return zero_padding((frames.to(self.mean.dtype) - self.mean) * self.scale, lengths)
+    def normalize(
+        self, frames: Float[Tensor, "B T F"], lengths: Int[Tensor, "B"], noise: Noise | None = None
+    ) -> Float[Tensor, "B T F"]:
+        """Return (f - mean) · scale for each frame f, and 0 past each length and where the noise masks."""
+        normal = zero_padding((frames.to(self.mean.dtype) - self.mean) * self.scale, lengths)
+        if self.masking is None or noise is None:
+            return normal
+        return masked_frames(normal, lengths, self.masking, noise)
 
 
 class FrameFrontend(NormalizedFrames):
@@ -138,7 +146,7 @@ class FrameFrontend(NormalizedFrames):
         self, inputs: Float[Tensor, "B T F"], lengths: Int[Tensor, "B"], noise: Noise | None = None
     ) -> tuple[Float[Tensor, "B S I"], Int[Tensor, "B"]]:
         """Return x_1 … x_S, S = ⌈T / k⌉, with dropout "source embedding", and the lengths, divided likewise."""
-        frames = self.normalize(inputs, lengths)
+        frames = self.normalize(inputs, lengths, noise)
         frames = F.pad(frames, (0, 0, 0, -frames.shape[1] % self.stack))
         joined = frames.unflatten(1, (-1, self.stack)).flatten(2)
         x = linear(joined, self.projection.weight, self.projection.bias)
@@ -189,7 +197,7 @@ class ConvolutionFrontend(NormalizedFrames):
         self, inputs: Float[Tensor, "B T F"], lengths: Int[Tensor, "B"], noise: Noise | None = None
     ) -> tuple[Float[Tensor, "B S I"], Int[Tensor, "B"]]:
         """Return x_1 … x_S, T halved by each layer and rounded up, with dropout "source embedding", and the lengths."""
-        z = self.normalize(inputs, lengths)[:, None]  # (B, 1, T, F)
+        z = self.normalize(inputs, lengths, noise)[:, None]  # (B, 1, T, F)
         for layer in self.layers:
             assert isinstance(layer, nn.Linear)
             kernels = layer.weight.unflatten(1, (-1, 3, 3))

@@ -43,13 +43,14 @@ class Architecture:
     output: str  # symbols, gaussian, quantile
     output_size: int | None  # D, numbers in a vector of the target; None for symbols
     quantiles: int  # output quantile: Q
-    scaling: str  # output gaussian, quantile: constant, source
+    scaling: str  # output gaussian, quantile: source, constant
     continues: bool  # likewise: the target continues the source's first D numbers
     input_size: int | None  # F, numbers in a frame; None for symbols
     frame_stack: int  # input frames: frames joined to one
     convolution_layers: int
     convolution_channels: int
     encoder_pyramid: int  # encoder layers above the first that read pairs of steps
+    ctc: bool  # a second output over the encoder
 
     @classmethod
     def of(cls, config: ModelConfig) -> Architecture:
@@ -103,6 +104,7 @@ class Architecture:
     def kinds(self) -> dict[str, str]:
         """Return the kind of each part; without attention its kind is "fixed"."""
         kinds = {name: getattr(self, name) for name in ("cell", "peephole", "attention", "context", "input", "output")}
+        kinds |= {"ctc": "linear"} if self.ctc else {}
         return kinds if CONTEXTS[self.context] else kinds | {"attention": "fixed"}
 
     def describe(self) -> str:
@@ -117,7 +119,7 @@ class Architecture:
         return (
             f"{self.cell.upper()}{peepholes}, {context}, hidden size {self.hidden_size}, "
             f"encoder {self.encoder_layers} x {self.encoder_size} {directions}, "
-            f"decoder {self.decoder_layers} x {self.hidden_size}"
+            f"decoder {self.decoder_layers} x {self.hidden_size}{', CTC' if self.ctc else ''}"
         )
 
     @property
@@ -129,7 +131,7 @@ class Architecture:
 _SETTINGS = [f.name for f in fields(Architecture)]
 _ADDED = (
     *("location_channels", "location_width", "attention_heads"),
-    *("input_size", "frame_stack", "convolution_layers", "convolution_channels", "encoder_pyramid"),
+    *("input_size", "frame_stack", "convolution_layers", "convolution_channels", "encoder_pyramid", "ctc"),
     *("output_size", "quantiles", "scaling", "continues"),
 )
 
@@ -192,6 +194,7 @@ def tensors(architecture: Architecture, num_source_symbols: int, num_target_symb
             *_inside("encoder", _encoder(architecture)),
             *_inside("bridge", _bridge(architecture)),
             *_inside("decoder", decoder(architecture, num_target_symbols)),
+            *_inside("ctc", _ctc(architecture, num_target_symbols)),
         ]
     )
 
@@ -323,6 +326,11 @@ def _decoder(a: Architecture, num_outputs: int) -> Tensors:
         yield from _inside(f"layers.{layer}", _cell(a, inputs, a.hidden_size))
     yield from _inside("readout", _linear(a.hidden_size + a.encoder_size + a.embedding_size, a.hidden_size))
     yield from _inside("output", _linear(a.hidden_size, num_outputs))
+
+
+def _ctc(a: Architecture, num_symbols: int) -> Tensors:
+    if a.ctc:
+        yield from _linear(a.encoder_size, num_symbols)
 
 
 def _cell(a: Architecture, inputs: int, hidden: int) -> Tensors:

@@ -12,8 +12,9 @@ from torch import Tensor, nn
 from peephole.config import ModelConfig
 from peephole.nn.attention import ATTENTIONS, Attention
 from peephole.nn.cells import valid_steps
+from peephole.nn.ctc import CTC
 from peephole.nn.decoder import Decoder, DecoderState
-from peephole.nn.encoder import FIXED_CONTEXTS, Bridge, Encoder, fixed_context
+from peephole.nn.encoder import FIXED_CONTEXTS, Bridge, Encoder, LayerState, fixed_context
 from peephole.nn.frontends import FRONTENDS, Frontend
 from peephole.nn.layers import GRU, LSTM, GRUDirection, LSTMDirection
 from peephole.nn.loss import coverage_loss_sum, loss_sum
@@ -25,6 +26,14 @@ Generator = torch.Generator | None
 """The generator that draws initial weights; None: PyTorch's global generator."""
 
 
+class Encoded(NamedTuple):
+    """The result of the encoder for a batch of sources."""
+
+    outputs: Tensor  # (B, S, M) h_1 … h_S, 0 past each length
+    last: list[LayerState]  # of each layer, both directions side by side
+    lengths: Tensor  # (B,) real outputs of each source
+
+
 class Seq2Seq(nn.Module):
     """Encoder-decoder: p(y_1 … y_U | x_1 … x_T) for any T and U.
 
@@ -34,24 +43,42 @@ class Seq2Seq(nn.Module):
         bridge: gives the decoder its first state, (9).
         decoder: predicts the target, (10).
         context: `"attention"`, (17), or the fixed context `"last"` or `"mean"` of (8).
+        ctc: a second output over the encoder, (31); None: there is none.
     """
 
-    def __init__(self, frontend: Frontend, encoder: Encoder, bridge: Bridge, decoder: Decoder, context: str) -> None:
+    def __init__(
+        self,
+        frontend: Frontend,
+        encoder: Encoder,
+        bridge: Bridge,
+        decoder: Decoder,
+        context: str,
+        ctc: CTC | None = None,
+    ) -> None:
         super().__init__()
         self.frontend, self.encoder, self.bridge, self.decoder = frontend, encoder, bridge, decoder
         self.context = context
+        self.ctc = ctc
 
     def kinds(self) -> dict[str, str]:
         """Return the kind of each part as its module declares it, in the form of `Architecture.kinds`."""
         decoder, encoder = self.decoder.kinds(), self.encoder.recurrent.kind
         cell = decoder["cell"] if decoder["cell"] == encoder else f"{encoder}, {decoder['cell']}"
         kinds = {"context": self.context, "input": self.frontend.kind, "output": self.decoder.output.kind}
-        return decoder | {"cell": cell} | kinds
+        return decoder | {"cell": cell} | kinds | ({} if self.ctc is None else {"ctc": self.ctc.kind})
 
     def start(self, source: Tensor, source_lengths: Int[Tensor, "B"], noise: Noise | None = None) -> DecoderState:
         """Read the source, as its frontend takes it, and return the decoder's state before the first symbol."""
+        return self.begin(self.encode(source, source_lengths, noise))
+
+    def encode(self, source: Tensor, source_lengths: Int[Tensor, "B"], noise: Noise | None = None) -> Encoded:
+        """Read the source, as its frontend takes it, with the encoder."""
         x, lengths = self.frontend(source, source_lengths, noise)
-        outputs, last, lengths = self.encoder(x, lengths, noise)
+        return Encoded(*self.encoder(x, lengths, noise))
+
+    def begin(self, encoded: Encoded) -> DecoderState:
+        """Return the decoder's state before the first symbol."""
+        outputs, last, lengths = encoded
         valid = valid_steps(lengths, outputs.shape[1])
         context = None if self.context == "attention" else fixed_context(self.context, outputs, last[-1], valid)
         return self.decoder.start(self.bridge(last), outputs, valid, context)
@@ -101,13 +128,16 @@ class Seq2Seq(nn.Module):
         sampling_probability: float = 0.0,
         label_smoothing: float = 0.0,
         coverage_weight: float = 0.0,
+        ctc_weight: float = 0.0,
     ) -> Float[Tensor, ""]:
         """Return -Σ log p(Y | X) over the batch's real symbols: `loss_sum` of what `forward` returns.
 
         The engine computes it without holding the logits (B, U, V). With a coverage_weight, that weight times the
-        coverage loss, (23), is added.
+        coverage loss, (23), is added. A network with a CTC output then returns (33): 1 - ctc_weight of this loss and
+        ctc_weight of the CTC loss, which has neither label smoothing nor coverage loss.
         """
-        state = self.start(source, source_lengths, noise)
+        encoded = self.encode(source, source_lengths, noise)
+        state = self.begin(encoded)
         if sampling_probability:
             assert noise is not None
             logits, weights = self.decoder.forward_sampled(_previous(target), state, noise, sampling_probability)
@@ -118,7 +148,10 @@ class Seq2Seq(nn.Module):
         if coverage_weight:
             assert weights is not None
             loss = loss + coverage_weight * coverage_loss_sum(weights, target)
-        return loss
+        if self.ctc is None or not ctc_weight:
+            return loss
+        outputs = encoded.outputs if noise is None else noise.dropout(encoded.outputs, "ctc")
+        return (1 - ctc_weight) * loss + ctc_weight * self.ctc.loss_sum(outputs, encoded.lengths, target)
 
     def log_prob(
         self,
@@ -184,7 +217,9 @@ def _symbol_model(config: ModelConfig, parts: Parts, num_symbols: int, generator
         embedding_std=config.embedding_std,
         generator=generator,
     )
-    return Seq2Seq(*parts, decoder, config.context)
+    # Drawn last: the other weights are those of the same network without it
+    ctc = CTC(parts[1].output_size, num_symbols, generator) if config.ctc else None
+    return Seq2Seq(*parts, decoder, config.context, ctc)
 
 
 def decoder_parts(

@@ -177,7 +177,7 @@ class VectorSeq2Seq(Seq2Seq):
         super().__init__(frontend, encoder, bridge, decoder, context)
         self.scaling, self.continues = scaling, continues
 
-    def begin(
+    def read(
         self, source: Float[Tensor, "B T F"], source_lengths: Int[Tensor, "B"], noise: Noise | None = None
     ) -> tuple[DecoderState, Units, Float[Tensor, "B D"]]:
         """Read the source; return the decoder's first state, the units of the target, and z_0."""
@@ -231,10 +231,11 @@ class VectorSeq2Seq(Seq2Seq):
         sampling_probability: float = 0.0,
         label_smoothing: float = 0.0,
         coverage_weight: float = 0.0,
+        ctc_weight: float = 0.0,
     ) -> Float[Tensor, ""]:
         """Return the sum of the losses of all components that are not missing, of normalised vectors z.
 
-        Arguments as in `forward`; there is no label smoothing and no coverage loss.
+        Arguments as in `forward`; there is no label smoothing, coverage loss or CTC.
         """
         found, _, wanted, known = self._distributions(source, source_lengths, target, noise, sampling_probability)
         return torch.where(known, self.decoder.output.loss(found, wanted), 0).sum()
@@ -271,7 +272,7 @@ class VectorSeq2Seq(Seq2Seq):
         components are known.
         """
         assert not sampling_probability
-        state, units, first = self.begin(source, source_lengths, noise)
+        state, units, first = self.read(source, source_lengths, noise)
         known = target.isfinite()
         z = units.normalize(torch.where(known, target.to(units.mean.dtype), units.mean[:, None]))
         fed = torch.cat([first[:, None], z[:, :-1]], 1)

@@ -26,6 +26,8 @@ if TYPE_CHECKING:
     from peephole.search.ensemble import EnsembleStepper as EnsembleStepper
     from peephole.search.forced import force as force
     from peephole.search.greedy import greedy_search as greedy_search
+    from peephole.search.guides import Guide as Guide
+    from peephole.search.guides import GuidedStepper as GuidedStepper
     from peephole.search.hypothesis import Hypothesis as Hypothesis
     from peephole.search.sampling import sample as sample
     from peephole.search.stepper import Stepper as Stepper
@@ -35,6 +37,8 @@ if TYPE_CHECKING:
 
 _MODULES = {
     "EnsembleStepper": "peephole.search.ensemble",
+    "Guide": "peephole.search.guides",
+    "GuidedStepper": "peephole.search.guides",
     "Hypothesis": "peephole.search.hypothesis",
     "Stepper": "peephole.search.stepper",
     "beam_search": "peephole.search.beam",
@@ -48,6 +52,8 @@ _MODULES = {
 
 __all__ = [
     "EnsembleStepper",
+    "Guide",
+    "GuidedStepper",
     "Hypothesis",
     "Stepper",
     "beam_search",

@@ -20,6 +20,7 @@ import torch
 from torch import Tensor
 
 from peephole.errors import ConfigError
+from peephole.search.guides import Guide, GuidedStepper
 from peephole.search.history import NO_NODE, History
 from peephole.search.hypothesis import Hypothesis
 from peephole.search.prefix import FREE, forced_symbols, prefix_table
@@ -32,19 +33,18 @@ class BeamState(NamedTuple):
 
     source: Tensor  # (b,) int64 index of the source in the batch
     max_length: Tensor  # (b,) int64
-    live_log_prob: Tensor  # (b, W) float64; -inf: an empty slot
+    live_score: Tensor  # (b, W) float64 sum of the symbols' scores; -inf: an empty slot
     live_node: Tensor  # (b, W) int64
     finished_score: Tensor  # (b, R) float64, best first; -inf: an empty slot
     finished_node: Tensor  # (b, R) int64
 
 
 class Extensions(NamedTuple):
-    """The best extensions of each source's live hypotheses, best first; an empty slot has log_prob -inf."""
+    """The best extensions of each source's live hypotheses, best first; an empty slot has score -inf."""
 
     row: Tensor  # (b, W) int64 row of the model that was extended
     symbol: Tensor  # (b, W) int64
-    symbol_log_prob: Tensor  # (b, W) float64
-    log_prob: Tensor  # (b, W) float64 of the whole hypothesis
+    score: Tensor  # (b, W) float64 of the whole hypothesis
 
 
 @torch.inference_mode()
@@ -58,6 +58,7 @@ def beam_search(
     max_lengths: Tensor,
     length_penalty: float = 0.0,
     prefixes: Sequence[Sequence[int]] | None = None,
+    guides: Sequence[Guide] = (),
 ) -> list[list[Hypothesis]]:
     """Search the most probable targets of each source.
 
@@ -75,6 +76,8 @@ def beam_search(
         length_penalty: exponent of the score, at least 0.
         prefixes: for each source the symbol ids that its targets begin with, fewer than its maximal length; see
             the package. None: nothing is forced.
+        guides: weighted scores added to the model's log-probabilities; see `GuidedStepper`.
+            Their sum ranks the hypotheses in place of log p(Y|X).
 
     Returns:
         For each source one to R different hypotheses, best first. All are finished; only where none has
@@ -93,18 +96,20 @@ def beam_search(
     result = torch.full((len(source), nbest), NO_NODE)
     beams = _initial_beams(max_lengths.cpu(), nbest)
     factors = length_factors(max(max_lengths.tolist(), default=0), length_penalty)
-    state = stepper.start(source, source_lengths)
+    guided = GuidedStepper(stepper, guides)
+    state = guided.start(source, source_lengths)
     previous = torch.full((len(source),), BOS, device=source.device)
     while len(beams.source):
-        log_probs, state, attention = stepper.step(state, previous)
+        log_probs, scores, state, attention = guided.step(state, previous)
         forced = forced_symbols(table, beams.source, history.num_steps)  # -> (b,)
         # Within its prefix a source has one live hypothesis, and the model need not compute empty slots
         width = 1 if (forced != FREE).all() else beam_size
-        best = best_extensions(beams.live_log_prob, allow(log_probs, forced), width)
+        best = best_extensions(beams.live_score, allow(scores, forced), width)
         rows = best.row.flatten().to(source.device)  # (b, W) -> (b·W,)
         followed = None if attention is None else attention.index_select(0, rows)  # (N, T) -> (b·W, T)
         parents = beams.live_node.flatten()[best.row]  # (N,) -> (b, W)
-        nodes = history.add(parents, best.symbol, best.symbol_log_prob, followed)
+        chosen = log_probs[rows, best.symbol.flatten().to(source.device)].cpu().double()  # (N, V) -> (b·W,)
+        nodes = history.add(parents, best.symbol, chosen, followed)
         beams, done = _advance(beams, best, nodes, history.num_steps, factors)
         if done.any():
             result[beams.source[done]] = beams.finished_node[done]
@@ -112,7 +117,7 @@ def beam_search(
             beams = select_rows(beams, going)
             best = select_rows(best, going)
         if len(beams.source):
-            state = stepper.reorder(state, best.row.flatten().to(source.device))
+            state = guided.reorder(state, best.row.flatten().to(source.device))
             previous = best.symbol.flatten().to(source.device)
     if (result[:, 0] == NO_NODE).any():
         index = int((result[:, 0] == NO_NODE).nonzero()[0])
@@ -161,42 +166,41 @@ def largest(x: Tensor, count: int) -> tuple[Tensor, Tensor]:
     return values[:, :count], columns[:, :count]
 
 
-def allow(log_probs: Tensor, forced: Tensor) -> Tensor:
-    """Return the log-probabilities with those of symbols that may not follow set to -inf.
+def allow(scores: Tensor, forced: Tensor) -> Tensor:
+    """Return the scores with those of symbols that may not follow set to -inf.
 
     Args:
-        log_probs: (b·W, V).
+        scores: (b·W, V).
         forced: (b,) symbol forced on each source, on the CPU; where it is FREE, any that is predictable may follow.
     """
-    allowed = mask_unpredictable(log_probs)  # (N, V)
+    allowed = mask_unpredictable(scores)  # (N, V)
     if (forced == FREE).all():
         return allowed
-    forced = forced.repeat_interleave(len(log_probs) // len(forced)).to(log_probs.device)[:, None]  # (b,) -> (N, 1)
+    forced = forced.repeat_interleave(len(scores) // len(forced)).to(scores.device)[:, None]  # (b,) -> (N, 1)
     column = forced.clamp(min=0)
-    alone = torch.full_like(log_probs, -torch.inf).scatter(1, column, log_probs.gather(1, column))
+    alone = torch.full_like(scores, -torch.inf).scatter(1, column, scores.gather(1, column))
     return alone.where(forced != FREE, allowed)
 
 
-def best_extensions(live_log_prob: Tensor, log_probs: Tensor, beam_size: int) -> Extensions:
+def best_extensions(live_score: Tensor, scores: Tensor, beam_size: int) -> Extensions:
     """Return the beam_size best extensions of each source's live hypotheses by one symbol.
 
     Args:
-        live_log_prob: (b, W) float64.
-        log_probs: (b·W, V) of the next symbol, as `allow` returns them.
+        live_score: (b, W) float64.
+        scores: (b·W, V) of the next symbol, as `allow` returns them.
         beam_size: K. Fewer are returned if there are fewer.
     """
-    num_sources, width = live_log_prob.shape
+    num_sources, width = live_score.shape
     # The K best of a source are among the K best of each of its rows.
-    values, symbols = largest(log_probs, beam_size)  # (N, V) -> (N, k), k = min(K, V)
+    values, symbols = largest(scores, beam_size)  # (N, V) -> (N, k), k = min(K, V)
     values, symbols = values.cpu().double(), symbols.cpu()
-    totals = (live_log_prob.view(-1, 1) + values).reshape(num_sources, -1)  # (N, k) -> (b, W·k)
-    log_prob, column = largest(totals, beam_size)  # -> (b, W'), W' = min(K, W·k)
+    totals = (live_score.view(-1, 1) + values).reshape(num_sources, -1)  # (N, k) -> (b, W·k)
+    score, column = largest(totals, beam_size)  # -> (b, W'), W' = min(K, W·k)
     first_row = torch.arange(0, num_sources * width, width)[:, None]  # -> (b, 1)
     return Extensions(
         row=first_row + column // values.shape[1],
         symbol=symbols.reshape(num_sources, -1).gather(1, column),
-        symbol_log_prob=values.reshape(num_sources, -1).gather(1, column),
-        log_prob=log_prob,
+        score=score,
     )
 
 
@@ -206,7 +210,7 @@ def _initial_beams(max_length: Tensor, nbest: int) -> BeamState:
     return BeamState(
         source=torch.arange(size),
         max_length=max_length,
-        live_log_prob=torch.zeros(size, 1, dtype=torch.double),
+        live_score=torch.zeros(size, 1, dtype=torch.double),
         live_node=torch.full((size, 1), NO_NODE),
         finished_score=torch.full((size, nbest), -torch.inf, dtype=torch.double),
         finished_node=torch.full((size, nbest), NO_NODE),
@@ -218,23 +222,23 @@ def _advance(
 ) -> tuple[BeamState, Tensor]:
     """Return the beams after a step, with the finished extensions stored, and which sources are done, (b,)."""
     ends = best.symbol == EOS  # (b, W)
-    beams = _keep_finished(beams, best.log_prob.where(ends, -torch.inf), nodes, length, factors)
-    live = best.log_prob.where(~ends, -torch.inf)  # (b, W)
-    # Score upper bound: log-probabilities only fall, so at best all further symbols have probability 1.
+    beams = _keep_finished(beams, best.score.where(ends, -torch.inf), nodes, length, factors)
+    live = best.score.where(~ends, -torch.inf)  # (b, W)
+    # Score upper bound: sums of scores only fall, so at best all further symbols have probability 1.
     bound = live.amax(1) * factors[beams.max_length]  # -> (b,)
     is_cut = beams.max_length == length
     done = is_cut | (bound <= beams.finished_score[:, -1])
     has_nothing = is_cut & (beams.finished_score[:, 0] == -torch.inf)
     if has_nothing.any():
         beams = _keep_finished(beams, live.where(has_nothing[:, None], -torch.inf), nodes, length, factors)
-    return beams._replace(live_log_prob=live, live_node=nodes), done
+    return beams._replace(live_score=live, live_node=nodes), done
 
 
-def _keep_finished(beams: BeamState, log_prob: Tensor, node: Tensor, length: int, factors: Tensor) -> BeamState:
-    """Keep the R best of the finished and the new hypotheses (b, W) of a length; a log_prob of -inf means none."""
+def _keep_finished(beams: BeamState, score: Tensor, node: Tensor, length: int, factors: Tensor) -> BeamState:
+    """Keep the R best of the finished and the new hypotheses (b, W) of a length; a score of -inf means none."""
     nbest = beams.finished_score.shape[1]
-    scores = torch.cat([beams.finished_score, log_prob * factors[length]], 1)  # -> (b, R + W)
-    nodes = torch.cat([beams.finished_node, node.where(log_prob > -torch.inf, NO_NODE)], 1)  # -> (b, R + W)
+    scores = torch.cat([beams.finished_score, score * factors[length]], 1)  # -> (b, R + W)
+    nodes = torch.cat([beams.finished_node, node.where(score > -torch.inf, NO_NODE)], 1)  # -> (b, R + W)
     scores, columns = scores.sort(dim=1, descending=True, stable=True)  # among ties, the shorter ones first
     return beams._replace(finished_score=scores[:, :nbest], finished_node=nodes.gather(1, columns[:, :nbest]))
 

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from peephole.errors import ShapeError
+from peephole.search.guides import GuidedStepper
 from peephole.search.hypothesis import Hypothesis
 from peephole.search.rollout import roll_out
 from peephole.search.stepper import State, Stepper, check_batch
@@ -45,9 +46,9 @@ def force(
     padded = [[*target, EOS] + [PAD] * (longest - len(target)) for target in targets]
     given = torch.tensor(padded, dtype=torch.long).view(len(targets), longest + 1)  # (B, U)
 
-    def as_given(log_probs: Tensor, rows: Tensor, step: int) -> Tensor:
+    def as_given(scores: Tensor, rows: Tensor, step: int) -> Tensor:
         return given[rows, step]  # (B, U) -> (n,)
 
-    state = stepper.start(source, source_lengths)
-    history, nodes = roll_out(stepper, state, lengths, as_given, source.device)
+    alone = GuidedStepper(stepper)
+    history, nodes = roll_out(alone, alone.start(source, source_lengths), lengths, as_given, source.device)
     return [hypothesis for [hypothesis] in history.hypotheses(nodes[:, None], stepper.places(source_lengths))]

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
+from peephole.search.guides import Guide, GuidedStepper
 from peephole.search.hypothesis import Hypothesis
 from peephole.search.prefix import after_prefix, prefix_table
 from peephole.search.rollout import roll_out
@@ -21,8 +22,9 @@ def greedy_search(
     *,
     max_lengths: Tensor,
     prefixes: Sequence[Sequence[int]] | None = None,
+    guides: Sequence[Guide] = (),
 ) -> list[Hypothesis]:
-    """Take the most probable symbol of each step: ŷ_t of (14). Of equals, the lowest id.
+    """Take the most probable symbol of each step, ŷ_t of (14), or that of the best score. Of equals, the lowest id.
 
     Args:
         stepper: the model.
@@ -31,6 +33,7 @@ def greedy_search(
         max_lengths: (B,) int64 most symbols of each target, EOS included, at least 1.
         prefixes: for each source the symbol ids that its targets begin with, fewer than its maximal length; see
             the package. None: nothing is forced.
+        guides: weighted scores added to the model's log-probabilities; see `GuidedStepper`.
 
     Returns:
         One hypothesis a source; unfinished if it has no EOS within the maximal length.
@@ -41,9 +44,10 @@ def greedy_search(
     check_batch(source, source_lengths, max_lengths)
     forced = prefix_table(prefixes, max_lengths)  # (B, P)
 
-    def most_probable(log_probs: Tensor, rows: Tensor, step: int) -> Tensor:
-        return mask_unpredictable(log_probs).argmax(1)  # (n, V) -> (n,); argmax returns the first of equals
+    def best(scores: Tensor, rows: Tensor, step: int) -> Tensor:
+        return mask_unpredictable(scores).argmax(1)  # (n, V) -> (n,); argmax returns the first of equals
 
-    state = stepper.start(source, source_lengths)
-    history, nodes = roll_out(stepper, state, max_lengths.cpu(), after_prefix(forced, most_probable), source.device)
+    guided = GuidedStepper(stepper, guides)
+    state = guided.start(source, source_lengths)
+    history, nodes = roll_out(guided, state, max_lengths.cpu(), after_prefix(forced, best), source.device)
     return [hypothesis for [hypothesis] in history.hypotheses(nodes[:, None], stepper.places(source_lengths))]

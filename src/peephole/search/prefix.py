@@ -63,8 +63,8 @@ def after_prefix(table: Tensor, choose: Choose) -> Choose:
         choose: returns the symbols of the other rows.
     """
 
-    def forced_or_chosen(log_probs: Tensor, rows: Tensor, step: int) -> Tensor:
-        chosen = choose(log_probs, rows, step)  # (n, V) -> (n,)
+    def forced_or_chosen(scores: Tensor, rows: Tensor, step: int) -> Tensor:
+        chosen = choose(scores, rows, step)  # (n, V) -> (n,)
         forced = forced_symbols(table, rows, step).to(chosen.device)
         return forced.where(forced != FREE, chosen)
 

@@ -3,25 +3,26 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
 import torch
 from torch import Tensor
 
+from peephole.search.guides import GuidedStepper
 from peephole.search.history import NO_NODE, History
-from peephole.search.stepper import State, Stepper
 from peephole.symbols import BOS, EOS
 
-# (log_probs (n, V), rows (n,) as numbered at the start, step from 0) -> the next symbol of each row, (n,)
+# (scores (n, V), rows (n,) as numbered at the start, step from 0) -> the next symbol of each row, (n,)
 Choose = Callable[[Tensor, Tensor, int], Tensor]
 
 
 def roll_out(
-    stepper: Stepper[State], state: State, max_lengths: Tensor, choose: Choose, device: torch.device
+    stepper: GuidedStepper, state: tuple[Any, ...], max_lengths: Tensor, choose: Choose, device: torch.device
 ) -> tuple[History, Tensor]:
     """Extend each row by chosen symbols until EOS or its maximal length, then remove it from the batch.
 
     Args:
-        stepper: the model.
+        stepper: the model and its guides.
         state: N rows, before the first step.
         max_lengths: (N,) most symbols of each row, EOS included; on the CPU.
         choose: returns the next symbols; the choice for one row must not depend on the others.
@@ -35,8 +36,8 @@ def roll_out(
     nodes = last = torch.full_like(rows, NO_NODE)
     previous = torch.full_like(rows, BOS, device=device)
     while len(rows):
-        log_probs, state, attention = stepper.step(state, previous)
-        symbols = choose(log_probs, rows, history.num_steps)  # (n, V) -> (n,)
+        log_probs, scores, state, attention = stepper.step(state, previous)
+        symbols = choose(scores, rows, history.num_steps)  # (n, V) -> (n,)
         chosen = log_probs.gather(1, symbols[:, None].to(device)).squeeze(1).cpu().double()  # -> (n,)
         symbols = symbols.cpu()
         nodes = history.add(nodes, symbols, chosen, attention)

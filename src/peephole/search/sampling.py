@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from peephole.errors import ConfigError, ShapeError
+from peephole.search.guides import Guide, GuidedStepper
 from peephole.search.hypothesis import Hypothesis
 from peephole.search.prefix import after_prefix, prefix_table
 from peephole.search.rollout import roll_out
@@ -30,14 +31,15 @@ def sample(
     top_p: float | None = None,
     examples: Sequence[int] | None = None,
     prefixes: Sequence[Sequence[int]] | None = None,
+    guides: Sequence[Guide] = (),
 ) -> list[list[Hypothesis]]:
     """Draw targets symbol by symbol, with separate random numbers for each source.
 
-    A step draws from softmax(log p / temperature) over the symbols that may be predicted, cut down by
-    `truncate`. The samples of a source are a pure function of its log-probabilities, the seed, its number in
-    `examples`, its maximal length and its prefix: they do not depend on its batch, and the first ones do not depend
-    on `num_samples`. Forced steps use up a random number, too: symbols after a prefix are drawn with the numbers that
-    their steps have without a prefix.
+    A step draws from softmax(score / temperature) over the symbols that may be predicted, cut down by `truncate`;
+    without guides the score is log p. The samples of a source are a pure function of its log-probabilities, the seed,
+    its number in `examples`, its maximal length and its prefix: they do not depend on its batch, and the first ones do
+    not depend on `num_samples`. Forced steps use up a random number, too: symbols after a prefix are drawn with the
+    numbers that their steps have without a prefix.
 
     Args:
         stepper: the model.
@@ -52,6 +54,7 @@ def sample(
         examples: number of each source in the whole input, at least 0; None: its index in the batch.
         prefixes: for each source the symbol ids that its targets begin with, fewer than its maximal length; see
             the package. None: nothing is forced.
+        guides: weighted scores added to the model's log-probabilities; see `GuidedStepper`.
 
     Returns:
         For each source its samples, in the order drawn. Their log-probabilities are the model's own, at
@@ -70,14 +73,15 @@ def sample(
     uniform = UniformNumbers(seed, examples, max_lengths.tolist(), num_samples)
     forced = prefix_table(prefixes, max_lengths).repeat_interleave(num_samples, 0)  # (B·S, P)
 
-    def drawn(log_probs: Tensor, rows: Tensor, step: int) -> Tensor:
-        scaled = mask_unpredictable(log_probs).cpu().double() / temperature  # (n, V)
+    def drawn(scores: Tensor, rows: Tensor, step: int) -> Tensor:
+        scaled = mask_unpredictable(scores).cpu().double() / temperature  # (n, V)
         return draw(truncate(scaled.softmax(1), top_k, top_p), uniform.at(rows, step))  # -> (n,)
 
-    state = stepper.start(source, source_lengths)
+    guided = GuidedStepper(stepper, guides)
+    state = guided.start(source, source_lengths)
     rows = torch.arange(len(source)).repeat_interleave(num_samples)  # -> (B·S,)
-    state = stepper.reorder(state, rows.to(source.device))
-    history, nodes = roll_out(stepper, state, max_lengths.cpu()[rows], after_prefix(forced, drawn), source.device)
+    state = guided.reorder(state, rows.to(source.device))
+    history, nodes = roll_out(guided, state, max_lengths.cpu()[rows], after_prefix(forced, drawn), source.device)
     return history.hypotheses(nodes.view(len(source), num_samples), stepper.places(source_lengths))
 
 

@@ -29,7 +29,7 @@ def trajectories(
         noise: (B, S, U, D) numbers that `peephole.search.random_numbers` returned.
     """
     num_samples, num_steps = noise.shape[1:3]
-    state, units, z = model.begin(source, source_lengths)
+    state, units, z = model.read(source, source_lengths)
     rows = torch.arange(len(source), device=source.device).repeat_interleave(num_samples)
     state, units, z = select_rows((state, units, z), rows)  # B rows -> B·S
     decoder, recurrence = model.decoder, model.decoder.recurrence()

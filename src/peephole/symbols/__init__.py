@@ -1,5 +1,6 @@
 """Symbol tables of source and target, and learning them from texts."""
 
+from peephole.symbols.frames import FRAME_KINDS, FrameSymbols
 from peephole.symbols.growth import Growth, grow_symbols
 from peephole.symbols.tables import (
     BOS,
@@ -24,6 +25,7 @@ from peephole.symbols.tables import (
 __all__ = [
     "BOS",
     "EOS",
+    "FRAME_KINDS",
     "KINDS",
     "NORMALIZATIONS",
     "PAD",
@@ -31,6 +33,7 @@ __all__ = [
     "UNK",
     "UNPREDICTABLE",
     "CharacterSymbols",
+    "FrameSymbols",
     "Growth",
     "ListedSymbols",
     "SubwordSymbols",

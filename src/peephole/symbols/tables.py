@@ -257,7 +257,7 @@ _TABLES: dict[str, type[ListedSymbols]] = {
 
 
 def symbols_from_json(tree: Mapping[str, Any]) -> Symbols:
-    """Rebuild a table from the result of `to_json`.
+    """Rebuild a table from the result of `to_json`, of symbols or of frames.
 
     Raises:
         ModelFileError: the tree is not one that `to_json` returns.
@@ -266,6 +266,10 @@ def symbols_from_json(tree: Mapping[str, Any]) -> Symbols:
     [4]
     """
     kind, normalize = tree.get("kind"), tree.get("normalize")
+    from peephole.symbols.frames import FRAME_KINDS, frames_from_json  # it imports this module
+
+    if kind in FRAME_KINDS:
+        return frames_from_json(tree)
     if kind not in KINDS or normalize not in NORMALIZATIONS:
         raise ModelFileError(f"symbol table: unknown kind {kind!r} or normalisation {normalize!r}")
     if kind in ("bpe", "unigram"):

@@ -7,25 +7,28 @@ from typing import Any
 
 import torch
 
+from peephole.config import HIGHEST_COUNT
 from peephole.evaluation.metrics import METRICS, corpus_score
 from peephole.model import Model, Notices
+from peephole.model.reading import read_sources
 from peephole.nn import Seq2Seq
 from peephole.search.torch import pad
 from peephole.symbols import EOS
 
-DevSet = Sequence[tuple[str, tuple[str, ...]]]
-"""Sources with one or more reference targets each."""
+DevSet = Sequence[tuple[Any, tuple[str, ...]]]
+"""Sources, texts or frames, with one or more reference targets each."""
 
 _PREDICTION_METRICS = ("symbol_error_rate", "exact_match", "chrf")
 HIGHER_IS_BETTER = {"loss": False, **{name: METRICS[name].better == "higher" for name in _PREDICTION_METRICS}}
 
 
 def measure(model: Model, dev: DevSet) -> dict[str, float]:
-    """Return the mean loss by symbol, and the metrics of greedy predictions in per cent (chrF: points).
+    """Return the mean losses by symbol, and the metrics of greedy predictions in per cent (chrF: points).
 
     Args:
         model: the model to measure.
-        dev: sources and references; the loss is that of each source's first reference.
+        dev: sources and references; the loss is that of each source's first reference. A network with CTC also has
+            `ctc_loss`, where targets without a path (32) count as 0.
     """
     sources = [source for source, _ in dev]
     references = [choices for _, choices in dev]
@@ -37,23 +40,28 @@ def measure(model: Model, dev: DevSet) -> dict[str, float]:
     found = model.predict(sources, notices=notices, attention=False, threads=threads, engine=engine, **greedy)
     predictions = [best[0].text for best in found]
     values = {"loss": mean_loss(model, dev)}
+    if model.config.model.ctc:
+        values["ctc_loss"] = mean_loss(model, dev, ctc_weight=1.0)
     for name in _PREDICTION_METRICS:
         values[name] = corpus_score(name, predictions, references, model.target_symbols.split)
     return values
 
 
 @torch.no_grad()
-def mean_loss(model: Model, dev: DevSet, batch_size: int = 64) -> float:
-    """Return -Σ log p(Y | X) ÷ number of symbols, over each source's first reference, </s> included."""
+def mean_loss(model: Model, dev: DevSet, batch_size: int = 64, *, ctc_weight: float = 0.0) -> float:
+    """Return (33) ÷ number of symbols, over each source's first reference, </s> included; by default (12) alone."""
     network: Seq2Seq = model.networks[0]
     device = next(network.parameters()).device
-    pairs = [(model.source_symbols.encode(s), [*model.target_symbols.encode(r[0]), EOS]) for s, r in dev]
-    pairs = sorted((pair for pair in pairs if pair[0]), key=lambda pair: (len(pair[0]), len(pair[1])))
+    sources = read_sources(model.source_symbols, [source for source, _ in dev], Notices(), longest=HIGHEST_COUNT)
+    targets = [[*model.target_symbols.encode(references[0]), EOS] for _, references in dev]
+    pairs = [(source.ids, target) for source, target in zip(sources, targets, strict=True) if len(source.ids)]
+    pairs.sort(key=lambda pair: (len(pair[0]), len(pair[1])))
     total, num_symbols = 0.0, 0
     for first in range(0, len(pairs), batch_size):
-        sources, targets = zip(*pairs[first : first + batch_size], strict=True)
-        source, source_lengths = pad(sources)
-        target, target_lengths = pad(targets)
-        total += float(network.loss_sum(*(t.to(device) for t in (source, source_lengths, target))))
+        some_sources, some_targets = zip(*pairs[first : first + batch_size], strict=True)
+        source, source_lengths = pad(some_sources)
+        target, target_lengths = pad(some_targets)
+        arguments = (t.to(device) for t in (source, source_lengths, target))
+        total += float(network.loss_sum(*arguments, ctc_weight=ctc_weight))
         num_symbols += int(target_lengths.sum())
     return total / max(1, num_symbols)

@@ -6,6 +6,7 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import islice
+from typing import Any
 
 import numpy as np
 
@@ -90,7 +91,11 @@ def seconds_per_update(config: Config, prepared: Prepared, batches: Sequence[Bat
     searching = PackedSearch([PackedModel(encode_model(file))])
     times = []
     for source_lengths, target_lengths in batches:
-        sources, targets = [[UNK] * n for n in source_lengths], [[UNK] * (n - 1) for n in target_lengths]
+        size = architecture.input_size
+        sources: list[Any] = [[UNK] * n for n in source_lengths]
+        if size is not None:
+            sources = [draw.normal(size=(n, size)).astype(np.float32) for n in source_lengths]
+        targets = [[UNK] * (n - 1) for n in target_lengths]
         how = SearchConfig(batch_size=len(sources), threads=config.train.threads)
         started = time.perf_counter()
         searching.likeliest(sources, targets, how)

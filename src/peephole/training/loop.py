@@ -29,7 +29,7 @@ class Step:
     step: int
     epoch: int
     progress: float  # share of the budget used, including this update
-    loss: float  # mean by symbol of the global batch, label smoothing and coverage loss included
+    loss: float  # mean by symbol of the global batch, label smoothing, coverage and CTC loss included
     learning_rate: float
     gradient_norm: float
     num_symbols: int  # target symbols of the global batch
@@ -58,6 +58,7 @@ def fit(
     *,
     dropout: float,
     batch_symbols: int,
+    batch_frames: int | None = None,
     hooks: Hooks,
 ) -> None:
     """Train until the budget is used up, early stopping ends training, or a stop is requested; update `state` in place.
@@ -73,6 +74,7 @@ def fit(
         config: settings of the training.
         dropout: rate of the model's dropout.
         batch_symbols: target symbols in a batch, summed over all processes.
+        batch_frames: frames in a batch, likewise; None for texts.
         hooks: clock, reports, files and evaluation.
 
     Raises:
@@ -87,7 +89,12 @@ def fit(
     interruptible: Callable[[], AbstractContextManager[None]] = nullcontext  # the first update imports modules
     while True:
         epoch_batches = batches(
-            corpus, seed=config.seed, epoch=position.epoch, batch_symbols=batch_symbols, start=position.batch
+            corpus,
+            seed=config.seed,
+            epoch=position.epoch,
+            batch_symbols=batch_symbols,
+            batch_frames=batch_frames,
+            start=position.batch,
         )
         for batch in epoch_batches:
             spent = measure_progress(config, state, symbols)
@@ -173,6 +180,7 @@ def compute_gradients(
         sampling_probability=sampling_probability(progress, config),
         label_smoothing=config.label_smoothing,
         coverage_weight=config.coverage_loss,
+        ctc_weight=config.ctc_weight,
     )
     divisor = loss_divisor(len(batch.examples), batch.num_symbols, config.loss_mean)
     state.optimizer.zero_grad()

@@ -20,6 +20,7 @@ from peephole.errors import ConfigError
 from peephole.memory import check_memory
 from peephole.nn import schema
 from peephole.nn.schema import Architecture
+from peephole.symbols import FRAME_KINDS
 
 WINDOWS = 2  # windows of the first epoch from which the batches are taken
 LIBRARIES = 430_000_000  # bytes of Python, PyTorch and the others once a training has begun
@@ -50,7 +51,11 @@ def training_memory(
     sizes = schema.tensors(Architecture.of(config.model), num_source_symbols, num_target_symbols)
     weights = number * sum(prod(spec.shape) for spec in sizes.values())
     count = step_numbers_engine if is_trained_by_engine(config) else step_numbers_definition
-    step = max((number * count(config, num_target_symbols, batch) for batch in set(batches)), default=0)
+    numbers = [
+        count(config, num_target_symbols, batch) + ctc_numbers(config, num_target_symbols, batch)
+        for batch in set(batches)
+    ]
+    step = number * max(numbers, default=0)
     parts = {name: copies * weights for name, copies in WEIGHT_COPIES.items()}
     if config.train.average_last > 1:
         parts["weights of the last evaluations"] = min(config.train.average_last, config.train.evaluations) * weights
@@ -75,8 +80,19 @@ def memory_sizes(config: Config, prepared: Prepared) -> tuple[int, int, set[Batc
 
 def first_batches(config: Config, prepared: Prepared) -> Iterator[tuple[Ids, Ids]]:
     """Yield the source and target lengths of the batches of the first epoch, of large data only those of some pairs."""
-    how = {"seed": config.train.seed, "epoch": 0, "batch_symbols": config.data.batch_symbols, "windows": WINDOWS}
-    return batch_shapes(prepared.train, **how)
+    return batch_shapes(
+        prepared.train,
+        seed=config.train.seed,
+        epoch=0,
+        batch_symbols=config.data.batch_symbols,
+        batch_frames=batch_frames(config),
+        windows=WINDOWS,
+    )
+
+
+def batch_frames(config: Config) -> int | None:
+    """Return the most frames of a batch; None for texts."""
+    return config.frames.batch_frames if config.frames.kind in FRAME_KINDS else None
 
 
 def shape_of(source_lengths: Ids, target_lengths: Ids) -> BatchShape:
@@ -137,10 +153,18 @@ def is_trained_by_engine(config: Config) -> bool:
     return engine.available() and is_asked and missing is None
 
 
+def ctc_numbers(config: Config, num_target_symbols: int, batch: BatchShape) -> int:
+    """Return how many numbers CTC holds: scores, log-probabilities and their gradients, and both passes over paths."""
+    a, dropped = Architecture.of(config.model), bool(config.model.dropout)
+    rows = batch.pairs * schema.num_places(a, batch.source_steps)
+    return rows * (4 * num_target_symbols + 2 * a.encoder_size * dropped + 4 * batch.target_steps) if a.ctc else 0
+
+
 def step_numbers_engine(config: Config, num_target_symbols: int, batch: BatchShape) -> int:
     """Return how many numbers a step of the engine holds at its peak, that of the decoder's gradients."""
     a, dropped = Architecture.of(config.model), bool(config.model.dropout)
     H, M, E, full = a.hidden_size, a.encoder_size, a.embedding_size, a.peephole == "full"
+    frontend, batch = _read_frames(a, batch)
     rows, steps = batch.pairs * batch.source_steps, batch.pairs * batch.target_steps
     attends = schema.CONTEXTS[a.context]
     source = E * (3 if dropped else 1)
@@ -157,13 +181,14 @@ def step_numbers_engine(config: Config, num_target_symbols: int, batch: BatchSha
     target += H + M + E + (H + M + E)
     target += a.decoder_layers * (4 + 3 * full + 1 + full) * H + M + E + H * attends
     chunk = min(steps, max(256, (1 << 21) // max(1, num_target_symbols)))
-    return rows * source + steps * target + (chunk + H) * num_target_symbols
+    return frontend + rows * source + steps * target + (chunk + H) * num_target_symbols
 
 
 def step_numbers_definition(config: Config, num_target_symbols: int, batch: BatchShape) -> int:
     """Return how many numbers a step of the definition holds at its peak: what autograd keeps of all time steps."""
     a, dropped = Architecture.of(config.model), bool(config.model.dropout)
     H, M, E = a.hidden_size, a.encoder_size, a.embedding_size
+    frontend, batch = _read_frames(a, batch)
     rows, steps = batch.pairs * batch.source_steps, batch.pairs * batch.target_steps
     cell = {"full": 22, "diagonal": 25, "none": 17}[a.peephole] if a.cell == "lstm" else 16
     source = E * (3 if dropped else 1) + a.encoder_layers * (cell + 4) * M + (a.encoder_layers - 1) * 2 * M * dropped
@@ -178,4 +203,18 @@ def step_numbers_definition(config: Config, num_target_symbols: int, batch: Batc
             "multihead": 2 * (H + a.attention_heads) + M,
         }
         attention = batch.source_steps * (4 + position.get(a.attention, 0))
-    return rows * source + steps * (target + attention + 3 * num_target_symbols)
+    return frontend + rows * source + steps * (target + attention + 3 * num_target_symbols)
+
+
+def _read_frames(a: Architecture, batch: BatchShape) -> tuple[int, BatchShape]:
+    """Return how many numbers the frontend of frames holds, and the batch with the steps that the encoder reads."""
+    if a.input_size is None:
+        return 0, batch
+    steps, features = batch.source_steps, a.input_size
+    count = 3 * batch.pairs * steps * features  # as stored, normalised, and masked or padded
+    if a.input == "frames":
+        return count, batch._replace(source_steps=-(-steps // a.frame_stack))
+    for _ in range(a.convolution_layers):
+        steps, features = schema.halved(steps), schema.halved(features)
+        count += 4 * batch.pairs * steps * features * a.convolution_channels  # output, masks, and their gradients
+    return count, batch._replace(source_steps=steps)

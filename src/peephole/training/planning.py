@@ -11,9 +11,11 @@ from typing import Any
 
 from peephole.config import DEFAULT_EPOCHS, Config, TrainConfig
 from peephole.data import data_files, prepare
+from peephole.data.manifest import recognise_sources
 from peephole.errors import check_path, check_type
 from peephole.memory import size_text
 from peephole.nn.schema import Architecture, tensors
+from peephole.training.alignment import ctc_notice
 from peephole.training.estimate import Estimate, estimate
 from peephole.training.folder import check_name, check_replaces_nothing
 from peephole.training.run_file import Run
@@ -115,13 +117,14 @@ def plan(
         data_files(path)  # as training does, before it looks at older files
     if run is not None:
         check_replaces_nothing(run, overwrite)
+    chosen = recognise_sources(train, chosen)
     with tempfile.TemporaryDirectory(prefix="peephole-") as folder:
         prepared = prepare(train, dev, chosen, folder)
         symbols = len(prepared.source_symbols), len(prepared.target_symbols)
         sizes = tensors(Architecture.of(chosen.model), *symbols).values()
         found = estimate(chosen, prepared)
         empty = empty_budget_notice(chosen.train)
-        notes = [] if empty is None else [empty]
+        notes = [note for note in (ctc_notice(chosen, prepared.train), empty) if note is not None]
         notes += ["model.peephole is none: a GRU has no cell state to look at"] if chosen.peephole_implied else []
         return Plan(
             report=[*prepared.report, *notes],

@@ -20,12 +20,16 @@ from torch import nn
 
 from peephole.config import Config
 from peephole.data import Items, Prepared, check_items, open_prepared
+from peephole.data.manifest import recognise_sources
 from peephole.engine.choice import engine_in_use
 from peephole.errors import ArgumentError, RunError, check_path, check_type
 from peephole.memory import memory_errors
 from peephole.model import Model, load
 from peephole.nn import Seq2Seq, build_seq2seq, use_engine
+from peephole.nn.frontends import NormalizedFrames
+from peephole.nn.masking import Masking
 from peephole.storage.model_file import ModelFile
+from peephole.training.alignment import ctc_notice
 from peephole.training.backend_choice import definition_notice, with_precision
 from peephole.training.cpu_threads import cpu_threads
 from peephole.training.dev import measure
@@ -34,7 +38,7 @@ from peephole.training.from_model import evaluate_start, set_first_weights
 from peephole.training.loop import Hooks, fit
 from peephole.training.loss import Objective
 from peephole.training.making import describe_making
-from peephole.training.memory import check_training_memory, deciding_setting, memory_sizes
+from peephole.training.memory import batch_frames, check_training_memory, deciding_setting, memory_sizes
 from peephole.training.report import Report
 from peephole.training.run_file import Run, read_run, resume_command, run_folder
 from peephole.training.schedules import empty_budget_notice
@@ -109,6 +113,7 @@ def train(
     fabric = start_fabric(run.config.train)
     with ExitStack() as stack:  # holds the run's lock
         with waiting(f"reading {run.train}", quiet=quiet or fabric.global_rank > 0):
+            run = _with_sources(run, pairs)
             if fabric.device.type == "cpu":
                 check_training_memory(run.config, 0, 0, ())  # before the data are read
             check = partial(_memory_note, fabric, run)
@@ -139,6 +144,11 @@ def _new_run(
     if files[0] is None:
         raise ArgumentError("train: wanted the name of a file, got None, which only `from_model` allows")
     return Run(files[0], files[1], os.fspath(out), chosen, start)
+
+
+def _with_sources(run: Run, pairs: Mapping[str, Items]) -> Run:
+    """Return the run with what the sources of its training file are; see `recognise_sources`."""
+    return run if "train" in pairs else replace(run, config=recognise_sources(run.train, run.config))
 
 
 def resume(
@@ -282,6 +292,7 @@ def _train(stack: ExitStack, fabric: Fabric, run: Run, prepared: Prepared, quiet
                 config.train,
                 dropout=config.model.dropout,
                 batch_symbols=config.data.batch_symbols,
+                batch_frames=batch_frames(config),
                 hooks=hooks,
             )
     if not position.finished:
@@ -300,6 +311,11 @@ def _build_initial_network(config: Config, prepared: Prepared, model: ModelFile 
     """Build the network with weights drawn from the run's seed, or those of the model with which it goes on."""
     generator = torch.Generator().manual_seed(config.train.seed)  # and no other generator is used
     network = build_seq2seq(config.model, len(prepared.source_symbols), len(prepared.target_symbols), generator)
+    if prepared.statistics is not None:
+        assert isinstance(network.frontend, NormalizedFrames)
+        network.frontend.set_statistics(*map(torch.tensor, prepared.statistics))
+        names = ("time_masks", "time_mask_size", "feature_masks", "feature_mask_size")
+        network.frontend.masking = Masking(*(getattr(config.train, name) for name in names))
     if model is not None:
         set_first_weights(network, model)
     return network
@@ -310,6 +326,9 @@ def _print_introduction(
 ) -> None:
     for line in prepared.report:
         report.print_line(line)
+    ctc = ctc_notice(config, prepared.train)
+    if ctc is not None:
+        report.print_line(ctc)
     size = sum(parameter.numel() for parameter in network.parameters())
     empty = empty_budget_notice(config.train)
     if empty is not None:

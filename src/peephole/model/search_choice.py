@@ -1,0 +1,62 @@
+"""Choose what searches: the engine where it can, else PyTorch."""
+
+from __future__ import annotations
+
+from functools import lru_cache
+from typing import TYPE_CHECKING
+
+from peephole import engine
+from peephole.config import Config, ModelConfig, SearchConfig
+from peephole.engine.kinds import PREDICTION_KINDS, missing_kind
+from peephole.engine.packed import PackedSearch
+from peephole.model.reading import Notices
+from peephole.model.search_memory import check_search_memory
+from peephole.model.weights import Weights
+from peephole.nn.schema import Architecture
+from peephole.symbols import Symbols
+
+if TYPE_CHECKING:
+    from peephole.search.torch import DefinitionSearch
+
+
+def make_search(
+    weights: Weights, description: tuple[Config, Symbols, Symbols], search: SearchConfig, notices: Notices, count: int
+) -> PackedSearch | DefinitionSearch:
+    """Return the engine's search, or PyTorch's if the engine is off, missing or lacks a kind.
+
+    Args:
+        weights: the model's weights.
+        description: its settings and symbol tables.
+        search: the settings of the search.
+        notices: told why PyTorch searches although the engine is on.
+        count: the number of sources, for which the memory is checked.
+
+    Raises:
+        ConfigError: the search needs more memory than there is.
+    """
+    config, _, target_symbols = description
+    notices.slow_search = slow_search_reason(weights, config, search)
+    fits = weights.fit_engine()  # else on a GPU, or in float64
+    packs = fits and search.engine == "auto" and notices.slow_search is None
+    check_search_memory(config.model, len(target_symbols), search, count if fits else 0, engine=packs)
+    if packs:
+        return PackedSearch(weights.packed(description))
+    from peephole.search.torch import DefinitionSearch
+
+    return DefinitionSearch(weights.search_networks())
+
+
+def slow_search_reason(weights: Weights, config: Config, search: SearchConfig) -> str | None:
+    """Return why PyTorch searches although the engine is on; None if the engine searches, or is off."""
+    if search.engine == "off" or not weights.fit_engine():
+        return None
+    if not engine.available():
+        return "peephole was installed without its engine"
+    missing = _kind_missing_in_prediction(config.model)
+    return weights.differing_kind(config) if missing is None else f"the engine {missing}"
+
+
+@lru_cache
+def _kind_missing_in_prediction(model: ModelConfig) -> str | None:
+    """Return the kind that the engine's prediction lacks; None if it has all."""
+    return missing_kind(Architecture.of(model).kinds(), PREDICTION_KINDS)

@@ -1,0 +1,71 @@
+"""Tests of the commands on sources that are files of sound, images or numbers."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from peephole.config import Config
+from peephole.model import Model, load
+from peephole.nn import build_seq2seq
+from peephole.symbols import CharacterSymbols, FrameSymbols
+
+from .conftest import Peephole
+
+RNG = np.random.default_rng(5)
+
+
+@pytest.fixture
+def model(peephole: Peephole, tmp_path: Path) -> Path:
+    """Return a model of tables of 3 numbers with random weights; three tables and a manifest of them are beside it."""
+    settings = {"frames.kind": "numbers", "model.input": "frames", "input_size": 3, "hidden_size": 8}
+    config = Config().with_values(settings | {"embedding_size": 4, "max_length_factor": 0.0, "max_frames": 6})
+    letters = CharacterSymbols(list("abc"), "NFC")
+    network = build_seq2seq(config.model, 4, len(letters), torch.Generator().manual_seed(1))
+    Model(config, FrameSymbols("numbers", size=3), letters, [network.eval()]).save(tmp_path / "m.safetensors")
+    (tmp_path / "t").mkdir()
+    for name in "xyz":
+        np.savetxt(tmp_path / f"t/{name}.csv", RNG.normal(size=(5, 3)), delimiter=",")
+    (tmp_path / "t/pairs.tsv").write_text("x.csv\tab\ny.csv\tc\nz.csv\tba\n")
+    return tmp_path / "m.safetensors"
+
+
+def texts(model: Path, *names: str) -> list[str]:
+    """Return the predictions of some tables."""
+    return [best.text for [best] in load(model).predict([model.parent / f"t/{name}.csv" for name in names])]
+
+
+def test_files_are_sources_or_lists_of_sources(peephole: Peephole, model: Path) -> None:
+    wanted = texts(model, "y", "x")
+    assert peephole("predict", model, "t/y.csv", "t/x.csv").succeeded().lines == wanted
+    assert peephole("predict", model, stdin="t/y.csv\nt/x.csv\n").succeeded().lines == wanted
+    peephole.write("t/list.txt", "y.csv\nx.csv\n")  # relative to its own folder
+    assert peephole("predict", model, "t/list.txt").succeeded().lines == wanted
+    [line] = peephole("predict", model, "t/y.csv", "--json").succeeded().lines
+    found = json.loads(line)
+    assert (found["source"], found["predictions"][0]["text"]) == ("t/y.csv", wanted[0])
+
+
+def test_lines_that_name_no_table_stop_or_are_counted(peephole: Peephole, model: Path) -> None:
+    peephole.write("t/bad.csv", "1,2\n")
+    peephole.write("t/long.csv", "1,2,3\n" * 7)
+    lines = "t/x.csv\n\nt/no.csv\nt/bad.csv\nt/long.csv\n"
+    done = peephole("predict", model, stdin=lines).failed("stdin, line 3: t/no.csv: no such file")
+    assert done.lines == [*texts(model, "x"), ""]
+    done = peephole("predict", model, "--bad-lines", "skip", stdin=lines).succeeded()
+    assert done.lines[:4] == [*texts(model, "x"), "", "", ""]
+    assert "2 lines skipped: source cannot be read (first: stdin, line 3)" in done.err
+    peephole("predict", model, "t/bad.csv").failed("t/bad.csv: wanted frames of 3 numbers, got 2")
+
+
+def test_evaluate_score_and_info(peephole: Peephole, model: Path) -> None:
+    wanted = load(model).score([model.parent / f"t/{name}.csv" for name in "xyz"], ["ab", "c", "ba"])
+    done = peephole("score", model, "t/pairs.tsv").succeeded()
+    np.testing.assert_allclose([float(line) for line in done.lines], wanted, atol=1e-5)
+    done = peephole("evaluate", model, "t/pairs.tsv", "--json").succeeded()
+    assert json.loads(done.out)["test"] == "t/pairs.tsv"
+    assert "files of numbers" in peephole("info", model).succeeded().out
