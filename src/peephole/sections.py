@@ -52,6 +52,21 @@ class DataConfig:
         2000, "at most this many pairs are held out when no dev set is given", low=1, high=HIGHEST_COUNT
     )
     batch_symbols: int = option(1000, "target symbols in a batch, summed over all processes", low=1, high=HIGHEST_COUNT)
+    horizon: int | None = option(
+        None,
+        "forecasting: steps that follow a window; with it, the training file is a table of series",
+        low=1,
+        high=HIGHEST_COUNT,
+    )
+    history: int | None = option(
+        None, "forecasting: steps of a window, the source (default: four horizons)", low=1, high=HIGHEST_COUNT
+    )
+    columns: Literal["separate", "joint"] = option(
+        "separate", "forecasting: each column is a series of its own, or all are one series of vectors"
+    )
+    time: str | None = option(
+        None, "forecasting: the column of times, which is not read (default: the first whose cells are no numbers)"
+    )
 
 
 @dataclass(frozen=True)
@@ -222,6 +237,12 @@ class SearchConfig:
     )
     max_length_factor: float = option(3.0, "longest prediction: factor × source length + extra", low=0, high=1000)
     max_length_extra: int = option(20, "longest prediction: factor × source length + extra", low=1, high=10**6)
+    horizon: int | None = option(
+        None, "forecasting: steps to forecast (default: data.horizon)", low=1, high=HIGHEST_COUNT
+    )
+    samples: int = option(
+        100, "forecasting: series drawn, whose quantiles are the forecast", low=1, high=MOST_AT_A_TIME
+    )
     temperature: float | None = option(None, "sample at this temperature instead of searching", low=0.0001, high=10**6)
     top_k: int | None = option(None, "sampling: only the k most probable symbols", low=1, high=HIGHEST_COUNT)
     top_p: float | None = option(None, "sampling: only the smallest set that holds probability p", low=0.0001, high=1)

@@ -28,7 +28,7 @@ def recognise_sources(train_path: str | Path, config: Config) -> Config:
     """Return the settings with what the sources of a training file are, unless they are text.
 
     Sources are files if the first lines name files of one kind. Then `frames.kind`, `model.input` and
-    `model.input_size` are set.
+    `model.input_size` are set. With `data.horizon` the training file is a table; see `recognise_series`.
 
     Args:
         train_path: as in `prepare`.
@@ -39,6 +39,10 @@ def recognise_sources(train_path: str | Path, config: Config) -> Config:
             kinds.
         ConfigError: `model.input_size` is not that of the files.
     """
+    if config.data.horizon is not None:
+        from peephole.data.windows import recognise_series  # imports NumPy
+
+        return recognise_series(train_path, config)
     kind = config.frames.kind
     if kind == "auto":
         kind = _recognise(train_path, config.data) or "text"

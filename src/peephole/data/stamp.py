@@ -19,12 +19,14 @@ from peephole.data.files import data_files
 from peephole.data.frame_pairs import DEV_FILES
 from peephole.data.known import KnownSymbols
 from peephole.data.manifest import sources_digest
+from peephole.data.prepared_series import SERIES_FILES
 from peephole.errors import DataError
 from peephole.storage.replace_file import replace_file
 from peephole.symbols import FRAME_KINDS
 
 STAMP = "prepared.json"
 STAMP_VERSION = 2
+SERIES_SETTINGS = ("horizon", "history", "columns", "time")
 HASHED_AT_A_TIME = 1 << 20  # bytes
 
 Stamp = dict[str, Any]
@@ -57,11 +59,14 @@ def _content(file: Path) -> list[Any]:
 
 def settings_of(config: Config, known: KnownSymbols | None) -> dict[str, Any]:
     """Return the settings, and the model's symbols, that determine the prepared data, as plain JSON values."""
-    data = {name: value for name, value in asdict(config.data).items() if name != "batch_symbols"}
+    left_out = ("batch_symbols", *(SERIES_SETTINGS if config.data.horizon is None else ()))
+    data = {name: value for name, value in asdict(config.data).items() if name not in left_out}
     settings = {"version": STAMP_VERSION, "data": data, "symbols": asdict(config.symbols)}
     if config.frames.kind in FRAME_KINDS:
         frames = {name: value for name, value in asdict(config.frames).items() if name != "batch_frames"}
         settings |= {"frames": frames | {"input_size": config.model.input_size}}
+    if config.data.horizon is not None:
+        settings |= {"scaling": config.model.scaling}
     return settings if known is None else settings | {"known_symbols": known.digest()}
 
 
@@ -72,7 +77,7 @@ def sources_content(path: str | Path | None, settings: dict[str, Any]) -> tuple[
         path: the manifest, or None.
         settings: as `settings_of` returns them; if the sources are text, there are no such files.
     """
-    if path is None or "frames" not in settings:
+    if path is None or "frames" not in settings or "horizon" in settings["data"]:
         return None, []
     return sources_digest(path, DataConfig(**settings["data"]))
 
@@ -83,7 +88,8 @@ def write_stamp(folder: Path, content: Mapping[str, Any]) -> Stamp:
     Raises:
         RunError: it cannot be written.
     """
-    names = FILE_NAMES if "statistics" not in content else (*FILE_NAMES, *DEV_FILES)
+    names: tuple[str, ...] = FILE_NAMES if "statistics" not in content else (*FILE_NAMES, *DEV_FILES)
+    names = SERIES_FILES if "series" in content else names
     stamp = {"files": {name: file_digest(folder / name) for name in names}, **content}
     # The rest of the object follows the digest; names of files may hold any bytes
     rest = json.dumps(stamp, ensure_ascii=False).encode(errors="surrogateescape")[1:]

@@ -109,9 +109,9 @@ class Model:
         if len(self._weights) == 1:
             return (self,)
         if not self._weights.files:
-            return tuple(Model(self.config, *tables, [network], made=self.made) for network in self.networks)
+            return tuple(type(self)(self.config, *tables, [network], made=self.made) for network in self.networks)
         read = ((file, file.header()) for file in self._weights.files)
-        return tuple(Model(h.config, *tables, files=[file], made=h.made, notes=h.notes) for file, h in read)
+        return tuple(type(self)(h.config, *tables, files=[file], made=h.made, notes=h.notes) for file, h in read)
 
     @property
     def num_bytes(self) -> int:
@@ -350,7 +350,7 @@ class Model:
         notices: Notices | None,
         search: Mapping[str, Any],
     ) -> tuple[SearchConfig, list[tuple[Any, list[int]]]]:
-        """Return the search settings of a call with given targets; the source, ids or frames, and target ids of each."""
+        """Return the search settings of a call with given targets; source (ids or frames) and target ids of each."""
         config = self._search_config(call, search, FORCED_SETTINGS)
         texts, wanted = check_sources(self.source_symbols, sources), check_targets(targets)
         if len(texts) != len(wanted):

@@ -15,8 +15,8 @@ from peephole.nn import Seq2Seq
 from peephole.search.torch import pad
 from peephole.symbols import EOS
 
-DevSet = Sequence[tuple[Any, tuple[str, ...]]]
-"""Sources, texts or frames, with one or more reference targets each."""
+DevSet = Sequence[tuple[Any, tuple[Any, ...]]]
+"""Sources, texts or frames, with one or more reference targets each, texts or vectors."""
 
 _PREDICTION_METRICS = ("symbol_error_rate", "exact_match", "chrf")
 HIGHER_IS_BETTER = {"loss": False, **{name: METRICS[name].better == "higher" for name in _PREDICTION_METRICS}}
@@ -28,8 +28,10 @@ def measure(model: Model, dev: DevSet) -> dict[str, float]:
     Args:
         model: the model to measure.
         dev: sources and references; the loss is that of each source's first reference. A network with CTC also has
-            `ctc_loss`, where targets without a path (32) count as 0.
+            `ctc_loss`, where targets without a path (32) count as 0. A model of real vectors has its loss only.
     """
+    if model.config.model.output != "symbols":
+        return {"loss": mean_vector_loss(model, dev)}
     sources = [source for source, _ in dev]
     references = [choices for _, choices in dev]
     # Always greedy, not the search configured for the finished model; with the threads and the engine of training
@@ -65,3 +67,18 @@ def mean_loss(model: Model, dev: DevSet, batch_size: int = 64, *, ctc_weight: fl
         total += float(network.loss_sum(*arguments, ctc_weight=ctc_weight))
         num_symbols += int(target_lengths.sum())
     return total / max(1, num_symbols)
+
+
+@torch.no_grad()
+def mean_vector_loss(model: Model, dev: DevSet, batch_size: int = 64) -> float:
+    """Return the loss of real vectors ÷ number of vectors, over each source's target."""
+    network: Seq2Seq = model.networks[0]
+    device = next(network.parameters()).device
+    total, num_vectors = 0.0, 0
+    for first in range(0, len(dev), batch_size):
+        part = dev[first : first + batch_size]
+        source, source_lengths = pad([source for source, _ in part])
+        target, target_lengths = pad([targets[0] for _, targets in part])
+        total += float(network.loss_sum(*(t.to(device) for t in (source, source_lengths, target))))
+        num_vectors += int(target_lengths.sum())
+    return total / max(1, num_vectors)
