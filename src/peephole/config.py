@@ -42,7 +42,7 @@ class Config:
     def __post_init__(self) -> None:
         for name, kind in SECTIONS.items():
             check_type(name, getattr(self, name), kind, f"a {kind.__name__}")
-        check_consistency(self.frames, self.model, self.train, self.search)
+        check_consistency(self.data, self.frames, self.model, self.train, self.search)
 
     @classmethod
     def from_dict(cls, tree: Mapping[str, Any], where: str = "config", base: Config | None = None) -> Config:

@@ -7,10 +7,12 @@ from typing import TYPE_CHECKING
 from peephole.errors import ConfigError
 
 if TYPE_CHECKING:
-    from peephole.sections import FramesConfig, ModelConfig, SearchConfig, TrainConfig
+    from peephole.sections import DataConfig, FramesConfig, ModelConfig, SearchConfig, TrainConfig
 
 
-def check_consistency(frames: FramesConfig, model: ModelConfig, train: TrainConfig, search: SearchConfig) -> None:
+def check_consistency(
+    data: DataConfig, frames: FramesConfig, model: ModelConfig, train: TrainConfig, search: SearchConfig
+) -> None:
     """Raise ConfigError if settings contradict each other."""
     if model.cell == "gru" and model.peephole != "none":
         raise ConfigError(f"model.cell='gru' has no cell state: wanted model.peephole='none', got {model.peephole!r}")
@@ -28,6 +30,8 @@ def check_consistency(frames: FramesConfig, model: ModelConfig, train: TrainConf
     if model.context == "attention":
         _check_attention(model, encoder_size)
     if model.output != "symbols":
+        if model.input == "symbols" and data.horizon is None:  # else a table sets it
+            raise ConfigError(f"model.output={model.output!r}: wanted model.input='frames', or data.horizon for tables")
         _check_vectors(model, train)
     if train.coverage_loss and (model.context, model.attention) != ("attention", "coverage"):
         raise ConfigError(
@@ -50,8 +54,6 @@ def check_consistency(frames: FramesConfig, model: ModelConfig, train: TrainConf
 
 def _check_vectors(model: ModelConfig, train: TrainConfig) -> None:
     """Raise ConfigError if settings contradict real vectors as output."""
-    if model.input == "symbols":
-        raise ConfigError(f"model.output={model.output!r}: wanted model.input='frames' or 'convolution', got 'symbols'")
     if model.ctc:
         raise ConfigError(f"model.ctc: wanted false for model.output={model.output!r}, which has no symbols")
     if model.scaling == "source" and not model.continues:

@@ -151,7 +151,7 @@ def test_quantiles_have_no_density():
 @pytest.mark.parametrize(
     ("values", "message"),
     [
-        ({"model.input": "symbols"}, "wanted model.input='frames' or 'convolution', got 'symbols'"),
+        ({"model.input": "symbols"}, "model.output='gaussian': wanted model.input='frames', or data.horizon"),
         ({"model.continues": False}, "model.continues: wanted true for model.scaling='source'"),
         ({"model.ctc": True}, "model.ctc: wanted false for model.output='gaussian', which has no symbols"),
         ({"model.input_size": 1}, "output_size at most input_size = 1, got 2"),

@@ -79,7 +79,7 @@ def read_series(path: str | Path, config: DataConfig, report: Report) -> Series:
     lines: Sequence[int] | None = None
     try:
         if suffix == ".npy":
-            found = _read_array(np.load(path, allow_pickle=False), name)
+            found = series_of(name, np.load(path, allow_pickle=False))
         elif suffix == ".parquet":
             found = _read_parquet(path, config, name)
         else:
@@ -112,12 +112,19 @@ def check_series(found: Series, name: str, report: Report, lines: Sequence[int] 
     return Series(values, found.columns, found.time)
 
 
-def _read_array(given: NDArray[Any], name: str) -> Series:
-    """Return the columns of an array (T,) or (T, C)."""
+def series_of(name: str, given: Any) -> Series:
+    """Return the columns of an array (T,) or (T, C), or of a pandas table of numbers.
+
+    Raises:
+        DataError: it is something else; the message begins with `name`.
+    """
+    columns = getattr(given, "columns", None)
+    given = np.asarray(given)
     if given.ndim not in (1, 2) or given.dtype.kind not in "fiub":
         raise DataError(f"{name}: wanted numbers of shape (T,) or (T, C), got {given.dtype} of shape {given.shape}")
     values = given.reshape(len(given), -1).astype(np.float32)
-    return Series(values, tuple(str(number) for number in range(1, values.shape[1] + 1)))
+    names = range(1, values.shape[1] + 1) if columns is None else columns
+    return Series(values, tuple(map(str, names)))
 
 
 def _read_parquet(path: str | Path, config: DataConfig, name: str) -> Series:

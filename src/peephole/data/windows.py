@@ -95,19 +95,24 @@ def history_of(config: DataConfig) -> int:
     return config.history or HORIZONS * config.horizon
 
 
-def recognise_series(path: str | Path, config: Config) -> Config:
+def recognise_series(name: str | Path, config: Config, series: Series | None = None) -> Config:
     """Return the settings with what the columns of a training table are.
+
+    Args:
+        name: the table's file.
+        config: all settings.
+        series: its content; None reads the file.
 
     Raises:
         DataError: the table cannot be read.
         ConfigError: a setting contradicts it.
     """
-    series = read_series(path, config.data, Report(str(path), "number"))
+    series = series or read_series(name, config.data, Report(str(name), "number"))
     size = len(series.columns) if config.data.columns == "joint" else 1
-    for name in ("input_size", "output_size"):
-        given = getattr(config.model, name)
+    for setting in ("input_size", "output_size"):
+        given = getattr(config.model, setting)
         if given not in (None, size):
-            raise ConfigError(f"model.{name}: wanted {size}, the numbers of a step of {path}, got {given}")
+            raise ConfigError(f"model.{setting}: wanted {size}, the numbers of a step of {name}, got {given}")
     read = "frames" if config.model.input == "symbols" else config.model.input
     output = "gaussian" if config.model.output == "symbols" else config.model.output
     model: Any = replace(config.model, input=read, output=output, input_size=size, output_size=size)

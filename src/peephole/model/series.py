@@ -69,9 +69,7 @@ class SeriesModel(Model):
                 progress(len(windows))
         return found
 
-    def score(  # type: ignore[override]
-        self, sources: Iterable[Any], targets: Iterable[Any], **search: Any
-    ) -> list[float]:
+    def score(self, sources: Iterable[Any], targets: Iterable[Any], **search: Any) -> list[float]:
         """Return the logarithm of the density of each target, (11), given the steps before it.
 
         Args:
@@ -106,6 +104,7 @@ class SeriesModel(Model):
         """Return series drawn from the models in turn, (B, S, U, D)."""
         import torch
 
+        from peephole.nn.vectors import VectorSeq2Seq
         from peephole.search import trajectories
         from peephole.search.torch import pad
 
@@ -115,6 +114,7 @@ class SeriesModel(Model):
         for number, network in enumerate(networks):
             own = torch.from_numpy(noise[:, number :: len(networks)])
             device = next(network.parameters()).device
+            assert isinstance(network, VectorSeq2Seq)
             drawn = trajectories(network, source.to(device), lengths.to(device), own.to(device))
             found[:, number :: len(networks)] = drawn.float().cpu().numpy()
         return found

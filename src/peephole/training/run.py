@@ -20,7 +20,10 @@ from torch import nn
 
 from peephole.config import Config
 from peephole.data import Items, Prepared, check_items, open_prepared
+from peephole.data.items import file_of, is_array
 from peephole.data.manifest import recognise_sources
+from peephole.data.series import series_of
+from peephole.data.windows import recognise_series
 from peephole.engine.choice import engine_in_use
 from peephole.errors import ArgumentError, RunError, check_path, check_type
 from peephole.memory import memory_errors
@@ -110,7 +113,7 @@ def train(
     check_type("config", config, (Config, type(None)), "a Config")
     check_type("overwrite", overwrite, bool, "True or False")
     check_type("quiet", quiet, bool, "True or False")
-    data |= {name: run_folder(out).absolute() / f"{name}.jsonl" for name in pairs}
+    data |= {name: run_folder(out).absolute() / file_of(name, items) for name, items in pairs.items()}
     run = _new_run(data["train"], data["dev"], out, from_model, config, settings)
     fabric = start_fabric(run.config.train)
     with ExitStack() as stack:  # holds the run's lock
@@ -150,7 +153,14 @@ def _new_run(
 
 def _with_sources(run: Run, pairs: Mapping[str, Items]) -> Run:
     """Return the run with what the sources of its training file are; see `recognise_sources`."""
-    return run if "train" in pairs else replace(run, config=recognise_sources(run.train, run.config))
+    given = pairs.get("train")
+    if given is None:
+        return replace(run, config=recognise_sources(run.train, run.config))
+    if not is_array(given):
+        return run
+    if run.config.data.horizon is None:
+        raise ArgumentError("train: an array of numbers is forecast: wanted horizon, the steps to forecast, got none")
+    return replace(run, config=recognise_series(run.train, run.config, series_of("train", given)))
 
 
 def resume(
