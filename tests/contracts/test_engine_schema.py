@@ -76,6 +76,12 @@ def draw_architecture(draw: random.Random) -> dict[str, Any]:
     optional = {key: value for key, value in values.items() if key in kept or draw.random() < 0.9}
     if draw.random() < 0.5:
         optional |= {"input": draw.choice(["frames", "convolution"]), "input_size": draw.randint(1, 9)}
+        if draw.random() < 0.5:
+            optional |= {
+                "output": draw.choice(["gaussian", "quantile"]),
+                "output_size": draw.randint(1, optional["input_size"]),
+            }
+            optional |= {"quantiles": draw.randint(2, 9), "scaling": draw.choice(["source", "constant"]), "ctc": False}
     encoder_layers = draw.randint(1, 3)
     return {
         "cell": cell,

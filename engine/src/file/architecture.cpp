@@ -12,7 +12,7 @@ namespace {
 
 // As in src/peephole/sections.py.
 constexpr int64_t kLargestSize = 1 << 16, kMostLayers = 64, kMostChannels = 256, kLargestWidth = 2001;
-constexpr int64_t kMostHeads = 256, kMostConvolutions = 8, kMostJoined = 64;
+constexpr int64_t kMostHeads = 256, kMostConvolutions = 8, kMostJoined = 64, kMostQuantiles = 999;
 
 [[noreturn]] void fail(const std::string &what) { throw FileError(what); }
 
@@ -80,9 +80,12 @@ class Section {
 };
 
 void read_kinds_and_sizes(const Section &section, Architecture &architecture) {
-  int32_t symbols = 0;
   section.read("input", architecture.input, {"symbols", "frames", "convolution"});
-  section.read("output", symbols, {"symbols"});
+  section.read("output", architecture.output, {"symbols", "gaussian", "quantile"});
+  if (!section.is_missing_or_null("output_size")) section.read("output_size", architecture.output_size, kLargestSize);
+  section.read("quantiles", architecture.quantiles, kMostQuantiles, 2);
+  section.read("scaling", architecture.constant_units, {"source", "constant"});
+  section.read("continues", architecture.continues);
   if (!section.is_missing_or_null("input_size")) section.read("input_size", architecture.input_size, kLargestSize);
   section.read("frame_stack", architecture.frame_stack, kMostJoined);
   section.read("convolution_layers", architecture.convolution_layers, kMostConvolutions);
@@ -120,6 +123,16 @@ void check_attention(const Architecture &a, const std::string &where) {
          " and encoder_size = " + std::to_string(a.encoder_size) + ", got " + std::to_string(a.attention_heads));
 }
 
+void check_vectors(const Architecture &a, const std::string &where) {
+  if (a.input == Input::kSymbols) fail(where + ".input: wanted frames for an output of vectors, got symbols");
+  if (a.ctc) fail(where + ".ctc: wanted false for an output of vectors");
+  if (a.output_size == 0) fail(where + ".output_size: wanted the numbers in a vector, got none");
+  if (!a.continues && !a.constant_units) fail(where + ".continues: wanted true for scaling='source'");
+  if (a.continues && a.output_size > a.input_size)
+    fail(where + ".continues: wanted output_size at most input_size = " + std::to_string(a.input_size) + ", got " +
+         std::to_string(a.output_size));
+}
+
 void check_combinations(const Architecture &a, const std::string &where) {
   if (a.gru && a.form != PEEPHOLE_NONE)
     fail(where + ".cell='gru' has no cell state, so it has no peepholes: wanted " + where + ".peephole='none'");
@@ -132,6 +145,7 @@ void check_combinations(const Architecture &a, const std::string &where) {
   if (a.input != Input::kSymbols && a.input_size == 0)
     fail(where + ".input_size: wanted the numbers in a frame, got none");
   if (a.context == Context::kAttention) check_attention(a, where);
+  if (a.output != Output::kSymbols) check_vectors(a, where);
 }
 
 const std::set<std::string> kKeys = {"input",          "output",        "cell",           "peephole",
@@ -139,6 +153,7 @@ const std::set<std::string> kKeys = {"input",          "output",        "cell", 
                                      "decoder_layers", "bidirectional", "context",        "attention",
                                      "location_channels", "location_width", "attention_heads",
                                      "input_size", "frame_stack", "convolution_layers", "convolution_channels",
+                                     "output_size", "quantiles", "scaling", "continues",
                                      "encoder_pyramid", "ctc"};
 
 std::set<std::string> keys_and(std::set<std::string> more) {

@@ -17,6 +17,10 @@ struct Architecture {
   int64_t convolution_layers = 2, convolution_channels = 32;
   int64_t encoder_pyramid = 0;
   bool ctc = false;
+  Output output = Output::kSymbols;
+  int64_t output_size = 0;  // D, numbers in a vector; 0: not given
+  int64_t quantiles = 9;    // Q, of Output::kQuantile
+  bool constant_units = false, continues = true;  // of vectors
   bool gru = false;
   int32_t form = PEEPHOLE_FULL;  // enum peephole_form
   int64_t hidden_size = 256;

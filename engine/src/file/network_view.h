@@ -20,6 +20,9 @@ struct LinearView {
 // Kinds of input, in the order of their names in architecture.cpp.
 enum class Input : int32_t { kSymbols, kFrames, kConvolution };
 
+// Kinds of output, in the order of their names in architecture.cpp.
+enum class Output : int32_t { kSymbols, kGaussian, kQuantile };
+
 enum class Context : int32_t { kAttention, kLast, kMean };
 
 // Kinds of attention, in the order of their names in architecture.cpp.
@@ -35,7 +38,13 @@ struct NetworkView {
   Input input;
   int64_t input_size, frame_stack, convolution_layers;
   int64_t pyramid;                                // encoder layers above the first that read pairs of steps
-  MatrixView source_embedding, target_embedding;  // (V, E)
+  Output output_kind;
+  int64_t output_size;            // D, of vectors
+  bool source_units, continues;   // of vectors: the source gives their units; they continue the source
+  MatrixView source_embedding;    // (V, E)
+  MatrixView target_embedding;    // (V, E); A (E, D) of vectors
+  MatrixView vector_bias;         // a (1, E)
+  MatrixView vector_mean, vector_deviation;       // (1, D), unless the source gives the units
   MatrixView frame_mean, frame_scale;             // (1, F); input of frames
   const LinearView *convolutions;                 // (D, 9C): the points of each input channel's kernel, row by row
   LinearView projection;                          // of joined frames, or of all channels and features of a column

@@ -22,6 +22,10 @@ Schema::Schema(const Architecture &architecture, int64_t num_source_symbols, int
   view_.frame_stack = a.frame_stack;
   view_.convolution_layers = a.input == Input::kConvolution ? a.convolution_layers : 0;
   view_.pyramid = a.encoder_pyramid;
+  view_.output_kind = a.output;
+  view_.output_size = a.output_size;
+  view_.source_units = !a.constant_units;
+  view_.continues = a.continues;
   view_.attention = a.attention;
   view_.heads = a.attention_heads;
   view_.encoder = encoder_.data();
@@ -155,12 +159,24 @@ void Schema::add_additive() {
 void Schema::add_decoder(int64_t num_symbols) {
   const int64_t hidden = architecture_.hidden_size, memory = architecture_.encoder_size;
   const int64_t embedding = architecture_.embedding_size;
-  add_matrix("decoder.embedding.weight", num_symbols, embedding, view_.target_embedding);
+  int64_t outputs = num_symbols;
+  if (architecture_.output == Output::kSymbols) {
+    add_matrix("decoder.embedding.weight", num_symbols, embedding, view_.target_embedding);
+  } else {
+    const int64_t size = architecture_.output_size;
+    outputs = size * (architecture_.output == Output::kGaussian ? 2 : architecture_.quantiles);
+    if (architecture_.constant_units) {
+      add_vector("decoder.mean", size, view_.vector_mean);
+      add_vector("decoder.deviation", size, view_.vector_deviation);
+    }
+    add_matrix("decoder.embedding.weight", embedding, size, view_.target_embedding);
+    add_vector("decoder.embedding.bias", embedding, view_.vector_bias);
+  }
   if (architecture_.context == Context::kAttention) add_attention();
   for (size_t layer = 0; layer < decoder_.size(); ++layer)
     add_cell("decoder.layers." + std::to_string(layer), layer ? hidden : embedding + memory, hidden, decoder_[layer]);
   add_linear("decoder.readout", hidden + memory + embedding, hidden, view_.readout);
-  add_linear("decoder.output", hidden, num_symbols, view_.output);
+  add_linear("decoder.output", hidden, outputs, view_.output);
 }
 
 }  // namespace peephole

@@ -18,7 +18,9 @@ class Decoder {
   virtual int64_t read(int64_t n, const void *const *sources, const int64_t *lengths, const int64_t *slots) = 0;
   // Feeds a symbol to each of n rows, (14): row r continues row parents[r] of the step before, and replaces it.
   virtual void step(int64_t n, const int64_t *parents, const int32_t *symbols) = 0;
-  // log p of every symbol given row r, V of them; the search may change them.
+  // The same with a vector of D numbers for each row, of a model of vectors.
+  virtual void step_vectors(int64_t n, const int64_t *parents, const float *vectors) = 0;
+  // log p of every symbol given row r, V of them; the search may change them. Of a model of vectors W_p r_t + b_p.
   virtual float *log_probs(int64_t row) = 0;
   // The attention weights α of (16) from which row r was computed, one for each place of its source; NULL for a fixed
   // context.

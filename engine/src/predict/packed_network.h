@@ -11,11 +11,16 @@ namespace {
 class PackedNetwork final : public peephole::Network {
  public:
   PackedNetwork(const peephole::NetworkView &view, const NumberFormat &number_format)
-      : format(number_format), gru(view.gru), H(view.hidden_size), M(view.encoder_size), V(view.output.weight.rows),
+      : format(number_format), gru(view.gru), H(view.hidden_size), M(view.encoder_size), V(view.output.weight.rows), E(view.embedding_size),
         num_layers(view.decoder_layers), encoder(view, format),
         embeddings(format, in_lanes<float>(view.embedding_size)), layers(new Cell[size_t(num_layers)]),
         attention(pack_attention(format, view)) {
-    read_embeddings(embeddings, view.target_embedding);
+    if (view.output_kind == peephole::Output::kSymbols) {
+      read_embeddings(embeddings, view.target_embedding);
+    } else {
+      D = view.output_size;
+      vector_input.pack(format, {view.target_embedding, view.vector_bias}, 0, D);
+    }
     for (int64_t l = 0; l < num_layers; ++l)
       layers[l].pack(format, view.decoder[l], gru, view.form, H, l ? 0 : view.embedding_size);
     if (view.bridge_hidden) {
@@ -31,6 +36,7 @@ class PackedNetwork final : public peephole::Network {
     pack_matrix(format, readout_context, readout, H, M);
     readout_symbol.pack(format, view.readout, H + M, view.embedding_size);
     output.pack(format, view.output, 0, H);
+    if (D) return;
     symbol_gates.pack(embeddings, V, layers[0].gates(),
                       [&](const Selection &x, float *out) { layers[0].project(x, out); });
     symbol_readouts.pack(embeddings, V, readout_symbol.width(),
@@ -47,14 +53,15 @@ class PackedNetwork final : public peephole::Network {
 
   const NumberFormat &format;
   bool gru;
-  int64_t H, M, V, num_layers;
+  int64_t H, M, V, E, num_layers;
+  int64_t D = 0;  // numbers in a vector; 0: the output is symbols
   Encoder encoder;
   Operands embeddings;
   Cell *layers;
   const PackedAttention *attention;
   Affine *hidden_bridge = nullptr, *cell_bridge = nullptr;  // for each layer; NULL: states are copied
   Matrix readout_state, readout_context;
-  Affine readout_symbol, output;
+  Affine readout_symbol, output, vector_input;
   SymbolProducts symbol_gates, symbol_readouts;
 };
 

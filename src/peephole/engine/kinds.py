@@ -10,7 +10,7 @@ PREDICTION_KINDS: Mapping[str, Collection[str]] = {
     "attention": ("fixed", "additive", "dot", "general", "location", "coverage", "multihead"),
     "context": ("attention", "last", "mean"),
     "input": ("symbols", "frames", "convolution"),
-    "output": ("symbols",),
+    "output": ("symbols", "gaussian", "quantile"),
 }
 """As in engine/src/file/architecture.cpp, which refuses files of any other kind."""
 

@@ -11,9 +11,11 @@ from numpy.typing import NDArray
 from peephole.config import SearchConfig
 from peephole.data.series import Series
 from peephole.data.windows import history_of
+from peephole.engine.forecast import draw
 from peephole.errors import ArgumentError, ConfigError, check_type, shorten
 from peephole.model.forecast import Forecast
 from peephole.model.handle import FORCED_SETTINGS, Model
+from peephole.model.search_choice import slow_search_reason
 from peephole.search.vector_noise import random_numbers
 
 ROWS_AT_A_TIME = 2048  # series drawn together
@@ -102,21 +104,26 @@ class SeriesModel(Model):
 
     def _draw(self, windows: Sequence[Numbers], noise: Numbers, config: SearchConfig) -> Numbers:
         """Return series drawn from the models in turn, (B, S, U, D)."""
+        count, found = len(self._weights), np.empty_like(noise)
+        packs = config.engine == "auto" and self._weights.fit_engine()
+        if packs and slow_search_reason(self._weights, self.config, config) is None:
+            for number, packed in enumerate(self._weights.packed(self._description())):
+                own, size, threads = noise[:, number::count], config.batch_size, config.threads
+                found[:, number::count] = draw(packed, windows, own, batch_size=size, threads=threads)
+            return found
         import torch
 
         from peephole.nn.vectors import VectorSeq2Seq
         from peephole.search import trajectories
         from peephole.search.torch import pad
 
-        networks = self._weights.search_networks()
-        found = np.empty_like(noise)
         source, lengths = pad(windows)
-        for number, network in enumerate(networks):
-            own = torch.from_numpy(noise[:, number :: len(networks)])
-            device = next(network.parameters()).device
+        for number, network in enumerate(self._weights.search_networks()):
             assert isinstance(network, VectorSeq2Seq)
-            drawn = trajectories(network, source.to(device), lengths.to(device), own.to(device))
-            found[:, number :: len(networks)] = drawn.float().cpu().numpy()
+            device = next(network.parameters()).device
+            given = torch.from_numpy(noise[:, number::count])
+            drawn = trajectories(network, source.to(device), lengths.to(device), given.to(device))
+            found[:, number::count] = drawn.float().cpu().numpy()
         return found
 
     def _size(self) -> int:
