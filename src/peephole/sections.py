@@ -237,7 +237,7 @@ class SearchConfig:
     )
     max_length_factor: float = option(3.0, "longest prediction: factor × source length + extra", low=0, high=1000)
     max_length_extra: int = option(20, "longest prediction: factor × source length + extra", low=1, high=10**6)
-    horizon: int | None = option(
+    steps_ahead: int | None = option(
         None, "forecasting: steps to forecast (default: data.horizon)", low=1, high=HIGHEST_COUNT
     )
     samples: int = option(

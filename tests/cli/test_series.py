@@ -49,10 +49,10 @@ def test_each_column_is_forecast(peephole: Peephole, model: Path) -> None:
 
 
 def test_json_horizon_samples_and_several_tables(peephole: Peephole, model: Path) -> None:
-    options = ("--horizon", "2", "--samples", "5", "--seed", "4")
+    options = ("--steps-ahead", "2", "--samples", "5", "--seed", "4")
     done = peephole("predict", model, "t.csv", "--json", *options).succeeded()
     found = [json.loads(line) for line in done.lines]
-    wanted = load(model).predict([[1, 1, 3], [5, 7, 6]], horizon=2, samples=5, seed=4)
+    wanted = load(model).predict([[1, 1, 3], [5, 7, 6]], steps_ahead=2, samples=5, seed=4)
     assert [entry["series"] for entry in found] == [["a"], ["b"]]
     assert [{k: entry[k] for k in ("mean", "quantiles")} for entry in found] == [one.to_dict() for one in wanted]
     done = peephole("predict", model, "t.csv", "-", *options, stdin="c\n1\n2\n").succeeded()
@@ -68,9 +68,9 @@ def test_wrong_tables_and_options_are_one_line_errors(peephole: Peephole, model:
     peephole("predict", model, "bad.csv").failed("bad.csv, line 3, column 'a': wanted a number, got 'x'")
     done = peephole("predict", model, "--bad-lines", "skip", "bad.csv").succeeded()
     assert "1 number skipped: no number (first: bad.csv, line 3)" in done.err
-    peephole("predict", model, "no.csv").failed("no.csv: no such file")
-    peephole("score", model, "t.csv").failed("wanted a model whose targets are texts, got one of series")
-    peephole("export", model, "--to", "onnx", "-o", "x").failed("ONNX export, output: wanted symbols, got 'gaussian'")
+    peephole("predict", model, "no.csv").failed("no.csv: no such file; did you mean 't.csv'?")
+    peephole("score", model, "t.csv").failed(f"{model}: wanted a model whose targets are texts, got one of series")
+    peephole("export", model, "--to", "onnx", "--out", "x").failed("ONNX export, output: wanted symbols, got 'gaussian'")
 
 
 def test_info_and_dry_run(peephole: Peephole, model: Path) -> None:

@@ -84,6 +84,8 @@ def read_series(path: str | Path, config: DataConfig, report: Report) -> Series:
             found = _read_parquet(path, config, name)
         else:
             found, lines = _read_text(path, config, report)
+    except DataError:
+        raise
     except (OSError, ValueError) as error:
         raise DataError(f"{name}: cannot be read as a table: {str(error).splitlines()[0]}") from error
     return check_series(found, name, report, lines)

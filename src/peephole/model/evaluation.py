@@ -17,7 +17,7 @@ from peephole.evaluation import exposure_gap as measure_exposure_gap
 from peephole.evaluation.evaluate import check_metrics
 from peephole.model.handle import Model
 from peephole.model.loading import load
-from peephole.model.pairs import PairsArgument, group_by_source
+from peephole.model.pairs import PairsArgument, check_has_texts, group_by_source
 from peephole.model.prediction import Prediction
 from peephole.model.reading import Notices, check_texts
 
@@ -173,6 +173,7 @@ def evaluate(
     names = None if metrics is None else check_texts("metrics", metrics)
     model = as_model("model", model)
     other = None if against is None else as_model("against", against)
+    check_has_texts(model)
     check_metrics(names, model.target_symbols)
     settings = check_settings("evaluate", model.config, search)
     test = os.fspath(pairs) if isinstance(pairs, (str, os.PathLike)) else None

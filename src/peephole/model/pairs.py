@@ -104,8 +104,7 @@ def iterate_pairs(pairs: PairsArgument, model: Model, report: Report | None = No
         DataError: there is no such file.
         ConfigError: the model's targets are no texts.
     """
-    if model.config.model.output != "symbols":
-        raise ConfigError(f"{model.name or 'model'}: wanted a model whose targets are texts, got one of series")
+    check_has_texts(model)
     if isinstance(pairs, (str, os.PathLike)):
         path = os.fspath(pairs)
         found = read_pairs(path, model.config.data, report or Report(shown_name(path)), once=True)
@@ -114,3 +113,9 @@ def iterate_pairs(pairs: PairsArgument, model: Model, report: Report | None = No
         return found
     check_items("pairs", pairs)
     return pairs_of("pairs", pairs, model.config.data)
+
+
+def check_has_texts(model: Model) -> None:
+    """Raise ConfigError unless a model's targets are texts."""
+    if model.config.model.output != "symbols":
+        raise ConfigError(f"{model.name or 'model'}: wanted a model whose targets are texts, got one of series")

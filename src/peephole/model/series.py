@@ -42,10 +42,10 @@ class SeriesModel(Model):
             progress: called with the number of series done since the last call.
             first_index: number of the first series in the whole input, if the caller passes it in parts: the seed and
                 the number of a series determine its random numbers.
-            search: settings of `peephole.config.SearchConfig`: samples, horizon, seed, batch_size, engine.
+            search: settings of `peephole.config.SearchConfig`: samples, steps_ahead, seed, batch_size, threads, engine.
 
         Returns:
-            For each series its forecast, whose samples are (samples, horizon, D). An ensemble draws each sample from
+            For each series its forecast, whose samples are (samples, steps, D). An ensemble draws each sample from
             one of its models in turn.
 
         Raises:
@@ -54,9 +54,9 @@ class SeriesModel(Model):
         """
         config = self._search_config("predict", search)
         check_type("first_index", first_index, int, "a whole number")
-        horizon = config.horizon or self.config.data.horizon
+        horizon = config.steps_ahead or self.config.data.horizon
         if horizon is None:
-            raise ConfigError("predict: wanted search.horizon, the steps to forecast, got none")
+            raise ConfigError("predict: wanted search.steps_ahead, the steps to forecast, got none")
         size = self._size()
         read = [self._read(source, index) for index, source in enumerate(sources)]
         found: list[Forecast] = []
