@@ -26,12 +26,13 @@ FIELDS = {
     for kind in [typing.get_type_hints(Config)[section.name]]
     for field in fields(kind)
 }
-ONE_VALUE = ("model.input", "model.output")  # kinds with one name so far
 # Further settings that a non-default value requires
 COMPANIONS = {
     "model.cell": {"model.peephole": "none"},
     "model.hidden_size": {"model.bidirectional": False},
     "model.encoder_size": {"model.bidirectional": False},
+    "model.encoder_pyramid": {"model.encoder_layers": 9},
+    "model.output": {"model.input": "frames"},
     "search.nbest": {"search.beam_size": 10**6},
     "train.coverage_loss": {"model.attention": "coverage"},
     "search.top_k": {"search.temperature": 1.0},
@@ -84,10 +85,10 @@ def as_text(value: Any) -> str:
 
 
 def test_only_kinds_with_one_name_have_no_other_value() -> None:
-    assert [name for name in FIELDS if another_value(name) == FIELDS[name][1].default] == list(ONE_VALUE)
+    assert [name for name in FIELDS if another_value(name) == FIELDS[name][1].default] == []
 
 
-@pytest.mark.parametrize("name", [name for name in FIELDS if name not in ONE_VALUE])
+@pytest.mark.parametrize("name", FIELDS)
 def test_every_setting_can_be_set_from_dict_json_toml_and_text(name: str, tmp_path: Path) -> None:
     value, companions = another_value(name), COMPANIONS.get(name, {})
     assert value != FIELDS[name][1].default
@@ -241,10 +242,13 @@ def test_explicit_peepholes_for_a_gru_are_refused(peephole: str) -> None:
     [
         (
             {"modle": {}},
-            "x: unknown section 'modle'; wanted one of data, symbols, model, train, search; did you mean 'model'?",
+            "x: unknown section 'modle'; wanted one of data, frames, symbols, model, train, search; did you mean 'model'?",
         ),
         ({"model": 3}, "x, model: wanted a table of keys, got 3"),
-        ({"hidden_size": 3}, "x: unknown section 'hidden_size'; wanted one of data, symbols, model, train, search"),
+        (
+            {"hidden_size": 3},
+            "x: unknown section 'hidden_size'; wanted one of data, frames, symbols, model, train, search",
+        ),
         ({"model": {"hiddensize": 3}}, "x, model: unknown key 'hiddensize'; did you mean 'hidden_size'?"),
         ({"train": {"hidden_size": 3}}, "x, train: unknown key 'hidden_size'"),
     ],
@@ -430,7 +434,7 @@ def test_resetting_one_budget_to_none_allows_another() -> None:
         (b"[model]\nhidden_size = '3.5'\n", "model.hidden_size: wanted a whole number, got '3.5'"),
         (
             b"[modell]\n",
-            "unknown section 'modell'; wanted one of data, symbols, model, train, search; did you mean 'model'?",
+            "unknown section 'modell'; wanted one of data, frames, symbols, model, train, search; did you mean 'model'?",
         ),
     ],
 )

@@ -26,7 +26,7 @@
 extern "C" {
 #endif
 
-#define PEEPHOLE_ABI_VERSION 9
+#define PEEPHOLE_ABI_VERSION 10
 
 /* What a function returns. */
 enum peephole_status {
@@ -221,6 +221,8 @@ typedef struct peephole_request {
   const peephole_model *const *models;
   int64_t num_sources;           /* B */
   int64_t batch_size;            /* most sources searched at the same time; results do not depend on it */
+  double ctc_weight;             /* beam and samples: share of CTC in the score by which targets are chosen, from 0 to 1;
+                                    models without CTC have no part in it, and with none attention chooses alone */
   const int64_t *source_offsets; /* (B+1)  from 0, strictly increasing: no source is empty */
   const int32_t *sources;        /* symbols, in [0, V) of the source side; not read by models of frames */
   const float *frames;           /* for models of frames: peephole_model_frame_size numbers each; offsets count frames */

@@ -132,6 +132,16 @@ class Config:
         implied = _is_peephole_implied(changed.get("model", {}), self)
         return replace(self, **sections, peephole_implied=implied)
 
+    def searching(self) -> SearchConfig:
+        """Return the settings of section `search` with those defaults that depend on other sections.
+
+        >>> Config().with_values({"model.ctc": True, "train.ctc_weight": 0.4}).searching().ctc_weight
+        0.4
+        """
+        if self.search.ctc_weight is not None:
+            return self.search
+        return replace(self.search, ctc_weight=self.train.ctc_weight if self.model.ctc else 0.0)
+
 
 SECTIONS: dict[str, type] = {
     "data": DataConfig,

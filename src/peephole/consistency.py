@@ -17,6 +17,10 @@ def check_consistency(
     if model.cell == "gru" and model.peephole != "none":
         raise ConfigError(f"model.cell='gru' has no cell state: wanted model.peephole='none', got {model.peephole!r}")
     _check_frames(frames, model, train)
+    if model.input_size is not None and model.input_size % model.input_planes:
+        raise ConfigError(
+            f"model.input_planes: wanted a divisor of input_size = {model.input_size}, got {model.input_planes}"
+        )
     encoder_size = model.encoder_size or model.hidden_size
     if model.bidirectional and encoder_size % 2:
         raise ConfigError(
@@ -38,6 +42,8 @@ def check_consistency(
             f"train.coverage_loss: wanted model.attention='coverage', or 0; got {train.coverage_loss:g} with "
             f"model.context={model.context!r} and model.attention={model.attention!r}"
         )
+    if search.ctc_weight and not model.ctc:
+        raise ConfigError(f"search.ctc_weight: wanted model.ctc=true, or 0; got {search.ctc_weight:g} without CTC")
     if model.ctc and not train.ctc_weight:
         raise ConfigError("train.ctc_weight: wanted a number above 0 with model.ctc=true, got 0")
     budgets = [name for name in ("minutes", "epochs", "steps") if getattr(train, name) is not None]

@@ -120,6 +120,12 @@ class ModelConfig:
     )
     continues: bool = option(True, "real outputs: the target continues the first numbers of the source's frames")
     input_size: int | None = option(None, "numbers in a frame of the source", low=1, high=LARGEST_SIZE)
+    input_planes: int = option(
+        1,
+        "input=convolution: a frame holds this many columns of points, one after the other, such as colours",
+        low=1,
+        high=16,
+    )
     frame_stack: int = option(1, "input=frames: this many frames are joined to one", low=1, high=MOST_JOINED)
     convolution_layers: int = option(
         2, "input=convolution: layers; each halves the number of steps and of features", low=1, high=MOST_CONVOLUTIONS
@@ -234,6 +240,12 @@ class SearchConfig:
     nbest: int = option(1, "predictions returned for each source", low=1, high=MOST_AT_A_TIME)
     length_penalty: float = option(
         0.0, "hypotheses are ranked by log p / length**length_penalty; 0 ranks by (11) alone", low=0, high=10
+    )
+    ctc_weight: float | None = option(
+        None,
+        "model.ctc: share λ of CTC in the score (36) that ranks hypotheses (default: train.ctc_weight)",
+        low=0,
+        high=1,
     )
     max_length_factor: float = option(3.0, "longest prediction: factor × source length + extra", low=0, high=1000)
     max_length_extra: int = option(20, "longest prediction: factor × source length + extra", low=1, high=10**6)

@@ -70,7 +70,9 @@ def test_wrong_tables_and_options_are_one_line_errors(peephole: Peephole, model:
     assert "1 number skipped: no number (first: bad.csv, line 3)" in done.err
     peephole("predict", model, "no.csv").failed("no.csv: no such file; did you mean 't.csv'?")
     peephole("score", model, "t.csv").failed(f"{model}: wanted a model whose targets are texts, got one of series")
-    peephole("export", model, "--to", "onnx", "--out", "x").failed("ONNX export, output: wanted symbols, got 'gaussian'")
+    peephole("export", model, "--to", "onnx", "--out", "x").failed(
+        "ONNX export, output: wanted symbols, got 'gaussian'"
+    )
 
 
 def test_info_and_dry_run(peephole: Peephole, model: Path) -> None:

@@ -153,7 +153,7 @@ def test_unreadable_files(peephole: Peephole, arguments: list[str], message: str
         (["--config", "misspelt.toml"], "misspelt.toml, model: unknown key 'hidden_sise'; did you mean 'hidden_size'?"),
         (
             ["--config", "section.toml"],
-            "section.toml: unknown section 'modle'; wanted one of data, symbols, model, train, search; "
+            "section.toml: unknown section 'modle'; wanted one of data, frames, symbols, model, train, search; "
             "did you mean 'model'?",
         ),
         (["--config", "no.toml"], "no.toml: cannot be read as TOML: No such file or directory"),

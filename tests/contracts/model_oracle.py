@@ -35,6 +35,7 @@ class ModelOracle:
     attention_heads: int
     input: str = "symbols"  # symbols, frames, convolution
     frame_stack: int = 1
+    input_planes: int = 1
     encoder_pyramid: int = 0
     masks: Mapping[str, Array] = field(default_factory=dict)
 
@@ -98,7 +99,7 @@ class ModelOracle:
         if self.input == "frames":
             columns = oracle.joined(frames, self.frame_stack)
         else:
-            z, layer = frames[None], 0
+            z, layer = frames.reshape(len(frames), self.input_planes, -1).transpose(1, 0, 2), 0
             while f"frontend.layers.{layer}.weight" in self.weights:
                 name = f"frontend.layers.{layer}"
                 z = oracle.convolution(z, self.weights[f"{name}.weight"], self.weights[f"{name}.bias"])

@@ -65,7 +65,7 @@ def draw_architecture(draw: random.Random) -> dict[str, Any]:
         "decoder_layers": draw.randint(1, 3),
         "bidirectional": draw.random() < 0.5,
         "input": "symbols",
-        "input_size": draw.choice([None, draw.randint(1, 9)]),
+        "input_size": None,
         "frame_stack": draw.randint(1, 3),
         "convolution_layers": draw.randint(1, 3),
         "convolution_channels": draw.randint(1, 4),
@@ -75,7 +75,9 @@ def draw_architecture(draw: random.Random) -> dict[str, Any]:
     kept = ("context", "attention", "attention_heads")
     optional = {key: value for key, value in values.items() if key in kept or draw.random() < 0.9}
     if draw.random() < 0.5:
-        optional |= {"input": draw.choice(["frames", "convolution"]), "input_size": draw.randint(1, 9)}
+        planes = draw.randint(1, 3)
+        optional |= {"input": draw.choice(["frames", "convolution"]), "input_size": planes * draw.randint(1, 9)}
+        optional |= {"input_planes": planes} if planes > 1 or draw.random() < 0.5 else {}
         if draw.random() < 0.5:
             optional |= {
                 "output": draw.choice(["gaussian", "quantile"]),
@@ -126,6 +128,8 @@ def test_schemas_of_python_and_engine_agree(program: Path) -> None:
         {"encoder_pyramid": -1},
         {"input_size": 0, "input": "frames"},
         {"frame_stack": 0},
+        {"input_planes": 0},
+        {"input_planes": 3, "input_size": 8, "input": "convolution"},
         {"convolution_layers": 9},
         {"convolution_channels": 0},
     ],

@@ -23,11 +23,17 @@ from .model_oracle import BOS, ModelOracle
 from .network_checks import EOS, TARGET_SYMBOLS, check_gradients
 from .wrong_frontends import RightFrontend
 
-F = 5
+F = 6
 INPUTS = {
     "frames": {"input": "frames"},
     "three frames joined": {"input": "frames", "frame_stack": 3},
     "convolution": {"input": "convolution", "convolution_layers": 1, "convolution_channels": 2},
+    "two convolutions of three planes": {
+        "input": "convolution",
+        "input_planes": 3,
+        "convolution_layers": 2,
+        "convolution_channels": 3,
+    },
     "two convolutions": {"input": "convolution", "convolution_layers": 2, "convolution_channels": 3},
 }
 PYRAMIDS = {"flat": (1, 0), "one join": (2, 1), "one join of three": (3, 1), "two joins": (3, 2)}
@@ -43,6 +49,7 @@ FIELDS = (
     "bidirectional",
     "input",
     "frame_stack",
+    "input_planes",
     "encoder_pyramid",
 )
 
@@ -151,13 +158,13 @@ def test_dropout_has_the_sites_of_the_oracle(kind):
 
 def test_statistics_of_frames_are_constants_that_training_leaves_alone():
     model, _ = make(input="frames")
-    model.frontend.set_statistics(torch.arange(5.0), torch.tensor([2.0, 0.0, 4.0, 0.5, 1.0]))
-    assert model.frontend.mean.tolist() == [0, 1, 2, 3, 4]
-    assert model.frontend.scale.tolist() == [0.5, 1, 0.25, 2, 1]
+    model.frontend.set_statistics(torch.arange(6.0), torch.tensor([2.0, 0.0, 4.0, 0.5, 1.0, 1.0]))
+    assert model.frontend.mean.tolist() == [0, 1, 2, 3, 4, 5]
+    assert model.frontend.scale.tolist() == [0.5, 1, 0.25, 2, 1, 1]
     assert not {"frontend.mean", "frontend.scale"} & dict(model.named_parameters()).keys()
 
 
-@pytest.mark.parametrize("kind", ["three frames joined", "two convolutions"])
+@pytest.mark.parametrize("kind", ["three frames joined", "two convolutions", "two convolutions of three planes"])
 def test_right_frontend_is_accepted(kind):
     model, config = make(**INPUTS[kind], encoder_layers=2, encoder_pyramid=1)
     RightFrontend(config.input).put_into(model)
@@ -189,6 +196,8 @@ SEARCHED = [
     {"input": "frames", "frame_stack": 3, "encoder_layers": 3, "encoder_pyramid": 1},
     {"input": "convolution", "convolution_layers": 1, "convolution_channels": 5, "encoder_layers": 1},
     {"input": "convolution", "convolution_layers": 3, "convolution_channels": 17, "encoder_layers": 2},
+    {"input": "convolution", "input_planes": 2, "convolution_layers": 2, "convolution_channels": 9},
+    {"input": "convolution", "input_planes": 3, "convolution_layers": 1, "convolution_channels": 2},
     {
         "input": "frames",
         "cell": "gru",
@@ -209,7 +218,9 @@ def packed(model, config, instruction_set):
     return PackedSearch([PackedModel(encode_model(file), instruction_set)]), DefinitionSearch([model.float()])
 
 
-@pytest.mark.parametrize("settings", SEARCHED, ids=["stacked", "one convolution", "three convolutions", "gru"])
+@pytest.mark.parametrize(
+    "settings", SEARCHED, ids=["stacked", "one convolution", "three convolutions", "two planes", "three planes", "gru"]
+)
 @pytest.mark.parametrize("instruction_set", engine.instruction_sets())
 def test_the_engine_predicts_from_frames_as_the_definition_does(settings, instruction_set):
     model, config = make(**settings)
@@ -232,7 +243,7 @@ def test_the_engine_predicts_from_frames_as_the_definition_does(settings, instru
 
 def test_the_engine_refuses_frames_of_another_size():
     ours, _ = packed(*make(input="frames"), None)
-    with pytest.raises(PeepholeError, match=r"source 1: wanted frames of 5 numbers, got shape \(4, 6\)"):
-        ours.force([np.zeros((2, 5), np.float32), np.zeros((4, 6), np.float32)], [[4], [4]], SearchConfig())
+    with pytest.raises(PeepholeError, match=r"source 1: wanted frames of 6 numbers, got shape \(4, 5\)"):
+        ours.force([np.zeros((2, 6), np.float32), np.zeros((4, 5), np.float32)], [[4], [4]], SearchConfig())
     with pytest.raises(PeepholeError, match="source 0: wanted at least 1 frames, got 0"):
-        ours.force([np.zeros((0, 5), np.float32)], [[4]], SearchConfig())
+        ours.force([np.zeros((0, 6), np.float32)], [[4]], SearchConfig())

@@ -33,6 +33,7 @@ def model_configs(draw: st.DrawFn) -> ModelConfig:
     output = draw(st.sampled_from(["symbols", "gaussian", "quantile"])) if read != "symbols" else "symbols"
     output_size = draw(st.integers(1, 3)) if output != "symbols" else None
     continues = output != "symbols" and draw(st.booleans())
+    planes = draw(st.integers(1, 3))
     return ModelConfig(
         cell=cell,
         peephole=peephole,
@@ -40,12 +41,13 @@ def model_configs(draw: st.DrawFn) -> ModelConfig:
         encoder_size=hidden_size if (context, attention) == ("attention", "dot") else encoder_size,
         embedding_size=draw(st.integers(1, 4)),
         input=read,
-        input_size=draw(st.integers(output_size or 1, 9)),
+        input_size=planes * draw(st.integers(output_size or 1, 9)),
         output=output,
         output_size=output_size,
         quantiles=draw(st.integers(2, 5)),
         continues=continues,
         scaling=draw(st.sampled_from(["constant", "source"])) if continues else "constant",
+        input_planes=planes,
         frame_stack=draw(st.integers(1, 3)),
         convolution_layers=draw(st.integers(1, 3)),
         convolution_channels=draw(st.integers(1, 4)),
@@ -106,8 +108,8 @@ def test_every_model_setting_is_part_of_the_architecture_or_of_its_making() -> N
     architecture = Architecture.of(ModelConfig())
     assert making_of_settings() == ["dropout", "forget_bias", "embedding_std"]
     assert architecture.model_settings().keys() | set(making_of_settings()) == vars(ModelConfig()).keys()
-    added = {"location_channels": 3, "location_width": 5, "attention_heads": 2, "input_size": 7, "frame_stack": 2}
-    added |= {"convolution_layers": 1, "convolution_channels": 2, "encoder_pyramid": 1, "ctc": True}
+    added = {"location_channels": 3, "location_width": 5, "attention_heads": 2, "input_size": 6, "frame_stack": 2}
+    added |= {"input_planes": 2, "convolution_layers": 1, "convolution_channels": 2, "encoder_pyramid": 1, "ctc": True}
     added |= {"output_size": 3, "quantiles": 5, "scaling": "constant", "continues": False}
     changed = replace(architecture, **added)
     assert changed.to_dict().keys() == changed.model_settings().keys()

@@ -27,6 +27,11 @@ def right_convolution(z, lengths, weight, bias):
     return torch.where(valid[:, None, :, None], z, 0)
 
 
+def right_planes(frames, planes):
+    """Return frames as an image of several planes, (B, P, T, F)."""
+    return frames.unflatten(2, (planes, -1)).transpose(1, 2)
+
+
 def right_columns(z):
     """Return the vectors of the columns of z (B, C, T, F)."""
     return z.transpose(1, 2).flatten(2)
@@ -41,7 +46,7 @@ class RightFrontend:
     """
 
     def __init__(self, kind, **changed):
-        functions = (right_normalized, right_joined, right_convolution, right_columns)
+        functions = (right_normalized, right_joined, right_planes, right_convolution, right_columns)
         self.functions = {function.__name__: function for function in functions} | changed
         self.kind = kind
 
@@ -56,7 +61,7 @@ class RightFrontend:
         if self.kind == "frames":
             columns = self.functions["right_joined"](frames, frontend.stack)
             return frontend.projection(columns), (lengths + frontend.stack - 1) // frontend.stack
-        z = frames[:, None]
+        z = self.functions["right_planes"](frames, frontend.planes)
         for layer in frontend.layers:
             lengths = (lengths + 1) // 2
             z = self.functions["right_convolution"](z, lengths, layer.weight, layer.bias)
@@ -76,7 +81,16 @@ class Wrong:
 
 
 JOINED, CONVOLUTION = "three frames joined", "two convolutions"
+PLANES = "two convolutions of three planes"
 WRONG = (
+    Wrong(
+        "planes interleaved",
+        "right_planes",
+        PLANES,
+        "frames.unflatten(2, (planes, -1)).transpose(1, 2)",
+        "frames.unflatten(2, (-1, planes)).permute(0, 3, 1, 2)",
+    ),
+    Wrong("planes in reverse", "right_planes", PLANES, ".transpose(1, 2)", ".transpose(1, 2).flip(1)"),
     Wrong("mean not taken off", "right_normalized", JOINED, "frames - mean", "frames"),
     Wrong("divides by the scale", "right_normalized", JOINED, "* scale", "/ scale"),
     Wrong("scales before the mean", "right_normalized", JOINED, "(frames - mean) * scale", "frames * scale - mean"),

@@ -78,7 +78,7 @@ def test_transparent_points_are_white_and_colours_have_three_numbers(tmp_path: P
     image.save(tmp_path / "a.png")
     frames, _, _ = read_frames(tmp_path / "a.png", FrameSymbols("image", height=8, colours=True), 1000)
     assert frames.shape == (8, 24)
-    assert frames[2].reshape(8, 3)[5].tolist() == [0, 1, 1]
+    assert frames[2].reshape(3, 8)[:, 5].tolist() == [0, 1, 1]
     assert float(frames.sum()) == 2
 
 

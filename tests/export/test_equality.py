@@ -16,8 +16,9 @@ from peephole.export import recurrent, seq2seq
 from peephole.export.stepper import OnnxState, OnnxStepper
 from peephole.nn import Seq2SeqStepper, use_engine
 from peephole.nn.cells import LSTMState
+from peephole.nn.ctc_stepper import CTCStepper
 from peephole.nn.decoder import DecoderState, Memory
-from peephole.search import Stepper, beam_search, force, greedy_search, sample
+from peephole.search import Guide, Stepper, beam_search, force, greedy_search, sample
 from peephole.search.torch import pad
 from rejection import rejected_by_comparison
 
@@ -100,7 +101,13 @@ FRAMES: list[dict[str, Any]] = [
     {"input": "frames", "frame_stack": 3, "encoder_layers": 3, "encoder_pyramid": 1},
     {"input": "frames", "frame_stack": 2, "context": "mean", "peephole": "none"},
     {"input": "convolution", "convolution_layers": 1, "convolution_channels": 4},
-    {"input": "convolution", "convolution_channels": 3, "attention": "general", "bidirectional": False},
+    {
+        "input": "convolution",
+        "input_planes": 2,
+        "convolution_channels": 3,
+        "attention": "general",
+        "bidirectional": False,
+    },
     {"input": "convolution", "convolution_layers": 3, "encoder_layers": 2, "encoder_pyramid": 1, "cell": "gru"},
     {"input": "symbols", "encoder_layers": 3, "encoder_pyramid": 2, "attention": "dot", "peephole": "diagonal"},
 ]
@@ -110,12 +117,12 @@ FRAMES: list[dict[str, Any]] = [
 def test_frames_and_pyramids_equal_the_definition(tmp_path: Path, settings: dict[str, Any]) -> None:
     if settings.get("cell") == "gru":
         settings = settings | {"peephole": "none"}
-    config = model_config(**{"input_size": 5} | settings)
+    config = model_config(**{"input_size": 6} | settings)
     graphs, wanted = steppers(write_model(tmp_path / "m.safetensors", config))
     lengths = torch.tensor([14, 1, 9, 6])
     source = torch.randint(3, 9, (4, 15), generator=torch.Generator().manual_seed(9))
     if settings["input"] != "symbols":
-        source = torch.randn(4, 15, 5, generator=torch.Generator().manual_seed(9))
+        source = torch.randn(4, 15, 6, generator=torch.Generator().manual_seed(9))
         source[torch.arange(15) >= lengths[:, None]] = 99
     compare(graphs, wanted, source, lengths)
     assert torch.equal(graphs.places(lengths), wanted.places(lengths))
@@ -238,3 +245,34 @@ def test_wrong_graph_is_rejected(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     monkeypatch.setattr(owner, attribute, wrong(getattr(owner, attribute)) if callable(wrong) else wrong)
     with rejected_by_comparison():
         test_every_step_equals_the_definition(tmp_path, settings)
+
+
+CTC: list[dict[str, Any]] = [
+    {"encoder_size": 4},
+    {"input": "frames", "frame_stack": 2, "input_size": 5, "encoder_layers": 2, "encoder_pyramid": 1},
+    {"context": "mean", "encoder_layers": 2, "encoder_pyramid": 1},
+]
+
+
+@pytest.mark.parametrize("settings", CTC, ids=lambda s: ",".join(f"{k}={v}" for k, v in s.items()))
+def test_the_joint_search_over_graphs_finds_the_targets_of_the_definition(
+    tmp_path: Path, settings: dict[str, Any]
+) -> None:
+    graphs, wanted = steppers(write_model(tmp_path / "m.safetensors", model_config(ctc=True, **settings)))
+    lengths = torch.tensor([14, 1, 9, 6])
+    source = torch.randint(3, 9, (4, 14), generator=torch.Generator().manual_seed(9))
+    if "input" in settings:
+        source = torch.randn(4, 14, 5, generator=torch.Generator().manual_seed(9))
+    compare(graphs, wanted, source, lengths)
+    found, steps = graphs.ctc_log_probs(source, lengths)
+    expected, expected_steps = wanted.model.ctc_log_probs(source, lengths)
+    assert torch.equal(steps, expected_steps)
+    close(found.float(), expected.detach())
+    how: dict[str, Any] = {"beam_size": 4, "nbest": 4, "max_lengths": torch.full((4,), 6)}
+    results = [
+        beam_search(stepper, source, lengths, guides=[Guide(CTCStepper(model), 0.4, interpolates=True)], **how)
+        for stepper, model in ((graphs, graphs), (wanted, wanted.model))
+    ]
+    assert [[h.ids for h in one] for one in results[0]] == [[h.ids for h in one] for one in results[1]]
+    alone = beam_search(graphs, source, lengths, **how)
+    assert [[h.ids for h in one] for one in alone] != [[h.ids for h in one] for one in results[0]]

@@ -182,7 +182,7 @@ def test_unknown_kind_is_refused_by_name(model_path: Path, kind: str) -> None:
 def both_graphs(architecture: Architecture, model: ModelFile) -> list[graph.Graph]:
     weights = Weights(model.tensors)
     return [
-        build_encoder(architecture, weights),
+        build_encoder(architecture, len(model.target_symbols), weights),
         build_decoder_step(architecture, len(model.target_symbols), weights),
     ]
 

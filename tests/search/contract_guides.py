@@ -94,6 +94,23 @@ def guides_of_an_ensemble_are_added_to_the_mean(search: Any) -> None:
 
 
 @check
+def an_interpolating_guide_takes_its_weight_from_the_model(search: Any) -> None:
+    model, first, second = scripts()
+    for weight in (0.3, 1.0):
+
+        def mixed(source: Ids, prefix: Ids, weight: float = weight) -> np.ndarray:
+            share = np.float32(1 - weight) * model(source, prefix) + np.float32(weight) * first(source, prefix)
+            return share + np.float32(0.5) * second(source, prefix)
+
+        interpolated = search.Guide(ScriptedStepper(first), weight, interpolates=True)
+        guides = [interpolated, search.Guide(ScriptedStepper(second), 0.5)]
+        settings = {"beam_size": 4, "nbest": 4}
+        found = beam_search(search, ScriptedStepper(model), SOURCES, MAX_LENGTHS, **settings, guides=guides)
+        for source, length, hypotheses in zip(SOURCES, MAX_LENGTHS, found, strict=True):
+            assert_found_by_score(hypotheses, fakes.beam(mixed, source, 7, length, **settings), source)
+
+
+@check
 def a_prefix_counts_in_the_combined_score(search: Any) -> None:
     prefixes: list[Ids] = [(6,), (), (5, 3, 4, 6), (4, 4), (3, 6, 5)]
     stepper, settings = guided(search)

@@ -12,7 +12,8 @@ from hypothesis import strategies as st
 
 from peephole.errors import ConfigError, ShapeError
 from peephole.search import beam_search, force
-from peephole.search.beam import largest, length_factors
+from peephole.search.extensions import largest
+from peephole.search.ranking import length_factors
 from peephole.symbols import EOS
 
 from . import fakes

@@ -7,14 +7,15 @@ import pytest
 from peephole import search
 from rejection import rejected_by_comparison
 
-from . import contract, contract_guides, contract_prefix
+from . import contract, contract_constrained, contract_guides, contract_prefix
 from .wrong_beams import WRONG_BEAMS
+from .wrong_constrained import WRONG_CONSTRAINED
 from .wrong_guides import WRONG_GUIDES
 from .wrong_prefixes import WRONG_PREFIXES
 from .wrong_searches import WRONG_SEARCHES, Wrong, wrong_search
 
-CONTRACT = contract.CONTRACT + contract_prefix.CONTRACT + contract_guides.CONTRACT
-WRONG = WRONG_BEAMS + WRONG_GUIDES + WRONG_PREFIXES + WRONG_SEARCHES
+CONTRACT = contract.CONTRACT + contract_constrained.CONTRACT + contract_guides.CONTRACT + contract_prefix.CONTRACT
+WRONG = WRONG_BEAMS + WRONG_CONSTRAINED + WRONG_GUIDES + WRONG_PREFIXES + WRONG_SEARCHES
 
 
 @pytest.mark.parametrize("check", CONTRACT, ids=lambda check: check.__name__)

@@ -12,7 +12,7 @@ namespace {
 
 // As in src/peephole/sections.py.
 constexpr int64_t kLargestSize = 1 << 16, kMostLayers = 64, kMostChannels = 256, kLargestWidth = 2001;
-constexpr int64_t kMostHeads = 256, kMostConvolutions = 8, kMostJoined = 64, kMostQuantiles = 999;
+constexpr int64_t kMostHeads = 256, kMostConvolutions = 8, kMostJoined = 64, kMostPlanes = 16, kMostQuantiles = 999;
 
 [[noreturn]] void fail(const std::string &what) { throw FileError(what); }
 
@@ -87,6 +87,7 @@ void read_kinds_and_sizes(const Section &section, Architecture &architecture) {
   section.read("scaling", architecture.constant_units, {"source", "constant"});
   section.read("continues", architecture.continues);
   if (!section.is_missing_or_null("input_size")) section.read("input_size", architecture.input_size, kLargestSize);
+  section.read("input_planes", architecture.input_planes, kMostPlanes);
   section.read("frame_stack", architecture.frame_stack, kMostJoined);
   section.read("convolution_layers", architecture.convolution_layers, kMostConvolutions);
   section.read("convolution_channels", architecture.convolution_channels, kLargestSize);
@@ -144,6 +145,9 @@ void check_combinations(const Architecture &a, const std::string &where) {
          std::to_string(a.encoder_pyramid));
   if (a.input != Input::kSymbols && a.input_size == 0)
     fail(where + ".input_size: wanted the numbers in a frame, got none");
+  if (a.input_size % a.input_planes)
+    fail(where + ".input_planes: wanted a divisor of input_size = " + std::to_string(a.input_size) + ", got " +
+         std::to_string(a.input_planes));
   if (a.context == Context::kAttention) check_attention(a, where);
   if (a.output != Output::kSymbols) check_vectors(a, where);
 }
@@ -152,7 +156,7 @@ const std::set<std::string> kKeys = {"input",          "output",        "cell", 
                                      "hidden_size",    "encoder_size",  "embedding_size", "encoder_layers",
                                      "decoder_layers", "bidirectional", "context",        "attention",
                                      "location_channels", "location_width", "attention_heads",
-                                     "input_size", "frame_stack", "convolution_layers", "convolution_channels",
+                                     "input_size", "input_planes", "frame_stack", "convolution_layers", "convolution_channels",
                                      "output_size", "quantiles", "scaling", "continues",
                                      "encoder_pyramid", "ctc"};
 

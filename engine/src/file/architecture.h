@@ -13,7 +13,7 @@ namespace peephole {
 struct Architecture {
   Input input = Input::kSymbols;
   int64_t input_size = 0;  // F, numbers in a frame; 0: not given
-  int64_t frame_stack = 1;
+  int64_t input_planes = 1, frame_stack = 1;
   int64_t convolution_layers = 2, convolution_channels = 32;
   int64_t encoder_pyramid = 0;
   bool ctc = false;

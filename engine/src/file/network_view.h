@@ -36,7 +36,7 @@ struct NetworkView {
   Alignment attention;  // for Context::kAttention
   Number number;  // what products multiply
   Input input;
-  int64_t input_size, frame_stack, convolution_layers;
+  int64_t input_size, input_planes, frame_stack, convolution_layers;
   int64_t pyramid;                                // encoder layers above the first that read pairs of steps
   Output output_kind;
   int64_t output_size;            // D, of vectors

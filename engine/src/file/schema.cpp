@@ -19,6 +19,7 @@ Schema::Schema(const Architecture &architecture, int64_t num_source_symbols, int
   view_.context = a.context;
   view_.input = a.input;
   view_.input_size = a.input_size;
+  view_.input_planes = a.input_planes;
   view_.frame_stack = a.frame_stack;
   view_.convolution_layers = a.input == Input::kConvolution ? a.convolution_layers : 0;
   view_.pyramid = a.encoder_pyramid;
@@ -91,7 +92,8 @@ void Schema::add_frontend(int64_t num_symbols) {
   add_vector("frontend.scale", a.input_size, view_.frame_scale);
   int64_t channels = a.frame_stack, features = a.input_size;
   if (a.input == Input::kConvolution) {
-    channels = 1;
+    channels = a.input_planes;
+    features /= a.input_planes;
     convolutions_.resize(size_t(a.convolution_layers));
     view_.convolutions = convolutions_.data();
     for (size_t layer = 0; layer < convolutions_.size(); ++layer) {

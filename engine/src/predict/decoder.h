@@ -6,6 +6,7 @@
 
 #include <cmath>
 
+#include "predict/ctc.h"
 #include "predict/packed_network.h"
 #include "runtime/poll.h"
 
@@ -76,6 +77,9 @@ class PackedDecoder final : public peephole::Decoder {
   float *log_probs(int64_t row) override { return logits.at(row * net.output.width()); }
   const float *attention(int64_t row) const override {
     return net.attention->has_weights() ? attended.at(*parent_index.at(row))->weights : nullptr;
+  }
+  peephole::Decoder *new_ctc() const override {
+    return net.has_ctc ? new CtcDecoder(net, outputs, encoder_scratch.lengths) : nullptr;
   }
 
  private:

@@ -8,14 +8,15 @@ namespace {
 
 // Sizes of the rows of numbers that a frontend multiplies; all 0 for symbols.
 struct FrontendSizes {
-  int64_t points = 0;   // of the kernels of all convolutions but the first
-  int64_t columns = 0;  // of what the projection reads
+  int64_t first_points = 0;  // of the kernels of the first convolution
+  int64_t points = 0;        // of those of the others
+  int64_t columns = 0;       // of what the projection reads
 };
 
 // Memory of one worker.
 struct FrontendScratch {
   FrontendScratch(const NumberFormat &format, const FrontendSizes &sizes)
-      : first_points(format, in_lanes<float>(9)), points(format, in_lanes<float>(sizes.points)),
+      : first_points(format, in_lanes<float>(sizes.first_points)), points(format, in_lanes<float>(sizes.points)),
         columns(format, in_lanes<float>(sizes.columns)) {}
   Operands first_points, points, columns;
   Buffer<float> before, after, line, made;
@@ -25,12 +26,12 @@ struct FrontendScratch {
 class Frontend {
  public:
   Frontend(const NumberFormat &format, const peephole::NetworkView &view)
-      : size_(view.input_size), stack_(view.frame_stack), num_layers_(view.convolution_layers),
+      : size_(view.input_size), planes_(view.input_planes), stack_(view.frame_stack), num_layers_(view.convolution_layers),
         columns_(view.projection.weight.columns), layers_(new Affine[size_t(num_layers_)]) {
     read_padded(mean_, view.frame_mean);
     read_padded(scale_, view.frame_scale);
     for (int64_t l = 0; l < num_layers_; ++l)
-      layers_[l].pack_transposed(format, view.convolutions[l], l ? view.convolutions[l - 1].weight.rows : 1);
+      layers_[l].pack_transposed(format, view.convolutions[l], l ? view.convolutions[l - 1].weight.rows : planes_);
     if (num_layers_) {
       channels_ = view.convolutions[0].weight.rows;
       projection_.pack_transposed(format, view.projection, channels_);
@@ -42,7 +43,7 @@ class Frontend {
   Frontend &operator=(const Frontend &) = delete;
   ~Frontend() { delete[] layers_; }
 
-  FrontendSizes sizes() const { return {9 * channels_, columns_}; }
+  FrontendSizes sizes() const { return {9 * planes_, 9 * channels_, columns_}; }
 
   // The number of vectors of a source.
   int64_t steps(int64_t frames) const {
@@ -70,7 +71,7 @@ class Frontend {
   static int64_t halved(int64_t size) { return (size + 1) / 2; }
 
  private:
-  int64_t size_, stack_, num_layers_, columns_;  // size_: F
+  int64_t size_, planes_, stack_, num_layers_, columns_;  // size_: numbers in a frame
   int64_t channels_ = 1;
   Affine *layers_;
   Affine projection_;
@@ -95,9 +96,10 @@ class Frontend {
     }
   }
 
-  // s.before: one source as (T, F, 1); the columns of the last layer's (T, F, C) become operands.
+  // s.before: one source as (T, P, F), which becomes (T, F, P); the columns of the last layer's (T, F, C) become operands.
   void convolve(int64_t steps, FrontendScratch &s) const {
-    int64_t features = size_, channels = 1;
+    int64_t features = size_ / planes_, channels = planes_;
+    if (planes_ > 1) interleave(steps, features, s);
     for (int64_t l = 0; l < num_layers_; ++l) {
       apply_layer(l, steps, features, channels, l ? s.points : s.first_points, s);
       steps = halved(steps);
@@ -111,6 +113,17 @@ class Frontend {
     for (int64_t t = 0; t < steps; ++t) {
       std::memcpy(s.line.at(0), s.before.at(t * width), size_t(width) * sizeof(float));
       s.columns.put(t, s.line.at(0));
+    }
+  }
+
+  // The planes of each point side by side, as channels.
+  void interleave(int64_t steps, int64_t features, FrontendScratch &s) const {
+    s.line.reserve(size_);
+    for (int64_t t = 0; t < steps; ++t) {
+      std::memcpy(s.line.at(0), s.before.at(t * size_), size_t(size_) * sizeof(float));
+      for (int64_t p = 0; p < planes_; ++p)
+        for (int64_t f = 0; f < features; ++f)
+          *s.before.at(t * size_ + f * planes_ + p) = *s.line.at(p * features + f);
     }
   }
 

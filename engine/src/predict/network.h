@@ -18,13 +18,16 @@ class Decoder {
   virtual int64_t read(int64_t n, const void *const *sources, const int64_t *lengths, const int64_t *slots) = 0;
   // Feeds a symbol to each of n rows, (14): row r continues row parents[r] of the step before, and replaces it.
   virtual void step(int64_t n, const int64_t *parents, const int32_t *symbols) = 0;
-  // The same with a vector of D numbers for each row, of a model of vectors.
-  virtual void step_vectors(int64_t n, const int64_t *parents, const float *vectors) = 0;
+  // The same with a vector of D numbers for each row; only models of vectors have it.
+  virtual void step_vectors(int64_t n, const int64_t *parents, const float *vectors);
   // log p of every symbol given row r, V of them; the search may change them. Of a model of vectors W_p r_t + b_p.
   virtual float *log_probs(int64_t row) = 0;
   // The attention weights α of (16) from which row r was computed, one for each place of its source; NULL for a fixed
   // context.
   virtual const float *attention(int64_t row) const = 0;
+  // The CTC output over the same sources as a decoder of its own, with one row for each row here; NULL: the model has
+  // none. Its `read` follows that of this decoder, which must outlive it, with the same arguments.
+  virtual Decoder *new_ctc() const = 0;
 };
 
 // A model packed for an instruction set; any number of threads may read it.

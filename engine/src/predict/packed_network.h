@@ -36,6 +36,8 @@ class PackedNetwork final : public peephole::Network {
     pack_matrix(format, readout_context, readout, H, M);
     readout_symbol.pack(format, view.readout, H + M, view.embedding_size);
     output.pack(format, view.output, 0, H);
+    has_ctc = view.has_ctc;
+    if (has_ctc) ctc.pack(format, view.ctc, 0, M);
     if (D) return;
     symbol_gates.pack(embeddings, V, layers[0].gates(),
                       [&](const Selection &x, float *out) { layers[0].project(x, out); });
@@ -62,6 +64,8 @@ class PackedNetwork final : public peephole::Network {
   Affine *hidden_bridge = nullptr, *cell_bridge = nullptr;  // for each layer; NULL: states are copied
   Matrix readout_state, readout_context;
   Affine readout_symbol, output, vector_input;
+  bool has_ctc = false;
+  Affine ctc;  // of symbols and blank, over the encoder's outputs
   SymbolProducts symbol_gates, symbol_readouts;
 };
 

@@ -21,8 +21,16 @@ struct Found {
   double log_prob = 0;
 };
 
+// A network whose weighted log-probabilities a search adds to those of its models.
+struct Guide {
+  const Network *network;
+  double weight;  // above 0
+};
+
 struct Searcher {
   std::vector<const Network *> networks;
+  std::vector<Guide> guides;
+  double ctc_weight;  // λ of (36); 0: attention alone
   FindLargest largest;
   int64_t num_symbols;  // V
   int64_t input_size;   // F, numbers in a frame; 0: sources are symbols

@@ -95,6 +95,7 @@ void check_targets(const peephole_request &r, int64_t size) {
 }
 
 void check_search(const peephole_request &r) {
+  if (!(r.ctc_weight >= 0 && r.ctc_weight <= 1)) refuse("ctc_weight: wanted a number from 0 to 1");
   if (r.kind != PEEPHOLE_FORCE) check_at_least("nbest", 1, r.nbest);
   if (r.kind == PEEPHOLE_BEAM) {
     check_at_least("beam_size", 1, r.beam_size);
@@ -213,7 +214,8 @@ peephole_status peephole_search(const peephole_request *request, peephole_result
   const bool found = succeeds(message, message_size, [&] {
     check(*request);
     const peephole_model &first = *request->models[0];
-    peephole::Searcher searcher{{}, first.instruction_set->float_kernels.largest,
+    const bool given = request->kind == PEEPHOLE_FORCE;
+    peephole::Searcher searcher{{}, {}, given ? 0 : request->ctc_weight, first.instruction_set->float_kernels.largest,
                                 peephole_model_num_symbols(&first, PEEPHOLE_TARGET), first.frame_size};
     for (int64_t m = 0; m < request->num_models; ++m) searcher.networks.push_back(request->models[m]->network.get());
     auto gathered = std::make_unique<Result>();

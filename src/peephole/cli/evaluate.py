@@ -23,7 +23,14 @@ from peephole.model.evaluation import BEST_ONLY, Reading, describe_gap, evaluate
 @click.command()
 @click.argument("models", metavar="MODEL")
 @click.argument("test_file", metavar="TEST")
-@setting_options("search.beam_size", "search.length_penalty", "search.batch_size", "search.threads", "data.bad_lines")
+@setting_options(
+    "search.beam_size",
+    "search.length_penalty",
+    "search.ctc_weight",
+    "search.batch_size",
+    "search.threads",
+    "data.bad_lines",
+)
 @click.option("--metric", "metrics", metavar="NAME", multiple=True, help="Instead of the usual metrics; repeatable.")
 @click.option("--against", metavar="MODEL", help="A second model: is the difference significant?")
 @click.option(

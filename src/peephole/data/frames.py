@@ -132,14 +132,15 @@ def _read_image(how: FrameSymbols, path: Path, most: int, speed: float) -> tuple
         flat = opaque.convert("RGB" if how.colours else "L")
         flat = flat.resize((scaled_width, how.height), Image.Resampling.BILINEAR, reducing_gap=3.0)
     points = 1 - np.asarray(flat, np.float32) / 255  # (height, width) or (height, width, 3)
-    columns = points.swapaxes(0, 1).reshape(scaled_width, -1)
+    columns = points.T if points.ndim == 2 else points.transpose(1, 2, 0).reshape(scaled_width, -1)
     return columns[:most], scaled_width > most, []
 
 
 def _read_numbers(path: Path, most: int) -> tuple[NDArray[Any], bool, list[str]]:
     """Return the rows of a table of numbers; a vector has one number a row."""
     if path.suffix.lower() == ".npy":
-        table = np.load(path, allow_pickle=False)
+        with open(path, "rb") as file:
+            table = np.lib.format.read_array(file, allow_pickle=False)
     else:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", UserWarning)  # of an empty file, which is reported below

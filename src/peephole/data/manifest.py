@@ -14,7 +14,7 @@ from itertools import islice
 from pathlib import Path
 
 from peephole.config import Config, DataConfig, ModelConfig
-from peephole.data.files import FrameKind, kind_of_file, named_file
+from peephole.data.files import FrameKind, kind_of_file, named_file, shown_name
 from peephole.data.read import Pair, Report, read_pairs
 from peephole.errors import ConfigError, DataError
 from peephole.symbols import FrameSymbols
@@ -57,7 +57,8 @@ def recognise_sources(train_path: str | Path, config: Config) -> Config:
             f"model.input_size: wanted {size}, the numbers in a frame of {train_path}, got {config.model.input_size}"
         )
     chosen = FRONTENDS[kind] if config.model.input == "symbols" else config.model.input
-    model: ModelConfig = replace(config.model, input=chosen, input_size=size)  # type: ignore[arg-type]  # by FRONTENDS
+    planes = 3 if kind == "image" and config.frames.colours and chosen == "convolution" else config.model.input_planes
+    model: ModelConfig = replace(config.model, input=chosen, input_size=size, input_planes=planes)  # type: ignore[arg-type]  # by FRONTENDS
     return replace(config, frames=replace(config.frames, kind=kind), model=model)
 
 
@@ -79,7 +80,7 @@ def _recognise(train_path: str | Path, config: DataConfig) -> FrameKind | None:
     found: Counter[FrameKind] = Counter()
     lines: dict[FrameKind, Pair] = {}
     looked_at, exists = 0, False
-    for pair in islice(read_pairs(train_path, replace(config, bad_lines="skip"), Report("")), LOOKED_AT):
+    for pair in islice(read_pairs(train_path, config, Report(shown_name(train_path))), LOOKED_AT):
         looked_at += 1
         kind = kind_of_file(pair.source)
         if kind is not None:
@@ -105,7 +106,7 @@ def _frame_size(train_path: str | Path, kind: str, config: Config) -> int:
     if kind != "numbers":
         return frame_symbols(replace(config, frames=replace(config.frames, kind=kind))).size  # type: ignore[arg-type]
     error: DataError | None = None
-    for pair in islice(read_pairs(train_path, replace(config.data, bad_lines="skip"), Report("")), LOOKED_AT):
+    for pair in islice(read_pairs(train_path, config.data, Report(shown_name(train_path))), LOOKED_AT):
         from peephole.data.frames import table_width  # imports NumPy, which manifests of text do without
 
         try:

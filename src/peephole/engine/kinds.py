@@ -11,6 +11,7 @@ PREDICTION_KINDS: Mapping[str, Collection[str]] = {
     "context": ("attention", "last", "mean"),
     "input": ("symbols", "frames", "convolution"),
     "output": ("symbols", "gaussian", "quantile"),
+    "ctc": ("linear",),
 }
 """As in engine/src/file/architecture.cpp, which refuses files of any other kind."""
 

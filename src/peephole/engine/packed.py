@@ -190,6 +190,7 @@ class PackedSearch:
             models=ctypes.addressof(addresses),
             num_sources=len(sources),
             batch_size=config.batch_size,
+            ctc_weight=config.ctc_weight or 0.0,
             should_stop=interruption.callback,
             **{name: field.buffer_info()[0] if isinstance(field, array) else field for name, field in fields.items()},
         )

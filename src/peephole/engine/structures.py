@@ -158,6 +158,7 @@ class Request(ctypes.Structure):
         ("models", ctypes.c_void_p),
         ("num_sources", ctypes.c_int64),
         ("batch_size", ctypes.c_int64),
+        ("ctc_weight", ctypes.c_double),
         ("source_offsets", ctypes.c_void_p),
         ("sources", ctypes.c_void_p),
         ("frames", ctypes.c_void_p),

@@ -57,7 +57,7 @@ def encode_graphs(path: str | Path, model: ModelFile) -> dict[str, bytes]:
     weights = Weights(model.tensors)
     try:
         graphs = [
-            build_encoder(model.architecture, weights),
+            build_encoder(model.architecture, len(model.target_symbols), weights),
             build_decoder_step(model.architecture, len(model.target_symbols), weights),
         ]
         weights.check_all_used()

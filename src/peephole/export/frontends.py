@@ -31,7 +31,8 @@ def _read_frames(graph: Graph, architecture: Architecture, weights: Weights) -> 
 
 def _read_convolution(graph: Graph, architecture: Architecture, weights: Weights) -> Vectors:
     frames, lengths = _normalized_frames(graph, architecture, weights)
-    z = graph.add_dimension(frames, 1)  # (B, 1, T, F)
+    planes = graph.op("Reshape", frames, graph.ints(0, 0, architecture.input_planes, -1))
+    z = graph.op("Transpose", planes, perm=[0, 2, 1, 3])  # (B, P, T, F)
     for layer in range(architecture.convolution_layers):
         name = f"frontend.layers.{layer}"
         kernels = weights.take(f"{name}.weight")

@@ -22,7 +22,7 @@ from peephole.nn.schema import Architecture, find_kind, num_places
 ENCODER, DECODER_STEP = "encoder", "decoder_step"
 
 
-def build_encoder(architecture: Architecture, weights: Weights) -> Graph:
+def build_encoder(architecture: Architecture, num_symbols: int, weights: Weights) -> Graph:
     """Return the graph that reads the sources.
 
     Inputs: `source` (batch, time) int64, padded with any symbol, or `frames` (batch, time, F) float32, padded with any
@@ -31,8 +31,9 @@ def build_encoder(architecture: Architecture, weights: Weights) -> Graph:
     Outputs: the first states of each decoder layer l, (9), `h_l` and for an LSTM `c_l`, (batch, H); with attention
     `memory` (batch, places, M), 0 past each length, and `keys` (batch, places, H; with heads H + M), except for dot
     attention, whose keys are the memory; for location-aware attention and coverage `attention_state` (batch, places);
-    without attention `context` (batch, M), (8). There is a place for each step of the source, unless the encoder joins
-    steps; it then also returns `memory_lengths` (batch) int64.
+    without attention `context` (batch, M), (8); with CTC `ctc_log_probs` (batch, places, V), (31). There is a place for
+    each step of the source, unless the encoder joins steps; it then also returns `memory_lengths` (batch) int64 if
+    there is attention or CTC.
 
     Raises:
         ConfigError: the architecture has a kind that cannot be exported.
@@ -46,6 +47,12 @@ def build_encoder(architecture: Architecture, weights: Weights) -> Graph:
         for part, value in zip(model.recurrence.states, state, strict=True):
             model.graph.output(f"{part}_{layer}", value, ("batch", architecture.hidden_size))
     context.write(model, memory, last, lengths)
+    a = architecture
+    if a.ctc:
+        scores = model.graph.op("LogSoftmax", model.linear("ctc", memory), axis=2)
+        model.graph.output("ctc_log_probs", scores, ("batch", _places(a), num_symbols))
+    if _joins_steps(a) and (a.ctc or a.context == "attention"):
+        model.graph.output("memory_lengths", lengths, ("batch",), INT64)
     return model.graph
 
 
@@ -150,8 +157,6 @@ def _write_memory(model: _Model, memory: str, last: list[list[str]], lengths: st
     if model.attention.first_state is not None:
         state = model.attention.first_state(model.graph, model.graph.valid(lengths, memory), lengths)
         model.graph.output("attention_state", state, ("batch", _places(a)))
-    if _joins_steps(a):
-        model.graph.output("memory_lengths", lengths, ("batch",), INT64)
 
 
 def _joins_steps(architecture: Architecture) -> bool:

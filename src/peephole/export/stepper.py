@@ -70,6 +70,11 @@ class OnnxStepper:
         places: Tensor = num_places(Architecture.of(self.config.model), source_lengths)
         return places
 
+    def ctc_log_probs(self, source: Tensor, source_lengths: Tensor) -> tuple[Tensor, Tensor]:
+        """Return log p(k | j), (31), (B, S, V), and the number of real outputs of each source; see `CTCStepper`."""
+        found = self._encoder(self._encoder.inputs, (source, source_lengths))
+        return found["ctc_log_probs"], self.places(source_lengths)
+
     def step(self, state: OnnxState, previous: Tensor) -> tuple[Tensor, OnnxState, Tensor | None]:
         """Return log p of every next symbol (N, V), the next state, and the attention (N, T), None for a context."""
         names = ("previous", *self._carried, *self._source)

@@ -26,6 +26,7 @@ BEST_ONLY: dict[str, Any] = {"nbest": 1, "temperature": None, "top_k": None, "to
 EVALUATION_SETTINGS = (
     "beam_size",
     "length_penalty",
+    "ctc_weight",
     "max_length_factor",
     "max_length_extra",
     "batch_size",

@@ -331,7 +331,7 @@ class Model:
                 raise ConfigError(
                     f"{call}: unknown setting {name!r}; wanted {', '.join(allowed)}{nearest(name, allowed)}"
                 )
-        return self.config.with_values({f"search.{name}": value for name, value in search.items()}, call).search
+        return self.config.with_values({f"search.{name}": value for name, value in search.items()}, call).searching()
 
     def _read_sources(self, texts: Sequence[Any], notices: Notices, first_index: int = 0) -> list[Source]:
         of_frames = isinstance(self.source_symbols, FrameSymbols)
@@ -350,7 +350,7 @@ class Model:
         notices: Notices | None,
         search: Mapping[str, Any],
     ) -> tuple[SearchConfig, list[tuple[Any, list[int]]]]:
-        """Return the search settings of a call with given targets; source (ids or frames) and target ids of each."""
+        """Return the search settings, and the source (ids or frames) and the target ids of each pair."""
         config = self._search_config(call, search, FORCED_SETTINGS)
         texts, wanted = check_sources(self.source_symbols, sources), check_targets(targets)
         if len(texts) != len(wanted):

@@ -83,48 +83,31 @@ class SeriesModel(Model):
             ConfigError: an unknown setting, or a model of quantiles, which have no density.
             ArgumentError: not as many targets as sources, or one of another shape.
         """
-        import torch
-
-        from peephole.search.torch import pad
+        from peephole.search.vectors import log_densities  # imports PyTorch
 
         config = self._search_config("score", search, FORCED_SETTINGS)
         windows = [self._read(source, index)[0] for index, source in enumerate(sources)]
         wanted = [self._array(target, index, "target") for index, target in enumerate(targets)]
         if len(windows) != len(wanted):
             raise ArgumentError(f"score: wanted as many targets as sources, got {len(wanted)} and {len(windows)}")
-        total = np.zeros(len(windows))
-        networks = self._weights.search_networks()
+        networks, found = self._weights.search_networks(), []
         for first in range(0, len(windows), config.batch_size):
             part = slice(first, first + config.batch_size)
-            batch = (*pad(windows[part]), *pad(wanted[part]))
-            with torch.no_grad():
-                found = torch.stack([network.log_prob(*batch) for network in networks])
-            total[part] = torch.logsumexp(found, 0).numpy() - np.log(len(networks))
-        return total.tolist()
+            found += log_densities(networks, windows[part], wanted[part])
+        return found
 
     def _draw(self, windows: Sequence[Numbers], noise: Numbers, config: SearchConfig) -> Numbers:
         """Return series drawn from the models in turn, (B, S, U, D)."""
-        count, found = len(self._weights), np.empty_like(noise)
         packs = config.engine == "auto" and self._weights.fit_engine()
         if packs and slow_search_reason(self._weights, self.config, config) is None:
-            for number, packed in enumerate(self._weights.packed(self._description())):
-                own, size, threads = noise[:, number::count], config.batch_size, config.threads
-                found[:, number::count] = draw(packed, windows, own, batch_size=size, threads=threads)
+            found, models = np.empty_like(noise), self._weights.packed(self._description())
+            for number, packed in enumerate(models):
+                own, size, threads = noise[:, number :: len(models)], config.batch_size, config.threads
+                found[:, number :: len(models)] = draw(packed, windows, own, batch_size=size, threads=threads)
             return found
-        import torch
+        from peephole.search.vectors import draw_by_definition  # imports PyTorch
 
-        from peephole.nn.vectors import VectorSeq2Seq
-        from peephole.search import trajectories
-        from peephole.search.torch import pad
-
-        source, lengths = pad(windows)
-        for number, network in enumerate(self._weights.search_networks()):
-            assert isinstance(network, VectorSeq2Seq)
-            device = next(network.parameters()).device
-            given = torch.from_numpy(noise[:, number::count])
-            drawn = trajectories(network, source.to(device), lengths.to(device), given.to(device))
-            found[:, number::count] = drawn.float().cpu().numpy()
-        return found
+        return draw_by_definition(self._weights.search_networks(), windows, noise)
 
     def _size(self) -> int:
         """Return D."""

@@ -49,6 +49,7 @@ class Architecture:
     scaling: str  # output gaussian, quantile: source, constant
     continues: bool  # likewise: the target continues the source's first D numbers
     input_size: int | None  # F, numbers in a frame; None for symbols
+    input_planes: int  # input convolution: columns of points in a frame
     frame_stack: int  # input frames: frames joined to one
     convolution_layers: int
     convolution_channels: int
@@ -134,8 +135,8 @@ class Architecture:
 _SETTINGS = [f.name for f in fields(Architecture)]
 _ADDED = (
     *("location_channels", "location_width", "attention_heads"),
-    *("input_size", "frame_stack", "convolution_layers", "convolution_channels", "encoder_pyramid", "ctc"),
-    *("output_size", "quantiles", "scaling", "continues"),
+    *("input_size", "input_planes", "frame_stack", "convolution_layers", "convolution_channels"),
+    *("encoder_pyramid", "ctc", "output_size", "quantiles", "scaling", "continues"),
 )
 
 
@@ -194,7 +195,7 @@ def _frames(a: Architecture, num_symbols: int) -> Tensors:
 
 def _convolution(a: Architecture, num_symbols: int) -> Tensors:
     yield from _statistics(a)
-    channels, features = 1, _input_size(a)
+    channels, features = a.input_planes, _input_size(a) // a.input_planes
     for layer in range(a.convolution_layers):
         yield from inside(f"layers.{layer}", linear(channels * 9, a.convolution_channels))
         channels, features = a.convolution_channels, halved(features)

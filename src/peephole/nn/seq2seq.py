@@ -83,6 +83,14 @@ class Seq2Seq(nn.Module):
         context = None if self.context == "attention" else fixed_context(self.context, outputs, last[-1], valid)
         return self.decoder.start(self.bridge(last), outputs, valid, context)
 
+    def ctc_log_probs(
+        self, source: Tensor, source_lengths: Int[Tensor, "B"]
+    ) -> tuple[Float[Tensor, "B S V"], Int[Tensor, "B"]]:
+        """Return log p(k | j), (31), at each output of the encoder, and the number of real outputs of each source."""
+        assert self.ctc is not None
+        outputs, _, lengths = self.encode(source, source_lengths)
+        return self.ctc.log_probs(outputs), lengths
+
     def places(self, source_lengths: Int[Tensor, "B"]) -> Int[Tensor, "B"]:
         """Return the number of encoder outputs of each source, which attention chooses from."""
         return self.encoder.steps(self.frontend.steps(source_lengths))

@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from peephole.search.guides import Guide as Guide
     from peephole.search.guides import GuidedStepper as GuidedStepper
     from peephole.search.hypothesis import Hypothesis as Hypothesis
+    from peephole.search.rules import Rules as Rules
     from peephole.search.sampling import sample as sample
     from peephole.search.stepper import Stepper as Stepper
     from peephole.search.stepper import select_rows as select_rows
@@ -40,6 +41,7 @@ _MODULES = {
     "Guide": "peephole.search.guides",
     "GuidedStepper": "peephole.search.guides",
     "Hypothesis": "peephole.search.hypothesis",
+    "Rules": "peephole.search.rules",
     "Stepper": "peephole.search.stepper",
     "beam_search": "peephole.search.beam",
     "force": "peephole.search.forced",
@@ -55,6 +57,7 @@ __all__ = [
     "Guide",
     "GuidedStepper",
     "Hypothesis",
+    "Rules",
     "Stepper",
     "beam_search",
     "force",

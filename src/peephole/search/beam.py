@@ -12,7 +12,6 @@ rows of the model, R the number of hypotheses wanted.
 from __future__ import annotations
 
 import math
-import sys
 from collections.abc import Sequence
 from typing import NamedTuple
 
@@ -20,31 +19,28 @@ import torch
 from torch import Tensor
 
 from peephole.errors import ConfigError
+from peephole.search.extensions import Extensions, allow, best_extensions, diverse_extensions
 from peephole.search.guides import Guide, GuidedStepper
 from peephole.search.history import NO_NODE, History
 from peephole.search.hypothesis import Hypothesis
+from peephole.search.phrases import Phrase, PhraseTable, phrase_extensions
 from peephole.search.prefix import FREE, forced_symbols, prefix_table
-from peephole.search.stepper import State, Stepper, check_batch, mask_unpredictable, select_rows
+from peephole.search.ranking import FinalScores, Ranking
+from peephole.search.rules import NO_RULES, Rules
+from peephole.search.stepper import State, Stepper, check_batch, select_rows
 from peephole.symbols import BOS, EOS
 
 
 class BeamState(NamedTuple):
     """The unfinished sources. A live or finished hypothesis is identified by its last node in the history."""
 
-    source: Tensor  # (b,) int64 index of the source in the batch
+    source: Tensor  # (b,) int64 index of the source in the batch; with groups, one row for each of them
     max_length: Tensor  # (b,) int64
     live_score: Tensor  # (b, W) float64 sum of the symbols' scores; -inf: an empty slot
     live_node: Tensor  # (b, W) int64
+    progress: Tensor  # (b, W, P) int64 of the source's phrases
     finished_score: Tensor  # (b, R) float64, best first; -inf: an empty slot
     finished_node: Tensor  # (b, R) int64
-
-
-class Extensions(NamedTuple):
-    """The best extensions of each source's live hypotheses, best first; an empty slot has score -inf."""
-
-    row: Tensor  # (b, W) int64 row of the model that was extended
-    symbol: Tensor  # (b, W) int64
-    score: Tensor  # (b, W) float64 of the whole hypothesis
 
 
 @torch.inference_mode()
@@ -57,14 +53,24 @@ def beam_search(
     nbest: int,
     max_lengths: Tensor,
     length_penalty: float = 0.0,
+    length_reward: float = 0.0,
+    coverage_penalty: float = 0.0,
     prefixes: Sequence[Sequence[int]] | None = None,
     guides: Sequence[Guide] = (),
+    rules: Rules = NO_RULES,
+    diverse_groups: int = 1,
+    diversity: float = 0.0,
+    phrases: Sequence[Sequence[Phrase]] | None = None,
 ) -> list[list[Hypothesis]]:
     """Search the most probable targets of each source.
 
-    Finished hypotheses are ranked by the score of `length_factors`. A source is done when no live hypothesis
-    can still exceed its R-th best finished one, or at its maximal length: stopping early changes no result. Of
-    equal scores the shorter hypothesis ranks first; at equal length, that of the better parent, then of the lower id.
+    Finished hypotheses are ranked by the score of `Ranking`. A source is done when no live hypothesis can still exceed
+    its R-th best finished one, or at its maximal length: stopping early changes no result. Of equal scores the shorter
+    hypothesis ranks first; at equal length, that of the better parent, then of the lower id.
+
+    With several groups, each has its own beam of K / G hypotheses and returns its own R / G best, rounded up; see
+    `diverse_extensions`. A source is done when all of its groups are. Targets that several groups found are returned
+    once. With phrases, see `peephole.search.phrases`.
 
     Args:
         stepper: the model.
@@ -73,180 +79,164 @@ def beam_search(
         beam_size: K, at least 1.
         nbest: R, most hypotheses returned for a source, from 1 to K.
         max_lengths: (B,) int64 most symbols of each target, EOS included, at least 1.
-        length_penalty: exponent of the score, at least 0.
+        length_penalty: of `Ranking`, as the next two.
+        length_reward: likewise.
+        coverage_penalty: likewise; above 0 only for a model with attention.
         prefixes: for each source the symbol ids that its targets begin with, fewer than its maximal length; see
             the package. None: nothing is forced.
         guides: weighted scores added to the model's log-probabilities; see `GuidedStepper`.
             Their sum ranks the hypotheses in place of log p(Y|X).
+        rules: which symbols may follow.
+        diverse_groups: G, a divisor of K.
+        diversity: λ of `diverse_extensions`, at least 0.
+        phrases: for each source the phrases that its targets must contain, symbol ids; only with one group. None: none.
 
     Returns:
         For each source one to R different hypotheses, best first. All are finished; only where none has
-        finished within the maximal length, the best unfinished ones are returned, ranked by log_prob.
+        finished within the maximal length, the best unfinished ones are returned. Both contain all phrases.
 
     Raises:
-        ConfigError: beam_size, nbest or length_penalty is out of range.
-        ShapeError: a shape disagrees, a maximal length is below 1, or a prefix is not one that can be forced.
+        ConfigError: a setting is out of range.
+        ShapeError: a shape disagrees, a maximal length is below 1, a prefix is not one that can be forced, or a target
+            has no room for its phrases.
         ValueError: no hypothesis of a source has a probability above 0: the stepper broke its contract, or gave a
             symbol of the prefix probability 0.
     """
-    _check_settings(beam_size, nbest, length_penalty)
+    _check_settings(beam_size, nbest, diverse_groups, diversity, phrases)
+    rules.check()
+    ranking = Ranking(length_penalty, length_reward, coverage_penalty)
+    ranking.check()
     check_batch(source, source_lengths, max_lengths)
     table = prefix_table(prefixes, max_lengths)  # (B, P)
+    required = PhraseTable([[] for _ in source] if phrases is None else phrases)
+    required.check(max_lengths.cpu(), (table != FREE).sum(1))
     history = History()
-    result = torch.full((len(source), nbest), NO_NODE)
-    beams = _initial_beams(max_lengths.cpu(), nbest)
-    factors = length_factors(max(max_lengths.tolist(), default=0), length_penalty)
+    places = stepper.places(source_lengths).cpu()
+    final = FinalScores(ranking, max_lengths, places)
+    beams = _initial_beams(max_lengths.cpu(), -(-nbest // diverse_groups), required, diverse_groups)
+    result = _Result(beams, diverse_groups)
     guided = GuidedStepper(stepper, guides)
     state = guided.start(source, source_lengths)
-    previous = torch.full((len(source),), BOS, device=source.device)
+    if diverse_groups > 1:
+        state = guided.reorder(state, beams.source.to(source.device))
+    previous = torch.full((len(beams.source),), BOS, device=source.device)
     while len(beams.source):
         log_probs, scores, state, attention = guided.step(state, previous)
         forced = forced_symbols(table, beams.source, history.num_steps)  # -> (b,)
+        allowed = allow(scores, rules.apply(scores, history, beams.live_node.flatten()), forced)
         # Within its prefix a source has one live hypothesis, and the model need not compute empty slots
-        width = 1 if (forced != FREE).all() else beam_size
-        best = best_extensions(beams.live_score, allow(scores, forced), width)
+        width = 1 if (forced != FREE).all() else beam_size // diverse_groups
+        if diverse_groups > 1:
+            best = diverse_extensions(beams.live_score, allowed, width, diverse_groups, diversity)
+        elif phrases is not None:
+            left = beams.max_length - history.num_steps - 1
+            best = phrase_extensions(required, beams.source, beams.progress, left, beams.live_score, allowed, width)
+        else:
+            best = best_extensions(beams.live_score, allowed, width)
         rows = best.row.flatten().to(source.device)  # (b, W) -> (b·W,)
         followed = None if attention is None else attention.index_select(0, rows)  # (N, T) -> (b·W, T)
         parents = beams.live_node.flatten()[best.row]  # (N,) -> (b, W)
         chosen = log_probs[rows, best.symbol.flatten().to(source.device)].cpu().double()  # (N, V) -> (b·W,)
         nodes = history.add(parents, best.symbol, chosen, followed)
-        beams, done = _advance(beams, best, nodes, history.num_steps, factors)
+        progress = required.after(beams.source, beams.progress.flatten(0, 1)[best.row], best.symbol)  # -> (b, W, P)
+        beams, done = _advance(beams._replace(progress=progress), best, nodes, final, history)
+        done = done.view(-1, diverse_groups).all(1).repeat_interleave(diverse_groups)
         if done.any():
-            result[beams.source[done]] = beams.finished_node[done]
+            result.keep(beams, done)
             going = (~done).nonzero().squeeze(1)  # (b,) -> (b',)
             beams = select_rows(beams, going)
             best = select_rows(best, going)
         if len(beams.source):
             state = guided.reorder(state, best.row.flatten().to(source.device))
             previous = best.symbol.flatten().to(source.device)
-    if (result[:, 0] == NO_NODE).any():
-        index = int((result[:, 0] == NO_NODE).nonzero()[0])
-        raise ValueError(f"source {index} of the batch: the stepper's log-probabilities are all -inf, or NaN")
-    return history.hypotheses(result, stepper.places(source_lengths))
+    return result.hypotheses(history, places, nbest)
 
 
-def length_factors(longest: int, length_penalty: float) -> Tensor:
-    """Return the factors that make log-probabilities of hypotheses of different lengths comparable.
-
-        score(Y) = log p(Y|X) / length(Y)**length_penalty
-
-    The length counts EOS. A penalty of 0 ranks by (11), 1 by the mean log-probability of a symbol.
-
-    Returns:
-        (longest + 1,) float64: entry n is the factor of length n; there is no length 0.
-
-    >>> length_factors(4, 0.5)
-    tensor([   nan, 1.0000, 0.7071, 0.5774, 0.5000], dtype=torch.float64)
-    """
-    least = sys.float_info.min  # not 0, so that an empty slot scores -inf, never 0 · -inf = NaN
-    factors = [max(length**-length_penalty, least) for length in range(1, longest + 1)]
-    return torch.tensor([math.nan, *factors], dtype=torch.double)
-
-
-def largest(x: Tensor, count: int) -> tuple[Tensor, Tensor]:
-    """Return the largest values of each row and their columns, largest first; equals in the order of columns.
-
-    Args:
-        x: (N, V).
-        count: how many; all if there are fewer.
-
-    Returns:
-        values (N, min(count, V)), columns of the same shape. The columns of -inf are in no particular order.
-
-    >>> largest(torch.tensor([[1.0, 3.0, 2.0, 3.0]]), 3)
-    (tensor([[3., 3., 2.]]), tensor([[1, 3, 2]]))
-    """
-    # topk is several times faster than a stable sort but leaves the order of equals open, so rows with equals
-    # among the values kept, or between the last kept and the first left out, are sorted.
-    values, columns = x.topk(min(count + 1, x.shape[1]), dim=1)  # -> (N, count + 1)
-    has_equals = ((values[:, 1:] == values[:, :-1]) & (values[:, 1:] > -torch.inf)).any(1)  # -> (N,)
-    if has_equals.any():
-        order = x[has_equals].sort(dim=1, descending=True, stable=True).indices
-        columns[has_equals] = order[:, : columns.shape[1]]
-    return values[:, :count], columns[:, :count]
-
-
-def allow(scores: Tensor, forced: Tensor) -> Tensor:
-    """Return the scores with those of symbols that may not follow set to -inf.
-
-    Args:
-        scores: (b·W, V).
-        forced: (b,) symbol forced on each source, on the CPU; where it is FREE, any that is predictable may follow.
-    """
-    allowed = mask_unpredictable(scores)  # (N, V)
-    if (forced == FREE).all():
-        return allowed
-    forced = forced.repeat_interleave(len(scores) // len(forced)).to(scores.device)[:, None]  # (b,) -> (N, 1)
-    column = forced.clamp(min=0)
-    alone = torch.full_like(scores, -torch.inf).scatter(1, column, scores.gather(1, column))
-    return alone.where(forced != FREE, allowed)
-
-
-def best_extensions(live_score: Tensor, scores: Tensor, beam_size: int) -> Extensions:
-    """Return the beam_size best extensions of each source's live hypotheses by one symbol.
-
-    Args:
-        live_score: (b, W) float64.
-        scores: (b·W, V) of the next symbol, as `allow` returns them.
-        beam_size: K. Fewer are returned if there are fewer.
-    """
-    num_sources, width = live_score.shape
-    # The K best of a source are among the K best of each of its rows.
-    values, symbols = largest(scores, beam_size)  # (N, V) -> (N, k), k = min(K, V)
-    values, symbols = values.cpu().double(), symbols.cpu()
-    totals = (live_score.view(-1, 1) + values).reshape(num_sources, -1)  # (N, k) -> (b, W·k)
-    score, column = largest(totals, beam_size)  # -> (b, W'), W' = min(K, W·k)
-    first_row = torch.arange(0, num_sources * width, width)[:, None]  # -> (b, 1)
-    return Extensions(
-        row=first_row + column // values.shape[1],
-        symbol=symbols.reshape(num_sources, -1).gather(1, column),
-        score=score,
-    )
-
-
-def _initial_beams(max_length: Tensor, nbest: int) -> BeamState:
-    """Return one live hypothesis for each source, with no symbol and probability 1."""
-    size = len(max_length)
+def _initial_beams(max_length: Tensor, nbest: int, phrases: PhraseTable, groups: int) -> BeamState:
+    """Return one live hypothesis for each group of each source, with no symbol and probability 1."""
+    source = torch.arange(len(max_length)).repeat_interleave(groups)
     return BeamState(
-        source=torch.arange(size),
-        max_length=max_length,
-        live_score=torch.zeros(size, 1, dtype=torch.double),
-        live_node=torch.full((size, 1), NO_NODE),
-        finished_score=torch.full((size, nbest), -torch.inf, dtype=torch.double),
-        finished_node=torch.full((size, nbest), NO_NODE),
+        source=source,
+        max_length=max_length[source],
+        live_score=torch.zeros(len(source), 1, dtype=torch.double),
+        live_node=torch.full((len(source), 1), NO_NODE),
+        progress=phrases.start()[source],
+        finished_score=torch.full((len(source), nbest), -torch.inf, dtype=torch.double),
+        finished_node=torch.full((len(source), nbest), NO_NODE),
     )
 
 
 def _advance(
-    beams: BeamState, best: Extensions, nodes: Tensor, length: int, factors: Tensor
+    beams: BeamState, best: Extensions, nodes: Tensor, final: FinalScores, history: History
 ) -> tuple[BeamState, Tensor]:
     """Return the beams after a step, with the finished extensions stored, and which sources are done, (b,)."""
     ends = best.symbol == EOS  # (b, W)
-    beams = _keep_finished(beams, best.score.where(ends, -torch.inf), nodes, length, factors)
+    beams = _keep_finished(beams, best.score.where(ends, -torch.inf), nodes, final, history)
     live = best.score.where(~ends, -torch.inf)  # (b, W)
-    # Score upper bound: sums of scores only fall, so at best all further symbols have probability 1.
-    bound = live.amax(1) * factors[beams.max_length]  # -> (b,)
-    is_cut = beams.max_length == length
+    bound = final.bound(live.amax(1), beams.max_length)  # -> (b,)
+    is_cut = beams.max_length == history.num_steps
     done = is_cut | (bound <= beams.finished_score[:, -1])
     has_nothing = is_cut & (beams.finished_score[:, 0] == -torch.inf)
     if has_nothing.any():
-        beams = _keep_finished(beams, live.where(has_nothing[:, None], -torch.inf), nodes, length, factors)
+        beams = _keep_finished(beams, live.where(has_nothing[:, None], -torch.inf), nodes, final, history)
     return beams._replace(live_score=live, live_node=nodes), done
 
 
-def _keep_finished(beams: BeamState, score: Tensor, node: Tensor, length: int, factors: Tensor) -> BeamState:
-    """Keep the R best of the finished and the new hypotheses (b, W) of a length; a score of -inf means none."""
+def _keep_finished(beams: BeamState, score: Tensor, node: Tensor, final: FinalScores, history: History) -> BeamState:
+    """Keep the R best of the finished and the new hypotheses (b, W); a score of -inf means none."""
+    if not (score > -torch.inf).any():
+        return beams
     nbest = beams.finished_score.shape[1]
-    scores = torch.cat([beams.finished_score, score * factors[length]], 1)  # -> (b, R + W)
+    scores = torch.cat([beams.finished_score, final.of(score, node, beams.source, history)], 1)  # -> (b, R + W)
     nodes = torch.cat([beams.finished_node, node.where(score > -torch.inf, NO_NODE)], 1)  # -> (b, R + W)
     scores, columns = scores.sort(dim=1, descending=True, stable=True)  # among ties, the shorter ones first
     return beams._replace(finished_score=scores[:, :nbest], finished_node=nodes.gather(1, columns[:, :nbest]))
 
 
-def _check_settings(beam_size: int, nbest: int, length_penalty: float) -> None:
+class _Result:
+    """The finished hypotheses of the sources that are done; B sources of G groups, R hypotheses a group."""
+
+    def __init__(self, beams: BeamState, groups: int) -> None:
+        self._groups = groups
+        self._node = beams.finished_node.clone()  # (B·G, R)
+        self._score = beams.finished_score.clone()  # (B·G, R)
+
+    def keep(self, beams: BeamState, done: Tensor) -> None:
+        """Store the hypotheses of the sources that are done, (b·G,): all groups of a source or none."""
+        rows = (beams.source[done].view(-1, self._groups) * self._groups + torch.arange(self._groups)).flatten()
+        self._node[rows], self._score[rows] = beams.finished_node[done], beams.finished_score[done]
+
+    def hypotheses(self, history: History, places: Tensor, nbest: int) -> list[list[Hypothesis]]:
+        """Return the best different hypotheses of each source, up to nbest.
+
+        Raises:
+            ValueError: a source has none.
+        """
+        slots = self._groups * self._score.shape[1]
+        _, columns = self._score.view(-1, slots).sort(dim=1, descending=True, stable=True)
+        node = self._node.view(-1, slots).gather(1, columns)  # -> (B, G·R)
+        if (node[:, 0] == NO_NODE).any():
+            index = int((node[:, 0] == NO_NODE).nonzero()[0])
+            raise ValueError(f"source {index} of the batch: the stepper's log-probabilities are all -inf, or NaN")
+        found = history.hypotheses(node, places)
+        return found if self._groups == 1 else [_different(hypotheses)[:nbest] for hypotheses in found]
+
+
+def _different(hypotheses: list[Hypothesis]) -> list[Hypothesis]:
+    """Return each hypothesis once, and unfinished ones only where none is finished."""
+    any_finished = any(hypothesis.finished for hypothesis in hypotheses)
+    kept = [hypothesis for hypothesis in hypotheses if hypothesis.finished == any_finished]
+    return list({hypothesis.ids: hypothesis for hypothesis in kept}.values())
+
+
+def _check_settings(beam_size: int, nbest: int, groups: int, diversity: float, phrases: object) -> None:
     if beam_size < 1:
         raise ConfigError(f"beam_size: wanted at least 1, got {beam_size}")
     if not 1 <= nbest <= beam_size:
         raise ConfigError(f"nbest: wanted 1 to beam_size = {beam_size}, got {nbest}")
-    if not 0 <= length_penalty < math.inf:
-        raise ConfigError(f"length_penalty: wanted a number from 0, got {length_penalty}")
+    if groups < 1 or beam_size % groups:
+        raise ConfigError(f"diverse_groups: wanted a divisor of beam_size = {beam_size}, got {groups}")
+    if not 0 <= diversity < math.inf:
+        raise ConfigError(f"diversity: wanted a number from 0, got {diversity}")
+    if phrases is not None and groups > 1:
+        raise ConfigError(f"phrases: wanted diverse_groups = 1 with them, got {groups}")

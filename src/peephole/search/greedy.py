@@ -11,6 +11,7 @@ from peephole.search.guides import Guide, GuidedStepper
 from peephole.search.hypothesis import Hypothesis
 from peephole.search.prefix import after_prefix, prefix_table
 from peephole.search.rollout import roll_out
+from peephole.search.rules import NO_RULES, Rules
 from peephole.search.stepper import State, Stepper, check_batch, mask_unpredictable
 
 
@@ -23,6 +24,7 @@ def greedy_search(
     max_lengths: Tensor,
     prefixes: Sequence[Sequence[int]] | None = None,
     guides: Sequence[Guide] = (),
+    rules: Rules = NO_RULES,
 ) -> list[Hypothesis]:
     """Take the most probable symbol of each step, ŷ_t of (14), or that of the best score. Of equals, the lowest id.
 
@@ -34,13 +36,16 @@ def greedy_search(
         prefixes: for each source the symbol ids that its targets begin with, fewer than its maximal length; see
             the package. None: nothing is forced.
         guides: weighted scores added to the model's log-probabilities; see `GuidedStepper`.
+        rules: which symbols may follow.
 
     Returns:
         One hypothesis a source; unfinished if it has no EOS within the maximal length.
 
     Raises:
+        ConfigError: a rule is out of range.
         ShapeError: a shape disagrees, a maximal length is below 1, or a prefix is not one that can be forced.
     """
+    rules.check()
     check_batch(source, source_lengths, max_lengths)
     forced = prefix_table(prefixes, max_lengths)  # (B, P)
 
@@ -49,5 +54,5 @@ def greedy_search(
 
     guided = GuidedStepper(stepper, guides)
     state = guided.start(source, source_lengths)
-    history, nodes = roll_out(guided, state, max_lengths.cpu(), after_prefix(forced, best), source.device)
+    history, nodes = roll_out(guided, state, max_lengths.cpu(), after_prefix(forced, best), source.device, rules)
     return [hypothesis for [hypothesis] in history.hypotheses(nodes[:, None], stepper.places(source_lengths))]

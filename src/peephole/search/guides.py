@@ -18,10 +18,12 @@ class Guide(NamedTuple):
         stepper: gives numbers (N, V) ≤ 0 for the next symbols of each row, above -inf for at least one that may be
             predicted. They need not be log-probabilities of a distribution. Its attention is not used.
         weight: β, above 0.
+        interpolates: the weight is taken from the model's, which is 1 without such guides: CTC beside attention.
     """
 
     stepper: Stepper[Any]
     weight: float
+    interpolates: bool = False
 
 
 class Scored(NamedTuple):
@@ -36,9 +38,10 @@ class Scored(NamedTuple):
 class GuidedStepper:
     """A model and its guides, stepped together. Every search drives one; without guides it is the model alone.
 
-        score(y_t) = log p(y_t | y_1 … y_{t-1}, c) + Σ_g β_g · score_g(y_t | y_1 … y_{t-1}, X)
+        score(y_t) = β · log p(y_t | y_1 … y_{t-1}, c) + Σ_g β_g · score_g(y_t | y_1 … y_{t-1}, X)
 
-    A state is a tuple of the model's state and those of the guides.
+    β is 1 less the weights of the guides that interpolate. A state is a tuple of the model's state and those of the
+    guides.
 
     Source: Gulcehre et al. 2015, On Using Monolingual Corpora in Neural Machine Translation, section 4.1 (shallow
         fusion).
@@ -48,13 +51,16 @@ class GuidedStepper:
         """Store the steppers.
 
         Raises:
-            ConfigError: a weight is not above 0.
+            ConfigError: a weight is not above 0, or those that interpolate are together above 1.
         """
         for guide in guides:
             if not guide.weight > 0:
                 raise ConfigError(f"guide: wanted a weight above 0, got {guide.weight}")
         self.model = model
         self.guides = tuple(guides)
+        self.weight = 1 - sum(guide.weight for guide in guides if guide.interpolates)
+        if self.weight < 0:
+            raise ConfigError(f"guides: wanted weights that interpolate of at most 1, got {1 - self.weight:g}")
 
     def start(self, source: Tensor, source_lengths: Tensor) -> tuple[Any, ...]:
         """Return the states before the first symbol."""
@@ -72,7 +78,10 @@ class GuidedStepper:
             ConfigError: a guide has another number of symbols than the model.
         """
         log_probs, after, attention = self.model.step(state[0], previous)
-        scores, states = log_probs, [after]
+        scores = log_probs if self.weight == 1 else log_probs.new_zeros(log_probs.shape)
+        if 0 < self.weight < 1:
+            scores = self.weight * log_probs
+        states = [after]
         for guide, part in zip(self.guides, state[1:], strict=True):
             added, after, _ = guide.stepper.step(part, previous)
             if added.shape != log_probs.shape:

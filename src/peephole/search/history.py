@@ -55,6 +55,25 @@ class History:
         self._num_nodes += count
         return torch.arange(first, first + count).view(parent.shape)
 
+    def paths(self, nodes: Tensor) -> Tensor:
+        """Return the symbols of hypotheses that end in the last step, given their last nodes, (n,) -> (n, t)."""
+        symbols = [step.symbol[row] for step, row in self._follow(nodes)]
+        return torch.stack(symbols, 1) if symbols else nodes.new_empty(len(nodes), 0)
+
+    def coverage(self, nodes: Tensor) -> Tensor | None:
+        """Return Σ_t α_t of hypotheses that end in the last step, (n, T) float64; None without attention."""
+        weights = [step.attention[row].double() for step, row in self._follow(nodes) if step.attention is not None]
+        return torch.stack(weights).sum(0) if weights else None
+
+    def _follow(self, nodes: Tensor) -> list[tuple[_Step, Tensor]]:
+        """Return each step and the rows of some hypotheses in it, from the first step to the last."""
+        found = []
+        for step in reversed(self._steps):
+            row = nodes - step.first_node  # (n,)
+            found.append((step, row))
+            nodes = step.parent[row]
+        return found[::-1]
+
     def hypotheses(self, nodes: Tensor, source_lengths: Tensor) -> list[list[Hypothesis]]:
         """Return the hypotheses that end in the given nodes.
 

@@ -14,6 +14,7 @@ from peephole.search.guides import Guide, GuidedStepper
 from peephole.search.hypothesis import Hypothesis
 from peephole.search.prefix import after_prefix, prefix_table
 from peephole.search.rollout import roll_out
+from peephole.search.rules import NO_RULES, Rules
 from peephole.search.stepper import State, Stepper, check_batch, mask_unpredictable
 
 
@@ -32,6 +33,7 @@ def sample(
     examples: Sequence[int] | None = None,
     prefixes: Sequence[Sequence[int]] | None = None,
     guides: Sequence[Guide] = (),
+    rules: Rules = NO_RULES,
 ) -> list[list[Hypothesis]]:
     """Draw targets symbol by symbol, with separate random numbers for each source.
 
@@ -55,6 +57,7 @@ def sample(
         prefixes: for each source the symbol ids that its targets begin with, fewer than its maximal length; see
             the package. None: nothing is forced.
         guides: weighted scores added to the model's log-probabilities; see `GuidedStepper`.
+        rules: which symbols may follow.
 
     Returns:
         For each source its samples, in the order drawn. Their log-probabilities are the model's own, at
@@ -66,6 +69,7 @@ def sample(
             one that can be forced.
     """
     _check_settings(seed, num_samples, temperature, top_k, top_p)
+    rules.check()
     check_batch(source, source_lengths, max_lengths)
     examples = range(len(source)) if examples is None else examples
     if len(examples) != len(source):
@@ -81,7 +85,7 @@ def sample(
     state = guided.start(source, source_lengths)
     rows = torch.arange(len(source)).repeat_interleave(num_samples)  # -> (B·S,)
     state = guided.reorder(state, rows.to(source.device))
-    history, nodes = roll_out(guided, state, max_lengths.cpu()[rows], after_prefix(forced, drawn), source.device)
+    history, nodes = roll_out(guided, state, max_lengths.cpu()[rows], after_prefix(forced, drawn), source.device, rules)
     return history.hypotheses(nodes.view(len(source), num_samples), stepper.places(source_lengths))
 
 

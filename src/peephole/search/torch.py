@@ -15,7 +15,8 @@ from torch.overrides import TorchFunctionMode
 
 from peephole.config import SearchConfig
 from peephole.nn import Seq2Seq, Seq2SeqStepper, build_seq2seq
-from peephole.search import EnsembleStepper, Stepper, beam_search, force, greedy_search, sample
+from peephole.nn.ctc_stepper import CTCStepper
+from peephole.search import EnsembleStepper, Guide, Stepper, beam_search, force, greedy_search, sample
 from peephole.search.hypothesis import Hypothesis
 from peephole.storage.model_file import ModelFile
 from peephole.symbols import EOS, PAD
@@ -26,8 +27,7 @@ class DefinitionSearch:
 
     def __init__(self, networks: Sequence[Seq2Seq]) -> None:
         self.networks = tuple(networks)
-        steppers = [Seq2SeqStepper(network) for network in networks]
-        self._stepper: Stepper[Any] = steppers[0] if len(steppers) == 1 else EnsembleStepper(steppers)
+        self._stepper = _mean([Seq2SeqStepper(network) for network in networks])
 
     def find(
         self,
@@ -41,6 +41,7 @@ class DefinitionSearch:
     ) -> list[list[Hypothesis]]:
         """Return targets of some sources, searched or sampled by `config`; see `PackedSearch.find`."""
         found: list[list[Hypothesis]] = []
+        guides = self._guides(config)
         for part in _batch_slices(len(sources), config.batch_size):
             source, lengths = self._pad(sources[part])
             longest = torch.tensor(max_lengths[part])
@@ -58,9 +59,10 @@ class DefinitionSearch:
                     seed=config.seed,
                     examples=examples[part],
                     prefixes=begin,
+                    guides=guides,
                 )
             elif config.beam_size == 1:
-                best = greedy_search(self._stepper, source, lengths, max_lengths=longest, prefixes=begin)
+                best = greedy_search(self._stepper, source, lengths, max_lengths=longest, prefixes=begin, guides=guides)
                 found += [[hypothesis] for hypothesis in best]
             else:
                 found += beam_search(
@@ -72,6 +74,7 @@ class DefinitionSearch:
                     max_lengths=longest,
                     length_penalty=config.length_penalty,
                     prefixes=begin,
+                    guides=guides,
                 )
         if attention:
             return found
@@ -99,11 +102,21 @@ class DefinitionSearch:
             found += [ids[:length] for ids, length in zip(best, target_lengths.tolist(), strict=True)]
         return found
 
+    def _guides(self, config: SearchConfig) -> list[Guide]:
+        """Return the guides of a search: CTC with its weight, of several networks the mean of those that have it."""
+        steppers = [CTCStepper(network) for network in self.networks if network.ctc is not None]
+        return [Guide(_mean(steppers), config.ctc_weight, interpolates=True)] if steppers and config.ctc_weight else []
+
     def _pad(self, sequences: Sequence[Any]) -> tuple[Tensor, Tensor]:
         """Return the padded sequences and their lengths on the device of the weights."""
         device = next(self.networks[0].parameters()).device
         padded, lengths = pad(sequences)
         return padded.to(device), lengths.to(device)
+
+
+def _mean(steppers: Sequence[Stepper[Any]]) -> Stepper[Any]:
+    """Return the stepper that averages the probabilities of some."""
+    return steppers[0] if len(steppers) == 1 else EnsembleStepper(steppers)
 
 
 def _batch_slices(size: int, part: int) -> Iterator[slice]:

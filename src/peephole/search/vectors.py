@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+import math
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, cast
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from peephole.search.stepper import select_rows
+from peephole.search.torch import pad
 
 if TYPE_CHECKING:
+    from peephole.nn import Seq2Seq
     from peephole.nn.vectors import VectorSeq2Seq
 
 
@@ -40,3 +46,32 @@ def trajectories(
         drawn.append(z)
     targets: Tensor = units.restore(torch.stack(drawn, 1)).unflatten(0, (-1, num_samples))
     return targets
+
+
+def draw_by_definition(
+    networks: Sequence[Seq2Seq], sources: Sequence[NDArray[np.float32]], noise: NDArray[np.float32]
+) -> NDArray[np.float32]:
+    """Return `trajectories` of some sources (T, F), as arrays; several networks draw the samples in turn."""
+    source, lengths = pad(sources)
+    found = np.empty_like(noise)
+    for number, network in enumerate(networks):
+        device = next(network.parameters()).device
+        own = torch.from_numpy(noise[:, number :: len(networks)])
+        drawn = trajectories(cast("VectorSeq2Seq", network), source.to(device), lengths.to(device), own.to(device))
+        found[:, number :: len(networks)] = drawn.float().cpu().numpy()
+    return found
+
+
+@torch.no_grad()
+def log_densities(
+    networks: Sequence[Seq2Seq], sources: Sequence[NDArray[np.float32]], targets: Sequence[NDArray[np.float32]]
+) -> list[float]:
+    """Return log p(Y | X), (11), of real targets (U, D); of several networks the density is the mean.
+
+    Raises:
+        ConfigError: a network has no density.
+    """
+    batch = [tensor.to(next(networks[0].parameters()).device) for tensor in (*pad(sources), *pad(targets))]
+    found = torch.stack([network.log_prob(*batch) for network in networks]).double()
+    each: list[float] = (torch.logsumexp(found, 0) - math.log(len(networks))).tolist()
+    return each

@@ -24,7 +24,7 @@ class FrameSymbols(Symbols):
         sample_rate: sound: samples a second to which it is resampled.
         mel_bins: sound: F, triangular filters on the mel scale.
         height: images: points to which the height is scaled; the width is scaled likewise.
-        colours: images: F is three times the height, red, green and blue, instead of the height, grey.
+        colours: images: F is three times the height, the red points, then the green and the blue ones, instead of grey.
         size: numbers: F.
 
     >>> FrameSymbols("image", height=32).size, len(FrameSymbols("image"))

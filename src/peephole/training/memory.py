@@ -214,6 +214,7 @@ def _read_frames(a: Architecture, batch: BatchShape) -> tuple[int, BatchShape]:
     count = 3 * batch.pairs * steps * features  # as stored, normalised, and masked or padded
     if a.input == "frames":
         return count, batch._replace(source_steps=-(-steps // a.frame_stack))
+    features //= a.input_planes
     for _ in range(a.convolution_layers):
         steps, features = schema.halved(steps), schema.halved(features)
         count += 4 * batch.pairs * steps * features * a.convolution_channels  # output, masks, and their gradients

@@ -1,0 +1,68 @@
+// The hypotheses of one source while it is searched.
+#pragma once
+
+#include <cstdint>
+#include <vector>
+
+#include "predict/generator.h"
+#include "predict/search.h"
+
+namespace peephole {
+
+// A symbol of a hypothesis, with the index of the one before it.
+struct Node {
+  int64_t parent;  // -1: none
+  int32_t symbol;
+  float log_prob;
+  int32_t likeliest;
+  int64_t attention;  // row of the source's attention
+};
+
+struct Live {
+  int64_t parent;  // row of the decoder that it continues
+  int32_t symbol;  // the decoder's next input
+  double score;    // sum of its symbols' scores
+  int64_t node;
+  int64_t member;  // index among several samples
+  int64_t row = 0;
+};
+
+struct Finished {
+  double score;
+  int64_t node;
+};
+
+struct Source {
+  int64_t index, slot, length, max_length;
+  int64_t places;         // that the decoder attends to
+  const int32_t *target;  // the prefix, or the given target
+  int64_t target_length;
+  int64_t steps = 0;
+  std::vector<Live> live;
+  std::vector<Finished> finished;  // best first; of samples and given targets, in their order
+  std::vector<Node> nodes;
+  std::vector<float> attention;
+  std::vector<Generator> generators;  // of each sample
+  bool done = false;
+};
+
+// The target that ends in a node.
+inline Found trace(const Source &source, int64_t last, bool with_attention, bool with_likeliest) {
+  Found found;
+  std::vector<int64_t> path;
+  for (int64_t node = last; node >= 0; node = source.nodes[size_t(node)].parent) path.push_back(node);
+  found.has_attention = with_attention;
+  for (size_t i = path.size(); i-- > 0;) {
+    const Node &node = source.nodes[size_t(path[i])];
+    found.symbols.push_back(node.symbol);
+    found.log_probs.push_back(node.log_prob);
+    found.log_prob += double(node.log_prob);
+    if (with_likeliest) found.likeliest.push_back(node.likeliest);
+    if (!with_attention || node.symbol == PEEPHOLE_EOS) continue;
+    const float *weights = source.attention.data() + node.attention * source.places;
+    found.attention.insert(found.attention.end(), weights, weights + source.places);
+  }
+  return found;
+}
+
+}  // namespace peephole
