@@ -119,6 +119,9 @@ class ModelConfig:
         "source", "real outputs: mean and deviation of (41) are those of each source, or of all training data"
     )
     continues: bool = option(True, "real outputs: the target continues the first numbers of the source's frames")
+    feedback: bool = option(
+        True, "real outputs: each step is fed the vector before; false: it is fed y_0, and forecasts by itself"
+    )
     input_size: int | None = option(None, "numbers in a frame of the source", low=1, high=LARGEST_SIZE)
     input_planes: int = option(
         1,

@@ -84,6 +84,7 @@ def draw_architecture(draw: random.Random) -> dict[str, Any]:
                 "output_size": draw.randint(1, optional["input_size"]),
             }
             optional |= {"quantiles": draw.randint(2, 9), "scaling": draw.choice(["source", "constant"]), "ctc": False}
+            optional |= {"feedback": draw.random() < 0.5}
     encoder_layers = draw.randint(1, 3)
     return {
         "cell": cell,

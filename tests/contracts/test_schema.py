@@ -46,6 +46,7 @@ def model_configs(draw: st.DrawFn) -> ModelConfig:
         output_size=output_size,
         quantiles=draw(st.integers(2, 5)),
         continues=continues,
+        feedback=draw(st.booleans()),
         scaling=draw(st.sampled_from(["constant", "source"])) if continues else "constant",
         input_planes=planes,
         frame_stack=draw(st.integers(1, 3)),
@@ -110,7 +111,7 @@ def test_every_model_setting_is_part_of_the_architecture_or_of_its_making() -> N
     assert architecture.model_settings().keys() | set(making_of_settings()) == vars(ModelConfig()).keys()
     added = {"location_channels": 3, "location_width": 5, "attention_heads": 2, "input_size": 6, "frame_stack": 2}
     added |= {"input_planes": 2, "convolution_layers": 1, "convolution_channels": 2, "encoder_pyramid": 1, "ctc": True}
-    added |= {"output_size": 3, "quantiles": 5, "scaling": "constant", "continues": False}
+    added |= {"output_size": 3, "quantiles": 5, "scaling": "constant", "continues": False, "feedback": False}
     changed = replace(architecture, **added)
     assert changed.to_dict().keys() == changed.model_settings().keys()
     assert architecture.to_dict().keys() == changed.to_dict().keys() - added  # as the first files of format 3

@@ -31,6 +31,7 @@ FIELDS = (
     "quantiles",
     "scaling",
     "continues",
+    "feedback",
 )
 OUTPUTS = {
     "gaussian": {"output": "gaussian"},
@@ -41,6 +42,7 @@ UNITS = {
     "constants": {"scaling": "constant", "continues": False},
     "constants, continued": {"scaling": "constant", "continues": True},
     "the source's": {"scaling": "source", "continues": True},
+    "the source's, no feedback": {"scaling": "source", "continues": True, "feedback": False},
 }
 
 
@@ -135,6 +137,6 @@ def check_distributions(model, config):
     for row, (own_source, own_target) in enumerate(zip(sources(), targets(), strict=True)):
         mean, deviation = reference.units(own_source)
         z = [np.nan_to_num((y - mean) / deviation) for y in own_target]
-        wanted = np.array(reference.distributions(own_source, [reference.start(own_source), *z[:-1]]))
+        wanted = np.array(reference.distributions(own_source, reference.fed(own_source, z[:-1])))
         wanted = wanted * deviation + (mean if config.output == "quantile" else np.stack([mean, 0 * mean]))
         assert_close(found[row, : len(z)], wanted, "distributions", torch.float64)

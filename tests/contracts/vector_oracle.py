@@ -31,6 +31,7 @@ class VectorOracle(ModelOracle):
     quantiles: int = 9
     scaling: str = "constant"  # source
     continues: bool = False
+    feedback: bool = True
 
     def units(self, source: Array) -> tuple[Array, Array]:
         """Return the mean and the deviation of (41), (D,), for one source (T, F)."""
@@ -57,6 +58,10 @@ class VectorOracle(ModelOracle):
         """Return z_0, (D,)."""
         mean, deviation = self.units(source)
         return (source[-1][: self.output_size] - mean) / deviation if self.continues else np.zeros(self.output_size)
+
+    def fed(self, source: Array, z: Sequence[Array]) -> list[Array]:
+        """Return what each step is fed, given z_1 … z_{U-1}."""
+        return [self.start(source)] + [row if self.feedback else self.start(source) for row in z]
 
     def distributions(self, source: Array, fed: Sequence[Array]) -> list[Array]:
         """Feed z_0 … z_{U-1}: return the numbers (P, D) that describe z_1 … z_U."""
@@ -94,7 +99,7 @@ class VectorOracle(ModelOracle):
         """Return the loss of one target (U, D), NaN where it is missing; with in_units, that of y instead of z."""
         mean, deviation = self.units(source)
         z = [(y - mean) / deviation for y in target]
-        fed = [self.start(source)] + [np.where(np.isnan(row.real), 0, row) for row in z[:-1]]
+        fed = self.fed(source, [np.where(np.isnan(row.real), 0, row) for row in z[:-1]])
         total = 0
         for row, numbers in zip(z, self.distributions(source, fed), strict=True):
             for d in range(self.output_size):
@@ -115,8 +120,8 @@ class VectorOracle(ModelOracle):
     def trajectory(self, source: Array, noise: Array) -> Array:
         """Return one target (U, D), each vector drawn with its random numbers and fed to the next step."""
         mean, deviation = self.units(source)
-        fed = [self.start(source)]
+        z: list[Array] = []
         for row in noise:
-            numbers = self.distributions(source, fed)[-1]
-            fed.append(np.array([self.draw(numbers[:, d], row[d]) for d in range(self.output_size)]))
-        return np.array(fed[1:]) * deviation + mean
+            numbers = self.distributions(source, self.fed(source, z))[-1]
+            z.append(np.array([self.draw(numbers[:, d], row[d]) for d in range(self.output_size)]))
+        return np.array(z) * deviation + mean

@@ -209,6 +209,22 @@ WRONG = (
         "units.mean[:, None]))",
         "torch.zeros_like(units.mean[:, None])))",
     ),
+    Wrong(
+        "fed without feedback",
+        VectorSeq2Seq,
+        "_distributions",
+        "if self.feedback",
+        "if True",
+        units="the source's, no feedback",
+    ),
+    Wrong(
+        "feeds nothing without feedback",
+        VectorSeq2Seq,
+        "_distributions",
+        "first[:, None].expand(z.shape)",
+        "torch.zeros_like(z)",
+        units="the source's, no feedback",
+    ),
     Wrong("density of z", VectorSeq2Seq, "log_prob", " + units.deviation.log()[:, None]", ""),
     Wrong("missing components counted", VectorSeq2Seq, "log_prob", "torch.where(known, loss, 0)", "loss"),
     Wrong(

@@ -86,6 +86,7 @@ void read_kinds_and_sizes(const Section &section, Architecture &architecture) {
   section.read("quantiles", architecture.quantiles, kMostQuantiles, 2);
   section.read("scaling", architecture.constant_units, {"source", "constant"});
   section.read("continues", architecture.continues);
+  section.read("feedback", architecture.feedback);
   if (!section.is_missing_or_null("input_size")) section.read("input_size", architecture.input_size, kLargestSize);
   section.read("input_planes", architecture.input_planes, kMostPlanes);
   section.read("frame_stack", architecture.frame_stack, kMostJoined);
@@ -157,7 +158,7 @@ const std::set<std::string> kKeys = {"input",          "output",        "cell", 
                                      "decoder_layers", "bidirectional", "context",        "attention",
                                      "location_channels", "location_width", "attention_heads",
                                      "input_size", "input_planes", "frame_stack", "convolution_layers", "convolution_channels",
-                                     "output_size", "quantiles", "scaling", "continues",
+                                     "output_size", "quantiles", "scaling", "continues", "feedback",
                                      "encoder_pyramid", "ctc"};
 
 std::set<std::string> keys_and(std::set<std::string> more) {

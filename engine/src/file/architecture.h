@@ -20,7 +20,7 @@ struct Architecture {
   Output output = Output::kSymbols;
   int64_t output_size = 0;  // D, numbers in a vector; 0: not given
   int64_t quantiles = 9;    // Q, of Output::kQuantile
-  bool constant_units = false, continues = true;  // of vectors
+  bool constant_units = false, continues = true, feedback = true;  // of vectors
   bool gru = false;
   int32_t form = PEEPHOLE_FULL;  // enum peephole_form
   int64_t hidden_size = 256;

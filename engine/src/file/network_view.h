@@ -40,7 +40,7 @@ struct NetworkView {
   int64_t pyramid;                                // encoder layers above the first that read pairs of steps
   Output output_kind;
   int64_t output_size;            // D, of vectors
-  bool source_units, continues;   // of vectors: the source gives their units; they continue the source
+  bool source_units, continues, feedback;  // of vectors: see peephole.nn.vectors.VectorSeq2Seq
   MatrixView source_embedding;    // (V, E)
   MatrixView target_embedding;    // (V, E); A (E, D) of vectors
   MatrixView vector_bias;         // a (1, E)

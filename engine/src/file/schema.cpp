@@ -27,6 +27,7 @@ Schema::Schema(const Architecture &architecture, int64_t num_source_symbols, int
   view_.output_size = a.output_size;
   view_.source_units = !a.constant_units;
   view_.continues = a.continues;
+  view_.feedback = a.feedback;
   view_.attention = a.attention;
   view_.heads = a.attention_heads;
   view_.encoder = encoder_.data();

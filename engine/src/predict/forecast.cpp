@@ -69,7 +69,7 @@ class Forecaster {
   std::unique_ptr<Decoder> decoder_;
   std::vector<Units> units_;
   std::vector<int64_t> parents_;
-  std::vector<float> fed_;  // z_{t-1} of each row
+  std::vector<float> fed_;  // of each row: z_{t-1}, or z_0 without feedback
   std::vector<std::vector<float>> frames_;
 
   void read(int64_t first, int64_t end) {
@@ -111,7 +111,7 @@ class Forecaster {
     for (int64_t d = 0; d < D; ++d) {
       const double noise = request_.noise[at + d];
       const double z = output_.kind == Output::kGaussian ? gaussian(raw, d, noise) : quantile(raw, d, noise);
-      fed_[size_t(row * D + d)] = float(z);
+      if (output_.feedback) fed_[size_t(row * D + d)] = float(z);
       request_.samples[at + d] = float(float(z) * units.deviation[size_t(d)] + units.mean[size_t(d)]);
     }
   }
@@ -146,6 +146,7 @@ VectorOutput read_vector_output(const NetworkView &view) {
   output.numbers = view.output.weight.rows / view.output_size;
   output.source_units = view.source_units;
   output.continues = view.continues;
+  output.feedback = view.feedback;
   auto read = [&](const MatrixView &constants) {
     std::vector<float> numbers(static_cast<size_t>(view.output_size));
     std::memcpy(numbers.data(), constants.numbers, numbers.size() * sizeof(float));

@@ -14,7 +14,7 @@ struct VectorOutput {
   Output kind = Output::kSymbols;
   int64_t size = 0;     // D, numbers in a vector
   int64_t numbers = 0;  // P, numbers that describe a component
-  bool source_units = true, continues = true;
+  bool source_units = true, continues = true, feedback = true;
   std::vector<float> mean, deviation;  // constants of (41), unless the source gives the units
 };
 

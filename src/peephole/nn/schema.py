@@ -48,6 +48,7 @@ class Architecture:
     quantiles: int  # output quantile: Q
     scaling: str  # output gaussian, quantile: source, constant
     continues: bool  # likewise: the target continues the source's first D numbers
+    feedback: bool  # likewise: the decoder is fed the vector before, not y_0
     input_size: int | None  # F, numbers in a frame; None for symbols
     input_planes: int  # input convolution: columns of points in a frame
     frame_stack: int  # input frames: frames joined to one
@@ -137,6 +138,7 @@ _ADDED = (
     *("location_channels", "location_width", "attention_heads"),
     *("input_size", "input_planes", "frame_stack", "convolution_layers", "convolution_channels"),
     *("encoder_pyramid", "ctc", "output_size", "quantiles", "scaling", "continues"),
+    "feedback",
 )
 
 

@@ -160,6 +160,7 @@ class VectorSeq2Seq(Seq2Seq):
         scaling: `"constant"`: the units of (41) are constants from the training data; `"source"`: the mean and the
             standard deviation of the source's first D components, which are normalised alike before they are read.
         continues: the target continues the source's first D components: y_0 is its last frame. Else z_0 is 0.
+        feedback: each step is fed the vector before; else z_0, so that its distribution depends on the source alone.
     """
 
     decoder: VectorDecoder
@@ -173,9 +174,10 @@ class VectorSeq2Seq(Seq2Seq):
         context: str,
         scaling: str,
         continues: bool,
+        feedback: bool,
     ) -> None:
         super().__init__(frontend, encoder, bridge, decoder, context)
-        self.scaling, self.continues = scaling, continues
+        self.scaling, self.continues, self.feedback = scaling, continues, feedback
 
     def read(
         self, source: Float[Tensor, "B T F"], source_lengths: Int[Tensor, "B"], noise: Noise | None = None
@@ -275,7 +277,7 @@ class VectorSeq2Seq(Seq2Seq):
         state, units, first = self.read(source, source_lengths, noise)
         known = target.isfinite()
         z = units.normalize(torch.where(known, target.to(units.mean.dtype), units.mean[:, None]))
-        fed = torch.cat([first[:, None], z[:, :-1]], 1)
+        fed = torch.cat([first[:, None], z[:, :-1]], 1) if self.feedback else first[:, None].expand(z.shape)
         return self.decoder(fed, state, noise, _lengths(known)), units, z, known
 
 
@@ -329,4 +331,4 @@ def build_vector_model(
         has_constants=config.scaling == "constant",
         generator=generator,
     )
-    return VectorSeq2Seq(*parts, decoder, config.context, config.scaling, config.continues)
+    return VectorSeq2Seq(*parts, decoder, config.context, config.scaling, config.continues, config.feedback)

@@ -37,13 +37,13 @@ def trajectories(
     num_samples, num_steps = noise.shape[1:3]
     state, units, z = model.read(source, source_lengths)
     rows = torch.arange(len(source), device=source.device).repeat_interleave(num_samples)
-    state, units, z = select_rows((state, units, z), rows)  # B rows -> B·S
+    state, units, fed = select_rows((state, units, z), rows)  # B rows -> B·S
     decoder, recurrence = model.decoder, model.decoder.recurrence()
     drawn = []
     for step in range(num_steps):
-        found, state = decoder.describe(z, state, recurrence)
-        z = decoder.output.draw(found, noise[:, :, step].flatten(0, 1).to(z.dtype))
-        drawn.append(z)
+        found, state = decoder.describe(fed, state, recurrence)
+        drawn.append(decoder.output.draw(found, noise[:, :, step].flatten(0, 1).to(fed.dtype)))
+        fed = drawn[-1] if model.feedback else fed
     targets: Tensor = units.restore(torch.stack(drawn, 1)).unflatten(0, (-1, num_samples))
     return targets
 
