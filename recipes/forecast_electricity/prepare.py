@@ -1,4 +1,4 @@
-"""Write the half-hourly electricity demand of England and Wales, 5 June to 27 August 2000, as a table.
+"""Write the half-hourly electricity demand of England and Wales, 5 June to 27 August 2000, as tables.
 
     python recipes/forecast_electricity/prepare.py
 
@@ -11,7 +11,8 @@ from pathlib import Path
 from pmdarima.datasets import load_taylor
 
 DATA = Path(__file__).parent / "data"
-TEST_STEPS = 2 * 7 * 48  # the last two weeks
+WEEK = 7 * 48
+TEST_STEPS = 2 * WEEK  # the last two weeks
 
 
 def write_table(path: Path, values: list[float]) -> None:
@@ -23,5 +24,7 @@ def write_table(path: Path, values: list[float]) -> None:
 if __name__ == "__main__":
     load = load_taylor().tolist()
     write_table(DATA / "all.csv", load)
-    write_table(DATA / "train.csv", load[:-TEST_STEPS])
-    print(f"{DATA / 'all.csv'}: {len(load)} half hours; {DATA / 'train.csv'}: all but the last {TEST_STEPS}")
+    differences = [now - before for now, before in zip(load[WEEK:-TEST_STEPS], load, strict=False)]
+    write_table(DATA / "train.csv", differences)
+    print(f"{DATA / 'all.csv'}: {len(load)} half hours")
+    print(f"{DATA / 'train.csv'}: differences to a week before, without the last {TEST_STEPS}")

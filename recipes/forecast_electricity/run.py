@@ -23,7 +23,7 @@ from peephole.config import Config
 
 HERE = Path(__file__).parent
 DATA = HERE / "data"
-DAY = 48  # half hours
+DAY, WEEK = 48, 336  # half hours
 DAYS = 14
 SEEDS = (1, 2, 3)
 
@@ -41,10 +41,13 @@ def network_forecasts(form: str, seed: int, series: np.ndarray, steps: int | Non
         config = config.with_values({"steps": steps})
     if not out.exists():
         peephole.train(DATA / "train.csv", out=out, config=config, overwrite=True, quiet=True)
-    model = peephole.load(out)
-    found = model.predict([series[:origin] for origin in origins(series)], samples=500, seed=seed, threads=1)
+    differences = series[WEEK:] - series[:-WEEK]
+    sources = [differences[: origin - WEEK] for origin in origins(series)]
+    found = peephole.load(out).predict(sources, samples=500, seed=seed, threads=1)
+    before = [series[origin - WEEK :][:DAY] for origin in origins(series)]  # to which a forecast is added
     return [
-        Forecast(one.mean[:, 0].tolist(), [one.quantile(level)[:, 0].tolist() for level in LEVELS]) for one in found
+        Forecast((week + one.mean[:, 0]).tolist(), [(week + one.quantile(level)[:, 0]).tolist() for level in LEVELS])
+        for week, one in zip(before, found, strict=True)
     ]
 
 
@@ -78,7 +81,7 @@ def main() -> None:
             found[form, seed], seconds[form, seed] = made
             print(f"{form} peepholes, seed {seed}: {seconds[form, seed]:.0f} seconds", flush=True)
     actual = [series[origin : origin + DAY] for origin in origins(series)]
-    text = report(found, seconds, actual, history=series[: origins(series)[0]], season=7 * DAY)
+    text = report(found, seconds, actual, history=series[: origins(series)[0]], season=WEEK)
     (DATA / "report.md").write_text(text, encoding="utf-8")
     print(f"\n{text}\n{DATA / 'report.md'}")
 
