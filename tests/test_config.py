@@ -28,6 +28,8 @@ FIELDS = {
 }
 # Further settings that a non-default value requires
 COMPANIONS = {
+    "data.targets_only": {"model.input": "none"},
+    "symbols.of": {"model.input": "none"},
     "model.cell": {"model.peephole": "none"},
     "model.hidden_size": {"model.bidirectional": False},
     "model.encoder_size": {"model.bidirectional": False},
@@ -35,6 +37,7 @@ COMPANIONS = {
     "model.output": {"model.input": "frames"},
     "search.nbest": {"search.beam_size": 10**6},
     "train.coverage_loss": {"model.attention": "coverage"},
+    "search.diverse_groups": {"search.beam_size": 10**6},
     "search.top_k": {"search.temperature": 1.0},
     "search.top_p": {"search.temperature": 1.0},
 }
@@ -242,7 +245,8 @@ def test_explicit_peepholes_for_a_gru_are_refused(peephole: str) -> None:
     [
         (
             {"modle": {}},
-            "x: unknown section 'modle'; wanted one of data, frames, symbols, model, train, search; did you mean 'model'?",
+            "x: unknown section 'modle'; wanted one of data, frames, symbols, model, train, search; "
+            "did you mean 'model'?",
         ),
         ({"model": 3}, "x, model: wanted a table of keys, got 3"),
         (
@@ -434,7 +438,8 @@ def test_resetting_one_budget_to_none_allows_another() -> None:
         (b"[model]\nhidden_size = '3.5'\n", "model.hidden_size: wanted a whole number, got '3.5'"),
         (
             b"[modell]\n",
-            "unknown section 'modell'; wanted one of data, frames, symbols, model, train, search; did you mean 'model'?",
+            "unknown section 'modell'; wanted one of data, frames, symbols, model, train, search; "
+            "did you mean 'model'?",
         ),
     ],
 )

@@ -219,6 +219,10 @@ typedef struct peephole_request {
   int32_t with_attention; /* 0: results have no attention */
   int64_t num_models;     /* at least 1; the probabilities of several are averaged */
   const peephole_model *const *models;
+  int64_t num_guides;            /* language models with the same target symbols, whose weighted log p is added to that of the
+                                    models to choose and rank; results report the models' own log p */
+  const peephole_model *const *guides;
+  const double *guide_weights;   /* (guides)  above 0 */
   int64_t num_sources;           /* B */
   int64_t batch_size;            /* most sources searched at the same time; results do not depend on it */
   double ctc_weight;             /* beam and samples: share of CTC in the score by which targets are chosen, from 0 to 1;
@@ -233,6 +237,21 @@ typedef struct peephole_request {
   int64_t beam_size;             /* beam: K */
   int64_t nbest;                 /* beam: maximum targets for each source, at most K; samples: samples of each source */
   double length_penalty;         /* beam: hypotheses are ranked by log p / length^length_penalty */
+  double length_reward;          /* beam: plus length_reward * length; </s> counts */
+  double coverage_penalty;       /* beam: plus coverage_penalty times the sum over the places j of the source of
+                                    log min(sum over the symbols of attention_j, 1); 0, or a model with attention */
+  int64_t diverse_groups;        /* beam: groups of beam_size / diverse_groups hypotheses, which choose in turn in each step
+                                    and each return nbest / diverse_groups, rounded up; 0 or 1: one */
+  double diversity;              /* beam: an extension is chosen as if its score were lower by this for each extension by the
+                                    same symbol that an earlier group of its source chose in the step */
+  const int64_t *phrase_offsets; /* (B+1)  beam, one group: the phrases that the targets of source b must contain are those
+                                    from phrase_offsets[b] up to phrase_offsets[b + 1]; NULL: none */
+  const int64_t *phrase_symbol_offsets; /* (phrases+1)  where the symbols of each phrase begin; none is empty */
+  const int32_t *phrases;        /* no special symbols. Those of a source fit into its max_lengths beside its prefix */
+  int64_t min_length;            /* beam and samples: least symbols of a target without </s>, which may come earlier where
+                                    no other symbol may follow; 0: none */
+  int64_t no_repeat_ngram;       /* beam and samples: n, so that no n symbols in a row occur twice in a target; 0: they may.
+                                    Prefixes are exempt, but count */
   double temperature;            /* samples: above 0 */
   double top_p;                  /* samples: from the fewest symbols with this total probability; 1: all */
   int64_t top_k;                 /* samples: from this many most probable symbols; 0: all */
@@ -260,7 +279,7 @@ typedef struct peephole_result {
   const float *attention;         /* NULL if no model has attention, or with_attention is 0 */
 } peephole_result;
 
-/* Targets of real vectors, (41)-(46), drawn for B sources of frames: S for each, of U vectors with D numbers. */
+/* Targets of real vectors, (51)-(56), drawn for B sources of frames: S for each, of U vectors with D numbers. */
 typedef struct peephole_forecast {
   int32_t threads;    /* at least 1; results do not depend on it */
   int64_t num_sources, num_samples, num_steps; /* B, S, U; S and U at least 1 */

@@ -55,6 +55,7 @@ class Request {
     r_.temperature = one_in(50) ? -1 : 0.5 + double(below(3));
     r_.top_p = one_in(50) ? 1.5 : one_in(2) ? 1 : 0.7;
     r_.top_k = one_in(50) ? -1 : below(4);
+    constrain(sources);
   }
 
   void run() {
@@ -66,6 +67,11 @@ class Request {
     r_.target_offsets = r_.kind != PEEPHOLE_FORCE && one_in(2) ? nullptr : target_offsets_.data();
     r_.targets = targets_.data();
     r_.generators = generators_.data();
+    r_.guides = models;
+    r_.guide_weights = guide_weights_;
+    r_.phrase_offsets = one_in(2) ? nullptr : phrase_offsets_.data();
+    r_.phrase_symbol_offsets = phrase_symbol_offsets_.data();
+    r_.phrases = phrases_.data();
     r_.should_stop = one_in(4) ? nullptr : stops_at_third_call;
     r_.should_stop_context = &calls_;
     peephole_result *result = nullptr;
@@ -89,12 +95,32 @@ class Request {
   }
 
  private:
+  void constrain(int64_t sources) {
+    r_.num_guides = one_in(8) ? below(3) : 0;
+    guide_weights_[0] = one_in(50) ? 0 : 0.5;
+    r_.min_length = one_in(50) ? -1 : one_in(2) ? 0 : below(12);
+    r_.no_repeat_ngram = one_in(50) ? -1 : one_in(2) ? 0 : below(4);
+    r_.length_reward = one_in(50) ? NAN : double(below(3));
+    r_.coverage_penalty = one_in(50) ? 1e300 : one_in(2) ? 0 : 0.5;
+    r_.diverse_groups = one_in(50) ? below(9) - 1 : one_in(2) ? 0 : r_.beam_size;
+    r_.diversity = one_in(50) ? -1 : double(below(3));
+    for (int64_t b = 0; b < sources; ++b) {
+      for (int64_t phrase = below(3); phrase > 0; --phrase) {
+        for (int64_t i = one_in(50) ? 0 : 1 + below(2); i > 0; --i)
+          phrases_.push_back(one_in(50) ? symbol(9) : symbol(peephole_model_num_symbols(model_, PEEPHOLE_TARGET)));
+        phrase_symbol_offsets_.push_back(int64_t(phrases_.size()));
+      }
+      phrase_offsets_.push_back(int64_t(phrase_symbol_offsets_.size()) - 1);
+    }
+  }
+
   static int32_t stops_at_third_call(void *calls) { return ++*static_cast<int *>(calls) == 3; }
   std::mt19937_64 &random_;
   const peephole_model *model_;
   peephole_request r_{};
-  std::vector<int32_t> sources_, targets_;
-  std::vector<int64_t> source_offsets_{0}, target_offsets_{0}, max_lengths_;
+  std::vector<int32_t> sources_, targets_, phrases_;
+  std::vector<int64_t> source_offsets_{0}, target_offsets_{0}, max_lengths_, phrase_offsets_{0}, phrase_symbol_offsets_{0};
+  double guide_weights_[2] = {0.5, 2};
   std::vector<uint64_t> generators_;
   int calls_ = 0;
 

@@ -21,10 +21,13 @@ The split is by the word in hanja, so all its readings are in one file: md5(word
 
 import argparse
 import re
-import subprocess
+import sys
 import tempfile
 from hashlib import md5
 from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).parents[1]))
+from fetch import debian_package
 
 DATA = Path(__file__).parent / "data"
 PACKAGE = "libhangul-data"
@@ -33,21 +36,10 @@ Pairs = list[tuple[str, str]]
 
 
 def download() -> str:
-    """Download Debian's package into a temporary folder and return the dictionary's text.
-
-    Raises:
-        SystemExit: apt-get or dpkg-deb is missing or failed.
-    """
+    """Download Debian's package into a temporary folder and return the dictionary's text."""
     with tempfile.TemporaryDirectory() as folder:
-        try:
-            subprocess.run(["apt-get", "download", PACKAGE], cwd=folder, check=True, capture_output=True)
-            (package,) = Path(folder).glob("*.deb")
-            subprocess.run(["dpkg-deb", "-x", package, folder], check=True, capture_output=True)
-        except FileNotFoundError as error:
-            raise SystemExit(f"{error.filename} not found: give the path of hanja.txt instead") from error
-        except subprocess.CalledProcessError as error:
-            raise SystemExit(f"{' '.join(map(str, error.cmd))}: {error.stderr.decode().strip()}") from error
-        return (Path(folder) / "usr/share/libhangul/hanja/hanja.txt").read_text(encoding="utf-8")
+        files = debian_package(PACKAGE, Path(folder), "give the path of hanja.txt instead")
+        return (files / "usr/share/libhangul/hanja/hanja.txt").read_text(encoding="utf-8")
 
 
 def read_pairs(text: str) -> Pairs:

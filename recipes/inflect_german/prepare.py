@@ -15,13 +15,14 @@ The split is by lemma: md5(lemma) % 100 below 5 test, 5 to 9 dev.
 
 import argparse
 import csv
-import subprocess
 import sys
 import tempfile
-import zipfile
 from collections.abc import Container, Iterable
 from hashlib import md5
 from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).parents[1]))
+from fetch import pypi_file
 
 DATA = Path(__file__).parent / "data"
 PACKAGE = "german-nouns==1.2.5"
@@ -31,19 +32,9 @@ Pairs = list[tuple[str, str]]
 
 
 def download() -> str:
-    """Download the package into a temporary folder and return its table.
-
-    Raises:
-        SystemExit: pip failed.
-    """
+    """Download the package into a temporary folder and return its table."""
     with tempfile.TemporaryDirectory() as folder:
-        command = [sys.executable, "-m", "pip", "download", "--quiet", "--no-deps", "--dest", folder, PACKAGE]
-        done = subprocess.run(command, capture_output=True, text=True, check=False)
-        wheels = list(Path(folder).glob("*.whl"))
-        if done.returncode or not wheels:
-            reason = (done.stderr.strip() or "no wheel came").splitlines()[-1]
-            raise SystemExit(f"pip download {PACKAGE}: {reason}; or give the path of its nouns.csv")
-        return zipfile.ZipFile(wheels[0]).read("german_nouns/nouns.csv").decode("utf-8")
+        return pypi_file(PACKAGE, "german_nouns/nouns.csv", Path(folder), "give the path of its nouns.csv instead")
 
 
 def read_pairs(table: str) -> Pairs:

@@ -19,13 +19,14 @@ The split is by the right word, so that all misspellings of a word are in one fi
 
 import argparse
 import re
-import subprocess
 import sys
 import tempfile
-import zipfile
 from collections.abc import Iterable
 from hashlib import md5
 from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).parents[1]))
+from fetch import debian_package, pypi_file
 
 DATA = Path(__file__).parent / "data"
 DICTIONARY_PACKAGE = "codespell==2.4.3"
@@ -35,38 +36,18 @@ LETTERS = re.compile("[a-z'-]+")
 Pairs = list[tuple[str, str]]
 
 
-def run(command: list[str], folder: str, instead: str) -> None:
-    """Run a program in a folder.
-
-    Raises:
-        SystemExit: it is missing or failed; the message ends with what to give instead.
-    """
-    try:
-        done = subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False)
-    except FileNotFoundError:
-        raise SystemExit(f"{command[0]} not found: give {instead} instead") from None
-    if done.returncode:
-        reason = (done.stderr.strip() or f"exit code {done.returncode}").splitlines()[-1]
-        raise SystemExit(f"{' '.join(command)}: {reason}; or give {instead}")
-
-
 def download_dictionary() -> str:
     """Download PyPI's package into a temporary folder and return its dictionary."""
     with tempfile.TemporaryDirectory() as folder:
-        pip = [sys.executable, "-m", "pip", "download", "--quiet", "--no-deps", DICTIONARY_PACKAGE]
-        run(pip, folder, "--dictionary, a copy of its dictionary.txt")
-        (wheel,) = Path(folder).glob("*.whl")
-        return zipfile.ZipFile(wheel).read("codespell_lib/data/dictionary.txt").decode("utf-8")
+        hint = "give --dictionary, a copy of its dictionary.txt instead"
+        return pypi_file(DICTIONARY_PACKAGE, "codespell_lib/data/dictionary.txt", Path(folder), hint)
 
 
 def download_words() -> str:
     """Download Debian's package into a temporary folder and return its list of words."""
     with tempfile.TemporaryDirectory() as folder:
-        instead = "--words, a file with a word a line"
-        run(["apt-get", "download", WORDS_PACKAGE], folder, instead)
-        (package,) = Path(folder).glob("*.deb")
-        run(["dpkg-deb", "-x", str(package), folder], folder, instead)
-        return (Path(folder) / "usr/share/dict/american-english-large").read_text(encoding="utf-8")
+        files = debian_package(WORDS_PACKAGE, Path(folder), "give --words, a file with a word a line instead")
+        return (files / "usr/share/dict/american-english-large").read_text(encoding="utf-8")
 
 
 def read_pairs(dictionary: str) -> Pairs:

@@ -23,20 +23,21 @@ sentence with several translations in dev or test is one source with several ref
 import argparse
 import os
 import re
-import subprocess
-import tempfile
+import sys
 from collections import Counter
 from collections.abc import Iterator
 from hashlib import md5
 from pathlib import Path
 from typing import NamedTuple
 
+sys.path.insert(0, str(Path(__file__).parents[1]))
+from debian import clean, download_indices, read_descriptions, read_sources, split_description
+
 DATA = Path(__file__).parent / "data"
-HELPER = "/usr/lib/apt/apt-helper"
 WORDS = range(3, 41)  # of a side
 FACTOR = 2.5  # between the numbers of words of the two sides
 
-_SENTENCE_END = re.compile(r"(?<=[.!?])\s+(?=[A-ZÀ-Ý0-9\"'(])")
+_SENTENCE_END = re.compile(r"(?<=[.!?])\s+(?=[A-ZÀ-Ý가-힣0-9\"'(])")
 
 
 class Indices(NamedTuple):
@@ -56,102 +57,18 @@ class Sentence(NamedTuple):
 
 
 def download(language: str) -> Indices:
-    """Download the indices with apt's own client into a temporary folder and return their texts.
+    """Download the indices with apt's own client and return their texts.
 
     Raises:
         SystemExit: apt is missing or failed, or its sources have no translations into the language.
     """
     if not re.fullmatch(r"[a-z]{2,3}(_[A-Za-z]+)?", language):
         raise SystemExit(f"--to {language}: wanted a language as apt names it: it, de, pt_BR")
-    with tempfile.TemporaryDirectory() as folder:
-        settings = {
-            "Dir::State": folder,
-            "Dir::State::lists": f"{folder}/lists",
-            "Dir::Cache": f"{folder}/cache",
-            "Dir::Cache::pkgcache": "",
-            "Dir::Cache::srcpkgcache": "",
-            "Acquire::Languages": f"en,{language}",
-            "APT::Sandbox::User": "root",  # otherwise root's apt becomes a user without access to the folder
-        }
-        options = [word for name, value in settings.items() for word in ("-o", f"{name}={value}")]
-        for needed in ("lists/partial", "cache/archives/partial"):
-            (Path(folder) / needed).mkdir(parents=True)
-        said = run(["apt-get", *options, "update"])
-        listed = run(
-            ["apt-get", *options, "indextargets", "--format", "$(CREATED_BY)\t$(LANGUAGE)\t$(FILENAME)"]
-        ).stdout
-        texts: dict[tuple[str, ...], list[str]] = {}
-        for kind, of_language, path in (line.split("\t") for line in listed.splitlines()):
-            key = (kind, of_language) if kind == "Translations" else (kind,)
-            if key in (("Packages",), ("Translations", "en"), ("Translations", language)):
-                texts.setdefault(key, []).append(run([HELPER, *options, "cat-file", path]).stdout)
-    found = [texts.get(key) for key in (("Packages",), ("Translations", "en"), ("Translations", language))]
-    for what, parts in zip(("Packages", "Translation-en", f"Translation-{language}"), found, strict=True):
-        if not parts:
-            raise SystemExit(f"no index {what} in apt's sources\n{said.stderr}".strip())
-    return Indices(*("\n\n".join(parts) for parts in found if parts))
-
-
-def run(command: list[str]) -> "subprocess.CompletedProcess[str]":
-    """Run one of apt's programs and return what it wrote.
-
-    Raises:
-        SystemExit: it is missing or failed.
-    """
-    try:
-        return subprocess.run(
-            command, check=True, capture_output=True, encoding="utf-8", env=os.environ | {"LC_ALL": "C.UTF-8"}
-        )
-    except FileNotFoundError as error:
-        raise SystemExit(f"{error.filename} not found: this recipe gets its data with apt, Debian's own") from error
-    except subprocess.CalledProcessError as error:
-        raise SystemExit(f"{command[0]} failed: {error.stderr.strip()}") from error
-
-
-def read_stanzas(text: str) -> Iterator[dict[str, str]]:
-    """Yield the stanzas of an index as field → value; further lines of a value keep their first space."""
-    for stanza in re.split(r"\n\n+", text.strip("\n")):
-        yield {
-            name: value.strip("\n").removeprefix(" ")
-            for name, value in (field.split(":", 1) for field in re.split(r"\n(?! )", stanza.strip("\n")))
-        }
-
-
-def read_descriptions(text: str, language: str) -> dict[str, tuple[str, str]]:
-    """Read an index Translation-xx and return md5 of the English description → (package, description)."""
-    return {
-        fields["Description-md5"]: (fields["Package"], fields[f"Description-{language}"])
-        for fields in read_stanzas(text)
-    }
-
-
-def read_sources(text: str) -> dict[str, str]:
-    """Read an index Packages and return package → its source package."""
-    return {
-        fields["Package"]: fields.get("Source", fields["Package"]).split()[0]  # a version may follow
-        for fields in read_stanzas(text)
-    }
-
-
-def split_description(description: str) -> tuple[str, list[list[str]]]:
-    """Return the synopsis and the paragraphs, a list of lines each."""
-    synopsis, *lines = description.split("\n")
-    paragraphs: list[list[str]] = [[]]
-    for line in lines:
-        if line.strip() == ".":
-            paragraphs.append([])
-        else:
-            paragraphs[-1].append(line[1:])
-    return clean(synopsis), [lines for lines in paragraphs if lines]
-
-
-def clean(text: str) -> str:
-    """Return the text with each run of whitespace replaced by one space, and none at the ends."""
-    return " ".join(text.split())
+    return Indices(*download_indices("en", language))
 
 
 def split_sentences(lines: list[str]) -> list[str]:
-    """Return the sentences of a paragraph; `.`, `!` or `?` before a capital, digit, quote or bracket ends one."""
+    """Split a paragraph after `.`, `!` or `?` before a capital, hangul, digit, quote or bracket."""
     return _SENTENCE_END.split(clean(" ".join(lines)))
 
 

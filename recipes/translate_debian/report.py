@@ -17,6 +17,7 @@ from peephole.symbols import Symbols, WhitespaceSymbols
 SYSTEMS = {
     "attention": "peephole, attention",
     "fixed": "peephole, fixed context",
+    "copying": "peephole, copying",
     "opennmt": "OpenNMT-py 3.5.1",
 }
 SEARCHES = {"greedy": 1, "beam 5": 5}  # name → beam size
@@ -199,6 +200,7 @@ def report(results: Path, test_file: Path) -> None:
         scores_table(results, test),
         facts_table(results),
         differences_table(results, test, "attention", "fixed"),
+        differences_table(results, test, "copying", "attention"),
         differences_table(results, test, "attention", "opennmt"),
         lengths_table(test, found),
     ]

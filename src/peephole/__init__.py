@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from peephole.model.quantization import quantize as quantize
     from peephole.training import resume as resume
     from peephole.training import train as train
+    from peephole.training import tune as tune
 
 # PyTorch's OpenMP workers spin for milliseconds after each parallel region, on cores that the engine's threads need.
 # This makes them sleep sooner; libgomp reads it when PyTorch is imported. 1000 turns cost PyTorch nothing measurable; 0
@@ -51,6 +52,7 @@ _MODULES = {
     "quantize": "peephole.model.quantization",
     "resume": "peephole.training",
     "train": "peephole.training",
+    "tune": "peephole.training",
 }
 
 __all__ = [
@@ -65,6 +67,7 @@ __all__ = [
     "quantize",
     "resume",
     "train",
+    "tune",
 ]
 
 _import, __dir__ = lazy_names(__name__, _MODULES)
@@ -76,6 +79,7 @@ def __getattr__(name: str) -> Any:
     except ModuleNotFoundError as error:
         if error.name is None or error.name.split(".")[0] == "peephole":
             raise
+        extra = "search" if error.name == "optuna" else "train"
         raise ModuleNotFoundError(
-            f"peephole.{name} needs {error.name}: pip install 'peephole[train]'", name=error.name
+            f"peephole.{name} needs {error.name}: pip install 'peephole[{extra}]'", name=error.name
         ) from error

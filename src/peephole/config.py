@@ -10,7 +10,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-from peephole.consistency import check_consistency
+from peephole.consistency import check_consistency, check_language_model
 from peephole.errors import ConfigError, check_path, check_type, describe_value, nearest
 from peephole.sections import DEFAULT_EPOCHS as DEFAULT_EPOCHS
 from peephole.sections import HIGHEST_COUNT as HIGHEST_COUNT
@@ -23,6 +23,8 @@ from peephole.sections import TrainConfig as TrainConfig
 from peephole.values import read_value, type_text
 
 MOST_CONFIG_BYTES = 1 << 20
+SEARCH_SPACE = "search_space"
+"""The table of a TOML file that names the settings to search; see `peephole.training.tuning.space`."""
 SHARED_SECTIONS = ("train", "search")  # a key of both sections given without its section is set in both
 
 
@@ -43,6 +45,7 @@ class Config:
         for name, kind in SECTIONS.items():
             check_type(name, getattr(self, name), kind, f"a {kind.__name__}")
         check_consistency(self.data, self.frames, self.model, self.train, self.search)
+        check_language_model(self.data, self.symbols, self.model, self.search)
 
     @classmethod
     def from_dict(cls, tree: Mapping[str, Any], where: str = "config", base: Config | None = None) -> Config:
@@ -78,19 +81,13 @@ class Config:
     def from_toml(cls, path: str | Path, base: Config | None = None) -> Config:
         """Read a config from a TOML file with tables for its sections; `base` as above.
 
+        The table `[search_space]` of such a file is that of a search of settings and is not read here.
+
         Raises:
             ConfigError: the file is missing, is not TOML, or holds settings that `from_dict` refuses.
         """
-        check_path("path", path)
-        if sys.version_info >= (3, 11):
-            import tomllib  # imported here, since few runs have a file
-        else:  # the same library before it became part of Python
-            import tomli as tomllib
-        try:
-            tree = tomllib.loads(_read_text_file(Path(path)))
-        except (OSError, ValueError, RecursionError) as error:
-            reason = getattr(error, "strerror", None) or error
-            raise ConfigError(f"{path}: cannot be read as TOML: {reason}") from error
+        tree = read_toml(path)
+        tree.pop(SEARCH_SPACE, None)
         return cls.from_dict(tree, str(path), base)
 
     def to_dict(self) -> dict[str, dict[str, Any]]:
@@ -153,6 +150,24 @@ SECTIONS: dict[str, type] = {
 }
 
 
+def read_toml(path: str | Path) -> dict[str, Any]:
+    """Return the tables of a TOML file.
+
+    Raises:
+        ConfigError: the file is missing or is not TOML.
+    """
+    check_path("path", path)
+    if sys.version_info >= (3, 11):
+        import tomllib  # imported here, since few runs have a file
+    else:  # the same library before it became part of Python
+        import tomli as tomllib
+    try:
+        return dict(tomllib.loads(_read_text_file(Path(path))))
+    except (OSError, ValueError, RecursionError) as error:
+        reason = getattr(error, "strerror", None) or error
+        raise ConfigError(f"{path}: cannot be read as TOML: {reason}") from error
+
+
 def _read_text_file(path: Path) -> str:
     """Return the text of a small regular file; a pipe or a device is not opened, because that may block."""
     if not path.is_file() and path.exists():
@@ -185,6 +200,18 @@ def _hints(section: type) -> dict[str, Any]:
 def _names() -> dict[str, tuple[str, str]]:
     """Return `section.key` → section, key of every setting."""
     return {f"{section}.{f.name}": (section, f.name) for section, kind in SECTIONS.items() for f in fields(kind)}
+
+
+def full_names(name: str, where: str) -> list[str]:
+    """Return the settings that a name stands for, each as `section.key`: one, or those of train and search.
+
+    Raises:
+        ConfigError: no setting has this name, or several that are not set together.
+
+    >>> full_names("hidden_size", "--set"), full_names("threads", "--set")
+    (['model.hidden_size'], ['train.threads', 'search.threads'])
+    """
+    return [f"{section}.{key}" for section, key in _resolve(name, where)]
 
 
 def _resolve(name: str, where: str) -> list[tuple[str, str]]:

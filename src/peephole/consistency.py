@@ -7,7 +7,19 @@ from typing import TYPE_CHECKING
 from peephole.errors import ConfigError
 
 if TYPE_CHECKING:
-    from peephole.sections import DataConfig, FramesConfig, ModelConfig, SearchConfig, TrainConfig
+    from peephole.sections import DataConfig, FramesConfig, ModelConfig, SearchConfig, SymbolsConfig, TrainConfig
+
+
+def check_language_model(data: DataConfig, symbols: SymbolsConfig, model: ModelConfig, search: SearchConfig) -> None:
+    """Raise ConfigError if settings of a language model are mixed with those of a model with sources."""
+    if model.input == "none":
+        if model.ctc or search.coverage_penalty:
+            name = "model.ctc" if model.ctc else "search.coverage_penalty"
+            raise ConfigError(f"{name}: wanted a model with sources, got model.input='none'")
+        return
+    for name, value in (("data.targets_only", data.targets_only), ("symbols.of", symbols.of)):
+        if value:
+            raise ConfigError(f"{name}: wanted model.input='none' with it, got {model.input!r}")
 
 
 def check_consistency(
@@ -51,15 +63,37 @@ def check_consistency(
         raise ConfigError(
             f"train: wanted one of minutes, epochs, steps; got {' and '.join(budgets)}; all but one can be none"
         )
+    _check_search(model, search)
+
+
+def _check_search(model: ModelConfig, search: SearchConfig) -> None:
+    """Raise ConfigError if settings of a search contradict each other or the model."""
     if search.nbest > search.beam_size and search.temperature is None:
         raise ConfigError(f"search.nbest: wanted at most beam_size = {search.beam_size}, got {search.nbest}")
     limits = [name for name in ("top_k", "top_p") if getattr(search, name) is not None]
     if limits and search.temperature is None:
         raise ConfigError(f"search.{limits[0]} limits sampling: wanted search.temperature with it, such as 1, got none")
+    rankings = ("length_reward", "coverage_penalty")
+    used = [name for name in rankings if getattr(search, name)] + ["diverse_groups"] * (search.diverse_groups > 1)
+    if used and search.temperature is not None:
+        raise ConfigError(
+            f"search.{used[0]} is for beam search: wanted search.temperature=none with it, got {search.temperature:g}"
+        )
+    if search.coverage_penalty and model.context != "attention":
+        raise ConfigError(
+            f"search.coverage_penalty: wanted model.context='attention', or 0; got {search.coverage_penalty:g} with "
+            f"{model.context!r}"
+        )
+    if search.beam_size % search.diverse_groups:
+        raise ConfigError(
+            f"search.diverse_groups: wanted a divisor of beam_size = {search.beam_size}, got {search.diverse_groups}"
+        )
 
 
 def _check_vectors(model: ModelConfig, train: TrainConfig) -> None:
     """Raise ConfigError if settings contradict real vectors as output."""
+    if model.input == "none":
+        raise ConfigError(f"model.input: wanted frames for model.output={model.output!r}, got 'none'")
     if model.ctc:
         raise ConfigError(f"model.ctc: wanted false for model.output={model.output!r}, which has no symbols")
     if model.scaling == "source" and not model.continues:

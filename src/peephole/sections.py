@@ -35,6 +35,9 @@ class DataConfig:
 
     source: str = option("source", "TSV and CSV with a header, JSONL, Parquet: the column that holds the source")
     target: str = option("target", "TSV and CSV with a header, JSONL, Parquet: the column that holds the target")
+    targets_only: bool = option(
+        False, "each line is a target alone, for a language model; model.input=none sets it in training"
+    )
     bad_lines: Literal["error", "skip"] = option(
         "error",
         "a line with the wrong number of columns, an empty side or invalid UTF-8: stop, or skip and count",
@@ -100,6 +103,7 @@ class SymbolsConfig:
 
     source: SymbolKind = option("auto", "source symbols; auto chooses by the data and prints its choice")
     target: SymbolKind = option("auto", "target symbols; auto chooses by the data and prints its choice")
+    of: str | None = option(None, "model.input=none: take the target symbols over from this model file")
     vocabulary_size: int = option(8000, "most symbols a side that a vocabulary may hold", low=8, high=MOST_SYMBOLS)
     min_count: int = option(1, "symbols seen fewer times in training become <unk>", low=1, high=HIGHEST_COUNT)
     normalize: Literal["NFC", "NFKC", "none"] = option("NFC", "Unicode normalisation of both sides")
@@ -109,14 +113,16 @@ class SymbolsConfig:
 class ModelConfig:
     """The shape of the model; equation numbers are those of docs/equations.md."""
 
-    input: Literal["symbols", "frames", "convolution"] = option("symbols", "what the model reads: symbols, or frames")
+    input: Literal["symbols", "frames", "convolution", "none"] = option(
+        "symbols", "what the model reads: symbols, frames, or none: a language model, trained on targets alone"
+    )
     output: Literal["symbols", "gaussian", "quantile"] = option(
         "symbols", "what a target is made of: symbols, or real vectors whose distribution is normal or has quantiles"
     )
     output_size: int | None = option(None, "numbers in a vector of the target", low=1, high=LARGEST_SIZE)
-    quantiles: int = option(9, "output=quantile: quantiles Q of (44)", low=2, high=MOST_QUANTILES)
+    quantiles: int = option(9, "output=quantile: quantiles Q of (54)", low=2, high=MOST_QUANTILES)
     scaling: Literal["source", "constant"] = option(
-        "source", "real outputs: mean and deviation of (41) are those of each source, or of all training data"
+        "source", "real outputs: mean and deviation of (51) are those of each source, or of all training data"
     )
     continues: bool = option(True, "real outputs: the target continues the first numbers of the source's frames")
     feedback: bool = option(
@@ -250,6 +256,27 @@ class SearchConfig:
         low=0,
         high=1,
     )
+    length_reward: float = option(0.0, "added to the score that ranks a hypothesis for each symbol", low=0, high=1000)
+    coverage_penalty: float = option(
+        0.0, "weight of Σ_j log min(Σ_t α_tj, 1) in that score: source places left out cost", low=0, high=1000
+    )
+    min_length: int = option(0, "least symbols of a prediction, </s> not counted", low=0, high=HIGHEST_COUNT)
+    no_repeat_ngram: int = option(
+        0, "no sequence of this many symbols occurs twice in a prediction; 0: any may", low=0, high=HIGHEST_COUNT
+    )
+    diverse_groups: int = option(
+        1, "groups that the beam is split into, each kept from repeating the others", low=1, high=MOST_AT_A_TIME
+    )
+    diversity: float = option(
+        0.5,
+        "diverse groups: a symbol costs this for each hypothesis of an earlier group that took it in the same step",
+        low=0,
+        high=HIGHEST_COUNT,
+    )
+    language_model: str | None = option(
+        None, "file of a language model whose weighted log p ranks and chooses beside the model's"
+    )
+    language_model_weight: float = option(0.3, "weight of the language model's log p", low=0, high=1000)
     max_length_factor: float = option(3.0, "longest prediction: factor × source length + extra", low=0, high=1000)
     max_length_extra: int = option(20, "longest prediction: factor × source length + extra", low=1, high=10**6)
     steps_ahead: int | None = option(

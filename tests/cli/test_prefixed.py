@@ -75,3 +75,14 @@ def test_lines_keep_all_but_their_ends(tmp_path: Path) -> None:
     (tmp_path / "lines").write_bytes(b"\xef\xbb\xbfa\r\n b \tc \n\n\rd")
     tasks = read_tasks(str(tmp_path / "lines"), lambda line: (line, None), skip=False, report=Report("lines", "line"))
     assert [task.source for task in tasks] == ["a", " b \tc ", "", "\rd"]
+
+
+def test_targets_contain_the_texts_of_an_option(peephole: Peephole, toy_file: Path) -> None:
+    wanted = [best.text for [best] in load(toy_file).predict(SOURCES, must_contain=[["K K", "B"]] * 3)]
+    stdin = "".join(f"{source}\n" for source in SOURCES)
+    done = peephole("predict", toy_file, "--must-contain", "K K", "--must-contain", "B", stdin=stdin).succeeded()
+    assert done.lines == wanted
+    assert all("K K" in line and "B" in line for line in done.lines)
+    failed = peephole("predict", toy_file, "--must-contain", "K Q", stdin=stdin)
+    message = "must_contain[0]: wanted texts of symbols seen in training, got 'K Q' with 'Q'"
+    assert (failed.code, failed.err) == (1, f"peephole: {message}\n")

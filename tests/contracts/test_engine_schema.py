@@ -85,6 +85,8 @@ def draw_architecture(draw: random.Random) -> dict[str, Any]:
             }
             optional |= {"quantiles": draw.randint(2, 9), "scaling": draw.choice(["source", "constant"]), "ctc": False}
             optional |= {"feedback": draw.random() < 0.5}
+    elif draw.random() < 0.2:
+        optional |= {"input": "none", "ctc": False}
     encoder_layers = draw.randint(1, 3)
     return {
         "cell": cell,
@@ -118,11 +120,13 @@ def test_schemas_of_python_and_engine_agree(program: Path) -> None:
         {"attention_heads": 3, "attention": "multihead"},
         {"attention_heads": 4, "encoder_size": 6, "attention": "multihead"},
         {"input": "audio"},
+        {"input": "none", "ctc": True},
         {"output": "image"},
         {"dropout": 0.1},
         {"hidden_size": "256"},
         {"hidden_size": 0},
         {"bidirectional": 1},
+        {"ctc": 1},
         {"encoder_size": 7},
         {"attention": "dot", "encoder_size": 8},
         {"encoder_pyramid": 1},

@@ -29,8 +29,9 @@ def model_configs(draw: st.DrawFn) -> ModelConfig:
     hidden_size = 2 * draw(st.integers(1, 4))
     encoder_size = draw(st.none() | st.integers(1, 4).map(lambda half: 2 * half))
     encoder_layers = draw(st.integers(1, 3))
-    read = draw(st.sampled_from(["symbols", "frames", "convolution"]))
-    output = draw(st.sampled_from(["symbols", "gaussian", "quantile"])) if read != "symbols" else "symbols"
+    kind = draw(st.sampled_from(["symbols", "frames", "convolution", "none"]))
+    outputs = ["symbols", "gaussian", "quantile"] if kind in ("frames", "convolution") else ["symbols"]
+    output = draw(st.sampled_from(outputs))
     output_size = draw(st.integers(1, 3)) if output != "symbols" else None
     continues = output != "symbols" and draw(st.booleans())
     planes = draw(st.integers(1, 3))
@@ -40,7 +41,7 @@ def model_configs(draw: st.DrawFn) -> ModelConfig:
         hidden_size=hidden_size,
         encoder_size=hidden_size if (context, attention) == ("attention", "dot") else encoder_size,
         embedding_size=draw(st.integers(1, 4)),
-        input=read,
+        input=kind,
         input_size=planes * draw(st.integers(output_size or 1, 9)),
         output=output,
         output_size=output_size,
@@ -61,7 +62,7 @@ def model_configs(draw: st.DrawFn) -> ModelConfig:
         location_channels=draw(st.integers(1, 4)),
         location_width=2 * draw(st.integers(0, 4)) + 1,
         attention_heads=draw(st.sampled_from([1, 2])),
-        ctc=output == "symbols" and draw(st.booleans()),
+        ctc=kind != "none" and output == "symbols" and draw(st.booleans()),
     )
 
 
@@ -132,7 +133,7 @@ def test_every_model_setting_is_part_of_the_architecture_or_of_its_making() -> N
         ),
         ({"attention": "multihead", "encoder_size": 6}, r"^here: .*attention_heads: wanted a divisor .* got 4"),
         ({"context": 3}, r"here\.context: wanted attention\|last\|mean, got 3"),
-        ({"input": "audio"}, r"here\.input: wanted symbols\|frames\|convolution, got 'audio'"),
+        ({"input": "audio"}, r"here\.input: wanted symbols\|frames\|convolution\|none, got 'audio'"),
         ({"output": None}, r"here\.output: wanted symbols\|gaussian\|quantile, got None"),
         ({"output": "gaussian"}, r"^here: model\.output='gaussian': wanted model\.input='frames'"),
         ({"hiden_size": 4}, r"here: unknown key 'hiden_size'; did you mean 'hidden_size'\?"),

@@ -1,4 +1,4 @@
-"""Computes models of real vectors, (41)-(46), in NumPy: one series, one step and one component at a time.
+"""Computes models of real vectors, (51)-(56), in NumPy: one series, one step and one component at a time.
 
 Like `oracle`, it accepts complex weights and series.
 """
@@ -34,7 +34,7 @@ class VectorOracle(ModelOracle):
     feedback: bool = True
 
     def units(self, source: Array) -> tuple[Array, Array]:
-        """Return the mean and the deviation of (41), (D,), for one source (T, F)."""
+        """Return the mean and the deviation of (51), (D,), for one source (T, F)."""
         if self.scaling == "constant":
             return self.weights["decoder.mean"], self.weights["decoder.deviation"]
         means, deviations = [], []
@@ -52,7 +52,7 @@ class VectorOracle(ModelOracle):
             return source
         mean, deviation = self.units(source)
         D = self.output_size
-        return np.array([[*((frame[:D] - mean) / deviation), *frame[D:]] for frame in source])  # (41)
+        return np.array([[*((frame[:D] - mean) / deviation), *frame[D:]] for frame in source])  # (51)
 
     def start(self, source: Array) -> Array:
         """Return z_0, (D,)."""
@@ -65,7 +65,7 @@ class VectorOracle(ModelOracle):
 
     def distributions(self, source: Array, fed: Sequence[Array]) -> list[Array]:
         """Feed z_0 … z_{U-1}: return the numbers (P, D) that describe z_1 … z_U."""
-        embedded = np.array([self.linear("decoder.embedding", z) for z in fed])  # (42)
+        embedded = np.array([self.linear("decoder.embedding", z) for z in fed])  # (52)
         raw, _ = self.unroll(self.read_source(source), embedded)
         return [self.describe(row) for row in raw]
 
@@ -73,13 +73,13 @@ class VectorOracle(ModelOracle):
         """Return mean and deviation, or quantiles, of each component: (P, D)."""
         D = self.output_size
         if self.output == "gaussian":
-            return np.array([raw[:D], softplus(raw[D:]) + SMALLEST_DEVIATION])  # (43)
+            return np.array([raw[:D], softplus(raw[D:]) + SMALLEST_DEVIATION])  # (53)
         rows = [raw[k * D : (k + 1) * D] for k in range(self.quantiles)]
         middle = self.quantiles // 2
         found: list[Any] = [None] * self.quantiles
         found[middle] = rows[middle]
         for k in range(middle + 1, self.quantiles):
-            found[k] = found[k - 1] + softplus(rows[k])  # (44)
+            found[k] = found[k - 1] + softplus(rows[k])  # (54)
         for k in range(middle - 1, -1, -1):
             found[k] = found[k + 1] - softplus(rows[k])
         return np.array(found)
@@ -93,7 +93,7 @@ class VectorOracle(ModelOracle):
         for k, q in enumerate(numbers, start=1):
             level = k / (self.quantiles + 1)
             total += level * (z - q) if z.real > q.real else (1 - level) * (q - z)
-        return 2 * total / self.quantiles  # (45)
+        return 2 * total / self.quantiles  # (55)
 
     def loss(self, source: Array, target: Array, *, in_units: bool = False) -> Any:
         """Return the loss of one target (U, D), NaN where it is missing; with in_units, that of y instead of z."""
@@ -109,7 +109,7 @@ class VectorOracle(ModelOracle):
         return total
 
     def draw(self, numbers: Array, noise: float) -> Any:
-        """Return one component's draw, (46), given the numbers (P,) that describe it."""
+        """Return one component's draw, (56), given the numbers (P,) that describe it."""
         if self.output == "gaussian":
             return numbers[0] + numbers[1] * noise
         levels = [k / (self.quantiles + 1) for k in range(1, self.quantiles + 1)]

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 import soundfile
+import soxr
 from PIL import Image
 
 from peephole.data.files import kind_of_file
@@ -25,11 +26,14 @@ def tone(hertz: float, rate: int, seconds: float = 1.0) -> Any:
 
 def test_sound_is_read_as_filterbanks_whose_loudest_follows_the_pitch(tmp_path: Path) -> None:
     loudest = []
+    rng = np.random.default_rng(2)
     for hertz in (300, 1000, 3000):
-        soundfile.write(tmp_path / "a.wav", tone(hertz, 16000), 16000)
+        noise = rng.normal(0, 0.01, 16000)  # whose mean is taken off, so that only half of the sound has the tone
+        soundfile.write(tmp_path / "a.wav", noise + tone(hertz, 16000) * (np.arange(16000) > 8000), 16000)
         frames, is_longer, changes = read_frames(tmp_path / "a.wav", SOUND, 1000)
         assert (frames.shape, frames.dtype, is_longer, changes) == ((100, 80), np.float16, False, [])
-        loudest.append(int(frames[50].argmax()))
+        loudest.append(int(frames[75].argmax()))
+        np.testing.assert_allclose(frames.astype(np.float64).mean(0), 0, atol=1e-3)
     assert loudest == sorted(set(loudest))
 
 
@@ -37,15 +41,17 @@ def test_sound_is_read_as_filterbanks_whose_loudest_follows_the_pitch(tmp_path: 
 def test_other_rates_and_channels_give_nearly_the_same_frames(
     rate: int, channels: int, suffix: str, tmp_path: Path
 ) -> None:
-    soundfile.write(tmp_path / "a.wav", tone(1000, 16000), 16000)
-    soundfile.write(tmp_path / f"b.{suffix}", np.stack([tone(1000, rate)] * channels, 1), rate)
+    noise = np.random.default_rng(4).normal(0, 0.1, 16000) * (1 + np.sin(np.arange(16000) / 500))
+    soundfile.write(tmp_path / "a.wav", noise, 16000)
+    other = soxr.resample(noise, 16000, rate)
+    soundfile.write(tmp_path / f"b.{suffix}", np.stack([other] * channels, 1), rate)
     wanted, _, _ = read_frames(tmp_path / "a.wav", SOUND, 1000)
     frames, _, changes = read_frames(tmp_path / f"b.{suffix}", SOUND, 1000)
     assert changes == ["several channels of sound mixed to one"] * (channels > 1) + ["sound resampled to 16000 Hz"]
-    assert abs(len(frames) - len(wanted)) <= 1
-    peak = int(wanted[50].argmax())
-    assert int(frames[50].argmax()) == peak
-    assert abs(float(frames[50, peak]) - float(wanted[50, peak])) < 0.1
+    assert len(frames) == len(wanted) == 100
+    difference = np.abs(frames.astype(float) - wanted.astype(float))[5:-5, :45]  # below 3.4 kHz
+    most = 0.4 if suffix == "ogg" else 0.2  # which is lossy
+    assert difference.mean() < most < 0.5 < wanted.astype(float).std()
 
 
 def test_only_the_beginning_of_a_long_sound_is_read(tmp_path: Path) -> None:

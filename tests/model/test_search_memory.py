@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
 import peephole
@@ -40,3 +42,13 @@ def test_predictions_are_refused_before_the_search(toy_file, monkeypatch) -> Non
             model.predict(["abc"], **settings)
     assert len(model.predict(["abc"], batch_size=10**6)) == 1
     assert len(model.score(["abc"], [""], batch_size=10**6)) == 1
+
+
+def test_language_models_and_groups_need_more() -> None:
+    search, rows = SearchConfig(beam_size=10, batch_size=10, threads=1), 100
+    for on_engine in (True, False):
+        alone = search_memory(ModelConfig(), 1000, search, 10, engine=on_engine)
+        guided = search_memory(ModelConfig(), 1000, search, 10, engine=on_engine, guides=[ModelConfig(hidden_size=100)])
+        assert guided - alone == 4 * rows * (2 * 1000 + 10 * 100)  # its scores and the sum, its states and gates
+        grouped = search_memory(ModelConfig(), 1000, replace(search, diverse_groups=2), 10, engine=on_engine)
+        assert grouped - alone == (0 if on_engine else 4 * rows * 6 * 1000)

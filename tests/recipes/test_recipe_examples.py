@@ -7,7 +7,8 @@ from pathlib import Path
 import pytest
 
 RECIPES = Path(__file__).parents[2] / "recipes"
-SCRIPTS = [path for path in sorted(RECIPES.glob("*/*.py")) if ">>> " in path.read_text(encoding="utf-8")]
+FILES = sorted([*RECIPES.glob("*.py"), *RECIPES.glob("*/*.py")])
+SCRIPTS = [path for path in FILES if ">>> " in path.read_text(encoding="utf-8")]
 
 
 def test_recipes_have_examples():

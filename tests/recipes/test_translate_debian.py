@@ -124,6 +124,7 @@ def test_a_missing_paragraph_leaves_the_synopsis(prepare):
         ("See e.g. the manual, version 2.0 or later.", ["See e.g. the manual, version 2.0 or later."]),
         ("It ends. (Or not.) È così.", ["It ends.", "(Or not.) È così."]),
         ("Uses 3 cores. 64 bits only.", ["Uses 3 cores.", "64 bits only."]),
+        ("빠릅니다. 작습니다.", ["빠릅니다.", "작습니다."]),
     ],
 )
 def test_split_sentences(prepare, paragraph, sentences):

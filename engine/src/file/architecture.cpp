@@ -80,7 +80,7 @@ class Section {
 };
 
 void read_kinds_and_sizes(const Section &section, Architecture &architecture) {
-  section.read("input", architecture.input, {"symbols", "frames", "convolution"});
+  section.read("input", architecture.input, {"symbols", "frames", "convolution", "none"});
   section.read("output", architecture.output, {"symbols", "gaussian", "quantile"});
   if (!section.is_missing_or_null("output_size")) section.read("output_size", architecture.output_size, kLargestSize);
   section.read("quantiles", architecture.quantiles, kMostQuantiles, 2);
@@ -126,7 +126,8 @@ void check_attention(const Architecture &a, const std::string &where) {
 }
 
 void check_vectors(const Architecture &a, const std::string &where) {
-  if (a.input == Input::kSymbols) fail(where + ".input: wanted frames for an output of vectors, got symbols");
+  if (a.input == Input::kSymbols || a.input == Input::kNone)
+    fail(where + ".input: wanted frames for an output of vectors, got none");
   if (a.ctc) fail(where + ".ctc: wanted false for an output of vectors");
   if (a.output_size == 0) fail(where + ".output_size: wanted the numbers in a vector, got none");
   if (!a.continues && !a.constant_units) fail(where + ".continues: wanted true for scaling='source'");
@@ -144,11 +145,12 @@ void check_combinations(const Architecture &a, const std::string &where) {
   if (a.encoder_pyramid >= a.encoder_layers)
     fail(where + ".encoder_pyramid: wanted fewer than encoder_layers = " + std::to_string(a.encoder_layers) + ", got " +
          std::to_string(a.encoder_pyramid));
-  if (a.input != Input::kSymbols && a.input_size == 0)
+  if ((a.input == Input::kFrames || a.input == Input::kConvolution) && a.input_size == 0)
     fail(where + ".input_size: wanted the numbers in a frame, got none");
   if (a.input_size % a.input_planes)
     fail(where + ".input_planes: wanted a divisor of input_size = " + std::to_string(a.input_size) + ", got " +
          std::to_string(a.input_planes));
+  if (a.input == Input::kNone && a.ctc) fail(where + ".ctc: wanted a model with sources, got input='none'");
   if (a.context == Context::kAttention) check_attention(a, where);
   if (a.output != Output::kSymbols) check_vectors(a, where);
 }

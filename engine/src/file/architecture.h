@@ -33,6 +33,8 @@ struct Architecture {
   int64_t location_channels = 10, location_width = 31;  // of Alignment::kLocation
   int64_t attention_heads = 4;                          // of Alignment::kMultihead
 
+  // M of the context that the decoder reads: 0 for a language model, which has no source.
+  int64_t memory_size() const { return input == Input::kNone ? 0 : encoder_size; }
   int64_t directions() const { return bidirectional ? 2 : 1; }
 };
 

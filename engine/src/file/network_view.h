@@ -18,7 +18,7 @@ struct LinearView {
 };
 
 // Kinds of input, in the order of their names in architecture.cpp.
-enum class Input : int32_t { kSymbols, kFrames, kConvolution };
+enum class Input : int32_t { kSymbols, kFrames, kConvolution, kNone };
 
 // Kinds of output, in the order of their names in architecture.cpp.
 enum class Output : int32_t { kSymbols, kGaussian, kQuantile };
@@ -31,7 +31,8 @@ enum class Alignment : int32_t { kAdditive, kDot, kGeneral, kLocation, kCoverage
 struct NetworkView {
   bool gru;
   int32_t form;  // enum peephole_form
-  int64_t hidden_size, encoder_size, embedding_size, encoder_layers, decoder_layers, directions;
+  int64_t hidden_size, encoder_size, embedding_size, encoder_layers, decoder_layers, directions;  // Input::kNone: no encoder,
+                                                                                              // and encoder_size 0
   Context context;
   Alignment attention;  // for Context::kAttention
   Number number;  // what products multiply

@@ -11,14 +11,14 @@ Schema::Schema(const Architecture &architecture, int64_t num_source_symbols, int
   view_.gru = a.gru;
   view_.form = a.form;
   view_.hidden_size = a.hidden_size;
-  view_.encoder_size = a.encoder_size;
+  view_.encoder_size = a.memory_size();
   view_.embedding_size = a.embedding_size;
-  view_.encoder_layers = a.encoder_layers;
+  view_.encoder_layers = a.input == Input::kNone ? 0 : a.encoder_layers;
   view_.decoder_layers = a.decoder_layers;
   view_.directions = a.directions();
-  view_.context = a.context;
+  view_.context = a.input == Input::kNone ? Context::kLast : a.context;
   view_.input = a.input;
-  view_.input_size = a.input_size;
+  view_.input_size = a.input == Input::kFrames || a.input == Input::kConvolution ? a.input_size : 0;
   view_.input_planes = a.input_planes;
   view_.frame_stack = a.frame_stack;
   view_.convolution_layers = a.input == Input::kConvolution ? a.convolution_layers : 0;
@@ -32,9 +32,11 @@ Schema::Schema(const Architecture &architecture, int64_t num_source_symbols, int
   view_.heads = a.attention_heads;
   view_.encoder = encoder_.data();
   view_.decoder = decoder_.data();
-  add_frontend(num_source_symbols);
-  add_encoder();
-  if (a.encoder_size != a.hidden_size) {
+  if (a.input != Input::kNone) {
+    add_frontend(num_source_symbols);
+    add_encoder();
+  }
+  if (a.encoder_size != a.hidden_size && a.input != Input::kNone) {
     add_bridge("bridge.hidden.", bridge_hidden_);
     if (!a.gru) add_bridge("bridge.cell.", bridge_cell_);
     view_.bridge_hidden = bridge_hidden_.data();
@@ -160,7 +162,7 @@ void Schema::add_additive() {
 }
 
 void Schema::add_decoder(int64_t num_symbols) {
-  const int64_t hidden = architecture_.hidden_size, memory = architecture_.encoder_size;
+  const int64_t hidden = architecture_.hidden_size, memory = architecture_.memory_size();
   const int64_t embedding = architecture_.embedding_size;
   int64_t outputs = num_symbols;
   if (architecture_.output == Output::kSymbols) {
@@ -175,7 +177,7 @@ void Schema::add_decoder(int64_t num_symbols) {
     add_matrix("decoder.embedding.weight", embedding, size, view_.target_embedding);
     add_vector("decoder.embedding.bias", embedding, view_.vector_bias);
   }
-  if (architecture_.context == Context::kAttention) add_attention();
+  if (view_.context == Context::kAttention) add_attention();
   for (size_t layer = 0; layer < decoder_.size(); ++layer)
     add_cell("decoder.layers." + std::to_string(layer), layer ? hidden : embedding + memory, hidden, decoder_[layer]);
   add_linear("decoder.readout", hidden + memory + embedding, hidden, view_.readout);

@@ -42,19 +42,18 @@ class PackedDecoder final : public peephole::Decoder {
   int64_t read(int64_t n, const void *const *sources, const int64_t *lengths, const int64_t *where) override {
     FlushDenormals flush;
     const int64_t first = num_rows;
-    last_h.reserve(net.encoder.layers() * n * net.M);
-    last_c.reserve(net.encoder.layers() * n * net.M);
-    net.encoder.read(n, sources, lengths, encoder_scratch, outputs, last_h.at(0), last_c.at(0));
-    keep(n, encoder_scratch.lengths.at(0), where);
-    grow(state[0], first + n);
-    row_slot.reserve(first + n);
-    row_weights.reserve(first + n);
+    num_rows = first + n;
+    row_slot.reserve(num_rows);
+    row_weights.reserve(num_rows);
+    grow(state[0], num_rows);
+    if (net.encoder.layers())
+      encode(n, sources, lengths, where, first);
+    else
+      begin_alone(n, where, first);
     for (int64_t b = 0; b < n; ++b) {
       *row_slot.at(first + b) = where[b];
       *row_weights.at(first + b) = slot(where[b]).first.at(0);
     }
-    for (int64_t l = 0; l < net.num_layers; ++l) begin(l, n, first);
-    num_rows = first + n;
     return first;
   }
 
@@ -131,7 +130,7 @@ class PackedDecoder final : public peephole::Decoder {
     num_rows = n;
   }
 
-  // A z + a of (42) for n vectors z.
+  // A z + a of (52) for n vectors z.
   void embed(int64_t n, const float *given) {
     const int64_t padded = in_lanes<float>(net.D), width = net.vector_input.width();
     vectors.reserve(n);
@@ -183,6 +182,29 @@ class PackedDecoder final : public peephole::Decoder {
     slots.reserve(index + 1);
     for (; num_slots <= index; ++num_slots) *slots.at(num_slots) = new SourceSlot;
     return **slots.at(index);
+  }
+
+  // Reads n sources; their first states, (9), become rows first, first + 1, …
+  void encode(int64_t n, const void *const *sources, const int64_t *lengths, const int64_t *where, int64_t first) {
+    last_h.reserve(net.encoder.layers() * n * net.M);
+    last_c.reserve(net.encoder.layers() * n * net.M);
+    net.encoder.read(n, sources, lengths, encoder_scratch, outputs, last_h.at(0), last_c.at(0));
+    keep(n, encoder_scratch.lengths.at(0), where);
+    for (int64_t l = 0; l < net.num_layers; ++l) begin(l, n, first);
+  }
+
+  // A language model: s_0 = 0, and no context.
+  void begin_alone(int64_t n, const int64_t *where, int64_t first) {
+    for (int64_t b = 0; b < n; ++b) slot(where[b]).length = 1;
+    for (int64_t l = 0; l < net.num_layers; ++l) {
+      LayerRows &rows = *state[0][l];
+      std::memset(rows.h.at(first * units), 0, size_t(n * units) * sizeof(float));
+      std::memset(rows.c.at(first * units), 0, size_t(n * units) * sizeof(float));
+      for (int64_t r = first; r < first + n; ++r) {
+        rows.hidden.put(r, rows.h.at(r * units));
+        if (net.layers[l].is_full()) rows.cells.put(r, rows.c.at(r * units));
+      }
+    }
   }
 
   // Keeps what the steps read of n sources, once the encoder has read them.
@@ -251,7 +273,7 @@ class PackedDecoder final : public peephole::Decoder {
     line.reserve(memory + units);
     selection.clear(num_parents);
     for (int64_t m = 0; m < num_parents; ++m) {
-      std::memcpy(line.at(0), contexts.at(m * memory), size_t(memory) * sizeof(float));
+      if (memory) std::memcpy(line.at(0), contexts.at(m * memory), size_t(memory) * sizeof(float));
       peephole::poll(attended.at(m)->source->length * net.M);
       std::memcpy(line.at(memory), state[0][0]->h.at(*parent_row.at(m) * units), size_t(units) * sizeof(float));
       joints.put(m, line.at(0));
@@ -260,7 +282,10 @@ class PackedDecoder final : public peephole::Decoder {
     joint.reserve(num_parents * net.layers[0].gates());
     net.layers[0].join(selection, joint.at(0));
     context_readouts.reserve(num_parents * net.readout_context.columns());
-    net.readout_context.multiply(selection, context_readouts.at(0), net.readout_context.columns());
+    if (net.M)
+      net.readout_context.multiply(selection, context_readouts.at(0), net.readout_context.columns());
+    else
+      std::memset(context_readouts.at(0), 0, size_t(num_parents * net.readout_context.columns()) * sizeof(float));
   }
 
   // α of (15), (16) for each parent.

@@ -37,10 +37,10 @@ class Encoder {
       : directions_(view.directions), layers_(view.encoder_layers), size_(view.encoder_size), pyramid_(view.pyramid),
         embedding_size_(view.embedding_size), embeddings_(format, in_lanes<float>(view.embedding_size)), cells_(new Cell[size_t(layers_ * directions_)]),
         symbols_(new SymbolProducts[size_t(directions_)]),
-        frontend_(view.input == peephole::Input::kSymbols ? nullptr : new Frontend(format, view)) {
+        frontend_(view.input_size ? new Frontend(format, view) : nullptr) {
     for (int64_t i = 0; i < layers_ * directions_; ++i)
       cells_[i].pack(format, view.encoder[i], view.gru, view.form, size_ / directions_, view.encoder[i].input.columns);
-    if (frontend_) return;
+    if (frontend_ || !layers_) return;
     read_embeddings(embeddings_, view.source_embedding);
     for (int64_t d = 0; d < directions_; ++d)
       symbols_[d].pack(embeddings_, view.source_embedding.rows, cells_[d].gates(),
@@ -56,11 +56,12 @@ class Encoder {
 
   int64_t layers() const { return layers_; }
   EncoderSizes sizes() const {
-    return {frontend_ ? frontend_->sizes() : FrontendSizes(), embedding_size_, size_, cells_[0].units()};
+    return {frontend_ ? frontend_->sizes() : FrontendSizes(), embedding_size_, size_, layers_ ? cells_[0].units() : 0};
   }
 
-  // The number of outputs for a source.
+  // The number of outputs for a source; without an encoder 1, which has no numbers.
   int64_t steps(int64_t length) const {
+    if (!layers_) return 1;
     int64_t steps = frontend_ ? frontend_->steps(length) : length;
     for (int64_t layer = 1; layer <= pyramid_; ++layer) steps = Frontend::halved(steps);
     return steps;

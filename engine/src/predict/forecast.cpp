@@ -21,7 +21,7 @@ constexpr int64_t kMostDrawn = 1 << 12;      // targets of a worker at the same 
 
 double softplus(double x) { return x > 30 ? x : std::log1p(std::exp(x)); }
 
-// The mean and the deviation of (41) of one source's components.
+// The mean and the deviation of (51) of one source's components.
 struct Units {
   std::vector<float> mean, deviation;
 };
@@ -102,7 +102,7 @@ class Forecaster {
     decoder_->read(end - first, sources.data(), lengths.data(), slots.data());
   }
 
-  // Draws the vector of a row, (46), as the next input and as a result.
+  // Draws the vector of a row, (56), as the next input and as a result.
   void draw(int64_t first, int64_t row, int64_t step) {
     const float *raw = decoder_->log_probs(row);
     const int64_t source = row / request_.num_samples;
@@ -117,10 +117,10 @@ class Forecaster {
   }
 
   double gaussian(const float *raw, int64_t d, double noise) const {
-    return raw[d] + (softplus(raw[D + d]) + kSmallestDeviation) * noise;  // (43)
+    return raw[d] + (softplus(raw[D + d]) + kSmallestDeviation) * noise;  // (53)
   }
 
-  // The quantile at the level `noise`, linear between the quantiles of (44).
+  // The quantile at the level `noise`, linear between the quantiles of (54).
   double quantile(const float *raw, int64_t d, double noise) const {
     const int64_t Q = output_.numbers, middle = Q / 2;
     const double position = noise * double(Q + 1) - 1;

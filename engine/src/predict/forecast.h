@@ -1,4 +1,4 @@
-// Targets of real vectors, drawn step by step: (41)-(46), as src/peephole/search/vectors.py defines them.
+// Targets of real vectors, drawn step by step: (51)-(56), as src/peephole/search/vectors.py defines them.
 #pragma once
 
 #include <cstdint>
@@ -15,7 +15,7 @@ struct VectorOutput {
   int64_t size = 0;     // D, numbers in a vector
   int64_t numbers = 0;  // P, numbers that describe a component
   bool source_units = true, continues = true, feedback = true;
-  std::vector<float> mean, deviation;  // constants of (41), unless the source gives the units
+  std::vector<float> mean, deviation;  // constants of (51), unless the source gives the units
 };
 
 // Reads what the network's view says.

@@ -1,10 +1,12 @@
 // The hypotheses of one source while it is searched.
 #pragma once
 
+#include <algorithm>
 #include <cstdint>
 #include <vector>
 
 #include "predict/generator.h"
+#include "predict/phrases.h"
 #include "predict/search.h"
 
 namespace peephole {
@@ -23,7 +25,8 @@ struct Live {
   int32_t symbol;  // the decoder's next input
   double score;    // sum of its symbols' scores
   int64_t node;
-  int64_t member;  // index among several samples
+  int64_t member;  // index among several samples or groups
+  Progress progress = {};
   int64_t row = 0;
 };
 
@@ -39,12 +42,23 @@ struct Source {
   int64_t target_length;
   int64_t steps = 0;
   std::vector<Live> live;
-  std::vector<Finished> finished;  // best first; of samples and given targets, in their order
+  std::vector<std::vector<Finished>> groups;  // of a beam: the finished ones of each group, best first
+  std::vector<Finished> finished;  // the result, best first; of samples and given targets, in their order
   std::vector<Node> nodes;
   std::vector<float> attention;
   std::vector<Generator> generators;  // of each sample
+  Phrases phrases;
   bool done = false;
 };
+
+// The symbols of the hypothesis that ends in a node.
+inline std::vector<int32_t> symbols_of(const Source &source, int64_t last) {
+  std::vector<int32_t> symbols;
+  for (int64_t node = last; node >= 0; node = source.nodes[size_t(node)].parent)
+    symbols.push_back(source.nodes[size_t(node)].symbol);
+  std::reverse(symbols.begin(), symbols.end());
+  return symbols;
+}
 
 // The target that ends in a node.
 inline Found trace(const Source &source, int64_t last, bool with_attention, bool with_likeliest) {

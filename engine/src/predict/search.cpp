@@ -24,7 +24,7 @@ class Worker {
   Worker(const Searcher &searcher, const peephole_request &request, std::vector<std::vector<Found>> &results,
          int64_t capacity)
       : searcher_(searcher), request_(request), results_(results), capacity_(capacity),
-        models_(searcher), beam_(searcher, request, models_), sampler_(searcher.num_symbols, request) {
+        models_(searcher), beam_(searcher, request, models_), rules_(searcher.num_symbols, request), sampler_(searcher.num_symbols, request) {
     for (int64_t slot = 0; slot < capacity; ++slot) free_.push_back(slot);
   }
 
@@ -57,6 +57,7 @@ class Worker {
   std::vector<Source> active_;
   std::vector<int64_t> parents_;
   std::vector<int32_t> symbols_;
+  Rules rules_;
   Sampler sampler_;
 
   int64_t num_symbols() const { return searcher_.num_symbols; }
@@ -79,12 +80,16 @@ class Worker {
     }
     if (inputs.empty()) return;
     int64_t row = models_.read(inputs, lengths, slots);
-    int64_t members = request_.kind == PEEPHOLE_SAMPLE ? request_.nbest : 1;
-    for (size_t s = first; s < active_.size(); ++s, ++row) {
-      for (int64_t member = 0; member < members; ++member) active_[s].live.push_back({row, PEEPHOLE_BOS, 0, -1, member});
-      if (request_.kind != PEEPHOLE_BEAM) active_[s].finished.resize(size_t(members));
-      if (request_.kind == PEEPHOLE_SAMPLE) start_generators(active_[s]);
-    }
+    for (size_t s = first; s < active_.size(); ++s, ++row) start(active_[s], row);
+  }
+
+  // Adds the hypotheses without symbols, which continue a row of the decoders.
+  void start(Source &source, int64_t row) {
+    if (request_.kind == PEEPHOLE_BEAM) return beam_.start(source, row);
+    const int64_t members = request_.kind == PEEPHOLE_SAMPLE ? request_.nbest : 1;
+    for (int64_t member = 0; member < members; ++member) source.live.push_back({row, PEEPHOLE_BOS, 0, -1, member});
+    source.finished.resize(size_t(members));
+    if (request_.kind == PEEPHOLE_SAMPLE) start_generators(source);
   }
 
   // A sample draws its symbol t with the random number s max_length + t of its source, s the number of the sample.
@@ -113,6 +118,7 @@ class Worker {
       source.target = request_.targets + request_.target_offsets[index];
       source.target_length = request_.target_offsets[index + 1] - request_.target_offsets[index];
     }
+    if (!is_given()) source.phrases = Phrases(request_, index);
     source.max_length = is_given() ? source.target_length + 1 : request_.max_lengths[index];
     return source;
   }
@@ -132,7 +138,7 @@ class Worker {
 
   // Stores the attention of a row and returns its index.
   int64_t keep_attention(Source &source, int64_t row) {
-    if (!request_.with_attention) return 0;
+    if (!request_.with_attention && !(request_.coverage_penalty > 0)) return 0;
     int64_t at = int64_t(source.attention.size()) / source.places;
     source.attention.resize(size_t((at + 1) * source.places), 0);
     models_.add_attention(row, source.length, source.places, source.attention.data() + at * source.places);
@@ -160,10 +166,12 @@ class Worker {
     source.done = source.live.empty();
   }
 
-  int32_t next_symbol(Source &source, const Live &live, const float *scores) {
+  int32_t next_symbol(Source &source, const Live &live, float *scores) {
     const double u = is_given() ? 0 : source.generators[size_t(live.member)].uniform();  // forced symbols use one, too
     if (source.steps <= source.target_length) return source.target[source.steps - 1];
-    return is_given() ? PEEPHOLE_EOS : sampler_.draw(scores, u);
+    if (is_given()) return PEEPHOLE_EOS;
+    rules_.apply(source, live.node, scores);
+    return sampler_.draw(scores, u);
   }
 
   [[noreturn]] static void fail(const Source &source) {

@@ -23,6 +23,7 @@ struct peephole_model {
   const peephole::InstructionSet *instruction_set;
   int64_t frame_size = 0;  // 0: sources are symbols
   peephole::VectorOutput vectors;
+  bool is_language_model = false;
 };
 
 namespace {
@@ -94,20 +95,63 @@ void check_targets(const peephole_request &r, int64_t size) {
   }
 }
 
+// So large that no sum of scores overflows.
+void check_weight(const char *name, double got) {
+  if (!(got >= 0 && got <= 1e9)) refuse(std::string(name) + ": wanted a number from 0 to 1e9");
+}
+
+void check_phrases(const peephole_request &r, int64_t size) {
+  if (!r.phrase_offsets) return;
+  if (r.diverse_groups > 1) refuse("phrases: wanted one group of hypotheses, got " + number(r.diverse_groups));
+  check_offsets("phrases of source", r.phrase_offsets, r.num_sources, 0, "phrases");
+  check_sequences("phrase", r.phrases, r.phrase_symbol_offsets, r.phrase_offsets[r.num_sources], 1, size);
+  for (int64_t b = 0; b < r.num_sources; ++b) {
+    const int64_t first = r.phrase_symbol_offsets[r.phrase_offsets[b]], end = r.phrase_symbol_offsets[r.phrase_offsets[b + 1]];
+    for (int64_t i = first; i < end; ++i)
+      if (r.phrases[i] <= PEEPHOLE_UNK) refuse("phrases of source " + number(b) + ": wanted no special symbols, got " + number(r.phrases[i]));
+    const int64_t begun = r.target_offsets ? r.target_offsets[b + 1] - r.target_offsets[b] : 0;
+    if (end - first > r.max_lengths[b] - begun)
+      refuse("phrases of source " + number(b) + ": wanted at most " + number(r.max_lengths[b] - begun) + " symbols in all, got " +
+             number(end - first));
+  }
+}
+
 void check_search(const peephole_request &r) {
   if (!(r.ctc_weight >= 0 && r.ctc_weight <= 1)) refuse("ctc_weight: wanted a number from 0 to 1");
-  if (r.kind != PEEPHOLE_FORCE) check_at_least("nbest", 1, r.nbest);
+  if (r.kind != PEEPHOLE_FORCE) {
+    check_at_least("nbest", 1, r.nbest);
+    check_at_least("min_length", 0, r.min_length);
+    check_at_least("no_repeat_ngram", 0, r.no_repeat_ngram);
+  }
   if (r.kind == PEEPHOLE_BEAM) {
     check_at_least("beam_size", 1, r.beam_size);
     if (r.nbest > r.beam_size)
       refuse("nbest: wanted at most beam_size = " + number(r.beam_size) + ", got " + number(r.nbest));
     if (!(r.length_penalty >= 0 && std::isfinite(r.length_penalty))) refuse("length_penalty: wanted a number from 0");
+    check_weight("length_reward", r.length_reward);
+    check_weight("coverage_penalty", r.coverage_penalty);
+    check_weight("diversity", r.diversity);
+    check_at_least("diverse_groups", 0, r.diverse_groups);
+    if (r.diverse_groups > 1 && r.beam_size % r.diverse_groups)
+      refuse("diverse_groups: wanted a divisor of beam_size = " + number(r.beam_size) + ", got " + number(r.diverse_groups));
+    check_phrases(r, int64_t(r.models[0]->tables[PEEPHOLE_TARGET].names.size()));
   }
   if (r.kind == PEEPHOLE_SAMPLE) {
     if (!(r.temperature > 0 && std::isfinite(r.temperature))) refuse("temperature: wanted a number above 0");
     if (!(r.top_p > 0 && r.top_p <= 1)) refuse("top_p: wanted a number above 0 and at most 1");
     check_at_least("top_k", 0, r.top_k);
     if (r.num_sources && !r.generators) refuse("generators: wanted one for each source, got none");
+  }
+}
+
+void check_guides(const peephole_request &r) {
+  check_at_least("guides", 0, r.num_guides);
+  for (int64_t g = 0; g < r.num_guides; ++g) {
+    const peephole_model &guide = *r.guides[g];
+    if (!guide.is_language_model) refuse("guides: wanted language models, got another model");
+    if (guide.tables[PEEPHOLE_TARGET].names != r.models[0]->tables[PEEPHOLE_TARGET].names)
+      refuse("guides: wanted the target symbols of the models, got others");
+    if (!(r.guide_weights[g] > 0 && r.guide_weights[g] <= 1e9)) refuse("guide_weights: wanted numbers above 0 and up to 1e9");
   }
 }
 
@@ -123,6 +167,7 @@ void check(const peephole_request &r) {
   for (int64_t m = 1; m < r.num_models; ++m)
     for (int side = 0; side < 2; ++side)
       if (r.models[m]->tables[side].names != tables[side].names) refuse("models: wanted the same symbols in all, got others");
+  check_guides(r);
   for (int64_t m = 1; m < r.num_models; ++m)
     if (r.models[m]->frame_size != r.models[0]->frame_size)
       refuse("models: wanted frames of " + number(r.models[0]->frame_size) + " numbers in all, got " +
@@ -177,7 +222,8 @@ peephole_model *peephole_model_open(const void *file, size_t size, const char *i
     peephole::ModelFile read = peephole::read_model_file(file, size);
     model->network.reset(model->instruction_set->pack(read.network()));
     model->vectors = peephole::read_vector_output(read.network());
-    model->frame_size = read.architecture.input == peephole::Input::kSymbols ? 0 : read.architecture.input_size;
+    model->frame_size = read.network().input_size;
+    model->is_language_model = read.architecture.input == peephole::Input::kNone;
     model->tables[PEEPHOLE_SOURCE] = std::move(read.source);
     model->tables[PEEPHOLE_TARGET] = std::move(read.target);
     for (int side = 0; side < 2; ++side)
@@ -218,6 +264,8 @@ peephole_status peephole_search(const peephole_request *request, peephole_result
     peephole::Searcher searcher{{}, {}, given ? 0 : request->ctc_weight, first.instruction_set->float_kernels.largest,
                                 peephole_model_num_symbols(&first, PEEPHOLE_TARGET), first.frame_size};
     for (int64_t m = 0; m < request->num_models; ++m) searcher.networks.push_back(request->models[m]->network.get());
+    for (int64_t g = 0; g < request->num_guides; ++g)
+      searcher.guides.push_back({request->guides[g]->network.get(), request->guide_weights[g]});
     auto gathered = std::make_unique<Result>();
     try {
       gather(peephole::search(searcher, *request), *gathered);

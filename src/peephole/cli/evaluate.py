@@ -27,6 +27,8 @@ from peephole.model.evaluation import BEST_ONLY, Reading, describe_gap, evaluate
     "search.beam_size",
     "search.length_penalty",
     "search.ctc_weight",
+    "search.language_model",
+    "search.language_model_weight",
     "search.batch_size",
     "search.threads",
     "data.bad_lines",
@@ -51,6 +53,8 @@ def command(
     **options: Any,
 ) -> None:
     """Measure MODEL on TEST, a file of pairs as `peephole train` reads, or stdin (-) or another pipe.
+
+    A language model has its perplexity on a file of texts, one a line.
 
     Pairs with the same source are one source with several references. Intervals are 95 % bootstrap intervals over
     sources. The exposure gap is the gain in symbol error rate when the model is fed gold symbols instead of its own.

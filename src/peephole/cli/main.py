@@ -27,7 +27,8 @@ VERBS = {
     "export": "Write a model as ONNX graphs, for other runtimes.",
 }
 
-EXTRAS = {"onnx": "onnx", "onnxruntime": "onnx"}  # package -> extra that installs it; train installs the others
+# package -> extra that installs it; train installs the others
+EXTRAS = {"onnx": "onnx", "onnxruntime": "onnx", "optuna": "search"}
 
 
 OUTPUT_CLOSED = 141  # the exit code that shells report for a program ended by SIGPIPE

@@ -34,6 +34,9 @@ FRAME_BATCHES_AT_A_TIME = 4  # frames take more memory
 @setting_options("search.*")
 @click.option("--prefixed", is_flag=True, help="A line is a source, a tab, and the text that its targets begin with.")
 @click.option(
+    "--must-contain", metavar="TEXT", multiple=True, help="A text that every target must contain; can be repeated."
+)
+@click.option(
     "--bad-lines",
     type=click.Choice(["error", "skip"]),
     default="error",
@@ -46,6 +49,7 @@ def command(
     models: str,
     files: tuple[str, ...],
     prefixed: bool,
+    must_contain: tuple[str, ...],
     bad_lines: Literal["error", "skip"],
     as_json: bool,
     **options: Any,
@@ -87,7 +91,10 @@ def command(
         for file in names:
             printer.name = shown_name(file)
             for part in in_parts(tasks_of(file, model, parse, skip=bad_lines == "skip", report=report), size):
-                found = predict_part(model, part, printer, attention=as_json, progress=add, **search)
+                required = [must_contain] * len(part) if must_contain else None
+                found = predict_part(
+                    model, part, printer, must_contain=required, attention=as_json, progress=add, **search
+                )
                 for task, predictions in zip(part, found, strict=True):
                     write(printer.name, task, predictions)
                 sys.stdout.flush()

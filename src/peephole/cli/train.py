@@ -9,7 +9,9 @@ from typing import Any
 
 import click
 
-from peephole.cli.options import build_config, setting_options, settings_text
+from peephole.cli.info import describe_search
+from peephole.cli.options import build_config, given, parse_assignments, setting_options, settings_text
+from peephole.config import SEARCH_SPACE, Config, read_toml
 from peephole.errors import printable
 from peephole.training.waiting import waiting
 
@@ -26,7 +28,8 @@ from peephole.training.waiting import waiting
 @click.option("--data", metavar="FILE", help="With --resume: the training file, if it was moved; --dev likewise.")
 @click.option("--overwrite", is_flag=True, help="Replace the model and its run folder if they exist.")
 @click.option("--dry-run", is_flag=True, help="Only read the data, choose the symbols, and estimate memory and time.")
-@click.option("--json", "as_json", is_flag=True, help="With --dry-run: print the plan as one JSON object.")
+@click.option("--search", is_flag=True, help="Search settings in half of --minutes, then train the best to the end.")
+@click.option("--json", "as_json", is_flag=True, help="With --dry-run or --search: print plan or trials as JSON.")
 def command(
     train_file: str | None,
     dev: str | None,
@@ -38,6 +41,7 @@ def command(
     data: str | None,
     overwrite: bool,
     dry_run: bool,
+    search: bool,
     as_json: bool,
     **options: Any,
 ) -> None:
@@ -52,13 +56,17 @@ def command(
 
     Next to MODEL a folder MODEL.run stores what --resume needs after Ctrl-C, a kill or a power cut. With --dry-run
     nothing is trained or left on the disk, and --out is not needed.
-    """
-    if resume_folder is not None:
-        others = (train_file, from_model, out, assignments, config_path, overwrite, dry_run, as_json, *options.values())
-        if any(others):
-            raise click.UsageError("--resume uses the run's own settings; give nothing else but --data and --dev")
-        from peephole.training.run_file import read_run
 
+    With --search, half of --minutes is for trials of other sizes and settings, which end early if they are bad; then
+    the best trial is trained on to the end. Settings given by --set stay; a table [search_space] in the TOML file
+    changes what is searched.
+    """
+    from peephole.training.run_file import read_run, run_folder
+
+    if resume_folder is not None:
+        others = (train_file, from_model, out, assignments, config_path, overwrite, dry_run, search, as_json)
+        if any((*others, *options.values())):
+            raise click.UsageError("--resume uses the run's own settings; give nothing else but --data and --dev")
         read_run(Path(resume_folder))  # before PyTorch is imported, which takes seconds
         with waiting("loading PyTorch"):
             from peephole.training import resume
@@ -67,12 +75,21 @@ def command(
         return
     if data is not None:
         raise click.UsageError("--data is an option of --resume; a new training reads TRAIN")
-    if as_json and not dry_run:
-        raise click.UsageError("--json is an option of --dry-run")
+    if as_json and not (dry_run or search):
+        raise click.UsageError("--json is an option of --dry-run and of --search")
+    if search and (dry_run or from_model is not None):
+        raise click.UsageError("--search begins with initial weights; give it neither --from nor --dry-run")
     if dry_run and from_model is not None:
         raise click.UsageError("--dry-run plans a new model; give it TRAIN without --from")
     if (train_file is None and from_model is None) or (out is None and not dry_run):
         raise click.UsageError("wanted TRAIN and --out MODEL, or --from MODEL and --out MODEL, or --resume RUN")
+    if search:
+        assert train_file is not None
+        assert out is not None
+        search_settings(train_file, dev, out, config_path, parse_assignments(assignments) | given(options), overwrite)
+        if as_json:
+            describe_search(run_folder(out), as_json=True)
+        return
     if from_model is None:
         config = build_config(config_path, assignments, options)
     else:
@@ -93,3 +110,18 @@ def command(
         from peephole.training import train
 
     train(train_file, dev, out, from_model=from_model, config=config, overwrite=overwrite)
+
+
+def search_settings(
+    train_file: str, dev: str | None, out: str, config_path: str | None, settings: dict[str, Any], overwrite: bool
+) -> None:
+    """Search settings and train the best ones; those of --set and of the options are fixed."""
+    config = None if config_path is None else Config.from_toml(config_path)
+    space = {} if config_path is None else read_toml(config_path).get(SEARCH_SPACE, {})
+    from peephole.training.tuning.space import check_search
+
+    check_search(config, space, settings)  # before PyTorch is imported, which takes seconds
+    with waiting("loading PyTorch"):
+        from peephole.training import tune
+
+    tune(train_file, dev, out, search_space=space, config=config, overwrite=overwrite, **settings)

@@ -79,6 +79,20 @@ class Columns:
         return pair
 
 
+def parse_target(line: bytes) -> Texts:
+    """Return the text of a line as the source and as the target.
+
+    A language model reads no sources, but what holds for them then holds for texts: equal ones are held out together,
+    and long ones are left out.
+    """
+    text = decode(line).strip()
+    if not text:
+        raise BadLine("blank line", "blank line")
+    if "\t" in text:
+        raise BadLine("wrong columns", f"expected 1 column, found {text.count(chr(9)) + 1}: {quote(text)}")
+    return text, text
+
+
 def tsv_parser(columns: Columns) -> Callable[[bytes], Texts | None]:
     """Return a function that parses a line of a TSV file."""
 

@@ -88,7 +88,10 @@ def _first_bad(frames: NDArray[Any]) -> int:
 
 
 def _read_sound(how: FrameSymbols, path: Path, most: int, speed: float) -> tuple[NDArray[Any], bool, list[str]]:
-    """Return log-mel filterbanks of 25 ms every 10 ms, by kaldi-native-fbank, without dither."""
+    """Return log-mel filterbanks of 25 ms every 10 ms, by kaldi-native-fbank, without dither.
+
+    Each filter's mean over the file is subtracted, so that loudness and the colour of a microphone do not count.
+    """
     import kaldi_native_fbank  # type: ignore[import-untyped]
     import soundfile  # type: ignore[import-untyped]
 
@@ -115,7 +118,8 @@ def _read_sound(how: FrameSymbols, path: Path, most: int, speed: float) -> tuple
     bank.accept_waveform(how.sample_rate, np.ascontiguousarray(wave * 32768, np.float32))  # as 16-bit numbers
     bank.input_finished()
     frames = [bank.get_frame(index) for index in range(min(bank.num_frames_ready, most))]
-    return np.array(frames, np.float32).reshape(-1, how.mel_bins), is_longer, changes
+    table = np.array(frames, np.float32).reshape(-1, how.mel_bins)
+    return table - table.mean(0) if len(table) else table, is_longer, changes
 
 
 def _read_image(how: FrameSymbols, path: Path, most: int, speed: float) -> tuple[NDArray[Any], bool, list[str]]:

@@ -8,6 +8,7 @@ from hashlib import sha256
 from typing import NamedTuple
 
 from peephole.config import SymbolsConfig
+from peephole.storage.header import read_header
 from peephole.symbols import ListedSymbols, Symbols, grow_symbols
 
 SHOWN = 5  # symbols in a line of the report
@@ -47,6 +48,16 @@ def grow_side(side: str, table: Symbols, texts: Iterable[str], config: SymbolsCo
             f"{_shown(growth.unknown)}"
         )
     return growth.symbols, line
+
+
+def symbols_of_model(path: str) -> tuple[Symbols, str]:
+    """Return the target's symbol table of a model file, and a line that says so.
+
+    Raises:
+        ModelFileError: it is not a model file.
+    """
+    table = read_header(path).target_symbols
+    return table, f"target symbols: the {len(table)} of {path}"
 
 
 def _shown(counts: list[tuple[str, int]]) -> str:

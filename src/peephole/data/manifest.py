@@ -28,7 +28,8 @@ def recognise_sources(train_path: str | Path, config: Config) -> Config:
     """Return the settings with what the sources of a training file are, unless they are text.
 
     Sources are files if the first lines name files of one kind. Then `frames.kind`, `model.input` and
-    `model.input_size` are set. With `data.horizon` the training file is a table; see `recognise_series`.
+    `model.input_size` are set. For a language model, `model.input=none`, there are only targets; it is measured by its
+    loss. With `data.horizon` the training file is a table; see `recognise_series`.
 
     Args:
         train_path: as in `prepare`.
@@ -43,6 +44,9 @@ def recognise_sources(train_path: str | Path, config: Config) -> Config:
         from peephole.data.windows import recognise_series  # imports NumPy
 
         return recognise_series(train_path, config)
+    if config.model.input == "none":
+        data, train = replace(config.data, targets_only=True), replace(config.train, dev_metric="loss")
+        return replace(config, data=data, train=train)
     kind = config.frames.kind
     if kind == "auto":
         kind = _recognise(train_path, config.data) or "text"

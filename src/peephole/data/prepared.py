@@ -18,7 +18,7 @@ from peephole.data.choose import choose_kind
 from peephole.data.corpus import FILE_NAMES, Corpus
 from peephole.data.files import data_files
 from peephole.data.frame_pairs import DEV_FILES, Statistics, build_frame_corpus, read_dev_frames, write_dev_frames
-from peephole.data.known import KnownSymbols, grow_side
+from peephole.data.known import KnownSymbols, grow_side, symbols_of_model
 from peephole.data.manifest import frame_symbols
 from peephole.data.prepared_series import SERIES_FILES, open_series, prepare_series
 from peephole.data.read import Pair, Report, read_pairs
@@ -144,7 +144,10 @@ def _prepare(
     scan = _scan(train_path, dev_sources, config, report)
     if dev is None:
         dev = list(islice(_held_out_pairs(train_path, scan.held_out, config), config.data.dev_limit))
-    target_symbols, target_line = _learn("target", train_path, scan, config, known)
+    if config.symbols.of is None:
+        target_symbols, target_line = _learn("target", train_path, scan, config, known)
+    else:
+        target_symbols, target_line = symbols_of_model(config.symbols.of)
     training_pairs = _training_pairs(train_path, scan.held_out, config)
     source_symbols: Symbols
     statistics = None
@@ -155,7 +158,10 @@ def _prepare(
             training_pairs, train_path, source_symbols, target_symbols, folder, config, report
         )
     else:
-        source_symbols, source_line = _learn("source", train_path, scan, config, known)
+        if config.data.targets_only:
+            source_symbols, source_line = target_symbols, "targets alone, for a language model"
+        else:
+            source_symbols, source_line = _learn("source", train_path, scan, config, known)
         most = config.data.max_length
         train = Corpus.build(training_pairs, source_symbols, target_symbols, folder, max_length=most, report=report)
     if not len(train):

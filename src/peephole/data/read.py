@@ -104,6 +104,10 @@ def read_pairs(path: str | Path, config: DataConfig, report: Report, *, once: bo
         both = enumerate(formats.parallel_lines(names, [lines(file) for file in files]), start=1)
         return _parse(name, both, formats.parallel_parser(names), config, report)
     suffix = _format_suffix(files[0])
+    if config.targets_only:
+        if suffix in (".csv", ".parquet", *JSON_SUFFIXES):
+            raise DataError(f"{name}: wanted a file of targets alone, one a line, got {suffix}")
+        return _parse(name, enumerate(lines(files[0]), start=1), formats.parse_target, config, report)
     columns = formats.Columns(config, f"{name}, line 1", report.note)
     if files[0].suffix.lower() == ".parquet" and files[0].is_file():
         rows = enumerate(formats.parquet_rows(name, config), start=1)

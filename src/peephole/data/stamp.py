@@ -59,9 +59,15 @@ def _content(file: Path) -> list[Any]:
 
 def settings_of(config: Config, known: KnownSymbols | None) -> dict[str, Any]:
     """Return the settings, and the model's symbols, that determine the prepared data, as plain JSON values."""
-    left_out = ("batch_symbols", *(SERIES_SETTINGS if config.data.horizon is None else ()))
-    data = {name: value for name, value in asdict(config.data).items() if name not in left_out}
-    settings = {"version": STAMP_VERSION, "data": data, "symbols": asdict(config.symbols)}
+    later = {"targets_only": False, "of": None}  # left out where unused, as in data prepared before there were any
+    data, symbols = (
+        {name: value for name, value in asdict(section).items() if name not in later or value != later[name]}
+        for section in (config.data, config.symbols)
+    )
+    del data["batch_symbols"]
+    for name in SERIES_SETTINGS if config.data.horizon is None else ():
+        del data[name]
+    settings = {"version": STAMP_VERSION, "data": data, "symbols": symbols}
     if config.frames.kind in FRAME_KINDS:
         frames = {name: value for name, value in asdict(config.frames).items() if name != "batch_frames"}
         settings |= {"frames": frames | {"input_size": config.model.input_size}}

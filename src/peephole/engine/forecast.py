@@ -26,7 +26,7 @@ def draw(
     batch_size: int,
     threads: int | None = None,
 ) -> NDArray[np.float32]:
-    """Return targets of real vectors, (B, S, U, D), as a function of the random numbers of each component, (46).
+    """Return targets of real vectors, (B, S, U, D), as a function of the random numbers of each component, (56).
 
     Args:
         model: a model of vectors of D numbers.

@@ -7,9 +7,9 @@ from collections.abc import Collection, Mapping
 PREDICTION_KINDS: Mapping[str, Collection[str]] = {
     "cell": ("lstm", "gru"),
     "peephole": ("full", "diagonal", "none"),
-    "attention": ("fixed", "additive", "dot", "general", "location", "coverage", "multihead"),
-    "context": ("attention", "last", "mean"),
-    "input": ("symbols", "frames", "convolution"),
+    "attention": ("fixed", "additive", "dot", "general", "location", "coverage", "multihead", "none"),
+    "context": ("attention", "last", "mean", "none"),
+    "input": ("symbols", "frames", "convolution", "none"),
     "output": ("symbols", "gaussian", "quantile"),
     "ctc": ("linear",),
 }

@@ -25,6 +25,11 @@ from peephole.storage.header import read_content
 from peephole.symbols import EOS
 
 MESSAGE_BYTES = 1000
+BEAM_SETTINGS = (
+    *("beam_size", "length_penalty", "length_reward", "coverage_penalty"),
+    *("diverse_groups", "diversity"),
+)
+"""The settings of section `search` that a request for beam search holds under the same names."""
 
 
 class PackedModel:
@@ -71,10 +76,15 @@ Source = Any
 
 
 class PackedSearch:
-    """Search over one packed model, or over several whose probabilities are averaged."""
+    """Search over one packed model, or over several whose probabilities are averaged.
 
-    def __init__(self, models: Sequence[PackedModel]) -> None:
-        self.models = tuple(models)
+    Args:
+        models: the models.
+        guides: language models, and the weights of their log-probabilities beside the models'.
+    """
+
+    def __init__(self, models: Sequence[PackedModel], guides: Sequence[tuple[PackedModel, float]] = ()) -> None:
+        self.models, self.guides = tuple(models), tuple(guides)
         self._frame_size = engine.library().peephole_model_frame_size(self.models[0].address)  # 0: symbols
 
     def find(
@@ -84,6 +94,7 @@ class PackedSearch:
         config: SearchConfig,
         *,
         prefixes: Sequence[Sequence[int]] | None = None,
+        phrases: Sequence[Sequence[Sequence[int]]] | None = None,
         examples: Sequence[int] = (),
         attention: bool = True,
     ) -> list[list[Hypothesis]]:
@@ -94,25 +105,27 @@ class PackedSearch:
             max_lengths: most symbols of each target, </s> included.
             config: the search.
             prefixes: symbol ids that each target begins with.
+            phrases: for each source the phrases, symbol ids, that its targets must contain.
             examples: for sampling, the number of each source in the caller's whole work.
             attention: whether hypotheses have their attention.
 
         Returns:
             For each source its hypotheses, best first; samples in the order drawn.
         """
-        settings: dict[str, Any] = {"max_lengths": array("q", max_lengths), "nbest": config.nbest}
+        settings: dict[str, Any] = {"max_lengths": array("q", max_lengths)}
+        settings |= {name: getattr(config, name) for name in ("nbest", "min_length", "no_repeat_ngram")}
         if config.temperature is None:
-            settings |= {
-                "kind": SearchKind.BEAM,
-                "beam_size": config.beam_size,
-                "length_penalty": config.length_penalty,
-            }
+            settings |= {"kind": SearchKind.BEAM} | {name: getattr(config, name) for name in BEAM_SETTINGS}
         else:
             settings |= {"kind": SearchKind.SAMPLE, "temperature": config.temperature}
             settings |= {"top_k": config.top_k or 0, "top_p": config.top_p or 1.0}
             settings |= _generators(config.seed, examples)
         if prefixes is not None:
             settings |= _joined("target", prefixes)
+        if phrases is not None:
+            symbols = _joined("phrase", [phrase for own in phrases for phrase in own])
+            settings |= {"phrase_symbol_offsets": symbols["phrase_offsets"], "phrases": symbols["phrases"]}
+            settings |= {"phrase_offsets": array("q", accumulate(map(len, phrases), initial=0))}
         found: list[list[Hypothesis]] = [[] for _ in sources]
         with self._run(sources, config, settings, attention) as result:
             for source, hypothesis in self._hypotheses(result, sources):
@@ -181,6 +194,8 @@ class PackedSearch:
     ) -> Iterator[structures.Result]:
         library = engine.library()
         addresses = (ctypes.c_void_p * len(self.models))(*(model.address for model in self.models))
+        guides = (ctypes.c_void_p * len(self.guides))(*(model.address for model, _ in self.guides))
+        weights = (ctypes.c_double * len(self.guides))(*(weight for _, weight in self.guides))
         interruption = Interruption()
         fields = settings | self._source_fields(sources)  # holds the arrays while the engine reads them
         request = structures.Request(
@@ -188,6 +203,9 @@ class PackedSearch:
             with_attention=attention,
             num_models=len(self.models),
             models=ctypes.addressof(addresses),
+            num_guides=len(self.guides),
+            guides=ctypes.addressof(guides),
+            guide_weights=ctypes.addressof(weights),
             num_sources=len(sources),
             batch_size=config.batch_size,
             ctc_weight=config.ctc_weight or 0.0,

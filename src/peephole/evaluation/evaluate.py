@@ -32,7 +32,7 @@ class Score:
     Attributes:
         value: the score of the whole corpus.
         low, high: ends of the interval.
-        unit: "%" or "points" (0 to 100).
+        unit: "%" or "points" (0 to 100); "" for perplexity.
         better: the direction in which it improves.
         label: its name in tables.
         definition: its definition in one line.
@@ -42,7 +42,7 @@ class Score:
     value: float
     low: float
     high: float
-    unit: Literal["%", "points"]
+    unit: Literal["%", "points", ""]
     better: Literal["higher", "lower"]
     label: str
     definition: str

@@ -18,6 +18,7 @@ from peephole.evaluation.evaluate import check_metrics
 from peephole.model.handle import Model
 from peephole.model.loading import load
 from peephole.model.pairs import PairsArgument, check_has_texts, group_by_source
+from peephole.model.perplexity import check_language_request, measure_perplexity
 from peephole.model.prediction import Prediction
 from peephole.model.reading import Notices, check_texts
 
@@ -27,6 +28,12 @@ EVALUATION_SETTINGS = (
     "beam_size",
     "length_penalty",
     "ctc_weight",
+    "length_reward",
+    "coverage_penalty",
+    "min_length",
+    "no_repeat_ngram",
+    "language_model",
+    "language_model_weight",
     "max_length_factor",
     "max_length_extra",
     "batch_size",
@@ -145,7 +152,8 @@ def evaluate(
 ) -> ModelEvaluation:
     """Measure a model on pairs it was not trained on, as `peephole evaluate` does.
 
-    Pairs with the same source are one source with several references.
+    Pairs with the same source are one source with several references. A language model is measured by its perplexity
+    on all targets; it makes no predictions.
 
     Args:
         model: a model, or the name of its file.
@@ -175,6 +183,9 @@ def evaluate(
     model = as_model("model", model)
     other = None if against is None else as_model("against", against)
     check_has_texts(model)
+    if model.is_language_model:
+        check_language_request(names, against)
+        return _evaluate_language_model(model, pairs, on_read, search)
     check_metrics(names, model.target_symbols)
     settings = check_settings("evaluate", model.config, search)
     test = os.fspath(pairs) if isinstance(pairs, (str, os.PathLike)) else None
@@ -205,6 +216,33 @@ def evaluate(
         notices_against=read_against.notices,
         skipped=read.skipped,
         notes=model.notes + (() if other is None else other.notes),
+    )
+
+
+def _evaluate_language_model(
+    model: Model, pairs: PairsArgument, on_read: Callable[[Reading], None] | None, search: dict[str, Any]
+) -> ModelEvaluation:
+    """Return the perplexity on the targets of some pairs, or on the lines of a file; arguments as in `evaluate`."""
+    test = os.fspath(pairs) if isinstance(pairs, (str, os.PathLike)) else None
+    report, notices = Report(shown_name(test or "pairs")), Notices()
+    texts, lines, evaluation = measure_perplexity(model, pairs, report, notices, **search)
+    if on_read is not None:
+        on_read(Reading(notices, lines, report.lines()))
+    return ModelEvaluation(
+        model=model.name,
+        test=test,
+        sources=texts,
+        references=[(text,) for text in texts],
+        predictions=[],
+        lines=lines,
+        evaluation=evaluation,
+        exposure_gap=None,
+        against=None,
+        comparison=None,
+        notices=notices,
+        notices_against=Notices(),
+        skipped=report.lines(),
+        notes=model.notes,
     )
 
 

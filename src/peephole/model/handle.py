@@ -10,7 +10,10 @@ from typing import TYPE_CHECKING, Any
 from peephole.config import Config, SearchConfig
 from peephole.engine.packed import PackedSearch
 from peephole.errors import ConfigError, PeepholeError, check_path, check_type, nearest
-from peephole.model.prediction import Prediction, empty_prediction
+from peephole.model.batches import Work, find_in_parts
+from peephole.model.language import ANY_SOURCE, find_language_model, read_beginnings
+from peephole.model.phrases import read_phrases
+from peephole.model.prediction import Prediction, empty_prediction, prediction_of
 from peephole.model.reading import (
     Notices,
     Source,
@@ -27,7 +30,6 @@ from peephole.model.reading import (
 from peephole.model.search_choice import make_search, slow_search_reason
 from peephole.model.weights import LoadedFile, Weights
 from peephole.nn.schema import Architecture, num_places
-from peephole.search.hypothesis import Hypothesis
 from peephole.symbols import FrameSymbols, Symbols
 
 if TYPE_CHECKING:
@@ -35,8 +37,6 @@ if TYPE_CHECKING:
     from peephole.search.torch import DefinitionSearch
     from peephole.storage.model_file import ModelFile
 
-BATCHES_PER_CALL = 4
-"""Batches searched between two calls of `progress`, and between two checks for Ctrl-C."""
 FORCED_SETTINGS = ("batch_size", "threads", "engine")
 """The search settings that apply to given targets."""
 
@@ -80,6 +80,7 @@ class Model:
         self.target_symbols = target_symbols
         self.notes = tuple(notes)
         self._weights = Weights(networks, files)
+        self.language_models: dict[str, Model] = {}  # that have guided searches, by the names of their files
         self.made: dict[str, Any] = dict(self._weights.made() if made is None else made)
 
     def __repr__(self) -> str:
@@ -114,6 +115,11 @@ class Model:
         return tuple(type(self)(h.config, *tables, files=[file], made=h.made, notes=h.notes) for file, h in read)
 
     @property
+    def is_language_model(self) -> bool:
+        """Whether the model has no source, `model.input=none`: it predicts how texts go on."""
+        return self.config.model.input == "none"
+
+    @property
     def num_bytes(self) -> int:
         """The bytes of its files; 0 without files."""
         return sum(len(file.content) for file in self._weights.files)
@@ -144,6 +150,8 @@ class Model:
         sources: Iterable[Any],
         *,
         prefixes: Iterable[str] | None = None,
+        must_contain: Iterable[Iterable[str]] | None = None,
+        language_model: Model | str | Path | None = None,
         attention: bool = True,
         progress: Callable[[int], None] | None = None,
         first_index: int = 0,
@@ -156,8 +164,14 @@ class Model:
 
         Args:
             sources: source texts. An empty one has the empty target as its only prediction, with probability 1. For a
-                model of sound, images or numbers: names of files, or arrays of frames (T, F).
+                model of sound, images or numbers: names of files, or arrays of frames (T, F). For a language model:
+                what its targets begin with, which may be empty.
             prefixes: texts that the targets begin with, one a source; their symbols are scored like any other.
+            must_contain: for each source the texts that its targets must contain, such as [["Berlin"], []]. The symbols
+                of a text stand in the target one after the other; texts may overlap.
+            language_model: a language model of the same target symbols, or the name of its file, whose log p times
+                `search.language_model_weight` is added to choose and rank; None: that of the settings. Predictions
+                report log p without it.
             attention: whether predictions have their attention weights.
             progress: called with 0 when all texts are read and `notices` is filled, and after each part of the search
                 with the number of sources done since the last call.
@@ -178,49 +192,37 @@ class Model:
         that length; see `Prediction.unknown` and `Prediction.truncated`.
         """
         config = self._search_config("predict", search)
-        texts = check_sources(self.source_symbols, sources)
         check_type("attention", attention, bool, "True or False")
         check_type("progress", progress, (type(None), Callable), "a function")  # type: ignore[arg-type]  # an ABC
         check_type("first_index", first_index, int, "a whole number")
         if first_index < 0:
             raise PeepholeError(f"first_index: wanted at least 0, got {first_index}")
         collected = _notices(notices)
-        read = self._read_sources(texts, collected, first_index)
-        begin = None
-        if prefixes is not None:
-            texts_before = check_texts("prefixes", prefixes)
-            begin = read_prefixes(
-                self.target_symbols,
-                texts_before,
-                read,
-                config,
-                collected,
-                first_index=first_index,
-                places=self.num_places,
-            )
-        searching = self._make_search(config, collected, len(read))
+        begin: list[list[int]] | None
+        if self.is_language_model:
+            if prefixes is not None:
+                raise PeepholeError("prefixes: a language model continues its sources; wanted none, got some")
+            read, begin, longest = read_beginnings(self.target_symbols, sources, config, collected, first_index)
+        else:
+            read, begin, longest = self._read_for_search(sources, prefixes, config, collected, first_index)
+        phrases = None
+        if must_contain is not None:
+            phrases = read_phrases(self.target_symbols, must_contain, config, longest, begin)
+        guide = find_language_model(self, language_model, config)
+        searching = self._make_search(config, collected, len(read), guide)
         if notices is None:
-            issue_warnings(collected, len(texts), stacklevel=2)
+            issue_warnings(collected, len(read), stacklevel=2)
         attends = attention and self.config.model.context == "attention"
         results: list[list[Prediction]] = [[] if len(source.ids) else [empty_prediction(attends)] for source in read]
         report = progress or (lambda count: None)
         report(0)
-        # Sources of similar length share a batch; the results do not depend on the grouping.
-        order = sorted((index for index, source in enumerate(read) if len(source.ids)), key=lambda i: len(read[i].ids))
-        size = config.batch_size * BATCHES_PER_CALL
-        for first in range(0, len(order), size):
-            rows = order[first : first + size]
-            found = searching.find(
-                [read[index].ids for index in rows],
-                [longest_target(self.num_places(read[index]), config) for index in rows],
-                config,
-                prefixes=None if begin is None else [begin[index] for index in rows],
-                examples=[first_index + index for index in rows],
-                attention=attention,
-            )
-            for index, hypotheses in zip(rows, found, strict=True):
-                results[index] = [self._prediction(hypothesis, read[index]) for hypothesis in hypotheses]
-            report(len(rows))
+        work = Work(read, longest, begin, phrases, first_index)
+        for part in find_in_parts(searching, work, config, attention=attention):
+            for index, hypotheses in part:
+                results[index] = [
+                    prediction_of(hypothesis, read[index], self.target_symbols) for hypothesis in hypotheses
+                ]
+            report(len(part))
         return results
 
     def score(
@@ -356,7 +358,8 @@ class Model:
         if len(texts) != len(wanted):
             raise PeepholeError(f"{call}: wanted as many targets as sources, got {len(wanted)} and {len(texts)}")
         collected = _notices(notices)
-        source_ids = [source.ids for source in self._read_sources(texts, collected)]
+        read = self._read_sources(texts, collected) if not self.is_language_model else []
+        source_ids = [source.ids for source in read] or [ANY_SOURCE] * len(texts)
         lengths = list(map(len, source_ids))
         if 0 in lengths:
             raise PeepholeError(f"{call}: source {lengths.index(0)} is empty; wanted at least one symbol")
@@ -366,24 +369,27 @@ class Model:
             issue_warnings(collected, len(texts), stacklevel=3)
         return config, list(zip(source_ids, target_ids, strict=True))
 
-    def _make_search(self, config: SearchConfig, notices: Notices, count: int) -> PackedSearch | DefinitionSearch:
-        return make_search(self._weights, self._description(), config, notices, count)
+    def _read_for_search(
+        self, sources: Iterable[Any], prefixes: Iterable[str] | None, config: SearchConfig, notices: Notices, first: int
+    ) -> tuple[list[Source], list[list[int]] | None, list[int]]:
+        """Return the sources, the ids of the prefixes, and the most symbols of each target; 0 for an empty source."""
+        read = self._read_sources(check_sources(self.source_symbols, sources), notices, first)
+        begin = None
+        if prefixes is not None:
+            texts = check_texts("prefixes", prefixes)
+            begin = read_prefixes(
+                self.target_symbols, texts, read, config, notices, first_index=first, places=self.num_places
+            )
+        return read, begin, [longest_target(self.num_places(s), config) if len(s.ids) else 0 for s in read]
+
+    def _make_search(
+        self, config: SearchConfig, notices: Notices, count: int, guide: Model | None = None
+    ) -> PackedSearch | DefinitionSearch:
+        guides = [] if guide is None else [(guide._weights, guide._description(), config.language_model_weight)]
+        return make_search(self._weights, self._description(), config, notices, count, guides)
 
     def _description(self) -> tuple[Config, Symbols, Symbols]:
         return self.config, self.source_symbols, self.target_symbols
-
-    def _prediction(self, hypothesis: Hypothesis, source: Source) -> Prediction:
-        return Prediction(
-            text=self.target_symbols.decode(hypothesis.ids),
-            tokens=self.target_symbols.tokens(hypothesis.ids),
-            log_prob=hypothesis.log_prob,
-            symbol_log_probs=list(hypothesis.symbol_log_probs),
-            finished=hypothesis.finished,
-            source_tokens=source.tokens,
-            attention=hypothesis.attention,
-            unknown=source.unknown,
-            truncated=source.truncated,
-        )
 
 
 def _notices(given: Notices | None) -> Notices:

@@ -6,6 +6,9 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from peephole.errors import shorten
+from peephole.model.reading import Source
+from peephole.search.hypothesis import Hypothesis
+from peephole.symbols import Symbols
 
 if TYPE_CHECKING:  # importing NumPy takes longer than all other imports for predicting a text
     import numpy as np
@@ -72,6 +75,27 @@ class Prediction:
             "truncated": self.truncated,
             "attention": None if attention is None else [[round(float(a), 5) for a in row] for row in attention],
         }
+
+
+def prediction_of(hypothesis: Hypothesis, source: Source, symbols: Symbols) -> Prediction:
+    """Return a hypothesis as a prediction.
+
+    Args:
+        hypothesis: the result of a search.
+        source: its source, as it was read.
+        symbols: the target's symbol table.
+    """
+    return Prediction(
+        text=symbols.decode(hypothesis.ids),
+        tokens=symbols.tokens(hypothesis.ids),
+        log_prob=hypothesis.log_prob,
+        symbol_log_probs=list(hypothesis.symbol_log_probs),
+        finished=hypothesis.finished,
+        source_tokens=source.tokens,
+        attention=hypothesis.attention,
+        unknown=source.unknown,
+        truncated=source.truncated,
+    )
 
 
 def empty_prediction(with_attention: bool) -> Prediction:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from functools import lru_cache
 from typing import TYPE_CHECKING
 
@@ -15,12 +16,20 @@ from peephole.model.weights import Weights
 from peephole.nn.schema import Architecture
 from peephole.symbols import Symbols
 
+Description = tuple[Config, Symbols, Symbols]
+"""Settings, source symbols and target symbols of a model."""
+
 if TYPE_CHECKING:
     from peephole.search.torch import DefinitionSearch
 
 
 def make_search(
-    weights: Weights, description: tuple[Config, Symbols, Symbols], search: SearchConfig, notices: Notices, count: int
+    weights: Weights,
+    description: Description,
+    search: SearchConfig,
+    notices: Notices,
+    count: int,
+    guides: Sequence[tuple[Weights, Description, float]] = (),
 ) -> PackedSearch | DefinitionSearch:
     """Return the engine's search, or PyTorch's if the engine is off, missing or lacks a kind.
 
@@ -30,20 +39,25 @@ def make_search(
         search: the settings of the search.
         notices: told why PyTorch searches although the engine is on.
         count: the number of sources, for which the memory is checked.
+        guides: language models with their weights in the search.
 
     Raises:
         ConfigError: the search needs more memory than there is.
     """
     config, _, target_symbols = description
     notices.slow_search = slow_search_reason(weights, config, search)
-    fits = weights.fit_engine()  # else on a GPU, or in float64
+    fits = all(part.fit_engine() for part in (weights, *(guide for guide, *_ in guides)))  # else on a GPU, or float64
     packs = fits and search.engine == "auto" and notices.slow_search is None
-    check_search_memory(config.model, len(target_symbols), search, count if fits else 0, engine=packs)
+    shapes = [own[0].model for _, own, _ in guides]
+    check_search_memory(config.model, len(target_symbols), search, count if fits else 0, engine=packs, guides=shapes)
     if packs:
-        return PackedSearch(weights.packed(description))
+        packed = [(guide.packed(own)[0], weight) for guide, own, weight in guides]
+        return PackedSearch(weights.packed(description), packed)
     from peephole.search.torch import DefinitionSearch
 
-    return DefinitionSearch(weights.search_networks())
+    return DefinitionSearch(
+        weights.search_networks(), [(guide.search_networks()[0], weight) for guide, _, weight in guides]
+    )
 
 
 def slow_search_reason(weights: Weights, config: Config, search: SearchConfig) -> str | None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 
 from peephole.config import ModelConfig, SearchConfig
@@ -10,11 +11,18 @@ from peephole.memory import check_memory
 
 ENGINE_ROWS = 1 << 14  # hypotheses of different sources that a thread of the engine extends at a time, at most
 LEAST_CHECKED = 10**7  # bytes: every machine has them, and reading what it has takes longer than predicting a word
+DIVERSE_NUMBERS = 6  # of four bytes, for each symbol, with which the definition chooses for groups
 RESULT_BYTES = 400  # of a prediction in Python, without its symbols
 
 
 def check_search_memory(
-    model: ModelConfig, num_symbols: int, search: SearchConfig, num_sources: int, *, engine: bool
+    model: ModelConfig,
+    num_symbols: int,
+    search: SearchConfig,
+    num_sources: int,
+    *,
+    engine: bool,
+    guides: Sequence[ModelConfig] = (),
 ) -> None:
     """Check that the memory of this machine suffices for a search.
 
@@ -24,11 +32,12 @@ def check_search_memory(
         search: the settings.
         num_sources: sources to search for.
         engine: whether the engine searches; else the definition, on a CPU.
+        guides: the shapes of the language models that guide the search.
 
     Raises:
         MemoryLimitError: it does not; the message names the setting that decides the size.
     """
-    needed = search_memory(model, num_symbols, search, num_sources, engine=engine)
+    needed = search_memory(model, num_symbols, search, num_sources, engine=engine, guides=guides)
     if needed < LEAST_CHECKED:
         return
     smaller = {
@@ -37,14 +46,22 @@ def check_search_memory(
         "beam_size": replace(search, beam_size=1),
     }
     sizes = {
-        name: search_memory(model, num_symbols, changed, num_sources, engine=engine)
+        name: search_memory(model, num_symbols, changed, num_sources, engine=engine, guides=guides)
         for name, changed in smaller.items()
     }
     name = min(sizes, key=lambda name: sizes[name])
     check_memory(f"search.{name}={getattr(search, name)}", "this search", needed)
 
 
-def search_memory(model: ModelConfig, num_symbols: int, search: SearchConfig, num_sources: int, *, engine: bool) -> int:
+def search_memory(
+    model: ModelConfig,
+    num_symbols: int,
+    search: SearchConfig,
+    num_sources: int,
+    *,
+    engine: bool,
+    guides: Sequence[ModelConfig] = (),
+) -> int:
     """Return the bytes that the first steps of a search take: what is always needed; arguments as above."""
     hypotheses = search.beam_size if search.temperature is None else search.nbest
     at_once = min(search.batch_size, num_sources)
@@ -53,6 +70,11 @@ def search_memory(model: ModelConfig, num_symbols: int, search: SearchConfig, nu
         rows = min(at_once * hypotheses, threads * max(hypotheses, ENGINE_ROWS))
     else:
         rows = at_once * hypotheses
-    states = 4 * model.decoder_layers * model.hidden_size + 6 * model.hidden_size  # before and after a step; the gates
+    # A layer's h and c before and after a step; the gates
+    states = sum(4 * m.decoder_layers * m.hidden_size + 6 * m.hidden_size for m in (model, *guides))
     scores = num_symbols * (1 if engine else 4)
+    if guides:  # log p of each, and the sum
+        scores += num_symbols * (len(guides) + 1)
+    if search.diverse_groups > 1 and not engine:
+        scores += num_symbols * DIVERSE_NUMBERS
     return 4 * rows * (scores + states) + RESULT_BYTES * min(num_sources, 4 * search.batch_size) * search.nbest

@@ -15,7 +15,7 @@ from peephole.nn.backends import find_for, multiplies_bfloat16
 from peephole.nn.cells import GRUStep, LSTMState, LSTMStep, LSTMWeights
 from peephole.nn.encoder import LayerState
 from peephole.nn.frontends import symbol_embedding
-from peephole.nn.layers import GRUDirection, LSTMDirection
+from peephole.nn.layers import GRUDirection, LSTMDirection, run_gru, run_lstm
 from peephole.nn.linear import Linear, linear
 from peephole.nn.noise import Noise
 from peephole.nn.outputs import SymbolOutput
@@ -54,7 +54,7 @@ class Decoder(nn.Module):
     Args:
         num_symbols: size of the target vocabulary.
         embedding_size: size of a target symbol's vector.
-        context_size: size M of the context.
+        context_size: size M of the context; 0 for a language model.
         layers: weights of each layer, made for input sizes E + M, then H.
         hidden_size: size H of s_t, and of r_t.
         attention: the alignment model, or None for a fixed context.
@@ -83,7 +83,7 @@ class Decoder(nn.Module):
         self.layers = nn.ModuleList(layers)
         self.readout = Linear(hidden_size + context_size + embedding_size, hidden_size, generator)
         self.output = make_output(hidden_size, num_symbols, generator)
-        self.hidden_size = hidden_size
+        self.hidden_size, self.context_size = hidden_size, context_size
         for layer in (self.readout, self.output):
             nn.init.xavier_uniform_(layer.weight, generator=generator)
             nn.init.zeros_(layer.bias)
@@ -109,10 +109,17 @@ class Decoder(nn.Module):
         memory = Memory(outputs, self.attention.keys(outputs), valid)
         return DecoderState(first, memory, self.attention.first_state(valid))
 
+    def start_alone(self, batch: int) -> DecoderState:
+        """Return the state of a language model before the first symbol: s_0 = 0 in all layers, and no context."""
+        zeros = self.embedding.weight.new_zeros(batch, self.hidden_size)
+        layers = (LSTMState(zeros, zeros) if isinstance(layer, LSTMDirection) else zeros for layer in self.layers)
+        return DecoderState(tuple(layers), zeros[:, :0])
+
     def kinds(self) -> dict[str, str]:
         """Return the kind of each part."""
         layer = cast("LSTMDirection | GRUDirection", self.layers[0])
-        attention = "fixed" if self.attention is None else self.attention.kind
+        attention = "fixed" if self.context_size else "none"
+        attention = attention if self.attention is None else self.attention.kind
         return {"cell": layer.kind, "peephole": layer.peephole, "attention": attention}
 
     def recurrence(self) -> DecoderRecurrence:
@@ -219,6 +226,8 @@ class Decoder(nn.Module):
         masks = self._masks(noise, embedded.shape[1], embedded.dtype)
         if lengths is None:
             lengths = torch.full((embedded.shape[0],), embedded.shape[1])
+        if not self.context_size:
+            return self._unroll_layers(embedded, state, lengths, masks), embedded[..., :0], None
         run = find_for("decoder", self.kinds(), decoder_tensors(self, embedded, state, masks)).run
         if run is not None:
             found: tuple[Tensor, Tensor] = run(self, embedded, lengths, state, masks)
@@ -231,6 +240,18 @@ class Decoder(nn.Module):
             contexts.append(context)
             weights += [] if alpha is None else [alpha]
         return torch.stack(states, 1), torch.stack(contexts, 1), torch.stack(weights, 1) if weights else None
+
+    def _unroll_layers(self, x: Tensor, state: DecoderState, lengths: Tensor, masks: list[Tensor]) -> Tensor:
+        """Return s_t of all steps of a language model, (B, U, H): without a context, one layer after the other."""
+        for index, (layer, first) in enumerate(zip(self.layers, state.layers, strict=True)):
+            x = x * masks[index - 1] if index and masks else x
+            if isinstance(first, LSTMState):
+                own = cast("LSTMDirection", layer)
+                kinds = {"cell": own.kind, "peephole": own.peephole}
+                x, _ = run_lstm(x, lengths, first, own.weights(), kinds=kinds)
+            else:
+                x, _ = run_gru(x, lengths, first, cast("GRUDirection", layer).weights())
+        return x
 
     def read(self, state: DecoderState, context: Tensor, embedded: Tensor) -> Tensor:
         """Return r_t, (B, H), of one step: s_t is the top layer's in `state`."""

@@ -81,6 +81,23 @@ class SymbolFrontend(Frontend):
         return (x if noise is None else noise.dropout(x, "source embedding")), lengths
 
 
+class NoSource(Frontend):
+    """The input of a language model, which reads nothing. It has no weights, and is never called."""
+
+    kind = "none"
+    output_size = 0
+
+    def forward(
+        self, inputs: Tensor, lengths: Int[Tensor, "B"], noise: Noise | None = None
+    ) -> tuple[Float[Tensor, "B T I"], Int[Tensor, "B"]]:
+        """Raise TypeError: there is nothing to encode."""
+        raise TypeError("a language model does not read sources")
+
+    def steps(self, lengths: Int[Tensor, "B"]) -> Int[Tensor, "B"]:
+        """Return 1 for each source."""
+        return torch.ones_like(lengths)
+
+
 class NormalizedFrames(Frontend, ABC):
     """Base of the frontends that read frames of F numbers: they subtract a mean and multiply by a scale.
 

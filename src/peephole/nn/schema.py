@@ -107,9 +107,11 @@ class Architecture:
         return settings | {"encoder_size": None if self.encoder_size == self.hidden_size else self.encoder_size}
 
     def kinds(self) -> dict[str, str]:
-        """Return the kind of each part; without attention its kind is "fixed"."""
+        """Return the kind of each part; without attention its kind is "fixed", without a source it has none."""
         kinds = {name: getattr(self, name) for name in ("cell", "peephole", "attention", "context", "input", "output")}
         kinds |= {"ctc": "linear"} if self.ctc else {}
+        if self.input == "none":
+            return kinds | {"attention": "none", "context": "none"}
         return kinds if CONTEXTS[self.context] else kinds | {"attention": "fixed"}
 
     def describe(self) -> str:
@@ -119,6 +121,8 @@ class Architecture:
         'LSTM, mean context, hidden size 64, encoder 1 x 64 bidirectional, decoder 1 x 64'
         """
         peepholes = f" with {self.peephole} peepholes" if self.peephole != "none" else ""
+        if self.input == "none":
+            return f"language model, {self.cell.upper()}{peepholes}, {self.decoder_layers} x {self.hidden_size}"
         context = f"{self.attention} attention" if self.context == "attention" else f"{self.context} context"
         directions = "bidirectional" if self.bidirectional else "one-directional"
         return (
@@ -126,6 +130,11 @@ class Architecture:
             f"encoder {self.encoder_layers} x {self.encoder_size} {directions}, "
             f"decoder {self.decoder_layers} x {self.hidden_size}{', CTC' if self.ctc else ''}"
         )
+
+    @property
+    def memory_size(self) -> int:
+        """Return M of the context that the decoder reads: 0 without a source."""
+        return 0 if self.input == "none" else self.encoder_size
 
     @property
     def num_directions(self) -> int:
@@ -238,6 +247,8 @@ def num_places(a: Architecture, length: Sizes) -> Sizes:
     >>> num_places(Architecture.from_dict({"input": "convolution", "input_size": 8}), 9)
     3
     """
+    if a.input == "none":
+        return length * 0 + 1
     if a.input == "frames":
         length = -(-length // a.frame_stack)
     for _ in range((a.convolution_layers if a.input == "convolution" else 0) + a.encoder_pyramid):
@@ -245,7 +256,13 @@ def num_places(a: Architecture, length: Sizes) -> Sizes:
     return length
 
 
+def _no_source(a: Architecture, num_symbols: int) -> Tensors:
+    return iter(())
+
+
 def _encoder(a: Architecture) -> Tensors:
+    if a.input == "none":
+        return
     for layer in range(a.encoder_layers):
         for direction in range(a.num_directions):
             inputs = a.encoder_size * (2 if layer <= a.encoder_pyramid else 1) if layer else a.embedding_size
@@ -255,7 +272,7 @@ def _encoder(a: Architecture) -> Tensors:
 
 
 def _bridge(a: Architecture) -> Tensors:
-    if a.encoder_size == a.hidden_size:
+    if a.encoder_size == a.hidden_size or a.input == "none":
         return
     for part in find_kind(BRIDGE_PARTS, a.cell, "cell"):
         for layer in range(a.decoder_layers):
@@ -289,12 +306,12 @@ def _output_size(a: Architecture) -> int:
 
 def _decoder(a: Architecture, num_outputs: int) -> Tensors:
     """Yield the decoder's tensors, but not those that read the previous symbol or vector."""
-    if find_kind(CONTEXTS, a.context, "context"):
+    if find_kind(CONTEXTS, a.context, "context") and a.input != "none":
         yield from inside("attention", find_kind(ATTENTIONS, a.attention, "attention")(a))
     for layer in range(a.decoder_layers):
-        inputs = a.hidden_size if layer else a.embedding_size + a.encoder_size
+        inputs = a.hidden_size if layer else a.embedding_size + a.memory_size
         yield from inside(f"layers.{layer}", _cell(a, inputs, a.hidden_size))
-    yield from inside("readout", linear(a.hidden_size + a.encoder_size + a.embedding_size, a.hidden_size))
+    yield from inside("readout", linear(a.hidden_size + a.memory_size + a.embedding_size, a.hidden_size))
     yield from inside("output", linear(a.hidden_size, num_outputs))
 
 
@@ -327,6 +344,7 @@ INPUTS: Mapping[str, Callable[[Architecture, int], Tensors]] = {
     "symbols": _embedding,
     "frames": _frames,
     "convolution": _convolution,
+    "none": _no_source,
 }
 """Input kind → tensors of its frontend, given the number of source symbols."""
 

@@ -15,7 +15,7 @@ from peephole.nn.cells import valid_steps
 from peephole.nn.ctc import CTC
 from peephole.nn.decoder import Decoder, DecoderState
 from peephole.nn.encoder import FIXED_CONTEXTS, Bridge, Encoder, LayerState, fixed_context
-from peephole.nn.frontends import FRONTENDS, Frontend
+from peephole.nn.frontends import FRONTENDS, Frontend, NoSource
 from peephole.nn.layers import GRU, LSTM, GRUDirection, LSTMDirection
 from peephole.nn.loss import coverage_loss_sum, loss_sum
 from peephole.nn.noise import Noise
@@ -39,18 +39,19 @@ class Seq2Seq(nn.Module):
 
     Args:
         frontend: turns the source into vectors.
-        encoder: reads the vectors, (7).
-        bridge: gives the decoder its first state, (9).
+        encoder: reads the vectors, (7). None, with the frontend `NoSource`: a language model, whose decoder begins with
+            states of 0 and has no context.
+        bridge: gives the decoder its first state, (9); None for a language model.
         decoder: predicts the target, (10).
-        context: `"attention"`, (17), or the fixed context `"last"` or `"mean"` of (8).
+        context: `"attention"`, (17), or the fixed context `"last"` or `"mean"` of (8); `"none"` for a language model.
         ctc: a second output over the encoder, (31); None: there is none.
     """
 
     def __init__(
         self,
         frontend: Frontend,
-        encoder: Encoder,
-        bridge: Bridge,
+        encoder: Encoder | None,
+        bridge: Bridge | None,
         decoder: Decoder,
         context: str,
         ctc: CTC | None = None,
@@ -62,22 +63,27 @@ class Seq2Seq(nn.Module):
 
     def kinds(self) -> dict[str, str]:
         """Return the kind of each part as its module declares it, in the form of `Architecture.kinds`."""
-        decoder, encoder = self.decoder.kinds(), self.encoder.recurrent.kind
+        decoder = self.decoder.kinds()
+        encoder = decoder["cell"] if self.encoder is None else self.encoder.recurrent.kind
         cell = decoder["cell"] if decoder["cell"] == encoder else f"{encoder}, {decoder['cell']}"
         kinds = {"context": self.context, "input": self.frontend.kind, "output": self.decoder.output.kind}
         return decoder | {"cell": cell} | kinds | ({} if self.ctc is None else {"ctc": self.ctc.kind})
 
     def start(self, source: Tensor, source_lengths: Int[Tensor, "B"], noise: Noise | None = None) -> DecoderState:
         """Read the source, as its frontend takes it, and return the decoder's state before the first symbol."""
+        if self.encoder is None:
+            return self.decoder.start_alone(len(source_lengths))
         return self.begin(self.encode(source, source_lengths, noise))
 
     def encode(self, source: Tensor, source_lengths: Int[Tensor, "B"], noise: Noise | None = None) -> Encoded:
         """Read the source, as its frontend takes it, with the encoder."""
+        assert self.encoder is not None, "a language model has no encoder"
         x, lengths = self.frontend(source, source_lengths, noise)
         return Encoded(*self.encoder(x, lengths, noise))
 
     def begin(self, encoded: Encoded) -> DecoderState:
         """Return the decoder's state before the first symbol."""
+        assert self.bridge is not None, "a language model has no bridge"
         outputs, last, lengths = encoded
         valid = valid_steps(lengths, outputs.shape[1])
         context = None if self.context == "attention" else fixed_context(self.context, outputs, last[-1], valid)
@@ -92,8 +98,9 @@ class Seq2Seq(nn.Module):
         return self.ctc.log_probs(outputs), lengths
 
     def places(self, source_lengths: Int[Tensor, "B"]) -> Int[Tensor, "B"]:
-        """Return the number of encoder outputs of each source, which attention chooses from."""
-        return self.encoder.steps(self.frontend.steps(source_lengths))
+        """Return the number of encoder outputs of each source, which attention chooses from; 1 without an encoder."""
+        lengths = self.frontend.steps(source_lengths)
+        return lengths if self.encoder is None else self.encoder.steps(lengths)
 
     def step(
         self, previous: Int[Tensor, "N"], state: DecoderState
@@ -144,8 +151,8 @@ class Seq2Seq(nn.Module):
         coverage loss, (23), is added. A network with a CTC output then returns (33): 1 - ctc_weight of this loss and
         ctc_weight of the CTC loss, which has neither label smoothing nor coverage loss.
         """
-        encoded = self.encode(source, source_lengths, noise)
-        state = self.begin(encoded)
+        encoded = None if self.encoder is None else self.encode(source, source_lengths, noise)
+        state = self.decoder.start_alone(len(source_lengths)) if encoded is None else self.begin(encoded)
         if sampling_probability:
             assert noise is not None
             logits, weights = self.decoder.forward_sampled(_previous(target), state, noise, sampling_probability)
@@ -156,7 +163,7 @@ class Seq2Seq(nn.Module):
         if coverage_weight:
             assert weights is not None
             loss = loss + coverage_weight * coverage_loss_sum(weights, target)
-        if self.ctc is None or not ctc_weight:
+        if encoded is None or self.ctc is None or not ctc_weight:
             return loss
         outputs = encoded.outputs if noise is None else noise.dropout(encoded.outputs, "ctc")
         return (1 - ctc_weight) * loss + ctc_weight * self.ctc.loss_sum(outputs, encoded.lengths, target)
@@ -200,6 +207,9 @@ def build_seq2seq(
     """
     architecture = Architecture.of(config)
     cell = find_kind(CELLS, architecture.cell, "cell")
+    output = find_kind(OUTPUTS, architecture.output, "output")
+    if architecture.input == "none":
+        return output(config, (NoSource(), None, None), num_target_symbols, generator)
     encoder = Encoder(cell.stack(config, architecture, generator))  # drawn before the frontend
     frontend = find_kind(FRONTENDS, architecture.input, "input")(config, num_source_symbols, generator)
     bridge = Bridge(
@@ -210,12 +220,11 @@ def build_seq2seq(
         cell.has_cell_state,
         generator,
     )
-    output = find_kind(OUTPUTS, architecture.output, "output")
     return output(config, (frontend, encoder, bridge), num_target_symbols, generator)
 
 
-Parts = tuple[Frontend, Encoder, Bridge]
-"""The parts of a model below its decoder."""
+Parts = tuple[Frontend, Encoder | None, Bridge | None]
+"""The parts of a model below its decoder; a language model has no encoder."""
 
 
 def _symbol_model(config: ModelConfig, parts: Parts, num_symbols: int, generator: Generator) -> Seq2Seq:
@@ -226,8 +235,8 @@ def _symbol_model(config: ModelConfig, parts: Parts, num_symbols: int, generator
         generator=generator,
     )
     # Drawn last: the other weights are those of the same network without it
-    ctc = CTC(parts[1].output_size, num_symbols, generator) if config.ctc else None
-    return Seq2Seq(*parts, decoder, config.context, ctc)
+    ctc = CTC(parts[1].output_size, num_symbols, generator) if config.ctc and parts[1] is not None else None
+    return Seq2Seq(*parts, decoder, "none" if config.input == "none" else config.context, ctc)
 
 
 def decoder_parts(
@@ -235,10 +244,11 @@ def decoder_parts(
 ) -> tuple[int, int, list[LSTMDirection] | list[GRUDirection], int, Attention | None]:
     """Return the arguments embedding_size, context_size, layers, hidden_size and attention of a `Decoder`."""
     architecture = Architecture.of(config)
-    sizes = [config.embedding_size + architecture.encoder_size] + [config.hidden_size] * (config.decoder_layers - 1)
+    sizes = [config.embedding_size + architecture.memory_size] + [config.hidden_size] * (config.decoder_layers - 1)
     layers = find_kind(CELLS, architecture.cell, "cell").layers(config, sizes, generator)
-    attention = find_kind(CONTEXTS, architecture.context, "context")(architecture, generator)
-    return config.embedding_size, architecture.encoder_size, layers, config.hidden_size, attention
+    context = "none" if architecture.input == "none" else architecture.context
+    attention = find_kind(CONTEXTS, context, "context")(architecture, generator)
+    return config.embedding_size, architecture.memory_size, layers, config.hidden_size, attention
 
 
 def _vector_model(config: ModelConfig, parts: Parts, num_symbols: int, generator: Generator) -> Seq2Seq:
@@ -291,7 +301,7 @@ def _build_attention(architecture: Architecture, generator: Generator) -> Attent
 
 CONTEXTS: Mapping[str, Callable[[Architecture, Generator], Attention | None]] = {
     "attention": _build_attention,
-    **dict.fromkeys(FIXED_CONTEXTS, lambda architecture, generator: None),
+    **dict.fromkeys((*FIXED_CONTEXTS, "none"), lambda architecture, generator: None),
 }
 """Context kind → function that builds its attention module; None for a fixed context."""
 

@@ -14,7 +14,7 @@ from torch.nn import functional as F
 from peephole.nn.linear import Linear, linear
 
 SMALLEST_DEVIATION = 1e-3
-"""Added to every σ of (43): the likelihood of a component that does not vary would have no bound."""
+"""Added to every σ of (53): the likelihood of a component that does not vary would have no bound."""
 
 
 class VectorOutput(Linear, ABC):
@@ -49,7 +49,7 @@ class VectorOutput(Linear, ABC):
 
     @abstractmethod
     def draw(self, found: Float[Tensor, "*N P D"], noise: Float[Tensor, "*N D"]) -> Float[Tensor, "*N D"]:
-        """Return a draw from each distribution, as a function of random numbers; (46)."""
+        """Return a draw from each distribution, as a function of random numbers; (56)."""
 
     @abstractmethod
     def rescaled(
@@ -59,7 +59,7 @@ class VectorOutput(Linear, ABC):
 
 
 class GaussianOutput(VectorOutput):
-    """A normal distribution of each component: its mean and its standard deviation, (43).
+    """A normal distribution of each component: its mean and its standard deviation, (53).
 
     Arguments as in `VectorOutput`; P is 2. The random numbers of `draw` are standard normal.
     """
@@ -72,7 +72,7 @@ class GaussianOutput(VectorOutput):
     def described(self, raw: Float[Tensor, "*N P D"]) -> Float[Tensor, "*N P D"]:
         """Return μ and σ."""
         mean, deviation = raw.unbind(-2)
-        return torch.stack([mean, F.softplus(deviation) + SMALLEST_DEVIATION], -2)  # (43)
+        return torch.stack([mean, F.softplus(deviation) + SMALLEST_DEVIATION], -2)  # (53)
 
     def loss(self, found: Float[Tensor, "*N P D"], target: Float[Tensor, "*N D"]) -> Float[Tensor, "*N D"]:
         """Return -log N(z; μ, σ²), in natural logarithms."""
@@ -82,7 +82,7 @@ class GaussianOutput(VectorOutput):
     def draw(self, found: Float[Tensor, "*N P D"], noise: Float[Tensor, "*N D"]) -> Float[Tensor, "*N D"]:
         """Return μ + σ ε."""
         mean, deviation = found.unbind(-2)
-        return mean + deviation * noise  # (46)
+        return mean + deviation * noise  # (56)
 
     def rescaled(
         self, found: Float[Tensor, "*N P D"], shift: Float[Tensor, "*N D"], factor: Float[Tensor, "*N D"]
@@ -93,7 +93,7 @@ class GaussianOutput(VectorOutput):
 
 
 class QuantileOutput(VectorOutput):
-    """Q quantiles of each component, at the levels k / (Q + 1), which never cross, (44).
+    """Q quantiles of each component, at the levels k / (Q + 1), which never cross, (54).
 
     Args:
         in_features: size H of r_t.
@@ -115,7 +115,7 @@ class QuantileOutput(VectorOutput):
         """Return the quantiles: the middle one, and upwards and downwards from it sums of steps above 0."""
         below, middle, above = raw.tensor_split([self.numbers // 2, self.numbers // 2 + 1], -2)
         down = F.softplus(below).flip(-2).cumsum(-2).flip(-2)
-        return torch.cat([middle - down, middle, middle + F.softplus(above).cumsum(-2)], -2)  # (44)
+        return torch.cat([middle - down, middle, middle + F.softplus(above).cumsum(-2)], -2)  # (54)
 
     def levels(self) -> Float[Tensor, "P 1"]:
         """Return the levels of the quantiles."""
@@ -125,7 +125,7 @@ class QuantileOutput(VectorOutput):
     def loss(self, found: Float[Tensor, "*N P D"], target: Float[Tensor, "*N D"]) -> Float[Tensor, "*N D"]:
         """Return twice the mean pinball loss, which approximates the continuous ranked probability score."""
         error = target[..., None, :] - found
-        return 2 * torch.maximum(self.levels() * error, (self.levels() - 1) * error).mean(-2)  # (45)
+        return 2 * torch.maximum(self.levels() * error, (self.levels() - 1) * error).mean(-2)  # (55)
 
     def draw(self, found: Float[Tensor, "*N P D"], noise: Float[Tensor, "*N D"]) -> Float[Tensor, "*N D"]:
         """Return the quantile at each level u: linear between the quantiles, the outer lines drawn on."""
@@ -133,7 +133,7 @@ class QuantileOutput(VectorOutput):
         left = position.floor().clamp(0, self.numbers - 2)
         index = left.long()[..., None, :]
         low, high = found.gather(-2, index)[..., 0, :], found.gather(-2, index + 1)[..., 0, :]
-        return low + (position - left) * (high - low)  # (46)
+        return low + (position - left) * (high - low)  # (56)
 
     def rescaled(
         self, found: Float[Tensor, "*N P D"], shift: Float[Tensor, "*N D"], factor: Float[Tensor, "*N D"]

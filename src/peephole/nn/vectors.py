@@ -1,4 +1,4 @@
-"""The model whose targets are real vectors, such as the next values of a series, (41)-(46)."""
+"""The model whose targets are real vectors, such as the next values of a series, (51)-(56)."""
 
 from __future__ import annotations
 
@@ -24,14 +24,14 @@ from peephole.nn.vector_outputs import GaussianOutput, QuantileOutput, VectorOut
 
 
 class Units(NamedTuple):
-    """The constants of (41) for each row: z = (y - mean) / deviation."""
+    """The constants of (51) for each row: z = (y - mean) / deviation."""
 
     mean: Float[Tensor, "N D"]
     deviation: Float[Tensor, "N D"]
 
     def normalize(self, y: Float[Tensor, "N *U D"]) -> Float[Tensor, "N *U D"]:
         """Return z of vectors y."""
-        return (y - self._like(self.mean, y)) / self._like(self.deviation, y)  # (41)
+        return (y - self._like(self.mean, y)) / self._like(self.deviation, y)  # (51)
 
     def restore(self, z: Float[Tensor, "N *U D"]) -> Float[Tensor, "N *U D"]:
         """Return y of normalised vectors z."""
@@ -43,7 +43,7 @@ class Units(NamedTuple):
 
 
 class VectorInput(Linear):
-    """A matrix in the place of an embedding: A z + a for a normalised vector z, (42).
+    """A matrix in the place of an embedding: A z + a for a normalised vector z, (52).
 
     Args:
         size: D, components of a vector.
@@ -107,7 +107,7 @@ class VectorDecoder(Decoder):
         self.register_buffer("deviation", torch.ones(size) if has_constants else None)
 
     def set_statistics(self, mean: Float[Tensor, "D"], deviation: Float[Tensor, "D"]) -> None:
-        """Set the constants of (41) from the mean and the standard deviation of each component in the training data.
+        """Set the constants of (51) from the mean and the standard deviation of each component in the training data.
 
         A component that does not vary is only shifted.
         """
@@ -157,7 +157,7 @@ class VectorSeq2Seq(Seq2Seq):
 
     Args:
         frontend, encoder, bridge, decoder, context: as in `Seq2Seq`; the frontend reads frames.
-        scaling: `"constant"`: the units of (41) are constants from the training data; `"source"`: the mean and the
+        scaling: `"constant"`: the units of (51) are constants from the training data; `"source"`: the mean and the
             standard deviation of the source's first D components, which are normalised alike before they are read.
         continues: the target continues the source's first D components: y_0 is its last frame. Else z_0 is 0.
         feedback: each step is fed the vector before; else z_0, so that its distribution depends on the source alone.
@@ -168,8 +168,8 @@ class VectorSeq2Seq(Seq2Seq):
     def __init__(
         self,
         frontend: Frontend,
-        encoder: Encoder,
-        bridge: Bridge,
+        encoder: Encoder | None,
+        bridge: Bridge | None,
         decoder: VectorDecoder,
         context: str,
         scaling: str,
@@ -309,7 +309,7 @@ def source_units(source: Float[Tensor, "B T D"], lengths: Int[Tensor, "B"]) -> U
 
 def build_vector_model(
     config: ModelConfig,
-    parts: tuple[Frontend, Encoder, Bridge],
+    parts: tuple[Frontend, Encoder | None, Bridge | None],
     decoder_parts: tuple[int, int, list[LSTMDirection] | list[GRUDirection], int, Attention | None],
     generator: torch.Generator | None,
 ) -> VectorSeq2Seq:

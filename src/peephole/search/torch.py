@@ -16,17 +16,19 @@ from torch.overrides import TorchFunctionMode
 from peephole.config import SearchConfig
 from peephole.nn import Seq2Seq, Seq2SeqStepper, build_seq2seq
 from peephole.nn.ctc_stepper import CTCStepper
-from peephole.search import EnsembleStepper, Guide, Stepper, beam_search, force, greedy_search, sample
+from peephole.search import EnsembleStepper, Guide, Rules, Stepper, beam_search, force, greedy_search, sample
 from peephole.search.hypothesis import Hypothesis
+from peephole.search.phrases import Phrase
 from peephole.storage.model_file import ModelFile
 from peephole.symbols import EOS, PAD
 
 
 class DefinitionSearch:
-    """Search over one network, or over several whose probabilities are averaged."""
+    """Search over one network, or over several whose probabilities are averaged; `guides` as in `PackedSearch`."""
 
-    def __init__(self, networks: Sequence[Seq2Seq]) -> None:
+    def __init__(self, networks: Sequence[Seq2Seq], guides: Sequence[tuple[Seq2Seq, float]] = ()) -> None:
         self.networks = tuple(networks)
+        self._language_models = [Guide(Seq2SeqStepper(network), weight) for network, weight in guides]
         self._stepper = _mean([Seq2SeqStepper(network) for network in networks])
 
     def find(
@@ -36,34 +38,33 @@ class DefinitionSearch:
         config: SearchConfig,
         *,
         prefixes: Sequence[Sequence[int]] | None = None,
+        phrases: Sequence[Sequence[Phrase]] | None = None,
         examples: Sequence[int] = (),
         attention: bool = True,
     ) -> list[list[Hypothesis]]:
         """Return targets of some sources, searched or sampled by `config`; see `PackedSearch.find`."""
         found: list[list[Hypothesis]] = []
-        guides = self._guides(config)
+        rules, guides = Rules(config.min_length, config.no_repeat_ngram), self._guides(config)
         for part in _batch_slices(len(sources), config.batch_size):
             source, lengths = self._pad(sources[part])
             longest = torch.tensor(max_lengths[part])
             begin = None if prefixes is None else prefixes[part]
+            given: dict[str, Any] = {"max_lengths": longest, "prefixes": begin, "rules": rules, "guides": guides}
             if config.temperature is not None:
                 found += sample(
                     self._stepper,
                     source,
                     lengths,
-                    max_lengths=longest,
                     num_samples=config.nbest,
                     temperature=config.temperature,
                     top_k=config.top_k,
                     top_p=config.top_p,
                     seed=config.seed,
                     examples=examples[part],
-                    prefixes=begin,
-                    guides=guides,
+                    **given,
                 )
-            elif config.beam_size == 1:
-                best = greedy_search(self._stepper, source, lengths, max_lengths=longest, prefixes=begin, guides=guides)
-                found += [[hypothesis] for hypothesis in best]
+            elif config.beam_size == 1 and phrases is None:
+                found += [[best] for best in greedy_search(self._stepper, source, lengths, **given)]
             else:
                 found += beam_search(
                     self._stepper,
@@ -71,10 +72,13 @@ class DefinitionSearch:
                     lengths,
                     beam_size=config.beam_size,
                     nbest=config.nbest,
-                    max_lengths=longest,
                     length_penalty=config.length_penalty,
-                    prefixes=begin,
-                    guides=guides,
+                    length_reward=config.length_reward,
+                    coverage_penalty=config.coverage_penalty,
+                    diverse_groups=config.diverse_groups,
+                    diversity=config.diversity,
+                    phrases=None if phrases is None else phrases[part],
+                    **given,
                 )
         if attention:
             return found
@@ -103,9 +107,11 @@ class DefinitionSearch:
         return found
 
     def _guides(self, config: SearchConfig) -> list[Guide]:
-        """Return the guides of a search: CTC with its weight, of several networks the mean of those that have it."""
+        """Return the guides of a search: CTC, the mean of the networks that have it, and language models."""
         steppers = [CTCStepper(network) for network in self.networks if network.ctc is not None]
-        return [Guide(_mean(steppers), config.ctc_weight, interpolates=True)] if steppers and config.ctc_weight else []
+        if not steppers or not config.ctc_weight:
+            return self._language_models
+        return [Guide(_mean(steppers), config.ctc_weight, interpolates=True), *self._language_models]
 
     def _pad(self, sequences: Sequence[Any]) -> tuple[Tensor, Tensor]:
         """Return the padded sequences and their lengths on the device of the weights."""

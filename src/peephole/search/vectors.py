@@ -26,7 +26,7 @@ def trajectories(
     source_lengths: Tensor,
     noise: Tensor,
 ) -> Tensor:
-    """Return targets, (B, S, U, D), as a function of the random numbers of each component, (46).
+    """Return targets, (B, S, U, D), as a function of the random numbers of each component, (56).
 
     Args:
         model: its output has D components.

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from peephole.training.run import Interrupted as Interrupted
     from peephole.training.run import resume as resume
     from peephole.training.run import train as train
+    from peephole.training.tuning.tune import tune as tune
 
 _MODULES = {
     "Estimate": "peephole.training.estimate",
@@ -24,8 +25,9 @@ _MODULES = {
     "plan": "peephole.training.planning",
     "resume": "peephole.training.run",
     "train": "peephole.training.run",
+    "tune": "peephole.training.tuning.tune",
 }
 
-__all__ = ["Estimate", "Interrupted", "Plan", "plan", "resume", "train"]
+__all__ = ["Estimate", "Interrupted", "Plan", "plan", "resume", "train", "tune"]
 
 __getattr__, __dir__ = lazy_names(__name__, _MODULES)

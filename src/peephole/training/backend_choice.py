@@ -26,7 +26,9 @@ def training_requests(config: Config, device: str, precision: str) -> list[Reque
     kinds = Architecture.of(config.model).kinds()
     recurrent = {part: kinds[part] for part in ("cell", "peephole")}
     decoder = recurrent | {"attention": kinds["attention"]}
-    requests = [Request("recurrent_layer", recurrent, device, numbers), Request("decoder", decoder, device, numbers)]
+    requests = [Request("recurrent_layer", recurrent, device, numbers)]
+    if kinds["input"] != "none":  # the decoder of a language model is recurrent layers, since it has no context
+        requests.append(Request("decoder", decoder, device, numbers))
     if config.train.scheduled_sampling != "none":
         requests.append(Request("sampled_decoder", decoder, device, numbers))
     requests.append(Request("linear", {}, device, numbers))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import Any
 
@@ -28,10 +29,14 @@ def measure(model: Model, dev: DevSet) -> dict[str, float]:
     Args:
         model: the model to measure.
         dev: sources and references; the loss is that of each source's first reference. A network with CTC also has
-            `ctc_loss`, where targets without a path (32) count as 0. A model of real vectors has its loss only.
+            `ctc_loss`, where targets without a path (32) count as 0. A language model has its loss and perplexity only,
+            a model of real vectors its loss.
     """
     if model.config.model.output != "symbols":
         return {"loss": mean_vector_loss(model, dev)}
+    if model.config.model.input == "none":
+        loss = mean_loss(model, dev)
+        return {"loss": loss, "perplexity": math.exp(loss)}
     sources = [source for source, _ in dev]
     references = [choices for _, choices in dev]
     # Always greedy, not the search configured for the finished model; with the threads and the engine of training

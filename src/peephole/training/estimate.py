@@ -53,12 +53,13 @@ class Estimate:
         return sum(self.memory.values())
 
 
-def estimate(config: Config, prepared: Prepared) -> Estimate:
+def estimate(config: Config, prepared: Prepared, timed: int = TRIALS) -> Estimate:
     """Estimate the memory and the time of a training on the CPU, in about a second.
 
     Args:
         config: all settings.
         prepared: the prepared data.
+        timed: batches that are timed.
 
     A training that needs more memory than this machine has is not refused here, as by `check_training_memory`; its time
     is None.
@@ -69,7 +70,7 @@ def estimate(config: Config, prepared: Prepared) -> Estimate:
     steps = max(1, round(len(found) * len(prepared.train) / sum(len(source) for source, _ in found)))
     seconds = None
     if is_trained_by_engine(config) and sum(memory.values()) < machine_memory().total:
-        step = max(1, len(found) // TRIALS)
+        step = max(1, len(found) // timed)
         trials = [(source.tolist(), target.tolist()) for source, target in islice(found, 0, None, step)]
         seconds = steps * seconds_per_update(config, prepared, trials)
     return Estimate(memory, steps, seconds)

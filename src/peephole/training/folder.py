@@ -7,6 +7,7 @@ g2p.run/data/        the pairs as ids
 g2p.run/checkpoint/  the state of the training, and the state before it
 g2p.run/log.jsonl    losses and dev metrics; tensorboard/ holds the same as events
 g2p.run/start.safetensors   the model with which the run goes on, if it does
+g2p.run/trials.jsonl        the trials of a search of settings; trials/ holds their runs
 
 While a process trains or replaces the run it holds its lock; see `peephole.training.lock`. A new run is made as
 `.g2p.run.new`, and a run that it replaces is called `.g2p.run.old` until it is deleted.

@@ -22,6 +22,10 @@ from peephole.training.state import TrainState, Weights, copy_weights
 from peephole.training.stop import Stopping
 
 
+class DivergedError(RunError):
+    """The loss or its gradient is no longer finite."""
+
+
 @dataclass(frozen=True)
 class Step:
     """The numbers that one update reports."""
@@ -78,7 +82,7 @@ def fit(
         hooks: clock, reports, files and evaluation.
 
     Raises:
-        RunError: the loss is no longer finite.
+        DivergedError: the loss is no longer finite.
     """
     position = state.position
     last_save = position.seconds
@@ -141,7 +145,7 @@ def train_step(
     with interruptible():
         loss, gradient_norm = compute_gradients(fabric, module, state, batch, config, dropout, progress)
     if not math.isfinite(loss) or not math.isfinite(gradient_norm):
-        raise RunError(
+        raise DivergedError(
             f"step {state.position.step + 1}: the loss is {loss:g} and its gradient's norm {gradient_norm:g}; a lower "
             "train.learning_rate may help"
         )

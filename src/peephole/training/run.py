@@ -6,10 +6,10 @@ The run's folder, from which an interrupted training resumes, is described in `p
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Callable
 from contextlib import ExitStack, nullcontext, suppress
 from copy import deepcopy
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Any, cast
@@ -19,13 +19,9 @@ from lightning_fabric import Fabric
 from torch import nn
 
 from peephole.config import Config
-from peephole.data import Items, Prepared, check_items, open_prepared
-from peephole.data.items import file_of, is_array
-from peephole.data.manifest import recognise_sources
-from peephole.data.series import series_of
-from peephole.data.windows import recognise_series
+from peephole.data import Items, Prepared, open_prepared
 from peephole.engine.choice import engine_in_use
-from peephole.errors import ArgumentError, RunError, check_path, check_type
+from peephole.errors import RunError, check_path, check_type
 from peephole.memory import memory_errors
 from peephole.model import Model, load
 from peephole.model.loading import model_class
@@ -35,20 +31,22 @@ from peephole.nn.masking import Masking
 from peephole.nn.vectors import VectorDecoder
 from peephole.storage.model_file import ModelFile
 from peephole.training.alignment import ctc_notice
-from peephole.training.backend_choice import definition_notice, with_precision
+from peephole.training.backend_choice import definition_notice
 from peephole.training.cpu_threads import cpu_threads
 from peephole.training.dev import measure
-from peephole.training.folder import data_of_model, reopen_run, start_run
+from peephole.training.folder import reopen_run, start_run
 from peephole.training.from_model import evaluate_start, set_first_weights
 from peephole.training.loop import Hooks, fit
 from peephole.training.loss import Objective
 from peephole.training.making import describe_making
 from peephole.training.memory import batch_frames, check_training_memory, deciding_setting, memory_sizes
+from peephole.training.new_run import check_arguments, new_run, with_sources
 from peephole.training.report import Report
-from peephole.training.run_file import Run, read_run, resume_command, run_folder
+from peephole.training.run_file import Run, read_run, resume_command
 from peephole.training.schedules import empty_budget_notice
-from peephole.training.start import check_settings, introduction, read_start, starting_config
+from peephole.training.start import introduction
 from peephole.training.state import (
+    Position,
     TrainState,
     Weights,
     copy_weights,
@@ -56,7 +54,7 @@ from peephole.training.state import (
     load_latest_checkpoint,
     save_checkpoint,
 )
-from peephole.training.stop import Stopping, catch_stop_signals
+from peephole.training.stop import Stopping, StopRequest, catch_stop_signals
 from peephole.training.together import run_on_rank_zero, start_fabric, synchronised_clock
 from peephole.training.waiting import waiting
 
@@ -67,6 +65,14 @@ class Interrupted(RunError):
     def __init__(self, message: str, signal_number: int) -> None:
         super().__init__(message)
         self.signal_number = signal_number
+
+
+@dataclass(frozen=True)
+class Watch:
+    """How a search of settings follows one of its trainings."""
+
+    stop: StopRequest  # of the search
+    pause: Callable[[Position], bool]  # called after each evaluation; True ends the work for now, with the state saved
 
 
 def train(
@@ -103,70 +109,25 @@ def train(
         PeepholeError: a setting, the data or an output file is wrong; the message says which and why.
         Interrupted: Ctrl-C or SIGTERM; the run is saved and `resume` continues it.
     """
-    data: dict[str, Any] = {"train": train, "dev": dev}
-    pairs = {name: given for name, given in data.items() if not isinstance(given, (str, os.PathLike, type(None)))}
-    for name, given in pairs.items():
-        check_items(name, given)
     if from_model is not None:
         check_path("from_model", from_model)
-    check_path("out", out)
-    check_type("config", config, (Config, type(None)), "a Config")
-    check_type("overwrite", overwrite, bool, "True or False")
-    check_type("quiet", quiet, bool, "True or False")
-    data |= {name: run_folder(out).absolute() / file_of(name, items) for name, items in pairs.items()}
-    run = _new_run(data["train"], data["dev"], out, from_model, config, settings)
+    pairs, files = check_arguments(train, dev, out, config, overwrite=overwrite, quiet=quiet)
+    run = new_run(files["train"], files["dev"], out, from_model, config, settings)
     fabric = start_fabric(run.config.train)
     with ExitStack() as stack:  # holds the run's lock
         with waiting(f"reading {run.train}", quiet=quiet or fabric.global_rank > 0):
-            run = _with_sources(run, pairs)
+            run = with_sources(run, pairs)
             if fabric.device.type == "cpu":
                 check_training_memory(run.config, 0, 0, ())  # before the data are read
             check = partial(_memory_note, fabric, run)
             run_on_rank_zero(fabric, lambda: start_run(run, pairs, overwrite, stack, check))
-        return _complete_training(fabric, run, quiet)
-
-
-def _new_run(
-    train: str | Path | None,
-    dev: str | Path | None,
-    out: str | Path,
-    from_model: str | Path | None,
-    config: Config | None,
-    settings: Mapping[str, Any],
-) -> Run:
-    """Return a run from the arguments of `train`; errors as there."""
-    start, base = None, config or Config()
-    files = [None if path is None else os.fspath(path) for path in (train, dev)]
-    if from_model is not None:
-        start, model = read_start(os.fspath(from_model))
-        base = config or starting_config(model.config)
-        if files[0] is None:
-            found = data_of_model(start.model)
-            files = [found[0], files[1] or found[1]]
-    chosen = with_precision(base.with_values(settings, "train"))
-    if start is not None:
-        check_settings(start.model, model, chosen)
-    if files[0] is None:
-        raise ArgumentError("train: wanted the name of a file, got None, which only `from_model` allows")
-    return Run(files[0], files[1], os.fspath(out), chosen, start)
-
-
-def _with_sources(run: Run, pairs: Mapping[str, Items]) -> Run:
-    """Return the run with what the sources of its training file are; see `recognise_sources`."""
-    given = pairs.get("train")
-    if given is None:
-        return replace(run, config=recognise_sources(run.train, run.config))
-    if not is_array(given):
-        return run
-    if run.config.data.horizon is None:
-        raise ArgumentError("train: an array of numbers is forecast: wanted horizon, the steps to forecast, got none")
-    return replace(run, config=recognise_series(run.train, run.config, series_of("train", given)))
+        return complete_training(fabric, run, quiet)
 
 
 def resume(
     folder: str | Path, *, data: str | Path | None = None, dev: str | Path | None = None, quiet: bool = False
 ) -> Model:
-    """Resume a run that was stopped or killed.
+    """Resume a run that was stopped or killed, or a search of settings.
 
     With a budget in steps or epochs, on the same machine with as many threads, the final weights are those of an
     uninterrupted run.
@@ -193,14 +154,18 @@ def resume(
     folder = Path(folder)
     stored = read_run(folder)
     new_train, new_dev = (None if path is None else os.fspath(path) for path in (data, dev))
+    if stored.is_searching:
+        from peephole.training.tuning.tune import resume_search  # imports Optuna
+
+        return resume_search(stored, folder, new_train, new_dev, quiet)
     fabric = start_fabric(stored.config.train)
     with ExitStack() as stack:  # holds the run's lock
         with waiting(f"reading {stored.train}", quiet=quiet or fabric.global_rank > 0):
             run, report = run_on_rank_zero(fabric, lambda: reopen_run(stored, folder, new_train, new_dev, stack))
-        return _complete_training(fabric, run, quiet, report)
+        return complete_training(fabric, run, quiet, report)
 
 
-def _complete_training(fabric: Fabric, run: Run, quiet: bool, resumed: list[str] | None = None) -> Model:
+def complete_training(fabric: Fabric, run: Run, quiet: bool, resumed: list[str] | None = None) -> Model:
     """Train from the checkpoint, if there is one, to the end; return the model of the file that was written.
 
     Args:
@@ -224,6 +189,30 @@ def _complete_training(fabric: Fabric, run: Run, quiet: bool, resumed: list[str]
     return load(run.out)
 
 
+def train_trial(run: Run, prepared: Prepared, watch: Watch) -> Position:
+    """Train a run of a search from its checkpoint, if it has one, until `watch` pauses it or its budget is used.
+
+    Args:
+        run: its folder exists; its data are those of the search, not its own.
+        prepared: the data of the search.
+        watch: of the search.
+
+    Returns:
+        The position that was saved.
+
+    Raises:
+        PeepholeError: as in `train`.
+    """
+    fabric = start_fabric(run.config.train)
+    with ExitStack() as stack:
+
+        def setting() -> str:
+            return deciding_setting(run.config, *memory_sizes(run.config, prepared))
+
+        stack.enter_context(memory_errors(setting, "training"))
+        return _train(stack, fabric, run, prepared, True, False, watch)
+
+
 def _memory_note(fabric: Fabric, run: Run, prepared: Prepared) -> str | None:
     """Compare the memory that the training needs with that of this machine; see `check_training_memory`."""
     if fabric.device.type != "cpu" or fabric.world_size > 1:
@@ -231,7 +220,15 @@ def _memory_note(fabric: Fabric, run: Run, prepared: Prepared) -> str | None:
     return check_training_memory(run.config, *memory_sizes(run.config, prepared))
 
 
-def _train(stack: ExitStack, fabric: Fabric, run: Run, prepared: Prepared, quiet: bool, resumed: bool) -> None:
+def _train(
+    stack: ExitStack,
+    fabric: Fabric,
+    run: Run,
+    prepared: Prepared,
+    quiet: bool,
+    resumed: bool,
+    watch: Watch | None = None,
+) -> Position:
     config = run.config
     stack.enter_context(cpu_threads(config.train.threads))
     stack.enter_context(use_engine(config.train.engine))
@@ -253,7 +250,8 @@ def _train(stack: ExitStack, fabric: Fabric, run: Run, prepared: Prepared, quiet
     folder = run.folder if fabric.global_rank == 0 else None
     logged = position.step if before is not None else None
     report = stack.enter_context(Report(folder, logged, config.train.dev_metric, position.best_value, quiet=quiet))
-    stop = stack.enter_context(catch_stop_signals())
+    stop = stack.enter_context(catch_stop_signals()) if watch is None else watch.stop
+    paused = False
     if run.start is not None and model_before is not None and before is None:
         for line in introduction(run.start, model_before, config):
             report.print_line(line)
@@ -287,15 +285,19 @@ def _train(stack: ExitStack, fabric: Fabric, run: Run, prepared: Prepared, quiet
         return run_on_rank_zero(fabric, work)
 
     def on_evaluation(values: dict[str, float], is_best: bool) -> None:
+        nonlocal paused
         report.evaluation(values, is_best)
         if is_best:
             run_on_rank_zero(fabric, lambda: model(state.best).save(run.out))
+        paused = watch is not None and watch.pause(position)
 
     if not position.finished:
         clock, stop_requested = synchronised_clock(fabric, position.seconds, stop)
         # Processes that wait for each other stop between updates only
         interruptible = stop.interruptible if fabric.world_size == 1 else nullcontext
-        hooks = Hooks(clock, stop_requested, report.step, interruptible, evaluate, on_evaluation, save)
+        hooks = Hooks(
+            clock, lambda: paused or stop_requested(), report.step, interruptible, evaluate, on_evaluation, save
+        )
         if run.start is None or before is not None or evaluate_start(state, config.train, hooks):
             fit(
                 fabric,
@@ -308,6 +310,8 @@ def _train(stack: ExitStack, fabric: Fabric, run: Run, prepared: Prepared, quiet
                 batch_frames=batch_frames(config),
                 hooks=hooks,
             )
+    if paused and not position.finished:
+        return position
     if not position.finished:
         raise Interrupted(
             f"stopped and saved at step {position.step}; resume with: {resume_command(run)}", stop.signal_number or 0
@@ -318,6 +322,7 @@ def _train(stack: ExitStack, fabric: Fabric, run: Run, prepared: Prepared, quiet
     final = model(state.best)
     run_on_rank_zero(fabric, lambda: final.save(run.out))
     report.print_line(f"{run.out}: best dev {metric} {position.best_value:.3f}, {position.step} steps")
+    return position
 
 
 def _build_initial_network(config: Config, prepared: Prepared, model: ModelFile | None) -> Seq2Seq:

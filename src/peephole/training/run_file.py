@@ -7,12 +7,29 @@ import os
 import shlex
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
+from typing import Any
 
 from peephole.config import Config
 from peephole.data import KnownSymbols, data_files
-from peephole.errors import ConfigError, RunError
+from peephole.errors import ConfigError, DataError, RunError
 from peephole.storage.replace_file import replace_file
 from peephole.training.start import Start
+
+TRIALS = "trials.jsonl"
+"""The file of a search's trials in the run's folder."""
+
+
+@dataclass(frozen=True)
+class Tuning:
+    """A search of settings, as run.json stores it."""
+
+    minutes: float  # for the search and the training of the best settings
+    space: dict[str, Any]  # the settings that are searched, as `peephole.training.tuning.space` reads them
+    best: int | None = None  # the trial with which the run goes on; None: the search is not at its end
+
+    def __post_init__(self) -> None:
+        if not isinstance(self.minutes, float) or not isinstance(self.space, dict):
+            raise TypeError("run.json: wanted minutes and settings of a search")
 
 
 @dataclass(frozen=True)
@@ -27,6 +44,12 @@ class Run:
     moved_train: str | None = None  # the path of the training file if it was moved or copied together with the run
     moved_dev: str | None = None
     data_digest: str | None = None  # of the prepared data; None in a run of version 0.1
+    tuning: Tuning | None = None  # the search of settings that the run is or was
+
+    @property
+    def is_searching(self) -> bool:
+        """Return whether the settings of the run are still being searched."""
+        return self.tuning is not None and self.tuning.best is None
 
     @property
     def folder(self) -> Path:
@@ -48,10 +71,11 @@ class Run:
 
     @property
     def has_checkpoint(self) -> bool:
-        """Return whether the state of the training was stored, whether or not the file is whole."""
+        """Return whether the state of the training or trials of a search were stored, whether or not they are whole."""
         from peephole.training.state import previous_checkpoint  # imports PyTorch, which a plan does without
 
-        return self.checkpoint.exists() or previous_checkpoint(self.checkpoint).exists()
+        files = self.checkpoint, previous_checkpoint(self.checkpoint), self.folder / TRIALS
+        return any(file.exists() for file in files)
 
 
 def run_folder(out: str | Path) -> Path:
@@ -92,6 +116,7 @@ def read_run(folder: Path) -> Run:
             raise TypeError("run.json: wanted names of files")
         config = Config.from_dict(entry["config"], f"{folder}/run.json")
         start = Start(**entry["start"]) if "start" in entry else None
+        tuning = Tuning(**entry["tuning"]) if "tuning" in entry else None
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         lacks = {OSError: f"run.json: {getattr(error, 'strerror', None)}", KeyError: f"run.json has no {error}"}
         reason = next((text for kind, text in lacks.items() if isinstance(error, kind)), error)
@@ -99,7 +124,7 @@ def read_run(folder: Path) -> Run:
     if here.suffix != ".run":
         raise RunError(f"{folder}: wanted a run's folder, whose name ends in .run")
     moved_train, moved_dev = (_moved(folder, paths) for paths in relative)
-    run = Run(train, dev, out, config, start, moved_train, moved_dev, digest)
+    run = Run(train, dev, out, config, start, moved_train, moved_dev, digest, tuning)
     if run.folder.resolve() != here:  # the folder was moved: the model is written next to it
         run = replace(run, out=str(here.with_suffix(".safetensors")))
     return run
@@ -121,6 +146,7 @@ def write_run(run: Run, folder: Path, seen_from: Path) -> None:
         "config": run.config.to_dict(),
         "data_digest": run.data_digest,
         **({} if run.start is None else {"start": asdict(run.start)}),
+        **({} if run.tuning is None else {"tuning": asdict(run.tuning)}),
     }
     text = json.dumps(entry, indent=1, ensure_ascii=False) + "\n"
     with replace_file(folder / "run.json") as file:
@@ -132,11 +158,14 @@ def absolute_path(path: str) -> str:
     return ",".join(str(file.absolute()) for file in data_files(path))
 
 
-def _relative(path: str, folder: Path) -> list[str]:
-    """Return the one or two files of a data path, relative to a folder."""
+def _relative(path: str, folder: Path) -> list[str] | None:
+    """Return the one or two files of a data path, relative to a folder; None if they are missing."""
     if os.path.dirname(path) == str(folder.absolute()):  # pairs given in Python, which are written there later
         return [os.path.basename(path)]
-    return [os.path.relpath(file, folder.absolute()) for file in data_files(path)]
+    try:
+        return [os.path.relpath(file, folder.absolute()) for file in data_files(path)]
+    except DataError:
+        return None
 
 
 def _moved(folder: Path, relative: list[str] | None) -> str | None:

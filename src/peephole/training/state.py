@@ -142,6 +142,13 @@ def load_latest_checkpoint(path: Path, state: TrainState) -> tuple[dict[str, str
     return made_with, notice
 
 
+def read_position(path: Path) -> Position | None:
+    """Return the position that a checkpoint stores; None if it is missing or damaged."""
+    with suppress(PeepholeError, KeyError, TypeError, ValueError):
+        return Position(**json.loads(read_tensors(path)[1]["position"]))
+    return None
+
+
 def load_checkpoint(path: Path, state: TrainState) -> dict[str, str | None]:
     """Restore the state of a checkpoint, bit for bit, and return the library versions stored in it.
 

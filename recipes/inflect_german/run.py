@@ -1,0 +1,45 @@
+"""Run the whole recipe: download the nouns, train a model, inflect the test nouns, print the table.
+
+    python recipes/inflect_german/run.py                 50 minutes of training
+    python recipes/inflect_german/run.py --minutes 1     a short trial
+
+The table is that of report.py. All files are written below recipes/inflect_german/data/50-minutes (the name follows the
+minutes). After Ctrl-C or a kill, the same command continues.
+"""
+
+import sys
+from pathlib import Path
+
+from prepare import DATA
+from report import read_pairs, table
+
+sys.path.insert(0, str(Path(__file__).parents[1]))
+from fetch import run
+from stages import System, model_path, publish, recipe_parser, run_systems
+from tables import facts_table
+
+HERE = Path(__file__).parent
+LARGE = ("model.hidden_size=384", "model.encoder_layers=2", "model.decoder_layers=2", "train.evaluations=20")
+SYSTEMS = (System("large", "model", LARGE, searches=()),)  # report.py predicts
+
+
+def main() -> None:
+    """Run the stages that are not finished, and print the table."""
+    arguments = recipe_parser(__doc__, DATA, 50).parse_args()
+    if not (arguments.data / "test.tsv").is_file():
+        print(run([sys.executable, str(HERE / "prepare.py"), "--out", str(arguments.data)]))
+    results = run_systems(
+        SYSTEMS,
+        {},
+        HERE / "config.toml",
+        data=arguments.data,
+        minutes=arguments.minutes,
+        threads=arguments.threads,
+    )
+    train, test = (read_pairs(arguments.data / name) for name in ("train.tsv", "test.tsv"))
+    model = str(model_path(results, SYSTEMS[0], 1))
+    publish(results, f"{table(train, test, model)}\n\n{facts_table(results, SYSTEMS)}")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,62 @@
+"""Run the whole recipe: download the prompts, train the systems on each set, transcribe its test prompts, print tables.
+
+    python recipes/speech_prompts/run.py                       30 minutes for each training
+    python recipes/speech_prompts/run.py --minutes 1           a short trial
+    python recipes/speech_prompts/run.py --set tuxpaint_fr     one set only
+
+Prints the character and word error rates, for each set on its own. All files are written below
+recipes/speech_prompts/data/SET/30-minutes (the name follows the minutes). After Ctrl-C or a kill, the same command
+continues.
+"""
+
+import sys
+from pathlib import Path
+
+from prepare import DATA, LANGUAGES
+
+sys.path.insert(0, str(Path(__file__).parents[1]))
+from fetch import run
+from stages import System, publish, read_test, recipe_parser, run_systems
+from tables import facts_table, rows_of, scores_table
+
+HERE = Path(__file__).parent
+METRICS = ("character_error_rate", "word_error_rate")
+SETS = ("asterisk_en", *(f"tuxpaint_{language}" for language in LANGUAGES))
+LOCATION_CTC = ("model.attention=location", "model.ctc=true")
+SYSTEMS = (
+    System("attention", "attention"),
+    System("ctc", "attention and CTC", ("model.ctc=true",)),
+    System("location-ctc", "location-aware attention and CTC", LOCATION_CTC),
+    System("masks", "the same, SpecAugment", (*LOCATION_CTC, "train.time_masks=2", "train.feature_masks=2")),
+)
+
+
+def report(name: str, data: Path, results: Path) -> str:
+    """Return the tables of a set: the systems that have run."""
+    test = read_test(data / "test.tsv", files=True)
+    scores = scores_table(test, rows_of(results, SYSTEMS), METRICS)
+    return f"{name}\n\n{scores}\n{facts_table(results, SYSTEMS)}"
+
+
+def main() -> None:
+    """Run the stages that are not finished, and print the tables."""
+    parser = recipe_parser(__doc__, DATA, 30)
+    parser.add_argument("--set", dest="sets", action="append", choices=SETS, help="only this one (repeatable)")
+    arguments = parser.parse_args()
+    if not (arguments.data / SETS[-1] / "test.tsv").is_file():
+        print(run([sys.executable, str(HERE / "prepare.py"), "--out", str(arguments.data)]))
+    for name in arguments.sets or SETS:
+        data = arguments.data / name
+        results = run_systems(
+            SYSTEMS,
+            {"test": read_test(data / "test.tsv", files=True).sources},
+            HERE / "config.toml",
+            data=data,
+            minutes=arguments.minutes,
+            threads=arguments.threads,
+        )
+        publish(results, report(name, data, results))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,275 @@
+"""Run the stages of a recipe: train systems by the command line, predict, and keep what each stage wrote.
+
+Every stage writes a file at its end, and a stage whose file exists is skipped; so the command of a recipe can be
+stopped and given again.
+"""
+
+import argparse
+import json
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from statistics import median
+from typing import Any, NamedTuple
+
+from peephole import load
+from peephole.data import Corpus
+from peephole.storage.model_file import read_tensors
+
+
+class Search(NamedTuple):
+    """Hold the name of a search in tables and its options, those of `Model.predict`."""
+
+    name: str
+    options: Mapping[str, Any]
+
+
+GREEDY = Search("greedy", {"beam_size": 1})
+BEAM = Search("beam 5", {"beam_size": 5})
+
+
+@dataclass(frozen=True)
+class System:
+    """A row of the table: a kind of model, trained once for each seed.
+
+    Args:
+        name: begins the names of its files.
+        title: its name in tables.
+        settings: KEY=VALUE, besides the recipe's config.toml.
+        seeds: trainings, with the seeds 1, 2, ….
+        train_file: its training file, in the folder of the data.
+        searches: its rows.
+    """
+
+    name: str
+    title: str
+    settings: Sequence[str] = ()
+    seeds: int = 1
+    train_file: str = "train.tsv"
+    searches: Sequence[Search] = (GREEDY, BEAM)
+
+
+class TestSet(NamedTuple):
+    """Hold each source once, with all its references."""
+
+    sources: list[str]
+    references: list[list[str]]
+
+    def part(self, indices: Sequence[int]) -> "TestSet":
+        """Return the chosen sources."""
+        return TestSet([self.sources[i] for i in indices], [self.references[i] for i in indices])
+
+
+def read_test(path: Path, *, files: bool = False) -> TestSet:
+    """Read a file of pairs that prepare.py wrote.
+
+    Args:
+        path: the file.
+        files: whether the sources are names of files, relative to the folder of this one.
+
+    Raises:
+        SystemExit: there is no such file.
+    """
+    if not path.is_file():
+        raise SystemExit(f"{path}: no such file; run prepare.py first")
+    grouped: dict[str, list[str]] = {}
+    for line in path.read_text(encoding="utf-8").splitlines():
+        source, target = line.split("\t")
+        grouped.setdefault(str(path.parent / source) if files else source, []).append(target)
+    return TestSet(list(grouped), list(grouped.values()))
+
+
+def run_logged(command: list[str], log: Path, environment: Mapping[str, str] | None = None) -> int:
+    """Run a program and append its output to a file; pass Ctrl-C and SIGTERM on, so that it can save.
+
+    Returns:
+        The most memory that the program held, in bytes.
+
+    Raises:
+        SystemExit: it failed, or a signal came.
+    """
+    print(f"{' '.join(command)}\n    output in {log}", flush=True)
+    with open(log, "a", encoding="utf-8") as file:
+        process = subprocess.Popen(command, stdout=file, stderr=file, env=os.environ | dict(environment or {}))
+        before = signal.signal(signal.SIGTERM, lambda *_: process.terminate())
+        try:
+            code, memory = _wait(process)
+        except KeyboardInterrupt:  # the terminal has sent the signal to the program, too
+            code, memory = _wait(process)
+            code = code or 128 + signal.SIGINT
+        finally:
+            signal.signal(signal.SIGTERM, before)
+    if code:
+        lines = log.read_text(encoding="utf-8", errors="replace").splitlines()
+        raise SystemExit(f"{log}: ended with exit code {code}: {lines[-1] if lines else ''}")
+    return memory
+
+
+def _wait(process: "subprocess.Popen[bytes]") -> tuple[int, int]:
+    """Wait for a program and return its exit code and its peak of memory in bytes."""
+    _, status, usage = os.wait4(process.pid, 0)
+    process.returncode = os.waitstatus_to_exitcode(status)
+    return process.returncode, usage.ru_maxrss * (1 if sys.platform == "darwin" else 1024)
+
+
+def model_path(results: Path, system: System, seed: int) -> Path:
+    """Return the model file of a training."""
+    return results / f"{system.name}.{seed}.safetensors"
+
+
+def train(system: System, seed: int, data: Path, results: Path, config: Path, settings: Sequence[str]) -> None:
+    """Train a model or resume its training, and write its facts; a finished one is skipped.
+
+    Args:
+        system: what to train.
+        seed: of the training.
+        data: folder of the training file and dev.tsv.
+        results: folder to write.
+        config: the recipe's TOML file.
+        settings: KEY=VALUE, of all systems.
+    """
+    model = model_path(results, system, seed)
+    facts, run = model.with_suffix(".json"), model.with_suffix(".run")
+    if facts.is_file():
+        return
+    command = [sys.executable, "-m", "peephole", "train"]
+    if run.exists():
+        command += ["--resume", str(run)]
+    else:
+        command += [str(data / system.train_file), "--dev", str(data / "dev.tsv"), "--out", str(model)]
+        assignments = (*settings, *system.settings, f"train.seed={seed}")
+        command += ["--config", str(config), *(word for one in assignments for word in ("--set", one))]
+    memory = run_logged(command, model.with_suffix(".log"))
+    write_text(facts, json.dumps(training_facts(model) | {"memory": memory}, indent=1) + "\n")
+
+
+def training_facts(model: Path) -> dict[str, float]:
+    """Return size and speed of a finished training; its log has the speed for every 50 updates."""
+    run = model.with_suffix(".run")
+    lines = (run / "log.jsonl").read_text(encoding="utf-8").splitlines()
+    speeds = [entry["symbols_per_second"] for entry in map(json.loads, lines) if "symbols_per_second" in entry]
+    weights, _ = read_tensors(model)
+    _, metadata = read_tensors(run / "checkpoint" / "checkpoint.safetensors")
+    position = json.loads(metadata["position"])
+    return {
+        "weights": sum(tensor.size for tensor in weights.values()),
+        "minutes": position["seconds"] / 60,
+        "updates": position["step"],
+        "passes": position["epoch"] + position["symbols"] / Corpus.open(run / "data").num_target_symbols,
+        "symbols_per_second": median(speeds) if speeds else 0.0,  # of updates only, without evaluations and checkpoints
+    }
+
+
+def predictions_path(results: Path, system: System, seed: int, search: Search, part: str = "test") -> Path:
+    """Return the file of predictions, one a line, in the order of the sources."""
+    return results / f"{system.name}.{seed}.{search.name.replace(' ', '')}.{part}.txt"
+
+
+def predict(model: Path, sources: Sequence[str], path: Path, options: Mapping[str, Any]) -> None:
+    """Write a model's best prediction for each source, one a line; a finished file is skipped."""
+    if path.is_file():
+        return
+    print(f"{path}: {len(sources):,} predictions", flush=True)
+    found = load(model).predict(sources, nbest=1, attention=False, **options)
+    write_text(path, "".join(f"{predictions[0].text}\n" for predictions in found))
+
+
+def read_predictions(path: Path) -> list[str]:
+    """Return the predictions of a file."""
+    return path.read_text(encoding="utf-8").split("\n")[:-1]
+
+
+def write_text(path: Path, text: str) -> None:
+    """Write a file atomically: the old file or the whole new one."""
+    part = path.with_name(f"{path.name}.part")
+    part.write_text(text, encoding="utf-8")
+    os.replace(part, path)
+
+
+def recipe_parser(description: str | None, data: Path, minutes: float) -> argparse.ArgumentParser:
+    """Return a parser with the options of every recipe's run.py.
+
+    Args:
+        description: the docstring of run.py.
+        data: the folder that prepare.py writes.
+        minutes: of each training.
+    """
+    parser = argparse.ArgumentParser(description=description, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--minutes", type=float, default=minutes, help=f"of each training (default: {minutes:g})")
+    parser.add_argument("--threads", type=int, default=1, help="of training and prediction (default: 1)")
+    parser.add_argument("--data", type=Path, default=data, help=f"folder of the files (default: {data})")
+    return parser
+
+
+def run_systems(
+    systems: Sequence[System],
+    tests: Mapping[str, Sequence[str]],
+    config: Path,
+    *,
+    data: Path,
+    minutes: float,
+    threads: int,
+) -> Path:
+    """Train all systems with all their seeds, one after the other, and predict; finished stages are skipped.
+
+    Args:
+        systems: rows of the table.
+        tests: name of a test file, for the names of the files of predictions → its sources.
+        config: the recipe's TOML file.
+        data: folder of the training files and dev.tsv.
+        minutes: of each training.
+        threads: of training and prediction.
+
+    Returns:
+        The folder of the results: that of the data, then one named after the minutes.
+    """
+    results = data / f"{minutes:g}-minutes"
+    results.mkdir(parents=True, exist_ok=True)
+    settings = ("train.epochs=none", f"train.minutes={minutes:g}", f"train.threads={threads}")
+    for system in systems:
+        for seed in range(1, system.seeds + 1):
+            train(system, seed, data, results, config, settings)
+            for search in system.searches:
+                for part, sources in tests.items():
+                    path = predictions_path(results, system, seed, search, part)
+                    predict(model_path(results, system, seed), sources, path, {"threads": threads, **search.options})
+    return results
+
+
+def train_language_model(model: Path, train_file: Path, dev_file: Path, minutes: float, threads: int) -> Path:
+    """Train a language model on the targets of a training file, with a model's symbols, or resume its training.
+
+    Args:
+        model: whose symbols it has; also of other models with the same training file and settings of symbols.
+        train_file: pairs.
+        dev_file: pairs; their targets select its weights.
+        minutes: of training.
+        threads: of training.
+
+    Returns:
+        Its file, in the folder of the model; a finished one is not trained again.
+    """
+    found = model.with_name("language.safetensors")
+    run = found.with_suffix(".run")
+    if run.exists():
+        command = ["--resume", str(run)]
+    else:
+        targets = [found.with_name(f"language.{path.stem}.txt") for path in (train_file, dev_file)]
+        for path, pairs in zip(targets, (train_file, dev_file), strict=True):
+            lines = pairs.read_text(encoding="utf-8").splitlines()
+            write_text(path, "".join(f"{line.split(chr(9))[1]}\n" for line in lines))
+        command = [str(targets[0]), "--dev", str(targets[1]), "--out", str(found)]
+        settings = ("model.input=none", f"symbols.of={model}", f"train.minutes={minutes:g}", f"train.threads={threads}")
+        command += [word for one in settings for word in ("--set", one)]
+    run_logged([sys.executable, "-m", "peephole", "train", *command], found.with_suffix(".log"))
+    return found
+
+
+def publish(results: Path, text: str) -> None:
+    """Write the tables to report.md in the folder of the results, and print them."""
+    write_text(results / "report.md", text)
+    print(text)
