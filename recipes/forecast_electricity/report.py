@@ -79,7 +79,7 @@ def report(
         "|---|---|---|---|---|---|---|",
     ]
     for name, table in days.items():
-        shown = f"LSTM, {name} peepholes" if name in FORMS else name
+        shown = f"LSTM, {'no' if name == 'none' else name} peepholes" if name in FORMS else name
         seeds = ", ".join(f"{run[:, 0].mean():.3f}" for run in runs[name]) if len(runs[name]) > 1 else "–"
         took = np.mean([value for key, value in seconds.items() if key[0] == name])
         columns = [with_interval(table[:, column]) for column in range(3)]
