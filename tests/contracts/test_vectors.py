@@ -11,7 +11,6 @@ from peephole.config import Config, ModelConfig
 from peephole.errors import ConfigError
 from peephole.nn import Noise, build_seq2seq, use_engine
 from peephole.search import random_numbers, trajectories
-from rejection import rejected_by_comparison
 
 from .checks import assert_close
 from .vector_checks import (
@@ -30,7 +29,6 @@ from .vector_checks import (
     targets,
     weights_of,
 )
-from .wrong_vectors import WRONG
 
 
 @pytest.fixture(params=["off", *engine.instruction_sets()[:1]], autouse=True, scope="module")
@@ -180,16 +178,3 @@ def test_the_steps_of_a_batch_are_those_of_its_longest_target():
     longer = torch.cat([target, torch.full_like(target, torch.nan)], 1)
     assert target.shape[1] > max(TARGET_LENGTHS)
     assert model.loss_sum(source, lengths, longer) == model.loss_sum(source, lengths, target)
-
-
-@pytest.mark.parametrize("change", WRONG, ids=lambda change: change.name)
-def test_wrong_vectors_are_rejected(change, monkeypatch, implementation):
-    """Whatever computes the products, what is wrong lies in the definition; so one implementation is enough."""
-    if implementation != "off":
-        return
-    monkeypatch.setattr(change.owner, change.function, change.replacement())
-    model, config = make(**OUTPUTS[change.output], **UNITS[change.units], decoder_layers=2)
-    with rejected_by_comparison(rf"^{change.seen_in}"):
-        check(model, config)
-        check_distributions(model, config)
-        check_draws(model, config)
