@@ -40,6 +40,7 @@ COMPANIONS = {
     "search.diverse_groups": {"search.beam_size": 10**6},
     "search.top_k": {"search.temperature": 1.0},
     "search.top_p": {"search.temperature": 1.0},
+    "search.ctc_weight": {"model.ctc": True},
 }
 
 
@@ -331,6 +332,21 @@ def test_settings_of_attention_must_fit(values: dict[str, Any], message: str) ->
         Config().with_values(values)
     without = {name: value for name, value in values.items() if name not in ("attention", "train.coverage_loss")}
     assert Config().with_values(without).model.attention == "additive"  # which has no such settings
+
+
+@pytest.mark.parametrize(
+    ("values", "message"),
+    [
+        ({"context": "mean"}, "wanted model.context='attention', got 'mean'"),
+        ({"model.input": "frames", "input_size": 3}, "wanted model.input='symbols', got 'frames'"),
+        ({"encoder_layers": 2, "encoder_pyramid": 1}, "wanted model.encoder_pyramid=0, got 1"),
+        ({"model.ctc": True}, "wanted model.ctc=False, got True"),
+    ],
+)
+def test_copying_needs_attention_to_symbols(values: dict[str, Any], message: str) -> None:
+    copies = "model.output='copy' copies the symbols that attention chooses: "
+    with pytest.raises(ConfigError, match=f"^{re.escape(copies + message)}$"):
+        Config().with_values({"model.output": "copy", **values})
 
 
 @pytest.mark.parametrize("name", [name for name, (hint, _) in FIELDS.items() if inner_type(hint) in (int, float)])

@@ -26,7 +26,7 @@
 extern "C" {
 #endif
 
-#define PEEPHOLE_ABI_VERSION 10
+#define PEEPHOLE_ABI_VERSION 12
 
 /* What a function returns. */
 enum peephole_status {
@@ -104,6 +104,7 @@ typedef struct peephole_decoder {
   int32_t scalar, operand, form; /* as in peephole_lstm */
   int32_t attention;             /* enum peephole_attention */
   int32_t threads, num_layers;
+  int32_t residual;              /* not 0: a layer reads the sum of the h_t of all layers below it, (41) */
   int64_t batch, steps, source_steps;                          /* B, U, T */
   int64_t embedding_size, memory_size, key_size, hidden_size;  /* E, M, A (H for a product), H */
   const int64_t *lengths;        /* (B)      1 <= lengths[b] <= U: target steps */
@@ -115,6 +116,8 @@ typedef struct peephole_decoder {
   const void *vector;            /* (A)      v; NULL unless additive */
   const peephole_decoder_layer *layers; /* (num_layers) */
   void *contexts;                /* (B,U,M)  c_t; 0 past lengths[b]. Written by forward */
+  void *sums;                    /* (B,U,H)  the sum of all layers' h_t, likewise; NULL unless residual */
+  void *weights;                 /* (B,U,T)  α_t; 0 past both lengths. Written by forward; NULL: not wanted, or no attention */
   void *saved;                   /* peephole_decoder_saved_bytes; as in peephole_lstm */
   void *scratch;                 /* peephole_decoder_scratch_bytes */
 } peephole_decoder;
@@ -124,10 +127,11 @@ typedef struct peephole_decoder_layer_gradients {
   void *h0, *c0, *weight_input, *weight_hidden, *bias, *weight_peephole;
 } peephole_decoder_layer_gradients;
 
-/* Gradients, each in the shape of its array: states and contexts are inputs, the others outputs. */
+/* Gradients, each in the shape of its array: states, contexts and weights are inputs, the others outputs. */
 typedef struct peephole_decoder_gradients {
-  const void *states;   /* (B,U,H)  of the top layer's h_t; not read past lengths[b] */
+  const void *states;   /* (B,U,H)  of the top layer's h_t, or of the sums if residual; not read past lengths[b] */
   const void *contexts; /* (B,U,M)  likewise */
+  const void *weights;  /* (B,U,T)  likewise, nor past source_lengths[b]; NULL: 0 */
   void *embedded;       /* (B,U,E)  0 past lengths[b] */
   void *memory;         /* (B,T,M) or (B,M)  0 past source_lengths[b] */
   void *keys;           /* (B,T,A)  likewise; NULL without attention */
@@ -229,6 +233,9 @@ typedef struct peephole_request {
                                     models without CTC have no part in it, and with none attention chooses alone */
   const int64_t *source_offsets; /* (B+1)  from 0, strictly increasing: no source is empty */
   const int32_t *sources;        /* symbols, in [0, V) of the source side; not read by models of frames */
+  const int32_t *copies;         /* for models that copy, else not read: the target symbol with the text of each of `sources`.
+                                    Of V target symbols, the texts that are none of them are V, V + 1, ..., in the order in
+                                    which they first appear in their source; targets may hold them, too */
   const float *frames;           /* for models of frames: peephole_model_frame_size numbers each; offsets count frames */
   const int64_t *max_lengths;    /* (B)    maximum symbols of each target, </s> included; not read for given targets */
   const int64_t *target_offsets; /* (B+1)  from 0, not decreasing; NULL: no target prefixes; required for given targets */
@@ -350,6 +357,9 @@ PEEPHOLE_API void peephole_model_close(peephole_model *model);
 
 /* Return F, the numbers in a frame of the source, or 0 for a model whose sources are symbols. */
 PEEPHOLE_API int64_t peephole_model_frame_size(const peephole_model *model);
+
+/* Return whether a model copies symbols of its source; its requests need `copies`. */
+PEEPHOLE_API int32_t peephole_model_copies(const peephole_model *model);
 
 /* Return D, the numbers in a vector of the target, or 0 for a model whose targets are symbols. */
 PEEPHOLE_API int64_t peephole_model_vector_size(const peephole_model *model);

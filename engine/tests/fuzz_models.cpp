@@ -36,9 +36,17 @@ class Request {
   Request(const peephole_model *model, std::mt19937_64 &random) : random_(random), model_(model) {
     int64_t sources = below(5), symbols = peephole_model_num_symbols(model, PEEPHOLE_SOURCE);
     for (int64_t b = 0; b < sources; ++b) {
-      for (int64_t i = one_in(50) ? 0 : 1 + below(8); i > 0; --i) sources_.push_back(symbol(symbols));
+      int64_t num_targets = peephole_model_num_symbols(model, PEEPHOLE_TARGET);
+      const int64_t vocabulary = num_targets;
+      for (int64_t i = one_in(50) ? 0 : 1 + below(8); i > 0; --i) {
+        sources_.push_back(symbol(symbols));
+        const int64_t copy = PEEPHOLE_UNK + 1 + below(num_targets - PEEPHOLE_UNK);  // num_targets: a new text
+        copies_.push_back(int32_t(one_in(100) ? below(num_targets + 3) - 1 : copy));
+        if (peephole_model_copies(model)) num_targets += copies_.back() == num_targets;
+      }
+      most_.push_back(num_targets - vocabulary);
       source_offsets_.push_back(int64_t(sources_.size()));
-      for (int64_t i = below(4); i > 0; --i) targets_.push_back(symbol(peephole_model_num_symbols(model, PEEPHOLE_TARGET)));
+      for (int64_t i = below(4); i > 0; --i) targets_.push_back(symbol(num_targets));
       target_offsets_.push_back(int64_t(targets_.size()));
       max_lengths_.push_back(one_in(50) ? below(3) - 1 : 4 + below(8));
     }
@@ -63,6 +71,7 @@ class Request {
     r_.models = models;
     r_.source_offsets = source_offsets_.data();
     r_.sources = sources_.data();
+    r_.copies = one_in(100) ? nullptr : copies_.data();
     r_.max_lengths = max_lengths_.data();
     r_.target_offsets = r_.kind != PEEPHOLE_FORCE && one_in(2) ? nullptr : target_offsets_.data();
     r_.targets = targets_.data();
@@ -86,7 +95,9 @@ class Request {
       total = total + result->log_probs[n];
       for (int64_t i = result->offsets[n]; i < result->offsets[n + 1]; ++i) {
         total = total + double(result->symbol_log_probs[i]);
-        if (!peephole_model_symbol_text(model_, PEEPHOLE_TARGET, result->symbols[i])) std::abort();
+        const int64_t text = result->symbols[i] - peephole_model_num_symbols(model_, PEEPHOLE_TARGET);
+        if (text >= most_[size_t(result->source[n])]) std::abort();
+        if (text < 0 && !peephole_model_symbol_text(model_, PEEPHOLE_TARGET, result->symbols[i])) std::abort();
       }
       for (int64_t i = result->attention_offsets[n]; result->attention && i < result->attention_offsets[n + 1]; ++i)
         total = total + double(result->attention[i]);
@@ -118,7 +129,8 @@ class Request {
   std::mt19937_64 &random_;
   const peephole_model *model_;
   peephole_request r_{};
-  std::vector<int32_t> sources_, targets_, phrases_;
+  std::vector<int32_t> sources_, copies_, targets_, phrases_;
+  std::vector<int64_t> most_;  // texts to be copied from each source
   std::vector<int64_t> source_offsets_{0}, target_offsets_{0}, max_lengths_, phrase_offsets_{0}, phrase_symbol_offsets_{0};
   double guide_weights_[2] = {0.5, 2};
   std::vector<uint64_t> generators_;

@@ -95,8 +95,8 @@ def main() -> None:
     parser.add_argument("--onmt-python", metavar="PATH", required=True, help="Python of OpenNMT-py's environment")
     parser.add_argument("--learning-rate", type=float, default=0.001, help="Adam's (default: 0.001, its usual)")
     arguments = parser.parse_args()
-    found = subprocess.run([arguments.onmt_python, "-c", "import onmt"], capture_output=True, check=False)
-    if found.returncode:
+    tried = subprocess.run([arguments.onmt_python, "-c", "import onmt"], capture_output=True, check=False)
+    if tried.returncode:
         parser.error(f"--onmt-python {arguments.onmt_python}: cannot import onmt")
     data = DATA / f"en-{arguments.to}"
     results = data / f"{arguments.minutes:g}-minutes"
@@ -108,8 +108,11 @@ def main() -> None:
     facts = results / "opennmt.json"
     if not facts.is_file():
         write_task(folder, data, model, arguments.minutes, arguments.learning_rate)
-        command = [arguments.onmt_python, str(WORKER), str(folder), str(facts), "--threads", str(arguments.threads)]
-        run_logged(command, folder / "train.log", {"OMP_NUM_THREADS": str(arguments.threads)})
+        found = folder / "facts.json"
+        command = [arguments.onmt_python, str(WORKER), str(folder), str(found), "--threads", str(arguments.threads)]
+        memory = run_logged(command, folder / "train.log", {"OMP_NUM_THREADS": str(arguments.threads)})
+        measured = json.loads(found.read_text(encoding="utf-8")) | {"memory": memory}
+        write_text(facts, json.dumps(measured, indent=1) + "\n")
     for search, beam_size in SEARCHES.items():
         path = predictions_path(results, "opennmt", search)
         if not path.is_file():

@@ -110,9 +110,11 @@ def facts_table(results: Path) -> str:
                     f"{facts['updates']:,}",
                     f"{facts['passes']:.2f}",
                     f"{facts['symbols_per_second']:,.0f}",
+                    f"{facts['memory'] / 2**20:,.0f} MB",
                 ]
             )
-    return table(["training", "weights", "minutes", "updates", "passes over the data", "target symbols/s"], rows)
+    heading = ["training", "weights", "minutes", "updates", "passes over the data", "target symbols/s", "peak memory"]
+    return table(heading, rows)
 
 
 def differences_table(results: Path, test: TestSet, system: str, baseline: str) -> str:

@@ -28,6 +28,10 @@ def check_consistency(
     """Raise ConfigError if settings contradict each other."""
     if model.cell == "gru" and model.peephole != "none":
         raise ConfigError(f"model.cell='gru' has no cell state: wanted model.peephole='none', got {model.peephole!r}")
+    if model.cell == "gru" and model.zoneout_cell:
+        raise ConfigError(
+            f"model.cell='gru' has no cell state: wanted model.zoneout_cell=0, got {model.zoneout_cell:g}"
+        )
     _check_frames(frames, model, train)
     if model.input_size is not None and model.input_size % model.input_planes:
         raise ConfigError(
@@ -45,7 +49,9 @@ def check_consistency(
         )
     if model.context == "attention":
         _check_attention(model, encoder_size)
-    if model.output != "symbols":
+    if model.output == "copy":
+        _check_copying(model)
+    if model.output in ("gaussian", "quantile"):
         if model.input == "symbols" and data.horizon is None:  # else a table sets it
             raise ConfigError(f"model.output={model.output!r}: wanted model.input='frames', or data.horizon for tables")
         _check_vectors(model, train)
@@ -139,3 +145,14 @@ def _check_attention(model: ModelConfig, encoder_size: int) -> None:
             f"model.attention_heads: wanted a divisor of hidden_size = {model.hidden_size} and encoder_size = "
             f"{encoder_size}, got {heads}"
         )
+
+
+def _check_copying(model: ModelConfig) -> None:
+    """Raise ConfigError if attention does not choose from the source's symbols, which alone can be copied."""
+    wanted = {"input": "symbols", "context": "attention", "encoder_pyramid": 0, "ctc": False}
+    for name, value in wanted.items():
+        if getattr(model, name) != value:
+            raise ConfigError(
+                f"model.output='copy' copies the symbols that attention chooses: wanted model.{name}={value!r}, "
+                f"got {getattr(model, name)!r}"
+            )

@@ -116,8 +116,10 @@ class ModelConfig:
     input: Literal["symbols", "frames", "convolution", "none"] = option(
         "symbols", "what the model reads: symbols, frames, or none: a language model, trained on targets alone"
     )
-    output: Literal["symbols", "gaussian", "quantile"] = option(
-        "symbols", "what a target is made of: symbols, or real vectors whose distribution is normal or has quantiles"
+    output: Literal["symbols", "copy", "gaussian", "quantile"] = option(
+        "symbols",
+        "what a target is made of: symbols; copy: also symbols of its source, (27); or real vectors whose distribution "
+        "is normal or has quantiles",
     )
     output_size: int | None = option(None, "numbers in a vector of the target", low=1, high=LARGEST_SIZE)
     quantiles: int = option(9, "output=quantile: quantiles Q of (54)", low=2, high=MOST_QUANTILES)
@@ -157,6 +159,9 @@ class ModelConfig:
         0, "encoder layers above the first that join two steps to one", low=0, high=MOST_CONVOLUTIONS
     )
     decoder_layers: int = option(1, "stacked decoder layers", low=1, high=MOST_LAYERS)
+    residual: bool = option(
+        False, "each layer from the second on adds what the layer below gives to its output, (41), if the sizes agree"
+    )
     bidirectional: bool = option(True, "read the source in both directions, (18)-(20)")
     context: Literal["attention", "last", "mean"] = option("attention", "context vector: (17), or one of (8)")
     attention: Literal["additive", "dot", "general", "location", "coverage", "multihead"] = option(
@@ -169,6 +174,13 @@ class ModelConfig:
     attention_heads: int = option(
         4, "attention=multihead: heads K of (24), a divisor of hidden_size and encoder_size", low=1, high=MOST_HEADS
     )
+    layer_norm: bool = option(
+        False, "layer normalisation inside the cells: of the gates, and of c before the output, (44)-(46)"
+    )
+    zoneout_hidden: float = option(
+        0.0, "zoneout of h, (43): the probability that a unit keeps the value of the step before", low=0, high=0.95
+    )
+    zoneout_cell: float = option(0.0, "zoneout of c, (43), likewise; cell=lstm only", low=0, high=0.95)
     ctc: bool = option(False, "a CTC output (31) over the encoder beside the decoder, for speech and other frames")
     dropout: float = option(0.2, "dropout on embeddings, between layers and before the output", low=0, high=0.95)
     forget_bias: float = option(1.0, "first value of b_f", low=-100, high=100)
@@ -197,6 +209,9 @@ class TrainConfig:
         0.05, "share of the training in which the learning rate climbs from a hundredth of the highest", low=0, high=1
     )
     schedule: Literal["cosine", "linear", "constant"] = option("cosine", "learning rate after the warm-up")
+    variational_dropout: bool = option(
+        False, "model.dropout drops a unit at all steps of a sequence or at none, (42), not at each step anew"
+    )
     clip_norm: float = option(
         1.0, "gradients with a larger norm are scaled down to it; 0: never", low=0, high=HIGHEST_COUNT
     )

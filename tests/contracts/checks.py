@@ -17,6 +17,8 @@ import torch
 from torch import Tensor, nn
 
 from peephole.nn import GRUWeights, LSTMState, LSTMWeights
+from peephole.nn.normalization import CellNorm
+from peephole.nn.zoneout import Zoneout
 
 from . import oracle
 
@@ -36,6 +38,10 @@ class Case:
     reverse: bool = False
     num_layers: int = 1
     bidirectional: bool = False
+    residual: bool = False
+    zoneout: tuple[float, float] = (0.0, 0.0)
+    layer_norm: bool = False
+    masked: bool = False  # zoneout by masks, not by its rates
     lengths: tuple[int, ...] = (3, 5, 1)
     steps: int = 6
     input_size: int = 2
@@ -61,7 +67,7 @@ def check_lstm(lstm: Callable[..., Any], case: Case) -> None:
     leaves = _leaves(case)
     weights = LSTMWeights(*(leaves.get(f"0.0.{name}") for name in LSTMWeights._fields))
     state = LSTMState(leaves["h"][:, 0], leaves["c"][:, 0])
-    out, final = lstm(leaves["x"], _lengths(case), state, weights, reverse=case.reverse)
+    out, final = lstm(leaves["x"], _lengths(case), state, weights, reverse=case.reverse, **_variant(case, leaves))
     _compare({"out": out, "h": final.h[:, None], "c": final.c[:, None]}, leaves, case)
 
 
@@ -69,7 +75,9 @@ def check_gru(gru: Callable[..., Any], case: Case) -> None:
     """Compare a function like `peephole.nn.gru` with the oracle."""
     leaves = _leaves(case)
     weights = GRUWeights(*(leaves[f"0.0.{name}"] for name in GRUWeights._fields))
-    out, final = gru(leaves["x"], _lengths(case), leaves["h"][:, 0], weights, reverse=case.reverse)
+    out, final = gru(
+        leaves["x"], _lengths(case), leaves["h"][:, 0], weights, reverse=case.reverse, **_variant(case, leaves)
+    )
     _compare({"out": out, "h": final[:, None]}, leaves, case)
 
 
@@ -77,7 +85,9 @@ def check_layers(module: Callable[..., nn.Module], case: Case) -> None:
     """Compare a module like `peephole.nn.LSTM` or `peephole.nn.GRU` with the oracle."""
     leaves = _leaves(case)
     form = {"peephole": case.peephole} if case.cell == "lstm" else {}
-    layers = module(case.input_size, case.hidden_size, case.num_layers, case.bidirectional, **form)
+    sizes = (case.input_size, case.hidden_size, case.num_layers, case.bidirectional)
+    zoneout = case.zoneout if case.cell == "lstm" else case.zoneout[0]
+    layers = module(*sizes, **form, residual=case.residual, zoneout=zoneout, layer_norm=case.layer_norm)
     layers = layers.to(case.dtype)
     set_weights(layers, leaves)
     if case.cell == "lstm":
@@ -146,16 +156,41 @@ def _expected(case: Case) -> tuple[dict[str, oracle.Array], dict[str, oracle.Arr
         if case.reverse:
             state = tuple(part[:, 0] for part in state)
             weights = _oracle_layers(numbers, case)[0][0]
-            out, final = oracle.recurrent(numbers["x"], case.lengths, state, weights, reverse=True)
+            out, final = oracle.recurrent(
+                numbers["x"], case.lengths, state, weights, reverse=True, shares=_oracle_shares(case)
+            )
             final = tuple(part[:, None] for part in final)
         else:
-            out, final = oracle.stack(numbers["x"], case.lengths, state, _oracle_layers(numbers, case))
+            shares = [_oracle_shares(case)] * (case.num_layers * case.num_directions)
+            out, final = oracle.stack(
+                numbers["x"], case.lengths, state, _oracle_layers(numbers, case), residual=case.residual, shares=shares
+            )
         return {"out": out, **dict(zip(case.state_names, final, strict=True))}
 
     def total(numbers: dict[str, oracle.Array]) -> oracle.Array:
         return sum((value * cotangents[name]).sum() for name, value in run(numbers).items())
 
     return run(_numbers(case)), oracle.gradients(total, _numbers(case))
+
+
+def _variant(case: Case, leaves: Mapping[str, Tensor]) -> dict[str, Any]:
+    """Return the arguments of `peephole.nn.lstm` for zoneout and layer normalisation, if there are any."""
+    found: dict[str, Any] = {}
+    if any(case.zoneout):
+        shares = [torch.from_numpy(share).to(case.dtype) if case.masked else share for share in _oracle_shares(case)]
+        found["zoneout"] = Zoneout(*shares)
+    if case.layer_norm:
+        found["norm"] = CellNorm(*(leaves.get(f"0.0.{name}") for name in CellNorm._fields))
+    return found
+
+
+def _oracle_shares(case: Case) -> list[Any]:
+    """Return the shares of h and c that zoneout keeps: the rates, or random masks (B, T, H) of these means."""
+    if not case.masked:
+        return list(case.zoneout)
+    rng = np.random.default_rng(6)
+    shape = (len(case.lengths), case.steps, case.hidden_size)
+    return [(rng.random(shape) < rate).astype(float) for rate in case.zoneout]
 
 
 def _oracle_layers(numbers: dict[str, oracle.Array], case: Case) -> list[list[Any]]:
@@ -190,15 +225,13 @@ def _numbers(case: Case) -> dict[str, oracle.Array]:
 def _weight_shapes(case: Case, width: int) -> dict[str, tuple[int, ...]]:
     H = case.hidden_size
     if case.cell == "gru":
-        return {
-            "weight_input": (3 * H, width),
-            "weight_hidden": (3 * H, H),
-            "bias_input": (3 * H,),
-            "bias_hidden": (3 * H,),
-        }
+        shapes = {"weight_input": (3 * H, width), "weight_hidden": (3 * H, H)}
+        shapes |= {"bias_input": (3 * H,), "bias_hidden": (3 * H,)}
+        return shapes | ({"gain": (3 * H,)} if case.layer_norm else {})
     shapes = {"weight_input": (4 * H, width), "weight_hidden": (4 * H, H), "bias": (4 * H,)}
     forms = {"full": {"weight_peephole": (3 * H, H)}, "diagonal": {"weight_peephole": (3, H)}, "none": {}}
-    return shapes | forms[case.peephole]
+    norm = {"gain": (4 * H,), "cell_gain": (H,), "cell_bias": (H,)} if case.layer_norm else {}
+    return shapes | forms[case.peephole] | norm
 
 
 def _cotangents(case: Case) -> dict[str, oracle.Array]:

@@ -15,14 +15,16 @@ import numpy as np
 from . import oracle
 from .oracle import Array
 
-BOS = 1  # y_0
+BOS, UNK = 1, 3  # BOS is y_0
 
 
 @dataclass(frozen=True)
 class ModelOracle:
     """Holds the weights, named as in the module's state_dict, and the architecture of a model.
 
-    `masks` maps each dropout site to the factors (steps, size) by which its vectors are multiplied, for one pair.
+    A source of a model with output "copy" is two sequences: the symbols read, and the id that a copy of each has.
+    `masks` maps each dropout site to the factors (steps, size) by which its vectors are multiplied, for one pair, and
+    each site of zoneout to the units of h or c that keep their values, (steps, size).
     """
 
     weights: Mapping[str, Array]
@@ -34,9 +36,12 @@ class ModelOracle:
     bidirectional: bool
     attention_heads: int
     input: str = "symbols"  # symbols, frames, convolution
+    output: str = "symbols"  # symbols, copy, gaussian, quantile
     frame_stack: int = 1
     input_planes: int = 1
     encoder_pyramid: int = 0
+    residual: bool = False
+    zoneout: tuple[float, float] = (0.0, 0.0)
     masks: Mapping[str, Array] = field(default_factory=dict)
 
     def log_prob(self, source: Sequence[int], target: Sequence[int]) -> Array:
@@ -45,16 +50,29 @@ class ModelOracle:
         return sum(row[symbol] for row, symbol in zip(rows, target, strict=True))
 
     def decode(self, source: Sequence[int], fed: Sequence[int]) -> tuple[Array, list[Array]]:
-        """Feed y_0 … y_{U-1}: return log p(y_t | y_1 … y_{t-1}, c), (U, V), and the weights α_t (T,)."""
-        logits, alphas = self.unroll(source, self.weights["decoder.embedding.weight"][list(fed)])
+        """Feed y_0 … y_{U-1}: return log p(y_t | y_1 … y_{t-1}, c), (U, V), and the weights α_t (T,).
+
+        With copying, log p of a step is a dictionary with the symbols of the vocabulary and of the source.
+        """
+        copied: Sequence[int] = ()
+        if self.output == "copy":
+            source, copied = source
+        embeddings = self.weights["decoder.embedding.weight"]
+        embedded = embeddings[[y if y < len(embeddings) else UNK for y in fed]]
+        logits, gates, alphas = self.unroll(source, embedded)
+        if self.output == "copy":
+            steps = zip(logits, gates, alphas, strict=True)
+            return np.array(
+                [oracle.copying(row, gate, alpha, copied) for row, gate, alpha in steps]
+            ), alphas  # (26), (27)
         return np.array([oracle.log_softmax(row) for row in logits]), alphas  # (10)
 
-    def unroll(self, source: Sequence[int] | Array, embedded: Array) -> tuple[list[Array], list[Array]]:
-        """Feed embeddings (U, E): return W_p r_t + b_p and the weights α_t (T,) of each step."""
+    def unroll(self, source: Sequence[int] | Array, embedded: Array) -> tuple[list[Array], list[Array], list[Array]]:
+        """Feed embeddings (U, E): return W_p r_t + b_p, the gate's logit and the weights α_t (T,) of each step."""
         embedded = self.drop("target embedding", embedded)
         outputs, last = self.encode(source)
         states = self.bridge(last)
-        rows, alphas = [], []
+        rows, gates, alphas = [], [], []
         carried = oracle.first_attention_state(self.attention, len(outputs))
         for t, y in enumerate(embedded):
             if self.context == "attention":
@@ -65,19 +83,27 @@ class ModelOracle:
                 context = oracle.fixed_context(self.context, outputs, last[-1][0])  # (8)
             x = np.concatenate([y, context])
             for layer, state in enumerate(states):
+                below = x
                 if layer:
                     x = self.drop(f"between decoder layers {layer}", x, t)
-                states[layer] = oracle.recurrent_step(x, state, self.cell_weights(f"decoder.layers.{layer}"))
-                x = states[layer][0]
-            read = np.tanh(self.linear("decoder.readout", np.concatenate([x, context, y])))
+                weights = self.cell_weights(f"decoder.layers.{layer}")
+                states[layer] = oracle.recurrent_step(x, state, weights, self.shares(f"decoder {layer}", t))
+                x = states[layer][0] + below if self.residual and layer > 0 else states[layer][0]  # (41)
+            inputs = np.concatenate([x, context, y])
+            read = np.tanh(self.linear("decoder.readout", inputs))
             rows.append(self.linear("decoder.output", self.drop("readout", read, t)))
-        return rows, alphas
+            if self.output == "copy":
+                gates.append(
+                    self.weights["decoder.output.gate_weight"] @ inputs + self.weights["decoder.output.gate_bias"][0]
+                )
+        return rows, gates, alphas
 
     def encode(self, source: Sequence[int]) -> tuple[Array, list[tuple[Array, ...]]]:
         """Return h_1 … h_T (T, M), and the final (h, c) or (h,) of each layer, both directions concatenated."""
         out = self.drop("source embedding", self.read(source))
         last = []
         for layer in range(self.encoder_layers):
+            below = out
             if layer:
                 out = self.drop(f"between layers {layer}", out)
             if 0 < layer <= self.encoder_pyramid:
@@ -86,8 +112,9 @@ class ModelOracle:
             weights = [self.cell_weights(f"{name}.{d}") for d in range(2 if self.bidirectional else 1)]
             H = weights[0].weight_hidden.shape[1]
             zeros = (np.zeros((1, len(weights), H)),) * (2 if self.cell == "lstm" else 1)
-            outs, final = oracle.stack(out[None], [len(out)], zeros, [weights])
-            out = outs[0]
+            shares = [self.shares(f"{layer} {d}") for d in range(len(weights))]
+            outs, final = oracle.stack(out[None], [len(out)], zeros, [weights], shares=shares)
+            out = outs[0] + below if self.residual and layer > self.encoder_pyramid else outs[0]  # (41)
             last.append(tuple(part[0].reshape(-1) for part in final))
         return out, last
 
@@ -118,6 +145,12 @@ class ModelOracle:
                 state = (h, *(self.linear(f"bridge.cell.{layer}", c) for c in state[1:]))
             first.append(state)
         return first
+
+    def shares(self, site: str, t: int | None = None) -> list[Any]:
+        """Return the shares of h and c that zoneout keeps: rates, or masks of all steps, or of step t."""
+        masks = [self.masks.get(f"zoneout {site} {part}") for part in ("h", "c")]
+        rows = [None if mask is None else mask[None] if t is None else mask[t] for mask in masks]
+        return [rate if row is None else row for row, rate in zip(rows, self.zoneout, strict=True)]
 
     def drop(self, site: str, x: Array, t: int | None = None) -> Array:
         """Apply the dropout of a site to vectors (steps, size), or to the vector of step t."""

@@ -32,6 +32,9 @@ def make(
     encoder_layers=1,
     decoder_layers=1,
     encoder_size=2,
+    residual=False,
+    zoneout=(0.0, 0.0),
+    layer_norm=False,
     dtype=torch.float64,
     seed=0,
 ):
@@ -50,6 +53,10 @@ def make(
         location_channels=2,
         location_width=3,
         attention_heads=2,
+        residual=residual,
+        zoneout_hidden=zoneout[0],
+        zoneout_cell=zoneout[1],
+        layer_norm=layer_norm,
     )
     model = build_seq2seq(config, SOURCE_SYMBOLS, TARGET_SYMBOLS).to(dtype)
     generator = torch.Generator().manual_seed(seed)
@@ -63,7 +70,9 @@ def make(
 def oracle_of(config, weights, masks=None):
     """Return the oracle of a model with the given config and weights."""
     names = ("cell", "context", "attention", "encoder_layers", "decoder_layers", "bidirectional", "attention_heads")
-    return ModelOracle(weights, **{name: getattr(config, name) for name in names}, masks=masks or {})
+    names += ("residual",)
+    zoneout = (config.zoneout_hidden, config.zoneout_cell)
+    return ModelOracle(weights, **{name: getattr(config, name) for name in names}, zoneout=zoneout, masks=masks or {})
 
 
 def weights_of(model):
@@ -124,8 +133,8 @@ def check_gradients(function, arrays, gradients, dtype=torch.float64):
         assert error <= TOLERANCE[dtype] * scale, f"gradient of {name}: off by {error / scale:.2g}"
 
 
-def check_dropout(model, config):
-    """Compare log p under dropout with the oracle under the same masks."""
+def check_dropout(model, config, variational=False):
+    """Compare log p under dropout with the oracle under the same masks, or under those of the first step."""
     source, source_lengths, target, _ = batch()
     noise = Noise(seed=1, step=1, examples=torch.arange(len(PAIRS)), rate=0.4)
     T, U = source.shape[1], target.shape[1]
@@ -134,11 +143,30 @@ def check_dropout(model, config):
     sizes |= {f"between layers {n}": (T, config.encoder_size) for n in range(1, config.encoder_layers)}
     sizes |= {f"between decoder layers {n}": (U, config.hidden_size) for n in range(1, config.decoder_layers)}
     masks = {site: noise.mask(site, *size).double().numpy() for site, size in sizes.items()}
+    if variational:
+        masks = {site: np.repeat(mask[:, :1], mask.shape[1], 1) for site, mask in masks.items()}
+        noise = noise._replace(variational=True)
+    masks |= zoneout_masks(config, noise, T, U)
     got = model(source, source_lengths, target, noise=noise).log_softmax(-1)
     for b, (own_source, own_target) in enumerate(PAIRS):
         reference = oracle_of(config, weights_of(model), {site: mask[b] for site, mask in masks.items()})
         rows, _ = reference.decode(own_source, [BOS, *own_target[:-1]])
         assert_close(got[b, : len(rows)], rows, "log p", torch.float64)
+
+
+def zoneout_masks(config, noise, num_source_steps, num_target_steps):
+    """Return the units of each state that keep their values at each step, by site; none without zoneout."""
+    directions = range(2 if config.bidirectional else 1)
+    size = config.encoder_size // len(directions)
+    sites = {f"{layer} {d}": (num_source_steps, size) for layer in range(config.encoder_layers) for d in directions}
+    sites |= {f"decoder {layer}": (num_target_steps, config.hidden_size) for layer in range(config.decoder_layers)}
+    rates = {"h": config.zoneout_hidden, "c": config.zoneout_cell}
+    return {
+        f"zoneout {site} {part}": noise.chosen(f"zoneout {site} {part}", *shape, rate).double().numpy()
+        for site, shape in sites.items()
+        for part, rate in rates.items()
+        if any(rates.values())
+    }
 
 
 def check_mixed_precision(model):
@@ -182,10 +210,10 @@ def check_steps(model, config):
     assert (alphas is None) == (config.context != "attention")
 
 
-def check_sampling_of_gold_symbols(model):
+def check_sampling_of_gold_symbols(model, variational=False):
     """Compare scheduled sampling that never samples with teacher forcing with the same dropout."""
     source, source_lengths, target, _ = batch()
-    noise = Noise(seed=1, step=1, examples=torch.arange(len(PAIRS)), rate=0.4)
+    noise = Noise(seed=1, step=1, examples=torch.arange(len(PAIRS)), rate=0.4, variational=variational)
     forced = model(source, source_lengths, target, noise=noise)
     sampled = model(source, source_lengths, target, noise=noise, sampling_probability=1e-12)
     torch.testing.assert_close(forced, sampled, rtol=0, atol=1e-12)

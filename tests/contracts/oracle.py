@@ -1,6 +1,6 @@
 """Implements the model's equations in NumPy, as the reference for every implementation in this repository.
 
-The code follows docs/equations.md (1)-(8) and (15)-(25); each line cites its equation. It is written to be
+The code follows docs/equations.md (1)-(8) and (15)-(27); each line cites its equation. It is written to be
 obviously correct: one sequence, one step and one vector at a time, without masks or batched products. Steps past a
 sequence's length are never read.
 
@@ -34,6 +34,9 @@ class LSTMWeights(NamedTuple):
     weight_hidden: Array  # (4H, H)
     bias: Array  # (4H,)
     weight_peephole: Array | None  # (3H, H) full, (3, H) diagonal, None
+    gain: Array | None = None  # (4H,) with layer normalisation
+    cell_gain: Array | None = None  # (H,)
+    cell_bias: Array | None = None  # (H,)
 
 
 class GRUWeights(NamedTuple):
@@ -43,6 +46,7 @@ class GRUWeights(NamedTuple):
     weight_hidden: Array  # (3H, H)
     bias_input: Array  # (3H,)
     bias_hidden: Array  # (3H,)
+    gain: Array | None = None  # (3H,) with layer normalisation
 
 
 def sigmoid(z: Array) -> Array:
@@ -70,8 +74,34 @@ def peephole_matrices(weight: Array | None, hidden_size: int) -> tuple[Array, Ar
     return W_ci, W_cf, W_co
 
 
+def normalized_units(z: Array, gain: Array, bias: Array) -> Array:
+    """Return (z - μ) / √(σ² + ε) ⊙ gain + bias of the H units of one gate."""
+    mean = sum(z) / len(z)
+    variance = sum((one - mean) ** 2 for one in z) / len(z)
+    return (z - mean) / np.sqrt(variance + 1e-5) * gain + bias
+
+
+def normalized_lstm_cell(x: Array, h: Array, c: Array, weights: LSTMWeights) -> tuple[Array, Array]:
+    """Compute one step of a peephole LSTM with layer normalisation on one sequence."""
+    H = len(h)
+    W_xi, W_xf, W_xc, W_xo = weights.weight_input.reshape(4, H, -1)
+    W_hi, W_hf, W_hc, W_ho = weights.weight_hidden.reshape(4, H, H)
+    b_i, b_f, b_c, b_o = weights.bias.reshape(4, H)
+    gain_i, gain_f, gain_c, gain_o = weights.gain.reshape(4, H)
+    W_ci, W_cf, W_co = peephole_matrices(weights.weight_peephole, H)
+    f_t = sigmoid(normalized_units(W_xf @ x + W_hf @ h + W_cf @ c, gain_f, b_f))  # (1), (44)
+    i_t = sigmoid(normalized_units(W_xi @ x + W_hi @ h + W_ci @ c, gain_i, b_i))  # (2)
+    g_t = np.tanh(normalized_units(W_xc @ x + W_hc @ h, gain_c, b_c))  # (3)
+    c_t = f_t * c + i_t * g_t  # (4)
+    o_t = sigmoid(normalized_units(W_xo @ x + W_ho @ h + W_co @ c_t, gain_o, b_o))  # (5)
+    h_t = o_t * np.tanh(normalized_units(c_t, weights.cell_gain, weights.cell_bias))  # (6), (45)
+    return h_t, c_t
+
+
 def lstm_cell(x: Array, h: Array, c: Array, weights: LSTMWeights) -> tuple[Array, Array]:
     """Compute one step of a peephole LSTM on one sequence: x (I,), h (H,), c (H,) -> h_t, c_t."""
+    if weights.gain is not None:
+        return normalized_lstm_cell(x, h, c, weights)
     H = len(h)
     W_xi, W_xf, W_xc, W_xo = weights.weight_input.reshape(4, H, -1)
     W_hi, W_hf, W_hc, W_ho = weights.weight_hidden.reshape(4, H, H)
@@ -97,17 +127,31 @@ def gru_cell(x: Array, h: Array, weights: GRUWeights) -> Array:
     W_hr, W_hz, W_hn = weights.weight_hidden.reshape(3, H, H)
     b_xr, b_xz, b_xn = weights.bias_input.reshape(3, H)
     b_hr, b_hz, b_hn = weights.bias_hidden.reshape(3, H)
+    if weights.gain is not None:
+        gain_r, gain_z, gain_n = weights.gain.reshape(3, H)
+        r_t = sigmoid(normalized_units(W_xr @ x + W_hr @ h, gain_r, b_xr + b_hr))  # (44)
+        z_t = sigmoid(normalized_units(W_xz @ x + W_hz @ h, gain_z, b_xz + b_hz))
+        n_t = np.tanh(normalized_units(W_xn @ x + r_t * (W_hn @ h + b_hn), gain_n, b_xn))  # (46)
+        return (1 - z_t) * n_t + z_t * h
     r_t = sigmoid(W_xr @ x + b_xr + W_hr @ h + b_hr)
     z_t = sigmoid(W_xz @ x + b_xz + W_hz @ h + b_hz)
     n_t = np.tanh(W_xn @ x + b_xn + r_t * (W_hn @ h + b_hn))
     return (1 - z_t) * n_t + z_t * h
 
 
-def recurrent_step(x: Array, state: tuple[Array, ...], weights: LSTMWeights | GRUWeights) -> tuple[Array, ...]:
-    """Compute one step of an LSTM or GRU, by the type of the weights; a state begins with h."""
+def recurrent_step(
+    x: Array, state: tuple[Array, ...], weights: LSTMWeights | GRUWeights, shares: Sequence[Any] = (0, 0)
+) -> tuple[Array, ...]:
+    """Compute one step of an LSTM or GRU, by the type of the weights; a state begins with h.
+
+    `shares` are those of h and c that zoneout keeps: numbers, or one for each unit (H,).
+    """
     if isinstance(weights, LSTMWeights):
-        return lstm_cell(x, *state, weights)
-    return (gru_cell(x, *state, weights),)
+        h, c = state
+        new_h, new_c = lstm_cell(x, h, c, weights)
+        return shares[0] * h + (1 - shares[0]) * new_h, shares[1] * c + (1 - shares[1]) * new_c  # (43)
+    [h] = state
+    return (shares[0] * h + (1 - shares[0]) * gru_cell(x, h, weights),)  # (43)
 
 
 def recurrent(
@@ -117,8 +161,12 @@ def recurrent(
     weights: LSTMWeights | GRUWeights,
     *,
     reverse: bool = False,
+    shares: Sequence[Any] = (0, 0),
 ) -> tuple[Array, tuple[Array, ...]]:
-    """Run one layer in one direction, (7): x (B, T, I), parts of the state (B, H) -> out (B, T, H), final state."""
+    """Run one layer in one direction, (7): x (B, T, I), parts of the state (B, H) -> out (B, T, H), final state.
+
+    `shares` are those of h and c that zoneout keeps: numbers, or one for each unit at each step, (B, T, H).
+    """
     B, T, _ = x.shape
     H = state[0].shape[1]
     out, final = [], []
@@ -129,7 +177,8 @@ def recurrent(
         own = tuple(part[b] for part in state)
         outputs = [np.zeros(H) for _ in range(T)]  # outputs past the length are 0
         for t in steps:
-            own = recurrent_step(x[b, t], own, weights)
+            kept = [share if np.ndim(share) == 0 else share[b, t] for share in shares]
+            own = recurrent_step(x[b, t], own, weights, kept)
             outputs[t] = own[0]
         out.append(outputs)
         final.append(own)  # the final state is the one after the last real step
@@ -141,17 +190,25 @@ def stack(
     lengths: Sequence[int],
     state: tuple[Array, ...],
     layers: Sequence[Sequence[LSTMWeights | GRUWeights]],
+    *,
+    residual: bool = False,
+    shares: Sequence[Sequence[Any]] = (),
 ) -> tuple[Array, tuple[Array, ...]]:
-    """Run layers[layer][direction] over a batch; states are (B, L·D, H), indexed by layer·D + direction."""
+    """Run layers[layer][direction] over a batch; states, and shares for zoneout, are indexed by layer·D + direction.
+
+    A state is (B, L·D, H); the shares are those of `recurrent`, none if they are left out.
+    """
     finals = []
     for layer, directions in enumerate(layers):
         outs = []
         for d, weights in enumerate(directions):
             own = tuple(part[:, layer * len(directions) + d] for part in state)
-            out, final = recurrent(x, lengths, own, weights, reverse=d == 1)
+            kept = shares[layer * len(directions) + d] if shares else (0, 0)
+            out, final = recurrent(x, lengths, own, weights, reverse=d == 1, shares=kept)
             outs.append(out)
             finals.append(final)
-        x = np.concatenate(outs, axis=2)  # (20)
+        above = np.concatenate(outs, axis=2)  # (20)
+        x = above + x if residual and layer > 0 else above  # (41)
     return x, tuple(np.stack(parts, axis=1) for parts in zip(*finals, strict=True))
 
 
@@ -295,6 +352,22 @@ def first_attention_state(kind: str, length: int) -> Array | None:
 def fixed_context(kind: str, outputs: Array, last: Array) -> Array:
     """Return q(h_1, …, h_T), (8), of one sentence: outputs (T, M) of real steps, last hidden state (M,)."""
     return last if kind == "last" else sum(outputs) / len(outputs)
+
+
+def copying(logits: Array, gate: Array, alpha: Array, copied: Sequence[int]) -> dict[int, Array]:
+    """Return log p of every symbol, by its id: those of the vocabulary, and those of the source above it.
+
+    Args:
+        logits: W_p r + b_p, (V,).
+        gate: w_gᵀ [s ; c ; E(y)] + b_g.
+        alpha: weights of the source positions, (T,).
+        copied: the id that a copy of each source symbol has.
+    """
+    g = sigmoid(gate)  # (26)
+    p = {y: g * p_y for y, p_y in enumerate(softmax(logits))}
+    for alpha_j, y in zip(alpha, copied, strict=True):
+        p[y] = p.get(y, 0) + (1 - g) * alpha_j  # (27)
+    return {y: np.log(p_y) for y, p_y in p.items()}
 
 
 def gradients(function: Callable[[dict[str, Array]], Array], arrays: Mapping[str, Array]) -> dict[str, Array]:

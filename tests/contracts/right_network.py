@@ -33,7 +33,7 @@ def right_context(kind, outputs, valid, last):
     return (outputs * valid[:, :, None]).sum(1) / valid.sum(1, keepdim=True)
 
 
-def right_decoder(target, states, attend, context, weights, drop):
+def right_decoder(target, states, attend, context, weights, drop, residual):
     """Return the logits of all steps, (10); `attend` maps a query to a context, or else `context` is fixed."""
     previous = torch.cat([torch.full_like(target[:, :1], BOS), target[:, :-1]], 1)
     embedded = drop("target embedding", weights["decoder.embedding.weight"][previous])
@@ -44,10 +44,13 @@ def right_decoder(target, states, attend, context, weights, drop):
             context = attend(states[-1][0])
         x = torch.cat([y, context], 1)
         for layer, state in enumerate(states):
+            below = x
             if layer:
                 x = drop(f"between decoder layers {layer}", x, t)
             states[layer] = step(x, state, cell_weights(weights, f"decoder.layers.{layer}"))
             x = states[layer][0]
+            if residual and layer:
+                x = x + below
         r = torch.tanh(linear(weights, "decoder.readout", torch.cat([x, context, y], 1)))
         r = drop("readout", r, t)
         logits.append(linear(weights, "decoder.output", r))
@@ -59,6 +62,7 @@ def right_encoder(source, lengths, weights, config, drop):
     out = drop("source embedding", weights["frontend.embedding.weight"][source])
     last = []
     for layer in range(config.encoder_layers):
+        below = out
         if layer:
             out = drop(f"between layers {layer}", out)
         outs, states = [], []
@@ -69,6 +73,8 @@ def right_encoder(source, lengths, weights, config, drop):
             outs.append(one_out)
             states.append(state)
         out = torch.cat(outs, 2)
+        if config.residual and layer:
+            out = out + below
         last.append(tuple(torch.cat(parts, 1) for parts in zip(*states, strict=True)))
     return out, last
 
@@ -109,7 +115,8 @@ class RightNetwork:
     def __init__(self, model, config, **changed):
         self.weights = {name: value.detach().clone().requires_grad_() for name, value in model.named_parameters()}
         self.config = config
-        self.functions = {function.__name__: function for function in (right_bridge, right_context, right_decoder)}
+        parts = (right_encoder, right_bridge, right_context, right_decoder)
+        self.functions = {function.__name__: function for function in parts}
         self.functions |= changed
 
     def named_parameters(self):
@@ -126,7 +133,7 @@ class RightNetwork:
             return x * (mask if t is None else mask[:, t])
 
         functions, weights = self.functions, self.weights
-        outputs, last = right_encoder(source, source_lengths, weights, self.config, drop)
+        outputs, last = functions["right_encoder"](source, source_lengths, weights, self.config, drop)
         valid = torch.arange(source.shape[1]) < source_lengths[:, None]
         first = functions["right_bridge"](last, weights, self.config.decoder_layers)
         attend = context = None
@@ -137,7 +144,7 @@ class RightNetwork:
                 return right_attention(query[:, None], outputs, valid, *parameters)[0][:, 0]
         else:
             context = functions["right_context"](self.config.context, outputs, valid, last)
-        return functions["right_decoder"](target, first, attend, context, weights, drop)
+        return functions["right_decoder"](target, first, attend, context, weights, drop, self.config.residual)
 
     def log_prob(self, source, source_lengths, target, target_lengths):
         """Return log p(Y | X), (11)."""

@@ -31,7 +31,7 @@ def threads():
     torch.set_num_threads(before)
 
 
-def make(attention="additive", peephole="full", decoder_layers=2, hidden_size=70):
+def make(attention="additive", peephole="full", decoder_layers=2, hidden_size=70, residual=False):
     """Return a model with random parameters and a batch with unequal lengths on both sides."""
     config = ModelConfig(
         peephole=peephole,
@@ -41,6 +41,7 @@ def make(attention="additive", peephole="full", decoder_layers=2, hidden_size=70
         encoder_size=hidden_size if attention == "dot" else 38,
         embedding_size=21,
         decoder_layers=decoder_layers,
+        residual=residual,
     )
     generator = torch.Generator().manual_seed(1)
     model = build_seq2seq(config, 30, 25)
@@ -71,15 +72,17 @@ def run(problem, setting, *, rate=0.0, autocast=False):
 @attentions
 @peepholes
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64], ids=str)
-@pytest.mark.parametrize("decoder_layers", [1, 3])
-def test_large_decoders_equal_the_definition(instruction_set, attention, peephole, dtype, decoder_layers, threads):
+@pytest.mark.parametrize(("decoder_layers", "residual"), [(1, False), (3, False), (3, True)])
+def test_large_decoders_equal_the_definition(
+    instruction_set, attention, peephole, dtype, decoder_layers, residual, threads
+):
     """Compare with the definition in float64, by the norm of the error of each parameter's gradient.
 
     The terms of the gradient of W_s nearly cancel, so the error of the definition in float32 exceeds 1e-5; the engine
     may have up to twice that error.
     """
     threads(2)
-    problem = make(attention, peephole, decoder_layers)
+    problem = make(attention, peephole, decoder_layers, residual=residual)
     problem[0].double()
     wanted = run(problem, "off", rate=0.3)
     problem[0].to(dtype)
@@ -113,11 +116,12 @@ class Recurrence:
         self.lengths, self.source_lengths = (torch.randint(1, most + 1, (B,), generator=draw) for most in (U, T))
         self.lengths[5], self.source_lengths[3] = U, T
         self.factors = [torch.randn(B, U, size, generator=draw) for size in (H, M)]
+        self.factors += [] if attention == "fixed" else [torch.randn(B, U, T, generator=draw)]
 
-    def run(self, rows):
+    def run(self, rows, residual=False):
         h0, c0, h1, c1 = (state[rows] for state in self.states)
         kind = "fixed_context" if self.keys is None else "additive" if self.own else "product"
-        return decode(
+        found = decode(
             self.embedded[rows],
             self.lengths[rows],
             self.source_lengths[rows],
@@ -127,7 +131,10 @@ class Recurrence:
             [LSTMState(h0, c0), LSTMState(h1, c1)],
             [LSTMWeights(*layer, *([None] if len(layer) == 3 else [])) for layer in self.weights],
             [self.masks.detach()[rows]],
+            residual,
+            self.keys is not None,
         )
+        return [part for part in found if part is not None]  # a fixed context has no weights
 
     def gradients(self):
         loss = sum((part * factor).sum() for part, factor in zip(self.run(slice(None)), self.factors, strict=True))
@@ -144,19 +151,20 @@ class Recurrence:
 @instruction_sets
 @attentions
 @pytest.mark.parametrize("operand", ["as_is", "bf16"])
-def test_a_pair_has_the_same_bits_in_any_batch(instruction_set, attention, operand, threads):
+@pytest.mark.parametrize("residual", [False, True])
+def test_a_pair_has_the_same_bits_in_any_batch(instruction_set, attention, operand, residual, threads):
     """Compare it alone, among others, in another order and on several numbers of threads."""
     problem = Recurrence(attention, "full")
     generator = torch.Generator().manual_seed(3)
     autocast = torch.autocast("cpu", torch.bfloat16, enabled=operand == "bf16")
     with torch.no_grad(), use_engine(instruction_set), autocast:
         threads(1)
-        want = problem.run(torch.arange(BATCH))
+        want = problem.run(torch.arange(BATCH), residual)
         for num_threads in (1, 2, 5):
             threads(num_threads)
             for size in (1, 2, 7, BATCH):
                 rows = torch.randperm(BATCH, generator=generator)[:size]
-                for got, whole in zip(problem.run(rows), want, strict=True):
+                for got, whole in zip(problem.run(rows, residual), want, strict=True):
                     assert torch.equal(got, whole[rows])
 
 
@@ -192,7 +200,8 @@ def test_bfloat16_is_closer_to_float32_than_autocast(instruction_set, attention,
 
 @attentions
 @pytest.mark.parametrize("operand", ["as_is", "bf16"])
-def test_opcheck(attention, operand):
+@pytest.mark.parametrize("residual", [False, True])
+def test_opcheck(attention, operand, residual):
     """Without padded steps or units, which leave uninitialised elements in `saved` that opcheck would compare."""
     draw = torch.Generator().manual_seed(4)
 
@@ -214,7 +223,9 @@ def test_opcheck(attention, operand):
         [random(B, H) for _ in range(4)],
         [weight for layer in weights for weight in layer],
         [random(B, U, H).detach()],
+        attention != "fixed",
         "additive" if additive else "fixed_context" if attention == "fixed" else "product",
+        residual,
         operand,
         engine.instruction_sets()[0],
     )

@@ -64,17 +64,23 @@ def draw_architecture(draw: random.Random) -> dict[str, Any]:
         "embedding_size": draw.randint(1, 9),
         "decoder_layers": draw.randint(1, 3),
         "bidirectional": draw.random() < 0.5,
+        "residual": draw.random() < 0.5,
+        "layer_norm": draw.random() < 0.5,
+        "zoneout_hidden": draw.choice([0, 0.05, 0.25]),
         "input": "symbols",
         "input_size": None,
         "frame_stack": draw.randint(1, 3),
         "convolution_layers": draw.randint(1, 3),
         "convolution_channels": draw.randint(1, 4),
-        "output": "symbols",
+        "output": draw.choice(["symbols", "copy"] if context == "attention" else ["symbols"]),
         "ctc": draw.random() < 0.5,
     }
     kept = ("context", "attention", "attention_heads")
     optional = {key: value for key, value in values.items() if key in kept or draw.random() < 0.9}
-    if draw.random() < 0.5:
+    copies = optional.get("output") == "copy"
+    if copies:
+        optional["ctc"] = False
+    elif draw.random() < 0.5:
         planes = draw.randint(1, 3)
         optional |= {"input": draw.choice(["frames", "convolution"]), "input_size": planes * draw.randint(1, 9)}
         optional |= {"input_planes": planes} if planes > 1 or draw.random() < 0.5 else {}
@@ -94,7 +100,7 @@ def draw_architecture(draw: random.Random) -> dict[str, Any]:
         "hidden_size": hidden_size,
         "encoder_size": encoder_size,
         "encoder_layers": encoder_layers,
-        "encoder_pyramid": draw.randint(0, encoder_layers - 1),
+        "encoder_pyramid": 0 if copies else draw.randint(0, encoder_layers - 1),
     } | optional
 
 
@@ -122,10 +128,18 @@ def test_schemas_of_python_and_engine_agree(program: Path) -> None:
         {"input": "audio"},
         {"input": "none", "ctc": True},
         {"output": "image"},
+        {"output": "copy", "context": "mean"},
+        {"output": "copy", "input": "frames", "input_size": 3},
+        {"output": "copy", "encoder_layers": 2, "encoder_pyramid": 1},
         {"dropout": 0.1},
         {"hidden_size": "256"},
         {"hidden_size": 0},
         {"bidirectional": 1},
+        {"residual": 1},
+        {"layer_norm": 1},
+        {"zoneout_hidden": 0.96},
+        {"zoneout_cell": "0.1"},
+        {"zoneout_cell": 0.1, "cell": "gru", "peephole": "none"},
         {"ctc": 1},
         {"encoder_size": 7},
         {"attention": "dot", "encoder_size": 8},
@@ -147,4 +161,4 @@ def test_python_and_engine_refuse_a_wrong_architecture_and_name_its_key(wrong: d
     assert line.startswith("error architecture")
     key = next(iter(wrong))
     assert key in line
-    assert str(wrong[key]) in line or key in ("dropout", "bidirectional")
+    assert str(wrong[key]) in line or key in ("dropout", "bidirectional", "residual", "layer_norm")

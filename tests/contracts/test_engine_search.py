@@ -62,6 +62,31 @@ ATTENTIONS: dict[str, dict[str, object]] = {  # of the kinds that the engine doe
     "many heads": {"attention": "multihead", "attention_heads": 11, "encoder_size": 66, "hidden_size": 33},
 }
 SHAPES |= ATTENTIONS
+DEEP = {"encoder_layers": 3, "decoder_layers": 3, "encoder_size": 26}
+STACKS: dict[str, dict[str, object]] = {
+    "residual": {"residual": True, **DEEP},
+    "residual, gru": {"residual": True, "cell": "gru", "peephole": "none", "hidden_size": 33, **DEEP},
+    "residual, pyramid": {"residual": True, "encoder_pyramid": 1, "bidirectional": False, **DEEP, "context": "mean"},
+    "residual, one layer": {"residual": True, "attention": "dot", "peephole": "diagonal"},
+}
+ZONEOUT = {"zoneout_hidden": 0.3, "zoneout_cell": 0.2, "encoder_layers": 2, "decoder_layers": 2}
+STACKS |= {
+    f"zoneout, {form}": {**ZONEOUT, "peephole": form, "encoder_size": 26} for form in ("full", "diagonal", "none")
+}
+STACKS["zoneout, gru"] = {**ZONEOUT, "cell": "gru", "peephole": "none", "zoneout_cell": 0.0, "residual": True}
+STACKS["zoneout of c"] = {"zoneout_cell": 0.5, "context": "last"}
+NORM = {"layer_norm": True, "encoder_layers": 2, "decoder_layers": 2}
+STACKS |= {f"norm, {form}": {**NORM, "peephole": form, "encoder_size": 26} for form in ("full", "diagonal", "none")}
+STACKS["norm, gru"] = {
+    **NORM,
+    "cell": "gru",
+    "peephole": "none",
+    "hidden_size": 33,
+    "encoder_size": 26,
+    "residual": True,
+}
+STACKS["norm, zoneout"] = {**ZONEOUT, **NORM, "context": "mean", "hidden_size": 48}
+SHAPES |= STACKS
 SEARCHES = {
     "greedy": SearchConfig(beam_size=1),
     "beam": SearchConfig(beam_size=4, nbest=3),
@@ -178,8 +203,11 @@ def test_scores_of_given_targets_equal_the_definition(shape: str) -> None:
 
 
 # The engine also rounds activations, to 8 significant bits or to 255 levels per row: errors of up to 1/512 or 1/254 of
-# the largest. The largest measured error of log p of a symbol in these models: 0.0040 (bfloat16) and 0.0112 (int8).
+# the largest. The largest measured error of log p of a symbol in these models: 0.0043 (bfloat16) and 0.0125 (int8).
+# Layer normalisation scales the gates of these small initial weights, errors included, up to a variance of 1: 0.0071
+# and 0.0203.
 ROUNDING = {"bfloat16": 0.006, "int8": 0.015}
+ROUNDING_OF_NORMS = {"bfloat16": 0.009, "int8": 0.025}
 
 
 @pytest.mark.parametrize("instruction_set", engine.instruction_sets())
@@ -201,8 +229,9 @@ def test_scores_with_quantized_weights_are_close_to_the_definition(stored: Store
         rounded = dequantize(quantize(weights, stored, specs))
         network.load_state_dict({name: torch.from_numpy(weight) for name, weight in rounded.items()})
         wanted = DefinitionSearch([network]).force(sources, targets, SearchConfig())
+        allowed = (ROUNDING_OF_NORMS if config.model.layer_norm else ROUNDING)[stored]
         for one, other in zip(packed.force(sources, targets, SearchConfig()), wanted, strict=True):
-            assert one.symbol_log_probs == pytest.approx(other.symbol_log_probs, abs=ROUNDING[stored]), shape
+            assert one.symbol_log_probs == pytest.approx(other.symbol_log_probs, abs=allowed), shape
 
 
 def test_an_ensemble_of_different_architectures_equals_the_definition() -> None:
@@ -234,13 +263,15 @@ def test_ties_are_resolved_by_the_lower_symbol() -> None:
     assert len(set(scores)) < len(scores), "no ties, so the comparison is void"
 
 
-DEEP = {"encoder_layers": 2, "decoder_layers": 2, "hidden_size": 50}
+TWO_LAYERS = {"encoder_layers": 2, "decoder_layers": 2, "hidden_size": 50}
 
 
 @pytest.mark.parametrize(
     ("instruction_set", "shape", "rounds"),
-    [(name, DEEP, 20) for name in engine.instruction_sets()]
-    + [(name, ATTENTIONS[kind], 5) for name in engine.instruction_sets()[:1] for kind in ATTENTIONS],
+    [(name, TWO_LAYERS, 20) for name in engine.instruction_sets()]
+    + [
+        (name, shape, 5) for name in engine.instruction_sets()[:1] for shape in (*ATTENTIONS.values(), *STACKS.values())
+    ],
 )
 def test_results_have_the_same_bits_in_any_batch_on_any_number_of_threads(
     instruction_set: str, shape: dict[str, object], rounds: int

@@ -51,6 +51,7 @@ FIELDS = (
     "frame_stack",
     "input_planes",
     "encoder_pyramid",
+    "residual",
 )
 
 
@@ -115,6 +116,13 @@ def check(model, config, dtype=torch.float64):
     check_gradients(total, arrays, found, dtype)
     for row, length in enumerate(LENGTHS):
         assert not frames.grad[row, length:].any()  # nothing depends on the padding
+
+
+@pytest.mark.parametrize("cell", ["lstm", "gru"])
+@pytest.mark.parametrize(("layers", "joins"), [(2, 1), (3, 1), (4, 2)])
+def test_residual_layers_above_a_pyramid_equal_the_oracle(layers, joins, cell):
+    settings = {"cell": cell, "peephole": "none", "encoder_layers": layers, "encoder_pyramid": joins, "residual": True}
+    check(*make(**INPUTS["frames"], **settings))
 
 
 @pytest.mark.parametrize("kind", INPUTS)

@@ -12,7 +12,7 @@ from torch import Tensor
 from peephole.config import Config, ModelConfig
 from peephole.nn import Seq2Seq, build_seq2seq
 from peephole.nn.attention import ATTENTIONS
-from peephole.nn.layers import GRUDirection, LSTMDirection
+from peephole.nn.directions import GRUDirection, LSTMDirection
 from peephole.nn.seq2seq import CELLS
 
 H, E, SYMBOLS = 64, 48, 500

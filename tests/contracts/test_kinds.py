@@ -200,7 +200,16 @@ MODELS = [
         [1, 2],
     )
 ]
+MODELS += [
+    {"residual": True, "encoder_layers": 2, "decoder_layers": 2},
+    {"zoneout_hidden": 0.1, "dropout": 0.0},
+    {"layer_norm": True},
+]
+MODELS += [{"input": "none", "residual": True, "decoder_layers": 2, "layer_norm": True, "zoneout_hidden": 0.1}]
 MODELS += [{"input": "none", "cell": cell, "peephole": form} for cell, form in (("lstm", "full"), ("gru", "none"))]
+
+
+MODELS += [{"output": "copy", "attention": kind} for kind in ("additive", "coverage")]
 
 
 @pytest.mark.parametrize("model", MODELS, ids=lambda model: "-".join(map(str, model.values())))
@@ -211,12 +220,14 @@ def test_a_training_step_makes_the_requests_that_its_notice_lists(model, precisi
     made = build_seq2seq(config.model, 9, 8)
     made = made.double() if precision == "64-true" else made
     seen = []
-    for module in ("layers", "decoder", "linear", "outputs"):
+    for module in ("layers", "decoder", "linear", "outputs", "copying"):
         monkeypatch.setattr(f"peephole.nn.{module}.find_for", lambda *given: find_and_record(seen, *given))
     monkeypatch.setattr("peephole.nn.noise.find", lambda request: seen.append(request) or find(request))
     noise = Noise(seed=1, step=1, examples=torch.arange(2), rate=config.model.dropout)
     with torch.autocast("cpu", torch.bfloat16, enabled=precision == "bf16-mixed"):
-        made.loss_sum(*batch(), noise=noise)
+        source, lengths, target = batch()
+        source = torch.stack([source, source], 2) if model.get("output") == "copy" else source
+        made.loss_sum(source, lengths, target, noise=noise)
     wanted = training_requests(config, "cpu", precision)
     assert {str(request) for request in seen} == {str(request) for request in wanted}
 
@@ -244,3 +255,15 @@ def test_scheduled_sampling_asks_for_an_operator_of_its_own(monkeypatch):
     assert made(source, lengths, target, noise=noise, sampling_probability=0.5) is logits
     assert [request.operator for request in asked] == ["sampled_decoder"]
     assert str(asked[0]) in map(str, wanted)
+
+
+def test_a_backend_can_compute_the_loss_of_copying(monkeypatch):
+    made, (source, lengths, target) = network(output="copy"), batch()
+    loss = torch.tensor(3.0)
+
+    def accept(operator, kinds, tensors):
+        assert (operator, kinds, len(tensors)) == ("output_loss", {"output": "copy"}, 5)
+        return backends.Choice(lambda output, *_: loss if output is made.decoder.output else None, None)
+
+    monkeypatch.setattr("peephole.nn.copying.find_for", accept)
+    assert made.loss_sum(torch.stack([source, source], 2), lengths, target) is loss

@@ -46,6 +46,8 @@ KINDS: list[dict[str, object]] = [
     {"peephole": "diagonal", "decoder_layers": 2},
     {"peephole": "none"},
     {"cell": "gru", "peephole": "none", "decoder_layers": 3},
+    {"residual": True, "layer_norm": True, "zoneout_hidden": 0.2, "zoneout_cell": 0.3, "decoder_layers": 3},
+    {"cell": "gru", "peephole": "none", "residual": True, "zoneout_hidden": 0.4, "decoder_layers": 2},
 ]
 needs_engine = pytest.mark.skipif(not engine.available(), reason="the engine was not built")
 
@@ -62,10 +64,12 @@ class LanguageOracle(ModelOracle):
         for t, y in enumerate(embedded):
             x = y
             for layer, state in enumerate(states):
+                below = x
                 if layer:
                     x = self.drop(f"between decoder layers {layer}", x, t)
-                states[layer] = oracle.recurrent_step(x, state, self.cell_weights(f"decoder.layers.{layer}"))
-                x = states[layer][0]
+                weights = self.cell_weights(f"decoder.layers.{layer}")
+                states[layer] = oracle.recurrent_step(x, state, weights, self.shares(f"decoder {layer}", t))
+                x = states[layer][0] + below if self.residual and layer else states[layer][0]
             read = np.tanh(self.linear("decoder.readout", np.concatenate([x, y])))
             rows.append(oracle.log_softmax(self.linear("decoder.output", self.drop("readout", read, t))))
         return np.array(rows), []
@@ -83,7 +87,9 @@ def make(kind: dict[str, object], dtype: torch.dtype = torch.float64) -> tuple[S
 
 def oracle_of(config: ModelConfig, weights, masks=None) -> LanguageOracle:
     names = ("cell", "context", "attention", "encoder_layers", "decoder_layers", "bidirectional", "attention_heads")
-    return LanguageOracle(weights, **{name: getattr(config, name) for name in names}, masks=masks or {})
+    values = {name: getattr(config, name) for name in (*names, "residual")}
+    zoneout = (config.zoneout_hidden, config.zoneout_cell)
+    return LanguageOracle(weights, **values, zoneout=zoneout, masks=masks or {})
 
 
 def check(model, config: ModelConfig) -> None:
@@ -136,6 +142,10 @@ def test_steps_and_dropout_equal_the_oracle(kind) -> None:
     sizes = {"target embedding": 3, "readout": 4}
     sizes |= {f"between decoder layers {n}": 4 for n in range(1, config.decoder_layers)}
     masks = {site: noise.mask(site, target.shape[1], size).double().numpy() for site, size in sizes.items()}
+    for part, rate in (("h", config.zoneout_hidden), ("c", config.zoneout_cell)):
+        for layer in range(config.decoder_layers if config.zoneout_hidden else 0):
+            site = f"zoneout decoder {layer} {part}"
+            masks[site] = noise.chosen(site, target.shape[1], 4, rate).double().numpy()
     dropped = model(*nothing, target, noise=noise).log_softmax(-1)
     for b, own in enumerate(TARGETS):
         reference = oracle_of(config, weights_of(model), {site: mask[b] for site, mask in masks.items()})

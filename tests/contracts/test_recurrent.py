@@ -98,6 +98,23 @@ def test_layers_equal_the_oracle(implementation, cell, peephole, dtype, bidirect
 
 @implementations
 @cells
+@pytest.mark.parametrize("bidirectional", [False, True], ids=["forward", "both"])
+@pytest.mark.parametrize("num_layers", [1, 3])
+def test_residual_layers_equal_the_oracle(implementation, cell, peephole, bidirectional, num_layers):
+    """With as many inputs as outputs: the lowest layer adds nothing all the same."""
+    module = implementation.LSTM if cell == "lstm" else implementation.GRU
+    sizes = {
+        "num_layers": num_layers,
+        "bidirectional": bidirectional,
+        "hidden_size": 2,
+        "input_size": 4,
+        "padding": NAN,
+    }
+    check_layers(module, Case(cell, peephole, lengths=(2, 3, 1), steps=4, residual=True, **sizes))
+
+
+@implementations
+@cells
 def test_layers_without_a_state_start_from_zeros(implementation, cell, peephole):
     layers = make_layers(implementation, cell, peephole)
     x, lengths = random(3, 5, 4), torch.tensor([2, 5, 3])

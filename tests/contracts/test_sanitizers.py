@@ -34,6 +34,7 @@ SHAPES = [
     {"attention": "location", "location_width": 5, "location_channels": 2},
     {"attention": "coverage", "cell": "gru", "peephole": "none"},
     {"attention": "multihead", "attention_heads": 2, "encoder_size": 4, "peephole": "none"},
+    {"output": "copy", "attention": "coverage"},
 ]
 
 

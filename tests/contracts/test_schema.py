@@ -15,7 +15,7 @@ from torch import nn
 from peephole.config import ModelConfig
 from peephole.errors import ConfigError
 from peephole.nn import build_seq2seq
-from peephole.nn.layers import LSTMDirection
+from peephole.nn.directions import LSTMDirection
 from peephole.nn.schema import Architecture, Role, making_of_settings, tensors
 
 CELLS = [("lstm", "full"), ("lstm", "diagonal"), ("lstm", "none"), ("gru", "none")]
@@ -30,10 +30,11 @@ def model_configs(draw: st.DrawFn) -> ModelConfig:
     encoder_size = draw(st.none() | st.integers(1, 4).map(lambda half: 2 * half))
     encoder_layers = draw(st.integers(1, 3))
     kind = draw(st.sampled_from(["symbols", "frames", "convolution", "none"]))
-    outputs = ["symbols", "gaussian", "quantile"] if kind in ("frames", "convolution") else ["symbols"]
-    output = draw(st.sampled_from(outputs))
-    output_size = draw(st.integers(1, 3)) if output != "symbols" else None
-    continues = output != "symbols" and draw(st.booleans())
+    copies = kind == "symbols" and context == "attention" and draw(st.booleans())
+    outputs = ["gaussian", "quantile"] if kind in ("frames", "convolution") else []
+    output = "copy" if copies else draw(st.sampled_from(["symbols", *outputs]))
+    output_size = draw(st.integers(1, 3)) if output in outputs else None
+    continues = output in outputs and draw(st.booleans())
     planes = draw(st.integers(1, 3))
     return ModelConfig(
         cell=cell,
@@ -54,9 +55,13 @@ def model_configs(draw: st.DrawFn) -> ModelConfig:
         convolution_layers=draw(st.integers(1, 3)),
         convolution_channels=draw(st.integers(1, 4)),
         encoder_layers=encoder_layers,
-        encoder_pyramid=draw(st.integers(0, encoder_layers - 1)),
+        encoder_pyramid=0 if copies else draw(st.integers(0, encoder_layers - 1)),
         decoder_layers=draw(st.integers(1, 3)),
         bidirectional=draw(st.booleans()),
+        residual=draw(st.booleans()),
+        layer_norm=draw(st.booleans()),
+        zoneout_hidden=draw(st.sampled_from([0.0, 0.1])),
+        zoneout_cell=draw(st.sampled_from([0.0, 0.05])) if cell == "lstm" else 0.0,
         context=context,
         attention=attention,
         location_channels=draw(st.integers(1, 4)),
@@ -113,6 +118,7 @@ def test_every_model_setting_is_part_of_the_architecture_or_of_its_making() -> N
     added = {"location_channels": 3, "location_width": 5, "attention_heads": 2, "input_size": 6, "frame_stack": 2}
     added |= {"input_planes": 2, "convolution_layers": 1, "convolution_channels": 2, "encoder_pyramid": 1, "ctc": True}
     added |= {"output_size": 3, "quantiles": 5, "scaling": "constant", "continues": False, "feedback": False}
+    added |= {"residual": True, "zoneout_hidden": 0.1, "zoneout_cell": 0.2, "layer_norm": True}
     changed = replace(architecture, **added)
     assert changed.to_dict().keys() == changed.model_settings().keys()
     assert architecture.to_dict().keys() == changed.to_dict().keys() - added  # as the first files of format 3
@@ -134,7 +140,7 @@ def test_every_model_setting_is_part_of_the_architecture_or_of_its_making() -> N
         ({"attention": "multihead", "encoder_size": 6}, r"^here: .*attention_heads: wanted a divisor .* got 4"),
         ({"context": 3}, r"here\.context: wanted attention\|last\|mean, got 3"),
         ({"input": "audio"}, r"here\.input: wanted symbols\|frames\|convolution\|none, got 'audio'"),
-        ({"output": None}, r"here\.output: wanted symbols\|gaussian\|quantile, got None"),
+        ({"output": None}, r"here\.output: wanted symbols\|copy\|gaussian\|quantile, got None"),
         ({"output": "gaussian"}, r"^here: model\.output='gaussian': wanted model\.input='frames'"),
         ({"hiden_size": 4}, r"here: unknown key 'hiden_size'; did you mean 'hidden_size'\?"),
         ({"dropout": 0.1}, r"here: unknown key 'dropout'"),
@@ -144,6 +150,12 @@ def test_every_model_setting_is_part_of_the_architecture_or_of_its_making() -> N
         ({"hidden_size": "4"}, r"here\.hidden_size: wanted a whole number, got '4'"),
         ({"encoder_layers": 65}, r"here\.encoder_layers: wanted a number from 1 to 64, got 65"),
         ({"bidirectional": 1}, r"here\.bidirectional: wanted true or false, got 1"),
+        ({"residual": 1}, r"here\.residual: wanted true or false, got 1"),
+        ({"zoneout_hidden": 0.96}, r"here\.zoneout_hidden: wanted a number from 0 to 0.95, got 0.96"),
+        (
+            {"zoneout_cell": 0.1, "cell": "gru", "peephole": "none"},
+            r"^here: model\.cell='gru' has no cell state: wanted model\.zoneout_cell=0, got 0.1",
+        ),
         ({"bidirectional": "true"}, r"here\.bidirectional: wanted true or false, got 'true'"),
         ({"cell": "gru"}, r"^here: .*cell='gru' has no cell state: wanted .*peephole='none', got 'full'"),
         ({"encoder_pyramid": 1}, r"^here: .*encoder_pyramid: wanted fewer than encoder_layers = 1, got 1"),

@@ -67,6 +67,22 @@ def test_all_contexts_and_inputs_equal_the_oracle(settings):
     check(*make(**UNITS["the source's"], **settings))
 
 
+@pytest.mark.parametrize("cell", ["lstm", "gru"])
+def test_other_stacks_and_cells_equal_the_oracle(cell):
+    own = {"peephole": "none"} if cell == "gru" else {"zoneout_cell": 0.1}
+    layers = {
+        "encoder_layers": 2,
+        "decoder_layers": 2,
+        "residual": True,
+        "layer_norm": True,
+        "zoneout_hidden": 0.2,
+        "encoder_size": 6,
+    }
+    model, config = make(**UNITS["the source's"], cell=cell, **layers, **own)
+    check(model, config)
+    check_draws(model, config)
+
+
 @pytest.mark.parametrize("output", OUTPUTS)
 def test_single_precision_equals_the_oracle(output):
     check(*make(torch.float32, **OUTPUTS[output], **UNITS["the source's"], context="mean"), torch.float32)

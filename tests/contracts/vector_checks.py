@@ -26,6 +26,7 @@ FIELDS = (
     "input",
     "frame_stack",
     "encoder_pyramid",
+    "residual",
     "output",
     "output_size",
     "quantiles",
@@ -91,7 +92,8 @@ def weights_of(model):
 
 
 def oracle_of(config, weights, masks=None):
-    return VectorOracle(weights, **{name: getattr(config, name) for name in FIELDS}, masks=masks or {})
+    zoneout = (config.zoneout_hidden, config.zoneout_cell)
+    return VectorOracle(weights, **{name: getattr(config, name) for name in FIELDS}, zoneout=zoneout, masks=masks or {})
 
 
 def check(model, config, dtype=torch.float64):

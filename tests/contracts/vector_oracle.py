@@ -66,7 +66,7 @@ class VectorOracle(ModelOracle):
     def distributions(self, source: Array, fed: Sequence[Array]) -> list[Array]:
         """Feed z_0 … z_{U-1}: return the numbers (P, D) that describe z_1 … z_U."""
         embedded = np.array([self.linear("decoder.embedding", z) for z in fed])  # (52)
-        raw, _ = self.unroll(self.read_source(source), embedded)
+        raw, _, _ = self.unroll(self.read_source(source), embedded)
         return [self.describe(row) for row in raw]
 
     def describe(self, raw: Array) -> Array:

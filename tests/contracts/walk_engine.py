@@ -84,10 +84,14 @@ def call_decoder(problem: engine.DecoderProblem, instruction_set: str, seed: int
         sizes["keys"] = B * T * A
     if problem.attention == "additive":
         sizes |= {"weight_query": A * H, "vector": A}
+    if problem.attention != "fixed_context" and seed % 2:
+        sizes["weights"] = B * U * T
     for name, size in (sizes | {"contexts": B * U * M}).items():
         arrays.add(name, size)
         gradients.add(name, size)
     gradients.add("states", B * U * H)
+    if problem.residual:
+        arrays.add("sums", B * U * H)
     draw = random.Random(seed)
     arrays.add_integers("lengths", [draw.randint(1, U) for _ in range(B)])
     arrays.add_integers("source_lengths", [draw.randint(1, T) for _ in range(B)])
@@ -174,8 +178,10 @@ def main() -> None:
                     for shape in decoders:
                         if attention == "product":  # the query is the state itself: key_size = hidden_size
                             shape = (*shape[:-2], shape[-1], shape[-1])
-                        threads, num_layers = 1 + calls % 3, 1 + calls % 2
-                        decoder = engine.DecoderProblem(scalar, operand, form, attention, threads, num_layers, *shape)
+                        sizes = (1 + calls % 3, 1 + calls % 2, *shape)  # threads, layers
+                        decoder = engine.DecoderProblem(
+                            scalar, operand, form, attention, *sizes, residual=calls % 4 == 1
+                        )
                         call_decoder(decoder, instruction_set, calls)
                         calls += 1
             for threads in (1, 3):

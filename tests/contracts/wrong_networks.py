@@ -190,9 +190,7 @@ WRONG_DECODERS = (
         "step(x, state, cell_weights",
         "step(x, states[0], cell_weights",
     ),
-    Wrong(
-        "a residual connection between the layers", "x = states[layer][0]", "x = states[layer][0] + (x if layer else 0)"
-    ),
+    Wrong("a residual connection between the layers", "if residual and layer", "if layer"),
     Wrong(
         "all states are reset to 0 at each step",
         "step(x, state, cell_weights",

@@ -39,6 +39,25 @@ SHAPES: list[dict[str, Any]] = [
     {"encoder_layers": 2, "encoder_size": 5, "bidirectional": False, "context": "mean"},
     {"hidden_size": 1, "bidirectional": False, "embedding_size": 1},  # full and diagonal peepholes have equal shapes
 ]
+STACKS: list[dict[str, Any]] = [
+    {"residual": True, "encoder_layers": 3, "decoder_layers": 3},
+    {"residual": True, "encoder_layers": 3, "decoder_layers": 2, "encoder_size": 4, "cell": "gru", "peephole": "none"},
+    {"residual": True, "encoder_layers": 2, "decoder_layers": 2, "peephole": "diagonal", "bidirectional": False},
+    {"residual": True, "encoder_layers": 3, "encoder_pyramid": 1, "context": "mean", "peephole": "none"},
+]
+STACKS += [
+    {"zoneout_hidden": 0.3, "zoneout_cell": 0.2, "peephole": form, "encoder_layers": 2, "decoder_layers": 2}
+    for form in ("full", "diagonal", "none")
+]
+STACKS += [
+    {"zoneout_hidden": 0.3, "cell": "gru", "peephole": "none", "residual": True, "decoder_layers": 2},
+    *(
+        {"layer_norm": True, "peephole": form, "encoder_layers": 2, "decoder_layers": 2, "encoder_size": 4}
+        for form in ("full", "diagonal", "none")
+    ),
+    {"layer_norm": True, "cell": "gru", "peephole": "none", "decoder_layers": 2, "zoneout_hidden": 0.2},
+    {"zoneout_cell": 0.5, "bidirectional": False, "hidden_size": 1, "peephole": "diagonal"},
+]
 ATTENTIONS: list[dict[str, Any]] = [
     {"attention": "location", "location_width": 5, "location_channels": 3},
     {"attention": "location", "location_width": 1, "location_channels": 1, "encoder_size": 4},

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from models.make import pronounce, toy_words
+from peephole.export import cells as cells_module
 from peephole.export import recurrent, seq2seq
 from peephole.export.stepper import OnnxState, OnnxStepper
 from peephole.nn import Seq2SeqStepper, use_engine
@@ -27,6 +28,7 @@ from .random_models import (
     CELLS,
     CONTEXTS,
     SHAPES,
+    STACKS,
     TARGET_SYMBOLS,
     TOLERANCE,
     definition,
@@ -40,7 +42,7 @@ from .random_models import (
 ALL_SETTINGS = [
     {"cell": cell, "peephole": peephole, **settings} for cell, peephole in CELLS for settings in [*CONTEXTS, *SHAPES]
 ]
-ALL_SETTINGS += ATTENTIONS
+ALL_SETTINGS += ATTENTIONS + STACKS
 configs = pytest.mark.parametrize("settings", ALL_SETTINGS, ids=lambda s: ",".join(f"{k}={v}" for k, v in s.items()))
 cells = pytest.mark.parametrize(("cell", "peephole"), CELLS)
 
@@ -219,6 +221,21 @@ def without_reverse(original: Any) -> Any:
     return lambda *arguments, reverse: original(*arguments, reverse=False)
 
 
+def without_zoneout(original: Any) -> Any:
+    return lambda graph, new, before, share: new
+
+
+def of_the_new_state(original: Any) -> Any:
+    return lambda graph, new, before, share: original(graph, before, new, share)
+
+
+def with_a_bias_inside(original: Any) -> Any:
+    def wrong(graph: Any, z: str, name: str, gain: Any, bias: Any) -> str:
+        return str(original(graph, graph.op("Add", z, graph.constant(f"{name}.inside", bias)), name, gain, 0 * bias))
+
+    return wrong
+
+
 def unmasked(original: Any) -> Any:
     return lambda graph, lengths, padded: original(graph, graph.op("Add", lengths, graph.ints(99)), padded)
 
@@ -232,7 +249,10 @@ WRONG = {
     "o and f swapped": (recurrent, "LSTM_GATES", (0, 1, 3, 2), {"peephole": "diagonal"}),
     "peepholes": (recurrent, "PEEPHOLES", (0, 1, 2), {"peephole": "diagonal"}),
     "gates of the GRU": (recurrent, "GRU_GATES", (0, 1, 2), {"cell": "gru", "peephole": "none"}),
-    "direction": (recurrent, "_scan", without_reverse, {"peephole": "full"}),
+    "direction": (cells_module, "scan", without_reverse, {"peephole": "full"}),
+    "bias before the norm": (cells_module, "_normalize", with_a_bias_inside, {"peephole": "none", "layer_norm": True}),
+    "no zoneout": (cells_module, "_keep_share", without_zoneout, {"peephole": "none", "zoneout_hidden": 0.3}),
+    "shares swapped": (cells_module, "_keep_share", of_the_new_state, {"peephole": "diagonal", "zoneout_cell": 0.3}),
     "length": (seq2seq.Graph, "valid", unmasked, {"peephole": "full"}),
     "attention to padding": (seq2seq.Graph, "valid", unmasked, {"peephole": "none"}),
     "first weights of 0": (seq2seq, "ATTENTIONS", without_uniform_weights, {"attention": "location"}),

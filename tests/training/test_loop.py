@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 
 import pytest
 import torch
@@ -94,6 +95,8 @@ def test_a_step_applies_dropout_and_scheduled_sampling_as_configured(corpus):
     assert loss(0.0, 0.0, **sampled) == pytest.approx(plain, rel=1e-6)  # at the start only gold symbols are fed
     assert loss(0.3, 0.5) == loss(0.3, 0.5)
     assert loss(0.3, 0.5) != loss(0.3, 0.5, seed=2)
+    assert loss(0.3, 0.5, variational_dropout=True) != pytest.approx(loss(0.3, 0.5), rel=1e-6)
+    assert loss(0.0, 0.5, variational_dropout=True) == plain
 
 
 def test_a_step_adds_the_coverage_loss_with_its_weight(corpus):
@@ -271,11 +274,13 @@ def test_equal_seeds_give_equal_weights_and_other_seeds_others(corpus):
     assert not same(run(1), run(2))
 
 
-def test_stopping_and_resuming_in_memory_changes_nothing(corpus):
+@pytest.mark.parametrize("variational", [False, True])
+def test_stopping_and_resuming_in_memory_changes_nothing(corpus, variational):
     """test_kill_and_resume.py tests the same with processes and files."""
     in_epoch = len(list(batches(corpus, seed=1, epoch=0, batch_symbols=60)))
     steps = 2 * in_epoch + 2
     config = TrainConfig(steps=steps, scheduled_sampling="linear", ema_decay=0.9, average_last=2, evaluations=6)
+    config = replace(config, variational_dropout=variational)
     values = [5.0, 4.0, 6.0, 3.0, 3.5, 3.2, 3.1]
     uninterrupted = Training(corpus, config, dropout=0.3, values=values).run()
     for stop in (1, in_epoch - 1, in_epoch, in_epoch + 1, steps - 1):

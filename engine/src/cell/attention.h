@@ -8,6 +8,7 @@
 //     begin(part, step)               the queries of a step
 //     weigh(at, b)                    the weights α_j of a row, for sequence b
 //     context(at, b, unit)            L numbers of its context
+//     alpha(at)                       the weights of a row; NULL without attention
 //   Backward<Rows>(rows, gradients):
 //     blocks(), pack(block), clear()  as above; and clears the gradients that are sums
 //     step(part, step, contexts)      from the gradients of a step's contexts, by rank, to the source and to s_{t-1}
@@ -54,9 +55,11 @@ inline void normalize_energies(T *energies, int64_t length) {
   for (int64_t j = 0; j < length; ++j) energies[j] /= total;
 }
 
-// (17), (16): given the gradient of a step's context, adds to that of `memory` (length, M) and sets that of the energies.
+// (17), (16): given the gradients of a step's context and of its weights (NULL: 0), adds to that of `memory` (length, M)
+// and sets that of the energies.
 template <class T>
-inline void context_gradient(Source<T> source, const T *weights, const T *d_context, T *memory, T *energies) {
+inline void context_gradient(Source<T> source, const T *weights, const T *d_context, const T *d_weights, T *memory,
+                             T *energies) {
   constexpr int L = kLanes<T>;
   const int64_t M = source.memory_size;
   T mean = 0;
@@ -69,6 +72,7 @@ inline void context_gradient(Source<T> source, const T *weights, const T *d_cont
       store(to, fma(alpha, dc, load(to, M - m)), M - m);
     }
     energies[j] = sum_of<T>(sum);
+    if (d_weights) energies[j] += d_weights[j];
     mean += weights[j] * energies[j];
   }
   for (int64_t j = 0; j < source.length; ++j) energies[j] = weights[j] * (energies[j] - mean);
@@ -113,6 +117,9 @@ struct SourceGradients {
         queries(decoder.scratch.template take<T>(rows.p.batch * padded<T>(rows.A))) {}
   T *keys(int64_t b) const { return static_cast<T *>(d.keys) + b * rows.S * rows.A; }
   T *memory(int64_t b) const { return static_cast<T *>(d.memory) + b * rows.S * rows.M; }
+  const T *weights(int64_t at) const {
+    return d.weights ? static_cast<const T *>(d.weights) + rows.walk.position[at] * rows.S : nullptr;
+  }
   T *energies_of(int64_t rank) const { return energies + rank * rows.S; }
   T *query_of(int64_t rank) const { return queries + rank * rows.key_units; }
   void clear() const {

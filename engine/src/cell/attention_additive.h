@@ -83,6 +83,7 @@ class AdditiveForward {
     weigh_additive(saved.source(b), static_cast<const T *>(rows.p.vector), saved.queries + at * rows.key_units,
                    saved.of(at));
   }
+  const T *alpha(int64_t at) const { return saved.of(at); }
   Vector<T> context(int64_t at, int64_t b, int64_t unit) const { return saved.source(b).context(saved.of(at), unit); }
 
  private:
@@ -128,7 +129,8 @@ class AdditiveBackward {
       const int64_t at = walk.row(part, step, q), rank = walk.rank(part, q), b = walk.order[rank];
       const Source<T> source = saved.source(b);
       T *energies = to.energies_of(rank), *query = to.query_of(rank);
-      context_gradient(source, saved.of(at), contexts + rank * rows.memory_units, to.memory(b), energies);
+      context_gradient(source, saved.of(at), contexts + rank * rows.memory_units, to.weights(at), to.memory(b),
+                       energies);
       additive_gradient(source, static_cast<const T *>(rows.p.vector), saved.queries + at * key_units, energies,
                         to.keys(b), vectors + b * key_units, query);
       copy_operands(query_rows + at * key_units, query, rows.A, key_units);

@@ -12,6 +12,7 @@ class FixedForward : public NoAttentionWeights {
   explicit FixedForward(Rows &decoder) : rows(decoder) {}
   void begin(int64_t, int64_t) const {}
   void weigh(int64_t, int64_t) const {}
+  const T *alpha(int64_t) const { return nullptr; }
   Vector<T> context(int64_t, int64_t b, int64_t unit) const {
     return load(static_cast<const T *>(rows.p.memory) + b * rows.M + unit, rows.M - unit);
   }

@@ -41,6 +41,7 @@ class ProductForward : public NoAttentionWeights {
   explicit ProductForward(Rows &decoder) : rows(decoder), saved(decoder) {}
   void begin(int64_t, int64_t) const {}
   void weigh(int64_t at, int64_t b) const { weigh_product(saved.source(b), rows.state_before(at), saved.of(at)); }
+  const T *alpha(int64_t at) const { return saved.of(at); }
   Vector<T> context(int64_t at, int64_t b, int64_t unit) const { return saved.source(b).context(saved.of(at), unit); }
 
  private:
@@ -61,7 +62,8 @@ class ProductBackward : public NoAttentionWeights {
       const int64_t at = rows.walk.row(part, step, q), rank = rows.walk.rank(part, q), b = rows.walk.order[rank];
       const Source<T> source = saved.source(b);
       T *energies = to.energies_of(rank);
-      context_gradient(source, saved.of(at), contexts + rank * rows.memory_units, to.memory(b), energies);
+      context_gradient(source, saved.of(at), contexts + rank * rows.memory_units, to.weights(at), to.memory(b),
+                       energies);
       product_gradient(source, rows.state_before(at), energies, to.keys(b), to.query_of(rank));
     }
   }

@@ -25,6 +25,8 @@ struct SourceSlot {
   Buffer<float> outputs, keys;  // (T, M), (T, A), where the kind has keys; for a fixed context (1, M) and nothing
   Buffer<float> first;          // what the first step of a kind that carries a state reads as AttentionRow::before
   int64_t length;
+  Buffer<int32_t> copies;  // of a network that copies: the target symbol of each symbol, V and above for other texts
+  int64_t num_texts = 0;   // those other texts
 };
 
 // A step of one hypothesis.

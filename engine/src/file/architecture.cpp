@@ -12,6 +12,7 @@ namespace {
 
 // As in src/peephole/sections.py.
 constexpr int64_t kLargestSize = 1 << 16, kMostLayers = 64, kMostChannels = 256, kLargestWidth = 2001;
+constexpr double kMostZoneout = 0.95;
 constexpr int64_t kMostHeads = 256, kMostConvolutions = 8, kMostJoined = 64, kMostPlanes = 16, kMostQuantiles = 999;
 
 [[noreturn]] void fail(const std::string &what) { throw FileError(what); }
@@ -43,6 +44,16 @@ class Section {
     if (*number < double(low) || *number > double(high))
       refuse(key, "a number from " + std::to_string(low) + " to " + std::to_string(high), *value);
     setting = int64_t(*number);
+  }
+
+  // A number from 0 to `high`.
+  void read(const char *key, double &setting, double high) const {
+    const Json *value = find(key);
+    if (value == nullptr) return;
+    const double *number = value->number();
+    if (number == nullptr) refuse(key, "float", *value);
+    if (!(*number >= 0 && *number <= high)) refuse(key, "a number from 0 to " + std::to_string(high), *value);
+    setting = *number;
   }
 
   bool is_missing_or_null(const char *key) const {
@@ -81,7 +92,7 @@ class Section {
 
 void read_kinds_and_sizes(const Section &section, Architecture &architecture) {
   section.read("input", architecture.input, {"symbols", "frames", "convolution", "none"});
-  section.read("output", architecture.output, {"symbols", "gaussian", "quantile"});
+  section.read("output", architecture.output, {"symbols", "copy", "gaussian", "quantile"});
   if (!section.is_missing_or_null("output_size")) section.read("output_size", architecture.output_size, kLargestSize);
   section.read("quantiles", architecture.quantiles, kMostQuantiles, 2);
   section.read("scaling", architecture.constant_units, {"source", "constant"});
@@ -103,6 +114,10 @@ void read_kinds_and_sizes(const Section &section, Architecture &architecture) {
   section.read("embedding_size", architecture.embedding_size, kLargestSize);
   section.read("encoder_layers", architecture.encoder_layers, kMostLayers);
   section.read("decoder_layers", architecture.decoder_layers, kMostLayers);
+  section.read("residual", architecture.residual);
+  section.read("layer_norm", architecture.layer_norm);
+  section.read("zoneout_hidden", architecture.zoneout_hidden, kMostZoneout);
+  section.read("zoneout_cell", architecture.zoneout_cell, kMostZoneout);
   section.read("bidirectional", architecture.bidirectional);
   section.read("context", architecture.context, {"attention", "last", "mean"});
   section.read("attention", architecture.attention,
@@ -139,6 +154,9 @@ void check_vectors(const Architecture &a, const std::string &where) {
 void check_combinations(const Architecture &a, const std::string &where) {
   if (a.gru && a.form != PEEPHOLE_NONE)
     fail(where + ".cell='gru' has no cell state, so it has no peepholes: wanted " + where + ".peephole='none'");
+  if (a.gru && a.zoneout_cell != 0)
+    fail(where + ".cell='gru' has no cell state: wanted " + where + ".zoneout_cell=0, got " +
+         std::to_string(a.zoneout_cell));
   if (a.bidirectional && a.encoder_size % 2)
     fail(where + ".encoder_size: wanted an even number, half of it for each direction; got " +
          std::to_string(a.encoder_size));
@@ -152,7 +170,10 @@ void check_combinations(const Architecture &a, const std::string &where) {
          std::to_string(a.input_planes));
   if (a.input == Input::kNone && a.ctc) fail(where + ".ctc: wanted a model with sources, got input='none'");
   if (a.context == Context::kAttention) check_attention(a, where);
-  if (a.output != Output::kSymbols) check_vectors(a, where);
+  if (is_vectors(a.output)) check_vectors(a, where);
+  if (a.output == Output::kCopy && (a.input != Input::kSymbols || a.context != Context::kAttention || a.encoder_pyramid || a.ctc))
+    fail(where + ".output='copy' copies the symbols that attention chooses: wanted input='symbols', "
+                 "context='attention', encoder_pyramid=0 and ctc=false");
 }
 
 const std::set<std::string> kKeys = {"input",          "output",        "cell",           "peephole",
@@ -161,7 +182,8 @@ const std::set<std::string> kKeys = {"input",          "output",        "cell", 
                                      "location_channels", "location_width", "attention_heads",
                                      "input_size", "input_planes", "frame_stack", "convolution_layers", "convolution_channels",
                                      "output_size", "quantiles", "scaling", "continues", "feedback",
-                                     "encoder_pyramid", "ctc"};
+                                     "encoder_pyramid", "ctc", "residual", "layer_norm", "zoneout_hidden",
+                                     "zoneout_cell"};
 
 std::set<std::string> keys_and(std::set<std::string> more) {
   more.insert(kKeys.begin(), kKeys.end());

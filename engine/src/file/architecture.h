@@ -27,6 +27,9 @@ struct Architecture {
   int64_t encoder_size = 256;  // both directions together
   int64_t embedding_size = 128;
   int64_t encoder_layers = 1, decoder_layers = 1;
+  bool residual = false;  // the outputs of the layers from the second on are sums, (41)
+  bool layer_norm = false;  // normalised gates and cells, (44)-(46)
+  double zoneout_hidden = 0, zoneout_cell = 0;  // shares of h and c before a step that it keeps, (43)
   bool bidirectional = true;
   Context context = Context::kAttention;
   Alignment attention = Alignment::kAdditive;  // for Context::kAttention

@@ -11,6 +11,8 @@ struct LayerView {
   MatrixView input, hidden, peephole;  // (4H, I), (4H, H), (3H, H) with full peepholes; GRU: 3H
   MatrixView diagonal;                 // (3, H) with diagonal ones
   MatrixView bias, bias_hidden;        // (1, 4H); GRU: (1, 3H) each
+  MatrixView gain;                     // (1, 4H) with layer normalisation; GRU: (1, 3H)
+  MatrixView cell_gain, cell_bias;     // (1, H); not of a GRU
 };
 
 struct LinearView {
@@ -21,7 +23,9 @@ struct LinearView {
 enum class Input : int32_t { kSymbols, kFrames, kConvolution, kNone };
 
 // Kinds of output, in the order of their names in architecture.cpp.
-enum class Output : int32_t { kSymbols, kGaussian, kQuantile };
+enum class Output : int32_t { kSymbols, kCopy, kGaussian, kQuantile };
+
+inline bool is_vectors(Output output) { return output == Output::kGaussian || output == Output::kQuantile; }
 
 enum class Context : int32_t { kAttention, kLast, kMean };
 
@@ -39,6 +43,9 @@ struct NetworkView {
   Input input;
   int64_t input_size, input_planes, frame_stack, convolution_layers;
   int64_t pyramid;                                // encoder layers above the first that read pairs of steps
+  bool residual;                                  // the outputs of the layers from the second on are sums, (41)
+  bool layer_norm;                                // normalised gates and cells, (44)-(46)
+  float zoneout_hidden, zoneout_cell;             // shares of h and c before a step that it keeps, (43)
   Output output_kind;
   int64_t output_size;            // D, of vectors
   bool source_units, continues, feedback;  // of vectors: see peephole.nn.vectors.VectorSeq2Seq
@@ -59,6 +66,8 @@ struct NetworkView {
   MatrixView weight_values, weight_output;        // W_v, W_o (M, M)
   int64_t heads;                                  // K, of Alignment::kMultihead
   LinearView readout, output;
+  bool copies;                                    // copying, (26), (27), with the next two
+  MatrixView gate_weight, gate_bias;              // w_g (1, H + M + E), b_g (1, 1)
   bool has_ctc;
   LinearView ctc;  // (V, M): scores of every symbol, and of blank in the place of <pad>
 };

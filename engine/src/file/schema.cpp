@@ -23,6 +23,10 @@ Schema::Schema(const Architecture &architecture, int64_t num_source_symbols, int
   view_.frame_stack = a.frame_stack;
   view_.convolution_layers = a.input == Input::kConvolution ? a.convolution_layers : 0;
   view_.pyramid = a.encoder_pyramid;
+  view_.residual = a.residual;
+  view_.layer_norm = a.layer_norm;
+  view_.zoneout_hidden = float(a.zoneout_hidden);
+  view_.zoneout_cell = float(a.zoneout_cell);
   view_.output_kind = a.output;
   view_.output_size = a.output_size;
   view_.source_units = !a.constant_units;
@@ -30,6 +34,7 @@ Schema::Schema(const Architecture &architecture, int64_t num_source_symbols, int
   view_.feedback = a.feedback;
   view_.attention = a.attention;
   view_.heads = a.attention_heads;
+  view_.copies = a.output == Output::kCopy;
   view_.encoder = encoder_.data();
   view_.decoder = decoder_.data();
   if (a.input != Input::kNone) {
@@ -78,6 +83,11 @@ void Schema::add_cell(const std::string &name, int64_t inputs, int64_t hidden, L
     add_vector(name + ".bias", gates * hidden, view.bias);
     add_peephole(name + ".weight_peephole", hidden, view);
   }
+  if (!architecture_.layer_norm) return;
+  add_vector(name + ".gain", gates * hidden, view.gain);
+  if (architecture_.gru) return;
+  add_vector(name + ".cell_gain", hidden, view.cell_gain);
+  add_vector(name + ".cell_bias", hidden, view.cell_bias);
 }
 
 void Schema::add_peephole(const std::string &name, int64_t hidden, LayerView &view) {
@@ -165,7 +175,7 @@ void Schema::add_decoder(int64_t num_symbols) {
   const int64_t hidden = architecture_.hidden_size, memory = architecture_.memory_size();
   const int64_t embedding = architecture_.embedding_size;
   int64_t outputs = num_symbols;
-  if (architecture_.output == Output::kSymbols) {
+  if (!is_vectors(architecture_.output)) {
     add_matrix("decoder.embedding.weight", num_symbols, embedding, view_.target_embedding);
   } else {
     const int64_t size = architecture_.output_size;
@@ -182,6 +192,9 @@ void Schema::add_decoder(int64_t num_symbols) {
     add_cell("decoder.layers." + std::to_string(layer), layer ? hidden : embedding + memory, hidden, decoder_[layer]);
   add_linear("decoder.readout", hidden + memory + embedding, hidden, view_.readout);
   add_linear("decoder.output", hidden, outputs, view_.output);
+  if (!view_.copies) return;
+  add_vector("decoder.output.gate_weight", hidden + memory + embedding, view_.gate_weight);
+  add_vector("decoder.output.gate_bias", 1, view_.gate_bias);
 }
 
 }  // namespace peephole

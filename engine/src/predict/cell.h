@@ -3,7 +3,9 @@
 #pragma once
 
 #include "cell/gru.h"
+#include "cell/layer_norm.h"
 #include "cell/lstm.h"
+#include "cell/zoneout.h"
 #include "file/network_view.h"
 #include "peephole.h"
 #include "simd/matrix.h"
@@ -20,22 +22,27 @@ struct CellRow {
 };
 
 struct CellScratch {
-  Buffer<float> gates, peephole_products;
+  Buffer<float> gates, peephole_products, fresh;
   Selection selection;
 };
 
 class Cell {
  public:
   // The first `outer_size` columns of the input weights are the outer part.
-  void pack(const NumberFormat &format, const peephole::LayerView &view, bool gru, int32_t form, int64_t hidden_size,
-            int64_t outer_size) {
-    gru_ = gru;
-    form_ = form;
+  void pack(const NumberFormat &format, const peephole::LayerView &view, const peephole::NetworkView &network,
+            int64_t hidden_size, int64_t outer_size) {
+    const bool gru = gru_ = network.gru;
+    const int32_t form = form_ = network.form;
+    zoneout_hidden_ = network.zoneout_hidden;
+    zoneout_cell_ = network.zoneout_cell;
+    normalizes_ = network.layer_norm;
+    is_regularized_ = normalizes_ || zoneout_hidden_ > 0 || zoneout_cell_ > 0;
     hidden_size_ = hidden_size;
     units_ = in_lanes<float>(hidden_size);
     if (outer_size) pack_gates(format, outer_, view, 0, outer_size, false);
     pack_gates(format, joint_, view, outer_size, view.input.columns - outer_size, true);
     pack_bias(view);
+    if (normalizes_) pack_norm(view);
     if (form == PEEPHOLE_FULL && !gru) {
       peephole_if_.pack(format, 2 * units_, units_, 2, [&](int64_t block, int v, int lane, float *line) {
         int64_t unit = block * L + lane;
@@ -72,6 +79,7 @@ class Cell {
 
   // (1)-(6) for n rows. The new cells become operands 0 to n - 1 of `cells` if the peepholes are full.
   void advance(int64_t n, const CellRow *rows, Operands &cells, CellScratch &scratch) const {
+    if (is_regularized_) return advance_regularized(n, rows, cells, scratch);
     if (gru_) {
       for (int64_t r = 0; r < n; ++r) advance_gru(rows[r]);
       return;
@@ -79,13 +87,7 @@ class Cell {
     scratch.gates.reserve(n * units_);
     for (int64_t r = 0; r < n; ++r) advance_lstm(rows[r], scratch.gates.at(r * units_));
     if (!is_full()) return;
-    scratch.peephole_products.reserve(n * units_);
-    scratch.selection.clear(n);
-    for (int64_t r = 0; r < n; ++r) {
-      cells.put(r, rows[r].c);
-      scratch.selection.add(cells, r);
-    }
-    peephole_o_.multiply(scratch.selection, scratch.peephole_products.at(0), units_);
+    multiply_new_cells(n, [&](int64_t r) { return rows[r].c; }, cells, scratch);
     for (int64_t r = 0; r < n; ++r)
       for (int64_t unit = 0; unit < units_; unit += L) {
         int64_t at = r * units_ + unit;
@@ -96,11 +98,13 @@ class Cell {
 
  private:
   static constexpr int L = kLanes<float>;
-  bool gru_ = false;
+  bool gru_ = false, is_regularized_ = false, normalizes_ = false;
+  float zoneout_hidden_ = 0, zoneout_cell_ = 0;
   int32_t form_ = PEEPHOLE_NONE;
   int64_t hidden_size_ = 0, units_ = 0;
   Matrix outer_, joint_, peephole_if_, peephole_o_;
   Buffer<float> bias_, diagonal_[3];
+  Buffer<float> gain_, norm_bias_, cell_gain_, cell_bias_;  // of layer normalisation; the first two in the order of gates
 
   static float read(const MatrixView &matrix, int64_t row, float *line) {
     read_row(matrix, row, 0, matrix.columns, line);
@@ -141,6 +145,30 @@ class Cell {
       }
   }
 
+  // The biases that are added after layer normalisation leave `bias_`; b_hn, which r multiplies, stays.
+  void pack_norm(const peephole::LayerView &view) {
+    gain_.reserve(gates());
+    norm_bias_.reserve(gates());
+    std::memset(gain_.at(0), 0, size_t(gates()) * sizeof(float));
+    std::memset(norm_bias_.at(0), 0, size_t(gates()) * sizeof(float));
+    for (int64_t unit = 0; unit < hidden_size_; ++unit)
+      for (int gate = 0; gate < (gru_ ? 3 : kGates); ++gate) {
+        int64_t at = (unit / L * kGates + gate) * L + unit % L;
+        read_row(view.gain, 0, gate * hidden_size_ + unit, 1, gain_.at(at));
+        *norm_bias_.at(at) = *bias_.at(at);
+        *bias_.at(at) = 0;
+      }
+    if (gru_) return;
+    read_padded(cell_gain_, view.cell_gain);
+    read_padded(cell_bias_, view.cell_bias);
+  }
+
+  // Normalises the pre-activations of a gate, (44).
+  void normalize_gate(float *z, int gate) const {
+    const int64_t at = gate * L;
+    normalize(z + at, hidden_size_, kGates * L, {gain_.at(at), norm_bias_.at(at)});
+  }
+
   static Vector<float> sum(const CellRow &row, int64_t unit, int gate) {
     int64_t at = unit * kGates + gate * L;
     return load(row.joint + at) + load(row.outer + at);
@@ -161,6 +189,103 @@ class Cell {
       else
         store(row.h + unit, hidden_state<float>(gate.o, c));
     }
+  }
+
+  // W_co c of the new cells, c(r), which become operands 0 to n - 1 of `cells`.
+  template <class C>
+  void multiply_new_cells(int64_t n, C c, Operands &cells, CellScratch &scratch) const {
+    scratch.peephole_products.reserve(n * units_);
+    scratch.selection.clear(n);
+    for (int64_t r = 0; r < n; ++r) {
+      cells.put(r, c(r));
+      scratch.selection.add(cells, r);
+    }
+    peephole_o_.multiply(scratch.selection, scratch.peephole_products.at(0), units_);
+  }
+
+  // With zoneout, (43), or layer normalisation, (44)-(46). The state before may lie where the state after is written, so the cell that (4) gives has a place
+  // of its own.
+  void advance_regularized(int64_t n, const CellRow *rows, Operands &cells, CellScratch &scratch) const {
+    scratch.gates.reserve(n * gates());
+    scratch.fresh.reserve(n * units_);
+    for (int64_t r = 0; r < n; ++r) {
+      add_up(rows[r], scratch.gates.at(r * gates()));
+      if (gru_)
+        finish_gru(rows[r], scratch.gates.at(r * gates()));
+      else
+        make_cell(rows[r], scratch.gates.at(r * gates()), scratch.fresh.at(r * units_));
+    }
+    if (gru_) return;
+    if (is_full()) multiply_new_cells(n, [&](int64_t r) { return scratch.fresh.at(r * units_); }, cells, scratch);
+    for (int64_t r = 0; r < n; ++r) {
+      const float *products = is_full() ? scratch.peephole_products.at(r * units_) : nullptr;
+      finish_lstm(rows[r], scratch.gates.at(r * gates()), products, scratch.fresh.at(r * units_));
+      if (is_full()) cells.put(r, rows[r].c);
+    }
+  }
+
+  // The pre-activations of a row, without W_co c_t.
+  void add_up(const CellRow &row, float *z) const {
+    for (int64_t unit = 0; unit < units_; unit += L) {
+      float *to = z + unit * kGates;
+      for (int gate = 0; gate < kGates; ++gate) store(to + gate * L, sum(row, unit, gate));
+      for (int gate = 0; gate < 2 && !gru_; ++gate) {
+        if (is_full()) store(to + gate * L, load(to + gate * L) + load(row.peephole_products + 2 * unit + gate * L));
+        if (form_ == PEEPHOLE_DIAGONAL)
+          store(to + gate * L, fma(load(diagonal_[gate].at(unit)), load(row.c_before + unit), load(to + gate * L)));
+      }
+    }
+  }
+
+  // (1)-(4) from the pre-activations.
+  void make_cell(const CellRow &row, float *z, float *fresh) const {
+    for (int gate = 0; gate < 3 && normalizes_; ++gate) normalize_gate(z, gate);
+    for (int64_t unit = 0; unit < units_; unit += L) {
+      const float *from = z + unit * kGates;
+      Gates<float> gate{load(from), load(from + L), load(from + 2 * L), load(from + 3 * L)};
+      store(fresh + unit, cell_state<float>(gate, load(row.c_before + unit), {PEEPHOLE_NONE, nullptr, {}}));
+    }
+  }
+
+  // (5), (6) and (43). `products`: W_co c_t; NULL unless the peepholes are full.
+  void finish_lstm(const CellRow &row, float *z, const float *products, float *fresh) const {
+    for (int64_t unit = 0; unit < units_; unit += L) {
+      Vector<float> c = load(fresh + unit), o = load(z + unit * kGates + 3 * L);
+      if (products) o += load(products + unit);
+      if (form_ == PEEPHOLE_DIAGONAL) o = fma(load(diagonal_[2].at(unit)), c, o);
+      store(z + unit * kGates + 3 * L, o);
+      store(row.c + unit, keep_share(zoneout_cell_, load(row.c_before + unit), c));
+    }
+    if (normalizes_) {
+      normalize_gate(z, 3);
+      normalize(fresh, hidden_size_, L, {cell_gain_.at(0), cell_bias_.at(0)});  // (45)
+    }
+    for (int64_t unit = 0; unit < units_; unit += L) {
+      Vector<float> o = load(z + unit * kGates + 3 * L), h = hidden_state<float>(o, load(fresh + unit));
+      store(row.h + unit, keep_share(zoneout_hidden_, load(row.h_before + unit), h));
+    }
+  }
+
+  void finish_gru(const CellRow &row, float *z) const {
+    if (normalizes_) normalize_gru(z);
+    for (int64_t unit = 0; unit < units_; unit += L) {
+      const float *from = z + unit * kGates;
+      Vector<float> before = load(row.h_before + unit);
+      Vector<float> h = gru_hidden_state<float>(load(from), load(from + L), load(from + 2 * L), load(from + 3 * L), before);
+      store(row.h + unit, keep_share(zoneout_hidden_, before, h));
+    }
+  }
+
+  // (44), (46): the candidate's whole pre-activation takes the place of its first part, 0 that of the second.
+  void normalize_gru(float *z) const {
+    normalize_gate(z, 0);
+    normalize_gate(z, 1);
+    for (int64_t unit = 0; unit < units_; unit += L) {
+      float *at = z + unit * kGates;
+      store(at + 2 * L, fma(sigmoid<float>(load(at)), load(at + 3 * L), load(at + 2 * L)));
+      store(at + 3 * L, Vector<float>{});
+    }
+    normalize_gate(z, 2);
   }
 
   void advance_gru(const CellRow &row) const {

@@ -45,7 +45,7 @@ class CtcDecoder final : public peephole::Decoder {
     for (int64_t p = 0; p < num_slots_; ++p) delete *slots_.at(p);
   }
 
-  int64_t read(int64_t n, const void *const *, const int64_t *, const int64_t *where) override {
+  int64_t read(int64_t n, const void *const *, const int32_t *const *, const int64_t *, const int64_t *where) override {
     FlushDenormals flush;
     const int64_t first = num_rows_;
     rows_[turn_].reserve(first + n);

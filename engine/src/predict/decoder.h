@@ -4,6 +4,7 @@
 // [context ; h] W of the gates. They differ in the embedding of their symbol, whose products are in a table.
 #pragma once
 
+#include <algorithm>
 #include <cmath>
 
 #include "predict/ctc.h"
@@ -26,7 +27,7 @@ class PackedDecoder final : public peephole::Decoder {
         encoder_scratch(net.format, net.encoder.sizes()), bridged(net.format, memory),
         attention_scratch(net.format, net.M), vectors(net.format, in_lanes<float>(net.D)),
         embedded(net.format, in_lanes<float>(net.E)), joints(net.format, memory + units), upper(net.format, 2 * units),
-        readouts(net.format, units) {
+        summed(net.format, units), readouts(net.format, units) {
     for (auto &rows : state) rows = new_rows();
   }
   PackedDecoder(const PackedDecoder &) = delete;
@@ -39,7 +40,8 @@ class PackedDecoder final : public peephole::Decoder {
     for (int64_t p = 0; p < num_slots; ++p) delete *slots.at(p);
   }
 
-  int64_t read(int64_t n, const void *const *sources, const int64_t *lengths, const int64_t *where) override {
+  int64_t read(int64_t n, const void *const *sources, const int32_t *const *copies, const int64_t *lengths,
+               const int64_t *where) override {
     FlushDenormals flush;
     const int64_t first = num_rows;
     num_rows = first + n;
@@ -47,7 +49,7 @@ class PackedDecoder final : public peephole::Decoder {
     row_weights.reserve(num_rows);
     grow(state[0], num_rows);
     if (net.encoder.layers())
-      encode(n, sources, lengths, where, first);
+      encode(n, sources, copies, lengths, where, first);
     else
       begin_alone(n, where, first);
     for (int64_t b = 0; b < n; ++b) {
@@ -57,13 +59,9 @@ class PackedDecoder final : public peephole::Decoder {
     return first;
   }
 
-  void step(int64_t n, const int64_t *parents, const int32_t *symbols) override {
+  void step(int64_t n, const int64_t *parents, const int32_t *chosen) override {
     FlushDenormals flush;
-    advance_all(n, parents, symbols);
-    for (int64_t r = 0; r < n; ++r) {
-      normalize(logits.at(r * net.output.width()));
-      peephole::poll(net.V * 8);
-    }
+    advance_all(n, parents, net.gate.copies() ? known(n, chosen) : chosen);
   }
 
   void step_vectors(int64_t n, const int64_t *parents, const float *given) override {
@@ -73,7 +71,9 @@ class PackedDecoder final : public peephole::Decoder {
     peephole::poll(n * net.V * 8);
   }
 
-  float *log_probs(int64_t row) override { return logits.at(row * net.output.width()); }
+  float *log_probs(int64_t row) override {
+    return net.gate.copies() ? mixtures.at(row * mixture_width) : logits.at(row * net.output.width());
+  }
   const float *attention(int64_t row) const override {
     return net.attention->has_weights() ? attended.at(*parent_index.at(row))->weights : nullptr;
   }
@@ -105,11 +105,15 @@ class PackedDecoder final : public peephole::Decoder {
   Buffer<AttentionRow> attended;
   Buffer<float> weights[2];  // of the step being computed, and of the one before
   Buffer<float> contexts, joint, peephole_products, context_readouts, made_gates, made_readouts, reads, logits;
+  Buffer<float> sums;  // of a residual stack: the h of all layers so far, (41)
+  Buffer<float> mixtures, copied_sums;
+  int64_t mixture_width = 0;
+  Buffer<int32_t> fed;
   Buffer<const float *> symbol_rows;
   Buffer<CellRow> cell_rows;
   CellScratch cell_scratch;
   Operands vectors, embedded;  // z_{t-1}, and A z_{t-1} + a
-  Operands joints, upper, readouts;
+  Operands joints, upper, summed, readouts;
   Selection selection;
 
   // A step of all rows; without symbols, of the vectors that `embed` read.
@@ -185,11 +189,13 @@ class PackedDecoder final : public peephole::Decoder {
   }
 
   // Reads n sources; their first states, (9), become rows first, first + 1, …
-  void encode(int64_t n, const void *const *sources, const int64_t *lengths, const int64_t *where, int64_t first) {
+  void encode(int64_t n, const void *const *sources, const int32_t *const *copies, const int64_t *lengths,
+              const int64_t *where, int64_t first) {
     last_h.reserve(net.encoder.layers() * n * net.M);
     last_c.reserve(net.encoder.layers() * n * net.M);
     net.encoder.read(n, sources, lengths, encoder_scratch, outputs, last_h.at(0), last_c.at(0));
     keep(n, encoder_scratch.lengths.at(0), where);
+    for (int64_t b = 0; net.gate.copies() && b < n; ++b) keep_copies(slot(where[b]), copies[b], net.V);
     for (int64_t l = 0; l < net.num_layers; ++l) begin(l, n, first);
   }
 
@@ -281,11 +287,12 @@ class PackedDecoder final : public peephole::Decoder {
     }
     joint.reserve(num_parents * net.layers[0].gates());
     net.layers[0].join(selection, joint.at(0));
-    context_readouts.reserve(num_parents * net.readout_context.columns());
+    const int64_t width = net.readout_state.columns();
+    context_readouts.reserve(num_parents * width);
     if (net.M)
-      net.readout_context.multiply(selection, context_readouts.at(0), net.readout_context.columns());
+      net.readout_context.multiply(selection, context_readouts.at(0), width);
     else
-      std::memset(context_readouts.at(0), 0, size_t(num_parents * net.readout_context.columns()) * sizeof(float));
+      std::memset(context_readouts.at(0), 0, size_t(num_parents * width) * sizeof(float));
   }
 
   // α of (15), (16) for each parent.
@@ -344,15 +351,26 @@ class PackedDecoder final : public peephole::Decoder {
     }
     cell.advance(n, cell_rows.at(0), now.cells, cell_scratch);
     for (int64_t r = 0; r < n; ++r) now.hidden.put(r, now.h.at(r * units));
+    if (net.residual) add_to_sums(l, n, now.h.at(0));
   }
 
-  // [h of the layer below ; h of the step before] of each row, times the weights.
+  void add_to_sums(int64_t l, int64_t n, const float *h) {
+    sums.reserve(n * units);
+    for (int64_t i = 0; i < n * units; i += L) store(sums.at(i), l ? load(sums.at(i)) + load(h + i) : load(h + i));
+  }
+
+  // The output of layer l for row r.
+  const float *output_of(int64_t l, int64_t r) const {
+    return net.residual ? sums.at(r * units) : state[1][l]->h.at(r * units);
+  }
+
+  // [output of the layer below ; h of the step before] of each row, times the weights.
   void join_below(int64_t l, int64_t n) {
     upper.reserve(n);
     line.reserve(2 * units);
     selection.clear(n);
     for (int64_t r = 0; r < n; ++r) {
-      std::memcpy(line.at(0), state[1][l - 1]->h.at(r * units), size_t(units) * sizeof(float));
+      std::memcpy(line.at(0), output_of(l - 1, r), size_t(units) * sizeof(float));
       std::memcpy(line.at(units), state[0][l]->h.at(*parent_row.at(*parent_index.at(r)) * units), size_t(units) * sizeof(float));
       upper.put(r, line.at(0));
       selection.add(upper, r);
@@ -361,12 +379,21 @@ class PackedDecoder final : public peephole::Decoder {
     net.layers[l].join(selection, joint.at(0));
   }
 
-  // The scores of every symbol, or the numbers that describe a vector, in `logits`.
-  void predict(int64_t n, const int32_t *symbols) {
-    const int64_t width = net.readout_state.columns(), all = net.output.width();
+  // The output of the top layer for each row.
+  void select_outputs(int64_t n) {
     const LayerRows &top = *state[1][net.num_layers - 1];
     selection.clear(n);
-    for (int64_t r = 0; r < n; ++r) selection.add(top.hidden, r);
+    if (net.residual) summed.reserve(n);
+    for (int64_t r = 0; r < n; ++r) {
+      if (net.residual) summed.put(r, sums.at(r * units));
+      selection.add(net.residual ? summed : top.hidden, r);
+    }
+  }
+
+  // (10): log p of every symbol, or the numbers that describe a vector, in `logits`.
+  void predict(int64_t n, const int32_t *symbols) {
+    const int64_t width = net.readout_state.columns(), all = net.output.width();
+    select_outputs(n);
     reads.reserve(n * width);
     net.readout_state.multiply(selection, reads.at(0), width);
     find_products(net.symbol_readouts, n, symbols, net.readout_symbol.width(),
@@ -382,6 +409,37 @@ class PackedDecoder final : public peephole::Decoder {
     }
     logits.reserve(n * all);
     net.output.apply(selection, logits.at(0));
+    if (!symbols) return;
+    for (int64_t r = 0; r < n; ++r) {
+      normalize(logits.at(r * all));
+      peephole::poll(net.V * 8);
+    }
+    if (net.gate.copies()) mix(n, symbols);
+  }
+
+  // (26), (27): log p of every symbol and of the texts to be copied, in `mixtures`.
+  void mix(int64_t n, const int32_t *symbols) {
+    const LayerRows &top = *state[1][net.num_layers - 1];
+    int64_t most = 0;
+    for (int64_t m = 0; m < num_parents; ++m) most = std::max(most, attended.at(m)->source->num_texts);
+    mixture_width = net.V + most;
+    mixtures.reserve(n * mixture_width);
+    copied_sums.reserve(mixture_width);
+    for (int64_t r = 0; r < n; ++r) {
+      const int64_t m = *parent_index.at(r);
+      const float *output = net.residual ? sums.at(r * units) : top.h.at(r * units);
+      const float gate = net.gate.logit(symbols[r], output, contexts.at(m * memory));
+      mix_copies(*attended.at(m), net.V, logits.at(r * net.output.width()), gate, copied_sums.at(0),
+                 mixtures.at(r * mixture_width));
+      peephole::poll(net.V + attended.at(m)->source->length * 64);
+    }
+  }
+
+  // The symbols that the decoder reads: <unk> for a text that was copied.
+  const int32_t *known(int64_t n, const int32_t *symbols) {
+    fed.reserve(n);
+    for (int64_t r = 0; r < n; ++r) *fed.at(r) = symbols[r] < net.V ? symbols[r] : PEEPHOLE_UNK;
+    return fed.at(0);
   }
 
   // z becomes z - log Σ e^z.

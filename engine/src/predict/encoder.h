@@ -34,12 +34,12 @@ struct EncoderScratch {
 class Encoder {
  public:
   Encoder(const peephole::NetworkView &view, const NumberFormat &format)
-      : directions_(view.directions), layers_(view.encoder_layers), size_(view.encoder_size), pyramid_(view.pyramid),
+      : directions_(view.directions), layers_(view.encoder_layers), size_(view.encoder_size), pyramid_(view.pyramid), residual_(view.residual),
         embedding_size_(view.embedding_size), embeddings_(format, in_lanes<float>(view.embedding_size)), cells_(new Cell[size_t(layers_ * directions_)]),
         symbols_(new SymbolProducts[size_t(directions_)]),
         frontend_(view.input_size ? new Frontend(format, view) : nullptr) {
     for (int64_t i = 0; i < layers_ * directions_; ++i)
-      cells_[i].pack(format, view.encoder[i], view.gru, view.form, size_ / directions_, view.encoder[i].input.columns);
+      cells_[i].pack(format, view.encoder[i], view, size_ / directions_, view.encoder[i].input.columns);
     if (frontend_ || !layers_) return;
     read_embeddings(embeddings_, view.source_embedding);
     for (int64_t d = 0; d < directions_; ++d)
@@ -87,14 +87,16 @@ class Encoder {
         else
           project(cell, *s.first.at(n), below, s);
         int64_t at = layer * n * size_ + d * (size_ / directions_);
-        run(cell, n, s.lengths.at(0), d == 1, s, outputs.at(d * (size_ / directions_)), last_h + at, last_c + at);
+        run(cell, n, s.lengths.at(0), d == 1, residual_ && layer > pyramid_, s, outputs.at(d * (size_ / directions_)), last_h + at, last_c + at);
       }
     }
   }
 
  private:
   static constexpr int L = kLanes<float>;
-  int64_t directions_, layers_, size_, pyramid_, embedding_size_;
+  int64_t directions_, layers_, size_, pyramid_;
+  bool residual_;
+  int64_t embedding_size_;
   Operands embeddings_;
   Cell *cells_;  // layer * directions + direction
   SymbolProducts *symbols_;
@@ -161,7 +163,8 @@ class Encoder {
     return inputs;
   }
 
-  void run(const Cell &cell, int64_t n, const int64_t *lengths, bool reverse, EncoderScratch &s, float *out,
+  // Writes h_t to `out`, or adds it to the output of the layer below that is there, (41).
+  void run(const Cell &cell, int64_t n, const int64_t *lengths, bool reverse, bool adds, EncoderScratch &s, float *out,
            float *last_h, float *last_c) const {
     int64_t units = cell.units(), H = size_ / directions_, longest = lengths[*s.order.at(0)], alive = n;
     s.h.reserve(n * units);
@@ -186,7 +189,9 @@ class Encoder {
       cell.advance(alive, s.rows.at(0), s.cells, s.cell);
       for (int64_t rank = 0; rank < alive; ++rank) {
         float *to = out + token(rank, step, lengths, reverse, s) * size_;
-        for (int64_t unit = 0; unit < H; unit += L) store(to + unit, load(s.h.at(rank * units + unit)), H - unit);
+        const float *h = s.h.at(rank * units);
+        for (int64_t unit = 0; unit < H; unit += L)
+          store(to + unit, adds ? load(to + unit, H - unit) + load(h + unit) : load(h + unit), H - unit);
       }
     }
     for (int64_t rank = 0; rank < n; ++rank) {

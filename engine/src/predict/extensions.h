@@ -24,7 +24,7 @@ struct Extension {
 class Extensions {
  public:
   Extensions(const Searcher &searcher, const peephole_request &request, Models &models)
-      : searcher_(searcher), request_(request), models_(models), rules_(searcher.num_symbols, request) {}
+      : searcher_(searcher), request_(request), models_(models), rules_(request) {}
 
   // The best `count` extensions of the hypotheses of a group, best first; of equal ones, those of the earlier hypothesis
   // and the lower symbol. `chosen` are the symbols that other groups have chosen in this step, in order.
@@ -59,7 +59,7 @@ class Extensions {
 
   void add_free(const Source &source, size_t at, int64_t count, const std::vector<int32_t> &chosen) {
     const Live &live = source.live[at];
-    const int64_t size = searcher_.num_symbols;
+    const int64_t size = source.num_symbols;
     float *scores = models_.scores(live.row);
     rules_.apply(source, live.node, scores);
     // Of the symbols that are treated alike, the best `count` are enough; the others are looked at one by one.
@@ -99,16 +99,19 @@ class Extensions {
     return count;
   }
 
-  void sort() {
-    std::sort(all_.begin(), all_.end(), [](const Extension &a, const Extension &b) {
-      if (a.key != b.key) return a.key > b.key;
-      return a.live != b.live ? a.live < b.live : a.symbol < b.symbol;
-    });
+  static bool is_better(const Extension &a, const Extension &b) {
+    if (a.key != b.key) return a.key > b.key;
+    return a.live != b.live ? a.live < b.live : a.symbol < b.symbol;
   }
 
+  void sort() { std::sort(all_.begin(), all_.end(), is_better); }
+
   void keep(int64_t count) {
+    if (int64_t(all_.size()) > count) {
+      std::nth_element(all_.begin(), all_.begin() + count, all_.end(), is_better);
+      all_.resize(size_t(count));
+    }
     sort();
-    if (int64_t(all_.size()) > count) all_.resize(size_t(count));
   }
 
   // Sorts the extensions and counts, for each, those at least as good with as many symbols to go.

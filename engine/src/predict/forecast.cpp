@@ -99,7 +99,7 @@ class Forecaster {
       lengths.push_back(length);
       slots.push_back(b - first);
     }
-    decoder_->read(end - first, sources.data(), lengths.data(), slots.data());
+    decoder_->read(end - first, sources.data(), nullptr, lengths.data(), slots.data());
   }
 
   // Draws the vector of a row, (56), as the next input and as a result.
@@ -141,7 +141,7 @@ class Forecaster {
 VectorOutput read_vector_output(const NetworkView &view) {
   VectorOutput output;
   output.kind = view.output_kind;
-  if (output.kind == Output::kSymbols) return output;
+  if (!is_vectors(output.kind)) return output;
   output.size = view.output_size;
   output.numbers = view.output.weight.rows / view.output_size;
   output.source_units = view.source_units;

@@ -38,6 +38,7 @@ struct Finished {
 struct Source {
   int64_t index, slot, length, max_length;
   int64_t places;         // that the decoder attends to
+  int64_t num_symbols;    // of the target, and texts of this source that can be copied
   const int32_t *target;  // the prefix, or the given target
   int64_t target_length;
   int64_t steps = 0;

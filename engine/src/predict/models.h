@@ -25,21 +25,22 @@ class Models {
   }
 
   // Reads sources into slots, as Decoder::read does, and returns the row of the first.
-  int64_t read(const std::vector<const void *> &sources, const std::vector<int64_t> &lengths,
-               const std::vector<int64_t> &slots) {
+  int64_t read(const std::vector<const void *> &sources, const std::vector<const int32_t *> &copies,
+               const std::vector<int64_t> &lengths, const std::vector<int64_t> &slots) {
     int64_t row = 0;
     for (auto *all : {&decoders_, &ctc_, &guides_})
-      for (auto &decoder : *all) row = decoder->read(int64_t(sources.size()), sources.data(), lengths.data(), slots.data());
+      for (auto &decoder : *all)
+        row = decoder->read(int64_t(sources.size()), sources.data(), copies.data(), lengths.data(), slots.data());
     return row;
   }
 
-  // One step of all: row r continues row parents[r] of the step before with a symbol.
-  void step(const std::vector<int64_t> &parents, const std::vector<int32_t> &symbols) {
+  // One step of all: row r continues row parents[r] of the step before with a symbol, and has log p of sizes[r] symbols.
+  void step(const std::vector<int64_t> &parents, const std::vector<int32_t> &symbols, const std::vector<int64_t> &sizes) {
     int64_t n = int64_t(parents.size());
     for (auto *all : {&decoders_, &ctc_, &guides_})
       for (auto &decoder : *all) decoder->step(n, parents.data(), symbols.data());
     for (auto *all : {&decoders_, &ctc_})
-      if (all->size() > 1) average(n, *all);
+      if (all->size() > 1) average(sizes, *all);
     if (is_guided()) combine(n);
   }
 
@@ -77,10 +78,10 @@ class Models {
   bool is_guided() const { return !ctc_.empty() || !guides_.empty(); }
 
   // The mean of the probabilities of several decoders, in the place of the first one's.
-  void average(int64_t n, const Decoders &decoders) {
+  void average(const std::vector<int64_t> &sizes, const Decoders &decoders) {
     double log_count = std::log(double(decoders.size()));
-    for (int64_t row = 0; row < n; ++row)
-      for (int64_t v = 0; v < searcher_.num_symbols; ++v) {
+    for (int64_t row = 0; row < int64_t(sizes.size()); ++row)
+      for (int64_t v = 0; v < sizes[size_t(row)]; ++v) {
         double most = kNone, total = 0;
         for (auto &decoder : decoders) most = std::max(most, double(decoder->log_probs(row)[v]));
         for (auto &decoder : decoders) total += std::exp(double(decoder->log_probs(row)[v]) - most);

@@ -3,6 +3,7 @@
 
 #include "cell/attention_kinds.h"
 #include "predict/affine.h"
+#include "predict/copying.h"
 #include "predict/encoder.h"
 #include "predict/network.h"
 
@@ -11,18 +12,19 @@ namespace {
 class PackedNetwork final : public peephole::Network {
  public:
   PackedNetwork(const peephole::NetworkView &view, const NumberFormat &number_format)
-      : format(number_format), gru(view.gru), H(view.hidden_size), M(view.encoder_size), V(view.output.weight.rows), E(view.embedding_size),
+      : format(number_format), gru(view.gru), residual(view.residual && view.decoder_layers > 1), H(view.hidden_size), M(view.encoder_size), V(view.output.weight.rows),
+        E(view.embedding_size),
         num_layers(view.decoder_layers), encoder(view, format),
         embeddings(format, in_lanes<float>(view.embedding_size)), layers(new Cell[size_t(num_layers)]),
         attention(pack_attention(format, view)) {
-    if (view.output_kind == peephole::Output::kSymbols) {
+    if (!peephole::is_vectors(view.output_kind)) {
       read_embeddings(embeddings, view.target_embedding);
     } else {
       D = view.output_size;
       vector_input.pack(format, {view.target_embedding, view.vector_bias}, 0, D);
     }
     for (int64_t l = 0; l < num_layers; ++l)
-      layers[l].pack(format, view.decoder[l], gru, view.form, H, l ? 0 : view.embedding_size);
+      layers[l].pack(format, view.decoder[l], view, H, l ? 0 : view.embedding_size);
     if (view.bridge_hidden) {
       hidden_bridge = new Affine[size_t(num_layers)];
       cell_bridge = new Affine[size_t(num_layers)];
@@ -33,9 +35,10 @@ class PackedNetwork final : public peephole::Network {
     }
     const MatrixView &readout = view.readout.weight;  // (H, H + M + E)
     pack_matrix(format, readout_state, readout, 0, H);
-    pack_matrix(format, readout_context, readout, H, M);
+    if (M) pack_matrix(format, readout_context, readout, H, M);
     readout_symbol.pack(format, view.readout, H + M, view.embedding_size);
     output.pack(format, view.output, 0, H);
+    if (view.copies) gate.pack(view);
     has_ctc = view.has_ctc;
     if (has_ctc) ctc.pack(format, view.ctc, 0, M);
     if (D) return;
@@ -54,7 +57,7 @@ class PackedNetwork final : public peephole::Network {
   peephole::Decoder *new_decoder() const override;
 
   const NumberFormat &format;
-  bool gru;
+  bool gru, residual;
   int64_t H, M, V, E, num_layers;
   int64_t D = 0;  // numbers in a vector; 0: the output is symbols
   Encoder encoder;
@@ -64,6 +67,7 @@ class PackedNetwork final : public peephole::Network {
   Affine *hidden_bridge = nullptr, *cell_bridge = nullptr;  // for each layer; NULL: states are copied
   Matrix readout_state, readout_context;
   Affine readout_symbol, output, vector_input;
+  CopyGate gate;
   bool has_ctc = false;
   Affine ctc;  // of symbols and blank, over the encoder's outputs
   SymbolProducts symbol_gates, symbol_readouts;

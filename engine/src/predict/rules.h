@@ -13,20 +13,19 @@ namespace peephole {
 
 class Rules {
  public:
-  Rules(int64_t num_symbols, const peephole_request &request)
-      : size_(num_symbols), min_length_(request.min_length), n_(request.no_repeat_ngram) {}
+  explicit Rules(const peephole_request &request) : min_length_(request.min_length), n_(request.no_repeat_ngram) {}
 
-  // Sets the scores of symbols that must not follow the hypothesis that ends in a node, V of them, to -infinity.
+  // Sets the scores of symbols that must not follow the hypothesis that ends in a node to -infinity.
   void apply(const Source &source, int64_t node, float *scores) {
     const int64_t length = source.steps - 1;  // of the hypothesis
     for (int64_t v = 0; v <= PEEPHOLE_UNK; ++v)
       if (!is_predictable(v)) scores[v] = float(kNone);
     if (n_ > 0 && length >= n_) block_ngrams(source, node, scores);
-    if (length < min_length_) block_end(scores);
+    if (length < min_length_) block_end(source, scores);
   }
 
  private:
-  const int64_t size_, min_length_, n_;
+  const int64_t min_length_, n_;
   std::vector<int32_t> symbols_;
 
   // Symbols that would complete an n-gram for the second time.
@@ -39,8 +38,9 @@ class Rules {
   }
 
   // </s>, where another symbol may follow.
-  void block_end(float *scores) const {
-    const bool other = std::any_of(scores + PEEPHOLE_UNK + 1, scores + size_, [](float s) { return s > float(kNone); });
+  static void block_end(const Source &source, float *scores) {
+    const float *first = scores + PEEPHOLE_UNK + 1, *end = scores + source.num_symbols;
+    const bool other = std::any_of(first, end, [](float s) { return s > float(kNone); });
     if (other) scores[PEEPHOLE_EOS] = float(kNone);
   }
 };

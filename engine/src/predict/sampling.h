@@ -16,10 +16,11 @@ inline bool is_predictable(int64_t symbol) { return symbol == PEEPHOLE_EOS || sy
 
 class Sampler {
  public:
-  Sampler(int64_t num_symbols, const peephole_request &request) : request_(request), probs_(size_t(num_symbols)) {}
+  explicit Sampler(const peephole_request &request) : request_(request) {}
 
   // The first symbol at which the running sum of the probabilities exceeds u times that of all.
-  int32_t draw(const float *log_probs, double u) {
+  int32_t draw(const float *log_probs, int64_t num_symbols, double u) {
+    probs_.resize(size_t(num_symbols));
     weigh(log_probs);
     truncate();
     double total = std::accumulate(probs_.begin(), probs_.end(), 0.0), held = 0;

@@ -24,7 +24,7 @@ class Worker {
   Worker(const Searcher &searcher, const peephole_request &request, std::vector<std::vector<Found>> &results,
          int64_t capacity)
       : searcher_(searcher), request_(request), results_(results), capacity_(capacity),
-        models_(searcher), beam_(searcher, request, models_), rules_(searcher.num_symbols, request), sampler_(searcher.num_symbols, request) {
+        models_(searcher), beam_(searcher, request, models_), rules_(request), sampler_(request) {
     for (int64_t slot = 0; slot < capacity; ++slot) free_.push_back(slot);
   }
 
@@ -55,16 +55,16 @@ class Worker {
   Beam beam_;
   std::vector<int64_t> free_;
   std::vector<Source> active_;
-  std::vector<int64_t> parents_;
+  std::vector<int64_t> parents_, sizes_;
   std::vector<int32_t> symbols_;
   Rules rules_;
   Sampler sampler_;
 
-  int64_t num_symbols() const { return searcher_.num_symbols; }
   bool is_given() const { return request_.kind == PEEPHOLE_FORCE; }
 
   void admit(const std::vector<int64_t> &order, std::atomic<int64_t> &next) {
     std::vector<const void *> inputs;
+    std::vector<const int32_t *> copies;
     std::vector<int64_t> lengths, slots;
     size_t first = active_.size();
     int64_t read = 0;
@@ -74,12 +74,13 @@ class Worker {
       active_.push_back(make_source(order[size_t(taken)]));
       Source &source = active_.back();
       inputs.push_back(input_of(source));
+      copies.push_back(searcher_.copies ? request_.copies + request_.source_offsets[source.index] : nullptr);
       lengths.push_back(source.length);
       slots.push_back(source.slot);
       read += source.length;
     }
     if (inputs.empty()) return;
-    int64_t row = models_.read(inputs, lengths, slots);
+    int64_t row = models_.read(inputs, copies, lengths, slots);
     for (size_t s = first; s < active_.size(); ++s, ++row) start(active_[s], row);
   }
 
@@ -114,6 +115,9 @@ class Worker {
     free_.pop_back();
     source.length = request_.source_offsets[index + 1] - request_.source_offsets[index];
     source.places = searcher_.networks[0]->places(source.length);
+    source.num_symbols = searcher_.num_symbols;
+    for (int64_t i = request_.source_offsets[index]; searcher_.copies && i < request_.source_offsets[index + 1]; ++i)
+      source.num_symbols = std::max<int64_t>(source.num_symbols, request_.copies[i] + 1);
     if (request_.target_offsets) {
       source.target = request_.targets + request_.target_offsets[index];
       source.target_length = request_.target_offsets[index + 1] - request_.target_offsets[index];
@@ -127,13 +131,15 @@ class Worker {
   void feed() {
     parents_.clear();
     symbols_.clear();
+    sizes_.clear();
     for (auto &source : active_)
       for (auto &live : source.live) {
         live.row = int64_t(parents_.size());
         parents_.push_back(live.parent);
         symbols_.push_back(live.symbol);
+        sizes_.push_back(source.num_symbols);
       }
-    models_.step(parents_, symbols_);
+    models_.step(parents_, symbols_, sizes_);
   }
 
   // Stores the attention of a row and returns its index.
@@ -150,9 +156,9 @@ class Worker {
     std::vector<Live> live;
     for (const Live &from : source.live) {
       const float *log_probs = models_.log_probs(from.row);
-      int32_t likeliest = is_given() ? int32_t(std::max_element(log_probs, log_probs + num_symbols()) - log_probs) : 0;
+      int32_t likeliest = is_given() ? int32_t(std::max_element(log_probs, log_probs + source.num_symbols) - log_probs) : 0;
       int32_t symbol = next_symbol(source, from, models_.scores(from.row));
-      poll(num_symbols() * (is_given() ? 1 : 64));
+      poll(source.num_symbols * (is_given() ? 1 : 64));
       int64_t node = int64_t(source.nodes.size());
       float log_prob = log_probs[symbol];
       if (log_prob != log_prob) fail(source);
@@ -171,7 +177,7 @@ class Worker {
     if (source.steps <= source.target_length) return source.target[source.steps - 1];
     if (is_given()) return PEEPHOLE_EOS;
     rules_.apply(source, live.node, scores);
-    return sampler_.draw(scores, u);
+    return sampler_.draw(scores, source.num_symbols, u);
   }
 
   [[noreturn]] static void fail(const Source &source) {

@@ -34,6 +34,7 @@ struct Searcher {
   FindLargest largest;
   int64_t num_symbols;  // V
   int64_t input_size;   // F, numbers in a frame; 0: sources are symbols
+  bool copies;          // the networks copy symbols of the source
 };
 
 // Finds the targets of every source. The request has been checked.

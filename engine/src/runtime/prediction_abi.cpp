@@ -23,6 +23,7 @@ struct peephole_model {
   const peephole::InstructionSet *instruction_set;
   int64_t frame_size = 0;  // 0: sources are symbols
   peephole::VectorOutput vectors;
+  bool copies = false;
   bool is_language_model = false;
 };
 
@@ -67,24 +68,42 @@ void check_offsets(const char *name, const int64_t *offsets, int64_t count, int6
              number(offsets[b + 1] - offsets[b]));
 }
 
-// Likewise, each symbol in [0, size).
+// Each symbol of sequence b is in [0, size).
+void check_symbols(const char *name, const int32_t *symbols, const int64_t *offsets, int64_t b, int64_t size) {
+  for (int64_t i = offsets[b]; i < offsets[b + 1]; ++i)
+    if (symbols[i] < 0 || symbols[i] >= size)
+      refuse(std::string(name) + " " + number(b) + ": wanted symbols from 0 and below " + number(size) + ", got " +
+             number(symbols[i]));
+}
+
+// Sequences of at least `least` symbols, each in [0, size).
 void check_sequences(const char *name, const int32_t *symbols, const int64_t *offsets, int64_t count, int64_t least,
                      int64_t size) {
   check_offsets(name, offsets, count, least, "symbols");
-  for (int64_t b = 0; b < count; ++b) {
-    for (int64_t i = offsets[b]; i < offsets[b + 1]; ++i)
-      if (symbols[i] < 0 || symbols[i] >= size)
-        refuse(std::string(name) + " " + number(b) + ": wanted symbols from 0 and below " + number(size) + ", got " +
-               number(symbols[i]));
-  }
+  for (int64_t b = 0; b < count; ++b) check_symbols(name, symbols, offsets, b, size);
 }
 
-void check_targets(const peephole_request &r, int64_t size) {
+// Checks the copies of source b, and returns the number of target symbols and of other texts in the source together.
+int64_t check_copies(const peephole_request &r, int64_t b, int64_t size) {
+  if (!r.models[0]->copies) return size;
+  int64_t next = size;
+  for (int64_t i = r.source_offsets[b]; i < r.source_offsets[b + 1]; ++i) {
+    if (r.copies[i] <= PEEPHOLE_UNK || r.copies[i] > next)
+      refuse("copies of source " + number(b) + ": wanted ordinary target symbols, and other texts numbered from " + number(size) +
+             " in the order in which they first appear; got " + number(r.copies[i]) + " where " + number(next) +
+             " is the next number");
+    next += r.copies[i] == next;
+  }
+  return next;
+}
+
+void check_targets(const peephole_request &r, int64_t num_symbols) {
   bool given = r.kind == PEEPHOLE_FORCE;
   if (!r.target_offsets && given) refuse("targets: wanted one for each source, got none");
   if (!r.target_offsets) return;
-  check_sequences("target", r.targets, r.target_offsets, r.num_sources, 0, size);
+  check_offsets("target", r.target_offsets, r.num_sources, 0, "symbols");
   for (int64_t b = 0; b < r.num_sources; ++b) {
+    check_symbols("target", r.targets, r.target_offsets, b, check_copies(r, b, num_symbols));
     int64_t length = r.target_offsets[b + 1] - r.target_offsets[b];
     if (!given && length >= r.max_lengths[b])
       refuse("target " + number(b) + ": wanted a beginning of fewer than " + number(r.max_lengths[b]) + " symbols, got " +
@@ -92,6 +111,16 @@ void check_targets(const peephole_request &r, int64_t size) {
     for (int64_t i = r.target_offsets[b]; i < r.target_offsets[b + 1]; ++i)
       if (r.targets[i] == PEEPHOLE_EOS || (!given && r.targets[i] < PEEPHOLE_UNK))
         refuse("target " + number(b) + ": wanted no special symbols, got " + number(r.targets[i]));
+  }
+}
+
+void check_sources(const peephole_request &r) {
+  const peephole_model &model = *r.models[0];
+  check_offsets("source", r.source_offsets, r.num_sources, 1, "symbols");
+  if (model.copies && r.num_sources && !r.copies) refuse("copies: wanted a target symbol for each source symbol, got none");
+  for (int64_t b = 0; b < r.num_sources; ++b) {
+    check_symbols("source", r.sources, r.source_offsets, b, int64_t(model.tables[PEEPHOLE_SOURCE].names.size()));
+    check_copies(r, b, int64_t(model.tables[PEEPHOLE_TARGET].names.size()));
   }
 }
 
@@ -146,6 +175,7 @@ void check_search(const peephole_request &r) {
 
 void check_guides(const peephole_request &r) {
   check_at_least("guides", 0, r.num_guides);
+  if (r.num_guides && r.models[0]->copies) refuse("guides: wanted none for a model that copies, got " + number(r.num_guides));
   for (int64_t g = 0; g < r.num_guides; ++g) {
     const peephole_model &guide = *r.guides[g];
     if (!guide.is_language_model) refuse("guides: wanted language models, got another model");
@@ -172,10 +202,12 @@ void check(const peephole_request &r) {
     if (r.models[m]->frame_size != r.models[0]->frame_size)
       refuse("models: wanted frames of " + number(r.models[0]->frame_size) + " numbers in all, got " +
              number(r.models[m]->frame_size));
+  for (int64_t m = 1; m < r.num_models; ++m)
+    if (r.models[m]->copies != r.models[0]->copies) refuse("models: wanted models that all copy, or none, got both");
   if (r.models[0]->frame_size)
     check_offsets("source", r.source_offsets, r.num_sources, 1, "frames");
   else
-    check_sequences("source", r.sources, r.source_offsets, r.num_sources, 1, int64_t(tables[PEEPHOLE_SOURCE].names.size()));
+    check_sources(r);
   for (int64_t b = 0; r.kind != PEEPHOLE_FORCE && b < r.num_sources; ++b)
     check_at_least("max_lengths", 1, r.max_lengths[b]);
   check_targets(r, int64_t(tables[PEEPHOLE_TARGET].names.size()));
@@ -222,6 +254,7 @@ peephole_model *peephole_model_open(const void *file, size_t size, const char *i
     peephole::ModelFile read = peephole::read_model_file(file, size);
     model->network.reset(model->instruction_set->pack(read.network()));
     model->vectors = peephole::read_vector_output(read.network());
+    model->copies = read.network().copies;
     model->frame_size = read.network().input_size;
     model->is_language_model = read.architecture.input == peephole::Input::kNone;
     model->tables[PEEPHOLE_SOURCE] = std::move(read.source);
@@ -238,6 +271,8 @@ void peephole_model_close(peephole_model *model) { delete model; }
 int64_t peephole_model_frame_size(const peephole_model *model) { return model->frame_size; }
 
 int64_t peephole_model_vector_size(const peephole_model *model) { return model->vectors.size; }
+
+int32_t peephole_model_copies(const peephole_model *model) { return model->copies; }
 
 int64_t peephole_model_places(const peephole_model *model, int64_t length) { return model->network->places(length); }
 
@@ -262,7 +297,7 @@ peephole_status peephole_search(const peephole_request *request, peephole_result
     const peephole_model &first = *request->models[0];
     const bool given = request->kind == PEEPHOLE_FORCE;
     peephole::Searcher searcher{{}, {}, given ? 0 : request->ctc_weight, first.instruction_set->float_kernels.largest,
-                                peephole_model_num_symbols(&first, PEEPHOLE_TARGET), first.frame_size};
+                                peephole_model_num_symbols(&first, PEEPHOLE_TARGET), first.frame_size, first.copies};
     for (int64_t m = 0; m < request->num_models; ++m) searcher.networks.push_back(request->models[m]->network.get());
     for (int64_t g = 0; g < request->num_guides; ++g)
       searcher.guides.push_back({request->guides[g]->network.get(), request->guide_weights[g]});

@@ -102,6 +102,7 @@ struct DecoderForward : DecoderRows<T, O> {
       const int64_t at = walk.row(part, step, q), b = this->sequence(part, q);
       T *context = static_cast<T *>(p.contexts) + walk.position[at] * M;
       attention.weigh(at, b);
+      if (const T *alpha = attention.alpha(at)) keep_weights(alpha, at, b);
       for (int64_t unit = 0; unit < M; unit += L) {
         Vector<T> c = attention.context(at, b, unit);
         store(context + unit, c, M - unit);
@@ -110,27 +111,50 @@ struct DecoderForward : DecoderRows<T, O> {
     }
   }
 
+  // Writes the weights of a row for the caller, if they are wanted.
+  void keep_weights(const T *weights, int64_t at, int64_t b) {
+    if (!p.weights) return;
+    T *to = static_cast<T *>(p.weights) + walk.position[at] * this->S;
+    std::memcpy(to, weights, size_t(p.source_lengths[b]) * sizeof(T));
+    std::memset(to + p.source_lengths[b], 0, size_t(this->S - p.source_lengths[b]) * sizeof(T));
+  }
+
   void step(int64_t part, int64_t step) {
     const int64_t alive = walk.alive(part, step);
     for (int32_t l = 0; l < p.num_layers; ++l) {
       for (int64_t q = 0; l && q < alive; ++q) read_below(l, walk.row(part, step, q));
       cells[l].step(part, step);
     }
+    for (int64_t q = 0; p.residual && q < alive; ++q) write_sums(walk.row(part, step, q));
     for (int64_t q = walk.alive(part, step + 1); q < alive; ++q) clear_rest(this->sequence(part, q));
   }
 
   void read_below(int32_t layer, int64_t at) {
     for (int64_t unit = 0; unit < H; unit += L) {
-      Vector<T> below = load_unit<T>(this->hidden(layer - 1), walk.position[at], unit, H);
+      Vector<T> below = p.residual ? sum(layer, at, unit) : load_unit<T>(this->hidden(layer - 1), walk.position[at], unit, H);
       store_operand(this->joint(layer, at) + unit, below * this->mask(layer, at, unit));
     }
+  }
+
+  // The sum of h_t of the layers below `layer`, (41).
+  Vector<T> sum(int32_t layer, int64_t at, int64_t unit) const {
+    Vector<T> total = load_unit<T>(this->hidden(0), walk.position[at], unit, H);
+    for (int32_t l = 1; l < layer; ++l) total += load_unit<T>(this->hidden(l), walk.position[at], unit, H);
+    return total;
+  }
+
+  void write_sums(int64_t at) {
+    T *to = static_cast<T *>(p.sums) + walk.position[at] * H;
+    for (int64_t unit = 0; unit < H; unit += L) store(to + unit, sum(p.num_layers, at, unit), H - unit);
   }
 
   // Writes 0 past a target's length.
   void clear_rest(int64_t b) {
     const int64_t first = b * p.steps + p.lengths[b], rows = p.steps - p.lengths[b];
     std::memset(static_cast<T *>(p.contexts) + first * M, 0, size_t(rows * M) * sizeof(T));
+    if (p.weights) std::memset(static_cast<T *>(p.weights) + first * this->S, 0, size_t(rows * this->S) * sizeof(T));
     for (int32_t l = 0; l < p.num_layers; ++l) std::memset(this->hidden(l) + first * H, 0, size_t(rows * H) * sizeof(T));
+    if (p.residual) std::memset(static_cast<T *>(p.sums) + first * H, 0, size_t(rows * H) * sizeof(T));
   }
 };
 
@@ -143,7 +167,7 @@ struct DecoderBackward : DecoderRows<T, O> {
   std::vector<CellBackward<T, O>> cells;
   WorkerMemory<T, O> memory;
   const T *from_attention = nullptr;  // (B, Hp): gradient of s_{t-1} from attention, by rank; NULL: no attention
-  T *from_above;                      // (B, Hp): gradient of a layer's h_t from the layer above, by rank
+  T *from_above;                      // (B, Hp): gradient of a layer's h_t from the layers above, by rank
   T *contexts;                        // (B, Mp): gradient of the context, by rank
 
   DecoderBackward(const peephole_decoder &problem, const peephole_decoder_gradients &given)
@@ -215,22 +239,28 @@ struct DecoderBackward : DecoderRows<T, O> {
       });
   }
 
+  Vector<T> states_gradient(int64_t at, int64_t unit) const {
+    return unit < H ? load_unit<T>(d.states, walk.position[at], unit, H) : Vector<T>{};
+  }
+
   void layer_step(int32_t layer, int64_t part, int64_t step) {
     const int64_t alive = walk.alive(part, step), going_on = walk.alive(part, step + 1);
     const bool top = layer == p.num_layers - 1;
     for (int64_t q = going_on; q < alive; ++q) cells[layer].begin(part, step, q, nullptr);
     cells[layer].step(part, step, [&](int64_t q, int64_t unit) {
       if (!top) return load(from_above + walk.rank(part, q) * units + unit);
-      Vector<T> dh{};
-      if (unit < H) dh = load_unit<T>(d.states, walk.position[walk.row(part, step, q)], unit, H);
+      Vector<T> dh = states_gradient(walk.row(part, step, q), unit);
       if (from_attention && q < going_on) dh += load(from_attention + walk.rank(part, q) * units + unit);
       return dh;
     });
     cells[layer].inner_gradient(part, step, [&](int64_t q, int64_t unit, Vector<T> sum) {
       int64_t at = walk.row(part, step, q), rank = walk.rank(part, q);
-      if (layer)
-        store(from_above + rank * units + unit, sum * this->mask(layer, at, unit));
-      else
+      if (layer) {
+        T *to = from_above + rank * units + unit;
+        Vector<T> dh = sum * this->mask(layer, at, unit);
+        if (p.residual) dh += top ? states_gradient(at, unit) : load(to);  // its output is read through all layers above
+        store(to, dh);
+      } else
         store(contexts + rank * this->memory_units + unit, sum + load_unit<T>(d.contexts, walk.position[at], unit, M));
     });
   }

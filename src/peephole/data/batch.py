@@ -21,7 +21,7 @@ class Batch:
     """B pairs, padded with PAD; all arrays are int64, but frames keep their number format.
 
     Attributes:
-        source: (B, T), or frames (B, T, F), padded with 0.
+        source: (B, T), or frames (B, T, F), padded with 0; for a model that copies (B, T, 2), the ids read and copied.
         source_lengths: (B,), 1 ≤ length ≤ T.
         target: (B, U); each row ends with EOS, then PAD. Or vectors (B, U, D), then NaN.
         target_lengths: (B,), EOS included.
@@ -61,7 +61,8 @@ def make_batch(sources: Rows, targets: Rows, examples: Ids) -> Batch:
     """Pad id lists, or frames as sources, to a batch and end each target with EOS, or pad vectors with NaN.
 
     Args:
-        sources: B arrays of source ids, at least one id each; or of frames (T, F).
+        sources: B arrays of source ids, at least one id each: (T,), or (T, 2) for a model that copies; or of frames
+            (T, F).
         targets: B arrays of target ids without EOS; or of vectors (U, D), which have no end symbol.
         examples: (B,) indices in the corpus.
 
@@ -84,7 +85,8 @@ def _pad(rows: Rows, extra: int) -> tuple[NDArray[Any], Ids]:
     """Return rows as one padded array with `extra` columns more than the longest, and their lengths plus `extra`."""
     lengths = np.fromiter(map(len, rows), dtype=np.int64, count=len(rows))
     columns = np.arange(int(lengths.max()) + extra)
-    inner = rows[0].shape[1:]
-    padded = np.full((len(rows), len(columns), *inner), PAD, dtype=rows[0].dtype if inner else np.int64)
+    first = rows[0]
+    dtype = np.int64 if np.issubdtype(first.dtype, np.integer) else first.dtype
+    padded = np.full((len(rows), len(columns), *first.shape[1:]), PAD, dtype=dtype)
     padded[columns < lengths[:, None]] = np.concatenate(rows)
     return padded, lengths + extra

@@ -16,7 +16,7 @@ from numpy.typing import DTypeLike, NDArray
 from peephole.data.columns import Column, ColumnWriter, Integers, Spans, file_names
 from peephole.data.read import Pair, Report
 from peephole.storage.replace_file import replace_files
-from peephole.symbols import Symbols
+from peephole.symbols import Symbols, encode_pair
 
 FILE_NAMES = (*file_names("source"), *file_names("target"))
 
@@ -65,21 +65,28 @@ class Corpus:
         *,
         max_length: int,
         report: Report,
+        copying: bool = False,
     ) -> Corpus:
         """Encode pairs into a folder; if this is interrupted, the folder keeps its previous corpus.
 
-        Pairs with more than `max_length` symbols on a side are left out and counted in the report.
+        Pairs with more than `max_length` symbols on a side are left out and counted in the report. For a model that
+        copies, each value of a source is two ids: the one read, and that of its copy.
         """
 
         def rows() -> Iterator[tuple[bytes, int, list[int]]]:
             for source, target, line in pairs:
-                source_ids, target_ids = source_symbols.encode(source), target_symbols.encode(target)
-                if len(source_ids) > max_length or len(target_ids) > max_length:
+                numbers: Any
+                if copying:
+                    ids, target_ids = encode_pair(source, target, source_symbols, target_symbols)
+                    numbers = np.array(ids, np.int32)
+                else:
+                    numbers, target_ids = array("i", source_symbols.encode(source)), target_symbols.encode(target)
+                if len(numbers) > max_length or len(target_ids) > max_length:
                     report.leave_out(f"longer than {max_length} symbols", line)
                     continue
-                yield array("i", source_ids).tobytes(), len(source_ids), target_ids
+                yield numbers.tobytes(), len(numbers), target_ids
 
-        return cls.write(rows(), folder, np.int32)
+        return cls.write(rows(), folder, np.int32, 2 if copying else None)
 
     @classmethod
     def write(
@@ -95,7 +102,7 @@ class Corpus:
             rows: for each pair the numbers of its source as bytes, the length of the source, and the target ids.
             folder: where the files are written.
             dtype: number format of the sources.
-            width: F, if a source is frames of F numbers; None for ids.
+            width: F, if a source is frames of F numbers; 2 for a model that copies; None for ids.
         """
         with replace_files([Path(folder) / name for name in FILE_NAMES]) as files:
             source_column = ColumnWriter(files[0], files[1], dtype, width)

@@ -33,6 +33,7 @@ from peephole.data.stamp import (
     sources_content,
     write_stamp,
 )
+from peephole.data.tables import copying_line
 from peephole.errors import DataError, RunError
 from peephole.storage.replace_file import remove_temporary_files
 from peephole.symbols import (
@@ -151,6 +152,7 @@ def _prepare(
     training_pairs = _training_pairs(train_path, scan.held_out, config)
     source_symbols: Symbols
     statistics = None
+    copied: list[str] = []
     if of_files:
         source_symbols = frame_symbols(config)
         source_line = f"sources: files of {source_symbols.kind}, {source_symbols.size} numbers a frame"
@@ -162,8 +164,10 @@ def _prepare(
             source_symbols, source_line = target_symbols, "targets alone, for a language model"
         else:
             source_symbols, source_line = _learn("source", train_path, scan, config, known)
+        tables, copying = (source_symbols, target_symbols), config.model.output == "copy"
+        copied = [copying_line(*tables)] if copying else []
         most = config.data.max_length
-        train = Corpus.build(training_pairs, source_symbols, target_symbols, folder, max_length=most, report=report)
+        train = Corpus.build(training_pairs, *tables, folder, max_length=most, report=report, copying=copying)
     if not len(train):
         raise DataError("; ".join([f"{train_path}: no pairs left to train on", *report.lines()]))
     if isinstance(source_symbols, FrameSymbols):
@@ -176,7 +180,7 @@ def _prepare(
         raise DataError("; ".join([f"{dev_path or train_path}: no dev pairs left", *dev_report.lines()]))
     origin = f"from {dev_path}" if dev_path else "held out by source"
     counted = f"{len(train)} training pairs; {len(dev)} dev pairs of {len(dev_pairs)} sources, {origin}"
-    lines = [counted, source_line, target_line, *report.lines(), *dev_report.lines()]
+    lines = [counted, source_line, target_line, *copied, *report.lines(), *dev_report.lines()]
     if dev_sources and scan.overlap:
         lines.append(
             f"warning: {scan.overlap} of {len(dev_sources)} dev sources are also in the training data: "

@@ -68,6 +68,8 @@ def settings_of(config: Config, known: KnownSymbols | None) -> dict[str, Any]:
     for name in SERIES_SETTINGS if config.data.horizon is None else ():
         del data[name]
     settings = {"version": STAMP_VERSION, "data": data, "symbols": symbols}
+    if config.model.output == "copy":
+        settings |= {"output": "copy"}  # sources and targets have ids of copied symbols
     if config.frames.kind in FRAME_KINDS:
         frames = {name: value for name, value in asdict(config.frames).items() if name != "batch_frames"}
         settings |= {"frames": frames | {"input_size": config.model.input_size}}

@@ -12,7 +12,7 @@ from peephole.engine.recurrence import Size, addresses, operand_in_use, saved_by
 from peephole.nn.attention import AdditiveAttention, DotAttention, GeneralAttention
 from peephole.nn.cells import LSTMState, LSTMWeights, peephole_form
 from peephole.nn.decoder import Decoder, DecoderState, Memory
-from peephole.nn.layers import LSTMDirection
+from peephole.nn.directions import LSTMDirection
 
 
 class AttentionWeights(NamedTuple):
@@ -55,7 +55,9 @@ class _Call(NamedTuple):
     states: list[Tensor]  # h, c of each layer, (B, H)
     weights: list[Tensor]  # weight_input, weight_hidden, bias, and weight_peephole if any, of each layer
     masks: list[Tensor]  # (B, U, H) for each layer above the lowest, or none at all
+    with_weights: bool  # whether α_t are wanted
     attention: str  # of engine.ATTENTIONS
+    residual: bool  # each layer reads the sum of the h_t of all layers below it
     operand: str
     instruction_set: str
 
@@ -87,6 +89,7 @@ class _Call(NamedTuple):
             memory_size=self.memory.shape[-1],
             key_size=hidden_size if self.keys is None else self.keys.shape[2],
             hidden_size=hidden_size,
+            residual=self.residual,
         )
 
     def differentiable(self) -> dict[str, Tensor]:
@@ -110,17 +113,18 @@ class _Call(NamedTuple):
         return {**self.differentiable(), "lengths": self.lengths, "source_lengths": self.source_lengths}, layers
 
 
+_RESULTS = "Tensor, Tensor, Tensor, Tensor, Tensor"
 _ARGUMENTS = (
     "Tensor embedded, Tensor lengths, Tensor source_lengths, Tensor memory, Tensor? keys, Tensor? weight_query, "
-    "Tensor? vector, Tensor[] states, Tensor[] weights, Tensor[] masks, str attention, str operand, "
-    "str instruction_set"
+    "Tensor? vector, Tensor[] states, Tensor[] weights, Tensor[] masks, bool with_weights, str attention, "
+    "bool residual, str operand, str instruction_set"
 )
 
 
 def run_decoder(
     decoder: Decoder, embedded: Tensor, lengths: Tensor, state: DecoderState, masks: list[Tensor]
-) -> tuple[Tensor, Tensor]:
-    """Compute s_t and c_t of all target steps.
+) -> tuple[Tensor, Tensor, Tensor | None]:
+    """Compute s_t and c_t of all target steps, and α_t if the decoder copies.
 
     Args:
         decoder: its weights.
@@ -130,7 +134,8 @@ def run_decoder(
         masks: for each layer above the lowest, the dropout mask of its input, (B, U, H); [] for no dropout.
 
     Returns:
-        The top layer's h_t, (B, U, H), and the contexts, (B, U, M); 0 past each length.
+        The output of the stack, (B, U, H), the contexts, (B, U, M), and the weights, (B, U, T), or None; 0 past each
+        length.
     """
     keys, source_lengths, memory = None, lengths, state.source
     if isinstance(memory, Memory):
@@ -138,7 +143,8 @@ def run_decoder(
     attention = ATTENTIONS[decoder.kinds()["attention"]](decoder.attention)
     states = cast("tuple[LSTMState, ...]", state.layers)
     weights = [cast("LSTMDirection", layer).weights() for layer in decoder.layers]
-    return decode(embedded, lengths, source_lengths, memory, keys, attention, states, weights, masks)
+    residual, copies = decoder.residual and len(weights) > 1, decoder.output.copies
+    return decode(embedded, lengths, source_lengths, memory, keys, attention, states, weights, masks, residual, copies)
 
 
 def decode(
@@ -151,7 +157,9 @@ def decode(
     states: Sequence[LSTMState],
     weights: Sequence[LSTMWeights],
     masks: list[Tensor],
-) -> tuple[Tensor, Tensor]:
+    residual: bool = False,
+    with_weights: bool = False,
+) -> tuple[Tensor, Tensor, Tensor | None]:
     """Compute what `run_decoder` returns, from tensors.
 
     Args:
@@ -164,6 +172,8 @@ def decode(
         states: first state of each layer.
         weights: weights of each layer; the lowest reads [embedding ; context].
         masks: as in `run_decoder`.
+        residual: whether each layer reads, and the result is, the sum of the h_t of all layers below, (41).
+        with_weights: whether α_t are wanted.
     """
     parts = [part for state in states for part in state]
     if operand_in_use() == "bf16":
@@ -171,7 +181,7 @@ def decode(
         keys = None if keys is None else keys.float()
         parts = [part.float() for part in parts]
     lengths, source_lengths = (tensor.to("cpu", torch.int64) for tensor in (lengths, source_lengths))
-    out, contexts, _ = torch.ops.peephole.decoder(
+    out, contexts, alphas, _, sums = torch.ops.peephole.decoder(
         embedded,
         lengths,
         source_lengths,
@@ -182,40 +192,49 @@ def decode(
         parts,
         [weight for layer in weights for weight in layer if weight is not None],
         masks,
+        with_weights,
         attention.kind,
+        residual,
         operand_in_use(),
         instruction_set_in_use(),
     )
-    return out, contexts
+    return (sums if residual else out), contexts, alphas if with_weights else None
 
 
 @torch.library.custom_op(
-    "peephole::decoder", mutates_args=(), device_types="cpu", schema=f"({_ARGUMENTS}) -> (Tensor, Tensor, Tensor)"
+    "peephole::decoder", mutates_args=(), device_types="cpu", schema=f"({_ARGUMENTS}) -> ({_RESULTS})"
 )
 def _decoder(*arguments: Any) -> tuple[Tensor, ...]:
-    """Return the top layer's h_t, the contexts, and the arrays saved for the backward pass."""
+    """Return the top layer's h_t, contexts, weights, the arrays saved for backward, and the sums of all layers' h_t.
+
+    The sums are empty for a stack that is not residual; in one that is, no gradient flows through h_t.
+    """
     call = _Call(*arguments)
-    out, contexts, saved = _empty_results(*arguments)
+    out, contexts, alphas, saved, sums = _empty_results(*arguments)
     arrays, layers = call.arrays()
     problem = call.problem()
-    arrays |= {"contexts": contexts, "saved": saved}
+    arrays |= {"contexts": contexts, "saved": saved} | ({"weights": alphas} if call.with_weights else {})
+    if call.residual:
+        arrays["sums"] = sums
     arrays["scratch"] = scratch(problem.scratch_bytes(backward=False))
     hidden = [torch.empty_like(out) for _ in layers[1:]] + [out]
     rows = [{**row, "hidden": part} for row, part in zip(layers, hidden, strict=True)]
     problem.forward(addresses(arrays), [addresses(row) for row in rows], call.instruction_set)
-    return out, contexts, saved
+    return out, contexts, alphas, saved, sums
 
 
 @torch.library.custom_op(
     "peephole::decoder_backward",
     mutates_args=(),
     device_types="cpu",
-    schema=f"(Tensor d_out, Tensor d_contexts, Tensor out, Tensor saved, {_ARGUMENTS}) -> Tensor[]",
+    schema=f"(Tensor d_out, Tensor d_contexts, Tensor? d_alphas, Tensor out, Tensor saved, {_ARGUMENTS}) -> Tensor[]",
 )
-def _decoder_backward(d_out: Tensor, d_contexts: Tensor, out: Tensor, saved: Tensor, *arguments: Any) -> list[Tensor]:
+def _decoder_backward(
+    d_out: Tensor, d_contexts: Tensor, d_alphas: Tensor | None, out: Tensor, saved: Tensor, *arguments: Any
+) -> list[Tensor]:
     """Return the gradients of `differentiable`, then those of each layer's `layer_arrays`."""
     call = _Call(*arguments)
-    found = _empty_gradients(d_out, d_contexts, out, saved, *arguments)
+    found = _empty_gradients(d_out, d_contexts, d_alphas, out, saved, *arguments)
     arrays, layers = call.arrays()
     problem = call.problem()
     arrays |= {"saved": saved, "scratch": scratch(problem.scratch_bytes(backward=True))}
@@ -224,6 +243,7 @@ def _decoder_backward(d_out: Tensor, d_contexts: Tensor, out: Tensor, saved: Ten
     gradients = {name: next(remaining) for name in call.differentiable()}
     layer_gradients = [{name: next(remaining) for name in row} for row in call.layer_arrays()]
     gradients |= {"states": d_out.contiguous(), "contexts": d_contexts.contiguous()}
+    gradients |= {} if d_alphas is None else {"weights": d_alphas.contiguous()}
     problem.backward(
         addresses(arrays),
         [addresses(row) for row in layers],
@@ -250,36 +270,42 @@ def _empty_results(*arguments: Any) -> tuple[Tensor, ...]:
     return (
         new(batch, steps, hidden_size),
         new(batch, steps, call.memory.shape[-1]),
+        new((batch, steps, call.memory.shape[1]) if call.with_weights else 0),
         new(saved, dtype=torch.uint8),
+        new(batch, steps, hidden_size) if call.residual else new(0),
     )
 
 
-def _empty_gradients(d_out: Tensor, d_contexts: Tensor, out: Tensor, saved: Tensor, *arguments: Any) -> list[Tensor]:
+def _empty_gradients(
+    d_out: Tensor, d_contexts: Tensor, d_alphas: Tensor | None, out: Tensor, saved: Tensor, *arguments: Any
+) -> list[Tensor]:
     call = _Call(*arguments)
     tensors = [*call.differentiable().values(), *(tensor for row in call.layer_arrays() for tensor in row.values())]
     return [tensor.new_empty(tensor.shape) for tensor in tensors]
 
 
 def _save_for_backward(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> None:
-    out, contexts, saved = output
+    out, contexts, _, saved, sums = output
     call = _Call(*inputs)
-    ctx.mark_non_differentiable(saved)
+    ctx.mark_non_differentiable(saved, out if call.residual else sums)
     ctx.set_materialize_grads(False)  # else a gradient of the size of `saved` is made, and filled with zeros
     ctx.num_states, ctx.num_weights = len(call.states), len(call.weights)
-    ctx.settings = call[-3:]
+    ctx.settings = call[-5:]
     ctx.save_for_backward(out, saved, *call[:7], *call.states, *call.weights, *call.masks)
     ctx.like = contexts.shape
 
 
-def _gradients(ctx: Any, d_out: Tensor | None, d_contexts: Tensor | None, _: Tensor | None) -> tuple[Any, ...]:
+def _gradients(ctx: Any, *given: Tensor | None) -> tuple[Any, ...]:
+    d_out, d_contexts, d_alphas, _, d_sums = given
     out, saved, *inputs = ctx.saved_tensors
     lists = inputs[7:]
     end = ctx.num_states + ctx.num_weights
     states, weights, masks = lists[: ctx.num_states], lists[ctx.num_states : end], lists[end:]
     call = _Call._make((*inputs[:7], states, weights, masks, *ctx.settings))
+    d_out = d_sums if call.residual else d_out
     d_out = torch.zeros_like(out) if d_out is None else d_out
     d_contexts = out.new_zeros(ctx.like) if d_contexts is None else d_contexts
-    found = iter(torch.ops.peephole.decoder_backward(d_out, d_contexts, out, saved, *call))
+    found = iter(torch.ops.peephole.decoder_backward(d_out, d_contexts, d_alphas, out, saved, *call))
     named = {name: next(found) for name in call.differentiable()}
     rows = [{name: next(found) for name in row} for row in call.layer_arrays()]
     d_states = [row.pop(name) for row in rows for name in ("h0", "c0")]
@@ -294,9 +320,7 @@ def _gradients(ctx: Any, d_out: Tensor | None, d_contexts: Tensor | None, _: Ten
         d_states,
         d_weights,
         [None] * len(masks),
-        None,
-        None,
-        None,
+        *[None] * 5,
     )
 
 

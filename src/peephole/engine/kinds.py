@@ -10,7 +10,10 @@ PREDICTION_KINDS: Mapping[str, Collection[str]] = {
     "attention": ("fixed", "additive", "dot", "general", "location", "coverage", "multihead", "none"),
     "context": ("attention", "last", "mean", "none"),
     "input": ("symbols", "frames", "convolution", "none"),
-    "output": ("symbols", "gaussian", "quantile"),
+    "output": ("symbols", "copy", "gaussian", "quantile"),
+    "stack": ("plain", "residual"),
+    "zoneout": ("none", "states"),
+    "normalization": ("none", "layer"),
     "ctc": ("linear",),
 }
 """As in engine/src/file/architecture.cpp, which refuses files of any other kind."""
@@ -20,6 +23,9 @@ TRAINING_KINDS: Mapping[str, Collection[str]] = {
     "peephole": ("full", "diagonal", "none"),
     "attention": ("fixed", "additive", "dot", "general"),
     "output": ("symbols",),
+    "stack": ("plain", "residual"),
+    "zoneout": ("none",),
+    "normalization": ("none",),
 }
 """The engine's operators decline requests for all other kinds, and for parts that are not listed."""
 

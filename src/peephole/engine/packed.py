@@ -72,7 +72,7 @@ class PackedModel:
 
 
 Source = Any
-"""Symbol ids, or frames as a NumPy array (T, F) of float32."""
+"""Symbol ids, for models that copy with the id of each one's copy; or frames as a NumPy array (T, F) of float32."""
 
 
 class PackedSearch:
@@ -86,6 +86,7 @@ class PackedSearch:
     def __init__(self, models: Sequence[PackedModel], guides: Sequence[tuple[PackedModel, float]] = ()) -> None:
         self.models, self.guides = tuple(models), tuple(guides)
         self._frame_size = engine.library().peephole_model_frame_size(self.models[0].address)  # 0: symbols
+        self._copies = bool(engine.library().peephole_model_copies(self.models[0].address))
 
     def find(
         self,
@@ -150,6 +151,10 @@ class PackedSearch:
 
     def _source_fields(self, sources: Sequence[Source]) -> dict[str, Any]:
         """Return the fields of a request with the sources."""
+        if self._copies:
+            pairs = [tuple(zip(*source, strict=True)) or ((), ()) for source in sources]
+            copies = array("i", chain.from_iterable(copied for _, copied in pairs))
+            return _joined("source", [ids for ids, _ in pairs]) | {"copies": copies}
         if not self._frame_size:
             return _joined("source", sources)
         import numpy as np

@@ -72,6 +72,7 @@ class DecoderProblem:
     memory_size: int
     key_size: int
     hidden_size: int
+    residual: bool = False
 
     def saved_bytes(self) -> int:
         """Return the size of the array `saved`."""
@@ -111,6 +112,7 @@ class DecoderProblem:
             ATTENTIONS[self.attention],
             self.threads,
             self.num_layers,
+            self.residual,
             **sizes,
             **arrays,
             layers=ctypes.addressof(rows),

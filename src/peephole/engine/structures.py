@@ -71,11 +71,14 @@ class Decoder(ctypes.Structure):
         "vector",
         "layers",
         "contexts",
+        "sums",
+        "weights",
         "saved",
         "scratch",
     )
+    _SETTINGS = ("scalar", "operand", "form", "attention", "threads", "num_layers", "residual")
     _fields_ = (
-        *((name, ctypes.c_int32) for name in ("scalar", "operand", "form", "attention", "threads", "num_layers")),
+        *((name, ctypes.c_int32) for name in _SETTINGS),
         *((name, ctypes.c_int64) for name in _SIZES),
         *((name, ctypes.c_void_p) for name in _ARRAYS),
     )
@@ -91,7 +94,7 @@ class DecoderLayerGradients(ctypes.Structure):
 class DecoderGradients(ctypes.Structure):
     """`peephole_decoder_gradients`."""
 
-    _ARRAYS = ("states", "contexts", "embedded", "memory", "keys", "weight_query", "vector", "layers")
+    _ARRAYS = ("states", "contexts", "weights", "embedded", "memory", "keys", "weight_query", "vector", "layers")
     _fields_ = tuple((name, ctypes.c_void_p) for name in _ARRAYS)
 
 
@@ -164,6 +167,7 @@ class Request(ctypes.Structure):
         ("ctc_weight", ctypes.c_double),
         ("source_offsets", ctypes.c_void_p),
         ("sources", ctypes.c_void_p),
+        ("copies", ctypes.c_void_p),
         ("frames", ctypes.c_void_p),
         ("max_lengths", ctypes.c_void_p),
         ("target_offsets", ctypes.c_void_p),

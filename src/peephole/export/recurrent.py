@@ -1,7 +1,8 @@
 """Recurrent layers as ONNX operators.
 
 ONNX's LSTM operator has diagonal peepholes (its input `P`) or none, and its GRU operator computes the same as ours.
-LSTMs with full peepholes are written as operators of equations (1)-(6), in a `Scan` over the steps of a sequence.
+LSTMs with full peepholes, and cells with zoneout or layer normalisation, are written as operators of their equations;
+see `cells.py`.
 
 Past a sequence's length the states stay the same; the outputs there are undefined, as in ONNX.
 """
@@ -14,7 +15,8 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from peephole.export.graph import BOOL, FLOAT, INT32, Graph
+from peephole.export.cells import WrittenCell
+from peephole.export.graph import INT32, Graph
 from peephole.export.weights import Array, CellWeights, Weights
 from peephole.nn.schema import Architecture, find_kind
 
@@ -56,20 +58,10 @@ def recurrence(architecture: Architecture) -> Recurrence:
         ConfigError: ONNX export has no such cell or form of peepholes.
     """
     forms = find_kind(RECURRENCES, architecture.cell, "ONNX export, cell")
-    return find_kind(forms, architecture.peephole, "ONNX export, peephole")
-
-
-def _run_full(
-    graph: Graph, x: str, lengths: str, valid: str, directions: Sequence[CellWeights]
-) -> tuple[str, list[str]]:
-    runs = [_scan(graph, x, valid, weights, reverse=d == 1) for d, weights in enumerate(directions)]
-    outputs, *states = (graph.op("Concat", *parts, axis=-1) for parts in zip(*runs, strict=True))
-    return outputs, states
-
-
-def _step_full(graph: Graph, x: str, state: Sequence[str], weights: CellWeights) -> list[str]:
-    projected = graph.linear(x, f"{weights.name}.input", weights.weight_input, weights.bias_input)
-    return list(_full_lstm_step(graph, projected, state[0], state[1], weights))
+    found = find_kind(forms, architecture.peephole, "ONNX export, peephole")
+    cell = WrittenCell.of(architecture)
+    is_plain = architecture.peephole != "full" and not any(cell.zoneout) and not architecture.layer_norm
+    return found if is_plain else found._replace(run=cell.run, step=cell.step)
 
 
 Operator = Callable[[Graph, str, str, Sequence[str], Sequence[CellWeights]], list[str]]
@@ -145,68 +137,11 @@ def _merge_directions(graph: Graph, value: str, axis: int, directions: Sequence[
     return graph.op("Reshape", graph.op("Transpose", value, perm=axes), graph.ints(*[0] * (axis + 1), size))
 
 
-def _scan(graph: Graph, x: str, valid: str, weights: CellWeights, *, reverse: bool) -> tuple[str, str, str]:
-    """Read the sequences in one direction; return the outputs (T, B, H), and the last h and c, each (B, H).
-
-    In the backward direction the padding comes first, and the states stay zero over it.
-    """
-    size = weights.hidden_size
-    projected = graph.linear(x, f"{weights.name}.input", weights.weight_input, weights.bias_input)  # of all steps
-    body = Graph(f"{weights.name}.step", graph)
-    h, c = (body.input(f"{body.name}.{part}", FLOAT, ("batch", size)) for part in ("h", "c"))
-    z = body.input(f"{body.name}.projected", FLOAT, ("batch", 4 * size))
-    real = body.input(f"{body.name}.real", BOOL, ("batch", 1))
-    new_h, new_c = _full_lstm_step(body, z, h, c, weights)
-    new_h, new_c = body.op("Where", real, new_h, h), body.op("Where", real, new_c, c)
-    for part, value in (("next_h", new_h), ("next_c", new_c), ("output", new_h)):
-        body.output(f"{body.name}.{part}", value, ("batch", size))
-    batch = graph.op("Slice", graph.op("Shape", x), graph.ints(1), graph.ints(2))
-    shape = graph.op("Concat", batch, graph.ints(size), axis=0)
-    zeros = graph.op("Expand", graph.number(0), shape)
-    h, c, outputs = graph.ops(
-        "Scan",
-        3,
-        *(zeros, zeros, projected, graph.add_dimension(valid, 2)),
-        body=body.proto(),
-        num_scan_inputs=2,
-        scan_input_directions=[int(reverse)] * 2,
-        scan_output_directions=[int(reverse)],
-    )
-    return outputs, h, c
-
-
-def _full_lstm_step(graph: Graph, projected: str, h: str, c: str, weights: CellWeights) -> tuple[str, str]:
-    """Return h_t and c_t, (1)-(6), of an LSTM with full peepholes.
-
-    Args:
-        graph: the graph to which the operators are added.
-        projected: W_x x_t + b, (N, 4H).
-        h: h_{t-1}, (N, H).
-        c: c_{t-1}, (N, H).
-        weights: the layer's weights.
-    """
-    size, name = weights.hidden_size, weights.name
-    assert weights.weight_peephole is not None
-    cell_to_if, cell_to_o = np.split(weights.weight_peephole, [2 * size])
-    z = graph.op("Add", projected, graph.linear(h, f"{name}.hidden", weights.weight_hidden))
-    z_if, z_g, z_o = graph.split(z, (2 * size, size, size))
-    z_if = graph.op("Add", z_if, graph.linear(c, f"{name}.peephole_if", cell_to_if))  # these two gates read c_{t-1}
-    i, f = graph.split(graph.op("Sigmoid", z_if), (size, size))  # (2), (1)
-    kept, added = graph.op("Mul", f, c), graph.op("Mul", i, graph.op("Tanh", z_g))  # (3)
-    c = graph.op("Add", kept, added)  # (4)
-    z_o = graph.op("Add", z_o, graph.linear(c, f"{name}.peephole_o", cell_to_o))  # this gate reads c_t
-    return graph.op("Mul", graph.op("Sigmoid", z_o), graph.op("Tanh", c)), c  # (5), (6)
-
-
 _ONNX_LSTM = Recurrence(("h", "c"), Weights.lstm, partial(_run_operator, _lstm), partial(_step_operator, _lstm))
 _ONNX_GRU = Recurrence(("h",), Weights.gru, partial(_run_operator, _gru), partial(_step_operator, _gru))
 
 RECURRENCES: Mapping[str, Mapping[str, Recurrence]] = {
-    "lstm": {
-        "full": Recurrence(("h", "c"), Weights.lstm, _run_full, _step_full),
-        "diagonal": _ONNX_LSTM,
-        "none": _ONNX_LSTM,
-    },
+    "lstm": dict.fromkeys(("full", "diagonal", "none"), _ONNX_LSTM),
     "gru": {"none": _ONNX_GRU},
 }
-"""Cell kind → form of the peepholes → how it is exported."""
+"""Cell kind → form of the peepholes → how it is exported, if an operator of ONNX computes it."""

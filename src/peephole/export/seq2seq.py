@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 from peephole.export.attention import ATTENTIONS, Attention, Given
+from peephole.export.copying import known_symbols, mix_copies
 from peephole.export.frontends import INPUTS, join_pairs
 from peephole.export.graph import FLOAT, INT64, Graph
 from peephole.export.recurrent import Recurrence, recurrence
@@ -61,6 +62,10 @@ def build_decoder_step(architecture: Architecture, num_symbols: int, weights: We
 
     Inputs: `previous` (rows) int64, y_{t-1}, <s> in the first step; the states and the memory or context that the
     encoder returned; with attention also `source_lengths` (rows), or `memory_lengths` if the encoder returned them.
+
+    A decoder that copies has the input `copies` (rows, time) int64 in addition: the target symbol with the text of each
+    source symbol; of V target symbols, the texts that are none of them are V, V + 1, … in the order in which they first
+    appear in their source. Its `log_probs` have a column for each of these, too.
 
     Outputs: `log_probs` (rows, V), log p(y_t | y_1 … y_{t-1}, X); `next_h_l`, `next_c_l`, `next_attention_state`, as
     far as there are such inputs; with attention `attention` (rows, places), (16).
@@ -115,7 +120,10 @@ class _Model:
                 by_time = graph.op("Transpose", valid, perm=[1, 0])
             names = [f"encoder.recurrent.layers.{layer}.{d}" for d in range(self.architecture.num_directions)]
             cells = [self.recurrence.weights(self.weights, name) for name in names]
+            below = x
             x, state = self.recurrence.run(graph, x, lengths, by_time, cells)
+            if self.architecture.residual and layer > self.architecture.encoder_pyramid:
+                x = graph.op("Add", x, below)  # (41)
             last.append(state)
         memory = graph.op("Transpose", x, perm=[1, 0, 2])
         return graph.op("Where", graph.add_dimension(valid, 2), memory, graph.number(0)), last, lengths
@@ -214,9 +222,22 @@ CONTEXTS: Mapping[str, _Context] = {
 
 def _step_to_symbols(model: _Model, num_symbols: int) -> None:
     """Add the decoder's step, its inputs and its outputs."""
+    logits, _ = _step(model, model.graph.input("previous", INT64, ("rows",)))
+    model.graph.output("log_probs", model.graph.op("LogSoftmax", logits, axis=1), ("rows", num_symbols))
+
+
+def _step_to_copies(model: _Model, num_symbols: int) -> None:
+    """Add the step of a decoder that copies."""
+    graph = model.graph
+    previous = known_symbols(graph, graph.input("previous", INT64, ("rows",)), num_symbols)
+    log_probs = mix_copies(graph, model.weights, *_step(model, previous), num_symbols)
+    graph.output("log_probs", log_probs, ("rows", "symbols"))
+
+
+def _step(model: _Model, previous: str) -> tuple[str, str]:
+    """Add the step up to the scores W_p r_t + b_p; return them and [s_t ; c_t ; E(y_{t-1})]."""
     graph, a = model.graph, model.architecture
     context_kind = find_kind(CONTEXTS, a.context, "ONNX export, context")
-    previous = graph.input("previous", INT64, ("rows",))
     states = [
         [graph.input(f"{part}_{layer}", FLOAT, ("rows", a.hidden_size)) for part in model.recurrence.states]
         for layer in range(a.decoder_layers)
@@ -229,11 +250,11 @@ def _step_to_symbols(model: _Model, num_symbols: int) -> None:
         following = model.recurrence.step(graph, x, state, cell)
         for part, value in zip(model.recurrence.states, following, strict=True):
             graph.output(f"next_{part}_{layer}", value, ("rows", a.hidden_size))
-        x = following[0]
-    read = model.linear("decoder.readout", graph.op("Concat", x, context, embedded, axis=1))
-    logits = model.linear("decoder.output", graph.op("Tanh", read))
-    graph.output("log_probs", graph.op("LogSoftmax", logits, axis=1), ("rows", num_symbols))
+        x = graph.op("Add", x, following[0]) if a.residual and layer else following[0]  # (41)
+    inputs = graph.op("Concat", x, context, embedded, axis=1)
+    read = model.linear("decoder.readout", inputs)
+    return model.linear("decoder.output", graph.op("Tanh", read)), inputs
 
 
-OUTPUTS: Mapping[str, Callable[[_Model, int], None]] = {"symbols": _step_to_symbols}
+OUTPUTS: Mapping[str, Callable[[_Model, int], None]] = {"symbols": _step_to_symbols, "copy": _step_to_copies}
 """Output kind → function that adds the decoder's step, given the number of target symbols."""

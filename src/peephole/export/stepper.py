@@ -59,8 +59,13 @@ class OnnxStepper:
         self._source = [name for name in step.inputs if name not in ("previous", *self._carried)]
 
     def start(self, source: Tensor, source_lengths: Tensor) -> OnnxState:
-        """Read the sources, (B, T) or (B, T, F), lengths from 1 to T; return the state before the first symbol."""
+        """Read the sources, (B, T) or (B, T, F), lengths from 1 to T; return the state before the first symbol.
+
+        Those of a model that copies are (B, T, 2): symbols, and the target symbols with their texts.
+        """
         found = {"source_lengths": source_lengths}
+        if "copies" in self._source:
+            source, found["copies"] = source.unbind(2)
         found |= self._encoder(self._encoder.inputs, (source, source_lengths))
         carried, shared = (tuple(found[name] for name in names) for names in (self._carried, self._source))
         return OnnxState(torch.arange(len(source)), carried, shared)

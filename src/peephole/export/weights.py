@@ -22,6 +22,9 @@ class CellWeights(NamedTuple):
     bias_input: Array  # (G·H,)
     bias_hidden: Array  # (G·H,), zeros for an LSTM
     weight_peephole: Array | None  # (3H, H) full, (3, H) diagonal, in the order i, f, o
+    gain: Array | None  # (G·H,), with layer normalisation
+    cell_gain: Array | None  # (H,), an LSTM's
+    cell_bias: Array | None  # (H,)
 
     @property
     def hidden_size(self) -> int:
@@ -45,17 +48,21 @@ class Weights:
         self._unused.discard(name)
         return self._tensors[name]
 
+    def find(self, name: str) -> Array | None:
+        """Return a tensor if there is one of this name."""
+        return self.take(name) if name in self._tensors else None
+
     def lstm(self, name: str) -> CellWeights:
         """Return the weights of one LSTM layer in one direction."""
         weight_input, weight_hidden, bias = (self.take(f"{name}.{part}") for part in _LSTM)
-        peephole = f"{name}.weight_peephole"
-        weight_peephole = self.take(peephole) if peephole in self._tensors else None
-        return CellWeights(name, weight_input, weight_hidden, bias, np.zeros_like(bias), weight_peephole)
+        optional = (self.find(f"{name}.{part}") for part in ("weight_peephole", "gain", "cell_gain", "cell_bias"))
+        return CellWeights(name, weight_input, weight_hidden, bias, np.zeros_like(bias), *optional)
 
     def gru(self, name: str) -> CellWeights:
         """Return the weights of one GRU layer in one direction."""
         weight_input, weight_hidden, bias_input, bias_hidden = (self.take(f"{name}.{part}") for part in _GRU)
-        return CellWeights(name, weight_input, weight_hidden, bias_input, bias_hidden, None)
+        gain = self.find(f"{name}.gain")
+        return CellWeights(name, weight_input, weight_hidden, bias_input, bias_hidden, None, gain, None, None)
 
     def check_all_used(self) -> None:
         """Raise ModelFileError if the graphs leave out a tensor."""

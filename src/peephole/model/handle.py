@@ -30,7 +30,7 @@ from peephole.model.reading import (
 from peephole.model.search_choice import make_search, slow_search_reason
 from peephole.model.weights import LoadedFile, Weights
 from peephole.nn.schema import Architecture, num_places
-from peephole.symbols import FrameSymbols, Symbols
+from peephole.symbols import FrameSymbols, Symbols, copied_tokens
 
 if TYPE_CHECKING:
     from peephole.nn import Seq2Seq
@@ -249,9 +249,9 @@ class Model:
         """
         config, pairs = self._read_pairs("score", sources, targets, notices, search)
         scores = [0.0] * len(pairs)
-        order = sorted(range(len(pairs)), key=lambda index: len(pairs[index][0]))
+        order = sorted(range(len(pairs)), key=lambda index: len(pairs[index][0].ids))
         found = self._make_search(config, Notices(), len(pairs)).force(
-            [pairs[index][0] for index in order], [pairs[index][1] for index in order], config
+            [pairs[index][0].ids for index in order], [pairs[index][1] for index in order], config
         )
         for index, hypothesis in zip(order, found, strict=True):
             scores[index] = hypothesis.log_prob
@@ -282,12 +282,12 @@ class Model:
         """
         config, pairs = self._read_pairs("teacher_forced", sources, targets, notices, search)
         found: list[list[str]] = [[]] * len(pairs)
-        order = sorted(range(len(pairs)), key=lambda index: (len(pairs[index][1]), len(pairs[index][0])))
+        order = sorted(range(len(pairs)), key=lambda index: (len(pairs[index][1]), len(pairs[index][0].ids)))
         likeliest = self._make_search(config, Notices(), len(pairs)).likeliest(
-            [pairs[index][0] for index in order], [pairs[index][1] for index in order], config
+            [pairs[index][0].ids for index in order], [pairs[index][1] for index in order], config
         )
         for index, ids in zip(order, likeliest, strict=True):
-            found[index] = self.target_symbols.tokens(ids[:-1])
+            found[index] = copied_tokens(ids[:-1], pairs[index][0].copied, self.target_symbols)
         return found
 
     def unknown_symbols(self, sources: Sequence[Any], targets: Sequence[str] = ()) -> Counter[str]:
@@ -337,8 +337,9 @@ class Model:
 
     def _read_sources(self, texts: Sequence[Any], notices: Notices, first_index: int = 0) -> list[Source]:
         of_frames = isinstance(self.source_symbols, FrameSymbols)
-        longest = self.config.frames.max_frames if of_frames else self.config.data.max_length
-        return read_sources(self.source_symbols, texts, notices, longest=longest, first_index=first_index)
+        how: dict[str, Any] = {"target": self.target_symbols if self.config.model.output == "copy" else None}
+        how["longest"] = self.config.frames.max_frames if of_frames else self.config.data.max_length
+        return read_sources(self.source_symbols, texts, notices, first_index=first_index, **how)
 
     def num_places(self, source: Source) -> int:
         """Return the number of encoder outputs of a source that was read, from which attention chooses."""
@@ -351,23 +352,22 @@ class Model:
         targets: Iterable[str | Sequence[str]],
         notices: Notices | None,
         search: Mapping[str, Any],
-    ) -> tuple[SearchConfig, list[tuple[Any, list[int]]]]:
-        """Return the search settings, and the source (ids or frames) and the target ids of each pair."""
+    ) -> tuple[SearchConfig, list[tuple[Source, list[int]]]]:
+        """Return the search settings of a call with given targets, each source and the ids of its target."""
         config = self._search_config(call, search, FORCED_SETTINGS)
         texts, wanted = check_sources(self.source_symbols, sources), check_targets(targets)
         if len(texts) != len(wanted):
             raise PeepholeError(f"{call}: wanted as many targets as sources, got {len(wanted)} and {len(texts)}")
         collected = _notices(notices)
-        read = self._read_sources(texts, collected) if not self.is_language_model else []
-        source_ids = [source.ids for source in read] or [ANY_SOURCE] * len(texts)
-        lengths = list(map(len, source_ids))
+        read = self._read_sources(texts, collected) if not self.is_language_model else [ANY_SOURCE] * len(texts)
+        lengths = [len(source.ids) for source in read]
         if 0 in lengths:
             raise PeepholeError(f"{call}: source {lengths.index(0)} is empty; wanted at least one symbol")
-        target_ids = read_targets(self.target_symbols, wanted, collected)
+        target_ids = read_targets(self.target_symbols, wanted, read, collected)
         collected.slow_search = slow_search_reason(self._weights, self.config, config)
         if notices is None:
             issue_warnings(collected, len(texts), stacklevel=3)
-        return config, list(zip(source_ids, target_ids, strict=True))
+        return config, list(zip(read, target_ids, strict=True))
 
     def _read_for_search(
         self, sources: Iterable[Any], prefixes: Iterable[str] | None, config: SearchConfig, notices: Notices, first: int

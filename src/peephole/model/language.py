@@ -13,7 +13,7 @@ from peephole.symbols import EOS, Symbols
 if TYPE_CHECKING:
     from peephole.model.handle import Model
 
-ANY_SOURCE = [EOS]
+ANY_SOURCE = Source([EOS], [], (), False)
 """What a search is given as the source of a language model, which does not read it."""
 
 
@@ -35,7 +35,7 @@ def read_beginnings(
         symbols, beginnings, read, config, notices, first_index=first_index, places=lambda source: len(source.ids)
     )
     most = [longest_target(len(ids), config) for ids in found]
-    return [Source(ANY_SOURCE, [], (), False) for _ in beginnings], found, most
+    return [ANY_SOURCE] * len(beginnings), found, most
 
 
 def find_language_model(model: Model, given: object, config: SearchConfig) -> Model | None:
@@ -57,6 +57,10 @@ def find_language_model(model: Model, given: object, config: SearchConfig) -> Mo
     given = config.language_model if given is None else given
     if given in (None, "none") or not config.language_model_weight:
         return None
+    if model.config.model.output == "copy":
+        raise PeepholeError(
+            "language_model: wanted none for a model that copies, because it has no probability for a copied text"
+        )
     check_type("language_model", given, (Model, str, os.PathLike), "a Model or the name of its file")
     if isinstance(given, (str, os.PathLike)):
         name = os.fspath(given)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from peephole.errors import shorten
 from peephole.model.reading import Source
 from peephole.search.hypothesis import Hypothesis
-from peephole.symbols import Symbols
+from peephole.symbols import Symbols, copied_tokens
 
 if TYPE_CHECKING:  # importing NumPy takes longer than all other imports for predicting a text
     import numpy as np
@@ -85,9 +85,10 @@ def prediction_of(hypothesis: Hypothesis, source: Source, symbols: Symbols) -> P
         source: its source, as it was read.
         symbols: the target's symbol table.
     """
+    tokens = copied_tokens(hypothesis.ids, source.copied, symbols)
     return Prediction(
-        text=symbols.decode(hypothesis.ids),
-        tokens=symbols.tokens(hypothesis.ids),
+        text=symbols.join(tokens),
+        tokens=tokens,
         log_prob=hypothesis.log_prob,
         symbol_log_probs=list(hypothesis.symbol_log_probs),
         finished=hypothesis.finished,

@@ -16,7 +16,7 @@ from typing import Any, Literal, NamedTuple
 from peephole.config import SearchConfig
 from peephole.errors import ArgumentError, PeepholeError, PrefixError, shorten
 from peephole.model.frame_sources import check_frame_sources, read_frame_source
-from peephole.symbols import UNK, FrameSymbols, Symbols
+from peephole.symbols import UNK, FrameSymbols, Symbols, find_copies, with_copied
 
 Side = Literal["source", "target"]
 SLOW_SEARCH = "prediction runs in PyTorch, many times slower"
@@ -90,16 +90,24 @@ class Source(NamedTuple):
     """A source as a model reads it."""
 
     ids: Any
-    """Its symbol ids, or its frames as a NumPy array (T, F)."""
+    """Its symbol ids, for a model that copies with the id of each one's copy; or its frames as a NumPy array (T, F)."""
     tokens: list[str]
     """The symbols as written, one an id; none for frames."""
     unknown: tuple[str, ...]
     """The symbols whose id is UNK."""
     truncated: bool
+    copied: tuple[str, ...] = ()
+    """Of a model that copies, the symbols that the target's table lacks; see `peephole.symbols.Copies.texts`."""
 
 
 def read_sources(
-    symbols: Symbols, sources: Sequence[Any], notices: Notices, *, longest: int, first_index: int = 0
+    symbols: Symbols,
+    sources: Sequence[Any],
+    notices: Notices,
+    *,
+    longest: int,
+    first_index: int = 0,
+    target: Symbols | None = None,
 ) -> list[Source]:
     """Split sources into symbols, or read their frames; record unknown symbols and truncated or empty sources.
 
@@ -109,6 +117,7 @@ def read_sources(
         notices: the object that records them.
         longest: maximal number of symbols or frames read of a source.
         first_index: the index of the first source in the notices.
+        target: the target's symbol table, for a model that copies.
 
     Raises:
         DataError: a file cannot be read; none are read for texts.
@@ -124,19 +133,34 @@ def read_sources(
         all_ids, all_tokens = symbols.segment(text)
         ids, tokens = all_ids[:longest], all_tokens[:longest]
         unknown = list_unknown(ids, tokens)
-        found.append(Source(ids, tokens, unknown, len(ids) < len(all_ids)))
+        source = Source(ids, tokens, unknown, len(ids) < len(all_ids))
+        found.append(source if target is None else _with_copies(source, target))
         if unknown or not ids or len(ids) < len(all_ids):
             notices.texts.append(Notice("source", index, unknown, len(all_ids), len(ids)))
     return found
 
 
+def _with_copies(source: Source, target: Symbols) -> Source:
+    copies = find_copies(source.tokens, target)
+    return source._replace(ids=list(zip(source.ids, copies.ids, strict=True)), copied=copies.texts)
+
+
 def read_targets(
-    symbols: Symbols, targets: Sequence[str | Sequence[str]], notices: Notices, *, first_index: int = 0
+    symbols: Symbols,
+    targets: Sequence[str | Sequence[str]],
+    sources: Sequence[Source],
+    notices: Notices,
+    *,
+    first_index: int = 0,
 ) -> list[list[int]]:
-    """Return the ids of targets or prefixes, texts or lists of tokens, and record those with unknown symbols."""
+    """Return the ids of targets or prefixes, texts or lists of tokens, and record those with unknown symbols.
+
+    There is one a source; an unknown symbol that is copied from it has an id above the table.
+    """
     found = []
-    for index, target in enumerate(targets, start=first_index):
+    for index, (target, source) in enumerate(zip(targets, sources, strict=True), start=first_index):
         ids, tokens = symbols.segment(target) if isinstance(target, str) else (symbols.token_ids(target), target)
+        ids = with_copied(ids, tokens, source.copied, symbols)
         found.append(ids)
         unknown = list_unknown(ids, tokens)
         if unknown:
@@ -164,7 +188,7 @@ def read_prefixes(
     """
     if len(prefixes) != len(sources):
         raise PeepholeError(f"prefixes: wanted a list of {len(sources)}, one a source, got {len(prefixes)}")
-    found = read_targets(symbols, prefixes, notices, first_index=first_index)
+    found = read_targets(symbols, prefixes, sources, notices, first_index=first_index)
     for index, (ids, source) in enumerate(zip(found, sources, strict=True)):
         most = longest_target(places(source), config)
         if len(source.ids) and len(ids) >= most:

@@ -14,6 +14,8 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from peephole.errors import ShapeError
+from peephole.nn.normalization import CellNorm, normalize
+from peephole.nn.zoneout import Zoneout
 
 GATES = ("i", "f", "g", "o")
 """Order of the four blocks in every LSTM weight: input gate, forget gate, candidate, output gate."""
@@ -61,13 +63,16 @@ def valid_steps(lengths: Int[Tensor, "B"], num_steps: int) -> Bool[Tensor, "B T"
     return torch.arange(num_steps, device=lengths.device) < lengths[:, None]
 
 
-def lstm_cell(x: Float[Tensor, "B I"], state: LSTMState, weights: LSTMWeights) -> LSTMState:
+def lstm_cell(
+    x: Float[Tensor, "B I"], state: LSTMState, weights: LSTMWeights, norm: CellNorm | None = None
+) -> LSTMState:
     """Run one step of a peephole LSTM.
 
     Args:
         x: the inputs of the step.
         state: h_{t-1} and c_{t-1}, each (B, H).
         weights: the layer's weights; the form of `weight_peephole` decides the form of W_c*.
+        norm: layer normalisation, (44), (45); None: none.
 
     Returns:
         h_t and c_t, each (B, H), by equations (1)-(6); see `lstm`.
@@ -76,7 +81,8 @@ def lstm_cell(x: Float[Tensor, "B I"], state: LSTMState, weights: LSTMWeights) -
         ShapeError: see `lstm`.
     """
     check_lstm_shapes(x, state, weights)
-    return LSTMStep.of(weights)(F.linear(x, weights.weight_input, weights.bias), state)
+    step = LSTMStep.of(weights, norm)
+    return step(F.linear(x, weights.weight_input, step.bias_before), state)
 
 
 def lstm(
@@ -86,6 +92,8 @@ def lstm(
     weights: LSTMWeights,
     *,
     reverse: bool = False,
+    zoneout: Zoneout | None = None,
+    norm: CellNorm | None = None,
 ) -> tuple[Float[Tensor, "B T H"], LSTMState]:
     """Run a peephole LSTM over a padded batch, in one direction.
 
@@ -108,6 +116,8 @@ def lstm(
         weights: weights of the layer. A `weight_peephole` of shape (3H, H) holds full matrices W_c*, one of shape
             (3, H) their diagonals; None leaves them out.
         reverse: read each sequence from its last real step to its first, (19) instead of (18).
+        zoneout: the shares of h_{t-1} and c_{t-1} that step t keeps, (43): numbers, or masks (B, T, H); None: none.
+        norm: layer normalisation, (44), (45); None: none.
 
     Returns:
         The outputs h_t, and the state after each sequence's last step read.
@@ -122,12 +132,14 @@ def lstm(
     check_lstm_shapes(x, state, weights, lengths)
     valid = valid_steps(lengths, x.shape[1])
     shortest = int(lengths.min())
+    step = LSTMStep.of(weights, norm)
     # W_x x_t + b of all steps in one product: it needs nothing from the recurrence.
-    projected = F.linear(_zero_padding(x, valid), weights.weight_input, weights.bias).unbind(1)
-    step = LSTMStep.of(weights)
+    projected = F.linear(_zero_padding(x, valid), weights.weight_input, step.bias_before).unbind(1)
     outputs: list[Tensor] = [projected[0]] * len(projected)
     for t in _order(len(projected), reverse):
         new = step(projected[t], state)
+        if zoneout is not None:
+            new = LSTMState(*zoneout.at(t).keep(new, state))
         if t >= shortest:  # some sequence has ended: its state stays
             real = valid[:, t, None]
             new = LSTMState(torch.where(real, new.h, state.h), torch.where(real, new.c, state.c))
@@ -137,20 +149,31 @@ def lstm(
 
 
 class LSTMStep(NamedTuple):
-    """Equations (1)-(6) for one step, given W_x x_t + b; the recurrent weights are cut once for all steps."""
+    """Equations (1)-(6) for one step, given W_x x_t + b; the recurrent weights are cut once for all steps.
+
+    With layer normalisation the bias is added after it, so `W_x x_t` is given.
+    """
 
     hidden: Tensor  # (4H, H)
     cell_to_if: Tensor | None  # (2H, H) full, (2, H) diagonal: W_ci, W_cf
     cell_to_o: Tensor | None  # (H, H) full, (1, H) diagonal: W_co
+    bias: Tensor  # (4H,)
+    norm: CellNorm | None
 
     @classmethod
-    def of(cls, weights: LSTMWeights) -> LSTMStep:
+    def of(cls, weights: LSTMWeights, norm: CellNorm | None = None) -> LSTMStep:
         """Cut the weights of a layer."""
         peephole = weights.weight_peephole
         if peephole is None:
-            return cls(weights.weight_hidden, None, None)
+            return cls(weights.weight_hidden, None, None, weights.bias, norm)
         block = peephole.shape[0] // 3
-        return cls(weights.weight_hidden, *peephole.split([2 * block, block]))
+        to_if, to_o = peephole.split([2 * block, block])
+        return cls(weights.weight_hidden, to_if, to_o, weights.bias, norm)
+
+    @property
+    def bias_before(self) -> Tensor | None:
+        """Return the bias that is added to W_x x_t."""
+        return self.bias if self.norm is None else None
 
     def __call__(self, projected: Float[Tensor, "B G"], state: LSTMState) -> LSTMState:
         """Return h_t and c_t; `projected` is W_x x_t + b, `state` h_{t-1} and c_{t-1}."""
@@ -159,11 +182,25 @@ class LSTMStep(NamedTuple):
         z_if, z_g, z_o = z.split([2 * hidden_size, hidden_size, hidden_size], 1)
         if self.cell_to_if is not None:  # input and forget gates read c_{t-1}
             z_if = _add_peephole(z_if, state.c, self.cell_to_if)
+        if self.norm is not None:
+            z_if, z_g = self._normalize(z_if, 0, 2), self._normalize(z_g, 2, 1)
         i, f = torch.sigmoid(z_if).chunk(2, 1)  # (2), (1)
         c = torch.addcmul(f * state.c, i, torch.tanh(z_g))  # (3), (4)
         if self.cell_to_o is not None:  # the output gate reads c_t, the new cell
             z_o = _add_peephole(z_o, c, self.cell_to_o)
-        return LSTMState(torch.sigmoid(z_o) * torch.tanh(c), c)  # (5), (6)
+        read = c
+        if self.norm is not None:
+            assert self.norm.cell_gain is not None
+            assert self.norm.cell_bias is not None
+            z_o = self._normalize(z_o, 3, 1)
+            read = normalize(c, self.norm.cell_gain, self.norm.cell_bias)  # (45)
+        return LSTMState(torch.sigmoid(z_o) * torch.tanh(read), c)  # (5), (6)
+
+    def _normalize(self, z: Tensor, first: int, count: int) -> Tensor:
+        """Normalise the pre-activations of `count` gates from gate `first` on, (44)."""
+        assert self.norm is not None
+        own = slice(first * self.hidden.shape[1], (first + count) * self.hidden.shape[1])
+        return normalize(z, self.norm.gain[own], self.bias[own], count)
 
 
 def _add_peephole(z: Tensor, c: Tensor, weight: Tensor) -> Tensor:
@@ -173,10 +210,13 @@ def _add_peephole(z: Tensor, c: Tensor, weight: Tensor) -> Tensor:
     return z + (c[:, None] * weight).flatten(1)
 
 
-def gru_cell(x: Float[Tensor, "B I"], h: Float[Tensor, "B H"], weights: GRUWeights) -> Float[Tensor, "B H"]:
+def gru_cell(
+    x: Float[Tensor, "B I"], h: Float[Tensor, "B H"], weights: GRUWeights, norm: CellNorm | None = None
+) -> Float[Tensor, "B H"]:
     """Run one step of a GRU and return h_t; see `gru`."""
     check_gru_shapes(x, h, weights)
-    return GRUStep.of(weights)(F.linear(x, weights.weight_input, weights.bias_input), h)
+    step = GRUStep.of(weights, norm)
+    return step(F.linear(x, weights.weight_input, step.bias_before), h)
 
 
 def gru(
@@ -186,6 +226,8 @@ def gru(
     weights: GRUWeights,
     *,
     reverse: bool = False,
+    zoneout: Zoneout | None = None,
+    norm: CellNorm | None = None,
 ) -> tuple[Float[Tensor, "B T H"], Float[Tensor, "B H"]]:
     """Run a GRU over a padded batch, in one direction.
 
@@ -202,35 +244,58 @@ def gru(
     check_gru_shapes(x, state, weights, lengths)
     valid = valid_steps(lengths, x.shape[1])
     shortest = int(lengths.min())
-    projected = F.linear(_zero_padding(x, valid), weights.weight_input, weights.bias_input).unbind(1)
-    step = GRUStep.of(weights)
+    step = GRUStep.of(weights, norm)
+    projected = F.linear(_zero_padding(x, valid), weights.weight_input, step.bias_before).unbind(1)
     outputs: list[Tensor] = [projected[0]] * len(projected)
     for t in _order(len(projected), reverse):
         new = step(projected[t], state)
+        if zoneout is not None:
+            [new] = zoneout.at(t).keep([new], [state])
         state = torch.where(valid[:, t, None], new, state) if t >= shortest else new
         outputs[t] = state
     return _zero_padding(torch.stack(outputs, 1), valid), state
 
 
 class GRUStep(NamedTuple):
-    """The equations of `gru` for one step, given W_x x_t + b_x."""
+    """The equations of `gru` for one step, given W_x x_t + b_x, or W_x x_t with layer normalisation."""
 
     hidden: Tensor  # (3H, H)
     bias: Tensor  # (3H,)
+    bias_input: Tensor  # (3H,)
+    norm: CellNorm | None
 
     @classmethod
-    def of(cls, weights: GRUWeights) -> GRUStep:
+    def of(cls, weights: GRUWeights, norm: CellNorm | None = None) -> GRUStep:
         """Take the recurrent weights of a layer."""
-        return cls(weights.weight_hidden, weights.bias_hidden)
+        return cls(weights.weight_hidden, weights.bias_hidden, weights.bias_input, norm)
+
+    @property
+    def bias_before(self) -> Tensor | None:
+        """Return the bias that is added to W_x x_t."""
+        return self.bias_input if self.norm is None else None
 
     def __call__(self, projected: Float[Tensor, "B G"], h: Float[Tensor, "B H"]) -> Float[Tensor, "B H"]:
         """Return h_t; `projected` is W_x x_t + b_x, `h` is h_{t-1}."""
+        if self.norm is not None:
+            return self._normalized(self.norm, projected, h)
         hidden_size = h.shape[1]
         x_rz, x_n = projected.split([2 * hidden_size, hidden_size], 1)
         h_rz, h_n = F.linear(h, self.hidden, self.bias).split([2 * hidden_size, hidden_size], 1)
         r, z = torch.sigmoid(x_rz + h_rz).chunk(2, 1)
         n = torch.tanh(torch.addcmul(x_n, r, h_n))
         return n + z * (h - n)  # not torch.lerp: under autocast it wants one number format for all three
+
+    def _normalized(self, norm: CellNorm, projected: Tensor, h: Tensor) -> Tensor:
+        """Return h_t with layer normalisation, (44), (46)."""
+        sizes = [2 * h.shape[1], h.shape[1]]
+        (x_rz, x_n), (h_rz, h_n) = projected.split(sizes, 1), F.linear(h, self.hidden).split(sizes, 1)
+        (gain_rz, gain_n), (bias_rz, bias_n), (_, bias_hn) = (
+            vector.split(sizes) for vector in (norm.gain, self.bias_input, self.bias)
+        )
+        bias_rz = bias_rz + self.bias[: sizes[0]]
+        r, z = torch.sigmoid(normalize(x_rz + h_rz, gain_rz, bias_rz, 2)).chunk(2, 1)
+        n = torch.tanh(normalize(x_n + r * (h_n + bias_hn), gain_n, bias_n))
+        return n + z * (h - n)
 
 
 def _order(num_steps: int, reverse: bool) -> range:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import functools
+from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple, cast
 
 import torch
@@ -13,13 +14,16 @@ from torch.nn import functional as F
 from peephole.nn.attention import Attention, AttentionState
 from peephole.nn.backends import find_for, multiplies_bfloat16
 from peephole.nn.cells import GRUStep, LSTMState, LSTMStep, LSTMWeights
+from peephole.nn.copying import CopyOutput
+from peephole.nn.directions import GRUDirection, LSTMDirection
 from peephole.nn.encoder import LayerState
 from peephole.nn.frontends import symbol_embedding
-from peephole.nn.layers import GRUDirection, LSTMDirection, run_gru, run_lstm
+from peephole.nn.layers import Variant, regularization, run_gru, run_lstm, stack_kind
 from peephole.nn.linear import Linear, linear
 from peephole.nn.noise import Noise
-from peephole.nn.outputs import SymbolOutput
-from peephole.symbols import UNPREDICTABLE
+from peephole.nn.outputs import Readouts, SymbolOutput
+from peephole.nn.zoneout import Zoneout, draw_zoneout, zoneout_rates
+from peephole.symbols import UNK, UNPREDICTABLE
 
 
 class Memory(NamedTuple):
@@ -28,6 +32,7 @@ class Memory(NamedTuple):
     outputs: Tensor  # (B, T, M) encoder outputs h_j
     keys: Tensor  # (B, T, A) their projections by the attention module
     valid: Tensor  # (B, T) True at real positions
+    copied: Tensor | None = None  # (B, T) the id that a copy of each symbol has; None for a model that does not copy
 
 
 class DecoderState(NamedTuple):
@@ -46,7 +51,7 @@ class Decoder(nn.Module):
         c_t = attention(s_{t-1}; h_1 … h_T)      (15)-(17), or the fixed context c of (8)
         s_t = f([E(y_{t-1}) ; c_t], s_{t-1})      the lowest layer; each further one reads the state below it
         r_t = tanh(W_r [s_t ; c_t ; E(y_{t-1})] + b_r)
-        p(y_t | y_1 … y_{t-1}, c) = softmax(W_p r_t + b_p)      (10), g(y_{t-1}, s_t, c_t)
+        p(y_t | y_1 … y_{t-1}, c) = softmax(W_p r_t + b_p)      (10), g(y_{t-1}, s_t, c_t), or with copying (27)
 
     The query of attention is the top layer's s_{t-1}. Weights: `embedding`, `attention`, `layers[l]` (as in `LSTM`; the
     lowest layer's `weight_input` is (4H, E + M), embedding first), `readout` (W_r, b_r), `output` (W_p, b_p).
@@ -58,10 +63,16 @@ class Decoder(nn.Module):
         layers: weights of each layer, made for input sizes E + M, then H.
         hidden_size: size H of s_t, and of r_t.
         attention: the alignment model, or None for a fixed context.
+        copying: whether the output layer also copies source symbols, (27).
         embedding_std: standard deviation of the embeddings' first numbers.
         generator: draws the initial weights of `embedding`, `readout` and `output`; None: PyTorch's global generator.
         make_embedding: builds `embedding`, as `symbol_embedding` does.
-        make_output: builds `output`, given H, the number of symbols and the generator.
+        make_output: builds `output` without copying, given H, the number of symbols and the generator.
+        residual: each layer above the lowest, and r_t, reads the sum of the h_t of all layers below, (41). The query of
+            attention stays the top layer's h_{t-1}.
+        zoneout: the probabilities of zoneout of h and, for an LSTM, of c, in all layers, (43).
+
+    Layer normalisation, (44)-(46), is a property of `layers`.
     """
 
     def __init__(
@@ -76,13 +87,23 @@ class Decoder(nn.Module):
         generator: torch.Generator | None = None,
         make_embedding: Callable[[int, int, float, torch.Generator | None], Any] = symbol_embedding,
         make_output: Callable[[int, int, torch.Generator | None], Any] = SymbolOutput,
+        *,
+        residual: bool = False,
+        zoneout: tuple[float, float] = (0.0, 0.0),
+        copying: bool = False,
     ) -> None:
         super().__init__()
+        self.residual, self.zoneout = residual, zoneout_rates(*zoneout)
         self.embedding = make_embedding(num_symbols, embedding_size, embedding_std, generator)
         self.attention = attention
         self.layers = nn.ModuleList(layers)
-        self.readout = Linear(hidden_size + context_size + embedding_size, hidden_size, generator)
-        self.output = make_output(hidden_size, num_symbols, generator)
+        read_size = hidden_size + context_size + embedding_size
+        self.readout = Linear(read_size, hidden_size, generator)
+        self.output = (
+            CopyOutput(hidden_size, num_symbols, read_size, generator)
+            if copying
+            else make_output(hidden_size, num_symbols, generator)
+        )
         self.hidden_size, self.context_size = hidden_size, context_size
         for layer in (self.readout, self.output):
             nn.init.xavier_uniform_(layer.weight, generator=generator)
@@ -94,6 +115,7 @@ class Decoder(nn.Module):
         outputs: Float[Tensor, "B T M"],
         valid: Bool[Tensor, "B T"],
         context: Float[Tensor, "B M"] | None,
+        copied: Int[Tensor, "B T"] | None = None,
     ) -> DecoderState:
         """Return the state before the first symbol.
 
@@ -102,11 +124,12 @@ class Decoder(nn.Module):
             outputs: encoder outputs h_j.
             valid: True at real source positions.
             context: the fixed context, (8); None for a decoder with attention.
+            copied: the id that a copy of each source symbol has, for a decoder that copies.
         """
         if self.attention is None:
             assert context is not None
             return DecoderState(first, context)
-        memory = Memory(outputs, self.attention.keys(outputs), valid)
+        memory = Memory(outputs, self.attention.keys(outputs), valid, copied)
         return DecoderState(first, memory, self.attention.first_state(valid))
 
     def start_alone(self, batch: int) -> DecoderState:
@@ -120,7 +143,8 @@ class Decoder(nn.Module):
         layer = cast("LSTMDirection | GRUDirection", self.layers[0])
         attention = "fixed" if self.context_size else "none"
         attention = attention if self.attention is None else self.attention.kind
-        return {"cell": layer.kind, "peephole": layer.peephole, "attention": attention}
+        kinds = {"cell": layer.kind, "peephole": layer.peephole, "attention": attention}
+        return kinds | {"stack": stack_kind(self.residual), **self._regularization()}
 
     def recurrence(self) -> DecoderRecurrence:
         """Return the recurrence with its weights as they are now, cut once for all steps of a search."""
@@ -145,8 +169,7 @@ class Decoder(nn.Module):
         lengths: Int[Tensor, "B"] | None = None,
     ) -> Float[Tensor, "B U V"]:
         """Feed the gold symbols, (13), and return the logits of all steps; see `readouts`."""
-        logits: Tensor = self.output(self.readouts(previous, state, noise, lengths)[0])
-        return logits
+        return self.output.scores(self.readouts(previous, state, noise, lengths))
 
     def readouts(
         self,
@@ -154,10 +177,8 @@ class Decoder(nn.Module):
         state: DecoderState,
         noise: Noise | None = None,
         lengths: Int[Tensor, "B"] | None = None,
-    ) -> tuple[Float[Tensor, "B U H"], Float[Tensor, "B U T"] | None]:
-        """Feed the gold symbols, (13), and return r_t and the attention weights α_t of all steps.
-
-        The weights are None for a fixed context, and where a backend computes the steps.
+    ) -> Readouts:
+        """Feed the gold symbols, (13), and return what the output layer reads in all steps.
 
         Args:
             previous: y_0 … y_{U-1}: symbols, or vectors for a decoder that reads these.
@@ -167,17 +188,18 @@ class Decoder(nn.Module):
         """
         embedded = self._embed(previous, noise)
         states, contexts, weights = self._unroll(embedded, state, noise, lengths)
-        r = torch.tanh(linear(torch.cat([states, contexts, embedded], -1), self.readout.weight, self.readout.bias))
-        return r if noise is None else noise.dropout(r, "readout"), weights
+        inputs = torch.cat([states, contexts, embedded], -1)
+        r = torch.tanh(linear(inputs, self.readout.weight, self.readout.bias))
+        return Readouts(r if noise is None else noise.dropout(r, "readout"), inputs, weights, copied_of(state))
 
     def forward_sampled(
         self, previous: Int[Tensor, "B U"], state: DecoderState, noise: Noise, sampling_probability: float
-    ) -> tuple[Float[Tensor, "B U V"], Float[Tensor, "B U T"] | None]:
+    ) -> tuple[Float[Tensor, "B U V"], Readouts | None]:
         """Feed at each step the gold symbol, (13), or with probability sampling_probability the model's own, (14).
 
-        Return the logits as `forward` does, and the attention weights as `readouts` does, whose arguments it has. The
-        model's own symbol is the one that greedy search predicts: the most probable one except PAD, BOS and UNK. No
-        gradient flows through the choice.
+        Return the logits as `forward` does, and what `readouts` does, whose arguments it has; None where a backend
+        computes the steps. The model's own symbol is the one that greedy search predicts: the most probable one except
+        PAD, BOS and UNK. No gradient flows through the choice.
 
         Source: Bengio et al. 2015, arXiv:1506.03099. The choice is made for each symbol.
         """
@@ -185,28 +207,38 @@ class Decoder(nn.Module):
         masks = self._masks(noise, num_steps, self.embedding.weight.dtype)
         run = find_for("sampled_decoder", self.kinds(), decoder_tensors(self, self.embedding.weight, state, masks)).run
         if run is not None:
-            found: Tensor = run(self, previous, state, noise, sampling_probability)
-            return found, None
+            computed: Tensor = run(self, previous, state, noise, sampling_probability)
+            return computed, None
         recurrence = self.recurrence()
+        zoneouts = self._zoneouts(noise, num_steps)
         samples = noise.uniform("scheduled sampling", num_steps) < sampling_probability
         embedding_mask = noise.mask("target embedding", num_steps, self.embedding.embedding_dim)
         readout_mask = noise.mask("readout", num_steps, self.hidden_size)
         never = torch.tensor(UNPREDICTABLE, device=previous.device)
         logits: list[Tensor] = []
-        weights: list[Tensor] = []
+        reads: list[Readouts] = []
         for t in range(num_steps):
             fed = previous[:, t]
             if t:
                 predicted = logits[-1].detach().index_fill(1, never, -torch.inf).argmax(1)
                 fed = torch.where(samples[:, t], predicted, fed)
-            embedded = self.embedding(fed) * embedding_mask[:, t]
-            state, context, alpha = recurrence(recurrence.project(embedded), state, [mask[:, t] for mask in masks])
-            weights += [] if alpha is None else [alpha]
-            logits.append(self.output(self.read(state, context, embedded) * readout_mask[:, t]))
-        return torch.stack(logits, 1), torch.stack(weights, 1) if weights else None
+            embedded = self.embedding(self.known(fed)) * embedding_mask[:, t]
+            kept = [zoneout and zoneout.at(t) for zoneout in zoneouts]
+            state, context, alpha = recurrence(recurrence.project(embedded), state, [m[:, t] for m in masks], kept)
+            read = self.read(state, context, embedded, alpha)
+            reads.append(read._replace(readout=read.readout * readout_mask[:, t]))
+            logits.append(self.output.scores(reads[-1]))
+        r, inputs = torch.stack([read.readout for read in reads], 1), torch.stack([read.inputs for read in reads], 1)
+        weights = [read.weights for read in reads if read.weights is not None]
+        found = Readouts(r, inputs, torch.stack(weights, 1) if weights else None, copied_of(state))
+        return torch.stack(logits, 1), found
+
+    def known(self, symbols: Tensor) -> Tensor:
+        """Return the symbols that are fed to a decoder: <unk> for a copied one that the vocabulary lacks."""
+        return symbols.masked_fill(symbols >= self.output.out_features, UNK) if self.output.copies else symbols
 
     def _embed(self, previous: Tensor, noise: Noise | None) -> Tensor:
-        embedded: Tensor = self.embedding(previous)
+        embedded: Tensor = self.embedding(self.known(previous))
         return embedded if noise is None else noise.dropout(embedded, "target embedding")
 
     def _masks(self, noise: Noise | None, num_steps: int, dtype: torch.dtype) -> list[Tensor]:
@@ -216,46 +248,68 @@ class Decoder(nn.Module):
         sites = (f"between decoder layers {layer}" for layer in range(1, len(self.layers)))
         return [noise.mask(site, num_steps, self.hidden_size).to(dtype) for site in sites]
 
+    def _zoneouts(self, noise: Noise | None, num_steps: int) -> list[Zoneout | None]:
+        """Return the shares of the states that each layer keeps at all steps."""
+        sites = (f"decoder {layer}" for layer in range(len(self.layers)))
+        return [draw_zoneout(self.zoneout, noise, site, num_steps, self.hidden_size) for site in sites]
+
     def _unroll(
         self, embedded: Tensor, state: DecoderState, noise: Noise | None, lengths: Tensor | None
     ) -> tuple[Tensor, Tensor, Tensor | None]:
-        """Return s_t, (B, U, H), c_t, (B, U, M), and α_t, (B, U, T), of all steps.
+        """Return the output of the stack, (B, U, H), c_t, (B, U, M), and α_t, (B, U, T), of all steps.
 
-        A backend computes them, without α_t, or else the loop below.
+        A backend computes them, α_t only for a decoder that copies, or else the loop below.
         """
         masks = self._masks(noise, embedded.shape[1], embedded.dtype)
         if lengths is None:
             lengths = torch.full((embedded.shape[0],), embedded.shape[1])
         if not self.context_size:
-            return self._unroll_layers(embedded, state, lengths, masks), embedded[..., :0], None
+            zoneouts = self._zoneouts(noise, embedded.shape[1])
+            return self._unroll_layers(embedded, state, lengths, masks, zoneouts), embedded[..., :0], None
         run = find_for("decoder", self.kinds(), decoder_tensors(self, embedded, state, masks)).run
         if run is not None:
-            found: tuple[Tensor, Tensor] = run(self, embedded, lengths, state, masks)
-            return *found, None
-        recurrence = self.recurrence()
+            found: tuple[Tensor, Tensor, Tensor | None] = run(self, embedded, lengths, state, masks)
+            return found
+        recurrence, zoneouts = self.recurrence(), self._zoneouts(noise, embedded.shape[1])
         states, contexts, weights = [], [], []
         for t, projected in enumerate(recurrence.project(embedded).unbind(1)):
-            state, context, alpha = recurrence(projected, state, [mask[:, t] for mask in masks])
-            states.append(top(state))
+            kept = [zoneout and zoneout.at(t) for zoneout in zoneouts]
+            state, context, alpha = recurrence(projected, state, [mask[:, t] for mask in masks], kept)
+            states.append(self.stack_output(state.layers))
             contexts.append(context)
             weights += [] if alpha is None else [alpha]
         return torch.stack(states, 1), torch.stack(contexts, 1), torch.stack(weights, 1) if weights else None
 
-    def _unroll_layers(self, x: Tensor, state: DecoderState, lengths: Tensor, masks: list[Tensor]) -> Tensor:
-        """Return s_t of all steps of a language model, (B, U, H): without a context, one layer after the other."""
-        for index, (layer, first) in enumerate(zip(self.layers, state.layers, strict=True)):
-            x = x * masks[index - 1] if index and masks else x
+    def _unroll_layers(
+        self, x: Tensor, state: DecoderState, lengths: Tensor, masks: list[Tensor], zoneouts: list[Zoneout | None]
+    ) -> Tensor:
+        """Return the output of the stack of a language model, (B, U, H): without a context, layer after layer."""
+        for index, (layer, first, zoneout) in enumerate(zip(self.layers, state.layers, zoneouts, strict=True)):
+            own = cast("LSTMDirection | GRUDirection", layer)
+            how: dict[str, Any] = {"variant": Variant(zoneout, own.norm())}
+            how["kinds"] = {"cell": own.kind, "peephole": own.peephole, **self._regularization()}
+            below, x = x, x * masks[index - 1] if index and masks else x
             if isinstance(first, LSTMState):
-                own = cast("LSTMDirection", layer)
-                kinds = {"cell": own.kind, "peephole": own.peephole}
-                x, _ = run_lstm(x, lengths, first, own.weights(), kinds=kinds)
+                x, _ = run_lstm(x, lengths, first, cast("LSTMDirection", own).weights(), **how)
             else:
-                x, _ = run_gru(x, lengths, first, cast("GRUDirection", layer).weights())
+                x, _ = run_gru(x, lengths, first, cast("GRUDirection", own).weights(), **how)
+            x = x + below if self.residual and index else x  # (41)
         return x
 
-    def read(self, state: DecoderState, context: Tensor, embedded: Tensor) -> Tensor:
-        """Return r_t, (B, H), of one step: s_t is the top layer's in `state`."""
-        return torch.tanh(self.readout(torch.cat([top(state), context, embedded], -1)))
+    def _regularization(self) -> dict[str, str]:
+        layer = cast("LSTMDirection | GRUDirection", self.layers[0])
+        return regularization(self.zoneout, layer_norm=layer.norm() is not None)
+
+    def read(self, state: DecoderState, context: Tensor, embedded: Tensor, weights: Tensor | None) -> Readouts:
+        """Return what the output layer reads in one step with its new state."""
+        inputs = torch.cat([self.stack_output(state.layers), context, embedded], -1)
+        return Readouts(torch.tanh(self.readout(inputs)), inputs, weights, copied_of(state))
+
+    def stack_output(self, layers: Sequence[LayerState]) -> Tensor:
+        """Return the output of a stack: the top layer's h, or in a residual one the sum over all layers, (41)."""
+        if not self.residual:
+            return hidden(layers[-1])
+        return functools.reduce(torch.add, map(hidden, layers))
 
 
 class DecoderRecurrence:
@@ -268,14 +322,16 @@ class DecoderRecurrence:
     def __init__(self, decoder: Decoder) -> None:
         self.decoder = decoder
         self.attention = decoder.attention
-        layers = [cast("LSTMDirection | GRUDirection", layer).weights() for layer in decoder.layers]
+        modules = [cast("LSTMDirection | GRUDirection", layer) for layer in decoder.layers]
+        layers, norms = [module.weights() for module in modules], [module.norm() for module in modules]
         self.steps = [
-            LSTMStep.of(weights) if isinstance(weights, LSTMWeights) else GRUStep.of(weights) for weights in layers
+            LSTMStep.of(weights, norm) if isinstance(weights, LSTMWeights) else GRUStep.of(weights, norm)
+            for weights, norm in zip(layers, norms, strict=True)
         ]
         embedding_size = decoder.embedding.embedding_dim
         lowest = layers[0].weight_input
         self.from_embedding, self.from_context = lowest.split([embedding_size, lowest.shape[1] - embedding_size], 1)
-        self.biases = [weights[2] for weights in layers]
+        self.biases = [step.bias_before for step in self.steps]
         self.from_below = [weights.weight_input for weights in layers[1:]]
 
     def project(self, embedded: Float[Tensor, "... E"]) -> Float[Tensor, "... G"]:
@@ -286,12 +342,12 @@ class DecoderRecurrence:
         self, previous: Int[Tensor, "N"], state: DecoderState
     ) -> tuple[Float[Tensor, "N V"], DecoderState, Float[Tensor, "N T"] | None]:
         """Do one step of a search; see `Decoder.step`."""
-        embedded = self.decoder.embedding(previous)
-        state, context, weights = self(self.project(embedded), state, [])
-        return self.decoder.output(self.decoder.read(state, context, embedded)), state, weights
+        embedded = self.decoder.embedding(self.decoder.known(previous))
+        state, context, weights = self(self.project(embedded), state, [], [self.decoder.zoneout] * len(self.steps))
+        return self.decoder.output.scores(self.decoder.read(state, context, embedded, weights)), state, weights
 
     def __call__(
-        self, projected: Tensor, state: DecoderState, masks: list[Tensor]
+        self, projected: Tensor, state: DecoderState, masks: list[Tensor], zoneouts: Sequence[Zoneout | None]
     ) -> tuple[DecoderState, Tensor, Tensor | None]:
         """Return the next state, the context c_t and the attention weights.
 
@@ -299,20 +355,23 @@ class DecoderRecurrence:
             projected: what `project` returned for E(y_{t-1}).
             state: the state before the step.
             masks: for each layer above the lowest, the dropout mask of its input; [] for no dropout.
+            zoneouts: for each layer, the shares of its state that this step keeps.
         """
         if isinstance(state.source, Memory):
             assert self.attention is not None
-            outputs, keys, valid = state.source
+            outputs, keys, valid, _ = state.source
             context, weights, attention = self.attention(top(state), keys, outputs, valid, state.attention)
         else:
             context, weights, attention = state.source, None, ()
         x = torch.addmm(projected, context, self.from_context.t())
         layers: list[LayerState] = []
-        for index, (step, old) in enumerate(zip(self.steps, state.layers, strict=True)):
+        for index, (step, old, zoneout) in enumerate(zip(self.steps, state.layers, zoneouts, strict=True)):
             if index:
-                below = hidden(layers[-1]) * masks[index - 1] if masks else hidden(layers[-1])
+                below = self.decoder.stack_output(layers)
+                below = below * masks[index - 1] if masks else below
                 x = F.linear(below, self.from_below[index - 1], self.biases[index])
-            layers.append(step(x, old))  # type: ignore[arg-type]  # a layer's state is of its own cell's kind
+            new = step(x, old)  # type: ignore[arg-type]  # a layer's state is of its own cell's kind
+            layers.append(new if zoneout is None else zone(zoneout, new, old))
         return DecoderState(tuple(layers), state.source, attention), context, weights
 
 
@@ -326,6 +385,19 @@ def decoder_tensors(decoder: Decoder, embedded: Tensor, state: DecoderState, mas
     layers = [weight for layer in decoder.layers for weight in layer.parameters()]
     attention = [] if decoder.attention is None else list(decoder.attention.parameters())
     return [*given, *layers, *masks, *attention]
+
+
+def zone(zoneout: Zoneout, new: LayerState, old: LayerState) -> LayerState:
+    """Return a layer's state after a step with zoneout, (43)."""
+    if isinstance(new, LSTMState):
+        return LSTMState(*zoneout.keep(new, old))
+    [h] = zoneout.keep([new], [cast("Tensor", old)])
+    return h
+
+
+def copied_of(state: DecoderState) -> Tensor | None:
+    """Return the id that a copy of each source symbol has, (B, T); None for a model that does not copy."""
+    return state.source.copied if isinstance(state.source, Memory) else None
 
 
 def hidden(state: LayerState) -> Tensor:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Literal, cast
+from typing import Any, NamedTuple, cast
 
 import torch
 from jaxtyping import Float, Int
@@ -22,95 +22,11 @@ from peephole.nn.cells import (
     lstm,
     peephole_form,
 )
+from peephole.nn.directions import GRUDirection, LSTMDirection, Peephole
 from peephole.nn.noise import Noise
+from peephole.nn.normalization import CellNorm
 from peephole.nn.schema import halved
-
-Peephole = Literal["full", "diagonal", "none"]
-
-
-class LSTMDirection(nn.Module):
-    """The weights of one LSTM layer in one direction: `weight_input`, `weight_hidden`, `bias`, `weight_peephole`.
-
-    Initialised by `reset_parameters`: input weights Glorot-uniform per gate, recurrent and full peephole weights
-    orthogonal per gate, full peepholes orthogonal per gate and scaled by 0.1, diagonal ones uniform within ±0.1 (small
-    values, so that peepholes contribute little at initialisation), biases 0 but `forget_bias` for b_f (Jozefowicz et
-    al. 2015).
-    """
-
-    kind = "lstm"
-
-    def __init__(
-        self,
-        input_size: int,
-        hidden_size: int,
-        peephole: Peephole,
-        forget_bias: float,
-        generator: torch.Generator | None = None,
-    ) -> None:
-        super().__init__()
-        self.forget_bias = forget_bias
-        self.peephole = peephole
-        self.weight_input = nn.Parameter(torch.empty(4 * hidden_size, input_size))
-        self.weight_hidden = nn.Parameter(torch.empty(4 * hidden_size, hidden_size))
-        self.bias = nn.Parameter(torch.empty(4 * hidden_size))
-        rows = {"full": 3 * hidden_size, "diagonal": 3, "none": 0}[peephole]
-        self.weight_peephole = nn.Parameter(torch.empty(rows, hidden_size)) if rows else None
-        self.reset_parameters(generator)
-
-    @torch.no_grad()
-    def reset_parameters(self, generator: torch.Generator | None = None) -> None:
-        """Draw new weights, as the class docstring describes; None: from PyTorch's global generator."""
-        hidden_size = self.weight_hidden.shape[1]
-        init_gates(self.weight_input, self.weight_hidden, 4, generator)
-        self.bias.zero_()
-        self.bias[hidden_size : 2 * hidden_size] = self.forget_bias
-        if self.weight_peephole is None:
-            return
-        if self.weight_peephole.shape[0] == 3:
-            nn.init.uniform_(self.weight_peephole, -0.1, 0.1, generator)
-        else:
-            for block in self.weight_peephole.chunk(3):
-                nn.init.orthogonal_(block, 0.1, generator)
-
-    def weights(self) -> LSTMWeights:
-        """Return the weights as `lstm` takes them."""
-        return LSTMWeights(self.weight_input, self.weight_hidden, self.bias, self.weight_peephole)
-
-
-class GRUDirection(nn.Module):
-    """The weights of one GRU layer in one direction, initialised like those of `LSTMDirection`, biases 0."""
-
-    kind = "gru"
-    peephole = "none"
-
-    def __init__(self, input_size: int, hidden_size: int, generator: torch.Generator | None = None) -> None:
-        super().__init__()
-        self.weight_input = nn.Parameter(torch.empty(3 * hidden_size, input_size))
-        self.weight_hidden = nn.Parameter(torch.empty(3 * hidden_size, hidden_size))
-        self.bias_input = nn.Parameter(torch.empty(3 * hidden_size))
-        self.bias_hidden = nn.Parameter(torch.empty(3 * hidden_size))
-        self.reset_parameters(generator)
-
-    @torch.no_grad()
-    def reset_parameters(self, generator: torch.Generator | None = None) -> None:
-        """Draw new weights, as the class docstring describes; None: from PyTorch's global generator."""
-        init_gates(self.weight_input, self.weight_hidden, 3, generator)
-        self.bias_input.zero_()
-        self.bias_hidden.zero_()
-
-    def weights(self) -> GRUWeights:
-        """Return the weights as `gru` takes them."""
-        return GRUWeights(self.weight_input, self.weight_hidden, self.bias_input, self.bias_hidden)
-
-
-def init_gates(
-    weight_input: Tensor, weight_hidden: Tensor, num_gates: int, generator: torch.Generator | None = None
-) -> None:
-    """Initialise each gate's input weights Glorot-uniform and its recurrent weights orthogonal."""
-    for block in weight_input.chunk(num_gates):
-        nn.init.xavier_uniform_(block, generator=generator)
-    for block in weight_hidden.chunk(num_gates):
-        nn.init.orthogonal_(block, generator=generator)
+from peephole.nn.zoneout import Zoneout, draw_zoneout, zoneout_kind, zoneout_rates
 
 
 class LSTM(nn.Module):
@@ -132,9 +48,15 @@ class LSTM(nn.Module):
             each halves the number of steps (Chan et al. 2016, "Listen, Attend and Spell"); a last step without a
             partner is joined with zeros.
         generator: draws the initial weights; None: PyTorch's global generator.
+        residual: the output of each layer from the second on is the sum of its h_t and of the output of the layer
+            below, (41); not in layers of a pyramid, where the sizes differ.
+        zoneout: the probabilities that a unit of h and of c keeps the value of the step before, (43). Masks are drawn
+            by the `noise` that `forward` is given; without it each state is the mean over all masks of this step.
+        layer_norm: normalise the gates, and c before the output, (44), (45). Each layer and direction then also has
+            `gain` (4H,), `cell_gain` (H,) and `cell_bias` (H,).
 
     Raises:
-        ConfigError: there is no such form of peepholes.
+        ConfigError: there is no such form of peepholes, or a probability of zoneout is not from 0 to 1.
         ShapeError: a size, or the number of layers, is below 1.
         ArgumentError: one of them is not a whole number.
     """
@@ -151,18 +73,28 @@ class LSTM(nn.Module):
         forget_bias: float = 1.0,
         pyramid: int = 0,
         generator: torch.Generator | None = None,
+        *,
+        residual: bool = False,
+        zoneout: tuple[float, float] = (0.0, 0.0),
+        layer_norm: bool = False,
     ) -> None:
         super().__init__()
         if peephole not in ("full", "diagonal", "none"):
             raise ConfigError(f"peephole: wanted 'full', 'diagonal' or 'none', got {peephole!r}")
         self.input_size, self.hidden_size, self.pyramid = input_size, hidden_size, pyramid
+        self.residual, self.zoneout, self.layer_norm = residual, zoneout_rates(*zoneout), layer_norm
         self.num_directions = 2 if bidirectional else 1
         self.layers = nn.ModuleList(
             nn.ModuleList(
-                LSTMDirection(size, hidden_size, peephole, forget_bias, generator) for _ in range(self.num_directions)
+                LSTMDirection(size, hidden_size, peephole, forget_bias, generator, layer_norm=layer_norm)
+                for _ in range(self.num_directions)
             )
             for size in layer_sizes(input_size, hidden_size, num_layers, self.num_directions, pyramid)
         )
+
+    def kinds(self) -> dict[str, str]:
+        """Return the kinds that the layers share with those of a decoder."""
+        return {"cell": self.kind, "stack": stack_kind(self.residual), **regularization(self.zoneout, self.layer_norm)}
 
     def forward(
         self,
@@ -179,7 +111,7 @@ class LSTM(nn.Module):
             lengths: real steps of each sequence, 1 ≤ lengths ≤ T.
             state: first h and c of every layer and direction, each (B, num_layers·D, H), layer l and direction d at
                 index l·D + d; None starts from zeros.
-            noise: dropout between the layers; None applies none.
+            noise: dropout between the layers, and the masks of zoneout; None applies none.
 
         Returns:
             The top layer's outputs, 0 past each length (of a pyramid fewer than T steps; `Encoder` returns their
@@ -197,6 +129,7 @@ class LSTM(nn.Module):
         check_shape("state.c", state.c, (x.shape[0], num_states, self.hidden_size))
         last: list[LSTMState] = []
         for index, layer in enumerate(self.layers):
+            below = x
             if noise is not None and index:
                 x = noise.dropout(x, f"between layers {index}")
             if 0 < index <= self.pyramid:
@@ -206,11 +139,15 @@ class LSTM(nn.Module):
                 which = index * self.num_directions + direction
                 first = LSTMState(state.h[:, which], state.c[:, which])
                 own = cast("LSTMDirection", module)
-                kinds = {"cell": self.kind, "peephole": own.peephole}
-                out, end = run_lstm(x, lengths, first, own.weights(), reverse=direction == 1, kinds=kinds)
+                kinds = {"cell": self.kind, "peephole": own.peephole, **regularization(self.zoneout, self.layer_norm)}
+                zoneout = draw_zoneout(self.zoneout, noise, f"{index} {direction}", x.shape[1], self.hidden_size)
+                more = Variant(zoneout, own.norm())
+                out, end = run_lstm(x, lengths, first, own.weights(), reverse=direction == 1, kinds=kinds, variant=more)
                 outputs.append(out)
                 last.append(end)
             x = torch.cat(outputs, 2)  # (20)
+            if self.residual and index > self.pyramid:
+                x = x + below  # (41)
         return x, LSTMState(torch.stack([end.h for end in last], 1), torch.stack([end.c for end in last], 1))
 
 
@@ -218,7 +155,8 @@ class GRU(nn.Module):
     """A stack of GRU layers, in one direction or both.
 
     Parameters of layer l and direction d are those of `layers[l][d]`, named and ordered as in torch.nn.GRU:
-    `weight_input` (3H, I), `weight_hidden` (3H, H), `bias_input` (3H,), `bias_hidden` (3H,). Arguments as in `LSTM`.
+    `weight_input` (3H, I), `weight_hidden` (3H, H), `bias_input` (3H,), `bias_hidden` (3H,). Arguments as in `LSTM`;
+    `zoneout` is the probability of h alone.
     """
 
     kind = "gru"
@@ -231,14 +169,25 @@ class GRU(nn.Module):
         bidirectional: bool = False,
         pyramid: int = 0,
         generator: torch.Generator | None = None,
+        *,
+        residual: bool = False,
+        zoneout: float = 0.0,
+        layer_norm: bool = False,
     ) -> None:
         super().__init__()
         self.input_size, self.hidden_size, self.pyramid = input_size, hidden_size, pyramid
+        self.residual, self.zoneout, self.layer_norm = residual, zoneout_rates(zoneout, 0.0), layer_norm
         self.num_directions = 2 if bidirectional else 1
         self.layers = nn.ModuleList(
-            nn.ModuleList(GRUDirection(size, hidden_size, generator) for _ in range(self.num_directions))
+            nn.ModuleList(
+                GRUDirection(size, hidden_size, generator, layer_norm=layer_norm) for _ in range(self.num_directions)
+            )
             for size in layer_sizes(input_size, hidden_size, num_layers, self.num_directions, pyramid)
         )
+
+    def kinds(self) -> dict[str, str]:
+        """Return the kinds that the layers share with those of a decoder."""
+        return {"cell": self.kind, "stack": stack_kind(self.residual), **regularization(self.zoneout, self.layer_norm)}
 
     def forward(
         self,
@@ -256,6 +205,7 @@ class GRU(nn.Module):
         check_shape("state", state, (x.shape[0], num_states, self.hidden_size))
         last: list[Tensor] = []
         for index, layer in enumerate(self.layers):
+            below = x
             if noise is not None and index:
                 x = noise.dropout(x, f"between layers {index}")
             if 0 < index <= self.pyramid:
@@ -263,12 +213,28 @@ class GRU(nn.Module):
             outputs = []
             for direction, module in enumerate(cast("nn.ModuleList", layer)):
                 first = state[:, index * self.num_directions + direction]
-                weights = cast("GRUDirection", module).weights()
-                out, end = run_gru(x, lengths, first, weights, reverse=direction == 1, kind=self.kind)
+                own = cast("GRUDirection", module)
+                kinds = {"cell": self.kind, "peephole": "none", **regularization(self.zoneout, self.layer_norm)}
+                zoneout = draw_zoneout(self.zoneout, noise, f"{index} {direction}", x.shape[1], self.hidden_size)
+                more = Variant(zoneout, own.norm())
+                out, end = run_gru(x, lengths, first, own.weights(), reverse=direction == 1, kinds=kinds, variant=more)
                 outputs.append(out)
                 last.append(end)
             x = torch.cat(outputs, 2)  # (20)
+            if self.residual and index > self.pyramid:
+                x = x + below  # (41)
         return x, torch.stack(last, 1)
+
+
+class Variant(NamedTuple):
+    """What a cell does beyond its equations; None: nothing."""
+
+    zoneout: Zoneout | None = None
+    norm: CellNorm | None = None
+
+    def keywords(self) -> dict[str, Any]:
+        """Return the arguments of `lstm` and `gru` for it; an implementation without it need not have them."""
+        return {name: part for name, part in self._asdict().items() if part is not None}
 
 
 def run_lstm(
@@ -279,18 +245,19 @@ def run_lstm(
     *,
     reverse: bool = False,
     kinds: Mapping[str, str] | None = None,
+    variant: Variant = Variant(),  # noqa: B008  # it is never changed
 ) -> tuple[Float[Tensor, "B T H"], LSTMState]:
     """Run `lstm`, its arguments, results and errors, on the first backend that can, else by its equations.
 
-    Under autocast to bfloat16 on a CPU, products multiply bfloat16; states are float32. `kinds` are the kind of the
-    cell and the form of the peepholes; None: an LSTM with the form that its weights have.
+    Under autocast to bfloat16 on a CPU, products multiply bfloat16; states are float32. `kinds` are those of the parts
+    of the layer, such as its peepholes; None: a plain LSTM with the form of peepholes that its weights have.
     """
     if multiplies_bfloat16():
         x, state = x.float(), LSTMState(state.h.float(), state.c.float())
     kinds = kinds or {"cell": LSTM.kind, "peephole": peephole_form(weights.weight_peephole)}
     given = [x, *state, *(weight for weight in weights if weight is not None)]
     run = find_for("recurrent_layer", kinds, given).run or lstm
-    found: tuple[Tensor, LSTMState] = run(x, lengths, state, weights, reverse=reverse)
+    found: tuple[Tensor, LSTMState] = run(x, lengths, state, weights, reverse=reverse, **variant.keywords())
     return found
 
 
@@ -301,13 +268,24 @@ def run_gru(
     weights: GRUWeights,
     *,
     reverse: bool = False,
-    kind: str = "gru",
+    kinds: Mapping[str, str] | None = None,
+    variant: Variant = Variant(),  # noqa: B008  # it is never changed
 ) -> tuple[Float[Tensor, "B T H"], Float[Tensor, "B H"]]:
     """Run `gru`, its arguments, results and errors, on the first backend that can, else by its equations."""
-    kinds = {"cell": kind, "peephole": "none"}
+    kinds = kinds or {"cell": GRU.kind, "peephole": "none"}
     run = find_for("recurrent_layer", kinds, [x, state, *weights]).run or gru
-    found: tuple[Tensor, Tensor] = run(x, lengths, state, weights, reverse=reverse)
+    found: tuple[Tensor, Tensor] = run(x, lengths, state, weights, reverse=reverse, **variant.keywords())
     return found
+
+
+def regularization(zoneout: Zoneout | None, layer_norm: bool) -> dict[str, str]:
+    """Return the kinds of zoneout and normalisation of a stack of layers."""
+    return {"zoneout": zoneout_kind(zoneout), "normalization": "layer" if layer_norm else "none"}
+
+
+def stack_kind(residual: bool) -> str:
+    """Return the kind of a stack of layers."""
+    return "residual" if residual else "plain"
 
 
 def join_pairs(x: Float[Tensor, "B T I"]) -> Float[Tensor, "B S J"]:

@@ -25,6 +25,7 @@ class Noise(NamedTuple):
     step: int  # the training step
     examples: Tensor  # index of each row's pair in the corpus, (B,) int64
     rate: float  # the share of units that `dropout` drops, 0 ≤ rate < 1
+    variational: bool = False  # a unit is dropped at all steps of a sequence or at none, (42)
 
     def dropout(self, x: Float[Tensor, "B T F"], site: str) -> Float[Tensor, "B T F"]:
         """Zero each unit with probability `rate` and scale the others by 1 / (1 - rate).
@@ -39,16 +40,32 @@ class Noise(NamedTuple):
         return x * self.mask(site, x.shape[1], x.shape[2]) if self.rate else x
 
     def mask(self, site: str, num_steps: int, num_units: int) -> Float[Tensor, "B T F"]:
-        """Return the factors of `dropout`: 0 with probability `rate`, else 1 / (1 - rate)."""
-        threshold = round(self.rate * 2**32) - 2**31
+        """Return the factors of `dropout`: 0 with probability `rate`, else 1 / (1 - rate).
+
+        Variational ones are the same at every step, and stored once for all.
+
+        Source: Gal and Ghahramani 2016, arXiv:1512.05287, for variational dropout. Differs: h_{t-1} is not dropped in
+            the recurrence, and a symbol that occurs twice is dropped in the same units, not as a whole.
+        """
+        if self.variational and num_steps > 1:
+            return self.mask(site, 1, num_units).expand(-1, num_steps, -1)
+        return self._kept(site, num_steps, num_units, self.rate, 1 - self.rate)
+
+    def chosen(self, site: str, num_steps: int, num_units: int, rate: float) -> Float[Tensor, "B T F"]:
+        """Return 1 with probability `rate`, else 0, for each example, position and unit."""
+        return 1 - self._kept(site, num_steps, num_units, rate, 1.0)
+
+    def _kept(self, site: str, num_steps: int, num_units: int, rate: float, divisor: float) -> Float[Tensor, "B T F"]:
+        """Return 0 with probability `rate`, else 1 / divisor."""
+        threshold = round(rate * 2**32) - 2**31
         device = self.examples.device
         run = find(Request("dropout_mask", {}, device.type, "float32")).run
         if run is not None:
             keys = _unit_keys(num_units, device)
-            mask: Tensor = run(self.examples, keys, num_steps, self._site_number(site), threshold, 1 - self.rate)
+            mask: Tensor = run(self.examples, keys, num_steps, self._site_number(site), threshold, divisor)
             return mask
         keep = self.bits(site, num_steps, num_units).ge_(threshold)  # 0 or 1 in int32: bools take PyTorch far longer
-        return keep.float().div_(1 - self.rate)
+        return keep.float().div_(divisor)
 
     def uniform(self, site: str, num_steps: int) -> Float[Tensor, "B T"]:
         """Return numbers uniform on [0, 1), one for each example and position."""

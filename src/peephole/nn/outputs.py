@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 from jaxtyping import Float, Int
 from torch import Tensor
 from torch.nn import functional as F
@@ -9,6 +11,15 @@ from torch.nn import functional as F
 from peephole.nn.backends import find_for, multiplies_bfloat16
 from peephole.nn.linear import Linear
 from peephole.nn.loss import loss_sum
+
+
+class Readouts(NamedTuple):
+    """What an output layer computes the distribution of y_t from, for one step or for all."""
+
+    readout: Tensor  # (B, H) or (B, U, H)  r_t, with dropout
+    inputs: Tensor  # (…, H + M + E)  [s_t ; c_t ; E(y_{t-1})], from which r_t is computed
+    weights: Tensor | None  # (…, T)  α_t; None for a fixed context, and where a backend does not return them
+    copied: Tensor | None  # (B, T)  the id that a copy of each source symbol has; None for a model that does not copy
 
 
 class SymbolOutput(Linear):
@@ -21,12 +32,16 @@ class SymbolOutput(Linear):
     """
 
     kind = "symbols"
+    copies = False
 
-    def loss_sum(
-        self, readouts: Float[Tensor, "B U H"], target: Int[Tensor, "B U"], label_smoothing: float
-    ) -> Float[Tensor, ""]:
+    def scores(self, read: Readouts) -> Float[Tensor, "*N V"]:
+        """Return the scores W_p r_t + b_p, of which softmax is p."""
+        scores: Tensor = self(read.readout)
+        return scores
+
+    def loss_sum(self, read: Readouts, target: Int[Tensor, "B U"], label_smoothing: float) -> Float[Tensor, ""]:
         """Return `loss_sum` of the scores; see `output_loss_sum`."""
-        return output_loss_sum(readouts, self.weight, self.bias, target, label_smoothing, kind=self.kind)
+        return output_loss_sum(read.readout, self.weight, self.bias, target, label_smoothing, kind=self.kind)
 
 
 def output_loss_sum(

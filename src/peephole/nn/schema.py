@@ -1,4 +1,4 @@
-"""The description of the network: its architecture, and each tensor's name, shape and role.
+"""The description of the network: each tensor's name, shape and role, which follow from its architecture.
 
 The model file, quantisation and (in engine/src/file/schema.cpp, compared with this file by a test) the C++ engine use
 this description. The ONNX export names the tensors itself: it is given exactly those described here, and must use all.
@@ -8,156 +8,18 @@ Kinds of cell, attention, input and output have names; each dictionary below map
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass, fields
 from typing import Any, TypeVar
 
-from peephole.config import Config, ModelConfig, read_section
 from peephole.errors import ConfigError, nearest
+from peephole.nn.architecture import Architecture as Architecture
+from peephole.nn.architecture import making_of_settings as making_of_settings
 from peephole.nn.tensors import ATTENTIONS as ATTENTIONS
 from peephole.nn.tensors import Role as Role
 from peephole.nn.tensors import Tensors, inside, linear, matrix, vector
 from peephole.nn.tensors import TensorSpec as TensorSpec
-from peephole.values import WANTED
 
 Entry = TypeVar("Entry")
-
-
-@dataclass(frozen=True)
-class Architecture:
-    """All that decides which tensors a network has and how it computes with them.
-
-    How the network was initialised and trained is not part of it.
-    """
-
-    cell: str  # lstm, gru
-    peephole: str  # full, diagonal, none
-    hidden_size: int  # H, size of the decoder's state
-    encoder_size: int  # M, size of an encoder output, both directions together
-    embedding_size: int  # E
-    encoder_layers: int
-    decoder_layers: int
-    bidirectional: bool
-    context: str  # attention, last, mean
-    attention: str  # additive, dot, general, location, coverage, multihead
-    location_channels: int  # C
-    location_width: int  # R
-    attention_heads: int  # K
-    input: str  # symbols, frames, convolution
-    output: str  # symbols, gaussian, quantile
-    output_size: int | None  # D, numbers in a vector of the target; None for symbols
-    quantiles: int  # output quantile: Q
-    scaling: str  # output gaussian, quantile: source, constant
-    continues: bool  # likewise: the target continues the source's first D numbers
-    feedback: bool  # likewise: the decoder is fed the vector before, not y_0
-    input_size: int | None  # F, numbers in a frame; None for symbols
-    input_planes: int  # input convolution: columns of points in a frame
-    frame_stack: int  # input frames: frames joined to one
-    convolution_layers: int
-    convolution_channels: int
-    encoder_pyramid: int  # encoder layers above the first that read pairs of steps
-    ctc: bool  # a second output over the encoder
-
-    @classmethod
-    def of(cls, config: ModelConfig) -> Architecture:
-        """Return the architecture that the settings of section `model` describe."""
-        shape = {name: getattr(config, name) for name in _SETTINGS}
-        return cls(**shape | {"encoder_size": config.encoder_size or config.hidden_size})
-
-    @classmethod
-    def from_dict(cls, tree: Mapping[str, Any], where: str = "architecture") -> Architecture:
-        """Read an architecture from a JSON object; keys left out have the defaults of section `model`.
-
-        Args:
-            tree: what `to_dict` returned.
-            where: begins each error message.
-
-        Raises:
-            ConfigError: an unknown key or kind, a value of the wrong type or out of range, or values that do not fit
-                together.
-
-        >>> Architecture.from_dict({"hidden_size": 64}).encoder_size
-        64
-        """
-        known = {f.name: str(f.type) for f in fields(cls)}
-        for key, value in tree.items():
-            if key not in known:
-                raise ConfigError(f"{where}: unknown key {key!r}{nearest(key, known)}")
-            if isinstance(value, str) and known[key] != "str":  # settings may be given as text, numbers in JSON not
-                wanted = next(words for kind, words in WANTED.items() if kind.__name__ == known[key].split(" | ")[0])
-                raise ConfigError(f"{where}.{key}: wanted {wanted}, got {value!r}")
-        model = read_section(ModelConfig, cls.of(ModelConfig()).model_settings() | dict(tree), where)
-        try:
-            Config(model=model)  # checks the values against each other
-        except ConfigError as error:
-            raise ConfigError(f"{where}: {error}") from error
-        return cls.of(model)
-
-    def to_dict(self) -> dict[str, Any]:
-        """Return the architecture as a dictionary of JSON values.
-
-        Keys that format 3 of the model file did not have at first are left out where they have their defaults, so that
-        older builds read the files of all architectures that they can compute.
-        """
-        first = Architecture.of(ModelConfig())
-        return {key: value for key, value in asdict(self).items() if key not in _ADDED or value != getattr(first, key)}
-
-    def model_settings(self) -> dict[str, Any]:
-        """Return the settings of section `model` that describe this architecture."""
-        settings: dict[str, Any] = {name: getattr(self, name) for name in _SETTINGS}
-        return settings | {"encoder_size": None if self.encoder_size == self.hidden_size else self.encoder_size}
-
-    def kinds(self) -> dict[str, str]:
-        """Return the kind of each part; without attention its kind is "fixed", without a source it has none."""
-        kinds = {name: getattr(self, name) for name in ("cell", "peephole", "attention", "context", "input", "output")}
-        kinds |= {"ctc": "linear"} if self.ctc else {}
-        if self.input == "none":
-            return kinds | {"attention": "none", "context": "none"}
-        return kinds if CONTEXTS[self.context] else kinds | {"attention": "fixed"}
-
-    def describe(self) -> str:
-        """Return the architecture in words.
-
-        >>> Architecture.from_dict({"hidden_size": 64, "peephole": "none", "context": "mean"}).describe()
-        'LSTM, mean context, hidden size 64, encoder 1 x 64 bidirectional, decoder 1 x 64'
-        """
-        peepholes = f" with {self.peephole} peepholes" if self.peephole != "none" else ""
-        if self.input == "none":
-            return f"language model, {self.cell.upper()}{peepholes}, {self.decoder_layers} x {self.hidden_size}"
-        context = f"{self.attention} attention" if self.context == "attention" else f"{self.context} context"
-        directions = "bidirectional" if self.bidirectional else "one-directional"
-        return (
-            f"{self.cell.upper()}{peepholes}, {context}, hidden size {self.hidden_size}, "
-            f"encoder {self.encoder_layers} x {self.encoder_size} {directions}, "
-            f"decoder {self.decoder_layers} x {self.hidden_size}{', CTC' if self.ctc else ''}"
-        )
-
-    @property
-    def memory_size(self) -> int:
-        """Return M of the context that the decoder reads: 0 without a source."""
-        return 0 if self.input == "none" else self.encoder_size
-
-    @property
-    def num_directions(self) -> int:
-        """Return the number of directions in which the encoder reads the source."""
-        return 2 if self.bidirectional else 1
-
-
-_SETTINGS = [f.name for f in fields(Architecture)]
-_ADDED = (
-    *("location_channels", "location_width", "attention_heads"),
-    *("input_size", "input_planes", "frame_stack", "convolution_layers", "convolution_channels"),
-    *("encoder_pyramid", "ctc", "output_size", "quantiles", "scaling", "continues"),
-    "feedback",
-)
-
-
-def making_of_settings() -> list[str]:
-    """Return the names of the settings in section `model` that are not part of the architecture.
-
-    >>> making_of_settings()
-    ['dropout', 'forget_bias', 'embedding_std']
-    """
-    return [f.name for f in fields(ModelConfig) if f.name not in _SETTINGS]
+EPSILON = 1e-5  # ε of layer normalisation, (44)
 
 
 def find_kind(table: Mapping[str, Entry], kind: Any, where: str) -> Entry:
@@ -315,6 +177,12 @@ def _decoder(a: Architecture, num_outputs: int) -> Tensors:
     yield from inside("output", linear(a.hidden_size, num_outputs))
 
 
+def _copying_decoder(a: Architecture, num_symbols: int) -> Tensors:
+    yield from _symbol_decoder(a, num_symbols)
+    yield "output.gate_weight", vector(a.hidden_size + a.encoder_size + a.embedding_size)
+    yield "output.gate_bias", vector(1)
+
+
 def _ctc(a: Architecture, num_symbols: int) -> Tensors:
     if a.ctc:
         yield from linear(a.encoder_size, num_symbols)
@@ -331,6 +199,8 @@ def _lstm(a: Architecture, inputs: int, hidden: int) -> Tensors:
     peephole = find_kind(PEEPHOLES, a.peephole, "peephole")(hidden)
     if peephole is not None:
         yield "weight_peephole", peephole
+    if a.layer_norm:
+        yield from (("gain", vector(4 * hidden)), ("cell_gain", vector(hidden)), ("cell_bias", vector(hidden)))
 
 
 def _gru(a: Architecture, inputs: int, hidden: int) -> Tensors:
@@ -338,6 +208,8 @@ def _gru(a: Architecture, inputs: int, hidden: int) -> Tensors:
     yield "weight_hidden", matrix(3 * hidden, hidden)
     yield "bias_input", vector(3 * hidden)
     yield "bias_hidden", vector(3 * hidden)
+    if a.layer_norm:
+        yield "gain", vector(3 * hidden)
 
 
 INPUTS: Mapping[str, Callable[[Architecture, int], Tensors]] = {
@@ -350,6 +222,7 @@ INPUTS: Mapping[str, Callable[[Architecture, int], Tensors]] = {
 
 OUTPUTS: Mapping[str, Callable[[Architecture, int], Tensors]] = {
     "symbols": _symbol_decoder,
+    "copy": _copying_decoder,
     "gaussian": _vector_decoder,
     "quantile": _vector_decoder,
 }

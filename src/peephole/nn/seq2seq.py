@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import NamedTuple
+from functools import partial
+from typing import Any, NamedTuple
 
 import torch
 from jaxtyping import Float, Int
@@ -14,9 +15,10 @@ from peephole.nn.attention import ATTENTIONS, Attention
 from peephole.nn.cells import valid_steps
 from peephole.nn.ctc import CTC
 from peephole.nn.decoder import Decoder, DecoderState
+from peephole.nn.directions import GRUDirection, LSTMDirection
 from peephole.nn.encoder import FIXED_CONTEXTS, Bridge, Encoder, LayerState, fixed_context
 from peephole.nn.frontends import FRONTENDS, Frontend, NoSource
-from peephole.nn.layers import GRU, LSTM, GRUDirection, LSTMDirection
+from peephole.nn.layers import GRU, LSTM
 from peephole.nn.loss import coverage_loss_sum, loss_sum
 from peephole.nn.noise import Noise
 from peephole.nn.schema import Architecture, find_kind
@@ -32,6 +34,7 @@ class Encoded(NamedTuple):
     outputs: Tensor  # (B, S, M) h_1 … h_S, 0 past each length
     last: list[LayerState]  # of each layer, both directions side by side
     lengths: Tensor  # (B,) real outputs of each source
+    copied: Tensor | None = None  # (B, T) the id that a copy of each symbol has; None for a model that does not copy
 
 
 class Seq2Seq(nn.Module):
@@ -64,37 +67,45 @@ class Seq2Seq(nn.Module):
     def kinds(self) -> dict[str, str]:
         """Return the kind of each part as its module declares it, in the form of `Architecture.kinds`."""
         decoder = self.decoder.kinds()
-        encoder = decoder["cell"] if self.encoder is None else self.encoder.recurrent.kind
-        cell = decoder["cell"] if decoder["cell"] == encoder else f"{encoder}, {decoder['cell']}"
+        encoder = {} if self.encoder is None else self.encoder.recurrent.kinds()
+        both = {part: kind if decoder[part] == kind else f"{kind}, {decoder[part]}" for part, kind in encoder.items()}
         kinds = {"context": self.context, "input": self.frontend.kind, "output": self.decoder.output.kind}
-        return decoder | {"cell": cell} | kinds | ({} if self.ctc is None else {"ctc": self.ctc.kind})
+        return decoder | both | kinds | ({} if self.ctc is None else {"ctc": self.ctc.kind})
 
     def start(self, source: Tensor, source_lengths: Int[Tensor, "B"], noise: Noise | None = None) -> DecoderState:
-        """Read the source, as its frontend takes it, and return the decoder's state before the first symbol."""
+        """Read the source, as its frontend takes it, and return the decoder's state before the first symbol.
+
+        A source of a model that copies is (B, T, 2); see `peephole.nn.copying`.
+        """
         if self.encoder is None:
             return self.decoder.start_alone(len(source_lengths))
         return self.begin(self.encode(source, source_lengths, noise))
 
     def encode(self, source: Tensor, source_lengths: Int[Tensor, "B"], noise: Noise | None = None) -> Encoded:
-        """Read the source, as its frontend takes it, with the encoder."""
+        """Read the source, as its frontend takes it, with the encoder; see `start`."""
         assert self.encoder is not None, "a language model has no encoder"
+        copied = None
+        if self.decoder.output.copies:
+            source, copied = source.unbind(2)
+            copied = copied.where(valid_steps(source_lengths, copied.shape[1]), PAD)
         x, lengths = self.frontend(source, source_lengths, noise)
-        return Encoded(*self.encoder(x, lengths, noise))
+        outputs, last, lengths = self.encoder(x, lengths, noise)
+        return Encoded(outputs, last, lengths, copied)
 
     def begin(self, encoded: Encoded) -> DecoderState:
         """Return the decoder's state before the first symbol."""
         assert self.bridge is not None, "a language model has no bridge"
-        outputs, last, lengths = encoded
+        outputs, last, lengths, copied = encoded
         valid = valid_steps(lengths, outputs.shape[1])
         context = None if self.context == "attention" else fixed_context(self.context, outputs, last[-1], valid)
-        return self.decoder.start(self.bridge(last), outputs, valid, context)
+        return self.decoder.start(self.bridge(last), outputs, valid, context, copied)
 
     def ctc_log_probs(
         self, source: Tensor, source_lengths: Int[Tensor, "B"]
     ) -> tuple[Float[Tensor, "B S V"], Int[Tensor, "B"]]:
         """Return log p(k | j), (31), at each output of the encoder, and the number of real outputs of each source."""
         assert self.ctc is not None
-        outputs, _, lengths = self.encode(source, source_lengths)
+        outputs, _, lengths, _ = self.encode(source, source_lengths)
         return self.ctc.log_probs(outputs), lengths
 
     def places(self, source_lengths: Int[Tensor, "B"]) -> Int[Tensor, "B"]:
@@ -120,7 +131,7 @@ class Seq2Seq(nn.Module):
         """Return the logits of every target symbol given the ones before it.
 
         Args:
-            source: a padded batch as the frontend takes it: symbols (B, T), or frames (B, T, F).
+            source: a padded batch as the frontend takes it: symbols (B, T), or frames (B, T, F); see `start`.
             source_lengths: real symbols or frames of each source, at least 1.
             target: target symbols y_1 … y_U, the last real one </s>, padded; logits of padding mean nothing.
             noise: dropout, and the choices of scheduled sampling; None: the plain model.
@@ -155,14 +166,18 @@ class Seq2Seq(nn.Module):
         state = self.decoder.start_alone(len(source_lengths)) if encoded is None else self.begin(encoded)
         if sampling_probability:
             assert noise is not None
-            logits, weights = self.decoder.forward_sampled(_previous(target), state, noise, sampling_probability)
+            logits, readouts = self.decoder.forward_sampled(_previous(target), state, noise, sampling_probability)
+        else:
+            logits, readouts = None, self.decoder.readouts(_previous(target), state, noise, _lengths(target))
+        if logits is not None and not self.decoder.output.copies:
             loss = loss_sum(logits, target, label_smoothing)
         else:
-            readouts, weights = self.decoder.readouts(_previous(target), state, noise, _lengths(target))
+            assert readouts is not None
             loss = self.decoder.output.loss_sum(readouts, target, label_smoothing)
         if coverage_weight:
-            assert weights is not None
-            loss = loss + coverage_weight * coverage_loss_sum(weights, target)
+            assert readouts is not None
+            assert readouts.weights is not None
+            loss = loss + coverage_weight * coverage_loss_sum(readouts.weights, target)
         if encoded is None or self.ctc is None or not ctc_weight:
             return loss
         outputs = encoded.outputs if noise is None else noise.dropout(encoded.outputs, "ctc")
@@ -227,12 +242,16 @@ Parts = tuple[Frontend, Encoder | None, Bridge | None]
 """The parts of a model below its decoder; a language model has no encoder."""
 
 
-def _symbol_model(config: ModelConfig, parts: Parts, num_symbols: int, generator: Generator) -> Seq2Seq:
+def _symbol_model(
+    config: ModelConfig, parts: Parts, num_symbols: int, generator: Generator, *, copying: bool = False
+) -> Seq2Seq:
     decoder = Decoder(
         num_symbols,
         *decoder_parts(config, generator),
         embedding_std=config.embedding_std,
         generator=generator,
+        copying=copying,
+        **_regularization(config),
     )
     # Drawn last: the other weights are those of the same network without it
     ctc = CTC(parts[1].output_size, num_symbols, generator) if config.ctc and parts[1] is not None else None
@@ -254,7 +273,11 @@ def decoder_parts(
 def _vector_model(config: ModelConfig, parts: Parts, num_symbols: int, generator: Generator) -> Seq2Seq:
     from peephole.nn.vectors import build_vector_model  # which imports this module
 
-    return build_vector_model(config, parts, decoder_parts(config, generator), generator)
+    return build_vector_model(config, parts, decoder_parts(config, generator), generator, **_regularization(config))
+
+
+def _regularization(config: ModelConfig) -> dict[str, Any]:
+    return {"residual": config.residual, "zoneout": (config.zoneout_hidden, config.zoneout_cell)}
 
 
 class CellKind(NamedTuple):
@@ -269,23 +292,30 @@ class CellKind(NamedTuple):
 def _lstm_stack(config: ModelConfig, architecture: Architecture, generator: Generator) -> LSTM:
     size = architecture.encoder_size // architecture.num_directions
     shape = (config.embedding_size, size, config.encoder_layers, config.bidirectional)
-    return LSTM(*shape, config.peephole, config.forget_bias, config.encoder_pyramid, generator)
+    return LSTM(
+        *shape,
+        config.peephole,
+        config.forget_bias,
+        config.encoder_pyramid,
+        generator,
+        **_regularization(config),
+        layer_norm=config.layer_norm,
+    )
 
 
 def _gru_stack(config: ModelConfig, architecture: Architecture, generator: Generator) -> GRU:
     size = architecture.encoder_size // architecture.num_directions
-    return GRU(
-        config.embedding_size, size, config.encoder_layers, config.bidirectional, config.encoder_pyramid, generator
-    )
+    shape = (config.embedding_size, size, config.encoder_layers, config.bidirectional, config.encoder_pyramid)
+    return GRU(*shape, generator, residual=config.residual, zoneout=config.zoneout_hidden, layer_norm=config.layer_norm)
 
 
 def _lstm_layers(config: ModelConfig, sizes: list[int], generator: Generator) -> list[LSTMDirection]:
     shape = (config.hidden_size, config.peephole, config.forget_bias)
-    return [LSTMDirection(size, *shape, generator) for size in sizes]
+    return [LSTMDirection(size, *shape, generator, layer_norm=config.layer_norm) for size in sizes]
 
 
 def _gru_layers(config: ModelConfig, sizes: list[int], generator: Generator) -> list[GRUDirection]:
-    return [GRUDirection(size, config.hidden_size, generator) for size in sizes]
+    return [GRUDirection(size, config.hidden_size, generator, layer_norm=config.layer_norm) for size in sizes]
 
 
 CELLS: Mapping[str, CellKind] = {
@@ -307,6 +337,7 @@ CONTEXTS: Mapping[str, Callable[[Architecture, Generator], Attention | None]] = 
 
 OUTPUTS: Mapping[str, Callable[[ModelConfig, Parts, int, Generator], Seq2Seq]] = {
     "symbols": _symbol_model,
+    "copy": partial(_symbol_model, copying=True),
     "gaussian": _vector_model,
     "quantile": _vector_model,
 }

@@ -54,10 +54,14 @@ class Seq2SeqStepper:
         layers, source, attention = state.decoder
         decoder = DecoderState(
             tuple(_select_rows(layer, rows) for layer in layers),
-            Memory(*(part[rows] for part in source)) if isinstance(source, Memory) else source[rows],
+            _select_places(source, rows) if isinstance(source, Memory) else source[rows],
             tuple(part[rows] for part in attention),
         )
         return SearchState(decoder, state.recurrence)
+
+
+def _select_places(memory: Memory, rows: Tensor) -> Memory:
+    return Memory(*(None if part is None else part[rows] for part in memory))  # type: ignore[arg-type]
 
 
 def _select_rows(layer: LayerState, rows: Tensor) -> LayerState:

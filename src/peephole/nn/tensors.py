@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import enum
 from collections.abc import Callable, Iterator, Mapping
-from typing import TYPE_CHECKING, NamedTuple
+from typing import NamedTuple
 
-if TYPE_CHECKING:
-    from peephole.nn.schema import Architecture
+from peephole.nn.architecture import Architecture
 
 
 class Role(enum.Enum):

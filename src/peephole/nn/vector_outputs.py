@@ -29,6 +29,7 @@ class VectorOutput(Linear, ABC):
 
     kind: ClassVar[str]
     """The name of the output kind, as `Architecture.output` has it."""
+    copies: ClassVar[bool] = False
 
     def __init__(self, in_features: int, size: int, numbers: int, generator: torch.Generator | None = None) -> None:
         super().__init__(in_features, size * numbers, generator)

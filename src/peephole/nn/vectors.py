@@ -14,9 +14,9 @@ from peephole.errors import ConfigError
 from peephole.nn.attention import Attention
 from peephole.nn.cells import valid_steps
 from peephole.nn.decoder import Decoder, DecoderRecurrence, DecoderState
+from peephole.nn.directions import GRUDirection, LSTMDirection
 from peephole.nn.encoder import Bridge, Encoder
 from peephole.nn.frontends import Frontend, zero_padding
-from peephole.nn.layers import GRUDirection, LSTMDirection
 from peephole.nn.linear import Linear, linear
 from peephole.nn.noise import Noise
 from peephole.nn.seq2seq import Seq2Seq
@@ -71,6 +71,7 @@ class VectorDecoder(Decoder):
         embedding_size, context_size, layers, hidden_size, attention: as in `Decoder`.
         output: builds the output layer, given H, D and the generator.
         has_constants: whether it has a mean and a deviation of each component, from the training data.
+        residual, zoneout: as in `Decoder`.
         generator: draws the initial weights; None: PyTorch's global generator.
     """
 
@@ -89,6 +90,8 @@ class VectorDecoder(Decoder):
         output: Callable[[int, int, torch.Generator | None], VectorOutput],
         *,
         has_constants: bool = True,
+        residual: bool = False,
+        zoneout: tuple[float, float] = (0.0, 0.0),
         generator: torch.Generator | None = None,
     ) -> None:
         super().__init__(
@@ -101,6 +104,8 @@ class VectorDecoder(Decoder):
             generator=generator,
             make_embedding=VectorInput,
             make_output=output,
+            residual=residual,
+            zoneout=zoneout,
         )
         self.size = size
         self.register_buffer("mean", torch.zeros(size) if has_constants else None)
@@ -131,7 +136,7 @@ class VectorDecoder(Decoder):
         lengths: Int[Tensor, "B"] | None = None,
     ) -> Float[Tensor, "B U P D"]:
         """Feed the gold vectors, (13), and return the distributions of all steps; see `readouts`."""
-        found: Tensor = self.output(self.readouts(previous, state, noise, lengths)[0])
+        found: Tensor = self.output(self.readouts(previous, state, noise, lengths).readout)
         return found
 
     def describe(
@@ -145,8 +150,9 @@ class VectorDecoder(Decoder):
             recurrence: what `recurrence()` returned.
         """
         embedded = self.embedding(previous)
-        state, context, _ = recurrence(recurrence.project(embedded), state, [])
-        return self.output(self.read(state, context, embedded)), state
+        zoneouts = [self.zoneout] * len(recurrence.steps)
+        state, context, weights = recurrence(recurrence.project(embedded), state, [], zoneouts)
+        return self.output(self.read(state, context, embedded, weights).readout), state
 
 
 class VectorSeq2Seq(Seq2Seq):
@@ -312,8 +318,11 @@ def build_vector_model(
     parts: tuple[Frontend, Encoder | None, Bridge | None],
     decoder_parts: tuple[int, int, list[LSTMDirection] | list[GRUDirection], int, Attention | None],
     generator: torch.Generator | None,
+    *,
+    residual: bool,
+    zoneout: tuple[float, float],
 ) -> VectorSeq2Seq:
-    """Return a model with the parts given and a new decoder, whose other arguments are `decoder_parts`.
+    """Return a model with the parts given and a new decoder, whose other arguments are the last ones given.
 
     Raises:
         ConfigError: the settings do not say the numbers in a vector.
@@ -329,6 +338,8 @@ def build_vector_model(
         *decoder_parts,
         GaussianOutput if config.output == GaussianOutput.kind else quantiles,
         has_constants=config.scaling == "constant",
+        residual=residual,
+        zoneout=zoneout,
         generator=generator,
     )
     return VectorSeq2Seq(*parts, decoder, config.context, config.scaling, config.continues, config.feedback)

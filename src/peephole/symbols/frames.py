@@ -75,7 +75,7 @@ class FrameSymbols(Symbols):
     def token_ids(self, tokens: Iterable[str]) -> list[int]:
         self._refuse()
 
-    def decode(self, ids: Iterable[int]) -> str:
+    def join(self, tokens: Iterable[str]) -> str:
         self._refuse()
 
     def to_json(self) -> dict[str, Any]:

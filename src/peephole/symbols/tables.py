@@ -109,8 +109,12 @@ class Symbols(ABC):
         """Return the id of each ordinary symbol that `tokens` names; any other text is UNK."""
 
     @abstractmethod
+    def join(self, tokens: Iterable[str]) -> str:
+        """Return the text of some symbols, given as strings."""
+
     def decode(self, ids: Iterable[int]) -> str:
         """Return the text of the ids; PAD, BOS and EOS are left out, UNK shows as `<unk>`."""
+        return self.join(self.tokens(i for i in ids if i >= UNK))
 
     @abstractmethod
     def to_json(self) -> dict[str, Any]:
@@ -159,8 +163,8 @@ class CharacterSymbols(ListedSymbols):
     def split(self, text: str) -> list[str]:
         return split_clusters(normalize_text(text, self.normalize))
 
-    def decode(self, ids: Iterable[int]) -> str:
-        return "".join(self._names[i] for i in ids if i >= UNK)
+    def join(self, tokens: Iterable[str]) -> str:
+        return "".join(tokens)
 
 
 class WhitespaceSymbols(ListedSymbols):
@@ -176,8 +180,8 @@ class WhitespaceSymbols(ListedSymbols):
     def split(self, text: str) -> list[str]:
         return normalize_text(text, self.normalize).split()
 
-    def decode(self, ids: Iterable[int]) -> str:
-        return " ".join(self._names[i] for i in ids if i >= UNK)
+    def join(self, tokens: Iterable[str]) -> str:
+        return " ".join(tokens)
 
 
 class SubwordSymbols(Symbols):
@@ -222,8 +226,8 @@ class SubwordSymbols(Symbols):
     def token_ids(self, tokens: Iterable[str]) -> list[int]:
         return [self._ids.get(token, UNK) for token in tokens]
 
-    def decode(self, ids: Iterable[int]) -> str:
-        return "".join(self._names[i] for i in ids if i >= UNK).replace(SPACE, " ").strip()
+    def join(self, tokens: Iterable[str]) -> str:
+        return "".join(tokens).replace(SPACE, " ").strip()
 
     def to_json(self) -> dict[str, Any]:
         return {"kind": self.kind, "normalize": self.normalize, "segmenter": self._segmenter}

@@ -24,8 +24,8 @@ def training_requests(config: Config, device: str, precision: str) -> list[Reque
     """
     numbers = NUMBERS[precision]
     kinds = Architecture.of(config.model).kinds()
-    recurrent = {part: kinds[part] for part in ("cell", "peephole")}
-    decoder = recurrent | {"attention": kinds["attention"]}
+    recurrent = {part: kinds[part] for part in ("cell", "peephole", "zoneout", "normalization")}
+    decoder = {part: kinds[part] for part in ("cell", "peephole", "attention", "stack", "zoneout", "normalization")}
     requests = [Request("recurrent_layer", recurrent, device, numbers)]
     if kinds["input"] != "none":  # the decoder of a language model is recurrent layers, since it has no context
         requests.append(Request("decoder", decoder, device, numbers))
@@ -33,7 +33,7 @@ def training_requests(config: Config, device: str, precision: str) -> list[Reque
         requests.append(Request("sampled_decoder", decoder, device, numbers))
     requests.append(Request("linear", {}, device, numbers))
     requests.append(Request("output_loss", {"output": kinds["output"]}, device, numbers))
-    if config.model.dropout:
+    if config.model.dropout or kinds["zoneout"] != "none":
         requests.append(Request("dropout_mask", {}, device, "float32"))
     return requests
 

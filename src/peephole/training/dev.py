@@ -11,7 +11,7 @@ import torch
 from peephole.config import HIGHEST_COUNT
 from peephole.evaluation.metrics import METRICS, corpus_score
 from peephole.model import Model, Notices
-from peephole.model.reading import read_sources
+from peephole.model.reading import read_sources, read_targets
 from peephole.nn import Seq2Seq
 from peephole.search.torch import pad
 from peephole.symbols import EOS
@@ -59,8 +59,11 @@ def mean_loss(model: Model, dev: DevSet, batch_size: int = 64, *, ctc_weight: fl
     """Return (33) ÷ number of symbols, over each source's first reference, </s> included; by default (12) alone."""
     network: Seq2Seq = model.networks[0]
     device = next(network.parameters()).device
-    sources = read_sources(model.source_symbols, [source for source, _ in dev], Notices(), longest=HIGHEST_COUNT)
-    targets = [[*model.target_symbols.encode(references[0]), EOS] for _, references in dev]
+    table = model.target_symbols if model.config.model.output == "copy" else None
+    texts = [source for source, _ in dev]
+    sources = read_sources(model.source_symbols, texts, Notices(), longest=HIGHEST_COUNT, target=table)
+    read = read_targets(model.target_symbols, [references[0] for _, references in dev], sources, Notices())
+    targets = [[*ids, EOS] for ids in read]
     pairs = [(source.ids, target) for source, target in zip(sources, targets, strict=True) if len(source.ids)]
     pairs.sort(key=lambda pair: (len(pair[0]), len(pair[1])))
     total, num_symbols = 0.0, 0

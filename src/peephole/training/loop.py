@@ -175,7 +175,7 @@ def compute_gradients(
         torch.from_numpy(array).to(fabric.device)
         for array in (rows.source, rows.source_lengths, rows.target, rows.examples)
     )
-    noise = Noise(config.seed, state.position.step, examples, dropout)
+    noise = Noise(config.seed, state.position.step, examples, dropout, config.variational_dropout)
     total = weight * module(
         source,
         source_lengths,

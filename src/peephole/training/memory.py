@@ -191,6 +191,10 @@ def step_numbers_definition(config: Config, num_target_symbols: int, batch: Batc
     frontend, batch = _read_frames(a, batch)
     rows, steps = batch.pairs * batch.source_steps, batch.pairs * batch.target_steps
     cell = {"full": 22, "diagonal": 25, "none": 17}[a.peephole] if a.cell == "lstm" else 16
+    cell += 10 * a.layer_norm  # the normalised numbers, with and without their gains
+    cell += 6 * bool(
+        a.zoneout_hidden or a.zoneout_cell
+    )  # masks, what they leave, and the states that the cell computes
     source = E * (3 if dropped else 1) + a.encoder_layers * (cell + 4) * M + (a.encoder_layers - 1) * 2 * M * dropped
     target = E * (3 if dropped else 1) + a.decoder_layers * (cell + 2) * H + 4 * H + 2 * (M + H + E) + 3 * M
     attention = 0
