@@ -34,7 +34,6 @@ COMPANIONS = {
     "model.hidden_size": {"model.bidirectional": False},
     "model.encoder_size": {"model.bidirectional": False},
     "model.encoder_pyramid": {"model.encoder_layers": 9},
-    "model.output": {"model.input": "frames"},
     "search.nbest": {"search.beam_size": 10**6},
     "train.coverage_loss": {"model.attention": "coverage"},
     "search.diverse_groups": {"search.beam_size": 10**6},
@@ -171,7 +170,7 @@ def test_the_error_for_a_misspelt_key_suggests_the_nearest(values: dict[str, Any
     assert str(caught.value) == message
 
 
-SHARED = {"threads", "seed", "engine"}
+SHARED = {"threads", "seed", "engine", "ctc_weight"}
 
 
 def test_a_unique_short_name_is_accepted() -> None:
@@ -192,12 +191,13 @@ def test_a_unique_short_name_is_accepted() -> None:
 @pytest.mark.parametrize("key", sorted(SHARED))
 def test_a_short_name_shared_by_train_and_search_sets_both(key: str) -> None:
     value = another_value(f"train.{key}")
-    both = Config().with_values({f"train.{key}": value, f"search.{key}": value})
-    assert Config().with_values({key: value}) == both
-    assert Config().with_values({key: as_text(value)}) == both
+    needed = COMPANIONS.get(f"search.{key}", {})
+    both = Config().with_values({f"train.{key}": value, f"search.{key}": value, **needed})
+    assert Config().with_values({key: value, **needed}) == both
+    assert Config().with_values({key: as_text(value), **needed}) == both
     other = FIELDS[f"train.{key}"][1].default
     for order in ((key, f"search.{key}"), (f"search.{key}", key)):  # the full name wins in either order
-        found = Config().with_values({name: value if name == key else other for name in order})
+        found = Config().with_values(needed | {name: value if name == key else other for name in order})
         assert (get(found, f"train.{key}"), get(found, f"search.{key}")) == (value, other)
     message = f"--set, train.{key}: wanted "
     with pytest.raises(ConfigError, match=f"^{re.escape(message)}"):

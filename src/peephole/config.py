@@ -103,7 +103,7 @@ class Config:
         Args:
             values: `section.key` → value; a value may be text as written on a command line. The section may be left
                 out where only one section has that key, and for the keys that train and search share (threads, seed,
-                engine): these are then set in both. A name with its section overrides one without.
+                engine, ctc_weight): these are then set in both. A name with its section overrides one without.
             where: the beginning of an error message.
 
         If the cell changes and `model.peephole` is not given, it is set to the cell's default: full for the LSTM, none

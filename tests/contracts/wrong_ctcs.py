@@ -98,7 +98,7 @@ WRONG_JOINT_LOSSES = (
     ),
     Wrong("added to the whole attention loss", "(1 - ctc_weight) * loss", "loss"),
     Wrong("no weight", "+ ctc_weight * self.ctc", "+ self.ctc"),
-    Wrong("attention alone", "if self.ctc is None or not ctc_weight:", "if True:"),
+    Wrong("attention alone", "if encoded is None or self.ctc is None or not ctc_weight:", "if True:"),
     Wrong("a mean", JOINT, f"({JOINT}) / len(target)"),
     Wrong("the source's lengths", "encoded.lengths, target)", "source_lengths.clamp(max=outputs.shape[1]), target)"),
     Wrong("no dropout", DROPPED, "encoded.outputs"),

@@ -18,7 +18,7 @@ from peephole.export.stepper import OnnxState, OnnxStepper
 from peephole.nn import Seq2SeqStepper, use_engine
 from peephole.nn.cells import LSTMState
 from peephole.nn.ctc_stepper import CTCStepper
-from peephole.nn.decoder import DecoderState, Memory
+from peephole.nn.decoder_state import DecoderState, Memory
 from peephole.search import Guide, Stepper, beam_search, force, greedy_search, sample
 from peephole.search.torch import pad
 from rejection import rejected_by_comparison

@@ -9,7 +9,6 @@ from typing import Any
 
 import click
 
-from peephole.cli.info import describe_search
 from peephole.cli.options import build_config, given, parse_assignments, setting_options, settings_text
 from peephole.config import SEARCH_SPACE, Config, read_toml
 from peephole.errors import printable
@@ -61,12 +60,12 @@ def command(
     the best trial is trained on to the end. Settings given by --set stay; a table [search_space] in the TOML file
     changes what is searched.
     """
-    from peephole.training.run_file import read_run, run_folder
-
     if resume_folder is not None:
         others = (train_file, from_model, out, assignments, config_path, overwrite, dry_run, search, as_json)
         if any((*others, *options.values())):
             raise click.UsageError("--resume uses the run's own settings; give nothing else but --data and --dev")
+        from peephole.training.run_file import read_run
+
         read_run(Path(resume_folder))  # before PyTorch is imported, which takes seconds
         with waiting("loading PyTorch"):
             from peephole.training import resume
@@ -88,6 +87,9 @@ def command(
         assert out is not None
         search_settings(train_file, dev, out, config_path, parse_assignments(assignments) | given(options), overwrite)
         if as_json:
+            from peephole.cli.info import describe_search  # imports NumPy, which --help does without
+            from peephole.training.run_file import run_folder
+
             describe_search(run_folder(out), as_json=True)
         return
     if from_model is None:

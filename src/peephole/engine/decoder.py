@@ -11,7 +11,8 @@ from peephole.engine.choice import instruction_set_in_use
 from peephole.engine.recurrence import Size, addresses, operand_in_use, saved_bytes, scratch
 from peephole.nn.attention import AdditiveAttention, DotAttention, GeneralAttention
 from peephole.nn.cells import LSTMState, LSTMWeights, peephole_form
-from peephole.nn.decoder import Decoder, DecoderState, Memory
+from peephole.nn.decoder import Decoder
+from peephole.nn.decoder_state import DecoderState, Memory
 from peephole.nn.directions import LSTMDirection
 
 

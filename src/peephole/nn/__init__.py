@@ -25,8 +25,8 @@ if TYPE_CHECKING:
     from peephole.nn.cells import lstm_cell as lstm_cell
     from peephole.nn.cells import valid_steps as valid_steps
     from peephole.nn.decoder import Decoder as Decoder
-    from peephole.nn.decoder import DecoderState as DecoderState
-    from peephole.nn.decoder import Memory as Memory
+    from peephole.nn.decoder_state import DecoderState as DecoderState
+    from peephole.nn.decoder_state import Memory as Memory
     from peephole.nn.encoder import Bridge as Bridge
     from peephole.nn.encoder import Encoder as Encoder
     from peephole.nn.encoder import fixed_context as fixed_context
@@ -44,7 +44,7 @@ _MODULES = {
     "Bridge": "peephole.nn.encoder",
     "CoverageAttention": "peephole.nn.attention",
     "Decoder": "peephole.nn.decoder",
-    "DecoderState": "peephole.nn.decoder",
+    "DecoderState": "peephole.nn.decoder_state",
     "DotAttention": "peephole.nn.attention",
     "Encoder": "peephole.nn.encoder",
     "Frontend": "peephole.nn.frontends",
@@ -56,7 +56,7 @@ _MODULES = {
     "LSTMState": "peephole.nn.cells",
     "LSTMWeights": "peephole.nn.cells",
     "LocationAttention": "peephole.nn.attention",
-    "Memory": "peephole.nn.decoder",
+    "Memory": "peephole.nn.decoder_state",
     "MultiheadAttention": "peephole.nn.attention",
     "Noise": "peephole.nn.noise",
     "PEEPHOLES": "peephole.nn.cells",

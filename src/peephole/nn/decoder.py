@@ -4,17 +4,18 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable, Sequence
-from typing import Any, NamedTuple, cast
+from typing import Any, cast
 
 import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from peephole.nn.attention import Attention, AttentionState
+from peephole.nn.attention import Attention
 from peephole.nn.backends import find_for, multiplies_bfloat16
 from peephole.nn.cells import GRUStep, LSTMState, LSTMStep, LSTMWeights
 from peephole.nn.copying import CopyOutput
+from peephole.nn.decoder_state import DecoderState, Memory, copied_of, hidden, top
 from peephole.nn.directions import GRUDirection, LSTMDirection
 from peephole.nn.encoder import LayerState
 from peephole.nn.frontends import symbol_embedding
@@ -24,23 +25,6 @@ from peephole.nn.noise import Noise
 from peephole.nn.outputs import Readouts, SymbolOutput
 from peephole.nn.zoneout import Zoneout, draw_zoneout, zoneout_rates
 from peephole.symbols import UNK, UNPREDICTABLE
-
-
-class Memory(NamedTuple):
-    """The source for attention; it does not change while a target is decoded."""
-
-    outputs: Tensor  # (B, T, M) encoder outputs h_j
-    keys: Tensor  # (B, T, A) their projections by the attention module
-    valid: Tensor  # (B, T) True at real positions
-    copied: Tensor | None = None  # (B, T) the id that a copy of each symbol has; None for a model that does not copy
-
-
-class DecoderState(NamedTuple):
-    """The decoder's input besides the previous symbol; every tensor has one row per hypothesis."""
-
-    layers: tuple[LayerState, ...]  # s_t, from the lowest layer to the top
-    source: Memory | Tensor  # for attention, or the fixed context (B, M) of (8)
-    attention: AttentionState = ()  # tensors that the attention carries from step to step
 
 
 class Decoder(nn.Module):
@@ -393,18 +377,3 @@ def zone(zoneout: Zoneout, new: LayerState, old: LayerState) -> LayerState:
         return LSTMState(*zoneout.keep(new, old))
     [h] = zoneout.keep([new], [cast("Tensor", old)])
     return h
-
-
-def copied_of(state: DecoderState) -> Tensor | None:
-    """Return the id that a copy of each source symbol has, (B, T); None for a model that does not copy."""
-    return state.source.copied if isinstance(state.source, Memory) else None
-
-
-def hidden(state: LayerState) -> Tensor:
-    """Return h of a layer's state."""
-    return state.h if isinstance(state, LSTMState) else state
-
-
-def top(state: DecoderState) -> Tensor:
-    """Return s_t, the hidden state of the top layer."""
-    return hidden(state.layers[-1])

@@ -14,7 +14,8 @@ from peephole.config import ModelConfig
 from peephole.nn.attention import ATTENTIONS, Attention
 from peephole.nn.cells import valid_steps
 from peephole.nn.ctc import CTC
-from peephole.nn.decoder import Decoder, DecoderState
+from peephole.nn.decoder import Decoder
+from peephole.nn.decoder_state import DecoderState
 from peephole.nn.directions import GRUDirection, LSTMDirection
 from peephole.nn.encoder import FIXED_CONTEXTS, Bridge, Encoder, LayerState, fixed_context
 from peephole.nn.frontends import FRONTENDS, Frontend, NoSource

@@ -9,7 +9,8 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from peephole.nn.cells import LSTMState
-from peephole.nn.decoder import DecoderRecurrence, DecoderState, Memory
+from peephole.nn.decoder import DecoderRecurrence
+from peephole.nn.decoder_state import DecoderState, Memory
 from peephole.nn.encoder import LayerState
 from peephole.nn.seq2seq import Seq2Seq
 

@@ -13,7 +13,8 @@ from peephole.config import ModelConfig
 from peephole.errors import ConfigError
 from peephole.nn.attention import Attention
 from peephole.nn.cells import valid_steps
-from peephole.nn.decoder import Decoder, DecoderRecurrence, DecoderState
+from peephole.nn.decoder import Decoder, DecoderRecurrence
+from peephole.nn.decoder_state import DecoderState
 from peephole.nn.directions import GRUDirection, LSTMDirection
 from peephole.nn.encoder import Bridge, Encoder
 from peephole.nn.frontends import Frontend, zero_padding

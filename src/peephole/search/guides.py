@@ -14,16 +14,13 @@ from peephole.search.stepper import Stepper
 class Guide(NamedTuple):
     """A second opinion on the next symbol, such as a language model's.
 
-    Attributes:
-        stepper: gives numbers (N, V) ≤ 0 for the next symbols of each row, above -inf for at least one that may be
-            predicted. They need not be log-probabilities of a distribution. Its attention is not used.
-        weight: β, above 0.
-        interpolates: the weight is taken from the model's, which is 1 without such guides: CTC beside attention.
+    Its stepper gives numbers (N, V) ≤ 0 for the next symbols of each row, above -inf for at least one that may be
+    predicted. They need not be log-probabilities of a distribution. Its attention is not used.
     """
 
     stepper: Stepper[Any]
-    weight: float
-    interpolates: bool = False
+    weight: float  # β, above 0
+    interpolates: bool = False  # the weight is taken from the model's, else 1: CTC beside attention
 
 
 class Scored(NamedTuple):

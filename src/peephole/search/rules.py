@@ -15,14 +15,11 @@ from peephole.symbols import EOS, UNPREDICTABLE
 class Rules(NamedTuple):
     """What every search keeps to. Symbols of a prefix are exempt, but count.
 
-    Attributes:
-        min_length: least symbols of a target, EOS not counted; 0: none. EOS may come earlier where no other symbol
-            may follow.
-        no_repeat_ngram: n; no n symbols in a row occur twice in a target; 0: they may.
+    EOS may come before the least length where no other symbol may follow.
     """
 
-    min_length: int = 0
-    no_repeat_ngram: int = 0
+    min_length: int = 0  # least symbols of a target, EOS not counted; 0: none
+    no_repeat_ngram: int = 0  # n; no n symbols in a row occur twice in a target; 0: they may
 
     def check(self) -> None:
         """Raise ConfigError if a number is below 0."""
