@@ -51,7 +51,7 @@ def check_consistency(
         _check_attention(model, encoder_size)
     if model.output == "copy":
         _check_copying(model)
-    if model.output in ("gaussian", "quantile"):
+    if model.predicts_vectors:
         if model.input == "symbols" and data.horizon is None:  # else a table sets it
             raise ConfigError(f"model.output={model.output!r}: wanted model.input='frames', or data.horizon for tables")
         _check_vectors(model, train)

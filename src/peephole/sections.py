@@ -191,6 +191,11 @@ class ModelConfig:
         high=100,
     )
 
+    @property
+    def predicts_vectors(self) -> bool:
+        """Return whether targets are real vectors, not symbols."""
+        return self.output in ("gaussian", "quantile")
+
 
 @dataclass(frozen=True)
 class TrainConfig:

@@ -69,7 +69,7 @@ def command(
     names = input_files(files)
     model = load_models(models)
     search = given_settings(model, options)
-    if model.config.model.output != "symbols":
+    if model.config.model.predicts_vectors:
         if prefixed:
             raise click.UsageError("--prefixed is for texts; this is a model of series")
         from peephole.cli.forecasts import write_forecasts  # imports NumPy

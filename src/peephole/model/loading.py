@@ -43,7 +43,7 @@ def read_model(names: Sequence[str]) -> Model:
 
 def model_class(config: Config) -> type[Model]:
     """Return the class of a model with these settings: that of its output."""
-    if config.model.output == "symbols":
+    if not config.model.predicts_vectors:
         return Model
     from peephole.model.series import SeriesModel  # imports NumPy, which texts do without
 

@@ -117,5 +117,5 @@ def iterate_pairs(pairs: PairsArgument, model: Model, report: Report | None = No
 
 def check_has_texts(model: Model) -> None:
     """Raise ConfigError unless a model's targets are texts."""
-    if model.config.model.output != "symbols":
+    if model.config.model.predicts_vectors:
         raise ConfigError(f"{model.name or 'model'}: wanted a model whose targets are texts, got one of series")

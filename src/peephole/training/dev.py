@@ -32,7 +32,7 @@ def measure(model: Model, dev: DevSet) -> dict[str, float]:
             `ctc_loss`, where targets without a path (32) count as 0. A language model has its loss and perplexity only,
             a model of real vectors its loss.
     """
-    if model.config.model.output != "symbols":
+    if model.config.model.predicts_vectors:
         return {"loss": mean_vector_loss(model, dev)}
     if model.config.model.input == "none":
         loss = mean_loss(model, dev)

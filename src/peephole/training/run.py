@@ -334,7 +334,7 @@ def _build_initial_network(config: Config, prepared: Prepared, model: ModelFile 
         network.frontend.set_statistics(*map(torch.tensor, prepared.statistics))
         names = ("time_masks", "time_mask_size", "feature_masks", "feature_mask_size")
         network.frontend.masking = Masking(*(getattr(config.train, name) for name in names))
-        if config.model.output != "symbols" and config.model.scaling == "constant":
+        if config.model.predicts_vectors and config.model.scaling == "constant":
             cast(VectorDecoder, network.decoder).set_statistics(*map(torch.tensor, prepared.statistics))
     if model is not None:
         set_first_weights(network, model)
