@@ -26,7 +26,7 @@
 extern "C" {
 #endif
 
-#define PEEPHOLE_ABI_VERSION 11
+#define PEEPHOLE_ABI_VERSION 12
 
 /* What a function returns. */
 enum peephole_status {
@@ -286,6 +286,19 @@ typedef struct peephole_result {
   const float *attention;         /* NULL if no model has attention, or with_attention is 0 */
 } peephole_result;
 
+/* Targets of real vectors, (51)-(56), drawn for B sources of frames: S for each, of U vectors with D numbers. */
+typedef struct peephole_forecast {
+  int32_t threads;    /* at least 1; results do not depend on it */
+  int64_t num_sources, num_samples, num_steps; /* B, S, U; S and U at least 1 */
+  int64_t batch_size; /* most sources read at the same time; results do not depend on it */
+  const int64_t *source_offsets; /* (B+1)  as in peephole_request, counting frames */
+  const float *frames;  /* peephole_model_frame_size numbers each, all finite */
+  const float *noise;   /* (B,S,U,D)  random numbers: standard normal, or for quantiles uniform in [0, 1) */
+  float *samples;       /* (B,S,U,D)  written */
+  int32_t (*should_stop)(void *should_stop_context); /* as in peephole_request */
+  void *should_stop_context;
+} peephole_forecast;
+
 /* Return PEEPHOLE_ABI_VERSION of the library. */
 PEEPHOLE_API int32_t peephole_abi_version(void);
 
@@ -348,6 +361,9 @@ PEEPHOLE_API int64_t peephole_model_frame_size(const peephole_model *model);
 /* Return whether a model copies symbols of its source; its requests need `copies`. */
 PEEPHOLE_API int32_t peephole_model_copies(const peephole_model *model);
 
+/* Return D, the numbers in a vector of the target, or 0 for a model whose targets are symbols. */
+PEEPHOLE_API int64_t peephole_model_vector_size(const peephole_model *model);
+
 /* Return the number of places S that a model attends to in a source of T symbols or frames. */
 PEEPHOLE_API int64_t peephole_model_places(const peephole_model *model, int64_t length);
 
@@ -363,6 +379,11 @@ PEEPHOLE_API int32_t peephole_model_find_symbol(const peephole_model *model, int
 PEEPHOLE_API enum peephole_status peephole_search(const peephole_request *request, peephole_result **result, char *message,
                                      size_t message_size);
 PEEPHOLE_API void peephole_result_release(peephole_result *result);
+
+/* Draw targets of real vectors. Returns PEEPHOLE_OK; or, with a message as peephole_model_open, PEEPHOLE_REFUSED if the
+ * request is invalid or an allocation fails, and PEEPHOLE_STOPPED if should_stop has stopped it: samples are undefined. */
+PEEPHOLE_API enum peephole_status peephole_draw(const peephole_model *model, const peephole_forecast *request,
+                                                char *message, size_t message_size);
 
 /* Apply σ or tanh, as computed in the cell, to n numbers; for tests of their accuracy. Returns as forward. */
 PEEPHOLE_API enum peephole_status peephole_activation(int32_t function, int32_t scalar, int64_t n, const void *in, void *out,

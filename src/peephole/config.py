@@ -44,7 +44,7 @@ class Config:
     def __post_init__(self) -> None:
         for name, kind in SECTIONS.items():
             check_type(name, getattr(self, name), kind, f"a {kind.__name__}")
-        check_consistency(self.frames, self.model, self.train, self.search)
+        check_consistency(self.data, self.frames, self.model, self.train, self.search)
         check_language_model(self.data, self.symbols, self.model, self.search)
 
     @classmethod

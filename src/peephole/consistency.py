@@ -22,7 +22,9 @@ def check_language_model(data: DataConfig, symbols: SymbolsConfig, model: ModelC
             raise ConfigError(f"{name}: wanted model.input='none' with it, got {model.input!r}")
 
 
-def check_consistency(frames: FramesConfig, model: ModelConfig, train: TrainConfig, search: SearchConfig) -> None:
+def check_consistency(
+    data: DataConfig, frames: FramesConfig, model: ModelConfig, train: TrainConfig, search: SearchConfig
+) -> None:
     """Raise ConfigError if settings contradict each other."""
     if model.cell == "gru" and model.peephole != "none":
         raise ConfigError(f"model.cell='gru' has no cell state: wanted model.peephole='none', got {model.peephole!r}")
@@ -49,6 +51,10 @@ def check_consistency(frames: FramesConfig, model: ModelConfig, train: TrainConf
         _check_attention(model, encoder_size)
     if model.output == "copy":
         _check_copying(model)
+    if model.predicts_vectors:
+        if model.input == "symbols" and data.horizon is None:  # else a table sets it
+            raise ConfigError(f"model.output={model.output!r}: wanted model.input='frames', or data.horizon for tables")
+        _check_vectors(model, train)
     if train.coverage_loss and (model.context, model.attention) != ("attention", "coverage"):
         raise ConfigError(
             f"train.coverage_loss: wanted model.attention='coverage', or 0; got {train.coverage_loss:g} with "
@@ -87,6 +93,25 @@ def _check_search(model: ModelConfig, search: SearchConfig) -> None:
     if search.beam_size % search.diverse_groups:
         raise ConfigError(
             f"search.diverse_groups: wanted a divisor of beam_size = {search.beam_size}, got {search.diverse_groups}"
+        )
+
+
+def _check_vectors(model: ModelConfig, train: TrainConfig) -> None:
+    """Raise ConfigError if settings contradict real vectors as output."""
+    if model.input == "none":
+        raise ConfigError(f"model.input: wanted frames for model.output={model.output!r}, got 'none'")
+    if model.ctc:
+        raise ConfigError(f"model.ctc: wanted false for model.output={model.output!r}, which has no symbols")
+    if model.scaling == "source" and not model.continues:
+        raise ConfigError("model.continues: wanted true for model.scaling='source', which gives the target its units")
+    given, wanted = model.input_size, model.output_size
+    if model.continues and given is not None and wanted is not None and wanted > given:
+        raise ConfigError(f"model.continues: wanted output_size at most input_size = {given}, got {wanted}")
+    if train.scheduled_sampling != "none":
+        raise ConfigError(f"train.scheduled_sampling: wanted none for model.output={model.output!r}")
+    if train.coverage_loss:
+        raise ConfigError(
+            f"train.coverage_loss: wanted 0 for model.output={model.output!r}, got {train.coverage_loss:g}"
         )
 
 

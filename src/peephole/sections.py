@@ -23,7 +23,7 @@ MOST_SYMBOLS = 10**6  # learning subwords reserves memory for that many
 MOST_AT_A_TIME = 10**6  # hypotheses, or sources in a batch
 HIGHEST_COUNT = 10**9  # of settings that no data can exceed, so that it means "all"
 MOST_MINUTES = 10**7  # 19 years
-MOST_CHANNELS, LARGEST_WIDTH, MOST_HEADS = 256, 2001, 256
+MOST_CHANNELS, LARGEST_WIDTH, MOST_HEADS, MOST_QUANTILES = 256, 2001, 256, 999
 DEFAULT_EPOCHS = 20  # the default budget of a training
 LARGEST_SEED = 2**63 - 1  # the largest that PyTorch accepts
 MOST_THREADS = 1024
@@ -55,6 +55,21 @@ class DataConfig:
         2000, "at most this many pairs are held out when no dev set is given", low=1, high=HIGHEST_COUNT
     )
     batch_symbols: int = option(1000, "target symbols in a batch, summed over all processes", low=1, high=HIGHEST_COUNT)
+    horizon: int | None = option(
+        None,
+        "forecasting: steps that follow a window; with it, the training file is a table of series",
+        low=1,
+        high=HIGHEST_COUNT,
+    )
+    history: int | None = option(
+        None, "forecasting: steps of a window, the source (default: four horizons)", low=1, high=HIGHEST_COUNT
+    )
+    columns: Literal["separate", "joint"] = option(
+        "separate", "forecasting: each column is a series of its own, or all are one series of vectors"
+    )
+    time: str | None = option(
+        None, "forecasting: the column of times, which is not read (default: the first whose cells are no numbers)"
+    )
 
 
 @dataclass(frozen=True)
@@ -101,8 +116,19 @@ class ModelConfig:
     input: Literal["symbols", "frames", "convolution", "none"] = option(
         "symbols", "what the model reads: symbols, frames, or none: a language model, trained on targets alone"
     )
-    output: Literal["symbols", "copy"] = option(
-        "symbols", "what a target is made of: symbols, or copy: also symbols of its source, (27)"
+    output: Literal["symbols", "copy", "gaussian", "quantile"] = option(
+        "symbols",
+        "what a target is made of: symbols; copy: also symbols of its source, (27); or real vectors whose distribution "
+        "is normal or has quantiles",
+    )
+    output_size: int | None = option(None, "numbers in a vector of the target", low=1, high=LARGEST_SIZE)
+    quantiles: int = option(9, "output=quantile: quantiles Q of (54)", low=2, high=MOST_QUANTILES)
+    scaling: Literal["source", "constant"] = option(
+        "source", "real outputs: mean and deviation of (51) are those of each source, or of all training data"
+    )
+    continues: bool = option(True, "real outputs: the target continues the first numbers of the source's frames")
+    feedback: bool = option(
+        True, "real outputs: each step is fed the vector before; false: it is fed y_0, and forecasts by itself"
     )
     input_size: int | None = option(None, "numbers in a frame of the source", low=1, high=LARGEST_SIZE)
     input_planes: int = option(
@@ -164,6 +190,11 @@ class ModelConfig:
         low=0,
         high=100,
     )
+
+    @property
+    def predicts_vectors(self) -> bool:
+        """Return whether targets are real vectors, not symbols."""
+        return self.output in ("gaussian", "quantile")
 
 
 @dataclass(frozen=True)
@@ -268,6 +299,12 @@ class SearchConfig:
     language_model_weight: float = option(0.3, "weight of the language model's log p", low=0, high=1000)
     max_length_factor: float = option(3.0, "longest prediction: factor × source length + extra", low=0, high=1000)
     max_length_extra: int = option(20, "longest prediction: factor × source length + extra", low=1, high=10**6)
+    steps_ahead: int | None = option(
+        None, "forecasting: steps to forecast (default: data.horizon)", low=1, high=HIGHEST_COUNT
+    )
+    samples: int = option(
+        100, "forecasting: series drawn, whose quantiles are the forecast", low=1, high=MOST_AT_A_TIME
+    )
     temperature: float | None = option(None, "sample at this temperature instead of searching", low=0.0001, high=10**6)
     top_k: int | None = option(None, "sampling: only the k most probable symbols", low=1, high=HIGHEST_COUNT)
     top_p: float | None = option(None, "sampling: only the smallest set that holds probability p", low=0.0001, high=1)

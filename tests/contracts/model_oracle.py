@@ -36,7 +36,7 @@ class ModelOracle:
     bidirectional: bool
     attention_heads: int
     input: str = "symbols"  # symbols, frames, convolution
-    output: str = "symbols"  # symbols, copy
+    output: str = "symbols"  # symbols, copy, gaussian, quantile
     frame_stack: int = 1
     input_planes: int = 1
     encoder_pyramid: int = 0
@@ -58,10 +58,21 @@ class ModelOracle:
         if self.output == "copy":
             source, copied = source
         embeddings = self.weights["decoder.embedding.weight"]
-        embedded = self.drop("target embedding", embeddings[[y if y < len(embeddings) else UNK for y in fed]])
+        embedded = embeddings[[y if y < len(embeddings) else UNK for y in fed]]
+        logits, gates, alphas = self.unroll(source, embedded)
+        if self.output == "copy":
+            steps = zip(logits, gates, alphas, strict=True)
+            return np.array(
+                [oracle.copying(row, gate, alpha, copied) for row, gate, alpha in steps]
+            ), alphas  # (26), (27)
+        return np.array([oracle.log_softmax(row) for row in logits]), alphas  # (10)
+
+    def unroll(self, source: Sequence[int] | Array, embedded: Array) -> tuple[list[Array], list[Array], list[Array]]:
+        """Feed embeddings (U, E): return W_p r_t + b_p, the gate's logit and the weights α_t (T,) of each step."""
+        embedded = self.drop("target embedding", embedded)
         outputs, last = self.encode(source)
         states = self.bridge(last)
-        rows, alphas = [], []
+        rows, gates, alphas = [], [], []
         carried = oracle.first_attention_state(self.attention, len(outputs))
         for t, y in enumerate(embedded):
             if self.context == "attention":
@@ -80,13 +91,12 @@ class ModelOracle:
                 x = states[layer][0] + below if self.residual and layer > 0 else states[layer][0]  # (41)
             inputs = np.concatenate([x, context, y])
             read = np.tanh(self.linear("decoder.readout", inputs))
-            logits = self.linear("decoder.output", self.drop("readout", read, t))
+            rows.append(self.linear("decoder.output", self.drop("readout", read, t)))
             if self.output == "copy":
-                gate = self.weights["decoder.output.gate_weight"] @ inputs + self.weights["decoder.output.gate_bias"][0]
-                rows.append(oracle.copying(logits, gate, alphas[-1], copied))  # (26), (27)
-            else:
-                rows.append(oracle.log_softmax(logits))  # (10)
-        return np.array(rows), alphas
+                gates.append(
+                    self.weights["decoder.output.gate_weight"] @ inputs + self.weights["decoder.output.gate_bias"][0]
+                )
+        return rows, gates, alphas
 
     def encode(self, source: Sequence[int]) -> tuple[Array, list[tuple[Array, ...]]]:
         """Return h_1 … h_T (T, M), and the final (h, c) or (h,) of each layer, both directions concatenated."""

@@ -31,6 +31,7 @@ STRUCTURES = {
     "peephole_output_loss_gradients": structures.OutputLossGradients,
     "peephole_dropout_mask": structures.DropoutMask,
     "peephole_request": structures.Request,
+    "peephole_forecast": structures.Forecast,
     "peephole_result": structures.Result,
 }
 ENUMS = {

@@ -84,6 +84,13 @@ def draw_architecture(draw: random.Random) -> dict[str, Any]:
         planes = draw.randint(1, 3)
         optional |= {"input": draw.choice(["frames", "convolution"]), "input_size": planes * draw.randint(1, 9)}
         optional |= {"input_planes": planes} if planes > 1 or draw.random() < 0.5 else {}
+        if draw.random() < 0.5:
+            optional |= {
+                "output": draw.choice(["gaussian", "quantile"]),
+                "output_size": draw.randint(1, optional["input_size"]),
+            }
+            optional |= {"quantiles": draw.randint(2, 9), "scaling": draw.choice(["source", "constant"]), "ctc": False}
+            optional |= {"feedback": draw.random() < 0.5}
     elif draw.random() < 0.2:
         optional |= {"input": "none", "ctc": False}
     encoder_layers = draw.randint(1, 3)

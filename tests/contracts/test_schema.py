@@ -29,9 +29,13 @@ def model_configs(draw: st.DrawFn) -> ModelConfig:
     hidden_size = 2 * draw(st.integers(1, 4))
     encoder_size = draw(st.none() | st.integers(1, 4).map(lambda half: 2 * half))
     encoder_layers = draw(st.integers(1, 3))
-    planes = draw(st.integers(1, 3))
     kind = draw(st.sampled_from(["symbols", "frames", "convolution", "none"]))
     copies = kind == "symbols" and context == "attention" and draw(st.booleans())
+    outputs = ["gaussian", "quantile"] if kind in ("frames", "convolution") else []
+    output = "copy" if copies else draw(st.sampled_from(["symbols", *outputs]))
+    output_size = draw(st.integers(1, 3)) if output in outputs else None
+    continues = output in outputs and draw(st.booleans())
+    planes = draw(st.integers(1, 3))
     return ModelConfig(
         cell=cell,
         peephole=peephole,
@@ -39,8 +43,13 @@ def model_configs(draw: st.DrawFn) -> ModelConfig:
         encoder_size=hidden_size if (context, attention) == ("attention", "dot") else encoder_size,
         embedding_size=draw(st.integers(1, 4)),
         input=kind,
-        output="copy" if copies else "symbols",
-        input_size=planes * draw(st.integers(1, 9)),
+        input_size=planes * draw(st.integers(output_size or 1, 9)),
+        output=output,
+        output_size=output_size,
+        quantiles=draw(st.integers(2, 5)),
+        continues=continues,
+        feedback=draw(st.booleans()),
+        scaling=draw(st.sampled_from(["constant", "source"])) if continues else "constant",
         input_planes=planes,
         frame_stack=draw(st.integers(1, 3)),
         convolution_layers=draw(st.integers(1, 3)),
@@ -58,7 +67,7 @@ def model_configs(draw: st.DrawFn) -> ModelConfig:
         location_channels=draw(st.integers(1, 4)),
         location_width=2 * draw(st.integers(0, 4)) + 1,
         attention_heads=draw(st.sampled_from([1, 2])),
-        ctc=kind != "none" and not copies and draw(st.booleans()),
+        ctc=kind != "none" and output == "symbols" and draw(st.booleans()),
     )
 
 
@@ -108,6 +117,7 @@ def test_every_model_setting_is_part_of_the_architecture_or_of_its_making() -> N
     assert architecture.model_settings().keys() | set(making_of_settings()) == vars(ModelConfig()).keys()
     added = {"location_channels": 3, "location_width": 5, "attention_heads": 2, "input_size": 6, "frame_stack": 2}
     added |= {"input_planes": 2, "convolution_layers": 1, "convolution_channels": 2, "encoder_pyramid": 1, "ctc": True}
+    added |= {"output_size": 3, "quantiles": 5, "scaling": "constant", "continues": False, "feedback": False}
     added |= {"residual": True, "zoneout_hidden": 0.1, "zoneout_cell": 0.2, "layer_norm": True}
     changed = replace(architecture, **added)
     assert changed.to_dict().keys() == changed.model_settings().keys()
@@ -130,7 +140,8 @@ def test_every_model_setting_is_part_of_the_architecture_or_of_its_making() -> N
         ({"attention": "multihead", "encoder_size": 6}, r"^here: .*attention_heads: wanted a divisor .* got 4"),
         ({"context": 3}, r"here\.context: wanted attention\|last\|mean, got 3"),
         ({"input": "audio"}, r"here\.input: wanted symbols\|frames\|convolution\|none, got 'audio'"),
-        ({"output": None}, r"here\.output: wanted symbols\|copy, got None"),
+        ({"output": None}, r"here\.output: wanted symbols\|copy\|gaussian\|quantile, got None"),
+        ({"output": "gaussian"}, r"^here: model\.output='gaussian': wanted model\.input='frames'"),
         ({"hiden_size": 4}, r"here: unknown key 'hiden_size'; did you mean 'hidden_size'\?"),
         ({"dropout": 0.1}, r"here: unknown key 'dropout'"),
         ({"hidden_size": 0}, r"here\.hidden_size: wanted a number from 1 to 65536, got 0"),
@@ -167,6 +178,15 @@ def test_the_error_for_a_wrong_architecture_is_one_line(change: dict[str, Any], 
 def test_an_unknown_kind_has_no_tensors(key: str) -> None:
     architecture = replace(Architecture.of(ModelConfig()), **{key: "made-up"})
     with pytest.raises(ConfigError, match=rf"^{key}: wanted .*, got 'made-up'$"):
+        tensors(architecture, 5, 5)
+
+
+@pytest.mark.parametrize("kind", ["gaussian", "quantile"])
+def test_the_tensors_of_vectors_need_their_size(kind: str) -> None:
+    architecture = replace(Architecture.of(ModelConfig()), output=kind)
+    with pytest.raises(
+        ConfigError, match=f"^output_size: wanted the numbers in a vector for output='{kind}', got none"
+    ):
         tensors(architecture, 5, 5)
 
 

@@ -13,7 +13,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from peephole.config import DataConfig
-from peephole.data import Pair, Report, check_items, pairs_of, read_pairs, write_pairs
+from peephole.data import Pair, Report, check_items, pairs_of, read_pairs
+from peephole.data.items import write_pairs
 from peephole.errors import ArgumentError, DataError
 
 Row = namedtuple("Row", ["Index", "source", "target", "note"])  # as DataFrame.itertuples() yields

@@ -13,7 +13,7 @@ namespace {
 // As in src/peephole/sections.py.
 constexpr int64_t kLargestSize = 1 << 16, kMostLayers = 64, kMostChannels = 256, kLargestWidth = 2001;
 constexpr double kMostZoneout = 0.95;
-constexpr int64_t kMostHeads = 256, kMostConvolutions = 8, kMostJoined = 64, kMostPlanes = 16;
+constexpr int64_t kMostHeads = 256, kMostConvolutions = 8, kMostJoined = 64, kMostPlanes = 16, kMostQuantiles = 999;
 
 [[noreturn]] void fail(const std::string &what) { throw FileError(what); }
 
@@ -92,7 +92,12 @@ class Section {
 
 void read_kinds_and_sizes(const Section &section, Architecture &architecture) {
   section.read("input", architecture.input, {"symbols", "frames", "convolution", "none"});
-  section.read("output", architecture.copies, {"symbols", "copy"});
+  section.read("output", architecture.output, {"symbols", "copy", "gaussian", "quantile"});
+  if (!section.is_missing_or_null("output_size")) section.read("output_size", architecture.output_size, kLargestSize);
+  section.read("quantiles", architecture.quantiles, kMostQuantiles, 2);
+  section.read("scaling", architecture.constant_units, {"source", "constant"});
+  section.read("continues", architecture.continues);
+  section.read("feedback", architecture.feedback);
   if (!section.is_missing_or_null("input_size")) section.read("input_size", architecture.input_size, kLargestSize);
   section.read("input_planes", architecture.input_planes, kMostPlanes);
   section.read("frame_stack", architecture.frame_stack, kMostJoined);
@@ -135,6 +140,17 @@ void check_attention(const Architecture &a, const std::string &where) {
          " and encoder_size = " + std::to_string(a.encoder_size) + ", got " + std::to_string(a.attention_heads));
 }
 
+void check_vectors(const Architecture &a, const std::string &where) {
+  if (a.input == Input::kSymbols || a.input == Input::kNone)
+    fail(where + ".input: wanted frames for an output of vectors, got none");
+  if (a.ctc) fail(where + ".ctc: wanted false for an output of vectors");
+  if (a.output_size == 0) fail(where + ".output_size: wanted the numbers in a vector, got none");
+  if (!a.continues && !a.constant_units) fail(where + ".continues: wanted true for scaling='source'");
+  if (a.continues && a.output_size > a.input_size)
+    fail(where + ".continues: wanted output_size at most input_size = " + std::to_string(a.input_size) + ", got " +
+         std::to_string(a.output_size));
+}
+
 void check_combinations(const Architecture &a, const std::string &where) {
   if (a.gru && a.form != PEEPHOLE_NONE)
     fail(where + ".cell='gru' has no cell state, so it has no peepholes: wanted " + where + ".peephole='none'");
@@ -154,7 +170,8 @@ void check_combinations(const Architecture &a, const std::string &where) {
          std::to_string(a.input_planes));
   if (a.input == Input::kNone && a.ctc) fail(where + ".ctc: wanted a model with sources, got input='none'");
   if (a.context == Context::kAttention) check_attention(a, where);
-  if (a.copies && (a.input != Input::kSymbols || a.context != Context::kAttention || a.encoder_pyramid || a.ctc))
+  if (is_vectors(a.output)) check_vectors(a, where);
+  if (a.output == Output::kCopy && (a.input != Input::kSymbols || a.context != Context::kAttention || a.encoder_pyramid || a.ctc))
     fail(where + ".output='copy' copies the symbols that attention chooses: wanted input='symbols', "
                  "context='attention', encoder_pyramid=0 and ctc=false");
 }
@@ -164,6 +181,7 @@ const std::set<std::string> kKeys = {"input",          "output",        "cell", 
                                      "decoder_layers", "bidirectional", "context",        "attention",
                                      "location_channels", "location_width", "attention_heads",
                                      "input_size", "input_planes", "frame_stack", "convolution_layers", "convolution_channels",
+                                     "output_size", "quantiles", "scaling", "continues", "feedback",
                                      "encoder_pyramid", "ctc", "residual", "layer_norm", "zoneout_hidden",
                                      "zoneout_cell"};
 

@@ -17,6 +17,10 @@ struct Architecture {
   int64_t convolution_layers = 2, convolution_channels = 32;
   int64_t encoder_pyramid = 0;
   bool ctc = false;
+  Output output = Output::kSymbols;
+  int64_t output_size = 0;  // D, numbers in a vector; 0: not given
+  int64_t quantiles = 9;    // Q, of Output::kQuantile
+  bool constant_units = false, continues = true, feedback = true;  // of vectors
   bool gru = false;
   int32_t form = PEEPHOLE_FULL;  // enum peephole_form
   int64_t hidden_size = 256;
@@ -27,7 +31,6 @@ struct Architecture {
   bool layer_norm = false;  // normalised gates and cells, (44)-(46)
   double zoneout_hidden = 0, zoneout_cell = 0;  // shares of h and c before a step that it keeps, (43)
   bool bidirectional = true;
-  bool copies = false;  // output "copy"
   Context context = Context::kAttention;
   Alignment attention = Alignment::kAdditive;  // for Context::kAttention
   int64_t location_channels = 10, location_width = 31;  // of Alignment::kLocation

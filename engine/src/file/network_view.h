@@ -22,6 +22,11 @@ struct LinearView {
 // Kinds of input, in the order of their names in architecture.cpp.
 enum class Input : int32_t { kSymbols, kFrames, kConvolution, kNone };
 
+// Kinds of output, in the order of their names in architecture.cpp.
+enum class Output : int32_t { kSymbols, kCopy, kGaussian, kQuantile };
+
+inline bool is_vectors(Output output) { return output == Output::kGaussian || output == Output::kQuantile; }
+
 enum class Context : int32_t { kAttention, kLast, kMean };
 
 // Kinds of attention, in the order of their names in architecture.cpp.
@@ -41,7 +46,13 @@ struct NetworkView {
   bool residual;                                  // the outputs of the layers from the second on are sums, (41)
   bool layer_norm;                                // normalised gates and cells, (44)-(46)
   float zoneout_hidden, zoneout_cell;             // shares of h and c before a step that it keeps, (43)
-  MatrixView source_embedding, target_embedding;  // (V, E)
+  Output output_kind;
+  int64_t output_size;            // D, of vectors
+  bool source_units, continues, feedback;  // of vectors: see peephole.nn.vectors.VectorSeq2Seq
+  MatrixView source_embedding;    // (V, E)
+  MatrixView target_embedding;    // (V, E); A (E, D) of vectors
+  MatrixView vector_bias;         // a (1, E)
+  MatrixView vector_mean, vector_deviation;       // (1, D), unless the source gives the units
   MatrixView frame_mean, frame_scale;             // (1, F); input of frames
   const LinearView *convolutions;                 // (D, 9C): the points of each input channel's kernel, row by row
   LinearView projection;                          // of joined frames, or of all channels and features of a column

@@ -27,9 +27,14 @@ Schema::Schema(const Architecture &architecture, int64_t num_source_symbols, int
   view_.layer_norm = a.layer_norm;
   view_.zoneout_hidden = float(a.zoneout_hidden);
   view_.zoneout_cell = float(a.zoneout_cell);
+  view_.output_kind = a.output;
+  view_.output_size = a.output_size;
+  view_.source_units = !a.constant_units;
+  view_.continues = a.continues;
+  view_.feedback = a.feedback;
   view_.attention = a.attention;
   view_.heads = a.attention_heads;
-  view_.copies = a.copies;
+  view_.copies = a.output == Output::kCopy;
   view_.encoder = encoder_.data();
   view_.decoder = decoder_.data();
   if (a.input != Input::kNone) {
@@ -169,13 +174,25 @@ void Schema::add_additive() {
 void Schema::add_decoder(int64_t num_symbols) {
   const int64_t hidden = architecture_.hidden_size, memory = architecture_.memory_size();
   const int64_t embedding = architecture_.embedding_size;
-  add_matrix("decoder.embedding.weight", num_symbols, embedding, view_.target_embedding);
+  int64_t outputs = num_symbols;
+  if (!is_vectors(architecture_.output)) {
+    add_matrix("decoder.embedding.weight", num_symbols, embedding, view_.target_embedding);
+  } else {
+    const int64_t size = architecture_.output_size;
+    outputs = size * (architecture_.output == Output::kGaussian ? 2 : architecture_.quantiles);
+    if (architecture_.constant_units) {
+      add_vector("decoder.mean", size, view_.vector_mean);
+      add_vector("decoder.deviation", size, view_.vector_deviation);
+    }
+    add_matrix("decoder.embedding.weight", embedding, size, view_.target_embedding);
+    add_vector("decoder.embedding.bias", embedding, view_.vector_bias);
+  }
   if (view_.context == Context::kAttention) add_attention();
   for (size_t layer = 0; layer < decoder_.size(); ++layer)
     add_cell("decoder.layers." + std::to_string(layer), layer ? hidden : embedding + memory, hidden, decoder_[layer]);
   add_linear("decoder.readout", hidden + memory + embedding, hidden, view_.readout);
-  add_linear("decoder.output", hidden, num_symbols, view_.output);
-  if (!architecture_.copies) return;
+  add_linear("decoder.output", hidden, outputs, view_.output);
+  if (!view_.copies) return;
   add_vector("decoder.output.gate_weight", hidden + memory + embedding, view_.gate_weight);
   add_vector("decoder.output.gate_bias", 1, view_.gate_bias);
 }

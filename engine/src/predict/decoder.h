@@ -25,7 +25,8 @@ class PackedDecoder final : public peephole::Decoder {
   explicit PackedDecoder(const PackedNetwork &network)
       : net(network), units(in_lanes<float>(net.H)), memory(in_lanes<float>(net.M)),
         encoder_scratch(net.format, net.encoder.sizes()), bridged(net.format, memory),
-        attention_scratch(net.format, net.M), joints(net.format, memory + units), upper(net.format, 2 * units),
+        attention_scratch(net.format, net.M), vectors(net.format, in_lanes<float>(net.D)),
+        embedded(net.format, in_lanes<float>(net.E)), joints(net.format, memory + units), upper(net.format, 2 * units),
         summed(net.format, units), readouts(net.format, units) {
     for (auto &rows : state) rows = new_rows();
   }
@@ -60,21 +61,14 @@ class PackedDecoder final : public peephole::Decoder {
 
   void step(int64_t n, const int64_t *parents, const int32_t *chosen) override {
     FlushDenormals flush;
-    const int32_t *symbols = net.gate.copies() ? known(n, chosen) : chosen;
-    find_parents(n, parents);
-    compute_contexts();
-    for (int64_t l = 0; l < net.num_layers; ++l) advance(l, n, symbols);
-    predict(n, symbols);
-    next_slot.reserve(n);
-    for (int64_t r = 0; r < n; ++r) *next_slot.at(r) = *row_slot.at(parents[r]);
-    row_slot.reserve(n);
-    std::memcpy(row_slot.at(0), next_slot.at(0), size_t(n) * sizeof(int64_t));
-    row_weights.reserve(n);
-    for (int64_t r = 0; r < n; ++r) *row_weights.at(r) = attended.at(*parent_index.at(r))->weights;
-    LayerRows **before = state[0];
-    state[0] = state[1];
-    state[1] = before;
-    num_rows = n;
+    advance_all(n, parents, net.gate.copies() ? known(n, chosen) : chosen);
+  }
+
+  void step_vectors(int64_t n, const int64_t *parents, const float *given) override {
+    FlushDenormals flush;
+    embed(n, given);
+    advance_all(n, parents, nullptr);
+    peephole::poll(n * net.V * 8);
   }
 
   float *log_probs(int64_t row) override {
@@ -118,8 +112,60 @@ class PackedDecoder final : public peephole::Decoder {
   Buffer<const float *> symbol_rows;
   Buffer<CellRow> cell_rows;
   CellScratch cell_scratch;
+  Operands vectors, embedded;  // z_{t-1}, and A z_{t-1} + a
   Operands joints, upper, summed, readouts;
   Selection selection;
+
+  // A step of all rows; without symbols, of the vectors that `embed` read.
+  void advance_all(int64_t n, const int64_t *parents, const int32_t *symbols) {
+    find_parents(n, parents);
+    compute_contexts();
+    for (int64_t l = 0; l < net.num_layers; ++l) advance(l, n, symbols);
+    predict(n, symbols);
+    next_slot.reserve(n);
+    for (int64_t r = 0; r < n; ++r) *next_slot.at(r) = *row_slot.at(parents[r]);
+    row_slot.reserve(n);
+    std::memcpy(row_slot.at(0), next_slot.at(0), size_t(n) * sizeof(int64_t));
+    row_weights.reserve(n);
+    for (int64_t r = 0; r < n; ++r) *row_weights.at(r) = attended.at(*parent_index.at(r))->weights;
+    LayerRows **before = state[0];
+    state[0] = state[1];
+    state[1] = before;
+    num_rows = n;
+  }
+
+  // A z + a of (52) for n vectors z.
+  void embed(int64_t n, const float *given) {
+    const int64_t padded = in_lanes<float>(net.D), width = net.vector_input.width();
+    vectors.reserve(n);
+    line.reserve(padded);
+    selection.clear(n);
+    for (int64_t r = 0; r < n; ++r) {
+      std::memset(line.at(0), 0, size_t(padded) * sizeof(float));
+      std::memcpy(line.at(0), given + r * net.D, size_t(net.D) * sizeof(float));
+      vectors.put(r, line.at(0));
+      selection.add(vectors, r);
+    }
+    reads.reserve(n * width);
+    net.vector_input.apply(selection, reads.at(0));
+    embedded.reserve(n);
+    for (int64_t r = 0; r < n; ++r) embedded.put(r, reads.at(r * width));
+  }
+
+  // The products of what each row was fed, in symbol_rows: `project` computes them, or a table has them.
+  template <class Project>
+  void find_products(const SymbolProducts &table, int64_t n, const int32_t *symbols, int64_t width, Project project,
+                     Buffer<float> &made) {
+    if (symbols) {
+      table.find(net.embeddings, n, symbols, project, selection, made, symbol_rows.at(0));
+      return;
+    }
+    selection.clear(n);
+    for (int64_t r = 0; r < n; ++r) selection.add(embedded, r);
+    made.reserve(n * width);
+    project(selection, made.at(0));
+    for (int64_t r = 0; r < n; ++r) *symbol_rows.at(r) = made.at(r * width);
+  }
 
   LayerRows **new_rows() const {
     auto **rows = new LayerRows *[size_t(net.num_layers)];
@@ -282,9 +328,8 @@ class PackedDecoder final : public peephole::Decoder {
     LayerRows &now = *state[1][l];
     symbol_rows.reserve(n);
     if (l == 0)
-      net.symbol_gates.find(net.embeddings, n, symbols,
-                            [&](const Selection &x, float *out) { cell.project(x, out); }, selection, made_gates,
-                            symbol_rows.at(0));
+      find_products(net.symbol_gates, n, symbols, cell.gates(),
+                    [&](const Selection &x, float *out) { cell.project(x, out); }, made_gates);
     else
       join_below(l, n);
     if (cell.is_full()) {
@@ -345,15 +390,14 @@ class PackedDecoder final : public peephole::Decoder {
     }
   }
 
-  // (10): log p of every symbol, in `logits`.
+  // (10): log p of every symbol, or the numbers that describe a vector, in `logits`.
   void predict(int64_t n, const int32_t *symbols) {
     const int64_t width = net.readout_state.columns(), all = net.output.width();
     select_outputs(n);
     reads.reserve(n * width);
     net.readout_state.multiply(selection, reads.at(0), width);
-    net.symbol_readouts.find(net.embeddings, n, symbols,
-                             [&](const Selection &x, float *out) { net.readout_symbol.apply(x, out); }, selection,
-                             made_readouts, symbol_rows.at(0));
+    find_products(net.symbol_readouts, n, symbols, net.readout_symbol.width(),
+                  [&](const Selection &x, float *out) { net.readout_symbol.apply(x, out); }, made_readouts);
     readouts.reserve(n);
     selection.clear(n);
     for (int64_t r = 0; r < n; ++r) {
@@ -365,6 +409,7 @@ class PackedDecoder final : public peephole::Decoder {
     }
     logits.reserve(n * all);
     net.output.apply(selection, logits.at(0));
+    if (!symbols) return;
     for (int64_t r = 0; r < n; ++r) {
       normalize(logits.at(r * all));
       peephole::poll(net.V * 8);

@@ -13,10 +13,16 @@ class PackedNetwork final : public peephole::Network {
  public:
   PackedNetwork(const peephole::NetworkView &view, const NumberFormat &number_format)
       : format(number_format), gru(view.gru), residual(view.residual && view.decoder_layers > 1), H(view.hidden_size), M(view.encoder_size), V(view.output.weight.rows),
+        E(view.embedding_size),
         num_layers(view.decoder_layers), encoder(view, format),
         embeddings(format, in_lanes<float>(view.embedding_size)), layers(new Cell[size_t(num_layers)]),
         attention(pack_attention(format, view)) {
-    read_embeddings(embeddings, view.target_embedding);
+    if (!peephole::is_vectors(view.output_kind)) {
+      read_embeddings(embeddings, view.target_embedding);
+    } else {
+      D = view.output_size;
+      vector_input.pack(format, {view.target_embedding, view.vector_bias}, 0, D);
+    }
     for (int64_t l = 0; l < num_layers; ++l)
       layers[l].pack(format, view.decoder[l], view, H, l ? 0 : view.embedding_size);
     if (view.bridge_hidden) {
@@ -35,6 +41,7 @@ class PackedNetwork final : public peephole::Network {
     if (view.copies) gate.pack(view);
     has_ctc = view.has_ctc;
     if (has_ctc) ctc.pack(format, view.ctc, 0, M);
+    if (D) return;
     symbol_gates.pack(embeddings, V, layers[0].gates(),
                       [&](const Selection &x, float *out) { layers[0].project(x, out); });
     symbol_readouts.pack(embeddings, V, readout_symbol.width(),
@@ -51,14 +58,15 @@ class PackedNetwork final : public peephole::Network {
 
   const NumberFormat &format;
   bool gru, residual;
-  int64_t H, M, V, num_layers;
+  int64_t H, M, V, E, num_layers;
+  int64_t D = 0;  // numbers in a vector; 0: the output is symbols
   Encoder encoder;
   Operands embeddings;
   Cell *layers;
   const PackedAttention *attention;
   Affine *hidden_bridge = nullptr, *cell_bridge = nullptr;  // for each layer; NULL: states are copied
   Matrix readout_state, readout_context;
-  Affine readout_symbol, output;
+  Affine readout_symbol, output, vector_input;
   CopyGate gate;
   bool has_ctc = false;
   Affine ctc;  // of symbols and blank, over the encoder's outputs

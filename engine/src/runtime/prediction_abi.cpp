@@ -12,6 +12,7 @@
 
 #include "runtime/instruction_sets.h"
 #include "file/model_file.h"
+#include "predict/forecast.h"
 #include "predict/search.h"
 #include "runtime/watch.h"
 
@@ -21,6 +22,7 @@ struct peephole_model {
   std::unique_ptr<peephole::Network> network;
   const peephole::InstructionSet *instruction_set;
   int64_t frame_size = 0;  // 0: sources are symbols
+  peephole::VectorOutput vectors;
   bool copies = false;
   bool is_language_model = false;
 };
@@ -189,6 +191,8 @@ void check(const peephole_request &r) {
   check_at_least("models", 1, r.num_models);
   check_at_least("sources", 0, r.num_sources);
   check_at_least("batch_size", 1, r.batch_size);
+  for (int64_t m = 0; m < r.num_models; ++m)
+    if (r.models[m]->vectors.size) refuse("models: wanted targets of symbols, got vectors; peephole_draw draws them");
   const auto &tables = r.models[0]->tables;
   for (int64_t m = 1; m < r.num_models; ++m)
     for (int side = 0; side < 2; ++side)
@@ -249,7 +253,8 @@ peephole_model *peephole_model_open(const void *file, size_t size, const char *i
       refuse("instruction set " + std::string(instruction_set) + ": there is none, or it cannot run here");
     peephole::ModelFile read = peephole::read_model_file(file, size);
     model->network.reset(model->instruction_set->pack(read.network()));
-    model->copies = read.architecture.copies;
+    model->vectors = peephole::read_vector_output(read.network());
+    model->copies = read.network().copies;
     model->frame_size = read.network().input_size;
     model->is_language_model = read.architecture.input == peephole::Input::kNone;
     model->tables[PEEPHOLE_SOURCE] = std::move(read.source);
@@ -264,6 +269,8 @@ peephole_model *peephole_model_open(const void *file, size_t size, const char *i
 void peephole_model_close(peephole_model *model) { delete model; }
 
 int64_t peephole_model_frame_size(const peephole_model *model) { return model->frame_size; }
+
+int64_t peephole_model_vector_size(const peephole_model *model) { return model->vectors.size; }
 
 int32_t peephole_model_copies(const peephole_model *model) { return model->copies; }
 
@@ -304,6 +311,27 @@ peephole_status peephole_search(const peephole_request *request, peephole_result
   });
   if (stopped) std::snprintf(message, message_size, "stopped by the caller");
   return stopped ? PEEPHOLE_STOPPED : found ? PEEPHOLE_OK : PEEPHOLE_REFUSED;
+}
+
+peephole_status peephole_draw(const peephole_model *model, const peephole_forecast *request, char *message,
+                              size_t message_size) {
+  bool stopped = false;
+  const bool drawn = succeeds(message, message_size, [&] {
+    if (!model->vectors.size) refuse("model: wanted targets of vectors, got symbols; peephole_search finds them");
+    check_at_least("threads", 1, request->threads);
+    check_at_least("sources", 0, request->num_sources);
+    check_at_least("samples", 1, request->num_samples);
+    check_at_least("steps", 1, request->num_steps);
+    check_at_least("batch_size", 1, request->batch_size);
+    check_offsets("source", request->source_offsets, request->num_sources, 1, "frames");
+    try {
+      peephole::forecast(*model->network, model->vectors, model->frame_size, *request);
+    } catch (const peephole::Stopped &) {
+      stopped = true;
+    }
+  });
+  if (stopped) std::snprintf(message, message_size, "stopped by the caller");
+  return stopped ? PEEPHOLE_STOPPED : drawn ? PEEPHOLE_OK : PEEPHOLE_REFUSED;
 }
 
 void peephole_result_release(peephole_result *result) { delete static_cast<Result *>(result); }

@@ -62,10 +62,22 @@ def command(
     number of the source's line (of several files FILE:LINE), log p, and the target, separated by tabs. With
     --batch-size 1 each line is predicted before the next is read. Line breaks in a target are written as spaces;
     --json keeps them.
+
+    A model of series reads tables as it was trained on, and writes a forecast of each column: CSV with series, step,
+    mean and quantiles, or a JSON object a series.
     """
     names = input_files(files)
     model = load_models(models)
     search = given_settings(model, options)
+    if model.config.model.predicts_vectors:
+        if prefixed:
+            raise click.UsageError("--prefixed is for texts; this is a model of series")
+        from peephole.cli.forecasts import write_forecasts  # imports NumPy
+        from peephole.model.series import SeriesModel
+
+        assert isinstance(model, SeriesModel)
+        write_forecasts(model, names, bad_lines=bad_lines, as_json=as_json, **search)
+        return
     settings = model.config.with_values({f"search.{name}": value for name, value in search.items()}).search
     write = LineWriter(
         several=settings.nbest > 1 or settings.temperature is not None, as_json=as_json, with_file=len(names) > 1

@@ -18,7 +18,6 @@ if TYPE_CHECKING:
     from peephole.data.items import Items as Items
     from peephole.data.items import check_items as check_items
     from peephole.data.items import pairs_of as pairs_of
-    from peephole.data.items import write_pairs as write_pairs
     from peephole.data.known import KnownSymbols as KnownSymbols
     from peephole.data.order import batch_shapes as batch_shapes
     from peephole.data.order import batches as batches
@@ -55,7 +54,6 @@ _MODULES = {
     "prepare_again": "peephole.data.restored",
     "read_pairs": "peephole.data.read",
     "reopen": "peephole.data.restored",
-    "write_pairs": "peephole.data.items",
 }
 
 __all__ = [
@@ -80,7 +78,6 @@ __all__ = [
     "prepare_again",
     "read_pairs",
     "reopen",
-    "write_pairs",
 ]
 
 __getattr__, __dir__ = lazy_names(__name__, _MODULES)

@@ -23,14 +23,14 @@ class Batch:
     Attributes:
         source: (B, T), or frames (B, T, F), padded with 0; for a model that copies (B, T, 2), the ids read and copied.
         source_lengths: (B,), 1 ≤ length ≤ T.
-        target: (B, U); each row ends with EOS, then PAD.
+        target: (B, U); each row ends with EOS, then PAD. Or vectors (B, U, D), then NaN.
         target_lengths: (B,), EOS included.
         examples: (B,), the index of each pair in the corpus.
     """
 
     source: NDArray[Any]
     source_lengths: Ids
-    target: Ids
+    target: NDArray[Any]
     target_lengths: Ids
     examples: Ids
 
@@ -57,13 +57,13 @@ class Batch:
         )
 
 
-def make_batch(sources: Rows, targets: Sequence[Integers], examples: Ids) -> Batch:
-    """Pad id lists, or frames as sources, to a batch and end each target with EOS.
+def make_batch(sources: Rows, targets: Rows, examples: Ids) -> Batch:
+    """Pad id lists, or frames as sources, to a batch and end each target with EOS, or pad vectors with NaN.
 
     Args:
         sources: B arrays of source ids, at least one id each: (T,), or (T, 2) for a model that copies; or of frames
             (T, F).
-        targets: B arrays of target ids without EOS.
+        targets: B arrays of target ids without EOS; or of vectors (U, D), which have no end symbol.
         examples: (B,) indices in the corpus.
 
     >>> sources, targets = [np.array([5]), np.array([6, 7])], [np.array([8]), np.array([9, 9])]
@@ -72,8 +72,12 @@ def make_batch(sources: Rows, targets: Sequence[Integers], examples: Ids) -> Bat
     ([[5, 0], [6, 7]], [[8, 2, 0], [9, 9, 2]])
     """
     source, source_lengths = _pad(sources, 0)
-    target, target_lengths = _pad(targets, 1)
-    target[np.arange(len(target)), target_lengths - 1] = EOS
+    if targets[0].ndim == 2:
+        target, target_lengths = _pad(targets, 0)
+        target[np.arange(target.shape[1]) >= target_lengths[:, None]] = np.nan
+    else:
+        target, target_lengths = _pad(targets, 1)
+        target[np.arange(len(target)), target_lengths - 1] = EOS
     return Batch(source, source_lengths, target, target_lengths, np.asarray(examples, dtype=np.int64))
 
 

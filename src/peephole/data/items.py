@@ -70,6 +70,38 @@ def write_pairs(name: str, items: Items, path: Path, config: DataConfig) -> None
             raise DataError(f"{name}: wanted at least one pair, got none")
 
 
+def file_of(name: str, items: Items) -> str:
+    """Return the name of the file that `write_items` writes.
+
+    >>> file_of("train", [("a", "b")])
+    'train.jsonl'
+    """
+    return f"{name}.npy" if is_array(items) else f"{name}.jsonl"
+
+
+def write_items(name: str, items: Items, folder: Path, config: DataConfig) -> None:
+    """Write pairs, or an array of numbers, to a file of a folder; arguments and errors as in `write_pairs`."""
+    path = folder / file_of(name, items)
+    if not is_array(items):
+        write_pairs(name, items, path, config)
+        return
+    import numpy as np  # not needed for pairs
+
+    from peephole.data.series import series_of
+
+    with replace_file(path) as file:
+        np.save(file, series_of(name, items).values)
+
+
+def is_array(given: object) -> bool:
+    """Return whether data are an array of numbers, not pairs of texts."""
+    if not hasattr(given, "__array__"):
+        return False
+    import numpy as np
+
+    return np.asarray(given).dtype.kind in "fiub"
+
+
 def check_items(name: str, items: object) -> None:
     """Raise ArgumentError unless an argument can be read as pairs; a single text or dictionary cannot."""
     wanted = "the name of a file or pairs of texts"

@@ -29,7 +29,7 @@ def recognise_sources(train_path: str | Path, config: Config) -> Config:
 
     Sources are files if the first lines name files of one kind. Then `frames.kind`, `model.input` and
     `model.input_size` are set. For a language model, `model.input=none`, there are only targets; it is measured by its
-    loss.
+    loss. With `data.horizon` the training file is a table; see `recognise_series`.
 
     Args:
         train_path: as in `prepare`.
@@ -40,6 +40,10 @@ def recognise_sources(train_path: str | Path, config: Config) -> Config:
             kinds.
         ConfigError: `model.input_size` is not that of the files.
     """
+    if config.data.horizon is not None:
+        from peephole.data.windows import recognise_series  # imports NumPy
+
+        return recognise_series(train_path, config)
     if config.model.input == "none":
         data, train = replace(config.data, targets_only=True), replace(config.train, dev_metric="loss")
         return replace(config, data=data, train=train)

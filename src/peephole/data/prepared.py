@@ -20,6 +20,7 @@ from peephole.data.files import data_files
 from peephole.data.frame_pairs import DEV_FILES, Statistics, build_frame_corpus, read_dev_frames, write_dev_frames
 from peephole.data.known import KnownSymbols, grow_side, symbols_of_model
 from peephole.data.manifest import frame_symbols
+from peephole.data.prepared_series import SERIES_FILES, open_series, prepare_series
 from peephole.data.read import Pair, Report, read_pairs
 from peephole.data.split import Holdout
 from peephole.data.stamp import (
@@ -49,8 +50,9 @@ SAMPLE = 10_000  # pairs, up to twice as many, from which the kind of symbols is
 CODE_POINTS_PER_SYMBOL = 16  # symbols are not learned from longer texts: max_length will exclude them
 
 DevSource = Any
-"""A text, or frames (T, F) in float16."""
-DevPair = tuple[DevSource, tuple[str, ...]]
+"""A text, frames (T, F) in float16, or a window of series (T, F) in float32."""
+DevPair = tuple[DevSource, tuple[Any, ...]]
+"""A source and its targets, texts or, after a window, series (U, D) in float32."""
 
 
 @dataclass(frozen=True)
@@ -113,10 +115,14 @@ def prepare(
         folder.mkdir(parents=True, exist_ok=True)
         (folder / STAMP).unlink(missing_ok=True)
         (folder / OLDER_FILE).unlink(missing_ok=True)
-        for name in (*FILE_NAMES, *DEV_FILES, STAMP):
+        for name in (*FILE_NAMES, *DEV_FILES, *SERIES_FILES, STAMP):
             remove_temporary_files(folder / name)
+        train, dev = str(train_path), None if dev_path is None else str(dev_path)
         try:
-            content = _prepare(str(train_path), None if dev_path is None else str(dev_path), config, folder, known)
+            if config.data.horizon is None:
+                content = _prepare(train, dev, config, folder, known)
+            else:
+                content = prepare_series(train, dev, config, folder)
         except DataError:
             _check_unchanged(made_from, train_path, dev_path)  # this error, if there is one, explains the other
             raise
@@ -319,11 +325,10 @@ def _check_unchanged(made_from: dict[str, Any], train_path: str | Path, dev_path
 
 def from_stamp(folder: Path, stamp: Stamp) -> Prepared:
     """Return the prepared data of a folder, described by its stamp."""
-    statistics, dev_pairs = stamp.get("statistics"), stamp["dev_pairs"]
-    sources = [source for source, _ in dev_pairs] if statistics is None else read_dev_frames(folder)
+    train, dev_pairs, statistics = _open_pairs(folder, stamp) if "series" not in stamp else open_series(folder, stamp)
     return Prepared(
-        Corpus.open(folder),
-        [(source, tuple(references)) for source, (_, references) in zip(sources, dev_pairs, strict=True)],
+        train,
+        dev_pairs,
         symbols_from_json(stamp["source_symbols"]),
         symbols_from_json(stamp["target_symbols"]),
         stamp["report"],
@@ -335,5 +340,13 @@ def from_stamp(folder: Path, stamp: Stamp) -> Prepared:
             ]
             for side, names in stamp["names"].items()
         },
-        None if statistics is None else Statistics(*statistics),
+        statistics,
     )
+
+
+def _open_pairs(folder: Path, stamp: Stamp) -> tuple[Corpus, list[DevPair], Statistics | None]:
+    """Return the training pairs, dev pairs, and the statistics of the training frames."""
+    statistics, dev_pairs = stamp.get("statistics"), stamp["dev_pairs"]
+    sources = [source for source, _ in dev_pairs] if statistics is None else read_dev_frames(folder)
+    pairs = [(source, tuple(references)) for source, (_, references) in zip(sources, dev_pairs, strict=True)]
+    return Corpus.open(folder), pairs, None if statistics is None else Statistics(*statistics)

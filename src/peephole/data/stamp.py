@@ -19,12 +19,14 @@ from peephole.data.files import data_files
 from peephole.data.frame_pairs import DEV_FILES
 from peephole.data.known import KnownSymbols
 from peephole.data.manifest import sources_digest
+from peephole.data.prepared_series import SERIES_FILES
 from peephole.errors import DataError
 from peephole.storage.replace_file import replace_file
 from peephole.symbols import FRAME_KINDS
 
 STAMP = "prepared.json"
 STAMP_VERSION = 2
+SERIES_SETTINGS = ("horizon", "history", "columns", "time")
 HASHED_AT_A_TIME = 1 << 20  # bytes
 
 Stamp = dict[str, Any]
@@ -63,12 +65,16 @@ def settings_of(config: Config, known: KnownSymbols | None) -> dict[str, Any]:
         for section in (config.data, config.symbols)
     )
     del data["batch_symbols"]
+    for name in SERIES_SETTINGS if config.data.horizon is None else ():
+        del data[name]
     settings = {"version": STAMP_VERSION, "data": data, "symbols": symbols}
     if config.model.output == "copy":
         settings |= {"output": "copy"}  # sources and targets have ids of copied symbols
     if config.frames.kind in FRAME_KINDS:
         frames = {name: value for name, value in asdict(config.frames).items() if name != "batch_frames"}
         settings |= {"frames": frames | {"input_size": config.model.input_size}}
+    if config.data.horizon is not None:
+        settings |= {"scaling": config.model.scaling}
     return settings if known is None else settings | {"known_symbols": known.digest()}
 
 
@@ -79,7 +85,7 @@ def sources_content(path: str | Path | None, settings: dict[str, Any]) -> tuple[
         path: the manifest, or None.
         settings: as `settings_of` returns them; if the sources are text, there are no such files.
     """
-    if path is None or "frames" not in settings:
+    if path is None or "frames" not in settings or "horizon" in settings["data"]:
         return None, []
     return sources_digest(path, DataConfig(**settings["data"]))
 
@@ -90,7 +96,8 @@ def write_stamp(folder: Path, content: Mapping[str, Any]) -> Stamp:
     Raises:
         RunError: it cannot be written.
     """
-    names = FILE_NAMES if "statistics" not in content else (*FILE_NAMES, *DEV_FILES)
+    names: tuple[str, ...] = FILE_NAMES if "statistics" not in content else (*FILE_NAMES, *DEV_FILES)
+    names = SERIES_FILES if "series" in content else names
     stamp = {"files": {name: file_digest(folder / name) for name in names}, **content}
     # The rest of the object follows the digest; names of files may hold any bytes
     rest = json.dumps(stamp, ensure_ascii=False).encode(errors="surrogateescape")[1:]

@@ -10,7 +10,7 @@ PREDICTION_KINDS: Mapping[str, Collection[str]] = {
     "attention": ("fixed", "additive", "dot", "general", "location", "coverage", "multihead", "none"),
     "context": ("attention", "last", "mean", "none"),
     "input": ("symbols", "frames", "convolution", "none"),
-    "output": ("symbols", "copy"),
+    "output": ("symbols", "copy", "gaussian", "quantile"),
     "stack": ("plain", "residual"),
     "zoneout": ("none", "states"),
     "normalization": ("none", "layer"),

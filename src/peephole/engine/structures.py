@@ -193,6 +193,18 @@ class Request(ctypes.Structure):
     )
 
 
+class Forecast(ctypes.Structure):
+    """`peephole_forecast`."""
+
+    _fields_ = (
+        ("threads", ctypes.c_int32),
+        *((name, ctypes.c_int64) for name in ("num_sources", "num_samples", "num_steps", "batch_size")),
+        *((name, ctypes.c_void_p) for name in ("source_offsets", "frames", "noise", "samples")),
+        ("should_stop", ShouldStop),
+        ("should_stop_context", ctypes.c_void_p),
+    )
+
+
 class Result(ctypes.Structure):
     """`peephole_result`."""
 

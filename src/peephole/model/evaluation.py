@@ -17,7 +17,7 @@ from peephole.evaluation import exposure_gap as measure_exposure_gap
 from peephole.evaluation.evaluate import check_metrics
 from peephole.model.handle import Model
 from peephole.model.loading import load
-from peephole.model.pairs import PairsArgument, group_by_source
+from peephole.model.pairs import PairsArgument, check_has_texts, group_by_source
 from peephole.model.perplexity import check_language_request, measure_perplexity
 from peephole.model.prediction import Prediction
 from peephole.model.reading import Notices, check_texts
@@ -182,6 +182,7 @@ def evaluate(
     names = None if metrics is None else check_texts("metrics", metrics)
     model = as_model("model", model)
     other = None if against is None else as_model("against", against)
+    check_has_texts(model)
     if model.is_language_model:
         check_language_request(names, against)
         return _evaluate_language_model(model, pairs, on_read, search)

@@ -110,9 +110,9 @@ class Model:
         if len(self._weights) == 1:
             return (self,)
         if not self._weights.files:
-            return tuple(Model(self.config, *tables, [network], made=self.made) for network in self.networks)
+            return tuple(type(self)(self.config, *tables, [network], made=self.made) for network in self.networks)
         read = ((file, file.header()) for file in self._weights.files)
-        return tuple(Model(h.config, *tables, files=[file], made=h.made, notes=h.notes) for file, h in read)
+        return tuple(type(self)(h.config, *tables, files=[file], made=h.made, notes=h.notes) for file, h in read)
 
     @property
     def is_language_model(self) -> bool:

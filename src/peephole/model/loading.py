@@ -6,6 +6,7 @@ import os
 from collections.abc import Sequence
 from pathlib import Path
 
+from peephole.config import Config
 from peephole.errors import ModelFileError, check_path
 from peephole.model.handle import Model
 from peephole.model.weights import LoadedFile
@@ -36,4 +37,14 @@ def read_model(names: Sequence[str]) -> Model:
             if getattr(header, side).to_json() != getattr(first, side).to_json():
                 raise ModelFileError(f"{name}: its {side} differ from those of {names[0]}; an ensemble needs the same")
     notes = [note for header in headers for note in header.notes]
-    return Model(first.config, first.source_symbols, first.target_symbols, files=files, made=first.made, notes=notes)
+    tables = (first.source_symbols, first.target_symbols)
+    return model_class(first.config)(first.config, *tables, files=files, made=first.made, notes=notes)
+
+
+def model_class(config: Config) -> type[Model]:
+    """Return the class of a model with these settings: that of its output."""
+    if not config.model.predicts_vectors:
+        return Model
+    from peephole.model.series import SeriesModel  # imports NumPy, which texts do without
+
+    return SeriesModel

@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 
 from peephole.data import Items, Pair, Report, check_items, pairs_of, read_pairs
 from peephole.data.files import named_file, shown_name
-from peephole.errors import DataError
+from peephole.errors import ConfigError, DataError
 from peephole.model.handle import Model
 from peephole.model.reading import Notices
 from peephole.symbols import FrameSymbols
@@ -102,7 +102,9 @@ def iterate_pairs(pairs: PairsArgument, model: Model, report: Report | None = No
     Raises:
         ArgumentError: the argument `pairs` is neither a file name nor an iterable.
         DataError: there is no such file.
+        ConfigError: the model's targets are no texts.
     """
+    check_has_texts(model)
     if isinstance(pairs, (str, os.PathLike)):
         path = os.fspath(pairs)
         found = read_pairs(path, model.config.data, report or Report(shown_name(path)), once=True)
@@ -111,3 +113,9 @@ def iterate_pairs(pairs: PairsArgument, model: Model, report: Report | None = No
         return found
     check_items("pairs", pairs)
     return pairs_of("pairs", pairs, model.config.data)
+
+
+def check_has_texts(model: Model) -> None:
+    """Raise ConfigError unless a model's targets are texts."""
+    if model.config.model.predicts_vectors:
+        raise ConfigError(f"{model.name or 'model'}: wanted a model whose targets are texts, got one of series")

@@ -32,7 +32,12 @@ class Architecture:
     location_width: int  # R
     attention_heads: int  # K
     input: str  # symbols, frames, convolution
-    output: str  # symbols, copy
+    output: str  # symbols, copy, gaussian, quantile
+    output_size: int | None  # D, numbers in a vector of the target; None for symbols
+    quantiles: int  # output quantile: Q
+    scaling: str  # output gaussian, quantile: source, constant
+    continues: bool  # likewise: the target continues the source's first D numbers
+    feedback: bool  # likewise: the decoder is fed the vector before, not y_0
     input_size: int | None  # F, numbers in a frame; None for symbols
     input_planes: int  # input convolution: columns of points in a frame
     frame_stack: int  # input frames: frames joined to one
@@ -141,6 +146,7 @@ _ADDED = (
     *("location_channels", "location_width", "attention_heads"),
     *("input_size", "input_planes", "frame_stack", "convolution_layers", "convolution_channels", "encoder_pyramid"),
     *("ctc", "residual", "layer_norm", "zoneout_hidden", "zoneout_cell"),
+    *("output_size", "quantiles", "scaling", "continues", "feedback"),
 )
 
 

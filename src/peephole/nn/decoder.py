@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, cast
 
 import torch
@@ -50,6 +50,8 @@ class Decoder(nn.Module):
         copying: whether the output layer also copies source symbols, (27).
         embedding_std: standard deviation of the embeddings' first numbers.
         generator: draws the initial weights of `embedding`, `readout` and `output`; None: PyTorch's global generator.
+        make_embedding: builds `embedding`, as `symbol_embedding` does.
+        make_output: builds `output` without copying, given H, the number of symbols and the generator.
         residual: each layer above the lowest, and r_t, reads the sum of the h_t of all layers below, (41). The query of
             attention stays the top layer's h_{t-1}.
         zoneout: the probabilities of zoneout of h and, for an LSTM, of c, in all layers, (43).
@@ -67,6 +69,8 @@ class Decoder(nn.Module):
         attention: Attention | None,
         embedding_std: float = 1.0,
         generator: torch.Generator | None = None,
+        make_embedding: Callable[[int, int, float, torch.Generator | None], Any] = symbol_embedding,
+        make_output: Callable[[int, int, torch.Generator | None], Any] = SymbolOutput,
         *,
         residual: bool = False,
         zoneout: tuple[float, float] = (0.0, 0.0),
@@ -74,15 +78,15 @@ class Decoder(nn.Module):
     ) -> None:
         super().__init__()
         self.residual, self.zoneout = residual, zoneout_rates(*zoneout)
-        self.embedding = symbol_embedding(num_symbols, embedding_size, embedding_std, generator)
+        self.embedding = make_embedding(num_symbols, embedding_size, embedding_std, generator)
         self.attention = attention
         self.layers = nn.ModuleList(layers)
         read_size = hidden_size + context_size + embedding_size
         self.readout = Linear(read_size, hidden_size, generator)
-        self.output: SymbolOutput | CopyOutput = (
+        self.output = (
             CopyOutput(hidden_size, num_symbols, read_size, generator)
             if copying
-            else SymbolOutput(hidden_size, num_symbols, generator)
+            else make_output(hidden_size, num_symbols, generator)
         )
         self.hidden_size, self.context_size = hidden_size, context_size
         for layer in (self.readout, self.output):
@@ -153,7 +157,7 @@ class Decoder(nn.Module):
 
     def readouts(
         self,
-        previous: Int[Tensor, "B U"],
+        previous: Int[Tensor, "B U"] | Float[Tensor, "B U D"],
         state: DecoderState,
         noise: Noise | None = None,
         lengths: Int[Tensor, "B"] | None = None,
@@ -161,7 +165,7 @@ class Decoder(nn.Module):
         """Feed the gold symbols, (13), and return what the output layer reads in all steps.
 
         Args:
-            previous: y_0 … y_{U-1}.
+            previous: y_0 … y_{U-1}: symbols, or vectors for a decoder that reads these.
             state: what `start` returned.
             noise: dropout on embeddings, between layers and on r_t.
             lengths: real steps of each target; results of steps past them mean nothing. None: all are real.

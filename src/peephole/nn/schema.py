@@ -7,35 +7,19 @@ Kinds of cell, attention, input and output have names; each dictionary below map
 
 from __future__ import annotations
 
-import enum
-from collections.abc import Callable, Iterator, Mapping
-from typing import Any, NamedTuple, TypeVar
+from collections.abc import Callable, Mapping
+from typing import Any, TypeVar
 
 from peephole.errors import ConfigError, nearest
 from peephole.nn.architecture import Architecture as Architecture
 from peephole.nn.architecture import making_of_settings as making_of_settings
+from peephole.nn.tensors import ATTENTIONS as ATTENTIONS
+from peephole.nn.tensors import Role as Role
+from peephole.nn.tensors import Tensors, inside, linear, matrix, vector
+from peephole.nn.tensors import TensorSpec as TensorSpec
 
 Entry = TypeVar("Entry")
 EPSILON = 1e-5  # ε of layer normalisation, (44)
-
-
-class Role(enum.Enum):
-    """What a tensor is, which decides how it may be stored."""
-
-    MATRIX = "matrix"  # multiplied with vectors, or a table of them: stored in fewer bits in a quantised model
-    VECTOR = "vector"  # always float32
-    DIAGONAL = "diagonal"  # diagonals of peephole matrices: two dimensions, always float32
-
-
-class TensorSpec(NamedTuple):
-    """The shape and role of a tensor."""
-
-    shape: tuple[int, ...]
-    role: Role
-
-
-Tensors = Iterator[tuple[str, TensorSpec]]
-"""Names, within their module, and specifications, in the order of the module's `state_dict()`."""
 
 
 def find_kind(table: Mapping[str, Entry], kind: Any, where: str) -> Entry:
@@ -64,53 +48,36 @@ def tensors(architecture: Architecture, num_source_symbols: int, num_target_symb
     decoder = find_kind(OUTPUTS, architecture.output, "output")
     return dict(
         [
-            *_inside("frontend", frontend(architecture, num_source_symbols)),
-            *_inside("encoder", _encoder(architecture)),
-            *_inside("bridge", _bridge(architecture)),
-            *_inside("decoder", decoder(architecture, num_target_symbols)),
-            *_inside("ctc", _ctc(architecture, num_target_symbols)),
+            *inside("frontend", frontend(architecture, num_source_symbols)),
+            *inside("encoder", _encoder(architecture)),
+            *inside("bridge", _bridge(architecture)),
+            *inside("decoder", decoder(architecture, num_target_symbols)),
+            *inside("ctc", _ctc(architecture, num_target_symbols)),
         ]
     )
 
 
-def _inside(module: str, found: Tensors) -> Tensors:
-    return ((f"{module}.{name}", spec) for name, spec in found)
-
-
-def _matrix(*shape: int) -> TensorSpec:
-    return TensorSpec(shape, Role.MATRIX)
-
-
-def _vector(size: int) -> TensorSpec:
-    return TensorSpec((size,), Role.VECTOR)
-
-
-def _linear(inputs: int, outputs: int) -> Tensors:
-    yield "weight", _matrix(outputs, inputs)
-    yield "bias", _vector(outputs)
-
-
 def _embedding(architecture: Architecture, num_symbols: int) -> Tensors:
-    yield "embedding.weight", _matrix(num_symbols, architecture.embedding_size)
+    yield "embedding.weight", matrix(num_symbols, architecture.embedding_size)
 
 
 def _frames(a: Architecture, num_symbols: int) -> Tensors:
     yield from _statistics(a)
-    yield from _inside("projection", _linear(_input_size(a) * a.frame_stack, a.embedding_size))
+    yield from inside("projection", linear(_input_size(a) * a.frame_stack, a.embedding_size))
 
 
 def _convolution(a: Architecture, num_symbols: int) -> Tensors:
     yield from _statistics(a)
     channels, features = a.input_planes, _input_size(a) // a.input_planes
     for layer in range(a.convolution_layers):
-        yield from _inside(f"layers.{layer}", _linear(channels * 9, a.convolution_channels))
+        yield from inside(f"layers.{layer}", linear(channels * 9, a.convolution_channels))
         channels, features = a.convolution_channels, halved(features)
-    yield from _inside("projection", _linear(channels * features, a.embedding_size))
+    yield from inside("projection", linear(channels * features, a.embedding_size))
 
 
 def _statistics(a: Architecture) -> Tensors:
-    yield "mean", _vector(_input_size(a))
-    yield "scale", _vector(_input_size(a))
+    yield "mean", vector(_input_size(a))
+    yield "scale", vector(_input_size(a))
 
 
 def _input_size(a: Architecture) -> int:
@@ -161,7 +128,7 @@ def _encoder(a: Architecture) -> Tensors:
     for layer in range(a.encoder_layers):
         for direction in range(a.num_directions):
             inputs = a.encoder_size * (2 if layer <= a.encoder_pyramid else 1) if layer else a.embedding_size
-            yield from _inside(
+            yield from inside(
                 f"recurrent.layers.{layer}.{direction}", _cell(a, inputs, a.encoder_size // a.num_directions)
             )
 
@@ -171,29 +138,54 @@ def _bridge(a: Architecture) -> Tensors:
         return
     for part in find_kind(BRIDGE_PARTS, a.cell, "cell"):
         for layer in range(a.decoder_layers):
-            yield from _inside(f"{part}.{layer}", _linear(a.encoder_size, a.hidden_size))
+            yield from inside(f"{part}.{layer}", linear(a.encoder_size, a.hidden_size))
 
 
 def _symbol_decoder(a: Architecture, num_symbols: int) -> Tensors:
     yield from _embedding(a, num_symbols)
+    yield from _decoder(a, num_symbols)
+
+
+def _vector_decoder(a: Architecture, num_symbols: int) -> Tensors:
+    size = _output_size(a)
+    if a.scaling == "constant":
+        yield "mean", vector(size)
+        yield "deviation", vector(size)
+    yield from inside("embedding", linear(size, a.embedding_size))
+    yield from _decoder(a, size * (2 if a.output == "gaussian" else a.quantiles))
+
+
+def _output_size(a: Architecture) -> int:
+    """Return D.
+
+    Raises:
+        ConfigError: the architecture does not say it.
+    """
+    if a.output_size is None:
+        raise ConfigError(f"output_size: wanted the numbers in a vector for output={a.output!r}, got none")
+    return a.output_size
+
+
+def _decoder(a: Architecture, num_outputs: int) -> Tensors:
+    """Yield the decoder's tensors, but not those that read the previous symbol or vector."""
     if find_kind(CONTEXTS, a.context, "context") and a.input != "none":
-        yield from _inside("attention", find_kind(ATTENTIONS, a.attention, "attention")(a))
+        yield from inside("attention", find_kind(ATTENTIONS, a.attention, "attention")(a))
     for layer in range(a.decoder_layers):
         inputs = a.hidden_size if layer else a.embedding_size + a.memory_size
-        yield from _inside(f"layers.{layer}", _cell(a, inputs, a.hidden_size))
-    yield from _inside("readout", _linear(a.hidden_size + a.memory_size + a.embedding_size, a.hidden_size))
-    yield from _inside("output", _linear(a.hidden_size, num_symbols))
+        yield from inside(f"layers.{layer}", _cell(a, inputs, a.hidden_size))
+    yield from inside("readout", linear(a.hidden_size + a.memory_size + a.embedding_size, a.hidden_size))
+    yield from inside("output", linear(a.hidden_size, num_outputs))
 
 
 def _copying_decoder(a: Architecture, num_symbols: int) -> Tensors:
     yield from _symbol_decoder(a, num_symbols)
-    yield "output.gate_weight", _vector(a.hidden_size + a.encoder_size + a.embedding_size)
-    yield "output.gate_bias", _vector(1)
+    yield "output.gate_weight", vector(a.hidden_size + a.encoder_size + a.embedding_size)
+    yield "output.gate_bias", vector(1)
 
 
 def _ctc(a: Architecture, num_symbols: int) -> Tensors:
     if a.ctc:
-        yield from _linear(a.encoder_size, num_symbols)
+        yield from linear(a.encoder_size, num_symbols)
 
 
 def _cell(a: Architecture, inputs: int, hidden: int) -> Tensors:
@@ -201,56 +193,23 @@ def _cell(a: Architecture, inputs: int, hidden: int) -> Tensors:
 
 
 def _lstm(a: Architecture, inputs: int, hidden: int) -> Tensors:
-    yield "weight_input", _matrix(4 * hidden, inputs)
-    yield "weight_hidden", _matrix(4 * hidden, hidden)
-    yield "bias", _vector(4 * hidden)
+    yield "weight_input", matrix(4 * hidden, inputs)
+    yield "weight_hidden", matrix(4 * hidden, hidden)
+    yield "bias", vector(4 * hidden)
     peephole = find_kind(PEEPHOLES, a.peephole, "peephole")(hidden)
     if peephole is not None:
         yield "weight_peephole", peephole
     if a.layer_norm:
-        yield from (("gain", _vector(4 * hidden)), ("cell_gain", _vector(hidden)), ("cell_bias", _vector(hidden)))
+        yield from (("gain", vector(4 * hidden)), ("cell_gain", vector(hidden)), ("cell_bias", vector(hidden)))
 
 
 def _gru(a: Architecture, inputs: int, hidden: int) -> Tensors:
-    yield "weight_input", _matrix(3 * hidden, inputs)
-    yield "weight_hidden", _matrix(3 * hidden, hidden)
-    yield "bias_input", _vector(3 * hidden)
-    yield "bias_hidden", _vector(3 * hidden)
+    yield "weight_input", matrix(3 * hidden, inputs)
+    yield "weight_hidden", matrix(3 * hidden, hidden)
+    yield "bias_input", vector(3 * hidden)
+    yield "bias_hidden", vector(3 * hidden)
     if a.layer_norm:
-        yield "gain", _vector(3 * hidden)
-
-
-def _additive(a: Architecture) -> Tensors:
-    yield "weight_query", _matrix(a.hidden_size, a.hidden_size)
-    yield "weight_keys", _matrix(a.hidden_size, a.encoder_size)
-    yield "vector", _vector(a.hidden_size)
-
-
-def _dot(a: Architecture) -> Tensors:
-    return iter(())
-
-
-def _general(a: Architecture) -> Tensors:
-    yield "weight", _matrix(a.hidden_size, a.encoder_size)
-
-
-def _location(a: Architecture) -> Tensors:
-    yield from _additive(a)
-    yield "bias", _vector(a.hidden_size)
-    yield "filters", _matrix(a.location_channels, a.location_width)
-    yield "weight_location", _matrix(a.hidden_size, a.location_channels)
-
-
-def _coverage(a: Architecture) -> Tensors:
-    yield from _additive(a)
-    yield "bias", _vector(a.hidden_size)
-    yield "weight_coverage", _vector(a.hidden_size)
-
-
-def _multihead(a: Architecture) -> Tensors:
-    yield from _additive(a)
-    yield "weight_values", _matrix(a.encoder_size, a.encoder_size)
-    yield "weight_output", _matrix(a.encoder_size, a.encoder_size)
+        yield "gain", vector(3 * hidden)
 
 
 INPUTS: Mapping[str, Callable[[Architecture, int], Tensors]] = {
@@ -261,14 +220,19 @@ INPUTS: Mapping[str, Callable[[Architecture, int], Tensors]] = {
 }
 """Input kind → tensors of its frontend, given the number of source symbols."""
 
-OUTPUTS: Mapping[str, Callable[[Architecture, int], Tensors]] = {"symbols": _symbol_decoder, "copy": _copying_decoder}
+OUTPUTS: Mapping[str, Callable[[Architecture, int], Tensors]] = {
+    "symbols": _symbol_decoder,
+    "copy": _copying_decoder,
+    "gaussian": _vector_decoder,
+    "quantile": _vector_decoder,
+}
 """Output kind → tensors of its decoder, given the number of target symbols."""
 
 CELLS: Mapping[str, Callable[[Architecture, int, int], Tensors]] = {"lstm": _lstm, "gru": _gru}
 """Cell kind → tensors of one layer in one direction, given its input size and state size."""
 
 PEEPHOLES: Mapping[str, Callable[[int], TensorSpec | None]] = {
-    "full": lambda hidden: _matrix(3 * hidden, hidden),
+    "full": lambda hidden: matrix(3 * hidden, hidden),
     "diagonal": lambda hidden: TensorSpec((3, hidden), Role.DIAGONAL),
     "none": lambda hidden: None,
 }
@@ -279,13 +243,3 @@ BRIDGE_PARTS: Mapping[str, tuple[str, ...]] = {"lstm": ("hidden", "cell"), "gru"
 
 CONTEXTS: Mapping[str, bool] = {"attention": True, "last": False, "mean": False}
 """Context kind → whether it has an attention module."""
-
-ATTENTIONS: Mapping[str, Callable[[Architecture], Tensors]] = {
-    "additive": _additive,
-    "dot": _dot,
-    "general": _general,
-    "location": _location,
-    "coverage": _coverage,
-    "multihead": _multihead,
-}
-"""Attention kind → tensors of its module."""

@@ -223,9 +223,9 @@ def build_seq2seq(
     """
     architecture = Architecture.of(config)
     cell = find_kind(CELLS, architecture.cell, "cell")
+    output = find_kind(OUTPUTS, architecture.output, "output")
     if architecture.input == "none":
-        decoder = find_kind(OUTPUTS, architecture.output, "output")(config, architecture, num_target_symbols, generator)
-        return Seq2Seq(NoSource(), None, None, decoder, "none")
+        return output(config, (NoSource(), None, None), num_target_symbols, generator)
     encoder = Encoder(cell.stack(config, architecture, generator))  # drawn before the frontend
     frontend = find_kind(FRONTENDS, architecture.input, "input")(config, num_source_symbols, generator)
     bridge = Bridge(
@@ -236,31 +236,45 @@ def build_seq2seq(
         cell.has_cell_state,
         generator,
     )
-    decoder = find_kind(OUTPUTS, architecture.output, "output")(config, architecture, num_target_symbols, generator)
-    # Drawn last: the other weights are those of the same network without it
-    ctc = CTC(encoder.output_size, num_target_symbols, generator) if architecture.ctc else None
-    return Seq2Seq(frontend, encoder, bridge, decoder, architecture.context, ctc)
+    return output(config, (frontend, encoder, bridge), num_target_symbols, generator)
 
 
-def _symbol_decoder(
-    config: ModelConfig, architecture: Architecture, num_symbols: int, generator: Generator, *, copying: bool = False
-) -> Decoder:
-    sizes = [config.embedding_size + architecture.memory_size] + [config.hidden_size] * (config.decoder_layers - 1)
-    layers = find_kind(CELLS, architecture.cell, "cell").layers(config, sizes, generator)
-    return Decoder(
+Parts = tuple[Frontend, Encoder | None, Bridge | None]
+"""The parts of a model below its decoder; a language model has no encoder."""
+
+
+def _symbol_model(
+    config: ModelConfig, parts: Parts, num_symbols: int, generator: Generator, *, copying: bool = False
+) -> Seq2Seq:
+    decoder = Decoder(
         num_symbols,
-        config.embedding_size,
-        architecture.memory_size,
-        layers,
-        config.hidden_size,
-        find_kind(CONTEXTS, "none" if architecture.input == "none" else architecture.context, "context")(
-            architecture, generator
-        ),
-        config.embedding_std,
-        generator,
+        *decoder_parts(config, generator),
+        embedding_std=config.embedding_std,
+        generator=generator,
         copying=copying,
         **_regularization(config),
     )
+    # Drawn last: the other weights are those of the same network without it
+    ctc = CTC(parts[1].output_size, num_symbols, generator) if config.ctc and parts[1] is not None else None
+    return Seq2Seq(*parts, decoder, "none" if config.input == "none" else config.context, ctc)
+
+
+def decoder_parts(
+    config: ModelConfig, generator: Generator
+) -> tuple[int, int, list[LSTMDirection] | list[GRUDirection], int, Attention | None]:
+    """Return the arguments embedding_size, context_size, layers, hidden_size and attention of a `Decoder`."""
+    architecture = Architecture.of(config)
+    sizes = [config.embedding_size + architecture.memory_size] + [config.hidden_size] * (config.decoder_layers - 1)
+    layers = find_kind(CELLS, architecture.cell, "cell").layers(config, sizes, generator)
+    context = "none" if architecture.input == "none" else architecture.context
+    attention = find_kind(CONTEXTS, context, "context")(architecture, generator)
+    return config.embedding_size, architecture.memory_size, layers, config.hidden_size, attention
+
+
+def _vector_model(config: ModelConfig, parts: Parts, num_symbols: int, generator: Generator) -> Seq2Seq:
+    from peephole.nn.vectors import build_vector_model  # which imports this module
+
+    return build_vector_model(config, parts, decoder_parts(config, generator), generator, **_regularization(config))
 
 
 def _regularization(config: ModelConfig) -> dict[str, Any]:
@@ -322,8 +336,10 @@ CONTEXTS: Mapping[str, Callable[[Architecture, Generator], Attention | None]] = 
 }
 """Context kind → function that builds its attention module; None for a fixed context."""
 
-OUTPUTS: Mapping[str, Callable[[ModelConfig, Architecture, int, Generator], Decoder]] = {
-    "symbols": _symbol_decoder,
-    "copy": partial(_symbol_decoder, copying=True),
+OUTPUTS: Mapping[str, Callable[[ModelConfig, Parts, int, Generator], Seq2Seq]] = {
+    "symbols": _symbol_model,
+    "copy": partial(_symbol_model, copying=True),
+    "gaussian": _vector_model,
+    "quantile": _vector_model,
 }
-"""Output kind → function that builds its decoder, given the number of target symbols."""
+"""Output kind → function that builds the model, given its other parts and the number of target symbols."""

@@ -33,6 +33,8 @@ if TYPE_CHECKING:
     from peephole.search.sampling import sample as sample
     from peephole.search.stepper import Stepper as Stepper
     from peephole.search.stepper import select_rows as select_rows
+    from peephole.search.vector_noise import random_numbers as random_numbers
+    from peephole.search.vectors import trajectories as trajectories
 
 _MODULES = {
     "EnsembleStepper": "peephole.search.ensemble",
@@ -44,8 +46,10 @@ _MODULES = {
     "beam_search": "peephole.search.beam",
     "force": "peephole.search.forced",
     "greedy_search": "peephole.search.greedy",
+    "random_numbers": "peephole.search.vector_noise",
     "sample": "peephole.search.sampling",
     "select_rows": "peephole.search.stepper",
+    "trajectories": "peephole.search.vectors",
 }
 
 __all__ = [
@@ -58,8 +62,10 @@ __all__ = [
     "beam_search",
     "force",
     "greedy_search",
+    "random_numbers",
     "sample",
     "select_rows",
+    "trajectories",
 ]
 
 __getattr__, __dir__ = lazy_names(__name__, _MODULES)

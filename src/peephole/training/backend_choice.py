@@ -85,7 +85,8 @@ def with_precision(config: Config) -> Config:
         raise ConfigError("train.precision: wanted 32-true, 64-true or bf16-mixed on a CPU, got '16-mixed'")
     if config.train.precision != "auto":
         return config
-    fast = engine.instruction_sets()[:1] == ("avx512_bf16",) and config.train.engine == "auto"
+    of_numbers = config.data.horizon is not None  # whose digits matter
+    fast = engine.instruction_sets()[:1] == ("avx512_bf16",) and config.train.engine == "auto" and not of_numbers
     chosen = config.with_values({"train.precision": "bf16-mixed"})
     trains = fast and definition_notice(chosen, training_device(config.train)) is None
     return chosen if trains else config.with_values({"train.precision": "32-true"})

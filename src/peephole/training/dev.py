@@ -16,8 +16,8 @@ from peephole.nn import Seq2Seq
 from peephole.search.torch import pad
 from peephole.symbols import EOS
 
-DevSet = Sequence[tuple[Any, tuple[str, ...]]]
-"""Sources, texts or frames, with one or more reference targets each."""
+DevSet = Sequence[tuple[Any, tuple[Any, ...]]]
+"""Sources, texts or frames, with one or more reference targets each, texts or vectors."""
 
 _PREDICTION_METRICS = ("symbol_error_rate", "exact_match", "chrf")
 HIGHER_IS_BETTER = {"loss": False, **{name: METRICS[name].better == "higher" for name in _PREDICTION_METRICS}}
@@ -29,8 +29,11 @@ def measure(model: Model, dev: DevSet) -> dict[str, float]:
     Args:
         model: the model to measure.
         dev: sources and references; the loss is that of each source's first reference. A network with CTC also has
-            `ctc_loss`, where targets without a path (32) count as 0. A language model has its loss and perplexity only.
+            `ctc_loss`, where targets without a path (32) count as 0. A language model has its loss and perplexity only,
+            a model of real vectors its loss.
     """
+    if model.config.model.predicts_vectors:
+        return {"loss": mean_vector_loss(model, dev)}
     if model.config.model.input == "none":
         loss = mean_loss(model, dev)
         return {"loss": loss, "perplexity": math.exp(loss)}
@@ -72,3 +75,18 @@ def mean_loss(model: Model, dev: DevSet, batch_size: int = 64, *, ctc_weight: fl
         total += float(network.loss_sum(*arguments, ctc_weight=ctc_weight))
         num_symbols += int(target_lengths.sum())
     return total / max(1, num_symbols)
+
+
+@torch.no_grad()
+def mean_vector_loss(model: Model, dev: DevSet, batch_size: int = 64) -> float:
+    """Return the loss of real vectors ÷ number of vectors, over each source's target."""
+    network: Seq2Seq = model.networks[0]
+    device = next(network.parameters()).device
+    total, num_vectors = 0.0, 0
+    for first in range(0, len(dev), batch_size):
+        part = dev[first : first + batch_size]
+        source, source_lengths = pad([source for source, _ in part])
+        target, target_lengths = pad([targets[0] for _, targets in part])
+        total += float(network.loss_sum(*(t.to(device) for t in (source, source_lengths, target))))
+        num_vectors += int(target_lengths.sum())
+    return total / max(1, num_vectors)

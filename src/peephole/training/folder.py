@@ -22,7 +22,8 @@ from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
-from peephole.data import Items, Prepared, data_files, prepare, prepare_again, reopen, write_pairs
+from peephole.data import Items, Prepared, data_files, prepare, prepare_again, reopen
+from peephole.data.items import file_of, write_items
 from peephole.errors import ConfigError, DataError, PeepholeError, RunError
 from peephole.storage.replace_file import check_replaceable, remove, remove_temporary_files
 from peephole.training.lock import hold, lock_files
@@ -180,12 +181,14 @@ def _make_folder(run: Run, stored: Run, pairs: Mapping[str, Items], check: Calla
         new.mkdir()
         (new / "checkpoint").mkdir()
         for name, items in pairs.items():
-            write_pairs(name, items, new / f"{name}.jsonl", run.config.data)
+            write_items(name, items, new, run.config.data)
         if run.start is not None:
             run.start.copy_to(new)
         write_run(stored, new, folder)
         if place.exists():
-            files = {name: str(new / f"{name}.jsonl") for name in pairs}  # before they get their place
+            files = {
+                name: str(new / file_of(name, items)) for name, items in pairs.items()
+            }  # before they get their place
             train, dev = files.get("train", run.train), files.get("dev", run.dev)
             prepared = prepare(train, dev, run.config, new / "data", run.known_symbols(new))
             check(prepared)

@@ -10,7 +10,10 @@ from typing import Any, cast
 
 from peephole.config import Config
 from peephole.data import Items, check_items
+from peephole.data.items import file_of, is_array
 from peephole.data.manifest import recognise_sources
+from peephole.data.series import series_of
+from peephole.data.windows import recognise_series
 from peephole.errors import ArgumentError, check_path, check_type
 from peephole.training.backend_choice import with_precision
 from peephole.training.folder import data_of_model
@@ -35,7 +38,7 @@ def check_arguments(
     check_type("overwrite", overwrite, bool, "True or False")
     check_type("quiet", quiet, bool, "True or False")
     folder = run_folder(cast("str | Path", out)).absolute()
-    return pairs, data | {name: folder / f"{name}.jsonl" for name in pairs}
+    return pairs, data | {name: folder / file_of(name, items) for name, items in pairs.items()}
 
 
 def new_run(
@@ -65,4 +68,11 @@ def new_run(
 
 def with_sources(run: Run, pairs: Mapping[str, Items]) -> Run:
     """Return the run with what the sources of its training file are; see `recognise_sources`."""
-    return run if "train" in pairs else replace(run, config=recognise_sources(run.train, run.config))
+    given = pairs.get("train")
+    if given is None:
+        return replace(run, config=recognise_sources(run.train, run.config))
+    if not is_array(given):
+        return run
+    if run.config.data.horizon is None:
+        raise ArgumentError("train: an array of numbers is forecast: wanted horizon, the steps to forecast, got none")
+    return replace(run, config=recognise_series(run.train, run.config, series_of("train", given)))

@@ -12,7 +12,7 @@ from copy import deepcopy
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import torch
 from lightning_fabric import Fabric
@@ -24,9 +24,11 @@ from peephole.engine.choice import engine_in_use
 from peephole.errors import RunError, check_path, check_type
 from peephole.memory import memory_errors
 from peephole.model import Model, load
+from peephole.model.loading import model_class
 from peephole.nn import Seq2Seq, build_seq2seq, use_engine
 from peephole.nn.frontends import NormalizedFrames
 from peephole.nn.masking import Masking
+from peephole.nn.vectors import VectorDecoder
 from peephole.storage.model_file import ModelFile
 from peephole.training.alignment import ctc_notice
 from peephole.training.backend_choice import definition_notice
@@ -267,7 +269,8 @@ def _train(
         best = deepcopy(network)
         best.load_state_dict(weights)
         made = describe_making(prepared, position, config.train.dev_pairs, run.start)
-        return Model(config, prepared.source_symbols, prepared.target_symbols, [best.eval()], made=made)
+        tables = (prepared.source_symbols, prepared.target_symbols)
+        return model_class(config)(config, *tables, [best.eval()], made=made)
 
     def save() -> None:
         report.flush()
@@ -331,6 +334,8 @@ def _build_initial_network(config: Config, prepared: Prepared, model: ModelFile 
         network.frontend.set_statistics(*map(torch.tensor, prepared.statistics))
         names = ("time_masks", "time_mask_size", "feature_masks", "feature_mask_size")
         network.frontend.masking = Masking(*(getattr(config.train, name) for name in names))
+        if config.model.predicts_vectors and config.model.scaling == "constant":
+            cast(VectorDecoder, network.decoder).set_statistics(*map(torch.tensor, prepared.statistics))
     if model is not None:
         set_first_weights(network, model)
     return network

@@ -1,0 +1,62 @@
+"""What `peephole predict` does with a model of series: forecast the columns of tables."""
+
+from __future__ import annotations
+
+import csv
+import json
+import sys
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+from typing import Any, Literal
+
+from peephole.cli.lines import print_note
+from peephole.data import Report
+from peephole.data.files import shown_name
+from peephole.data.series import read_series
+from peephole.model.forecast import LEVELS, Forecast
+from peephole.model.series import SeriesModel
+
+
+def write_forecasts(
+    model: SeriesModel,
+    names: Sequence[str],
+    *,
+    bad_lines: Literal["error", "skip"],
+    as_json: bool,
+    **search: Any,
+) -> None:
+    """Write the forecasts of some tables to stdout, as CSV or a JSON object a series; notes go to stderr.
+
+    Raises:
+        DataError: a table cannot be read.
+        ConfigError: its columns are not those of the model.
+    """
+    write = csv.writer(sys.stdout, lineterminator="\n")
+    first = ("file",) if len(names) > 1 else ()
+    if not as_json:
+        write.writerow([*first, "series", "step", "mean", *(f"{level:g}" for level in LEVELS)])
+    for name in names:
+        shown = shown_name(name)
+        report = Report(shown, "number")
+        table = read_series(name, replace(model.config.data, bad_lines=bad_lines), report)
+        for line in report.lines():
+            print_note(line)
+        joint = model.config.data.columns == "joint"
+        sources = [table.values] if joint else list(table.values.T)
+        for index, forecast in enumerate(model.predict(sources, **search)):
+            columns = table.columns if joint else table.columns[index : index + 1]
+            if as_json:
+                where = {"file": shown} if first else {}
+                sys.stdout.write(json.dumps(where | {"series": columns, **forecast.to_dict()}) + "\n")
+                continue
+            for row in rows_of(forecast, columns):
+                write.writerow([shown] * len(first) + row)
+        sys.stdout.flush()
+
+
+def rows_of(forecast: Forecast, columns: Sequence[str]) -> Iterator[list[Any]]:
+    """Yield the lines of a forecast: series, step from 1, mean and quantiles."""
+    found = [forecast.mean, *(forecast.quantile(level) for level in LEVELS)]
+    for component, column in enumerate(columns):
+        for step in range(len(forecast.mean)):
+            yield [column, step + 1, *(f"{values[step, component]:.6g}" for values in found)]

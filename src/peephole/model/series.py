@@ -1,0 +1,138 @@
+"""A trained model of series: forecasts and their densities."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from peephole.config import SearchConfig
+from peephole.data.series import Series
+from peephole.data.windows import history_of
+from peephole.engine.forecast import draw
+from peephole.errors import ArgumentError, ConfigError, check_type, shorten
+from peephole.model.forecast import Forecast
+from peephole.model.handle import FORCED_SETTINGS, Model
+from peephole.model.search_choice import slow_search_reason
+from peephole.search.vector_noise import random_numbers
+
+ROWS_AT_A_TIME = 2048  # series drawn together
+
+Numbers = NDArray[np.float32]
+
+
+class SeriesModel(Model):
+    """A trained model whose targets are real vectors, or an ensemble of such models; arguments as in `Model`."""
+
+    def predict(  # type: ignore[override]  # real vectors, not texts
+        self,
+        sources: Iterable[Any],
+        *,
+        progress: Callable[[int], None] | None = None,
+        first_index: int = 0,
+        **search: Any,
+    ) -> list[Forecast]:
+        """Forecast the next steps of some series.
+
+        Args:
+            sources: for each series the steps so far: an array (T, D), or (T,) of a model of one component. Its last
+                `data.history` steps are read. A number that is missing (NaN or infinite) is replaced by the one before.
+            progress: called with the number of series done since the last call.
+            first_index: number of the first series in the whole input, if the caller passes it in parts: the seed and
+                the number of a series determine its random numbers.
+            search: settings of `peephole.config.SearchConfig`: samples, steps_ahead, seed, batch_size, threads, engine.
+
+        Returns:
+            For each series its forecast, whose samples are (samples, steps, D). An ensemble draws each sample from
+            one of its models in turn.
+
+        Raises:
+            ConfigError: an unknown or impossible setting.
+            ArgumentError: a series is something else, or has no number.
+        """
+        config = self._search_config("predict", search)
+        check_type("first_index", first_index, int, "a whole number")
+        horizon = config.steps_ahead or self.config.data.horizon
+        if horizon is None:
+            raise ConfigError("predict: wanted search.steps_ahead, the steps to forecast, got none")
+        size = self._size()
+        read = [self._read(source, index) for index, source in enumerate(sources)]
+        found: list[Forecast] = []
+        part = max(1, min(config.batch_size, ROWS_AT_A_TIME // config.samples))
+        for first in range(0, len(read), part):
+            windows = read[first : first + part]
+            examples = range(first_index + first, first_index + first + len(windows))
+            noise = random_numbers(self.config.model.output, config.seed, examples, (config.samples, horizon, size))
+            drawn = self._draw([window for window, _ in windows], noise, config)
+            found += [Forecast(own, missing) for own, (_, missing) in zip(drawn, windows, strict=True)]
+            if progress is not None:
+                progress(len(windows))
+        return found
+
+    def score(self, sources: Iterable[Any], targets: Iterable[Any], **search: Any) -> list[float]:
+        """Return the logarithm of the density of each target, (11), given the steps before it.
+
+        Args:
+            sources: as in `predict`.
+            targets: the steps that follow, (U, D) or (U,); missing numbers are left out.
+            search: threads, batch_size or engine, as in `predict`.
+
+        Raises:
+            ConfigError: an unknown setting, or a model of quantiles, which have no density.
+            ArgumentError: not as many targets as sources, or one of another shape.
+        """
+        from peephole.search.vectors import log_densities  # imports PyTorch
+
+        config = self._search_config("score", search, FORCED_SETTINGS)
+        windows = [self._read(source, index)[0] for index, source in enumerate(sources)]
+        wanted = [self._array(target, index, "target") for index, target in enumerate(targets)]
+        if len(windows) != len(wanted):
+            raise ArgumentError(f"score: wanted as many targets as sources, got {len(wanted)} and {len(windows)}")
+        networks, found = self._weights.search_networks(), []
+        for first in range(0, len(windows), config.batch_size):
+            part = slice(first, first + config.batch_size)
+            found += log_densities(networks, windows[part], wanted[part])
+        return found
+
+    def _draw(self, windows: Sequence[Numbers], noise: Numbers, config: SearchConfig) -> Numbers:
+        """Return series drawn from the models in turn, (B, S, U, D)."""
+        packs = config.engine == "auto" and self._weights.fit_engine()
+        if packs and slow_search_reason(self._weights, self.config, config) is None:
+            found, models = np.empty_like(noise), self._weights.packed(self._description())
+            for number, packed in enumerate(models):
+                own, size, threads = noise[:, number :: len(models)], config.batch_size, config.threads
+                found[:, number :: len(models)] = draw(packed, windows, own, batch_size=size, threads=threads)
+            return found
+        from peephole.search.vectors import draw_by_definition  # imports PyTorch
+
+        return draw_by_definition(self._weights.search_networks(), windows, noise)
+
+    def _size(self) -> int:
+        """Return D."""
+        assert self.config.model.output_size is not None
+        return self.config.model.output_size
+
+    def _read(self, source: Any, index: int) -> tuple[Numbers, int]:
+        """Return the window of a series that is read, (T, D), and how many of its numbers are missing."""
+        values = self._array(source, index, "source")
+        if self.config.data.horizon is not None:
+            values = values[-history_of(self.config.data) :]
+        known = np.isfinite(values)
+        if not known.any(0).all():
+            raise ArgumentError(f"sources: wanted a number in each component of series {index}, got none")
+        series = Series(np.where(known, values, np.float32(np.nan)), ("",) * values.shape[1])
+        return series.filled(), int((~known).sum())
+
+    def _array(self, given: Any, index: int, name: str) -> Numbers:
+        """Return a series as an array (T, D)."""
+        try:
+            values = np.asarray(given, np.float32)
+        except (TypeError, ValueError):
+            raise ArgumentError(f"{name}s: wanted series of numbers, got {shorten(repr(given))} at {index}") from None
+        values = values[:, None] if values.ndim == 1 else values
+        size = self.config.model.input_size if name == "source" else self._size()
+        if values.ndim != 2 or values.shape[1] != size or not len(values):
+            raise ArgumentError(f"{name}s: wanted numbers of shape (T, {size}), got {np.shape(given)} at {index}")
+        return values

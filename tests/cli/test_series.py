@@ -1,0 +1,82 @@
+"""Tests of the commands on tables of series."""
+
+from __future__ import annotations
+
+import csv
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from peephole.config import Config
+from peephole.model import load
+from peephole.model.series import SeriesModel
+from peephole.nn import build_seq2seq
+from peephole.symbols import FrameSymbols
+
+from .conftest import Peephole
+
+
+@pytest.fixture
+def model(peephole: Peephole, tmp_path: Path) -> Path:
+    """Return a model of series with random weights; a table of two columns is beside it."""
+    settings = {"data.horizon": 3, "frames.kind": "numbers", "model.input": "frames", "model.output": "gaussian"}
+    settings |= {"input_size": 1, "output_size": 1, "hidden_size": 8, "embedding_size": 4, "samples": 20}
+    config = Config().with_values(settings)
+    table = FrameSymbols("numbers", size=1)
+    network = build_seq2seq(config.model, 4, 4, torch.Generator().manual_seed(1))
+    SeriesModel(config, table, table, [network.eval()]).save(tmp_path / "m.safetensors")
+    peephole.write("t.csv", "day,a,b\nmon,1,5\ntue,,7\nwed,3,6\n")
+    return tmp_path / "m.safetensors"
+
+
+def test_each_column_is_forecast(peephole: Peephole, model: Path) -> None:
+    done = peephole("predict", model, "t.csv").succeeded()
+    assert done.err.strip().endswith("1 number repaired: missing; the one before it is read (first: t.csv, line 3)")
+    rows = list(csv.DictReader(done.lines))
+    assert [(row["series"], row["step"]) for row in rows] == [(name, step) for name in "ab" for step in "123"]
+    found = load(model).predict([[1, np.nan, 3], [5, 7, 6]])
+    for key, wanted in {
+        "mean": lambda f: f.mean,
+        "0.5": lambda f: f.quantile(0.5),
+        "0.9": lambda f: f.quantile(0.9),
+    }.items():
+        np.testing.assert_allclose(
+            [float(row[key]) for row in rows], np.concatenate([wanted(one)[:, 0] for one in found]), rtol=1e-5
+        )
+
+
+def test_json_horizon_samples_and_several_tables(peephole: Peephole, model: Path) -> None:
+    options = ("--steps-ahead", "2", "--samples", "5", "--seed", "4")
+    done = peephole("predict", model, "t.csv", "--json", *options).succeeded()
+    found = [json.loads(line) for line in done.lines]
+    wanted = load(model).predict([[1, 1, 3], [5, 7, 6]], steps_ahead=2, samples=5, seed=4)
+    assert [entry["series"] for entry in found] == [["a"], ["b"]]
+    assert [{k: entry[k] for k in ("mean", "quantiles")} for entry in found] == [one.to_dict() for one in wanted]
+    done = peephole("predict", model, "t.csv", "-", *options, stdin="c\n1\n2\n").succeeded()
+    assert [line.split(",")[:3] for line in done.lines] == [
+        ["file", "series", "step"],
+        *(["t.csv", name, step] for name in "ab" for step in "12"),
+        *(["stdin", "c", step] for step in "12"),
+    ]
+
+
+def test_wrong_tables_and_options_are_one_line_errors(peephole: Peephole, model: Path) -> None:
+    peephole.write("bad.csv", "a\n1\nx\n")
+    peephole("predict", model, "bad.csv").failed("bad.csv, line 3, column 'a': wanted a number, got 'x'")
+    done = peephole("predict", model, "--bad-lines", "skip", "bad.csv").succeeded()
+    assert "1 number skipped: no number (first: bad.csv, line 3)" in done.err
+    peephole("predict", model, "no.csv").failed("no.csv: no such file; did you mean 't.csv'?")
+    peephole("score", model, "t.csv").failed(f"{model}: wanted a model whose targets are texts, got one of series")
+    peephole("export", model, "--to", "onnx", "--out", "x").failed(
+        f"{model}: ONNX export, output: wanted symbols|copy, got 'gaussian'"
+    )
+
+
+def test_info_and_dry_run(peephole: Peephole, model: Path) -> None:
+    assert "files of numbers" in peephole("info", model).succeeded().out
+    peephole.write("long.csv", "a\n" + "".join(f"{number % 7}\n" for number in range(60)))
+    done = peephole("train", "long.csv", "--dry-run", "--set", "data.horizon=4").succeeded()
+    assert "60 steps, one column of numbers; 33 windows of 16 steps and 4 to forecast" in done.out

@@ -1,0 +1,165 @@
+"""Tests training on a series from a table or an array to forecasts."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+import peephole
+from peephole.data.series import series_of
+from peephole.errors import ArgumentError, ConfigError, DataError
+from peephole.storage.model_file import read_tensors
+from peephole.training import resume
+from peephole.training import run as run_module
+
+SEASON, HORIZON = 8, 6
+SETTINGS = {
+    "horizon": HORIZON,
+    "history": 2 * SEASON,
+    "hidden_size": 16,
+    "embedding_size": 8,
+    "batch_symbols": 150,
+    "threads": 1,
+    "steps": 80,
+    "evaluations": 2,
+    "dropout": 0.0,
+    "learning_rate": 0.02,
+    "ema_decay": 0.9,
+    "quiet": True,
+}
+
+
+def series(count=400, level=5000.0):
+    """Return a season around a level, with noise of deviation 1 and a missing number."""
+    steps = np.arange(count)
+    values = level + 10 * np.sin(2 * np.pi * steps / SEASON) + np.random.default_rng(0).normal(size=count)
+    values[50:51] = np.nan
+    return values
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    """Return a folder with a model trained on a table."""
+    folder = tmp_path_factory.mktemp("series")
+    lines = [f"day {number},{value}" for number, value in enumerate(series())]
+    (folder / "t.csv").write_text("\n".join(["when,load", *lines]))
+    peephole.train(folder / "t.csv", out=folder / "m.safetensors", **SETTINGS)
+    return folder
+
+
+def test_a_season_is_learned_with_its_noise(folder):
+    model = peephole.load(folder / "m.safetensors")
+    wanted = series(440)
+    starts = range(400, 434)
+    found = model.predict([wanted[:start] for start in starts], samples=200)
+    actual = np.array([wanted[start : start + HORIZON] for start in starts])
+    means = np.array([forecast.mean[:, 0] for forecast in found])
+    assert means.shape == actual.shape
+    assert np.abs(means - actual).mean() < 1.5  # the noise alone gives 0.8, a level without the season 6.4
+    inside = [(f.quantile(0.1)[:, 0] <= a) & (a <= f.quantile(0.9)[:, 0]) for f, a in zip(found, actual, strict=True)]
+    assert 0.55 < np.mean(inside) < 0.97
+
+
+def test_forecasts_are_a_function_of_the_seed_and_the_number_of_the_series(folder):
+    model = peephole.load(folder / "m.safetensors")
+    one, two = model.predict([series(60), series(70)], samples=20)
+    assert one.samples.shape == (20, HORIZON, 1)
+    assert (one.missing, two.missing) == (1, 0)  # two's lies before its window
+    np.testing.assert_array_equal(two.samples, model.predict([series(70)], samples=20, first_index=1)[0].samples)
+    np.testing.assert_array_equal(one.samples[:7], model.predict([series(60)], samples=7)[0].samples)
+    assert (one.samples != model.predict([series(60)], samples=20, seed=2)[0].samples).all()
+    np.testing.assert_array_equal(one.samples, model.predict([series(60)[-16:]], samples=20)[0].samples)
+    longer = model.predict([series(60)], samples=20, steps_ahead=2 * HORIZON)[0]
+    assert longer.samples.shape == (20, 2 * HORIZON, 1)
+
+
+def test_engine_and_definition_draw_alike(folder):
+    model = peephole.load(folder / "m.safetensors")
+    given = [series(60), series(9), series(53)]
+    for mine, other in zip(model.predict(given), model.predict(given, engine="off"), strict=True):
+        np.testing.assert_allclose(mine.samples, other.samples, rtol=1e-5)
+        assert mine.missing == other.missing
+    assert [forecast.missing for forecast in model.predict(given)] == [1, 0, 1]
+
+
+def test_an_array_trains_as_a_table_of_the_same_numbers(folder, tmp_path):
+    settings = SETTINGS | {"steps": 5}
+    peephole.train(folder / "t.csv", out=tmp_path / "table.safetensors", **settings)
+    peephole.train(series(), out=tmp_path / "array.safetensors", **settings)
+    one, other = (read_tensors(tmp_path / f"{name}.safetensors")[0] for name in ("table", "array"))
+    for name, tensor in one.items():
+        np.testing.assert_array_equal(tensor, other[name])
+    with pytest.raises(ArgumentError, match="train: an array of numbers is forecast: wanted horizon"):
+        peephole.train(series(), out=tmp_path / "n.safetensors")
+    with pytest.raises(DataError, match="wanted at least 34 steps"):
+        peephole.train(series(30), out=tmp_path / "n.safetensors", **settings)
+
+
+def test_scores_are_densities(folder):
+    model = peephole.load(folder / "m.safetensors")
+    wanted = series(120)
+    likely, unlikely = model.score([wanted[:100], wanted[:100]], [wanted[100:106], wanted[100:106] + 20])
+    assert likely > unlikely + 10
+    assert -30 < likely < 0  # six numbers with noise of deviation 1: about -8.5
+    partly = model.score([wanted[:100]], [np.append(wanted[100:105], np.nan)])[0]
+    assert partly != likely
+
+
+@pytest.mark.parametrize(
+    ("source", "message"),
+    [
+        (np.zeros((3, 2)), r"sources: wanted numbers of shape \(T, 1\), got \(3, 2\) at 1"),
+        ([], r"sources: wanted numbers of shape \(T, 1\), got \(0,\) at 1"),
+        ("abc", "sources: wanted series of numbers, got 'abc' at 1"),
+        ([np.nan, np.inf], "sources: wanted a number in each component of series 1, got none"),
+    ],
+)
+def test_a_source_that_is_no_series_is_an_error(folder, source, message):
+    model = peephole.load(folder / "m.safetensors")
+    with pytest.raises(ArgumentError, match=message):
+        model.predict([series(20), source])
+
+
+def test_an_ensemble_draws_from_its_models_in_turn(folder, tmp_path):
+    peephole.train(folder / "t.csv", out=tmp_path / "n.safetensors", **SETTINGS | {"train.seed": 2, "steps": 5})
+    files = folder / "m.safetensors", tmp_path / "n.safetensors"
+    [both] = peephole.load(*files).predict([series(60)], samples=10)
+    one, other = (peephole.load(file).predict([series(60)], samples=10)[0].samples for file in files)
+    np.testing.assert_array_equal(both.samples[::2], one[::2])
+    np.testing.assert_array_equal(both.samples[1::2], other[1::2])
+
+
+def test_texts_are_not_scored_or_evaluated_against_series(folder):
+    model = peephole.load(folder / "m.safetensors")
+    with pytest.raises(ConfigError, match="wanted a model whose targets are texts, got one of series"):
+        peephole.evaluate(model, [("a", "b")])
+
+
+@pytest.mark.parametrize("settings", [{}, {"scaling": "constant", "output": "quantile", "columns": "joint"}])
+def test_a_resumed_training_ends_with_the_same_bits(settings, tmp_path, monkeypatch):
+    data = np.stack([series(), series()[::-1]], 1)
+    settings = {**SETTINGS, "steps": 12, "checkpoint_seconds": 0, "dropout": 0.1, **settings}
+    whole, broken = tmp_path / "whole.safetensors", tmp_path / "broken.safetensors"
+    model = peephole.train(data, out=whole, **settings)
+    save, count = run_module.save_checkpoint, 0
+
+    def save_and_break(*arguments):
+        nonlocal count
+        save(*arguments)
+        count += 1
+        if count == 5:
+            raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(run_module, "save_checkpoint", save_and_break)
+        with pytest.raises(KeyboardInterrupt):
+            peephole.train(data, out=broken, **settings)
+    resume(tmp_path / "broken.run", quiet=True)
+    assert whole.read_bytes() == broken.read_bytes()
+    if "scaling" in settings:
+        tensors, _ = read_tensors(whole)
+        before = series_of("t", data[:388]).filled().astype(np.float64)
+        np.testing.assert_allclose(tensors["decoder.mean"], before.mean(0), rtol=1e-6)
+        np.testing.assert_allclose(tensors["decoder.deviation"], before.std(0), rtol=1e-5)
+        np.testing.assert_allclose(tensors["frontend.mean"], before.mean(0), rtol=1e-6)
+        assert model.predict([data[:50]], samples=3)[0].samples.shape == (3, HORIZON, 2)
