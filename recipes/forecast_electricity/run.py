@@ -14,7 +14,6 @@ from collections.abc import Callable
 from pathlib import Path
 from time import process_time
 
-import baselines
 import numpy as np
 from report import FORMS, LEVELS, Forecast, report
 
@@ -70,6 +69,8 @@ def main() -> None:
     series = np.loadtxt(DATA / "all.csv", skiprows=1)
     (DATA / "runs").mkdir(exist_ok=True)
     found, seconds = {}, {}
+    import baselines  # imported here, so that --help needs no package of the three methods
+
     for name, fit in baselines.METHODS.items():
         path = DATA / "runs" / f"{name.replace(' ', '_')}.json"
         found[name, 0], seconds[name, 0] = stored(path, lambda fit=fit: fit(series, origins(series), DAY, LEVELS))

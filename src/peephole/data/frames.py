@@ -140,11 +140,16 @@ def _read_image(how: FrameSymbols, path: Path, most: int, speed: float) -> tuple
     return columns[:most], scaled_width > most, []
 
 
+def read_array(path: str | Path) -> NDArray[Any]:
+    """Return the array of a `.npy` file; one that holds Python objects is refused."""
+    with open(path, "rb") as file:
+        return np.lib.format.read_array(file, allow_pickle=False)
+
+
 def _read_numbers(path: Path, most: int) -> tuple[NDArray[Any], bool, list[str]]:
     """Return the rows of a table of numbers; a vector has one number a row."""
     if path.suffix.lower() == ".npy":
-        with open(path, "rb") as file:
-            table = np.lib.format.read_array(file, allow_pickle=False)
+        table = read_array(path)
     else:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", UserWarning)  # of an empty file, which is reported below

@@ -10,6 +10,7 @@ import numpy as np
 
 from peephole.config import Config, DataConfig
 from peephole.data.frame_pairs import Statistics
+from peephole.data.frames import read_array
 from peephole.data.read import Report
 from peephole.data.series import Series, read_series
 from peephole.data.windows import Numbers, Windows, split_series
@@ -50,7 +51,7 @@ def open_series(
     """Return the training windows, dev windows, and the statistics of the frontend."""
     about = stamp["series"]
     config = DataConfig(**stamp["made_from"]["settings"]["data"])
-    found = [Series(np.load(folder / name), tuple(about["columns"]), about["time"]) for name in SERIES_FILES]
+    found = [Series(read_array(folder / name), tuple(about["columns"]), about["time"]) for name in SERIES_FILES]
     dev = found[1] if len(found[1].values) else None
     train, dev_windows, _ = split_series(found[0], dev, config, about["name"])
     return train, dev_windows.spread(config.dev_limit), Statistics(*about["statistics"])

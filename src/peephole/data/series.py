@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from peephole.config import DataConfig
 from peephole.data.files import COMPRESSIONS, read_lines, shown_name
+from peephole.data.frames import read_array
 from peephole.data.read import Report
 from peephole.errors import DataError, shorten
 
@@ -79,7 +80,7 @@ def read_series(path: str | Path, config: DataConfig, report: Report) -> Series:
     lines: Sequence[int] | None = None
     try:
         if suffix == ".npy":
-            found = series_of(name, np.load(path, allow_pickle=False))
+            found = series_of(name, read_array(path))
         elif suffix == ".parquet":
             found = _read_parquet(path, config, name)
         else:
