@@ -1,5 +1,6 @@
 """Tests of the recipe forecast_electricity: its Fourier terms, intervals read as quantiles, and its tables."""
 
+import importlib
 import runpy
 import sys
 from pathlib import Path
@@ -25,7 +26,7 @@ def recipe():
     for name in MODULES:
         patch.delitem(sys.modules, name, raising=False)
     run = SimpleNamespace(**runpy.run_path(str(RECIPE / "run.py")))
-    yield SimpleNamespace(run=run, **{name: sys.modules[name] for name in MODULES})
+    yield SimpleNamespace(run=run, **{name: importlib.import_module(name) for name in MODULES})
     for name in MODULES:
         sys.modules.pop(name, None)
     patch.undo()
