@@ -40,8 +40,8 @@ def count_processor_time() -> None:
         return lambda: before + time.process_time() - started, lambda: stop.signal_number is not None
 
     run.synchronised_clock = clock
-    search.time = SimpleNamespace(monotonic=time.process_time)  # type: ignore[assignment]
-    estimate.time = SimpleNamespace(perf_counter=time.process_time)  # type: ignore[assignment]
+    search.time = SimpleNamespace(monotonic=time.process_time)  # type: ignore[assignment]  # a clock
+    estimate.time = SimpleNamespace(perf_counter=time.process_time)  # type: ignore[assignment]  # likewise
 
 
 def dev_metrics(out: Path) -> list[tuple[int, float]]:

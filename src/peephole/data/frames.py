@@ -92,8 +92,8 @@ def _read_sound(how: FrameSymbols, path: Path, most: int, speed: float) -> tuple
 
     Each filter's mean over the file is subtracted, so that loudness and the colour of a microphone do not count.
     """
-    import kaldi_native_fbank  # type: ignore[import-untyped]
-    import soundfile  # type: ignore[import-untyped]
+    import kaldi_native_fbank  # type: ignore[import-untyped]  # has no type information
+    import soundfile  # type: ignore[import-untyped]  # likewise
 
     changes = []
     with soundfile.SoundFile(path) as file:
@@ -106,7 +106,7 @@ def _read_sound(how: FrameSymbols, path: Path, most: int, speed: float) -> tuple
     if rate != how.sample_rate:
         changes.append(f"sound resampled to {how.sample_rate} Hz")
     if rate * speed != how.sample_rate:
-        import soxr  # type: ignore[import-untyped]
+        import soxr  # type: ignore[import-untyped]  # likewise
 
         wave = soxr.resample(wave, rate * speed, how.sample_rate)
     options = kaldi_native_fbank.FbankOptions()

@@ -53,8 +53,7 @@ def recognise_sources(train_path: str | Path, config: Config) -> Config:
         if kind == "text" and config.model.input == "symbols":
             return config  # as a config without frames says it
     if kind == "text":
-        replace(config, frames=replace(config.frames, kind="text"))  # which model.input may contradict
-        return config
+        return replace(config, frames=replace(config.frames, kind="text"))  # refused if model.input reads frames
     size = _frame_size(train_path, kind, config)
     if config.model.input_size not in (None, size):
         raise ConfigError(
@@ -108,7 +107,7 @@ def _recognise(train_path: str | Path, config: DataConfig) -> FrameKind | None:
 def _frame_size(train_path: str | Path, kind: str, config: Config) -> int:
     """Return F; that of numbers is read from the first file that can be read."""
     if kind != "numbers":
-        return frame_symbols(replace(config, frames=replace(config.frames, kind=kind))).size  # type: ignore[arg-type]
+        return frame_symbols(replace(config, frames=replace(config.frames, kind=kind))).size  # type: ignore[arg-type]  # from the setting
     error: DataError | None = None
     for pair in islice(read_pairs(train_path, config.data, Report(shown_name(train_path))), LOOKED_AT):
         from peephole.data.frames import table_width  # imports NumPy, which manifests of text do without

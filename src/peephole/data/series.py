@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from peephole.config import DataConfig
-from peephole.data.files import COMPRESSIONS, read_lines, shown_name
+from peephole.data.files import COMPRESSIONS, import_pyarrow, read_lines, shown_name
 from peephole.data.frames import read_array
 from peephole.data.read import Report
 from peephole.errors import DataError, shorten
@@ -131,9 +131,7 @@ def series_of(name: str, given: Any) -> Series:
 
 
 def _read_parquet(path: str | Path, config: DataConfig, name: str) -> Series:
-    import pyarrow  # type: ignore[import-untyped]
-    import pyarrow.parquet  # type: ignore[import-untyped]
-
+    pyarrow = import_pyarrow(name)
     table = pyarrow.parquet.read_table(path)
     columns, time = [], config.time
     for column in table.column_names:
