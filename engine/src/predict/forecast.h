@@ -9,7 +9,7 @@
 
 namespace peephole {
 
-// What a model says about its vectors besides the network.
+// The sizes and kinds of a model's real vectors, which are not weights of the network.
 struct VectorOutput {
   Output kind = Output::kSymbols;
   int64_t size = 0;     // D, numbers in a vector
@@ -18,7 +18,7 @@ struct VectorOutput {
   std::vector<float> mean, deviation;  // constants of (51), unless the source gives the units
 };
 
-// Reads what the network's view says.
+// Copies them from the view of the model file.
 VectorOutput read_vector_output(const NetworkView &view);
 
 // Draws all targets of a checked request; `frame_size` is F.
