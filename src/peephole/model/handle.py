@@ -28,6 +28,7 @@ from peephole.model.reading import (
     read_targets,
 )
 from peephole.model.search_choice import make_search, slow_search_reason
+from peephole.model.tracing import trace
 from peephole.model.weights import LoadedFile, Weights
 from peephole.nn.schema import Architecture, num_places
 from peephole.symbols import FrameSymbols, Symbols, copied_tokens
@@ -289,6 +290,8 @@ class Model:
         for index, ids in zip(order, likeliest, strict=True):
             found[index] = copied_tokens(ids[:-1], pairs[index][0].copied, self.target_symbols)
         return found
+
+    trace = trace
 
     def unknown_symbols(self, sources: Sequence[Any], targets: Sequence[str] = ()) -> Counter[str]:
         """Count the symbols that were not seen in training on their side, also past `data.max_length`."""
