@@ -11,6 +11,7 @@ from peephole.config import Config, SearchConfig
 from peephole.engine.packed import PackedSearch
 from peephole.errors import ConfigError, PeepholeError, check_path, check_type, nearest
 from peephole.model.batches import Work, find_in_parts
+from peephole.model.diagnosing import diagnose
 from peephole.model.language import ANY_SOURCE, find_language_model, read_beginnings
 from peephole.model.phrases import read_phrases
 from peephole.model.prediction import Prediction, empty_prediction, prediction_of
@@ -292,7 +293,7 @@ class Model:
             found[index] = copied_tokens(ids[:-1], pairs[index][0].copied, self.target_symbols)
         return found
 
-    trace = trace
+    trace, diagnose = trace, diagnose
 
     def unknown_symbols(self, sources: Sequence[Any], targets: Sequence[str] = ()) -> Counter[str]:
         """Count the symbols that were not seen in training on their side, also past `data.max_length`."""
