@@ -2,8 +2,8 @@
 
     python benchmarks/diagnosis.py MODEL PAIRS [--errors 200] [--beam-size 5] [--json]
 
-The program predicts the sources of the pairs in their order until so many predictions are wrong, and diagnoses each with
-the reference that needs the fewest edits. It prints
+The program predicts the sources of the pairs in their order until so many predictions are wrong, and diagnoses each
+with the reference that needs the fewest edits. It prints
 
 - the share of search errors (the reference has the higher score, but the beam did not find it), of model errors, and of
   references that no search can return, with 95 % intervals (Wilson);
@@ -32,7 +32,7 @@ SOURCES_AT_A_TIME = 256
 def diagnose_errors(
     model: peephole.Model, pairs: str, count: int, beam_size: int
 ) -> tuple[list[Diagnosis], int, float]:
-    """Return the diagnoses of the first errors, the sources predicted for them, and the seconds that diagnosing took."""
+    """Return the diagnoses of the first errors, the number of sources predicted, and the seconds of diagnosing."""
     grouped, split = group_by_source(pairs, model), model.target_symbols.split
     form = model.target_symbols.normalize
     found: list[Diagnosis] = []
@@ -101,9 +101,8 @@ def main() -> None:
             low, high = interval(count, figures["errors"])
             print(f"  {kind:13} {count:4}  {100 * count / figures['errors']:5.1f} %  [{low:.1f}, {high:.1f}]")
     print("rank of the reference's symbol where they part:", figures["rank_at_parting"])
-    print(
-        f"the beam lost the reference there: {figures['lost_at_parting']}; kept it to the end: {figures['found_by_the_beam']}"
-    )
+    print(f"the beam lost the reference there: {figures['lost_at_parting']}")
+    print(f"the beam kept the reference to the end: {figures['found_by_the_beam']}")
     print(f"median rank of the extension that was lost: {figures['median_rank_when_lost']}")
     print(f"one diagnosis: {figures['ms_each']} ms")
 

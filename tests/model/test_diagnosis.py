@@ -19,7 +19,7 @@ from contracts.trace_oracle import EOS, searched_by
 from models.make import MODEL
 from peephole.config import Config
 from peephole.errors import ArgumentError, ConfigError, DataError, ModelFileError, PeepholeError
-from peephole.inspect import Diagnosis, TrainingIndex, build_index
+from peephole.inspect import DevErrors, Diagnosis, TrainingIndex, build_index
 from peephole.model import Model, diagnosing
 from peephole.model.training_index import count_errors
 from rejection import rejected_by_comparison
@@ -222,10 +222,7 @@ def test_errors_on_dev_are_counted(pairs: list[tuple[str, str]], tmp_path: Path)
     index = build_index(model, pairs, dev=dev, out=tmp_path / "index.safetensors")
     found = model.diagnose("cab", wrong, index=TrainingIndex.load(tmp_path / "index.safetensors"))
     assert found.dev is not None
-    assert vars(found.dev) == {
-        **{"predicted": best.tokens[0], "wanted": other, "kind": "substitution"},
-        **{"count": 2, "of_kind": 2, "total": 3},
-    }
+    assert found.dev == DevErrors(best.tokens[0], other, "substitution", count=2, of_kind=2, total=3)
     assert index.errors == count_errors(model, dev)
     tree = json.loads(json.dumps(found.to_dict()))
     assert (tree["format"], tree["version"], tree["kind"]) == ("peephole-diagnosis", 1, found.kind)
@@ -273,5 +270,5 @@ def test_bad_input_is_one_line() -> None:
         model.diagnose("a", "K", index=3)
     with pytest.raises(DataError, match="build_index: wanted at least one pair, got none"):
         build_index(model, [])
-    with pytest.raises(PeepholeError, match="diagnose: .*: wanted one model, got an ensemble of 2"):
+    with pytest.raises(PeepholeError, match=r"diagnose: .*: wanted one model, got an ensemble of 2"):
         peephole.load(MODEL, MODEL).diagnose("a", "K")
