@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from peephole.model import Model as Model
     from peephole.model import Prediction as Prediction
     from peephole.model import load as load
+    from peephole.model.calibration import calibrate as calibrate
     from peephole.model.evaluation import evaluate as evaluate
     from peephole.model.info import info as info
     from peephole.model.quantization import quantize as quantize
@@ -45,6 +46,7 @@ _MODULES = {
     "Model": "peephole.model",
     "PeepholeError": "peephole.errors",
     "Prediction": "peephole.model",
+    "calibrate": "peephole.model.calibration",
     "evaluate": "peephole.model.evaluation",
     "info": "peephole.model.info",
     "load": "peephole.model",
@@ -60,6 +62,7 @@ __all__ = [
     "Model",
     "PeepholeError",
     "Prediction",
+    "calibrate",
     "evaluate",
     "info",
     "load",
