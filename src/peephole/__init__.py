@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from peephole.training import resume as resume
     from peephole.training import train as train
     from peephole.training import tune as tune
+    from peephole.training.checking import check as check
 
 # PyTorch's OpenMP workers spin for milliseconds after each parallel region, on cores that the engine's threads need.
 # This makes them sleep sooner; libgomp reads it when PyTorch is imported. 1000 turns cost PyTorch nothing measurable; 0
@@ -47,6 +48,7 @@ _MODULES = {
     "PeepholeError": "peephole.errors",
     "Prediction": "peephole.model",
     "calibrate": "peephole.model.calibration",
+    "check": "peephole.training.checking",
     "evaluate": "peephole.model.evaluation",
     "info": "peephole.model.info",
     "load": "peephole.model",
@@ -63,6 +65,7 @@ __all__ = [
     "PeepholeError",
     "Prediction",
     "calibrate",
+    "check",
     "evaluate",
     "info",
     "load",
