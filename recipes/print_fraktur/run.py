@@ -6,8 +6,8 @@
 FOLDER holds the published lines, as prepare.py describes; it is not needed when prepare.py has run.
 
 Prints the character error rate of all test lines, of those of books seen in training, and of those of the four books
-that are held out. The second system is trained on all books, as the published model is: no book is unseen for it, and its
-training data includes dev. All files are written below recipes/print_fraktur/data/60-minutes (the name follows the
+that are held out. The second system is trained on all books, as the published model is: no book is unseen for it, and
+its training data includes dev. All files are written below recipes/print_fraktur/data/60-minutes (the name follows the
 minutes). After Ctrl-C or a kill, the same command continues.
 """
 
