@@ -35,6 +35,7 @@ def make(
     decoder_layers=1,
     encoder_size=2,
     residual=False,
+    input_feeding=False,
     zoneout=(0.0, 0.0),
     layer_norm=False,
     dtype=torch.float64,
@@ -56,6 +57,7 @@ def make(
         location_width=3,
         attention_heads=2,
         residual=residual,
+        input_feeding=input_feeding,
         zoneout_hidden=zoneout[0],
         zoneout_cell=zoneout[1],
         layer_norm=layer_norm,
@@ -72,7 +74,7 @@ def make(
 def oracle_of(config, weights, masks=None):
     """Return the oracle of a model with the given config and weights."""
     names = ("cell", "context", "attention", "encoder_layers", "decoder_layers", "bidirectional", "attention_heads")
-    names += ("residual",)
+    names += ("residual", "input_feeding")
     zoneout = (config.zoneout_hidden, config.zoneout_cell)
     return ModelOracle(weights, **{name: getattr(config, name) for name in names}, zoneout=zoneout, masks=masks or {})
 

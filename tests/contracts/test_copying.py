@@ -198,6 +198,7 @@ def make(cell="lstm", attention="additive", dtype=torch.float64, seed=0, **setti
 
 def oracle_of(config, weights, masks=None):
     names = ("cell", "context", "attention", "encoder_layers", "decoder_layers", "bidirectional", "attention_heads")
+    names += ("input_feeding",)
     own = {name: getattr(config, name) for name in names}
     return ModelOracle(weights, **own, output="copy", masks=masks or {})
 

@@ -85,7 +85,15 @@ STACKS["norm, gru"] = {
     "residual": True,
 }
 STACKS["norm, zoneout"] = {**ZONEOUT, **NORM, "context": "mean", "hidden_size": 48}
-SHAPES |= STACKS
+FEED = {"input_feeding": True}
+FEEDING: dict[str, dict[str, object]] = {  # with contexts and states that do not fill whole vectors
+    "feeding": {**FEED, "encoder_size": 26, "decoder_layers": 2},
+    "feeding, gru": {**FEED, "cell": "gru", "peephole": "none", "context": "mean"},
+    "feeding, last": {**FEED, "context": "last", "hidden_size": 33, "encoder_size": 6},
+    "feeding, coverage": {**FEED, "attention": "coverage", **ZONEOUT, "layer_norm": True, "peephole": "diagonal"},
+    "feeding, residual": {**FEED, "attention": "general", "residual": True, "peephole": "none", **DEEP},
+}
+SHAPES |= STACKS | FEEDING
 SEARCHES = {
     "greedy": SearchConfig(beam_size=1),
     "beam": SearchConfig(beam_size=4, nbest=3),
@@ -188,7 +196,8 @@ def test_compared_results_have_both_endings_and_many_lengths() -> None:
 
 @pytest.mark.parametrize(
     ("search", "shape"),
-    [(search, {}) for search in ("greedy", "beam", "samples")] + [("beam", shape) for shape in ATTENTIONS.values()],
+    [(search, {}) for search in ("greedy", "beam", "samples")]
+    + [("beam", shape) for shape in (*ATTENTIONS.values(), FEEDING["feeding"])],
 )
 def test_searches_with_prefixes_equal_the_definition(search: str, shape: dict[str, object]) -> None:
     config = make_config(**shape)
@@ -252,7 +261,9 @@ TWO_LAYERS = {"encoder_layers": 2, "decoder_layers": 2, "hidden_size": 50}
     ("instruction_set", "shape", "rounds"),
     [(name, TWO_LAYERS, 20) for name in engine.instruction_sets()]
     + [
-        (name, shape, 5) for name in engine.instruction_sets()[:1] for shape in (*ATTENTIONS.values(), *STACKS.values())
+        (name, shape, 5)
+        for name in engine.instruction_sets()[:1]
+        for shape in (*ATTENTIONS.values(), *STACKS.values(), *FEEDING.values())
     ],
 )
 def test_results_have_the_same_bits_in_any_batch_on_any_number_of_threads(

@@ -27,6 +27,7 @@ FIELDS = (
     "frame_stack",
     "encoder_pyramid",
     "residual",
+    "input_feeding",
     "output",
     "output_size",
     "quantiles",
