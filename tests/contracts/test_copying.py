@@ -218,7 +218,8 @@ def check_model(model, config, dtype=torch.float64, **settings):
 
     assert_close(loss[None], np.array([total(weights)]), "loss", dtype)
     loss.backward()
-    check_gradients(total, weights, {name: parameter.grad for name, parameter in model.named_parameters()}, dtype)
+    gradients = {name: parameter.grad for name, parameter in model.named_parameters()}
+    check_gradients(total, weights, gradients, dtype, key=("loss of copying with coverage", config))
 
 
 ATTENTIONS = ("additive", "dot", "general", "location", "coverage", "multihead")
