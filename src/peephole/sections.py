@@ -162,6 +162,9 @@ class ModelConfig:
     residual: bool = option(
         False, "each layer from the second on adds what the layer below gives to its output, (41), if the sizes agree"
     )
+    input_feeding: bool = option(
+        False, "the decoder's first layer also reads the vector from which the step before was predicted, (62)"
+    )
     bidirectional: bool = option(True, "read the source in both directions, (18)-(20)")
     context: Literal["attention", "last", "mean"] = option("attention", "context vector: (17), or one of (8)")
     attention: Literal["additive", "dot", "general", "location", "coverage", "multihead"] = option(
