@@ -26,8 +26,8 @@ FLOORS = [
     {"data"},
     {"engine"},
     {"model"},
-    {"inspect"},
     {"training"},
+    {"inspect"},
     {"export"},
     {"cli"},
 ]

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from peephole import nn as nn
     from peephole.config import Config as Config
     from peephole.errors import PeepholeError as PeepholeError
+    from peephole.inspect.report import report as report
     from peephole.model import Model as Model
     from peephole.model import Prediction as Prediction
     from peephole.model import load as load
@@ -54,6 +55,7 @@ _MODULES = {
     "load": "peephole.model",
     "nn": "peephole.nn",
     "quantize": "peephole.model.quantization",
+    "report": "peephole.inspect.report",
     "resume": "peephole.training",
     "train": "peephole.training",
     "tune": "peephole.training",
@@ -71,6 +73,7 @@ __all__ = [
     "load",
     "nn",
     "quantize",
+    "report",
     "resume",
     "train",
     "tune",
