@@ -24,9 +24,10 @@ class PackedDecoder final : public peephole::Decoder {
  public:
   explicit PackedDecoder(const PackedNetwork &network)
       : net(network), units(in_lanes<float>(net.H)), memory(in_lanes<float>(net.M)),
+        inner(net.input_feeding ? in_lanes<float>(net.M + net.H) : memory),
         encoder_scratch(net.format, net.encoder.sizes()), bridged(net.format, memory),
         attention_scratch(net.format, net.M), vectors(net.format, in_lanes<float>(net.D)),
-        embedded(net.format, in_lanes<float>(net.E)), joints(net.format, memory + units), upper(net.format, 2 * units),
+        embedded(net.format, in_lanes<float>(net.E)), joints(net.format, inner + units), upper(net.format, 2 * units),
         summed(net.format, units), readouts(net.format, units) {
     for (auto &rows : state) rows = new_rows();
   }
@@ -48,6 +49,7 @@ class PackedDecoder final : public peephole::Decoder {
     row_slot.reserve(num_rows);
     row_weights.reserve(num_rows);
     grow(state[0], num_rows);
+    if (net.input_feeding) begin_readouts(first, n);
     if (net.encoder.layers())
       encode(n, sources, copies, lengths, where, first);
     else
@@ -77,6 +79,11 @@ class PackedDecoder final : public peephole::Decoder {
   const float *attention(int64_t row) const override {
     return net.attention->has_weights() ? attended.at(*parent_index.at(row))->weights : nullptr;
   }
+  void record_to(peephole::Recorder *to) override {
+    recorder = encoder_scratch.recorder = to;
+    recorded_steps = 0;
+  }
+  void bend(const float *given) override { bent = given; }
   peephole::Decoder *new_ctc() const override {
     return net.has_ctc ? new CtcDecoder(net, outputs, encoder_scratch.lengths) : nullptr;
   }
@@ -86,6 +93,7 @@ class PackedDecoder final : public peephole::Decoder {
   static constexpr int64_t kPositionsAtOnce = 1 << 16;  // source positions attended to between two polls
   const PackedNetwork &net;
   const int64_t units, memory;  // H and M in whole vectors
+  const int64_t inner;  // likewise of what the lowest layer reads besides the embedding: c_t and, with input feeding, r_{t-1}
   LayerRows **state[2];      // of each layer: before and after the step being computed
   int64_t num_rows = 0, num_slots = 0;
   int turn = 0;  // index of the present step's weights
@@ -106,6 +114,7 @@ class PackedDecoder final : public peephole::Decoder {
   Buffer<float> weights[2];  // of the step being computed, and of the one before
   Buffer<float> contexts, joint, peephole_products, context_readouts, made_gates, made_readouts, reads, logits;
   Buffer<float> sums;  // of a residual stack: the h of all layers so far, (41)
+  Buffer<float> fed_readouts;  // with input feeding: r_{t-1} of each row, (62)
   Buffer<float> mixtures, copied_sums;
   int64_t mixture_width = 0;
   Buffer<int32_t> fed;
@@ -116,12 +125,17 @@ class PackedDecoder final : public peephole::Decoder {
   Operands joints, upper, summed, readouts;
   Selection selection;
 
+  peephole::Recorder *recorder = nullptr;  // of a trace, of one row
+  int64_t recorded_steps = 0;
+  const float *bent = nullptr;  // attention weights of the next step; NULL: computed
+
   // A step of all rows; without symbols, of the vectors that `embed` read.
   void advance_all(int64_t n, const int64_t *parents, const int32_t *symbols) {
     find_parents(n, parents);
     compute_contexts();
     for (int64_t l = 0; l < net.num_layers; ++l) advance(l, n, symbols);
     predict(n, symbols);
+    if (recorder) record_step(symbols);
     next_slot.reserve(n);
     for (int64_t r = 0; r < n; ++r) *next_slot.at(r) = *row_slot.at(parents[r]);
     row_slot.reserve(n);
@@ -182,6 +196,12 @@ class PackedDecoder final : public peephole::Decoder {
     }
   }
 
+  // r_0 of rows first, first + 1, …
+  void begin_readouts(int64_t first, int64_t n) {
+    fed_readouts.reserve(num_rows * units);
+    std::memset(fed_readouts.at(first * units), 0, size_t(n * units) * sizeof(float));
+  }
+
   SourceSlot &slot(int64_t index) {
     slots.reserve(index + 1);
     for (; num_slots <= index; ++num_slots) *slots.at(num_slots) = new SourceSlot;
@@ -197,6 +217,37 @@ class PackedDecoder final : public peephole::Decoder {
     keep(n, encoder_scratch.lengths.at(0), where);
     for (int64_t b = 0; net.gate.copies() && b < n; ++b) keep_copies(slot(where[b]), copies[b], net.V);
     for (int64_t l = 0; l < net.num_layers; ++l) begin(l, n, first);
+    if (recorder) record_source(first);
+  }
+
+  // The encoder's outputs, the first states in a row, and p(k | j) of CTC.
+  void record_source(int64_t row) {
+    for (int64_t j = 0; j < *encoder_scratch.lengths.at(0); ++j)
+      recorder->record("encoder.outputs", -1, -1, nullptr, j, outputs.at(j * net.M), net.M);
+    for (int64_t l = 0; l < net.num_layers; ++l) {
+      recorder->record("bridge", l, -1, "h", 0, state[0][l]->h.at(row * units), net.H);
+      if (!net.gru) recorder->record("bridge", l, -1, "c", 0, state[0][l]->c.at(row * units), net.H);
+    }
+    if (net.has_ctc) CtcDecoder(net, outputs, encoder_scratch.lengths).record(*recorder);
+  }
+
+  // What a step of one row has computed besides its layers.
+  void record_step(const int32_t *symbols) {
+    const AttentionRow &row = *attended.at(0);
+    const int64_t length = row.source->length, step = recorded_steps++;
+    recorder->record("context", -1, -1, nullptr, step, contexts.at(0), net.M);
+    recorder->record("readout", -1, -1, nullptr, step, reads.at(0), net.H);
+    if (!net.attention->has_weights()) return;
+    recorder->record("attention", -1, -1, nullptr, step, row.weights, length);
+    const int64_t heads = net.attention->heads();
+    if (heads) recorder->record("attention.heads", -1, -1, nullptr, step, row.weights + length, heads * length);
+    if (!net.gate.copies()) return;
+    const float *output = net.residual ? sums.at(0) : state[1][net.num_layers - 1]->h.at(0);
+    const float gate = float(std::exp(log_sigmoid(net.gate.logit(symbols[0], output, contexts.at(0)))));
+    recorder->record("copy.gate", -1, -1, nullptr, step, &gate, 1);
+    line.reserve(length);
+    for (int64_t j = 0; j < length; ++j) *line.at(j) = (1 - gate) * row.weights[j];
+    recorder->record("copy.weights", -1, -1, nullptr, step, line.at(0), length);
   }
 
   // A language model: s_0 = 0, and no context.
@@ -273,15 +324,17 @@ class PackedDecoder final : public peephole::Decoder {
   // For each parent: context, (15)-(17) or (8), and its products with the weights of the lowest layer and the readout.
   void compute_contexts() {
     compute_attention();
+    bent = nullptr;
     contexts.reserve(num_parents * memory);
     net.attention->find_contexts(num_parents, attended.at(0), contexts.at(0), memory, attention_scratch);
     joints.reserve(num_parents);
-    line.reserve(memory + units);
+    line.reserve(inner + units);
     selection.clear(num_parents);
     for (int64_t m = 0; m < num_parents; ++m) {
       if (memory) std::memcpy(line.at(0), contexts.at(m * memory), size_t(memory) * sizeof(float));
+      if (net.input_feeding) append_readout(*parent_row.at(m));
       peephole::poll(attended.at(m)->source->length * net.M);
-      std::memcpy(line.at(memory), state[0][0]->h.at(*parent_row.at(m) * units), size_t(units) * sizeof(float));
+      std::memcpy(line.at(inner), state[0][0]->h.at(*parent_row.at(m) * units), size_t(units) * sizeof(float));
       joints.put(m, line.at(0));
       selection.add(joints, m);
     }
@@ -293,6 +346,12 @@ class PackedDecoder final : public peephole::Decoder {
       net.readout_context.multiply(selection, context_readouts.at(0), width);
     else
       std::memset(context_readouts.at(0), 0, size_t(num_parents * width) * sizeof(float));
+  }
+
+  // r_{t-1} of a row after the M numbers of the context in `line`, up to `inner`, (62).
+  void append_readout(int64_t row) {
+    std::memset(line.at(net.M), 0, size_t(inner - net.M) * sizeof(float));
+    std::memcpy(line.at(net.M), fed_readouts.at(row * units), size_t(net.H) * sizeof(float));
   }
 
   // α of (15), (16) for each parent.
@@ -316,6 +375,7 @@ class PackedDecoder final : public peephole::Decoder {
         selection.add(top.hidden, row);
       }
       net.attention->weigh(m - first, attended.at(first), selection, attention_scratch);
+      for (int64_t i = first; bent && i < m; ++i) net.attention->bend(*attended.at(i), bent);
       peephole::poll(positions * net.M * 16);
     }
   }
@@ -349,7 +409,9 @@ class PackedDecoder final : public peephole::Decoder {
                           now.h.at(r * units),
                           now.c.at(r * units)};
     }
+    if (recorder) cell.record(*cell_rows.at(0), {*recorder, "decoder", l, -1, recorded_steps}, now.cells, cell_scratch);
     cell.advance(n, cell_rows.at(0), now.cells, cell_scratch);
+    if (recorder) cell.record_state(now.h.at(0), now.c.at(0), {*recorder, "decoder", l, -1, recorded_steps});
     for (int64_t r = 0; r < n; ++r) now.hidden.put(r, now.h.at(r * units));
     if (net.residual) add_to_sums(l, n, now.h.at(0));
   }
@@ -399,12 +461,14 @@ class PackedDecoder final : public peephole::Decoder {
     find_products(net.symbol_readouts, n, symbols, net.readout_symbol.width(),
                   [&](const Selection &x, float *out) { net.readout_symbol.apply(x, out); }, made_readouts);
     readouts.reserve(n);
+    if (net.input_feeding) fed_readouts.reserve(n * units);
     selection.clear(n);
     for (int64_t r = 0; r < n; ++r) {
       float *to = reads.at(r * width);
       const float *context = context_readouts.at(*parent_index.at(r) * width), *symbol = *symbol_rows.at(r);
       for (int64_t i = 0; i < width; i += L) store(to + i, tanh<float>(load(to + i) + load(context + i) + load(symbol + i)));
       readouts.put(r, to);
+      if (net.input_feeding) std::memcpy(fed_readouts.at(r * units), to, size_t(units) * sizeof(float));
       selection.add(readouts, r);
     }
     logits.reserve(n * all);

@@ -11,6 +11,8 @@ from peephole.config import Config, SearchConfig
 from peephole.engine.packed import PackedSearch
 from peephole.errors import ConfigError, PeepholeError, check_path, check_type, nearest
 from peephole.model.batches import Work, find_in_parts
+from peephole.model.calibrated import CalibratedSearch
+from peephole.model.diagnosing import diagnose
 from peephole.model.language import ANY_SOURCE, find_language_model, read_beginnings
 from peephole.model.phrases import read_phrases
 from peephole.model.prediction import Prediction, empty_prediction, prediction_of
@@ -23,11 +25,13 @@ from peephole.model.reading import (
     count_unknown,
     issue_warnings,
     longest_target,
+    new_notices,
     read_prefixes,
     read_sources,
     read_targets,
 )
 from peephole.model.search_choice import make_search, slow_search_reason
+from peephole.model.tracing import trace
 from peephole.model.weights import LoadedFile, Weights
 from peephole.nn.schema import Architecture, num_places
 from peephole.symbols import FrameSymbols, Symbols, copied_tokens
@@ -37,7 +41,7 @@ if TYPE_CHECKING:
     from peephole.search.torch import DefinitionSearch
     from peephole.storage.model_file import ModelFile
 
-FORCED_SETTINGS = ("batch_size", "threads", "engine")
+FORCED_SETTINGS = ("batch_size", "threads", "engine", "calibration")
 """The search settings that apply to given targets."""
 
 
@@ -197,7 +201,7 @@ class Model:
         check_type("first_index", first_index, int, "a whole number")
         if first_index < 0:
             raise PeepholeError(f"first_index: wanted at least 0, got {first_index}")
-        collected = _notices(notices)
+        collected = new_notices(notices)
         begin: list[list[int]] | None
         if self.is_language_model:
             if prefixes is not None:
@@ -290,6 +294,8 @@ class Model:
             found[index] = copied_tokens(ids[:-1], pairs[index][0].copied, self.target_symbols)
         return found
 
+    trace, diagnose = trace, diagnose
+
     def unknown_symbols(self, sources: Sequence[Any], targets: Sequence[str] = ()) -> Counter[str]:
         """Count the symbols that were not seen in training on their side, also past `data.max_length`."""
         texts = check_sources(self.source_symbols, sources)
@@ -358,7 +364,7 @@ class Model:
         texts, wanted = check_sources(self.source_symbols, sources), check_targets(targets)
         if len(texts) != len(wanted):
             raise PeepholeError(f"{call}: wanted as many targets as sources, got {len(wanted)} and {len(texts)}")
-        collected = _notices(notices)
+        collected = new_notices(notices)
         read = self._read_sources(texts, collected) if not self.is_language_model else [ANY_SOURCE] * len(texts)
         lengths = [len(source.ids) for source in read]
         if 0 in lengths:
@@ -384,15 +390,9 @@ class Model:
 
     def _make_search(
         self, config: SearchConfig, notices: Notices, count: int, guide: Model | None = None
-    ) -> PackedSearch | DefinitionSearch:
+    ) -> PackedSearch | DefinitionSearch | CalibratedSearch:
         guides = [] if guide is None else [(guide._weights, guide._description(), config.language_model_weight)]
         return make_search(self._weights, self._description(), config, notices, count, guides)
 
     def _description(self) -> tuple[Config, Symbols, Symbols]:
         return self.config, self.source_symbols, self.target_symbols
-
-
-def _notices(given: Notices | None) -> Notices:
-    """Return the notices given to a call, or new ones."""
-    check_type("notices", given, (type(None), Notices), "a Notices")
-    return Notices() if given is None else given

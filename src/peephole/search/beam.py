@@ -23,11 +23,12 @@ from peephole.search.extensions import Extensions, allow, best_extensions, diver
 from peephole.search.guides import Guide, GuidedStepper
 from peephole.search.history import NO_NODE, History
 from peephole.search.hypothesis import Hypothesis
-from peephole.search.phrases import Phrase, PhraseTable, phrase_extensions
+from peephole.search.phrases import Phrase, PhraseTable, has_room, phrase_extensions, to_go_after
 from peephole.search.prefix import FREE, forced_symbols, prefix_table
 from peephole.search.ranking import FinalScores, Ranking
 from peephole.search.rules import NO_RULES, Rules
 from peephole.search.stepper import State, Stepper, check_batch, select_rows
+from peephole.search.tree import Step, TreeRecorder
 from peephole.symbols import BOS, EOS
 
 
@@ -61,6 +62,7 @@ def beam_search(
     diverse_groups: int = 1,
     diversity: float = 0.0,
     phrases: Sequence[Sequence[Phrase]] | None = None,
+    recorder: TreeRecorder | None = None,
 ) -> list[list[Hypothesis]]:
     """Search the most probable targets of each source.
 
@@ -90,6 +92,7 @@ def beam_search(
         diverse_groups: G, a divisor of K.
         diversity: λ of `diverse_extensions`, at least 0.
         phrases: for each source the phrases that its targets must contain, symbol ids; only with one group. None: none.
+        recorder: records each step, of a single source; None: nothing is recorded.
 
     Returns:
         For each source one to R different hypotheses, best first. All are finished; only where none has
@@ -138,6 +141,9 @@ def beam_search(
         parents = beams.live_node.flatten()[best.row]  # (N,) -> (b, W)
         chosen = log_probs[rows, best.symbol.flatten().to(source.device)].cpu().double()  # (N, V) -> (b·W,)
         nodes = history.add(parents, best.symbol, chosen, followed)
+        if recorder is not None:
+            room = None if phrases is None else room_of(required, beams, history.num_steps, scores.shape[1])
+            recorder.add(Step(*beams[2:4], log_probs, scores, allowed, forced, best, nodes, room))
         progress = required.after(beams.source, beams.progress.flatten(0, 1)[best.row], best.symbol)  # -> (b, W, P)
         beams, done = _advance(beams._replace(progress=progress), best, nodes, final, history)
         done = done.view(-1, diverse_groups).all(1).repeat_interleave(diverse_groups)
@@ -150,6 +156,12 @@ def beam_search(
             state = guided.reorder(state, best.row.flatten().to(source.device))
             previous = best.symbol.flatten().to(source.device)
     return result.hypotheses(history, places, nbest)
+
+
+def room_of(phrases: PhraseTable, beams: BeamState, length: int, num_symbols: int) -> Tensor:
+    """Return whether the phrases of a single source have room after each symbol, (W, V), of hypotheses so long."""
+    to_go = to_go_after(phrases, beams.source, beams.progress, num_symbols)
+    return has_room(to_go, beams.max_length - length)[0]
 
 
 def _initial_beams(max_length: Tensor, nbest: int, phrases: PhraseTable, groups: int) -> BeamState:

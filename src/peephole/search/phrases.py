@@ -170,12 +170,22 @@ def phrase_extensions(
     """
     size, width, num_symbols = *live_score.shape, scores.shape[1]
     totals = (live_score.view(-1, 1) + scores.cpu().double()).view(size, width, num_symbols)
-    after = table.to_go(source, table.extend(source, progress))  # (b, W, A + 1, P) -> (b, W, A + 1)
-    symbols = table.symbols[source][:, None].expand(-1, width, -1)  # -> (b, W, A)
-    to_go = after[..., -1:].expand_as(totals).scatter(2, symbols, after[..., :-1])  # -> (b, W, V)
-    allowed = to_go <= left[:, None, None]
-    allowed[..., EOS] = to_go[..., EOS] == 0
-    totals = totals.masked_fill(~allowed, -torch.inf).flatten(1)  # -> (b, W·V)
+    to_go = to_go_after(table, source, progress, num_symbols)  # -> (b, W, V)
+    totals = totals.masked_fill(~has_room(to_go, left), -torch.inf).flatten(1)  # -> (b, W·V)
     column = share_slots(totals, to_go.flatten(1), beam_size)  # -> (b, W')
     first_row = torch.arange(0, size * width, width)[:, None]  # -> (b, 1)
     return Extensions(first_row + column // num_symbols, column % num_symbols, totals.gather(1, column))
+
+
+def to_go_after(table: PhraseTable, source: Tensor, progress: Tensor, num_symbols: int) -> Tensor:
+    """Return the symbols that hypotheses have to go after each symbol, (b, W, V); see `phrase_extensions`."""
+    after = table.to_go(source, table.extend(source, progress))  # (b, W, A + 1, P) -> (b, W, A + 1)
+    symbols = table.symbols[source][:, None].expand(-1, progress.shape[1], -1)  # -> (b, W, A)
+    return after[..., -1:].repeat(1, 1, num_symbols).scatter(2, symbols, after[..., :-1])  # -> (b, W, V)
+
+
+def has_room(to_go: Tensor, left: Tensor) -> Tensor:
+    """Return whether the symbols to go, (b, W, V), fit into those left, (b,), and no EOS leaves any."""
+    allowed = to_go <= left[:, None, None]
+    allowed[..., EOS] = to_go[..., EOS] == 0
+    return allowed
