@@ -17,6 +17,7 @@ from peephole.lazy import lazy_names
 from peephole.nn.backends import add_backend
 
 if TYPE_CHECKING:
+    from peephole import inspect as inspect
     from peephole import nn as nn
     from peephole.config import Config as Config
     from peephole.errors import PeepholeError as PeepholeError
@@ -47,6 +48,7 @@ _MODULES = {
     "Prediction": "peephole.model",
     "evaluate": "peephole.model.evaluation",
     "info": "peephole.model.info",
+    "inspect": "peephole.inspect",
     "load": "peephole.model",
     "nn": "peephole.nn",
     "quantize": "peephole.model.quantization",
@@ -62,6 +64,7 @@ __all__ = [
     "Prediction",
     "evaluate",
     "info",
+    "inspect",
     "load",
     "nn",
     "quantize",

@@ -1,5 +1,12 @@
-"""Draw pictures of a model's attention weights."""
+"""Look into a model at work: traces of predictions, pages, and pictures of the attention.
+
+`Model.trace` makes a `Trace`; docs/traces.md lists its arrays. `page` makes one HTML file of it.
+"""
 
 from peephole.inspect.attention import draw_attention
+from peephole.inspect.pages import Page, page
+from peephole.model.saliency import saliency
+from peephole.model.trace import Trace, decode_array
+from peephole.search.recorded import BeamTree, Fate
 
-__all__ = ["draw_attention"]
+__all__ = ["BeamTree", "Fate", "Page", "Trace", "decode_array", "draw_attention", "page", "saliency"]

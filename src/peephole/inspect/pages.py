@@ -1,0 +1,114 @@
+"""Pages: one HTML file that shows a prediction from the inside and needs nothing else."""
+
+from __future__ import annotations
+
+import html
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from peephole import __version__
+from peephole.errors import PeepholeError, check_path, check_type, describe_value
+from peephole.inspect.assemble import assemble_page
+from peephole.inspect.views import describe_views, make_view
+from peephole.model import Model, Notices
+from peephole.model.reading import issue_warnings
+from peephole.model.tracing import check_can_be_traced
+from peephole.nn.schema import Architecture
+
+
+@dataclass(frozen=True, eq=False, repr=False)
+class Page:
+    """A page about one prediction, or two side by side; Jupyter shows it in a frame."""
+
+    title: str
+    views: Sequence[dict[str, Any]]
+    """What is shown, as JSON values."""
+    models: Sequence[dict[str, Any]]
+    """The models that made it."""
+
+    def __repr__(self) -> str:
+        return f"<Page {self.title!r}, {len(self.views)} predictions>"
+
+    def to_html(self) -> str:
+        """Return the page as HTML."""
+        about = "; ".join(f"{model['name']}: {model['network']}" for model in self.models)
+        plain = "\n".join(
+            f"<p>{html.escape(view['source'])} → {html.escape(view['trace']['target']['text'])} "
+            f"({100 * math.exp(view['trace']['target']['log_prob']):.3g} %)</p>"
+            for view in self.views
+        )
+        data = {"format": "peephole-page", "version": 1, "made_with": f"peephole {__version__}"}
+        data |= {"models": list(self.models), "views": list(self.views)}
+        return assemble_page(self.title, about, plain, data, {})
+
+    def save(self, path: str | Path) -> None:
+        """Write the page to a file.
+
+        Raises:
+            ArgumentError: the path is not one.
+            OSError: the file cannot be written.
+        """
+        check_path("path", path)
+        Path(path).write_text(self.to_html(), encoding="utf-8")
+
+    def _repr_html_(self) -> str:
+        """Return the page in a frame, for Jupyter."""
+        content = html.escape(self.to_html(), quote=True)
+        return f'<iframe srcdoc="{content}" title="peephole" style="width:100%;height:42rem;border:0"></iframe>'
+
+
+def page(
+    model: Model,
+    source: Any,
+    *,
+    reference: str | None = None,
+    why_not: str | None = None,
+    compare: Any = None,
+    other: Model | None = None,
+    top: int = 5,
+    notices: Notices | None = None,
+    **search: Any,
+) -> Page:
+    """Return a page that shows a prediction from the inside.
+
+    Args:
+        model: one model of texts with a source, not an ensemble.
+        source: one source, as in `Model.predict`; not empty.
+        reference: the expected target.
+        why_not: another target, with which the prediction is contrasted; None: the reference if the prediction
+            differs from it, else the second best target that the search found.
+        compare: a second source, shown beside the first.
+        other: a second model, whose prediction of the same source is shown beside the first.
+        top: alternatives shown of each symbol.
+        notices: collects unknown symbols and truncated sources; None: Python warnings are issued for them.
+        search: settings of `peephole.config.SearchConfig`, as in `Model.trace`.
+
+    Raises:
+        ConfigError, PeepholeError: as in `Model.trace`, or both `compare` and `other` are given.
+    """
+    for name, value in (("reference", reference), ("why_not", why_not)):
+        check_type(name, value, (type(None), str), "a text")
+    check_type("notices", notices, (type(None), Notices), "a Notices")
+    if compare is not None and other is not None:
+        raise PeepholeError(f"page: wanted a second source or a second model, got both: {describe_value(compare)}")
+    models = [model] if other is None else [model, other]
+    for one in models:
+        check_can_be_traced(one, "page")
+    collected = Notices() if notices is None else notices
+    how: dict[str, Any] = {"top": top, "notices": collected, "search": search}
+    views = [make_view(model, source, reference=reference, why_not=why_not, **how) | {"model": 0}]
+    if compare is not None:
+        views.append(make_view(model, compare, reference=None, why_not=None, **how) | {"model": 0})
+    if other is not None:
+        views.append(make_view(other, source, reference=reference, why_not=why_not, **how) | {"model": 1})
+    if notices is None:
+        issue_warnings(collected, len(views), stacklevel=2)
+    described = [{"name": _name(one), "network": Architecture.of(one.config.model).describe()} for one in models]
+    return Page(describe_views(views), views, described)
+
+
+def _name(model: Model) -> str:
+    return Path(model.name).name if model.name else "model in memory"
