@@ -57,6 +57,7 @@ WITHOUT_TORCH = {
         "engine/structures",
         "engine/problems",
         "engine/packed",
+        "engine/trace",
         "engine/choice",
         "engine/kinds",
     ),

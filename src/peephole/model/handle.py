@@ -23,6 +23,7 @@ from peephole.model.reading import (
     count_unknown,
     issue_warnings,
     longest_target,
+    new_notices,
     read_prefixes,
     read_sources,
     read_targets,
@@ -198,7 +199,7 @@ class Model:
         check_type("first_index", first_index, int, "a whole number")
         if first_index < 0:
             raise PeepholeError(f"first_index: wanted at least 0, got {first_index}")
-        collected = _notices(notices)
+        collected = new_notices(notices)
         begin: list[list[int]] | None
         if self.is_language_model:
             if prefixes is not None:
@@ -361,7 +362,7 @@ class Model:
         texts, wanted = check_sources(self.source_symbols, sources), check_targets(targets)
         if len(texts) != len(wanted):
             raise PeepholeError(f"{call}: wanted as many targets as sources, got {len(wanted)} and {len(texts)}")
-        collected = _notices(notices)
+        collected = new_notices(notices)
         read = self._read_sources(texts, collected) if not self.is_language_model else [ANY_SOURCE] * len(texts)
         lengths = [len(source.ids) for source in read]
         if 0 in lengths:
@@ -393,9 +394,3 @@ class Model:
 
     def _description(self) -> tuple[Config, Symbols, Symbols]:
         return self.config, self.source_symbols, self.target_symbols
-
-
-def _notices(given: Notices | None) -> Notices:
-    """Return the notices given to a call, or new ones."""
-    check_type("notices", given, (type(None), Notices), "a Notices")
-    return Notices() if given is None else given

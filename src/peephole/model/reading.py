@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from typing import Any, Literal, NamedTuple
 
 from peephole.config import SearchConfig
-from peephole.errors import ArgumentError, PeepholeError, PrefixError, shorten
+from peephole.errors import ArgumentError, PeepholeError, PrefixError, check_type, shorten
 from peephole.model.frame_sources import check_frame_sources, read_frame_source
 from peephole.symbols import UNK, FrameSymbols, Symbols, find_copies, with_copied
 
@@ -86,6 +86,12 @@ class Notices:
     def num_empty(self) -> int:
         """Return the number of empty sources."""
         return sum(notice.side == "source" and not notice.length for notice in self.texts)
+
+
+def new_notices(given: Notices | None) -> Notices:
+    """Return the notices given to a call, or new ones."""
+    check_type("notices", given, (type(None), Notices), "a Notices")
+    return Notices() if given is None else given
 
 
 class Source(NamedTuple):

@@ -11,7 +11,7 @@ from peephole.errors import ConfigError, PeepholeError, check_type, describe_val
 from peephole.memory import check_memory
 from peephole.model.language import find_language_model
 from peephole.model.phrases import read_phrases
-from peephole.model.reading import Notices, Source, issue_warnings
+from peephole.model.reading import Notices, Source, issue_warnings, new_notices
 from peephole.model.search_choice import slow_search_reason
 from peephole.nn.schema import Architecture
 from peephole.symbols import EOS, copied_tokens
@@ -37,7 +37,7 @@ class Work(NamedTuple):
     top: int
 
 
-def trace(
+def trace(  # noqa: D417  # a method
     self: Model,
     source: Any,
     target: str | Sequence[str] | None = None,
@@ -73,8 +73,7 @@ def trace(
     check_type("top", top, int, "a whole number")
     if not 1 <= top <= MOST_ALTERNATIVES:
         raise ConfigError(f"top: wanted 1 to {MOST_ALTERNATIVES}, got {top}")
-    check_type("notices", notices, (type(None), Notices), "a Notices")
-    collected = Notices() if notices is None else notices
+    collected = new_notices(notices)
     if target is None:
         work = _read_search(self, source, prefix, must_contain, collected, search)
     else:
@@ -99,9 +98,8 @@ def check_can_be_traced(model: Model, call: str) -> None:
     if model.is_language_model:
         raise PeepholeError(f"{call}: {name}: wanted a model with a source, got a language model")
     if len(model.members) > 1:
-        raise PeepholeError(
-            f"{call}: {name}: wanted one model, got an ensemble of {len(model.members)}; its `members` are single models"
-        )
+        got = f"got an ensemble of {len(model.members)}; its `members` are single models"
+        raise PeepholeError(f"{call}: {name}: wanted one model, {got}")
 
 
 def _read_search(

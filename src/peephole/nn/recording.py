@@ -14,11 +14,11 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor
 from torch.nn import functional as F
 
-from peephole.nn.attention import Attended, Attention, AttentionState
+from peephole.nn.attention import Attended, Attention, AttentionState, MultiheadAttention
 from peephole.nn.bending import Bend, bend_attention
-from peephole.nn.cells import GRUStep, LSTMState, LSTMStep, LSTMWeights, valid_steps
+from peephole.nn.cells import GRUStep, LSTMState, LSTMStep, valid_steps
 from peephole.nn.decoder import zone
-from peephole.nn.decoder_state import hidden
+from peephole.nn.decoder_state import DecoderState, hidden
 from peephole.nn.directions import GRUDirection, LSTMDirection
 from peephole.nn.encoder import LayerState, fixed_context
 from peephole.nn.layers import GRU, LSTM, join_pairs
@@ -130,7 +130,7 @@ class _RecordedAttention:
         else:
             found = self.attention(query, keys, memory, valid, state)
         heads = found.weights[:, :, None]
-        if self.attention.kind == "multihead":
+        if isinstance(self.attention, MultiheadAttention):
             heads = heads.expand(-1, -1, self.attention.num_heads)
             heads = heads if is_bent else self.attention.heads(query, keys, valid)
         self.heads.append(heads[0].T)  # (K, T)
@@ -167,7 +167,9 @@ def record(
         arrays["ctc"] = list(network.ctc.log_probs(outputs)[0].exp())
     valid = valid_steps(lengths, outputs.shape[1])
     context = None if network.context == "attention" else fixed_context(network.context, outputs, last[-1], valid)
-    log_probs = _record_decoder(network, network.decoder.start(first, outputs, valid, context, copied), previous, bend, arrays)
+    log_probs = _record_decoder(
+        network, network.decoder.start(first, outputs, valid, context, copied), previous, bend, arrays
+    )
     found = {name: rows[0] if name.startswith("bridge.") else torch.stack(rows) for name, rows in arrays.items()}
     return Recording(found, log_probs)
 
@@ -217,12 +219,10 @@ def _record_direction(
 ) -> LayerState:
     """Run one layer in one direction over a source, (18) or (19), record it, and return its last state."""
     own = cast("LSTMDirection | GRUDirection", module)
-    weights = own.weights()
-    is_lstm = isinstance(weights, LSTMWeights)
-    step = _RecordedStep(LSTMStep.of(weights, own.norm()) if is_lstm else GRUStep.of(weights, own.norm()))
+    step = _RecordedStep(_step_of(own))
     zeros = x.new_zeros(1, recurrent.hidden_size)
-    state: LayerState = LSTMState(zeros, zeros) if is_lstm else zeros
-    projected = F.linear(x, weights.weight_input, step.bias_before).unbind(1)
+    state: LayerState = LSTMState(zeros, zeros) if isinstance(own, LSTMDirection) else zeros
+    projected = F.linear(x, own.weight_input, step.bias_before).unbind(1)
     steps = range(len(projected) - 1, -1, -1) if reverse else range(len(projected))
     states: list[LayerState] = []
     for t in steps:
@@ -235,6 +235,14 @@ def _record_direction(
     return state
 
 
+def _step_of(own: LSTMDirection | GRUDirection) -> LSTMStep | GRUStep:
+    return (
+        LSTMStep.of(own.weights(), own.norm())
+        if isinstance(own, LSTMDirection)
+        else GRUStep.of(own.weights(), own.norm())
+    )
+
+
 def _keep(arrays: dict[str, list[Tensor]], name: str, parts: Parts, state: LayerState) -> None:
     """Store one step of a cell and the state after it."""
     parts |= {"h": state.h, "c": state.c} if isinstance(state, LSTMState) else {"h": state}
@@ -243,22 +251,21 @@ def _keep(arrays: dict[str, list[Tensor]], name: str, parts: Parts, state: Layer
 
 
 def _record_decoder(
-    network: Seq2Seq, state: object, previous: Tensor, bend: Bend | None, arrays: dict[str, list[Tensor]]
+    network: Seq2Seq, state: DecoderState, previous: Tensor, bend: Bend | None, arrays: dict[str, list[Tensor]]
 ) -> Tensor:
     """Feed symbols to the decoder, record each step, and return log p of every symbol, (U, V)."""
     decoder = network.decoder
     recurrence = decoder.recurrence()
-    recurrence.steps = [_RecordedStep(step) for step in recurrence.steps]  # type: ignore[misc]  # called like a step
+    steps = [_RecordedStep(step) for step in recurrence.steps]
+    recurrence.steps = steps  # type: ignore[assignment]  # called like steps
     attention = None if decoder.attention is None else _RecordedAttention(decoder.attention, bend)
     recurrence.attention = attention  # type: ignore[assignment]  # called like an attention
     log_probs = []
     for y in previous:
         embedded = decoder.embedding(decoder.known(y[None]))
-        state, context, weights = recurrence(
-            recurrence.project(embedded), state, [], [decoder.zoneout] * len(recurrence.steps)  # type: ignore[arg-type]
-        )
+        state, context, weights = recurrence(recurrence.project(embedded), state, [], [decoder.zoneout] * len(steps))
         for index, layer in enumerate(state.layers):
-            _keep(arrays, f"decoder.{index}", recurrence.steps[index].kept[-1], layer)  # type: ignore[union-attr]
+            _keep(arrays, f"decoder.{index}", steps[index].kept[-1], layer)
         read = decoder.read(state, context, embedded, weights)
         arrays["context"].append(context[0])
         arrays["readout"].append(read.readout[0])

@@ -10,7 +10,6 @@ import torch
 from torch import Tensor
 
 from peephole.search.extensions import Extensions
-from peephole.search.history import NO_NODE
 from peephole.search.hypothesis import Hypothesis
 from peephole.search.prefix import FREE
 from peephole.search.recorded import BeamTree, Fate
@@ -48,14 +47,14 @@ class TreeRecorder:
         self._score: list[float] = []
         self._group: list[int] = []
         self._fate: list[Fate] = []
-        self._index = {NO_NODE: -1}  # of each node of the search's history
+        self._index: dict[int, int] = {}  # of each node of the search's history
         self._num_steps = 0
 
     def add(self, step: Step) -> None:
         """Record one step."""
         self._num_steps += 1
         width = step.live_score.shape[1]
-        parents = [self._index[node] for node in step.live_node.flatten().tolist()]
+        parents = [self._index.get(node, -1) for node in step.live_node.flatten().tolist()]
         live = [(row, score) for row, score in enumerate(step.live_score.flatten().tolist()) if score > -torch.inf]
         kept = []
         for group, columns in enumerate(zip(*step.best, step.nodes, strict=True)):
