@@ -13,6 +13,8 @@
 #include <emmintrin.h>
 #elif defined(__aarch64__)
 #include <arm_neon.h>
+#elif defined(__wasm_simd128__)
+#include <wasm_simd128.h>
 #endif
 
 namespace {
@@ -53,6 +55,9 @@ inline Vector<double> fma(Vector<double> a, Vector<double> b, Vector<double> c) 
 #elif defined(__aarch64__)
 inline Vector<float> fma(Vector<float> a, Vector<float> b, Vector<float> c) { return vfmaq_f32(c, a, b); }
 inline Vector<double> fma(Vector<double> a, Vector<double> b, Vector<double> c) { return vfmaq_f64(c, a, b); }
+#elif defined(__wasm_relaxed_simd__)
+inline Vector<float> fma(Vector<float> a, Vector<float> b, Vector<float> c) { return wasm_f32x4_relaxed_madd(a, b, c); }
+inline Vector<double> fma(Vector<double> a, Vector<double> b, Vector<double> c) { return wasm_f64x2_relaxed_madd(a, b, c); }
 #else
 template <class V>
 inline V fma(V a, V b, V c) {
