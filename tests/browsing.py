@@ -44,7 +44,7 @@ def opened(browser: Browser, file: Path, **context: Any) -> Iterator[Page]:
     page.goto(address)
     try:
         yield page
-        assert problems == []
+        assert not problems, problems
     finally:
         with_page.close()
 

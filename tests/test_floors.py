@@ -26,9 +26,9 @@ FLOORS = [
     {"data"},
     {"engine"},
     {"model"},
-    {"inspect"},
     {"training"},
     {"export"},
+    {"inspect"},
     {"cli"},
 ]
 FLOOR_OF = {part: floor for floor, parts in enumerate(FLOORS) for part in parts}

@@ -42,7 +42,7 @@ def test_all_parts_of_a_prediction_are_shown(browser: Browser, toy_file: Path, t
         alternatives = shown.locator(".choices li bdi").all_inner_texts()
         assert alternatives == [text.replace("</s>", "‹end›") for text, _ in trace.alternatives(1)]
         shown.click(".hypothesis >> nth=1")
-        assert "finished, but other finished ones have higher scores" in shown.inner_text("[aria-live] >> nth=2")
+        assert shown.locator(".hypothesis >> nth=1 >> .note").inner_text() in shown.inner_text(".why")
         shown.locator("summary", has_text="hypotheses as a table").click()
         assert trace.beam is not None
         assert shown.locator("details:has(> summary:has-text('hypotheses as a table')) tbody tr").count() == len(
@@ -59,7 +59,7 @@ def test_all_parts_of_a_prediction_are_shown(browser: Browser, toy_file: Path, t
 
 
 def test_keyboard_alone(browser: Browser, toy_file: Path, tmp_path: Path) -> None:
-    page(peephole.load(toy_file), "cab").save(tmp_path / "page.html")
+    page(peephole.load(toy_file), "cab").save(tmp_path / "page.html", with_models=False)
     with opened(browser, tmp_path / "page.html") as shown:
         shown.keyboard.press("Tab")
         assert shown.evaluate("document.activeElement.id") == "theme"
@@ -102,14 +102,14 @@ def test_dark_colours_of_the_system_and_of_the_switch(browser: Browser, toy_file
 def test_markup_is_shown_and_never_run(browser: Browser, tmp_path: Path) -> None:
     model = random_model()
     source = '<img src=x onerror="alert(1)">'
-    given = " ".join(WORDS)
+    given = " ".join(WORDS[:4])
     page(model, source, reference=given, compare="</script><b>").save(tmp_path / "page.html")
     with opened(browser, tmp_path / "page.html") as shown:
         open_all(shown)
         assert shown.locator("h2 .from").all_inner_texts() == [source, "</script><b>"]
         assert shown.evaluate("window.hacked") is None
         assert shown.locator("main img, main script, main b").count() == 0
-        assert given in shown.inner_text("body").replace("\u200b", "")
+        assert given in shown.inner_text("body")
 
 
 def test_korean_arabic_and_emoji(browser: Browser, tmp_path: Path) -> None:
@@ -134,9 +134,11 @@ def test_frames_are_a_picture_under_the_attention(browser: Browser, tmp_path: Pa
     frames[6:, :2] = 1
     page(random_model(sound=True), frames).save(tmp_path / "page.html")
     with opened(browser, tmp_path / "page.html") as shown:
-        pixels = "(x, y) => [...document.querySelector('canvas').getContext('2d').getImageData(x, y, 1, 1).data]"
-        found = {(x, y): shown.evaluate(f"([x, y]) => ({pixels})(x, y)", [x, y]) for x in (2, 9) for y in (0, 4)}
-        assert found == {(2, 0): [0, 0, 0, 255], (9, 0): [255] * 4, (2, 4): [0, 0, 0, 255], (9, 4): [0, 0, 0, 255]}
+        pixels = shown.evaluate("[...document.querySelector('canvas').getContext('2d').getImageData(0, 0, 12, 5).data]")
+        found = np.array(pixels).reshape(5, 12, 4)
+        assert (found[:2, 6:] == 255).all()
+        assert (found[2:, :, :3] == 0).all()
+        assert (found[:, :6, :3] == 0).all()
         assert shown.locator(".wave").count() == 1
         open_all(shown)
         assert accessibility_findings(shown) == []

@@ -4,9 +4,10 @@
 """
 
 from peephole.inspect.attention import draw_attention
+from peephole.inspect.figures import draw_trace
 from peephole.inspect.pages import Page, page
 from peephole.model.saliency import saliency
 from peephole.model.trace import Trace, decode_array
 from peephole.search.recorded import BeamTree, Fate
 
-__all__ = ["BeamTree", "Fate", "Page", "Trace", "decode_array", "draw_attention", "page", "saliency"]
+__all__ = ["BeamTree", "Fate", "Page", "Trace", "decode_array", "draw_attention", "draw_trace", "page", "saliency"]

@@ -76,7 +76,7 @@ def script_json(value: Any) -> str:
     return json.dumps(value, ensure_ascii=False, separators=(",", ":")).replace("<", "\\u003c")
 
 
-def assemble_page(title: str, about: str, plain: str, data: Mapping[str, Any], modules: Mapping[str, str]) -> str:
+def assemble_page(title: str, about: str, plain: str, data: Mapping[str, Any], engine: str) -> str:
     """Return the page.
 
     Args:
@@ -84,7 +84,8 @@ def assemble_page(title: str, about: str, plain: str, data: Mapping[str, Any], m
         about: a text below it.
         plain: HTML for readers without JavaScript.
         data: what the scripts draw, as JSON values.
-        modules: scripts, by name, that are not in `page/` and that `live.js` imports.
+        engine: the script of the engine and the models, as `peephole.export.browser.embedded_script` returns it; empty
+            for a page that only shows what was recorded.
     """
     folder = files("peephole.inspect").joinpath("page")
     scripts = {
@@ -98,6 +99,7 @@ def assemble_page(title: str, about: str, plain: str, data: Mapping[str, Any], m
             "PLAIN": plain,
             "STYLE": read_page_file("base.css") + read_page_file("page.css"),
             "DATA": script_json(data),
-            "SCRIPT": join_modules("main.js", scripts | dict(modules)),
+            "ENGINE": engine,
+            "SCRIPT": join_modules("main.js", scripts),
         },
     )

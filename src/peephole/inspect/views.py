@@ -42,6 +42,9 @@ def make_view(
     view: dict[str, Any] = {
         "source": _shown_source(source),
         "reference": reference,
+        "beam_size": model.config.with_values(
+            {f"search.{name}": value for name, value in search.items()}
+        ).search.beam_size,
         "trace": trace_for_page(trace),
         "rival": None,
         "frames": _frames(model, source),
@@ -63,7 +66,11 @@ def trace_for_page(trace: Trace) -> dict[str, Any]:
     If those are too many numbers, gates and states are means over the units, and `means` has the number of units.
     """
     raw = trace.to_dict()
-    kept = {name: array for name, array in trace.arrays.items() if name.rpartition(".")[2] in SHOWN_PARTS}
+    kept = {
+        name: array
+        for name, array in trace.arrays.items()
+        if name.rpartition(".")[2] in SHOWN_PARTS and array.ndim == 2
+    }
     means: dict[str, int] = {}
     if sum(array.size for array in kept.values()) > MOST_NUMBERS:
         means = {name: array.shape[1] for name, array in kept.items()}

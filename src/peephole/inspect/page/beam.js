@@ -4,6 +4,12 @@ import { END } from "./data.js";
 import { foldedTable, h, picture, s } from "./dom.js";
 import { FATES, number, percent, quoted, short, shown } from "./words.js";
 
+/** Returns the other targets of a search whose tree is not known. @param {import("./view.js").View} view @returns {HTMLElement} */
+export function othersPanel({ raw, take }) {
+  return h("ul", { class: "hypotheses" }, ...raw.others.map((/** @type {any} */ { text, tokens, logProb }) => h("li", {},
+    h("button", { type: "button", class: "hypothesis", onclick: () => take?.(tokens) }, h("bdi", {}, short(text, 60)), h("span", { class: "note" }, ` ${percent(logProb)}`)))));
+}
+
 const KEPT = new Set(["expanded", "returned", "beaten", "duplicate", "hopeless", "length_limit", "unfinished"]);
 const LIKELY = Math.log(0.05); // a dropped extension less probable than this is drawn only on request
 const MOST = 300; // nodes drawn; of a larger tree only the steps around the chosen one
@@ -12,12 +18,12 @@ const WIDE = 78, HIGH = 22;
 
 /** @param {import("./view.js").View} view @returns {HTMLElement} */
 export function beamPanel(view) {
-  const { trace, selection } = view, beam = trace.beam;
+  const { trace, selection, take } = view, beam = trace.beam;
   if (!beam) return h("p", { class: "note" }, "The answer was given, so nothing was searched.");
   let all = false;
   let chosen = bestLeaf(beam);
   const holder = h("div", { class: "scroll tree", tabindex: 0, role: "group", "aria-label": "Tree of the search" });
-  const why = h("p", { "aria-live": "polite" });
+  const why = h("p", { class: "why", "aria-live": "polite" });
   const list = h("ul", { class: "hypotheses" });
   const draw = () => {
     const path = new Set(pathOf(beam, chosen));
@@ -26,6 +32,10 @@ export function beamPanel(view) {
       draw();
     }));
     why.textContent = explain(beam, chosen);
+    if (take) {
+      const tokens = pathOf(beam, chosen).map((node) => beam.text[node]).filter((text) => text !== END);
+      why.append(" ", h("button", { type: "button", class: "small", onclick: () => take(tokens) }, "go on from here"));
+    }
     for (const button of list.querySelectorAll("button")) {
       button.setAttribute("aria-pressed", String(Number(button.dataset.node) === chosen));
     }

@@ -33,7 +33,7 @@ export function contrastPanel(view) {
   const here = (trace.logProbs[step] ?? 0) - (other.logProbs[step] ?? 0), total = differences[rows - 1];
   const sentences = [
     `${raw.rival.label}: ${names[1]} (${percent(other.logProb)}) in the place of ${names[0]} (${percent(trace.logProb)}).`,
-    `${step ? `The first ${step} symbol${step > 1 ? "s are" : " is"} the same. ` : ""}At the ${ordinal(step)} symbol they part: the model gives ${quoted(trace.tokens[step] ?? "")} ${percent(trace.logProbs[step] ?? 0)} and ${quoted(other.tokens[step] ?? "")} ${percent(other.logProbs[step] ?? 0)}.`,
+    `${step > 1 ? `The first ${step} symbols are the same. ` : step ? "The first symbol is the same. " : ""}At the ${ordinal(step)} symbol they part: the model gives ${quoted(trace.tokens[step] ?? "")} ${percent(trace.logProbs[step] ?? 0)} and ${quoted(other.tokens[step] ?? "")} ${percent(other.logProbs[step] ?? 0)}.`,
     `There ${here >= 0 ? names[0] : names[1]} is ${times(here)}, and over the whole answer ${total >= 0 ? names[0] : names[1]} is ${times(total)}.`,
   ];
   const content = [...sentences.map((text) => h("p", {}, text)), differencePicture(differences, trace, other, step)];

@@ -56,10 +56,11 @@ function half(bits) {
 }
 
 /**
- * Returns the numbers of an encoded array: float16, or bytes of 0 to 255 as 0 to 1.
- * @param {{shape: number[], float16?: string, uint8?: string}} encoded
+ * Returns the numbers of an encoded array: float16, or bytes of 0 to 255 as 0 to 1, or numbers as they are.
+ * @param {{shape: number[], float16?: string, uint8?: string, numbers?: Float32Array}} encoded
  */
-export function decodeArray({ float16, uint8 }) {
+export function decodeArray({ float16, uint8, numbers }) {
+  if (numbers !== undefined) return numbers;
   if (uint8 !== undefined) return Float32Array.from(decodeBytes(uint8), (level) => level / 255);
   const view = new DataView(decodeBytes(float16 ?? "").buffer);
   return Float32Array.from({ length: view.byteLength / 2 }, (_, i) => half(view.getUint16(2 * i, true)));

@@ -2,7 +2,6 @@
 
 import { editor } from "./editor.js";
 import { h } from "./dom.js";
-import { drawView } from "./view.js";
 
 const page = JSON.parse(/** @type {HTMLElement} */ (document.getElementById("data")).textContent ?? "{}");
 const main = /** @type {HTMLElement} */ (document.getElementById("main"));
@@ -22,8 +21,8 @@ toggle.hidden = false;
 const columns = h("div", { class: page.views.length > 1 ? "columns two" : "columns" });
 page.views.forEach((/** @type {any} */ raw, /** @type {number} */ i) => {
   const column = h("div", { class: "column" });
-  const model = page.models[raw.model];
-  column.append(editor(page, raw, model, page.views.length > 1 ? `${i + 1} of ${page.views.length}: ${model.name}` : null));
+  const heading = page.views.length > 1 ? `${i + 1} of ${page.views.length}: ${page.models[raw.model].name}` : null;
+  column.append(editor(raw, heading, raw.frames === null));
   columns.append(column);
 });
 main.replaceChildren(columns);

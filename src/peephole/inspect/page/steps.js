@@ -1,5 +1,6 @@
 // How probable each symbol of the target is, and what else the model considered.
 
+import { END } from "./data.js";
 import { foldedTable, h } from "./dom.js";
 import { strip } from "./strip.js";
 import { number, ordinal, percent, quoted, shown } from "./words.js";
@@ -41,8 +42,8 @@ function option(view, step, choice) {
   const { text, logProb } = choice, taken = text === view.trace.tokens[step];
   const bar = h("span", { class: "bar", "aria-hidden": "true" });
   bar.style.setProperty("--share", String(Math.exp(logProb)));
-  const other = view.take && !taken
-    ? h("button", { type: "button", class: "small", onclick: () => view.take?.(step, text), "aria-label": `Take ${quoted(text)} instead` }, "take this instead")
+  const other = view.take && !taken && text !== END
+    ? h("button", { type: "button", class: "small", onclick: () => view.take?.([...view.trace.tokens.slice(0, step), text]), "aria-label": `Take ${quoted(text)} instead` }, "take this instead")
     : null;
   return h("li", { class: taken ? "taken" : null }, h("bdi", { class: "choice" }, shown(text)), bar,
     h("span", { class: "figure" }, percent(logProb)), taken ? h("span", { class: "note" }, "in this output") : other);

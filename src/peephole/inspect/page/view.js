@@ -1,7 +1,8 @@
 // One prediction: its sentences and pictures, with one chosen symbol for all of them.
 
 import { attentionPanel } from "./attention.js";
-import { beamPanel } from "./beam.js";
+import { beamPanel, othersPanel } from "./beam.js";
+import { bendPanel } from "./bend.js";
 import { contrastPanel } from "./contrast.js";
 import { openTrace } from "./data.js";
 import { diagnosisSentences } from "./diagnosis.js";
@@ -23,15 +24,20 @@ import { short, summarize } from "./words.js";
  * @property {Record<string, any>} raw the entry of the page's data
  * @property {Selection} selection
  * @property {import("./frames.js").Frames | null} frames
- * @property {((step: number, text: string) => void) | null} take decodes anew with another symbol; null where nothing decodes
+ * @property {Actions["take"] | null} take null where nothing decodes
+ * @property {Actions["bend"]} bend null where nothing decodes
+ *
+ * @typedef {object} Actions What the engine inside the page can do anew.
+ * @property {(tokens: string[]) => void} take decodes with these symbols as the beginning of the target
+ * @property {((step: number, weights: number[] | null) => void) | null} bend decodes with other attention weights; null: the model's own
  */
 
-/** @param {number} count @returns {Selection} */
-function makeSelection(count) {
+/** @param {number} count @param {number} first @returns {Selection} */
+function makeSelection(count, first) {
   /** @type {((step: number) => void)[]} */
   const watchers = [];
   const selection = {
-    step: 0,
+    step: Math.max(0, Math.min(first, count - 1)),
     set(/** @type {number} */ step) {
       if (step === selection.step || step < 0 || step >= count) return;
       selection.step = step;
@@ -47,13 +53,14 @@ function makeSelection(count) {
 
 /**
  * @param {Record<string, any>} raw an entry of `views` in the page's data
- * @param {View["take"]} take
+ * @param {Actions | null} actions
  * @param {string | null} heading
+ * @param {number} step the symbol that is chosen first
  */
-export function drawView(raw, take, heading) {
+export function drawView(raw, actions, heading, step) {
   const trace = openTrace(raw.trace), frames = raw.frames ? framesPicture(raw.frames) : null;
   /** @type {View} */
-  const view = { trace, raw, frames, take, selection: makeSelection(trace.tokens.length) };
+  const view = { trace, raw, frames, take: actions?.take ?? null, bend: actions?.bend ?? null, selection: makeSelection(trace.tokens.length, step) };
   const title = newId("view");
   const sentences = [...summarize(trace, frames ? "frame" : "symbol"), ...diagnosisSentences(raw)];
   const head = h("h2", { id: title, class: "answer" }, h("bdi", { class: "from" }, short(raw.source)), h("span", { class: "arrow", "aria-label": "becomes" }, " → "),
@@ -66,14 +73,15 @@ export function drawView(raw, take, heading) {
     panel("How sure it was, and what else it considered", stepsPanel(view)),
     raw.rival ? foldedPanel("Why this, and not that", () => contrastPanel(view), true) : null,
     trace.beam ? foldedPanel("What else the search tried", () => beamPanel(view), false) : null,
+    raw.others?.length ? foldedPanel("What else the search found", () => othersPanel(view), true) : null,
+    view.bend && trace.names.includes("attention") ? foldedPanel("Bend the attention", () => bendPanel(view), false) : null,
     raw.saliency || raw.saliency_note ? foldedPanel("Which parts of the source mattered", () => saliencyPanel(view), false) : null,
-    foldedPanel("Inside: gates and memory", () => gatesPanel(view), false));
+    trace.names.some((name) => name.startsWith("decoder.")) ? foldedPanel("Inside: gates and memory", () => gatesPanel(view), false) : null);
 }
 
 /** @param {string} title @param {Node} body */
 function panel(title, body) {
-  const id = newId("panel");
-  return h("section", { class: "panel", "aria-labelledby": id }, h("h3", { id, class: "title" }, title), body);
+  return h("div", { class: "panel" }, h("h3", { class: "title" }, title), body);
 }
 
 /** @param {string} title @param {() => Node} make @param {boolean} open */
