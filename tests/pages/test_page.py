@@ -13,7 +13,7 @@ from random_models import random_model
 
 import peephole
 from peephole.errors import PeepholeError
-from peephole.inspect import decode_array, page, views
+from peephole.inspect import decode_array, make_page, views
 from peephole.inspect.assemble import join_modules, read_page_file, script_json
 from peephole.inspect.views import trace_for_page
 
@@ -27,7 +27,7 @@ def data_of(html: str) -> Any:
 
 
 def test_the_files_of_a_page_are_small(toy_file: Path) -> None:
-    made = page(peephole.load(toy_file), "cab").to_html(with_models=False)
+    made = make_page(peephole.load(toy_file), "cab").to_html(with_models=False)
     assert len(made.encode()) - len(script_json(data_of(made)).encode()) < MOST_BYTES
     assert not re.findall(r"https?://(?!www\.w3\.org/2000/svg)", made)
 
@@ -35,7 +35,7 @@ def test_the_files_of_a_page_are_small(toy_file: Path) -> None:
 def test_it_shows_the_prediction_and_its_runner_up(toy_file: Path) -> None:
     model = peephole.load(toy_file)
     best, *others = model.predict(["cab"], nbest=5)[0]
-    made = page(model, "cab")
+    made = make_page(model, "cab")
     [view] = data_of(made.to_html())["views"]
     assert view["trace"]["target"]["text"] == best.text
     rival = view["rival"]["trace"]["target"]["text"]
@@ -50,31 +50,31 @@ def test_it_shows_the_prediction_and_its_runner_up(toy_file: Path) -> None:
 
 def test_a_wrong_prediction_is_contrasted_with_its_reference(toy_file: Path) -> None:
     model = peephole.load(toy_file)
-    [view] = page(model, "cab", reference="K B B").views
+    [view] = make_page(model, "cab", reference="K B B").views
     assert (view["rival"]["label"], view["rival"]["trace"]["target"]["text"]) == ("Expected", "K B B")
-    [view] = page(model, "cab", reference="K AH B", why_not="D D").views
+    [view] = make_page(model, "cab", reference="K AH B", why_not="D D").views
     assert (view["rival"]["label"], view["rival"]["trace"]["target"]["text"]) == ("In question", "D D")
-    [view] = page(model, "cab", reference="K AH B").views
+    [view] = make_page(model, "cab", reference="K AH B").views
     assert view["rival"]["label"] == "Runner-up of the search"
 
 
 def test_two_sources_or_two_models_are_beside_each_other(toy_file: Path) -> None:
     model = peephole.load(toy_file)
-    made = page(model, "cab", compare="bad")
+    made = make_page(model, "cab", compare="bad")
     assert [(view["source"], view["model"]) for view in made.views] == [("cab", 0), ("bad", 0)]
-    other = page(model, "cab", other=random_model())
+    other = make_page(model, "cab", other=random_model())
     assert [(view["source"], view["model"]) for view in other.views] == [("cab", 0), ("cab", 1)]
     assert [one["name"] for one in data_of(other.to_html())["models"]] == [toy_file.name, "model in memory"]
-    with pytest.raises(PeepholeError, match="page: wanted a second source or a second model, got both: 'bad'"):
-        page(model, "cab", compare="bad", other=model)
+    with pytest.raises(PeepholeError, match="make_page: wanted a second source or a second model, got both: 'bad'"):
+        make_page(model, "cab", compare="bad", other=model)
 
 
 def test_bad_input_is_named(toy_file: Path) -> None:
     model = peephole.load(toy_file)
     with pytest.raises(PeepholeError, match="trace: source 0 is empty; wanted at least one symbol"):
-        page(model, "")
-    with pytest.raises(PeepholeError, match=r"page: .*: wanted one model, got an ensemble of 2"):
-        page(peephole.load(toy_file, toy_file), "cab")
+        make_page(model, "")
+    with pytest.raises(PeepholeError, match=r"make_page: .*: wanted one model, got an ensemble of 2"):
+        make_page(peephole.load(toy_file, toy_file), "cab")
 
 
 def test_of_a_long_source_gates_are_means(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -10,7 +10,7 @@ from random_models import random_model
 
 import peephole
 from browsing import Browser, Page, accessibility_findings, opened
-from peephole.inspect import page
+from peephole.inspect import make_page
 
 READY = "html[data-live=yes]"
 
@@ -31,7 +31,7 @@ def type_into(shown: Page, label: str, text: str) -> None:
 
 def test_source_beginning_and_symbols_can_be_changed(browser: Browser, toy_file: Path, tmp_path: Path) -> None:
     model = peephole.load(toy_file)
-    page(model, "cab").save(tmp_path / "page.html")
+    make_page(model, "cab").save(tmp_path / "page.html")
     with opened(browser, tmp_path / "page.html") as shown:
         shown.locator(READY).wait_for()
         type_into(shown, "Source", "dead😀한")
@@ -65,7 +65,7 @@ def test_source_beginning_and_symbols_can_be_changed(browser: Browser, toy_file:
 
 def test_each_of_two_models_decodes_for_itself(browser: Browser, toy_file: Path, tmp_path: Path) -> None:
     model, other = peephole.load(toy_file), random_model()
-    page(model, "cab", other=other).save(tmp_path / "page.html")
+    make_page(model, "cab", other=other).save(tmp_path / "page.html")
     with opened(browser, tmp_path / "page.html") as shown:
         shown.locator(READY).wait_for()
         second = shown.locator(".column >> nth=1")
@@ -78,7 +78,7 @@ def test_each_of_two_models_decodes_for_itself(browser: Browser, toy_file: Path,
 def test_without_webassembly_or_without_the_model_the_recorded_one_is_shown(
     browser: Browser, toy_file: Path, tmp_path: Path
 ) -> None:
-    made = page(peephole.load(toy_file), "cab")
+    made = make_page(peephole.load(toy_file), "cab")
     made.save(tmp_path / "page.html")
     made.save(tmp_path / "static.html", with_models=False)
     text = made.to_html().replace("<script>", "<script>delete globalThis.WebAssembly;</script><script>", 1)

@@ -11,7 +11,7 @@ from random_models import WORDS, random_model
 
 import peephole
 from browsing import Browser, Page, accessibility_findings, opened
-from peephole.inspect import page
+from peephole.inspect import make_page
 
 
 def open_all(shown: Page) -> None:
@@ -23,7 +23,7 @@ def open_all(shown: Page) -> None:
 def test_all_parts_of_a_prediction_are_shown(browser: Browser, toy_file: Path, tmp_path: Path) -> None:
     model = peephole.load(toy_file)
     trace = model.trace("cab")
-    page(model, "cab", reference="K B").save(tmp_path / "page.html")
+    make_page(model, "cab", reference="K B").save(tmp_path / "page.html")
     with opened(browser, tmp_path / "page.html") as shown:
         assert shown.inner_text("h2") == f"cab → {trace.text}"
         summary = shown.inner_text(".summary")
@@ -59,7 +59,7 @@ def test_all_parts_of_a_prediction_are_shown(browser: Browser, toy_file: Path, t
 
 
 def test_keyboard_alone(browser: Browser, toy_file: Path, tmp_path: Path) -> None:
-    page(peephole.load(toy_file), "cab").save(tmp_path / "page.html", with_models=False)
+    make_page(peephole.load(toy_file), "cab").save(tmp_path / "page.html", with_models=False)
     with opened(browser, tmp_path / "page.html") as shown:
         shown.keyboard.press("Tab")
         assert shown.evaluate("document.activeElement.id") == "theme"
@@ -87,7 +87,7 @@ def test_keyboard_alone(browser: Browser, toy_file: Path, tmp_path: Path) -> Non
 
 
 def test_dark_colours_of_the_system_and_of_the_switch(browser: Browser, toy_file: Path, tmp_path: Path) -> None:
-    page(peephole.load(toy_file), "cab").save(tmp_path / "page.html")
+    make_page(peephole.load(toy_file), "cab").save(tmp_path / "page.html")
     ground = "getComputedStyle(document.body).backgroundColor"
     with opened(browser, tmp_path / "page.html", color_scheme="dark") as shown:
         open_all(shown)
@@ -103,7 +103,7 @@ def test_markup_is_shown_and_never_run(browser: Browser, tmp_path: Path) -> None
     model = random_model()
     source = '<img src=x onerror="alert(1)">'
     given = " ".join(WORDS[:4])
-    page(model, source, reference=given, compare="</script><b>").save(tmp_path / "page.html")
+    make_page(model, source, reference=given, compare="</script><b>").save(tmp_path / "page.html")
     with opened(browser, tmp_path / "page.html") as shown:
         open_all(shown)
         assert shown.locator("h2 .from").all_inner_texts() == [source, "</script><b>"]
@@ -114,7 +114,7 @@ def test_markup_is_shown_and_never_run(browser: Browser, tmp_path: Path) -> None
 
 def test_korean_arabic_and_emoji(browser: Browser, tmp_path: Path) -> None:
     model = random_model()
-    page(model, "مرحبا", compare="한글😀", why_not="안녕 مرحبا 👩‍👩‍👧").save(tmp_path / "page.html")
+    make_page(model, "مرحبا", compare="한글😀", why_not="안녕 مرحبا 👩‍👩‍👧").save(tmp_path / "page.html")
     with opened(browser, tmp_path / "page.html") as shown:
         open_all(shown)
         arabic, korean = (shown.locator(f".column >> nth={column} >> .strip >> nth=1") for column in (0, 1))
@@ -132,7 +132,7 @@ def test_korean_arabic_and_emoji(browser: Browser, tmp_path: Path) -> None:
 def test_frames_are_a_picture_under_the_attention(browser: Browser, tmp_path: Path) -> None:
     frames = np.zeros((12, 5), np.float32)
     frames[6:, :2] = 1
-    page(random_model(sound=True), frames).save(tmp_path / "page.html")
+    make_page(random_model(sound=True), frames).save(tmp_path / "page.html")
     with opened(browser, tmp_path / "page.html") as shown:
         pixels = shown.evaluate("[...document.querySelector('canvas').getContext('2d').getImageData(0, 0, 12, 5).data]")
         found = np.array(pixels).reshape(5, 12, 4)
@@ -147,7 +147,7 @@ def test_frames_are_a_picture_under_the_attention(browser: Browser, tmp_path: Pa
 def test_a_line_of_ten_thousand_symbols_stays_usable(browser: Browser, tmp_path: Path) -> None:
     model = random_model(hidden_size=4)
     model.config = model.config.with_values({"data.max_length": 10_000})
-    made = page(model, "abc<>한😀م&x" * 1000, max_length_extra=40, beam_size=2)
+    made = make_page(model, "abc<>한😀م&x" * 1000, max_length_extra=40, beam_size=2)
     made.save(tmp_path / "page.html")
     with opened(browser, tmp_path / "page.html") as shown:
         started = time.monotonic()
@@ -160,7 +160,7 @@ def test_a_line_of_ten_thousand_symbols_stays_usable(browser: Browser, tmp_path:
 
 
 def test_a_model_without_attention(browser: Browser, tmp_path: Path) -> None:
-    page(random_model(context="last"), "abc").save(tmp_path / "page.html")
+    make_page(random_model(context="last"), "abc").save(tmp_path / "page.html")
     with opened(browser, tmp_path / "page.html") as shown:
         open_all(shown)
         assert "This model has no attention" in shown.inner_text(".summary")

@@ -55,13 +55,13 @@ def command(
     """
     if compare is not None and other_file is not None:
         raise click.UsageError("wanted --compare or --with, got both")
-    from peephole.inspect import page  # imports NumPy
+    from peephole.inspect import make_page  # imports NumPy
 
     model = load_models(model_file)
     other = None if other_file is None else load_models(other_file)
     search = given_settings(model, options)
     notices = Notices()
-    made = page(
+    made = make_page(
         model, source, reference=reference, why_not=why_not, compare=compare, other=other, notices=notices, **search
     )
     printer = NoticePrinter("source")

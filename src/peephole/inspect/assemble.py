@@ -1,4 +1,4 @@
-"""Assemble a page from its files in `page/`: one HTML file that loads nothing."""
+"""Assemble a page from its files in `web/`: one HTML file that loads nothing."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ _EXPORT_LIST = re.compile(r"^export \{([^}]*)\};\n", re.MULTILINE)
 
 
 def read_page_file(name: str) -> str:
-    """Return the text of a file in `page/`."""
-    return files("peephole.inspect").joinpath("page", name).read_text(encoding="utf-8")
+    """Return the text of a file in `web/`."""
+    return files("peephole.inspect").joinpath("web", name).read_text(encoding="utf-8")
 
 
 def fill_template(template: str, parts: Mapping[str, str]) -> str:
@@ -87,7 +87,7 @@ def assemble_page(title: str, about: str, plain: str, data: Mapping[str, Any], e
         engine: the script of the engine and the models, as `peephole.export.browser.embedded_script` returns it; empty
             for a page that only shows what was recorded.
     """
-    folder = files("peephole.inspect").joinpath("page")
+    folder = files("peephole.inspect").joinpath("web")
     scripts = {
         entry.name: entry.read_text(encoding="utf-8") for entry in folder.iterdir() if entry.name.endswith(".js")
     }

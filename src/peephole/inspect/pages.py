@@ -22,7 +22,7 @@ from peephole.storage.model_file import encode_model
 
 
 @dataclass(frozen=True, eq=False, repr=False)
-class Page:
+class PredictionPage:
     """A page about one prediction, or two side by side; Jupyter shows it in a frame, without the models."""
 
     title: str
@@ -32,7 +32,7 @@ class Page:
     """The models that made it."""
 
     def __repr__(self) -> str:
-        return f"<Page {self.title!r}, {len(self.views)} predictions>"
+        return f"<PredictionPage {self.title!r}, {len(self.views)} predictions>"
 
     def to_html(self, with_models: bool = True) -> str:
         """Return the page as HTML.
@@ -70,7 +70,7 @@ class Page:
         return f'<iframe srcdoc="{content}" title="peephole" style="width:100%;height:42rem;border:0"></iframe>'
 
 
-def page(
+def make_page(
     model: Model,
     source: Any,
     *,
@@ -81,7 +81,7 @@ def page(
     top: int = 5,
     notices: Notices | None = None,
     **search: Any,
-) -> Page:
+) -> PredictionPage:
     """Return a page that shows a prediction from the inside.
 
     Args:
@@ -103,10 +103,10 @@ def page(
         check_type(name, value, (type(None), str), "a text")
     check_type("notices", notices, (type(None), Notices), "a Notices")
     if compare is not None and other is not None:
-        raise PeepholeError(f"page: wanted a second source or a second model, got both: {describe_value(compare)}")
+        raise PeepholeError(f"make_page: wanted a second source or a second model, got both: {describe_value(compare)}")
     models = [model] if other is None else [model, other]
     for one in models:
-        check_can_be_traced(one, "page")
+        check_can_be_traced(one, "make_page")
     collected = Notices() if notices is None else notices
     how: dict[str, Any] = {"top": top, "notices": collected, "search": search}
     views = [make_view(model, source, reference=reference, why_not=why_not, **how) | {"model": 0}]
@@ -116,7 +116,7 @@ def page(
         views.append(make_view(other, source, reference=reference, why_not=why_not, **how) | {"model": 1})
     if notices is None:
         issue_warnings(collected, len(views), stacklevel=2)
-    return Page(describe_views(views), views, models)
+    return PredictionPage(describe_views(views), views, models)
 
 
 def _name(model: Model) -> str:
@@ -125,4 +125,4 @@ def _name(model: Model) -> str:
 
 def _content(model: Model) -> bytes:
     """Return the content of a model's file."""
-    return model._weights.files[0].content if model.files else encode_model(model.model_file("page"))
+    return model._weights.files[0].content if model.files else encode_model(model.model_file("make_page"))

@@ -37,7 +37,7 @@ def make_view(
     notices: Notices,
     search: Mapping[str, Any],
 ) -> dict[str, Any]:
-    """Return an entry of `views` in a page's data; arguments as in `peephole.inspect.page`."""
+    """Return an entry of `views` in a page's data; arguments as in `peephole.inspect.make_page`."""
     trace = model.trace(source, top=top, notices=notices, **search)
     view: dict[str, Any] = {
         "source": _shown_source(source),
