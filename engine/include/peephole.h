@@ -286,6 +286,62 @@ typedef struct peephole_result {
   const float *attention;         /* NULL if no model has attention, or with_attention is 0 */
 } peephole_result;
 
+/* What became of a hypothesis that a beam search considered. */
+enum peephole_fate {
+  PEEPHOLE_EXPANDED = 0,       /* kept in the beam, and extended in the next step */
+  PEEPHOLE_RETURNED = 1,       /* finished, and one of the n best */
+  PEEPHOLE_BEATEN = 2,         /* finished, but n finished ones are better */
+  PEEPHOLE_DUPLICATE = 3,      /* finished, but another group returned the same target */
+  PEEPHOLE_OUTSIDE_BEAM = 4,   /* dropped: other extensions of the step are better */
+  PEEPHOLE_HOPELESS = 5,       /* kept in the beam, but none of it can exceed the n-th best finished one: the search ended */
+  PEEPHOLE_LENGTH_LIMIT = 6,   /* kept in the beam, but as long as a target may be: the search ended */
+  PEEPHOLE_UNFINISHED = 7,     /* returned without </s>, because none has finished within the longest length */
+  PEEPHOLE_UNPREDICTABLE = 8,  /* forbidden: <pad>, <s> and <unk> are never predicted */
+  PEEPHOLE_OTHER_PREFIX = 9,   /* forbidden: the target must begin with another symbol */
+  PEEPHOLE_TOO_SHORT = 10,     /* forbidden: </s> before the least length */
+  PEEPHOLE_REPEATED_NGRAM = 11, /* forbidden: the hypothesis has this n-gram already */
+  PEEPHOLE_PHRASES = 12        /* forbidden: </s> before all phrases have occurred, or no room for them */
+};
+
+/* What is traced: a beam search for one source by one model, or a given target. */
+typedef struct peephole_trace_request {
+  const peephole_request *request; /* one source, one model, no guides; PEEPHOLE_BEAM or PEEPHOLE_FORCE */
+  int64_t top;                     /* at least 1: alternatives of each step, and extensions recorded of each hypothesis */
+  int64_t bent_step;               /* a step, from 0, with given attention weights; -1: none */
+  const float *bent_weights;       /* (S)  at least 0, not all 0; they are divided by their sum */
+} peephole_trace_request;
+
+/* A named array; docs/traces.md lists them. */
+typedef struct peephole_array {
+  const char *name;
+  int64_t num_dimensions; /* 1 to 3 */
+  int64_t shape[3];       /* 1 beyond the last dimension */
+  const float *numbers;
+} peephole_array;
+
+/* The best target of U symbols, or the given one, and everything that the model computes for it. The trace owns all
+ * arrays. */
+typedef struct peephole_trace {
+  int64_t num_symbols;         /* U */
+  const int32_t *symbols;      /* (U)    with </s> where it was predicted */
+  const double *log_probs;     /* (U)    log p of each symbol given those before it */
+  const int64_t *ranks;        /* (U)    1 more than the number of symbols with a higher log p */
+  int64_t num_alternatives;    /* k      at most `top` */
+  const int32_t *top_symbols;  /* (U,k)  the most probable symbols of each step */
+  const float *top_log_probs;  /* (U,k) */
+  int64_t num_arrays;
+  const peephole_array *arrays;
+  int64_t num_nodes;           /* N      every hypothesis that the search considered; 0 for a given target. Those of a step
+                                         are neighbours: those kept, best first, then the others */
+  const int64_t *parents;      /* (N)    the node of the symbol before; -1 for a first symbol */
+  const int64_t *steps;        /* (N)    symbols of the hypothesis */
+  const int32_t *node_symbols; /* (N) */
+  const double *node_log_probs; /* (N)   log p of the symbol */
+  const double *scores;        /* (N)    of the whole hypothesis */
+  const int32_t *groups;       /* (N) */
+  const int32_t *fates;        /* (N)    enum peephole_fate */
+} peephole_trace;
+
 /* Targets of real vectors, (51)-(56), drawn for B sources of frames: S for each, of U vectors with D numbers. */
 typedef struct peephole_forecast {
   int32_t threads;    /* at least 1; results do not depend on it */
@@ -379,6 +435,12 @@ PEEPHOLE_API int32_t peephole_model_find_symbol(const peephole_model *model, int
 PEEPHOLE_API enum peephole_status peephole_search(const peephole_request *request, peephole_result **result, char *message,
                                      size_t message_size);
 PEEPHOLE_API void peephole_result_release(peephole_result *result);
+
+/* Search, or feed the given target, as peephole_search does on one thread, and return everything of the best target. Returns
+ * as peephole_search; the caller must release the trace. */
+PEEPHOLE_API enum peephole_status peephole_trace_make(const peephole_trace_request *request, peephole_trace **trace, char *message,
+                                                      size_t message_size);
+PEEPHOLE_API void peephole_trace_release(peephole_trace *trace);
 
 /* Draw targets of real vectors. Returns PEEPHOLE_OK; or, with a message as peephole_model_open, PEEPHOLE_REFUSED if the
  * request is invalid or an allocation fails, and PEEPHOLE_STOPPED if should_stop has stopped it: samples are undefined. */

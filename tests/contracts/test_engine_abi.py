@@ -31,6 +31,9 @@ STRUCTURES = {
     "peephole_output_loss_gradients": structures.OutputLossGradients,
     "peephole_dropout_mask": structures.DropoutMask,
     "peephole_request": structures.Request,
+    "peephole_trace_request": structures.TraceRequest,
+    "peephole_array": structures.NamedArray,
+    "peephole_trace": structures.Trace,
     "peephole_forecast": structures.Forecast,
     "peephole_result": structures.Result,
 }
@@ -43,6 +46,7 @@ ENUMS = {
     "peephole_side": enums.Side,
     "peephole_symbol": enums.Symbol,
     "peephole_search_kind": enums.SearchKind,
+    "peephole_fate": enums.Fate,
 }
 Layout = dict[str, tuple[int, int]]  # offset and size by field; the key "" holds 0 and the size of the structure
 

@@ -6,16 +6,17 @@ from typing import Any
 
 import pytest
 
+from peephole import engine
 from peephole.nn import use_engine
 from peephole.search import torch_trace
 from rejection import rejected_by_comparison
 
 from .changes import change_text
-from .trace_checks import FRAME_SIZE, Implementation, check_search, check_target, make
+from .trace_checks import FRAME_SIZE, Implementation, check_search, check_target, engine_traces, make
 from .wrong_traces import WRONG, WRONG_BENDS, Wrong
 
 DEFINITION = Implementation(torch_trace.trace_search, torch_trace.trace_target, 1e-10)
-IMPLEMENTATIONS = {"definition": DEFINITION}
+IMPLEMENTATIONS = {"definition": DEFINITION} | {name: engine_traces(name) for name in engine.instruction_sets()}
 CELLS = [("lstm", "full"), ("lstm", "diagonal"), ("lstm", "none"), ("gru", "none")]
 DEEP = {"encoder_layers": 3, "decoder_layers": 2}
 NETWORKS: dict[str, dict[str, Any]] = {
@@ -29,7 +30,10 @@ NETWORKS: dict[str, dict[str, Any]] = {
     "residual pyramid": {"residual": True, "encoder_pyramid": 1, **DEEP, "bidirectional": False},
     "zoneout": {"zoneout_hidden": 0.3, "zoneout_cell": 0.2, "decoder_layers": 2},
     "zoneout gru": {"zoneout_hidden": 0.3, "cell": "gru", "peephole": "none"},
-    **{f"norm {form}": {"layer_norm": True, "peephole": form, **DEEP} for form in ("full", "diagonal", "none")},
+    **{
+        f"norm {form}": {"layer_norm": True, "peephole": form, "encoder_size": 14, **DEEP}
+        for form in ("full", "diagonal", "none")
+    },
     "norm gru": {"layer_norm": True, "cell": "gru", "peephole": "none", "zoneout_hidden": 0.2},
     "norm zoneout": {"layer_norm": True, "zoneout_cell": 0.4, "zoneout_hidden": 0.1},
     "one unit": {"hidden_size": 1, "encoder_size": 2, "embedding_size": 1},

@@ -8,9 +8,13 @@ from typing import Any, NamedTuple
 import numpy as np
 import torch
 
-from peephole.config import ModelConfig, SearchConfig
+from peephole.config import Config, ModelConfig, SearchConfig
+from peephole.engine import trace
+from peephole.engine.packed import PackedModel
 from peephole.nn import Seq2Seq, build_seq2seq
 from peephole.search.recorded import BeamTree, Fate, Recorded
+from peephole.storage.model_file import ModelFile, encode_model
+from peephole.symbols import CharacterSymbols, FrameSymbols
 
 from .model_oracle import BOS, ModelOracle
 from .network_checks import weights_of
@@ -32,6 +36,29 @@ class Implementation(NamedTuple):
     tolerance: float
 
 
+def engine_traces(instruction_set: str) -> Implementation:
+    """Return the engine's traces of networks that it packs."""
+
+    def pack(network: Seq2Seq, config: ModelConfig) -> PackedModel:
+        tensors = {name: tensor.float().numpy() for name, tensor in network.state_dict().items()}
+        file = ModelFile(tensors, Config(model=config), *tables(config))
+        return PackedModel(encode_model(file), instruction_set)
+
+    def of(function: Callable[..., Recorded]) -> Callable[..., Recorded]:
+        return lambda network, *given, **settings: function(pack(network, network.config), *given, **settings)
+
+    return Implementation(of(trace.trace_search), of(trace.trace_target), 1e-5)
+
+
+def tables(config: ModelConfig) -> tuple[Any, Any]:
+    """Return symbol tables of the sizes of the networks, or how frames are read."""
+    source, target = (
+        CharacterSymbols([chr(ord("a") + i) for i in range(size - 4)], "NFC")
+        for size in (SOURCE_SYMBOLS, TARGET_SYMBOLS)
+    )
+    return FrameSymbols("numbers", size=FRAME_SIZE) if config.input != "symbols" else source, target
+
+
 def make(seed: int = 0, **settings: Any) -> tuple[Seq2Seq, ModelConfig]:
     """Return a network in float64 with random weights that float32 holds exactly, and its settings."""
     sizes = {"hidden_size": 5, "encoder_size": 6, "embedding_size": 4, "location_channels": 2, "location_width": 3}
@@ -43,6 +70,7 @@ def make(seed: int = 0, **settings: Any) -> tuple[Seq2Seq, ModelConfig]:
     with torch.no_grad():
         for tensor in network.state_dict().values():
             tensor.copy_(0.7 * torch.randn(tensor.shape, generator=generator))
+    network.config = config
     return network, config
 
 

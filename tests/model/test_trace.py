@@ -14,7 +14,7 @@ from models.make import MODEL
 from peephole.errors import ArgumentError, ConfigError, PeepholeError
 from peephole.inspect import Fate, decode_array
 
-ENGINES = ["off"]
+ENGINES = ["auto", "off"]
 engines = pytest.mark.parametrize("engine", ENGINES)
 
 

@@ -123,6 +123,10 @@ class PackedCoverage final : public PackedLocated {
     read_padded(locations_, view.weight_coverage);
   }
   int64_t numbers(int64_t length) const override { return 2 * length; }
+  void bend(const AttentionRow &row, const float *weights) const override {
+    PackedAttention::bend(row, weights);
+    carry(row);
+  }
   void keep(const EncodedSources &from, SourceSlot *const *slots, AttentionScratch &scratch) const override {
     PackedLocated::keep(from, slots, scratch);
     for (int64_t b = 0; b < from.count; ++b) {

@@ -18,6 +18,11 @@ class PackedMultihead final : public PackedAlignment {
     read_padded(vector_, view.vector);
   }
   int64_t numbers(int64_t length) const override { return (1 + heads_) * length; }
+  int64_t heads() const override { return heads_; }
+  void bend(const AttentionRow &row, const float *weights) const override {
+    const int64_t length = row.source->length;
+    for (int64_t k = 0; k <= heads_; ++k) std::memcpy(row.weights + k * length, weights, size_t(length) * sizeof(float));
+  }
 
   void keep(const EncodedSources &from, SourceSlot *const *slots, AttentionScratch &scratch) const override {
     PackedAlignment::keep(from, slots, scratch);

@@ -64,6 +64,12 @@ class PackedAttention {
   virtual void keep(const EncodedSources &sources, SourceSlot *const *slots, AttentionScratch &scratch) const = 0;
   // Sets the weights of n rows, (15), (16). `states`: their s_{t-1} as operands.
   virtual void weigh(int64_t n, const AttentionRow *rows, const Selection &states, AttentionScratch &scratch) const = 0;
+  // The heads whose weights follow the mean in AttentionRow::weights; 0: there is one, whose weights those are.
+  virtual int64_t heads() const { return 0; }
+  // Gives a row the weights α_j in place of those that `weigh` has set.
+  virtual void bend(const AttentionRow &row, const float *weights) const {
+    std::memcpy(row.weights, weights, size_t(row.source->length) * sizeof(float));
+  }
   // Writes the contexts of n rows, (17) or (8), each 0 up to whole vectors and `stride` numbers from the next.
   virtual void find_contexts(int64_t n, const AttentionRow *rows, float *to, int64_t stride,
                              AttentionScratch &scratch) const = 0;

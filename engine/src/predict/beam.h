@@ -17,11 +17,24 @@ inline double length_factor(int64_t length, double penalty) {
   return std::max(std::pow(double(length), -penalty), DBL_MIN);
 }
 
+// Is told what a beam does with a source, for a trace.
+class BeamObserver {
+ public:
+  virtual ~BeamObserver() = default;
+  // Before the scores of the step's rows are changed by rules.
+  virtual void begin_step(const Source &source) = 0;
+  // An extension of live hypothesis `live` is kept, and has this node.
+  virtual void keep(const Source &source, int64_t live, const Extension &extension, int64_t node) = 0;
+  // All are chosen; the source still has the hypotheses that were extended.
+  virtual void end_step(const Source &source) = 0;
+};
+
 // A beam of one worker, used for its sources in turn.
 class Beam {
  public:
-  Beam(const Searcher &searcher, const peephole_request &request, Models &models)
-      : request_(request), models_(models), extensions_(searcher, request, models),
+  // An observed beam does not drop hopeless hypotheses before the search ends, which changes no result.
+  Beam(const Searcher &searcher, const peephole_request &request, Models &models, BeamObserver *observer = nullptr)
+      : request_(request), models_(models), observer_(observer), extensions_(searcher, request, models),
         num_groups_(std::max<int64_t>(1, request.diverse_groups)), width_(request.beam_size / num_groups_),
         each_((request.nbest + num_groups_ - 1) / num_groups_) {}
 
@@ -39,6 +52,7 @@ class Beam {
     std::vector<Live> live;
     std::vector<int32_t> chosen;
     std::vector<int64_t> attention(source.live.size(), -1);
+    if (observer_) observer_->begin_step(source);
     for (int64_t group = 0; group < num_groups_; ++group) {
       const size_t before = chosen.size();
       for (const Extension &best : extensions_.best(source, group, width_, chosen)) {
@@ -47,6 +61,7 @@ class Beam {
         if (kept < 0) kept = keep_attention(source, from.row);
         int64_t node = int64_t(source.nodes.size());
         source.nodes.push_back({from.node, best.symbol, models_.log_probs(from.row)[best.symbol], 0, kept});
+        if (observer_) observer_->keep(source, best.live, best, node);
         if (best.symbol == PEEPHOLE_EOS)
           file(source, group, {final_score(source, best.score, node), node});
         else
@@ -57,10 +72,11 @@ class Beam {
       next_chosen_.clear();
       if (chosen.size() > before) std::sort(chosen.begin(), chosen.end());
     }
+    if (observer_) observer_->end_step(source);
     source.live = std::move(live);
     const bool is_cut = source.steps == source.max_length;
     if (is_cut) keep_unfinished(source);
-    if (num_groups_ == 1) drop_hopeless(source);
+    if (num_groups_ == 1 && !observer_) drop_hopeless(source);
     source.done = is_cut || std::all_of(source.live.begin(), source.live.end(), [&](const Live &l) { return is_hopeless(source, l); });
     if (source.done) gather(source);
   }
@@ -68,6 +84,7 @@ class Beam {
  private:
   const peephole_request &request_;
   Models &models_;
+  BeamObserver *observer_;  // NULL but for a trace
   Extensions extensions_;
   const int64_t num_groups_, width_, each_;  // hypotheses of a group, kept and returned
   std::vector<int32_t> next_chosen_;

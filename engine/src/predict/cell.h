@@ -8,6 +8,7 @@
 #include "cell/zoneout.h"
 #include "file/network_view.h"
 #include "peephole.h"
+#include "predict/network.h"
 #include "simd/matrix.h"
 
 namespace {
@@ -24,6 +25,14 @@ struct CellRow {
 struct CellScratch {
   Buffer<float> gates, peephole_products, fresh;
   Selection selection;
+  Buffer<float> recorded;  // of a trace
+};
+
+// Where a trace records a cell, and as which row.
+struct RecordedCell {
+  peephole::Recorder &recorder;
+  const char *part;
+  int64_t layer, direction, row;  // direction -1: there is one only
 };
 
 class Cell {
@@ -76,6 +85,38 @@ class Cell {
 
   // out (rows, 2 units), of cells; full peepholes only.
   void multiply_peepholes(const Selection &cells, float *out) const { peephole_if_.multiply(cells, out, 2 * units_); }
+
+  // The gates of a row, what σ and tanh are applied to, and the peepholes' shares; before `advance`, which needs nothing of
+  // it. `cells`: memory for one operand.
+  void record(const CellRow &row, const RecordedCell &to, Operands &cells, CellScratch &scratch) const {
+    scratch.gates.reserve(gates());
+    scratch.fresh.reserve(units_);
+    scratch.recorded.reserve(units_);
+    float *z = scratch.gates.at(0);
+    add_up(row, z);
+    if (gru_) return record_gru(z, to, scratch.recorded.at(0));
+    make_cell(row, z, scratch.fresh.at(0));
+    if (is_full()) multiply_new_cells(1, [&](int64_t) { return scratch.fresh.at(0); }, cells, scratch);
+    static const char *const shares[] = {"peephole_i", "peephole_f", "peephole_o"};
+    for (int gate = 0; gate < 3 && form_ != PEEPHOLE_NONE; ++gate) {
+      for (int64_t unit = 0; unit < units_; unit += L)
+        store(scratch.recorded.at(unit), share(row, gate, unit, scratch.fresh.at(0), scratch.peephole_products.at(0)));
+      put(to, shares[gate], scratch.recorded.at(0));
+      for (int64_t unit = 0; gate == 2 && unit < units_; unit += L) {
+        float *o = z + unit * kGates + 3 * L;
+        store(o, load(o) + load(scratch.recorded.at(unit)));
+      }
+    }
+    if (normalizes_) normalize_gate(z, 3);
+    static const char *const names[] = {"i", "f", "g", "o"}, *const sums[] = {"pre_i", "pre_f", "pre_g", "pre_o"};
+    for (int gate = 0; gate < kGates; ++gate) record_gate(z, gate, gate == 2, names[gate], sums[gate], to, scratch.recorded.at(0));
+  }
+
+  // h and c after a step.
+  void record_state(const float *h, const float *c, const RecordedCell &to) const {
+    put(to, "h", h);
+    if (has_cell()) put(to, "c", c);
+  }
 
   // (1)-(6) for n rows. The new cells become operands 0 to n - 1 of `cells` if the peepholes are full.
   void advance(int64_t n, const CellRow *rows, Operands &cells, CellScratch &scratch) const {
@@ -286,6 +327,36 @@ class Cell {
       store(at + 3 * L, Vector<float>{});
     }
     normalize_gate(z, 2);
+  }
+
+  void put(const RecordedCell &to, const char *name, const float *numbers) const {
+    to.recorder.record(to.part, to.layer, to.direction, name, to.row, numbers, hidden_size_);
+  }
+
+  // The part of a gate's pre-activation that comes from a cell: W_ci c_{t-1}, W_cf c_{t-1}, W_co c_t. `products`: full W_co c_t.
+  Vector<float> share(const CellRow &row, int gate, int64_t unit, const float *fresh, const float *products) const {
+    if (form_ == PEEPHOLE_DIAGONAL) return load(diagonal_[gate].at(unit)) * load((gate == 2 ? fresh : row.c_before) + unit);
+    return gate == 2 ? load(products + unit) : load(row.peephole_products + 2 * unit + gate * L);
+  }
+
+  // A gate and what σ, or tanh, is applied to.
+  void record_gate(const float *z, int gate, bool is_tanh, const char *name, const char *sum, const RecordedCell &to,
+                   float *line) const {
+    for (int64_t unit = 0; unit < units_; unit += L) store(line + unit, load(z + unit * kGates + gate * L));
+    put(to, sum, line);
+    for (int64_t unit = 0; unit < units_; unit += L)
+      store(line + unit, is_tanh ? tanh<float>(load(line + unit)) : sigmoid<float>(load(line + unit)));
+    put(to, name, line);
+  }
+
+  void record_gru(float *z, const RecordedCell &to, float *line) const {
+    if (normalizes_) normalize_gru(z);
+    for (int64_t unit = 0; unit < units_ && !normalizes_; unit += L) {
+      float *at = z + unit * kGates;
+      store(at + 2 * L, fma(sigmoid<float>(load(at)), load(at + 3 * L), load(at + 2 * L)));
+    }
+    static const char *const names[] = {"r", "z", "n"}, *const sums[] = {"pre_r", "pre_z", "pre_n"};
+    for (int gate = 0; gate < 3; ++gate) record_gate(z, gate, gate == 2, names[gate], sums[gate], to, line);
   }
 
   void advance_gru(const CellRow &row) const {

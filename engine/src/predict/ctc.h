@@ -88,6 +88,15 @@ class CtcDecoder final : public peephole::Decoder {
     num_rows_ = n;
   }
 
+  // Records p(k | j) of the source that the encoder has read last.
+  void record(peephole::Recorder &recorder) {
+    CtcSource source;
+    source.length = *lengths_.at(0);
+    find_probs(outputs_.at(0), source);
+    for (int64_t j = 0; j < source.length; ++j)
+      recorder.record("ctc", -1, -1, nullptr, j, source.probs.at(j * width_), net_.V);
+  }
+
   float *log_probs(int64_t row) override { return log_probs_.at(row * width_); }
   const float *attention(int64_t) const override { return nullptr; }
   Decoder *new_ctc() const override { return nullptr; }

@@ -77,6 +77,11 @@ class PackedDecoder final : public peephole::Decoder {
   const float *attention(int64_t row) const override {
     return net.attention->has_weights() ? attended.at(*parent_index.at(row))->weights : nullptr;
   }
+  void record_to(peephole::Recorder *to) override {
+    recorder = encoder_scratch.recorder = to;
+    recorded_steps = 0;
+  }
+  void bend(const float *given) override { bent = given; }
   peephole::Decoder *new_ctc() const override {
     return net.has_ctc ? new CtcDecoder(net, outputs, encoder_scratch.lengths) : nullptr;
   }
@@ -116,12 +121,17 @@ class PackedDecoder final : public peephole::Decoder {
   Operands joints, upper, summed, readouts;
   Selection selection;
 
+  peephole::Recorder *recorder = nullptr;  // of a trace, of one row
+  int64_t recorded_steps = 0;
+  const float *bent = nullptr;  // attention weights of the next step; NULL: computed
+
   // A step of all rows; without symbols, of the vectors that `embed` read.
   void advance_all(int64_t n, const int64_t *parents, const int32_t *symbols) {
     find_parents(n, parents);
     compute_contexts();
     for (int64_t l = 0; l < net.num_layers; ++l) advance(l, n, symbols);
     predict(n, symbols);
+    if (recorder) record_step(symbols);
     next_slot.reserve(n);
     for (int64_t r = 0; r < n; ++r) *next_slot.at(r) = *row_slot.at(parents[r]);
     row_slot.reserve(n);
@@ -197,6 +207,37 @@ class PackedDecoder final : public peephole::Decoder {
     keep(n, encoder_scratch.lengths.at(0), where);
     for (int64_t b = 0; net.gate.copies() && b < n; ++b) keep_copies(slot(where[b]), copies[b], net.V);
     for (int64_t l = 0; l < net.num_layers; ++l) begin(l, n, first);
+    if (recorder) record_source(first);
+  }
+
+  // The encoder's outputs, the first states in a row, and p(k | j) of CTC.
+  void record_source(int64_t row) {
+    for (int64_t j = 0; j < *encoder_scratch.lengths.at(0); ++j)
+      recorder->record("encoder.outputs", -1, -1, nullptr, j, outputs.at(j * net.M), net.M);
+    for (int64_t l = 0; l < net.num_layers; ++l) {
+      recorder->record("bridge", l, -1, "h", 0, state[0][l]->h.at(row * units), net.H);
+      if (!net.gru) recorder->record("bridge", l, -1, "c", 0, state[0][l]->c.at(row * units), net.H);
+    }
+    if (net.has_ctc) CtcDecoder(net, outputs, encoder_scratch.lengths).record(*recorder);
+  }
+
+  // What a step of one row has computed besides its layers.
+  void record_step(const int32_t *symbols) {
+    const AttentionRow &row = *attended.at(0);
+    const int64_t length = row.source->length, step = recorded_steps++;
+    recorder->record("context", -1, -1, nullptr, step, contexts.at(0), net.M);
+    recorder->record("readout", -1, -1, nullptr, step, reads.at(0), net.H);
+    if (!net.attention->has_weights()) return;
+    recorder->record("attention", -1, -1, nullptr, step, row.weights, length);
+    const int64_t heads = net.attention->heads();
+    if (heads) recorder->record("attention.heads", -1, -1, nullptr, step, row.weights + length, heads * length);
+    if (!net.gate.copies()) return;
+    const float *output = net.residual ? sums.at(0) : state[1][net.num_layers - 1]->h.at(0);
+    const float gate = float(std::exp(log_sigmoid(net.gate.logit(symbols[0], output, contexts.at(0)))));
+    recorder->record("copy.gate", -1, -1, nullptr, step, &gate, 1);
+    line.reserve(length);
+    for (int64_t j = 0; j < length; ++j) *line.at(j) = (1 - gate) * row.weights[j];
+    recorder->record("copy.weights", -1, -1, nullptr, step, line.at(0), length);
   }
 
   // A language model: s_0 = 0, and no context.
@@ -273,6 +314,7 @@ class PackedDecoder final : public peephole::Decoder {
   // For each parent: context, (15)-(17) or (8), and its products with the weights of the lowest layer and the readout.
   void compute_contexts() {
     compute_attention();
+    bent = nullptr;
     contexts.reserve(num_parents * memory);
     net.attention->find_contexts(num_parents, attended.at(0), contexts.at(0), memory, attention_scratch);
     joints.reserve(num_parents);
@@ -316,6 +358,7 @@ class PackedDecoder final : public peephole::Decoder {
         selection.add(top.hidden, row);
       }
       net.attention->weigh(m - first, attended.at(first), selection, attention_scratch);
+      for (int64_t i = first; bent && i < m; ++i) net.attention->bend(*attended.at(i), bent);
       peephole::poll(positions * net.M * 16);
     }
   }
@@ -349,7 +392,9 @@ class PackedDecoder final : public peephole::Decoder {
                           now.h.at(r * units),
                           now.c.at(r * units)};
     }
+    if (recorder) cell.record(*cell_rows.at(0), {*recorder, "decoder", l, -1, recorded_steps}, now.cells, cell_scratch);
     cell.advance(n, cell_rows.at(0), now.cells, cell_scratch);
+    if (recorder) cell.record_state(now.h.at(0), now.c.at(0), {*recorder, "decoder", l, -1, recorded_steps});
     for (int64_t r = 0; r < n; ++r) now.hidden.put(r, now.h.at(r * units));
     if (net.residual) add_to_sums(l, n, now.h.at(0));
   }

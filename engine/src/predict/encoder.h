@@ -29,6 +29,7 @@ struct EncoderScratch {
   Buffer<const float *> outer;
   Buffer<CellRow> rows;
   Buffer<int64_t> order, first;
+  peephole::Recorder *recorder = nullptr;  // of a trace, which reads one source
 };
 
 class Encoder {
@@ -87,7 +88,7 @@ class Encoder {
         else
           project(cell, *s.first.at(n), below, s);
         int64_t at = layer * n * size_ + d * (size_ / directions_);
-        run(cell, n, s.lengths.at(0), d == 1, residual_ && layer > pyramid_, s, outputs.at(d * (size_ / directions_)), last_h + at, last_c + at);
+        run(cell, layer, n, s.lengths.at(0), d == 1, residual_ && layer > pyramid_, s, outputs.at(d * (size_ / directions_)), last_h + at, last_c + at);
       }
     }
   }
@@ -164,7 +165,7 @@ class Encoder {
   }
 
   // Writes h_t to `out`, or adds it to the output of the layer below that is there, (41).
-  void run(const Cell &cell, int64_t n, const int64_t *lengths, bool reverse, bool adds, EncoderScratch &s, float *out,
+  void run(const Cell &cell, int64_t layer, int64_t n, const int64_t *lengths, bool reverse, bool adds, EncoderScratch &s, float *out,
            float *last_h, float *last_c) const {
     int64_t units = cell.units(), H = size_ / directions_, longest = lengths[*s.order.at(0)], alive = n;
     s.h.reserve(n * units);
@@ -186,7 +187,10 @@ class Encoder {
         *s.rows.at(rank) = {*s.outer.at(token(rank, step, lengths, reverse, s)), s.joint.at(rank * cell.gates()),
                             s.peephole_products.at(rank * 2 * units), h, c, h, c};
       }
+      const int64_t position = token(0, step, lengths, reverse, s);
+      if (s.recorder) cell.record(*s.rows.at(0), {*s.recorder, "encoder", layer, reverse, position}, s.cells, s.cell);
       cell.advance(alive, s.rows.at(0), s.cells, s.cell);
+      if (s.recorder) cell.record_state(s.h.at(0), s.c.at(0), {*s.recorder, "encoder", layer, reverse, position});
       for (int64_t rank = 0; rank < alive; ++rank) {
         float *to = out + token(rank, step, lengths, reverse, s) * size_;
         const float *h = s.h.at(rank * units);

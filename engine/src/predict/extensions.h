@@ -39,6 +39,11 @@ class Extensions {
     return all_;
   }
 
+  // The symbols that may follow a symbol of the present step.
+  static int64_t room_after(const Source &source, int32_t symbol) {
+    return symbol == PEEPHOLE_EOS ? 0 : source.max_length - source.steps;
+  }
+
  private:
   static constexpr size_t kMost = 1 << 20;  // above which some are dropped before all are made
 
@@ -83,7 +88,7 @@ class Extensions {
     int64_t to_go = 0;
     if (!source.phrases.empty()) {
       to_go = source.phrases.to_go(source.phrases.after(live.progress, symbol));
-      if (to_go > (symbol == PEEPHOLE_EOS ? 0 : source.max_length - source.steps)) return;
+      if (to_go > room_after(source, symbol)) return;
     }
     all_.push_back({total, total - penalty, int64_t(at), symbol, to_go});
   }

@@ -52,6 +52,34 @@ struct Source {
   bool done = false;
 };
 
+// A source of a request before its search, which reads it into a slot.
+inline Source make_source(const Searcher &searcher, const peephole_request &request, int64_t index, int64_t slot) {
+  const bool is_given = request.kind == PEEPHOLE_FORCE;
+  const int64_t first = request.source_offsets[index], end = request.source_offsets[index + 1];
+  Source source{};
+  source.index = index;
+  source.slot = slot;
+  source.length = end - first;
+  source.places = searcher.networks[0]->places(source.length);
+  source.num_symbols = searcher.num_symbols;
+  for (int64_t i = first; searcher.copies && i < end; ++i)
+    source.num_symbols = std::max<int64_t>(source.num_symbols, request.copies[i] + 1);
+  if (request.target_offsets) {
+    source.target = request.targets + request.target_offsets[index];
+    source.target_length = request.target_offsets[index + 1] - request.target_offsets[index];
+  }
+  if (!is_given) source.phrases = Phrases(request, index);
+  source.max_length = is_given ? source.target_length + 1 : request.max_lengths[index];
+  return source;
+}
+
+// The symbols, or frames, of a source.
+inline const void *input_of(const Searcher &searcher, const peephole_request &request, int64_t index) {
+  const int64_t first = request.source_offsets[index];
+  if (searcher.input_size) return request.frames + first * searcher.input_size;
+  return request.sources + first;
+}
+
 // The symbols of the hypothesis that ends in a node.
 inline std::vector<int32_t> symbols_of(const Source &source, int64_t last) {
   std::vector<int32_t> symbols;

@@ -44,6 +44,9 @@ class Models {
     if (is_guided()) combine(n);
   }
 
+  // Gives all rows of the next step these attention weights; of a single model.
+  void bend(const float *weights) { decoders_[0]->bend(weights); }
+
   // log p of every symbol given row r: of several models the mean of their probabilities.
   float *log_probs(int64_t row) const { return decoders_[0]->log_probs(row); }
 

@@ -9,6 +9,15 @@
 
 namespace peephole {
 
+// Receives the numbers of a trace. They have names of their own within a place, such as layer 0, direction 1 of the encoder.
+class Recorder {
+ public:
+  virtual ~Recorder();
+  // Row `row` of an array: of an encoder's layer the position, else the step. An array has rows of one size.
+  virtual void record(const char *part, int64_t layer, int64_t direction, const char *name, int64_t row, const float *numbers,
+                      int64_t size) = 0;
+};
+
 // The rows of one worker's search, one hypothesis each, and the sources they read.
 class Decoder {
  public:
@@ -31,6 +40,10 @@ class Decoder {
   // The CTC output over the same sources as a decoder of its own, with one row for each row here; NULL: the model has
   // none. Its `read` follows that of this decoder, which must outlive it, with the same arguments.
   virtual Decoder *new_ctc() const = 0;
+  // Records what `read` and `step` compute from now on, for one source and one row at a time; NULL: nothing.
+  virtual void record_to(Recorder *recorder);
+  // Gives all rows of the next step these attention weights, one for each place of their source, in place of (16).
+  virtual void bend(const float *weights);
 };
 
 // A model packed for an instruction set; any number of threads may read it.

@@ -71,9 +71,10 @@ class Worker {
     while (!free_.empty() && read < kMostRead) {
       int64_t taken = next.fetch_add(1);
       if (taken >= int64_t(order.size())) break;
-      active_.push_back(make_source(order[size_t(taken)]));
+      active_.push_back(make_source(searcher_, request_, order[size_t(taken)], free_.back()));
+      free_.pop_back();
       Source &source = active_.back();
-      inputs.push_back(input_of(source));
+      inputs.push_back(input_of(searcher_, request_, source.index));
       copies.push_back(searcher_.copies ? request_.copies + request_.source_offsets[source.index] : nullptr);
       lengths.push_back(source.length);
       slots.push_back(source.slot);
@@ -100,31 +101,6 @@ class Worker {
       source.generators.push_back(generator);
       generator.skip(uint64_t(source.max_length));
     }
-  }
-
-  const void *input_of(const Source &source) const {
-    const int64_t first = request_.source_offsets[source.index];
-    if (searcher_.input_size) return request_.frames + first * searcher_.input_size;
-    return request_.sources + first;
-  }
-
-  Source make_source(int64_t index) {
-    Source source{};
-    source.index = index;
-    source.slot = free_.back();
-    free_.pop_back();
-    source.length = request_.source_offsets[index + 1] - request_.source_offsets[index];
-    source.places = searcher_.networks[0]->places(source.length);
-    source.num_symbols = searcher_.num_symbols;
-    for (int64_t i = request_.source_offsets[index]; searcher_.copies && i < request_.source_offsets[index + 1]; ++i)
-      source.num_symbols = std::max<int64_t>(source.num_symbols, request_.copies[i] + 1);
-    if (request_.target_offsets) {
-      source.target = request_.targets + request_.target_offsets[index];
-      source.target_length = request_.target_offsets[index + 1] - request_.target_offsets[index];
-    }
-    if (!is_given()) source.phrases = Phrases(request_, index);
-    source.max_length = is_given() ? source.target_length + 1 : request_.max_lengths[index];
-    return source;
   }
 
   // One step of all models for all hypotheses.

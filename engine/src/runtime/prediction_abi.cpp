@@ -14,6 +14,7 @@
 #include "file/model_file.h"
 #include "predict/forecast.h"
 #include "predict/search.h"
+#include "predict/trace.h"
 #include "runtime/watch.h"
 
 struct peephole_model {
@@ -24,6 +25,7 @@ struct peephole_model {
   int64_t frame_size = 0;  // 0: sources are symbols
   peephole::VectorOutput vectors;
   bool copies = false;
+  bool has_attention = false;
   bool is_language_model = false;
 };
 
@@ -35,6 +37,12 @@ struct Result : peephole_result {
   std::vector<double> all_log_probs;
   std::vector<int32_t> all_symbols, all_likeliest;
   std::vector<float> all_symbol_log_probs, all_attention;
+};
+
+// A peephole_trace with its memory.
+struct OwnedTrace : peephole_trace {
+  peephole::Trace all;
+  std::vector<peephole_array> all_arrays;
 };
 
 // Runs body; an exception becomes a message.
@@ -214,6 +222,68 @@ void check(const peephole_request &r) {
   check_search(r);
 }
 
+// Returns the weights of the bent step, of sum 1; none if no step is bent.
+std::vector<float> check_trace(const peephole_trace_request &r) {
+  check_at_least("top", 1, r.top);
+  const peephole_request &request = *r.request;
+  if (request.kind != PEEPHOLE_BEAM && request.kind != PEEPHOLE_FORCE) refuse("kind: wanted a beam search or a given target");
+  if (request.num_models != 1) refuse("models: wanted one model, got " + number(request.num_models));
+  if (request.num_sources != 1) refuse("sources: wanted one, got " + number(request.num_sources));
+  if (request.num_guides) refuse("guides: wanted none, got " + number(request.num_guides));
+  check(request);
+  const peephole_model &model = *request.models[0];
+  if (model.is_language_model) refuse("models: wanted a model with a source, got a language model");
+  std::vector<float> weights;
+  if (r.bent_step < 0) return weights;
+  if (!model.has_attention) refuse("bent_weights: wanted a model with attention");
+  if (!r.bent_weights) refuse("bent_weights: wanted a weight for each place of the source, got none");
+  const int64_t places = model.network->places(request.source_offsets[1]);
+  double sum = 0;
+  for (int64_t j = 0; j < places; ++j) {
+    if (!(r.bent_weights[j] >= 0 && std::isfinite(r.bent_weights[j]))) refuse("bent_weights: wanted numbers from 0");
+    sum += double(r.bent_weights[j]);
+  }
+  if (!(sum > 0)) refuse("bent_weights: wanted a weight above 0, got none");
+  for (int64_t j = 0; j < places; ++j) weights.push_back(float(double(r.bent_weights[j]) / sum));
+  return weights;
+}
+
+void show(OwnedTrace &t) {
+  t.num_symbols = int64_t(t.all.symbols.size());
+  t.symbols = t.all.symbols.data();
+  t.log_probs = t.all.log_probs.data();
+  t.ranks = t.all.ranks.data();
+  t.num_alternatives = int64_t(t.all.top_symbols.size()) / t.num_symbols;
+  t.top_symbols = t.all.top_symbols.data();
+  t.top_log_probs = t.all.top_log_probs.data();
+  for (const peephole::TracedArray &array : t.all.arrays) {
+    peephole_array shown{array.name.c_str(), int64_t(array.shape.size()), {1, 1, 1}, array.numbers.data()};
+    for (size_t i = 0; i < array.shape.size(); ++i) shown.shape[i] = array.shape[i];
+    t.all_arrays.push_back(shown);
+  }
+  t.num_arrays = int64_t(t.all_arrays.size());
+  t.arrays = t.all_arrays.data();
+  const peephole::TracedBeam &beam = t.all.beam;
+  t.num_nodes = int64_t(beam.parents.size());
+  t.parents = beam.parents.data();
+  t.steps = beam.steps.data();
+  t.node_symbols = beam.symbols.data();
+  t.node_log_probs = beam.log_probs.data();
+  t.scores = beam.scores.data();
+  t.groups = beam.groups.data();
+  t.fates = beam.fates.data();
+}
+
+// What a search of a request's models needs.
+peephole::Searcher make_searcher(const peephole_request &r) {
+  const peephole_model &first = *r.models[0];
+  peephole::Searcher searcher{{}, {}, r.kind == PEEPHOLE_FORCE ? 0 : r.ctc_weight, first.instruction_set->float_kernels.largest,
+                              peephole_model_num_symbols(&first, PEEPHOLE_TARGET), first.frame_size, first.copies};
+  for (int64_t m = 0; m < r.num_models; ++m) searcher.networks.push_back(r.models[m]->network.get());
+  for (int64_t g = 0; g < r.num_guides; ++g) searcher.guides.push_back({r.guides[g]->network.get(), r.guide_weights[g]});
+  return searcher;
+}
+
 void gather(const std::vector<std::vector<peephole::Found>> &all, Result &r) {
   bool has_attention = false;
   for (size_t source = 0; source < all.size(); ++source)
@@ -255,6 +325,7 @@ peephole_model *peephole_model_open(const void *file, size_t size, const char *i
     model->network.reset(model->instruction_set->pack(read.network()));
     model->vectors = peephole::read_vector_output(read.network());
     model->copies = read.network().copies;
+    model->has_attention = read.network().context == peephole::Context::kAttention;
     model->frame_size = read.network().input_size;
     model->is_language_model = read.architecture.input == peephole::Input::kNone;
     model->tables[PEEPHOLE_SOURCE] = std::move(read.source);
@@ -294,13 +365,7 @@ peephole_status peephole_search(const peephole_request *request, peephole_result
   bool stopped = false;
   const bool found = succeeds(message, message_size, [&] {
     check(*request);
-    const peephole_model &first = *request->models[0];
-    const bool given = request->kind == PEEPHOLE_FORCE;
-    peephole::Searcher searcher{{}, {}, given ? 0 : request->ctc_weight, first.instruction_set->float_kernels.largest,
-                                peephole_model_num_symbols(&first, PEEPHOLE_TARGET), first.frame_size, first.copies};
-    for (int64_t m = 0; m < request->num_models; ++m) searcher.networks.push_back(request->models[m]->network.get());
-    for (int64_t g = 0; g < request->num_guides; ++g)
-      searcher.guides.push_back({request->guides[g]->network.get(), request->guide_weights[g]});
+    const peephole::Searcher searcher = make_searcher(*request);
     auto gathered = std::make_unique<Result>();
     try {
       gather(peephole::search(searcher, *request), *gathered);
@@ -312,6 +377,29 @@ peephole_status peephole_search(const peephole_request *request, peephole_result
   if (stopped) std::snprintf(message, message_size, "stopped by the caller");
   return stopped ? PEEPHOLE_STOPPED : found ? PEEPHOLE_OK : PEEPHOLE_REFUSED;
 }
+
+peephole_status peephole_trace_make(const peephole_trace_request *request, peephole_trace **trace, char *message,
+                                    size_t message_size) {
+  bool stopped = false;
+  const bool made = succeeds(message, message_size, [&] {
+    const std::vector<float> bent = check_trace(*request);
+    auto owned = std::make_unique<OwnedTrace>();
+    peephole::Watch watch(request->request->should_stop, request->request->should_stop_context);
+    try {
+      peephole::Watched watched(watch, true);
+      owned->all = peephole::make_trace(make_searcher(*request->request), *request, bent);
+    } catch (const peephole::Stopped &) {
+      stopped = true;
+      return;
+    }
+    show(*owned);
+    *trace = owned.release();
+  });
+  if (stopped) std::snprintf(message, message_size, "stopped by the caller");
+  return stopped ? PEEPHOLE_STOPPED : made ? PEEPHOLE_OK : PEEPHOLE_REFUSED;
+}
+
+void peephole_trace_release(peephole_trace *trace) { delete static_cast<OwnedTrace *>(trace); }
 
 peephole_status peephole_draw(const peephole_model *model, const peephole_forecast *request, char *message,
                               size_t message_size) {

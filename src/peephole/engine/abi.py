@@ -126,6 +126,8 @@ def library() -> ctypes.CDLL:
         "peephole_model_places": (number, [address, number]),
         "peephole_search": (status, [address, address, address, ctypes.c_size_t]),
         "peephole_result_release": (None, [address]),
+        "peephole_trace_make": (status, [address, address, address, ctypes.c_size_t]),
+        "peephole_trace_release": (None, [address]),
         "peephole_draw": (status, [address, address, address, ctypes.c_size_t]),
         "peephole_activation": (status, [ctypes.c_int32, ctypes.c_int32, number, address, address, text]),
         "peephole_peak": (number, [number, ctypes.c_int32, text]),

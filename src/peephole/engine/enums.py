@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from enum import IntEnum
 
+from peephole.search.recorded import Fate as Fate
+
 
 class Status(IntEnum):
     """`peephole_status`: what a function of the library returns."""

@@ -9,7 +9,7 @@ import ctypes
 import os
 import weakref
 from array import array
-from collections.abc import Generator, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
 from contextlib import contextmanager
 from itertools import accumulate, chain, pairwise
 from pathlib import Path
@@ -75,6 +75,10 @@ Source = Any
 """Symbol ids, for models that copy with the id of each one's copy; or frames as a NumPy array (T, F) of float32."""
 
 
+Call = Callable[[str, Any, ctypes.Structure, Any], None]
+"""Calls a function of the library: begins messages, the function, what it is given, where it writes its result."""
+
+
 class PackedSearch:
     """Search over one packed model, or over several whose probabilities are averaged.
 
@@ -113,20 +117,9 @@ class PackedSearch:
         Returns:
             For each source its hypotheses, best first; samples in the order drawn.
         """
-        settings: dict[str, Any] = {"max_lengths": array("q", max_lengths)}
-        settings |= {name: getattr(config, name) for name in ("nbest", "min_length", "no_repeat_ngram")}
-        if config.temperature is None:
-            settings |= {"kind": SearchKind.BEAM} | {name: getattr(config, name) for name in BEAM_SETTINGS}
-        else:
-            settings |= {"kind": SearchKind.SAMPLE, "temperature": config.temperature}
-            settings |= {"top_k": config.top_k or 0, "top_p": config.top_p or 1.0}
+        settings = search_fields(config, max_lengths, prefixes, phrases)
+        if config.temperature is not None:
             settings |= _generators(config.seed, examples)
-        if prefixes is not None:
-            settings |= _joined("target", prefixes)
-        if phrases is not None:
-            symbols = _joined("phrase", [phrase for own in phrases for phrase in own])
-            settings |= {"phrase_symbol_offsets": symbols["phrase_offsets"], "phrases": symbols["phrases"]}
-            settings |= {"phrase_offsets": array("q", accumulate(map(len, phrases), initial=0))}
         found: list[list[Hypothesis]] = [[] for _ in sources]
         with self._run(sources, config, settings, attention) as result:
             for source, hypothesis in self._hypotheses(result, sources):
@@ -137,14 +130,14 @@ class PackedSearch:
         self, sources: Sequence[Source], targets: Sequence[Sequence[int]], config: SearchConfig
     ) -> list[Hypothesis]:
         """Score a given target, symbol ids without </s>, for each source."""
-        with self._run(sources, config, {"kind": SearchKind.FORCE} | _joined("target", targets), True) as result:
+        with self._run(sources, config, {"kind": SearchKind.FORCE} | joined("target", targets), True) as result:
             return [hypothesis for _, hypothesis in self._hypotheses(result, sources)]
 
     def likeliest(
         self, sources: Sequence[Source], targets: Sequence[Sequence[int]], config: SearchConfig
     ) -> list[list[int]]:
         """Return the most probable symbol at each place of each target, </s> included, the target being fed, (13)."""
-        with self._run(sources, config, {"kind": SearchKind.FORCE} | _joined("target", targets), False) as result:
+        with self._run(sources, config, {"kind": SearchKind.FORCE} | joined("target", targets), False) as result:
             offsets = _numbers(ctypes.c_int64, result.offsets, len(targets) + 1)
             ids = _numbers(ctypes.c_int32, result.likeliest, offsets[-1])
             return [ids[first:end] for first, end in pairwise(offsets)]
@@ -154,17 +147,17 @@ class PackedSearch:
         if self._copies:
             pairs = [tuple(zip(*source, strict=True)) or ((), ()) for source in sources]
             copies = array("i", chain.from_iterable(copied for _, copied in pairs))
-            return _joined("source", [ids for ids, _ in pairs]) | {"copies": copies}
+            return joined("source", [ids for ids, _ in pairs]) | {"copies": copies}
         if not self._frame_size:
-            return _joined("source", sources)
+            return joined("source", sources)
         import numpy as np
 
         for index, frames in enumerate(sources):
             if frames.ndim != 2 or frames.shape[1] != self._frame_size:
                 wanted = f"wanted frames of {self._frame_size} numbers, got shape {frames.shape}"
                 raise PeepholeError(f"source {index}: {wanted}")
-        joined = array("f", np.concatenate(sources, dtype=np.float32).tobytes())
-        return {"source_offsets": array("q", accumulate(map(len, sources), initial=0)), "frames": joined}
+        numbers = array("f", np.concatenate(sources, dtype=np.float32).tobytes())
+        return {"source_offsets": array("q", accumulate(map(len, sources), initial=0)), "frames": numbers}
 
     def _places(self, source: Source) -> int:
         """Return the number of places of a source that the first model attends to."""
@@ -198,6 +191,27 @@ class PackedSearch:
         self, sources: Sequence[Source], config: SearchConfig, settings: dict[str, Any], attention: bool
     ) -> Iterator[structures.Result]:
         library = engine.library()
+        result = ctypes.POINTER(structures.Result)()
+        try:
+            with self.request(sources, config, settings, attention=attention) as (request, call):
+                call("search", library.peephole_search, request, result)
+            yield result.contents
+        finally:
+            if result:
+                library.peephole_result_release(result)
+
+    @contextmanager
+    def request(
+        self, sources: Sequence[Source], config: SearchConfig, settings: dict[str, Any], *, attention: bool
+    ) -> Iterator[tuple[structures.Request, Call]]:
+        """Return a request, valid inside the block, and what calls a function of the library with it.
+
+        Args:
+            sources: symbol ids of each, or its frames.
+            config: threads, batch_size and ctc_weight.
+            settings: the other fields.
+            attention: whether hypotheses have their attention.
+        """
         addresses = (ctypes.c_void_p * len(self.models))(*(model.address for model in self.models))
         guides = (ctypes.c_void_p * len(self.guides))(*(model.address for model, _ in self.guides))
         weights = (ctypes.c_double * len(self.guides))(*(weight for _, weight in self.guides))
@@ -217,18 +231,18 @@ class PackedSearch:
             should_stop=interruption.callback,
             **{name: field.buffer_info()[0] if isinstance(field, array) else field for name, field in fields.items()},
         )
-        result = ctypes.POINTER(structures.Result)()
-        message = ctypes.create_string_buffer(MESSAGE_BYTES)
-        try:
-            status = library.peephole_search(ctypes.byref(request), ctypes.byref(result), message, MESSAGE_BYTES)
+
+        def call(name: str, function: Any, given: ctypes.Structure, result: Any) -> None:
+            message = ctypes.create_string_buffer(MESSAGE_BYTES)
+            status = function(ctypes.byref(given), ctypes.byref(result), message, MESSAGE_BYTES)
             interruption.raise_caught()
             if status != Status.OK:
-                raise PeepholeError(f"search: {message.value.decode(errors='replace')}")
-            yield result.contents
+                raise PeepholeError(f"{name}: {message.value.decode(errors='replace')}")
+
+        try:
+            yield request, call
         finally:
             interruption.close()
-            if result:
-                library.peephole_result_release(result)
 
 
 class Interruption:
@@ -271,7 +285,30 @@ def usable_cores() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
-def _joined(name: str, sequences: Sequence[Sequence[int]]) -> dict[str, Any]:
+def search_fields(
+    config: SearchConfig,
+    max_lengths: Sequence[int],
+    prefixes: Sequence[Sequence[int]] | None = None,
+    phrases: Sequence[Sequence[Sequence[int]]] | None = None,
+) -> dict[str, Any]:
+    """Return the fields of a request for a search, without random number generators; see `PackedSearch.find`."""
+    settings: dict[str, Any] = {"max_lengths": array("q", max_lengths)}
+    settings |= {name: getattr(config, name) for name in ("nbest", "min_length", "no_repeat_ngram")}
+    if config.temperature is None:
+        settings |= {"kind": SearchKind.BEAM} | {name: getattr(config, name) for name in BEAM_SETTINGS}
+    else:
+        settings |= {"kind": SearchKind.SAMPLE, "temperature": config.temperature}
+        settings |= {"top_k": config.top_k or 0, "top_p": config.top_p or 1.0}
+    if prefixes is not None:
+        settings |= joined("target", prefixes)
+    if phrases is not None:
+        symbols = joined("phrase", [phrase for own in phrases for phrase in own])
+        settings |= {"phrase_symbol_offsets": symbols["phrase_offsets"], "phrases": symbols["phrases"]}
+        settings |= {"phrase_offsets": array("q", accumulate(map(len, phrases), initial=0))}
+    return settings
+
+
+def joined(name: str, sequences: Sequence[Sequence[int]]) -> dict[str, Any]:
     """Return sequences of ids one after the other, and where each begins."""
     return {
         f"{name}_offsets": array("q", accumulate(map(len, sequences), initial=0)),

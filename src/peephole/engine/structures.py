@@ -193,6 +193,46 @@ class Request(ctypes.Structure):
     )
 
 
+class TraceRequest(ctypes.Structure):
+    """`peephole_trace_request`."""
+
+    _fields_ = (
+        ("request", ctypes.c_void_p),
+        ("top", ctypes.c_int64),
+        ("bent_step", ctypes.c_int64),
+        ("bent_weights", ctypes.c_void_p),
+    )
+
+
+class NamedArray(ctypes.Structure):
+    """`peephole_array`."""
+
+    _fields_ = (
+        ("name", ctypes.c_char_p),
+        ("num_dimensions", ctypes.c_int64),
+        ("shape", ctypes.c_int64 * 3),
+        ("numbers", ctypes.c_void_p),
+    )
+
+
+class Trace(ctypes.Structure):
+    """`peephole_trace`."""
+
+    _PATH = ("symbols", "log_probs", "ranks")
+    _ALTERNATIVES = ("top_symbols", "top_log_probs")
+    _NODES = ("parents", "steps", "node_symbols", "node_log_probs", "scores", "groups", "fates")
+    _fields_ = (
+        ("num_symbols", ctypes.c_int64),
+        *((name, ctypes.c_void_p) for name in _PATH),
+        ("num_alternatives", ctypes.c_int64),
+        *((name, ctypes.c_void_p) for name in _ALTERNATIVES),
+        ("num_arrays", ctypes.c_int64),
+        ("arrays", ctypes.POINTER(NamedArray)),
+        ("num_nodes", ctypes.c_int64),
+        *((name, ctypes.c_void_p) for name in _NODES),
+    )
+
+
 class Forecast(ctypes.Structure):
     """`peephole_forecast`."""
 

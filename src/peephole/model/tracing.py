@@ -151,21 +151,23 @@ def _check_size(model: Model, work: Work, places: int) -> None:
 
 def record(model: Model, work: Work) -> Recorded:
     """Return what a model computes, by the engine where it can."""
+    given: dict[str, Any] = {"top": work.top, "bend": work.bend}
+    searched: dict[str, Any] = {"prefix": work.prefix, "phrases": work.phrases}
+    ids, weights = work.source.ids, model._weights
+    reason = slow_search_reason(weights, model.config, work.config)
+    if weights.fit_engine() and work.config.engine == "auto" and reason is None:
+        from peephole.engine.trace import trace_search, trace_target
+
+        [packed] = weights.packed(model._description())
+        if work.target is not None:
+            return trace_target(packed, ids, work.target, **given)
+        return trace_search(packed, ids, work.max_length, work.config, **searched, **given)
     from peephole.search import torch_trace
 
-    network = model._weights.search_networks()[0]
+    network = weights.search_networks()[0]
     if work.target is not None:
-        return torch_trace.trace_target(network, work.source.ids, work.target, top=work.top, bend=work.bend)
-    return torch_trace.trace_search(
-        network,
-        work.source.ids,
-        work.max_length,
-        work.config,
-        prefix=work.prefix,
-        phrases=work.phrases,
-        top=work.top,
-        bend=work.bend,
-    )
+        return torch_trace.trace_target(network, ids, work.target, **given)
+    return torch_trace.trace_search(network, ids, work.max_length, work.config, **searched, **given)
 
 
 def trace_of(model: Model, work: Work, recorded: Recorded) -> Trace:
