@@ -57,3 +57,9 @@ def accessibility_findings(page: Page) -> list[str]:
     """Return what axe-core finds in a page."""
     found = Axe().run(page).response["violations"]
     return [f"{one['id']}: {node['html'][:200]}" for one in found for node in one["nodes"]]
+
+
+def open_all(page: Page) -> None:
+    """Open every folded part of a page of a prediction."""
+    page.evaluate("document.querySelectorAll('details.panel').forEach((part) => (part.open = true))")
+    page.evaluate("new Promise((done) => setTimeout(done, 50))")

@@ -10,14 +10,8 @@ import numpy as np
 from random_models import WORDS, random_model
 
 import peephole
-from browsing import Browser, Page, accessibility_findings, opened
+from browsing import Browser, accessibility_findings, open_all, opened
 from peephole.inspect import make_page
-
-
-def open_all(shown: Page) -> None:
-    """Open every folded part."""
-    shown.evaluate("document.querySelectorAll('details.panel').forEach((part) => (part.open = true))")
-    shown.evaluate("new Promise((done) => setTimeout(done, 50))")
 
 
 def test_all_parts_of_a_prediction_are_shown(browser: Browser, toy_file: Path, tmp_path: Path) -> None:

@@ -4,12 +4,6 @@ import { END } from "./data.js";
 import { foldedTable, h, picture, s } from "./dom.js";
 import { FATES, number, percent, quoted, short, shown } from "./words.js";
 
-/** Returns the other targets of a search whose tree is not known. @param {import("./view.js").View} view @returns {HTMLElement} */
-export function othersPanel({ raw, take }) {
-  return h("ul", { class: "hypotheses" }, ...raw.others.map((/** @type {any} */ { text, tokens, logProb }) => h("li", {},
-    h("button", { type: "button", class: "hypothesis", onclick: () => take?.(tokens) }, h("bdi", {}, short(text, 60)), h("span", { class: "note" }, ` ${percent(logProb)}`)))));
-}
-
 const KEPT = new Set(["expanded", "returned", "beaten", "duplicate", "hopeless", "length_limit", "unfinished"]);
 const LIKELY = Math.log(0.05); // a dropped extension less probable than this is drawn only on request
 const MOST = 300; // nodes drawn; of a larger tree only the steps around the chosen one

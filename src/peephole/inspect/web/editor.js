@@ -30,7 +30,7 @@ export function editor(raw, heading, canEdit) {
     const panels = () => /** @type {HTMLDetailsElement[]} */ ([...holder.querySelectorAll("details.panel")]);
     const title = (/** @type {Element} */ part) => part.querySelector("summary")?.textContent;
     const before = new Map(panels().map((part) => [title(part), part.open]));
-    holder.replaceChildren(drawView(shown, live && { take, bend: live.bends ? bendAt : null }, heading, step));
+    holder.replaceChildren(drawView(shown, live && { take, bend: bendAt }, heading, step));
     for (const part of panels()) part.open = before.get(title(part)) ?? part.open;
   };
   const decode = async (step = 0) => {
@@ -41,8 +41,8 @@ export function editor(raw, heading, canEdit) {
       return;
     }
     try {
-      const found = await live.decode(source.value, { prefix: begin, bend, beamSize: raw.beam_size });
-      draw({ ...found, source: source.value, reference: source.value === raw.source ? raw.reference : null, model: raw.model }, step);
+      const trace = await live.decode(source.value, { prefix: begin, bend, beamSize: raw.beam_size });
+      draw({ trace, source: source.value, reference: source.value === raw.source ? raw.reference : null, model: raw.model }, step);
       const changed = [begin.length ? "beginning given" : "", bend ? "attention bent" : ""].filter(Boolean).join(", ");
       status.textContent = `Decoded in this page in ${Math.max(1, Math.round(performance.now() - started))} ms${changed ? `: ${changed}` : ""}.`;
       back.disabled = false;

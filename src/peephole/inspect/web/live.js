@@ -2,17 +2,14 @@
 
 /**
  * @typedef {object} Live
- * @property {(source: string, how: How) => Promise<Record<string, any>>} decode returns what a view draws of a new
+ * @property {(source: string, how: How) => Promise<Record<string, any>>} decode returns the trace of a new
  *   prediction; a call that another one overtakes is rejected with an AbortError
- * @property {boolean} bends whether attention weights can be given
  *
  * @typedef {object} How
  * @property {string | string[]} prefix what the target begins with: a text, or symbols
  * @property {{step: number, weights: number[]} | null} bend attention weights that a step has in place of computed ones
  * @property {number} beamSize
  */
-
-const NBEST = 5;
 
 /**
  * Starts the engine with one of the page's models.
@@ -29,44 +26,39 @@ export async function startLive(model) {
   /** @type {AbortController | null} */
   let running = null;
   return {
-    bends: typeof loaded.trace === "function",
-    async decode(source, { prefix, bend, beamSize }) {
+    async decode(source, how) {
       running?.abort();
       running = new AbortController();
-      const options = { prefix: [prefix], beamSize, signal: running.signal };
-      if (loaded.trace) return { trace: await loaded.trace(source, { ...options, bend }) };
-      const [found] = await loaded.predict([source], { ...options, nbest: Math.min(NBEST, beamSize) });
-      return { trace: traceOf(found[0], loaded.info.architecture), others: found.slice(1).map((/** @type {any} */ { text, tokens, logProb }) => ({ text, tokens, logProb })) };
+      const { prefix, bend, beamSize } = how;
+      const found = await loaded.trace(source, { prefix: [prefix], bend, beamSize, signal: running.signal });
+      return traceOf(found, loaded.info.architecture);
     },
   };
 }
 
 /**
- * Returns a prediction in the layout of a trace.
+ * Returns a trace of the engine in the layout of docs/traces.md.
  * @param {any} found
  * @param {Record<string, any>} architecture
  */
 function traceOf(found, architecture) {
-  const tokens = found.finished ? [...found.tokens, "</s>"] : found.tokens;
-  const weights = found.attention ?? [], columns = weights[0]?.length ?? 0;
-  const numbers = new Float32Array(weights.length * columns);
-  weights.forEach((/** @type {ArrayLike<number>} */ row, /** @type {number} */ t) => numbers.set(row, t * columns));
+  const { text, tokens, finished, names, arrays, beam, sourceTokens, unknown, truncated } = found;
   return {
     architecture,
-    source: { tokens: found.sourceTokens, unknown: found.unknown, truncated: found.truncated },
+    source: { tokens: sourceTokens, unknown, truncated },
     target: {
-      text: found.text,
+      text,
       tokens,
       is_given: false,
-      finished: found.finished,
-      log_prob: found.logProb,
-      log_probs: found.symbolLogProbs,
-      ranks: tokens.map(() => 1),
-      top_symbols: tokens.map(() => []),
-      top_log_probs: tokens.map(() => []),
+      finished,
+      log_prob: found.logProbs.reduce((/** @type {number} */ sum, /** @type {number} */ logProb) => sum + logProb, 0),
+      log_probs: found.logProbs,
+      ranks: found.ranks,
+      top_symbols: found.topSymbols,
+      top_log_probs: found.topLogProbs,
     },
-    names: {},
-    arrays: found.attention ? { attention: { shape: [weights.length, columns], numbers } } : {},
-    beam: null,
+    names,
+    arrays,
+    beam: beam && { ...beam, log_prob: beam.logProb },
   };
 }

@@ -1,7 +1,7 @@
 // One prediction: its sentences and pictures, with one chosen symbol for all of them.
 
 import { attentionPanel } from "./attention.js";
-import { beamPanel, othersPanel } from "./beam.js";
+import { beamPanel } from "./beam.js";
 import { bendPanel } from "./bend.js";
 import { contrastPanel } from "./contrast.js";
 import { openTrace } from "./data.js";
@@ -25,11 +25,11 @@ import { short, summarize } from "./words.js";
  * @property {Selection} selection
  * @property {import("./frames.js").Frames | null} frames
  * @property {Actions["take"] | null} take null where nothing decodes
- * @property {Actions["bend"]} bend null where nothing decodes
+ * @property {Actions["bend"] | null} bend null where nothing decodes
  *
  * @typedef {object} Actions What the engine inside the page can do anew.
  * @property {(tokens: string[]) => void} take decodes with these symbols as the beginning of the target
- * @property {((step: number, weights: number[] | null) => void) | null} bend decodes with other attention weights; null: the model's own
+ * @property {(step: number, weights: number[] | null) => void} bend decodes with other attention weights; null: the model's own
  */
 
 /** @param {number} count @param {number} first @returns {Selection} */
@@ -73,7 +73,6 @@ export function drawView(raw, actions, heading, step) {
     panel("How sure it was, and what else it considered", stepsPanel(view)),
     raw.rival ? foldedPanel("Why this, and not that", () => contrastPanel(view), true) : null,
     trace.beam ? foldedPanel("What else the search tried", () => beamPanel(view), false) : null,
-    raw.others?.length ? foldedPanel("What else the search found", () => othersPanel(view), true) : null,
     view.bend && trace.names.includes("attention") ? foldedPanel("Bend the attention", () => bendPanel(view), false) : null,
     raw.saliency || raw.saliency_note ? foldedPanel("Which parts of the source mattered", () => saliencyPanel(view), false) : null,
     trace.names.some((name) => name.startsWith("decoder.")) ? foldedPanel("Inside: gates and memory", () => gatesPanel(view), false) : null);
