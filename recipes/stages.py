@@ -230,8 +230,10 @@ def run_systems(
     results = data / f"{minutes:g}-minutes"
     results.mkdir(parents=True, exist_ok=True)
     settings = ("train.epochs=none", f"train.minutes={minutes:g}", f"train.threads={threads}")
-    for system in systems:
-        for seed in range(1, system.seeds + 1):
+    for seed in range(1, max(system.seeds for system in systems) + 1):  # the first seed of all systems first
+        for system in systems:
+            if seed > system.seeds:
+                continue
             train(system, seed, data, results, config, settings)
             for search in system.searches:
                 for part, sources in tests.items():

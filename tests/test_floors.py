@@ -50,6 +50,7 @@ WITHOUT_TORCH = {
         "inspect",
     ),
     *("training/__init__", "training/memory", "training/estimate", "training/planning", "training/waiting"),
+    *("training/checking", "training/checking_series"),
     *("nn/__init__", "nn/schema", "search/__init__", "search/hypothesis"),
     *(
         "engine/__init__",

@@ -26,7 +26,7 @@
 extern "C" {
 #endif
 
-#define PEEPHOLE_ABI_VERSION 12
+#define PEEPHOLE_ABI_VERSION 13
 
 /* What a function returns. */
 enum peephole_status {

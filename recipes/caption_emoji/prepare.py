@@ -11,7 +11,8 @@ each language a folder as data/twitter/en with train, dev, vendor, combinations 
 tab, its name (`woman firefighter: medium skin tone`).
 
 The program keeps the 3,786 emoji that all three vendors draw and CLDR names. Each picture is cut to what is drawn,
-centred on a white square and scaled, so that the vendors' margins do not matter.
+centred on a white square and scaled, so that the vendors' margins do not matter. Of each training picture there are
+five more, a little turned, shifted, scaled, stretched and recoloured, some with their edges drawn dark.
 
 A name is a new *combination* if it consists of a base and attributes (`kiss: man, man, dark skin tone`), md5(name) %
 100 of the English name is below 10, and training has its base and each of its attributes in other names. So flags are
@@ -27,6 +28,8 @@ none: no other name has the country.
 import argparse
 import io
 import json
+import math
+import random
 import sys
 import tempfile
 from collections.abc import Collection, Mapping
@@ -34,7 +37,7 @@ from hashlib import md5
 from pathlib import Path
 from typing import Any
 
-from PIL import Image
+from PIL import Image, ImageEnhance, ImageFilter, ImageOps
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 from fetch import npm_package
@@ -46,6 +49,7 @@ NAMES = {"annotations": "cldr-annotations-full@48.2.0", "annotationsDerived": "c
 LANGUAGES = ("en", "ko")
 SIZE = 64  # points of a side
 DRAWN_SIZE = 144  # of an SVG, before it is cut
+VARIED = 5  # more pictures of each for training
 
 Names = dict[str, str]
 
@@ -106,6 +110,28 @@ def on_square(picture: Image.Image) -> Image.Image:
     return square.convert("RGB").resize((SIZE, SIZE), Image.Resampling.LANCZOS)
 
 
+def vary(picture: Image.Image, generator: random.Random) -> Image.Image:
+    """Return a picture turned, shifted, scaled and recoloured at random, so little that its name still fits.
+
+    Not mirrored, since some names have a direction. Colours change little, since names have skin tones.
+    """
+    angle = math.radians(generator.uniform(-12, 12))
+    width, height = (generator.uniform(0.85, 1.2) for _ in range(2))
+    across, down = (SIZE / 2 + generator.uniform(-0.07, 0.07) * SIZE for _ in range(2))
+    a, b = math.cos(angle) / width, math.sin(angle) / width
+    d, e = -math.sin(angle) / height, math.cos(angle) / height
+    matrix = (a, b, SIZE / 2 - a * across - b * down, d, e, SIZE / 2 - d * across - e * down)
+    turned = picture.transform(
+        picture.size, Image.Transform.AFFINE, matrix, Image.Resampling.BILINEAR, fillcolor="white"
+    )
+    for enhancer in (ImageEnhance.Color, ImageEnhance.Brightness, ImageEnhance.Contrast):
+        turned = enhancer(turned).enhance(generator.uniform(0.85, 1.15))
+    if generator.random() < 0.3:
+        edges = turned.convert("L").filter(ImageFilter.SMOOTH).filter(ImageFilter.FIND_EDGES)
+        turned.paste("black", mask=ImageOps.expand(ImageOps.crop(edges, 1), 1, 0))  # the filter marks the border
+    return turned
+
+
 def parts_of(name: str) -> list[str]:
     """Return the base of an English name and its attributes.
 
@@ -154,13 +180,24 @@ def split_by_name(names: Names, vendors: Collection[str], unseen: str) -> dict[s
     return split
 
 
-def picture_name(vendor: str, emoji: str) -> str:
-    """Return the path of a picture below the folder of the data.
+def picture_name(vendor: str, emoji: str, version: int = 0) -> str:
+    """Return the path of a picture below the folder of the data, version 0, or of one of its varied versions.
 
-    >>> picture_name("google", "©")
-    'images/google/a9.png'
+    >>> picture_name("google", "©"), picture_name("google", "©", 2)
+    ('images/google/a9.png', 'images/google/a9.2.png')
     """
-    return f"images/{vendor}/{'-'.join(f'{ord(point):x}' for point in emoji)}.png"
+    points = "-".join(f"{ord(point):x}" for point in emoji)
+    return f"images/{vendor}/{points}{f'.{version}' if version else ''}.png"
+
+
+def lines_of(file: str, part: Collection[tuple[str, str]], names: Names) -> list[str]:
+    """Return the lines of a file of pairs."""
+    versions = range(VARIED + 1 if file == "train" else 1)
+    return [
+        f"../../{picture_name(vendor, emoji, version)}\t{names[emoji]}\n"
+        for vendor, emoji in part
+        for version in versions
+    ]
 
 
 def main() -> None:
@@ -178,7 +215,10 @@ def main() -> None:
         for vendor, found in pictures.items():
             (arguments.out / "images" / vendor).mkdir(parents=True, exist_ok=True)
             for emoji in kept:
-                draw(found[emoji]).save(arguments.out / picture_name(vendor, emoji))
+                picture, generator = draw(found[emoji]), random.Random(f"{vendor} {emoji}")
+                picture.save(arguments.out / picture_name(vendor, emoji))
+                for version in range(1, VARIED + 1):
+                    vary(picture, generator).save(arguments.out / picture_name(vendor, emoji, version))
 
     english = {emoji: names["en"][emoji] for emoji in kept}
     for unseen in VENDORS:
@@ -187,7 +227,7 @@ def main() -> None:
             folder = arguments.out / unseen / language
             folder.mkdir(parents=True, exist_ok=True)
             for file, part in split.items():
-                lines = [f"../../{picture_name(vendor, emoji)}\t{names[language][emoji]}\n" for vendor, emoji in part]
+                lines = lines_of(file, part, names[language])
                 (folder / f"{file}.tsv").write_text("".join(lines), encoding="utf-8")
     for file, part in split.items():
         print(f"{file}.tsv: {len(part):,} pictures of {len({emoji for _, emoji in part}):,} emoji")

@@ -21,9 +21,10 @@ from tables import difference, facts_table, rows_of, scores_table
 HERE = Path(__file__).parent
 METRIC = "exact_match"
 STRONGEST = "lookup, exact, copied"
+LARGE = ("model.hidden_size=384", "model.embedding_size=256")
 SYSTEMS = (
-    System("plain", "model"),
-    System("copy", "model that copies", ("model.output=copy", "symbols.min_count=2"), seeds=3),
+    System("plain", "model", LARGE),
+    System("copy", "model that copies", (*LARGE, "model.output=copy"), seeds=3),
 )
 
 

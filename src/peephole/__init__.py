@@ -24,12 +24,14 @@ if TYPE_CHECKING:
     from peephole.model import Model as Model
     from peephole.model import Prediction as Prediction
     from peephole.model import load as load
+    from peephole.model.calibration import calibrate as calibrate
     from peephole.model.evaluation import evaluate as evaluate
     from peephole.model.info import info as info
     from peephole.model.quantization import quantize as quantize
     from peephole.training import resume as resume
     from peephole.training import train as train
     from peephole.training import tune as tune
+    from peephole.training.checking import check as check
 
 # PyTorch's OpenMP workers spin for milliseconds after each parallel region, on cores that the engine's threads need.
 # This makes them sleep sooner; libgomp reads it when PyTorch is imported. 1000 turns cost PyTorch nothing measurable; 0
@@ -46,6 +48,8 @@ _MODULES = {
     "Model": "peephole.model",
     "PeepholeError": "peephole.errors",
     "Prediction": "peephole.model",
+    "calibrate": "peephole.model.calibration",
+    "check": "peephole.training.checking",
     "evaluate": "peephole.model.evaluation",
     "info": "peephole.model.info",
     "inspect": "peephole.inspect",
@@ -62,6 +66,8 @@ __all__ = [
     "Model",
     "PeepholeError",
     "Prediction",
+    "calibrate",
+    "check",
     "evaluate",
     "info",
     "inspect",

@@ -162,6 +162,9 @@ class ModelConfig:
     residual: bool = option(
         False, "each layer from the second on adds what the layer below gives to its output, (41), if the sizes agree"
     )
+    input_feeding: bool = option(
+        False, "the decoder's first layer also reads the vector from which the step before was predicted, (62)"
+    )
     bidirectional: bool = option(True, "read the source in both directions, (18)-(20)")
     context: Literal["attention", "last", "mean"] = option("attention", "context vector: (17), or one of (8)")
     attention: Literal["additive", "dot", "general", "location", "coverage", "multihead"] = option(
@@ -308,6 +311,12 @@ class SearchConfig:
     temperature: float | None = option(None, "sample at this temperature instead of searching", low=0.0001, high=10**6)
     top_k: int | None = option(None, "sampling: only the k most probable symbols", low=1, high=HIGHEST_COUNT)
     top_p: float | None = option(None, "sampling: only the smallest set that holds probability p", low=0.0001, high=1)
+    calibration: float = option(
+        1.0,
+        "temperature of the reported probabilities, (61); the search does not use it; `evaluate --calibrate` fits it",
+        low=0.01,
+        high=100,
+    )
     seed: int = option(1, "sampling: seed of the generator", low=0, high=LARGEST_SEED)
     batch_size: int = option(64, "sources searched at a time", low=1, high=MOST_AT_A_TIME)
     threads: int | None = option(

@@ -41,6 +41,7 @@ class ModelOracle:
     input_planes: int = 1
     encoder_pyramid: int = 0
     residual: bool = False
+    input_feeding: bool = False
     zoneout: tuple[float, float] = (0.0, 0.0)
     masks: Mapping[str, Array] = field(default_factory=dict)
 
@@ -73,6 +74,7 @@ class ModelOracle:
         outputs, last = self.encode(source)
         states = self.bridge(last)
         rows, gates, alphas = [], [], []
+        fed = np.zeros(len(self.weights["decoder.readout.bias"]))  # r_0
         carried = oracle.first_attention_state(self.attention, len(outputs))
         for t, y in enumerate(embedded):
             if self.context == "attention":
@@ -81,7 +83,7 @@ class ModelOracle:
                 alphas.append(alpha)
             else:
                 context = oracle.fixed_context(self.context, outputs, last[-1][0])  # (8)
-            x = np.concatenate([y, context])
+            x = np.concatenate([y, context, fed] if self.input_feeding else [y, context])  # (62)
             for layer, state in enumerate(states):
                 below = x
                 if layer:
@@ -90,8 +92,8 @@ class ModelOracle:
                 states[layer] = oracle.recurrent_step(x, state, weights, self.shares(f"decoder {layer}", t))
                 x = states[layer][0] + below if self.residual and layer > 0 else states[layer][0]  # (41)
             inputs = np.concatenate([x, context, y])
-            read = np.tanh(self.linear("decoder.readout", inputs))
-            rows.append(self.linear("decoder.output", self.drop("readout", read, t)))
+            fed = self.drop("readout", np.tanh(self.linear("decoder.readout", inputs)), t)
+            rows.append(self.linear("decoder.output", fed))
             if self.output == "copy":
                 gates.append(
                     self.weights["decoder.output.gate_weight"] @ inputs + self.weights["decoder.output.gate_bias"][0]

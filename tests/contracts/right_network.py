@@ -33,16 +33,18 @@ def right_context(kind, outputs, valid, last):
     return (outputs * valid[:, :, None]).sum(1) / valid.sum(1, keepdim=True)
 
 
-def right_decoder(target, states, attend, context, weights, drop, residual):
+def right_decoder(target, states, attend, context, weights, drop, residual, feeding):
     """Return the logits of all steps, (10); `attend` maps a query to a context, or else `context` is fixed."""
     previous = torch.cat([torch.full_like(target[:, :1], BOS), target[:, :-1]], 1)
     embedded = drop("target embedding", weights["decoder.embedding.weight"][previous])
-    logits = []
+    logits, r = [], embedded.new_zeros(len(target), len(weights["decoder.readout.bias"]))
     for t in range(target.shape[1]):
         y = embedded[:, t]
         if attend is not None:
             context = attend(states[-1][0])
         x = torch.cat([y, context], 1)
+        if feeding:
+            x = torch.cat([x, r], 1)
         for layer, state in enumerate(states):
             below = x
             if layer:
@@ -144,7 +146,8 @@ class RightNetwork:
                 return right_attention(query[:, None], outputs, valid, *parameters)[0][:, 0]
         else:
             context = functions["right_context"](self.config.context, outputs, valid, last)
-        return functions["right_decoder"](target, first, attend, context, weights, drop, self.config.residual)
+        how = self.config.residual, self.config.input_feeding
+        return functions["right_decoder"](target, first, attend, context, weights, drop, *how)
 
     def log_prob(self, source, source_lengths, target, target_lengths):
         """Return log p(Y | X), (11)."""

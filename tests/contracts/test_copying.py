@@ -198,6 +198,7 @@ def make(cell="lstm", attention="additive", dtype=torch.float64, seed=0, **setti
 
 def oracle_of(config, weights, masks=None):
     names = ("cell", "context", "attention", "encoder_layers", "decoder_layers", "bidirectional", "attention_heads")
+    names += ("input_feeding",)
     own = {name: getattr(config, name) for name in names}
     return ModelOracle(weights, **own, output="copy", masks=masks or {})
 
@@ -217,7 +218,8 @@ def check_model(model, config, dtype=torch.float64, **settings):
 
     assert_close(loss[None], np.array([total(weights)]), "loss", dtype)
     loss.backward()
-    check_gradients(total, weights, {name: parameter.grad for name, parameter in model.named_parameters()}, dtype)
+    gradients = {name: parameter.grad for name, parameter in model.named_parameters()}
+    check_gradients(total, weights, gradients, dtype, key=("loss of copying with coverage", config))
 
 
 ATTENTIONS = ("additive", "dot", "general", "location", "coverage", "multihead")

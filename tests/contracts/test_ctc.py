@@ -74,7 +74,7 @@ def check_loss(loss_of, dtype=torch.float64):
         if b in WITHOUT_PATH:
             assert (gradient[b] == 0).all(), "gradient of a target without a path"
     found = {b: gradient[b, :length] for b, length in enumerate(LENGTHS) if b not in WITHOUT_PATH}
-    check_gradients(total, dict(enumerate(own)), found, dtype)
+    check_gradients(total, dict(enumerate(own)), found, dtype, key=("CTC loss",))
 
 
 @pytest.mark.parametrize("dtype", [torch.float64, torch.float32], ids=str)
@@ -183,7 +183,7 @@ def check_joint(loss_sum, settings, *, ctc_weight=0.3, rate=0.4):
     assert_close(got[None], np.array([total(weights_of(model))]), "loss", torch.float64)
     got.backward()
     gradients = {name: parameter.grad for name, parameter in model.named_parameters()}
-    check_gradients(total, weights_of(model), gradients)
+    check_gradients(total, weights_of(model), gradients, key=("joint loss", config, ctc_weight, rate))
 
 
 @pytest.mark.parametrize("implementation", ["off", *engine.instruction_sets()])

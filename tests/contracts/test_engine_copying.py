@@ -29,6 +29,7 @@ SHAPES: dict[str, dict[str, object]] = {
     "general, bridge": {"attention": "general", "encoder_size": 26, "encoder_layers": 2, "decoder_layers": 3},
     "location": {"attention": "location", "location_channels": 3, "location_width": 5, "peephole": "diagonal"},
     "coverage": {"attention": "coverage", "decoder_layers": 2},
+    "feeding": {"attention": "coverage", "input_feeding": True},
     "multihead": {"attention": "multihead", "attention_heads": 2, "peephole": "none", "bidirectional": False},
 }
 COMPARED = {name: SEARCHES[name] for name in ("beam", "wider than the vocabulary", "truncated samples")}

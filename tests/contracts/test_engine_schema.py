@@ -65,6 +65,7 @@ def draw_architecture(draw: random.Random) -> dict[str, Any]:
         "decoder_layers": draw.randint(1, 3),
         "bidirectional": draw.random() < 0.5,
         "residual": draw.random() < 0.5,
+        "input_feeding": draw.random() < 0.5,
         "layer_norm": draw.random() < 0.5,
         "zoneout_hidden": draw.choice([0, 0.05, 0.25]),
         "input": "symbols",
@@ -136,6 +137,7 @@ def test_schemas_of_python_and_engine_agree(program: Path) -> None:
         {"hidden_size": 0},
         {"bidirectional": 1},
         {"residual": 1},
+        {"input_feeding": 1},
         {"layer_norm": 1},
         {"zoneout_hidden": 0.96},
         {"zoneout_cell": "0.1"},
@@ -161,4 +163,4 @@ def test_python_and_engine_refuse_a_wrong_architecture_and_name_its_key(wrong: d
     assert line.startswith("error architecture")
     key = next(iter(wrong))
     assert key in line
-    assert str(wrong[key]) in line or key in ("dropout", "bidirectional", "residual", "layer_norm")
+    assert str(wrong[key]) in line or key in ("dropout", "bidirectional", "residual", "layer_norm", "input_feeding")

@@ -20,7 +20,7 @@ from . import wrong_frontends
 from .changes import change_text
 from .checks import assert_close
 from .model_oracle import BOS, ModelOracle
-from .network_checks import EOS, TARGET_SYMBOLS, check_gradients
+from .network_checks import EOS, TARGET_SYMBOLS, check_gradients, computed_once
 from .wrong_frontends import RightFrontend
 
 F = 6
@@ -98,8 +98,11 @@ def check(model, config, dtype=torch.float64):
     frames, *others = batch(dtype)
     frames.requires_grad_()
     log_probs = model.log_prob(frames, *others)
-    want = [oracle_of(config, weights).log_prob(*pair) for pair in zip(sources(), TARGETS, strict=True)]
-    assert_close(log_probs, np.array(want), "log p(Y | X)", dtype)
+    reference, pairs = oracle_of(config, weights), list(zip(sources(), TARGETS, strict=True))
+    want = computed_once(
+        ("log p of frames", config), weights, lambda: np.array([reference.log_prob(*pair) for pair in pairs])
+    )
+    assert_close(log_probs, want, "log p(Y | X)", dtype)
 
     rng = np.random.default_rng(4)
     factors = rng.normal(size=len(TARGETS))
@@ -113,7 +116,7 @@ def check(model, config, dtype=torch.float64):
     found = {name: parameter.grad for name, parameter in model.named_parameters()}
     found |= {f"source {row}": frames.grad[row, :length] for row, length in enumerate(LENGTHS)}
     arrays = weights | {f"source {row}": source for row, source in enumerate(sources())}
-    check_gradients(total, arrays, found, dtype)
+    check_gradients(total, arrays, found, dtype, key=("sum of log p of frames", config))
     for row, length in enumerate(LENGTHS):
         assert not frames.grad[row, length:].any()  # nothing depends on the padding
 

@@ -15,6 +15,7 @@ from peephole.nn import DotAttention, Noise, Seq2SeqStepper, backends, build_seq
 from peephole.nn.attention import Attended, attend
 from peephole.nn.backends import Request, find
 from peephole.nn.layers import LSTM
+from peephole.nn.outputs import Readouts
 from peephole.search import beam_search, force, greedy_search
 from peephole.symbols import CharacterSymbols
 from peephole.training.backend_choice import training_requests
@@ -210,6 +211,8 @@ MODELS += [{"input": "none", "cell": cell, "peephole": form} for cell, form in (
 
 
 MODELS += [{"output": "copy", "attention": kind} for kind in ("additive", "coverage")]
+MODELS += [{"input_feeding": True, "decoder_layers": 2}, {"input_feeding": True, "input": "none"}]
+MODELS += [{"input_feeding": True, "context": "mean", "cell": "gru", "peephole": "none"}]
 
 
 @pytest.mark.parametrize("model", MODELS, ids=lambda model: "-".join(map(str, model.values())))
@@ -255,6 +258,20 @@ def test_scheduled_sampling_asks_for_an_operator_of_its_own(monkeypatch):
     assert made(source, lengths, target, noise=noise, sampling_probability=0.5) is logits
     assert [request.operator for request in asked] == ["sampled_decoder"]
     assert str(asked[0]) in map(str, wanted)
+
+
+def test_a_backend_can_compute_the_decoder_with_input_feeding(monkeypatch):
+    made, (source, lengths, target) = network(input_feeding=True), batch()
+    noise = Noise(seed=1, step=1, examples=torch.arange(2), rate=0.2)
+    found = Readouts(torch.randn(2, 3, 6), torch.randn(2, 3, 17), None, None)
+
+    def accept(operator, kinds, tensors):
+        accepted = operator == "feeding_decoder" and kinds["input_feeding"] == "readout"
+        return backends.Choice((lambda *given: found if given[3] is noise else None) if accepted else None, None)
+
+    monkeypatch.setattr("peephole.nn.decoder.find_for", accept)
+    wanted = torch.nn.functional.linear(found.readout, made.decoder.output.weight, made.decoder.output.bias)
+    assert torch.equal(made(source, lengths, target, noise=noise), wanted)
 
 
 def test_a_backend_can_compute_the_loss_of_copying(monkeypatch):

@@ -48,6 +48,7 @@ KINDS: list[dict[str, object]] = [
     {"cell": "gru", "peephole": "none", "decoder_layers": 3},
     {"residual": True, "layer_norm": True, "zoneout_hidden": 0.2, "zoneout_cell": 0.3, "decoder_layers": 3},
     {"cell": "gru", "peephole": "none", "residual": True, "zoneout_hidden": 0.4, "decoder_layers": 2},
+    {"input_feeding": True, "residual": True, "decoder_layers": 2},
 ]
 needs_engine = pytest.mark.skipif(not engine.available(), reason="the engine was not built")
 
@@ -60,9 +61,9 @@ class LanguageOracle(ModelOracle):
         size = self.weights["decoder.readout.bias"].shape[0]
         parts = 2 if self.cell == "lstm" else 1
         states = [(np.zeros(size),) * parts for _ in range(self.decoder_layers)]
-        rows = []
+        rows, fed = [], np.zeros(size)
         for t, y in enumerate(embedded):
-            x = y
+            x = np.concatenate([y, fed]) if self.input_feeding else y
             for layer, state in enumerate(states):
                 below = x
                 if layer:
@@ -70,8 +71,8 @@ class LanguageOracle(ModelOracle):
                 weights = self.cell_weights(f"decoder.layers.{layer}")
                 states[layer] = oracle.recurrent_step(x, state, weights, self.shares(f"decoder {layer}", t))
                 x = states[layer][0] + below if self.residual and layer else states[layer][0]
-            read = np.tanh(self.linear("decoder.readout", np.concatenate([x, y])))
-            rows.append(oracle.log_softmax(self.linear("decoder.output", self.drop("readout", read, t))))
+            fed = self.drop("readout", np.tanh(self.linear("decoder.readout", np.concatenate([x, y]))), t)
+            rows.append(oracle.log_softmax(self.linear("decoder.output", fed)))
         return np.array(rows), []
 
 
@@ -87,7 +88,7 @@ def make(kind: dict[str, object], dtype: torch.dtype = torch.float64) -> tuple[S
 
 def oracle_of(config: ModelConfig, weights, masks=None) -> LanguageOracle:
     names = ("cell", "context", "attention", "encoder_layers", "decoder_layers", "bidirectional", "attention_heads")
-    values = {name: getattr(config, name) for name in (*names, "residual")}
+    values = {name: getattr(config, name) for name in (*names, "residual", "input_feeding")}
     zoneout = (config.zoneout_hidden, config.zoneout_cell)
     return LanguageOracle(weights, **values, zoneout=zoneout, masks=masks or {})
 
@@ -107,7 +108,8 @@ def check(model, config: ModelConfig) -> None:
         return sum(factor * own.log_prob([], target) for factor, target in zip(factors, TARGETS, strict=True))
 
     (log_probs * torch.from_numpy(factors)).sum().backward()
-    check_gradients(total, weights, {name: parameter.grad for name, parameter in model.named_parameters()})
+    gradients = {name: parameter.grad for name, parameter in model.named_parameters()}
+    check_gradients(total, weights, gradients, key=("sum of log p without a source", config))
 
 
 @pytest.mark.parametrize("kind", KINDS, ids=str)

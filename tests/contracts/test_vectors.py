@@ -60,8 +60,9 @@ def test_all_cells_equal_the_oracle(cell, peephole):
         {"attention": "location", "location_channels": 2, "location_width": 3},
         {"input": "convolution", "convolution_layers": 1, "convolution_channels": 2},
         {"frame_stack": 2},
+        {"input_feeding": True, "decoder_layers": 2},
     ],
-    ids=["last", "mean", "location", "convolution", "stacked frames"],
+    ids=["last", "mean", "location", "convolution", "stacked frames", "feeding"],
 )
 def test_all_contexts_and_inputs_equal_the_oracle(settings):
     check(*make(**UNITS["the source's"], **settings))

@@ -27,6 +27,7 @@ FIELDS = (
     "frame_stack",
     "encoder_pyramid",
     "residual",
+    "input_feeding",
     "output",
     "output_size",
     "quantiles",
@@ -116,7 +117,8 @@ def check(model, config, dtype=torch.float64):
     loss.backward()
     found = {name: parameter.grad for name, parameter in model.named_parameters()}
     found |= {f"source {row}": source.grad[row, :length] for row, length in enumerate(LENGTHS)}
-    check_gradients(total, weights | {f"source {row}": pair[0] for row, pair in enumerate(pairs)}, found, dtype)
+    arrays = weights | {f"source {row}": pair[0] for row, pair in enumerate(pairs)}
+    check_gradients(total, arrays, found, dtype, key=("loss of vectors", config))
     for row, length in enumerate(LENGTHS):
         assert not source.grad[row, length:].any()  # nothing depends on the padding
 

@@ -58,6 +58,11 @@ STACKS += [
     {"layer_norm": True, "cell": "gru", "peephole": "none", "decoder_layers": 2, "zoneout_hidden": 0.2},
     {"zoneout_cell": 0.5, "bidirectional": False, "hidden_size": 1, "peephole": "diagonal"},
 ]
+STACKS += [
+    {"input_feeding": True, "decoder_layers": 2, "encoder_size": 4},
+    {"input_feeding": True, "cell": "gru", "peephole": "none", "context": "mean", "layer_norm": True},
+    {"input_feeding": True, "attention": "coverage", "residual": True, "decoder_layers": 2, "zoneout_hidden": 0.2},
+]
 ATTENTIONS: list[dict[str, Any]] = [
     {"attention": "location", "location_width": 5, "location_channels": 3},
     {"attention": "location", "location_width": 1, "location_channels": 1, "encoder_size": 4},

@@ -74,7 +74,8 @@ def compare(graphs: OnnxStepper, wanted: Seq2SeqStepper, source: Tensor, lengths
 
 def compare_states(ours: OnnxState, theirs: DecoderState) -> float:
     layers = [part for layer in theirs.layers for part in (layer if isinstance(layer, LSTMState) else (layer,))]
-    largest = max(close(*parts) for parts in zip(ours.carried, [*layers, *theirs.attention], strict=True))
+    carried = [*layers, *theirs.attention, *([] if theirs.readout is None else [theirs.readout])]
+    largest = max(close(*parts) for parts in zip(ours.carried, carried, strict=True))
     if not isinstance(theirs.source, Memory):
         return max(largest, close(ours.source[0], theirs.source))
     memory, *keys, lengths = ours.source

@@ -20,6 +20,7 @@ from .toy import TINY, write_pairs
 NOTICES = {
     "gru": "engine: has no cell of kind 'gru'; PyTorch computes the recurrent layers and the decoder, slower",
     "attention": "engine: has no attention of kind 'coverage'; PyTorch computes the decoder, slower",
+    "feeding": "engine: has no operator 'feeding_decoder'; PyTorch computes the decoder with input feeding, slower",
     "sampling": (
         "engine: has no operator 'sampled_decoder'; PyTorch computes the decoder with scheduled sampling, slower"
     ),
@@ -32,6 +33,7 @@ SAMPLED = {  # the first step feeds only gold symbols
     "peephole::linear_backward": 3,
     "peephole::output_loss_backward": 1,
 }
+FEEDING = OUTSIDE | {"peephole::lstm_backward": 4, "peephole::linear_backward": 2}  # readouts by PyTorch, step by step
 SETTINGS = [  # settings, the notice, how often each backward operator of the engine runs
     ({}, None, ALL),
     ({"peephole": "none", "precision": "64-true"}, None, ALL),
@@ -42,6 +44,7 @@ SETTINGS = [  # settings, the notice, how often each backward operator of the en
     ({"engine": "off"}, None, {}),
     ({"cell": "gru", "peephole": "none"}, NOTICES["gru"], OUTSIDE),
     ({"attention": "coverage", "coverage_loss": 1.0}, NOTICES["attention"], OUTSIDE | {"peephole::lstm_backward": 4}),
+    ({"input_feeding": True}, NOTICES["feeding"], FEEDING),
     ({"scheduled_sampling": "linear"}, NOTICES["sampling"], ALL | SAMPLED),
 ]
 

@@ -118,6 +118,7 @@ void read_kinds_and_sizes(const Section &section, Architecture &architecture) {
   section.read("layer_norm", architecture.layer_norm);
   section.read("zoneout_hidden", architecture.zoneout_hidden, kMostZoneout);
   section.read("zoneout_cell", architecture.zoneout_cell, kMostZoneout);
+  section.read("input_feeding", architecture.input_feeding);
   section.read("bidirectional", architecture.bidirectional);
   section.read("context", architecture.context, {"attention", "last", "mean"});
   section.read("attention", architecture.attention,
@@ -183,7 +184,7 @@ const std::set<std::string> kKeys = {"input",          "output",        "cell", 
                                      "input_size", "input_planes", "frame_stack", "convolution_layers", "convolution_channels",
                                      "output_size", "quantiles", "scaling", "continues", "feedback",
                                      "encoder_pyramid", "ctc", "residual", "layer_norm", "zoneout_hidden",
-                                     "zoneout_cell"};
+                                     "zoneout_cell", "input_feeding"};
 
 std::set<std::string> keys_and(std::set<std::string> more) {
   more.insert(kKeys.begin(), kKeys.end());

@@ -30,6 +30,7 @@ struct Architecture {
   bool residual = false;  // the outputs of the layers from the second on are sums, (41)
   bool layer_norm = false;  // normalised gates and cells, (44)-(46)
   double zoneout_hidden = 0, zoneout_cell = 0;  // shares of h and c before a step that it keeps, (43)
+  bool input_feeding = false;  // the decoder's lowest layer reads r_{t-1}, (62)
   bool bidirectional = true;
   Context context = Context::kAttention;
   Alignment attention = Alignment::kAdditive;  // for Context::kAttention
@@ -38,6 +39,8 @@ struct Architecture {
 
   // M of the context that the decoder reads: 0 for a language model, which has no source.
   int64_t memory_size() const { return input == Input::kNone ? 0 : encoder_size; }
+  // The numbers that the decoder's lowest layer reads.
+  int64_t decoder_input_size() const { return embedding_size + memory_size() + (input_feeding ? hidden_size : 0); }
   int64_t directions() const { return bidirectional ? 2 : 1; }
 };
 

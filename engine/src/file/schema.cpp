@@ -25,6 +25,7 @@ Schema::Schema(const Architecture &architecture, int64_t num_source_symbols, int
   view_.pyramid = a.encoder_pyramid;
   view_.residual = a.residual;
   view_.layer_norm = a.layer_norm;
+  view_.input_feeding = a.input_feeding;
   view_.zoneout_hidden = float(a.zoneout_hidden);
   view_.zoneout_cell = float(a.zoneout_cell);
   view_.output_kind = a.output;
@@ -189,7 +190,8 @@ void Schema::add_decoder(int64_t num_symbols) {
   }
   if (view_.context == Context::kAttention) add_attention();
   for (size_t layer = 0; layer < decoder_.size(); ++layer)
-    add_cell("decoder.layers." + std::to_string(layer), layer ? hidden : embedding + memory, hidden, decoder_[layer]);
+    add_cell("decoder.layers." + std::to_string(layer), layer ? hidden : architecture_.decoder_input_size(), hidden,
+             decoder_[layer]);
   add_linear("decoder.readout", hidden + memory + embedding, hidden, view_.readout);
   add_linear("decoder.output", hidden, outputs, view_.output);
   if (!view_.copies) return;

@@ -24,9 +24,10 @@ class PackedDecoder final : public peephole::Decoder {
  public:
   explicit PackedDecoder(const PackedNetwork &network)
       : net(network), units(in_lanes<float>(net.H)), memory(in_lanes<float>(net.M)),
+        inner(net.input_feeding ? in_lanes<float>(net.M + net.H) : memory),
         encoder_scratch(net.format, net.encoder.sizes()), bridged(net.format, memory),
         attention_scratch(net.format, net.M), vectors(net.format, in_lanes<float>(net.D)),
-        embedded(net.format, in_lanes<float>(net.E)), joints(net.format, memory + units), upper(net.format, 2 * units),
+        embedded(net.format, in_lanes<float>(net.E)), joints(net.format, inner + units), upper(net.format, 2 * units),
         summed(net.format, units), readouts(net.format, units) {
     for (auto &rows : state) rows = new_rows();
   }
@@ -48,6 +49,7 @@ class PackedDecoder final : public peephole::Decoder {
     row_slot.reserve(num_rows);
     row_weights.reserve(num_rows);
     grow(state[0], num_rows);
+    if (net.input_feeding) begin_readouts(first, n);
     if (net.encoder.layers())
       encode(n, sources, copies, lengths, where, first);
     else
@@ -91,6 +93,7 @@ class PackedDecoder final : public peephole::Decoder {
   static constexpr int64_t kPositionsAtOnce = 1 << 16;  // source positions attended to between two polls
   const PackedNetwork &net;
   const int64_t units, memory;  // H and M in whole vectors
+  const int64_t inner;  // likewise of what the lowest layer reads besides the embedding: c_t and, with input feeding, r_{t-1}
   LayerRows **state[2];      // of each layer: before and after the step being computed
   int64_t num_rows = 0, num_slots = 0;
   int turn = 0;  // index of the present step's weights
@@ -111,6 +114,7 @@ class PackedDecoder final : public peephole::Decoder {
   Buffer<float> weights[2];  // of the step being computed, and of the one before
   Buffer<float> contexts, joint, peephole_products, context_readouts, made_gates, made_readouts, reads, logits;
   Buffer<float> sums;  // of a residual stack: the h of all layers so far, (41)
+  Buffer<float> fed_readouts;  // with input feeding: r_{t-1} of each row, (62)
   Buffer<float> mixtures, copied_sums;
   int64_t mixture_width = 0;
   Buffer<int32_t> fed;
@@ -190,6 +194,12 @@ class PackedDecoder final : public peephole::Decoder {
       rows[l]->hidden.reserve(size);
       if (net.layers[l].is_full()) rows[l]->cells.reserve(size);
     }
+  }
+
+  // r_0 of rows first, first + 1, …
+  void begin_readouts(int64_t first, int64_t n) {
+    fed_readouts.reserve(num_rows * units);
+    std::memset(fed_readouts.at(first * units), 0, size_t(n * units) * sizeof(float));
   }
 
   SourceSlot &slot(int64_t index) {
@@ -318,12 +328,13 @@ class PackedDecoder final : public peephole::Decoder {
     contexts.reserve(num_parents * memory);
     net.attention->find_contexts(num_parents, attended.at(0), contexts.at(0), memory, attention_scratch);
     joints.reserve(num_parents);
-    line.reserve(memory + units);
+    line.reserve(inner + units);
     selection.clear(num_parents);
     for (int64_t m = 0; m < num_parents; ++m) {
       if (memory) std::memcpy(line.at(0), contexts.at(m * memory), size_t(memory) * sizeof(float));
+      if (net.input_feeding) append_readout(*parent_row.at(m));
       peephole::poll(attended.at(m)->source->length * net.M);
-      std::memcpy(line.at(memory), state[0][0]->h.at(*parent_row.at(m) * units), size_t(units) * sizeof(float));
+      std::memcpy(line.at(inner), state[0][0]->h.at(*parent_row.at(m) * units), size_t(units) * sizeof(float));
       joints.put(m, line.at(0));
       selection.add(joints, m);
     }
@@ -335,6 +346,12 @@ class PackedDecoder final : public peephole::Decoder {
       net.readout_context.multiply(selection, context_readouts.at(0), width);
     else
       std::memset(context_readouts.at(0), 0, size_t(num_parents * width) * sizeof(float));
+  }
+
+  // r_{t-1} of a row after the M numbers of the context in `line`, up to `inner`, (62).
+  void append_readout(int64_t row) {
+    std::memset(line.at(net.M), 0, size_t(inner - net.M) * sizeof(float));
+    std::memcpy(line.at(net.M), fed_readouts.at(row * units), size_t(net.H) * sizeof(float));
   }
 
   // α of (15), (16) for each parent.
@@ -444,12 +461,14 @@ class PackedDecoder final : public peephole::Decoder {
     find_products(net.symbol_readouts, n, symbols, net.readout_symbol.width(),
                   [&](const Selection &x, float *out) { net.readout_symbol.apply(x, out); }, made_readouts);
     readouts.reserve(n);
+    if (net.input_feeding) fed_readouts.reserve(n * units);
     selection.clear(n);
     for (int64_t r = 0; r < n; ++r) {
       float *to = reads.at(r * width);
       const float *context = context_readouts.at(*parent_index.at(r) * width), *symbol = *symbol_rows.at(r);
       for (int64_t i = 0; i < width; i += L) store(to + i, tanh<float>(load(to + i) + load(context + i) + load(symbol + i)));
       readouts.put(r, to);
+      if (net.input_feeding) std::memcpy(fed_readouts.at(r * units), to, size_t(units) * sizeof(float));
       selection.add(readouts, r);
     }
     logits.reserve(n * all);

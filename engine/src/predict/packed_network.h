@@ -12,7 +12,7 @@ namespace {
 class PackedNetwork final : public peephole::Network {
  public:
   PackedNetwork(const peephole::NetworkView &view, const NumberFormat &number_format)
-      : format(number_format), gru(view.gru), residual(view.residual && view.decoder_layers > 1), H(view.hidden_size), M(view.encoder_size), V(view.output.weight.rows),
+      : format(number_format), gru(view.gru), residual(view.residual && view.decoder_layers > 1), input_feeding(view.input_feeding), H(view.hidden_size), M(view.encoder_size), V(view.output.weight.rows),
         E(view.embedding_size),
         num_layers(view.decoder_layers), encoder(view, format),
         embeddings(format, in_lanes<float>(view.embedding_size)), layers(new Cell[size_t(num_layers)]),
@@ -57,7 +57,7 @@ class PackedNetwork final : public peephole::Network {
   peephole::Decoder *new_decoder() const override;
 
   const NumberFormat &format;
-  bool gru, residual;
+  bool gru, residual, input_feeding;
   int64_t H, M, V, E, num_layers;
   int64_t D = 0;  // numbers in a vector; 0: the output is symbols
   Encoder encoder;

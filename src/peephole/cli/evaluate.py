@@ -7,7 +7,9 @@ import sys
 from typing import Any
 
 import click
+from rich import box
 from rich.console import Console
+from rich.table import Table
 
 from peephole.cli.lines import print_note
 from peephole.cli.notes import NoticePrinter
@@ -17,6 +19,9 @@ from peephole.config import HIGHEST_COUNT
 from peephole.data.files import shown_name
 from peephole.errors import printable
 from peephole.evaluation import render, render_comparison
+from peephole.evaluation.calibration import NUM_BINS
+from peephole.model.calibration import Calibration
+from peephole.model.calibration import calibrate as fit
 from peephole.model.evaluation import BEST_ONLY, Reading, describe_gap, evaluate
 
 
@@ -42,6 +47,7 @@ from peephole.model.evaluation import BEST_ONLY, Reading, describe_gap, evaluate
     default=10,
     help="Show the N worst errors.  [default: 10]",
 )
+@click.option("--calibrate", metavar="OUT", help="Also fit a temperature on TEST, and write the calibrated model.")
 @click.option("--json", "as_json", is_flag=True, help="Print the result as one JSON object.")
 def command(
     models: str,
@@ -49,6 +55,7 @@ def command(
     metrics: tuple[str, ...],
     against: str | None,
     worst: int,
+    calibrate: str | None,
     as_json: bool,
     **options: Any,
 ) -> None:
@@ -58,6 +65,9 @@ def command(
 
     Pairs with the same source are one source with several references. Intervals are 95 % bootstrap intervals over
     sources. The exposure gap is the gain in symbol error rate when the model is fed gold symbols instead of its own.
+
+    --calibrate writes a model whose probabilities fit how often it is right, and prints its expected calibration error
+    (ECE) before and after. TEST must then be pairs that the model was not trained on; measure it on others.
     """
     model = load_models(models, options)
     other = None if against is None else load_models(against)
@@ -73,8 +83,10 @@ def command(
             on_read=ReadingPrinter(shown_name(test_file)),
             **search,
         )
+        found = None if calibrate is None else fit(model, test_file, calibrate, progress=progress, **search)
     if as_json:
-        sys.stdout.write(json.dumps(result.to_dict(), ensure_ascii=False) + "\n")
+        entry = result.to_dict() | ({} if found is None else {"calibration": found.to_dict()})
+        sys.stdout.write(json.dumps(entry, ensure_ascii=False) + "\n")
         return
     console = Console()
     console.print(render(result.evaluation))
@@ -82,6 +94,29 @@ def command(
         console.print(describe_gap(result.exposure_gap), highlight=False)
     if result.comparison is not None:
         console.print(render_comparison(result.comparison, printable(models), printable(str(against))))
+    if found is not None:
+        console.print(render_calibration(found))
+
+
+def render_calibration(found: Calibration) -> Table:
+    """Return a table of the reliability before and after a calibration."""
+    sides = {
+        "symbols": (found.symbols_before, found.symbols_after),
+        "predictions": (found.predictions_before, found.predictions_after),
+    }
+    table = Table(
+        title=f"calibrated: {printable(found.out)}, temperature {found.temperature:.3f}",
+        caption=f"{found.num_sources} sources; loss a symbol: {found.loss_before:.4f} → {found.loss_after:.4f}",
+        box=box.SIMPLE_HEAD,
+    )
+    table.add_column("expected calibration error, %")
+    for heading in ("before", "after"):
+        table.add_column(heading, justify="right", no_wrap=True)
+    for name, both in sides.items():
+        for bins, errors in (("equal", [side.ece for side in both]), ("adaptive", [s.adaptive_ece for s in both])):
+            cells = [f"{error.value:.2f} [{error.low:.2f}, {error.high:.2f}]" for error in errors]
+            table.add_row(f"{name}, {NUM_BINS} {bins} bins", *cells)
+    return table
 
 
 class ReadingPrinter:

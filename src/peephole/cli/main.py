@@ -18,6 +18,7 @@ from peephole.errors import PeepholeError, printable
 
 VERBS = {
     "quickstart": "Train, test and inspect a small model of English pronunciation, in five minutes.",
+    "check": "Check a file of pairs before training on it.",
     "train": "Train a model on a file of pairs.",
     "predict": "Read sources from files or stdin, write their predicted targets to stdout.",
     "score": "Print log p(target | source) of pairs.",

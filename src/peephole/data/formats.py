@@ -1,6 +1,7 @@
 """Parse the formats of data files: TSV, CSV, JSONL, Parquet and parallel lines.
 
-Each function yields records, numbered by their line (Parquet: row) from 1, and each parser turns one into a pair.
+Each function yields records, numbered by their line (Parquet: row) from 1, and each parser turns one into a pair of
+texts with the outer whitespace that the file has.
 """
 
 from __future__ import annotations
@@ -70,13 +71,14 @@ class Columns:
             found = f"found {len(fields)}: {quote(whole)}{hint}"
             raise BadLine("wrong columns", f"expected {self._num_columns} columns, {found}")
         source, target = fields if self._indices is None else (fields[i] for i in self._indices)
-        pair = checked_pair(source, target)
+        texts = checked_pair(source, target)
+        pair = source.strip(), target.strip()
         if first and looks_like_header(*pair):
             self._note(
                 f"warning: {self._where}: {quote(whole)} looks like a header, but is read as a pair; to leave it out, "
                 f"name the columns: --set data.source={shlex.quote(pair[0])} --set data.target={shlex.quote(pair[1])}"
             )
-        return pair
+        return texts
 
 
 def parse_target(line: bytes) -> Texts:
@@ -97,11 +99,11 @@ def tsv_parser(columns: Columns) -> Callable[[bytes], Texts | None]:
     """Return a function that parses a line of a TSV file."""
 
     def parse(line: bytes) -> Texts | None:
-        text = decode(line)
+        text = decode(line).rstrip("\r\n")
         fields = text.split("\t")
         if len(fields) == 1 and not text.strip():
             raise BadLine("blank line", "blank line")
-        return columns.texts(fields, text.rstrip("\r\n"))
+        return columns.texts(fields, text)
 
     return parse
 
@@ -244,7 +246,7 @@ def parallel_parser(names: Sequence[str]) -> Callable[[tuple[bytes, bytes]], Tex
         texts = []
         for name, line in zip(names, lines, strict=True):
             try:
-                texts.append(decode(line))
+                texts.append(decode(line).rstrip("\r\n"))
             except BadLine as bad:
                 raise BadLine(bad.reason, bad.message, name) from None
         return checked_pair(*texts)
@@ -253,14 +255,15 @@ def parallel_parser(names: Sequence[str]) -> Callable[[tuple[bytes, bytes]], Tex
 
 
 def checked_pair(source: str, target: str) -> Texts:
-    """Return both texts without outer whitespace.
+    """Return both texts.
 
     Raises:
-        BadLine: one is empty.
+        BadLine: one is empty, or whitespace.
     """
+    texts = source, target
     source, target = source.strip(), target.strip()
     if source and target:
-        return source, target
+        return texts
     if not source and not target:
         raise BadLine("blank line", "blank line")
     side, other = ("source", target) if not source else ("target", source)

@@ -18,6 +18,7 @@ from peephole.errors import DataError
 
 TSV_SUFFIXES = (".tsv", ".txt")
 JSON_SUFFIXES = (".jsonl", ".ndjson")
+OnTexts = Callable[[str, str, int], None]
 
 
 class Pair(NamedTuple):
@@ -76,7 +77,9 @@ class Report:
         self._found[action, reason] = (count + 1, where)
 
 
-def read_pairs(path: str | Path, config: DataConfig, report: Report, *, once: bool = False) -> Iterator[Pair]:
+def read_pairs(
+    path: str | Path, config: DataConfig, report: Report, *, once: bool = False, on_texts: OnTexts | None = None
+) -> Iterator[Pair]:
     """Read the pairs of a file, or of two parallel files given as `a.en,b.it`.
 
     Args:
@@ -87,6 +90,7 @@ def read_pairs(path: str | Path, config: DataConfig, report: Report, *, once: bo
         report: counts skipped and repaired lines.
         once: the file is read only once, so that stdin (`-`) and pipes are accepted, too; without a suffix, they are
             TSV.
+        on_texts: called with both texts of each pair as the file has them, with outer whitespace, and the line.
 
     Raises:
         DataError: immediately, if there is no such file or its suffix is unknown; while reading, for a bad line
@@ -102,22 +106,22 @@ def read_pairs(path: str | Path, config: DataConfig, report: Report, *, once: bo
     if len(files) == 2:
         names = [shown_name(file) for file in files]
         both = enumerate(formats.parallel_lines(names, [lines(file) for file in files]), start=1)
-        return _parse(name, both, formats.parallel_parser(names), config, report)
+        return _parse(name, both, formats.parallel_parser(names), config, report, on_texts)
     suffix = _format_suffix(files[0])
     if config.targets_only:
         if suffix in (".csv", ".parquet", *JSON_SUFFIXES):
             raise DataError(f"{name}: wanted a file of targets alone, one a line, got {suffix}")
-        return _parse(name, enumerate(lines(files[0]), start=1), formats.parse_target, config, report)
+        return _parse(name, enumerate(lines(files[0]), start=1), formats.parse_target, config, report, on_texts)
     columns = formats.Columns(config, f"{name}, line 1", report.note)
     if files[0].suffix.lower() == ".parquet" and files[0].is_file():
         rows = enumerate(formats.parquet_rows(name, config), start=1)
-        return _parse(name, rows, formats.parse_columns, config, report)
+        return _parse(name, rows, formats.parse_columns, config, report, on_texts)
     if suffix in TSV_SUFFIXES:
-        return _parse(name, enumerate(lines(files[0]), start=1), formats.tsv_parser(columns), config, report)
+        return _parse(name, enumerate(lines(files[0]), start=1), formats.tsv_parser(columns), config, report, on_texts)
     if suffix == ".csv":
-        return _parse(name, formats.csv_records(lines(files[0])), formats.csv_parser(columns), config, report)
+        return _parse(name, formats.csv_records(lines(files[0])), formats.csv_parser(columns), config, report, on_texts)
     if suffix in JSON_SUFFIXES:
-        return _parse(name, enumerate(lines(files[0]), start=1), formats.json_parser(config), config, report)
+        return _parse(name, enumerate(lines(files[0]), start=1), formats.json_parser(config), config, report, on_texts)
     raise DataError(
         f"{name}: unknown suffix {suffix!r}; wanted .tsv, .txt, .csv, .jsonl or .ndjson (also with .gz or .zst), "
         ".parquet, or two parallel files as a.en,b.it"
@@ -137,6 +141,7 @@ def _parse(
     parse: Callable[[Any], tuple[str, str] | None],
     config: DataConfig,
     report: Report,
+    on_texts: OnTexts | None,
 ) -> Iterator[Pair]:
     found = False
     for number, record in records:
@@ -149,6 +154,9 @@ def _parse(
         else:
             if texts is not None:
                 found = True
-                yield Pair(*texts, number)
+                source, target = texts
+                if on_texts is not None:
+                    on_texts(source, target, number)
+                yield Pair(source.strip(), target.strip(), number)
     if not found:
         raise DataError("; ".join([f"{name}: no pairs in it", *report.lines()]))

@@ -14,6 +14,7 @@ PREDICTION_KINDS: Mapping[str, Collection[str]] = {
     "stack": ("plain", "residual"),
     "zoneout": ("none", "states"),
     "normalization": ("none", "layer"),
+    "input_feeding": ("none", "readout"),
     "ctc": ("linear",),
 }
 """As in engine/src/file/architecture.cpp, which refuses files of any other kind."""
@@ -26,6 +27,7 @@ TRAINING_KINDS: Mapping[str, Collection[str]] = {
     "stack": ("plain", "residual"),
     "zoneout": ("none",),
     "normalization": ("none",),
+    "input_feeding": ("none",),
 }
 """The engine's operators decline requests for all other kinds, and for parts that are not listed."""
 

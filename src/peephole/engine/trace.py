@@ -54,6 +54,16 @@ def trace_target(model: PackedModel, source: Any, target: Sequence[int], *, top:
         return _recorded(made, None)
 
 
+def encode(model: PackedModel, source: Any) -> NDArray[np.float32]:
+    """Return the encoder's outputs h_1 … h_S of a source, (S, M)."""
+    fields = {"kind": SearchKind.FORCE} | joined("target", [()])
+    with _make(model, source, SearchConfig(), fields, 1, None) as made:
+        for one in made.arrays[: made.num_arrays]:
+            if one.name == b"encoder.outputs":
+                return _copy(one.numbers, np.float32, *one.shape[:2])
+    raise AssertionError("a trace holds the encoder's outputs")
+
+
 @contextmanager
 def _make(
     model: PackedModel, source: Any, config: SearchConfig, fields: dict[str, Any], top: int, bend: Bend

@@ -4,6 +4,7 @@ The metrics are in `peephole.evaluation.metrics`; `peephole.evaluate` runs a mod
 """
 
 from peephole.evaluation.alignment import Mistake
+from peephole.evaluation.calibration import Reliability, reliability
 from peephole.evaluation.evaluate import DEFAULT_METRICS, Evaluation, Score, evaluate_predictions
 from peephole.evaluation.exposure import ExposureGap, PositionAccuracy, exposure_gap
 from peephole.evaluation.render import render, render_comparison
@@ -17,10 +18,12 @@ __all__ = [
     "ExposureGap",
     "Mistake",
     "PositionAccuracy",
+    "Reliability",
     "Score",
     "compare",
     "evaluate_predictions",
     "exposure_gap",
+    "reliability",
     "render",
     "render_comparison",
 ]

@@ -2,8 +2,8 @@
 
 They compute what `peephole.nn` defines; equation numbers are those of docs/equations.md. Values are connected by their
 names: an input of the decoder step is the encoder's input or output of that name, and from the second step on `h_l` is
-the `next_h_l` of the step before, and so are `c_l` and `attention_state`. Each kind of input, cell, context, attention
-and output is looked up in a dictionary; an unknown kind is refused by name.
+the `next_h_l` of the step before, and so are `c_l`, `attention_state` and `readout`. Each kind of input, cell, context,
+attention and output is looked up in a dictionary; an unknown kind is refused by name.
 """
 
 from __future__ import annotations
@@ -32,9 +32,9 @@ def build_encoder(architecture: Architecture, num_symbols: int, weights: Weights
     Outputs: the first states of each decoder layer l, (9), `h_l` and for an LSTM `c_l`, (batch, H); with attention
     `memory` (batch, places, M), 0 past each length, and `keys` (batch, places, H; with heads H + M), except for dot
     attention, whose keys are the memory; for location-aware attention and coverage `attention_state` (batch, places);
-    without attention `context` (batch, M), (8); with CTC `ctc_log_probs` (batch, places, V), (31). There is a place for
-    each step of the source, unless the encoder joins steps; it then also returns `memory_lengths` (batch) int64 if
-    there is attention or CTC.
+    without attention `context` (batch, M), (8); with input feeding `readout` (batch, H), r_0 of (62); with CTC
+    `ctc_log_probs` (batch, places, V), (31). There is a place for each step of the source, unless the encoder joins
+    steps; it then also returns `memory_lengths` (batch) int64 if there is attention or CTC.
 
     Raises:
         ConfigError: the architecture has a kind that cannot be exported.
@@ -49,6 +49,8 @@ def build_encoder(architecture: Architecture, num_symbols: int, weights: Weights
             model.graph.output(f"{part}_{layer}", value, ("batch", architecture.hidden_size))
     context.write(model, memory, last, lengths)
     a = architecture
+    if a.input_feeding:
+        model.graph.output("readout", model.first_readout("h_0"), ("batch", a.hidden_size))
     if a.ctc:
         scores = model.graph.op("LogSoftmax", model.linear("ctc", memory), axis=2)
         model.graph.output("ctc_log_probs", scores, ("batch", _places(a), num_symbols))
@@ -67,8 +69,8 @@ def build_decoder_step(architecture: Architecture, num_symbols: int, weights: We
     source symbol; of V target symbols, the texts that are none of them are V, V + 1, … in the order in which they first
     appear in their source. Its `log_probs` have a column for each of these, too.
 
-    Outputs: `log_probs` (rows, V), log p(y_t | y_1 … y_{t-1}, X); `next_h_l`, `next_c_l`, `next_attention_state`, as
-    far as there are such inputs; with attention `attention` (rows, places), (16).
+    Outputs: `log_probs` (rows, V), log p(y_t | y_1 … y_{t-1}, X); `next_h_l`, `next_c_l`, `next_attention_state` and
+    `next_readout`, as far as there are such inputs; with attention `attention` (rows, places), (16).
 
     Raises:
         ConfigError: the architecture has a kind that cannot be exported.
@@ -140,6 +142,10 @@ class _Model:
                 state[0] = self.graph.op("Tanh", state[0])
             first.append(state)
         return first
+
+    def first_readout(self, state: str) -> str:
+        """Return r_0 of (62), 0 of the shape of a layer's first state."""
+        return self.graph.op("Expand", self.graph.number(0), self.graph.op("Shape", state))
 
     @property
     def attention(self) -> Attention:
@@ -244,7 +250,8 @@ def _step(model: _Model, previous: str) -> tuple[str, str]:
     ]
     context = context_kind.read(model, states[-1][0])
     embedded = model.embed("decoder", previous)
-    x = graph.op("Concat", embedded, context, axis=1)
+    fed = [graph.input("readout", FLOAT, ("rows", a.hidden_size))] if a.input_feeding else []
+    x = graph.op("Concat", embedded, context, *fed, axis=1)  # (62)
     for layer, state in enumerate(states):
         cell = model.recurrence.weights(model.weights, f"decoder.layers.{layer}")
         following = model.recurrence.step(graph, x, state, cell)
@@ -252,8 +259,10 @@ def _step(model: _Model, previous: str) -> tuple[str, str]:
             graph.output(f"next_{part}_{layer}", value, ("rows", a.hidden_size))
         x = graph.op("Add", x, following[0]) if a.residual and layer else following[0]  # (41)
     inputs = graph.op("Concat", x, context, embedded, axis=1)
-    read = model.linear("decoder.readout", inputs)
-    return model.linear("decoder.output", graph.op("Tanh", read)), inputs
+    read = graph.op("Tanh", model.linear("decoder.readout", inputs))
+    if a.input_feeding:
+        graph.output("next_readout", read, ("rows", a.hidden_size))
+    return model.linear("decoder.output", read), inputs
 
 
 OUTPUTS: Mapping[str, Callable[[_Model, int], None]] = {"symbols": _step_to_symbols, "copy": _step_to_copies}

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from peephole.config import SearchConfig
 from peephole.engine.packed import PackedSearch
+from peephole.model.calibrated import CalibratedSearch
 from peephole.model.phrases import Phrases
 from peephole.model.reading import Source
 from peephole.search.hypothesis import Hypothesis
@@ -30,7 +31,7 @@ class Work(NamedTuple):
 
 
 def find_in_parts(
-    searching: PackedSearch | DefinitionSearch, work: Work, config: SearchConfig, *, attention: bool
+    searching: PackedSearch | DefinitionSearch | CalibratedSearch, work: Work, config: SearchConfig, *, attention: bool
 ) -> Iterator[list[tuple[int, list[Hypothesis]]]]:
     """Yield the hypotheses of some sources at a time, each with the index of its source; empty sources are left out.
 

@@ -11,6 +11,8 @@ from peephole.config import Config, SearchConfig
 from peephole.engine.packed import PackedSearch
 from peephole.errors import ConfigError, PeepholeError, check_path, check_type, nearest
 from peephole.model.batches import Work, find_in_parts
+from peephole.model.calibrated import CalibratedSearch
+from peephole.model.diagnosing import diagnose
 from peephole.model.language import ANY_SOURCE, find_language_model, read_beginnings
 from peephole.model.phrases import read_phrases
 from peephole.model.prediction import Prediction, empty_prediction, prediction_of
@@ -39,7 +41,7 @@ if TYPE_CHECKING:
     from peephole.search.torch import DefinitionSearch
     from peephole.storage.model_file import ModelFile
 
-FORCED_SETTINGS = ("batch_size", "threads", "engine")
+FORCED_SETTINGS = ("batch_size", "threads", "engine", "calibration")
 """The search settings that apply to given targets."""
 
 
@@ -292,7 +294,7 @@ class Model:
             found[index] = copied_tokens(ids[:-1], pairs[index][0].copied, self.target_symbols)
         return found
 
-    trace = trace
+    trace, diagnose = trace, diagnose
 
     def unknown_symbols(self, sources: Sequence[Any], targets: Sequence[str] = ()) -> Counter[str]:
         """Count the symbols that were not seen in training on their side, also past `data.max_length`."""
@@ -388,7 +390,7 @@ class Model:
 
     def _make_search(
         self, config: SearchConfig, notices: Notices, count: int, guide: Model | None = None
-    ) -> PackedSearch | DefinitionSearch:
+    ) -> PackedSearch | DefinitionSearch | CalibratedSearch:
         guides = [] if guide is None else [(guide._weights, guide._description(), config.language_model_weight)]
         return make_search(self._weights, self._description(), config, notices, count, guides)
 

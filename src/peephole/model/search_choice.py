@@ -10,6 +10,7 @@ from peephole import engine
 from peephole.config import Config, ModelConfig, SearchConfig
 from peephole.engine.kinds import PREDICTION_KINDS, missing_kind
 from peephole.engine.packed import PackedSearch
+from peephole.model.calibrated import CalibratedSearch, divided_weights
 from peephole.model.reading import Notices
 from peephole.model.search_memory import check_search_memory
 from peephole.model.weights import Weights
@@ -30,8 +31,10 @@ def make_search(
     notices: Notices,
     count: int,
     guides: Sequence[tuple[Weights, Description, float]] = (),
-) -> PackedSearch | DefinitionSearch:
+) -> PackedSearch | DefinitionSearch | CalibratedSearch:
     """Return the engine's search, or PyTorch's if the engine is off, missing or lacks a kind.
+
+    With `search.calibration` other than 1 its hypotheses have calibrated probabilities.
 
     Args:
         weights: the model's weights.
@@ -50,6 +53,21 @@ def make_search(
     packs = fits and search.engine == "auto" and notices.slow_search is None
     shapes = [own[0].model for _, own, _ in guides]
     check_search_memory(config.model, len(target_symbols), search, count if fits else 0, engine=packs, guides=shapes)
+    if search.calibration != 1:
+        scaled = divided_weights(weights, description, search.calibration)
+        return CalibratedSearch(
+            _plain_search(weights, description, packs, guides), _plain_search(scaled, description, packs)
+        )
+    return _plain_search(weights, description, packs, guides)
+
+
+def _plain_search(
+    weights: Weights,
+    description: Description,
+    packs: bool,
+    guides: Sequence[tuple[Weights, Description, float]] = (),
+) -> PackedSearch | DefinitionSearch:
+    """Return the search of the engine if it packs the weights, else of PyTorch; arguments as in `make_search`."""
     if packs:
         packed = [(guide.packed(own)[0], weight) for guide, own, weight in guides]
         return PackedSearch(weights.packed(description), packed)

@@ -37,6 +37,14 @@ class Work(NamedTuple):
     top: int
 
 
+class Constraint(NamedTuple):
+    """What the caller wants of the target: the target itself, or its beginning and what it contains."""
+
+    target: str | Sequence[str] | None = None
+    prefix: str | None = None
+    must_contain: Iterable[str] | None = None
+
+
 def trace(  # noqa: D417  # a method
     self: Model,
     source: Any,
@@ -74,14 +82,11 @@ def trace(  # noqa: D417  # a method
     if not 1 <= top <= MOST_ALTERNATIVES:
         raise ConfigError(f"top: wanted 1 to {MOST_ALTERNATIVES}, got {top}")
     collected = new_notices(notices)
-    if target is None:
-        work = _read_search(self, source, prefix, must_contain, collected, search)
-    else:
-        for name, given in (("prefix", prefix), ("must_contain", must_contain)):
-            if given is not None:
-                raise PeepholeError(f"trace: wanted no {name} with a given target, got {describe_value(given)}")
-        config, [(read, ids)] = self._read_pairs("trace", [source], [target], collected, search)
-        work = Work(read, config, ids, len(ids) + 1, (), None, None, 0)
+    for name, given in (("prefix", prefix), ("must_contain", must_contain)):
+        if target is not None and given is not None:
+            raise PeepholeError(f"trace: wanted no {name} with a given target, got {describe_value(given)}")
+    how = Constraint(target, prefix, must_contain)
+    work = read_work(self, "trace", source, collected, search, how)
     if notices is None:
         issue_warnings(collected, 1, stacklevel=2)
     places = self.num_places(work.source)
@@ -102,19 +107,28 @@ def check_can_be_traced(model: Model, call: str) -> None:
         raise PeepholeError(f"{call}: {name}: wanted one model, {got}")
 
 
-def _read_search(
-    model: Model, source: Any, prefix: object, must_contain: object, notices: Notices, search: Mapping[str, Any]
+def read_work(
+    model: Model,
+    call: str,
+    source: Any,
+    notices: Notices,
+    search: Mapping[str, Any],
+    how: Constraint,
 ) -> Work:
-    """Return what is searched."""
-    config = model._search_config("trace", search)
+    """Return what a call is to trace: a search, or a given target."""
+    target, prefix, must_contain = how
+    if target is not None:
+        config, [(read, ids)] = model._read_pairs(call, [source], [target], notices, search)
+        return Work(read, config, ids, len(ids) + 1, (), None, None, 0)
+    config = model._search_config(call, search)
     if config.temperature is not None:
-        raise ConfigError(f"trace: wanted a beam search, got search.temperature={config.temperature:g}")
+        raise ConfigError(f"{call}: wanted a beam search, got search.temperature={config.temperature:g}")
     if find_language_model(model, None, config) is not None:
-        raise ConfigError(f"trace: wanted search.language_model=none, got {config.language_model!r}")
+        raise ConfigError(f"{call}: wanted search.language_model=none, got {config.language_model!r}")
     prefixes = None if prefix is None else [prefix]
-    [read], begin, longest = model._read_for_search([source], prefixes, config, notices, 0)  # type: ignore[arg-type]
+    [read], begin, longest = model._read_for_search([source], prefixes, config, notices, 0)
     if not len(read.ids):
-        raise PeepholeError("trace: source 0 is empty; wanted at least one symbol")
+        raise PeepholeError(f"{call}: source 0 is empty; wanted at least one symbol")
     phrases = None
     if must_contain is not None:
         [phrases] = read_phrases(model.target_symbols, [must_contain], config, longest, begin)

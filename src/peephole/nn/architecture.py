@@ -49,6 +49,7 @@ class Architecture:
     zoneout_hidden: float  # the share of h_{t-1} that a step keeps, (43)
     zoneout_cell: float  # the share of c_{t-1}
     ctc: bool  # a second output over the encoder
+    input_feeding: bool  # the decoder's lowest layer reads r_{t-1}, (62)
 
     @classmethod
     def of(cls, config: ModelConfig) -> Architecture:
@@ -104,6 +105,7 @@ class Architecture:
         kinds |= {"stack": "residual" if self.residual else "plain"}
         kinds |= {"normalization": "layer" if self.layer_norm else "none"}
         kinds |= {"zoneout": "states" if self.zoneout_hidden or self.zoneout_cell else "none"}
+        kinds |= {"input_feeding": "readout" if self.input_feeding else "none"}
         kinds |= {"ctc": "linear"} if self.ctc else {}
         if self.input == "none":
             return kinds | {"attention": "none", "context": "none"}
@@ -119,6 +121,7 @@ class Architecture:
         peepholes += ", layer normalisation" * self.layer_norm + ", residual layers" * self.residual
         zoneout = f", zoneout {self.zoneout_hidden:g} and {self.zoneout_cell:g}"
         peepholes += zoneout * (self.kinds()["zoneout"] == "states")
+        peepholes += ", input feeding" * self.input_feeding
         if self.input == "none":
             return f"language model, {self.cell.upper()}{peepholes}, {self.decoder_layers} x {self.hidden_size}"
         context = f"{self.attention} attention" if self.context == "attention" else f"{self.context} context"
@@ -136,6 +139,11 @@ class Architecture:
         return 0 if self.input == "none" else self.encoder_size
 
     @property
+    def decoder_input_size(self) -> int:
+        """Return the size of what the decoder's lowest layer reads: E(y_{t-1}), c_t and, if it is fed, r_{t-1}."""
+        return self.embedding_size + self.memory_size + self.hidden_size * self.input_feeding
+
+    @property
     def num_directions(self) -> int:
         """Return the number of directions in which the encoder reads the source."""
         return 2 if self.bidirectional else 1
@@ -147,6 +155,7 @@ _ADDED = (
     *("input_size", "input_planes", "frame_stack", "convolution_layers", "convolution_channels", "encoder_pyramid"),
     *("ctc", "residual", "layer_norm", "zoneout_hidden", "zoneout_cell"),
     *("output_size", "quantiles", "scaling", "continues", "feedback"),
+    "input_feeding",
 )
 
 

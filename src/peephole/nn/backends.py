@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 OPERATORS = {
     "recurrent_layer": "the recurrent layers",
     "decoder": "the decoder",
+    "feeding_decoder": "the decoder with input feeding",
     "sampled_decoder": "the decoder with scheduled sampling",
     "linear": "the products outside the recurrences",
     "output_loss": "the output layer with its loss",

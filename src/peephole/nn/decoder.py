@@ -9,20 +9,20 @@ from typing import Any, cast
 import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
-from torch.nn import functional as F
 
 from peephole.nn.attention import Attention
 from peephole.nn.backends import find_for, multiplies_bfloat16
-from peephole.nn.cells import GRUStep, LSTMState, LSTMStep, LSTMWeights
+from peephole.nn.cells import LSTMState
 from peephole.nn.copying import CopyOutput
-from peephole.nn.decoder_state import DecoderState, Memory, copied_of, hidden, top
+from peephole.nn.decoder_recurrence import DecoderRecurrence
+from peephole.nn.decoder_state import DecoderState, Memory, copied_of, hidden
 from peephole.nn.directions import GRUDirection, LSTMDirection
 from peephole.nn.encoder import LayerState
 from peephole.nn.frontends import symbol_embedding
 from peephole.nn.layers import Variant, regularization, run_gru, run_lstm, stack_kind
 from peephole.nn.linear import Linear, linear
 from peephole.nn.noise import Noise
-from peephole.nn.outputs import Readouts, SymbolOutput
+from peephole.nn.outputs import Readouts, SymbolOutput, stack_readouts
 from peephole.nn.zoneout import Zoneout, draw_zoneout, zoneout_rates
 from peephole.symbols import UNK, UNPREDICTABLE
 
@@ -37,14 +37,19 @@ class Decoder(nn.Module):
         r_t = tanh(W_r [s_t ; c_t ; E(y_{t-1})] + b_r)
         p(y_t | y_1 … y_{t-1}, c) = softmax(W_p r_t + b_p)      (10), g(y_{t-1}, s_t, c_t), or with copying (27)
 
+    With input feeding the lowest layer also reads the vector r_{t-1} from which y_{t-1} was predicted:
+
+        s_t = f([E(y_{t-1}) ; c_t ; r_{t-1}], s_{t-1}),   r_0 = 0      (62)
+
     The query of attention is the top layer's s_{t-1}. Weights: `embedding`, `attention`, `layers[l]` (as in `LSTM`; the
-    lowest layer's `weight_input` is (4H, E + M), embedding first), `readout` (W_r, b_r), `output` (W_p, b_p).
+    lowest layer's `weight_input` is (4H, E + M), embedding first, r_{t-1} last where it is fed), `readout` (W_r, b_r),
+    `output` (W_p, b_p).
 
     Args:
         num_symbols: size of the target vocabulary.
         embedding_size: size of a target symbol's vector.
         context_size: size M of the context; 0 for a language model.
-        layers: weights of each layer, made for input sizes E + M, then H.
+        layers: weights of each layer, made for input sizes E + M, or E + M + H with input feeding, then H.
         hidden_size: size H of s_t, and of r_t.
         attention: the alignment model, or None for a fixed context.
         copying: whether the output layer also copies source symbols, (27).
@@ -55,6 +60,7 @@ class Decoder(nn.Module):
         residual: each layer above the lowest, and r_t, reads the sum of the h_t of all layers below, (41). The query of
             attention stays the top layer's h_{t-1}.
         zoneout: the probabilities of zoneout of h and, for an LSTM, of c, in all layers, (43).
+        input_feeding: whether the lowest layer reads r_{t-1}, (62). In training it reads it with its dropout.
 
     Layer normalisation, (44)-(46), is a property of `layers`.
     """
@@ -75,9 +81,10 @@ class Decoder(nn.Module):
         residual: bool = False,
         zoneout: tuple[float, float] = (0.0, 0.0),
         copying: bool = False,
+        input_feeding: bool = False,
     ) -> None:
         super().__init__()
-        self.residual, self.zoneout = residual, zoneout_rates(*zoneout)
+        self.residual, self.zoneout, self.input_feeding = residual, zoneout_rates(*zoneout), input_feeding
         self.embedding = make_embedding(num_symbols, embedding_size, embedding_std, generator)
         self.attention = attention
         self.layers = nn.ModuleList(layers)
@@ -110,17 +117,22 @@ class Decoder(nn.Module):
             context: the fixed context, (8); None for a decoder with attention.
             copied: the id that a copy of each source symbol has, for a decoder that copies.
         """
+        readout = self._first_readout(len(valid))
         if self.attention is None:
             assert context is not None
-            return DecoderState(first, context)
+            return DecoderState(first, context, readout=readout)
         memory = Memory(outputs, self.attention.keys(outputs), valid, copied)
-        return DecoderState(first, memory, self.attention.first_state(valid))
+        return DecoderState(first, memory, self.attention.first_state(valid), readout)
 
     def start_alone(self, batch: int) -> DecoderState:
         """Return the state of a language model before the first symbol: s_0 = 0 in all layers, and no context."""
         zeros = self.embedding.weight.new_zeros(batch, self.hidden_size)
         layers = (LSTMState(zeros, zeros) if isinstance(layer, LSTMDirection) else zeros for layer in self.layers)
-        return DecoderState(tuple(layers), zeros[:, :0])
+        return DecoderState(tuple(layers), zeros[:, :0], readout=self._first_readout(batch))
+
+    def _first_readout(self, batch: int) -> Tensor | None:
+        """Return r_0 of (62), or None without input feeding."""
+        return self.readout.weight.new_zeros(batch, self.hidden_size) if self.input_feeding else None
 
     def kinds(self) -> dict[str, str]:
         """Return the kind of each part."""
@@ -128,6 +140,7 @@ class Decoder(nn.Module):
         attention = "fixed" if self.context_size else "none"
         attention = attention if self.attention is None else self.attention.kind
         kinds = {"cell": layer.kind, "peephole": layer.peephole, "attention": attention}
+        kinds |= {"input_feeding": "readout" if self.input_feeding else "none"}
         return kinds | {"stack": stack_kind(self.residual), **self._regularization()}
 
     def recurrence(self) -> DecoderRecurrence:
@@ -171,6 +184,8 @@ class Decoder(nn.Module):
             lengths: real steps of each target; results of steps past them mean nothing. None: all are real.
         """
         embedded = self._embed(previous, noise)
+        if self.input_feeding:
+            return self._unroll_readouts(embedded, state, noise)
         states, contexts, weights = self._unroll(embedded, state, noise, lengths)
         inputs = torch.cat([states, contexts, embedded], -1)
         r = torch.tanh(linear(inputs, self.readout.weight, self.readout.bias))
@@ -209,13 +224,10 @@ class Decoder(nn.Module):
             embedded = self.embedding(self.known(fed)) * embedding_mask[:, t]
             kept = [zoneout and zoneout.at(t) for zoneout in zoneouts]
             state, context, alpha = recurrence(recurrence.project(embedded), state, [m[:, t] for m in masks], kept)
-            read = self.read(state, context, embedded, alpha)
-            reads.append(read._replace(readout=read.readout * readout_mask[:, t]))
-            logits.append(self.output.scores(reads[-1]))
-        r, inputs = torch.stack([read.readout for read in reads], 1), torch.stack([read.inputs for read in reads], 1)
-        weights = [read.weights for read in reads if read.weights is not None]
-        found = Readouts(r, inputs, torch.stack(weights, 1) if weights else None, copied_of(state))
-        return torch.stack(logits, 1), found
+            state, read = self.read(state, context, embedded, alpha, readout_mask[:, t])
+            reads.append(read)
+            logits.append(self.output.scores(read))
+        return torch.stack(logits, 1), stack_readouts(reads)
 
     def known(self, symbols: Tensor) -> Tensor:
         """Return the symbols that are fed to a decoder: <unk> for a copied one that the vocabulary lacks."""
@@ -264,6 +276,24 @@ class Decoder(nn.Module):
             weights += [] if alpha is None else [alpha]
         return torch.stack(states, 1), torch.stack(contexts, 1), torch.stack(weights, 1) if weights else None
 
+    def _unroll_readouts(self, embedded: Tensor, state: DecoderState, noise: Noise | None) -> Readouts:
+        """Return what the output layer reads in all steps of a decoder with input feeding, (62)."""
+        num_steps = embedded.shape[1]
+        masks = self._masks(noise, num_steps, embedded.dtype)
+        run = find_for("feeding_decoder", self.kinds(), decoder_tensors(self, embedded, state, masks)).run
+        if run is not None:
+            found: Readouts = run(self, embedded, state, noise)
+            return found
+        zoneouts = self._zoneouts(noise, num_steps)
+        drops = None if noise is None or not noise.rate else noise.mask("readout", num_steps, self.hidden_size)
+        recurrence, reads = self.recurrence(), []
+        for t, projected in enumerate(recurrence.project(embedded).unbind(1)):
+            kept = [zoneout and zoneout.at(t) for zoneout in zoneouts]
+            state, context, alpha = recurrence(projected, state, [mask[:, t] for mask in masks], kept)
+            state, read = self.read(state, context, embedded[:, t], alpha, None if drops is None else drops[:, t])
+            reads.append(read)
+        return stack_readouts(reads)
+
     def _unroll_layers(
         self, x: Tensor, state: DecoderState, lengths: Tensor, masks: list[Tensor], zoneouts: list[Zoneout | None]
     ) -> Tensor:
@@ -284,79 +314,29 @@ class Decoder(nn.Module):
         layer = cast("LSTMDirection | GRUDirection", self.layers[0])
         return regularization(self.zoneout, layer_norm=layer.norm() is not None)
 
-    def read(self, state: DecoderState, context: Tensor, embedded: Tensor, weights: Tensor | None) -> Readouts:
-        """Return what the output layer reads in one step with its new state."""
+    def read(
+        self, state: DecoderState, context: Tensor, embedded: Tensor, weights: Tensor | None, drop: Tensor | None = None
+    ) -> tuple[DecoderState, Readouts]:
+        """Return the state for the next step, and what the output layer reads in this one.
+
+        Args:
+            state: what the recurrence returned, as are context and weights.
+            context: c_t.
+            embedded: E(y_{t-1}), (N, E).
+            weights: α_t, or None.
+            drop: dropout mask of r_t, (N, H); None for no dropout.
+        """
         inputs = torch.cat([self.stack_output(state.layers), context, embedded], -1)
-        return Readouts(torch.tanh(self.readout(inputs)), inputs, weights, copied_of(state))
+        r = torch.tanh(self.readout(inputs))
+        r = r if drop is None else r * drop
+        state = state._replace(readout=r) if self.input_feeding else state  # r_t of (62) for the next step
+        return state, Readouts(r, inputs, weights, copied_of(state))
 
     def stack_output(self, layers: Sequence[LayerState]) -> Tensor:
         """Return the output of a stack: the top layer's h, or in a residual one the sum over all layers, (41)."""
         if not self.residual:
             return hidden(layers[-1])
         return functools.reduce(torch.add, map(hidden, layers))
-
-
-class DecoderRecurrence:
-    """The decoder's step with the weights of its layers cut once for all steps.
-
-    Args:
-        decoder: its weights are those of now; a recurrence made before they change computes with the old ones.
-    """
-
-    def __init__(self, decoder: Decoder) -> None:
-        self.decoder = decoder
-        self.attention = decoder.attention
-        modules = [cast("LSTMDirection | GRUDirection", layer) for layer in decoder.layers]
-        layers, norms = [module.weights() for module in modules], [module.norm() for module in modules]
-        self.steps = [
-            LSTMStep.of(weights, norm) if isinstance(weights, LSTMWeights) else GRUStep.of(weights, norm)
-            for weights, norm in zip(layers, norms, strict=True)
-        ]
-        embedding_size = decoder.embedding.embedding_dim
-        lowest = layers[0].weight_input
-        self.from_embedding, self.from_context = lowest.split([embedding_size, lowest.shape[1] - embedding_size], 1)
-        self.biases = [step.bias_before for step in self.steps]
-        self.from_below = [weights.weight_input for weights in layers[1:]]
-
-    def project(self, embedded: Float[Tensor, "... E"]) -> Float[Tensor, "... G"]:
-        """Return the part of the lowest layer's W_x x + b that does not depend on the context."""
-        return F.linear(embedded, self.from_embedding, self.biases[0])
-
-    def step(
-        self, previous: Int[Tensor, "N"], state: DecoderState
-    ) -> tuple[Float[Tensor, "N V"], DecoderState, Float[Tensor, "N T"] | None]:
-        """Do one step of a search; see `Decoder.step`."""
-        embedded = self.decoder.embedding(self.decoder.known(previous))
-        state, context, weights = self(self.project(embedded), state, [], [self.decoder.zoneout] * len(self.steps))
-        return self.decoder.output.scores(self.decoder.read(state, context, embedded, weights)), state, weights
-
-    def __call__(
-        self, projected: Tensor, state: DecoderState, masks: list[Tensor], zoneouts: Sequence[Zoneout | None]
-    ) -> tuple[DecoderState, Tensor, Tensor | None]:
-        """Return the next state, the context c_t and the attention weights.
-
-        Args:
-            projected: what `project` returned for E(y_{t-1}).
-            state: the state before the step.
-            masks: for each layer above the lowest, the dropout mask of its input; [] for no dropout.
-            zoneouts: for each layer, the shares of its state that this step keeps.
-        """
-        if isinstance(state.source, Memory):
-            assert self.attention is not None
-            outputs, keys, valid, _ = state.source
-            context, weights, attention = self.attention(top(state), keys, outputs, valid, state.attention)
-        else:
-            context, weights, attention = state.source, None, ()
-        x = torch.addmm(projected, context, self.from_context.t())
-        layers: list[LayerState] = []
-        for index, (step, old, zoneout) in enumerate(zip(self.steps, state.layers, zoneouts, strict=True)):
-            if index:
-                below = self.decoder.stack_output(layers)
-                below = below * masks[index - 1] if masks else below
-                x = F.linear(below, self.from_below[index - 1], self.biases[index])
-            new = step(x, old)  # type: ignore[arg-type]  # a layer's state is of its own cell's kind
-            layers.append(new if zoneout is None else zone(zoneout, new, old))
-        return DecoderState(tuple(layers), state.source, attention), context, weights
 
 
 def decoder_tensors(decoder: Decoder, embedded: Tensor, state: DecoderState, masks: list[Tensor]) -> list[Tensor]:
@@ -369,11 +349,3 @@ def decoder_tensors(decoder: Decoder, embedded: Tensor, state: DecoderState, mas
     layers = [weight for layer in decoder.layers for weight in layer.parameters()]
     attention = [] if decoder.attention is None else list(decoder.attention.parameters())
     return [*given, *layers, *masks, *attention]
-
-
-def zone(zoneout: Zoneout, new: LayerState, old: LayerState) -> LayerState:
-    """Return a layer's state after a step with zoneout, (43)."""
-    if isinstance(new, LSTMState):
-        return LSTMState(*zoneout.keep(new, old))
-    [h] = zoneout.keep([new], [cast("Tensor", old)])
-    return h

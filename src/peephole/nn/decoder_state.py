@@ -26,6 +26,7 @@ class DecoderState(NamedTuple):
     layers: tuple[LayerState, ...]  # s_t, from the lowest layer to the top
     source: Memory | Tensor  # for attention, or the fixed context (B, M) of (8)
     attention: AttentionState = ()  # tensors that the attention carries from step to step
+    readout: Tensor | None = None  # (B, H) r_{t-1} of (62), as the output read it; None without input feeding
 
 
 def copied_of(state: DecoderState) -> Tensor | None:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
+import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 from torch.nn import functional as F
@@ -20,6 +22,13 @@ class Readouts(NamedTuple):
     inputs: Tensor  # (…, H + M + E)  [s_t ; c_t ; E(y_{t-1})], from which r_t is computed
     weights: Tensor | None  # (…, T)  α_t; None for a fixed context, and where a backend does not return them
     copied: Tensor | None  # (B, T)  the id that a copy of each source symbol has; None for a model that does not copy
+
+
+def stack_readouts(steps: Sequence[Readouts]) -> Readouts:
+    """Return what was read in single steps, (B, …) each, as one for all, (B, U, …)."""
+    r, inputs = torch.stack([read.readout for read in steps], 1), torch.stack([read.inputs for read in steps], 1)
+    weights = [read.weights for read in steps if read.weights is not None]
+    return Readouts(r, inputs, torch.stack(weights, 1) if weights else None, steps[-1].copied)
 
 
 class SymbolOutput(Linear):

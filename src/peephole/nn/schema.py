@@ -171,7 +171,7 @@ def _decoder(a: Architecture, num_outputs: int) -> Tensors:
     if find_kind(CONTEXTS, a.context, "context") and a.input != "none":
         yield from inside("attention", find_kind(ATTENTIONS, a.attention, "attention")(a))
     for layer in range(a.decoder_layers):
-        inputs = a.hidden_size if layer else a.embedding_size + a.memory_size
+        inputs = a.hidden_size if layer else a.decoder_input_size
         yield from inside(f"layers.{layer}", _cell(a, inputs, a.hidden_size))
     yield from inside("readout", linear(a.hidden_size + a.memory_size + a.embedding_size, a.hidden_size))
     yield from inside("output", linear(a.hidden_size, num_outputs))

@@ -252,6 +252,7 @@ def _symbol_model(
         embedding_std=config.embedding_std,
         generator=generator,
         copying=copying,
+        input_feeding=config.input_feeding,
         **_regularization(config),
     )
     # Drawn last: the other weights are those of the same network without it
@@ -264,7 +265,7 @@ def decoder_parts(
 ) -> tuple[int, int, list[LSTMDirection] | list[GRUDirection], int, Attention | None]:
     """Return the arguments embedding_size, context_size, layers, hidden_size and attention of a `Decoder`."""
     architecture = Architecture.of(config)
-    sizes = [config.embedding_size + architecture.memory_size] + [config.hidden_size] * (config.decoder_layers - 1)
+    sizes = [architecture.decoder_input_size] + [config.hidden_size] * (config.decoder_layers - 1)
     layers = find_kind(CELLS, architecture.cell, "cell").layers(config, sizes, generator)
     context = "none" if architecture.input == "none" else architecture.context
     attention = find_kind(CONTEXTS, context, "context")(architecture, generator)
@@ -274,7 +275,8 @@ def decoder_parts(
 def _vector_model(config: ModelConfig, parts: Parts, num_symbols: int, generator: Generator) -> Seq2Seq:
     from peephole.nn.vectors import build_vector_model  # which imports this module
 
-    return build_vector_model(config, parts, decoder_parts(config, generator), generator, **_regularization(config))
+    how = {"input_feeding": config.input_feeding, **_regularization(config)}
+    return build_vector_model(config, parts, decoder_parts(config, generator), generator, **how)
 
 
 def _regularization(config: ModelConfig) -> dict[str, Any]:

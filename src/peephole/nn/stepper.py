@@ -9,7 +9,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from peephole.nn.cells import LSTMState
-from peephole.nn.decoder import DecoderRecurrence
+from peephole.nn.decoder_recurrence import DecoderRecurrence
 from peephole.nn.decoder_state import DecoderState, Memory
 from peephole.nn.encoder import LayerState
 from peephole.nn.seq2seq import Seq2Seq
@@ -52,11 +52,12 @@ class Seq2SeqStepper:
     @torch.no_grad()
     def reorder(self, state: SearchState, rows: Int[Tensor, "M"]) -> SearchState:
         """Return the state whose row m is row rows[m] of this one."""
-        layers, source, attention = state.decoder
+        layers, source, attention, readout = state.decoder
         decoder = DecoderState(
             tuple(_select_rows(layer, rows) for layer in layers),
             _select_places(source, rows) if isinstance(source, Memory) else source[rows],
             tuple(part[rows] for part in attention),
+            None if readout is None else readout[rows],
         )
         return SearchState(decoder, state.recurrence)
 

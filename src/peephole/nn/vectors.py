@@ -13,7 +13,8 @@ from peephole.config import ModelConfig
 from peephole.errors import ConfigError
 from peephole.nn.attention import Attention
 from peephole.nn.cells import valid_steps
-from peephole.nn.decoder import Decoder, DecoderRecurrence
+from peephole.nn.decoder import Decoder
+from peephole.nn.decoder_recurrence import DecoderRecurrence
 from peephole.nn.decoder_state import DecoderState
 from peephole.nn.directions import GRUDirection, LSTMDirection
 from peephole.nn.encoder import Bridge, Encoder
@@ -72,7 +73,7 @@ class VectorDecoder(Decoder):
         embedding_size, context_size, layers, hidden_size, attention: as in `Decoder`.
         output: builds the output layer, given H, D and the generator.
         has_constants: whether it has a mean and a deviation of each component, from the training data.
-        residual, zoneout: as in `Decoder`.
+        residual, zoneout, input_feeding: as in `Decoder`.
         generator: draws the initial weights; None: PyTorch's global generator.
     """
 
@@ -93,6 +94,7 @@ class VectorDecoder(Decoder):
         has_constants: bool = True,
         residual: bool = False,
         zoneout: tuple[float, float] = (0.0, 0.0),
+        input_feeding: bool = False,
         generator: torch.Generator | None = None,
     ) -> None:
         super().__init__(
@@ -107,6 +109,7 @@ class VectorDecoder(Decoder):
             make_output=output,
             residual=residual,
             zoneout=zoneout,
+            input_feeding=input_feeding,
         )
         self.size = size
         self.register_buffer("mean", torch.zeros(size) if has_constants else None)
@@ -153,7 +156,8 @@ class VectorDecoder(Decoder):
         embedded = self.embedding(previous)
         zoneouts = [self.zoneout] * len(recurrence.steps)
         state, context, weights = recurrence(recurrence.project(embedded), state, [], zoneouts)
-        return self.output(self.read(state, context, embedded, weights).readout), state
+        state, read = self.read(state, context, embedded, weights)
+        return self.output(read.readout), state
 
 
 class VectorSeq2Seq(Seq2Seq):
@@ -322,6 +326,7 @@ def build_vector_model(
     *,
     residual: bool,
     zoneout: tuple[float, float],
+    input_feeding: bool,
 ) -> VectorSeq2Seq:
     """Return a model with the parts given and a new decoder, whose other arguments are the last ones given.
 
@@ -341,6 +346,7 @@ def build_vector_model(
         has_constants=config.scaling == "constant",
         residual=residual,
         zoneout=zoneout,
+        input_feeding=input_feeding,
         generator=generator,
     )
     return VectorSeq2Seq(*parts, decoder, config.context, config.scaling, config.continues, config.feedback)

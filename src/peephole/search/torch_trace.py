@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 
 from peephole.config import SearchConfig
 from peephole.nn import Seq2Seq, Seq2SeqStepper
@@ -80,6 +81,13 @@ def trace_target(
     """Return all that the network computes when it is fed a given target, symbol ids without </s>, (13)."""
     inputs, lengths = _pad_one(network, source)
     return _recorded(network, inputs, lengths, (*target, EOS), top, _bend(network, bend), None)
+
+
+@torch.no_grad()
+def encode(network: Seq2Seq, source: Any) -> NDArray[np.floating]:
+    """Return the encoder's outputs h_1 … h_S of a source, (S, M)."""
+    outputs: NDArray[np.floating] = network.encode(*_pad_one(network, source)).outputs[0].cpu().numpy()
+    return outputs
 
 
 def _pad_one(network: Seq2Seq, source: Any) -> tuple[torch.Tensor, torch.Tensor]:

@@ -25,13 +25,22 @@ def training_requests(config: Config, device: str, precision: str) -> list[Reque
     numbers = NUMBERS[precision]
     kinds = Architecture.of(config.model).kinds()
     recurrent = {part: kinds[part] for part in ("cell", "peephole", "zoneout", "normalization")}
-    decoder = {part: kinds[part] for part in ("cell", "peephole", "attention", "stack", "zoneout", "normalization")}
-    requests = [Request("recurrent_layer", recurrent, device, numbers)]
-    if kinds["input"] != "none":  # the decoder of a language model is recurrent layers, since it has no context
+    parts = ("cell", "peephole", "attention", "input_feeding", "stack", "zoneout", "normalization")
+    decoder = {part: kinds[part] for part in parts}
+    requests = []
+    if kinds["input"] != "none":
+        requests.append(Request("recurrent_layer", recurrent, device, numbers))
+    if config.model.input_feeding:
+        requests.append(Request("feeding_decoder", decoder, device, numbers))
+    elif kinds["input"] != "none":
         requests.append(Request("decoder", decoder, device, numbers))
+    else:  # the decoder of a language model is recurrent layers, since it has no context
+        requests.append(Request("recurrent_layer", recurrent, device, numbers))
     if config.train.scheduled_sampling != "none":
         requests.append(Request("sampled_decoder", decoder, device, numbers))
-    requests.append(Request("linear", {}, device, numbers))
+    has_keys = kinds["attention"] not in ("dot", "fixed", "none")
+    if not config.model.input_feeding or has_keys or kinds["input"] in ("frames", "convolution") or "ctc" in kinds:
+        requests.append(Request("linear", {}, device, numbers))  # with input feeding, not the readouts: step by step
     requests.append(Request("output_loss", {"output": kinds["output"]}, device, numbers))
     if config.model.dropout or kinds["zoneout"] != "none":
         requests.append(Request("dropout_mask", {}, device, "float32"))

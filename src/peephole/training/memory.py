@@ -197,6 +197,7 @@ def step_numbers_definition(config: Config, num_target_symbols: int, batch: Batc
     )  # masks, what they leave, and the states that the cell computes
     source = E * (3 if dropped else 1) + a.encoder_layers * (cell + 4) * M + (a.encoder_layers - 1) * 2 * M * dropped
     target = E * (3 if dropped else 1) + a.decoder_layers * (cell + 2) * H + 4 * H + 2 * (M + H + E) + 3 * M
+    target += (M + H) * a.input_feeding  # [c_t ; r_{t-1}]
     attention = 0
     if schema.CONTEXTS[a.context]:
         source += H

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from peephole.config import DEFAULT_EPOCHS, Config, TrainConfig
-from peephole.data import data_files, prepare
+from peephole.data import Prepared, data_files, prepare
 from peephole.data.manifest import recognise_sources
 from peephole.errors import check_path, check_type
 from peephole.memory import size_text
@@ -120,24 +120,34 @@ def plan(
     chosen = recognise_sources(train, chosen)
     with tempfile.TemporaryDirectory(prefix="peephole-") as folder:
         prepared = prepare(train, dev, chosen, folder)
-        symbols = len(prepared.source_symbols), len(prepared.target_symbols)
-        sizes = tensors(Architecture.of(chosen.model), *symbols).values()
-        found = estimate(chosen, prepared)
-        empty = empty_budget_notice(chosen.train)
-        notes = [note for note in (ctc_notice(chosen, prepared.train), empty) if note is not None]
-        notes += ["model.peephole is none: a GRU has no cell state to look at"] if chosen.peephole_implied else []
-        return Plan(
-            report=[*prepared.report, *notes],
-            num_pairs=len(prepared.train),
-            num_dev_sources=len(prepared.dev_pairs),
-            num_source_symbols=symbols[0],
-            num_target_symbols=symbols[1],
-            num_parameters=sum(prod(spec.shape) for spec in sizes),
-            memory=found.memory,
-            steps_per_epoch=found.steps_per_epoch,
-            seconds_per_epoch=found.seconds_per_epoch,
-            **budget(chosen.train, found),
-        )
+        return plan_of(chosen, prepared)
+
+
+def plan_of(config: Config, prepared: Prepared) -> Plan:
+    """Return the plan of a training on prepared data.
+
+    Args:
+        config: all settings, with what the sources are.
+        prepared: the data.
+    """
+    symbols = len(prepared.source_symbols), len(prepared.target_symbols)
+    sizes = tensors(Architecture.of(config.model), *symbols).values()
+    found = estimate(config, prepared)
+    empty = empty_budget_notice(config.train)
+    notes = [note for note in (ctc_notice(config, prepared.train), empty) if note is not None]
+    notes += ["model.peephole is none: a GRU has no cell state to look at"] if config.peephole_implied else []
+    return Plan(
+        report=[*prepared.report, *notes],
+        num_pairs=len(prepared.train),
+        num_dev_sources=len(prepared.dev_pairs),
+        num_source_symbols=symbols[0],
+        num_target_symbols=symbols[1],
+        num_parameters=sum(prod(spec.shape) for spec in sizes),
+        memory=found.memory,
+        steps_per_epoch=found.steps_per_epoch,
+        seconds_per_epoch=found.seconds_per_epoch,
+        **budget(config.train, found),
+    )
 
 
 def budget(config: TrainConfig, found: Estimate) -> dict[str, Any]:

@@ -103,7 +103,10 @@ def starting_config(made_with: Config) -> Config:
     """
     default = TrainConfig()
     reset = {name: getattr(default, name) for name in (*BUDGET, *MACHINE)}
-    return replace(made_with, train=replace(made_with.train, **reset))
+    # The temperature of the probabilities was that of the old weights
+    return replace(
+        made_with, train=replace(made_with.train, **reset), search=replace(made_with.search, calibration=1.0)
+    )
 
 
 def check_settings(model: str, header: Header | ModelFile, config: Config) -> None:
