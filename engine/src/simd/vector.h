@@ -25,6 +25,8 @@ constexpr int kVectorBytes = 64, kTileRows = 6;  // 32 registers
 constexpr int kVectorBytes = 32, kTileRows = 3;  // 16 registers
 #elif defined(__aarch64__)
 constexpr int kVectorBytes = 16, kTileRows = 6;
+#elif defined(__wasm__)
+constexpr int kVectorBytes = 16, kTileRows = 2;  // browsers keep no 12 sums, 4 weights and a factor in registers
 #else
 constexpr int kVectorBytes = 16, kTileRows = 3;
 #endif
@@ -55,9 +57,6 @@ inline Vector<double> fma(Vector<double> a, Vector<double> b, Vector<double> c) 
 #elif defined(__aarch64__)
 inline Vector<float> fma(Vector<float> a, Vector<float> b, Vector<float> c) { return vfmaq_f32(c, a, b); }
 inline Vector<double> fma(Vector<double> a, Vector<double> b, Vector<double> c) { return vfmaq_f64(c, a, b); }
-#elif defined(__wasm_relaxed_simd__)
-inline Vector<float> fma(Vector<float> a, Vector<float> b, Vector<float> c) { return wasm_f32x4_relaxed_madd(a, b, c); }
-inline Vector<double> fma(Vector<double> a, Vector<double> b, Vector<double> c) { return wasm_f64x2_relaxed_madd(a, b, c); }
 #else
 template <class V>
 inline V fma(V a, V b, V c) {

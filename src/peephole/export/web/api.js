@@ -32,7 +32,8 @@ async function readBuild(build) {
 // Load a model file, or several as an ensemble.
 export async function load(from, { worker = typeof Worker !== "undefined", build } = {}) {
   const files = await Promise.all((Array.isArray(from) ? from : [from]).map(readBytes));
-  const module = await WebAssembly.compile(await readBuild(build));
+  const bytes = await readBuild(build);
+  const module = await WebAssembly.compile(bytes);
   const model = new Model(worker ? new WorkerHost(module, files) : new LocalHost(module, files));
   try {
     await model.start();
@@ -92,7 +93,7 @@ class LocalHost {
     try {
       this.model ??= new LocalModel(new Engine(this.module), this.files);
       return await perform(this.model, method, args, async (done) => {
-        onProgress?.(done);
+        if (done) onProgress?.(done);
         await nextTask();
         signal?.throwIfAborted();
         if (!this.files) throw new PeepholeError(FREED);

@@ -9,7 +9,6 @@ const OK = 0;
 const PROBES = {
   exceptions: "AGFzbQEAAAABBAFgAAADAgEACggBBgAGQBkLCw==",
   simd: "AGFzbQEAAAABBQFgAAF7AwIBAAoKAQgAQQD9D/1iCw==",
-  relaxed: "AGFzbQEAAAABBQFgAAF7AwIBAAoPAQ0AQQH9D0EC/Q/9gAIL",
 };
 
 // The engine refused a model or a request; the message says why.
@@ -30,8 +29,10 @@ export function decodeBase64(text) {
 export function bestBuild() {
   const can = (probe) => WebAssembly.validate(decodeBase64(PROBES[probe]));
   if (typeof WebAssembly === "undefined") throw new PeepholeError("this browser has no WebAssembly");
-  if (!can("exceptions")) throw new PeepholeError("this browser has no WebAssembly exceptions; wanted a newer one");
-  return can("relaxed") ? "relaxed" : can("simd") ? "simd" : "plain";
+  if (!can("exceptions")) {
+    throw new PeepholeError("this browser has no WebAssembly exceptions; wanted Chrome 95, Firefox 100, Safari 15.2 or newer");
+  }
+  return can("simd") ? "simd" : "plain";
 }
 
 const encoder = new TextEncoder(), decoder = new TextDecoder();
@@ -39,7 +40,7 @@ const encoder = new TextEncoder(), decoder = new TextDecoder();
 export class Engine {
   // `module`: a compiled WebAssembly.Module of the engine.
   constructor(module) {
-    const write = (_, pieces, count, written) => {  // what a runtime error prints before it stops
+    const write = (_, pieces, count, written) => { // what a runtime error prints before it stops
       let total = 0;
       for (let i = 0; i < count; ++i) total += this.view.getUint32(pieces + 8 * i + 4, true);
       this.view.setUint32(written, total, true);
@@ -77,10 +78,8 @@ export class Engine {
     try {
       return body();
     } catch (error) {
-      if (error instanceof WebAssembly.RuntimeError || error instanceof RangeError) {
-        throw new EngineStopped(`the engine stopped: ${error.message}`);
-      }
-      throw error;
+      if (error instanceof PeepholeError || error instanceof TypeError) throw error;
+      throw new EngineStopped(`the engine stopped: ${error.message ?? error}`); // a trap, or a full stack
     }
   }
 

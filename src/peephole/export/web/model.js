@@ -5,6 +5,7 @@ import { EOS, UNK, findCopies, readTable } from "./symbols.js";
 
 const BEAM = 0, FORCE = 2; // enum peephole_search_kind
 const PART = 8; // sources searched between two calls of onProgress
+const LARGEST_HALF = 65504;
 const MOST_IN_SOURCE = 1000; // data.max_length where a file has none
 
 // The options of `predict`, their names in section `search` of the settings, and their defaults there.
@@ -214,7 +215,8 @@ export class LocalModel {
       throw new PeepholeError(`source ${index}: this model reads ${kind}; wanted a Float32Array of frames of ${size} numbers`);
     }
     const longest = this.header.settings.frames?.max_frames ?? Infinity, length = Math.min(given.length / size, longest);
-    const frames = given.subarray(0, length * size);
+    if (!given.every(Number.isFinite)) throw new PeepholeError(`source ${index}: holds a number that is not finite`);
+    const frames = given.subarray(0, length * size).map(roundToHalf);
     return { frames, tokens: [], unknown: [], truncated: frames.length < given.length, length };
   }
 
@@ -271,6 +273,14 @@ function emptyPrediction(attends) {
     unknown: [],
     truncated: false,
   };
+}
+
+// Rounds to the nearest number of 16 bits, in which frames are stored.
+function roundToHalf(x) {
+  const size = Math.min(Math.abs(x), LARGEST_HALF);
+  const step = 2 ** (Math.max(Math.floor(Math.log2(size || 1)), -14) - 10);
+  const steps = size / step, down = Math.floor(steps), rest = steps - down;
+  return Math.sign(x) * (rest > 0.5 || (rest === 0.5 && down % 2) ? down + 1 : down) * step;
 }
 
 function offsets(lengths) {

@@ -124,7 +124,7 @@ export interface LoadOptions {
   /** Whether to compute in a worker, which keeps the page usable; true where there are workers. */
   worker?: boolean;
   /** The engine's build; usually the fastest that the browser can run. */
-  build?: "relaxed" | "simd" | "plain";
+  build?: "simd" | "plain";
 }
 
 type File = string | URL | ArrayBuffer | ArrayBufferView;
