@@ -1,23 +1,22 @@
-"""A small run with hostile texts, trained once for all tests of its report."""
+"""Chromium for the tests of pages, and a small run with hostile texts, trained once for all tests of its report."""
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from hostile_texts import HOSTILE
 
 import peephole
+from browsing import Browser, chromium
 
-# The targets are long, so that the worst predictions are these
-HOSTILE = [
-    ("<script>alert(1)</script>", "<img src=x onerror=alert(2)>"),
-    ('"><b onclick="x">&amp;', "'); </style> -->"),
-    ("ab\u202eba", "b\u2066a" * 7),
-    ("مرحبا", "سلام " * 5),
-    ("שלום", "ולם " * 5),
-    ("안녕하세요", "반갑습니다 " * 4),
-    ("👩‍👧 é", "🇰🇷" * 15),
-]
+
+@pytest.fixture(scope="session")
+def browser() -> Iterator[Browser]:
+    """Return Chromium; it is started once."""
+    with chromium() as started:
+        yield started
 
 
 def toy_pairs(count: int) -> list[tuple[str, str]]:

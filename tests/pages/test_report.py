@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 from click.testing import CliRunner
+from hostile_texts import HOSTILE
 
 import peephole
 from peephole.cli.report import command
@@ -20,8 +21,6 @@ from peephole.inspect import measured
 from peephole.inspect.measured import MODEL_ERROR, SEARCH_ERROR, score_errors
 from peephole.inspect.report import RunReport
 from rejection import rejected_by_comparison
-
-from .conftest import HOSTILE
 
 LARGEST = 150_000  # bytes of a page, without the numbers and texts of the data
 
