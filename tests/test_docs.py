@@ -43,7 +43,7 @@ def test_guide_runs_from_top_to_bottom(tmp_path, monkeypatch):
             assert done.returncode == 0, f"{line}\n{done.stderr}"
 
 
-@pytest.mark.parametrize("page", ["model-file.md", "extend.md"])
+@pytest.mark.parametrize("page", ["model-file.md", "extend.md", "traces.md"])
 def test_python_blocks_run(page, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     shutil.copy(ROOT / "tests" / "models" / "lstm_v3_float32.safetensors", "model.safetensors")

@@ -67,8 +67,7 @@ class Request {
   }
 
   void run() {
-    const peephole_model *models[2] = {model_, model_};
-    r_.models = models;
+    r_.models = models_;
     r_.source_offsets = source_offsets_.data();
     r_.sources = sources_.data();
     r_.copies = one_in(100) ? nullptr : copies_.data();
@@ -76,7 +75,7 @@ class Request {
     r_.target_offsets = r_.kind != PEEPHOLE_FORCE && one_in(2) ? nullptr : target_offsets_.data();
     r_.targets = targets_.data();
     r_.generators = generators_.data();
-    r_.guides = models;
+    r_.guides = models_;
     r_.guide_weights = guide_weights_;
     r_.phrase_offsets = one_in(2) ? nullptr : phrase_offsets_.data();
     r_.phrase_symbol_offsets = phrase_symbol_offsets_.data();
@@ -105,6 +104,33 @@ class Request {
     peephole_result_release(result);
   }
 
+  // Traces the first source, mostly with one model; reads the whole trace.
+  void trace() {
+    r_.num_sources = std::min<int64_t>(r_.num_sources, one_in(50) ? 2 : 1);
+    r_.num_models = one_in(50) ? 2 : 1;
+    r_.num_guides = one_in(50);
+    r_.should_stop = nullptr;
+    const int64_t length = r_.num_sources ? source_offsets_[1] : 1;
+    std::vector<float> weights(size_t(peephole_model_places(model_, length)), one_in(50) ? NAN : 1.0f);
+    const peephole_trace_request request{&r_, one_in(50) ? 0 : 1 + below(9), below(9) - 4, one_in(50) ? nullptr : weights.data()};
+    peephole_trace *trace = nullptr;
+    char message[200] = "";
+    if (peephole_trace_make(&request, &trace, message, sizeof message)) return check_message(message);
+    volatile double total = 0;
+    for (int64_t t = 0; t < trace->num_symbols; ++t)
+      for (int64_t k = 0; k < trace->num_alternatives; ++k)
+        total = total + double(trace->top_log_probs[t * trace->num_alternatives + k]) + trace->log_probs[t];
+    for (int64_t a = 0; a < trace->num_arrays; ++a) {
+      const peephole_array &array = trace->arrays[a];
+      for (int64_t i = 0; i < array.shape[0] * array.shape[1] * array.shape[2]; ++i) total = total + double(array.numbers[i]);
+    }
+    for (int64_t n = 0; n < trace->num_nodes; ++n) {
+      if (trace->parents[n] < -1 || trace->parents[n] >= n || trace->fates[n] > PEEPHOLE_PHRASES) std::abort();
+      total = total + trace->scores[n] + trace->node_log_probs[n];
+    }
+    peephole_trace_release(trace);
+  }
+
  private:
   void constrain(int64_t sources) {
     r_.num_guides = one_in(8) ? below(3) : 0;
@@ -128,6 +154,7 @@ class Request {
   static int32_t stops_at_third_call(void *calls) { return ++*static_cast<int *>(calls) == 3; }
   std::mt19937_64 &random_;
   const peephole_model *model_;
+  const peephole_model *models_[2] = {model_, model_};
   peephole_request r_{};
   std::vector<int32_t> sources_, copies_, targets_, phrases_;
   std::vector<int64_t> most_;  // texts to be copied from each source
@@ -154,7 +181,9 @@ int one_input(const unsigned char *data, size_t size, std::mt19937_64 &random) {
     check_message(message);
     return 0;
   }
-  Request(model, random).run();
+  Request request(model, random);
+  request.run();
+  request.trace();
   peephole_model_close(model);
   return 1;
 }

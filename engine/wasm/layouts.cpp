@@ -22,6 +22,9 @@ constexpr const char *type_of() {
 #define FIELD(type, name) {#name, offsetof(type, name), type_of<decltype(type::name)>()}
 #define REQUEST(name) FIELD(peephole_request, name)
 #define RESULT(name) FIELD(peephole_result, name)
+#define TRACE_REQUEST(name) FIELD(peephole_trace_request, name)
+#define ARRAY(name) FIELD(peephole_array, name)
+#define TRACE(name) FIELD(peephole_trace, name)
 
 constexpr Field kFields[] = {
     STRUCTURE(peephole_request),
@@ -58,6 +61,33 @@ constexpr Field kFields[] = {
     RESULT(symbol_log_probs),
     RESULT(attention_offsets),
     RESULT(attention),
+    STRUCTURE(peephole_trace_request),
+    TRACE_REQUEST(request),
+    TRACE_REQUEST(top),
+    TRACE_REQUEST(bent_step),
+    TRACE_REQUEST(bent_weights),
+    STRUCTURE(peephole_array),
+    ARRAY(name),
+    ARRAY(num_dimensions),
+    ARRAY(shape),
+    ARRAY(numbers),
+    STRUCTURE(peephole_trace),
+    TRACE(num_symbols),
+    TRACE(symbols),
+    TRACE(log_probs),
+    TRACE(ranks),
+    TRACE(num_alternatives),
+    TRACE(top_symbols),
+    TRACE(top_log_probs),
+    TRACE(num_arrays),
+    TRACE(arrays),
+    TRACE(num_nodes),
+    TRACE(parents),
+    TRACE(steps),
+    TRACE(node_symbols),
+    TRACE(node_log_probs),
+    TRACE(scores),
+    TRACE(fates),
     {nullptr, 0, nullptr},
 };
 

@@ -66,7 +66,10 @@ def test_unwritable_output_folder(peephole: Peephole, toy_file: Path, out: str, 
 
 
 def test_wrong_usage(peephole: Peephole, toy_file: Path) -> None:
-    for arguments, message in (([], "Missing option '--to'"), (["--to", "torch"], "'torch' is not one of 'onnx', 'web'")):
+    for arguments, message in (
+        ([], "Missing option '--to'"),
+        (["--to", "torch"], "'torch' is not one of 'onnx', 'web'"),
+    ):
         done = peephole("export", toy_file, *arguments)
         assert (done.code, done.out) == (2, "")
         assert message in done.err

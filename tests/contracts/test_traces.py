@@ -7,12 +7,15 @@ from typing import Any
 import pytest
 
 from peephole import engine
+from peephole.config import SearchConfig
+from peephole.engine.packed import PackedSearch
+from peephole.engine.trace import trace_search, trace_target
 from peephole.nn import use_engine
 from peephole.search import torch_trace
 from rejection import rejected_by_comparison
 
 from .changes import change_text
-from .trace_checks import FRAME_SIZE, Implementation, check_search, check_target, engine_traces, make
+from .trace_checks import FRAME_SIZE, Implementation, check_search, check_target, engine_traces, make, pack, source_of
 from .wrong_traces import WRONG, WRONG_BENDS, Wrong
 
 DEFINITION = Implementation(torch_trace.trace_search, torch_trace.trace_target, 1e-10)
@@ -38,7 +41,10 @@ NETWORKS: dict[str, dict[str, Any]] = {
     "norm zoneout": {"layer_norm": True, "zoneout_cell": 0.4, "zoneout_hidden": 0.1},
     "one unit": {"hidden_size": 1, "encoder_size": 2, "embedding_size": 1},
     "two units": {"hidden_size": 2, "encoder_size": 4},
+    "feeding": {"input_feeding": True, "decoder_layers": 2},
+    "feeding residual": {"input_feeding": True, "residual": True, "cell": "gru", "peephole": "none", **DEEP},
     "copy": {"output": "copy"},
+    "copy feeding": {"output": "copy", "input_feeding": True, "attention": "coverage"},
     "copy multihead": {"output": "copy", "attention": "multihead", "residual": True, "decoder_layers": 2},
     "ctc": {"ctc": True},
     "frames": {"input": "frames", "input_size": FRAME_SIZE, "frame_stack": 2, "encoder_pyramid": 1, **DEEP},
@@ -117,6 +123,24 @@ def test_the_searches_above_have_every_fate() -> None:
         *("EXPANDED", "RETURNED", "BEATEN", "DUPLICATE", "OUTSIDE_BEAM", "HOPELESS", "LENGTH_LIMIT", "UNFINISHED"),
         *("UNPREDICTABLE", "OTHER_PREFIX", "TOO_SHORT", "REPEATED_NGRAM"),
     }
+
+
+@pytest.mark.parametrize("stored", ["float32", "bfloat16", "int8"])
+def test_the_engines_traces_have_the_bits_of_its_predictions(stored: Any) -> None:
+    search = SearchConfig(beam_size=4, nbest=2, ctc_weight=0.3, length_penalty=0.5)
+    for settings in NETWORKS.values():
+        network, config = make(seed=3, **settings)
+        packed, source = pack(network, config, stored=stored), source_of(config)[0]
+        [[best, *_]] = PackedSearch([packed]).find([source], [9], search)
+        traced = trace_search(packed, source, 9, search, top=2)
+        assert traced.symbols[: len(best.ids)] == best.ids
+        assert traced.log_probs.tolist() == list(best.symbol_log_probs)
+        if best.attention is not None:
+            assert traced.arrays["attention"][: len(best.ids)].tobytes() == best.attention.tobytes()
+        forced = trace_target(packed, source, best.ids, top=2)
+        for name, array in forced.arrays.items():
+            rows = min(len(array), len(traced.arrays[name]))  # the given target has </s>
+            assert array[:rows].tobytes() == traced.arrays[name][:rows].tobytes(), name
 
 
 @pytest.mark.parametrize("wrong", WRONG, ids=lambda wrong: wrong.name)

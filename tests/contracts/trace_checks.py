@@ -14,6 +14,7 @@ from peephole.engine.packed import PackedModel
 from peephole.nn import Seq2Seq, build_seq2seq
 from peephole.search.recorded import BeamTree, Fate, Recorded
 from peephole.storage.model_file import ModelFile, encode_model
+from peephole.storage.quantization import Stored
 from peephole.symbols import CharacterSymbols, FrameSymbols
 
 from .model_oracle import BOS, ModelOracle
@@ -36,16 +37,19 @@ class Implementation(NamedTuple):
     tolerance: float
 
 
+def pack(
+    network: Seq2Seq, config: ModelConfig, instruction_set: str | None = None, stored: Stored = "float32"
+) -> PackedModel:
+    """Return a network's weights as the engine packs them."""
+    tensors = {name: tensor.float().numpy() for name, tensor in network.state_dict().items()}
+    return PackedModel(encode_model(ModelFile(tensors, Config(model=config), *tables(config), stored)), instruction_set)
+
+
 def engine_traces(instruction_set: str) -> Implementation:
     """Return the engine's traces of networks that it packs."""
 
-    def pack(network: Seq2Seq, config: ModelConfig) -> PackedModel:
-        tensors = {name: tensor.float().numpy() for name, tensor in network.state_dict().items()}
-        file = ModelFile(tensors, Config(model=config), *tables(config))
-        return PackedModel(encode_model(file), instruction_set)
-
     def of(function: Callable[..., Recorded]) -> Callable[..., Recorded]:
-        return lambda network, *given, **settings: function(pack(network, network.config), *given, **settings)
+        return lambda network, *given, **more: function(pack(network, network.config, instruction_set), *given, **more)
 
     return Implementation(of(trace.trace_search), of(trace.trace_target), 1e-5)
 
@@ -76,7 +80,7 @@ def make(seed: int = 0, **settings: Any) -> tuple[Seq2Seq, ModelConfig]:
 
 def oracle_of(network: Seq2Seq, config: ModelConfig) -> TraceOracle:
     names = ("cell", "context", "attention", "encoder_layers", "decoder_layers", "bidirectional", "attention_heads")
-    names += ("residual", "input", "output", "frame_stack", "input_planes", "encoder_pyramid")
+    names += ("residual", "input", "output", "frame_stack", "input_planes", "encoder_pyramid", "input_feeding")
     shape = {name: getattr(config, name) for name in names}
     return TraceOracle(ModelOracle(weights_of(network), **shape, zoneout=(config.zoneout_hidden, config.zoneout_cell)))
 

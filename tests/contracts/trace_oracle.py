@@ -153,6 +153,7 @@ class TraceOracle:
         embeddings = weights["decoder.embedding.weight"]
         carried = oracle.first_attention_state(model.attention, len(outputs)) if model.context == "attention" else None
         found = []
+        read = np.zeros(len(states[-1][0]))  # r_0
         for t, symbol in enumerate(fed):
             y = embeddings[symbol if symbol < len(embeddings) else UNK]
             alpha = None
@@ -171,7 +172,7 @@ class TraceOracle:
                     kept["attention.heads"].append(np.array(heads))
             else:
                 context = oracle.fixed_context(model.context, outputs, last[-1][0])  # (8)
-            x = np.concatenate([y, context])
+            x = np.concatenate([y, context, read] if model.input_feeding else [y, context])  # (62)
             for layer, state in enumerate(states):
                 below = x
                 states[layer] = self._cell(f"decoder.layers.{layer}", f"decoder.{layer}", x, state, kept)

@@ -164,6 +164,15 @@ DECODERS = [
         "np.argsort(log_probs",
         "alternatives",
     ),
+    Wrong(
+        "the readout is not fed",
+        recording,
+        recording._record_decoder,
+        "state, read = decoder.read(state, context, embedded, weights)",
+        "_, read = decoder.read(state, context, embedded, weights)",
+        "decoder.0",
+        "feeding",
+    ),
     Wrong("ranks begin at 0", torch_trace, torch_trace._recorded, "ranks=1 + (", "ranks=(", "rank of step"),
     Wrong(
         "log p is that of the symbol fed",

@@ -148,3 +148,20 @@ def test_unknown_symbols_and_long_sources_are_reported(engine: str) -> None:
     assert (trace.unknown, trace.truncated) == (("?",), False)
     with pytest.warns(peephole.model.TruncatedSourceWarning):
         assert model.trace("ab" * 5000, engine=engine).truncated
+
+
+@engines
+def test_a_calibrated_model_shows_calibrated_probabilities(engine: str) -> None:
+    model = peephole.load(MODEL)
+    for source, settings in (("cab", {}), ("abba", {"max_length_factor": 0, "max_length_extra": 2})):
+        [[best]] = model.predict([source], calibration=1.7, **settings)
+        trace = model.trace(source, calibration=1.7, engine=engine, **settings)
+        plain = model.trace(source, calibration=1.0, engine=engine, **settings)
+        assert trace.symbols == plain.symbols
+        assert trace.log_probs == pytest.approx(best.symbol_log_probs, abs=1e-5)
+        assert abs(trace.log_prob - plain.log_prob) > 0.01
+        assert trace.beam is not None
+        assert plain.beam is not None
+        assert trace.beam.score.tolist() == plain.beam.score.tolist()
+        given = model.trace(source, best.tokens, calibration=1.7, engine=engine)
+        assert given.log_probs[: len(trace.log_probs)] == pytest.approx(trace.log_probs, abs=1e-6)

@@ -54,9 +54,12 @@ def diagnose(  # noqa: D417  # a method
     check_can_be_traced(self, "diagnose")
     check_type("top", top, int, "a whole number")
     collected = Notices() if notices is None else notices
-    work = read_work(self, "diagnose", source, collected, search, Constraint())
+    uncalibrated = {**search, "calibration": 1.0}  # (61) changes neither order nor errors
+    work = read_work(self, "diagnose", source, collected, uncalibrated, Constraint())
     reading = Notices()
-    given = read_work(self, "diagnose", source, reading, {"engine": work.config.engine}, Constraint(reference))
+    given = read_work(
+        self, "diagnose", source, reading, {"engine": work.config.engine, "calibration": 1.0}, Constraint(reference)
+    )
     if notices is None:
         issue_warnings(collected, 1, stacklevel=2)
     assert given.target is not None

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from peephole.config import SearchConfig
 from peephole.errors import ConfigError, PeepholeError, check_type, describe_value
 from peephole.memory import check_memory
+from peephole.model.calibrated import divided_weights
 from peephole.model.language import find_language_model
 from peephole.model.phrases import read_phrases
 from peephole.model.reading import Notices, Source, issue_warnings, new_notices
@@ -19,6 +21,7 @@ from peephole.symbols import EOS, copied_tokens
 if TYPE_CHECKING:
     from peephole.model.handle import Model
     from peephole.model.trace import Trace
+    from peephole.model.weights import Weights
     from peephole.search.recorded import Recorded
 
 MOST_ALTERNATIVES = 1000
@@ -164,11 +167,23 @@ def _check_size(model: Model, work: Work, places: int) -> None:
 
 
 def record(model: Model, work: Work) -> Recorded:
-    """Return what a model computes, by the engine where it can."""
+    """Return what a model computes, by the engine where it can; of a calibrated one with the probabilities of (61)."""
+    weights, temperature = model._weights, work.config.calibration
+    if temperature == 1:
+        return _record(model, weights, work)
+    scaled = divided_weights(weights, model._description(), temperature)
+    if work.target is not None:
+        return _record(model, scaled, work)
+    found = _record(model, weights, work)
+    finished = found.symbols[-1] == EOS
+    target = list(found.symbols[:-1] if finished else found.symbols)
+    return calibrated(found, _record(model, scaled, work._replace(target=target)))
+
+
+def _record(model: Model, weights: Weights, work: Work) -> Recorded:
     given: dict[str, Any] = {"top": work.top, "bend": work.bend}
     searched: dict[str, Any] = {"prefix": work.prefix, "phrases": work.phrases}
-    ids, weights = work.source.ids, model._weights
-    reason = slow_search_reason(weights, model.config, work.config)
+    ids, reason = work.source.ids, slow_search_reason(weights, model.config, work.config)
     if weights.fit_engine() and work.config.engine == "auto" and reason is None:
         from peephole.engine.trace import trace_search, trace_target
 
@@ -182,6 +197,14 @@ def record(model: Model, work: Work) -> Recorded:
     if work.target is not None:
         return torch_trace.trace_target(network, ids, work.target, **given)
     return torch_trace.trace_search(network, ids, work.max_length, work.config, **searched, **given)
+
+
+def calibrated(found: Recorded, scored: Recorded) -> Recorded:
+    """Return what a search found with the probabilities of another set of weights; the beam keeps its own."""
+    steps = len(found.symbols)
+    names = ("log_probs", "ranks", "top_symbols", "top_log_probs")
+    probabilities = {name: getattr(scored, name)[:steps] for name in names}
+    return replace(found, **probabilities)
 
 
 def trace_of(model: Model, work: Work, recorded: Recorded) -> Trace:

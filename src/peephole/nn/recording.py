@@ -17,7 +17,7 @@ from torch.nn import functional as F
 from peephole.nn.attention import Attended, Attention, AttentionState, MultiheadAttention
 from peephole.nn.bending import Bend, bend_attention
 from peephole.nn.cells import GRUStep, LSTMState, LSTMStep, valid_steps
-from peephole.nn.decoder import zone
+from peephole.nn.decoder_recurrence import zone
 from peephole.nn.decoder_state import DecoderState, hidden
 from peephole.nn.directions import GRUDirection, LSTMDirection
 from peephole.nn.encoder import LayerState, fixed_context
@@ -266,7 +266,7 @@ def _record_decoder(
         state, context, weights = recurrence(recurrence.project(embedded), state, [], [decoder.zoneout] * len(steps))
         for index, layer in enumerate(state.layers):
             _keep(arrays, f"decoder.{index}", steps[index].kept[-1], layer)
-        read = decoder.read(state, context, embedded, weights)
+        state, read = decoder.read(state, context, embedded, weights)
         arrays["context"].append(context[0])
         arrays["readout"].append(read.readout[0])
         if weights is not None:

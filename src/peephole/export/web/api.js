@@ -65,6 +65,11 @@ export class Model {
     return this.#host.call("score", [sources, targets], { signal, onProgress });
   }
 
+  // Everything of the prediction of one source: gates, states, attention, and every hypothesis of the search.
+  trace(source, { signal, ...options } = {}) {
+    return this.#host.call("trace", [source, options], { signal });
+  }
+
   // Releases the memory; the model cannot be used afterwards.
   free() {
     this.#host.free();

@@ -1,5 +1,7 @@
 // The engine: one WebAssembly instance, its memory, and the calls of its C interface (engine/include/peephole.h).
 
+import { readTrace } from "./trace.js";
+
 const MESSAGE_BYTES = 1000;
 const OK = 0;
 
@@ -103,6 +105,27 @@ export class Engine {
   // Searches. `fields` are those of peephole_request: numbers, and typed arrays, which are copied. Returns for each
   // source its targets: { ids, logProb, symbolLogProbs, attention }, attention as one Float32Array.
   search(models, fields) {
+    return this.#call(models, fields, "search", (request, result) => {
+      const status = this.code.peephole_search(request, result, this.message, MESSAGE_BYTES);
+      return [status, (found) => this.#readResult(found, Number(fields.num_sources)), this.code.peephole_result_release];
+    });
+  }
+
+  // Searches the target of one source, or feeds a given one, and returns everything: see readTrace in trace.js. `bend`:
+  // { step, weights }, or null.
+  trace(models, fields, top, bend) {
+    return this.#call(models, fields, "trace", (request, result, store) => {
+      const layout = this.layouts.peephole_trace_request, traced = store(new Uint8Array(layout.size));
+      const weights = bend ? store(Float32Array.from(bend.weights)) : 0;
+      const values = { request, top, bent_step: bend ? bend.step : -1, bent_weights: weights };
+      for (const [name, value] of Object.entries(values)) this.#write(traced + layout[name].offset, layout[name].type, value);
+      const status = this.code.peephole_trace_make(traced, result, this.message, MESSAGE_BYTES);
+      return [status, (found) => readTrace(this, found), this.code.peephole_trace_release];
+    });
+  }
+
+  // Writes a request and a place for the address of its result, calls `call`, and returns what is read of the result.
+  #call(models, fields, name, call) {
     return this.guard(() => {
       const layout = this.layouts.peephole_request, memory = [];
       const store = (array) => {
@@ -122,13 +145,13 @@ export class Engine {
           this.#write(request + field.offset, field.type, content);
         }
         const result = store(new Uint32Array(1));
-        const status = this.code.peephole_search(request, result, this.message, MESSAGE_BYTES);
-        if (status !== OK) throw new PeepholeError(`search: ${this.text(this.message)}`);
+        const [status, read, release] = call(request, result, store);
+        if (status !== OK) throw new PeepholeError(`${name}: ${this.text(this.message)}`);
         const found = this.view.getUint32(result, true);
         try {
-          return this.#readResult(found, Number(fields.num_sources));
+          return read(found);
         } finally {
-          this.code.peephole_result_release(found);
+          release(found);
         }
       } finally {
         memory.forEach((address) => this.code.free(address));

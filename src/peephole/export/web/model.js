@@ -129,6 +129,24 @@ export class LocalModel {
     return scores.map(([{ logProb }]) => logProb);
   }
 
+  // Returns everything of the prediction of one source: see readTrace in trace.js; `names` has the text of each symbol.
+  // `bend`: attention weights that one step has in place of computed ones, { step, weights }, or null.
+  async trace(source, { bend = null, top = 5, ...options }, between) {
+    await between(0);
+    const search = this.#searchOptions(options), [read] = this.#readSources([source], options, search);
+    if (!read.length) throw new PeepholeError("trace: source 0 is empty; wanted at least one symbol");
+    const fields = { ...this.#sourceFields([read]), ...targetFields([read], search) };
+    const found = this.engine.trace(this.models, fields, top, bend);
+    const texts = read.copied ? [...read.copied.texts.keys()] : [], names = {};
+    for (const id of [...found.ids, ...found.topSymbols.flat(), ...(found.beam?.symbol ?? [])]) {
+      names[id] ??= id < this.target.size ? this.target.names[id] : texts[id - this.target.size];
+    }
+    const tokens = found.ids.map((id) => names[id]), finished = found.ids[found.ids.length - 1] === EOS;
+    const { tokens: sourceTokens, unknown, truncated } = read;
+    const text = this.target.join(finished ? tokens.slice(0, -1) : tokens);
+    return { ...found, text, tokens, finished, names, sourceTokens, unknown, truncated };
+  }
+
   #attends({ attention }) {
     return attention && (this.header.architecture.context ?? "attention") === "attention";
   }

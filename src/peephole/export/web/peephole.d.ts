@@ -53,6 +53,43 @@ export interface PredictOptions extends CallOptions {
   diversity?: number;
 }
 
+export interface TraceOptions extends PredictOptions {
+  /** Attention weights, one for each output of the encoder, that a step (from 0) has in place of computed ones. */
+  bend?: { step: number; weights: number[] } | null;
+  /** Alternatives of each step, and extensions recorded of each hypothesis; 5. */
+  top?: number;
+}
+
+/** Everything of one prediction; docs/traces.md of the package describes it. */
+export interface Trace {
+  text: string;
+  /** The target's symbols, U of them, </s> included where it was predicted. */
+  tokens: string[];
+  ids: number[];
+  finished: boolean;
+  logProbs: number[];
+  /** 1 for the most probable symbol of its step. */
+  ranks: number[];
+  topSymbols: number[][];
+  topLogProbs: number[][];
+  /** Gates, states, attention and more by name; rows one after the other. */
+  arrays: Record<string, { shape: number[]; numbers: Float32Array }>;
+  /** Every hypothesis that the search considered: one entry of each list. */
+  beam: {
+    parent: number[];
+    step: number[];
+    symbol: number[];
+    logProb: number[];
+    score: number[];
+    fate: string[];
+  } | null;
+  /** The text of each symbol in `ids`, `topSymbols` and `beam`. */
+  names: Record<number, string>;
+  sourceTokens: string[];
+  unknown: string[];
+  truncated: boolean;
+}
+
 export interface Info {
   formatVersion: number;
   architecture: Record<string, unknown>;
@@ -71,6 +108,8 @@ export class Model {
   predict(sources: Source[], options?: PredictOptions): Promise<Prediction[][]>;
   /** log p(Y | X) of each target, a text or a list of symbols, given its source. */
   score(sources: Source[], targets: (string | string[])[], options?: CallOptions): Promise<number[]>;
+  /** Everything of the prediction of one source, not empty, by one model: gates, attention, the search. */
+  trace(source: Source, options?: TraceOptions): Promise<Trace>;
   /** Releases the memory; the model cannot be used afterwards. */
   free(): void;
 }
