@@ -10,11 +10,13 @@ import os
 import signal
 import subprocess
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from statistics import median
 from typing import Any, NamedTuple
+
+from fetch import run
 
 from peephole import load
 from peephole.data import Corpus
@@ -240,6 +242,50 @@ def run_systems(
                     path = predictions_path(results, system, seed, search, part)
                     predict(model_path(results, system, seed), sources, path, {"threads": threads, **search.options})
     return results
+
+
+def prepare_data(recipe: Path, data: Path, wanted: str = "test.tsv") -> None:
+    """Run a recipe's prepare.py, unless a file that it writes at its end is there.
+
+    Args:
+        recipe: the folder of the recipe.
+        data: the folder to write.
+        wanted: the file.
+    """
+    if not (data / wanted).is_file():
+        print(run([sys.executable, str(recipe / "prepare.py"), "--out", str(data)]))
+
+
+def run_recipe(
+    recipe: Path,
+    description: str | None,
+    systems: Sequence[System],
+    report: Callable[[Path, Path], str],
+    *,
+    data: Path,
+    minutes: float,
+) -> None:
+    """Do what a recipe of texts does: run the stages that are not finished, and print the tables.
+
+    Args:
+        recipe: its folder, with prepare.py and config.toml.
+        description: the docstring of its run.py.
+        systems: rows of the table.
+        report: returns the tables, of a folder of data and one of results.
+        data: the usual folder of the data.
+        minutes: of each training, unless --minutes says otherwise.
+    """
+    arguments = recipe_parser(description, data, minutes).parse_args()
+    prepare_data(recipe, arguments.data)
+    results = run_systems(
+        systems,
+        {"test": read_test(arguments.data / "test.tsv").sources},
+        recipe / "config.toml",
+        data=arguments.data,
+        minutes=arguments.minutes,
+        threads=arguments.threads,
+    )
+    publish(results, report(arguments.data, results))
 
 
 def train_language_model(model: Path, train_file: Path, dev_file: Path, minutes: float, threads: int) -> Path:

@@ -26,9 +26,10 @@ FLOORS = [
     {"data"},
     {"engine"},
     {"model"},
-    {"inspect"},
     {"training"},
+    {"inspect"},
     {"export"},
+    {"inspect"},
     {"cli"},
 ]
 FLOOR_OF = {part: floor for floor, parts in enumerate(FLOORS) for part in parts}

@@ -14,8 +14,7 @@ from prepare import DATA
 from report import read_pairs, table
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
-from fetch import run
-from stages import System, model_path, publish, recipe_parser, run_systems
+from stages import System, model_path, prepare_data, publish, recipe_parser, run_systems
 from tables import facts_table
 
 HERE = Path(__file__).parent
@@ -26,8 +25,7 @@ SYSTEMS = (System("large", "model", LARGE, searches=()),)  # report.py predicts
 def main() -> None:
     """Run the stages that are not finished, and print the table."""
     arguments = recipe_parser(__doc__, DATA, 50).parse_args()
-    if not (arguments.data / "test.tsv").is_file():
-        print(run([sys.executable, str(HERE / "prepare.py"), "--out", str(arguments.data)]))
+    prepare_data(HERE, arguments.data)
     results = run_systems(
         SYSTEMS,
         {},

@@ -15,8 +15,7 @@ from pathlib import Path
 from prepare import DATA, LANGUAGES
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
-from fetch import run
-from stages import System, publish, read_test, recipe_parser, run_systems
+from stages import System, prepare_data, publish, read_test, recipe_parser, run_systems
 from tables import facts_table, rows_of, scores_table
 
 HERE = Path(__file__).parent
@@ -43,8 +42,7 @@ def main() -> None:
     parser = recipe_parser(__doc__, DATA, 30)
     parser.add_argument("--set", dest="sets", action="append", choices=SETS, help="only this one (repeatable)")
     arguments = parser.parse_args()
-    if not (arguments.data / SETS[-1] / "test.tsv").is_file():
-        print(run([sys.executable, str(HERE / "prepare.py"), "--out", str(arguments.data)]))
+    prepare_data(HERE, arguments.data, f"{SETS[-1]}/test.tsv")
     for name in arguments.sets or SETS:
         data = arguments.data / name
         results = run_systems(

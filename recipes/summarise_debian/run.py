@@ -16,8 +16,7 @@ from pathlib import Path
 from prepare import DATA, is_formulaic
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
-from fetch import run
-from stages import System, publish, read_test, recipe_parser, run_systems
+from stages import System, read_test, run_recipe
 from tables import difference, facts_table, rows_of, scores_table
 
 HERE = Path(__file__).parent
@@ -59,18 +58,7 @@ def report(data: Path, results: Path) -> str:
 
 def main() -> None:
     """Run the stages that are not finished, and print the tables."""
-    arguments = recipe_parser(__doc__, DATA, 30).parse_args()
-    if not (arguments.data / "test.tsv").is_file():
-        print(run([sys.executable, str(HERE / "prepare.py"), "--out", str(arguments.data)]))
-    results = run_systems(
-        SYSTEMS,
-        {"test": read_test(arguments.data / "test.tsv").sources},
-        HERE / "config.toml",
-        data=arguments.data,
-        minutes=arguments.minutes,
-        threads=arguments.threads,
-    )
-    publish(results, report(arguments.data, results))
+    run_recipe(HERE, __doc__, SYSTEMS, report, data=DATA, minutes=30)
 
 
 if __name__ == "__main__":

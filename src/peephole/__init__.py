@@ -17,9 +17,11 @@ from peephole.lazy import lazy_names
 from peephole.nn.backends import add_backend
 
 if TYPE_CHECKING:
+    from peephole import inspect as inspect
     from peephole import nn as nn
     from peephole.config import Config as Config
     from peephole.errors import PeepholeError as PeepholeError
+    from peephole.inspect.report import report as report
     from peephole.model import Model as Model
     from peephole.model import Prediction as Prediction
     from peephole.model import load as load
@@ -51,9 +53,11 @@ _MODULES = {
     "check": "peephole.training.checking",
     "evaluate": "peephole.model.evaluation",
     "info": "peephole.model.info",
+    "inspect": "peephole.inspect",
     "load": "peephole.model",
     "nn": "peephole.nn",
     "quantize": "peephole.model.quantization",
+    "report": "peephole.inspect.report",
     "resume": "peephole.training",
     "train": "peephole.training",
     "tune": "peephole.training",
@@ -68,9 +72,11 @@ __all__ = [
     "check",
     "evaluate",
     "info",
+    "inspect",
     "load",
     "nn",
     "quantize",
+    "report",
     "resume",
     "train",
     "tune",

@@ -10,7 +10,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-from peephole.consistency import check_consistency, check_language_model
+from peephole.consistency import check_consistency, check_language_model, check_shared_symbols
 from peephole.errors import ConfigError, check_path, check_type, describe_value, nearest
 from peephole.sections import DEFAULT_EPOCHS as DEFAULT_EPOCHS
 from peephole.sections import HIGHEST_COUNT as HIGHEST_COUNT
@@ -46,6 +46,7 @@ class Config:
             check_type(name, getattr(self, name), kind, f"a {kind.__name__}")
         check_consistency(self.data, self.frames, self.model, self.train, self.search)
         check_language_model(self.data, self.symbols, self.model, self.search)
+        check_shared_symbols(self.data, self.frames, self.symbols, self.model)
 
     @classmethod
     def from_dict(cls, tree: Mapping[str, Any], where: str = "config", base: Config | None = None) -> Config:

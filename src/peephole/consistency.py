@@ -22,6 +22,26 @@ def check_language_model(data: DataConfig, symbols: SymbolsConfig, model: ModelC
             raise ConfigError(f"{name}: wanted model.input='none' with it, got {model.input!r}")
 
 
+def check_shared_symbols(data: DataConfig, frames: FramesConfig, symbols: SymbolsConfig, model: ModelConfig) -> None:
+    """Raise ConfigError if one table of symbols is asked for where there are not texts of one kind on both sides."""
+    if not symbols.shared:
+        return
+    wanted = {
+        "model.input": (model.input, model.input == "symbols"),
+        "model.output": (model.output, not model.predicts_vectors),
+        "frames.kind": (frames.kind, frames.kind in ("auto", "text")),
+        "data.horizon": (data.horizon, data.horizon is None),
+    }
+    for name, (value, is_text) in wanted.items():
+        if not is_text:
+            raise ConfigError(f"symbols.shared: wanted texts on both sides, got {name}={value!r}")
+    given = [kind for kind in (symbols.source, symbols.target) if kind != "auto"]
+    if len(set(given)) > 1:
+        raise ConfigError(
+            f"symbols.shared: wanted symbols.source and symbols.target of one kind, got {given[0]!r} and {given[1]!r}"
+        )
+
+
 def check_consistency(
     data: DataConfig, frames: FramesConfig, model: ModelConfig, train: TrainConfig, search: SearchConfig
 ) -> None:

@@ -103,8 +103,13 @@ class SymbolsConfig:
 
     source: SymbolKind = option("auto", "source symbols; auto chooses by the data and prints its choice")
     target: SymbolKind = option("auto", "target symbols; auto chooses by the data and prints its choice")
+    shared: bool = option(
+        False, "one table of symbols for both sides, learned from both; source and target then have one kind"
+    )
     of: str | None = option(None, "model.input=none: take the target symbols over from this model file")
-    vocabulary_size: int = option(8000, "most symbols a side that a vocabulary may hold", low=8, high=MOST_SYMBOLS)
+    vocabulary_size: int = option(
+        8000, "most symbols that a vocabulary may hold, of a side or of both", low=8, high=MOST_SYMBOLS
+    )
     min_count: int = option(1, "symbols seen fewer times in training become <unk>", low=1, high=HIGHEST_COUNT)
     normalize: Literal["NFC", "NFKC", "none"] = option("NFC", "Unicode normalisation of both sides")
 

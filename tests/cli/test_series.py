@@ -12,6 +12,7 @@ import torch
 
 from peephole.config import Config
 from peephole.model import load
+from peephole.model.evaluation import evaluate
 from peephole.model.series import SeriesModel
 from peephole.nn import build_seq2seq
 from peephole.symbols import FrameSymbols
@@ -69,10 +70,63 @@ def test_wrong_tables_and_options_are_one_line_errors(peephole: Peephole, model:
     done = peephole("predict", model, "--bad-lines", "skip", "bad.csv").succeeded()
     assert "1 number skipped: no number (first: bad.csv, line 3)" in done.err
     peephole("predict", model, "no.csv").failed("no.csv: no such file; did you mean 't.csv'?")
-    peephole("score", model, "t.csv").failed(f"{model}: wanted a model whose targets are texts, got one of series")
     peephole("export", model, "--to", "onnx", "--out", "x").failed(
         f"{model}: ONNX export, output: wanted symbols|copy, got 'gaussian'"
     )
+
+
+def test_evaluate_prints_the_errors_of_all_windows(peephole: Peephole, model: Path) -> None:
+    values = np.random.default_rng(1).normal(size=(31, 2)).round(3)
+    rows = [[f"{number:g}" for number in row] for row in values.tolist()]
+    rows[20][1], values[20, 1] = "", np.nan
+    peephole.write("long.csv", "a,b\n" + "".join(",".join(row) + "\n" for row in rows))
+    options = ("--samples", "9", "--seed", "3", "--season", "4")
+    wanted = evaluate(load(model), values, samples=9, seed=3, season=4)
+    done = peephole("evaluate", model, "long.csv", "--json", *options).succeeded()
+    result = json.loads(done.out)
+    assert "1 number repaired: missing; the one before it is read (first: long.csv, line 22)" in done.err
+    assert {**result, "model": None, "test": None} == {**wanted.to_dict(), "model": None}
+    assert (result["num_windows"], result["num_numbers"]) == (12, 35)  # 18 steps of 2 series, one missing
+    shown = (
+        peephole("evaluate", model, "long.csv", *options, "--metric", "crps", "--metric", "coverage").succeeded().out
+    )
+    assert "12 windows, 35 numbers" in shown
+    assert f"{wanted.scores['crps'].value:.4g}" in shown
+    assert f"{wanted.scores['coverage'].value:.2f} %" in shown
+    assert "MASE" not in shown.replace("unit of MASE", "")
+
+
+def test_score_prints_the_log_density_of_each_window(peephole: Peephole, model: Path) -> None:
+    values = np.random.default_rng(1).normal(size=20).round(3)
+    peephole.write("long.csv", "a\n" + "".join(f"{number:g}\n" for number in values))
+    starts = (14, 17)
+    wanted = load(model).score([values[t - 12 : t] for t in starts], [values[t : t + 3] for t in starts])
+    assert peephole("score", model, "long.csv").succeeded().lines == [f"{score:.6f}" for score in wanted]
+    found = [json.loads(line) for line in peephole("score", model, "long.csv", "--json").succeeded().lines]
+    assert [(one["series"], one["first"], one["steps"]) for one in found] == [(["a"], 15, 3), (["a"], 18, 3)]
+    assert [one["log_prob"] for one in found] == pytest.approx(wanted)
+
+
+def test_tables_and_requests_that_cannot_be_evaluated_are_one_line_errors(peephole: Peephole, model: Path) -> None:
+    short = "t.csv: wanted at least 15 steps: 12 to read (data.history) and 3 to forecast (data.horizon); got 3"
+    peephole("score", model, "t.csv").failed(short)
+    peephole("evaluate", model, "t.csv").failed(short)
+    peephole.write("flat.csv", "a,b\n" + "".join(f"{number % 5},{number % 3}\n" for number in range(20)))
+    peephole("evaluate", model, "flat.csv").failed(
+        "flat.csv, column 'b': wanted a series that does not repeat itself every 3 steps"
+    )
+    peephole("score", model, "flat.csv").succeeded()
+    peephole("evaluate", model, "flat.csv", "--season", "4", "--metric", "bleu").failed(
+        "evaluation: unknown metric of forecasts 'bleu'; wanted one of mase, naive_mase, mae, coverage, crps"
+    )
+    peephole("evaluate", model, "flat.csv", "--beam-size", "2").failed(
+        "evaluate: unknown setting 'beam_size' of forecasts; wanted one of samples, seed, batch_size, threads, engine"
+    )
+    peephole("evaluate", model, "flat.csv", "--against", model).failed(
+        "against: wanted none, since forecasts of two models are not compared; got a model"
+    )
+    done = peephole("score", model, "flat.csv", "--tokens")
+    assert (done.code, "--tokens is for texts; this is a model of series" in done.err) == (2, True)
 
 
 def test_info_and_dry_run(peephole: Peephole, model: Path) -> None:

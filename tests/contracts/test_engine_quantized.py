@@ -16,19 +16,11 @@ from peephole.nn import build_seq2seq, schema
 from peephole.nn.schema import Architecture
 from peephole.search.hypothesis import Hypothesis
 from peephole.search.torch import DefinitionSearch
-from peephole.storage.model_file import ModelFile, encode_model
 from peephole.storage.quantization import Stored, dequantize, quantize
 
-from .test_engine_search import SHAPES, SOURCE, TARGET, make_config, make_sources
+from .test_engine_search import ROUNDING, ROUNDING_OF_NORMS, SHAPES, SOURCE, TARGET, encoded, make_config, make_sources
 
 pytestmark = pytest.mark.skipif(not engine.available(), reason="the engine was not built")
-
-# The engine also rounds activations, to 8 significant bits or to 255 levels per row: errors of up to 1/512 or 1/254 of
-# the largest. The largest measured error of log p of a symbol in these models: 0.0043 (bfloat16) and 0.0125 (int8).
-# Layer normalisation scales the gates of these small initial weights, errors included, up to a variance of 1: 0.0071
-# and 0.0203.
-ROUNDING = {"bfloat16": 0.006, "int8": 0.015}
-ROUNDING_OF_NORMS = {"bfloat16": 0.009, "int8": 0.025}
 
 
 @pytest.mark.parametrize("instruction_set", engine.instruction_sets())
@@ -59,7 +51,7 @@ def quantized(shape: str, stored: Stored) -> tuple[bytes, Sequence[Hypothesis]]:
         for layer in network.decoder.layers:
             layer.weight_hidden /= 4
     weights = {name: tensor.numpy() for name, tensor in network.state_dict().items()}
-    file = encode_model(ModelFile(weights, config, SOURCE, TARGET, stored))
+    file = encoded(config, network, stored)
     specs = schema.tensors(Architecture.of(config.model), len(SOURCE), len(TARGET))
     rounded = dequantize(quantize(weights, stored, specs))
     network.load_state_dict({name: torch.from_numpy(weight) for name, weight in rounded.items()})

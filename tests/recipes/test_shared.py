@@ -156,10 +156,10 @@ def test_stages_train_each_seed_and_skip_what_is_finished(shared, training, tmp_
     assert results == tmp_path / "0.5-minutes"
     assert [command[4:9] for command in commands if isinstance(command, list)] == [
         [str(tmp_path / "train.tsv"), "--dev", str(tmp_path / "dev.tsv"), "--out", str(results / "a.1.safetensors")],
-        [str(tmp_path / "train.tsv"), "--dev", str(tmp_path / "dev.tsv"), "--out", str(results / "a.2.safetensors")],
         [str(tmp_path / "all.tsv"), "--dev", str(tmp_path / "dev.tsv"), "--out", str(results / "b.1.safetensors")],
+        [str(tmp_path / "train.tsv"), "--dev", str(tmp_path / "dev.tsv"), "--out", str(results / "a.2.safetensors")],
     ]
-    settings = [word for word in commands[2] if "=" in word]
+    settings = [word for word in commands[3] if "=" in word]
     assert settings == [
         "train.epochs=none", "train.minutes=0.5", "train.threads=1", "model.context=last", "train.seed=2"
     ]  # fmt: skip
@@ -170,6 +170,22 @@ def test_stages_train_each_seed_and_skip_what_is_finished(shared, training, tmp_
     (results / "a.1.json").unlink()
     (results / "a.1.run").mkdir()
     assert training(*systems)[1] == [[sys.executable, "-m", "peephole", "train", "--resume", str(results / "a.1.run")]]
+
+
+def test_a_recipe_prepares_its_data_once_and_prints_its_report(shared, training, tmp_path, monkeypatch, capsys):
+    stages, data = shared.stages, tmp_path / "data"
+    (tmp_path / "prepare.py").write_text(
+        "import pathlib, sys\n"
+        "folder = pathlib.Path(sys.argv[2]); folder.mkdir()\n"
+        "(folder / 'test.tsv').write_text('s\\tt\\ns\\tu\\n'); print(sys.argv[1], 'prepared')\n"
+    )
+    monkeypatch.setattr(sys, "argv", ["run.py", "--minutes", "2", "--data", str(data)])
+    arguments = (tmp_path, "a recipe", [stages.System("a", "one")], lambda data, results: f"{data}: {results.name}")
+    for prepared in ("--out prepared\n\n", ""):
+        stages.run_recipe(*arguments, data=tmp_path / "usual", minutes=30)
+        assert capsys.readouterr().out == f"{prepared}{data}: 2-minutes\n"
+        assert (data / "2-minutes" / "report.md").read_text() == f"{data}: 2-minutes"
+    assert (data / "2-minutes" / "a.1.beam5.test.txt").read_text() == "x\n"
 
 
 def test_a_language_model_reads_the_targets(shared, tmp_path, monkeypatch):

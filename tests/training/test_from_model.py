@@ -119,6 +119,21 @@ def test_new_data_with_new_symbols(project, capsys) -> None:
     assert f"step 0: dev loss {log(project / 'b.run')[0]['dev']['loss']:.3f}" in printed
 
 
+def test_a_model_with_one_table_for_both_sides_goes_on_with_one(project) -> None:
+    settings = TINY | QUICK | {"quiet": True, "precision": "32-true"}
+    peephole.train("a.tsv", out="s.safetensors", **settings, **{"symbols.shared": True, "model.output": "copy"})
+    model = peephole.train("b.tsv", out="t.safetensors", from_model="s.safetensors", quiet=True, **QUICK)
+    before = load_model("s.safetensors")
+    assert before.source_symbols.to_json() == before.target_symbols.to_json()
+    assert model.source_symbols.to_json() == model.target_symbols.to_json()
+    assert model.source_symbols.tokens(range(20)) == before.source_symbols.tokens(range(20))
+    assert set(model.source_symbols.tokens(range(20, len(model.source_symbols)))) == {"é", "É", "X"}
+    lines = str(peephole.info("t.safetensors")).splitlines()
+    assert sum(line.startswith("  both sides      23 characters (NFC): ") for line in lines) == 1
+    assert not any(line.startswith(("  source symbols", "  target symbols")) for line in lines)
+    assert model.predict(["abé"])[0][0].text == peephole.load("t.safetensors").predict(["abé"])[0][0].text
+
+
 def test_the_first_score_is_that_of_the_model(project) -> None:
     peephole.train(from_model="a.safetensors", out="b.safetensors", quiet=True, **QUICK)
     first, last = log(project / "b.run")[0], log(project / "a.run")[-1]
@@ -158,6 +173,7 @@ def test_settings_are_those_of_the_model_except_budget_and_machine(project) -> N
         ({"attention": "dot"}, "model.attention: wanted additive, as a.safetensors has it, got dot"),
         ({"symbols.target": "bpe"}, "symbols.target: wanted characters, as a.safetensors has it, got bpe"),
         ({"normalize": "NFKC"}, "symbols.normalize: wanted NFC, as a.safetensors has it, got NFKC"),
+        ({"symbols.shared": True}, "symbols.shared: wanted False, as a.safetensors has it, got True"),
     ],
     ids=str,
 )

@@ -7,7 +7,7 @@ import pytest
 
 import peephole
 from peephole.data.series import series_of
-from peephole.errors import ArgumentError, ConfigError, DataError
+from peephole.errors import ArgumentError, DataError
 from peephole.storage.model_file import read_tensors
 from peephole.training import resume
 from peephole.training import run as run_module
@@ -129,9 +129,18 @@ def test_an_ensemble_draws_from_its_models_in_turn(folder, tmp_path):
     np.testing.assert_array_equal(both.samples[1::2], other[1::2])
 
 
-def test_texts_are_not_scored_or_evaluated_against_series(folder):
+def test_a_trained_model_is_better_than_the_seasonal_naive_forecast(folder):
+    result = peephole.evaluate(folder / "m.safetensors", series(440)[300:], season=SEASON)
+    assert result.scores["mase"].high < result.scores["naive_mase"].low
+    assert 55 < result.scores["coverage"].value < 97
+    assert result.sources[-1] == "1, steps 135-140"
+
+
+def test_texts_are_not_evaluated_against_series(folder):
     model = peephole.load(folder / "m.safetensors")
-    with pytest.raises(ConfigError, match="wanted a model whose targets are texts, got one of series"):
+    with pytest.raises(
+        DataError, match=r"^series: wanted numbers of shape \(T,\) or \(T, C\), got <U1 of shape \(1, 2\)$"
+    ):
         peephole.evaluate(model, [("a", "b")])
 
 

@@ -34,6 +34,8 @@ from peephole.model.evaluation import BEST_ONLY, Reading, describe_gap, evaluate
     "search.ctc_weight",
     "search.language_model",
     "search.language_model_weight",
+    "search.samples",
+    "search.seed",
     "search.batch_size",
     "search.threads",
     "data.bad_lines",
@@ -47,6 +49,12 @@ from peephole.model.evaluation import BEST_ONLY, Reading, describe_gap, evaluate
     default=10,
     help="Show the N worst errors.  [default: 10]",
 )
+@click.option(
+    "--season",
+    metavar="STEPS",
+    type=click.IntRange(1, HIGHEST_COUNT),
+    help="Of series: the season of the naive forecast.  [default: the steps forecast]",
+)
 @click.option("--calibrate", metavar="OUT", help="Also fit a temperature on TEST, and write the calibrated model.")
 @click.option("--json", "as_json", is_flag=True, help="Print the result as one JSON object.")
 def command(
@@ -55,13 +63,15 @@ def command(
     metrics: tuple[str, ...],
     against: str | None,
     worst: int,
+    season: int | None,
     calibrate: str | None,
     as_json: bool,
     **options: Any,
 ) -> None:
     """Measure MODEL on TEST, a file of pairs as `peephole train` reads, or stdin (-) or another pipe.
 
-    A language model has its perplexity on a file of texts, one a line.
+    A language model has its perplexity on a file of texts, one a line. A model of series forecasts the steps of a
+    table TEST, window after window; each number counts once.
 
     Pairs with the same source are one source with several references. Intervals are 95 % bootstrap intervals over
     sources. The exposure gap is the gain in symbol error rate when the model is fed gold symbols instead of its own.
@@ -79,6 +89,7 @@ def command(
             against=other,
             metrics=metrics,
             worst=worst,
+            season=season,
             progress=progress,
             on_read=ReadingPrinter(shown_name(test_file)),
             **search,

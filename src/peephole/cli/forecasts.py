@@ -1,4 +1,4 @@
-"""What `peephole predict` does with a model of series: forecast the columns of tables."""
+"""What `peephole predict` and `peephole score` do with a model of series, on the columns of tables."""
 
 from __future__ import annotations
 
@@ -14,7 +14,9 @@ from peephole.data import Report
 from peephole.data.files import shown_name
 from peephole.data.series import read_series
 from peephole.model.forecast import LEVELS, Forecast
+from peephole.model.handle import Model
 from peephole.model.series import SeriesModel
+from peephole.model.series_evaluation import report_of, score_windows
 
 
 def write_forecasts(
@@ -60,3 +62,24 @@ def rows_of(forecast: Forecast, columns: Sequence[str]) -> Iterator[list[Any]]:
     for component, column in enumerate(columns):
         for step in range(len(forecast.mean)):
             yield [column, step + 1, *(f"{values[step, component]:.6g}" for values in found)]
+
+
+def write_scores(model: Model, name: str, *, as_json: bool, **search: Any) -> None:
+    """Write the log density of each window of a table to stdout; notes go to stderr.
+
+    Raises:
+        DataError: the table cannot be read, is too short or has other columns than the model.
+        ConfigError: the model is one of quantiles, which have no density.
+    """
+    assert isinstance(model, SeriesModel)
+    report = report_of(name)
+    for window in score_windows(model, name, report, **search):
+        entry = {
+            "series": window.columns,
+            "first": window.first,
+            "steps": window.steps,
+            "log_prob": window.log_prob,
+        }
+        sys.stdout.write((json.dumps(entry, ensure_ascii=False) if as_json else f"{window.log_prob:.6f}") + "\n")
+    for line in report.lines():
+        print_note(line)

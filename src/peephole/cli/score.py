@@ -29,9 +29,17 @@ def command(models: str, pairs_file: str, tokens: bool, as_json: bool, **options
     MODEL is a model file, or several separated by commas, an ensemble. PAIRS is a file as `peephole train` reads,
     or stdin (-) or another pipe, which is TSV unless its name says otherwise.
     A target is split into symbols as in training; with subwords, --tokens scores the predicted segmentation.
+    For a model of series PAIRS is a table, and a line of the output the log density of `data.horizon` steps of it.
     """
     model = load_models(models, options)
     search = given_settings(model, options)
+    if model.config.model.predicts_vectors:
+        if tokens:
+            raise click.UsageError("--tokens is for texts; this is a model of series")
+        from peephole.cli.forecasts import write_scores  # imports NumPy
+
+        write_scores(model, pairs_file, as_json=as_json, **search)
+        return
     name = shown_name(pairs_file)
     report, printer = Report(name), NoticePrinter(name)
     with line_counter() as add:

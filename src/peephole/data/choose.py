@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+
+from peephole.config import SymbolsConfig
+from peephole.errors import ConfigError
 
 MAX_ALPHABET_SIZE = 512  # more distinct tokens are words, not an alphabet (phones, letters, digits)
 MIN_MEAN_COUNT = 4  # mean number of occurrences of each token of an alphabet, at least
@@ -30,3 +33,29 @@ def choose_kind(texts: Sequence[str]) -> tuple[str, str]:
     if distinct <= MAX_ALPHABET_SIZE and total >= MIN_MEAN_COUNT * distinct:
         return "whitespace", f"{tokens_a_line}, only {distinct} different ones"
     return "bpe", f"running text: {tokens_a_line}, {distinct} different ones"
+
+
+def kind_of(samples: Mapping[str, Sequence[str]], config: SymbolsConfig) -> tuple[str, str]:
+    """Return the kind of symbols of a table, as configured or by `choose_kind`, and the reason.
+
+    Args:
+        samples: texts of each side of which the table is: source, target, or both.
+        config: its source and target are used; a side that is auto has the kind of the other in a table of both.
+
+    Raises:
+        ConfigError: the sides of one table have texts for which different kinds fit.
+    """
+    for side in samples:
+        if getattr(config, side) != "auto":
+            return getattr(config, side), "as configured"
+    chosen = {side: choose_kind(texts) for side, texts in samples.items()}
+    if len({kind for kind, _ in chosen.values()}) > 1:
+        found = " and ".join(f"{kind} for the {side} ({reason})" for side, (kind, reason) in chosen.items())
+        raise ConfigError(
+            f"symbols.shared: wanted one kind of symbols on both sides, or symbols.source to set it; got {found}"
+        )
+    if len(chosen) == 1:
+        [only] = chosen.values()
+        return only
+    reasons = "; ".join(f"{side}: {reason}" for side, (_, reason) in chosen.items())
+    return chosen["source"][0], reasons

@@ -25,17 +25,17 @@ class KnownSymbols(NamedTuple):
         return sha256(json.dumps([table.to_json() for table in self], sort_keys=True).encode()).hexdigest()
 
 
-def grow_side(side: str, table: Symbols, texts: Iterable[str], config: SymbolsConfig) -> tuple[Symbols, str]:
-    """Return the grown table of one side, and a line that counts and shows the new symbols.
+def grow_table(name: str, table: Symbols, texts: Iterable[str], config: SymbolsConfig) -> tuple[Symbols, str]:
+    """Return a grown table, of one side or of both, and a line that counts and shows the new symbols.
 
     Args:
-        side: source or target.
+        name: begins the line.
         table: the table of the model.
-        texts: the training texts of this side, read once.
+        texts: the training texts that are read with the table, read once.
         config: its vocabulary_size and min_count are used.
     """
     growth = grow_symbols(table, texts, vocabulary_size=config.vocabulary_size, min_count=config.min_count)
-    parts = [f"{side} symbols: {table.kind}, the model's {len(table)}"]
+    parts = [f"{name}: {table.kind}, the model's {len(table)}"]
     if growth.added:
         parts.append(f"and {len(growth.added)} new: {_shown(growth.added)}")
     line = " ".join(parts) + f"; {len(growth.symbols)} with the specials"

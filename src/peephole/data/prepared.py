@@ -6,19 +6,18 @@ with the number of pairs. Dev pairs are held in memory.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import islice
-from operator import attrgetter
 from pathlib import Path
 from typing import Any
 
 from peephole.config import Config
-from peephole.data.choose import choose_kind
+from peephole.data.choose import kind_of
 from peephole.data.corpus import FILE_NAMES, Corpus
 from peephole.data.files import data_files
 from peephole.data.frame_pairs import DEV_FILES, Statistics, build_frame_corpus, read_dev_frames, write_dev_frames
-from peephole.data.known import KnownSymbols, grow_side, symbols_of_model
+from peephole.data.known import KnownSymbols, grow_table, symbols_of_model
 from peephole.data.manifest import frame_symbols
 from peephole.data.prepared_series import SERIES_FILES, open_series, prepare_series
 from peephole.data.read import Pair, Report, read_pairs
@@ -145,12 +144,15 @@ def _prepare(
     scan = _scan(train_path, dev_sources, config, report)
     if dev is None:
         dev = list(islice(_held_out_pairs(train_path, scan.held_out, config), config.data.dev_limit))
-    if config.symbols.of is None:
-        target_symbols, target_line = _learn("target", train_path, scan, config, known)
+    if config.symbols.shared:
+        target_symbols, target_line = _learn(("source", "target"), train_path, scan, config, known)
+    elif config.symbols.of is None:
+        target_symbols, target_line = _learn(("target",), train_path, scan, config, known)
     else:
         target_symbols, target_line = symbols_of_model(config.symbols.of)
     training_pairs = _training_pairs(train_path, scan.held_out, config)
     source_symbols: Symbols
+    source_line: str | None
     statistics = None
     copied: list[str] = []
     if of_files:
@@ -162,8 +164,10 @@ def _prepare(
     else:
         if config.data.targets_only:
             source_symbols, source_line = target_symbols, "targets alone, for a language model"
+        elif config.symbols.shared:
+            source_symbols, source_line = target_symbols, None
         else:
-            source_symbols, source_line = _learn("source", train_path, scan, config, known)
+            source_symbols, source_line = _learn(("source",), train_path, scan, config, known)
         tables, copying = (source_symbols, target_symbols), config.model.output == "copy"
         copied = [copying_line(*tables)] if copying else []
         most = config.data.max_length
@@ -180,7 +184,8 @@ def _prepare(
         raise DataError("; ".join([f"{dev_path or train_path}: no dev pairs left", *dev_report.lines()]))
     origin = f"from {dev_path}" if dev_path else "held out by source"
     counted = f"{len(train)} training pairs; {len(dev)} dev pairs of {len(dev_pairs)} sources, {origin}"
-    lines = [counted, source_line, target_line, *copied, *report.lines(), *dev_report.lines()]
+    symbol_lines = [line for line in (source_line, target_line) if line is not None]
+    lines = [counted, *symbol_lines, *copied, *report.lines(), *dev_report.lines()]
     if dev_sources and scan.overlap:
         lines.append(
             f"warning: {scan.overlap} of {len(dev_sources)} dev sources are also in the training data: "
@@ -232,17 +237,19 @@ def _scan(train_path: str, dev_sources: set[str] | None, config: Config, report:
     return _Scan(sample, held_out, len(overlap))
 
 
-def _learn(side: str, train_path: str, scan: _Scan, config: Config, known: KnownSymbols | None) -> tuple[Symbols, str]:
-    """Return the symbol table of one side, and a line with its kind and the reason for it."""
-    text_of: Callable[[Pair], str] = attrgetter(side)
+def _learn(
+    sides: Sequence[str], train_path: str, scan: _Scan, config: Config, known: KnownSymbols | None
+) -> tuple[Symbols, str]:
+    """Return the symbol table of one side, or of both, and a line with its kind and the reason for it."""
+    name = f"{sides[0]} symbols" if len(sides) == 1 else "symbols of both sides"
     longest = config.data.max_length * CODE_POINTS_PER_SYMBOL
-    every = map(text_of, _training_pairs(train_path, scan.held_out, config))
+    pairs = _training_pairs(train_path, scan.held_out, config)
+    every: Iterator[str] = (getattr(pair, side) for pair in pairs for side in sides)
     texts = (text for text in every if len(text) <= longest)
     if known is not None:
-        return grow_side(side, getattr(known, side), texts, config.symbols)
-    kind, reason = getattr(config.symbols, side), "as configured"
-    if kind == "auto":
-        kind, reason = choose_kind([text_of(pair) for pair in scan.sample])
+        return grow_table(name, getattr(known, sides[0]), texts, config.symbols)
+    samples = {side: [getattr(pair, side) for pair in scan.sample] for side in sides}
+    kind, reason = kind_of(samples, config.symbols)
     symbols = learn_symbols(
         kind,
         texts,
@@ -250,7 +257,7 @@ def _learn(side: str, train_path: str, scan: _Scan, config: Config, known: Known
         min_count=config.symbols.min_count,
         normalize=config.symbols.normalize,
     )
-    return symbols, f"{side} symbols: {kind} ({reason}); {len(symbols)} with the specials"
+    return symbols, f"{name}: {kind} ({reason}); {len(symbols)} with the specials"
 
 
 def _training_pairs(train_path: str, held_out: frozenset[str], config: Config) -> Iterator[Pair]:

@@ -32,8 +32,8 @@ class Score:
     Attributes:
         value: the score of the whole corpus.
         low, high: ends of the interval.
-        unit: "%" or "points" (0 to 100); "" for perplexity.
-        better: the direction in which it improves.
+        unit: "%" or "points" (0 to 100); "" for perplexity; "number" for errors of numbers, which may be of any size.
+        better: the direction in which it improves; "" if it should be near a given value.
         label: its name in tables.
         definition: its definition in one line.
         signature: sacrebleu's settings and version; empty for metrics that are not sacrebleu's.
@@ -42,11 +42,15 @@ class Score:
     value: float
     low: float
     high: float
-    unit: Literal["%", "points", ""]
-    better: Literal["higher", "lower"]
+    unit: Literal["%", "points", "", "number"]
+    better: Literal["higher", "lower", ""]
     label: str
     definition: str
     signature: str = ""
+
+    def shown(self, value: float) -> str:
+        """Return a value of the score as text."""
+        return f"{value:.4g}" if self.unit == "number" else f"{value:.2f}"
 
 
 @dataclass(frozen=True)
@@ -60,6 +64,7 @@ class Evaluation:
         resamples: bootstrap resamples behind the intervals.
         seed: of the resamples.
         worst: the predictions with most edits, worst first.
+        counted: what the two numbers count.
     """
 
     scores: dict[str, Score]
@@ -68,14 +73,23 @@ class Evaluation:
     resamples: int
     seed: int
     worst: tuple[Mistake, ...]
+    counted: tuple[str, str] = ("sources", "references")
 
     def to_dict(self) -> dict[str, Any]:
         """Return the evaluation as plain JSON values."""
         return {
-            **asdict(self),
-            "confidence": CONFIDENCE,
+            "scores": {name: asdict(score) for name, score in self.scores.items()},
+            **{f"num_{name}": count for name, count in zip(self.counted, self.counts, strict=True)},
+            "resamples": self.resamples,
+            "seed": self.seed,
             "worst": [mistake.to_dict() for mistake in self.worst],
+            "confidence": CONFIDENCE,
         }
+
+    @property
+    def counts(self) -> tuple[int, int]:
+        """The numbers of sources and references."""
+        return self.num_sources, self.num_references
 
 
 def evaluate_predictions(

@@ -17,14 +17,14 @@ from peephole.evaluation.evaluate import Evaluation
 from peephole.evaluation.significance import Comparison
 
 EMPTY_SIDE = "·"  # no symbol on this side
-_ARROWS = {"higher": "↑", "lower": "↓"}
+_ARROWS = {"higher": "↑", "lower": "↓", "": " "}
 _WRONG = "bold red"
 
 
 def render(evaluation: Evaluation) -> RenderableType:
     """Return a table of the scores, and below it the worst mistakes, symbol by symbol."""
     table = Table(
-        title=f"{evaluation.num_sources} sources, {evaluation.num_references} references",
+        title=", ".join(f"{count} {name}" for count, name in zip(evaluation.counts, evaluation.counted, strict=True)),
         caption=f"intervals: {evaluation.resamples} bootstrap resamples, seed {evaluation.seed}",
         box=box.SIMPLE_HEAD,
     )
@@ -33,8 +33,8 @@ def render(evaluation: Evaluation) -> RenderableType:
     table.add_column("95 % interval", justify="right", no_wrap=True)
     table.add_column("definition", style="dim")
     for score in evaluation.scores.values():
-        value = f"{score.value:.2f}{' %' if score.unit == '%' else '  '} {_ARROWS[score.better]}"
-        table.add_row(score.label, value, f"{score.low:.2f} - {score.high:.2f}", score.definition)
+        value = f"{score.shown(score.value)}{' %' if score.unit == '%' else '  '} {_ARROWS[score.better]}"
+        table.add_row(score.label, value, f"{score.shown(score.low)} - {score.shown(score.high)}", score.definition)
     if not evaluation.worst:
         return table
     return Group(table, Text("Worst predictions, and the references closest to them"), *map(_mistake, evaluation.worst))

@@ -17,7 +17,7 @@ from peephole.evaluation import exposure_gap as measure_exposure_gap
 from peephole.evaluation.evaluate import check_metrics
 from peephole.model.handle import Model
 from peephole.model.loading import load
-from peephole.model.pairs import PairsArgument, check_has_texts, group_by_source
+from peephole.model.pairs import PairsArgument, group_by_source
 from peephole.model.perplexity import check_language_request, measure_perplexity
 from peephole.model.prediction import Prediction
 from peephole.model.reading import Notices, check_texts
@@ -114,10 +114,12 @@ class ModelEvaluation:
         return result
 
     def __repr__(self) -> str:
-        lines = [f"{self.model or 'model'} on {self.test or 'pairs'}: {len(self.sources)} sources"]
+        counted = f"{self.evaluation.num_sources} {self.evaluation.counted[0]}"
+        lines = [f"{self.model or 'model'} on {self.test or 'pairs'}: {counted}"]
         for score in self.scores.values():
             unit = " %" if score.unit == "%" else ""
-            lines.append(f"  {score.label} {score.value:.2f}{unit} [{score.low:.2f}, {score.high:.2f}]")
+            value, low, high = map(score.shown, (score.value, score.low, score.high))
+            lines.append(f"  {score.label} {value}{unit} [{low}, {high}]")
         if self.exposure_gap is not None:
             lines.append(f"  {describe_gap(self.exposure_gap)}")
         if self.comparison is not None:
@@ -146,6 +148,7 @@ def evaluate(
     metrics: Sequence[str] | None = None,
     worst: int = 10,
     exposure_gap: bool = True,
+    season: int | None = None,
     progress: Progress | None = None,
     on_read: Callable[[Reading], None] | None = None,
     **search: Any,
@@ -153,16 +156,18 @@ def evaluate(
     """Measure a model on pairs it was not trained on, as `peephole evaluate` does.
 
     Pairs with the same source are one source with several references. A language model is measured by its perplexity
-    on all targets; it makes no predictions.
+    on all targets; it makes no predictions. A model of series forecasts the steps of a table, `data.horizon` at a
+    time; its result has the windows as sources.
 
     Args:
         model: a model, or the name of its file.
         pairs: the name of a file as `peephole.train` reads, stdin (`-`) or another pipe, or pairs (source, target) of
-            texts.
+            texts. For a model of series: a table, or an array (T,) or (T, C).
         against: a second model, to be compared with the first.
         metrics: keys of `peephole.evaluation.metrics.METRICS`; None or none: the usual ones for the target's symbols.
         worst: number of worst errors to keep.
         exposure_gap: whether to measure it, by a greedy search and a teacher-forced pass.
+        season: steps of a season of series, for MASE and the seasonal naive forecast; None: `data.horizon`.
         progress: called with a part's name, the sources done since the last call, and all its sources: at the part's
             beginning with 0 done, and as it goes on.
         on_read: called before a model's first search with what it could not read; first for `model`, then for
@@ -170,7 +175,7 @@ def evaluate(
         search: beam_size, length_penalty, threads, … as in `Model.predict`.
 
     Raises:
-        ConfigError: an unknown metric, or an unknown or impossible setting.
+        ConfigError: an unknown metric, or an unknown or impossible setting; or one that is not for this kind of model.
         DataError: a pair cannot be read, or there is none.
         ModelFileError: a model file is missing or damaged.
         ArgumentError: an argument has another type.
@@ -182,13 +187,18 @@ def evaluate(
     names = None if metrics is None else check_texts("metrics", metrics)
     model = as_model("model", model)
     other = None if against is None else as_model("against", against)
-    check_has_texts(model)
+    if model.config.model.predicts_vectors:
+        if against is not None:
+            raise ConfigError("against: wanted none, since forecasts of two models are not compared; got a model")
+        return _evaluate_series(model, pairs, season, names, progress, on_read, search)
+    if season is not None:
+        raise ConfigError(f"season: wanted none, since {model.name or 'the model'} is not of series, got {season}")
     if model.is_language_model:
         check_language_request(names, against)
         return _evaluate_language_model(model, pairs, on_read, search)
     check_metrics(names, model.target_symbols)
     settings = check_settings("evaluate", model.config, search)
-    test = os.fspath(pairs) if isinstance(pairs, (str, os.PathLike)) else None
+    test = _test_name(pairs)
     report = Report(shown_name(test or "pairs"))
     sources, references, lines = group_by_source(pairs, model, report)
     read, read_against = (Reading(Notices(), lines, report.lines()) for _ in range(2))
@@ -223,16 +233,55 @@ def _evaluate_language_model(
     model: Model, pairs: PairsArgument, on_read: Callable[[Reading], None] | None, search: dict[str, Any]
 ) -> ModelEvaluation:
     """Return the perplexity on the targets of some pairs, or on the lines of a file; arguments as in `evaluate`."""
-    test = os.fspath(pairs) if isinstance(pairs, (str, os.PathLike)) else None
-    report, notices = Report(shown_name(test or "pairs")), Notices()
+    report, notices = Report(shown_name(_test_name(pairs) or "pairs")), Notices()
     texts, lines, evaluation = measure_perplexity(model, pairs, report, notices, **search)
     if on_read is not None:
         on_read(Reading(notices, lines, report.lines()))
+    references: list[tuple[str, ...]] = [(text,) for text in texts]
+    return _without_predictions(model, pairs, texts, references, lines, evaluation, notices, report)
+
+
+def _evaluate_series(
+    model: Model,
+    table: PairsArgument,
+    season: int | None,
+    metrics: list[str] | None,
+    progress: Progress | None,
+    on_read: Callable[[Reading], None] | None,
+    search: dict[str, Any],
+) -> ModelEvaluation:
+    """Return the errors of the forecasts of a table; arguments as in `evaluate`."""
+    from peephole.model.series import SeriesModel
+    from peephole.model.series_evaluation import measure_forecasts, report_of
+
+    assert isinstance(model, SeriesModel)
+    report = report_of(table)
+    windows, evaluation = measure_forecasts(
+        model, table, report, season=season, metrics=metrics, progress=progress, **search
+    )
+    lines = [window.first for window in windows]
+    if on_read is not None:
+        on_read(Reading(Notices(), lines, report.lines()))
+    names = [window.name for window in windows]
+    return _without_predictions(model, table, names, [()] * len(names), lines, evaluation, Notices(), report)
+
+
+def _without_predictions(
+    model: Model,
+    pairs: PairsArgument,
+    sources: list[str],
+    references: list[tuple[str, ...]],
+    lines: list[int],
+    evaluation: Evaluation,
+    notices: Notices,
+    report: Report,
+) -> ModelEvaluation:
+    """Return the result for a model that predicts no texts."""
     return ModelEvaluation(
         model=model.name,
-        test=test,
-        sources=texts,
-        references=[(text,) for text in texts],
+        test=_test_name(pairs),
+        sources=sources,
+        references=references,
         predictions=[],
         lines=lines,
         evaluation=evaluation,
@@ -244,6 +293,11 @@ def _evaluate_language_model(
         skipped=report.lines(),
         notes=model.notes,
     )
+
+
+def _test_name(pairs: PairsArgument) -> str | None:
+    """Return the name of a file of pairs; None for pairs given in Python."""
+    return os.fspath(pairs) if isinstance(pairs, (str, os.PathLike)) else None
 
 
 def as_model(argument: str, model: object) -> Model:

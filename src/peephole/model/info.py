@@ -104,8 +104,11 @@ class ModelInfo:
         rows: list[tuple[str, Any]] = [
             ("network", self._network),
             ("weights", f"{self.num_weights:,} ({parts})"),
-            ("source symbols", str(self.source_symbols)),
-            ("target symbols", str(self.target_symbols)),
+            *(
+                [("both sides", str(self.target_symbols))]
+                if self.settings.get("symbols.shared")
+                else [("source symbols", str(self.source_symbols)), ("target symbols", str(self.target_symbols))]
+            ),
             (
                 "settings",
                 ", ".join(f"{name} {_text(value)}" for name, value in self.settings.items()) or "the defaults",

@@ -127,6 +127,9 @@ def check_settings(model: str, header: Header | ModelFile, config: Config) -> No
         kind = getattr(config.symbols, side)
         _check_equal(model, f"symbols.{side}", table.kind, table.kind if kind == "auto" else kind)
         _check_equal(model, "symbols.normalize", table.normalize, config.symbols.normalize)
+    if config.symbols.shared:
+        one = header.source_symbols.to_json() == header.target_symbols.to_json()
+        _check_equal(model, "symbols.shared", one, True)
 
 
 def _check_equal(model: str, name: str, wanted: object, got: object) -> None:

@@ -1,0 +1,134 @@
+"""Report a training run: what it trained on, how it went, how good its model is and where it errs."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from peephole.data import Report
+from peephole.data.files import shown_name
+from peephole.errors import PeepholeError, RunError, check_path
+from peephole.inspect.measured import Measured, measure_set
+from peephole.inspect.run_facts import RunFacts, read_facts
+from peephole.model import Model
+from peephole.model.evaluation import Progress, check_function
+from peephole.model.info import info
+from peephole.model.pairs import group_by_source
+from peephole.storage.replace_file import replace_file
+from peephole.symbols import FRAME_KINDS
+
+
+@dataclass(frozen=True)
+class RunReport:
+    """The result of `report`.
+
+    Attributes:
+        run: the run's folder.
+        out: the page that was written; None if none was.
+        facts: what the folder holds.
+        sets: the model measured on dev and test.
+        missing: one line for each thing that could not be reported, and why.
+    """
+
+    run: str
+    out: str | None
+    facts: RunFacts
+    sets: list[Measured]
+    missing: list[str]
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the report as plain JSON values, as `peephole report --json` prints it."""
+        facts = self.facts
+        return {
+            "run": self.run,
+            "out": self.out,
+            "model": None if facts.model is None else info(facts.model).to_dict(),
+            "finished": facts.is_finished,
+            "settings": facts.config.to_dict(),
+            "data": [] if facts.prepared is None else list(facts.prepared.report),
+            "updates": facts.updates,
+            "evaluations": facts.evaluations,
+            "sets": [measured.to_dict() for measured in self.sets],
+            "missing": self.missing,
+        }
+
+
+def report(
+    run: str | Path,
+    test: str | Path | None = None,
+    out: str | Path | None = None,
+    *,
+    progress: Progress | None = None,
+) -> RunReport:
+    """Report a training run, also one that still trains, was stopped or killed.
+
+    Args:
+        run: the run's folder, such as `g2p.run`.
+        test: a file of pairs on which the model is measured beside dev.
+        out: the page to write, one file of HTML that needs no other file and sends no request; None: none is written.
+        progress: as in `peephole.evaluate`.
+
+    Raises:
+        RunError: the folder holds no run, or `out` cannot be written.
+        DataError: the test file is missing, or a line of it is no pair.
+    """
+    check_path("run", run)
+    for name, path in (("test", test), ("out", out)):
+        if path is not None:
+            check_path(name, path)
+    check_function("progress", progress)
+    facts = read_facts(Path(run))
+    missing, sets = list(facts.missing), []
+    if facts.model is not None:
+        reason = _unmeasured(facts.model)
+        dev = None if reason else _dev_set(facts, missing)
+        given: list[tuple[str, Sequence[str], Sequence[tuple[str, ...]]]] = [] if dev is None else [("dev", *dev)]
+        if test is not None and not reason:
+            found = group_by_source(os.fspath(test), facts.model, Report(shown_name(test)))
+            given.append(("test", found.sources, found.references))
+        sets = [measure_set(name, facts.model, sources, references, progress) for name, sources, references in given]
+        missing += [reason] if reason else []
+    if test is None and facts.model is not None:
+        missing.append("no test set: give one with --test PAIRS")
+    result = RunReport(os.fspath(run), None if out is None else os.fspath(out), facts, sets, missing)
+    if out is not None:
+        from peephole.inspect.report_page import report_page
+
+        try:
+            with replace_file(Path(out)) as file:
+                file.write(report_page(result).encode())
+        except OSError as error:
+            raise RunError(f"{out}: cannot be written: {error.strerror or error}") from error
+    return result
+
+
+def _unmeasured(model: Model) -> str | None:
+    """Return why predictions of a model are not measured here; None if they are."""
+    if model.config.model.predicts_vectors:
+        return "no metrics of predictions: a model of series is measured by its loss on dev"
+    if model.is_language_model:
+        return "no metrics of predictions: a language model is measured by its perplexity on dev"
+    return None
+
+
+def _dev_set(facts: RunFacts, missing: list[str]) -> tuple[Sequence[str], Sequence[tuple[str, ...]]] | None:
+    """Return the dev sources with their references, as training had them; None, with the reason in `missing`."""
+    model, run = facts.model, facts.run
+    assert model is not None
+    if facts.config.frames.kind not in FRAME_KINDS:
+        if facts.prepared is None:
+            return None
+        pairs = facts.prepared.dev_pairs
+        return [source for source, _ in pairs], [tuple(references) for _, references in pairs]
+    if run.dev is None:
+        missing.append("no metrics on dev: its pairs were held out of the manifest of the training")
+        return None
+    try:
+        found = group_by_source(run.dev, model)
+        return found.sources, found.references
+    except PeepholeError as error:
+        missing.append(f"no metrics on dev: {error}")
+        return None
