@@ -59,11 +59,8 @@ def _content(file: Path) -> list[Any]:
 
 def settings_of(config: Config, known: KnownSymbols | None) -> dict[str, Any]:
     """Return the settings, and the model's symbols, that determine the prepared data, as plain JSON values."""
-    later = {
-        "targets_only": False,
-        "of": None,
-        "shared": False,
-    }  # left out where unused, as in data prepared before there were any
+    # Left out where unused, as in data prepared before there were any
+    later = {"targets_only": False, "of": None, "shared": False}
     data, symbols = (
         {name: value for name, value in asdict(section).items() if name not in later or value != later[name]}
         for section in (config.data, config.symbols)

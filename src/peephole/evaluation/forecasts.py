@@ -28,7 +28,7 @@ class Measured(NamedTuple):
         absolute: of absolute errors of the mean.
         inside: numbers inside the 80 % interval.
         crps: of twice the mean pinball loss over `LEVELS`, divided by the scale of MASE.
-        count: numbers.
+        compared: how many numbers.
     """
 
     scaled: float
@@ -36,7 +36,7 @@ class Measured(NamedTuple):
     absolute: float
     inside: float
     crps: float
-    count: float
+    compared: float
 
 
 MEASURES: Mapping[str, tuple[str, str, str]] = {  # name → unit, better direction, definition
@@ -155,7 +155,7 @@ def score_forecasts(windows: Sequence[Measured], names: Sequence[str] | None = N
     Raises:
         DataError: all numbers are missing.
     """
-    rows = np.array([window for window in windows if window.count])
+    rows = np.array([window for window in windows if window.compared])
     if not len(rows):
         raise DataError("evaluation: wanted numbers to compare with the forecasts, got none")
     [sums] = resample([rows], seed=SEED)
@@ -171,4 +171,6 @@ def score_forecasts(windows: Sequence[Measured], names: Sequence[str] | None = N
 
 def _ratios(sums: FloatArray) -> FloatArray:
     """Return the measures (…, 5) from sums (…, 6)."""
-    return sums[..., :-1] / sums[..., -1:] * np.array([100 if unit == "%" else 1 for unit, *_ in MEASURES.values()])
+    factors = np.array([100.0 if unit == "%" else 1.0 for unit, *_ in MEASURES.values()])
+    ratios: FloatArray = sums[..., :-1] / sums[..., -1:] * factors
+    return ratios

@@ -96,9 +96,10 @@ def _case(case: ErrorCase) -> Element:
     """Return one wrong prediction; here the page that looks into one prediction will be linked."""
     mistake = case.mistake
     source = mistake.source if len(mistake.source) <= MOST_SHOWN else mistake.source[: MOST_SHOWN - 1] + "…"
-    about = f"{mistake.edits} edit{'s' * (mistake.edits > 1)}, p = {_probability(case.log_prob)}"
-    if case.kind is not None and case.reference_log_prob is not None:
-        about += f"; of the reference {_probability(case.reference_log_prob)}: {case.kind}"
+    about = f"{mistake.edits} edit{'s' * (mistake.edits > 1)}"
+    if case.scores is not None:
+        prediction, reference = map(_probability, case.scores)
+        about += f"; p = {prediction}, of the reference {reference}: {case.scores.kind}"
     return element(
         "article", element("h4", text(source)), paragraph(about, class_="note"), aligned(mistake.columns), class_="case"
     )

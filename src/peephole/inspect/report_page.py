@@ -172,7 +172,7 @@ def _settings(run: RunFacts) -> list[Children]:
         ]
         parts.append(facts(shown))
     parts.append(table("settings that differ from their defaults", ("setting", "value"), changed))
-    return [*parts, details("All settings", table("all settings", ("setting", "value", ""), rows))]
+    return [*parts, details("All settings", table("all settings", ("setting", "value", "beside its default"), rows))]
 
 
 def _speed(page: Page, report: RunReport) -> list[Children]:
