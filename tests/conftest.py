@@ -47,7 +47,18 @@ def annotations_unchecked() -> Iterator[None]:
 
 
 # The slowest files, as measured. Under pytest-xdist, which distributes the tests by file, they run first.
-SLOWEST = ("test_sanitizers.py", "test_kill_and_resume.py", "test_two_processes.py", "test_g2p_ablation.py")
+SLOWEST = (
+    "test_sanitizers.py",
+    "test_kill_and_resume.py",
+    "test_two_processes.py",
+    "test_g2p_ablation.py",
+    "test_kills.py",
+    "test_from_model.py",
+    "test_tuning.py",
+    "test_competitors.py",
+    "test_engine_batches.py",
+    "test_docs.py",
+)
 
 
 def pytest_configure(config: pytest.Config) -> None:

@@ -32,7 +32,7 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
     pairs = toy_pairs(120)
     settings = {"hidden_size": 16, "embedding_size": 8, "batch_symbols": 100, "threads": 1, "evaluations": 3}
     out = folder / "toy <b>.safetensors"
-    peephole.train([*pairs, *HOSTILE], [*pairs[::4], *HOSTILE], out, steps=100, quiet=True, **settings)
+    peephole.train([*pairs, *HOSTILE], [*pairs[::4], *HOSTILE], out, steps=60, quiet=True, **settings)
     lines = [f"{source}\t{target}\n" for source, target in [*pairs[1::5], *HOSTILE]]
     (folder / "test.tsv").write_text("".join(lines), encoding="utf-8")
     return out.with_suffix(".run")
