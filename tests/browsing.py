@@ -63,3 +63,12 @@ def open_all(page: Page) -> None:
     """Open every folded part of a page of a prediction."""
     page.evaluate("document.querySelectorAll('details.panel').forEach((part) => (part.open = true))")
     page.evaluate("new Promise((done) => setTimeout(done, 50))")
+
+
+def table_rows(page: Page, title: str) -> list[str]:
+    """Open the folded table whose title holds a text, and return its rows, cells with tabs between them."""
+    table = page.locator(f"details:has(> summary:has-text('{title}'))")
+    table.locator("> summary").click()
+    rows = table.locator("tbody tr")
+    rows.first.wait_for()
+    return rows.all_inner_texts()
