@@ -1,22 +1,13 @@
-"""Chromium for the tests of pages, and a small run with hostile texts, trained once for all tests of its report."""
+"""A small run with hostile texts, trained once for all tests of its report."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 from hostile_texts import HOSTILE
 
 import peephole
-from browsing import Browser, chromium
-
-
-@pytest.fixture(scope="session")
-def browser() -> Iterator[Browser]:
-    """Return Chromium; it is started once."""
-    with chromium() as started:
-        yield started
 
 
 def toy_pairs(count: int) -> list[tuple[str, str]]:

@@ -82,7 +82,8 @@ def test_kinds_of_errors_compare_log_probabilities(run: Path) -> None:
     """The best of five predictions against the fifth: each as the prediction, and the other as the reference."""
     model = peephole.load(run.with_suffix(".safetensors"))
     sources = ["abab", "bbaa", "aba"]
-    found = model.predict(sources, nbest=5, max_length_extra=2, max_length_factor=2)
+    found = model.predict(sources, nbest=5)
+    assert all(p.finished for predictions in found for p in predictions)
     best, worst = [p[0] for p in found], [p[-1] for p in found]
     for predictions, others, kind in ((best, worst, MODEL_ERROR), (worst, best, SEARCH_ERROR)):
         references = [(other.text,) for other in others]
