@@ -63,7 +63,7 @@ def missing_names(text, root):
     """
     missing = []
     for file, name in re.findall(r"^\| `([\w/]+\.(?:py|cpp|h))` \| (?:`([\w.]+)` \|)?", text, re.MULTILINE):
-        path = root / file if file.startswith("engine/src/") else root / "src" / "peephole" / file
+        path = root / file if file.startswith(("engine/src/", "engine/wasm/")) else root / "src" / "peephole" / file
         if not path.is_file():
             missing.append(file)
         elif name and name not in defined_names(ast.parse(path.read_text(encoding="utf-8"))):

@@ -11,6 +11,7 @@ from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from click.testing import CliRunner
 from hostile_texts import HOSTILE
@@ -213,3 +214,22 @@ def test_what_is_no_run_is_refused(run: Path, tmp_path: Path) -> None:
         peephole.report(run, tmp_path / "none.tsv")
     with pytest.raises(RunError, match="cannot be written"):
         peephole.report(run, out=tmp_path / "no" / "page.html")
+
+
+def test_runs_of_files_and_of_series_are_reported(tmp_path: Path) -> None:
+    settings: dict[str, Any] = {"hidden_size": 8, "embedding_size": 4, "steps": 2, "threads": 1, "quiet": True}
+    lines = []
+    for number in range(12):
+        np.savetxt(tmp_path / f"{number}.csv", np.full((2 + number % 3, 2), number % 3), delimiter=",")
+        lines.append(f"{number}.csv\t{'abc'[number % 3]}\n")
+    manifest = tmp_path / "manifest.tsv"
+    manifest.write_text("".join(lines), encoding="utf-8")
+    peephole.train(manifest, manifest, tmp_path / "files.safetensors", **settings)
+    found = peephole.report(tmp_path / "files.run", manifest, tmp_path / "files.html")
+    assert [measured.name for measured in found.sets] == ["dev", "test"]
+    assert "peephole inspect" not in (tmp_path / "files.html").read_text(encoding="utf-8")
+    assert score_errors(peephole.load(tmp_path / "files.safetensors"), [], [], [], []) == {}
+    peephole.train(np.sin(np.arange(80.0)), out=tmp_path / "series.safetensors", horizon=2, **settings)
+    found = peephole.report(tmp_path / "series.run", out=tmp_path / "series.html")
+    assert found.sets == []
+    assert "no metrics of predictions: a model of series" in " ".join(found.missing)

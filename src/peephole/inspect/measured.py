@@ -158,6 +158,8 @@ def score_errors(
         wrong: the indices of the wrong predictions; at most `MOST_SCORED` of them, evenly spread, are scored.
     """
     rows = [wrong[i] for i in spread(len(wrong), MOST_SCORED) if predictions[wrong[i]].source_tokens]
+    if not rows:
+        return {}
     targets: list[tuple[int, str | list[str]]] = [(row, predictions[row].tokens) for row in rows]
     targets += [(row, text) for row in rows for text in references[row]]
     repeated, wanted = [sources[row] for row, _ in targets], [target for _, target in targets]
