@@ -8,8 +8,12 @@ import signal
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
+
+if TYPE_CHECKING:
+    from browsing import Browser
 
 if "PYTEST_XDIST_WORKER" in os.environ:  # several processes share the cores; PyTorch reads this when it is imported
     os.environ.setdefault("OMP_NUM_THREADS", "1")
@@ -36,6 +40,15 @@ signal.signal(signal.SIGINT, signal.default_int_handler)
 def toy_file() -> Path:
     """Return the file of a trained model with a few thousand weights; tests must not write to it."""
     return MODEL
+
+
+@pytest.fixture(scope="session")
+def browser() -> Iterator[Browser]:
+    """Return Chromium; it is started once."""
+    from browsing import chromium  # the wheel's tests run without Playwright
+
+    with chromium() as started:
+        yield started
 
 
 @pytest.fixture

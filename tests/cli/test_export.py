@@ -5,13 +5,14 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from peephole.config import Config, ModelConfig
 from peephole.nn import build_seq2seq
-from peephole.storage.model_file import ModelFile, read_tensors, save_model, write_tensors
+from peephole.storage.model_file import ModelFile, load_model, read_tensors, save_model, write_tensors
 from peephole.symbols import FrameSymbols
 
 from .conftest import Peephole
@@ -128,3 +129,13 @@ def test_unwritable_web_folder(peephole: Peephole, toy_file: Path) -> None:
     reason = "wanted a folder or nothing there, got a file"
     peephole("export", toy_file, "--to", "web", "-o", "file").failed(f"file: cannot be written: {reason}")
     assert (peephole.folder / "file").read_text() == "mine"
+
+
+def test_the_browser_does_not_calibrate_which_is_printed(peephole: Peephole, toy_file: Path) -> None:
+    file = load_model(toy_file)
+    calibrated = replace(file, config=file.config.with_values({"search.calibration": 1.5}))
+    save_model(peephole.folder / "m.safetensors", calibrated)
+    done = peephole("export", "m.safetensors", "--to", "web").succeeded()
+    note = "peephole: m.safetensors: the browser shows probabilities without search.calibration\n"
+    assert done.err.startswith(note)
+    assert note not in peephole("export", "m.safetensors", "--to", "onnx").succeeded().err

@@ -40,6 +40,7 @@ KINDS: list[dict[str, Any]] = [
     *({"cell": cell, "peephole": peephole, **context} for cell, peephole in CELLS for context in CONTEXTS),
     *(SHAPES + STACKS + ATTENTIONS),
     {"output": "copy"},
+    {"input_feeding": True, "decoder_layers": 2},
     {"input": "frames", "ctc": True, "frame_stack": 2},
     {"input": "convolution", "encoder_layers": 2},
     {"input": "none"},

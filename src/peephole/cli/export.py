@@ -32,7 +32,10 @@ def command(model: str, to: str, out: str | None) -> None:
 
     names = file_names(model) if to == "web" else [model]
     for name in names:
-        for note in read_header(name).notes:
+        header = read_header(name)
+        for note in header.notes:
             print_note(note)
+        if to == "web" and header.config.search.calibration != 1:
+            print_note(f"{name}: the browser shows probabilities without search.calibration")
     for path in export_web(names, out) if to == "web" else export_onnx(model, out):
         print_note(f"wrote {path}, {path.stat().st_size / 1e6:.2f} MB")
