@@ -197,10 +197,7 @@ class PackedDecoder final : public peephole::Decoder {
   }
 
   // r_0 of rows first, first + 1, …
-  void begin_readouts(int64_t first, int64_t n) {
-    fed_readouts.reserve(num_rows * units);
-    std::memset(fed_readouts.at(first * units), 0, size_t(n * units) * sizeof(float));
-  }
+  void begin_readouts(int64_t first, int64_t n);
 
   SourceSlot &slot(int64_t index) {
     slots.reserve(index + 1);
@@ -210,98 +207,24 @@ class PackedDecoder final : public peephole::Decoder {
 
   // Reads n sources; their first states, (9), become rows first, first + 1, …
   void encode(int64_t n, const void *const *sources, const int32_t *const *copies, const int64_t *lengths,
-              const int64_t *where, int64_t first) {
-    last_h.reserve(net.encoder.layers() * n * net.M);
-    last_c.reserve(net.encoder.layers() * n * net.M);
-    net.encoder.read(n, sources, lengths, encoder_scratch, outputs, last_h.at(0), last_c.at(0));
-    keep(n, encoder_scratch.lengths.at(0), where);
-    for (int64_t b = 0; net.gate.copies() && b < n; ++b) keep_copies(slot(where[b]), copies[b], net.V);
-    for (int64_t l = 0; l < net.num_layers; ++l) begin(l, n, first);
-    if (recorder) record_source(first);
-  }
+              const int64_t *where, int64_t first);
 
   // The encoder's outputs, the first states in a row, and p(k | j) of CTC.
-  void record_source(int64_t row) {
-    for (int64_t j = 0; j < *encoder_scratch.lengths.at(0); ++j)
-      recorder->record("encoder.outputs", -1, -1, nullptr, j, outputs.at(j * net.M), net.M);
-    for (int64_t l = 0; l < net.num_layers; ++l) {
-      recorder->record("bridge", l, -1, "h", 0, state[0][l]->h.at(row * units), net.H);
-      if (!net.gru) recorder->record("bridge", l, -1, "c", 0, state[0][l]->c.at(row * units), net.H);
-    }
-    if (net.has_ctc) CtcDecoder(net, outputs, encoder_scratch.lengths).record(*recorder);
-  }
+  void record_source(int64_t row);
 
   // What a step of one row has computed besides its layers.
-  void record_step(const int32_t *symbols) {
-    const AttentionRow &row = *attended.at(0);
-    const int64_t length = row.source->length, step = recorded_steps++;
-    recorder->record("context", -1, -1, nullptr, step, contexts.at(0), net.M);
-    recorder->record("readout", -1, -1, nullptr, step, reads.at(0), net.H);
-    if (!net.attention->has_weights()) return;
-    recorder->record("attention", -1, -1, nullptr, step, row.weights, length);
-    const int64_t heads = net.attention->heads();
-    if (heads) recorder->record("attention.heads", -1, -1, nullptr, step, row.weights + length, heads * length);
-    if (!net.gate.copies()) return;
-    const float *output = net.residual ? sums.at(0) : state[1][net.num_layers - 1]->h.at(0);
-    const float gate = float(std::exp(log_sigmoid(net.gate.logit(symbols[0], output, contexts.at(0)))));
-    recorder->record("copy.gate", -1, -1, nullptr, step, &gate, 1);
-    line.reserve(length);
-    for (int64_t j = 0; j < length; ++j) *line.at(j) = (1 - gate) * row.weights[j];
-    recorder->record("copy.weights", -1, -1, nullptr, step, line.at(0), length);
-  }
+  void record_step(const int32_t *symbols);
 
   // A language model: s_0 = 0, and no context.
-  void begin_alone(int64_t n, const int64_t *where, int64_t first) {
-    for (int64_t b = 0; b < n; ++b) slot(where[b]).length = 1;
-    for (int64_t l = 0; l < net.num_layers; ++l) {
-      LayerRows &rows = *state[0][l];
-      std::memset(rows.h.at(first * units), 0, size_t(n * units) * sizeof(float));
-      std::memset(rows.c.at(first * units), 0, size_t(n * units) * sizeof(float));
-      for (int64_t r = first; r < first + n; ++r) {
-        rows.hidden.put(r, rows.h.at(r * units));
-        if (net.layers[l].is_full()) rows.cells.put(r, rows.c.at(r * units));
-      }
-    }
-  }
+  void begin_alone(int64_t n, const int64_t *where, int64_t first);
 
   // Keeps what the steps read of n sources, once the encoder has read them.
-  void keep(int64_t n, const int64_t *lengths, const int64_t *where) {
-    read_slots.reserve(n);
-    for (int64_t b = 0; b < n; ++b) *read_slots.at(b) = &slot(where[b]);
-    const float *last = last_h.at((net.encoder.layers() - 1) * n * net.M);
-    net.attention->keep({n, lengths, outputs.at(0), last}, read_slots.at(0), attention_scratch);
-  }
+  void keep(int64_t n, const int64_t *lengths, const int64_t *where);
 
   // The first states of layer l, (9), in rows first, first + 1, …
-  void begin(int64_t l, int64_t n, int64_t first) {
-    LayerRows &rows = *state[0][l];
-    int64_t from = l + net.encoder.layers() - net.num_layers;
-    int64_t at = (from > 0 ? from : 0) * n * net.M;
-    begin_with(net.hidden_bridge ? &net.hidden_bridge[l] : nullptr, n, last_h.at(at), rows.h.at(first * units));
-    for (int64_t i = first * units; net.hidden_bridge && i < (first + n) * units; i += L)
-      store(rows.h.at(i), tanh<float>(load(rows.h.at(i))));
-    if (!net.gru)
-      begin_with(net.cell_bridge ? &net.cell_bridge[l] : nullptr, n, last_c.at(at), rows.c.at(first * units));
-    for (int64_t r = first; r < first + n; ++r) {
-      rows.hidden.put(r, rows.h.at(r * units));
-      if (net.layers[l].is_full()) rows.cells.put(r, rows.c.at(r * units));
-    }
-  }
+  void begin(int64_t l, int64_t n, int64_t first);
 
-  void begin_with(const Affine *bridge, int64_t n, const float *from, float *to) {
-    selection.clear(n);
-    bridged.reserve(n);
-    for (int64_t r = 0; r < n; ++r) {
-      const float *row = padded_line(line, from + r * net.M, net.M);
-      if (!bridge) {
-        std::memcpy(to + r * units, row, size_t(units) * sizeof(float));
-        continue;
-      }
-      bridged.put(r, row);
-      selection.add(bridged, r);
-    }
-    if (bridge) bridge->apply(selection, to);
-  }
+  void begin_with(const Affine *bridge, int64_t n, const float *from, float *to);
 
   void find_parents(int64_t n, const int64_t *parents) {
     parent_index.reserve(n);
@@ -442,84 +365,27 @@ class PackedDecoder final : public peephole::Decoder {
   }
 
   // The output of the top layer for each row.
-  void select_outputs(int64_t n) {
-    const LayerRows &top = *state[1][net.num_layers - 1];
-    selection.clear(n);
-    if (net.residual) summed.reserve(n);
-    for (int64_t r = 0; r < n; ++r) {
-      if (net.residual) summed.put(r, sums.at(r * units));
-      selection.add(net.residual ? summed : top.hidden, r);
-    }
-  }
+  void select_outputs(int64_t n);
 
   // (10): log p of every symbol, or the numbers that describe a vector, in `logits`.
-  void predict(int64_t n, const int32_t *symbols) {
-    const int64_t width = net.readout_state.columns(), all = net.output.width();
-    select_outputs(n);
-    reads.reserve(n * width);
-    net.readout_state.multiply(selection, reads.at(0), width);
-    find_products(net.symbol_readouts, n, symbols, net.readout_symbol.width(),
-                  [&](const Selection &x, float *out) { net.readout_symbol.apply(x, out); }, made_readouts);
-    readouts.reserve(n);
-    if (net.input_feeding) fed_readouts.reserve(n * units);
-    selection.clear(n);
-    for (int64_t r = 0; r < n; ++r) {
-      float *to = reads.at(r * width);
-      const float *context = context_readouts.at(*parent_index.at(r) * width), *symbol = *symbol_rows.at(r);
-      for (int64_t i = 0; i < width; i += L) store(to + i, tanh<float>(load(to + i) + load(context + i) + load(symbol + i)));
-      readouts.put(r, to);
-      if (net.input_feeding) std::memcpy(fed_readouts.at(r * units), to, size_t(units) * sizeof(float));
-      selection.add(readouts, r);
-    }
-    logits.reserve(n * all);
-    net.output.apply(selection, logits.at(0));
-    if (!symbols) return;
-    for (int64_t r = 0; r < n; ++r) {
-      normalize(logits.at(r * all));
-      peephole::poll(net.V * 8);
-    }
-    if (net.gate.copies()) mix(n, symbols);
-  }
+  void predict(int64_t n, const int32_t *symbols);
 
   // (26), (27): log p of every symbol and of the texts to be copied, in `mixtures`.
-  void mix(int64_t n, const int32_t *symbols) {
-    const LayerRows &top = *state[1][net.num_layers - 1];
-    int64_t most = 0;
-    for (int64_t m = 0; m < num_parents; ++m) most = std::max(most, attended.at(m)->source->num_texts);
-    mixture_width = net.V + most;
-    mixtures.reserve(n * mixture_width);
-    copied_sums.reserve(mixture_width);
-    for (int64_t r = 0; r < n; ++r) {
-      const int64_t m = *parent_index.at(r);
-      const float *output = net.residual ? sums.at(r * units) : top.h.at(r * units);
-      const float gate = net.gate.logit(symbols[r], output, contexts.at(m * memory));
-      mix_copies(*attended.at(m), net.V, logits.at(r * net.output.width()), gate, copied_sums.at(0),
-                 mixtures.at(r * mixture_width));
-      peephole::poll(net.V + attended.at(m)->source->length * 64);
-    }
-  }
+  void mix(int64_t n, const int32_t *symbols);
 
   // The symbols that the decoder reads: <unk> for a text that was copied.
-  const int32_t *known(int64_t n, const int32_t *symbols) {
-    fed.reserve(n);
-    for (int64_t r = 0; r < n; ++r) *fed.at(r) = symbols[r] < net.V ? symbols[r] : PEEPHOLE_UNK;
-    return fed.at(0);
-  }
+  const int32_t *known(int64_t n, const int32_t *symbols);
 
   // z becomes z - log Σ e^z.
-  void normalize(float *z) const {
-    float most = z[0], total = 0;
-    for (int64_t i = 1; i < net.V; ++i) most = z[i] > most ? z[i] : most;
-    Vector<float> sum{};
-    int64_t i = 0;
-    for (; i + L <= net.V; i += L) sum += exponential<float>(load(z + i) - splat(most));
-    float lanes[L];
-    store(lanes, exponential<float>(load(z + i, net.V - i) - splat(most)));
-    for (int64_t lane = 0; lane < net.V - i; ++lane) total += lanes[lane];
-    float all = most + float(std::log(double(sum_of<float>(sum)) + double(total)));
-    for (i = 0; i < net.V; i += L) store(z + i, load(z + i, net.V - i) - splat(all), net.V - i);
-  }
+  void normalize(float *z) const;
 };
+
+}  // namespace
+
+#include "predict/decoder_output.h"
+#include "predict/decoder_start.h"
+
+namespace {
 
 inline peephole::Decoder *PackedNetwork::new_decoder() const { return new PackedDecoder(*this); }
 
