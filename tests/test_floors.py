@@ -29,6 +29,7 @@ FLOORS = [
     {"training"},
     {"inspect"},
     {"export"},
+    {"inspect"},
     {"cli"},
 ]
 FLOOR_OF = {part: floor for floor, parts in enumerate(FLOORS) for part in parts}

@@ -17,6 +17,7 @@ from peephole.lazy import lazy_names
 from peephole.nn.backends import add_backend
 
 if TYPE_CHECKING:
+    from peephole import inspect as inspect
     from peephole import nn as nn
     from peephole.config import Config as Config
     from peephole.errors import PeepholeError as PeepholeError
@@ -52,6 +53,7 @@ _MODULES = {
     "check": "peephole.training.checking",
     "evaluate": "peephole.model.evaluation",
     "info": "peephole.model.info",
+    "inspect": "peephole.inspect",
     "load": "peephole.model",
     "nn": "peephole.nn",
     "quantize": "peephole.model.quantization",
@@ -70,6 +72,7 @@ __all__ = [
     "check",
     "evaluate",
     "info",
+    "inspect",
     "load",
     "nn",
     "quantize",

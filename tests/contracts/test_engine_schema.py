@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import random
-import shutil
 import subprocess
 from pathlib import Path
 from typing import Any
@@ -14,22 +13,15 @@ import pytest
 from peephole.errors import ConfigError
 from peephole.nn.schema import Architecture, tensors
 
-ENGINE = Path(__file__).parents[2] / "engine"
-SANITIZE = ["-O1", "-g1", "-fsanitize=address,undefined", "-fno-sanitize-recover=undefined"]
-compiler = shutil.which("c++") or shutil.which("g++") or shutil.which("clang++")
+from .test_engine_model_file import build, compiler
+
 pytestmark = pytest.mark.skipif(compiler is None, reason="issue 11: without a compiler there is no engine")
 
 
 @pytest.fixture(scope="module")
 def program(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Build and return the program that prints the tensors of architectures."""
-    folder = tmp_path_factory.mktemp("schema")
-    sources = [ENGINE / "tests" / "show_schema.cpp"]
-    sources += [ENGINE / "src" / "file" / f"{name}.cpp" for name in ("architecture", "json", "safetensors", "schema")]
-    include = ["-I", ENGINE / "include", "-I", ENGINE / "src"]
-    command = [compiler, "-std=c++17", "-Wall", "-Wextra", *SANITIZE, *include, *sources, "-o", folder / "show_schema"]
-    subprocess.run(list(map(str, command)), check=True, capture_output=True)
-    return folder / "show_schema"
+    return build("show_schema", tmp_path_factory.mktemp("schema"))
 
 
 def described(program: Path, lines: list[tuple[int, int, dict[str, Any]]]) -> list[list[str]]:

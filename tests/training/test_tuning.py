@@ -5,60 +5,21 @@ from __future__ import annotations
 import json
 import os
 import signal
-from pathlib import Path
 
 import pytest
 
 import peephole
-from peephole.config import Config
-from peephole.errors import ArgumentError, ConfigError, MemoryLimitError, RunError
+from peephole.errors import RunError
 from peephole.storage.model_file import load_model
 from peephole.training import Interrupted, resume, train, tune
 from peephole.training import run as run_module
-from peephole.training.estimate import Estimate
-from peephole.training.loop import DivergedError
 from peephole.training.run_file import read_run
 from peephole.training.tuning import search as search_module
 from peephole.training.tuning.search import Budget
-from peephole.training.tuning.study import Study
-from peephole.training.tuning.trial_log import TrialLog, read_trials
+from peephole.training.tuning.trial_log import TrialLog
 
-from .toy import TINY, write_pairs
-
-UPDATE = 1.25  # seconds that an update takes by the clock of these tests
-# A trial takes at most 6 updates, with evaluations after 3 and 6; all trials together 24
-BASE = Config().with_values({**TINY, "minutes": 1, "evaluations": 10, "dev_pairs": 5})
-SPACE = {"hidden_size": [8, 16, 24], "batch_symbols": [50, 100, 200]}
-RUN = Path("m.run")
-
-
-class Clock:
-    """Counts updates as time, for trainings and for the search around them."""
-
-    def __init__(self):
-        self.now, self.update = 0.0, UPDATE
-        self.on_update = lambda: None
-
-    def monotonic(self):
-        return self.now
-
-    def of_training(self, fabric, before, stop):
-        started = self.now
-
-        def seconds():
-            self.now += self.update
-            self.on_update()
-            return before + self.now - started
-
-        return seconds, lambda: stop.signal_number is not None
-
-
-def install(clock, patch):
-    """Make trainings and searches use a clock, and no model too slow by it."""
-    patch.setattr(run_module, "synchronised_clock", clock.of_training)
-    patch.setattr(search_module, "time", clock)
-    patch.setattr(search_module, "estimate", lambda *_, **__: Estimate({}, 1, None))
-    return clock
+from .searches import BASE, RUN, SPACE, Clock, break_at, config_of, install, search, trials
+from .toy import write_pairs
 
 
 @pytest.fixture(autouse=True)
@@ -99,22 +60,10 @@ def whole(tmp_path_factory):
         return trials(), read_run(RUN).tuning.best, load_model("m.safetensors").tensors
 
 
-def search(space=SPACE, config=BASE, **settings):
-    return tune("train.tsv", out="m.safetensors", config=config, search_space=space, quiet=True, **settings)
-
-
-def trials(folder=RUN):
-    return read_trials(folder)
-
-
 def evaluations(folder):
     """Return the dev metrics in the log of a run."""
     lines = [json.loads(line) for line in (folder / "log.jsonl").read_text().splitlines()]
     return [line for line in lines if "dev" in line]
-
-
-def config_of(number):
-    return read_run(RUN / f"trials/{number:03}.run").config
 
 
 def better_half(values, value):
@@ -203,30 +152,6 @@ def test_the_first_trial_has_the_given_settings_and_another_seed_tries_others(mo
     assert other[1] != first[1]
 
 
-class Break(Exception):
-    """Simulates a kill."""
-
-
-def break_at(monkeypatch, call, module, name, *, after, **settings):
-    """Start a search that Break ends before or after a certain call of a function; return whether it did."""
-    function, calls = getattr(module, name), 0
-
-    def counting(*arguments, **named):
-        nonlocal calls
-        calls += 1
-        if calls == call and not after:
-            raise Break
-        found = function(*arguments, **named)
-        if calls == call:
-            raise Break
-        return found
-
-    with monkeypatch.context() as patch:
-        patch.setattr(module, name, counting)
-        with pytest.raises(Break):
-            search(checkpoint_seconds=0, **settings)
-
-
 @pytest.mark.parametrize(
     ("module", "name", "call", "after"),
     [
@@ -299,118 +224,6 @@ def test_ctrl_c_keeps_everything_and_says_how_to_go_on(clock, monkeypatch):
     assert [trial.settings for trial in trials()[: len(stopped)]] == [trial.settings for trial in stopped]
     assert trials()[: len(stopped) - 1] == stopped[:-1]
     assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
-
-
-def test_what_cannot_be_trained_is_refused_or_fails_alone(monkeypatch, capfd):
-    """Trial 0 is never a number on dev, 1 diverges, 2 is too slow, 3 too large, 4 contradicts itself."""
-    measure, measured = run_module.measure, 0
-
-    def measure_nan(*arguments):
-        nonlocal measured
-        measured += 1
-        return measure(*arguments) | ({"symbol_error_rate": float("nan")} if measured == 1 else {})
-
-    train_trial, trained = search_module.train_trial, 0
-
-    def diverge(*arguments):
-        nonlocal trained
-        trained += 1
-        if trained == 2:
-            raise DivergedError("step 3: the loss is nan")
-        return train_trial(*arguments)
-
-    seconds = iter([0.01, 0.5] + [0.01] * 100)  # of an update; an evaluation is due after 3.75
-    check, checked = search_module.check_training_memory, 0
-
-    def check_memory(config, *arguments):
-        nonlocal checked
-        checked += 1
-        if checked == 4:
-            raise MemoryLimitError("model.hidden_size=16: too large")
-        return check(config, *arguments)
-
-    next_settings = Study.next_settings
-
-    def choose(study, number, first=None):
-        return next_settings(study, number, first) | ({"model.hidden_size": 15} if number == 4 else {})
-
-    monkeypatch.setattr(run_module, "measure", measure_nan)
-    monkeypatch.setattr(search_module, "train_trial", diverge)
-    monkeypatch.setattr(search_module, "estimate", lambda *_, **__: Estimate({}, 100, 100 * next(seconds)))
-    monkeypatch.setattr(search_module, "check_training_memory", check_memory)
-    monkeypatch.setattr(Study, "next_settings", choose)
-    tune("train.tsv", out="m.safetensors", config=BASE, search_space=SPACE)
-    found = trials()
-    assert [(trial.ended, trial.reason) for trial in found[:5]] == [
-        ("failed", "dev symbol error rate is nan"),
-        ("failed", "step 3: the loss is nan"),
-        ("refused", "about 7.5 updates in the 3.75 seconds before its first evaluation"),
-        ("refused", "model.hidden_size=16: too large"),
-        ("refused", "model.encoder_size: wanted an even number, half of it for each direction; got 15"),
-    ]
-    assert all(trial.ended in ("complete", "pruned") and trial.value for trial in found[5:])
-    assert len(found) > 5
-    lines = capfd.readouterr().err.splitlines()
-    for trial in found:
-        [line] = [line for line in lines if line.startswith(f"trial {trial.number}: ")]
-        assert line.endswith(f"{trial.ended}: {trial.reason}") == (trial.reason is not None)
-    assert sum(line.startswith("best: trial ") for line in lines) == 1
-    table = lines.index("trial  symbol error rate  evaluations  updates  seconds  ended     settings")
-    assert sorted(int(line.split()[0]) for line in lines[table + 1 :][: len(found)]) == list(range(len(found)))
-
-
-def test_a_search_of_nothing_that_can_be_trained_ends_with_one_line(monkeypatch):
-    def diverge(*arguments):
-        raise DivergedError("step 3: the loss is nan")
-
-    monkeypatch.setattr(search_module, "train_trial", diverge)
-    message = r"m.run: no trial could be trained; the last was failed: step 3: the loss is nan"
-    with pytest.raises(RunError, match=message):
-        search()
-    assert len(trials()) == search_module.MOST_REFUSED
-
-
-@pytest.mark.parametrize(
-    ("settings", "message"),
-    [
-        ({"minutes": None}, "train.minutes: wanted the minutes of a search and of the training after it, got none"),
-        ({"minutes": None, "steps": 9}, "train.minutes: wanted the minutes of a search"),
-        ({"evaluations": 9}, "train.evaluations: wanted at least 10 for a search, got 9"),
-    ],
-)
-def test_a_search_without_a_budget_is_refused(settings, message):
-    with pytest.raises(ConfigError, match=message):
-        search(**settings)
-    assert not RUN.exists()
-
-
-def test_a_search_in_several_processes_is_refused(monkeypatch):
-    monkeypatch.setenv("WORLD_SIZE", "2")
-    with pytest.raises(ConfigError, match="a search of settings trains in one process"):
-        search()
-
-
-@pytest.mark.usefixtures("annotations_unchecked")
-def test_wrong_arguments_are_named():
-    with pytest.raises(ArgumentError, match="train: wanted the name of a file or pairs, got None"):
-        tune(None, config=BASE)
-    with pytest.raises(ArgumentError, match="search_space: wanted a table of settings, got 3"):
-        tune("train.tsv", config=BASE, search_space=3)
-
-
-def test_a_search_with_trials_is_not_replaced_without_overwrite(monkeypatch):
-    break_at(monkeypatch, 3, run_module, "save_checkpoint", after=True)
-    with pytest.raises(RunError, match=r"m\.run: exists already; `peephole train --resume m\.run` resumes it"):
-        search()
-    with pytest.raises(RunError, match=r"m\.run: exists already"):
-        train("train.tsv", out="m.safetensors", config=BASE)
-
-
-def test_a_search_with_changed_data_is_refused(monkeypatch):
-    break_at(monkeypatch, 3, run_module, "save_checkpoint", after=True)
-    write_pairs(Path("train.tsv"), seed=5)
-    with pytest.raises(RunError, match=r"has changed since the run in m.run began"):
-        resume(RUN, quiet=True)
 
 
 def test_pairs_from_python_and_settings_that_stay():

@@ -114,7 +114,7 @@ ModelFile read_model_file(const void *data, size_t size) {
   auto schema = std::make_unique<Schema>(file.architecture, int64_t(file.source.names.size()),
                                          int64_t(file.target.names.size()));
   check_tensors(wanted_tensors(*schema, version, file.tensors), file.tensors);
-  bind(*schema, version, file.tensors);
+  peephole::bind(*schema, version, file.tensors);
   file.schema = std::move(schema);
   return file;
 }

@@ -158,6 +158,8 @@ inline Vector<int32_t> multiply_halves(Vector<int32_t> a, Vector<int32_t> b) {
 inline Vector<int32_t> multiply_halves(Vector<int32_t> a, Vector<int32_t> b) {
   return Vector<int32_t>(_mm_madd_epi16(__m128i(a), __m128i(b)));
 }
+#elif defined(__wasm_simd128__)
+inline Vector<int32_t> multiply_halves(Vector<int32_t> a, Vector<int32_t> b) { return wasm_i32x4_dot_i16x8(a, b); }
 #else
 // In each word, the sum of the products of the two signed halves.
 inline Vector<int32_t> multiply_halves(Vector<int32_t> a, Vector<int32_t> b) {

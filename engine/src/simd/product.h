@@ -73,19 +73,12 @@ void outer_tile(int64_t depth, const O *a, const O *panel, Sum<O> *out, bool add
     for (int v = 0; v < kVectors; ++v) store(out + (r * kVectors + v) * L, sums[r][v]);
 }
 
-template <class O, int kVectors>
+template <class O, int kVectors, int kMost = kTileRows>
 Tile<O> tile_of_rows(int64_t rows) {
-  switch (rows) {
-    case 1: return tile<O, 1, kVectors>;
-    case 2: return tile<O, 2, kVectors>;
-    case 3: return tile<O, 3, kVectors>;
-#if !defined(__AVX2__) || defined(__AVX512F__)
-    case 4: return tile<O, 4, kVectors>;
-    case 5: return tile<O, 5, kVectors>;
-    case 6: return tile<O, 6, kVectors>;
-#endif
-  }
-  return nullptr;
+  if constexpr (kMost > 0)
+    return rows == kMost ? tile<O, kMost, kVectors> : tile_of_rows<O, kVectors, kMost - 1>(rows);
+  else
+    return nullptr;
 }
 
 template <class O>

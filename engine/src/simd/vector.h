@@ -13,6 +13,8 @@
 #include <emmintrin.h>
 #elif defined(__aarch64__)
 #include <arm_neon.h>
+#elif defined(__wasm_simd128__)
+#include <wasm_simd128.h>
 #endif
 
 namespace {
@@ -23,6 +25,8 @@ constexpr int kVectorBytes = 64, kTileRows = 6;  // 32 registers
 constexpr int kVectorBytes = 32, kTileRows = 3;  // 16 registers
 #elif defined(__aarch64__)
 constexpr int kVectorBytes = 16, kTileRows = 6;
+#elif defined(__wasm__)
+constexpr int kVectorBytes = 16, kTileRows = 2;  // browsers keep no 12 sums, 4 weights and a factor in registers
 #else
 constexpr int kVectorBytes = 16, kTileRows = 3;
 #endif

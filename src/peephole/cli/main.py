@@ -24,6 +24,7 @@ VERBS = {
     "score": "Print log p(target | source) of pairs.",
     "evaluate": "Measure a model on pairs it was not trained on.",
     "report": "Write a page about a training: curves, quality, errors, calibration.",
+    "inspect": "Show a prediction from the inside, on one HTML page.",
     "info": "Describe a model: network, symbols, settings, and which programs and data made it.",
     "quantize": "Make a model file smaller: weights as bfloat16, or as int8.",
     "export": "Write a model as ONNX graphs, for other runtimes.",

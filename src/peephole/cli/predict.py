@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any, Literal
 
@@ -45,6 +45,7 @@ FRAME_BATCHES_AT_A_TIME = 4  # frames take more memory
     "line for it and count it.",
 )
 @click.option("--json", "as_json", is_flag=True, help="One JSON object a line: predictions, scores, attention.")
+@click.option("--explain", is_flag=True, help="Draw what each symbol was read from and how probable it is.")
 def command(
     models: str,
     files: tuple[str, ...],
@@ -52,6 +53,7 @@ def command(
     must_contain: tuple[str, ...],
     bad_lines: Literal["error", "skip"],
     as_json: bool,
+    explain: bool,
     **options: Any,
 ) -> None:
     """Read sources, one a line, and write the predicted targets to stdout, in the same order.
@@ -66,12 +68,16 @@ def command(
     A model of series reads tables as it was trained on, and writes a forecast of each column: CSV with series, step,
     mean and quantiles, or a JSON object a series.
     """
+    if as_json and explain:
+        raise click.UsageError("wanted --json or --explain, got both")
     names = input_files(files)
     model = load_models(models)
     search = given_settings(model, options)
     if model.config.model.predicts_vectors:
         if prefixed:
             raise click.UsageError("--prefixed is for texts; this is a model of series")
+        if explain:
+            raise click.UsageError("--explain is for texts; this is a model of series")
         from peephole.cli.forecasts import write_forecasts  # imports NumPy
         from peephole.model.series import SeriesModel
 
@@ -79,9 +85,13 @@ def command(
         write_forecasts(model, names, bad_lines=bad_lines, as_json=as_json, **search)
         return
     settings = model.config.with_values({f"search.{name}": value for name, value in search.items()}).search
-    write = LineWriter(
+    write: Callable[[str, Task, list[Prediction]], None] = LineWriter(
         several=settings.nbest > 1 or settings.temperature is not None, as_json=as_json, with_file=len(names) > 1
     )
+    if explain:
+        from peephole.cli.explain import Explainer  # imports rich
+
+        write = Explainer()
     parse = make_prefixed_parser(model, settings) if prefixed else parse_source
     batches = FRAME_BATCHES_AT_A_TIME if isinstance(model.source_symbols, FrameSymbols) else BATCHES_AT_A_TIME
     size = 1 if settings.batch_size == 1 else settings.batch_size * batches
@@ -93,7 +103,7 @@ def command(
             for part in in_parts(tasks_of(file, model, parse, skip=bad_lines == "skip", report=report), size):
                 required = [must_contain] * len(part) if must_contain else None
                 found = predict_part(
-                    model, part, printer, must_contain=required, attention=as_json, progress=add, **search
+                    model, part, printer, must_contain=required, attention=as_json or explain, progress=add, **search
                 )
                 for task, predictions in zip(part, found, strict=True):
                     write(printer.name, task, predictions)

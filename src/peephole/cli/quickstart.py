@@ -16,7 +16,7 @@ from peephole.config import Config
 from peephole.data.cmudict import write_cmudict
 from peephole.errors import printable
 from peephole.evaluation import render
-from peephole.inspect import draw_attention
+from peephole.inspect import draw_attention, make_page
 from peephole.model import Model
 from peephole.model.evaluation import evaluate
 from peephole.training.waiting import waiting
@@ -31,7 +31,8 @@ DRAWN_WORDS = 6
 def command(minutes: float, folder: str) -> None:
     """Train a model of English pronunciation on CMUdict (letters → phones), and show its predictions and attention.
 
-    Writes the data as TSV, the model as one file, and a picture of its attention.
+    Writes the data as TSV, the model as one file, a picture of its attention, and a page that shows one prediction from
+    the inside.
     """
     started = time.monotonic()
     # At most five passes over the words, so a higher learning rate and fewer dev evaluations than the defaults.
@@ -51,14 +52,20 @@ def command(minutes: float, folder: str) -> None:
     step = len(result.sources) // SHOWN_WORDS
     references = dict(zip(result.sources, result.references, strict=True))
     show_words(console, model, result.sources[::step][:SHOWN_WORDS], references)
-    drawn = model.predict(result.sources[:: len(result.sources) // DRAWN_WORDS][:DRAWN_WORDS])
+    words = result.sources[:: len(result.sources) // DRAWN_WORDS][:DRAWN_WORDS]
+    drawn = model.predict(words)
     draw_attention([best[0] for best in drawn], output_folder / "attention.png")
+    inspected = next(
+        (word for word, [best] in zip(words, drawn, strict=True) if best.text not in references[word]), words[0]
+    )
+    make_page(model, inspected, reference=references[inspected][0]).save(output_folder / "page.html")
     shown, folder = printable(str(path)), printable(str(output_folder))
     console.print(
         f"done in {(time.monotonic() - started) / 60:.1f} minutes: the model is {shown}, its attention "
-        f"{folder}/attention.png\n\nNext:\n"
+        f"{folder}/attention.png; open {folder}/page.html in a browser to look inside it\n\nNext:\n"
         f"  echo hello | peephole predict {shown}\n"
         f"  peephole predict {shown} --nbest 3 --json words.txt\n"
+        f"  peephole inspect {shown} PEEPHOLE -o page.html\n"
         f"  peephole evaluate {shown} {folder}/test.tsv\n"
         f"  peephole train YOUR_PAIRS.tsv --out your.safetensors --minutes 10\n",
         highlight=False,

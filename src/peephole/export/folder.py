@@ -45,7 +45,8 @@ def export_onnx(path: str | Path, out: str | Path | None = None) -> list[Path]:
         check_path("out", out)
     model = load_model(path)
     folder = Path(path).with_suffix(".onnx") if out is None else Path(out)
-    return write_folder(folder, encode_graphs(path, model))
+    graphs = encode_graphs(path, model)
+    return write_files(folder, {f"{name}.onnx": content for name, content in graphs.items()})
 
 
 def encode_graphs(path: str | Path, model: ModelFile) -> dict[str, bytes]:
@@ -79,13 +80,13 @@ def describe(model: ModelFile) -> dict[str, str]:
     return {"format": FORMAT, "format_version": str(FORMAT_VERSION), "model": f"{checksum:08x}", **tables}
 
 
-def write_folder(folder: Path, graphs: Mapping[str, bytes]) -> list[Path]:
-    """Write the graphs; older ones are replaced only after all were written to disk.
+def write_files(folder: Path, contents: Mapping[str, bytes]) -> list[Path]:
+    """Write files, named with their contents; older ones are replaced only after all were written to disk.
 
     Raises:
-        RunError: they cannot be written; older graphs are unchanged.
+        RunError: they cannot be written; older files are unchanged.
     """
-    files = {folder / f"{name}.onnx": content for name, content in graphs.items()}
+    files = {folder / name: content for name, content in contents.items()}
     made = not folder.exists()
     try:
         if folder.exists() and not folder.is_dir():

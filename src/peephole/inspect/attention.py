@@ -27,12 +27,10 @@ def draw_attention(predictions: Sequence[Prediction], path: str | Path, columns:
     check_path("path", path)
     check_type("columns", columns, int, "a whole number")
     import matplotlib.pyplot as plt
-    from matplotlib.font_manager import fontManager
 
     shown = [p for p in predictions if p.attention is not None and p.attention.size]
-    wide_fonts = [f.name for f in fontManager.ttflist if "CJK" in f.name or "Nanum" in f.name]
     rows = max(1, -(-len(shown) // columns))
-    with plt.rc_context({"font.family": ["DejaVu Sans", *wide_fonts[:1]]}):
+    with plt.rc_context({"font.family": symbol_fonts()}):
         figure, axes = plt.subplots(rows, columns, figsize=(3.6 * columns, 3.4 * rows), squeeze=False)
         for axis in axes.flat:
             axis.set_axis_off()
@@ -47,3 +45,11 @@ def draw_attention(predictions: Sequence[Prediction], path: str | Path, columns:
         figure.tight_layout()
         figure.savefig(path, dpi=120)
         plt.close(figure)
+
+
+def symbol_fonts() -> list[str]:
+    """Return the fonts of symbols: DejaVu Sans, and one for Korean, Chinese or Japanese if there is one."""
+    from matplotlib.font_manager import fontManager
+
+    wide = [font.name for font in fontManager.ttflist if "CJK" in font.name or "Nanum" in font.name]
+    return ["DejaVu Sans", *wide[:1]]

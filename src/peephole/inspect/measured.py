@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -22,22 +22,29 @@ NUM_WORST = 20
 SEARCH_ERROR, MODEL_ERROR = "search error", "model error"
 
 
+class Scores(NamedTuple):
+    """log p of a wrong prediction, and the highest one of its references."""
+
+    prediction: float
+    reference: float
+
+    @property
+    def kind(self) -> str:
+        """Return SEARCH_ERROR if a reference is more probable: the search lost it. Else MODEL_ERROR."""
+        return SEARCH_ERROR if self.reference > self.prediction else MODEL_ERROR
+
+
 @dataclass(frozen=True)
 class ErrorCase:
-    """A wrong prediction.
-
-    Attributes:
-        mistake: it, with its alignment to the closest reference.
-        log_prob: log p of the prediction.
-        reference_log_prob: the highest log p of the references; None if it was not computed.
-        kind: SEARCH_ERROR if a reference is more probable than the prediction, so that a wider beam might find it;
-            MODEL_ERROR if not; None if it was not computed.
-    """
+    """A wrong prediction, aligned with its closest reference, and the scores; None for an empty source."""
 
     mistake: Mistake
-    log_prob: float
-    reference_log_prob: float | None
-    kind: str | None
+    scores: Scores | None
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the case as plain JSON values."""
+        known = {} if self.scores is None else {"kind": self.scores.kind, **self.scores._asdict()}
+        return {"mistake": self.mistake.to_dict(), "log_probs": known}
 
 
 @dataclass(frozen=True)
@@ -79,7 +86,7 @@ class Measured:
             "calibration": {"symbols": self.symbols.to_dict(), "predictions": self.predictions.to_dict()},
             "confusions": [asdict(error) for error in self.confusions.errors],
             "lengths": [asdict(group) for group in self.lengths],
-            "worst": [asdict(case) | {"mistake": case.mistake.to_dict()} for case in self.worst],
+            "worst": [case.to_dict() for case in self.worst],
         }
 
 
@@ -116,7 +123,7 @@ def measure_set(
     scored = score_errors(model, chosen, best, wanted, [row for row, is_right in enumerate(right) if not is_right])
     of_symbols, whole = measure_reliability(best, wanted, model)
     split = [[symbols.split(text) for text in choices] for choices in wanted]
-    kinds = [case[1] for case in scored.values()]
+    kinds = [scores.kind for scores in scored.values()]
     return Measured(
         name=name,
         num_all=len(sources),
@@ -138,11 +145,10 @@ def score_errors(
     predictions: Sequence[Prediction],
     references: Sequence[tuple[str, ...]],
     wrong: Sequence[int],
-) -> dict[int, tuple[float, str]]:
-    """Return for wrong predictions the highest log p of their references, and the kind of error.
+) -> dict[int, Scores]:
+    """Return for wrong predictions their log p and the highest one of their references.
 
-    A reference that is more probable than the prediction was lost by the search: a search error. If it is less
-    probable, no search would have preferred it: a model error.
+    Both are without the temperature of a calibrated model, as the search compares hypotheses.
 
     Args:
         model: the model.
@@ -152,14 +158,14 @@ def score_errors(
         wrong: the indices of the wrong predictions; at most `MOST_SCORED` of them, evenly spread, are scored.
     """
     rows = [wrong[i] for i in spread(len(wrong), MOST_SCORED) if predictions[wrong[i]].source_tokens]
-    pairs = [(row, text) for row in rows for text in references[row]]
-    scores = model.score([sources[row] for row, _ in pairs], [text for _, text in pairs], notices=Notices())
+    targets: list[tuple[int, str | list[str]]] = [(row, predictions[row].tokens) for row in rows]
+    targets += [(row, text) for row in rows for text in references[row]]
+    repeated, wanted = [sources[row] for row, _ in targets], [target for _, target in targets]
+    scores = model.score(repeated, wanted, notices=Notices(), calibration=1.0)
     best: dict[int, float] = {}
-    for (row, _), score in zip(pairs, scores, strict=True):
+    for (row, _), score in zip(targets[len(rows) :], scores[len(rows) :], strict=True):
         best[row] = max(score, best.get(row, score))
-    return {
-        row: (score, SEARCH_ERROR if score > predictions[row].log_prob else MODEL_ERROR) for row, score in best.items()
-    }
+    return {row: Scores(score, best[row]) for row, score in zip(rows, scores, strict=False)}
 
 
 def spread(count: int, most: int) -> list[int]:
@@ -181,14 +187,11 @@ def _worst(
     sources: Sequence[str],
     predictions: Sequence[Prediction],
     references: Sequence[tuple[str, ...]],
-    scored: dict[int, tuple[float, str]],
+    scored: dict[int, Scores],
     model: Model,
 ) -> list[ErrorCase]:
     """Return the worst predictions; those that were not scored before are scored now."""
     place = {source: row for row, source in enumerate(sources)}
     rows = [place[mistake.source] for mistake in evaluation.worst]
     known = scored | score_errors(model, sources, predictions, references, [row for row in rows if row not in scored])
-    return [
-        ErrorCase(mistake, predictions[row].log_prob, *known.get(row, (None, None)))
-        for mistake, row in zip(evaluation.worst, rows, strict=True)
-    ]
+    return [ErrorCase(mistake, known.get(row)) for mistake, row in zip(evaluation.worst, rows, strict=True)]

@@ -61,6 +61,14 @@ class Prediction:
         rest = ", ".join(marks)
         return f"Prediction({shorten(repr(self.text), max(20, 105 - len(rest)))}, {rest})"
 
+    def _repr_html_(self) -> str:
+        """Return probabilities and attention as a table, for Jupyter."""
+        from peephole.model.notebook import prediction_table
+
+        tokens = [*self.tokens, *["</s>"] * self.finished]
+        probs = self.symbol_log_probs
+        return prediction_table(self.text, self.log_prob, tokens, probs, self.source_tokens, self.attention)
+
     def to_dict(self) -> dict[str, Any]:
         """Return the prediction as plain JSON values, attention weights rounded to 5 digits."""
         attention = self.attention

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from peephole.model.notebook import prediction_table
 from peephole.search.recorded import BeamTree, Fate
 
 FORMAT = "peephole-trace"
@@ -62,6 +63,12 @@ class Trace:
     def __repr__(self) -> str:
         nodes = "given target" if self.beam is None else f"{len(self.beam)} hypotheses"
         return f"<Trace of {self.text!r}: log_prob={self.log_prob:.4f}, {len(self.arrays)} arrays, {nodes}>"
+
+    def _repr_html_(self) -> str:
+        """Return probabilities and attention as a table, for Jupyter."""
+        attention = self.arrays.get("attention")
+        probs = self.log_probs.tolist()
+        return prediction_table(self.text, self.log_prob, self.tokens, probs, self.source_tokens, attention)
 
     def __getitem__(self, name: str) -> NDArray[np.floating]:
         return self.arrays[name]

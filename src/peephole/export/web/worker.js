@@ -1,0 +1,4 @@
+// The worker of peephole.js.
+import { serve } from "./api.js";
+
+serve(self);

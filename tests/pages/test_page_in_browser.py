@@ -1,0 +1,161 @@
+"""Tests of pages in a real browser: pictures, keyboard, colours, scripts of the world, hostile texts, long sources."""
+
+from __future__ import annotations
+
+import re
+import time
+from pathlib import Path
+
+import numpy as np
+from random_models import WORDS, random_model
+
+import peephole
+from browsing import Browser, accessibility_findings, open_all, opened, table_rows
+from peephole.inspect import make_page
+
+
+def test_all_parts_of_a_prediction_are_shown(browser: Browser, toy_file: Path, tmp_path: Path) -> None:
+    model = peephole.load(toy_file)
+    trace = model.trace("cab")
+    make_page(model, "cab", reference="K B").save(tmp_path / "page.html", with_models=False)
+    with opened(browser, tmp_path / "page.html") as shown:
+        assert shown.inner_text("h2") == f"cab → {trace.text}"
+        summary = shown.inner_text(".summary")
+        assert f"{round(100 * np.exp(trace.log_prob))} % sure of this answer" in summary
+        wrong = model.diagnose("cab", "K B")
+        assert "Expected was “K B”, which the model gives less than 0.1 %." in summary
+        assert (wrong.kind, wrong.parting is not None) == ("model error", True)
+        assert "The model itself prefers its own, wrong answer: a model error." in summary
+        assert f"is number {wrong.parting.rank} of the model's list" in summary  # type: ignore[union-attr]
+        open_all(shown)
+        # links of the chosen symbol are as many as its weights above the least that is drawn
+        assert shown.locator(".link.strong").count() == (trace["attention"][0] >= 0.08).sum()
+        shown.hover(".strip >> nth=0 >> .symbol >> nth=1")
+        assert shown.locator(".link.strong").count() == (trace["attention"][1] >= 0.08).sum()
+        shares = [
+            float(one.evaluate("e => e.style.getPropertyValue('--share')"))
+            for one in shown.locator(".strip >> nth=1 >> .symbol").all()
+        ]
+        np.testing.assert_allclose(shares, trace["attention"][1], atol=1e-3)
+        alternatives = shown.locator(".choices li bdi").all_inner_texts()
+        assert alternatives == [text.replace("</s>", "‹end›") for text, _ in trace.alternatives(1)]
+        shown.click(".hypothesis >> nth=1")
+        assert shown.locator(".hypothesis >> nth=1 >> .note").inner_text() in shown.inner_text(".why")
+        assert trace.beam is not None
+        assert len(table_rows(shown, "hypotheses as a table")) == len(trace.beam)
+        shown.select_option("select >> nth=0", "encoder.0.1")
+        gates = table_rows(shown, "Gates as a table")
+        means = trace["encoder.0.1.i"].mean(1)
+        assert [row.split("\t")[:2] for row in gates] == [
+            [letter, f"{mean:.2f}"] for letter, mean in zip("cab", means, strict=True)
+        ]
+        assert accessibility_findings(shown) == []
+
+
+def test_keyboard_alone(browser: Browser, toy_file: Path, tmp_path: Path) -> None:
+    make_page(peephole.load(toy_file), "cab").save(tmp_path / "page.html", with_models=False)
+    with opened(browser, tmp_path / "page.html") as shown:
+        shown.keyboard.press("Tab")
+        assert shown.evaluate("document.activeElement.id") == "theme"
+        shown.keyboard.press("Tab")
+        assert shown.evaluate("document.activeElement.closest('.strip').ariaLabel") == "Output, symbol by symbol"
+        shown.keyboard.press("ArrowRight")
+        shown.keyboard.press("ArrowRight")
+        pressed = shown.locator(".strip >> nth=0 >> .symbol[aria-pressed='true']")
+        assert pressed.get_attribute("aria-label").startswith("third symbol")  # type: ignore[union-attr]
+        assert "third symbol" in shown.inner_text("h4 >> nth=0")
+        shown.keyboard.press("Home")
+        assert pressed.get_attribute("aria-label").startswith("first symbol")  # type: ignore[union-attr]
+        reached = set()
+        for _ in range(40):
+            shown.keyboard.press("Tab")
+            if shown.evaluate("document.activeElement.tagName") == "SUMMARY":
+                reached.add(shown.evaluate("document.activeElement.innerText"))
+                shown.keyboard.press("Enter")
+        assert reached >= {
+            "What else the search tried",
+            "Inside: gates and memory",
+            "Which parts of the source mattered",
+        }
+        assert shown.locator(".curve").count() > 0  # the last part was opened and drawn
+
+
+def test_dark_colours_of_the_system_and_of_the_switch(browser: Browser, toy_file: Path, tmp_path: Path) -> None:
+    make_page(peephole.load(toy_file), "cab").save(tmp_path / "page.html")
+    ground = "getComputedStyle(document.body).backgroundColor"
+    with opened(browser, tmp_path / "page.html", color_scheme="dark") as shown:
+        open_all(shown)
+        dark = shown.evaluate(ground)
+        assert accessibility_findings(shown) == []
+        shown.click("#theme")
+        light = shown.evaluate(ground)
+    brightness = [sum(map(int, re.findall(r"\d+", colour))) for colour in (dark, light)]
+    assert brightness[0] < 200 < 700 < brightness[1]
+
+
+def test_markup_is_shown_and_never_run(browser: Browser, tmp_path: Path) -> None:
+    model = random_model()
+    source = '<img src=x onerror="alert(1)">'
+    given = " ".join(WORDS[:4])
+    make_page(model, source, reference=given, compare="</script><b>").save(tmp_path / "page.html")
+    with opened(browser, tmp_path / "page.html") as shown:
+        open_all(shown)
+        assert shown.locator("h2 .from").all_inner_texts() == [source, "</script><b>"]
+        assert shown.evaluate("window.hacked") is None
+        assert shown.locator("main img, main script, main b").count() == 0
+        assert given in shown.inner_text("body")
+
+
+def test_korean_arabic_and_emoji(browser: Browser, tmp_path: Path) -> None:
+    model = random_model()
+    make_page(model, "مرحبا", compare="한글😀", why_not="안녕 مرحبا 👩‍👩‍👧").save(tmp_path / "page.html")
+    with opened(browser, tmp_path / "page.html") as shown:
+        open_all(shown)
+        arabic, korean = (shown.locator(f".column >> nth={column} >> .strip >> nth=1") for column in (0, 1))
+        assert arabic.get_attribute("dir") == "rtl"
+        places = [one.bounding_box()["x"] for one in arabic.locator(".symbol").all()]  # type: ignore[index]
+        assert places == sorted(places, reverse=True)
+        assert korean.locator(".symbol").all_inner_texts() == ["한", "글", "😀"]
+        arabic.locator(".symbol >> nth=0").focus()
+        shown.keyboard.press("ArrowLeft")
+        assert shown.evaluate("document.activeElement.innerText") == "ر"
+        assert "👩‍👩‍👧" in shown.inner_text(".column >> nth=0")
+        assert accessibility_findings(shown) == []
+
+
+def test_frames_are_a_picture_under_the_attention(browser: Browser, tmp_path: Path) -> None:
+    frames = np.zeros((12, 5), np.float32)
+    frames[6:, :2] = 1
+    make_page(random_model(sound=True), frames).save(tmp_path / "page.html")
+    with opened(browser, tmp_path / "page.html") as shown:
+        pixels = shown.evaluate("[...document.querySelector('canvas').getContext('2d').getImageData(0, 0, 12, 5).data]")
+        found = np.array(pixels).reshape(5, 12, 4)
+        assert (found[:2, 6:] == 255).all()
+        assert (found[2:, :, :3] == 0).all()
+        assert (found[:, :6, :3] == 0).all()
+        assert shown.locator(".wave").count() == 1
+        open_all(shown)
+        assert accessibility_findings(shown) == []
+
+
+def test_a_line_of_ten_thousand_symbols_stays_usable(browser: Browser, tmp_path: Path) -> None:
+    model = random_model(hidden_size=4)
+    model.config = model.config.with_values({"data.max_length": 10_000})
+    made = make_page(model, "abc<>한😀م&x" * 1000, max_length_extra=40, beam_size=2)
+    made.save(tmp_path / "page.html")
+    with opened(browser, tmp_path / "page.html") as shown:
+        started = time.monotonic()
+        open_all(shown)
+        shown.locator(".strip >> nth=0 >> .symbol >> nth=3").click()
+        assert shown.locator(".strip >> nth=1 >> .symbol").count() == 60
+        assert shown.evaluate("document.querySelectorAll('*').length") < 30_000
+        shown.locator("input[type=range] >> nth=-1").press("End")
+        assert time.monotonic() - started < 20  # a page that draws all squares takes minutes
+
+
+def test_a_model_without_attention(browser: Browser, tmp_path: Path) -> None:
+    make_page(random_model(context="last"), "abc").save(tmp_path / "page.html")
+    with opened(browser, tmp_path / "page.html") as shown:
+        open_all(shown)
+        assert "This model has no attention" in shown.inner_text(".summary")
+        assert shown.locator(".link").count() == 0

@@ -1,0 +1,75 @@
+"""Tests of a report in Chromium: no request, no error, keyboard, dark mode, and an accessibility checker."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hostile_texts import HOSTILE
+from playwright.sync_api import Page
+
+from browsing import Browser, accessibility_findings, opened
+from peephole.inspect.report import RunReport
+
+
+@pytest.fixture
+def page(browser: Browser, report: RunReport) -> Iterator[Page]:
+    """Yield the report in a new tab; afterwards, check that it had no error and requested nothing but itself."""
+    with opened(browser, Path(str(report.out)), viewport={"width": 900, "height": 700}) as page:
+        yield page
+
+
+CONTRAST: dict[str, Any] = {"runOnly": {"type": "rule", "values": ["color-contrast"]}}
+NO_CONTRAST: dict[str, Any] = {"rules": {"color-contrast": {"enabled": False}}}
+
+
+def test_an_accessibility_checker_finds_nothing(page: Page) -> None:
+    page.evaluate("document.querySelectorAll('details').forEach((part) => (part.open = true))")
+    assert accessibility_findings(page, options=NO_CONTRAST) == []
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_texts_can_be_read_in_light_and_dark(page: Page, scheme: str) -> None:
+    page.emulate_media(color_scheme=scheme)  # type: ignore[arg-type]  # one of two texts
+    paper = page.evaluate("getComputedStyle(document.body).backgroundColor")
+    assert (sum(map(int, paper[4:-1].split(","))) < 300) == (scheme == "dark")
+    for part in ("nav", "#errors-on-test", "#calibration"):
+        assert accessibility_findings(page, part, CONTRAST) == []
+
+
+def test_the_keyboard_reaches_the_content_and_sorts(page: Page) -> None:
+    page.keyboard.press("Tab")
+    assert page.evaluate("document.activeElement.textContent") == "To the content"
+    page.keyboard.press("Enter")
+    assert page.evaluate("document.activeElement.id") == "main"
+    button = page.locator("#errors-on-test table.sortable th button").nth(2)
+    cells = page.locator("#errors-on-test table.sortable tbody td:nth-child(3)")
+    button.focus()
+    for direction, reverse in (("descending", True), ("ascending", False)):
+        page.keyboard.press("Enter")
+        heading = page.locator("#errors-on-test table.sortable th[aria-sort]")
+        assert heading.get_attribute("aria-sort") == direction
+        counts = [int(text.replace(",", "")) for text in cells.all_inner_texts()]
+        assert counts == sorted(counts, reverse=reverse)
+        assert len(set(counts)) > 1
+    summary = page.locator("summary").first
+    summary.focus()
+    page.keyboard.press("Enter")
+    assert page.evaluate("document.querySelector('details').open")
+
+
+def test_texts_of_every_script_are_shown_as_they_are(page: Page, report: RunReport) -> None:
+    shown = page.locator("article h4").all_inner_texts()
+    worst = {case.mistake.source for measured in report.sets for case in measured.worst}
+    for source, _ in HOSTILE:
+        assert source in worst, "wanted hostile texts among the worst predictions"
+        assert source.replace("\u202e", "\\u202e") in shown
+    arabic = page.locator("article h4 bdi", has_text="مرحبا").first
+    assert arabic.evaluate("(node) => getComputedStyle(node).unicodeBidi") == "isolate"
+
+
+def test_the_page_fits_a_narrow_screen(page: Page) -> None:
+    page.set_viewport_size({"width": 360, "height": 700})
+    assert page.evaluate("document.documentElement.scrollWidth") <= 360
