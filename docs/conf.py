@@ -25,7 +25,7 @@ include_patterns = [
     "benchmarks/*.md",
     "recipes/*/README.md",
 ]
-exclude_patterns = ["build", ".*"]
+exclude_patterns = ["build", "quickstart", ".*"]
 
 myst_heading_anchors = 3
 

@@ -53,9 +53,9 @@ def _is_inside(url: str, address: str) -> bool:
     return url == address or url.startswith(("data:", "blob:"))
 
 
-def accessibility_findings(page: Page) -> list[str]:
-    """Return what axe-core finds in a page."""
-    found = Axe().run(page).response["violations"]
+def accessibility_findings(page: Page, part: str | None = None, options: dict[str, Any] | None = None) -> list[str]:
+    """Return what axe-core finds in a page, or in a part of it, by all its rules, or by those that its options name."""
+    found = Axe().run(page, context=part, options=options).response["violations"]
     return [f"{one['id']}: {node['html'][:200]}" for one in found for node in one["nodes"]]
 
 
@@ -63,3 +63,12 @@ def open_all(page: Page) -> None:
     """Open every folded part of a page of a prediction."""
     page.evaluate("document.querySelectorAll('details.panel').forEach((part) => (part.open = true))")
     page.evaluate("new Promise((done) => setTimeout(done, 50))")
+
+
+def table_rows(page: Page, title: str) -> list[str]:
+    """Open the folded table whose title holds a text, and return its rows, cells with tabs between them."""
+    table = page.locator(f"details:has(> summary:has-text('{title}'))")
+    table.locator("> summary").click()
+    rows = table.locator("tbody tr")
+    rows.first.wait_for()
+    return rows.all_inner_texts()

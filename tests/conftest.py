@@ -8,8 +8,12 @@ import signal
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
+
+if TYPE_CHECKING:
+    from browsing import Browser
 
 if "PYTEST_XDIST_WORKER" in os.environ:  # several processes share the cores; PyTorch reads this when it is imported
     os.environ.setdefault("OMP_NUM_THREADS", "1")
@@ -38,6 +42,15 @@ def toy_file() -> Path:
     return MODEL
 
 
+@pytest.fixture(scope="session")
+def browser() -> Iterator[Browser]:
+    """Return Chromium; it is started once."""
+    from browsing import chromium  # the wheel's tests run without Playwright
+
+    with chromium() as started:
+        yield started
+
+
 @pytest.fixture
 def annotations_unchecked() -> Iterator[None]:
     """Turn off the run-time type checks, to test the messages that the package itself raises for wrong types."""
@@ -47,7 +60,18 @@ def annotations_unchecked() -> Iterator[None]:
 
 
 # The slowest files, as measured. Under pytest-xdist, which distributes the tests by file, they run first.
-SLOWEST = ("test_sanitizers.py", "test_kill_and_resume.py", "test_two_processes.py", "test_g2p_ablation.py")
+SLOWEST = (
+    "test_sanitizers.py",
+    "test_kill_and_resume.py",
+    "test_two_processes.py",
+    "test_g2p_ablation.py",
+    "test_kills.py",
+    "test_from_model.py",
+    "test_tuning.py",
+    "test_competitors.py",
+    "test_engine_batches.py",
+    "test_docs.py",
+)
 
 
 def pytest_configure(config: pytest.Config) -> None:

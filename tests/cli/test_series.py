@@ -120,7 +120,8 @@ def test_tables_and_requests_that_cannot_be_evaluated_are_one_line_errors(peepho
         "evaluation: unknown metric of forecasts 'bleu'; wanted one of mase, naive_mase, mae, coverage, crps"
     )
     peephole("evaluate", model, "flat.csv", "--beam-size", "2").failed(
-        "evaluate: unknown setting 'beam_size' of forecasts; wanted one of samples, seed, batch_size, threads, engine"
+        "evaluate: unknown setting 'beam_size' of forecasts; wanted one of samples, seed, batch_size, threads, engine; "
+        "did you mean 'batch_size'?"
     )
     peephole("evaluate", model, "flat.csv", "--against", model).failed(
         "against: wanted none, since forecasts of two models are not compared; got a model"

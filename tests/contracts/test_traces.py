@@ -16,7 +16,7 @@ from rejection import rejected_by_comparison
 
 from .changes import change_text
 from .trace_checks import FRAME_SIZE, Implementation, check_search, check_target, engine_traces, make, pack, source_of
-from .wrong_traces import WRONG, WRONG_BENDS, Wrong
+from .wrong_traces import CORRUPTIONS, WRONG, WRONG_BENDS, Wrong
 
 DEFINITION = Implementation(torch_trace.trace_search, torch_trace.trace_target, 1e-10)
 IMPLEMENTATIONS = {"definition": DEFINITION} | {name: engine_traces(name) for name in engine.instruction_sets()}
@@ -152,6 +152,19 @@ def test_a_wrong_trace_is_rejected(wrong: Wrong, monkeypatch: pytest.MonkeyPatch
             check_target(DEFINITION, *make(**NETWORKS[wrong.network]))
         for seed in range(3) if wrong.search else ():
             check_search(DEFINITION, *make(seed=10 + seed), **SEARCHES[wrong.search])
+
+
+@pytest.mark.parametrize("name", CORRUPTIONS)
+def test_corrupted_traces_of_the_engine_are_rejected(name: str) -> None:
+    """The engine's code cannot be changed here, so its results are."""
+    right, (change, seen_in) = engine_traces(engine.instruction_sets()[0]), CORRUPTIONS[name]
+    changed = Implementation(
+        lambda *given, **more: change(right.trace_search(*given, **more)),
+        lambda *given, **more: change(right.trace_target(*given, **more)),
+        right.tolerance,
+    )
+    with rejected_by_comparison(seen_in):
+        check_search(changed, *make(seed=10, **NETWORKS["lstm full"]), beam_size=3, nbest=2)
 
 
 @pytest.mark.parametrize("wrong", WRONG_BENDS, ids=lambda wrong: wrong.name)

@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any, NamedTuple
+
+import numpy as np
 
 from peephole.nn import bending, recording
 from peephole.search import torch_trace
+from peephole.search.recorded import Recorded
 from peephole.search.tree import TreeRecorder
 
 
@@ -170,7 +174,7 @@ DECODERS = [
         recording._record_decoder,
         "state, read = decoder.read(state, context, embedded, weights)",
         "_, read = decoder.read(state, context, embedded, weights)",
-        "decoder.0",
+        "attention|decoder.0",
         "feeding",
     ),
     Wrong("ranks begin at 0", torch_trace, torch_trace._recorded, "ranks=1 + (", "ranks=(", "rank of step"),
@@ -341,3 +345,36 @@ WRONG_BENDS = [
         "additive",
     ),
 ]
+
+
+def with_array(name: str, change: Callable[[Any], Any]) -> Callable[[Recorded], Recorded]:
+    """Return what changes one array of a trace."""
+    return lambda traced: replace(traced, arrays={**traced.arrays, name: change(traced.arrays[name])})
+
+
+def with_beam(name: str, change: Callable[[Any], Any]) -> Callable[[Recorded], Recorded]:
+    """Return what changes one array of a trace's beam."""
+
+    def changed(traced: Recorded) -> Recorded:
+        assert traced.beam is not None
+        return replace(traced, beam=replace(traced.beam, **{name: change(getattr(traced.beam, name))}))
+
+    return changed
+
+
+CORRUPTIONS: dict[str, tuple[Callable[[Recorded], Recorded], str]] = {
+    "the share of f is that of c_t": (with_array("decoder.0.peephole_f", lambda a: np.roll(a, -1, 0)), "peephole_f"),
+    "the share of o is that of c_{t-1}": (
+        with_array("encoder.0.0.peephole_o", lambda a: np.roll(a, 1, 0)),
+        "peephole_o",
+    ),
+    "the backward direction is as read": (with_array("encoder.1.1.h", lambda a: a[::-1]), "encoder.1.1.h"),
+    "units are in the order of vectors": (with_array("decoder.1.c", lambda a: a[:, ::-1]), "decoder.1.c"),
+    "the bridge's state is missing": (with_array("bridge.0.c", lambda a: 0 * a), "bridge.0.c"),
+    "the context is that of the step before": (with_array("context", lambda a: np.roll(a, 1, 0)), "context"),
+    "the parent is off by one": (with_beam("parent", lambda a: np.maximum(a - 1, -1)), "step of|twice|hypotheses"),
+    "steps are numbered from 0": (with_beam("step", lambda a: a - 1), "step of"),
+    "scores are log p": (lambda traced: with_beam("score", lambda a: traced.beam.log_prob)(traced), "score of"),
+    "all were expanded": (with_beam("fate", lambda a: 0 * a), "fate of"),
+}
+"""Changes of a right trace that the comparison must reject, with what its message matches."""

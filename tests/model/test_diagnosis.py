@@ -196,13 +196,14 @@ def pairs() -> list[tuple[str, str]]:
 def test_neighbours_are_those_of_brute_force(engine: str, pairs: list[tuple[str, str]], tmp_path: Path) -> None:
     model = peephole.load(MODEL)
     if engine == "off":
+        pairs = pairs[:24]
         network = model.networks[0].double()
         model = Model(model.config, model.source_symbols, model.target_symbols, [network])
     index = build_index(model, pairs, out=tmp_path / "index.safetensors")
     states = np.array([model.trace(source)["encoder.outputs"].mean(0) for source, _ in pairs], float)
     states -= states.mean(0)
     states /= np.linalg.norm(states, axis=1, keepdims=True)
-    for place in (0, 7, 50):
+    for place in (0, 7, 20):
         found = model.diagnose(pairs[place][0], "K K K", index=tmp_path / "index.safetensors", top=4).neighbours
         cosines = states @ states[place]
         wanted = np.argsort(-cosines, kind="stable")[:4]

@@ -128,8 +128,8 @@ WRONG = [
     (forecasts, "measure_forecast", "2 * pinball / scale", "2 * pinball"),
     (forecasts, "measure_forecast", "(error / scale", "(error"),
     (forecasts, "measure_forecast", "inside, 2", "known, 2"),
-    (forecasts, "score_forecasts", "if window.count", "if window.count > 3"),
-    (forecasts, "_ratios", "100 if", "1 if"),
+    (forecasts, "score_forecasts", "if window.compared", "if window.compared > 3"),
+    (forecasts, "_ratios", "100.0 if", "1.0 if"),
 ]
 
 

@@ -1,22 +1,13 @@
-"""Chromium for the tests of pages, and a small run with hostile texts, trained once for all tests of its report."""
+"""A small run with hostile texts, trained once for all tests of its report."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 from hostile_texts import HOSTILE
 
 import peephole
-from browsing import Browser, chromium
-
-
-@pytest.fixture(scope="session")
-def browser() -> Iterator[Browser]:
-    """Return Chromium; it is started once."""
-    with chromium() as started:
-        yield started
 
 
 def toy_pairs(count: int) -> list[tuple[str, str]]:
@@ -32,7 +23,7 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
     pairs = toy_pairs(120)
     settings = {"hidden_size": 16, "embedding_size": 8, "batch_symbols": 100, "threads": 1, "evaluations": 3}
     out = folder / "toy <b>.safetensors"
-    peephole.train([*pairs, *HOSTILE], [*pairs[::4], *HOSTILE], out, steps=100, quiet=True, **settings)
+    peephole.train([*pairs, *HOSTILE], [*pairs[::4], *HOSTILE], out, steps=60, quiet=True, **settings)
     lines = [f"{source}\t{target}\n" for source, target in [*pairs[1::5], *HOSTILE]]
     (folder / "test.tsv").write_text("".join(lines), encoding="utf-8")
     return out.with_suffix(".run")

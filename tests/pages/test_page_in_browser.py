@@ -10,19 +10,23 @@ import numpy as np
 from random_models import WORDS, random_model
 
 import peephole
-from browsing import Browser, accessibility_findings, open_all, opened
+from browsing import Browser, accessibility_findings, open_all, opened, table_rows
 from peephole.inspect import make_page
 
 
 def test_all_parts_of_a_prediction_are_shown(browser: Browser, toy_file: Path, tmp_path: Path) -> None:
     model = peephole.load(toy_file)
     trace = model.trace("cab")
-    make_page(model, "cab", reference="K B").save(tmp_path / "page.html")
+    make_page(model, "cab", reference="K B").save(tmp_path / "page.html", with_models=False)
     with opened(browser, tmp_path / "page.html") as shown:
         assert shown.inner_text("h2") == f"cab → {trace.text}"
         summary = shown.inner_text(".summary")
         assert f"{round(100 * np.exp(trace.log_prob))} % sure of this answer" in summary
-        assert "Expected was “K B”." in summary
+        wrong = model.diagnose("cab", "K B")
+        assert "Expected was “K B”, which the model gives less than 0.1 %." in summary
+        assert (wrong.kind, wrong.parting is not None) == ("model error", True)
+        assert "The model itself prefers its own, wrong answer: a model error." in summary
+        assert f"is number {wrong.parting.rank} of the model's list" in summary  # type: ignore[union-attr]
         open_all(shown)
         # links of the chosen symbol are as many as its weights above the least that is drawn
         assert shown.locator(".link.strong").count() == (trace["attention"][0] >= 0.08).sum()
@@ -37,14 +41,10 @@ def test_all_parts_of_a_prediction_are_shown(browser: Browser, toy_file: Path, t
         assert alternatives == [text.replace("</s>", "‹end›") for text, _ in trace.alternatives(1)]
         shown.click(".hypothesis >> nth=1")
         assert shown.locator(".hypothesis >> nth=1 >> .note").inner_text() in shown.inner_text(".why")
-        shown.locator("summary", has_text="hypotheses as a table").click()
         assert trace.beam is not None
-        assert shown.locator("details:has(> summary:has-text('hypotheses as a table')) tbody tr").count() == len(
-            trace.beam
-        )
+        assert len(table_rows(shown, "hypotheses as a table")) == len(trace.beam)
         shown.select_option("select >> nth=0", "encoder.0.1")
-        shown.locator("summary", has_text="Gates as a table").click()
-        gates = shown.locator("details:has(> summary:has-text('Gates as a table')) tbody tr").all_inner_texts()
+        gates = table_rows(shown, "Gates as a table")
         means = trace["encoder.0.1.i"].mean(1)
         assert [row.split("\t")[:2] for row in gates] == [
             [letter, f"{mean:.2f}"] for letter, mean in zip("cab", means, strict=True)

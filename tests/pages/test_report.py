@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 import re
+import shlex
 import shutil
 from html.parser import HTMLParser
 from pathlib import Path
@@ -15,11 +16,13 @@ from click.testing import CliRunner
 from hostile_texts import HOSTILE
 
 import peephole
+from peephole.cli.inspect import command as inspect_verb
 from peephole.cli.report import command
 from peephole.errors import DataError, RunError
 from peephole.inspect import measured
 from peephole.inspect.measured import MODEL_ERROR, SEARCH_ERROR, score_errors
 from peephole.inspect.report import RunReport
+from peephole.inspect.report_errors import inspect_command
 from rejection import rejected_by_comparison
 
 LARGEST = 150_000  # bytes of a page, without the numbers and texts of the data
@@ -79,7 +82,8 @@ def test_kinds_of_errors_compare_log_probabilities(run: Path) -> None:
     """The best of five predictions against the fifth: each as the prediction, and the other as the reference."""
     model = peephole.load(run.with_suffix(".safetensors"))
     sources = ["abab", "bbaa", "aba"]
-    found = model.predict(sources, nbest=5, max_length_extra=2, max_length_factor=2)
+    found = model.predict(sources, nbest=5)
+    assert all(p.finished for predictions in found for p in predictions)
     best, worst = [p[0] for p in found], [p[-1] for p in found]
     for predictions, others, kind in ((best, worst, MODEL_ERROR), (worst, best, SEARCH_ERROR)):
         references = [(other.text,) for other in others]
@@ -125,6 +129,19 @@ def test_texts_of_the_data_are_shown_and_never_markup(report: RunReport, page: s
         assert "//" not in (value or ""), "wanted no address"
     assert {name: value for name, value in content.attributes if name == "lang"} == {"lang": "en"}
     assert len(page.encode()) - sum(map(len, (t.encode() for t in content.texts))) < 2 * LARGEST
+
+
+def test_each_error_has_the_command_that_looks_into_it(report: RunReport, page: str, tmp_path: Path) -> None:
+    text = "".join(Content(page).texts)
+    [case] = [case for case in report.sets[1].worst if case.mistake.source == HOSTILE[0][0]]
+    line = inspect_command(report.facts.run.out, case.mistake)
+    assert line in text
+    program, verb, *arguments = shlex.split(line)
+    assert (program, verb) == ("peephole", "inspect")
+    arguments[arguments.index("page.html")] = str(tmp_path / "page.html")
+    done = CliRunner().invoke(inspect_verb, [*arguments[:-3], "--without-model", *arguments[-3:]])
+    assert done.exit_code == 0, done.output
+    assert (tmp_path / "page.html").stat().st_size > 1000
 
 
 def test_ids_are_unique_and_links_lead_to_them(page: str) -> None:

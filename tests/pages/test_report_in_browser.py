@@ -2,59 +2,32 @@
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
-from axe_playwright_python.sync_playwright import Axe
 from hostile_texts import HOSTILE
-from playwright.sync_api import Browser, Page, sync_playwright
+from playwright.sync_api import Page
 
+from browsing import Browser, accessibility_findings, opened
 from peephole.inspect.report import RunReport
-
-CHROMIUM = shutil.which("chromium")
-pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="Chromium is not installed; apt-get install chromium")
-
-
-@pytest.fixture(scope="module")
-def chromium() -> Iterator[Browser]:
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
-        yield browser
-        browser.close()
 
 
 @pytest.fixture
-def page(chromium: Browser, report: RunReport) -> Iterator[Page]:
+def page(browser: Browser, report: RunReport) -> Iterator[Page]:
     """Yield the report in a new tab; afterwards, check that it had no error and requested nothing but itself."""
-    page = chromium.new_page(viewport={"width": 900, "height": 700})
-    errors: list[str] = []
-    page.on("console", lambda message: errors.append(message.text))
-    page.on("pageerror", lambda error: errors.append(str(error)))
-    page.on("dialog", lambda dialog: errors.append(dialog.message))
-    requests: list[str] = []
-    page.on("request", lambda request: requests.append(request.url))
-    page.goto(Path(str(report.out)).as_uri())
-    yield page
-    assert errors == []
-    assert requests == [page.url.split("#")[0]]
-    page.close()
+    with opened(browser, Path(str(report.out)), viewport={"width": 900, "height": 700}) as page:
+        yield page
 
 
-CONTRAST = {"type": "rule", "values": ["color-contrast"]}
-
-
-def violations(page: Page, context: str | None, options: dict[str, Any]) -> list[tuple[str, list[str]]]:
-    """Return the rules that the checker axe finds violated, with the elements."""
-    found = Axe().run(page, context=context, options=options).response["violations"]
-    return [(rule["id"], [node["html"][:200] for node in rule["nodes"]]) for rule in found]
+CONTRAST: dict[str, Any] = {"runOnly": {"type": "rule", "values": ["color-contrast"]}}
+NO_CONTRAST: dict[str, Any] = {"rules": {"color-contrast": {"enabled": False}}}
 
 
 def test_an_accessibility_checker_finds_nothing(page: Page) -> None:
     page.evaluate("document.querySelectorAll('details').forEach((part) => (part.open = true))")
-    assert violations(page, None, {"rules": {"color-contrast": {"enabled": False}}}) == []
+    assert accessibility_findings(page, options=NO_CONTRAST) == []
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
@@ -63,7 +36,7 @@ def test_texts_can_be_read_in_light_and_dark(page: Page, scheme: str) -> None:
     paper = page.evaluate("getComputedStyle(document.body).backgroundColor")
     assert (sum(map(int, paper[4:-1].split(","))) < 300) == (scheme == "dark")
     for part in ("nav", "#errors-on-test", "#calibration"):
-        assert violations(page, part, {"runOnly": CONTRAST}) == []
+        assert accessibility_findings(page, part, CONTRAST) == []
 
 
 def test_the_keyboard_reaches_the_content_and_sorts(page: Page) -> None:

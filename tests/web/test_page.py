@@ -4,19 +4,15 @@ from __future__ import annotations
 
 import functools
 import http.server
-import shutil
 import threading
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from playwright.sync_api import Browser, Page, expect, sync_playwright
+from playwright.sync_api import Browser, Page, expect
 
 from peephole import load
 from peephole.export import export_web
-
-CHROMIUM = shutil.which("chromium")
-pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="Chromium is not installed; apt-get install chromium")
 
 POLICY = (
     "default-src 'none'; script-src 'self' 'wasm-unsafe-eval'; style-src 'self'; connect-src 'self'; "
@@ -54,23 +50,15 @@ def server(folder: Path) -> Iterator[str]:
         server.shutdown()
 
 
-@pytest.fixture(scope="module")
-def chromium() -> Iterator[Browser]:
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
-        yield browser
-        browser.close()
-
-
 @pytest.fixture(params=["server", "disk"])
 def address(request: pytest.FixtureRequest, server: str, folder: Path) -> str:
     return f"{server if request.param == 'server' else folder.as_uri()}/index.html"
 
 
 @pytest.fixture
-def page(chromium: Browser) -> Iterator[Page]:
+def page(browser: Browser) -> Iterator[Page]:
     """Yield a new page; afterwards, check that it had no error and made no request elsewhere."""
-    page = chromium.new_page()
+    page = browser.new_page()
     errors: list[str] = []
     page.on("console", lambda message: errors.append(message.text))
     page.on("pageerror", lambda error: errors.append(str(error)))
@@ -231,8 +219,8 @@ def test_errors_are_messages(page: Page, server: str, worker: str) -> None:
     ]
 
 
-def test_a_missing_file_is_an_error(chromium: Browser, server: str) -> None:
-    page = chromium.new_page()
+def test_a_missing_file_is_an_error(browser: Browser, server: str) -> None:
+    page = browser.new_page()
     message = in_module(page, server, "return load('/missing').catch((error) => error.message);")
     assert message == f"{server}/missing: wanted a file, got status 404"
     page.close()

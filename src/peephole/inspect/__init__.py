@@ -1,7 +1,7 @@
 """Look into a model at work: traces of predictions, diagnoses of wrong ones, pages, and pictures.
 
-`Model.trace` makes a `Trace`; docs/traces.md lists its arrays. `Model.diagnose` makes a `Diagnosis`. `make_page` makes one
-HTML file that shows a prediction.
+`Model.trace` makes a `Trace`; docs/traces.md lists its arrays. `Model.diagnose` makes a `Diagnosis`. `make_page` makes
+one HTML file that shows a prediction.
 """
 
 from peephole.inspect.attention import draw_attention

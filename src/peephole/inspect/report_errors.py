@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import math
+import shlex
 from xml.etree.ElementTree import Element
 
-from peephole.evaluation import Reliability
+from peephole.evaluation import Mistake, Reliability
 from peephole.inspect.elements import Children, element
 from peephole.inspect.measured import MODEL_ERROR, SEARCH_ERROR, ErrorCase, Measured
-from peephole.inspect.page import Page, aligned, facts, paragraph, table, text
+from peephole.inspect.page import Page, aligned, details, facts, paragraph, table, text
 from peephole.inspect.svg import Line, bar_chart, line_chart, matrix, reliability_diagram
 
 MOST_CONFUSIONS = 20
@@ -22,8 +23,14 @@ EXPLANATION = {
 }
 
 
-def error_part(page: Page, measured: Measured) -> list[Children]:
-    """Return the kinds of errors, the confusions, the quality by length and the worst predictions."""
+def error_part(page: Page, measured: Measured, model: str | None) -> list[Children]:
+    """Return the kinds of errors, the confusions, the quality by length and the worst predictions.
+
+    Args:
+        page: numbers the pictures.
+        measured: the set of pairs.
+        model: the model's file, for the commands that look into a prediction; None for sources that are no texts.
+    """
     if not measured.confusions.errors:
         return [paragraph("Every prediction is one of its references.")]
     return [
@@ -31,7 +38,7 @@ def error_part(page: Page, measured: Measured) -> list[Children]:
         _confusions(page, measured),
         _lengths(page, measured),
         element("h3", "Worst predictions, and the references closest to them"),
-        [_case(case) for case in measured.worst],
+        [_case(case, model) for case in measured.worst],
     ]
 
 
@@ -92,17 +99,23 @@ def _lengths(page: Page, measured: Measured) -> Element:
     return element("div", picture, class_="figures")
 
 
-def _case(case: ErrorCase) -> Element:
-    """Return one wrong prediction; here the page that looks into one prediction will be linked."""
+def inspect_command(model: str, mistake: Mistake) -> str:
+    """Return the command that makes the page of one prediction."""
+    reference, source = shlex.quote(f"--reference={mistake.reference}"), shlex.quote(mistake.source)
+    return f"peephole inspect {reference} -o page.html -- {shlex.quote(model)} {source}"
+
+
+def _case(case: ErrorCase, model: str | None) -> Element:
+    """Return one wrong prediction, with the command that looks into it."""
     mistake = case.mistake
     source = mistake.source if len(mistake.source) <= MOST_SHOWN else mistake.source[: MOST_SHOWN - 1] + "…"
     about = f"{mistake.edits} edit{'s' * (mistake.edits > 1)}"
     if case.scores is not None:
         prediction, reference = map(_probability, case.scores)
         about += f"; p = {prediction}, of the reference {reference}: {case.scores.kind}"
-    return element(
-        "article", element("h4", text(source)), paragraph(about, class_="note"), aligned(mistake.columns), class_="case"
-    )
+    inside = None if model is None else details("Look inside", element("code", inspect_command(model, mistake)))
+    parts = element("h4", text(source)), paragraph(about, class_="note"), aligned(mistake.columns), inside
+    return element("article", *parts, class_="case")
 
 
 def calibration_part(page: Page, measured: Measured) -> list[Children]:

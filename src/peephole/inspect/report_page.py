@@ -19,6 +19,7 @@ from peephole.inspect.report_errors import calibration_part, error_part, exposur
 from peephole.inspect.run_facts import RunFacts
 from peephole.inspect.svg import Line, bar_chart, line_chart
 from peephole.model.info import info
+from peephole.symbols import FRAME_KINDS
 from peephole.values import default_text
 
 MOST_POINTS = 300  # of a curve
@@ -37,8 +38,9 @@ def report_page(report: RunReport) -> str:
         page.add("Quality", *(_metrics(measured) for measured in report.sets))
     if facts_of.updates or facts_of.evaluations:
         page.add("Training", *_curves(page, facts_of))
+    model = None if facts_of.config.frames.kind in FRAME_KINDS else facts_of.run.out
     for measured in report.sets:
-        page.add(f"Errors on {measured.name}", *error_part(page, measured))
+        page.add(f"Errors on {measured.name}", *error_part(page, measured, model))
     if report.sets:
         page.add("Calibration", *(part for measured in report.sets for part in calibration_part(page, measured)))
         page.add("Exposure gap", *(part for measured in report.sets for part in exposure_part(page, measured)))

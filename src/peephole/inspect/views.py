@@ -56,6 +56,10 @@ def make_view(
         label, target = rival
         other = model.trace(source, target, top=top, notices=notices, **given)
         view["rival"] = {"label": label, "trace": trace_for_page(other), "saliency": None}
+    view["diagnosis"] = None
+    if reference is not None:
+        found = model.diagnose(source, reference, top=top, notices=Notices(), **search)
+        view["diagnosis"] = found.to_dict()
     view |= _saliency(model, source, trace, other, view["rival"])
     return view
 

@@ -48,7 +48,9 @@ def prediction_table(
         cells = []
         if columns and t < len(attention):
             for weight in map(float, attention[t]):
-                cells.append(f'<td style="background:rgba(255,160,0,{weight:.2f})" title="{weight:.3f}"></td>')
+                cells.append(
+                    f'<td style="background:rgba(255,160,0,{weight:.2f});min-width:1.4em" title="{weight:.3f}"></td>'
+                )
         name = html.escape(shown_symbol(token))
         rows.append(f"<tr><th><bdi>{name}</bdi></th><td>{100 * math.exp(own):.3g} %</td>{''.join(cells)}</tr>")
     title = f"<bdi>{html.escape(text)}</bdi>, {100 * math.exp(log_prob):.3g} %"

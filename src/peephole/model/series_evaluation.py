@@ -17,10 +17,9 @@ from peephole.data.windows import history_of
 from peephole.errors import ConfigError, DataError, check_whole_number, nearest
 from peephole.evaluation import Evaluation
 from peephole.evaluation.forecasts import check_measures, measure_forecast, naive_error, score_forecasts, seasonal_naive
-from peephole.model.handle import FORCED_SETTINGS
 from peephole.model.series import SeriesModel
 
-SETTINGS = ("samples", "seed", *FORCED_SETTINGS)
+SETTINGS = ("samples", "seed", "batch_size", "threads", "engine")
 """The search settings that apply to forecasts of windows."""
 WINDOWS_PER_CALL = 256
 MOST_STEPS = 1 << 30
