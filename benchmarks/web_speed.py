@@ -2,7 +2,7 @@
 
     python benchmarks/web_speed.py MODEL:PAIRS …
 
-For each model the first sources of a file of pairs (`--sources`, 1,000) are predicted by the native engine on one thread,
+For each model the first sources of a file of pairs (`--sources`) are predicted by the native engine on one thread,
 with each instruction set of this machine, and by both builds of WebAssembly in the Node that Playwright brings. Printed
 are predictions that differ, the largest difference of log p, and seconds of processor time, the least of `--rounds`;
 rounds of all systems are interleaved.
@@ -10,6 +10,7 @@ rounds of all systems are interleaved.
 
 from __future__ import annotations
 
+import argparse
 import json
 import platform
 import subprocess
@@ -18,7 +19,6 @@ import warnings
 from pathlib import Path
 from typing import Any
 
-import click
 import playwright
 
 from peephole import Model, engine, load
@@ -97,20 +97,20 @@ def measure(file: Path, sources: list[str], rounds: int) -> None:
             system.process.terminate()
 
 
-@click.command()
-@click.argument("models", metavar="MODEL:PAIRS…", nargs=-1, required=True)
-@click.option("--sources", default=1000, help="Sources of each file.", show_default=True)
-@click.option("--rounds", default=3, help="Rounds of all systems.", show_default=True)
-def main(models: tuple[str, ...], sources: int, rounds: int) -> None:
-    """Compare the engine in WebAssembly with the native engine."""
-    warnings.simplefilter("ignore")
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("models", metavar="MODEL:PAIRS", nargs="+")
+    parser.add_argument("--sources", type=int, default=1000, help="sources of each file (default: 1000)")
+    parser.add_argument("--rounds", type=int, default=3, help="rounds of all systems (default: 3)")
+    options = parser.parse_args()
+    warnings.simplefilter("ignore")  # of unknown symbols
     node = subprocess.run([str(NODE), "--version"], capture_output=True, text=True, check=True).stdout.strip()
     print(f"{platform.machine()}, Python {platform.python_version()}, Node {node}")
-    for model in models:
+    for model in options.models:
         file, pairs = model.split(":")
         lines = Path(pairs).read_text(encoding="utf-8").splitlines()
-        texts = list(dict.fromkeys(line.split("\t")[0] for line in lines))[:sources]
-        measure(Path(file), texts, rounds)
+        texts = list(dict.fromkeys(line.split("\t")[0] for line in lines))[: options.sources]
+        measure(Path(file), texts, options.rounds)
 
 
 if __name__ == "__main__":
