@@ -1,6 +1,6 @@
 """Run the whole recipe: prepare the pictures, train on two vendors, name the third's, print the tables.
 
-    python recipes/caption_emoji/run.py                 60 minutes for each training
+    python recipes/caption_emoji/run.py                 20 minutes for each training
     python recipes/caption_emoji/run.py --minutes 2     a short trial
 
 Trains one model of English names for each vendor as the unseen one, and one of Korean names with Twitter's unseen.
@@ -8,7 +8,7 @@ Prints the share of pictures whose whole name is right: the unseen vendor's pict
 the known vendors, and both. The baseline is the name of the nearest picture of training (sum of the squared differences
 of all points, at 32 × 32 points); it has no new combination.
 
-All files are written below recipes/caption_emoji/data/VENDOR/LANGUAGE/60-minutes (the name follows the minutes). After
+All files are written below recipes/caption_emoji/data/VENDOR/LANGUAGE/20-minutes (the name follows the minutes). After
 Ctrl-C or a kill, the same command continues.
 """
 
@@ -64,7 +64,7 @@ def report(title: str, data: Path, results: Path) -> str:
 
 def main() -> None:
     """Run the stages that are not finished, and print the tables."""
-    arguments = recipe_parser(__doc__, DATA, 60).parse_args()
+    arguments = recipe_parser(__doc__, DATA, 20).parse_args()
     if not all((arguments.data / vendor / language / "both.tsv").is_file() for vendor, language in TASKS):
         print(run([sys.executable, str(HERE / "prepare.py"), "--out", str(arguments.data)]))
     for vendor, language in TASKS:

@@ -1,12 +1,12 @@
 """Run the whole recipe: download the data, train the systems, summarise the test descriptions, print the tables.
 
-    python recipes/summarise_debian/run.py                 30 minutes for each training
+    python recipes/summarise_debian/run.py                 20 minutes for each training
     python recipes/summarise_debian/run.py --minutes 1     a short trial
 
 Prints ROUGE-1, ROUGE-2 and ROUGE-L of all test descriptions, and of those outside the families of libraries whose
 synopses follow a formula (rust-, golang-, haskell-, r-, perl). The baseline is the description's first 12 words.
 
-All files are written below recipes/summarise_debian/data/30-minutes (the name follows the minutes). After Ctrl-C or a
+All files are written below recipes/summarise_debian/data/20-minutes (the name follows the minutes). After Ctrl-C or a
 kill, the same command continues. To start again, remove the folder.
 """
 
@@ -58,7 +58,7 @@ def report(data: Path, results: Path) -> str:
 
 def main() -> None:
     """Run the stages that are not finished, and print the tables."""
-    run_recipe(HERE, __doc__, SYSTEMS, report, data=DATA, minutes=30)
+    run_recipe(HERE, __doc__, SYSTEMS, report, data=DATA, minutes=20)
 
 
 if __name__ == "__main__":
