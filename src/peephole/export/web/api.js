@@ -5,6 +5,7 @@ import { LocalModel } from "./model.js";
 
 export { PeepholeError, EngineStopped };
 
+const IN_NODE = Boolean(globalThis.process?.versions?.node); // where some packages define a Worker of another kind
 const GRACE = 100; // milliseconds in which a worker may end a cancelled request by itself
 
 // Where the engine's builds and the worker are: next to this module. The script for file:// holds the builds itself.
@@ -14,7 +15,7 @@ async function readBytes(from) {
   if (from instanceof ArrayBuffer) return new Uint8Array(from);
   if (ArrayBuffer.isView(from)) return new Uint8Array(from.buffer, from.byteOffset, from.byteLength);
   const url = new URL(from, globalThis.location?.href ?? place.base ?? undefined);
-  if (url.protocol === "file:" && globalThis.process?.versions?.node) {
+  if (url.protocol === "file:" && IN_NODE) {
     return new Uint8Array(await (await import("node:fs/promises")).readFile(url));
   }
   const answer = await fetch(url);
@@ -30,7 +31,7 @@ async function readBuild(build) {
 }
 
 // Load a model file, or several as an ensemble.
-export async function load(from, { worker = typeof Worker !== "undefined", build } = {}) {
+export async function load(from, { worker = typeof Worker !== "undefined" && !IN_NODE, build } = {}) {
   const files = await Promise.all((Array.isArray(from) ? from : [from]).map(readBytes));
   const bytes = await readBuild(build);
   const module = await WebAssembly.compile(bytes);
