@@ -318,7 +318,7 @@ class SearchConfig:
     top_p: float | None = option(None, "sampling: only the smallest set that holds probability p", low=0.0001, high=1)
     calibration: float = option(
         1.0,
-        "temperature of the reported probabilities, (61); the search does not use it; `evaluate --calibrate` fits it",
+        "temperature of the reported probabilities, (63); the search does not use it; `evaluate --calibrate` fits it",
         low=0.01,
         high=100,
     )

@@ -14,7 +14,7 @@ in per cent, over 15 bins: equal-width ones, ((b-1)/15, b/15], or adaptive ones,
 (equal confidences share a bin). It is never below 0, so that few events make it too large; its bootstrap interval draws
 sources.
 
-A temperature T divides the scores of the output layer, p_T = softmax(z ÷ T), (61).
+A temperature T divides the scores of the output layer, p_T = softmax(z ÷ T), (63).
 
 Source: Guo, Pleiss, Sun and Weinberger 2017, On Calibration of Modern Neural Networks (ECE, temperature); Nguyen and
     O'Connor 2015, Posterior Calibration and Exploratory Analysis for NLP (bins with equal numbers of events).

@@ -1,4 +1,4 @@
-"""Report calibrated probabilities: those of the output's scores divided by a temperature, (61).
+"""Report calibrated probabilities: those of the output's scores divided by a temperature, (63).
 
 The search does not use the temperature, so it finds the same targets in the same order. What it found is scored once
 more by a model whose output layer has divided weights.

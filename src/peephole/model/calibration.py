@@ -35,7 +35,7 @@ class Calibration:
         model: the file that was read; None for a model in memory.
         out: the file that was written.
         pairs: the name of the file of pairs; None for pairs given in Python.
-        temperature: T of (61), the new `search.calibration`; below 1 the probabilities are too low without it.
+        temperature: T of (63), the new `search.calibration`; below 1 the probabilities are too low without it.
         loss_before, loss_after: mean -log p of the symbols of the references, </s> included, in nats.
         symbols_before, symbols_after: reliability of the symbols of the best predictions.
         predictions_before, predictions_after: reliability of the best predictions as a whole.
@@ -72,7 +72,7 @@ def calibrate(
 ) -> Calibration:
     """Write a model whose probabilities are calibrated on some pairs that it was not trained on.
 
-    One temperature T from 0.1 to 10 divides the scores of the output, (61): the one with the lowest mean -log p of the
+    One temperature T from 0.1 to 10 divides the scores of the output, (63): the one with the lowest mean -log p of the
     references. Predictions and their order stay the same: only `log_prob`, `symbol_log_probs` and `Model.score` change.
     "before" are the probabilities without a temperature. A model that copies, (27), has the scores of its vocabulary
     divided and keeps its probability of copying.

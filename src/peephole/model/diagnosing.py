@@ -54,7 +54,7 @@ def diagnose(  # noqa: D417  # a method
     check_can_be_traced(self, "diagnose")
     check_type("top", top, int, "a whole number")
     collected = Notices() if notices is None else notices
-    uncalibrated = {**search, "calibration": 1.0}  # (61) changes neither order nor errors
+    uncalibrated = {**search, "calibration": 1.0}  # (63) changes neither order nor errors
     work = read_work(self, "diagnose", source, collected, uncalibrated, Constraint())
     reading = Notices()
     given = read_work(

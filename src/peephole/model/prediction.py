@@ -27,7 +27,7 @@ class Prediction:
     tokens: list[str]
     """The target's symbols, U of them, without </s>."""
     log_prob: float
-    """log p(Y | X), (11), natural logarithm, of these tokens, </s> included; of a calibrated model by (61)."""
+    """log p(Y | X), (11), natural logarithm, of these tokens, </s> included; of a calibrated model by (63)."""
     symbol_log_probs: list[float]
     """log p(y_t | y_1 … y_{t-1}, X) of each symbol; the last one is that of </s> if the prediction is finished."""
     finished: bool

@@ -167,7 +167,7 @@ def _check_size(model: Model, work: Work, places: int) -> None:
 
 
 def record(model: Model, work: Work) -> Recorded:
-    """Return what a model computes, by the engine where it can; of a calibrated one with the probabilities of (61)."""
+    """Return what a model computes, by the engine where it can; of a calibrated one with the probabilities of (63)."""
     weights, temperature = model._weights, work.config.calibration
     if temperature == 1:
         return _record(model, weights, work)

@@ -14,7 +14,7 @@ from peephole.symbols import BOS
 def gradient_times_input(
     network: Seq2Seq, source: Tensor, source_lengths: Int[Tensor, "1"], target: Int[Tensor, "1 U"]
 ) -> Float[Tensor, "U T"]:
-    """Return s_tj = Σ_k x_jk ∂ log p(y_t | y_1 … y_{t-1}, X) / ∂x_jk of one source and one target, (63).
+    """Return s_tj = Σ_k x_jk ∂ log p(y_t | y_1 … y_{t-1}, X) / ∂x_jk of one source and one target, (65).
 
     x_j is the vector of source symbol j, or frame j. If it were multiplied by 1 + ε, log p(y_t) would change by ε s_tj,
     to first order.
