@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import re
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -97,3 +99,8 @@ def test_modules_refuse_an_unknown_import() -> None:
     with pytest.raises(KeyError, match=r"b\.js"):
         join_modules("a.js", {"a.js": 'import { x } from "./b.js";\n'})
     assert 'id="data"' in read_page_file("page.html")
+
+
+def test_a_page_needs_no_package_of_the_onnx_export() -> None:
+    program = "import sys; sys.modules['onnx'] = None; from peephole.inspect import make_page"
+    subprocess.run([sys.executable, "-c", program], check=True)

@@ -15,7 +15,7 @@ from importlib.resources import files
 from pathlib import Path
 
 from peephole.errors import ModelFileError, check_path
-from peephole.export.folder import write_files
+from peephole.export.files import write_files
 from peephole.model import load
 from peephole.nn.schema import Architecture
 from peephole.storage.header import read_content

@@ -6,18 +6,16 @@ model), `config` (JSON of all settings), `source_symbols` and `target_symbols` (
 
 from __future__ import annotations
 
-import contextlib
 import json
 import zlib
-from collections.abc import Mapping
 from pathlib import Path
 
-from peephole.errors import ModelFileError, PeepholeError, RunError, check_path
+from peephole.errors import ModelFileError, PeepholeError, check_path
+from peephole.export.files import write_files
 from peephole.export.graph import Graph
 from peephole.export.seq2seq import build_decoder_step, build_encoder
 from peephole.export.weights import Weights
 from peephole.storage.model_file import ModelFile, load_model
-from peephole.storage.replace_file import replace_files
 
 FORMAT = "peephole-onnx"
 FORMAT_VERSION = 1
@@ -78,31 +76,6 @@ def describe(model: ModelFile) -> dict[str, str]:
     for name, tensor in sorted(model.tensors.items()):
         checksum = zlib.crc32(tensor.tobytes(), zlib.crc32(name.encode(), checksum))
     return {"format": FORMAT, "format_version": str(FORMAT_VERSION), "model": f"{checksum:08x}", **tables}
-
-
-def write_files(folder: Path, contents: Mapping[str, bytes]) -> list[Path]:
-    """Write files, named with their contents; older ones are replaced only after all were written to disk.
-
-    Raises:
-        RunError: they cannot be written; older files are unchanged.
-    """
-    files = {folder / name: content for name, content in contents.items()}
-    made = not folder.exists()
-    try:
-        if folder.exists() and not folder.is_dir():
-            raise RunError(f"{folder}: cannot be written: wanted a folder or nothing there, got a file")
-        folder.mkdir(exist_ok=True)
-        with replace_files(list(files)) as opened:
-            for file, content in zip(opened, files.values(), strict=True):
-                file.write(content)
-    except (OSError, RunError) as error:
-        if made:
-            with contextlib.suppress(OSError):
-                folder.rmdir()
-        if isinstance(error, RunError):
-            raise
-        raise RunError(f"{folder}: cannot be written: {error.strerror or error}") from error
-    return list(files)
 
 
 def _encode(path: str | Path, graph: Graph, metadata: dict[str, str]) -> bytes:
