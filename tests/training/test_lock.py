@@ -89,14 +89,14 @@ def test_a_killed_holder_leaves_a_file_that_is_no_lock(folder: Path) -> None:
 with lock.hold([Path('.m.run.lock')], 'm.run'):
     child = os.fork()
     if not child:
+        os.write(1, f'{os.getpid()}\\n'.encode())
         os.close(1)
         time.sleep(600)
-    print(child)
     time.sleep(600)
 """
     holder = start(code, folder)
     assert holder.stdout is not None
-    child = int(holder.stdout.readline())
+    child = int(holder.stdout.readline())  # from the child, whose work after the fork is done
     assert f"(pid {holder.pid})" in refused()
     holder.kill()
     holder.wait()
