@@ -26,7 +26,7 @@
 extern "C" {
 #endif
 
-#define PEEPHOLE_ABI_VERSION 13
+#define PEEPHOLE_ABI_VERSION 14
 
 /* What a function returns. */
 enum peephole_status {
@@ -83,8 +83,16 @@ typedef struct peephole_lstm_gradients {
 } peephole_lstm_gradients;
 
 /* The decoder's context: the same for all steps, (8), or attention with an alignment model a of (15): additive,
- * vᵀ tanh(k_j + W_s s), or a product, k_jᵀ s. */
-enum peephole_attention { PEEPHOLE_FIXED_CONTEXT = 0, PEEPHOLE_ADDITIVE = 1, PEEPHOLE_PRODUCT = 2 };
+ * vᵀ tanh(k_j + W_s s); a product, k_jᵀ s; additive with features of the weights before, (21) or (22),
+ * vᵀ tanh(k_j + W_s s + b + U f_j); or additive with several heads, (24), (25). */
+enum peephole_attention {
+  PEEPHOLE_FIXED_CONTEXT = 0,
+  PEEPHOLE_ADDITIVE = 1,
+  PEEPHOLE_PRODUCT = 2,
+  PEEPHOLE_LOCATION = 3,
+  PEEPHOLE_COVERAGE = 4,
+  PEEPHOLE_MULTIHEAD = 5
+};
 
 /* One of the decoder's layers, the lowest first. */
 typedef struct peephole_decoder_layer {
@@ -107,17 +115,24 @@ typedef struct peephole_decoder {
   int32_t residual;              /* not 0: a layer reads the sum of the h_t of all layers below it, (41) */
   int64_t batch, steps, source_steps;                          /* B, U, T */
   int64_t embedding_size, memory_size, key_size, hidden_size;  /* E, M, A (H for a product), H */
+  int64_t channels, filter_width; /* C, R, odd: location; else not read */
+  int64_t heads;                  /* K, a divisor of A and M: multihead; else not read */
   const int64_t *lengths;        /* (B)      1 <= lengths[b] <= U: target steps */
   const int64_t *source_lengths; /* (B)      1 <= source_lengths[b] <= T; not read without attention */
   const void *embedded;          /* (B,U,E)  embeddings of y_{t-1}; not read past lengths[b] */
-  const void *memory;            /* (B,T,M)  h_j; (B,M) the context without attention */
+  const void *memory;            /* (B,T,M)  h_j, for multihead W_v h_j; (B,M) the context without attention */
   const void *keys;              /* (B,T,A)  k_j; NULL without attention */
-  const void *weight_query;      /* (A,H)    W_s; NULL unless additive */
-  const void *vector;            /* (A)      v; NULL unless additive */
+  const void *weight_query;      /* (A,H)    W_s; NULL for a product or without attention */
+  const void *vector;            /* (A)      v; likewise */
+  const void *attention_bias;    /* (A)      b; NULL unless location or coverage */
+  const void *weight_location;   /* (A,C)    U of location; (A) w_c of coverage; else NULL */
+  const void *filters;           /* (C,R)    F of location; else NULL */
+  const void *weight_output;     /* (M,M)    W_o of multihead; else NULL */
   const peephole_decoder_layer *layers; /* (num_layers) */
   void *contexts;                /* (B,U,M)  c_t; 0 past lengths[b]. Written by forward */
   void *sums;                    /* (B,U,H)  the sum of all layers' h_t, likewise; NULL unless residual */
-  void *weights;                 /* (B,U,T)  α_t; 0 past both lengths. Written by forward; NULL: not wanted, or no attention */
+  void *weights;                 /* (B,U,T)  α_t, the mean of all heads; 0 past both lengths. Written by forward; NULL: not
+                                    wanted, or no attention */
   void *saved;                   /* peephole_decoder_saved_bytes; as in peephole_lstm */
   void *scratch;                 /* peephole_decoder_scratch_bytes */
 } peephole_decoder;
@@ -135,8 +150,12 @@ typedef struct peephole_decoder_gradients {
   void *embedded;       /* (B,U,E)  0 past lengths[b] */
   void *memory;         /* (B,T,M) or (B,M)  0 past source_lengths[b] */
   void *keys;           /* (B,T,A)  likewise; NULL without attention */
-  void *weight_query;   /* (A,H); NULL unless additive */
-  void *vector;         /* (A); NULL unless additive */
+  void *weight_query;   /* (A,H); NULL where its array is, as the following */
+  void *vector;         /* (A) */
+  void *attention_bias; /* (A) */
+  void *weight_location; /* (A,C) or (A) */
+  void *filters;        /* (C,R) */
+  void *weight_output;  /* (M,M) */
   const peephole_decoder_layer_gradients *layers;
 } peephole_decoder_gradients;
 

@@ -12,14 +12,15 @@ import torch
 
 from peephole import engine
 from peephole.config import ModelConfig
-from peephole.engine.decoder import AttentionWeights, decode
+from peephole.engine.attention import AttentionWeights
+from peephole.engine.decoder import decode
 from peephole.nn import LSTMState, LSTMWeights, Noise, build_seq2seq, use_engine
 from peephole.nn.backends import find_for
 from peephole.nn.decoder import decoder_tensors
 
 pytestmark = pytest.mark.skipif(not engine.available(), reason="without a compiler there is no engine")
 instruction_sets = pytest.mark.parametrize("instruction_set", engine.instruction_sets())
-ATTENTIONS = ["additive", "dot", "general", "fixed"]
+ATTENTIONS = ["additive", "dot", "general", "fixed", "location", "coverage", "multihead"]
 attentions = pytest.mark.parametrize("attention", ATTENTIONS)
 peepholes = pytest.mark.parametrize("peephole", ["full", "diagonal", "none"])
 BATCH, SOURCE_STEPS, STEPS = 23, 9, 14
@@ -44,6 +45,9 @@ def make(attention="additive", peephole="full", decoder_layers=2, hidden_size=70
         embedding_size=21,
         decoder_layers=decoder_layers,
         residual=residual,
+        location_channels=7,
+        location_width=5,
+        attention_heads=2,
     )
     generator = torch.Generator().manual_seed(1)
     model = build_seq2seq(config, 30, 25)
@@ -106,6 +110,20 @@ def test_large_decoders_equal_the_definition(
         assert want.abs().max() > 0
 
 
+ENGINE_KINDS = {"dot": "product", "general": "product", "fixed": "fixed_context"}
+
+
+def attention_shapes(attention, A, H, M):
+    """Return the shapes of the weights of attention, by their names in `AttentionWeights`."""
+    if attention in ENGINE_KINDS:
+        return {}
+    shapes = {"weight_query": (A, H), "vector": (A,)}
+    if attention in ("location", "coverage"):
+        shapes |= {"bias": (A,), "weight_location": (A, 7) if attention == "location" else (A,)}
+    shapes |= {"filters": (7, 5)} if attention == "location" else {}
+    return shapes | ({"weight_output": (M, M)} if attention == "multihead" else {})
+
+
 class Recurrence:
     """Holds random arguments of `decode` and runs it on a selection of the batch's rows."""
 
@@ -119,11 +137,12 @@ class Recurrence:
         forms = {"full": [(3 * H, H)], "diagonal": [(3, H)], "none": []}
         sizes = [[(4 * H, size), (4 * H, H), (4 * H,), *forms[peephole]] for size in (E + M, H)]
         self.weights = [[random(*shape) for shape in layer] for layer in sizes]
-        self.own = [random(A, H) for A in ([29] if attention == "additive" else [])]  # W_s, v
-        self.own += [random(29)] if attention == "additive" else []
+        A = H if attention in ENGINE_KINDS else 30
+        self.kind = ENGINE_KINDS.get(attention, attention)
+        self.own = {name: random(*shape) for name, shape in attention_shapes(attention, A, H, M).items()}
         self.embedded, self.masks = random(B, U, E), random(B, U, H)
         self.memory = random(B, M) if attention == "fixed" else random(B, T, M)
-        self.keys = None if attention == "fixed" else random(B, T, 29 if attention == "additive" else H)
+        self.keys = None if attention == "fixed" else random(B, T, A)
         self.states = [random(B, H) for _ in range(4)]
         self.lengths, self.source_lengths = (torch.randint(1, most + 1, (B,), generator=draw) for most in (U, T))
         self.lengths[5], self.source_lengths[3] = U, T
@@ -132,14 +151,13 @@ class Recurrence:
 
     def run(self, rows, residual=False):
         h0, c0, h1, c1 = (state[rows] for state in self.states)
-        kind = "fixed_context" if self.keys is None else "additive" if self.own else "product"
         found = decode(
             self.embedded[rows],
             self.lengths[rows],
             self.source_lengths[rows],
             self.memory[rows],
             None if self.keys is None else self.keys[rows],
-            AttentionWeights(kind, *(self.own or (None, None))),
+            AttentionWeights(self.kind, **self.own, heads=2 if self.kind == "multihead" else 0),
             [LSTMState(h0, c0), LSTMState(h1, c1)],
             [LSTMWeights(*layer, *([None] if len(layer) == 3 else [])) for layer in self.weights],
             [self.masks.detach()[rows]],
@@ -154,7 +172,7 @@ class Recurrence:
             self.embedded,
             self.memory,
             *self.states,
-            *self.own,
+            *self.own.values(),
             *(weight for own in self.weights for weight in own),
         ]
         return torch.autograd.grad(loss, leaves + ([] if self.keys is None else [self.keys]))
@@ -223,20 +241,20 @@ def test_opcheck(attention, operand, residual):
     B, T, U, E, M, H = 4, 16, 4, 16, 16, 16
     full = torch.full((B,), U)
     weights = [[random(4 * H, size), random(4 * H, H), random(4 * H), random(3 * H, H)] for size in (E + M, H)]
-    additive = attention == "additive"
+    own = {name: random(*shape) for name, shape in attention_shapes(attention, H, H, M).items()}
     arguments = (
         random(B, U, E),
         full,
         torch.full((B,), T),
         random(B, M) if attention == "fixed" else random(B, T, M),
         None if attention == "fixed" else random(B, T, H),
-        random(H, H) if additive else None,
-        random(H) if additive else None,
+        *AttentionWeights("", **own)[1:7],
         [random(B, H) for _ in range(4)],
         [weight for layer in weights for weight in layer],
         [random(B, U, H).detach()],
         attention != "fixed",
-        "additive" if additive else "fixed_context" if attention == "fixed" else "product",
+        ENGINE_KINDS.get(attention, attention),
+        2 if attention == "multihead" else 0,
         residual,
         operand,
         engine.instruction_sets()[0],

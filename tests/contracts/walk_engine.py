@@ -6,6 +6,7 @@ Each array is allocated separately with its exact size, so that AddressSanitizer
 from __future__ import annotations
 
 import ctypes
+import math
 import random
 
 import numpy as np
@@ -82,8 +83,14 @@ def call_decoder(problem: engine.DecoderProblem, instruction_set: str, seed: int
     sizes = {"embedded": B * U * E, "memory": B * (M if problem.attention == "fixed_context" else T * M)}
     if problem.attention != "fixed_context":
         sizes["keys"] = B * T * A
-    if problem.attention == "additive":
+    if problem.attention not in ("fixed_context", "product"):
         sizes |= {"weight_query": A * H, "vector": A}
+    if problem.attention in ("location", "coverage"):
+        sizes |= {"attention_bias": A, "weight_location": A * (problem.channels or 1)}
+    if problem.attention == "location":
+        sizes["filters"] = problem.channels * problem.filter_width
+    if problem.attention == "multihead":
+        sizes["weight_output"] = M * M
     if problem.attention != "fixed_context" and seed % 2:
         sizes["weights"] = B * U * T
     for name, size in (sizes | {"contexts": B * U * M}).items():
@@ -179,8 +186,13 @@ def main() -> None:
                         if attention == "product":  # the query is the state itself: key_size = hidden_size
                             shape = (*shape[:-2], shape[-1], shape[-1])
                         sizes = (1 + calls % 3, 1 + calls % 2, *shape)  # threads, layers
+                        own = {}
+                        if attention == "location":
+                            own = {"channels": 1 + calls % 18, "filter_width": 1 + 2 * (calls % 4)}
+                        elif attention == "multihead":  # its heads divide A and M
+                            own = {"heads": math.gcd(*shape[4:6])}
                         decoder = engine.DecoderProblem(
-                            scalar, operand, form, attention, *sizes, residual=calls % 4 == 1
+                            scalar, operand, form, attention, *sizes, **own, residual=calls % 4 == 1
                         )
                         call_decoder(decoder, instruction_set, calls)
                         calls += 1

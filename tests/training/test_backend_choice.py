@@ -19,7 +19,6 @@ from .toy import TINY, write_pairs
 
 NOTICES = {
     "gru": "engine: has no cell of kind 'gru'; PyTorch computes the recurrent layers and the decoder, slower",
-    "attention": "engine: has no attention of kind 'coverage'; PyTorch computes the decoder, slower",
     "feeding": "engine: has no operator 'feeding_decoder'; PyTorch computes the decoder with input feeding, slower",
     "sampling": (
         "engine: has no operator 'sampled_decoder'; PyTorch computes the decoder with scheduled sampling, slower"
@@ -43,7 +42,9 @@ SETTINGS = [  # settings, the notice, how often each backward operator of the en
     ({"precision": "32-true", "context": "last", "decoder_layers": 2}, None, WITHOUT_KEYS),
     ({"engine": "off"}, None, {}),
     ({"cell": "gru", "peephole": "none"}, NOTICES["gru"], OUTSIDE),
-    ({"attention": "coverage", "coverage_loss": 1.0}, NOTICES["attention"], OUTSIDE | {"peephole::lstm_backward": 4}),
+    ({"attention": "coverage", "coverage_loss": 1.0}, None, ALL),
+    ({"attention": "location", "decoder_layers": 2}, None, ALL),
+    ({"attention": "multihead", "attention_heads": 2, "precision": "bf16-mixed"}, None, ALL),
     ({"input_feeding": True}, NOTICES["feeding"], FEEDING),
     ({"scheduled_sampling": "linear"}, NOTICES["sampling"], ALL | SAMPLED),
 ]

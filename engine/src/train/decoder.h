@@ -205,7 +205,10 @@ struct DecoderBackward : DecoderRows<T, O> {
       }
       first_states(part);
     });
-    for_tasks(p.threads, cells[0].chunks(), [this](int64_t chunk, int worker) { outer_gradients(chunk, worker); });
+    for_tasks(p.threads, cells[0].chunks(), [&](int64_t chunk, int worker) {
+      outer_gradients(chunk, worker);
+      attention.chunk(chunk);
+    });
     for_tasks(p.threads, cell_tasks + attention.blocks(), [&](int64_t task, int worker) {
       if (task < cell_tasks) return cells[task / blocks].weights(task % blocks, memory.of(worker));
       attention.weights(task - cell_tasks, cells.back().hidden_tiles(), memory.of(worker));

@@ -1,46 +1,28 @@
 """The decoder's recurrence on the engine, as a PyTorch operator: `peephole::decoder` and its gradient."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any, NamedTuple, cast
 
 import torch
 from torch import Tensor
 
 from peephole import engine
+from peephole.engine.attention import ATTENTIONS, AttentionWeights, attention_bytes, split_values
 from peephole.engine.choice import instruction_set_in_use
-from peephole.engine.recurrence import Size, addresses, operand_in_use, saved_bytes, scratch
-from peephole.nn.attention import AdditiveAttention, DotAttention, GeneralAttention
+from peephole.engine.recurrence import (
+    Size,
+    addresses,
+    operand_in_use,
+    saved_bytes,
+    scratch,
+)
 from peephole.nn.cells import LSTMState, LSTMWeights, peephole_form
 from peephole.nn.decoder import Decoder
 from peephole.nn.decoder_state import DecoderState, Memory
 from peephole.nn.directions import LSTMDirection
 
-
-class AttentionWeights(NamedTuple):
-    """An alignment model, (15), as the engine computes it."""
-
-    kind: str  # of engine.ATTENTIONS: additive or product
-    weight_query: Tensor | None  # (A, H), W_s of additive attention
-    vector: Tensor | None  # (A,), v of additive attention
-
-
-def additive_weights(attention: AdditiveAttention) -> AttentionWeights:
-    """Return the weights of vᵀ tanh(W_s s + k_j)."""
-    return AttentionWeights("additive", attention.weight_query, attention.vector)
-
-
-def product_weights(attention: DotAttention | GeneralAttention) -> AttentionWeights:
-    """Return the weights of k_jᵀ s: none."""
-    return AttentionWeights("product", None, None)
-
-
-ATTENTIONS: dict[str, Callable[[Any], AttentionWeights]] = {
-    "fixed": lambda _: AttentionWeights("fixed_context", None, None),
-    "additive": additive_weights,
-    "dot": product_weights,
-    "general": product_weights,
-}
-"""How the engine computes an attention module of each kind."""
+_OPTIONAL = ("keys", "weight_query", "vector", "attention_bias", "weight_location", "filters", "weight_output")
+"""The arguments of `peephole::decoder` that only some kinds of attention have, in its order."""
 
 
 class _Call(NamedTuple):
@@ -53,11 +35,16 @@ class _Call(NamedTuple):
     keys: Tensor | None  # (B, T, A)
     weight_query: Tensor | None  # (A, H)
     vector: Tensor | None  # (A,)
+    attention_bias: Tensor | None  # (A,)
+    weight_location: Tensor | None  # (A, C) or (A,)
+    filters: Tensor | None  # (C, R)
+    weight_output: Tensor | None  # (M, M)
     states: list[Tensor]  # h, c of each layer, (B, H)
     weights: list[Tensor]  # weight_input, weight_hidden, bias, and weight_peephole if any, of each layer
     masks: list[Tensor]  # (B, U, H) for each layer above the lowest, or none at all
     with_weights: bool  # whether α_t are wanted
     attention: str  # of engine.ATTENTIONS
+    heads: int  # K
     residual: bool  # each layer reads the sum of the h_t of all layers below it
     operand: str
     instruction_set: str
@@ -90,12 +77,15 @@ class _Call(NamedTuple):
             memory_size=self.memory.shape[-1],
             key_size=hidden_size if self.keys is None else self.keys.shape[2],
             hidden_size=hidden_size,
+            channels=0 if self.filters is None else self.filters.shape[0],
+            filter_width=0 if self.filters is None else self.filters.shape[1],
+            heads=self.heads,
             residual=self.residual,
         )
 
     def differentiable(self) -> dict[str, Tensor]:
         """Return the tensors that have a gradient by their names in peephole.h."""
-        tensors = {name: getattr(self, name) for name in ("embedded", "memory", "keys", "weight_query", "vector")}
+        tensors = {name: getattr(self, name) for name in ("embedded", "memory", *_OPTIONAL)}
         return {name: tensor.contiguous() for name, tensor in tensors.items() if tensor is not None}
 
     def layer_arrays(self) -> list[dict[str, Tensor]]:
@@ -117,15 +107,16 @@ class _Call(NamedTuple):
 _RESULTS = "Tensor, Tensor, Tensor, Tensor, Tensor"
 _ARGUMENTS = (
     "Tensor embedded, Tensor lengths, Tensor source_lengths, Tensor memory, Tensor? keys, Tensor? weight_query, "
-    "Tensor? vector, Tensor[] states, Tensor[] weights, Tensor[] masks, bool with_weights, str attention, "
-    "bool residual, str operand, str instruction_set"
+    "Tensor? vector, Tensor? attention_bias, Tensor? weight_location, Tensor? filters, Tensor? weight_output, "
+    "Tensor[] states, Tensor[] weights, Tensor[] masks, bool with_weights, str attention, int heads, bool residual, "
+    "str operand, str instruction_set"
 )
 
 
 def run_decoder(
     decoder: Decoder, embedded: Tensor, lengths: Tensor, state: DecoderState, masks: list[Tensor]
 ) -> tuple[Tensor, Tensor, Tensor | None]:
-    """Compute s_t and c_t of all target steps, and α_t if the decoder copies.
+    """Compute s_t and c_t of all target steps, and α_t if the decoder copies or has coverage, whose loss reads them.
 
     Args:
         decoder: its weights.
@@ -141,11 +132,17 @@ def run_decoder(
     keys, source_lengths, memory = None, lengths, state.source
     if isinstance(memory, Memory):
         keys, source_lengths, memory = memory.keys, memory.valid.sum(1), memory.outputs
-    attention = ATTENTIONS[decoder.kinds()["attention"]](decoder.attention)
+    kind = decoder.kinds()["attention"]
+    attention = ATTENTIONS[kind](decoder.attention)
+    if kind == "multihead":
+        keys, memory = split_values(cast("Tensor", keys), attention)
     states = cast("tuple[LSTMState, ...]", state.layers)
     weights = [cast("LSTMDirection", layer).weights() for layer in decoder.layers]
-    residual, copies = decoder.residual and len(weights) > 1, decoder.output.copies
-    return decode(embedded, lengths, source_lengths, memory, keys, attention, states, weights, masks, residual, copies)
+    residual = decoder.residual and len(weights) > 1
+    reads_weights = decoder.output.copies or kind == "coverage"
+    return decode(
+        embedded, lengths, source_lengths, memory, keys, attention, states, weights, masks, residual, reads_weights
+    )
 
 
 def decode(
@@ -167,7 +164,7 @@ def decode(
         embedded: E(y_{t-1}), (B, U, E).
         lengths: real target steps, (B,).
         source_lengths: real source steps, (B,); not read for a fixed context.
-        memory: h_j, (B, T, M), or the fixed context, (B, M).
+        memory: h_j, (B, T, M), for multihead W_v h_j, or the fixed context, (B, M).
         keys: k_j, (B, T, A); None for a fixed context.
         attention: the alignment model.
         states: first state of each layer.
@@ -188,13 +185,13 @@ def decode(
         source_lengths,
         memory,
         keys,
-        attention.weight_query,
-        attention.vector,
+        *attention[1:7],
         parts,
         [weight for layer in weights for weight in layer if weight is not None],
         masks,
         with_weights,
         attention.kind,
+        attention.heads,
         residual,
         operand_in_use(),
         instruction_set_in_use(),
@@ -264,9 +261,9 @@ def _empty_results(*arguments: Any) -> tuple[Tensor, ...]:
         inner = hidden_size if index else call.memory.shape[-1]
         saved += saved_bytes(batch, steps, inner, hidden_size, scalar, call.operand, full)
     if call.keys is not None:
-        saved += (batch * steps * call.memory.shape[1] * scalar + 63) // 64 * 64
-    if call.vector is not None:
-        saved += batch * steps * ((call.vector.shape[0] * scalar + 63) // 64 * 64)
+        key_size = None if call.vector is None else call.vector.shape[0]
+        sizes = batch * steps, call.memory.shape[1], call.memory.shape[2], key_size
+        saved += attention_bytes(call.attention, *sizes, call.heads, scalar, call.operand)
     new = call.embedded.new_empty
     return (
         new(batch, steps, hidden_size),
@@ -291,18 +288,18 @@ def _save_for_backward(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, 
     ctx.mark_non_differentiable(saved, out if call.residual else sums)
     ctx.set_materialize_grads(False)  # else a gradient of the size of `saved` is made, and filled with zeros
     ctx.num_states, ctx.num_weights = len(call.states), len(call.weights)
-    ctx.settings = call[-5:]
-    ctx.save_for_backward(out, saved, *call[:7], *call.states, *call.weights, *call.masks)
+    ctx.settings = call[-6:]
+    ctx.save_for_backward(out, saved, *call[:11], *call.states, *call.weights, *call.masks)
     ctx.like = contexts.shape
 
 
 def _gradients(ctx: Any, *given: Tensor | None) -> tuple[Any, ...]:
     d_out, d_contexts, d_alphas, _, d_sums = given
     out, saved, *inputs = ctx.saved_tensors
-    lists = inputs[7:]
+    lists = inputs[11:]
     end = ctx.num_states + ctx.num_weights
     states, weights, masks = lists[: ctx.num_states], lists[ctx.num_states : end], lists[end:]
-    call = _Call._make((*inputs[:7], states, weights, masks, *ctx.settings))
+    call = _Call._make((*inputs[:11], states, weights, masks, *ctx.settings))
     d_out = d_sums if call.residual else d_out
     d_out = torch.zeros_like(out) if d_out is None else d_out
     d_contexts = out.new_zeros(ctx.like) if d_contexts is None else d_contexts
@@ -311,7 +308,7 @@ def _gradients(ctx: Any, *given: Tensor | None) -> tuple[Any, ...]:
     rows = [{name: next(found) for name in row} for row in call.layer_arrays()]
     d_states = [row.pop(name) for row in rows for name in ("h0", "c0")]
     d_weights = [gradient for row in rows for gradient in row.values()]
-    optional = (named.get(name) for name in ("keys", "weight_query", "vector"))
+    optional = (named.get(name) for name in _OPTIONAL)
     return (
         named["embedded"],
         None,
@@ -321,7 +318,7 @@ def _gradients(ctx: Any, *given: Tensor | None) -> tuple[Any, ...]:
         d_states,
         d_weights,
         [None] * len(masks),
-        *[None] * 5,
+        *[None] * len(ctx.settings),
     )
 
 

@@ -45,6 +45,9 @@ class Attention(IntEnum):
     FIXED_CONTEXT = 0
     ADDITIVE = 1
     PRODUCT = 2
+    LOCATION = 3
+    COVERAGE = 4
+    MULTIHEAD = 5
 
 
 class Side(IntEnum):

@@ -22,7 +22,7 @@ PREDICTION_KINDS: Mapping[str, Collection[str]] = {
 TRAINING_KINDS: Mapping[str, Collection[str]] = {
     "cell": ("lstm",),
     "peephole": ("full", "diagonal", "none"),
-    "attention": ("fixed", "additive", "dot", "general"),
+    "attention": ("fixed", "additive", "dot", "general", "location", "coverage", "multihead"),
     "output": ("symbols",),
     "stack": ("plain", "residual"),
     "zoneout": ("none",),

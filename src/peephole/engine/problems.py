@@ -62,7 +62,7 @@ class DecoderProblem:
     scalar: int  # bytes of a number: 4 or 8
     operand: str  # what products multiply: as_is, bf16
     form: str  # full, diagonal, none
-    attention: str  # fixed_context, additive, product
+    attention: str  # fixed_context, additive, product, location, coverage, multihead
     threads: int
     num_layers: int
     batch: int
@@ -72,6 +72,9 @@ class DecoderProblem:
     memory_size: int
     key_size: int
     hidden_size: int
+    channels: int = 0  # of location
+    filter_width: int = 0  # likewise
+    heads: int = 0  # of multihead
     residual: bool = False
 
     def saved_bytes(self) -> int:

@@ -60,7 +60,10 @@ class DecoderLayer(ctypes.Structure):
 class Decoder(ctypes.Structure):
     """`peephole_decoder`."""
 
-    _SIZES = ("batch", "steps", "source_steps", "embedding_size", "memory_size", "key_size", "hidden_size")
+    _SIZES = (
+        *("batch", "steps", "source_steps", "embedding_size", "memory_size", "key_size", "hidden_size"),
+        *("channels", "filter_width", "heads"),
+    )
     _ARRAYS = (
         "lengths",
         "source_lengths",
@@ -69,6 +72,10 @@ class Decoder(ctypes.Structure):
         "keys",
         "weight_query",
         "vector",
+        "attention_bias",
+        "weight_location",
+        "filters",
+        "weight_output",
         "layers",
         "contexts",
         "sums",
@@ -94,7 +101,10 @@ class DecoderLayerGradients(ctypes.Structure):
 class DecoderGradients(ctypes.Structure):
     """`peephole_decoder_gradients`."""
 
-    _ARRAYS = ("states", "contexts", "weights", "embedded", "memory", "keys", "weight_query", "vector", "layers")
+    _ARRAYS = (
+        *("states", "contexts", "weights", "embedded", "memory", "keys", "weight_query", "vector"),
+        *("attention_bias", "weight_location", "filters", "weight_output", "layers"),
+    )
     _fields_ = tuple((name, ctypes.c_void_p) for name in _ARRAYS)
 
 

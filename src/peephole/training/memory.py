@@ -176,6 +176,11 @@ def step_numbers_engine(config: Config, num_target_symbols: int, batch: BatchSha
     if attends:
         source += 0 if a.attention == "dot" else H
         target += batch.source_steps + H
+        if a.attention == "coverage":
+            target += 3 * batch.source_steps  # coverage; the weights that its loss reads, and their gradient
+        elif a.attention == "multihead":
+            source += 3 * (H + M)  # keys and values together, apart, and their gradients
+            target += (a.attention_heads - 1) * batch.source_steps + 2 * M  # of each head; c^k and d c
     # the gradients of the decoder's arguments, and its scratch
     source += M + H * attends
     target += H + M + E + (H + M + E)
