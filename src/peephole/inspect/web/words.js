@@ -13,7 +13,8 @@ export function shown(symbol) {
   return VISIBLE.get(symbol) ?? symbol;
 }
 
-const RIGHT_TO_LEFT = /[\u0590-\u08ff\ufb1d-\ufefc\u{10800}-\u{10fff}\u{1e800}-\u{1efff}]/u;
+/** Letters of scripts that are written from right to left. */
+export const RIGHT_TO_LEFT = /[\u0590-\u08ff\ufb1d-\ufefc\u{10800}-\u{10fff}\u{1e800}-\u{1efff}]/u;
 
 /** Returns a text that does not change the direction of the sentence around it. @param {string} text */
 function isolated(text) {
