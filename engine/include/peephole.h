@@ -3,9 +3,9 @@
  * B batch, T steps, I input size, H hidden size. All arrays are row-major without gaps, batch first, and owned by the
  * caller. The order of gates is i, f, g, o, that of peepholes i, f, o. All sizes are at least 1.
  *
- * The functions of training allocate only the threads and a few words for each layer. They do not check sizes and
- * lengths; the caller must. Prediction (peephole_model_open, peephole_search) allocates its own memory and checks all
- * arguments.
+ * The functions of training on single layers allocate only the threads and a few words for each layer. They do not check
+ * sizes and lengths; the caller must. Whole steps of training (peephole_trainer_open, peephole_trainer_run) and prediction
+ * (peephole_model_open, peephole_search) allocate their own memory and check all arguments.
  *
  * A sequence's outputs and last state are the same bits for any batch, order, padding and number of threads; all
  * gradients are the same bits for any number of threads.
@@ -223,6 +223,70 @@ typedef struct peephole_dropout_mask {
   float *mask;                 /* (B,T,F) written */
 } peephole_dropout_mask;
 
+/* A network in training: weights, gradients, the optimiser's state and all other memory of a step. At most one thread
+ * may use it at a time. */
+typedef struct peephole_trainer peephole_trainer;
+
+/* Settings that are the same for all steps of a training. */
+typedef struct peephole_trainer_settings {
+  int32_t scalar;  /* 4 float, 8 double */
+  int32_t operand; /* enum peephole_operand; bfloat16 with float only */
+  int32_t threads; /* at least 1; results do not depend on it */
+  int32_t variational;          /* not 0: dropout drops a unit at all steps of a sequence or at none, (42) */
+  int64_t num_source_symbols;   /* at least 1; not read for a language model */
+  int64_t num_target_symbols;   /* at least 4 */
+  double dropout;               /* from 0, below 1 */
+  double label_smoothing;       /* from 0 to 1 */
+  double clip_norm;             /* gradients with a larger norm are scaled down to it; 0: never */
+  double weight_decay;          /* AdamW's; its β1 is 0.9, β2 0.999, ε 1e-8 */
+} peephole_trainer_settings;
+
+/* The arrays of a tensor, each of its shape and on 64 bytes. All but the gradients are 0 after peephole_trainer_open; the
+ * caller sets the weights, and the average to the same. */
+enum peephole_trainer_array {
+  PEEPHOLE_WEIGHTS = 0,
+  PEEPHOLE_GRADIENTS = 1, /* of the summed loss; written by a step */
+  PEEPHOLE_FIRST_MOMENTS = 2,
+  PEEPHOLE_SECOND_MOMENTS = 3,
+  PEEPHOLE_AVERAGE = 4 /* the moving average of the weights */
+};
+
+/* One tensor of a network in training. */
+typedef struct peephole_trainer_tensor {
+  const char *name; /* as in a model file */
+  int64_t num_dimensions; /* 1 or 2 */
+  int64_t shape[2];       /* 1 beyond the last dimension */
+  void *arrays[5];        /* by enum peephole_trainer_array */
+} peephole_trainer_tensor;
+
+enum peephole_trainer_task {
+  PEEPHOLE_UPDATE = 0,        /* loss, gradients, and a new state of weights, moments and average */
+  PEEPHOLE_COMPUTE_GRADIENTS = 1, /* loss and gradients */
+  PEEPHOLE_COMPUTE_LOSS = 2,  /* loss alone, without dropout, label smoothing and sampling */
+  PEEPHOLE_COMPUTE_AVERAGE_LOSS = 3 /* likewise, of the average's weights */
+};
+
+/* One step on B pairs. Symbols are those of a model file; the first target symbol that is read is <s>, and is not given. */
+typedef struct peephole_trainer_step {
+  int64_t batch, source_steps, target_steps; /* B, T, U; T is not read for a language model, nor are the next two */
+  const int64_t *sources;        /* (B,T)  in [0, V) up to each length */
+  const int64_t *source_lengths; /* (B)    1 <= length <= T */
+  const int64_t *targets;        /* (B,U)  in [0, V): at least one symbol, then <pad>, which no real symbol is */
+  const int64_t *examples;       /* (B)    a number of each pair, for dropout and sampling */
+  const int64_t *sites;          /* the `place` of peephole_dropout_mask for each site: source embedding and between encoder
+                                    layers 1, 2, ... (neither for a language model); target embedding; between decoder
+                                    layers 1, 2, ...; readout; choices of sampling. Not read by losses alone */
+  int64_t step;                  /* updates done before: AdamW's t is one more */
+  double learning_rate;
+  double divisor;                /* above 0: divides the gradients of the summed loss */
+  double average_decay;          /* the share of the average that stays, from 0 to 1; 1: the average is not updated */
+  double sampling_probability;   /* of feeding the most probable symbol, (14), not the gold one, (13) */
+  double loss;                   /* written: -sum of log p(y), with label smoothing */
+  double gradient_norm;          /* written unless loss alone is computed: of the divided gradients, before clipping */
+  int32_t updated;               /* written: 0 if nothing was to be updated, or loss or norm are not finite; then weights,
+                                    moments and average are those before */
+} peephole_trainer_step;
+
 /* A model packed for prediction. Several threads may search with it at the same time. */
 typedef struct peephole_model peephole_model;
 
@@ -422,6 +486,22 @@ PEEPHOLE_API enum peephole_status peephole_output_loss_run(const peephole_output
 
 /* Write the mask. Returns as peephole_lstm_forward. */
 PEEPHOLE_API enum peephole_status peephole_dropout_mask_run(const peephole_dropout_mask *problem, const char *instruction_set);
+
+/* Allocate a network in training. `architecture` is JSON as in a model file. Returns NULL, and one line in `message`, if the
+ * engine does not train such a network, a setting is out of range, or memory is missing. instruction_set NULL: the best. */
+PEEPHOLE_API peephole_trainer *peephole_trainer_open(const char *architecture, size_t size,
+                                                     const peephole_trainer_settings *settings,
+                                                     const char *instruction_set, char *message, size_t message_size);
+PEEPHOLE_API void peephole_trainer_close(peephole_trainer *trainer);
+
+/* Write the index-th tensor, in the order of a network's state_dict, to `tensor`; return 0 if there is none. */
+PEEPHOLE_API int32_t peephole_trainer_describe(const peephole_trainer *trainer, int64_t index,
+                                               peephole_trainer_tensor *tensor);
+
+/* Do a task (enum peephole_trainer_task). Returns PEEPHOLE_OK, or PEEPHOLE_REFUSED with one line in `message`: an argument is
+ * invalid or memory is missing, and nothing was changed. Memory grows to that of the largest batch, and is then kept. */
+PEEPHOLE_API enum peephole_status peephole_trainer_run(peephole_trainer *trainer, int32_t task, peephole_trainer_step *step,
+                                                       char *message, size_t message_size);
 
 /* Read a model file from memory (read or mapped), check all of it, and pack its weights; the caller may free the memory
  * afterwards. Returns NULL if it is not a whole model file, the instruction set (NULL: the best) is unknown, or an

@@ -8,10 +8,13 @@ from __future__ import annotations
 import ctypes
 import math
 import random
+from typing import Any
 
 import numpy as np
 
 from peephole import engine
+from peephole.engine.trainer import NUMBERS, EngineTrainer, StepSettings
+from peephole.nn.schema import Architecture, tensors
 
 C = ctypes.CDLL(None)
 C.malloc.restype, C.malloc.argtypes = ctypes.c_void_p, [ctypes.c_size_t]
@@ -166,6 +169,39 @@ def call_dropout_mask(problem: engine.DropoutMaskProblem, instruction_set: str) 
     arrays.free()
 
 
+TRAINED = (
+    {},
+    {"encoder_layers": 3, "encoder_pyramid": 2, "decoder_layers": 2, "encoder_size": 18, "residual": True},
+    {"bidirectional": False, "attention": "general", "peephole": "diagonal", "decoder_layers": 2},
+    {"attention": "dot", "peephole": "none"},
+    {"context": "mean", "encoder_size": 6, "peephole": "none"},
+    {"context": "last", "decoder_layers": 2},
+    {"input": "none", "decoder_layers": 2, "residual": True},
+)
+
+
+def train(model: dict[str, Any], precision: str, threads: int, instruction_set: str, seed: int) -> None:
+    """Run all tasks of a trainer on batches of growing and falling sizes."""
+    architecture = Architecture.from_dict({"hidden_size": 17, "encoder_size": 17 + 1, "embedding_size": 5} | model)
+    if architecture.attention == "dot":
+        architecture = Architecture.from_dict({**architecture.to_dict(), "encoder_size": 20, "hidden_size": 20})
+    draw = np.random.default_rng(seed)
+    shapes = {name: spec.shape for name, spec in tensors(architecture, 9, 7).items()}
+    weights = {name: draw.normal(scale=0.5, size=shape) for name, shape in shapes.items()}
+    settings = StepSettings(0.2 * (seed % 2), seed % 3 == 1, 0.1, 1.0, 0.01, 0.9, threads, precision, seed)
+    trainer = EngineTrainer(architecture, 9, 7, weights, settings, instruction_set)
+    for step, (batch, source_steps, target_steps) in enumerate(((1, 1, 1), (9, 7, 8), (3, 2, 5))):
+        source_lengths, lengths = draw.integers(1, source_steps + 1, batch), draw.integers(1, target_steps + 1, batch)
+        target = draw.integers(1, 7, (batch, target_steps)) * (np.arange(target_steps) < lengths[:, None])
+        given = draw.integers(0, 9, (batch, source_steps)), source_lengths, target
+        examples = draw.integers(0, 1000, batch)
+        sampling = 0.5 * (architecture.input != "none")
+        trainer.step(*given, examples, step=step, learning_rate=0.01, divisor=1, sampling_probability=sampling)
+        trainer.gradients(*given, examples, step=step, divisor=1)
+        trainer.loss(*given, averaged=seed % 2 == 1)
+    trainer.close()
+
+
 def main() -> None:
     """Call all functions on all shapes; a sanitizer ends the process at the first error."""
     shapes = [(1, 1, 1, 1), (3, 4, 2, 3), (7, 5, 17, 16), (13, 3, 16, 33), (5, 60, 70, 65)]
@@ -174,6 +210,10 @@ def main() -> None:
     losses = [(1, 1, 2), (9, 5, 40), (90, 33, 83), (300, 16, 300), (300, 3, 9000)]
     calls = 0
     for instruction_set in engine.instruction_sets():
+        for precision in NUMBERS:
+            for model in TRAINED:
+                train(model, precision, 1 + calls % 3, instruction_set, calls)
+                calls += 1
         for scalar, operand in ((4, "as_is"), (4, "bf16"), (8, "as_is")):
             for form in engine.FORMS:
                 for shape in shapes:

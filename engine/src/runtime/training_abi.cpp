@@ -66,7 +66,7 @@ size_t peephole_decoder_scratch_bytes(const peephole_decoder *problem, int32_t b
 peephole_status peephole_decoder_forward(const peephole_decoder *problem, const char *instruction_set) {
   const InstructionSet *set = instruction_set_named(instruction_set);
   if (set == nullptr) return PEEPHOLE_NO_INSTRUCTION_SET;
-  set->training(problem->scalar, problem->operand).decoder_forward(*problem);
+  set->training(problem->scalar, problem->operand).decoder_forward(*problem, nullptr);
   return PEEPHOLE_OK;
 }
 

@@ -4,6 +4,7 @@
 #include <vector>
 
 #include "cell/attention_kinds.h"
+#include "runtime/kernels.h"
 #include "train/cell_backward.h"
 #include "train/cell_forward.h"
 #include "runtime/workers.h"
@@ -64,34 +65,51 @@ struct DecoderForward : DecoderRows<T, O> {
   using Rows::p, Rows::walk, Rows::saved, Rows::H, Rows::M, Rows::scratch;
   static constexpr int L = kLanes<T>;
   std::vector<CellForward<T, O>> cells;
+  int64_t *fed;  // (B)  positions of the sequences that go on, for a feed
 
   explicit DecoderForward(const peephole_decoder &problem) : Rows(problem) {
     for (int32_t l = 0; l < p.num_layers; ++l)
       cells.emplace_back(this->shapes[l], walk, saved[l], p.layers[l].hidden, p.threads, scratch);
+    fed = scratch.template take<int64_t>(p.batch);
   }
 
   template <class Attention>
-  void run(const Attention &attention) {
+  void run(const Attention &attention, const peephole::SymbolFeed *feed) {
     walk.find(p.lengths, false);
     const int64_t blocks = cells[0].blocks(), cell_tasks = p.num_layers * blocks;
     for_tasks(p.threads, cell_tasks + attention.blocks(), [&](int64_t task, int) {
       if (task < cell_tasks) return cells[task / blocks].pack(task % blocks);
       attention.pack(task - cell_tasks);
     });
-    for_tasks(p.threads, cells[0].chunks(), [this](int64_t chunk, int worker) { project(chunk, worker); });
-    for_tasks(p.threads, walk.parts, [&](int64_t part, int) {
+    if (!feed)
+      for_tasks(p.threads, cells[0].chunks(), [this](int64_t chunk, int worker) { project(cells[0].chunk(chunk), worker); });
+    for_tasks(p.threads, walk.parts, [&](int64_t part, int worker) {
       for (int64_t step = 0; step < walk.steps; ++step) {
+        if (feed) project_step(part, step, worker);
         attend(attention, part, step);
         this->step(part, step);
+        if (feed) next_symbols(*feed, part, step, worker);
       }
     });
   }
 
-  void project(int64_t chunk, int worker) {
+  void project(RowRange rows, int worker) {
     for (int32_t l = 0; l < p.num_layers; ++l)
-      cells[l].project(chunk, worker, [&](int64_t at) {
+      cells[l].project(rows, worker, [&](int64_t at) {
         return l ? nullptr : static_cast<const T *>(p.embedded) + walk.position[at] * p.embedding_size;
       });
+  }
+
+  void project_step(int64_t part, int64_t step, int worker) {
+    for (int64_t q = 0, alive = walk.alive(part, step); q < alive; q += kStepRows)
+      project({walk.row(part, step, q), walk.parts, alive - q < kStepRows ? alive - q : kStepRows}, worker);
+  }
+
+  void next_symbols(const peephole::SymbolFeed &feed, int64_t part, int64_t step, int worker) {
+    const int64_t going_on = walk.alive(part, step + 1);
+    int64_t *positions = walk.of_part(fed, part);
+    for (int64_t q = 0; q < going_on; ++q) positions[q] = walk.position[walk.row(part, step, q)];
+    if (going_on) feed.write(feed.context, positions, going_on, worker);
   }
 
   // Computes the contexts of a step, for the caller and for the lowest layer's inner input.

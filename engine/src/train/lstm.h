@@ -27,7 +27,7 @@ struct LSTMForward {
     walk.find(p.lengths, p.reverse);
     for_tasks(p.threads, cell.blocks(), [this](int64_t block, int) { cell.pack(block); });
     for_tasks(p.threads, cell.chunks(), [this](int64_t chunk, int worker) {
-      cell.project(chunk, worker,
+      cell.project(cell.chunk(chunk), worker,
                    [this](int64_t at) { return static_cast<const T *>(p.x) + walk.position[at] * p.input_size; });
     });
     for_tasks(p.threads, walk.parts, [this](int64_t part, int) {

@@ -15,8 +15,8 @@ constexpr peephole::TrainingKernels training_kernels() {
   kernels.lstm_backward = [](const peephole_lstm &problem, const peephole_lstm_gradients &gradients) {
     LSTMBackward<T, O>(problem, gradients).run();
   };
-  kernels.decoder_forward = [](const peephole_decoder &problem) {
-    with_decoder_forward<T, O>(problem, [](auto &pass, const auto &attention) { pass.run(attention); });
+  kernels.decoder_forward = [](const peephole_decoder &problem, const peephole::SymbolFeed *feed) {
+    with_decoder_forward<T, O>(problem, [=](auto &pass, const auto &attention) { pass.run(attention, feed); });
   };
   kernels.decoder_backward = [](const peephole_decoder &problem, const peephole_decoder_gradients &gradients) {
     with_decoder_backward<T, O>(problem, gradients, [](auto &pass, const auto &attention) { pass.run(attention); });

@@ -50,6 +50,25 @@ class Attention(IntEnum):
     MULTIHEAD = 5
 
 
+class TrainerArray(IntEnum):
+    """`peephole_trainer_array`: the arrays of a tensor in training."""
+
+    WEIGHTS = 0
+    GRADIENTS = 1
+    FIRST_MOMENTS = 2
+    SECOND_MOMENTS = 3
+    AVERAGE = 4
+
+
+class TrainerTask(IntEnum):
+    """`peephole_trainer_task`: what a training step computes."""
+
+    UPDATE = 0
+    COMPUTE_GRADIENTS = 1
+    COMPUTE_LOSS = 2
+    COMPUTE_AVERAGE_LOSS = 3
+
+
 class Side(IntEnum):
     """`peephole_side`: the side of a symbol table."""
 

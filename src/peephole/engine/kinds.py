@@ -32,6 +32,15 @@ TRAINING_KINDS: Mapping[str, Collection[str]] = {
 """The engine's operators decline requests for all other kinds, and for parts that are not listed."""
 
 
+TRAINER_KINDS: Mapping[str, Collection[str]] = {
+    **TRAINING_KINDS,
+    "attention": (*TRAINING_KINDS["attention"], "none"),
+    "context": ("attention", "last", "mean", "none"),
+    "input": ("symbols", "none"),
+}
+"""The networks that `peephole.engine.trainer` trains; engine/src/train/step_checks.h refuses all others."""
+
+
 def missing_kind(kinds: Mapping[str, str], known: Mapping[str, Collection[str]]) -> str | None:
     """Return which part has a kind that is not known, or is itself not known; None if all are.
 

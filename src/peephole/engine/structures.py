@@ -156,6 +156,41 @@ class DropoutMask(ctypes.Structure):
     )
 
 
+class TrainerSettings(ctypes.Structure):
+    """`peephole_trainer_settings`."""
+
+    _fields_ = (
+        *((name, ctypes.c_int32) for name in ("scalar", "operand", "threads", "variational")),
+        *((name, ctypes.c_int64) for name in ("num_source_symbols", "num_target_symbols")),
+        *((name, ctypes.c_double) for name in ("dropout", "label_smoothing", "clip_norm", "weight_decay")),
+    )
+
+
+class TrainerTensor(ctypes.Structure):
+    """`peephole_trainer_tensor`."""
+
+    _fields_ = (
+        ("name", ctypes.c_char_p),
+        ("num_dimensions", ctypes.c_int64),
+        ("shape", ctypes.c_int64 * 2),
+        ("arrays", ctypes.c_void_p * 5),
+    )
+
+
+class TrainerStep(ctypes.Structure):
+    """`peephole_trainer_step`."""
+
+    _ARRAYS = ("sources", "source_lengths", "targets", "examples", "sites")
+    _NUMBERS = ("learning_rate", "divisor", "average_decay", "sampling_probability", "loss", "gradient_norm")
+    _fields_ = (
+        *((name, ctypes.c_int64) for name in ("batch", "source_steps", "target_steps")),
+        *((name, ctypes.c_void_p) for name in _ARRAYS),
+        ("step", ctypes.c_int64),
+        *((name, ctypes.c_double) for name in _NUMBERS),
+        ("updated", ctypes.c_int32),
+    )
+
+
 ShouldStop = ctypes.CFUNCTYPE(ctypes.c_int32, ctypes.c_void_p)
 """The type of `should_stop` in `peephole_request`."""
 

@@ -1,0 +1,253 @@
+// The decoder of a training step with what it reads of the encoder: context or memory and keys, (8), (15), and the
+// bridge, (9); and their gradients.
+#pragma once
+
+#include "train/recurrent_stack.h"
+
+namespace {
+
+template <class T>
+class DecoderPart {
+ public:
+  DecoderPart(const NetworkView &network, StepCalls<T> &step_calls)
+      : n(network), calls(step_calls), layers(size_t(network.decoder_layers)), rows(layers.size()), d_rows(layers.size()),
+        d_lasts(size_t(network.encoder_layers)) {}
+
+  void lay_out(Arena &arena, const RecurrentStack<T> &encoder_stack, int64_t batch, int64_t steps, const int64_t *target_lengths,
+               bool drops, bool learns) {
+    encoder = &encoder_stack;
+    B = batch;
+    U = steps;
+    S = encoder->steps();
+    lengths = target_lengths;
+    for (size_t l = 0; l < layers.size(); ++l) lay_out_layer(arena, l, drops, learns);
+    context = attends() ? nullptr : arena.take<T>(B * M);
+    keys = has_key_weights() ? arena.take<T>(B * S * A) : nullptr;
+    all_contexts = arena.take<T>(B * U * M);
+    sums = residual() ? arena.take<T>(B * U * H) : nullptr;
+    peephole_decoder sizes = problem(n, nullptr);
+    saved = arena.take<char>(int64_t(peephole_decoder_saved_bytes(&sizes)));
+    calls.need(peephole_decoder_scratch_bytes(&sizes, 0));
+    if (has_key_weights()) calls.need_linear(B * S, n.weight_keys, learns);
+    if (!learns) return;
+    calls.need(peephole_decoder_scratch_bytes(&sizes, 1));
+    d_context = attends() ? nullptr : arena.take<T>(B * M);
+    d_keys = attends() ? arena.take<T>(B * S * A) : nullptr;
+    d_memory_of_keys = has_key_weights() ? arena.take<T>(B * S * M) : nullptr;
+    d_outputs = arena.take<T>(B * S * M);
+    for (Last &last : d_lasts) {
+      last.h = arena.take<T>(B * M);
+      last.c = arena.take<T>(B * M);
+    }
+  }
+
+  void draw(const int64_t *examples, const int64_t *sites) const {
+    for (size_t l = 1; l < layers.size(); ++l) calls.draw(layers[l].drawn, B, examples, sites[l - 1]);
+  }
+
+  // embedded: (B, U, E). feed: writes embeddings from the second step on; NULL: all are given.
+  void forward(const NetworkView &w, const T *embedded, const peephole::SymbolFeed *feed) {
+    for (size_t l = 0; l < layers.size(); ++l) {
+      first_state(w, l);
+      spread_mask(layers[l]);
+    }
+    if (keys) calls.training.linear_forward(calls.linear(B * S, encoder->output(), w.weight_keys, nullptr, keys));
+    if (!attends()) fixed_context();
+    calls.training.decoder_forward(problem(w, embedded), feed);
+  }
+  // (B, U, H): the output of the stack; (B, U, M)
+  const T *states() const { return residual() ? sums : layers.back().hidden; }
+  const T *contexts() const { return all_contexts; }
+
+  void backward(const NetworkView &w, const NetworkView &g, const T *embedded, const T *d_states, const T *d_contexts,
+                T *d_embedded) {
+    for (size_t l = 0; l < layers.size(); ++l) {
+      const peephole::LayerView &to = g.decoder[l];
+      d_rows[l] = {layers[l].d_h0, layers[l].d_c0, calls.to(to.input), calls.to(to.hidden), calls.to(to.bias),
+                   calls.to(n.form == PEEPHOLE_FULL ? to.peephole : to.diagonal)};
+    }
+    peephole_decoder_gradients d{};
+    d.states = d_states;
+    d.contexts = d_contexts;
+    d.embedded = d_embedded;
+    d.memory = attends() ? d_outputs : d_context;
+    d.keys = d_keys;
+    d.weight_query = calls.to(g.weight_query);
+    d.vector = calls.to(g.vector);
+    d.layers = d_rows.data();
+    calls.training.decoder_backward(problem(w, embedded), d);
+    for (Last &last : d_lasts) {
+      clear(last.h, B * M);
+      clear(last.c, B * M);
+    }
+    attends() ? add_keys(w, g) : fixed_context_gradient();
+    for (size_t l = 0; l < layers.size(); ++l) first_state_gradient(w, g, l);
+  }
+
+  // The gradients of the encoder's outputs, (B, S, M), and of a layer's last states, (B, M).
+  const T *d_memory() const { return d_outputs; }
+  typename RecurrentStack<T>::LastGradients d_last(int64_t layer) const { return {d_lasts[layer].h, d_lasts[layer].c}; }
+
+ private:
+  struct Layer {
+    T *last_h, *last_c;  // (B, M): the last states of its encoder layer
+    T *h0, *c0, *hidden; // (B, H), (B, U, H)
+    Mask drawn;          // of its input from the layer below
+    T *mask;             // (B, U, H): the same as numbers, at every step
+    T *d_h0, *d_c0;      // (B, H)
+    T *d_last;           // (B, M): of the bridge
+  };
+  struct Last {
+    T *h, *c;
+  };
+
+  const NetworkView &n;
+  StepCalls<T> &calls;
+  std::vector<Layer> layers;
+  std::vector<peephole_decoder_layer> rows;
+  std::vector<peephole_decoder_layer_gradients> d_rows;
+  std::vector<Last> d_lasts;
+  const RecurrentStack<T> *encoder = nullptr;
+  const int64_t H = n.hidden_size, M = n.encoder_size, E = n.embedding_size, A = H;
+  int64_t B = 0, U = 0, S = 0;
+  const int64_t *lengths = nullptr;
+  T *context, *keys, *all_contexts, *sums;
+  char *saved;
+  T *d_context, *d_keys, *d_memory_of_keys, *d_outputs;
+
+  bool attends() const { return n.context == peephole::Context::kAttention; }
+  bool has_key_weights() const { return attends() && n.attention != peephole::Alignment::kDot; }
+  bool residual() const { return n.residual && layers.size() > 1; }
+  bool has_bridge() const { return n.bridge_hidden != nullptr; }
+  // The encoder layer at the same distance from the top, or the lowest.
+  int64_t encoder_layer(size_t l) const {
+    return std::max(int64_t(0), int64_t(l) + n.encoder_layers - int64_t(layers.size()));
+  }
+
+  void lay_out_layer(Arena &arena, size_t l, bool drops, bool learns) {
+    Layer &layer = layers[l];
+    layer.last_h = arena.take<T>(B * M);
+    layer.last_c = arena.take<T>(B * M);
+    layer.h0 = has_bridge() ? arena.take<T>(B * H) : layer.last_h;
+    layer.c0 = has_bridge() ? arena.take<T>(B * H) : layer.last_c;
+    layer.hidden = arena.take<T>(B * U * H);
+    layer.drawn = calls.take_mask(arena, drops && l, B, U, H);
+    layer.mask = nullptr;
+    if (drops && l) layer.mask = reads_as_drawn(layer) ? reinterpret_cast<T *>(layer.drawn.numbers) : arena.take<T>(B * U * H);
+    if (has_bridge()) calls.need_linear(B, n.bridge_hidden[l].weight, learns);
+    if (!learns) return;
+    layer.d_h0 = arena.take<T>(B * H);
+    layer.d_c0 = arena.take<T>(B * H);
+    layer.d_last = arena.take<T>(has_bridge() ? B * M : 0);
+  }
+
+  // (9)
+  void first_state(const NetworkView &w, size_t l) const {
+    const Layer &layer = layers[l];
+    encoder->last_state(encoder_layer(l), false, layer.last_h);
+    encoder->last_state(encoder_layer(l), true, layer.last_c);
+    if (!has_bridge()) return;
+    const peephole::LinearView &hidden = w.bridge_hidden[l], &cell = w.bridge_cell[l];
+    calls.training.linear_forward(calls.linear(B, layer.last_h, hidden.weight, &hidden.bias, layer.h0));
+    calls.elements.tanh(layer.h0, layer.h0, B * H);
+    calls.training.linear_forward(calls.linear(B, layer.last_c, cell.weight, &cell.bias, layer.c0));
+  }
+
+  void first_state_gradient(const NetworkView &w, const NetworkView &g, size_t l) const {
+    const Layer &layer = layers[l];
+    const Last &to = d_lasts[size_t(encoder_layer(l))];
+    if (!has_bridge()) {
+      calls.elements.add(to.h, layer.d_h0, nullptr, B * M);
+      calls.elements.add(to.c, layer.d_c0, nullptr, B * M);
+      return;
+    }
+    calls.elements.tanh_gradient(layer.d_h0, layer.d_h0, layer.h0, nullptr, B * H);
+    auto back = [&](const T *last, const T *d_first, const peephole::LinearView &own, const peephole::LinearView &gradient, T *sum) {
+      calls.backward(calls.linear(B, last, own.weight, nullptr, nullptr), d_first, layer.d_last, gradient.weight, &gradient.bias);
+      calls.elements.add(sum, layer.d_last, nullptr, B * M);
+    };
+    back(layer.last_h, layer.d_h0, w.bridge_hidden[l], g.bridge_hidden[l], to.h);
+    back(layer.last_c, layer.d_c0, w.bridge_cell[l], g.bridge_cell[l], to.c);
+  }
+
+  bool reads_as_drawn(const Layer &layer) const { return std::is_same_v<T, float> && !layer.drawn.variational; }
+
+  // Writes the drawn factors as numbers at every step, where the decoder cannot read them as they are.
+  void spread_mask(const Layer &layer) const {
+    if (!layer.mask || reads_as_drawn(layer)) return;
+    calls.for_rows(B * U, [&](int64_t at) {
+      const float *from = layer.drawn.of(at);
+      for (int64_t unit = 0; unit < H; ++unit) layer.mask[at * H + unit] = T(from[unit]);
+    });
+  }
+
+  // (8)
+  void fixed_context() const {
+    if (n.context == peephole::Context::kLast) return encoder->last_state(n.encoder_layers - 1, false, context);
+    calls.for_sequences(B, [&](int64_t b) {
+      const int64_t length = encoder->lengths()[b];
+      clear(context + b * M, M);
+      for (int64_t j = 0; j < length; ++j) calls.elements.add(context + b * M, encoder->output() + (b * S + j) * M, nullptr, M);
+      for (int64_t i = 0; i < M; ++i) context[b * M + i] /= T(length);
+    });
+  }
+
+  void fixed_context_gradient() const {
+    clear(d_outputs, B * S * M);
+    if (n.context == peephole::Context::kLast) return copy(d_lasts.back().h, d_context, B * M);
+    calls.for_sequences(B, [&](int64_t b) {
+      const int64_t length = encoder->lengths()[b];
+      for (int64_t j = 0; j < length; ++j)
+        calls.elements.add_scaled(d_outputs + (b * S + j) * M, d_context + b * M, T(1) / T(length), M);
+    });
+  }
+
+  // Adds the gradient of the memory from that of the keys, W h_j or h_j itself.
+  void add_keys(const NetworkView &w, const NetworkView &g) const {
+    if (keys)
+      calls.backward(calls.linear(B * S, encoder->output(), w.weight_keys, nullptr, nullptr), d_keys, d_memory_of_keys, g.weight_keys,
+                     nullptr);
+    const T *more = keys ? d_memory_of_keys : d_keys;
+    calls.for_rows(B * S, [&](int64_t row) { calls.elements.add(d_outputs + row * M, more + row * M, nullptr, M); });
+  }
+
+  peephole_decoder problem(const NetworkView &w, const T *embedded) {
+    using peephole::Alignment;
+    for (size_t l = 0; l < layers.size(); ++l) {
+      const peephole::LayerView &own = w.decoder[l];
+      const Layer &layer = layers[l];
+      rows[l] = {layer.h0, layer.c0, own.input.numbers, own.hidden.numbers, own.bias.numbers,
+                 n.form == PEEPHOLE_FULL ? own.peephole.numbers : own.diagonal.numbers, layer.mask, layer.hidden};
+    }
+    peephole_decoder p{};
+    p.scalar = calls.settings.scalar;
+    p.operand = calls.settings.operand;
+    p.form = n.form;
+    p.attention = !attends() ? PEEPHOLE_FIXED_CONTEXT : n.attention == Alignment::kAdditive ? PEEPHOLE_ADDITIVE : PEEPHOLE_PRODUCT;
+    p.threads = calls.settings.threads;
+    p.num_layers = int32_t(layers.size());
+    p.residual = residual();
+    p.batch = B;
+    p.steps = U;
+    p.source_steps = S;
+    p.embedding_size = E;
+    p.memory_size = M;
+    p.key_size = A;
+    p.hidden_size = H;
+    p.lengths = lengths;
+    p.source_lengths = encoder->lengths();
+    p.embedded = embedded;
+    p.memory = attends() ? encoder->output() : context;
+    p.keys = keys ? keys : attends() ? encoder->output() : nullptr;
+    p.weight_query = w.weight_query.numbers;
+    p.vector = w.vector.numbers;
+    p.layers = rows.data();
+    p.contexts = all_contexts;
+    p.sums = sums;
+    p.saved = saved;
+    p.scratch = calls.scratch[0];
+    return p;
+  }
+};
+
+}  // namespace
