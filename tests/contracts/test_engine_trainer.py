@@ -40,6 +40,9 @@ CASES = {
     "pyramid": Case({"encoder_layers": 3, "encoder_pyramid": 2, "residual": True, "encoder_size": 6}),
     "pyramid, mean": Case({"encoder_layers": 2, "encoder_pyramid": 1, "context": "mean", "peephole": "none"}),
     "general, bridge": Case({"attention": "general", "encoder_size": 4, "encoder_layers": 3, "decoder_layers": 2}),
+    "location": Case({"attention": "location", "location_channels": 3, "location_width": 5, "decoder_layers": 2}),
+    "coverage": Case({"attention": "coverage", "encoder_size": 6, "peephole": "diagonal"}, sampling_probability=0.3),
+    "multihead": Case({"attention": "multihead", "attention_heads": 2, "encoder_size": 6, "encoder_layers": 2}),
     "variational": Case({"encoder_layers": 2, "decoder_layers": 2}, {"variational_dropout": True}),
     "no dropout": Case({"encoder_layers": 2, "decoder_layers": 2, "residual": True}, {"label_smoothing": 0}, dropout=0),
     "sampling": Case({"decoder_layers": 2, "residual": True}, sampling_probability=0.6),
@@ -68,7 +71,9 @@ def test_settings_of_the_update(train):
 
 
 @instruction_sets
-@pytest.mark.parametrize("name", ["default", "stacked", "one direction", "dot", "last, bridge", "language model"])
+@pytest.mark.parametrize(
+    "name", ["default", "stacked", "dot", "location", "multihead", "last, bridge", "language model"]
+)
 def test_gradients_in_float32(name, instruction_set):
     check_gradients(replace(CASES[name], precision="32-true"), 1e-5, instruction_set=instruction_set)
 

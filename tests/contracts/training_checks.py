@@ -111,11 +111,17 @@ def definition_gradients(case: Case, batch: Batch, step: int) -> tuple[float, Ar
     }
 
 
-def largest_error(got: Mapping[str, NDArray[Any]], wanted: Mapping[str, NDArray[Any]]) -> float:
-    """Return the largest difference of two sets of arrays, in units of the largest number of each array."""
+def largest_error(
+    got: Mapping[str, NDArray[Any]], wanted: Mapping[str, NDArray[Any]], least_unit: float = 1e-12
+) -> float:
+    """Return the largest difference of two sets of arrays, in units of the largest number of each array.
+
+    A unit is at least `least_unit` times the largest number of all arrays.
+    """
     assert got.keys() == wanted.keys()
-    errors = [np.abs(got[name] - wanted[name]).max() / max(1e-12, np.abs(wanted[name]).max()) for name in wanted]
-    return float(max(errors))
+    largest = max(np.abs(array).max() for array in wanted.values())
+    units = {name: max(np.abs(array).max(), least_unit * largest) for name, array in wanted.items()}
+    return float(max(np.abs(got[name] - wanted[name]).max() / units[name] for name in wanted))
 
 
 def check_gradients(
@@ -128,7 +134,8 @@ def check_gradients(
     how = {"step": step, "divisor": batch.num_symbols, "sampling_probability": case.sampling_probability}
     result, got = trainer.gradients(*arguments(batch), **how)
     assert abs(result.loss - loss) <= tolerance * abs(loss)
-    assert largest_error(got, gradients) <= tolerance
+    # Gradients of queries are small differences of large numbers, so in float32 they have fewer right digits
+    assert largest_error(got, gradients, 1e-12 if case.precision == "64-true" else 1e-2) <= tolerance
     norm = np.sqrt(sum((gradient.astype(np.float64) ** 2).sum() for gradient in gradients.values()))
     assert abs(result.gradient_norm - norm) <= tolerance * norm
 

@@ -1,8 +1,7 @@
-// The decoder of a training step with what it reads of the encoder: context or memory and keys, (8), (15), and the
-// bridge, (9); and their gradients.
+// The decoder of a training step, with the bridge, (9), and their gradients.
 #pragma once
 
-#include "train/recurrent_stack.h"
+#include "train/source_part.h"
 
 namespace {
 
@@ -10,31 +9,24 @@ template <class T>
 class DecoderPart {
  public:
   DecoderPart(const NetworkView &network, StepCalls<T> &step_calls)
-      : n(network), calls(step_calls), layers(size_t(network.decoder_layers)), rows(layers.size()), d_rows(layers.size()),
-        d_lasts(size_t(network.encoder_layers)) {}
+      : n(network), calls(step_calls), source(network, step_calls), layers(size_t(network.decoder_layers)), rows(layers.size()),
+        d_rows(layers.size()), d_lasts(size_t(network.encoder_layers)) {}
 
   void lay_out(Arena &arena, const RecurrentStack<T> &encoder_stack, int64_t batch, int64_t steps, const int64_t *target_lengths,
                bool drops, bool learns) {
     encoder = &encoder_stack;
     B = batch;
     U = steps;
-    S = encoder->steps();
     lengths = target_lengths;
+    source.lay_out(arena, encoder_stack, B, learns);
     for (size_t l = 0; l < layers.size(); ++l) lay_out_layer(arena, l, drops, learns);
-    context = attends() ? nullptr : arena.take<T>(B * M);
-    keys = has_key_weights() ? arena.take<T>(B * S * A) : nullptr;
     all_contexts = arena.take<T>(B * U * M);
     sums = residual() ? arena.take<T>(B * U * H) : nullptr;
     peephole_decoder sizes = problem(n, nullptr);
     saved = arena.take<char>(int64_t(peephole_decoder_saved_bytes(&sizes)));
     calls.need(peephole_decoder_scratch_bytes(&sizes, 0));
-    if (has_key_weights()) calls.need_linear(B * S, n.weight_keys, learns);
     if (!learns) return;
     calls.need(peephole_decoder_scratch_bytes(&sizes, 1));
-    d_context = attends() ? nullptr : arena.take<T>(B * M);
-    d_keys = attends() ? arena.take<T>(B * S * A) : nullptr;
-    d_memory_of_keys = has_key_weights() ? arena.take<T>(B * S * M) : nullptr;
-    d_outputs = arena.take<T>(B * S * M);
     for (Last &last : d_lasts) {
       last.h = arena.take<T>(B * M);
       last.c = arena.take<T>(B * M);
@@ -51,8 +43,7 @@ class DecoderPart {
       first_state(w, l);
       spread_mask(layers[l]);
     }
-    if (keys) calls.training.linear_forward(calls.linear(B * S, encoder->output(), w.weight_keys, nullptr, keys));
-    if (!attends()) fixed_context();
+    source.forward(w);
     calls.training.decoder_forward(problem(w, embedded), feed);
   }
   // (B, U, H): the output of the stack; (B, U, M)
@@ -67,35 +58,32 @@ class DecoderPart {
                    calls.to(n.form == PEEPHOLE_FULL ? to.peephole : to.diagonal)};
     }
     peephole_decoder_gradients d{};
+    source.fill(d, g);
     d.states = d_states;
     d.contexts = d_contexts;
     d.embedded = d_embedded;
-    d.memory = attends() ? d_outputs : d_context;
-    d.keys = d_keys;
-    d.weight_query = calls.to(g.weight_query);
-    d.vector = calls.to(g.vector);
     d.layers = d_rows.data();
     calls.training.decoder_backward(problem(w, embedded), d);
     for (Last &last : d_lasts) {
       clear(last.h, B * M);
       clear(last.c, B * M);
     }
-    attends() ? add_keys(w, g) : fixed_context_gradient();
+    source.backward(w, g, d_lasts.back().h);
     for (size_t l = 0; l < layers.size(); ++l) first_state_gradient(w, g, l);
   }
 
   // The gradients of the encoder's outputs, (B, S, M), and of a layer's last states, (B, M).
-  const T *d_memory() const { return d_outputs; }
+  const T *d_memory() const { return source.d_memory(); }
   typename RecurrentStack<T>::LastGradients d_last(int64_t layer) const { return {d_lasts[layer].h, d_lasts[layer].c}; }
 
  private:
   struct Layer {
-    T *last_h, *last_c;  // (B, M): the last states of its encoder layer
-    T *h0, *c0, *hidden; // (B, H), (B, U, H)
-    Mask drawn;          // of its input from the layer below
-    T *mask;             // (B, U, H): the same as numbers, at every step
-    T *d_h0, *d_c0;      // (B, H)
-    T *d_last;           // (B, M): of the bridge
+    T *last_h, *last_c;   // (B, M): the last states of its encoder layer
+    T *h0, *c0, *hidden;  // (B, H), (B, U, H)
+    Mask drawn;           // of its input from the layer below
+    T *mask;              // (B, U, H): the same as numbers, at every step
+    T *d_h0, *d_c0;       // (B, H)
+    T *d_last;            // (B, M): of the bridge
   };
   struct Last {
     T *h, *c;
@@ -103,20 +91,18 @@ class DecoderPart {
 
   const NetworkView &n;
   StepCalls<T> &calls;
+  SourcePart<T> source;
   std::vector<Layer> layers;
   std::vector<peephole_decoder_layer> rows;
   std::vector<peephole_decoder_layer_gradients> d_rows;
   std::vector<Last> d_lasts;
   const RecurrentStack<T> *encoder = nullptr;
-  const int64_t H = n.hidden_size, M = n.encoder_size, E = n.embedding_size, A = H;
-  int64_t B = 0, U = 0, S = 0;
+  const int64_t H = n.hidden_size, M = n.encoder_size;
+  int64_t B = 0, U = 0;
   const int64_t *lengths = nullptr;
-  T *context, *keys, *all_contexts, *sums;
+  T *all_contexts, *sums;
   char *saved;
-  T *d_context, *d_keys, *d_memory_of_keys, *d_outputs;
 
-  bool attends() const { return n.context == peephole::Context::kAttention; }
-  bool has_key_weights() const { return attends() && n.attention != peephole::Alignment::kDot; }
   bool residual() const { return n.residual && layers.size() > 1; }
   bool has_bridge() const { return n.bridge_hidden != nullptr; }
   // The encoder layer at the same distance from the top, or the lowest.
@@ -181,38 +167,7 @@ class DecoderPart {
     });
   }
 
-  // (8)
-  void fixed_context() const {
-    if (n.context == peephole::Context::kLast) return encoder->last_state(n.encoder_layers - 1, false, context);
-    calls.for_sequences(B, [&](int64_t b) {
-      const int64_t length = encoder->lengths()[b];
-      clear(context + b * M, M);
-      for (int64_t j = 0; j < length; ++j) calls.elements.add(context + b * M, encoder->output() + (b * S + j) * M, nullptr, M);
-      for (int64_t i = 0; i < M; ++i) context[b * M + i] /= T(length);
-    });
-  }
-
-  void fixed_context_gradient() const {
-    clear(d_outputs, B * S * M);
-    if (n.context == peephole::Context::kLast) return copy(d_lasts.back().h, d_context, B * M);
-    calls.for_sequences(B, [&](int64_t b) {
-      const int64_t length = encoder->lengths()[b];
-      for (int64_t j = 0; j < length; ++j)
-        calls.elements.add_scaled(d_outputs + (b * S + j) * M, d_context + b * M, T(1) / T(length), M);
-    });
-  }
-
-  // Adds the gradient of the memory from that of the keys, W h_j or h_j itself.
-  void add_keys(const NetworkView &w, const NetworkView &g) const {
-    if (keys)
-      calls.backward(calls.linear(B * S, encoder->output(), w.weight_keys, nullptr, nullptr), d_keys, d_memory_of_keys, g.weight_keys,
-                     nullptr);
-    const T *more = keys ? d_memory_of_keys : d_keys;
-    calls.for_rows(B * S, [&](int64_t row) { calls.elements.add(d_outputs + row * M, more + row * M, nullptr, M); });
-  }
-
   peephole_decoder problem(const NetworkView &w, const T *embedded) {
-    using peephole::Alignment;
     for (size_t l = 0; l < layers.size(); ++l) {
       const peephole::LayerView &own = w.decoder[l];
       const Layer &layer = layers[l];
@@ -223,24 +178,16 @@ class DecoderPart {
     p.scalar = calls.settings.scalar;
     p.operand = calls.settings.operand;
     p.form = n.form;
-    p.attention = !attends() ? PEEPHOLE_FIXED_CONTEXT : n.attention == Alignment::kAdditive ? PEEPHOLE_ADDITIVE : PEEPHOLE_PRODUCT;
     p.threads = calls.settings.threads;
     p.num_layers = int32_t(layers.size());
     p.residual = residual();
     p.batch = B;
     p.steps = U;
-    p.source_steps = S;
-    p.embedding_size = E;
-    p.memory_size = M;
-    p.key_size = A;
+    p.embedding_size = n.embedding_size;
     p.hidden_size = H;
+    source.fill(p, w);
     p.lengths = lengths;
-    p.source_lengths = encoder->lengths();
     p.embedded = embedded;
-    p.memory = attends() ? encoder->output() : context;
-    p.keys = keys ? keys : attends() ? encoder->output() : nullptr;
-    p.weight_query = w.weight_query.numbers;
-    p.vector = w.vector.numbers;
     p.layers = rows.data();
     p.contexts = all_contexts;
     p.sums = sums;

@@ -14,16 +14,12 @@ namespace {
 
 // As the texts of peephole.engine.kinds.missing_kind.
 inline void check_trainable(const peephole::Architecture &a) {
-  using peephole::Alignment;
-  const bool attends = a.input != peephole::Input::kNone && a.context == peephole::Context::kAttention;
-  const char *const attentions[] = {"additive", "dot", "general", "location", "coverage", "multihead"};
   const char *const inputs[] = {"symbols", "frames", "convolution", "none"};
   const char *const outputs[] = {"symbols", "copy", "gaussian", "quantile"};
   auto lacks = [](bool lacking, const char *part, const char *kind) {
     if (lacking) refuse(std::string("has no ") + part + " of kind '" + kind + "'");
   };
   lacks(a.gru, "cell", "gru");
-  lacks(attends && a.attention > Alignment::kGeneral, "attention", attentions[int(a.attention)]);
   lacks(a.input != peephole::Input::kSymbols && a.input != peephole::Input::kNone, "input", inputs[int(a.input)]);
   lacks(a.output != peephole::Output::kSymbols, "output", outputs[int(a.output)]);
   lacks(a.layer_norm, "normalization", "layer");
