@@ -54,6 +54,18 @@ def nearest(rows: NDArray[np.float32], known: NDArray[np.float32]) -> list[int]:
     return [int(index) for index in distances.argmin(1)]
 
 
+def kinds(names: Sequence[str]) -> dict[str, list[int]]:
+    """Return kind of picture → the indices of its English names.
+
+    >>> kinds(["flag: Japan", "owl", "raised fist: dark skin tone"])
+    {'all': [0, 1, 2], 'flags': [0], 'skin tones': [2], 'others': [1]}
+    """
+    flags = [i for i, name in enumerate(names) if name.startswith("flag: ")]
+    tones = [i for i, name in enumerate(names) if "skin tone" in name]
+    others = sorted({*range(len(names))} - {*flags, *tones})
+    return {"all": [*range(len(names))], "flags": flags, "skin tones": tones, "others": others}
+
+
 def report(title: str, data: Path, results: Path) -> str:
     """Return the tables of a vendor and a language."""
     train = read_test(data / "train.tsv", files=True)
@@ -64,7 +76,9 @@ def report(title: str, data: Path, results: Path) -> str:
         test = read_test(data / f"{part}.tsv", files=True)
         closest = [train.references[drawn[i]][0] for i in nearest(points(test.sources), known)]
         rows = {"nearest picture": [closest], **rows_of(results, SYSTEMS, part)}
-        text += f"{what}\n\n{scores_table(test, rows, ('exact_match', 'chrf'))}\n"
+        english = [names[0] for names in read_test(data.parent / "en" / f"{part}.tsv", files=True).references]
+        found = {kind: chosen for kind, chosen in kinds(english).items() if chosen}
+        text += f"{what}\n\n{scores_table(test, rows, ['exact_match'], found)}\n"
     return text + facts_table(results, SYSTEMS)
 
 
