@@ -13,8 +13,8 @@ picture, a tab, its name (`woman firefighter: medium skin tone`).
 
 The program keeps the 3,786 emoji that all three vendors draw and CLDR names. Each picture is cut to what is drawn,
 centred on a white square and scaled, so that the vendors' margins do not matter. Of each training picture there are
-eight more, bent, turned, stretched and recoloured at random, some with thicker or thinner lines or their edges drawn
-dark.
+up to eight more, bent, turned, stretched and recoloured at random, some with thicker or thinner lines or their edges
+drawn dark.
 
 A name is a new *combination* if it consists of a base and attributes (`kiss: man, man, dark skin tone`), md5(name) %
 100 of the English name is below 10, and training has its base and each of its attributes in other names. So flags are
@@ -51,7 +51,9 @@ MORE = {"fluent": "@iconify-json/fluent-emoji-flat@1.2.6", "shaded": "@iconify-j
 MORE["emojione"] = "@iconify-json/emojione@1.2.3"
 NAMES = {"annotations": "cldr-annotations-full@48.2.0", "annotationsDerived": "cldr-annotations-derived-full@48.2.0"}
 LANGUAGES = ("en", "ko")
-VARIED = 8  # more pictures of each for training
+VARIED = 8  # more versions of a picture for training
+VARIED_SKIN = 3  # of one with a skin tone, whose shapes are those of the other tones
+FEWER = {"fluent": 5, "shaded": 3}  # of sets that draw the same shapes
 RECOLOUR, RECOLOUR_SKIN = 0.35, 0.05
 
 
@@ -142,13 +144,28 @@ def picture_name(vendor: str, emoji: str, version: int = 0) -> str:
     return f"images/{vendor}/{points}{f'.{version}' if version else ''}.png"
 
 
-def lines_of(file: str, part: Collection[tuple[str, str]], names: Names) -> list[str]:
-    """Return the lines of a file of pairs."""
-    versions = range(VARIED + 1 if file.startswith("train") else 1)
+def count_varied(vendor: str, name: str) -> int:
+    """Return the number of varied versions of a picture for training, by its English name.
+
+    >>> count_varied("google", "owl"), count_varied("shaded", "owl"), count_varied("google", "ear: dark skin tone")
+    (8, 3, 3)
+    """
+    return min(FEWER.get(vendor, VARIED), VARIED_SKIN if "skin tone" in name else VARIED)
+
+
+def lines_of(file: str, part: Collection[tuple[str, str]], names: Names, english: Names) -> list[str]:
+    """Return the lines of a file of pairs.
+
+    Args:
+        file: its name, without a suffix.
+        part: (vendor, emoji) of its pictures.
+        names: emoji → name.
+        english: emoji → English name.
+    """
     return [
         f"../../{picture_name(vendor, emoji, version)}\t{names[emoji]}\n"
         for vendor, emoji in part
-        for version in versions
+        for version in range(count_varied(vendor, english[emoji]) + 1 if file.startswith("train") else 1)
     ]
 
 
@@ -160,7 +177,7 @@ def write_pictures(folder: Path, vendor: str, pictures: Mapping[str, bytes], nam
             picture, generator = draw(pictures[emoji]), random.Random(f"{vendor} {emoji}")
             picture.save(folder / picture_name(vendor, emoji))
             recolour = RECOLOUR_SKIN if "skin tone" in name else RECOLOUR
-            for version in range(1, VARIED + 1):
+            for version in range(1, count_varied(vendor, name) + 1):
                 vary(picture, generator, recolour=recolour).save(folder / picture_name(vendor, emoji, version))
 
 
@@ -188,7 +205,7 @@ def main() -> None:
             folder = arguments.out / unseen / language
             folder.mkdir(parents=True, exist_ok=True)
             for file, part in split.items():
-                lines = lines_of(file, part, names[language])
+                lines = lines_of(file, part, names[language], english)
                 (folder / f"{file}.tsv").write_text("".join(lines), encoding="utf-8")
     for file, part in split.items():
         print(f"{file}.tsv: {len(part):,} pictures of {len({emoji for _, emoji in part}):,} emoji")
