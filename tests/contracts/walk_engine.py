@@ -185,6 +185,7 @@ TRAINED = (
     {"attention": "location", "location_width": 5, "location_channels": 2},
     {"attention": "coverage"},
     {"attention": "multihead", "attention_heads": 2, "hidden_size": 18},
+    {"cell": "gru", "peephole": "none", "decoder_layers": 2},
     {"context": "mean", "encoder_size": 6, "peephole": "none"},
     {"context": "last", "decoder_layers": 2},
     {"input": "none", "decoder_layers": 2, "residual": True},
