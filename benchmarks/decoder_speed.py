@@ -3,9 +3,9 @@
     python benchmarks/decoder_speed.py [--threads N] [--rounds N] [--parts CELL/ATTENTION ...]
 
 One row for each cell and attention: 64 pairs with the lengths of CMUdict's words on both sides, one encoder layer of
-two directions and one decoder layer, full peepholes, hidden size 256, embeddings of 128, 60 symbols, dropout 0.2,
-float32. A step is forward and backward, without the output layer, the loss and the optimiser. The engine and the
-definition take turns; a ratio is the median of the rounds' ratios.
+two directions and one decoder layer, full peepholes in the LSTM, hidden size 256, embeddings of 128, 60 symbols,
+dropout 0.2, float32. A step is forward and backward, without the output layer, the loss and the optimiser. The engine
+and the definition take turns; a ratio is the median of the rounds' ratios.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from peephole.nn import Noise, build_seq2seq, use_engine
 
 SIZES = {"hidden_size": 256, "encoder_size": 256, "embedding_size": 128, "dropout": 0.2}
 ATTENTIONS = ("additive", "general", "location", "coverage", "multihead")
-PARTS = tuple(f"lstm/{kind}" for kind in ATTENTIONS)
+PARTS = tuple(f"{cell}/{kind}" for cell in ("lstm", "gru") for kind in ATTENTIONS)
 BATCH, SYMBOLS, STEPS = 64, 60, 3
 
 

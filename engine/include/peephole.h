@@ -39,30 +39,35 @@ enum peephole_status {
 
 enum peephole_form { PEEPHOLE_NONE = 0, PEEPHOLE_DIAGONAL = 1, PEEPHOLE_FULL = 2 };
 
+enum peephole_cell { PEEPHOLE_LSTM = 0, PEEPHOLE_GRU = 1 };
+
 /* Operands of matrix products: the numbers themselves, or floats rounded to bfloat16, with sums in float. */
 enum peephole_operand { PEEPHOLE_AS_IS = 0, PEEPHOLE_BF16 = 1 };
 
 enum peephole_function { PEEPHOLE_SIGMOID = 0, PEEPHOLE_TANH = 1 };
 
-/* One layer in one direction over a padded batch, (1)-(6). `scalar` is the size of a number: 4 float, 8 double. */
+/* One layer in one direction over a padded batch: an LSTM, (1)-(6), or a GRU, whose form is PEEPHOLE_NONE and whose
+ * weights have 3H rows, W_xr, W_xz, W_xn and W_hr, W_hz, W_hn. `scalar` is the size of a number: 4 float, 8 double. */
 typedef struct peephole_lstm {
   int32_t scalar;
   int32_t operand; /* enum peephole_operand; bfloat16 with float only */
   int32_t form;    /* enum peephole_form */
   int32_t reverse; /* not 0: read each sequence from its last real step to its first, (19) */
   int32_t threads; /* at least 1; results do not depend on it */
+  int32_t cell;    /* enum peephole_cell */
   int64_t batch, steps, input_size, hidden_size;
   const int64_t *lengths;      /* (B)      1 <= lengths[b] <= T */
   const void *x;               /* (B,T,I)  not read past lengths[b] */
   const void *h0;              /* (B,H) */
-  const void *c0;              /* (B,H) */
+  const void *c0;              /* (B,H); NULL of a GRU */
   const void *weight_input;    /* (4H,I)   W_xi, W_xf, W_xc, W_xo */
   const void *weight_hidden;   /* (4H,H)   W_hi, W_hf, W_hc, W_ho */
-  const void *bias;            /* (4H)     b_i, b_f, b_c, b_o */
+  const void *bias;            /* (4H)     b_i, b_f, b_c, b_o; of a GRU (3H) b_xr, b_xz, b_xn */
+  const void *bias_hidden;     /* (3H)     b_hr, b_hz, b_hn of a GRU; else NULL */
   const void *weight_peephole; /* (3H,H) full, (3,H) diagonal: W_ci, W_cf, W_co; NULL for none */
   void *out;                   /* (B,T,H)  h_t; 0 past lengths[b]. Written by forward, read by backward */
   void *h_last;                /* (B,H)    h after the last step read. Written by forward */
-  void *c_last;                /* (B,H)    c likewise */
+  void *c_last;                /* (B,H)    c likewise; NULL of a GRU */
   void *saved;                 /* peephole_lstm_saved_bytes: i, f, g, o, c and h of every real step. Written by forward, read
                                   by backward with the same instruction set, which does not write it */
   void *scratch;               /* peephole_lstm_scratch_bytes; temporary */
@@ -72,13 +77,14 @@ typedef struct peephole_lstm {
 typedef struct peephole_lstm_gradients {
   const void *out;       /* (B,T,H)  not read past lengths[b] */
   const void *h_last;    /* (B,H) */
-  const void *c_last;    /* (B,H) */
+  const void *c_last;    /* (B,H); NULL of a GRU, as c0 */
   void *x;               /* (B,T,I)  0 past lengths[b] */
   void *h0;              /* (B,H) */
   void *c0;              /* (B,H) */
   void *weight_input;    /* (4H,I) */
   void *weight_hidden;   /* (4H,H) */
   void *bias;            /* (4H) */
+  void *bias_hidden;     /* (3H); NULL unless a GRU */
   void *weight_peephole; /* (3H,H) or (3,H); NULL for none */
 } peephole_lstm_gradients;
 
@@ -97,10 +103,11 @@ enum peephole_attention {
 /* One of the decoder's layers, the lowest first. */
 typedef struct peephole_decoder_layer {
   const void *h0;              /* (B,H) */
-  const void *c0;              /* (B,H) */
+  const void *c0;              /* (B,H); NULL of a GRU */
   const void *weight_input;    /* (4H,E+M) the lowest: it reads [embedding ; context]; (4H,H) the others */
   const void *weight_hidden;   /* (4H,H) */
   const void *bias;            /* (4H) */
+  const void *bias_hidden;     /* (3H) of a GRU, whose other weights have 3H rows and which has no c0; else NULL */
   const void *weight_peephole; /* (3H,H), (3,H) or NULL */
   const void *mask;            /* (B,U,H)  factors of the layer's input from the layer below; NULL: 1 */
   void *hidden;                /* (B,U,H)  h_t; 0 past lengths[b]. Written by forward, read by backward */
@@ -112,6 +119,7 @@ typedef struct peephole_decoder {
   int32_t scalar, operand, form; /* as in peephole_lstm */
   int32_t attention;             /* enum peephole_attention */
   int32_t threads, num_layers;
+  int32_t cell;                  /* enum peephole_cell, of all layers */
   int32_t residual;              /* not 0: a layer reads the sum of the h_t of all layers below it, (41) */
   int64_t batch, steps, source_steps;                          /* B, U, T */
   int64_t embedding_size, memory_size, key_size, hidden_size;  /* E, M, A (H for a product), H */
@@ -139,7 +147,7 @@ typedef struct peephole_decoder {
 
 /* Gradients of a layer's arguments, in the shapes of its arrays: all are outputs. */
 typedef struct peephole_decoder_layer_gradients {
-  void *h0, *c0, *weight_input, *weight_hidden, *bias, *weight_peephole;
+  void *h0, *c0, *weight_input, *weight_hidden, *bias, *bias_hidden, *weight_peephole;
 } peephole_decoder_layer_gradients;
 
 /* Gradients, each in the shape of its array: states, contexts and weights are inputs, the others outputs. */

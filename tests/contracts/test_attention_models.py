@@ -78,7 +78,7 @@ def test_results_of_a_pair_do_not_depend_on_its_batch(kind):
         torch.testing.assert_close(model.log_prob(*batch([pair]))[0], together[row], rtol=0, atol=1e-12)
 
 
-@pytest.mark.parametrize(("cell", "peephole"), [("lstm", "diagonal"), ("lstm", "none")])
+@pytest.mark.parametrize(("cell", "peephole"), [("lstm", "diagonal"), ("gru", "none")])
 @kinds
 def test_deeper_models_equal_the_oracle(cell, peephole, kind):
     check(*make(cell, peephole, attention=kind, encoder_layers=2, decoder_layers=3, residual=True, encoder_size=4))

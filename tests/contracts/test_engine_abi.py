@@ -43,6 +43,7 @@ STRUCTURES = {
 ENUMS = {
     "peephole_status": enums.Status,
     "peephole_form": enums.Form,
+    "peephole_cell": enums.Cell,
     "peephole_operand": enums.Operand,
     "peephole_function": enums.Function,
     "peephole_attention": enums.Attention,

@@ -43,6 +43,9 @@ CASES = {
     "location": Case({"attention": "location", "location_channels": 3, "location_width": 5, "decoder_layers": 2}),
     "coverage": Case({"attention": "coverage", "encoder_size": 6, "peephole": "diagonal"}, sampling_probability=0.3),
     "multihead": Case({"attention": "multihead", "attention_heads": 2, "encoder_size": 6, "encoder_layers": 2}),
+    "gru": Case({"cell": "gru", "encoder_layers": 2, "decoder_layers": 2, "residual": True}),
+    "gru, bridge": Case({"cell": "gru", "encoder_size": 6, "attention": "coverage"}, sampling_probability=0.5),
+    "gru language model": Case({"input": "none", "cell": "gru", "decoder_layers": 2}),
     "variational": Case({"encoder_layers": 2, "decoder_layers": 2}, {"variational_dropout": True}),
     "no dropout": Case({"encoder_layers": 2, "decoder_layers": 2, "residual": True}, {"label_smoothing": 0}, dropout=0),
     "sampling": Case({"decoder_layers": 2, "residual": True}, sampling_probability=0.6),
@@ -72,7 +75,7 @@ def test_settings_of_the_update(train):
 
 @instruction_sets
 @pytest.mark.parametrize(
-    "name", ["default", "stacked", "dot", "location", "multihead", "last, bridge", "language model"]
+    "name", ["default", "stacked", "dot", "location", "multihead", "gru", "last, bridge", "language model"]
 )
 def test_gradients_in_float32(name, instruction_set):
     check_gradients(replace(CASES[name], precision="32-true"), 1e-5, instruction_set=instruction_set)
@@ -111,7 +114,7 @@ def assert_same_bits(one, other):
 
 @instruction_sets
 @pytest.mark.parametrize("precision", ["32-true", "bf16-mixed"])
-@pytest.mark.parametrize("name", ["default", "stacked", "dot", "mean", "language model"])
+@pytest.mark.parametrize("name", ["default", "stacked", "dot", "mean", "gru, bridge", "language model"])
 def test_the_same_bits_for_any_number_of_threads(name, precision, instruction_set):
     case, batches = replace(CASES[name], precision=precision), [some_batch(seed) for seed in range(2)]
     one = trained(case, 1, instruction_set, batches)

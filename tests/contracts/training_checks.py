@@ -36,7 +36,9 @@ class Case:
     @property
     def config(self) -> Config:
         """Return all settings."""
-        sizes = {"hidden_size": 10, "embedding_size": 5}
+        sizes = {"hidden_size": 10, "embedding_size": 5} | (
+            {"peephole": "none"} if self.model.get("cell") == "gru" else {}
+        )
         train = {"clip_norm": 0.5, "weight_decay": 0.2, "ema_decay": 0.9, "seed": 3}
         settings = {f"model.{name}": value for name, value in (sizes | dict(self.model)).items()}
         settings |= {f"train.{name}": value for name, value in (train | dict(self.train)).items()}

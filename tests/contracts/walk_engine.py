@@ -62,13 +62,23 @@ def run_both_ways(
     gradients.free()
 
 
+def cell_sizes(problem: engine.LSTMProblem | engine.DecoderProblem, inputs: int) -> dict[str, int]:
+    """Return the sizes of a layer's weights, and of c0."""
+    H = problem.hidden_size
+    G = 3 * H if problem.cell == "gru" else 4 * H
+    sizes = {"weight_input": G * inputs, "weight_hidden": G * H, "bias": G}
+    if problem.cell == "gru":
+        return sizes | {"bias_hidden": G}
+    peephole = {"full": 3 * H * H, "diagonal": 3 * H, "none": 0}[problem.form]
+    return sizes | {"c0": problem.batch * H, "weight_peephole": peephole}
+
+
 def call_lstm(problem: engine.LSTMProblem, instruction_set: str, seed: int) -> None:
     """Run a recurrent layer forward and backward on random numbers."""
     B, T, I, H = problem.batch, problem.steps, problem.input_size, problem.hidden_size  # noqa: E741
     arrays, gradients = Arrays(problem.scalar, seed), Arrays(problem.scalar, seed + 1)
-    sizes = {"x": B * T * I, "h0": B * H, "c0": B * H, "weight_input": 4 * H * I, "weight_hidden": 4 * H * H}
-    sizes |= {"bias": 4 * H, "weight_peephole": {"full": 3 * H * H, "diagonal": 3 * H, "none": 0}[problem.form]}
-    results = {"out": B * T * H, "h_last": B * H, "c_last": B * H}
+    sizes = {"x": B * T * I, "h0": B * H, **cell_sizes(problem, I)}
+    results = {"out": B * T * H, "h_last": B * H} | ({"c_last": B * H} if problem.cell == "lstm" else {})
     for name, size in (sizes | results).items():
         arrays.add(name, size)
         gradients.add(name, size)
@@ -110,9 +120,7 @@ def call_decoder(problem: engine.DecoderProblem, instruction_set: str, seed: int
     layers, layer_gradients = [], []
     for layer in range(problem.num_layers):
         own, its = Arrays(problem.scalar, seed + 2), Arrays(problem.scalar, seed + 3)
-        sizes = {"h0": B * H, "c0": B * H, "weight_input": 4 * H * (H if layer else E + M), "weight_hidden": 4 * H * H}
-        sizes |= {"bias": 4 * H, "weight_peephole": {"full": 3 * H * H, "diagonal": 3 * H, "none": 0}[problem.form]}
-        for name, size in sizes.items():
+        for name, size in {"h0": B * H, **cell_sizes(problem, H if layer else E + M)}.items():
             own.add(name, size)
             its.add(name, size)
         if layer:
@@ -177,6 +185,7 @@ TRAINED = (
     {"attention": "location", "location_width": 5, "location_channels": 2},
     {"attention": "coverage"},
     {"attention": "multihead", "attention_heads": 2, "hidden_size": 18},
+    {"cell": "gru", "peephole": "none", "decoder_layers": 2},
     {"context": "mean", "encoder_size": 6, "peephole": "none"},
     {"context": "last", "decoder_layers": 2},
     {"input": "none", "decoder_layers": 2, "residual": True},
@@ -218,10 +227,10 @@ def main() -> None:
                 train(model, precision, 1 + calls % 3, instruction_set, calls)
                 calls += 1
         for scalar, operand in ((4, "as_is"), (4, "bf16"), (8, "as_is")):
-            for form in engine.FORMS:
+            for form, cell in (*((form, "lstm") for form in engine.FORMS), ("none", "gru")):
                 for shape in shapes:
                     for threads in (1, 3):
-                        problem = engine.LSTMProblem(scalar, operand, form, calls % 2 == 1, threads, *shape)
+                        problem = engine.LSTMProblem(scalar, operand, form, calls % 2 == 1, threads, *shape, cell)
                         call_lstm(problem, instruction_set, calls)
                         calls += 1
                 for attention in engine.ATTENTIONS:
@@ -235,7 +244,7 @@ def main() -> None:
                         elif attention == "multihead":  # its heads divide A and M
                             own = {"heads": math.gcd(*shape[4:6])}
                         decoder = engine.DecoderProblem(
-                            scalar, operand, form, attention, *sizes, **own, residual=calls % 4 == 1
+                            scalar, operand, form, attention, *sizes, **own, cell=cell, residual=calls % 4 == 1
                         )
                         call_decoder(decoder, instruction_set, calls)
                         calls += 1

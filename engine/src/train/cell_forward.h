@@ -6,11 +6,6 @@
 
 namespace {
 
-// Rows first, first + step, ...
-struct RowRange {
-  int64_t first, step, count;  // at most kStepRows
-};
-
 template <class T, class O>
 class CellForward {
  public:
@@ -52,11 +47,6 @@ class CellForward {
       store_cell(rank, unit, load_unit<T>(cell.c0, walk.order[rank], unit, H));
       store_operand(saved.joints + rank * joint + inner + unit, load_unit<T>(cell.h0, walk.order[rank], unit, H));
     }
-  }
-
-  RowRange chunk(int64_t chunk) const {
-    const int64_t first = chunk * kStepRows;
-    return {first, 1, walk.rows - first < kStepRows ? walk.rows - first : kStepRows};
   }
 
   // W_x x_t + b for some rows, of the outer part of x; x(row) are `outer_size` numbers.

@@ -5,8 +5,8 @@
 
 #include "cell/attention_kinds.h"
 #include "runtime/kernels.h"
-#include "train/cell_backward.h"
 #include "train/cell_forward.h"
+#include "train/cell_kinds.h"
 #include "runtime/workers.h"
 
 namespace {
@@ -16,7 +16,7 @@ inline std::vector<CellShape> shapes_of(const peephole_decoder &p) {
   for (int32_t l = 0; l < p.num_layers; ++l) {
     const peephole_decoder_layer &layer = p.layers[l];
     shapes.push_back({p.form, p.hidden_size, l ? 0 : p.embedding_size, l ? p.hidden_size : p.memory_size,
-                      layer.weight_input, layer.weight_hidden, layer.bias, layer.weight_peephole, layer.h0, layer.c0});
+                      layer.weight_input, layer.weight_hidden, layer.bias, layer.weight_peephole, layer.h0, layer.c0, layer.bias_hidden});
   }
   return shapes;
 }
@@ -59,12 +59,12 @@ struct DecoderRows {
   }
 };
 
-template <class T, class O>
+template <class T, class O, class Cell>
 struct DecoderForward : DecoderRows<T, O> {
   using Rows = DecoderRows<T, O>;
   using Rows::p, Rows::walk, Rows::saved, Rows::H, Rows::M, Rows::scratch;
   static constexpr int L = kLanes<T>;
-  std::vector<CellForward<T, O>> cells;
+  std::vector<typename Cell::template Forward<T, O>> cells;
   int64_t *fed;  // (B)  positions of the sequences that go on, for a feed
 
   explicit DecoderForward(const peephole_decoder &problem) : Rows(problem) {
@@ -82,7 +82,7 @@ struct DecoderForward : DecoderRows<T, O> {
       attention.pack(task - cell_tasks);
     });
     if (!feed)
-      for_tasks(p.threads, cells[0].chunks(), [this](int64_t chunk, int worker) { project(cells[0].chunk(chunk), worker); });
+      for_tasks(p.threads, cells[0].chunks(), [this](int64_t chunk, int worker) { project(chunk_of(walk, chunk), worker); });
     for_tasks(p.threads, walk.parts, [&](int64_t part, int worker) {
       for (int64_t step = 0; step < walk.steps; ++step) {
         if (feed) project_step(part, step, worker);
@@ -176,13 +176,13 @@ struct DecoderForward : DecoderRows<T, O> {
   }
 };
 
-template <class T, class O>
+template <class T, class O, class Cell>
 struct DecoderBackward : DecoderRows<T, O> {
   using Rows = DecoderRows<T, O>;
   using Rows::p, Rows::walk, Rows::saved, Rows::H, Rows::M, Rows::scratch, Rows::units;
   const peephole_decoder_gradients &d;
   std::vector<CellGradients> gradients;
-  std::vector<CellBackward<T, O>> cells;
+  std::vector<typename Cell::template Backward<T, O>> cells;
   WorkerMemory<T, O> memory;
   const T *from_attention = nullptr;  // (B, Hp): gradient of s_{t-1} from attention, by rank; NULL: no attention
   T *from_above;                      // (B, Hp): gradient of a layer's h_t from the layers above, by rank
@@ -192,7 +192,7 @@ struct DecoderBackward : DecoderRows<T, O> {
       : Rows(problem), d(given), memory(most_columns(problem), problem.threads, scratch) {
     for (int32_t l = 0; l < p.num_layers; ++l) {
       const auto &to = d.layers[l];
-      gradients.push_back({to.weight_input, to.weight_hidden, to.bias, to.weight_peephole, to.h0, to.c0});
+      gradients.push_back({to.weight_input, to.weight_hidden, to.bias, to.weight_peephole, to.h0, to.c0, to.bias_hidden});
     }
     for (int32_t l = 0; l < p.num_layers; ++l)
       cells.emplace_back(this->shapes[l], gradients[l], walk, saved[l], p.threads, scratch);
@@ -290,20 +290,24 @@ struct DecoderBackward : DecoderRows<T, O> {
 // Calls body(pass, attention) with a forward pass and its kind of attention.
 template <class T, class O, class Body>
 auto with_decoder_forward(const peephole_decoder &problem, Body body) {
-  DecoderForward<T, O> pass(problem);
-  return with_attention(problem.attention, [&](auto kind) {
-    const typename decltype(kind)::template Forward<DecoderRows<T, O>> attention(pass);
-    return body(pass, attention);
+  return with_cell(problem.cell, [&](auto cell) {
+    DecoderForward<T, O, decltype(cell)> pass(problem);
+    return with_attention(problem.attention, [&](auto kind) {
+      const typename decltype(kind)::template Forward<DecoderRows<T, O>> attention(pass);
+      return body(pass, attention);
+    });
   });
 }
 
 // The same with a backward pass.
 template <class T, class O, class Body>
 auto with_decoder_backward(const peephole_decoder &problem, const peephole_decoder_gradients &gradients, Body body) {
-  DecoderBackward<T, O> pass(problem, gradients);
-  return with_attention(problem.attention, [&](auto kind) {
-    const typename decltype(kind)::template Backward<DecoderRows<T, O>> attention(pass, gradients);
-    return body(pass, attention);
+  return with_cell(problem.cell, [&](auto cell) {
+    DecoderBackward<T, O, decltype(cell)> pass(problem, gradients);
+    return with_attention(problem.attention, [&](auto kind) {
+      const typename decltype(kind)::template Backward<DecoderRows<T, O>> attention(pass, gradients);
+      return body(pass, attention);
+    });
   });
 }
 

@@ -54,8 +54,8 @@ class DecoderPart {
                 T *d_embedded) {
     for (size_t l = 0; l < layers.size(); ++l) {
       const peephole::LayerView &to = g.decoder[l];
-      d_rows[l] = {layers[l].d_h0, layers[l].d_c0, calls.to(to.input), calls.to(to.hidden), calls.to(to.bias),
-                   calls.to(n.form == PEEPHOLE_FULL ? to.peephole : to.diagonal)};
+      d_rows[l] = {layers[l].d_h0, has_cell_state() ? layers[l].d_c0 : nullptr, calls.to(to.input), calls.to(to.hidden),
+                   calls.to(to.bias), calls.to(to.bias_hidden), calls.to(n.form == PEEPHOLE_FULL ? to.peephole : to.diagonal)};
     }
     peephole_decoder_gradients d{};
     source.fill(d, g);
@@ -104,6 +104,7 @@ class DecoderPart {
   char *saved;
 
   bool residual() const { return n.residual && layers.size() > 1; }
+  bool has_cell_state() const { return !n.gru; }
   bool has_bridge() const { return n.bridge_hidden != nullptr; }
   // The encoder layer at the same distance from the top, or the lowest.
   int64_t encoder_layer(size_t l) const {
@@ -131,11 +132,13 @@ class DecoderPart {
   void first_state(const NetworkView &w, size_t l) const {
     const Layer &layer = layers[l];
     encoder->last_state(encoder_layer(l), false, layer.last_h);
-    encoder->last_state(encoder_layer(l), true, layer.last_c);
+    if (has_cell_state()) encoder->last_state(encoder_layer(l), true, layer.last_c);
     if (!has_bridge()) return;
-    const peephole::LinearView &hidden = w.bridge_hidden[l], &cell = w.bridge_cell[l];
+    const peephole::LinearView &hidden = w.bridge_hidden[l];
     calls.training.linear_forward(calls.linear(B, layer.last_h, hidden.weight, &hidden.bias, layer.h0));
     calls.elements.tanh(layer.h0, layer.h0, B * H);
+    if (!has_cell_state()) return;
+    const peephole::LinearView &cell = w.bridge_cell[l];
     calls.training.linear_forward(calls.linear(B, layer.last_c, cell.weight, &cell.bias, layer.c0));
   }
 
@@ -144,7 +147,7 @@ class DecoderPart {
     const Last &to = d_lasts[size_t(encoder_layer(l))];
     if (!has_bridge()) {
       calls.elements.add(to.h, layer.d_h0, nullptr, B * M);
-      calls.elements.add(to.c, layer.d_c0, nullptr, B * M);
+      if (has_cell_state()) calls.elements.add(to.c, layer.d_c0, nullptr, B * M);
       return;
     }
     calls.elements.tanh_gradient(layer.d_h0, layer.d_h0, layer.h0, nullptr, B * H);
@@ -153,7 +156,7 @@ class DecoderPart {
       calls.elements.add(sum, layer.d_last, nullptr, B * M);
     };
     back(layer.last_h, layer.d_h0, w.bridge_hidden[l], g.bridge_hidden[l], to.h);
-    back(layer.last_c, layer.d_c0, w.bridge_cell[l], g.bridge_cell[l], to.c);
+    if (has_cell_state()) back(layer.last_c, layer.d_c0, w.bridge_cell[l], g.bridge_cell[l], to.c);
   }
 
   bool reads_as_drawn(const Layer &layer) const { return std::is_same_v<T, float> && !layer.drawn.variational; }
@@ -171,12 +174,13 @@ class DecoderPart {
     for (size_t l = 0; l < layers.size(); ++l) {
       const peephole::LayerView &own = w.decoder[l];
       const Layer &layer = layers[l];
-      rows[l] = {layer.h0, layer.c0, own.input.numbers, own.hidden.numbers, own.bias.numbers,
-                 n.form == PEEPHOLE_FULL ? own.peephole.numbers : own.diagonal.numbers, layer.mask, layer.hidden};
+      rows[l] = {layer.h0, has_cell_state() ? layer.c0 : nullptr, own.input.numbers, own.hidden.numbers, own.bias.numbers,
+                 own.bias_hidden.numbers, n.form == PEEPHOLE_FULL ? own.peephole.numbers : own.diagonal.numbers, layer.mask, layer.hidden};
     }
     peephole_decoder p{};
     p.scalar = calls.settings.scalar;
     p.operand = calls.settings.operand;
+    p.cell = n.gru ? PEEPHOLE_GRU : PEEPHOLE_LSTM;
     p.form = n.form;
     p.threads = calls.settings.threads;
     p.num_layers = int32_t(layers.size());

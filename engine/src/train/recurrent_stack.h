@@ -9,7 +9,7 @@
 namespace {
 
 struct StackShape {
-  int32_t form;
+  int32_t cell, form;  // enum peephole_cell, enum peephole_form
   int64_t input_size, hidden_size, layers, directions;
   int64_t pyramid;  // layers above the first that read pairs of steps
   bool residual;
@@ -125,6 +125,7 @@ class RecurrentStack {
   int64_t width, batch = 0;
   T *zeros = nullptr;  // (B, H)
 
+  bool has_cell_state() const { return shape.cell == PEEPHOLE_LSTM; }
   bool directions_run_together() const { return shape.directions == 2 && calls.settings.threads == 2; }
 
   template <class Run>
@@ -154,6 +155,7 @@ class RecurrentStack {
     peephole_lstm p{};
     p.scalar = calls.settings.scalar;
     p.operand = calls.settings.operand;
+    p.cell = shape.cell;
     p.form = shape.form;
     p.reverse = d == 1;
     p.threads = directions_run_together() ? 1 : calls.settings.threads;
@@ -164,15 +166,17 @@ class RecurrentStack {
     if (!weights) return p;
     p.lengths = layer.lengths;
     p.x = layer.input;
-    p.h0 = p.c0 = zeros;
+    p.h0 = zeros;
+    p.c0 = has_cell_state() ? zeros : nullptr;
     const peephole::LayerView &own = weights[d];
     p.weight_input = own.input.numbers;
     p.weight_hidden = own.hidden.numbers;
     p.bias = own.bias.numbers;
+    p.bias_hidden = own.bias_hidden.numbers;
     p.weight_peephole = shape.form == PEEPHOLE_FULL ? own.peephole.numbers : own.diagonal.numbers;
     p.out = layer.out[d];
     p.h_last = layer.h_last[d];
-    p.c_last = layer.c_last[d];
+    p.c_last = has_cell_state() ? layer.c_last[d] : nullptr;
     p.saved = layer.saved[d];
     p.scratch = calls.scratch[d];
     return p;
@@ -218,20 +222,21 @@ class RecurrentStack {
     const int64_t H = shape.hidden_size;
     auto part = [&](T *to, const T *from, int64_t row) { copy(to + row * H, from + row * width + d * H, H); };
     for (int64_t b = 0; last.h && b < batch; ++b) part(layer.d_h_last[d], last.h, b);
-    for (int64_t b = 0; last.c && b < batch; ++b) part(layer.d_c_last[d], last.c, b);
+    for (int64_t b = 0; last.c && has_cell_state() && b < batch; ++b) part(layer.d_c_last[d], last.c, b);
     for (int64_t b = 0; layer.d_out[d] && b < batch; ++b)
       for (int64_t t = 0; t < layer.lengths[b]; ++t) part(layer.d_out[d], d_output, b * layer.steps + t);
     const peephole::LayerView &to = gradients[d];
     peephole_lstm_gradients g{};
     g.out = layer.d_out[d] ? layer.d_out[d] : d_output;
     g.h_last = last.h ? layer.d_h_last[d] : zeros;
-    g.c_last = last.c ? layer.d_c_last[d] : zeros;
+    g.c_last = !has_cell_state() ? nullptr : last.c ? layer.d_c_last[d] : zeros;
     g.x = layer.d_input[d];
     g.h0 = layer.d_first[d];
-    g.c0 = layer.d_first[d] + batch * H;
+    g.c0 = has_cell_state() ? layer.d_first[d] + batch * H : nullptr;
     g.weight_input = calls.to(to.input);
     g.weight_hidden = calls.to(to.hidden);
     g.bias = calls.to(to.bias);
+    g.bias_hidden = calls.to(to.bias_hidden);
     g.weight_peephole = calls.to(shape.form == PEEPHOLE_FULL ? to.peephole : to.diagonal);
     calls.training.lstm_backward(problem(layer, d, weights), g);
   }

@@ -19,7 +19,6 @@ inline void check_trainable(const peephole::Architecture &a) {
   auto lacks = [](bool lacking, const char *part, const char *kind) {
     if (lacking) refuse(std::string("has no ") + part + " of kind '" + kind + "'");
   };
-  lacks(a.gru, "cell", "gru");
   lacks(a.input != peephole::Input::kSymbols && a.input != peephole::Input::kNone, "input", inputs[int(a.input)]);
   lacks(a.output != peephole::Output::kSymbols, "output", outputs[int(a.output)]);
   lacks(a.layer_norm, "normalization", "layer");

@@ -18,7 +18,7 @@ class TrainingStep {
       : n(network), settings(given), calls{training, elements, make_mask, given, unit_keys}, decoder(network, calls) {
     const bool alone = is_language_model();
     const int64_t directions = alone ? 1 : n.directions;
-    stack.emplace(StackShape{n.form, n.embedding_size, alone ? H : M / directions, alone ? n.decoder_layers : n.encoder_layers,
+    stack.emplace(StackShape{n.gru ? PEEPHOLE_GRU : PEEPHOLE_LSTM, n.form, n.embedding_size, alone ? H : M / directions, alone ? n.decoder_layers : n.encoder_layers,
                              directions, alone ? 0 : n.pyramid, n.residual},
                   calls);
   }

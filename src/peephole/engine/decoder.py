@@ -9,6 +9,7 @@ from torch import Tensor
 from peephole import engine
 from peephole.engine.attention import ATTENTIONS, AttentionWeights, attention_bytes, split_values
 from peephole.engine.choice import instruction_set_in_use
+from peephole.engine.gru import WEIGHTS as GRU_NAMES
 from peephole.engine.recurrence import (
     Size,
     addresses,
@@ -16,10 +17,10 @@ from peephole.engine.recurrence import (
     saved_bytes,
     scratch,
 )
-from peephole.nn.cells import LSTMState, LSTMWeights, peephole_form
+from peephole.nn.cells import GRUWeights, LSTMState, LSTMWeights, peephole_form
 from peephole.nn.decoder import Decoder
 from peephole.nn.decoder_state import DecoderState, Memory
-from peephole.nn.directions import LSTMDirection
+from peephole.nn.directions import GRUDirection, LSTMDirection
 
 _OPTIONAL = ("keys", "weight_query", "vector", "attention_bias", "weight_location", "filters", "weight_output")
 """The arguments of `peephole::decoder` that only some kinds of attention have, in its order."""
@@ -39,25 +40,32 @@ class _Call(NamedTuple):
     weight_location: Tensor | None  # (A, C) or (A,)
     filters: Tensor | None  # (C, R)
     weight_output: Tensor | None  # (M, M)
-    states: list[Tensor]  # h, c of each layer, (B, H)
-    weights: list[Tensor]  # weight_input, weight_hidden, bias, and weight_peephole if any, of each layer
+    states: list[Tensor]  # h and, of an LSTM, c of each layer, (B, H)
+    weights: list[Tensor]  # of each layer, those there are, in the order of LSTMWeights or GRUWeights
     masks: list[Tensor]  # (B, U, H) for each layer above the lowest, or none at all
     with_weights: bool  # whether α_t are wanted
+    cell: str  # lstm, gru
     attention: str  # of engine.ATTENTIONS
     heads: int  # K
     residual: bool  # each layer reads the sum of the h_t of all layers below it
     operand: str
     instruction_set: str
 
-    def layers(self) -> list[LSTMWeights]:
-        """Return the weights layer by layer."""
-        each = len(self.weights) // (len(self.states) // 2)
-        rows = [self.weights[i : i + each] for i in range(0, len(self.weights), each)]
-        return [LSTMWeights(*row, *([None] if each == 3 else [])) for row in rows]
+    def num_layers(self) -> int:
+        """Return the number of layers."""
+        return len(self.states) // (2 if self.cell == "lstm" else 1)
+
+    def layers(self) -> list[dict[str, Tensor]]:
+        """Return the first states and the weights layer by layer, by their names in peephole.h."""
+        count = self.num_layers()
+        names = ("h0", "c0", *LSTMWeights._fields) if self.cell == "lstm" else ("h0", *GRU_NAMES.values())
+        parts, each = len(self.states) // count, len(self.weights) // count
+        rows = zip(_in_rows(self.states, parts), _in_rows(self.weights, each), strict=True)
+        return [dict(zip(names, (*states, *weights), strict=False)) for states, weights in rows]
 
     def form(self) -> str:
         """Return the form of the peepholes."""
-        return peephole_form(self.layers()[0].weight_peephole)
+        return peephole_form(self.layers()[0].get("weight_peephole"))
 
     def problem(self) -> engine.DecoderProblem:
         """Return the sizes as the engine takes them."""
@@ -69,7 +77,7 @@ class _Call(NamedTuple):
             form=self.form(),
             attention=self.attention,
             threads=torch.get_num_threads(),
-            num_layers=len(self.states) // 2,
+            num_layers=self.num_layers(),
             batch=batch,
             steps=steps,
             source_steps=1 if self.keys is None else self.memory.shape[1],
@@ -80,6 +88,7 @@ class _Call(NamedTuple):
             channels=0 if self.filters is None else self.filters.shape[0],
             filter_width=0 if self.filters is None else self.filters.shape[1],
             heads=self.heads,
+            cell=self.cell,
             residual=self.residual,
         )
 
@@ -90,11 +99,7 @@ class _Call(NamedTuple):
 
     def layer_arrays(self) -> list[dict[str, Tensor]]:
         """Return the tensors of each layer that have a gradient, by their names in peephole.h."""
-        rows = []
-        for index, weights in enumerate(self.layers()):
-            row = {"h0": self.states[2 * index], "c0": self.states[2 * index + 1], **weights._asdict()}
-            rows.append({name: tensor.contiguous() for name, tensor in row.items() if tensor is not None})
-        return rows
+        return [{name: tensor.contiguous() for name, tensor in row.items()} for row in self.layers()]
 
     def arrays(self) -> tuple[dict[str, Tensor], list[dict[str, Tensor]]]:
         """Return all arguments of the problem and of its layers, by their names in peephole.h."""
@@ -104,12 +109,16 @@ class _Call(NamedTuple):
         return {**self.differentiable(), "lengths": self.lengths, "source_lengths": self.source_lengths}, layers
 
 
+def _in_rows(tensors: list[Tensor], each: int) -> list[list[Tensor]]:
+    return [tensors[i : i + each] for i in range(0, len(tensors), each)]
+
+
 _RESULTS = "Tensor, Tensor, Tensor, Tensor, Tensor"
 _ARGUMENTS = (
     "Tensor embedded, Tensor lengths, Tensor source_lengths, Tensor memory, Tensor? keys, Tensor? weight_query, "
     "Tensor? vector, Tensor? attention_bias, Tensor? weight_location, Tensor? filters, Tensor? weight_output, "
-    "Tensor[] states, Tensor[] weights, Tensor[] masks, bool with_weights, str attention, int heads, bool residual, "
-    "str operand, str instruction_set"
+    "Tensor[] states, Tensor[] weights, Tensor[] masks, bool with_weights, str cell, str attention, int heads, "
+    "bool residual, str operand, str instruction_set"
 )
 
 
@@ -136,12 +145,21 @@ def run_decoder(
     attention = ATTENTIONS[kind](decoder.attention)
     if kind == "multihead":
         keys, memory = split_values(cast("Tensor", keys), attention)
-    states = cast("tuple[LSTMState, ...]", state.layers)
-    weights = [cast("LSTMDirection", layer).weights() for layer in decoder.layers]
+    weights = [cast("LSTMDirection | GRUDirection", layer).weights() for layer in decoder.layers]
     residual = decoder.residual and len(weights) > 1
     reads_weights = decoder.output.copies or kind == "coverage"
     return decode(
-        embedded, lengths, source_lengths, memory, keys, attention, states, weights, masks, residual, reads_weights
+        embedded,
+        lengths,
+        source_lengths,
+        memory,
+        keys,
+        attention,
+        state.layers,
+        weights,
+        masks,
+        residual,
+        reads_weights,
     )
 
 
@@ -152,8 +170,8 @@ def decode(
     memory: Tensor,
     keys: Tensor | None,
     attention: AttentionWeights,
-    states: Sequence[LSTMState],
-    weights: Sequence[LSTMWeights],
+    states: Sequence[LSTMState | Tensor],
+    weights: Sequence[LSTMWeights | GRUWeights],
     masks: list[Tensor],
     residual: bool = False,
     with_weights: bool = False,
@@ -173,7 +191,7 @@ def decode(
         residual: whether each layer reads, and the result is, the sum of the h_t of all layers below, (41).
         with_weights: whether α_t are wanted.
     """
-    parts = [part for state in states for part in state]
+    parts = [part for state in states for part in (state if isinstance(state, LSTMState) else (state,))]
     if operand_in_use() == "bf16":
         embedded, memory = embedded.float(), memory.float()
         keys = None if keys is None else keys.float()
@@ -190,6 +208,7 @@ def decode(
         [weight for layer in weights for weight in layer if weight is not None],
         masks,
         with_weights,
+        "gru" if isinstance(weights[0], GRUWeights) else "lstm",
         attention.kind,
         attention.heads,
         residual,
@@ -257,7 +276,7 @@ def _empty_results(*arguments: Any) -> tuple[Tensor, ...]:
     (batch, steps, _), hidden_size = call.embedded.shape, call.states[0].shape[1]
     scalar, full = call.embedded.element_size(), call.form() == "full"
     saved: Size = 0
-    for index in range(len(call.states) // 2):
+    for index in range(call.num_layers()):
         inner = hidden_size if index else call.memory.shape[-1]
         saved += saved_bytes(batch, steps, inner, hidden_size, scalar, call.operand, full)
     if call.keys is not None:
@@ -288,7 +307,7 @@ def _save_for_backward(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, 
     ctx.mark_non_differentiable(saved, out if call.residual else sums)
     ctx.set_materialize_grads(False)  # else a gradient of the size of `saved` is made, and filled with zeros
     ctx.num_states, ctx.num_weights = len(call.states), len(call.weights)
-    ctx.settings = call[-6:]
+    ctx.settings = call[-7:]
     ctx.save_for_backward(out, saved, *call[:11], *call.states, *call.weights, *call.masks)
     ctx.like = contexts.shape
 
@@ -306,7 +325,7 @@ def _gradients(ctx: Any, *given: Tensor | None) -> tuple[Any, ...]:
     found = iter(torch.ops.peephole.decoder_backward(d_out, d_contexts, d_alphas, out, saved, *call))
     named = {name: next(found) for name in call.differentiable()}
     rows = [{name: next(found) for name in row} for row in call.layer_arrays()]
-    d_states = [row.pop(name) for row in rows for name in ("h0", "c0")]
+    d_states = [row.pop(name) for row in rows for name in ("h0", "c0") if name in row]
     d_weights = [gradient for row in rows for gradient in row.values()]
     optional = (named.get(name) for name in _OPTIONAL)
     return (

@@ -25,6 +25,13 @@ class Form(IntEnum):
     FULL = 2
 
 
+class Cell(IntEnum):
+    """`peephole_cell`: the cell of a recurrent layer."""
+
+    LSTM = 0
+    GRU = 1
+
+
 class Operand(IntEnum):
     """`peephole_operand`: the operands of matrix products."""
 

@@ -20,7 +20,7 @@ PREDICTION_KINDS: Mapping[str, Collection[str]] = {
 """As in engine/src/file/architecture.cpp, which refuses files of any other kind."""
 
 TRAINING_KINDS: Mapping[str, Collection[str]] = {
-    "cell": ("lstm",),
+    "cell": ("lstm", "gru"),
     "peephole": ("full", "diagonal", "none"),
     "attention": ("fixed", "additive", "dot", "general", "location", "coverage", "multihead"),
     "output": ("symbols",),

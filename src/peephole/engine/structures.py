@@ -18,6 +18,7 @@ class LSTM(ctypes.Structure):
         "weight_input",
         "weight_hidden",
         "bias",
+        "bias_hidden",
         "weight_peephole",
         "out",
         "h_last",
@@ -26,7 +27,7 @@ class LSTM(ctypes.Structure):
         "scratch",
     )
     _fields_ = (
-        *((name, ctypes.c_int32) for name in ("scalar", "operand", "form", "reverse", "threads")),
+        *((name, ctypes.c_int32) for name in ("scalar", "operand", "form", "reverse", "threads", "cell")),
         *((name, ctypes.c_int64) for name in _SIZES),
         *((name, ctypes.c_void_p) for name in _ARRAYS),
     )
@@ -45,6 +46,7 @@ class LSTMGradients(ctypes.Structure):
         "weight_input",
         "weight_hidden",
         "bias",
+        "bias_hidden",
         "weight_peephole",
     )
     _fields_ = tuple((name, ctypes.c_void_p) for name in _ARRAYS)
@@ -53,7 +55,7 @@ class LSTMGradients(ctypes.Structure):
 class DecoderLayer(ctypes.Structure):
     """`peephole_decoder_layer`."""
 
-    _ARRAYS = ("h0", "c0", "weight_input", "weight_hidden", "bias", "weight_peephole", "mask", "hidden")
+    _ARRAYS = ("h0", "c0", "weight_input", "weight_hidden", "bias", "bias_hidden", "weight_peephole", "mask", "hidden")
     _fields_ = tuple((name, ctypes.c_void_p) for name in _ARRAYS)
 
 
@@ -83,7 +85,7 @@ class Decoder(ctypes.Structure):
         "saved",
         "scratch",
     )
-    _SETTINGS = ("scalar", "operand", "form", "attention", "threads", "num_layers", "residual")
+    _SETTINGS = ("scalar", "operand", "form", "attention", "threads", "num_layers", "cell", "residual")
     _fields_ = (
         *((name, ctypes.c_int32) for name in _SETTINGS),
         *((name, ctypes.c_int64) for name in _SIZES),
@@ -94,7 +96,7 @@ class Decoder(ctypes.Structure):
 class DecoderLayerGradients(ctypes.Structure):
     """`peephole_decoder_layer_gradients`."""
 
-    _ARRAYS = ("h0", "c0", "weight_input", "weight_hidden", "bias", "weight_peephole")
+    _ARRAYS = ("h0", "c0", "weight_input", "weight_hidden", "bias", "bias_hidden", "weight_peephole")
     _fields_ = tuple((name, ctypes.c_void_p) for name in _ARRAYS)
 
 

@@ -164,6 +164,7 @@ def step_numbers_engine(config: Config, num_target_symbols: int, batch: BatchSha
     """Return how many numbers a step of the engine holds at its peak, that of the decoder's gradients."""
     a, dropped = Architecture.of(config.model), bool(config.model.dropout)
     H, M, E, full = a.hidden_size, a.encoder_size, a.embedding_size, a.peephole == "full"
+    gates = 6 if a.cell == "gru" else 4  # whose gradients are stored: of a GRU those of x and of h apart
     frontend, batch = _read_frames(a, batch)
     rows, steps = batch.pairs * batch.source_steps, batch.pairs * batch.target_steps
     attends = schema.CONTEXTS[a.context]
@@ -184,7 +185,7 @@ def step_numbers_engine(config: Config, num_target_symbols: int, batch: BatchSha
     # the gradients of the decoder's arguments, and its scratch
     source += M + H * attends
     target += H + M + E + (H + M + E)
-    target += a.decoder_layers * (4 + 3 * full + 1 + full) * H + M + E + H * attends
+    target += a.decoder_layers * (gates + 3 * full + 1 + full) * H + M + E + H * attends
     chunk = min(steps, max(256, (1 << 21) // max(1, num_target_symbols)))
     return frontend + rows * source + steps * target + (chunk + H) * num_target_symbols
 
