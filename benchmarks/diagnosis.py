@@ -20,11 +20,10 @@ from collections import Counter
 from typing import Any
 
 import peephole
-from peephole.evaluation.metrics import closest
+from peephole.evaluation.metrics import closest, is_reference
 from peephole.inspect import Diagnosis
 from peephole.model import Notices
 from peephole.model.pairs import group_by_source
-from peephole.symbols import normalize_text
 
 SOURCES_AT_A_TIME = 256
 
@@ -43,7 +42,7 @@ def diagnose_errors(
         for place, [best] in enumerate(model.predict(sources, attention=False, nbest=1, **settings), start=first):
             seen += 1
             references = grouped.references[place]
-            if best.finished and normalize_text(best.text, form) in {normalize_text(text, form) for text in references}:
+            if best.finished and is_reference(best.text, references, form):
                 continue
             _, index = closest(split(best.text), [split(text) for text in references])
             started = time.perf_counter()

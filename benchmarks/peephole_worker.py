@@ -4,6 +4,7 @@ The model, the loss, the optimiser and the step are those of `peephole train`: `
 """
 
 import argparse
+from functools import partial
 from pathlib import Path
 
 import peephole  # before PyTorch, as in `peephole train`: it sets how PyTorch's idle threads wait
@@ -25,6 +26,7 @@ from peephole.training.state import TrainState
 
 FORMS = ("full", "diagonal", "none")
 DROPOUT = 0.2
+MODEL = partial(ModelConfig, hidden_size=256, embedding_size=128, dropout=DROPOUT)
 TRAINING = TrainConfig(
     learning_rate=0.001,
     schedule="constant",
@@ -74,7 +76,7 @@ def main() -> None:
     parser.add_argument("form", choices=FORMS)
     parser.add_argument("batches", type=Path)
     parser.add_argument("--threads", type=int, required=True)
-    parser.add_argument("--engine", default="auto", help="as train.engine")
+    parser.add_argument("--instruction-set", default="auto", help="of the engine; auto: the best; off: none")
     parser.add_argument("--precision", default="32-true", help="as train.precision")
     arguments = parser.parse_args()
     torch.set_num_threads(arguments.threads)
@@ -84,7 +86,7 @@ def main() -> None:
     made = to_batches(batches)
     num_symbols = count_target_symbols(batches)
     network = build_seq2seq(
-        ModelConfig(peephole=arguments.form, hidden_size=256, embedding_size=128, dropout=DROPOUT),
+        MODEL(peephole=arguments.form),
         len(SPECIALS) + len(batches["source_symbols"]),
         len(SPECIALS) + len(batches["target_symbols"]),
     )
@@ -103,7 +105,7 @@ def main() -> None:
             total += loss * batch.num_symbols
         return total / num_symbols
 
-    with use_engine(arguments.engine):
+    with use_engine(arguments.instruction_set):
         used = f"engine {engine_in_use()}" if engine_in_use() else "no engine"
         facts = {
             "version": f"peephole {peephole.__version__}, {used}, {arguments.precision}, torch {torch.__version__}",

@@ -28,7 +28,13 @@ def commands(batches: Path, onmt_python: str | None) -> dict[str, list[str]]:
     """Return the command of each system."""
     ours = [sys.executable, str(HERE / "peephole_worker.py")]
     found = {
-        f"{form}, {'engine' if engine == 'auto' else 'definition'}": [*ours, form, str(batches), "--engine", engine]
+        f"{form}, {'engine' if engine == 'auto' else 'definition'}": [
+            *ours,
+            form,
+            str(batches),
+            "--instruction-set",
+            engine,
+        ]
         for form in ("full", "none")
         for engine in ("auto", "off")
     }

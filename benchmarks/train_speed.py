@@ -32,7 +32,12 @@ from peephole import engine
 HERE = Path(__file__).parent
 WORDS = HERE.parent / "recipes" / "g2p_cmudict" / "data" / "train.tsv"
 FORMS = ("full", "diagonal", "none")
-OURS = (*(f"peephole-{form}" for form in FORMS), "peephole-full-bf16", "peephole-none-bf16", "torch", "loop")
+OURS = (
+    *(f"peephole-{form}" for form in FORMS),
+    *("peephole-full-bf16", "peephole-none-bf16", "engine-full", "engine-none", "engine-full-bf16", "engine-none-bf16"),
+    *("torch", "loop"),
+)
+"""peephole: steps by PyTorch with the engine's operators; engine: steps by the engine alone."""
 OPENNMT = "opennmt-py"
 PEERS = {  # name → option that gives its Python, and its worker
     OPENNMT: ("onmt_python", "opennmt_worker.py"),
@@ -78,11 +83,12 @@ def worker_command(name: str, arguments: argparse.Namespace, batches: Path) -> l
     if name in PEERS:
         option, worker = PEERS[name]
         return [getattr(arguments, option), str(HERE / worker), str(batches)]
-    if not name.startswith("peephole-"):
+    if "-" not in name:
         return [sys.executable, str(HERE / "torch_worker.py"), name, str(batches)]
-    precision = "bf16-mixed" if name.endswith("-bf16") else "32-true"
-    own = [sys.executable, str(HERE / "peephole_worker.py"), name.split("-")[1], str(batches)]
-    return [*own, "--precision", precision]
+    system, form, *rest = name.split("-")
+    own = [sys.executable, str(HERE / f"{system}_worker.py"), form, str(batches)]
+    chosen = ["--instruction-set", arguments.instruction_set or engine.instruction_sets()[0]]
+    return [*own, *chosen, "--precision", "bf16-mixed" if rest else "32-true"]
 
 
 def measure_rounds(workers: dict[str, Worker], rounds: int, seconds: float) -> dict[str, list[dict[str, float]]]:
@@ -179,6 +185,9 @@ def parse_arguments() -> argparse.Namespace:
     parser.add_argument("--seconds", type=float, default=5, help="minimum duration of a system's turn")
     parser.add_argument("--batches", type=int, default=64, help=f"batches of {BATCH_SIZE} words in a pass")
     parser.add_argument("--threads", type=int, default=os.cpu_count(), help="threads of each system")
+    parser.add_argument(
+        "--instruction-set", choices=engine.instruction_sets(), help="of our systems (default: the best)"
+    )
     parser.add_argument("--words", type=Path, default=WORDS, help="file of words and phones")
     parser.add_argument("--json", action="store_true", help="print JSON instead of a table")
     arguments = parser.parse_args()
@@ -199,7 +208,7 @@ def main() -> None:
     arguments = parse_arguments()
     machine = describe_machine(arguments.threads)
     batches = make_batches(arguments.words, arguments.batches)
-    peak = measure_peak(arguments.threads, engine.instruction_sets()[0])
+    peak = measure_peak(arguments.threads, arguments.instruction_set or engine.instruction_sets()[0])
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "batches.json"
         path.write_text(json.dumps(batches), encoding="utf-8")

@@ -203,6 +203,9 @@ def recipe_parser(description: str | None, data: Path, minutes: float) -> argpar
     parser = argparse.ArgumentParser(description=description, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--minutes", type=float, default=minutes, help=f"of each training (default: {minutes:g})")
     parser.add_argument("--threads", type=int, default=1, help="of training and prediction (default: 1)")
+    parser.add_argument(
+        "--seeds", type=int, choices=(1, 2, 3), help="most trainings of a system (default: as its table)"
+    )
     parser.add_argument("--data", type=Path, default=data, help=f"folder of the files (default: {data})")
     return parser
 
@@ -215,6 +218,7 @@ def run_systems(
     data: Path,
     minutes: float,
     threads: int,
+    seeds: int | None = None,
 ) -> Path:
     """Train all systems with all their seeds, one after the other, and predict; finished stages are skipped.
 
@@ -225,6 +229,7 @@ def run_systems(
         data: folder of the training files and dev.tsv.
         minutes: of each training.
         threads: of training and prediction.
+        seeds: most trainings of a system; None: as many as it has seeds.
 
     Returns:
         The folder of the results: that of the data, then one named after the minutes.
@@ -232,7 +237,8 @@ def run_systems(
     results = data / f"{minutes:g}-minutes"
     results.mkdir(parents=True, exist_ok=True)
     settings = ("train.epochs=none", f"train.minutes={minutes:g}", f"train.threads={threads}")
-    for seed in range(1, max(system.seeds for system in systems) + 1):  # the first seed of all systems first
+    most = max(system.seeds for system in systems)
+    for seed in range(1, min(most, seeds or most) + 1):  # the first seed of all systems first
         for system in systems:
             if seed > system.seeds:
                 continue
@@ -284,6 +290,7 @@ def run_recipe(
         data=arguments.data,
         minutes=arguments.minutes,
         threads=arguments.threads,
+        seeds=arguments.seeds,
     )
     publish(results, report(arguments.data, results))
 

@@ -52,7 +52,7 @@ WITHOUT_TORCH = {
     ),
     *("training/__init__", "training/memory", "training/estimate", "training/planning", "training/waiting"),
     *("training/checking", "training/checking_series"),
-    *("nn/__init__", "nn/schema", "search/__init__", "search/hypothesis"),
+    *("nn/__init__", "nn/schema", "nn/sites", "search/__init__", "search/hypothesis"),
     *(
         "engine/__init__",
         "engine/abi",
@@ -62,6 +62,7 @@ WITHOUT_TORCH = {
         "engine/trace",
         "engine/choice",
         "engine/kinds",
+        "engine/trainer",
     ),
 }
 """Packages and modules that must not import PyTorch."""

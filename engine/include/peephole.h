@@ -3,9 +3,9 @@
  * B batch, T steps, I input size, H hidden size. All arrays are row-major without gaps, batch first, and owned by the
  * caller. The order of gates is i, f, g, o, that of peepholes i, f, o. All sizes are at least 1.
  *
- * The functions of training allocate only the threads and a few words for each layer. They do not check sizes and
- * lengths; the caller must. Prediction (peephole_model_open, peephole_search) allocates its own memory and checks all
- * arguments.
+ * The functions of training on single layers allocate only the threads and a few words for each layer. They do not check
+ * sizes and lengths; the caller must. Whole steps of training (peephole_trainer_open, peephole_trainer_run) and prediction
+ * (peephole_model_open, peephole_search) allocate their own memory and check all arguments.
  *
  * A sequence's outputs and last state are the same bits for any batch, order, padding and number of threads; all
  * gradients are the same bits for any number of threads.
@@ -26,7 +26,7 @@
 extern "C" {
 #endif
 
-#define PEEPHOLE_ABI_VERSION 13
+#define PEEPHOLE_ABI_VERSION 14
 
 /* What a function returns. */
 enum peephole_status {
@@ -39,30 +39,35 @@ enum peephole_status {
 
 enum peephole_form { PEEPHOLE_NONE = 0, PEEPHOLE_DIAGONAL = 1, PEEPHOLE_FULL = 2 };
 
+enum peephole_cell { PEEPHOLE_LSTM = 0, PEEPHOLE_GRU = 1 };
+
 /* Operands of matrix products: the numbers themselves, or floats rounded to bfloat16, with sums in float. */
 enum peephole_operand { PEEPHOLE_AS_IS = 0, PEEPHOLE_BF16 = 1 };
 
 enum peephole_function { PEEPHOLE_SIGMOID = 0, PEEPHOLE_TANH = 1 };
 
-/* One layer in one direction over a padded batch, (1)-(6). `scalar` is the size of a number: 4 float, 8 double. */
+/* One layer in one direction over a padded batch: an LSTM, (1)-(6), or a GRU, whose form is PEEPHOLE_NONE and whose
+ * weights have 3H rows, W_xr, W_xz, W_xn and W_hr, W_hz, W_hn. `scalar` is the size of a number: 4 float, 8 double. */
 typedef struct peephole_lstm {
   int32_t scalar;
   int32_t operand; /* enum peephole_operand; bfloat16 with float only */
   int32_t form;    /* enum peephole_form */
   int32_t reverse; /* not 0: read each sequence from its last real step to its first, (19) */
   int32_t threads; /* at least 1; results do not depend on it */
+  int32_t cell;    /* enum peephole_cell */
   int64_t batch, steps, input_size, hidden_size;
   const int64_t *lengths;      /* (B)      1 <= lengths[b] <= T */
   const void *x;               /* (B,T,I)  not read past lengths[b] */
   const void *h0;              /* (B,H) */
-  const void *c0;              /* (B,H) */
+  const void *c0;              /* (B,H); NULL of a GRU */
   const void *weight_input;    /* (4H,I)   W_xi, W_xf, W_xc, W_xo */
   const void *weight_hidden;   /* (4H,H)   W_hi, W_hf, W_hc, W_ho */
-  const void *bias;            /* (4H)     b_i, b_f, b_c, b_o */
+  const void *bias;            /* (4H)     b_i, b_f, b_c, b_o; of a GRU (3H) b_xr, b_xz, b_xn */
+  const void *bias_hidden;     /* (3H)     b_hr, b_hz, b_hn of a GRU; else NULL */
   const void *weight_peephole; /* (3H,H) full, (3,H) diagonal: W_ci, W_cf, W_co; NULL for none */
   void *out;                   /* (B,T,H)  h_t; 0 past lengths[b]. Written by forward, read by backward */
   void *h_last;                /* (B,H)    h after the last step read. Written by forward */
-  void *c_last;                /* (B,H)    c likewise */
+  void *c_last;                /* (B,H)    c likewise; NULL of a GRU */
   void *saved;                 /* peephole_lstm_saved_bytes: i, f, g, o, c and h of every real step. Written by forward, read
                                   by backward with the same instruction set, which does not write it */
   void *scratch;               /* peephole_lstm_scratch_bytes; temporary */
@@ -72,27 +77,37 @@ typedef struct peephole_lstm {
 typedef struct peephole_lstm_gradients {
   const void *out;       /* (B,T,H)  not read past lengths[b] */
   const void *h_last;    /* (B,H) */
-  const void *c_last;    /* (B,H) */
+  const void *c_last;    /* (B,H); NULL of a GRU, as c0 */
   void *x;               /* (B,T,I)  0 past lengths[b] */
   void *h0;              /* (B,H) */
   void *c0;              /* (B,H) */
   void *weight_input;    /* (4H,I) */
   void *weight_hidden;   /* (4H,H) */
   void *bias;            /* (4H) */
+  void *bias_hidden;     /* (3H); NULL unless a GRU */
   void *weight_peephole; /* (3H,H) or (3,H); NULL for none */
 } peephole_lstm_gradients;
 
 /* The decoder's context: the same for all steps, (8), or attention with an alignment model a of (15): additive,
- * vᵀ tanh(k_j + W_s s), or a product, k_jᵀ s. */
-enum peephole_attention { PEEPHOLE_FIXED_CONTEXT = 0, PEEPHOLE_ADDITIVE = 1, PEEPHOLE_PRODUCT = 2 };
+ * vᵀ tanh(k_j + W_s s); a product, k_jᵀ s; additive with features of the weights before, (21) or (22),
+ * vᵀ tanh(k_j + W_s s + b + U f_j); or additive with several heads, (24), (25). */
+enum peephole_attention {
+  PEEPHOLE_FIXED_CONTEXT = 0,
+  PEEPHOLE_ADDITIVE = 1,
+  PEEPHOLE_PRODUCT = 2,
+  PEEPHOLE_LOCATION = 3,
+  PEEPHOLE_COVERAGE = 4,
+  PEEPHOLE_MULTIHEAD = 5
+};
 
 /* One of the decoder's layers, the lowest first. */
 typedef struct peephole_decoder_layer {
   const void *h0;              /* (B,H) */
-  const void *c0;              /* (B,H) */
+  const void *c0;              /* (B,H); NULL of a GRU */
   const void *weight_input;    /* (4H,E+M) the lowest: it reads [embedding ; context]; (4H,H) the others */
   const void *weight_hidden;   /* (4H,H) */
   const void *bias;            /* (4H) */
+  const void *bias_hidden;     /* (3H) of a GRU, whose other weights have 3H rows and which has no c0; else NULL */
   const void *weight_peephole; /* (3H,H), (3,H) or NULL */
   const void *mask;            /* (B,U,H)  factors of the layer's input from the layer below; NULL: 1 */
   void *hidden;                /* (B,U,H)  h_t; 0 past lengths[b]. Written by forward, read by backward */
@@ -104,27 +119,35 @@ typedef struct peephole_decoder {
   int32_t scalar, operand, form; /* as in peephole_lstm */
   int32_t attention;             /* enum peephole_attention */
   int32_t threads, num_layers;
+  int32_t cell;                  /* enum peephole_cell, of all layers */
   int32_t residual;              /* not 0: a layer reads the sum of the h_t of all layers below it, (41) */
   int64_t batch, steps, source_steps;                          /* B, U, T */
   int64_t embedding_size, memory_size, key_size, hidden_size;  /* E, M, A (H for a product), H */
+  int64_t channels, filter_width; /* C, R, odd: location; else not read */
+  int64_t heads;                  /* K, a divisor of A and M: multihead; else not read */
   const int64_t *lengths;        /* (B)      1 <= lengths[b] <= U: target steps */
   const int64_t *source_lengths; /* (B)      1 <= source_lengths[b] <= T; not read without attention */
   const void *embedded;          /* (B,U,E)  embeddings of y_{t-1}; not read past lengths[b] */
-  const void *memory;            /* (B,T,M)  h_j; (B,M) the context without attention */
+  const void *memory;            /* (B,T,M)  h_j, for multihead W_v h_j; (B,M) the context without attention */
   const void *keys;              /* (B,T,A)  k_j; NULL without attention */
-  const void *weight_query;      /* (A,H)    W_s; NULL unless additive */
-  const void *vector;            /* (A)      v; NULL unless additive */
+  const void *weight_query;      /* (A,H)    W_s; NULL for a product or without attention */
+  const void *vector;            /* (A)      v; likewise */
+  const void *attention_bias;    /* (A)      b; NULL unless location or coverage */
+  const void *weight_location;   /* (A,C)    U of location; (A) w_c of coverage; else NULL */
+  const void *filters;           /* (C,R)    F of location; else NULL */
+  const void *weight_output;     /* (M,M)    W_o of multihead; else NULL */
   const peephole_decoder_layer *layers; /* (num_layers) */
   void *contexts;                /* (B,U,M)  c_t; 0 past lengths[b]. Written by forward */
   void *sums;                    /* (B,U,H)  the sum of all layers' h_t, likewise; NULL unless residual */
-  void *weights;                 /* (B,U,T)  α_t; 0 past both lengths. Written by forward; NULL: not wanted, or no attention */
+  void *weights;                 /* (B,U,T)  α_t, the mean of all heads; 0 past both lengths. Written by forward; NULL: not
+                                    wanted, or no attention */
   void *saved;                   /* peephole_decoder_saved_bytes; as in peephole_lstm */
   void *scratch;                 /* peephole_decoder_scratch_bytes */
 } peephole_decoder;
 
 /* Gradients of a layer's arguments, in the shapes of its arrays: all are outputs. */
 typedef struct peephole_decoder_layer_gradients {
-  void *h0, *c0, *weight_input, *weight_hidden, *bias, *weight_peephole;
+  void *h0, *c0, *weight_input, *weight_hidden, *bias, *bias_hidden, *weight_peephole;
 } peephole_decoder_layer_gradients;
 
 /* Gradients, each in the shape of its array: states, contexts and weights are inputs, the others outputs. */
@@ -135,8 +158,12 @@ typedef struct peephole_decoder_gradients {
   void *embedded;       /* (B,U,E)  0 past lengths[b] */
   void *memory;         /* (B,T,M) or (B,M)  0 past source_lengths[b] */
   void *keys;           /* (B,T,A)  likewise; NULL without attention */
-  void *weight_query;   /* (A,H); NULL unless additive */
-  void *vector;         /* (A); NULL unless additive */
+  void *weight_query;   /* (A,H); NULL where its array is, as the following */
+  void *vector;         /* (A) */
+  void *attention_bias; /* (A) */
+  void *weight_location; /* (A,C) or (A) */
+  void *filters;        /* (C,R) */
+  void *weight_output;  /* (M,M) */
   const peephole_decoder_layer_gradients *layers;
 } peephole_decoder_gradients;
 
@@ -203,6 +230,70 @@ typedef struct peephole_dropout_mask {
   const uint32_t *unit_keys;   /* (F)     low 32 bits of m((u + 1) * 0x9E3779B9) */
   float *mask;                 /* (B,T,F) written */
 } peephole_dropout_mask;
+
+/* A network in training: weights, gradients, the optimiser's state and all other memory of a step. At most one thread
+ * may use it at a time. */
+typedef struct peephole_trainer peephole_trainer;
+
+/* Settings that are the same for all steps of a training. */
+typedef struct peephole_trainer_settings {
+  int32_t scalar;  /* 4 float, 8 double */
+  int32_t operand; /* enum peephole_operand; bfloat16 with float only */
+  int32_t threads; /* at least 1; results do not depend on it */
+  int32_t variational;          /* not 0: dropout drops a unit at all steps of a sequence or at none, (42) */
+  int64_t num_source_symbols;   /* at least 1; not read for a language model */
+  int64_t num_target_symbols;   /* at least 4 */
+  double dropout;               /* from 0, below 1 */
+  double label_smoothing;       /* from 0 to 1 */
+  double clip_norm;             /* gradients with a larger norm are scaled down to it; 0: never */
+  double weight_decay;          /* AdamW's; its β1 is 0.9, β2 0.999, ε 1e-8 */
+} peephole_trainer_settings;
+
+/* The arrays of a tensor, each of its shape and on 64 bytes. All but the gradients are 0 after peephole_trainer_open; the
+ * caller sets the weights, and the average to the same. */
+enum peephole_trainer_array {
+  PEEPHOLE_WEIGHTS = 0,
+  PEEPHOLE_GRADIENTS = 1, /* of the summed loss; written by a step */
+  PEEPHOLE_FIRST_MOMENTS = 2,
+  PEEPHOLE_SECOND_MOMENTS = 3,
+  PEEPHOLE_AVERAGE = 4 /* the moving average of the weights */
+};
+
+/* One tensor of a network in training. */
+typedef struct peephole_trainer_tensor {
+  const char *name; /* as in a model file */
+  int64_t num_dimensions; /* 1 or 2 */
+  int64_t shape[2];       /* 1 beyond the last dimension */
+  void *arrays[5];        /* by enum peephole_trainer_array */
+} peephole_trainer_tensor;
+
+enum peephole_trainer_task {
+  PEEPHOLE_UPDATE = 0,        /* loss, gradients, and a new state of weights, moments and average */
+  PEEPHOLE_COMPUTE_GRADIENTS = 1, /* loss and gradients */
+  PEEPHOLE_COMPUTE_LOSS = 2,  /* loss alone, without dropout, label smoothing and sampling */
+  PEEPHOLE_COMPUTE_AVERAGE_LOSS = 3 /* likewise, of the average's weights */
+};
+
+/* One step on B pairs. Symbols are those of a model file; the first target symbol that is read is <s>, and is not given. */
+typedef struct peephole_trainer_step {
+  int64_t batch, source_steps, target_steps; /* B, T, U; T is not read for a language model, nor are the next two */
+  const int64_t *sources;        /* (B,T)  in [0, V) up to each length */
+  const int64_t *source_lengths; /* (B)    1 <= length <= T */
+  const int64_t *targets;        /* (B,U)  in [0, V): at least one symbol, then <pad>, which no real symbol is */
+  const int64_t *examples;       /* (B)    a number of each pair, for dropout and sampling */
+  const int64_t *sites;          /* the `place` of peephole_dropout_mask for each site: source embedding and between encoder
+                                    layers 1, 2, ... (neither for a language model); target embedding; between decoder
+                                    layers 1, 2, ...; readout; choices of sampling. Not read by losses alone */
+  int64_t step;                  /* updates done before: AdamW's t is one more */
+  double learning_rate;
+  double divisor;                /* above 0: divides the gradients of the summed loss */
+  double average_decay;          /* the share of the average that stays, from 0 to 1; 1: the average is not updated */
+  double sampling_probability;   /* of feeding the most probable symbol, (14), not the gold one, (13) */
+  double loss;                   /* written: -sum of log p(y), with label smoothing */
+  double gradient_norm;          /* written unless loss alone is computed: of the divided gradients, before clipping */
+  int32_t updated;               /* written: 0 if nothing was to be updated, or loss or norm are not finite; then weights,
+                                    moments and average are those before */
+} peephole_trainer_step;
 
 /* A model packed for prediction. Several threads may search with it at the same time. */
 typedef struct peephole_model peephole_model;
@@ -403,6 +494,22 @@ PEEPHOLE_API enum peephole_status peephole_output_loss_run(const peephole_output
 
 /* Write the mask. Returns as peephole_lstm_forward. */
 PEEPHOLE_API enum peephole_status peephole_dropout_mask_run(const peephole_dropout_mask *problem, const char *instruction_set);
+
+/* Allocate a network in training. `architecture` is JSON as in a model file. Returns NULL, and one line in `message`, if the
+ * engine does not train such a network, a setting is out of range, or memory is missing. instruction_set NULL: the best. */
+PEEPHOLE_API peephole_trainer *peephole_trainer_open(const char *architecture, size_t size,
+                                                     const peephole_trainer_settings *settings,
+                                                     const char *instruction_set, char *message, size_t message_size);
+PEEPHOLE_API void peephole_trainer_close(peephole_trainer *trainer);
+
+/* Write the index-th tensor, in the order of a network's state_dict, to `tensor`; return 0 if there is none. */
+PEEPHOLE_API int32_t peephole_trainer_describe(const peephole_trainer *trainer, int64_t index,
+                                               peephole_trainer_tensor *tensor);
+
+/* Do a task (enum peephole_trainer_task). Returns PEEPHOLE_OK, or PEEPHOLE_REFUSED with one line in `message`: an argument is
+ * invalid or memory is missing, and nothing was changed. Memory grows to that of the largest batch, and is then kept. */
+PEEPHOLE_API enum peephole_status peephole_trainer_run(peephole_trainer *trainer, int32_t task, peephole_trainer_step *step,
+                                                       char *message, size_t message_size);
 
 /* Read a model file from memory (read or mapped), check all of it, and pack its weights; the caller may free the memory
  * afterwards. Returns NULL if it is not a whole model file, the instruction set (NULL: the best) is unknown, or an

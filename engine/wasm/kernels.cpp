@@ -6,7 +6,7 @@
 
 namespace peephole::generic {
 
-const FloatKernels float_kernels = {{}, {}, nullptr, number_format<float>(), pack_network, find_largest};
+const FloatKernels float_kernels = {{}, {}, {}, nullptr, number_format<float>(), pack_network, find_largest};
 const DoubleKernels double_kernels = {};
 const NarrowKernels narrow_kernels = {{}, number_format<Bf16>(), number_format<Int8>()};
 

@@ -33,6 +33,7 @@ def main() -> None:
         data=arguments.data,
         minutes=arguments.minutes,
         threads=arguments.threads,
+        seeds=arguments.seeds,
     )
     train, test = (read_pairs(arguments.data / name) for name in ("train.tsv", "test.tsv"))
     model = str(model_path(results, SYSTEMS[0], 1))

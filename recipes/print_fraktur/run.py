@@ -59,6 +59,7 @@ def main() -> None:
         data=arguments.data,
         minutes=arguments.minutes,
         threads=arguments.threads,
+        seeds=arguments.seeds,
     )
     publish(results, report(arguments.data, results))
 

@@ -42,7 +42,7 @@ SYSTEMS = (
     System("ctc", "attention and CTC", CTC, seeds=3),
     System("masks", "attention and CTC, SpecAugment", (*CTC, *MASKS), seeds=3),
 )
-LANGUAGE_MODEL_MINUTES = 5
+LANGUAGE_MODEL_MINUTES = 2
 
 
 def guided(language_model: Path) -> System:
@@ -73,7 +73,7 @@ def main() -> None:
         command = [sys.executable, str(HERE / "prepare.py"), arguments.folder, "--out", str(arguments.data)]
         print(run(command))
     tests = {"test": read_test(arguments.data / "test.tsv", files=True).sources}
-    how = {"data": arguments.data, "minutes": arguments.minutes, "threads": arguments.threads}
+    how = {name: getattr(arguments, name) for name in ("data", "minutes", "threads", "seeds")}
     results = run_systems(SYSTEMS, tests, HERE / "config.toml", **how)
     language_model = train_language_model(
         model_path(results, SYSTEMS[-1], 1),

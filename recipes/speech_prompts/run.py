@@ -52,6 +52,7 @@ def main() -> None:
             data=data,
             minutes=arguments.minutes,
             threads=arguments.threads,
+            seeds=arguments.seeds,
         )
         publish(results, report(name, data, results))
 

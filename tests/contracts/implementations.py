@@ -8,7 +8,7 @@ from typing import Any
 
 import peephole.nn
 from peephole import engine
-from peephole.nn.layers import run_lstm
+from peephole.nn.layers import run_gru, run_lstm
 
 
 @dataclass(frozen=True)
@@ -29,13 +29,22 @@ def on_engine(setting: str) -> Implementation:
         with peephole.nn.use_engine(setting):
             return run_lstm(*args, **keywords)
 
+    def gru(*args: Any, **keywords: Any) -> Any:
+        with peephole.nn.use_engine(setting):
+            return run_gru(*args, **keywords)
+
     class LSTM(peephole.nn.LSTM):
         def forward(self, *args: Any, **keywords: Any) -> Any:
             with peephole.nn.use_engine(setting):
                 return super().forward(*args, **keywords)
 
+    class GRU(peephole.nn.GRU):
+        def forward(self, *args: Any, **keywords: Any) -> Any:
+            with peephole.nn.use_engine(setting):
+                return super().forward(*args, **keywords)
+
     name = "definition" if setting == "off" else f"engine {setting}"
-    return Implementation(name, lstm, peephole.nn.gru, LSTM, peephole.nn.GRU)
+    return Implementation(name, lstm, gru, LSTM, GRU)
 
 
 IMPLEMENTATIONS = [on_engine("off"), *map(on_engine, engine.instruction_sets())]

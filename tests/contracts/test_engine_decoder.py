@@ -12,16 +12,17 @@ import torch
 
 from peephole import engine
 from peephole.config import ModelConfig
-from peephole.engine.decoder import AttentionWeights, decode
-from peephole.nn import LSTMState, LSTMWeights, Noise, build_seq2seq, use_engine
+from peephole.engine.attention import AttentionWeights
+from peephole.engine.decoder import decode
+from peephole.nn import GRUWeights, LSTMState, LSTMWeights, Noise, build_seq2seq, use_engine
 from peephole.nn.backends import find_for
 from peephole.nn.decoder import decoder_tensors
 
 pytestmark = pytest.mark.skipif(not engine.available(), reason="without a compiler there is no engine")
 instruction_sets = pytest.mark.parametrize("instruction_set", engine.instruction_sets())
-ATTENTIONS = ["additive", "dot", "general", "fixed"]
+ATTENTIONS = ["additive", "dot", "general", "fixed", "location", "coverage", "multihead"]
 attentions = pytest.mark.parametrize("attention", ATTENTIONS)
-peepholes = pytest.mark.parametrize("peephole", ["full", "diagonal", "none"])
+peepholes = pytest.mark.parametrize("peephole", ["full", "diagonal", "none", "gru"])  # the last is another cell
 BATCH, SOURCE_STEPS, STEPS = 23, 9, 14
 
 
@@ -36,7 +37,8 @@ def threads():
 def make(attention="additive", peephole="full", decoder_layers=2, hidden_size=70, residual=False):
     """Return a model with random parameters and a batch with unequal lengths on both sides."""
     config = ModelConfig(
-        peephole=peephole,
+        cell="gru" if peephole == "gru" else "lstm",
+        peephole="none" if peephole == "gru" else peephole,
         context="last" if attention == "fixed" else "attention",
         attention="additive" if attention == "fixed" else attention,
         hidden_size=hidden_size,
@@ -44,6 +46,9 @@ def make(attention="additive", peephole="full", decoder_layers=2, hidden_size=70
         embedding_size=21,
         decoder_layers=decoder_layers,
         residual=residual,
+        location_channels=7,
+        location_width=5,
+        attention_heads=2,
     )
     generator = torch.Generator().manual_seed(1)
     model = build_seq2seq(config, 30, 25)
@@ -106,6 +111,20 @@ def test_large_decoders_equal_the_definition(
         assert want.abs().max() > 0
 
 
+ENGINE_KINDS = {"dot": "product", "general": "product", "fixed": "fixed_context"}
+
+
+def attention_shapes(attention, A, H, M):
+    """Return the shapes of the weights of attention, by their names in `AttentionWeights`."""
+    if attention in ENGINE_KINDS:
+        return {}
+    shapes = {"weight_query": (A, H), "vector": (A,)}
+    if attention in ("location", "coverage"):
+        shapes |= {"bias": (A,), "weight_location": (A, 7) if attention == "location" else (A,)}
+    shapes |= {"filters": (7, 5)} if attention == "location" else {}
+    return shapes | ({"weight_output": (M, M)} if attention == "multihead" else {})
+
+
 class Recurrence:
     """Holds random arguments of `decode` and runs it on a selection of the batch's rows."""
 
@@ -116,32 +135,34 @@ class Recurrence:
             return (0.4 * torch.randn(shape, generator=draw)).requires_grad_()
 
         B, T, U, E, M, H = BATCH, SOURCE_STEPS, STEPS, 21, 38, 38
-        forms = {"full": [(3 * H, H)], "diagonal": [(3, H)], "none": []}
-        sizes = [[(4 * H, size), (4 * H, H), (4 * H,), *forms[peephole]] for size in (E + M, H)]
+        G = 3 * H if peephole == "gru" else 4 * H
+        forms = {"full": [(3 * H, H)], "diagonal": [(3, H)], "none": [], "gru": [(G,)]}
+        sizes = [[(G, size), (G, H), (G,), *forms[peephole]] for size in (E + M, H)]
+        self.is_gru = peephole == "gru"
         self.weights = [[random(*shape) for shape in layer] for layer in sizes]
-        self.own = [random(A, H) for A in ([29] if attention == "additive" else [])]  # W_s, v
-        self.own += [random(29)] if attention == "additive" else []
+        A = H if attention in ENGINE_KINDS else 30
+        self.kind = ENGINE_KINDS.get(attention, attention)
+        self.own = {name: random(*shape) for name, shape in attention_shapes(attention, A, H, M).items()}
         self.embedded, self.masks = random(B, U, E), random(B, U, H)
         self.memory = random(B, M) if attention == "fixed" else random(B, T, M)
-        self.keys = None if attention == "fixed" else random(B, T, 29 if attention == "additive" else H)
-        self.states = [random(B, H) for _ in range(4)]
+        self.keys = None if attention == "fixed" else random(B, T, A)
+        self.states = [random(B, H) for _ in range(2 if self.is_gru else 4)]
         self.lengths, self.source_lengths = (torch.randint(1, most + 1, (B,), generator=draw) for most in (U, T))
         self.lengths[5], self.source_lengths[3] = U, T
         self.factors = [torch.randn(B, U, size, generator=draw) for size in (H, M)]
         self.factors += [] if attention == "fixed" else [torch.randn(B, U, T, generator=draw)]
 
     def run(self, rows, residual=False):
-        h0, c0, h1, c1 = (state[rows] for state in self.states)
-        kind = "fixed_context" if self.keys is None else "additive" if self.own else "product"
+        states = [state[rows] for state in self.states]
         found = decode(
             self.embedded[rows],
             self.lengths[rows],
             self.source_lengths[rows],
             self.memory[rows],
             None if self.keys is None else self.keys[rows],
-            AttentionWeights(kind, *(self.own or (None, None))),
-            [LSTMState(h0, c0), LSTMState(h1, c1)],
-            [LSTMWeights(*layer, *([None] if len(layer) == 3 else [])) for layer in self.weights],
+            AttentionWeights(self.kind, **self.own, heads=2 if self.kind == "multihead" else 0),
+            states if self.is_gru else [LSTMState(*states[:2]), LSTMState(*states[2:])],
+            [GRUWeights(*layer) if self.is_gru else LSTMWeights(*layer) for layer in self.weights],
             [self.masks.detach()[rows]],
             residual,
             self.keys is not None,
@@ -154,7 +175,7 @@ class Recurrence:
             self.embedded,
             self.memory,
             *self.states,
-            *self.own,
+            *self.own.values(),
             *(weight for own in self.weights for weight in own),
         ]
         return torch.autograd.grad(loss, leaves + ([] if self.keys is None else [self.keys]))
@@ -164,9 +185,10 @@ class Recurrence:
 @attentions
 @pytest.mark.parametrize("operand", ["as_is", "bf16"])
 @pytest.mark.parametrize("residual", [False, True])
-def test_a_pair_has_the_same_bits_in_any_batch(instruction_set, attention, operand, residual, threads):
+@pytest.mark.parametrize("peephole", ["full", "gru"])
+def test_a_pair_has_the_same_bits_in_any_batch(instruction_set, attention, operand, residual, peephole, threads):
     """Compare it alone, among others, in another order and on several numbers of threads."""
-    problem = Recurrence(attention, "full")
+    problem = Recurrence(attention, peephole)
     generator = torch.Generator().manual_seed(3)
     autocast = torch.autocast("cpu", torch.bfloat16, enabled=operand == "bf16")
     with torch.no_grad(), use_engine(instruction_set), autocast:
@@ -196,9 +218,10 @@ def test_gradients_have_the_same_bits_on_any_number_of_threads(instruction_set, 
 
 @instruction_sets
 @attentions
-def test_bfloat16_is_closer_to_float32_than_autocast(instruction_set, attention, threads):
+@pytest.mark.parametrize("peephole", ["full", "gru"])
+def test_bfloat16_is_closer_to_float32_than_autocast(instruction_set, attention, peephole, threads):
     threads(2)
-    problem = make(attention)
+    problem = make(attention, peephole)
     want, got, cast = (
         run(problem, setting, autocast=autocast)
         for setting, autocast in (("off", False), (instruction_set, True), ("off", True))
@@ -213,7 +236,8 @@ def test_bfloat16_is_closer_to_float32_than_autocast(instruction_set, attention,
 @attentions
 @pytest.mark.parametrize("operand", ["as_is", "bf16"])
 @pytest.mark.parametrize("residual", [False, True])
-def test_opcheck(attention, operand, residual):
+@pytest.mark.parametrize("cell", ["lstm", "gru"])
+def test_opcheck(attention, operand, residual, cell):
     """Without padded steps or units, which leave uninitialised elements in `saved` that opcheck would compare."""
     draw = torch.Generator().manual_seed(4)
 
@@ -222,21 +246,23 @@ def test_opcheck(attention, operand, residual):
 
     B, T, U, E, M, H = 4, 16, 4, 16, 16, 16
     full = torch.full((B,), U)
-    weights = [[random(4 * H, size), random(4 * H, H), random(4 * H), random(3 * H, H)] for size in (E + M, H)]
-    additive = attention == "additive"
+    G, last = (4 * H, (3 * H, H)) if cell == "lstm" else (3 * H, (3 * H,))
+    weights = [[random(G, size), random(G, H), random(G), random(*last)] for size in (E + M, H)]
+    own = {name: random(*shape) for name, shape in attention_shapes(attention, H, H, M).items()}
     arguments = (
         random(B, U, E),
         full,
         torch.full((B,), T),
         random(B, M) if attention == "fixed" else random(B, T, M),
         None if attention == "fixed" else random(B, T, H),
-        random(H, H) if additive else None,
-        random(H) if additive else None,
-        [random(B, H) for _ in range(4)],
+        *AttentionWeights("", **own)[1:7],
+        [random(B, H) for _ in range(4 if cell == "lstm" else 2)],
         [weight for layer in weights for weight in layer],
         [random(B, U, H).detach()],
         attention != "fixed",
-        "additive" if additive else "fixed_context" if attention == "fixed" else "product",
+        cell,
+        ENGINE_KINDS.get(attention, attention),
+        2 if attention == "multihead" else 0,
         residual,
         operand,
         engine.instruction_sets()[0],

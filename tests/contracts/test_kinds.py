@@ -104,10 +104,10 @@ def test_each_part_of_an_unknown_kind_is_declined_by_name(part):
 
 @needs_engine
 def test_the_engine_can_pass_the_weights_of_each_attention_that_it_trains():
-    from peephole.engine import decoder
+    from peephole.engine.attention import ATTENTIONS
     from peephole.engine.kinds import PREDICTION_KINDS, TRAINING_KINDS
 
-    assert tuple(decoder.ATTENTIONS) == TRAINING_KINDS["attention"]
+    assert tuple(ATTENTIONS) == TRAINING_KINDS["attention"]
     for part, kinds in TRAINING_KINDS.items():
         assert set(kinds) <= set(PREDICTION_KINDS[part])  # a model is also measured while it trains
 

@@ -12,6 +12,7 @@ from peephole.engine.packed import PackedSearch
 from peephole.engine.trace import trace_search, trace_target
 from peephole.nn import use_engine
 from peephole.search import torch_trace
+from peephole.search.recorded import TraceOptions
 from rejection import rejected_by_comparison
 
 from .changes import change_text
@@ -132,12 +133,12 @@ def test_the_engines_traces_have_the_bits_of_its_predictions(stored: Any) -> Non
         network, config = make(seed=3, **settings)
         packed, source = pack(network, config, stored=stored), source_of(config)[0]
         [[best, *_]] = PackedSearch([packed]).find([source], [9], search)
-        traced = trace_search(packed, source, 9, search, top=2)
+        traced = trace_search(packed, source, 9, search, TraceOptions(top=2))
         assert traced.symbols[: len(best.ids)] == best.ids
         assert traced.log_probs.tolist() == list(best.symbol_log_probs)
         if best.attention is not None:
             assert traced.arrays["attention"][: len(best.ids)].tobytes() == best.attention.tobytes()
-        forced = trace_target(packed, source, best.ids, top=2)
+        forced = trace_target(packed, source, best.ids, TraceOptions(top=2))
         for name, array in forced.arrays.items():
             rows = min(len(array), len(traced.arrays[name]))  # the given target has </s>
             assert array[:rows].tobytes() == traced.arrays[name][:rows].tobytes(), name
@@ -159,8 +160,8 @@ def test_corrupted_traces_of_the_engine_are_rejected(name: str) -> None:
     """The engine's code cannot be changed here, so its results are."""
     right, (change, seen_in) = engine_traces(engine.instruction_sets()[0]), CORRUPTIONS[name]
     changed = Implementation(
-        lambda *given, **more: change(right.trace_search(*given, **more)),
-        lambda *given, **more: change(right.trace_target(*given, **more)),
+        lambda *given: change(right.trace_search(*given)),
+        lambda *given: change(right.trace_target(*given)),
         right.tolerance,
     )
     with rejected_by_comparison(seen_in):

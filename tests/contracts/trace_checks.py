@@ -12,7 +12,7 @@ from peephole.config import Config, ModelConfig, SearchConfig
 from peephole.engine import trace
 from peephole.engine.packed import PackedModel
 from peephole.nn import Seq2Seq, build_seq2seq
-from peephole.search.recorded import BeamTree, Fate, Recorded
+from peephole.search.recorded import BeamTree, Fate, Recorded, TraceOptions
 from peephole.storage.model_file import ModelFile, encode_model
 from peephole.storage.quantization import Stored
 from peephole.symbols import CharacterSymbols, FrameSymbols
@@ -49,7 +49,7 @@ def engine_traces(instruction_set: str) -> Implementation:
     """Return the engine's traces of networks that it packs."""
 
     def of(function: Callable[..., Recorded]) -> Callable[..., Recorded]:
-        return lambda network, *given, **more: function(pack(network, network.config, instruction_set), *given, **more)
+        return lambda network, *given: function(pack(network, network.config, instruction_set), *given)
 
     return Implementation(of(trace.trace_search), of(trace.trace_target), 1e-5)
 
@@ -108,7 +108,7 @@ def check_target(made: Implementation, network: Seq2Seq, config: ModelConfig, be
     given, own = source_of(config)
     target = TARGET if config.output != "copy" else [5, TARGET_SYMBOLS + 1, 4, TARGET_SYMBOLS]
     wanted = oracle_of(network, config).run(own, [BOS, *target], bend)
-    got = made.trace_target(network, given, target, top=3, bend=bend)
+    got = made.trace_target(network, given, target, TraceOptions(3, bend))
     assert got.beam is None
     assert got.symbols == (*target, EOS)
     check_path(got, *wanted, 3, made.tolerance)
@@ -144,7 +144,7 @@ def check_search(
         _WANTED[key] = tree, {path: model.run(own, [BOS, *path[:-1]], bend) for path in paths}
     wanted, returned = _WANTED[key]
     config_of_search = SearchConfig(**{"ctc_weight": 0.0, **settings})
-    got = made.trace_search(network, given, max_length, config_of_search, prefix=prefix, top=top, bend=bend)
+    got = made.trace_search(network, given, max_length, config_of_search, TraceOptions(top, bend, prefix))
     assert got.beam is not None
     check_tree(got.beam, wanted, made.tolerance)
     assert got.symbols in returned, "the target is returned"

@@ -6,11 +6,15 @@ Each array is allocated separately with its exact size, so that AddressSanitizer
 from __future__ import annotations
 
 import ctypes
+import math
 import random
+from typing import Any
 
 import numpy as np
 
 from peephole import engine
+from peephole.engine.trainer import NUMBERS, EngineTrainer, StepSettings
+from peephole.nn.schema import Architecture, tensors
 
 C = ctypes.CDLL(None)
 C.malloc.restype, C.malloc.argtypes = ctypes.c_void_p, [ctypes.c_size_t]
@@ -58,13 +62,23 @@ def run_both_ways(
     gradients.free()
 
 
+def cell_sizes(problem: engine.LSTMProblem | engine.DecoderProblem, inputs: int) -> dict[str, int]:
+    """Return the sizes of a layer's weights, and of c0."""
+    H = problem.hidden_size
+    G = 3 * H if problem.cell == "gru" else 4 * H
+    sizes = {"weight_input": G * inputs, "weight_hidden": G * H, "bias": G}
+    if problem.cell == "gru":
+        return sizes | {"bias_hidden": G}
+    peephole = {"full": 3 * H * H, "diagonal": 3 * H, "none": 0}[problem.form]
+    return sizes | {"c0": problem.batch * H, "weight_peephole": peephole}
+
+
 def call_lstm(problem: engine.LSTMProblem, instruction_set: str, seed: int) -> None:
     """Run a recurrent layer forward and backward on random numbers."""
     B, T, I, H = problem.batch, problem.steps, problem.input_size, problem.hidden_size  # noqa: E741
     arrays, gradients = Arrays(problem.scalar, seed), Arrays(problem.scalar, seed + 1)
-    sizes = {"x": B * T * I, "h0": B * H, "c0": B * H, "weight_input": 4 * H * I, "weight_hidden": 4 * H * H}
-    sizes |= {"bias": 4 * H, "weight_peephole": {"full": 3 * H * H, "diagonal": 3 * H, "none": 0}[problem.form]}
-    results = {"out": B * T * H, "h_last": B * H, "c_last": B * H}
+    sizes = {"x": B * T * I, "h0": B * H, **cell_sizes(problem, I)}
+    results = {"out": B * T * H, "h_last": B * H} | ({"c_last": B * H} if problem.cell == "lstm" else {})
     for name, size in (sizes | results).items():
         arrays.add(name, size)
         gradients.add(name, size)
@@ -82,8 +96,14 @@ def call_decoder(problem: engine.DecoderProblem, instruction_set: str, seed: int
     sizes = {"embedded": B * U * E, "memory": B * (M if problem.attention == "fixed_context" else T * M)}
     if problem.attention != "fixed_context":
         sizes["keys"] = B * T * A
-    if problem.attention == "additive":
+    if problem.attention not in ("fixed_context", "product"):
         sizes |= {"weight_query": A * H, "vector": A}
+    if problem.attention in ("location", "coverage"):
+        sizes |= {"attention_bias": A, "weight_location": A * (problem.channels or 1)}
+    if problem.attention == "location":
+        sizes["filters"] = problem.channels * problem.filter_width
+    if problem.attention == "multihead":
+        sizes["weight_output"] = M * M
     if problem.attention != "fixed_context" and seed % 2:
         sizes["weights"] = B * U * T
     for name, size in (sizes | {"contexts": B * U * M}).items():
@@ -100,9 +120,7 @@ def call_decoder(problem: engine.DecoderProblem, instruction_set: str, seed: int
     layers, layer_gradients = [], []
     for layer in range(problem.num_layers):
         own, its = Arrays(problem.scalar, seed + 2), Arrays(problem.scalar, seed + 3)
-        sizes = {"h0": B * H, "c0": B * H, "weight_input": 4 * H * (H if layer else E + M), "weight_hidden": 4 * H * H}
-        sizes |= {"bias": 4 * H, "weight_peephole": {"full": 3 * H * H, "diagonal": 3 * H, "none": 0}[problem.form]}
-        for name, size in sizes.items():
+        for name, size in {"h0": B * H, **cell_sizes(problem, H if layer else E + M)}.items():
             own.add(name, size)
             its.add(name, size)
         if layer:
@@ -159,6 +177,43 @@ def call_dropout_mask(problem: engine.DropoutMaskProblem, instruction_set: str) 
     arrays.free()
 
 
+TRAINED = (
+    {},
+    {"encoder_layers": 3, "encoder_pyramid": 2, "decoder_layers": 2, "encoder_size": 18, "residual": True},
+    {"bidirectional": False, "attention": "general", "peephole": "diagonal", "decoder_layers": 2},
+    {"attention": "dot", "peephole": "none"},
+    {"attention": "location", "location_width": 5, "location_channels": 2},
+    {"attention": "coverage"},
+    {"attention": "multihead", "attention_heads": 2, "hidden_size": 18},
+    {"cell": "gru", "peephole": "none", "decoder_layers": 2},
+    {"context": "mean", "encoder_size": 6, "peephole": "none"},
+    {"context": "last", "decoder_layers": 2},
+    {"input": "none", "decoder_layers": 2, "residual": True},
+)
+
+
+def train(model: dict[str, Any], precision: str, threads: int, instruction_set: str, seed: int) -> None:
+    """Run all tasks of a trainer on batches of growing and falling sizes."""
+    architecture = Architecture.from_dict({"hidden_size": 17, "encoder_size": 17 + 1, "embedding_size": 5} | model)
+    if architecture.attention == "dot":
+        architecture = Architecture.from_dict({**architecture.to_dict(), "encoder_size": 20, "hidden_size": 20})
+    draw = np.random.default_rng(seed)
+    shapes = {name: spec.shape for name, spec in tensors(architecture, 9, 7).items()}
+    weights = {name: draw.normal(scale=0.5, size=shape) for name, shape in shapes.items()}
+    settings = StepSettings(0.2 * (seed % 2), seed % 3 == 1, 0.1, 1.0, 0.01, 0.9, threads, precision, seed)
+    trainer = EngineTrainer(architecture, 9, 7, weights, settings, instruction_set)
+    for step, (batch, source_steps, target_steps) in enumerate(((1, 1, 1), (9, 7, 8), (3, 2, 5))):
+        source_lengths, lengths = draw.integers(1, source_steps + 1, batch), draw.integers(1, target_steps + 1, batch)
+        target = draw.integers(1, 7, (batch, target_steps)) * (np.arange(target_steps) < lengths[:, None])
+        given = draw.integers(0, 9, (batch, source_steps)), source_lengths, target
+        examples = draw.integers(0, 1000, batch)
+        sampling = 0.5 * (architecture.input != "none")
+        trainer.step(*given, examples, step=step, learning_rate=0.01, divisor=1, sampling_probability=sampling)
+        trainer.gradients(*given, examples, step=step, divisor=1)
+        trainer.loss(*given, averaged=seed % 2 == 1)
+    trainer.close()
+
+
 def main() -> None:
     """Call all functions on all shapes; a sanitizer ends the process at the first error."""
     shapes = [(1, 1, 1, 1), (3, 4, 2, 3), (7, 5, 17, 16), (13, 3, 16, 33), (5, 60, 70, 65)]
@@ -167,11 +222,15 @@ def main() -> None:
     losses = [(1, 1, 2), (9, 5, 40), (90, 33, 83), (300, 16, 300), (300, 3, 9000)]
     calls = 0
     for instruction_set in engine.instruction_sets():
+        for precision in NUMBERS:
+            for model in TRAINED:
+                train(model, precision, 1 + calls % 3, instruction_set, calls)
+                calls += 1
         for scalar, operand in ((4, "as_is"), (4, "bf16"), (8, "as_is")):
-            for form in engine.FORMS:
+            for form, cell in (*((form, "lstm") for form in engine.FORMS), ("none", "gru")):
                 for shape in shapes:
                     for threads in (1, 3):
-                        problem = engine.LSTMProblem(scalar, operand, form, calls % 2 == 1, threads, *shape)
+                        problem = engine.LSTMProblem(scalar, operand, form, calls % 2 == 1, threads, *shape, cell)
                         call_lstm(problem, instruction_set, calls)
                         calls += 1
                 for attention in engine.ATTENTIONS:
@@ -179,8 +238,13 @@ def main() -> None:
                         if attention == "product":  # the query is the state itself: key_size = hidden_size
                             shape = (*shape[:-2], shape[-1], shape[-1])
                         sizes = (1 + calls % 3, 1 + calls % 2, *shape)  # threads, layers
+                        own = {}
+                        if attention == "location":
+                            own = {"channels": 1 + calls % 18, "filter_width": 1 + 2 * (calls % 4)}
+                        elif attention == "multihead":  # its heads divide A and M
+                            own = {"heads": math.gcd(*shape[4:6])}
                         decoder = engine.DecoderProblem(
-                            scalar, operand, form, attention, *sizes, residual=calls % 4 == 1
+                            scalar, operand, form, attention, *sizes, **own, cell=cell, residual=calls % 4 == 1
                         )
                         call_decoder(decoder, instruction_set, calls)
                         calls += 1

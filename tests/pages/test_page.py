@@ -2,30 +2,23 @@
 
 from __future__ import annotations
 
-import json
 import re
 import subprocess
 import sys
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
+from page_data import data_of
 from random_models import random_model
 
 import peephole
 from peephole.errors import PeepholeError
-from peephole.inspect import decode_array, make_page, views
+from peephole.inspect import decode_array, make_page
 from peephole.inspect.assemble import join_modules, read_page_file, script_json
 from peephole.inspect.views import trace_for_page
 
 MOST_BYTES = 150_000  # of a page without engine, model and data
-
-
-def data_of(html: str) -> Any:
-    """Return the data inside a page."""
-    [found] = re.findall(r'<script type="application/json" id="data">(.*?)</script>', html, re.DOTALL)
-    return json.loads(found)
 
 
 def test_the_files_of_a_page_are_small(toy_file: Path) -> None:
@@ -79,12 +72,11 @@ def test_bad_input_is_named(toy_file: Path) -> None:
         make_page(peephole.load(toy_file, toy_file), "cab")
 
 
-def test_of_a_long_source_gates_are_means(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_of_a_long_source_gates_are_means() -> None:
     model = random_model(hidden_size=64)
     trace = model.trace("ab" * 20)
-    assert trace_for_page(trace)["means"] == {}
-    monkeypatch.setattr(views, "MOST_NUMBERS", 10_000)
-    raw = trace_for_page(trace)
+    assert trace_for_page(trace, 100_000)["means"] == {}
+    raw = trace_for_page(trace, 10_000)
     found = {name: decode_array(array) for name, array in raw["arrays"].items()}
     assert raw["means"]["encoder.0.0.i"] == trace["encoder.0.0.i"].shape[1] == 32
     np.testing.assert_allclose(found["encoder.0.0.i"][:, 0], trace["encoder.0.0.i"].mean(1), atol=1e-3)

@@ -120,6 +120,8 @@ def test_korean_arabic_and_emoji(browser: Browser, tmp_path: Path) -> None:
         shown.keyboard.press("ArrowLeft")
         assert shown.evaluate("document.activeElement.innerText") == "ر"
         assert "👩‍👩‍👧" in shown.inner_text(".column >> nth=0")
+        whole = shown.locator(".column >> nth=0").text_content()
+        assert "“\u2068안녕 مرحبا 👩‍👩‍👧\u2069”" in whole, "wanted a sentence whose direction the text does not change"
         assert accessibility_findings(shown) == []
 
 

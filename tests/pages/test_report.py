@@ -7,6 +7,7 @@ import math
 import re
 import shlex
 import shutil
+from dataclasses import replace
 from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
@@ -15,18 +16,21 @@ import numpy as np
 import pytest
 from click.testing import CliRunner
 from hostile_texts import HOSTILE
+from page_data import data_of
 
 import peephole
 from peephole.cli.inspect import command as inspect_verb
 from peephole.cli.report import command
 from peephole.errors import DataError, RunError
-from peephole.inspect import measured
-from peephole.inspect.measured import MODEL_ERROR, SEARCH_ERROR, score_errors
-from peephole.inspect.report import RunReport
-from peephole.inspect.report_errors import inspect_command
+from peephole.inspect.assemble import script_json
+from peephole.inspect.report import RunReport, measured, recorded
+from peephole.inspect.report.errors import inspect_command
+from peephole.inspect.report.measured import MODEL_ERROR, SEARCH_ERROR, score_errors
+from peephole.inspect.views import Limits
 from rejection import rejected_by_comparison
 
 LARGEST = 150_000  # bytes of a page, without the numbers and texts of the data
+MOST_OF_VIEWS = 4_000_000  # bytes
 
 
 class Content(HTMLParser):
@@ -120,7 +124,7 @@ def test_texts_of_the_data_are_shown_and_never_markup(report: RunReport, page: s
     for source, _ in HOSTILE:
         assert source in shown, "wanted a report with hostile texts among the worst predictions"
         assert source.replace("\u202e", "\\u202e") in text
-    assert content.tags.count("script") == 1
+    assert content.tags.count("script") == 2  # data, and the page's own
     assert not {"img", "b", "iframe", "object"} & set(content.tags)
     assert not [name for name, _ in content.attributes if name.startswith("on")]
     assert "toy <b>.run" in text
@@ -129,7 +133,8 @@ def test_texts_of_the_data_are_shown_and_never_markup(report: RunReport, page: s
     for _, value in content.attributes:
         assert "//" not in (value or ""), "wanted no address"
     assert {name: value for name, value in content.attributes if name == "lang"} == {"lang": "en"}
-    assert len(page.encode()) - sum(map(len, (t.encode() for t in content.texts))) < 2 * LARGEST
+    data = script_json(data_of(page, "views"))
+    assert len(page.encode()) - len(data.encode()) - sum(map(len, (t.encode() for t in content.texts))) < 2 * LARGEST
 
 
 def test_each_error_has_the_command_that_looks_into_it(report: RunReport, page: str, tmp_path: Path) -> None:
@@ -143,6 +148,53 @@ def test_each_error_has_the_command_that_looks_into_it(report: RunReport, page: 
     done = CliRunner().invoke(inspect_verb, [*arguments[:-3], "--without-model", *arguments[-3:]])
     assert done.exit_code == 0, done.output
     assert (tmp_path / "page.html").stat().st_size > 1000
+
+
+def test_the_worst_predictions_are_recorded(report: RunReport, run: Path, page: str) -> None:
+    model = peephole.load(run.with_suffix(".safetensors"))
+    views = data_of(page, "views")
+    assert len(script_json(views).encode()) <= MOST_OF_VIEWS
+    cases = [case for found in report.sets for case in found.worst]
+    assert len(cases) == len(views) > len(HOSTILE)
+    pressed = [value for name, value in Content(page).attributes if name == "data-view"]
+    assert pressed == [str(i) for i in range(len(views))]
+    for case, view in zip(cases, views, strict=True):
+        trace, wanted = view["trace"], model.trace(case.mistake.source, notices=peephole.model.Notices())
+        assert (view["source"], view["reference"]) == (case.mistake.source, case.mistake.reference)
+        assert trace["target"]["text"] == wanted.text == case.mistake.prediction
+        assert trace["target"]["log_prob"] == pytest.approx(wanted.log_prob, abs=1e-6)
+        assert view["rival"]["trace"]["target"]["is_given"]
+        assert case.scores is not None
+        assert view["diagnosis"]["kind"] in (case.scores.kind, "impossible")
+
+
+def test_views_of_large_models_hold_means(monkeypatch: pytest.MonkeyPatch, report: RunReport, run: Path) -> None:
+    model = peephole.load(run.with_suffix(".safetensors"))
+    monkeypatch.setattr(recorded, "VIEW_LIMITS", Limits(numbers=1_000, saliency=10))
+    first = replace(report.sets[0], worst=report.sets[0].worst[:1])
+    [[view]] = recorded.record_worst(model, [first], [])
+    assert view is not None
+    trace = model.trace(first.worst[0].mistake.source, notices=peephole.model.Notices())
+    means = view["trace"]["means"]
+    assert "decoder.0.i" in means
+    assert all(units == trace[name].shape[1] > 1 for name, units in means.items())
+    assert view["saliency"] is None
+    assert "too long" in view["saliency_note"]
+
+
+def test_views_that_would_make_the_page_too_large_are_left_out(
+    monkeypatch: pytest.MonkeyPatch, report: RunReport, run: Path, page: str
+) -> None:
+    sizes = [len(script_json(view).encode()) for view in data_of(page, "views")]
+    dev, _ = (len(found.worst) for found in report.sets)
+    monkeypatch.setattr(recorded, "MOST_BYTES", sizes[0] + sizes[dev])
+    missing: list[str] = []
+    found = recorded.record_worst(peephole.load(run.with_suffix(".safetensors")), report.sets, missing)
+    assert [views[0] is not None for views in found] == [True, True], "wanted the worst prediction of each set"
+    left_out = sum(view is None for views in found for view in views)
+    assert left_out == len(sizes) - 2
+    [line] = missing
+    assert line.startswith(f"{left_out} of the worst predictions from the inside")
 
 
 def test_ids_are_unique_and_links_lead_to_them(page: str) -> None:

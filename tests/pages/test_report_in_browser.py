@@ -10,7 +10,7 @@ import pytest
 from hostile_texts import HOSTILE
 from playwright.sync_api import Page
 
-from browsing import Browser, accessibility_findings, opened
+from browsing import Browser, accessibility_findings, open_all, opened
 from peephole.inspect.report import RunReport
 
 
@@ -68,6 +68,55 @@ def test_texts_of_every_script_are_shown_as_they_are(page: Page, report: RunRepo
         assert source.replace("\u202e", "\\u202e") in shown
     arabic = page.locator("article h4 bdi", has_text="مرحبا").first
     assert arabic.evaluate("(node) => getComputedStyle(node).unicodeBidi") == "isolate"
+
+
+def test_an_error_opens_as_a_view_of_its_prediction(page: Page, report: RunReport) -> None:
+    case = report.sets[1].worst[0]
+    button = page.locator("#errors-on-test .case button").first
+    assert button.get_attribute("aria-label") == f"Look inside: {case.mistake.source}"
+    button.focus()
+    page.keyboard.press("Enter")
+    view = page.get_by_role("dialog")
+    assert view.locator(".answer .from").inner_text() == case.mistake.source
+    assert view.locator(".answer .to").inner_text().startswith(case.mistake.prediction[:50])
+    assert "Expected was" in view.locator(".summary").inner_text()
+    titles = view.locator("h3.title").all_inner_texts()
+    assert {"Where it looked", "Why this, and not that", "Inside: gates and memory"} <= set(titles)
+    open_all(page)
+    assert view.locator(".symbol").count() > 2
+    assert view.locator("polyline.curve").count() > 0
+    page.keyboard.press("Tab")
+    assert page.evaluate("document.activeElement.closest('dialog') !== null")
+    assert accessibility_findings(page, "dialog") == []
+    page.keyboard.press("Escape")
+    assert page.locator("dialog").count() == 0
+    assert button.evaluate("(node) => node === document.activeElement")
+
+
+def test_hostile_texts_are_shown_in_views_and_never_run(page: Page, report: RunReport) -> None:
+    """That nothing runs is checked when the page is closed."""
+    cases = [case.mistake.source for found in report.sets for case in found.worst]
+    for source, _ in HOSTILE:
+        page.locator(f"button[data-view='{cases.index(source)}']").click()
+        assert page.locator("dialog .answer .from").inner_text() == source
+        open_all(page)
+        if "\u202e" in source:
+            assert "U+202E" in page.locator("dialog .symbol").all_inner_texts()
+        page.get_by_role("button", name="Close").click()
+
+
+def test_without_scripts_there_are_no_buttons(browser: Browser, report: RunReport) -> None:
+    with opened(browser, Path(str(report.out)), java_script_enabled=False) as page:
+        assert page.locator("button:visible").count() == page.locator("table.sortable th button").count()
+        assert page.locator(".case").count() > 0
+
+
+def test_the_switch_changes_the_colours(page: Page) -> None:
+    ground = "getComputedStyle(document.body).backgroundColor"
+    before = page.evaluate(ground)
+    page.click("#theme")
+    assert page.evaluate(ground) != before
+    assert page.get_by_role("button", name="Use light colours").is_visible()
 
 
 def test_the_page_fits_a_narrow_screen(page: Page) -> None:

@@ -1,5 +1,7 @@
 """Tests of the recipes whose sources are files: features, splits, normal forms of texts, and the pixel baseline."""
 
+import json
+import random
 import runpy
 import struct
 import subprocess
@@ -14,7 +16,12 @@ RECIPES = Path(__file__).parents[2] / "recipes"
 
 
 def program(recipe, name="prepare.py"):
-    return SimpleNamespace(**runpy.run_path(str(RECIPES / recipe / name)))
+    folder = str(RECIPES / recipe)
+    sys.path.insert(0, folder)  # as for a program
+    try:
+        return SimpleNamespace(**runpy.run_path(f"{folder}/{name}"))
+    finally:
+        sys.path.remove(folder)
 
 
 @pytest.fixture(scope="module")
@@ -126,9 +133,11 @@ def test_new_combinations_have_known_parts(emoji, monkeypatch):
 def test_emoji_are_split_by_vendor_and_name(emoji, monkeypatch):
     space = emoji.new_combinations.__globals__
     monkeypatch.setitem(space, "bucket", lambda name: 0 if "raising" in name else 95 if "flag" in name else 50)
-    split = emoji.split_by_name(NAMES, ("a", "b", "c"), "b")
+    split = emoji.split_by_name(NAMES, ("a", "b", "c"), "b", {"d": {"💁1", "🙋1"}, "e": {"💁1"}})
+    train = [(vendor, one) for one in ("🙋", "💁1", "💁2", "🇰🇷") for vendor in "ac"]
     assert split == {
-        "train": [(vendor, one) for one in ("🙋", "💁1", "💁2", "🇰🇷") for vendor in "ac"],
+        "train": train,
+        "train_more": [*train, ("d", "💁1"), ("e", "💁1")],
         "dev": [("b", "🇰🇷")],
         "vendor": [("b", "🙋"), ("b", "💁1"), ("b", "💁2")],
         "combinations": [("a", "🙋1"), ("c", "🙋1")],
@@ -136,15 +145,66 @@ def test_emoji_are_split_by_vendor_and_name(emoji, monkeypatch):
     }
 
 
-def test_pictures_are_cut_and_centred(emoji):
+@pytest.fixture(scope="module")
+def pictures():
+    pytest.importorskip("PIL")
+    return program("caption_emoji", "pictures.py")
+
+
+def test_pictures_are_cut_and_centred(pictures):
     from PIL import Image
 
     picture = Image.new("RGBA", (72, 72))
     picture.paste((255, 0, 0, 255), (10, 10, 30, 50))  # 20 wide, 40 high
-    found = np.asarray(emoji.on_square(picture))
+    found = np.asarray(pictures.on_square(picture))
     assert found.shape == (64, 64, 3)
     assert (found[:, 20:44] == [255, 0, 0]).all()
     assert (found[:, [0, 10, 53, 63]] == 255).all()
+
+
+def test_icons_are_found_by_code_points_or_by_name(emoji, tmp_path):
+    """An icon has the size of its set unless it has its own; the shaded set has the icon names of the flat one."""
+    names = {"🦉": "owl", "🇰🇷": "flag: South Korea", "👒": "woman’s hat"}
+    sets = {
+        "fluent": ({"1f989": "bird", "1f1f0-1f1f7": "korea"}, {"bird": {"body": "<a/>"}}, {"width": 32, "height": 32}),
+        "shaded": ({}, {"bird": {"body": "<b/>", "width": 8}, "owl": {"body": "<c/>"}}, {"height": 32}),
+        "emojione": ({}, {"flag-for-south-korea": {"body": "<d/>"}, "womans-hat": {"body": "<e/>"}}, {}),
+    }
+    for name, (chars, icons, size) in sets.items():
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "chars.json").write_text(json.dumps(chars))
+        (tmp_path / name / "icons.json").write_text(json.dumps({"icons": icons, **size}))
+    found = emoji.find_more({name: tmp_path / name for name in sets}, names)
+    links = 'xmlns="http://www.w3.org/2000/svg" xmlns:xlink="http://www.w3.org/1999/xlink"'
+    assert found == {
+        "fluent": {"🦉": f'<svg {links} viewBox="0 0 32 32"><a/></svg>'.encode()},
+        "shaded": {"🦉": f'<svg {links} viewBox="0 0 8 32"><b/></svg>'.encode()},
+        "emojione": {
+            one: f'<svg {links} viewBox="0 0 16 16">{body}</svg>'.encode()
+            for one, body in (("🇰🇷", "<d/>"), ("👒", "<e/>"))
+        },
+    }
+
+
+def test_varied_pictures_keep_their_place_and_white(pictures):
+    """A grey disc stays one: most of it is where it was, and its grey is kept if nothing is recoloured."""
+    from PIL import Image, ImageDraw
+
+    disc = Image.new("RGB", (64, 64), "white")
+    ImageDraw.Draw(disc).ellipse((12, 12, 52, 52), fill=(128, 128, 128))
+    made = [pictures.vary(disc, random.Random(seed), recolour=0) for seed in range(40)]
+    for picture in made:
+        points = np.asarray(picture)
+        assert (np.median(points[26:38, 26:38], (0, 1)) == 128).all()
+        assert (points[[0, 0, -1, -1], [0, -1, 0, -1]] == 255).all()
+    assert len({picture.tobytes() for picture in made}) == 40
+    again = pictures.vary(disc, random.Random(3), recolour=0)
+    assert again.tobytes() == made[3].tobytes()
+    recoloured = [np.asarray(pictures.vary(disc, random.Random(seed), recolour=0.35)) for seed in range(40)]
+    assert all((points[[0, 0, -1, -1], [0, -1, 0, -1]] == 255).all() for points in recoloured)
+    shades = [points[32, 32].astype(int) for points in recoloured]
+    assert np.std(shades, axis=0).min() > 5
+    assert max(np.ptp(shade) for shade in shades) > 10
 
 
 @pytest.fixture(scope="module")

@@ -137,10 +137,10 @@ def training(shared, tmp_path, monkeypatch):
     monkeypatch.setattr(stages, "training_facts", lambda model: {"weights": 1})
     monkeypatch.setattr(stages, "predict", predict)
 
-    def start(*systems):
+    def start(*systems, seeds=None):
         commands.clear()
         return stages.run_systems(
-            systems, {"test": ["s"]}, Path("c.toml"), data=tmp_path, minutes=0.5, threads=1
+            systems, {"test": ["s"]}, Path("c.toml"), data=tmp_path, minutes=0.5, threads=1, seeds=seeds
         ), list(commands)
 
     return start
@@ -170,6 +170,16 @@ def test_stages_train_each_seed_and_skip_what_is_finished(shared, training, tmp_
     (results / "a.1.json").unlink()
     (results / "a.1.run").mkdir()
     assert training(*systems)[1] == [[sys.executable, "-m", "peephole", "train", "--resume", str(results / "a.1.run")]]
+
+
+def test_fewer_seeds_are_trained_first(shared, training):
+    system = shared.stages.System("a", "one", seeds=3, searches=())
+    made = []
+    for seeds in (1, 2, None):
+        made.append([command[8] for command in training(system, seeds=seeds)[1]])
+    assert [[Path(model).name for model in models] for models in made] == [
+        ["a.1.safetensors"], ["a.2.safetensors"], ["a.3.safetensors"]
+    ]  # fmt: skip
 
 
 def test_a_recipe_prepares_its_data_once_and_prints_its_report(shared, training, tmp_path, monkeypatch, capsys):

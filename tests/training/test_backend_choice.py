@@ -18,8 +18,9 @@ from peephole.training.backend_choice import definition_notice, with_precision
 from .toy import TINY, write_pairs
 
 NOTICES = {
-    "gru": "engine: has no cell of kind 'gru'; PyTorch computes the recurrent layers and the decoder, slower",
-    "attention": "engine: has no attention of kind 'coverage'; PyTorch computes the decoder, slower",
+    "zoneout": (
+        "engine: has no zoneout of kind 'states'; PyTorch computes the recurrent layers and the decoder, slower"
+    ),
     "feeding": "engine: has no operator 'feeding_decoder'; PyTorch computes the decoder with input feeding, slower",
     "sampling": (
         "engine: has no operator 'sampled_decoder'; PyTorch computes the decoder with scheduled sampling, slower"
@@ -27,6 +28,7 @@ NOTICES = {
 }
 OUTSIDE = {"peephole::linear_backward": 4, "peephole::output_loss_backward": 2}  # two steps, for keys and readouts each
 ALL = OUTSIDE | {"peephole::lstm_backward": 4, "peephole::decoder_backward": 2}  # an encoder of two directions
+GRU = OUTSIDE | {"peephole::gru_backward": 4, "peephole::decoder_backward": 2}
 WITHOUT_KEYS = ALL | {"peephole::linear_backward": 2}  # the context needs no attention
 SAMPLED = {  # the first step feeds only gold symbols
     "peephole::decoder_backward": 1,
@@ -42,8 +44,12 @@ SETTINGS = [  # settings, the notice, how often each backward operator of the en
     ({"precision": "bf16-mixed", "context": "last", "decoder_layers": 2}, None, WITHOUT_KEYS),
     ({"precision": "32-true", "context": "last", "decoder_layers": 2}, None, WITHOUT_KEYS),
     ({"engine": "off"}, None, {}),
-    ({"cell": "gru", "peephole": "none"}, NOTICES["gru"], OUTSIDE),
-    ({"attention": "coverage", "coverage_loss": 1.0}, NOTICES["attention"], OUTSIDE | {"peephole::lstm_backward": 4}),
+    ({"cell": "gru", "peephole": "none"}, None, GRU),
+    ({"cell": "gru", "precision": "bf16-mixed", "decoder_layers": 2, "attention": "location"}, None, GRU),
+    ({"zoneout_hidden": 0.1}, NOTICES["zoneout"], OUTSIDE),
+    ({"attention": "coverage", "coverage_loss": 1.0}, None, ALL),
+    ({"attention": "location", "decoder_layers": 2}, None, ALL),
+    ({"attention": "multihead", "attention_heads": 2, "precision": "bf16-mixed"}, None, ALL),
     ({"input_feeding": True}, NOTICES["feeding"], FEEDING),
     ({"scheduled_sampling": "linear"}, NOTICES["sampling"], ALL | SAMPLED),
 ]
@@ -108,7 +114,8 @@ def test_the_notice_on_a_gpu_names_the_definition():
         (("avx512_bf16", "generic"), {}, "bf16-mixed"),
         (("avx512_bf16", "generic"), {"precision": "64-true"}, "64-true"),
         (("avx512_bf16", "generic"), {"engine": "off"}, "32-true"),
-        (("avx512_bf16", "generic"), {"cell": "gru", "peephole": "none"}, "32-true"),
+        (("avx512_bf16", "generic"), {"cell": "gru", "peephole": "none"}, "bf16-mixed"),
+        (("avx512_bf16", "generic"), {"layer_norm": True}, "32-true"),
         (("avx2", "generic"), {}, "32-true"),
         ((), {}, "32-true"),
     ],

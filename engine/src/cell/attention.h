@@ -13,7 +13,8 @@
 //     blocks(), pack(block), clear()  as above; and clears the gradients that are sums
 //     step(part, step, contexts)      from the gradients of a step's contexts, by rank, to the source and to s_{t-1}
 //     state_gradient()                where `step` leaves that of s_{t-1}, (B, Hp) by rank; NULL: s_{t-1} is not read
-//     weights(block, states, memory)  the gradients of its weights, in tasks, after all steps; then finish()
+//     chunk(chunk)                    packs kStepRows rows for `weights`, in tasks, after all steps
+//     weights(block, states, memory)  the gradients of its weights, in tasks, after that; then finish()
 // Rows is the DecoderRows of train/decoder.h: the arrays of a call, by row. A kind takes what backward reads from
 // rows.kept, in the same order in Forward and Backward, and its other memory from rows.scratch.
 #pragma once
@@ -40,6 +41,11 @@ struct Source {
   }
 };
 
+// Numbers [first, end) of a row: those of one head, or all.
+struct Units {
+  int64_t first, end;
+};
+
 // Energies e_j become weights α_j, (16).
 template <class T>
 inline void normalize_energies(T *energies, int64_t length) {
@@ -55,21 +61,21 @@ inline void normalize_energies(T *energies, int64_t length) {
   for (int64_t j = 0; j < length; ++j) energies[j] /= total;
 }
 
-// (17), (16): given the gradients of a step's context and of its weights (NULL: 0), adds to that of `memory` (length, M)
-// and sets that of the energies.
+// (17), (16): given the gradients of some units of a step's context and of its weights (NULL: 0), adds to that of
+// `memory` (length, M) and sets that of the energies.
 template <class T>
-inline void context_gradient(Source<T> source, const T *weights, const T *d_context, const T *d_weights, T *memory,
-                             T *energies) {
+inline void context_gradient(Source<T> source, Units units, const T *weights, const T *d_context, const T *d_weights,
+                             T *memory, T *energies) {
   constexpr int L = kLanes<T>;
   const int64_t M = source.memory_size;
   T mean = 0;
   for (int64_t j = 0; j < source.length; ++j) {
     Vector<T> sum{}, alpha = splat(weights[j]);
-    for (int64_t m = 0; m < M; m += L) {
-      Vector<T> dc = load(d_context + m, M - m);
+    for (int64_t m = units.first; m < units.end; m += L) {
+      Vector<T> dc = load(d_context + m, units.end - m);
       T *to = memory + j * M + m;
-      sum = fma(dc, load(source.memory + j * M + m, M - m), sum);
-      store(to, fma(alpha, dc, load(to, M - m)), M - m);
+      sum = fma(dc, load(source.memory + j * M + m, units.end - m), sum);
+      store(to, fma(alpha, dc, load(to, units.end - m)), units.end - m);
     }
     energies[j] = sum_of<T>(sum);
     if (d_weights) energies[j] += d_weights[j];
@@ -82,10 +88,19 @@ inline void context_gradient(Source<T> source, const T *weights, const T *d_cont
 struct NoAttentionWeights {
   int64_t blocks() const { return 0; }
   void pack(int64_t) const {}
+  void chunk(int64_t) const {}
   template <class Operand, class Memory>
   void weights(int64_t, const Operand *, Memory) const {}
   void finish() const {}
 };
+
+// The caller's source of a sequence.
+template <class T>
+inline Source<T> source_of(const peephole_decoder &p, int64_t b) {
+  const auto *keys = static_cast<const T *>(p.keys), *memory = static_cast<const T *>(p.memory);
+  const int64_t first = b * p.source_steps;
+  return {keys + first * p.key_size, memory + first * p.memory_size, p.source_lengths[b], p.key_size, p.memory_size};
+}
 
 // The weights α_j of each step, saved for the gradients, and the sources they weigh.
 template <class Rows>
@@ -96,11 +111,7 @@ struct SavedWeights {
 
   explicit SavedWeights(Rows &rows) : p(rows.p), all(rows.kept.template take<T>(p.batch * p.steps * p.source_steps)) {}
   T *of(int64_t at) const { return all + at * p.source_steps; }
-  Source<T> source(int64_t b) const {
-    const auto *keys = static_cast<const T *>(p.keys), *memory = static_cast<const T *>(p.memory);
-    const int64_t first = b * p.source_steps;
-    return {keys + first * p.key_size, memory + first * p.memory_size, p.source_lengths[b], p.key_size, p.memory_size};
-  }
+  Source<T> source(int64_t b) const { return source_of<T>(p, b); }
 };
 
 // The gradients of memory, keys, energies and queries.

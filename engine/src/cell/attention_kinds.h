@@ -3,6 +3,7 @@
 
 #include "cell/attention_additive.h"
 #include "cell/attention_fixed.h"
+#include "cell/attention_located_training.h"
 #include "cell/attention_location.h"
 #include "cell/attention_multihead.h"
 #include "cell/attention_product.h"
@@ -15,6 +16,9 @@ auto with_attention(int32_t attention, Body body) {
   switch (attention) {
     case PEEPHOLE_ADDITIVE: return body(AdditiveAttention());
     case PEEPHOLE_PRODUCT: return body(ProductAttention());
+    case PEEPHOLE_LOCATION: return body(LocationTraining());
+    case PEEPHOLE_COVERAGE: return body(CoverageTraining());
+    case PEEPHOLE_MULTIHEAD: return body(MultiheadTraining());
     default: return body(FixedContext());
   }
 }

@@ -1,38 +1,10 @@
-// Location-aware attention, (21), and attention with coverage, (22), for prediction:
-//
-//     e_j = vᵀ tanh(W_s s + b + k_j + U f_j), with the keys k_j = W_h h_j
-//
-// and features f_j of the weights of the steps before: C filters of the last step's α, or the sum of all α.
+// Location-aware attention, (21), and attention with coverage, (22), for prediction.
 #pragma once
 
+#include "cell/attention_located.h"
 #include "cell/packed_attention.h"
 
 namespace {
-
-// Features of a source's positions.
-struct Features {
-  const float *of_first;  // C numbers
-  int64_t stride;         // to those of the next position
-  int64_t channels;       // C
-};
-
-// α_j of a query q = W_s s + b, of A numbers. `locations`: Uᵀ (C, Ap).
-inline void weigh_located(Source<float> source, const float *vector, const float *query, Features features,
-                          const float *locations, float *weights) {
-  constexpr int L = kLanes<float>;
-  const int64_t A = source.key_size, width = in_lanes<float>(A);
-  for (int64_t j = 0; j < source.length; ++j) {
-    const float *f = features.of_first + j * features.stride;
-    Vector<float> sum{};
-    for (int64_t a = 0; a < A; a += L) {
-      Vector<float> z = load(source.keys + j * A + a, A - a) + load(query + a, A - a);
-      for (int64_t c = 0; c < features.channels; ++c) z = fma(splat(f[c]), load(locations + c * width + a), z);
-      sum = fma(tanh<float>(z), load(vector + a, A - a), sum);
-    }
-    weights[j] = sum_of<float>(sum);
-  }
-  normalize_energies(weights, source.length);
-}
 
 // The transpose of a matrix of weights, its rows 0 up to whole vectors.
 inline void read_transposed(Buffer<float> &to, const MatrixView &from) {
@@ -74,7 +46,7 @@ class PackedLocated : public PackedAlignment {
   Matrix query_;
   Buffer<float> vector_, bias_;
 
-  virtual Features features(const AttentionRow &row, AttentionScratch &scratch) const = 0;
+  virtual Features<float> features(const AttentionRow &row, AttentionScratch &scratch) const = 0;
   // Writes what the next step reads besides α.
   virtual void carry(const AttentionRow &) const {}
 };
@@ -99,19 +71,10 @@ class PackedLocation final : public PackedLocated {
   int64_t channels_, width_;
   Buffer<float> filters_;  // Fᵀ, (R, Cp)
 
-  // f_jc = Σ_r F_cr α_{j + r}, r from -(R - 1) / 2 on; α is 0 outside the source.
-  Features features(const AttentionRow &row, AttentionScratch &scratch) const override {
-    const int64_t length = row.source->length, stride = in_lanes<float>(channels_), reach = width_ / 2;
+  Features<float> features(const AttentionRow &row, AttentionScratch &scratch) const override {
+    const int64_t length = row.source->length, stride = in_lanes<float>(channels_);
     scratch.features.reserve(length * stride);
-    for (int64_t j = 0; j < length; ++j) {
-      const int64_t first = j < reach ? reach - j : 0, end = length + reach - j < width_ ? length + reach - j : width_;
-      for (int64_t c = 0; c < channels_; c += kLanes<float>) {
-        Vector<float> sum{};
-        for (int64_t r = first; r < end; ++r)
-          sum = fma(splat(row.before[j + r - reach]), load(filters_.at(r * stride + c)), sum);
-        store(scratch.features.at(j * stride + c), sum);
-      }
-    }
+    filter_weights(row.before, length, filters_.at(0), width_, channels_, scratch.features.at(0));
     return {scratch.features.at(0), stride, channels_};
   }
 };
@@ -136,7 +99,7 @@ class PackedCoverage final : public PackedLocated {
   }
 
  private:
-  Features features(const AttentionRow &row, AttentionScratch &) const override {
+  Features<float> features(const AttentionRow &row, AttentionScratch &) const override {
     return {row.before + row.source->length, 1, 1};
   }
   void carry(const AttentionRow &row) const override {

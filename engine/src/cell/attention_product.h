@@ -62,7 +62,7 @@ class ProductBackward : public NoAttentionWeights {
       const int64_t at = rows.walk.row(part, step, q), rank = rows.walk.rank(part, q), b = rows.walk.order[rank];
       const Source<T> source = saved.source(b);
       T *energies = to.energies_of(rank);
-      context_gradient(source, saved.of(at), contexts + rank * rows.memory_units, to.weights(at), to.memory(b),
+      context_gradient(source, {0, rows.M}, saved.of(at), contexts + rank * rows.memory_units, to.weights(at), to.memory(b),
                        energies);
       product_gradient(source, rows.state_before(at), energies, to.keys(b), to.query_of(rank));
     }

@@ -312,7 +312,8 @@ class Cell {
     for (int64_t unit = 0; unit < units_; unit += L) {
       const float *from = z + unit * kGates;
       Vector<float> before = load(row.h_before + unit);
-      Vector<float> h = gru_hidden_state<float>(load(from), load(from + L), load(from + 2 * L), load(from + 3 * L), before);
+      GRUGates<float> gate{load(from), load(from + L), load(from + 2 * L), load(from + 3 * L)};
+      Vector<float> h = gru_hidden_state(gate, before);
       store(row.h + unit, keep_share(zoneout_hidden_, before, h));
     }
   }
@@ -360,9 +361,10 @@ class Cell {
   }
 
   void advance_gru(const CellRow &row) const {
-    for (int64_t unit = 0; unit < units_; unit += L)
-      store(row.h + unit, gru_hidden_state<float>(sum(row, unit, 0), sum(row, unit, 1), sum(row, unit, 2),
-                                                  sum(row, unit, 3), load(row.h_before + unit)));
+    for (int64_t unit = 0; unit < units_; unit += L) {
+      GRUGates<float> gate{sum(row, unit, 0), sum(row, unit, 1), sum(row, unit, 2), sum(row, unit, 3)};
+      store(row.h + unit, gru_hidden_state(gate, load(row.h_before + unit)));
+    }
   }
 };
 

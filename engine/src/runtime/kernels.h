@@ -11,15 +11,48 @@ namespace peephole {
 class Network;
 struct NetworkView;
 
+// What scheduled sampling, (14), calls after each step of a decoder: write(context, positions, count, worker) chooses the
+// next symbols of some sequences from the states and contexts of this step, at positions b * U + t, and writes their
+// embeddings at positions + 1. Calls at the same time have different workers, in [0, threads).
+struct SymbolFeed {
+  void (*write)(void *context, const int64_t *positions, int64_t count, int worker);
+  void *context;
+};
+
 // Training in one number format.
 struct TrainingKernels {
   void (*lstm_forward)(const peephole_lstm &problem);
   void (*lstm_backward)(const peephole_lstm &problem, const peephole_lstm_gradients &gradients);
-  void (*decoder_forward)(const peephole_decoder &problem);
+  void (*decoder_forward)(const peephole_decoder &problem, const SymbolFeed *feed);  // NULL: all symbols are given
   void (*decoder_backward)(const peephole_decoder &problem, const peephole_decoder_gradients &gradients);
   void (*linear_forward)(const peephole_linear &problem);
   void (*linear_backward)(const peephole_linear &problem, const peephole_linear_gradients &gradients);
   bool (*output_loss)(const peephole_output_loss &problem, const peephole_output_loss_gradients *gradients);
+};
+
+// An update of weights, all arrays of the same size. A share is that of a new number in a moving average.
+template <class T>
+struct WeightUpdate {
+  T *weights, *first_moments, *second_moments, *average;  // average NULL: there is none
+  const T *gradients;
+  T gradient_scale;  // gradients are multiplied with it first
+  T weight_scale;    // 1 - rate · decay
+  T step_size;       // rate / (1 - β1^t)
+  T correction;      // 1 / √(1 - β2^t)
+  T first_share, second_share, average_share, epsilon;
+};
+
+// Operations on rows of `size` numbers. `factors` are those of dropout; NULL: 1.
+template <class T>
+struct ElementKernels {
+  void (*multiply)(T *to, const T *from, const float *factors, int64_t size);  // to = from · factors
+  void (*add)(T *to, const T *from, const float *factors, int64_t size);       // to += from · factors
+  void (*add_scaled)(T *to, const T *from, T factor, int64_t size);
+  void (*tanh)(T *to, const T *from, int64_t size);
+  // to = from · factors · (1 - value²): the gradient before tanh, given its value and the gradient of value · factors
+  void (*tanh_gradient)(T *to, const T *from, const T *value, const float *factors, int64_t size);
+  double (*squares)(const T *from, int64_t size);
+  void (*update)(const WeightUpdate<T> &update, int64_t first, int64_t end);  // whole vectors of 64 bytes
 };
 
 // Functions of one scalar type for tests and measurements; see peephole.h.
@@ -36,6 +69,7 @@ using FindLargest = int64_t (*)(const float *numbers, int64_t n, int64_t k, int6
 
 struct FloatKernels {
   TrainingKernels training;
+  ElementKernels<float> elements;
   ArithmeticKernels arithmetic;
   void (*dropout_mask)(const peephole_dropout_mask &problem);
   NumberFormat format;
@@ -45,6 +79,7 @@ struct FloatKernels {
 
 struct DoubleKernels {
   TrainingKernels training;
+  ElementKernels<double> elements;
   ArithmeticKernels arithmetic;
 };
 

@@ -18,15 +18,20 @@ const char *peephole_instruction_set(int32_t index) {
 }
 
 size_t peephole_lstm_saved_bytes(const peephole_lstm *problem) {
-  return with_types(problem->scalar, problem->operand,
-                    [&](auto t, auto o) { return LSTMForward<decltype(t), decltype(o)>(*problem).kept.used(); });
+  return with_types(problem->scalar, problem->operand, [&](auto t, auto o) {
+    return with_cell(problem->cell, [&](auto cell) {
+      return LSTMForward<decltype(t), decltype(o), decltype(cell)>(*problem).kept.used();
+    });
+  });
 }
 
 size_t peephole_lstm_scratch_bytes(const peephole_lstm *problem, int32_t backward) {
   static const peephole_lstm_gradients none{};
   return with_types(problem->scalar, problem->operand, [&](auto t, auto o) {
-    return backward ? LSTMBackward<decltype(t), decltype(o)>(*problem, none).scratch.used()
-                    : LSTMForward<decltype(t), decltype(o)>(*problem).scratch.used();
+    return with_cell(problem->cell, [&](auto cell) {
+      return backward ? LSTMBackward<decltype(t), decltype(o), decltype(cell)>(*problem, none).scratch.used()
+                      : LSTMForward<decltype(t), decltype(o), decltype(cell)>(*problem).scratch.used();
+    });
   });
 }
 
@@ -66,7 +71,7 @@ size_t peephole_decoder_scratch_bytes(const peephole_decoder *problem, int32_t b
 peephole_status peephole_decoder_forward(const peephole_decoder *problem, const char *instruction_set) {
   const InstructionSet *set = instruction_set_named(instruction_set);
   if (set == nullptr) return PEEPHOLE_NO_INSTRUCTION_SET;
-  set->training(problem->scalar, problem->operand).decoder_forward(*problem);
+  set->training(problem->scalar, problem->operand).decoder_forward(*problem, nullptr);
   return PEEPHOLE_OK;
 }
 

@@ -64,6 +64,26 @@ inline V fma(V a, V b, V c) {
 }
 #endif
 
+#if defined(__AVX512F__)
+inline Vector<float> square_root(Vector<float> v) { return _mm512_maskz_sqrt_ps(0xffff, v); }
+inline Vector<double> square_root(Vector<double> v) { return _mm512_maskz_sqrt_pd(0xff, v); }
+#elif defined(__AVX2__)
+inline Vector<float> square_root(Vector<float> v) { return _mm256_sqrt_ps(v); }
+inline Vector<double> square_root(Vector<double> v) { return _mm256_sqrt_pd(v); }
+#elif defined(__aarch64__)
+inline Vector<float> square_root(Vector<float> v) { return vsqrtq_f32(v); }
+inline Vector<double> square_root(Vector<double> v) { return vsqrtq_f64(v); }
+#elif defined(__SSE2__)
+inline Vector<float> square_root(Vector<float> v) { return _mm_sqrt_ps(v); }
+inline Vector<double> square_root(Vector<double> v) { return _mm_sqrt_pd(v); }
+#else
+template <class V>
+inline V square_root(V v) {
+  for (size_t lane = 0; lane < sizeof v / sizeof v[0]; ++lane) v[lane] = __builtin_sqrt(v[lane]);
+  return v;
+}
+#endif
+
 template <class T>
 inline Vector<T> splat(T value) {
   return value - Vector<T>{};  // value - 0 is value, also for -0

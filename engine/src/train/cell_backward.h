@@ -8,8 +8,21 @@ namespace {
 
 // The output arrays of a layer's gradients, in the shapes of CellShape's arrays.
 struct CellGradients {
-  void *weight_input, *weight_hidden, *bias, *weight_peephole, *h0, *c0;
+  void *weight_input, *weight_hidden, *bias, *weight_peephole, *h0, *c0, *bias_hidden;
 };
+
+// Packs some rows of the outer part of x into tiles; x(row) are `columns` numbers. `lines`: memory for kStepRows rows as
+// operands, where numbers are not operands themselves.
+template <class T, class O, class X>
+inline void pack_inputs(O *tiles, int64_t columns, int64_t num_rows, int64_t first, O *lines, X x) {
+  if constexpr (std::is_same_v<O, T>) {
+    pack_tiles(tiles, columns, num_rows, first, x);
+  } else {
+    const int64_t end = first + kStepRows < num_rows ? first + kStepRows : num_rows, width = in_lanes<T>(columns);
+    for (int64_t at = first; at < end; ++at) copy_operands(lines + (at - first) * width, x(at), columns, width);
+    pack_tiles(tiles, columns, num_rows, first, [=](int64_t at) -> const O * { return lines + (at - first) * width; });
+  }
+}
 
 template <class T, class O>
 class CellBackward {
@@ -134,7 +147,7 @@ class CellBackward {
       multiply_panels<O>(end - first, left, kGates * units, outer_panels, cell.outer_size, [&](int64_t r, int64_t unit, Vector<T> sum) {
         store(to(first + r) + unit, sum, cell.outer_size - unit);
       });
-    pack_outer(first, end, worker, x);
+    pack_inputs<T>(outer_tiles, cell.outer_size, walk.rows, first, lines + worker * kStepRows * outer, x);
     pack_tiles(joint_tiles, cell.inner_size, walk.rows, first, [&](int64_t at) { return joints(at); });
     pack_tiles(hidden_tiles(), H, walk.rows, first, [&](int64_t at) { return joints(at) + inner; });
     if (cell.full())
@@ -177,18 +190,6 @@ class CellBackward {
   const O **pointers;
   O *outer_tiles, *joint_tiles, *cell_tiles;  // packed by pack_tiles
   O *lines;                                   // for each thread: some rows of x, where they are not operands
-
-  template <class X>
-  void pack_outer(int64_t first, int64_t end, int worker, X x) {
-    if constexpr (std::is_same_v<O, T>) {
-      pack_tiles(outer_tiles, cell.outer_size, walk.rows, first, x);
-    } else {
-      O *line = lines + worker * kStepRows * outer;
-      for (int64_t at = first; at < end; ++at) copy_operands(line + (at - first) * outer, x(at), cell.outer_size, outer);
-      pack_tiles(outer_tiles, cell.outer_size, walk.rows, first,
-                 [=](int64_t at) -> const O * { return line + (at - first) * outer; });
-    }
-  }
 
   O *peephole_gradient(int64_t at, int64_t unit) const { return peephole_gradients + (at * units + unit) * 3; }
   const O *joints(int64_t at) const { return saved.joints + at * (inner + units); }

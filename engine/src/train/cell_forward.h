@@ -51,19 +51,18 @@ class CellForward {
 
   // W_x x_t + b for some rows, of the outer part of x; x(row) are `outer_size` numbers.
   template <class Row>
-  void project(int64_t chunk, int worker, Row x) {
-    int64_t first = chunk * kStepRows, rows = walk.rows - first < kStepRows ? walk.rows - first : kStepRows;
+  void project(RowRange rows, int worker, Row x) {
     const O *left[kStepRows];
-    for (int64_t r = 0; r < rows; ++r) {
+    for (int64_t r = 0; r < rows.count; ++r) {
       O *line = lines + (worker * kStepRows + r) * outer;
-      copy_operands(line, x(first + r), cell.outer_size, outer);
+      copy_operands(line, x(rows.first + r * rows.step), cell.outer_size, outer);
       left[r] = line;
     }
     for (int64_t block = 0; block < blocks(); ++block)
-      for_tiles(rows, [&](int64_t r, int64_t n) {
-        T *to = saved.gates + (first + r) * kGates * units + block * kGates * L;
+      for_tiles(rows.count, [&](int64_t r, int64_t n) {
+        T *to = saved.gates + (rows.first + r * rows.step) * kGates * units + block * kGates * L;
         tile_of<O>(n, kGates)(outer, left + r, outer_panels + block * outer * kGates * L, bias + block * kGates * L, 0, to,
-                              kGates * units);
+                              rows.step * kGates * units);
       });
   }
 

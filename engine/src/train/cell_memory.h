@@ -1,4 +1,4 @@
-// The sizes and the saved arrays of one LSTM layer in one direction, for an encoder layer and for the decoder.
+// The sizes and the saved arrays of one recurrent layer in one direction, for an encoder layer and for the decoder.
 #pragma once
 
 #include "simd/operand.h"
@@ -14,11 +14,12 @@ namespace {
 struct CellShape {
   int32_t form;
   int64_t hidden_size, outer_size, inner_size;  // H, and the sizes of the two parts of x
-  const void *weight_input;     // (4H, I), outer part first
+  const void *weight_input;     // (4H, I), outer part first; of a GRU 3H, as the next two
   const void *weight_hidden;    // (4H, H)
   const void *bias;             // (4H)
   const void *weight_peephole;  // (3H, H), (3, H) or NULL
-  const void *h0, *c0;          // (B, H)
+  const void *h0, *c0;          // (B, H); a GRU has no c0
+  const void *bias_hidden;      // (3H) of a GRU
   int64_t input_size() const { return outer_size + inner_size; }
   bool full() const { return form == PEEPHOLE_FULL; }
   bool diagonal() const { return form == PEEPHOLE_DIAGONAL; }
@@ -43,6 +44,17 @@ struct CellSaved {
       cell_operands = arena.take<O>(cell.full() ? (batch + rows) * units : 0);
   }
 };
+
+// Rows first, first + step, ..., at most kStepRows.
+struct RowRange {
+  int64_t first, step, count;
+};
+
+// The rows of one task over all steps.
+inline RowRange chunk_of(const Walk &walk, int64_t chunk) {
+  const int64_t first = chunk * kStepRows;
+  return {first, 1, walk.rows - first < kStepRows ? walk.rows - first : kStepRows};
+}
 
 // L numbers from `unit` on of a row of a caller's array (rows, size), 0 past its end.
 template <class T>

@@ -4,8 +4,9 @@
 #include <vector>
 
 #include "cell/attention_kinds.h"
-#include "train/cell_backward.h"
+#include "runtime/kernels.h"
 #include "train/cell_forward.h"
+#include "train/cell_kinds.h"
 #include "runtime/workers.h"
 
 namespace {
@@ -15,7 +16,7 @@ inline std::vector<CellShape> shapes_of(const peephole_decoder &p) {
   for (int32_t l = 0; l < p.num_layers; ++l) {
     const peephole_decoder_layer &layer = p.layers[l];
     shapes.push_back({p.form, p.hidden_size, l ? 0 : p.embedding_size, l ? p.hidden_size : p.memory_size,
-                      layer.weight_input, layer.weight_hidden, layer.bias, layer.weight_peephole, layer.h0, layer.c0});
+                      layer.weight_input, layer.weight_hidden, layer.bias, layer.weight_peephole, layer.h0, layer.c0, layer.bias_hidden});
   }
   return shapes;
 }
@@ -58,40 +59,57 @@ struct DecoderRows {
   }
 };
 
-template <class T, class O>
+template <class T, class O, class Cell>
 struct DecoderForward : DecoderRows<T, O> {
   using Rows = DecoderRows<T, O>;
   using Rows::p, Rows::walk, Rows::saved, Rows::H, Rows::M, Rows::scratch;
   static constexpr int L = kLanes<T>;
-  std::vector<CellForward<T, O>> cells;
+  std::vector<typename Cell::template Forward<T, O>> cells;
+  int64_t *fed;  // (B)  positions of the sequences that go on, for a feed
 
   explicit DecoderForward(const peephole_decoder &problem) : Rows(problem) {
     for (int32_t l = 0; l < p.num_layers; ++l)
       cells.emplace_back(this->shapes[l], walk, saved[l], p.layers[l].hidden, p.threads, scratch);
+    fed = scratch.template take<int64_t>(p.batch);
   }
 
   template <class Attention>
-  void run(const Attention &attention) {
+  void run(const Attention &attention, const peephole::SymbolFeed *feed) {
     walk.find(p.lengths, false);
     const int64_t blocks = cells[0].blocks(), cell_tasks = p.num_layers * blocks;
     for_tasks(p.threads, cell_tasks + attention.blocks(), [&](int64_t task, int) {
       if (task < cell_tasks) return cells[task / blocks].pack(task % blocks);
       attention.pack(task - cell_tasks);
     });
-    for_tasks(p.threads, cells[0].chunks(), [this](int64_t chunk, int worker) { project(chunk, worker); });
-    for_tasks(p.threads, walk.parts, [&](int64_t part, int) {
+    if (!feed)
+      for_tasks(p.threads, cells[0].chunks(), [this](int64_t chunk, int worker) { project(chunk_of(walk, chunk), worker); });
+    for_tasks(p.threads, walk.parts, [&](int64_t part, int worker) {
       for (int64_t step = 0; step < walk.steps; ++step) {
+        if (feed) project_step(part, step, worker);
         attend(attention, part, step);
         this->step(part, step);
+        if (feed) next_symbols(*feed, part, step, worker);
       }
     });
   }
 
-  void project(int64_t chunk, int worker) {
+  void project(RowRange rows, int worker) {
     for (int32_t l = 0; l < p.num_layers; ++l)
-      cells[l].project(chunk, worker, [&](int64_t at) {
+      cells[l].project(rows, worker, [&](int64_t at) {
         return l ? nullptr : static_cast<const T *>(p.embedded) + walk.position[at] * p.embedding_size;
       });
+  }
+
+  void project_step(int64_t part, int64_t step, int worker) {
+    for (int64_t q = 0, alive = walk.alive(part, step); q < alive; q += kStepRows)
+      project({walk.row(part, step, q), walk.parts, alive - q < kStepRows ? alive - q : kStepRows}, worker);
+  }
+
+  void next_symbols(const peephole::SymbolFeed &feed, int64_t part, int64_t step, int worker) {
+    const int64_t going_on = walk.alive(part, step + 1);
+    int64_t *positions = walk.of_part(fed, part);
+    for (int64_t q = 0; q < going_on; ++q) positions[q] = walk.position[walk.row(part, step, q)];
+    if (going_on) feed.write(feed.context, positions, going_on, worker);
   }
 
   // Computes the contexts of a step, for the caller and for the lowest layer's inner input.
@@ -158,13 +176,13 @@ struct DecoderForward : DecoderRows<T, O> {
   }
 };
 
-template <class T, class O>
+template <class T, class O, class Cell>
 struct DecoderBackward : DecoderRows<T, O> {
   using Rows = DecoderRows<T, O>;
   using Rows::p, Rows::walk, Rows::saved, Rows::H, Rows::M, Rows::scratch, Rows::units;
   const peephole_decoder_gradients &d;
   std::vector<CellGradients> gradients;
-  std::vector<CellBackward<T, O>> cells;
+  std::vector<typename Cell::template Backward<T, O>> cells;
   WorkerMemory<T, O> memory;
   const T *from_attention = nullptr;  // (B, Hp): gradient of s_{t-1} from attention, by rank; NULL: no attention
   T *from_above;                      // (B, Hp): gradient of a layer's h_t from the layers above, by rank
@@ -174,7 +192,7 @@ struct DecoderBackward : DecoderRows<T, O> {
       : Rows(problem), d(given), memory(most_columns(problem), problem.threads, scratch) {
     for (int32_t l = 0; l < p.num_layers; ++l) {
       const auto &to = d.layers[l];
-      gradients.push_back({to.weight_input, to.weight_hidden, to.bias, to.weight_peephole, to.h0, to.c0});
+      gradients.push_back({to.weight_input, to.weight_hidden, to.bias, to.weight_peephole, to.h0, to.c0, to.bias_hidden});
     }
     for (int32_t l = 0; l < p.num_layers; ++l)
       cells.emplace_back(this->shapes[l], gradients[l], walk, saved[l], p.threads, scratch);
@@ -205,7 +223,10 @@ struct DecoderBackward : DecoderRows<T, O> {
       }
       first_states(part);
     });
-    for_tasks(p.threads, cells[0].chunks(), [this](int64_t chunk, int worker) { outer_gradients(chunk, worker); });
+    for_tasks(p.threads, cells[0].chunks(), [&](int64_t chunk, int worker) {
+      outer_gradients(chunk, worker);
+      attention.chunk(chunk);
+    });
     for_tasks(p.threads, cell_tasks + attention.blocks(), [&](int64_t task, int worker) {
       if (task < cell_tasks) return cells[task / blocks].weights(task % blocks, memory.of(worker));
       attention.weights(task - cell_tasks, cells.back().hidden_tiles(), memory.of(worker));
@@ -269,20 +290,24 @@ struct DecoderBackward : DecoderRows<T, O> {
 // Calls body(pass, attention) with a forward pass and its kind of attention.
 template <class T, class O, class Body>
 auto with_decoder_forward(const peephole_decoder &problem, Body body) {
-  DecoderForward<T, O> pass(problem);
-  return with_attention(problem.attention, [&](auto kind) {
-    const typename decltype(kind)::template Forward<DecoderRows<T, O>> attention(pass);
-    return body(pass, attention);
+  return with_cell(problem.cell, [&](auto cell) {
+    DecoderForward<T, O, decltype(cell)> pass(problem);
+    return with_attention(problem.attention, [&](auto kind) {
+      const typename decltype(kind)::template Forward<DecoderRows<T, O>> attention(pass);
+      return body(pass, attention);
+    });
   });
 }
 
 // The same with a backward pass.
 template <class T, class O, class Body>
 auto with_decoder_backward(const peephole_decoder &problem, const peephole_decoder_gradients &gradients, Body body) {
-  DecoderBackward<T, O> pass(problem, gradients);
-  return with_attention(problem.attention, [&](auto kind) {
-    const typename decltype(kind)::template Backward<DecoderRows<T, O>> attention(pass, gradients);
-    return body(pass, attention);
+  return with_cell(problem.cell, [&](auto cell) {
+    DecoderBackward<T, O, decltype(cell)> pass(problem, gradients);
+    return with_attention(problem.attention, [&](auto kind) {
+      const typename decltype(kind)::template Backward<DecoderRows<T, O>> attention(pass, gradients);
+      return body(pass, attention);
+    });
   });
 }
 

@@ -1,25 +1,25 @@
-// One LSTM layer in one direction over a ragged batch, and its gradients.
+// One recurrent layer in one direction over a ragged batch, and its gradients.
 #pragma once
 
-#include "train/cell_backward.h"
 #include "train/cell_forward.h"
+#include "train/cell_kinds.h"
 #include "runtime/workers.h"
 
 namespace {
 
 inline CellShape shape_of(const peephole_lstm &p) {
   return {p.form,          p.hidden_size, p.input_size,      0,    p.weight_input,
-          p.weight_hidden, p.bias,        p.weight_peephole, p.h0, p.c0};
+          p.weight_hidden, p.bias,        p.weight_peephole, p.h0, p.c0, p.bias_hidden};
 }
 
-template <class T, class O>
+template <class T, class O, class Cell>
 struct LSTMForward {
   const peephole_lstm &p;
   Arena scratch{p.scratch}, kept{p.saved};
   CellShape shape = shape_of(p);
   Walk walk{p.batch, p.steps, p.threads, scratch};
   CellSaved<T, O> saved{shape, p.batch, p.steps, kept};
-  CellForward<T, O> cell{shape, walk, saved, p.out, p.threads, scratch};
+  typename Cell::template Forward<T, O> cell{shape, walk, saved, p.out, p.threads, scratch};
 
   explicit LSTMForward(const peephole_lstm &problem) : p(problem) {}
 
@@ -27,7 +27,7 @@ struct LSTMForward {
     walk.find(p.lengths, p.reverse);
     for_tasks(p.threads, cell.blocks(), [this](int64_t block, int) { cell.pack(block); });
     for_tasks(p.threads, cell.chunks(), [this](int64_t chunk, int worker) {
-      cell.project(chunk, worker,
+      cell.project(chunk_of(walk, chunk), worker,
                    [this](int64_t at) { return static_cast<const T *>(p.x) + walk.position[at] * p.input_size; });
     });
     for_tasks(p.threads, walk.parts, [this](int64_t part, int) {
@@ -43,21 +43,21 @@ struct LSTMForward {
     int64_t H = p.hidden_size, b = walk.position[at] / p.steps, length = p.lengths[b];
     T *out = static_cast<T *>(p.out);
     std::memcpy(static_cast<T *>(p.h_last) + b * H, out + walk.position[at] * H, size_t(H) * sizeof(T));
-    std::memcpy(static_cast<T *>(p.c_last) + b * H, saved.cells + (p.batch + at) * in_lanes<T>(H), size_t(H) * sizeof(T));
+    if (p.c_last) std::memcpy(static_cast<T *>(p.c_last) + b * H, saved.cells + (p.batch + at) * in_lanes<T>(H), size_t(H) * sizeof(T));
     std::memset(out + (b * p.steps + length) * H, 0, size_t((p.steps - length) * H) * sizeof(T));
   }
 };
 
-template <class T, class O>
+template <class T, class O, class Cell>
 struct LSTMBackward {
   const peephole_lstm &p;
   const peephole_lstm_gradients &d;
   Arena scratch{p.scratch}, kept{p.saved};
   CellShape shape = shape_of(p);
-  CellGradients gradients{d.weight_input, d.weight_hidden, d.bias, d.weight_peephole, d.h0, d.c0};
+  CellGradients gradients{d.weight_input, d.weight_hidden, d.bias, d.weight_peephole, d.h0, d.c0, d.bias_hidden};
   Walk walk{p.batch, p.steps, p.threads, scratch};
   CellSaved<T, O> saved{shape, p.batch, p.steps, kept};
-  CellBackward<T, O> cell{shape, gradients, walk, saved, p.threads, scratch};
+  typename Cell::template Backward<T, O> cell{shape, gradients, walk, saved, p.threads, scratch};
   WorkerMemory<T, O> memory{most_tiled(p.input_size) + most_tiled(p.hidden_size), p.threads, scratch};
 
   LSTMBackward(const peephole_lstm &problem, const peephole_lstm_gradients &g) : p(problem), d(g) {}
@@ -83,7 +83,7 @@ struct LSTMBackward {
       int64_t alive = walk.alive(part, step), going_on = walk.alive(part, step + 1);
       auto b = [&](int64_t q) { return walk.order[walk.rank(part, q)]; };
       for (int64_t q = going_on; q < alive; ++q)
-        cell.begin(part, step, q, static_cast<const T *>(d.c_last) + b(q) * H);
+        cell.begin(part, step, q, d.c_last ? static_cast<const T *>(d.c_last) + b(q) * H : nullptr);
       cell.step(part, step, [&](int64_t q, int64_t unit) {
         Vector<T> dh{};
         if (unit >= H) return dh;

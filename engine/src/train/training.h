@@ -11,12 +11,14 @@ namespace {
 template <class T, class O>
 constexpr peephole::TrainingKernels training_kernels() {
   peephole::TrainingKernels kernels{};
-  kernels.lstm_forward = [](const peephole_lstm &problem) { LSTMForward<T, O>(problem).run(); };
-  kernels.lstm_backward = [](const peephole_lstm &problem, const peephole_lstm_gradients &gradients) {
-    LSTMBackward<T, O>(problem, gradients).run();
+  kernels.lstm_forward = [](const peephole_lstm &problem) {
+    with_cell(problem.cell, [&](auto cell) { LSTMForward<T, O, decltype(cell)>(problem).run(); });
   };
-  kernels.decoder_forward = [](const peephole_decoder &problem) {
-    with_decoder_forward<T, O>(problem, [](auto &pass, const auto &attention) { pass.run(attention); });
+  kernels.lstm_backward = [](const peephole_lstm &problem, const peephole_lstm_gradients &gradients) {
+    with_cell(problem.cell, [&](auto cell) { LSTMBackward<T, O, decltype(cell)>(problem, gradients).run(); });
+  };
+  kernels.decoder_forward = [](const peephole_decoder &problem, const peephole::SymbolFeed *feed) {
+    with_decoder_forward<T, O>(problem, [=](auto &pass, const auto &attention) { pass.run(attention, feed); });
   };
   kernels.decoder_backward = [](const peephole_decoder &problem, const peephole_decoder_gradients &gradients) {
     with_decoder_backward<T, O>(problem, gradients, [](auto &pass, const auto &attention) { pass.run(attention); });

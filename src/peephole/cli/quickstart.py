@@ -17,8 +17,10 @@ from peephole.data.cmudict import write_cmudict
 from peephole.errors import printable
 from peephole.evaluation import render
 from peephole.inspect import draw_attention, make_page
+from peephole.inspect.report import report
 from peephole.model import Model
 from peephole.model.evaluation import evaluate
+from peephole.training.run_file import run_folder
 from peephole.training.waiting import waiting
 
 SHOWN_WORDS = 10
@@ -31,8 +33,8 @@ DRAWN_WORDS = 6
 def command(minutes: float, folder: str) -> None:
     """Train a model of English pronunciation on CMUdict (letters → phones), and show its predictions and attention.
 
-    Writes the data as TSV, the model as one file, a picture of its attention, and a page that shows one prediction from
-    the inside.
+    Writes the data as TSV, the model as one file, a picture of its attention, a page that shows one prediction from the
+    inside, and the report of the training.
     """
     started = time.monotonic()
     # At most five passes over the words, so a higher learning rate and fewer dev evaluations than the defaults.
@@ -59,10 +61,13 @@ def command(minutes: float, folder: str) -> None:
         (word for word, [best] in zip(words, drawn, strict=True) if best.text not in references[word]), words[0]
     )
     make_page(model, inspected, reference=references[inspected][0]).save(output_folder / "page.html")
+    with progress_bars("reading the run") as progress:
+        report(run_folder(path), output_folder / "test.tsv", output_folder / "report.html", progress=progress)
     shown, folder = printable(str(path)), printable(str(output_folder))
     console.print(
         f"done in {(time.monotonic() - started) / 60:.1f} minutes: the model is {shown}, its attention "
-        f"{folder}/attention.png; open {folder}/page.html in a browser to look inside it\n\nNext:\n"
+        f"{folder}/attention.png; in a browser, {folder}/page.html shows one prediction from the inside, and "
+        f"{folder}/report.html the training, its quality and its errors\n\nNext:\n"
         f"  echo hello | peephole predict {shown}\n"
         f"  peephole predict {shown} --nbest 3 --json words.txt\n"
         f"  peephole inspect {shown} PEEPHOLE -o page.html\n"

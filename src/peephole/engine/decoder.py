@@ -1,46 +1,29 @@
 """The decoder's recurrence on the engine, as a PyTorch operator: `peephole::decoder` and its gradient."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any, NamedTuple, cast
 
 import torch
 from torch import Tensor
 
 from peephole import engine
+from peephole.engine.attention import ATTENTIONS, AttentionWeights, attention_bytes, split_values
 from peephole.engine.choice import instruction_set_in_use
-from peephole.engine.recurrence import Size, addresses, operand_in_use, saved_bytes, scratch
-from peephole.nn.attention import AdditiveAttention, DotAttention, GeneralAttention
-from peephole.nn.cells import LSTMState, LSTMWeights, peephole_form
+from peephole.engine.gru import WEIGHTS as GRU_NAMES
+from peephole.engine.recurrence import (
+    Size,
+    addresses,
+    operand_in_use,
+    saved_bytes,
+    scratch,
+)
+from peephole.nn.cells import GRUWeights, LSTMState, LSTMWeights, peephole_form
 from peephole.nn.decoder import Decoder
 from peephole.nn.decoder_state import DecoderState, Memory
-from peephole.nn.directions import LSTMDirection
+from peephole.nn.directions import GRUDirection, LSTMDirection
 
-
-class AttentionWeights(NamedTuple):
-    """An alignment model, (15), as the engine computes it."""
-
-    kind: str  # of engine.ATTENTIONS: additive or product
-    weight_query: Tensor | None  # (A, H), W_s of additive attention
-    vector: Tensor | None  # (A,), v of additive attention
-
-
-def additive_weights(attention: AdditiveAttention) -> AttentionWeights:
-    """Return the weights of vᵀ tanh(W_s s + k_j)."""
-    return AttentionWeights("additive", attention.weight_query, attention.vector)
-
-
-def product_weights(attention: DotAttention | GeneralAttention) -> AttentionWeights:
-    """Return the weights of k_jᵀ s: none."""
-    return AttentionWeights("product", None, None)
-
-
-ATTENTIONS: dict[str, Callable[[Any], AttentionWeights]] = {
-    "fixed": lambda _: AttentionWeights("fixed_context", None, None),
-    "additive": additive_weights,
-    "dot": product_weights,
-    "general": product_weights,
-}
-"""How the engine computes an attention module of each kind."""
+_OPTIONAL = ("keys", "weight_query", "vector", "attention_bias", "weight_location", "filters", "weight_output")
+"""The arguments of `peephole::decoder` that only some kinds of attention have, in its order."""
 
 
 class _Call(NamedTuple):
@@ -53,24 +36,36 @@ class _Call(NamedTuple):
     keys: Tensor | None  # (B, T, A)
     weight_query: Tensor | None  # (A, H)
     vector: Tensor | None  # (A,)
-    states: list[Tensor]  # h, c of each layer, (B, H)
-    weights: list[Tensor]  # weight_input, weight_hidden, bias, and weight_peephole if any, of each layer
+    attention_bias: Tensor | None  # (A,)
+    weight_location: Tensor | None  # (A, C) or (A,)
+    filters: Tensor | None  # (C, R)
+    weight_output: Tensor | None  # (M, M)
+    states: list[Tensor]  # h and, of an LSTM, c of each layer, (B, H)
+    weights: list[Tensor]  # of each layer, those there are, in the order of LSTMWeights or GRUWeights
     masks: list[Tensor]  # (B, U, H) for each layer above the lowest, or none at all
     with_weights: bool  # whether α_t are wanted
+    cell: str  # lstm, gru
     attention: str  # of engine.ATTENTIONS
+    heads: int  # K
     residual: bool  # each layer reads the sum of the h_t of all layers below it
     operand: str
     instruction_set: str
 
-    def layers(self) -> list[LSTMWeights]:
-        """Return the weights layer by layer."""
-        each = len(self.weights) // (len(self.states) // 2)
-        rows = [self.weights[i : i + each] for i in range(0, len(self.weights), each)]
-        return [LSTMWeights(*row, *([None] if each == 3 else [])) for row in rows]
+    def num_layers(self) -> int:
+        """Return the number of layers."""
+        return len(self.states) // (2 if self.cell == "lstm" else 1)
+
+    def layers(self) -> list[dict[str, Tensor]]:
+        """Return the first states and the weights layer by layer, by their names in peephole.h."""
+        count = self.num_layers()
+        names = ("h0", "c0", *LSTMWeights._fields) if self.cell == "lstm" else ("h0", *GRU_NAMES.values())
+        parts, each = len(self.states) // count, len(self.weights) // count
+        rows = zip(_in_rows(self.states, parts), _in_rows(self.weights, each), strict=True)
+        return [dict(zip(names, (*states, *weights), strict=False)) for states, weights in rows]
 
     def form(self) -> str:
         """Return the form of the peepholes."""
-        return peephole_form(self.layers()[0].weight_peephole)
+        return peephole_form(self.layers()[0].get("weight_peephole"))
 
     def problem(self) -> engine.DecoderProblem:
         """Return the sizes as the engine takes them."""
@@ -82,7 +77,7 @@ class _Call(NamedTuple):
             form=self.form(),
             attention=self.attention,
             threads=torch.get_num_threads(),
-            num_layers=len(self.states) // 2,
+            num_layers=self.num_layers(),
             batch=batch,
             steps=steps,
             source_steps=1 if self.keys is None else self.memory.shape[1],
@@ -90,21 +85,21 @@ class _Call(NamedTuple):
             memory_size=self.memory.shape[-1],
             key_size=hidden_size if self.keys is None else self.keys.shape[2],
             hidden_size=hidden_size,
+            channels=0 if self.filters is None else self.filters.shape[0],
+            filter_width=0 if self.filters is None else self.filters.shape[1],
+            heads=self.heads,
+            cell=self.cell,
             residual=self.residual,
         )
 
     def differentiable(self) -> dict[str, Tensor]:
         """Return the tensors that have a gradient by their names in peephole.h."""
-        tensors = {name: getattr(self, name) for name in ("embedded", "memory", "keys", "weight_query", "vector")}
+        tensors = {name: getattr(self, name) for name in ("embedded", "memory", *_OPTIONAL)}
         return {name: tensor.contiguous() for name, tensor in tensors.items() if tensor is not None}
 
     def layer_arrays(self) -> list[dict[str, Tensor]]:
         """Return the tensors of each layer that have a gradient, by their names in peephole.h."""
-        rows = []
-        for index, weights in enumerate(self.layers()):
-            row = {"h0": self.states[2 * index], "c0": self.states[2 * index + 1], **weights._asdict()}
-            rows.append({name: tensor.contiguous() for name, tensor in row.items() if tensor is not None})
-        return rows
+        return [{name: tensor.contiguous() for name, tensor in row.items()} for row in self.layers()]
 
     def arrays(self) -> tuple[dict[str, Tensor], list[dict[str, Tensor]]]:
         """Return all arguments of the problem and of its layers, by their names in peephole.h."""
@@ -114,10 +109,15 @@ class _Call(NamedTuple):
         return {**self.differentiable(), "lengths": self.lengths, "source_lengths": self.source_lengths}, layers
 
 
+def _in_rows(tensors: list[Tensor], each: int) -> list[list[Tensor]]:
+    return [tensors[i : i + each] for i in range(0, len(tensors), each)]
+
+
 _RESULTS = "Tensor, Tensor, Tensor, Tensor, Tensor"
 _ARGUMENTS = (
     "Tensor embedded, Tensor lengths, Tensor source_lengths, Tensor memory, Tensor? keys, Tensor? weight_query, "
-    "Tensor? vector, Tensor[] states, Tensor[] weights, Tensor[] masks, bool with_weights, str attention, "
+    "Tensor? vector, Tensor? attention_bias, Tensor? weight_location, Tensor? filters, Tensor? weight_output, "
+    "Tensor[] states, Tensor[] weights, Tensor[] masks, bool with_weights, str cell, str attention, int heads, "
     "bool residual, str operand, str instruction_set"
 )
 
@@ -125,7 +125,7 @@ _ARGUMENTS = (
 def run_decoder(
     decoder: Decoder, embedded: Tensor, lengths: Tensor, state: DecoderState, masks: list[Tensor]
 ) -> tuple[Tensor, Tensor, Tensor | None]:
-    """Compute s_t and c_t of all target steps, and α_t if the decoder copies.
+    """Compute s_t and c_t of all target steps, and α_t if the decoder copies or has coverage, whose loss reads them.
 
     Args:
         decoder: its weights.
@@ -141,11 +141,26 @@ def run_decoder(
     keys, source_lengths, memory = None, lengths, state.source
     if isinstance(memory, Memory):
         keys, source_lengths, memory = memory.keys, memory.valid.sum(1), memory.outputs
-    attention = ATTENTIONS[decoder.kinds()["attention"]](decoder.attention)
-    states = cast("tuple[LSTMState, ...]", state.layers)
-    weights = [cast("LSTMDirection", layer).weights() for layer in decoder.layers]
-    residual, copies = decoder.residual and len(weights) > 1, decoder.output.copies
-    return decode(embedded, lengths, source_lengths, memory, keys, attention, states, weights, masks, residual, copies)
+    kind = decoder.kinds()["attention"]
+    attention = ATTENTIONS[kind](decoder.attention)
+    if kind == "multihead":
+        keys, memory = split_values(cast("Tensor", keys), attention)
+    weights = [cast("LSTMDirection | GRUDirection", layer).weights() for layer in decoder.layers]
+    residual = decoder.residual and len(weights) > 1
+    reads_weights = decoder.output.copies or kind == "coverage"
+    return decode(
+        embedded,
+        lengths,
+        source_lengths,
+        memory,
+        keys,
+        attention,
+        state.layers,
+        weights,
+        masks,
+        residual,
+        reads_weights,
+    )
 
 
 def decode(
@@ -155,8 +170,8 @@ def decode(
     memory: Tensor,
     keys: Tensor | None,
     attention: AttentionWeights,
-    states: Sequence[LSTMState],
-    weights: Sequence[LSTMWeights],
+    states: Sequence[LSTMState | Tensor],
+    weights: Sequence[LSTMWeights | GRUWeights],
     masks: list[Tensor],
     residual: bool = False,
     with_weights: bool = False,
@@ -167,7 +182,7 @@ def decode(
         embedded: E(y_{t-1}), (B, U, E).
         lengths: real target steps, (B,).
         source_lengths: real source steps, (B,); not read for a fixed context.
-        memory: h_j, (B, T, M), or the fixed context, (B, M).
+        memory: h_j, (B, T, M), for multihead W_v h_j, or the fixed context, (B, M).
         keys: k_j, (B, T, A); None for a fixed context.
         attention: the alignment model.
         states: first state of each layer.
@@ -176,7 +191,7 @@ def decode(
         residual: whether each layer reads, and the result is, the sum of the h_t of all layers below, (41).
         with_weights: whether α_t are wanted.
     """
-    parts = [part for state in states for part in state]
+    parts = [part for state in states for part in (state if isinstance(state, LSTMState) else (state,))]
     if operand_in_use() == "bf16":
         embedded, memory = embedded.float(), memory.float()
         keys = None if keys is None else keys.float()
@@ -188,13 +203,14 @@ def decode(
         source_lengths,
         memory,
         keys,
-        attention.weight_query,
-        attention.vector,
+        *attention[1:7],
         parts,
         [weight for layer in weights for weight in layer if weight is not None],
         masks,
         with_weights,
+        "gru" if isinstance(weights[0], GRUWeights) else "lstm",
         attention.kind,
+        attention.heads,
         residual,
         operand_in_use(),
         instruction_set_in_use(),
@@ -260,13 +276,13 @@ def _empty_results(*arguments: Any) -> tuple[Tensor, ...]:
     (batch, steps, _), hidden_size = call.embedded.shape, call.states[0].shape[1]
     scalar, full = call.embedded.element_size(), call.form() == "full"
     saved: Size = 0
-    for index in range(len(call.states) // 2):
+    for index in range(call.num_layers()):
         inner = hidden_size if index else call.memory.shape[-1]
         saved += saved_bytes(batch, steps, inner, hidden_size, scalar, call.operand, full)
     if call.keys is not None:
-        saved += (batch * steps * call.memory.shape[1] * scalar + 63) // 64 * 64
-    if call.vector is not None:
-        saved += batch * steps * ((call.vector.shape[0] * scalar + 63) // 64 * 64)
+        key_size = None if call.vector is None else call.vector.shape[0]
+        sizes = batch * steps, call.memory.shape[1], call.memory.shape[2], key_size
+        saved += attention_bytes(call.attention, *sizes, call.heads, scalar, call.operand)
     new = call.embedded.new_empty
     return (
         new(batch, steps, hidden_size),
@@ -291,27 +307,27 @@ def _save_for_backward(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, 
     ctx.mark_non_differentiable(saved, out if call.residual else sums)
     ctx.set_materialize_grads(False)  # else a gradient of the size of `saved` is made, and filled with zeros
     ctx.num_states, ctx.num_weights = len(call.states), len(call.weights)
-    ctx.settings = call[-5:]
-    ctx.save_for_backward(out, saved, *call[:7], *call.states, *call.weights, *call.masks)
+    ctx.settings = call[-7:]
+    ctx.save_for_backward(out, saved, *call[:11], *call.states, *call.weights, *call.masks)
     ctx.like = contexts.shape
 
 
 def _gradients(ctx: Any, *given: Tensor | None) -> tuple[Any, ...]:
     d_out, d_contexts, d_alphas, _, d_sums = given
     out, saved, *inputs = ctx.saved_tensors
-    lists = inputs[7:]
+    lists = inputs[11:]
     end = ctx.num_states + ctx.num_weights
     states, weights, masks = lists[: ctx.num_states], lists[ctx.num_states : end], lists[end:]
-    call = _Call._make((*inputs[:7], states, weights, masks, *ctx.settings))
+    call = _Call._make((*inputs[:11], states, weights, masks, *ctx.settings))
     d_out = d_sums if call.residual else d_out
     d_out = torch.zeros_like(out) if d_out is None else d_out
     d_contexts = out.new_zeros(ctx.like) if d_contexts is None else d_contexts
     found = iter(torch.ops.peephole.decoder_backward(d_out, d_contexts, d_alphas, out, saved, *call))
     named = {name: next(found) for name in call.differentiable()}
     rows = [{name: next(found) for name in row} for row in call.layer_arrays()]
-    d_states = [row.pop(name) for row in rows for name in ("h0", "c0")]
+    d_states = [row.pop(name) for row in rows for name in ("h0", "c0") if name in row]
     d_weights = [gradient for row in rows for gradient in row.values()]
-    optional = (named.get(name) for name in ("keys", "weight_query", "vector"))
+    optional = (named.get(name) for name in _OPTIONAL)
     return (
         named["embedded"],
         None,
@@ -321,7 +337,7 @@ def _gradients(ctx: Any, *given: Tensor | None) -> tuple[Any, ...]:
         d_states,
         d_weights,
         [None] * len(masks),
-        *[None] * 5,
+        *[None] * len(ctx.settings),
     )
 
 

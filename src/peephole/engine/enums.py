@@ -25,6 +25,13 @@ class Form(IntEnum):
     FULL = 2
 
 
+class Cell(IntEnum):
+    """`peephole_cell`: the cell of a recurrent layer."""
+
+    LSTM = 0
+    GRU = 1
+
+
 class Operand(IntEnum):
     """`peephole_operand`: the operands of matrix products."""
 
@@ -45,6 +52,28 @@ class Attention(IntEnum):
     FIXED_CONTEXT = 0
     ADDITIVE = 1
     PRODUCT = 2
+    LOCATION = 3
+    COVERAGE = 4
+    MULTIHEAD = 5
+
+
+class TrainerArray(IntEnum):
+    """`peephole_trainer_array`: the arrays of a tensor in training."""
+
+    WEIGHTS = 0
+    GRADIENTS = 1
+    FIRST_MOMENTS = 2
+    SECOND_MOMENTS = 3
+    AVERAGE = 4
+
+
+class TrainerTask(IntEnum):
+    """`peephole_trainer_task`: what a training step computes."""
+
+    UPDATE = 0
+    COMPUTE_GRADIENTS = 1
+    COMPUTE_LOSS = 2
+    COMPUTE_AVERAGE_LOSS = 3
 
 
 class Side(IntEnum):

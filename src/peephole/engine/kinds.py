@@ -20,9 +20,9 @@ PREDICTION_KINDS: Mapping[str, Collection[str]] = {
 """As in engine/src/file/architecture.cpp, which refuses files of any other kind."""
 
 TRAINING_KINDS: Mapping[str, Collection[str]] = {
-    "cell": ("lstm",),
+    "cell": ("lstm", "gru"),
     "peephole": ("full", "diagonal", "none"),
-    "attention": ("fixed", "additive", "dot", "general"),
+    "attention": ("fixed", "additive", "dot", "general", "location", "coverage", "multihead"),
     "output": ("symbols",),
     "stack": ("plain", "residual"),
     "zoneout": ("none",),
@@ -30,6 +30,15 @@ TRAINING_KINDS: Mapping[str, Collection[str]] = {
     "input_feeding": ("none",),
 }
 """The engine's operators decline requests for all other kinds, and for parts that are not listed."""
+
+
+TRAINER_KINDS: Mapping[str, Collection[str]] = {
+    **TRAINING_KINDS,
+    "attention": (*TRAINING_KINDS["attention"], "none"),
+    "context": ("attention", "last", "mean", "none"),
+    "input": ("symbols", "none"),
+}
+"""The networks that `peephole.engine.trainer` trains; engine/src/train/step_checks.h refuses all others."""
 
 
 def missing_kind(kinds: Mapping[str, str], known: Mapping[str, Collection[str]]) -> str | None:

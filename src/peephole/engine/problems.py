@@ -11,16 +11,17 @@ from dataclasses import dataclass
 
 from peephole.engine import structures
 from peephole.engine.abi import call, library
-from peephole.engine.enums import Attention, Form, Operand, Status
+from peephole.engine.enums import Attention, Cell, Form, Operand, Status
 
 OPERANDS = {operand.name.lower(): operand for operand in Operand}
+CELLS = {cell.name.lower(): cell for cell in Cell}
 FORMS = {form.name.lower(): form for form in Form}
 ATTENTIONS = {attention.name.lower(): attention for attention in Attention}
 
 
 @dataclass(frozen=True)
 class LSTMProblem:
-    """The sizes of one LSTM layer in one direction; see peephole.h."""
+    """The sizes of one recurrent layer in one direction; see peephole.h."""
 
     scalar: int  # bytes of a number: 4 or 8
     operand: str  # what products multiply: as_is, bf16
@@ -31,6 +32,7 @@ class LSTMProblem:
     steps: int
     input_size: int
     hidden_size: int
+    cell: str = "lstm"  # lstm, gru
 
     def saved_bytes(self) -> int:
         """Return the size of the array `saved`."""
@@ -41,7 +43,7 @@ class LSTMProblem:
         return int(library().peephole_lstm_scratch_bytes(ctypes.byref(self._with({})), backward))
 
     def forward(self, arrays: structures.Addresses, instruction_set: str) -> None:
-        """Compute (1)-(6) for all steps; `arrays` holds the address of each array of `peephole_lstm`."""
+        """Compute all steps; `arrays` holds the address of each array of `peephole_lstm`."""
         call("peephole_lstm_forward", instruction_set, self._with(arrays))
 
     def backward(self, arrays: Mapping[str, int | None], gradients: structures.Addresses, instruction_set: str) -> None:
@@ -50,9 +52,8 @@ class LSTMProblem:
 
     def _with(self, arrays: structures.Addresses) -> structures.LSTM:
         sizes = {name: getattr(self, name) for name in structures.LSTM._SIZES}
-        return structures.LSTM(
-            self.scalar, OPERANDS[self.operand], FORMS[self.form], self.reverse, self.threads, **sizes, **arrays
-        )
+        settings = self.scalar, OPERANDS[self.operand], FORMS[self.form], self.reverse, self.threads, CELLS[self.cell]
+        return structures.LSTM(*settings, **sizes, **arrays)
 
 
 @dataclass(frozen=True)
@@ -62,7 +63,7 @@ class DecoderProblem:
     scalar: int  # bytes of a number: 4 or 8
     operand: str  # what products multiply: as_is, bf16
     form: str  # full, diagonal, none
-    attention: str  # fixed_context, additive, product
+    attention: str  # fixed_context, additive, product, location, coverage, multihead
     threads: int
     num_layers: int
     batch: int
@@ -72,6 +73,10 @@ class DecoderProblem:
     memory_size: int
     key_size: int
     hidden_size: int
+    channels: int = 0  # of location
+    filter_width: int = 0  # likewise
+    heads: int = 0  # of multihead
+    cell: str = "lstm"  # lstm, gru
     residual: bool = False
 
     def saved_bytes(self) -> int:
@@ -112,6 +117,7 @@ class DecoderProblem:
             ATTENTIONS[self.attention],
             self.threads,
             self.num_layers,
+            CELLS[self.cell],
             self.residual,
             **sizes,
             **arrays,

@@ -147,23 +147,26 @@ def _empty_results(*arguments: Any) -> tuple[Tensor, ...]:
     )
 
 
+def array_bytes(rows: Size, numbers: Size, size: int) -> Size:
+    """Return the bytes of an array of the engine: of whole cache lines."""
+    return (rows * numbers * size + 63) // 64 * 64
+
+
+def padded_units(numbers: Size, scalar: int) -> Size:
+    """Return a number of units of `scalar` bytes, rounded up to whole cache lines."""
+    return (numbers + 64 // scalar - 1) // (64 // scalar) * (64 // scalar)
+
+
 def saved_bytes(
     batch: Size, steps: Size, inner_size: Size, hidden_size: Size, scalar: int, operand: str, full: bool
 ) -> Size:
     """Return the bytes that a layer saves for its gradients: CellSaved in engine/src/train/cell_memory.h."""
-
-    def array(rows: Size, numbers: Size, size: int) -> Size:
-        return (rows * numbers * size + 63) // 64 * 64
-
-    def padded(numbers: Size) -> Size:
-        return (numbers + 64 // scalar - 1) // (64 // scalar) * (64 // scalar)
-
-    rows, units, inner = batch * steps, padded(hidden_size), padded(inner_size)
-    gates = array(rows, 4 * units, scalar)
-    cells = array(batch + rows, units, scalar)
+    rows, units, inner = batch * steps, padded_units(hidden_size, scalar), padded_units(inner_size, scalar)
+    gates = array_bytes(rows, 4 * units, scalar)
+    cells = array_bytes(batch + rows, units, scalar)
     if operand == "as_is":
-        return gates + cells + array(rows, inner + units, scalar)
-    return gates + cells + array(rows, inner + units, 2) + (array(batch + rows, units, 2) if full else 0)
+        return gates + cells + array_bytes(rows, inner + units, scalar)
+    return gates + cells + array_bytes(rows, inner + units, 2) + (array_bytes(batch + rows, units, 2) if full else 0)
 
 
 def _empty_gradients(

@@ -18,6 +18,7 @@ class LSTM(ctypes.Structure):
         "weight_input",
         "weight_hidden",
         "bias",
+        "bias_hidden",
         "weight_peephole",
         "out",
         "h_last",
@@ -26,7 +27,7 @@ class LSTM(ctypes.Structure):
         "scratch",
     )
     _fields_ = (
-        *((name, ctypes.c_int32) for name in ("scalar", "operand", "form", "reverse", "threads")),
+        *((name, ctypes.c_int32) for name in ("scalar", "operand", "form", "reverse", "threads", "cell")),
         *((name, ctypes.c_int64) for name in _SIZES),
         *((name, ctypes.c_void_p) for name in _ARRAYS),
     )
@@ -45,6 +46,7 @@ class LSTMGradients(ctypes.Structure):
         "weight_input",
         "weight_hidden",
         "bias",
+        "bias_hidden",
         "weight_peephole",
     )
     _fields_ = tuple((name, ctypes.c_void_p) for name in _ARRAYS)
@@ -53,14 +55,17 @@ class LSTMGradients(ctypes.Structure):
 class DecoderLayer(ctypes.Structure):
     """`peephole_decoder_layer`."""
 
-    _ARRAYS = ("h0", "c0", "weight_input", "weight_hidden", "bias", "weight_peephole", "mask", "hidden")
+    _ARRAYS = ("h0", "c0", "weight_input", "weight_hidden", "bias", "bias_hidden", "weight_peephole", "mask", "hidden")
     _fields_ = tuple((name, ctypes.c_void_p) for name in _ARRAYS)
 
 
 class Decoder(ctypes.Structure):
     """`peephole_decoder`."""
 
-    _SIZES = ("batch", "steps", "source_steps", "embedding_size", "memory_size", "key_size", "hidden_size")
+    _SIZES = (
+        *("batch", "steps", "source_steps", "embedding_size", "memory_size", "key_size", "hidden_size"),
+        *("channels", "filter_width", "heads"),
+    )
     _ARRAYS = (
         "lengths",
         "source_lengths",
@@ -69,6 +74,10 @@ class Decoder(ctypes.Structure):
         "keys",
         "weight_query",
         "vector",
+        "attention_bias",
+        "weight_location",
+        "filters",
+        "weight_output",
         "layers",
         "contexts",
         "sums",
@@ -76,7 +85,7 @@ class Decoder(ctypes.Structure):
         "saved",
         "scratch",
     )
-    _SETTINGS = ("scalar", "operand", "form", "attention", "threads", "num_layers", "residual")
+    _SETTINGS = ("scalar", "operand", "form", "attention", "threads", "num_layers", "cell", "residual")
     _fields_ = (
         *((name, ctypes.c_int32) for name in _SETTINGS),
         *((name, ctypes.c_int64) for name in _SIZES),
@@ -87,14 +96,17 @@ class Decoder(ctypes.Structure):
 class DecoderLayerGradients(ctypes.Structure):
     """`peephole_decoder_layer_gradients`."""
 
-    _ARRAYS = ("h0", "c0", "weight_input", "weight_hidden", "bias", "weight_peephole")
+    _ARRAYS = ("h0", "c0", "weight_input", "weight_hidden", "bias", "bias_hidden", "weight_peephole")
     _fields_ = tuple((name, ctypes.c_void_p) for name in _ARRAYS)
 
 
 class DecoderGradients(ctypes.Structure):
     """`peephole_decoder_gradients`."""
 
-    _ARRAYS = ("states", "contexts", "weights", "embedded", "memory", "keys", "weight_query", "vector", "layers")
+    _ARRAYS = (
+        *("states", "contexts", "weights", "embedded", "memory", "keys", "weight_query", "vector"),
+        *("attention_bias", "weight_location", "filters", "weight_output", "layers"),
+    )
     _fields_ = tuple((name, ctypes.c_void_p) for name in _ARRAYS)
 
 
@@ -143,6 +155,41 @@ class DropoutMask(ctypes.Structure):
         ("keep_rate", ctypes.c_float),
         *((name, ctypes.c_int64) for name in ("batch", "steps", "units", "place")),
         *((name, ctypes.c_void_p) for name in ("examples", "unit_keys", "mask")),
+    )
+
+
+class TrainerSettings(ctypes.Structure):
+    """`peephole_trainer_settings`."""
+
+    _fields_ = (
+        *((name, ctypes.c_int32) for name in ("scalar", "operand", "threads", "variational")),
+        *((name, ctypes.c_int64) for name in ("num_source_symbols", "num_target_symbols")),
+        *((name, ctypes.c_double) for name in ("dropout", "label_smoothing", "clip_norm", "weight_decay")),
+    )
+
+
+class TrainerTensor(ctypes.Structure):
+    """`peephole_trainer_tensor`."""
+
+    _fields_ = (
+        ("name", ctypes.c_char_p),
+        ("num_dimensions", ctypes.c_int64),
+        ("shape", ctypes.c_int64 * 2),
+        ("arrays", ctypes.c_void_p * 5),
+    )
+
+
+class TrainerStep(ctypes.Structure):
+    """`peephole_trainer_step`."""
+
+    _ARRAYS = ("sources", "source_lengths", "targets", "examples", "sites")
+    _NUMBERS = ("learning_rate", "divisor", "average_decay", "sampling_probability", "loss", "gradient_norm")
+    _fields_ = (
+        *((name, ctypes.c_int64) for name in ("batch", "source_steps", "target_steps")),
+        *((name, ctypes.c_void_p) for name in _ARRAYS),
+        ("step", ctypes.c_int64),
+        *((name, ctypes.c_double) for name in _NUMBERS),
+        ("updated", ctypes.c_int32),
     )
 
 

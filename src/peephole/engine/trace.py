@@ -16,10 +16,7 @@ from peephole.config import SearchConfig
 from peephole.engine import structures
 from peephole.engine.enums import SearchKind
 from peephole.engine.packed import PackedModel, PackedSearch, joined, search_fields
-from peephole.search.recorded import BeamTree, Recorded
-
-Bend = tuple[int, Sequence[float]] | None
-"""A step, from 0, and the attention weights that it has in place of computed ones."""
+from peephole.search.recorded import BeamTree, Recorded, TraceOptions
 
 
 def trace_search(
@@ -27,19 +24,16 @@ def trace_search(
     source: Any,
     max_length: int,
     config: SearchConfig,
-    *,
-    prefix: Sequence[int] = (),
-    phrases: Sequence[Sequence[int]] | None = None,
-    top: int,
-    bend: Bend = None,
+    options: TraceOptions,
 ) -> Recorded:
     """Search the target of a source, and return all of it; arguments as of `peephole.search.torch_trace.trace_search`.
 
     Raises:
         PeepholeError: the request does not fit the model.
     """
-    fields = search_fields(config, [max_length], [prefix], None if phrases is None else [phrases])
-    with _make(model, source, config, fields, top, bend) as made:
+    phrases = None if options.phrases is None else [options.phrases]
+    fields = search_fields(config, [max_length], [options.prefix], phrases)
+    with _make(model, source, config, fields, options) as made:
         names = ("parent", "step", "symbol", "log_prob", "score", "group", "fate")
         kinds = (np.int64, np.int64, np.int32, np.float64, np.float64, np.int32, np.int32)
         columns = zip(names, structures.Trace._NODES, kinds, strict=True)
@@ -47,17 +41,17 @@ def trace_search(
         return _recorded(made, tree)
 
 
-def trace_target(model: PackedModel, source: Any, target: Sequence[int], *, top: int, bend: Bend = None) -> Recorded:
+def trace_target(model: PackedModel, source: Any, target: Sequence[int], options: TraceOptions) -> Recorded:
     """Return all that a model computes when it is fed a given target, symbol ids without </s>, (13)."""
     fields = {"kind": SearchKind.FORCE} | joined("target", [target])
-    with _make(model, source, SearchConfig(), fields, top, bend) as made:
+    with _make(model, source, SearchConfig(), fields, options) as made:
         return _recorded(made, None)
 
 
 def encode(model: PackedModel, source: Any) -> NDArray[np.float32]:
     """Return the encoder's outputs h_1 … h_S of a source, (S, M)."""
     fields = {"kind": SearchKind.FORCE} | joined("target", [()])
-    with _make(model, source, SearchConfig(), fields, 1, None) as made:
+    with _make(model, source, SearchConfig(), fields, TraceOptions(top=1)) as made:
         for one in made.arrays[: made.num_arrays]:
             if one.name == b"encoder.outputs":
                 return _copy(one.numbers, np.float32, *one.shape[:2])
@@ -66,15 +60,16 @@ def encode(model: PackedModel, source: Any) -> NDArray[np.float32]:
 
 @contextmanager
 def _make(
-    model: PackedModel, source: Any, config: SearchConfig, fields: dict[str, Any], top: int, bend: Bend
+    model: PackedModel, source: Any, config: SearchConfig, fields: dict[str, Any], options: TraceOptions
 ) -> Iterator[structures.Trace]:
     library = engine.library()
     made = ctypes.POINTER(structures.Trace)()
+    bend = options.bend
     weights = array("f", () if bend is None else bend[1])
     with PackedSearch([model]).request([source], config, fields, attention=True) as (request, call):
         given = structures.TraceRequest(
             request=ctypes.addressof(request),
-            top=top,
+            top=options.top,
             bent_step=-1 if bend is None else bend[0],
             bent_weights=weights.buffer_info()[0] if bend else None,
         )

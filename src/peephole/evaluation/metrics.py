@@ -35,7 +35,7 @@ import regex  # type: ignore[import-untyped]
 from numpy.typing import NDArray
 from rapidfuzz.distance import Levenshtein
 
-from peephole.symbols import split_clusters
+from peephole.symbols import normalize_text, split_clusters
 
 FloatArray = NDArray[np.float64]
 Texts = Sequence[str]
@@ -55,6 +55,15 @@ def exact_match(predictions: Sequence[T], references: Sequence[Sequence[T]]) -> 
     50.0
     """
     return float(_percentage(match_statistics(predictions, references).sum(axis=0, keepdims=True))[0])
+
+
+def is_reference(text: str, references: Sequence[str], normalize: str) -> bool:
+    """Return whether a text is one of its references, in a Unicode normalization form as in `normalize_text`.
+
+    >>> is_reference("e\N{COMBINING ACUTE ACCENT}", ["e", "\N{LATIN SMALL LETTER E WITH ACUTE}"], "NFC")
+    True
+    """
+    return normalize_text(text, normalize) in {normalize_text(reference, normalize) for reference in references}
 
 
 def symbol_error_rate(

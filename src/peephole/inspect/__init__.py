@@ -6,7 +6,7 @@ one HTML file that shows a prediction.
 
 from peephole.inspect.attention import draw_attention
 from peephole.inspect.figures import draw_trace
-from peephole.inspect.pages import PredictionPage, make_page
+from peephole.inspect.prediction_page import PredictionPage, make_page
 from peephole.model.diagnosis import DevErrors, Diagnosis, Loss, Neighbour, Parting
 from peephole.model.saliency import saliency
 from peephole.model.trace import Trace, decode_array

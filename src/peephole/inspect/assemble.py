@@ -1,4 +1,4 @@
-"""Assemble a page from its files in `web/`: one HTML file that loads nothing."""
+"""Assemble pages from their files in `web/`: HTML files that load nothing."""
 
 from __future__ import annotations
 
@@ -12,11 +12,18 @@ from typing import Any
 _IMPORT = re.compile(r'^import \{([^}]*)\} from "\./([\w.]+)";\n', re.MULTILINE)
 _EXPORT = re.compile(r"^export ((?:async )?(?:function|class|const|let) (\w+))", re.MULTILINE)
 _EXPORT_LIST = re.compile(r"^export \{([^}]*)\};\n", re.MULTILINE)
+_ESCAPED = re.compile("[<\u202a-\u202e\u2066-\u2069]")
 
 
 def read_page_file(name: str) -> str:
     """Return the text of a file in `web/`."""
     return files("peephole.inspect").joinpath("web", name).read_text(encoding="utf-8")
+
+
+def read_scripts() -> dict[str, str]:
+    """Return the text of each script in `web/` by its name."""
+    folder = files("peephole.inspect").joinpath("web")
+    return {entry.name: entry.read_text(encoding="utf-8") for entry in folder.iterdir() if entry.name.endswith(".js")}
 
 
 def fill_template(template: str, parts: Mapping[str, str]) -> str:
@@ -70,10 +77,13 @@ def join_modules(first: str, sources: Mapping[str, str]) -> str:
 def script_json(value: Any) -> str:
     """Return a value as JSON that can stand in a `<script>` element, whatever texts are in it.
 
-    >>> script_json("</script><b>")
-    '"\\\\u003c/script>\\\\u003cb>"'
+    Characters that change the direction of the text around them are escaped, too.
+
+    >>> script_json("</script><b>\\u202e")
+    '"\\\\u003c/script>\\\\u003cb>\\\\u202e"'
     """
-    return json.dumps(value, ensure_ascii=False, separators=(",", ":")).replace("<", "\\u003c")
+    text = json.dumps(value, ensure_ascii=False, separators=(",", ":"))
+    return _ESCAPED.sub(lambda found: f"\\u{ord(found[0]):04x}", text)
 
 
 def assemble_page(title: str, about: str, plain: str, data: Mapping[str, Any], engine: str) -> str:
@@ -87,19 +97,15 @@ def assemble_page(title: str, about: str, plain: str, data: Mapping[str, Any], e
         engine: the script of the engine and the models, as `peephole.export.browser.embedded_script` returns it; empty
             for a page that only shows what was recorded.
     """
-    folder = files("peephole.inspect").joinpath("web")
-    scripts = {
-        entry.name: entry.read_text(encoding="utf-8") for entry in folder.iterdir() if entry.name.endswith(".js")
-    }
     return fill_template(
         read_page_file("page.html"),
         {
             "TITLE": html.escape(title),
             "ABOUT": html.escape(about),
             "PLAIN": plain,
-            "STYLE": read_page_file("base.css") + read_page_file("page.css"),
+            "STYLE": read_page_file("base.css") + read_page_file("view.css"),
             "DATA": script_json(data),
             "ENGINE": engine,
-            "SCRIPT": join_modules("main.js", scripts),
+            "SCRIPT": join_modules("main.js", read_scripts()),
         },
     )

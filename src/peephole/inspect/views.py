@@ -5,7 +5,7 @@ from __future__ import annotations
 import base64
 import os
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,10 +18,21 @@ from peephole.model.trace import Trace, encode_array
 from peephole.search.recorded import Fate
 from peephole.symbols import EOS, FrameSymbols
 
-MOST_NUMBERS = 1_500_000
-"""Numbers of gates and states in a view, 2.7 bytes each; of a longer source the means over the units are shown."""
-MOST_SALIENCY = 40_000
-"""Most target symbols × source symbols of which gradient × input is computed: each target symbol is a backward pass."""
+
+class Limits(NamedTuple):
+    """What a view holds at most.
+
+    Attributes:
+        numbers: of gates and states, 2.7 bytes each; if there are more, their means over the units are stored.
+        saliency: target symbols × source symbols of which gradient × input is computed: each target symbol is a
+            backward pass.
+    """
+
+    numbers: int
+    saliency: int
+
+
+PAGE_LIMITS = Limits(1_500_000, 40_000)
 WIDEST, HIGHEST = 1500, 128
 """Most points of the picture of a source of frames."""
 SHOWN_PARTS = {*"chifogrzn", *(f"{kind}_{gate}" for kind in ("pre", "peephole") for gate in "ifo")}
@@ -36,8 +47,9 @@ def make_view(
     top: int,
     notices: Notices,
     search: Mapping[str, Any],
+    limits: Limits = PAGE_LIMITS,
 ) -> dict[str, Any]:
-    """Return an entry of `views` in a page's data; arguments as in `peephole.inspect.make_page`."""
+    """Return an entry of `views` in a page's data, not larger than `limits`; arguments as in `make_page`."""
     trace = model.trace(source, top=top, notices=notices, **search)
     view: dict[str, Any] = {
         "source": _shown_source(source),
@@ -45,7 +57,7 @@ def make_view(
         "beam_size": model.config.with_values(
             {f"search.{name}": value for name, value in search.items()}
         ).search.beam_size,
-        "trace": trace_for_page(trace),
+        "trace": trace_for_page(trace, limits.numbers),
         "rival": None,
         "frames": _frames(model, source),
     }
@@ -55,19 +67,21 @@ def make_view(
     if rival is not None:
         label, target = rival
         other = model.trace(source, target, top=top, notices=notices, **given)
-        view["rival"] = {"label": label, "trace": trace_for_page(other), "saliency": None}
+        view["rival"] = {"label": label, "trace": trace_for_page(other, limits.numbers), "saliency": None}
     view["diagnosis"] = None
     if reference is not None:
         found = model.diagnose(source, reference, top=top, notices=Notices(), **search)
         view["diagnosis"] = found.to_dict()
-    view |= _saliency(model, source, trace, other, view["rival"])
+    view |= _saliency(model, source, trace, other, view["rival"], limits.saliency)
     return view
 
 
-def trace_for_page(trace: Trace) -> dict[str, Any]:
+def trace_for_page(trace: Trace, most_numbers: int) -> dict[str, Any]:
     """Return a trace as `Trace.to_dict` has it, with the arrays that a page draws.
 
-    If those are too many numbers, gates and states are means over the units, and `means` has the number of units.
+    Args:
+        trace: the trace.
+        most_numbers: if gates and states are more, they are means over the units, and `means` has the number of units.
     """
     raw = trace.to_dict()
     kept = {
@@ -76,7 +90,7 @@ def trace_for_page(trace: Trace) -> dict[str, Any]:
         if name.rpartition(".")[2] in SHOWN_PARTS and array.ndim == 2
     }
     means: dict[str, int] = {}
-    if sum(array.size for array in kept.values()) > MOST_NUMBERS:
+    if sum(array.size for array in kept.values()) > most_numbers:
         means = {name: array.shape[1] for name, array in kept.items()}
         kept = {name: _mean_over_units(name, kept) for name in kept}
     kept |= {
@@ -117,12 +131,12 @@ def _find_rival(trace: Trace, reference: str | None, why_not: str | None) -> tup
 
 
 def _saliency(
-    model: Model, source: Any, trace: Trace, other: Trace | None, rival: dict[str, Any] | None
+    model: Model, source: Any, trace: Trace, other: Trace | None, rival: dict[str, Any] | None, most: int
 ) -> dict[str, Any]:
     """Return gradient × input, or why there is none; that of the difference is stored in the rival."""
     length = max(len(trace.source_tokens), len(trace.arrays.get("encoder.outputs", ())))
     longest = max(len(trace.tokens), 0 if other is None else len(other.tokens))
-    if not longest or longest * length > MOST_SALIENCY:
+    if not longest or longest * length > most:
         note = f"Gradient × input is not computed for {len(trace.tokens)} × {length} symbols: it would take too long."
         return {"saliency": None, "saliency_note": note}
     quiet = Notices()

@@ -17,6 +17,7 @@ from peephole.data import Report
 from peephole.data.files import shown_name
 from peephole.errors import ArgumentError, ConfigError, PeepholeError, check_path, describe_value
 from peephole.evaluation.calibration import Reliability, fit_temperature, reliability, symbol_events
+from peephole.evaluation.metrics import is_reference
 from peephole.model.evaluation import Progress, Reading, check_function, check_settings, predict_best
 from peephole.model.handle import Model
 from peephole.model.loading import read_model
@@ -24,7 +25,7 @@ from peephole.model.pairs import PairsArgument, check_has_texts, group_by_source
 from peephole.model.prediction import Prediction
 from peephole.model.reading import Notices, read_sources
 from peephole.storage.model_file import save_model
-from peephole.symbols import FrameSymbols, normalize_text
+from peephole.symbols import FrameSymbols
 
 
 @dataclass(frozen=True)
@@ -149,8 +150,7 @@ def measure_reliability(
     ]
     whole = [min(1.0, math.exp(p.log_prob)) for p in predictions]
     right = [
-        normalize_text(p.text, symbols.normalize) in {normalize_text(text, symbols.normalize) for text in choices}
-        for p, choices in zip(predictions, references, strict=True)
+        is_reference(p.text, choices, symbols.normalize) for p, choices in zip(predictions, references, strict=True)
     ]
     return (
         reliability([found[0] for found in events], [found[1] for found in events], seed),

@@ -16,6 +16,7 @@ from peephole.model.phrases import read_phrases
 from peephole.model.reading import Notices, Source, issue_warnings, new_notices
 from peephole.model.search_choice import slow_search_reason
 from peephole.nn.schema import Architecture
+from peephole.search.recorded import TraceOptions
 from peephole.symbols import EOS, copied_tokens
 
 if TYPE_CHECKING:
@@ -181,22 +182,21 @@ def record(model: Model, work: Work) -> Recorded:
 
 
 def _record(model: Model, weights: Weights, work: Work) -> Recorded:
-    given: dict[str, Any] = {"top": work.top, "bend": work.bend}
-    searched: dict[str, Any] = {"prefix": work.prefix, "phrases": work.phrases}
+    options = TraceOptions(work.top, work.bend, work.prefix, work.phrases)
     ids, reason = work.source.ids, slow_search_reason(weights, model.config, work.config)
     if weights.fit_engine() and work.config.engine == "auto" and reason is None:
         from peephole.engine.trace import trace_search, trace_target
 
         [packed] = weights.packed(model._description())
         if work.target is not None:
-            return trace_target(packed, ids, work.target, **given)
-        return trace_search(packed, ids, work.max_length, work.config, **searched, **given)
+            return trace_target(packed, ids, work.target, options)
+        return trace_search(packed, ids, work.max_length, work.config, options)
     from peephole.search import torch_trace
 
     network = weights.search_networks()[0]
     if work.target is not None:
-        return torch_trace.trace_target(network, ids, work.target, **given)
-    return torch_trace.trace_search(network, ids, work.max_length, work.config, **searched, **given)
+        return torch_trace.trace_target(network, ids, work.target, options)
+    return torch_trace.trace_search(network, ids, work.max_length, work.config, options)
 
 
 def calibrated(found: Recorded, scored: Recorded) -> Recorded:

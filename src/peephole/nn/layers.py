@@ -271,7 +271,12 @@ def run_gru(
     kinds: Mapping[str, str] | None = None,
     variant: Variant = Variant(),  # noqa: B008  # it is never changed
 ) -> tuple[Float[Tensor, "B T H"], Float[Tensor, "B H"]]:
-    """Run `gru`, its arguments, results and errors, on the first backend that can, else by its equations."""
+    """Run `gru`, its arguments, results and errors, on the first backend that can, else by its equations.
+
+    Under autocast to bfloat16 on a CPU, products multiply bfloat16; states are float32.
+    """
+    if multiplies_bfloat16():
+        x, state = x.float(), state.float()
     kinds = kinds or {"cell": GRU.kind, "peephole": "none"}
     run = find_for("recurrent_layer", kinds, [x, state, *weights]).run or gru
     found: tuple[Tensor, Tensor] = run(x, lengths, state, weights, reverse=reverse, **variant.keywords())

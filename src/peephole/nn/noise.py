@@ -7,7 +7,6 @@ processes, or on whether the run was killed and resumed in between: none of thes
 
 from __future__ import annotations
 
-import hashlib
 from functools import cache
 from typing import NamedTuple
 
@@ -16,6 +15,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from peephole.nn.backends import Request, find
+from peephole.nn.sites import site_number
 
 
 class Noise(NamedTuple):
@@ -81,8 +81,7 @@ class Noise(NamedTuple):
 
     def _site_number(self, site: str) -> int:
         """Return 64 bits, as a signed number, for the run, the step and the site."""
-        run = hashlib.blake2b(f"{self.seed} {self.step} {site}".encode(), digest_size=8).digest()
-        return int.from_bytes(run, "little", signed=True)
+        return site_number(self.seed, self.step, site)
 
 
 @cache

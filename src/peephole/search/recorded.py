@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from enum import IntEnum
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     import numpy as np
     from numpy.typing import NDArray
 
@@ -27,6 +29,22 @@ class Fate(IntEnum):
     TOO_SHORT = 10  # forbidden: </s> before the least length
     REPEATED_NGRAM = 11  # forbidden: the hypothesis has this n-gram already
     PHRASES = 12  # forbidden: </s> before all phrases have occurred, or no room for them
+
+
+class TraceOptions(NamedTuple):
+    """How the target of a trace is constrained, and how much of it is recorded.
+
+    Attributes:
+        top: alternatives recorded of each step, and extensions of each hypothesis.
+        bend: a step, from 0, and the attention weights that it has in place of computed ones, of sum 1.
+        prefix: symbol ids that a target that is searched begins with.
+        phrases: symbol ids of the phrases that such a target must contain; None: none.
+    """
+
+    top: int
+    bend: tuple[int, Sequence[float]] | None = None
+    prefix: Sequence[int] = ()
+    phrases: Sequence[Sequence[int]] | None = None
 
 
 @dataclass(frozen=True, eq=False)

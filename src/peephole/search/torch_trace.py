@@ -16,7 +16,7 @@ from peephole.nn.ctc_stepper import CTCStepper
 from peephole.nn.recording import Recording, record
 from peephole.search.beam import beam_search
 from peephole.search.guides import Guide
-from peephole.search.recorded import BeamTree, Recorded
+from peephole.search.recorded import BeamTree, Recorded, TraceOptions
 from peephole.search.rules import Rules
 from peephole.search.torch import pad
 from peephole.search.tree import TreeRecorder
@@ -28,11 +28,7 @@ def trace_search(
     source: Any,
     max_length: int,
     config: SearchConfig,
-    *,
-    prefix: Sequence[int] = (),
-    phrases: Sequence[Sequence[int]] | None = None,
-    top: int,
-    bend: tuple[int, Sequence[float]] | None = None,
+    options: TraceOptions,
 ) -> Recorded:
     """Search the target of a source as `config` says, and return all of its best hypothesis and of the search.
 
@@ -41,15 +37,12 @@ def trace_search(
         source: what the network reads: symbol ids, for models that copy with the id of each one's copy, or frames.
         max_length: most symbols of the target, </s> included.
         config: the search, a beam search.
-        prefix: symbol ids that the target begins with.
-        phrases: symbol ids of the phrases that the target must contain; None: none.
-        top: alternatives recorded of each step, and extensions of each hypothesis.
-        bend: a step, from 0, and the attention weights that it has in place of computed ones, of sum 1.
+        options: constrain the target, and say how much is recorded.
     """
     inputs, lengths = _pad_one(network, source)
-    given = _bend(network, bend)
+    given = _bend(network, options)
     stepper = Seq2SeqStepper(network)
-    recorder = TreeRecorder(top, max_length)
+    recorder = TreeRecorder(options.top, max_length)
     guides = []
     if config.ctc_weight and network.ctc is not None:
         guides.append(Guide(CTCStepper(network), config.ctc_weight, interpolates=True))
@@ -63,24 +56,22 @@ def trace_search(
         length_penalty=config.length_penalty,
         length_reward=config.length_reward,
         coverage_penalty=config.coverage_penalty,
-        prefixes=[prefix],
+        prefixes=[options.prefix],
         guides=guides,
         rules=Rules(config.min_length, config.no_repeat_ngram),
         diverse_groups=config.diverse_groups,
         diversity=config.diversity,
-        phrases=None if phrases is None else [phrases],
+        phrases=None if options.phrases is None else [options.phrases],
         recorder=recorder,
     )
     symbols = (*found[0].ids, *[EOS] * found[0].finished)
-    return _recorded(network, inputs, lengths, symbols, top, given, recorder.finish(found))
+    return _recorded(network, inputs, lengths, symbols, options.top, given, recorder.finish(found))
 
 
-def trace_target(
-    network: Seq2Seq, source: Any, target: Sequence[int], *, top: int, bend: tuple[int, Sequence[float]] | None = None
-) -> Recorded:
+def trace_target(network: Seq2Seq, source: Any, target: Sequence[int], options: TraceOptions) -> Recorded:
     """Return all that the network computes when it is fed a given target, symbol ids without </s>, (13)."""
     inputs, lengths = _pad_one(network, source)
-    return _recorded(network, inputs, lengths, (*target, EOS), top, _bend(network, bend), None)
+    return _recorded(network, inputs, lengths, (*target, EOS), options.top, _bend(network, options), None)
 
 
 @torch.no_grad()
@@ -96,8 +87,8 @@ def _pad_one(network: Seq2Seq, source: Any) -> tuple[torch.Tensor, torch.Tensor]
     return inputs.to(weight.device), lengths.to(weight.device)
 
 
-def _bend(network: Seq2Seq, bend: tuple[int, Sequence[float]] | None) -> Bend | None:
-    weight = next(network.parameters())
+def _bend(network: Seq2Seq, options: TraceOptions) -> Bend | None:
+    weight, bend = next(network.parameters()), options.bend
     return None if bend is None else Bend(bend[0], torch.tensor(bend[1], dtype=weight.dtype, device=weight.device))
 
 

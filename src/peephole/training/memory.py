@@ -164,6 +164,7 @@ def step_numbers_engine(config: Config, num_target_symbols: int, batch: BatchSha
     """Return how many numbers a step of the engine holds at its peak, that of the decoder's gradients."""
     a, dropped = Architecture.of(config.model), bool(config.model.dropout)
     H, M, E, full = a.hidden_size, a.encoder_size, a.embedding_size, a.peephole == "full"
+    gates = 6 if a.cell == "gru" else 4  # whose gradients are stored: of a GRU those of x and of h apart
     frontend, batch = _read_frames(a, batch)
     rows, steps = batch.pairs * batch.source_steps, batch.pairs * batch.target_steps
     attends = schema.CONTEXTS[a.context]
@@ -176,10 +177,15 @@ def step_numbers_engine(config: Config, num_target_symbols: int, batch: BatchSha
     if attends:
         source += 0 if a.attention == "dot" else H
         target += batch.source_steps + H
+        if a.attention == "coverage":
+            target += 3 * batch.source_steps  # coverage; the weights that its loss reads, and their gradient
+        elif a.attention == "multihead":
+            source += 3 * (H + M)  # keys and values together, apart, and their gradients
+            target += (a.attention_heads - 1) * batch.source_steps + 2 * M  # of each head; c^k and d c
     # the gradients of the decoder's arguments, and its scratch
     source += M + H * attends
     target += H + M + E + (H + M + E)
-    target += a.decoder_layers * (4 + 3 * full + 1 + full) * H + M + E + H * attends
+    target += a.decoder_layers * (gates + 3 * full + 1 + full) * H + M + E + H * attends
     chunk = min(steps, max(256, (1 << 21) // max(1, num_target_symbols)))
     return frontend + rows * source + steps * target + (chunk + H) * num_target_symbols
 

@@ -84,7 +84,7 @@ function layerPictures(view, layer, shownPart) {
     const range = PARTS[shownPart][1] || Math.max(1, ...Array.from({ length: squares.rows }, (_, t) => squares.row(t).reduce((most, x) => Math.max(most, Math.abs(x)), 0)));
     const units = trace.means[`${layer}.${shownPart}`];
     content.push(h("h4", {}, PARTS[shownPart][0]),
-      h("p", { class: "note" }, units ? `Each square is the mean of ${units} units: the source is too long to store all of them.` : `A row for each symbol, a column for each of ${squares.columns} units; blue is negative. The strongest colour is ${number(range)}.`),
+      h("p", { class: "note" }, units ? `Each square is the mean of ${units} units: all of them would make this file too large.` : `A row for each symbol, a column for each of ${squares.columns} units; blue is negative. The strongest colour is ${number(range)}.`),
       heatMap(squares, names, [], `${PARTS[shownPart][0]} of ${layerName(layer)}, by symbol and unit`, inDecoder ? view.selection : null, range));
   }
   content.push(foldedTable("Gates as a table", ["symbol", ...lines.map(({ name }) => name), ...shares.map(({ name }) => `peephole part of ${name}`)], () =>

@@ -2,21 +2,12 @@
 
 import { editor } from "./editor.js";
 import { h } from "./dom.js";
+import { themeSwitch } from "./theme.js";
 
 const page = JSON.parse(/** @type {HTMLElement} */ (document.getElementById("data")).textContent ?? "{}");
 const main = /** @type {HTMLElement} */ (document.getElementById("main"));
 
-/** @param {string} theme */
-function setTheme(theme) {
-  document.documentElement.dataset.theme = theme;
-  const dark = theme === "dark";
-  toggle.textContent = dark ? "Light" : "Dark";
-  toggle.setAttribute("aria-label", dark ? "Use light colours" : "Use dark colours");
-}
-const toggle = /** @type {HTMLElement} */ (document.getElementById("theme"));
-toggle.addEventListener("click", () => setTheme(document.documentElement.dataset.theme === "dark" ? "light" : "dark"));
-setTheme(matchMedia("(prefers-color-scheme: dark)").matches ? "dark" : "light");
-toggle.hidden = false;
+themeSwitch(/** @type {HTMLElement} */ (document.getElementById("theme")));
 
 const columns = h("div", { class: page.views.length > 1 ? "columns two" : "columns" });
 page.views.forEach((/** @type {any} */ raw, /** @type {number} */ i) => {

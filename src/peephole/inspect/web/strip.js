@@ -1,7 +1,7 @@
 // A row of symbols as buttons. Of a long row only the symbols around one place are made; a slider moves them.
 
 import { arrowKeys, h } from "./dom.js";
-import { shown } from "./words.js";
+import { RIGHT_TO_LEFT, shown } from "./words.js";
 
 const MOST = 60; // symbols shown at once
 
@@ -88,7 +88,6 @@ export function strip(texts, label, onChoose, describe) {
   };
 }
 
-const RIGHT_TO_LEFT = /[\u0590-\u08ff\ufb1d-\ufdff\ufe70-\ufefc]/u;
 const LEFT_TO_RIGHT = /\p{L}/u;
 
 /** Returns the direction of a row of symbols: that of its first letter. @param {string[]} texts */

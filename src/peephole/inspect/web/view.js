@@ -65,7 +65,7 @@ export function drawView(raw, actions, heading, step) {
   const sentences = [...summarize(trace, frames ? "frame" : "symbol"), ...diagnosisSentences(raw)];
   const head = h("h2", { id: title, class: "answer" }, h("bdi", { class: "from" }, short(raw.source)), h("span", { class: "arrow", "aria-label": "becomes" }, " → "),
     h("bdi", { class: "to" }, short(trace.text) || "(nothing)"));
-  if (!trace.tokens.length) return h("article", { "aria-labelledby": title }, head, ...sentences.map((text) => h("p", {}, text)));
+  if (!trace.tokens.length) return h("article", { class: "view", "aria-labelledby": title }, head, ...sentences.map((text) => h("p", {}, text)));
   return h("article", { class: "view", "aria-labelledby": title },
     heading ? h("p", { class: "kicker" }, heading) : null, head,
     h("div", { class: "summary" }, ...sentences.map((text) => h("p", {}, text))),

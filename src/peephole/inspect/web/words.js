@@ -9,12 +9,21 @@ const VISIBLE = new Map([[" ", "␣"], ["\n", "↵"], ["\t", "⇥"], ["\r", "␍
 export function shown(symbol) {
   if (symbol === END) return "‹end›";
   if (symbol.startsWith("\u2581")) return `␣${symbol.slice(1)}`;
+  if (!VISIBLE.has(symbol) && /^\p{C}$/u.test(symbol)) return `U+${symbol.codePointAt(0)?.toString(16).toUpperCase().padStart(4, "0")}`;
   return VISIBLE.get(symbol) ?? symbol;
+}
+
+/** Letters of scripts that are written from right to left. */
+export const RIGHT_TO_LEFT = /[\u0590-\u08ff\ufb1d-\ufefc\u{10800}-\u{10fff}\u{1e800}-\u{1efff}]/u;
+
+/** Returns a text that does not change the direction of the sentence around it. @param {string} text */
+function isolated(text) {
+  return RIGHT_TO_LEFT.test(text) ? `\u2068${text}\u2069` : text;
 }
 
 /** @param {string} symbol */
 export function quoted(symbol) {
-  return symbol === END ? "the end" : `“${shown(symbol)}”`;
+  return symbol === END ? "the end" : `“${isolated(shown(symbol))}”`;
 }
 
 /** Returns a probability as a percentage. @param {number} logProb */
@@ -63,7 +72,7 @@ export function summarize(trace, place) {
   const sentences = [];
   const sure = percent(trace.logProb), p = Math.exp(trace.logProb);
   if (trace.isGiven) sentences.push(`The model gives this answer a probability of ${sure}.`);
-  else sentences.push(`The model is ${p < 0.5 ? "only " : ""}${sure} sure of this answer.`);
+  else sentences.push(`The model is ${p < 0.5 && p >= 0.001 ? "only " : ""}${sure} sure of this answer.`);
   if (!trace.tokens.length) return sentences;
   const least = largest(trace.logProbs.map((logProb) => -logProb));
   const other = trace.choices[least]?.find(({ text }) => text !== trace.tokens[least]);

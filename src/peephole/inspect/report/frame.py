@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
-from importlib.resources import files
+from collections.abc import Mapping, Sequence
 from itertools import count
+from typing import Any
 from xml.etree.ElementTree import Element
 
 from peephole import __version__
-from peephole.inspect.elements import Children, element, raw_text, text_of
+from peephole.inspect.assemble import join_modules, read_page_file, read_scripts, script_json
+from peephole.inspect.report.elements import Children, element, raw_text, text_of
 
 POLICY = "default-src 'none'; style-src 'unsafe-inline'; script-src 'unsafe-inline'; img-src data:"
 """The content-security policy: whatever is in the page, the browser sends no request."""
@@ -26,6 +27,7 @@ class Page:
     def __init__(self, title: str, subtitle: Children = ()) -> None:
         self._title, self._subtitle = title, subtitle
         self._sections: list[tuple[str, str, Element]] = []
+        self._views: list[Mapping[str, Any]] = []
         self._ids = count(1)
 
     def add(self, heading: str, *children: Children) -> None:
@@ -48,6 +50,24 @@ class Page:
             element("div", picture, class_="scroll", tabindex="0", role="group", aria_label=f"{caption}, picture"),
             element("p", note, class_="note") if note else None,
             element("details", element("summary", "Numbers of this picture"), table),
+            class_="panel",
+        )
+
+    def view_button(self, view: Mapping[str, Any]) -> Element:
+        """Add a recorded prediction, as `peephole.inspect.views.make_view` returns it; return the button that opens it.
+
+        The button is hidden where scripts do not run.
+        """
+        self._views.append(view)
+        name = f"Look inside: {view['source']}"
+        return element(
+            "button",
+            "Look inside",
+            type="button",
+            class_="small",
+            data_view=len(self._views) - 1,
+            hidden=True,
+            aria_label=name,
         )
 
     def html(self) -> str:
@@ -60,23 +80,24 @@ class Page:
             element("meta", name="viewport", content="width=device-width, initial-scale=1"),
             element("title", self._title),
             element("link", rel="icon", href="data:,"),
-            raw_text("style", read_template("page.css")),
+            raw_text("style", "".join(map(read_page_file, ("base.css", "view.css", "report.css")))),
         )
         body = element(
             "body",
             element("a", "To the content", href="#main", class_="skip"),
-            element("header", element("h1", self._title), element("p", self._subtitle)),
+            element(
+                "header",
+                element("h1", self._title),
+                element("button", "Dark", type="button", id="theme", class_="small", hidden=True),
+                element("p", self._subtitle, class_="note"),
+            ),
             element("nav", element("ul", links), aria_label="Sections"),
             element("main", *(content for *_, content in self._sections), id="main", tabindex="-1"),
             element("footer", element("p", f"Made by peephole {__version__}.")),
-            raw_text("script", read_template("page.js")),
+            raw_text("script", script_json(self._views), type="application/json", id="views"),
+            raw_text("script", f"(() => {{\n{join_modules('report.js', read_scripts())}\n}})();"),
         )
         return "<!doctype html>\n" + text_of(element("html", head, body, lang="en")) + "\n"
-
-
-def read_template(name: str) -> str:
-    """Return a style sheet or a script of the package."""
-    return (files("peephole.inspect") / "templates" / name).read_text(encoding="utf-8")
 
 
 def table(

@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import math
 import shlex
+from collections.abc import Mapping
+from typing import Any
 from xml.etree.ElementTree import Element
 
 from peephole.evaluation import Mistake, Reliability
-from peephole.inspect.elements import Children, element
-from peephole.inspect.measured import MODEL_ERROR, SEARCH_ERROR, ErrorCase, Measured
-from peephole.inspect.page import Page, aligned, details, facts, paragraph, table, text
-from peephole.inspect.svg import Line, bar_chart, line_chart, matrix, reliability_diagram
+from peephole.inspect.report.charts import Line, bar_chart, line_chart, matrix, reliability_diagram
+from peephole.inspect.report.elements import Children, element
+from peephole.inspect.report.frame import Page, aligned, details, facts, paragraph, table, text
+from peephole.inspect.report.measured import MODEL_ERROR, SEARCH_ERROR, ErrorCase, Measured
+from peephole.inspect.report.recorded import Views
 
 MOST_CONFUSIONS = 20
 MOST_IN_MATRIX = 15
@@ -23,12 +26,13 @@ EXPLANATION = {
 }
 
 
-def error_part(page: Page, measured: Measured, model: str | None) -> list[Children]:
+def error_part(page: Page, measured: Measured, views: Views, model: str | None) -> list[Children]:
     """Return the kinds of errors, the confusions, the quality by length and the worst predictions.
 
     Args:
-        page: numbers the pictures.
+        page: numbers the pictures, and stores the views.
         measured: the set of pairs.
+        views: recorded predictions, one for each of the worst.
         model: the model's file, for the commands that look into a prediction; None for sources that are no texts.
     """
     if not measured.confusions.errors:
@@ -38,7 +42,7 @@ def error_part(page: Page, measured: Measured, model: str | None) -> list[Childr
         _confusions(page, measured),
         _lengths(page, measured),
         element("h3", "Worst predictions, and the references closest to them"),
-        [_case(case, model) for case in measured.worst],
+        [_case(page, case, view, model) for case, view in zip(measured.worst, views, strict=True)],
     ]
 
 
@@ -105,17 +109,19 @@ def inspect_command(model: str, mistake: Mistake) -> str:
     return f"peephole inspect {reference} -o page.html -- {shlex.quote(model)} {source}"
 
 
-def _case(case: ErrorCase, model: str | None) -> Element:
-    """Return one wrong prediction, with the command that looks into it."""
+def _case(page: Page, case: ErrorCase, view: Mapping[str, Any] | None, model: str | None) -> Element:
+    """Return one wrong prediction, with the button that looks into it, and the command for a page that decodes anew."""
     mistake = case.mistake
     source = mistake.source if len(mistake.source) <= MOST_SHOWN else mistake.source[: MOST_SHOWN - 1] + "…"
     about = f"{mistake.edits} edit{'s' * (mistake.edits > 1)}"
     if case.scores is not None:
         prediction, reference = map(_probability, case.scores)
         about += f"; p = {prediction}, of the reference {reference}: {case.scores.kind}"
-    inside = None if model is None else details("Look inside", element("code", inspect_command(model, mistake)))
-    parts = element("h4", text(source)), paragraph(about, class_="note"), aligned(mistake.columns), inside
-    return element("article", *parts, class_="case")
+    inside = None if view is None else page.view_button(view)
+    command = None if model is None else element("code", inspect_command(model, mistake))
+    more = None if command is None else details("Command for a page of its own, which decodes what you edit", command)
+    parts = element("h4", text(source)), paragraph(about, class_="note"), aligned(mistake.columns), inside, more
+    return element("article", *parts, class_="case panel")
 
 
 def calibration_part(page: Page, measured: Measured) -> list[Children]:

@@ -11,13 +11,14 @@ from xml.etree.ElementTree import Element
 import numpy as np
 
 from peephole.config import Config
-from peephole.inspect.elements import Children, element
-from peephole.inspect.measured import Measured
-from peephole.inspect.page import Page, details, facts, paragraph, table, text
-from peephole.inspect.report import RunReport
-from peephole.inspect.report_errors import calibration_part, error_part, exposure_part
-from peephole.inspect.run_facts import RunFacts
-from peephole.inspect.svg import Line, bar_chart, line_chart
+from peephole.inspect.report.charts import Line, bar_chart, line_chart
+from peephole.inspect.report.elements import Children, element
+from peephole.inspect.report.errors import calibration_part, error_part, exposure_part
+from peephole.inspect.report.frame import Page, details, facts, paragraph, table, text
+from peephole.inspect.report.measured import Measured
+from peephole.inspect.report.recorded import Views
+from peephole.inspect.report.run_facts import RunFacts
+from peephole.inspect.report.run_report import RunReport
 from peephole.model.info import info
 from peephole.symbols import FRAME_KINDS
 from peephole.values import default_text
@@ -28,8 +29,13 @@ BARS = 12
 ARROWS = {"higher": "higher is better", "lower": "lower is better"}
 
 
-def report_page(report: RunReport) -> str:
-    """Return the HTML of a report."""
+def report_page(report: RunReport, views: Sequence[Views]) -> str:
+    """Return the HTML of a report.
+
+    Args:
+        report: what was found.
+        views: for each of its sets, what `record_worst` recorded.
+    """
     facts_of, name = report.facts, Path(report.run).name
     page = Page(f"Training report: {name}", _summary(report))
     if report.missing:
@@ -39,8 +45,8 @@ def report_page(report: RunReport) -> str:
     if facts_of.updates or facts_of.evaluations:
         page.add("Training", *_curves(page, facts_of))
     model = None if facts_of.config.frames.kind in FRAME_KINDS else facts_of.run.out
-    for measured in report.sets:
-        page.add(f"Errors on {measured.name}", *error_part(page, measured, model))
+    for measured, recorded in zip(report.sets, views, strict=True):
+        page.add(f"Errors on {measured.name}", *error_part(page, measured, recorded, model))
     if report.sets:
         page.add("Calibration", *(part for measured in report.sets for part in calibration_part(page, measured)))
         page.add("Exposure gap", *(part for measured in report.sets for part in exposure_part(page, measured)))

@@ -47,9 +47,9 @@ def append(node: Element, *children: Children) -> None:
             append(node, *child)
 
 
-def raw_text(tag: str, text: str) -> Element:
-    """Return a `style` or `script` element, whose text browsers read as it is; the text is the program's own."""
-    node = Element(tag)
+def raw_text(tag: str, text: str, **attributes: object) -> Element:
+    """Return a `style` or `script` element, whose text browsers read as it is: the program's own, or `script_json`."""
+    node = element(tag, **attributes)
     node.text = text
     return node
 

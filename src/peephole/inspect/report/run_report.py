@@ -11,8 +11,8 @@ from typing import Any
 from peephole.data import Report
 from peephole.data.files import shown_name
 from peephole.errors import PeepholeError, RunError, check_path
-from peephole.inspect.measured import Measured, measure_set
-from peephole.inspect.run_facts import RunFacts, read_facts
+from peephole.inspect.report.measured import Measured, measure_set
+from peephole.inspect.report.run_facts import RunFacts, read_facts
 from peephole.model import Model
 from peephole.model.evaluation import Progress, check_function
 from peephole.model.info import info
@@ -95,11 +95,13 @@ def report(
         missing.append("no test set: give one with --test PAIRS")
     result = RunReport(os.fspath(run), None if out is None else os.fspath(out), facts, sets, missing)
     if out is not None:
-        from peephole.inspect.report_page import report_page
+        from peephole.inspect.report.recorded import record_worst
+        from peephole.inspect.report.sections import report_page
 
+        views = [] if facts.model is None else record_worst(facts.model, sets, missing, progress)
         try:
             with replace_file(Path(out)) as file:
-                file.write(report_page(result).encode())
+                file.write(report_page(result, views).encode())
         except OSError as error:
             raise RunError(f"{out}: cannot be written: {error.strerror or error}") from error
     return result

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from xml.etree.ElementTree import Element
 
-from peephole.inspect.elements import Children, element
+from peephole.inspect.report.elements import Children, element
 
 WIDTH, HEIGHT = 520, 260
 LEFT, RIGHT, TOP, BOTTOM = 70, 14, 14, 42
@@ -219,4 +219,4 @@ def _label(name: str, x: float, y: float, anchor: str) -> Element:
 
 def _svg(width: float, height: float, *children: Children, css: str | None = None) -> Element:
     size = {"width": width, "height": height}
-    return element("svg", *children, viewBox=f"0 0 {width} {height}", class_=css, **size)
+    return element("svg", *children, viewBox=f"0 0 {width} {height}", class_=f"chart {css}" if css else "chart", **size)

@@ -11,10 +11,10 @@ import numpy as np
 
 from peephole.evaluation import Evaluation, ExposureGap, Mistake, Reliability, evaluate_predictions
 from peephole.evaluation.confusions import Confusions, LengthGroup, count_confusions, quality_by_length
+from peephole.evaluation.metrics import is_reference
 from peephole.model import Model, Notices, Prediction
 from peephole.model.calibration import measure_reliability
 from peephole.model.evaluation import BEST_ONLY, Progress, measure_gap
-from peephole.symbols import normalize_text
 
 MOST_SOURCES = 2000  # that are measured of each set
 MOST_SCORED = 500  # wrong predictions whose kind of error is found
@@ -119,7 +119,7 @@ def measure_set(
     best = [predictions[0] for predictions in found]
     symbols = model.target_symbols
     evaluation = evaluate_predictions(chosen, [p.text for p in best], wanted, symbols, num_worst=NUM_WORST)
-    right = [_is_right(p, choices, model) for p, choices in zip(best, wanted, strict=True)]
+    right = [is_reference(p.text, choices, symbols.normalize) for p, choices in zip(best, wanted, strict=True)]
     scored = score_errors(model, chosen, best, wanted, [row for row, is_right in enumerate(right) if not is_right])
     of_symbols, whole = measure_reliability(best, wanted, model)
     split = [[symbols.split(text) for text in choices] for choices in wanted]
@@ -177,11 +177,6 @@ def spread(count: int, most: int) -> list[int]:
     ([0, 1, 2], [0, 50, 99])
     """
     return sorted(set(np.linspace(0, count - 1, min(most, count)).round().astype(int).tolist())) if count else []
-
-
-def _is_right(prediction: Prediction, references: Sequence[str], model: Model) -> bool:
-    form = model.target_symbols.normalize
-    return normalize_text(prediction.text, form) in {normalize_text(text, form) for text in references}
 
 
 def _worst(

@@ -1,0 +1,204 @@
+// The decoder of a training step, with the bridge, (9), and their gradients.
+#pragma once
+
+#include "train/source_part.h"
+
+namespace {
+
+template <class T>
+class DecoderPart {
+ public:
+  DecoderPart(const NetworkView &network, StepCalls<T> &step_calls)
+      : n(network), calls(step_calls), source(network, step_calls), layers(size_t(network.decoder_layers)), rows(layers.size()),
+        d_rows(layers.size()), d_lasts(size_t(network.encoder_layers)) {}
+
+  void lay_out(Arena &arena, const RecurrentStack<T> &encoder_stack, int64_t batch, int64_t steps, const int64_t *target_lengths,
+               bool drops, bool learns) {
+    encoder = &encoder_stack;
+    B = batch;
+    U = steps;
+    lengths = target_lengths;
+    source.lay_out(arena, encoder_stack, B, learns);
+    for (size_t l = 0; l < layers.size(); ++l) lay_out_layer(arena, l, drops, learns);
+    all_contexts = arena.take<T>(B * U * M);
+    sums = residual() ? arena.take<T>(B * U * H) : nullptr;
+    peephole_decoder sizes = problem(n, nullptr);
+    saved = arena.take<char>(int64_t(peephole_decoder_saved_bytes(&sizes)));
+    calls.need(peephole_decoder_scratch_bytes(&sizes, 0));
+    if (!learns) return;
+    calls.need(peephole_decoder_scratch_bytes(&sizes, 1));
+    for (Last &last : d_lasts) {
+      last.h = arena.take<T>(B * M);
+      last.c = arena.take<T>(B * M);
+    }
+  }
+
+  void draw(const int64_t *examples, const int64_t *sites) const {
+    for (size_t l = 1; l < layers.size(); ++l) calls.draw(layers[l].drawn, B, examples, sites[l - 1]);
+  }
+
+  // embedded: (B, U, E). feed: writes embeddings from the second step on; NULL: all are given.
+  void forward(const NetworkView &w, const T *embedded, const peephole::SymbolFeed *feed) {
+    for (size_t l = 0; l < layers.size(); ++l) {
+      first_state(w, l);
+      spread_mask(layers[l]);
+    }
+    source.forward(w);
+    calls.training.decoder_forward(problem(w, embedded), feed);
+  }
+  // (B, U, H): the output of the stack; (B, U, M)
+  const T *states() const { return residual() ? sums : layers.back().hidden; }
+  const T *contexts() const { return all_contexts; }
+
+  void backward(const NetworkView &w, const NetworkView &g, const T *embedded, const T *d_states, const T *d_contexts,
+                T *d_embedded) {
+    for (size_t l = 0; l < layers.size(); ++l) {
+      const peephole::LayerView &to = g.decoder[l];
+      d_rows[l] = {layers[l].d_h0, has_cell_state() ? layers[l].d_c0 : nullptr, calls.to(to.input), calls.to(to.hidden),
+                   calls.to(to.bias), calls.to(to.bias_hidden), calls.to(n.form == PEEPHOLE_FULL ? to.peephole : to.diagonal)};
+    }
+    peephole_decoder_gradients d{};
+    source.fill(d, g);
+    d.states = d_states;
+    d.contexts = d_contexts;
+    d.embedded = d_embedded;
+    d.layers = d_rows.data();
+    calls.training.decoder_backward(problem(w, embedded), d);
+    for (Last &last : d_lasts) {
+      clear(last.h, B * M);
+      clear(last.c, B * M);
+    }
+    source.backward(w, g, d_lasts.back().h);
+    for (size_t l = 0; l < layers.size(); ++l) first_state_gradient(w, g, l);
+  }
+
+  // The gradients of the encoder's outputs, (B, S, M), and of a layer's last states, (B, M).
+  const T *d_memory() const { return source.d_memory(); }
+  typename RecurrentStack<T>::LastGradients d_last(int64_t layer) const { return {d_lasts[layer].h, d_lasts[layer].c}; }
+
+ private:
+  struct Layer {
+    T *last_h, *last_c;   // (B, M): the last states of its encoder layer
+    T *h0, *c0, *hidden;  // (B, H), (B, U, H)
+    Mask drawn;           // of its input from the layer below
+    T *mask;              // (B, U, H): the same as numbers, at every step
+    T *d_h0, *d_c0;       // (B, H)
+    T *d_last;            // (B, M): of the bridge
+  };
+  struct Last {
+    T *h, *c;
+  };
+
+  const NetworkView &n;
+  StepCalls<T> &calls;
+  SourcePart<T> source;
+  std::vector<Layer> layers;
+  std::vector<peephole_decoder_layer> rows;
+  std::vector<peephole_decoder_layer_gradients> d_rows;
+  std::vector<Last> d_lasts;
+  const RecurrentStack<T> *encoder = nullptr;
+  const int64_t H = n.hidden_size, M = n.encoder_size;
+  int64_t B = 0, U = 0;
+  const int64_t *lengths = nullptr;
+  T *all_contexts, *sums;
+  char *saved;
+
+  bool residual() const { return n.residual && layers.size() > 1; }
+  bool has_cell_state() const { return !n.gru; }
+  bool has_bridge() const { return n.bridge_hidden != nullptr; }
+  // The encoder layer at the same distance from the top, or the lowest.
+  int64_t encoder_layer(size_t l) const {
+    return std::max(int64_t(0), int64_t(l) + n.encoder_layers - int64_t(layers.size()));
+  }
+
+  void lay_out_layer(Arena &arena, size_t l, bool drops, bool learns) {
+    Layer &layer = layers[l];
+    layer.last_h = arena.take<T>(B * M);
+    layer.last_c = arena.take<T>(B * M);
+    layer.h0 = has_bridge() ? arena.take<T>(B * H) : layer.last_h;
+    layer.c0 = has_bridge() ? arena.take<T>(B * H) : layer.last_c;
+    layer.hidden = arena.take<T>(B * U * H);
+    layer.drawn = calls.take_mask(arena, drops && l, B, U, H);
+    layer.mask = nullptr;
+    if (drops && l) layer.mask = reads_as_drawn(layer) ? reinterpret_cast<T *>(layer.drawn.numbers) : arena.take<T>(B * U * H);
+    if (has_bridge()) calls.need_linear(B, n.bridge_hidden[l].weight, learns);
+    if (!learns) return;
+    layer.d_h0 = arena.take<T>(B * H);
+    layer.d_c0 = arena.take<T>(B * H);
+    layer.d_last = arena.take<T>(has_bridge() ? B * M : 0);
+  }
+
+  // (9)
+  void first_state(const NetworkView &w, size_t l) const {
+    const Layer &layer = layers[l];
+    encoder->last_state(encoder_layer(l), false, layer.last_h);
+    if (has_cell_state()) encoder->last_state(encoder_layer(l), true, layer.last_c);
+    if (!has_bridge()) return;
+    const peephole::LinearView &hidden = w.bridge_hidden[l];
+    calls.training.linear_forward(calls.linear(B, layer.last_h, hidden.weight, &hidden.bias, layer.h0));
+    calls.elements.tanh(layer.h0, layer.h0, B * H);
+    if (!has_cell_state()) return;
+    const peephole::LinearView &cell = w.bridge_cell[l];
+    calls.training.linear_forward(calls.linear(B, layer.last_c, cell.weight, &cell.bias, layer.c0));
+  }
+
+  void first_state_gradient(const NetworkView &w, const NetworkView &g, size_t l) const {
+    const Layer &layer = layers[l];
+    const Last &to = d_lasts[size_t(encoder_layer(l))];
+    if (!has_bridge()) {
+      calls.elements.add(to.h, layer.d_h0, nullptr, B * M);
+      if (has_cell_state()) calls.elements.add(to.c, layer.d_c0, nullptr, B * M);
+      return;
+    }
+    calls.elements.tanh_gradient(layer.d_h0, layer.d_h0, layer.h0, nullptr, B * H);
+    auto back = [&](const T *last, const T *d_first, const peephole::LinearView &own, const peephole::LinearView &gradient, T *sum) {
+      calls.backward(calls.linear(B, last, own.weight, nullptr, nullptr), d_first, layer.d_last, gradient.weight, &gradient.bias);
+      calls.elements.add(sum, layer.d_last, nullptr, B * M);
+    };
+    back(layer.last_h, layer.d_h0, w.bridge_hidden[l], g.bridge_hidden[l], to.h);
+    if (has_cell_state()) back(layer.last_c, layer.d_c0, w.bridge_cell[l], g.bridge_cell[l], to.c);
+  }
+
+  bool reads_as_drawn(const Layer &layer) const { return std::is_same_v<T, float> && !layer.drawn.variational; }
+
+  // Writes the drawn factors as numbers at every step, where the decoder cannot read them as they are.
+  void spread_mask(const Layer &layer) const {
+    if (!layer.mask || reads_as_drawn(layer)) return;
+    calls.for_rows(B * U, [&](int64_t at) {
+      const float *from = layer.drawn.of(at);
+      for (int64_t unit = 0; unit < H; ++unit) layer.mask[at * H + unit] = T(from[unit]);
+    });
+  }
+
+  peephole_decoder problem(const NetworkView &w, const T *embedded) {
+    for (size_t l = 0; l < layers.size(); ++l) {
+      const peephole::LayerView &own = w.decoder[l];
+      const Layer &layer = layers[l];
+      rows[l] = {layer.h0, has_cell_state() ? layer.c0 : nullptr, own.input.numbers, own.hidden.numbers, own.bias.numbers,
+                 own.bias_hidden.numbers, n.form == PEEPHOLE_FULL ? own.peephole.numbers : own.diagonal.numbers, layer.mask, layer.hidden};
+    }
+    peephole_decoder p{};
+    p.scalar = calls.settings.scalar;
+    p.operand = calls.settings.operand;
+    p.cell = n.gru ? PEEPHOLE_GRU : PEEPHOLE_LSTM;
+    p.form = n.form;
+    p.threads = calls.settings.threads;
+    p.num_layers = int32_t(layers.size());
+    p.residual = residual();
+    p.batch = B;
+    p.steps = U;
+    p.embedding_size = n.embedding_size;
+    p.hidden_size = H;
+    source.fill(p, w);
+    p.lengths = lengths;
+    p.embedded = embedded;
+    p.layers = rows.data();
+    p.contexts = all_contexts;
+    p.sums = sums;
+    p.saved = saved;
+    p.scratch = calls.scratch[0];
+    return p;
+  }
+};
+
+}  // namespace

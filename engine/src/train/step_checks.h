@@ -1,0 +1,100 @@
+// Checks of everything that a caller gives a trainer, since a wrong number must not become a wrong access to memory.
+#pragma once
+
+#include <cmath>
+#include <stdexcept>
+#include <string>
+
+#include "file/architecture.h"
+#include "peephole.h"
+
+namespace {
+
+[[noreturn]] inline void refuse(const std::string &message) { throw std::invalid_argument(message); }
+
+// As the texts of peephole.engine.kinds.missing_kind.
+inline void check_trainable(const peephole::Architecture &a) {
+  const char *const inputs[] = {"symbols", "frames", "convolution", "none"};
+  const char *const outputs[] = {"symbols", "copy", "gaussian", "quantile"};
+  auto lacks = [](bool lacking, const char *part, const char *kind) {
+    if (lacking) refuse(std::string("has no ") + part + " of kind '" + kind + "'");
+  };
+  lacks(a.input != peephole::Input::kSymbols && a.input != peephole::Input::kNone, "input", inputs[int(a.input)]);
+  lacks(a.output != peephole::Output::kSymbols, "output", outputs[int(a.output)]);
+  lacks(a.layer_norm, "normalization", "layer");
+  lacks(a.zoneout_hidden > 0 || a.zoneout_cell > 0, "zoneout", "states");
+  lacks(a.input_feeding, "input_feeding", "readout");
+  lacks(a.ctc, "ctc", "linear");
+}
+
+inline void check_range(const char *name, double value, double low, double high, bool below) {
+  if (value >= low && (below ? value < high : value <= high)) return;
+  refuse(std::string(name) + ": wanted a number from " + std::to_string(low) + (below ? " and below " : " to ") +
+         std::to_string(high) + ", got " + std::to_string(value));
+}
+
+inline void check_settings(const peephole_trainer_settings &s) {
+  constexpr double kMost = 1e300;
+  if (s.scalar != sizeof(float) && s.scalar != sizeof(double)) refuse("scalar: wanted 4 or 8, got " + std::to_string(s.scalar));
+  if (s.operand != PEEPHOLE_AS_IS && !(s.operand == PEEPHOLE_BF16 && s.scalar == sizeof(float)))
+    refuse("operand: wanted as it is, or bfloat16 with float");
+  check_range("threads", s.threads, 1, 1 << 16, false);
+  check_range("num_source_symbols", double(s.num_source_symbols), 0, 1 << 30, false);
+  check_range("num_target_symbols", double(s.num_target_symbols), PEEPHOLE_UNK + 1, 1 << 30, false);
+  check_range("dropout", s.dropout, 0, 1, true);
+  check_range("label_smoothing", s.label_smoothing, 0, 1, false);
+  check_range("clip_norm", s.clip_norm, 0, kMost, false);
+  check_range("weight_decay", s.weight_decay, 0, kMost, false);
+}
+
+inline void check_symbol(const char *name, int64_t b, int64_t symbol, int64_t count) {
+  if (symbol < 0 || symbol >= count)
+    refuse(std::string(name) + " " + std::to_string(b) + ": wanted symbols from 0 and below " + std::to_string(count) + ", got " +
+           std::to_string(symbol));
+}
+
+inline void check_sources(const peephole::NetworkView &network, const peephole_trainer_step &step) {
+  check_range("source_steps", double(step.source_steps), 1, 1 << 30, false);
+  if (!step.sources || !step.source_lengths) refuse("sources: wanted symbols and lengths, got none");
+  for (int64_t b = 0; b < step.batch; ++b) {
+    const int64_t length = step.source_lengths[b];
+    if (length < 1 || length > step.source_steps)
+      refuse("source " + std::to_string(b) + ": wanted a length from 1 to " + std::to_string(step.source_steps) + ", got " +
+             std::to_string(length));
+    for (int64_t t = 0; t < length; ++t)
+      check_symbol("source", b, step.sources[b * step.source_steps + t], network.source_embedding.rows);
+  }
+}
+
+inline void check_targets(const peephole::NetworkView &network, const peephole_trainer_step &step) {
+  check_range("target_steps", double(step.target_steps), 1, 1 << 30, false);
+  if (!step.targets) refuse("targets: wanted symbols, got none");
+  for (int64_t b = 0; b < step.batch; ++b) {
+    const int64_t *target = step.targets + b * step.target_steps;
+    for (int64_t t = 0; t < step.target_steps; ++t) {
+      check_symbol("target", b, target[t], network.target_embedding.rows);
+      const bool pads = target[t] == PEEPHOLE_PAD;
+      if (pads && t == 0) refuse("target " + std::to_string(b) + ": wanted at least one symbol, got none");
+      if (!pads && t > 0 && target[t - 1] == PEEPHOLE_PAD)
+        refuse("target " + std::to_string(b) + ": wanted <pad> after its last symbol only, got it at " + std::to_string(t - 1));
+    }
+  }
+}
+
+inline void check_step(const peephole::NetworkView &network, const peephole_trainer_step &step, int32_t task, bool learns) {
+  if (task < PEEPHOLE_UPDATE || task > PEEPHOLE_COMPUTE_AVERAGE_LOSS) refuse("task: got unknown number " + std::to_string(task));
+  check_range("batch", double(step.batch), 1, 1 << 30, false);
+  if (network.input != peephole::Input::kNone) check_sources(network, step);
+  check_targets(network, step);
+  if (!learns) return;
+  if (!step.sites || !step.examples) refuse("examples: wanted numbers of examples and dropout sites, got none");
+  check_range("step", double(step.step), 0, 1e15, false);
+  check_range("learning_rate", step.learning_rate, 0, 1e300, false);
+  check_range("average_decay", step.average_decay, 0, 1, false);
+  check_range("sampling_probability", step.sampling_probability, 0, 1, false);
+  if (step.sampling_probability > 0 && network.input == peephole::Input::kNone)
+    refuse("sampling_probability: wanted 0 for a language model, got " + std::to_string(step.sampling_probability));
+  if (!(step.divisor > 0) || std::isinf(step.divisor)) refuse("divisor: wanted a number above 0, got " + std::to_string(step.divisor));
+}
+
+}  // namespace

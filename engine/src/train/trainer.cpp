@@ -1,0 +1,167 @@
+#include "train/trainer.h"
+
+#include <cmath>
+#include <new>
+#include <stdexcept>
+#include <string>
+
+#include "file/architecture.h"
+#include "file/json.h"
+#include "simd/memory.h"
+#include "train/step_checks.h"
+#include "train/training_step.h"
+
+namespace peephole {
+
+namespace {
+
+constexpr int32_t kArrays = 5;
+constexpr double kBeta1 = 0.9, kBeta2 = 0.999, kEpsilon = 1e-8, kClipEpsilon = 1e-6;  // as PyTorch's defaults
+
+// Memory on 64 bytes.
+class Memory {
+ public:
+  Memory() = default;
+  Memory(const Memory &) = delete;
+  Memory &operator=(const Memory &) = delete;
+  ~Memory() { release(data_); }
+  // At least so many bytes; the content is lost if they become more.
+  void *reserve(size_t bytes) {
+    if (int64_t(bytes) <= size_) return data_;
+    release(data_);
+    data_ = nullptr;
+    size_ = 0;
+    data_ = enlarge(nullptr, &size_, int64_t(bytes), 1);
+    return data_;
+  }
+
+ private:
+  void *data_ = nullptr;
+  int64_t size_ = 0;
+};
+
+template <class T>
+class TrainerOf final : public Trainer {
+ public:
+  TrainerOf(const Architecture &architecture, const peephole_trainer_settings &given, const TrainingKernels &training,
+            const ElementKernels<T> &elements, void (*make_mask)(const peephole_dropout_mask &))
+      : settings_(given), elements_(elements), weights_(architecture, given.num_source_symbols, given.num_target_symbols),
+        gradients_(architecture, given.num_source_symbols, given.num_target_symbols),
+        average_(architecture, given.num_source_symbols, given.num_target_symbols), unit_keys_(size_t(most_units())),
+        step_(weights_.view(), settings_, training, elements, make_mask, unit_keys_.data()) {
+    for (size_t unit = 0; unit < unit_keys_.size(); ++unit) unit_keys_[unit] = unit_key(unit);
+    Arena arena(nullptr);
+    lay_out(arena);
+    size_ = int64_t(arena.used() / sizeof(T) / kArrays);
+    std::memset(tensors_memory_.reserve(arena.used()), 0, arena.used());
+    Arena real(tensors_memory_.reserve(arena.used()));
+    lay_out(real);
+    bind(weights_, PEEPHOLE_WEIGHTS);
+    bind(gradients_, PEEPHOLE_GRADIENTS);
+    bind(average_, PEEPHOLE_AVERAGE);
+    block_sums_.resize(size_t((size_ + kBlock - 1) / kBlock));
+  }
+
+  const std::vector<TensorSpec> &tensors() const override { return weights_.tensors(); }
+  void *array(int32_t which, size_t index) override { return arrays_[size_t(which)][index]; }
+
+  void run(int32_t task, peephole_trainer_step &step) override {
+    const bool learns = task == PEEPHOLE_UPDATE || task == PEEPHOLE_COMPUTE_GRADIENTS;
+    check_step(weights_.view(), step, task, learns);
+    const NetworkView &used = (task == PEEPHOLE_COMPUTE_AVERAGE_LOSS ? average_ : weights_).view();
+    void *memory = step_memory_.reserve(step_.bytes(step, learns));
+    step.updated = 0;
+    step.loss = step_.run(step, used, learns ? &gradients_.view() : nullptr, memory);
+    if (!learns) return;
+    step.gradient_norm = norm() / step.divisor;
+    if (task != PEEPHOLE_UPDATE || !std::isfinite(step.loss) || !std::isfinite(step.gradient_norm)) return;
+    update(step);
+    step.updated = 1;
+  }
+
+ private:
+  static constexpr int64_t kBlock = 1 << 14;  // numbers in a task
+
+  int64_t most_units() const {
+    const NetworkView &view = weights_.view();
+    return std::max({view.hidden_size, view.encoder_size, view.embedding_size});
+  }
+
+  void lay_out(Arena &arena) {
+    for (auto &arrays : arrays_) {
+      arrays.clear();
+      for (const TensorSpec &spec : weights_.tensors()) {
+        int64_t count = 1;
+        for (int64_t size : spec.shape) count *= size;
+        arrays.push_back(arena.take<T>(count));
+      }
+    }
+  }
+
+  void bind(Schema &schema, int32_t which) {
+    for (size_t index = 0; index < schema.tensors().size(); ++index)
+      schema.tensors()[index].view->numbers = reinterpret_cast<const unsigned char *>(arrays_[size_t(which)][index]);
+  }
+
+  T *all(int32_t which) const { return arrays_[size_t(which)][0]; }
+  template <class Body>
+  void for_blocks(Body body) const {
+    for_tasks(settings_.threads, int64_t(block_sums_.size()),
+              [&](int64_t task, int) { body(task, task * kBlock, std::min(size_, (task + 1) * kBlock)); });
+  }
+
+  // Of the gradients of the summed loss; blocks are added in their order.
+  double norm() {
+    for_blocks([&](int64_t task, int64_t first, int64_t end) {
+      block_sums_[size_t(task)] = elements_.squares(all(PEEPHOLE_GRADIENTS) + first, end - first);
+    });
+    double sum = 0;
+    for (double part : block_sums_) sum += part;
+    return std::sqrt(sum);
+  }
+
+  void update(const peephole_trainer_step &step) {
+    const double t = double(step.step + 1), clip = settings_.clip_norm;
+    const double scale = clip > 0 && step.gradient_norm > clip ? clip / (step.gradient_norm + kClipEpsilon) : 1;
+    WeightUpdate<T> u{};
+    u.weights = all(PEEPHOLE_WEIGHTS);
+    u.first_moments = all(PEEPHOLE_FIRST_MOMENTS);
+    u.second_moments = all(PEEPHOLE_SECOND_MOMENTS);
+    u.average = step.average_decay < 1 ? all(PEEPHOLE_AVERAGE) : nullptr;
+    u.gradients = all(PEEPHOLE_GRADIENTS);
+    u.gradient_scale = T(scale / step.divisor);
+    u.weight_scale = T(1 - step.learning_rate * settings_.weight_decay);
+    u.step_size = T(step.learning_rate / (1 - std::pow(kBeta1, t)));
+    u.correction = T(1 / std::sqrt(1 - std::pow(kBeta2, t)));
+    u.first_share = T(1 - kBeta1);
+    u.second_share = T(1 - kBeta2);
+    u.average_share = T(1 - step.average_decay);
+    u.epsilon = T(kEpsilon);
+    for_blocks([&](int64_t, int64_t first, int64_t end) { elements_.update(u, first, end); });
+  }
+
+  const peephole_trainer_settings settings_;
+  const ElementKernels<T> &elements_;
+  Schema weights_, gradients_, average_;  // each bound to its arrays
+  std::vector<uint32_t> unit_keys_;
+  TrainingStep<T> step_;
+  std::vector<T *> arrays_[kArrays];  // of each tensor
+  int64_t size_ = 0;                  // numbers of all tensors, each padded to 64 bytes
+  std::vector<double> block_sums_;
+  Memory tensors_memory_, step_memory_;
+};
+
+}  // namespace
+
+std::unique_ptr<Trainer> make_trainer(std::string_view architecture, const peephole_trainer_settings &settings,
+                                      const InstructionSet &set) {
+  const Architecture read = read_architecture(read_json(architecture));
+  check_trainable(read);
+  check_settings(settings);
+  const TrainingKernels &training = set.training(settings.scalar, settings.operand);
+  if (settings.scalar == sizeof(double))
+    return std::make_unique<TrainerOf<double>>(read, settings, training, set.double_kernels.elements, set.float_kernels.dropout_mask);
+  return std::make_unique<TrainerOf<float>>(read, settings, training, set.float_kernels.elements, set.float_kernels.dropout_mask);
+}
+
+}  // namespace peephole

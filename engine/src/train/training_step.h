@@ -1,0 +1,344 @@
+// One training step of a whole network, from symbols to the gradients of all weights: peephole.nn.Seq2Seq.loss_sum.
+//
+// Rows are the real target steps, one sequence after the other; positions are b * U + t in arrays (B, U, …).
+#pragma once
+
+#include <optional>
+
+#include "train/decoder_part.h"
+#include "train/recurrent_stack.h"
+
+namespace {
+
+template <class T>
+class TrainingStep {
+ public:
+  TrainingStep(const NetworkView &network, const peephole_trainer_settings &given, const TrainingKernels &training,
+               const ElementKernels<T> &elements, void (*make_mask)(const peephole_dropout_mask &), const uint32_t *unit_keys)
+      : n(network), settings(given), calls{training, elements, make_mask, given, unit_keys}, decoder(network, calls) {
+    const bool alone = is_language_model();
+    const int64_t directions = alone ? 1 : n.directions;
+    stack.emplace(StackShape{n.gru ? PEEPHOLE_GRU : PEEPHOLE_LSTM, n.form, n.embedding_size, alone ? H : M / directions, alone ? n.decoder_layers : n.encoder_layers,
+                             directions, alone ? 0 : n.pyramid, n.residual},
+                  calls);
+  }
+
+  TrainingStep(const TrainingStep &) = delete;
+
+  // The bytes of memory for a batch of checked arguments.
+  size_t bytes(const peephole_trainer_step &step, bool learns) {
+    Arena arena(nullptr);
+    lay_out(arena, step, learns);
+    return arena.used();
+  }
+
+  // Computes the loss with `weights` and, unless NULL, its gradients. `memory` has the bytes that `bytes` returned.
+  double run(const peephole_trainer_step &step, const NetworkView &weights, const NetworkView *gradients, void *memory) {
+    Arena arena(memory);
+    lay_out(arena, step, gradients != nullptr);
+    find_rows(step);
+    if (gradients) draw(step);
+    forward(weights);
+    const double loss = output(weights, gradients);
+    if (gradients) backward(weights, *gradients);
+    return loss;
+  }
+
+ private:
+  const NetworkView &n;
+  const peephole_trainer_settings &settings;
+  StepCalls<T> calls;
+  std::optional<RecurrentStack<T>> stack;  // the encoder; the decoder of a language model, which has no context
+  DecoderPart<T> decoder;
+  const int64_t H = n.hidden_size, M = n.encoder_size, E = n.embedding_size, R = H + M + E;
+  int64_t B = 0, U = 0, S = 0, rows = 0;  // S: steps of the encoder's lowest layer
+  int64_t *lengths, *positions, *previous, *gold, *source_positions, *source_symbols;
+  int64_t num_source_symbols = 0;  // real symbols of all sources
+  Mask source_mask, target_mask, readout_mask;
+  T *x, *embedded;                   // (B, S, E), (B, U, E)  with dropout
+  T *inputs, *readouts, *dropped;    // (rows, R), (rows, H) r_t, and r_t with dropout
+  T *loss;
+  const peephole_trainer_step *sampled = nullptr;  // the step, if symbols are sampled
+  int64_t *first_rows;               // (B): the first row of each sequence
+  // To choose the next symbols, for each thread: of at most most_tried rows of one step
+  int64_t most_tried, *tried;        // their positions
+  T *tried_inputs, *tried_readouts, *tried_logits;  // (…, R), (…, H), (…, V)
+  char *tried_scratch;
+  size_t tried_scratch_bytes;
+  T *d_x, *d_embedded, *d_states, *d_contexts;  // (B, S, E), (B, U, E), (B, U, H), (B, U, M)
+  T *d_inputs, *d_readouts;          // (rows, R), (rows, H)
+
+  bool is_language_model() const { return n.input == peephole::Input::kNone; }
+
+  void lay_out(Arena &arena, const peephole_trainer_step &step, bool learns) {
+    const bool drops = learns && settings.dropout > 0, alone = is_language_model();
+    B = step.batch;
+    U = step.target_steps;
+    calls.scratch_bytes = 0;
+    rows = 0;
+    for (int64_t i = 0; i < B * U; ++i) rows += step.targets[i] != PEEPHOLE_PAD;
+    lengths = arena.take<int64_t>(B);
+    positions = arena.take<int64_t>(rows);
+    previous = arena.take<int64_t>(rows);
+    gold = arena.take<int64_t>(rows);
+    target_mask = calls.take_mask(arena, drops, B, U, E);
+    readout_mask = calls.take_mask(arena, drops, B, U, H);
+    embedded = arena.take<T>(B * U * E);
+    if (alone) {
+      S = U;
+      stack->lay_out(arena, B, U, lengths, drops, learns);
+    } else {
+      lay_out_source(arena, step, drops, learns);
+      decoder.lay_out(arena, *stack, B, U, lengths, drops, learns);
+    }
+    inputs = arena.take<T>(rows * R);
+    readouts = arena.take<T>(rows * H);
+    dropped = drops ? arena.take<T>(rows * H) : readouts;
+    loss = arena.take<T>(1);
+    calls.need_linear(rows, n.readout.weight, learns);
+    first_rows = arena.take<int64_t>(B);
+    sampled = learns && step.sampling_probability > 0 ? &step : nullptr;
+    if (sampled) lay_out_sampling(arena);
+    const peephole_output_loss problem = output_problem(n);
+    calls.need(peephole_output_loss_scratch_bytes(&problem, learns));
+    if (learns) {
+      d_embedded = arena.take<T>(B * U * E);
+      d_states = arena.take<T>(B * U * H);
+      d_contexts = arena.take<T>(B * U * M);
+      d_inputs = arena.take<T>(rows * R);
+      d_readouts = arena.take<T>(rows * H);
+    }
+    for (int64_t d = 0; d < n.directions; ++d) calls.scratch[d] = arena.take<char>(int64_t(calls.scratch_bytes));
+  }
+
+  void lay_out_source(Arena &arena, const peephole_trainer_step &step, bool drops, bool learns) {
+    S = stack->rounded(step.source_steps);
+    num_source_symbols = 0;
+    for (int64_t b = 0; b < B; ++b) num_source_symbols += step.source_lengths[b];
+    source_positions = arena.take<int64_t>(num_source_symbols);
+    source_symbols = arena.take<int64_t>(num_source_symbols);
+    source_mask = calls.take_mask(arena, drops, B, S, E);
+    x = arena.take<T>(B * S * E);
+    d_x = arena.take<T>(learns ? B * S * E : 0);
+    stack->lay_out(arena, B, S, step.source_lengths, drops, learns);
+  }
+
+  void lay_out_sampling(Arena &arena) {
+    const int64_t threads = settings.threads, parts = std::min(threads, B);
+    most_tried = (B + parts - 1) / parts;
+    tried = arena.take<int64_t>(threads * most_tried);
+    tried_inputs = arena.take<T>(threads * most_tried * R);
+    tried_readouts = arena.take<T>(threads * most_tried * H);
+    tried_logits = arena.take<T>(threads * most_tried * n.output.weight.rows);
+    tried_scratch_bytes = 0;
+    for (const auto *layer : {&n.readout, &n.output}) {
+      const peephole_linear problem = try_linear(most_tried, *layer, nullptr, nullptr, nullptr);
+      tried_scratch_bytes = std::max(tried_scratch_bytes, peephole_linear_scratch_bytes(&problem, 0));
+    }
+    tried_scratch_bytes = (tried_scratch_bytes + 63) / 64 * 64;
+    tried_scratch = arena.take<char>(int64_t(tried_scratch_bytes) * threads);
+  }
+
+  // A product of some rows of one step, on the thread that computes them.
+  peephole_linear try_linear(int64_t count, const peephole::LinearView &layer, const T *from, T *to, char *scratch) const {
+    peephole_linear problem = calls.linear(count, from, layer.weight, &layer.bias, to);
+    problem.threads = 1;
+    problem.scratch = scratch;
+    return problem;
+  }
+
+  // y_{t-1} and y_t of each row, and the symbol of each real source position.
+  void find_rows(const peephole_trainer_step &step) {
+    int64_t row = 0;
+    for (int64_t b = 0; b < B; ++b) {
+      const int64_t *target = step.targets + b * U;
+      int64_t t = 0;
+      first_rows[b] = row;
+      for (; t < U && target[t] != PEEPHOLE_PAD; ++t, ++row) {
+        positions[row] = b * U + t;
+        previous[row] = t ? target[t - 1] : int64_t(PEEPHOLE_BOS);
+        gold[row] = target[t];
+      }
+      lengths[b] = t;
+    }
+    if (is_language_model()) return;
+    int64_t at = 0;
+    for (int64_t b = 0; b < B; ++b)
+      for (int64_t t = 0; t < step.source_lengths[b]; ++t, ++at) {
+        source_positions[at] = b * S + t;
+        source_symbols[at] = step.sources[b * step.source_steps + t];
+      }
+  }
+
+  void draw(const peephole_trainer_step &step) {
+    const int64_t *sites = step.sites;
+    if (!is_language_model()) {
+      calls.draw(source_mask, B, step.examples, *sites++);
+      stack->draw(step.examples, sites);
+      sites += n.encoder_layers - 1;
+    }
+    calls.draw(target_mask, B, step.examples, *sites++);
+    is_language_model() ? stack->draw(step.examples, sites) : decoder.draw(step.examples, sites);
+    sites += n.decoder_layers - 1;
+    calls.draw(readout_mask, B, step.examples, *sites);
+  }
+
+  // to[position] = the symbol's vector, with dropout.
+  void embed(const MatrixView &table, int64_t count, const int64_t *at, const int64_t *symbols, const Mask &mask, T *to) const {
+    calls.for_rows(count, [&](int64_t i) {
+      calls.elements.multiply(to + at[i] * E, calls.in(table) + symbols[i] * E, mask.of(at[i]), E);
+    });
+  }
+
+  // The gradient of `embed`: sums in the order of the rows, in tasks of some columns.
+  void embed_gradient(const MatrixView &gradient, int64_t count, const int64_t *at, const int64_t *symbols, const Mask &mask,
+                      const T *from) const {
+    constexpr int64_t kColumns = 64;
+    T *table = calls.to(gradient);
+    clear(table, gradient.rows * gradient.columns);
+    for_tasks(settings.threads, (E + kColumns - 1) / kColumns, [&](int64_t task, int) {
+      const int64_t first = task * kColumns, size = std::min(kColumns, E - first);
+      for (int64_t i = 0; i < count; ++i) {
+        const float *factors = mask.of(at[i]);
+        calls.elements.add(table + symbols[i] * E + first, from + at[i] * E + first, factors ? factors + first : nullptr, size);
+      }
+    });
+  }
+
+  void forward(const NetworkView &w) {
+    embed(w.target_embedding, rows, positions, previous, target_mask, embedded);
+    const T *states, *contexts = nullptr;
+    if (is_language_model()) {
+      stack->forward(embedded, w.decoder);
+      states = stack->output();
+    } else {
+      embed(w.source_embedding, num_source_symbols, source_positions, source_symbols, source_mask, x);
+      stack->forward(x, w.encoder);
+      Feeding feeding{*this, w};
+      const peephole::SymbolFeed feed{feed_symbols, &feeding};
+      decoder.forward(w, embedded, sampled ? &feed : nullptr);
+      states = decoder.states();
+      contexts = decoder.contexts();
+    }
+    calls.for_rows(rows, [&](int64_t row) { read(positions[row], states, contexts, inputs + row * R); });
+    calls.training.linear_forward(calls.linear(rows, inputs, w.readout.weight, &w.readout.bias, readouts));
+    calls.for_rows(rows, [&](int64_t row) {
+      T *r = readouts + row * H;
+      calls.elements.tanh(r, r, H);
+      if (dropped != readouts) calls.elements.multiply(dropped + row * H, r, readout_mask.of(positions[row]), H);
+    });
+  }
+
+  // [s_t ; c_t ; E(y_{t-1})] of a position.
+  void read(int64_t at, const T *states, const T *contexts, T *to) const {
+    copy(to, states + at * H, H);
+    if (M) copy(to + H, contexts + at * M, M);
+    copy(to + H + M, embedded + at * E, E);
+  }
+
+  struct Feeding {
+    TrainingStep &step;
+    const NetworkView &weights;
+  };
+
+  static void feed_symbols(void *context, const int64_t *at, int64_t count, int worker) {
+    const Feeding &feeding = *static_cast<Feeding *>(context);
+    feeding.step.choose_symbols(feeding.weights, at, count, worker);
+  }
+
+  // (14): where it is drawn, feeds the most probable symbol in place of the gold one, which is fed already.
+  void choose_symbols(const NetworkView &w, const int64_t *at, int64_t count, int worker) {
+    const int64_t V = w.output.weight.rows, first = worker * most_tried;
+    int64_t *drawn = tried + first, num_drawn = 0;
+    T *read_rows = tried_inputs + first * R, *r = tried_readouts + first * H, *logits = tried_logits + first * V;
+    for (int64_t i = 0; i < count; ++i)
+      if (draws(at[i] / U, at[i] % U + 1)) drawn[num_drawn++] = at[i];
+    if (!num_drawn) return;
+    for (int64_t i = 0; i < num_drawn; ++i) read(drawn[i], decoder.states(), decoder.contexts(), read_rows + i * R);
+    char *scratch = tried_scratch + size_t(worker) * tried_scratch_bytes;
+    calls.training.linear_forward(try_linear(num_drawn, w.readout, read_rows, r, scratch));
+    for (int64_t i = 0; i < num_drawn; ++i) {
+      calls.elements.tanh(r + i * H, r + i * H, H);
+      calls.elements.multiply(r + i * H, r + i * H, readout_mask.of(drawn[i]), H);
+    }
+    calls.training.linear_forward(try_linear(num_drawn, w.output, r, logits, scratch));
+    for (int64_t i = 0; i < num_drawn; ++i) {
+      const int64_t next = drawn[i] + 1, symbol = most_probable(logits + i * V, V);
+      previous[first_rows[next / U] + next % U] = symbol;
+      calls.elements.multiply(embedded + next * E, calls.in(w.target_embedding) + symbol * E, target_mask.of(next), E);
+    }
+  }
+
+  // Whether the symbol that step t of a sequence is fed is the model's own.
+  bool draws(int64_t b, int64_t t) const {
+    const uint64_t site = uint64_t(sampled->sites[n.encoder_layers + n.decoder_layers + 1]);
+    const int32_t bits = random_bits(uint64_t(sampled->examples[b]), site, uint64_t(t), unit_key(0));
+    return (double(bits) + 2147483648.0) / 4294967296.0 < sampled->sampling_probability;
+  }
+
+  // The first of the most probable symbols that a search may predict.
+  static int64_t most_probable(const T *logits, int64_t count) {
+    int64_t best = PEEPHOLE_EOS;
+    for (int64_t symbol = PEEPHOLE_UNK + 1; symbol < count; ++symbol)
+      if (logits[symbol] > logits[best]) best = symbol;
+    return best;
+  }
+
+  peephole_output_loss output_problem(const NetworkView &w) const {
+    peephole_output_loss p{};
+    p.scalar = settings.scalar;
+    p.operand = settings.operand;
+    p.threads = settings.threads;
+    p.rows = rows;
+    p.hidden_size = H;
+    p.symbols = w.output.weight.rows;
+    p.padding = PEEPHOLE_PAD;
+    p.targets = gold;
+    p.readouts = dropped;
+    p.weight = w.output.weight.numbers;
+    p.bias = w.output.bias.numbers;
+    p.loss = loss;
+    p.scratch = calls.scratch[0];
+    return p;
+  }
+
+  double output(const NetworkView &w, const NetworkView *g) const {
+    peephole_output_loss problem = output_problem(w);
+    if (!g) {
+      calls.training.output_loss(problem, nullptr);
+    } else {
+      problem.label_smoothing = settings.label_smoothing;
+      const peephole_output_loss_gradients gradients{d_readouts, calls.to(g->output.weight), calls.to(g->output.bias)};
+      calls.training.output_loss(problem, &gradients);
+    }
+    return double(*loss);
+  }
+
+  void backward(const NetworkView &w, const NetworkView &g) {
+    calls.for_rows(rows, [&](int64_t row) {
+      T *d = d_readouts + row * H;
+      calls.elements.tanh_gradient(d, d, readouts + row * H, readout_mask.of(positions[row]), H);
+    });
+    calls.backward(calls.linear(rows, inputs, w.readout.weight, nullptr, nullptr), d_readouts, d_inputs, g.readout.weight,
+                   &g.readout.bias);
+    calls.for_rows(rows, [&](int64_t row) {
+      const int64_t at = positions[row];
+      copy(d_states + at * H, d_inputs + row * R, H);
+      if (M) copy(d_contexts + at * M, d_inputs + row * R + H, M);
+    });
+    if (is_language_model()) {
+      auto none = [](int64_t) { return typename RecurrentStack<T>::LastGradients{nullptr, nullptr}; };
+      stack->backward(d_states, none, w.decoder, g.decoder, d_embedded);
+    } else {
+      decoder.backward(w, g, embedded, d_states, d_contexts, d_embedded);
+      stack->backward(decoder.d_memory(), [&](int64_t layer) { return decoder.d_last(layer); }, w.encoder, g.encoder, d_x);
+      embed_gradient(g.source_embedding, num_source_symbols, source_positions, source_symbols, source_mask, d_x);
+    }
+    calls.for_rows(rows, [&](int64_t row) {
+      calls.elements.add(d_embedded + positions[row] * E, d_inputs + row * R + H + M, nullptr, E);
+    });
+    embed_gradient(g.target_embedding, rows, positions, previous, target_mask, d_embedded);
+  }
+};
+
+}  // namespace

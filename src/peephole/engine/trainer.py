@@ -1,0 +1,336 @@
+"""Training on the engine alone: whole steps in one call each, without PyTorch."""
+
+from __future__ import annotations
+
+import ctypes
+import json
+import weakref
+from collections.abc import Mapping
+from typing import Any, Literal, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from peephole.config import Config
+from peephole.engine import structures
+from peephole.engine.abi import available, library
+from peephole.engine.enums import Operand, Status, TrainerArray, TrainerTask
+from peephole.engine.kinds import TRAINER_KINDS, missing_kind
+from peephole.errors import EngineError
+from peephole.nn.architecture import Architecture
+from peephole.nn.sites import site_number
+
+Numbers = NDArray[Any]
+Arrays = dict[str, NDArray[Any]]
+Precision = Literal["32-true", "64-true", "bf16-mixed"]
+
+MESSAGE_BYTES = 1000
+NUMBERS: Mapping[str, tuple[type[np.floating[Any]], Operand]] = {
+    "32-true": (np.float32, Operand.AS_IS),
+    "64-true": (np.float64, Operand.AS_IS),
+    "bf16-mixed": (np.float32, Operand.BF16),
+}
+"""The number format of weights, and the operands of products, by `train.precision`."""
+
+
+class StepSettings(NamedTuple):
+    """The settings of a training that are the same for all steps; each is the setting of that name in `Config`."""
+
+    dropout: float
+    variational_dropout: bool
+    label_smoothing: float
+    clip_norm: float  # 0: never
+    weight_decay: float
+    ema_decay: float  # 0: no moving average
+    threads: int
+    precision: Precision
+    seed: int
+
+
+class StepResult(NamedTuple):
+    """The numbers of one step."""
+
+    loss: float  # summed over the batch's symbols, label smoothing included
+    gradient_norm: float  # of the gradients of loss / divisor, before clipping
+    updated: bool  # False: loss or norm is not finite, and nothing has changed; or only gradients were wanted
+
+
+class EngineTrainer:
+    """A network in training, with its optimiser's state, in the engine's memory.
+
+    A step computes what `peephole.training.loop.train_step` does: the loss (12) with dropout, label smoothing and gold
+    symbols, (13), or sampled ones, (14); all gradients; clipping; AdamW; and the moving average of the weights. Results
+    are the same bits for any number of threads.
+
+    Args:
+        architecture: the network.
+        num_source_symbols: number of source symbols, the specials included; not read for a language model.
+        num_target_symbols: likewise.
+        weights: the first weights, by the names of `Seq2Seq.state_dict`.
+        settings: the settings of the training.
+        instruction_set: one of `peephole.engine.instruction_sets()`; None: the best one.
+
+    Attributes:
+        weights: views of the weights by name, in float32, or float64 for `64-true`. All four dictionaries are always
+            current; writing into their arrays restores a checkpoint.
+        first_moments, second_moments: AdamW's, likewise; 0 at first.
+        average: the moving average of the weights; the first weights at first.
+
+    Raises:
+        EngineError: the library is missing, or it does not train such a network.
+        ValueError: a weight is missing, unknown, of another shape or not finite; or a setting is out of range.
+    """
+
+    weights: Arrays
+    first_moments: Arrays
+    second_moments: Arrays
+    average: Arrays
+
+    def __init__(
+        self,
+        architecture: Architecture,
+        num_source_symbols: int,
+        num_target_symbols: int,
+        weights: Mapping[str, NDArray[Any]],
+        settings: StepSettings,
+        instruction_set: str | None = None,
+    ) -> None:
+        if settings.precision not in NUMBERS:
+            raise ValueError(f"precision: wanted one of {', '.join(NUMBERS)}, got {settings.precision!r}")
+        missing = missing_kind(architecture.kinds(), TRAINER_KINDS)
+        if missing is not None:
+            raise EngineError(f"the engine {missing} in training")
+        self.settings = settings
+        self._sites = _site_names(architecture)
+        self._reads_sources = architecture.input != "none"
+        self._memory: _Memory | None = _Memory.open(
+            architecture,
+            num_source_symbols if self._reads_sources else 0,
+            num_target_symbols,
+            settings,
+            instruction_set,
+        )
+        kind = NUMBERS[settings.precision][0]
+        arrays = {which: self._memory.arrays(which, kind) for which in TrainerArray}
+        self.weights, self._gradients = arrays[TrainerArray.WEIGHTS], arrays[TrainerArray.GRADIENTS]
+        self.first_moments = arrays[TrainerArray.FIRST_MOMENTS]
+        self.second_moments = arrays[TrainerArray.SECOND_MOMENTS]
+        self.average = arrays[TrainerArray.AVERAGE]
+        _check_weights(self.weights, weights)
+        for name, view in self.weights.items():
+            view[...] = weights[name]
+            self.average[name][...] = view
+
+    def step(
+        self,
+        source: Numbers,
+        source_lengths: Numbers,
+        target: Numbers,
+        examples: Numbers,
+        *,
+        step: int,
+        learning_rate: float,
+        divisor: float,
+        sampling_probability: float = 0.0,
+    ) -> StepResult:
+        """Do one update: gradients of loss / divisor, clipping, AdamW and the moving average.
+
+        Args:
+            source: (B, T) symbols; not read for a language model.
+            source_lengths: (B,) real symbols, 1 ≤ length ≤ T; not read for a language model.
+            target: (B, U) symbols, padded with PAD after at least one symbol.
+            examples: (B,) index of each pair in the corpus, from which dropout draws.
+            step: updates done before.
+            learning_rate: AdamW's.
+            divisor: number that divides the summed loss, from `loss_divisor`.
+            sampling_probability: that of feeding the model's own symbol, (14).
+
+        Raises:
+            ValueError: an array has another shape, an empty batch, a length out of range, or a symbol that is none.
+            EngineError: memory is missing, or the trainer is closed.
+        """
+        updates, decay = step + 1, self.settings.ema_decay
+        numbers = {
+            "step": step,
+            "learning_rate": learning_rate,
+            "divisor": divisor,
+            "average_decay": min(decay, (1 + updates) / (10 + updates)) if decay else 1.0,
+            "sampling_probability": sampling_probability,
+        }
+        return self._run(TrainerTask.UPDATE, source, source_lengths, target, examples, numbers)
+
+    def gradients(
+        self,
+        source: Numbers,
+        source_lengths: Numbers,
+        target: Numbers,
+        examples: Numbers,
+        *,
+        step: int,
+        divisor: float,
+        sampling_probability: float = 0.0,
+    ) -> tuple[StepResult, Arrays]:
+        """Return the result of a step without an update, and copies of its gradients, not clipped; see `step`."""
+        numbers = {"step": step, "divisor": divisor, "sampling_probability": sampling_probability}
+        result = self._run(TrainerTask.COMPUTE_GRADIENTS, source, source_lengths, target, examples, numbers)
+        return result, {name: gradient / gradient.dtype.type(divisor) for name, gradient in self._gradients.items()}
+
+    def loss(self, source: Numbers, source_lengths: Numbers, target: Numbers, *, averaged: bool = False) -> float:
+        """Return the summed loss without dropout and label smoothing, with gold symbols fed, (12), (13).
+
+        Args:
+            source: as in `step`, as are source_lengths and target.
+            source_lengths: see `step`.
+            target: see `step`.
+            averaged: compute it with the moving average instead of the weights.
+
+        Raises:
+            ValueError: see `step`.
+            EngineError: see `step`.
+        """
+        task = TrainerTask.COMPUTE_AVERAGE_LOSS if averaged else TrainerTask.COMPUTE_LOSS
+        return self._run(task, source, source_lengths, target, None, {}).loss
+
+    def close(self) -> None:
+        """Drop the weights and the other arrays; the memory is released with the last view of it."""
+        self._memory = None
+        for arrays in (self.weights, self._gradients, self.first_moments, self.second_moments, self.average):
+            arrays.clear()
+
+    def _run(
+        self,
+        task: TrainerTask,
+        source: Numbers,
+        source_lengths: Numbers,
+        target: Numbers,
+        examples: Numbers | None,
+        numbers: Mapping[str, float],
+    ) -> StepResult:
+        if self._memory is None:
+            raise EngineError("the trainer is closed")
+        arrays = {"targets": _integers("target", target, 2)}
+        sizes = {"batch": len(target), "target_steps": target.shape[1]}
+        if self._reads_sources:
+            arrays["sources"] = _integers("source", source, 2, len(target))
+            arrays["source_lengths"] = _integers("source_lengths", source_lengths, 1, len(target))
+            sizes["source_steps"] = source.shape[1]
+        if examples is not None:
+            arrays["examples"] = _integers("examples", examples, 1, len(target))
+            sites = [site_number(self.settings.seed, int(numbers["step"]), site) for site in self._sites]
+            arrays["sites"] = np.array(sites, np.int64)
+        addresses = {name: array.ctypes.data for name, array in arrays.items()}
+        given = structures.TrainerStep(**sizes, **addresses, **numbers)
+        self._memory.run(task, given)
+        return StepResult(given.loss, given.gradient_norm, bool(given.updated))
+
+
+def declined(config: Config) -> str | None:
+    """Return the reason why the engine does not train a config by itself; None if it does.
+
+    Args:
+        config: all settings; `train.precision` may be auto.
+
+    >>> from peephole.config import Config
+    >>> declined(Config().with_values({"model.layer_norm": True}))
+    "has no normalization of kind 'layer'"
+    """
+    if not available():
+        return "missing, it needs a C++ compiler when peephole is installed"
+    missing = missing_kind(Architecture.of(config.model).kinds(), TRAINER_KINDS)
+    if missing is not None:
+        return missing
+    if config.train.precision not in (*NUMBERS, "auto"):
+        return f"does not train in precision {config.train.precision!r}"
+    if config.train.coverage_loss:
+        return "has no coverage loss, (23)"
+    if config.train.scheduled_sampling != "none" and config.model.input == "none":
+        return "has no scheduled sampling, (14), of language models"
+    return None
+
+
+class _Memory:
+    """A `peephole_trainer *`, closed when nothing refers to it any more: every view of its arrays does."""
+
+    def __init__(self, address: int) -> None:
+        self.address = address
+        weakref.finalize(self, library().peephole_trainer_close, address)
+
+    @classmethod
+    def open(
+        cls,
+        architecture: Architecture,
+        num_source_symbols: int,
+        num_target_symbols: int,
+        settings: StepSettings,
+        instruction_set: str | None,
+    ) -> _Memory:
+        kind, operand = NUMBERS[settings.precision]
+        given = structures.TrainerSettings(
+            scalar=np.dtype(kind).itemsize,
+            operand=operand,
+            threads=settings.threads,
+            variational=settings.variational_dropout,
+            num_source_symbols=num_source_symbols,
+            num_target_symbols=num_target_symbols,
+            dropout=settings.dropout,
+            label_smoothing=settings.label_smoothing,
+            clip_norm=settings.clip_norm,
+            weight_decay=settings.weight_decay,
+        )
+        description = json.dumps(architecture.to_dict()).encode()
+        chosen = None if instruction_set is None else instruction_set.encode()
+        message = ctypes.create_string_buffer(MESSAGE_BYTES)
+        address = library().peephole_trainer_open(
+            description, len(description), ctypes.byref(given), chosen, message, MESSAGE_BYTES
+        )
+        if address is None:
+            raise ValueError(message.value.decode(errors="replace"))
+        return cls(address)
+
+    def arrays(self, which: TrainerArray, kind: type[np.floating[Any]]) -> Arrays:
+        """Return views of one array of each tensor."""
+        tensor, found = structures.TrainerTensor(), dict[str, NDArray[Any]]()
+        while library().peephole_trainer_describe(self.address, len(found), ctypes.byref(tensor)):
+            shape = tensor.shape[: tensor.num_dimensions]
+            content = (ctypes.c_char * (int(np.prod(shape)) * np.dtype(kind).itemsize)).from_address(
+                tensor.arrays[which]
+            )
+            content.memory = self  # type: ignore[attr-defined]  # which the view thus keeps open
+            found[tensor.name.decode()] = np.frombuffer(memoryview(content), kind).reshape(shape)
+        return found
+
+    def run(self, task: TrainerTask, step: structures.TrainerStep) -> None:
+        """Do a task; see peephole.h."""
+        message = ctypes.create_string_buffer(MESSAGE_BYTES)
+        status = library().peephole_trainer_run(self.address, task, ctypes.byref(step), message, MESSAGE_BYTES)
+        if status == Status.OK:
+            return
+        text = message.value.decode(errors="replace")
+        raise EngineError(text) if text == "not enough memory" else ValueError(text)
+
+
+def _site_names(architecture: Architecture) -> list[str]:
+    """Return the sites of dropout in the order of `peephole_trainer_step.sites`, then that of sampling."""
+    source = [] if architecture.input == "none" else ["source embedding"]
+    source += [f"between layers {layer}" for layer in range(1, architecture.encoder_layers)] if source else []
+    between = [f"between decoder layers {layer}" for layer in range(1, architecture.decoder_layers)]
+    return [*source, "target embedding", *between, "readout", "scheduled sampling"]
+
+
+def _integers(name: str, array: Numbers, dimensions: int, length: int | None = None) -> NDArray[np.int64]:
+    """Return an array as the engine reads it."""
+    if array.ndim != dimensions or array.dtype.kind not in "iu":
+        raise ValueError(f"{name}: wanted integers of {dimensions} dimensions, got {array.dtype} {array.shape}")
+    if length is not None and len(array) != length:
+        raise ValueError(f"{name}: wanted {length} rows, got {len(array)}")
+    return np.ascontiguousarray(array, np.int64)
+
+
+def _check_weights(views: Arrays, weights: Mapping[str, NDArray[Any]]) -> None:
+    """Raise ValueError unless there is a finite weight of the right shape for every view, and no other."""
+    for name in sorted(views.keys() | weights.keys()):
+        wanted, got = ("none" if name not in of else str(of[name].shape) for of in (views, weights))
+        if wanted != got:
+            raise ValueError(f"weight {name}: wanted shape {wanted}, got {got}")
+        if not np.isfinite(weights[name]).all():
+            raise ValueError(f"weight {name}: wanted finite numbers, got others too")

@@ -1,0 +1,345 @@
+"""Tests whole training steps on the engine against the definition: `peephole.engine.trainer`."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from contracts.training_checks import (
+    NUM_SOURCE_SYMBOLS,
+    NUM_TARGET_SYMBOLS,
+    Case,
+    arguments,
+    check_gradients,
+    check_steps,
+    largest_error,
+    some_batch,
+)
+from contracts.wrong_trainers import WRONG_GRADIENTS, WRONG_STEPS
+from peephole import engine
+from peephole.config import Config
+from peephole.engine.trainer import EngineTrainer, declined
+from peephole.errors import EngineError
+
+pytestmark = pytest.mark.skipif(not engine.available(), reason="without a compiler there is no engine")
+instruction_sets = pytest.mark.parametrize("instruction_set", engine.instruction_sets())
+
+# Every pair of values of two settings occurs in some case
+CASES = {
+    "default": Case({}),
+    "stacked": Case({"encoder_layers": 2, "decoder_layers": 3, "encoder_size": 6, "residual": True}),
+    "one direction": Case(
+        {"bidirectional": False, "peephole": "diagonal", "attention": "general", "decoder_layers": 2}
+    ),
+    "dot": Case({"attention": "dot", "peephole": "none", "encoder_layers": 3, "residual": True}),
+    "last": Case({"context": "last", "decoder_layers": 2, "encoder_layers": 2}),
+    "last, bridge": Case({"context": "last", "encoder_size": 8, "peephole": "none", "decoder_layers": 2}),
+    "mean": Case({"context": "mean", "encoder_size": 7, "bidirectional": False, "peephole": "diagonal"}),
+    "pyramid": Case({"encoder_layers": 3, "encoder_pyramid": 2, "residual": True, "encoder_size": 6}),
+    "pyramid, mean": Case({"encoder_layers": 2, "encoder_pyramid": 1, "context": "mean", "peephole": "none"}),
+    "general, bridge": Case({"attention": "general", "encoder_size": 4, "encoder_layers": 3, "decoder_layers": 2}),
+    "location": Case({"attention": "location", "location_channels": 3, "location_width": 5, "decoder_layers": 2}),
+    "coverage": Case({"attention": "coverage", "encoder_size": 6, "peephole": "diagonal"}, sampling_probability=0.3),
+    "multihead": Case({"attention": "multihead", "attention_heads": 2, "encoder_size": 6, "encoder_layers": 2}),
+    "gru": Case({"cell": "gru", "encoder_layers": 2, "decoder_layers": 2, "residual": True}),
+    "gru, bridge": Case({"cell": "gru", "encoder_size": 6, "attention": "coverage"}, sampling_probability=0.5),
+    "gru language model": Case({"input": "none", "cell": "gru", "decoder_layers": 2}),
+    "variational": Case({"encoder_layers": 2, "decoder_layers": 2}, {"variational_dropout": True}),
+    "no dropout": Case({"encoder_layers": 2, "decoder_layers": 2, "residual": True}, {"label_smoothing": 0}, dropout=0),
+    "sampling": Case({"decoder_layers": 2, "residual": True}, sampling_probability=0.6),
+    "sampling, always": Case(
+        {"context": "mean", "peephole": "none"}, {"variational_dropout": True}, sampling_probability=1
+    ),
+    "language model": Case({"input": "none", "decoder_layers": 3, "residual": True}),
+    "language model, one layer": Case({"input": "none", "peephole": "diagonal"}, {"variational_dropout": True}),
+}
+cases = pytest.mark.parametrize("name", CASES)
+
+
+@cases
+def test_gradients(name):
+    check_gradients(CASES[name], 1e-10)
+
+
+@cases
+def test_steps(name):
+    check_steps(CASES[name], 1e-10)
+
+
+@pytest.mark.parametrize("train", [{"clip_norm": 0}, {"ema_decay": 0}, {"clip_norm": 1e6, "weight_decay": 0}])
+def test_settings_of_the_update(train):
+    check_steps(Case({}, train), 1e-10)
+
+
+@instruction_sets
+@pytest.mark.parametrize(
+    "name", ["default", "stacked", "dot", "location", "multihead", "gru", "last, bridge", "language model"]
+)
+def test_gradients_in_float32(name, instruction_set):
+    check_gradients(replace(CASES[name], precision="32-true"), 1e-5, instruction_set=instruction_set)
+
+
+@instruction_sets
+@pytest.mark.parametrize("name", ["default", "stacked", "mean"])
+def test_bfloat16_products_are_close_to_float32(name, instruction_set):
+    """bfloat16 has 8 bits of mantissa, and errors of several products add up."""
+    case, batch = CASES[name], some_batch()
+    losses, gradients = {}, {}
+    for precision in ("32-true", "bf16-mixed"):
+        trainer = replace(case, precision=precision).trainer(instruction_set=instruction_set)
+        result, gradients[precision] = trainer.gradients(*arguments(batch), step=1, divisor=1)
+        losses[precision] = result.loss
+    assert 0 < abs(losses["bf16-mixed"] - losses["32-true"]) < 0.005 * losses["32-true"]
+    assert 0 < largest_error(gradients["bf16-mixed"], gradients["32-true"]) < 0.1
+
+
+def trained(case, threads, instruction_set, batches):
+    """Return all numbers of a trainer after steps on some batches."""
+    trainer = case.trainer(threads=threads, instruction_set=instruction_set)
+    results = []
+    for step, batch in enumerate(batches):
+        results.append(trainer.step(*arguments(batch), step=step, learning_rate=0.01, divisor=batch.num_symbols))
+    return results, [trainer.weights, trainer.first_moments, trainer.second_moments, trainer.average]
+
+
+def assert_same_bits(one, other):
+    """Assert that two results of `trained` are equal."""
+    assert one[0] == other[0]
+    for arrays, others in zip(one[1], other[1], strict=True):
+        for name in arrays:
+            np.testing.assert_array_equal(arrays[name], others[name], name)
+
+
+@instruction_sets
+@pytest.mark.parametrize("precision", ["32-true", "bf16-mixed"])
+@pytest.mark.parametrize("name", ["default", "stacked", "dot", "mean", "gru, bridge", "language model"])
+def test_the_same_bits_for_any_number_of_threads(name, precision, instruction_set):
+    case, batches = replace(CASES[name], precision=precision), [some_batch(seed) for seed in range(2)]
+    one = trained(case, 1, instruction_set, batches)
+    for threads in (2, 3):
+        assert_same_bits(trained(case, threads, instruction_set, batches), one)
+
+
+def padded(batch):
+    """Return a batch with more padding."""
+    source = np.pad(batch.source, ((0, 0), (0, 3)), constant_values=9)
+    return replace(batch, source=source, target=np.pad(batch.target, ((0, 0), (0, 2))))
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_padding_changes_nothing(name):
+    batches = [some_batch(seed) for seed in range(2)]
+    assert_same_bits(trained(CASES[name], 2, None, map(padded, batches)), trained(CASES[name], 2, None, batches))
+
+
+def test_memory_of_a_larger_batch_changes_nothing():
+    large = some_batch()
+    small = replace(
+        large,
+        **{
+            name: getattr(large, name)[:2]
+            for name in ("source", "source_lengths", "target", "target_lengths", "examples")
+        },
+    )
+    trainer = CASES["stacked"].trainer()
+    how = {"step": 2, "divisor": 3.0}
+    _, first = trainer.gradients(*arguments(small), **how)
+    trainer.gradients(*arguments(large), **how)
+    _, again = trainer.gradients(*arguments(small), **how)
+    assert largest_error(again, first) == 0
+
+
+@cases
+def test_loss_is_that_of_plain_gradients(name):
+    case = replace(CASES[name], dropout=0, train={**CASES[name].train, "label_smoothing": 0})
+    batch, trainer = some_batch(), CASES[name].trainer()
+    result, _ = case.trainer().gradients(*arguments(batch), step=0, divisor=1)
+    assert trainer.loss(*arguments(batch)[:3]) == pytest.approx(result.loss, rel=1e-12)
+    for weight in trainer.weights.values():
+        weight[...] = 0
+    assert trainer.loss(*arguments(batch)[:3]) == pytest.approx(np.log(NUM_TARGET_SYMBOLS) * batch.num_symbols)
+    assert trainer.loss(*arguments(batch)[:3], averaged=True) == pytest.approx(result.loss, rel=1e-12)
+
+
+@pytest.mark.parametrize("wrong", WRONG_GRADIENTS)
+def test_wrong_gradients_are_found(wrong):
+    with pytest.raises(AssertionError):
+        check_gradients(CASES["stacked"], 1e-10, WRONG_GRADIENTS[wrong])
+
+
+@pytest.mark.parametrize("wrong", WRONG_STEPS)
+def test_wrong_steps_are_found(wrong):
+    with pytest.raises(AssertionError):
+        check_steps(CASES["stacked"], 1e-10, WRONG_STEPS[wrong])
+
+
+@pytest.mark.parametrize("name", ["decoder.output.bias", "encoder.recurrent.layers.0.0.weight_hidden"])
+def test_nothing_changes_if_the_loss_is_not_finite(name):
+    case, batch = CASES["stacked"], some_batch()
+    trainer = case.trainer()
+    trainer.step(*arguments(batch), step=0, learning_rate=0.1, divisor=1)
+    trainer.weights[name].flat[0] = np.nan
+    state = [trainer.weights, trainer.first_moments, trainer.second_moments, trainer.average]
+    before = [{name: array.copy() for name, array in arrays.items()} for arrays in state]
+    result = trainer.step(*arguments(batch), step=1, learning_rate=0.1, divisor=1)
+    assert not result.updated
+    assert not np.isfinite(result.loss)
+    for arrays, others in zip(state, before, strict=True):
+        for key, array in arrays.items():
+            np.testing.assert_array_equal(array, others[key])
+
+
+def test_a_gradient_that_is_not_finite_changes_nothing():
+    case, batch = replace(CASES["default"], precision="32-true"), some_batch()
+    trainer = case.trainer()
+    before = {name: weight.copy() for name, weight in trainer.weights.items()}
+    result = trainer.step(*arguments(batch), step=0, learning_rate=0.1, divisor=1e-310)
+    assert np.isfinite(result.loss)
+    assert not np.isfinite(result.gradient_norm)
+    assert not result.updated
+    assert largest_error(trainer.weights, before) == 0
+
+
+def changed(**arrays):
+    """Return the arguments of a step, some of them replaced."""
+    batch = some_batch()
+    return {name: arrays.get(name, getattr(batch, name)) for name in ("source", "source_lengths", "target", "examples")}
+
+
+def with_number(array, where, number):
+    """Return a copy with one number replaced."""
+    copy = array.copy()
+    copy[where] = number
+    return copy
+
+
+BATCH = some_batch()
+REFUSED = {
+    "source symbol": (changed(source=with_number(BATCH.source, (1, 6), NUM_SOURCE_SYMBOLS)), "source 1: .* got 13"),
+    "negative source": (changed(source=with_number(BATCH.source, (0, 0), -1)), "source 0: .* got -1"),
+    "target symbol": (changed(target=with_number(BATCH.target, (2, 3), NUM_TARGET_SYMBOLS)), "target 2: .* got 11"),
+    "negative target": (changed(target=with_number(BATCH.target, (0, 0), -(2**62))), "target 0: .* got -"),
+    "padding inside": (changed(target=with_number(BATCH.target, (2, 1), 0)), "target 2: wanted <pad> after"),
+    "no target": (changed(target=with_number(BATCH.target, 3, 0)), "target 3: wanted at least one symbol"),
+    "length 0": (changed(source_lengths=with_number(BATCH.source_lengths, 2, 0)), "source 2: .* from 1 to 7, got 0"),
+    "long": (changed(source_lengths=with_number(BATCH.source_lengths, 2, 8)), "source 2: .* from 1 to 7, got 8"),
+    "empty batch": ({name: array[:0] for name, array in changed().items()}, "batch: wanted a number from 1"),
+    "no source steps": (changed(source=BATCH.source[:, :0]), "source_steps: wanted a number from 1"),
+    "no target steps": (changed(target=BATCH.target[:, :0]), "target_steps: wanted a number from 1"),
+    "fewer sources": (changed(source=BATCH.source[1:]), "source: wanted 5 rows, got 4"),
+    "fewer lengths": (changed(source_lengths=BATCH.source_lengths[1:]), "source_lengths: wanted 5 rows, got 4"),
+    "fewer examples": (changed(examples=BATCH.examples[1:]), "examples: wanted 5 rows, got 4"),
+    "floats": (changed(source=BATCH.source * 1.0), "source: wanted integers of 2 dimensions, got float64"),
+    "dimensions": (changed(source=BATCH.source[0]), "source: wanted integers of 2 dimensions"),
+}
+
+
+@pytest.mark.parametrize("name", REFUSED)
+def test_refused_batches(name):
+    given, message = REFUSED[name]
+    trainer = CASES["default"].trainer()
+    with pytest.raises(ValueError, match=message):
+        trainer.step(**given, step=0, learning_rate=0.1, divisor=1)
+
+
+@pytest.mark.parametrize(
+    ("numbers", "message"),
+    [
+        ({"divisor": 0}, "divisor: wanted a number above 0, got 0"),
+        ({"divisor": float("nan")}, "divisor: wanted a number above 0, got nan"),
+        ({"learning_rate": -1}, "learning_rate: .* got -1"),
+        ({"learning_rate": float("inf")}, "learning_rate: .* got inf"),
+        ({"step": -1}, "step: .* got -1"),
+        ({"sampling_probability": 1.5}, "sampling_probability: .* got 1.5"),
+    ],
+)
+def test_refused_numbers(numbers, message):
+    trainer = CASES["default"].trainer()
+    with pytest.raises(ValueError, match=message):
+        trainer.step(*arguments(BATCH), **{"step": 0, "learning_rate": 0.1, "divisor": 1} | numbers)
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"dropout": 1.0}, "dropout: .* got 1"),
+        ({"label_smoothing": -0.1}, "label_smoothing: .* got -0.1"),
+        ({"clip_norm": float("nan")}, "clip_norm: .* got nan"),
+        ({"threads": 0}, "threads: .* got 0"),
+        ({"precision": "16-mixed"}, "precision: wanted one of 32-true, 64-true, bf16-mixed, got '16-mixed'"),
+    ],
+)
+def test_refused_settings(changes, message):
+    case = CASES["default"]
+
+    def make(architecture, sources, targets, weights, settings, instruction_set):
+        return EngineTrainer(architecture, sources, targets, weights, settings._replace(**changes), instruction_set)
+
+    with pytest.raises(ValueError, match=message):
+        case.trainer(make)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda w: w.pop("decoder.readout.bias"), "weight decoder.readout.bias: wanted shape .*, got none"),
+        (lambda w: w.update({"more": np.zeros(2)}), "weight more: wanted shape none, got"),
+        (
+            lambda w: w.update({"decoder.readout.bias": np.zeros(9)}),
+            r"decoder.readout.bias: wanted shape \(10,\), got \(9,\)",
+        ),
+        (
+            lambda w: w.update({"decoder.readout.bias": np.full(10, np.nan)}),
+            "decoder.readout.bias: wanted finite numbers",
+        ),
+    ],
+)
+def test_refused_weights(change, message):
+    def make(architecture, sources, targets, weights, settings, instruction_set):
+        change(weights)
+        return EngineTrainer(architecture, sources, targets, weights, settings, instruction_set)
+
+    with pytest.raises(ValueError, match=message):
+        CASES["default"].trainer(make)
+
+
+def test_an_unknown_instruction_set_is_refused():
+    with pytest.raises(ValueError, match="unknown instruction set"):
+        CASES["default"].trainer(instruction_set="mmx")
+
+
+def test_a_closed_trainer():
+    trainer = CASES["default"].trainer()
+    bias = trainer.weights["decoder.output.bias"]
+    before = bias.copy()
+    trainer.close()
+    np.testing.assert_array_equal(bias, before)  # a view keeps the memory
+    with pytest.raises(EngineError, match="closed"):
+        trainer.loss(*arguments(BATCH)[:3])
+
+
+DECLINED = {
+    "model.layer_norm=true": "has no normalization of kind 'layer'",
+    "model.zoneout_hidden=0.1": "has no zoneout of kind 'states'",
+    "model.input_feeding=true": "has no input_feeding of kind 'readout'",
+    "model.output=copy": "has no output of kind 'copy'",
+    "train.precision=16-mixed": "does not train in precision '16-mixed'",
+}
+
+
+@pytest.mark.parametrize("setting", DECLINED)
+def test_declined(setting):
+    name, value = setting.split("=")
+    config = Config().with_values({name: {"true": True}.get(value, value)})
+    assert declined(config) == DECLINED[setting]
+    if not name.startswith("model."):
+        return
+    case = Case({name.removeprefix("model."): {"true": True}.get(value, value)})
+    with pytest.raises(EngineError, match=DECLINED[setting]):
+        case.trainer()
+
+
+def test_the_default_is_not_declined():
+    assert declined(Config()) is None

@@ -1,0 +1,90 @@
+"""Trainers with one error each, which `training_checks` must find."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from peephole.engine.trainer import EngineTrainer
+
+
+def with_settings(**changes: Any) -> Callable[..., EngineTrainer]:
+    """Return a maker of trainers with other settings than those given."""
+
+    def make(architecture: Any, sources: int, targets: int, weights: Any, settings: Any, chosen: Any) -> EngineTrainer:
+        return EngineTrainer(architecture, sources, targets, weights, settings._replace(**changes), chosen)
+
+    return make
+
+
+def with_sites(*order: int) -> Callable[..., EngineTrainer]:
+    """Return a maker of trainers whose dropout sites are in another order."""
+
+    def make(*arguments: Any) -> EngineTrainer:
+        trainer = EngineTrainer(*arguments)
+        trainer._sites = [trainer._sites[index] for index in order]
+        return trainer
+
+    return make
+
+
+def with_weight(change: Callable[[Any], None]) -> Callable[..., EngineTrainer]:
+    """Return a maker of trainers whose weights are changed."""
+
+    def make(*arguments: Any) -> EngineTrainer:
+        trainer = EngineTrainer(*arguments)
+        change(trainer.weights)
+        return trainer
+
+    return make
+
+
+class WithNumbers(EngineTrainer):
+    """A trainer that is given other numbers than those wanted."""
+
+    changes: dict[str, Callable[[float], float]]
+
+    def _run(self, task: Any, source: Any, lengths: Any, target: Any, examples: Any, numbers: Any) -> Any:
+        changed = {name: self.changes.get(name, lambda value: value)(value) for name, value in numbers.items()}
+        return super()._run(task, source, lengths, target, examples, changed)
+
+
+def with_numbers(**changes: Callable[[float], float]) -> type[EngineTrainer]:
+    """Return a class of trainers that change numbers of a step."""
+    return type("Changed", (WithNumbers,), {"changes": changes})
+
+
+def swap_first_rows(name: str) -> Callable[[Any], None]:
+    """Return a function that swaps the first two rows of a weight."""
+
+    def swap(weights: Any) -> None:
+        weights[name][[0, 1]] = weights[name][[1, 0]]
+
+    return swap
+
+
+# The sites of the case "stacked": source, between 1, target, between 1, 2, readout, sampling
+WRONG_GRADIENTS: dict[str, Callable[..., EngineTrainer]] = {
+    "no dropout": with_settings(dropout=0.0),
+    "another seed": with_settings(seed=4),
+    "variational": with_settings(variational_dropout=True),
+    "no label smoothing": with_settings(label_smoothing=0.0),
+    "source and target sites swapped": with_sites(2, 1, 0, 3, 4, 5, 6),
+    "sites of the decoder's layers swapped": with_sites(0, 1, 2, 4, 3, 5, 6),
+    "site between encoder layers": with_sites(0, 5, 2, 3, 4, 5, 6),
+    "site of the readout": with_sites(0, 1, 2, 3, 4, 3, 6),
+    "divisor": with_numbers(divisor=lambda value: value + 1),
+    "step": with_numbers(step=lambda value: value + 1),
+    "weights of a bridge": with_weight(swap_first_rows("bridge.cell.1.weight")),
+    "weights of the backward direction": with_weight(swap_first_rows("encoder.recurrent.layers.1.1.weight_hidden")),
+    "weights of the keys": with_weight(swap_first_rows("decoder.attention.weight_keys")),
+}
+
+WRONG_STEPS: dict[str, Callable[..., EngineTrainer]] = {
+    "no clipping": with_settings(clip_norm=0.0),
+    "no weight decay": with_settings(weight_decay=0.0),
+    "no average": with_settings(ema_decay=0.0),
+    "average of another decay": with_numbers(average_decay=lambda value: value * 0.99),
+    "bias correction": with_numbers(step=lambda value: value + 1),
+    "learning rate": with_numbers(learning_rate=lambda value: value * (1 + 1e-6)),
+}
