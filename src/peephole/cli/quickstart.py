@@ -21,7 +21,6 @@ from peephole.inspect.report import report
 from peephole.model import Model
 from peephole.model.evaluation import evaluate
 from peephole.training.run_file import run_folder
-from peephole.training.waiting import waiting
 
 SHOWN_WORDS = 10
 DRAWN_WORDS = 6
@@ -42,8 +41,8 @@ def command(minutes: float, folder: str) -> None:
     config = Config().with_values(settings, "command line")
     output_folder = Path(folder)
     write_cmudict(output_folder)
-    with waiting("loading PyTorch"):
-        from peephole.training import train
+    from peephole.training import train
+
     sys.stderr.write(f"English pronunciation, letters → phones, from CMUdict; training for {minutes:g} minutes\n")
     path = output_folder / "g2p.safetensors"
     model = train(output_folder / "train.tsv", output_folder / "dev.tsv", path, config=config, overwrite=True)

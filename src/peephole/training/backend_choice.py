@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import torch
-
 from peephole import engine
 from peephole.config import Config, TrainConfig
 from peephole.errors import ConfigError
@@ -47,27 +45,27 @@ def training_requests(config: Config, device: str, precision: str) -> list[Reque
     return requests
 
 
-def definition_notice(config: Config, device: torch.device) -> str | None:
+def definition_notice(config: Config, device: str) -> str | None:
     """Return a notice of one line: the operators that the definition computes instead of a backend, and the reason.
 
     None when no notice is needed: a backend computes all operators, or `train.engine` is "off".
 
     Args:
         config: all settings, with the precision resolved.
-        device: device of the training.
+        device: device of the training, as torch.device.type.
 
-    >>> definition_notice(Config().with_values({"train.engine": "off"}), torch.device("cpu"))
+    >>> definition_notice(Config().with_values({"train.engine": "off"}), "cpu")
     """
     if config.train.engine == "off":
         return None
     reasons: dict[str, list[str]] = {}
-    requests = training_requests(config, device.type, config.train.precision)
+    requests = training_requests(config, device, config.train.precision)
     for request in requests:
         with use_engine(config.train.engine):
             reason = find(request).reason
         if reason is not None:
             reasons.setdefault(reason, []).append(OPERATORS[request.operator])
-    slower = ", slower" if device.type == "cpu" else ""
+    slower = ", slower" if device == "cpu" else ""
     lines = [
         f"{reason}; PyTorch computes {'everything' if len(parts) == len(requests) else _join_names(parts)}{slower}"
         for reason, parts in reasons.items()
@@ -90,7 +88,7 @@ def with_precision(config: Config) -> Config:
     Raises:
         ConfigError: `16-mixed` on a CPU, where Fabric would train in another one.
     """
-    if config.train.precision == "16-mixed" and training_device(config.train).type == "cpu":
+    if config.train.precision == "16-mixed" and training_device(config.train) == "cpu":
         raise ConfigError("train.precision: wanted 32-true, 64-true or bf16-mixed on a CPU, got '16-mixed'")
     if config.train.precision != "auto":
         return config
@@ -101,9 +99,11 @@ def with_precision(config: Config) -> Config:
     return chosen if trains else config.with_values({"train.precision": "32-true"})
 
 
-def training_device(config: TrainConfig) -> torch.device:
-    """Return the device on which Fabric will train."""
+def training_device(config: TrainConfig) -> str:
+    """Return the device of a training, as torch.device.type; PyTorch finds GPUs."""
     if config.device != "auto":
-        return torch.device(config.device)
+        return config.device
+    import torch  # here, since the notice is made without it
+
     found = torch.accelerator.current_accelerator() if torch.accelerator.is_available() else None
-    return found or torch.device("cpu")
+    return "cpu" if found is None else found.type
