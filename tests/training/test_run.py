@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import os
 import shutil
 import threading
@@ -18,6 +19,8 @@ from peephole.storage.model_file import read_tensors, write_tensors
 from peephole.training import resume, train
 from peephole.training import run as run_module
 from peephole.training.dev import mean_loss
+from peephole.training.executor import StepResult
+from peephole.training.torch_executor import TorchExecutor
 
 from .toy import TINY, write_pairs
 
@@ -427,7 +430,7 @@ def test_a_run_without_checkpoints_begins_anew_and_says_so(folder, monkeypatch, 
 def run_and_diverge(monkeypatch):
     """Start a training whose first gradient is not finite."""
     with monkeypatch.context() as patch:
-        patch.setattr("peephole.training.loop.clip_gradients", lambda *_: float("nan"))
+        patch.setattr(TorchExecutor, "step", lambda *_, **__: StepResult(math.nan, math.nan, False))
         with pytest.raises(RunError, match=r"a lower train\.learning_rate may help"):
             run()
 

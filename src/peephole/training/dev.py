@@ -9,6 +9,7 @@ from typing import Any
 from peephole.config import HIGHEST_COUNT
 from peephole.evaluation.metrics import METRICS, corpus_score
 from peephole.model import Model, Notices
+from peephole.model.forced import summed_log_prob
 from peephole.model.reading import read_sources, read_targets
 from peephole.symbols import EOS
 
@@ -32,17 +33,17 @@ def measure(model: Model, dev: DevSet, threads: int | None = None) -> dict[str, 
     if model.config.model.predicts_vectors:
         return {"loss": mean_vector_loss(model, dev)}
     if model.config.model.input == "none":
-        loss = mean_loss(model, dev)
+        loss = mean_loss(model, dev, threads=threads)
         return {"loss": loss, "perplexity": math.exp(loss)}
     sources = [source for source, _ in dev]
     references = [choices for _, choices in dev]
     # Always greedy, not the search configured for the finished model; with the threads and the engine of training
     greedy: dict[str, Any] = {"beam_size": 1, "nbest": 1, "temperature": None}
-    engine = "off" if model.config.train.engine == "off" else model.config.search.engine
+    engine = "off" if model.config.train.engine == "off" else "auto"
     notices = Notices()  # not printed: the notices of dev were printed when the data were read
     found = model.predict(sources, notices=notices, attention=False, threads=threads, engine=engine, **greedy)
     predictions = [best[0].text for best in found]
-    values = {"loss": mean_loss(model, dev)}
+    values = {"loss": mean_loss(model, dev, threads=threads)}
     if model.config.model.ctc:
         values["ctc_loss"] = mean_loss(model, dev, ctc_weight=1.0)
     for name in _PREDICTION_METRICS:
@@ -50,16 +51,25 @@ def measure(model: Model, dev: DevSet, threads: int | None = None) -> dict[str, 
     return values
 
 
-def mean_loss(model: Model, dev: DevSet, batch_size: int = 64, *, ctc_weight: float = 0.0) -> float:
-    """Return (33) ÷ number of symbols, over each source's first reference, </s> included; by default (12) alone."""
+def mean_loss(
+    model: Model, dev: DevSet, batch_size: int = 64, *, ctc_weight: float = 0.0, threads: int | None = None
+) -> float:
+    """Return (33) ÷ number of symbols, over each source's first reference, </s> included; by default (12) alone.
+
+    A model made of a network computes it with that network in PyTorch, a model of files by scoring.
+    """
     table = model.target_symbols if model.config.model.output == "copy" else None
     texts = [source for source, _ in dev]
     sources = read_sources(model.source_symbols, texts, Notices(), longest=HIGHEST_COUNT, target=table)
-    read = read_targets(model.target_symbols, [references[0] for _, references in dev], sources, Notices())
-    pairs = [(source.ids, target) for source, target in zip(sources, read, strict=True) if len(source.ids)]
+    targets = read_targets(model.target_symbols, [references[0] for _, references in dev], sources, Notices())
+    pairs = [(source.ids, target) for source, target in zip(sources, targets, strict=True) if len(source.ids)]
     pairs.sort(key=lambda pair: (len(pair[0]), len(pair[1])))
-    total = loss_of_network(model, [(source, [*target, EOS]) for source, target in pairs], batch_size, ctc_weight)
-    return total / max(1, sum(len(target) + 1 for _, target in pairs))
+    count = max(1, sum(len(target) + 1 for _, target in pairs))
+    if model.files:
+        return -summed_log_prob(model, pairs, threads) / count
+    return (
+        loss_of_network(model, [(source, [*target, EOS]) for source, target in pairs], batch_size, ctc_weight) / count
+    )
 
 
 def mean_vector_loss(model: Model, dev: DevSet, batch_size: int = 64) -> float:
