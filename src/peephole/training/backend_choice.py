@@ -1,15 +1,75 @@
-"""The backend that trains a config, the notice when the definition trains instead, and the precision."""
+"""What trains a config: the engine by itself, or PyTorch with the engine's operators; the notice, and the precision.
+
+Without PyTorch every choice is made without importing it.
+"""
 
 from __future__ import annotations
 
+import os
+import sys
+from importlib.util import find_spec
+from pathlib import Path
+
 from peephole import engine
 from peephole.config import Config, TrainConfig
+from peephole.engine.trainer import declined
 from peephole.errors import ConfigError
 from peephole.nn.backends import BFLOAT16_PRODUCTS, OPERATORS, Request, find, use_engine
 from peephole.nn.schema import Architecture
 
 NUMBERS = {"32-true": "float32", "64-true": "float64", "bf16-mixed": BFLOAT16_PRODUCTS, "16-mixed": "float16 products"}
 """The number format of requests by `train.precision`."""
+
+ACCELERATORS = ("/dev/nvidiactl", "/dev/dxg", "/dev/kfd")
+"""The devices of a Linux machine that has a GPU for PyTorch: NVIDIA's, that of WSL, AMD's."""
+
+
+SETTINGS = {
+    "normalization": "model.layer_norm",
+    "stack": "model.residual",
+    "zoneout": "model.zoneout_hidden",
+    "precision": "train.precision",
+    "coverage loss": "train.coverage_loss",
+    "scheduled sampling": "train.scheduled_sampling",
+    **{part: f"model.{part}" for part in ("cell", "peephole", "attention", "context", "input_feeding", "ctc")},
+    **{part: f"model.{part}" for part in ("input", "output")},
+}
+"""What the engine may lack in training, as `declined` names it → the setting that asks for it."""
+
+
+def reason_for_torch(config: Config) -> str | None:
+    """Return why PyTorch trains a config and not the engine by itself; None if the engine does.
+
+    Args:
+        config: all settings, with the precision resolved.
+
+    >>> reason_for_torch(Config().with_values({"train.engine": "off"}))
+    'train.engine=off'
+    """
+    if config.train.engine == "off":
+        return "train.engine=off"
+    device = training_device(config.train)
+    if device != "cpu":
+        return f"train.device={device}"
+    if int(os.environ.get("WORLD_SIZE", "1")) > 1:
+        return "a training in several processes"
+    if not engine.available():
+        return "peephole was installed without its engine"
+    reason = declined(config)
+    return reason and f"{_asking_setting(config, reason)}: the engine {reason} in training"
+
+
+def _asking_setting(config: Config, reason: str) -> str:
+    """Return the setting, with its value, that asks for what the engine declines."""
+    part = next(part for part in SETTINGS if part in reason)
+    section, _, key = SETTINGS[part].partition(".")
+    value = getattr(getattr(config, section), key)
+    return f"{SETTINGS[part]}={str(value).lower() if isinstance(value, bool) else value}"
+
+
+def torch_is_installed() -> bool:
+    """Return whether PyTorch and Lightning Fabric, the extra `torch`, are installed, without importing them."""
+    return all(find_spec(name) is not None for name in ("torch", "lightning_fabric", "jaxtyping"))
 
 
 def training_requests(config: Config, device: str, precision: str) -> list[Request]:
@@ -95,15 +155,25 @@ def with_precision(config: Config) -> Config:
     of_numbers = config.data.horizon is not None  # whose digits matter
     fast = engine.instruction_sets()[:1] == ("avx512_bf16",) and config.train.engine == "auto" and not of_numbers
     chosen = config.with_values({"train.precision": "bf16-mixed"})
-    trains = fast and definition_notice(chosen, training_device(config.train)) is None
-    return chosen if trains else config.with_values({"train.precision": "32-true"})
+    return chosen if fast and _is_trained_by_engine(chosen) else config.with_values({"train.precision": "32-true"})
+
+
+def _is_trained_by_engine(config: Config) -> bool:
+    """Return whether the engine computes everything: whole steps, or all operators of PyTorch's steps."""
+    if reason_for_torch(config) is None:
+        return True
+    return torch_is_installed() and definition_notice(config, training_device(config.train)) is None
 
 
 def training_device(config: TrainConfig) -> str:
-    """Return the device of a training, as torch.device.type; PyTorch finds GPUs."""
+    """Return the device of a training, as torch.device.type.
+
+    PyTorch finds GPUs; it is imported only on machines that may have one.
+    """
     if config.device != "auto":
         return config.device
-    import torch  # here, since the notice is made without it
+    if not torch_is_installed() or (sys.platform == "linux" and not any(Path(name).exists() for name in ACCELERATORS)):
+        return "cpu"
+    from peephole.training.accelerator import find_accelerator
 
-    found = torch.accelerator.current_accelerator() if torch.accelerator.is_available() else None
-    return "cpu" if found is None else found.type
+    return find_accelerator() or "cpu"

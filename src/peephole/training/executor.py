@@ -21,7 +21,8 @@ from peephole.model import Model
 T = TypeVar("T")
 Weights = dict[str, NDArray[Any]]
 Moments = dict[str, NDArray[Any]]
-"""AdamW's state of one weight: `exp_avg` and `exp_avg_sq` in its shape, and `step`, the number of its updates."""
+MOMENTS = ("exp_avg", "exp_avg_sq", "step")
+"""AdamW's state of one weight: two moments in its shape, and the number of its updates."""
 
 
 class StepResult(NamedTuple):

@@ -6,7 +6,7 @@ The run's folder, from which an interrupted training resumes, is described in `p
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import ExitStack, nullcontext, suppress
 from dataclasses import dataclass, replace
 from functools import partial
@@ -101,10 +101,11 @@ def train(
         check_path("from_model", from_model)
     pairs, files = check_arguments(train, dev, out, config, overwrite=overwrite, quiet=quiet)
     run = new_run(files["train"], files["dev"], out, from_model, config, settings)
+    with waiting(f"reading {run.train}", quiet=quiet or int(os.environ.get("RANK", "0")) > 0):
+        run = with_sources(run, pairs)  # which decides whether the engine trains
     platform = start_platform(run.config, quiet=quiet)
     with ExitStack() as stack:  # holds the run's lock
         with waiting(f"reading {run.train}", quiet=quiet or platform.processes.rank > 0):
-            run = with_sources(run, pairs)
             if platform.device == "cpu":
                 check_training_memory(run.config, 0, 0, ())  # before the data are read
             check = partial(_memory_note, platform, run)
@@ -244,9 +245,8 @@ def _train(
         report.print_line(notice)
     if resumed and before is None:
         report.print_line(f"{run.folder}: no checkpoint to resume from, so training begins anew")
-    for name, now in made_with.items():
-        if before is not None and before.get(name, now) != now:
-            report.print_line(f"{name} was {before[name]}, now it is {now}: weights will differ in their last digits")
+    for line in [] if before is None else differences(before, made_with):
+        report.print_line(line)
 
     def model(weights: Weights) -> Model:
         made = describe_making(prepared, position, config.train.dev_pairs, run.start, executor.versions())
@@ -300,6 +300,20 @@ def _train(
     run_on_rank_zero(processes, lambda: final.save(run.out))
     report.print_line(f"{run.out}: best dev {metric} {position.best_value:.3f}, {position.step} steps")
     return position
+
+
+def differences(before: Mapping[str, str | None], now: Mapping[str, str | None]) -> list[str]:
+    """Return a line for each thing that computed before and computes otherwise now.
+
+    >>> differences({"PyTorch": "2.9"}, {"the executor": "the engine", "the engine's instruction set": "avx2"})
+    ['the executor was PyTorch, now it is the engine: weights will differ in their last digits']
+    """
+    before = {"the executor": "PyTorch", **before}  # checkpoints of earlier versions do not name it
+    return [
+        f"{name} was {before[name]}, now it is {value}: weights will differ in their last digits"
+        for name, value in now.items()
+        if before.get(name, value) != value
+    ]
 
 
 def first_weights(config: Config, prepared: Prepared, model: ModelFile | None) -> Weights:

@@ -22,7 +22,7 @@ from peephole.nn.frontends import NormalizedFrames
 from peephole.nn.masking import Masking
 from peephole.training.backend_choice import definition_notice
 from peephole.training.cpu_threads import cpu_threads
-from peephole.training.executor import Executor, Moments, StepResult, Weights
+from peephole.training.executor import MOMENTS, Executor, Moments, StepResult, Weights
 from peephole.training.together import FabricProcesses, start_fabric
 from peephole.training.torch_loss import Objective
 
@@ -53,11 +53,7 @@ class TorchPlatform:
     def executor(self, config: Config, prepared: Prepared, weights: Weights) -> Executor:
         """Return an executor that starts from these weights."""
         sizes = len(prepared.source_symbols), len(prepared.target_symbols)
-        network = build_seq2seq(config.model, *sizes, torch.Generator())  # whose draws are overwritten
-        if isinstance(network.frontend, NormalizedFrames):
-            network.frontend.masking = Masking(*(getattr(config.train, name) for name in MASKS))
-        network.load_state_dict({name: torch.tensor(array) for name, array in weights.items()})
-        return TorchExecutor(self.fabric, network, config.train, config.model.dropout)
+        return TorchExecutor(self.fabric, network_of(config, *sizes, weights), config.train, config.model.dropout)
 
     def notice(self, config: Config) -> str | None:
         """Return which operators the definition computes, and why; None when a backend computes all of them."""
@@ -200,7 +196,7 @@ class TorchExecutor:
         states: dict[int, dict[str, Tensor]] = {}
         for index, (name, _) in enumerate(self.network.named_parameters()):
             if name in moments:
-                states[index] = {key: torch.tensor(array) for key, array in moments[name].items()}
+                states[index] = {key: torch.tensor(moments[name][key]) for key in MOMENTS}
                 states[index]["step"] = states[index]["step"].reshape(())  # stored as an array of one dimension
         self.optimizer.load_state_dict(self.optimizer.state_dict() | {"state": states})
 
@@ -226,6 +222,23 @@ class TorchExecutor:
     def close(self) -> None:
         """Free the memory of the gradients."""
         self.optimizer.zero_grad()
+
+
+def network_of(config: Config, num_source_symbols: int, num_target_symbols: int, weights: Weights) -> Seq2Seq:
+    """Return the network of a training with these weights.
+
+    Args:
+        config: all settings.
+        num_source_symbols: number of source symbols, the specials included.
+        num_target_symbols: likewise.
+        weights: by the names of its `state_dict()`; they are copied.
+    """
+    unused = torch.Generator()  # its draws are overwritten
+    network = build_seq2seq(config.model, num_source_symbols, num_target_symbols, unused)
+    if isinstance(network.frontend, NormalizedFrames):
+        network.frontend.masking = Masking(*(getattr(config.train, name) for name in MASKS))
+    network.load_state_dict({name: torch.tensor(array) for name, array in weights.items()})
+    return network
 
 
 def _arrays(tensors: Mapping[str, Tensor]) -> Weights:
