@@ -12,11 +12,11 @@ from typing import Any
 
 import numpy as np
 import pytest
-from peephole.engine.trainer import declined
 
 from peephole import engine
 from peephole.config import Config
 from peephole.data.batch import Batch, make_batch
+from peephole.engine.trainer import declined
 from peephole.nn import use_engine
 from peephole.nn.initial import initial_weights
 from peephole.symbols import SPECIALS
@@ -34,9 +34,10 @@ CONFIGS: list[dict[str, Any]] = [
     {"peephole": "diagonal", "dropout": 0.3, "variational_dropout": True, "encoder_layers": 2, "decoder_layers": 2},
     {"peephole": "none", "encoder_size": 8, "attention": "general", "clip_norm": 0.0, "weight_decay": 0.0},
     {"context": "mean", "dropout": 0.0, "label_smoothing": 0.0, "ema_decay": 0.0},
-    {"cell": "gru", "peephole": "none", "attention": "dot", "bidirectional": False, "clip_norm": 0.05},
+    {"attention": "dot", "bidirectional": False, "clip_norm": 0.05, "residual": True, "encoder_layers": 2},
 ]
 EXECUTORS = ["engine", "torch"]
+DIVISOR = 16  # a power of 2: PyTorch's executor divides the loss in float32, whose rounding would be in each gradient
 
 
 def config_of(settings: dict[str, Any]) -> Config:
@@ -74,7 +75,7 @@ def train(executor: Executor, steps: range, *, sampling: float = 0.0) -> list[tu
                 batch,
                 step=step,
                 learning_rate=0.01 / (1 + step),
-                divisor=batch.num_symbols,
+                divisor=DIVISOR,
                 sampling_probability=sampling,
                 interruptible=nullcontext,
             )
@@ -101,6 +102,12 @@ def assert_close(got: dict[str, np.ndarray], wanted: dict[str, np.ndarray]) -> N
         np.testing.assert_allclose(got[name], array, rtol=1e-8, atol=1e-12, err_msg=name)
 
 
+def assert_equal_reports(got: list[tuple[float, float]], wanted: list[tuple[float, float]]) -> None:
+    """Compare losses, which PyTorch's executor returns in float32, and norms of gradients."""
+    np.testing.assert_allclose([loss for loss, _ in got], [loss for loss, _ in wanted], rtol=1e-6)
+    np.testing.assert_allclose([norm for _, norm in got], [norm for _, norm in wanted], rtol=1e-9)
+
+
 def same(got: dict[str, np.ndarray], wanted: dict[str, np.ndarray]) -> bool:
     return got.keys() == wanted.keys() and all(np.array_equal(got[name], wanted[name]) for name in wanted)
 
@@ -113,21 +120,20 @@ def test_both_do_the_same_updates(settings: dict[str, Any]) -> None:
     before = state_of(executors[0])
     assert_close(state_of(executors[1]), before)
     ours, theirs = (train(executor, range(6)) for executor in executors)
-    np.testing.assert_allclose(ours, theirs, rtol=1e-9)
+    assert_equal_reports(ours, theirs)
     got, wanted = map(state_of, executors)
     assert_close(got, wanted)
     changed = [name for name in before if not np.array_equal(before[name], wanted[name])]
     assert len(changed) >= len(before) / 2  # all weights, and their average where there is one
 
 
-@pytest.mark.parametrize("settings", [{"dropout": 0.2}, {"cell": "gru", "peephole": "none"}], ids=str)
+@pytest.mark.parametrize("settings", [{"dropout": 0.2}, {"attention": "general", "decoder_layers": 2}], ids=str)
 def test_both_do_the_same_updates_with_scheduled_sampling(settings: dict[str, Any]) -> None:
     config = config_of({"scheduled_sampling": "linear", **settings})
-    if declined(config) is not None:
-        pytest.skip(str(declined(config)))
+    assert declined(config) is None
     executors = [make(kind, config) for kind in EXECUTORS]
     ours, theirs = (train(executor, range(6), sampling=0.5) for executor in executors)
-    np.testing.assert_allclose(ours, theirs, rtol=1e-9)
+    assert_equal_reports(ours, theirs)
     assert ours != train(make("engine", config), range(6))
     assert_close(*map(state_of, executors))
 
@@ -145,7 +151,7 @@ def test_each_goes_on_from_the_state_of_each(first: str, then: str, settings: di
     moments = {name: copy_weights(state) for name, state in before.moments().items()}
     after.restore(copy_weights(before.weights), copy_weights(before.average), moments)
     found = train(after, range(3, 6))
-    np.testing.assert_allclose(found, losses, rtol=1e-9)
+    assert_equal_reports(found, losses)
     assert_close(state_of(after), state_of(whole))
     if first == then:
         assert found == losses

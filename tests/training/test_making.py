@@ -24,7 +24,7 @@ def file_entry(path):
     return {"name": path.name, "sha256": sha256(path.read_bytes()).hexdigest()}
 
 
-def test_data_position_and_scores_of_the_stored_weights(tmp_path):
+def test_data_position_and_scores_of_the_stored_weights(tmp_path, by_torch):
     """Train at a learning rate so high that the last weights are not the best."""
     pairs, dev, out = write_pairs(tmp_path / "a.tsv"), write_pairs(tmp_path / "dev.tsv", 30, seed=3), tmp_path / "m"
     settings = {
