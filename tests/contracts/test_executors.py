@@ -35,6 +35,10 @@ CONFIGS: list[dict[str, Any]] = [
     {"peephole": "none", "encoder_size": 8, "attention": "general", "clip_norm": 0.0, "weight_decay": 0.0},
     {"context": "mean", "dropout": 0.0, "label_smoothing": 0.0, "ema_decay": 0.0},
     {"attention": "dot", "bidirectional": False, "clip_norm": 0.05, "residual": True, "encoder_layers": 2},
+    {"attention": "location", "dropout": 0.2},
+    {"attention": "coverage", "dropout": 0.2},
+    {"attention": "multihead", "attention_heads": 2},
+    {"input": "none", "decoder_layers": 2, "dropout": 0.2},
 ]
 EXECUTORS = ["engine", "torch"]
 DIVISOR = 16  # a power of 2: PyTorch's executor divides the loss in float32, whose rounding would be in each gradient
