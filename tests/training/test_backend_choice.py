@@ -89,7 +89,7 @@ def test_one_line_reports_whether_the_engine_trains(tmp_path, capsys, monkeypatc
 
 @pytest.mark.skipif(not engine.available(), reason="built without the engine")
 @pytest.mark.parametrize("settings", [{}, {"scheduled_sampling": "linear", "precision": "64-true"}], ids=str)
-def test_the_engine_trains_by_itself_and_pytorch_computes_nothing(tmp_path, capsys, monkeypatch, settings):
+def test_pytorch_computes_nothing_where_it_is_not_needed(tmp_path, capsys, monkeypatch, settings):
     """Neither an operator of the engine for PyTorch runs, nor any of PyTorch."""
     monkeypatch.setattr("peephole.training.torch_executor.TorchPlatform", None)
     [line], seen = train_and_count_operators(tmp_path, capsys, monkeypatch, **settings)
