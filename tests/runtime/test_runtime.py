@@ -120,9 +120,9 @@ WITHOUT = (
 )
 
 
-def run_without_extras(*arguments: object, check: bool = True) -> subprocess.CompletedProcess[str]:
+def run_without_extras(*arguments: object, stdin: str = "", check: bool = True) -> subprocess.CompletedProcess[str]:
     command = [sys.executable, "-c", WITHOUT, ",".join(OPTIONAL), *map(str, arguments)]
-    return subprocess.run(command, capture_output=True, text=True, check=check, encoding="utf-8")
+    return subprocess.run(command, input=stdin, capture_output=True, text=True, check=check, encoding="utf-8")
 
 
 def write_pairs(path: Path, count: int = 200) -> Path:
@@ -203,6 +203,6 @@ def test_what_needs_pytorch_is_said_in_one_line_before_anything_is_written(
 
 
 def test_prediction_by_the_definition_names_pytorch() -> None:
-    done = run_without_extras("predict", MODELS[0], "--engine", "off", MODELS[0], check=False)
+    done = run_without_extras("predict", MODELS[0], "--engine", "off", stdin="a\n", check=False)
     assert (done.returncode, done.stdout) == (1, "")
     assert done.stderr == "peephole: this needs torch: pip install 'peephole[torch]'\n"
