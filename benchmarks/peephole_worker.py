@@ -21,8 +21,8 @@ from peephole.engine.choice import engine_in_use
 from peephole.nn import Seq2Seq, build_seq2seq, use_engine
 from peephole.symbols import SPECIALS
 from peephole.training.loop import train_step
-from peephole.training.loss import Objective
 from peephole.training.state import TrainState
+from peephole.training.torch_executor import TorchExecutor
 
 FORMS = ("full", "diagonal", "none")
 DROPOUT = 0.2
@@ -90,17 +90,13 @@ def main() -> None:
         len(SPECIALS) + len(batches["source_symbols"]),
         len(SPECIALS) + len(batches["target_symbols"]),
     )
-    optimizer = torch.optim.AdamW(
-        network.parameters(), lr=TRAINING.learning_rate, weight_decay=TRAINING.weight_decay, fused=True
-    )
     fabric = Fabric(accelerator="cpu", devices=1, precision=arguments.precision)
-    module, wrapped = fabric.setup(Objective(network), optimizer)
-    state = TrainState(network, wrapped.optimizer, average={})
+    state = TrainState(TorchExecutor(fabric, network, TRAINING, DROPOUT))
 
     def train_pass() -> float:
         total = 0.0
         for batch in made:
-            loss, _, _ = train_step(fabric, module, state, batch, TRAINING, DROPOUT, progress=0.5)
+            loss, _, _ = train_step(state, batch, TRAINING, progress=0.5)
             state.position.step += 1
             total += loss * batch.num_symbols
         return total / num_symbols

@@ -50,9 +50,8 @@ WITHOUT_TORCH = {
         "model",
         "inspect",
     ),
-    *("training/__init__", "training/memory", "training/estimate", "training/planning", "training/waiting"),
-    *("training/checking", "training/checking_series"),
-    *("nn/__init__", "nn/schema", "nn/sites", "search/__init__", "search/hypothesis"),
+    "training",
+    *("nn/__init__", "nn/schema", "nn/initial", "nn/sites", "search/__init__", "search/hypothesis"),
     *(
         "engine/__init__",
         "engine/abi",
@@ -66,6 +65,11 @@ WITHOUT_TORCH = {
     ),
 }
 """Packages and modules that must not import PyTorch."""
+WITH_TORCH = {
+    f"training/{name}"
+    for name in ("accelerator", "cpu_threads", "precision", "together", "torch_executor", "torch_loss")
+}
+"""The modules of these packages that may."""
 LAZY = [
     "peephole.cli",
     "peephole.cli.main",
@@ -81,7 +85,8 @@ FILES = sorted(ROOT.rglob("*.py"))
 def must_not_import_torch(path: Path) -> bool:
     """Return whether a file must not import PyTorch."""
     relative = path.relative_to(ROOT)
-    return part_of(path) in WITHOUT_TORCH or relative.with_suffix("").as_posix() in WITHOUT_TORCH
+    module = relative.with_suffix("").as_posix()
+    return module not in WITH_TORCH and bool({part_of(path), module} & WITHOUT_TORCH)
 
 
 def part_of(path: Path) -> str:

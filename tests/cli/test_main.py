@@ -97,12 +97,12 @@ def test_debug_shows_the_traceback(peephole: Peephole) -> None:
 
 
 def test_missing_torch_is_named(peephole: Peephole, toy_file: Path) -> None:
-    """Without the extra [train], commands print how to install it."""
+    """Without the extra [torch], commands print how to install it."""
     hide = "import sys\nsys.modules['torch'] = None\nfrom peephole.cli import main\nmain(sys.argv[1:])\n"
     command = [sys.executable, "-c", hide, "predict", str(toy_file), "--engine", "off"]
     done = subprocess.run(command, input="a\n", capture_output=True, text=True, check=False)
     assert (done.returncode, done.stdout) == (1, "")
-    assert done.stderr == "peephole: this needs torch: pip install 'peephole[train]'\n"
+    assert done.stderr == "peephole: this needs torch: pip install 'peephole[torch]'\n"
 
 
 def test_full_disk_on_stdout(peephole: Peephole, toy_file: Path) -> None:

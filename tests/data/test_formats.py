@@ -235,7 +235,7 @@ assert "pyarrow" not in sys.modules
 def test_formats_that_need_pyarrow_say_so(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = write(tmp_path / name, b"data")
     monkeypatch.setitem(sys.modules, "pyarrow", None)  # importing it fails
-    with pytest.raises(DataError, match=rf"{name}: cannot be read without pyarrow: pip install pyarrow$"):
+    with pytest.raises(DataError, match=rf"{name}: cannot be read without pyarrow: pip install 'peephole\[parquet\]'$"):
         read(path)
 
 

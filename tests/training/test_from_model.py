@@ -66,7 +66,8 @@ def grown_model(settings, seed=4):
     sizes = (len(MORE_LETTERS), len(MORE_CAPITALS))
     grown = build_seq2seq(config.model, *sizes, torch.Generator().manual_seed(seed)).eval()
     tensors = {name: weight.numpy() for name, weight in network.state_dict().items()}
-    set_first_weights(grown, ModelFile(tensors, config, LETTERS, CAPITALS))
+    weights = {name: weight.numpy() for name, weight in grown.state_dict().items()}  # the network's memory
+    set_first_weights(weights, ModelFile(tensors, config, LETTERS, CAPITALS))
     return model, Model(config, MORE_LETTERS, MORE_CAPITALS, [grown])
 
 

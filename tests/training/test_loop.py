@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from dataclasses import replace
 
+import numpy as np
 import pytest
 import torch
 
@@ -13,12 +14,11 @@ from peephole.data import batches
 from peephole.errors import RunError
 from peephole.nn import use_engine
 from peephole.nn.loss import loss_sum
-from peephole.training import loop
 from peephole.training.dev import HIGHER_IS_BETTER
+from peephole.training.executor import copy_weights
 from peephole.training.loop import train_step
-from peephole.training.loss import Objective
-from peephole.training.state import copy_weights
 from peephole.training.stop import Stopping
+from peephole.training.torch_executor import TorchExecutor
 
 from .toy import Training, make_corpus, make_network, same, words
 
@@ -70,9 +70,8 @@ def test_a_step_applies_the_clipped_gradient_of_the_mean(corpus, mean, clip_norm
     for parameter in reference.parameters():
         parameter.grad *= clip_norm / norm if clip_norm else 1
     optimizer.step()
-    module = training.fabric.setup_module(Objective(training.network))
     with use_engine("off"):
-        loss, rate, got = train_step(training.fabric, module, training.state, batch, config, 0.0, progress=0.5)
+        loss, rate, got = train_step(training.state, batch, config, progress=0.5)
     assert loss == pytest.approx(total.item() / batch.num_symbols, rel=1e-6)
     assert rate == pytest.approx(0.005)
     assert got == pytest.approx(norm, rel=1e-5)
@@ -84,9 +83,8 @@ def test_a_step_applies_dropout_and_scheduled_sampling_as_configured(corpus):
     [first, *_] = batches(corpus, seed=1, epoch=0, batch_symbols=60)
 
     def loss(dropout, progress, **settings):
-        training = Training(corpus, TrainConfig(steps=10, **settings))
-        module = training.fabric.setup_module(Objective(training.network))
-        return train_step(training.fabric, module, training.state, first, training.config, dropout, progress)[0]
+        training = Training(corpus, TrainConfig(steps=10, **settings), dropout=dropout)
+        return train_step(training.state, first, training.config, progress)[0]
 
     plain = loss(0.0, 0.5)
     assert loss(0.3, 0.5) != pytest.approx(plain, rel=1e-6)
@@ -104,8 +102,7 @@ def test_a_step_adds_the_coverage_loss_with_its_weight(corpus):
 
     def loss(weight):
         training = Training(corpus, TrainConfig(steps=10, coverage_loss=weight), {"attention": "coverage"})
-        module = training.fabric.setup_module(Objective(training.network))
-        return train_step(training.fabric, module, training.state, first, training.config, 0.0, 0.5)[0]
+        return train_step(training.state, first, training.config, 0.5)[0]
 
     once = loss(1.0) - loss(0.0)
     assert once > 0.1  # the first step has none; later ones attend where it attended
@@ -135,7 +132,7 @@ def test_an_update_that_a_stop_ended_is_repeated_when_the_training_resumes(corpu
     config = TrainConfig(steps=6, evaluations=2)
     whole = Training(corpus, config, dropout=0.2).run()
     parts = Training(corpus, config, dropout=0.2)
-    clip = loop.clip_gradients
+    clip = TorchExecutor.clip_gradients
 
     def stop_once(*arguments):
         norm = clip(*arguments)
@@ -143,7 +140,7 @@ def test_an_update_that_a_stop_ended_is_repeated_when_the_training_resumes(corpu
             raise Stopping
         return norm
 
-    monkeypatch.setattr(loop, "clip_gradients", stop_once)
+    monkeypatch.setattr(TorchExecutor, "clip_gradients", stop_once)
     parts.run()
     assert parts.saved_at == [4]
     parts.run()
@@ -167,17 +164,17 @@ def test_each_step_draws_different_noise(tmp_path):
 
 def test_the_moving_average_follows_its_decay(corpus):
     training = Training(corpus, TrainConfig(steps=40, ema_decay=0.7, evaluations=40))
-    wanted = {name: tensor.double() for name, tensor in copy_weights(training.network.state_dict()).items()}
+    wanted = {name: array.astype(float) for name, array in copy_weights(training.state.executor.weights).items()}
     training.run()
     decays = [min(0.7, (1 + step) / (10 + step)) for step in range(1, 41)]
     assert decays[0] == 2 / 11
     assert decays[19] == 0.7 == decays[-1]
     assert decays[18] < 0.7
     for weights, decay, average in zip(training.weights, decays, training.measured, strict=True):
-        wanted = {name: decay * old + (1 - decay) * weights[name].double() for name, old in wanted.items()}
-        for name, tensor in average.items():
-            torch.testing.assert_close(tensor.double(), wanted[name], rtol=1e-5, atol=1e-6)
-    assert same(training.measured[-1], training.state.average)
+        wanted = {name: decay * old + (1 - decay) * weights[name] for name, old in wanted.items()}
+        for name, array in average.items():
+            np.testing.assert_allclose(array, wanted[name], rtol=1e-5, atol=1e-6)
+    assert same(training.measured[-1], training.state.executor.average)
 
 
 @pytest.mark.parametrize("metric", HIGHER_IS_BETTER)
@@ -224,9 +221,9 @@ def test_the_mean_of_the_last_weights_is_evaluated_at_the_end(corpus, averaged, 
     config = TrainConfig(steps=10, evaluations=5, average_last=3, dev_metric="loss")
     training = Training(corpus, config, values=[6.0, 2.0, 5.0, 4.0, 3.0, averaged]).run()
     assert len(training.measured) == 6
-    mean = {name: sum(w[name].double() for w in training.measured[2:5]) / 3 for name in training.measured[0]}
-    for name, tensor in training.measured[5].items():
-        torch.testing.assert_close(tensor.double(), mean[name], rtol=1e-5, atol=1e-6)
+    mean = {name: sum(w[name].astype(float) for w in training.measured[2:5]) / 3 for name in training.measured[0]}
+    for name, array in training.measured[5].items():
+        np.testing.assert_allclose(array, mean[name], rtol=1e-5, atol=1e-6)
     assert same(training.state.best, training.measured[5 if is_best else 1])
     assert training.found_best[5] is is_best
     assert training.state.position.best_value == (1.0 if is_best else 2.0)
@@ -292,7 +289,7 @@ def test_stopping_and_resuming_in_memory_changes_nothing(corpus, variational):
         stopped.run()
         assert [step.__dict__ for step in stopped.steps] == [step.__dict__ for step in uninterrupted.steps]
         assert same(stopped.weights[-1], uninterrupted.weights[-1])
-        assert same(stopped.state.average, uninterrupted.state.average)
+        assert same(stopped.state.executor.average, uninterrupted.state.executor.average)
         assert same(stopped.state.best, uninterrupted.state.best)
         assert stopped.found_best == uninterrupted.found_best
 
@@ -336,7 +333,7 @@ def test_an_infinite_or_nan_loss_stops_the_training_without_an_update(corpus):
         training.run()
     assert "\n" not in str(caught.value)
     assert training.saved_at == []
-    assert same(training.weights[-1], training.network.state_dict())
+    assert same(training.weights[-1], training.state.executor.weights)
     assert f"step {len(training.steps) + 1}:" in str(caught.value)
 
 
@@ -344,7 +341,7 @@ def test_a_nan_gradient_with_a_finite_loss_stops_the_training(corpus):
     """Only the gradient of the embedding is NaN; an update would silently make the encoder's weights NaN."""
     training = Training(corpus, TrainConfig(steps=5, warmup=0.0))
     training.network.frontend.embedding.weight.register_hook(lambda gradient: gradient * math.nan)
-    before = copy_weights(training.network.state_dict())
+    before = copy_weights(training.state.executor.weights)
     with pytest.raises(RunError, match="norm nan"):
         training.run()
-    assert same(before, copy_weights(training.network.state_dict()))
+    assert same(before, training.state.executor.weights)

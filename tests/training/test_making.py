@@ -24,10 +24,17 @@ def file_entry(path):
     return {"name": path.name, "sha256": sha256(path.read_bytes()).hexdigest()}
 
 
-def test_data_position_and_scores_of_the_stored_weights(tmp_path):
+def test_data_position_and_scores_of_the_stored_weights(tmp_path, by_torch):
     """Train at a learning rate so high that the last weights are not the best."""
     pairs, dev, out = write_pairs(tmp_path / "a.tsv"), write_pairs(tmp_path / "dev.tsv", 30, seed=3), tmp_path / "m"
-    settings = {"steps": 12, "evaluations": 6, "learning_rate": 0.3, "warmup": 0.0, "schedule": "constant"}
+    settings = {
+        "steps": 12,
+        "evaluations": 6,
+        "learning_rate": 1.0,
+        "warmup": 0.0,
+        "schedule": "constant",
+        "train.seed": 3,
+    }
     train(pairs, dev, out.with_suffix(".safetensors"), quiet=True, **SHORT | settings | {"dev_metric": "loss"})
     found = peephole.info(out.with_suffix(".safetensors"))
     made = found.made["training"]

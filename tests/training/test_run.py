@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import json
+import math
 import os
 import shutil
 import threading
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 
@@ -18,6 +20,9 @@ from peephole.storage.model_file import read_tensors, write_tensors
 from peephole.training import resume, train
 from peephole.training import run as run_module
 from peephole.training.dev import mean_loss
+from peephole.training.engine_executor import EngineExecutor
+from peephole.training.executor import StepResult
+from peephole.training.torch_executor import TorchExecutor
 
 from .toy import TINY, write_pairs
 
@@ -42,6 +47,11 @@ class Break(Exception):
 
 def start_and_break(monkeypatch, at=3, **settings):
     """Start a run that Break ends right after the checkpoint of step `at`."""
+    break_at(monkeypatch, at, lambda: run(checkpoint_seconds=0, **settings))
+
+
+def break_at(monkeypatch, at, work):
+    """Let Break end a training right after the checkpoint of step `at`."""
     save = run_module.save_checkpoint
 
     def save_and_break(path, state, metadata):
@@ -52,7 +62,7 @@ def start_and_break(monkeypatch, at=3, **settings):
     with monkeypatch.context() as patch:
         patch.setattr(run_module, "save_checkpoint", save_and_break)
         with pytest.raises(Break):
-            run(checkpoint_seconds=0, **settings)
+            work()
 
 
 def predictions(model):
@@ -304,7 +314,7 @@ def test_a_checkpoint_without_recorded_versions_is_resumed(folder, monkeypatch):
     assert predictions(resume("m.run")) == predictions(run("whole.safetensors"))
 
 
-def test_resuming_with_other_versions_prints_a_notice(folder, monkeypatch, capsys):
+def test_resuming_with_other_versions_prints_a_notice(folder, monkeypatch, capsys, by_torch):
     start_and_break(monkeypatch)
     path = folder / "m.run/checkpoint/checkpoint.safetensors"
     tensors, metadata = read_tensors(path)
@@ -315,6 +325,40 @@ def test_resuming_with_other_versions_prints_a_notice(folder, monkeypatch, capsy
     resume("m.run")
     lines = [line for line in capsys.readouterr().err.splitlines() if "differ" in line]
     assert lines == [f"PyTorch was 1.13, now it is {torch.__version__}: weights will differ in their last digits"]
+
+
+@pytest.mark.parametrize("first", ["the engine", "PyTorch"])
+def test_a_run_goes_on_with_the_other_executor_and_says_so_once(folder, monkeypatch, capsys, first):
+    """Compare with both trainings that stay with one executor; in float64 they differ by rounding alone."""
+    settings = {"precision": "64-true", "dropout": 0.2, "ema_decay": 0.9}
+
+    def choose(name):
+        reason = None if name == "the engine" else "a test"
+        monkeypatch.setattr("peephole.training.choose.reason_for_torch", lambda config: reason)
+
+    other = {"the engine": "PyTorch", "PyTorch": "the engine"}[first]
+    choose(first)
+    run("whole.safetensors", checkpoint_seconds=0, **settings)
+    start_and_break(monkeypatch, **settings)
+    choose(other)
+    capsys.readouterr()
+    break_at(monkeypatch, 4, lambda: resume("m.run"))
+    resume("m.run")
+    notice = f"the executor was {first}, now it is {other}: weights will differ in their last digits"
+    assert [line for line in capsys.readouterr().err.splitlines() if "differ" in line] == [notice]
+    (got, made), (wanted, before) = (
+        read_tensors(f"{name}.run/checkpoint/checkpoint.safetensors") for name in ("m", "whole")
+    )
+    assert json.loads(made["made_with"])["the executor"] == other
+    assert {**json.loads(made["position"]), "seconds": 0, "best_value": 0, "best_scores": 0} == {
+        **json.loads(before["position"]),
+        "seconds": 0,
+        "best_value": 0,
+        "best_scores": 0,
+    }
+    assert got.keys() == wanted.keys()
+    for name, array in wanted.items():
+        np.testing.assert_allclose(got[name], array, rtol=1e-6, atol=1e-8, err_msg=name)
 
 
 def test_a_run_resumes_from_any_working_directory(folder, monkeypatch):
@@ -427,7 +471,8 @@ def test_a_run_without_checkpoints_begins_anew_and_says_so(folder, monkeypatch, 
 def run_and_diverge(monkeypatch):
     """Start a training whose first gradient is not finite."""
     with monkeypatch.context() as patch:
-        patch.setattr("peephole.training.loop.clip_gradients", lambda *_: float("nan"))
+        for executor in (EngineExecutor, TorchExecutor):
+            patch.setattr(executor, "step", lambda *_, **__: StepResult(math.nan, math.nan, False))
         with pytest.raises(RunError, match=r"a lower train\.learning_rate may help"):
             run()
 

@@ -9,21 +9,19 @@ import resource
 
 import numpy as np
 import pytest
-import torch
 
 from peephole.config import TrainConfig
 from peephole.errors import ModelFileError, RunError
 from peephole.storage.model_file import read_tensors, write_tensors
 from peephole.training.state import (
     TrainState,
-    copy_weights,
     load_checkpoint,
     load_latest_checkpoint,
     previous_checkpoint,
     save_checkpoint,
 )
 
-from .toy import Training, make_corpus, make_network, same, words
+from .toy import Training, make_corpus, make_executor, make_network, same, words
 
 
 @pytest.fixture(scope="module")
@@ -34,14 +32,13 @@ def trained(tmp_path_factory):
     training = Training(corpus, config, dropout=0.3, values=[4.0, 2.5, 3.0], stop_after=10).run()
     state = training.state
     assert len(state.recent) == 2
-    assert not same(state.best, state.network.state_dict())
+    assert not same(state.best, state.executor.weights)
     return state
 
 
 def fresh(**settings):
     """Return the state of an untrained network."""
-    network = make_network(seed=99, **settings)
-    return TrainState(network, torch.optim.AdamW(network.parameters(), lr=0.1), copy_weights(network.state_dict()))
+    return TrainState(make_executor(make_network(seed=99, **settings), TrainConfig(learning_rate=0.1)))
 
 
 MADE_WITH = {"PyTorch": "2.6", "engine": None}
@@ -56,18 +53,17 @@ def path(trained, tmp_path):
 def test_a_state_is_restored_bit_for_bit(trained, path):
     state = fresh()
     assert load_checkpoint(path, state) == MADE_WITH
-    assert same(state.network.state_dict(), trained.network.state_dict())
-    assert same(state.average, trained.average)
+    assert same(state.executor.weights, trained.executor.weights)
+    assert same(state.executor.average, trained.executor.average)
     assert same(state.best, trained.best)
     assert len(state.recent) == len(trained.recent)
     assert all(same(got, wanted) for got, wanted in zip(state.recent, trained.recent, strict=True))
     assert state.position == trained.position
-    got, wanted = (s.optimizer.state_dict()["state"] for s in (state, trained))
-    assert got.keys() == wanted.keys()
-    assert len(wanted) == len(list(trained.network.parameters()))
-    for index, moments in wanted.items():
-        assert same(got[index], moments)
-        assert {name: tensor.shape for name, tensor in got[index].items()} == {n: t.shape for n, t in moments.items()}
+    got, wanted = (s.executor.moments() for s in (state, trained))
+    assert got.keys() == wanted.keys() == trained.executor.weights.keys()
+    for name, moments in wanted.items():
+        assert same(got[name], moments)
+        assert {key: array.shape for key, array in got[name].items()} == {k: a.shape for k, a in moments.items()}
     again = path.with_name("again.safetensors")
     save_checkpoint(again, state, MADE_WITH)
     assert again.read_bytes() == path.read_bytes()
@@ -76,11 +72,10 @@ def test_a_state_is_restored_bit_for_bit(trained, path):
 def test_a_state_before_the_first_update_is_restored(tmp_path):
     state, other = fresh(), fresh()
     save_checkpoint(tmp_path / "c.safetensors", state, {})
-    with torch.no_grad():
-        next(other.network.parameters()).zero_()
+    next(iter(other.executor.weights.values()))[:] = 0
     load_checkpoint(tmp_path / "c.safetensors", other)
-    assert same(state.network.state_dict(), other.network.state_dict())
-    assert (other.best, other.recent, other.optimizer.state_dict()["state"]) == ({}, [], {})
+    assert same(state.executor.weights, other.executor.weights)
+    assert (other.best, other.recent, other.executor.moments()) == ({}, [], {})
 
 
 def test_floats_of_a_position_are_restored_exactly(trained, tmp_path):
@@ -101,8 +96,8 @@ def test_a_checkpoint_with_parameter_names_of_earlier_versions_is_read(path, tra
     write_tensors(path, old, metadata)
     other = fresh()
     load_checkpoint(path, other)
-    assert same(other.network.state_dict(), state.network.state_dict())
-    assert same(other.average, state.average)
+    assert same(other.executor.weights, state.executor.weights)
+    assert same(other.executor.average, state.executor.average)
     save_checkpoint(path, other, MADE_WITH)
     again, _ = read_tensors(path)
     assert again.keys() == tensors.keys()
@@ -224,13 +219,13 @@ def latest(path):
 def test_the_newer_of_two_checkpoints_is_used(two, trained):
     state, notice = latest(two)
     assert (state.position.step, notice) == (10, None)
-    assert same(state.network.state_dict(), trained.network.state_dict())
+    assert same(state.executor.weights, trained.executor.weights)
 
 
 def test_no_checkpoint_is_no_error(tmp_path):
     state = fresh()
     assert load_latest_checkpoint(tmp_path / "no/checkpoint.safetensors", state) == (None, None)
-    assert same(state.network.state_dict(), fresh().network.state_dict())
+    assert same(state.executor.weights, fresh().executor.weights)
 
 
 @pytest.mark.parametrize("damage", ["missing", "empty", "truncated", "text", "another model"])
@@ -250,8 +245,8 @@ def test_a_damaged_checkpoint_falls_back_to_the_one_before(two, damage):
     assert notice.startswith(f"{two}")
     assert notice.endswith("; the checkpoint before it is used, that of step 9")
     assert state.position == older.position
-    assert same(state.network.state_dict(), older.network.state_dict())
-    assert same(state.average, older.average)
+    assert same(state.executor.weights, older.executor.weights)
+    assert same(state.executor.average, older.executor.average)
     assert (state.best, state.recent) == (older.best, older.recent) == ({}, [])
     assert latest(two)[1] is None  # it is said once
     assert files(two) == {"checkpoint.safetensors"}
@@ -319,10 +314,9 @@ def test_a_single_damaged_checkpoint_is_one_line(path):
 
 def test_the_average_of_a_new_state_is_a_copy():
     state = fresh()
-    with torch.no_grad():
-        for parameter in state.network.parameters():
-            parameter.add_(1)
-    assert not same(state.average, state.network.state_dict())
+    for weights in state.executor.weights.values():
+        weights += 1
+    assert not same(state.executor.average, state.executor.weights)
 
 
 def test_the_position_is_stored_as_json(path):

@@ -81,9 +81,11 @@ def one_and_two(launcher, tmp_path_factory):
             one, two = (tmp_path_factory.mktemp(f"{processes}-{precision}") for processes in ("one", "two"))
             for folder in (one, two):
                 write_data(folder)
-            code, output = launcher.run(*command(precision=precision), cwd=one)
+            # PyTorch in both: a single process would train on the engine alone
+            arguments = command(precision=precision, **{"train.engine": "off"})
+            code, output = launcher.run(*arguments, cwd=one)
             assert code == 0, output
-            run_two(launcher, two, *command(precision=precision))
+            run_two(launcher, two, *arguments)
             made[precision] = one, two
         return made[precision]
 

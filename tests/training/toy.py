@@ -6,6 +6,7 @@ import random
 from contextlib import nullcontext
 from dataclasses import dataclass, field
 
+import numpy as np
 import torch
 from lightning_fabric import Fabric
 
@@ -13,9 +14,10 @@ from peephole.config import Config, TrainConfig
 from peephole.data import Corpus, Pair, Report
 from peephole.nn import build_seq2seq
 from peephole.symbols import CharacterSymbols
+from peephole.training.executor import copy_weights
 from peephole.training.loop import Hooks, Step, fit
-from peephole.training.loss import Objective
-from peephole.training.state import TrainState, copy_weights
+from peephole.training.state import TrainState
+from peephole.training.torch_executor import TorchExecutor
 
 LETTERS = CharacterSymbols(list("abcdefgh"), "NFC")
 CAPITALS = CharacterSymbols(list("ABCDEFGH"), "NFC")
@@ -67,6 +69,11 @@ def make_network(seed=0, **settings):
     return build_seq2seq(make_config(**settings).model, len(LETTERS), len(CAPITALS))
 
 
+def make_executor(network, config, dropout=0.0):
+    """Return PyTorch's executor of a network on the CPU."""
+    return TorchExecutor(Fabric(accelerator="cpu", devices=1), network, config, dropout)
+
+
 @dataclass
 class Training:
     """Runs a training with a simulated clock and given dev metrics, and records its steps and evaluations."""
@@ -84,9 +91,7 @@ class Training:
 
     def __post_init__(self):
         self.network = make_network(**self.model)
-        self.optimizer = torch.optim.AdamW(self.network.parameters(), weight_decay=self.config.weight_decay)
-        self.fabric = Fabric(accelerator="cpu", devices=1)
-        self.state = TrainState(self.network, self.optimizer, copy_weights(self.network.state_dict()))
+        self.state = TrainState(make_executor(self.network, self.config, self.dropout))
         self.clock = 0.0
         self.steps: list[Step] = []
         self.weights = []  # after each step
@@ -104,17 +109,7 @@ class Training:
             self._on_evaluation,
             self._save,
         )
-        module = self.fabric.setup_module(Objective(self.network))
-        fit(
-            self.fabric,
-            module,
-            self.state,
-            self.corpus,
-            self.config,
-            dropout=self.dropout,
-            batch_symbols=self.batch_symbols,
-            hooks=hooks,
-        )
+        fit(self.state, self.corpus, self.config, batch_symbols=self.batch_symbols, hooks=hooks)
         return self
 
     def _seconds(self):
@@ -126,7 +121,7 @@ class Training:
 
     def _on_step(self, step):
         self.steps.append(step)
-        self.weights.append(copy_weights(self.network.state_dict()))
+        self.weights.append(copy_weights(self.state.executor.weights))
 
     def _evaluate(self, weights):
         if len(self.measured) == self.stopped_evaluation:
@@ -146,4 +141,4 @@ class Training:
 
 def same(a, b):
     """Return whether two sets of weights are equal bit for bit."""
-    return a.keys() == b.keys() and all(torch.equal(a[name], b[name]) for name in a)
+    return a.keys() == b.keys() and all(np.array_equal(a[name], b[name]) for name in a)

@@ -14,7 +14,7 @@ import click
 
 from peephole import __version__
 from peephole.cli.lines import print_note
-from peephole.errors import PeepholeError, printable
+from peephole.errors import PeepholeError, install_hint, printable
 
 VERBS = {
     "quickstart": "Train, test and inspect a small model of English pronunciation, in five minutes.",
@@ -29,9 +29,6 @@ VERBS = {
     "quantize": "Make a model file smaller: weights as bfloat16, or as int8.",
     "export": "Write a model as ONNX graphs, for other runtimes.",
 }
-
-# package -> extra that installs it; train installs the others
-EXTRAS = {"onnx": "onnx", "onnxruntime": "onnx", "optuna": "search"}
 
 
 OUTPUT_CLOSED = 141  # the exit code that shells report for a program ended by SIGPIPE
@@ -107,7 +104,7 @@ def main(arguments: list[str] | None = None) -> None:
         if "--debug" in arguments or (error.name or "peephole").startswith("peephole"):
             raise
         package = (error.name or "").partition(".")[0]
-        print_note(f"this needs {package}: pip install 'peephole[{EXTRAS.get(package, 'train')}]'")
+        print_note(f"this needs {package}: {install_hint(package)}")
         sys.exit(1)
     except OSError as error:
         if "--debug" in arguments or (error.errno != errno.ENOSPC and error.filename is None):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import sys
 import time
+from importlib.util import find_spec
 from pathlib import Path
 
 import click
@@ -21,7 +22,6 @@ from peephole.inspect.report import report
 from peephole.model import Model
 from peephole.model.evaluation import evaluate
 from peephole.training.run_file import run_folder
-from peephole.training.waiting import waiting
 
 SHOWN_WORDS = 10
 DRAWN_WORDS = 6
@@ -33,8 +33,8 @@ DRAWN_WORDS = 6
 def command(minutes: float, folder: str) -> None:
     """Train a model of English pronunciation on CMUdict (letters → phones), and show its predictions and attention.
 
-    Writes the data as TSV, the model as one file, a picture of its attention, a page that shows one prediction from the
-    inside, and the report of the training.
+    Writes the data as TSV, the model as one file, a page that shows one prediction from the inside, the report of the
+    training and, with matplotlib, a picture of the attention.
     """
     started = time.monotonic()
     # At most five passes over the words, so a higher learning rate and fewer dev evaluations than the defaults.
@@ -42,8 +42,8 @@ def command(minutes: float, folder: str) -> None:
     config = Config().with_values(settings, "command line")
     output_folder = Path(folder)
     write_cmudict(output_folder)
-    with waiting("loading PyTorch"):
-        from peephole.training import train
+    from peephole.training import train
+
     sys.stderr.write(f"English pronunciation, letters → phones, from CMUdict; training for {minutes:g} minutes\n")
     path = output_folder / "g2p.safetensors"
     model = train(output_folder / "train.tsv", output_folder / "dev.tsv", path, config=config, overwrite=True)
@@ -56,18 +56,21 @@ def command(minutes: float, folder: str) -> None:
     show_words(console, model, result.sources[::step][:SHOWN_WORDS], references)
     words = result.sources[:: len(result.sources) // DRAWN_WORDS][:DRAWN_WORDS]
     drawn = model.predict(words)
-    draw_attention([best[0] for best in drawn], output_folder / "attention.png")
+    shown, folder = printable(str(path)), printable(str(output_folder))
+    picture = ""
+    if find_spec("matplotlib") is not None:  # the page shows the attention, too
+        draw_attention([best[0] for best in drawn], output_folder / "attention.png")
+        picture = f", its attention {folder}/attention.png"
     inspected = next(
         (word for word, [best] in zip(words, drawn, strict=True) if best.text not in references[word]), words[0]
     )
     make_page(model, inspected, reference=references[inspected][0]).save(output_folder / "page.html")
     with progress_bars("reading the run") as progress:
         report(run_folder(path), output_folder / "test.tsv", output_folder / "report.html", progress=progress)
-    shown, folder = printable(str(path)), printable(str(output_folder))
     console.print(
-        f"done in {(time.monotonic() - started) / 60:.1f} minutes: the model is {shown}, its attention "
-        f"{folder}/attention.png; in a browser, {folder}/page.html shows one prediction from the inside, and "
-        f"{folder}/report.html the training, its quality and its errors\n\nNext:\n"
+        f"done in {(time.monotonic() - started) / 60:.1f} minutes: the model is {shown}{picture}; in a browser, "
+        f"{folder}/page.html shows one prediction from the inside, and {folder}/report.html the training, its quality "
+        "and its errors\n\nNext:\n"
         f"  echo hello | peephole predict {shown}\n"
         f"  peephole predict {shown} --nbest 3 --json words.txt\n"
         f"  peephole inspect {shown} PEEPHOLE -o page.html\n"

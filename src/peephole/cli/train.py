@@ -67,8 +67,7 @@ def command(
         from peephole.training.run_file import read_run
 
         read_run(Path(resume_folder))  # before PyTorch is imported, which takes seconds
-        with waiting("loading PyTorch"):
-            from peephole.training import resume
+        from peephole.training import resume
 
         resume(resume_folder, data=data, dev=dev)
         return
@@ -108,8 +107,7 @@ def command(
         sys.stdout.writelines(line + "\n" for line in lines)
         return
     assert out is not None
-    with waiting("loading PyTorch"):
-        from peephole.training import train
+    from peephole.training import train
 
     train(train_file, dev, out, from_model=from_model, config=config, overwrite=overwrite)
 
@@ -123,7 +121,6 @@ def search_settings(
     from peephole.training.tuning.space import check_search
 
     check_search(config, space, settings)  # before PyTorch is imported, which takes seconds
-    with waiting("loading PyTorch"):
-        from peephole.training import tune
+    from peephole.training import tune
 
     tune(train_file, dev, out, search_space=space, config=config, overwrite=overwrite, **settings)

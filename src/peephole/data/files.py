@@ -12,7 +12,7 @@ from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import Any, Literal, Protocol
 
-from peephole.errors import DataError
+from peephole.errors import DataError, install_hint
 
 COMPRESSIONS = (".gz", ".zst")
 BYTE_ORDER_MARK = b"\xef\xbb\xbf"
@@ -169,7 +169,7 @@ def import_pyarrow(name: str) -> Any:
         import pyarrow  # type: ignore[import-untyped]  # has no type information
         import pyarrow.parquet  # type: ignore[import-untyped]  # likewise
     except ModuleNotFoundError as error:
-        raise DataError(f"{name}: cannot be read without pyarrow: pip install pyarrow") from error
+        raise DataError(f"{name}: cannot be read without pyarrow: {install_hint('pyarrow')}") from error
     return pyarrow
 
 

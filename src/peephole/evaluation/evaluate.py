@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
+from importlib.util import find_spec
 from typing import Any, Literal
 
 from peephole.errors import ConfigError, DataError, nearest
@@ -175,10 +176,13 @@ def measure(
 def check_metrics(metrics: Sequence[str] | None, symbols: Symbols) -> tuple[str, ...]:
     """Return the requested metrics, each once; None or none: the defaults for this kind of symbols.
 
+    ROUGE is a default only where rouge-score is installed.
+
     Raises:
         ConfigError: an unknown metric; the message lists the known ones.
     """
-    names = tuple(dict.fromkeys(metrics or DEFAULT_METRICS[symbols.kind]))
+    defaults = [name for name in DEFAULT_METRICS[symbols.kind] if not name.startswith("rouge") or has_rouge()]
+    names = tuple(dict.fromkeys(metrics or defaults))
     for name in names:
         if name not in METRICS:
             wanted = f"wanted one of {', '.join(METRICS)}{nearest(name, METRICS)}"
@@ -199,3 +203,8 @@ def _score(name: str, rows: FloatArray, sums: FloatArray, references: Sequence[S
         definition=metric.definition,
         signature=sacrebleu_signature(name, references) if name in ("bleu", "chrf") else "",
     )
+
+
+def has_rouge() -> bool:
+    """Return whether the package rouge-score is installed."""
+    return find_spec("rouge_score") is not None

@@ -20,7 +20,7 @@ Scores are percentages, or points from 0 to 100. An error rate can exceed 100, b
 Known limits: BLEU's tokenizer (13a) takes a line of Chinese or Japanese for one word: use chrF instead. ROUGE ignores
 punctuation and emoji, as the original does.
 
-sacrebleu and rouge-score are imported on first use: they belong to the extra `train`.
+sacrebleu and rouge-score are imported on first use; the latter belongs to the extra `rouge`.
 """
 
 from __future__ import annotations

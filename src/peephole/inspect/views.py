@@ -147,7 +147,7 @@ def _saliency(
     except ModuleNotFoundError as error:
         if error.name != "torch":
             raise
-        note = "Gradient × input is computed by PyTorch, which is not installed: pip install 'peephole[train]'"
+        note = "Gradient × input is computed by PyTorch, which is not installed: pip install 'peephole[torch]'"
         return {"saliency": None, "saliency_note": note}
     if other is not None and rival is not None:
         step = next((t for t, (a, b) in enumerate(zip(trace.tokens, other.tokens, strict=False)) if a != b), None)

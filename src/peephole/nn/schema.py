@@ -20,6 +20,8 @@ from peephole.nn.tensors import TensorSpec as TensorSpec
 
 Entry = TypeVar("Entry")
 EPSILON = 1e-5  # ε of layer normalisation, (44)
+CONSTANTS = ("frontend.mean", "frontend.scale", "decoder.mean", "decoder.deviation")
+"""The tensors that are set from the data and not trained."""
 
 
 def find_kind(table: Mapping[str, Entry], kind: Any, where: str) -> Entry:

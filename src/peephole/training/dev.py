@@ -6,14 +6,11 @@ import math
 from collections.abc import Sequence
 from typing import Any
 
-import torch
-
 from peephole.config import HIGHEST_COUNT
 from peephole.evaluation.metrics import METRICS, corpus_score
 from peephole.model import Model, Notices
+from peephole.model.forced import summed_log_prob
 from peephole.model.reading import read_sources, read_targets
-from peephole.nn import Seq2Seq
-from peephole.search.torch import pad
 from peephole.symbols import EOS
 
 DevSet = Sequence[tuple[Any, tuple[Any, ...]]]
@@ -23,7 +20,7 @@ _PREDICTION_METRICS = ("symbol_error_rate", "exact_match", "chrf")
 HIGHER_IS_BETTER = {"loss": False, **{name: METRICS[name].better == "higher" for name in _PREDICTION_METRICS}}
 
 
-def measure(model: Model, dev: DevSet) -> dict[str, float]:
+def measure(model: Model, dev: DevSet, threads: int | None = None) -> dict[str, float]:
     """Return the mean losses by symbol, and the metrics of greedy predictions in per cent (chrF: points).
 
     Args:
@@ -31,22 +28,22 @@ def measure(model: Model, dev: DevSet) -> dict[str, float]:
         dev: sources and references; the loss is that of each source's first reference. A network with CTC also has
             `ctc_loss`, where targets without a path (32) count as 0. A language model has its loss and perplexity only,
             a model of real vectors its loss.
+        threads: CPU threads that predict; None: as many as a prediction uses.
     """
     if model.config.model.predicts_vectors:
         return {"loss": mean_vector_loss(model, dev)}
     if model.config.model.input == "none":
-        loss = mean_loss(model, dev)
+        loss = mean_loss(model, dev, threads=threads)
         return {"loss": loss, "perplexity": math.exp(loss)}
     sources = [source for source, _ in dev]
     references = [choices for _, choices in dev]
     # Always greedy, not the search configured for the finished model; with the threads and the engine of training
     greedy: dict[str, Any] = {"beam_size": 1, "nbest": 1, "temperature": None}
-    engine = "off" if model.config.train.engine == "off" else model.config.search.engine
-    threads = torch.get_num_threads()
+    engine = "off" if model.config.train.engine == "off" else "auto"
     notices = Notices()  # not printed: the notices of dev were printed when the data were read
     found = model.predict(sources, notices=notices, attention=False, threads=threads, engine=engine, **greedy)
     predictions = [best[0].text for best in found]
-    values = {"loss": mean_loss(model, dev)}
+    values = {"loss": mean_loss(model, dev, threads=threads)}
     if model.config.model.ctc:
         values["ctc_loss"] = mean_loss(model, dev, ctc_weight=1.0)
     for name in _PREDICTION_METRICS:
@@ -54,39 +51,42 @@ def measure(model: Model, dev: DevSet) -> dict[str, float]:
     return values
 
 
-@torch.no_grad()
-def mean_loss(model: Model, dev: DevSet, batch_size: int = 64, *, ctc_weight: float = 0.0) -> float:
-    """Return (33) ÷ number of symbols, over each source's first reference, </s> included; by default (12) alone."""
-    network: Seq2Seq = model.networks[0]
-    device = next(network.parameters()).device
+def mean_loss(
+    model: Model, dev: DevSet, batch_size: int = 64, *, ctc_weight: float = 0.0, threads: int | None = None
+) -> float:
+    """Return (33) ÷ number of symbols, over each source's first reference, </s> included; by default (12) alone.
+
+    A model made of a network computes it with that network in PyTorch, a model of files by scoring.
+    """
     table = model.target_symbols if model.config.model.output == "copy" else None
     texts = [source for source, _ in dev]
     sources = read_sources(model.source_symbols, texts, Notices(), longest=HIGHEST_COUNT, target=table)
-    read = read_targets(model.target_symbols, [references[0] for _, references in dev], sources, Notices())
-    targets = [[*ids, EOS] for ids in read]
+    targets = read_targets(model.target_symbols, [references[0] for _, references in dev], sources, Notices())
     pairs = [(source.ids, target) for source, target in zip(sources, targets, strict=True) if len(source.ids)]
     pairs.sort(key=lambda pair: (len(pair[0]), len(pair[1])))
-    total, num_symbols = 0.0, 0
-    for first in range(0, len(pairs), batch_size):
-        some_sources, some_targets = zip(*pairs[first : first + batch_size], strict=True)
-        source, source_lengths = pad(some_sources)
-        target, target_lengths = pad(some_targets)
-        arguments = (t.to(device) for t in (source, source_lengths, target))
-        total += float(network.loss_sum(*arguments, ctc_weight=ctc_weight))
-        num_symbols += int(target_lengths.sum())
-    return total / max(1, num_symbols)
+    count = max(1, sum(len(target) + 1 for _, target in pairs))
+    if model.files:
+        return -summed_log_prob(model, pairs, threads) / count
+    return (
+        loss_of_network(model, [(source, [*target, EOS]) for source, target in pairs], batch_size, ctc_weight) / count
+    )
 
 
-@torch.no_grad()
 def mean_vector_loss(model: Model, dev: DevSet, batch_size: int = 64) -> float:
     """Return the loss of real vectors ÷ number of vectors, over each source's target."""
-    network: Seq2Seq = model.networks[0]
-    device = next(network.parameters()).device
-    total, num_vectors = 0.0, 0
-    for first in range(0, len(dev), batch_size):
-        part = dev[first : first + batch_size]
-        source, source_lengths = pad([source for source, _ in part])
-        target, target_lengths = pad([targets[0] for _, targets in part])
-        total += float(network.loss_sum(*(t.to(device) for t in (source, source_lengths, target))))
-        num_vectors += int(target_lengths.sum())
-    return total / max(1, num_vectors)
+    pairs = [(source, targets[0]) for source, targets in dev]
+    return loss_of_network(model, pairs, batch_size) / max(1, sum(len(target) for _, target in pairs))
+
+
+def loss_of_network(model: Model, pairs: Sequence[tuple[Any, Any]], batch_size: int, ctc_weight: float = 0.0) -> float:
+    """Return the summed loss of a model's network in PyTorch, on its device and in its precision.
+
+    Args:
+        model: the model, made of a network.
+        pairs: source and target, ids with </s> or real vectors.
+        batch_size: pairs in a batch.
+        ctc_weight: as in `Seq2Seq.loss_sum`.
+    """
+    from peephole.training.torch_loss import summed_loss
+
+    return summed_loss(model.networks[0], pairs, batch_size, ctc_weight)

@@ -2,20 +2,17 @@
 
 from __future__ import annotations
 
-import torch
-from torch import nn
-
 from peephole.config import TrainConfig
 from peephole.storage.model_file import ModelFile
+from peephole.training.executor import Weights, copy_weights
 from peephole.training.loop import Hooks, remember_if_best
-from peephole.training.state import TrainState, copy_weights
+from peephole.training.state import TrainState
 
 
-@torch.no_grad()
-def set_first_weights(network: nn.Module, model: ModelFile) -> None:
-    """Overwrite a network's initial weights with those of a model; the rows of new symbols stay as they were drawn."""
-    for name, weight in network.state_dict().items():
-        old = torch.tensor(model.tensors[name])
+def set_first_weights(weights: Weights, model: ModelFile) -> None:
+    """Overwrite initial weights with those of a model, in place; the rows of new symbols stay as they were drawn."""
+    for name, weight in weights.items():
+        old = model.tensors[name]
         weight[tuple(map(slice, old.shape))] = old
 
 
@@ -25,7 +22,7 @@ def evaluate_start(state: TrainState, config: TrainConfig, hooks: Hooks) -> bool
     Returns:
         Whether it is done: False if a stop ended it, before the first checkpoint.
     """
-    weights = copy_weights(state.average)
+    weights = copy_weights(state.executor.average)
     values = hooks.evaluate(weights)
     if values is None:
         return False

@@ -7,18 +7,16 @@ from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 
-import torch
-from lightning_fabric import Fabric
-from torch import nn
+import numpy as np
 
 from peephole.config import DEFAULT_EPOCHS, TrainConfig
 from peephole.data import Batch, Corpus, batches
 from peephole.errors import RunError
-from peephole.nn import Noise
 from peephole.training.dev import HIGHER_IS_BETTER
+from peephole.training.executor import Weights, copy_weights
 from peephole.training.loss import loss_divisor
 from peephole.training.schedules import learning_rate, sampling_probability
-from peephole.training.state import TrainState, Weights, copy_weights
+from peephole.training.state import TrainState
 from peephole.training.stop import Stopping
 
 
@@ -54,13 +52,10 @@ class Hooks:
 
 
 def fit(
-    fabric: Fabric,
-    module: nn.Module,
     state: TrainState,
     corpus: Corpus,
     config: TrainConfig,
     *,
-    dropout: float,
     batch_symbols: int,
     batch_frames: int | None = None,
     hooks: Hooks,
@@ -71,12 +66,9 @@ def fit(
     checkpoints nor interruptions change the final weights.
 
     Args:
-        fabric: device, precision and processes.
-        module: the network's `Objective` as `fabric.setup` returned it.
         state: the state to continue from; changed in place.
         corpus: training pairs.
         config: settings of the training.
-        dropout: rate of the model's dropout.
         batch_symbols: target symbols in a batch, summed over all processes.
         batch_frames: frames in a batch, likewise; None for texts.
         hooks: clock, reports, files and evaluation.
@@ -103,7 +95,7 @@ def fit(
         for batch in epoch_batches:
             spent = measure_progress(config, state, symbols)
             try:
-                report = train_step(fabric, module, state, batch, config, dropout, spent, interruptible)
+                report = train_step(state, batch, config, spent, interruptible)
             except Stopping:
                 hooks.save()
                 return
@@ -112,8 +104,6 @@ def fit(
             position.batch += 1
             position.symbols += batch.num_symbols
             position.seconds = hooks.seconds()
-            if config.ema_decay:
-                state.update_average(config.ema_decay)
             progress = measure_progress(config, state, symbols)
             hooks.on_step(Step(position.step, position.epoch, progress, *report, batch.num_symbols, position.seconds))
             position.evaluation_due = progress >= min(1, (position.evaluations + 1) / config.evaluations)
@@ -126,86 +116,40 @@ def fit(
 
 
 def train_step(
-    fabric: Fabric,
-    module: nn.Module,
     state: TrainState,
     batch: Batch,
     config: TrainConfig,
-    dropout: float,
     progress: float,
     interruptible: Callable[[], AbstractContextManager[None]] = nullcontext,
 ) -> tuple[float, float, float]:
     """Update the weights on one global batch; return its loss by symbol, the learning rate and the gradient's norm.
 
-    Until the weights change, all work is in a block of `interruptible`.
+    Args:
+        state: the state; its executor is changed, not its position.
+        batch: the pairs of all processes.
+        config: settings of the training.
+        progress: share of the budget used before this update.
+        interruptible: a block in which a stop request raises Stopping.
+
+    Raises:
+        DivergedError: the loss or its gradient is not finite; the weights are as they were.
     """
     rate = learning_rate(progress, config)
-    for group in state.optimizer.param_groups:
-        group["lr"] = rate
-    with interruptible():
-        loss, gradient_norm = compute_gradients(fabric, module, state, batch, config, dropout, progress)
-    if not math.isfinite(loss) or not math.isfinite(gradient_norm):
+    total, gradient_norm, updated = state.executor.step(
+        batch,
+        step=state.position.step,
+        learning_rate=rate,
+        divisor=loss_divisor(len(batch.examples), batch.num_symbols, config.loss_mean),
+        sampling_probability=sampling_probability(progress, config),
+        interruptible=interruptible,
+    )
+    loss = total / batch.num_symbols
+    if not updated:
         raise DivergedError(
             f"step {state.position.step + 1}: the loss is {loss:g} and its gradient's norm {gradient_norm:g}; a lower "
             "train.learning_rate may help"
         )
-    state.optimizer.step()
     return loss, rate, gradient_norm
-
-
-def compute_gradients(
-    fabric: Fabric,
-    module: nn.Module,
-    state: TrainState,
-    batch: Batch,
-    config: TrainConfig,
-    dropout: float,
-    progress: float,
-) -> tuple[float, float]:
-    """Compute the clipped gradients of one global batch; return its loss by symbol and the norm before clipping.
-
-    Each process takes every `world_size`-th row of the batch. The loss is divided by the size of the whole batch,
-    so the sum of the processes' gradients is that of one process with the whole batch.
-    """
-    rows = batch.rows(fabric.global_rank, fabric.world_size)
-    weight = 1.0
-    if not len(rows.examples):  # fewer rows than processes: compute any row, with weight 0
-        rows, weight = batch.rows(0, len(batch.examples)), 0.0
-    source, source_lengths, target, examples = (
-        torch.from_numpy(array).to(fabric.device)
-        for array in (rows.source, rows.source_lengths, rows.target, rows.examples)
-    )
-    noise = Noise(config.seed, state.position.step, examples, dropout, config.variational_dropout)
-    total = weight * module(
-        source,
-        source_lengths,
-        target,
-        noise=noise,
-        sampling_probability=sampling_probability(progress, config),
-        label_smoothing=config.label_smoothing,
-        coverage_weight=config.coverage_loss,
-        ctc_weight=config.ctc_weight,
-    )
-    divisor = loss_divisor(len(batch.examples), batch.num_symbols, config.loss_mean)
-    state.optimizer.zero_grad()
-    fabric.backward(total * (fabric.world_size / divisor))  # DDP takes the mean of the processes' gradients
-    gradient_norm = clip_gradients(fabric, state, config.clip_norm)
-    loss = fabric.all_reduce(total.detach(), reduce_op="sum")
-    assert isinstance(loss, torch.Tensor)
-    return float(loss) / batch.num_symbols, gradient_norm
-
-
-def clip_gradients(fabric: Fabric, state: TrainState, max_norm: float) -> float:
-    """Scale the gradients down to a norm of `max_norm` if theirs is larger (0: never); return the norm before scaling.
-
-    Unlike `Fabric.clip_gradients` it does not write gradients that need no scaling, which takes half of its time.
-    """
-    fabric.strategy.precision.unscale_gradients(state.optimizer)
-    parameters = [weight for weight in state.network.parameters() if weight.grad is not None]
-    norm = nn.utils.get_total_norm([weight.grad for weight in parameters if weight.grad is not None], foreach=True)
-    if max_norm and norm > max_norm:
-        nn.utils.clip_grads_with_norm_(parameters, max_norm, norm, foreach=True)
-    return float(norm)
 
 
 def measure_progress(config: TrainConfig, state: TrainState, symbols_per_epoch: int) -> float:
@@ -226,7 +170,7 @@ def is_over(state: TrainState, config: TrainConfig, symbols_per_epoch: int) -> b
 
 def current_weights(state: TrainState, config: TrainConfig) -> Weights:
     """Return the weights that are evaluated and kept: the moving average, if there is one, else the network's."""
-    return state.average if config.ema_decay else state.network.state_dict()
+    return state.executor.average if config.ema_decay else state.executor.weights
 
 
 def finish_update(state: TrainState, config: TrainConfig, hooks: Hooks, symbols_per_epoch: int) -> bool:
@@ -285,7 +229,7 @@ def choose_best(state: TrainState, config: TrainConfig, hooks: Hooks) -> bool:
     """
     if len(state.recent) < 2:
         return True
-    mean = {name: torch.stack([w[name] for w in state.recent]).mean(0) for name in state.recent[0]}
+    mean = {name: np.mean([weights[name] for weights in state.recent], 0) for name in state.recent[0]}
     values = hooks.evaluate(mean)
     if values is None:
         return False

@@ -1,29 +1,8 @@
-"""The training objective, (12), over padded batches."""
+"""The number that divides the loss of a batch, (12)."""
 
 from __future__ import annotations
 
-from typing import Any, Literal
-
-from jaxtyping import Float
-from torch import Tensor, nn
-
-from peephole.nn import Seq2Seq
-
-
-class Objective(nn.Module):
-    """Compute the summed loss of a network as a module, which Fabric wraps for precision and processes.
-
-    Args:
-        network: the network to train.
-    """
-
-    def __init__(self, network: Seq2Seq) -> None:
-        super().__init__()
-        self.network = network
-
-    def forward(self, *arguments: Tensor, **settings: Any) -> Float[Tensor, ""]:
-        """Return the summed loss; arguments as those of `Seq2Seq.loss_sum`."""
-        return self.network.loss_sum(*arguments, **settings)
+from typing import Literal
 
 
 def loss_divisor(num_pairs: int, num_symbols: int, mean: Literal["symbol", "pair"]) -> int:

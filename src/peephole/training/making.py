@@ -5,20 +5,20 @@ Equal trainings write equal files, so neither the time of day nor the duration i
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-import torch
-
 from peephole import __version__
 from peephole.data import Prepared
-from peephole.engine.choice import engine_in_use
 from peephole.storage.header import TRAINING
 from peephole.training.start import Start
 from peephole.training.state import Position
 
 
-def describe_making(prepared: Prepared, position: Position, dev_sources: int, start: Start | None) -> dict[str, Any]:
+def describe_making(
+    prepared: Prepared, position: Position, dev_sources: int, start: Start | None, versions: Mapping[str, str | None]
+) -> dict[str, Any]:
     """Return versions, data and position of a training, as the entry `made` of a model file stores them.
 
     Args:
@@ -26,8 +26,8 @@ def describe_making(prepared: Prepared, position: Position, dev_sources: int, st
         position: the present position of the training.
         dev_sources: the most dev sources that are measured.
         start: the model with which the run goes on; None for initial weights.
+        versions: of the programs that train, by name; those that are None are left out.
     """
-    versions = {"peephole": __version__, "torch": torch.__version__, "instruction_set": engine_in_use()}
     corpus = prepared.train
     training = {
         **({} if start is None else {"from": Path(start.model).name}),
@@ -48,4 +48,5 @@ def describe_making(prepared: Prepared, position: Position, dev_sources: int, st
             "sources_measured": min(len(prepared.dev_pairs), dev_sources),
         },
     }
-    return {name: version for name, version in versions.items() if version is not None} | {TRAINING: training}
+    programs = {"peephole": __version__, **versions}
+    return {name: version for name, version in programs.items() if version is not None} | {TRAINING: training}

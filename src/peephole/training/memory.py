@@ -16,6 +16,7 @@ from peephole.config import Config
 from peephole.data import Prepared, batch_shapes
 from peephole.data.batch import Ids
 from peephole.engine.kinds import TRAINING_KINDS, missing_kind
+from peephole.engine.trainer import declined
 from peephole.errors import ConfigError
 from peephole.memory import check_memory
 from peephole.nn import schema
@@ -23,7 +24,8 @@ from peephole.nn.schema import Architecture
 from peephole.symbols import FRAME_KINDS
 
 WINDOWS = 2  # windows of the first epoch from which the batches are taken
-LIBRARIES = 430_000_000  # bytes of Python, PyTorch and the others once a training has begun
+LIBRARIES = {"engine": 75_000_000, "PyTorch": 430_000_000}  # bytes once a training has begun, by what trains
+WHOLE_STEP = 1.35  # the engine's own step holds its arrays together, those of the operators are freed in between
 WEIGHT_COPIES = {"weights": 1, "gradients": 1, "AdamW's moments": 2, "moving average and best weights": 2}
 EVALUATION_COPIES = 3  # of the weights while dev is evaluated: a network, its file and its packed form
 
@@ -56,12 +58,14 @@ def training_memory(
         for batch in set(batches)
     ]
     step = number * max(numbers, default=0)
+    if is_trained_without_torch(config):
+        step = int(WHOLE_STEP * step)
     parts = {name: copies * weights for name, copies in WEIGHT_COPIES.items()}
     if config.train.average_last > 1:
         parts["weights of the last evaluations"] = min(config.train.average_last, config.train.evaluations) * weights
     return parts | {
         "activations of the largest batch": max(step, EVALUATION_COPIES * weights),
-        "Python and its libraries": LIBRARIES,
+        "Python and its libraries": LIBRARIES["engine" if is_trained_without_torch(config) else "PyTorch"],
     }
 
 
@@ -145,8 +149,15 @@ def _with_default(config: Config, name: str) -> Config:
         return config
 
 
+def is_trained_without_torch(config: Config) -> bool:
+    """Return whether the engine is expected to train by itself, in one process on a CPU."""
+    return config.train.engine != "off" and declined(config) is None
+
+
 def is_trained_by_engine(config: Config) -> bool:
-    """Return whether the engine is expected to train, on a CPU; the definition needs more memory."""
+    """Return whether the engine is expected to train, alone or in PyTorch; the definition needs more memory."""
+    if is_trained_without_torch(config):
+        return True
     kinds = Architecture.of(config.model).kinds()
     missing = missing_kind({part: kinds[part] for part in TRAINING_KINDS}, TRAINING_KINDS)
     is_asked = config.train.engine != "off" and config.train.scheduled_sampling == "none"

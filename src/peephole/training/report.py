@@ -1,4 +1,4 @@
-"""Report a training: progress on stderr, log.jsonl, TensorBoard."""
+"""Report a training: progress on stderr, log.jsonl, and TensorBoard's events where that package is installed."""
 
 from __future__ import annotations
 
@@ -17,6 +17,7 @@ from rich.progress import BarColumn, Progress, TaskID, TextColumn
 
 from peephole.errors import RunError, printable
 from peephole.storage.replace_file import replace_file
+from peephole.training.board import open_board
 from peephole.training.loop import Step
 
 LOG_EVERY = 50  # updates between two lines of log.jsonl
@@ -63,12 +64,10 @@ class Report:
         )
         self.task: TaskID = self.progress.add_task("", total=1.0)
         if self.folder is not None:
-            from torch.utils.tensorboard import SummaryWriter
-
             with self._log_errors():
                 cut_log(self.folder / "log.jsonl", self.kept_step)
                 self.log: TextIO = _open_to_append(self.folder / "log.jsonl")
-                self.board: Any = SummaryWriter(str(self.folder / "tensorboard"), purge_step=self.kept_step + 1)
+                self.board = open_board(self.folder / "tensorboard", self.kept_step + 1)
             if self.console.is_terminal and not self.console.quiet:
                 self.progress.start()
         return self
@@ -81,7 +80,8 @@ class Report:
         if self.folder is not None:
             for file in (self.log, self.board):
                 with suppress(OSError):  # the disk is full
-                    file.close()
+                    if file is not None:
+                        file.close()
 
     def step(self, step: Step) -> None:
         """Report one update."""
@@ -109,7 +109,7 @@ class Report:
 
     def flush(self) -> None:
         """Write the points that TensorBoard's writer still holds; a resumed run does not add them again."""
-        if self.folder is not None:
+        if self.folder is not None and self.board is not None:
             with self._log_errors():
                 self.board.flush()
 
@@ -138,8 +138,9 @@ class Report:
         with self._log_errors():
             self.log.write(json.dumps(entry) + "\n")
             self.log.flush()
-            for name, value in curves.items():
-                self.board.add_scalar(f"{section}/{name}", value, entry["step"])
+            if self.board is not None:
+                for name, value in curves.items():
+                    self.board.add_scalar(f"{section}/{name}", value, entry["step"])
 
     @contextmanager
     def _log_errors(self) -> Iterator[None]:

@@ -6,41 +6,32 @@ The run's folder, from which an interrupted training resumes, is described in `p
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import ExitStack, nullcontext, suppress
-from copy import deepcopy
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
-from typing import Any, cast
-
-import torch
-from lightning_fabric import Fabric
-from torch import nn
+from typing import Any
 
 from peephole.config import Config
 from peephole.data import Items, Prepared, open_prepared
-from peephole.engine.choice import engine_in_use
 from peephole.errors import RunError, check_path, check_type
 from peephole.memory import memory_errors
 from peephole.model import Model, load
-from peephole.model.loading import model_class
-from peephole.nn import Seq2Seq, build_seq2seq, use_engine
-from peephole.nn.frontends import NormalizedFrames
-from peephole.nn.masking import Masking
-from peephole.nn.vectors import VectorDecoder
+from peephole.nn.initial import initial_weights
+from peephole.nn.schema import CONSTANTS
 from peephole.storage.model_file import ModelFile
 from peephole.training.alignment import ctc_notice
-from peephole.training.backend_choice import definition_notice
-from peephole.training.cpu_threads import cpu_threads
+from peephole.training.choose import start_platform
 from peephole.training.dev import measure
+from peephole.training.executor import Executor, Platform, Weights
 from peephole.training.folder import reopen_run, start_run
 from peephole.training.from_model import evaluate_start, set_first_weights
 from peephole.training.loop import Hooks, fit
-from peephole.training.loss import Objective
 from peephole.training.making import describe_making
 from peephole.training.memory import batch_frames, check_training_memory, deciding_setting, memory_sizes
 from peephole.training.new_run import check_arguments, new_run, with_sources
+from peephole.training.processes import run_on_rank_zero, synchronised_clock
 from peephole.training.report import Report
 from peephole.training.run_file import Run, read_run, resume_command
 from peephole.training.schedules import empty_budget_notice
@@ -48,14 +39,11 @@ from peephole.training.start import introduction
 from peephole.training.state import (
     Position,
     TrainState,
-    Weights,
-    copy_weights,
     load_checkpoint,
     load_latest_checkpoint,
     save_checkpoint,
 )
 from peephole.training.stop import Stopping, StopRequest, catch_stop_signals
-from peephole.training.together import run_on_rank_zero, start_fabric, synchronised_clock
 from peephole.training.waiting import waiting
 
 
@@ -113,15 +101,16 @@ def train(
         check_path("from_model", from_model)
     pairs, files = check_arguments(train, dev, out, config, overwrite=overwrite, quiet=quiet)
     run = new_run(files["train"], files["dev"], out, from_model, config, settings)
-    fabric = start_fabric(run.config.train)
+    with waiting(f"reading {run.train}", quiet=quiet or int(os.environ.get("RANK", "0")) > 0):
+        run = with_sources(run, pairs)  # which decides whether the engine trains
+    platform = start_platform(run.config, quiet=quiet)
     with ExitStack() as stack:  # holds the run's lock
-        with waiting(f"reading {run.train}", quiet=quiet or fabric.global_rank > 0):
-            run = with_sources(run, pairs)
-            if fabric.device.type == "cpu":
+        with waiting(f"reading {run.train}", quiet=quiet or platform.processes.rank > 0):
+            if platform.device == "cpu":
                 check_training_memory(run.config, 0, 0, ())  # before the data are read
-            check = partial(_memory_note, fabric, run)
-            run_on_rank_zero(fabric, lambda: start_run(run, pairs, overwrite, stack, check))
-        return complete_training(fabric, run, quiet)
+            check = partial(_memory_note, platform, run)
+            run_on_rank_zero(platform.processes, lambda: start_run(run, pairs, overwrite, stack, check))
+        return complete_training(platform, run, quiet)
 
 
 def resume(
@@ -158,18 +147,20 @@ def resume(
         from peephole.training.tuning.tune import resume_search  # imports Optuna
 
         return resume_search(stored, folder, new_train, new_dev, quiet)
-    fabric = start_fabric(stored.config.train)
+    platform = start_platform(stored.config, quiet=quiet)
     with ExitStack() as stack:  # holds the run's lock
-        with waiting(f"reading {stored.train}", quiet=quiet or fabric.global_rank > 0):
-            run, report = run_on_rank_zero(fabric, lambda: reopen_run(stored, folder, new_train, new_dev, stack))
-        return complete_training(fabric, run, quiet, report)
+        with waiting(f"reading {stored.train}", quiet=quiet or platform.processes.rank > 0):
+            run, report = run_on_rank_zero(
+                platform.processes, lambda: reopen_run(stored, folder, new_train, new_dev, stack)
+            )
+        return complete_training(platform, run, quiet, report)
 
 
-def complete_training(fabric: Fabric, run: Run, quiet: bool, resumed: list[str] | None = None) -> Model:
+def complete_training(platform: Platform, run: Run, quiet: bool, resumed: list[str] | None = None) -> Model:
     """Train from the checkpoint, if there is one, to the end; return the model of the file that was written.
 
     Args:
-        fabric: the processes.
+        platform: the device and the processes.
         run: its data are prepared.
         quiet: print nothing.
         resumed: in a resumed run, the report of its prepared data.
@@ -178,14 +169,14 @@ def complete_training(fabric: Fabric, run: Run, quiet: bool, resumed: list[str] 
         prepared = open_prepared(run.folder / "data")
         if resumed is not None:
             prepared = replace(prepared, report=resumed)
-        if (note := _memory_note(fabric, run, prepared)) is not None:
+        if (note := _memory_note(platform, run, prepared)) is not None:
             prepared = replace(prepared, report=[*prepared.report, note])
 
         def setting() -> str:
             return deciding_setting(run.config, *memory_sizes(run.config, prepared))
 
         stack.enter_context(memory_errors(setting, "training"))
-        _train(stack, fabric, run, prepared, quiet, resumed is not None)
+        _train(stack, platform, run, prepared, quiet, resumed is not None)
     return load(run.out)
 
 
@@ -203,51 +194,44 @@ def train_trial(run: Run, prepared: Prepared, watch: Watch) -> Position:
     Raises:
         PeepholeError: as in `train`.
     """
-    fabric = start_fabric(run.config.train)
+    platform = start_platform(run.config, quiet=True)
     with ExitStack() as stack:
 
         def setting() -> str:
             return deciding_setting(run.config, *memory_sizes(run.config, prepared))
 
         stack.enter_context(memory_errors(setting, "training"))
-        return _train(stack, fabric, run, prepared, True, False, watch)
+        return _train(stack, platform, run, prepared, True, False, watch)
 
 
-def _memory_note(fabric: Fabric, run: Run, prepared: Prepared) -> str | None:
+def _memory_note(platform: Platform, run: Run, prepared: Prepared) -> str | None:
     """Compare the memory that the training needs with that of this machine; see `check_training_memory`."""
-    if fabric.device.type != "cpu" or fabric.world_size > 1:
+    if platform.device != "cpu" or platform.processes.count > 1:
         return None
     return check_training_memory(run.config, *memory_sizes(run.config, prepared))
 
 
 def _train(
     stack: ExitStack,
-    fabric: Fabric,
+    platform: Platform,
     run: Run,
     prepared: Prepared,
     quiet: bool,
     resumed: bool,
     watch: Watch | None = None,
 ) -> Position:
-    config = run.config
-    stack.enter_context(cpu_threads(config.train.threads))
-    stack.enter_context(use_engine(config.train.engine))
+    config, processes = run.config, platform.processes
+    stack.enter_context(platform.settings(config))
     model_before = None if run.start is None else run.start.load(run.folder)
-    network = _build_initial_network(config, prepared, model_before)
-    optimizer = torch.optim.AdamW(
-        network.parameters(),
-        lr=config.train.learning_rate,
-        weight_decay=config.train.weight_decay,
-        fused=fabric.device.type in ("cpu", "cuda"),  # one pass over the weights
-    )
-    module, wrapped = fabric.setup(Objective(network), optimizer)
-    state = TrainState(network, wrapped.optimizer, copy_weights(network.state_dict()))
-    made_with = {"PyTorch": torch.__version__, "the engine's instruction set": engine_in_use()}
-    before, notice = run_on_rank_zero(fabric, lambda: load_latest_checkpoint(run.checkpoint, state))
-    if before is not None and fabric.global_rank:
+    executor = platform.executor(config, prepared, first_weights(config, prepared, model_before))
+    stack.callback(executor.close)
+    state = TrainState(executor)
+    made_with = executor.made_with()
+    before, notice = run_on_rank_zero(processes, lambda: load_latest_checkpoint(run.checkpoint, state))
+    if before is not None and processes.rank:
         load_checkpoint(run.checkpoint, state)
     position = state.position
-    folder = run.folder if fabric.global_rank == 0 else None
+    folder = run.folder if processes.rank == 0 else None
     logged = position.step if before is not None else None
     report = stack.enter_context(Report(folder, logged, config.train.dev_metric, position.best_value, quiet=quiet))
     stop = stack.enter_context(catch_stop_signals()) if watch is None else watch.stop
@@ -255,57 +239,50 @@ def _train(
     if run.start is not None and model_before is not None and before is None:
         for line in introduction(run.start, model_before, config):
             report.print_line(line)
-    _print_introduction(report, network, prepared, position.step, config, definition_notice(config, fabric.device))
+    _print_introduction(report, executor, prepared, position.step, config, platform.notice(config))
 
     if notice is not None:
         report.print_line(notice)
     if resumed and before is None:
         report.print_line(f"{run.folder}: no checkpoint to resume from, so training begins anew")
-    for name, now in made_with.items():
-        if before is not None and before.get(name, now) != now:
-            report.print_line(f"{name} was {before[name]}, now it is {now}: weights will differ in their last digits")
+    for line in [] if before is None else differences(before, made_with):
+        report.print_line(line)
 
     def model(weights: Weights) -> Model:
-        best = deepcopy(network)
-        best.load_state_dict(weights)
-        made = describe_making(prepared, position, config.train.dev_pairs, run.start)
-        tables = (prepared.source_symbols, prepared.target_symbols)
-        return model_class(config)(config, *tables, [best.eval()], made=made)
+        made = describe_making(prepared, position, config.train.dev_pairs, run.start, executor.versions())
+        return executor.build_model(config, prepared, weights, made)
 
     def save() -> None:
         report.flush()
-        run_on_rank_zero(fabric, lambda: save_checkpoint(run.checkpoint, state, made_with))
+        run_on_rank_zero(processes, lambda: save_checkpoint(run.checkpoint, state, made_with))
 
     def evaluate(weights: Weights) -> dict[str, float] | None:
         def work() -> dict[str, float] | None:
             with suppress(Stopping), stop.interruptible():
-                return measure(model(weights), prepared.dev_pairs[: config.train.dev_pairs])
+                return measure(model(weights), prepared.dev_pairs[: config.train.dev_pairs], executor.threads)
             return None
 
-        return run_on_rank_zero(fabric, work)
+        return run_on_rank_zero(processes, work)
 
     def on_evaluation(values: dict[str, float], is_best: bool) -> None:
         nonlocal paused
         report.evaluation(values, is_best)
         if is_best:
-            run_on_rank_zero(fabric, lambda: model(state.best).save(run.out))
+            run_on_rank_zero(processes, lambda: model(state.best).save(run.out))
         paused = watch is not None and watch.pause(position)
 
     if not position.finished:
-        clock, stop_requested = synchronised_clock(fabric, position.seconds, stop)
+        clock, stop_requested = synchronised_clock(processes, position.seconds, stop)
         # Processes that wait for each other stop between updates only
-        interruptible = stop.interruptible if fabric.world_size == 1 else nullcontext
+        interruptible = stop.interruptible if processes.count == 1 else nullcontext
         hooks = Hooks(
             clock, lambda: paused or stop_requested(), report.step, interruptible, evaluate, on_evaluation, save
         )
         if run.start is None or before is not None or evaluate_start(state, config.train, hooks):
             fit(
-                fabric,
-                module,
                 state,
                 prepared.train,
                 config.train,
-                dropout=config.model.dropout,
                 batch_symbols=config.data.batch_symbols,
                 batch_frames=batch_frames(config),
                 hooks=hooks,
@@ -320,45 +297,50 @@ def _train(
     if position.best_value is None:
         raise RunError(f"{run.out}: is not written: dev {metric} was nan at all evaluations; wanted a number")
     final = model(state.best)
-    run_on_rank_zero(fabric, lambda: final.save(run.out))
+    run_on_rank_zero(processes, lambda: final.save(run.out))
     report.print_line(f"{run.out}: best dev {metric} {position.best_value:.3f}, {position.step} steps")
     return position
 
 
-def _build_initial_network(config: Config, prepared: Prepared, model: ModelFile | None) -> Seq2Seq:
-    """Build the network with weights drawn from the run's seed, or those of the model with which it goes on."""
-    generator = torch.Generator().manual_seed(config.train.seed)  # and no other generator is used
-    network = build_seq2seq(config.model, len(prepared.source_symbols), len(prepared.target_symbols), generator)
-    if prepared.statistics is not None:
-        assert isinstance(network.frontend, NormalizedFrames)
-        network.frontend.set_statistics(*map(torch.tensor, prepared.statistics))
-        names = ("time_masks", "time_mask_size", "feature_masks", "feature_mask_size")
-        network.frontend.masking = Masking(*(getattr(config.train, name) for name in names))
-        if config.model.predicts_vectors and config.model.scaling == "constant":
-            cast(VectorDecoder, network.decoder).set_statistics(*map(torch.tensor, prepared.statistics))
+def differences(before: Mapping[str, str | None], now: Mapping[str, str | None]) -> list[str]:
+    """Return a line for each thing that computed before and computes otherwise now.
+
+    >>> differences({"PyTorch": "2.9"}, {"the executor": "the engine", "the engine's instruction set": "avx2"})
+    ['the executor was PyTorch, now it is the engine: weights will differ in their last digits']
+    """
+    before = {"the executor": "PyTorch", **before}  # checkpoints of earlier versions do not name it
+    return [
+        f"{name} was {before[name]}, now it is {value}: weights will differ in their last digits"
+        for name, value in now.items()
+        if before.get(name, value) != value
+    ]
+
+
+def first_weights(config: Config, prepared: Prepared, model: ModelFile | None) -> Weights:
+    """Return weights drawn from the run's seed, or those of the model with which it goes on."""
+    sizes = len(prepared.source_symbols), len(prepared.target_symbols)
+    weights: Weights = dict(initial_weights(config.model, *sizes, config.train.seed, prepared.statistics))
     if model is not None:
-        set_first_weights(network, model)
-    return network
+        set_first_weights(weights, model)
+    return weights
 
 
 def _print_introduction(
-    report: Report, network: nn.Module, prepared: Prepared, step: int, config: Config, notice: str | None
+    report: Report, executor: Executor, prepared: Prepared, step: int, config: Config, notice: str | None
 ) -> None:
     for line in prepared.report:
         report.print_line(line)
     ctc = ctc_notice(config, prepared.train)
     if ctc is not None:
         report.print_line(ctc)
-    size = sum(parameter.numel() for parameter in network.parameters())
+    size = sum(array.size for name, array in executor.weights.items() if name not in CONSTANTS)
     empty = empty_budget_notice(config.train)
     if empty is not None:
         report.print_line(empty)
     if config.peephole_implied and not step:
         report.print_line("model.peephole is none: a GRU has no cell state to look at")
     resuming = f"; resuming from step {step}" if step else ""
-    used = f"; engine {engine_in_use() or 'off'}" if notice is None else ""
-    report.print_line(
-        f"{size:,} parameters; {torch.get_num_threads()} threads, {config.train.precision}{used}{resuming}"
-    )
+    used = f"; engine {executor.versions().get('instruction_set') or 'off'}" if notice is None else ""
+    report.print_line(f"{size:,} parameters; {executor.threads} threads, {config.train.precision}{used}{resuming}")
     if notice is not None:
         report.print_line(notice)

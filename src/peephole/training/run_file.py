@@ -72,7 +72,7 @@ class Run:
     @property
     def has_checkpoint(self) -> bool:
         """Return whether the state of the training or trials of a search were stored, whether or not they are whole."""
-        from peephole.training.state import previous_checkpoint  # imports PyTorch, which a plan does without
+        from peephole.training.state import previous_checkpoint  # imports NumPy, which the settings do without
 
         files = self.checkpoint, previous_checkpoint(self.checkpoint), self.folder / TRIALS
         return any(file.exists() for file in files)

@@ -16,15 +16,12 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
-import torch
-from torch import Tensor, nn
+from numpy.typing import NDArray
 
 from peephole.errors import PeepholeError, RunError
 from peephole.storage.model_file import read_tensors, write_tensors
 from peephole.storage.names import current_name
-
-Weights = dict[str, Tensor]
+from peephole.training.executor import Executor, Weights
 
 
 @dataclass
@@ -47,31 +44,12 @@ class Position:
 
 @dataclass
 class TrainState:
-    """The weights being trained, their optimiser and averages, and the position of the training."""
+    """The weights being trained with their optimiser and average, the best ones so far, and the position."""
 
-    network: nn.Module
-    optimizer: torch.optim.AdamW
-    average: Weights  # exponential moving average of the weights
+    executor: Executor  # weights, optimiser and moving average
     position: Position = field(default_factory=Position)
     best: Weights = field(default_factory=dict)  # the weights with the best dev metric
     recent: list[Weights] = field(default_factory=list)  # the weights at the last evaluations, newest last
-
-    def update_average(self, decay: float) -> None:
-        """Move the average towards the weights: a ← d a + (1 - d) w, with d = min(decay, (1 + t) / (10 + t)) at step t.
-
-        The smaller d of the first steps removes the initial weights from the average (as TensorFlow's
-        ExponentialMovingAverage with `num_updates` does, Abadi et al. 2016).
-        """
-        step = self.position.step
-        decay = min(decay, (1 + step) / (10 + step))
-        weights = self.network.state_dict()
-        with torch.no_grad():
-            torch._foreach_lerp_([self.average[name] for name in weights], list(weights.values()), 1 - decay)
-
-
-def copy_weights(weights: Weights) -> Weights:
-    """Return detached copies."""
-    return {name: tensor.detach().clone() for name, tensor in weights.items()}
 
 
 def previous_checkpoint(path: Path) -> Path:
@@ -85,21 +63,10 @@ def save_checkpoint(path: Path, state: TrainState, made_with: Mapping[str, str |
     Raises:
         RunError: it cannot be written; the older checkpoints are unchanged.
     """
-    names = [name for name, _ in state.network.named_parameters()]
-    tensors: dict[str, npt.NDArray[Any]] = {}
-
-    def put(prefix: str, weights: Weights) -> None:
-        for name, tensor in weights.items():
-            tensors[f"{prefix}/{name}"] = tensor.detach().cpu().numpy()
-
-    put("network", state.network.state_dict())
-    put("average", state.average)
-    put("best", state.best)
-    for index, weights in enumerate(state.recent):
-        put(f"recent {index}", weights)
-    moments = state.optimizer.state_dict()["state"]
-    for index, moment in moments.items():
-        put(f"optimizer {names[index]}", {key: torch.as_tensor(value) for key, value in moment.items()})
+    groups = {"network": state.executor.weights, "average": state.executor.average, "best": state.best}
+    groups |= {f"recent {index}": weights for index, weights in enumerate(state.recent)}
+    groups |= {f"optimizer {name}": moments for name, moments in state.executor.moments().items()}
+    tensors = {f"{prefix}/{name}": array for prefix, weights in groups.items() for name, array in weights.items()}
     metadata = {
         "format": "peephole checkpoint",
         "position": json.dumps(asdict(state.position)),
@@ -164,31 +131,25 @@ def load_checkpoint(path: Path, state: TrainState) -> dict[str, str | None]:
         prefix, _, name = full.partition("/")
         group, space, weight = prefix.partition(" ")  # "optimizer " is followed by a weight's name
         prefix = group + space + current_name(weight)
-        groups.setdefault(prefix, {})[current_name(name)] = torch.from_numpy(np.array(array))
-    device = next(state.network.parameters()).device
-    wanted = {name: tuple(tensor.shape) for name, tensor in state.network.state_dict().items()}
+        groups.setdefault(prefix, {})[current_name(name)] = np.array(array)  # in memory of its own
+    wanted = {name: array.shape for name, array in state.executor.weights.items()}
 
-    def weights(prefix: str) -> Weights:
-        got = {name: tuple(tensor.shape) for name, tensor in groups[prefix].items()}
+    def weights(prefix: str) -> dict[str, NDArray[Any]]:
+        got = {name: array.shape for name, array in groups[prefix].items()}
         for name in sorted(wanted.keys() | got.keys()):
             if wanted.get(name) != got.get(name):
                 raise RunError(f"{path}, {prefix}/{name}: wanted shape {wanted.get(name)}, got {got.get(name)}")
-        return {name: tensor.to(device) for name, tensor in groups[prefix].items()}
+        return groups[prefix]
 
     try:
-        state.network.load_state_dict(weights("network"))
-        state.average = weights("average")
-        state.best = weights("best") if "best" in groups else {}
-        state.recent = [weights(f"recent {index}") for index in range(sum(key.startswith("recent ") for key in groups))]
-        moments = {
-            index: groups[f"optimizer {name}"]
-            for index, (name, _) in enumerate(state.network.named_parameters())
-            if f"optimizer {name}" in groups
-        }
-        for moment in moments.values():
-            moment["step"] = moment["step"].reshape(())  # scalars are stored as arrays of one dimension
-        state.optimizer.load_state_dict(state.optimizer.state_dict() | {"state": moments})
-        state.position = Position(**json.loads(metadata["position"]))
-        return dict(json.loads(metadata.get("made_with", "{}")))
+        network, average = weights("network"), weights("average")
+        best = weights("best") if "best" in groups else {}
+        recent = [weights(f"recent {index}") for index in range(sum(key.startswith("recent ") for key in groups))]
+        moments = {name: groups[f"optimizer {name}"] for name in network if f"optimizer {name}" in groups}
+        position = Position(**json.loads(metadata["position"]))
+        made_with = dict(json.loads(metadata.get("made_with", "{}")))
+        state.executor.restore(network, average, moments)
+        state.best, state.recent, state.position = best, recent, position
+        return made_with
     except (KeyError, TypeError, json.JSONDecodeError) as error:
         raise RunError(f"{path}: not a whole checkpoint: {error!r}") from error

@@ -1,4 +1,4 @@
-"""Train one model in several processes: start Fabric, run work in the first process, share values."""
+"""Train one model on a device and in several processes with Fabric: start it, and share values between processes."""
 
 from __future__ import annotations
 
@@ -6,19 +6,16 @@ import atexit
 import gc
 import logging
 import os
-import time
-from collections.abc import Callable
-from typing import TypeVar, cast
+from typing import TypeVar
 
 import torch
 import torch.distributed
 from lightning_fabric import Fabric
 
 from peephole.config import TrainConfig
-from peephole.errors import ConfigError, PeepholeError
+from peephole.errors import ConfigError
 from peephole.training.backend_choice import training_device
 from peephole.training.precision import precision_plugin
-from peephole.training.stop import StopRequest
 
 T = TypeVar("T")
 
@@ -40,7 +37,7 @@ def start_fabric(config: TrainConfig) -> Fabric:
     logging.getLogger("lightning_fabric").setLevel(logging.WARNING)  # the run's introduction reports the same
     processes = int(os.environ.get("WORLD_SIZE", "1"))
     here = int(os.environ.get("LOCAL_WORLD_SIZE", "1"))
-    plugin = precision_plugin(config.precision, training_device(config).type)
+    plugin = precision_plugin(config.precision, training_device(config))
     fabric = Fabric(
         accelerator=config.device,
         devices=here,
@@ -71,38 +68,21 @@ def _destroy_process_group() -> None:
         torch.distributed.destroy_process_group()
 
 
-def run_on_rank_zero(fabric: Fabric, work: Callable[[], T]) -> T:
-    """Call a function in the first process only; return its result, or raise its error, in all processes.
+class FabricProcesses:
+    """The processes of a started Fabric; see `Processes`.
 
-    Raises:
-        PeepholeError: raised by `work`; it is raised in every process, so that none blocks.
+    Args:
+        fabric: as `start_fabric` returned it.
     """
-    if fabric.world_size == 1:
-        return work()
-    outcome: T | PeepholeError | None = None
-    if fabric.global_rank == 0:
-        try:
-            outcome = work()
-        except PeepholeError as error:
-            outcome = error
-    outcome = cast("T | PeepholeError", fabric.broadcast(outcome))
-    if isinstance(outcome, PeepholeError):
-        raise outcome
-    return outcome
 
+    def __init__(self, fabric: Fabric) -> None:
+        self.fabric = fabric
+        self.rank, self.count = fabric.global_rank, fabric.world_size
 
-def synchronised_clock(
-    fabric: Fabric, before: float, stop: StopRequest
-) -> tuple[Callable[[], float], Callable[[], bool]]:
-    """Return two functions with the same results in all processes: seconds trained, and whether a stop is requested."""
-    started = time.monotonic()
+    def broadcast(self, value: T) -> T:
+        """Return the value of the first process, in all processes."""
+        return self.fabric.broadcast(value) if self.count > 1 else value
 
-    def seconds() -> float:
-        now = before + time.monotonic() - started
-        return float(fabric.broadcast(now)) if fabric.world_size > 1 else now
-
-    def stop_requested() -> bool:
-        requested = torch.tensor(float(stop.signal_number is not None))
-        return bool(fabric.all_reduce(requested, reduce_op="sum"))
-
-    return seconds, stop_requested
+    def any(self, flag: bool) -> bool:
+        """Return whether the flag is set in any process."""
+        return bool(self.fabric.all_reduce(torch.tensor(float(flag)), reduce_op="sum"))

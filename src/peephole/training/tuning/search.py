@@ -220,7 +220,7 @@ class Search:
 
     def _check(self, config: Config, *, first: bool) -> None:
         """Raise ConfigError if a model is too large for the memory or, but for the first trial, for the time."""
-        if training_device(config.train).type != "cpu":
+        if training_device(config.train) != "cpu":
             return
         check_training_memory(config, *memory_sizes(config, self.prepared))
         if first:

@@ -14,13 +14,13 @@ from peephole.data import Items, Prepared, open_prepared
 from peephole.errors import ArgumentError, ConfigError, check_type
 from peephole.model import Model
 from peephole.training.backend_choice import training_device, with_precision
+from peephole.training.choose import start_platform
 from peephole.training.folder import reopen_run, start_run
 from peephole.training.memory import check_training_memory, memory_sizes
 from peephole.training.new_run import check_arguments, with_sources
 from peephole.training.run import complete_training
 from peephole.training.run_file import Run, Tuning, read_run
 from peephole.training.stop import catch_stop_signals
-from peephole.training.together import start_fabric
 from peephole.training.tuning.search import Search
 from peephole.training.tuning.space import check_search
 from peephole.training.waiting import waiting
@@ -99,7 +99,7 @@ def resume_search(stored: Run, folder: Path, data: str | None, dev: str | None, 
 
 def _check_first(run: Run, prepared: Prepared) -> None:
     """Raise a PeepholeError if the settings from which the search starts cannot be trained on this machine."""
-    if training_device(run.config.train).type == "cpu":
+    if training_device(run.config.train) == "cpu":
         check_training_memory(run.config, *memory_sizes(run.config, prepared))
 
 
@@ -110,4 +110,4 @@ def _search_and_train(run: Run, quiet: bool, resumed: list[str] | None = None) -
         prepared = replace(prepared, report=resumed)
     with catch_stop_signals() as stop:
         best = Search(run, prepared, stop, quiet=quiet).finish()
-    return complete_training(start_fabric(best.config.train), best, quiet, resumed)
+    return complete_training(start_platform(best.config, quiet=quiet), best, quiet, resumed)
