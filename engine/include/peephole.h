@@ -190,18 +190,26 @@ typedef struct peephole_linear_gradients {
 
 /* loss = -sum over the real rows n of log p(target_n), p = softmax(W r_n + b): (10), (11) and the sum of (12). With
  * label smoothing s the gold distribution is (1 - s) at the target plus s / V everywhere. Scratch holds the logits of a
- * few hundred rows at a time. */
+ * few hundred rows at a time.
+ *
+ * With `gates` the model copies, (27): p(y) = σ(g_n) p_vocab(y) + (1 - σ(g_n)) (the sum of the weights of row n where
+ * `copied` is y), and s weighs -log p(target) against -1/V times the sum of log p_vocab. Row n is step n % U of pair
+ * n / U. A target of V or more must be among the `copied` of its pair, or the loss is infinite. */
 typedef struct peephole_output_loss {
   int32_t scalar;  /* 4 float, 8 double */
   int32_t operand; /* enum peephole_operand; bfloat16 with float only */
   int32_t threads; /* at least 1; results do not depend on it */
   int64_t rows, hidden_size, symbols; /* N, H, V */
+  int64_t steps, source_steps;        /* U, T of a model that copies: N = B U; else not read */
   int64_t padding;        /* the target of padding rows, which are left out of the loss and whose r is not read */
   double label_smoothing; /* s, from 0 to 1 */
-  const int64_t *targets; /* (N)    in [0, V) */
+  const int64_t *targets; /* (N)    in [0, V); with `gates` at least 0 */
   const void *readouts;   /* (N,H)  r */
   const void *weight;     /* (V,H)  W */
   const void *bias;       /* (V)    b */
+  const void *gates;      /* (N)    g; NULL: no copying, as the next two */
+  const void *weights;    /* (N,T)  the weights of attention, not read where copied is padding */
+  const int64_t *copied;  /* (B,T)  the target symbol that a copy of each source symbol is; padding past its length */
   void *loss;             /* (1)    written */
   void *scratch;          /* peephole_output_loss_scratch_bytes; temporary */
 } peephole_output_loss;
@@ -211,6 +219,8 @@ typedef struct peephole_output_loss_gradients {
   void *readouts; /* (N,H)  0 in padding rows */
   void *weight;   /* (V,H) */
   void *bias;     /* (V) */
+  void *gates;    /* (N); NULL where its array is, as the next */
+  void *weights;  /* (N,T) */
 } peephole_output_loss_gradients;
 
 /* The factors of dropout: mask[b][t][u] = 1 / keep_rate where the bits of (b, t, u), as a signed number, are at least

@@ -160,7 +160,13 @@ def call_output_loss(problem: engine.OutputLossProblem, instruction_set: str, se
             arrays.add(name, size)
             gradients.add(name, size)
         arrays.add("loss", 1)
-        arrays.add_integers("targets", [draw.randrange(V) for _ in range(N)])
+        arrays.add_integers("targets", [draw.randrange(V + 2 * bool(problem.steps)) for _ in range(N)])
+        if problem.steps:
+            pairs = N // problem.steps
+            for own in (arrays, gradients):
+                own.add("gates", N)
+                own.add("weights", N * problem.source_steps)
+            arrays.add_integers("copied", [draw.randrange(V + 2) for _ in range(pairs * problem.source_steps)])
         arrays.add_bytes("scratch", problem.scratch_bytes(gradients=with_gradients))
         problem.run(arrays.addresses, gradients.addresses if with_gradients else None, instruction_set)
         arrays.free()
@@ -253,9 +259,12 @@ def main() -> None:
                     call_linear(engine.LinearProblem(scalar, operand, threads, *product), instruction_set, calls)
                     calls += 1
                 for loss in losses:
-                    problem = engine.OutputLossProblem(scalar, operand, threads, *loss, padding=0, label_smoothing=0.1)
-                    call_output_loss(problem, instruction_set, calls)
-                    calls += 1
+                    for copying in ({}, {"steps": loss[0] // 3 or 1, "source_steps": 7}):
+                        problem = engine.OutputLossProblem(
+                            scalar, operand, threads, *loss, padding=0, label_smoothing=0.1, **copying
+                        )
+                        call_output_loss(problem, instruction_set, calls)
+                        calls += 1
             for threads, shape in ((1, (1, 1, 1)), (2, (3, 5, 17)), (3, (9, 30, 300))):
                 call_dropout_mask(engine.DropoutMaskProblem(threads, -(2**30), 0.75, *shape, -5), instruction_set)
                 calls += 1

@@ -29,6 +29,8 @@ NOTICES = {
 OUTSIDE = {"peephole::linear_backward": 4, "peephole::output_loss_backward": 2}  # two steps, for keys and readouts each
 ALL = OUTSIDE | {"peephole::lstm_backward": 4, "peephole::decoder_backward": 2}  # an encoder of two directions
 GRU = OUTSIDE | {"peephole::gru_backward": 4, "peephole::decoder_backward": 2}
+COPYING = ALL | {"peephole::linear_backward": 6, "peephole::copy_loss_backward": 2}  # of the gate, too
+del COPYING["peephole::output_loss_backward"]
 WITHOUT_KEYS = ALL | {"peephole::linear_backward": 2}  # the context needs no attention
 SAMPLED = {  # the first step feeds only gold symbols
     "peephole::decoder_backward": 1,
@@ -46,6 +48,7 @@ SETTINGS = [  # settings, the notice, how often each backward operator of the en
     ({"engine": "off"}, None, {}),
     ({"cell": "gru", "peephole": "none"}, None, GRU),
     ({"cell": "gru", "precision": "bf16-mixed", "decoder_layers": 2, "attention": "location"}, None, GRU),
+    ({"output": "copy", "symbols.shared": True, "precision": "32-true"}, None, COPYING),
     ({"zoneout_hidden": 0.1}, NOTICES["zoneout"], OUTSIDE),
     ({"attention": "coverage", "coverage_loss": 1.0}, None, ALL),
     ({"attention": "location", "decoder_layers": 2}, None, ALL),

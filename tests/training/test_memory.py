@@ -82,6 +82,7 @@ def test_an_estimate_of_a_small_training(tmp_path) -> None:
         {"context": "mean"},
         *({"attention": kind} for kind in ("location", "coverage", "multihead")),
         {"cell": "gru", "peephole": "none"},
+        {"output": "copy", "attention": "coverage"},
         {"scheduled_sampling": "linear"},
     ],
     ids=str,

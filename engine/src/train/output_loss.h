@@ -8,6 +8,7 @@
 #include <cmath>
 #include <limits>
 
+#include "train/copying.h"
 #include "train/linear.h"
 
 namespace {
@@ -47,6 +48,7 @@ class OutputLoss {
   static constexpr int L = kLanes<T>;
   static constexpr int64_t kPanel = kPanelVectors * L, kMostPanel = kMostPanelBytes / int64_t(sizeof(T));
   static constexpr int64_t kTaskTiles = 48 / kTileRows, kSumBlock = 32;
+  static constexpr double kInfinity = std::numeric_limits<double>::infinity();
   const peephole_output_loss &p;
   const peephole_output_loss_gradients *d;
   OutputLossScratch<T, O> s;
@@ -68,15 +70,20 @@ class OutputLoss {
     if constexpr (kCopies) return s.gradients + (panel.first - chunk) * V;
     else return logits(panel);
   }
+  // The target of a real row, and whether it can be generated.
+  int64_t target(int64_t n) const { return p.targets[s.places[n]]; }
+  bool is_known(int64_t n) const { return target(n) < V; }
   static int64_t least(int64_t a, int64_t b) { return a < b ? a : b; }
 
   bool find_rows() {
     for (int64_t place = 0; place < p.rows; ++place) {
-      if (p.targets[place] < 0 || p.targets[place] >= V) return false;
-      if (p.targets[place] != p.padding)
+      if (p.targets[place] < 0 || (!p.gates && p.targets[place] >= V)) return false;
+      if (p.targets[place] != p.padding) {
         s.places[N++] = place;
-      else if (d)
+      } else if (d) {
         std::memset(to(d->readouts) + place * H, 0, size_t(H) * sizeof(T));
+        if (p.gates) clear_copy<T>(p, *d, place);
+      }
     }
     return true;
   }
@@ -108,7 +115,7 @@ class OutputLoss {
     multiply(panel, columns, z, most);
     double total[kPanel] = {}, spread[kPanel] = {}, gold[kPanel];
     int64_t count = least(width, N - panel.first);
-    for (int64_t n = 0; n < count; ++n) gold[n] = z[p.targets[s.places[panel.first + n]] * width + n];
+    for (int64_t n = 0; n < count; ++n) gold[n] = is_known(panel.first + n) ? z[target(panel.first + n) * width + n] : 0;
     for (int64_t begin = 0; begin < V; begin += kSumBlock) {
       Vector<T> powers[kPanelVectors] = {}, plain[kPanelVectors] = {};
       for (int64_t symbol = begin; symbol < least(V, begin + kSumBlock); ++symbol)
@@ -125,13 +132,26 @@ class OutputLoss {
           spread[v * L + lane] += plain[v][lane];
         }
     }
+    double generated[kPanel];  // the share of log p's gradient that reaches log p_vocab: without copying all of it
     for (int64_t n = 0; n < count; ++n) {
+      const double norm = std::log(total[n]) + most[n];
       double wanted = (1 - p.label_smoothing) * gold[n];
+      generated[n] = 1;
+      if (p.gates) {
+        const int64_t place = s.places[panel.first + n];
+        const Mixture<T> found(p, place, is_known(panel.first + n) ? gold[n] - norm : -kInfinity);
+        wanted = (1 - p.label_smoothing) * (found.log_p + norm);
+        generated[n] = found.generated;
+        if (d) found.gradients(*d);
+      }
       if (p.label_smoothing > 0) wanted += p.label_smoothing * spread[n] / double(V);  // else a logit may be -∞
-      s.losses[panel.first + n] = std::log(total[n]) + most[n] - wanted;
+      s.losses[panel.first + n] = norm - wanted;
     }
     if (!d) return;
-    for (int64_t n = 0; n < width; ++n) scale[n] = T(1 / total[n]);
+    for (int64_t n = 0; n < width; ++n) {
+      const bool copies = p.gates && n < count;
+      scale[n] = T((copies ? (1 - p.label_smoothing) * generated[n] + p.label_smoothing : 1) / total[n]);
+    }
     const Vector<T> even = splat<T>(T(p.label_smoothing / double(V)));
     for (int64_t symbol = 0; symbol < V; ++symbol)
       for (int v = 0; v < vectors; ++v) {
@@ -139,7 +159,7 @@ class OutputLoss {
         store(at, fma(load(at), load(scale + v * L), -even));
       }
     for (int64_t n = 0; n < count; ++n)
-      z[p.targets[s.places[panel.first + n]] * width + n] -= T(1 - p.label_smoothing);
+      if (is_known(panel.first + n)) z[target(panel.first + n) * width + n] -= T((1 - p.label_smoothing) * generated[n]);
     if constexpr (kCopies) copy_operands(s.gradients + (panel.first - chunk) * V, z, V * width, V * width);
   }
 

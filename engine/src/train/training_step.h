@@ -308,7 +308,8 @@ class TrainingStep {
       calls.training.output_loss(problem, nullptr);
     } else {
       problem.label_smoothing = settings.label_smoothing;
-      const peephole_output_loss_gradients gradients{d_readouts, calls.to(g->output.weight), calls.to(g->output.bias)};
+      const peephole_output_loss_gradients gradients{d_readouts, calls.to(g->output.weight), calls.to(g->output.bias),
+                                                     nullptr, nullptr};
       calls.training.output_loss(problem, &gradients);
     }
     return double(*loss);

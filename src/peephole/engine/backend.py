@@ -11,7 +11,7 @@ from typing import Any
 from torch import Tensor
 
 from peephole import engine
-from peephole.engine import decoder, dropout, gru, output, recurrence
+from peephole.engine import copying, decoder, dropout, gru, output, recurrence
 from peephole.engine.choice import engine_in_use
 from peephole.engine.kinds import TRAINING_KINDS, missing_kind
 from peephole.nn.backends import BFLOAT16_PRODUCTS, Request, register
@@ -26,11 +26,16 @@ def recurrent_layer(x: Tensor, lengths: Tensor, state: Any, weights: Any, *, rev
     return run(x, lengths, state, weights, reverse=reverse)
 
 
+def output_loss(first: Any, *rest: Any) -> Tensor:
+    """Compute the loss of an output layer that copies, given itself, or of one that does not, given what it reads."""
+    return (output.output_loss_sum if isinstance(first, Tensor) else copying.copy_loss_sum)(first, *rest)
+
+
 IMPLEMENTATIONS: dict[str, Callable[..., Any]] = {
     "recurrent_layer": recurrent_layer,
     "decoder": decoder.run_decoder,
     "linear": output.linear,
-    "output_loss": output.output_loss_sum,
+    "output_loss": output_loss,
     "dropout_mask": dropout.dropout_mask,
 }
 

@@ -23,7 +23,7 @@ TRAINING_KINDS: Mapping[str, Collection[str]] = {
     "cell": ("lstm", "gru"),
     "peephole": ("full", "diagonal", "none"),
     "attention": ("fixed", "additive", "dot", "general", "location", "coverage", "multihead"),
-    "output": ("symbols",),
+    "output": ("symbols", "copy"),
     "stack": ("plain", "residual"),
     "zoneout": ("none",),
     "normalization": ("none",),
@@ -37,6 +37,7 @@ TRAINER_KINDS: Mapping[str, Collection[str]] = {
     "attention": (*TRAINING_KINDS["attention"], "none"),
     "context": ("attention", "last", "mean", "none"),
     "input": ("symbols", "none"),
+    "output": ("symbols",),
 }
 """The networks that `peephole.engine.trainer` trains; engine/src/train/step_checks.h refuses all others."""
 

@@ -157,7 +157,7 @@ class LinearProblem:
 
 @dataclass(frozen=True)
 class OutputLossProblem:
-    """The sizes of an output layer with its loss, (10)-(12); see peephole.h."""
+    """The sizes of an output layer with its loss, (10)-(12), that may copy, (27); see peephole.h."""
 
     scalar: int  # bytes of a number: 4 or 8
     operand: str  # what products multiply: as_is, bf16
@@ -167,6 +167,8 @@ class OutputLossProblem:
     symbols: int
     padding: int  # the target of rows that are not real
     label_smoothing: float
+    steps: int = 0  # of a model that copies, as the next
+    source_steps: int = 0
 
     def scratch_bytes(self, *, gradients: bool) -> int:
         """Return the size of the array `scratch`."""
@@ -176,12 +178,13 @@ class OutputLossProblem:
         """Compute the loss and, where their addresses are given, all gradients.
 
         Raises:
-            IndexError: a target is no symbol.
+            IndexError: a target is no symbol; of a model that copies, a target is negative.
         """
         given = None if gradients is None else structures.OutputLossGradients(**gradients)
         status = call("peephole_output_loss_run", instruction_set, self._with(arrays), given)
         if status == Status.BAD_TARGET:
-            raise IndexError(f"target: wanted symbols from 0 to {self.symbols - 1}, got others too")
+            symbols = f"symbols from 0 to {self.symbols - 1}" if not self.steps else "no negative symbols"
+            raise IndexError(f"target: wanted {symbols}, got others too")
 
     def _with(self, arrays: structures.Addresses) -> structures.OutputLoss:
         return structures.OutputLoss(**vars(self) | {"operand": OPERANDS[self.operand]}, **arrays)

@@ -135,16 +135,18 @@ class OutputLoss(ctypes.Structure):
 
     _fields_ = (
         *((name, ctypes.c_int32) for name in ("scalar", "operand", "threads")),
-        *((name, ctypes.c_int64) for name in ("rows", "hidden_size", "symbols", "padding")),
+        *((name, ctypes.c_int64) for name in ("rows", "hidden_size", "symbols")),
+        *((name, ctypes.c_int64) for name in ("steps", "source_steps", "padding")),
         ("label_smoothing", ctypes.c_double),
-        *((name, ctypes.c_void_p) for name in ("targets", "readouts", "weight", "bias", "loss", "scratch")),
+        *((name, ctypes.c_void_p) for name in ("targets", "readouts", "weight", "bias")),
+        *((name, ctypes.c_void_p) for name in ("gates", "weights", "copied", "loss", "scratch")),
     )
 
 
 class OutputLossGradients(ctypes.Structure):
     """`peephole_output_loss_gradients`."""
 
-    _fields_ = tuple((name, ctypes.c_void_p) for name in ("readouts", "weight", "bias"))
+    _fields_ = tuple((name, ctypes.c_void_p) for name in ("readouts", "weight", "bias", "gates", "weights"))
 
 
 class DropoutMask(ctypes.Structure):

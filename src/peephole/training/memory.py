@@ -188,6 +188,8 @@ def step_numbers_engine(config: Config, num_target_symbols: int, batch: BatchSha
     if attends:
         source += 0 if a.attention == "dot" else H
         target += batch.source_steps + H
+        if a.output == "copy":
+            target += 2 * batch.source_steps  # the weights that the output reads, and their gradient
         if a.attention == "coverage":
             target += 3 * batch.source_steps  # coverage; the weights that its loss reads, and their gradient
         elif a.attention == "multihead":
