@@ -89,6 +89,8 @@ def assert_same_distribution(name: str, got: np.ndarray, wanted: np.ndarray) -> 
         off_diagonal = ~np.eye(got.shape[1], dtype=bool)
         sizes = [float(np.abs(product[:, off_diagonal]).max()) for product in products]
         assert (sizes[0] < 1e-5) == (sizes[1] < 1e-5), name  # orthogonal, both or none
+        if sizes[1] < 1e-5:  # and scaled alike
+            np.testing.assert_allclose(products[0], products[1], atol=1e-5, err_msg=name)
 
 
 def test_no_block_is_drawn_twice() -> None:

@@ -174,9 +174,9 @@ def test_a_killed_training_ends_in_the_same_bits(tmp_path: Path) -> None:
 def test_quickstart(tmp_path: Path) -> None:
     folder = tmp_path / "quickstart"
     done = run_without_extras("quickstart", "--minutes", 0.01, "--folder", folder)
-    assert {path.name for path in folder.iterdir()} >= {"g2p.safetensors", "page.html", "g2p.run"}
+    assert {path.name for path in folder.iterdir()} >= {"g2p.safetensors", "page.html", "report.html", "g2p.run"}
     assert not (folder / "attention.png").exists()
-    assert "open " in done.stdout
+    assert "page.html shows one prediction" in done.stdout
 
 
 @pytest.mark.parametrize(

@@ -92,6 +92,13 @@ def test_resuming_drops_log_lines_after_the_checkpoint(tmp_path):
     assert [line["seconds"] for line in read(tmp_path)] == [100.0, 200.0, 240.0]
 
 
+def test_tensorboard_shows_each_update_once_when_a_resumed_run_repeats_some(tmp_path):
+    write(tmp_path, 1, 119)
+    write(tmp_path, 71, 120)  # the checkpoint was of step 70
+    events = EventAccumulator(str(tmp_path / "tensorboard")).Reload()
+    assert [event.step for event in events.Scalars("train/loss")] == [50, 100, 120]
+
+
 def test_cutting_keeps_only_complete_lines_up_to_the_step(tmp_path):
     path = tmp_path / "log.jsonl"
     damaged = ["5", "[]", '{"loss": 1}', '{"step": "a"}', "\udcff"]

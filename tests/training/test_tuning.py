@@ -146,7 +146,7 @@ def test_the_first_trial_has_the_given_settings_and_another_seed_tries_others(mo
     first = [trial.settings for trial in whole[0]]
     given = {"model.hidden_size": 16, "model.encoder_layers": 1, "model.peephole": "full", "model.dropout": 0.2}
     assert given.items() <= first[0].items()
-    break_at(monkeypatch, 2, TrialLog, "start", after=True, **{"train.seed": 2})
+    break_at(monkeypatch, 2, TrialLog, "start", after=True, **{"train.seed": 3})
     other = [trial.settings for trial in trials()]
     assert other[0] == first[0]
     assert other[1] != first[1]
