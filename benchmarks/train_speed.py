@@ -186,6 +186,11 @@ def parse_arguments() -> argparse.Namespace:
     parser.add_argument("--batches", type=int, default=64, help=f"batches of {BATCH_SIZE} words in a pass")
     parser.add_argument("--threads", type=int, default=os.cpu_count(), help="threads of each system")
     parser.add_argument(
+        "--processor-time",
+        action="store_true",
+        help="divide by processor time, not by time: on one thread of a machine that others use, too",
+    )
+    parser.add_argument(
         "--instruction-set", choices=engine.instruction_sets(), help="of our systems (default: the best)"
     )
     parser.add_argument("--words", type=Path, default=WORDS, help="file of words and phones")
