@@ -37,8 +37,8 @@ def take_turns(train_pass: Callable[[], float], num_symbols: int, facts: dict[st
     """Train once to warm up, print the facts, then measure a round for each line on stdin until it closes.
 
     The line is the minimum duration of the round in seconds. A round consists of whole passes over the batches, so that
-    all systems do the same work. The answer is a JSON line on stdout: symbols, seconds, and the process's resident
-    memory in MB (on Linux): before the first step, and the maximum since then.
+    all systems do the same work. The answer is a JSON line on stdout: symbols, seconds, seconds of processor time of
+    all threads, and the process's resident memory in MB (on Linux): before the first step, and the maximum since then.
 
     Args:
         train_pass: trains on every batch once and returns the mean loss of a target symbol.
@@ -55,12 +55,13 @@ def take_turns(train_pass: Callable[[], float], num_symbols: int, facts: dict[st
     for line in sys.stdin:
         min_seconds = float(line)
         passes = 0
-        start = time.perf_counter()
+        start, processor_start = time.perf_counter(), time.process_time()
         while (seconds := time.perf_counter() - start) < min_seconds:
             train_pass()
             passes += 1
+        took = {"seconds": seconds, "processor_seconds": time.process_time() - processor_start}
         memory = {"memory_before": before, "memory_peak": resident_memory("VmHWM")}
-        print(json.dumps({"symbols": passes * num_symbols, "seconds": seconds} | memory), file=answers, flush=True)
+        print(json.dumps({"symbols": passes * num_symbols} | took | memory), file=answers, flush=True)
 
 
 def watch_memory() -> float:

@@ -19,6 +19,7 @@ import platform
 import random
 import sys
 import tempfile
+import time
 from pathlib import Path
 from statistics import median
 from typing import Any
@@ -91,12 +92,16 @@ def worker_command(name: str, arguments: argparse.Namespace, batches: Path) -> l
     return [*own, *chosen, "--precision", "bf16-mixed" if rest else "32-true"]
 
 
-def measure_rounds(workers: dict[str, Worker], rounds: int, seconds: float) -> dict[str, list[dict[str, float]]]:
+def measure_rounds(
+    workers: dict[str, Worker], rounds: int, seconds: float, *, processor_time: bool
+) -> dict[str, list[dict[str, float]]]:
     """Measure the systems in turns, A B C … A B C …, and return each system's rounds."""
     measured: dict[str, list[dict[str, float]]] = {name: [] for name in workers}
     for number in range(1, rounds + 1):
         for name, worker in workers.items():
             answer = worker.measure(seconds)
+            if processor_time:
+                answer["seconds"] = answer["processor_seconds"]
             measured[name].append(answer)
             rate = answer["symbols"] / answer["seconds"]
             print(f"round {number}/{rounds}  {name:18} {rate:8.0f} symbols/s", file=sys.stderr)
@@ -186,6 +191,11 @@ def parse_arguments() -> argparse.Namespace:
     parser.add_argument("--batches", type=int, default=64, help=f"batches of {BATCH_SIZE} words in a pass")
     parser.add_argument("--threads", type=int, default=os.cpu_count(), help="threads of each system")
     parser.add_argument(
+        "--processor-time",
+        action="store_true",
+        help="divide by processor time, not by time: on one thread of a machine that others use, too",
+    )
+    parser.add_argument(
         "--instruction-set", choices=engine.instruction_sets(), help="of our systems (default: the best)"
     )
     parser.add_argument("--words", type=Path, default=WORDS, help="file of words and phones")
@@ -208,12 +218,13 @@ def main() -> None:
     arguments = parse_arguments()
     machine = describe_machine(arguments.threads)
     batches = make_batches(arguments.words, arguments.batches)
-    peak = measure_peak(arguments.threads, arguments.instruction_set or engine.instruction_sets()[0])
+    clock = time.process_time if arguments.processor_time else time.perf_counter
+    peak = measure_peak(arguments.threads, arguments.instruction_set or engine.instruction_sets()[0], clock)
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "batches.json"
         path.write_text(json.dumps(batches), encoding="utf-8")
         workers = start_workers(arguments, path)
-        measured = measure_rounds(workers, arguments.rounds, arguments.seconds)
+        measured = measure_rounds(workers, arguments.rounds, arguments.seconds, processor_time=arguments.processor_time)
         for worker in workers.values():
             worker.close()
 

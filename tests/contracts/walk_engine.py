@@ -187,7 +187,7 @@ TRAINED = (
     {},
     {"encoder_layers": 3, "encoder_pyramid": 2, "decoder_layers": 2, "encoder_size": 18, "residual": True},
     {"bidirectional": False, "attention": "general", "peephole": "diagonal", "decoder_layers": 2},
-    {"attention": "dot", "peephole": "none"},
+    {"attention": "dot", "peephole": "none", "hidden_size": 18},
     {"attention": "location", "location_width": 5, "location_channels": 2},
     {"attention": "coverage"},
     {"attention": "multihead", "attention_heads": 2, "hidden_size": 18},
@@ -200,9 +200,7 @@ TRAINED = (
 
 def train(model: dict[str, Any], precision: str, threads: int, instruction_set: str, seed: int) -> None:
     """Run all tasks of a trainer on batches of growing and falling sizes."""
-    architecture = Architecture.from_dict({"hidden_size": 17, "encoder_size": 17 + 1, "embedding_size": 5} | model)
-    if architecture.attention == "dot":
-        architecture = Architecture.from_dict({**architecture.to_dict(), "encoder_size": 20, "hidden_size": 20})
+    architecture = Architecture.from_dict({"hidden_size": 17, "encoder_size": 18, "embedding_size": 5} | model)
     draw = np.random.default_rng(seed)
     shapes = {name: spec.shape for name, spec in tensors(architecture, 9, 7).items()}
     weights = {name: draw.normal(scale=0.5, size=shape) for name, shape in shapes.items()}
