@@ -9,7 +9,11 @@ with the reference that needs the fewest edits. It prints
   references that no search can return, with 95 % intervals (Wilson);
 - of model errors and search errors, how often the beam lost the reference where the two part, and the reference's rank
   there when the model is fed the symbols before;
-- the milliseconds of one diagnosis.
+- the milliseconds of one diagnosis;
+- how many of the wrong predictions are the most probable of all targets. An exact search needs no enumeration: of the
+  beginnings of one length fewer than 1 ÷ p have a probability above p, so that a beam of 1 ÷ p hypotheses drops none
+  that leads to a target more probable than a prediction of probability p. The program stops with an error if such a
+  search contradicts a diagnosis.
 """
 
 import argparse
@@ -17,7 +21,7 @@ import json
 import math
 import time
 from collections import Counter
-from typing import Any
+from typing import Any, NamedTuple
 
 import peephole
 from peephole.evaluation.metrics import closest, is_reference
@@ -26,15 +30,24 @@ from peephole.model import Notices
 from peephole.model.pairs import group_by_source
 
 SOURCES_AT_A_TIME = 256
+WIDEST = 1000
+"""Beam of an exact search; less probable predictions are not checked."""
+SAME = 1e-4
+"""Difference of log p below which two targets count as equally probable."""
 
 
-def diagnose_errors(
-    model: peephole.Model, pairs: str, count: int, beam_size: int
-) -> tuple[list[Diagnosis], int, float]:
+class Error(NamedTuple):
+    """A wrong prediction's diagnosis, and log p of the most probable target; None: the prediction is too improbable."""
+
+    diagnosis: Diagnosis
+    mode: float | None
+
+
+def diagnose_errors(model: peephole.Model, pairs: str, count: int, beam_size: int) -> tuple[list[Error], int, float]:
     """Return the diagnoses of the first errors, the number of sources predicted, and the seconds of diagnosing."""
     grouped, split = group_by_source(pairs, model), model.target_symbols.split
     form = model.target_symbols.normalize
-    found: list[Diagnosis] = []
+    found: list[Error] = []
     seen, seconds = 0, 0.0
     for first in range(0, len(grouped.sources), SOURCES_AT_A_TIME):
         sources = grouped.sources[first : first + SOURCES_AT_A_TIME]
@@ -47,11 +60,31 @@ def diagnose_errors(
             _, index = closest(split(best.text), [split(text) for text in references])
             started = time.perf_counter()
             source = grouped.sources[place]
-            found.append(model.diagnose(source, references[index], beam_size=beam_size, notices=Notices()))
+            diagnosis = model.diagnose(source, references[index], beam_size=beam_size, notices=Notices())
             seconds += time.perf_counter() - started
+            found.append(Error(diagnosis, find_mode(model, source, diagnosis)))
             if len(found) == count:
                 return found, seen, seconds
     return found, seen, seconds
+
+
+def find_mode(model: peephole.Model, source: str, diagnosis: Diagnosis) -> float | None:
+    """Return log p of the most probable target of a source, by exact search; None where the beam would be too wide.
+
+    Raises:
+        AssertionError: the diagnosis disagrees.
+    """
+    needed = math.ceil(math.exp(-diagnosis.prediction_log_prob)) + 1
+    if needed > WIDEST:
+        return None
+    how: dict[str, Any] = {"beam_size": needed, "length_penalty": 0.0, "length_reward": 0.0, "notices": Notices()}
+    [[best]] = model.predict([source], attention=False, nbest=1, **how)
+    own, reference = diagnosis.prediction_log_prob, diagnosis.reference_log_prob
+    least = own if diagnosis.obstacle is not None else max(own, reference)
+    assert best.log_prob >= least - SAME, f"{source}: wanted log p of {least}, exact search found {best.log_prob}"
+    if diagnosis.kind == "search error":
+        assert best.log_prob > own, f"{source}: wanted a target more probable than {diagnosis.prediction}, found none"
+    return best.log_prob
 
 
 def interval(part: int, whole: int) -> tuple[float, float]:
@@ -62,10 +95,12 @@ def interval(part: int, whole: int) -> tuple[float, float]:
     return 100 * (centre - half) / (1 + z * z / whole), 100 * (centre + half) / (1 + z * z / whole)
 
 
-def summarize(found: list[Diagnosis], seen: int, seconds: float) -> dict[str, Any]:
+def summarize(errors: list[Error], seen: int, seconds: float) -> dict[str, Any]:
     """Return the figures that are printed."""
+    found = [diagnosis for diagnosis, _ in errors]
     kinds = Counter(diagnosis.kind for diagnosis in found)
     parted = [d for d in found if d.parting is not None]
+    checked = [(d.prediction_log_prob, mode) for d, mode in errors if mode is not None]
     ranks = Counter(min(d.parting.rank, 6) for d in parted if d.parting is not None)
     lost = [d.loss.rank for d in parted if d.loss is not None and d.loss.rank is not None]
     at_parting = sum(d.loss is not None and d.parting is not None and d.loss.step == d.parting.step for d in parted)
@@ -77,6 +112,8 @@ def summarize(found: list[Diagnosis], seen: int, seconds: float) -> dict[str, An
         "found_by_the_beam": sum(d.loss is None for d in parted),
         "lost_at_parting": at_parting,
         "median_rank_when_lost": sorted(lost)[len(lost) // 2] if lost else None,
+        "searched_exactly": len(checked),
+        "most_probable": sum(mode <= own + SAME for own, mode in checked),
         "ms_each": round(1000 * seconds / max(1, len(found)), 2),
     }
 
@@ -103,6 +140,7 @@ def main() -> None:
     print(f"the beam lost the reference there: {figures['lost_at_parting']}")
     print(f"the beam kept the reference to the end: {figures['found_by_the_beam']}")
     print(f"median rank of the extension that was lost: {figures['median_rank_when_lost']}")
+    print(f"{figures['most_probable']} of {figures['searched_exactly']} are the most probable of all targets")
     print(f"one diagnosis: {figures['ms_each']} ms")
 
 

@@ -1,11 +1,12 @@
 """Compare the engine in WebAssembly with the native engine: the same predictions, and how much slower.
 
-    python benchmarks/web_speed.py MODEL:PAIRS …
+    python benchmarks/web_speed.py MODEL:PAIRS … [--onnxruntime-web node_modules/onnxruntime-web]
 
 For each model the first sources of a file of pairs (`--sources`) are predicted by the native engine on one thread,
 with each instruction set of this machine, and by both builds of WebAssembly in the Node that Playwright brings. Printed
 are predictions that differ, the largest difference of log p, and seconds of processor time, the least of `--rounds`;
-rounds of all systems are interleaved.
+rounds of all systems are interleaved. With the folder of the npm package onnxruntime-web it computes the exported
+graphs in the same Node on one thread, under a beam search in JavaScript (onnx_web_worker.mjs); `pip install onnx`.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ import argparse
 import json
 import platform
 import subprocess
+import tempfile
 import time
 import warnings
 from pathlib import Path
@@ -23,8 +25,11 @@ import playwright
 
 from peephole import Model, engine, load
 from peephole.engine.packed import PackedModel
+from peephole.export import export_onnx
 from peephole.export.browser import BUILDS, WEB
+from peephole.model.reading import longest_target
 
+ONNX_WORKER = Path(__file__).with_name("onnx_web_worker.mjs")
 NODE = Path(playwright.__file__).parent / "driver/node"
 WORKER = """
 import { readFileSync } from "node:fs";
@@ -42,20 +47,58 @@ for await (const line of createInterface({ input: process.stdin })) {
 """
 
 
+class Node:
+    """A program in Node that answers each line of JSON with one."""
+
+    def __init__(self, *arguments: str) -> None:
+        self.process = subprocess.Popen(
+            [str(NODE), *arguments], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+        )
+
+    def ask(self, question: Any) -> Any:
+        assert self.process.stdin is not None
+        assert self.process.stdout is not None
+        self.process.stdin.write(json.dumps(question) + "\n")
+        self.process.stdin.flush()
+        return json.loads(self.process.stdout.readline())
+
+    def close(self) -> None:
+        self.process.terminate()
+        self.process.wait()
+
+
 class InNode:
     """The module in a process of its own."""
 
     def __init__(self, file: Path, build: str) -> None:
-        command = [str(NODE), "--input-type=module", "-e", WORKER, str(WEB), str(file.absolute()), build]
-        self.process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+        self._node = Node("--input-type=module", "-e", WORKER, str(WEB), str(file.absolute()), build)
+        self.close = self._node.close
 
     def predict(self, sources: list[str]) -> tuple[list[Any], float]:
-        assert self.process.stdin is not None
-        assert self.process.stdout is not None
-        self.process.stdin.write(json.dumps(sources) + "\n")
-        self.process.stdin.flush()
-        answer = json.loads(self.process.stdout.readline())
+        answer = self._node.ask(sources)
         return answer["best"], answer["seconds"]
+
+
+class OnnxInNode:
+    """onnxruntime-web on the exported graphs, in a process of its own."""
+
+    def __init__(self, file: Path, package: Path) -> None:
+        self._model = load(file)
+        self._folder = tempfile.TemporaryDirectory()
+        export_onnx(file, self._folder.name)
+        self._node = Node(str(ONNX_WORKER), str(package.absolute()), self._folder.name)
+
+    def predict(self, sources: list[str]) -> tuple[list[Any], float]:
+        ids = [self._model.source_symbols.encode(source)[: self._model.config.data.max_length] for source in sources]
+        search = self._model.config.search
+        longest = [longest_target(len(source), search) for source in ids]
+        answer = self._node.ask({"sources": ids, "longest": longest, "beamSize": search.beam_size})
+        best = [[self._model.target_symbols.decode(found), score] for found, score in answer["best"]]
+        return best, answer["seconds"]
+
+    def close(self) -> None:
+        self._node.close()
+        self._folder.cleanup()
 
 
 class Native:
@@ -71,11 +114,16 @@ class Native:
         found = self.model.predict(sources, threads=1)
         return [[best.text, best.log_prob] for best, *_ in found], time.process_time() - start
 
+    def close(self) -> None:
+        pass
 
-def measure(file: Path, sources: list[str], rounds: int) -> None:
+
+def measure(file: Path, sources: list[str], rounds: int, onnxruntime_web: Path | None) -> None:
     """Print the comparison for one model."""
-    systems: dict[str, InNode | Native] = {name: Native(file, name) for name in engine.instruction_sets()}
+    systems: dict[str, InNode | OnnxInNode | Native] = {name: Native(file, name) for name in engine.instruction_sets()}
     systems |= {f"WebAssembly, {build}": InNode(file, build) for build in BUILDS}
+    if onnxruntime_web is not None:
+        systems["onnxruntime-web"] = OnnxInNode(file, onnxruntime_web)
     seconds: dict[str, list[float]] = {name: [] for name in systems}
     found: dict[str, list[Any]] = {}
     for _ in range(rounds):
@@ -92,9 +140,7 @@ def measure(file: Path, sources: list[str], rounds: int) -> None:
             f"  {name:20} {min(seconds[name]):8.3f} s, {min(seconds[name]) / min(seconds['generic']):5.2f} × generic, "
             f"{differing} differ, log p within {largest:.1e}"
         )
-        system = systems[name]
-        if isinstance(system, InNode):
-            system.process.terminate()
+        systems[name].close()
 
 
 def main() -> None:
@@ -102,6 +148,7 @@ def main() -> None:
     parser.add_argument("models", metavar="MODEL:PAIRS", nargs="+")
     parser.add_argument("--sources", type=int, default=1000, help="sources of each file (default: 1000)")
     parser.add_argument("--rounds", type=int, default=3, help="rounds of all systems (default: 3)")
+    parser.add_argument("--onnxruntime-web", type=Path, metavar="FOLDER", help="of the npm package")
     options = parser.parse_args()
     warnings.simplefilter("ignore")  # of unknown symbols
     node = subprocess.run([str(NODE), "--version"], capture_output=True, text=True, check=True).stdout.strip()
@@ -110,7 +157,7 @@ def main() -> None:
         file, pairs = model.split(":")
         lines = Path(pairs).read_text(encoding="utf-8").splitlines()
         texts = list(dict.fromkeys(line.split("\t")[0] for line in lines))[: options.sources]
-        measure(Path(file), texts, options.rounds)
+        measure(Path(file), texts, options.rounds, options.onnxruntime_web)
 
 
 if __name__ == "__main__":

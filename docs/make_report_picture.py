@@ -1,4 +1,4 @@
-"""Write docs/report.png: the beginning of a report's page in Chromium.
+"""Write docs/report.png, the curves of a report, and docs/report-view.png, one of its errors from the inside.
 
 peephole report RUN -o report.html && python docs/make_report_picture.py report.html
 """
@@ -18,7 +18,9 @@ def main(page_path: str) -> None:
         browser = playwright.chromium.launch(executable_path=shutil.which("chromium"), args=["--no-sandbox"])
         page = browser.new_page(viewport=SIZE)  # type: ignore[arg-type]  # width and height
         page.goto(Path(page_path).resolve().as_uri())
-        page.screenshot(path=str(Path(__file__).with_name("report.png")))
+        page.locator("#training .figures").first.screenshot(path=str(Path(__file__).with_name("report.png")))
+        page.locator("button[data-view]").first.click()
+        page.screenshot(path=str(Path(__file__).with_name("report-view.png")))
         browser.close()
 
 

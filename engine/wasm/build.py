@@ -28,7 +28,8 @@ INSTRUCTION_SETS = {"simd": ["-msimd128"], "plain": []}
 
 SOURCES = [  # of the engine, compiled once: all of src/ but training, threads and the kernels
     *("src/file/*.cpp", "src/predict/*.cpp", "src/simd/*.cpp"),
-    *("src/runtime/instruction_sets.cpp", "src/runtime/prediction_abi.cpp", "src/runtime/watch.cpp"),
+    *("src/runtime/instruction_sets.cpp", "src/runtime/prediction_abi.cpp", "src/runtime/prediction_checks.cpp"),
+    *("src/runtime/trace_abi.cpp", "src/runtime/watch.cpp"),
     *("wasm/single_thread.cpp", "wasm/layouts.cpp"),
 ]
 DIGESTED = ["include/*.h", "src/*/*.h", *SOURCES, "wasm/kernels.cpp", "wasm/single_thread/*", "wasm/exports.txt"]

@@ -11,7 +11,7 @@ from random_models import WORDS, random_model
 
 import peephole
 from browsing import Browser, accessibility_findings, open_all, opened, table_rows
-from peephole.inspect import make_page
+from peephole.inspect import make_page, saliency
 
 
 def test_all_parts_of_a_prediction_are_shown(browser: Browser, toy_file: Path, tmp_path: Path) -> None:
@@ -39,6 +39,18 @@ def test_all_parts_of_a_prediction_are_shown(browser: Browser, toy_file: Path, t
         np.testing.assert_allclose(shares, trace["attention"][1], atol=1e-3)
         alternatives = shown.locator(".choices li bdi").all_inner_texts()
         assert alternatives == [text.replace("</s>", "‹end›") for text, _ in trace.alternatives(1)]
+        cells = shown.locator(".panel >> nth=0 >> .picture .hot").evaluate_all(
+            "all => all.map(one => ['y', 'x', 'fill-opacity'].map(name => Number(one.getAttribute(name))))"
+        )
+        wanted = trace["attention"][trace["attention"] >= 0.01]  # a smaller one is not drawn
+        np.testing.assert_allclose([opacity for *_, opacity in sorted(cells)], wanted, atol=0.0051)
+        found = saliency(model, "cab", trace.tokens[:-1])[1]
+        marks = shown.locator("[aria-label='Part of each source symbol'] .symbol").evaluate_all(
+            "all => all.map(one => [one.classList.contains('minus'), one.style.getPropertyValue('--share')])"
+        )
+        assert [minus for minus, _ in marks] == (found < 0).tolist()
+        np.testing.assert_allclose([float(share) for _, share in marks], np.abs(found) / np.abs(found).max(), atol=2e-3)
+        assert shown.inner_text(".hypothesis >> nth=0 >> bdi") == " ".join([*trace.tokens[:-1], "‹end›"])
         shown.click(".hypothesis >> nth=1")
         assert shown.locator(".hypothesis >> nth=1 >> .note").inner_text() in shown.inner_text(".why")
         assert trace.beam is not None

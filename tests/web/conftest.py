@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import subprocess
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -26,7 +27,14 @@ class Refused(Exception):
 @pytest.fixture(scope="session")
 def ask() -> Iterator[Ask]:
     """Return a function that sends a request to the module in Node, and returns its answer; see driver.mjs."""
-    command = [NODE, Path(__file__).with_name("driver.mjs"), WEB]
+    with asking(WEB) as call:
+        yield call
+
+
+@contextmanager
+def asking(folder: Path) -> Iterator[Ask]:
+    """Start the module of a folder in Node; see `ask`."""
+    command = [NODE, Path(__file__).with_name("driver.mjs"), folder]
     with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
 
         def call(op: str, **request: Any) -> Any:

@@ -16,6 +16,11 @@ async function answer({ op, files, build, sources = [], targets, options = {}, t
   const model = await load(files.map((file) => readFileSync(file)), { build });
   try {
     if (op === "info") return model.info;
+    if (op === "trace") {
+      const found = await model.trace(source(sources[0]), options);
+      const arrays = Object.entries(found.arrays).map(([name, { shape, numbers }]) => [name, { shape, numbers: Array.from(numbers) }]);
+      return { ...found, arrays: Object.fromEntries(arrays) };
+    }
     if (op === "score") return await model.score(sources.map(source), targets);
     return (await model.predict(sources.map(source), options)).map((found) => found.map(plain));
   } finally {

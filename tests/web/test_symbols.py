@@ -14,7 +14,24 @@ from peephole.symbols import CharacterSymbols, SubwordSymbols, Symbols, learn_sy
 
 from .conftest import Ask, Refused
 
-WORDS = ["low", "lower", "newest", "widest", "한국어", "한국", "naïve", "e\u0301te\u0301", "👩‍👧", "▁x", "a▁b", "🇰🇷🇩🇪"]
+WORDS = [
+    "low",
+    "lower",
+    "newest",
+    "widest",
+    "pizza",
+    "fuzzy",
+    "한국어",
+    "한국",
+    "zzzzz",
+    "izzy",
+    "naïve",
+    "e\u0301te\u0301",
+    "👩‍👧",
+    "▁x",
+    "a▁b",
+    "🇰🇷🇩🇪",
+]
 SPACES = [" ", "  ", "\t", "\u3000", "\x1c", "\x85", "\ufeff", "\u200b", "\n", "\r\n"]
 
 
@@ -25,6 +42,7 @@ def texts(count: int, seed: int) -> list[str]:
     found = ["", " ", "▁", "▁▁", "\ufeffa\ufeff"]
     for _ in range(count):
         parts = rng.choices(WORDS, k=rng.randint(1, 5)) + rng.choices(assigned, k=rng.choice([0, 0, 2]))
+        parts.append("".join(rng.choices("lowernstidz", k=rng.randint(0, 9))))  # pieces of words in other orders
         rng.shuffle(parts)
         found.append("".join(part + rng.choice(SPACES + [" "] * 10) for part in parts))
     return found

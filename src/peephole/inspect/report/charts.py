@@ -10,7 +10,7 @@ from xml.etree.ElementTree import Element
 from peephole.inspect.report.elements import Children, element
 
 WIDTH, HEIGHT = 520, 260
-LEFT, RIGHT, TOP, BOTTOM = 70, 14, 14, 42
+LEFT, RIGHT, TOP, BOTTOM = 70, 24, 14, 42
 STYLES = "abcdef"
 """Classes of the lines, which differ in colour and in dashes."""
 CELL = 26  # side of a matrix's cell
