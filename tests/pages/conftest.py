@@ -6,14 +6,9 @@ from pathlib import Path
 
 import pytest
 from hostile_texts import HOSTILE
+from page_data import toy_pairs
 
 import peephole
-
-
-def toy_pairs(count: int) -> list[tuple[str, str]]:
-    """Return pairs of a word of letters and its reverse."""
-    words = [f"{i:b}".replace("0", "a").replace("1", "b") for i in range(2, count + 2)]
-    return [(word, word[::-1]) for word in words]
 
 
 @pytest.fixture(scope="session")
