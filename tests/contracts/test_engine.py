@@ -15,6 +15,7 @@ import torch
 import peephole
 from peephole import engine
 from peephole.engine.choice import engine_in_use
+from peephole.engine.trainer import EngineTrainer
 from peephole.nn import LSTM, LSTMState, LSTMWeights, use_engine
 from peephole.nn import lstm as definition
 from peephole.nn.layers import run_lstm
@@ -294,13 +295,15 @@ class TestChoice:
 
     @pytest.mark.skipif(not engine.available(), reason="issue 3: without a compiler there is no engine")
     def test_training_uses_the_configured_engine(self, monkeypatch, tmp_path):
-        monkeypatch.setattr(engine.LSTMProblem, "forward", fail)
+        monkeypatch.setattr(engine.LSTMProblem, "forward", fail)  # the layers in PyTorch's steps
+        monkeypatch.setattr(EngineTrainer, "step", fail)  # the engine's own steps
         pairs = tmp_path / "pairs.tsv"
         pairs.write_text("".join(f"{word}\t{word[::-1]}\n" for word in ("ab", "ba", "abc", "bca", "cab", "acb")))
         sizes = {"hidden_size": 4, "embedding_size": 2, "steps": 2, "overwrite": True, "dev_fraction": 0.3}
         peephole.train(pairs, out=tmp_path / "off.safetensors", engine="off", **sizes)
-        with pytest.raises(AssertionError, match="the engine was called"):
-            peephole.train(pairs, out=tmp_path / "auto.safetensors", engine="auto", **sizes)
+        for settings in ({}, {"coverage_loss": 0.1, "attention": "coverage"}):
+            with pytest.raises(AssertionError, match="the engine was called"):
+                peephole.train(pairs, out=tmp_path / "auto.safetensors", engine="auto", **sizes, **settings)
 
 
 def fail(*_args, **_keywords):

@@ -22,6 +22,7 @@ pytestmark = pytest.mark.slow
 
 STEPS = 60
 SETTINGS = {
+    "train.engine": "off",  # PyTorch, as in several processes: one would train on the engine alone
     **TINY,
     "batch_symbols": 40,
     "steps": STEPS,
@@ -81,8 +82,7 @@ def one_and_two(launcher, tmp_path_factory):
             one, two = (tmp_path_factory.mktemp(f"{processes}-{precision}") for processes in ("one", "two"))
             for folder in (one, two):
                 write_data(folder)
-            # PyTorch in both: a single process would train on the engine alone
-            arguments = command(precision=precision, **{"train.engine": "off"})
+            arguments = command(precision=precision)
             code, output = launcher.run(*arguments, cwd=one)
             assert code == 0, output
             run_two(launcher, two, *arguments)
