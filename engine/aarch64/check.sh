@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Cross-compile the wheel for aarch64 and run the tests of an installed package with it, under emulation.
 #
-#     sudo apt-get install g++-aarch64-linux-gnu qemu-user-static
+#     sudo apt-get install cmake g++-aarch64-linux-gnu qemu-user-static && pip install wheel
 #     engine/aarch64/check.sh
 #
 # The emulated Python and its libraries are Debian's, the packages are wheels from PyPI; both are downloaded into
@@ -15,7 +15,8 @@ mkdir -p "$work"/{apt/lists/partial,debs,wheels}
 
 echo "+ the wheel"
 CMAKE_ARGS="-DCMAKE_SYSTEM_NAME=Linux -DCMAKE_SYSTEM_PROCESSOR=aarch64 -DCMAKE_CXX_COMPILER=aarch64-linux-gnu-g++" \
-  _PYTHON_HOST_PLATFORM=linux-aarch64 python3 -m pip wheel --quiet --no-deps --wheel-dir "$work" .
+  python3 -m pip wheel --quiet --no-deps --wheel-dir "$work" .
+python3 -m wheel tags --remove --platform-tag linux_aarch64 "$work"/peephole-*-linux_x86_64.whl
 wheel=$(ls "$work"/peephole-*-py3-none-linux_aarch64.whl)
 ls -sh "$wheel"
 
