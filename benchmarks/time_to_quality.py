@@ -81,9 +81,8 @@ def train_phonetisaurus(
 ) -> list[str]:
     """Train a joint n-gram model by the command of PyPI's package `phonetisaurus`; it takes the time that it takes."""
     del minutes, seed
-    lexicon, words = folder / "lexicon.txt", folder / "words.txt"
+    lexicon = folder / "lexicon.txt"
     lexicon.write_text("".join(f"{word} {phones}\n" for word, phones in task.pairs("train.tsv")), encoding="utf-8")
-    words.write_text("".join(f"{word}\n" for word in sources), encoding="utf-8")
     run([program, "train", "--model", str(folder / "model.fst"), str(lexicon)], folder, task.threads)
     lines = run([program, "predict", "--model", str(folder / "model.fst"), *sources], folder, task.threads).splitlines()
     found = dict(line.split(" ", 1) for line in lines if " " in line)
@@ -156,7 +155,9 @@ def train_yoyodyne(
     run([program, "fit", "--config", str(config)], folder, task.threads)
     [checkpoint] = folder.rglob("last.ckpt")
     predict = [program, "predict", "--config", str(config), "--ckpt_path", str(checkpoint)]
-    run([*predict, "--data.predict", str(folder / "test.tsv"), "--data.target_col", "0"], folder, task.threads)
+    data = ["--data.predict", str(folder / "test.tsv"), "--data.target_col", "0"]
+    data += ["--data.train", "null", "--data.val", "null"]  # else it makes the symbol tables anew, without targets
+    run([*predict, *data], folder, task.threads)
     return (folder / "predicted.tsv").read_text(encoding="utf-8").splitlines()
 
 

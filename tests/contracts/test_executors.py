@@ -103,6 +103,7 @@ def assert_close(got: dict[str, np.ndarray], wanted: dict[str, np.ndarray]) -> N
     assert got.keys() == wanted.keys()
     for name, array in wanted.items():
         assert got[name].shape == array.shape, name
+        # In float64; AdamW divides by the root of the gradients, which enlarges the rounding of small ones
         np.testing.assert_allclose(got[name], array, rtol=1e-8, atol=1e-12, err_msg=name)
 
 
