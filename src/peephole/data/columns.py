@@ -8,6 +8,7 @@ number of rows. A mapped file that another program cuts off would end the proces
 from __future__ import annotations
 
 import os
+import threading
 import weakref
 from array import array
 from pathlib import Path
@@ -21,6 +22,8 @@ from peephole.errors import RunError
 HEADER_BYTES = 128  # reserved at the start of a file; the number of values is known only at the end
 OFFSETS_BUFFERED = 1 << 12
 OFFSETS_READ = 1 << 12  # together: one read serves all rows of a window that are near each other
+# NumPy reads a header by `ast.literal_eval`, which can fail in two threads at once (CPython, gh-106905)
+_one_header_at_a_time = threading.Lock()
 
 Integers = NDArray[np.int64]
 
@@ -155,7 +158,8 @@ class _ArrayFile:
     def __init__(self, path: Path) -> None:
         with open(path, "rb") as file:
             np.lib.format.read_magic(file)
-            shape, _, self._dtype = np.lib.format.read_array_header_1_0(file)
+            with _one_header_at_a_time:
+                shape, _, self._dtype = np.lib.format.read_array_header_1_0(file)
             self._start = file.tell()
         self.length, self._inner = shape[0], shape[1:]
         self._item_bytes = self._dtype.itemsize * int(np.prod(self._inner, dtype=np.int64))
