@@ -325,7 +325,7 @@ DECLINED = {
     "model.zoneout_hidden=0.1": "has no zoneout of kind 'states'",
     "model.input_feeding=true": "has no input_feeding of kind 'readout'",
     "model.output=copy": "has no output of kind 'copy'",
-    "train.precision=16-mixed": "does not train in precision '16-mixed'",
+    "train.precision=16-mixed": "has no precision '16-mixed'",
 }
 
 

@@ -240,7 +240,7 @@ def declined(config: Config) -> str | None:
     if missing is not None:
         return missing
     if config.train.precision not in (*NUMBERS, "auto"):
-        return f"does not train in precision {config.train.precision!r}"
+        return f"has no precision {config.train.precision!r}"
     if config.train.coverage_loss:
         return "has no coverage loss, (23)"
     if config.train.scheduled_sampling != "none" and config.model.input == "none":
