@@ -27,7 +27,7 @@ for folder in (installed and installed.submodule_search_locations) or ():
     for library in Path(folder).glob("libpeephole.*"):
         os.environ.setdefault("PEEPHOLE_LIBRARY", str(library))
 
-# Check every annotation of the package at run time: types, and shapes and number formats of arrays.
+# Check annotations of the package at run time: types, and shapes and number formats of arrays.
 jaxtyping.install_import_hook("peephole", "typechecker.check")
 
 from models.make import MODEL  # noqa: E402  # imports the package
@@ -78,9 +78,28 @@ def pytest_configure(config: pytest.Config) -> None:
     config.option.loadscopereorder = False  # pytest-xdist would sort files by their number of tests
 
 
+CHECKED_CASES = 8
+"""One in so many cases of a test checks annotations: more than half of the time of most tests went into that."""
+
+unchecked = pytest.StashKey[bool]()
+
+
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Put the slowest files first, then files by their number of tests; without pytest-xdist keep the usual order."""
+    """Choose the cases that check annotations; put the slowest files first, then files by their number of tests.
+
+    Without pytest-xdist the usual order is kept.
+    """
+    cases: Counter[str] = Counter()
+    for item in items:
+        test = item.nodeid.partition("[")[0]
+        item.stash[unchecked] = bool(cases[test] % CHECKED_CASES)
+        cases[test] += 1
     if "PYTEST_XDIST_WORKER" in os.environ:
         counts = Counter(item.path for item in items)
         ranks = {name: rank for rank, name in enumerate(SLOWEST)}
         items.sort(key=lambda item: (ranks.get(item.path.name, len(ranks)), -counts[item.path]))
+
+
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    """Check annotations, or not, as was chosen for this case."""
+    jaxtyping.config.update("jaxtyping_disable", item.stash[unchecked])
