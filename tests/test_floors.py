@@ -30,6 +30,7 @@ FLOORS = [
     {"inspect"},
     {"export"},
     {"inspect"},
+    {"serve"},
     {"cli"},
 ]
 FLOOR_OF = {part: floor for floor, parts in enumerate(FLOORS) for part in parts}
@@ -49,6 +50,7 @@ WITHOUT_TORCH = {
         "data",
         "model",
         "inspect",
+        "serve",
     ),
     "training",
     *("nn/__init__", "nn/schema", "nn/initial", "nn/sites", "search/__init__", "search/hypothesis"),
@@ -77,6 +79,7 @@ LAZY = [
     "peephole.cli.lines",
     "peephole.cli.train",
     "peephole.cli.export",
+    "peephole.cli.serve",
 ]
 
 FILES = sorted(ROOT.rglob("*.py"))
@@ -141,6 +144,7 @@ def test_floors_list_exactly_the_existing_parts() -> None:
         ("training", "from peephole.export import export_onnx", "training imports export"),
         ("model", "from peephole import train", "model imports peephole.train, which is on no floor"),
         ("nn", "from peephole.cli import main", "nn imports cli"),
+        ("inspect", "from peephole.serve.limits import Limits", "inspect imports serve"),
     ],
 )
 def test_forbidden_imports_are_found(part: str, source: str, message: str) -> None:
@@ -170,6 +174,12 @@ def test_importing_peephole_loads_no_large_library() -> None:
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
     assert not {"torch", "numpy", "click", "tokenizers", "pyarrow"} & set(done.stdout.split())
     assert set(dir(peephole)) >= {"__version__", "__all__"}
+
+
+def test_help_of_serve_loads_no_web_framework() -> None:
+    program = "import sys, peephole.cli.serve\nprint(*{name.split('.')[0] for name in sys.modules})"
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    assert not {"fastapi", "uvicorn", "starlette", "pydantic", "prometheus_client"} & set(done.stdout.split())
 
 
 @pytest.mark.parametrize("module", ["errors", "config", "symbols", "search.hypothesis", "storage.header"])

@@ -175,6 +175,7 @@ EXTRAS = {
     "pyarrow": "parquet",
     "rouge_score": "rouge",
     "tensorboard": "tensorboard",
+    **dict.fromkeys(("fastapi", "uvicorn", "prometheus_client", "python_multipart"), "serve"),
 }
 """Package → the extra of peephole that installs it."""
 

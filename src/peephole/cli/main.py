@@ -25,6 +25,7 @@ VERBS = {
     "evaluate": "Measure a model on pairs it was not trained on.",
     "report": "Write a page about a training: curves, quality, errors, calibration.",
     "inspect": "Show a prediction from the inside, on one HTML page.",
+    "serve": "Answer requests over HTTP: JSON, Open Inference Protocol, LibreTranslate.",
     "info": "Describe a model: network, symbols, settings, and which programs and data made it.",
     "quantize": "Make a model file smaller: weights as bfloat16, or as int8.",
     "export": "Write a model as ONNX graphs, for other runtimes.",

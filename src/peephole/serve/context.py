@@ -1,0 +1,156 @@
+"""What the functions of all protocols share: the server's parts, and the way from a request to its results."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from starlette.requests import Request
+from starlette.responses import Response
+
+from peephole.errors import PeepholeError
+from peephole.model import Prediction
+from peephole.serve.limits import Limits
+from peephole.serve.metrics import Metrics
+from peephole.serve.models import Models, ServedModel
+from peephole.serve.query import Query
+from peephole.serve.refusal import RefusalError, refusal_of
+from peephole.serve.request import Work, run_all
+from peephole.serve.schema import Requests, json_bytes
+from peephole.serve.tokens import Tokens
+from peephole.symbols import FrameSymbols
+
+
+@dataclass(frozen=True)
+class Options:
+    """How a server is run.
+
+    Attributes:
+        limits: what it accepts.
+        threads: of the engine for each model; None: all cores.
+        tokens: who may send requests; None: everybody.
+        log_texts: whether the log has the users' texts.
+        languages: name of a model → its source and target language, for LibreTranslate's protocol.
+    """
+
+    limits: Limits = Limits()
+    threads: int | None = None
+    tokens: Tokens | None = None
+    log_texts: bool = False
+    languages: Mapping[str, tuple[str, str]] | None = None
+
+
+class Context:
+    """The parts of a running server."""
+
+    def __init__(self, models: Models, options: Options) -> None:
+        self.models, self.options, self.limits = models, options, options.limits
+        self.requests = Requests(options.limits)
+        self.metrics = Metrics(models)
+
+    async def predict(
+        self,
+        request: Request,
+        served: ServedModel,
+        sources: Sequence[Any],
+        search: Mapping[str, Any],
+        *,
+        prefixes: Sequence[str] | None = None,
+        must_contain: Sequence[Sequence[str]] | None = None,
+        attention: bool = False,
+    ) -> list[list[Prediction]]:
+        """Return the predictions of each source of a request.
+
+        Raises:
+            RefusalError: see `peephole.serve.request.run_all`; 422 also for settings that the model refuses.
+            ClientGoneError: the client has left.
+        """
+        work = self.work(served, sources, search, prefixes=prefixes, must_contain=must_contain, attention=attention)
+        return await self.run(request, served, work)
+
+    async def run(self, request: Request, served: ServedModel, work: Sequence[tuple[Work, float]]) -> list[Any]:
+        """Return the results of some work; errors as in `predict`."""
+        found = await run_all(
+            served.scheduler, work, client_of(request), lambda: wait_until_gone(request), self.limits.max_seconds
+        )
+        self.metrics.sources.labels(served.name).inc(len(work))
+        return found
+
+    def work(
+        self,
+        served: ServedModel,
+        sources: Sequence[Any],
+        search: Mapping[str, Any],
+        *,
+        prefixes: Sequence[str] | None = None,
+        must_contain: Sequence[Sequence[str]] | None = None,
+        attention: bool = False,
+    ) -> list[tuple[Query, float]]:
+        """Return a query for each source, with its cost: characters or frames × hypotheses.
+
+        Raises:
+            RefusalError: 422, the model refuses the settings, or another number of prefixes than of sources.
+        """
+        try:
+            settings = served.model.config.with_values(
+                {f"search.{name}": value for name, value in search.items()}, "request"
+            ).searching()
+        except PeepholeError as error:
+            raise refusal_of(error) or error from None
+        for name, given in (("prefixes", prefixes), ("must_contain", must_contain)):
+            if given is not None and len(given) != len(sources):
+                raise RefusalError(422, f"{name}: wanted {len(sources)}, one a source, got {len(given)}")
+        if prefixes is not None and served.model.is_language_model:
+            raise RefusalError(422, "prefixes: a language model continues its sources; wanted none, got some")
+        rows = settings.beam_size if settings.temperature is None else settings.nbest
+        return [
+            (
+                Query(
+                    source,
+                    index,
+                    search,
+                    None if prefixes is None else prefixes[index],
+                    () if must_contain is None else tuple(must_contain[index]),
+                    attention,
+                ),
+                float((len(source) + 1) * rows),
+            )
+            for index, source in enumerate(sources)
+        ]
+
+    def note(self, request: Request, served: ServedModel, sources: Sequence[Any], **more: Any) -> None:
+        """Put the model and the number of sources into the request's line of the log; texts only if asked for."""
+        details = {"model": served.name, "version": served.version, "sources": len(sources), **more}
+        if self.options.log_texts:
+            details["texts"] = [source for source in sources if isinstance(source, str)]
+        request.scope["log_details"] = details
+
+
+def client_of(request: Request) -> str:
+    """Return the name of the client, which the gate found out."""
+    client: str = request.scope["client_name"]
+    return client
+
+
+async def wait_until_gone(request: Request) -> None:
+    """Return when the client closes its connection."""
+    while (await request.receive())["type"] != "http.disconnect":
+        pass
+
+
+def check_input(served: ServedModel, *, files: bool) -> None:
+    """Check that a model reads what a request has.
+
+    Raises:
+        RefusalError: 422, it reads texts and got files, or the other way round.
+    """
+    how = served.model.source_symbols
+    if isinstance(how, FrameSymbols) != files:
+        wanted = f"files of {how.kind}, as multipart/form-data" if isinstance(how, FrameSymbols) else "texts, as JSON"
+        raise RefusalError(422, f"model {served.name}: wanted {wanted}, got {'files' if files else 'texts'}")
+
+
+def answer(value: Any, status: int = 200) -> Response:
+    """Return a value as JSON."""
+    return Response(json_bytes(value), status, media_type="application/json")

@@ -1,0 +1,207 @@
+"""The server's own protocol: /v1/predict, /v1/score, /v1/models."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Callable
+from typing import Any
+
+from fastapi import APIRouter
+from starlette.requests import Request
+from starlette.responses import Response
+
+from peephole.model import Prediction
+from peephole.nn.schema import Architecture
+from peephole.serve import schema
+from peephole.serve.context import Context, answer, check_input, client_of
+from peephole.serve.models import ServedModel
+from peephole.serve.refusal import RefusalError, refusal_of
+from peephole.serve.request import run_streamed
+from peephole.serve.schema import json_bytes, parse
+from peephole.serve.streaming import LinesResponse
+from peephole.serve.uploads import read_upload
+from peephole.symbols import FrameSymbols
+
+EXAMPLE = {
+    "sources": ["hello", "world"],
+    "nbest": 3,
+}
+
+
+def native_routes(context: Context) -> APIRouter:
+    """Return the routes."""
+    router = APIRouter(prefix="/v1", tags=["peephole"], responses=REFUSALS)
+    requests = context.requests
+
+    async def predict(request: Request) -> Response:
+        """Predict the targets of sources: texts as JSON, or files of sound, images or numbers as multipart/form-data.
+
+        A result is what a line of `peephole predict --json` is for the same source. With `stream` the answer has a
+        line for each source, in their order, as soon as it is predicted; a source that fails has {"error": …}.
+        """
+        if request.headers.get("content-type", "").partition(";")[0].strip().lower() == "multipart/form-data":
+            return await _predict_files(context, request)
+        asked = parse(requests.Predict, await request.body())
+        if not asked.stream and len(asked.sources) > context.limits.max_batch:
+            raise RefusalError(
+                413,
+                f"sources: wanted at most {context.limits.max_batch} (max_batch) without stream, "
+                f"got {len(asked.sources)}",
+            )
+        served = context.models.get(asked.model)
+        check_input(served, files=False)
+        context.note(request, served, asked.sources)
+        search = schema.search_settings(asked)
+        how = {"prefixes": asked.prefixes, "must_contain": asked.must_contain, "attention": asked.attention}
+        if asked.stream:
+            work = context.work(served, asked.sources, search, **how)
+            outcomes = run_streamed(served.scheduler, work, client_of(request), context.limits.max_seconds)
+            return await LinesResponse.start(_lines(outcomes, asked.sources, context, served))
+        found = await context.predict(request, served, asked.sources, search, **how)
+        return _results(served, asked.sources, found)
+
+    async def score(request: Request) -> Response:
+        """Return log p(Y | X) of each target given its source, natural logarithms."""
+        asked = parse(requests.Score, await request.body())
+        if len(asked.sources) != len(asked.targets):
+            raise RefusalError(422, f"targets: wanted {len(asked.sources)}, one a source, got {len(asked.targets)}")
+        served = context.models.get(asked.model)
+        check_input(served, files=False)
+        context.note(request, served, asked.sources)
+        work = [
+            (_scoring(served, source, target), float(len(source) + 1))
+            for source, target in zip(asked.sources, asked.targets, strict=True)
+        ]
+        return answer(_head(served) | {"log_probs": await context.run(request, served, work)})
+
+    async def models() -> Response:
+        """Describe the models; the first answers requests without a name."""
+        return answer({"models": [_describe(served, context) for served in context.models.all()]})
+
+    predicted = {"content": {"application/json": {}, "application/x-ndjson": {"schema": {"type": "string"}}}}
+    router.add_api_route(
+        "/predict",
+        predict,
+        methods=["POST"],
+        responses={200: {"model": schema.PredictAnswer, "description": "the predictions", **predicted}},
+        response_class=Response,
+        openapi_extra=_body(requests.Predict, EXAMPLE, files=requests.Settings),
+    )
+    router.add_api_route(
+        "/score",
+        score,
+        methods=["POST"],
+        responses={200: {"model": schema.ScoreAnswer, "description": "the probabilities"}},
+        response_class=Response,
+        openapi_extra=_body(requests.Score, {"sources": ["hello"], "targets": ["HH AH L OW"]}),
+    )
+    router.add_api_route(
+        "/models",
+        models,
+        methods=["GET"],
+        responses={200: {"model": schema.ModelsAnswer, "description": "the models"}},
+        response_class=Response,
+    )
+    return router
+
+
+REFUSALS: dict[int | str, dict[str, Any]] = {
+    status: {"model": schema.ErrorAnswer, "description": text}
+    for status, text in {
+        401: "no token of this server",
+        404: "no such model",
+        408: "the request did not arrive in time",
+        413: "too many sources, too long a text, or too large a body",
+        415: "a compressed body",
+        422: "wrong fields or values",
+        429: "the queue is full; try again after Retry-After seconds",
+        503: "not ready, shutting down, or no room for the body",
+        504: "not finished in time",
+    }.items()
+}
+
+
+def _body(kind: Any, example: Any, files: Any = None) -> dict[str, Any]:
+    """Return the description of a request's body for OpenAPI."""
+    schemas: dict[str, Any] = {
+        "application/json": {"schema": kind.model_json_schema(), "example": example},
+    }
+    if files is not None:
+        schemas["multipart/form-data"] = {
+            "schema": {
+                "type": "object",
+                "properties": {
+                    "file": {"type": "array", "items": {"type": "string", "format": "binary"}, "minItems": 1},
+                    "settings": {
+                        "type": "string",
+                        "description": "the other fields of a request, as JSON",
+                        "examples": ['{"nbest": 3}'],
+                    },
+                },
+                "required": ["file"],
+            }
+        }
+    return {"requestBody": {"required": True, "content": schemas}}
+
+
+async def _predict_files(context: Context, request: Request) -> Response:
+    upload = await read_upload(request, context)
+    served = context.models.get(upload.settings.model)
+    check_input(served, files=True)
+    context.note(request, served, upload.names)
+    frames = await upload.frames(served.model)
+    found = await context.predict(
+        request, served, frames, schema.search_settings(upload.settings), attention=upload.settings.attention
+    )
+    return _results(served, upload.names, found)
+
+
+def _head(served: ServedModel) -> dict[str, Any]:
+    return {"model": served.name, "version": served.version}
+
+
+def _results(served: ServedModel, sources: list[str], found: list[list[Prediction]]) -> Response:
+    results = [_result(source, predictions) for source, predictions in zip(sources, found, strict=True)]
+    return answer(_head(served) | {"results": results})
+
+
+def _result(source: str, predictions: list[Prediction]) -> dict[str, Any]:
+    return {"source": source, "predictions": [prediction.to_dict() for prediction in predictions]}
+
+
+async def _lines(
+    outcomes: AsyncIterator[Any], sources: list[str], context: Context, served: ServedModel
+) -> AsyncIterator[bytes]:
+    """Yield the lines of a streamed answer; the first is not made before there is room for the request."""
+    index = 0
+    async for outcome in outcomes:
+        if isinstance(outcome, Exception):
+            refusal = refusal_of(outcome)
+            line = {"source": sources[index], "error": refusal.message if refusal else "the server failed"}
+        else:
+            line = _result(sources[index], outcome)
+            context.metrics.sources.labels(served.name).inc()
+        index += 1
+        yield json_bytes(line) + b"\n"
+
+
+def _scoring(served: ServedModel, source: str, target: Any) -> Callable[[], float]:
+    from peephole.model import Notices
+
+    return lambda: served.model.score([source], [target], notices=Notices())[0]
+
+
+def _describe(served: ServedModel, context: Context) -> dict[str, Any]:
+    model = served.model
+    how = model.source_symbols
+    languages = (context.options.languages or {}).get(served.name)
+    kind = how.kind if isinstance(how, FrameSymbols) else "none" if model.is_language_model else "symbols"
+    return {
+        "name": served.name,
+        "version": served.version,
+        "bytes": model.num_bytes,
+        "input": kind,
+        "network": Architecture.of(model.config.model).describe(),
+        "source_symbols": {"kind": how.kind, "size": len(how)},
+        "target_symbols": {"kind": model.target_symbols.kind, "size": len(model.target_symbols)},
+        "languages": None if languages is None else list(languages),
+    }

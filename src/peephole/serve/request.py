@@ -1,0 +1,128 @@
+"""A request in work: its jobs, their results, and how long its client waits."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from contextlib import suppress
+from typing import Any
+
+from peephole.serve.refusal import RefusalError, refusal_of
+from peephole.serve.scheduler import Job, Scheduler
+
+WINDOW = 128  # sources of a streamed request in the queue or in work
+
+Work = Any
+"""A query, or a function that the scheduler's thread calls."""
+
+
+class ClientGoneError(Exception):
+    """The client closed its connection before it had its answer."""
+
+
+async def run_all(
+    scheduler: Scheduler,
+    work: Sequence[tuple[Work, float]],
+    client: str,
+    gone: Callable[[], Awaitable[None]],
+    seconds: float,
+) -> list[Any]:
+    """Run the work of a request and return the results in its order.
+
+    Args:
+        scheduler: of the model.
+        work: each with its cost; at least one.
+        client: who sent it.
+        gone: returns when the client closes its connection.
+        seconds: the longest time.
+
+    Raises:
+        RefusalError: 429 without room, 504 if it takes longer, 422 for what the model refuses.
+        ClientGoneError: the client does not wait any more; its work was dropped.
+    """
+    finished: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+    results: list[Any] = [None] * len(work)
+    left = len(work)
+
+    def done_at(index: int) -> Callable[[Any], None]:
+        def done(outcome: Any) -> None:
+            nonlocal left
+            results[index] = outcome
+            left -= 1
+            if not left and not finished.done():
+                finished.set_result(None)
+
+        return done
+
+    jobs = [Job(query, client, cost, done_at(index)) for index, (query, cost) in enumerate(work)]
+    scheduler.submit(jobs)
+    watch = asyncio.ensure_future(gone())
+    try:
+        await asyncio.wait({finished, watch}, timeout=seconds, return_when=asyncio.FIRST_COMPLETED)
+        if not finished.done():
+            if watch.done():
+                raise ClientGoneError
+            raise RefusalError(504, f"not finished within {seconds:g} seconds (max_seconds)")
+    finally:
+        scheduler.cancel(jobs)
+        watch.cancel()
+        with suppress(asyncio.CancelledError):
+            await watch
+    return [raise_error(outcome, index if len(results) > 1 else None) for index, outcome in enumerate(results)]
+
+
+async def run_streamed(
+    scheduler: Scheduler, work: Sequence[tuple[Work, float]], client: str, seconds: float
+) -> AsyncIterator[Any]:
+    """Yield the outcomes of long work in its order, errors among them, with a few jobs in the queue at a time.
+
+    Arguments as in `run_all`; `seconds` is the longest time for one outcome. The iterator ends with a RefusalError as
+    its last outcome if that time is exceeded. Closing it drops the rest of the work.
+
+    Raises:
+        RefusalError: 429 without room, before the first outcome.
+    """
+    loop = asyncio.get_running_loop()
+    futures: list[asyncio.Future[Any]] = []
+    jobs: list[Job] = []
+
+    def add(count: int, *, reserved: bool) -> None:
+        added = []
+        for query, cost in work[len(jobs) : len(jobs) + count]:
+            future: asyncio.Future[Any] = loop.create_future()
+            futures.append(future)
+            added.append(Job(query, client, cost, future.set_result))
+        if added:
+            scheduler.submit(added, reserved=reserved)
+            jobs.extend(added)
+
+    add(WINDOW, reserved=False)
+    first = 0
+    try:
+        while first < len(jobs):
+            done, _ = await asyncio.wait({futures[first]}, timeout=seconds)
+            if not done:
+                yield RefusalError(504, f"not finished within {seconds:g} seconds (max_seconds)")
+                return
+            yield futures[first].result()
+            jobs[first], futures[first] = _ENDED, loop.create_future()
+            first += 1
+            add(1, reserved=True)
+    finally:
+        scheduler.cancel(jobs[first:])
+
+
+_ENDED = Job(lambda: None, "", 0.0, lambda outcome: None)  # in place of finished jobs, whose texts need not be kept
+
+
+def raise_error(outcome: Any, index: int | None = None) -> Any:
+    """Return a result; raise an error, as a refusal if the client can be told.
+
+    Args:
+        outcome: a result or an exception.
+        index: that of its source, for the message.
+    """
+    if not isinstance(outcome, Exception):
+        return outcome
+    subject = "" if index is None else f"source {index}: "
+    raise refusal_of(outcome, subject) or outcome

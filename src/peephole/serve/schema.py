@@ -1,0 +1,218 @@
+"""Requests and answers of the server's own protocol: what is checked, and what OpenAPI describes."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import fields
+from typing import Annotated, Any, get_type_hints
+
+from pydantic import BaseModel, ConfigDict, Field, StringConstraints, ValidationError, create_model
+
+from peephole.config import SearchConfig
+from peephole.serve.limits import Limits
+from peephole.serve.refusal import RefusalError
+
+SETTINGS = (
+    *("beam_size", "nbest", "length_penalty", "length_reward", "coverage_penalty", "ctc_weight"),
+    *("min_length", "no_repeat_ngram", "diverse_groups", "diversity"),
+    *("temperature", "top_k", "top_p", "seed"),
+)
+"""The search settings of a request. Others name files, or decide the memory and the time of the whole server."""
+COUNTS_OF_HYPOTHESES = ("beam_size", "nbest", "diverse_groups")
+CONFIG = ConfigDict(extra="forbid", strict=True, allow_inf_nan=False)
+
+
+class Strict(BaseModel):
+    """A request: unknown fields and values of other types are errors."""
+
+    model_config = CONFIG
+
+
+class PredictionAnswer(BaseModel):
+    """A target found for a source."""
+
+    text: str
+    tokens: list[str] = Field(description="the target's symbols, without </s>")
+    log_prob: float | None = Field(description="log p(Y | X), natural logarithm, </s> included; null for −∞")
+    symbol_log_probs: list[float | None] = Field(description="of each symbol; the last is that of </s> if finished")
+    finished: bool = Field(description="false where the longest length was reached before </s>")
+    source_tokens: list[str] = Field(description="the source's symbols that were read")
+    unknown: list[str] = Field(description="source symbols that were not seen in training")
+    truncated: bool = Field(description="whether only the beginning of the source was read")
+    attention: list[list[float]] | None = Field(description="target symbols × source symbols; null unless requested")
+
+
+class ResultAnswer(BaseModel):
+    """A source with its predictions, best first; as a line of `peephole predict --json`."""
+
+    source: str
+    predictions: list[PredictionAnswer]
+
+
+class PredictAnswer(BaseModel):
+    """The predictions of a request, in the order of its sources."""
+
+    model: str
+    version: str = Field(description="beginning of the SHA-256 of the model file")
+    results: list[ResultAnswer]
+
+
+class ScoreAnswer(BaseModel):
+    """log p(Y | X) of each pair."""
+
+    model: str
+    version: str
+    log_probs: list[float | None]
+
+
+class ErrorAnswer(BaseModel):
+    """A request that was refused, or failed."""
+
+    error: str
+
+
+class SidesAnswer(BaseModel):
+    """A symbol table."""
+
+    kind: str
+    size: int
+
+
+class ModelAnswer(BaseModel):
+    """A model of the server."""
+
+    name: str
+    version: str
+    bytes: int
+    input: str = Field(description="symbols, sound, image, numbers, or none for a language model")
+    network: str
+    source_symbols: SidesAnswer
+    target_symbols: SidesAnswer
+    languages: list[str] | None = Field(description="source and target language, where declared")
+
+
+class ModelsAnswer(BaseModel):
+    """All models of the server; the first answers requests without a name."""
+
+    models: list[ModelAnswer]
+
+
+class HealthAnswer(BaseModel):
+    """The state of the server."""
+
+    status: str
+
+
+class Requests:
+    """The types of requests, with a server's limits.
+
+    Attributes:
+        Predict: of /v1/predict.
+        Settings: the settings of one with a file.
+        Score: of /v1/score.
+    """
+
+    def __init__(self, limits: Limits) -> None:
+        text: Any = Annotated[str, StringConstraints(max_length=limits.max_length)]
+        batch: dict[str, Any] = {"min_length": 1, "max_length": limits.max_batch}
+        name: Any = (str | None, Field(None, description="name of the model; null: the server's first"))
+        settings = _setting_fields(limits)
+        common: dict[str, Any] = {
+            "model": name,
+            "attention": (bool, Field(False, description="whether predictions have their attention weights")),
+        }
+        sources: dict[str, Any] = {"description": "source texts", "examples": [["hello"]], "min_length": 1}
+        own: dict[str, Any] = {
+            "sources": (list[text], Field(**sources)),
+            "prefixes": (
+                list[text] | None,
+                Field(None, description="what each target begins with, one a source"),
+            ),
+            "must_contain": (
+                list[list[text]] | None,
+                Field(None, description="texts that each target must contain, a list for each source"),
+            ),
+            "stream": (
+                bool,
+                Field(
+                    False,
+                    description="answer with a line of JSON for each source as soon as it is predicted "
+                    f"(application/x-ndjson); otherwise at most {limits.max_batch} sources are allowed",
+                ),
+            ),
+        }
+        self.Predict = create_model("PredictRequest", __base__=Strict, **own, **common, **settings)
+        self.Settings = create_model("PredictSettings", __base__=Strict, **common, **settings)
+        target = list[text | list[text]]
+        self.Score = create_model(
+            "ScoreRequest",
+            __base__=Strict,
+            model=name,
+            sources=(list[text], Field(**sources | batch)),
+            targets=(
+                target,
+                Field(**batch, description="one a source: a text, or a list of tokens", examples=[["HH AH L OW"]]),
+            ),
+        )
+
+
+def _setting_fields(limits: Limits) -> dict[str, Any]:
+    """Return the search settings as fields of a request; null: the model's own."""
+    hints = get_type_hints(SearchConfig)
+    found: dict[str, Any] = {}
+    for field in fields(SearchConfig):
+        if field.name in SETTINGS:
+            low, high = field.metadata["low"], field.metadata["high"]
+            if field.name in COUNTS_OF_HYPOTHESES:
+                high = min(high, limits.max_hypotheses)
+            bounds = {"ge": low, "le": high}
+            kind = hints[field.name] | None
+            found[field.name] = (
+                kind,
+                Field(None, description=field.metadata["help"] + "; null: the model's", **bounds),
+            )
+    return found
+
+
+def search_settings(request: BaseModel) -> dict[str, Any]:
+    """Return the search settings that a request has."""
+    return {name: value for name in SETTINGS if (value := getattr(request, name)) is not None}
+
+
+TOO_LARGE = {"string_too_long", "too_long"}
+
+
+def parse(kind: type[BaseModel], body: bytes) -> Any:
+    """Return a request.
+
+    Raises:
+        RefusalError: 413 for a text or a list that is too long, else 422.
+    """
+    try:
+        return kind.model_validate_json(body)
+    except ValidationError as error:
+        raise _refusal(error) from None
+
+
+def _refusal(error: ValidationError) -> RefusalError:
+    found = error.errors(include_url=False, include_input=False, include_context=False)
+    first = next((one for one in found if one["type"] in TOO_LARGE), found[0])
+    where = ".".join(str(part) for part in first["loc"] if "[" not in str(part))
+    message = f"{where}: {first['msg']}" if where else first["msg"]
+    return RefusalError(413 if first["type"] in TOO_LARGE else 422, message)
+
+
+def json_bytes(value: Any) -> bytes:
+    """Return a value as JSON, as `peephole predict --json` writes it; numbers that are not finite become null."""
+    try:
+        return json.dumps(value, ensure_ascii=False, allow_nan=False).encode()
+    except ValueError:
+        return json.dumps(_finite(value), ensure_ascii=False).encode()
+
+
+def _finite(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {name: _finite(inner) for name, inner in value.items()}
+    if isinstance(value, list):
+        return [_finite(inner) for inner in value]
+    return None if isinstance(value, float) and not abs(value) < float("inf") else value

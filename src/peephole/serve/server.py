@@ -1,0 +1,184 @@
+"""Run the application with uvicorn: sockets, signals, slow clients."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import signal
+import socket
+import sys
+from types import FrameType
+from typing import Any
+
+import uvicorn
+from uvicorn.protocols.http.h11_impl import H11Protocol
+
+from peephole.errors import PeepholeError
+from peephole.serve.gate import Gate
+
+LARGEST_HEAD = 16_384  # bytes of a request's line and headers
+IDLE_SECONDS = 60  # that a connection is kept after an answer
+SPARE_FILES = 64  # that the process may open besides connections
+log = logging.getLogger("peephole.serve")
+
+
+class Connection(H11Protocol):
+    """A connection that ends if its client does not send a request, or does not read an answer, in time."""
+
+    seconds: float
+    """The longest time; `run` sets it in a subclass."""
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self._head_timer: asyncio.TimerHandle | None = None
+        self._reading_timer: asyncio.TimerHandle | None = None
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+        """Wait for the head of the first request."""
+        super().connection_made(transport)
+        self._head_timer = self.loop.call_later(self.seconds, self._close_without_request)
+
+    def data_received(self, data: bytes) -> None:
+        """Wait for the rest of a head, if it is not complete."""
+        before = self.cycle
+        super().data_received(data)
+        if self.cycle is not before:
+            _cancel(self._head_timer)
+            self._head_timer = None
+        elif self._head_timer is None and (before is None or before.response_complete):
+            self._head_timer = self.loop.call_later(self.seconds, self._close_without_request)
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """Stop all timers."""
+        _cancel(self._head_timer)
+        _cancel(self._reading_timer)
+        super().connection_lost(exc)
+
+    def pause_writing(self) -> None:
+        """Wait for the client to read: its answer fills the buffer."""
+        super().pause_writing()
+        _cancel(self._reading_timer)
+        self._reading_timer = self.loop.call_later(self.seconds, self.transport.abort)
+
+    def resume_writing(self) -> None:
+        """Go on writing."""
+        _cancel(self._reading_timer)
+        super().resume_writing()
+
+    def _close_without_request(self) -> None:
+        if not self.transport.is_closing():
+            self.transport.abort()
+
+
+def _cancel(timer: asyncio.TimerHandle | None) -> None:
+    if timer is not None:
+        timer.cancel()
+
+
+class Server(uvicorn.Server):
+    """A server that answers the requests it has accepted before it ends.
+
+    Args:
+        config: of uvicorn.
+        gate: the application.
+        grace: seconds after SIGTERM in which accepted requests are answered.
+    """
+
+    def __init__(self, config: uvicorn.Config, gate: Gate, grace: float) -> None:
+        super().__init__(config)
+        self._gate, self._grace = gate, grace
+        self._draining: asyncio.Task[None] | None = None
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        """Load the models and listen."""
+        await super().startup(sockets)
+        for address in [listener.getsockname() for server in self.servers for listener in server.sockets]:
+            log.info("listening", extra={"address": address[0], "port": address[1]})
+
+    async def on_tick(self, counter: int) -> bool:
+        """Begin to drain after a signal; end when it is done."""
+        if self._gate.draining and self._draining is None:
+            self._draining = asyncio.create_task(self._drain())
+        return await super().on_tick(counter)
+
+    def handle_exit(self, sig: int, frame: FrameType | None) -> None:
+        """Refuse new requests from now on; a second SIGINT ends at once."""
+        if self._gate.draining and sig == signal.SIGINT:
+            self.force_exit = self.should_exit = True
+        self._gate.draining = True
+
+    async def _drain(self) -> None:
+        """Wait for accepted requests; new ones get 503 meanwhile."""
+        log.info("draining", extra={"running": self._gate.running})
+        try:
+            await asyncio.wait_for(self._gate.wait_until_idle(), self._grace)
+        except asyncio.TimeoutError:
+            log.error("requests are not answered within the grace", extra={"running": self._gate.running})
+        self.should_exit = True
+
+
+def open_socket(host: str, port: int) -> socket.socket:
+    """Return a socket that is bound to an address.
+
+    Raises:
+        PeepholeError: the address cannot be used.
+    """
+    listener = None
+    try:
+        family, _, _, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)[0]
+        listener = socket.socket(family, socket.SOCK_STREAM)
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        listener.bind(address)
+    except OSError as error:
+        if listener is not None:
+            listener.close()
+        raise PeepholeError(f"{host}:{port}: cannot listen: {error.strerror or error}") from error
+    return listener
+
+
+def allow_connections() -> int:
+    """Raise the limit of open files as far as it may be raised; return the connections that this leaves."""
+    import resource
+
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted = min(hard, 65_536) if hard != resource.RLIM_INFINITY else 65_536
+    if soft < wanted:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
+        soft = wanted
+    return soft - SPARE_FILES
+
+
+def run(gate: Gate, listener: socket.socket, seconds: float, grace: float) -> None:
+    """Serve until SIGTERM or SIGINT.
+
+    Args:
+        gate: the application.
+        listener: the socket.
+        seconds: the longest time to wait for a client that does not send or does not read.
+        grace: seconds after the signal in which accepted requests are answered.
+
+    Raises:
+        PeepholeError: the application did not start; the log says why.
+    """
+    protocol = type("LimitedConnection", (Connection,), {"seconds": seconds})
+    config = uvicorn.Config(
+        gate,
+        http=protocol,
+        ws="none",
+        lifespan="on",
+        log_config=None,
+        access_log=False,
+        server_header=False,
+        h11_max_incomplete_event_size=LARGEST_HEAD,
+        timeout_keep_alive=IDLE_SECONDS,
+        timeout_graceful_shutdown=int(max(1, grace)),
+        limit_concurrency=allow_connections(),
+        backlog=2048,
+    )
+    server = Server(config, gate, grace)
+    try:
+        server.run([listener])
+    except SystemExit as error:
+        raise PeepholeError("the server did not start") from error
+    finally:
+        sys.stderr.flush()
