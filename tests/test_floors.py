@@ -60,6 +60,7 @@ WITHOUT_TORCH = {
         "engine/structures",
         "engine/problems",
         "engine/packed",
+        "engine/session",
         "engine/trace",
         "engine/choice",
         "engine/kinds",

@@ -26,7 +26,7 @@
 extern "C" {
 #endif
 
-#define PEEPHOLE_ABI_VERSION 14
+#define PEEPHOLE_ABI_VERSION 15
 
 /* What a function returns. */
 enum peephole_status {
@@ -387,6 +387,17 @@ typedef struct peephole_result {
   const float *attention;         /* NULL if no model has attention, or with_attention is 0 */
 } peephole_result;
 
+/* A search that sources join and leave at any step. */
+typedef struct peephole_session peephole_session;
+
+/* The N sources that a step of a session has finished. */
+typedef struct peephole_answers {
+  int64_t num_sources;           /* N */
+  const int64_t *tickets;        /* (N) */
+  const char *const *errors;     /* (N)    NULL, or one line: why the search for this source failed, and it has no targets */
+  const peephole_result *result; /* their targets; `source` counts from 0 to N - 1, and likeliest is NULL */
+} peephole_answers;
+
 /* What became of a hypothesis that a beam search considered. */
 enum peephole_fate {
   PEEPHOLE_EXPANDED = 0,       /* kept in the beam, and extended in the next step */
@@ -552,6 +563,36 @@ PEEPHOLE_API int32_t peephole_model_find_symbol(const peephole_model *model, int
 PEEPHOLE_API enum peephole_status peephole_search(const peephole_request *request, peephole_result **result, char *message,
                                      size_t message_size);
 PEEPHOLE_API void peephole_result_release(peephole_result *result);
+
+/* Open a search that sources join and leave at any step. Its models are closed after it. `places`: most rows of the sources
+ * that are searched at the same time; a source takes one for each hypothesis (beam_size, for samples nbest, for a given target
+ * 1). `threads`: of a step; results do not depend on them. Returns NULL and a message as peephole_model_open.
+ *
+ * Any thread may call the functions of a session; only peephole_session_step takes long, and only another call of it waits. */
+PEEPHOLE_API peephole_session *peephole_session_open(const peephole_model *const *models, int64_t num_models, int32_t threads,
+                                                     int64_t places, char *message, size_t message_size);
+PEEPHOLE_API void peephole_session_close(peephole_session *session);
+
+/* Add the only source of a request for the models of the session, which finds what peephole_search finds for it, to the bit.
+ * `ticket`: a number that no other source in the session has. The arrays are copied; guides must live until the source is
+ * answered, or a step after it was cancelled has ended. threads, batch_size and should_stop are not used. Returns PEEPHOLE_OK,
+ * or PEEPHOLE_REFUSED with a message: the request is invalid, needs more than all places, or an allocation fails. */
+PEEPHOLE_API enum peephole_status peephole_session_add(peephole_session *session, int64_t ticket, const peephole_request *request,
+                                                       char *message, size_t message_size);
+
+/* Read waiting sources in their order where there are places, and extend all hypotheses by one symbol. Returns PEEPHOLE_OK and
+ * the sources that are finished, which the caller must release, or PEEPHOLE_REFUSED with a message if an allocation fails.
+ * Memory grows to that of the longest sources and targets in all places, and is then kept. */
+PEEPHOLE_API enum peephole_status peephole_session_step(peephole_session *session, peephole_answers **answers, char *message,
+                                                        size_t message_size);
+PEEPHOLE_API void peephole_answers_release(peephole_answers *answers);
+
+/* Remove a source, which is then not answered; its places are free at once. Returns whether it was there. */
+PEEPHOLE_API int32_t peephole_session_cancel(peephole_session *session, int64_t ticket);
+
+/* Count the sources that are searched, those that wait, and the free places. */
+PEEPHOLE_API void peephole_session_count(const peephole_session *session, int64_t *active, int64_t *waiting,
+                                         int64_t *free_places);
 
 /* Search, or feed the given target, as peephole_search does on one thread, and return everything of the best target. Returns
  * as peephole_search; the caller must release the trace. */

@@ -39,6 +39,7 @@ STRUCTURES = {
     "peephole_trace": structures.Trace,
     "peephole_forecast": structures.Forecast,
     "peephole_result": structures.Result,
+    "peephole_answers": structures.Answers,
 }
 ENUMS = {
     "peephole_status": enums.Status,

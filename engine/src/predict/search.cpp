@@ -6,10 +6,8 @@
 #include <memory>
 #include <mutex>
 #include <numeric>
-#include <stdexcept>
-#include <string>
 
-#include "predict/beam.h"
+#include "predict/strategy.h"
 #include "runtime/threads.h"
 #include "runtime/watch.h"
 
@@ -24,7 +22,7 @@ class Worker {
   Worker(const Searcher &searcher, const peephole_request &request, std::vector<std::vector<Found>> &results,
          int64_t capacity)
       : searcher_(searcher), request_(request), results_(results), capacity_(capacity),
-        models_(searcher), beam_(searcher, request, models_), rules_(request), sampler_(request) {
+        models_(searcher), strategy_(searcher, request, models_) {
     for (int64_t slot = 0; slot < capacity; ++slot) free_.push_back(slot);
   }
 
@@ -33,13 +31,11 @@ class Worker {
     for (;;) {
       if (int64_t(active_.size()) * 2 <= capacity_) admit(order, next);
       if (active_.empty()) return;
-      feed();
+      rows_.clear();
+      for (auto &source : active_) rows_.add(source);
+      rows_.step(models_);
       for (auto &source : active_) {
-        ++source.steps;
-        if (request_.kind == PEEPHOLE_BEAM)
-          beam_.extend(source, [this](Source &of, int64_t row) { return keep_attention(of, row); });
-        else
-          follow(source);
+        strategy_.extend(source);
         if (source.done) finish(source);
       }
       active_.erase(std::remove_if(active_.begin(), active_.end(), [](const Source &s) { return s.done; }), active_.end());
@@ -52,20 +48,14 @@ class Worker {
   std::vector<std::vector<Found>> &results_;
   const int64_t capacity_;
   Models models_;
-  Beam beam_;
+  Strategy strategy_;
   std::vector<int64_t> free_;
   std::vector<Source> active_;
-  std::vector<int64_t> parents_, sizes_;
-  std::vector<int32_t> symbols_;
-  Rules rules_;
-  Sampler sampler_;
-
-  bool is_given() const { return request_.kind == PEEPHOLE_FORCE; }
+  Reading reading_;
+  Rows rows_;
 
   void admit(const std::vector<int64_t> &order, std::atomic<int64_t> &next) {
-    std::vector<const void *> inputs;
-    std::vector<const int32_t *> copies;
-    std::vector<int64_t> lengths, slots;
+    reading_.clear();
     size_t first = active_.size();
     int64_t read = 0;
     while (!free_.empty() && read < kMostRead) {
@@ -73,99 +63,16 @@ class Worker {
       if (taken >= int64_t(order.size())) break;
       active_.push_back(make_source(searcher_, request_, order[size_t(taken)], free_.back()));
       free_.pop_back();
-      Source &source = active_.back();
-      inputs.push_back(input_of(searcher_, request_, source.index));
-      copies.push_back(searcher_.copies ? request_.copies + request_.source_offsets[source.index] : nullptr);
-      lengths.push_back(source.length);
-      slots.push_back(source.slot);
-      read += source.length;
+      reading_.add(searcher_, request_, active_.back());
+      read += active_.back().length;
     }
-    if (inputs.empty()) return;
-    int64_t row = models_.read(inputs, copies, lengths, slots);
-    for (size_t s = first; s < active_.size(); ++s, ++row) start(active_[s], row);
+    if (reading_.empty()) return;
+    int64_t row = reading_.read(models_);
+    for (size_t s = first; s < active_.size(); ++s, ++row) strategy_.start(active_[s], row);
   }
 
-  // Adds the hypotheses without symbols, which continue a row of the decoders.
-  void start(Source &source, int64_t row) {
-    if (request_.kind == PEEPHOLE_BEAM) return beam_.start(source, row);
-    const int64_t members = request_.kind == PEEPHOLE_SAMPLE ? request_.nbest : 1;
-    for (int64_t member = 0; member < members; ++member) source.live.push_back({row, PEEPHOLE_BOS, 0, -1, member});
-    source.finished.resize(size_t(members));
-    if (request_.kind == PEEPHOLE_SAMPLE) start_generators(source);
-  }
-
-  // A sample draws its symbol t with the random number s max_length + t of its source, s the number of the sample.
-  void start_generators(Source &source) const {
-    Generator generator(request_.generators + 4 * source.index);
-    for (int64_t member = 0; member < request_.nbest; ++member) {
-      source.generators.push_back(generator);
-      generator.skip(uint64_t(source.max_length));
-    }
-  }
-
-  // One step of all models for all hypotheses.
-  void feed() {
-    parents_.clear();
-    symbols_.clear();
-    sizes_.clear();
-    for (auto &source : active_)
-      for (auto &live : source.live) {
-        live.row = int64_t(parents_.size());
-        parents_.push_back(live.parent);
-        symbols_.push_back(live.symbol);
-        sizes_.push_back(source.num_symbols);
-      }
-    models_.step(parents_, symbols_, sizes_);
-  }
-
-  // Stores the attention of a row and returns its index.
-  int64_t keep_attention(Source &source, int64_t row) {
-    if (!request_.with_attention && !(request_.coverage_penalty > 0)) return 0;
-    int64_t at = int64_t(source.attention.size()) / source.places;
-    source.attention.resize(size_t((at + 1) * source.places), 0);
-    models_.add_attention(row, source.length, source.places, source.attention.data() + at * source.places);
-    return at;
-  }
-
-  // Samples and given targets: each hypothesis is extended by one symbol.
-  void follow(Source &source) {
-    std::vector<Live> live;
-    for (const Live &from : source.live) {
-      const float *log_probs = models_.log_probs(from.row);
-      int32_t likeliest = is_given() ? int32_t(std::max_element(log_probs, log_probs + source.num_symbols) - log_probs) : 0;
-      int32_t symbol = next_symbol(source, from, models_.scores(from.row));
-      poll(source.num_symbols * (is_given() ? 1 : 64));
-      int64_t node = int64_t(source.nodes.size());
-      float log_prob = log_probs[symbol];
-      if (log_prob != log_prob) fail(source);
-      source.nodes.push_back({from.node, symbol, log_prob, likeliest, keep_attention(source, from.row)});
-      if (symbol == PEEPHOLE_EOS || source.steps == source.max_length)
-        source.finished[size_t(from.member)].node = node;
-      else
-        live.push_back({from.row, symbol, 0, node, from.member});
-    }
-    source.live = std::move(live);
-    source.done = source.live.empty();
-  }
-
-  int32_t next_symbol(Source &source, const Live &live, float *scores) {
-    const double u = is_given() ? 0 : source.generators[size_t(live.member)].uniform();  // forced symbols use one, too
-    if (source.steps <= source.target_length) return source.target[source.steps - 1];
-    if (is_given()) return PEEPHOLE_EOS;
-    rules_.apply(source, live.node, scores);
-    return sampler_.draw(scores, source.num_symbols, u);
-  }
-
-  [[noreturn]] static void fail(const Source &source) {
-    throw std::runtime_error("source " + std::to_string(source.index) +
-                             ": the model gives no symbol a probability; are its weights finite numbers?");
-  }
-
-  void finish(Source &source) {
-    if (source.finished.empty()) fail(source);
-    auto &found = results_[size_t(source.index)];
-    bool attends = request_.with_attention && models_.any_attention();
-    for (const Finished &finished : source.finished) found.push_back(trace(source, finished.node, attends, is_given()));
+  void finish(const Source &source) {
+    results_[size_t(source.index)] = strategy_.found(source);
     free_.push_back(source.slot);
   }
 };

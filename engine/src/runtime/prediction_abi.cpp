@@ -5,6 +5,7 @@
 #include <vector>
 
 #include "runtime/prediction.h"
+#include "runtime/result.h"
 
 namespace peephole {
 
@@ -18,43 +19,6 @@ Searcher make_searcher(const peephole_request &r) {
   return searcher;
 }
 
-namespace {
-
-// A peephole_result with its memory.
-struct Result : peephole_result {
-  std::vector<int64_t> all_sources, all_offsets{0}, all_attention_offsets{0};
-  std::vector<double> all_log_probs;
-  std::vector<int32_t> all_symbols, all_likeliest;
-  std::vector<float> all_symbol_log_probs, all_attention;
-};
-
-void gather(const std::vector<std::vector<Found>> &all, Result &r) {
-  bool has_attention = false;
-  for (size_t source = 0; source < all.size(); ++source)
-    for (const Found &found : all[source]) {
-      has_attention |= found.has_attention;
-      r.all_sources.push_back(int64_t(source));
-      r.all_log_probs.push_back(found.log_prob);
-      r.all_symbols.insert(r.all_symbols.end(), found.symbols.begin(), found.symbols.end());
-      r.all_likeliest.insert(r.all_likeliest.end(), found.likeliest.begin(), found.likeliest.end());
-      r.all_symbol_log_probs.insert(r.all_symbol_log_probs.end(), found.log_probs.begin(), found.log_probs.end());
-      r.all_attention.insert(r.all_attention.end(), found.attention.begin(), found.attention.end());
-      r.all_offsets.push_back(int64_t(r.all_symbols.size()));
-      r.all_attention_offsets.push_back(int64_t(r.all_attention.size()));
-    }
-  r.num_targets = int64_t(r.all_sources.size());
-  r.source = r.all_sources.data();
-  r.log_probs = r.all_log_probs.data();
-  r.offsets = r.all_offsets.data();
-  r.symbols = r.all_symbols.data();
-  r.symbol_log_probs = r.all_symbol_log_probs.data();
-  r.likeliest = r.all_likeliest.empty() ? nullptr : r.all_likeliest.data();
-  r.attention_offsets = r.all_attention_offsets.data();
-  r.all_attention.reserve(1);  // if all targets are empty, still not NULL, which means no attention
-  r.attention = has_attention ? r.all_attention.data() : nullptr;
-}
-
-}  // namespace
 }  // namespace peephole
 
 peephole_model *peephole_model_open(const void *file, size_t size, const char *instruction_set, char *message,
@@ -111,7 +75,7 @@ peephole_status peephole_search(const peephole_request *request, peephole_result
     peephole::check_request(*request);
     const peephole::Searcher searcher = peephole::make_searcher(*request);
     auto gathered = std::make_unique<peephole::Result>();
-    peephole::gather(peephole::search(searcher, *request), *gathered);
+    gathered->gather(peephole::search(searcher, *request));
     *result = gathered.release();
   });
 }

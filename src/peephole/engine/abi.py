@@ -16,7 +16,7 @@ from pathlib import Path
 from peephole.engine.enums import Function, Status
 from peephole.errors import EngineError
 
-ABI_VERSION = 14
+ABI_VERSION = 15
 FUNCTIONS = {function.name.lower(): function for function in Function}
 LIBRARY_NAMES = ("libpeephole.so", "libpeephole.dylib", "peephole.dll")
 LIBRARY_VARIABLE = "PEEPHOLE_LIBRARY"
@@ -130,6 +130,13 @@ def library() -> ctypes.CDLL:
         "peephole_model_places": (number, [address, number]),
         "peephole_search": (status, [address, address, address, ctypes.c_size_t]),
         "peephole_result_release": (None, [address]),
+        "peephole_session_open": (address, [address, number, ctypes.c_int32, number, address, ctypes.c_size_t]),
+        "peephole_session_close": (None, [address]),
+        "peephole_session_add": (status, [address, number, address, address, ctypes.c_size_t]),
+        "peephole_session_step": (status, [address, address, address, ctypes.c_size_t]),
+        "peephole_answers_release": (None, [address]),
+        "peephole_session_cancel": (ctypes.c_int32, [address, number]),
+        "peephole_session_count": (None, [address, address, address, address]),
         "peephole_trace_make": (status, [address, address, address, ctypes.c_size_t]),
         "peephole_trace_release": (None, [address]),
         "peephole_draw": (status, [address, address, address, ctypes.c_size_t]),

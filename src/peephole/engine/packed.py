@@ -119,10 +119,10 @@ class PackedSearch:
         """
         settings = search_fields(config, max_lengths, prefixes, phrases)
         if config.temperature is not None:
-            settings |= _generators(config.seed, examples)
+            settings |= generators(config.seed, examples)
         found: list[list[Hypothesis]] = [[] for _ in sources]
         with self._run(sources, config, settings, attention) as result:
-            for source, hypothesis in self._hypotheses(result, sources):
+            for source, hypothesis in self.hypotheses(result, sources):
                 found[source].append(hypothesis)
         return found
 
@@ -131,7 +131,7 @@ class PackedSearch:
     ) -> list[Hypothesis]:
         """Score a given target, symbol ids without </s>, for each source."""
         with self._run(sources, config, {"kind": SearchKind.FORCE} | joined("target", targets), True) as result:
-            return [hypothesis for _, hypothesis in self._hypotheses(result, sources)]
+            return [hypothesis for _, hypothesis in self.hypotheses(result, sources)]
 
     def likeliest(
         self, sources: Sequence[Source], targets: Sequence[Sequence[int]], config: SearchConfig
@@ -164,8 +164,16 @@ class PackedSearch:
         found: int = engine.library().peephole_model_places(self.models[0].address, len(source))
         return found
 
-    def _hypotheses(self, result: structures.Result, sources: Sequence[Source]) -> Iterator[tuple[int, Hypothesis]]:
-        """Yield each target found with the number of its source."""
+    def hypotheses(
+        self, result: structures.Result, sources: Sequence[Source], attends: Sequence[bool] | None = None
+    ) -> Iterator[tuple[int, Hypothesis]]:
+        """Yield each target found with the number of its source.
+
+        Args:
+            result: the engine's result.
+            sources: the sources.
+            attends: for each source whether its hypotheses have their attention; None: all, if the result has any.
+        """
         count = result.num_targets
         offsets = _numbers(ctypes.c_int64, result.offsets, count + 1)
         symbols = _numbers(ctypes.c_int32, result.symbols, offsets[-1])
@@ -182,7 +190,7 @@ class PackedSearch:
             finished = symbols[end - 1] == EOS
             ids = tuple(symbols[first : end - finished])
             attention = None
-            if result.attention:
+            if result.attention and (attends is None or attends[source]):
                 attention = _attention(result.attention + 4 * place, len(ids), self._places(sources[source]))
             yield source, Hypothesis(ids, log_prob, tuple(scores[first:end]), finished, attention)
 
@@ -316,7 +324,7 @@ def joined(name: str, sequences: Sequence[Sequence[int]]) -> dict[str, Any]:
     }
 
 
-def _generators(seed: int, examples: Sequence[int]) -> dict[str, Any]:
+def generators(seed: int, examples: Sequence[int]) -> dict[str, Any]:
     """Return the random number generator of every source, those that `peephole.search.sample` draws with."""
     import numpy as np
 

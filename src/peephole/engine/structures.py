@@ -313,3 +313,14 @@ class Result(ctypes.Structure):
             )
         ),
     )
+
+
+class Answers(ctypes.Structure):
+    """`peephole_answers`."""
+
+    _fields_ = (
+        ("num_sources", ctypes.c_int64),
+        ("tickets", ctypes.c_void_p),
+        ("errors", ctypes.POINTER(ctypes.c_char_p)),
+        ("result", ctypes.POINTER(Result)),
+    )

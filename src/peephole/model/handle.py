@@ -10,11 +10,10 @@ from typing import TYPE_CHECKING, Any
 from peephole.config import Config, SearchConfig
 from peephole.engine.packed import PackedSearch
 from peephole.errors import ConfigError, PeepholeError, check_path, check_type, nearest
-from peephole.model.batches import Work, find_in_parts
+from peephole.model.batches import find_in_parts, read_work
 from peephole.model.calibrated import CalibratedSearch
 from peephole.model.diagnosing import diagnose
-from peephole.model.language import ANY_SOURCE, find_language_model, read_beginnings
-from peephole.model.phrases import read_phrases
+from peephole.model.language import ANY_SOURCE, find_language_model
 from peephole.model.prediction import Prediction, empty_prediction, prediction_of
 from peephole.model.reading import (
     Notices,
@@ -202,16 +201,8 @@ class Model:
         if first_index < 0:
             raise PeepholeError(f"first_index: wanted at least 0, got {first_index}")
         collected = new_notices(notices)
-        begin: list[list[int]] | None
-        if self.is_language_model:
-            if prefixes is not None:
-                raise PeepholeError("prefixes: a language model continues its sources; wanted none, got some")
-            read, begin, longest = read_beginnings(self.target_symbols, sources, config, collected, first_index)
-        else:
-            read, begin, longest = self._read_for_search(sources, prefixes, config, collected, first_index)
-        phrases = None
-        if must_contain is not None:
-            phrases = read_phrases(self.target_symbols, must_contain, config, longest, begin)
+        work = read_work(self, sources, prefixes, must_contain, config, collected, first_index)
+        read = work.sources
         guide = find_language_model(self, language_model, config)
         searching = self._make_search(config, collected, len(read), guide)
         if notices is None:
@@ -220,7 +211,6 @@ class Model:
         results: list[list[Prediction]] = [[] if len(source.ids) else [empty_prediction(attends)] for source in read]
         report = progress or (lambda count: None)
         report(0)
-        work = Work(read, longest, begin, phrases, first_index)
         for part in find_in_parts(searching, work, config, attention=attention):
             for index, hypotheses in part:
                 results[index] = [
