@@ -15,6 +15,7 @@
 #include <iterator>
 #include <memory>
 #include <random>
+#include <set>
 #include <string>
 #include <vector>
 
@@ -67,6 +68,34 @@ class Request {
   }
 
   void run() {
+    point();
+    r_.should_stop = one_in(4) ? nullptr : stops_at_third_call;
+    r_.should_stop_context = &calls_;
+    peephole_result *result = nullptr;
+    char message[200] = "";
+    if (const peephole_status status = peephole_search(&r_, &result, message, sizeof message)) {
+      if ((status == PEEPHOLE_STOPPED) != (calls_ == 3)) std::abort();
+      return check_message(message);
+    }
+    if (calls_ > 2) std::abort();
+    read(*result);
+    peephole_result_release(result);
+  }
+
+  // Adds the first source to a session of `num_models` models; returns whether it was accepted.
+  bool join(peephole_session *session, int64_t num_models, int64_t ticket) {
+    point();
+    r_.num_models = one_in(50) ? 3 - num_models : num_models;
+    r_.num_guides = one_in(10);
+    r_.num_sources = std::min<int64_t>(r_.num_sources, one_in(50) ? 2 : 1);
+    char message[200] = "";
+    if (!peephole_session_add(session, ticket, &r_, message, sizeof message)) return true;
+    check_message(message);
+    return false;
+  }
+
+ private:
+  void point() {
     r_.models = models_;
     r_.source_offsets = source_offsets_.data();
     r_.sources = sources_.data();
@@ -80,30 +109,24 @@ class Request {
     r_.phrase_offsets = one_in(2) ? nullptr : phrase_offsets_.data();
     r_.phrase_symbol_offsets = phrase_symbol_offsets_.data();
     r_.phrases = phrases_.data();
-    r_.should_stop = one_in(4) ? nullptr : stops_at_third_call;
-    r_.should_stop_context = &calls_;
-    peephole_result *result = nullptr;
-    char message[200] = "";
-    if (const peephole_status status = peephole_search(&r_, &result, message, sizeof message)) {
-      if ((status == PEEPHOLE_STOPPED) != (calls_ == 3)) std::abort();
-      return check_message(message);
-    }
-    if (calls_ > 2) std::abort();
-    volatile double total = 0;  // reads the whole result
-    for (int64_t n = 0; n < result->num_targets; ++n) {
-      total = total + result->log_probs[n];
-      for (int64_t i = result->offsets[n]; i < result->offsets[n + 1]; ++i) {
-        total = total + double(result->symbol_log_probs[i]);
-        const int64_t text = result->symbols[i] - peephole_model_num_symbols(model_, PEEPHOLE_TARGET);
-        if (text >= most_[size_t(result->source[n])]) std::abort();
-        if (text < 0 && !peephole_model_symbol_text(model_, PEEPHOLE_TARGET, result->symbols[i])) std::abort();
-      }
-      for (int64_t i = result->attention_offsets[n]; result->attention && i < result->attention_offsets[n + 1]; ++i)
-        total = total + double(result->attention[i]);
-    }
-    peephole_result_release(result);
   }
 
+  void read(const peephole_result &result) const {
+    volatile double total = 0;  // reads the whole result
+    for (int64_t n = 0; n < result.num_targets; ++n) {
+      total = total + result.log_probs[n];
+      for (int64_t i = result.offsets[n]; i < result.offsets[n + 1]; ++i) {
+        total = total + double(result.symbol_log_probs[i]);
+        const int64_t text = result.symbols[i] - peephole_model_num_symbols(model_, PEEPHOLE_TARGET);
+        if (text >= most_[size_t(result.source[n])]) std::abort();
+        if (text < 0 && !peephole_model_symbol_text(model_, PEEPHOLE_TARGET, result.symbols[i])) std::abort();
+      }
+      for (int64_t i = result.attention_offsets[n]; result.attention && i < result.attention_offsets[n + 1]; ++i)
+        total = total + double(result.attention[i]);
+    }
+  }
+
+ public:
   // Traces the first source, mostly with one model; reads the whole trace.
   void trace() {
     r_.num_sources = std::min<int64_t>(r_.num_sources, one_in(50) ? 2 : 1);
@@ -168,6 +191,50 @@ class Request {
   int32_t symbol(int64_t size) { return int32_t(one_in(100) ? below(size + 3) - 1 : PEEPHOLE_UNK + below(size - PEEPHOLE_UNK)); }
 };
 
+// Adds sources to a session, steps and cancels in a random order; each request's arrays are gone when its source is searched.
+void use_session(const peephole_model *model, std::mt19937_64 &random) {
+  auto below = [&](int64_t n) { return int64_t(random() % uint64_t(n)); };
+  const peephole_model *const models[2] = {model, model};
+  const int64_t num_models = 1 + int64_t(below(6) == 0);
+  char message[200] = "";
+  const int32_t threads = int32_t(below(50) ? 1 + below(2) : 0);
+  peephole_session *session = peephole_session_open(models, num_models, threads, below(50) ? 3 + below(9) : 0, message, sizeof message);
+  if (!session) return check_message(message);
+  std::set<int64_t> inside;
+  const int64_t end = 8 + below(20);
+  for (int64_t turn = 0; turn < end || (!inside.empty() && below(100)); ++turn) {
+    if (turn < end && below(3)) {
+      Request request(model, random);
+      const int64_t ticket = below(20);
+      if (request.join(session, num_models, ticket) && !inside.insert(ticket).second) std::abort();
+    }
+    if (!below(6)) {
+      const int64_t ticket = below(20);
+      if (peephole_session_cancel(session, ticket) != int32_t(inside.erase(ticket))) std::abort();
+    }
+    peephole_answers *answers = nullptr;
+    if (peephole_session_step(session, &answers, message, sizeof message)) std::abort();
+    for (int64_t n = 0; n < answers->num_sources; ++n) {
+      if (!inside.erase(answers->tickets[n])) std::abort();
+      if (answers->errors[n]) check_message(answers->errors[n]);
+    }
+    volatile double total = 0;  // reads all results
+    const peephole_result &found = *answers->result;
+    for (int64_t n = 0; n < found.num_targets; ++n) {
+      if (answers->errors[found.source[n]]) std::abort();
+      total = total + found.log_probs[n];
+      for (int64_t i = found.offsets[n]; i < found.offsets[n + 1]; ++i) total = total + double(found.symbol_log_probs[i]) + found.symbols[i];
+      for (int64_t i = found.attention_offsets[n]; found.attention && i < found.attention_offsets[n + 1]; ++i)
+        total = total + double(found.attention[i]);
+    }
+    peephole_answers_release(answers);
+    int64_t active, waiting, free_places;
+    peephole_session_count(session, &active, &waiting, &free_places);
+    if (active + waiting != int64_t(inside.size()) || free_places < 0) std::abort();
+  }
+  peephole_session_close(session);
+}
+
 // Opens one input and searches with it; returns 1 if it is a whole model file, 0 if it is refused.
 int one_input(const unsigned char *data, size_t size, std::mt19937_64 &random) {
   static const std::vector<const char *> sets = [] {
@@ -184,6 +251,7 @@ int one_input(const unsigned char *data, size_t size, std::mt19937_64 &random) {
   Request request(model, random);
   request.run();
   request.trace();
+  if (random() % 4 == 0) use_session(model, random);
   peephole_model_close(model);
   return 1;
 }

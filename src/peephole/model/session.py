@@ -58,8 +58,8 @@ class Session:
         threads: CPU threads of a step; None: those of the model's settings, or all that this process may use.
 
     Raises:
-        PeepholeError: the engine does not search this model; `Model.predict` does.
-        ConfigError: an impossible number of places or threads.
+        PeepholeError: the engine does not search this model, but `Model.predict` does; or an impossible number of places.
+        ConfigError: an impossible number of threads.
         ArgumentError: an argument is something else.
     """
 
