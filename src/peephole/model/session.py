@@ -58,7 +58,7 @@ class Session:
         threads: CPU threads of a step; None: those of the model's settings, or all that this process may use.
 
     Raises:
-        PeepholeError: the engine does not search this model, but `Model.predict` does; or an impossible number of places.
+        PeepholeError: the engine does not search this model, which `Model.predict` does; or not 1 to 2^20 places.
         ConfigError: an impossible number of threads.
         ArgumentError: an argument is something else.
     """
