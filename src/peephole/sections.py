@@ -262,7 +262,7 @@ class TrainConfig:
     seed: int = option(1, "seed of initial weights, data order and noise", low=0, high=LARGEST_SEED)
     precision: Literal["auto", "32-true", "bf16-mixed", "16-mixed", "64-true"] = option(
         "auto",
-        "as Fabric names it; auto is bf16-mixed where the engine trains all and has instructions for it, else 32-true",
+        "as Fabric names it; auto is bf16-mixed where the engine trains all and is faster in it, else 32-true",
     )
     device: Literal["auto", "cpu", "cuda", "mps"] = option("auto", "device to train on; auto takes the fastest")
     threads: int | None = option(None, "CPU threads of each process (default: PyTorch's)", low=1, high=MOST_THREADS)

@@ -68,21 +68,29 @@ def test_steps(name):
     check_steps(CASES[name], 1e-10)
 
 
+@cases
+def test_gradients_without_dropout(name):
+    """Products with embeddings are computed once for each symbol, and their gradients summed by symbol."""
+    check_gradients(replace(CASES[name], dropout=0), 1e-10)
+
+
 @pytest.mark.parametrize("train", [{"clip_norm": 0}, {"ema_decay": 0}, {"clip_norm": 1e6, "weight_decay": 0}])
 def test_settings_of_the_update(train):
     check_steps(Case({}, train), 1e-10)
 
 
 @instruction_sets
+@pytest.mark.parametrize("dropout", [0, 0.3])
 @pytest.mark.parametrize(
     "name", ["default", "stacked", "dot", "location", "multihead", "gru", "last, bridge", "language model"]
 )
-def test_gradients_in_float32(name, instruction_set):
-    check_gradients(replace(CASES[name], precision="32-true"), 1e-5, instruction_set=instruction_set)
+def test_gradients_in_float32(name, dropout, instruction_set):
+    case = replace(CASES[name], precision="32-true", dropout=dropout)
+    check_gradients(case, 1e-5, instruction_set=instruction_set)
 
 
 @instruction_sets
-@pytest.mark.parametrize("name", ["default", "stacked", "mean"])
+@pytest.mark.parametrize("name", ["default", "stacked", "mean", "no dropout"])
 def test_bfloat16_products_are_close_to_float32(name, instruction_set):
     """bfloat16 has 8 bits of mantissa, and errors of several products add up."""
     case, batch = CASES[name], some_batch()
@@ -114,9 +122,10 @@ def assert_same_bits(one, other):
 
 @instruction_sets
 @pytest.mark.parametrize("precision", ["32-true", "bf16-mixed"])
+@pytest.mark.parametrize("dropout", [0, 0.3])
 @pytest.mark.parametrize("name", ["default", "stacked", "dot", "mean", "gru, bridge", "language model"])
-def test_the_same_bits_for_any_number_of_threads(name, precision, instruction_set):
-    case, batches = replace(CASES[name], precision=precision), [some_batch(seed) for seed in range(2)]
+def test_the_same_bits_for_any_number_of_threads(name, dropout, precision, instruction_set):
+    case, batches = replace(CASES[name], precision=precision, dropout=dropout), [some_batch(seed) for seed in range(2)]
     one = trained(case, 1, instruction_set, batches)
     for threads in (2, 3):
         assert_same_bits(trained(case, threads, instruction_set, batches), one)
@@ -128,10 +137,11 @@ def padded(batch):
     return replace(batch, source=source, target=np.pad(batch.target, ((0, 0), (0, 2))))
 
 
+@pytest.mark.parametrize("dropout", [0, 0.3])
 @pytest.mark.parametrize("name", CASES)
-def test_padding_changes_nothing(name):
-    batches = [some_batch(seed) for seed in range(2)]
-    assert_same_bits(trained(CASES[name], 2, None, map(padded, batches)), trained(CASES[name], 2, None, batches))
+def test_padding_changes_nothing(name, dropout):
+    case, batches = replace(CASES[name], dropout=dropout), [some_batch(seed) for seed in range(2)]
+    assert_same_bits(trained(case, 2, None, map(padded, batches)), trained(case, 2, None, batches))
 
 
 def test_memory_of_a_larger_batch_changes_nothing():

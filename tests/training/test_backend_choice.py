@@ -149,19 +149,19 @@ def test_the_notice_on_a_gpu_names_the_definition():
 
 
 @pytest.mark.parametrize(
-    ("instruction_sets", "settings", "precision"),
+    ("faster", "settings", "precision"),
     [
-        (("avx512_bf16", "generic"), {}, "bf16-mixed"),
-        (("avx512_bf16", "generic"), {"precision": "64-true"}, "64-true"),
-        (("avx512_bf16", "generic"), {"engine": "off"}, "32-true"),
-        (("avx512_bf16", "generic"), {"cell": "gru", "peephole": "none"}, "bf16-mixed"),
-        (("avx512_bf16", "generic"), {"layer_norm": True}, "32-true"),
-        (("avx2", "generic"), {}, "32-true"),
-        ((), {}, "32-true"),
+        (True, {}, "bf16-mixed"),
+        (True, {"precision": "64-true"}, "64-true"),
+        (True, {"engine": "off"}, "32-true"),
+        (True, {"cell": "gru", "peephole": "none"}, "bf16-mixed"),
+        (True, {"layer_norm": True}, "32-true"),
+        (False, {}, "32-true"),
+        (False, {"precision": "bf16-mixed"}, "bf16-mixed"),
     ],
 )
-def test_automatic_precision_depends_on_machine_and_settings(monkeypatch, instruction_sets, settings, precision):
-    monkeypatch.setattr(engine, "instruction_sets", lambda: instruction_sets)
+def test_automatic_precision_depends_on_machine_and_settings(monkeypatch, faster, settings, precision):
+    monkeypatch.setattr(engine, "bfloat16_is_faster", lambda: faster)
     config = Config().with_values({"device": "cpu", **settings})
     assert with_precision(config).train.precision == precision
 

@@ -19,16 +19,32 @@ struct SymbolFeed {
   void *context;
 };
 
-// Training in one number format.
+// The inputs of a layer of which many are equal, as the embeddings of symbols are: they replace x, or the decoder's
+// `embedded`, and its gradient.
+struct DistinctInputs {
+  int64_t count;      // D
+  const int64_t *of;  // (B,T)  in [0, D): the input at each real position
+  const void *x;      // (D,I)
+  void *d_x;          // (D,I)  the sum of its gradients at all positions. Written by backward
+};
+
+// Training in one number format. `inputs` may be NULL.
 struct TrainingKernels {
-  void (*lstm_forward)(const peephole_lstm &problem);
-  void (*lstm_backward)(const peephole_lstm &problem, const peephole_lstm_gradients &gradients);
-  void (*decoder_forward)(const peephole_decoder &problem, const SymbolFeed *feed);  // NULL: all symbols are given
-  void (*decoder_backward)(const peephole_decoder &problem, const peephole_decoder_gradients &gradients);
+  void (*lstm_forward)(const peephole_lstm &problem, const DistinctInputs *inputs);
+  void (*lstm_backward)(const peephole_lstm &problem, const peephole_lstm_gradients &gradients, const DistinctInputs *inputs);
+  // feed NULL: all symbols are given; else `inputs` is NULL
+  void (*decoder_forward)(const peephole_decoder &problem, const SymbolFeed *feed, const DistinctInputs *inputs);
+  void (*decoder_backward)(const peephole_decoder &problem, const peephole_decoder_gradients &gradients,
+                           const DistinctInputs *inputs);
   void (*linear_forward)(const peephole_linear &problem);
   void (*linear_backward)(const peephole_linear &problem, const peephole_linear_gradients &gradients);
   bool (*output_loss)(const peephole_output_loss &problem, const peephole_output_loss_gradients *gradients);
 };
+
+// The bytes of peephole_lstm_scratch_bytes and peephole_decoder_scratch_bytes with distinct inputs, of which only `count`
+// is read; NULL: without.
+size_t lstm_scratch_bytes(const peephole_lstm &problem, bool backward, const DistinctInputs *inputs);
+size_t decoder_scratch_bytes(const peephole_decoder &problem, bool backward, const DistinctInputs *inputs);
 
 // An update of weights, all arrays of the same size. A share is that of a new number in a moving average.
 template <class T>

@@ -20,25 +20,29 @@ const char *peephole_instruction_set(int32_t index) {
 size_t peephole_lstm_saved_bytes(const peephole_lstm *problem) {
   return with_types(problem->scalar, problem->operand, [&](auto t, auto o) {
     return with_cell(problem->cell, [&](auto cell) {
-      return LSTMForward<decltype(t), decltype(o), decltype(cell)>(*problem).kept.used();
+      return LSTMForward<decltype(t), decltype(o), decltype(cell)>(*problem, nullptr).kept.used();
+    });
+  });
+}
+
+size_t peephole::lstm_scratch_bytes(const peephole_lstm &problem, bool backward, const DistinctInputs *inputs) {
+  static const peephole_lstm_gradients none{};
+  return with_types(problem.scalar, problem.operand, [&](auto t, auto o) {
+    return with_cell(problem.cell, [&](auto cell) {
+      return backward ? LSTMBackward<decltype(t), decltype(o), decltype(cell)>(problem, none, inputs).scratch.used()
+                      : LSTMForward<decltype(t), decltype(o), decltype(cell)>(problem, inputs).scratch.used();
     });
   });
 }
 
 size_t peephole_lstm_scratch_bytes(const peephole_lstm *problem, int32_t backward) {
-  static const peephole_lstm_gradients none{};
-  return with_types(problem->scalar, problem->operand, [&](auto t, auto o) {
-    return with_cell(problem->cell, [&](auto cell) {
-      return backward ? LSTMBackward<decltype(t), decltype(o), decltype(cell)>(*problem, none).scratch.used()
-                      : LSTMForward<decltype(t), decltype(o), decltype(cell)>(*problem).scratch.used();
-    });
-  });
+  return peephole::lstm_scratch_bytes(*problem, backward, nullptr);
 }
 
 peephole_status peephole_lstm_forward(const peephole_lstm *problem, const char *instruction_set) {
   const InstructionSet *set = instruction_set_named(instruction_set);
   if (set == nullptr) return PEEPHOLE_NO_INSTRUCTION_SET;
-  set->training(problem->scalar, problem->operand).lstm_forward(*problem);
+  set->training(problem->scalar, problem->operand).lstm_forward(*problem, nullptr);
   return PEEPHOLE_OK;
 }
 
@@ -46,32 +50,36 @@ peephole_status peephole_lstm_backward(const peephole_lstm *problem, const peeph
                                const char *instruction_set) {
   const InstructionSet *set = instruction_set_named(instruction_set);
   if (set == nullptr) return PEEPHOLE_NO_INSTRUCTION_SET;
-  set->training(problem->scalar, problem->operand).lstm_backward(*problem, *gradients);
+  set->training(problem->scalar, problem->operand).lstm_backward(*problem, *gradients, nullptr);
   return PEEPHOLE_OK;
 }
 
 size_t peephole_decoder_saved_bytes(const peephole_decoder *problem) {
   return with_types(problem->scalar, problem->operand, [&](auto t, auto o) {
-    return with_decoder_forward<decltype(t), decltype(o)>(*problem, [](auto &pass, auto &) { return pass.kept.used(); });
+    return with_decoder_forward<decltype(t), decltype(o)>(*problem, nullptr, [](auto &pass, auto &) { return pass.kept.used(); });
+  });
+}
+
+size_t peephole::decoder_scratch_bytes(const peephole_decoder &problem, bool backward, const DistinctInputs *inputs) {
+  const std::vector<peephole_decoder_layer_gradients> layers(size_t(problem.num_layers));
+  peephole_decoder_gradients none{};
+  none.layers = layers.data();
+  return with_types(problem.scalar, problem.operand, [&](auto t, auto o) {
+    using T = decltype(t);
+    using O = decltype(o);
+    auto used = [](auto &pass, auto &) { return pass.scratch.used(); };
+    return backward ? with_decoder_backward<T, O>(problem, none, inputs, used) : with_decoder_forward<T, O>(problem, inputs, used);
   });
 }
 
 size_t peephole_decoder_scratch_bytes(const peephole_decoder *problem, int32_t backward) {
-  const std::vector<peephole_decoder_layer_gradients> layers(size_t(problem->num_layers));
-  peephole_decoder_gradients none{};
-  none.layers = layers.data();
-  return with_types(problem->scalar, problem->operand, [&](auto t, auto o) {
-    using T = decltype(t);
-    using O = decltype(o);
-    auto used = [](auto &pass, auto &) { return pass.scratch.used(); };
-    return backward ? with_decoder_backward<T, O>(*problem, none, used) : with_decoder_forward<T, O>(*problem, used);
-  });
+  return peephole::decoder_scratch_bytes(*problem, backward, nullptr);
 }
 
 peephole_status peephole_decoder_forward(const peephole_decoder *problem, const char *instruction_set) {
   const InstructionSet *set = instruction_set_named(instruction_set);
   if (set == nullptr) return PEEPHOLE_NO_INSTRUCTION_SET;
-  set->training(problem->scalar, problem->operand).decoder_forward(*problem, nullptr);
+  set->training(problem->scalar, problem->operand).decoder_forward(*problem, nullptr, nullptr);
   return PEEPHOLE_OK;
 }
 
@@ -79,7 +87,7 @@ peephole_status peephole_decoder_backward(const peephole_decoder *problem, const
                                   const char *instruction_set) {
   const InstructionSet *set = instruction_set_named(instruction_set);
   if (set == nullptr) return PEEPHOLE_NO_INSTRUCTION_SET;
-  set->training(problem->scalar, problem->operand).decoder_backward(*problem, *gradients);
+  set->training(problem->scalar, problem->operand).decoder_backward(*problem, *gradients, nullptr);
   return PEEPHOLE_OK;
 }
 

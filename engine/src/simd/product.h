@@ -16,61 +16,75 @@ template <class O>
 using Tile = void (*)(int64_t depth, const O *const *a, const O *panel, const Sum<O> *first, int64_t first_stride,
                       Sum<O> *out, int64_t out_stride);
 
-template <class O, int kRows, int kVectors>
+// The vectors of columns whose sums for `rows` rows stay in registers. Fewer vectors of more rows load less of the panel
+// for a product: 6 rows times 2 vectors half as much as 3 rows times 4.
+constexpr int vectors_at_once(int rows) { return kRegisters == 16 && rows > 3 ? 2 : kPanelVectors; }
+
+// The vectors [kFirst, kVectors) of a tile.
+template <class O, int kRows, int kVectors, int kFirst = 0>
 void tile(int64_t depth, const O *const *a, const O *panel, const Sum<O> *first, int64_t first_stride, Sum<O> *out,
           int64_t out_stride) {
   using T = Sum<O>;
-  constexpr int L = kLanes<T>, G = kGroup<O>;
-  Vector<T> sums[kRows][kVectors];
+  constexpr int L = kLanes<T>, G = kGroup<O>, kLeft = kVectors - kFirst;
+  constexpr int kNow = kLeft < vectors_at_once(kRows) ? kLeft : vectors_at_once(kRows);
+  Vector<T> sums[kRows][kNow];
   const O *rows[kRows];
 #pragma GCC unroll 8
   for (int r = 0; r < kRows; ++r) {
     rows[r] = a[r];
 #pragma GCC unroll 4
-    for (int v = 0; v < kVectors; ++v) sums[r][v] = first ? load(first + r * first_stride + v * L) : Vector<T>{};
+    for (int v = 0; v < kNow; ++v)
+      sums[r][v] = first ? load(first + r * first_stride + (kFirst + v) * L) : Vector<T>{};
   }
-  for (int64_t k = 0; k < depth; k += G, panel += kVectors * L * G) {
-    Vector<T> w[kVectors];
+  const O *right = panel + kFirst * L * G;
+  for (int64_t k = 0; k < depth; k += G, right += kVectors * L * G) {
+    Vector<T> w[kNow];
 #pragma GCC unroll 4
-    for (int v = 0; v < kVectors; ++v) w[v] = load_groups(panel + v * L * G);
+    for (int v = 0; v < kNow; ++v) w[v] = load_groups(right + v * L * G);
 #pragma GCC unroll 8
     for (int r = 0; r < kRows; ++r) {
       Vector<T> s = splat_group(rows[r] + k);
 #pragma GCC unroll 4
-      for (int v = 0; v < kVectors; ++v) sums[r][v] = multiply_add<O>(s, w[v], sums[r][v]);
+      for (int v = 0; v < kNow; ++v) sums[r][v] = multiply_add<O>(s, w[v], sums[r][v]);
     }
   }
 #pragma GCC unroll 8
   for (int r = 0; r < kRows; ++r)
 #pragma GCC unroll 4
-    for (int v = 0; v < kVectors; ++v) store(out + r * out_stride + v * L, sums[r][v]);
+    for (int v = 0; v < kNow; ++v) store(out + r * out_stride + (kFirst + v) * L, sums[r][v]);
+  if constexpr (kNow < kLeft)
+    tile<O, kRows, kVectors, kFirst + kNow>(depth, a, panel, first, first_stride, out, out_stride);
 }
 
-// out[r] (+)= Σ_k a[k][r] panel[k] for kTileRows rows r of a left factor packed in groups as a[k][r].
-template <class O, int kVectors>
+// out[r] (+)= Σ_k a[k][r] panel[k] for kTileRows rows r of a left factor packed in groups as a[k][r], for the vectors
+// [kFirst, kVectors).
+template <class O, int kVectors, int kFirst = 0>
 void outer_tile(int64_t depth, const O *a, const O *panel, Sum<O> *out, bool add) {
   using T = Sum<O>;
-  constexpr int L = kLanes<T>, G = kGroup<O>;
-  Vector<T> sums[kTileRows][kVectors];
+  constexpr int L = kLanes<T>, G = kGroup<O>, kLeft = kVectors - kFirst;
+  constexpr int kNow = kLeft < vectors_at_once(kTileRows) ? kLeft : vectors_at_once(kTileRows);
+  Vector<T> sums[kTileRows][kNow];
 #pragma GCC unroll 8
   for (int r = 0; r < kTileRows; ++r)
 #pragma GCC unroll 4
-    for (int v = 0; v < kVectors; ++v) sums[r][v] = add ? load(out + (r * kVectors + v) * L) : Vector<T>{};
-  for (int64_t k = 0; k < depth; k += G, panel += kVectors * L * G, a += kTileRows * G) {
-    Vector<T> w[kVectors];
+    for (int v = 0; v < kNow; ++v) sums[r][v] = add ? load(out + (r * kVectors + kFirst + v) * L) : Vector<T>{};
+  const O *left = a, *right = panel + kFirst * L * G;
+  for (int64_t k = 0; k < depth; k += G, right += kVectors * L * G, left += kTileRows * G) {
+    Vector<T> w[kNow];
 #pragma GCC unroll 4
-    for (int v = 0; v < kVectors; ++v) w[v] = load_groups(panel + v * L * G);
+    for (int v = 0; v < kNow; ++v) w[v] = load_groups(right + v * L * G);
 #pragma GCC unroll 8
     for (int r = 0; r < kTileRows; ++r) {
-      Vector<T> s = splat_group(a + r * G);
+      Vector<T> s = splat_group(left + r * G);
 #pragma GCC unroll 4
-      for (int v = 0; v < kVectors; ++v) sums[r][v] = multiply_add<O>(s, w[v], sums[r][v]);
+      for (int v = 0; v < kNow; ++v) sums[r][v] = multiply_add<O>(s, w[v], sums[r][v]);
     }
   }
 #pragma GCC unroll 8
   for (int r = 0; r < kTileRows; ++r)
 #pragma GCC unroll 4
-    for (int v = 0; v < kVectors; ++v) store(out + (r * kVectors + v) * L, sums[r][v]);
+    for (int v = 0; v < kNow; ++v) store(out + (r * kVectors + kFirst + v) * L, sums[r][v]);
+  if constexpr (kNow < kLeft) outer_tile<O, kVectors, kFirst + kNow>(depth, a, panel, out, add);
 }
 
 template <class O, int kVectors, int kMost = kTileRows>

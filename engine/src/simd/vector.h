@@ -19,16 +19,17 @@
 
 namespace {
 
+// kTileRows: the rows of a product whose sums are in registers at the same time; see simd/product.h.
 #if defined(__AVX512F__)
-constexpr int kVectorBytes = 64, kTileRows = 6;  // 32 registers
+constexpr int kVectorBytes = 64, kTileRows = 6, kRegisters = 32;
 #elif defined(__AVX2__)
-constexpr int kVectorBytes = 32, kTileRows = 3;  // 16 registers
+constexpr int kVectorBytes = 32, kTileRows = 6, kRegisters = 16;
 #elif defined(__aarch64__)
-constexpr int kVectorBytes = 16, kTileRows = 6;
+constexpr int kVectorBytes = 16, kTileRows = 6, kRegisters = 32;
 #elif defined(__wasm__)
-constexpr int kVectorBytes = 16, kTileRows = 2;  // browsers keep no 12 sums, 4 weights and a factor in registers
+constexpr int kVectorBytes = 16, kTileRows = 2, kRegisters = 16;  // browsers keep no 12 sums, 4 weights and a factor in registers
 #else
-constexpr int kVectorBytes = 16, kTileRows = 3;
+constexpr int kVectorBytes = 16, kTileRows = 3, kRegisters = 16;
 #endif
 
 template <class T>

@@ -2,7 +2,7 @@
 // forward's name: `gates` holds those of the pre-activations z_i, z_f, z_g, z_o.
 #pragma once
 
-#include "train/cell_memory.h"
+#include "train/distinct_inputs.h"
 
 namespace {
 
@@ -136,18 +136,26 @@ class CellBackward {
     }
   }
 
-  // For some rows: writes the gradient of the outer part of x to to(row), and packs the left factors of the weights'
-  // gradients, x(row) and the saved arrays.
+  // The gradients of the pre-activations of all steps, and the operands of a row of them.
+  OuterRows<O> rows() const { return {gates, walk.rows}; }
+  int64_t row_width() const { return kGates * units; }
+
+  // For some outer rows: writes the gradient of the outer part of x to to(row), and packs x(row), a left factor of the
+  // weights' gradients.
   template <class X, class To>
-  void outer_gradient(int64_t chunk, int worker, X x, To to) {
-    int64_t first = chunk * kStepRows, end = first + kStepRows < walk.rows ? first + kStepRows : walk.rows;
+  void outer_gradient(const OuterRows<O> &rows, int64_t chunk, int worker, X x, To to) {
+    int64_t first = chunk * kStepRows, end = first + kStepRows < rows.count ? first + kStepRows : rows.count;
     const O *left[kStepRows];
-    for (int64_t at = first; at < end; ++at) left[at - first] = gates + at * kGates * units;
-    if (first < end)
-      multiply_panels<O>(end - first, left, kGates * units, outer_panels, cell.outer_size, [&](int64_t r, int64_t unit, Vector<T> sum) {
-        store(to(first + r) + unit, sum, cell.outer_size - unit);
-      });
-    pack_inputs<T>(outer_tiles, cell.outer_size, walk.rows, first, lines + worker * kStepRows * outer, x);
+    for (int64_t at = first; at < end; ++at) left[at - first] = rows.gradients + at * kGates * units;
+    multiply_panels<O>(end - first, left, kGates * units, outer_panels, cell.outer_size, [&](int64_t r, int64_t unit, Vector<T> sum) {
+      store(to(first + r) + unit, sum, cell.outer_size - unit);
+    });
+    pack_inputs<T>(outer_tiles, cell.outer_size, rows.count, first, lines + worker * kStepRows * outer, x);
+  }
+
+  // Packs the other left factors of the weights' gradients, of some rows: the saved arrays.
+  void pack_saved(int64_t chunk) {
+    const int64_t first = chunk * kStepRows;
     pack_tiles(joint_tiles, cell.inner_size, walk.rows, first, [&](int64_t at) { return joints(at); });
     pack_tiles(hidden_tiles(), H, walk.rows, first, [&](int64_t at) { return joints(at) + inner; });
     if (cell.full())
@@ -155,14 +163,18 @@ class CellBackward {
   }
 
   // Gradients of the weights of L units: sums over all steps. Each worker has its own `memory`.
-  void weights(int64_t block, GradientMemory<T, O> memory) {
+  void weights(const OuterRows<O> &outer_rows, int64_t block, GradientMemory<T, O> memory) {
     int64_t unit = block * L, width = cell.input_size();
     T *input = static_cast<T *>(d.weight_input);
     const Factor<T, O> left[] = {{outer_tiles, cell.outer_size, input, width},
                                  {joint_tiles, cell.inner_size, input + cell.outer_size, width},
                                  {hidden_tiles(), H, static_cast<T *>(d.weight_hidden), H}};
-    weight_gradient<T, O, kGates>(gates + block * kGates * L, kGates * units, walk.rows, left, 3,
+    const bool sums = outer_rows.gradients != gates;  // which are not the rows of the other factors
+    weight_gradient<T, O, kGates>(gates + block * kGates * L, kGates * units, walk.rows, left + sums, 3 - sums,
                                   static_cast<T *>(d.bias), {0, 1, 2, 3}, unit, H, memory);
+    if (sums)
+      weight_gradient<T, O, kGates>(outer_rows.gradients + block * kGates * L, kGates * units, outer_rows.count, left, 1, nullptr,
+                                    {0, 1, 2, 3}, unit, H, memory);
     if (cell.full()) {
       const Factor<T, O> cell_operands[] = {{cell_tiles, H, static_cast<T *>(d.weight_peephole), H}};
       weight_gradient<T, O, 3>(peephole_gradient(0, unit), 3 * units, walk.batch + walk.rows, cell_operands, 1, nullptr, {2, 0, 1}, unit, H,

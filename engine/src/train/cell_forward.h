@@ -49,9 +49,9 @@ class CellForward {
     }
   }
 
-  // W_x x_t + b for some rows, of the outer part of x; x(row) are `outer_size` numbers.
+  // W_x x + b for some rows, of the outer part of x, in the layout of the saved gates; x(row) are `outer_size` numbers.
   template <class Row>
-  void project(RowRange rows, int worker, Row x) {
+  void project(RowRange rows, int worker, T *gates, Row x) {
     const O *left[kStepRows];
     for (int64_t r = 0; r < rows.count; ++r) {
       O *line = lines + (worker * kStepRows + r) * outer;
@@ -60,7 +60,7 @@ class CellForward {
     }
     for (int64_t block = 0; block < blocks(); ++block)
       for_tiles(rows.count, [&](int64_t r, int64_t n) {
-        T *to = saved.gates + (rows.first + r * rows.step) * kGates * units + block * kGates * L;
+        T *to = gates + (rows.first + r * rows.step) * kGates * units + block * kGates * L;
         tile_of<O>(n, kGates)(outer, left + r, outer_panels + block * outer * kGates * L, bias + block * kGates * L, 0, to,
                               rows.step * kGates * units);
       });

@@ -7,6 +7,7 @@
 #include "runtime/kernels.h"
 #include "train/cell_forward.h"
 #include "train/cell_kinds.h"
+#include "train/distinct_inputs.h"
 #include "runtime/workers.h"
 
 namespace {
@@ -66,8 +67,10 @@ struct DecoderForward : DecoderRows<T, O> {
   static constexpr int L = kLanes<T>;
   std::vector<typename Cell::template Forward<T, O>> cells;
   int64_t *fed;  // (B)  positions of the sequences that go on, for a feed
+  const InputTable<T> table;
 
-  explicit DecoderForward(const peephole_decoder &problem) : Rows(problem) {
+  DecoderForward(const peephole_decoder &problem, const peephole::DistinctInputs *inputs)
+      : Rows(problem), table(inputs, problem.hidden_size, scratch) {
     for (int32_t l = 0; l < p.num_layers; ++l)
       cells.emplace_back(this->shapes[l], walk, saved[l], p.layers[l].hidden, p.threads, scratch);
     fed = scratch.template take<int64_t>(p.batch);
@@ -81,8 +84,12 @@ struct DecoderForward : DecoderRows<T, O> {
       if (task < cell_tasks) return cells[task / blocks].pack(task % blocks);
       attention.pack(task - cell_tasks);
     });
-    if (!feed)
-      for_tasks(p.threads, cells[0].chunks(), [this](int64_t chunk, int worker) { project(chunk_of(walk, chunk), worker); });
+    if (!feed) {
+      if (table) table.project(cells[0], walk, p.threads, p.embedding_size, kGates * this->units, saved[0].gates);
+      for_tasks(p.threads, cells[0].chunks(), [this](int64_t chunk, int worker) {
+        project(chunk_of(walk, chunk), worker, table ? 1 : 0);
+      });
+    }
     for_tasks(p.threads, walk.parts, [&](int64_t part, int worker) {
       for (int64_t step = 0; step < walk.steps; ++step) {
         if (feed) project_step(part, step, worker);
@@ -93,16 +100,16 @@ struct DecoderForward : DecoderRows<T, O> {
     });
   }
 
-  void project(RowRange rows, int worker) {
-    for (int32_t l = 0; l < p.num_layers; ++l)
-      cells[l].project(rows, worker, [&](int64_t at) {
+  void project(RowRange rows, int worker, int32_t first_layer) {
+    for (int32_t l = first_layer; l < p.num_layers; ++l)
+      cells[l].project(rows, worker, saved[l].gates, [&](int64_t at) {
         return l ? nullptr : static_cast<const T *>(p.embedded) + walk.position[at] * p.embedding_size;
       });
   }
 
   void project_step(int64_t part, int64_t step, int worker) {
     for (int64_t q = 0, alive = walk.alive(part, step); q < alive; q += kStepRows)
-      project({walk.row(part, step, q), walk.parts, alive - q < kStepRows ? alive - q : kStepRows}, worker);
+      project({walk.row(part, step, q), walk.parts, alive - q < kStepRows ? alive - q : kStepRows}, worker, 0);
   }
 
   void next_symbols(const peephole::SymbolFeed &feed, int64_t part, int64_t step, int worker) {
@@ -187,9 +194,11 @@ struct DecoderBackward : DecoderRows<T, O> {
   const T *from_attention = nullptr;  // (B, Hp): gradient of s_{t-1} from attention, by rank; NULL: no attention
   T *from_above;                      // (B, Hp): gradient of a layer's h_t from the layers above, by rank
   T *contexts;                        // (B, Mp): gradient of the context, by rank
+  const InputSums<T, O> sums;         // of the lowest layer
 
-  DecoderBackward(const peephole_decoder &problem, const peephole_decoder_gradients &given)
-      : Rows(problem), d(given), memory(most_columns(problem), problem.threads, scratch) {
+  DecoderBackward(const peephole_decoder &problem, const peephole_decoder_gradients &given, const peephole::DistinctInputs *inputs)
+      : Rows(problem), d(given), memory(most_columns(problem), problem.threads, scratch),
+        sums(inputs, problem.batch * problem.steps, problem.hidden_size, scratch) {
     for (int32_t l = 0; l < p.num_layers; ++l) {
       const auto &to = d.layers[l];
       gradients.push_back({to.weight_input, to.weight_hidden, to.bias, to.weight_peephole, to.h0, to.c0, to.bias_hidden});
@@ -208,7 +217,7 @@ struct DecoderBackward : DecoderRows<T, O> {
   template <class Attention>
   void run(const Attention &attention) {
     walk.find(p.lengths, false);
-    clear_rest();
+    if (!sums) clear_rest();
     attention.clear();
     from_attention = attention.state_gradient();
     const int64_t blocks = cells[0].blocks(), cell_tasks = p.num_layers * blocks;
@@ -223,12 +232,17 @@ struct DecoderBackward : DecoderRows<T, O> {
       }
       first_states(part);
     });
-    for_tasks(p.threads, cells[0].chunks(), [&](int64_t chunk, int worker) {
-      outer_gradients(chunk, worker);
+    OuterRows<O> outer = cells[0].rows();  // of the lowest layer: the others have no outer part of x
+    if (sums) outer = sums.add(outer, cells[0].row_width(), walk, p.threads);
+    for_tasks(p.threads, outer.chunks() + cells[0].chunks(), [&](int64_t task, int worker) {
+      if (task < outer.chunks()) return outer_gradient(outer, task, worker);
+      const int64_t chunk = task - outer.chunks();
+      for (auto &cell : cells) cell.pack_saved(chunk);
       attention.chunk(chunk);
     });
     for_tasks(p.threads, cell_tasks + attention.blocks(), [&](int64_t task, int worker) {
-      if (task < cell_tasks) return cells[task / blocks].weights(task % blocks, memory.of(worker));
+      const int64_t layer = task / blocks;
+      if (task < cell_tasks) return cells[layer].weights(layer ? cells[layer].rows() : outer, task % blocks, memory.of(worker));
       attention.weights(task - cell_tasks, cells.back().hidden_tiles(), memory.of(worker));
     });
     attention.finish();
@@ -241,15 +255,11 @@ struct DecoderBackward : DecoderRows<T, O> {
                   size_t((p.steps - p.lengths[b]) * p.embedding_size) * sizeof(T));
   }
 
-  void outer_gradients(int64_t chunk, int worker) {
-    for (int32_t l = 0; l < p.num_layers; ++l) {
-      auto row = [&](const void *array) {
-        return [=](int64_t at) -> T * {
-          return l ? nullptr : static_cast<T *>(const_cast<void *>(array)) + walk.position[at] * p.embedding_size;
-        };
-      };
-      cells[l].outer_gradient(chunk, worker, row(p.embedded), row(d.embedded));
-    }
+  void outer_gradient(const OuterRows<O> &outer, int64_t chunk, int worker) {
+    const int64_t E = p.embedding_size;
+    auto x = [&](int64_t row) { return sums ? sums.x(row, E) : static_cast<const T *>(p.embedded) + walk.position[row] * E; };
+    auto to = [&](int64_t row) { return sums ? sums.gradient(row, E) : static_cast<T *>(d.embedded) + walk.position[row] * E; };
+    cells[0].outer_gradient(outer, chunk, worker, x, to);
   }
 
   void first_states(int64_t part) {
@@ -289,9 +299,9 @@ struct DecoderBackward : DecoderRows<T, O> {
 
 // Calls body(pass, attention) with a forward pass and its kind of attention.
 template <class T, class O, class Body>
-auto with_decoder_forward(const peephole_decoder &problem, Body body) {
+auto with_decoder_forward(const peephole_decoder &problem, const peephole::DistinctInputs *inputs, Body body) {
   return with_cell(problem.cell, [&](auto cell) {
-    DecoderForward<T, O, decltype(cell)> pass(problem);
+    DecoderForward<T, O, decltype(cell)> pass(problem, inputs);
     return with_attention(problem.attention, [&](auto kind) {
       const typename decltype(kind)::template Forward<DecoderRows<T, O>> attention(pass);
       return body(pass, attention);
@@ -301,9 +311,10 @@ auto with_decoder_forward(const peephole_decoder &problem, Body body) {
 
 // The same with a backward pass.
 template <class T, class O, class Body>
-auto with_decoder_backward(const peephole_decoder &problem, const peephole_decoder_gradients &gradients, Body body) {
+auto with_decoder_backward(const peephole_decoder &problem, const peephole_decoder_gradients &gradients,
+                           const peephole::DistinctInputs *inputs, Body body) {
   return with_cell(problem.cell, [&](auto cell) {
-    DecoderBackward<T, O, decltype(cell)> pass(problem, gradients);
+    DecoderBackward<T, O, decltype(cell)> pass(problem, gradients, inputs);
     return with_attention(problem.attention, [&](auto kind) {
       const typename decltype(kind)::template Backward<DecoderRows<T, O>> attention(pass, gradients);
       return body(pass, attention);

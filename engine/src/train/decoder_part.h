@@ -12,9 +12,11 @@ class DecoderPart {
       : n(network), calls(step_calls), source(network, step_calls), layers(size_t(network.decoder_layers)), rows(layers.size()),
         d_rows(layers.size()), d_lasts(size_t(network.encoder_layers)) {}
 
+  // `distinct`: the inputs that replace `embedded` and its gradient, or NULL.
   void lay_out(Arena &arena, const RecurrentStack<T> &encoder_stack, int64_t batch, int64_t steps, const int64_t *target_lengths,
-               bool drops, bool learns) {
+               const peephole::DistinctInputs *distinct, bool drops, bool learns) {
     encoder = &encoder_stack;
+    inputs = distinct;
     B = batch;
     U = steps;
     lengths = target_lengths;
@@ -24,9 +26,9 @@ class DecoderPart {
     sums = residual() ? arena.take<T>(B * U * H) : nullptr;
     peephole_decoder sizes = problem(n, nullptr);
     saved = arena.take<char>(int64_t(peephole_decoder_saved_bytes(&sizes)));
-    calls.need(peephole_decoder_scratch_bytes(&sizes, 0));
+    calls.need(peephole::decoder_scratch_bytes(sizes, false, inputs));
     if (!learns) return;
-    calls.need(peephole_decoder_scratch_bytes(&sizes, 1));
+    calls.need(peephole::decoder_scratch_bytes(sizes, true, inputs));
     for (Last &last : d_lasts) {
       last.h = arena.take<T>(B * M);
       last.c = arena.take<T>(B * M);
@@ -37,14 +39,14 @@ class DecoderPart {
     for (size_t l = 1; l < layers.size(); ++l) calls.draw(layers[l].drawn, B, examples, sites[l - 1]);
   }
 
-  // embedded: (B, U, E). feed: writes embeddings from the second step on; NULL: all are given.
+  // embedded: (B, U, E), not read if inputs are distinct. feed: writes embeddings from the second step on; NULL: all are given.
   void forward(const NetworkView &w, const T *embedded, const peephole::SymbolFeed *feed) {
     for (size_t l = 0; l < layers.size(); ++l) {
       first_state(w, l);
       spread_mask(layers[l]);
     }
     source.forward(w);
-    calls.training.decoder_forward(problem(w, embedded), feed);
+    calls.training.decoder_forward(problem(w, embedded), feed, inputs);
   }
   // (B, U, H): the output of the stack; (B, U, M)
   const T *states() const { return residual() ? sums : layers.back().hidden; }
@@ -63,7 +65,7 @@ class DecoderPart {
     d.contexts = d_contexts;
     d.embedded = d_embedded;
     d.layers = d_rows.data();
-    calls.training.decoder_backward(problem(w, embedded), d);
+    calls.training.decoder_backward(problem(w, embedded), d, inputs);
     for (Last &last : d_lasts) {
       clear(last.h, B * M);
       clear(last.c, B * M);
@@ -100,6 +102,7 @@ class DecoderPart {
   const int64_t H = n.hidden_size, M = n.encoder_size;
   int64_t B = 0, U = 0;
   const int64_t *lengths = nullptr;
+  const peephole::DistinctInputs *inputs = nullptr;
   T *all_contexts, *sums;
   char *saved;
 

@@ -78,31 +78,44 @@ class GRUCellBackward {
     });
   }
 
-  // For some rows: writes the gradient of the outer part of x to to(row), and packs the left factors of the weights'
-  // gradients, x(row) and the saved arrays.
+  // The gradients of the pre-activations of all steps, and the operands of a row of them.
+  OuterRows<O> rows() const { return {of_x, walk.rows}; }
+  int64_t row_width() const { return kGRUGates * units; }
+
+  // For some outer rows: writes the gradient of the outer part of x to to(row), and packs x(row), a left factor of the
+  // weights' gradients.
   template <class X, class To>
-  void outer_gradient(int64_t chunk, int worker, X x, To to) {
-    const int64_t first = chunk * kStepRows, end = first + kStepRows < walk.rows ? first + kStepRows : walk.rows;
+  void outer_gradient(const OuterRows<O> &rows, int64_t chunk, int worker, X x, To to) {
+    const int64_t first = chunk * kStepRows, end = first + kStepRows < rows.count ? first + kStepRows : rows.count;
     const O *left[kStepRows];
-    for (int64_t at = first; at < end; ++at) left[at - first] = of_x + at * kGRUGates * units;
+    for (int64_t at = first; at < end; ++at) left[at - first] = rows.gradients + at * kGRUGates * units;
     multiply_panels<O>(end - first, left, kGRUGates * units, outer_panels, cell.outer_size,
                        [&](int64_t r, int64_t unit, Vector<T> sum) {
                          store(to(first + r) + unit, sum, cell.outer_size - unit);
                        });
-    pack_inputs<T>(outer_tiles, cell.outer_size, walk.rows, first, lines + worker * kStepRows * outer, x);
+    pack_inputs<T>(outer_tiles, cell.outer_size, rows.count, first, lines + worker * kStepRows * outer, x);
+  }
+
+  // Packs the other left factors of the weights' gradients, of some rows: the saved arrays.
+  void pack_saved(int64_t chunk) {
+    const int64_t first = chunk * kStepRows;
     pack_tiles(joint_tiles, cell.inner_size, walk.rows, first, [&](int64_t at) { return joints(at); });
     pack_tiles(hidden_tiles(), H, walk.rows, first, [&](int64_t at) { return joints(at) + inner; });
   }
 
   // Gradients of the weights of L units: sums over all steps. Each worker has its own `memory`.
-  void weights(int64_t block, GradientMemory<T, O> memory) {
+  void weights(const OuterRows<O> &outer_rows, int64_t block, GradientMemory<T, O> memory) {
     const int64_t unit = block * L, width = cell.input_size(), first = block * kGRUGates * L, stride = kGRUGates * units;
     T *input = static_cast<T *>(d.weight_input);
     const Factor<T, O> inputs[] = {{outer_tiles, cell.outer_size, input, width},
                                    {joint_tiles, cell.inner_size, input + cell.outer_size, width}};
     const Factor<T, O> hidden[] = {{hidden_tiles(), H, static_cast<T *>(d.weight_hidden), H}};
-    weight_gradient<T, O, kGRUGates>(of_x + first, stride, walk.rows, inputs, 2, static_cast<T *>(d.bias), {2, 0, 1}, unit,
-                                     H, memory);
+    const bool sums = outer_rows.gradients != of_x;  // which are not the rows of the other factors
+    weight_gradient<T, O, kGRUGates>(of_x + first, stride, walk.rows, inputs + sums, 2 - sums, static_cast<T *>(d.bias),
+                                     {2, 0, 1}, unit, H, memory);
+    if (sums)
+      weight_gradient<T, O, kGRUGates>(outer_rows.gradients + first, stride, outer_rows.count, inputs, 1, nullptr, {2, 0, 1},
+                                       unit, H, memory);
     weight_gradient<T, O, kGRUGates>(of_h + first, stride, walk.rows, hidden, 1, static_cast<T *>(d.bias_hidden),
                                      {2, 0, 1}, unit, H, memory);
   }

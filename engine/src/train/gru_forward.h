@@ -54,7 +54,7 @@ class GRUCellForward {
 
   // The numbers of some rows without the products of the inner part of x and of h; x(row) are `outer_size` numbers.
   template <class Row>
-  void project(RowRange rows, int worker, Row x) {
+  void project(RowRange rows, int worker, T *gates, Row x) {
     const O *left[kStepRows];
     for (int64_t r = 0; r < rows.count; ++r) {
       O *line = lines + (worker * kStepRows + r) * outer;
@@ -65,10 +65,11 @@ class GRUCellForward {
       const T *start = bias + block * kGates * L;
       for_tiles(rows.count, [&](int64_t r, int64_t n) {
         tile_of<O>(n, kGRUGates)(outer, left + r, outer_panels + block * outer * kGRUGates * L, start, 0,
-                                 gates(rows.first + r * rows.step, block), rows.step * kGates * units);
+                                 gates + (rows.first + r * rows.step) * kGates * units + block * kGates * L,
+                                 rows.step * kGates * units);
       });
       for (int64_t r = 0; r < rows.count; ++r)
-        store(gates(rows.first + r * rows.step, block) + 3 * L, load(start + 3 * L));
+        store(gates + (rows.first + r * rows.step) * kGates * units + (block * kGates + 3) * L, load(start + 3 * L));
     }
   }
 

@@ -3,6 +3,7 @@
 
 #include "train/cell_forward.h"
 #include "train/cell_kinds.h"
+#include "train/distinct_inputs.h"
 #include "runtime/workers.h"
 
 namespace {
@@ -20,21 +21,28 @@ struct LSTMForward {
   Walk walk{p.batch, p.steps, p.threads, scratch};
   CellSaved<T, O> saved{shape, p.batch, p.steps, kept};
   typename Cell::template Forward<T, O> cell{shape, walk, saved, p.out, p.threads, scratch};
+  const InputTable<T> table;
 
-  explicit LSTMForward(const peephole_lstm &problem) : p(problem) {}
+  LSTMForward(const peephole_lstm &problem, const peephole::DistinctInputs *inputs)
+      : p(problem), table(inputs, p.hidden_size, scratch) {}
 
   void run() {
     walk.find(p.lengths, p.reverse);
     for_tasks(p.threads, cell.blocks(), [this](int64_t block, int) { cell.pack(block); });
-    for_tasks(p.threads, cell.chunks(), [this](int64_t chunk, int worker) {
-      cell.project(chunk_of(walk, chunk), worker,
-                   [this](int64_t at) { return static_cast<const T *>(p.x) + walk.position[at] * p.input_size; });
-    });
+    project();
     for_tasks(p.threads, walk.parts, [this](int64_t part, int) {
       for (int64_t step = 0; step < walk.steps; ++step) {
         cell.step(part, step);
         for (int64_t q = walk.alive(part, step + 1); q < walk.alive(part, step); ++q) finish(walk.row(part, step, q));
       }
+    });
+  }
+
+  void project() {
+    if (table) return table.project(cell, walk, p.threads, p.input_size, kGates * in_lanes<T>(p.hidden_size), saved.gates);
+    for_tasks(p.threads, cell.chunks(), [this](int64_t chunk, int worker) {
+      cell.project(chunk_of(walk, chunk), worker, saved.gates,
+                   [this](int64_t at) { return static_cast<const T *>(p.x) + walk.position[at] * p.input_size; });
     });
   }
 
@@ -59,20 +67,25 @@ struct LSTMBackward {
   CellSaved<T, O> saved{shape, p.batch, p.steps, kept};
   typename Cell::template Backward<T, O> cell{shape, gradients, walk, saved, p.threads, scratch};
   WorkerMemory<T, O> memory{most_tiled(p.input_size) + most_tiled(p.hidden_size), p.threads, scratch};
+  const InputSums<T, O> sums;
 
-  LSTMBackward(const peephole_lstm &problem, const peephole_lstm_gradients &g) : p(problem), d(g) {}
+  LSTMBackward(const peephole_lstm &problem, const peephole_lstm_gradients &g, const peephole::DistinctInputs *inputs)
+      : p(problem), d(g), sums(inputs, p.batch * p.steps, p.hidden_size, scratch) {}
 
   void run() {
     walk.find(p.lengths, p.reverse);
     for_tasks(p.threads, cell.blocks(), [this](int64_t block, int) { cell.pack(block); });
     for_tasks(p.threads, walk.parts, [this](int64_t part, int) { walk_steps(part); });
-    for_tasks(p.threads, cell.chunks(), [this](int64_t chunk, int worker) {
-      auto x = [this](int64_t at) { return static_cast<const T *>(p.x) + walk.position[at] * p.input_size; };
-      auto to = [this](int64_t at) { return static_cast<T *>(d.x) + walk.position[at] * p.input_size; };
-      cell.outer_gradient(chunk, worker, x, to);
+    OuterRows<O> outer = cell.rows();
+    if (sums) outer = sums.add(outer, cell.row_width(), walk, p.threads);
+    for_tasks(p.threads, outer.chunks() + cell.chunks(), [&](int64_t task, int worker) {
+      if (task >= outer.chunks()) return cell.pack_saved(task - outer.chunks());
+      auto x = [&](int64_t row) { return sums ? sums.x(row, p.input_size) : static_cast<const T *>(p.x) + walk.position[row] * p.input_size; };
+      auto to = [&](int64_t row) { return sums ? sums.gradient(row, p.input_size) : static_cast<T *>(d.x) + walk.position[row] * p.input_size; };
+      cell.outer_gradient(outer, task, worker, x, to);
     });
-    for_tasks(p.threads, cell.blocks(), [this](int64_t block, int worker) { cell.weights(block, memory.of(worker)); });
-    for (int64_t b = 0; b < p.batch; ++b)
+    for_tasks(p.threads, cell.blocks(), [&](int64_t block, int worker) { cell.weights(outer, block, memory.of(worker)); });
+    for (int64_t b = 0; !sums && b < p.batch; ++b)
       std::memset(static_cast<T *>(d.x) + (b * p.steps + p.lengths[b]) * p.input_size, 0,
                   size_t((p.steps - p.lengths[b]) * p.input_size) * sizeof(T));
   }

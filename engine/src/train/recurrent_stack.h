@@ -27,9 +27,12 @@ class RecurrentStack {
     return (steps + unit - 1) / unit * unit;
   }
 
-  // Takes the memory for a batch; num_steps is a rounded number.
-  void lay_out(Arena &arena, int64_t num_rows, int64_t num_steps, const int64_t *real, bool drops, bool backward) {
+  // Takes the memory for a batch; num_steps is a rounded number. `distinct`: the inputs of each direction, which replace
+  // x and its gradient; or NULL.
+  void lay_out(Arena &arena, int64_t num_rows, int64_t num_steps, const int64_t *real, const peephole::DistinctInputs *distinct,
+               bool drops, bool backward) {
     batch = num_rows;
+    inputs = distinct;
     zeros = arena.template take<T>(batch * shape.hidden_size);
     int64_t steps = num_steps;
     for (size_t l = 0; l < layers.size(); ++l) {
@@ -46,7 +49,7 @@ class RecurrentStack {
         layer.lengths = layer.halved = arena.template take<int64_t>(batch);
       }
       layer.steps = steps;
-      for (int64_t d = 0; d < shape.directions; ++d) take_direction(arena, layer, d, backward);
+      for (int64_t d = 0; d < shape.directions; ++d) take_direction(arena, l, d, backward);
       const bool copies = shape.directions > 1 || layer.residual;
       layer.output = copies ? arena.template take<T>(batch * steps * width) : layer.out[0];
       const bool own = backward && l + 1 < layers.size();
@@ -72,14 +75,16 @@ class RecurrentStack {
     for (size_t l = 1; l < layers.size(); ++l) calls.draw(layers[l].mask, batch, examples, sites[l - 1]);
   }
 
-  // x: (B, steps, I). `weights`: of each layer and direction.
+  // x: (B, steps, I), not read if inputs are distinct. `weights`: of each layer and direction.
   void forward(const T *x, const peephole::LayerView *weights) {
     clear(zeros, batch * shape.hidden_size);
     for (size_t l = 0; l < layers.size(); ++l) {
       Layer &layer = layers[l];
       layer.input = l ? read_below(l) : x;
       for (int64_t b = 0; layer.joins && b < batch; ++b) layer.halved[b] = (layers[l - 1].lengths[b] + 1) / 2;
-      for_directions([&](int64_t d) { calls.training.lstm_forward(problem(layer, d, weights + l * shape.directions)); });
+      for_directions([&](int64_t d) {
+        calls.training.lstm_forward(problem(layer, d, weights + l * shape.directions), inputs_of(l, d));
+      });
       if (layer.output != layer.out[0]) join(l);
     }
   }
@@ -89,15 +94,16 @@ class RecurrentStack {
     const T *h, *c;
   };
 
-  // d_output: (B, steps, D·H), of the top layer; d_last(l) are LastGradients. Writes the gradient of x unless NULL.
+  // d_output: (B, steps, D·H), of the top layer; d_last(l) are LastGradients. Writes the gradient of x, or that of the
+  // distinct inputs.
   template <class Last>
   void backward(const T *d_output, Last d_last, const peephole::LayerView *weights, const peephole::LayerView *gradients, T *d_x) {
     for (size_t l = layers.size(); l-- > 0;) {
       Layer &layer = layers[l];
       const size_t first = l * shape.directions;
-      for_directions([&](int64_t d) { backward(layer, d, d_output, d_last(int64_t(l)), weights + first, gradients + first); });
+      for_directions([&](int64_t d) { backward(l, d, d_output, d_last(int64_t(l)), weights + first, gradients + first); });
       T *below = l ? layers[l - 1].d_output : d_x;
-      add_inputs(layer, d_output, below);
+      if (!inputs_of(l, 0)) add_inputs(layer, d_output, below);
       d_output = below;
     }
   }
@@ -124,9 +130,12 @@ class RecurrentStack {
   std::vector<Layer> layers;
   int64_t width, batch = 0;
   T *zeros = nullptr;  // (B, H)
+  const peephole::DistinctInputs *inputs = nullptr;  // of the lowest layer, for each direction
 
   bool has_cell_state() const { return shape.cell == PEEPHOLE_LSTM; }
   bool directions_run_together() const { return shape.directions == 2 && calls.settings.threads == 2; }
+
+  const peephole::DistinctInputs *inputs_of(size_t l, int64_t d) const { return l || !inputs ? nullptr : inputs + d; }
 
   template <class Run>
   void for_directions(Run run) const {
@@ -134,21 +143,22 @@ class RecurrentStack {
     for (int64_t d = 0; d < shape.directions; ++d) run(d);
   }
 
-  void take_direction(Arena &arena, Layer &layer, int64_t d, bool backward) {
+  void take_direction(Arena &arena, size_t l, int64_t d, bool backward) {
+    Layer &layer = layers[l];
     const int64_t H = shape.hidden_size, rows = batch * layer.steps;
     layer.out[d] = arena.template take<T>(rows * H);
     layer.h_last[d] = arena.template take<T>(batch * H);
     layer.c_last[d] = arena.template take<T>(batch * H);
     peephole_lstm sizes = problem(layer, d, nullptr);
     layer.saved[d] = arena.template take<char>(int64_t(peephole_lstm_saved_bytes(&sizes)));
-    calls.need(peephole_lstm_scratch_bytes(&sizes, 0));
+    calls.need(peephole::lstm_scratch_bytes(sizes, false, inputs_of(l, d)));
     if (!backward) return;
-    calls.need(peephole_lstm_scratch_bytes(&sizes, 1));
+    calls.need(peephole::lstm_scratch_bytes(sizes, true, inputs_of(l, d)));
     layer.d_out[d] = shape.directions > 1 ? arena.template take<T>(rows * H) : nullptr;
     layer.d_h_last[d] = arena.template take<T>(batch * H);
     layer.d_c_last[d] = arena.template take<T>(batch * H);
     layer.d_first[d] = arena.template take<T>(2 * batch * H);
-    layer.d_input[d] = arena.template take<T>(rows * layer.input_size);
+    layer.d_input[d] = inputs_of(l, d) ? nullptr : arena.template take<T>(rows * layer.input_size);
   }
 
   peephole_lstm problem(const Layer &layer, int64_t d, const peephole::LayerView *weights) const {
@@ -217,8 +227,9 @@ class RecurrentStack {
         [&](int64_t at, int64_t count) { clear(layer.output + at * width, count * width); });
   }
 
-  void backward(Layer &layer, int64_t d, const T *d_output, LastGradients last, const peephole::LayerView *weights,
+  void backward(size_t l, int64_t d, const T *d_output, LastGradients last, const peephole::LayerView *weights,
                 const peephole::LayerView *gradients) const {
+    const Layer &layer = layers[l];
     const int64_t H = shape.hidden_size;
     auto part = [&](T *to, const T *from, int64_t row) { copy(to + row * H, from + row * width + d * H, H); };
     for (int64_t b = 0; last.h && b < batch; ++b) part(layer.d_h_last[d], last.h, b);
@@ -238,7 +249,7 @@ class RecurrentStack {
     g.bias = calls.to(to.bias);
     g.bias_hidden = calls.to(to.bias_hidden);
     g.weight_peephole = calls.to(shape.form == PEEPHOLE_FULL ? to.peephole : to.diagonal);
-    calls.training.lstm_backward(problem(layer, d, weights), g);
+    calls.training.lstm_backward(problem(layer, d, weights), g, inputs_of(l, d));
   }
 
   // The gradient of the output below, or of x: the sum of both directions', through dropout; and that of (41).

@@ -11,17 +11,19 @@ namespace {
 template <class T, class O>
 constexpr peephole::TrainingKernels training_kernels() {
   peephole::TrainingKernels kernels{};
-  kernels.lstm_forward = [](const peephole_lstm &problem) {
-    with_cell(problem.cell, [&](auto cell) { LSTMForward<T, O, decltype(cell)>(problem).run(); });
+  using peephole::DistinctInputs;
+  kernels.lstm_forward = [](const peephole_lstm &problem, const DistinctInputs *inputs) {
+    with_cell(problem.cell, [&](auto cell) { LSTMForward<T, O, decltype(cell)>(problem, inputs).run(); });
   };
-  kernels.lstm_backward = [](const peephole_lstm &problem, const peephole_lstm_gradients &gradients) {
-    with_cell(problem.cell, [&](auto cell) { LSTMBackward<T, O, decltype(cell)>(problem, gradients).run(); });
+  kernels.lstm_backward = [](const peephole_lstm &problem, const peephole_lstm_gradients &gradients, const DistinctInputs *inputs) {
+    with_cell(problem.cell, [&](auto cell) { LSTMBackward<T, O, decltype(cell)>(problem, gradients, inputs).run(); });
   };
-  kernels.decoder_forward = [](const peephole_decoder &problem, const peephole::SymbolFeed *feed) {
-    with_decoder_forward<T, O>(problem, [=](auto &pass, const auto &attention) { pass.run(attention, feed); });
+  kernels.decoder_forward = [](const peephole_decoder &problem, const peephole::SymbolFeed *feed, const DistinctInputs *inputs) {
+    with_decoder_forward<T, O>(problem, inputs, [=](auto &pass, const auto &attention) { pass.run(attention, feed); });
   };
-  kernels.decoder_backward = [](const peephole_decoder &problem, const peephole_decoder_gradients &gradients) {
-    with_decoder_backward<T, O>(problem, gradients, [](auto &pass, const auto &attention) { pass.run(attention); });
+  kernels.decoder_backward = [](const peephole_decoder &problem, const peephole_decoder_gradients &gradients,
+                                const DistinctInputs *inputs) {
+    with_decoder_backward<T, O>(problem, gradients, inputs, [](auto &pass, const auto &attention) { pass.run(attention); });
   };
   kernels.linear_forward = [](const peephole_linear &problem) { Linear<T, O>(problem, nullptr).forward(); };
   kernels.linear_backward = [](const peephole_linear &problem, const peephole_linear_gradients &gradients) {

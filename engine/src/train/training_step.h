@@ -7,6 +7,7 @@
 
 #include "train/decoder_part.h"
 #include "train/recurrent_stack.h"
+#include "train/symbol_inputs.h"
 
 namespace {
 
@@ -15,7 +16,8 @@ class TrainingStep {
  public:
   TrainingStep(const NetworkView &network, const peephole_trainer_settings &given, const TrainingKernels &training,
                const ElementKernels<T> &elements, void (*make_mask)(const peephole_dropout_mask &), const uint32_t *unit_keys)
-      : n(network), settings(given), calls{training, elements, make_mask, given, unit_keys}, decoder(network, calls) {
+      : n(network), settings(given), calls{training, elements, make_mask, given, unit_keys}, decoder(network, calls),
+        source_inputs(calls), target_inputs(calls) {
     const bool alone = is_language_model();
     const int64_t directions = alone ? 1 : n.directions;
     stack.emplace(StackShape{n.gru ? PEEPHOLE_GRU : PEEPHOLE_LSTM, n.form, n.embedding_size, alone ? H : M / directions, alone ? n.decoder_layers : n.encoder_layers,
@@ -37,6 +39,8 @@ class TrainingStep {
     Arena arena(memory);
     lay_out(arena, step, gradients != nullptr);
     find_rows(step);
+    source_inputs.find(num_source_symbols, source_positions, source_symbols, weights.source_embedding);
+    target_inputs.find(rows, positions, previous, weights.target_embedding);
     if (gradients) draw(step);
     forward(weights);
     const double loss = output(weights, gradients);
@@ -50,6 +54,7 @@ class TrainingStep {
   StepCalls<T> calls;
   std::optional<RecurrentStack<T>> stack;  // the encoder; the decoder of a language model, which has no context
   DecoderPart<T> decoder;
+  SymbolInputs<T> source_inputs, target_inputs;  // of the lowest layers
   const int64_t H = n.hidden_size, M = n.encoder_size, E = n.embedding_size, R = H + M + E;
   int64_t B = 0, U = 0, S = 0, rows = 0;  // S: steps of the encoder's lowest layer
   int64_t *lengths, *positions, *previous, *gold, *source_positions, *source_symbols;
@@ -84,12 +89,14 @@ class TrainingStep {
     target_mask = calls.take_mask(arena, drops, B, U, E);
     readout_mask = calls.take_mask(arena, drops, B, U, H);
     embedded = arena.take<T>(B * U * E);
+    sampled = learns && step.sampling_probability > 0 ? &step : nullptr;
+    target_inputs.lay_out(arena, !drops && !sampled, n.target_embedding.rows, rows, B * U, E, learns);
     if (alone) {
       S = U;
-      stack->lay_out(arena, B, U, lengths, drops, learns);
+      stack->lay_out(arena, B, U, lengths, target_inputs.inputs(), drops, learns);
     } else {
       lay_out_source(arena, step, drops, learns);
-      decoder.lay_out(arena, *stack, B, U, lengths, drops, learns);
+      decoder.lay_out(arena, *stack, B, U, lengths, target_inputs.inputs(), drops, learns);
     }
     inputs = arena.take<T>(rows * R);
     readouts = arena.take<T>(rows * H);
@@ -97,7 +104,6 @@ class TrainingStep {
     loss = arena.take<T>(1);
     calls.need_linear(rows, n.readout.weight, learns);
     first_rows = arena.take<int64_t>(B);
-    sampled = learns && step.sampling_probability > 0 ? &step : nullptr;
     if (sampled) lay_out_sampling(arena);
     const peephole_output_loss problem = output_problem(n);
     calls.need(peephole_output_loss_scratch_bytes(&problem, learns));
@@ -118,9 +124,10 @@ class TrainingStep {
     source_positions = arena.take<int64_t>(num_source_symbols);
     source_symbols = arena.take<int64_t>(num_source_symbols);
     source_mask = calls.take_mask(arena, drops, B, S, E);
-    x = arena.take<T>(B * S * E);
-    d_x = arena.take<T>(learns ? B * S * E : 0);
-    stack->lay_out(arena, B, S, step.source_lengths, drops, learns);
+    source_inputs.lay_out(arena, !drops, n.source_embedding.rows, num_source_symbols, B * S, E, learns);
+    x = drops ? arena.take<T>(B * S * E) : nullptr;
+    d_x = drops ? arena.take<T>(B * S * E) : nullptr;
+    stack->lay_out(arena, B, S, step.source_lengths, source_inputs.inputs(), drops, learns);
   }
 
   void lay_out_sampling(Arena &arena) {
@@ -212,7 +219,7 @@ class TrainingStep {
       stack->forward(embedded, w.decoder);
       states = stack->output();
     } else {
-      embed(w.source_embedding, num_source_symbols, source_positions, source_symbols, source_mask, x);
+      if (x) embed(w.source_embedding, num_source_symbols, source_positions, source_symbols, source_mask, x);
       stack->forward(x, w.encoder);
       Feeding feeding{*this, w};
       const peephole::SymbolFeed feed{feed_symbols, &feeding};
@@ -333,12 +340,22 @@ class TrainingStep {
     } else {
       decoder.backward(w, g, embedded, d_states, d_contexts, d_embedded);
       stack->backward(decoder.d_memory(), [&](int64_t layer) { return decoder.d_last(layer); }, w.encoder, g.encoder, d_x);
-      embed_gradient(g.source_embedding, num_source_symbols, source_positions, source_symbols, source_mask, d_x);
+      source_embedding_gradient(g.source_embedding);
     }
+    // Of distinct inputs, `d_embedded` holds the readout's part only
     calls.for_rows(rows, [&](int64_t row) {
-      calls.elements.add(d_embedded + positions[row] * E, d_inputs + row * R + H + M, nullptr, E);
+      T *to = d_embedded + positions[row] * E;
+      const T *from = d_inputs + row * R + H + M;
+      target_inputs.inputs() ? copy(to, from, E) : calls.elements.add(to, from, nullptr, E);
     });
     embed_gradient(g.target_embedding, rows, positions, previous, target_mask, d_embedded);
+    if (target_inputs.inputs()) target_inputs.add_gradients(1, g.target_embedding);
+  }
+
+  void source_embedding_gradient(const MatrixView &gradient) const {
+    if (d_x) return embed_gradient(gradient, num_source_symbols, source_positions, source_symbols, source_mask, d_x);
+    clear(calls.to(gradient), gradient.rows * gradient.columns);
+    source_inputs.add_gradients(n.directions, gradient);
   }
 };
 

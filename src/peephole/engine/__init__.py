@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from peephole.engine.abi import library as library
     from peephole.engine.abi import library_path as library_path
     from peephole.engine.abi import peak as peak
+    from peephole.engine.number_speed import bfloat16_is_faster as bfloat16_is_faster
     from peephole.engine.problems import ATTENTIONS as ATTENTIONS
     from peephole.engine.problems import FORMS as FORMS
     from peephole.engine.problems import OPERANDS as OPERANDS
@@ -39,6 +40,7 @@ _MODULES = {
     "OutputLossProblem": "peephole.engine.problems",
     "activation": "peephole.engine.abi",
     "available": "peephole.engine.abi",
+    "bfloat16_is_faster": "peephole.engine.number_speed",
     "instruction_sets": "peephole.engine.abi",
     "library": "peephole.engine.abi",
     "library_path": "peephole.engine.abi",
@@ -57,6 +59,7 @@ __all__ = [
     "OutputLossProblem",
     "activation",
     "available",
+    "bfloat16_is_faster",
     "instruction_sets",
     "library",
     "library_path",

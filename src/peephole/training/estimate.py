@@ -12,7 +12,7 @@ import numpy as np
 
 from peephole.config import Config, SearchConfig
 from peephole.data import Prepared
-from peephole.engine import instruction_sets
+from peephole.engine import bfloat16_is_faster
 from peephole.engine.packed import PackedModel, PackedSearch
 from peephole.memory import machine_memory
 from peephole.nn import schema
@@ -103,5 +103,5 @@ def seconds_per_update(config: Config, prepared: Prepared, batches: Sequence[Bat
         times.append(time.perf_counter() - started)
     precision = config.train.precision
     if precision == "auto":  # as `peephole.training.backend_choice.with_precision` chooses, if the engine trains all
-        precision = "bf16-mixed" if instruction_sets()[:1] == ("avx512_bf16",) else "32-true"
+        precision = "bf16-mixed" if bfloat16_is_faster() else "32-true"
     return FACTORS.get(precision, FACTORS["32-true"]) * sum(times) / len(times) + SECONDS_PER_UPDATE
