@@ -142,8 +142,9 @@ def with_precision(config: Config) -> Config:
     """Return the config with `train.precision = "auto"` resolved for this machine.
 
     bfloat16 products on the engine, with weights, sums and states in float32, are faster on some processors with
-    bfloat16 instructions, float32 on all others; `engine.bfloat16_is_faster` measures it. On
-    English pronunciation (the quickstart's model, 900 steps of 1,000 symbols, one seed) both reached a dev loss of 0.328 and symbol error rates of 10.38 %.
+    bfloat16 instructions, float32 on all others; `engine.bfloat16_is_faster` measures it. On English
+    pronunciation (the quickstart's model, 900 steps of 1,000 symbols, one seed) both reached a dev loss of 0.328
+    and symbol error rates of 10.38 %.
 
     Raises:
         ConfigError: `16-mixed` on a CPU, where Fabric would train in another one.
