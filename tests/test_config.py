@@ -22,7 +22,7 @@ from peephole.errors import ConfigError, PeepholeError
 FIELDS = {
     f"{section.name}.{field.name}": (typing.get_type_hints(kind)[field.name], field)
     for section in fields(Config)
-    if section.name != "peephole_implied"
+    if section.name not in ("peephole_implied", "given")
     for kind in [typing.get_type_hints(Config)[section.name]]
     for field in fields(kind)
 }

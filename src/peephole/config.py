@@ -40,6 +40,8 @@ class Config:
     search: SearchConfig = SearchConfig()
     peephole_implied: bool = field(default=False, compare=False, repr=False)
     """Whether `model.peephole` was not given and is none because of `model.cell=gru`."""
+    given: frozenset[str] = field(default=frozenset(), compare=False, repr=False)
+    """The settings that were given, as `section.key`; run.json and model files do not store which."""
 
     def __post_init__(self) -> None:
         for name, kind in SECTIONS.items():
@@ -67,6 +69,7 @@ class Config:
         """
         check_type("tree", tree, Mapping, "a table of sections")
         base, sections = base or cls(), {}
+        given: set[str] = set()
         for section, values in tree.items():
             if section not in SECTIONS:
                 wanted = f"wanted one of {', '.join(SECTIONS)}{nearest(section, SECTIONS)}"
@@ -76,7 +79,9 @@ class Config:
             sections[section] = read_section(
                 SECTIONS[section], values, f"{where}, {section}", base=getattr(base, section)
             )
-        return replace(base, **sections, peephole_implied=_is_peephole_implied(tree.get("model", {}), base))
+            given |= {f"{section}.{key}" for key in values}
+        implied = _is_peephole_implied(tree.get("model", {}), base)
+        return replace(base, **sections, peephole_implied=implied, given=base.given | given)
 
     @classmethod
     def from_toml(cls, path: str | Path, base: Config | None = None) -> Config:
@@ -128,7 +133,8 @@ class Config:
             for section, keys in changed.items()
         }
         implied = _is_peephole_implied(changed.get("model", {}), self)
-        return replace(self, **sections, peephole_implied=implied)
+        given = {f"{section}.{key}" for section, keys in changed.items() for key in keys}
+        return replace(self, **sections, peephole_implied=implied, given=self.given | given)
 
     def searching(self) -> SearchConfig:
         """Return the settings of section `search` with those defaults that depend on other sections.

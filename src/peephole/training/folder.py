@@ -22,6 +22,7 @@ from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
+from peephole.config import Config
 from peephole.data import Items, Prepared, data_files, prepare, prepare_again, reopen
 from peephole.data.items import file_of, write_items
 from peephole.errors import ConfigError, DataError, PeepholeError, RunError
@@ -42,8 +43,8 @@ CONTENTS = {"run.json", "train.jsonl", "dev.jsonl", "data", "checkpoint", "log.j
 
 
 def start_run(
-    run: Run, pairs: Mapping[str, Items], overwrite: bool, stack: ExitStack, check: Callable[[Prepared], object]
-) -> None:
+    run: Run, pairs: Mapping[str, Items], overwrite: bool, stack: ExitStack, settle: Callable[[Prepared], Config]
+) -> Config:
     """Lock the run, create its folder and prepare its data; delete an older run only after that has succeeded.
 
     Args:
@@ -51,10 +52,13 @@ def start_run(
         pairs: pairs given in Python, as "train" or "dev"; they are written to that file of the run's folder.
         overwrite: replace an older run and model; without it, only a run in which nothing was trained is replaced.
         stack: receives the lock.
-        check: called with the prepared data before an older run is replaced.
+        settle: called with the prepared data before an older run is replaced; returns the settings to train with.
+
+    Returns:
+        These settings, which run.json stores.
 
     Raises:
-        PeepholeError: the data, the model's name or an older run, or raised by `check`; older files are unchanged.
+        PeepholeError: the data, the model's name or an older run, or raised by `settle`; older files are unchanged.
     """
     folder = run.folder
     check_name(run)
@@ -66,7 +70,7 @@ def start_run(
         _undo_interrupted_replacement(folder)
         check_replaces_nothing(run, overwrite)
         _check_data_stay(stored, pairs)
-        _make_folder(run, stored, pairs, check)
+        return _make_folder(run, stored, pairs, settle)
     except OSError as error:
         raise RunError(f"{folder}: cannot be written: {error.strerror or error}") from error
 
@@ -159,14 +163,17 @@ def reopen_run(run: Run, folder: Path, data: str | None, dev: str | None, stack:
     return found, prepared.report
 
 
-def _make_folder(run: Run, stored: Run, pairs: Mapping[str, Items], check: Callable[[Prepared], object]) -> None:
+def _make_folder(run: Run, stored: Run, pairs: Mapping[str, Items], settle: Callable[[Prepared], Config]) -> Config:
     """Create the run's folder in place of an older one. A kill at any point leaves the old run or the new one, whole.
 
     Args:
         run: the run with the names of its data files as messages show them.
         stored: the same with the names that run.json stores.
         pairs: as in `start_run`.
-        check: likewise.
+        settle: likewise.
+
+    Returns:
+        What `settle` returned.
 
     Raises:
         PeepholeError: the data; an older run is unchanged, and otherwise no folder is left.
@@ -191,18 +198,19 @@ def _make_folder(run: Run, stored: Run, pairs: Mapping[str, Items], check: Calla
             }  # before they get their place
             train, dev = files.get("train", run.train), files.get("dev", run.dev)
             prepared = prepare(train, dev, run.config, new / "data", run.known_symbols(new))
-            check(prepared)
-            write_run(replace(stored, data_digest=prepared.digest), new, folder)
+            config = settle(prepared)
+            write_run(replace(stored, config=config, data_digest=prepared.digest), new, folder)
             os.replace(place, old)
             os.replace(new, place)
             with suppress(OSError):
                 remove(old)
-            return
+            return config
         os.replace(new, place)
         try:
             prepared = prepare(run.train, run.dev, run.config, folder / "data", run.known_symbols())
-            check(prepared)
-            write_run(replace(stored, data_digest=prepared.digest), folder, folder)
+            config = settle(prepared)
+            write_run(replace(stored, config=config, data_digest=prepared.digest), folder, folder)
+            return config
         except PeepholeError:  # there is no run to resume, so the same command can be repeated
             remove(place)
             raise

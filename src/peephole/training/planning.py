@@ -20,6 +20,7 @@ from peephole.training.estimate import Estimate, estimate
 from peephole.training.folder import check_name, check_replaces_nothing
 from peephole.training.run_file import Run
 from peephole.training.schedules import empty_budget_notice
+from peephole.training.short_budget import suit_budget
 
 LARGEST_PARTS = 3  # parts of the memory that are named
 
@@ -119,22 +120,22 @@ def plan(
         check_replaces_nothing(run, overwrite)
     chosen = recognise_sources(train, chosen)
     with tempfile.TemporaryDirectory(prefix="peephole-") as folder:
-        prepared = prepare(train, dev, chosen, folder)
-        return plan_of(chosen, prepared)
+        return plan_of(chosen, prepare(train, dev, chosen, folder))
 
 
 def plan_of(config: Config, prepared: Prepared) -> Plan:
     """Return the plan of a training on prepared data.
 
     Args:
-        config: all settings, with what the sources are.
+        config: all settings, with what the sources are; those that nobody gave are chosen as by `train`.
         prepared: the data.
     """
+    config, chosen = suit_budget(config, prepared)
     symbols = len(prepared.source_symbols), len(prepared.target_symbols)
     sizes = tensors(Architecture.of(config.model), *symbols).values()
     found = estimate(config, prepared)
     empty = empty_budget_notice(config.train)
-    notes = [note for note in (ctc_notice(config, prepared.train), empty) if note is not None]
+    notes = [note for note in (chosen, ctc_notice(config, prepared.train), empty) if note is not None]
     notes += ["model.peephole is none: a GRU has no cell state to look at"] if config.peephole_implied else []
     return Plan(
         report=[*prepared.report, *notes],

@@ -6,10 +6,9 @@ The run's folder, from which an interrupted training resumes, is described in `p
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack, nullcontext, suppress
 from dataclasses import dataclass, replace
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -35,6 +34,7 @@ from peephole.training.processes import run_on_rank_zero, synchronised_clock
 from peephole.training.report import Report
 from peephole.training.run_file import Run, read_run, resume_command
 from peephole.training.schedules import empty_budget_notice
+from peephole.training.short_budget import suit_budget
 from peephole.training.start import introduction
 from peephole.training.state import (
     Position,
@@ -108,9 +108,16 @@ def train(
         with waiting(f"reading {run.train}", quiet=quiet or platform.processes.rank > 0):
             if platform.device == "cpu":
                 check_training_memory(run.config, 0, 0, ())  # before the data are read
-            check = partial(_memory_note, platform, run)
-            run_on_rank_zero(platform.processes, lambda: start_run(run, pairs, overwrite, stack, check))
-        return complete_training(platform, run, quiet)
+            chosen: list[str] = []
+
+            def settle(prepared: Prepared) -> Config:
+                config, line = suit_budget(run.config, prepared)
+                chosen.extend([] if line is None else [line])
+                _memory_note(platform, config, prepared)
+                return config
+
+            config = run_on_rank_zero(platform.processes, lambda: start_run(run, pairs, overwrite, stack, settle))
+        return complete_training(platform, replace(run, config=config), quiet, notes=chosen)
 
 
 def resume(
@@ -156,7 +163,9 @@ def resume(
         return complete_training(platform, run, quiet, report)
 
 
-def complete_training(platform: Platform, run: Run, quiet: bool, resumed: list[str] | None = None) -> Model:
+def complete_training(
+    platform: Platform, run: Run, quiet: bool, resumed: list[str] | None = None, notes: Sequence[str] = ()
+) -> Model:
     """Train from the checkpoint, if there is one, to the end; return the model of the file that was written.
 
     Args:
@@ -164,13 +173,13 @@ def complete_training(platform: Platform, run: Run, quiet: bool, resumed: list[s
         run: its data are prepared.
         quiet: print nothing.
         resumed: in a resumed run, the report of its prepared data.
+        notes: lines to print after the report of the data.
     """
     with ExitStack() as stack:
         prepared = open_prepared(run.folder / "data")
-        if resumed is not None:
-            prepared = replace(prepared, report=resumed)
-        if (note := _memory_note(platform, run, prepared)) is not None:
-            prepared = replace(prepared, report=[*prepared.report, note])
+        memory = _memory_note(platform, run.config, prepared)
+        lines = [*(prepared.report if resumed is None else resumed), *notes, *([] if memory is None else [memory])]
+        prepared = replace(prepared, report=lines)
 
         def setting() -> str:
             return deciding_setting(run.config, *memory_sizes(run.config, prepared))
@@ -204,11 +213,11 @@ def train_trial(run: Run, prepared: Prepared, watch: Watch) -> Position:
         return _train(stack, platform, run, prepared, True, False, watch)
 
 
-def _memory_note(platform: Platform, run: Run, prepared: Prepared) -> str | None:
+def _memory_note(platform: Platform, config: Config, prepared: Prepared) -> str | None:
     """Compare the memory that the training needs with that of this machine; see `check_training_memory`."""
     if platform.device != "cpu" or platform.processes.count > 1:
         return None
-    return check_training_memory(run.config, *memory_sizes(run.config, prepared))
+    return check_training_memory(config, *memory_sizes(config, prepared))
 
 
 def _train(

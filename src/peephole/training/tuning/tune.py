@@ -65,7 +65,7 @@ def tune(
     with ExitStack() as stack:  # holds the run's lock
         with waiting(f"reading {run.train}", quiet=quiet):
             run = with_sources(run, pairs)
-            start_run(run, pairs, overwrite, stack, lambda prepared: _check_first(run, prepared))
+            start_run(run, pairs, overwrite, stack, lambda prepared: _checked(run.config, prepared))
         return _search_and_train(read_run(run.folder), quiet)
 
 
@@ -97,10 +97,11 @@ def resume_search(stored: Run, folder: Path, data: str | None, dev: str | None, 
         return _search_and_train(run, quiet, report)
 
 
-def _check_first(run: Run, prepared: Prepared) -> None:
-    """Raise a PeepholeError if the settings from which the search starts cannot be trained on this machine."""
-    if training_device(run.config.train) == "cpu":
-        check_training_memory(run.config, *memory_sizes(run.config, prepared))
+def _checked(config: Config, prepared: Prepared) -> Config:
+    """Return the settings from which the search starts; raise a PeepholeError if this machine cannot train them."""
+    if training_device(config.train) == "cpu":
+        check_training_memory(config, *memory_sizes(config, prepared))
+    return config
 
 
 def _search_and_train(run: Run, quiet: bool, resumed: list[str] | None = None) -> Model:

@@ -1,0 +1,100 @@
+"""Tests the settings that are chosen from the minutes of a training and the amount of its data."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from peephole import load
+from peephole.config import Config, ModelConfig
+from peephole.data import prepare
+from peephole.training import plan, resume, train
+from peephole.training.run_file import read_run
+from peephole.training.short_budget import FEW_PASSES, SHORT, suit_budget
+
+from .toy import write_pairs
+
+FEW = {"minutes": 0.0001, "max_length": 20}  # a fraction of a pass
+CHOSEN = "batch_symbols=300, learning_rate=0.002, hidden_size=192, dropout=0"
+
+
+@pytest.fixture(scope="module")
+def prepared(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("data")
+    write_pairs(folder / "train.tsv", 200)
+    return prepare(folder / "train.tsv", None, Config(), folder / "prepared")
+
+
+def values(config, names=SHORT):
+    tree = config.to_dict()
+    return {name: tree[name.partition(".")[0]][name.partition(".")[2]] for name in names}
+
+
+def test_few_passes_get_another_recipe(prepared):
+    config, line = suit_budget(Config().with_values(FEW), prepared)
+    assert values(config) == SHORT
+    assert line is not None
+    assert line.startswith("0.0001 minutes are about 0.")
+    assert line.endswith(f"passes over the data: {CHOSEN}")
+
+
+def test_many_passes_keep_the_defaults(prepared):
+    config = Config().with_values({"minutes": 60})
+    assert suit_budget(config, prepared) == (config, None)
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {"epochs": 0.1},
+        {"steps": 1},
+        {},
+        {**FEW, "device": "cuda"},
+        {**FEW, **dict(SHORT)},
+    ],
+    ids=str,
+)
+def test_other_budgets_devices_and_complete_settings_stay(prepared, settings, monkeypatch):
+    monkeypatch.setattr("peephole.training.short_budget.training_device", lambda config: config.device)
+    config = Config().with_values({"device": "cpu", **settings})
+    assert suit_budget(config, prepared) == (config, None)
+
+
+def test_given_settings_stay_even_with_the_value_of_the_default(prepared):
+    given = {"dropout": 0.2, "hidden_size": 64}
+    for config in (
+        Config().with_values({**FEW, **given}),
+        Config.from_dict({"model": given, "train": {"minutes": 0.0001}}),
+        Config.from_dict({"model": {"dropout": 0.2}}, base=Config(model=ModelConfig(hidden_size=64))).with_values(FEW),
+    ):
+        chosen, line = suit_budget(config, prepared)
+        assert values(chosen) == {**SHORT, "model.dropout": 0.2, "model.hidden_size": 64}
+        assert line is not None
+        assert line.endswith("passes over the data: batch_symbols=300, learning_rate=0.002")
+
+
+def test_the_time_of_a_pass_decides(prepared, monkeypatch):
+    class Found:
+        seconds_per_epoch = 60.0
+
+    monkeypatch.setattr("peephole.training.short_budget.estimate", lambda config, prepared: Found)
+    for passes, expected in ((FEW_PASSES - 0.01, SHORT), (FEW_PASSES + 0.01, values(Config()))):
+        assert values(suit_budget(Config().with_values({"minutes": passes}), prepared)[0]) == expected
+
+
+def test_a_run_stores_what_was_chosen_and_goes_on_with_it(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    write_pairs(tmp_path / "train.tsv", 200)
+    assert CHOSEN in "\n".join(plan("train.tsv", **FEW).report)
+    train("train.tsv", out="m.safetensors", hidden_size=16, **FEW)
+    assert "learning_rate=0.002, dropout=0\n" in capsys.readouterr().err
+    stored = json.loads((tmp_path / "m.run" / "run.json").read_text())["config"]
+    assert (stored["data"]["batch_symbols"], stored["model"]["hidden_size"]) == (300, 16)
+    assert values(read_run(tmp_path / "m.run").config) == {**SHORT, "model.hidden_size": 16}
+    assert values(load("m.safetensors").config) == {**SHORT, "model.hidden_size": 16}
+    resume("m.run")
+    assert "passes over the data" not in capsys.readouterr().err
+    # A run from a model keeps the model's settings
+    train("train.tsv", out="n.safetensors", from_model="m.safetensors", **{**FEW, "dropout": 0.1})
+    assert values(read_run(tmp_path / "n.run").config) == {**SHORT, "model.hidden_size": 16, "model.dropout": 0.1}
