@@ -38,7 +38,7 @@ def command(minutes: float, folder: str) -> None:
     training and, with matplotlib, a picture of the attention.
     """
     started = time.monotonic()
-    # The words are seen about ten times, and letters and phones follow each other in the same order
+    # The words are seen seven to ten times, and letters and phones follow each other in the same order
     settings = {**SHORT, "train.minutes": minutes, "train.evaluations": 10, "model.attention": "location"}
     config = Config().with_values(settings, "command line")
     output_folder = Path(folder)
