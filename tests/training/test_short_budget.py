@@ -10,12 +10,13 @@ from peephole import load
 from peephole.config import Config, ModelConfig
 from peephole.data import prepare
 from peephole.training import plan, resume, train
+from peephole.training.estimate import Estimate
 from peephole.training.run_file import read_run
-from peephole.training.short_budget import FEW_PASSES, SHORT, suit_budget
+from peephole.training.short_budget import FEW_PASSES, FEW_UPDATES, MORE_UPDATES, SHORT, suit_budget
 
 from .toy import write_pairs
 
-FEW = {"minutes": 0.0001, "max_length": 20}  # a fraction of a pass
+FEW = {"minutes": 0.0001, "max_length": 20}  # a fraction of an update
 CHOSEN = "batch_symbols=300, learning_rate=0.002, hidden_size=192, dropout=0"
 
 
@@ -36,11 +37,11 @@ def test_few_passes_get_another_recipe(prepared):
     assert values(config) == SHORT
     assert line is not None
     assert line.startswith("0.0001 minutes are about 0.")
-    assert line.endswith(f"passes over the data: {CHOSEN}")
+    assert line.endswith(f" updates: {CHOSEN}")
 
 
-def test_many_passes_keep_the_defaults(prepared):
-    config = Config().with_values({"minutes": 60})
+def test_many_updates_keep_the_defaults(prepared):
+    config = Config().with_values({"minutes": 600})
     assert suit_budget(config, prepared) == (config, None)
 
 
@@ -71,16 +72,23 @@ def test_given_settings_stay_even_with_the_value_of_the_default(prepared):
         chosen, line = suit_budget(config, prepared)
         assert values(chosen) == {**SHORT, "model.dropout": 0.2, "model.hidden_size": 64}
         assert line is not None
-        assert line.endswith("passes over the data: batch_symbols=300, learning_rate=0.002")
+        assert line.endswith(" updates: batch_symbols=300, learning_rate=0.002")
 
 
-def test_the_time_of_a_pass_decides(prepared, monkeypatch):
-    class Found:
-        seconds_per_epoch = 60.0
-
-    monkeypatch.setattr("peephole.training.short_budget.estimate", lambda config, prepared: Found)
-    for passes, expected in ((FEW_PASSES - 0.01, SHORT), (FEW_PASSES + 0.01, values(Config()))):
-        assert values(suit_budget(Config().with_values({"minutes": passes}), prepared)[0]) == expected
+@pytest.mark.parametrize(
+    ("passes", "updates", "expected"),
+    [
+        (FEW_PASSES - 0.01, FEW_UPDATES + 100, {}),
+        (FEW_PASSES - 0.01, FEW_UPDATES - 100, SHORT),
+        (FEW_PASSES + 0.01, FEW_UPDATES - 100, MORE_UPDATES),
+        (FEW_PASSES + 0.01, FEW_UPDATES + 100, {}),
+    ],
+)
+def test_passes_and_updates_decide(prepared, passes, updates, expected, monkeypatch):
+    found = Estimate({}, round(updates / passes), 60.0)
+    monkeypatch.setattr("peephole.training.short_budget.estimate", lambda config, prepared: found)
+    chosen = values(suit_budget(Config().with_values({"minutes": passes}), prepared)[0])
+    assert chosen == {**values(Config()), **expected}
 
 
 def test_a_run_stores_what_was_chosen_and_goes_on_with_it(tmp_path, monkeypatch, capsys):

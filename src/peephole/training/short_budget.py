@@ -1,7 +1,7 @@
 """Choose settings that nobody gave for a training of some minutes, from the passes over the data that fit in.
 
-The defaults suit a long training. One that sees its data few times needs many small updates of a smaller model, and
-nothing against learning by heart, since it does not come to that.
+The defaults suit a long training. A short one learns more from many small updates; one that also sees its data few
+times, from a smaller model without dropout, since it does not come to learning by heart.
 """
 
 from __future__ import annotations
@@ -13,14 +13,17 @@ from peephole.data import Prepared
 from peephole.training.backend_choice import training_device
 from peephole.training.estimate import estimate
 
+FEW_UPDATES = 10_000
+MORE_UPDATES = {"data.batch_symbols": 300}
+"""What a training of few updates needs; benchmarks/RESULTS.md has the comparisons."""
 FEW_PASSES = 12.0
 SHORT = {
-    "data.batch_symbols": 300,
+    **MORE_UPDATES,
     "train.learning_rate": 0.002,
     "model.hidden_size": 192,
     "model.dropout": 0.0,
 }
-"""What few passes need; benchmarks/RESULTS.md has the comparisons."""
+"""What it needs if its passes over the data are few, too; likewise."""
 
 _DEFAULTS = {f"{section}.{f.name}": f.default for section, kind in SECTIONS.items() for f in fields(kind)}
 
@@ -40,13 +43,18 @@ def suit_budget(config: Config, prepared: Prepared) -> tuple[Config, str | None]
     is_text = config.model.input == "symbols" and config.model.output in ("symbols", "copy")
     if minutes is None or not is_text or training_device(config.train) != "cpu":
         return config, None
-    free = [name for name in SHORT if name not in config.given and _value(config, name) == _DEFAULTS[name]]
-    seconds = estimate(config, prepared).seconds_per_epoch if free else None
-    if seconds is None or not 60 * minutes < FEW_PASSES * seconds:
+    free = {name for name in SHORT if name not in config.given and _value(config, name) == _DEFAULTS[name]}
+    found = estimate(config, prepared) if free else None
+    if found is None or found.seconds_per_epoch is None:
         return config, None
-    chosen = {name: SHORT[name] for name in free}
+    passes = 60 * minutes / found.seconds_per_epoch
+    updates = passes * found.steps_per_epoch
+    suited = {} if updates >= FEW_UPDATES else SHORT if passes < FEW_PASSES else MORE_UPDATES
+    chosen = {name: value for name, value in suited.items() if name in free}
+    if not chosen:
+        return config, None
     named = ", ".join(f"{name.partition('.')[2]}={value:g}" for name, value in chosen.items())
-    line = f"{minutes:g} minutes are about {60 * minutes / seconds:.2g} passes over the data: {named}"
+    line = f"{minutes:g} minutes are about {passes:.2g} passes over the data and {updates:,.0f} updates: {named}"
     return config.with_values(chosen, "budget"), line
 
 
