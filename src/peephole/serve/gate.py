@@ -24,8 +24,8 @@ App = Callable[[MutableMapping[str, Any], Receive, Send], Awaitable[None]]
 
 OPEN = ("/healthz", "/readyz", "/health", "/v2/health/live", "/v2/health/ready")
 """The paths that need no token and are answered while the server drains."""
-TOKEN_IN_BODY = ("/translate", "/detect")
-"""The paths whose requests may have their token in the body, where the path's own function reads it."""
+OTHER_TOKENS = ("/translate", "/detect", "/languages")
+"""The paths of LibreTranslate, which may have the token in the body, where their functions read it, or need none."""
 DISCARDED_SECONDS = 5.0  # in which the rest of a body that is too large is read, so that its client reads the answer
 GONE = 499  # in the log, for a client that left before its answer
 log = logging.getLogger("peephole.serve")
@@ -100,7 +100,7 @@ class Gate:
         exchange.scope["client_name"] = exchange.client = scope["client"][0] if scope.get("client") else "local"
         if scope["path"] in OPEN:
             return
-        if self._tokens is not None and scope["path"] not in TOKEN_IN_BODY:
+        if self._tokens is not None and scope["path"] not in OTHER_TOKENS:
             given = token_of(exchange.header(b"authorization"))
             client = None if given is None else self._tokens.client_of(given)
             if client is None:
