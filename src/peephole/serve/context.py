@@ -111,11 +111,12 @@ class Context:
             (
                 Query(
                     source,
-                    index,
-                    search,
-                    None if prefixes is None else prefixes[index],
-                    () if must_contain is None else tuple(must_contain[index]),
-                    attention,
+                    rows,
+                    index=index,
+                    search=search,
+                    prefix=None if prefixes is None else prefixes[index],
+                    must_contain=() if must_contain is None else tuple(must_contain[index]),
+                    attention=attention,
                 ),
                 float((len(source) + 1) * rows),
             )

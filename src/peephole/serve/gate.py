@@ -42,7 +42,7 @@ class Gate:
 
     Attributes:
         draining: whether new requests get 503.
-        running: requests without an answer.
+        running: requests that have arrived whole and have no answer.
     """
 
     def __init__(self, app: App, limits: Limits, metrics: Metrics, tokens: Tokens | None) -> None:
@@ -57,7 +57,6 @@ class Gate:
             await self._app(scope, receive, send)
             return
         exchange = _Exchange(scope, send)
-        self.running += 1
         try:
             await self._answer(exchange, receive)
         except ClientGoneError:
@@ -70,7 +69,6 @@ class Gate:
             if exchange.status is None:
                 await exchange.send_error(500, "the server failed; its log has the reason")
         finally:
-            self.running -= 1
             self._record(exchange)
 
     async def wait_until_idle(self) -> None:
@@ -83,11 +81,14 @@ class Gate:
             self._check_access(exchange)
             body = await self._read_body(exchange, receive)
         except RefusalError as refusal:
-            await exchange.send_error(refusal.status, refusal.message, refusal.headers, rest=receive)
+            rest = None if refusal.status == 408 else receive
+            await exchange.send_error(refusal.status, refusal.message, refusal.headers, rest)
             return
+        self.running += 1
         try:
             await self._app(exchange.scope, _with_body(body, receive), exchange.send)
         finally:
+            self.running -= 1
             self._held -= len(body)
 
     def _check_access(self, exchange: _Exchange) -> None:
