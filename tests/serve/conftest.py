@@ -21,7 +21,7 @@ import pytest
 import peephole
 from peephole.model import Model
 
-SECONDS = 60  # after which a server that a test has forgotten is killed
+SECONDS = 300  # after which a server that a test has forgotten is killed
 
 
 class Answer(NamedTuple):

@@ -68,7 +68,7 @@ def test_concurrent_requests_of_different_settings_do_not_change_each_other(serv
 
 
 def test_a_stream_may_have_more_sources_than_a_batch(server: Server, toy: Model) -> None:
-    words = [WORDS[i % 6] for i in range(900)]
+    words = [WORDS[i % 6] for i in range(300)]
     answer = server.post("/v1/predict", {"sources": words, "stream": True})
     assert [json.loads(line) for line in answer.body.splitlines()] == expected(toy, words)
 

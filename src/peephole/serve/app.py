@@ -16,8 +16,10 @@ from peephole import __version__
 from peephole.serve.context import Context, Options, answer
 from peephole.serve.gate import Gate
 from peephole.serve.health import health_routes
+from peephole.serve.libre_translate import libre_translate_routes
 from peephole.serve.models import Models
 from peephole.serve.native import native_routes
+from peephole.serve.open_inference import open_inference_routes
 from peephole.serve.refusal import RefusalError
 
 
@@ -59,6 +61,8 @@ def create_app(models: Models, options: Options) -> Gate:
     app.add_exception_handler(RequestValidationError, _tell_http_error)
     gate = Gate(app, options.limits, context.metrics, options.tokens)
     app.include_router(native_routes(context))
+    app.include_router(open_inference_routes(context, gate))
+    app.include_router(libre_translate_routes(context))
     app.include_router(health_routes(context, gate))
     return gate
 

@@ -26,11 +26,6 @@ class BatchedSession:
         self._tickets = count()
         self._added: dict[int, Query] = {}
 
-    @property
-    def active(self) -> int:
-        """Return the number of sources that were added and not given back."""
-        return len(self._added)
-
     def add(self, query: Query) -> int:
         """Take in a source; return its ticket."""
         ticket = next(self._tickets)
@@ -60,10 +55,15 @@ class BatchedSession:
     def _predict(self, queries: list[Query]) -> Iterator[Outcome]:
         """Yield the outcome of each query of a batch; of one with an error each is predicted by itself."""
         first = queries[0]
+        sources = [query.source for query in queries]
         has_prefix, has_phrases = first.prefix is not None, bool(first.must_contain)
         try:
+            if first.target is not None:
+                targets = [query.target for query in queries]
+                yield from self.model.score(sources, targets, notices=Notices(), **self._threads)
+                return
             yield from self.model.predict(
-                [query.source for query in queries],
+                sources,
                 prefixes=[query.prefix or "" for query in queries] if has_prefix else None,
                 must_contain=[query.must_contain for query in queries] if has_phrases else None,
                 attention=first.attention,
@@ -83,4 +83,4 @@ def _batch_key(ticket: int, query: Query) -> object:
     """Return what the queries of a batch have in common; a query that samples is alone."""
     alone = ticket if query.search.get("temperature") is not None else None
     search = json.dumps(query.search, sort_keys=True)
-    return search, query.attention, query.prefix is None, not query.must_contain, alone
+    return search, query.target is None, query.attention, query.prefix is None, not query.must_contain, alone

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import functools
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -20,6 +21,8 @@ from peephole.serve.request import Work, run_all
 from peephole.serve.schema import Requests, json_bytes
 from peephole.serve.tokens import Tokens
 from peephole.symbols import FrameSymbols
+
+Endpoint = Callable[..., Awaitable[Response]]
 
 
 @dataclass(frozen=True)
@@ -108,11 +111,12 @@ class Context:
             (
                 Query(
                     source,
-                    index,
-                    search,
-                    None if prefixes is None else prefixes[index],
-                    () if must_contain is None else tuple(must_contain[index]),
-                    attention,
+                    rows,
+                    index=index,
+                    search=search,
+                    prefix=None if prefixes is None else prefixes[index],
+                    must_contain=() if must_contain is None else tuple(must_contain[index]),
+                    attention=attention,
                 ),
                 float((len(source) + 1) * rows),
             )
@@ -154,3 +158,20 @@ def check_input(served: ServedModel, *, files: bool) -> None:
 def answer(value: Any, status: int = 200) -> Response:
     """Return a value as JSON."""
     return Response(json_bytes(value), status, media_type="application/json")
+
+
+def with_status(statuses: Mapping[int, int]) -> Callable[[Endpoint], Endpoint]:
+    """Return a decorator that changes the status of refusals to that of another protocol."""
+
+    def decorate(endpoint: Endpoint) -> Endpoint:
+        @functools.wraps(endpoint)
+        async def call(*args: Any, **kwargs: Any) -> Response:
+            try:
+                return await endpoint(*args, **kwargs)
+            except RefusalError as refusal:
+                refusal.status = statuses.get(refusal.status, refusal.status)
+                raise
+
+        return call
+
+    return decorate

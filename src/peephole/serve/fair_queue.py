@@ -52,17 +52,24 @@ class FairQueue(Generic[Item]):
         self.costs[client] = self.costs.get(client, 0.0) + cost
         self.total_cost += cost
 
+    def first(self) -> Item:
+        """Return the next item.
+
+        Raises:
+            IndexError: there is none.
+        """
+        while self._heap[0][2] not in self._waiting:
+            heappop(self._heap)
+        return self._heap[0][2]
+
     def pop(self) -> Item:
         """Take out the next item.
 
         Raises:
             IndexError: there is none.
         """
-        while True:
-            start, _, item = heappop(self._heap)
-            if item in self._waiting:
-                break
-        self._virtual = start
+        item = self.first()
+        self._virtual, _, _ = heappop(self._heap)
         self._forget(item)
         return item
 

@@ -24,8 +24,8 @@ App = Callable[[MutableMapping[str, Any], Receive, Send], Awaitable[None]]
 
 OPEN = ("/healthz", "/readyz", "/health", "/v2/health/live", "/v2/health/ready")
 """The paths that need no token and are answered while the server drains."""
-TOKEN_IN_BODY = ("/translate", "/detect")
-"""The paths whose requests may have their token in the body, where the path's own function reads it."""
+OTHER_TOKENS = ("/translate", "/detect", "/languages")
+"""The paths of LibreTranslate, which may have the token in the body, where their functions read it, or need none."""
 DISCARDED_SECONDS = 5.0  # in which the rest of a body that is too large is read, so that its client reads the answer
 GONE = 499  # in the log, for a client that left before its answer
 log = logging.getLogger("peephole.serve")
@@ -42,7 +42,7 @@ class Gate:
 
     Attributes:
         draining: whether new requests get 503.
-        running: requests without an answer.
+        running: requests that have arrived whole and have no answer.
     """
 
     def __init__(self, app: App, limits: Limits, metrics: Metrics, tokens: Tokens | None) -> None:
@@ -57,7 +57,6 @@ class Gate:
             await self._app(scope, receive, send)
             return
         exchange = _Exchange(scope, send)
-        self.running += 1
         try:
             await self._answer(exchange, receive)
         except ClientGoneError:
@@ -70,7 +69,6 @@ class Gate:
             if exchange.status is None:
                 await exchange.send_error(500, "the server failed; its log has the reason")
         finally:
-            self.running -= 1
             self._record(exchange)
 
     async def wait_until_idle(self) -> None:
@@ -83,11 +81,14 @@ class Gate:
             self._check_access(exchange)
             body = await self._read_body(exchange, receive)
         except RefusalError as refusal:
-            await exchange.send_error(refusal.status, refusal.message, refusal.headers, rest=receive)
+            rest = None if refusal.status == 408 else receive
+            await exchange.send_error(refusal.status, refusal.message, refusal.headers, rest)
             return
+        self.running += 1
         try:
             await self._app(exchange.scope, _with_body(body, receive), exchange.send)
         finally:
+            self.running -= 1
             self._held -= len(body)
 
     def _check_access(self, exchange: _Exchange) -> None:
@@ -100,7 +101,7 @@ class Gate:
         exchange.scope["client_name"] = exchange.client = scope["client"][0] if scope.get("client") else "local"
         if scope["path"] in OPEN:
             return
-        if self._tokens is not None and scope["path"] not in TOKEN_IN_BODY:
+        if self._tokens is not None and scope["path"] not in OTHER_TOKENS:
             given = token_of(exchange.header(b"authorization"))
             client = None if given is None else self._tokens.client_of(given)
             if client is None:

@@ -14,10 +14,10 @@ from typing import Any
 
 from peephole.errors import ConfigError, ModelFileError, PeepholeError, describe_value
 from peephole.model import Model, load
-from peephole.serve.batched import BatchedSession
+from peephole.serve.continuous import open_session
 from peephole.serve.limits import Limits
 from peephole.serve.refusal import RefusalError
-from peephole.serve.scheduler import Scheduler
+from peephole.serve.scheduler import PLACES, Scheduler
 
 SECONDS_BETWEEN_LOOKS = 1.0
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}")
@@ -76,7 +76,8 @@ class ServedModel:
             digest.update(file.content)
         self.version = digest.hexdigest()[:12]
         """The beginning of the SHA-256 of its files: which weights answered."""
-        self.scheduler = Scheduler(BatchedSession(model, threads), limits, name)
+        places = max(PLACES, limits.max_hypotheses)
+        self.scheduler = Scheduler(open_session(model, places, threads), limits, name, places)
 
 
 class Models:

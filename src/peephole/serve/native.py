@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncGenerator, AsyncIterator
+from contextlib import aclosing
 from typing import Any
 
 from fastapi import APIRouter
@@ -14,6 +15,7 @@ from peephole.nn.schema import Architecture
 from peephole.serve import schema
 from peephole.serve.context import Context, answer, check_input, client_of
 from peephole.serve.models import ServedModel
+from peephole.serve.query import Query
 from peephole.serve.refusal import RefusalError, refusal_of
 from peephole.serve.request import run_streamed
 from peephole.serve.schema import json_bytes, parse
@@ -68,7 +70,7 @@ def native_routes(context: Context) -> APIRouter:
         check_input(served, files=False)
         context.note(request, served, asked.sources)
         work = [
-            (_scoring(served, source, target), float(len(source) + 1))
+            (Query(source, target=target), float(len(source) + 1))
             for source, target in zip(asked.sources, asked.targets, strict=True)
         ]
         return answer(_head(served) | {"log_probs": await context.run(request, served, work)})
@@ -169,25 +171,20 @@ def _result(source: str, predictions: list[Prediction]) -> dict[str, Any]:
 
 
 async def _lines(
-    outcomes: AsyncIterator[Any], sources: list[str], context: Context, served: ServedModel
+    outcomes: AsyncGenerator[Any, None], sources: list[str], context: Context, served: ServedModel
 ) -> AsyncIterator[bytes]:
     """Yield the lines of a streamed answer; the first is not made before there is room for the request."""
     index = 0
-    async for outcome in outcomes:
-        if isinstance(outcome, Exception):
-            refusal = refusal_of(outcome)
-            line = {"source": sources[index], "error": refusal.message if refusal else "the server failed"}
-        else:
-            line = _result(sources[index], outcome)
-            context.metrics.sources.labels(served.name).inc()
-        index += 1
-        yield json_bytes(line) + b"\n"
-
-
-def _scoring(served: ServedModel, source: str, target: Any) -> Callable[[], float]:
-    from peephole.model import Notices
-
-    return lambda: served.model.score([source], [target], notices=Notices())[0]
+    async with aclosing(outcomes):
+        async for outcome in outcomes:
+            if isinstance(outcome, Exception):
+                refusal = refusal_of(outcome)
+                line = {"source": sources[index], "error": refusal.message if refusal else "the server failed"}
+            else:
+                line = _result(sources[index], outcome)
+                context.metrics.sources.labels(served.name).inc()
+            index += 1
+            yield json_bytes(line) + b"\n"
 
 
 def _describe(served: ServedModel, context: Context) -> dict[str, Any]:

@@ -11,10 +11,12 @@ from peephole.model import Prediction
 
 @dataclass(frozen=True, eq=False)
 class Query:
-    """One source to predict.
+    """One source to predict, or one pair to score.
 
     Attributes:
         source: a text, or an array of frames.
+        rows: hypotheses that are extended at a time.
+        target: of a pair, a text or a list of tokens; None to predict.
         index: its number in the request, which determines its random numbers in sampling.
         search: settings of `peephole.config.SearchConfig` that differ from the model's.
         prefix: what the target begins with; None for nothing.
@@ -23,6 +25,8 @@ class Query:
     """
 
     source: Any
+    rows: int = 1
+    target: Any = None
     index: int = 0
     search: Mapping[str, Any] = field(default_factory=dict)
     prefix: str | None = None
@@ -30,18 +34,13 @@ class Query:
     attention: bool = False
 
 
-Outcome = list[Prediction] | Exception
-"""The predictions of a source, best first, or the error that it caused."""
+Outcome = list[Prediction] | float | Exception
+"""The predictions of a source, best first, the score of a pair, or the error that it caused."""
 
 
 @runtime_checkable
 class PredictionSession(Protocol):
     """Predicts sources that are added while others are in work. One thread uses it."""
-
-    @property
-    def active(self) -> int:
-        """Return the number of sources that were added and not given back."""
-        ...
 
     def add(self, query: Query) -> int:
         """Take in a source; return its ticket."""

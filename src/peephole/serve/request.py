@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
 from contextlib import suppress
 from typing import Any
 
@@ -73,7 +73,7 @@ async def run_all(
 
 async def run_streamed(
     scheduler: Scheduler, work: Sequence[tuple[Work, float]], client: str, seconds: float
-) -> AsyncIterator[Any]:
+) -> AsyncGenerator[Any, None]:
     """Yield the outcomes of long work in its order, errors among them, with a few jobs in the queue at a time.
 
     Arguments as in `run_all`; `seconds` is the longest time for one outcome. The iterator ends with a RefusalError as

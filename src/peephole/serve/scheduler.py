@@ -13,7 +13,7 @@ from peephole.serve.limits import Limits
 from peephole.serve.query import PredictionSession, Query
 from peephole.serve.refusal import RefusalError
 
-PLACES = 64  # sources in work at a time, as many as a batch of `peephole predict`
+PLACES = 320  # hypotheses in work at a time: those of 64 sources with a beam of 5, as `peephole predict` has them
 MEMORY = 0.9  # of the measured speed, for each second of work
 
 
@@ -27,10 +27,11 @@ class Job:
         done: called in the event loop with what became of it, unless it was cancelled.
     """
 
-    __slots__ = ("cancelled", "client", "cost", "done", "work")
+    __slots__ = ("cancelled", "client", "cost", "done", "rows", "work")
 
     def __init__(self, work: Query | Callable[[], Any], client: str, cost: float, done: Callable[[Any], None]) -> None:
         self.work, self.client, self.cost, self.done = work, client, cost, done
+        self.rows = work.rows if isinstance(work, Query) else 1
         self.cancelled = False
 
 
@@ -41,7 +42,7 @@ class Scheduler:
         session: predicts; used by the scheduler's thread only.
         limits: of the server.
         name: of the thread.
-        places: most sources in work at a time.
+        places: most hypotheses in work at a time.
     """
 
     def __init__(self, session: PredictionSession, limits: Limits, name: str = "model", places: int = PLACES) -> None:
@@ -53,6 +54,7 @@ class Scheduler:
         self._closing = False
         self._speed = _Speed()
         self._tickets: dict[int, Job] = {}
+        self._rows = 0  # that these take
         self._thread = threading.Thread(target=self._run, name=f"peephole-{name}", daemon=True)
         self._thread.start()
 
@@ -127,8 +129,8 @@ class Scheduler:
                 if self._closing and not self._queue and not self._tickets:
                     break
                 dropped, self._cancelled = self._cancelled, []
-                taken = [self._queue.pop() for _ in range(min(len(self._queue), self._places - len(self._tickets)))]
-            self._drop(dropped)
+                self._drop(dropped)
+                taken = self._take()
             started = time.monotonic()
             finished = self._admit(taken)
             if self._tickets:
@@ -138,12 +140,28 @@ class Scheduler:
                 self._loop.call_soon_threadsafe(_deliver, finished)
         self._session.close()
 
+    def _take(self) -> list[Job]:
+        """Return the next jobs of the queue for which there are places."""
+        taken: list[Job] = []
+        rows = self._rows
+        while self._queue:
+            rows += self._queue.first().rows
+            if rows > self._places and (self._tickets or taken):
+                break
+            taken.append(self._queue.pop())
+        return taken
+
     def _drop(self, jobs: Sequence[Job]) -> None:
         """Cancel what the session has of these jobs; others are finished already."""
         dropped = set(jobs)
         for ticket in [ticket for ticket, job in self._tickets.items() if job in dropped]:
             self._session.cancel(ticket)
-            del self._tickets[ticket]
+            self._end(ticket)
+
+    def _end(self, ticket: int) -> Job:
+        job = self._tickets.pop(ticket)
+        self._rows -= job.rows
+        return job
 
     def _admit(self, jobs: Sequence[Job]) -> list[tuple[Job, Any]]:
         """Add queries to the session, and call functions; return what is finished."""
@@ -152,6 +170,7 @@ class Scheduler:
             try:
                 if isinstance(job.work, Query):
                     self._tickets[self._session.add(job.work)] = job
+                    self._rows += job.rows
                 else:
                     finished.append((job, job.work()))
             except Exception as error:
@@ -165,7 +184,7 @@ class Scheduler:
             found = [(ticket, error) for ticket in self._tickets]
             for ticket in self._tickets:
                 self._session.cancel(ticket)
-        return [(self._tickets.pop(ticket), outcome) for ticket, outcome in found]
+        return [(self._end(ticket), outcome) for ticket, outcome in found]
 
 
 def _deliver(finished: Sequence[tuple[Job, Any]]) -> None:

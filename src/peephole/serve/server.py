@@ -18,6 +18,8 @@ from peephole.serve.gate import Gate
 
 LARGEST_HEAD = 16_384  # bytes of a request's line and headers
 IDLE_SECONDS = 60  # that a connection is kept after an answer
+FLUSH_SECONDS = 3  # in which clients may read the end of their answers after the last one is made
+SWITCH_SECONDS = 0.0005  # in which a thread that runs Python yields: the engine's steps are as short
 SPARE_FILES = 64  # that the process may open besides connections
 log = logging.getLogger("peephole.serve")
 
@@ -171,11 +173,12 @@ def run(gate: Gate, listener: socket.socket, seconds: float, grace: float) -> No
         server_header=False,
         h11_max_incomplete_event_size=LARGEST_HEAD,
         timeout_keep_alive=IDLE_SECONDS,
-        timeout_graceful_shutdown=int(max(1, grace)),
+        timeout_graceful_shutdown=FLUSH_SECONDS,
         limit_concurrency=allow_connections(),
         backlog=2048,
     )
     server = Server(config, gate, grace)
+    sys.setswitchinterval(SWITCH_SECONDS)
     try:
         server.run([listener])
     except SystemExit as error:

@@ -1,0 +1,239 @@
+"""LibreTranslate's protocol: /translate, /languages, /detect, /health.
+
+Follows the API of LibreTranslate 1.6: fields as JSON or as a form, errors as {"error": …} with status 400, 403 for a
+wrong `api_key`, which is a token of this server. Texts are translated line by line, and `format` is text.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from typing import Annotated, Any, Literal
+
+from fastapi import APIRouter
+from pydantic import BaseModel, ConfigDict, Field, StringConstraints, create_model
+from starlette.exceptions import HTTPException
+from starlette.requests import Request
+from starlette.responses import Response
+
+from peephole.model import Prediction
+from peephole.serve import schema
+from peephole.serve.context import Context, answer, with_status
+from peephole.serve.languages import NAMES, detect_language
+from peephole.serve.models import ServedModel
+from peephole.serve.refusal import RefusalError
+from peephole.serve.tokens import token_of
+from peephole.symbols import Symbols
+
+AUTO = "auto"
+STATUSES = {413: 400, 422: 400}  # LibreTranslate's, for these of ours
+
+
+class DetectedAnswer(BaseModel):
+    """A language and how sure it is, in percent."""
+
+    confidence: float
+    language: str
+
+
+class TranslateAnswer(BaseModel):
+    """The translation of a text, or of each text of a list."""
+
+    translatedText: str | list[str]
+    alternatives: list[str] | list[list[str]] | None = None
+    detectedLanguage: DetectedAnswer | list[DetectedAnswer] | None = None
+
+
+class LanguageAnswer(BaseModel):
+    """A source language and the languages into which it is translated."""
+
+    code: str
+    name: str
+    targets: list[str]
+
+
+def libre_translate_routes(context: Context) -> APIRouter:
+    """Return the routes; translation models have declared languages."""
+    router = APIRouter(tags=["LibreTranslate"], responses=REFUSALS)
+    languages = dict(context.options.languages or {})
+    of_pair = {pair: name for name, pair in languages.items()}
+    text: Any = Annotated[str, StringConstraints(max_length=context.limits.max_length)]
+    only_text: Any = Literal["text"]
+    config = ConfigDict(extra="ignore")
+    Translate: Any = create_model(
+        "TranslateRequest",
+        __config__=config,
+        q=(text | list[text], Field(description="a text, or a list of texts", examples=["Hello"])),
+        source=(str, Field(description="language of the text, or auto", examples=["en"])),
+        target=(str, Field(description="language of the translation", examples=["it"])),
+        format=(only_text, Field("text", description="only text")),
+        alternatives=(int, Field(0, ge=0, lt=context.limits.max_hypotheses, description="further translations")),
+        api_key=(str | None, Field(None, description="a token of this server")),
+    )
+    Detect: Any = create_model(
+        "DetectRequest",
+        __config__=config,
+        q=(text, Field(description="a text", examples=["Hello"])),
+        api_key=(str | None, Field(None, description="a token of this server")),
+    )
+
+    def detect_in(text: str) -> list[tuple[str, float]]:
+        tables: dict[str, list[Symbols]] = {}
+        for name, (source, _) in languages.items():
+            tables.setdefault(source, []).append(context.models.get(name).model.source_symbols)
+        return detect_language(text, tables)
+
+    @with_status(STATUSES)
+    async def translate(request: Request) -> Response:
+        """Translate a text or a list of texts."""
+        asked = await _read(request, Translate)
+        _check_key(context, request, asked.api_key)
+        texts = [asked.q] if isinstance(asked.q, str) else asked.q
+        if not 1 <= len(texts) <= context.limits.max_batch:
+            raise RefusalError(422, f"q: wanted 1 to {context.limits.max_batch} texts (max_batch), got {len(texts)}")
+        if asked.source == AUTO:
+            found = [detect_in(text)[0] if languages else ("", 0.0) for text in texts]
+        else:
+            found = [(asked.source, 1.0)] * len(texts)
+        served = [_find(context, of_pair, source, asked.target) for source, _ in found]
+        lines = [(index, line) for index, text in enumerate(texts) for line in text.split("\n")]
+        best = await _translate(context, request, served, lines, asked.alternatives)
+        translated = [_join(best, lines, index, 0) for index in range(len(texts))]
+        result: dict[str, Any] = {"translatedText": translated}
+        if asked.alternatives:
+            ranks = range(1, asked.alternatives + 1)
+            result["alternatives"] = [[_join(best, lines, i, rank) for rank in ranks] for i in range(len(texts))]
+        if asked.source == AUTO:
+            result["detectedLanguage"] = [_detected(*pair) for pair in found]
+        if isinstance(asked.q, str):
+            result = {name: values[0] for name, values in result.items()}
+        return answer(result)
+
+    @with_status(STATUSES)
+    async def detect(request: Request) -> Response:
+        """Return the languages that a text may be in, the most probable first."""
+        asked = await _read(request, Detect)
+        _check_key(context, request, asked.api_key)
+        return answer([_detected(*pair) for pair in detect_in(asked.q)])
+
+    async def list_languages() -> Response:
+        """Return the languages."""
+        sources = dict.fromkeys(source for source, _ in languages.values())
+        return answer(
+            [
+                {
+                    "code": code,
+                    "name": NAMES.get(code, code),
+                    "targets": [target for source, target in languages.values() if source == code],
+                }
+                for code in sources
+            ]
+        )
+
+    async def health() -> Response:
+        """Say that the server answers."""
+        return answer({"status": "ok"})
+
+    example = {"q": "Hello", "source": "en", "target": "it"}
+    _add(router, "/translate", translate, TranslateAnswer, _body(Translate, example))
+    _add(router, "/detect", detect, list[DetectedAnswer], _body(Detect, {"q": "Hello"}))
+    _add(router, "/languages", list_languages, list[LanguageAnswer])
+    _add(router, "/health", health, schema.HealthAnswer)
+    return router
+
+
+REFUSALS: dict[int | str, dict[str, Any]] = {
+    status: {"model": schema.ErrorAnswer, "description": text}
+    for status, text in {
+        400: "wrong fields or values, languages without a model, or too long a text",
+        403: "no token of this server",
+        408: "the request did not arrive in time",
+        413: "too large a body",
+        415: "a compressed body",
+        429: "the queue is full; try again after Retry-After seconds",
+        503: "not ready, shutting down, or no room for the body",
+        504: "not finished in time",
+    }.items()
+}
+
+
+def _add(router: APIRouter, path: str, function: Any, result: Any, body: dict[str, Any] | None = None) -> None:
+    router.add_api_route(
+        path,
+        function,
+        methods=["GET" if body is None else "POST"],
+        responses={200: {"model": result, "description": "the answer"}},
+        response_class=Response,
+        openapi_extra=body,
+    )
+
+
+def _body(kind: type[BaseModel], example: Any) -> dict[str, Any]:
+    described = {"schema": kind.model_json_schema(), "example": example}
+    return {"requestBody": {"required": True, "content": {"application/json": described}}}
+
+
+async def _read(request: Request, kind: type[BaseModel]) -> Any:
+    """Return the fields of a request, JSON or a form."""
+    content_type = request.headers.get("content-type", "").partition(";")[0].strip().lower()
+    if content_type not in ("application/x-www-form-urlencoded", "multipart/form-data"):
+        return schema.parse(kind, await request.body())
+    try:
+        async with request.form(max_files=0, max_fields=1000) as form:
+            fields = {name: form.getlist(name) for name in form}
+    except (HTTPException, ValueError) as error:
+        raise RefusalError(422, f"body: {getattr(error, 'detail', 'wanted a form')}") from None
+    single: dict[str, Any] = {name: values[-1] for name, values in fields.items()}
+    if len(fields.get("q", ())) > 1:
+        single["q"] = fields["q"]
+    return schema.parse(kind, json.dumps(single).encode())
+
+
+def _check_key(context: Context, request: Request, key: str | None) -> None:
+    """Find out who the client is.
+
+    Raises:
+        RefusalError: 403, it has no token of this server.
+    """
+    tokens = context.options.tokens
+    if tokens is None:
+        return
+    given = token_of(request.headers.get("authorization", "").encode()) if key is None else key.encode()
+    client = None if given is None else tokens.client_of(given)
+    if client is None:
+        raise RefusalError(403, "Invalid API key")
+    request.scope["client_name"] = client
+
+
+def _find(context: Context, of_pair: Mapping[tuple[str, str], str], source: str, target: str) -> ServedModel:
+    if (source, target) not in of_pair:
+        pairs = ", ".join(f"{one} to {other}" for one, other in of_pair) or "none"
+        raise RefusalError(422, f"{source} to {target} is not supported; wanted one of: {pairs}")
+    return context.models.get(of_pair[source, target])
+
+
+async def _translate(
+    context: Context, request: Request, served: list[ServedModel], lines: list[tuple[int, str]], alternatives: int
+) -> list[list[Prediction]]:
+    """Return the predictions of each line, by the model of its text."""
+    best: list[list[Prediction]] = [[] for _ in lines]
+    for model in dict.fromkeys(served):
+        rows = [row for row, (index, _) in enumerate(lines) if served[index] is model]
+        texts = [lines[row][1].strip() for row in rows]
+        context.note(request, model, texts)
+        search = {} if not alternatives else {"nbest": alternatives + 1}
+        if alternatives >= model.model.config.search.beam_size:
+            search["beam_size"] = alternatives + 1
+        for row, found in zip(rows, await context.predict(request, model, texts, search), strict=True):
+            best[row] = found
+    return best
+
+
+def _join(best: list[list[Prediction]], lines: list[tuple[int, str]], index: int, rank: int) -> str:
+    """Return the translation of a text of this rank: that of each of its lines, or the last one if there are fewer."""
+    own = [found for found, (text, _) in zip(best, lines, strict=True) if text == index]
+    return "\n".join(found[min(rank, len(found) - 1)].text if found else "" for found in own)
+
+
+def _detected(language: str, probability: float) -> dict[str, Any]:
+    return {"confidence": round(100 * probability, 1), "language": language}
