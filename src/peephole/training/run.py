@@ -88,7 +88,8 @@ def train(
             of the machine (precision, device, threads, engine).
         overwrite: replace `out` and its run folder if they exist.
         quiet: print nothing; log.jsonl and TensorBoard's events are still written.
-        settings: single settings, as `minutes=5`, `hidden_size=512` or `**{"train.seed": 2}`.
+        settings: single settings, as `minutes=5`, `hidden_size=512` or `**{"train.seed": 2}`. With a budget in minutes,
+            some that were not given are chosen for it: see `peephole.training.short_budget`.
 
     Returns:
         The model with the best weights on dev, as `peephole.load(out)` returns it.
