@@ -21,7 +21,7 @@ namespace {
 
 // kTileRows: the rows of a product whose sums are in registers at the same time; see simd/product.h.
 #if defined(__AVX512F__)
-constexpr int kVectorBytes = 64, kTileRows = 6, kRegisters = 32;
+constexpr int kVectorBytes = 64, kTileRows = 7, kRegisters = 32;  // 28 sums, 4 weights
 #elif defined(__AVX2__)
 constexpr int kVectorBytes = 32, kTileRows = 6, kRegisters = 16;
 #elif defined(__aarch64__)

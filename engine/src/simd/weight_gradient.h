@@ -14,8 +14,8 @@ constexpr int64_t kDepthBlock = 256;  // rows of the right factor that are packe
 
 constexpr int64_t tiled(int64_t columns) { return (columns + kTileRows - 1) / kTileRows * kTileRows; }
 
-// The same with any instruction set's tiles, to measure memory.
-constexpr int64_t most_tiled(int64_t columns) { return (columns + 5) / 6 * 6; }
+// At least that with any instruction set's tiles, of at most 7 rows, to measure memory.
+constexpr int64_t most_tiled(int64_t columns) { return columns + 6; }
 
 template <class O>
 constexpr int64_t in_groups(int64_t rows) {
@@ -65,19 +65,21 @@ struct WorkerMemory {
 // it has many callers.
 template <class O>
 [[gnu::noinline]] void pack_tile_group(O *tiles, int64_t columns, int64_t depth, int64_t k, const O *const *rows) {
-  for (int64_t column = 0; column < columns; column += kTileRows) {
+  auto copy = [&](int64_t column, int n) {
     O *to = tiles + column * depth + k * kTileRows;
-    int64_t n = columns - column < kTileRows ? columns - column : kTileRows;
     if constexpr (kGroup<O> == 1) {
       std::memcpy(to, rows[0] + column, size_t(n) * sizeof(O));
-      for (int64_t i = n; i < kTileRows; ++i) to[i] = 0;
     } else {
-      for (int64_t i = 0; i < kTileRows; ++i) {
-        to[2 * i] = i < n ? rows[0][column + i] : Bf16{0};
-        to[2 * i + 1] = rows[1] && i < n ? rows[1][column + i] : Bf16{0};
+      for (int i = 0; i < n; ++i) {
+        to[2 * i] = rows[0][column + i];
+        to[2 * i + 1] = rows[1] ? rows[1][column + i] : Bf16{0};
       }
     }
-  }
+    for (int64_t i = n * kGroup<O>; i < kTileRows * kGroup<O>; ++i) to[i] = O{};
+  };
+  int64_t column = 0;
+  for (; column + kTileRows <= columns; column += kTileRows) copy(column, kTileRows);
+  if (column < columns) copy(column, int(columns - column));
 }
 
 // Packs kStepRows rows from `first` on of the `num_rows` rows of a left factor; row(k) are operands.
@@ -136,9 +138,10 @@ inline void weight_gradient(const O *rows, int64_t stride, int64_t num_rows, con
         for (int64_t c = 0; c < L; ++c)
           square[c] = column + c < left[i].columns ? load(sums + ((column + c) * kVectors + v) * L) : Vector<T>{};
         transpose<T>(square);
-        for (int64_t lane = 0; lane < L && unit + lane < units; ++lane)
-          store(left[i].gradient + (gates[v] * units + unit + lane) * left[i].stride + column, square[lane],
-                left[i].columns - column);
+        T *to = left[i].gradient + (gates[v] * units + unit) * left[i].stride + column;
+#pragma GCC unroll 16
+        for (int64_t lane = 0; lane < L; ++lane, to += left[i].stride)
+          if (unit + lane < units) store(to, square[lane], left[i].columns - column);
       }
   if (bias && unit < units)
     for (int v = 0; v < kVectors; ++v) store(bias + gates[v] * units + unit, total[v], units - unit);
