@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import shutil
 import subprocess
-from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
@@ -29,22 +28,27 @@ ROWS, DEPTH, COLUMNS = 7, 208, 75  # neither whole tiles nor whole panels
 Array = npt.NDArray[np.float32]
 
 
-@pytest.fixture(scope="module", params=engine.instruction_sets())
-def program(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Build the program that multiplies bytes, for one instruction set."""
+ARM = (shutil.which("aarch64-linux-gnu-g++"), shutil.which("qemu-aarch64-static"))
+
+
+@pytest.fixture(scope="module", params=[*engine.instruction_sets(), *(["aarch64"] if all(ARM) else [])])
+def program(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> list[str]:
+    """Build the program that multiplies bytes, for one instruction set; return its command."""
     path = tmp_path_factory.mktemp("bytes") / request.param
-    sources = [ENGINE / "tests/multiply_bytes.cpp", ENGINE / "src/simd/memory.cpp"]
-    command = [compiler, "-std=c++17", "-Wall", "-Wextra", "-Wno-psabi", "-ffp-contract=off", *SANITIZE]
-    command += [*FLAGS[request.param], "-I", ENGINE / "include", "-I", ENGINE / "src", *sources, "-o", path]
-    subprocess.run([*map(str, command)], check=True, capture_output=True)
-    return path
+    is_arm = request.param == "aarch64"
+    special = [ARM[0], "-static"] if is_arm else [compiler, *SANITIZE, *FLAGS[request.param]]
+    general = ["-std=c++17", "-Wall", "-Wextra", "-Wno-psabi", "-ffp-contract=off"]
+    files = ["-I", ENGINE / "include", "-I", ENGINE / "src", ENGINE / "tests/multiply_bytes.cpp"]
+    files += [ENGINE / "src/simd/memory.cpp", "-o", path]
+    subprocess.run([*map(str, [*special, *general, *files])], check=True, capture_output=True)
+    return [ARM[1] or "", str(path)] if is_arm else [str(path)]
 
 
-def multiply(program: Path, left: Array, right: Array, steps: Array) -> Array:
+def multiply(program: list[str], left: Array, right: Array, steps: Array) -> Array:
     """Return the product (rows, columns) of the left rows (rows, depth) and the columns (columns, depth)."""
     sizes = np.array([*left.shape, len(right)], np.int64)
     given = b"".join(np.ascontiguousarray(array).tobytes() for array in (sizes, left, right, steps))
-    done = subprocess.run([program], input=given, check=False, capture_output=True)
+    done = subprocess.run(program, input=given, check=False, capture_output=True)
     assert done.returncode == 0, done.stderr.decode()[-4000:]
     return np.frombuffer(done.stdout, np.float32).reshape(len(left), len(right))
 
@@ -70,14 +74,14 @@ def draw(weights: str) -> tuple[Array, Array, Array]:
 
 
 @pytest.mark.parametrize("weights", ["of a network", "large", "largest"])
-def test_products_equal_exact_sums(program: Path, weights: str) -> None:
+def test_products_equal_exact_sums(program: list[str], weights: str) -> None:
     given = draw(weights)
     np.testing.assert_array_equal(multiply(program, *given), expected(*given))
 
 
 @pytest.mark.parametrize("sum_of_four", [257, 258, 259, 260, 508])
 @pytest.mark.parametrize("sign", [1, -1])
-def test_a_block_is_added_in_16_bits_only_if_it_fits(program: Path, sign: int, sum_of_four: int) -> None:
+def test_a_block_is_added_in_16_bits_only_if_it_fits(program: list[str], sign: int, sum_of_four: int) -> None:
     """In 16 bits are at most 127 · 258, in either direction, for the four weights of one half word."""
     left = np.array([[1], [-1]], np.float32).repeat(16, 1)
     parts = np.clip(sum_of_four - 127 * np.arange(4), 0, 127) * sign
@@ -88,7 +92,7 @@ def test_a_block_is_added_in_16_bits_only_if_it_fits(program: Path, sign: int, s
         np.testing.assert_array_equal(multiply(program, left, right, steps), expected(left, right, steps))
 
 
-def test_nan_becomes_a_level_like_any_other(program: Path) -> None:
+def test_nan_becomes_a_level_like_any_other(program: list[str]) -> None:
     """The lowest bits of NaN are arbitrary; as a level above 127 they would overflow in some instruction sets only."""
     left, right, steps = draw("largest")
     nan = left.copy()
@@ -97,7 +101,7 @@ def test_nan_becomes_a_level_like_any_other(program: Path) -> None:
     np.testing.assert_array_equal(multiply(program, nan, right, steps), expected(left, right, steps))
 
 
-def test_infinite_rows_do_not_change_other_rows(program: Path) -> None:
+def test_infinite_rows_do_not_change_other_rows(program: list[str]) -> None:
     left, right, steps = draw("largest")
     damaged = left.copy()
     damaged[3, 5] = np.inf

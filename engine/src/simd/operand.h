@@ -151,6 +151,12 @@ inline Vector<Sum<O>> splat_group(const O *group) {
 inline Vector<int32_t> multiply_add_bytes(Vector<int32_t> a, Vector<int32_t> b, Vector<int32_t> sums) {
   return Vector<int32_t>(_mm512_dpbusd_epi32(__m512i(sums), __m512i(a), __m512i(b)));
 }
+#elif defined(__aarch64__)
+inline Vector<int32_t> multiply_add_bytes(Vector<int32_t> a, Vector<int32_t> b, Vector<int32_t> sums) {
+  const int8x16_t left = int8x16_t(a), right = int8x16_t(b);
+  const int16x8_t low = vmull_s8(vget_low_s8(left), vget_low_s8(right)), high = vmull_high_s8(left, right);
+  return Vector<int32_t>(vpadalq_s16(int32x4_t(sums), vpaddq_s16(low, high)));
+}
 #elif !defined(__AVX2__)  // simd/byte_blocks.h
 // In each word, the sum of the products of the two signed halves.
 inline Vector<int32_t> multiply_halves(Vector<int32_t> a, Vector<int32_t> b) {
