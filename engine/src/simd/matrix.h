@@ -2,6 +2,7 @@
 #pragma once
 
 #include "runtime/poll.h"
+#include "runtime/share.h"
 #include "simd/matrix_view.h"
 #include "simd/memory.h"
 #include "simd/number_format.h"
@@ -137,13 +138,11 @@ class Matrix {
 
   // Row r of `out`, `stride` numbers from the next: the product of left row r with the matrix.
   void multiply(const Selection &left, float *out, int64_t stride) const {
-    for (int64_t first = 0; first < columns_; first += vectors_ * kLanes<float>)
-      for (int64_t r = 0; r < left.size(); r += kRowsAtOnce) {
-        const int64_t rows = left.size() - r < kRowsAtOnce ? left.size() - r : kRowsAtOnce;
-        format_->multiply(rows, left.rows() + r, left.scales() + r, panels_.at(panel_at(first)),
-                          vectors_at(first), depth_, scales(first), zeros(first), out + r * stride + first, stride);
-        peephole::poll(rows * depth_ * vectors_ * kLanes<float>);
-      }
+    const int64_t width = vectors_ * kLanes<float>;
+    share_range(left.size() * depth_ * columns_ * format_->bytes / int64_t(sizeof(float)), (columns_ + width - 1) / width,
+                [&](int64_t panel, int64_t end) {
+                  for (; panel < end; ++panel) multiply_panel(left, panel * width, out, stride);
+                });
   }
 
  private:
@@ -155,6 +154,14 @@ class Matrix {
   Buffer<float> scales_;   // int8: factor of a column's sums
   Buffer<int32_t> zeros_;  // int8: what kInt8Zero in the left factor adds to a column's sums
 
+  void multiply_panel(const Selection &left, int64_t first, float *out, int64_t stride) const {
+    for (int64_t r = 0; r < left.size(); r += kRowsAtOnce) {
+      const int64_t rows = left.size() - r < kRowsAtOnce ? left.size() - r : kRowsAtOnce;
+      format_->multiply(rows, left.rows() + r, left.scales() + r, panels_.at(panel_at(first)), vectors_at(first), depth_,
+                        scales(first), zeros(first), out + r * stride + first, stride);
+      peephole::poll(rows * depth_ * vectors_ * kLanes<float>);
+    }
+  }
   float *scales(int64_t first) { return format_->has_scales ? scales_.at(first) : nullptr; }
   const float *scales(int64_t first) const { return format_->has_scales ? scales_.at(first) : nullptr; }
   int32_t *zeros(int64_t first) { return format_->has_scales ? zeros_.at(first) : nullptr; }
