@@ -69,6 +69,10 @@ inline void sort_blocks(Int8 *panel, int vectors, int64_t depth) {
   std::memcpy(list, &fitting, sizeof fitting);
 }
 
+// sums[r][v] += rows[r] · vector kFirst + v of a panel of kVectors.
+template <int kVectors, int kFirst, int kRows, int kNow>
+void add_blocks(int64_t depth, const Int8 *const (&rows)[kRows], const Int8 *panel, Vector<int32_t> (&sums)[kRows][kNow]);
+
 #if defined(__AVX2__) && !defined(__AVX512VNNI__)
 #if defined(__AVX512BW__)
 inline Vector<int32_t> add_pairs(Vector<int32_t> sums, __m512i pairs) {
@@ -84,7 +88,6 @@ inline __m256i multiply_pairs(Vector<int32_t> a, Vector<int32_t> b) { return _mm
 inline __m256i plus(__m256i a, __m256i b) { return _mm256_add_epi16(a, b); }
 #endif
 
-// sums[r][v] += rows[r] · vector kFirst + v of a panel of kVectors.
 template <int kVectors, int kFirst, int kRows, int kNow>
 [[gnu::always_inline]] inline void add_blocks(int64_t depth, const Int8 *const (&rows)[kRows], const Int8 *panel,
                                               Vector<int32_t> (&sums)[kRows][kNow]) {

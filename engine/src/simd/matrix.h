@@ -138,8 +138,9 @@ class Matrix {
 
   // Row r of `out`, `stride` numbers from the next: the product of left row r with the matrix.
   void multiply(const Selection &left, float *out, int64_t stride) const {
-    const int64_t width = vectors_ * kLanes<float>;
-    share_range(left.size() * depth_ * columns_ * format_->bytes / int64_t(sizeof(float)), (columns_ + width - 1) / width,
+    constexpr int64_t kLoading = 4;  // rows that take as long as loading the weights
+    const int64_t width = vectors_ * kLanes<float>, rows = left.size() < kLoading ? kLoading : left.size();
+    share_range(rows * depth_ * columns_ * format_->bytes / int64_t(sizeof(float)), (columns_ + width - 1) / width,
                 [&](int64_t panel, int64_t end) {
                   for (; panel < end; ++panel) multiply_panel(left, panel * width, out, stride);
                 });
@@ -152,7 +153,7 @@ class Matrix {
   int vectors_ = 0;
   Buffer<char> panels_;
   Buffer<float> scales_;   // int8: factor of a column's sums
-  Buffer<int32_t> zeros_;  // int8: what kInt8Zero in the left factor adds to a column's sums
+  Buffer<int32_t> zeros_;  // int8: the first number of a column's sums, which takes off what kInt8Zero adds
 
   void multiply_panel(const Selection &left, int64_t first, float *out, int64_t stride) const {
     for (int64_t r = 0; r < left.size(); r += kRowsAtOnce) {

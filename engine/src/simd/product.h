@@ -120,10 +120,10 @@ void outer_tile(int vectors, int64_t depth, const O *a, const O *panel, Sum<O> *
   }
 }
 
-// Calls visit(first, rows) for tiles of nearly equal sizes: a small last tile would read the panel for little work.
-template <class Visit>
+// Calls visit(first, rows) for tiles of nearly equal sizes, of at most kMost rows: a small last tile would read the panel for little work.
+template <int kMost = kTileRows, class Visit>
 inline void for_tiles(int64_t num_rows, Visit visit) {
-  int64_t tiles = (num_rows + kTileRows - 1) / kTileRows;
+  int64_t tiles = (num_rows + kMost - 1) / kMost;
   for (int64_t i = 0, first = 0; i < tiles; ++i) {
     int64_t rows = num_rows / tiles + (i < num_rows % tiles);
     visit(first, rows);
