@@ -3,8 +3,8 @@
     python benchmarks/predict_speed.py --onmt-python PATH --yoyodyne-python PATH
 
 Each PATH is the Python of an environment with that peer (benchmarks/README.md describes how to make them). A peer
-without one is left out; without OpenNMT-py the ratios are to our definition. The words come from recipes/g2p_cmudict
-(run its prepare.py first).
+without one is left out; without OpenNMT-py the ratios are to our definition, without it to the first system. The words
+come from recipes/g2p_cmudict (run its prepare.py first).
 
 Before measuring, each system's model is trained for some minutes and stored in the folder --models, because the search
 of an untrained model does not end where words do. Each system is a process of its own that predicts only in its turn,
@@ -16,6 +16,7 @@ import json
 import random
 import subprocess
 import sys
+import time
 from pathlib import Path
 from statistics import median, quantiles
 from typing import Any
@@ -45,9 +46,9 @@ def held_out_words(path: Path) -> list[tuple[str, list[list[str]]]]:
     return random.Random(SEED).sample(sorted(words.items()), NUM_WORDS)
 
 
-def prepare_models(folder: Path, words: Path, dev: Path, minutes: float) -> None:
-    """Train, quantize and export the models that do not exist yet."""
-    for form in FORMS:
+def prepare_models(folder: Path, words: Path, dev: Path, minutes: float, systems: list[str]) -> None:
+    """Train, quantize and export the models of the systems that do not exist yet."""
+    for form in [form for form in FORMS if any(name.startswith(form) for name in systems)]:
         model = folder / f"{form}.safetensors"
         own = [sys.executable, "-m", "peephole"]
         if not model.is_file():
@@ -58,7 +59,7 @@ def prepare_models(folder: Path, words: Path, dev: Path, minutes: float) -> None
             out = model.with_suffix(f".{to}.safetensors")
             if not out.is_file():
                 run([*own, "quantize", model, "--to", to, "--out", out])
-        if not (folder / f"{form}.onnx").is_dir():
+        if f"{form} onnx" in systems and not (folder / f"{form}.onnx").is_dir():
             run([*own, "export", model, "--to", "onnx", "--out", folder / f"{form}.onnx"])
 
 
@@ -71,16 +72,18 @@ def start_workers(arguments: argparse.Namespace, words: Path, batches: Path) -> 
     """Start all systems; each predicts all words once to warm up."""
     folder = arguments.models
     own = [sys.executable, str(HERE / "prediction_worker.py")]
+    chosen = ["--instruction-set", arguments.instruction_set]
     commands = {}
     for form in FORMS:
         for number, end in NUMBERS.items():
-            commands[f"{form} {number}"] = [*own, "engine", f"{folder / form}{end}.safetensors", str(words)]
+            commands[f"{form} {number}"] = [*own, "engine", f"{folder / form}{end}.safetensors", str(words), *chosen]
         commands[f"{form} definition"] = [*own, "definition", str(folder / f"{form}.safetensors"), str(words)]
         commands[f"{form} onnx"] = [*own, "onnx", str(folder / f"{form}.onnx"), str(words)]
     for name, (option, worker, weights) in PEERS.items():
         if python := getattr(arguments, option):
             command = [python, str(HERE / worker), str(batches), str(folder / weights), str(words)]
             commands[name] = [*command, "--train-minutes", str(arguments.train_minutes)]
+    commands = {name: command for name, command in commands.items() if name in arguments.systems}
     workers = {}
     for name, command in commands.items():
         print(f"starting {name}", file=sys.stderr)
@@ -93,7 +96,9 @@ def mode_name(beam_size: int, batch_size: int) -> str:
     return f"{'greedy' if beam_size == 1 else f'beam {beam_size}'}, batch {batch_size}"
 
 
-def measure(workers: dict[str, Worker], rounds: int, seconds: float) -> dict[str, dict[str, list[dict[str, Any]]]]:
+def measure(
+    workers: dict[str, Worker], rounds: int, seconds: float, *, processor_time: bool
+) -> dict[str, dict[str, list[dict[str, Any]]]]:
     """Return the turns of each mode and system."""
     measured: dict[str, dict[str, list[dict[str, Any]]]] = {}
     for number in range(1, rounds + 1):
@@ -101,6 +106,8 @@ def measure(workers: dict[str, Worker], rounds: int, seconds: float) -> dict[str
             mode = mode_name(beam_size, batch_size)
             for name, worker in workers.items():
                 answer = worker.measure([beam_size, batch_size, seconds])
+                if processor_time:
+                    answer["seconds"] = answer["processor_seconds"]
                 measured.setdefault(mode, {}).setdefault(name, []).append(answer)
                 rate = answer["words"] / answer["seconds"]
                 print(f"round {number}/{rounds}  {mode:18} {name:16} {rate:8.0f} words/s", file=sys.stderr)
@@ -132,7 +139,7 @@ def add_work(result: dict[str, Any], peak: float) -> None:
         for name, found in result["modes"][mode_name(beam_size, batch_size)].items():
             found["words_per_second_and_core"] = found["words_per_second"] / result["machine"]["threads"]
             form, _, number = name.partition(" ")
-            if number in NUMBERS:
+            if number in NUMBERS and f"{form} definition" in result["systems"]:
                 operations = result["systems"][f"{form} definition"][f"operations_{beam_size}_{batch_size}"]
                 found["of_peak"] = operations * found["words_per_second"] / peak
 
@@ -171,31 +178,39 @@ def main() -> None:
         parser.add_argument(f"--{option.replace('_', '-')}", metavar="PATH", help=f"Python of {name}'s environment")
     parser.add_argument("--models", type=Path, default=HERE / "models", help="folder of trained models")
     parser.add_argument("--train-minutes", type=float, default=3, help="of each model that does not exist yet")
+    systems = [f"{form} {kind}" for form in FORMS for kind in (*NUMBERS, "definition", "onnx")] + list(PEERS)
+    parser.add_argument("--systems", nargs="+", choices=systems, default=systems, metavar="NAME", help=f"of {systems}")
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--seconds", type=float, default=1, help="minimum duration of a system's turn")
     parser.add_argument("--threads", type=int, default=2, help="threads of each system")
     parser.add_argument("--data", type=Path, default=WORDS.parent, help="folder with train, dev and test.tsv")
+    parser.add_argument("--instruction-set", choices=engine.instruction_sets(), default=engine.instruction_sets()[0])
+    parser.add_argument(
+        "--processor-time",
+        action="store_true",
+        help="divide by processor time, not by time: on one thread of a machine that others use, too",
+    )
     parser.add_argument("--json", action="store_true", help="print JSON instead of tables")
     arguments = parser.parse_args()
     machine = describe_machine(arguments.threads)
-    instruction_set = engine.instruction_sets()[0]
-    peak = measure_peak(arguments.threads, instruction_set)
+    clock = time.process_time if arguments.processor_time else time.perf_counter
+    peak = measure_peak(arguments.threads, arguments.instruction_set, clock)
     arguments.models.mkdir(parents=True, exist_ok=True)
     data = arguments.data
     words, batches = arguments.models / "words.json", arguments.models / "batches.json"
     num_batches = len((data / "train.tsv").read_bytes().splitlines()) // 64
     batches.write_text(json.dumps(make_batches(data / "train.tsv", num_batches)), encoding="utf-8")
     words.write_text(json.dumps(held_out_words(data / "test.tsv")), encoding="utf-8")
-    prepare_models(arguments.models, data / "train.tsv", data / "dev.tsv", arguments.train_minutes)
+    prepare_models(arguments.models, data / "train.tsv", data / "dev.tsv", arguments.train_minutes, arguments.systems)
     workers = start_workers(arguments, words, batches)
-    measured = measure(workers, arguments.rounds, arguments.seconds)
+    measured = measure(workers, arguments.rounds, arguments.seconds, processor_time=arguments.processor_time)
     for worker in workers.values():
         worker.close()
-    reference = OPENNMT if OPENNMT in workers else "full definition"
+    reference = next(name for name in (OPENNMT, "full definition", *workers) if name in workers)
     result = {
         "machine": machine,
         "peak": peak,
-        "instruction_set": instruction_set,
+        "instruction_set": arguments.instruction_set,
         "reference": reference,
         "systems": {name: worker.facts for name, worker in workers.items()},
         "modes": {mode: summarise(turns, reference) for mode, turns in measured.items()},

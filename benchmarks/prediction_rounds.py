@@ -32,7 +32,8 @@ def take_turns(predict: Predict, words_file: Path, facts: dict[str, Any]) -> Non
 
     The line is JSON: the beam size, the words in a batch, and the minimum duration in seconds. A turn consists of whole
     passes over the words (some of the words for batches of 1); all systems get the same words in the same batches of
-    about equal length. The answer is a JSON line: words, seconds, and for batches of 1 the seconds of each word.
+    about equal length. The answer is a JSON line: words, seconds, seconds of processor time of all threads, and for
+    batches of 1 the seconds of each word.
 
     Args:
         predict: the system's prediction.
@@ -53,7 +54,7 @@ def take_turns(predict: Predict, words_file: Path, facts: dict[str, Any]) -> Non
         beam_size, batch_size, min_seconds = json.loads(line)
         batches = batches_of(measured_words(words, batch_size), batch_size)
         times = []
-        start = time.perf_counter()
+        start, processor_start = time.perf_counter(), time.process_time()
         while time.perf_counter() - start < min_seconds:
             for batch in batches:
                 before = time.perf_counter()
@@ -61,6 +62,7 @@ def take_turns(predict: Predict, words_file: Path, facts: dict[str, Any]) -> Non
                 times.append(time.perf_counter() - before)
         passes = len(times) // len(batches)
         answer = {"words": passes * sum(map(len, batches)), "seconds": sum(times)}
+        answer["processor_seconds"] = time.process_time() - processor_start
         print(json.dumps(answer | ({"times": times} if batch_size == 1 else {})), file=answers, flush=True)
 
 

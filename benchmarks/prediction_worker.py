@@ -11,17 +11,21 @@ from typing import Any
 from prediction_rounds import Predict, measured_words, read_pairs, take_turns
 
 import peephole
+from peephole.engine import instruction_sets
+from peephole.engine.packed import PackedModel
 
 
-def engine(model_file: Path, threads: int) -> tuple[Predict, str]:
+def engine(model_file: Path, threads: int, instruction_set: str) -> tuple[Predict, str]:
     """Return a function that predicts with the engine, and versions."""
     model = peephole.load(model_file)
+    for loaded in model._weights.files:
+        loaded._packed = PackedModel(loaded.content, instruction_set)
 
     def predict(words: list[str], beam_size: int) -> list[list[str]]:
         found = model.predict(words, beam_size=beam_size, threads=threads, attention=False)
         return [best[0].tokens for best in found]
 
-    return predict, f"peephole {peephole.__version__}"
+    return predict, f"peephole {peephole.__version__}, engine with {instruction_set}"
 
 
 def definition(model_file: Path, threads: int) -> tuple[Predict, str]:
@@ -95,8 +99,10 @@ def main() -> None:
     parser.add_argument("model", type=Path)
     parser.add_argument("words", type=Path)
     parser.add_argument("--threads", type=int, required=True)
+    parser.add_argument("--instruction-set", default=instruction_sets()[0], help="of the engine")
     arguments = parser.parse_args()
-    predict, version = SYSTEMS[arguments.system](arguments.model, arguments.threads)
+    chosen = [arguments.instruction_set] if arguments.system == "engine" else []
+    predict, version = SYSTEMS[arguments.system](arguments.model, arguments.threads, *chosen)
     facts: dict[str, Any] = {"version": version}
     if arguments.system == "definition":
         facts |= count_operations(arguments.model, arguments.words)

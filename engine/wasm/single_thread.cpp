@@ -2,6 +2,8 @@
 #include <chrono>
 #include <ctime>
 
+#include "runtime/share.h"
+#include "runtime/team.h"
 #include "runtime/threads.h"
 
 // The tag of C++ exceptions, which all code refers to.
@@ -18,6 +20,15 @@ chrono::steady_clock::time_point chrono::steady_clock::now() noexcept {
 _LIBCPP_END_NAMESPACE_STD
 
 namespace peephole {
+
+struct Team::Seat {};
+Team::Team(int64_t) {}
+Team::~Team() = default;
+void Team::help(int64_t, void (*)(void *), void *) {}
+Leads::Leads(Team *team) : team_(team), outer_(nullptr) {}
+Leads::~Leads() = default;
+int64_t sharers(int64_t) { return 1; }
+void share(int64_t, void (*)(void *, int64_t), void *) {}
 
 void parallel(int tasks, int, void (*run)(void *, int, int), void *context, void (*)(void *)) {
   for (int task = 0; task < tasks; ++task) run(context, task, 0);

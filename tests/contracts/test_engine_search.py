@@ -103,12 +103,12 @@ SEARCHES = {
     "truncated samples": SearchConfig(nbest=2, temperature=1.3, top_k=5, top_p=0.9, seed=7),
 }
 
-# The engine also rounds activations, to 8 significant bits or to 255 levels per row: errors of up to 1/512 or 1/254 of
-# the largest. The largest measured error of log p of a symbol in these models: 0.0043 (bfloat16) and 0.0125 (int8).
+# The engine also rounds activations, to 8 significant bits or to 127 levels per row: errors of up to 1/512 or 1/126 of
+# the largest. The largest measured error of log p of a symbol in these models: 0.0043 (bfloat16) and 0.0304 (int8).
 # Layer normalisation scales the gates of these small initial weights, errors included, up to a variance of 1: 0.0071
-# and 0.0203.
-ROUNDING = {"bfloat16": 0.006, "int8": 0.015}
-ROUNDING_OF_NORMS = {"bfloat16": 0.009, "int8": 0.025}
+# and 0.0983. Products of bytes themselves are compared exactly, in test_engine_bytes.py.
+ROUNDING = {"bfloat16": 0.006, "int8": 0.035}
+ROUNDING_OF_NORMS = {"bfloat16": 0.009, "int8": 0.11}
 
 
 def make_config(**settings: object) -> Config:

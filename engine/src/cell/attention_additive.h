@@ -6,18 +6,25 @@
 
 namespace {
 
-// α_j of some units of a query q = W_s s, of A numbers.
+// e_j of the symbols [first, last) of a source, for some units of a query q = W_s s, of A numbers.
 template <class T>
-inline void weigh_additive(Source<T> source, Units units, const T *vector, const T *query, T *weights) {
+inline void find_additive_energies(Source<T> source, Units units, const T *vector, const T *query, int64_t first,
+                                   int64_t last, T *energies) {
   const int64_t A = source.key_size, end = units.end;
-  for (int64_t j = 0; j < source.length; ++j) {
+  for (int64_t j = first; j < last; ++j) {
     Vector<T> sum{};
     for (int64_t a = units.first; a < end; a += kLanes<T>) {
       Vector<T> k = load(source.keys + j * A + a, end - a), q = load(query + a, end - a);
       sum = fma(tanh<T>(k + q), load(vector + a, end - a), sum);
     }
-    weights[j] = sum_of<T>(sum);
+    energies[j] = sum_of<T>(sum);
   }
+}
+
+// α_j of some units of a query.
+template <class T>
+inline void weigh_additive(Source<T> source, Units units, const T *vector, const T *query, T *weights) {
+  find_additive_energies(source, units, vector, query, 0, source.length, weights);
   normalize_energies(weights, source.length);
 }
 
@@ -128,11 +135,20 @@ class PackedAdditive final : public PackedAlignment {
     const int64_t width = query_.columns();
     scratch.queries.reserve(n * width);
     query_.multiply(states, scratch.queries.at(0), width);
-    for (int64_t m = 0; m < n; ++m)
-      weigh_additive(source(*rows[m].source), {0, A_}, vector_.at(0), scratch.queries.at(m * width), rows[m].weights);
+    int64_t total = 0;
+    for (int64_t m = 0; m < n; ++m) total += rows[m].source->length;
+    share_range(total * A_ * kTanh, total, [&](int64_t first, int64_t end) {  // of the symbols of all rows
+      for (int64_t m = 0, at = 0; m < n && at < end; at += rows[m++].source->length) {
+        const Source<float> from = source(*rows[m].source);
+        find_additive_energies(from, {0, A_}, vector_.at(0), scratch.queries.at(m * width), first > at ? first - at : 0,
+                               end - at < from.length ? end - at : from.length, rows[m].weights);
+      }
+    });
+    for (int64_t m = 0; m < n; ++m) normalize_energies(rows[m].weights, rows[m].source->length);
   }
 
  private:
+  static constexpr int64_t kTanh = 16;  // multiplications
   int64_t A_;
   Matrix query_;
   Buffer<float> vector_;

@@ -100,10 +100,17 @@ class PackedAlignment : public PackedAttention {
   }
 
   void find_contexts(int64_t n, const AttentionRow *rows, float *to, int64_t stride, AttentionScratch &) const override {
-    for (int64_t m = 0; m < n; ++m, to += stride) {
-      const Source<float> from = source(*rows[m].source);
-      for (int64_t unit = 0; unit < M_; unit += kLanes<float>) store(to + unit, from.context(rows[m].weights, unit));
-    }
+    constexpr int L = kLanes<float>, kChain = 4;  // each sum waits for the one before
+    const int64_t vectors = in_lanes<float>(M_) / L;
+    int64_t total = 0;
+    for (int64_t m = 0; m < n; ++m) total += rows[m].source->length;
+    share_range(total * M_ * kChain, n * vectors, [&](int64_t first, int64_t end) {
+      for (int64_t i = first; i < end; ++i) {
+        const AttentionRow &row = rows[i / vectors];
+        const int64_t unit = i % vectors * L;
+        store(to + i / vectors * stride + unit, source(*row.source).context(row.weights, unit));
+      }
+    });
   }
 
  protected:

@@ -13,21 +13,29 @@ struct EncoderSizes {
   int64_t embedding, outputs, units;
 };
 
+// Memory for one direction of a layer.
+struct DirectionScratch {
+  DirectionScratch(const NumberFormat &format, int64_t units) : hidden(format, units), cells(format, units) {}
+  Operands hidden, cells;
+  CellScratch cell;
+  Selection selection;
+  Buffer<float> projected, joint, peephole_products, h, c;
+  Buffer<const float *> outer;
+  Buffer<CellRow> rows;
+};
+
 struct EncoderScratch {
   EncoderScratch(const NumberFormat &format, const EncoderSizes &sizes)
       : frontend(format, sizes.frontend), vectors(format, in_lanes<float>(sizes.embedding)),
         inputs(format, in_lanes<float>(sizes.outputs)), pairs(format, in_lanes<float>(2 * sizes.outputs)),
-        hidden(format, sizes.units), cells(format, sizes.units) {}
+        directions{{format, sizes.units}, {format, sizes.units}} {}
   FrontendScratch frontend;
   Operands vectors;  // what the lowest layer reads; symbols are looked up in a table instead
-  Operands inputs, pairs, hidden, cells;
+  Operands inputs, pairs;
+  DirectionScratch directions[2];
   Buffer<int32_t> symbols;
   Buffer<int64_t> lengths;
-  CellScratch cell;
-  Selection selection;
-  Buffer<float> made, projected, joint, peephole_products, h, c, line;
-  Buffer<const float *> outer;
-  Buffer<CellRow> rows;
+  Buffer<float> line;
   Buffer<int64_t> order, first;
   peephole::Recorder *recorder = nullptr;  // of a trace, which reads one source
 };
@@ -76,20 +84,19 @@ class Encoder {
     take_sources(n, sources, lengths, s);
     sort(n, s.lengths.at(0), s);
     outputs.reserve(*s.first.at(n) * size_);
-    s.outer.reserve(*s.first.at(n));
     for (int64_t layer = 0; layer < layers_; ++layer) {
       const Operands &below = layer ? take_inputs(layer, n, outputs, s) : s.vectors;
-      for (int64_t d = 0; d < directions_; ++d) {
-        const Cell &cell = cells_[layer * directions_ + d];
-        if (layer == 0 && !frontend_)
-          symbols_[d].find(embeddings_, *s.first.at(n), s.symbols.at(0),
-                           [&](const Selection &x, float *out) { cell.project(x, out); }, s.selection, s.projected,
-                           s.outer.at(0));
-        else
-          project(cell, *s.first.at(n), below, s);
-        int64_t at = layer * n * size_ + d * (size_ / directions_);
-        run(cell, layer, n, s.lengths.at(0), d == 1, residual_ && layer > pyramid_, s, outputs.at(d * (size_ / directions_)), last_h + at, last_c + at);
-      }
+      auto read_directions = [&](int64_t first, int64_t end) {
+        for (int64_t d = first; d < end; ++d) {
+          const int64_t unit = d * (size_ / directions_), at = layer * n * size_ + unit;
+          read_direction(layer, d, n, below, s, outputs.at(unit), last_h + at, last_c + at);
+        }
+      };
+      const int64_t operations = *s.first.at(n) * size_ * cells_[layer].gates();
+      if (s.recorder)
+        read_directions(0, directions_);
+      else
+        share_range(operations, directions_, read_directions);
     }
   }
 
@@ -117,8 +124,24 @@ class Encoder {
       std::memcpy(s.symbols.at(at), sources[b], size_t(lengths[b]) * sizeof(int32_t));
   }
 
+  // A direction of a layer over all sources. Directions may run at the same time.
+  void read_direction(int64_t layer, int64_t d, int64_t n, const Operands &below, EncoderScratch &all, float *out,
+                      float *last_h, float *last_c) const {
+    const Cell &cell = cells_[layer * directions_ + d];
+    DirectionScratch &s = all.directions[d];
+    const int64_t total = *all.first.at(n);
+    s.outer.reserve(total);
+    if (layer == 0 && !frontend_)
+      symbols_[d].find(embeddings_, total, all.symbols.at(0),
+                       [&](const Selection &x, float *to) { cell.project(x, to); }, s.selection, s.projected,
+                       s.outer.at(0));
+    else
+      project(cell, total, below, s);
+    run(cell, layer, n, d == 1, residual_ && layer > pyramid_, all, s, out, last_h, last_c);
+  }
+
   // Products of the inputs of a layer, in s.outer.
-  static void project(const Cell &cell, int64_t total, const Operands &inputs, EncoderScratch &s) {
+  static void project(const Cell &cell, int64_t total, const Operands &inputs, DirectionScratch &s) {
     s.projected.reserve(total * cell.gates());
     s.selection.clear(total);
     for (int64_t i = 0; i < total; ++i) s.selection.add(inputs, i);
@@ -165,9 +188,10 @@ class Encoder {
   }
 
   // Writes h_t to `out`, or adds it to the output of the layer below that is there, (41).
-  void run(const Cell &cell, int64_t layer, int64_t n, const int64_t *lengths, bool reverse, bool adds, EncoderScratch &s, float *out,
-           float *last_h, float *last_c) const {
-    int64_t units = cell.units(), H = size_ / directions_, longest = lengths[*s.order.at(0)], alive = n;
+  void run(const Cell &cell, int64_t layer, int64_t n, bool reverse, bool adds, const EncoderScratch &all,
+           DirectionScratch &s, float *out, float *last_h, float *last_c) const {
+    const int64_t *lengths = all.lengths.at(0);
+    int64_t units = cell.units(), H = size_ / directions_, longest = lengths[*all.order.at(0)], alive = n;
     s.h.reserve(n * units);
     s.c.reserve(n * units);
     s.joint.reserve(n * cell.gates());
@@ -180,33 +204,33 @@ class Encoder {
     std::memset(s.peephole_products.at(0), 0, size_t(n * 2 * units) * sizeof(float));  // the first h and c are 0, so all products are
     std::memset(s.joint.at(0), 0, size_t(n * cell.gates()) * sizeof(float));
     for (int64_t step = 0; step < longest; ++step) {
-      while (lengths[*s.order.at(alive - 1)] <= step) --alive;
+      while (lengths[*all.order.at(alive - 1)] <= step) --alive;
       if (step) multiply_states(cell, alive, s);
       for (int64_t rank = 0; rank < alive; ++rank) {
         float *h = s.h.at(rank * units), *c = s.c.at(rank * units);
-        *s.rows.at(rank) = {*s.outer.at(token(rank, step, lengths, reverse, s)), s.joint.at(rank * cell.gates()),
+        *s.rows.at(rank) = {*s.outer.at(token(rank, step, lengths, reverse, all)), s.joint.at(rank * cell.gates()),
                             s.peephole_products.at(rank * 2 * units), h, c, h, c};
       }
-      const int64_t position = token(0, step, lengths, reverse, s);
-      if (s.recorder) cell.record(*s.rows.at(0), {*s.recorder, "encoder", layer, reverse, position}, s.cells, s.cell);
+      const int64_t position = token(0, step, lengths, reverse, all);
+      if (all.recorder) cell.record(*s.rows.at(0), {*all.recorder, "encoder", layer, reverse, position}, s.cells, s.cell);
       cell.advance(alive, s.rows.at(0), s.cells, s.cell);
-      if (s.recorder) cell.record_state(s.h.at(0), s.c.at(0), {*s.recorder, "encoder", layer, reverse, position});
+      if (all.recorder) cell.record_state(s.h.at(0), s.c.at(0), {*all.recorder, "encoder", layer, reverse, position});
       for (int64_t rank = 0; rank < alive; ++rank) {
-        float *to = out + token(rank, step, lengths, reverse, s) * size_;
+        float *to = out + token(rank, step, lengths, reverse, all) * size_;
         const float *h = s.h.at(rank * units);
         for (int64_t unit = 0; unit < H; unit += L)
           store(to + unit, adds ? load(to + unit, H - unit) + load(h + unit) : load(h + unit), H - unit);
       }
     }
     for (int64_t rank = 0; rank < n; ++rank) {
-      int64_t at = *s.order.at(rank) * size_;
+      int64_t at = *all.order.at(rank) * size_;
       std::memcpy(last_h + at, s.h.at(rank * units), size_t(H) * sizeof(float));
       if (cell.has_cell()) std::memcpy(last_c + at, s.c.at(rank * units), size_t(H) * sizeof(float));
     }
   }
 
   // Products of the states of the step before.
-  static void multiply_states(const Cell &cell, int64_t alive, EncoderScratch &s) {
+  static void multiply_states(const Cell &cell, int64_t alive, DirectionScratch &s) {
     s.selection.clear(alive);
     for (int64_t rank = 0; rank < alive; ++rank) {
       s.hidden.put(rank, s.h.at(rank * cell.units()));

@@ -8,6 +8,7 @@
 #include <numeric>
 
 #include "predict/strategy.h"
+#include "runtime/team.h"
 #include "runtime/threads.h"
 #include "runtime/watch.h"
 
@@ -15,6 +16,7 @@ namespace peephole {
 namespace {
 
 constexpr int64_t kMostRead = 8192;  // source symbols or frames read at a time
+constexpr int kMostHelpers = 7;  // of a worker
 constexpr int64_t kMostRows = 1 << 14;  // of a worker, however large the batch: more are not faster
 
 class Worker {
@@ -77,6 +79,8 @@ class Worker {
   }
 };
 
+void ask(void *watch) { static_cast<Watch *>(watch)->ask(); }
+
 }  // namespace
 
 std::vector<std::vector<Found>> search(const Searcher &searcher, const peephole_request &request) {
@@ -89,23 +93,31 @@ std::vector<std::vector<Found>> search(const Searcher &searcher, const peephole_
 
   int64_t most = std::min<int64_t>(request.batch_size, num_sources);  // searched at the same time
   int threads = int(std::min<int64_t>(request.threads, most));
+  // Threads that have no source of their own help the others.
+  int helpers = threads ? std::min(request.threads / threads - 1, kMostHelpers) : 0;
   int64_t hypotheses = request.kind == PEEPHOLE_BEAM ? request.beam_size : request.kind == PEEPHOLE_SAMPLE ? request.nbest : 1;
   int64_t capacity = std::min((most + threads - 1) / std::max(threads, 1), std::max<int64_t>(1, kMostRows / hypotheses));
   struct Shared {
     const std::vector<int64_t> &order;
     Watch watch;
     std::vector<std::unique_ptr<Worker>> workers;
+    std::vector<std::unique_ptr<Team>> teams;
     std::atomic<int64_t> next{0};
     std::mutex mutex;
     std::exception_ptr error;
-  } shared{order, {request.should_stop, request.should_stop_context}, {}, {}, {}, {}};
+  } shared{order, {request.should_stop, request.should_stop_context}, {}, {}, {}, {}, {}};
   for (int worker = 0; worker < threads; ++worker)
     shared.workers.emplace_back(new Worker(searcher, request, results, capacity));
+  for (int worker = 0; helpers > 0 && worker < threads; ++worker) shared.teams.emplace_back(new Team(helpers));
   parallel(
-      threads, threads,
+      threads * (1 + helpers), threads * (1 + helpers),
       [](void *context, int task, int thread) {
         auto &all = *static_cast<Shared *>(context);
         Watched watched(all.watch, thread == 0);
+        const int workers = int(all.workers.size()), worker = task % workers;
+        Team *team = all.teams.empty() ? nullptr : all.teams[size_t(worker)].get();
+        if (task >= workers) return team->help(task / workers - 1, thread == 0 ? ask : nullptr, &all.watch);
+        Leads leads(team);
         try {
           all.workers[size_t(task)]->run(all.order, all.next);
         } catch (const Stopped &) {
@@ -115,7 +127,7 @@ std::vector<std::vector<Found>> search(const Searcher &searcher, const peephole_
           all.error = std::current_exception();
         }
       },
-      &shared, [](void *context) { static_cast<Shared *>(context)->watch.ask(); });
+      &shared, [](void *context) { ask(&static_cast<Shared *>(context)->watch); });
   if (shared.watch.caller_stops()) throw Stopped{};
   if (shared.error) std::rethrow_exception(shared.error);
   return results;

@@ -7,6 +7,8 @@
 #include <system_error>
 #include <thread>
 
+#include "runtime/spin.h"
+
 #if defined(__unix__) || defined(__APPLE__)
 #include <unistd.h>
 #endif
@@ -25,19 +27,6 @@ struct Job {
     for (int task = next.fetch_add(1); task < tasks; task = next.fetch_add(1)) run(context, task, worker);
   }
 };
-
-// Returns whether `ready` becomes true within the time that waking a sleeping thread takes. Spinning for longer would
-// take more from a busy machine than it saves.
-template <class Ready>
-bool becomes_true_soon(Ready ready) {
-  for (int i = 0; i < 2000; ++i) {
-    if (ready()) return true;
-#if defined(__x86_64__) || defined(__i386__)
-    __builtin_ia32_pause();
-#endif
-  }
-  return false;
-}
 
 class Pool {
  public:

@@ -2,6 +2,7 @@
 #pragma once
 
 #include "runtime/poll.h"
+#include "runtime/share.h"
 #include "simd/matrix_view.h"
 #include "simd/memory.h"
 #include "simd/number_format.h"
@@ -114,7 +115,8 @@ class Matrix {
     depth_ = depth;
     vectors_ = vectors;
     columns_ = in_lanes<float>(columns);
-    panels_.reserve(columns_ * depth * format.bytes);
+    panel_bytes_ = format.panel_bytes(vectors, depth);
+    panels_.reserve((columns_ + vectors * L - 1) / (vectors * L) * panel_bytes_);
     if (format.has_scales) {
       scales_.reserve(columns_);
       zeros_.reserve(columns_);
@@ -127,7 +129,7 @@ class Matrix {
       for (int v = 0; v < here; ++v)
         for (int lane = 0; lane < L; ++lane)
           steps[v * L + lane] = line(first / (vectors * L), v, lane, lines.at((v * L + lane) * depth));
-      format.pack(panels_.at(first * depth * format.bytes), here, depth, lines.at(0), steps, scales(first),
+      format.pack(panels_.at(panel_at(first)), here, depth, lines.at(0), steps, scales(first),
                   zeros(first));
     }
   }
@@ -136,28 +138,36 @@ class Matrix {
 
   // Row r of `out`, `stride` numbers from the next: the product of left row r with the matrix.
   void multiply(const Selection &left, float *out, int64_t stride) const {
-    for (int64_t first = 0; first < columns_; first += vectors_ * kLanes<float>)
-      for (int64_t r = 0; r < left.size(); r += kRowsAtOnce) {
-        const int64_t rows = left.size() - r < kRowsAtOnce ? left.size() - r : kRowsAtOnce;
-        format_->multiply(rows, left.rows() + r, left.scales() + r, panels_.at(first * depth_ * format_->bytes),
-                          vectors_at(first), depth_, scales(first), zeros(first), out + r * stride + first, stride);
-        peephole::poll(rows * depth_ * vectors_ * kLanes<float>);
-      }
+    constexpr int64_t kLoading = 4;  // rows that take as long as loading the weights
+    const int64_t width = vectors_ * kLanes<float>, rows = left.size() < kLoading ? kLoading : left.size();
+    share_range(rows * depth_ * columns_ * format_->bytes / int64_t(sizeof(float)), (columns_ + width - 1) / width,
+                [&](int64_t panel, int64_t end) {
+                  for (; panel < end; ++panel) multiply_panel(left, panel * width, out, stride);
+                });
   }
 
  private:
   static constexpr int64_t kRowsAtOnce = 1024 * kTileRows;  // between two polls
   const NumberFormat *format_ = nullptr;
-  int64_t depth_ = 0, columns_ = 0;
+  int64_t depth_ = 0, columns_ = 0, panel_bytes_ = 0;
   int vectors_ = 0;
   Buffer<char> panels_;
   Buffer<float> scales_;   // int8: factor of a column's sums
-  Buffer<int32_t> zeros_;  // int8: what the offset 128 of the left factor adds to a column's sums
+  Buffer<int32_t> zeros_;  // int8: the first number of a column's sums, which takes off what kInt8Zero adds
 
+  void multiply_panel(const Selection &left, int64_t first, float *out, int64_t stride) const {
+    for (int64_t r = 0; r < left.size(); r += kRowsAtOnce) {
+      const int64_t rows = left.size() - r < kRowsAtOnce ? left.size() - r : kRowsAtOnce;
+      format_->multiply(rows, left.rows() + r, left.scales() + r, panels_.at(panel_at(first)), vectors_at(first), depth_,
+                        scales(first), zeros(first), out + r * stride + first, stride);
+      peephole::poll(rows * depth_ * vectors_ * kLanes<float>);
+    }
+  }
   float *scales(int64_t first) { return format_->has_scales ? scales_.at(first) : nullptr; }
   const float *scales(int64_t first) const { return format_->has_scales ? scales_.at(first) : nullptr; }
   int32_t *zeros(int64_t first) { return format_->has_scales ? zeros_.at(first) : nullptr; }
   const int32_t *zeros(int64_t first) const { return format_->has_scales ? zeros_.at(first) : nullptr; }
+  int64_t panel_at(int64_t first) const { return first / (vectors_ * kLanes<float>) * panel_bytes_; }
   int vectors_at(int64_t first) const {
     int64_t left = (columns_ - first) / kLanes<float>;
     return int(left < vectors_ ? left : vectors_);

@@ -13,6 +13,9 @@ struct NumberFormat {
   // Converts a row of `size` floats, a multiple of the lanes, to operands; returns its scale.
   float (*convert)(void *to, const float *line, int64_t size);
 
+  // The size of a panel of `vectors` vectors of columns.
+  int64_t (*panel_bytes)(int vectors, int64_t depth);
+
   // Packs `vectors` vectors of columns, given as lines of `depth` floats one after the other. int8: steps[c] is the step
   // between the numbers of column c, or 0, and scales and zeros are set; see Matrix.
   void (*pack)(void *panel, int vectors, int64_t depth, const float *lines, const float *steps, float *scales,

@@ -13,10 +13,12 @@ struct Bf16 {
   uint16_t bits;
 };
 
-// Unsigned, with 128 for 0, on the left of a product; signed on its right.
+// On the left of a product unsigned, kInt8Zero for 0, from 1 to 127; on its right signed, from -127 to 127. So the sum of
+// two products is at most 2 · 127 · 127, which 16 bits hold.
 struct Int8 {
   uint8_t bits;
 };
+constexpr int kInt8Zero = 64, kInt8Most = 63;  // of the left factor, whose numbers are kInt8Zero ± kInt8Most
 
 // The type of the sums of products of O.
 template <class O>
@@ -144,40 +146,36 @@ inline Vector<Sum<O>> splat_group(const O *group) {
   }
 }
 
+// sums + a · b, groupwise: a unsigned bytes, b signed ones.
 #if defined(__AVX512VNNI__)
-// one instruction multiplies and adds
-#elif defined(__AVX512BW__)
-inline Vector<int32_t> multiply_halves(Vector<int32_t> a, Vector<int32_t> b) {
-  return Vector<int32_t>(_mm512_madd_epi16(__m512i(a), __m512i(b)));
+inline Vector<int32_t> multiply_add_bytes(Vector<int32_t> a, Vector<int32_t> b, Vector<int32_t> sums) {
+  return Vector<int32_t>(_mm512_dpbusd_epi32(__m512i(sums), __m512i(a), __m512i(b)));
 }
-#elif defined(__AVX2__)
-inline Vector<int32_t> multiply_halves(Vector<int32_t> a, Vector<int32_t> b) {
-  return Vector<int32_t>(_mm256_madd_epi16(__m256i(a), __m256i(b)));
+#elif defined(__aarch64__)
+inline Vector<int32_t> multiply_add_bytes(Vector<int32_t> a, Vector<int32_t> b, Vector<int32_t> sums) {
+  const int8x16_t left = int8x16_t(a), right = int8x16_t(b);
+  const int16x8_t low = vmull_s8(vget_low_s8(left), vget_low_s8(right)), high = vmull_high_s8(left, right);
+  return Vector<int32_t>(vpadalq_s16(int32x4_t(sums), vpaddq_s16(low, high)));
 }
-#elif defined(__SSE2__)
-inline Vector<int32_t> multiply_halves(Vector<int32_t> a, Vector<int32_t> b) {
-  return Vector<int32_t>(_mm_madd_epi16(__m128i(a), __m128i(b)));
-}
-#elif defined(__wasm_simd128__)
-inline Vector<int32_t> multiply_halves(Vector<int32_t> a, Vector<int32_t> b) { return wasm_i32x4_dot_i16x8(a, b); }
-#else
+#elif !defined(__AVX2__)  // simd/byte_blocks.h
 // In each word, the sum of the products of the two signed halves.
 inline Vector<int32_t> multiply_halves(Vector<int32_t> a, Vector<int32_t> b) {
-  return ((a << 16) >> 16) * ((b << 16) >> 16) + (a >> 16) * (b >> 16);
-}
-#endif
-
-// sums + a · b, groupwise: a unsigned bytes, b signed ones.
-inline Vector<int32_t> multiply_add_bytes(Vector<int32_t> a, Vector<int32_t> b, Vector<int32_t> sums) {
-#if defined(__AVX512VNNI__)
-  return Vector<int32_t>(_mm512_dpbusd_epi32(__m512i(sums), __m512i(a), __m512i(b)));
+#if defined(__SSE2__)
+  return Vector<int32_t>(_mm_madd_epi16(__m128i(a), __m128i(b)));
+#elif defined(__wasm_simd128__)
+  return wasm_i32x4_dot_i16x8(a, b);
 #else
+  return ((a << 16) >> 16) * ((b << 16) >> 16) + (a >> 16) * (b >> 16);
+#endif
+}
+
+inline Vector<int32_t> multiply_add_bytes(Vector<int32_t> a, Vector<int32_t> b, Vector<int32_t> sums) {
   typedef int16_t Halves __attribute__((vector_size(kVectorBytes)));
   Vector<int32_t> even = a & 0x00ff00ff, odd = Vector<int32_t>(Words(a) >> 8) & 0x00ff00ff;
   sums += multiply_halves(even, Vector<int32_t>((Halves(b) << 8) >> 8));
   return sums + multiply_halves(odd, Vector<int32_t>(Halves(b) >> 8));
-#endif
 }
+#endif
 
 // sums + a · b, groupwise.
 template <class O>

@@ -4,6 +4,7 @@
 // added in the order of k, independent of the other rows.
 #pragma once
 
+#include "simd/byte_blocks.h"
 #include "simd/operand.h"
 
 namespace {
@@ -36,16 +37,20 @@ void tile(int64_t depth, const O *const *a, const O *panel, const Sum<O> *first,
     for (int v = 0; v < kNow; ++v)
       sums[r][v] = first ? load(first + r * first_stride + (kFirst + v) * L) : Vector<T>{};
   }
-  const O *right = panel + kFirst * L * G;
-  for (int64_t k = 0; k < depth; k += G, right += kVectors * L * G) {
-    Vector<T> w[kNow];
+  if constexpr (kHasBlocks<O>) {
+    add_blocks<kVectors, kFirst>(depth, rows, panel, sums);
+  } else {
+    const O *right = panel + kFirst * L * G;
+    for (int64_t k = 0; k < depth; k += G, right += kVectors * L * G) {
+      Vector<T> w[kNow];
 #pragma GCC unroll 4
-    for (int v = 0; v < kNow; ++v) w[v] = load_groups(right + v * L * G);
+      for (int v = 0; v < kNow; ++v) w[v] = load_groups(right + v * L * G);
 #pragma GCC unroll 8
-    for (int r = 0; r < kRows; ++r) {
-      Vector<T> s = splat_group(rows[r] + k);
+      for (int r = 0; r < kRows; ++r) {
+        Vector<T> s = splat_group(rows[r] + k);
 #pragma GCC unroll 4
-      for (int v = 0; v < kNow; ++v) sums[r][v] = multiply_add<O>(s, w[v], sums[r][v]);
+        for (int v = 0; v < kNow; ++v) sums[r][v] = multiply_add<O>(s, w[v], sums[r][v]);
+      }
     }
   }
 #pragma GCC unroll 8
@@ -115,10 +120,10 @@ void outer_tile(int vectors, int64_t depth, const O *a, const O *panel, Sum<O> *
   }
 }
 
-// Calls visit(first, rows) for tiles of nearly equal sizes: a small last tile would read the panel for little work.
-template <class Visit>
+// Calls visit(first, rows) for tiles of nearly equal sizes, of at most kMost rows: a small last tile would read the panel for little work.
+template <int kMost = kTileRows, class Visit>
 inline void for_tiles(int64_t num_rows, Visit visit) {
-  int64_t tiles = (num_rows + kTileRows - 1) / kTileRows;
+  int64_t tiles = (num_rows + kMost - 1) / kMost;
   for (int64_t i = 0, first = 0; i < tiles; ++i) {
     int64_t rows = num_rows / tiles + (i < num_rows % tiles);
     visit(first, rows);
