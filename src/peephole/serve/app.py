@@ -20,6 +20,7 @@ from peephole.serve.libre_translate import libre_translate_routes
 from peephole.serve.models import Models
 from peephole.serve.native import native_routes
 from peephole.serve.open_inference import open_inference_routes
+from peephole.serve.page import page_routes
 from peephole.serve.refusal import RefusalError
 
 
@@ -63,6 +64,7 @@ def create_app(models: Models, options: Options) -> Gate:
     app.include_router(native_routes(context))
     app.include_router(open_inference_routes(context, gate))
     app.include_router(libre_translate_routes(context))
+    app.include_router(page_routes(context))
     app.include_router(health_routes(context, gate))
     return gate
 

@@ -31,7 +31,7 @@ EXAMPLE = {
 
 def native_routes(context: Context) -> APIRouter:
     """Return the routes."""
-    router = APIRouter(prefix="/v1", tags=["peephole"], responses=REFUSALS)
+    router = APIRouter(prefix="/v1", tags=["peephole"], responses=schema.REFUSALS)
     requests = context.requests
 
     async def predict(request: Request) -> Response:
@@ -86,7 +86,7 @@ def native_routes(context: Context) -> APIRouter:
         methods=["POST"],
         responses={200: {"model": schema.PredictAnswer, "description": "the predictions", **predicted}},
         response_class=Response,
-        openapi_extra=_body(requests.Predict, EXAMPLE, files=requests.Settings),
+        openapi_extra=schema.body_of(requests.Predict, EXAMPLE, files=requests.Settings),
     )
     router.add_api_route(
         "/score",
@@ -94,7 +94,7 @@ def native_routes(context: Context) -> APIRouter:
         methods=["POST"],
         responses={200: {"model": schema.ScoreAnswer, "description": "the probabilities"}},
         response_class=Response,
-        openapi_extra=_body(requests.Score, {"sources": ["hello"], "targets": ["HH AH L OW"]}),
+        openapi_extra=schema.body_of(requests.Score, {"sources": ["hello"], "targets": ["HH AH L OW"]}),
     )
     router.add_api_route(
         "/models",
@@ -104,45 +104,6 @@ def native_routes(context: Context) -> APIRouter:
         response_class=Response,
     )
     return router
-
-
-REFUSALS: dict[int | str, dict[str, Any]] = {
-    status: {"model": schema.ErrorAnswer, "description": text}
-    for status, text in {
-        401: "no token of this server",
-        404: "no such model",
-        408: "the request did not arrive in time",
-        413: "too many sources, too long a text, or too large a body",
-        415: "a compressed body",
-        422: "wrong fields or values",
-        429: "the queue is full; try again after Retry-After seconds",
-        503: "not ready, shutting down, or no room for the body",
-        504: "not finished in time",
-    }.items()
-}
-
-
-def _body(kind: Any, example: Any, files: Any = None) -> dict[str, Any]:
-    """Return the description of a request's body for OpenAPI."""
-    schemas: dict[str, Any] = {
-        "application/json": {"schema": kind.model_json_schema(), "example": example},
-    }
-    if files is not None:
-        schemas["multipart/form-data"] = {
-            "schema": {
-                "type": "object",
-                "properties": {
-                    "file": {"type": "array", "items": {"type": "string", "format": "binary"}, "minItems": 1},
-                    "settings": {
-                        "type": "string",
-                        "description": "the other fields of a request, as JSON",
-                        "examples": ['{"nbest": 3}'],
-                    },
-                },
-                "required": ["file"],
-            }
-        }
-    return {"requestBody": {"required": True, "content": schemas}}
 
 
 async def _predict_files(context: Context, request: Request) -> Response:

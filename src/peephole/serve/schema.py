@@ -216,3 +216,43 @@ def _finite(value: Any) -> Any:
     if isinstance(value, list):
         return [_finite(inner) for inner in value]
     return None if isinstance(value, float) and not abs(value) < float("inf") else value
+
+
+REFUSALS: dict[int | str, dict[str, Any]] = {
+    status: {"model": ErrorAnswer, "description": text}
+    for status, text in {
+        401: "no token of this server",
+        404: "no such model",
+        408: "the request did not arrive in time",
+        413: "too many sources, too long a text, or too large a body",
+        415: "a compressed body",
+        422: "wrong fields or values",
+        429: "the queue is full; try again after Retry-After seconds",
+        503: "not ready, shutting down, or no room for the body",
+        504: "not finished in time",
+    }.items()
+}
+"""The refusals of a route of the server's own protocol, for OpenAPI."""
+
+
+def body_of(kind: Any, example: Any, files: Any = None) -> dict[str, Any]:
+    """Return the description of a request's body for OpenAPI."""
+    schemas: dict[str, Any] = {
+        "application/json": {"schema": kind.model_json_schema(), "example": example},
+    }
+    if files is not None:
+        schemas["multipart/form-data"] = {
+            "schema": {
+                "type": "object",
+                "properties": {
+                    "file": {"type": "array", "items": {"type": "string", "format": "binary"}, "minItems": 1},
+                    "settings": {
+                        "type": "string",
+                        "description": "the other fields of a request, as JSON",
+                        "examples": ['{"nbest": 3}'],
+                    },
+                },
+                "required": ["file"],
+            }
+        }
+    return {"requestBody": {"required": True, "content": schemas}}

@@ -1,0 +1,68 @@
+"""A server to compare with `peephole serve`: a plain FastAPI endpoint, or LitServe with its batching.
+
+Both take {"source": text} at /predict and answer {"text": …, "log_prob": …}; see benchmarks/README.md.
+"""
+
+from __future__ import annotations
+
+import argparse
+from typing import Any
+
+import peephole
+from peephole.model import Notices
+
+BATCH = 64  # most requests of a batch of LitServe
+BATCH_SECONDS = 0.01  # that it waits for a batch to be full
+
+
+def run_plain(model_file: str, port: int) -> None:
+    """Serve an endpoint that calls the model for each request, in FastAPI's pool of threads."""
+    import uvicorn
+    from fastapi import Body, FastAPI
+
+    model = peephole.load(model_file)
+    app = FastAPI()
+
+    def predict(request: dict[str, Any] = Body()) -> dict[str, Any]:  # noqa: B008  # FastAPI's way
+        [[best]] = model.predict([request["source"]], attention=False, notices=Notices())
+        return {"text": best.text, "log_prob": best.log_prob}
+
+    app.post("/predict")(predict)
+    uvicorn.run(app, port=port, log_level="error")
+
+
+def run_litserve(model_file: str, port: int) -> None:
+    """Serve by LitServe, which collects requests for a batch."""
+    import litserve
+
+    class Api(litserve.LitAPI):
+        def setup(self, device: str) -> None:
+            self.model = peephole.load(model_file)
+
+        def decode_request(self, request: dict[str, Any]) -> str:
+            return str(request["source"])
+
+        def batch(self, inputs: list[str]) -> list[str]:
+            return list(inputs)
+
+        def predict(self, inputs: list[str]) -> list[Any]:
+            return self.model.predict(inputs, attention=False, notices=Notices())
+
+        def unbatch(self, output: list[Any]) -> list[Any]:
+            return output
+
+        def encode_response(self, output: Any) -> dict[str, Any]:
+            return {"text": output[0].text, "log_prob": output[0].log_prob}
+
+    api = Api(max_batch_size=BATCH, batch_timeout=BATCH_SECONDS)
+    server = litserve.LitServer(api, accelerator="cpu", timeout=30)
+    server.run(port=port, host="127.0.0.1", generate_client_file=False, log_level="error")
+
+
+if __name__ == "__main__":
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("kind", choices=["plain", "litserve"])
+    parser.add_argument("model")
+    parser.add_argument("port", type=int)
+    arguments = parser.parse_args()
+    {"plain": run_plain, "litserve": run_litserve}[arguments.kind](arguments.model, arguments.port)
