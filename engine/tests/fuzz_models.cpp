@@ -251,7 +251,7 @@ int one_input(const unsigned char *data, size_t size, std::mt19937_64 &random) {
   Request request(model, random);
   request.run();
   request.trace();
-  if (random() % 4 == 0) use_session(model, random);
+  if (random() % 8 == 0) use_session(model, random);
   peephole_model_close(model);
   return 1;
 }

@@ -84,8 +84,8 @@ def make_jobs(
             more["phrases"] = tuple(phrase for phrase in symbols[: rng.choice([0, 0, 1, 2])] if phrase)
         if guides and "target" not in more and rng.random() < 0.6:
             more["guides"] = (rng.choice(guides),)
-        room = rng.choice([8, 12])
-        jobs.append(Job(source, len(source) + room, config, example=example, attention=rng.random() < 0.7, **more))
+        longest, attention = min(len(source), 14) + rng.choice([8, 12]), rng.random() < 0.7
+        jobs.append(Job(source, longest, config, example=example, attention=attention, **more))
     return jobs
 
 
