@@ -301,6 +301,7 @@ def resident_bytes() -> int:
     return int(Path("/proc/self/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not Path("/proc/self/statm").exists(), reason="reads the memory of the process from /proc")
 def test_ten_thousand_sources_leave_no_memory_behind() -> None:
     """A third of them is cancelled at random times, and some need groups of their own."""
