@@ -11,6 +11,13 @@ from typing import Any
 import peephole
 from peephole.model import Notices
 
+try:
+    import litserve
+
+    Base: Any = litserve.LitAPI
+except ModuleNotFoundError:  # the plain endpoint needs none
+    Base = object
+
 BATCH = 64  # most requests of a batch of LitServe
 BATCH_SECONDS = 0.01  # that it waits for a batch to be full
 
@@ -31,30 +38,41 @@ def run_plain(model_file: str, port: int) -> None:
     uvicorn.run(app, port=port, log_level="error")
 
 
+class Api(Base):
+    """A model in a process of LitServe, which starts it anew from this file."""
+
+    model_file: str
+
+    def setup(self, device: str) -> None:
+        """Load the model."""
+        self.model = peephole.load(self.model_file)
+
+    def decode_request(self, request):  # LitServe reads annotations as those of FastAPI
+        """Return the source of a request."""
+        return str(request["source"])
+
+    def batch(self, inputs: list[str]) -> list[str]:
+        """Return the sources of a batch."""
+        return list(inputs)
+
+    def predict(self, inputs: list[str]) -> list[Any]:
+        """Predict a batch."""
+        found: list[Any] = self.model.predict(inputs, attention=False, notices=Notices())
+        return found
+
+    def unbatch(self, output: list[Any]) -> list[Any]:
+        """Return the predictions of each source."""
+        return output
+
+    def encode_response(self, output: Any) -> dict[str, Any]:
+        """Return an answer."""
+        return {"text": output[0].text, "log_prob": output[0].log_prob}
+
+
 def run_litserve(model_file: str, port: int) -> None:
     """Serve by LitServe, which collects requests for a batch."""
-    import litserve
-
-    class Api(litserve.LitAPI):
-        def setup(self, device: str) -> None:
-            self.model = peephole.load(model_file)
-
-        def decode_request(self, request: dict[str, Any]) -> str:
-            return str(request["source"])
-
-        def batch(self, inputs: list[str]) -> list[str]:
-            return list(inputs)
-
-        def predict(self, inputs: list[str]) -> list[Any]:
-            return self.model.predict(inputs, attention=False, notices=Notices())
-
-        def unbatch(self, output: list[Any]) -> list[Any]:
-            return output
-
-        def encode_response(self, output: Any) -> dict[str, Any]:
-            return {"text": output[0].text, "log_prob": output[0].log_prob}
-
     api = Api(max_batch_size=BATCH, batch_timeout=BATCH_SECONDS)
+    api.model_file = model_file
     server = litserve.LitServer(api, accelerator="cpu", timeout=30)
     server.run(port=port, host="127.0.0.1", generate_client_file=False, log_level="error")
 

@@ -16,6 +16,7 @@ from pathlib import Path
 import pytest
 
 from peephole.model import Model, Notices
+from peephole.serve.server import open_socket
 
 from .conftest import Server, serving
 
@@ -176,3 +177,9 @@ def test_sigterm_ends_idle_and_slow_connections(toy_file: Path) -> None:
         assert server.process.poll() == 0
         idle.close()
         slow.close()
+
+
+def test_an_answer_does_not_wait_for_an_acknowledgement() -> None:
+    """Without TCP_NODELAY, which asyncio sets for sockets that name their protocol, each answer takes 40 ms more."""
+    with open_socket("127.0.0.1", 0) as listener:
+        assert listener.proto == socket.IPPROTO_TCP
