@@ -29,7 +29,7 @@ DRAWN_WORDS = 6
 
 
 @click.command()
-@click.option("--minutes", type=click.FloatRange(min=0.01), default=4.7, show_default=True, help="Time to train.")
+@click.option("--minutes", type=click.FloatRange(min=0.01), default=4.5, show_default=True, help="Time to train.")
 @click.option("--folder", default="quickstart", show_default=True, help="Where data, model and picture are written.")
 def command(minutes: float, folder: str) -> None:
     """Train a model of English pronunciation on CMUdict (letters → phones), and show its predictions and attention.

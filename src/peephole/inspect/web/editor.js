@@ -44,7 +44,7 @@ export function editor(raw, heading, canEdit) {
       const trace = await live.decode(source.value, { prefix: begin, bend, beamSize: raw.beam_size });
       draw({ trace, source: source.value, reference: source.value === raw.source ? raw.reference : null, model: raw.model }, step);
       const changed = [begin.length ? "beginning given" : "", bend ? "attention bent" : ""].filter(Boolean).join(", ");
-      status.textContent = `Decoded in this page in ${Math.max(1, Math.round(performance.now() - started))} ms${changed ? `: ${changed}` : ""}.`;
+      status.textContent = `Decoded in ${Math.max(1, Math.round(performance.now() - started))} ms${changed ? `: ${changed}` : ""}.`;
       back.disabled = false;
     } catch (error) {
       if (/** @type {Error} */ (error).name !== "AbortError") status.textContent = `Not decoded: ${/** @type {Error} */ (error).message}`;
