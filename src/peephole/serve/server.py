@@ -35,7 +35,7 @@ class Connection(H11Protocol):
         self._head_timer: asyncio.TimerHandle | None = None
         self._reading_timer: asyncio.TimerHandle | None = None
 
-    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # as in the class above it
         """Wait for the head of the first request."""
         super().connection_made(transport)
         self._head_timer = self.loop.call_later(self.seconds, self._close_without_request)
