@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import threading
 from collections.abc import Awaitable, Callable
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import pytest
@@ -65,7 +66,9 @@ def run_with(test: Callable[[HeldSession, Scheduler], Awaitable[None]], places: 
         await scheduler.close()
         return session
 
-    return asyncio.run(main())
+    # In a thread: a browser of other tests leaves its event loop running in this one
+    with ThreadPoolExecutor(1) as pool:
+        return pool.submit(lambda: asyncio.run(main())).result()
 
 
 def work(*texts: str) -> list[tuple[Query, float]]:

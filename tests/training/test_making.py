@@ -13,7 +13,7 @@ import peephole
 from peephole.training import resume, train
 
 from .test_run import SHORT, start_and_break
-from .toy import words, write_pairs
+from .toy import words, write_hopeless_pairs, write_pairs
 
 
 def training_of(path):
@@ -25,16 +25,9 @@ def file_entry(path):
 
 
 def test_data_position_and_scores_of_the_stored_weights(tmp_path, by_torch):
-    """Train at a learning rate so high that the last weights are not the best."""
-    pairs, dev, out = write_pairs(tmp_path / "a.tsv"), write_pairs(tmp_path / "dev.tsv", 30, seed=3), tmp_path / "m"
-    settings = {
-        "steps": 12,
-        "evaluations": 6,
-        "learning_rate": 1.0,
-        "warmup": 0.0,
-        "schedule": "constant",
-        "train.seed": 3,
-    }
+    """Train with dev pairs that become less probable, so that the last weights are not the best."""
+    pairs, dev, out = write_pairs(tmp_path / "a.tsv"), write_hopeless_pairs(tmp_path / "dev.tsv"), tmp_path / "m"
+    settings = {"steps": 12, "evaluations": 6, "warmup": 0.0, "schedule": "constant", "train.seed": 3}
     train(pairs, dev, out.with_suffix(".safetensors"), quiet=True, **SHORT | settings | {"dev_metric": "loss"})
     found = peephole.info(out.with_suffix(".safetensors"))
     made = found.made["training"]

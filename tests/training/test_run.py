@@ -24,7 +24,7 @@ from peephole.training.engine_executor import EngineExecutor
 from peephole.training.executor import StepResult
 from peephole.training.torch_executor import TorchExecutor
 
-from .toy import TINY, write_pairs
+from .toy import TINY, write_hopeless_pairs, write_pairs
 
 SHORT = {**TINY, "steps": 6, "evaluations": 2}
 
@@ -36,9 +36,9 @@ def folder(tmp_path, monkeypatch):
     return tmp_path
 
 
-def run(out="m.safetensors", **settings):
+def run(out="m.safetensors", dev=None, **settings):
     """Train a tiny model with the settings SHORT."""
-    return train("train.tsv", out=out, **{**SHORT, **settings})
+    return train("train.tsv", dev, out, **{**SHORT, **settings})
 
 
 class Break(Exception):
@@ -120,8 +120,9 @@ def test_choosing_gru_turns_peepholes_off_with_one_notice(folder, capfd):
 
 
 def test_the_model_has_the_best_weights_on_dev(folder):
-    """Train at a learning rate so high that the last weights are not the best."""
-    model = run(steps=12, evaluations=6, learning_rate=0.3, warmup=0.0, schedule="constant", dev_metric="loss")
+    """Train with dev pairs that become less probable, so that the last weights are not the best."""
+    dev = write_hopeless_pairs(folder / "dev.tsv")
+    model = run(dev=dev, steps=12, evaluations=6, warmup=0.0, schedule="constant", dev_metric="loss")
     tensors, _ = read_tensors(folder / "m.run/checkpoint/checkpoint.safetensors")
     weights = {name: tensor.numpy() for name, tensor in model.networks[0].state_dict().items()}
     assert all((weights[name] == tensors[f"best/{name}"]).all() for name in weights)

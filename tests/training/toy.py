@@ -47,6 +47,12 @@ def write_pairs(path, number=300, seed=0):
     return path
 
 
+def write_hopeless_pairs(path, number=30, seed=3):
+    """Write pairs whose target symbols no training pair has, so that training makes their loss larger."""
+    path.write_text("".join(f"{word}\tzzz\n" for word in words(number, seed)), encoding="utf-8")
+    return path
+
+
 def set_options(**settings):
     """Return settings as arguments of the command line."""
     return [part for name, value in settings.items() for part in ("--set", f"{name}={value}")]
