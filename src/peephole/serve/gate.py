@@ -64,7 +64,7 @@ class Gate:
         except asyncio.CancelledError:
             exchange.status = exchange.status or GONE
             raise
-        except Exception:
+        except Exception:  # a fault of the server: the client gets 500, the log the reason
             log.exception("a request failed", extra={"id": exchange.id, "path": exchange.route})
             if exchange.status is None:
                 await exchange.send_error(500, "the server failed; its log has the reason")
