@@ -21,7 +21,7 @@ import pytest
 import peephole
 from peephole.model import Model
 
-SECONDS = 300  # after which a server that a test has forgotten is killed
+SECONDS = 300  # after which a server that does not stop is killed
 
 
 class Answer(NamedTuple):
@@ -119,8 +119,8 @@ def toy(toy_file: Path) -> Model:
     return peephole.load(toy_file)
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def server(toy_file: Path) -> Iterator[Server]:
-    """Start a server of the toy model, under two names."""
+    """Start a server of the toy model, under two names; one for a file, since other files may run before the next."""
     with serving(f"toy={toy_file}", f"other={toy_file}", "--max-batch", 100, "--max-body", 200_000) as started:
         yield started
