@@ -6,7 +6,7 @@ import sys
 import typing
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, fields, replace
-from functools import cache
+from functools import cache, cached_property
 from pathlib import Path
 from typing import Any
 
@@ -122,6 +122,8 @@ class Config:
         (2, 4)
         """
         check_type("values", values, Mapping, "a table of settings")
+        if not values:
+            return self
         for name in values:
             check_type("values", name, str, "names of settings")
         changed: dict[str, dict[str, Any]] = {}
@@ -142,6 +144,10 @@ class Config:
         >>> Config().with_values({"model.ctc": True, "train.ctc_weight": 0.4}).searching().ctc_weight
         0.4
         """
+        return self._searching
+
+    @cached_property
+    def _searching(self) -> SearchConfig:
         if self.search.ctc_weight is not None:
             return self.search
         return replace(self.search, ctc_weight=self.train.ctc_weight if self.model.ctc else 0.0)

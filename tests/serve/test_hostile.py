@@ -117,6 +117,41 @@ def test_malformed_http(guarded: Server, toy: Model, sent: bytes) -> None:
     check_others(guarded, toy)
 
 
+@pytest.mark.parametrize("start", [b"GET /healthz HTTP/1.1\r\nHost: x\r\nX: ", b"GET /", b"GET / HTTP/1.1\r\n"])
+def test_a_head_without_end_is_refused(server: Server, start: bytes) -> None:
+    """Its connection ends long before the time limit, after 16 KiB and what one piece of data may hold."""
+    more = b"y" * 1000 if start != b"GET / HTTP/1.1\r\n" else b"X: " + b"y" * 100 + b"\r\n"
+    with connect(server) as client:
+        client.sendall(start)
+        started, content = time.monotonic(), b""
+        client.settimeout(0.01)
+        while time.monotonic() - started < LONGEST_WAIT and not content:
+            try:
+                client.sendall(more)
+                content = client.recv(1 << 16)
+            except TimeoutError:
+                continue
+        client.settimeout(LONGEST_WAIT)
+        content += read_all(client)
+    assert content.startswith(b"HTTP/1.1 400 "), content
+    assert content.endswith(b"The head of the request is too large.") or b"Invalid HTTP" in content
+
+
+def test_pipelined_requests_are_answered_in_their_order(server: Server, toy: Model) -> None:
+    """Eight requests in one piece, each with a large head, of which no single one is too large."""
+    words = [word * 3 for word in WORDS * 2]
+    head = HEAD.replace(b"\r\n\r\n", b"\r\nX-Long: " + b"z" * 10_000 + b"\r\n\r\n")
+    bodies = [json.dumps({"sources": [word]}).encode() for word in words]
+    with connect(server) as client:
+        client.sendall(b"".join(head % len(body) + body for body in bodies[:-1]))
+        last = (head % len(bodies[-1])).replace(b"\r\n\r\n", b"\r\nConnection: close\r\n\r\n")
+        client.sendall(last + bodies[-1])
+        content = read_all(client).decode()
+    answers = [json.loads(part.partition("\r\n\r\n")[2]) for part in content.split("HTTP/1.1 200 OK\r\n")[1:]]
+    found = [one["results"][0]["predictions"][0]["text"] for one in answers]
+    assert found == [predictions[0].text for predictions in toy.predict(words, notices=Notices())]
+
+
 def test_a_client_that_does_not_read_is_given_up(guarded: Server, toy: Model) -> None:
     """Its answer is larger than the buffers of the sockets; the server holds a few sources of it."""
     body = json.dumps({"sources": ["dan" * 300] * 800, "stream": True, "attention": True}).encode()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields
+from functools import lru_cache
 from typing import Any
 
 from peephole.config import Config, ModelConfig, read_section
@@ -52,6 +53,7 @@ class Architecture:
     input_feeding: bool  # the decoder's lowest layer reads r_{t-1}, (62)
 
     @classmethod
+    @lru_cache
     def of(cls, config: ModelConfig) -> Architecture:
         """Return the architecture that the settings of section `model` describe."""
         shape = {name: getattr(config, name) for name in _SETTINGS}

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
 import logging
+import secrets
 import time
-import uuid
 from collections.abc import Awaitable, Callable, MutableMapping
 from contextlib import suppress
 from typing import Any
+
+from anyio import fail_after
 
 from peephole.serve.limits import Limits
 from peephole.serve.metrics import Metrics
@@ -28,6 +31,9 @@ OTHER_TOKENS = ("/translate", "/detect", "/languages")
 """The paths of LibreTranslate, which may have the token in the body, where their functions read it, or need none."""
 DISCARDED_SECONDS = 5.0  # in which the rest of a body that is too large is read, so that its client reads the answer
 GONE = 499  # in the log, for a client that left before its answer
+PROCESS = secrets.token_hex(6)
+"""Begins the numbers of the requests of this process, which differ between processes."""
+_numbers = itertools.count(1)
 log = logging.getLogger("peephole.serve")
 
 
@@ -126,28 +132,27 @@ class Gate:
         if length.isdigit() and int(length) > most:
             raise RefusalError(413, f"body: wanted at most {most} bytes (max_body), got {int(length)}")
         parts: list[bytes] = []
-        size, deadline = 0, time.monotonic() + self._limits.max_seconds
+        size, seconds = 0, self._limits.max_seconds
         try:
-            while True:
-                try:
-                    message = await asyncio.wait_for(receive(), max(0.0, deadline - time.monotonic()))
-                except asyncio.TimeoutError:
-                    seconds = self._limits.max_seconds
-                    raise RefusalError(408, f"body: wanted within {seconds:g} seconds (max_seconds)") from None
-                if message["type"] == "http.disconnect":
-                    raise ClientGoneError
-                part = message.get("body", b"")
-                parts.append(part)
-                size += len(part)
-                self._held += len(part)
-                if size > most:
-                    raise RefusalError(413, f"body: wanted at most {most} bytes (max_body), got more")
-                if self._held > self._limits.max_bodies:
-                    raise RefusalError(503, "the server holds too many bodies of requests (max_bodies)", 1)
-                if not message.get("more_body", False):
-                    return b"".join(parts)
-        except BaseException:
+            with fail_after(seconds):
+                while True:
+                    message = await receive()
+                    if message["type"] == "http.disconnect":
+                        raise ClientGoneError
+                    part = message.get("body", b"")
+                    parts.append(part)
+                    size += len(part)
+                    self._held += len(part)
+                    if size > most:
+                        raise RefusalError(413, f"body: wanted at most {most} bytes (max_body), got more")
+                    if self._held > self._limits.max_bodies:
+                        raise RefusalError(503, "the server holds too many bodies of requests (max_bodies)", 1)
+                    if not message.get("more_body", False):
+                        return b"".join(parts)
+        except BaseException as error:
             self._held -= size
+            if isinstance(error, TimeoutError):
+                raise RefusalError(408, f"body: wanted within {seconds:g} seconds (max_seconds)") from None
             raise
 
     def _record(self, exchange: _Exchange) -> None:
@@ -175,7 +180,7 @@ class _Exchange:
 
     def __init__(self, scope: MutableMapping[str, Any], send: Send) -> None:
         self.scope, self._send = scope, send
-        self.id = uuid.uuid4().hex
+        self.id = f"{PROCESS}-{next(_numbers)}"
         self.started = time.monotonic()
         self.status: int | None = None
         self.client = ""

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
-from contextlib import suppress
 from typing import Any
 
 from peephole.serve.refusal import RefusalError, refusal_of
@@ -40,7 +39,8 @@ async def run_all(
         RefusalError: 429 without room, 504 if it takes longer, 422 for what the model refuses.
         ClientGoneError: the client does not wait any more; its work was dropped.
     """
-    finished: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+    loop = asyncio.get_running_loop()
+    finished: asyncio.Future[None] = loop.create_future()
     results: list[Any] = [None] * len(work)
     left = len(work)
 
@@ -54,20 +54,23 @@ async def run_all(
 
         return done
 
+    def give_up(error: Exception) -> None:
+        if not finished.done():
+            finished.set_exception(error)
+
     jobs = [Job(query, client, cost, done_at(index)) for index, (query, cost) in enumerate(work)]
     scheduler.submit(jobs)
+    late = RefusalError(504, f"not finished within {seconds:g} seconds (max_seconds)")
+    timer = loop.call_later(seconds, give_up, late)
     watch = asyncio.ensure_future(gone())
+    watch.add_done_callback(lambda _: give_up(ClientGoneError()))
     try:
-        await asyncio.wait({finished, watch}, timeout=seconds, return_when=asyncio.FIRST_COMPLETED)
-        if not finished.done():
-            if watch.done():
-                raise ClientGoneError
-            raise RefusalError(504, f"not finished within {seconds:g} seconds (max_seconds)")
+        await finished
     finally:
-        scheduler.cancel(jobs)
+        timer.cancel()
         watch.cancel()
-        with suppress(asyncio.CancelledError):
-            await watch
+        if left:
+            scheduler.cancel(jobs)
     return [raise_error(outcome, index if len(results) > 1 else None) for index, outcome in enumerate(results)]
 
 

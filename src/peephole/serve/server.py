@@ -11,12 +11,13 @@ from types import FrameType
 from typing import Any
 
 import uvicorn
-from uvicorn.protocols.http.h11_impl import H11Protocol
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from peephole.errors import PeepholeError
 from peephole.serve.gate import Gate
 
 LARGEST_HEAD = 16_384  # bytes of a request's line and headers
+TOO_LARGE_HEAD = "The head of the request is too large."
 IDLE_SECONDS = 60  # that a connection is kept after an answer
 FLUSH_SECONDS = 3  # in which clients may read the end of their answers after the last one is made
 SWITCH_SECONDS = 0.0005  # in which a thread that runs Python yields: the engine's steps are as short
@@ -24,8 +25,11 @@ SPARE_FILES = 64  # that the process may open besides connections
 log = logging.getLogger("peephole.serve")
 
 
-class Connection(H11Protocol):
-    """A connection that ends if its client does not send a request, or does not read an answer, in time."""
+class Connection(HttpToolsProtocol):
+    """A connection that ends if its client does not send a request, or does not read an answer, in time.
+
+    A head, which is a request's line and headers, may be as large as LARGEST_HEAD; a larger one gets 400.
+    """
 
     seconds: float
     """The longest time; `run` sets it in a subclass."""
@@ -34,6 +38,9 @@ class Connection(H11Protocol):
         super().__init__(*args, **kwargs)
         self._head_timer: asyncio.TimerHandle | None = None
         self._reading_timer: asyncio.TimerHandle | None = None
+        self._reads_head = False
+        self._head_bytes = 0  # in the line and the headers that are complete
+        self._unread_bytes = 0  # received after the first data of a head that is not complete
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # as in the class above it
         """Wait for the head of the first request."""
@@ -42,13 +49,41 @@ class Connection(H11Protocol):
 
     def data_received(self, data: bytes) -> None:
         """Wait for the rest of a head, if it is not complete."""
-        before = self.cycle
+        cycle, read_head = self.cycle, self._reads_head
         super().data_received(data)
-        if self.cycle is not before:
+        if self.cycle is not cycle:
             _cancel(self._head_timer)
             self._head_timer = None
-        elif self._head_timer is None and (before is None or before.response_complete):
+        elif self._head_timer is None and (cycle is None or cycle.response_complete):
             self._head_timer = self.loop.call_later(self.seconds, self._close_without_request)
+        self._unread_bytes = self._unread_bytes + len(data) if read_head and self._reads_head else 0
+        if self._unread_bytes > LARGEST_HEAD and not self.transport.is_closing():
+            self.send_400_response(TOO_LARGE_HEAD)
+
+    def on_message_begin(self) -> None:
+        """Begin a head."""
+        super().on_message_begin()
+        self._reads_head, self._head_bytes = True, 0
+
+    def on_url(self, url: bytes) -> None:
+        """Take a part of the request's line."""
+        super().on_url(url)
+        self._count(len(url))
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        """Take a header."""
+        super().on_header(name, value)
+        self._count(len(name) + len(value))
+
+    def on_headers_complete(self) -> None:
+        """End a head."""
+        self._reads_head = False
+        super().on_headers_complete()
+
+    def _count(self, size: int) -> None:
+        self._head_bytes += size
+        if self._head_bytes > LARGEST_HEAD:
+            raise PeepholeError(TOO_LARGE_HEAD)  # the parser stops, and the client gets 400
 
     def connection_lost(self, exc: Exception | None) -> None:
         """Stop all timers."""
@@ -172,7 +207,6 @@ def run(gate: Gate, listener: socket.socket, seconds: float, grace: float) -> No
         log_config=None,
         access_log=False,
         server_header=False,
-        h11_max_incomplete_event_size=LARGEST_HEAD,
         timeout_keep_alive=IDLE_SECONDS,
         timeout_graceful_shutdown=FLUSH_SECONDS,
         limit_concurrency=allow_connections(),
