@@ -1,6 +1,7 @@
-"""A server to compare with `peephole serve`: a plain FastAPI endpoint, or LitServe with its batching.
+"""A server to compare with `peephole serve`: a plain FastAPI endpoint, LitServe with its batching, or `peephole serve`
+itself with batches instead of a session.
 
-Both take {"source": text} at /predict and answer {"text": …, "log_prob": …}; see benchmarks/README.md.
+The first two take {"source": text} at /predict and answer {"text": …, "log_prob": …}; see benchmarks/README.md.
 """
 
 from __future__ import annotations
@@ -77,10 +78,22 @@ def run_litserve(model_file: str, port: int) -> None:
     server.run(port=port, host="127.0.0.1", generate_client_file=False, log_level="error")
 
 
+def run_batches(model_file: str, port: int) -> None:
+    """Serve as `peephole serve` does for a model that the engine's session does not search."""
+    from peephole.cli import serve
+    from peephole.serve import models
+    from peephole.serve.batched import BatchedSession
+
+    models.open_session = lambda model, places, threads: BatchedSession(model, threads)
+    serve.command.main([model_file, "--port", str(port)])
+
+
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("kind", choices=["plain", "litserve"])
+    parser.add_argument("kind", choices=["plain", "litserve", "batches"])
     parser.add_argument("model")
     parser.add_argument("port", type=int)
     arguments = parser.parse_args()
-    {"plain": run_plain, "litserve": run_litserve}[arguments.kind](arguments.model, arguments.port)
+    {"plain": run_plain, "litserve": run_litserve, "batches": run_batches}[arguments.kind](
+        arguments.model, arguments.port
+    )

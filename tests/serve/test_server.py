@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import http.client
 import json
 import os
 import shutil
@@ -17,7 +18,7 @@ import pytest
 import peephole
 from peephole.model import Model, Notices
 
-from .conftest import Server, serving
+from .conftest import Answer, Server, serving
 
 OTHER = Path(__file__).parent.parent / "models" / "lstm_v3_int8.safetensors"
 TOKEN, SECOND = "correct-horse-battery", "staple-staple-staple"
@@ -127,22 +128,23 @@ def test_a_changed_file_is_loaded_while_requests_are_answered(toy_file: Path, tm
 
 
 def test_accepted_requests_are_answered_after_sigterm(toy_file: Path, toy: Model) -> None:
-    """Clients send without a pause; each request gets its answer, or is told that the server shuts down."""
+    """Clients send without a pause over kept connections; each request is answered, or told that the server ends."""
     words = ["dan", "ande", "nad", "dean"] * 8
     wanted = [found[0].log_prob for found in toy.predict(words, notices=Notices())]
+    body = json.dumps({"sources": words})
     answers, failures = [], []
     with serving(toy_file, "--max-queue", 1000) as server:
 
         def send() -> None:
-            while True:
-                try:
-                    answer = server.post("/v1/predict", {"sources": words})
-                except OSError as error:  # the port is closed
-                    failures.append(error)
-                    return
-                answers.append(answer)
-                if answer.status == 503:
-                    return
+            connection = http.client.HTTPConnection("127.0.0.1", server.port, timeout=30)
+            try:
+                while True:
+                    is_kept = connection.sock is not None
+                    connection.request("POST", "/v1/predict", body)
+                    found = connection.getresponse()
+                    answers.append(Answer(found.status, {k.lower(): v for k, v in found.getheaders()}, found.read()))
+            except OSError:  # refused by the closed port, or waiting in its backlog when it was closed
+                failures.append(is_kept)
 
         clients = [threading.Thread(target=send) for _ in range(8)]
         for client in clients:
@@ -156,6 +158,7 @@ def test_accepted_requests_are_answered_after_sigterm(toy_file: Path, toy: Model
     assert len(good) >= 8
     for answer in good:
         assert [one["predictions"][0]["log_prob"] for one in answer.json["results"]] == wanted
+    assert failures == [False] * len(clients)  # no connection was closed under a request
     assert {answer.status for answer in answers} <= {200, 503}
     assert all(answer.error == "the server is shutting down" for answer in answers if answer.status == 503)
     answered = [log for log in server.logs if log["event"] == "request" and log["status"] == 200]

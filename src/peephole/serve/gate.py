@@ -56,13 +56,14 @@ class Gate:
         self.draining = False
         self.running = 0
         self._held = 0  # bytes of all bodies
+        self._last_request = time.monotonic()
 
     async def __call__(self, scope: MutableMapping[str, Any], receive: Receive, send: Send) -> None:
         """Answer a request."""
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
-        exchange = _Exchange(scope, send)
+        exchange = _Exchange(scope, send, self)
         try:
             await self._answer(exchange, receive)
         except ClientGoneError:
@@ -80,6 +81,12 @@ class Gate:
     async def wait_until_idle(self) -> None:
         """Return when no request is without its answer."""
         while self.running:
+            await asyncio.sleep(0.01)
+
+    async def wait_until_quiet(self, seconds: float, longest: float) -> None:
+        """Return when no request has come for some seconds, or after the longest time."""
+        ends = time.monotonic() + longest
+        while (now := time.monotonic()) < ends and now < self._last_request + seconds:
             await asyncio.sleep(0.01)
 
     async def _answer(self, exchange: _Exchange, receive: Receive) -> None:
@@ -104,6 +111,7 @@ class Gate:
             RefusalError: 401, it sends no token of the file; 503, the server drains.
         """
         scope = exchange.scope
+        self._last_request = time.monotonic()
         exchange.scope["client_name"] = exchange.client = scope["client"][0] if scope.get("client") else "local"
         if scope["path"] in OPEN:
             return
@@ -178,8 +186,8 @@ class Gate:
 class _Exchange:
     """A request and what was sent of its answer."""
 
-    def __init__(self, scope: MutableMapping[str, Any], send: Send) -> None:
-        self.scope, self._send = scope, send
+    def __init__(self, scope: MutableMapping[str, Any], send: Send, gate: Gate) -> None:
+        self.scope, self._send, self._gate = scope, send, gate
         self.id = f"{PROCESS}-{next(_numbers)}"
         self.started = time.monotonic()
         self.status: int | None = None
@@ -198,10 +206,13 @@ class _Exchange:
         return found
 
     async def send(self, message: Message) -> None:
-        """Send a part of the answer, the first with the request's number."""
+        """Send a part of the answer, the first with the request's number; while the server drains, the last one."""
         if message["type"] == "http.response.start":
             self.status = message["status"]
-            message = {**message, "headers": [*message["headers"], (b"x-request-id", self.id.encode())]}
+            more = [(b"x-request-id", self.id.encode())]
+            if self._gate.draining:
+                more.append((b"connection", b"close"))  # the client's next request goes to another server
+            message = {**message, "headers": [*message["headers"], *more]}
         await self._send(message)
 
     async def send_error(
@@ -213,7 +224,7 @@ class _Exchange:
         if status == 401:
             fields["www-authenticate"] = 'Bearer, Basic realm="peephole"'
         encoded = [(name.lower().encode(), value.encode()) for name, value in fields.items()]
-        if status in (408, 413):  # the body may not have an end
+        if status in (408, 413) and not self._gate.draining:  # the body may not have an end
             encoded.append((b"connection", b"close"))
         await self.send({"type": "http.response.start", "status": status, "headers": encoded})
         await self.send({"type": "http.response.body", "body": body, "more_body": rest is not None})

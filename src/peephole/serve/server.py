@@ -19,6 +19,7 @@ from peephole.serve.gate import Gate
 LARGEST_HEAD = 16_384  # bytes of a request's line and headers
 TOO_LARGE_HEAD = "The head of the request is too large."
 IDLE_SECONDS = 60  # that a connection is kept after an answer
+QUIET_SECONDS = 0.1  # without a request after the last answer, before kept connections are closed
 FLUSH_SECONDS = 3  # in which clients may read the end of their answers after the last one is made
 SWITCH_SECONDS = 0.0005  # in which a thread that runs Python yields: the engine's steps are as short
 SPARE_FILES = 64  # that the process may open besides connections
@@ -151,6 +152,9 @@ class Server(uvicorn.Server):
             await asyncio.wait_for(self._gate.wait_until_idle(), self._grace)
         except asyncio.TimeoutError:
             log.error("requests are not answered within the grace", extra={"running": self._gate.running})
+        for server in self.servers:
+            server.close()  # new connections are refused; requests that kept ones have sent by now get 503
+        await self._gate.wait_until_quiet(QUIET_SECONDS, FLUSH_SECONDS)
         self.should_exit = True
 
 
