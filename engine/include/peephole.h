@@ -26,7 +26,7 @@
 extern "C" {
 #endif
 
-#define PEEPHOLE_ABI_VERSION 15
+#define PEEPHOLE_ABI_VERSION 16
 
 /* What a function returns. */
 enum peephole_status {
@@ -200,15 +200,16 @@ typedef struct peephole_output_loss {
   int32_t operand; /* enum peephole_operand; bfloat16 with float only */
   int32_t threads; /* at least 1; results do not depend on it */
   int64_t rows, hidden_size, symbols; /* N, H, V */
-  int64_t steps, source_steps;        /* U, T of a model that copies: N = B U; else not read */
+  int64_t steps, source_steps;        /* U, T of a model that copies: N = B U without positions; else not read */
   int64_t padding;        /* the target of padding rows, which are left out of the loss and whose r is not read */
   double label_smoothing; /* s, from 0 to 1 */
   const int64_t *targets; /* (N)    in [0, V); with `gates` at least 0 */
   const void *readouts;   /* (N,H)  r */
   const void *weight;     /* (V,H)  W */
   const void *bias;       /* (V)    b */
-  const void *gates;      /* (N)    g; NULL: no copying, as the next two */
-  const void *weights;    /* (N,T)  the weights of attention, not read where copied is padding */
+  const void *gates;      /* (N)    g; NULL: no copying, as the next three */
+  const int64_t *positions; /* (N)  b U + t of each row; NULL: row n is position n */
+  const void *weights;    /* (B U,T)  the weights of attention by position, not read where copied is padding */
   const int64_t *copied;  /* (B,T)  the target symbol that a copy of each source symbol is; padding past its length */
   void *loss;             /* (1)    written */
   void *scratch;          /* peephole_output_loss_scratch_bytes; temporary */
@@ -220,7 +221,7 @@ typedef struct peephole_output_loss_gradients {
   void *weight;   /* (V,H) */
   void *bias;     /* (V) */
   void *gates;    /* (N); NULL where its array is, as the next */
-  void *weights;  /* (N,T) */
+  void *weights;  /* (B U,T)  of the positions that rows have */
 } peephole_output_loss_gradients;
 
 /* The factors of dropout: mask[b][t][u] = 1 / keep_rate where the bits of (b, t, u), as a signed number, are at least
@@ -257,6 +258,7 @@ typedef struct peephole_trainer_settings {
   double label_smoothing;       /* from 0 to 1 */
   double clip_norm;             /* gradients with a larger norm are scaled down to it; 0: never */
   double weight_decay;          /* AdamW's; its β1 is 0.9, β2 0.999, ε 1e-8 */
+  double coverage_loss;         /* its weight in the loss of gradients and updates, (23); 0 unless the network has attention */
 } peephole_trainer_settings;
 
 /* The arrays of a tensor, each of its shape and on 64 bytes. All but the gradients are 0 after peephole_trainer_open; the
@@ -289,7 +291,10 @@ typedef struct peephole_trainer_step {
   int64_t batch, source_steps, target_steps; /* B, T, U; T is not read for a language model, nor are the next two */
   const int64_t *sources;        /* (B,T)  in [0, V) up to each length */
   const int64_t *source_lengths; /* (B)    1 <= length <= T */
-  const int64_t *targets;        /* (B,U)  in [0, V): at least one symbol, then <pad>, which no real symbol is */
+  const int64_t *copied;         /* (B,T)  of a model that copies: the target symbol, at least 0, that a copy of each source
+                                    symbol is; else not read */
+  const int64_t *targets;        /* (B,U)  in [0, V), or if the model copies at least 0: at least one symbol, then <pad>, which
+                                    no real symbol is */
   const int64_t *examples;       /* (B)    a number of each pair, for dropout and sampling */
   const int64_t *sites;          /* the `place` of peephole_dropout_mask for each site: source embedding and between encoder
                                     layers 1, 2, ... (neither for a language model); target embedding; between decoder
@@ -298,7 +303,7 @@ typedef struct peephole_trainer_step {
   double learning_rate;
   double divisor;                /* above 0: divides the gradients of the summed loss */
   double average_decay;          /* the share of the average that stays, from 0 to 1; 1: the average is not updated */
-  double sampling_probability;   /* of feeding the most probable symbol, (14), not the gold one, (13) */
+  double sampling_probability;   /* of feeding the most probable symbol, (14), not the gold one, (13); 0 if the model copies */
   double loss;                   /* written: -sum of log p(y), with label smoothing */
   double gradient_norm;          /* written unless loss alone is computed: of the divided gradients, before clipping */
   int32_t updated;               /* written: 0 if nothing was to be updated, or loss or norm are not finite; then weights,

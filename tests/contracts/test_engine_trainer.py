@@ -17,11 +17,12 @@ from contracts.training_checks import (
     largest_error,
     some_batch,
 )
-from contracts.wrong_trainers import WRONG_GRADIENTS, WRONG_STEPS
+from contracts.wrong_trainers import WRONG_COPYING, WRONG_GRADIENTS, WRONG_STEPS
 from peephole import engine
 from peephole.config import Config
 from peephole.engine.trainer import EngineTrainer, declined
 from peephole.errors import EngineError
+from peephole.symbols import PAD
 
 pytestmark = pytest.mark.skipif(not engine.available(), reason="without a compiler there is no engine")
 instruction_sets = pytest.mark.parametrize("instruction_set", engine.instruction_sets())
@@ -43,6 +44,13 @@ CASES = {
     "location": Case({"attention": "location", "location_channels": 3, "location_width": 5, "decoder_layers": 2}),
     "coverage": Case({"attention": "coverage", "encoder_size": 6, "peephole": "diagonal"}, sampling_probability=0.3),
     "multihead": Case({"attention": "multihead", "attention_heads": 2, "encoder_size": 6, "encoder_layers": 2}),
+    "copying": Case({"output": "copy", "encoder_layers": 2, "peephole": "diagonal"}),
+    "copying, coverage": Case(
+        {"output": "copy", "attention": "coverage", "decoder_layers": 2, "encoder_size": 6}, {"coverage_loss": 0.7}
+    ),
+    "coverage loss": Case({"attention": "coverage", "encoder_layers": 2, "encoder_pyramid": 1}, {"coverage_loss": 1.5}),
+    "copying, multihead": Case({"output": "copy", "attention": "multihead", "attention_heads": 2, "cell": "gru"}),
+    "copying, dot": Case({"output": "copy", "attention": "dot", "peephole": "none"}, {"label_smoothing": 0}),
     "gru": Case({"cell": "gru", "encoder_layers": 2, "decoder_layers": 2, "residual": True}),
     "gru, bridge": Case({"cell": "gru", "encoder_size": 6, "attention": "coverage"}, sampling_probability=0.5),
     "gru language model": Case({"input": "none", "cell": "gru", "decoder_layers": 2}),
@@ -82,7 +90,7 @@ def test_settings_of_the_update(train):
 @instruction_sets
 @pytest.mark.parametrize("dropout", [0, 0.3])
 @pytest.mark.parametrize(
-    "name", ["default", "stacked", "dot", "location", "multihead", "gru", "last, bridge", "language model"]
+    "name", ["default", "stacked", "dot", "location", "multihead", "gru", "last, bridge", "language model", "copying"]
 )
 def test_gradients_in_float32(name, dropout, instruction_set):
     case = replace(CASES[name], precision="32-true", dropout=dropout)
@@ -90,10 +98,11 @@ def test_gradients_in_float32(name, dropout, instruction_set):
 
 
 @instruction_sets
-@pytest.mark.parametrize("name", ["default", "stacked", "mean", "no dropout"])
+@pytest.mark.parametrize("name", ["default", "stacked", "mean", "no dropout", "copying"])
 def test_bfloat16_products_are_close_to_float32(name, instruction_set):
     """bfloat16 has 8 bits of mantissa, and errors of several products add up."""
-    case, batch = CASES[name], some_batch()
+    case = CASES[name]
+    batch = case.batch()
     losses, gradients = {}, {}
     for precision in ("32-true", "bf16-mixed"):
         trainer = replace(case, precision=precision).trainer(instruction_set=instruction_set)
@@ -123,9 +132,10 @@ def assert_same_bits(one, other):
 @instruction_sets
 @pytest.mark.parametrize("precision", ["32-true", "bf16-mixed"])
 @pytest.mark.parametrize("dropout", [0, 0.3])
-@pytest.mark.parametrize("name", ["default", "stacked", "dot", "mean", "gru, bridge", "language model"])
+@pytest.mark.parametrize("name", ["default", "stacked", "dot", "mean", "gru, bridge", "language model", "copying"])
 def test_the_same_bits_for_any_number_of_threads(name, dropout, precision, instruction_set):
-    case, batches = replace(CASES[name], precision=precision, dropout=dropout), [some_batch(seed) for seed in range(2)]
+    case = replace(CASES[name], precision=precision, dropout=dropout)
+    batches = [case.batch(seed) for seed in range(2)]
     one = trained(case, 1, instruction_set, batches)
     for threads in (2, 3):
         assert_same_bits(trained(case, threads, instruction_set, batches), one)
@@ -133,14 +143,15 @@ def test_the_same_bits_for_any_number_of_threads(name, dropout, precision, instr
 
 def padded(batch):
     """Return a batch with more padding."""
-    source = np.pad(batch.source, ((0, 0), (0, 3)), constant_values=9)
+    source = np.pad(batch.source, ((0, 0), (0, 3), (0, 0))[: batch.source.ndim], constant_values=9)
     return replace(batch, source=source, target=np.pad(batch.target, ((0, 0), (0, 2))))
 
 
 @pytest.mark.parametrize("dropout", [0, 0.3])
 @pytest.mark.parametrize("name", CASES)
 def test_padding_changes_nothing(name, dropout):
-    case, batches = replace(CASES[name], dropout=dropout), [some_batch(seed) for seed in range(2)]
+    case = replace(CASES[name], dropout=dropout)
+    batches = [case.batch(seed) for seed in range(2)]
     assert_same_bits(trained(case, 2, None, map(padded, batches)), trained(case, 2, None, batches))
 
 
@@ -161,15 +172,27 @@ def test_memory_of_a_larger_batch_changes_nothing():
     assert largest_error(again, first) == 0
 
 
+def loss_of_zero_weights(batch):
+    """Return the loss of even probabilities: of all symbols; of a model that copies half of it of the source's."""
+    if batch.source.ndim == 2:
+        return np.log(NUM_TARGET_SYMBOLS) * batch.num_symbols
+    loss = 0.0
+    for source, length, target in zip(batch.source, batch.source_lengths, batch.target, strict=True):
+        for symbol in target[target != PAD]:
+            generated = (symbol < NUM_TARGET_SYMBOLS) / NUM_TARGET_SYMBOLS
+            loss -= np.log(0.5 * generated + 0.5 * np.mean(source[:length, 1] == symbol))
+    return loss
+
+
 @cases
 def test_loss_is_that_of_plain_gradients(name):
-    case = replace(CASES[name], dropout=0, train={**CASES[name].train, "label_smoothing": 0})
-    batch, trainer = some_batch(), CASES[name].trainer()
+    case = replace(CASES[name], dropout=0, train={**CASES[name].train, "label_smoothing": 0, "coverage_loss": 0})
+    batch, trainer = case.batch(), CASES[name].trainer()
     result, _ = case.trainer().gradients(*arguments(batch), step=0, divisor=1)
     assert trainer.loss(*arguments(batch)[:3]) == pytest.approx(result.loss, rel=1e-12)
     for weight in trainer.weights.values():
         weight[...] = 0
-    assert trainer.loss(*arguments(batch)[:3]) == pytest.approx(np.log(NUM_TARGET_SYMBOLS) * batch.num_symbols)
+    assert trainer.loss(*arguments(batch)[:3]) == pytest.approx(loss_of_zero_weights(batch))
     assert trainer.loss(*arguments(batch)[:3], averaged=True) == pytest.approx(result.loss, rel=1e-12)
 
 
@@ -177,6 +200,12 @@ def test_loss_is_that_of_plain_gradients(name):
 def test_wrong_gradients_are_found(wrong):
     with pytest.raises(AssertionError):
         check_gradients(CASES["stacked"], 1e-10, WRONG_GRADIENTS[wrong])
+
+
+@pytest.mark.parametrize("wrong", WRONG_COPYING)
+def test_wrong_copying_is_found(wrong):
+    with pytest.raises(AssertionError):
+        check_gradients(CASES["copying, coverage"], 1e-10, WRONG_COPYING[wrong])
 
 
 @pytest.mark.parametrize("wrong", WRONG_STEPS)
@@ -225,7 +254,7 @@ def with_number(array, where, number):
     return copy
 
 
-BATCH = some_batch()
+BATCH, COPIED = some_batch(), some_batch(copies=True)
 REFUSED = {
     "source symbol": (changed(source=with_number(BATCH.source, (1, 6), NUM_SOURCE_SYMBOLS)), "source 1: .* got 13"),
     "negative source": (changed(source=with_number(BATCH.source, (0, 0), -1)), "source 0: .* got -1"),
@@ -272,11 +301,42 @@ def test_refused_numbers(numbers, message):
 
 
 @pytest.mark.parametrize(
+    ("changes", "numbers", "message"),
+    [
+        ({"source": BATCH.source}, {}, "source: wanted integers of 3 dimensions"),
+        ({"source": with_number(COPIED.source, (1, 2, 1), -1)}, {}, "copied 1: .* got -1"),
+        ({"source": with_number(COPIED.source, (1, 2, 0), 13)}, {}, "source 1: .* got 13"),
+        ({"target": with_number(COPIED.target, (0, 0), 2**41)}, {}, "target 0: .* got 2199023255552"),
+        (
+            {},
+            {"sampling_probability": 0.1},
+            "sampling_probability: wanted 0 for a language model and for one that copies",
+        ),
+    ],
+)
+def test_refused_copying(changes, numbers, message):
+    given = {name: getattr(COPIED, name) for name in ("source", "source_lengths", "target", "examples")}
+    with pytest.raises(ValueError, match=message):
+        CASES["copying"].trainer().step(**given | changes, **{"step": 0, "learning_rate": 0.1, "divisor": 1} | numbers)
+
+
+def test_a_target_that_can_be_neither_generated_nor_copied_changes_nothing():
+    trainer = CASES["copying"].trainer()
+    before = {name: weight.copy() for name, weight in trainer.weights.items()}
+    given = arguments(replace(COPIED, target=with_number(COPIED.target, (0, 0), NUM_TARGET_SYMBOLS + 9)))
+    result = trainer.step(*given, step=0, learning_rate=0.1, divisor=1)
+    assert result.loss == np.inf
+    assert not result.updated
+    assert largest_error(trainer.weights, before) == 0
+
+
+@pytest.mark.parametrize(
     ("changes", "message"),
     [
         ({"dropout": 1.0}, "dropout: .* got 1"),
         ({"label_smoothing": -0.1}, "label_smoothing: .* got -0.1"),
         ({"clip_norm": float("nan")}, "clip_norm: .* got nan"),
+        ({"coverage_loss": -1.0}, "coverage_loss: .* got -1"),
         ({"threads": 0}, "threads: .* got 0"),
         ({"precision": "16-mixed"}, "precision: wanted one of 32-true, 64-true, bf16-mixed, got '16-mixed'"),
     ],
@@ -313,6 +373,18 @@ def test_refused_weights(change, message):
 
     with pytest.raises(ValueError, match=message):
         CASES["default"].trainer(make)
+
+
+def test_a_coverage_loss_needs_attention():
+    case = replace(CASES["mean"], precision="32-true")
+
+    def make(architecture, sources, targets, weights, settings, instruction_set):
+        return EngineTrainer(
+            architecture, sources, targets, weights, settings._replace(coverage_loss=1.0), instruction_set
+        )
+
+    with pytest.raises(ValueError, match="coverage_loss: wanted 0 without attention"):
+        case.trainer(make)
 
 
 def test_an_unknown_instruction_set_is_refused():

@@ -24,12 +24,12 @@ def largest_memory() -> int:
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
 
 
-@pytest.mark.parametrize("name", ["sampling", "language model"])
+@pytest.mark.parametrize("name", ["sampling", "language model", "copying, coverage"])
 def test_ten_thousand_steps_leak_nothing(name):
     """Memory grows in the first steps only: a leak of 100 bytes in each step would be found."""
     trainer = CASES[name].trainer()
-    large = some_batch()
-    small = make_batch([large.source[1]], [large.target[0, :3]], np.array([1]))
+    large = CASES[name].batch()
+    small = make_batch([large.source[0]], [large.target[0, :3]], np.array([1]))
     given = [(arguments(batch), batch.num_symbols) for batch in (large, small)]
     losses = []
     for step in range(STEPS):

@@ -38,6 +38,7 @@ CONFIGS: list[dict[str, Any]] = [
     {"attention": "location", "dropout": 0.2},
     {"attention": "coverage", "dropout": 0.2},
     {"attention": "multihead", "attention_heads": 2},
+    {"output": "copy", "attention": "coverage", "coverage_loss": 0.5, "symbols.shared": True},
     {"input": "none", "decoder_layers": 2, "dropout": 0.2},
 ]
 EXECUTORS = ["engine", "torch"]
@@ -48,8 +49,8 @@ def config_of(settings: dict[str, Any]) -> Config:
     return Config().with_values(SMALL | settings)
 
 
-def batches(count: int = 6) -> list[Batch]:
-    """Return batches of pairs of unequal lengths."""
+def batches(count: int = 6, *, copies: bool = False) -> list[Batch]:
+    """Return batches of pairs of unequal lengths; for a model that copies, each target begins with its source's."""
     rng = np.random.default_rng(5)
     found = []
     for number in range(count):
@@ -57,6 +58,9 @@ def batches(count: int = 6) -> list[Batch]:
             [rng.integers(len(SPECIALS), size, rng.integers(1, 7)).astype(np.int32) for _ in range(4 + number % 3)]
             for size in SYMBOLS
         ]
+        if copies:
+            sides[1] = [np.append(source[:1] + 3, target) for source, target in zip(*sides, strict=True)]
+            sides[0] = [np.stack([source, source + 3], 1) for source in sides[0]]
         found.append(make_batch(sides[0], sides[1], np.arange(10 * number, 10 * number + len(sides[0]))))
     return found
 
@@ -69,12 +73,14 @@ def make(kind: str, config: Config) -> Executor:
     return TorchExecutor(start_fabric(config.train), network, config.train, config.model.dropout)
 
 
-def train(executor: Executor, steps: range, *, sampling: float = 0.0) -> list[tuple[float, float]]:
+def train(
+    executor: Executor, steps: range, *, sampling: float = 0.0, copies: bool = False
+) -> list[tuple[float, float]]:
     """Do some updates; return the loss and the norm of each."""
     found = []
     with use_engine("off"):
         for step in steps:
-            batch = batches()[step % 6]
+            batch = batches(copies=copies)[step % 6]
             result = executor.step(
                 batch,
                 step=step,
@@ -124,7 +130,7 @@ def test_both_do_the_same_updates(settings: dict[str, Any]) -> None:
     executors = [make(kind, config) for kind in EXECUTORS]
     before = state_of(executors[0])
     assert_close(state_of(executors[1]), before)
-    ours, theirs = (train(executor, range(6)) for executor in executors)
+    ours, theirs = (train(executor, range(6), copies=config.model.output == "copy") for executor in executors)
     assert_equal_reports(ours, theirs)
     got, wanted = map(state_of, executors)
     assert_close(got, wanted)

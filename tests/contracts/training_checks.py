@@ -44,6 +44,10 @@ class Case:
         settings |= {f"train.{name}": value for name, value in (train | dict(self.train)).items()}
         return Config().with_values(settings | {"model.dropout": self.dropout})
 
+    def batch(self, seed: int = 1) -> Batch:
+        """Return a batch that the network can be trained with."""
+        return some_batch(seed, copies=self.model.get("output") == "copy")
+
     def network(self) -> Seq2Seq:
         """Return the network with weights that leave no gate near 0."""
         network = build_seq2seq(self.config.model, NUM_SOURCE_SYMBOLS, NUM_TARGET_SYMBOLS)
@@ -69,18 +73,29 @@ class Case:
             threads,
             self.precision,  # type: ignore[arg-type]  # a literal
             train.seed,
+            train.coverage_loss,
         )
         sizes = NUM_SOURCE_SYMBOLS, NUM_TARGET_SYMBOLS
         weights = arrays_of(self.network().state_dict())
         return make(Architecture.of(config.model), *sizes, weights, settings, instruction_set)
 
 
-def some_batch(seed: int = 1) -> Batch:
-    """Return a batch with unequal lengths on both sides; its sources may hold every symbol."""
+def some_batch(seed: int = 1, *, copies: bool = False) -> Batch:
+    """Return a batch with unequal lengths on both sides; its sources may hold every symbol.
+
+    With `copies` it is for a model that copies: sources have symbols that the vocabulary has, or lacks, and twice the
+    same one; targets have symbols that can be generated, copied, or both.
+    """
     draw = np.random.default_rng(seed)
     sources = [draw.integers(0, NUM_SOURCE_SYMBOLS, length) for length in SOURCE_LENGTHS]
     targets = [draw.integers(3, NUM_TARGET_SYMBOLS, length - 1) for length in TARGET_LENGTHS]
-    return make_batch(sources, targets, draw.integers(0, 2**40, len(sources)))
+    examples = draw.integers(0, 2**40, len(sources))
+    if copies:
+        copied = [draw.integers(3, NUM_TARGET_SYMBOLS + 3, length) for length in SOURCE_LENGTHS]
+        sources = [np.stack(pair, 1) for pair in zip(sources, copied, strict=True)]
+        for target, ids in zip(targets, copied, strict=True):
+            target[::2] = draw.choice(ids, len(target[::2]))
+    return make_batch(sources, targets, examples)
 
 
 def arguments(batch: Batch) -> tuple[NDArray[Any], ...]:
@@ -98,7 +113,7 @@ def definition_loss(case: Case, network: Seq2Seq, batch: Batch, step: int) -> to
     source, lengths, target, examples = map(torch.from_numpy, arguments(batch))
     train = case.config.train
     noise = Noise(train.seed, step, examples, case.config.model.dropout, train.variational_dropout)
-    how = {"noise": noise, "label_smoothing": train.label_smoothing}
+    how = {"noise": noise, "label_smoothing": train.label_smoothing, "coverage_weight": train.coverage_loss}
     with use_engine("off"):
         return network.loss_sum(source, lengths, target, sampling_probability=case.sampling_probability, **how)
 
@@ -130,7 +145,7 @@ def check_gradients(
     case: Case, tolerance: float, make: Make = EngineTrainer, instruction_set: str | None = None
 ) -> None:
     """Raise AssertionError unless loss, norm and every gradient are those of the definition."""
-    batch, step = some_batch(), 4
+    batch, step = case.batch(), 4
     loss, gradients = definition_gradients(case, batch, step)
     trainer = case.trainer(make, instruction_set=instruction_set)
     how = {"step": step, "divisor": batch.num_symbols, "sampling_probability": case.sampling_probability}
@@ -149,7 +164,7 @@ def check_steps(case: Case, tolerance: float, make: Make = EngineTrainer, steps:
     average = arrays_of(network.state_dict())
     trainer = case.trainer(make)
     for step in range(steps):
-        batch, rate = some_batch(step), case.learning_rate / (1 + step)
+        batch, rate = case.batch(step), case.learning_rate / (1 + step)
         optimizer.param_groups[0]["lr"] = rate
         optimizer.zero_grad()
         (definition_loss(case, network, batch, step) / batch.num_symbols).backward()

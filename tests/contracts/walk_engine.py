@@ -190,6 +190,7 @@ TRAINED = (
     {"attention": "dot", "peephole": "none", "hidden_size": 18},
     {"attention": "location", "location_width": 5, "location_channels": 2},
     {"attention": "coverage"},
+    {"output": "copy", "attention": "coverage", "encoder_layers": 2},
     {"attention": "multihead", "attention_heads": 2, "hidden_size": 18},
     {"cell": "gru", "peephole": "none", "decoder_layers": 2},
     {"context": "mean", "encoder_size": 6, "peephole": "none"},
@@ -204,14 +205,22 @@ def train(model: dict[str, Any], precision: str, threads: int, instruction_set: 
     draw = np.random.default_rng(seed)
     shapes = {name: spec.shape for name, spec in tensors(architecture, 9, 7).items()}
     weights = {name: draw.normal(scale=0.5, size=shape) for name, shape in shapes.items()}
-    settings = StepSettings(0.2 * (seed % 2), seed % 3 == 1, 0.1, 1.0, 0.01, 0.9, threads, precision, seed)
+    coverage_loss = 0.5 * (architecture.attention == "coverage" and architecture.context == "attention")
+    settings = StepSettings(
+        0.2 * (seed % 2), seed % 3 == 1, 0.1, 1.0, 0.01, 0.9, threads, precision, seed, coverage_loss
+    )
     trainer = EngineTrainer(architecture, 9, 7, weights, settings, instruction_set)
+    copies = architecture.output == "copy"
     for step, (batch, source_steps, target_steps) in enumerate(((1, 1, 1), (9, 7, 8), (3, 2, 5))):
         source_lengths, lengths = draw.integers(1, source_steps + 1, batch), draw.integers(1, target_steps + 1, batch)
         target = draw.integers(1, 7, (batch, target_steps)) * (np.arange(target_steps) < lengths[:, None])
-        given = draw.integers(0, 9, (batch, source_steps)), source_lengths, target
+        source = draw.integers(0, 9, (batch, source_steps))
+        if copies:
+            source = np.stack([source, draw.integers(0, 12, source.shape)], -1)
+            target[:, 0] = source[:, 0, 1] + (source[:, 0, 1] == 0)
+        given = source, source_lengths, target
         examples = draw.integers(0, 1000, batch)
-        sampling = 0.5 * (architecture.input != "none")
+        sampling = 0.5 * (architecture.input != "none" and not copies)
         trainer.step(*given, examples, step=step, learning_rate=0.01, divisor=1, sampling_probability=sampling)
         trainer.gradients(*given, examples, step=step, divisor=1)
         trainer.loss(*given, averaged=seed % 2 == 1)

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+import numpy as np
+
 from peephole.engine.trainer import EngineTrainer
 
 
@@ -63,6 +65,20 @@ def swap_first_rows(name: str) -> Callable[[Any], None]:
     return swap
 
 
+class WithSource(EngineTrainer):
+    """A trainer that is given other sources than those wanted."""
+
+    change: Callable[[Any], Any]
+
+    def _run(self, task: Any, source: Any, lengths: Any, target: Any, examples: Any, numbers: Any) -> Any:
+        return super()._run(task, type(self).change(source), lengths, target, examples, numbers)
+
+
+def with_source(change: Callable[[Any], Any]) -> type[EngineTrainer]:
+    """Return a class of trainers that change their sources."""
+    return type("Changed", (WithSource,), {"change": staticmethod(change)})
+
+
 # The sites of the case "stacked": source, between 1, target, between 1, 2, readout, sampling
 WRONG_GRADIENTS: dict[str, Callable[..., EngineTrainer]] = {
     "no dropout": with_settings(dropout=0.0),
@@ -87,4 +103,18 @@ WRONG_STEPS: dict[str, Callable[..., EngineTrainer]] = {
     "average of another decay": with_numbers(average_decay=lambda value: value * 0.99),
     "bias correction": with_numbers(step=lambda value: value + 1),
     "learning rate": with_numbers(learning_rate=lambda value: value * (1 + 1e-6)),
+}
+
+WRONG_COPYING: dict[str, Callable[..., EngineTrainer]] = {
+    "copies what it reads": with_source(lambda source: source[..., [0, 0]]),
+    "copies the symbol before": with_source(
+        lambda source: np.stack([source[..., 0], np.roll(source[..., 1], 1, axis=1)], -1)
+    ),
+    "no coverage loss": with_settings(coverage_loss=0.0),
+    "another gate": with_weight(lambda weights: weights["decoder.output.gate_bias"].__iadd__(1e-6)),
+    "parts of the gate swapped": with_weight(
+        lambda weights: weights["decoder.output.gate_weight"].__setitem__(
+            slice(None), np.roll(weights["decoder.output.gate_weight"], 1)
+        )
+    ),
 }

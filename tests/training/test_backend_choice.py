@@ -105,7 +105,7 @@ NEEDS_TORCH = [
     ({"device": "cuda"}, "train.device=cuda"),
     ({"model.ctc": True}, "model.ctc=true: the engine has no ctc of kind 'linear' in training"),
     ({"model.layer_norm": True}, "model.layer_norm=true: the engine has no normalization of kind 'layer' in training"),
-    ({"model.output": "copy"}, "model.output=copy: the engine has no output of kind 'copy' in training"),
+    ({"model.output": "copy", "scheduled_sampling": "linear"}, "train.scheduled_sampling=linear: the engine has no "),
     ({"model.input": "none", "scheduled_sampling": "linear"}, "train.scheduled_sampling=linear: the engine has no "),
 ]
 

@@ -23,6 +23,7 @@ class DecoderPart {
     source.lay_out(arena, encoder_stack, B, learns);
     for (size_t l = 0; l < layers.size(); ++l) lay_out_layer(arena, l, drops, learns);
     all_contexts = arena.take<T>(B * U * M);
+    all_weights = keeps_weights() ? arena.take<T>(B * U * encoder->steps()) : nullptr;
     sums = residual() ? arena.take<T>(B * U * H) : nullptr;
     peephole_decoder sizes = problem(n, nullptr);
     saved = arena.take<char>(int64_t(peephole_decoder_saved_bytes(&sizes)));
@@ -48,12 +49,16 @@ class DecoderPart {
     source.forward(w);
     calls.training.decoder_forward(problem(w, embedded), feed, inputs);
   }
-  // (B, U, H): the output of the stack; (B, U, M)
+  // Whether the loss reads the attention weights.
+  bool keeps_weights() const { return n.gate_weight.rows || calls.settings.coverage_loss > 0; }
+  // (B, U, H): the output of the stack; (B, U, M); (B, U, S), if they are kept
   const T *states() const { return residual() ? sums : layers.back().hidden; }
   const T *contexts() const { return all_contexts; }
+  const T *weights() const { return all_weights; }
 
+  // d_weights: (B, U, S); NULL unless they are kept.
   void backward(const NetworkView &w, const NetworkView &g, const T *embedded, const T *d_states, const T *d_contexts,
-                T *d_embedded) {
+                const T *d_weights, T *d_embedded) {
     for (size_t l = 0; l < layers.size(); ++l) {
       const peephole::LayerView &to = g.decoder[l];
       d_rows[l] = {layers[l].d_h0, has_cell_state() ? layers[l].d_c0 : nullptr, calls.to(to.input), calls.to(to.hidden),
@@ -63,6 +68,7 @@ class DecoderPart {
     source.fill(d, g);
     d.states = d_states;
     d.contexts = d_contexts;
+    d.weights = d_weights;
     d.embedded = d_embedded;
     d.layers = d_rows.data();
     calls.training.decoder_backward(problem(w, embedded), d, inputs);
@@ -103,7 +109,7 @@ class DecoderPart {
   int64_t B = 0, U = 0;
   const int64_t *lengths = nullptr;
   const peephole::DistinctInputs *inputs = nullptr;
-  T *all_contexts, *sums;
+  T *all_contexts, *all_weights, *sums;  // all_weights: NULL unless they are kept
   char *saved;
 
   bool residual() const { return n.residual && layers.size() > 1; }
@@ -197,6 +203,7 @@ class DecoderPart {
     p.embedded = embedded;
     p.layers = rows.data();
     p.contexts = all_contexts;
+    p.weights = all_weights;
     p.sums = sums;
     p.saved = saved;
     p.scratch = calls.scratch[0];

@@ -20,7 +20,7 @@ inline void check_trainable(const peephole::Architecture &a) {
     if (lacking) refuse(std::string("has no ") + part + " of kind '" + kind + "'");
   };
   lacks(a.input != peephole::Input::kSymbols && a.input != peephole::Input::kNone, "input", inputs[int(a.input)]);
-  lacks(a.output != peephole::Output::kSymbols, "output", outputs[int(a.output)]);
+  lacks(a.output != peephole::Output::kSymbols && a.output != peephole::Output::kCopy, "output", outputs[int(a.output)]);
   lacks(a.layer_norm, "normalization", "layer");
   lacks(a.zoneout_hidden > 0 || a.zoneout_cell > 0, "zoneout", "states");
   lacks(a.input_feeding, "input_feeding", "readout");
@@ -45,7 +45,10 @@ inline void check_settings(const peephole_trainer_settings &s) {
   check_range("label_smoothing", s.label_smoothing, 0, 1, false);
   check_range("clip_norm", s.clip_norm, 0, kMost, false);
   check_range("weight_decay", s.weight_decay, 0, kMost, false);
+  check_range("coverage_loss", s.coverage_loss, 0, kMost, false);
 }
+
+constexpr int64_t kMostSymbols = int64_t(1) << 40;
 
 inline void check_symbol(const char *name, int64_t b, int64_t symbol, int64_t count) {
   if (symbol < 0 || symbol >= count)
@@ -53,16 +56,22 @@ inline void check_symbol(const char *name, int64_t b, int64_t symbol, int64_t co
            std::to_string(symbol));
 }
 
+// Whether the network copies: symbols that its source has are then above its own.
+inline bool copies(const peephole::NetworkView &network) { return network.gate_weight.rows > 0; }
+
 inline void check_sources(const peephole::NetworkView &network, const peephole_trainer_step &step) {
   check_range("source_steps", double(step.source_steps), 1, 1 << 30, false);
   if (!step.sources || !step.source_lengths) refuse("sources: wanted symbols and lengths, got none");
+  if (copies(network) && !step.copied) refuse("copied: wanted symbols, got none");
   for (int64_t b = 0; b < step.batch; ++b) {
     const int64_t length = step.source_lengths[b];
     if (length < 1 || length > step.source_steps)
       refuse("source " + std::to_string(b) + ": wanted a length from 1 to " + std::to_string(step.source_steps) + ", got " +
              std::to_string(length));
-    for (int64_t t = 0; t < length; ++t)
+    for (int64_t t = 0; t < length; ++t) {
       check_symbol("source", b, step.sources[b * step.source_steps + t], network.source_embedding.rows);
+      if (copies(network)) check_symbol("copied", b, step.copied[b * step.source_steps + t], kMostSymbols);
+    }
   }
 }
 
@@ -72,7 +81,7 @@ inline void check_targets(const peephole::NetworkView &network, const peephole_t
   for (int64_t b = 0; b < step.batch; ++b) {
     const int64_t *target = step.targets + b * step.target_steps;
     for (int64_t t = 0; t < step.target_steps; ++t) {
-      check_symbol("target", b, target[t], network.target_embedding.rows);
+      check_symbol("target", b, target[t], copies(network) ? kMostSymbols : network.target_embedding.rows);
       const bool pads = target[t] == PEEPHOLE_PAD;
       if (pads && t == 0) refuse("target " + std::to_string(b) + ": wanted at least one symbol, got none");
       if (!pads && t > 0 && target[t - 1] == PEEPHOLE_PAD)
@@ -92,8 +101,9 @@ inline void check_step(const peephole::NetworkView &network, const peephole_trai
   check_range("learning_rate", step.learning_rate, 0, 1e300, false);
   check_range("average_decay", step.average_decay, 0, 1, false);
   check_range("sampling_probability", step.sampling_probability, 0, 1, false);
-  if (step.sampling_probability > 0 && network.input == peephole::Input::kNone)
-    refuse("sampling_probability: wanted 0 for a language model, got " + std::to_string(step.sampling_probability));
+  if (step.sampling_probability > 0 && (network.input == peephole::Input::kNone || copies(network)))
+    refuse("sampling_probability: wanted 0 for a language model and for one that copies, got " +
+           std::to_string(step.sampling_probability));
   if (!(step.divisor > 0) || std::isinf(step.divisor)) refuse("divisor: wanted a number above 0, got " + std::to_string(step.divisor));
 }
 

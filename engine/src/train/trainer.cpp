@@ -158,6 +158,7 @@ std::unique_ptr<Trainer> make_trainer(std::string_view architecture, const peeph
   const Architecture read = read_architecture(read_json(architecture));
   check_trainable(read);
   check_settings(settings);
+  if (settings.coverage_loss > 0 && read.context != Context::kAttention) refuse("coverage_loss: wanted 0 without attention");
   const TrainingKernels &training = set.training(settings.scalar, settings.operand);
   if (settings.scalar == sizeof(double))
     return std::make_unique<TrainerOf<double>>(read, settings, training, set.double_kernels.elements, set.float_kernels.dropout_mask);

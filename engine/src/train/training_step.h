@@ -5,6 +5,8 @@
 
 #include <optional>
 
+#include "train/copy_part.h"
+#include "train/coverage_loss.h"
 #include "train/decoder_part.h"
 #include "train/recurrent_stack.h"
 #include "train/symbol_inputs.h"
@@ -17,7 +19,7 @@ class TrainingStep {
   TrainingStep(const NetworkView &network, const peephole_trainer_settings &given, const TrainingKernels &training,
                const ElementKernels<T> &elements, void (*make_mask)(const peephole_dropout_mask &), const uint32_t *unit_keys)
       : n(network), settings(given), calls{training, elements, make_mask, given, unit_keys}, decoder(network, calls),
-        source_inputs(calls), target_inputs(calls) {
+        copying(network, calls), source_inputs(calls), target_inputs(calls) {
     const bool alone = is_language_model();
     const int64_t directions = alone ? 1 : n.directions;
     stack.emplace(StackShape{n.gru ? PEEPHOLE_GRU : PEEPHOLE_LSTM, n.form, n.embedding_size, alone ? H : M / directions, alone ? n.decoder_layers : n.encoder_layers,
@@ -39,6 +41,7 @@ class TrainingStep {
     Arena arena(memory);
     lay_out(arena, step, gradients != nullptr);
     find_rows(step);
+    if (copying.exists()) copying.find(step);
     source_inputs.find(num_source_symbols, source_positions, source_symbols, weights.source_embedding);
     target_inputs.find(rows, positions, previous, weights.target_embedding);
     if (gradients) draw(step);
@@ -54,6 +57,7 @@ class TrainingStep {
   StepCalls<T> calls;
   std::optional<RecurrentStack<T>> stack;  // the encoder; the decoder of a language model, which has no context
   DecoderPart<T> decoder;
+  CopyPart<T> copying;
   SymbolInputs<T> source_inputs, target_inputs;  // of the lowest layers
   const int64_t H = n.hidden_size, M = n.encoder_size, E = n.embedding_size, R = H + M + E;
   int64_t B = 0, U = 0, S = 0, rows = 0;  // S: steps of the encoder's lowest layer
@@ -72,6 +76,8 @@ class TrainingStep {
   size_t tried_scratch_bytes;
   T *d_x, *d_embedded, *d_states, *d_contexts;  // (B, S, E), (B, U, E), (B, U, H), (B, U, M)
   T *d_inputs, *d_readouts;          // (rows, R), (rows, H)
+  T *d_weights, *coverages;          // (B, U, steps of the encoder's output), of the attention weights; κ
+  double *coverage_losses;           // (B)
 
   bool is_language_model() const { return n.input == peephole::Input::kNone; }
 
@@ -105,6 +111,7 @@ class TrainingStep {
     calls.need_linear(rows, n.readout.weight, learns);
     first_rows = arena.take<int64_t>(B);
     if (sampled) lay_out_sampling(arena);
+    if (copying.exists()) copying.lay_out(arena, rows, B, U, S, positions, learns);
     const peephole_output_loss problem = output_problem(n);
     calls.need(peephole_output_loss_scratch_bytes(&problem, learns));
     if (learns) {
@@ -113,6 +120,12 @@ class TrainingStep {
       d_contexts = arena.take<T>(B * U * M);
       d_inputs = arena.take<T>(rows * R);
       d_readouts = arena.take<T>(rows * H);
+      const bool keeps = !is_language_model() && decoder.keeps_weights();
+      d_weights = keeps ? arena.take<T>(B * U * stack->steps()) : nullptr;
+      if (settings.coverage_loss > 0) {
+        coverages = arena.take<T>(B * U * stack->steps());
+        coverage_losses = arena.take<double>(B);
+      }
     }
     for (int64_t d = 0; d < n.directions; ++d) calls.scratch[d] = arena.take<char>(int64_t(calls.scratch_bytes));
   }
@@ -163,7 +176,7 @@ class TrainingStep {
       first_rows[b] = row;
       for (; t < U && target[t] != PEEPHOLE_PAD; ++t, ++row) {
         positions[row] = b * U + t;
-        previous[row] = t ? target[t - 1] : int64_t(PEEPHOLE_BOS);
+        previous[row] = t ? fed(target[t - 1]) : int64_t(PEEPHOLE_BOS);
         gold[row] = target[t];
       }
       lengths[b] = t;
@@ -176,6 +189,9 @@ class TrainingStep {
         source_symbols[at] = step.sources[b * step.source_steps + t];
       }
   }
+
+  // What the decoder is fed for a symbol: <unk> for a copied one that it lacks.
+  int64_t fed(int64_t symbol) const { return symbol < n.target_embedding.rows ? symbol : int64_t(PEEPHOLE_UNK); }
 
   void draw(const peephole_trainer_step &step) {
     const int64_t *sites = step.sites;
@@ -228,6 +244,7 @@ class TrainingStep {
       contexts = decoder.contexts();
     }
     calls.for_rows(rows, [&](int64_t row) { read(positions[row], states, contexts, inputs + row * R); });
+    if (copying.exists()) copying.forward(w, inputs);
     calls.training.linear_forward(calls.linear(rows, inputs, w.readout.weight, &w.readout.bias, readouts));
     calls.for_rows(rows, [&](int64_t row) {
       T *r = readouts + row * H;
@@ -306,6 +323,7 @@ class TrainingStep {
     p.bias = w.output.bias.numbers;
     p.loss = loss;
     p.scratch = calls.scratch[0];
+    if (copying.exists()) copying.fill(p, decoder.weights());
     return p;
   }
 
@@ -315,11 +333,25 @@ class TrainingStep {
       calls.training.output_loss(problem, nullptr);
     } else {
       problem.label_smoothing = settings.label_smoothing;
-      const peephole_output_loss_gradients gradients{d_readouts, calls.to(g->output.weight), calls.to(g->output.bias),
-                                                     nullptr, nullptr};
+      peephole_output_loss_gradients gradients{d_readouts, calls.to(g->output.weight), calls.to(g->output.bias), nullptr, nullptr};
+      if (copying.exists()) copying.fill(gradients, d_weights);
       calls.training.output_loss(problem, &gradients);
     }
-    return double(*loss);
+    return double(*loss) + (g && settings.coverage_loss > 0 ? coverage() : 0);
+  }
+
+  // (23), with its gradient; sums in the order of the sequences.
+  double coverage() const {
+    const int64_t width = stack->steps();
+    if (!copying.exists()) clear(d_weights, B * U * width);
+    calls.for_sequences(B, [&](int64_t b) {
+      const int64_t first = b * U * width;
+      coverage_losses[b] = coverage_loss(decoder.weights() + first, lengths[b], stack->lengths()[b], width, settings.coverage_loss,
+                                         coverages + first, d_weights + first);
+    });
+    double sum = 0;
+    for (int64_t b = 0; b < B; ++b) sum += coverage_losses[b];
+    return sum;
   }
 
   void backward(const NetworkView &w, const NetworkView &g) {
@@ -329,6 +361,7 @@ class TrainingStep {
     });
     calls.backward(calls.linear(rows, inputs, w.readout.weight, nullptr, nullptr), d_readouts, d_inputs, g.readout.weight,
                    &g.readout.bias);
+    if (copying.exists()) copying.backward(w, g, inputs, d_inputs);
     calls.for_rows(rows, [&](int64_t row) {
       const int64_t at = positions[row];
       copy(d_states + at * H, d_inputs + row * R, H);
@@ -338,7 +371,7 @@ class TrainingStep {
       auto none = [](int64_t) { return typename RecurrentStack<T>::LastGradients{nullptr, nullptr}; };
       stack->backward(d_states, none, w.decoder, g.decoder, d_embedded);
     } else {
-      decoder.backward(w, g, embedded, d_states, d_contexts, d_embedded);
+      decoder.backward(w, g, embedded, d_states, d_contexts, d_weights, d_embedded);
       stack->backward(decoder.d_memory(), [&](int64_t layer) { return decoder.d_last(layer); }, w.encoder, g.encoder, d_x);
       source_embedding_gradient(g.source_embedding);
     }

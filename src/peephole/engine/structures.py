@@ -139,7 +139,7 @@ class OutputLoss(ctypes.Structure):
         *((name, ctypes.c_int64) for name in ("steps", "source_steps", "padding")),
         ("label_smoothing", ctypes.c_double),
         *((name, ctypes.c_void_p) for name in ("targets", "readouts", "weight", "bias")),
-        *((name, ctypes.c_void_p) for name in ("gates", "weights", "copied", "loss", "scratch")),
+        *((name, ctypes.c_void_p) for name in ("gates", "positions", "weights", "copied", "loss", "scratch")),
     )
 
 
@@ -166,7 +166,10 @@ class TrainerSettings(ctypes.Structure):
     _fields_ = (
         *((name, ctypes.c_int32) for name in ("scalar", "operand", "threads", "variational")),
         *((name, ctypes.c_int64) for name in ("num_source_symbols", "num_target_symbols")),
-        *((name, ctypes.c_double) for name in ("dropout", "label_smoothing", "clip_norm", "weight_decay")),
+        *(
+            (name, ctypes.c_double)
+            for name in ("dropout", "label_smoothing", "clip_norm", "weight_decay", "coverage_loss")
+        ),
     )
 
 
@@ -184,7 +187,7 @@ class TrainerTensor(ctypes.Structure):
 class TrainerStep(ctypes.Structure):
     """`peephole_trainer_step`."""
 
-    _ARRAYS = ("sources", "source_lengths", "targets", "examples", "sites")
+    _ARRAYS = ("sources", "source_lengths", "copied", "targets", "examples", "sites")
     _NUMBERS = ("learning_rate", "divisor", "average_decay", "sampling_probability", "loss", "gradient_norm")
     _fields_ = (
         *((name, ctypes.c_int64) for name in ("batch", "source_steps", "target_steps")),

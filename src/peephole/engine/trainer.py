@@ -45,6 +45,7 @@ class StepSettings(NamedTuple):
     threads: int
     precision: Precision
     seed: int
+    coverage_loss: float = 0.0
 
 
 class StepResult(NamedTuple):
@@ -103,6 +104,7 @@ class EngineTrainer:
         self.settings = settings
         self._sites = _site_names(architecture)
         self._reads_sources = architecture.input != "none"
+        self._copies = architecture.output == "copy"
         self._memory: _Memory | None = _Memory.open(
             architecture,
             num_source_symbols if self._reads_sources else 0,
@@ -136,14 +138,16 @@ class EngineTrainer:
         """Do one update: gradients of loss / divisor, clipping, AdamW and the moving average.
 
         Args:
-            source: (B, T) symbols; not read for a language model.
+            source: (B, T) symbols, or for a model that copies (B, T, 2), those read and those copied; not read for a
+                language model.
             source_lengths: (B,) real symbols, 1 ≤ length ≤ T; not read for a language model.
-            target: (B, U) symbols, padded with PAD after at least one symbol.
+            target: (B, U) symbols, padded with PAD after at least one symbol; of a model that copies also copies of
+                source symbols that the vocabulary lacks, above it.
             examples: (B,) index of each pair in the corpus, from which dropout draws.
             step: updates done before.
             learning_rate: AdamW's.
             divisor: number that divides the summed loss, from `loss_divisor`.
-            sampling_probability: that of feeding the model's own symbol, (14).
+            sampling_probability: that of feeding the model's own symbol, (14); 0 for a model that copies.
 
         Raises:
             ValueError: an array has another shape, an empty batch, a length out of range, or a symbol that is none.
@@ -211,7 +215,12 @@ class EngineTrainer:
         arrays = {"targets": _integers("target", target, 2)}
         sizes = {"batch": len(target), "target_steps": target.shape[1]}
         if self._reads_sources:
-            arrays["sources"] = _integers("source", source, 2, len(target))
+            read = source
+            if self._copies:
+                _integers("source", source, 3, len(target))
+                read, copied = source[..., 0], source[..., 1]
+                arrays["copied"] = np.ascontiguousarray(copied, np.int64)
+            arrays["sources"] = _integers("source", read, 2, len(target))
             arrays["source_lengths"] = _integers("source_lengths", source_lengths, 1, len(target))
             sizes["source_steps"] = source.shape[1]
         if examples is not None:
@@ -241,10 +250,8 @@ def declined(config: Config) -> str | None:
         return missing
     if config.train.precision not in (*NUMBERS, "auto"):
         return f"has no precision {config.train.precision!r}"
-    if config.train.coverage_loss:
-        return "has no coverage loss, (23)"
-    if config.train.scheduled_sampling != "none" and config.model.input == "none":
-        return "has no scheduled sampling, (14), of language models"
+    if config.train.scheduled_sampling != "none" and (config.model.input == "none" or config.model.output == "copy"):
+        return "has no scheduled sampling, (14), of language models and of models that copy"
     return None
 
 
@@ -276,6 +283,7 @@ class _Memory:
             label_smoothing=settings.label_smoothing,
             clip_norm=settings.clip_norm,
             weight_decay=settings.weight_decay,
+            coverage_loss=settings.coverage_loss,
         )
         description = json.dumps(architecture.to_dict()).encode()
         chosen = None if instruction_set is None else instruction_set.encode()

@@ -73,6 +73,7 @@ class EngineExecutor:
                 threads=self.threads,
                 precision=cast("Precision", train.precision),
                 seed=train.seed,
+                coverage_loss=train.coverage_loss,
             ),
         )
         self._updates = 0  # AdamW's count of steps
