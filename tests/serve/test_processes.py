@@ -5,19 +5,18 @@ from __future__ import annotations
 import os
 import shutil
 import signal
-import socket
 import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from peephole.model import Model, Notices
 
-from .conftest import Answer, Server, serving
+from .conftest import Answer, Server, is_open, serving, wait_for
 
 WORDS = ["dan", "ande", "nad", "dean"]
 
@@ -26,14 +25,6 @@ def log_probs(answer: Answer) -> list[float]:
     """Return log p of each source's best target."""
     assert answer.status == 200
     return [one["predictions"][0]["log_prob"] for one in answer.json["results"]]
-
-
-def wait_for(condition: Callable[[], object], seconds: float = 60) -> None:
-    """Wait until a condition is true."""
-    ends = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < ends, "it did not become true in time"
-        time.sleep(0.02)
 
 
 def listening(server: Server) -> list[int]:
@@ -144,12 +135,6 @@ def test_processes_without_their_parent_end(pair: Server) -> None:
     pair.process.kill()
     wait_for(lambda: not is_open(pair.port))
     assert [log["event"] for log in pair.logs].count("draining") == 2
-
-
-def is_open(port: int) -> bool:
-    """Return whether a server listens at a port."""
-    with socket.socket() as client:
-        return client.connect_ex(("127.0.0.1", port)) == 0
 
 
 def test_processes_that_die_again_and_again_end_the_server(toy_file: Path, tmp_path: Path) -> None:

@@ -14,7 +14,8 @@ from peephole.serve.limits import Limits
 def limit_options(command: Any) -> Any:
     """Add an option for each limit."""
     for field in reversed(fields(Limits)):
-        help = f"{field.metadata['help']}  [default: {field.default:,}]"
+        text = field.metadata["help"]
+        help = f"{text[0].upper()}{text[1:]}.  [default: {field.default:,}]"
         command = click.option(f"--{field.name.replace('_', '-')}", field.name, metavar="N", help=help)(command)
     return command
 
@@ -28,12 +29,12 @@ def limit_options(command: Any) -> Any:
     default=1,
     show_default=True,
     type=click.IntRange(1, 1024),
-    help="Processes that share the port; each has all models, a queue and the limits of its own.",
+    help="Processes that share the port, each with all models, and with queue and limits of its own.",
 )
 @click.option(
     "--threads",
     type=click.IntRange(1),
-    help="CPU threads of the engine for each model, in each process.  [default: all cores / processes]",
+    help="CPU threads of the engine for each model.  [default: all cores, divided by the processes]",
 )
 @click.option("--token-file", metavar="FILE", help="A token a line; a request must have one of them.")
 @click.option(
