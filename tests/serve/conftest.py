@@ -7,10 +7,12 @@ import json
 import os
 import re
 import signal
+import socket
 import subprocess
 import sys
 import threading
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -102,6 +104,20 @@ def serving(*arguments: object, cwd: Path | None = None) -> Iterator[Server]:
             watchdog.cancel()
             process.kill()
             process.wait()
+
+
+def wait_for(condition: Callable[[], object], seconds: float = 60) -> None:
+    """Wait until a condition is true."""
+    ends = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < ends, "it did not become true in time"
+        time.sleep(0.02)
+
+
+def is_open(port: int) -> bool:
+    """Return whether a server listens at a port."""
+    with socket.socket() as client:
+        return client.connect_ex(("127.0.0.1", port)) == 0
 
 
 def _read_logs(server: Server) -> None:

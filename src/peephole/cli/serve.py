@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ipaddress
 from dataclasses import fields
 from typing import Any
 
@@ -15,7 +14,8 @@ from peephole.serve.limits import Limits
 def limit_options(command: Any) -> Any:
     """Add an option for each limit."""
     for field in reversed(fields(Limits)):
-        help = f"{field.metadata['help']}  [default: {field.default:,}]"
+        text = field.metadata["help"]
+        help = f"{text[0].upper()}{text[1:]}.  [default: {field.default:,}]"
         command = click.option(f"--{field.name.replace('_', '-')}", field.name, metavar="N", help=help)(command)
     return command
 
@@ -24,7 +24,18 @@ def limit_options(command: Any) -> Any:
 @click.argument("models", metavar="[NAME=]MODEL...", nargs=-1, required=True)
 @click.option("--host", default="127.0.0.1", show_default=True, help="Address to listen at.")
 @click.option("--port", default=8000, show_default=True, type=click.IntRange(0, 65535), help="0 takes a free one.")
-@click.option("--threads", type=click.IntRange(1), help="CPU threads of the engine for each model.  [default: all]")
+@click.option(
+    "--processes",
+    default=1,
+    show_default=True,
+    type=click.IntRange(1, 1024),
+    help="Processes that share the port, each with all models, and with queue and limits of its own.",
+)
+@click.option(
+    "--threads",
+    type=click.IntRange(1),
+    help="CPU threads of the engine for each model.  [default: all cores, divided by the processes]",
+)
 @click.option("--token-file", metavar="FILE", help="A token a line; a request must have one of them.")
 @click.option(
     "--languages",
@@ -39,6 +50,7 @@ def command(
     models: tuple[str, ...],
     host: str,
     port: int,
+    processes: int,
     threads: int | None,
     token_file: str | None,
     languages: tuple[str, ...],
@@ -54,29 +66,21 @@ def command(
     without the ending, or NAME. The first model answers requests without a name. A file that changes is loaded while
     the old model goes on answering. Logs are lines of JSON on stderr.
     """
-    from peephole.serve.app import create_app  # imports FastAPI
-    from peephole.serve.context import Options
+    from peephole.serve.context import Options  # imports Starlette
     from peephole.serve.languages import parse_languages
-    from peephole.serve.logs import start_logging
-    from peephole.serve.models import Models, ModelSource, load_served
-    from peephole.serve.server import open_socket, run
+    from peephole.serve.models import ModelSource, check_names
+    from peephole.serve.processes import serve_together
+    from peephole.serve.setup import Setup, serve
     from peephole.serve.tokens import Tokens
 
     chosen = Limits.from_texts({name: value for name, value in limits.items() if value is not None})
     tokens = None if token_file is None else Tokens(token_file)
-    sources = [ModelSource.parse(text) for text in models]
+    sources = tuple(ModelSource.parse(text) for text in models)
+    check_names(sources)
     pairs = parse_languages(languages, [source.name for source in sources])
-    options = Options(chosen, threads, tokens, log_texts, pairs)
-    loaded = {source.name: load_served(source) for source in sources}  # errors end the command here
-    for model in loaded.values():
-        for note in model.notes:
-            print_note(note)
-    app = create_app(Models(sources, chosen, threads, loaded), options)
-    listener = open_socket(host, port)
-    address, number = listener.getsockname()[:2]
-    if not ipaddress.ip_address(address).is_loopback:
-        who = "everyone who can reach this machine" if tokens is None else "other machines"
-        print_note(f"listening at {address}: {who} can use the models, and the connection is not encrypted")
-    print_note(f"http://{f'[{address}]' if ':' in address else address}:{number}/  ({', '.join(loaded)})")
-    start_logging()
-    run(app, listener, chosen.max_seconds, grace)
+    options = Options(chosen, threads, tokens, log_texts, pairs, processes)
+    setup = Setup(sources, options, host, port, grace)
+    if processes == 1:
+        serve(setup, print_note)
+    else:
+        serve_together(setup, print_note)

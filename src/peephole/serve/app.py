@@ -42,13 +42,14 @@ def create_app(models: Models, options: Options) -> Gate:
     @asynccontextmanager
     async def lifespan(app: Starlette) -> AsyncIterator[None]:
         await models.start()
-        watch = asyncio.create_task(models.watch())
+        tasks = [asyncio.create_task(models.watch()), asyncio.create_task(context.metrics.watch())]
         try:
             yield
         finally:
-            watch.cancel()
-            with suppress(asyncio.CancelledError):
-                await watch
+            for task in tasks:
+                task.cancel()
+                with suppress(asyncio.CancelledError):
+                    await task
             await models.close()
 
     app = Starlette(

@@ -35,6 +35,7 @@ class Options:
         tokens: who may send requests; None: everybody.
         log_texts: whether the log has the users' texts.
         languages: name of a model → its source and target language, for LibreTranslate's protocol.
+        processes: that share the port; /metrics adds up what all of them counted.
     """
 
     limits: Limits = Limits()
@@ -42,6 +43,7 @@ class Options:
     tokens: Tokens | None = None
     log_texts: bool = False
     languages: Mapping[str, tuple[str, str]] | None = None
+    processes: int = 1
 
 
 class Context:
@@ -50,7 +52,7 @@ class Context:
     def __init__(self, models: Models, options: Options) -> None:
         self.models, self.options, self.limits = models, options, options.limits
         self.requests = Requests(options.limits)
-        self.metrics = Metrics(models)
+        self.metrics = Metrics(models, shared=options.processes > 1)
 
     async def predict(
         self,

@@ -12,7 +12,15 @@ _USUAL = {*vars(logging.makeLogRecord({})), "message", "asctime", "color_message
 
 
 class JsonFormatter(logging.Formatter):
-    """Writes a record as an object: time in UTC, level, event, and what was passed as `extra`."""
+    """Writes a record as an object: time in UTC, level, event, and what was passed as `extra`.
+
+    Args:
+        with_process: whether the object also has the process's number.
+    """
+
+    def __init__(self, *, with_process: bool) -> None:
+        super().__init__()
+        self._with_process = with_process
 
     def format(self, record: logging.LogRecord) -> str:
         """Return the line."""
@@ -22,16 +30,18 @@ class JsonFormatter(logging.Formatter):
             "level": record.levelname.lower(),
             "event": record.getMessage(),
         }
+        if self._with_process:
+            line["process"] = record.process
         line |= {name: value for name, value in vars(record).items() if name not in _USUAL}
         if record.exc_info:
             line["traceback"] = self.formatException(record.exc_info)
         return json.dumps(line, ensure_ascii=False, default=str)
 
 
-def start_logging() -> None:
-    """Send the server's and uvicorn's records to stderr as lines of JSON."""
+def start_logging(*, with_process: bool = False) -> None:
+    """Send the server's and uvicorn's records to stderr as lines of JSON; with the process's number, if asked for."""
     handler = logging.StreamHandler(sys.stderr)
-    handler.setFormatter(JsonFormatter())
+    handler.setFormatter(JsonFormatter(with_process=with_process))
     for name, level in (("peephole.serve", logging.INFO), ("uvicorn", logging.WARNING)):
         logger = logging.getLogger(name)
         logger.handlers, logger.propagate = [handler], False

@@ -97,10 +97,7 @@ class Models:
         threads: int | None = None,
         loaded: Mapping[str, Model] | None = None,
     ) -> None:
-        names = [source.name for source in sources]
-        if len(set(names)) < len(names):
-            twice = next(name for name in names if names.count(name) > 1)
-            raise ConfigError(f"name of a model: wanted each name once, got {twice!r} twice; write NAME=FILE")
+        check_names(sources)
         self.sources, self.limits, self._threads = tuple(sources), limits, threads
         self._loaded = dict(loaded or {})
         self._served: dict[str, ServedModel] = {}
@@ -171,6 +168,18 @@ class Models:
     async def close(self) -> None:
         """End all schedulers after their last job."""
         await asyncio.gather(*(served.scheduler.close() for served in self._served.values()), *self._retired)
+
+
+def check_names(sources: Sequence[ModelSource]) -> None:
+    """Check that no two models have the same name.
+
+    Raises:
+        ConfigError: two do.
+    """
+    names = [source.name for source in sources]
+    if len(set(names)) < len(names):
+        twice = next(name for name in names if names.count(name) > 1)
+        raise ConfigError(f"name of a model: wanted each name once, got {twice!r} twice; write NAME=FILE")
 
 
 def load_served(source: ModelSource) -> Model:

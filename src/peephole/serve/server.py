@@ -7,6 +7,7 @@ import logging
 import signal
 import socket
 import sys
+from collections.abc import Callable
 from types import FrameType
 from typing import Any
 
@@ -120,11 +121,14 @@ class Server(uvicorn.Server):
         config: of uvicorn.
         gate: the application.
         grace: seconds after SIGTERM in which accepted requests are answered.
+        on_listening: called in the event loop when requests are answered.
     """
 
-    def __init__(self, config: uvicorn.Config, gate: Gate, grace: float) -> None:
+    def __init__(
+        self, config: uvicorn.Config, gate: Gate, grace: float, on_listening: Callable[[], None] | None = None
+    ) -> None:
         super().__init__(config)
-        self._gate, self._grace = gate, grace
+        self._gate, self._grace, self._on_listening = gate, grace, on_listening
         self._draining: asyncio.Task[None] | None = None
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
@@ -132,6 +136,8 @@ class Server(uvicorn.Server):
         await super().startup(sockets)
         for address in [listener.getsockname() for server in self.servers for listener in server.sockets]:
             log.info("listening", extra={"address": address[0], "port": address[1]})
+        if self.started and self._on_listening is not None:
+            self._on_listening()
 
     async def on_tick(self, counter: int) -> bool:
         """Begin to drain after a signal; end when it is done."""
@@ -158,8 +164,13 @@ class Server(uvicorn.Server):
         self.should_exit = True
 
 
-def open_socket(host: str, port: int) -> socket.socket:
+def open_socket(host: str, port: int, *, shared: bool = False) -> socket.socket:
     """Return a socket that is bound to an address.
+
+    Args:
+        host: a name or an address.
+        port: 0 takes a free one.
+        shared: whether sockets of other processes may be bound to the address, too, if all of them allow it.
 
     Raises:
         PeepholeError: the address cannot be used.
@@ -170,6 +181,8 @@ def open_socket(host: str, port: int) -> socket.socket:
         family, kind, protocol, _, address = socket.getaddrinfo(host, port, **how)[0]
         listener = socket.socket(family, kind, protocol)  # asyncio sets TCP_NODELAY only where the protocol is named
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        if shared:
+            listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
         listener.bind(address)
     except OSError as error:
         if listener is not None:
@@ -190,7 +203,24 @@ def allow_connections() -> int:
     return soft - SPARE_FILES
 
 
-def run(gate: Gate, listener: socket.socket, seconds: float, grace: float) -> None:
+def reserve_port(host: str, port: int) -> socket.socket:
+    """Return a socket that keeps an address for the shared sockets of this server's processes; it does not listen.
+
+    Raises:
+        PeepholeError: the address cannot be used, or another server has it, of several processes or of one.
+    """
+    reserved = open_socket(host, port)  # a shared one would be bound beside those of another server
+    reserved.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+    return reserved
+
+
+def run(
+    gate: Gate,
+    listener: socket.socket,
+    seconds: float,
+    grace: float,
+    on_listening: Callable[[], None] | None = None,
+) -> None:
     """Serve until SIGTERM or SIGINT.
 
     Args:
@@ -198,6 +228,7 @@ def run(gate: Gate, listener: socket.socket, seconds: float, grace: float) -> No
         listener: the socket.
         seconds: the longest time to wait for a client that does not send or does not read.
         grace: seconds after the signal in which accepted requests are answered.
+        on_listening: called in the event loop when requests are answered.
 
     Raises:
         PeepholeError: the application did not start; the log says why.
@@ -216,7 +247,7 @@ def run(gate: Gate, listener: socket.socket, seconds: float, grace: float) -> No
         limit_concurrency=allow_connections(),
         backlog=2048,
     )
-    server = Server(config, gate, grace)
+    server = Server(config, gate, grace, on_listening)
     sys.setswitchinterval(SWITCH_SECONDS)
     try:
         server.run([listener])
