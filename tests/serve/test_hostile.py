@@ -16,7 +16,7 @@ from pathlib import Path
 import pytest
 
 from peephole.model import Model, Notices
-from peephole.serve.server import open_socket
+from peephole.serve.sockets import open_socket
 
 from .conftest import Server, serving
 

@@ -66,11 +66,9 @@ def command(
     without the ending, or NAME. The first model answers requests without a name. A file that changes is loaded while
     the old model goes on answering. Logs are lines of JSON on stderr.
     """
-    from peephole.serve.context import Options  # imports Starlette
     from peephole.serve.languages import parse_languages
     from peephole.serve.models import ModelSource, check_names
-    from peephole.serve.processes import serve_together
-    from peephole.serve.setup import Setup, serve
+    from peephole.serve.options import Options, Setup
     from peephole.serve.tokens import Tokens
 
     chosen = Limits.from_texts({name: value for name, value in limits.items() if value is not None})
@@ -81,6 +79,10 @@ def command(
     options = Options(chosen, threads, tokens, log_texts, pairs, processes)
     setup = Setup(sources, options, host, port, grace)
     if processes == 1:
+        from peephole.serve.start import serve  # imports FastAPI
+
         serve(setup, print_note)
     else:
+        from peephole.serve.processes import serve_together  # imports prometheus-client
+
         serve_together(setup, print_note)

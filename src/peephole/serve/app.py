@@ -16,13 +16,14 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from peephole import __version__
-from peephole.serve.context import Context, Options, answer
+from peephole.serve.context import Context, answer
 from peephole.serve.gate import Gate
 from peephole.serve.health import health_routes
 from peephole.serve.libre_translate import libre_translate_routes
 from peephole.serve.models import Models
 from peephole.serve.native import native_routes
 from peephole.serve.open_inference import open_inference_routes
+from peephole.serve.options import Options
 from peephole.serve.page import page_routes
 from peephole.serve.refusal import RefusalError
 

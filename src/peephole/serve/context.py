@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 from starlette.requests import Request
@@ -12,38 +11,16 @@ from starlette.responses import Response
 
 from peephole.errors import PeepholeError
 from peephole.model import Prediction
-from peephole.serve.limits import Limits
 from peephole.serve.metrics import Metrics
 from peephole.serve.models import Models, ServedModel
+from peephole.serve.options import Options
 from peephole.serve.query import Query
 from peephole.serve.refusal import RefusalError, refusal_of
 from peephole.serve.request import Work, run_all
 from peephole.serve.schema import Requests, json_bytes
-from peephole.serve.tokens import Tokens
 from peephole.symbols import FrameSymbols
 
 Endpoint = Callable[..., Awaitable[Response]]
-
-
-@dataclass(frozen=True)
-class Options:
-    """How a server is run.
-
-    Attributes:
-        limits: what it accepts.
-        threads: of the engine for each model; None: all cores.
-        tokens: who may send requests; None: everybody.
-        log_texts: whether the log has the users' texts.
-        languages: name of a model → its source and target language, for LibreTranslate's protocol.
-        processes: that share the port; /metrics adds up what all of them counted.
-    """
-
-    limits: Limits = Limits()
-    threads: int | None = None
-    tokens: Tokens | None = None
-    log_texts: bool = False
-    languages: Mapping[str, tuple[str, str]] | None = None
-    processes: int = 1
 
 
 class Context:

@@ -29,8 +29,8 @@ from prometheus_client.multiprocess import mark_process_dead
 from peephole.engine.packed import usable_cores
 from peephole.errors import PeepholeError
 from peephole.serve.logs import start_logging
-from peephole.serve.server import reserve_port
-from peephole.serve.setup import Setup, serve
+from peephole.serve.options import Setup
+from peephole.serve.sockets import reserve_port
 
 FAILURES = 5  # processes in succession that die soon after their start, before the server gives up
 FIRST_PAUSE = 0.5  # seconds before a process is started again after the first of these; twice as long after each other
@@ -181,6 +181,8 @@ class _Processes:
 def _serve_in_child(setup: Setup, print_note: Callable[[str], None] | None, reports: Connection) -> None:
     """Serve; report that requests are answered, or why not."""
     import asyncio
+
+    from peephole.serve.start import serve  # imports the web framework, which the parent does not need
 
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # until the server has its own handler: the parent sends SIGTERM
     signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})

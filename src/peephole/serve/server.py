@@ -16,6 +16,7 @@ from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from peephole.errors import PeepholeError
 from peephole.serve.gate import Gate
+from peephole.serve.sockets import allow_connections
 
 LARGEST_HEAD = 16_384  # bytes of a request's line and headers
 TOO_LARGE_HEAD = "The head of the request is too large."
@@ -23,7 +24,6 @@ IDLE_SECONDS = 60  # that a connection is kept after an answer
 QUIET_SECONDS = 0.1  # without a request after the last answer, before kept connections are closed
 FLUSH_SECONDS = 3  # in which clients may read the end of their answers after the last one is made
 SWITCH_SECONDS = 0.0005  # in which a thread that runs Python yields: the engine's steps are as short
-SPARE_FILES = 64  # that the process may open besides connections
 log = logging.getLogger("peephole.serve")
 
 
@@ -162,56 +162,6 @@ class Server(uvicorn.Server):
             server.close()  # new connections are refused; requests that kept ones have sent by now get 503
         await self._gate.wait_until_quiet(QUIET_SECONDS, FLUSH_SECONDS)
         self.should_exit = True
-
-
-def open_socket(host: str, port: int, *, shared: bool = False) -> socket.socket:
-    """Return a socket that is bound to an address.
-
-    Args:
-        host: a name or an address.
-        port: 0 takes a free one.
-        shared: whether sockets of other processes may be bound to the address, too, if all of them allow it.
-
-    Raises:
-        PeepholeError: the address cannot be used.
-    """
-    listener = None
-    try:
-        how = {"type": socket.SOCK_STREAM, "proto": socket.IPPROTO_TCP, "flags": socket.AI_PASSIVE}
-        family, kind, protocol, _, address = socket.getaddrinfo(host, port, **how)[0]
-        listener = socket.socket(family, kind, protocol)  # asyncio sets TCP_NODELAY only where the protocol is named
-        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        if shared:
-            listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
-        listener.bind(address)
-    except OSError as error:
-        if listener is not None:
-            listener.close()
-        raise PeepholeError(f"{host}:{port}: cannot listen: {error.strerror or error}") from error
-    return listener
-
-
-def allow_connections() -> int:
-    """Raise the limit of open files as far as it may be raised; return the connections that this leaves."""
-    import resource
-
-    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    wanted = min(hard, 65_536) if hard != resource.RLIM_INFINITY else 65_536
-    if soft < wanted:
-        resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
-        soft = wanted
-    return soft - SPARE_FILES
-
-
-def reserve_port(host: str, port: int) -> socket.socket:
-    """Return a socket that keeps an address for the shared sockets of this server's processes; it does not listen.
-
-    Raises:
-        PeepholeError: the address cannot be used, or another server has it, of several processes or of one.
-    """
-    reserved = open_socket(host, port)  # a shared one would be bound beside those of another server
-    reserved.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
-    return reserved
 
 
 def run(

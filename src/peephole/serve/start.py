@@ -1,35 +1,16 @@
-"""What a process of a server is started with, and its start: load the models, listen, answer."""
+"""Start a process of a server: load the models, listen, answer."""
 
 from __future__ import annotations
 
 import ipaddress
 from collections.abc import Callable
-from dataclasses import dataclass
 
 from peephole.serve.app import create_app
-from peephole.serve.context import Options
 from peephole.serve.logs import start_logging
-from peephole.serve.models import Models, ModelSource, load_served
-from peephole.serve.server import open_socket, run
-
-
-@dataclass(frozen=True)
-class Setup:
-    """What every process of a server is started with; it can be pickled.
-
-    Attributes:
-        sources: where the models come from.
-        options: how the server is run.
-        host: the address to listen at.
-        port: its port; 0 takes a free one.
-        grace: seconds after SIGTERM in which accepted requests are answered.
-    """
-
-    sources: tuple[ModelSource, ...]
-    options: Options
-    host: str
-    port: int
-    grace: float
+from peephole.serve.models import Models, load_served
+from peephole.serve.options import Setup
+from peephole.serve.server import run
+from peephole.serve.sockets import open_socket
 
 
 def serve(
