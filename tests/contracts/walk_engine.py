@@ -8,6 +8,7 @@ from __future__ import annotations
 import ctypes
 import math
 import random
+from itertools import product
 from typing import Any
 
 import numpy as np
@@ -15,6 +16,8 @@ import numpy as np
 from peephole import engine
 from peephole.engine.trainer import NUMBERS, EngineTrainer, StepSettings
 from peephole.nn.schema import Architecture, tensors
+
+from .pairwise import covering
 
 C = ctypes.CDLL(None)
 C.malloc.restype, C.malloc.argtypes = ctypes.c_void_p, [ctypes.c_size_t]
@@ -228,53 +231,56 @@ def train(model: dict[str, Any], precision: str, threads: int, instruction_set: 
 
 
 def main() -> None:
-    """Call all functions on all shapes; a sanitizer ends the process at the first error."""
+    """Call all functions on all shapes; a sanitizer ends the process at the first error.
+
+    Each instruction set meets each shape in each number format, and each kind of cell or attention with both.
+    """
     shapes = [(1, 1, 1, 1), (3, 4, 2, 3), (7, 5, 17, 16), (13, 3, 16, 33), (5, 60, 70, 65)]
     decoders = [(1, 1, 1, 1, 1, 1, 1), (3, 4, 2, 3, 5, 7, 6), (13, 3, 9, 16, 17, 33, 35), (5, 60, 4, 33, 40, 16, 65)]
     products = [(1, 1, 1), (5, 3, 2), (37, 70, 83), (300, 16, 48)]
     losses = [(1, 1, 2), (9, 5, 40), (90, 33, 83), (300, 16, 300), (300, 3, 9000)]
+    sets = engine.instruction_sets()
+    numbers = [(4, "as_is"), (4, "bf16"), (8, "as_is")]
+    cells = [*((form, "lstm") for form in engine.FORMS), ("none", "gru")]
     calls = 0
-    for instruction_set in engine.instruction_sets():
-        for precision in NUMBERS:
-            for model in TRAINED:
-                train(model, precision, 1 + calls % 3, instruction_set, calls)
-                calls += 1
-        for scalar, operand in ((4, "as_is"), (4, "bf16"), (8, "as_is")):
-            for form, cell in (*((form, "lstm") for form in engine.FORMS), ("none", "gru")):
-                for shape in shapes:
-                    for threads in (1, 3):
-                        problem = engine.LSTMProblem(scalar, operand, form, calls % 2 == 1, threads, *shape, cell)
-                        call_lstm(problem, instruction_set, calls)
-                        calls += 1
-                for attention in engine.ATTENTIONS:
-                    for shape in decoders:
-                        if attention == "product":  # the query is the state itself: key_size = hidden_size
-                            shape = (*shape[:-2], shape[-1], shape[-1])
-                        sizes = (1 + calls % 3, 1 + calls % 2, *shape)  # threads, layers
-                        own = {}
-                        if attention == "location":
-                            own = {"channels": 1 + calls % 18, "filter_width": 1 + 2 * (calls % 4)}
-                        elif attention == "multihead":  # its heads divide A and M
-                            own = {"heads": math.gcd(*shape[4:6])}
-                        decoder = engine.DecoderProblem(
-                            scalar, operand, form, attention, *sizes, **own, cell=cell, residual=calls % 4 == 1
-                        )
-                        call_decoder(decoder, instruction_set, calls)
-                        calls += 1
-            for threads in (1, 3):
-                for product in products:
-                    call_linear(engine.LinearProblem(scalar, operand, threads, *product), instruction_set, calls)
-                    calls += 1
-                for loss in losses:
-                    for copying in ({}, {"steps": loss[0] // 3 or 1, "source_steps": 7}):
-                        problem = engine.OutputLossProblem(
-                            scalar, operand, threads, *loss, padding=0, label_smoothing=0.1, **copying
-                        )
-                        call_output_loss(problem, instruction_set, calls)
-                        calls += 1
-            for threads, shape in ((1, (1, 1, 1)), (2, (3, 5, 17)), (3, (9, 30, 300))):
-                call_dropout_mask(engine.DropoutMaskProblem(threads, -(2**30), 0.75, *shape, -5), instruction_set)
-                calls += 1
+    for instruction_set, precision, model in product(sets, NUMBERS, TRAINED):
+        train(model, precision, 1 + calls % 3, instruction_set, calls)
+        calls += 1
+    for instruction_set, number, (form, cell), shape, threads in covering(
+        sets, numbers, cells, shapes, (1, 3), strength=3
+    ):
+        problem = engine.LSTMProblem(*number, form, calls % 2 == 1, threads, *shape, cell)
+        call_lstm(problem, instruction_set, calls)
+        calls += 1
+    for instruction_set, number, (form, cell), attention, shape in covering(
+        sets, numbers, cells, list(engine.ATTENTIONS), decoders, strength=3
+    ):
+        if attention == "product":  # the query is the state itself: key_size = hidden_size
+            shape = (*shape[:-2], shape[-1], shape[-1])
+        sizes = (1 + calls % 3, 1 + calls % 2, *shape)  # threads, layers
+        own = {}
+        if attention == "location":
+            own = {"channels": 1 + calls % 18, "filter_width": 1 + 2 * (calls % 4)}
+        elif attention == "multihead":  # its heads divide A and M
+            own = {"heads": math.gcd(*shape[4:6])}
+        decoder = engine.DecoderProblem(*number, form, attention, *sizes, **own, cell=cell, residual=calls % 4 == 1)
+        call_decoder(decoder, instruction_set, calls)
+        calls += 1
+    for instruction_set, number, threads, shape in covering(sets, numbers, (1, 3), products, strength=3):
+        call_linear(engine.LinearProblem(*number, threads, *shape), instruction_set, calls)
+        calls += 1
+    for instruction_set, number, threads, loss, copied in covering(
+        sets, numbers, (1, 3), losses, (False, True), strength=3
+    ):
+        copying = {"steps": loss[0] // 3 or 1, "source_steps": 7} if copied else {}
+        output_loss = engine.OutputLossProblem(*number, threads, *loss, padding=0, label_smoothing=0.1, **copying)
+        call_output_loss(output_loss, instruction_set, calls)
+        calls += 1
+    for instruction_set in sets:
+        for threads, shape in ((1, (1, 1, 1)), (2, (3, 5, 17)), (3, (9, 30, 300))):
+            call_dropout_mask(engine.DropoutMaskProblem(threads, -(2**30), 0.75, *shape, -5), instruction_set)
+            calls += 1
+        for scalar in (4, 8):
             source, result = C.malloc(7 * scalar), C.malloc(7 * scalar)
             ctypes.memset(source, 0, 7 * scalar)
             for function in engine.FUNCTIONS:
