@@ -18,11 +18,14 @@ from peephole.nn import GRUWeights, LSTMState, LSTMWeights, Noise, build_seq2seq
 from peephole.nn.backends import find_for
 from peephole.nn.decoder import decoder_tensors
 
+from .pairwise import covering
+
 pytestmark = pytest.mark.skipif(not engine.available(), reason="without a compiler there is no engine")
 instruction_sets = pytest.mark.parametrize("instruction_set", engine.instruction_sets())
 ATTENTIONS = ["additive", "dot", "general", "fixed", "location", "coverage", "multihead"]
 attentions = pytest.mark.parametrize("attention", ATTENTIONS)
-peepholes = pytest.mark.parametrize("peephole", ["full", "diagonal", "none", "gru"])  # the last is another cell
+PEEPHOLES = ["full", "diagonal", "none", "gru"]  # the last is another cell
+peepholes = pytest.mark.parametrize("peephole", PEEPHOLES)
 BATCH, SOURCE_STEPS, STEPS = 23, 9, 14
 
 
@@ -75,7 +78,7 @@ def run(problem, setting, *, rate=0.0, autocast=False):
     return [logits.detach(), *torch.autograd.grad((logits * factors).sum(), list(model.parameters()))]
 
 
-@lru_cache(maxsize=1)  # the instruction set changes first
+@lru_cache(maxsize=1)  # cases that differ only in the instruction set follow each other
 def definition(attention, peephole, decoder_layers, residual, dtype):
     """Return each result of the definition in float64, and in the given type."""
     problem = make(attention, peephole, decoder_layers, residual=residual)
@@ -85,20 +88,26 @@ def definition(attention, peephole, decoder_layers, residual, dtype):
     return list(zip(exact, exact if dtype == torch.float64 else run(problem, "off", rate=0.3), strict=True))
 
 
-@instruction_sets
-@attentions
-@peepholes
-@pytest.mark.parametrize("dtype", [torch.float32, torch.float64], ids=str)
-@pytest.mark.parametrize(("decoder_layers", "residual"), [(1, False), (3, False), (3, True)])
-def test_large_decoders_equal_the_definition(
-    instruction_set, attention, peephole, dtype, decoder_layers, residual, threads
-):
+DEPTHS = [(1, False), (3, False), (3, True)]  # layers, and whether they are residual
+DTYPES = [torch.float32, torch.float64]
+
+
+@pytest.mark.parametrize(
+    ("instruction_set", "attention", "peephole", "dtype", "depth"),
+    sorted(
+        covering(engine.instruction_sets(), ATTENTIONS, PEEPHOLES, DTYPES, DEPTHS, strength=3),
+        key=lambda case: list(map(str, case[1:])),
+    ),
+    ids=str,
+)
+def test_large_decoders_equal_the_definition(instruction_set, attention, peephole, dtype, depth, threads):
     """Compare with the definition in float64, by the norm of the error of each parameter's gradient.
 
     The terms of the gradient of W_s nearly cancel, so the error of the definition in float32 exceeds 1e-5; the engine
     may have up to twice that error.
     """
     threads(2)
+    decoder_layers, residual = depth
     problem = make(attention, peephole, decoder_layers, residual=residual)
     problem[0].to(dtype)
     tolerance = 1e-12 if dtype == torch.float64 else 1e-5
@@ -233,10 +242,10 @@ def test_bfloat16_is_closer_to_float32_than_autocast(instruction_set, attention,
     assert 0 < errors[0] < errors[1]
 
 
-@attentions
-@pytest.mark.parametrize("operand", ["as_is", "bf16"])
-@pytest.mark.parametrize("residual", [False, True])
-@pytest.mark.parametrize("cell", ["lstm", "gru"])
+@pytest.mark.parametrize(
+    ("attention", "operand", "residual", "cell"),
+    covering(ATTENTIONS, ["as_is", "bf16"], [False, True], ["lstm", "gru"]),
+)
 def test_opcheck(attention, operand, residual, cell):
     """Without padded steps or units, which leave uninitialised elements in `saved` that opcheck would compare."""
     draw = torch.Generator().manual_seed(4)
