@@ -219,16 +219,18 @@ def start(name: str, model: str, python: str = sys.executable, log: Path | None 
     """Start a server and wait until it listens.
 
     Args:
-        name: peephole, or a kind of `serve_worker.py`.
+        name: peephole, processes (`peephole serve` with two), or a kind of `serve_worker.py`.
         model: a model file.
         python: of the environment that has what the server needs.
         log: a file for what it writes to stderr.
     """
     with socket.create_server(("127.0.0.1", 0)) as probe:
         port = probe.getsockname()[1]
-    command = [python, "-m", "peephole", "serve", model, "--port", str(port)]
-    if name != "peephole":
-        command = [python, str(WORKER), name, model, str(port)]
+    command = [python, str(WORKER), name, model, str(port)]
+    if name in ("peephole", "processes"):
+        command = [python, "-m", "peephole", "serve", model, "--port", str(port)]
+    if name == "processes":
+        command += ["--processes", "2"]
     with open(log or os.devnull, "wb") as errors:
         process = subprocess.Popen(command, stderr=errors, stdout=subprocess.DEVNULL)
     ends = time.monotonic() + 120

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import asyncio
-import sys
 from pathlib import Path
 
 from http_load import Work, closed_loop, open_loop, report, start, stop
@@ -25,8 +24,9 @@ def main() -> None:
     arguments = parser.parse_args()
     lines = Path(arguments.sources).read_text(encoding="utf-8").split("\n")[:2000]
     work = Work.of(peephole.load(arguments.model), [line.strip() for line in lines if line.strip()])
-    pythons = {"peephole": sys.executable, "plain": sys.executable, "litserve": arguments.litserve_python}
-    systems = [start(name, arguments.model, python) for name, python in pythons.items() if python]
+    systems = [start(name, arguments.model) for name in ("peephole", "processes", "plain")]
+    if arguments.litserve_python:
+        systems.append(start("litserve", arguments.model, arguments.litserve_python))
     sustained = {system.name: 0.0 for system in systems}
     try:
         for system in systems:  # warm up; LitServe listens before its worker is ready
