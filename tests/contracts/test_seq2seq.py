@@ -26,6 +26,7 @@ from .network_checks import (
     oracle_of,
     weights_of,
 )
+from .pairwise import covering
 
 CELLS = [("lstm", "full"), ("lstm", "diagonal"), ("lstm", "none"), ("gru", "none")]
 CONTEXTS = [
@@ -42,7 +43,10 @@ both_directions = pytest.mark.parametrize("bidirectional", [False, True], ids=["
 layers = pytest.mark.parametrize(("encoder_layers", "decoder_layers"), LAYERS)
 
 
-@pytest.fixture(params=["off", *engine.instruction_sets()], autouse=True, scope="module")
+IMPLEMENTATIONS = ["off", *engine.instruction_sets()]
+
+
+@pytest.fixture(params=IMPLEMENTATIONS, autouse=True, scope="module")
 def implementation(request):
     """Run every test of this file with the definition and with the engine on each instruction set."""
     with use_engine(request.param):
@@ -56,13 +60,15 @@ def test_model_equals_the_oracle(cell, peephole, context, attention, bidirection
     check(*make(cell, peephole, context, attention, bidirectional=bidirectional))
 
 
-@cells
-@both_directions
-@layers
-@pytest.mark.parametrize("encoder_size", [2, 4], ids=["bridge", "copy"])
-def test_deeper_models_equal_the_oracle(cell, peephole, bidirectional, encoder_layers, decoder_layers, encoder_size):
-    sizes = {"encoder_layers": encoder_layers, "decoder_layers": decoder_layers, "encoder_size": encoder_size}
-    check(*make(cell, peephole, bidirectional=bidirectional, **sizes))
+@pytest.mark.parametrize(
+    ("implementation", "kind", "bidirectional", "depths", "encoder_size"),
+    covering(IMPLEMENTATIONS, CELLS, [False, True], LAYERS, [2, 4], strength=3),  # sizes: a bridge, and a copy
+    indirect=["implementation"],
+    ids=str,
+)
+def test_deeper_models_equal_the_oracle(kind, bidirectional, depths, encoder_size):
+    sizes = {"encoder_layers": depths[0], "decoder_layers": depths[1], "encoder_size": encoder_size}
+    check(*make(*kind, bidirectional=bidirectional, **sizes))
 
 
 @pytest.mark.parametrize(("encoder_layers", "decoder_layers"), [(2, 3), (3, 2)])
