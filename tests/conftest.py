@@ -62,15 +62,21 @@ def annotations_unchecked() -> Iterator[None]:
 # The slowest files, as measured. Under pytest-xdist, which distributes the tests by file, they run first.
 SLOWEST = (
     "test_sanitizers.py",
+    "test_docs.py",
     "test_kill_and_resume.py",
     "test_two_processes.py",
-    "test_g2p_ablation.py",
+    "test_report.py",
+    "test_build.py",
+    "test_engine_batches.py",
+    "test_report_in_browser.py",
+    "test_wrong_scripts.py",
+    "test_engine_trainer_memory.py",
+    "test_search_command.py",
     "test_kills.py",
+    "test_g2p_ablation.py",
+    "test_competitors.py",
     "test_from_model.py",
     "test_tuning.py",
-    "test_competitors.py",
-    "test_engine_batches.py",
-    "test_docs.py",
 )
 
 
