@@ -13,6 +13,7 @@ import sys
 import time
 from collections import Counter
 from collections.abc import Iterable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -232,7 +233,7 @@ def start(name: str, model: str, python: str = sys.executable, log: Path | None 
     if name == "processes":
         command += ["--processes", "2"]
     with open(log or os.devnull, "wb") as errors:
-        process = subprocess.Popen(command, stderr=errors, stdout=subprocess.DEVNULL)
+        process = subprocess.Popen(command, stderr=errors, stdout=subprocess.DEVNULL, start_new_session=True)
     ends = time.monotonic() + 120
     while time.monotonic() < ends:
         try:
@@ -245,7 +246,7 @@ def start(name: str, model: str, python: str = sys.executable, log: Path | None 
 
 
 def stop(systems: Iterable[System]) -> None:
-    """Send SIGTERM to the servers and wait."""
+    """Send SIGTERM to the servers and wait; kill what is left of them, since LitServe leaves its workers running."""
     for system in systems:
         system.process.send_signal(signal.SIGTERM)
     for system in systems:
@@ -253,6 +254,8 @@ def stop(systems: Iterable[System]) -> None:
             system.process.wait(20)
         except subprocess.TimeoutExpired:
             system.process.kill()
+        with suppress(ProcessLookupError):
+            os.killpg(system.process.pid, signal.SIGKILL)
 
 
 def report(system: System, what: str, load: Load) -> None:
