@@ -27,7 +27,8 @@ int64_t run_once(int64_t round) {
   std::atomic<int64_t> helped{0};
   const std::thread::id leader = std::this_thread::get_id();
   share_range(kLarge, kCount, [&](int64_t first, int64_t end) {
-    check(peephole::sharers(kLarge) == 1, "a part shares its work again");
+    // A team that rested when the range was divided, so that it is one part, may have rested enough by now
+    if (end - first < kCount) check(peephole::sharers(kLarge) == 1, "a part shares its work again");
     if (std::this_thread::get_id() != leader) {
       helped += 1;
       if (round % 20 == 0) std::this_thread::sleep_for(std::chrono::microseconds(300));  // the leader has to wait

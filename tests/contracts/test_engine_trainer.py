@@ -406,7 +406,6 @@ DECLINED = {
     "model.layer_norm=true": "has no normalization of kind 'layer'",
     "model.zoneout_hidden=0.1": "has no zoneout of kind 'states'",
     "model.input_feeding=true": "has no input_feeding of kind 'readout'",
-    "model.output=copy": "has no output of kind 'copy'",
     "train.precision=16-mixed": "has no precision '16-mixed'",
 }
 
