@@ -1,0 +1,209 @@
+"""Tests what a trainer on the engine refuses: batches, numbers, settings, weights and kinds of networks."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from contracts.test_engine_trainer import CASES
+from contracts.training_checks import (
+    NUM_SOURCE_SYMBOLS,
+    NUM_TARGET_SYMBOLS,
+    Case,
+    arguments,
+    largest_error,
+    some_batch,
+)
+from peephole import engine
+from peephole.config import Config
+from peephole.engine.trainer import EngineTrainer, declined
+from peephole.errors import EngineError
+
+pytestmark = pytest.mark.skipif(not engine.available(), reason="without a compiler there is no engine")
+
+
+def changed(**arrays):
+    """Return the arguments of a step, some of them replaced."""
+    batch = some_batch()
+    return {name: arrays.get(name, getattr(batch, name)) for name in ("source", "source_lengths", "target", "examples")}
+
+
+def with_number(array, where, number):
+    """Return a copy with one number replaced."""
+    copy = array.copy()
+    copy[where] = number
+    return copy
+
+
+BATCH, COPIED = some_batch(), some_batch(copies=True)
+REFUSED = {
+    "source symbol": (changed(source=with_number(BATCH.source, (1, 6), NUM_SOURCE_SYMBOLS)), "source 1: .* got 13"),
+    "negative source": (changed(source=with_number(BATCH.source, (0, 0), -1)), "source 0: .* got -1"),
+    "target symbol": (changed(target=with_number(BATCH.target, (2, 3), NUM_TARGET_SYMBOLS)), "target 2: .* got 11"),
+    "negative target": (changed(target=with_number(BATCH.target, (0, 0), -(2**62))), "target 0: .* got -"),
+    "padding inside": (changed(target=with_number(BATCH.target, (2, 1), 0)), "target 2: wanted <pad> after"),
+    "no target": (changed(target=with_number(BATCH.target, 3, 0)), "target 3: wanted at least one symbol"),
+    "length 0": (changed(source_lengths=with_number(BATCH.source_lengths, 2, 0)), "source 2: .* from 1 to 7, got 0"),
+    "long": (changed(source_lengths=with_number(BATCH.source_lengths, 2, 8)), "source 2: .* from 1 to 7, got 8"),
+    "empty batch": ({name: array[:0] for name, array in changed().items()}, "batch: wanted a number from 1"),
+    "no source steps": (changed(source=BATCH.source[:, :0]), "source_steps: wanted a number from 1"),
+    "no target steps": (changed(target=BATCH.target[:, :0]), "target_steps: wanted a number from 1"),
+    "fewer sources": (changed(source=BATCH.source[1:]), "source: wanted 5 rows, got 4"),
+    "fewer lengths": (changed(source_lengths=BATCH.source_lengths[1:]), "source_lengths: wanted 5 rows, got 4"),
+    "fewer examples": (changed(examples=BATCH.examples[1:]), "examples: wanted 5 rows, got 4"),
+    "floats": (changed(source=BATCH.source * 1.0), "source: wanted integers of 2 dimensions, got float64"),
+    "dimensions": (changed(source=BATCH.source[0]), "source: wanted integers of 2 dimensions"),
+}
+
+
+@pytest.mark.parametrize("name", REFUSED)
+def test_refused_batches(name):
+    given, message = REFUSED[name]
+    trainer = CASES["default"].trainer()
+    with pytest.raises(ValueError, match=message):
+        trainer.step(**given, step=0, learning_rate=0.1, divisor=1)
+
+
+@pytest.mark.parametrize(
+    ("numbers", "message"),
+    [
+        ({"divisor": 0}, "divisor: wanted a number above 0, got 0"),
+        ({"divisor": float("nan")}, "divisor: wanted a number above 0, got nan"),
+        ({"learning_rate": -1}, "learning_rate: .* got -1"),
+        ({"learning_rate": float("inf")}, "learning_rate: .* got inf"),
+        ({"step": -1}, "step: .* got -1"),
+        ({"sampling_probability": 1.5}, "sampling_probability: .* got 1.5"),
+    ],
+)
+def test_refused_numbers(numbers, message):
+    trainer = CASES["default"].trainer()
+    with pytest.raises(ValueError, match=message):
+        trainer.step(*arguments(BATCH), **{"step": 0, "learning_rate": 0.1, "divisor": 1} | numbers)
+
+
+@pytest.mark.parametrize(
+    ("changes", "numbers", "message"),
+    [
+        ({"source": BATCH.source}, {}, "source: wanted integers of 3 dimensions"),
+        ({"source": with_number(COPIED.source, (1, 2, 1), -1)}, {}, "copied 1: .* got -1"),
+        ({"source": with_number(COPIED.source, (1, 2, 0), 13)}, {}, "source 1: .* got 13"),
+        ({"target": with_number(COPIED.target, (0, 0), 2**41)}, {}, "target 0: .* got 2199023255552"),
+        (
+            {},
+            {"sampling_probability": 0.1},
+            "sampling_probability: wanted 0 for a language model and for one that copies",
+        ),
+    ],
+)
+def test_refused_copying(changes, numbers, message):
+    given = {name: getattr(COPIED, name) for name in ("source", "source_lengths", "target", "examples")}
+    with pytest.raises(ValueError, match=message):
+        CASES["copying"].trainer().step(**given | changes, **{"step": 0, "learning_rate": 0.1, "divisor": 1} | numbers)
+
+
+def test_a_target_that_can_be_neither_generated_nor_copied_changes_nothing():
+    trainer = CASES["copying"].trainer()
+    before = {name: weight.copy() for name, weight in trainer.weights.items()}
+    given = arguments(replace(COPIED, target=with_number(COPIED.target, (0, 0), NUM_TARGET_SYMBOLS + 9)))
+    result = trainer.step(*given, step=0, learning_rate=0.1, divisor=1)
+    assert result.loss == np.inf
+    assert not result.updated
+    assert largest_error(trainer.weights, before) == 0
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"dropout": 1.0}, "dropout: .* got 1"),
+        ({"label_smoothing": -0.1}, "label_smoothing: .* got -0.1"),
+        ({"clip_norm": float("nan")}, "clip_norm: .* got nan"),
+        ({"coverage_loss": -1.0}, "coverage_loss: .* got -1"),
+        ({"threads": 0}, "threads: .* got 0"),
+        ({"precision": "16-mixed"}, "precision: wanted one of 32-true, 64-true, bf16-mixed, got '16-mixed'"),
+    ],
+)
+def test_refused_settings(changes, message):
+    case = CASES["default"]
+
+    def make(architecture, sources, targets, weights, settings, instruction_set):
+        return EngineTrainer(architecture, sources, targets, weights, settings._replace(**changes), instruction_set)
+
+    with pytest.raises(ValueError, match=message):
+        case.trainer(make)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda w: w.pop("decoder.readout.bias"), "weight decoder.readout.bias: wanted shape .*, got none"),
+        (lambda w: w.update({"more": np.zeros(2)}), "weight more: wanted shape none, got"),
+        (
+            lambda w: w.update({"decoder.readout.bias": np.zeros(9)}),
+            r"decoder.readout.bias: wanted shape \(10,\), got \(9,\)",
+        ),
+        (
+            lambda w: w.update({"decoder.readout.bias": np.full(10, np.nan)}),
+            "decoder.readout.bias: wanted finite numbers",
+        ),
+    ],
+)
+def test_refused_weights(change, message):
+    def make(architecture, sources, targets, weights, settings, instruction_set):
+        change(weights)
+        return EngineTrainer(architecture, sources, targets, weights, settings, instruction_set)
+
+    with pytest.raises(ValueError, match=message):
+        CASES["default"].trainer(make)
+
+
+def test_a_coverage_loss_needs_attention():
+    case = replace(CASES["mean"], precision="32-true")
+
+    def make(architecture, sources, targets, weights, settings, instruction_set):
+        return EngineTrainer(
+            architecture, sources, targets, weights, settings._replace(coverage_loss=1.0), instruction_set
+        )
+
+    with pytest.raises(ValueError, match="coverage_loss: wanted 0 without attention"):
+        case.trainer(make)
+
+
+def test_an_unknown_instruction_set_is_refused():
+    with pytest.raises(ValueError, match="unknown instruction set"):
+        CASES["default"].trainer(instruction_set="mmx")
+
+
+def test_a_closed_trainer():
+    trainer = CASES["default"].trainer()
+    bias = trainer.weights["decoder.output.bias"]
+    before = bias.copy()
+    trainer.close()
+    np.testing.assert_array_equal(bias, before)  # a view keeps the memory
+    with pytest.raises(EngineError, match="closed"):
+        trainer.loss(*arguments(BATCH)[:3])
+
+
+DECLINED = {
+    "model.layer_norm=true": "has no normalization of kind 'layer'",
+    "model.zoneout_hidden=0.1": "has no zoneout of kind 'states'",
+    "model.input_feeding=true": "has no input_feeding of kind 'readout'",
+    "train.precision=16-mixed": "has no precision '16-mixed'",
+}
+
+
+@pytest.mark.parametrize("setting", DECLINED)
+def test_declined(setting):
+    name, value = setting.split("=")
+    config = Config().with_values({name: {"true": True}.get(value, value)})
+    assert declined(config) == DECLINED[setting]
+    if not name.startswith("model."):
+        return
+    case = Case({name.removeprefix("model."): {"true": True}.get(value, value)})
+    with pytest.raises(EngineError, match=DECLINED[setting]):
+        case.trainer()
+
+
+def test_the_default_is_not_declined():
+    assert declined(Config()) is None
