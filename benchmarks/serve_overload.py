@@ -1,4 +1,4 @@
-"""Send `peephole serve` ten times what it can answer, then SIGTERM in the middle of it; see benchmarks/README.md."""
+"""Load `peephole serve` at ten times its sustainable rate, then stop it under that load; see benchmarks/README.md."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def answered(log: Path) -> Counter[str]:
 
 
 def check(system: System, loads: list[Load]) -> str:
-    """Compare what the clients got with what the server's log says that it answered."""
+    """Compare the answers that clients received with those in the server's log."""
     assert system.log is not None
     got: Counter[str] = Counter()
     for load in loads:
@@ -36,7 +36,7 @@ def check(system: System, loads: list[Load]) -> str:
 
 
 def main() -> None:
-    """Print a line of JSON for each load, and what the server's log says."""
+    """Print a line of JSON for each load, and the answers of the server's log that no client received."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("model", help="a model file")
     parser.add_argument("sources", help="a file of sources, one a line")

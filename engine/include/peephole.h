@@ -207,7 +207,7 @@ typedef struct peephole_output_loss {
   const void *readouts;   /* (N,H)  r */
   const void *weight;     /* (V,H)  W */
   const void *bias;       /* (V)    b */
-  const void *gates;      /* (N)    g; NULL: no copying, as the next three */
+  const void *gates;      /* (N)    g; NULL: no copying, and the next three are not read */
   const int64_t *positions; /* (N)  b U + t of each row; NULL: row n is position n */
   const void *weights;    /* (B U,T)  the weights of attention by position, not read where copied is padding */
   const int64_t *copied;  /* (B,T)  the target symbol that a copy of each source symbol is; padding past its length */

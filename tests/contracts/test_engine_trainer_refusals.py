@@ -87,6 +87,7 @@ def test_refused_numbers(numbers, message):
     ("changes", "numbers", "message"),
     [
         ({"source": BATCH.source}, {}, "source: wanted integers of 3 dimensions"),
+        ({"source": COPIED.source[..., :1]}, {}, "source: wanted 2 symbols a step, read and copied, got 1"),
         ({"source": with_number(COPIED.source, (1, 2, 1), -1)}, {}, "copied 1: .* got -1"),
         ({"source": with_number(COPIED.source, (1, 2, 0), 13)}, {}, "source 1: .* got 13"),
         ({"target": with_number(COPIED.target, (0, 0), 2**41)}, {}, "target 0: .* got 2199023255552"),

@@ -134,7 +134,7 @@ def test_ctrl_c_ends_all_processes_without_a_traceback(pair: Server) -> None:
 def test_processes_without_their_parent_end(pair: Server) -> None:
     pair.process.kill()
     wait_for(lambda: not is_open(pair.port))
-    assert [log["event"] for log in pair.logs].count("draining") == 2
+    wait_for(lambda: [log["event"] for log in pair.logs].count("draining") == 2)
 
 
 @pytest.mark.slow

@@ -154,35 +154,45 @@ def files(folder):
 
 @pytest.mark.parametrize("name", RUNS)
 def test_a_run_killed_at_random_moments_ends_in_the_same_bits(launcher, tmp_path, uninterrupted, name):
+    """A run that a machine which has become faster finishes before all kills is compared, and another one is begun."""
     uninterrupted, rng = uninterrupted(name), random.Random(f"kills of {name}")
-    write_pairs(tmp_path / "train.tsv")
     print(f"\n{name}: {uninterrupted.steps} updates, {KILLS} random kills")
-    for number in range(1, KILLS + 1):
-        child, before, seconds = resume_or_start(launcher, tmp_path, name), step(tmp_path), seconds_trained(tmp_path)
+    folder, number = new_run(tmp_path / "run-1"), 1
+    while number <= KILLS:
+        child, before, seconds = resume_or_start(launcher, folder, name), step(folder), seconds_trained(folder)
         target = before
         if number % 3 == 1:  # during the start: data, checkpoint and log are read
             delay, since = rng.uniform(0, uninterrupted.seconds_to_start), "the start"
         else:
             left = uninterrupted.steps - before  # few where a busy machine delayed earlier kills
             target = before + rng.randint(1, max(1, left // (KILLS + 2 - number)))
-            if not child.wait_for(lambda target=target: step(tmp_path) >= target):
-                code, output = child.wait()
-                assert code == 0, output  # a machine that has become faster finishes the run before all kills
-                break
+            child.wait_for(lambda target=target, run=folder: step(run) >= target)
             delay, since = rng.uniform(0, 6 * uninterrupted.seconds_per_step), f"step {target} was saved"
         moment, latest = time.monotonic() + delay, target + 10  # sooner where the machine has become faster meanwhile
-        child.wait_for(lambda moment=moment, latest=latest: time.monotonic() >= moment or step(tmp_path) >= latest)
+        child.wait_for(
+            lambda moment=moment, latest=latest, run=folder: time.monotonic() >= moment or step(run) >= latest
+        )
         child.send(signal.SIGKILL)
         code, output = child.wait()
         if code == 0:
-            break
+            assert_same(folder, uninterrupted)
+            assert len(list(tmp_path.iterdir())) < KILLS, "runs end before they can be killed"
+            folder = new_run(tmp_path / f"run-{len(list(tmp_path.iterdir())) + 1}")
+            continue
         assert code == -signal.SIGKILL, output
-        assert seconds_trained(tmp_path) > seconds or step(tmp_path) == before
-        print(f"  kill {number:2} hit {delay:.3f} s after {since}; {state_after_kill(tmp_path)}")
-    assert number > KILLS // 2, "the run was finished before half of the kills"
-    code, output = resume_or_start(launcher, tmp_path, name).wait()
+        assert seconds_trained(folder) > seconds or step(folder) == before
+        print(f"  kill {number:2} hit {delay:.3f} s after {since}; {state_after_kill(folder)}")
+        number += 1
+    code, output = resume_or_start(launcher, folder, name).wait()
     assert code == 0, output
-    assert_same(tmp_path, uninterrupted)
+    assert_same(folder, uninterrupted)
+
+
+def new_run(folder):
+    """Make a folder with the data of a run."""
+    folder.mkdir()
+    write_pairs(folder / "train.tsv")
+    return folder
 
 
 def state_after_kill(folder):

@@ -59,9 +59,9 @@ class StepResult(NamedTuple):
 class EngineTrainer:
     """A network in training, with its optimiser's state, in the engine's memory.
 
-    A step computes what `peephole.training.loop.train_step` does: the loss (12) with dropout, label smoothing and gold
-    symbols, (13), or sampled ones, (14); all gradients; clipping; AdamW; and the moving average of the weights. Results
-    are the same bits for any number of threads.
+    A step computes what `peephole.training.loop.train_step` does: the loss (12), of a model that copies with p of (27),
+    with dropout, label smoothing, the coverage loss (23), and gold symbols, (13), or sampled ones, (14); all gradients;
+    clipping; AdamW; and the moving average of the weights. Results are the same bits for any number of threads.
 
     Args:
         architecture: the network.
@@ -180,7 +180,7 @@ class EngineTrainer:
         return result, {name: gradient / gradient.dtype.type(divisor) for name, gradient in self._gradients.items()}
 
     def loss(self, source: Numbers, source_lengths: Numbers, target: Numbers, *, averaged: bool = False) -> float:
-        """Return the summed loss without dropout and label smoothing, with gold symbols fed, (12), (13).
+        """Return the summed loss without dropout, label smoothing and coverage loss, with gold symbols fed, (12), (13).
 
         Args:
             source: as in `step`, as are source_lengths and target.
@@ -215,12 +215,12 @@ class EngineTrainer:
         arrays = {"targets": _integers("target", target, 2)}
         sizes = {"batch": len(target), "target_steps": target.shape[1]}
         if self._reads_sources:
-            read = source
+            read = _integers("source", source, 3 if self._copies else 2, len(target))
             if self._copies:
-                _integers("source", source, 3, len(target))
-                read, copied = source[..., 0], source[..., 1]
-                arrays["copied"] = np.ascontiguousarray(copied, np.int64)
-            arrays["sources"] = _integers("source", read, 2, len(target))
+                if read.shape[2] != 2:
+                    raise ValueError(f"source: wanted 2 symbols a step, read and copied, got {read.shape[2]}")
+                read, arrays["copied"] = (np.ascontiguousarray(read[..., index]) for index in range(2))
+            arrays["sources"] = read
             arrays["source_lengths"] = _integers("source_lengths", source_lengths, 1, len(target))
             sizes["source_steps"] = source.shape[1]
         if examples is not None:

@@ -159,7 +159,7 @@ class Server(uvicorn.Server):
         except asyncio.TimeoutError:
             log.error("requests are not answered within the grace", extra={"running": self._gate.running})
         for server in self.servers:
-            server.close()  # new connections are refused; requests that kept ones have sent by now get 503
+            server.close()  # refuses new connections; requests on open ones still get 503
         await self._gate.wait_until_quiet(QUIET_SECONDS, FLUSH_SECONDS)
         self.should_exit = True
 
