@@ -26,7 +26,7 @@
 extern "C" {
 #endif
 
-#define PEEPHOLE_ABI_VERSION 16
+#define PEEPHOLE_ABI_VERSION 17
 
 /* What a function returns. */
 enum peephole_status {
@@ -183,7 +183,7 @@ typedef struct peephole_linear {
 /* Gradients of a loss, each in the shape of its array: that of y is the input, the others are outputs. */
 typedef struct peephole_linear_gradients {
   const void *y; /* (N,O) */
-  void *x;       /* (N,K) */
+  void *x;       /* (N,K); NULL: not computed */
   void *weight;  /* (O,K) */
   void *bias;    /* (O); NULL: not computed */
 } peephole_linear_gradients;
@@ -252,13 +252,15 @@ typedef struct peephole_trainer_settings {
   int32_t operand; /* enum peephole_operand; bfloat16 with float only */
   int32_t threads; /* at least 1; results do not depend on it */
   int32_t variational;          /* not 0: dropout drops a unit at all steps of a sequence or at none, (42) */
-  int64_t num_source_symbols;   /* at least 1; not read for a language model */
+  int64_t num_source_symbols;   /* at least 1; of networks that read symbols only */
   int64_t num_target_symbols;   /* at least 4 */
   double dropout;               /* from 0, below 1 */
   double label_smoothing;       /* from 0 to 1 */
   double clip_norm;             /* gradients with a larger norm are scaled down to it; 0: never */
   double weight_decay;          /* AdamW's; its β1 is 0.9, β2 0.999, ε 1e-8 */
   double coverage_loss;         /* its weight in the loss of gradients and updates, (23); 0 unless the network has attention */
+  int64_t time_masks, time_mask_size;       /* SpecAugment of frames, in gradients and updates: the number of masks and the */
+  int64_t feature_masks, feature_mask_size; /* most frames, or numbers of all frames, that one covers. Not read of symbols */
 } peephole_trainer_settings;
 
 /* The arrays of a tensor, each of its shape and on 64 bytes. All but the gradients are 0 after peephole_trainer_open; the
@@ -276,7 +278,8 @@ typedef struct peephole_trainer_tensor {
   const char *name; /* as in a model file */
   int64_t num_dimensions; /* 1 or 2 */
   int64_t shape[2];       /* 1 beyond the last dimension */
-  void *arrays[5];        /* by enum peephole_trainer_array */
+  void *arrays[5];        /* by enum peephole_trainer_array; NULL for gradients and moments of a constant, such as the mean of
+                             frames, which no step changes */
 } peephole_trainer_tensor;
 
 enum peephole_trainer_task {
@@ -289,7 +292,8 @@ enum peephole_trainer_task {
 /* One step on B pairs. Symbols are those of a model file; the first target symbol that is read is <s>, and is not given. */
 typedef struct peephole_trainer_step {
   int64_t batch, source_steps, target_steps; /* B, T, U; T is not read for a language model, nor are the next two */
-  const int64_t *sources;        /* (B,T)  in [0, V) up to each length */
+  const int64_t *sources;        /* (B,T)  in [0, V) up to each length; not read for a network that reads frames */
+  const float *frames;           /* (B,T,F)  of a network that reads frames, else not read; nor is it past each length */
   const int64_t *source_lengths; /* (B)    1 <= length <= T */
   const int64_t *copied;         /* (B,T)  of a model that copies: the target symbol, at least 0, that a copy of each source
                                     symbol is; else not read */
@@ -299,6 +303,7 @@ typedef struct peephole_trainer_step {
   const int64_t *sites;          /* the `place` of peephole_dropout_mask for each site: source embedding and between encoder
                                     layers 1, 2, ... (neither for a language model); target embedding; between decoder
                                     layers 1, 2, ...; readout; choices of sampling. Not read by losses alone */
+  int64_t time_mask_site, feature_mask_site; /* likewise, of the masks of frames */
   int64_t step;                  /* updates done before: AdamW's t is one more */
   double learning_rate;
   double divisor;                /* above 0: divides the gradients of the summed loss */

@@ -104,6 +104,43 @@ def test_refused_copying(changes, numbers, message):
         CASES["copying"].trainer().step(**given | changes, **{"step": 0, "learning_rate": 0.1, "divisor": 1} | numbers)
 
 
+FRAMES = CASES["frames"].batch()
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"source": BATCH.source}, "source: wanted frames, floats of 3 dimensions, got int64"),
+        ({"source": FRAMES.source[..., 0]}, "source: wanted frames, floats of 3 dimensions, got float32"),
+        ({"source": FRAMES.source[..., :5]}, "source: wanted 6 numbers in a frame, got 5"),
+        ({"source": FRAMES.source[1:]}, "source: wanted 5 rows, got 4"),
+        ({"source": FRAMES.source[:, :0]}, "source_steps: wanted a number from 1"),
+        ({"source": FRAMES.source[:, :19]}, "source 1: wanted a length from 1 to 19, got 20"),
+        ({"source_lengths": with_number(FRAMES.source_lengths, 2, 0)}, "source 2: .* got 0"),
+    ],
+)
+@pytest.mark.parametrize("name", ["frames", "three convolutions"])
+def test_refused_frames(name, changes, message):
+    given = {name: getattr(FRAMES, name) for name in ("source", "source_lengths", "target", "examples")}
+    with pytest.raises(ValueError, match=message):
+        CASES[name].trainer().step(**given | changes, step=0, learning_rate=0.1, divisor=1)
+
+
+def test_missing_frames_are_refused(monkeypatch):
+    monkeypatch.setattr(EngineTrainer, "_sources", lambda self, source, length: {})
+    with pytest.raises(ValueError, match="frames: wanted numbers and lengths, got none"):
+        CASES["frames"].trainer().loss(*arguments(FRAMES)[:3])
+
+
+@pytest.mark.parametrize("name", ["time_masks", "time_mask_size", "feature_masks", "feature_mask_size"])
+def test_refused_masks(name):
+    def make(architecture, sources, targets, weights, settings, instruction_set):
+        return EngineTrainer(architecture, sources, targets, weights, settings._replace(**{name: -1}), instruction_set)
+
+    with pytest.raises(ValueError, match=f"{name}: .* got -1"):
+        CASES["frames"].trainer(make)
+
+
 def test_a_target_that_can_be_neither_generated_nor_copied_changes_nothing():
     trainer = CASES["copying"].trainer()
     before = {name: weight.copy() for name, weight in trainer.weights.items()}

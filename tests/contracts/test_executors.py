@@ -40,6 +40,11 @@ CONFIGS: list[dict[str, Any]] = [
     {"attention": "multihead", "attention_heads": 2},
     {"output": "copy", "attention": "coverage", "coverage_loss": 0.5, "symbols.shared": True},
     {"input": "none", "decoder_layers": 2, "dropout": 0.2},
+    {
+        **{"input": "frames", "input_size": 5, "frame_stack": 2, "encoder_layers": 2, "encoder_pyramid": 1},
+        **{"time_masks": 2, "feature_masks": 1, "feature_mask_size": 3, "ema_decay": 0.9, "dropout": 0.2},
+    },
+    {"input": "convolution", "input_size": 8, "input_planes": 2, "convolution_channels": 3, "dropout": 0.2},
 ]
 EXECUTORS = ["engine", "torch"]
 DIVISOR = 16  # a power of 2: PyTorch's executor divides the loss in float32, whose rounding would be in each gradient
@@ -49,8 +54,11 @@ def config_of(settings: dict[str, Any]) -> Config:
     return Config().with_values(SMALL | settings)
 
 
-def batches(count: int = 6, *, copies: bool = False) -> list[Batch]:
-    """Return batches of pairs of unequal lengths; for a model that copies, each target begins with its source's."""
+def batches(count: int = 6, *, copies: bool = False, frame_size: int = 0) -> list[Batch]:
+    """Return batches of pairs of unequal lengths; for a model that copies, each target begins with its source's.
+
+    With a `frame_size`, each source symbol is replaced by three frames.
+    """
     rng = np.random.default_rng(5)
     found = []
     for number in range(count):
@@ -61,6 +69,8 @@ def batches(count: int = 6, *, copies: bool = False) -> list[Batch]:
         if copies:
             sides[1] = [np.append(source[:1] + 3, target) for source, target in zip(*sides, strict=True)]
             sides[0] = [np.stack([source, source + 3], 1) for source in sides[0]]
+        if frame_size:
+            sides[0] = [rng.normal(size=(3 * len(source), frame_size)).astype(np.float32) for source in sides[0]]
         found.append(make_batch(sides[0], sides[1], np.arange(10 * number, 10 * number + len(sides[0]))))
     return found
 
@@ -78,7 +88,8 @@ def train(executor: Executor, steps: range, *, sampling: float = 0.0) -> list[tu
     found = []
     with use_engine("off"):
         for step in steps:
-            batch = batches(copies="decoder.output.gate_weight" in executor.weights)[step % 6]
+            frames = executor.weights.get("frontend.mean", ())
+            batch = batches(copies="decoder.output.gate_weight" in executor.weights, frame_size=len(frames))[step % 6]
             result = executor.step(
                 batch,
                 step=step,

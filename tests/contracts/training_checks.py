@@ -12,11 +12,14 @@ from numpy.typing import NDArray
 
 from peephole.config import Config
 from peephole.data.batch import Batch, make_batch
-from peephole.engine.trainer import EngineTrainer, StepSettings
+from peephole.engine.trainer import MASKS, EngineTrainer, StepSettings
 from peephole.nn import Noise, Seq2Seq, build_seq2seq, use_engine
+from peephole.nn.frontends import NormalizedFrames
+from peephole.nn.masking import Masking
 from peephole.nn.schema import Architecture
 
 NUM_SOURCE_SYMBOLS, NUM_TARGET_SYMBOLS = 13, 11
+FRAME_SIZE = 6
 SOURCE_LENGTHS, TARGET_LENGTHS = (3, 7, 1, 6, 2), (4, 1, 5, 2, 5)
 Arrays = dict[str, NDArray[Any]]
 Make = Callable[..., EngineTrainer]
@@ -40,13 +43,20 @@ class Case:
             {"peephole": "none"} if self.model.get("cell") == "gru" else {}
         )
         train = {"clip_norm": 0.5, "weight_decay": 0.2, "ema_decay": 0.9, "seed": 3}
+        if self.reads_frames:
+            sizes["input_size"] = FRAME_SIZE
         settings = {f"model.{name}": value for name, value in (sizes | dict(self.model)).items()}
         settings |= {f"train.{name}": value for name, value in (train | dict(self.train)).items()}
         return Config().with_values(settings | {"model.dropout": self.dropout})
 
+    @property
+    def reads_frames(self) -> bool:
+        """Return whether sources are frames."""
+        return self.model.get("input") in ("frames", "convolution")
+
     def batch(self, seed: int = 1) -> Batch:
         """Return a batch that the network can be trained with."""
-        return some_batch(seed, copies=self.model.get("output") == "copy")
+        return some_batch(seed, copies=self.model.get("output") == "copy", frames=self.reads_frames)
 
     def network(self) -> Seq2Seq:
         """Return the network with weights that leave no gate near 0."""
@@ -55,6 +65,12 @@ class Case:
         with torch.no_grad():
             for parameter in network.parameters():
                 parameter.copy_(0.4 * torch.randn(parameter.shape, generator=draw))
+            if isinstance(network.frontend, NormalizedFrames):
+                train = self.config.train
+                network.frontend.masking = Masking(*(getattr(train, name) for name in MASKS))
+                size = network.frontend.input_size
+                network.frontend.mean.copy_(torch.randn(size, generator=draw))
+                network.frontend.scale.copy_(0.5 + torch.rand(size, generator=draw))
         return network.double() if self.precision == "64-true" else network
 
     def trainer(
@@ -74,20 +90,23 @@ class Case:
             self.precision,  # type: ignore[arg-type]  # a literal
             train.seed,
             train.coverage_loss,
+            *(getattr(train, name) for name in MASKS),
         )
         sizes = NUM_SOURCE_SYMBOLS, NUM_TARGET_SYMBOLS
         weights = arrays_of(self.network().state_dict())
         return make(Architecture.of(config.model), *sizes, weights, settings, instruction_set)
 
 
-def some_batch(seed: int = 1, *, copies: bool = False) -> Batch:
+def some_batch(seed: int = 1, *, copies: bool = False, frames: bool = False) -> Batch:
     """Return a batch with unequal lengths on both sides; its sources may hold every symbol.
 
     With `copies` it is for a model that copies: sources have symbols that the vocabulary has, or lacks, and twice the
-    same one; targets have symbols that can be generated, copied, or both.
+    same one; targets have symbols that can be generated, copied, or both. With `frames` sources are three times longer.
     """
     draw = np.random.default_rng(seed)
     sources = [draw.integers(0, NUM_SOURCE_SYMBOLS, length) for length in SOURCE_LENGTHS]
+    if frames:
+        sources = [1 + draw.normal(size=(3 * length - 1, FRAME_SIZE)).astype(np.float32) for length in SOURCE_LENGTHS]
     targets = [draw.integers(3, NUM_TARGET_SYMBOLS, length - 1) for length in TARGET_LENGTHS]
     examples = draw.integers(0, 2**40, len(sources))
     if copies:
@@ -142,10 +161,14 @@ def largest_error(
 
 
 def check_gradients(
-    case: Case, tolerance: float, make: Make = EngineTrainer, instruction_set: str | None = None
+    case: Case,
+    tolerance: float,
+    make: Make = EngineTrainer,
+    instruction_set: str | None = None,
+    batch: Batch | None = None,
 ) -> None:
     """Raise AssertionError unless loss, norm and every gradient are those of the definition."""
-    batch, step = case.batch(), 4
+    batch, step = batch or case.batch(), 4
     loss, gradients = definition_gradients(case, batch, step)
     trainer = case.trainer(make, instruction_set=instruction_set)
     how = {"step": step, "divisor": batch.num_symbols, "sampling_probability": case.sampling_probability}

@@ -199,6 +199,8 @@ TRAINED = (
     {"context": "mean", "encoder_size": 6, "peephole": "none"},
     {"context": "last", "decoder_layers": 2},
     {"input": "none", "decoder_layers": 2, "residual": True},
+    {"input": "frames", "input_size": 5, "frame_stack": 3, "encoder_layers": 2, "encoder_pyramid": 1},
+    {"input": "convolution", "input_size": 14, "input_planes": 2, "convolution_layers": 3, "convolution_channels": 17},
 )
 
 
@@ -210,7 +212,7 @@ def train(model: dict[str, Any], precision: str, threads: int, instruction_set: 
     weights = {name: draw.normal(scale=0.5, size=shape) for name, shape in shapes.items()}
     coverage_loss = 0.5 * (architecture.attention == "coverage" and architecture.context == "attention")
     settings = StepSettings(
-        0.2 * (seed % 2), seed % 3 == 1, 0.1, 1.0, 0.01, 0.9, threads, precision, seed, coverage_loss
+        0.2 * (seed % 2), seed % 3 == 1, 0.1, 1.0, 0.01, 0.9, threads, precision, seed, coverage_loss, 2, 3, 2, 4
     )
     trainer = EngineTrainer(architecture, 9, 7, weights, settings, instruction_set)
     copies = architecture.output == "copy"
@@ -221,6 +223,9 @@ def train(model: dict[str, Any], precision: str, threads: int, instruction_set: 
         if copies:
             source = np.stack([source, draw.integers(0, 12, source.shape)], -1)
             target[:, 0] = source[:, 0, 1] + (source[:, 0, 1] == 0)
+        if architecture.input_size is not None:
+            source_lengths = 5 * source_lengths - 4
+            source = draw.normal(size=(batch, 5 * source_steps, architecture.input_size)).astype(np.float32)
         given = source, source_lengths, target
         examples = draw.integers(0, 1000, batch)
         sampling = 0.5 * (architecture.input != "none" and not copies)

@@ -96,6 +96,30 @@ WRONG_GRADIENTS: dict[str, Callable[..., EngineTrainer]] = {
     "weights of the keys": with_weight(swap_first_rows("decoder.attention.weight_keys")),
 }
 
+
+def with_points_in_channels(trainer_weights: Any) -> None:
+    """Order the kernels of the second convolution as (points, channels) instead of (channels, points)."""
+    kernels = trainer_weights["frontend.layers.1.weight"]
+    kernels[...] = kernels.reshape(len(kernels), -1, 9).swapaxes(1, 2).reshape(kernels.shape)
+
+
+WRONG_FRAMES: dict[str, Callable[..., EngineTrainer]] = {
+    "no masks": with_settings(time_masks=0, feature_masks=0),
+    "no masks of steps": with_settings(time_masks=0),
+    "no masks of features": with_settings(feature_masks=0),
+    "masks of other sizes": with_settings(feature_mask_size=3),
+    "not normalised": with_weight(lambda weights: weights["frontend.scale"].fill(1)),
+    "no mean": with_weight(lambda weights: weights["frontend.mean"].fill(0)),
+    "kernels by point": with_weight(with_points_in_channels),
+    "kernels transposed": with_weight(
+        lambda weights: weights["frontend.layers.0.weight"].__setitem__(
+            slice(None), weights["frontend.layers.0.weight"].reshape(-1, 3, 3).swapaxes(1, 2).reshape(3, 18)
+        )
+    ),
+    "planes swapped": with_source(lambda source: np.roll(source, 3, axis=2)),
+    "a step late": with_source(lambda source: np.roll(source, 1, axis=1)),
+}
+
 WRONG_STEPS: dict[str, Callable[..., EngineTrainer]] = {
     "no clipping": with_settings(clip_norm=0.0),
     "no weight decay": with_settings(weight_decay=0.0),

@@ -50,6 +50,22 @@ void tanh_gradient_row(T *to, const T *from, const T *value, const float *factor
   }
 }
 
+template <class T>
+void relu_row(T *to, int64_t size) {
+  const Vector<T> zero{};
+  for (int64_t i = 0; i < size; i += kLanes<T>) {
+    const Vector<T> v = load(to + i, size - i);
+    store(to + i, v < zero ? zero : v, size - i);
+  }
+}
+
+template <class T>
+void relu_gradient_row(T *to, const T *value, int64_t size) {
+  const Vector<T> zero{};
+  for (int64_t i = 0; i < size; i += kLanes<T>)
+    store(to + i, load(value + i, size - i) > zero ? load(to + i, size - i) : zero, size - i);
+}
+
 // Sums of 32 vectors at a time are added in double.
 template <class T>
 double sum_of_squares(const T *from, int64_t size) {
@@ -89,7 +105,8 @@ void update_weights(const peephole::WeightUpdate<T> &u, int64_t first, int64_t e
 
 template <class T>
 constexpr peephole::ElementKernels<T> element_kernels() {
-  return {multiply_row<T>, add_row<T>, add_scaled_row<T>, tanh_row<T>, tanh_gradient_row<T>, sum_of_squares<T>, update_weights<T>};
+  return {multiply_row<T>,  add_row<T>,           add_scaled_row<T>, tanh_row<T>,      tanh_gradient_row<T>,
+          relu_row<T>,      relu_gradient_row<T>, sum_of_squares<T>, update_weights<T>};
 }
 
 }  // namespace

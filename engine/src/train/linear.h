@@ -26,7 +26,7 @@ class Linear {
       task < packs_weight ? pack_weight(task * kStepRows) : pack_factors((task - packs_weight) * kStepRows, worker);
     });
     int64_t weight_tasks = blocks_of(M, kTaskTiles * kTileRows);
-    for_tasks(p.threads, weight_tasks + row_tasks(), [=](int64_t task, int worker) {
+    for_tasks(p.threads, weight_tasks + (d->x ? row_tasks() : 0), [=](int64_t task, int worker) {
       if (task < weight_tasks)
         weights(task * kTaskTiles * kTileRows);
       else

@@ -14,12 +14,10 @@ namespace {
 
 // As the texts of peephole.engine.kinds.missing_kind.
 inline void check_trainable(const peephole::Architecture &a) {
-  const char *const inputs[] = {"symbols", "frames", "convolution", "none"};
   const char *const outputs[] = {"symbols", "copy", "gaussian", "quantile"};
   auto lacks = [](bool lacking, const char *part, const char *kind) {
     if (lacking) refuse(std::string("has no ") + part + " of kind '" + kind + "'");
   };
-  lacks(a.input != peephole::Input::kSymbols && a.input != peephole::Input::kNone, "input", inputs[int(a.input)]);
   lacks(a.output != peephole::Output::kSymbols && a.output != peephole::Output::kCopy, "output", outputs[int(a.output)]);
   lacks(a.layer_norm, "normalization", "layer");
   lacks(a.zoneout_hidden > 0 || a.zoneout_cell > 0, "zoneout", "states");
@@ -48,6 +46,14 @@ inline void check_settings(const peephole_trainer_settings &s) {
   check_range("coverage_loss", s.coverage_loss, 0, kMost, false);
 }
 
+// Those of networks that read frames.
+inline void check_masks(const peephole_trainer_settings &s) {
+  check_range("time_masks", double(s.time_masks), 0, 1 << 20, false);
+  check_range("time_mask_size", double(s.time_mask_size), 0, 1 << 30, false);
+  check_range("feature_masks", double(s.feature_masks), 0, 1 << 20, false);
+  check_range("feature_mask_size", double(s.feature_mask_size), 0, 1 << 30, false);
+}
+
 constexpr int64_t kMostSymbols = int64_t(1) << 40;
 
 inline void check_symbol(const char *name, int64_t b, int64_t symbol, int64_t count) {
@@ -61,14 +67,16 @@ inline bool copies(const peephole::NetworkView &network) { return network.gate_w
 
 inline void check_sources(const peephole::NetworkView &network, const peephole_trainer_step &step) {
   check_range("source_steps", double(step.source_steps), 1, 1 << 30, false);
-  if (!step.sources || !step.source_lengths) refuse("sources: wanted symbols and lengths, got none");
+  const bool frames = network.input_size > 0;
+  if (frames && (!step.frames || !step.source_lengths)) refuse("frames: wanted numbers and lengths, got none");
+  if (!frames && (!step.sources || !step.source_lengths)) refuse("sources: wanted symbols and lengths, got none");
   if (copies(network) && !step.copied) refuse("copied: wanted symbols, got none");
   for (int64_t b = 0; b < step.batch; ++b) {
     const int64_t length = step.source_lengths[b];
     if (length < 1 || length > step.source_steps)
       refuse("source " + std::to_string(b) + ": wanted a length from 1 to " + std::to_string(step.source_steps) + ", got " +
              std::to_string(length));
-    for (int64_t t = 0; t < length; ++t) {
+    for (int64_t t = 0; t < length && !frames; ++t) {
       check_symbol("source", b, step.sources[b * step.source_steps + t], network.source_embedding.rows);
       if (copies(network)) check_symbol("copied", b, step.copied[b * step.source_steps + t], kMostSymbols);
     }

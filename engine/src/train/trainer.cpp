@@ -59,11 +59,17 @@ class TrainerOf final : public Trainer {
     bind(weights_, PEEPHOLE_WEIGHTS);
     bind(gradients_, PEEPHOLE_GRADIENTS);
     bind(average_, PEEPHOLE_AVERAGE);
-    block_sums_.resize(size_t((size_ + kBlock - 1) / kBlock));
+    constants_ = weights_.view().input_size > 0 ? 2 : 0;
+    const T *all = arrays_[PEEPHOLE_WEIGHTS][0], *trained = arrays_[PEEPHOLE_WEIGHTS][size_t(constants_)];
+    first_ = trained - all;
+    block_sums_.resize(size_t((size_ - first_ + kBlock - 1) / kBlock));
   }
 
   const std::vector<TensorSpec> &tensors() const override { return weights_.tensors(); }
-  void *array(int32_t which, size_t index) override { return arrays_[size_t(which)][index]; }
+  void *array(int32_t which, size_t index) override {
+    const bool has_all = int64_t(index) >= constants_;
+    return has_all || which == PEEPHOLE_WEIGHTS || which == PEEPHOLE_AVERAGE ? arrays_[size_t(which)][index] : nullptr;
+  }
 
   void run(int32_t task, peephole_trainer_step &step) override {
     const bool learns = task == PEEPHOLE_UPDATE || task == PEEPHOLE_COMPUTE_GRADIENTS;
@@ -107,7 +113,7 @@ class TrainerOf final : public Trainer {
   template <class Body>
   void for_blocks(Body body) const {
     for_tasks(settings_.threads, int64_t(block_sums_.size()),
-              [&](int64_t task, int) { body(task, task * kBlock, std::min(size_, (task + 1) * kBlock)); });
+              [&](int64_t task, int) { body(task, first_ + task * kBlock, std::min(size_, first_ + (task + 1) * kBlock)); });
   }
 
   // Of the gradients of the summed loss; blocks are added in their order.
@@ -147,6 +153,7 @@ class TrainerOf final : public Trainer {
   TrainingStep<T> step_;
   std::vector<T *> arrays_[kArrays];  // of each tensor
   int64_t size_ = 0;                  // numbers of all tensors, each padded to 64 bytes
+  int64_t constants_ = 0, first_ = 0; // the tensors that come first and are not trained, mean and scale of frames; their numbers
   std::vector<double> block_sums_;
   Memory tensors_memory_, step_memory_;
 };
@@ -158,6 +165,7 @@ std::unique_ptr<Trainer> make_trainer(std::string_view architecture, const peeph
   const Architecture read = read_architecture(read_json(architecture));
   check_trainable(read);
   check_settings(settings);
+  if (read.input == Input::kFrames || read.input == Input::kConvolution) check_masks(settings);
   if (settings.coverage_loss > 0 && read.context != Context::kAttention) refuse("coverage_loss: wanted 0 without attention");
   const TrainingKernels &training = set.training(settings.scalar, settings.operand);
   if (settings.scalar == sizeof(double))

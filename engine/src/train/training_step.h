@@ -1,4 +1,4 @@
-// One training step of a whole network, from symbols to the gradients of all weights: peephole.nn.Seq2Seq.loss_sum.
+// One training step of a whole network, from symbols or frames to the gradients of all weights: peephole.nn.Seq2Seq.loss_sum.
 //
 // Rows are the real target steps, one sequence after the other; positions are b * U + t in arrays (B, U, …).
 #pragma once
@@ -8,6 +8,7 @@
 #include "train/copy_part.h"
 #include "train/coverage_loss.h"
 #include "train/decoder_part.h"
+#include "train/frontend_part.h"
 #include "train/recurrent_stack.h"
 #include "train/symbol_inputs.h"
 
@@ -19,7 +20,7 @@ class TrainingStep {
   TrainingStep(const NetworkView &network, const peephole_trainer_settings &given, const TrainingKernels &training,
                const ElementKernels<T> &elements, void (*make_mask)(const peephole_dropout_mask &), const uint32_t *unit_keys)
       : n(network), settings(given), calls{training, elements, make_mask, given, unit_keys}, decoder(network, calls),
-        copying(network, calls), source_inputs(calls), target_inputs(calls) {
+        copying(network, calls), frontend(network, calls), source_inputs(calls), target_inputs(calls) {
     const bool alone = is_language_model();
     const int64_t directions = alone ? 1 : n.directions;
     stack.emplace(StackShape{n.gru ? PEEPHOLE_GRU : PEEPHOLE_LSTM, n.form, n.embedding_size, alone ? H : M / directions, alone ? n.decoder_layers : n.encoder_layers,
@@ -42,6 +43,7 @@ class TrainingStep {
     lay_out(arena, step, gradients != nullptr);
     find_rows(step);
     if (copying.exists()) copying.find(step);
+    if (frontend.exists()) frontend.read(step, weights, gradients != nullptr);
     source_inputs.find(num_source_symbols, source_positions, source_symbols, weights.source_embedding);
     target_inputs.find(rows, positions, previous, weights.target_embedding);
     if (gradients) draw(step);
@@ -58,11 +60,12 @@ class TrainingStep {
   std::optional<RecurrentStack<T>> stack;  // the encoder; the decoder of a language model, which has no context
   DecoderPart<T> decoder;
   CopyPart<T> copying;
+  FrontendPart<T> frontend;                      // of frames
   SymbolInputs<T> source_inputs, target_inputs;  // of the lowest layers
   const int64_t H = n.hidden_size, M = n.encoder_size, E = n.embedding_size, R = H + M + E;
   int64_t B = 0, U = 0, S = 0, rows = 0;  // S: steps of the encoder's lowest layer
   int64_t *lengths, *positions, *previous, *gold, *source_positions, *source_symbols;
-  int64_t num_source_symbols = 0;  // real symbols of all sources
+  int64_t num_source_symbols = 0;  // real symbols of all sources; 0 of frames
   Mask source_mask, target_mask, readout_mask;
   T *x, *embedded;                   // (B, S, E), (B, U, E)  with dropout
   T *inputs, *readouts, *dropped;    // (rows, R), (rows, H) r_t, and r_t with dropout
@@ -131,16 +134,18 @@ class TrainingStep {
   }
 
   void lay_out_source(Arena &arena, const peephole_trainer_step &step, bool drops, bool learns) {
-    S = stack->rounded(step.source_steps);
+    const bool frames = frontend.exists();
+    S = stack->rounded(frames ? frontend.steps(step.source_steps) : step.source_steps);
     num_source_symbols = 0;
-    for (int64_t b = 0; b < B; ++b) num_source_symbols += step.source_lengths[b];
+    for (int64_t b = 0; b < B && !frames; ++b) num_source_symbols += step.source_lengths[b];
     source_positions = arena.take<int64_t>(num_source_symbols);
     source_symbols = arena.take<int64_t>(num_source_symbols);
     source_mask = calls.take_mask(arena, drops, B, S, E);
-    source_inputs.lay_out(arena, !drops, n.source_embedding.rows, num_source_symbols, B * S, E, learns);
-    x = drops ? arena.take<T>(B * S * E) : nullptr;
-    d_x = drops ? arena.take<T>(B * S * E) : nullptr;
-    stack->lay_out(arena, B, S, step.source_lengths, source_inputs.inputs(), drops, learns);
+    if (frames) frontend.lay_out(arena, step, S, learns);
+    source_inputs.lay_out(arena, !drops && !frames, n.source_embedding.rows, num_source_symbols, B * S, E, learns);
+    x = drops || frames ? arena.take<T>(B * S * E) : nullptr;
+    d_x = learns && (drops || frames) ? arena.take<T>(B * S * E) : nullptr;
+    stack->lay_out(arena, B, S, frames ? frontend.lengths() : step.source_lengths, source_inputs.inputs(), drops, learns);
   }
 
   void lay_out_sampling(Arena &arena) {
@@ -181,7 +186,7 @@ class TrainingStep {
       }
       lengths[b] = t;
     }
-    if (is_language_model()) return;
+    if (is_language_model() || frontend.exists()) return;
     int64_t at = 0;
     for (int64_t b = 0; b < B; ++b)
       for (int64_t t = 0; t < step.source_lengths[b]; ++t, ++at) {
@@ -235,7 +240,10 @@ class TrainingStep {
       stack->forward(embedded, w.decoder);
       states = stack->output();
     } else {
-      if (x) embed(w.source_embedding, num_source_symbols, source_positions, source_symbols, source_mask, x);
+      if (frontend.exists())
+        frontend.forward(w, source_mask, x);
+      else if (x)
+        embed(w.source_embedding, num_source_symbols, source_positions, source_symbols, source_mask, x);
       stack->forward(x, w.encoder);
       Feeding feeding{*this, w};
       const peephole::SymbolFeed feed{feed_symbols, &feeding};
@@ -373,7 +381,7 @@ class TrainingStep {
     } else {
       decoder.backward(w, g, embedded, d_states, d_contexts, d_weights, d_embedded);
       stack->backward(decoder.d_memory(), [&](int64_t layer) { return decoder.d_last(layer); }, w.encoder, g.encoder, d_x);
-      source_embedding_gradient(g.source_embedding);
+      frontend.exists() ? frontend.backward(w, g, source_mask, d_x) : source_embedding_gradient(g.source_embedding);
     }
     // Of distinct inputs, `d_embedded` holds the readout's part only
     calls.for_rows(rows, [&](int64_t row) {

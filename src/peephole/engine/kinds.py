@@ -36,7 +36,7 @@ TRAINER_KINDS: Mapping[str, Collection[str]] = {
     **TRAINING_KINDS,
     "attention": (*TRAINING_KINDS["attention"], "none"),
     "context": ("attention", "last", "mean", "none"),
-    "input": ("symbols", "none"),
+    "input": ("symbols", "frames", "convolution", "none"),
     "output": ("symbols", "copy"),
 }
 """The networks that `peephole.engine.trainer` trains; engine/src/train/step_checks.h refuses all others."""

@@ -170,6 +170,7 @@ class TrainerSettings(ctypes.Structure):
             (name, ctypes.c_double)
             for name in ("dropout", "label_smoothing", "clip_norm", "weight_decay", "coverage_loss")
         ),
+        *((name, ctypes.c_int64) for name in ("time_masks", "time_mask_size", "feature_masks", "feature_mask_size")),
     )
 
 
@@ -187,12 +188,12 @@ class TrainerTensor(ctypes.Structure):
 class TrainerStep(ctypes.Structure):
     """`peephole_trainer_step`."""
 
-    _ARRAYS = ("sources", "source_lengths", "copied", "targets", "examples", "sites")
+    _ARRAYS = ("sources", "frames", "source_lengths", "copied", "targets", "examples", "sites")
     _NUMBERS = ("learning_rate", "divisor", "average_decay", "sampling_probability", "loss", "gradient_norm")
     _fields_ = (
         *((name, ctypes.c_int64) for name in ("batch", "source_steps", "target_steps")),
         *((name, ctypes.c_void_p) for name in _ARRAYS),
-        ("step", ctypes.c_int64),
+        *((name, ctypes.c_int64) for name in ("time_mask_site", "feature_mask_site", "step")),
         *((name, ctypes.c_double) for name in _NUMBERS),
         ("updated", ctypes.c_int32),
     )

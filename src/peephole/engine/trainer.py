@@ -6,6 +6,8 @@ import ctypes
 import json
 import weakref
 from collections.abc import Mapping
+from functools import partial
+from itertools import count
 from typing import Any, Literal, NamedTuple
 
 import numpy as np
@@ -33,6 +35,10 @@ NUMBERS: Mapping[str, tuple[type[np.floating[Any]], Operand]] = {
 """The number format of weights, and the operands of products, by `train.precision`."""
 
 
+MASKS = ("time_masks", "time_mask_size", "feature_masks", "feature_mask_size")
+"""The settings of the masks of frames."""
+
+
 class StepSettings(NamedTuple):
     """The settings of a training that are the same for all steps; each is the setting of that name in `Config`."""
 
@@ -46,6 +52,10 @@ class StepSettings(NamedTuple):
     precision: Precision
     seed: int
     coverage_loss: float = 0.0
+    time_masks: int = 0  # of frames, like the next three
+    time_mask_size: int = 0
+    feature_masks: int = 0
+    feature_mask_size: int = 0
 
 
 class StepResult(NamedTuple):
@@ -60,12 +70,14 @@ class EngineTrainer:
     """A network in training, with its optimiser's state, in the engine's memory.
 
     A step computes what `peephole.training.loop.train_step` does: the loss (12), of a model that copies with p of (27),
-    with dropout, label smoothing, the coverage loss (23), and gold symbols, (13), or sampled ones, (14); all gradients;
-    clipping; AdamW; and the moving average of the weights. Results are the same bits for any number of threads.
+    with dropout, masks of frames, label smoothing, the coverage loss (23), and gold symbols, (13), or sampled ones, (14);
+    all gradients; clipping; AdamW; and the moving average of the weights. Results are the same bits for any number of
+    threads.
 
     Args:
         architecture: the network.
-        num_source_symbols: number of source symbols, the specials included; not read for a language model.
+        num_source_symbols: number of source symbols, the specials included; not read for a network that reads frames or
+            nothing.
         num_target_symbols: likewise.
         weights: the first weights, by the names of `Seq2Seq.state_dict`.
         settings: the settings of the training.
@@ -74,7 +86,8 @@ class EngineTrainer:
     Attributes:
         weights: views of the weights by name, in float32, or float64 for `64-true`. All four dictionaries are always
             current; writing into their arrays restores a checkpoint.
-        first_moments, second_moments: AdamW's, likewise; 0 at first.
+        first_moments, second_moments: AdamW's, likewise; 0 at first. Those of constants, the mean and the scale of
+            frames, are not there.
         average: the moving average of the weights; the first weights at first.
 
     Raises:
@@ -105,9 +118,10 @@ class EngineTrainer:
         self._sites = _site_names(architecture)
         self._reads_sources = architecture.input != "none"
         self._copies = architecture.output == "copy"
+        self._frame_size = architecture.input_size if architecture.input in ("frames", "convolution") else None
         self._memory: _Memory | None = _Memory.open(
             architecture,
-            num_source_symbols if self._reads_sources else 0,
+            num_source_symbols if architecture.input == "symbols" else 0,
             num_target_symbols,
             settings,
             instruction_set,
@@ -138,9 +152,9 @@ class EngineTrainer:
         """Do one update: gradients of loss / divisor, clipping, AdamW and the moving average.
 
         Args:
-            source: (B, T) symbols, or for a model that copies (B, T, 2), those read and those copied; not read for a
-                language model.
-            source_lengths: (B,) real symbols, 1 ≤ length ≤ T; not read for a language model.
+            source: (B, T) symbols, or for a model that copies (B, T, 2), those read and those copied; or frames
+                (B, T, F), of which the engine reads float32; not read for a language model.
+            source_lengths: (B,) real symbols or frames, 1 ≤ length ≤ T; not read for a language model.
             target: (B, U) symbols, padded with PAD after at least one symbol; of a model that copies also copies of
                 source symbols that the vocabulary lacks, above it.
             examples: (B,) index of each pair in the corpus, from which dropout draws.
@@ -215,22 +229,29 @@ class EngineTrainer:
         arrays = {"targets": _integers("target", target, 2)}
         sizes = {"batch": len(target), "target_steps": target.shape[1]}
         if self._reads_sources:
-            read = _integers("source", source, 3 if self._copies else 2, len(target))
-            if self._copies:
-                if read.shape[2] != 2:
-                    raise ValueError(f"source: wanted 2 symbols a step, read and copied, got {read.shape[2]}")
-                read, arrays["copied"] = (np.ascontiguousarray(read[..., index]) for index in range(2))
-            arrays["sources"] = read
+            arrays |= self._sources(source, len(target))
             arrays["source_lengths"] = _integers("source_lengths", source_lengths, 1, len(target))
             sizes["source_steps"] = source.shape[1]
         if examples is not None:
             arrays["examples"] = _integers("examples", examples, 1, len(target))
-            sites = [site_number(self.settings.seed, int(numbers["step"]), site) for site in self._sites]
-            arrays["sites"] = np.array(sites, np.int64)
+            number = partial(site_number, self.settings.seed, int(numbers["step"]))
+            arrays["sites"] = np.array([number(site) for site in self._sites], np.int64)
+            sizes |= {"time_mask_site": number("time masks"), "feature_mask_site": number("feature masks")}
         addresses = {name: array.ctypes.data for name, array in arrays.items()}
         given = structures.TrainerStep(**sizes, **addresses, **numbers)
         self._memory.run(task, given)
         return StepResult(given.loss, given.gradient_norm, bool(given.updated))
+
+    def _sources(self, source: Numbers, length: int) -> Arrays:
+        """Return the arrays of the sources of a step by their names in `TrainerStep`."""
+        if self._frame_size is not None:
+            return {"frames": _frames(source, self._frame_size, length)}
+        read = _integers("source", source, 3 if self._copies else 2, length)
+        if not self._copies:
+            return {"sources": read}
+        if read.shape[2] != 2:
+            raise ValueError(f"source: wanted 2 symbols a step, read and copied, got {read.shape[2]}")
+        return {name: np.ascontiguousarray(read[..., index]) for index, name in enumerate(("sources", "copied"))}
 
 
 def declined(config: Config) -> str | None:
@@ -284,6 +305,7 @@ class _Memory:
             clip_norm=settings.clip_norm,
             weight_decay=settings.weight_decay,
             coverage_loss=settings.coverage_loss,
+            **{name: getattr(settings, name) for name in MASKS},
         )
         description = json.dumps(architecture.to_dict()).encode()
         chosen = None if instruction_set is None else instruction_set.encode()
@@ -296,9 +318,13 @@ class _Memory:
         return cls(address)
 
     def arrays(self, which: TrainerArray, kind: type[np.floating[Any]]) -> Arrays:
-        """Return views of one array of each tensor."""
+        """Return views of one array of each tensor that has it."""
         tensor, found = structures.TrainerTensor(), dict[str, NDArray[Any]]()
-        while library().peephole_trainer_describe(self.address, len(found), ctypes.byref(tensor)):
+        for index in count():
+            if not library().peephole_trainer_describe(self.address, index, ctypes.byref(tensor)):
+                break
+            if not tensor.arrays[which]:
+                continue
             shape = tensor.shape[: tensor.num_dimensions]
             content = (ctypes.c_char * (int(np.prod(shape)) * np.dtype(kind).itemsize)).from_address(
                 tensor.arrays[which]
@@ -332,6 +358,17 @@ def _integers(name: str, array: Numbers, dimensions: int, length: int | None = N
     if length is not None and len(array) != length:
         raise ValueError(f"{name}: wanted {length} rows, got {len(array)}")
     return np.ascontiguousarray(array, np.int64)
+
+
+def _frames(array: Numbers, size: int, length: int) -> NDArray[np.float32]:
+    """Return frames as the engine reads them."""
+    if array.ndim != 3 or array.dtype.kind != "f":
+        raise ValueError(f"source: wanted frames, floats of 3 dimensions, got {array.dtype} {array.shape}")
+    if array.shape[2] != size:
+        raise ValueError(f"source: wanted {size} numbers in a frame, got {array.shape[2]}")
+    if len(array) != length:
+        raise ValueError(f"source: wanted {length} rows, got {len(array)}")
+    return np.ascontiguousarray(array, np.float32)
 
 
 def _check_weights(views: Arrays, weights: Mapping[str, NDArray[Any]]) -> None:

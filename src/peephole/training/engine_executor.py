@@ -12,7 +12,7 @@ from peephole import engine
 from peephole.config import Config
 from peephole.data import Batch, Prepared
 from peephole.engine.packed import usable_cores
-from peephole.engine.trainer import EngineTrainer, Precision, StepSettings
+from peephole.engine.trainer import MASKS, EngineTrainer, Precision, StepSettings
 from peephole.model import Model
 from peephole.model.loading import model_class
 from peephole.model.weights import LoadedFile
@@ -74,6 +74,7 @@ class EngineExecutor:
                 precision=cast("Precision", train.precision),
                 seed=train.seed,
                 coverage_loss=train.coverage_loss,
+                **{name: getattr(train, name) for name in MASKS},
             ),
         )
         self._updates = 0  # AdamW's count of steps
@@ -129,7 +130,7 @@ class EngineExecutor:
         for here, given in ((trainer.weights, weights), (trainer.average, average)):
             for name, array in here.items():
                 array[...] = given[name]
-        for name in trainer.weights:
+        for name in trainer.first_moments:
             state = moments[name] if moments else UNTRAINED
             trainer.first_moments[name][...] = state["exp_avg"]
             trainer.second_moments[name][...] = state["exp_avg_sq"]

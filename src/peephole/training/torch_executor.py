@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from peephole.config import Config, TrainConfig
 from peephole.data import Batch, Prepared
 from peephole.engine.choice import engine_in_use
+from peephole.engine.trainer import MASKS
 from peephole.model import Model
 from peephole.model.loading import model_class
 from peephole.nn import Noise, Seq2Seq, build_seq2seq, use_engine
@@ -25,8 +26,6 @@ from peephole.training.cpu_threads import cpu_threads
 from peephole.training.executor import MOMENTS, Executor, Moments, StepResult, Weights
 from peephole.training.together import FabricProcesses, start_fabric
 from peephole.training.torch_loss import Objective
-
-MASKS = ("time_masks", "time_mask_size", "feature_masks", "feature_mask_size")
 
 
 class TorchPlatform:
