@@ -41,8 +41,16 @@ CONFIGS: list[dict[str, Any]] = [
     {"output": "copy", "attention": "coverage", "coverage_loss": 0.5, "symbols.shared": True},
     {"input": "none", "decoder_layers": 2, "dropout": 0.2},
     {
-        **{"input": "frames", "input_size": 5, "frame_stack": 2, "encoder_layers": 2, "encoder_pyramid": 1},
-        **{"time_masks": 2, "feature_masks": 1, "feature_mask_size": 3, "ema_decay": 0.9, "dropout": 0.2},
+        "input": "frames",
+        "input_size": 5,
+        "frame_stack": 2,
+        "encoder_layers": 2,
+        "encoder_pyramid": 1,
+        "time_masks": 2,
+        "feature_masks": 1,
+        "feature_mask_size": 3,
+        "ema_decay": 0.9,
+        "dropout": 0.2,
     },
     {"input": "convolution", "input_size": 8, "input_planes": 2, "convolution_channels": 3, "dropout": 0.2},
 ]

@@ -70,7 +70,7 @@ class EngineTrainer:
     """A network in training, with its optimiser's state, in the engine's memory.
 
     A step computes what `peephole.training.loop.train_step` does: the loss (12), of a model that copies with p of (27),
-    with dropout, masks of frames, label smoothing, the coverage loss (23), and gold symbols, (13), or sampled ones, (14);
+    with dropout, masks of frames, label smoothing, the coverage loss (23), and gold symbols, (13), or sampled, (14);
     all gradients; clipping; AdamW; and the moving average of the weights. Results are the same bits for any number of
     threads.
 
