@@ -76,8 +76,9 @@ def main() -> None:
     prepared = open_prepared(options.run / "data")
     base = read_run(options.run).config.with_values({"train.threads": 1, "train.device": "cpu", "model.ctc": False})
     torch.set_num_threads(1)
-    size = {"batch_symbols": base.data.batch_symbols, "batch_frames": batch_frames(base)}
-    given = list(islice(batches(prepared.train, seed=base.train.seed, epoch=0, **size), options.steps))
+    sizes = base.data.batch_symbols, batch_frames(base)
+    epoch = batches(prepared.train, seed=base.train.seed, epoch=0, batch_symbols=sizes[0], batch_frames=sizes[1])
+    given = list(islice(epoch, options.steps))
     frames, symbols = (sum(counts) / len(given) for counts in zip(*map(sizes_of, given), strict=True))
     print(f"peephole {peephole.__version__}, {instruction_sets()[0]}, torch {torch.__version__}, one thread")
     print(f"{len(given)} batches of {frames:.0f} frames and {symbols:.0f} symbols")
