@@ -104,7 +104,7 @@ class FrontendPart {
 
  private:
   static constexpr int64_t kPoints = 9, kSide = 3;
-  static constexpr int64_t kMostColumns = 1 << 19;  // numbers that are copied at a time, unless one step has more
+  static constexpr int64_t kMostColumns = 1 << 17;  // numbers that are copied at a time, unless one step has more
 
   // The normalised frames, and the output of each convolution.
   struct Level {
