@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import resource
+import sys
 
 import numpy as np
 import pytest
 
 from contracts.test_engine_trainer import CASES
-from contracts.training_checks import arguments, some_batch
+from contracts.training_checks import NUM_TARGET_SYMBOLS, Case, arguments, some_batch
 from peephole import engine
 from peephole.data.batch import make_batch
+from peephole.training.memory import WHOLE_STEP, BatchShape, step_numbers_engine
 
 pytestmark = [
     pytest.mark.slow,
@@ -24,12 +26,12 @@ def largest_memory() -> int:
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
 
 
-@pytest.mark.parametrize("name", ["sampling", "language model", "copying, coverage"])
+@pytest.mark.parametrize("name", ["sampling", "language model", "copying, coverage", "three convolutions"])
 def test_ten_thousand_steps_leak_nothing(name):
     """Memory grows in the first steps only: a leak of 100 bytes in each step would be found."""
     trainer = CASES[name].trainer()
     large = CASES[name].batch()
-    small = make_batch([large.source[0]], [large.target[0, :3]], np.array([1]))
+    small = make_batch([large.source[0, :3]], [large.target[0, :3]], np.array([1]))
     given = [(arguments(batch), batch.num_symbols) for batch in (large, small)]
     losses = []
     for step in range(STEPS):
@@ -40,6 +42,36 @@ def test_ten_thousand_steps_leak_nothing(name):
             before = largest_memory()
     assert np.isfinite(losses).all()
     assert largest_memory() - before < 1000
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
+@pytest.mark.parametrize(
+    "model",
+    [
+        {"input": "frames", "input_size": 80, "frame_stack": 3},
+        {"input": "convolution", "input_size": 96, "input_planes": 3, "convolution_channels": 64},
+        {"input": "convolution", "input_size": 80, "convolution_layers": 3, "convolution_channels": 32},
+    ],
+    ids=str,
+)
+def test_the_estimate_of_a_step_on_frames_is_near_what_it_takes(model):
+    """Of long sources and short targets, so that the frontend decides."""
+    case = Case({"hidden_size": 32, "embedding_size": 32, "peephole": "none", **model}, precision="32-true")
+    frames = np.ones((300, model["input_size"]), np.float32)
+    batch = make_batch([frames] * 100, [np.array([4])] * 100, np.arange(100))
+    trainer = case.trainer(threads=1)
+    before = resident_memory()
+    trainer.loss(*arguments(batch)[:3])
+    trainer.gradients(*arguments(batch), step=0, divisor=1)
+    found = resident_memory() - before
+    wanted = 4 * WHOLE_STEP * step_numbers_engine(case.config, NUM_TARGET_SYMBOLS, BatchShape(100, 300, 2))
+    assert 0.75 * found < wanted < 1.6 * found
+
+
+def resident_memory() -> int:
+    """Return the bytes of memory that this process has now."""
+    with open("/proc/self/statm", encoding="ascii") as file:
+        return int(file.read().split()[1]) * resource.getpagesize()
 
 
 @pytest.mark.parametrize("closes", [False, True])

@@ -84,6 +84,7 @@ def test_an_estimate_of_a_small_training(tmp_path) -> None:
         {"cell": "gru", "peephole": "none"},
         {"output": "copy", "attention": "coverage"},
         {"scheduled_sampling": "linear"},
+        {"input": "convolution", "input_size": 80},
     ],
     ids=str,
 )

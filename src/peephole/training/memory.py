@@ -26,6 +26,7 @@ from peephole.symbols import FRAME_KINDS
 WINDOWS = 2  # windows of the first epoch from which the batches are taken
 LIBRARIES = {"engine": 75_000_000, "PyTorch": 430_000_000}  # bytes once a training has begun, by what trains
 WHOLE_STEP = 1.35  # the engine's own step holds its arrays together, those of the operators are freed in between
+POINTS = 1 << 17  # numbers of the points around outputs of convolutions that are copied at a time: frontend_part.h
 WEIGHT_COPIES = {"weights": 1, "gradients": 1, "AdamW's moments": 2, "moving average and best weights": 2}
 EVALUATION_COPIES = 3  # of the weights while dev is evaluated: a network, its file and its packed form
 
@@ -176,7 +177,7 @@ def step_numbers_engine(config: Config, num_target_symbols: int, batch: BatchSha
     a, dropped = Architecture.of(config.model), bool(config.model.dropout)
     H, M, E, full = a.hidden_size, a.encoder_size, a.embedding_size, a.peephole == "full"
     gates = 6 if a.cell == "gru" else 4  # whose gradients are stored: of a GRU those of x and of h apart
-    frontend, batch = _read_frames(a, batch)
+    frontend, batch = _read_frames(a, batch, alone=is_trained_without_torch(config))
     rows, steps = batch.pairs * batch.source_steps, batch.pairs * batch.target_steps
     attends = schema.CONTEXTS[a.context]
     source = E * (3 if dropped else 1)
@@ -207,7 +208,7 @@ def step_numbers_definition(config: Config, num_target_symbols: int, batch: Batc
     """Return how many numbers a step of the definition holds at its peak: what autograd keeps of all time steps."""
     a, dropped = Architecture.of(config.model), bool(config.model.dropout)
     H, M, E = a.hidden_size, a.encoder_size, a.embedding_size
-    frontend, batch = _read_frames(a, batch)
+    frontend, batch = _read_frames(a, batch, alone=False)
     rows, steps = batch.pairs * batch.source_steps, batch.pairs * batch.target_steps
     cell = {"full": 22, "diagonal": 25, "none": 17}[a.peephole] if a.cell == "lstm" else 16
     cell += 10 * a.layer_norm  # the normalised numbers, with and without their gains
@@ -230,16 +231,23 @@ def step_numbers_definition(config: Config, num_target_symbols: int, batch: Batc
     return frontend + rows * source + steps * (target + attention + 3 * num_target_symbols)
 
 
-def _read_frames(a: Architecture, batch: BatchShape) -> tuple[int, BatchShape]:
-    """Return how many numbers the frontend of frames holds, and the batch with the steps that the encoder reads."""
+def _read_frames(a: Architecture, batch: BatchShape, *, alone: bool) -> tuple[int, BatchShape]:
+    """Return how many numbers the frontend of frames holds, and the batch with the steps that the encoder reads.
+
+    `alone`: by the engine's own step.
+    """
     if a.input_size is None:
         return 0, batch
     steps, features = batch.source_steps, a.input_size
-    count = 3 * batch.pairs * steps * features  # as stored, normalised, and masked or padded
+    # Normalised, and packed for the gradient of the matrix; of PyTorch as stored, normalised, and masked or padded
+    copies, of_outputs = (2 if a.input == "frames" else 1, 2) if alone else (3, 4)
+    count = copies * batch.pairs * steps * features
     if a.input == "frames":
         return count, batch._replace(source_steps=-(-steps // a.frame_stack))
     features //= a.input_planes
     for _ in range(a.convolution_layers):
         steps, features = schema.halved(steps), schema.halved(features)
-        count += 4 * batch.pairs * steps * features * a.convolution_channels  # output, masks, and their gradients
+        # Outputs, of PyTorch also before the masks of padding, and their gradients
+        count += of_outputs * batch.pairs * steps * features * a.convolution_channels
+    count += 4 * POINTS * alone  # points and their gradients; both packed for products
     return count, batch._replace(source_steps=steps)
