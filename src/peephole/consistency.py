@@ -57,6 +57,11 @@ def check_consistency(
         raise ConfigError(
             f"model.input_planes: wanted a divisor of input_size = {model.input_size}, got {model.input_planes}"
         )
+    if model.ngram_rows and model.input != "symbols":
+        raise ConfigError(
+            f"model.ngram_rows: wanted 0 for a source without symbols, got {model.ngram_rows} for "
+            f"model.input={model.input!r}"
+        )
     encoder_size = model.encoder_size or model.hidden_size
     if model.bidirectional and encoder_size % 2:
         raise ConfigError(

@@ -16,6 +16,7 @@ SymbolKind = Literal["auto", "characters", "whitespace", "bpe", "unigram"]
 
 # Far above any useful size: a file with larger ones is refused before a network of that size is built.
 LARGEST_SIZE = 2**16
+MOST_NGRAM_ROWS = 2**20
 MOST_LAYERS = 64
 MOST_CONVOLUTIONS = 8  # each halves the number of steps
 MOST_JOINED = 64
@@ -159,6 +160,12 @@ class ModelConfig:
         high=LARGEST_SIZE,
     )
     embedding_size: int = option(128, "size of a symbol's embedding", low=1, high=LARGEST_SIZE)
+    ngram_rows: int = option(
+        0,
+        "input=symbols: rows of a table of trigrams of source symbols, (66), found by a hash; 0: none",
+        low=0,
+        high=MOST_NGRAM_ROWS,
+    )
     encoder_layers: int = option(1, "stacked encoder layers", low=1, high=MOST_LAYERS)
     encoder_pyramid: int = option(
         0, "encoder layers above the first that join two steps to one", low=0, high=MOST_CONVOLUTIONS

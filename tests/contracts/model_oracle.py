@@ -123,7 +123,10 @@ class ModelOracle:
     def read(self, source: Sequence[int] | Array) -> Array:
         """Return the vectors x_1 … x_T of a source: symbols, or frames (steps, F)."""
         if self.input == "symbols":
-            return self.weights["frontend.embedding.weight"][list(source)]
+            embeddings = self.weights["frontend.embedding.weight"]
+            if "frontend.ngrams.weight" in self.weights:
+                return oracle.with_trigrams(embeddings, self.weights["frontend.ngrams.weight"], source)
+            return embeddings[list(source)]
         frames = oracle.normalized(source, self.weights["frontend.mean"], self.weights["frontend.scale"])
         if self.input == "frames":
             columns = oracle.joined(frames, self.frame_stack)

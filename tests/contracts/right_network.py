@@ -9,7 +9,8 @@ from peephole.nn import GRUWeights, LSTMState, LSTMWeights
 from .wrong_attentions import right_attention
 from .wrong_cells import right_gru, right_lstm
 
-PAD, BOS = 0, 1
+PAD, BOS, EOS = 0, 1, 2
+P = 2**31 - 1  # of the hash of a trigram
 
 
 def right_bridge(last, weights, num_layers):
@@ -59,9 +60,9 @@ def right_decoder(target, states, attend, context, weights, drop, residual, feed
     return torch.stack(logits, 1)
 
 
-def right_encoder(source, lengths, weights, config, drop):
+def right_encoder(source, lengths, weights, config, drop, symbols):
     """Return the outputs h_1 … h_T and the final state of each layer, both directions concatenated, (7), (20)."""
-    out = drop("source embedding", weights["frontend.embedding.weight"][source])
+    out = drop("source embedding", symbols(source, lengths, weights))
     last = []
     for layer in range(config.encoder_layers):
         below = out
@@ -79,6 +80,23 @@ def right_encoder(source, lengths, weights, config, drop):
             out = out + below
         last.append(tuple(torch.cat(parts, 1) for parts in zip(*states, strict=True)))
     return out, last
+
+
+def right_symbols(source, lengths, weights):
+    """Return the vectors of the symbols, with those of their trigrams, (66)."""
+    x = weights["frontend.embedding.weight"][source]
+    table = weights.get("frontend.ngrams.weight")
+    if table is None:
+        return x
+    found = torch.zeros_like(x)
+    for b, length in enumerate(lengths):
+        around = [BOS, *source[b, :length].tolist(), EOS]
+        for t in range(length):
+            code = 0
+            for symbol in around[t : t + 3]:
+                code = (code + symbol) * (code + symbol + 668265263) % P
+            found[b, t] = table[code * len(table) // P]
+    return x + found
 
 
 def linear(weights, name, x):
@@ -117,7 +135,7 @@ class RightNetwork:
     def __init__(self, model, config, **changed):
         self.weights = {name: value.detach().clone().requires_grad_() for name, value in model.named_parameters()}
         self.config = config
-        parts = (right_encoder, right_bridge, right_context, right_decoder)
+        parts = (right_symbols, right_encoder, right_bridge, right_context, right_decoder)
         self.functions = {function.__name__: function for function in parts}
         self.functions |= changed
 
@@ -135,7 +153,8 @@ class RightNetwork:
             return x * (mask if t is None else mask[:, t])
 
         functions, weights = self.functions, self.weights
-        outputs, last = functions["right_encoder"](source, source_lengths, weights, self.config, drop)
+        symbols = functions["right_symbols"]
+        outputs, last = functions["right_encoder"](source, source_lengths, weights, self.config, drop, symbols)
         valid = torch.arange(source.shape[1]) < source_lengths[:, None]
         first = functions["right_bridge"](last, weights, self.config.decoder_layers)
         attend = context = None

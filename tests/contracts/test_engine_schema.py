@@ -58,6 +58,7 @@ def draw_architecture(draw: random.Random) -> dict[str, Any]:
         "bidirectional": draw.random() < 0.5,
         "residual": draw.random() < 0.5,
         "input_feeding": draw.random() < 0.5,
+        "ngram_rows": draw.choice([0, 1, 30]),
         "layer_norm": draw.random() < 0.5,
         "zoneout_hidden": draw.choice([0, 0.05, 0.25]),
         "input": "symbols",
@@ -74,6 +75,7 @@ def draw_architecture(draw: random.Random) -> dict[str, Any]:
     if copies:
         optional["ctc"] = False
     elif draw.random() < 0.5:
+        optional["ngram_rows"] = 0
         planes = draw.randint(1, 3)
         optional |= {"input": draw.choice(["frames", "convolution"]), "input_size": planes * draw.randint(1, 9)}
         optional |= {"input_planes": planes} if planes > 1 or draw.random() < 0.5 else {}
@@ -85,7 +87,7 @@ def draw_architecture(draw: random.Random) -> dict[str, Any]:
             optional |= {"quantiles": draw.randint(2, 9), "scaling": draw.choice(["source", "constant"]), "ctc": False}
             optional |= {"feedback": draw.random() < 0.5}
     elif draw.random() < 0.2:
-        optional |= {"input": "none", "ctc": False}
+        optional |= {"input": "none", "ctc": False, "ngram_rows": 0}
     encoder_layers = draw.randint(1, 3)
     return {
         "cell": cell,
@@ -130,6 +132,9 @@ def test_schemas_of_python_and_engine_agree(program: Path) -> None:
         {"bidirectional": 1},
         {"residual": 1},
         {"input_feeding": 1},
+        {"ngram_rows": -1},
+        {"ngram_rows": 2**20 + 1},
+        {"ngram_rows": 3, "input": "frames", "input_size": 4},
         {"layer_norm": 1},
         {"zoneout_hidden": 0.96},
         {"zoneout_cell": "0.1"},

@@ -93,7 +93,12 @@ FEEDING: dict[str, dict[str, object]] = {  # with contexts and states that do no
     "feeding, coverage": {**FEED, "attention": "coverage", **ZONEOUT, "layer_norm": True, "peephole": "diagonal"},
     "feeding, residual": {**FEED, "attention": "general", "residual": True, "peephole": "none", **DEEP},
 }
-SHAPES |= STACKS | FEEDING
+TRIGRAMS: dict[str, dict[str, object]] = {
+    "trigrams": {"ngram_rows": 20, "encoder_layers": 2, "encoder_size": 26},
+    "trigrams, gru": {"ngram_rows": 1, "cell": "gru", "peephole": "none", "embedding_size": 33},
+    "trigrams, mean": {"ngram_rows": 5000, "context": "mean", "embedding_size": 1, "bidirectional": False},
+}
+SHAPES |= STACKS | FEEDING | TRIGRAMS
 SEARCHES = {
     "greedy": SearchConfig(beam_size=1),
     "beam": SearchConfig(beam_size=4, nbest=3),

@@ -41,6 +41,9 @@ CASES = {
     "location": Case({"attention": "location", "location_channels": 3, "location_width": 5, "decoder_layers": 2}),
     "coverage": Case({"attention": "coverage", "encoder_size": 6, "peephole": "diagonal"}, sampling_probability=0.3),
     "multihead": Case({"attention": "multihead", "attention_heads": 2, "encoder_size": 6, "encoder_layers": 2}),
+    "trigrams": Case({"ngram_rows": 11, "encoder_layers": 2}),
+    "trigrams, variational": Case({"ngram_rows": 3, "cell": "gru"}, {"variational_dropout": True}),
+    "trigrams, copying": Case({"ngram_rows": 500, "output": "copy", "attention": "coverage"}),
     "copying": Case({"output": "copy", "encoder_layers": 2, "peephole": "diagonal"}),
     "copying, coverage": Case(
         {"output": "copy", "attention": "coverage", "decoder_layers": 2, "encoder_size": 6}, {"coverage_loss": 0.7}
@@ -107,7 +110,18 @@ def test_settings_of_the_update(train):
 @pytest.mark.parametrize(
     "name",
     [
-        *("default", "stacked", "dot", "location", "multihead", "gru", "last, bridge", "language model", "copying"),
+        *(
+            "default",
+            "stacked",
+            "dot",
+            "location",
+            "multihead",
+            "gru",
+            "last, bridge",
+            "language model",
+            "copying",
+            "trigrams",
+        ),
         *("frames joined, pyramid", "convolutions of planes", "three convolutions"),
     ],
 )
@@ -173,7 +187,7 @@ def assert_same_bits(one, other):
 @pytest.mark.parametrize(
     "name",
     [
-        *("default", "stacked", "dot", "mean", "gru, bridge", "language model", "copying"),
+        *("default", "stacked", "dot", "mean", "gru, bridge", "language model", "copying", "trigrams"),
         *("frames joined, pyramid", "convolutions of planes"),
     ],
 )

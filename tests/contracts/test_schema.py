@@ -60,6 +60,7 @@ def model_configs(draw: st.DrawFn) -> ModelConfig:
         bidirectional=draw(st.booleans()),
         residual=draw(st.booleans()),
         input_feeding=draw(st.booleans()),
+        ngram_rows=draw(st.integers(0, 9)) if kind == "symbols" else 0,
         layer_norm=draw(st.booleans()),
         zoneout_hidden=draw(st.sampled_from([0.0, 0.1])),
         zoneout_cell=draw(st.sampled_from([0.0, 0.05])) if cell == "lstm" else 0.0,
@@ -119,7 +120,14 @@ def test_every_model_setting_is_part_of_the_architecture_or_of_its_making() -> N
     added = {"location_channels": 3, "location_width": 5, "attention_heads": 2, "input_size": 6, "frame_stack": 2}
     added |= {"input_planes": 2, "convolution_layers": 1, "convolution_channels": 2, "encoder_pyramid": 1, "ctc": True}
     added |= {"output_size": 3, "quantiles": 5, "scaling": "constant", "continues": False, "feedback": False}
-    added |= {"input_feeding": True, "residual": True, "zoneout_hidden": 0.1, "zoneout_cell": 0.2, "layer_norm": True}
+    added |= {
+        "ngram_rows": 7,
+        "input_feeding": True,
+        "residual": True,
+        "zoneout_hidden": 0.1,
+        "zoneout_cell": 0.2,
+        "layer_norm": True,
+    }
     changed = replace(architecture, **added)
     assert changed.to_dict().keys() == changed.model_settings().keys()
     assert architecture.to_dict().keys() == changed.to_dict().keys() - added  # as the first files of format 3

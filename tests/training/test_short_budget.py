@@ -12,12 +12,13 @@ from peephole.data import prepare
 from peephole.training import plan, resume, train
 from peephole.training.estimate import Estimate
 from peephole.training.run_file import read_run
-from peephole.training.short_budget import FEW_PASSES, FEW_UPDATES, MORE_UPDATES, SHORT, suit_budget
+from peephole.training.short_budget import FEW_PASSES, FEW_UPDATES, MORE_UPDATES, SHORT, TRIGRAMS, suit_budget
 
 from .toy import write_pairs
 
 FEW = {"minutes": 0.0001, "max_length": 20}  # a fraction of an update
-CHOSEN = "batch_symbols=300, learning_rate=0.002, hidden_size=192, dropout=0"
+ALL = {**SHORT, **TRIGRAMS}
+CHOSEN = "batch_symbols=300, learning_rate=0.002, hidden_size=192, dropout=0, ngram_rows=4096"
 
 
 @pytest.fixture(scope="module")
@@ -27,17 +28,24 @@ def prepared(tmp_path_factory):
     return prepare(folder / "train.tsv", None, Config(), folder / "prepared")
 
 
-def values(config, names=SHORT):
+def values(config, names=ALL):
     tree = config.to_dict()
     return {name: tree[name.partition(".")[0]][name.partition(".")[2]] for name in names}
 
 
 def test_few_passes_get_another_recipe(prepared):
     config, line = suit_budget(Config().with_values(FEW), prepared)
-    assert values(config) == SHORT
+    assert values(config) == ALL
     assert line is not None
     assert line.startswith("0.0001 minutes are about 0.")
     assert line.endswith(f" updates: {CHOSEN}")
+
+
+def test_sources_of_many_symbols_get_no_trigrams(prepared, monkeypatch):
+    monkeypatch.setattr("peephole.training.short_budget.MOST_LETTERS", len(prepared.source_symbols) - 1)
+    config, line = suit_budget(Config().with_values(FEW), prepared)
+    assert values(config) == {**SHORT, "model.ngram_rows": 0}
+    assert "ngram_rows" not in line
 
 
 def test_many_updates_keep_the_defaults(prepared):
@@ -52,7 +60,7 @@ def test_many_updates_keep_the_defaults(prepared):
         {"steps": 1},
         {},
         {**FEW, "device": "cuda"},
-        {**FEW, **dict(SHORT)},
+        {**FEW, **ALL},
     ],
     ids=str,
 )
@@ -70,16 +78,16 @@ def test_given_settings_stay_even_with_the_value_of_the_default(prepared):
         Config.from_dict({"model": {"dropout": 0.2}}, base=Config(model=ModelConfig(hidden_size=64))).with_values(FEW),
     ):
         chosen, line = suit_budget(config, prepared)
-        assert values(chosen) == {**SHORT, "model.dropout": 0.2, "model.hidden_size": 64}
+        assert values(chosen) == {**ALL, "model.dropout": 0.2, "model.hidden_size": 64}
         assert line is not None
-        assert line.endswith(" updates: batch_symbols=300, learning_rate=0.002")
+        assert line.endswith(" updates: batch_symbols=300, learning_rate=0.002, ngram_rows=4096")
 
 
 @pytest.mark.parametrize(
     ("passes", "updates", "expected"),
     [
         (FEW_PASSES - 0.01, FEW_UPDATES + 100, {}),
-        (FEW_PASSES - 0.01, FEW_UPDATES - 100, SHORT),
+        (FEW_PASSES - 0.01, FEW_UPDATES - 100, ALL),
         (FEW_PASSES + 0.01, FEW_UPDATES - 100, MORE_UPDATES),
         (FEW_PASSES + 0.01, FEW_UPDATES + 100, {}),
     ],
@@ -96,13 +104,13 @@ def test_a_run_stores_what_was_chosen_and_goes_on_with_it(tmp_path, monkeypatch,
     write_pairs(tmp_path / "train.tsv", 200)
     assert CHOSEN in "\n".join(plan("train.tsv", **FEW).report)
     train("train.tsv", out="m.safetensors", hidden_size=16, **FEW)
-    assert "learning_rate=0.002, dropout=0\n" in capsys.readouterr().err
+    assert "learning_rate=0.002, dropout=0, ngram_rows=4096\n" in capsys.readouterr().err
     stored = json.loads((tmp_path / "m.run" / "run.json").read_text())["config"]
     assert (stored["data"]["batch_symbols"], stored["model"]["hidden_size"]) == (300, 16)
-    assert values(read_run(tmp_path / "m.run").config) == {**SHORT, "model.hidden_size": 16}
-    assert values(load("m.safetensors").config) == {**SHORT, "model.hidden_size": 16}
+    assert values(read_run(tmp_path / "m.run").config) == {**ALL, "model.hidden_size": 16}
+    assert values(load("m.safetensors").config) == {**ALL, "model.hidden_size": 16}
     resume("m.run")
     assert "passes over the data" not in capsys.readouterr().err
     # A run from a model keeps the model's settings
     train("train.tsv", out="n.safetensors", from_model="m.safetensors", **{**FEW, "dropout": 0.1})
-    assert values(read_run(tmp_path / "n.run").config) == {**SHORT, "model.hidden_size": 16, "model.dropout": 0.1}
+    assert values(read_run(tmp_path / "n.run").config) == {**ALL, "model.hidden_size": 16, "model.dropout": 0.1}

@@ -11,7 +11,7 @@ namespace peephole {
 namespace {
 
 // As in src/peephole/sections.py.
-constexpr int64_t kLargestSize = 1 << 16, kMostLayers = 64, kMostChannels = 256, kLargestWidth = 2001;
+constexpr int64_t kLargestSize = 1 << 16, kMostNgramRows = 1 << 20, kMostLayers = 64, kMostChannels = 256, kLargestWidth = 2001;
 constexpr double kMostZoneout = 0.95;
 constexpr int64_t kMostHeads = 256, kMostConvolutions = 8, kMostJoined = 64, kMostPlanes = 16, kMostQuantiles = 999;
 
@@ -112,6 +112,7 @@ void read_kinds_and_sizes(const Section &section, Architecture &architecture) {
   if (!section.is_missing_or_null("encoder_size"))
     section.read("encoder_size", architecture.encoder_size, kLargestSize);
   section.read("embedding_size", architecture.embedding_size, kLargestSize);
+  section.read("ngram_rows", architecture.ngram_rows, kMostNgramRows, 0);
   section.read("encoder_layers", architecture.encoder_layers, kMostLayers);
   section.read("decoder_layers", architecture.decoder_layers, kMostLayers);
   section.read("residual", architecture.residual);
@@ -158,6 +159,8 @@ void check_combinations(const Architecture &a, const std::string &where) {
   if (a.gru && a.zoneout_cell != 0)
     fail(where + ".cell='gru' has no cell state: wanted " + where + ".zoneout_cell=0, got " +
          std::to_string(a.zoneout_cell));
+  if (a.ngram_rows && a.input != Input::kSymbols)
+    fail(where + ".ngram_rows: wanted 0 for a source without symbols, got " + std::to_string(a.ngram_rows));
   if (a.bidirectional && a.encoder_size % 2)
     fail(where + ".encoder_size: wanted an even number, half of it for each direction; got " +
          std::to_string(a.encoder_size));
@@ -184,7 +187,7 @@ const std::set<std::string> kKeys = {"input",          "output",        "cell", 
                                      "input_size", "input_planes", "frame_stack", "convolution_layers", "convolution_channels",
                                      "output_size", "quantiles", "scaling", "continues", "feedback",
                                      "encoder_pyramid", "ctc", "residual", "layer_norm", "zoneout_hidden",
-                                     "zoneout_cell", "input_feeding"};
+                                     "zoneout_cell", "input_feeding", "ngram_rows"};
 
 std::set<std::string> keys_and(std::set<std::string> more) {
   more.insert(kKeys.begin(), kKeys.end());

@@ -26,6 +26,7 @@ struct Architecture {
   int64_t hidden_size = 256;
   int64_t encoder_size = 256;  // both directions together
   int64_t embedding_size = 128;
+  int64_t ngram_rows = 0;  // of Input::kSymbols: N of (66); 0: none
   int64_t encoder_layers = 1, decoder_layers = 1;
   bool residual = false;  // the outputs of the layers from the second on are sums, (41)
   bool layer_norm = false;  // normalised gates and cells, (44)-(46)

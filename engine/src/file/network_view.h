@@ -51,6 +51,7 @@ struct NetworkView {
   int64_t output_size;            // D, of vectors
   bool source_units, continues, feedback;  // of vectors: see peephole.nn.vectors.VectorSeq2Seq
   MatrixView source_embedding;    // (V, E)
+  MatrixView ngrams;              // (N, E)  of trigrams of source symbols, (66); no rows: none
   MatrixView target_embedding;    // (V, E); A (E, D) of vectors
   MatrixView vector_bias;         // a (1, E)
   MatrixView vector_mean, vector_deviation;       // (1, D), unless the source gives the units

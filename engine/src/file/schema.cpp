@@ -100,6 +100,7 @@ void Schema::add_frontend(int64_t num_symbols) {
   const Architecture &a = architecture_;
   if (a.input == Input::kSymbols) {
     add_matrix("frontend.embedding.weight", num_symbols, a.embedding_size, view_.source_embedding);
+    if (a.ngram_rows) add_matrix("frontend.ngrams.weight", a.ngram_rows, a.embedding_size, view_.ngrams);
     return;
   }
   add_vector("frontend.mean", a.input_size, view_.frame_mean);

@@ -3,6 +3,7 @@
 
 #include "predict/cell.h"
 #include "predict/frontend.h"
+#include "predict/ngram_vectors.h"
 #include "predict/symbol_products.h"
 
 namespace {
@@ -46,10 +47,11 @@ class Encoder {
       : directions_(view.directions), layers_(view.encoder_layers), size_(view.encoder_size), pyramid_(view.pyramid), residual_(view.residual),
         embedding_size_(view.embedding_size), embeddings_(format, in_lanes<float>(view.embedding_size)), cells_(new Cell[size_t(layers_ * directions_)]),
         symbols_(new SymbolProducts[size_t(directions_)]),
-        frontend_(view.input_size ? new Frontend(format, view) : nullptr) {
+        frontend_(view.input_size ? new Frontend(format, view) : nullptr),
+        ngrams_(view.ngrams.rows ? new NgramVectors(view.source_embedding, view.ngrams) : nullptr) {
     for (int64_t i = 0; i < layers_ * directions_; ++i)
       cells_[i].pack(format, view.encoder[i], view, size_ / directions_, view.encoder[i].input.columns);
-    if (frontend_ || !layers_) return;
+    if (frontend_ || ngrams_ || !layers_) return;
     read_embeddings(embeddings_, view.source_embedding);
     for (int64_t d = 0; d < directions_; ++d)
       symbols_[d].pack(embeddings_, view.source_embedding.rows, cells_[d].gates(),
@@ -61,6 +63,7 @@ class Encoder {
     delete[] cells_;
     delete[] symbols_;
     delete frontend_;
+    delete ngrams_;
   }
 
   int64_t layers() const { return layers_; }
@@ -109,6 +112,7 @@ class Encoder {
   Cell *cells_;  // layer * directions + direction
   SymbolProducts *symbols_;
   const Frontend *frontend_;  // NULL: the sources are symbols
+  const NgramVectors *ngrams_;  // NULL: symbols are read one by one
 
   // The sources as one row of symbols, or of vectors, and their lengths.
   void take_sources(int64_t n, const void *const *sources, const int64_t *lengths, EncoderScratch &s) const {
@@ -119,6 +123,12 @@ class Encoder {
     }
     int64_t total = 0;
     for (int64_t b = 0; b < n; ++b) total += *s.lengths.at(b) = lengths[b];
+    if (ngrams_) {
+      s.vectors.reserve(total);
+      for (int64_t b = 0, at = 0; b < n; at += lengths[b++])
+        ngrams_->write(static_cast<const int32_t *>(sources[b]), lengths[b], at, s.line, s.vectors);
+      return;
+    }
     s.symbols.reserve(total);
     for (int64_t b = 0, at = 0; b < n; at += lengths[b++])
       std::memcpy(s.symbols.at(at), sources[b], size_t(lengths[b]) * sizeof(int32_t));
@@ -131,7 +141,7 @@ class Encoder {
     DirectionScratch &s = all.directions[d];
     const int64_t total = *all.first.at(n);
     s.outer.reserve(total);
-    if (layer == 0 && !frontend_)
+    if (layer == 0 && !frontend_ && !ngrams_)
       symbols_[d].find(embeddings_, total, all.symbols.at(0),
                        [&](const Selection &x, float *to) { cell.project(x, to); }, s.selection, s.projected,
                        s.outer.at(0));

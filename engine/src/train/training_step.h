@@ -5,6 +5,7 @@
 
 #include <optional>
 
+#include "cell/ngrams.h"
 #include "train/copy_part.h"
 #include "train/coverage_loss.h"
 #include "train/decoder_part.h"
@@ -66,6 +67,7 @@ class TrainingStep {
   int64_t B = 0, U = 0, S = 0, rows = 0;  // S: steps of the encoder's lowest layer
   int64_t *lengths, *positions, *previous, *gold, *source_positions, *source_symbols;
   int64_t num_source_symbols = 0;  // real symbols of all sources; 0 of frames
+  int64_t *source_ngrams = nullptr;  // the row of each real source position in the table of trigrams, (66)
   Mask source_mask, target_mask, readout_mask;
   T *x, *embedded;                   // (B, S, E), (B, U, E)  with dropout
   T *inputs, *readouts, *dropped;    // (rows, R), (rows, H) r_t, and r_t with dropout
@@ -83,6 +85,7 @@ class TrainingStep {
   double *coverage_losses;           // (B)
 
   bool is_language_model() const { return n.input == peephole::Input::kNone; }
+  bool has_ngrams() const { return n.ngrams.rows > 0; }
 
   void lay_out(Arena &arena, const peephole_trainer_step &step, bool learns) {
     const bool drops = learns && settings.dropout > 0, alone = is_language_model();
@@ -141,10 +144,12 @@ class TrainingStep {
     source_positions = arena.take<int64_t>(num_source_symbols);
     source_symbols = arena.take<int64_t>(num_source_symbols);
     source_mask = calls.take_mask(arena, drops, B, S, E);
+    const bool own = drops || frames || has_ngrams();  // each position has a vector of its own
     if (frames) frontend.lay_out(arena, step, S, learns);
-    source_inputs.lay_out(arena, !drops && !frames, n.source_embedding.rows, num_source_symbols, B * S, E, learns);
-    x = drops || frames ? arena.take<T>(B * S * E) : nullptr;
-    d_x = learns && (drops || frames) ? arena.take<T>(B * S * E) : nullptr;
+    source_ngrams = has_ngrams() ? arena.take<int64_t>(num_source_symbols) : nullptr;
+    source_inputs.lay_out(arena, !own, n.source_embedding.rows, num_source_symbols, B * S, E, learns);
+    x = own ? arena.take<T>(B * S * E) : nullptr;
+    d_x = learns && own ? arena.take<T>(B * S * E) : nullptr;
     stack->lay_out(arena, B, S, frames ? frontend.lengths() : step.source_lengths, source_inputs.inputs(), drops, learns);
   }
 
@@ -188,11 +193,14 @@ class TrainingStep {
     }
     if (is_language_model() || frontend.exists()) return;
     int64_t at = 0;
-    for (int64_t b = 0; b < B; ++b)
-      for (int64_t t = 0; t < step.source_lengths[b]; ++t, ++at) {
+    for (int64_t b = 0; b < B; ++b) {
+      const int64_t *source = step.sources + b * step.source_steps, length = step.source_lengths[b];
+      if (has_ngrams()) for_ngrams(source, length, n.ngrams.rows, [&](int64_t t, int64_t row) { source_ngrams[at + t] = row; });
+      for (int64_t t = 0; t < length; ++t, ++at) {
         source_positions[at] = b * S + t;
-        source_symbols[at] = step.sources[b * step.source_steps + t];
+        source_symbols[at] = source[t];
       }
+    }
   }
 
   // What the decoder is fed for a symbol: <unk> for a copied one that it lacks.
@@ -215,6 +223,13 @@ class TrainingStep {
   void embed(const MatrixView &table, int64_t count, const int64_t *at, const int64_t *symbols, const Mask &mask, T *to) const {
     calls.for_rows(count, [&](int64_t i) {
       calls.elements.multiply(to + at[i] * E, calls.in(table) + symbols[i] * E, mask.of(at[i]), E);
+    });
+  }
+
+  void add_ngrams(const MatrixView &table) const {
+    calls.for_rows(num_source_symbols, [&](int64_t i) {
+      const int64_t at = source_positions[i];
+      calls.elements.add(x + at * E, calls.in(table) + source_ngrams[i] * E, source_mask.of(at), E);
     });
   }
 
@@ -244,6 +259,7 @@ class TrainingStep {
         frontend.forward(w, source_mask, x);
       else if (x)
         embed(w.source_embedding, num_source_symbols, source_positions, source_symbols, source_mask, x);
+      if (has_ngrams()) add_ngrams(w.ngrams);
       stack->forward(x, w.encoder);
       Feeding feeding{*this, w};
       const peephole::SymbolFeed feed{feed_symbols, &feeding};
@@ -382,6 +398,7 @@ class TrainingStep {
       decoder.backward(w, g, embedded, d_states, d_contexts, d_weights, d_embedded);
       stack->backward(decoder.d_memory(), [&](int64_t layer) { return decoder.d_last(layer); }, w.encoder, g.encoder, d_x);
       frontend.exists() ? frontend.backward(w, g, source_mask, d_x) : source_embedding_gradient(g.source_embedding);
+      if (has_ngrams()) embed_gradient(g.ngrams, num_source_symbols, source_positions, source_ngrams, source_mask, d_x);
     }
     // Of distinct inputs, `d_embedded` holds the readout's part only
     calls.for_rows(rows, [&](int64_t row) {

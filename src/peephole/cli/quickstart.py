@@ -22,7 +22,7 @@ from peephole.inspect.report import report
 from peephole.model import Model
 from peephole.model.evaluation import evaluate
 from peephole.training.run_file import run_folder
-from peephole.training.short_budget import SHORT
+from peephole.training.short_budget import SHORT, TRIGRAMS
 
 SHOWN_WORDS = 10
 DRAWN_WORDS = 6
@@ -39,7 +39,7 @@ def command(minutes: float, folder: str) -> None:
     """
     started = time.monotonic()
     # The words are seen seven to ten times, and letters and phones follow each other in the same order
-    settings = {**SHORT, "train.minutes": minutes, "train.evaluations": 10, "model.attention": "location"}
+    settings = {**SHORT, **TRIGRAMS, "train.minutes": minutes, "train.evaluations": 10, "model.attention": "location"}
     config = Config().with_values(settings, "command line")
     output_folder = Path(folder)
     write_cmudict(output_folder)

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 
+import numpy as np
+
 from peephole.export.graph import FLOAT, INT64, Graph
 from peephole.export.weights import Weights
-from peephole.nn.schema import Architecture
+from peephole.nn.schema import HASH_PRIME, HASH_SUMMAND, Architecture
+from peephole.symbols import BOS, EOS
 
 Vectors = tuple[str, str]
 """Names of the vectors x (B, T, I) and of their lengths (B,) int64."""
@@ -15,8 +18,30 @@ Vectors = tuple[str, str]
 def _read_symbols(graph: Graph, architecture: Architecture, weights: Weights) -> Vectors:
     source = graph.input("source", INT64, ("batch", "time"))
     lengths = graph.input("source_lengths", INT64, ("batch",))
-    name = "frontend.embedding.weight"
-    return graph.op("Gather", graph.constant(name, weights.take(name)), source), lengths
+    x = _gather(graph, weights, "frontend.embedding.weight", source)
+    if architecture.ngram_rows:
+        rows = _ngram_rows(graph, source, lengths, architecture.ngram_rows)
+        x = graph.op("Add", x, _gather(graph, weights, "frontend.ngrams.weight", rows))  # (66)
+    return x, lengths
+
+
+def _gather(graph: Graph, weights: Weights, name: str, rows: str) -> str:
+    """Return the rows of a table."""
+    return graph.op("Gather", graph.constant(name, weights.take(name)), rows)
+
+
+def _ngram_rows(graph: Graph, source: str, lengths: str, num_rows: int) -> str:
+    """Return the row of each symbol and its neighbours, (66), as `peephole.nn.frontends.ngram_rows`."""
+    first, last = (graph.constant(f"symbol_{symbol}", np.array(symbol, np.int64)) for symbol in (BOS, EOS))
+    ids = graph.op("Where", graph.valid(lengths, source), source, last)
+    before = graph.op("Pad", ids, graph.ints(0, 1, 0, -1), first)
+    after = graph.op("Pad", ids, graph.ints(0, -1, 0, 1), last)
+    code, prime = graph.ints(0), graph.ints(HASH_PRIME)
+    for symbol in (before, ids, after):
+        code = graph.op("Mod", graph.op("Add", code, symbol), prime)
+        factor = graph.op("Mod", graph.op("Add", code, graph.ints(HASH_SUMMAND)), prime)
+        code = graph.op("Mod", graph.op("Mul", code, factor), prime)
+    return graph.op("Div", graph.op("Mul", code, graph.ints(num_rows)), prime)
 
 
 def _read_frames(graph: Graph, architecture: Architecture, weights: Weights) -> Vectors:

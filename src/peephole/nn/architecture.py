@@ -24,6 +24,7 @@ class Architecture:
     hidden_size: int  # H, size of the decoder's state
     encoder_size: int  # M, size of an encoder output, both directions together
     embedding_size: int  # E
+    ngram_rows: int  # N of (66), input symbols; 0: trigrams of symbols have no vectors
     encoder_layers: int
     decoder_layers: int
     bidirectional: bool
@@ -127,7 +128,9 @@ class Architecture:
         if self.input == "none":
             return f"language model, {self.cell.upper()}{peepholes}, {self.decoder_layers} x {self.hidden_size}"
         context = f"{self.attention} attention" if self.context == "attention" else f"{self.context} context"
-        context += ", copying" * (self.output == "copy")
+        context += ", copying" * (self.output == "copy") + f", {self.ngram_rows:,} rows of trigrams" * (
+            self.ngram_rows > 0
+        )
         directions = "bidirectional" if self.bidirectional else "one-directional"
         return (
             f"{self.cell.upper()}{peepholes}, {context}, hidden size {self.hidden_size}, "
@@ -157,7 +160,7 @@ _ADDED = (
     *("input_size", "input_planes", "frame_stack", "convolution_layers", "convolution_channels", "encoder_pyramid"),
     *("ctc", "residual", "layer_norm", "zoneout_hidden", "zoneout_cell"),
     *("output_size", "quantiles", "scaling", "continues", "feedback"),
-    "input_feeding",
+    *("input_feeding", "ngram_rows"),
 )
 
 

@@ -17,7 +17,8 @@ from peephole.nn.cells import valid_steps
 from peephole.nn.linear import Linear, linear
 from peephole.nn.masking import Masking, masked_frames
 from peephole.nn.noise import Noise
-from peephole.nn.schema import halved
+from peephole.nn.schema import HASH_PRIME, HASH_SUMMAND, halved
+from peephole.symbols import BOS, EOS
 
 
 class Frontend(nn.Module, ABC):
@@ -51,13 +52,20 @@ class Frontend(nn.Module, ABC):
 
 
 class SymbolFrontend(Frontend):
-    """Look up a vector for each source symbol.
+    """Look up a vector for each source symbol, and add one for the symbol and its two neighbours, (66).
+
+    Trigrams share the rows of a table by their hashes, so it has no list of them, and each trigram has a row. All rows
+    are 0 at first, and those that no training source has hit stay so.
+
+    Source: Bojanowski et al. 2017 ("Enriching word vectors with subword information", fastText), for the hashed table.
+    Differs: there are no n-grams of other lengths, and each symbol of the source is still read by itself.
 
     Args:
         num_symbols: size of the source vocabulary.
         embedding_size: size of a symbol's vector.
         embedding_std: standard deviation of the initial vectors' entries.
         generator: draws the initial vectors; None: PyTorch's global generator.
+        ngram_rows: N, rows of the table of trigrams; 0: none.
     """
 
     kind = "symbols"
@@ -68,9 +76,13 @@ class SymbolFrontend(Frontend):
         embedding_size: int,
         embedding_std: float = 1.0,
         generator: torch.Generator | None = None,
+        ngram_rows: int = 0,
     ) -> None:
         super().__init__()
         self.embedding = symbol_embedding(num_symbols, embedding_size, embedding_std, generator)
+        self.ngrams: nn.Embedding | None = None
+        if ngram_rows:
+            self.ngrams = nn.Embedding.from_pretrained(torch.zeros(ngram_rows, embedding_size), freeze=False)
         self.output_size = embedding_size
 
     def forward(
@@ -78,6 +90,8 @@ class SymbolFrontend(Frontend):
     ) -> tuple[Float[Tensor, "B T I"], Int[Tensor, "B"]]:
         """Return the vectors of the source symbols, with dropout "source embedding", and the lengths unchanged."""
         x = self.embedding(inputs)
+        if self.ngrams is not None:
+            x = x + self.ngrams(ngram_rows(inputs, lengths, self.ngrams.num_embeddings))  # (66)
         return (x if noise is None else noise.dropout(x, "source embedding")), lengths
 
 
@@ -259,6 +273,18 @@ def zero_padding(x: Float[Tensor, "B T *F"], lengths: Int[Tensor, "B"]) -> Float
     return torch.where(valid.reshape(*valid.shape, *(1,) * (x.dim() - 2)), x, 0)
 
 
+def ngram_rows(symbols: Int[Tensor, "B T"], lengths: Int[Tensor, "B"], num_rows: int) -> Int[Tensor, "B T"]:
+    """Return the row of each symbol and its neighbours in a table of trigrams, (66); past each length any row."""
+    ids = torch.where(valid_steps(lengths, symbols.shape[1]), symbols, EOS)
+    before = F.pad(ids[:, :-1], (1, 0), value=BOS)
+    after = F.pad(ids[:, 1:], (0, 1), value=EOS)
+    code = torch.zeros_like(ids)
+    for symbol in (before, ids, after):
+        code = (code + symbol) % HASH_PRIME
+        code = code * ((code + HASH_SUMMAND) % HASH_PRIME) % HASH_PRIME
+    return code * num_rows // HASH_PRIME
+
+
 def symbol_embedding(
     num_symbols: int, embedding_size: int, std: float, generator: torch.Generator | None = None
 ) -> nn.Embedding:
@@ -275,7 +301,7 @@ def symbol_embedding(
 
 
 def _build_symbols(config: ModelConfig, num_symbols: int, generator: torch.Generator | None) -> Frontend:
-    return SymbolFrontend(num_symbols, config.embedding_size, config.embedding_std, generator)
+    return SymbolFrontend(num_symbols, config.embedding_size, config.embedding_std, generator, config.ngram_rows)
 
 
 def _build_frames(config: ModelConfig, num_symbols: int, generator: torch.Generator | None) -> Frontend:

@@ -178,6 +178,7 @@ LINEAR: Mapping[str, Rule] = {"weight": glorot, "bias": zeros}
 RULES: Mapping[str, Mapping[str, Rule]] = {
     "frontend": {"mean": mean, "scale": inverse_deviation},
     "frontend.embedding": {"weight": normal},
+    "frontend.ngrams": {"weight": zeros},
     "frontend.projection": {"weight": keeps_variance, "bias": zeros},
     "convolution": {"weight": before_relu, "bias": zeros},
     "lstm": {

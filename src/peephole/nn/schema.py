@@ -20,6 +20,7 @@ from peephole.nn.tensors import TensorSpec as TensorSpec
 
 Entry = TypeVar("Entry")
 EPSILON = 1e-5  # ε of layer normalisation, (44)
+HASH_PRIME, HASH_SUMMAND = 2**31 - 1, 668265263  # P and a of (66): products of numbers below P fit in int64
 CONSTANTS = ("frontend.mean", "frontend.scale", "decoder.mean", "decoder.deviation")
 """The tensors that are set from the data and not trained."""
 
@@ -61,6 +62,12 @@ def tensors(architecture: Architecture, num_source_symbols: int, num_target_symb
 
 def _embedding(architecture: Architecture, num_symbols: int) -> Tensors:
     yield "embedding.weight", matrix(num_symbols, architecture.embedding_size)
+
+
+def _symbols(a: Architecture, num_symbols: int) -> Tensors:
+    yield from _embedding(a, num_symbols)
+    if a.ngram_rows:
+        yield "ngrams.weight", matrix(a.ngram_rows, a.embedding_size)
 
 
 def _frames(a: Architecture, num_symbols: int) -> Tensors:
@@ -215,7 +222,7 @@ def _gru(a: Architecture, inputs: int, hidden: int) -> Tensors:
 
 
 INPUTS: Mapping[str, Callable[[Architecture, int], Tensors]] = {
-    "symbols": _embedding,
+    "symbols": _symbols,
     "frames": _frames,
     "convolution": _convolution,
     "none": _no_source,

@@ -1,7 +1,7 @@
 """Choose settings that nobody gave for a training of some minutes, from the passes over the data that fit in.
 
 The defaults suit a long training. A short one learns more from many small updates; one that also sees its data few
-times, from a smaller model without dropout, since it does not come to learning by heart.
+times, from a smaller model without dropout, since it does not come to learning by heart, and from vectors of trigrams.
 """
 
 from __future__ import annotations
@@ -24,6 +24,9 @@ SHORT = {
     "model.dropout": 0.0,
 }
 """What it needs if its passes over the data are few, too; likewise."""
+MOST_LETTERS = 256
+TRIGRAMS = {"model.ngram_rows": 4096}
+"""What it then also needs if there are few source symbols, as letters are: trigrams of thousands of symbols are rare."""
 
 _DEFAULTS = {f"{section}.{f.name}": f.default for section, kind in SECTIONS.items() for f in fields(kind)}
 
@@ -43,13 +46,16 @@ def suit_budget(config: Config, prepared: Prepared) -> tuple[Config, str | None]
     is_text = config.model.input == "symbols" and config.model.output in ("symbols", "copy")
     if minutes is None or not is_text or training_device(config.train) != "cpu":
         return config, None
-    free = {name for name in SHORT if name not in config.given and _value(config, name) == _DEFAULTS[name]}
+    free = {
+        name for name in (*SHORT, *TRIGRAMS) if name not in config.given and _value(config, name) == _DEFAULTS[name]
+    }
     found = estimate(config, prepared) if free else None
     if found is None or found.seconds_per_epoch is None:
         return config, None
     passes = 60 * minutes / found.seconds_per_epoch
     updates = passes * found.steps_per_epoch
-    suited = {} if updates >= FEW_UPDATES else SHORT if passes < FEW_PASSES else MORE_UPDATES
+    short = SHORT | (TRIGRAMS if len(prepared.source_symbols) <= MOST_LETTERS else {})
+    suited = {} if updates >= FEW_UPDATES else short if passes < FEW_PASSES else MORE_UPDATES
     chosen = {name: value for name, value in suited.items() if name in free}
     if not chosen:
         return config, None
