@@ -63,6 +63,7 @@ STACKS += [
     {"input_feeding": True, "cell": "gru", "peephole": "none", "context": "mean", "layer_norm": True},
     {"input_feeding": True, "attention": "coverage", "residual": True, "decoder_layers": 2, "zoneout_hidden": 0.2},
 ]
+STACKS += [{"ngram_rows": 20, "encoder_layers": 2}, {"ngram_rows": 1, "cell": "gru", "peephole": "none"}]
 ATTENTIONS: list[dict[str, Any]] = [
     {"attention": "location", "location_width": 5, "location_channels": 3},
     {"attention": "location", "location_width": 1, "location_channels": 1, "encoder_size": 4},
