@@ -26,7 +26,7 @@ SHORT = {
 """What it needs if its passes over the data are few, too; likewise."""
 MOST_LETTERS = 256
 TRIGRAMS = {"model.ngram_rows": 4096}
-"""What it then also needs if there are few source symbols, as letters are: trigrams of thousands of symbols are rare."""
+"""What it then also needs if there are few source symbols, as letters are: of thousands, each trigram is rare."""
 
 _DEFAULTS = {f"{section}.{f.name}": f.default for section, kind in SECTIONS.items() for f in fields(kind)}
 
