@@ -259,6 +259,7 @@ typedef struct peephole_trainer_settings {
   double clip_norm;             /* gradients with a larger norm are scaled down to it; 0: never */
   double weight_decay;          /* AdamW's; its β1 is 0.9, β2 0.999, ε 1e-8 */
   double coverage_loss;         /* its weight in the loss of gradients and updates, (23); 0 unless the network has attention */
+  double ctc_weight;            /* the share w of CTC in all losses, (33), above 0 to 1; not read without a CTC output */
   int64_t time_masks, time_mask_size;       /* SpecAugment of frames, in gradients and updates: the number of masks and the */
   int64_t feature_masks, feature_mask_size; /* most frames, or numbers of all frames, that one covers. Not read of symbols */
 } peephole_trainer_settings;
@@ -302,14 +303,15 @@ typedef struct peephole_trainer_step {
   const int64_t *examples;       /* (B)    a number of each pair, for dropout and sampling */
   const int64_t *sites;          /* the `place` of peephole_dropout_mask for each site: source embedding and between encoder
                                     layers 1, 2, ... (neither for a language model); target embedding; between decoder
-                                    layers 1, 2, ...; readout; choices of sampling. Not read by losses alone */
+                                    layers 1, 2, ...; readout; choices of sampling; of a network with a CTC output what it
+                                    reads. Not read by losses alone */
   int64_t time_mask_site, feature_mask_site; /* likewise, of the masks of frames */
   int64_t step;                  /* updates done before: AdamW's t is one more */
   double learning_rate;
   double divisor;                /* above 0: divides the gradients of the summed loss */
   double average_decay;          /* the share of the average that stays, from 0 to 1; 1: the average is not updated */
   double sampling_probability;   /* of feeding the most probable symbol, (14), not the gold one, (13); 0 if the model copies */
-  double loss;                   /* written: -sum of log p(y), with label smoothing */
+  double loss;                   /* written: -sum of log p(y), with label smoothing; with a CTC output (33) */
   double gradient_norm;          /* written unless loss alone is computed: of the divided gradients, before clipping */
   int32_t updated;               /* written: 0 if nothing was to be updated, or loss or norm are not finite; then weights,
                                     moments and average are those before */

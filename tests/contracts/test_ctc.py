@@ -162,24 +162,31 @@ def wanted_loss(config, weights, masks, *, ctc_weight, label_smoothing, coverage
     return total
 
 
-def check_joint(loss_sum, settings, *, ctc_weight=0.3, rate=0.4):
-    """Compare (33) and the gradients of all weights with the oracle, with dropout and label smoothing."""
-    model, config = make(**settings)
-    source, source_lengths, target = batch()
-    noise = Noise(seed=1, step=1, examples=torch.arange(len(PAIRS)), rate=rate)
-    how = {"label_smoothing": 0.1, "ctc_weight": ctc_weight}
-    how["coverage_weight"] = 0.5 if config.attention == "coverage" else 0.0
-    got = MethodType(loss_sum, model)(source, source_lengths, target, noise=noise, **how)
+def joint_oracle(config, noise, how):
+    """Return a function of weights that returns `wanted_loss` of the batch with the masks of some noise."""
+    source, _, target = batch()
     T, U, M = source.shape[1], target.shape[1], config.encoder_size
     sizes = {"source embedding": (T, 3), "target embedding": (U, 3), "readout": (U, 4)}
     joined = (T + 1) // 2 if config.encoder_pyramid else T
     sizes |= {"ctc": (joined, M)} | ({"between layers 1": (T, M)} if config.encoder_layers > 1 else {})
     masks = {site: noise.mask(site, *size).double().numpy() for site, size in sizes.items()}
     own = [{site: mask[b] for site, mask in masks.items()} for b in range(len(PAIRS))]
+    return lambda weights: wanted_loss(config, weights, own, **how)
 
-    def total(weights):
-        return wanted_loss(config, weights, own, **how)
 
+def loss_settings(config, ctc_weight):
+    """Return the settings of (33) in a test."""
+    weight = 0.5 if config.attention == "coverage" else 0.0
+    return {"label_smoothing": 0.1, "ctc_weight": ctc_weight, "coverage_weight": weight}
+
+
+def check_joint(loss_sum, settings, *, ctc_weight=0.3, rate=0.4):
+    """Compare (33) and the gradients of all weights with the oracle, with dropout and label smoothing."""
+    model, config = make(**settings)
+    noise = Noise(seed=1, step=1, examples=torch.arange(len(PAIRS)), rate=rate)
+    how = loss_settings(config, ctc_weight)
+    got = MethodType(loss_sum, model)(*batch(), noise=noise, **how)
+    total = joint_oracle(config, noise, how)
     assert_close(got[None], np.array([total(weights_of(model))]), "loss", torch.float64)
     got.backward()
     gradients = {name: parameter.grad for name, parameter in model.named_parameters()}

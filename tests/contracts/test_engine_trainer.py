@@ -7,6 +7,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from contracts.ctc_oracle import ctc_loss
 from contracts.training_checks import (
     NUM_TARGET_SYMBOLS,
     Case,
@@ -16,9 +17,10 @@ from contracts.training_checks import (
     largest_error,
     some_batch,
 )
-from contracts.wrong_trainers import WRONG_COPYING, WRONG_FRAMES, WRONG_GRADIENTS, WRONG_STEPS
+from contracts.wrong_trainers import WRONG_COPYING, WRONG_CTC, WRONG_FRAMES, WRONG_GRADIENTS, WRONG_STEPS
 from peephole import engine
 from peephole.data.batch import make_batch
+from peephole.nn.schema import Architecture, num_places
 from peephole.symbols import PAD
 
 pytestmark = pytest.mark.skipif(not engine.available(), reason="without a compiler there is no engine")
@@ -78,6 +80,19 @@ CASES = {
     "three convolutions": Case(
         {"input": "convolution", "convolution_layers": 3, "convolution_channels": 5, "attention": "location"}
     ),
+    "ctc": Case({"ctc": True, "encoder_layers": 2, "decoder_layers": 2, "encoder_size": 6}, {"ctc_weight": 0.4}),
+    "ctc, pyramid": Case(
+        {"ctc": True, "encoder_layers": 2, "encoder_pyramid": 1, "bidirectional": False, "peephole": "diagonal"},
+        {"variational_dropout": True},
+    ),
+    "ctc, coverage loss": Case(
+        {"ctc": True, "attention": "coverage", "cell": "gru"}, {"coverage_loss": 0.7}, sampling_probability=0.3
+    ),
+    "ctc, frames": Case(
+        {"ctc": True, "input": "frames", "frame_stack": 3, "peephole": "none"}, {"time_masks": 1, "feature_masks": 1}
+    ),
+    "ctc, last": Case({"ctc": True, "context": "last", "peephole": "none"}, {"ctc_weight": 0.9}),
+    "ctc alone": Case({"ctc": True, "attention": "multihead", "attention_heads": 2}, {"ctc_weight": 1.0}),
     "language model": Case({"input": "none", "decoder_layers": 3, "residual": True}),
     "language model, one layer": Case({"input": "none", "peephole": "diagonal"}, {"variational_dropout": True}),
 }
@@ -121,6 +136,7 @@ def test_settings_of_the_update(train):
             "language model",
             "copying",
             "trigrams",
+            "ctc",
         ),
         *("frames joined, pyramid", "convolutions of planes", "three convolutions"),
     ],
@@ -131,7 +147,7 @@ def test_gradients_in_float32(name, dropout, instruction_set):
 
 
 @instruction_sets
-@pytest.mark.parametrize("name", ["default", "stacked", "mean", "no dropout", "copying", "frames"])
+@pytest.mark.parametrize("name", ["default", "stacked", "mean", "no dropout", "copying", "frames", "ctc"])
 def test_bfloat16_products_are_close_to_float32(name, instruction_set):
     """bfloat16 has 8 bits of mantissa, and errors of several products add up."""
     (loss, gradients), (wanted_loss, wanted) = in_both_precisions(CASES[name], instruction_set)
@@ -187,7 +203,7 @@ def assert_same_bits(one, other):
 @pytest.mark.parametrize(
     "name",
     [
-        *("default", "stacked", "dot", "mean", "gru, bridge", "language model", "copying", "trigrams"),
+        *("default", "stacked", "dot", "mean", "gru, bridge", "language model", "copying", "trigrams", "ctc"),
         *("frames joined, pyramid", "convolutions of planes"),
     ],
 )
@@ -230,8 +246,13 @@ def test_memory_of_a_larger_batch_changes_nothing():
     assert largest_error(again, first) == 0
 
 
-def loss_of_zero_weights(batch):
+def loss_of_zero_weights(case, batch):
     """Return the loss of even probabilities: of all symbols; of a model that copies half of it of the source's."""
+    if case.config.model.ctc:
+        share = case.config.train.ctc_weight
+        return (1 - share) * np.log(NUM_TARGET_SYMBOLS) * batch.num_symbols + share * ctc_loss_of_zero_weights(
+            case, batch
+        )
     if batch.source.ndim == 2 or batch.source.dtype.kind == "f":
         return np.log(NUM_TARGET_SYMBOLS) * batch.num_symbols
     loss = 0.0
@@ -239,6 +260,15 @@ def loss_of_zero_weights(batch):
         for symbol in target[target != PAD]:
             generated = (symbol < NUM_TARGET_SYMBOLS) / NUM_TARGET_SYMBOLS
             loss -= np.log(0.5 * generated + 0.5 * np.mean(source[:length, 1] == symbol))
+    return loss
+
+
+def ctc_loss_of_zero_weights(case, batch):
+    """Return the loss of CTC of even probabilities, by the oracle."""
+    loss = 0.0
+    for length, target in zip(batch.source_lengths, batch.target, strict=True):
+        outputs = num_places(Architecture.of(case.config.model), length)
+        loss += ctc_loss(np.full((outputs, NUM_TARGET_SYMBOLS), 1 / NUM_TARGET_SYMBOLS), target[target != PAD][:-1])
     return loss
 
 
@@ -251,7 +281,7 @@ def test_loss_is_that_of_plain_gradients(name):
     assert trainer.loss(*arguments(batch)[:3]) == pytest.approx(result.loss, rel=1e-12)
     for weight in trainer.weights.values():
         weight[...] = 0
-    assert trainer.loss(*arguments(batch)[:3]) == pytest.approx(loss_of_zero_weights(batch))
+    assert trainer.loss(*arguments(batch)[:3]) == pytest.approx(loss_of_zero_weights(case, batch))
     assert trainer.loss(*arguments(batch)[:3], averaged=True) == pytest.approx(result.loss, rel=1e-12)
 
 
@@ -321,15 +351,22 @@ def test_constants_have_no_moments_and_do_not_decay():
         np.testing.assert_array_equal(trainer.average[name], constant)
 
 
+@pytest.mark.parametrize("wrong", WRONG_CTC)
+def test_wrong_ctc_is_found(wrong):
+    with pytest.raises(AssertionError):
+        check_gradients(CASES["ctc"], 1e-10, WRONG_CTC[wrong])
+
+
 @pytest.mark.parametrize("wrong", WRONG_STEPS)
 def test_wrong_steps_are_found(wrong):
     with pytest.raises(AssertionError):
         check_steps(CASES["stacked"], 1e-10, WRONG_STEPS[wrong])
 
 
-@pytest.mark.parametrize("name", ["decoder.output.bias", "encoder.recurrent.layers.0.0.weight_hidden"])
+@pytest.mark.parametrize("name", ["decoder.output.bias", "encoder.recurrent.layers.0.0.weight_hidden", "ctc.bias"])
 def test_nothing_changes_if_the_loss_is_not_finite(name):
-    case, batch = CASES["stacked"], some_batch()
+    case = CASES["ctc"]
+    batch = case.batch()
     trainer = case.trainer()
     trainer.step(*arguments(batch), step=0, learning_rate=0.1, divisor=1)
     trainer.weights[name].flat[0] = np.nan

@@ -26,7 +26,9 @@ def largest_memory() -> int:
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
 
 
-@pytest.mark.parametrize("name", ["sampling", "language model", "copying, coverage", "three convolutions"])
+@pytest.mark.parametrize(
+    "name", ["sampling", "language model", "copying, coverage", "three convolutions", "ctc, pyramid"]
+)
 def test_ten_thousand_steps_leak_nothing(name):
     """Memory grows in the first steps only: a leak of 100 bytes in each step would be found."""
     trainer = CASES[name].trainer()

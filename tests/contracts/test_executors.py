@@ -39,6 +39,8 @@ CONFIGS: list[dict[str, Any]] = [
     {"attention": "coverage", "dropout": 0.2},
     {"attention": "multihead", "attention_heads": 2},
     {"output": "copy", "attention": "coverage", "coverage_loss": 0.5, "symbols.shared": True},
+    {"ctc": True, "encoder_layers": 2, "encoder_pyramid": 1, "dropout": 0.2},
+    {"ctc": True, "attention": "coverage", "coverage_loss": 0.5, "train.ctc_weight": 0.6},
     {"input": "none", "decoder_layers": 2, "dropout": 0.2},
     {
         "input": "frames",

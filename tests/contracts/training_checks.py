@@ -56,6 +56,8 @@ class Case:
 
     def batch(self, seed: int = 1) -> Batch:
         """Return a batch that the network can be trained with."""
+        if self.model.get("ctc"):
+            return ctc_batch(seed, frames=self.reads_frames)
         return some_batch(seed, copies=self.model.get("output") == "copy", frames=self.reads_frames)
 
     def network(self) -> Seq2Seq:
@@ -91,6 +93,7 @@ class Case:
             train.seed,
             train.coverage_loss,
             *(getattr(train, name) for name in MASKS),
+            train.ctc_weight,
         )
         sizes = NUM_SOURCE_SYMBOLS, NUM_TARGET_SYMBOLS
         weights = arrays_of(self.network().state_dict())
@@ -117,6 +120,25 @@ def some_batch(seed: int = 1, *, copies: bool = False, frames: bool = False) -> 
     return make_batch(sources, targets, examples)
 
 
+def ctc_batch(seed: int = 1, *, frames: bool = False) -> Batch:
+    """Return a batch of pairs that CTC treats in different ways.
+
+    Targets have as many symbols as outputs, none, too many, equal neighbours that need all outputs and some that need
+    one more; other pairs are of these kinds if each output reads two symbols. With `frames` sources are three times
+    longer.
+    """
+    draw = np.random.default_rng(seed)
+    targets, lengths = [], []
+    for target, length in (("abc", 3), ("", 7), ("abcd", 1), ("aab", 7), ("aa", 2), ("aa", 3), ("abca", 7), ("a", 5)):
+        chosen = dict(zip("abcd", draw.permutation(np.arange(3, NUM_TARGET_SYMBOLS)), strict=False))
+        targets.append(np.array([chosen[letter] for letter in target], np.int64))
+        lengths.append(length)
+    sources = [draw.integers(0, NUM_SOURCE_SYMBOLS, length) for length in lengths]
+    if frames:
+        sources = [1 + draw.normal(size=(3 * length - 1, FRAME_SIZE)).astype(np.float32) for length in lengths]
+    return make_batch(sources, targets, draw.integers(0, 2**40, len(sources)))
+
+
 def arguments(batch: Batch) -> tuple[NDArray[Any], ...]:
     """Return a batch as a trainer takes it."""
     return batch.source, batch.source_lengths, batch.target, batch.examples
@@ -133,6 +155,7 @@ def definition_loss(case: Case, network: Seq2Seq, batch: Batch, step: int) -> to
     train = case.config.train
     noise = Noise(train.seed, step, examples, case.config.model.dropout, train.variational_dropout)
     how = {"noise": noise, "label_smoothing": train.label_smoothing, "coverage_weight": train.coverage_loss}
+    how["ctc_weight"] = train.ctc_weight
     with use_engine("off"):
         return network.loss_sum(source, lengths, target, sampling_probability=case.sampling_probability, **how)
 

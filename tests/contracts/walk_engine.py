@@ -198,6 +198,8 @@ TRAINED = (
     {"cell": "gru", "peephole": "none", "decoder_layers": 2},
     {"context": "mean", "encoder_size": 6, "peephole": "none"},
     {"context": "last", "decoder_layers": 2},
+    {"ctc": True, "encoder_layers": 2, "encoder_pyramid": 1},
+    {"ctc": True, "context": "last", "peephole": "none"},
     {"input": "none", "decoder_layers": 2, "residual": True},
     {"input": "frames", "input_size": 5, "frame_stack": 3, "encoder_layers": 2, "encoder_pyramid": 1},
     {"input": "convolution", "input_size": 14, "input_planes": 2, "convolution_layers": 3, "convolution_channels": 17},

@@ -142,3 +142,15 @@ WRONG_COPYING: dict[str, Callable[..., EngineTrainer]] = {
         )
     ),
 }
+
+# The sites of the case "ctc": source, between 1, target, between 1, readout, sampling, ctc
+WRONG_CTC: dict[str, Callable[..., EngineTrainer]] = {
+    "weights swapped": with_settings(ctc_weight=0.6),
+    "CTC alone": with_settings(ctc_weight=1.0),
+    "hardly any CTC": with_settings(ctc_weight=1e-8),
+    "label smoothing": with_settings(label_smoothing=0.0),
+    "dropout of another site": with_sites(0, 1, 2, 3, 4, 5, 1),
+    "no site for sampling": with_sites(0, 1, 2, 3, 4, 6, 5),
+    "blank is <s>": with_weight(swap_first_rows("ctc.weight")),
+    "another bias": with_weight(lambda weights: weights["ctc.bias"].__setitem__(4, 1e-6)),
+}

@@ -156,6 +156,16 @@ def test_train_resume_evaluate_and_report(tmp_path: Path) -> None:
     assert (tmp_path / "report.html").stat().st_size > 10_000
 
 
+def test_a_ctc_output_is_trained_and_measured(tmp_path: Path) -> None:
+    pairs, out = write_pairs(tmp_path / "pairs.tsv"), tmp_path / "m.safetensors"
+    settings = {**TINY, "ctc": True, "steps": 60, "evaluations": 2, "learning_rate": 0.02}
+    run_without_extras("train", pairs, "--out", out, *options(**settings))
+    lines = [json.loads(line) for line in (tmp_path / "m.run/log.jsonl").read_text().splitlines()]
+    first, last = (line["dev"]["ctc_loss"] for line in lines if "dev" in line)
+    assert 0 < last < first
+    assert run("predict", out, "--ctc-weight", 0.5, stdin="abc\n").stdout
+
+
 def test_a_killed_training_ends_in_the_same_bits(tmp_path: Path) -> None:
     pairs = write_pairs(tmp_path / "pairs.tsv")
     settings = options(**TINY, steps=60, evaluations=3, checkpoint_seconds=0)
@@ -182,7 +192,6 @@ def test_quickstart(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("settings", "reason"),
     [
-        ({"model.ctc": True}, "model.ctc=true: the engine has no ctc of kind 'linear' in training;"),
         ({"layer_norm": True}, "model.layer_norm=true: the engine has no normalization of kind 'layer' in training;"),
         ({"zoneout_hidden": 0.1}, "model.zoneout_hidden=0.1: the engine has no zoneout of kind 'states' in training;"),
         ({"train.engine": "off"}, "train.engine=off;"),

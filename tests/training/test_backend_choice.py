@@ -103,7 +103,6 @@ def test_pytorch_computes_nothing_where_it_is_not_needed(tmp_path, capsys, monke
 NEEDS_TORCH = [
     ({"train.engine": "off"}, "train.engine=off"),
     ({"device": "cuda"}, "train.device=cuda"),
-    ({"model.ctc": True}, "model.ctc=true: the engine has no ctc of kind 'linear' in training"),
     ({"model.layer_norm": True}, "model.layer_norm=true: the engine has no normalization of kind 'layer' in training"),
     ({"model.output": "copy", "scheduled_sampling": "linear"}, "train.scheduled_sampling=linear: the engine has no "),
     ({"model.input": "none", "scheduled_sampling": "linear"}, "train.scheduled_sampling=linear: the engine has no "),

@@ -5,9 +5,12 @@ from __future__ import annotations
 import math
 
 import pytest
+import torch
 
+from peephole import engine, load
 from peephole.errors import RunError
 from peephole.model import Model
+from peephole.nn import build_seq2seq
 from peephole.training import train
 from peephole.training.dev import HIGHER_IS_BETTER, mean_loss, measure
 
@@ -26,6 +29,22 @@ def test_loss_is_the_mean_per_symbol_over_the_first_references(model):
     symbols = sum(len(references[0]) + 1 for _, references in DEV)
     for batch_size in (1, 3, 64):
         assert mean_loss(model, DEV, batch_size) == pytest.approx(-sum(scores) / symbols, rel=1e-5)
+
+
+@pytest.mark.skipif(not engine.available(), reason="built without the engine")
+@pytest.mark.parametrize("settings", [{}, {"encoder_layers": 2, "encoder_pyramid": 1, "dropout": 0.3}], ids=str)
+def test_a_file_has_the_losses_of_its_network(settings, tmp_path):
+    """That of CTC too, where some targets have no path."""
+    config = make_config().with_values({"ctc": True, **settings}, "test")
+    network = build_seq2seq(config.model, len(LETTERS), len(CAPITALS), torch.Generator().manual_seed(3))
+    made = Model(config, LETTERS, CAPITALS, [network.eval()])
+    made.save(tmp_path / "m.safetensors")
+    loaded = load(tmp_path / "m.safetensors")
+    for ctc_weight in (0, 0.4, 1.0):
+        wanted = mean_loss(made, DEV, ctc_weight=ctc_weight)
+        for batch_size in (1, 3, 64):
+            assert mean_loss(loaded, DEV, batch_size, ctc_weight=ctc_weight) == pytest.approx(wanted, rel=1e-5)
+    assert measure(loaded, DEV)["ctc_loss"] == pytest.approx(measure(made, DEV)["ctc_loss"], rel=1e-5)
 
 
 def test_metrics_are_computed_from_greedy_predictions(model):

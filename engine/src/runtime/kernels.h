@@ -69,6 +69,7 @@ struct ElementKernels {
   void (*tanh_gradient)(T *to, const T *from, const T *value, const float *factors, int64_t size);
   void (*relu)(T *to, int64_t size);                            // to = max(to, 0); NaN stays NaN
   void (*relu_gradient)(T *to, const T *value, int64_t size);   // to = 0 where the value of relu is 0
+  double (*softmax)(T *scores, T scale, int64_t size);  // scores = scale · softmax(scores); returns log Σ e^score
   double (*squares)(const T *from, int64_t size);
   void (*update)(const WeightUpdate<T> &update, int64_t first, int64_t end);  // whole vectors of 64 bytes
 };

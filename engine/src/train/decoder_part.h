@@ -81,7 +81,7 @@ class DecoderPart {
   }
 
   // The gradients of the encoder's outputs, (B, S, M), and of a layer's last states, (B, M).
-  const T *d_memory() const { return source.d_memory(); }
+  T *d_memory() const { return source.d_memory(); }
   typename RecurrentStack<T>::LastGradients d_last(int64_t layer) const { return {d_lasts[layer].h, d_lasts[layer].c}; }
 
  private:

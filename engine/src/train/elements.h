@@ -1,6 +1,8 @@
 // Operations of a training step on rows of numbers, outside matrix products, and the update of the weights.
 #pragma once
 
+#include <cmath>
+
 #include "runtime/kernels.h"
 #include "simd/vector.h"
 
@@ -66,6 +68,30 @@ void relu_gradient_row(T *to, const T *value, int64_t size) {
     store(to + i, load(value + i, size - i) > zero ? load(to + i, size - i) : zero, size - i);
 }
 
+template <class T>
+double softmax_row(T *scores, T scale, int64_t size) {
+  constexpr int L = kLanes<T>;
+  Vector<T> largest = splat(scores[0]);
+  int64_t i = 0;
+  for (; i + L <= size; i += L) {
+    const Vector<T> v = load(scores + i);
+    largest = largest > v ? largest : v;
+  }
+  T lanes[L], most = scores[0];
+  store(lanes, largest);
+  for (T number : lanes) most = most > number ? most : number;
+  for (; i < size; ++i) most = most > scores[i] ? most : scores[i];
+  Vector<T> sums{};
+  for (i = 0; i < size; i += L) {
+    store(scores + i, exponential<T>(load(scores + i, size - i) - splat(most)), size - i);
+    sums += load(scores + i, size - i);  // 0 past the last
+  }
+  const T sum = sum_of<T>(sums);
+  const Vector<T> factor = splat(scale / sum);
+  for (i = 0; i < size; i += L) store(scores + i, load(scores + i, size - i) * factor, size - i);
+  return double(most) + std::log(double(sum));
+}
+
 // Sums of 32 vectors at a time are added in double.
 template <class T>
 double sum_of_squares(const T *from, int64_t size) {
@@ -105,8 +131,8 @@ void update_weights(const peephole::WeightUpdate<T> &u, int64_t first, int64_t e
 
 template <class T>
 constexpr peephole::ElementKernels<T> element_kernels() {
-  return {multiply_row<T>,  add_row<T>,           add_scaled_row<T>, tanh_row<T>,      tanh_gradient_row<T>,
-          relu_row<T>,      relu_gradient_row<T>, sum_of_squares<T>, update_weights<T>};
+  return {multiply_row<T>, add_row<T>,           add_scaled_row<T>, tanh_row<T>,       tanh_gradient_row<T>,
+          relu_row<T>,     relu_gradient_row<T>, softmax_row<T>,    sum_of_squares<T>, update_weights<T>};
 }
 
 }  // namespace

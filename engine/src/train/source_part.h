@@ -80,7 +80,7 @@ class SourcePart {
     calls.for_rows(B * S, [&](int64_t row) { calls.elements.add(d_outputs + row * M, more + row * M, nullptr, M); });
   }
   // (B, S, M): the gradient of the encoder's outputs.
-  const T *d_memory() const { return d_outputs; }
+  T *d_memory() const { return d_outputs; }
 
  private:
   using Alignment = peephole::Alignment;

@@ -8,6 +8,7 @@
 #include "cell/ngrams.h"
 #include "train/copy_part.h"
 #include "train/coverage_loss.h"
+#include "train/ctc_part.h"
 #include "train/decoder_part.h"
 #include "train/frontend_part.h"
 #include "train/recurrent_stack.h"
@@ -21,7 +22,7 @@ class TrainingStep {
   TrainingStep(const NetworkView &network, const peephole_trainer_settings &given, const TrainingKernels &training,
                const ElementKernels<T> &elements, void (*make_mask)(const peephole_dropout_mask &), const uint32_t *unit_keys)
       : n(network), settings(given), calls{training, elements, make_mask, given, unit_keys}, decoder(network, calls),
-        copying(network, calls), frontend(network, calls), source_inputs(calls), target_inputs(calls) {
+        copying(network, calls), ctc(network, calls), frontend(network, calls), source_inputs(calls), target_inputs(calls) {
     const bool alone = is_language_model();
     const int64_t directions = alone ? 1 : n.directions;
     stack.emplace(StackShape{n.gru ? PEEPHOLE_GRU : PEEPHOLE_LSTM, n.form, n.embedding_size, alone ? H : M / directions, alone ? n.decoder_layers : n.encoder_layers,
@@ -49,7 +50,8 @@ class TrainingStep {
     target_inputs.find(rows, positions, previous, weights.target_embedding);
     if (gradients) draw(step);
     forward(weights);
-    const double loss = output(weights, gradients);
+    double loss = output(weights, gradients);
+    if (ctc.exists()) loss = ctc.forward(weights, lengths, loss);
     if (gradients) backward(weights, *gradients);
     return loss;
   }
@@ -61,6 +63,7 @@ class TrainingStep {
   std::optional<RecurrentStack<T>> stack;  // the encoder; the decoder of a language model, which has no context
   DecoderPart<T> decoder;
   CopyPart<T> copying;
+  CtcPart<T> ctc;
   FrontendPart<T> frontend;                      // of frames
   SymbolInputs<T> source_inputs, target_inputs;  // of the lowest layers
   const int64_t H = n.hidden_size, M = n.encoder_size, E = n.embedding_size, R = H + M + E;
@@ -118,6 +121,7 @@ class TrainingStep {
     first_rows = arena.take<int64_t>(B);
     if (sampled) lay_out_sampling(arena);
     if (copying.exists()) copying.lay_out(arena, rows, B, U, S, positions, learns);
+    if (ctc.exists()) ctc.lay_out(arena, *stack, step, drops, learns);
     const peephole_output_loss problem = output_problem(n);
     calls.need(peephole_output_loss_scratch_bytes(&problem, learns));
     if (learns) {
@@ -217,6 +221,7 @@ class TrainingStep {
     is_language_model() ? stack->draw(step.examples, sites) : decoder.draw(step.examples, sites);
     sites += n.decoder_layers - 1;
     calls.draw(readout_mask, B, step.examples, *sites);
+    if (ctc.exists()) ctc.draw(sites[2]);  // after the choices of sampling
   }
 
   // to[position] = the symbol's vector, with dropout.
@@ -379,6 +384,7 @@ class TrainingStep {
   }
 
   void backward(const NetworkView &w, const NetworkView &g) {
+    if (ctc.exists()) scale_attention(g);
     calls.for_rows(rows, [&](int64_t row) {
       T *d = d_readouts + row * H;
       calls.elements.tanh_gradient(d, d, readouts + row * H, readout_mask.of(positions[row]), H);
@@ -396,6 +402,7 @@ class TrainingStep {
       stack->backward(d_states, none, w.decoder, g.decoder, d_embedded);
     } else {
       decoder.backward(w, g, embedded, d_states, d_contexts, d_weights, d_embedded);
+      if (ctc.exists()) ctc.backward(w, g, decoder.d_memory());
       stack->backward(decoder.d_memory(), [&](int64_t layer) { return decoder.d_last(layer); }, w.encoder, g.encoder, d_x);
       frontend.exists() ? frontend.backward(w, g, source_mask, d_x) : source_embedding_gradient(g.source_embedding);
       if (has_ngrams()) embed_gradient(g.ngrams, num_source_symbols, source_positions, source_ngrams, source_mask, d_x);
@@ -408,6 +415,14 @@ class TrainingStep {
     });
     embed_gradient(g.target_embedding, rows, positions, previous, target_mask, d_embedded);
     if (target_inputs.inputs()) target_inputs.add_gradients(1, g.target_embedding);
+  }
+
+  // The gradients that `output` found are those of the loss of attention alone.
+  void scale_attention(const NetworkView &g) const {
+    ctc.scale(d_readouts, rows, H);
+    ctc.scale(calls.to(g.output.weight), g.output.weight.rows, H);
+    ctc.scale(calls.to(g.output.bias), g.output.weight.rows, 1);
+    if (d_weights) ctc.scale(d_weights, B * U, stack->steps());
   }
 
   void source_embedding_gradient(const MatrixView &gradient) const {

@@ -168,7 +168,7 @@ class TrainerSettings(ctypes.Structure):
         *((name, ctypes.c_int64) for name in ("num_source_symbols", "num_target_symbols")),
         *(
             (name, ctypes.c_double)
-            for name in ("dropout", "label_smoothing", "clip_norm", "weight_decay", "coverage_loss")
+            for name in ("dropout", "label_smoothing", "clip_norm", "weight_decay", "coverage_loss", "ctc_weight")
         ),
         *((name, ctypes.c_int64) for name in ("time_masks", "time_mask_size", "feature_masks", "feature_mask_size")),
     )

@@ -56,6 +56,7 @@ class StepSettings(NamedTuple):
     time_mask_size: int = 0
     feature_masks: int = 0
     feature_mask_size: int = 0
+    ctc_weight: float = 0.3  # not read without a CTC output
 
 
 class StepResult(NamedTuple):
@@ -70,9 +71,9 @@ class EngineTrainer:
     """A network in training, with its optimiser's state, in the engine's memory.
 
     A step computes what `peephole.training.loop.train_step` does: the loss (12), of a model that copies with p of (27),
-    with dropout, masks of frames, label smoothing, the coverage loss (23), and gold symbols, (13), or sampled, (14);
-    all gradients; clipping; AdamW; and the moving average of the weights. Results are the same bits for any number of
-    threads.
+    of one with a CTC output (33), with dropout, masks of frames, label smoothing, the coverage loss (23), and gold
+    symbols, (13), or sampled, (14); all gradients; clipping; AdamW; and the moving average of the weights. Results are
+    the same bits for any number of threads.
 
     Args:
         architecture: the network.
@@ -196,6 +197,8 @@ class EngineTrainer:
     def loss(self, source: Numbers, source_lengths: Numbers, target: Numbers, *, averaged: bool = False) -> float:
         """Return the summed loss without dropout, label smoothing and coverage loss, with gold symbols fed, (12), (13).
 
+        Of a network with a CTC output it is (33), as in a step.
+
         Args:
             source: as in `step`, as are source_lengths and target.
             source_lengths: see `step`.
@@ -306,6 +309,7 @@ class _Memory:
             weight_decay=settings.weight_decay,
             coverage_loss=settings.coverage_loss,
             **{name: getattr(settings, name) for name in MASKS},
+            ctc_weight=settings.ctc_weight,
         )
         description = json.dumps(architecture.to_dict()).encode()
         chosen = None if instruction_set is None else instruction_set.encode()
@@ -344,11 +348,12 @@ class _Memory:
 
 
 def _site_names(architecture: Architecture) -> list[str]:
-    """Return the sites of dropout in the order of `peephole_trainer_step.sites`, then that of sampling."""
+    """Return the sites of randomness in the order of `peephole_trainer_step.sites`."""
     source = [] if architecture.input == "none" else ["source embedding"]
     source += [f"between layers {layer}" for layer in range(1, architecture.encoder_layers)] if source else []
     between = [f"between decoder layers {layer}" for layer in range(1, architecture.decoder_layers)]
-    return [*source, "target embedding", *between, "readout", "scheduled sampling"]
+    names = [*source, "target embedding", *between, "readout", "scheduled sampling"]
+    return [*names, "ctc"] if architecture.ctc else names
 
 
 def _integers(name: str, array: Numbers, dimensions: int, length: int | None = None) -> NDArray[np.int64]:

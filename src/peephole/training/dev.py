@@ -6,7 +6,12 @@ import math
 from collections.abc import Sequence
 from typing import Any
 
+import numpy as np
+
 from peephole.config import HIGHEST_COUNT
+from peephole.data.batch import make_batch
+from peephole.engine.packed import usable_cores
+from peephole.engine.trainer import EngineTrainer, StepSettings
 from peephole.evaluation.metrics import METRICS, corpus_score
 from peephole.model import Model, Notices
 from peephole.model.forced import summed_log_prob
@@ -45,7 +50,7 @@ def measure(model: Model, dev: DevSet, threads: int | None = None) -> dict[str, 
     predictions = [best[0].text for best in found]
     values = {"loss": mean_loss(model, dev, threads=threads)}
     if model.config.model.ctc:
-        values["ctc_loss"] = mean_loss(model, dev, ctc_weight=1.0)
+        values["ctc_loss"] = mean_loss(model, dev, ctc_weight=1.0, threads=threads)
     for name in _PREDICTION_METRICS:
         values[name] = corpus_score(name, predictions, references, model.target_symbols.split)
     return values
@@ -56,7 +61,8 @@ def mean_loss(
 ) -> float:
     """Return (33) ÷ number of symbols, over each source's first reference, </s> included; by default (12) alone.
 
-    A model made of a network computes it with that network in PyTorch, a model of files by scoring.
+    A model made of a network computes it with that network in PyTorch, a model of files by scoring, or, with a
+    ctc_weight, by the engine's trainer.
     """
     table = model.target_symbols if model.config.model.output == "copy" else None
     texts = [source for source, _ in dev]
@@ -65,11 +71,49 @@ def mean_loss(
     pairs = [(source.ids, target) for source, target in zip(sources, targets, strict=True) if len(source.ids)]
     pairs.sort(key=lambda pair: (len(pair[0]), len(pair[1])))
     count = max(1, sum(len(target) + 1 for _, target in pairs))
+    if model.files and ctc_weight:
+        return loss_of_file(model, pairs, batch_size, ctc_weight, threads) / count
     if model.files:
         return -summed_log_prob(model, pairs, threads) / count
     return (
         loss_of_network(model, [(source, [*target, EOS]) for source, target in pairs], batch_size, ctc_weight) / count
     )
+
+
+def loss_of_file(
+    model: Model, pairs: Sequence[tuple[Any, Any]], batch_size: int, ctc_weight: float, threads: int | None = None
+) -> float:
+    """Return the summed loss (33) of a model file with a CTC output, in float32, by the engine's trainer.
+
+    Args:
+        model: the model, made of one file.
+        pairs: source and target, ids without </s>.
+        batch_size: pairs in a batch.
+        ctc_weight: the share of CTC, above 0.
+        threads: CPU threads; None: all.
+    """
+    file = model.model_file("dev loss")
+    settings = StepSettings(
+        dropout=0.0,
+        variational_dropout=False,
+        label_smoothing=0.0,
+        clip_norm=0.0,
+        weight_decay=0.0,
+        ema_decay=0.0,
+        threads=threads or usable_cores(),
+        precision="32-true",
+        seed=0,
+        ctc_weight=ctc_weight,
+    )
+    sizes = len(file.source_symbols), len(file.target_symbols)
+    trainer, total = EngineTrainer(file.architecture, *sizes, file.tensors, settings), 0.0
+    for first in range(0, len(pairs), batch_size):
+        sources, targets = zip(*pairs[first : first + batch_size], strict=True)
+        sides = [np.asarray(source) for source in sources], [np.array(target, np.int64) for target in targets]
+        batch = make_batch(*sides, np.arange(len(sources)))
+        total += trainer.loss(batch.source, batch.source_lengths, batch.target)
+    trainer.close()
+    return total
 
 
 def mean_vector_loss(model: Model, dev: DevSet, batch_size: int = 64) -> float:

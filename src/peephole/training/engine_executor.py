@@ -75,6 +75,7 @@ class EngineExecutor:
                 seed=train.seed,
                 coverage_loss=train.coverage_loss,
                 **{name: getattr(train, name) for name in MASKS},
+                ctc_weight=train.ctc_weight,
             ),
         )
         self._updates = 0  # AdamW's count of steps

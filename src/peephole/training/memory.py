@@ -29,6 +29,7 @@ WHOLE_STEP = 1.35  # the engine's own step holds its arrays together, those of t
 POINTS = 1 << 17  # numbers of the points around outputs of convolutions that are copied at a time: frontend_part.h
 WEIGHT_COPIES = {"weights": 1, "gradients": 1, "AdamW's moments": 2, "moving average and best weights": 2}
 EVALUATION_COPIES = 3  # of the weights while dev is evaluated: a network, its file and its packed form
+CTC_COPIES = 5  # likewise, of the trainer that measures the loss of CTC
 
 
 class BatchShape(NamedTuple):
@@ -61,11 +62,12 @@ def training_memory(
     step = number * max(numbers, default=0)
     if is_trained_without_torch(config):
         step = int(WHOLE_STEP * step)
+    evaluation = EVALUATION_COPIES + CTC_COPIES * (config.model.ctc and is_trained_without_torch(config))
     parts = {name: copies * weights for name, copies in WEIGHT_COPIES.items()}
     if config.train.average_last > 1:
         parts["weights of the last evaluations"] = min(config.train.average_last, config.train.evaluations) * weights
     return parts | {
-        "activations of the largest batch": max(step, EVALUATION_COPIES * weights),
+        "activations of the largest batch": max(step, evaluation * weights),
         "Python and its libraries": LIBRARIES["engine" if is_trained_without_torch(config) else "PyTorch"],
     }
 
@@ -166,9 +168,14 @@ def is_trained_by_engine(config: Config) -> bool:
 
 
 def ctc_numbers(config: Config, num_target_symbols: int, batch: BatchShape) -> int:
-    """Return how many numbers CTC holds: scores, log-probabilities and their gradients, and both passes over paths."""
+    """Return how many numbers CTC holds: scores, log-probabilities and their gradients, and both passes over paths.
+
+    The engine by itself holds scores in the place of their gradients, and paths of one pair at a time.
+    """
     a, dropped = Architecture.of(config.model), bool(config.model.dropout)
     rows = batch.pairs * schema.num_places(a, batch.source_steps)
+    if is_trained_without_torch(config):
+        return rows * (num_target_symbols + (2 + dropped) * a.encoder_size) if a.ctc else 0
     return rows * (4 * num_target_symbols + 2 * a.encoder_size * dropped + 4 * batch.target_steps) if a.ctc else 0
 
 
