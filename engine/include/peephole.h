@@ -310,7 +310,7 @@ typedef struct peephole_trainer_step {
   double learning_rate;
   double divisor;                /* above 0: divides the gradients of the summed loss */
   double average_decay;          /* the share of the average that stays, from 0 to 1; 1: the average is not updated */
-  double sampling_probability;   /* of feeding the most probable symbol, (14), not the gold one, (13); 0 if the model copies */
+  double sampling_probability;   /* of feeding the most probable symbol, (14), not the gold one, (13); 0 for a language model */
   double loss;                   /* written: -sum of log p(y), with label smoothing; with a CTC output (33) */
   double gradient_norm;          /* written unless loss alone is computed: of the divided gradients, before clipping */
   int32_t updated;               /* written: 0 if nothing was to be updated, or loss or norm are not finite; then weights,

@@ -52,6 +52,12 @@ CASES = {
     ),
     "coverage loss": Case({"attention": "coverage", "encoder_layers": 2, "encoder_pyramid": 1}, {"coverage_loss": 1.5}),
     "copying, multihead": Case({"output": "copy", "attention": "multihead", "attention_heads": 2, "cell": "gru"}),
+    "copying, sampling": Case(
+        {"output": "copy", "attention": "location", "decoder_layers": 2}, {"coverage_loss": 0}, sampling_probability=0.7
+    ),
+    "copying, sampling, always": Case(
+        {"output": "copy", "attention": "general", "cell": "gru"}, {"label_smoothing": 0}, sampling_probability=1
+    ),
     "copying, dot": Case({"output": "copy", "attention": "dot", "peephole": "none"}, {"label_smoothing": 0}),
     "gru": Case({"cell": "gru", "encoder_layers": 2, "decoder_layers": 2, "residual": True}),
     "gru, bridge": Case({"cell": "gru", "encoder_size": 6, "attention": "coverage"}, sampling_probability=0.5),

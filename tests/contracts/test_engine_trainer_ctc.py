@@ -29,19 +29,8 @@ def test_the_joint_loss_equals_the_oracle(settings, instruction_set):
     model, config = make(**settings)
     how, noise = loss_settings(config, 0.3), Noise(seed=1, step=1, examples=torch.arange(len(PAIRS)), rate=0.4)
     weights = {name: tensor.numpy() for name, tensor in model.state_dict().items()}
-    given = StepSettings(
-        noise.rate,
-        False,
-        how["label_smoothing"],
-        0.0,
-        0.0,
-        0.0,
-        2,
-        "64-true",
-        1,
-        how["coverage_weight"],
-        how["ctc_weight"],
-    )
+    shares = {"coverage_loss": how["coverage_weight"], "ctc_weight": how["ctc_weight"]}
+    given = StepSettings(noise.rate, False, how["label_smoothing"], 0.0, 0.0, 0.0, 2, "64-true", 1, **shares)
     trainer = EngineTrainer(Architecture.of(config), 7, V, weights, given, instruction_set)
     source, lengths, target = (tensor.numpy() for tensor in batch())
     result, gradients = trainer.gradients(source, lengths, target, noise.examples.numpy(), step=1, divisor=1)

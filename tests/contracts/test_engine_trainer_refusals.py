@@ -84,24 +84,25 @@ def test_refused_numbers(numbers, message):
 
 
 @pytest.mark.parametrize(
-    ("changes", "numbers", "message"),
+    ("changes", "message"),
     [
-        ({"source": BATCH.source}, {}, "source: wanted integers of 3 dimensions"),
-        ({"source": COPIED.source[..., :1]}, {}, "source: wanted 2 symbols a step, read and copied, got 1"),
-        ({"source": with_number(COPIED.source, (1, 2, 1), -1)}, {}, "copied 1: .* got -1"),
-        ({"source": with_number(COPIED.source, (1, 2, 0), 13)}, {}, "source 1: .* got 13"),
-        ({"target": with_number(COPIED.target, (0, 0), 2**41)}, {}, "target 0: .* got 2199023255552"),
-        (
-            {},
-            {"sampling_probability": 0.1},
-            "sampling_probability: wanted 0 for a language model and for one that copies",
-        ),
+        ({"source": BATCH.source}, "source: wanted integers of 3 dimensions"),
+        ({"source": COPIED.source[..., :1]}, "source: wanted 2 symbols a step, read and copied, got 1"),
+        ({"source": with_number(COPIED.source, (1, 2, 1), -1)}, "copied 1: .* got -1"),
+        ({"source": with_number(COPIED.source, (1, 2, 0), 13)}, "source 1: .* got 13"),
+        ({"target": with_number(COPIED.target, (0, 0), 2**41)}, "target 0: .* got 2199023255552"),
     ],
 )
-def test_refused_copying(changes, numbers, message):
+def test_refused_copying(changes, message):
     given = {name: getattr(COPIED, name) for name in ("source", "source_lengths", "target", "examples")}
     with pytest.raises(ValueError, match=message):
-        CASES["copying"].trainer().step(**given | changes, **{"step": 0, "learning_rate": 0.1, "divisor": 1} | numbers)
+        CASES["copying"].trainer().step(**given | changes, step=0, learning_rate=0.1, divisor=1)
+
+
+def test_sampling_of_a_language_model_is_refused():
+    how = {"step": 0, "learning_rate": 0.1, "divisor": 1, "sampling_probability": 0.1}
+    with pytest.raises(ValueError, match=r"sampling_probability: wanted 0 for a language model, got 0\.1"):
+        CASES["language model"].trainer().step(*arguments(BATCH), **how)
 
 
 FRAMES = CASES["frames"].batch()

@@ -157,7 +157,15 @@ def test_both_do_the_same_updates(settings: dict[str, Any]) -> None:
     assert len(changed) >= len(before) / 2  # all weights, and their average where there is one
 
 
-@pytest.mark.parametrize("settings", [{"dropout": 0.2}, {"attention": "general", "decoder_layers": 2}], ids=str)
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {"dropout": 0.2},
+        {"attention": "general", "decoder_layers": 2},
+        {"output": "copy", "symbols.shared": True, "dropout": 0.2},
+    ],
+    ids=str,
+)
 def test_both_do_the_same_updates_with_scheduled_sampling(settings: dict[str, Any]) -> None:
     config = config_of({"scheduled_sampling": "linear", **settings})
     assert declined(config) is None

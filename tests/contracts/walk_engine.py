@@ -230,7 +230,7 @@ def train(model: dict[str, Any], precision: str, threads: int, instruction_set: 
             source = draw.normal(size=(batch, 5 * source_steps, architecture.input_size)).astype(np.float32)
         given = source, source_lengths, target
         examples = draw.integers(0, 1000, batch)
-        sampling = 0.5 * (architecture.input != "none" and not copies)
+        sampling = 0.5 * (architecture.input != "none")
         trainer.step(*given, examples, step=step, learning_rate=0.01, divisor=1, sampling_probability=sampling)
         trainer.gradients(*given, examples, step=step, divisor=1)
         trainer.loss(*given, averaged=seed % 2 == 1)

@@ -5,6 +5,15 @@
 
 namespace {
 
+// The first of the most probable symbols that a search may predict.
+template <class T>
+inline int64_t most_probable(const T *scores, int64_t count) {
+  int64_t best = PEEPHOLE_EOS;
+  for (int64_t symbol = PEEPHOLE_UNK + 1; symbol < count; ++symbol)
+    if (scores[symbol] > scores[best]) best = symbol;
+  return best;
+}
+
 template <class T>
 class CopyPart {
  public:
@@ -51,6 +60,29 @@ class CopyPart {
   void fill(peephole_output_loss_gradients &d, T *d_weights) const {
     d.gates = d_gates;
     d.weights = d_weights;
+  }
+
+  // The most probable symbol, (27), at a position b * U + t, given the logit of its gate; scores (V) become p of the
+  // vocabulary. weights: (B, U, S).
+  int64_t most_probable(int64_t position, T *scores, T gate, const T *weights) const {
+    const int64_t V = n.output.weight.rows, *own = copied + position / U * S;
+    const T *alpha = weights + position * S;
+    const double generates = 1 / (1 + std::exp(-double(gate)));
+    calls.elements.softmax(scores, T(generates), V);
+    auto share = [&](int64_t j) { return T((1 - generates) * double(alpha[j])); };
+    for (int64_t j = 0; j < S; ++j)
+      if (own[j] < V && own[j] != PEEPHOLE_PAD) scores[own[j]] += share(j);
+    int64_t best = ::most_probable(scores, V);
+    T most = scores[best];
+    for (int64_t j = 0; j < S; ++j) {
+      if (own[j] < V) continue;
+      T copy = 0;
+      for (int64_t i = 0; i < S; ++i) copy += own[i] == own[j] ? share(i) : T(0);
+      if (copy <= most) continue;
+      best = own[j];
+      most = copy;
+    }
+    return best;
   }
 
   // Adds to the gradient of the inputs.

@@ -12,6 +12,7 @@
 #include "train/decoder_part.h"
 #include "train/frontend_part.h"
 #include "train/recurrent_stack.h"
+#include "train/symbol_choice.h"
 #include "train/symbol_inputs.h"
 
 namespace {
@@ -22,7 +23,7 @@ class TrainingStep {
   TrainingStep(const NetworkView &network, const peephole_trainer_settings &given, const TrainingKernels &training,
                const ElementKernels<T> &elements, void (*make_mask)(const peephole_dropout_mask &), const uint32_t *unit_keys)
       : n(network), settings(given), calls{training, elements, make_mask, given, unit_keys}, decoder(network, calls),
-        copying(network, calls), ctc(network, calls), frontend(network, calls), source_inputs(calls), target_inputs(calls) {
+        copying(network, calls), ctc(network, calls), choice(network, calls, copying), frontend(network, calls), source_inputs(calls), target_inputs(calls) {
     const bool alone = is_language_model();
     const int64_t directions = alone ? 1 : n.directions;
     stack.emplace(StackShape{n.gru ? PEEPHOLE_GRU : PEEPHOLE_LSTM, n.form, n.embedding_size, alone ? H : M / directions, alone ? n.decoder_layers : n.encoder_layers,
@@ -64,6 +65,7 @@ class TrainingStep {
   DecoderPart<T> decoder;
   CopyPart<T> copying;
   CtcPart<T> ctc;
+  SymbolChoice<T> choice;
   FrontendPart<T> frontend;                      // of frames
   SymbolInputs<T> source_inputs, target_inputs;  // of the lowest layers
   const int64_t H = n.hidden_size, M = n.encoder_size, E = n.embedding_size, R = H + M + E;
@@ -75,13 +77,7 @@ class TrainingStep {
   T *x, *embedded;                   // (B, S, E), (B, U, E)  with dropout
   T *inputs, *readouts, *dropped;    // (rows, R), (rows, H) r_t, and r_t with dropout
   T *loss;
-  const peephole_trainer_step *sampled = nullptr;  // the step, if symbols are sampled
   int64_t *first_rows;               // (B): the first row of each sequence
-  // To choose the next symbols, for each thread: of at most most_tried rows of one step
-  int64_t most_tried, *tried;        // their positions
-  T *tried_inputs, *tried_readouts, *tried_logits;  // (…, R), (…, H), (…, V)
-  char *tried_scratch;
-  size_t tried_scratch_bytes;
   T *d_x, *d_embedded, *d_states, *d_contexts;  // (B, S, E), (B, U, E), (B, U, H), (B, U, M)
   T *d_inputs, *d_readouts;          // (rows, R), (rows, H)
   T *d_weights, *coverages;          // (B, U, steps of the encoder's output), of the attention weights; κ
@@ -104,8 +100,8 @@ class TrainingStep {
     target_mask = calls.take_mask(arena, drops, B, U, E);
     readout_mask = calls.take_mask(arena, drops, B, U, H);
     embedded = arena.take<T>(B * U * E);
-    sampled = learns && step.sampling_probability > 0 ? &step : nullptr;
-    target_inputs.lay_out(arena, !drops && !sampled, n.target_embedding.rows, rows, B * U, E, learns);
+    choice.lay_out(arena, step, learns);
+    target_inputs.lay_out(arena, !drops && !choice.exists(), n.target_embedding.rows, rows, B * U, E, learns);
     if (alone) {
       S = U;
       stack->lay_out(arena, B, U, lengths, target_inputs.inputs(), drops, learns);
@@ -119,7 +115,6 @@ class TrainingStep {
     loss = arena.take<T>(1);
     calls.need_linear(rows, n.readout.weight, learns);
     first_rows = arena.take<int64_t>(B);
-    if (sampled) lay_out_sampling(arena);
     if (copying.exists()) copying.lay_out(arena, rows, B, U, S, positions, learns);
     if (ctc.exists()) ctc.lay_out(arena, *stack, step, drops, learns);
     const peephole_output_loss problem = output_problem(n);
@@ -155,30 +150,6 @@ class TrainingStep {
     x = own ? arena.take<T>(B * S * E) : nullptr;
     d_x = learns && own ? arena.take<T>(B * S * E) : nullptr;
     stack->lay_out(arena, B, S, frames ? frontend.lengths() : step.source_lengths, source_inputs.inputs(), drops, learns);
-  }
-
-  void lay_out_sampling(Arena &arena) {
-    const int64_t threads = settings.threads, parts = std::min(threads, B);
-    most_tried = (B + parts - 1) / parts;
-    tried = arena.take<int64_t>(threads * most_tried);
-    tried_inputs = arena.take<T>(threads * most_tried * R);
-    tried_readouts = arena.take<T>(threads * most_tried * H);
-    tried_logits = arena.take<T>(threads * most_tried * n.output.weight.rows);
-    tried_scratch_bytes = 0;
-    for (const auto *layer : {&n.readout, &n.output}) {
-      const peephole_linear problem = try_linear(most_tried, *layer, nullptr, nullptr, nullptr);
-      tried_scratch_bytes = std::max(tried_scratch_bytes, peephole_linear_scratch_bytes(&problem, 0));
-    }
-    tried_scratch_bytes = (tried_scratch_bytes + 63) / 64 * 64;
-    tried_scratch = arena.take<char>(int64_t(tried_scratch_bytes) * threads);
-  }
-
-  // A product of some rows of one step, on the thread that computes them.
-  peephole_linear try_linear(int64_t count, const peephole::LinearView &layer, const T *from, T *to, char *scratch) const {
-    peephole_linear problem = calls.linear(count, from, layer.weight, &layer.bias, to);
-    problem.threads = 1;
-    problem.scratch = scratch;
-    return problem;
   }
 
   // y_{t-1} and y_t of each row, and the symbol of each real source position.
@@ -268,7 +239,7 @@ class TrainingStep {
       stack->forward(x, w.encoder);
       Feeding feeding{*this, w};
       const peephole::SymbolFeed feed{feed_symbols, &feeding};
-      decoder.forward(w, embedded, sampled ? &feed : nullptr);
+      decoder.forward(w, embedded, choice.exists() ? &feed : nullptr);
       states = decoder.states();
       contexts = decoder.contexts();
     }
@@ -301,40 +272,12 @@ class TrainingStep {
 
   // (14): where it is drawn, feeds the most probable symbol in place of the gold one, which is fed already.
   void choose_symbols(const NetworkView &w, const int64_t *at, int64_t count, int worker) {
-    const int64_t V = w.output.weight.rows, first = worker * most_tried;
-    int64_t *drawn = tried + first, num_drawn = 0;
-    T *read_rows = tried_inputs + first * R, *r = tried_readouts + first * H, *logits = tried_logits + first * V;
-    for (int64_t i = 0; i < count; ++i)
-      if (draws(at[i] / U, at[i] % U + 1)) drawn[num_drawn++] = at[i];
-    if (!num_drawn) return;
-    for (int64_t i = 0; i < num_drawn; ++i) read(drawn[i], decoder.states(), decoder.contexts(), read_rows + i * R);
-    char *scratch = tried_scratch + size_t(worker) * tried_scratch_bytes;
-    calls.training.linear_forward(try_linear(num_drawn, w.readout, read_rows, r, scratch));
-    for (int64_t i = 0; i < num_drawn; ++i) {
-      calls.elements.tanh(r + i * H, r + i * H, H);
-      calls.elements.multiply(r + i * H, r + i * H, readout_mask.of(drawn[i]), H);
-    }
-    calls.training.linear_forward(try_linear(num_drawn, w.output, r, logits, scratch));
-    for (int64_t i = 0; i < num_drawn; ++i) {
-      const int64_t next = drawn[i] + 1, symbol = most_probable(logits + i * V, V);
+    auto from = [&](int64_t position, T *to) { read(position, decoder.states(), decoder.contexts(), to); };
+    choice.run(w, at, count, worker, readout_mask, decoder.weights(), from, [&](int64_t next, int64_t symbol) {
+      symbol = fed(symbol);
       previous[first_rows[next / U] + next % U] = symbol;
       calls.elements.multiply(embedded + next * E, calls.in(w.target_embedding) + symbol * E, target_mask.of(next), E);
-    }
-  }
-
-  // Whether the symbol that step t of a sequence is fed is the model's own.
-  bool draws(int64_t b, int64_t t) const {
-    const uint64_t site = uint64_t(sampled->sites[n.encoder_layers + n.decoder_layers + 1]);
-    const int32_t bits = random_bits(uint64_t(sampled->examples[b]), site, uint64_t(t), unit_key(0));
-    return (double(bits) + 2147483648.0) / 4294967296.0 < sampled->sampling_probability;
-  }
-
-  // The first of the most probable symbols that a search may predict.
-  static int64_t most_probable(const T *logits, int64_t count) {
-    int64_t best = PEEPHOLE_EOS;
-    for (int64_t symbol = PEEPHOLE_UNK + 1; symbol < count; ++symbol)
-      if (logits[symbol] > logits[best]) best = symbol;
-    return best;
+    });
   }
 
   peephole_output_loss output_problem(const NetworkView &w) const {
