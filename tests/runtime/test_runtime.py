@@ -16,6 +16,7 @@ import time
 from importlib.resources import files
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 import peephole
@@ -164,6 +165,30 @@ def test_a_ctc_output_is_trained_and_measured(tmp_path: Path) -> None:
     first, last = (line["dev"]["ctc_loss"] for line in lines if "dev" in line)
     assert 0 < last < first
     assert run("predict", out, "--ctc-weight", 0.5, stdin="abc\n").stdout
+
+
+@pytest.mark.parametrize(
+    "settings", [{"input": "frames"}, {"input": "convolution", "convolution_channels": 4}], ids=str
+)
+def test_frames_are_trained_and_resumed(tmp_path: Path, settings: dict[str, object]) -> None:
+    rng, lines = np.random.default_rng(1), []
+    for number in range(60):
+        letters = "".join(rng.choice(list("abc"), 1 + number % 3))
+        frames = np.repeat([np.eye(8)["abc".index(letter)] for letter in letters], 4, axis=0)
+        np.save(tmp_path / f"{number}.npy", (frames + 0.1 * rng.normal(size=frames.shape)).astype(np.float32))
+        lines.append(f"{number}.npy\t{letters}\n")
+    pairs, out = tmp_path / "pairs.tsv", tmp_path / "m.safetensors"
+    pairs.write_text("".join(lines), encoding="utf-8")
+    masks = {"time_masks": 1, "time_mask_size": 2}
+    done = run_without_extras(
+        "train", pairs, "--out", out, *options(**TINY, **settings, **masks, steps=40, evaluations=2)
+    )
+    assert "; engine " in done.stderr
+    assert "torch" not in peephole.info(out).made
+    whole = out.read_bytes()
+    out.unlink()
+    run_without_extras("train", "--resume", tmp_path / "m.run")
+    assert out.read_bytes() == whole
 
 
 def test_a_killed_training_ends_in_the_same_bits(tmp_path: Path) -> None:
