@@ -214,7 +214,7 @@ class TrainingStep {
                       const T *from) const {
     constexpr int64_t kColumns = 64;
     T *table = calls.to(gradient);
-    clear(table, gradient.rows * gradient.columns);
+    calls.template for_rows<512>(gradient.rows, [&](int64_t row) { clear(table + row * E, E); });
     for_tasks(settings.threads, (E + kColumns - 1) / kColumns, [&](int64_t task, int) {
       const int64_t first = task * kColumns, size = std::min(kColumns, E - first);
       for (int64_t i = 0; i < count; ++i) {

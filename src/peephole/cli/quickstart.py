@@ -39,7 +39,8 @@ def command(minutes: float, folder: str) -> None:
     """
     started = time.monotonic()
     # The words are seen seven to ten times, and letters and phones follow each other in the same order
-    settings = {**SHORT, **TRIGRAMS, "train.minutes": minutes, "train.evaluations": 10, "model.attention": "location"}
+    settings = {**SHORT, **TRIGRAMS, "train.minutes": minutes, "train.evaluations": 10, "train.dev_pairs": 2500}
+    settings |= {"model.encoder_size": 256, "model.attention": "location"}
     config = Config().with_values(settings, "command line")
     output_folder = Path(folder)
     write_cmudict(output_folder)
