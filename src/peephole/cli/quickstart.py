@@ -39,9 +39,9 @@ def command(minutes: float, folder: str) -> None:
     """
     started = time.monotonic()
     # The words are seen seven to ten times, and letters and phones follow each other in the same order
-    settings = {**SHORT, **TRIGRAMS, "train.minutes": minutes, "train.evaluations": 10, "train.dev_pairs": 2500}
-    settings |= {"model.encoder_size": 256, "model.attention": "location"}
-    config = Config().with_values(settings, "command line")
+    own: dict[str, object] = {"model.encoder_size": 256, "model.attention": "location"}
+    own |= {"train.minutes": minutes, "train.evaluations": 10, "train.dev_pairs": 2500}
+    config = Config().with_values({**SHORT, **TRIGRAMS, **own}, "command line")
     output_folder = Path(folder)
     write_cmudict(output_folder)
     from peephole.training import train
