@@ -50,6 +50,9 @@ def quantized(shape: str, stored: Stored) -> tuple[bytes, Sequence[Hypothesis]]:
     with torch.no_grad():  # two matrices that are packed as one get unequal scales
         for layer in network.decoder.layers:
             layer.weight_hidden /= 4
+        for weight in network.parameters():
+            if weight.dim() == 2 and not weight.any():  # a table of trigrams
+                weight.normal_()
     weights = {name: tensor.numpy() for name, tensor in network.state_dict().items()}
     file = encoded(config, network, stored)
     specs = schema.tensors(Architecture.of(config.model), len(SOURCE), len(TARGET))

@@ -95,7 +95,7 @@ FEEDING: dict[str, dict[str, object]] = {  # with contexts and states that do no
 }
 TRIGRAMS: dict[str, dict[str, object]] = {
     "trigrams": {"ngram_rows": 20, "encoder_layers": 2, "encoder_size": 26},
-    "trigrams, gru": {"ngram_rows": 1, "cell": "gru", "peephole": "none", "embedding_size": 33},
+    "trigrams, gru": {"ngram_rows": 1, "cell": "gru", "peephole": "none"},
     "trigrams, mean": {"ngram_rows": 5000, "context": "mean", "embedding_size": 1, "bidirectional": False},
 }
 SHAPES |= STACKS | FEEDING | TRIGRAMS
@@ -109,7 +109,7 @@ SEARCHES = {
 }
 
 # The engine also rounds activations, to 8 significant bits or to 127 levels per row: errors of up to 1/512 or 1/126 of
-# the largest. The largest measured error of log p of a symbol in these models: 0.0043 (bfloat16) and 0.0304 (int8).
+# the largest. The largest measured error of log p of a symbol in these models: 0.0052 (bfloat16) and 0.0304 (int8).
 # Layer normalisation scales the gates of these small initial weights, errors included, up to a variance of 1: 0.0071
 # and 0.0983. Products of bytes themselves are compared exactly, in test_engine_bytes.py.
 ROUNDING = {"bfloat16": 0.006, "int8": 0.035}
@@ -126,7 +126,7 @@ def make_network(config: Config, seed: int) -> Seq2Seq:
     network = build_seq2seq(config.model, len(SOURCE), len(TARGET)).eval()
     with torch.no_grad():
         for weight in network.parameters():
-            _ = weight.mul_(2) if weight.dim() == 2 else weight.normal_()
+            _ = weight.mul_(2) if weight.dim() == 2 and weight.any() else weight.normal_()
         network.decoder.output.bias[EOS] -= 2  # for targets of many lengths
     return network
 

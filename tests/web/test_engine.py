@@ -59,7 +59,7 @@ def write(path: Path, settings: dict[str, Any], stored: Stored, seed: int) -> Mo
     network = build_seq2seq(config.model, len(source), len(TARGET)).eval()
     with torch.no_grad():
         for weight in network.parameters():
-            _ = weight.mul_(2) if weight.dim() == 2 else weight.normal_()
+            _ = weight.mul_(2) if weight.dim() == 2 and weight.any() else weight.normal_()
     tensors = {name: tensor.numpy() for name, tensor in network.state_dict().items()}
     save_model(path, ModelFile(tensors, config, source, TARGET, stored))
     return load(path)
