@@ -14,6 +14,7 @@ import numpy as np
 
 from . import oracle
 from .oracle import Array
+from .trigram_oracle import with_trigrams
 
 BOS, UNK = 1, 3  # BOS is y_0
 
@@ -125,7 +126,7 @@ class ModelOracle:
         if self.input == "symbols":
             embeddings = self.weights["frontend.embedding.weight"]
             if "frontend.ngrams.weight" in self.weights:
-                return oracle.with_trigrams(embeddings, self.weights["frontend.ngrams.weight"], source)
+                return with_trigrams(embeddings, self.weights["frontend.ngrams.weight"], source)
             return embeddings[list(source)]
         frames = oracle.normalized(source, self.weights["frontend.mean"], self.weights["frontend.scale"])
         if self.input == "frames":

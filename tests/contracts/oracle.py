@@ -23,8 +23,6 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-BOS, EOS = 1, 2
-
 Array = NDArray[Any]
 STEP = 1e-30
 
@@ -217,25 +215,6 @@ def stack(
 def normalized(frames: Array, mean: Array, scale: Array) -> Array:
     """Return the frames (T, F) of one source less a mean, times a scale."""
     return np.array([(frame - mean) * scale for frame in frames])
-
-
-def trigram_row(before: int, symbol: int, after: int, num_rows: int) -> int:
-    """Return the row of three symbols in a table of trigrams, (66)."""
-    P, a, code = 2**31 - 1, 668265263, 0
-    for one in (before, symbol, after):
-        code = (code + one) % P * (code + one + a) % P
-    return code * num_rows // P
-
-
-def with_trigrams(embeddings: Array, trigrams: Array, source: Sequence[int]) -> Array:
-    """Return x_j of (66) of a source: (V, E), (N, E) -> (T, E)."""
-    around = [BOS, *source, EOS]
-    return np.array(
-        [
-            embeddings[symbol] + trigrams[trigram_row(around[j], symbol, around[j + 2], len(trigrams))]
-            for j, symbol in enumerate(source)
-        ]
-    )
 
 
 def joined(frames: Array, count: int) -> Array:

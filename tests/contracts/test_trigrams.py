@@ -12,11 +12,12 @@ from peephole.nn import build_seq2seq, use_engine
 from peephole.nn.frontends import SymbolFrontend, ngram_rows
 from rejection import rejected_by_comparison
 
-from . import oracle, right_network
+from . import right_network
 from .changes import change_text
 from .network_checks import SOURCE_SYMBOLS, check, check_dropout, check_mixed_precision, check_steps, make
 from .right_network import RightNetwork
 from .test_seq2seq import CELLS
+from .trigram_oracle import trigram_row
 from .wrong_trigrams import WRONG_TRIGRAMS
 
 
@@ -50,7 +51,7 @@ def test_rows_equal_the_oracle_for_any_symbols_and_lengths(num_rows):
     found = ngram_rows(torch.from_numpy(symbols), torch.tensor(lengths), num_rows)
     for source, length, rows in zip(symbols.tolist(), lengths, found.tolist(), strict=True):
         around = [1, *source[:length], 2]
-        want = [oracle.trigram_row(*around[t : t + 3], num_rows) for t in range(length)]
+        want = [trigram_row(*around[t : t + 3], num_rows) for t in range(length)]
         assert rows[:length] == want
         assert all(0 <= row < num_rows for row in want)
 
