@@ -1,7 +1,8 @@
 """How good is a model after a number of minutes from a cold start?
 
     python benchmarks/time_to_quality.py --minutes 1 2 5 10
-    python benchmarks/time_to_quality.py --phonetisaurus phon/bin/phonetisaurus --yoyodyne yoyo/bin/yoyodyne
+    python benchmarks/time_to_quality.py --phonetisaurus phon/bin/phonetisaurus --yoyodyne yoyo/bin/yoyodyne \
+        --onmt-python onmt/bin/python
     python benchmarks/time_to_quality.py --data recipes/hanja/data --source-sep '' --target-sep ''
 
 Each system gets two files of pairs and trains by its own command, one system at a time on all threads; the test words
@@ -43,6 +44,11 @@ class Task(NamedTuple):
         """Return the pairs of a file."""
         lines = (self.data / name).read_text(encoding="utf-8").splitlines()
         return [(source, target) for source, target in (line.split("\t") for line in lines)]
+
+    @staticmethod
+    def symbols(text: str, separator: str) -> list[str]:
+        """Return the symbols of a text."""
+        return text.split(separator) if separator else list(text)
 
 
 Train = Callable[[Task, Path, float, int, Sequence[str]], list[str]]
@@ -161,6 +167,49 @@ def train_yoyodyne(
     return (folder / "predicted.tsv").read_text(encoding="utf-8").splitlines()
 
 
+OPENNMT_WORKER = Path(__file__).parents[1] / "recipes" / "translate_debian" / "opennmt_worker.py"
+OPENNMT_TASK = {
+    "hidden_size": 256,
+    "embedding_size": 128,
+    "dropout": 0.2,
+    "label_smoothing": 0.1,
+    "batch_symbols": 600,  # about 64 words
+    "warmup": 0.02,
+    "average_decay": 0.002,
+    "learning_rate": 0.001,
+}
+
+
+def train_opennmt(
+    python: str, task: Task, folder: Path, minutes: float, seed: int, sources: Sequence[str]
+) -> list[str]:
+    """Train OpenNMT-py's attention LSTM of our size by its own trainer, and predict with beam 5 by its own program."""
+    pairs = task.pairs("train.tsv")
+    sides = {
+        "src": [task.symbols(source, task.source_sep) for source, _ in pairs],
+        "tgt": [task.symbols(target, task.target_sep) for _, target in pairs],
+    }
+    for side, texts in sides.items():
+        (folder / f"train.{side}").write_text("".join(f"{' '.join(text)}\n" for text in texts), encoding="utf-8")
+    test = folder / "test.src"
+    test.write_text("".join(f"{' '.join(task.symbols(text, task.source_sep))}\n" for text in sources), encoding="utf-8")
+    settings = OPENNMT_TASK | {
+        "source_symbols": sorted({symbol for text in sides["src"] for symbol in text}),
+        "target_symbols": sorted({symbol for text in sides["tgt"] for symbol in text}),
+        "pairs": len(pairs),
+        "minutes": minutes,
+        "seed": seed,
+    }
+    (folder / "task.json").write_text(json.dumps(settings, ensure_ascii=False), encoding="utf-8")
+    threads = ["--threads", str(task.threads)]
+    run([python, str(OPENNMT_WORKER), str(folder), str(folder / "facts.json"), *threads], folder, task.threads)
+    out = folder / "predicted.txt"
+    predict = [python, "-m", "onmt.bin.translate", "-model", str(folder / "model.pt"), "-src", str(test)]
+    predict += ["-output", str(out), "-beam_size", "5", "-batch_size", "64", "-length_penalty", "avg"]
+    run(predict, folder, task.threads)
+    return [task.target_sep.join(line.split(" ")) for line in out.read_text(encoding="utf-8").splitlines()]
+
+
 class Cell(NamedTuple):
     """Hold the errors of a system after some minutes."""
 
@@ -214,13 +263,15 @@ def main() -> None:
     parser.add_argument("--name", default="peephole", help="of this row and its folder, to compare settings")
     parser.add_argument("--phonetisaurus", metavar="PROGRAM")
     parser.add_argument("--yoyodyne", metavar="PROGRAM")
+    parser.add_argument("--onmt-python", dest="opennmt", metavar="PATH", help="Python of OpenNMT-py's environment")
     arguments = parser.parse_args()
     data = arguments.data or FOLDER / "cmudict"
     if arguments.data is None and not (data / "test.tsv").is_file():
         write_cmudict(data)
     task = Task(data, arguments.source_sep, arguments.target_sep, arguments.threads, arguments.settings)
     systems: dict[str, Train] = {arguments.name: train_peephole}
-    for name, train in (("phonetisaurus", train_phonetisaurus), ("yoyodyne", train_yoyodyne)):
+    peers = {"phonetisaurus": train_phonetisaurus, "yoyodyne": train_yoyodyne, "opennmt": train_opennmt}
+    for name, train in peers.items():
         if program := getattr(arguments, name):
             systems[name] = lambda *given, program=program, train=train: train(program, *given)
     results = FOLDER / data.resolve().relative_to(Path.cwd()).as_posix().replace("/", "-")

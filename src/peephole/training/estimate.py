@@ -3,33 +3,22 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass
 from itertools import islice
-from typing import Any
 
-import numpy as np
-
-from peephole.config import Config, SearchConfig
-from peephole.data import Prepared
-from peephole.engine import bfloat16_is_faster
-from peephole.engine.packed import PackedModel, PackedSearch
+from peephole.config import Config
+from peephole.data import Prepared, batches
 from peephole.memory import machine_memory
-from peephole.nn import schema
-from peephole.nn.schema import Architecture
-from peephole.storage.model_file import ModelFile, encode_model
-from peephole.symbols import UNK
-from peephole.training.memory import first_batches, is_trained_by_engine, shape_of, training_memory
-
-Batch = tuple[Sequence[int], Sequence[int]]
-"""The source lengths and the target lengths, EOS included, of the pairs of a batch."""
+from peephole.nn.initial import initial_weights
+from peephole.training.backend_choice import with_precision
+from peephole.training.engine_executor import EngineExecutor
+from peephole.training.loss import loss_divisor
+from peephole.training.memory import batch_frames, first_batches, is_trained_without_torch, shape_of, training_memory
+from peephole.training.schedules import sampling_probability
 
 TRIALS = 8  # batches that are timed
-# An update takes this many times as long as scoring its batch with a packed model, and a little more. Over models of
-# hidden sizes 64 to 512, of one and two layers, and batches of 1000 to 4000 symbols the estimate was 0.82 to 1.24 times
-# the processor time of real updates (AVX-512 with bfloat16, one thread).
-FACTORS = {"32-true": 4.7, "bf16-mixed": 3.1, "64-true": 9.4}
-SECONDS_PER_UPDATE = 0.003
+MOST_SECONDS = 1.0  # of them; one is timed at least
 
 
 @dataclass(frozen=True)
@@ -40,7 +29,7 @@ class Estimate:
         memory: bytes at the peak, by use, for one process; the keys are words for the user.
         steps_per_epoch: updates in a pass over the data.
         seconds_per_epoch: seconds of such a pass on this machine's CPU, without evaluations; None for what the engine
-            does not train, or this machine cannot.
+            does not train by itself, or this machine cannot.
     """
 
     memory: dict[str, int]
@@ -59,7 +48,7 @@ def estimate(config: Config, prepared: Prepared, timed: int = TRIALS) -> Estimat
     Args:
         config: all settings.
         prepared: the prepared data.
-        timed: batches that are timed.
+        timed: batches that are timed, fewer if they take long.
 
     A training that needs more memory than this machine has is not refused here, as by `check_training_memory`; its time
     is None.
@@ -69,39 +58,47 @@ def estimate(config: Config, prepared: Prepared, timed: int = TRIALS) -> Estimat
     memory = training_memory(config, len(prepared.source_symbols), len(prepared.target_symbols), shapes)
     steps = max(1, round(len(found) * len(prepared.train) / sum(len(source) for source, _ in found)))
     seconds = None
-    if is_trained_by_engine(config) and sum(memory.values()) < machine_memory().total:
-        step = max(1, len(found) // timed)
-        trials = [(source.tolist(), target.tolist()) for source, target in islice(found, 0, None, step)]
-        seconds = steps * seconds_per_update(config, prepared, trials)
+    if is_trained_without_torch(config) and sum(memory.values()) < machine_memory().total:
+        seconds = seconds_per_symbol(config, prepared, timed) * prepared.train.num_target_symbols
     return Estimate(memory, steps, seconds)
 
 
-def seconds_per_update(config: Config, prepared: Prepared, batches: Sequence[Batch]) -> float:
-    """Return the mean seconds of an update on some batches, from the time of scoring them with random weights.
+def seconds_per_symbol(config: Config, prepared: Prepared, timed: int) -> float:
+    """Return the seconds of training by target symbol: those of updates on the first batches, by the engine.
 
     Args:
-        config: all settings.
-        prepared: its symbol tables are used.
-        batches: the lengths of their pairs.
+        config: all settings of a training by the engine alone.
+        prepared: the prepared data.
+        timed: batches that are timed, fewer if they take long.
     """
-    architecture = Architecture.of(config.model)
-    specs = schema.tensors(architecture, len(prepared.source_symbols), len(prepared.target_symbols))
-    draw = np.random.default_rng(0)
-    tensors = {name: draw.normal(0, 0.05, spec.shape).astype(np.float32) for name, spec in specs.items()}
-    file = ModelFile(tensors, config, prepared.source_symbols, prepared.target_symbols)
-    searching = PackedSearch([PackedModel(encode_model(file))])
-    times = []
-    for source_lengths, target_lengths in batches:
-        size = architecture.input_size
-        sources: list[Any] = [[UNK] * n for n in source_lengths]
-        if size is not None:
-            sources = [draw.normal(size=(n, size)).astype(np.float32) for n in source_lengths]
-        targets = [[UNK] * (n - 1) for n in target_lengths]
-        how = SearchConfig(batch_size=len(sources), threads=config.train.threads)
-        started = time.perf_counter()
-        searching.likeliest(sources, targets, how)
-        times.append(time.perf_counter() - started)
-    precision = config.train.precision
-    if precision == "auto":  # as `peephole.training.backend_choice.with_precision` chooses, if the engine trains all
-        precision = "bf16-mixed" if bfloat16_is_faster() else "32-true"
-    return FACTORS.get(precision, FACTORS["32-true"]) * sum(times) / len(times) + SECONDS_PER_UPDATE
+    config = with_precision(config)
+    train, sizes = config.train, (len(prepared.source_symbols), len(prepared.target_symbols))
+    weights = dict(initial_weights(config.model, *sizes, train.seed, prepared.statistics))
+    first = batches(
+        prepared.train,
+        seed=train.seed,
+        epoch=0,
+        batch_symbols=config.data.batch_symbols,
+        batch_frames=batch_frames(config),
+    )
+    executor = EngineExecutor(config, *sizes, weights)
+    seconds, symbols = 0.0, 0
+    try:
+        for batch in islice(first, timed):
+            for _ in range(2):  # the first of two updates touches memory for the first time
+                started = time.perf_counter()
+                executor.step(
+                    batch,
+                    step=0,
+                    learning_rate=0.0,
+                    divisor=loss_divisor(len(batch), batch.num_symbols, train.loss_mean),
+                    sampling_probability=sampling_probability(0.5, train),
+                    interruptible=nullcontext,
+                )
+                last = time.perf_counter() - started
+            seconds, symbols = seconds + last, symbols + batch.num_symbols
+            if seconds > MOST_SECONDS:
+                break
+    finally:
+        executor.close()
+    return seconds / symbols
