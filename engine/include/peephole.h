@@ -26,7 +26,7 @@
 extern "C" {
 #endif
 
-#define PEEPHOLE_ABI_VERSION 17
+#define PEEPHOLE_ABI_VERSION 18
 
 /* What a function returns. */
 enum peephole_status {
@@ -255,10 +255,11 @@ typedef struct peephole_trainer_settings {
   int64_t num_source_symbols;   /* at least 1; of networks that read symbols only */
   int64_t num_target_symbols;   /* at least 4 */
   double dropout;               /* from 0, below 1 */
-  double label_smoothing;       /* from 0 to 1 */
+  double label_smoothing;       /* from 0 to 1; not read of targets of vectors */
   double clip_norm;             /* gradients with a larger norm are scaled down to it; 0: never */
   double weight_decay;          /* AdamW's; its β1 is 0.9, β2 0.999, ε 1e-8 */
-  double coverage_loss;         /* its weight in the loss of gradients and updates, (23); 0 unless the network has attention */
+  double coverage_loss;         /* its weight in the loss of gradients and updates, (23); 0 unless the network has attention and
+                                   targets of symbols */
   double ctc_weight;            /* the share w of CTC in all losses, (33), above 0 to 1; not read without a CTC output */
   int64_t time_masks, time_mask_size;       /* SpecAugment of frames, in gradients and updates: the number of masks and the */
   int64_t feature_masks, feature_mask_size; /* most frames, or numbers of all frames, that one covers. Not read of symbols */
@@ -280,7 +281,7 @@ typedef struct peephole_trainer_tensor {
   int64_t num_dimensions; /* 1 or 2 */
   int64_t shape[2];       /* 1 beyond the last dimension */
   void *arrays[5];        /* by enum peephole_trainer_array; NULL for gradients and moments of a constant, such as the mean of
-                             frames, which no step changes */
+                             frames or of vectors, which no step changes */
 } peephole_trainer_tensor;
 
 enum peephole_trainer_task {
@@ -299,7 +300,10 @@ typedef struct peephole_trainer_step {
   const int64_t *copied;         /* (B,T)  of a model that copies: the target symbol, at least 0, that a copy of each source
                                     symbol is; else not read */
   const int64_t *targets;        /* (B,U)  in [0, V), or if the model copies at least 0: at least one symbol, then <pad>, which
-                                    no real symbol is */
+                                    no real symbol is. Not read for a network whose targets are vectors */
+  const float *vectors;          /* (B,U,D)  of such a network, else not read. A component that is not finite is missing: it adds
+                                    nothing to the loss, and 0, the mean, is fed in its place. Nothing is computed past the
+                                    last step with another one, but for the first step */
   const int64_t *examples;       /* (B)    a number of each pair, for dropout and sampling */
   const int64_t *sites;          /* the `place` of peephole_dropout_mask for each site: source embedding and between encoder
                                     layers 1, 2, ... (neither for a language model); target embedding; between decoder
@@ -310,9 +314,13 @@ typedef struct peephole_trainer_step {
   double learning_rate;
   double divisor;                /* above 0: divides the gradients of the summed loss */
   double average_decay;          /* the share of the average that stays, from 0 to 1; 1: the average is not updated */
-  double sampling_probability;   /* of feeding the most probable symbol, (14), not the gold one, (13); 0 for a language model */
-  double loss;                   /* written: -sum of log p(y), with label smoothing; with a CTC output (33) */
+  double sampling_probability;   /* of feeding the most probable symbol, (14), not the gold one, (13); 0 for a language
+                                    model and for targets of vectors */
+  double loss;                   /* written: -sum of log p(y), with label smoothing; with a CTC output (33); of vectors the sum
+                                    of the losses of (51)-(55) */
   double gradient_norm;          /* written unless loss alone is computed: of the divided gradients, before clipping */
+  double *log_densities;         /* (B)  written unless NULL, for an output of normal distributions only: the logarithm of the
+                                    density of each target, (11), in its own units. NULL for all others */
   int32_t updated;               /* written: 0 if nothing was to be updated, or loss or norm are not finite; then weights,
                                     moments and average are those before */
 } peephole_trainer_step;

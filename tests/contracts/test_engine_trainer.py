@@ -17,6 +17,7 @@ from contracts.training_checks import (
     largest_error,
     some_batch,
 )
+from contracts.vector_checks import oracle_of
 from contracts.wrong_trainers import WRONG_COPYING, WRONG_CTC, WRONG_FRAMES, WRONG_GRADIENTS, WRONG_STEPS
 from peephole import engine
 from peephole.data.batch import make_batch
@@ -99,6 +100,36 @@ CASES = {
     ),
     "ctc, last": Case({"ctc": True, "context": "last", "peephole": "none"}, {"ctc_weight": 0.9}),
     "ctc alone": Case({"ctc": True, "attention": "multihead", "attention_heads": 2}, {"ctc_weight": 1.0}),
+    "vectors": Case(
+        {"input": "frames", "output": "gaussian", "scaling": "source", "encoder_layers": 2, "decoder_layers": 2},
+        {"time_masks": 2, "feature_masks": 1, "feature_mask_size": 2},
+    ),
+    "vectors in constant units": Case(
+        {"input": "frames", "output": "gaussian", "scaling": "constant", "frame_stack": 3, "peephole": "diagonal"}
+    ),
+    "vectors, not continued": Case(
+        {"input": "frames", "output": "quantile", "scaling": "constant", "continues": False, "attention": "coverage"},
+        {"variational_dropout": True},
+    ),
+    "vectors, no feedback": Case(
+        {"input": "frames", "output": "quantile", "quantiles": 4, "feedback": False, "context": "last", "cell": "gru"}
+    ),
+    "many quantiles": Case(
+        {
+            "input": "frames",
+            "output": "quantile",
+            "quantiles": 21,
+            "output_size": 6,
+            "encoder_size": 6,
+            "residual": True,
+        }
+    ),
+    "vectors of convolutions": Case(
+        {"input": "convolution", "input_planes": 2, "convolution_channels": 3, "output": "quantile", "output_size": 5}
+    ),
+    "vectors, multihead": Case(
+        {"input": "frames", "output": "gaussian", "attention": "multihead", "attention_heads": 2, "peephole": "none"}
+    ),
     "language model": Case({"input": "none", "decoder_layers": 3, "residual": True}),
     "language model, one layer": Case({"input": "none", "peephole": "diagonal"}, {"variational_dropout": True}),
 }
@@ -224,7 +255,9 @@ def test_the_same_bits_for_any_number_of_threads(name, dropout, precision, instr
 def padded(batch):
     """Return a batch with more padding."""
     source = np.pad(batch.source, ((0, 0), (0, 11), (0, 0))[: batch.source.ndim], constant_values=9)
-    return replace(batch, source=source, target=np.pad(batch.target, ((0, 0), (0, 2))))
+    missing = np.nan if batch.target.ndim == 3 else PAD
+    target = np.pad(batch.target, ((0, 0), (0, 2), (0, 0))[: batch.target.ndim], constant_values=missing)
+    return replace(batch, source=source, target=target)
 
 
 @pytest.mark.parametrize("dropout", [0, 0.3])
@@ -254,6 +287,8 @@ def test_memory_of_a_larger_batch_changes_nothing():
 
 def loss_of_zero_weights(case, batch):
     """Return the loss of even probabilities: of all symbols; of a model that copies half of it of the source's."""
+    if case.predicts_vectors:
+        return vector_loss_of_zero_weights(case, batch)
     if case.config.model.ctc:
         share = case.config.train.ctc_weight
         return (1 - share) * np.log(NUM_TARGET_SYMBOLS) * batch.num_symbols + share * ctc_loss_of_zero_weights(
@@ -266,6 +301,20 @@ def loss_of_zero_weights(case, batch):
         for symbol in target[target != PAD]:
             generated = (symbol < NUM_TARGET_SYMBOLS) / NUM_TARGET_SYMBOLS
             loss -= np.log(0.5 * generated + 0.5 * np.mean(source[:length, 1] == symbol))
+    return loss
+
+
+def vector_loss_of_zero_weights(case, batch):
+    """Return the loss of vectors whose distributions are all the same, by the oracle; only the deviations are not 0."""
+    constants = {name: np.zeros(case.config.model.output_size) for name in ("decoder.mean", "decoder.deviation")}
+    if "decoder.deviation" in case.trainer().weights:
+        constants["decoder.deviation"] = case.trainer().weights["decoder.deviation"]
+    oracle, loss = oracle_of(case.config.model, constants), 0.0
+    for source, length, target in zip(batch.source, batch.source_lengths, batch.target, strict=True):
+        mean, deviation = oracle.units(source[:length].astype(float))
+        z = (target - mean) / deviation
+        numbers = oracle.describe(np.zeros(case.trainer().weights["decoder.output.bias"].shape))
+        loss += sum(oracle.component_loss(numbers[:, d], z[t, d]) for t, d in np.argwhere(np.isfinite(z)))
     return loss
 
 
@@ -285,7 +334,7 @@ def test_loss_is_that_of_plain_gradients(name):
     batch, trainer = case.batch(), CASES[name].trainer()
     result, _ = case.trainer().gradients(*arguments(batch), step=0, divisor=1)
     assert trainer.loss(*arguments(batch)[:3]) == pytest.approx(result.loss, rel=1e-12)
-    for weight in trainer.weights.values():
+    for weight in (weight for name, weight in trainer.weights.items() if name != "decoder.deviation"):
         weight[...] = 0
     assert trainer.loss(*arguments(batch)[:3]) == pytest.approx(loss_of_zero_weights(case, batch))
     assert trainer.loss(*arguments(batch)[:3], averaged=True) == pytest.approx(result.loss, rel=1e-12)

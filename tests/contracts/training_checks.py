@@ -17,9 +17,10 @@ from peephole.nn import Noise, Seq2Seq, build_seq2seq, use_engine
 from peephole.nn.frontends import NormalizedFrames
 from peephole.nn.masking import Masking
 from peephole.nn.schema import Architecture
+from peephole.nn.vectors import VectorSeq2Seq
 
 NUM_SOURCE_SYMBOLS, NUM_TARGET_SYMBOLS = 13, 11
-FRAME_SIZE = 6
+FRAME_SIZE, VECTOR_SIZE = 6, 2
 SOURCE_LENGTHS, TARGET_LENGTHS = (3, 7, 1, 6, 2), (4, 1, 5, 2, 5)
 Arrays = dict[str, NDArray[Any]]
 Make = Callable[..., EngineTrainer]
@@ -45,6 +46,8 @@ class Case:
         train = {"clip_norm": 0.5, "weight_decay": 0.2, "ema_decay": 0.9, "seed": 3}
         if self.reads_frames:
             sizes["input_size"] = FRAME_SIZE
+        if self.predicts_vectors:
+            sizes["output_size"] = VECTOR_SIZE
         settings = {f"model.{name}": value for name, value in (sizes | dict(self.model)).items()}
         settings |= {f"train.{name}": value for name, value in (train | dict(self.train)).items()}
         return Config().with_values(settings | {"model.dropout": self.dropout})
@@ -54,8 +57,15 @@ class Case:
         """Return whether sources are frames."""
         return self.model.get("input") in ("frames", "convolution")
 
+    @property
+    def predicts_vectors(self) -> bool:
+        """Return whether targets are vectors."""
+        return self.model.get("output") in ("gaussian", "quantile")
+
     def batch(self, seed: int = 1) -> Batch:
         """Return a batch that the network can be trained with."""
+        if self.predicts_vectors:
+            return vector_batch(seed, self.config.model.output_size)
         if self.model.get("ctc"):
             return ctc_batch(seed, frames=self.reads_frames)
         return some_batch(seed, copies=self.model.get("output") == "copy", frames=self.reads_frames)
@@ -73,6 +83,11 @@ class Case:
                 size = network.frontend.input_size
                 network.frontend.mean.copy_(torch.randn(size, generator=draw))
                 network.frontend.scale.copy_(0.5 + torch.rand(size, generator=draw))
+            if isinstance(network, VectorSeq2Seq) and self.config.model.scaling == "constant":
+                size = network.decoder.size
+                network.decoder.set_statistics(
+                    torch.randn(size, generator=draw), 0.5 + torch.rand(size, generator=draw)
+                )
         return network.double() if self.precision == "64-true" else network
 
     def trainer(
@@ -136,6 +151,24 @@ def ctc_batch(seed: int = 1, *, frames: bool = False) -> Batch:
     sources = [draw.integers(0, NUM_SOURCE_SYMBOLS, length) for length in lengths]
     if frames:
         sources = [1 + draw.normal(size=(3 * length - 1, FRAME_SIZE)).astype(np.float32) for length in lengths]
+    return make_batch(sources, targets, draw.integers(0, 2**40, len(sources)))
+
+
+def vector_batch(seed: int = 1, size: int | None = VECTOR_SIZE) -> Batch:
+    """Return a batch of frames and vectors of D components, far from 0.
+
+    Components are missing in the middle and at the end, one is infinite, one target has none at all, and a component of
+    one source does not vary.
+    """
+    assert size is not None
+    draw = np.random.default_rng(seed)
+    sources = [3 + 2 * draw.normal(size=(3 * length - 1, FRAME_SIZE)).astype(np.float32) for length in SOURCE_LENGTHS]
+    sources[0][:, size - 1] = 2.5
+    targets = [2 + 3 * draw.normal(size=(length, size)).astype(np.float32) for length in TARGET_LENGTHS]
+    targets[0][1, 0] = np.nan
+    targets[1][...] = np.nan
+    targets[2][[2, 4]] = np.nan
+    targets[3][0, size - 1] = np.inf
     return make_batch(sources, targets, draw.integers(0, 2**40, len(sources)))
 
 

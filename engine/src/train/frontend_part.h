@@ -9,7 +9,7 @@
 #include <vector>
 
 #include "train/frame_masks.h"
-#include "train/step_parts.h"
+#include "train/vector_units.h"
 
 namespace {
 
@@ -71,8 +71,9 @@ class FrontendPart {
   // The number of vectors of each source, (B).
   const int64_t *lengths() const { return vector_lengths; }
 
-  // Reads the frames of checked arguments; `masks`: some of them are masked at random.
-  void read(const peephole_trainer_step &given, const NetworkView &w, bool masks) {
+  // Reads the frames of checked arguments. `units`: their first numbers are read in these, (51), or NULL; `masks`: some of
+  // them are masked at random.
+  void read(const peephole_trainer_step &given, const NetworkView &w, const VectorUnits<T> *units, bool masks) {
     for (size_t l = 0; l < levels.size(); ++l) {
       int64_t *first = levels[l].first, at = 0;
       for (int64_t b = 0; b < B; first[++b] = at) {
@@ -81,7 +82,7 @@ class FrontendPart {
       }
     }
     for (int64_t b = 0; b < B; ++b) vector_lengths[b] = steps(given.source_lengths[b]);
-    calls.for_sequences(B, [&](int64_t b) { normalize(given, w, b, masks); });
+    calls.for_sequences(B, [&](int64_t b) { normalize(given, w, units, b, masks); });
   }
 
   // x (B, S, E): the vectors, with dropout. Not written past each length.
@@ -167,17 +168,19 @@ class FrontendPart {
   }
 
   // (f - mean) · scale of each frame of a source, the planes of a point side by side; 0 where it is masked.
-  void normalize(const peephole_trainer_step &given, const NetworkView &w, int64_t b, bool masks) const {
+  void normalize(const peephole_trainer_step &given, const NetworkView &w, const VectorUnits<T> *units, int64_t b, bool masks) const {
     const Level &level = levels[0];
     const int64_t F = n.input_size, P = n.input_planes, points = level.features, length = given.source_lengths[b];
     const float *frames = given.frames + b * given.source_steps * F;
     const T *mean = calls.in(w.frame_mean), *scale = calls.in(w.frame_scale);
+    const int64_t num_units = units ? units->size : 0;
     T *z = level.z + level.first[b] * F;
     for (int64_t t = 0; t < length; ++t)
       for (int64_t p = 0; p < P; ++p)
         for (int64_t f = 0; f < points; ++f) {
           const int64_t i = p * points + f;
-          z[t * F + f * P + p] = (T(frames[t * F + i]) - mean[i]) * scale[i];
+          const T number = T(frames[t * F + i]);
+          z[t * F + f * P + p] = ((i < num_units ? units->normalized(b, i, number) : number) - mean[i]) * scale[i];
         }
     clear(z + length * F, (level.first[b + 1] - level.first[b] - length) * F);
     if (!masks) return;

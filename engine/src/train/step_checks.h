@@ -14,11 +14,9 @@ namespace {
 
 // As the texts of peephole.engine.kinds.missing_kind.
 inline void check_trainable(const peephole::Architecture &a) {
-  const char *const outputs[] = {"symbols", "copy", "gaussian", "quantile"};
   auto lacks = [](bool lacking, const char *part, const char *kind) {
     if (lacking) refuse(std::string("has no ") + part + " of kind '" + kind + "'");
   };
-  lacks(a.output != peephole::Output::kSymbols && a.output != peephole::Output::kCopy, "output", outputs[int(a.output)]);
   lacks(a.layer_norm, "normalization", "layer");
   lacks(a.zoneout_hidden > 0 || a.zoneout_cell > 0, "zoneout", "states");
   lacks(a.input_feeding, "input_feeding", "readout");
@@ -84,6 +82,11 @@ inline void check_sources(const peephole::NetworkView &network, const peephole_t
 
 inline void check_targets(const peephole::NetworkView &network, const peephole_trainer_step &step) {
   check_range("target_steps", double(step.target_steps), 1, 1 << 30, false);
+  const bool vectors = peephole::is_vectors(network.output_kind);
+  if (step.log_densities && network.output_kind != peephole::Output::kGaussian)
+    refuse("log_densities: wanted none for a network whose targets have no density");
+  if (vectors && !step.vectors) refuse("vectors: wanted numbers, got none");
+  if (vectors) return;
   if (!step.targets) refuse("targets: wanted symbols, got none");
   for (int64_t b = 0; b < step.batch; ++b) {
     const int64_t *target = step.targets + b * step.target_steps;
@@ -110,6 +113,8 @@ inline void check_step(const peephole::NetworkView &network, const peephole_trai
   check_range("sampling_probability", step.sampling_probability, 0, 1, false);
   if (step.sampling_probability > 0 && network.input == peephole::Input::kNone)
     refuse("sampling_probability: wanted 0 for a language model, got " + std::to_string(step.sampling_probability));
+  if (step.sampling_probability > 0 && peephole::is_vectors(network.output_kind))
+    refuse("sampling_probability: wanted 0 for targets of vectors, got " + std::to_string(step.sampling_probability));
   if (!(step.divisor > 0) || std::isinf(step.divisor)) refuse("divisor: wanted a number above 0, got " + std::to_string(step.divisor));
 }
 

@@ -59,16 +59,15 @@ class TrainerOf final : public Trainer {
     bind(weights_, PEEPHOLE_WEIGHTS);
     bind(gradients_, PEEPHOLE_GRADIENTS);
     bind(average_, PEEPHOLE_AVERAGE);
-    constants_ = weights_.view().input_size > 0 ? 2 : 0;
-    const T *all = arrays_[PEEPHOLE_WEIGHTS][0], *trained = arrays_[PEEPHOLE_WEIGHTS][size_t(constants_)];
-    first_ = trained - all;
+    size_t trained = 0;
+    while (is_constant(trained)) ++trained;
+    first_ = arrays_[PEEPHOLE_WEIGHTS][trained] - all(PEEPHOLE_WEIGHTS);
     block_sums_.resize(size_t((size_ - first_ + kBlock - 1) / kBlock));
   }
 
   const std::vector<TensorSpec> &tensors() const override { return weights_.tensors(); }
   void *array(int32_t which, size_t index) override {
-    const bool has_all = int64_t(index) >= constants_;
-    return has_all || which == PEEPHOLE_WEIGHTS || which == PEEPHOLE_AVERAGE ? arrays_[size_t(which)][index] : nullptr;
+    return !is_constant(index) || which == PEEPHOLE_WEIGHTS || which == PEEPHOLE_AVERAGE ? arrays_[size_t(which)][index] : nullptr;
   }
 
   void run(int32_t task, peephole_trainer_step &step) override {
@@ -93,14 +92,24 @@ class TrainerOf final : public Trainer {
     return std::max({view.hidden_size, view.encoder_size, view.embedding_size});
   }
 
+  // Whether no step changes a tensor: the mean and the scale of frames, the mean and the deviation of vectors.
+  bool is_constant(size_t index) const {
+    const NetworkView &view = weights_.view();
+    const MatrixView *tensor = weights_.tensors()[index].view;
+    return tensor == &view.frame_mean || tensor == &view.frame_scale || tensor == &view.vector_mean || tensor == &view.vector_deviation;
+  }
+
+  // Constants come first: the first tensor is one if any is.
   void lay_out(Arena &arena) {
     for (auto &arrays : arrays_) {
-      arrays.clear();
-      for (const TensorSpec &spec : weights_.tensors()) {
-        int64_t count = 1;
-        for (int64_t size : spec.shape) count *= size;
-        arrays.push_back(arena.take<T>(count));
-      }
+      arrays.resize(weights_.tensors().size());
+      for (bool constants : {true, false})
+        for (size_t index = 0; index < arrays.size(); ++index) {
+          if (is_constant(index) != constants) continue;
+          int64_t count = 1;
+          for (int64_t size : weights_.tensors()[index].shape) count *= size;
+          arrays[index] = arena.take<T>(count);
+        }
     }
   }
 
@@ -153,7 +162,7 @@ class TrainerOf final : public Trainer {
   TrainingStep<T> step_;
   std::vector<T *> arrays_[kArrays];  // of each tensor
   int64_t size_ = 0;                  // numbers of all tensors, each padded to 64 bytes
-  int64_t constants_ = 0, first_ = 0; // the tensors that come first and are not trained, mean and scale of frames; their numbers
+  int64_t first_ = 0;                 // the numbers of the constants, which come first
   std::vector<double> block_sums_;
   Memory tensors_memory_, step_memory_;
 };
@@ -166,6 +175,7 @@ std::unique_ptr<Trainer> make_trainer(std::string_view architecture, const peeph
   check_trainable(read);
   check_settings(settings);
   if (read.input == Input::kFrames || read.input == Input::kConvolution) check_masks(settings);
+  if (settings.coverage_loss > 0 && is_vectors(read.output)) refuse("coverage_loss: wanted 0 for targets of vectors");
   if (settings.coverage_loss > 0 && read.context != Context::kAttention) refuse("coverage_loss: wanted 0 without attention");
   if (read.ctc && !(settings.ctc_weight > 0 && settings.ctc_weight <= 1))
     refuse("ctc_weight: wanted a number above 0 and at most 1 with a CTC output, got " + std::to_string(settings.ctc_weight));

@@ -1,4 +1,5 @@
-// One training step of a whole network, from symbols or frames to the gradients of all weights: peephole.nn.Seq2Seq.loss_sum.
+// One training step of a whole network, from symbols or frames to the gradients of all weights: peephole.nn.Seq2Seq.loss_sum,
+// and that of peephole.nn.vectors.VectorSeq2Seq.
 //
 // Rows are the real target steps, one sequence after the other; positions are b * U + t in arrays (B, U, …).
 #pragma once
@@ -14,6 +15,7 @@
 #include "train/recurrent_stack.h"
 #include "train/symbol_choice.h"
 #include "train/symbol_inputs.h"
+#include "train/vector_part.h"
 
 namespace {
 
@@ -23,7 +25,8 @@ class TrainingStep {
   TrainingStep(const NetworkView &network, const peephole_trainer_settings &given, const TrainingKernels &training,
                const ElementKernels<T> &elements, void (*make_mask)(const peephole_dropout_mask &), const uint32_t *unit_keys)
       : n(network), settings(given), calls{training, elements, make_mask, given, unit_keys}, decoder(network, calls),
-        copying(network, calls), ctc(network, calls), choice(network, calls, copying), frontend(network, calls), source_inputs(calls), target_inputs(calls) {
+        copying(network, calls), ctc(network, calls), vectors(network, calls), choice(network, calls, copying), frontend(network, calls),
+        source_inputs(calls), target_inputs(calls) {
     const bool alone = is_language_model();
     const int64_t directions = alone ? 1 : n.directions;
     stack.emplace(StackShape{n.gru ? PEEPHOLE_GRU : PEEPHOLE_LSTM, n.form, n.embedding_size, alone ? H : M / directions, alone ? n.decoder_layers : n.encoder_layers,
@@ -46,12 +49,14 @@ class TrainingStep {
     lay_out(arena, step, gradients != nullptr);
     find_rows(step);
     if (copying.exists()) copying.find(step);
-    if (frontend.exists()) frontend.read(step, weights, gradients != nullptr);
+    if (vectors.exists()) vectors.find(weights, first_rows, lengths);
+    if (frontend.exists()) frontend.read(step, weights, vectors.source_units(), gradients != nullptr);
     source_inputs.find(num_source_symbols, source_positions, source_symbols, weights.source_embedding);
     target_inputs.find(rows, positions, previous, weights.target_embedding);
     if (gradients) draw(step);
     forward(weights);
-    double loss = output(weights, gradients);
+    double loss = vectors.exists() ? vectors.loss(weights, dropped) : output(weights, gradients);
+    if (step.log_densities) vectors.log_densities(first_rows, lengths, step.log_densities);
     if (ctc.exists()) loss = ctc.forward(weights, lengths, loss);
     if (gradients) backward(weights, *gradients);
     return loss;
@@ -65,6 +70,7 @@ class TrainingStep {
   DecoderPart<T> decoder;
   CopyPart<T> copying;
   CtcPart<T> ctc;
+  VectorPart<T> vectors;
   SymbolChoice<T> choice;
   FrontendPart<T> frontend;                      // of frames
   SymbolInputs<T> source_inputs, target_inputs;  // of the lowest layers
@@ -92,7 +98,7 @@ class TrainingStep {
     U = step.target_steps;
     calls.scratch_bytes = 0;
     rows = 0;
-    for (int64_t i = 0; i < B * U; ++i) rows += step.targets[i] != PEEPHOLE_PAD;
+    for (int64_t b = 0; b < B; ++b) rows += target_length(step, b);
     lengths = arena.take<int64_t>(B);
     positions = arena.take<int64_t>(rows);
     previous = arena.take<int64_t>(rows);
@@ -101,7 +107,8 @@ class TrainingStep {
     readout_mask = calls.take_mask(arena, drops, B, U, H);
     embedded = arena.take<T>(B * U * E);
     choice.lay_out(arena, step, learns);
-    target_inputs.lay_out(arena, !drops && !choice.exists(), n.target_embedding.rows, rows, B * U, E, learns);
+    const bool symbols = !drops && !choice.exists() && !vectors.exists();
+    target_inputs.lay_out(arena, symbols, n.target_embedding.rows, rows, B * U, E, learns);
     if (alone) {
       S = U;
       stack->lay_out(arena, B, U, lengths, target_inputs.inputs(), drops, learns);
@@ -117,8 +124,12 @@ class TrainingStep {
     first_rows = arena.take<int64_t>(B);
     if (copying.exists()) copying.lay_out(arena, rows, B, U, S, positions, learns);
     if (ctc.exists()) ctc.lay_out(arena, *stack, step, drops, learns);
-    const peephole_output_loss problem = output_problem(n);
-    calls.need(peephole_output_loss_scratch_bytes(&problem, learns));
+    if (vectors.exists()) {
+      vectors.lay_out(arena, step, rows, positions, learns);
+    } else {
+      const peephole_output_loss problem = output_problem(n);
+      calls.need(peephole_output_loss_scratch_bytes(&problem, learns));
+    }
     if (learns) {
       d_embedded = arena.take<T>(B * U * E);
       d_states = arena.take<T>(B * U * H);
@@ -152,19 +163,24 @@ class TrainingStep {
     stack->lay_out(arena, B, S, frames ? frontend.lengths() : step.source_lengths, source_inputs.inputs(), drops, learns);
   }
 
-  // y_{t-1} and y_t of each row, and the symbol of each real source position.
+  int64_t target_length(const peephole_trainer_step &step, int64_t b) const {
+    if (vectors.exists()) return vectors.length(step, b);
+    const int64_t *target = step.targets + b * U;
+    return std::find(target, target + U, int64_t(PEEPHOLE_PAD)) - target;
+  }
+
+  // The position of each row and, of symbols, its y_{t-1} and y_t; and the symbol of each real source position.
   void find_rows(const peephole_trainer_step &step) {
     int64_t row = 0;
     for (int64_t b = 0; b < B; ++b) {
-      const int64_t *target = step.targets + b * U;
-      int64_t t = 0;
       first_rows[b] = row;
-      for (; t < U && target[t] != PEEPHOLE_PAD; ++t, ++row) {
+      lengths[b] = target_length(step, b);
+      for (int64_t t = 0; t < lengths[b]; ++t, ++row) {
         positions[row] = b * U + t;
-        previous[row] = t ? fed(target[t - 1]) : int64_t(PEEPHOLE_BOS);
-        gold[row] = target[t];
+        if (vectors.exists()) continue;
+        previous[row] = t ? fed(step.targets[b * U + t - 1]) : int64_t(PEEPHOLE_BOS);
+        gold[row] = step.targets[b * U + t];
       }
-      lengths[b] = t;
     }
     if (is_language_model() || frontend.exists()) return;
     int64_t at = 0;
@@ -225,7 +241,7 @@ class TrainingStep {
   }
 
   void forward(const NetworkView &w) {
-    embed(w.target_embedding, rows, positions, previous, target_mask, embedded);
+    vectors.exists() ? vectors.embed(w, target_mask, embedded) : embed(w.target_embedding, rows, positions, previous, target_mask, embedded);
     const T *states, *contexts = nullptr;
     if (is_language_model()) {
       stack->forward(embedded, w.decoder);
@@ -327,6 +343,7 @@ class TrainingStep {
   }
 
   void backward(const NetworkView &w, const NetworkView &g) {
+    if (vectors.exists()) vectors.output_gradient(w, g, dropped, d_readouts);
     if (ctc.exists()) scale_attention(g);
     calls.for_rows(rows, [&](int64_t row) {
       T *d = d_readouts + row * H;
@@ -356,6 +373,7 @@ class TrainingStep {
       const T *from = d_inputs + row * R + H + M;
       target_inputs.inputs() ? copy(to, from, E) : calls.elements.add(to, from, nullptr, E);
     });
+    if (vectors.exists()) return vectors.embedding_gradient(w, g, target_mask, d_embedded);
     embed_gradient(g.target_embedding, rows, positions, previous, target_mask, d_embedded);
     if (target_inputs.inputs()) target_inputs.add_gradients(1, g.target_embedding);
   }

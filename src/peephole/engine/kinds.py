@@ -37,7 +37,7 @@ TRAINER_KINDS: Mapping[str, Collection[str]] = {
     "attention": (*TRAINING_KINDS["attention"], "none"),
     "context": ("attention", "last", "mean", "none"),
     "input": ("symbols", "frames", "convolution", "none"),
-    "output": ("symbols", "copy"),
+    "output": ("symbols", "copy", "gaussian", "quantile"),
     "ctc": ("linear",),
 }
 """The networks that `peephole.engine.trainer` trains; engine/src/train/step_checks.h refuses all others."""

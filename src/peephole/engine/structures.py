@@ -188,13 +188,14 @@ class TrainerTensor(ctypes.Structure):
 class TrainerStep(ctypes.Structure):
     """`peephole_trainer_step`."""
 
-    _ARRAYS = ("sources", "frames", "source_lengths", "copied", "targets", "examples", "sites")
+    _ARRAYS = ("sources", "frames", "source_lengths", "copied", "targets", "vectors", "examples", "sites")
     _NUMBERS = ("learning_rate", "divisor", "average_decay", "sampling_probability", "loss", "gradient_norm")
     _fields_ = (
         *((name, ctypes.c_int64) for name in ("batch", "source_steps", "target_steps")),
         *((name, ctypes.c_void_p) for name in _ARRAYS),
         *((name, ctypes.c_int64) for name in ("time_mask_site", "feature_mask_site", "step")),
         *((name, ctypes.c_double) for name in _NUMBERS),
+        ("log_densities", ctypes.c_void_p),
         ("updated", ctypes.c_int32),
     )
 

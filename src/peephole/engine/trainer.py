@@ -18,6 +18,7 @@ from peephole.engine import structures
 from peephole.engine.abi import available, library
 from peephole.engine.enums import Operand, Status, TrainerArray, TrainerTask
 from peephole.engine.kinds import TRAINER_KINDS, missing_kind
+from peephole.engine.step_arrays import floats, integers
 from peephole.errors import EngineError
 from peephole.nn.architecture import Architecture
 from peephole.nn.sites import site_number
@@ -71,9 +72,9 @@ class EngineTrainer:
     """A network in training, with its optimiser's state, in the engine's memory.
 
     A step computes what `peephole.training.loop.train_step` does: the loss (12), of a model that copies with p of (27),
-    of one with a CTC output (33), with dropout, masks of frames, label smoothing, the coverage loss (23), and gold
-    symbols, (13), or sampled, (14); all gradients; clipping; AdamW; and the moving average of the weights. Results are
-    the same bits for any number of threads.
+    of one with a CTC output (33), of real vectors (53) or (55), with dropout, masks of frames, label smoothing, the
+    coverage loss (23), and gold symbols, (13), or sampled, (14); all gradients; clipping; AdamW; and the moving average
+    of the weights. Results are the same bits for any number of threads.
 
     Args:
         architecture: the network.
@@ -120,6 +121,7 @@ class EngineTrainer:
         self._reads_sources = architecture.input != "none"
         self._copies = architecture.output == "copy"
         self._frame_size = architecture.input_size if architecture.input in ("frames", "convolution") else None
+        self._vector_size = architecture.output_size if architecture.output in ("gaussian", "quantile") else None
         self._memory: _Memory | None = _Memory.open(
             architecture,
             num_source_symbols if architecture.input == "symbols" else 0,
@@ -157,12 +159,13 @@ class EngineTrainer:
                 (B, T, F), of which the engine reads float32; not read for a language model.
             source_lengths: (B,) real symbols or frames, 1 ≤ length ≤ T; not read for a language model.
             target: (B, U) symbols, padded with PAD after at least one symbol; of a model that copies also copies of
-                source symbols that the vocabulary lacks, above it.
+                source symbols that the vocabulary lacks, above it. Or vectors (B, U, D), of which the engine reads
+                float32; a component that is not finite is missing, as is all padding.
             examples: (B,) index of each pair in the corpus, from which dropout draws.
             step: updates done before.
             learning_rate: AdamW's.
             divisor: number that divides the summed loss, from `loss_divisor`.
-            sampling_probability: that of feeding the model's own symbol, (14); 0 for a language model.
+            sampling_probability: that of feeding the model's own symbol, (14); 0 for a language model and for vectors.
 
         Raises:
             ValueError: an array has another shape, an empty batch, a length out of range, or a symbol that is none.
@@ -197,7 +200,7 @@ class EngineTrainer:
     def loss(self, source: Numbers, source_lengths: Numbers, target: Numbers, *, averaged: bool = False) -> float:
         """Return the summed loss without dropout, label smoothing and coverage loss, with gold symbols fed, (12), (13).
 
-        Of a network with a CTC output it is (33), as in a step.
+        Of a network with a CTC output it is (33), as in a step; of vectors (53) or (55).
 
         Args:
             source: as in `step`, as are source_lengths and target.
@@ -211,6 +214,23 @@ class EngineTrainer:
         """
         task = TrainerTask.COMPUTE_AVERAGE_LOSS if averaged else TrainerTask.COMPUTE_LOSS
         return self._run(task, source, source_lengths, target, None, {}).loss
+
+    def log_densities(self, source: Numbers, source_lengths: Numbers, target: Numbers) -> NDArray[np.float64]:
+        """Return the logarithm of the density of each target of vectors, (11), in its own units, (B,).
+
+        Args:
+            source: as in `step`, as are source_lengths and target.
+            source_lengths: see `step`.
+            target: see `step`; missing components are left out.
+
+        Raises:
+            ValueError: see `step`; or the output has no density.
+            EngineError: see `step`.
+        """
+        found = np.empty(len(target))
+        given = {"log_densities": found.ctypes.data}
+        self._run(TrainerTask.COMPUTE_LOSS, source, source_lengths, target, None, given)
+        return found
 
     def close(self) -> None:
         """Drop the weights and the other arrays; the memory is released with the last view of it."""
@@ -229,14 +249,17 @@ class EngineTrainer:
     ) -> StepResult:
         if self._memory is None:
             raise EngineError("the trainer is closed")
-        arrays = {"targets": _integers("target", target, 2)}
+        if self._vector_size is None:
+            arrays: Arrays = {"targets": integers("target", target, 2)}
+        else:
+            arrays = {"vectors": floats("target", target, "vector", self._vector_size)}
         sizes = {"batch": len(target), "target_steps": target.shape[1]}
         if self._reads_sources:
             arrays |= self._sources(source, len(target))
-            arrays["source_lengths"] = _integers("source_lengths", source_lengths, 1, len(target))
+            arrays["source_lengths"] = integers("source_lengths", source_lengths, 1, len(target))
             sizes["source_steps"] = source.shape[1]
         if examples is not None:
-            arrays["examples"] = _integers("examples", examples, 1, len(target))
+            arrays["examples"] = integers("examples", examples, 1, len(target))
             number = partial(site_number, self.settings.seed, int(numbers["step"]))
             arrays["sites"] = np.array([number(site) for site in self._sites], np.int64)
             sizes |= {"time_mask_site": number("time masks"), "feature_mask_site": number("feature masks")}
@@ -248,8 +271,8 @@ class EngineTrainer:
     def _sources(self, source: Numbers, length: int) -> Arrays:
         """Return the arrays of the sources of a step by their names in `TrainerStep`."""
         if self._frame_size is not None:
-            return {"frames": _frames(source, self._frame_size, length)}
-        read = _integers("source", source, 3 if self._copies else 2, length)
+            return {"frames": floats("source", source, "frame", self._frame_size, length)}
+        read = integers("source", source, 3 if self._copies else 2, length)
         if not self._copies:
             return {"sources": read}
         if read.shape[2] != 2:
@@ -354,26 +377,6 @@ def _site_names(architecture: Architecture) -> list[str]:
     between = [f"between decoder layers {layer}" for layer in range(1, architecture.decoder_layers)]
     names = [*source, "target embedding", *between, "readout", "scheduled sampling"]
     return [*names, "ctc"] if architecture.ctc else names
-
-
-def _integers(name: str, array: Numbers, dimensions: int, length: int | None = None) -> NDArray[np.int64]:
-    """Return an array as the engine reads it."""
-    if array.ndim != dimensions or array.dtype.kind not in "iu":
-        raise ValueError(f"{name}: wanted integers of {dimensions} dimensions, got {array.dtype} {array.shape}")
-    if length is not None and len(array) != length:
-        raise ValueError(f"{name}: wanted {length} rows, got {len(array)}")
-    return np.ascontiguousarray(array, np.int64)
-
-
-def _frames(array: Numbers, size: int, length: int) -> NDArray[np.float32]:
-    """Return frames as the engine reads them."""
-    if array.ndim != 3 or array.dtype.kind != "f":
-        raise ValueError(f"source: wanted frames, floats of 3 dimensions, got {array.dtype} {array.shape}")
-    if array.shape[2] != size:
-        raise ValueError(f"source: wanted {size} numbers in a frame, got {array.shape[2]}")
-    if len(array) != length:
-        raise ValueError(f"source: wanted {length} rows, got {len(array)}")
-    return np.ascontiguousarray(array, np.float32)
 
 
 def _check_weights(views: Arrays, weights: Mapping[str, NDArray[Any]]) -> None:

@@ -11,11 +11,15 @@ from numpy.typing import NDArray
 from peephole.config import SearchConfig
 from peephole.data.series import Series
 from peephole.data.windows import history_of
+from peephole.engine import available
 from peephole.engine.forecast import draw
+from peephole.engine.kinds import TRAINER_KINDS, missing_kind
 from peephole.errors import ArgumentError, ConfigError, check_type, shorten
+from peephole.model.file_trainer import batches_of, trainer_of
 from peephole.model.forecast import Forecast
 from peephole.model.handle import FORCED_SETTINGS, Model
 from peephole.model.search_choice import slow_search_reason
+from peephole.nn.architecture import Architecture
 from peephole.search.vector_noise import random_numbers
 
 ROWS_AT_A_TIME = 2048  # series drawn together
@@ -83,18 +87,41 @@ class SeriesModel(Model):
             ConfigError: an unknown setting, or a model of quantiles, which have no density.
             ArgumentError: not as many targets as sources, or one of another shape.
         """
-        from peephole.search.vectors import log_densities  # imports PyTorch
-
         config = self._search_config("score", search, FORCED_SETTINGS)
         windows = [self._read(source, index)[0] for index, source in enumerate(sources)]
         wanted = [self._array(target, index, "target") for index, target in enumerate(targets)]
         if len(windows) != len(wanted):
             raise ArgumentError(f"score: wanted as many targets as sources, got {len(wanted)} and {len(windows)}")
+        if self.config.model.output != "gaussian":
+            raise ConfigError(f"output: wanted gaussian, which has a density, got {self.config.model.output}")
+        if config.engine == "auto" and self._weights.fit_engine() and self._has_trainer():
+            return self._densities_by_engine(windows, wanted, config)
+        from peephole.search.vectors import log_densities  # imports PyTorch
+
         networks, found = self._weights.search_networks(), []
         for first in range(0, len(windows), config.batch_size):
             part = slice(first, first + config.batch_size)
             found += log_densities(networks, windows[part], wanted[part])
         return found
+
+    def _has_trainer(self) -> bool:
+        """Return whether the engine's trainer, which computes densities, has all kinds of the models."""
+        kinds = [Architecture.of(member.config.model).kinds() for member in self.members]
+        missing = [missing_kind(own, TRAINER_KINDS) for own in kinds]
+        return available() and not any(missing) and self._weights.differing_kind(self.config) is None
+
+    def _densities_by_engine(
+        self, windows: Sequence[Numbers], targets: Sequence[Numbers], config: SearchConfig
+    ) -> list[float]:
+        """Return log p of each target; of an ensemble the density is the mean."""
+        each = []
+        for member in self.members:
+            with trainer_of(member.model_file("score"), config.threads) as trainer:
+                batches = batches_of(windows, targets, config.batch_size)
+                found = [trainer.log_densities(b.source, b.source_lengths, b.target) for b in batches]
+            each.append(np.concatenate([np.empty(0), *found]))
+        total: list[float] = (np.logaddexp.reduce(each) - np.log(len(each))).tolist()
+        return total
 
     def _draw(self, windows: Sequence[Numbers], noise: Numbers, config: SearchConfig) -> Numbers:
         """Return series drawn from the models in turn, (B, S, U, D)."""

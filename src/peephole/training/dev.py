@@ -6,14 +6,10 @@ import math
 from collections.abc import Sequence
 from typing import Any
 
-import numpy as np
-
 from peephole.config import HIGHEST_COUNT
-from peephole.data.batch import make_batch
-from peephole.engine.packed import usable_cores
-from peephole.engine.trainer import EngineTrainer, StepSettings
 from peephole.evaluation.metrics import METRICS, corpus_score
 from peephole.model import Model, Notices
+from peephole.model.file_trainer import batches_of, trainer_of
 from peephole.model.forced import summed_log_prob
 from peephole.model.reading import read_sources, read_targets
 from peephole.symbols import EOS
@@ -36,7 +32,7 @@ def measure(model: Model, dev: DevSet, threads: int | None = None) -> dict[str, 
         threads: CPU threads that predict; None: as many as a prediction uses.
     """
     if model.config.model.predicts_vectors:
-        return {"loss": mean_vector_loss(model, dev)}
+        return {"loss": mean_vector_loss(model, dev, threads=threads)}
     if model.config.model.input == "none":
         loss = mean_loss(model, dev, threads=threads)
         return {"loss": loss, "perplexity": math.exp(loss)}
@@ -72,7 +68,7 @@ def mean_loss(
     pairs.sort(key=lambda pair: (len(pair[0]), len(pair[1])))
     count = max(1, sum(len(target) + 1 for _, target in pairs))
     if model.files and ctc_weight:
-        return loss_of_file(model, pairs, batch_size, ctc_weight, threads) / count
+        return loss_of_file(model, pairs, batch_size, threads, ctc_weight) / count
     if model.files:
         return -summed_log_prob(model, pairs, threads) / count
     return (
@@ -81,45 +77,32 @@ def mean_loss(
 
 
 def loss_of_file(
-    model: Model, pairs: Sequence[tuple[Any, Any]], batch_size: int, ctc_weight: float, threads: int | None = None
+    model: Model, pairs: Sequence[tuple[Any, Any]], batch_size: int, threads: int | None = None, ctc_weight: float = 1.0
 ) -> float:
-    """Return the summed loss (33) of a model file with a CTC output, in float32, by the engine's trainer.
+    """Return the summed loss of a model file, (33) with a CTC output, in float32, by the engine's trainer.
 
     Args:
         model: the model, made of one file.
-        pairs: source and target, ids without </s>.
+        pairs: source and target, ids without </s> or real vectors.
         batch_size: pairs in a batch.
-        ctc_weight: the share of CTC, above 0.
         threads: CPU threads; None: all.
+        ctc_weight: the share of CTC, above 0; not read without a CTC output.
     """
-    file = model.model_file("dev loss")
-    settings = StepSettings(
-        dropout=0.0,
-        variational_dropout=False,
-        label_smoothing=0.0,
-        clip_norm=0.0,
-        weight_decay=0.0,
-        ema_decay=0.0,
-        threads=threads or usable_cores(),
-        precision="32-true",
-        seed=0,
-        ctc_weight=ctc_weight,
-    )
-    sizes = len(file.source_symbols), len(file.target_symbols)
-    trainer, total = EngineTrainer(file.architecture, *sizes, file.tensors, settings), 0.0
-    for first in range(0, len(pairs), batch_size):
-        sources, targets = zip(*pairs[first : first + batch_size], strict=True)
-        sides = [np.asarray(source) for source in sources], [np.array(target, np.int64) for target in targets]
-        batch = make_batch(*sides, np.arange(len(sources)))
-        total += trainer.loss(batch.source, batch.source_lengths, batch.target)
-    trainer.close()
-    return total
+    with trainer_of(model.model_file("dev loss"), threads, ctc_weight) as trainer:
+        batches = batches_of([source for source, _ in pairs], [target for _, target in pairs], batch_size)
+        return sum(trainer.loss(batch.source, batch.source_lengths, batch.target) for batch in batches)
 
 
-def mean_vector_loss(model: Model, dev: DevSet, batch_size: int = 64) -> float:
-    """Return the loss of real vectors ÷ number of vectors, over each source's target."""
+def mean_vector_loss(model: Model, dev: DevSet, batch_size: int = 64, threads: int | None = None) -> float:
+    """Return the loss of real vectors ÷ number of vectors, over each source's target.
+
+    A model made of a network computes it with that network in PyTorch, a model of a file by the engine's trainer.
+    """
     pairs = [(source, targets[0]) for source, targets in dev]
-    return loss_of_network(model, pairs, batch_size) / max(1, sum(len(target) for _, target in pairs))
+    total = (
+        loss_of_file(model, pairs, batch_size, threads) if model.files else loss_of_network(model, pairs, batch_size)
+    )
+    return total / max(1, sum(len(target) for _, target in pairs))
 
 
 def loss_of_network(model: Model, pairs: Sequence[tuple[Any, Any]], batch_size: int, ctc_weight: float = 0.0) -> float:
