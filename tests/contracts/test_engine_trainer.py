@@ -18,7 +18,7 @@ from contracts.training_checks import (
     some_batch,
 )
 from contracts.vector_checks import oracle_of
-from contracts.wrong_trainers import WRONG_COPYING, WRONG_CTC, WRONG_FRAMES, WRONG_GRADIENTS, WRONG_STEPS
+from contracts.wrong_trainers import WRONG_COPYING, WRONG_CTC, WRONG_FRAMES, WRONG_GRADIENTS, WRONG_STEPS, WRONG_VECTORS
 from peephole import engine
 from peephole.data.batch import make_batch
 from peephole.nn.schema import Architecture, num_places
@@ -176,6 +176,7 @@ def test_settings_of_the_update(train):
             "ctc",
         ),
         *("frames joined, pyramid", "convolutions of planes", "three convolutions"),
+        *("vectors", "vectors in constant units", "vectors, no feedback", "many quantiles"),
     ],
 )
 def test_gradients_in_float32(name, dropout, instruction_set):
@@ -184,7 +185,9 @@ def test_gradients_in_float32(name, dropout, instruction_set):
 
 
 @instruction_sets
-@pytest.mark.parametrize("name", ["default", "stacked", "mean", "no dropout", "copying", "frames", "ctc"])
+@pytest.mark.parametrize(
+    "name", ["default", "stacked", "mean", "no dropout", "copying", "frames", "ctc", "vectors, no feedback"]
+)
 def test_bfloat16_products_are_close_to_float32(name, instruction_set):
     """bfloat16 has 8 bits of mantissa, and errors of several products add up."""
     (loss, gradients), (wanted_loss, wanted) = in_both_precisions(CASES[name], instruction_set)
@@ -241,7 +244,7 @@ def assert_same_bits(one, other):
     "name",
     [
         *("default", "stacked", "dot", "mean", "gru, bridge", "language model", "copying", "trigrams", "ctc"),
-        *("frames joined, pyramid", "convolutions of planes"),
+        *("frames joined, pyramid", "convolutions of planes", "vectors", "vectors, not continued"),
     ],
 )
 def test_the_same_bits_for_any_number_of_threads(name, dropout, precision, instruction_set):
@@ -394,10 +397,21 @@ def test_a_frame_that_is_not_finite_changes_nothing(number):
     assert largest_error(trainer.weights, before) == 0
 
 
-def test_constants_have_no_moments_and_do_not_decay():
-    case = CASES["frames"]
+@pytest.mark.parametrize(
+    ("name", "constants"),
+    [
+        ("frames", ["frontend.mean", "frontend.scale"]),
+        ("vectors", ["frontend.mean", "frontend.scale"]),
+        (
+            "vectors in constant units",
+            ["frontend.mean", "frontend.scale", "decoder.mean", "decoder.deviation"],
+        ),
+    ],
+)
+def test_constants_have_no_moments_and_do_not_decay(name, constants):
+    case = CASES[name]
     trainer = case.trainer()
-    before = {name: trainer.weights[name].copy() for name in ("frontend.mean", "frontend.scale")}
+    before = {name: trainer.weights[name].copy() for name in constants}
     trainer.step(*arguments(case.batch()), step=0, learning_rate=0.1, divisor=1)
     assert trainer.weights.keys() - trainer.first_moments.keys() == before.keys()
     assert trainer.average.keys() == trainer.weights.keys()
@@ -410,6 +424,12 @@ def test_constants_have_no_moments_and_do_not_decay():
 def test_wrong_ctc_is_found(wrong):
     with pytest.raises(AssertionError):
         check_gradients(CASES["ctc"], 1e-10, WRONG_CTC[wrong])
+
+
+@pytest.mark.parametrize("wrong", WRONG_VECTORS)
+def test_wrong_vectors_are_found(wrong):
+    with pytest.raises(AssertionError):
+        check_gradients(CASES["vectors in constant units"], 1e-10, WRONG_VECTORS[wrong])
 
 
 @pytest.mark.parametrize("wrong", WRONG_STEPS)

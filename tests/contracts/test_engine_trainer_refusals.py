@@ -127,6 +127,67 @@ def test_refused_frames(name, changes, message):
         CASES[name].trainer().step(**given | changes, step=0, learning_rate=0.1, divisor=1)
 
 
+VECTORS = CASES["vectors"].batch()
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"target": BATCH.target}, "target: wanted vectors, floats of 3 dimensions, got int64"),
+        ({"target": VECTORS.target[..., 0]}, "target: wanted vectors, floats of 3 dimensions, got float32"),
+        ({"target": VECTORS.target[..., :1]}, "target: wanted 2 numbers in a vector, got 1"),
+        ({"target": VECTORS.target[1:]}, "source: wanted 4 rows, got 5"),
+        ({"target": VECTORS.target[:, :0]}, "target_steps: wanted a number from 1"),
+        ({"source": VECTORS.source[..., :5]}, "source: wanted 6 numbers in a frame, got 5"),
+        ({"source_lengths": with_number(VECTORS.source_lengths, 2, 0)}, "source 2: .* got 0"),
+    ],
+)
+def test_refused_vectors(changes, message):
+    given = {name: getattr(VECTORS, name) for name in ("source", "source_lengths", "target", "examples")}
+    with pytest.raises(ValueError, match=message):
+        CASES["vectors"].trainer().step(**given | changes, step=0, learning_rate=0.1, divisor=1)
+
+
+def test_missing_vectors_are_refused():
+    trainer = CASES["vectors"].trainer()
+    trainer._vector_size = None
+    with pytest.raises(ValueError, match="vectors: wanted numbers, got none"):
+        trainer.loss(*arguments(replace(VECTORS, target=BATCH.target))[:3])
+
+
+def test_sampling_of_vectors_is_refused():
+    how = {"step": 0, "learning_rate": 0.1, "divisor": 1, "sampling_probability": 0.1}
+    with pytest.raises(ValueError, match=r"sampling_probability: wanted 0 for targets of vectors, got 0\.1"):
+        CASES["vectors"].trainer().step(*arguments(VECTORS), **how)
+
+
+def test_a_coverage_loss_of_vectors_is_refused():
+    def make(architecture, sources, targets, weights, settings, instruction_set):
+        changed = settings._replace(coverage_loss=1.0)
+        return EngineTrainer(architecture, sources, targets, weights, changed, instruction_set)
+
+    with pytest.raises(ValueError, match="coverage_loss: wanted 0 for targets of vectors"):
+        CASES["vectors, not continued"].trainer(make)
+
+
+@pytest.mark.parametrize("name", ["many quantiles", "default"])
+def test_targets_without_a_density(name):
+    given = arguments(CASES[name].batch())[:3]
+    with pytest.raises(ValueError, match="log_densities: wanted none for a network whose targets have no density"):
+        CASES[name].trainer().log_densities(*given)
+
+
+@pytest.mark.parametrize("number", [np.nan, np.inf])
+def test_a_series_that_is_not_finite_changes_nothing(number):
+    trainer = CASES["vectors"].trainer()
+    before = {name: weight.copy() for name, weight in trainer.weights.items()}
+    given = arguments(replace(VECTORS, source=with_number(VECTORS.source, (0, 4, 1), number)))
+    result = trainer.step(*given, step=0, learning_rate=0.1, divisor=1)
+    assert not np.isfinite(result.loss)
+    assert not result.updated
+    assert largest_error(trainer.weights, before) == 0
+
+
 def test_missing_frames_are_refused(monkeypatch):
     monkeypatch.setattr(EngineTrainer, "_sources", lambda self, source, length: {})
     with pytest.raises(ValueError, match="frames: wanted numbers and lengths, got none"):

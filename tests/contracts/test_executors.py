@@ -55,6 +55,17 @@ CONFIGS: list[dict[str, Any]] = [
         "dropout": 0.2,
     },
     {"input": "convolution", "input_size": 8, "input_planes": 2, "convolution_channels": 3, "dropout": 0.2},
+    {"input": "frames", "input_size": 3, "output": "gaussian", "output_size": 2, "ema_decay": 0.9, "dropout": 0.2},
+    {
+        "input": "frames",
+        "input_size": 2,
+        "output": "quantile",
+        "output_size": 2,
+        "scaling": "constant",
+        "feedback": False,
+        "ema_decay": 0.9,
+        "weight_decay": 0.1,
+    },
 ]
 EXECUTORS = ["engine", "torch"]
 DIVISOR = 16  # a power of 2: PyTorch's executor divides the loss in float32, whose rounding would be in each gradient
@@ -64,10 +75,13 @@ def config_of(settings: dict[str, Any]) -> Config:
     return Config().with_values(SMALL | settings)
 
 
-def batches(count: int = 6, *, copies: bool = False, frame_size: int = 0) -> list[Batch]:
+def batches(
+    count: int = 6, *, copies: bool = False, frame_size: int = 0, vector_size: int | None = None
+) -> list[Batch]:
     """Return batches of pairs of unequal lengths; for a model that copies, each target begins with its source's.
 
-    With a `frame_size`, each source symbol is replaced by three frames.
+    With a `frame_size`, each source symbol is replaced by three frames; with a `vector_size`, each target symbol by a
+    vector, of which some have a missing component.
     """
     rng = np.random.default_rng(5)
     found = []
@@ -81,6 +95,9 @@ def batches(count: int = 6, *, copies: bool = False, frame_size: int = 0) -> lis
             sides[0] = [np.stack([source, source + 3], 1) for source in sides[0]]
         if frame_size:
             sides[0] = [rng.normal(size=(3 * len(source), frame_size)).astype(np.float32) for source in sides[0]]
+        if vector_size:
+            sides[1] = [rng.normal(size=(len(target), vector_size)).astype(np.float32) for target in sides[1]]
+            sides[1][0][-1, 0] = np.nan
         found.append(make_batch(sides[0], sides[1], np.arange(10 * number, 10 * number + len(sides[0]))))
     return found
 
@@ -96,10 +113,15 @@ def make(kind: str, config: Config) -> Executor:
 def train(executor: Executor, steps: range, *, sampling: float = 0.0) -> list[tuple[float, float]]:
     """Do some updates; return the loss and the norm of each."""
     found = []
+    weights = executor.weights
+    given = batches(
+        copies="decoder.output.gate_weight" in weights,
+        frame_size=len(weights.get("frontend.mean", ())),
+        vector_size=weights["decoder.embedding.weight"].shape[1] if "decoder.embedding.bias" in weights else None,
+    )
     with use_engine("off"):
         for step in steps:
-            frames = executor.weights.get("frontend.mean", ())
-            batch = batches(copies="decoder.output.gate_weight" in executor.weights, frame_size=len(frames))[step % 6]
+            batch = given[step % 6]
             result = executor.step(
                 batch,
                 step=step,

@@ -203,6 +203,23 @@ TRAINED = (
     {"input": "none", "decoder_layers": 2, "residual": True},
     {"input": "frames", "input_size": 5, "frame_stack": 3, "encoder_layers": 2, "encoder_pyramid": 1},
     {"input": "convolution", "input_size": 14, "input_planes": 2, "convolution_layers": 3, "convolution_channels": 17},
+    {"input": "frames", "input_size": 5, "output": "gaussian", "output_size": 3, "frame_stack": 2},
+    {
+        "input": "frames",
+        "input_size": 5,
+        "output": "quantile",
+        "quantiles": 17,
+        "output_size": 5,
+        "scaling": "constant",
+    },
+    {
+        "input": "convolution",
+        "input_size": 6,
+        "input_planes": 2,
+        "output": "quantile",
+        "output_size": 1,
+        "feedback": False,
+    },
 )
 
 
@@ -228,12 +245,17 @@ def train(model: dict[str, Any], precision: str, threads: int, instruction_set: 
         if architecture.input_size is not None:
             source_lengths = 5 * source_lengths - 4
             source = draw.normal(size=(batch, 5 * source_steps, architecture.input_size)).astype(np.float32)
+        if architecture.output_size is not None:
+            target = draw.normal(size=(batch, target_steps, architecture.output_size)).astype(np.float32)
+            target[draw.random(target.shape) < 0.3] = np.nan
         given = source, source_lengths, target
         examples = draw.integers(0, 1000, batch)
-        sampling = 0.5 * (architecture.input != "none")
+        sampling = 0.5 * (architecture.input != "none" and architecture.output_size is None)
         trainer.step(*given, examples, step=step, learning_rate=0.01, divisor=1, sampling_probability=sampling)
         trainer.gradients(*given, examples, step=step, divisor=1)
         trainer.loss(*given, averaged=seed % 2 == 1)
+        if architecture.output == "gaussian":
+            trainer.log_densities(*given)
     trainer.close()
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -79,6 +80,29 @@ def with_source(change: Callable[[Any], Any]) -> type[EngineTrainer]:
     return type("Changed", (WithSource,), {"change": staticmethod(change)})
 
 
+class WithTarget(EngineTrainer):
+    """A trainer that is given other targets than those wanted."""
+
+    change: Callable[[Any], Any]
+
+    def _run(self, task: Any, source: Any, lengths: Any, target: Any, examples: Any, numbers: Any) -> Any:
+        return super()._run(task, source, lengths, type(self).change(target), examples, numbers)
+
+
+def with_target(change: Callable[[Any], Any]) -> type[EngineTrainer]:
+    """Return a class of trainers that change their targets."""
+    return type("Changed", (WithTarget,), {"change": staticmethod(change)})
+
+
+def with_architecture(**changes: Any) -> Callable[..., EngineTrainer]:
+    """Return a maker of trainers of a network that has the same weights and other kinds."""
+
+    def make(architecture: Any, *arguments: Any) -> EngineTrainer:
+        return EngineTrainer(replace(architecture, **changes), *arguments)
+
+    return make
+
+
 # The sites of the case "stacked": source, between 1, target, between 1, 2, readout, sampling
 WRONG_GRADIENTS: dict[str, Callable[..., EngineTrainer]] = {
     "no dropout": with_settings(dropout=0.0),
@@ -153,4 +177,32 @@ WRONG_CTC: dict[str, Callable[..., EngineTrainer]] = {
     "no site for sampling": with_sites(0, 1, 2, 3, 4, 6, 5),
     "blank is <s>": with_weight(swap_first_rows("ctc.weight")),
     "another bias": with_weight(lambda weights: weights["ctc.bias"].__setitem__(4, 1e-6)),
+}
+
+# The sites of the case "vectors in constant units": source, target, readout, sampling
+WRONG_VECTORS: dict[str, Callable[..., EngineTrainer]] = {
+    "no feedback": with_architecture(feedback=False),
+    "not continued": with_architecture(continues=False),
+    "two quantiles": with_architecture(output="quantile", quantiles=2),
+    "missing components are 0": with_target(np.nan_to_num),
+    "a missing component drops its vector": with_target(
+        lambda target: np.where(np.isfinite(target).all(-1, keepdims=True), target, np.float32(np.nan))
+    ),
+    "components swapped": with_target(lambda target: np.ascontiguousarray(target[..., ::-1])),
+    "a step late": with_target(lambda target: np.roll(target, 1, axis=1)),
+    "another mean": with_weight(lambda weights: weights["decoder.mean"].__iadd__(1e-6)),
+    "another deviation": with_weight(lambda weights: weights["decoder.deviation"].__imul__(1 + 1e-6)),
+    "no a": with_weight(lambda weights: weights["decoder.embedding.bias"].fill(0)),
+    "mean and deviation swapped": with_weight(
+        lambda weights: weights["decoder.output.weight"].__setitem__(
+            slice(None), np.roll(weights["decoder.output.weight"], 2, axis=0)
+        )
+    ),
+    "numbers of a component together": with_weight(
+        lambda weights: weights["decoder.output.bias"].__setitem__(
+            slice(None), weights["decoder.output.bias"].reshape(2, 2).T.ravel()
+        )
+    ),
+    "no dropout": with_settings(dropout=0.0),
+    "dropout of another site": with_sites(0, 2, 1, 3),
 }
