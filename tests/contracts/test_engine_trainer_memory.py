@@ -27,7 +27,7 @@ def largest_memory() -> int:
 
 
 @pytest.mark.parametrize(
-    "name", ["sampling", "language model", "copying, coverage", "three convolutions", "ctc, pyramid"]
+    "name", ["sampling", "language model", "copying, coverage", "three convolutions", "ctc, pyramid", "many quantiles"]
 )
 def test_ten_thousand_steps_leak_nothing(name):
     """Memory grows in the first steps only: a leak of 100 bytes in each step would be found."""
@@ -67,6 +67,23 @@ def test_the_estimate_of_a_step_on_frames_is_near_what_it_takes(model):
     trainer.gradients(*arguments(batch), step=0, divisor=1)
     found = resident_memory() - before
     wanted = 4 * WHOLE_STEP * step_numbers_engine(case.config, NUM_TARGET_SYMBOLS, BatchShape(100, 300, 2))
+    assert 0.75 * found < wanted < 1.6 * found
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
+@pytest.mark.parametrize("dropout", [0, 0.1])
+@pytest.mark.parametrize("model", [{"output": "gaussian"}, {"output": "quantile", "output_size": 8}], ids=str)
+def test_the_estimate_of_a_step_on_vectors_is_near_what_it_takes(model, dropout):
+    """Of short sources and long targets, so that the output decides."""
+    sizes = {"hidden_size": 32, "embedding_size": 64, "input_size": 8, "peephole": "none", "context": "last"}
+    case = Case({"input": "frames", **sizes, **model}, precision="32-true", dropout=dropout)
+    vectors = np.ones((300, case.config.model.output_size), np.float32)
+    batch = make_batch([np.ones((2, 8), np.float32)] * 100, [vectors] * 100, np.arange(100))
+    trainer = case.trainer(threads=1)
+    before = resident_memory()
+    trainer.gradients(*arguments(batch), step=0, divisor=1)
+    found = resident_memory() - before
+    wanted = 4 * WHOLE_STEP * step_numbers_engine(case.config, 4, BatchShape(100, 2, 300))
     assert 0.75 * found < wanted < 1.6 * found
 
 

@@ -191,9 +191,46 @@ def test_frames_are_trained_and_resumed(tmp_path: Path, settings: dict[str, obje
     assert out.read_bytes() == whole
 
 
-def test_a_killed_training_ends_in_the_same_bits(tmp_path: Path) -> None:
-    pairs = write_pairs(tmp_path / "pairs.tsv")
-    settings = options(**TINY, steps=60, evaluations=3, checkpoint_seconds=0)
+def write_series(path: Path) -> Path:
+    """Write two seasons of eight days, with a missing number."""
+    rows = [[10 + np.sin(2 * np.pi * day / 8) + 0.1 * day, 50 - 5 * np.cos(2 * np.pi * day / 8)] for day in range(200)]
+    lines = [f"day {day},{one:.3f},{other:.3f}" for day, (one, other) in enumerate(rows)]
+    lines[70] = "day 70,,51"
+    path.write_text("\n".join(["when,load,price", *lines]), encoding="utf-8")
+    return path
+
+
+@pytest.mark.parametrize("settings", [{}, {"output": "quantile", "columns": "joint", "scaling": "constant"}], ids=str)
+def test_series_are_trained_resumed_forecast_and_scored(tmp_path: Path, settings: dict[str, object]) -> None:
+    table, out = write_series(tmp_path / "series.csv"), tmp_path / "m.safetensors"
+    settings = {**TINY, **settings, "horizon": 8, "steps": 60, "evaluations": 3, "learning_rate": 0.02}
+    done = run_without_extras("train", table, "--out", out, *options(**settings))
+    assert "; engine " in done.stderr
+    assert "torch" not in peephole.info(out).made
+    losses = [json.loads(line) for line in (tmp_path / "m.run/log.jsonl").read_text().splitlines()]
+    first, *_, last = (line["dev"]["loss"] for line in losses if "dev" in line)
+    assert last < first
+    whole = out.read_bytes()
+    out.unlink()
+    run_without_extras("train", "--resume", tmp_path / "m.run")
+    assert out.read_bytes() == whole
+    assert len(run_without_extras("predict", out, table).stdout.splitlines()) > 8
+    assert "mase" in json.loads(run_without_extras("evaluate", out, table, "--season", 8, "--json").stdout)["scores"]
+    scored = run_without_extras("score", out, table, check=False)
+    if "output" in settings:
+        assert scored.stderr == "peephole: output: wanted gaussian, which has a density, got quantile\n"
+    else:
+        assert all(np.isfinite(float(line)) for line in scored.stdout.splitlines())
+        assert len(scored.stdout.splitlines()) > 20
+
+
+@pytest.mark.parametrize("data", ["pairs", "series"])
+def test_a_killed_training_ends_in_the_same_bits(tmp_path: Path, data: str) -> None:
+    if data == "pairs":
+        pairs, own = write_pairs(tmp_path / "pairs.tsv"), {}
+    else:
+        pairs, own = write_series(tmp_path / "series.csv"), {"horizon": 8, "dropout": 0.1}
+    settings = options(**TINY, **own, steps=60, evaluations=3, checkpoint_seconds=0)
     run_without_extras("train", pairs, "--out", tmp_path / "whole.safetensors", *settings)
     command = [sys.executable, "-m", "peephole", "train", pairs, "--out", tmp_path / "m.safetensors", *settings]
     killed = subprocess.Popen(command, stderr=subprocess.DEVNULL)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+
 import numpy as np
 import pytest
 
@@ -103,6 +105,41 @@ def test_scores_are_densities(folder):
     assert -30 < likely < 0  # six numbers with noise of deviation 1: about -8.5
     partly = model.score([wanted[:100]], [np.append(wanted[100:105], np.nan)])[0]
     assert partly != likely
+    assert model.score([], []) == []
+
+
+def test_engine_and_definition_score_alike(folder, tmp_path):
+    """Also for an ensemble, whose density is the mean, and in batches of any size."""
+    settings = SETTINGS | {"train.seed": 2, "steps": 5, "scaling": "constant"}
+    peephole.train(folder / "t.csv", out=tmp_path / "n.safetensors", **settings)
+    files = folder / "m.safetensors", tmp_path / "n.safetensors"
+    sources = [series(100), series(9), series(53)]
+    targets = [series(106)[100:], np.append(series(14)[9:], np.nan), series(55)[53:]]
+    for model in (peephole.load(files[0]), peephole.load(files[1]), peephole.load(*files)):
+        found = model.score(sources, targets)
+        np.testing.assert_allclose(found, model.score(sources, targets, engine="off"), rtol=1e-5)
+        assert found == model.score(sources, targets, batch_size=2, threads=1)
+        assert found[1:] == model.score(sources[1:], targets[1:])
+
+
+def test_a_model_that_the_engine_does_not_train_is_scored_by_the_definition(tmp_path):
+    peephole.train(series(), out=tmp_path / "m.safetensors", **SETTINGS | {"steps": 5, "zoneout_hidden": 0.1})
+    model = peephole.load(tmp_path / "m.safetensors")
+    given = [series(100)], [series(106)[100:]]
+    assert model.score(*given) == model.score(*given, engine="off")
+
+
+def test_the_engine_and_pytorch_train_alike(tmp_path):
+    """Their losses on dev are the same but for rounding."""
+    losses = []
+    for engine in ("auto", "off"):
+        settings = SETTINGS | {"steps": 20, "dropout": 0.1, "train.engine": engine}
+        model = peephole.train(series(), out=tmp_path / f"{engine}.safetensors", **settings)
+        assert ("torch" in model.made) == (engine == "off")
+        lines = (tmp_path / f"{engine}.run/log.jsonl").read_text(encoding="utf-8").splitlines()
+        losses.append([line["dev"]["loss"] for line in map(json.loads, lines) if "dev" in line])
+    assert len(losses[0]) == 2
+    np.testing.assert_allclose(*losses, rtol=1e-4)
 
 
 @pytest.mark.parametrize(

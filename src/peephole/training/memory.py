@@ -29,7 +29,7 @@ WHOLE_STEP = 1.35  # the engine's own step holds its arrays together, those of t
 POINTS = 1 << 17  # numbers of the points around outputs of convolutions that are copied at a time: frontend_part.h
 WEIGHT_COPIES = {"weights": 1, "gradients": 1, "AdamW's moments": 2, "moving average and best weights": 2}
 EVALUATION_COPIES = 3  # of the weights while dev is evaluated: a network, its file and its packed form
-CTC_COPIES = 5  # likewise, of the trainer that measures the loss of CTC
+TRAINER_COPIES = 5  # likewise, of the trainer that measures the loss of CTC, or of vectors
 
 
 class BatchShape(NamedTuple):
@@ -62,7 +62,8 @@ def training_memory(
     step = number * max(numbers, default=0)
     if is_trained_without_torch(config):
         step = int(WHOLE_STEP * step)
-    evaluation = EVALUATION_COPIES + CTC_COPIES * (config.model.ctc and is_trained_without_torch(config))
+    measures = config.model.ctc or config.model.predicts_vectors
+    evaluation = EVALUATION_COPIES + TRAINER_COPIES * (measures and is_trained_without_torch(config))
     parts = {name: copies * weights for name, copies in WEIGHT_COPIES.items()}
     if config.train.average_last > 1:
         parts["weights of the last evaluations"] = min(config.train.average_last, config.train.evaluations) * weights
@@ -193,6 +194,9 @@ def step_numbers_engine(config: Config, num_target_symbols: int, batch: BatchSha
     target = E * (3 if dropped else 1)
     target += a.decoder_layers * (7 * H) + M + (a.decoder_layers - 1) * 2 * H  # saved, hidden; inputs of the layers
     target += M + (H + M + E) + H * (4 if dropped else 2) + H  # contexts, the readout's input, r, its gradient
+    if a.output_size is not None:
+        # z and what is fed; the numbers of the distributions; A z + a, at each step, and with gradients
+        target += a.output_size * (2 + (2 if a.output == "gaussian" else a.quantiles)) + E * (1 if dropped else 3)
     if attends:
         source += 0 if a.attention == "dot" else H
         target += batch.source_steps + H
