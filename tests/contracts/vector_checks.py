@@ -65,15 +65,15 @@ def make(dtype=torch.float64, **settings):
 def sources():
     """Return series that float32 represents exactly, far from 0; a component of one does not vary."""
     rng = np.random.default_rng(8)
-    found = [(3 + 2 * rng.normal(size=(length, F))).astype(np.float32).astype(float) for length in LENGTHS]
+    found = [3 + 2 * rng.normal(size=(length, F)).astype(np.float32).astype(float) for length in LENGTHS]
     found[0][:, 1] = 2.5
     return found
 
 
 def targets():
-    """Return targets that float32 represents exactly, one component of which is missing."""
+    """Return targets, one component of which is missing."""
     rng = np.random.default_rng(9)
-    found = [(2 + 3 * rng.normal(size=(length, D))).astype(np.float32).astype(float) for length in TARGET_LENGTHS]
+    found = [2 + 3 * rng.normal(size=(length, D)).astype(np.float32).astype(float) for length in TARGET_LENGTHS]
     found[1][1, 0] = np.nan
     return found
 
