@@ -28,7 +28,9 @@ def test_health_and_metrics(server: Server) -> None:
     for path in ("/healthz", "/readyz"):
         assert (server.call("GET", path).status, server.call("GET", path).json) == (200, {"status": "ok"})
     server.post("/v1/predict", {"sources": ["dan", "ande"]})
+    server.call("GET", "/openapi.json")
     text = server.call("GET", "/metrics").body.decode()
+    assert 'route="/openapi.json"' in text
     assert 'peephole_requests_total{route="/v1/predict",status="200"}' in text
     assert 'peephole_waiting_sources{model="toy"} 0.0' in text
     assert "process_resident_memory_bytes" in text

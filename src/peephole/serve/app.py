@@ -96,9 +96,11 @@ def _description(routers: Iterable[APIRouter]) -> Route:
         api.include_router(router)
 
     async def describe(request: Request) -> Response:
+        request.scope["route"] = route
         return answer(api.openapi())
 
-    return Route("/openapi.json", describe)
+    route = Route("/openapi.json", describe)
+    return route
 
 
 async def _tell_refusal(request: Request, error: Exception) -> Response:
