@@ -64,9 +64,19 @@ def test_a_training_that_cannot_be_is_refused_and_leaves_an_older_run(tmp_path, 
     assert {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()} == before
 
 
-def test_an_estimate_of_a_small_training(tmp_path) -> None:
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {},
+        {"output": "copy", "attention": "coverage"},
+        {"input": "none"},
+        {"output": "copy", "scheduled_sampling": "linear"},
+    ],
+    ids=str,
+)
+def test_an_estimate_of_a_small_training(tmp_path, settings: dict) -> None:
     write_pairs(tmp_path / "train.tsv")
-    config = Config().with_values(TINY)
+    config = Config().with_values(TINY | settings)
     prepared = prepare(tmp_path / "train.tsv", None, config, tmp_path / "data")
     found = estimates.estimate(config, prepared)
     assert found.memory_bytes == sum(found.memory.values()) > 75_000_000
