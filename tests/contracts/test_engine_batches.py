@@ -27,7 +27,8 @@ def test_predictions_have_the_same_bits_in_ten_thousand_batches(toy_file: Path) 
     search = SearchConfig(beam_size=3, nbest=2, threads=1)
     alone = [searching.find([source], [most], search)[0] for source, most in zip(sources, longest, strict=True)]
     for _ in range(NUM_BATCHES):
-        chosen = rng.choices(range(NUM_SOURCES), k=rng.randint(1, LARGEST_BATCH))
+        size = min(rng.randint(1, LARGEST_BATCH) for _ in range(3))  # large batches take long, and few are enough
+        chosen = rng.choices(range(NUM_SOURCES), k=size)
         changed = replace(search, threads=rng.randint(1, 2), batch_size=rng.choice([1, 2, 5, 64]))
         found = searching.find([sources[i] for i in chosen], [longest[i] for i in chosen], changed)
         for index, hypotheses in zip(chosen, found, strict=True):

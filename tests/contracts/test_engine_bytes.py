@@ -11,11 +11,12 @@ import pytest
 
 from peephole import engine
 
-from .test_engine_model_file import ENGINE, SANITIZE
+from .test_engine_model_file import ENGINE
 
 compiler = shutil.which("c++") or shutil.which("g++") or shutil.which("clang++")
 pytestmark = pytest.mark.skipif(compiler is None or not engine.available(), reason="no compiler, or no engine")
 
+SANITIZE = ["-O0", "-g1", "-fsanitize=address,undefined", "-fno-sanitize-recover=undefined"]
 AVX512 = ["-mavx512f", "-mavx512dq", "-mavx512bw", "-mavx512vl"]
 FLAGS = {  # as in engine/CMakeLists.txt
     "avx512_bf16": [*AVX512, "-mavx512bf16", "-mavx512vnni"],
