@@ -314,8 +314,8 @@ typedef struct peephole_trainer_step {
   double learning_rate;
   double divisor;                /* above 0: divides the gradients of the summed loss */
   double average_decay;          /* the share of the average that stays, from 0 to 1; 1: the average is not updated */
-  double sampling_probability;   /* of feeding the most probable symbol, (14), not the gold one, (13); 0 for a language
-                                    model and for targets of vectors */
+  double sampling_probability;   /* of feeding the most probable symbol, (14), not the gold one, (13); 0 for targets of
+                                    vectors */
   double loss;                   /* written: -sum of log p(y), with label smoothing; with a CTC output (33); of vectors the sum
                                     of the losses of (51)-(55) */
   double gradient_norm;          /* written unless loss alone is computed: of the divided gradients, before clipping */

@@ -132,6 +132,17 @@ CASES = {
     ),
     "language model": Case({"input": "none", "decoder_layers": 3, "residual": True}),
     "language model, one layer": Case({"input": "none", "peephole": "diagonal"}, {"variational_dropout": True}),
+    "language model, sampling": Case(
+        {"input": "none", "decoder_layers": 2, "residual": True}, sampling_probability=0.6
+    ),
+    "language model, sampling, always": Case(
+        {"input": "none", "peephole": "diagonal"},
+        {"variational_dropout": True, "label_smoothing": 0},
+        sampling_probability=1,
+    ),
+    "gru language model, sampling": Case(
+        {"input": "none", "cell": "gru", "decoder_layers": 3}, sampling_probability=0.4
+    ),
 }
 cases = pytest.mark.parametrize("name", CASES)
 
@@ -243,7 +254,8 @@ def assert_same_bits(one, other):
 @pytest.mark.parametrize(
     "name",
     [
-        *("default", "stacked", "dot", "mean", "gru, bridge", "language model", "copying", "trigrams", "ctc"),
+        *("default", "stacked", "dot", "mean", "gru, bridge", "language model", "language model, sampling"),
+        *("copying", "trigrams", "ctc"),
         *("frames joined, pyramid", "convolutions of planes", "vectors", "vectors, not continued"),
     ],
 )

@@ -99,12 +99,6 @@ def test_refused_copying(changes, message):
         CASES["copying"].trainer().step(**given | changes, step=0, learning_rate=0.1, divisor=1)
 
 
-def test_sampling_of_a_language_model_is_refused():
-    how = {"step": 0, "learning_rate": 0.1, "divisor": 1, "sampling_probability": 0.1}
-    with pytest.raises(ValueError, match=r"sampling_probability: wanted 0 for a language model, got 0\.1"):
-        CASES["language model"].trainer().step(*arguments(BATCH), **how)
-
-
 FRAMES = CASES["frames"].batch()
 
 
@@ -258,16 +252,15 @@ def test_refused_weights(change, message):
         CASES["default"].trainer(make)
 
 
-def test_a_coverage_loss_needs_attention():
-    case = replace(CASES["mean"], precision="32-true")
-
+@pytest.mark.parametrize("name", ["mean", "language model"])
+def test_a_coverage_loss_needs_attention(name):
     def make(architecture, sources, targets, weights, settings, instruction_set):
         return EngineTrainer(
             architecture, sources, targets, weights, settings._replace(coverage_loss=1.0), instruction_set
         )
 
     with pytest.raises(ValueError, match="coverage_loss: wanted 0 without attention"):
-        case.trainer(make)
+        replace(CASES[name], precision="32-true").trainer(make)
 
 
 def test_an_unknown_instruction_set_is_refused():

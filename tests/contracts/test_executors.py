@@ -185,6 +185,7 @@ def test_both_do_the_same_updates(settings: dict[str, Any]) -> None:
         {"dropout": 0.2},
         {"attention": "general", "decoder_layers": 2},
         {"output": "copy", "symbols.shared": True, "dropout": 0.2},
+        {"input": "none", "decoder_layers": 2, "dropout": 0.2},
     ],
     ids=str,
 )

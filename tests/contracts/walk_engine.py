@@ -250,7 +250,7 @@ def train(model: dict[str, Any], precision: str, threads: int, instruction_set: 
             target[draw.random(target.shape) < 0.3] = np.nan
         given = source, source_lengths, target
         examples = draw.integers(0, 1000, batch)
-        sampling = 0.5 * (architecture.input != "none" and architecture.output_size is None)
+        sampling = 0.5 * (architecture.output_size is None)
         trainer.step(*given, examples, step=step, learning_rate=0.01, divisor=1, sampling_probability=sampling)
         trainer.gradients(*given, examples, step=step, divisor=1)
         trainer.loss(*given, averaged=seed % 2 == 1)

@@ -104,7 +104,7 @@ NEEDS_TORCH = [
     ({"train.engine": "off"}, "train.engine=off"),
     ({"device": "cuda"}, "train.device=cuda"),
     ({"model.layer_norm": True}, "model.layer_norm=true: the engine has no normalization of kind 'layer' in training"),
-    ({"model.input": "none", "scheduled_sampling": "linear"}, "train.scheduled_sampling=linear: the engine has no "),
+    ({"zoneout_hidden": 0.1}, "model.zoneout_hidden=0.1: the engine has no zoneout of kind 'states' in training"),
 ]
 
 

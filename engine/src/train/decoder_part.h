@@ -12,10 +12,11 @@ class DecoderPart {
       : n(network), calls(step_calls), source(network, step_calls), layers(size_t(network.decoder_layers)), rows(layers.size()),
         d_rows(layers.size()), d_lasts(size_t(network.encoder_layers)) {}
 
-  // `distinct`: the inputs that replace `embedded` and its gradient, or NULL.
-  void lay_out(Arena &arena, const RecurrentStack<T> &encoder_stack, int64_t batch, int64_t steps, const int64_t *target_lengths,
+  // encoder_stack NULL: of a language model, whose first states are 0. `distinct`: the inputs that replace `embedded` and
+  // its gradient, or NULL.
+  void lay_out(Arena &arena, const RecurrentStack<T> *encoder_stack, int64_t batch, int64_t steps, const int64_t *target_lengths,
                const peephole::DistinctInputs *distinct, bool drops, bool learns) {
-    encoder = &encoder_stack;
+    encoder = encoder_stack;
     inputs = distinct;
     B = batch;
     U = steps;
@@ -76,6 +77,7 @@ class DecoderPart {
       clear(last.h, B * M);
       clear(last.c, B * M);
     }
+    if (!encoder) return;
     source.backward(w, g, d_lasts.back().h);
     for (size_t l = 0; l < layers.size(); ++l) first_state_gradient(w, g, l);
   }
@@ -124,8 +126,9 @@ class DecoderPart {
     Layer &layer = layers[l];
     layer.last_h = arena.take<T>(B * M);
     layer.last_c = arena.take<T>(B * M);
-    layer.h0 = has_bridge() ? arena.take<T>(B * H) : layer.last_h;
-    layer.c0 = has_bridge() ? arena.take<T>(B * H) : layer.last_c;
+    const bool own = has_bridge() || !encoder;
+    layer.h0 = own ? arena.take<T>(B * H) : layer.last_h;
+    layer.c0 = own ? arena.take<T>(B * H) : layer.last_c;
     layer.hidden = arena.take<T>(B * U * H);
     layer.drawn = calls.take_mask(arena, drops && l, B, U, H);
     layer.mask = nullptr;
@@ -140,6 +143,10 @@ class DecoderPart {
   // (9)
   void first_state(const NetworkView &w, size_t l) const {
     const Layer &layer = layers[l];
+    if (!encoder) {
+      clear(layer.h0, B * H);
+      return clear(layer.c0, B * H);
+    }
     encoder->last_state(encoder_layer(l), false, layer.last_h);
     if (has_cell_state()) encoder->last_state(encoder_layer(l), true, layer.last_c);
     if (!has_bridge()) return;

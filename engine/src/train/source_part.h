@@ -11,10 +11,11 @@ class SourcePart {
  public:
   SourcePart(const NetworkView &network, StepCalls<T> &step_calls) : n(network), calls(step_calls) {}
 
-  void lay_out(Arena &arena, const RecurrentStack<T> &encoder_stack, int64_t batch, bool learns) {
-    encoder = &encoder_stack;
+  // encoder_stack NULL: of a language model, whose context is empty.
+  void lay_out(Arena &arena, const RecurrentStack<T> *encoder_stack, int64_t batch, bool learns) {
+    encoder = encoder_stack;
     B = batch;
-    S = encoder->steps();
+    S = encoder ? encoder->steps() : 0;
     context = attends() ? nullptr : arena.take<T>(B * M);
     keys = has_keys() ? arena.take<T>(B * S * A) : nullptr;
     values = has_values() ? arena.take<T>(B * S * M) : nullptr;
@@ -31,7 +32,7 @@ class SourcePart {
   void forward(const NetworkView &w) const {
     if (has_keys()) calls.training.linear_forward(calls.linear(B * S, encoder->output(), w.weight_keys, nullptr, keys));
     if (has_values()) calls.training.linear_forward(calls.linear(B * S, encoder->output(), w.weight_values, nullptr, values));
-    if (!attends()) fixed_context();
+    if (encoder && !attends()) fixed_context();
   }
 
   // Sets the kind of attention, its sizes and weights, and the source.
@@ -43,7 +44,7 @@ class SourcePart {
     p.channels = w.filters.rows;
     p.filter_width = w.filters.columns;
     p.heads = w.heads;
-    p.source_lengths = encoder->lengths();
+    p.source_lengths = encoder ? encoder->lengths() : nullptr;
     p.memory = !attends() ? context : has_values() ? values : encoder->output();
     p.keys = !attends() ? nullptr : has_keys() ? keys : encoder->output();
     p.weight_query = w.weight_query.numbers;

@@ -111,8 +111,6 @@ inline void check_step(const peephole::NetworkView &network, const peephole_trai
   check_range("learning_rate", step.learning_rate, 0, 1e300, false);
   check_range("average_decay", step.average_decay, 0, 1, false);
   check_range("sampling_probability", step.sampling_probability, 0, 1, false);
-  if (step.sampling_probability > 0 && network.input == peephole::Input::kNone)
-    refuse("sampling_probability: wanted 0 for a language model, got " + std::to_string(step.sampling_probability));
   if (step.sampling_probability > 0 && peephole::is_vectors(network.output_kind))
     refuse("sampling_probability: wanted 0 for targets of vectors, got " + std::to_string(step.sampling_probability));
   if (!(step.divisor > 0) || std::isinf(step.divisor)) refuse("divisor: wanted a number above 0, got " + std::to_string(step.divisor));

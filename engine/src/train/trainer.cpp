@@ -176,7 +176,8 @@ std::unique_ptr<Trainer> make_trainer(std::string_view architecture, const peeph
   check_settings(settings);
   if (read.input == Input::kFrames || read.input == Input::kConvolution) check_masks(settings);
   if (settings.coverage_loss > 0 && is_vectors(read.output)) refuse("coverage_loss: wanted 0 for targets of vectors");
-  if (settings.coverage_loss > 0 && read.context != Context::kAttention) refuse("coverage_loss: wanted 0 without attention");
+  if (settings.coverage_loss > 0 && (read.context != Context::kAttention || read.input == Input::kNone))
+    refuse("coverage_loss: wanted 0 without attention");
   if (read.ctc && !(settings.ctc_weight > 0 && settings.ctc_weight <= 1))
     refuse("ctc_weight: wanted a number above 0 and at most 1 with a CTC output, got " + std::to_string(settings.ctc_weight));
   const TrainingKernels &training = set.training(settings.scalar, settings.operand);

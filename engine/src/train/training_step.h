@@ -8,7 +8,7 @@
 
 #include "cell/ngrams.h"
 #include "train/copy_part.h"
-#include "train/coverage_loss.h"
+#include "train/coverage_part.h"
 #include "train/ctc_part.h"
 #include "train/decoder_part.h"
 #include "train/frontend_part.h"
@@ -25,7 +25,7 @@ class TrainingStep {
   TrainingStep(const NetworkView &network, const peephole_trainer_settings &given, const TrainingKernels &training,
                const ElementKernels<T> &elements, void (*make_mask)(const peephole_dropout_mask &), const uint32_t *unit_keys)
       : n(network), settings(given), calls{training, elements, make_mask, given, unit_keys}, decoder(network, calls),
-        copying(network, calls), ctc(network, calls), vectors(network, calls), choice(network, calls, copying), frontend(network, calls),
+        copying(network, calls), coverage(calls), ctc(network, calls), vectors(network, calls), choice(network, calls, copying), frontend(network, calls),
         source_inputs(calls), target_inputs(calls) {
     const bool alone = is_language_model();
     const int64_t directions = alone ? 1 : n.directions;
@@ -69,6 +69,7 @@ class TrainingStep {
   std::optional<RecurrentStack<T>> stack;  // the encoder; the decoder of a language model, which has no context
   DecoderPart<T> decoder;
   CopyPart<T> copying;
+  CoveragePart<T> coverage;
   CtcPart<T> ctc;
   VectorPart<T> vectors;
   SymbolChoice<T> choice;
@@ -86,10 +87,11 @@ class TrainingStep {
   int64_t *first_rows;               // (B): the first row of each sequence
   T *d_x, *d_embedded, *d_states, *d_contexts;  // (B, S, E), (B, U, E), (B, U, H), (B, U, M)
   T *d_inputs, *d_readouts;          // (rows, R), (rows, H)
-  T *d_weights, *coverages;          // (B, U, steps of the encoder's output), of the attention weights; κ
-  double *coverage_losses;           // (B)
+  T *d_weights;                      // (B, U, steps of the encoder's output), of the attention weights
 
   bool is_language_model() const { return n.input == peephole::Input::kNone; }
+  // Whether the decoder is computed layer by layer: it has no context, and all that it is fed is given.
+  bool is_stack() const { return is_language_model() && !choice.exists(); }
   bool has_ngrams() const { return n.ngrams.rows > 0; }
 
   void lay_out(Arena &arena, const peephole_trainer_step &step, bool learns) {
@@ -109,13 +111,12 @@ class TrainingStep {
     choice.lay_out(arena, step, learns);
     const bool symbols = !drops && !choice.exists() && !vectors.exists();
     target_inputs.lay_out(arena, symbols, n.target_embedding.rows, rows, B * U, E, learns);
-    if (alone) {
-      S = U;
+    S = U;
+    if (!alone) lay_out_source(arena, step, drops, learns);
+    if (is_stack())
       stack->lay_out(arena, B, U, lengths, target_inputs.inputs(), drops, learns);
-    } else {
-      lay_out_source(arena, step, drops, learns);
-      decoder.lay_out(arena, *stack, B, U, lengths, target_inputs.inputs(), drops, learns);
-    }
+    else
+      decoder.lay_out(arena, alone ? nullptr : &*stack, B, U, lengths, target_inputs.inputs(), drops, learns);
     inputs = arena.take<T>(rows * R);
     readouts = arena.take<T>(rows * H);
     dropped = drops ? arena.take<T>(rows * H) : readouts;
@@ -138,10 +139,7 @@ class TrainingStep {
       d_readouts = arena.take<T>(rows * H);
       const bool keeps = !is_language_model() && decoder.keeps_weights();
       d_weights = keeps ? arena.take<T>(B * U * stack->steps()) : nullptr;
-      if (settings.coverage_loss > 0) {
-        coverages = arena.take<T>(B * U * stack->steps());
-        coverage_losses = arena.take<double>(B);
-      }
+      if (coverage.exists()) coverage.lay_out(arena, *stack, B, U);
     }
     for (int64_t d = 0; d < n.directions; ++d) calls.scratch[d] = arena.take<char>(int64_t(calls.scratch_bytes));
   }
@@ -205,7 +203,7 @@ class TrainingStep {
       sites += n.encoder_layers - 1;
     }
     calls.draw(target_mask, B, step.examples, *sites++);
-    is_language_model() ? stack->draw(step.examples, sites) : decoder.draw(step.examples, sites);
+    is_stack() ? stack->draw(step.examples, sites) : decoder.draw(step.examples, sites);
     sites += n.decoder_layers - 1;
     calls.draw(readout_mask, B, step.examples, *sites);
     if (ctc.exists()) ctc.draw(sites[2]);  // after the choices of sampling
@@ -242,17 +240,12 @@ class TrainingStep {
 
   void forward(const NetworkView &w) {
     vectors.exists() ? vectors.embed(w, target_mask, embedded) : embed(w.target_embedding, rows, positions, previous, target_mask, embedded);
+    if (!is_language_model()) encode(w);
     const T *states, *contexts = nullptr;
-    if (is_language_model()) {
+    if (is_stack()) {
       stack->forward(embedded, w.decoder);
       states = stack->output();
     } else {
-      if (frontend.exists())
-        frontend.forward(w, source_mask, x);
-      else if (x)
-        embed(w.source_embedding, num_source_symbols, source_positions, source_symbols, source_mask, x);
-      if (has_ngrams()) add_ngrams(w.ngrams);
-      stack->forward(x, w.encoder);
       Feeding feeding{*this, w};
       const peephole::SymbolFeed feed{feed_symbols, &feeding};
       decoder.forward(w, embedded, choice.exists() ? &feed : nullptr);
@@ -267,6 +260,15 @@ class TrainingStep {
       calls.elements.tanh(r, r, H);
       if (dropped != readouts) calls.elements.multiply(dropped + row * H, r, readout_mask.of(positions[row]), H);
     });
+  }
+
+  void encode(const NetworkView &w) {
+    if (frontend.exists())
+      frontend.forward(w, source_mask, x);
+    else if (x)
+      embed(w.source_embedding, num_source_symbols, source_positions, source_symbols, source_mask, x);
+    if (has_ngrams()) add_ngrams(w.ngrams);
+    stack->forward(x, w.encoder);
   }
 
   // [s_t ; c_t ; E(y_{t-1})] of a position.
@@ -325,21 +327,7 @@ class TrainingStep {
       if (copying.exists()) copying.fill(gradients, d_weights);
       calls.training.output_loss(problem, &gradients);
     }
-    return double(*loss) + (g && settings.coverage_loss > 0 ? coverage() : 0);
-  }
-
-  // (23), with its gradient; sums in the order of the sequences.
-  double coverage() const {
-    const int64_t width = stack->steps();
-    if (!copying.exists()) clear(d_weights, B * U * width);
-    calls.for_sequences(B, [&](int64_t b) {
-      const int64_t first = b * U * width;
-      coverage_losses[b] = coverage_loss(decoder.weights() + first, lengths[b], stack->lengths()[b], width, settings.coverage_loss,
-                                         coverages + first, d_weights + first);
-    });
-    double sum = 0;
-    for (int64_t b = 0; b < B; ++b) sum += coverage_losses[b];
-    return sum;
+    return double(*loss) + (g && coverage.exists() ? coverage.add(decoder.weights(), lengths, d_weights, copying.exists()) : 0);
   }
 
   void backward(const NetworkView &w, const NetworkView &g) {
@@ -357,15 +345,12 @@ class TrainingStep {
       copy(d_states + at * H, d_inputs + row * R, H);
       if (M) copy(d_contexts + at * M, d_inputs + row * R + H, M);
     });
-    if (is_language_model()) {
+    if (is_stack()) {
       auto none = [](int64_t) { return typename RecurrentStack<T>::LastGradients{nullptr, nullptr}; };
       stack->backward(d_states, none, w.decoder, g.decoder, d_embedded);
     } else {
       decoder.backward(w, g, embedded, d_states, d_contexts, d_weights, d_embedded);
-      if (ctc.exists()) ctc.backward(w, g, decoder.d_memory());
-      stack->backward(decoder.d_memory(), [&](int64_t layer) { return decoder.d_last(layer); }, w.encoder, g.encoder, d_x);
-      frontend.exists() ? frontend.backward(w, g, source_mask, d_x) : source_embedding_gradient(g.source_embedding);
-      if (has_ngrams()) embed_gradient(g.ngrams, num_source_symbols, source_positions, source_ngrams, source_mask, d_x);
+      if (!is_language_model()) encoder_gradient(w, g);
     }
     // Of distinct inputs, `d_embedded` holds the readout's part only
     calls.for_rows(rows, [&](int64_t row) {
@@ -376,6 +361,13 @@ class TrainingStep {
     if (vectors.exists()) return vectors.embedding_gradient(w, g, target_mask, d_embedded);
     embed_gradient(g.target_embedding, rows, positions, previous, target_mask, d_embedded);
     if (target_inputs.inputs()) target_inputs.add_gradients(1, g.target_embedding);
+  }
+
+  void encoder_gradient(const NetworkView &w, const NetworkView &g) {
+    if (ctc.exists()) ctc.backward(w, g, decoder.d_memory());
+    stack->backward(decoder.d_memory(), [&](int64_t layer) { return decoder.d_last(layer); }, w.encoder, g.encoder, d_x);
+    frontend.exists() ? frontend.backward(w, g, source_mask, d_x) : source_embedding_gradient(g.source_embedding);
+    if (has_ngrams()) embed_gradient(g.ngrams, num_source_symbols, source_positions, source_ngrams, source_mask, d_x);
   }
 
   // The gradients that `output` found are those of the loss of attention alone.

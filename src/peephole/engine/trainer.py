@@ -165,7 +165,7 @@ class EngineTrainer:
             step: updates done before.
             learning_rate: AdamW's.
             divisor: number that divides the summed loss, from `loss_divisor`.
-            sampling_probability: that of feeding the model's own symbol, (14); 0 for a language model and for vectors.
+            sampling_probability: that of feeding the model's own symbol, (14); 0 for vectors.
 
         Raises:
             ValueError: an array has another shape, an empty batch, a length out of range, or a symbol that is none.
@@ -297,8 +297,6 @@ def declined(config: Config) -> str | None:
         return missing
     if config.train.precision not in (*NUMBERS, "auto"):
         return f"has no precision {config.train.precision!r}"
-    if config.train.scheduled_sampling != "none" and config.model.input == "none":
-        return "has no scheduled sampling, (14), of language models"
     return None
 
 

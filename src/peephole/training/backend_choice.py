@@ -29,7 +29,6 @@ SETTINGS = {
     "stack": "model.residual",
     "zoneout": "model.zoneout_hidden",
     "precision": "train.precision",
-    "scheduled sampling": "train.scheduled_sampling",
     **{part: f"model.{part}" for part in ("cell", "peephole", "attention", "context", "input_feeding", "ctc")},
     **{part: f"model.{part}" for part in ("input", "output")},
 }
