@@ -9,6 +9,7 @@
 #include <mutex>
 #include <numeric>
 
+#include "cell/real_vectors.h"
 #include "runtime/poll.h"
 #include "runtime/threads.h"
 #include "runtime/watch.h"
@@ -16,10 +17,7 @@
 namespace peephole {
 namespace {
 
-constexpr double kSmallestDeviation = 1e-3;  // as in src/peephole/nn/vector_outputs.py
 constexpr int64_t kMostDrawn = 1 << 12;      // targets of a worker at the same time
-
-double softplus(double x) { return x > 30 ? x : std::log1p(std::exp(x)); }
 
 // The mean and the deviation of (51) of one source's components.
 struct Units {
@@ -28,16 +26,8 @@ struct Units {
 
 Units units_of(const VectorOutput &output, const float *frames, int64_t length, int64_t frame_size) {
   if (!output.source_units) return {output.mean, output.deviation};
-  Units units;
-  for (int64_t d = 0; d < output.size; ++d) {
-    double mean = 0, square = 0;
-    for (int64_t t = 0; t < length; ++t) mean += frames[t * frame_size + d];
-    mean /= double(length);
-    for (int64_t t = 0; t < length; ++t) square += std::pow(double(frames[t * frame_size + d]) - mean, 2);
-    square /= double(length);
-    units.mean.push_back(float(mean));
-    units.deviation.push_back(float(square > 0 ? std::sqrt(square) : 1.0));
-  }
+  Units units{std::vector<float>(size_t(output.size)), std::vector<float>(size_t(output.size))};
+  measure_units(frames, length, frame_size, output.size, units.mean.data(), units.deviation.data());
   return units;
 }
 
@@ -117,7 +107,7 @@ class Forecaster {
   }
 
   double gaussian(const float *raw, int64_t d, double noise) const {
-    return raw[d] + (softplus(raw[D + d]) + kSmallestDeviation) * noise;  // (53)
+    return raw[d] + (Softplus(raw[D + d]).value + kSmallestDeviation) * noise;  // (53)
   }
 
   // The quantile at the level `noise`, linear between the quantiles of (54).
@@ -127,8 +117,8 @@ class Forecaster {
     const int64_t left = std::clamp(int64_t(std::floor(position)), int64_t(0), Q - 2);
     auto at = [&](int64_t k) {
       double found = raw[middle * D + d];
-      for (int64_t i = middle + 1; i <= k; ++i) found += softplus(raw[i * D + d]);
-      for (int64_t i = middle - 1; i >= k; --i) found -= softplus(raw[i * D + d]);
+      for (int64_t i = middle + 1; i <= k; ++i) found += Softplus(raw[i * D + d]).value;
+      for (int64_t i = middle - 1; i >= k; --i) found -= Softplus(raw[i * D + d]).value;
       return found;
     };
     const double low = at(left);

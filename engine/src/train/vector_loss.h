@@ -1,24 +1,11 @@
 // The losses of one component of a vector, (53)-(55), and their gradients by the numbers that the output layer gives.
 #pragma once
 
-#include <algorithm>
-#include <cmath>
-#include <cstdint>
+#include "cell/real_vectors.h"
 
 namespace {
 
-constexpr double kSmallestDeviation = 1e-3;  // as in src/peephole/nn/vector_outputs.py
 constexpr double kHalfLogOfTwoPi = 0.91893853320467274178;
-
-// log(1 + e^x) and its derivative.
-struct Softplus {
-  double value, slope;
-  explicit Softplus(double x) {
-    const double power = std::exp(-std::abs(x));
-    value = std::max(x, 0.0) + std::log1p(power);  // NaN stays
-    slope = (x < 0 ? power : 1) / (1 + power);
-  }
-};
 
 // Returns -log N(z; μ, σ²), (53), of μ and ρ, which lie `stride` apart, and replaces them by its gradients.
 template <class T>
