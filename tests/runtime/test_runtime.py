@@ -191,6 +191,19 @@ def test_frames_are_trained_and_resumed(tmp_path: Path, settings: dict[str, obje
     assert out.read_bytes() == whole
 
 
+def test_a_language_model_is_trained_with_sampled_symbols(tmp_path: Path) -> None:
+    texts, out = tmp_path / "texts.txt", tmp_path / "m.safetensors"
+    pairs = write_pairs(tmp_path / "pairs.tsv").read_text(encoding="utf-8").splitlines()
+    texts.write_text("".join(pair.partition("\t")[2] + "\n" for pair in pairs), encoding="utf-8")
+    settings = {**TINY, "model.input": "none", "scheduled_sampling": "linear", "steps": 40, "evaluations": 2}
+    done = run_without_extras("train", texts, "--out", out, *options(**settings))
+    assert "; engine " in done.stderr
+    whole = out.read_bytes()
+    out.unlink()
+    run_without_extras("train", "--resume", tmp_path / "m.run")
+    assert out.read_bytes() == whole
+
+
 def write_series(path: Path) -> Path:
     """Write two seasons of eight days, with a missing number."""
     rows = [[10 + np.sin(2 * np.pi * day / 8) + 0.1 * day, 50 - 5 * np.cos(2 * np.pi * day / 8)] for day in range(200)]
