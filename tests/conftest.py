@@ -20,6 +20,8 @@ if "PYTEST_XDIST_WORKER" in os.environ:  # several processes share the cores; Py
 
 import jaxtyping
 
+import typechecker
+
 # An editable install is in two folders: the sources, and the compiled library. A package that is imported through the
 # hook below has only the first in its __path__, so the library is found here.
 installed = importlib.util.find_spec("peephole")
@@ -113,3 +115,4 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 def pytest_runtest_setup(item: pytest.Item) -> None:
     """Check annotations, or not, as was chosen for this case."""
     jaxtyping.config.update("jaxtyping_disable", item.stash[unchecked])
+    typechecker.check_all()

@@ -11,6 +11,7 @@ from peephole.evaluation.bootstrap import interval
 from peephole.nn import valid_steps
 from peephole.nn.loss import loss_sum
 from peephole.symbols import CharacterSymbols
+from typechecker import CHECKED_CALLS
 
 LOGITS, TARGET = torch.zeros(2, 3, 5), torch.zeros(2, 3, dtype=torch.long)
 
@@ -33,3 +34,21 @@ def test_wrong_type_is_rejected():
         CharacterSymbols(["a"], "NFC").decode("a")
     with pytest.raises(TypeCheckError, match=r"interval"):
         interval(np.array(["a"]))
+
+
+@pytest.mark.parametrize("case", range(2))
+def test_the_first_calls_in_each_test_are_checked(case):
+    """Wrong arguments are rejected in the first and in the last of them, then reach the function."""
+    symbols = CharacterSymbols(["a"], "NFC")
+    for calls in (0, CHECKED_CALLS - 2):
+        for _ in range(calls):
+            valid_steps(torch.tensor([1, 2]), 3)
+            symbols.decode([4])
+        with pytest.raises(TypeCheckError, match="valid_steps"):
+            valid_steps(torch.tensor([1, 2]), "3")
+        with pytest.raises(TypeCheckError, match="decode"):
+            symbols.decode("a")
+    with pytest.raises(TypeError, match=r"^arange\(\)"):
+        valid_steps(torch.tensor([1, 2]), "3")
+    with pytest.raises(TypeError, match="not supported"):
+        symbols.decode("a")

@@ -6,6 +6,7 @@ process with its own id, exit code and signals, and runs `peephole.cli.main` as 
 
 from __future__ import annotations
 
+import gc
 import json
 import os
 import resource
@@ -114,6 +115,7 @@ def serve():
     import peephole.cli.train
     import peephole.training  # noqa: F401
 
+    gc.freeze()  # children neither search nor free what is imported: 0.2 instead of 0.7 s at the end of each
     print(json.dumps("ready"), flush=True)
     for line in sys.stdin:
         request = json.loads(line)
