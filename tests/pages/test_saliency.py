@@ -15,7 +15,7 @@ from torch import Tensor
 from peephole.inspect import saliency
 from peephole.model import Model
 from peephole.nn import Seq2Seq
-from peephole.nn.saliency import gradient_times_input
+from peephole.nn.saliency import ROWS, gradient_times_input
 
 STEP = 1e-5
 
@@ -50,6 +50,7 @@ KINDS: list[dict[str, Any]] = [
     {"cell": "gru", "peephole": "none", "attention": "location"},
     {"context": "last", "peephole": "diagonal"},
     {"sound": True, "frame_stack": 2},
+    {"output": "copy", "attention": "coverage"},
 ]
 
 
@@ -60,7 +61,10 @@ def test_it_is_the_change_that_a_larger_vector_makes(kind: dict[str, Any]) -> No
     source: Tensor = torch.tensor([[4, 7, 4, 9, 5]])
     if kind.get("sound"):
         source = torch.randn(1, 7, 5, generator=generator, dtype=torch.float64)
-    target = torch.tensor([[5, 9, 5, 2]])
+    if kind.get("output") == "copy":
+        source = torch.stack([source, torch.tensor([[5, 14, 13, 9, 14]])], 2)
+    target = torch.tensor([[5, 9, 5, 2] * 5])
+    assert ROWS < 20 < 2 * ROWS  # a whole batch of rows and a part of one
     found = gradient_times_input(network, source, torch.tensor([source.shape[1]]), target).numpy()
     wanted = finite_differences(network, source, target)
     assert np.abs(wanted).max() > 1e-3

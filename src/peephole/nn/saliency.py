@@ -10,6 +10,8 @@ from peephole.nn.backends import use_engine
 from peephole.nn.seq2seq import Encoded, Seq2Seq
 from peephole.symbols import BOS
 
+ROWS = 16  # of a batch: more take less time, and more memory
+
 
 def gradient_times_input(
     network: Seq2Seq, source: Tensor, source_lengths: Int[Tensor, "1"], target: Int[Tensor, "1 U"]
@@ -17,7 +19,7 @@ def gradient_times_input(
     """Return s_tj = Σ_k x_jk ∂ log p(y_t | y_1 … y_{t-1}, X) / ∂x_jk of one source and one target, (65).
 
     x_j is the vector of source symbol j, or frame j. If it were multiplied by 1 + ε, log p(y_t) would change by ε s_tj,
-    to first order.
+    to first order. The rows of a batch, copies of the source, give the gradients of several y_t in one pass backward.
 
     Args:
         network: a model of symbols with an encoder.
@@ -32,19 +34,25 @@ def gradient_times_input(
     copied = None
     if network.decoder.output.copies:
         source, copied = source.unbind(2)
-    with torch.enable_grad(), use_engine("off"):
-        if source.is_floating_point():
-            inputs = source.detach().requires_grad_()
-            x, lengths = network.frontend(inputs, source_lengths)
-        else:
-            x, lengths = network.frontend(source, source_lengths)
-            inputs = x = x.detach().requires_grad_()
-        outputs, last, lengths = network.encoder(x, lengths)
-        state = network.begin(Encoded(outputs, last, lengths, copied))
-        previous = torch.cat([torch.full_like(target[:, :1], BOS), target[:, :-1]], 1)  # (13)
-        logits = network.decoder(previous, state, None, torch.full_like(source_lengths, target.shape[1]))
-        log_probs = torch.log_softmax(logits, 2)[0].gather(1, target[0, :, None])[:, 0]
-        rows = [
-            (torch.autograd.grad(log_prob, inputs, retain_graph=True)[0] * inputs).sum(2)[0] for log_prob in log_probs
-        ]
-    return torch.stack(rows).detach()
+    found = []
+    for first in range(0, target.shape[1], ROWS):
+        given = target[:, : first + ROWS]
+        rows = torch.arange(given.shape[1] - first, device=target.device)
+        given, read = given.expand(len(rows), -1), source.expand(len(rows), *source.shape[1:])
+        with torch.enable_grad(), use_engine("off"):
+            if source.is_floating_point():
+                inputs = read.detach().requires_grad_()
+                x, lengths = network.frontend(inputs, source_lengths.expand(len(rows)))
+            else:
+                x, lengths = network.frontend(read, source_lengths.expand(len(rows)))
+                inputs = x = x.detach().requires_grad_()
+            outputs, last, lengths = network.encoder(x, lengths)
+            state = network.begin(
+                Encoded(outputs, last, lengths, None if copied is None else copied.expand(len(rows), -1))
+            )
+            previous = torch.cat([torch.full_like(given[:, :1], BOS), given[:, :-1]], 1)  # (13)
+            logits = network.decoder(previous, state, None, torch.full_like(lengths, given.shape[1]))
+            chosen = torch.log_softmax(logits[rows, first + rows], 1).gather(1, given[rows, first + rows, None])
+            (gradient,) = torch.autograd.grad(chosen.sum(), inputs)
+        found.append((gradient * inputs).sum(2).detach())
+    return torch.cat(found)
