@@ -105,6 +105,7 @@ NEEDS_TORCH = [
     ({"device": "cuda"}, "train.device=cuda"),
     ({"model.layer_norm": True}, "model.layer_norm=true: the engine has no normalization of kind 'layer' in training"),
     ({"zoneout_hidden": 0.1}, "model.zoneout_hidden=0.1: the engine has no zoneout of kind 'states' in training"),
+    ({"zoneout_cell": 0.2}, "model.zoneout_cell=0.2: the engine has no zoneout of kind 'states' in training"),
 ]
 
 

@@ -60,9 +60,12 @@ def reason_for_torch(config: Config) -> str | None:
 def _asking_setting(config: Config, reason: str) -> str:
     """Return the setting, with its value, that asks for what the engine declines."""
     part = next(part for part in SETTINGS if part in reason)
-    section, _, key = SETTINGS[part].partition(".")
+    name = SETTINGS[part]
+    if part == "zoneout" and not config.model.zoneout_hidden:
+        name = "model.zoneout_cell"
+    section, _, key = name.partition(".")
     value = getattr(getattr(config, section), key)
-    return f"{SETTINGS[part]}={str(value).lower() if isinstance(value, bool) else value}"
+    return f"{name}={str(value).lower() if isinstance(value, bool) else value}"
 
 
 def torch_is_installed() -> bool:
