@@ -29,11 +29,13 @@ def check(function: Callable[..., Any]) -> Callable[..., Any]:
         function: one of the two functions that jaxtyping makes of each function of the package, with its module, name
             and annotations, and calls before and after it.
     """
-    checked = with_beartype(function)
+    checked: Callable[..., Any] | None = None  # made at the first call: most functions are never called with checks
 
     @functools.wraps(function)
     def counted(*args: Any, **settings: Any) -> Any:
+        nonlocal checked
         calls[function] += 1
+        checked = checked or with_beartype(function)
         if calls[function] == CHECKED_CALLS:
             stop_checking(function.__module__, function.__qualname__)
         return checked(*args, **settings)
