@@ -13,6 +13,8 @@ from peephole.engine.packed import usable_cores
 from peephole.engine.trainer import EngineTrainer, StepSettings
 from peephole.storage.model_file import ModelFile
 
+MOST_STEPS = 6000  # source positions of a batch, padding included: a minute of sound
+
 
 @contextmanager
 def trainer_of(file: ModelFile, threads: int | None = None, ctc_weight: float = 1.0) -> Iterator[EngineTrainer]:
@@ -47,16 +49,25 @@ def trainer_of(file: ModelFile, threads: int | None = None, ctc_weight: float = 
 
 
 def batches_of(sources: Sequence[Any], targets: Sequence[Any], batch_size: int) -> Iterator[Batch]:
-    """Yield pairs as batches in their order.
+    """Yield pairs as batches in their order, of at most `MOST_STEPS` source positions or of one pair.
 
     Args:
         sources: symbols (T,), or (T, 2) of a model that copies; or frames (T, F).
         targets: symbols (U,) without </s>, or vectors (U, D).
-        batch_size: pairs in a batch.
+        batch_size: the most pairs in a batch.
     """
-    for first in range(0, len(sources), batch_size):
-        part = slice(first, first + batch_size)
-        own = [np.asarray(source) for source in sources[part]]
-        wanted = [np.asarray(target) for target in targets[part]]
-        wanted = [target if target.ndim == 2 else target.astype(np.int64) for target in wanted]
-        yield make_batch(own, wanted, np.arange(len(own)))
+    first = longest = 0
+    for end, source in enumerate(sources):
+        longest = max(longest, len(source))
+        if end > first and (end - first == batch_size or (end + 1 - first) * longest > MOST_STEPS):
+            yield _batch(sources[first:end], targets[first:end])
+            first, longest = end, len(source)
+    if first < len(sources):
+        yield _batch(sources[first:], targets[first:])
+
+
+def _batch(sources: Sequence[Any], targets: Sequence[Any]) -> Batch:
+    own = [np.asarray(source) for source in sources]
+    wanted = [np.asarray(target) for target in targets]
+    wanted = [target if target.ndim == 2 else target.astype(np.int64) for target in wanted]
+    return make_batch(own, wanted, np.arange(len(own)))
