@@ -7,9 +7,8 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from contracts.ctc_oracle import ctc_loss
+from contracts.trainer_cases import CASES
 from contracts.training_checks import (
-    NUM_TARGET_SYMBOLS,
     Case,
     arguments,
     check_gradients,
@@ -17,133 +16,13 @@ from contracts.training_checks import (
     largest_error,
     some_batch,
 )
-from contracts.vector_checks import oracle_of
-from contracts.wrong_trainers import WRONG_COPYING, WRONG_CTC, WRONG_FRAMES, WRONG_GRADIENTS, WRONG_STEPS, WRONG_VECTORS
 from peephole import engine
 from peephole.data.batch import make_batch
-from peephole.nn.schema import Architecture, num_places
 from peephole.symbols import PAD
 
 pytestmark = pytest.mark.skipif(not engine.available(), reason="without a compiler there is no engine")
 instruction_sets = pytest.mark.parametrize("instruction_set", engine.instruction_sets())
 
-# Every pair of values of two settings occurs in some case
-CASES = {
-    "default": Case({}),
-    "stacked": Case({"encoder_layers": 2, "decoder_layers": 3, "encoder_size": 6, "residual": True}),
-    "one direction": Case(
-        {"bidirectional": False, "peephole": "diagonal", "attention": "general", "decoder_layers": 2}
-    ),
-    "dot": Case({"attention": "dot", "peephole": "none", "encoder_layers": 3, "residual": True}),
-    "last": Case({"context": "last", "decoder_layers": 2, "encoder_layers": 2}),
-    "last, bridge": Case({"context": "last", "encoder_size": 8, "peephole": "none", "decoder_layers": 2}),
-    "mean": Case({"context": "mean", "encoder_size": 7, "bidirectional": False, "peephole": "diagonal"}),
-    "pyramid": Case({"encoder_layers": 3, "encoder_pyramid": 2, "residual": True, "encoder_size": 6}),
-    "pyramid, mean": Case({"encoder_layers": 2, "encoder_pyramid": 1, "context": "mean", "peephole": "none"}),
-    "general, bridge": Case({"attention": "general", "encoder_size": 4, "encoder_layers": 3, "decoder_layers": 2}),
-    "location": Case({"attention": "location", "location_channels": 3, "location_width": 5, "decoder_layers": 2}),
-    "coverage": Case({"attention": "coverage", "encoder_size": 6, "peephole": "diagonal"}, sampling_probability=0.3),
-    "multihead": Case({"attention": "multihead", "attention_heads": 2, "encoder_size": 6, "encoder_layers": 2}),
-    "trigrams": Case({"ngram_rows": 11, "encoder_layers": 2}),
-    "trigrams, variational": Case({"ngram_rows": 3, "cell": "gru"}, {"variational_dropout": True}),
-    "trigrams, copying": Case({"ngram_rows": 500, "output": "copy", "attention": "coverage"}),
-    "copying": Case({"output": "copy", "encoder_layers": 2, "peephole": "diagonal"}),
-    "copying, coverage": Case(
-        {"output": "copy", "attention": "coverage", "decoder_layers": 2, "encoder_size": 6}, {"coverage_loss": 0.7}
-    ),
-    "coverage loss": Case({"attention": "coverage", "encoder_layers": 2, "encoder_pyramid": 1}, {"coverage_loss": 1.5}),
-    "copying, multihead": Case({"output": "copy", "attention": "multihead", "attention_heads": 2, "cell": "gru"}),
-    "copying, sampling": Case(
-        {"output": "copy", "attention": "location", "decoder_layers": 2}, {"coverage_loss": 0}, sampling_probability=0.7
-    ),
-    "copying, sampling, always": Case(
-        {"output": "copy", "attention": "general", "cell": "gru"}, {"label_smoothing": 0}, sampling_probability=1
-    ),
-    "copying, dot": Case({"output": "copy", "attention": "dot", "peephole": "none"}, {"label_smoothing": 0}),
-    "gru": Case({"cell": "gru", "encoder_layers": 2, "decoder_layers": 2, "residual": True}),
-    "gru, bridge": Case({"cell": "gru", "encoder_size": 6, "attention": "coverage"}, sampling_probability=0.5),
-    "gru language model": Case({"input": "none", "cell": "gru", "decoder_layers": 2}),
-    "variational": Case({"encoder_layers": 2, "decoder_layers": 2}, {"variational_dropout": True}),
-    "no dropout": Case({"encoder_layers": 2, "decoder_layers": 2, "residual": True}, {"label_smoothing": 0}, dropout=0),
-    "sampling": Case({"decoder_layers": 2, "residual": True}, sampling_probability=0.6),
-    "sampling, always": Case(
-        {"context": "mean", "peephole": "none"}, {"variational_dropout": True}, sampling_probability=1
-    ),
-    "frames": Case(
-        {"input": "frames", "peephole": "none"}, {"time_masks": 3, "feature_masks": 1, "feature_mask_size": 2}
-    ),
-    "frames joined, pyramid": Case(
-        {"input": "frames", "frame_stack": 3, "encoder_layers": 2, "encoder_pyramid": 1, "decoder_layers": 2},
-        {"time_masks": 2, "time_mask_size": 3, "variational_dropout": True},
-    ),
-    "convolution": Case(
-        {"input": "convolution", "convolution_layers": 1, "convolution_channels": 4, "context": "mean"}
-    ),
-    "convolutions of planes": Case(
-        {"input": "convolution", "convolution_channels": 3, "input_planes": 2, "cell": "gru", "encoder_layers": 2},
-        {"time_masks": 1, "feature_masks": 2, "feature_mask_size": 4},
-        sampling_probability=0.4,
-    ),
-    "three convolutions": Case(
-        {"input": "convolution", "convolution_layers": 3, "convolution_channels": 5, "attention": "location"}
-    ),
-    "ctc": Case({"ctc": True, "encoder_layers": 2, "decoder_layers": 2, "encoder_size": 6}, {"ctc_weight": 0.4}),
-    "ctc, pyramid": Case(
-        {"ctc": True, "encoder_layers": 2, "encoder_pyramid": 1, "bidirectional": False, "peephole": "diagonal"},
-        {"variational_dropout": True},
-    ),
-    "ctc, coverage loss": Case(
-        {"ctc": True, "attention": "coverage", "cell": "gru"}, {"coverage_loss": 0.7}, sampling_probability=0.3
-    ),
-    "ctc, frames": Case(
-        {"ctc": True, "input": "frames", "frame_stack": 3, "peephole": "none"}, {"time_masks": 1, "feature_masks": 1}
-    ),
-    "ctc, last": Case({"ctc": True, "context": "last", "peephole": "none"}, {"ctc_weight": 0.9}),
-    "ctc alone": Case({"ctc": True, "attention": "multihead", "attention_heads": 2}, {"ctc_weight": 1.0}),
-    "vectors": Case(
-        {"input": "frames", "output": "gaussian", "scaling": "source", "encoder_layers": 2, "decoder_layers": 2},
-        {"time_masks": 2, "feature_masks": 1, "feature_mask_size": 2},
-    ),
-    "vectors in constant units": Case(
-        {"input": "frames", "output": "gaussian", "scaling": "constant", "frame_stack": 3, "peephole": "diagonal"}
-    ),
-    "vectors, not continued": Case(
-        {"input": "frames", "output": "quantile", "scaling": "constant", "continues": False, "attention": "coverage"},
-        {"variational_dropout": True},
-    ),
-    "vectors, no feedback": Case(
-        {"input": "frames", "output": "quantile", "quantiles": 4, "feedback": False, "context": "last", "cell": "gru"}
-    ),
-    "many quantiles": Case(
-        {
-            "input": "frames",
-            "output": "quantile",
-            "quantiles": 21,
-            "output_size": 6,
-            "encoder_size": 6,
-            "residual": True,
-        }
-    ),
-    "vectors of convolutions": Case(
-        {"input": "convolution", "input_planes": 2, "convolution_channels": 3, "output": "quantile", "output_size": 5}
-    ),
-    "vectors, multihead": Case(
-        {"input": "frames", "output": "gaussian", "attention": "multihead", "attention_heads": 2, "peephole": "none"}
-    ),
-    "language model": Case({"input": "none", "decoder_layers": 3, "residual": True}),
-    "language model, one layer": Case({"input": "none", "peephole": "diagonal"}, {"variational_dropout": True}),
-    "language model, sampling": Case(
-        {"input": "none", "decoder_layers": 2, "residual": True}, sampling_probability=0.6
-    ),
-    "language model, sampling, always": Case(
-        {"input": "none", "peephole": "diagonal"},
-        {"variational_dropout": True, "label_smoothing": 0},
-        sampling_probability=1,
-    ),
-    "gru language model, sampling": Case(
-        {"input": "none", "cell": "gru", "decoder_layers": 3}, sampling_probability=0.4
-    ),
-}
 cases = pytest.mark.parametrize("name", CASES)
 
 
@@ -300,79 +179,6 @@ def test_memory_of_a_larger_batch_changes_nothing():
     assert largest_error(again, first) == 0
 
 
-def loss_of_zero_weights(case, batch):
-    """Return the loss of even probabilities: of all symbols; of a model that copies half of it of the source's."""
-    if case.predicts_vectors:
-        return vector_loss_of_zero_weights(case, batch)
-    if case.config.model.ctc:
-        share = case.config.train.ctc_weight
-        return (1 - share) * np.log(NUM_TARGET_SYMBOLS) * batch.num_symbols + share * ctc_loss_of_zero_weights(
-            case, batch
-        )
-    if batch.source.ndim == 2 or batch.source.dtype.kind == "f":
-        return np.log(NUM_TARGET_SYMBOLS) * batch.num_symbols
-    loss = 0.0
-    for source, length, target in zip(batch.source, batch.source_lengths, batch.target, strict=True):
-        for symbol in target[target != PAD]:
-            generated = (symbol < NUM_TARGET_SYMBOLS) / NUM_TARGET_SYMBOLS
-            loss -= np.log(0.5 * generated + 0.5 * np.mean(source[:length, 1] == symbol))
-    return loss
-
-
-def vector_loss_of_zero_weights(case, batch):
-    """Return the loss of vectors whose distributions are all the same, by the oracle; only the deviations are not 0."""
-    constants = {name: np.zeros(case.config.model.output_size) for name in ("decoder.mean", "decoder.deviation")}
-    if "decoder.deviation" in case.trainer().weights:
-        constants["decoder.deviation"] = case.trainer().weights["decoder.deviation"]
-    oracle, loss = oracle_of(case.config.model, constants), 0.0
-    for source, length, target in zip(batch.source, batch.source_lengths, batch.target, strict=True):
-        mean, deviation = oracle.units(source[:length].astype(float))
-        z = (target - mean) / deviation
-        numbers = oracle.describe(np.zeros(case.trainer().weights["decoder.output.bias"].shape))
-        loss += sum(oracle.component_loss(numbers[:, d], z[t, d]) for t, d in np.argwhere(np.isfinite(z)))
-    return loss
-
-
-def ctc_loss_of_zero_weights(case, batch):
-    """Return the loss of CTC of even probabilities, by the oracle."""
-    loss = 0.0
-    for length, target in zip(batch.source_lengths, batch.target, strict=True):
-        outputs = num_places(Architecture.of(case.config.model), length)
-        loss += ctc_loss(np.full((outputs, NUM_TARGET_SYMBOLS), 1 / NUM_TARGET_SYMBOLS), target[target != PAD][:-1])
-    return loss
-
-
-@cases
-def test_loss_is_that_of_plain_gradients(name):
-    plain = {"label_smoothing": 0, "coverage_loss": 0, "time_masks": 0, "feature_masks": 0}
-    case = replace(CASES[name], dropout=0, train={**CASES[name].train, **plain})
-    batch, trainer = case.batch(), CASES[name].trainer()
-    result, _ = case.trainer().gradients(*arguments(batch), step=0, divisor=1)
-    assert trainer.loss(*arguments(batch)[:3]) == pytest.approx(result.loss, rel=1e-12)
-    for weight in (weight for name, weight in trainer.weights.items() if name != "decoder.deviation"):
-        weight[...] = 0
-    assert trainer.loss(*arguments(batch)[:3]) == pytest.approx(loss_of_zero_weights(case, batch))
-    assert trainer.loss(*arguments(batch)[:3], averaged=True) == pytest.approx(result.loss, rel=1e-12)
-
-
-@pytest.mark.parametrize("wrong", WRONG_GRADIENTS)
-def test_wrong_gradients_are_found(wrong):
-    with pytest.raises(AssertionError):
-        check_gradients(CASES["stacked"], 1e-10, WRONG_GRADIENTS[wrong])
-
-
-@pytest.mark.parametrize("wrong", WRONG_COPYING)
-def test_wrong_copying_is_found(wrong):
-    with pytest.raises(AssertionError):
-        check_gradients(CASES["copying, coverage"], 1e-10, WRONG_COPYING[wrong])
-
-
-@pytest.mark.parametrize("wrong", WRONG_FRAMES)
-def test_wrong_frames_are_found(wrong):
-    with pytest.raises(AssertionError):
-        check_gradients(CASES["convolutions of planes"], 1e-10, WRONG_FRAMES[wrong])
-
-
 def test_masks_of_long_sources():
     """The share of a source that a mask may cover is rounded as in the definition, whatever the length."""
     train = {"time_masks": 1, "time_mask_size": 1000, "label_smoothing": 0}
@@ -430,24 +236,6 @@ def test_constants_have_no_moments_and_do_not_decay(name, constants):
     for name, constant in before.items():
         np.testing.assert_array_equal(trainer.weights[name], constant)
         np.testing.assert_array_equal(trainer.average[name], constant)
-
-
-@pytest.mark.parametrize("wrong", WRONG_CTC)
-def test_wrong_ctc_is_found(wrong):
-    with pytest.raises(AssertionError):
-        check_gradients(CASES["ctc"], 1e-10, WRONG_CTC[wrong])
-
-
-@pytest.mark.parametrize("wrong", WRONG_VECTORS)
-def test_wrong_vectors_are_found(wrong):
-    with pytest.raises(AssertionError):
-        check_gradients(CASES["vectors in constant units"], 1e-10, WRONG_VECTORS[wrong])
-
-
-@pytest.mark.parametrize("wrong", WRONG_STEPS)
-def test_wrong_steps_are_found(wrong):
-    with pytest.raises(AssertionError):
-        check_steps(CASES["stacked"], 1e-10, WRONG_STEPS[wrong])
 
 
 @pytest.mark.parametrize("name", ["decoder.output.bias", "encoder.recurrent.layers.0.0.weight_hidden", "ctc.bias"])

@@ -11,7 +11,7 @@ import torch
 from contracts.checks import assert_close
 from contracts.network_checks import check_gradients, weights_of
 from contracts.test_ctc import PAIRS, SETTINGS, V, batch, joint_oracle, loss_settings, make
-from contracts.test_engine_trainer import CASES
+from contracts.trainer_cases import CASES
 from contracts.training_checks import Case, arguments, largest_error
 from peephole import engine
 from peephole.data.batch import make_batch

@@ -8,7 +8,7 @@ import sys
 import numpy as np
 import pytest
 
-from contracts.test_engine_trainer import CASES
+from contracts.trainer_cases import CASES
 from contracts.training_checks import NUM_TARGET_SYMBOLS, Case, arguments, some_batch
 from peephole import engine
 from peephole.data.batch import make_batch

@@ -7,7 +7,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from contracts.test_engine_trainer import CASES
+from contracts.trainer_cases import CASES
 from contracts.training_checks import (
     NUM_SOURCE_SYMBOLS,
     NUM_TARGET_SYMBOLS,

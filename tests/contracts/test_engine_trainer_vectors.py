@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from contracts.network_checks import check_gradients
-from contracts.test_engine_trainer import CASES
+from contracts.trainer_cases import CASES
 from contracts.training_checks import arguments, largest_error
 from contracts.vector_checks import OUTPUTS, UNITS, batch, make, oracle_of, sources, targets, weights_of
 from peephole import engine

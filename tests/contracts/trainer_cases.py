@@ -1,0 +1,123 @@
+"""Networks and settings of whole training steps on the engine."""
+
+from __future__ import annotations
+
+from contracts.training_checks import Case
+
+# Every pair of values of two settings occurs in some case
+CASES = {
+    "default": Case({}),
+    "stacked": Case({"encoder_layers": 2, "decoder_layers": 3, "encoder_size": 6, "residual": True}),
+    "one direction": Case(
+        {"bidirectional": False, "peephole": "diagonal", "attention": "general", "decoder_layers": 2}
+    ),
+    "dot": Case({"attention": "dot", "peephole": "none", "encoder_layers": 3, "residual": True}),
+    "last": Case({"context": "last", "decoder_layers": 2, "encoder_layers": 2}),
+    "last, bridge": Case({"context": "last", "encoder_size": 8, "peephole": "none", "decoder_layers": 2}),
+    "mean": Case({"context": "mean", "encoder_size": 7, "bidirectional": False, "peephole": "diagonal"}),
+    "pyramid": Case({"encoder_layers": 3, "encoder_pyramid": 2, "residual": True, "encoder_size": 6}),
+    "pyramid, mean": Case({"encoder_layers": 2, "encoder_pyramid": 1, "context": "mean", "peephole": "none"}),
+    "general, bridge": Case({"attention": "general", "encoder_size": 4, "encoder_layers": 3, "decoder_layers": 2}),
+    "location": Case({"attention": "location", "location_channels": 3, "location_width": 5, "decoder_layers": 2}),
+    "coverage": Case({"attention": "coverage", "encoder_size": 6, "peephole": "diagonal"}, sampling_probability=0.3),
+    "multihead": Case({"attention": "multihead", "attention_heads": 2, "encoder_size": 6, "encoder_layers": 2}),
+    "trigrams": Case({"ngram_rows": 11, "encoder_layers": 2}),
+    "trigrams, variational": Case({"ngram_rows": 3, "cell": "gru"}, {"variational_dropout": True}),
+    "trigrams, copying": Case({"ngram_rows": 500, "output": "copy", "attention": "coverage"}),
+    "copying": Case({"output": "copy", "encoder_layers": 2, "peephole": "diagonal"}),
+    "copying, coverage": Case(
+        {"output": "copy", "attention": "coverage", "decoder_layers": 2, "encoder_size": 6}, {"coverage_loss": 0.7}
+    ),
+    "coverage loss": Case({"attention": "coverage", "encoder_layers": 2, "encoder_pyramid": 1}, {"coverage_loss": 1.5}),
+    "copying, multihead": Case({"output": "copy", "attention": "multihead", "attention_heads": 2, "cell": "gru"}),
+    "copying, sampling": Case(
+        {"output": "copy", "attention": "location", "decoder_layers": 2}, {"coverage_loss": 0}, sampling_probability=0.7
+    ),
+    "copying, sampling, always": Case(
+        {"output": "copy", "attention": "general", "cell": "gru"}, {"label_smoothing": 0}, sampling_probability=1
+    ),
+    "copying, dot": Case({"output": "copy", "attention": "dot", "peephole": "none"}, {"label_smoothing": 0}),
+    "gru": Case({"cell": "gru", "encoder_layers": 2, "decoder_layers": 2, "residual": True}),
+    "gru, bridge": Case({"cell": "gru", "encoder_size": 6, "attention": "coverage"}, sampling_probability=0.5),
+    "gru language model": Case({"input": "none", "cell": "gru", "decoder_layers": 2}),
+    "variational": Case({"encoder_layers": 2, "decoder_layers": 2}, {"variational_dropout": True}),
+    "no dropout": Case({"encoder_layers": 2, "decoder_layers": 2, "residual": True}, {"label_smoothing": 0}, dropout=0),
+    "sampling": Case({"decoder_layers": 2, "residual": True}, sampling_probability=0.6),
+    "sampling, always": Case(
+        {"context": "mean", "peephole": "none"}, {"variational_dropout": True}, sampling_probability=1
+    ),
+    "frames": Case(
+        {"input": "frames", "peephole": "none"}, {"time_masks": 3, "feature_masks": 1, "feature_mask_size": 2}
+    ),
+    "frames joined, pyramid": Case(
+        {"input": "frames", "frame_stack": 3, "encoder_layers": 2, "encoder_pyramid": 1, "decoder_layers": 2},
+        {"time_masks": 2, "time_mask_size": 3, "variational_dropout": True},
+    ),
+    "convolution": Case(
+        {"input": "convolution", "convolution_layers": 1, "convolution_channels": 4, "context": "mean"}
+    ),
+    "convolutions of planes": Case(
+        {"input": "convolution", "convolution_channels": 3, "input_planes": 2, "cell": "gru", "encoder_layers": 2},
+        {"time_masks": 1, "feature_masks": 2, "feature_mask_size": 4},
+        sampling_probability=0.4,
+    ),
+    "three convolutions": Case(
+        {"input": "convolution", "convolution_layers": 3, "convolution_channels": 5, "attention": "location"}
+    ),
+    "ctc": Case({"ctc": True, "encoder_layers": 2, "decoder_layers": 2, "encoder_size": 6}, {"ctc_weight": 0.4}),
+    "ctc, pyramid": Case(
+        {"ctc": True, "encoder_layers": 2, "encoder_pyramid": 1, "bidirectional": False, "peephole": "diagonal"},
+        {"variational_dropout": True},
+    ),
+    "ctc, coverage loss": Case(
+        {"ctc": True, "attention": "coverage", "cell": "gru"}, {"coverage_loss": 0.7}, sampling_probability=0.3
+    ),
+    "ctc, frames": Case(
+        {"ctc": True, "input": "frames", "frame_stack": 3, "peephole": "none"}, {"time_masks": 1, "feature_masks": 1}
+    ),
+    "ctc, last": Case({"ctc": True, "context": "last", "peephole": "none"}, {"ctc_weight": 0.9}),
+    "ctc alone": Case({"ctc": True, "attention": "multihead", "attention_heads": 2}, {"ctc_weight": 1.0}),
+    "vectors": Case(
+        {"input": "frames", "output": "gaussian", "scaling": "source", "encoder_layers": 2, "decoder_layers": 2},
+        {"time_masks": 2, "feature_masks": 1, "feature_mask_size": 2},
+    ),
+    "vectors in constant units": Case(
+        {"input": "frames", "output": "gaussian", "scaling": "constant", "frame_stack": 3, "peephole": "diagonal"}
+    ),
+    "vectors, not continued": Case(
+        {"input": "frames", "output": "quantile", "scaling": "constant", "continues": False, "attention": "coverage"},
+        {"variational_dropout": True},
+    ),
+    "vectors, no feedback": Case(
+        {"input": "frames", "output": "quantile", "quantiles": 4, "feedback": False, "context": "last", "cell": "gru"}
+    ),
+    "many quantiles": Case(
+        {
+            "input": "frames",
+            "output": "quantile",
+            "quantiles": 21,
+            "output_size": 6,
+            "encoder_size": 6,
+            "residual": True,
+        }
+    ),
+    "vectors of convolutions": Case(
+        {"input": "convolution", "input_planes": 2, "convolution_channels": 3, "output": "quantile", "output_size": 5}
+    ),
+    "vectors, multihead": Case(
+        {"input": "frames", "output": "gaussian", "attention": "multihead", "attention_heads": 2, "peephole": "none"}
+    ),
+    "language model": Case({"input": "none", "decoder_layers": 3, "residual": True}),
+    "language model, one layer": Case({"input": "none", "peephole": "diagonal"}, {"variational_dropout": True}),
+    "language model, sampling": Case(
+        {"input": "none", "decoder_layers": 2, "residual": True}, sampling_probability=0.6
+    ),
+    "language model, sampling, always": Case(
+        {"input": "none", "peephole": "diagonal"},
+        {"variational_dropout": True, "label_smoothing": 0},
+        sampling_probability=1,
+    ),
+    "gru language model, sampling": Case(
+        {"input": "none", "cell": "gru", "decoder_layers": 3}, sampling_probability=0.4
+    ),
+}
