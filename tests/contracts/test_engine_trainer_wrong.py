@@ -74,34 +74,19 @@ def test_loss_is_that_of_plain_gradients(name):
     assert trainer.loss(*arguments(batch)[:3], averaged=True) == pytest.approx(result.loss, rel=1e-12)
 
 
-@pytest.mark.parametrize("wrong", WRONG_GRADIENTS)
-def test_wrong_gradients_are_found(wrong):
+FOUND_BY = {  # the case whose gradients differ, for each list
+    "stacked": WRONG_GRADIENTS,
+    "copying, coverage": WRONG_COPYING,
+    "convolutions of planes": WRONG_FRAMES,
+    "ctc": WRONG_CTC,
+    "vectors in constant units": WRONG_VECTORS,
+}
+
+
+@pytest.mark.parametrize(("name", "wrong"), [(name, wrong) for name, listed in FOUND_BY.items() for wrong in listed])
+def test_wrong_gradients_are_found(name, wrong):
     with pytest.raises(AssertionError):
-        check_gradients(CASES["stacked"], 1e-10, WRONG_GRADIENTS[wrong])
-
-
-@pytest.mark.parametrize("wrong", WRONG_COPYING)
-def test_wrong_copying_is_found(wrong):
-    with pytest.raises(AssertionError):
-        check_gradients(CASES["copying, coverage"], 1e-10, WRONG_COPYING[wrong])
-
-
-@pytest.mark.parametrize("wrong", WRONG_FRAMES)
-def test_wrong_frames_are_found(wrong):
-    with pytest.raises(AssertionError):
-        check_gradients(CASES["convolutions of planes"], 1e-10, WRONG_FRAMES[wrong])
-
-
-@pytest.mark.parametrize("wrong", WRONG_CTC)
-def test_wrong_ctc_is_found(wrong):
-    with pytest.raises(AssertionError):
-        check_gradients(CASES["ctc"], 1e-10, WRONG_CTC[wrong])
-
-
-@pytest.mark.parametrize("wrong", WRONG_VECTORS)
-def test_wrong_vectors_are_found(wrong):
-    with pytest.raises(AssertionError):
-        check_gradients(CASES["vectors in constant units"], 1e-10, WRONG_VECTORS[wrong])
+        check_gradients(CASES[name], 1e-10, FOUND_BY[name][wrong])
 
 
 @pytest.mark.parametrize("wrong", WRONG_STEPS)

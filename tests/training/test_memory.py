@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from itertools import accumulate, count
+from types import SimpleNamespace
+
 import pytest
 
 import peephole
 from peephole import engine, memory
 from peephole.config import Config
-from peephole.data import prepare
+from peephole.data import batches, prepare
 from peephole.errors import MemoryLimitError
 from peephole.training import estimate as estimates
 from peephole.training.backend_choice import definition_notice, reason_for_torch
@@ -88,6 +91,24 @@ def test_an_estimate_of_a_small_training(tmp_path, settings: dict) -> None:
         assert found.seconds_per_epoch is None
     by_definition = config.with_values({"train.engine": "off"})
     assert estimates.estimate(by_definition, prepared).seconds_per_epoch is None
+
+
+@pytest.mark.skipif(not engine.available(), reason="without a compiler there is no engine")
+def test_the_time_is_that_of_the_second_update_on_each_batch(tmp_path, monkeypatch) -> None:
+    """Updates take one, two, three … seconds by a clock of the test; more than MOST_SECONDS are not timed."""
+    write_pairs(tmp_path / "train.tsv")
+    config = Config().with_values(TINY | {"batch_symbols": 30})
+    prepared = prepare(tmp_path / "train.tsv", None, config, tmp_path / "data")
+    order = {"seed": config.train.seed, "epoch": 0, "batch_symbols": 30}
+    symbols = [batch.num_symbols for batch in batches(prepared.train, **order)]
+    assert len(symbols) > 3
+    for most, timed in ((1, 1), (2, 2), (11, 3)):
+        times = accumulate(number for second in count(1) for number in (0, second))
+        monkeypatch.setattr(estimates, "time", SimpleNamespace(perf_counter=times.__next__))
+        monkeypatch.setattr(estimates, "MOST_SECONDS", most)
+        seconds = sum((2, 4, 6)[:timed])
+        found = estimates.estimate(config, prepared).seconds_per_epoch
+        assert found == pytest.approx(seconds / sum(symbols[:timed]) * sum(symbols))
 
 
 @pytest.mark.parametrize(

@@ -43,7 +43,7 @@ class Estimate:
 
 
 def estimate(config: Config, prepared: Prepared, timed: int = TRIALS) -> Estimate:
-    """Estimate the memory and the time of a training on the CPU, in about a second.
+    """Estimate the memory and the time of a training on the CPU; the time from some updates.
 
     Args:
         config: all settings.
