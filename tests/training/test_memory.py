@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import json
+import subprocess
+import sys
 from itertools import accumulate, count
 from types import SimpleNamespace
 
+import numpy as np
 import pytest
 
 import peephole
@@ -13,6 +17,7 @@ from peephole.config import Config
 from peephole.data import batches, prepare
 from peephole.errors import MemoryLimitError
 from peephole.training import estimate as estimates
+from peephole.training import plan
 from peephole.training.backend_choice import definition_notice, reason_for_torch
 from peephole.training.memory import (
     BatchShape,
@@ -138,3 +143,29 @@ def test_the_definition_needs_more_memory_than_the_engine() -> None:
     assert definition > sum(training_memory(config, 60, 60, [BatchShape(10, 20, 20)]).values()) + 10**9
     if engine.available():
         assert 1.5 * sum(training_memory(Config(), 60, 60, batches).values()) < definition
+
+
+TRAIN_AND_TELL_PEAK = """
+import json, resource, sys
+import peephole
+peephole.train(sys.argv[1], dev=sys.argv[1], out=sys.argv[2], quiet=True, **json.loads(sys.argv[3]))
+print(1024 * resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)
+"""
+
+
+@pytest.mark.skipif(not engine.available() or sys.platform != "linux", reason="the engine's memory, in kilobytes")
+@pytest.mark.parametrize("ctc", [False, True])
+def test_the_peak_of_a_training_on_frames_is_near_the_estimate(tmp_path, ctc) -> None:
+    """An update's memory is kept while dev is evaluated; a network with CTC is there once more, with half an update."""
+    draw = np.random.default_rng(0)
+    lines = ["source\ttarget\n"]
+    for number in range(60):
+        np.save(tmp_path / f"{number}.npy", draw.normal(size=(300 + 5 * number, 40)).astype(np.float32))
+        lines.append(f"{number}.npy\t{''.join(draw.choice(list('abcdef'), 30))}\n")
+    (tmp_path / "pairs.tsv").write_text("".join(lines), encoding="utf-8")
+    settings = {"input": "frames", "frame_stack": 3, "encoder_layers": 2, "encoder_size": 512, "ctc": ctc}
+    settings |= {"batch_frames": 6000, "steps": 2, "train.threads": 1, "precision": "32-true", "evaluations": 1}
+    command = [sys.executable, "-c", TRAIN_AND_TELL_PEAK, tmp_path / "pairs.tsv", tmp_path / "m.safetensors"]
+    done = subprocess.run([*command, json.dumps(settings)], capture_output=True, text=True, check=True)
+    found = plan(tmp_path / "pairs.tsv", tmp_path / "pairs.tsv", **settings)
+    assert sum(found.memory.values()) / int(done.stdout) == pytest.approx(1, abs=0.2)

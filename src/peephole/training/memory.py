@@ -3,7 +3,7 @@
 The estimate counts the arrays that are in memory together at the peak of a step, in the order in which the modules of
 `peephole.nn` make them. Over seven settings it was 1.0 to 1.2 times the measured peak where the engine trains (hidden
 sizes 256 to 2048, 60 to 8000 symbols, batches of 1000 to 20,000), 1.3 to 1.4 times where the definition does; with
-frames and CTC, and with copying and coverage, 0.9 times.
+frames, with or without CTC, and with copying and coverage, 0.9 to 1.0 times.
 """
 
 from __future__ import annotations
@@ -66,8 +66,10 @@ def training_memory(
         step = int(WHOLE_STEP * step)
     measures = config.model.ctc or config.model.predicts_vectors
     evaluation = weights * EVALUATION_COPIES
+    if alone and config.frames.kind in FRAME_KINDS:
+        evaluation += step // 4  # predictions of a batch of dev: of texts, which are short, they take little
     if measures and alone:
-        evaluation += weights * TRAINER_COPIES + step // 2  # a batch of dev, forward only
+        evaluation += weights * TRAINER_COPIES + step // 2  # its loss, forward only
     parts = {name: copies * weights for name, copies in WEIGHT_COPIES.items()}
     if config.train.average_last > 1:
         parts["weights of the last evaluations"] = min(config.train.average_last, config.train.evaluations) * weights
@@ -200,7 +202,8 @@ def step_numbers_engine(config: Config, num_target_symbols: int, batch: BatchSha
     target += a.decoder_layers * (7 * H) + M + (a.decoder_layers - 1) * 2 * H  # saved, hidden; inputs of the layers
     target += M + (H + M + E) + H * (4 if dropped else 2) + H  # contexts, the readout's input, r, its gradient
     if a.output_size is not None:
-        # z and what is fed; the numbers of the distributions; A z + a, at each step, and with gradients
+        # At each step: z and the vector that is fed, (51); the output's numbers, (53), (54); the embedding (52), also
+        # its gradient
         target += a.output_size * (2 + (2 if a.output == "gaussian" else a.quantiles)) + E * (1 if dropped else 3)
     if attends:
         source += 0 if a.attention == "dot" else H
