@@ -21,18 +21,27 @@ from peephole import engine
 ROUNDS = 25
 
 
-def run(command: list[str], text: str) -> tuple[float, float]:
-    """Run a process; return its seconds and its largest resident memory in MB."""
+# What Linux gives as the peak of a process begins with the memory of its parent, so a small process starts the command.
+TELL_PEAK = """
+import os, sys
+status, usage = os.wait4(os.posix_spawn(sys.argv[1], sys.argv[1:], os.environ), 0)[1:]
+print(usage.ru_maxrss, file=sys.stderr)
+sys.exit(os.waitstatus_to_exitcode(status))
+"""
+
+
+def seconds_of(command: list[str], text: str) -> float:
+    """Run a process and return its seconds."""
     start = time.perf_counter()
-    process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.DEVNULL)
-    assert process.stdin is not None
-    process.stdin.write(text.encode())
-    process.stdin.close()
-    _, status, usage = os.wait4(process.pid, 0)
-    seconds = time.perf_counter() - start
-    if status:
-        raise SystemExit(f"{' '.join(command)}: ended with status {status}")
-    return seconds, usage.ru_maxrss / 1e3
+    subprocess.run(command, input=text.encode(), stdout=subprocess.DEVNULL, check=True)
+    return time.perf_counter() - start
+
+
+def memory_of(command: list[str], text: str) -> float:
+    """Run a process and return its largest resident memory in MB."""
+    command = [sys.executable, "-SE", "-c", TELL_PEAK, *command]
+    done = subprocess.run(command, input=text.encode(), capture_output=True, check=True)
+    return int(done.stderr.split()[-1]) / 1e3
 
 
 def size_of(paths: list[Path]) -> float:
@@ -57,16 +66,17 @@ def main() -> None:
         ],
         "peephole predict": ["-m", "peephole", "predict", arguments.model],
     }
-    measured: dict[str, list[tuple[float, float]]] = {name: [] for name in commands}
+    measured: dict[str, list[float]] = {name: [] for name in commands}
+    line = f"{arguments.word}\n"
     for _ in range(ROUNDS):
         for name, command in commands.items():
-            measured[name].append(run([sys.executable, *command], f"{arguments.word}\n"))
+            measured[name].append(seconds_of([sys.executable, *command], line))
     print(
         f"Python {platform.python_version()}, {platform.platform()}, {os.cpu_count()} cores, medians of {ROUNDS} rounds"
     )
-    nothing = median(seconds for seconds, _ in measured["pass"])
-    for name, rounds in measured.items():
-        seconds, memory = median(s for s, _ in rounds), median(m for _, m in rounds)
+    nothing = median(measured["pass"])
+    for name, command in commands.items():
+        seconds, memory = median(measured[name]), memory_of([sys.executable, *command], line)
         print(f"{name:24} {1e3 * seconds:6.0f} ms  {1e3 * (seconds - nothing):+6.0f} ms  {memory:6.1f} MB")
     package, library = Path(peephole.__file__).parent, engine.library_path()
     sources = list(package.rglob("*.py"))

@@ -7,9 +7,11 @@ stopped and given again.
 import argparse
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
+import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -112,10 +114,25 @@ def run_logged(command: list[str], log: Path, environment: Mapping[str, str] | N
 
 
 def _wait(process: "subprocess.Popen[bytes]") -> tuple[int, int]:
-    """Wait for a program and return its exit code and its peak of memory in bytes."""
-    _, status, usage = os.wait4(process.pid, 0)
+    """Wait for a program and return its exit code and its peak of memory in bytes.
+
+    On Linux the peak that the system returns at the end begins with the memory of the program that started it, which is
+    this one; so it is read while the program runs.
+    """
+    peak = 0
+    while not (ended := os.wait4(process.pid, os.WNOHANG))[0]:
+        peak = _peak(process.pid) or peak
+        time.sleep(0.1)
+    _, status, usage = ended
     process.returncode = os.waitstatus_to_exitcode(status)
-    return process.returncode, usage.ru_maxrss * (1 if sys.platform == "darwin" else 1024)
+    return process.returncode, peak or usage.ru_maxrss * (1 if sys.platform == "darwin" else 1024)
+
+
+def _peak(pid: int) -> int:
+    """Return the most bytes of memory that a running program has had, or 0 if the system does not tell it."""
+    status = Path(f"/proc/{pid}/status")
+    found = re.search(r"^VmHWM:\s+(\d+) kB", status.read_text() if status.exists() else "", re.MULTILINE)
+    return 1024 * int(found[1]) if found else 0
 
 
 def model_path(results: Path, system: System, seed: int) -> Path:

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import os
 import random
 import threading
 from dataclasses import replace
 from functools import cache
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -19,6 +17,7 @@ from peephole.engine.packed import PackedModel
 from peephole.engine.session import PackedSession
 from peephole.errors import PeepholeError
 from peephole.storage.quantization import Stored
+from process_memory import reads_proc, resident_bytes
 
 from . import test_engine_copying as copying
 from . import test_frontends as frontends
@@ -297,12 +296,8 @@ def add_some(session: PackedSession, jobs: list[Job], number: int, cancelled: se
             session.cancel(ticket)
 
 
-def resident_bytes() -> int:
-    return int(Path("/proc/self/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
-
-
 @pytest.mark.slow
-@pytest.mark.skipif(not Path("/proc/self/statm").exists(), reason="reads the memory of the process from /proc")
+@reads_proc
 def test_ten_thousand_sources_leave_no_memory_behind() -> None:
     """A third of them is cancelled at random times, and some need groups of their own."""
     config = make_config(ctc=True, hidden_size=4, encoder_size=2, embedding_size=2)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import ctypes
-import resource
 import signal
 import threading
 import time
@@ -19,6 +18,7 @@ from peephole.nn import Seq2Seq, build_seq2seq
 from peephole.search.torch import DefinitionSearch
 from peephole.storage.model_file import ModelFile, encode_model
 from peephole.symbols import EOS, CharacterSymbols
+from process_memory import peak_bytes, reads_proc, reset_peak
 
 pytestmark = [
     pytest.mark.skipif(not engine.available(), reason="the engine was not built"),
@@ -134,12 +134,14 @@ def test_an_exception_sent_to_another_thread_ends_its_search(endless: PackedSear
     assert [type(error) for error in caught] == [Alarm]
 
 
+@reads_proc
 @pytest.mark.parametrize("kind", ["engine", "definition"])
 def test_memory_grows_with_what_is_found(kind: str) -> None:
     """Samples of at most a million symbols need random numbers for the few symbols that they have."""
     network = make_network(end=3.0)
     searching = PackedSearch([pack(network)]) if kind == "engine" else DefinitionSearch([network])
-    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    reset_peak()
+    before = peak_bytes()
     [found] = searching.find([[4, 5]], [FOREVER], SearchConfig(nbest=50, temperature=1.0), examples=[0])
     assert max(len(hypothesis.ids) for hypothesis in found) < 100
-    assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 200_000  # KB; the numbers alone were 400 MB
+    assert peak_bytes() - before < 200e6  # the random numbers of all possible symbols alone are 400 MB

@@ -7,6 +7,8 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pyarrow
+import pyarrow.parquet
 import pytest
 import soundfile
 import soxr
@@ -98,6 +100,26 @@ def test_tables_are_read_row_by_row(tmp_path: Path) -> None:
         assert (frames.tolist(), is_longer) == (wanted[:3].tolist(), True)
 
 
+def test_the_names_of_columns_are_left_out_and_reported(tmp_path: Path) -> None:
+    for text in ("x,y\n1,2\n3,4\n", "\ufeffx, y\n1,2\n3,4\n", "\ufeff1,2\n3,4\n"):
+        (tmp_path / "a.csv").write_text(text, encoding="utf-8")
+        frames, is_longer, changes = read_frames(tmp_path / "a.csv", FrameSymbols("numbers", size=2), 2)
+        assert (frames.tolist(), is_longer) == ([[1, 2], [3, 4]], False)
+        assert changes == (["the first row holds names and is not read"] if "x" in text else [])
+
+
+def test_parquet_is_read_row_by_row(tmp_path: Path) -> None:
+    table = pyarrow.table({"x": [1, 2, None], "y": pyarrow.array([0.5, -1, 3]), "day": ["Mon", "Tue", "Wed"]})
+    pyarrow.parquet.write_table(table.drop_columns(["day"]), tmp_path / "a.parquet")
+    frames, is_longer, _ = read_frames(tmp_path / "a.parquet", FrameSymbols("numbers", size=2), 2)
+    assert (frames.tolist(), is_longer) == ([[1, 0.5], [2, -1]], True)
+    with pytest.raises(DataError, match=r"a\.parquet: holds a number that is not finite, in frame 3$"):
+        read_frames(tmp_path / "a.parquet", FrameSymbols("numbers", size=2), 10)
+    pyarrow.parquet.write_table(table, tmp_path / "b.parquet")
+    with pytest.raises(DataError, match=r"b\.parquet, column 'day': wanted numbers, got string$"):
+        read_frames(tmp_path / "b.parquet", FrameSymbols("numbers", size=2), 10)
+
+
 @pytest.mark.parametrize(
     ("name", "content", "message"),
     [
@@ -111,6 +133,10 @@ def test_tables_are_read_row_by_row(tmp_path: Path) -> None:
         ("a.csv", b"1,2\n3,nan\n", "holds a number that is not finite, in frame 2"),
         ("a.csv", b"1,2,3\n", "wanted frames of 2 numbers, got 3"),
         ("a.csv", b"1,inf\n", "holds a number that is not finite, in frame 1"),
+        ("a.csv", b"x,1\n2,3\n", "cannot be read as numbers: .*"),
+        ("a.csv", b"x,y\n", "is empty"),
+        ("a.csv", b"\xff,y\n1,2\n", "cannot be read as numbers: .*"),
+        ("a.parquet", b"PAR1", "cannot be read as numbers: .*"),
     ],
 )
 def test_a_bad_file_is_one_line(name: str, content: bytes | None, message: str, tmp_path: Path) -> None:

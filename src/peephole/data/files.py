@@ -25,7 +25,7 @@ FrameKind = Literal["sound", "image", "numbers"]
 SUFFIXES: dict[str, FrameKind] = {
     **dict.fromkeys((".wav", ".flac", ".ogg", ".opus", ".mp3", ".aiff", ".au"), "sound"),
     **dict.fromkeys((".png", ".jpg", ".jpeg", ".bmp", ".gif", ".tif", ".tiff", ".webp", ".pgm", ".ppm"), "image"),
-    **dict.fromkeys((".npy", ".csv"), "numbers"),
+    **dict.fromkeys((".npy", ".csv", ".parquet"), "numbers"),
 }
 """The suffix of a file's name, in small letters → what it holds."""
 

@@ -7,12 +7,14 @@ float16, in prediction as in training, so that both see the same numbers.
 from __future__ import annotations
 
 import warnings
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from peephole.data.files import import_pyarrow
 from peephole.errors import DataError
 from peephole.symbols import FrameSymbols
 
@@ -148,13 +150,63 @@ def read_array(path: str | Path) -> NDArray[Any]:
 
 def _read_numbers(path: Path, most: int) -> tuple[NDArray[Any], bool, list[str]]:
     """Return the rows of a table of numbers; a vector has one number a row."""
+    changes = []
     if path.suffix.lower() == ".npy":
         table = read_array(path)
+    elif path.suffix.lower() == ".parquet":
+        table = _read_parquet(path)
     else:
+        header = _has_header(path)
+        if header:
+            changes.append("the first row holds names and is not read")
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", UserWarning)  # of an empty file, which is reported below
-            table = np.loadtxt(path, delimiter=",", ndmin=2, dtype=np.float32, max_rows=most + 1)
+            table = np.loadtxt(
+                path,
+                np.float32,
+                delimiter=",",
+                ndmin=2,
+                skiprows=int(header),
+                max_rows=most + 1,
+                encoding="utf-8-sig",
+            )
     if table.ndim not in (1, 2) or table.dtype.kind not in "fiub":
         raise DataError(f"{path}: wanted numbers of shape (T, F), got {table.dtype} of shape {table.shape}")
     rows = table.reshape(len(table), -1) if table.size else np.empty((0, 1))
-    return rows[:most].astype(np.float32), len(rows) > most, []
+    return rows[:most].astype(np.float32), len(rows) > most, changes
+
+
+def _has_header(path: Path) -> bool:
+    """Return whether the first line of a CSV holds no number at all."""
+    with open(path, encoding="utf-8-sig") as file:
+        cells = file.readline().split(",")
+    return bool(cells[0].strip()) and not any(map(_is_number, cells))
+
+
+def _is_number(cell: str) -> bool:
+    try:
+        float(cell)
+    except ValueError:
+        return False
+    return True
+
+
+def _read_parquet(path: Path) -> NDArray[np.float32]:
+    table = import_pyarrow(str(path)).parquet.read_table(path)
+    for column in table.column_names:
+        if not is_number_column(table, column):
+            got = table.schema.field(column).type
+            raise DataError(f"{path}, column {column!r}: wanted numbers, got {got}")
+    return parquet_numbers(table, table.column_names)
+
+
+def is_number_column(table: Any, column: str) -> bool:
+    """Return whether a column of a Parquet table, as pyarrow holds it, has numbers."""
+    types, kind = import_pyarrow("").types, table.schema.field(column).type
+    return bool(types.is_integer(kind) or types.is_floating(kind) or types.is_decimal(kind))
+
+
+def parquet_numbers(table: Any, columns: Sequence[str]) -> NDArray[np.float32]:
+    """Return columns of a Parquet table, as pyarrow holds it, as (T, C); a missing number is NaN."""
+    found = [table[column].cast("float64", safe=False).to_numpy().astype(np.float32) for column in columns]
+    return np.stack(found, 1) if found else np.empty((table.num_rows, 0), np.float32)

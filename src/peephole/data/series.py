@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from peephole.config import DataConfig
 from peephole.data.files import COMPRESSIONS, import_pyarrow, read_lines, shown_name
-from peephole.data.frames import read_array
+from peephole.data.frames import is_number_column, parquet_numbers, read_array
 from peephole.data.read import Report
 from peephole.errors import DataError, shorten
 
@@ -131,21 +131,19 @@ def series_of(name: str, given: Any) -> Series:
 
 
 def _read_parquet(path: str | Path, config: DataConfig, name: str) -> Series:
-    pyarrow = import_pyarrow(name)
-    table = pyarrow.parquet.read_table(path)
+    table = import_pyarrow(name).parquet.read_table(path)
     columns, time = [], config.time
     for column in table.column_names:
-        kind = table.schema.field(column).type
-        is_number = pyarrow.types.is_integer(kind) or pyarrow.types.is_floating(kind) or pyarrow.types.is_decimal(kind)
+        is_number = is_number_column(table, column)
         if column == time or (time is None and not is_number):
             time = column
         elif not is_number:
-            raise DataError(f"{name}, column {column!r}: wanted numbers, got {kind}; the times are column {time!r}")
+            got = table.schema.field(column).type
+            raise DataError(f"{name}, column {column!r}: wanted numbers, got {got}; the times are column {time!r}")
         else:
             columns.append(column)
     _check_time(config.time, tuple(table.column_names), name)
-    found = [table[column].cast(pyarrow.float64(), safe=False).to_numpy().astype(np.float32) for column in columns]
-    return Series(np.stack(found, 1) if found else np.empty((table.num_rows, 0), np.float32), tuple(columns), time)
+    return Series(parquet_numbers(table, columns), tuple(columns), time)
 
 
 def _read_text(path: str | Path, config: DataConfig, report: Report) -> tuple[Series, Sequence[int]]:
