@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from peephole.config import Config
-from peephole.model import Model, load
+from peephole.model import ChangedSourceWarning, Model, load
 from peephole.nn import build_seq2seq
 from peephole.symbols import CharacterSymbols, FrameSymbols
 
@@ -61,6 +61,25 @@ def test_lines_that_name_no_table_stop_or_are_counted(peephole: Peephole, model:
     assert "2 lines skipped: source cannot be read (first: stdin, line 3)" in done.err
     assert "line 5: more than 6 frames; only the first 6 are read (frames.max_frames)" in done.err
     peephole("predict", model, "t/bad.csv").failed("t/bad.csv: wanted frames of 3 numbers, got 2")
+
+
+def test_what_is_changed_to_read_a_file_is_said_once_and_counted(peephole: Peephole, model: Path) -> None:
+    wanted = texts(model, "x")
+    for name in ("h", "k"):
+        peephole.write(f"t/{name}.csv", "a,b,c\n" + (model.parent / "t/x.csv").read_text())
+    peephole.write("t/headed.tsv", "x.csv\tab\nh.csv\tc\nk.csv\tba\n")
+    reason = "the first row holds names and is not read"
+    done = peephole("predict", model, stdin="t/x.csv\nt/h.csv\nt/k.csv\n").succeeded()
+    assert done.lines == 3 * wanted
+    notes = [f"peephole: stdin, line 2: {reason}", f"peephole: 2 sources in all: {reason}"]
+    assert done.err.splitlines() == notes
+    done = peephole("predict", model, "t/h.csv").succeeded()
+    assert done.err.splitlines()[0] == f"peephole: t/h.csv, line 1: {reason}"
+    assert f"t/headed.tsv, line 2: {reason}" in peephole("score", model, "t/headed.tsv").succeeded().err
+    assert f"2 sources in all: {reason}" in peephole("evaluate", model, "t/headed.tsv").succeeded().err
+    headed = model.parent / "t/h.csv"
+    with pytest.warns(ChangedSourceWarning, match=f"^1 of 2 sources are changed .*; the first: {reason}$"):
+        load(model).predict([model.parent / "t/x.csv", headed])
 
 
 def test_evaluate_score_and_info(peephole: Peephole, model: Path) -> None:

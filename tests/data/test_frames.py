@@ -72,19 +72,53 @@ def test_an_image_is_read_column_by_column_with_black_as_1(tmp_path: Path) -> No
     assert float(frames.sum()) == 20
 
 
-@pytest.mark.parametrize("mode", ["1", "L", "P", "RGB", "RGBA", "LA", "CMYK", "I;16"])
+@pytest.mark.parametrize("mode", ["1", "L", "P", "RGB", "RGBA", "LA", "CMYK"])
 def test_images_of_every_mode_are_read(mode: str, tmp_path: Path) -> None:
-    suffix = "tif" if mode in ("CMYK", "I;16") else "png"
-    Image.new("L", (30, 24), 255).convert(mode if mode != "I;16" else "I").convert(mode).save(tmp_path / f"a.{suffix}")
-    frames, _, _ = read_frames(tmp_path / f"a.{suffix}", IMAGE, 1000)
+    suffix = "tif" if mode == "CMYK" else "png"
+    image = Image.new("L", (30, 24), 255)
+    image.paste(0, (10, 0, 20, 24))
+    image.convert(mode).save(tmp_path / f"a.{suffix}")
+    frames, _, changes = read_frames(tmp_path / f"a.{suffix}", IMAGE, 1000)
     assert frames.shape == (60, 48)
+    assert frames[[10, 30, 50], 24].tolist() == [0, 1, 0]
+    assert changes == []
+
+
+@pytest.mark.parametrize("kind", [np.uint16, np.int32])
+def test_points_of_16_bits_are_scaled(kind: type, tmp_path: Path) -> None:
+    points = np.repeat(np.array([0, 30_000, 65_535]), 48)[None].repeat(48, 0).astype(kind)
+    Image.fromarray(points).save(tmp_path / "a.tif")
+    frames, _, _ = read_frames(tmp_path / "a.tif", IMAGE, 1000)
+    np.testing.assert_allclose(frames[[20, 70, 120], 24], [1, 1 - 30_000 / 65_535, 0], atol=0.004)
+
+
+@pytest.mark.parametrize(
+    "points", [np.full((4, 4), 0.5, np.float32), np.full((4, 4), 70_000, np.int32)], ids=["F", "I"]
+)
+def test_points_of_an_unknown_range_are_refused(points: Any, tmp_path: Path) -> None:
+    Image.fromarray(points).save(tmp_path / "a.tif")
+    with pytest.raises(DataError, match=r"cannot be read as image: wanted points of at most 16 bits, got mode [FI]$"):
+        read_frames(tmp_path / "a.tif", IMAGE, 10)
+
+
+def test_a_photograph_is_turned_upright(tmp_path: Path) -> None:
+    image = Image.new("L", (96, 48), 255)
+    image.paste(0, (0, 0, 48, 48))  # the left half, which the camera held at the bottom
+    exif = Image.Exif()
+    exif[0x0112] = 8  # turn by 90° against the clock
+    image.save(tmp_path / "a.jpg", exif=exif)
+    frames, _, _ = read_frames(tmp_path / "a.jpg", IMAGE, 1000)
+    assert frames.shape == (24, 48)
+    assert (frames[:, :22] < 0.1).all()
+    assert (frames[:, 26:] > 0.9).all()
 
 
 def test_transparent_points_are_white_and_colours_have_three_numbers(tmp_path: Path) -> None:
     image = Image.new("RGBA", (8, 8), (0, 0, 0, 0))
     image.putpixel((2, 5), (255, 0, 0, 255))
     image.save(tmp_path / "a.png")
-    frames, _, _ = read_frames(tmp_path / "a.png", FrameSymbols("image", height=8, colours=True), 1000)
+    frames, _, changes = read_frames(tmp_path / "a.png", FrameSymbols("image", height=8, colours=True), 1000)
+    assert changes == ["transparent points are read as white"]
     assert frames.shape == (8, 24)
     assert frames[2].reshape(3, 8)[:, 5].tolist() == [0, 1, 1]
     assert float(frames.sum()) == 2

@@ -1,7 +1,8 @@
-"""Print notes on stderr about unknown symbols and truncated or empty sources, counted over a whole input."""
+"""Print notes on stderr about unknown symbols and truncated, changed or empty sources, counted over a whole input."""
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 
 from peephole.cli.lines import print_note
@@ -21,6 +22,7 @@ class NoticePrinter:
         self.name = name
         self.prefix = prefix
         self.unknown = self.truncated = self.empty = 0
+        self.changes: Counter[str] = Counter()
         self.slow_search: str | None = None
 
     def take(self, notice: Notice, line: int) -> None:
@@ -37,9 +39,13 @@ class NoticePrinter:
             print_note(f"{where}: {long}; only the first {notice.num_read} are read ({setting})")
         if empty and not self.empty:
             print_note(f"{where}: is empty; the target of an empty source is empty")
+        for change in notice.changes:
+            if change not in self.changes:
+                print_note(f"{where}: {change}")
         self.unknown += len(notice.unknown)
         self.truncated += truncated
         self.empty += empty
+        self.changes.update(notice.changes)
 
     def take_all(self, notices: Notices, lines: Sequence[int]) -> None:
         """Count the notices of a call; `lines[index]` is the line of its text `index`."""
@@ -57,3 +63,5 @@ class NoticePrinter:
             print_note(f"{self.prefix}{self.truncated} lines in all were too long and read in part")
         if self.empty:
             print_note(f"{self.prefix}{self.empty} lines in all were empty")
+        for change, count in self.changes.items():
+            print_note(f"{self.prefix}{count} sources in all: {change}")

@@ -19,7 +19,7 @@ from peephole.config import SearchConfig
 from peephole.data import Report
 from peephole.data.files import is_stream, kind_of_file, shown_name
 from peephole.errors import printable
-from peephole.model import Model, Notices, Prediction
+from peephole.model import Model, Notice, Notices, Prediction
 from peephole.model.frame_sources import read_frame_source
 from peephole.model.reading import read_prefixes, read_sources
 from peephole.symbols import FrameSymbols
@@ -122,11 +122,13 @@ def tasks_of(file: str, model: Model, parse: Parse, *, skip: bool, report: Repor
     if not isinstance(how, FrameSymbols):
         return read_tasks(file, parse, skip=skip, report=report)
 
-    def read(path: str) -> Any:
-        return read_frame_source(how, path, model.config.frames.max_frames + 1)[0]
+    def read(path: str) -> tuple[Any, tuple[str, ...]]:
+        frames, _, changes = read_frame_source(how, path, model.config.frames.max_frames + 1)
+        return frames, changes
 
     if kind_of_file(file) == how.kind and not is_stream(Path(file)):
-        return iter([Task(1, file, frames=read(file))])
+        frames, changes = read(file)
+        return iter([Task(1, file, frames=frames, changes=changes)])
     return read_tasks(file, parse, skip=skip, report=report, read=read)
 
 
@@ -155,6 +157,10 @@ def predict_part(model: Model, part: list[Task], printer: NoticePrinter, **setti
     )
     bad = {task.line - 1 for task in part if task.error is not None}
     notices.texts = [notice for notice in notices.texts if notice.source_index not in bad]
+    for task in part:
+        if task.changes:
+            length = len(task.frames)
+            notices.texts.append(Notice("source", task.line - 1, (), length, length, "frames", task.changes))
     printer.take_all(notices, range(1, part[-1].line + 1))
     return found
 

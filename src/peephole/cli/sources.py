@@ -20,6 +20,7 @@ class Task(NamedTuple):
         prefix: the text that its targets begin with; None without prefixes.
         error: why the line is no source; None if it is one.
         frames: the content of the file; None for texts.
+        changes: what was changed in order to read it.
     """
 
     line: int
@@ -27,6 +28,7 @@ class Task(NamedTuple):
     prefix: str | None = None
     error: str | None = None
     frames: Any = None
+    changes: tuple[str, ...] = ()
 
 
 class BadLineError(Exception):
@@ -38,6 +40,8 @@ class BadLineError(Exception):
 
 Parse = Callable[[str], tuple[str, str | None]]
 """Splits a line into source and prefix, or raises BadLineError."""
+Read = Callable[[str], tuple[Any, tuple[str, ...]]]
+"""Returns the frames of a file, and what was changed in order to read it."""
 
 
 def input_files(names: Iterable[str]) -> list[str]:
@@ -57,9 +61,7 @@ def input_files(names: Iterable[str]) -> list[str]:
     return files
 
 
-def read_tasks(
-    file: str, parse: Parse, *, skip: bool, report: Report, read: Callable[[str], Any] | None = None
-) -> Iterator[Task]:
+def read_tasks(file: str, parse: Parse, *, skip: bool, report: Report, read: Read | None = None) -> Iterator[Task]:
     """Yield the lines of a file.
 
     Args:
@@ -76,8 +78,10 @@ def read_tasks(
     for number, raw in enumerate(read_lines(file, on_mark=lambda: None), start=1):
         try:
             task = Task(number, *parse(_decode(raw)))
-            has_file = read is not None and task.source
-            yield task._replace(frames=_read(read, named_file(task.source, file))) if has_file else task
+            if read is not None and task.source:
+                frames, changes = _read(read, named_file(task.source, file))
+                task = task._replace(frames=frames, changes=changes)
+            yield task
         except BadLineError as bad:
             error = f"{name}, line {number}: {bad.message}"
             if not skip:
@@ -86,8 +90,7 @@ def read_tasks(
             yield Task(number, "", error=error)
 
 
-def _read(read: Callable[[str], Any] | None, path: str) -> Any:
-    assert read is not None
+def _read(read: Read, path: str) -> tuple[Any, tuple[str, ...]]:
     try:
         return read(path)
     except DataError as error:

@@ -125,21 +125,40 @@ def _read_sound(how: FrameSymbols, path: Path, most: int, speed: float) -> tuple
 
 
 def _read_image(how: FrameSymbols, path: Path, most: int, speed: float) -> tuple[NDArray[Any], bool, list[str]]:
-    """Return the columns of points, 0 for white and 1 for black; transparent points are white."""
-    from PIL import Image
+    """Return the columns of points, 0 for white and 1 for black; transparent points are white.
 
-    with Image.open(path) as image:  # which refuses more than 179 million points before it decodes them
+    A picture is turned as its camera says.
+    """
+    from PIL import Image, ImageOps
+
+    changes = []
+    with Image.open(path) as file:  # which refuses more than 179 million points before it decodes them
+        image: Image.Image = ImageOps.exif_transpose(file)
         width, height = image.size
         scaled_width = max(1, round(width * how.height / height / speed))
-        opaque: Image.Image = image
-        if image.mode in ("RGBA", "LA", "PA", "P"):
+        opaque = image
+        if image.mode == "F" or image.mode.startswith("I"):
+            opaque = _in_bytes(path, image)
+        elif image.mode in ("RGBA", "LA", "PA", "P"):
             shown = image.convert("RGBA")
+            if np.asarray(shown.getchannel("A")).min() < 255:
+                changes.append("transparent points are read as white")
             opaque = Image.alpha_composite(Image.new("RGBA", shown.size, "white"), shown)
         flat = opaque.convert("RGB" if how.colours else "L")
         flat = flat.resize((scaled_width, how.height), Image.Resampling.BILINEAR, reducing_gap=3.0)
     points = 1 - np.asarray(flat, np.float32) / 255  # (height, width) or (height, width, 3)
     columns = points.T if points.ndim == 2 else points.transpose(1, 2, 0).reshape(scaled_width, -1)
-    return columns[:most], scaled_width > most, []
+    return columns[:most], scaled_width > most, changes
+
+
+def _in_bytes(path: Path, image: Any) -> Any:
+    """Return an image of 16 bits a point as one of 8, which pillow by itself does not scale."""
+    from PIL import Image
+
+    points = np.asarray(image)
+    if points.dtype.kind == "f" or points.min() < 0 or points.max() >= 1 << 16:
+        raise DataError(f"{path}: cannot be read as image: wanted points of at most 16 bits, got mode {image.mode}")
+    return Image.fromarray((points // 257).astype(np.uint8))
 
 
 def read_array(path: str | Path) -> NDArray[Any]:

@@ -170,7 +170,7 @@ def _frames(model: Model, source: Any) -> dict[str, Any] | None:
     how = model.source_symbols
     if not isinstance(how, FrameSymbols):
         return None
-    frames, _ = read_frame_source(how, source, model.config.frames.max_frames)
+    frames, _, _ = read_frame_source(how, source, model.config.frames.max_frames)
     levels = _shrink(_shrink(np.asarray(frames, np.float32), 0, WIDEST), 1, HIGHEST)
     low, high = np.percentile(levels, [1, 99])
     scaled = np.clip((levels - low) / max(float(high - low), 1e-9), 0, 1)

@@ -9,6 +9,7 @@ from peephole.model.handle import Model
 from peephole.model.loading import load
 from peephole.model.prediction import Prediction
 from peephole.model.reading import (
+    ChangedSourceWarning,
     Notice,
     Notices,
     SlowSearchWarning,
@@ -17,6 +18,7 @@ from peephole.model.reading import (
 )
 
 __all__ = [
+    "ChangedSourceWarning",
     "Model",
     "Notice",
     "Notices",

@@ -13,8 +13,10 @@ if TYPE_CHECKING:
     from peephole.data.frames import Frames
 
 
-def read_frame_source(how: FrameSymbols, source: Any, longest: int) -> tuple[Frames, int]:
-    """Return the frames of a source that the model reads, and how many it has; of a longer file, one more.
+def read_frame_source(how: FrameSymbols, source: Any, longest: int) -> tuple[Frames, int, tuple[str, ...]]:
+    """Return the frames of a source that the model reads, how many it has, and what was changed in order to read it.
+
+    A longer file is said to have one frame more than are read.
 
     Args:
         how: how the model reads sources.
@@ -30,14 +32,14 @@ def read_frame_source(how: FrameSymbols, source: Any, longest: int) -> tuple[Fra
     from peephole.data.frames import check_frames, read_frames
 
     if isinstance(source, str) and not source:
-        return np.zeros((0, how.size), np.float16), 0
+        return np.zeros((0, how.size), np.float16), 0, ()
     if isinstance(source, (str, os.PathLike)):
-        frames, is_longer, _ = read_frames(os.fspath(source), how, longest)
-        return frames, len(frames) + is_longer
+        frames, is_longer, changes = read_frames(os.fspath(source), how, longest)
+        return frames, len(frames) + is_longer, tuple(changes)
     array = np.asarray(source)
     if array.ndim != 2:
         raise ArgumentError(f"sources: wanted frames (T, {how.size}), got shape {array.shape}")
-    return check_frames("sources", array[:longest], how), len(array)
+    return check_frames("sources", array[:longest], how), len(array), ()
 
 
 def check_frame_sources(how: FrameSymbols, given: Sequence[Any]) -> list[Any]:

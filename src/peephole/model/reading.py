@@ -1,8 +1,8 @@
-"""Read texts as symbol ids, and record unknown symbols and truncated or empty sources.
+"""Read texts as symbol ids, and record unknown symbols and truncated, changed or empty sources.
 
 A model replaces a symbol that it did not see in training by <unk>, and reads a source of more than `data.max_length`
-symbols up to that length. Each call records these cases in its own `Notices`, so calls in other threads do not affect
-them.
+symbols up to that length. Of some files it changes what it reads, such as sound of another sample rate. Each call
+records these cases in its own `Notices`, so calls in other threads do not affect them.
 """
 
 from __future__ import annotations
@@ -30,12 +30,16 @@ class TruncatedSourceWarning(UserWarning):
     """Some sources were longer than `data.max_length`; the model reads their beginning."""
 
 
+class ChangedSourceWarning(UserWarning):
+    """Some files were changed in order to read them: sound resampled, channels mixed, a row of names left out."""
+
+
 class SlowSearchWarning(UserWarning):
     """The engine is missing or lacks a kind; PyTorch predicts instead."""
 
 
 class Notice(NamedTuple):
-    """One text with unknown symbols, or a truncated or empty source.
+    """One text with unknown symbols, or a truncated, changed or empty source.
 
     Attributes:
         side: "source", or "target" for a target or a prefix.
@@ -45,6 +49,7 @@ class Notice(NamedTuple):
         length: symbols of the whole text; 0 for an empty source, whose target is empty.
         num_read: symbols read, fewer than `length` for a truncated source.
         unit: symbols, or frames; the length of a longer file of frames is not known.
+        changes: what was changed in order to read a file, each as one clause.
     """
 
     side: Side
@@ -53,6 +58,7 @@ class Notice(NamedTuple):
     length: int
     num_read: int
     unit: Literal["symbols", "frames"] = "symbols"
+    changes: tuple[str, ...] = ()
 
 
 @dataclass
@@ -68,7 +74,7 @@ class Notices:
     """
 
     texts: list[Notice] = field(default_factory=list)
-    """One notice for each text with unknown symbols and each truncated or empty source."""
+    """One notice for each text with unknown symbols and each truncated, changed or empty source."""
     slow_search: str | None = None
     """Why PyTorch searched although the engine was on; None if the engine searched, or was off."""
 
@@ -117,7 +123,7 @@ def read_sources(
     first_index: int = 0,
     target: Symbols | None = None,
 ) -> list[Source]:
-    """Split sources into symbols, or read their frames; record unknown symbols and truncated or empty sources.
+    """Split sources into symbols, or read their frames; record unknown symbols and truncated, changed or empty sources.
 
     Args:
         symbols: the symbol table, or how frames are read.
@@ -133,10 +139,10 @@ def read_sources(
     found = []
     for index, text in enumerate(sources, start=first_index):
         if isinstance(symbols, FrameSymbols):
-            frames, length = read_frame_source(symbols, text, longest)
+            frames, length, changes = read_frame_source(symbols, text, longest)
             found.append(Source(frames, [], (), len(frames) < length))
-            if len(frames) < length:
-                notices.texts.append(Notice("source", index, (), length, len(frames), "frames"))
+            if len(frames) < length or changes:
+                notices.texts.append(Notice("source", index, (), length, len(frames), "frames", changes))
             continue
         all_ids, all_tokens = symbols.segment(text)
         ids, tokens = all_ids[:longest], all_tokens[:longest]
@@ -237,6 +243,10 @@ def issue_warnings(notices: Notices, num_sources: int, stacklevel: int) -> None:
     if cut:
         text = f"{len(cut)} of {num_sources} sources are longer than {cut[0].num_read} {cut[0].unit}"
         warnings.warn(TruncatedSourceWarning(f"{text}; only their beginning is read"), stacklevel=stacklevel + 1)
+    changed = [notice for notice in notices.texts if notice.changes]
+    if changed:
+        text = f"{len(changed)} of {num_sources} sources are changed when they are read"
+        warnings.warn(ChangedSourceWarning(f"{text}; the first: {changed[0].changes[0]}"), stacklevel=stacklevel + 1)
     for side in ("source", "target"):
         unknown = [symbol for notice in notices.texts if notice.side == side for symbol in notice.unknown]
         if unknown:
