@@ -15,7 +15,8 @@ from peephole_worker import DROPOUT, FORMS, MODEL, TRAINING, count_operations, t
 from rounds import count_target_symbols, read_batches, take_turns
 
 from peephole.engine import instruction_sets
-from peephole.engine.trainer import EngineTrainer, StepSettings
+from peephole.engine.step_settings import StepSettings
+from peephole.engine.trainer import EngineTrainer
 from peephole.nn import build_seq2seq
 from peephole.nn.schema import Architecture
 from peephole.symbols import SPECIALS

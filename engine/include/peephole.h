@@ -26,7 +26,7 @@
 extern "C" {
 #endif
 
-#define PEEPHOLE_ABI_VERSION 18
+#define PEEPHOLE_ABI_VERSION 19
 
 /* What a function returns. */
 enum peephole_status {
@@ -542,6 +542,14 @@ PEEPHOLE_API peephole_trainer *peephole_trainer_open(const char *architecture, s
                                                      const peephole_trainer_settings *settings,
                                                      const char *instruction_set, char *message, size_t message_size);
 PEEPHOLE_API void peephole_trainer_close(peephole_trainer *trainer);
+
+/* Write to `bytes` the memory that a step of the largest of `count` batches needs beside the tensors, `learns` with its
+ * gradients, else for the loss alone. `sizes` (count,3): B, T, U of each, at least 1; no length is shorter than T or U. Nothing
+ * of the network is allocated. Returns PEEPHOLE_OK, or PEEPHOLE_REFUSED with a message as peephole_trainer_open. */
+PEEPHOLE_API enum peephole_status peephole_trainer_step_bytes(const char *architecture, size_t size,
+                                                              const peephole_trainer_settings *settings,
+                                                              const int64_t *sizes, int64_t count, int32_t learns,
+                                                              size_t *bytes, char *message, size_t message_size);
 
 /* Write the index-th tensor, in the order of a network's state_dict, to `tensor`; return 0 if there is none. */
 PEEPHOLE_API int32_t peephole_trainer_describe(const peephole_trainer *trainer, int64_t index,

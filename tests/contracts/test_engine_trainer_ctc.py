@@ -15,7 +15,8 @@ from contracts.trainer_cases import CASES
 from contracts.training_checks import Case, arguments, largest_error
 from peephole import engine
 from peephole.data.batch import make_batch
-from peephole.engine.trainer import EngineTrainer, StepSettings
+from peephole.engine.step_settings import StepSettings
+from peephole.engine.trainer import EngineTrainer
 from peephole.nn import Noise
 from peephole.nn.schema import Architecture
 

@@ -13,7 +13,8 @@ from contracts.trainer_cases import CASES
 from contracts.training_checks import arguments, largest_error
 from contracts.vector_checks import OUTPUTS, UNITS, batch, make, oracle_of, sources, targets, weights_of
 from peephole import engine
-from peephole.engine.trainer import EngineTrainer, StepSettings
+from peephole.engine.step_settings import StepSettings
+from peephole.engine.trainer import EngineTrainer
 from peephole.nn.schema import Architecture
 
 pytestmark = pytest.mark.skipif(not engine.available(), reason="without a compiler there is no engine")

@@ -12,7 +12,8 @@ from numpy.typing import NDArray
 
 from peephole.config import Config
 from peephole.data.batch import Batch, make_batch
-from peephole.engine.trainer import MASKS, EngineTrainer, StepSettings
+from peephole.engine.step_settings import MASKS, StepSettings
+from peephole.engine.trainer import EngineTrainer
 from peephole.nn import Noise, Seq2Seq, build_seq2seq, use_engine
 from peephole.nn.frontends import NormalizedFrames
 from peephole.nn.masking import Masking

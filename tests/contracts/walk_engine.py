@@ -14,7 +14,8 @@ from typing import Any
 import numpy as np
 
 from peephole import engine
-from peephole.engine.trainer import NUMBERS, EngineTrainer, StepSettings
+from peephole.engine.step_settings import NUMBERS, StepSettings, step_bytes
+from peephole.engine.trainer import EngineTrainer
 from peephole.nn.schema import Architecture, tensors
 
 from .pairwise import covering
@@ -234,6 +235,8 @@ def train(model: dict[str, Any], precision: str, threads: int, instruction_set: 
         0.2 * (seed % 2), seed % 3 == 1, 0.1, 1.0, 0.01, 0.9, threads, precision, seed, coverage_loss, 2, 3, 2, 4
     )
     trainer = EngineTrainer(architecture, 9, 7, weights, settings, instruction_set)
+    for learns in (True, False):
+        step_bytes(architecture, 9, 7, settings, [(1, 1, 1), (5, 9, 7)], learns=learns)
     copies = architecture.output == "copy"
     for step, (batch, source_steps, target_steps) in enumerate(((1, 1, 1), (9, 7, 8), (3, 2, 5))):
         source_lengths, lengths = draw.integers(1, source_steps + 1, batch), draw.integers(1, target_steps + 1, batch)

@@ -18,11 +18,10 @@ from peephole.data import batches, prepare
 from peephole.errors import MemoryLimitError
 from peephole.training import estimate as estimates
 from peephole.training import plan
-from peephole.training.backend_choice import definition_notice, reason_for_torch
+from peephole.training.backend_choice import reason_for_torch
 from peephole.training.memory import (
     BatchShape,
     deciding_setting,
-    is_trained_by_engine,
     is_trained_without_torch,
     training_memory,
 )
@@ -133,8 +132,7 @@ def test_the_time_is_that_of_the_second_update_on_each_batch(tmp_path, monkeypat
 )
 def test_the_estimate_is_of_the_backend_that_trains(settings: dict) -> None:
     config = Config().with_values({"precision": "32-true", **settings})
-    trains = reason_for_torch(config) is None or definition_notice(config, "cpu") is None
-    assert is_trained_by_engine(config) == trains
+    assert is_trained_without_torch(config) == (reason_for_torch(config) is None)
 
 
 def test_the_definition_needs_more_memory_than_the_engine() -> None:

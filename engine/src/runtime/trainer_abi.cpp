@@ -42,6 +42,15 @@ peephole_trainer *peephole_trainer_open(const char *architecture, size_t size, c
   return made && made->trainer ? made.release() : nullptr;
 }
 
+peephole_status peephole_trainer_step_bytes(const char *architecture, size_t size, const peephole_trainer_settings *settings,
+                                            const int64_t *sizes, int64_t count, int32_t learns, size_t *bytes, char *message,
+                                            size_t message_size) {
+  return completes(message, message_size, [&] {
+    const std::string_view text(architecture, size);
+    *bytes = peephole::step_bytes(text, *settings, *peephole::instruction_set_at(0), sizes, count, learns != 0);
+  }) ? PEEPHOLE_OK : PEEPHOLE_REFUSED;
+}
+
 void peephole_trainer_close(peephole_trainer *trainer) { delete trainer; }
 
 int32_t peephole_trainer_describe(const peephole_trainer *trainer, int64_t index, peephole_trainer_tensor *tensor) {

@@ -167,10 +167,40 @@ class TrainerOf final : public Trainer {
   Memory tensors_memory_, step_memory_;
 };
 
-}  // namespace
+// The arrays of a batch without padding, as far as the memory of a step depends on them.
+struct FullBatch {
+  peephole_trainer_step step{};
+  std::vector<int64_t> lengths, targets;
+  std::vector<float> vectors;
 
-std::unique_ptr<Trainer> make_trainer(std::string_view architecture, const peephole_trainer_settings &settings,
-                                      const InstructionSet &set) {
+  FullBatch(const Architecture &architecture, int64_t batch, int64_t source_steps, int64_t target_steps)
+      : lengths(size_t(batch), source_steps) {
+    if (batch < 1 || source_steps < 1 || target_steps < 1) refuse("sizes: wanted at least 1");
+    if (is_vectors(architecture.output))
+      vectors.resize(size_t(batch * target_steps * architecture.output_size));
+    else
+      targets.assign(size_t(batch * target_steps), PEEPHOLE_EOS);
+    step.batch = batch;
+    step.source_steps = source_steps;
+    step.target_steps = target_steps;
+    step.source_lengths = lengths.data();
+    step.targets = targets.data();
+    step.vectors = vectors.data();
+  }
+};
+
+template <class T>
+size_t most_bytes(const Architecture &architecture, const peephole_trainer_settings &settings, const TrainingKernels &training,
+                  const ElementKernels<T> &elements, const int64_t *sizes, int64_t count, bool learns) {
+  const Schema schema(architecture, settings.num_source_symbols, settings.num_target_symbols);
+  TrainingStep<T> step(schema.view(), settings, training, elements, nullptr, nullptr);
+  size_t most = 0;
+  for (int64_t i = 0; i < count; ++i)
+    most = std::max(most, step.bytes(FullBatch(architecture, sizes[3 * i], sizes[3 * i + 1], sizes[3 * i + 2]).step, learns));
+  return most;
+}
+
+Architecture read_trainable(std::string_view architecture, const peephole_trainer_settings &settings) {
   const Architecture read = read_architecture(read_json(architecture));
   check_trainable(read);
   check_settings(settings);
@@ -180,10 +210,27 @@ std::unique_ptr<Trainer> make_trainer(std::string_view architecture, const peeph
     refuse("coverage_loss: wanted 0 without attention");
   if (read.ctc && !(settings.ctc_weight > 0 && settings.ctc_weight <= 1))
     refuse("ctc_weight: wanted a number above 0 and at most 1 with a CTC output, got " + std::to_string(settings.ctc_weight));
+  return read;
+}
+
+}  // namespace
+
+std::unique_ptr<Trainer> make_trainer(std::string_view architecture, const peephole_trainer_settings &settings,
+                                      const InstructionSet &set) {
+  const Architecture read = read_trainable(architecture, settings);
   const TrainingKernels &training = set.training(settings.scalar, settings.operand);
   if (settings.scalar == sizeof(double))
     return std::make_unique<TrainerOf<double>>(read, settings, training, set.double_kernels.elements, set.float_kernels.dropout_mask);
   return std::make_unique<TrainerOf<float>>(read, settings, training, set.float_kernels.elements, set.float_kernels.dropout_mask);
+}
+
+size_t step_bytes(std::string_view architecture, const peephole_trainer_settings &settings, const InstructionSet &set,
+                  const int64_t *sizes, int64_t count, bool learns) {
+  const Architecture read = read_trainable(architecture, settings);
+  const TrainingKernels &training = set.training(settings.scalar, settings.operand);
+  if (settings.scalar == sizeof(double))
+    return most_bytes<double>(read, settings, training, set.double_kernels.elements, sizes, count, learns);
+  return most_bytes<float>(read, settings, training, set.float_kernels.elements, sizes, count, learns);
 }
 
 }  // namespace peephole

@@ -26,4 +26,8 @@ class Trainer {
 std::unique_ptr<Trainer> make_trainer(std::string_view architecture, const peephole_trainer_settings &settings,
                                       const InstructionSet &instruction_set);
 
+// The bytes of a step of the largest of `count` batches, (count,3): B, T, U. Throws as make_trainer.
+size_t step_bytes(std::string_view architecture, const peephole_trainer_settings &settings,
+                  const InstructionSet &instruction_set, const int64_t *sizes, int64_t count, bool learns);
+
 }  // namespace peephole

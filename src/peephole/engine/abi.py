@@ -16,7 +16,7 @@ from pathlib import Path
 from peephole.engine.enums import Function, Status
 from peephole.errors import EngineError
 
-ABI_VERSION = 18
+ABI_VERSION = 19
 FUNCTIONS = {function.name.lower(): function for function in Function}
 LIBRARY_NAMES = ("libpeephole.so", "libpeephole.dylib", "peephole.dll")
 LIBRARY_VARIABLE = "PEEPHOLE_LIBRARY"
@@ -120,6 +120,10 @@ def library() -> ctypes.CDLL:
         "peephole_dropout_mask_run": (status, [address, text]),
         "peephole_trainer_open": (address, [text, ctypes.c_size_t, address, text, address, ctypes.c_size_t]),
         "peephole_trainer_close": (None, [address]),
+        "peephole_trainer_step_bytes": (
+            status,
+            [text, ctypes.c_size_t, address, address, number, ctypes.c_int32, address, address, ctypes.c_size_t],
+        ),
         "peephole_trainer_describe": (ctypes.c_int32, [address, number, address]),
         "peephole_trainer_run": (status, [address, ctypes.c_int32, address, address, ctypes.c_size_t]),
         "peephole_model_open": (address, [address, ctypes.c_size_t, text, address, ctypes.c_size_t]),

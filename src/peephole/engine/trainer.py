@@ -8,7 +8,7 @@ import weakref
 from collections.abc import Mapping
 from functools import partial
 from itertools import count
-from typing import Any, Literal, NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,48 +16,16 @@ from numpy.typing import NDArray
 from peephole.config import Config
 from peephole.engine import structures
 from peephole.engine.abi import available, library
-from peephole.engine.enums import Operand, Status, TrainerArray, TrainerTask
+from peephole.engine.enums import Status, TrainerArray, TrainerTask
 from peephole.engine.kinds import TRAINER_KINDS, missing_kind
 from peephole.engine.step_arrays import floats, integers
+from peephole.engine.step_settings import MESSAGE_BYTES, NUMBERS, StepSettings, c_settings
 from peephole.errors import EngineError
 from peephole.nn.architecture import Architecture
 from peephole.nn.sites import site_number
 
 Numbers = NDArray[Any]
 Arrays = dict[str, NDArray[Any]]
-Precision = Literal["32-true", "64-true", "bf16-mixed"]
-
-MESSAGE_BYTES = 1000
-NUMBERS: Mapping[str, tuple[type[np.floating[Any]], Operand]] = {
-    "32-true": (np.float32, Operand.AS_IS),
-    "64-true": (np.float64, Operand.AS_IS),
-    "bf16-mixed": (np.float32, Operand.BF16),
-}
-"""The number format of weights, and the operands of products, by `train.precision`."""
-
-
-MASKS = ("time_masks", "time_mask_size", "feature_masks", "feature_mask_size")
-"""The settings of the masks of frames."""
-
-
-class StepSettings(NamedTuple):
-    """The settings of a training that are the same for all steps; each is the setting of that name in `Config`."""
-
-    dropout: float
-    variational_dropout: bool
-    label_smoothing: float
-    clip_norm: float  # 0: never
-    weight_decay: float
-    ema_decay: float  # 0: no moving average
-    threads: int
-    precision: Precision
-    seed: int
-    coverage_loss: float = 0.0
-    time_masks: int = 0  # of frames, like the next three
-    time_mask_size: int = 0
-    feature_masks: int = 0
-    feature_mask_size: int = 0
-    ctc_weight: float = 0.3  # not read without a CTC output
 
 
 class StepResult(NamedTuple):
@@ -122,13 +90,8 @@ class EngineTrainer:
         self._copies = architecture.output == "copy"
         self._frame_size = architecture.input_size if architecture.input in ("frames", "convolution") else None
         self._vector_size = architecture.output_size if architecture.output in ("gaussian", "quantile") else None
-        self._memory: _Memory | None = _Memory.open(
-            architecture,
-            num_source_symbols if architecture.input == "symbols" else 0,
-            num_target_symbols,
-            settings,
-            instruction_set,
-        )
+        given = c_settings(architecture, num_source_symbols, num_target_symbols, settings)
+        self._memory: _Memory | None = _Memory.open(architecture, given, instruction_set)
         kind = NUMBERS[settings.precision][0]
         arrays = {which: self._memory.arrays(which, kind) for which in TrainerArray}
         self.weights, self._gradients = arrays[TrainerArray.WEIGHTS], arrays[TrainerArray.GRADIENTS]
@@ -309,29 +272,8 @@ class _Memory:
 
     @classmethod
     def open(
-        cls,
-        architecture: Architecture,
-        num_source_symbols: int,
-        num_target_symbols: int,
-        settings: StepSettings,
-        instruction_set: str | None,
+        cls, architecture: Architecture, given: structures.TrainerSettings, instruction_set: str | None
     ) -> _Memory:
-        kind, operand = NUMBERS[settings.precision]
-        given = structures.TrainerSettings(
-            scalar=np.dtype(kind).itemsize,
-            operand=operand,
-            threads=settings.threads,
-            variational=settings.variational_dropout,
-            num_source_symbols=num_source_symbols,
-            num_target_symbols=num_target_symbols,
-            dropout=settings.dropout,
-            label_smoothing=settings.label_smoothing,
-            clip_norm=settings.clip_norm,
-            weight_decay=settings.weight_decay,
-            coverage_loss=settings.coverage_loss,
-            **{name: getattr(settings, name) for name in MASKS},
-            ctc_weight=settings.ctc_weight,
-        )
         description = json.dumps(architecture.to_dict()).encode()
         chosen = None if instruction_set is None else instruction_set.encode()
         message = ctypes.create_string_buffer(MESSAGE_BYTES)

@@ -10,7 +10,8 @@ import numpy as np
 
 from peephole.data.batch import Batch, make_batch
 from peephole.engine.packed import usable_cores
-from peephole.engine.trainer import EngineTrainer, StepSettings
+from peephole.engine.step_settings import StepSettings
+from peephole.engine.trainer import EngineTrainer
 from peephole.storage.model_file import ModelFile
 
 MOST_STEPS = 6000  # source positions of a batch, padding included: a minute of sound

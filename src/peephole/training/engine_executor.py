@@ -12,7 +12,8 @@ from peephole import engine
 from peephole.config import Config
 from peephole.data import Batch, Prepared
 from peephole.engine.packed import usable_cores
-from peephole.engine.trainer import MASKS, EngineTrainer, Precision, StepSettings
+from peephole.engine.step_settings import MASKS, Precision, StepSettings
+from peephole.engine.trainer import EngineTrainer
 from peephole.model import Model
 from peephole.model.loading import model_class
 from peephole.model.weights import LoadedFile
@@ -45,6 +46,25 @@ class EnginePlatform:
         return None
 
 
+def step_settings(config: Config, threads: int) -> StepSettings:
+    """Return the settings of a training's steps; `config.train.precision` is not auto."""
+    train = config.train
+    return StepSettings(
+        dropout=config.model.dropout,
+        variational_dropout=train.variational_dropout,
+        label_smoothing=train.label_smoothing,
+        clip_norm=train.clip_norm,
+        weight_decay=train.weight_decay,
+        ema_decay=train.ema_decay,
+        threads=threads,
+        precision=cast("Precision", train.precision),
+        seed=train.seed,
+        coverage_loss=train.coverage_loss,
+        **{name: getattr(train, name) for name in MASKS},
+        ctc_weight=train.ctc_weight,
+    )
+
+
 class EngineExecutor:
     """A network with AdamW, its moving average, and the update of both, in the engine's memory; see `Executor`.
 
@@ -56,27 +76,13 @@ class EngineExecutor:
     """
 
     def __init__(self, config: Config, num_source_symbols: int, num_target_symbols: int, weights: Weights) -> None:
-        train = config.train
-        self.threads = train.threads or usable_cores()
+        self.threads = config.train.threads or usable_cores()
         self._trainer = EngineTrainer(
             Architecture.of(config.model),
             num_source_symbols,
             num_target_symbols,
             weights,
-            StepSettings(
-                dropout=config.model.dropout,
-                variational_dropout=train.variational_dropout,
-                label_smoothing=train.label_smoothing,
-                clip_norm=train.clip_norm,
-                weight_decay=train.weight_decay,
-                ema_decay=train.ema_decay,
-                threads=self.threads,
-                precision=cast("Precision", train.precision),
-                seed=train.seed,
-                coverage_loss=train.coverage_loss,
-                **{name: getattr(train, name) for name in MASKS},
-                ctc_weight=train.ctc_weight,
-            ),
+            step_settings(config, self.threads),
         )
         self._updates = 0  # AdamW's count of steps
 

@@ -1,9 +1,7 @@
 """Estimate the memory of a training from its settings and data, without PyTorch.
 
-The estimate counts the arrays that are in memory together at the peak of a step, in the order in which the modules of
-`peephole.nn` make them. Over seven settings it was 1.0 to 1.2 times the measured peak where the engine trains (hidden
-sizes 256 to 2048, 60 to 8000 symbols, batches of 1000 to 20,000), 1.3 to 1.4 times where the definition does; with
-frames, with or without CTC, and with copying and coverage, 0.9 to 1.0 times.
+The engine tells how much a step of its own takes. Of PyTorch the estimate counts the arrays that are in memory together
+at the peak of a step, in the order in which the modules of `peephole.nn` make them.
 """
 
 from __future__ import annotations
@@ -12,22 +10,22 @@ from collections.abc import Iterable, Iterator
 from math import prod
 from typing import NamedTuple
 
-from peephole import engine
 from peephole.config import Config
 from peephole.data import Prepared, batch_shapes
 from peephole.data.batch import Ids
-from peephole.engine.kinds import TRAINING_KINDS, missing_kind
+from peephole.engine.packed import usable_cores
+from peephole.engine.step_settings import NUMBERS, step_bytes
 from peephole.engine.trainer import declined
 from peephole.errors import ConfigError
 from peephole.memory import check_memory
+from peephole.model.file_trainer import MOST_STEPS
 from peephole.nn import schema
 from peephole.nn.schema import Architecture
 from peephole.symbols import FRAME_KINDS
+from peephole.training.engine_executor import step_settings
 
 WINDOWS = 2  # windows of the first epoch from which the batches are taken
 LIBRARIES = {"engine": 75_000_000, "PyTorch": 430_000_000}  # bytes once a training has begun, by what trains
-WHOLE_STEP = 1.35  # the engine's own step holds its arrays together, those of the operators are freed in between
-POINTS = 1 << 17  # numbers of the points around outputs of convolutions that are copied at a time: frontend_part.h
 WEIGHT_COPIES = {"weights": 1, "gradients": 1, "AdamW's moments": 2, "moving average and best weights": 2}
 EVALUATION_COPIES = 3  # of the weights while dev is evaluated: a network, its file and its packed form
 TRAINER_COPIES = 5  # likewise, of the trainer that measures the loss of CTC, or of vectors
@@ -53,23 +51,20 @@ def training_memory(
         batches: the batches of the training, or some of them.
     """
     number = 8 if config.train.precision == "64-true" else 4
-    sizes = schema.tensors(Architecture.of(config.model), num_source_symbols, num_target_symbols)
-    weights = number * sum(prod(spec.shape) for spec in sizes.values())
-    count = step_numbers_engine if is_trained_by_engine(config) else step_numbers_definition
-    numbers = [
-        count(config, num_target_symbols, batch) + ctc_numbers(config, num_target_symbols, batch)
-        for batch in set(batches)
-    ]
-    step = number * max(numbers, default=0)
+    sizes, shapes = (num_source_symbols, num_target_symbols), set(batches)
+    tensors = schema.tensors(Architecture.of(config.model), *sizes)
+    weights = number * sum(prod(spec.shape) for spec in tensors.values())
     alone = is_trained_without_torch(config)
     if alone:
-        step = int(WHOLE_STEP * step)
-    measures = config.model.ctc or config.model.predicts_vectors
+        step = _engine_bytes(config, *sizes, shapes, learns=True)
+    else:
+        step = number * max((_definition_numbers(config, num_target_symbols, shape) for shape in shapes), default=0)
     evaluation = weights * EVALUATION_COPIES
     if alone and config.frames.kind in FRAME_KINDS:
         evaluation += step // 4  # predictions of a batch of dev: of texts, which are short, they take little
-    if measures and alone:
-        evaluation += weights * TRAINER_COPIES + step // 2  # its loss, forward only
+    if alone and (config.model.ctc or config.model.predicts_vectors):
+        cut = {shape._replace(pairs=max(1, min(shape.pairs, MOST_STEPS // shape.source_steps))) for shape in shapes}
+        evaluation += weights * TRAINER_COPIES + _engine_bytes(config, *sizes, cut, learns=False)
     parts = {name: copies * weights for name, copies in WEIGHT_COPIES.items()}
     if config.train.average_last > 1:
         parts["weights of the last evaluations"] = min(config.train.average_last, config.train.evaluations) * weights
@@ -165,69 +160,28 @@ def is_trained_without_torch(config: Config) -> bool:
     return config.train.engine != "off" and declined(config) is None
 
 
-def is_trained_by_engine(config: Config) -> bool:
-    """Return whether the engine is expected to train, alone or in PyTorch; the definition needs more memory."""
-    if is_trained_without_torch(config):
-        return True
-    kinds = Architecture.of(config.model).kinds()
-    missing = missing_kind({part: kinds[part] for part in TRAINING_KINDS}, TRAINING_KINDS)
-    is_asked = config.train.engine != "off" and config.train.scheduled_sampling == "none"
-    return engine.available() and is_asked and missing is None
+def _engine_bytes(
+    config: Config, num_source_symbols: int, num_target_symbols: int, batches: Iterable[BatchShape], *, learns: bool
+) -> int:
+    """Return the bytes of the engine's own step of the largest batch; 0 without batches."""
+    shapes = list(batches)
+    if not shapes:
+        return 0
+    if config.train.precision not in NUMBERS:  # auto: bfloat16 needs less
+        config = config.with_values({"train.precision": "32-true"})
+    settings = step_settings(config, config.train.threads or usable_cores())
+    sizes = num_source_symbols, num_target_symbols
+    return step_bytes(Architecture.of(config.model), *sizes, settings, shapes, learns=learns)
 
 
-def ctc_numbers(config: Config, num_target_symbols: int, batch: BatchShape) -> int:
-    """Return how many numbers CTC holds: scores, log-probabilities and their gradients, and both passes over paths.
-
-    The engine by itself holds scores in the place of their gradients, and paths of one pair at a time.
-    """
-    a, dropped = Architecture.of(config.model), bool(config.model.dropout)
-    rows = batch.pairs * schema.num_places(a, batch.source_steps)
-    if is_trained_without_torch(config):
-        return rows * (num_target_symbols + (2 + dropped) * a.encoder_size) if a.ctc else 0
-    return rows * (4 * num_target_symbols + 2 * a.encoder_size * dropped + 4 * batch.target_steps) if a.ctc else 0
-
-
-def step_numbers_engine(config: Config, num_target_symbols: int, batch: BatchShape) -> int:
-    """Return how many numbers a step of the engine holds at its peak, that of the decoder's gradients."""
-    a, dropped = Architecture.of(config.model), bool(config.model.dropout)
-    H, M, E, full = a.hidden_size, a.encoder_size, a.embedding_size, a.peephole == "full"
-    gates = 6 if a.cell == "gru" else 4  # whose gradients are stored: of a GRU those of x and of h apart
-    frontend, batch = _read_frames(a, batch, alone=is_trained_without_torch(config))
-    rows, steps = batch.pairs * batch.source_steps, batch.pairs * batch.target_steps
-    attends = schema.CONTEXTS[a.context]
-    source = E * (3 if dropped else 1)
-    source += a.encoder_layers * (6 * M + M + M)  # gates, c, h as operand; outputs by direction, and joined
-    source += (a.encoder_layers - 1) * 2 * M * dropped
-    target = E * (3 if dropped else 1)
-    target += a.decoder_layers * (7 * H) + M + (a.decoder_layers - 1) * 2 * H  # saved, hidden; inputs of the layers
-    target += M + (H + M + E) + H * (4 if dropped else 2) + H  # contexts, the readout's input, r, its gradient
-    if a.output_size is not None:
-        # At each step: z and the vector that is fed, (51); the output's numbers, (53), (54); the embedding (52), also
-        # its gradient
-        target += a.output_size * (2 + (2 if a.output == "gaussian" else a.quantiles)) + E * (1 if dropped else 3)
-    if attends:
-        source += 0 if a.attention == "dot" else H
-        target += batch.source_steps + H
-        if a.output == "copy":
-            target += 2 * batch.source_steps  # the weights that the output reads, and their gradient
-        if a.attention == "coverage":
-            target += 3 * batch.source_steps  # coverage; the weights that its loss reads, and their gradient
-        elif a.attention == "multihead":
-            source += 3 * (H + M)  # keys and values together, apart, and their gradients
-            target += (a.attention_heads - 1) * batch.source_steps + 2 * M  # of each head; c^k and d c
-    # the gradients of the decoder's arguments, and its scratch
-    source += M + H * attends
-    target += H + M + E + (H + M + E)
-    target += a.decoder_layers * (gates + 3 * full + 1 + full) * H + M + E + H * attends
-    chunk = min(steps, max(256, (1 << 21) // max(1, num_target_symbols)))
-    return frontend + rows * source + steps * target + (chunk + H) * num_target_symbols
-
-
-def step_numbers_definition(config: Config, num_target_symbols: int, batch: BatchShape) -> int:
+def _definition_numbers(config: Config, num_target_symbols: int, batch: BatchShape) -> int:
     """Return how many numbers a step of the definition holds at its peak: what autograd keeps of all time steps."""
     a, dropped = Architecture.of(config.model), bool(config.model.dropout)
     H, M, E = a.hidden_size, a.encoder_size, a.embedding_size
-    frontend, batch = _read_frames(a, batch, alone=False)
+    places = batch.pairs * schema.num_places(a, batch.source_steps)
+    # Of CTC: scores, log-probabilities and their gradients, and both passes over paths
+    ctc = places * (4 * num_target_symbols + 2 * a.encoder_size * dropped + 4 * batch.target_steps) if a.ctc else 0
+    frontend, batch = _read_frames(a, batch)
     rows, steps = batch.pairs * batch.source_steps, batch.pairs * batch.target_steps
     cell = {"full": 22, "diagonal": 25, "none": 17}[a.peephole] if a.cell == "lstm" else 16
     cell += 10 * a.layer_norm  # the normalised numbers, with and without their gains
@@ -247,26 +201,20 @@ def step_numbers_definition(config: Config, num_target_symbols: int, batch: Batc
             "multihead": 2 * (H + a.attention_heads) + M,
         }
         attention = batch.source_steps * (4 + position.get(a.attention, 0))
-    return frontend + rows * source + steps * (target + attention + 3 * num_target_symbols)
+    return frontend + ctc + rows * source + steps * (target + attention + 3 * num_target_symbols)
 
 
-def _read_frames(a: Architecture, batch: BatchShape, *, alone: bool) -> tuple[int, BatchShape]:
-    """Return how many numbers the frontend of frames holds, and the batch with the steps that the encoder reads.
-
-    `alone`: by the engine's own step.
-    """
+def _read_frames(a: Architecture, batch: BatchShape) -> tuple[int, BatchShape]:
+    """Return how many numbers the definition's frontend of frames holds, and the batch with the steps after it."""
     if a.input_size is None:
         return 0, batch
     steps, features = batch.source_steps, a.input_size
-    # Normalised, and packed for the gradient of the matrix; of PyTorch as stored, normalised, and masked or padded
-    copies, of_outputs = (2 if a.input == "frames" else 1, 2) if alone else (3, 4)
-    count = copies * batch.pairs * steps * features
+    count = 3 * batch.pairs * steps * features  # as stored, normalised, and masked or padded
     if a.input == "frames":
         return count, batch._replace(source_steps=-(-steps // a.frame_stack))
     features //= a.input_planes
     for _ in range(a.convolution_layers):
         steps, features = schema.halved(steps), schema.halved(features)
-        # Outputs, of PyTorch also before the masks of padding, and their gradients
-        count += of_outputs * batch.pairs * steps * features * a.convolution_channels
-    count += 4 * POINTS * alone  # points and their gradients; both packed for products
+        # Outputs, before and after the masks of padding, and their gradients
+        count += 4 * batch.pairs * steps * features * a.convolution_channels
     return count, batch._replace(source_steps=steps)

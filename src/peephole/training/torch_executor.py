@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from peephole.config import Config, TrainConfig
 from peephole.data import Batch, Prepared
 from peephole.engine.choice import engine_in_use
-from peephole.engine.trainer import MASKS
+from peephole.engine.step_settings import MASKS
 from peephole.model import Model
 from peephole.model.loading import model_class
 from peephole.nn import Noise, Seq2Seq, build_seq2seq, use_engine
