@@ -2,11 +2,11 @@
 
     python benchmarks/busy_core.py [--words FILE]
 
-The systems are our training step (full peepholes, as in train_speed.py), our layer and torch.nn.LSTM (as in
-layer_speed.py, H = 256, B = 64, T = 20). Each is a process of its own; in each round it takes a quiet turn, then one
-while a process in an endless loop is bound to the first core. "times" is the median of the rounds' ratios. If the
-scheduler is fair, two threads on two cores that balance their work dynamically take 4/3 of their quiet time, and two
-threads with fixed halves of the work take twice that time.
+The systems are our training step (full peepholes, by the engine alone, as in train_speed.py), our layer and
+torch.nn.LSTM (as in layer_speed.py, H = 256, B = 64, T = 20). Each is a process of its own; in each round it takes a
+quiet turn, then one while a process in an endless loop is bound to the first core. "times" is the median of the rounds'
+ratios. If the scheduler is fair, two threads on two cores that balance their work dynamically take 4/3 of their quiet
+time, and two threads with fixed halves of the work take twice that time.
 """
 
 import argparse
@@ -74,7 +74,7 @@ def main() -> None:
         batches = Path(folder) / "batches.json"
         made = make_batches(options.words, 8)
         batches.write_text(json.dumps(made), encoding="utf-8")
-        step = [sys.executable, str(HERE / "peephole_worker.py"), "full", str(batches)]
+        step = [sys.executable, str(HERE / "engine_worker.py"), "full", str(batches)]
         systems = {
             "training step": Worker(step, options.threads),
             "our layer": start_worker("engine-full", options.threads),

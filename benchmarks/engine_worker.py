@@ -51,11 +51,13 @@ def main() -> None:
         arguments.precision,
         TRAINING.seed,
     )
-    trainer = EngineTrainer(Architecture.of(config), *sizes, weights, settings, arguments.instruction_set)
+    trainer: EngineTrainer | None = None
     steps = 0
 
     def train_pass() -> float:
-        nonlocal steps
+        nonlocal steps, trainer
+        if trainer is None:  # here, so that gradients and moments count as memory of training, as PyTorch's do
+            trainer = EngineTrainer(Architecture.of(config), *sizes, weights, settings, arguments.instruction_set)
         total = 0.0
         for batch in made:
             arrays = batch.source, batch.source_lengths, batch.target, batch.examples

@@ -1,4 +1,4 @@
-"""Measure the peak memory of training: the engine, the definition, OpenNMT-py.
+"""Measure the peak memory of training: the engine alone, PyTorch with its operators, the definition, OpenNMT-py.
 
     python benchmarks/train_memory.py --onmt-python PATH [--batch-sizes 64 512] [--words FILE]
 
@@ -26,18 +26,13 @@ HERE = Path(__file__).parent
 
 def commands(batches: Path, onmt_python: str | None) -> dict[str, list[str]]:
     """Return the command of each system."""
-    ours = [sys.executable, str(HERE / "peephole_worker.py")]
-    found = {
-        f"{form}, {'engine' if engine == 'auto' else 'definition'}": [
-            *ours,
-            form,
-            str(batches),
-            "--instruction-set",
-            engine,
-        ]
-        for form in ("full", "none")
-        for engine in ("auto", "off")
-    }
+    found = {}
+    for form in ("full", "none"):
+        arguments = [form, str(batches)]
+        by_torch = [sys.executable, str(HERE / "peephole_worker.py"), *arguments, "--instruction-set"]
+        found[f"{form}, engine alone"] = [sys.executable, str(HERE / "engine_worker.py"), *arguments]
+        found[f"{form}, operators"] = [*by_torch, "auto"]
+        found[f"{form}, definition"] = [*by_torch, "off"]
     if onmt_python:
         found["opennmt-py"] = [onmt_python, str(HERE / "opennmt_worker.py"), str(batches)]
     return found
