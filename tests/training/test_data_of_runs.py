@@ -14,7 +14,7 @@ from peephole.storage.model_file import read_tensors
 from peephole.training import resume, train
 from peephole.training import run as run_module
 
-from .test_run import SHORT, one_line, predictions, start_and_break
+from .short_runs import SHORT, one_line, predictions, start_and_break
 from .toy import words, write_pairs
 
 FILES = ["source.values.npy", "source.offsets.npy", "target.values.npy", "target.offsets.npy", "prepared.json"]

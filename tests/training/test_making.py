@@ -12,7 +12,7 @@ import torch
 import peephole
 from peephole.training import resume, train
 
-from .test_run import SHORT, start_and_break
+from .short_runs import SHORT, start_and_break
 from .toy import words, write_hopeless_pairs, write_pairs
 
 
