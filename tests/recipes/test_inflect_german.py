@@ -1,11 +1,9 @@
 """Tests of the recipe inflect_german: the pairs it makes from the table of nouns, its baseline and its report."""
 
-import runpy
 import subprocess
 import sys
 from hashlib import md5
 from pathlib import Path
-from types import SimpleNamespace
 
 import pytest
 
@@ -24,20 +22,6 @@ TABLE = "\n".join(
         "DVD-Player,Substantiv,DVD-Player,DVD-Player,,,,",
     ]
 )
-
-
-@pytest.fixture
-def prepare():
-    return SimpleNamespace(**runpy.run_path(str(RECIPE / "prepare.py")))
-
-
-@pytest.fixture
-def report(monkeypatch):
-    """Return the definitions of report.py, run with its folder on the path; unload its modules afterwards."""
-    monkeypatch.syspath_prepend(str(RECIPE))
-    monkeypatch.delitem(sys.modules, "prepare", raising=False)
-    yield SimpleNamespace(**runpy.run_path(str(RECIPE / "report.py")))
-    sys.modules.pop("prepare", None)
 
 
 def test_pairs_are_all_plurals_of_one_word(prepare):

@@ -1,11 +1,9 @@
 """Tests of the recipe spell_codespell: the pairs it makes from the dictionary, its baselines and its report."""
 
-import runpy
 import subprocess
 import sys
 from hashlib import md5
 from pathlib import Path
-from types import SimpleNamespace
 
 import pytest
 
@@ -20,20 +18,6 @@ clas->class, disabled because of a name in C
 dont't->don't
 re-use'd->re-used
 """
-
-
-@pytest.fixture
-def prepare():
-    return SimpleNamespace(**runpy.run_path(str(RECIPE / "prepare.py")))
-
-
-@pytest.fixture
-def report(monkeypatch):
-    """Return the definitions of report.py, run with its folder on the path; unload its modules afterwards."""
-    monkeypatch.syspath_prepend(str(RECIPE))
-    monkeypatch.delitem(sys.modules, "prepare", raising=False)
-    yield SimpleNamespace(**runpy.run_path(str(RECIPE / "report.py")))
-    sys.modules.pop("prepare", None)
 
 
 def test_pairs_have_one_right_word_of_letters(prepare):

@@ -17,11 +17,6 @@ def description(package, synopsis, text):
     return f"Package: {package}\nDescription-md5: {checksum}\nDescription-en: {synopsis}\n {text}\n"
 
 
-@pytest.fixture(scope="module")
-def prepare():
-    return SimpleNamespace(**runpy.run_path(str(RECIPE / "prepare.py")))
-
-
 @pytest.fixture
 def recipe(monkeypatch):
     """Return the definitions of run.py, run with its folder on the path; unload its modules afterwards."""

@@ -78,11 +78,6 @@ Description-it: non nell'indice dei pacchetti
 """
 
 
-@pytest.fixture(scope="module")
-def prepare():
-    return SimpleNamespace(**runpy.run_path(str(RECIPE / "prepare.py")))
-
-
 def test_sentences_of_indices(prepare):
     dropped = Counter()
     indices = prepare.Indices(PACKAGES, ENGLISH, ITALIAN)

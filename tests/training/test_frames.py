@@ -13,7 +13,8 @@ from peephole.nn import Noise
 from peephole.nn.masking import Masking, masked_frames
 from peephole.storage.model_file import read_tensors
 from peephole.training import resume
-from peephole.training import run as run_module
+
+from .short_runs import break_at
 
 SETTINGS = {
     "hidden_size": 24,
@@ -109,19 +110,7 @@ def test_a_resumed_training_ends_with_the_same_bits(masks, folder, tmp_path, mon
     settings = {**SETTINGS, "steps": 12, "checkpoint_seconds": 0, "dropout": 0.1, **masks}
     whole, broken = tmp_path / "whole.safetensors", tmp_path / "broken.safetensors"
     peephole.train(folder / "0.tsv", folder / "1000.tsv", whole, **settings)
-    save, count = run_module.save_checkpoint, 0
-
-    def save_and_break(*arguments):
-        nonlocal count
-        save(*arguments)
-        count += 1
-        if count == 5:
-            raise KeyboardInterrupt
-
-    with monkeypatch.context() as patch:
-        patch.setattr(run_module, "save_checkpoint", save_and_break)
-        with pytest.raises(KeyboardInterrupt):
-            peephole.train(folder / "0.tsv", folder / "1000.tsv", broken, **settings)
+    break_at(monkeypatch, 5, lambda: peephole.train(folder / "0.tsv", folder / "1000.tsv", broken, **settings))
     resume(tmp_path / "broken.run", quiet=True)
     assert whole.read_bytes() == broken.read_bytes()
     if masks:

@@ -12,7 +12,8 @@ from peephole.data.series import series_of
 from peephole.errors import ArgumentError, DataError
 from peephole.storage.model_file import read_tensors
 from peephole.training import resume
-from peephole.training import run as run_module
+
+from .short_runs import break_at
 
 SEASON, HORIZON = 8, 6
 SETTINGS = {
@@ -188,19 +189,7 @@ def test_a_resumed_training_ends_with_the_same_bits(settings, tmp_path, monkeypa
     settings = {**SETTINGS, "steps": 12, "checkpoint_seconds": 0, "dropout": 0.1, **settings}
     whole, broken = tmp_path / "whole.safetensors", tmp_path / "broken.safetensors"
     model = peephole.train(data, out=whole, **settings)
-    save, count = run_module.save_checkpoint, 0
-
-    def save_and_break(*arguments):
-        nonlocal count
-        save(*arguments)
-        count += 1
-        if count == 5:
-            raise KeyboardInterrupt
-
-    with monkeypatch.context() as patch:
-        patch.setattr(run_module, "save_checkpoint", save_and_break)
-        with pytest.raises(KeyboardInterrupt):
-            peephole.train(data, out=broken, **settings)
+    break_at(monkeypatch, 5, lambda: peephole.train(data, out=broken, **settings))
     resume(tmp_path / "broken.run", quiet=True)
     assert whole.read_bytes() == broken.read_bytes()
     if "scaling" in settings:
