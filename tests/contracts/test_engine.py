@@ -224,8 +224,8 @@ class TestOperators:
                 pytest.skip("bfloat16 operands have sums in float32")
             x = torch.cat([x] * 8, 2).detach().requires_grad_()  # 16 inputs, also a multiple of the vector width
             weights = weights._replace(weight_input=torch.cat([weights.weight_input] * 8, 1).detach().requires_grad_())
-        arguments = (x, lengths, *state, *weights, True, operand, engine.instruction_sets()[0])
-        torch.library.opcheck(torch.ops.peephole.lstm.default, arguments)
+        arguments = (x, lengths, *state, *weights, None, "lstm", True, operand, engine.instruction_sets()[0])
+        torch.library.opcheck(torch.ops.peephole.recurrent_layer.default, arguments)
 
     def test_transposed_and_expanded_arguments_are_accepted(self):
         x, lengths, _, weights = random_problem("full", batch=5, steps=4, input_size=3, hidden_size=6)

@@ -123,8 +123,10 @@ def test_opcheck(dtype, operand):
     """Without padded steps or units, which leave uninitialised elements in `saved` that opcheck would compare."""
     x, lengths, state, weights = random_problem(batch=4, steps=4, input_size=16, hidden_size=16, dtype=dtype)
     lengths[:] = 4
-    arguments = (x, lengths, state, *weights, True, operand, engine.instruction_sets()[0])
-    torch.library.opcheck(torch.ops.peephole.gru.default, arguments)
+    *given, bias_hidden = weights
+    settings = "gru", True, operand, engine.instruction_sets()[0]
+    arguments = (x, lengths, state, None, *given, None, bias_hidden, *settings)
+    torch.library.opcheck(torch.ops.peephole.recurrent_layer.default, arguments)
 
 
 @pytest.mark.parametrize("name", ["h", *GRUWeights._fields])

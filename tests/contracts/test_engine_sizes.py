@@ -15,8 +15,8 @@ from peephole.config import ModelConfig
 from peephole.engine import decoder, recurrence
 from peephole.nn import build_seq2seq
 
-CALLS = {"peephole::lstm": recurrence._Call, "peephole::decoder": decoder._Call}
-SAVED = {"peephole::lstm": -1, "peephole::decoder": 3}  # which result is `saved`
+CALLS = {"peephole::recurrent_layer": recurrence._Call, "peephole::decoder": decoder._Call}
+SAVED = {"peephole::recurrent_layer": -1, "peephole::decoder": 3}  # which result is `saved`
 
 
 class Sizes(TorchDispatchMode):
@@ -55,4 +55,4 @@ def test_saved_has_the_size_that_the_engine_requires(peephole: str, context: str
         source, target = torch.full((batch, steps), 5), torch.full((batch, steps + 1), 6)
         with Sizes() as sizes, torch.autocast("cpu", torch.bfloat16, enabled=number == "bfloat16 products"):
             network.loss_sum(source, torch.full((batch,), steps), target)
-        assert sizes.compared == {"peephole::lstm": 2 * layers, "peephole::decoder": 1}
+        assert sizes.compared == {"peephole::recurrent_layer": 2 * layers, "peephole::decoder": 1}

@@ -75,7 +75,7 @@ def test_the_engine_trains_residual_stacks():
     with torch.profiler.profile() as profile:
         model.loss_sum(source, lengths, target, noise=noise).backward()
     called = {event.key for event in profile.key_averages()}
-    assert {"peephole::lstm", "peephole::decoder", "peephole::decoder_backward"} <= called
+    assert {"peephole::recurrent_layer", "peephole::decoder", "peephole::decoder_backward"} <= called
 
 
 def test_a_residual_layer_of_one_is_a_plain_one():

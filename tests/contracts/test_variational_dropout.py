@@ -120,4 +120,9 @@ def test_the_engine_trains_with_variational_dropout():
     with torch.profiler.profile() as profile:
         model.loss_sum(source, lengths, target, noise=noise_of(range(len(source)))).backward()
     called = {event.key for event in profile.key_averages()}
-    assert {"peephole::dropout_mask", "peephole::lstm", "peephole::decoder", "peephole::decoder_backward"} <= called
+    assert {
+        "peephole::dropout_mask",
+        "peephole::recurrent_layer",
+        "peephole::decoder",
+        "peephole::decoder_backward",
+    } <= called

@@ -27,8 +27,10 @@ NOTICES = {
     ),
 }
 OUTSIDE = {"peephole::linear_backward": 4, "peephole::output_loss_backward": 2}  # two steps, for keys and readouts each
-ALL = OUTSIDE | {"peephole::lstm_backward": 4, "peephole::decoder_backward": 2}  # an encoder of two directions
-GRU = OUTSIDE | {"peephole::gru_backward": 4, "peephole::decoder_backward": 2}
+ALL = OUTSIDE | {
+    "peephole::recurrent_layer_backward": 4,
+    "peephole::decoder_backward": 2,
+}  # an encoder of two directions
 COPYING = ALL | {"peephole::linear_backward": 6, "peephole::copy_loss_backward": 2}  # of the gate, too
 del COPYING["peephole::output_loss_backward"]
 WITHOUT_KEYS = ALL | {"peephole::linear_backward": 2}  # the context needs no attention
@@ -37,7 +39,10 @@ SAMPLED = {  # the first step feeds only gold symbols
     "peephole::linear_backward": 3,
     "peephole::output_loss_backward": 1,
 }
-FEEDING = OUTSIDE | {"peephole::lstm_backward": 4, "peephole::linear_backward": 2}  # readouts by PyTorch, step by step
+FEEDING = OUTSIDE | {
+    "peephole::recurrent_layer_backward": 4,
+    "peephole::linear_backward": 2,
+}  # readouts by PyTorch, step by step
 SETTINGS = [  # settings, the notice, how often each backward operator of the engine runs
     ({}, None, ALL),
     ({"peephole": "none", "precision": "64-true"}, None, ALL),
@@ -46,8 +51,8 @@ SETTINGS = [  # settings, the notice, how often each backward operator of the en
     ({"precision": "bf16-mixed", "context": "last", "decoder_layers": 2}, None, WITHOUT_KEYS),
     ({"precision": "32-true", "context": "last", "decoder_layers": 2}, None, WITHOUT_KEYS),
     ({"engine": "off"}, None, {}),
-    ({"cell": "gru", "peephole": "none"}, None, GRU),
-    ({"cell": "gru", "precision": "bf16-mixed", "decoder_layers": 2, "attention": "location"}, None, GRU),
+    ({"cell": "gru", "peephole": "none"}, None, ALL),
+    ({"cell": "gru", "precision": "bf16-mixed", "decoder_layers": 2, "attention": "location"}, None, ALL),
     ({"output": "copy", "symbols.shared": True, "precision": "32-true"}, None, COPYING),
     ({"zoneout_hidden": 0.1}, NOTICES["zoneout"], OUTSIDE),
     ({"attention": "coverage", "coverage_loss": 1.0}, None, ALL),

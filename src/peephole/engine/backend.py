@@ -11,19 +11,12 @@ from typing import Any
 from torch import Tensor
 
 from peephole import engine
-from peephole.engine import copying, decoder, dropout, gru, output, recurrence
+from peephole.engine import copying, decoder, dropout, output, recurrence
 from peephole.engine.choice import engine_in_use
 from peephole.engine.kinds import TRAINING_KINDS, missing_kind
 from peephole.nn.backends import BFLOAT16_PRODUCTS, Request, register
-from peephole.nn.cells import GRUWeights
 
 NUMBERS = ("float32", "float64", BFLOAT16_PRODUCTS)
-
-
-def recurrent_layer(x: Tensor, lengths: Tensor, state: Any, weights: Any, *, reverse: bool = False) -> tuple[Any, Any]:
-    """Run `peephole.nn.lstm` or, for weights of a GRU, `peephole.nn.gru` on the engine."""
-    run = gru.gru_layer if isinstance(weights, GRUWeights) else recurrence.recurrent_layer
-    return run(x, lengths, state, weights, reverse=reverse)
 
 
 def output_loss(first: Any, *rest: Any) -> Tensor:
@@ -32,7 +25,7 @@ def output_loss(first: Any, *rest: Any) -> Tensor:
 
 
 IMPLEMENTATIONS: dict[str, Callable[..., Any]] = {
-    "recurrent_layer": recurrent_layer,
+    "recurrent_layer": recurrence.recurrent_layer,
     "decoder": decoder.run_decoder,
     "linear": output.linear,
     "output_loss": output_loss,

@@ -9,8 +9,8 @@ from torch import Tensor
 from peephole import engine
 from peephole.engine.attention import ATTENTIONS, AttentionWeights, attention_bytes, split_values
 from peephole.engine.choice import instruction_set_in_use
-from peephole.engine.gru import WEIGHTS as GRU_NAMES
 from peephole.engine.recurrence import (
+    NAMES,
     Size,
     addresses,
     operand_in_use,
@@ -58,7 +58,8 @@ class _Call(NamedTuple):
     def layers(self) -> list[dict[str, Tensor]]:
         """Return the first states and the weights layer by layer, by their names in peephole.h."""
         count = self.num_layers()
-        names = ("h0", "c0", *LSTMWeights._fields) if self.cell == "lstm" else ("h0", *GRU_NAMES.values())
+        own = LSTMWeights._fields if self.cell == "lstm" else GRUWeights._fields
+        names = (*(("h0", "c0") if self.cell == "lstm" else ("h0",)), *(NAMES.get(name, name) for name in own))
         parts, each = len(self.states) // count, len(self.weights) // count
         rows = zip(_in_rows(self.states, parts), _in_rows(self.weights, each), strict=True)
         return [dict(zip(names, (*states, *weights), strict=False)) for states, weights in rows]
