@@ -85,7 +85,26 @@ class AdditiveAttention(_Additive):
         return Attended(*attend(energy, memory, valid), state)
 
 
-class DotAttention(nn.Module):
+class _Product(nn.Module):
+    """Energies that are products of s_{i-1} with keys of its size."""
+
+    def first_state(self, valid: Bool[Tensor, "B T"]) -> AttentionState:
+        """Return the attention state before the first step: none."""
+        return ()
+
+    def forward(
+        self,
+        query: Float[Tensor, "B Q"],
+        keys: Float[Tensor, "B T Q"],
+        memory: Float[Tensor, "B T M"],
+        valid: Bool[Tensor, "B T"],
+        state: AttentionState = (),
+    ) -> Attended:
+        """Return the context, the weights and the state; see `AdditiveAttention.forward`."""
+        return Attended(*attend(torch.bmm(keys, query[:, :, None])[..., 0], memory, valid), state)
+
+
+class DotAttention(_Product):
     """e_ij = s_{i-1}ᵀ h_j; the two must have the same size.
 
     Source: Luong et al. 2015, arXiv:1508.04025, section 3.1. Differs: the query is s_{i-1}, as in the article.
@@ -104,23 +123,8 @@ class DotAttention(nn.Module):
         """Return h_j itself."""
         return memory
 
-    def first_state(self, valid: Bool[Tensor, "B T"]) -> AttentionState:
-        """Return the attention state before the first step: none."""
-        return ()
 
-    def forward(
-        self,
-        query: Float[Tensor, "B Q"],
-        keys: Float[Tensor, "B T Q"],
-        memory: Float[Tensor, "B T M"],
-        valid: Bool[Tensor, "B T"],
-        state: AttentionState = (),
-    ) -> Attended:
-        """Return the context, the weights and the state; see `AdditiveAttention.forward`."""
-        return Attended(*attend(torch.bmm(keys, query[:, :, None])[..., 0], memory, valid), state)
-
-
-class GeneralAttention(nn.Module):
+class GeneralAttention(_Product):
     """e_ij = s_{i-1}ᵀ W h_j.
 
     Source: Luong et al. 2015, arXiv:1508.04025, section 3.1. Differs: the query is s_{i-1}, as in the article.
@@ -136,21 +140,6 @@ class GeneralAttention(nn.Module):
     def keys(self, memory: Float[Tensor, "B T M"]) -> Float[Tensor, "B T Q"]:
         """Return W h_j, which does not change from step to step."""
         return linear(memory, self.weight)
-
-    def first_state(self, valid: Bool[Tensor, "B T"]) -> AttentionState:
-        """Return the attention state before the first step: none."""
-        return ()
-
-    def forward(
-        self,
-        query: Float[Tensor, "B Q"],
-        keys: Float[Tensor, "B T Q"],
-        memory: Float[Tensor, "B T M"],
-        valid: Bool[Tensor, "B T"],
-        state: AttentionState = (),
-    ) -> Attended:
-        """Return the context, the weights and the state; see `AdditiveAttention.forward`."""
-        return Attended(*attend(torch.bmm(keys, query[:, :, None])[..., 0], memory, valid), state)
 
 
 class LocationAttention(_Additive):
