@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple, cast
 
 import torch
@@ -29,7 +29,83 @@ from peephole.nn.schema import halved
 from peephole.nn.zoneout import Zoneout, draw_zoneout, zoneout_kind, zoneout_rates
 
 
-class LSTM(nn.Module):
+class _Stack(nn.Module):
+    """What the stacks of all kinds of cells share: directions, pyramids, residual sums, dropout between the layers.
+
+    Args:
+        input_size: as in `LSTM`, as are the others.
+        hidden_size: see `LSTM`.
+        num_layers: see `LSTM`.
+        bidirectional: see `LSTM`.
+        pyramid: see `LSTM`.
+        make: returns the weights of a layer in one direction, given the size of its input.
+        residual: see `LSTM`.
+        zoneout: see `LSTM`; of c 0 without c.
+        layer_norm: see `LSTM`.
+    """
+
+    kind: str
+
+    def __init__(
+        self,
+        input_size: int,
+        hidden_size: int,
+        num_layers: int,
+        bidirectional: bool,
+        pyramid: int,
+        make: Callable[[int], nn.Module],
+        *,
+        residual: bool,
+        zoneout: tuple[float, float],
+        layer_norm: bool,
+    ) -> None:
+        super().__init__()
+        self.input_size, self.hidden_size, self.pyramid = input_size, hidden_size, pyramid
+        self.residual, self.zoneout, self.layer_norm = residual, zoneout_rates(*zoneout), layer_norm
+        self.num_directions = 2 if bidirectional else 1
+        self.layers = nn.ModuleList(
+            nn.ModuleList(make(size) for _ in range(self.num_directions))
+            for size in layer_sizes(input_size, hidden_size, num_layers, self.num_directions, pyramid)
+        )
+
+    def kinds(self) -> dict[str, str]:
+        """Return the kinds that the layers share with those of a decoder."""
+        return {"cell": self.kind, "stack": stack_kind(self.residual), **regularization(self.zoneout, self.layer_norm)}
+
+    @property
+    def num_states(self) -> int:
+        """The number of states of a sequence: one for each layer and direction."""
+        return len(self.layers) * self.num_directions
+
+    def _run_layers(
+        self, x: Float[Tensor, "B T I"], lengths: Int[Tensor, "B"], noise: Noise | None, run: Callable[..., Tensor]
+    ) -> Float[Tensor, "B S DH"]:
+        """Return the top layer's outputs.
+
+        `run(x, lengths, module, number, reverse=, kinds=, variant=)` returns those of one layer in one direction; its
+        state has this number.
+        """
+        for index, layer in enumerate(self.layers):
+            below = x
+            if noise is not None and index:
+                x = noise.dropout(x, f"between layers {index}")
+            if 0 < index <= self.pyramid:
+                x, lengths = join_pairs(x), halved(lengths)
+            outputs = []
+            for direction, module in enumerate(cast("nn.ModuleList", layer)):
+                own = cast("LSTMDirection | GRUDirection", module)
+                form = getattr(own, "peephole", "none")
+                kinds = {"cell": self.kind, "peephole": form, **regularization(self.zoneout, self.layer_norm)}
+                zoneout = draw_zoneout(self.zoneout, noise, f"{index} {direction}", x.shape[1], self.hidden_size)
+                how = {"reverse": direction == 1, "kinds": kinds, "variant": Variant(zoneout, own.norm())}
+                outputs.append(run(x, lengths, own, index * self.num_directions + direction, **how))
+            x = torch.cat(outputs, 2)  # (20)
+            if self.residual and index > self.pyramid:
+                x = x + below  # (41)
+        return x
+
+
+class LSTM(_Stack):
     """A stack of peephole LSTM layers, (1)-(6), in one direction or both, (18)-(20).
 
     Parameters of layer l (from 0) and direction d (0 forward, 1 backward) are those of `layers[l][d]`:
@@ -78,23 +154,14 @@ class LSTM(nn.Module):
         zoneout: tuple[float, float] = (0.0, 0.0),
         layer_norm: bool = False,
     ) -> None:
-        super().__init__()
         if peephole not in ("full", "diagonal", "none"):
             raise ConfigError(f"peephole: wanted 'full', 'diagonal' or 'none', got {peephole!r}")
-        self.input_size, self.hidden_size, self.pyramid = input_size, hidden_size, pyramid
-        self.residual, self.zoneout, self.layer_norm = residual, zoneout_rates(*zoneout), layer_norm
-        self.num_directions = 2 if bidirectional else 1
-        self.layers = nn.ModuleList(
-            nn.ModuleList(
-                LSTMDirection(size, hidden_size, peephole, forget_bias, generator, layer_norm=layer_norm)
-                for _ in range(self.num_directions)
-            )
-            for size in layer_sizes(input_size, hidden_size, num_layers, self.num_directions, pyramid)
-        )
 
-    def kinds(self) -> dict[str, str]:
-        """Return the kinds that the layers share with those of a decoder."""
-        return {"cell": self.kind, "stack": stack_kind(self.residual), **regularization(self.zoneout, self.layer_norm)}
+        def make(size: int) -> LSTMDirection:
+            return LSTMDirection(size, hidden_size, peephole, forget_bias, generator, layer_norm=layer_norm)
+
+        variants: Any = {"residual": residual, "zoneout": zoneout, "layer_norm": layer_norm}
+        super().__init__(input_size, hidden_size, num_layers, bidirectional, pyramid, make, **variants)
 
     def forward(
         self,
@@ -121,37 +188,24 @@ class LSTM(nn.Module):
             ShapeError: a size disagrees; the message names the argument, the shape wanted and the one got.
         """
         check_input(x, lengths, self.input_size)
-        num_states = len(self.layers) * self.num_directions
         if state is None:
-            zeros = x.new_zeros(x.shape[0], num_states, self.hidden_size)
+            zeros = x.new_zeros(x.shape[0], self.num_states, self.hidden_size)
             state = LSTMState(zeros, zeros)
-        check_shape("state.h", state.h, (x.shape[0], num_states, self.hidden_size))
-        check_shape("state.c", state.c, (x.shape[0], num_states, self.hidden_size))
+        check_shape("state.h", state.h, (x.shape[0], self.num_states, self.hidden_size))
+        check_shape("state.c", state.c, (x.shape[0], self.num_states, self.hidden_size))
         last: list[LSTMState] = []
-        for index, layer in enumerate(self.layers):
-            below = x
-            if noise is not None and index:
-                x = noise.dropout(x, f"between layers {index}")
-            if 0 < index <= self.pyramid:
-                x, lengths = join_pairs(x), halved(lengths)
-            outputs = []
-            for direction, module in enumerate(cast("nn.ModuleList", layer)):
-                which = index * self.num_directions + direction
-                first = LSTMState(state.h[:, which], state.c[:, which])
-                own = cast("LSTMDirection", module)
-                kinds = {"cell": self.kind, "peephole": own.peephole, **regularization(self.zoneout, self.layer_norm)}
-                zoneout = draw_zoneout(self.zoneout, noise, f"{index} {direction}", x.shape[1], self.hidden_size)
-                more = Variant(zoneout, own.norm())
-                out, end = run_lstm(x, lengths, first, own.weights(), reverse=direction == 1, kinds=kinds, variant=more)
-                outputs.append(out)
-                last.append(end)
-            x = torch.cat(outputs, 2)  # (20)
-            if self.residual and index > self.pyramid:
-                x = x + below  # (41)
+
+        def run(x: Tensor, lengths: Tensor, own: LSTMDirection, number: int, **how: Any) -> Tensor:
+            first = LSTMState(state.h[:, number], state.c[:, number])
+            out, end = run_lstm(x, lengths, first, own.weights(), **how)
+            last.append(end)
+            return out
+
+        x = self._run_layers(x, lengths, noise, run)
         return x, LSTMState(torch.stack([end.h for end in last], 1), torch.stack([end.c for end in last], 1))
 
 
-class GRU(nn.Module):
+class GRU(_Stack):
     """A stack of GRU layers, in one direction or both.
 
     Parameters of layer l and direction d are those of `layers[l][d]`, named and ordered as in torch.nn.GRU:
@@ -174,20 +228,11 @@ class GRU(nn.Module):
         zoneout: float = 0.0,
         layer_norm: bool = False,
     ) -> None:
-        super().__init__()
-        self.input_size, self.hidden_size, self.pyramid = input_size, hidden_size, pyramid
-        self.residual, self.zoneout, self.layer_norm = residual, zoneout_rates(zoneout, 0.0), layer_norm
-        self.num_directions = 2 if bidirectional else 1
-        self.layers = nn.ModuleList(
-            nn.ModuleList(
-                GRUDirection(size, hidden_size, generator, layer_norm=layer_norm) for _ in range(self.num_directions)
-            )
-            for size in layer_sizes(input_size, hidden_size, num_layers, self.num_directions, pyramid)
-        )
+        def make(size: int) -> GRUDirection:
+            return GRUDirection(size, hidden_size, generator, layer_norm=layer_norm)
 
-    def kinds(self) -> dict[str, str]:
-        """Return the kinds that the layers share with those of a decoder."""
-        return {"cell": self.kind, "stack": stack_kind(self.residual), **regularization(self.zoneout, self.layer_norm)}
+        variants: Any = {"residual": residual, "zoneout": (zoneout, 0.0), "layer_norm": layer_norm}
+        super().__init__(input_size, hidden_size, num_layers, bidirectional, pyramid, make, **variants)
 
     def forward(
         self,
@@ -199,31 +244,17 @@ class GRU(nn.Module):
     ) -> tuple[Float[Tensor, "B S DH"], Float[Tensor, "B LD H"]]:
         """Run all layers over a padded batch; see `LSTM.forward`, the state being h alone."""
         check_input(x, lengths, self.input_size)
-        num_states = len(self.layers) * self.num_directions
         if state is None:
-            state = x.new_zeros(x.shape[0], num_states, self.hidden_size)
-        check_shape("state", state, (x.shape[0], num_states, self.hidden_size))
+            state = x.new_zeros(x.shape[0], self.num_states, self.hidden_size)
+        check_shape("state", state, (x.shape[0], self.num_states, self.hidden_size))
         last: list[Tensor] = []
-        for index, layer in enumerate(self.layers):
-            below = x
-            if noise is not None and index:
-                x = noise.dropout(x, f"between layers {index}")
-            if 0 < index <= self.pyramid:
-                x, lengths = join_pairs(x), halved(lengths)
-            outputs = []
-            for direction, module in enumerate(cast("nn.ModuleList", layer)):
-                first = state[:, index * self.num_directions + direction]
-                own = cast("GRUDirection", module)
-                kinds = {"cell": self.kind, "peephole": "none", **regularization(self.zoneout, self.layer_norm)}
-                zoneout = draw_zoneout(self.zoneout, noise, f"{index} {direction}", x.shape[1], self.hidden_size)
-                more = Variant(zoneout, own.norm())
-                out, end = run_gru(x, lengths, first, own.weights(), reverse=direction == 1, kinds=kinds, variant=more)
-                outputs.append(out)
-                last.append(end)
-            x = torch.cat(outputs, 2)  # (20)
-            if self.residual and index > self.pyramid:
-                x = x + below  # (41)
-        return x, torch.stack(last, 1)
+
+        def run(x: Tensor, lengths: Tensor, own: GRUDirection, number: int, **how: Any) -> Tensor:
+            out, end = run_gru(x, lengths, state[:, number], own.weights(), **how)
+            last.append(end)
+            return out
+
+        return self._run_layers(x, lengths, noise, run), torch.stack(last, 1)
 
 
 class Variant(NamedTuple):
