@@ -32,16 +32,7 @@ from peephole.nn.zoneout import Zoneout, draw_zoneout, zoneout_kind, zoneout_rat
 class _Stack(nn.Module):
     """What the stacks of all kinds of cells share: directions, pyramids, residual sums, dropout between the layers.
 
-    Args:
-        input_size: as in `LSTM`, as are the others.
-        hidden_size: see `LSTM`.
-        num_layers: see `LSTM`.
-        bidirectional: see `LSTM`.
-        pyramid: see `LSTM`.
-        make: returns the weights of a layer in one direction, given the size of its input.
-        residual: see `LSTM`.
-        zoneout: see `LSTM`; of c 0 without c.
-        layer_norm: see `LSTM`.
+    Arguments as in `LSTM`; `make` returns the weights of a layer in one direction, given the size of its input.
     """
 
     kind: str
