@@ -21,6 +21,7 @@ from peephole.symbols import FrameSymbols
 Frames = NDArray[np.float16]
 STEP_SECONDS = 0.01  # between two frames of sound
 LARGEST = float(np.finfo(np.float16).max)
+ORIENTATION = 0x0112  # of the camera, among the EXIF tags
 
 
 def read_frames(path: str | Path, how: FrameSymbols, most: int, speed: float = 1.0) -> tuple[Frames, bool, list[str]]:
@@ -133,7 +134,8 @@ def _read_image(how: FrameSymbols, path: Path, most: int, speed: float) -> tuple
 
     changes = []
     with Image.open(path) as file:  # which refuses more than 179 million points before it decodes them
-        image: Image.Image = ImageOps.exif_transpose(file)
+        is_turned = file.getexif().get(ORIENTATION, 1) != 1
+        image: Image.Image = ImageOps.exif_transpose(file) if is_turned else file
         width, height = image.size
         scaled_width = max(1, round(width * how.height / height / speed))
         opaque = image
