@@ -47,6 +47,7 @@ def test_uploaded_files(tmp_path: Path) -> None:
         assert [one["predictions"] for one in answer.json["results"]] == wanted
         for body, status, message in (
             (multipart({"a.wav": b"x"}), 422, "a.wav: wanted a file of numbers (.npy, .csv)"),
+            (multipart({"a.parquet": b"PAR1"}), 422, "a.parquet: wanted a file of numbers (.npy, .csv)"),
             (multipart({"a.csv": b"1,2\n"}), 422, "a.csv: wanted frames of 3 numbers, got 2"),
             (multipart({"a.npy": b"\x93NUMPY"}), 422, "a.npy: cannot be read as numbers"),
             (multipart({"a.csv": b"", "b.csv": b"", "c.csv": b""}), 413, "file: wanted at most 2 files (max_batch)"),

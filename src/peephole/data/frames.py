@@ -175,7 +175,7 @@ def _read_numbers(path: Path, most: int) -> tuple[NDArray[Any], bool, list[str]]
     if path.suffix.lower() == ".npy":
         table = read_array(path)
     elif path.suffix.lower() == ".parquet":
-        table = _read_parquet(path)
+        table = _read_parquet(path, most)
     else:
         header = _has_header(path)
         if header:
@@ -212,18 +212,25 @@ def _is_number(cell: str) -> bool:
     return True
 
 
-def _read_parquet(path: Path) -> NDArray[np.float32]:
-    table = import_pyarrow(str(path)).parquet.read_table(path)
-    for column in table.column_names:
-        if not is_number_column(table, column):
-            got = table.schema.field(column).type
-            raise DataError(f"{path}, column {column!r}: wanted numbers, got {got}")
-    return parquet_numbers(table, table.column_names)
+def _read_parquet(path: Path, most: int) -> NDArray[np.float32]:
+    """Return the first rows, one more than `most` if there are so many."""
+    pyarrow = import_pyarrow(str(path))
+    file = pyarrow.parquet.ParquetFile(path)
+    schema, batches, count = file.schema_arrow, [], 0
+    for column in schema.names:
+        if not is_number_column(schema, column):
+            raise DataError(f"{path}, column {column!r}: wanted numbers, got {schema.field(column).type}")
+    for batch in file.iter_batches(batch_size=most + 1):
+        batches.append(batch)
+        count += len(batch)
+        if count > most:
+            break
+    return parquet_numbers(pyarrow.Table.from_batches(batches, schema), schema.names)[: most + 1]
 
 
-def is_number_column(table: Any, column: str) -> bool:
-    """Return whether a column of a Parquet table, as pyarrow holds it, has numbers."""
-    types, kind = import_pyarrow("").types, table.schema.field(column).type
+def is_number_column(schema: Any, column: str) -> bool:
+    """Return whether a column of a Parquet table has numbers, given pyarrow's schema."""
+    types, kind = import_pyarrow("").types, schema.field(column).type
     return bool(types.is_integer(kind) or types.is_floating(kind) or types.is_decimal(kind))
 
 

@@ -134,7 +134,7 @@ def _read_parquet(path: str | Path, config: DataConfig, name: str) -> Series:
     table = import_pyarrow(name).parquet.read_table(path)
     columns, time = [], config.time
     for column in table.column_names:
-        is_number = is_number_column(table, column)
+        is_number = is_number_column(table.schema, column)
         if column == time or (time is None and not is_number):
             time = column
         elif not is_number:
