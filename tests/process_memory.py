@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 
-reads_proc = pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
+reads_proc = pytest.mark.skipif(sys.platform != "linux", reason="/proc exists on Linux only")
 
 
 def resident_bytes() -> int:

@@ -63,7 +63,7 @@ def test_every_flipped_bit_is_refused_or_harmless(toy_file: Path, tmp_path: Path
             loaded = load_model(path)
         except ModelFileError as error:
             assert str(error).startswith(str(path))  # noqa: PT017  # both outcomes are correct
-            assert "\n" not in str(error)  # noqa: PT017
+            assert "\n" not in str(error)  # noqa: PT017  # likewise
         else:
             assert position < header  # the checksum detects every flip in the weights
             assert_same(loaded, wanted)

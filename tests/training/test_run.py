@@ -1,4 +1,4 @@
-"""Tests the Python functions that start a training: what they return, write, refuse and print."""
+"""Tests `peephole.train`: its result, its files, its errors and its output."""
 
 from __future__ import annotations
 

@@ -20,7 +20,7 @@ class Task(NamedTuple):
         prefix: the text that its targets begin with; None without prefixes.
         error: why the line is no source; None if it is one.
         frames: the content of the file; None for texts.
-        changes: what was changed in order to read it.
+        changes: the conversions that reading it needed, each as one clause.
     """
 
     line: int
@@ -41,7 +41,7 @@ class BadLineError(Exception):
 Parse = Callable[[str], tuple[str, str | None]]
 """Splits a line into source and prefix, or raises BadLineError."""
 Read = Callable[[str], tuple[Any, tuple[str, ...]]]
-"""Returns the frames of a file, and what was changed in order to read it."""
+"""Returns the frames of a file, and the conversions that reading it needed, each as one clause."""
 
 
 def input_files(names: Iterable[str]) -> list[str]:

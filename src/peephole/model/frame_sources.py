@@ -14,9 +14,9 @@ if TYPE_CHECKING:
 
 
 def read_frame_source(how: FrameSymbols, source: Any, longest: int) -> tuple[Frames, int, tuple[str, ...]]:
-    """Return the frames of a source that the model reads, how many it has, and what was changed in order to read it.
+    """Return the frames of a source that the model reads, its length, and the conversions that reading it needed.
 
-    A longer file is said to have one frame more than are read.
+    The length of a file with more frames than are read is given as one more than these.
 
     Args:
         how: how the model reads sources.

@@ -31,7 +31,7 @@ class TruncatedSourceWarning(UserWarning):
 
 
 class ChangedSourceWarning(UserWarning):
-    """Some files were changed in order to read them: sound resampled, channels mixed, a row of names left out."""
+    """Some files were converted when they were read: sound resampled, channels mixed, a row of names left out."""
 
 
 class SlowSearchWarning(UserWarning):
@@ -49,7 +49,7 @@ class Notice(NamedTuple):
         length: symbols of the whole text; 0 for an empty source, whose target is empty.
         num_read: symbols read, fewer than `length` for a truncated source.
         unit: symbols, or frames; the length of a longer file of frames is not known.
-        changes: what was changed in order to read a file, each as one clause.
+        changes: the conversions that reading a file needed, each as one clause.
     """
 
     side: Side
