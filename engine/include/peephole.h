@@ -26,7 +26,7 @@
 extern "C" {
 #endif
 
-#define PEEPHOLE_ABI_VERSION 19
+#define PEEPHOLE_ABI_VERSION 20
 
 /* What a function returns. */
 enum peephole_status {
@@ -130,6 +130,7 @@ typedef struct peephole_decoder {
   const void *embedded;          /* (B,U,E)  embeddings of y_{t-1}; not read past lengths[b] */
   const void *memory;            /* (B,T,M)  h_j, for multihead W_v h_j; (B,M) the context without attention */
   const void *keys;              /* (B,T,A)  k_j; NULL without attention */
+  const void *asked;             /* (B,U,A)  W_y E(y_{t-1}) of (67), added to the queries; not read past lengths[b]; NULL: 0 */
   const void *weight_query;      /* (A,H)    W_s; NULL for a product or without attention */
   const void *vector;            /* (A)      v; likewise */
   const void *attention_bias;    /* (A)      b; NULL unless location or coverage */
@@ -158,7 +159,8 @@ typedef struct peephole_decoder_gradients {
   void *embedded;       /* (B,U,E)  0 past lengths[b] */
   void *memory;         /* (B,T,M) or (B,M)  0 past source_lengths[b] */
   void *keys;           /* (B,T,A)  likewise; NULL without attention */
-  void *weight_query;   /* (A,H); NULL where its array is, as the following */
+  void *asked;          /* (B,U,A)  0 past lengths[b]; NULL where its array is, as the following */
+  void *weight_query;   /* (A,H) */
   void *vector;         /* (A) */
   void *attention_bias; /* (A) */
   void *weight_location; /* (A,C) or (A) */

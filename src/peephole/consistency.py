@@ -10,6 +10,9 @@ if TYPE_CHECKING:
     from peephole.sections import DataConfig, FramesConfig, ModelConfig, SearchConfig, SymbolsConfig, TrainConfig
 
 
+ADDITIVE = ("additive", "location", "coverage", "multihead")  # the kinds of attention with energies vᵀ tanh(…)
+
+
 def check_language_model(data: DataConfig, symbols: SymbolsConfig, model: ModelConfig, search: SearchConfig) -> None:
     """Raise ConfigError if settings of a language model are mixed with those of a model with sources."""
     if model.input == "none":
@@ -74,6 +77,10 @@ def check_consistency(
         )
     if model.context == "attention":
         _check_attention(model, encoder_size)
+    attends = model.context == "attention" and model.input != "none"
+    if model.attention_symbol and not (attends and model.attention in ADDITIVE):
+        found = f"model.attention={model.attention!r}" if attends else "a model without attention"
+        raise ConfigError(f"model.attention_symbol: wanted model.attention={'|'.join(ADDITIVE)} with it, got {found}")
     if model.output == "copy":
         _check_copying(model)
     if model.predicts_vectors:

@@ -189,6 +189,9 @@ class ModelConfig:
     attention_heads: int = option(
         4, "attention=multihead: heads K of (24), a divisor of hidden_size and encoder_size", low=1, high=MOST_HEADS
     )
+    attention_symbol: bool = option(
+        False, "attention also reads the symbol fed in this step, (67); not for attention=dot and general"
+    )
     layer_norm: bool = option(
         False, "layer normalisation inside the cells: of the gates, and of c before the output, (44)-(46)"
     )

@@ -80,7 +80,7 @@ class ModelOracle:
         for t, y in enumerate(embedded):
             if self.context == "attention":
                 s = states[-1][0]  # of the top layer, s_{i-1}
-                context, alpha, carried = self.attend(s, outputs, carried)
+                context, alpha, carried = self.attend(s, y, outputs, carried)
                 alphas.append(alpha)
             else:
                 context = oracle.fixed_context(self.context, outputs, last[-1][0])  # (8)
@@ -174,8 +174,15 @@ class ModelOracle:
         kind = oracle.LSTMWeights if self.cell == "lstm" else oracle.GRUWeights
         return kind(*(self.weights.get(f"{name}.{field}") for field in kind._fields))
 
-    def attend(self, query: Array, outputs: Array, carried: Array | None) -> tuple[Array, Array, Array | None]:
-        """Return context, weights and the next state of attention."""
+    def ask(self, state: Array, y: Array) -> tuple[Array, Array]:
+        """Return the query and the matrix that multiplies it: s and W_s, or [s ; E(y)] and [W_s  W_y] of (67)."""
+        W_s, W_y = (self.weights.get(f"decoder.attention.{name}") for name in ("weight_query", "weight_symbol"))
+        return (state, W_s) if W_y is None else (np.concatenate([state, y]), np.concatenate([W_s, W_y], 1))
+
+    def attend(
+        self, state: Array, y: Array, outputs: Array, carried: Array | None
+    ) -> tuple[Array, Array, Array | None]:
+        """Return context, weights and the next state of attention, for s_{t-1} and E(y_{t-1})."""
         names = ("weight_query", "weight_keys", "vector")
         names = {
             "additive": names,
@@ -185,7 +192,8 @@ class ModelOracle:
             "coverage": (*names, "bias", "weight_coverage"),
             "multihead": (*names, "weight_values", "weight_output"),
         }[self.attention]
-        parameters = [self.weights[f"decoder.attention.{name}"] for name in names]
+        query, W_s = self.ask(state, y)
+        parameters = [W_s if name == "weight_query" else self.weights[f"decoder.attention.{name}"] for name in names]
         return oracle.attend(self.attention, query, outputs, carried, *parameters, num_heads=self.attention_heads)
 
     def coverage_loss(self, source: Sequence[int], target: Sequence[int]) -> Array:

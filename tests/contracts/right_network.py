@@ -34,15 +34,25 @@ def right_context(kind, outputs, valid, last):
     return (outputs * valid[:, :, None]).sum(1) / valid.sum(1, keepdim=True)
 
 
+def right_query(state, y, weights):
+    """Return the query of attention and the weights of its kind: of (67) s and E(y), with [W_s  W_y]."""
+    weights = dict(weights)
+    symbol = weights.pop("weight_symbol", None)
+    if symbol is None:
+        return state, weights
+    weights["weight_query"] = torch.cat([weights["weight_query"], symbol], 1)
+    return torch.cat([state, y], 1), weights
+
+
 def right_decoder(target, states, attend, context, weights, drop, residual, feeding):
-    """Return the logits of all steps, (10); `attend` maps a query to a context, or else `context` is fixed."""
+    """Return the logits of all steps, (10); `attend` maps s_{t-1} and E(y_{t-1}) to c_t, or else `context` is fixed."""
     previous = torch.cat([torch.full_like(target[:, :1], BOS), target[:, :-1]], 1)
     embedded = drop("target embedding", weights["decoder.embedding.weight"][previous])
     logits, r = [], embedded.new_zeros(len(target), len(weights["decoder.readout.bias"]))
     for t in range(target.shape[1]):
         y = embedded[:, t]
         if attend is not None:
-            context = attend(states[-1][0])
+            context = attend(states[-1][0], y)
         x = torch.cat([y, context], 1)
         if feeding:
             x = torch.cat([x, r], 1)
@@ -135,7 +145,7 @@ class RightNetwork:
     def __init__(self, model, config, **changed):
         self.weights = {name: value.detach().clone().requires_grad_() for name, value in model.named_parameters()}
         self.config = config
-        parts = (right_symbols, right_encoder, right_bridge, right_context, right_decoder)
+        parts = (right_symbols, right_encoder, right_bridge, right_context, right_query, right_decoder)
         self.functions = {function.__name__: function for function in parts}
         self.functions |= changed
 
@@ -159,10 +169,12 @@ class RightNetwork:
         first = functions["right_bridge"](last, weights, self.config.decoder_layers)
         attend = context = None
         if self.config.context == "attention":
-            parameters = [value for name, value in weights.items() if name.startswith("decoder.attention.")]
+            own = {name.rpartition(".")[2]: value for name, value in weights.items() if ".attention." in name}
+            query = functions["right_query"]
 
-            def attend(query):
-                return right_attention(query[:, None], outputs, valid, *parameters)[0][:, 0]
+            def attend(state, y):
+                asked, parameters = query(state, y, own)
+                return right_attention(asked[:, None], outputs, valid, *parameters.values())[0][:, 0]
         else:
             context = functions["right_context"](self.config.context, outputs, valid, last)
         how = self.config.residual, self.config.input_feeding

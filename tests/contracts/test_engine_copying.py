@@ -30,6 +30,7 @@ SHAPES: dict[str, dict[str, object]] = {
     "location": {"attention": "location", "location_channels": 3, "location_width": 5, "peephole": "diagonal"},
     "coverage": {"attention": "coverage", "decoder_layers": 2},
     "feeding": {"attention": "coverage", "input_feeding": True},
+    "symbol read": {"attention": "coverage", "attention_symbol": True, "cell": "gru", "peephole": "none"},
     "multihead": {"attention": "multihead", "attention_heads": 2, "peephole": "none", "bidirectional": False},
 }
 COMPARED = {name: SEARCHES[name] for name in ("beam", "wider than the vocabulary", "truncated samples")}

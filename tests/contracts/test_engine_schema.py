@@ -58,6 +58,7 @@ def draw_architecture(draw: random.Random) -> dict[str, Any]:
         "bidirectional": draw.random() < 0.5,
         "residual": draw.random() < 0.5,
         "input_feeding": draw.random() < 0.5,
+        "attention_symbol": context == "attention" and attention not in ("dot", "general") and draw.random() < 0.5,
         "ngram_rows": draw.choice([0, 1, 30]),
         "layer_norm": draw.random() < 0.5,
         "zoneout_hidden": draw.choice([0, 0.05, 0.25]),
@@ -87,7 +88,7 @@ def draw_architecture(draw: random.Random) -> dict[str, Any]:
             optional |= {"quantiles": draw.randint(2, 9), "scaling": draw.choice(["source", "constant"]), "ctc": False}
             optional |= {"feedback": draw.random() < 0.5}
     elif draw.random() < 0.2:
-        optional |= {"input": "none", "ctc": False, "ngram_rows": 0}
+        optional |= {"input": "none", "ctc": False, "ngram_rows": 0, "attention_symbol": False}
     encoder_layers = draw.randint(1, 3)
     return {
         "cell": cell,
@@ -132,6 +133,11 @@ def test_schemas_of_python_and_engine_agree(program: Path) -> None:
         {"bidirectional": 1},
         {"residual": 1},
         {"input_feeding": 1},
+        {"attention_symbol": 1},
+        {"attention_symbol": True, "attention": "dot"},
+        {"attention_symbol": True, "attention": "general"},
+        {"attention_symbol": True, "context": "last"},
+        {"attention_symbol": True, "input": "none"},
         {"ngram_rows": -1},
         {"ngram_rows": 2**20 + 1},
         {"ngram_rows": 3, "input": "frames", "input_size": 4},
@@ -160,4 +166,5 @@ def test_python_and_engine_refuse_a_wrong_architecture_and_name_its_key(wrong: d
     assert line.startswith("error architecture")
     key = next(iter(wrong))
     assert key in line
-    assert str(wrong[key]) in line or key in ("dropout", "bidirectional", "residual", "layer_norm", "input_feeding")
+    switches = ("dropout", "bidirectional", "residual", "layer_norm", "input_feeding", "attention_symbol")
+    assert str(wrong[key]) in line or key in switches

@@ -98,7 +98,15 @@ TRIGRAMS: dict[str, dict[str, object]] = {
     "trigrams, gru": {"ngram_rows": 1, "cell": "gru", "peephole": "none"},
     "trigrams, mean": {"ngram_rows": 5000, "context": "mean", "embedding_size": 1, "bidirectional": False},
 }
-SHAPES |= STACKS | FEEDING | TRIGRAMS
+ASK = {"attention_symbol": True}
+ASKING: dict[str, dict[str, object]] = {
+    "symbol read": {**ASK, "decoder_layers": 2, "encoder_size": 26},
+    "symbol read, gru": {**ASK, "cell": "gru", "peephole": "none", "hidden_size": 33, "encoder_size": 6},
+    "symbol read, location": {**ASK, "attention": "location", "location_width": 5, "residual": True, **DEEP},
+    "symbol read, coverage": {**ASK, **FEED, "attention": "coverage", "peephole": "diagonal"},
+    "symbol read, multihead": {**ASK, "attention": "multihead", "attention_heads": 2, **ZONEOUT, "layer_norm": True},
+}
+SHAPES |= STACKS | FEEDING | TRIGRAMS | ASKING
 SEARCHES = {
     "greedy": SearchConfig(beam_size=1),
     "beam": SearchConfig(beam_size=4, nbest=3),

@@ -28,6 +28,7 @@ MODELS = {
     "none, location": {"peephole": "none", "attention": "location", "location_channels": 2, "location_width": 3},
     "gru, mean": {"cell": "gru", "peephole": "none", "context": "mean", "encoder_layers": 2},
     "feeding": {"input_feeding": True, "encoder_size": 4},
+    "vector read": {"attention_symbol": True, "attention": "coverage", "encoder_size": 4},
     "convolution": {"input": "convolution", "convolution_layers": 1, "convolution_channels": 2, "encoder_size": 4},
     "residual": {"decoder_layers": 2, "residual": True, "layer_norm": True, "zoneout_hidden": 0.2, "zoneout_cell": 0.1},
 }

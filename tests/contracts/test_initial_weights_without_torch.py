@@ -26,7 +26,7 @@ NETWORKS: list[dict[str, Any]] = [
     {"peephole": "none", "layer_norm": True, "attention": "dot", "bidirectional": False},
     {"cell": "gru", "peephole": "none", "layer_norm": True, "encoder_size": 16, "attention": "coverage"},
     {"attention": "location", "output": "copy", "encoder_pyramid": 1, "encoder_layers": 2},
-    {"attention": "multihead", "ctc": True, "input_feeding": True, "ngram_rows": 12},
+    {"attention": "multihead", "ctc": True, "input_feeding": True, "ngram_rows": 12, "attention_symbol": True},
     {"input": "none", "decoder_layers": 2},
     {**FRAMES, "context": "mean"},
     {**IMAGES, "context": "last"},

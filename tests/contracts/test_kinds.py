@@ -212,6 +212,7 @@ MODELS += [{"input": "none", "cell": cell, "peephole": form} for cell, form in (
 
 MODELS += [{"output": "copy", "attention": kind} for kind in ("additive", "coverage")]
 MODELS += [{"input_feeding": True, "decoder_layers": 2}, {"input_feeding": True, "input": "none"}]
+MODELS += [{"attention_symbol": True, "attention": kind} for kind in ("additive", "location", "coverage")]
 MODELS += [{"input_feeding": True, "context": "mean", "cell": "gru", "peephole": "none"}]
 
 

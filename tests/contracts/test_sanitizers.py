@@ -35,7 +35,7 @@ SHAPES = [
     {"attention": "coverage", "cell": "gru", "peephole": "none"},
     {"attention": "multihead", "attention_heads": 2, "encoder_size": 4, "peephole": "none"},
     {"output": "copy", "attention": "coverage"},
-    {"ctc": True, "input_feeding": True, "ngram_rows": 4},
+    {"ctc": True, "input_feeding": True, "ngram_rows": 4, "attention_symbol": True},
 ]
 
 

@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from torch import nn
 
 from peephole.config import ModelConfig
+from peephole.consistency import ADDITIVE
 from peephole.errors import ConfigError
 from peephole.nn import build_seq2seq
 from peephole.nn.directions import LSTMDirection
@@ -61,6 +62,7 @@ def model_configs(draw: st.DrawFn) -> ModelConfig:
         residual=draw(st.booleans()),
         input_feeding=draw(st.booleans()),
         ngram_rows=draw(st.integers(0, 9)) if kind == "symbols" else 0,
+        attention_symbol=kind != "none" and context == "attention" and attention in ADDITIVE and draw(st.booleans()),
         layer_norm=draw(st.booleans()),
         zoneout_hidden=draw(st.sampled_from([0.0, 0.1])),
         zoneout_cell=draw(st.sampled_from([0.0, 0.05])) if cell == "lstm" else 0.0,
@@ -123,6 +125,7 @@ def test_every_model_setting_is_part_of_the_architecture_or_of_its_making() -> N
     added |= {
         "ngram_rows": 7,
         "input_feeding": True,
+        "attention_symbol": True,
         "residual": True,
         "zoneout_hidden": 0.1,
         "zoneout_cell": 0.2,

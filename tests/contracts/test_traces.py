@@ -44,6 +44,8 @@ NETWORKS: dict[str, dict[str, Any]] = {
     "two units": {"hidden_size": 2, "encoder_size": 4},
     "feeding": {"input_feeding": True, "decoder_layers": 2},
     "feeding residual": {"input_feeding": True, "residual": True, "cell": "gru", "peephole": "none", **DEEP},
+    "symbol read": {"attention_symbol": True, "decoder_layers": 2},
+    "symbol read multihead": {"attention_symbol": True, "attention": "multihead", "output": "copy"},
     "copy": {"output": "copy"},
     "copy feeding": {"output": "copy", "input_feeding": True, "attention": "coverage"},
     "copy multihead": {"output": "copy", "attention": "multihead", "residual": True, "decoder_layers": 2},

@@ -61,8 +61,9 @@ def test_all_cells_equal_the_oracle(cell, peephole):
         {"input": "convolution", "convolution_layers": 1, "convolution_channels": 2},
         {"frame_stack": 2},
         {"input_feeding": True, "decoder_layers": 2},
+        {"attention_symbol": True, "attention": "coverage"},
     ],
-    ids=["last", "mean", "location", "convolution", "stacked frames", "feeding"],
+    ids=["last", "mean", "location", "convolution", "stacked frames", "feeding", "vector read"],
 )
 def test_all_contexts_and_inputs_equal_the_oracle(settings):
     check(*make(**UNITS["the source's"], **settings))

@@ -158,8 +158,8 @@ class TraceOracle:
             y = embeddings[symbol if symbol < len(embeddings) else UNK]
             alpha = None
             if model.context == "attention":
-                heads = self._heads(states[-1][0], outputs)
-                context, alpha, next_carried = model.attend(states[-1][0], outputs, carried)
+                heads = self._heads(states[-1][0], y, outputs)
+                context, alpha, next_carried = model.attend(states[-1][0], y, outputs, carried)
                 if bend is not None and bend[0] == t:
                     alpha = np.array(bend[1]) / sum(bend[1])
                     context, heads = self._bent_context(alpha, outputs), [alpha] * len(heads)
@@ -191,11 +191,12 @@ class TraceOracle:
                 found.append(dict(enumerate(oracle.log_softmax(logits))))  # (10)
         return found
 
-    def _heads(self, query: Array, outputs: Array) -> list[Array]:
+    def _heads(self, state: Array, y: Array, outputs: Array) -> list[Array]:
         """Return α^k of each head, (24)."""
         if self.model.attention != "multihead":
             return []
-        W_s, W_h, v = (self.model.weights[f"decoder.attention.{n}"] for n in ("weight_query", "weight_keys", "vector"))
+        query, W_s = self.model.ask(state, y)
+        W_h, v = (self.model.weights[f"decoder.attention.{name}"] for name in ("weight_keys", "vector"))
         K = self.model.attention_heads
         blocks = [slice(k * len(v) // K, (k + 1) * len(v) // K) for k in range(K)]
         return [oracle.softmax(oracle.additive_scores(query, outputs, W_s[b], W_h[b], v[b])) for b in blocks]

@@ -21,6 +21,22 @@ CASES = {
     "location": Case({"attention": "location", "location_channels": 3, "location_width": 5, "decoder_layers": 2}),
     "coverage": Case({"attention": "coverage", "encoder_size": 6, "peephole": "diagonal"}, sampling_probability=0.3),
     "multihead": Case({"attention": "multihead", "attention_heads": 2, "encoder_size": 6, "encoder_layers": 2}),
+    "symbol read": Case({"attention_symbol": True, "decoder_layers": 2}),
+    "symbol read, no dropout": Case(
+        {"attention_symbol": True, "attention": "location", "location_width": 3, "cell": "gru"}, dropout=0
+    ),
+    "symbol read, sampling": Case(
+        {"attention_symbol": True, "attention": "coverage", "encoder_size": 6}, sampling_probability=0.6
+    ),
+    "symbol read, copying, sampling": Case(
+        {"attention_symbol": True, "output": "copy", "peephole": "none"}, sampling_probability=1
+    ),
+    "symbol read, multihead": Case(
+        {"attention_symbol": True, "attention": "multihead", "attention_heads": 2, "ctc": True, "residual": True}
+    ),
+    "vector read": Case(
+        {"attention_symbol": True, "input": "frames", "output": "gaussian", "scaling": "source", "decoder_layers": 2}
+    ),
     "trigrams": Case({"ngram_rows": 11, "encoder_layers": 2}),
     "trigrams, variational": Case({"ngram_rows": 3, "cell": "gru"}, {"variational_dropout": True}),
     "trigrams, copying": Case({"ngram_rows": 500, "output": "copy", "attention": "coverage"}),

@@ -101,7 +101,7 @@ def call_decoder(problem: engine.DecoderProblem, instruction_set: str, seed: int
     if problem.attention != "fixed_context":
         sizes["keys"] = B * T * A
     if problem.attention not in ("fixed_context", "product"):
-        sizes |= {"weight_query": A * H, "vector": A}
+        sizes |= {"weight_query": A * H, "vector": A} | ({"asked": B * U * A} if seed % 3 == 0 else {})
     if problem.attention in ("location", "coverage"):
         sizes |= {"attention_bias": A, "weight_location": A * (problem.channels or 1)}
     if problem.attention == "location":

@@ -24,8 +24,8 @@ WRONG_FEEDINGS = (
     Wrong("feeds what the pair before it read", JOINED, "x = torch.cat([x, r.roll(1, 0)], 1)", FEEDING),
     Wrong(
         "also fed to the query of attention",
-        "context = attend(states[-1][0])",
-        "context = attend(states[-1][0] + r)",
+        "context = attend(states[-1][0], y)",
+        "context = attend(states[-1][0] + r, y)",
         FEEDING[:2],
     ),
     Wrong(

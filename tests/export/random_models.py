@@ -63,6 +63,10 @@ STACKS += [
     {"input_feeding": True, "cell": "gru", "peephole": "none", "context": "mean", "layer_norm": True},
     {"input_feeding": True, "attention": "coverage", "residual": True, "decoder_layers": 2, "zoneout_hidden": 0.2},
 ]
+STACKS += [
+    {"attention_symbol": True, "attention": kind, "attention_heads": 2, "input_feeding": kind == "location"}
+    for kind in ("additive", "location", "coverage", "multihead")
+]
 STACKS += [{"ngram_rows": 20, "encoder_layers": 2}, {"ngram_rows": 1, "cell": "gru", "peephole": "none"}]
 ATTENTIONS: list[dict[str, Any]] = [
     {"attention": "location", "location_width": 5, "location_channels": 3},

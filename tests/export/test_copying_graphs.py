@@ -24,6 +24,7 @@ SETTINGS: list[dict[str, Any]] = [
     {"attention": "coverage", "decoder_layers": 2, "encoder_size": 4},
     {"attention": "multihead", "attention_heads": 2},
     {"input_feeding": True},
+    {"attention_symbol": True, "attention": "coverage", "decoder_layers": 2},
     {"attention": "dot", "cell": "gru", "peephole": "none", "bidirectional": False},
 ]
 

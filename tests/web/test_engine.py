@@ -41,6 +41,7 @@ KINDS: list[dict[str, Any]] = [
     *(SHAPES + STACKS + ATTENTIONS),
     {"output": "copy"},
     {"input_feeding": True, "decoder_layers": 2},
+    {"attention_symbol": True, "attention": "coverage"},
     {"input": "frames", "ctc": True, "frame_stack": 2},
     {"input": "convolution", "encoder_layers": 2},
     {"input": "none"},

@@ -79,13 +79,14 @@ class AdditiveBackward {
   using O = typename Rows::Operand;
   AdditiveBackward(Rows &decoder, const peephole_decoder_gradients &given)
       : rows(decoder), d(given), saved(decoder), queries(decoder), to(decoder, given),
-        query(decoder, given.weight_query, nullptr),
+        query(decoder, given),
         vectors(rows.scratch.template take<T>(rows.p.batch * padded<T>(rows.A))) {}
 
   int64_t blocks() const { return query.blocks(); }
   void pack(int64_t block) const { query.pack(block); }
   void clear() const {
     to.clear();
+    query.clear();
     std::memset(vectors, 0, size_t(rows.p.batch * rows.key_units) * sizeof(T));
   }
   const T *state_gradient() const { return query.state_gradient(); }
@@ -127,20 +128,18 @@ class AdditiveBackward {
 class PackedAdditive final : public PackedAlignment {
  public:
   PackedAdditive(const NumberFormat &format, const peephole::NetworkView &view)
-      : PackedAlignment(format, view), A_(view.weight_keys.rows) {
-    pack_matrix(format, query_, view.weight_query, 0, view.hidden_size);
+      : PackedAlignment(format, view), A_(view.weight_keys.rows), query_(format, view) {
     read_padded(vector_, view.vector);
   }
   void weigh(int64_t n, const AttentionRow *rows, const Selection &states, AttentionScratch &scratch) const override {
-    const int64_t width = query_.columns();
-    scratch.queries.reserve(n * width);
-    query_.multiply(states, scratch.queries.at(0), width);
+    const int64_t width = query_.width();
+    const float *queries = query_.ask(n, rows, states, scratch);
     int64_t total = 0;
     for (int64_t m = 0; m < n; ++m) total += rows[m].source->length;
     share_range(total * A_ * kTanh, total, [&](int64_t first, int64_t end) {  // of the symbols of all rows
       for (int64_t m = 0, at = 0; m < n && at < end; at += rows[m++].source->length) {
         const Source<float> from = source(*rows[m].source);
-        find_additive_energies(from, {0, A_}, vector_.at(0), scratch.queries.at(m * width), first > at ? first - at : 0,
+        find_additive_energies(from, {0, A_}, vector_.at(0), queries + m * width, first > at ? first - at : 0,
                                end - at < from.length ? end - at : from.length, rows[m].weights);
       }
     });
@@ -150,7 +149,7 @@ class PackedAdditive final : public PackedAlignment {
  private:
   static constexpr int64_t kTanh = 16;  // multiplications
   int64_t A_;
-  Matrix query_;
+  PackedQuery query_;
   Buffer<float> vector_;
 };
 

@@ -178,7 +178,7 @@ class LocatedBackward {
   using O = typename Rows::Operand;
   LocatedBackward(Rows &decoder, const peephole_decoder_gradients &given)
       : rows(decoder), d(given), saved(decoder), queries(decoder), kind(decoder, saved), to(decoder, given),
-        query(decoder, given.weight_query, given.attention_bias), locations(decoder), d_kind(decoder, kind, given) {
+        query(decoder, given), locations(decoder), d_kind(decoder, kind, given) {
     const int64_t B = rows.p.batch, S = rows.S, keys = padded<T>(rows.A), parts = rows.walk.parts;
     const int64_t channels = padded<T>(locations.C);
     vectors = rows.scratch.template take<T>(B * keys);
@@ -198,6 +198,7 @@ class LocatedBackward {
   }
   void clear() const {
     to.clear();
+    query.clear();
     d_kind.clear();
     std::memset(vectors, 0, size_t(rows.p.batch * rows.key_units) * sizeof(T));
     std::memset(weights_of_u, 0, size_t(rows.p.batch * locations.C * rows.key_units) * sizeof(T));

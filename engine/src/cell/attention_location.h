@@ -21,19 +21,14 @@ inline void read_transposed(Buffer<float> &to, const MatrixView &from) {
 // What both kinds share: the query and the energies.
 class PackedLocated : public PackedAlignment {
  public:
-  PackedLocated(const NumberFormat &format, const peephole::NetworkView &view) : PackedAlignment(format, view) {
-    pack_matrix(format, query_, view.weight_query, 0, view.hidden_size);
+  PackedLocated(const NumberFormat &format, const peephole::NetworkView &view)
+      : PackedAlignment(format, view), query_(format, view) {
     read_padded(vector_, view.vector);
-    read_padded(bias_, view.attention_bias);
   }
   void weigh(int64_t n, const AttentionRow *rows, const Selection &states, AttentionScratch &scratch) const override {
-    const int64_t width = query_.columns();
-    scratch.queries.reserve(n * width);
-    query_.multiply(states, scratch.queries.at(0), width);
+    const float *queries = query_.ask(n, rows, states, scratch);
     for (int64_t m = 0; m < n; ++m) {
-      float *query = scratch.queries.at(m * width);
-      for (int64_t a = 0; a < width; a += kLanes<float>) store(query + a, load(query + a) + load(bias_.at(a)));
-      weigh_located(source(*rows[m].source), vector_.at(0), query, features(rows[m], scratch), locations_.at(0),
+      weigh_located(source(*rows[m].source), vector_.at(0), queries + m * query_.width(), features(rows[m], scratch), locations_.at(0),
                     rows[m].weights);
       carry(rows[m]);
     }
@@ -43,8 +38,8 @@ class PackedLocated : public PackedAlignment {
   Buffer<float> locations_;  // Uᵀ, (C, Ap)
 
  private:
-  Matrix query_;
-  Buffer<float> vector_, bias_;
+  PackedQuery query_;
+  Buffer<float> vector_;
 
   virtual Features<float> features(const AttentionRow &row, AttentionScratch &scratch) const = 0;
   // Writes what the next step reads besides α.

@@ -125,7 +125,7 @@ class MultiheadBackward {
   using O = typename Rows::Operand;
   MultiheadBackward(Rows &decoder, const peephole_decoder_gradients &given)
       : rows(decoder), d(given), queries(decoder), saved(decoder), to(decoder, given),
-        query(decoder, given.weight_query, nullptr) {
+        query(decoder, given) {
     const int64_t B = rows.p.batch, steps = B * rows.p.steps, M = padded<T>(rows.M);
     panels = rows.scratch.template take<O>(M * M);
     context_rows = rows.scratch.template take<O>(steps * M);
@@ -146,6 +146,7 @@ class MultiheadBackward {
   }
   void clear() const {
     to.clear();
+    query.clear();
     std::memset(vectors, 0, size_t(rows.p.batch * rows.key_units) * sizeof(T));
   }
   const T *state_gradient() const { return query.state_gradient(); }
@@ -217,8 +218,8 @@ class MultiheadBackward {
 class PackedMultihead final : public PackedAlignment {
  public:
   PackedMultihead(const NumberFormat &format, const peephole::NetworkView &view)
-      : PackedAlignment(format, view), heads_(view.heads), A_(view.weight_keys.rows), M_(view.encoder_size) {
-    pack_matrix(format, query_, view.weight_query, 0, view.hidden_size);
+      : PackedAlignment(format, view), heads_(view.heads), A_(view.weight_keys.rows), M_(view.encoder_size),
+        query_(format, view) {
     pack_matrix(format, values_, view.weight_values, 0, M_);
     pack_matrix(format, output_, view.weight_output, 0, M_);
     read_padded(vector_, view.vector);
@@ -239,14 +240,12 @@ class PackedMultihead final : public PackedAlignment {
   }
 
   void weigh(int64_t n, const AttentionRow *rows, const Selection &states, AttentionScratch &scratch) const override {
-    const int64_t width = query_.columns();
-    scratch.queries.reserve(n * width);
-    query_.multiply(states, scratch.queries.at(0), width);
+    const float *queries = query_.ask(n, rows, states, scratch);
     for (int64_t m = 0; m < n; ++m) {
       const int64_t length = rows[m].source->length;
       for (int64_t k = 0; k < heads_; ++k)
         weigh_additive(source(*rows[m].source), units_of_head(k, heads_, A_), vector_.at(0),
-                       scratch.queries.at(m * width), rows[m].weights + (1 + k) * length);
+                       queries + m * query_.width(), rows[m].weights + (1 + k) * length);
       for (int64_t j = 0; j < length; ++j) {
         float sum = 0;
         for (int64_t k = 1; k <= heads_; ++k) sum += rows[m].weights[k * length + j];
@@ -273,7 +272,8 @@ class PackedMultihead final : public PackedAlignment {
 
  private:
   int64_t heads_, A_, M_;
-  Matrix query_, values_, output_;
+  PackedQuery query_;
+  Matrix values_, output_;
   Buffer<float> vector_;
 };
 

@@ -1,4 +1,5 @@
-// The queries of an alignment model in training, q = W_s s_{t-1} + b, and their gradients.
+// The queries of an alignment model in training, q = W_s s_{t-1} + b, with W_y E(y_{t-1}) of (67) where it is given, and
+// their gradients.
 #pragma once
 
 #include "cell/attention.h"
@@ -48,6 +49,8 @@ class QueryForward {
         tile_of<O>(n, 1)(units, left + q, panels + unit * units, b ? bias + unit : nullptr, 0,
                          queries.of(walk.row(part, step, q)) + unit, walk.parts * key_units);
       });
+    if (rows.p.asked)
+      for (int64_t q = 0; q < alive; ++q) add_asked(walk.row(part, step, q));
   }
 
  private:
@@ -58,6 +61,12 @@ class QueryForward {
   O *panels;           // W_s, packed by pack_gates
   T *bias;             // (Ap): b
   const O **pointers;  // one for each rank
+
+  void add_asked(int64_t at) const {
+    const T *from = static_cast<const T *>(rows.p.asked) + rows.walk.position[at] * rows.A;
+    T *query = queries.of(at);
+    for (int64_t unit = 0; unit < rows.A; unit += L) store(query + unit, load(query + unit) + load(from + unit, rows.A - unit));
+  }
 };
 
 template <class Rows>
@@ -65,9 +74,10 @@ class QueryBackward {
  public:
   using T = typename Rows::Number;
   using O = typename Rows::Operand;
-  // `to_weight`, `to_bias`: where the gradients of W_s and b go; no b: NULL.
-  QueryBackward(Rows &decoder, void *to_weight, void *to_bias)
-      : rows(decoder), d_weight(static_cast<T *>(to_weight)), d_bias(static_cast<T *>(to_bias)) {
+  // `given`: where the gradients of W_s and, if there are, of b and W_y E(y_{t-1}) go.
+  QueryBackward(Rows &decoder, const peephole_decoder_gradients &given)
+      : rows(decoder), d_weight(static_cast<T *>(given.weight_query)), d_bias(static_cast<T *>(given.attention_bias)),
+        d_asked(static_cast<T *>(given.asked)) {
     const int64_t B = rows.p.batch, keys = padded<T>(rows.A), hidden = padded<T>(rows.H);
     panels = rows.scratch.template take<O>(keys * hidden);
     query_rows = rows.scratch.template take<O>(B * rows.p.steps * keys);
@@ -82,12 +92,19 @@ class QueryBackward {
     pack_rows(panels, H, rows.key_units, first, first + L,
               [=](int64_t k) { return k < A ? weight + k * H : nullptr; });
   }
+  // Clears what is past the targets' lengths.
+  void clear() const {
+    const int64_t U = rows.p.steps, A = rows.A;
+    for (int64_t b = 0; d_asked && b < rows.p.batch; ++b)
+      std::memset(d_asked + (b * U + rows.p.lengths[b]) * A, 0, size_t((U - rows.p.lengths[b]) * A) * sizeof(T));
+  }
   // (B, Hp): the gradient of s_{t-1}, by rank.
   const T *state_gradient() const { return states; }
 
   // Keeps the gradient of a row's query, (A).
   void keep(int64_t at, const T *query) const {
     copy_operands(query_rows + at * rows.key_units, query, rows.A, rows.key_units);
+    if (d_asked) std::memcpy(d_asked + rows.walk.position[at] * rows.A, query, size_t(rows.A) * sizeof(T));
   }
 
   // The gradients of s_{t-1} from those of a step's queries.
@@ -112,7 +129,7 @@ class QueryBackward {
  private:
   static constexpr int L = kLanes<T>;
   Rows &rows;
-  T *d_weight, *d_bias;
+  T *d_weight, *d_bias, *d_asked;
   O *panels;      // W_s, packed by pack_rows
   O *query_rows;  // (rows, Ap): gradients of the queries
   T *states;

@@ -33,6 +33,7 @@ struct SourceSlot {
 struct AttentionRow {
   const SourceSlot *source;
   const float *state;   // s_{t-1}, (Hp)
+  const float *asked;   // W_y E(y_{t-1}) of (67), 0 up to whole vectors; NULL: not read
   const float *before;  // `weights` of the step that this one continues
   float *weights;       // α_j, one for each symbol of the source, and what else the kind keeps
 };
@@ -136,6 +137,35 @@ class PackedAlignment : public PackedAttention {
  private:
   int64_t M_, key_size_;
   Matrix keys_;
+};
+
+// The queries of additive energies: W_s s_{t-1}, and b and W_y E(y_{t-1}), those there are.
+class PackedQuery {
+ public:
+  PackedQuery(const NumberFormat &format, const peephole::NetworkView &view) : has_bias_(view.attention_bias.rows > 0) {
+    pack_matrix(format, weight_, view.weight_query, 0, view.hidden_size);
+    if (has_bias_) read_padded(bias_, view.attention_bias);
+  }
+  int64_t width() const { return weight_.columns(); }
+  // Those of n rows, each of `width` numbers. `states`: their s_{t-1} as operands.
+  float *ask(int64_t n, const AttentionRow *rows, const Selection &states, AttentionScratch &scratch) const {
+    scratch.queries.reserve(n * width());
+    weight_.multiply(states, scratch.queries.at(0), width());
+    for (int64_t m = 0; m < n; ++m) {
+      if (has_bias_) add(scratch.queries.at(m * width()), bias_.at(0));
+      if (rows[m].asked) add(scratch.queries.at(m * width()), rows[m].asked);
+    }
+    return scratch.queries.at(0);
+  }
+
+ private:
+  bool has_bias_;
+  Matrix weight_;
+  Buffer<float> bias_;
+
+  void add(float *query, const float *term) const {
+    for (int64_t a = 0; a < width(); a += kLanes<float>) store(query + a, load(query + a) + load(term + a));
+  }
 };
 
 }  // namespace

@@ -127,6 +127,7 @@ void read_kinds_and_sizes(const Section &section, Architecture &architecture) {
   section.read("location_channels", architecture.location_channels, kMostChannels);
   section.read("location_width", architecture.location_width, kLargestWidth);
   section.read("attention_heads", architecture.attention_heads, kMostHeads);
+  section.read("attention_symbol", architecture.attention_symbol);
 }
 
 void check_attention(const Architecture &a, const std::string &where) {
@@ -174,6 +175,9 @@ void check_combinations(const Architecture &a, const std::string &where) {
          std::to_string(a.input_planes));
   if (a.input == Input::kNone && a.ctc) fail(where + ".ctc: wanted a model with sources, got input='none'");
   if (a.context == Context::kAttention) check_attention(a, where);
+  const bool attends = a.context == Context::kAttention && a.input != Input::kNone;
+  if (a.attention_symbol && (!attends || a.attention == Alignment::kDot || a.attention == Alignment::kGeneral))
+    fail(where + ".attention_symbol: wanted attention=additive|location|coverage|multihead with it, got another or none");
   if (is_vectors(a.output)) check_vectors(a, where);
   if (a.output == Output::kCopy && (a.input != Input::kSymbols || a.context != Context::kAttention || a.encoder_pyramid || a.ctc))
     fail(where + ".output='copy' copies the symbols that attention chooses: wanted input='symbols', "
@@ -187,7 +191,7 @@ const std::set<std::string> kKeys = {"input",          "output",        "cell", 
                                      "input_size", "input_planes", "frame_stack", "convolution_layers", "convolution_channels",
                                      "output_size", "quantiles", "scaling", "continues", "feedback",
                                      "encoder_pyramid", "ctc", "residual", "layer_norm", "zoneout_hidden",
-                                     "zoneout_cell", "input_feeding", "ngram_rows"};
+                                     "zoneout_cell", "input_feeding", "ngram_rows", "attention_symbol"};
 
 std::set<std::string> keys_and(std::set<std::string> more) {
   more.insert(kKeys.begin(), kKeys.end());

@@ -37,6 +37,7 @@ struct Architecture {
   Alignment attention = Alignment::kAdditive;  // for Context::kAttention
   int64_t location_channels = 10, location_width = 31;  // of Alignment::kLocation
   int64_t attention_heads = 4;                          // of Alignment::kMultihead
+  bool attention_symbol = false;  // attention also reads E(y_{t-1}), (67); not of Alignment::kDot and kGeneral
 
   // M of the context that the decoder reads: 0 for a language model, which has no source.
   int64_t memory_size() const { return input == Input::kNone ? 0 : encoder_size; }

@@ -62,6 +62,7 @@ struct NetworkView {
   const LayerView *decoder;
   const LinearView *bridge_hidden, *bridge_cell;  // one for each decoder layer; NULL: states are copied, (9)
   MatrixView weight_query, weight_keys, vector;   // W_s, W_h (or W of general attention), v (1, A)
+  MatrixView weight_symbol;                       // W_y (A, E) of (67); no rows: attention does not read the symbol
   MatrixView attention_bias;                      // b (1, A)
   MatrixView filters, weight_location;            // F (C, R), U (A, C)
   MatrixView weight_coverage;                     // w_c (1, A)

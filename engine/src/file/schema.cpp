@@ -171,6 +171,8 @@ void Schema::add_additive() {
   add_matrix("decoder.attention.weight_query", hidden, hidden, view_.weight_query);
   add_matrix("decoder.attention.weight_keys", hidden, architecture_.encoder_size, view_.weight_keys);
   add_vector("decoder.attention.vector", hidden, view_.vector);
+  if (architecture_.attention_symbol)
+    add_matrix("decoder.attention.weight_symbol", hidden, architecture_.embedding_size, view_.weight_symbol);
 }
 
 void Schema::add_decoder(int64_t num_symbols) {

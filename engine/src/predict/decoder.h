@@ -1,7 +1,8 @@
 // The decoder's steps over rows of hypotheses, (9), (10), (14)-(17).
 //
 // Work that rows share is computed once: rows that continue the same row, their parent, share its context and the product
-// [context ; h] W of the gates. They differ in the embedding of their symbol, whose products are in a table.
+// [context ; h] W of the gates. They differ in the embedding of their symbol, whose products are in a table. Where attention
+// reads the symbol, (67), every row has a context, and so a parent, of its own.
 #pragma once
 
 #include <algorithm>
@@ -112,13 +113,13 @@ class PackedDecoder final : public peephole::Decoder {
   Buffer<int64_t> parent_index, parent_row, index_of_row;
   Buffer<AttentionRow> attended;
   Buffer<float> weights[2];  // of the step being computed, and of the one before
-  Buffer<float> contexts, joint, peephole_products, context_readouts, made_gates, made_readouts, reads, logits;
+  Buffer<float> contexts, joint, peephole_products, context_readouts, made_gates, made_readouts, made_queries, reads, logits;
   Buffer<float> sums;  // of a residual stack: the h of all layers so far, (41)
   Buffer<float> fed_readouts;  // with input feeding: r_{t-1} of each row, (62)
   Buffer<float> mixtures, copied_sums;
   int64_t mixture_width = 0;
   Buffer<int32_t> fed;
-  Buffer<const float *> symbol_rows;
+  Buffer<const float *> symbol_rows, asked;
   Buffer<CellRow> cell_rows;
   CellScratch cell_scratch;
   Operands vectors, embedded;  // z_{t-1}, and A z_{t-1} + a
@@ -132,6 +133,7 @@ class PackedDecoder final : public peephole::Decoder {
   // A step of all rows; without symbols, of the vectors that `embed` read.
   void advance_all(int64_t n, const int64_t *parents, const int32_t *symbols) {
     find_parents(n, parents);
+    if (net.asks_symbol) ask(n, symbols);
     compute_contexts();
     for (int64_t l = 0; l < net.num_layers; ++l) advance(l, n, symbols);
     predict(n, symbols);
@@ -234,7 +236,7 @@ class PackedDecoder final : public peephole::Decoder {
     num_parents = 0;
     for (int64_t r = 0; r < n; ++r) {
       int64_t &found = *index_of_row.at(parents[r]);
-      if (found < 0) {
+      if (found < 0 || net.asks_symbol) {
         found = num_parents;
         *parent_row.at(num_parents++) = parents[r];
       }
@@ -243,6 +245,16 @@ class PackedDecoder final : public peephole::Decoder {
   }
 
   const SourceSlot &source_of(int64_t m) const { return **slots.at(*row_slot.at(*parent_row.at(m))); }
+
+  // W_y E(y_{t-1}) of each row, (67), in `asked`.
+  void ask(int64_t n, const int32_t *symbols) {
+    symbol_rows.reserve(n);
+    find_products(net.symbol_queries, n, symbols, net.query_symbol.columns(),
+                  [&](const Selection &x, float *out) { net.query_symbol.multiply(x, out, net.query_symbol.columns()); },
+                  made_queries);
+    asked.reserve(n);
+    std::memcpy(asked.at(0), symbol_rows.at(0), size_t(n) * sizeof(const float *));
+  }
 
   // For each parent: context, (15)-(17) or (8), and its products with the weights of the lowest layer and the readout.
   void compute_contexts() {
@@ -292,7 +304,8 @@ class PackedDecoder final : public peephole::Decoder {
       for (; m < num_parents && positions < kPositionsAtOnce; ++m) {
         const SourceSlot &source = source_of(m);
         const int64_t row = *parent_row.at(m);
-        *attended.at(m) = {&source, top.h.at(row * units), *row_weights.at(row), weights[turn].at(total)};
+        *attended.at(m) = {&source, top.h.at(row * units), net.asks_symbol ? *asked.at(m) : nullptr, *row_weights.at(row),
+                           weights[turn].at(total)};
         total += net.attention->numbers(source.length);
         positions += source.length;
         selection.add(top.hidden, row);

@@ -41,11 +41,17 @@ class PackedNetwork final : public peephole::Network {
     if (view.copies) gate.pack(view);
     has_ctc = view.has_ctc;
     if (has_ctc) ctc.pack(format, view.ctc, 0, M);
+    asks_symbol = view.weight_symbol.rows > 0;
+    if (asks_symbol) pack_matrix(format, query_symbol, view.weight_symbol, 0, view.embedding_size);
     if (D) return;
     symbol_gates.pack(embeddings, V, layers[0].gates(),
                       [&](const Selection &x, float *out) { layers[0].project(x, out); });
     symbol_readouts.pack(embeddings, V, readout_symbol.width(),
                          [&](const Selection &x, float *out) { readout_symbol.apply(x, out); });
+    if (asks_symbol)
+      symbol_queries.pack(embeddings, V, query_symbol.columns(), [&](const Selection &x, float *out) {
+        query_symbol.multiply(x, out, query_symbol.columns());
+      });
   }
   ~PackedNetwork() override {
     delete[] layers;
@@ -70,7 +76,9 @@ class PackedNetwork final : public peephole::Network {
   CopyGate gate;
   bool has_ctc = false;
   Affine ctc;  // of symbols and blank, over the encoder's outputs
-  SymbolProducts symbol_gates, symbol_readouts;
+  bool asks_symbol = false;  // attention reads E(y_{t-1}), (67), with the next two
+  Matrix query_symbol;
+  SymbolProducts symbol_gates, symbol_readouts, symbol_queries;
 };
 
 }  // namespace

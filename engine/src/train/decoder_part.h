@@ -2,6 +2,7 @@
 #pragma once
 
 #include "train/source_part.h"
+#include "train/symbol_queries.h"
 
 namespace {
 
@@ -9,7 +10,7 @@ template <class T>
 class DecoderPart {
  public:
   DecoderPart(const NetworkView &network, StepCalls<T> &step_calls)
-      : n(network), calls(step_calls), source(network, step_calls), layers(size_t(network.decoder_layers)), rows(layers.size()),
+      : n(network), calls(step_calls), source(network, step_calls), queries(network, step_calls), layers(size_t(network.decoder_layers)), rows(layers.size()),
         d_rows(layers.size()), d_lasts(size_t(network.encoder_layers)) {}
 
   // encoder_stack NULL: of a language model, whose first states are 0. `distinct`: the inputs that replace `embedded` and
@@ -22,6 +23,7 @@ class DecoderPart {
     U = steps;
     lengths = target_lengths;
     source.lay_out(arena, encoder_stack, B, learns);
+    queries.lay_out(arena, B, U, learns);
     for (size_t l = 0; l < layers.size(); ++l) lay_out_layer(arena, l, drops, learns);
     all_contexts = arena.take<T>(B * U * M);
     all_weights = keeps_weights() ? arena.take<T>(B * U * encoder->steps()) : nullptr;
@@ -41,13 +43,15 @@ class DecoderPart {
     for (size_t l = 1; l < layers.size(); ++l) calls.draw(layers[l].drawn, B, examples, sites[l - 1]);
   }
 
-  // embedded: (B, U, E), not read if inputs are distinct. feed: writes embeddings from the second step on; NULL: all are given.
-  void forward(const NetworkView &w, const T *embedded, const peephole::SymbolFeed *feed) {
+  // embedded: (B, U, E); the layers do not read it if inputs are distinct. feed: writes embeddings, and `asked`, from the
+  // second step on; NULL: all are given.
+  void forward(const NetworkView &w, T *embedded, const peephole::SymbolFeed *feed) {
     for (size_t l = 0; l < layers.size(); ++l) {
       first_state(w, l);
       spread_mask(layers[l]);
     }
     source.forward(w);
+    queries.forward(w, lengths, embedded);
     calls.training.decoder_forward(problem(w, embedded), feed, inputs);
   }
   // Whether the loss reads the attention weights.
@@ -56,6 +60,10 @@ class DecoderPart {
   const T *states() const { return residual() ? sums : layers.back().hidden; }
   const T *contexts() const { return all_contexts; }
   const T *weights() const { return all_weights; }
+  // (B, U, A): W_y E(y_{t-1}) of (67); NULL: attention does not read the symbol.
+  T *asked() const { return queries.asked; }
+  // (B, U, E): the gradient of the embeddings by way of it, if it is read.
+  const T *d_asked_embedded() const { return queries.d_embedded; }
 
   // d_weights: (B, U, S); NULL unless they are kept.
   void backward(const NetworkView &w, const NetworkView &g, const T *embedded, const T *d_states, const T *d_contexts,
@@ -71,8 +79,10 @@ class DecoderPart {
     d.contexts = d_contexts;
     d.weights = d_weights;
     d.embedded = d_embedded;
+    d.asked = queries.d_asked;
     d.layers = d_rows.data();
     calls.training.decoder_backward(problem(w, embedded), d, inputs);
+    queries.backward(w, g, embedded);
     for (Last &last : d_lasts) {
       clear(last.h, B * M);
       clear(last.c, B * M);
@@ -102,6 +112,7 @@ class DecoderPart {
   const NetworkView &n;
   StepCalls<T> &calls;
   SourcePart<T> source;
+  SymbolQueries<T> queries;
   std::vector<Layer> layers;
   std::vector<peephole_decoder_layer> rows;
   std::vector<peephole_decoder_layer_gradients> d_rows;
@@ -208,6 +219,7 @@ class DecoderPart {
     source.fill(p, w);
     p.lengths = lengths;
     p.embedded = embedded;
+    p.asked = queries.asked;
     p.layers = rows.data();
     p.contexts = all_contexts;
     p.weights = all_weights;

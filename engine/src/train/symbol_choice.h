@@ -29,6 +29,7 @@ class SymbolChoice {
     need(n.readout);
     need(n.output);
     if (copying.exists()) need(gate_layer(n));
+    if (n.weight_symbol.rows) need({n.weight_symbol, {}});
     scratch_bytes = (scratch_bytes + 63) / 64 * 64;
     scratch = arena.take<char>(int64_t(scratch_bytes) * threads);
   }
@@ -39,10 +40,8 @@ class SymbolChoice {
   template <class Read, class Feed>
   void run(const NetworkView &w, const int64_t *positions, int64_t count, int worker, const Mask &readout_mask, const T *weights,
            Read read, Feed feed) const {
-    const int64_t first = worker * most, U = step->target_steps;
-    int64_t *at = drawn + first, size = 0;
-    for (int64_t i = 0; i < count; ++i)
-      if (draws(positions[i] / U, positions[i] % U + 1)) at[size++] = positions[i];
+    const int64_t first = worker * most;
+    const int64_t *at = drawn + first, size = find(positions, count, worker);
     if (!size) return;
     T *x = inputs + first * R, *r = readouts + first * H, *scores = logits + first * V, *gate = gates + first;
     for (int64_t i = 0; i < size; ++i) read(at[i], x + i * R);
@@ -59,6 +58,17 @@ class SymbolChoice {
     }
   }
 
+  // For the symbols that `run` fed after the same positions: writes W_y E(y) of (67) to `asked` (B, U, A). embedded: (B, U, E).
+  void ask(const NetworkView &w, const int64_t *positions, int64_t count, int worker, const T *embedded, T *asked) const {
+    const int64_t E = w.weight_symbol.columns, first = worker * most, size = find(positions, count, worker);
+    const int64_t *at = drawn + first;
+    T *x = inputs + first * R, *products = readouts + first * H;
+    if (!size) return;
+    for (int64_t i = 0; i < size; ++i) copy(x + i * E, embedded + (at[i] + 1) * E, E);
+    multiply(size, {w.weight_symbol, {}}, x, products, worker);
+    for (int64_t i = 0; i < size; ++i) copy(asked + (at[i] + 1) * H, products + i * H, H);
+  }
+
  private:
   const NetworkView &n;
   StepCalls<T> &calls;
@@ -70,6 +80,15 @@ class SymbolChoice {
   T *inputs, *readouts, *logits, *gates;      // (…, R), (…, H), (…, V), (…)
   char *scratch;
   size_t scratch_bytes;
+
+  // The positions after which the model's own symbol is fed, in `drawn`; returns their number.
+  int64_t find(const int64_t *positions, int64_t count, int worker) const {
+    const int64_t U = step->target_steps;
+    int64_t *at = drawn + worker * most, size = 0;
+    for (int64_t i = 0; i < count; ++i)
+      if (draws(positions[i] / U, positions[i] % U + 1)) at[size++] = positions[i];
+    return size;
+  }
 
   // Whether the symbol that step t of a sequence is fed is the model's own.
   bool draws(int64_t b, int64_t t) const {

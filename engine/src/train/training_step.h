@@ -291,11 +291,13 @@ class TrainingStep {
   // (14): where it is drawn, feeds the most probable symbol in place of the gold one, which is fed already.
   void choose_symbols(const NetworkView &w, const int64_t *at, int64_t count, int worker) {
     auto from = [&](int64_t position, T *to) { read(position, decoder.states(), decoder.contexts(), to); };
-    choice.run(w, at, count, worker, readout_mask, decoder.weights(), from, [&](int64_t next, int64_t symbol) {
+    auto feed = [&](int64_t next, int64_t symbol) {
       symbol = fed(symbol);
       previous[first_rows[next / U] + next % U] = symbol;
       calls.elements.multiply(embedded + next * E, calls.in(w.target_embedding) + symbol * E, target_mask.of(next), E);
-    });
+    };
+    choice.run(w, at, count, worker, readout_mask, decoder.weights(), from, feed);
+    if (decoder.asked()) choice.ask(w, at, count, worker, embedded, decoder.asked());
   }
 
   peephole_output_loss output_problem(const NetworkView &w) const {
@@ -352,11 +354,12 @@ class TrainingStep {
       decoder.backward(w, g, embedded, d_states, d_contexts, d_weights, d_embedded);
       if (!is_language_model()) encoder_gradient(w, g);
     }
-    // Of distinct inputs, `d_embedded` holds the readout's part only
+    // Of distinct inputs, `d_embedded` holds the parts of readout and attention only
     calls.for_rows(rows, [&](int64_t row) {
       T *to = d_embedded + positions[row] * E;
       const T *from = d_inputs + row * R + H + M;
       target_inputs.inputs() ? copy(to, from, E) : calls.elements.add(to, from, nullptr, E);
+      if (decoder.asked()) calls.elements.add(to, decoder.d_asked_embedded() + positions[row] * E, nullptr, E);
     });
     if (vectors.exists()) return vectors.embedding_gradient(w, g, target_mask, d_embedded);
     embed_gradient(g.target_embedding, rows, positions, previous, target_mask, d_embedded);

@@ -21,8 +21,9 @@ from peephole.nn.cells import GRUWeights, LSTMState, LSTMWeights, peephole_form
 from peephole.nn.decoder import Decoder
 from peephole.nn.decoder_state import DecoderState, Memory
 from peephole.nn.directions import GRUDirection, LSTMDirection
+from peephole.nn.linear import linear
 
-_OPTIONAL = ("keys", "weight_query", "vector", "attention_bias", "weight_location", "filters", "weight_output")
+_OPTIONAL = ("keys", "asked", "weight_query", "vector", "attention_bias", "weight_location", "filters", "weight_output")
 """The arguments of `peephole::decoder` that only some kinds of attention have, in its order."""
 
 
@@ -34,6 +35,7 @@ class _Call(NamedTuple):
     source_lengths: Tensor  # (B,) int64
     memory: Tensor  # (B, T, M), or (B, M) the context without attention
     keys: Tensor | None  # (B, T, A)
+    asked: Tensor | None  # (B, U, A)
     weight_query: Tensor | None  # (A, H)
     vector: Tensor | None  # (A,)
     attention_bias: Tensor | None  # (A,)
@@ -116,7 +118,8 @@ def _in_rows(tensors: list[Tensor], each: int) -> list[list[Tensor]]:
 
 _RESULTS = "Tensor, Tensor, Tensor, Tensor, Tensor"
 _ARGUMENTS = (
-    "Tensor embedded, Tensor lengths, Tensor source_lengths, Tensor memory, Tensor? keys, Tensor? weight_query, "
+    "Tensor embedded, Tensor lengths, Tensor source_lengths, Tensor memory, Tensor? keys, Tensor? asked, "
+    "Tensor? weight_query, "
     "Tensor? vector, Tensor? attention_bias, Tensor? weight_location, Tensor? filters, Tensor? weight_output, "
     "Tensor[] states, Tensor[] weights, Tensor[] masks, bool with_weights, str cell, str attention, int heads, "
     "bool residual, str operand, str instruction_set"
@@ -149,6 +152,8 @@ def run_decoder(
     weights = [cast("LSTMDirection | GRUDirection", layer).weights() for layer in decoder.layers]
     residual = decoder.residual and len(weights) > 1
     reads_weights = decoder.output.copies or kind == "coverage"
+    symbol = getattr(decoder.attention, "weight_symbol", None)
+    asked = None if symbol is None else linear(embedded, symbol)  # (67)
     return decode(
         embedded,
         lengths,
@@ -161,6 +166,7 @@ def run_decoder(
         masks,
         residual,
         reads_weights,
+        asked,
     )
 
 
@@ -176,6 +182,7 @@ def decode(
     masks: list[Tensor],
     residual: bool = False,
     with_weights: bool = False,
+    asked: Tensor | None = None,
 ) -> tuple[Tensor, Tensor, Tensor | None]:
     """Compute what `run_decoder` returns, from tensors.
 
@@ -191,11 +198,12 @@ def decode(
         masks: as in `run_decoder`.
         residual: whether each layer reads, and the result is, the sum of the h_t of all layers below, (41).
         with_weights: whether α_t are wanted.
+        asked: W_y E(y_{t-1}) of (67), (B, U, A); None: attention does not read the symbol.
     """
     parts = [part for state in states for part in (state if isinstance(state, LSTMState) else (state,))]
     if operand_in_use() == "bf16":
         embedded, memory = embedded.float(), memory.float()
-        keys = None if keys is None else keys.float()
+        keys, asked = (None if given is None else given.float() for given in (keys, asked))
         parts = [part.float() for part in parts]
     lengths, source_lengths = (tensor.to("cpu", torch.int64) for tensor in (lengths, source_lengths))
     out, contexts, alphas, _, sums = torch.ops.peephole.decoder(
@@ -204,6 +212,7 @@ def decode(
         source_lengths,
         memory,
         keys,
+        asked,
         *attention[1:7],
         parts,
         [weight for layer in weights for weight in layer if weight is not None],
@@ -309,17 +318,17 @@ def _save_for_backward(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, 
     ctx.set_materialize_grads(False)  # else a gradient of the size of `saved` is made, and filled with zeros
     ctx.num_states, ctx.num_weights = len(call.states), len(call.weights)
     ctx.settings = call[-7:]
-    ctx.save_for_backward(out, saved, *call[:11], *call.states, *call.weights, *call.masks)
+    ctx.save_for_backward(out, saved, *call[:12], *call.states, *call.weights, *call.masks)
     ctx.like = contexts.shape
 
 
 def _gradients(ctx: Any, *given: Tensor | None) -> tuple[Any, ...]:
     d_out, d_contexts, d_alphas, _, d_sums = given
     out, saved, *inputs = ctx.saved_tensors
-    lists = inputs[11:]
+    lists = inputs[12:]
     end = ctx.num_states + ctx.num_weights
     states, weights, masks = lists[: ctx.num_states], lists[ctx.num_states : end], lists[end:]
-    call = _Call._make((*inputs[:11], states, weights, masks, *ctx.settings))
+    call = _Call._make((*inputs[:12], states, weights, masks, *ctx.settings))
     d_out = d_sums if call.residual else d_out
     d_out = torch.zeros_like(out) if d_out is None else d_out
     d_contexts = out.new_zeros(ctx.like) if d_contexts is None else d_contexts

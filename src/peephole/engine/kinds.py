@@ -15,6 +15,7 @@ PREDICTION_KINDS: Mapping[str, Collection[str]] = {
     "zoneout": ("none", "states"),
     "normalization": ("none", "layer"),
     "input_feeding": ("none", "readout"),
+    "query": ("state", "symbol"),
     "ctc": ("linear",),
 }
 """As in engine/src/file/architecture.cpp, which refuses files of any other kind."""
@@ -28,6 +29,7 @@ TRAINING_KINDS: Mapping[str, Collection[str]] = {
     "zoneout": ("none",),
     "normalization": ("none",),
     "input_feeding": ("none",),
+    "query": ("state", "symbol"),
 }
 """The engine's operators decline requests for all other kinds, and for parts that are not listed."""
 

@@ -72,6 +72,7 @@ class Decoder(ctypes.Structure):
         "embedded",
         "memory",
         "keys",
+        "asked",
         "weight_query",
         "vector",
         "attention_bias",
@@ -104,7 +105,7 @@ class DecoderGradients(ctypes.Structure):
     """`peephole_decoder_gradients`."""
 
     _ARRAYS = (
-        *("states", "contexts", "weights", "embedded", "memory", "keys", "weight_query", "vector"),
+        *("states", "contexts", "weights", "embedded", "memory", "keys", "asked", "weight_query", "vector"),
         *("attention_bias", "weight_location", "filters", "weight_output", "layers"),
     )
     _fields_ = tuple((name, ctypes.c_void_p) for name in _ARRAYS)

@@ -18,7 +18,7 @@ MODULE = "decoder.attention"
 class Given(NamedTuple):
     """What a step of attention reads, for N rows of T positions."""
 
-    query: str  # s_{t-1}, (N, H)
+    query: str  # s_{t-1}, (N, H), or [s_{t-1} ; E(y_{t-1})], (N, H + E)
     keys: str  # (N, T, A), or the memory
     memory: str  # (N, T, M)
     valid: str  # (N, T), True at real positions
@@ -63,9 +63,11 @@ def _attend(graph: Graph, energy: str, given: Given) -> Step:
     return Step(graph.drop_dimension(context, 1), alphas)  # (17)
 
 
-def _ask(graph: Graph, weights: Weights, given: Given) -> str:
-    """Add W_s s_{t-1}, (N, 1, A)."""
-    query = graph.linear(given.query, f"{MODULE}.query", weights.take(f"{MODULE}.weight_query"))
+def _ask(graph: Graph, weights: Weights, architecture: Architecture, given: Given) -> str:
+    """Add W_s s_{t-1}, with W_y E(y_{t-1}) of (67) where it is read, (N, 1, A)."""
+    names = ["weight_query", *["weight_symbol"] * architecture.attention_symbol]
+    weight = np.concatenate([weights.take(f"{MODULE}.{name}") for name in names], 1)
+    query = graph.linear(given.query, f"{MODULE}.query", weight)
     return graph.add_dimension(query, 1)
 
 
@@ -81,7 +83,7 @@ def _weigh(graph: Graph, weights: Weights, *terms: str) -> str:
 
 def _additive(graph: Graph, weights: Weights, architecture: Architecture, given: Given) -> Step:
     """Add the step with e_j = vᵀ tanh(W_s s_{t-1} + W_h h_j)."""
-    return _attend(graph, _weigh(graph, weights, given.keys, _ask(graph, weights, given)), given)
+    return _attend(graph, _weigh(graph, weights, given.keys, _ask(graph, weights, architecture, given)), given)
 
 
 def _product(graph: Graph, weights: Weights, architecture: Architecture, given: Given) -> Step:
@@ -98,7 +100,7 @@ def _location(graph: Graph, weights: Weights, architecture: Architecture, given:
     located = graph.linear(
         features, f"{MODULE}.location", weights.take(f"{MODULE}.weight_location"), weights.take(f"{MODULE}.bias")
     )
-    step = _attend(graph, _weigh(graph, weights, given.keys, located, _ask(graph, weights, given)), given)
+    step = _attend(graph, _weigh(graph, weights, given.keys, located, _ask(graph, weights, architecture, given)), given)
     return step._replace(state=step.weights)
 
 
@@ -108,7 +110,7 @@ def _coverage(graph: Graph, weights: Weights, architecture: Architecture, given:
     covered = graph.linear(
         graph.add_dimension(given.state, 2), f"{MODULE}.coverage", weight, weights.take(f"{MODULE}.bias")
     )
-    step = _attend(graph, _weigh(graph, weights, given.keys, covered, _ask(graph, weights, given)), given)
+    step = _attend(graph, _weigh(graph, weights, given.keys, covered, _ask(graph, weights, architecture, given)), given)
     return step._replace(state=graph.op("Add", given.state, step.weights))
 
 
@@ -116,7 +118,7 @@ def _multihead(graph: Graph, weights: Weights, architecture: Architecture, given
     """Add the step of (24), (25): the keys are those of all heads, then their values."""
     heads = architecture.attention_heads
     all_keys, all_values = graph.split(given.keys, [architecture.hidden_size, architecture.encoder_size])
-    all_queries = _ask(graph, weights, given)
+    all_queries = _ask(graph, weights, architecture, given)
     vectors = np.split(weights.take(f"{MODULE}.vector"), heads)
     contexts, mean = [], ""
     parts = [graph.split_evenly(part, heads) for part in (all_keys, all_queries, all_values)]

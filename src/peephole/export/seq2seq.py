@@ -159,7 +159,7 @@ class _Context(NamedTuple):
     write: Callable[[_Model, str, list[list[str]], str], None]
     """Adds outputs to the encoder's graph; arguments: memory, last state of each layer, lengths."""
     read: Callable[[_Model, str], str]
-    """Adds inputs to the decoder step's graph and returns the context (N, M); argument: query s_{t-1}, (N, H)."""
+    """Adds inputs to the decoder step's graph and returns the context (N, M); argument: attention's query."""
 
 
 def _write_memory(model: _Model, memory: str, last: list[list[str]], lengths: str) -> None:
@@ -248,8 +248,9 @@ def _step(model: _Model, previous: str) -> tuple[str, str]:
         [graph.input(f"{part}_{layer}", FLOAT, ("rows", a.hidden_size)) for part in model.recurrence.states]
         for layer in range(a.decoder_layers)
     ]
-    context = context_kind.read(model, states[-1][0])
-    embedded = model.embed("decoder", previous)
+    embedded, query = model.embed("decoder", previous), states[-1][0]
+    query = graph.op("Concat", query, embedded, axis=1) if a.attention_symbol else query  # (67)
+    context = context_kind.read(model, query)
     fed = [graph.input("readout", FLOAT, ("rows", a.hidden_size))] if a.input_feeding else []
     x = graph.op("Concat", embedded, context, *fed, axis=1)  # (62)
     for layer, state in enumerate(states):

@@ -33,6 +33,7 @@ class Architecture:
     location_channels: int  # C
     location_width: int  # R
     attention_heads: int  # K
+    attention_symbol: bool  # the query of attention also reads E(y_{t-1}), (67)
     input: str  # symbols, frames, convolution
     output: str  # symbols, copy, gaussian, quantile
     output_size: int | None  # D, numbers in a vector of the target; None for symbols
@@ -109,6 +110,7 @@ class Architecture:
         kinds |= {"normalization": "layer" if self.layer_norm else "none"}
         kinds |= {"zoneout": "states" if self.zoneout_hidden or self.zoneout_cell else "none"}
         kinds |= {"input_feeding": "readout" if self.input_feeding else "none"}
+        kinds |= {"query": "symbol" if self.attention_symbol else "state"}
         kinds |= {"ctc": "linear"} if self.ctc else {}
         if self.input == "none":
             return kinds | {"attention": "none", "context": "none"}
@@ -128,6 +130,7 @@ class Architecture:
         if self.input == "none":
             return f"language model, {self.cell.upper()}{peepholes}, {self.decoder_layers} x {self.hidden_size}"
         context = f"{self.attention} attention" if self.context == "attention" else f"{self.context} context"
+        context += " that reads the symbol fed" * self.attention_symbol
         context += ", copying" * (self.output == "copy") + f", {self.ngram_rows:,} rows of trigrams" * (
             self.ngram_rows > 0
         )
@@ -160,7 +163,7 @@ _ADDED = (
     *("input_size", "input_planes", "frame_stack", "convolution_layers", "convolution_channels", "encoder_pyramid"),
     *("ctc", "residual", "layer_norm", "zoneout_hidden", "zoneout_cell"),
     *("output_size", "quantiles", "scaling", "continues", "feedback"),
-    *("input_feeding", "ngram_rows"),
+    *("input_feeding", "ngram_rows", "attention_symbol"),
 )
 
 

@@ -27,17 +27,28 @@ class Attended(NamedTuple):
 
 
 class _Additive(nn.Module):
-    """The weights of vᵀ tanh(W_s s_{i-1} + W_h h_j + …), which several kinds share; each kind draws their values."""
+    """The weights of vᵀ tanh(W_s s_{i-1} + W_h h_j + …), which several kinds share; each kind draws their values.
 
-    def __init__(self, query_size: int, memory_size: int, attention_size: int) -> None:
+    With a symbol_size the query is [s_{i-1} ; E(y_{i-1})], and W_y E(y_{i-1}) is added to W_s s_{i-1}, (67).
+    """
+
+    def __init__(self, query_size: int, memory_size: int, attention_size: int, symbol_size: int) -> None:
         super().__init__()
         self.weight_query = nn.Parameter(torch.empty(attention_size, query_size))  # W_s
         self.weight_keys = nn.Parameter(torch.empty(attention_size, memory_size))  # W_h
         self.vector = nn.Parameter(torch.empty(attention_size))  # v
+        self.weight_symbol = nn.Parameter(torch.empty(attention_size, symbol_size)) if symbol_size else None  # W_y
 
     def keys(self, memory: Float[Tensor, "B T M"]) -> Float[Tensor, "B T A"]:
         """Return W_h h_j, which does not change from step to step."""
         return linear(memory, self.weight_keys)
+
+    def ask(self, query: Float[Tensor, "B Q"], bias: Float[Tensor, "A"] | None = None) -> Float[Tensor, "B 1 A"]:
+        """Return what the query adds at every source position: W_s s_{i-1}, and W_y E(y_{i-1}) and b where they are."""
+        weight: Tensor = self.weight_query
+        if self.weight_symbol is not None:
+            weight = torch.cat([weight, self.weight_symbol], 1)
+        return F.linear(query, weight, bias)[:, None]
 
     def first_state(self, valid: Bool[Tensor, "B T"]) -> AttentionState:
         """Return the attention state before the first step: none."""
@@ -52,6 +63,7 @@ class AdditiveAttention(_Additive):
         memory_size: size M of an encoder output h_j.
         attention_size: size A of the network's layer.
         generator: draws the initial weights; None: PyTorch's global generator.
+        symbol_size: size E of E(y_{i-1}), (67); 0: attention does not read it.
 
     Source: docs/equations.md (15)-(17); Bahdanau et al. 2015, arXiv:1409.0473, appendix A.1.2.
     """
@@ -59,9 +71,14 @@ class AdditiveAttention(_Additive):
     kind = "additive"
 
     def __init__(
-        self, query_size: int, memory_size: int, attention_size: int, generator: torch.Generator | None = None
+        self,
+        query_size: int,
+        memory_size: int,
+        attention_size: int,
+        generator: torch.Generator | None = None,
+        symbol_size: int = 0,
     ) -> None:
-        super().__init__(query_size, memory_size, attention_size)
+        super().__init__(query_size, memory_size, attention_size, symbol_size)
         _draw_weights(self, generator)
 
     def forward(
@@ -75,13 +92,13 @@ class AdditiveAttention(_Additive):
         """Return the context c_i, the weights α_ij and the attention state after the step.
 
         Args:
-            query: s_{i-1}.
+            query: s_{i-1}, or [s_{i-1} ; E(y_{i-1})] of (67).
             keys: what `keys` returned for the memory.
             memory: the encoder's outputs h_j, 0 (at least finite) past each length, as `Encoder` gives them.
             valid: True at real source positions; the others get weight 0.
             state: what `first_state` or the last step returned; () for a kind that carries nothing.
         """
-        energy = torch.tanh(keys + F.linear(query, self.weight_query)[:, None]) @ self.vector  # (15)
+        energy = torch.tanh(keys + self.ask(query)) @ self.vector  # (15)
         return Attended(*attend(energy, memory, valid), state)
 
 
@@ -155,6 +172,7 @@ class LocationAttention(_Additive):
         channels: number C of filters.
         width: width R of a filter, odd.
         generator: draws the initial weights; None: PyTorch's global generator.
+        symbol_size: size E of E(y_{i-1}), (67); 0: attention does not read it.
 
     Source: docs/equations.md (21); Chorowski et al. 2015, arXiv:1506.07503, (8), (9). The article leaves α_0 open; here
         it is uniform, as in ESPnet's AttLoc.
@@ -170,8 +188,9 @@ class LocationAttention(_Additive):
         channels: int,
         width: int,
         generator: torch.Generator | None = None,
+        symbol_size: int = 0,
     ) -> None:
-        super().__init__(query_size, memory_size, attention_size)
+        super().__init__(query_size, memory_size, attention_size, symbol_size)
         self.bias = nn.Parameter(torch.empty(attention_size))  # b
         self.filters = nn.Parameter(torch.empty(channels, width))  # F
         self.weight_location = nn.Parameter(torch.empty(attention_size, channels))  # U
@@ -194,8 +213,8 @@ class LocationAttention(_Additive):
         (before,) = state
         located = F.conv1d(before[:, None], self.filters[:, None], padding=self.filters.shape[1] // 2)  # f_i, (B, C, T)
         located = F.linear(located.transpose(1, 2), self.weight_location)
-        asked = F.linear(query, self.weight_query, self.bias)[:, None]
-        context, weights = attend(torch.tanh(keys + asked + located) @ self.vector, memory, valid)  # (21)
+        energy = torch.tanh(keys + self.ask(query, self.bias) + located) @ self.vector  # (21)
+        context, weights = attend(energy, memory, valid)
         return Attended(context, weights, (weights,))
 
 
@@ -209,6 +228,7 @@ class CoverageAttention(_Additive):
         memory_size: size M of an encoder output h_j.
         attention_size: size A of the network's layer.
         generator: draws the initial weights; None: PyTorch's global generator.
+        symbol_size: size E of E(y_{i-1}), (67); 0: attention does not read it.
 
     Source: docs/equations.md (22); See et al. 2017, arXiv:1704.04368, (10), (11). Differs: the query is s_{i-1}.
     """
@@ -216,9 +236,14 @@ class CoverageAttention(_Additive):
     kind = "coverage"
 
     def __init__(
-        self, query_size: int, memory_size: int, attention_size: int, generator: torch.Generator | None = None
+        self,
+        query_size: int,
+        memory_size: int,
+        attention_size: int,
+        generator: torch.Generator | None = None,
+        symbol_size: int = 0,
     ) -> None:
-        super().__init__(query_size, memory_size, attention_size)
+        super().__init__(query_size, memory_size, attention_size, symbol_size)
         self.bias = nn.Parameter(torch.empty(attention_size))  # b
         self.weight_coverage = nn.Parameter(torch.empty(attention_size))  # w_c
         _draw_weights(self, generator)
@@ -237,8 +262,8 @@ class CoverageAttention(_Additive):
     ) -> Attended:
         """Return the context, the weights and the state; see `AdditiveAttention.forward`."""
         (coverage,) = state
-        asked = F.linear(query, self.weight_query, self.bias)[:, None]
-        energy = torch.tanh(keys + asked + coverage[:, :, None] * self.weight_coverage) @ self.vector  # (22)
+        covered = coverage[:, :, None] * self.weight_coverage
+        energy = torch.tanh(keys + self.ask(query, self.bias) + covered) @ self.vector  # (22)
         context, weights = attend(energy, memory, valid)
         return Attended(context, weights, (coverage + weights,))
 
@@ -258,6 +283,7 @@ class MultiheadAttention(_Additive):
         attention_size: size A of all heads' layers together, a multiple of the number of heads.
         num_heads: number K of heads.
         generator: draws the initial weights; None: PyTorch's global generator.
+        symbol_size: size E of E(y_{i-1}), (67); 0: attention does not read it.
 
     Source: docs/equations.md (24), (25); heads: Vaswani et al. 2017, arXiv:1706.03762, section 3.2.2, with additive
         energies in an encoder-decoder of LSTMs as in Chiu et al. 2018, arXiv:1712.01769, section 2.2.
@@ -272,8 +298,9 @@ class MultiheadAttention(_Additive):
         attention_size: int,
         num_heads: int,
         generator: torch.Generator | None = None,
+        symbol_size: int = 0,
     ) -> None:
-        super().__init__(query_size, memory_size, attention_size)
+        super().__init__(query_size, memory_size, attention_size, symbol_size)
         if attention_size % num_heads or memory_size % num_heads:
             raise ShapeError(
                 f"multihead attention: wanted a number of heads that divides the sizes {attention_size} of attention "
@@ -292,8 +319,7 @@ class MultiheadAttention(_Additive):
         self, query: Float[Tensor, "B Q"], keys: Float[Tensor, "B T AM"], valid: Bool[Tensor, "B T"]
     ) -> Float[Tensor, "B T K"]:
         """Return the weights α^k_ij of each head."""
-        asked = F.linear(query, self.weight_query)[:, None]
-        parts = torch.tanh(keys[..., : len(self.vector)] + asked) * self.vector
+        parts = torch.tanh(keys[..., : len(self.vector)] + self.ask(query)) * self.vector
         energy = parts.unflatten(2, (self.num_heads, -1)).sum(3)  # (24)
         return torch.softmax(energy.masked_fill(~valid[:, :, None], -torch.inf), 1)
 
@@ -318,17 +344,24 @@ Attention = (
 
 
 def _sizes(a: Architecture) -> tuple[int, int, int]:
-    """Return the sizes of query, memory and the alignment model's layer."""
+    """Return the sizes of the decoder's state, memory and the alignment model's layer."""
     return a.hidden_size, a.encoder_size, a.hidden_size
 
 
+def _symbol_size(a: Architecture) -> int:
+    """Return the size of E(y_{i-1}), which attention reads, or 0."""
+    return a.embedding_size * a.attention_symbol
+
+
 ATTENTIONS: dict[str, Callable[[Architecture, torch.Generator | None], Attention]] = {
-    AdditiveAttention.kind: lambda a, draw: AdditiveAttention(*_sizes(a), draw),
+    AdditiveAttention.kind: lambda a, draw: AdditiveAttention(*_sizes(a), draw, _symbol_size(a)),
     DotAttention.kind: lambda a, _: DotAttention(a.hidden_size, a.encoder_size),
     GeneralAttention.kind: lambda a, draw: GeneralAttention(a.hidden_size, a.encoder_size, draw),
-    LocationAttention.kind: lambda a, draw: LocationAttention(*_sizes(a), a.location_channels, a.location_width, draw),
-    CoverageAttention.kind: lambda a, draw: CoverageAttention(*_sizes(a), draw),
-    MultiheadAttention.kind: lambda a, draw: MultiheadAttention(*_sizes(a), a.attention_heads, draw),
+    LocationAttention.kind: lambda a, draw: LocationAttention(
+        *_sizes(a), a.location_channels, a.location_width, draw, _symbol_size(a)
+    ),
+    CoverageAttention.kind: lambda a, draw: CoverageAttention(*_sizes(a), draw, _symbol_size(a)),
+    MultiheadAttention.kind: lambda a, draw: MultiheadAttention(*_sizes(a), a.attention_heads, draw, _symbol_size(a)),
 }
 """Attention kind → function that builds its module for an architecture, with weights that a generator draws."""
 

@@ -41,9 +41,9 @@ class Decoder(nn.Module):
 
         s_t = f([E(y_{t-1}) ; c_t ; r_{t-1}], s_{t-1}),   r_0 = 0      (62)
 
-    The query of attention is the top layer's s_{t-1}. Weights: `embedding`, `attention`, `layers[l]` (as in `LSTM`; the
-    lowest layer's `weight_input` is (4H, E + M), embedding first, r_{t-1} last where it is fed), `readout` (W_r, b_r),
-    `output` (W_p, b_p).
+    The query of attention is the top layer's s_{t-1}, or [s_{t-1} ; E(y_{t-1})] where attention reads the symbol, (67).
+    Weights: `embedding`, `attention`, `layers[l]` (as in `LSTM`; the lowest layer's `weight_input` is (4H, E + M),
+    embedding first, r_{t-1} last where it is fed), `readout` (W_r, b_r), `output` (W_p, b_p).
 
     Args:
         num_symbols: size of the target vocabulary.
@@ -141,7 +141,13 @@ class Decoder(nn.Module):
         attention = attention if self.attention is None else self.attention.kind
         kinds = {"cell": layer.kind, "peephole": layer.peephole, "attention": attention}
         kinds |= {"input_feeding": "readout" if self.input_feeding else "none"}
+        kinds |= {"query": "symbol" if self.attention_symbol else "state"}
         return kinds | {"stack": stack_kind(self.residual), **self._regularization()}
+
+    @property
+    def attention_symbol(self) -> bool:
+        """Whether the query of attention is [s_{t-1} ; E(y_{t-1})], (67)."""
+        return getattr(self.attention, "weight_symbol", None) is not None
 
     def recurrence(self) -> DecoderRecurrence:
         """Return the recurrence with its weights as they are now, cut once for all steps of a search."""
@@ -223,7 +229,8 @@ class Decoder(nn.Module):
                 fed = torch.where(samples[:, t], predicted, fed)
             embedded = self.embedding(self.known(fed)) * embedding_mask[:, t]
             kept = [zoneout and zoneout.at(t) for zoneout in zoneouts]
-            state, context, alpha = recurrence(recurrence.project(embedded), state, [m[:, t] for m in masks], kept)
+            projected = recurrence.project(embedded)
+            state, context, alpha = recurrence(embedded, projected, state, [m[:, t] for m in masks], kept)
             state, read = self.read(state, context, embedded, alpha, readout_mask[:, t])
             reads.append(read)
             logits.append(self.output.scores(read))
@@ -270,7 +277,8 @@ class Decoder(nn.Module):
         states, contexts, weights = [], [], []
         for t, projected in enumerate(recurrence.project(embedded).unbind(1)):
             kept = [zoneout and zoneout.at(t) for zoneout in zoneouts]
-            state, context, alpha = recurrence(projected, state, [mask[:, t] for mask in masks], kept)
+            given = embedded[:, t], projected, state, [mask[:, t] for mask in masks], kept
+            state, context, alpha = recurrence(*given)
             states.append(self.stack_output(state.layers))
             contexts.append(context)
             weights += [] if alpha is None else [alpha]
@@ -289,7 +297,8 @@ class Decoder(nn.Module):
         recurrence, reads = self.recurrence(), []
         for t, projected in enumerate(recurrence.project(embedded).unbind(1)):
             kept = [zoneout and zoneout.at(t) for zoneout in zoneouts]
-            state, context, alpha = recurrence(projected, state, [mask[:, t] for mask in masks], kept)
+            given = embedded[:, t], projected, state, [mask[:, t] for mask in masks], kept
+            state, context, alpha = recurrence(*given)
             state, read = self.read(state, context, embedded[:, t], alpha, None if drops is None else drops[:, t])
             reads.append(read)
         return stack_readouts(reads)

@@ -52,17 +52,25 @@ class DecoderRecurrence:
     ) -> tuple[Float[Tensor, "N V"], DecoderState, Float[Tensor, "N T"] | None]:
         """Do one step of a search; see `Decoder.step`."""
         embedded = self.decoder.embedding(self.decoder.known(previous))
-        state, context, weights = self(self.project(embedded), state, [], [self.decoder.zoneout] * len(self.steps))
+        state, context, weights = self(
+            embedded, self.project(embedded), state, [], [self.decoder.zoneout] * len(self.steps)
+        )
         state, read = self.decoder.read(state, context, embedded, weights)
         return self.decoder.output.scores(read), state, read.weights
 
     def __call__(
-        self, projected: Tensor, state: DecoderState, masks: list[Tensor], zoneouts: Sequence[Zoneout | None]
+        self,
+        embedded: Tensor,
+        projected: Tensor,
+        state: DecoderState,
+        masks: list[Tensor],
+        zoneouts: Sequence[Zoneout | None],
     ) -> tuple[DecoderState, Tensor, Tensor | None]:
         """Return the next state, still with r_{t-1}, the context c_t and the attention weights.
 
         Args:
-            projected: what `project` returned for E(y_{t-1}).
+            embedded: E(y_{t-1}), (N, E), with its dropout.
+            projected: what `project` returned for it.
             state: the state before the step.
             masks: for each layer above the lowest, the dropout mask of its input; [] for no dropout.
             zoneouts: for each layer, the shares of its state that this step keeps.
@@ -70,7 +78,8 @@ class DecoderRecurrence:
         if isinstance(state.source, Memory):
             assert self.attention is not None
             outputs, keys, valid, _ = state.source
-            context, weights, attention = self.attention(top(state), keys, outputs, valid, state.attention)
+            query = torch.cat([top(state), embedded], 1) if self.decoder.attention_symbol else top(state)  # (67)
+            context, weights, attention = self.attention(query, keys, outputs, valid, state.attention)
         else:
             context, weights, attention = state.source, None, ()
         given = context if state.readout is None else torch.cat([context, state.readout], 1)  # (62)

@@ -203,7 +203,16 @@ RULES: Mapping[str, Mapping[str, Rule]] = {
     "decoder": {"mean": mean, "deviation": deviation},
     "decoder.attention": {
         **dict.fromkeys(
-            ("weight", "weight_query", "weight_keys", "weight_location", "weight_values", "weight_output", "filters"),
+            (
+                "weight",
+                "weight_query",
+                "weight_symbol",
+                "weight_keys",
+                "weight_location",
+                "weight_values",
+                "weight_output",
+                "filters",
+            ),
             glorot,
         ),
         **dict.fromkeys(("vector", "weight_coverage"), by_length),

@@ -263,7 +263,8 @@ def _record_decoder(
     log_probs = []
     for y in previous:
         embedded = decoder.embedding(decoder.known(y[None]))
-        state, context, weights = recurrence(recurrence.project(embedded), state, [], [decoder.zoneout] * len(steps))
+        projected, zoneouts = recurrence.project(embedded), [decoder.zoneout] * len(steps)
+        state, context, weights = recurrence(embedded, projected, state, [], zoneouts)
         for index, layer in enumerate(state.layers):
             _keep(arrays, f"decoder.{index}", steps[index].kept[-1], layer)
         state, read = decoder.read(state, context, embedded, weights)

@@ -49,6 +49,8 @@ def _additive(a: Architecture) -> Tensors:
     yield "weight_query", matrix(a.hidden_size, a.hidden_size)
     yield "weight_keys", matrix(a.hidden_size, a.encoder_size)
     yield "vector", vector(a.hidden_size)
+    if a.attention_symbol:
+        yield "weight_symbol", matrix(a.hidden_size, a.embedding_size)
 
 
 def _dot(a: Architecture) -> Tensors:

@@ -155,7 +155,7 @@ class VectorDecoder(Decoder):
         """
         embedded = self.embedding(previous)
         zoneouts = [self.zoneout] * len(recurrence.steps)
-        state, context, weights = recurrence(recurrence.project(embedded), state, [], zoneouts)
+        state, context, weights = recurrence(embedded, recurrence.project(embedded), state, [], zoneouts)
         state, read = self.read(state, context, embedded, weights)
         return self.output(read.readout), state
 

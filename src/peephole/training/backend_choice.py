@@ -84,7 +84,7 @@ def training_requests(config: Config, device: str, precision: str) -> list[Reque
     numbers = NUMBERS[precision]
     kinds = Architecture.of(config.model).kinds()
     recurrent = {part: kinds[part] for part in ("cell", "peephole", "zoneout", "normalization")}
-    parts = ("cell", "peephole", "attention", "input_feeding", "stack", "zoneout", "normalization")
+    parts = ("cell", "peephole", "attention", "input_feeding", "query", "stack", "zoneout", "normalization")
     decoder = {part: kinds[part] for part in parts}
     requests = []
     if kinds["input"] != "none":
