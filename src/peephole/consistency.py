@@ -55,6 +55,12 @@ def check_consistency(
         raise ConfigError(
             f"model.cell='gru' has no cell state: wanted model.zoneout_cell=0, got {model.zoneout_cell:g}"
         )
+    for name in ("embedding_std", "forget_bias"):
+        if model.initial_range and getattr(model, name) != 1:
+            raise ConfigError(
+                f"model.{name}: wanted 1, the default, with model.initial_range = {model.initial_range:g}, which draws "
+                f"these weights, too; got {getattr(model, name):g}"
+            )
     _check_frames(frames, model, train)
     if model.input_size is not None and model.input_size % model.input_planes:
         raise ConfigError(

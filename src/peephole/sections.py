@@ -209,6 +209,13 @@ class ModelConfig:
         high=100,
     )
 
+    initial_range: float = option(
+        0.0,
+        "first weights uniform within ± this number, often 0.1, as OpenNMT's param_init; 0: by the kind of each weight",
+        low=0,
+        high=100,
+    )
+
     @property
     def predicts_vectors(self) -> bool:
         """Return whether targets are real vectors, not symbols."""

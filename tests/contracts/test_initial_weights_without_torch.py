@@ -10,7 +10,8 @@ import numpy as np
 import pytest
 import torch
 
-from peephole.config import ModelConfig
+from peephole.config import Config, ModelConfig
+from peephole.errors import ConfigError
 from peephole.nn import build_seq2seq
 from peephole.nn.frontends import NormalizedFrames
 from peephole.nn.initial import initial_weights
@@ -27,6 +28,8 @@ NETWORKS: list[dict[str, Any]] = [
     {"cell": "gru", "peephole": "none", "layer_norm": True, "encoder_size": 16, "attention": "coverage"},
     {"attention": "location", "output": "copy", "encoder_pyramid": 1, "encoder_layers": 2},
     {"attention": "multihead", "ctc": True, "input_feeding": True, "ngram_rows": 12, "attention_symbol": True},
+    {"initial_range": 0.2, "layer_norm": True, "ngram_rows": 12, "encoder_size": 16, "ctc": True},
+    {**FRAMES, "initial_range": 0.1, "output": "gaussian", "output_size": 12, "scaling": "constant"},
     {"input": "none", "decoder_layers": 2},
     {**FRAMES, "context": "mean"},
     {**IMAGES, "context": "last"},
@@ -93,6 +96,17 @@ def assert_same_distribution(name: str, got: np.ndarray, wanted: np.ndarray) -> 
             np.testing.assert_allclose(products[0], products[1], atol=1e-5, err_msg=name)
 
 
+def test_weights_within_a_range_fill_it() -> None:
+    """All are uniform, biases too, but what has a meaning of its own at first: gains of 1, trigrams that add nothing."""
+    config = settings_of({"initial_range": 0.2, "layer_norm": True, "ngram_rows": 12, "encoder_layers": 2})
+    for name, weight in initial_weights(config, *SYMBOLS, 3).items():
+        if name.endswith("gain") or name == "frontend.ngrams.weight":
+            assert (weight == name.endswith("gain")).all(), name
+            continue
+        assert 0.2 * (1 - 8 / weight.size) < np.abs(weight).max() <= 0.2, name
+        assert weight.std() == pytest.approx(0.2 / math.sqrt(3), rel=5 * math.sqrt(0.2 / weight.size)), name
+
+
 def test_no_block_is_drawn_twice() -> None:
     config = settings_of({"encoder_layers": 2})
     weights = initial_weights(config, *SYMBOLS, 3)
@@ -130,3 +144,13 @@ def test_statistics_are_those_that_the_modules_set() -> None:
     found = initial_weights(config, *SYMBOLS, 1, STATISTICS)
     for name in ("frontend.mean", "frontend.scale", "decoder.mean", "decoder.deviation"):
         np.testing.assert_array_equal(found[name], network.state_dict()[name].numpy())
+
+
+@pytest.mark.parametrize("name", ["embedding_std", "forget_bias"])
+def test_another_scale_than_the_range_is_refused(name: str) -> None:
+    with pytest.raises(ConfigError) as caught:
+        Config().with_values({"initial_range": 0.1, name: 0.5})
+    drawn = (
+        f"model.{name}: wanted 1, the default, with model.initial_range = 0.1, which draws these weights, too; got 0.5"
+    )
+    assert str(caught.value) == drawn

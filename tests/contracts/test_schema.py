@@ -117,7 +117,7 @@ def test_missing_keys_have_default_values() -> None:
 
 def test_every_model_setting_is_part_of_the_architecture_or_of_its_making() -> None:
     architecture = Architecture.of(ModelConfig())
-    assert making_of_settings() == ["dropout", "forget_bias", "embedding_std"]
+    assert making_of_settings() == ["dropout", "forget_bias", "embedding_std", "initial_range"]
     assert architecture.model_settings().keys() | set(making_of_settings()) == vars(ModelConfig()).keys()
     added = {"location_channels": 3, "location_width": 5, "attention_heads": 2, "input_size": 6, "frame_stack": 2}
     added |= {"input_planes": 2, "convolution_layers": 1, "convolution_channels": 2, "encoder_pyramid": 1, "ctc": True}

@@ -171,6 +171,6 @@ def making_of_settings() -> list[str]:
     """Return the names of the settings in section `model` that are not part of the architecture.
 
     >>> making_of_settings()
-    ['dropout', 'forget_bias', 'embedding_std']
+    ['dropout', 'forget_bias', 'embedding_std', 'initial_range']
     """
     return [f.name for f in fields(ModelConfig) if f.name not in _SETTINGS]

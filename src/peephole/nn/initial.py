@@ -67,6 +67,8 @@ def initial_weights(
 def rule_of(name: str, config: ModelConfig) -> Rule:
     """Return the rule that draws a tensor."""
     module, _, part = name.rpartition(".")
+    if config.initial_range and is_drawn_in_range(name):
+        return within_range
     kind = module.partition(".")[0] if module.startswith(("bridge", "ctc")) else module
     if module == "decoder.embedding":
         kind = "linear" if config.predicts_vectors else "embedding"
@@ -83,6 +85,16 @@ def normal(draw: Draw, shape: Shape) -> Array:
     std = 1 gives the variance that Glorot-uniform input weights assume of their inputs.
     """
     return draw.generator.normal(0.0, draw.config.embedding_std, shape)
+
+
+def is_drawn_in_range(name: str) -> bool:
+    """Return whether `initial_range` draws a tensor: all but constants of the data, gains and vectors of trigrams."""
+    return not (name in schema.CONSTANTS or name.endswith("gain") or name.startswith("frontend.ngrams"))
+
+
+def within_range(draw: Draw, shape: Shape) -> Array:
+    """Return numbers from U(-r, r), r = `initial_range`."""
+    return uniform(draw, shape, draw.config.initial_range)
 
 
 def uniform(draw: Draw, shape: Shape, bound: float) -> Array:

@@ -19,6 +19,7 @@ from peephole.nn.decoder_state import DecoderState
 from peephole.nn.directions import GRUDirection, LSTMDirection
 from peephole.nn.encoder import FIXED_CONTEXTS, Bridge, Encoder, LayerState, fixed_context
 from peephole.nn.frontends import FRONTENDS, Frontend, NoSource
+from peephole.nn.initial import is_drawn_in_range
 from peephole.nn.layers import GRU, LSTM
 from peephole.nn.loss import coverage_loss_sum, loss_sum
 from peephole.nn.noise import Noise
@@ -221,6 +222,15 @@ def build_seq2seq(
     Raises:
         ConfigError: a part has an unknown kind.
     """
+    network = _build(config, num_source_symbols, num_target_symbols, generator)
+    if config.initial_range:
+        for name, weight in network.named_parameters():
+            if is_drawn_in_range(name):
+                nn.init.uniform_(weight, -config.initial_range, config.initial_range, generator)
+    return network
+
+
+def _build(config: ModelConfig, num_source_symbols: int, num_target_symbols: int, generator: Generator) -> Seq2Seq:
     architecture = Architecture.of(config)
     cell = find_kind(CELLS, architecture.cell, "cell")
     output = find_kind(OUTPUTS, architecture.output, "output")
