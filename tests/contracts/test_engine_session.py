@@ -39,7 +39,7 @@ KINDS = (
         "lstm diagonal mean dot",
     ),
     *("deep, last", "gru, bridge", "location", "coverage, deep", "multihead", "residual, pyramid", "norm, zoneout"),
-    *("feeding, gru", "feeding, coverage"),
+    *("feeding, gru", "feeding, coverage", "symbol read", "symbol read, coverage"),
 )
 
 

@@ -97,7 +97,7 @@ def assert_same_distribution(name: str, got: np.ndarray, wanted: np.ndarray) -> 
 
 
 def test_weights_within_a_range_fill_it() -> None:
-    """All are uniform, biases too, but what has a meaning of its own at first: gains of 1, trigrams that add nothing."""
+    """All are uniform, biases too, but gains, which begin as 1, and trigrams, which add nothing at first."""
     config = settings_of({"initial_range": 0.2, "layer_norm": True, "ngram_rows": 12, "encoder_layers": 2})
     for name, weight in initial_weights(config, *SYMBOLS, 3).items():
         if name.endswith("gain") or name == "frontend.ngrams.weight":
