@@ -55,12 +55,7 @@ def check_consistency(
         raise ConfigError(
             f"model.cell='gru' has no cell state: wanted model.zoneout_cell=0, got {model.zoneout_cell:g}"
         )
-    for name in ("embedding_std", "forget_bias"):
-        if model.initial_range and getattr(model, name) != 1:
-            raise ConfigError(
-                f"model.{name}: wanted 1, the default, with model.initial_range = {model.initial_range:g}, which draws "
-                f"these weights, too; got {getattr(model, name):g}"
-            )
+    _check_first_weights(model)
     _check_frames(frames, model, train)
     if model.input_size is not None and model.input_size % model.input_planes:
         raise ConfigError(
@@ -83,9 +78,8 @@ def check_consistency(
         )
     if model.context == "attention":
         _check_attention(model, encoder_size)
-    attends = model.context == "attention" and model.input != "none"
-    if model.attention_symbol and not (attends and model.attention in ADDITIVE):
-        found = f"model.attention={model.attention!r}" if attends else "a model without attention"
+    if model.attention_symbol and not may_read_symbol(model):
+        found = repr(model.attention) if _attends(model) else "none"
         raise ConfigError(f"model.attention_symbol: wanted model.attention={'|'.join(ADDITIVE)} with it, got {found}")
     if model.output == "copy":
         _check_copying(model)
@@ -108,6 +102,25 @@ def check_consistency(
             f"train: wanted one of minutes, epochs, steps; got {' and '.join(budgets)}; all but one can be none"
         )
     _check_search(model, search)
+
+
+def may_read_symbol(model: ModelConfig) -> bool:
+    """Return whether attention can read the symbol fed, (67): whether there is attention, with additive energies."""
+    return _attends(model) and model.attention in ADDITIVE
+
+
+def _attends(model: ModelConfig) -> bool:
+    return model.input != "none" and model.context == "attention"
+
+
+def _check_first_weights(model: ModelConfig) -> None:
+    """Raise ConfigError if a weight's first values are set in two ways."""
+    for name in ("embedding_std", "forget_bias"):
+        if model.initial_range and getattr(model, name) != 1:
+            raise ConfigError(
+                f"model.{name}: wanted 1, the default, with model.initial_range = {model.initial_range:g}, which draws "
+                f"these weights, too; got {getattr(model, name):g}"
+            )
 
 
 def _check_search(model: ModelConfig, search: SearchConfig) -> None:

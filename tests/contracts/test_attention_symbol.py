@@ -93,10 +93,10 @@ def test_a_search_asks_with_the_symbol_of_each_hypothesis():
 @pytest.mark.parametrize(
     ("settings", "got"),
     [
-        ({"attention": "dot"}, "model.attention='dot'"),
-        ({"attention": "general"}, "model.attention='general'"),
-        ({"context": "last"}, "a model without attention"),
-        ({"input": "none"}, "a model without attention"),
+        ({"attention": "dot"}, "'dot'"),
+        ({"attention": "general"}, "'general'"),
+        ({"context": "last"}, "none"),
+        ({"input": "none"}, "none"),
     ],
     ids=str,
 )

@@ -72,6 +72,8 @@ def test_settings_that_change_nothing_are_not_searched():
     assert "model.attention" in gru
     fixed_context = read_space({}, [], Config().with_values({"context": "mean"}))
     assert "model.attention" not in fixed_context
+    reads_symbol = read_space({}, [], Config().with_values({"attention_symbol": True}))
+    assert "model.attention" not in reads_symbol  # dot and general cannot
 
 
 def test_what_is_fixed_is_not_searched_under_any_of_its_names():

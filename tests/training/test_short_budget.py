@@ -18,7 +18,7 @@ from .toy import write_pairs
 
 FEW = {"minutes": 0.0001, "max_length": 20}  # a fraction of an update
 ALL = {**SHORT, **TRIGRAMS}
-CHOSEN = "batch_symbols=300, learning_rate=0.002, hidden_size=192, dropout=0, ngram_rows=4096"
+CHOSEN = "batch_symbols=300, attention_symbol=true, learning_rate=0.002, hidden_size=192, dropout=0, ngram_rows=4096"
 
 
 @pytest.fixture(scope="module")
@@ -46,6 +46,13 @@ def test_sources_of_many_symbols_get_no_trigrams(prepared, monkeypatch):
     config, line = suit_budget(Config().with_values(FEW), prepared)
     assert values(config) == {**SHORT, "model.ngram_rows": 0}
     assert "ngram_rows" not in line
+
+
+@pytest.mark.parametrize("kind", [{"attention": "dot"}, {"context": "mean"}], ids=str)
+def test_attention_that_cannot_read_the_symbol_does_not(prepared, kind):
+    config, line = suit_budget(Config().with_values({**FEW, **kind}), prepared)
+    assert values(config) == {**ALL, "model.attention_symbol": False}
+    assert "attention_symbol" not in line
 
 
 def test_many_updates_keep_the_defaults(prepared):
@@ -80,7 +87,7 @@ def test_given_settings_stay_even_with_the_value_of_the_default(prepared):
         chosen, line = suit_budget(config, prepared)
         assert values(chosen) == {**ALL, "model.dropout": 0.2, "model.hidden_size": 64}
         assert line is not None
-        assert line.endswith(" updates: batch_symbols=300, learning_rate=0.002, ngram_rows=4096")
+        assert line.endswith(" updates: batch_symbols=300, attention_symbol=true, learning_rate=0.002, ngram_rows=4096")
 
 
 @pytest.mark.parametrize(

@@ -9,12 +9,13 @@ from __future__ import annotations
 from dataclasses import fields
 
 from peephole.config import SECTIONS, Config
+from peephole.consistency import may_read_symbol
 from peephole.data import Prepared
 from peephole.training.backend_choice import training_device
 from peephole.training.estimate import estimate
 
 FEW_UPDATES = 10_000
-MORE_UPDATES = {"data.batch_symbols": 300}
+MORE_UPDATES = {"data.batch_symbols": 300, "model.attention_symbol": True}
 """What a training of few updates needs; benchmarks/RESULTS.md has the comparisons."""
 FEW_PASSES = 12.0
 SHORT = {
@@ -49,6 +50,8 @@ def suit_budget(config: Config, prepared: Prepared) -> tuple[Config, str | None]
     free = {
         name for name in (*SHORT, *TRIGRAMS) if name not in config.given and _value(config, name) == _DEFAULTS[name]
     }
+    if not may_read_symbol(config.model):
+        free -= {"model.attention_symbol"}
     found = estimate(config, prepared) if free else None
     if found is None or found.seconds_per_epoch is None:
         return config, None
@@ -59,9 +62,13 @@ def suit_budget(config: Config, prepared: Prepared) -> tuple[Config, str | None]
     chosen = {name: value for name, value in suited.items() if name in free}
     if not chosen:
         return config, None
-    named = ", ".join(f"{name.partition('.')[2]}={value:g}" for name, value in chosen.items())
+    named = ", ".join(f"{name.partition('.')[2]}={_as_text(value)}" for name, value in chosen.items())
     line = f"{minutes:g} minutes are about {passes:.2g} passes over the data and {updates:,.0f} updates: {named}"
     return config.with_values(chosen, "budget"), line
+
+
+def _as_text(value: bool | float) -> str:
+    return str(value).lower() if isinstance(value, bool) else f"{value:g}"
 
 
 def _value(config: Config, name: str) -> object:

@@ -162,10 +162,10 @@ def value_of(config: Config, name: str) -> Any:
 
 
 def _applies(name: str, base: Config) -> bool:
-    """Return whether a setting of the default space changes anything in models like `base`."""
+    """Return whether all values of a setting of the default space fit models like `base`, and change something."""
     if name == "model.peephole":
         return base.model.cell == "lstm"
-    return name != "model.attention" or base.model.context == "attention"
+    return name != "model.attention" or (base.model.context == "attention" and not base.model.attention_symbol)
 
 
 def _flattened(given: Mapping[str, Any], where: str) -> Iterator[tuple[str, Any]]:
