@@ -155,6 +155,7 @@ class Recurrence:
         self.embedded, self.masks = random(B, U, E), random(B, U, H)
         self.memory = random(B, M) if attention == "fixed" else random(B, T, M)
         self.keys = None if attention == "fixed" else random(B, T, A)
+        self.asked = random(B, U, A) if self.own else None
         self.states = [random(B, H) for _ in range(2 if self.is_gru else 4)]
         self.lengths, self.source_lengths = (torch.randint(1, most + 1, (B,), generator=draw) for most in (U, T))
         self.lengths[5], self.source_lengths[3] = U, T
@@ -175,6 +176,7 @@ class Recurrence:
             [self.masks.detach()[rows]],
             residual,
             self.keys is not None,
+            None if self.asked is None else self.asked[rows],
         )
         return [part for part in found if part is not None]  # a fixed context has no weights
 
@@ -185,6 +187,7 @@ class Recurrence:
             self.memory,
             *self.states,
             *self.own.values(),
+            *([] if self.asked is None else [self.asked]),
             *(weight for own in self.weights for weight in own),
         ]
         return torch.autograd.grad(loss, leaves + ([] if self.keys is None else [self.keys]))
@@ -264,6 +267,7 @@ def test_opcheck(attention, operand, residual, cell):
         torch.full((B,), T),
         random(B, M) if attention == "fixed" else random(B, T, M),
         None if attention == "fixed" else random(B, T, H),
+        random(B, U, H) if own and cell == "gru" else None,
         *AttentionWeights("", **own)[1:7],
         [random(B, H) for _ in range(4 if cell == "lstm" else 2)],
         [weight for layer in weights for weight in layer],

@@ -20,7 +20,7 @@ WRONG_RESIDUAL_DECODERS = (
         "x = x + below; states[layer] = (x, *states[layer][1:])",
         RESIDUAL,
     ),
-    Wrong("attends with the sum", "attend(states[-1][0])", "attend(sum(state[0] for state in states))", RESIDUAL),
+    Wrong("attends with the sum", "attend(states[-1][0], y)", "attend(sum(state[0] for state in states), y)", RESIDUAL),
     Wrong(
         "the readout reads the top layer's h",
         "torch.cat([x, context, y]",
