@@ -215,7 +215,7 @@ Architecture read_config(const Json &tree) {
   if (values != nullptr && values->object() == nullptr)
     fail("config, model: wanted a table of keys, got " + values->describe());
   const Section section(values, "config, model", true);
-  section.check_keys(keys_and({"dropout", "forget_bias", "embedding_std"}));
+  section.check_keys(keys_and({"dropout", "forget_bias", "embedding_std", "initial_range"}));
   Architecture architecture;
   read_kinds_and_sizes(section, architecture);
   check_combinations(architecture, "model");
