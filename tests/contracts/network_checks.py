@@ -12,7 +12,8 @@ import numpy as np
 import torch
 
 from peephole.config import ModelConfig
-from peephole.nn import Noise, build_seq2seq
+from peephole.nn import Noise, Seq2SeqStepper, build_seq2seq
+from peephole.search import beam_search, force
 
 from . import oracle
 from .checks import TOLERANCE, assert_close
@@ -253,3 +254,19 @@ def check_sampling_of_gold_symbols(model, variational=False):
     sampled = model(source, source_lengths, target, noise=noise, sampling_probability=1e-12)
     torch.testing.assert_close(forced, sampled, rtol=0, atol=1e-12)
     assert (forced - model(source, source_lengths, target)).abs().max() > 0.1  # dropout has an effect
+
+
+def check_search(model):
+    """Compare the scores of beam search, which reorders its hypotheses at every step, with those of forced targets."""
+    source, lengths, _, _ = batch()
+    stepper, most = Seq2SeqStepper(model), torch.tensor([5, 4, 6])
+    compared = 0
+    for row, found in enumerate(beam_search(stepper, source, lengths, beam_size=6, nbest=6, max_lengths=most)):
+        finished = [one for one in found if one.finished]
+        assert len(finished) > 1
+        for one in finished:
+            alone = source[row : row + 1, : lengths[row]], lengths[row : row + 1]
+            [again] = force(stepper, *alone, [list(one.ids)])
+            assert abs(one.log_prob - again.log_prob) < 1e-10
+            compared += len(one.ids) > 1
+    assert compared > 5

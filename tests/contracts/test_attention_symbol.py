@@ -6,21 +6,20 @@ import pytest
 import torch
 
 from peephole import engine
-from peephole.config import ModelConfig
+from peephole.config import Config, ModelConfig
 from peephole.consistency import ADDITIVE
 from peephole.errors import ConfigError
-from peephole.nn import Seq2SeqStepper, use_engine
-from peephole.search import beam_search, force
+from peephole.nn import use_engine
 from rejection import rejected_by_comparison
 
 from . import right_network, test_copying
 from .changes import change_text
 from .network_checks import (
-    batch,
     check,
     check_dropout,
     check_mixed_precision,
     check_sampling_of_gold_symbols,
+    check_search,
     check_steps,
     make,
 )
@@ -76,18 +75,7 @@ def test_models_that_copy_equal_the_oracle(implementation, cell, attention):
 
 
 def test_a_search_asks_with_the_symbol_of_each_hypothesis():
-    """Compare the scores of beam search, which reorders its hypotheses at every step, with those of forced targets."""
-    model, _ = make(attention="coverage", attention_symbol=True, seed=3)
-    source, lengths, _, _ = batch()
-    stepper, most = Seq2SeqStepper(model), torch.tensor([5, 4, 6])
-    compared = 0
-    for row, found in enumerate(beam_search(stepper, source, lengths, beam_size=6, nbest=6, max_lengths=most)):
-        for one in (one for one in found if one.finished):
-            alone = source[row : row + 1, : lengths[row]], lengths[row : row + 1]
-            [again] = force(stepper, *alone, [list(one.ids)])
-            assert one.log_prob == pytest.approx(again.log_prob, abs=1e-10)
-            compared += len(one.ids) > 1
-    assert compared > 5
+    check_search(make(attention="coverage", attention_symbol=True, seed=3)[0])
 
 
 @pytest.mark.parametrize(
@@ -101,8 +89,6 @@ def test_a_search_asks_with_the_symbol_of_each_hypothesis():
     ids=str,
 )
 def test_models_without_additive_energies_are_refused(settings, got):
-    from peephole.config import Config
-
     with pytest.raises(ConfigError) as caught:
         Config(model=ModelConfig(attention_symbol=True, **settings))
     wanted = "wanted model.attention=additive|location|coverage|multihead with it"

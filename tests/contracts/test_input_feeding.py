@@ -6,18 +6,17 @@ import pytest
 import torch
 
 from peephole import engine
-from peephole.nn import Seq2SeqStepper, use_engine
-from peephole.search import beam_search, force
+from peephole.nn import use_engine
 from rejection import rejected_by_comparison
 
 from . import right_network, test_copying
 from .changes import change_text
 from .network_checks import (
-    batch,
     check,
     check_dropout,
     check_mixed_precision,
     check_sampling_of_gold_symbols,
+    check_search,
     check_steps,
     make,
 )
@@ -84,20 +83,7 @@ def test_models_that_copy_equal_the_oracle(implementation, cell, attention):
 
 
 def test_a_search_feeds_each_hypothesis_its_own_vector():
-    """Compare the scores of beam search, which reorders its hypotheses at every step, with those of forced targets."""
-    model, _ = make(attention="coverage", input_feeding=True, seed=3)
-    source, lengths, _, _ = batch()
-    stepper, most = Seq2SeqStepper(model), torch.tensor([5, 4, 6])
-    switched = 0
-    for row, found in enumerate(beam_search(stepper, source, lengths, beam_size=6, nbest=6, max_lengths=most)):
-        finished = [one for one in found if one.finished]
-        assert len(finished) > 1
-        for one in finished:
-            alone = source[row : row + 1, : lengths[row]], lengths[row : row + 1]
-            [again] = force(stepper, *alone, [list(one.ids)])
-            assert one.log_prob == pytest.approx(again.log_prob, abs=1e-10)
-            switched += len(one.ids) > 1
-    assert switched > 5
+    check_search(make(attention="coverage", input_feeding=True, seed=3)[0])
 
 
 @pytest.mark.parametrize("settings", FEEDING, ids=str)
