@@ -21,7 +21,7 @@ class SymbolQueries {
     calls.need_linear(B * U, n.weight_symbol, learns);
   }
 
-  // embedded: (B, U, E), of which what is past the lengths is cleared: the gradients are sums over all positions.
+  // embedded: (B, U, E). Clears its positions past the lengths, since the gradient of W_y sums over all positions.
   void forward(const NetworkView &w, const int64_t *lengths, T *embedded) const {
     if (!exists()) return;
     for (int64_t b = 0; b < B; ++b) clear(embedded + (b * U + lengths[b]) * E, (U - lengths[b]) * E);
