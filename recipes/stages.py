@@ -13,7 +13,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from statistics import median
 from typing import Any, NamedTuple
@@ -339,6 +339,12 @@ def train_language_model(model: Path, train_file: Path, dev_file: Path, minutes:
         command += [word for one in settings for word in ("--set", one)]
     run_logged([sys.executable, "-m", "peephole", "train", *command], found.with_suffix(".log"))
     return found
+
+
+def guided(system: System, language_model: Path) -> System:
+    """Return a system whose only search is also scored by a language model."""
+    options = {"beam_size": 10, "language_model": str(language_model), "language_model_weight": 0.3}
+    return replace(system, searches=(Search("beam 10, LM", options),))
 
 
 def publish(results: Path, text: str) -> None:

@@ -26,7 +26,7 @@
 extern "C" {
 #endif
 
-#define PEEPHOLE_ABI_VERSION 20
+#define PEEPHOLE_ABI_VERSION 21
 
 /* What a function returns. */
 enum peephole_status {
@@ -104,7 +104,8 @@ enum peephole_attention {
 typedef struct peephole_decoder_layer {
   const void *h0;              /* (B,H) */
   const void *c0;              /* (B,H); NULL of a GRU */
-  const void *weight_input;    /* (4H,E+M) the lowest: it reads [embedding ; context]; (4H,H) the others */
+  const void *weight_input;    /* (4H,E+M) the lowest: it reads [embedding ; context]; (4H,H) the others. With
+                                  input_feeding (4H,E+M+H): it also reads r_{t-1} */
   const void *weight_hidden;   /* (4H,H) */
   const void *bias;            /* (4H) */
   const void *bias_hidden;     /* (3H) of a GRU, whose other weights have 3H rows and which has no c0; else NULL */
@@ -121,6 +122,7 @@ typedef struct peephole_decoder {
   int32_t threads, num_layers;
   int32_t cell;                  /* enum peephole_cell, of all layers */
   int32_t residual;              /* not 0: a layer reads the sum of the h_t of all layers below it, (41) */
+  int32_t input_feeding;         /* not 0: the lowest layer also reads r_{t-1}, (62), r_0 = 0, of the five arrays below */
   int64_t batch, steps, source_steps;                          /* B, U, T */
   int64_t embedding_size, memory_size, key_size, hidden_size;  /* E, M, A (H for a product), H */
   int64_t channels, filter_width; /* C, R, odd: location; else not read */
@@ -137,6 +139,11 @@ typedef struct peephole_decoder {
   const void *weight_location;   /* (A,C)    U of location; (A) w_c of coverage; else NULL */
   const void *filters;           /* (C,R)    F of location; else NULL */
   const void *weight_output;     /* (M,M)    W_o of multihead; else NULL */
+  const void *readout_weight;    /* (H,H+M+E)  W_r: it reads [s_t ; c_t ; embedding]. NULL, as the next four, without input_feeding */
+  const void *readout_bias;      /* (H)      b_r */
+  const void *readout_mask;      /* (B,U,H)  factors of r_t; NULL: 1, and `fed` is `readouts` */
+  void *readouts;                /* (B,U,H)  r_t without them. Written by forward, not past lengths[b]; read by backward */
+  void *fed;                     /* (B,U,H)  r_t with them, likewise */
   const peephole_decoder_layer *layers; /* (num_layers) */
   void *contexts;                /* (B,U,M)  c_t; 0 past lengths[b]. Written by forward */
   void *sums;                    /* (B,U,H)  the sum of all layers' h_t, likewise; NULL unless residual */
@@ -151,7 +158,7 @@ typedef struct peephole_decoder_layer_gradients {
   void *h0, *c0, *weight_input, *weight_hidden, *bias, *bias_hidden, *weight_peephole;
 } peephole_decoder_layer_gradients;
 
-/* Gradients, each in the shape of its array: states, contexts and weights are inputs, the others outputs. */
+/* Gradients, each in the shape of its array: states, contexts and weights are inputs, readouts both, the others outputs. */
 typedef struct peephole_decoder_gradients {
   const void *states;   /* (B,U,H)  of the top layer's h_t, or of the sums if residual; not read past lengths[b] */
   const void *contexts; /* (B,U,M)  likewise */
@@ -166,6 +173,9 @@ typedef struct peephole_decoder_gradients {
   void *weight_location; /* (A,C) or (A) */
   void *filters;        /* (C,R) */
   void *weight_output;  /* (M,M) */
+  void *readouts;       /* (B,U,H)  of `fed`, without what the next step reads; replaced by that of r_t before the tanh. Not
+                           read or written past lengths[b]; NULL, as the next, without input_feeding */
+  void *read_embedded;  /* (B,U,E)  of `embedded` by way of r_t, which `embedded` above lacks; likewise */
   const peephole_decoder_layer_gradients *layers;
 } peephole_decoder_gradients;
 

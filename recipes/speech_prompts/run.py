@@ -15,25 +15,43 @@ from pathlib import Path
 from prepare import DATA, LANGUAGES
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
-from stages import System, prepare_data, publish, read_test, recipe_parser, run_systems
+from stages import (
+    System,
+    guided,
+    model_path,
+    prepare_data,
+    publish,
+    read_test,
+    recipe_parser,
+    run_systems,
+    train_language_model,
+)
 from tables import facts_table, rows_of, scores_table
 
 HERE = Path(__file__).parent
 METRICS = ("character_error_rate", "word_error_rate")
 SETS = ("asterisk_en", *(f"tuxpaint_{language}" for language in LANGUAGES))
+LANGUAGE_MODEL_MINUTES = 2
 LOCATION_CTC = ("model.attention=location", "model.ctc=true")
 SYSTEMS = (
     System("attention", "attention"),
     System("ctc", "attention and CTC", ("model.ctc=true",)),
     System("location-ctc", "location-aware attention and CTC", LOCATION_CTC),
-    System("masks", "the same, SpecAugment", (*LOCATION_CTC, "train.time_masks=2", "train.feature_masks=2")),
+    System(
+        "masks",
+        "location-aware attention and CTC, SpecAugment",
+        (*LOCATION_CTC, "train.time_masks=2", "train.feature_masks=2"),
+    ),
 )
 
+GUIDED = SYSTEMS[-2:]  # also searched with a language model
 
-def report(name: str, data: Path, results: Path) -> str:
+
+def report(name: str, data: Path, results: Path, language_model: Path) -> str:
     """Return the tables of a set: the systems that have run."""
     test = read_test(data / "test.tsv", files=True)
-    scores = scores_table(test, rows_of(results, SYSTEMS), METRICS)
+    rows = rows_of(results, [*SYSTEMS, *(guided(system, language_model) for system in GUIDED)])
+    scores = scores_table(test, rows, METRICS)
     return f"{name}\n\n{scores}\n{facts_table(results, SYSTEMS)}"
 
 
@@ -45,16 +63,18 @@ def main() -> None:
     prepare_data(HERE, arguments.data, f"{SETS[-1]}/test.tsv")
     for name in arguments.sets or SETS:
         data = arguments.data / name
-        results = run_systems(
-            SYSTEMS,
-            {"test": read_test(data / "test.tsv", files=True).sources},
-            HERE / "config.toml",
-            data=data,
-            minutes=arguments.minutes,
-            threads=arguments.threads,
-            seeds=arguments.seeds,
+        tests = {"test": read_test(data / "test.tsv", files=True).sources}
+        how = {"data": data, **{name: getattr(arguments, name) for name in ("minutes", "threads", "seeds")}}
+        results = run_systems(SYSTEMS, tests, HERE / "config.toml", **how)
+        language_model = train_language_model(
+            model_path(results, SYSTEMS[-1], 1),
+            data / "train.tsv",
+            data / "dev.tsv",
+            min(arguments.minutes, LANGUAGE_MODEL_MINUTES),
+            arguments.threads,
         )
-        publish(results, report(name, data, results))
+        run_systems([guided(system, language_model) for system in GUIDED], tests, HERE / "config.toml", **how)
+        publish(results, report(name, data, results, language_model))
 
 
 if __name__ == "__main__":

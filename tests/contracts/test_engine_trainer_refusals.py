@@ -281,7 +281,6 @@ def test_a_closed_trainer():
 DECLINED = {
     "model.layer_norm=true": "has no normalization of kind 'layer'",
     "model.zoneout_hidden=0.1": "has no zoneout of kind 'states'",
-    "model.input_feeding=true": "has no input_feeding of kind 'readout'",
     "train.precision=16-mixed": "has no precision '16-mixed'",
 }
 

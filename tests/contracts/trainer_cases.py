@@ -37,6 +37,37 @@ CASES = {
     "vector read": Case(
         {"attention_symbol": True, "input": "frames", "output": "gaussian", "scaling": "source", "decoder_layers": 2}
     ),
+    "feeding": Case({"input_feeding": True, "decoder_layers": 2, "residual": True}),
+    "feeding, no dropout": Case(
+        {"input_feeding": True, "attention": "location", "location_width": 3, "cell": "gru", "encoder_size": 6},
+        dropout=0,
+    ),
+    "feeding, variational": Case(
+        {"input_feeding": True, "context": "mean", "encoder_size": 7, "bidirectional": False, "peephole": "diagonal"},
+        {"variational_dropout": True},
+    ),
+    "feeding, copying, sampling": Case(
+        {"input_feeding": True, "output": "copy", "attention": "coverage", "decoder_layers": 2},
+        {"coverage_loss": 0.7},
+        sampling_probability=0.6,
+    ),
+    "feeding, symbol read, ctc": Case(
+        {"input_feeding": True, "attention_symbol": True, "attention": "multihead", "attention_heads": 2, "ctc": True}
+    ),
+    "feeding, trigrams, one layer": Case(
+        {"input_feeding": True, "ngram_rows": 7, "attention": "dot", "peephole": "none"}
+    ),
+    "feeding language model": Case({"input": "none", "input_feeding": True, "decoder_layers": 2, "residual": True}),
+    "feeding gru language model, sampling": Case(
+        {"input": "none", "input_feeding": True, "cell": "gru"}, dropout=0, sampling_probability=1
+    ),
+    "feeding, vectors": Case(
+        {"input": "frames", "input_feeding": True, "output": "gaussian", "scaling": "source", "decoder_layers": 2}
+    ),
+    "feeding, quantiles": Case(
+        {"input": "frames", "input_feeding": True, "output": "quantile", "context": "last", "peephole": "none"},
+        {"variational_dropout": True},
+    ),
     "trigrams": Case({"ngram_rows": 11, "encoder_layers": 2}),
     "trigrams, variational": Case({"ngram_rows": 3, "cell": "gru"}, {"variational_dropout": True}),
     "trigrams, copying": Case({"ngram_rows": 500, "output": "copy", "attention": "coverage"}),

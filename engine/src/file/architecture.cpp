@@ -176,8 +176,10 @@ void check_combinations(const Architecture &a, const std::string &where) {
   if (a.input == Input::kNone && a.ctc) fail(where + ".ctc: wanted a model with sources, got input='none'");
   if (a.context == Context::kAttention) check_attention(a, where);
   const bool attends = a.context == Context::kAttention && a.input != Input::kNone;
-  if (a.attention_symbol && (!attends || a.attention == Alignment::kDot || a.attention == Alignment::kGeneral))
-    fail(where + ".attention_symbol: wanted attention=additive|location|coverage|multihead with it, got another or none");
+  const char *products = a.attention == Alignment::kDot ? "dot" : a.attention == Alignment::kGeneral ? "general" : nullptr;
+  if (a.attention_symbol && (!attends || products))
+    fail(where + ".attention_symbol: wanted attention=additive|location|coverage|multihead with it, got " +
+         (attends ? products : "no attention"));
   if (is_vectors(a.output)) check_vectors(a, where);
   if (a.output == Output::kCopy && (a.input != Input::kSymbols || a.context != Context::kAttention || a.encoder_pyramid || a.ctc))
     fail(where + ".output='copy' copies the symbols that attention chooses: wanted input='symbols', "

@@ -8,6 +8,7 @@
 #include "train/cell_forward.h"
 #include "train/cell_kinds.h"
 #include "train/distinct_inputs.h"
+#include "train/input_feeding.h"
 #include "runtime/workers.h"
 
 namespace {
@@ -16,7 +17,7 @@ inline std::vector<CellShape> shapes_of(const peephole_decoder &p) {
   std::vector<CellShape> shapes;
   for (int32_t l = 0; l < p.num_layers; ++l) {
     const peephole_decoder_layer &layer = p.layers[l];
-    shapes.push_back({p.form, p.hidden_size, l ? 0 : p.embedding_size, l ? p.hidden_size : p.memory_size,
+    shapes.push_back({p.form, p.hidden_size, l ? 0 : p.embedding_size, l ? p.hidden_size : p.memory_size + fed_size(p),
                       layer.weight_input, layer.weight_hidden, layer.bias, layer.weight_peephole, layer.h0, layer.c0, layer.bias_hidden});
   }
   return shapes;
@@ -34,6 +35,7 @@ struct DecoderRows {
   std::vector<CellSaved<T, O>> saved;  // of each layer
   const int64_t H = p.hidden_size, M = p.memory_size, A = p.key_size, S = p.source_steps;
   const int64_t units = in_lanes<T>(H), memory_units = in_lanes<T>(M), key_units = in_lanes<T>(A);
+  const int64_t lowest_units = in_lanes<T>(M + fed_size(p));  // of the lowest layer's inner input, [c_t ; r_{t-1}]
 
   explicit DecoderRows(const peephole_decoder &problem) : p(problem) {
     for (const CellShape &shape : shapes) saved.emplace_back(shape, p.batch, p.steps, kept);
@@ -48,10 +50,10 @@ struct DecoderRows {
     return hidden(top) + walk.position[before - p.batch] * H;
   }
   const O *state_operands(int64_t at) const {
-    return joint(p.num_layers - 1, at) + (p.num_layers > 1 ? units : memory_units);
+    return joint(p.num_layers - 1, at) + (p.num_layers > 1 ? units : lowest_units);
   }
   O *joint(int64_t layer, int64_t at) const {
-    return saved[layer].joints + at * ((layer ? units : memory_units) + units);
+    return saved[layer].joints + at * ((layer ? units : lowest_units) + units);
   }
   // L factors of the input of a layer above the lowest from the layer below.
   Vector<T> mask(int64_t layer, int64_t at, int64_t unit) const {
@@ -68,9 +70,10 @@ struct DecoderForward : DecoderRows<T, O> {
   std::vector<typename Cell::template Forward<T, O>> cells;
   int64_t *fed;  // (B)  positions of the sequences that go on, for a feed
   const InputTable<T> table;
+  const ReadoutForward<T, O> readouts;
 
   DecoderForward(const peephole_decoder &problem, const peephole::DistinctInputs *inputs)
-      : Rows(problem), table(inputs, problem.hidden_size, scratch) {
+      : Rows(problem), table(inputs, problem.hidden_size, scratch), readouts(p, walk, scratch) {
     for (int32_t l = 0; l < p.num_layers; ++l)
       cells.emplace_back(this->shapes[l], walk, saved[l], p.layers[l].hidden, p.threads, scratch);
     fed = scratch.template take<int64_t>(p.batch);
@@ -79,10 +82,10 @@ struct DecoderForward : DecoderRows<T, O> {
   template <class Attention>
   void run(const Attention &attention, const peephole::SymbolFeed *feed) {
     walk.find(p.lengths, false);
-    const int64_t blocks = cells[0].blocks(), cell_tasks = p.num_layers * blocks;
-    for_tasks(p.threads, cell_tasks + attention.blocks(), [&](int64_t task, int) {
+    const int64_t blocks = cells[0].blocks(), cell_tasks = p.num_layers * blocks, tasks = cell_tasks + attention.blocks();
+    for_tasks(p.threads, tasks + readouts.blocks(), [&](int64_t task, int) {
       if (task < cell_tasks) return cells[task / blocks].pack(task % blocks);
-      attention.pack(task - cell_tasks);
+      task < tasks ? attention.pack(task - cell_tasks) : readouts.pack(task - tasks);
     });
     if (!feed) {
       if (table) table.project(cells[0], walk, p.threads, p.embedding_size, kGates * this->units, saved[0].gates);
@@ -95,6 +98,7 @@ struct DecoderForward : DecoderRows<T, O> {
         if (feed) project_step(part, step, worker);
         attend(attention, part, step);
         this->step(part, step);
+        if (p.input_feeding) readouts.step(part, step, p.residual ? static_cast<const T *>(p.sums) : this->hidden(p.num_layers - 1));
         if (feed) next_symbols(*feed, part, step, worker);
       }
     });
@@ -133,6 +137,7 @@ struct DecoderForward : DecoderRows<T, O> {
         store(context + unit, c, M - unit);
         store_operand(this->joint(0, at) + unit, c);
       }
+      if (p.input_feeding) readouts.read(part, step, at, this->joint(0, at), this->lowest_units);
     }
   }
 
@@ -195,10 +200,11 @@ struct DecoderBackward : DecoderRows<T, O> {
   T *from_above;                      // (B, Hp): gradient of a layer's h_t from the layers above, by rank
   T *contexts;                        // (B, Mp): gradient of the context, by rank
   const InputSums<T, O> sums;         // of the lowest layer
+  const ReadoutBackward<T, O> readouts;
 
   DecoderBackward(const peephole_decoder &problem, const peephole_decoder_gradients &given, const peephole::DistinctInputs *inputs)
       : Rows(problem), d(given), memory(most_columns(problem), problem.threads, scratch),
-        sums(inputs, problem.batch * problem.steps, problem.hidden_size, scratch) {
+        sums(inputs, problem.batch * problem.steps, problem.hidden_size, scratch), readouts(p, d, walk, scratch) {
     for (int32_t l = 0; l < p.num_layers; ++l) {
       const auto &to = d.layers[l];
       gradients.push_back({to.weight_input, to.weight_hidden, to.bias, to.weight_peephole, to.h0, to.c0, to.bias_hidden});
@@ -210,7 +216,7 @@ struct DecoderBackward : DecoderRows<T, O> {
   }
 
   static int64_t most_columns(const peephole_decoder &p) {
-    int64_t inner = p.memory_size > p.hidden_size ? p.memory_size : p.hidden_size;
+    const int64_t lowest = p.memory_size + fed_size(p), inner = lowest > p.hidden_size ? lowest : p.hidden_size;
     return most_tiled(p.embedding_size) + most_tiled(inner) + most_tiled(p.hidden_size);
   }
 
@@ -220,13 +226,14 @@ struct DecoderBackward : DecoderRows<T, O> {
     if (!sums) clear_rest();
     attention.clear();
     from_attention = attention.state_gradient();
-    const int64_t blocks = cells[0].blocks(), cell_tasks = p.num_layers * blocks;
-    for_tasks(p.threads, cell_tasks + attention.blocks(), [&](int64_t task, int) {
+    const int64_t blocks = cells[0].blocks(), cell_tasks = p.num_layers * blocks, tasks = cell_tasks + attention.blocks();
+    for_tasks(p.threads, tasks + readouts.blocks(), [&](int64_t task, int) {
       if (task < cell_tasks) return cells[task / blocks].pack(task % blocks);
-      attention.pack(task - cell_tasks);
+      task < tasks ? attention.pack(task - cell_tasks) : readouts.pack(task - tasks);
     });
     for_tasks(p.threads, walk.parts, [&](int64_t part, int) {
       for (int64_t step = walk.steps - 1; step >= 0; --step) {
+        if (p.input_feeding) readouts.step(part, step);
         for (int32_t l = p.num_layers - 1; l >= 0; --l) layer_step(l, part, step);
         attention.step(part, step, contexts);
       }
@@ -270,8 +277,11 @@ struct DecoderBackward : DecoderRows<T, O> {
       });
   }
 
-  Vector<T> states_gradient(int64_t at, int64_t unit) const {
-    return unit < H ? load_unit<T>(d.states, walk.position[at], unit, H) : Vector<T>{};
+  // Of the output of the stack, by way of all but the next step.
+  Vector<T> states_gradient(int64_t at, int64_t rank, int64_t unit) const {
+    if (unit >= H) return Vector<T>{};
+    const Vector<T> dh = load_unit<T>(d.states, walk.position[at], unit, H);
+    return p.input_feeding ? dh + readouts.state(rank, unit) : dh;
   }
 
   void layer_step(int32_t layer, int64_t part, int64_t step) {
@@ -279,9 +289,10 @@ struct DecoderBackward : DecoderRows<T, O> {
     const bool top = layer == p.num_layers - 1;
     for (int64_t q = going_on; q < alive; ++q) cells[layer].begin(part, step, q, nullptr);
     cells[layer].step(part, step, [&](int64_t q, int64_t unit) {
-      if (!top) return load(from_above + walk.rank(part, q) * units + unit);
-      Vector<T> dh = states_gradient(walk.row(part, step, q), unit);
-      if (from_attention && q < going_on) dh += load(from_attention + walk.rank(part, q) * units + unit);
+      const int64_t rank = walk.rank(part, q);
+      if (!top) return load(from_above + rank * units + unit);
+      Vector<T> dh = states_gradient(walk.row(part, step, q), rank, unit);
+      if (from_attention && q < going_on) dh += load(from_attention + rank * units + unit);
       return dh;
     });
     cells[layer].inner_gradient(part, step, [&](int64_t q, int64_t unit, Vector<T> sum) {
@@ -289,11 +300,21 @@ struct DecoderBackward : DecoderRows<T, O> {
       if (layer) {
         T *to = from_above + rank * units + unit;
         Vector<T> dh = sum * this->mask(layer, at, unit);
-        if (p.residual) dh += top ? states_gradient(at, unit) : load(to);  // its output is read through all layers above
+        if (p.residual) dh += top ? states_gradient(at, rank, unit) : load(to);  // its output is read through all layers above
         store(to, dh);
-      } else
+      } else if (p.input_feeding)
+        store(readouts.inner_of(rank) + unit, sum);
+      else
         store(contexts + rank * this->memory_units + unit, sum + load_unit<T>(d.contexts, walk.position[at], unit, M));
     });
+    for (int64_t q = 0; p.input_feeding && layer == 0 && q < alive; ++q) fed_contexts(walk.row(part, step, q), walk.rank(part, q));
+  }
+
+  // With input feeding: the gradient of a row's context, from those of all that reads it.
+  void fed_contexts(int64_t at, int64_t rank) {
+    for (int64_t unit = 0; unit < M; unit += kLanes<T>)
+      store(contexts + rank * this->memory_units + unit, load(readouts.inner_of(rank) + unit, M - unit) +
+                                                             load_unit<T>(d.contexts, walk.position[at], unit, M) + readouts.context(rank, unit));
   }
 };
 

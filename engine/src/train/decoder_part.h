@@ -14,9 +14,9 @@ class DecoderPart {
         d_rows(layers.size()), d_lasts(size_t(network.encoder_layers)) {}
 
   // encoder_stack NULL: of a language model, whose first states are 0. `distinct`: the inputs that replace `embedded` and
-  // its gradient, or NULL.
+  // its gradient, or NULL. drawn: the factors of r_t, which input feeding reads.
   void lay_out(Arena &arena, const RecurrentStack<T> *encoder_stack, int64_t batch, int64_t steps, const int64_t *target_lengths,
-               const peephole::DistinctInputs *distinct, bool drops, bool learns) {
+               const peephole::DistinctInputs *distinct, const Mask &drawn, bool drops, bool learns) {
     encoder = encoder_stack;
     inputs = distinct;
     B = batch;
@@ -28,6 +28,7 @@ class DecoderPart {
     all_contexts = arena.take<T>(B * U * M);
     all_weights = keeps_weights() ? arena.take<T>(B * U * encoder->steps()) : nullptr;
     sums = residual() ? arena.take<T>(B * U * H) : nullptr;
+    if (n.input_feeding) lay_out_readouts(arena, drawn, drops, learns);
     peephole_decoder sizes = problem(n, nullptr);
     saved = arena.take<char>(int64_t(peephole_decoder_saved_bytes(&sizes)));
     calls.need(peephole::decoder_scratch_bytes(sizes, false, inputs));
@@ -40,7 +41,7 @@ class DecoderPart {
   }
 
   void draw(const int64_t *examples, const int64_t *sites) const {
-    for (size_t l = 1; l < layers.size(); ++l) calls.draw(layers[l].drawn, B, examples, sites[l - 1]);
+    for (size_t l = 1; l < layers.size(); ++l) calls.draw(layers[l].mask.drawn, B, examples, sites[l - 1]);
   }
 
   // embedded: (B, U, E); the layers do not read it if inputs are distinct. feed: writes embeddings, and `asked`, from the
@@ -48,8 +49,9 @@ class DecoderPart {
   void forward(const NetworkView &w, T *embedded, const peephole::SymbolFeed *feed) {
     for (size_t l = 0; l < layers.size(); ++l) {
       first_state(w, l);
-      spread_mask(layers[l]);
+      spread(layers[l].mask);
     }
+    spread(readout_mask);
     source.forward(w);
     queries.forward(w, lengths, embedded);
     calls.training.decoder_forward(problem(w, embedded), feed, inputs);
@@ -64,6 +66,12 @@ class DecoderPart {
   T *asked() const { return queries.asked; }
   // (B, U, E): the gradient of the embeddings by way of it, if it is read.
   const T *d_asked_embedded() const { return queries.d_embedded; }
+  // With input feeding, (B, U, H): r_t without and with dropout, and its gradient by way of the output, which `backward`
+  // replaces by that of r_t before the tanh; and (B, U, E): the gradient of the embeddings by way of r_t.
+  const T *readouts() const { return all_readouts; }
+  const T *fed() const { return all_fed; }
+  T *d_readouts() const { return d_all_readouts; }
+  const T *d_read_embedded() const { return d_embedded_read; }
 
   // d_weights: (B, U, S); NULL unless they are kept.
   void backward(const NetworkView &w, const NetworkView &g, const T *embedded, const T *d_states, const T *d_contexts,
@@ -80,6 +88,8 @@ class DecoderPart {
     d.weights = d_weights;
     d.embedded = d_embedded;
     d.asked = queries.d_asked;
+    d.readouts = d_all_readouts;
+    d.read_embedded = d_embedded_read;
     d.layers = d_rows.data();
     calls.training.decoder_backward(problem(w, embedded), d, inputs);
     queries.backward(w, g, embedded);
@@ -97,11 +107,15 @@ class DecoderPart {
   typename RecurrentStack<T>::LastGradients d_last(int64_t layer) const { return {d_lasts[layer].h, d_lasts[layer].c}; }
 
  private:
+  // The factors of dropout, and the same as numbers at every step, (B, U, H); NULL: no dropout.
+  struct SpreadMask {
+    Mask drawn;
+    T *numbers = nullptr;
+  };
   struct Layer {
     T *last_h, *last_c;   // (B, M): the last states of its encoder layer
     T *h0, *c0, *hidden;  // (B, H), (B, U, H)
-    Mask drawn;           // of its input from the layer below
-    T *mask;              // (B, U, H): the same as numbers, at every step
+    SpreadMask mask;      // of its input from the layer below
     T *d_h0, *d_c0;       // (B, H)
     T *d_last;            // (B, M): of the bridge
   };
@@ -123,6 +137,8 @@ class DecoderPart {
   const int64_t *lengths = nullptr;
   const peephole::DistinctInputs *inputs = nullptr;
   T *all_contexts, *all_weights, *sums;  // all_weights: NULL unless they are kept
+  SpreadMask readout_mask;               // this and the next: with input feeding
+  T *all_readouts = nullptr, *all_fed = nullptr, *d_all_readouts = nullptr, *d_embedded_read = nullptr;
   char *saved;
 
   bool residual() const { return n.residual && layers.size() > 1; }
@@ -141,9 +157,7 @@ class DecoderPart {
     layer.h0 = own ? arena.take<T>(B * H) : layer.last_h;
     layer.c0 = own ? arena.take<T>(B * H) : layer.last_c;
     layer.hidden = arena.take<T>(B * U * H);
-    layer.drawn = calls.take_mask(arena, drops && l, B, U, H);
-    layer.mask = nullptr;
-    if (drops && l) layer.mask = reads_as_drawn(layer) ? reinterpret_cast<T *>(layer.drawn.numbers) : arena.take<T>(B * U * H);
+    layer.mask = spread_mask(arena, calls.take_mask(arena, drops && l, B, U, H), drops && l);
     if (has_bridge()) calls.need_linear(B, n.bridge_hidden[l].weight, learns);
     if (!learns) return;
     layer.d_h0 = arena.take<T>(B * H);
@@ -186,14 +200,28 @@ class DecoderPart {
     if (has_cell_state()) back(layer.last_c, layer.d_c0, w.bridge_cell[l], g.bridge_cell[l], to.c);
   }
 
-  bool reads_as_drawn(const Layer &layer) const { return std::is_same_v<T, float> && !layer.drawn.variational; }
+  void lay_out_readouts(Arena &arena, const Mask &drawn, bool drops, bool learns) {
+    readout_mask = spread_mask(arena, drawn, drops);
+    all_readouts = arena.take<T>(B * U * H);
+    all_fed = drops ? arena.take<T>(B * U * H) : all_readouts;
+    if (!learns) return;
+    d_all_readouts = arena.take<T>(B * U * H);
+    d_embedded_read = arena.take<T>(B * U * n.embedding_size);
+  }
+
+  static bool reads_as_drawn(const Mask &mask) { return std::is_same_v<T, float> && !mask.variational; }
+
+  SpreadMask spread_mask(Arena &arena, const Mask &drawn, bool drops) const {
+    if (!drops) return {drawn, nullptr};
+    return {drawn, reads_as_drawn(drawn) ? reinterpret_cast<T *>(drawn.numbers) : arena.take<T>(B * U * H)};
+  }
 
   // Writes the drawn factors as numbers at every step, where the decoder cannot read them as they are.
-  void spread_mask(const Layer &layer) const {
-    if (!layer.mask || reads_as_drawn(layer)) return;
+  void spread(const SpreadMask &mask) const {
+    if (!mask.numbers || reads_as_drawn(mask.drawn)) return;
     calls.for_rows(B * U, [&](int64_t at) {
-      const float *from = layer.drawn.of(at);
-      for (int64_t unit = 0; unit < H; ++unit) layer.mask[at * H + unit] = T(from[unit]);
+      const float *from = mask.drawn.of(at);
+      for (int64_t unit = 0; unit < H; ++unit) mask.numbers[at * H + unit] = T(from[unit]);
     });
   }
 
@@ -202,7 +230,7 @@ class DecoderPart {
       const peephole::LayerView &own = w.decoder[l];
       const Layer &layer = layers[l];
       rows[l] = {layer.h0, has_cell_state() ? layer.c0 : nullptr, own.input.numbers, own.hidden.numbers, own.bias.numbers,
-                 own.bias_hidden.numbers, n.form == PEEPHOLE_FULL ? own.peephole.numbers : own.diagonal.numbers, layer.mask, layer.hidden};
+                 own.bias_hidden.numbers, n.form == PEEPHOLE_FULL ? own.peephole.numbers : own.diagonal.numbers, layer.mask.numbers, layer.hidden};
     }
     peephole_decoder p{};
     p.scalar = calls.settings.scalar;
@@ -220,6 +248,12 @@ class DecoderPart {
     p.lengths = lengths;
     p.embedded = embedded;
     p.asked = queries.asked;
+    p.input_feeding = n.input_feeding;
+    p.readout_weight = w.readout.weight.numbers;
+    p.readout_bias = w.readout.bias.numbers;
+    p.readout_mask = readout_mask.numbers;
+    p.readouts = all_readouts;
+    p.fed = all_fed;
     p.layers = rows.data();
     p.contexts = all_contexts;
     p.weights = all_weights;

@@ -19,7 +19,6 @@ inline void check_trainable(const peephole::Architecture &a) {
   };
   lacks(a.layer_norm, "normalization", "layer");
   lacks(a.zoneout_hidden > 0 || a.zoneout_cell > 0, "zoneout", "states");
-  lacks(a.input_feeding, "input_feeding", "readout");
 }
 
 inline void check_range(const char *name, double value, double low, double high, bool below) {

@@ -10,8 +10,8 @@
 #include "train/copy_part.h"
 #include "train/coverage_part.h"
 #include "train/ctc_part.h"
-#include "train/decoder_part.h"
 #include "train/frontend_part.h"
+#include "train/readout_part.h"
 #include "train/recurrent_stack.h"
 #include "train/symbol_choice.h"
 #include "train/symbol_inputs.h"
@@ -24,7 +24,7 @@ class TrainingStep {
  public:
   TrainingStep(const NetworkView &network, const peephole_trainer_settings &given, const TrainingKernels &training,
                const ElementKernels<T> &elements, void (*make_mask)(const peephole_dropout_mask &), const uint32_t *unit_keys)
-      : n(network), settings(given), calls{training, elements, make_mask, given, unit_keys}, decoder(network, calls),
+      : n(network), settings(given), calls{training, elements, make_mask, given, unit_keys}, decoder(network, calls), readout(network, calls, decoder),
         copying(network, calls), coverage(calls), ctc(network, calls), vectors(network, calls), choice(network, calls, copying), frontend(network, calls),
         source_inputs(calls), target_inputs(calls) {
     const bool alone = is_language_model();
@@ -55,7 +55,7 @@ class TrainingStep {
     target_inputs.find(rows, positions, previous, weights.target_embedding);
     if (gradients) draw(step);
     forward(weights);
-    double loss = vectors.exists() ? vectors.loss(weights, dropped) : output(weights, gradients);
+    double loss = vectors.exists() ? vectors.loss(weights, readout.dropped) : output(weights, gradients);
     if (step.log_densities) vectors.log_densities(first_rows, lengths, step.log_densities);
     if (ctc.exists()) loss = ctc.forward(weights, lengths, loss);
     if (gradients) backward(weights, *gradients);
@@ -68,6 +68,7 @@ class TrainingStep {
   StepCalls<T> calls;
   std::optional<RecurrentStack<T>> stack;  // the encoder; the decoder of a language model, which has no context
   DecoderPart<T> decoder;
+  ReadoutPart<T> readout;
   CopyPart<T> copying;
   CoveragePart<T> coverage;
   CtcPart<T> ctc;
@@ -82,16 +83,14 @@ class TrainingStep {
   int64_t *source_ngrams = nullptr;  // the row of each real source position in the table of trigrams, (66)
   Mask source_mask, target_mask, readout_mask;
   T *x, *embedded;                   // (B, S, E), (B, U, E)  with dropout
-  T *inputs, *readouts, *dropped;    // (rows, R), (rows, H) r_t, and r_t with dropout
   T *loss;
   int64_t *first_rows;               // (B): the first row of each sequence
   T *d_x, *d_embedded, *d_states, *d_contexts;  // (B, S, E), (B, U, E), (B, U, H), (B, U, M)
-  T *d_inputs, *d_readouts;          // (rows, R), (rows, H)
   T *d_weights;                      // (B, U, steps of the encoder's output), of the attention weights
 
   bool is_language_model() const { return n.input == peephole::Input::kNone; }
   // Whether the decoder is computed layer by layer: it has no context, and all that it is fed is given.
-  bool is_stack() const { return is_language_model() && !choice.exists(); }
+  bool is_stack() const { return is_language_model() && !choice.exists() && !n.input_feeding; }
   bool has_ngrams() const { return n.ngrams.rows > 0; }
 
   void lay_out(Arena &arena, const peephole_trainer_step &step, bool learns) {
@@ -116,12 +115,9 @@ class TrainingStep {
     if (is_stack())
       stack->lay_out(arena, B, U, lengths, target_inputs.inputs(), drops, learns);
     else
-      decoder.lay_out(arena, alone ? nullptr : &*stack, B, U, lengths, target_inputs.inputs(), drops, learns);
-    inputs = arena.take<T>(rows * R);
-    readouts = arena.take<T>(rows * H);
-    dropped = drops ? arena.take<T>(rows * H) : readouts;
+      decoder.lay_out(arena, alone ? nullptr : &*stack, B, U, lengths, target_inputs.inputs(), readout_mask, drops, learns);
+    readout.lay_out(arena, rows, positions, readout_mask, drops, learns);
     loss = arena.take<T>(1);
-    calls.need_linear(rows, n.readout.weight, learns);
     first_rows = arena.take<int64_t>(B);
     if (copying.exists()) copying.lay_out(arena, rows, B, U, S, positions, learns);
     if (ctc.exists()) ctc.lay_out(arena, *stack, step, drops, learns);
@@ -135,8 +131,6 @@ class TrainingStep {
       d_embedded = arena.take<T>(B * U * E);
       d_states = arena.take<T>(B * U * H);
       d_contexts = arena.take<T>(B * U * M);
-      d_inputs = arena.take<T>(rows * R);
-      d_readouts = arena.take<T>(rows * H);
       const bool keeps = !is_language_model() && decoder.keeps_weights();
       d_weights = keeps ? arena.take<T>(B * U * stack->steps()) : nullptr;
       if (coverage.exists()) coverage.lay_out(arena, *stack, B, U);
@@ -252,14 +246,9 @@ class TrainingStep {
       states = decoder.states();
       contexts = decoder.contexts();
     }
-    calls.for_rows(rows, [&](int64_t row) { read(positions[row], states, contexts, inputs + row * R); });
-    if (copying.exists()) copying.forward(w, inputs);
-    calls.training.linear_forward(calls.linear(rows, inputs, w.readout.weight, &w.readout.bias, readouts));
-    calls.for_rows(rows, [&](int64_t row) {
-      T *r = readouts + row * H;
-      calls.elements.tanh(r, r, H);
-      if (dropped != readouts) calls.elements.multiply(dropped + row * H, r, readout_mask.of(positions[row]), H);
-    });
+    calls.for_rows(rows, [&](int64_t row) { read(positions[row], states, contexts, readout.inputs + row * R); });
+    if (copying.exists()) copying.forward(w, readout.inputs);
+    readout.forward(w);
   }
 
   void encode(const NetworkView &w) {
@@ -310,7 +299,7 @@ class TrainingStep {
     p.symbols = w.output.weight.rows;
     p.padding = PEEPHOLE_PAD;
     p.targets = gold;
-    p.readouts = dropped;
+    p.readouts = readout.dropped;
     p.weight = w.output.weight.numbers;
     p.bias = w.output.bias.numbers;
     p.loss = loss;
@@ -325,7 +314,7 @@ class TrainingStep {
       calls.training.output_loss(problem, nullptr);
     } else {
       problem.label_smoothing = settings.label_smoothing;
-      peephole_output_loss_gradients gradients{d_readouts, calls.to(g->output.weight), calls.to(g->output.bias), nullptr, nullptr};
+      peephole_output_loss_gradients gradients{readout.d_dropped, calls.to(g->output.weight), calls.to(g->output.bias), nullptr, nullptr};
       if (copying.exists()) copying.fill(gradients, d_weights);
       calls.training.output_loss(problem, &gradients);
     }
@@ -333,32 +322,29 @@ class TrainingStep {
   }
 
   void backward(const NetworkView &w, const NetworkView &g) {
-    if (vectors.exists()) vectors.output_gradient(w, g, dropped, d_readouts);
+    if (vectors.exists()) vectors.output_gradient(w, g, readout.dropped, readout.d_dropped);
     if (ctc.exists()) scale_attention(g);
-    calls.for_rows(rows, [&](int64_t row) {
-      T *d = d_readouts + row * H;
-      calls.elements.tanh_gradient(d, d, readouts + row * H, readout_mask.of(positions[row]), H);
-    });
-    calls.backward(calls.linear(rows, inputs, w.readout.weight, nullptr, nullptr), d_readouts, d_inputs, g.readout.weight,
-                   &g.readout.bias);
-    if (copying.exists()) copying.backward(w, g, inputs, d_inputs);
+    readout.backward(w, g);
+    if (copying.exists()) copying.backward(w, g, readout.inputs, readout.d_inputs);
     calls.for_rows(rows, [&](int64_t row) {
       const int64_t at = positions[row];
-      copy(d_states + at * H, d_inputs + row * R, H);
-      if (M) copy(d_contexts + at * M, d_inputs + row * R + H, M);
+      copy(d_states + at * H, readout.d_inputs + row * R, H);
+      if (M) copy(d_contexts + at * M, readout.d_inputs + row * R + H, M);
     });
     if (is_stack()) {
       auto none = [](int64_t) { return typename RecurrentStack<T>::LastGradients{nullptr, nullptr}; };
       stack->backward(d_states, none, w.decoder, g.decoder, d_embedded);
     } else {
       decoder.backward(w, g, embedded, d_states, d_contexts, d_weights, d_embedded);
+      if (n.input_feeding) readout.fed_weights_gradient(w, g);
       if (!is_language_model()) encoder_gradient(w, g);
     }
     // Of distinct inputs, `d_embedded` holds the parts of readout and attention only
     calls.for_rows(rows, [&](int64_t row) {
       T *to = d_embedded + positions[row] * E;
-      const T *from = d_inputs + row * R + H + M;
+      const T *from = readout.d_inputs + row * R + H + M;
       target_inputs.inputs() ? copy(to, from, E) : calls.elements.add(to, from, nullptr, E);
+      if (n.input_feeding) calls.elements.add(to, decoder.d_read_embedded() + positions[row] * E, nullptr, E);
       if (decoder.asked()) calls.elements.add(to, decoder.d_asked_embedded() + positions[row] * E, nullptr, E);
     });
     if (vectors.exists()) return vectors.embedding_gradient(w, g, target_mask, d_embedded);
@@ -375,7 +361,7 @@ class TrainingStep {
 
   // The gradients that `output` found are those of the loss of attention alone.
   void scale_attention(const NetworkView &g) const {
-    ctc.scale(d_readouts, rows, H);
+    ctc.scale(readout.d_dropped, rows, H);
     ctc.scale(calls.to(g.output.weight), g.output.weight.rows, H);
     ctc.scale(calls.to(g.output.bias), g.output.weight.rows, 1);
     if (d_weights) ctc.scale(d_weights, B * U, stack->steps());

@@ -40,6 +40,7 @@ TRAINER_KINDS: Mapping[str, Collection[str]] = {
     "context": ("attention", "last", "mean", "none"),
     "input": ("symbols", "frames", "convolution", "none"),
     "output": ("symbols", "copy", "gaussian", "quantile"),
+    "input_feeding": ("none", "readout"),
     "ctc": ("linear",),
 }
 """The networks that `peephole.engine.trainer` trains; engine/src/train/step_checks.h refuses all others."""

@@ -79,6 +79,11 @@ class Decoder(ctypes.Structure):
         "weight_location",
         "filters",
         "weight_output",
+        "readout_weight",
+        "readout_bias",
+        "readout_mask",
+        "readouts",
+        "fed",
         "layers",
         "contexts",
         "sums",
@@ -86,7 +91,7 @@ class Decoder(ctypes.Structure):
         "saved",
         "scratch",
     )
-    _SETTINGS = ("scalar", "operand", "form", "attention", "threads", "num_layers", "cell", "residual")
+    _SETTINGS = ("scalar", "operand", "form", "attention", "threads", "num_layers", "cell", "residual", "input_feeding")
     _fields_ = (
         *((name, ctypes.c_int32) for name in _SETTINGS),
         *((name, ctypes.c_int64) for name in _SIZES),
@@ -106,7 +111,7 @@ class DecoderGradients(ctypes.Structure):
 
     _ARRAYS = (
         *("states", "contexts", "weights", "embedded", "memory", "keys", "asked", "weight_query", "vector"),
-        *("attention_bias", "weight_location", "filters", "weight_output", "layers"),
+        *("attention_bias", "weight_location", "filters", "weight_output", "readouts", "read_embedded", "layers"),
     )
     _fields_ = tuple((name, ctypes.c_void_p) for name in _ARRAYS)
 
