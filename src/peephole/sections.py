@@ -50,7 +50,10 @@ class DataConfig:
         high=HIGHEST_COUNT,
     )
     dev_fraction: float = option(
-        0.02, "share of the sources held out as dev set when none is given", low=0.0001, high=0.5
+        0.02,
+        "share of the sources held out as dev set when none is given; more, up to a tenth, where it is under 100 pairs",
+        low=0.0001,
+        high=0.5,
     )
     dev_limit: int = option(
         2000, "at most this many pairs are held out when no dev set is given", low=1, high=HIGHEST_COUNT

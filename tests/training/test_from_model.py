@@ -15,6 +15,7 @@ from peephole.config import Config
 from peephole.data import KnownSymbols, prepare
 from peephole.errors import ConfigError, ModelFileError, RunError
 from peephole.nn import build_seq2seq
+from peephole.nn.schema import Architecture
 from peephole.storage.model_file import ModelFile, load_model, read_tensors
 from peephole.symbols import CharacterSymbols, learn_symbols
 from peephole.training.cpu_threads import cpu_threads
@@ -311,3 +312,38 @@ def test_a_model_that_changes_while_it_is_read_is_refused(project) -> None:
     (project / "a.safetensors").write_bytes(b"other")
     with pytest.raises(RunError, match="has changed while it was read"):
         start.copy_to(project)
+
+
+def write_series(path):
+    path.write_text("load\n" + "".join(f"{100 + 10 * np.sin(i / 4) + i % 3:.3f}\n" for i in range(200)))
+    return path
+
+
+def write_tables(folder):
+    """Write a manifest of tables of two columns with their labels."""
+    (folder / "tables").mkdir()
+    for i in range(20):
+        rows = (f"{(i + t) % 5},{i % 3}\n" for t in range(4 + i % 3))
+        (folder / f"tables/{i}.csv").write_text("".join(rows))
+    (folder / "manifest.tsv").write_text("".join(f"tables/{i}.csv\tlabel {'abc'[i % 3]}\n" for i in range(20)))
+    return folder / "manifest.tsv"
+
+
+@pytest.mark.parametrize(("write", "how"), [("series", {"horizon": 4}), ("tables", {"dev_metric": "loss"})])
+def test_series_and_files_go_on(project, write, how):
+    data = write_series(project / "series.csv") if write == "series" else write_tables(project)
+    small = {"hidden_size": 6, "embedding_size": 4, **QUICK}
+    old = peephole.train(data, out="old.safetensors", quiet=True, **small, **how)
+    peephole.train(data, out="new.safetensors", from_model="old.safetensors", quiet=True, **QUICK)
+    assert Architecture.of(load_model("new.safetensors").config.model) == Architecture.of(old.config.model)
+    first = next(entry["dev"]["loss"] for entry in log(project / "new.run") if "dev" in entry)
+    assert first == pytest.approx(
+        min(entry["dev"]["loss"] for entry in log(project / "old.run") if "dev" in entry), rel=1e-5
+    )
+
+
+def test_files_and_series_need_a_model_that_reads_them(project):
+    for data, how in ((write_tables(project), {}), (write_series(project / "series.csv"), {"horizon": 4})):
+        with pytest.raises(ConfigError, match=r"model.input: wanted symbols, as a.safetensors has it, got frames"):
+            peephole.train(data, out="c.safetensors", from_model="a.safetensors", **QUICK, **how)
+        assert not (project / "c.run").exists()

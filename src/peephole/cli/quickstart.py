@@ -21,8 +21,8 @@ from peephole.inspect import draw_attention, make_page
 from peephole.inspect.report import report
 from peephole.model import Model
 from peephole.model.evaluation import evaluate
+from peephole.training.budget_settings import SHORT, TRIGRAMS
 from peephole.training.run_file import run_folder
-from peephole.training.short_budget import SHORT, TRIGRAMS
 
 SHOWN_WORDS = 10
 DRAWN_WORDS = 6

@@ -9,6 +9,10 @@ import heapq
 from hashlib import blake2b
 
 HASHES = 1 << 64
+LEAST = 100
+"""Pairs to hold out even where they are more than the wanted share, since few do not tell which weights are best."""
+MOST_FRACTION = 0.1
+"""The share of the sources that these may be."""
 
 
 def source_hash(source: str) -> int:
@@ -21,11 +25,11 @@ def source_hash(source: str) -> int:
 
 
 class Holdout:
-    """Select the sources to hold out in one pass over the pairs, storing only the selected ones.
+    """Select the sources to hold out in one pass over the pairs, storing only few of them.
 
-    The sources whose hash lies in the lowest `fraction` of all hashes are held out, lowest first, as long as
-    their pairs number at most `limit`; if there are none, the source with the lowest hash of all. One source
-    is always left for training.
+    Held out are the sources whose hash lies in the lowest `fraction` of all hashes; where these have fewer than `LEAST`
+    pairs, more up to that number, but only in the lowest `MOST_FRACTION`. Lowest first, as long as their pairs number
+    at most `limit`; if there are none, the source with the lowest hash of all. One source is always left for training.
 
     >>> holdout = Holdout(fraction=0.02, limit=100)
     >>> for source in ["a", "b", "a"]:
@@ -36,7 +40,10 @@ class Holdout:
 
     def __init__(self, fraction: float, limit: int) -> None:
         self._limit = limit
-        self._bound = int(fraction * HASHES)  # sources with this hash or a higher one are trained on
+        self._fraction = int(fraction * HASHES)
+        self._bound = int(
+            max(fraction, MOST_FRACTION) * HASHES
+        )  # a source with this hash or a higher one is trained on
         self._pairs: dict[str, int] = {}  # number of pairs of each candidate, at most `limit` in total
         self._total = 0
         self._by_hash: list[tuple[int, str]] = []  # heap of the candidates: (-hash, source), highest first
@@ -65,11 +72,20 @@ class Holdout:
         """Return the sources to hold out; none if only one source has been seen."""
         if not self._several:
             return frozenset()
-        if self._training is None:
-            self._drop_highest()
-        elif not self._pairs:
+        if not self._pairs:
+            assert self._training is not None  # or nothing was seen
             return frozenset([self._training[1]])
-        return frozenset(self._pairs)
+        candidates = sorted((-negative_hash, source) for negative_hash, source in self._by_hash)
+        chosen: list[str] = []
+        pairs = 0
+        for hash_value, source in candidates:
+            pairs += self._pairs[source]
+            if chosen and hash_value >= self._fraction and pairs > LEAST:
+                break
+            chosen.append(source)
+        if len(chosen) == len(candidates) and self._training is None:
+            chosen.pop()
+        return frozenset(chosen)
 
     def _drop_highest(self) -> None:
         """Move the candidate with the highest hash to the training sources."""

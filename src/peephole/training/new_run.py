@@ -15,6 +15,7 @@ from peephole.data.manifest import recognise_sources
 from peephole.data.series import series_of
 from peephole.data.windows import recognise_series
 from peephole.errors import ArgumentError, check_path, check_type
+from peephole.storage.header import read_header
 from peephole.training.backend_choice import with_precision
 from peephole.training.folder import data_of_model
 from peephole.training.run_file import Run, run_folder
@@ -59,20 +60,29 @@ def new_run(
             found = data_of_model(start.model)
             files = [found[0], files[1] or found[1]]
     chosen = with_precision(base.with_values(settings, "train"))
-    if start is not None:
-        check_settings(start.model, model, chosen)
     if files[0] is None:
         raise ArgumentError("train: wanted the name of a file, got None, which only `from_model` allows")
     return Run(files[0], files[1], os.fspath(out), chosen, start)
 
 
 def with_sources(run: Run, pairs: Mapping[str, Items]) -> Run:
-    """Return the run with what the sources of its training file are; see `recognise_sources`."""
+    """Return the run with what the sources of its training file are; see `recognise_sources`.
+
+    Raises:
+        ConfigError: its settings, or these sources, are not those of the model with which it goes on.
+    """
+    config = _recognised(run, pairs)
+    if run.start is not None:
+        check_settings(run.start.model, read_header(run.start.model), config)
+    return replace(run, config=config)
+
+
+def _recognised(run: Run, pairs: Mapping[str, Items]) -> Config:
     given = pairs.get("train")
     if given is None:
-        return replace(run, config=recognise_sources(run.train, run.config))
+        return recognise_sources(run.train, run.config)
     if not is_array(given):
-        return run
+        return run.config
     if run.config.data.horizon is None:
         raise ArgumentError("train: an array of numbers is forecast: wanted horizon, the steps to forecast, got none")
-    return replace(run, config=recognise_series(run.train, run.config, series_of("train", given)))
+    return recognise_series(run.train, run.config, series_of("train", given))

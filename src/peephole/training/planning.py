@@ -16,11 +16,11 @@ from peephole.errors import check_path, check_type
 from peephole.memory import size_text
 from peephole.nn.schema import Architecture, tensors
 from peephole.training.alignment import ctc_notice
+from peephole.training.budget_settings import suit_budget
 from peephole.training.estimate import Estimate, estimate
 from peephole.training.folder import check_name, check_replaces_nothing
 from peephole.training.run_file import Run
 from peephole.training.schedules import empty_budget_notice
-from peephole.training.short_budget import suit_budget
 
 LARGEST_PARTS = 3  # parts of the memory that are named
 

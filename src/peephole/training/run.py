@@ -21,6 +21,7 @@ from peephole.nn.initial import initial_weights
 from peephole.nn.schema import CONSTANTS
 from peephole.storage.model_file import ModelFile
 from peephole.training.alignment import ctc_notice
+from peephole.training.budget_settings import suit_budget
 from peephole.training.choose import start_platform
 from peephole.training.dev import measure
 from peephole.training.executor import Executor, Platform, Weights
@@ -34,7 +35,6 @@ from peephole.training.processes import run_on_rank_zero, synchronised_clock
 from peephole.training.report import Report
 from peephole.training.run_file import Run, read_run, resume_command
 from peephole.training.schedules import empty_budget_notice
-from peephole.training.short_budget import suit_budget
 from peephole.training.start import introduction
 from peephole.training.state import (
     Position,
@@ -89,7 +89,7 @@ def train(
         overwrite: replace `out` and its run folder if they exist.
         quiet: print nothing; log.jsonl and TensorBoard's events are still written.
         settings: single settings, as `minutes=5`, `hidden_size=512` or `**{"train.seed": 2}`. With a budget in minutes,
-            some that were not given are chosen for it: see `peephole.training.short_budget`.
+            or few data and no budget, some that were not given are chosen: see `peephole.training.budget_settings`.
 
     Returns:
         The model with the best weights on dev, as `peephole.load(out)` returns it.
@@ -112,7 +112,8 @@ def train(
             chosen: list[str] = []
 
             def settle(prepared: Prepared) -> Config:
-                config, line = suit_budget(run.config, prepared)
+                suited = suit_budget(run.config, prepared) if run.start is None else (run.config, None)
+                config, line = suited  # a run that goes on with a model keeps its settings
                 chosen.extend([] if line is None else [line])
                 _memory_note(platform, config, prepared)
                 return config

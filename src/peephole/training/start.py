@@ -16,6 +16,7 @@ from peephole.nn.schema import Architecture
 from peephole.storage.header import Header, read_header
 from peephole.storage.model_file import ModelFile, load_model
 from peephole.storage.replace_file import replace_file
+from peephole.symbols.frames import FRAME_KINDS
 
 START = "start.safetensors"
 """The copy of the model in the run's folder."""
@@ -126,7 +127,8 @@ def check_settings(model: str, header: Header | ModelFile, config: Config) -> No
     for side, table in (("source", header.source_symbols), ("target", header.target_symbols)):
         kind = getattr(config.symbols, side)
         _check_equal(model, f"symbols.{side}", table.kind, table.kind if kind == "auto" else kind)
-        _check_equal(model, "symbols.normalize", table.normalize, config.symbols.normalize)
+        if table.kind not in FRAME_KINDS:  # whose tables have no texts
+            _check_equal(model, "symbols.normalize", table.normalize, config.symbols.normalize)
     if config.symbols.shared:
         one = header.source_symbols.to_json() == header.target_symbols.to_json()
         _check_equal(model, "symbols.shared", one, True)

@@ -7,18 +7,28 @@ import json
 import pytest
 
 from peephole import load
-from peephole.config import Config, ModelConfig
+from peephole.config import DEFAULT_EPOCHS, Config, ModelConfig
 from peephole.data import prepare
 from peephole.training import plan, resume, train
+from peephole.training.budget_settings import (
+    FEW_DATA,
+    FEW_PASSES,
+    FEW_UPDATES,
+    LEAST_UPDATES,
+    MANY_PASSES,
+    MORE_UPDATES,
+    SHORT,
+    TRIGRAMS,
+    suit_budget,
+)
 from peephole.training.estimate import Estimate
 from peephole.training.run_file import read_run
-from peephole.training.short_budget import FEW_PASSES, FEW_UPDATES, MORE_UPDATES, SHORT, TRIGRAMS, suit_budget
 
 from .toy import write_pairs
 
 FEW = {"minutes": 0.0001, "max_length": 20}  # a fraction of an update
 ALL = {**SHORT, **TRIGRAMS}
-CHOSEN = "batch_symbols=300, attention_symbol=true, learning_rate=0.002, hidden_size=192, dropout=0, ngram_rows=4096"
+CHOSEN = "batch_symbols=300, attention_symbol=true, hidden_size=192, dropout=0, ngram_rows=4096"
 
 
 @pytest.fixture(scope="module")
@@ -42,7 +52,7 @@ def test_few_passes_get_another_recipe(prepared):
 
 
 def test_sources_of_many_symbols_get_no_trigrams(prepared, monkeypatch):
-    monkeypatch.setattr("peephole.training.short_budget.MOST_LETTERS", len(prepared.source_symbols) - 1)
+    monkeypatch.setattr("peephole.training.budget_settings.MOST_LETTERS", len(prepared.source_symbols) - 1)
     config, line = suit_budget(Config().with_values(FEW), prepared)
     assert values(config) == {**SHORT, "model.ngram_rows": 0}
     assert "ngram_rows" not in line
@@ -55,24 +65,19 @@ def test_attention_that_cannot_read_the_symbol_does_not(prepared, kind):
     assert "attention_symbol" not in line
 
 
-def test_many_updates_keep_the_defaults(prepared):
-    config = Config().with_values({"minutes": 600})
-    assert suit_budget(config, prepared) == (config, None)
-
-
 @pytest.mark.parametrize(
     "settings",
     [
         {"epochs": 0.1},
         {"steps": 1},
-        {},
+        {"device": "cuda"},
         {**FEW, "device": "cuda"},
         {**FEW, **ALL},
     ],
     ids=str,
 )
 def test_other_budgets_devices_and_complete_settings_stay(prepared, settings, monkeypatch):
-    monkeypatch.setattr("peephole.training.short_budget.training_device", lambda config: config.device)
+    monkeypatch.setattr("peephole.training.budget_settings.training_device", lambda config: config.device)
     config = Config().with_values({"device": "cpu", **settings})
     assert suit_budget(config, prepared) == (config, None)
 
@@ -87,7 +92,7 @@ def test_given_settings_stay_even_with_the_value_of_the_default(prepared):
         chosen, line = suit_budget(config, prepared)
         assert values(chosen) == {**ALL, "model.dropout": 0.2, "model.hidden_size": 64}
         assert line is not None
-        assert line.endswith(" updates: batch_symbols=300, attention_symbol=true, learning_rate=0.002, ngram_rows=4096")
+        assert line.endswith(" updates: batch_symbols=300, attention_symbol=true, ngram_rows=4096")
 
 
 @pytest.mark.parametrize(
@@ -97,13 +102,68 @@ def test_given_settings_stay_even_with_the_value_of_the_default(prepared):
         (FEW_PASSES - 0.01, FEW_UPDATES - 100, ALL),
         (FEW_PASSES + 0.01, FEW_UPDATES - 100, MORE_UPDATES),
         (FEW_PASSES + 0.01, FEW_UPDATES + 100, {}),
+        (MANY_PASSES + 0.01, FEW_UPDATES - 100, FEW_DATA),
+        (MANY_PASSES + 0.01, FEW_UPDATES + 100, FEW_DATA),
     ],
 )
 def test_passes_and_updates_decide(prepared, passes, updates, expected, monkeypatch):
     found = Estimate({}, round(updates / passes), 60.0)
-    monkeypatch.setattr("peephole.training.short_budget.estimate", lambda config, prepared: found)
+    monkeypatch.setattr("peephole.training.budget_settings.estimate", lambda config, prepared: found)
     chosen = values(suit_budget(Config().with_values({"minutes": passes}), prepared)[0])
     assert chosen == {**values(Config()), **expected}
+
+
+@pytest.mark.parametrize("name", ["encoder_size", "attention_heads"])
+def test_a_size_that_was_given_keeps_the_hidden_size_that_it_has_to_fit(prepared, name):
+    chosen, _ = suit_budget(Config().with_values({**FEW, name: 64}), prepared)
+    assert values(chosen) == {**ALL, "model.hidden_size": Config().model.hidden_size}
+
+
+def least_symbols(batch_symbols):
+    """Return the target symbols with which the default number of passes has just enough updates."""
+    return LEAST_UPDATES * batch_symbols // DEFAULT_EPOCHS
+
+
+@pytest.mark.parametrize(
+    ("symbols", "given", "expected"),
+    [
+        (10, {}, {**FEW_DATA, "train.steps": LEAST_UPDATES}),
+        (least_symbols(150) - 1, {}, {**FEW_DATA, "train.steps": LEAST_UPDATES}),
+        (least_symbols(150), {}, FEW_DATA),
+        (least_symbols(1000) - 1, {}, FEW_DATA),
+        (least_symbols(1000), {}, {}),
+        (10, {"model.dropout": 0.2, "data.batch_symbols": 1000}, {"train.steps": 3000, "model.attention_symbol": True}),
+        (least_symbols(400), {"data.batch_symbols": 400}, {}),
+        (least_symbols(400) - 1, {**FEW_DATA, "data.batch_symbols": 400}, {"train.steps": LEAST_UPDATES}),
+        (10, {"model.attention": "dot"}, {**FEW_DATA, "train.steps": 3000, "model.attention_symbol": False}),
+    ],
+)
+def test_few_data_get_their_settings_and_enough_updates(prepared, symbols, given, expected, monkeypatch):
+    monkeypatch.setattr(type(prepared.train), "num_target_symbols", symbols)
+    config = Config().with_values(given)
+    chosen, line = suit_budget(config, prepared)
+    names = ("train.steps", *FEW_DATA)
+    assert values(chosen, names) == {**values(config, names), **expected}
+    assert chosen.train.epochs is None
+    assert (line is None) == (not expected)
+    assert line is None or line.startswith(f"{len(prepared.train)} pairs are few and no budget was given: ")
+
+
+def test_a_model_of_few_data_is_trained_long_enough(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("peephole.training.budget_settings.LEAST_UPDATES", 7)
+    write_pairs(tmp_path / "train.tsv", 40)
+    train("train.tsv", out="m.safetensors", hidden_size=16, embedding_size=8, batch_symbols=2000)
+    said = capsys.readouterr().err
+    assert " pairs are few and no budget was given: attention_symbol=true, dropout=0.4, steps=7\n" in said
+    assert read_run(tmp_path / "m.run").config.train.steps == 7
+    train("train.tsv", out="n.safetensors", from_model="m.safetensors", minutes=0.0001)  # keeps its settings
+    stored = load("n.safetensors").config
+    assert (stored.model, stored.data.batch_symbols, stored.train.minutes) == (
+        load("m.safetensors").config.model,
+        2000,
+        0.0001,
+    )
 
 
 def test_a_run_stores_what_was_chosen_and_goes_on_with_it(tmp_path, monkeypatch, capsys):
@@ -111,7 +171,7 @@ def test_a_run_stores_what_was_chosen_and_goes_on_with_it(tmp_path, monkeypatch,
     write_pairs(tmp_path / "train.tsv", 200)
     assert CHOSEN in "\n".join(plan("train.tsv", **FEW).report)
     train("train.tsv", out="m.safetensors", hidden_size=16, **FEW)
-    assert "learning_rate=0.002, dropout=0, ngram_rows=4096\n" in capsys.readouterr().err
+    assert "attention_symbol=true, dropout=0, ngram_rows=4096\n" in capsys.readouterr().err
     stored = json.loads((tmp_path / "m.run" / "run.json").read_text())["config"]
     assert (stored["data"]["batch_symbols"], stored["model"]["hidden_size"]) == (300, 16)
     assert values(read_run(tmp_path / "m.run").config) == {**ALL, "model.hidden_size": 16}

@@ -1,0 +1,116 @@
+"""Choose settings that nobody gave, from the budget of a training and the amount of its data.
+
+The defaults suit a long training on much data. A short one learns more from many small updates; one that also sees its
+data few times, from a smaller model without dropout, since it does not come to learning by heart, and from vectors of
+trigrams. Few data are seen many times: they need many small updates, too, and more dropout.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import fields
+from typing import Any
+
+from peephole.config import DEFAULT_EPOCHS, SECTIONS, Config
+from peephole.consistency import may_read_symbol
+from peephole.data import Prepared
+from peephole.training.backend_choice import training_device
+from peephole.training.estimate import estimate
+
+FEW_UPDATES = 10_000
+MORE_UPDATES = {"data.batch_symbols": 300, "model.attention_symbol": True}
+"""What a training of few updates needs; benchmarks/RESULTS.md has the comparisons."""
+FEW_PASSES = 12.0
+SHORT = {
+    **MORE_UPDATES,
+    "model.hidden_size": 192,
+    "model.dropout": 0.0,
+}
+"""What it needs if its passes over the data are few, too; likewise."""
+MOST_LETTERS = 256
+TRIGRAMS = {"model.ngram_rows": 4096}
+"""What it then also needs if there are few source symbols, as letters are: of thousands, each trigram is rare."""
+MANY_PASSES = 40.0
+FEW_DATA = {"data.batch_symbols": 150, "model.attention_symbol": True, "model.dropout": 0.4}
+"""What a training needs that sees its data many times; likewise."""
+LEAST_UPDATES = 3000
+"""Of a training without a budget: where the default number of passes has fewer, it goes on until then."""
+
+_DEFAULTS = {f"{section}.{f.name}": f.default for section, kind in SECTIONS.items() for f in fields(kind)}
+
+
+def suit_budget(config: Config, prepared: Prepared) -> tuple[Config, str | None]:
+    """Return the settings with which a training makes the most of its budget, and a line that says what was chosen.
+
+    Only settings that were not given and have their defaults are chosen, and only for texts: for a budget in passes or
+    updates, on a GPU, or for frames and vectors, everything stays. The time of a pass is an estimate, so the choice for
+    a budget in minutes may differ between machines; run.json stores what was chosen.
+
+    Args:
+        config: all settings.
+        prepared: the prepared data.
+    """
+    train = config.train
+    is_text = config.model.input == "symbols" and config.model.output in ("symbols", "copy")
+    if not is_text or training_device(train) != "cpu" or train.epochs is not None or train.steps is not None:
+        return config, None
+    if train.minutes is None:
+        return _suit_data(config, prepared)
+    free = _free(config, (*SHORT, *TRIGRAMS, *FEW_DATA))
+    found = estimate(config, prepared) if free else None
+    if found is None or found.seconds_per_epoch is None:
+        return config, None
+    passes = 60 * train.minutes / found.seconds_per_epoch
+    updates = passes * found.steps_per_epoch
+    chosen = {name: value for name, value in _wanted(passes, updates, prepared).items() if name in free}
+    if not chosen:
+        return config, None
+    line = f"{train.minutes:g} minutes are about {passes:.2g} passes over the data and {updates:,.0f} updates"
+    return config.with_values(chosen, "budget"), f"{line}: {_as_text(chosen)}"
+
+
+def _wanted(passes: float, updates: float, prepared: Prepared) -> Mapping[str, Any]:
+    """Return the settings that suit a training of some passes and updates with the defaults."""
+    if passes >= MANY_PASSES:
+        return FEW_DATA
+    if updates >= FEW_UPDATES:
+        return {}
+    if passes >= FEW_PASSES:
+        return MORE_UPDATES
+    return SHORT | (TRIGRAMS if len(prepared.source_symbols) <= MOST_LETTERS else {})
+
+
+def _suit_data(config: Config, prepared: Prepared) -> tuple[Config, str | None]:
+    """Return the settings of a training without a budget, and a line that says what was chosen."""
+    symbols = prepared.train.num_target_symbols
+    if DEFAULT_EPOCHS * symbols / config.data.batch_symbols >= LEAST_UPDATES:
+        return config, None
+    free = _free(config, FEW_DATA)
+    chosen = {name: value for name, value in FEW_DATA.items() if name in free}
+    suited = config.with_values(chosen, "budget")
+    if DEFAULT_EPOCHS * symbols / suited.data.batch_symbols < LEAST_UPDATES:
+        chosen["train.steps"] = LEAST_UPDATES
+        suited = config.with_values(chosen, "budget")
+    if not chosen:
+        return config, None
+    return suited, f"{len(prepared.train):,} pairs are few and no budget was given: {_as_text(chosen)}"
+
+
+def _free(config: Config, names: Iterable[str]) -> set[str]:
+    """Return which settings were not given and may be chosen."""
+    free = {name for name in names if name not in config.given and _value(config, name) == _DEFAULTS[name]}
+    if not may_read_symbol(config.model):
+        free -= {"model.attention_symbol"}
+    if {"model.encoder_size", "model.attention_heads"} & config.given:  # which may have to fit it
+        free -= {"model.hidden_size"}
+    return free
+
+
+def _as_text(chosen: Mapping[str, bool | float]) -> str:
+    shown = {name: str(value).lower() if isinstance(value, bool) else f"{value:g}" for name, value in chosen.items()}
+    return ", ".join(f"{name.partition('.')[2]}={value}" for name, value in shown.items())
+
+
+def _value(config: Config, name: str) -> object:
+    section, _, key = name.partition(".")
+    return getattr(getattr(config, section), key)
