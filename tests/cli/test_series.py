@@ -49,6 +49,25 @@ def test_each_column_is_forecast(peephole: Peephole, model: Path) -> None:
         )
 
 
+@pytest.mark.parametrize("level", [0, 1e6, 1e9])
+def test_numbers_are_written_with_the_digits_of_their_changes(peephole: Peephole, model: Path, level: float) -> None:
+    steps = [level + number % 9 for number in range(12)]
+    peephole.write("level.csv", "a\n" + "".join(f"{number:.0f}\n" for number in steps))
+    rows = list(csv.DictReader(peephole("predict", model, "level.csv").succeeded().lines))
+    [wanted] = load(model).predict([steps])
+    assert 1 < np.ptp(wanted.samples) < 100
+    for key, values in (("mean", wanted.mean), ("0.1", wanted.quantile(0.1)), ("0.9", wanted.quantile(0.9))):
+        written = [row[key] for row in rows]
+        np.testing.assert_allclose(np.array(written, float) - level, values[:, 0] - level, rtol=0, atol=1e-4)
+        assert max(map(len, written)) <= 17
+    [there] = load(model).predict([np.array(steps) - level])
+    np.testing.assert_allclose(wanted.samples - level, there.samples, rtol=1e-5, atol=1e-6)
+    shown = peephole(
+        "train", "level.csv", "--dry-run", "--set", "data.horizon=2", "--set", "data.history=3"
+    ).succeeded()
+    assert "12 steps" in shown.out
+
+
 def test_json_horizon_samples_and_several_tables(peephole: Peephole, model: Path) -> None:
     options = ("--steps-ahead", "2", "--samples", "5", "--seed", "4")
     done = peephole("predict", model, "t.csv", "--json", *options).succeeded()

@@ -11,7 +11,8 @@ import pytest
 
 from peephole.config import Config, DataConfig
 from peephole.data import Report, batches
-from peephole.data.series import Series, read_series, series_of
+from peephole.data.prepared import prepare
+from peephole.data.series import Series, check_series, read_series, series_of
 from peephole.data.windows import recognise_series, split_series
 from peephole.errors import ConfigError, DataError
 
@@ -108,13 +109,33 @@ def test_arrays_and_parquet_files_are_tables(tmp_path):
         read_series(tmp_path / "t.npy", DataConfig(), Report("t"))
 
 
-def windows(train, dev=None, **settings):
+def test_numbers_keep_the_digits_of_float64(tmp_path):
+    values = np.array([1e9, 1e9 + 1, 1e9 + 2.5])
+    np.save(tmp_path / "t.npy", values)
+    pyarrow.parquet.write_table(pyarrow.table({"a": values}), tmp_path / "t.parquet")
+    (tmp_path / "t.csv").write_text("a\n1000000000\n1000000001\n1000000002.5\n")
+    for name in ("t.npy", "t.parquet", "t.csv"):
+        assert read_series(tmp_path / name, DataConfig(), Report(name)).values.ravel().tolist() == values.tolist()
+    found, report = read(tmp_path, "a\n1e39\n-1e39\n")
+    assert (found.values.ravel().tolist(), report) == ([1e39, -1e39], [])
+
+
+def test_numbers_that_would_overflow_are_errors(tmp_path):
+    with pytest.raises(
+        DataError, match=r"t\.csv, line 3, column 'a': wanted a number from -1e300 to 1e300, got -1e\+308"
+    ):
+        read(tmp_path, "a\n1\n-1e308\n")
+    with pytest.raises(DataError, match=r"^t, line 1, column '1': wanted a number from -1e300 to 1e300, got 1e\+308"):
+        check_series(series_of("t", np.array([1e308, 1])), "t", Report("t"))
+
+
+def windows(train, dev=None, in_own_units=False, **settings):
     config = DataConfig(**{"horizon": 2, "history": 3, "dev_fraction": 0.1} | settings)
-    return split_series(train, dev, config, "t.csv")
+    return split_series(train, dev, config, "t.csv", in_own_units=in_own_units)
 
 
 def table(rows, columns=("a",)):
-    values = np.arange(rows * len(columns), dtype=np.float32).reshape(rows, len(columns))
+    values = np.arange(rows * len(columns), dtype=np.float64).reshape(rows, len(columns))
     return Series(values, columns)
 
 
@@ -143,11 +164,41 @@ def test_columns_are_series_of_their_own_or_components():
 
 
 def test_missing_numbers_are_filled_in_sources_and_left_out_of_targets():
-    values = np.array([0, 1, NAN, 3, NAN, 5, 6, 7, 8, 9, 10, 11], np.float32)[:, None]
+    values = np.array([0, 1, NAN, 3, NAN, 5, 6, 7, 8, 9, 10, 11])[:, None]
     train, _, _ = windows(Series(values, ("a",)))
     sources, targets = train.pairs([0, 1])
     assert [s.ravel().tolist() for s in sources] == [[0, 1, 1], [1, 1, 3]]
     np.testing.assert_array_equal(np.ravel(targets), [3, NAN, NAN, 5])
+
+
+@pytest.mark.parametrize(("level", "scale"), [(0, 1), (1e9, 1), (-1e9, 64), (0, 1e40), (1e-40, 2e-45)])
+def test_windows_in_their_own_units_have_no_level_and_no_scale(level, scale):
+    numbers = np.random.default_rng(1).integers(0, 9, (30, 2))
+    steps = level + float(scale) * numbers
+    train, _, _ = windows(Series(steps, ("a", "b")), in_own_units=True, columns="joint")
+    for start, (source, target) in enumerate(zip(*train.pairs(list(range(len(train)))), strict=True)):
+        window = numbers[start : start + 3]
+        mean, deviation = window.mean(0), window.std(0)
+        still = deviation == 0  # such a component is only shifted
+        deviation = np.where(still, 1, deviation)
+        np.testing.assert_allclose(source, (window - mean) / deviation, rtol=1e-6, atol=1e-7)
+        wanted = (numbers[start + 3 : start + 5] - mean) / deviation * np.where(still, scale, 1)
+        wanted = np.where(abs(wanted) < 3e38, wanted, np.copysign(np.inf, wanted))
+        np.testing.assert_allclose(target, wanted, rtol=1e-6, atol=1e-7)
+        assert (source.dtype, target.dtype) == (np.float32, np.float32)
+
+
+def test_constant_units_refuse_a_level_that_float32_does_not_hold(tmp_path):
+    config = Config().with_values({"data.horizon": 2, "data.history": 3, "model.scaling": "constant"})
+    for level, is_error in ((1e4, False), (1e9, True), (1e39, True)):
+        np.save(tmp_path / "t.npy", level + np.arange(40) % 9)
+        if not is_error:
+            prepare(tmp_path / "t.npy", None, config, tmp_path / "data")
+            continue
+        with pytest.raises(DataError, match=r"column '1': numbers up to 1e\+.. lose digits in float32, which model\.s"):
+            prepare(tmp_path / "t.npy", None, config, tmp_path / "data")
+    np.save(tmp_path / "t.npy", np.full(40, 0.1))  # does not vary, so that its rounding does not matter
+    prepare(tmp_path / "t.npy", None, config, tmp_path / "data")
 
 
 def test_a_dev_table_has_windows_of_its_own():

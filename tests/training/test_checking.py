@@ -215,7 +215,7 @@ def test_tables_of_series_are_checked(tmp_path: Path) -> None:
     of_file = findings(found)
     assert (of_file["missing numbers"].count, of_file["constant columns"].count) == (1, 1)
     assert of_file["missing numbers"].examples == ("column 'z': 1 missing number, at most 1 in a row",)
-    assert "1e+06 in row 41" in of_file["far numbers"].examples[0]
+    assert "1000000 in row 41" in of_file["far numbers"].examples[0]
     assert (found.overlaps[0].sources, found.overlaps[0].of) == (30, 30)
     assert found.plan is not None
 

@@ -98,6 +98,37 @@ def test_an_array_trains_as_a_table_of_the_same_numbers(folder, tmp_path):
         peephole.train(series(30), out=tmp_path / "n.safetensors", **settings)
 
 
+@pytest.mark.parametrize("engine", ["auto", "off"])
+def test_the_level_and_the_scale_of_a_series_do_not_matter(folder, engine):
+    """Numbers whose changes float32 cannot hold are forecast, scored and evaluated as those of another level."""
+    model = peephole.load(folder / "m.safetensors")
+    given = np.round(series(), 3) - 5000
+    [wanted] = model.predict([given], engine=engine)
+    [density] = model.score([given[:394]], [given[394:]], engine=engine)
+    errors = peephole.evaluate(model, given, season=SEASON, engine=engine, metrics=["mase", "mae"]).scores
+    for level, scale in ((1e9, 1), (0, 1e45), (0, 1e-45)):
+        other = level + scale * given
+        [found] = model.predict([other], engine=engine)
+        np.testing.assert_allclose((found.samples - level) / scale, wanted.samples, rtol=1e-5, atol=1e-5)
+        scored = model.score([other[:394]], [other[394:]], engine=engine)[0]
+        assert scored == pytest.approx(density - HORIZON * np.log(scale), rel=1e-5)
+        there = peephole.evaluate(model, other, season=SEASON, engine=engine, metrics=["mase", "mae"]).scores
+        assert there["mase"].value == pytest.approx(errors["mase"].value, rel=1e-5)
+        assert there["mae"].value == pytest.approx(errors["mae"].value * scale, rel=1e-5)
+    with pytest.raises(ArgumentError, match="sources: wanted numbers from -1e300 to 1e300, got a larger one at 0"):
+        model.predict([1e308 * np.sign(given)], engine=engine)
+
+
+def test_a_model_learns_the_same_at_every_level(tmp_path):
+    settings = SETTINGS | {"steps": 5}
+    given = np.round(series(level=0), 2)
+    for name, level in (("one", 0), ("other", 1e9)):
+        peephole.train(given + level, out=tmp_path / f"{name}.safetensors", **settings)
+    one, other = (read_tensors(tmp_path / f"{name}.safetensors")[0] for name in ("one", "other"))
+    for name, tensor in one.items():
+        np.testing.assert_allclose(tensor, other[name], rtol=1e-3, atol=1e-4)  # AdamW's first steps are signs
+
+
 def test_scores_are_densities(folder):
     model = peephole.load(folder / "m.safetensors")
     wanted = series(120)

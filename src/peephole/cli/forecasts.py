@@ -4,10 +4,14 @@ from __future__ import annotations
 
 import csv
 import json
+import math
 import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from typing import Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
 
 from peephole.cli.lines import print_note
 from peephole.data import Report
@@ -17,6 +21,9 @@ from peephole.model.forecast import LEVELS, Forecast
 from peephole.model.handle import Model
 from peephole.model.series import SeriesModel
 from peephole.model.series_evaluation import report_of, score_windows
+
+DIGITS = 6  # of the distance between the lowest and the highest number of a forecast
+MOST_DIGITS = 17  # of a float64
 
 
 def write_forecasts(
@@ -60,8 +67,23 @@ def rows_of(forecast: Forecast, columns: Sequence[str]) -> Iterator[list[Any]]:
     """Yield the lines of a forecast: series, step from 1, mean and quantiles."""
     found = [forecast.mean, *(forecast.quantile(level) for level in LEVELS)]
     for component, column in enumerate(columns):
+        digits = _significant_digits(np.array(found)[:, :, component])
         for step in range(len(forecast.mean)):
-            yield [column, step + 1, *(f"{values[step, component]:.6g}" for values in found)]
+            yield [column, step + 1, *(f"{values[step, component]:.{digits}g}" for values in found)]
+
+
+def _significant_digits(values: NDArray[np.float64]) -> int:
+    """Return how many digits of numbers to write: six of the distance between the lowest and the highest.
+
+    All those before the point are among them unless they are more than 16.
+
+    >>> _significant_digits(np.array([1.5, 7.25])), _significant_digits(np.array([1e9 + 1.5, 1e9 + 7.25]))
+    (6, 15)
+    """
+    largest, distance = float(np.abs(values).max()), float(np.ptp(values))
+    before = len(f"{largest:.0f}")
+    more = math.floor(math.log10(largest)) - math.floor(math.log10(distance)) if distance > 0 else 0
+    return min(MOST_DIGITS, max(DIGITS + more, before if before < MOST_DIGITS else DIGITS))
 
 
 def write_scores(model: Model, name: str, *, as_json: bool, **search: Any) -> None:

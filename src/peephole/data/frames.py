@@ -212,7 +212,7 @@ def _is_number(cell: str) -> bool:
     return True
 
 
-def _read_parquet(path: Path, most: int) -> NDArray[np.float32]:
+def _read_parquet(path: Path, most: int) -> NDArray[np.float64]:
     """Return the first rows, one more than `most` if there are so many."""
     pyarrow = import_pyarrow(str(path))
     file = pyarrow.parquet.ParquetFile(path)
@@ -234,7 +234,7 @@ def is_number_column(schema: Any, column: str) -> bool:
     return bool(types.is_integer(kind) or types.is_floating(kind) or types.is_decimal(kind))
 
 
-def parquet_numbers(table: Any, columns: Sequence[str]) -> NDArray[np.float32]:
+def parquet_numbers(table: Any, columns: Sequence[str]) -> NDArray[np.float64]:
     """Return columns of a Parquet table, as pyarrow holds it, as (T, C); a missing number is NaN."""
-    found = [table[column].cast("float64", safe=False).to_numpy().astype(np.float32) for column in columns]
-    return np.stack(found, 1) if found else np.empty((table.num_rows, 0), np.float32)
+    found = [table[column].cast("float64", safe=False).to_numpy() for column in columns]
+    return np.stack(found, 1) if found else np.empty((table.num_rows, 0))

@@ -13,29 +13,35 @@ from peephole.data.frame_pairs import Statistics
 from peephole.data.frames import read_array
 from peephole.data.read import Report
 from peephole.data.series import Series, read_series
+from peephole.data.window_units import units_of
 from peephole.data.windows import Numbers, Windows, split_series
+from peephole.errors import DataError
 from peephole.storage.replace_file import replace_files
 from peephole.symbols import FrameSymbols
 
 SERIES_FILES = ("series.npy", "dev_series.npy")
+MOST_ROUNDING = 1e-3  # of a column's deviation
 
 
 def prepare_series(train_path: str, dev_path: str | None, config: Config, folder: Path) -> dict[str, Any]:
     """Write the numbers of the tables; return the rest of the stamp as plain JSON values.
 
     Raises:
-        DataError: a table cannot be read, or is too short.
+        DataError: a table cannot be read or is too short, or float32 is too coarse for it in units that are constant.
     """
     report, dev_report = Report(train_path, "number"), Report(dev_path or train_path, "number")
     series = read_series(train_path, config.data, report)
     dev = None if dev_path is None else read_series(dev_path, config.data, dev_report)
+    constant = config.model.scaling == "constant"
+    if constant:
+        _check_rounding(train_path, series)
     train, _, line = split_series(series, dev, config.data, train_path)
     with replace_files([folder / name for name in SERIES_FILES]) as files:
         for file, table in zip(files, (series, dev), strict=True):
-            np.save(file, np.empty((0, 0), np.float32) if table is None else table.values)
+            np.save(file, np.empty((0, 0)) if table is None else table.values)
     size = config.model.input_size or 1
     symbols = FrameSymbols("numbers", size=size).to_json()
-    constants = train.statistics() if config.model.scaling == "constant" else ([0.0] * size, [1.0] * size)
+    constants = train.statistics() if constant else ([0.0] * size, [1.0] * size)
     return {
         "source_symbols": symbols,
         "target_symbols": symbols,
@@ -51,7 +57,30 @@ def open_series(
     """Return the training windows, dev windows, and the statistics of the frontend."""
     about = stamp["series"]
     config = DataConfig(**stamp["made_from"]["settings"]["data"])
-    found = [Series(read_array(folder / name), tuple(about["columns"]), about["time"]) for name in SERIES_FILES]
+    found = [
+        Series(read_array(folder / name).astype(np.float64), tuple(about["columns"]), about["time"])
+        for name in SERIES_FILES
+    ]
     dev = found[1] if len(found[1].values) else None
-    train, dev_windows, _ = split_series(found[0], dev, config, about["name"])
+    in_own_units = stamp["made_from"]["settings"]["scaling"] == "source"
+    train, dev_windows, _ = split_series(found[0], dev, config, about["name"], in_own_units=in_own_units)
     return train, dev_windows.spread(config.dev_limit), Statistics(*about["statistics"])
+
+
+def _check_rounding(name: str, series: Series) -> None:
+    """Check that float32, in which a model with constant units reads numbers, holds the changes of each column.
+
+    Raises:
+        DataError: its largest error is more than `MOST_ROUNDING` of a column's deviation.
+    """
+    for values, column in zip(series.values.T, series.columns, strict=True):
+        known = values[np.isfinite(values)]
+        [deviation] = units_of(known[:, None]).deviation
+        most = MOST_ROUNDING * deviation if np.ptp(known) > 0 else np.finfo(np.float32).max
+        with np.errstate(over="ignore"):
+            error = np.abs(known - known.astype(np.float32)).max()
+        if error > most:
+            raise DataError(
+                f"{name}, column {column!r}: numbers up to {np.abs(known).max():g} lose digits in float32, which "
+                "model.scaling=constant reads: wanted model.scaling=source, or a column without its level"
+            )

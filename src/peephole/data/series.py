@@ -20,6 +20,8 @@ from peephole.errors import DataError, shorten
 
 MISSING = ("", "na", "nan", "null", "none", "n/a", "?", "-")
 """Texts that stand for a missing number, in small letters."""
+LARGEST = 1e300
+"""Numbers are at most this large, so that their differences and sums are finite."""
 SUFFIXES = (".csv", ".tsv", ".txt", ".parquet", ".npy")
 
 
@@ -28,19 +30,19 @@ class Series:
     """The columns of a table.
 
     Attributes:
-        values: (T, C) float32; NaN where a number is missing.
+        values: (T, C) float64; NaN where a number is missing.
         columns: the name of each column.
         time: the name of the column of times, which is not among them; None if there is none.
     """
 
-    values: NDArray[np.float32]
+    values: NDArray[np.float64]
     columns: tuple[str, ...]
     time: str | None = None
 
-    def filled(self) -> NDArray[np.float32]:
+    def filled(self) -> NDArray[np.float64]:
         """Return the values with each missing number replaced by the one before it, or by the first after it.
 
-        >>> Series(np.array([[np.nan], [2], [np.nan]], np.float32), ("a",)).filled().tolist()
+        >>> Series(np.array([[np.nan], [2], [np.nan]]), ("a",)).filled().tolist()
         [[2.0], [2.0], [2.0]]
         """
         known = np.isfinite(self.values)
@@ -102,11 +104,16 @@ def check_series(found: Series, name: str, report: Report, lines: Sequence[int] 
         lines: the line of each row; None: rows are numbered from 1.
 
     Raises:
-        DataError: there are no rows or no columns, or a column has no number.
+        DataError: there are no rows or no columns, or a column has no number, or one beyond `LARGEST`.
     """
     if not found.values.size:
         raise DataError(f"{name}: wanted a table of numbers, got {found.values.shape[0]} rows of 0 columns")
-    values = np.where(np.isfinite(found.values), found.values, np.float32(np.nan))
+    values = np.where(np.isfinite(found.values), found.values, np.nan)
+    for row, index in np.argwhere(np.abs(values) > LARGEST)[:1].tolist():
+        raise DataError(
+            f"{name}, line {row + 1 if lines is None else lines[row]}, column {found.columns[index]!r}: "
+            f"wanted a number from -1e300 to 1e300, got {values[row, index]:g}"
+        )
     for index, column in enumerate(found.columns):
         if np.isnan(values[:, index]).all():
             raise DataError(f"{name}, column {column!r}: wanted numbers, got none in {len(values)} rows")
@@ -125,7 +132,7 @@ def series_of(name: str, given: Any) -> Series:
     given = np.asarray(given)
     if given.ndim not in (1, 2) or given.dtype.kind not in "fiub":
         raise DataError(f"{name}: wanted numbers of shape (T,) or (T, C), got {given.dtype} of shape {given.shape}")
-    values = given.reshape(len(given), -1).astype(np.float32)
+    values = given.reshape(len(given), -1).astype(np.float64)
     names = range(1, values.shape[1] + 1) if columns is None else columns
     return Series(values, tuple(map(str, names)))
 
@@ -163,13 +170,13 @@ def _read_text(path: str | Path, config: DataConfig, report: Report) -> tuple[Se
     _check_time(config.time, names, name)
     time = _time_column(first[1], names, config, name)
     kept = [index for index in range(len(names)) if index != time]
-    values, lines = array("f"), array("q")
+    values, lines = array("d"), array("q")
     while first is not None:
         line, cells = first
         values.extend(_numbers(cells, names, kept, line, name, config, report))
         lines.append(line)
         first = next(rows, None)
-    table = np.frombuffer(values, np.float32).reshape(-1, len(kept)) if kept else np.empty((0, 0), np.float32)
+    table = np.frombuffer(values, np.float64).reshape(-1, len(kept)) if kept else np.empty((0, 0))
     return Series(table, tuple(names[index] for index in kept), None if time is None else names[time]), lines
 
 

@@ -15,6 +15,7 @@ from peephole.data.corpus import Corpus, Located, Rows
 from peephole.data.order import permutation
 from peephole.data.read import Report
 from peephole.data.series import Series, read_series
+from peephole.data.window_units import unchanged, units_of
 from peephole.errors import ConfigError, DataError
 
 HORIZONS = 4  # of the default history
@@ -35,10 +36,22 @@ class Windows(Corpus):
         joint: the columns are the components of one series; else each column is a series.
         first: the first step of a target.
         end: the step after the last of a target.
+        in_own_units: each window is in its own units, (51); else its numbers are those of the series, rounded to
+            float32.
     """
 
-    def __init__(self, series: Series, history: int, horizon: int, joint: bool, first: int, end: int) -> None:
-        self.history, self.horizon = history, horizon
+    def __init__(
+        self,
+        series: Series,
+        history: int,
+        horizon: int,
+        joint: bool,
+        first: int,
+        end: int,
+        *,
+        in_own_units: bool = True,
+    ) -> None:
+        self.history, self.horizon, self._in_own_units = history, horizon, in_own_units
         columns = range(1) if joint else range(len(series.columns))
         width = slice(None) if joint else None
         filled = series.filled()
@@ -73,12 +86,16 @@ class Windows(Corpus):
             begin = self._first + start
             sources.append(self._read[column][begin - self.history : begin])
             targets.append(self._expected[column][begin : begin + self.horizon])
-        return sources, targets
+        if not sources:
+            return [], []
+        windows = np.stack(sources)
+        units = units_of(windows) if self._in_own_units else unchanged(windows.shape[-1])
+        return list(units.normalize(windows)), list(units.normalize(np.stack(targets)))
 
     def statistics(self) -> tuple[list[float], list[float]]:
         """Return the mean and the standard deviation of each component over all steps up to the last target."""
         end = self._first + self._starts + self.horizon - 1
-        steps = np.concatenate([read[:end] for read in self._read]).astype(np.float64)
+        steps = np.concatenate([read[:end] for read in self._read])
         return steps.mean(0).tolist(), steps.std(0).tolist()
 
     def spread(self, most: int) -> list[tuple[Numbers, tuple[Numbers, ...]]]:
@@ -124,7 +141,9 @@ def recognise_series(name: str | Path, config: Config, series: Series | None = N
     )
 
 
-def split_series(series: Series, dev: Series | None, config: DataConfig, name: str) -> tuple[Windows, Windows, str]:
+def split_series(
+    series: Series, dev: Series | None, config: DataConfig, name: str, *, in_own_units: bool = True
+) -> tuple[Windows, Windows, str]:
     """Return the windows to train on, those of the dev set, and a line about them.
 
     Args:
@@ -132,6 +151,7 @@ def split_series(series: Series, dev: Series | None, config: DataConfig, name: s
         dev: the dev table; None: the targets of the last steps of the training table are held out.
         config: the lengths, and how much is held out.
         name: the training table's name, for messages.
+        in_own_units: as in `Windows`.
 
     Raises:
         DataError: a table is too short.
@@ -142,14 +162,14 @@ def split_series(series: Series, dev: Series | None, config: DataConfig, name: s
     if dev is None:
         held_out = max(LEAST_DEV_HORIZONS * horizon, round(config.dev_fraction * num_steps))
         end, where = num_steps - held_out, f"of the last {held_out} steps"
-        dev_windows = Windows(series, *shape, end, num_steps)
+        dev_windows = Windows(series, *shape, end, num_steps, in_own_units=in_own_units)
     else:
         end, where = num_steps, "of another table"
         if dev.columns != series.columns:
             wanted, got = ", ".join(series.columns), ", ".join(dev.columns)
             raise DataError(f"dev: wanted the columns of {name}, {wanted}; got {got}")
-        dev_windows = Windows(dev, *shape, 0, len(dev.values))
-    train = Windows(series, *shape, 0, end)
+        dev_windows = Windows(dev, *shape, 0, len(dev.values), in_own_units=in_own_units)
+    train = Windows(series, *shape, 0, end, in_own_units=in_own_units)
     if not len(train):
         least = history + horizon + num_steps - end
         raise DataError(

@@ -17,12 +17,12 @@ LEVELS = (0.1, 0.5, 0.9)
 class Forecast:
     """The next U steps of a series of D components, as S equally likely series.
 
-    >>> forecast = Forecast(np.array([[[1.0], [2.0]], [[3.0], [6.0]]], np.float32))
+    >>> forecast = Forecast(np.array([[[1.0], [2.0]], [[3.0], [6.0]]]))
     >>> forecast.mean.tolist(), forecast.quantile(0.5).tolist()
     ([[2.0], [4.0]], [[2.0], [4.0]])
     """
 
-    samples: NDArray[np.float32]
+    samples: NDArray[np.float64]
     """(S, U, D): each is drawn as a whole, so sums and differences over steps have their distribution, too."""
     missing: int = 0
     """Numbers of the window that were missing; the one before each was read."""
@@ -34,12 +34,12 @@ class Forecast:
     @property
     def mean(self) -> NDArray[np.float64]:
         """The mean of the samples, (U, D)."""
-        found: NDArray[np.float64] = self.samples.mean(0, dtype=np.float64)
+        found: NDArray[np.float64] = self.samples.mean(0)
         return found
 
     def quantile(self, level: float) -> NDArray[np.float64]:
         """Return a quantile of each component of each step, (U, D), for a level from 0 to 1."""
-        return np.quantile(self.samples.astype(np.float64), level, axis=0)
+        return np.quantile(self.samples, level, axis=0)
 
     def to_dict(self, levels: Sequence[float] = LEVELS) -> dict[str, Any]:
         """Return mean and quantiles as plain JSON values; lists of U steps of D numbers."""

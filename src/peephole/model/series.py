@@ -9,7 +9,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from peephole.config import SearchConfig
-from peephole.data.series import Series
+from peephole.data.series import LARGEST, Series
+from peephole.data.window_units import WindowUnits, unchanged, units_of
 from peephole.data.windows import history_of
 from peephole.engine import available
 from peephole.engine.forecast import draw
@@ -25,6 +26,7 @@ from peephole.search.vector_noise import random_numbers
 ROWS_AT_A_TIME = 2048  # series drawn together
 
 Numbers = NDArray[np.float32]
+Floats = NDArray[np.float64]
 
 
 class SeriesModel(Model):
@@ -69,7 +71,8 @@ class SeriesModel(Model):
             windows = read[first : first + part]
             examples = range(first_index + first, first_index + first + len(windows))
             noise = random_numbers(self.config.model.output, config.seed, examples, (config.samples, horizon, size))
-            drawn = self._draw([window for window, _ in windows], noise, config)
+            given, units = self._normalized([window for window, _ in windows])
+            drawn = [own.restore(z) for own, z in zip(units, self._draw(given, noise, config), strict=True)]
             found += [Forecast(own, missing) for own, (_, missing) in zip(drawn, windows, strict=True)]
             if progress is not None:
                 progress(len(windows))
@@ -94,14 +97,25 @@ class SeriesModel(Model):
             raise ArgumentError(f"score: wanted as many targets as sources, got {len(wanted)} and {len(windows)}")
         if self.config.model.output != "gaussian":
             raise ConfigError(f"output: wanted gaussian, which has a density, got {self.config.model.output}")
+        given, units = self._normalized(windows)
+        targets_given = [own.normalize(target) for own, target in zip(units, wanted, strict=True)]
+        found = self._densities(given, targets_given, config)
+        # The density of y, not of z
+        return [
+            float(density - (np.isfinite(z) * np.log(own.deviation)).sum())
+            for density, z, own in zip(found, targets_given, units, strict=True)
+        ]
+
+    def _densities(self, sources: Sequence[Numbers], targets: Sequence[Numbers], config: SearchConfig) -> list[float]:
+        """Return log p of each target, in the units in which the models read."""
         if config.engine == "auto" and self._weights.fit_engine() and self._has_trainer():
-            return self._densities_by_engine(windows, wanted, config)
+            return self._densities_by_engine(sources, targets, config)
         from peephole.search.vectors import log_densities  # imports PyTorch
 
         networks, found = self._weights.search_networks(), []
-        for first in range(0, len(windows), config.batch_size):
+        for first in range(0, len(sources), config.batch_size):
             part = slice(first, first + config.batch_size)
-            found += log_densities(networks, windows[part], wanted[part])
+            found += log_densities(networks, sources[part], targets[part])
         return found
 
     def _has_trainer(self) -> bool:
@@ -141,7 +155,21 @@ class SeriesModel(Model):
         assert self.config.model.output_size is not None
         return self.config.model.output_size
 
-    def _read(self, source: Any, index: int) -> tuple[Numbers, int]:
+    def _normalized(self, windows: Sequence[Floats]) -> tuple[list[Numbers], list[WindowUnits]]:
+        """Return windows as the models read them, and the units of their targets.
+
+        Models whose units are those of the source, (51), read each window in its units; others the numbers themselves.
+        """
+        size = self._size()
+        own = all(member.config.model.scaling == "source" for member in self.members)
+        units = [units_of(window[:, :size]) if own else unchanged(size) for window in windows]
+        given = [
+            np.concatenate([unit.normalize(window[:, :size]), window[:, size:].astype(np.float32)], 1)
+            for unit, window in zip(units, windows, strict=True)
+        ]
+        return given, units
+
+    def _read(self, source: Any, index: int) -> tuple[Floats, int]:
         """Return the window of a series that is read, (T, D), and how many of its numbers are missing."""
         values = self._array(source, index, "source")
         if self.config.data.horizon is not None:
@@ -149,17 +177,19 @@ class SeriesModel(Model):
         known = np.isfinite(values)
         if not known.any(0).all():
             raise ArgumentError(f"sources: wanted a number in each component of series {index}, got none")
-        series = Series(np.where(known, values, np.float32(np.nan)), ("",) * values.shape[1])
+        series = Series(np.where(known, values, np.nan), ("",) * values.shape[1])
         return series.filled(), int((~known).sum())
 
-    def _array(self, given: Any, index: int, name: str) -> Numbers:
+    def _array(self, given: Any, index: int, name: str) -> Floats:
         """Return a series as an array (T, D)."""
         try:
-            values = np.asarray(given, np.float32)
-        except (TypeError, ValueError):
+            values = np.asarray(given, np.float64)
+        except (TypeError, ValueError, OverflowError):
             raise ArgumentError(f"{name}s: wanted series of numbers, got {shorten(repr(given))} at {index}") from None
         values = values[:, None] if values.ndim == 1 else values
         size = self.config.model.input_size if name == "source" else self._size()
         if values.ndim != 2 or values.shape[1] != size or not len(values):
             raise ArgumentError(f"{name}s: wanted numbers of shape (T, {size}), got {np.shape(given)} at {index}")
+        if (np.abs(values[np.isfinite(values)]) > LARGEST).any():
+            raise ArgumentError(f"{name}s: wanted numbers from -1e300 to 1e300, got a larger one at {index}")
         return values

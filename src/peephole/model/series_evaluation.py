@@ -24,8 +24,7 @@ SETTINGS = ("samples", "seed", "batch_size", "threads", "engine")
 WINDOWS_PER_CALL = 256
 MOST_STEPS = 1 << 30
 
-Numbers = NDArray[np.float32]
-Floats = NDArray[np.floating]
+Floats = NDArray[np.float64]
 
 
 class Window(NamedTuple):
@@ -42,9 +41,9 @@ class Window(NamedTuple):
 
     columns: tuple[str, ...]
     first: int
-    source: Numbers
-    target: Numbers
-    naive: Floats
+    source: Floats
+    target: Floats
+    naive: NDArray[np.floating]
     scale: Floats
 
     @property
@@ -109,7 +108,7 @@ def _cut(series: Series, joint: bool, history: int, horizon: int, season: int, n
             f"got {num_steps}"
         )
     filled = series.filled()
-    scales = np.array([_scale(column.astype(np.float64), season) for column in series.values.T])
+    scales = np.array([_scale(column, season) for column in series.values.T])
     width = len(series.columns) if joint else 1
     for first in range(0, len(series.columns), width):
         own = slice(first, first + width)
@@ -119,7 +118,7 @@ def _cut(series: Series, joint: bool, history: int, horizon: int, season: int, n
                 start + 1,
                 filled[start - history : start, own],
                 series.values[start : start + horizon, own],
-                seasonal_naive(filled[:start, own].astype(np.float64), season, horizon),
+                seasonal_naive(filled[:start, own], season, horizon),
                 scales[own],
             )
 

@@ -77,7 +77,7 @@ def _far(values: NDArray[Any]) -> tuple[int, str]:
     row = int(np.nanargmax(np.where(far, distance, np.nan)))
     return int(
         far.sum()
-    ), f"{plural(int(far.sum()), 'number')} far from the others, such as {values[row]:g} in row {row + 1}"
+    ), f"{plural(int(far.sum()), 'number')} far from the others, such as {values[row]:.15g} in row {row + 1}"
 
 
 _COUNTS = {
