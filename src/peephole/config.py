@@ -138,6 +138,16 @@ class Config:
         given = {f"{section}.{key}" for section, keys in changed.items() for key in keys}
         return replace(self, **sections, peephole_implied=implied, given=self.given | given)
 
+    @property
+    def names_columns(self) -> bool:
+        """Whether other names of the columns than the defaults were given, so that a table's first line must hold them.
+
+        >>> Config().with_values({"data.source": "word"}).names_columns
+        True
+        """
+        given = {"data.source", "data.target"} & self.given
+        return bool(given) and (self.data.source, self.data.target) != (DataConfig.source, DataConfig.target)
+
     def searching(self) -> SearchConfig:
         """Return the settings of section `search` with those defaults that depend on other sections.
 

@@ -19,10 +19,13 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from peephole.config import DataConfig
+from peephole.config import Config, DataConfig
 from peephole.data import Pair, Report, read_pairs
 from peephole.data.header import NAMES, looks_like_header
+from peephole.data.manifest import recognise_sources
+from peephole.data.prepared import prepare
 from peephole.errors import DataError
+from peephole.training.checking import check
 
 HEADER = ": header; the columns {!r} and {!r} are read"
 
@@ -139,6 +142,64 @@ def test_a_first_line_that_looks_like_a_header_is_a_pair_with_a_warning(tmp_path
         "name the columns: --set data.source=Word --set data.target=Pronunciation"
     )
     assert read(path, source="Word", target="Pronunciation")[0] == [Pair("a", "b", 2)]
+
+
+@pytest.mark.parametrize(("name", "separator"), [("p.csv", ","), ("p.tsv", "\t")])
+def test_a_first_line_that_holds_one_name_is_warned_about(name: str, separator: str, tmp_path: Path) -> None:
+    path = write(tmp_path / name, f"source{separator}other\na{separator}b\n")
+    pairs, [line] = read(path)
+    assert len(pairs) == 2
+    assert "looks like a header, but is read as a pair" in line
+    assert line.endswith("--set data.source=source --set data.target=other")
+    write(path, f"1{separator}source{separator}other\n")
+    warning = f"warning: {path}, line 1: expected a column 'target' (data.target), found '1', 'source', 'other'"
+    with pytest.raises(DataError, match=re.escape(f"no pairs in it; {warning}; 1 pair skipped")):
+        read(path, bad_lines="skip")
+
+
+@pytest.mark.parametrize("bad_lines", ["error", "skip"])
+@pytest.mark.parametrize(("name", "separator"), [("p.csv", ","), ("p.tsv", "\t")])
+@pytest.mark.parametrize(
+    ("header", "given", "message"),
+    [
+        (("source", "other"), {"target": "nosuch"}, "'nosuch' (data.target), found 'source', 'other'"),
+        (("a", "b"), {"source": "foo", "target": "bar"}, "'foo' (data.source), found 'a', 'b'"),
+        (("id", "a", "b"), {"source": "a", "target": "bb"}, "'bb' (data.target), found 'id', 'a', 'b'"),
+        (("a", "target"), {"source": "word"}, "'word' (data.source), found 'a', 'target'"),
+    ],
+)
+def test_columns_that_were_named_must_be_there(
+    name: str,
+    separator: str,
+    header: tuple[str, ...],
+    given: dict[str, str],
+    message: str,
+    bad_lines: str,
+    tmp_path: Path,
+) -> None:
+    rows = [header, ("e", "f", "g")[: len(header)], ("h", "i", "j")[: len(header)]]
+    path = write(tmp_path / name, "".join(separator.join(row) + "\n" for row in rows))
+    names = [given.get(side, side) for side in ("source", "target")]
+    good_rows = (names, ("a", "b"), ("c", "d"))
+    good = write(tmp_path / f"good-{name}", "".join(separator.join(row) + "\n" for row in good_rows))
+    config = Config().with_values({f"data.{side}": column for side, column in given.items()})
+    config = config.with_values({"data.bad_lines": bad_lines})
+    wanted = re.escape(f"{path}, line 1: expected a column {message}")
+    for call in (
+        lambda: recognise_sources(path, config),
+        lambda: prepare(path, None, config, tmp_path / "data"),
+        lambda: prepare(good, path, config, tmp_path / "data"),
+        lambda: check(path, config=config),
+    ):
+        with pytest.raises(DataError, match=wanted):
+            call()
+
+
+def test_names_of_a_model_or_the_default_ones_need_no_header(tmp_path: Path) -> None:
+    path = write(tmp_path / "p.tsv", "a\tb\nc\td\n")
+    assert len(read(path, source="foo", target="bar")[0]) == 2  # as evaluation reads, with the settings of a model
+    again = Config.from_dict(Config().to_dict())  # those of a run that goes on
+    assert len(prepare(path, None, again, tmp_path / "data").train) == 1
 
 
 @pytest.mark.parametrize(

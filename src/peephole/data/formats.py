@@ -40,10 +40,11 @@ class Columns:
         config: the names of the columns.
         where: the file and the first line, as a note names them.
         note: called with a note about the first line.
+        must_name: the first line must name both columns.
     """
 
-    def __init__(self, config: DataConfig, where: str, note: Callable[[str], None]) -> None:
-        self._names, self._where, self._note = (config.source, config.target), where, note
+    def __init__(self, config: DataConfig, where: str, note: Callable[[str], None], *, must_name: bool = False) -> None:
+        self._names, self._where, self._note, self._must_name = (config.source, config.target), where, note, must_name
         self._first = True
         self._indices: tuple[int, int] | None = None  # of the columns that the first line names
         self._num_columns = 2
@@ -57,7 +58,9 @@ class Columns:
 
         Raises:
             BadLine: there are not as many fields as columns, or a side is empty.
+            DataError: the first line must name both columns and does not.
         """
+        partly_named = False
         first, self._first = self._first, False
         if first:
             named = [field.strip() for field in fields]
@@ -66,6 +69,12 @@ class Columns:
                 self._num_columns = len(named)
                 self._note(f"{self._where}: header; the columns {self._names[0]!r} and {self._names[1]!r} are read")
                 return None
+            missing = [index for index, name in enumerate(self._names) if name not in named]
+            if self._must_name:
+                raise DataError(f"{self._where}: {self._missing(missing[0], named)}")
+            partly_named = len(missing) == 1
+            if partly_named and len(named) > 2:
+                self._note(f"warning: {self._where}: {self._missing(missing[0], named)}")
         if len(fields) != self._num_columns:
             hint = "; name two of them by data.source and data.target" if first and len(fields) > 2 else ""
             found = f"found {len(fields)}: {quote(whole)}{hint}"
@@ -73,12 +82,18 @@ class Columns:
         source, target = fields if self._indices is None else (fields[i] for i in self._indices)
         texts = checked_pair(source, target)
         pair = source.strip(), target.strip()
-        if first and looks_like_header(*pair):
+        if first and (partly_named or looks_like_header(*pair)):
             self._note(
                 f"warning: {self._where}: {quote(whole)} looks like a header, but is read as a pair; to leave it out, "
                 f"name the columns: --set data.source={shlex.quote(pair[0])} --set data.target={shlex.quote(pair[1])}"
             )
         return texts
+
+    def _missing(self, index: int, named: list[str]) -> str:
+        """Return what to say about a first line in which the name of the source (0) or of the target (1) is missing."""
+        name, setting = self._names[index], ("data.source", "data.target")[index]
+        found = shorten(", ".join(map(repr, named)))
+        return f"expected a column {name!r} ({setting}), found {found}{nearest(name, named)}"
 
 
 def parse_target(line: bytes) -> Texts:

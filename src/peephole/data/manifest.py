@@ -49,7 +49,7 @@ def recognise_sources(train_path: str | Path, config: Config) -> Config:
         return replace(config, data=data, train=train)
     kind = config.frames.kind
     if kind == "auto":
-        kind = _recognise(train_path, config.data) or "text"
+        kind = _recognise(train_path, config) or "text"
         if kind == "text" and config.model.input == "symbols":
             return config  # as a config without frames says it
     if kind == "text":
@@ -78,12 +78,13 @@ def frame_symbols(config: Config) -> FrameSymbols:
     )
 
 
-def _recognise(train_path: str | Path, config: DataConfig) -> FrameKind | None:
+def _recognise(train_path: str | Path, config: Config) -> FrameKind | None:
     """Return the kind of the files that the sources of the first pairs name; None if they are text."""
     found: Counter[FrameKind] = Counter()
     lines: dict[FrameKind, Pair] = {}
     looked_at, exists = 0, False
-    for pair in islice(read_pairs(train_path, config, Report(shown_name(train_path))), LOOKED_AT):
+    report = Report(shown_name(train_path))
+    for pair in islice(read_pairs(train_path, config.data, report, must_name=config.names_columns), LOOKED_AT):
         looked_at += 1
         kind = kind_of_file(pair.source)
         if kind is not None:

@@ -139,7 +139,7 @@ def _prepare(
     of_files = config.frames.kind in FRAME_KINDS
     dev = None
     if dev_path is not None:
-        dev = list(_normalized(read_pairs(dev_path, config.data, dev_report), config))
+        dev = list(_normalized(read_pairs(dev_path, config.data, dev_report, must_name=config.names_columns), config))
     dev_sources = None if dev is None else {pair.source for pair in dev}
     scan = _scan(train_path, dev_sources, config, report)
     if dev is None:
@@ -217,7 +217,8 @@ def _scan(train_path: str, dev_sources: set[str] | None, config: Config, report:
     stride = 1
     overlap: set[str] = set()
     holdout = Holdout(config.data.dev_fraction, config.data.dev_limit)
-    for number, pair in enumerate(read_pairs(train_path, config.data, report)):
+    pairs = read_pairs(train_path, config.data, report, must_name=config.names_columns)
+    for number, pair in enumerate(pairs):
         first = first or pair
         several = several or pair[:2] != first[:2]
         if number % stride == 0:

@@ -78,7 +78,13 @@ class Report:
 
 
 def read_pairs(
-    path: str | Path, config: DataConfig, report: Report, *, once: bool = False, on_texts: OnTexts | None = None
+    path: str | Path,
+    config: DataConfig,
+    report: Report,
+    *,
+    once: bool = False,
+    on_texts: OnTexts | None = None,
+    must_name: bool = False,
 ) -> Iterator[Pair]:
     """Read the pairs of a file, or of two parallel files given as `a.en,b.it`.
 
@@ -91,11 +97,12 @@ def read_pairs(
         once: the file is read only once, so that stdin (`-`) and pipes are accepted, too; without a suffix, they are
             TSV.
         on_texts: called with both texts of each pair as the file has them, with outer whitespace, and the line.
+        must_name: the first line of a TSV or CSV file must name the columns.
 
     Raises:
         DataError: immediately, if there is no such file or its suffix is unknown; while reading, for a bad line
-            (unless they are skipped), damaged compression, parallel files of unequal length, or a file
-            without pairs.
+            (unless they are skipped), a first line without a name that it must hold, damaged compression, parallel
+            files of unequal length, or a file without pairs.
     """
     name = shown_name(path)
     files = data_files(path, once=once)
@@ -112,7 +119,7 @@ def read_pairs(
         if suffix in (".csv", ".parquet", *JSON_SUFFIXES):
             raise DataError(f"{name}: wanted a file of targets alone, one a line, got {suffix}")
         return _parse(name, enumerate(lines(files[0]), start=1), formats.parse_target, config, report, on_texts)
-    columns = formats.Columns(config, f"{name}, line 1", report.note)
+    columns = formats.Columns(config, f"{name}, line 1", report.note, must_name=must_name)
     if files[0].suffix.lower() == ".parquet" and files[0].is_file():
         rows = enumerate(formats.parquet_rows(name, config), start=1)
         return _parse(name, rows, formats.parse_columns, config, report, on_texts)

@@ -204,7 +204,7 @@ class _Scanned:
         scan = PairScan(None if of_files or alone else source, target)
         files = SourceFiles(path, config) if of_files else None
         report = Report(name)
-        for pair in read_pairs(path, config.data, report, on_texts=scan.add_raw):
+        for pair in read_pairs(path, config.data, report, on_texts=scan.add_raw, must_name=config.names_columns):
             scan.add(pair)
             if files is not None:
                 files.add(pair)
