@@ -17,7 +17,7 @@ import numpy as np
 import pytest
 
 from peephole.config import Config
-from peephole.data import Prepared, prepare, reopen
+from peephole.data import Prepared, prepare, reopen, split
 from peephole.data.corpus import FILE_NAMES
 from peephole.errors import DataError, RunError
 from peephole.symbols import UNK
@@ -169,6 +169,46 @@ def test_unusable_data_are_rejected_in_one_line(
         prepare(train, dev_path, config(max_length=9), tmp_path / "data")
     assert "\n" not in str(caught.value)
     assert reopen(train, dev_path, config(max_length=9), tmp_path / "data") is None
+
+
+@pytest.mark.parametrize(
+    ("long", "short"),
+    [
+        ([("a" * 2000, "b")], 20),
+        ([("a" * 12, "b"), ("b" * 12, "c")], 20),
+        ([(letter * 12, "b") for letter in "abcdefgh"], 3),
+    ],
+)
+def test_pairs_that_are_too_long_are_not_the_dev_set(
+    long: list[tuple[str, str]], short: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The long sources have the lowest hashes, so they are held out first."""
+    hashes = {source: number for number, (source, _) in enumerate(long)}
+    monkeypatch.setattr(split, "source_hash", lambda s: hashes[s] if s in hashes else split.HASHES // 2 + int(s))
+    pairs = [*long, *((str(number), "c") for number in range(short))]
+    train = write(tmp_path / "train.tsv", pairs)
+    found = prepare(train, None, config(max_length=9, dev_limit=1), tmp_path / "data")
+    assert found.dev_pairs == [("0", ("c",))]
+    assert len(found.train) == short - 1
+    counted = f"{len(long)} pair{'s' * (len(long) > 1)} left out: longer than 9 symbols"
+    assert [line for line in found.report if "left out" in line] == [f"{counted} (first: {train}, line 1)"]
+
+
+def test_what_to_set_where_the_limits_leave_too_few_sources(tmp_path: Path) -> None:
+    wanted = {
+        f"no pairs left to train on; 1 pair left out: longer than 9 symbols (first: {tmp_path}/train.tsv, line 31); "
+        "30 held out: give a dev set, or a higher data.max_length",
+        "wanted two sources that can be used, so that one is held out; 1 cannot: give a dev set, or a higher "
+        "data.max_length",
+    }
+    found = set()
+    for letters in range(20):  # either source may have the lower hash
+        pairs = [("a" + "x" * (letters % 8), "b")] * 30 + [("c" * (12 + letters), "d")]
+        train = write(tmp_path / "train.tsv", pairs)
+        with pytest.raises(DataError, match="train.tsv: ") as caught:
+            prepare(train, None, config(max_length=9), tmp_path / "data")
+        found.add(str(caught.value).removeprefix(f"{train}: "))
+    assert found == wanted
 
 
 def test_missing_files_are_named(train: Path, tmp_path: Path) -> None:

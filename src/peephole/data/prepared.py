@@ -132,16 +132,29 @@ def prepare(
 
 
 def _prepare(
-    train_path: str, dev_path: str | None, config: Config, folder: Path, known: KnownSymbols | None
+    train_path: str,
+    dev_path: str | None,
+    config: Config,
+    folder: Path,
+    known: KnownSymbols | None,
+    unusable: frozenset[str] = frozenset(),
 ) -> dict[str, Any]:
-    """Write the corpus; return symbol tables, dev pairs and report as plain JSON values."""
+    """Write the corpus; return symbol tables, dev pairs and report as plain JSON values.
+
+    If no pair that is held out can be used, for example because all are too long, other sources are held out, in
+    another pass: only the symbol tables, which are learned from the other pairs, give the lengths.
+
+    Args:
+        train_path, dev_path, config, folder, known: as in `prepare`.
+        unusable: sources that were held out before.
+    """
     report, dev_report = Report(train_path), Report(dev_path or train_path)
     of_files = config.frames.kind in FRAME_KINDS
     dev = None
     if dev_path is not None:
         dev = list(_normalized(read_pairs(dev_path, config.data, dev_report, must_name=config.names_columns), config))
     dev_sources = None if dev is None else {pair.source for pair in dev}
-    scan = _scan(train_path, dev_sources, config, report)
+    scan = _scan(train_path, dev_sources, config, report, unusable)
     if dev is None:
         dev = list(islice(_held_out_pairs(train_path, scan.held_out, config), config.data.dev_limit))
     if config.symbols.shared:
@@ -173,13 +186,17 @@ def _prepare(
         most = config.data.max_length
         train = Corpus.build(training_pairs, *tables, folder, max_length=most, report=report, copying=copying)
     if not len(train):
-        raise DataError("; ".join([f"{train_path}: no pairs left to train on", *report.lines()]))
+        held_out = [f"{len(dev)} held out: give a dev set, or a higher {_limit(config)}"] if dev_path is None else []
+        raise DataError("; ".join([f"{train_path}: no pairs left to train on", *report.lines(), *held_out]))
+    sources = frozenset(pair.source for pair in dev)
     if isinstance(source_symbols, FrameSymbols):
         manifest = dev_path or train_path
         dev = write_dev_frames(dev, manifest, source_symbols, target_symbols, folder, config, dev_report)
     else:
         dev = _drop_long_pairs(dev, source_symbols, target_symbols, config.data.max_length, dev_report)
     dev_pairs = _group_by_source(dev)
+    if not dev_pairs and dev_path is None:
+        return _prepare(train_path, None, config, folder, known, unusable | sources)
     if not dev_pairs:
         raise DataError("; ".join([f"{dev_path or train_path}: no dev pairs left", *dev_report.lines()]))
     origin = f"from {dev_path}" if dev_path else "held out by source"
@@ -209,7 +226,14 @@ class _Scan:
     overlap: int  # number of given dev sources that are also in the training data
 
 
-def _scan(train_path: str, dev_sources: set[str] | None, config: Config, report: Report) -> _Scan:
+def _limit(config: Config) -> str:
+    """Return the name of the setting that limits sources."""
+    return "frames.max_frames" if config.frames.kind in FRAME_KINDS else "data.max_length"
+
+
+def _scan(
+    train_path: str, dev_sources: set[str] | None, config: Config, report: Report, unusable: frozenset[str]
+) -> _Scan:
     """Read the whole file once: check every line, take a sample, hold out sources if no dev set is given."""
     first: Pair | None = None
     several = False
@@ -226,13 +250,18 @@ def _scan(train_path: str, dev_sources: set[str] | None, config: Config, report:
             if len(sample) == 2 * SAMPLE:
                 sample, stride = sample[::2], 2 * stride
         source = normalize_text(pair.source, _source_form(config))
-        if dev_sources is None:
-            holdout.add(source)
-        elif source in dev_sources:
+        if dev_sources is not None and source in dev_sources:
             overlap.add(source)
+        elif dev_sources is None and source not in unusable:
+            holdout.add(source)
     if not several:
         raise DataError(f"{train_path}: only duplicates of one pair, wanted at least two different pairs")
     held_out = frozenset[str]() if dev_sources is not None else holdout.sources()
+    if unusable and not held_out:
+        raise DataError(
+            f"{train_path}: wanted two sources that can be used, so that one is held out; {len(unusable)} cannot: give "
+            f"a dev set, or a higher {_limit(config)}"
+        )
     if dev_sources is None and not held_out:
         raise DataError(f"{train_path}: all pairs have the same source, so none can be held out: give a dev set")
     return _Scan(sample, held_out, len(overlap))
