@@ -154,3 +154,11 @@ def test_info_and_dry_run(peephole: Peephole, model: Path) -> None:
     peephole.write("long.csv", "a\n" + "".join(f"{number % 7}\n" for number in range(60)))
     done = peephole("train", "long.csv", "--dry-run", "--set", "data.horizon=4").succeeded()
     assert "60 steps, one column of numbers; 33 windows of 16 steps and 4 to forecast" in done.out
+
+
+def test_an_error_on_a_full_disk_is_the_only_one(peephole: Peephole, model: Path) -> None:
+    """The header of the output is still buffered when the table turns out to be bad."""
+    peephole.write("bad.csv", "a\n1\nx\ny\n")
+    wanted = peephole("predict", model, "bad.csv")
+    assert (wanted.code, wanted.out) == (1, "series,step,mean,0.1,0.5,0.9\n")
+    assert peephole("predict", model, "bad.csv", stdout=Path("/dev/full")).failed(wanted.err[len("peephole: ") : -1])
