@@ -233,7 +233,10 @@ class TrainConfig:
         None, "train for this long: the learning rate reaches 0 at the end", low=0, high=MOST_MINUTES
     )
     epochs: float | None = option(
-        None, f"train for this many passes over the data (default {DEFAULT_EPOCHS}; more, if they are under 3,000 updates)", low=0, high=HIGHEST_COUNT
+        None,
+        f"train for this many passes over the data (default {DEFAULT_EPOCHS}; more, if they are under 3,000 updates)",
+        low=0,
+        high=HIGHEST_COUNT,
     )
     steps: int | None = option(None, "train for this many updates", low=1, high=HIGHEST_COUNT)
     learning_rate: float = option(0.002, "highest learning rate", low=0, high=10)
