@@ -1,5 +1,11 @@
-"""`python -m peephole` is `peephole`."""
+"""`python -m peephole` is `peephole`: the command line, which Ctrl-C also ends while it is still being imported."""
 
-from peephole.cli import main
+import sys
 
-main()
+try:
+    from peephole.cli import main
+except KeyboardInterrupt:
+    sys.exit(130)  # without a traceback, as `main` does it
+
+if __name__ == "__main__":
+    main()

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+from dataclasses import fields
 from typing import TYPE_CHECKING
 
 from peephole.errors import ConfigError
+from peephole.sections import SearchConfig
 
 if TYPE_CHECKING:
-    from peephole.sections import DataConfig, FramesConfig, ModelConfig, SearchConfig, SymbolsConfig, TrainConfig
+    from peephole.sections import DataConfig, FramesConfig, ModelConfig, SymbolsConfig, TrainConfig
 
 
 ADDITIVE = ("additive", "location", "coverage", "multihead")  # the kinds of attention with energies vᵀ tanh(…)
@@ -145,6 +148,27 @@ def _check_search(model: ModelConfig, search: SearchConfig) -> None:
         raise ConfigError(
             f"search.diverse_groups: wanted a divisor of beam_size = {search.beam_size}, got {search.diverse_groups}"
         )
+
+
+FORECASTING = ("samples", "steps_ahead")
+"""The search settings that only a model of series uses."""
+OF_ANY_SEARCH = ("seed", "batch_size", "threads", "engine")
+"""The search settings that a model of series uses like any other."""
+
+
+def check_given_search(model: ModelConfig, names: Iterable[str]) -> None:
+    """Raise ConfigError if a search setting is given that has no effect on this kind of model.
+
+    Args:
+        model: the settings of the model.
+        names: the settings of section `search` that were given; unknown names are left to `Config.with_values`.
+    """
+    known = {field.name for field in fields(SearchConfig)}
+    for name in names:
+        if model.predicts_vectors and name in known and name not in (*FORECASTING, *OF_ANY_SEARCH):
+            raise ConfigError(f"search.{name}: wanted a model that predicts symbols with it, got one of series")
+        if not model.predicts_vectors and name in FORECASTING:
+            raise ConfigError(f"search.{name}: wanted a model of series with it, got one that predicts symbols")
 
 
 def _check_vectors(model: ModelConfig, train: TrainConfig) -> None:

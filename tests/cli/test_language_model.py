@@ -56,6 +56,15 @@ def test_score_and_evaluate_read_texts(peephole: Peephole, language_file: Path, 
     assert "3 sources" in shown
 
 
+def test_evaluate_refuses_settings_of_a_search(peephole: Peephole, language_file: Path) -> None:
+    peephole.write("texts.txt", "EH K\n")
+    peephole("evaluate", language_file, "texts.txt", "--beam-size", "3").failed(
+        "search.beam_size: wanted a model with sources to evaluate with it, got a language model, whose perplexity "
+        "needs no search"
+    )
+    peephole("evaluate", language_file, "texts.txt", "--threads", "1", "--batch-size", "2").succeeded()
+
+
 def test_predict_with_a_language_model(peephole: Peephole, language_file: Path, toy_file: Path) -> None:
     sources = ["cab", "bad", "abba"]
     guided = load(toy_file).predict(sources, language_model=language_file, language_model_weight=2)

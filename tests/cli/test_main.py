@@ -4,19 +4,24 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import resource
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
 
+import peephole as library
 from peephole import __version__
 from peephole.cli.main import VERBS
 from peephole.config import describe
 from peephole.storage.model_file import read_tensors, write_tensors
 
 from .conftest import Peephole
+
+ROOT = Path(__file__).parents[2]
 
 # Runs a command line in this process and prints whether it imported torch and numpy
 PROBE = """
@@ -109,6 +114,75 @@ def test_full_disk_on_stdout(peephole: Peephole, toy_file: Path) -> None:
     peephole.write("pairs.tsv", "ab\tAH B\n")
     for verb in (["predict", toy_file], ["score", toy_file, "pairs.tsv"]):
         peephole(*verb, stdin="ab\n", stdout=Path("/dev/full")).failed("output: No space left on device")
+
+
+@pytest.mark.parametrize("verb", ["predict {}", "score {} pairs.tsv", "evaluate {} pairs.tsv", "info {0},{0} --json"])
+def test_stdout_at_the_limit_of_file_sizes(peephole: Peephole, toy_file: Path, verb: str) -> None:
+    """The first 1,000 bytes are written; what follows is an error, whether it is written at once or in parts."""
+    peephole.write("pairs.tsv", "ab\tAH B\ncab\tK AH B\n" * 500)
+    out = peephole.folder / "out"
+    out.write_bytes(b"")
+    words = [word.format(toy_file) for word in verb.split()]
+    limits = {"RLIMIT_FSIZE": 1000}
+    done = peephole(*words, stdin="abcabcabc\n" * 1000, stdout=out, limits=limits)
+    assert (done.code, done.err.splitlines()[-1:]) == (1, ["peephole: output: File too large"])
+    assert "Traceback" not in done.err
+    assert out.stat().st_size == 1000
+
+
+def test_stdout_without_a_buffer_is_written_completely(toy_file: Path, tmp_path: Path) -> None:
+    """PYTHONUNBUFFERED makes Python write once, and ignore how much of it was written."""
+    command = f"ulimit -f 1; exec {sys.executable} -m peephole info {toy_file},{toy_file} --json"
+    wanted = len(library.info(toy_file).to_dict())
+    for unbuffered in ("", "1"):
+        environment = os.environ | {"PYTHONUNBUFFERED": unbuffered}
+        with open(tmp_path / "out", "wb") as file:
+            done = subprocess.run(["bash", "-c", command], stdout=file, stderr=-1, env=environment, check=False)
+        assert (done.returncode, done.stderr) == (1, b"peephole: output: File too large\n")
+        whole = command.replace("ulimit -f 1; ", "")
+        done = subprocess.run(["bash", "-c", whole], stdout=-1, env=environment, check=True)
+        assert [len(json.loads(line)) for line in done.stdout.splitlines()] == [wanted] * 2
+        assert len(done.stdout) > 1024
+
+
+def test_a_full_pipe_that_does_not_block_is_waited_for(toy_file: Path) -> None:
+    reader, writer = os.pipe()
+    os.set_blocking(writer, False)
+    command = [sys.executable, "-m", "peephole", "predict", toy_file, "--json"]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=writer, stderr=subprocess.PIPE) as process:
+        os.close(writer)
+        assert process.stdin is not None
+        process.stdin.write(b"abcabcabc\n" * 1000)
+        process.stdin.close()
+        time.sleep(1)  # the pipe, of 64 KiB, fills
+        with open(reader, "rb") as file:
+            lines = file.read().splitlines()
+        assert process.stderr is not None
+        assert (process.wait(), process.stderr.read(), len(lines)) == (0, b"", 1000)
+
+
+INTERRUPTED = """
+import sys
+
+class Interrupted:
+    def find_spec(self, name, path, target=None):
+        if name == "click":
+            raise KeyboardInterrupt
+
+sys.meta_path.insert(0, Interrupted())
+"""
+
+
+@pytest.mark.parametrize(
+    "start", ["import runpy; runpy.run_module('peephole', run_name='__main__')", "from {} import {}; {}()"]
+)
+def test_ctrl_c_during_the_imports_ends_quietly(start: str) -> None:
+    """Both as a module and as the installed script."""
+    [script] = re.findall('^peephole = "(.*)"$', (ROOT / "pyproject.toml").read_text(), re.MULTILINE)
+    module, _, name = script.partition(":")
+    program = f"{INTERRUPTED}\n{start.format(module, name, name)}"
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, check=False)
+    assert (done.returncode, done.stdout, done.stderr) == (130, b"", b"")
 
 
 def test_closed_stdin_or_stdout_is_reported_in_one_line(peephole: Peephole, toy_file: Path) -> None:

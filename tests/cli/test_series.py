@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import csv
 import json
+from dataclasses import fields
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 
-from peephole.config import Config
+from peephole.config import Config, SearchConfig
+from peephole.errors import ConfigError
 from peephole.model import load
 from peephole.model.evaluation import evaluate
 from peephole.model.series import SeriesModel
@@ -138,10 +140,6 @@ def test_tables_and_requests_that_cannot_be_evaluated_are_one_line_errors(peepho
     peephole("evaluate", model, "flat.csv", "--season", "4", "--metric", "bleu").failed(
         "evaluation: unknown metric of forecasts 'bleu'; wanted one of mase, naive_mase, mae, coverage, crps"
     )
-    peephole("evaluate", model, "flat.csv", "--beam-size", "2").failed(
-        "evaluate: unknown setting 'beam_size' of forecasts; wanted one of samples, seed, batch_size, threads, engine; "
-        "did you mean 'batch_size'?"
-    )
     peephole("evaluate", model, "flat.csv", "--against", model).failed(
         "against: wanted none, since forecasts of two models are not compared; got a model"
     )
@@ -154,3 +152,61 @@ def test_info_and_dry_run(peephole: Peephole, model: Path) -> None:
     peephole.write("long.csv", "a\n" + "".join(f"{number % 7}\n" for number in range(60)))
     done = peephole("train", "long.csv", "--dry-run", "--set", "data.horizon=4").succeeded()
     assert "60 steps, one column of numbers; 33 windows of 16 steps and 4 to forecast" in done.out
+
+
+def test_an_error_on_a_full_disk_is_the_only_one(peephole: Peephole, model: Path) -> None:
+    """The header of the output is still buffered when the table turns out to be bad."""
+    peephole.write("bad.csv", "a\n1\nx\ny\n")
+    wanted = peephole("predict", model, "bad.csv")
+    assert (wanted.code, wanted.out) == (1, "series,step,mean,0.1,0.5,0.9\n")
+    assert peephole("predict", model, "bad.csv", stdout=Path("/dev/full")).failed(wanted.err[len("peephole: ") : -1])
+
+
+SYMBOLS_ONLY = (
+    *("beam_size", "nbest", "length_penalty", "ctc_weight", "length_reward", "coverage_penalty", "min_length"),
+    *("no_repeat_ngram", "diverse_groups", "diversity", "language_model", "language_model_weight"),
+    *("max_length_factor", "max_length_extra", "temperature", "top_k", "top_p", "calibration"),
+)
+
+
+@pytest.mark.parametrize("name", SYMBOLS_ONLY)
+def test_settings_for_symbols_are_refused(peephole: Peephole, model: Path, name: str) -> None:
+    message = f"search.{name}: wanted a model that predicts symbols with it, got one of series"
+    peephole("predict", model, "t.csv", f"--{name.replace('_', '-')}", "1").failed(message)
+    with pytest.raises(ConfigError, match=message):
+        load(model).predict([[1, 2, 3]], **{name: 1})
+    if name == "beam_size":
+        peephole("evaluate", model, "t.csv", "--beam-size", "1").failed(message)
+        with pytest.raises(ConfigError, match=message):
+            evaluate(load(model), np.arange(30.0), beam_size=1)
+
+
+def test_all_other_search_settings_apply_to_series(model: Path) -> None:
+    """No setting is forgotten in either list."""
+    names = {field.name for field in fields(SearchConfig)} - {*SYMBOLS_ONLY}
+    given = {"samples": 2, "steps_ahead": 1, "seed": 1, "batch_size": 1, "threads": 1, "engine": "auto"}
+    assert names == given.keys()
+    assert load(model).predict([[1, 2, 3]], **given)[0].samples.shape == (2, 1, 1)
+
+
+@pytest.mark.parametrize("option", ["--must-contain=a", "--prefixed", "--explain"])
+def test_options_for_texts_are_refused(peephole: Peephole, model: Path, option: str) -> None:
+    done = peephole("predict", model, "t.csv", option)
+    assert (done.code, done.out) == (2, "")
+    assert f"{option.partition('=')[0]} is for texts; this is a model of series" in done.err
+
+
+@pytest.mark.parametrize("name", ["samples", "steps_ahead"])
+def test_settings_of_forecasts_are_refused_for_texts(peephole: Peephole, toy_file: Path, name: str) -> None:
+    message = f"search.{name}: wanted a model of series with it, got one that predicts symbols"
+    option = f"--{name.replace('_', '-')}"
+    peephole("predict", toy_file, option, "3").failed(message)
+    peephole.write("pairs.tsv", "ab\tAH B\n")
+    toy = load(toy_file)
+    calls = [lambda: toy.predict(["ab"], **{name: 3}), lambda: toy.trace("ab", **{name: 3})]
+    calls.append(lambda: evaluate(toy, [("ab", "AH B")], **{name: 3}))
+    for call in calls:
+        with pytest.raises(ConfigError, match=message):
+            call()
+    if name == "samples":
+        peephole("evaluate", toy_file, "pairs.tsv", option, "3").failed(message)

@@ -20,7 +20,7 @@ from peephole.data.files import shown_name
 from peephole.errors import printable
 from peephole.evaluation import render, render_comparison
 from peephole.evaluation.calibration import NUM_BINS
-from peephole.model.calibration import Calibration
+from peephole.model.calibration import Calibration, check_calibration
 from peephole.model.calibration import calibrate as fit
 from peephole.model.evaluation import BEST_ONLY, Reading, describe_gap, evaluate
 
@@ -82,6 +82,8 @@ def command(
     model = load_models(models, options)
     other = None if against is None else load_models(against)
     search = given_settings(model, options, **BEST_ONLY)
+    if calibrate is not None:  # before the evaluation, which takes longer
+        check_calibration(model, test_file, calibrate, against=other, **search)
     with progress_bars(f"reading {shown_name(test_file)}") as progress:
         result = evaluate(
             model,

@@ -14,6 +14,7 @@ import click
 
 from peephole import __version__
 from peephole.cli.lines import print_note
+from peephole.cli.output import OutputError, discard_output, set_up_stdout
 from peephole.errors import PeepholeError, install_hint, printable
 
 VERBS = {
@@ -32,6 +33,8 @@ VERBS = {
 }
 
 
+UNWRITABLE = (errno.ENOSPC, errno.EFBIG, errno.EDQUOT, errno.EIO)
+"""Errors of writing to a file, which then may have no name."""
 OUTPUT_CLOSED = 141  # the exit code that shells report for a program ended by SIGPIPE
 
 
@@ -60,7 +63,7 @@ class Verbs(click.Group):
             super().invoke(ctx)
             sys.stdout.flush()
         except BrokenPipeError:
-            _discard_output()
+            discard_output()
             ctx.exit(OUTPUT_CLOSED)
 
 
@@ -83,10 +86,8 @@ def main(arguments: list[str] | None = None) -> None:
     if sys.stdout is None:
         print_note("stdout is closed")
         sys.exit(1)
-    if isinstance(sys.stdout, io.TextIOWrapper):
-        # UTF-8 in any locale, as for input; file names may hold any bytes
-        sys.stdout.reconfigure(encoding="utf-8", errors="surrogateescape")
     try:
+        set_up_stdout()
         sys.exit(group.main(arguments, prog_name="peephole", standalone_mode=False) or 0)
     except click.exceptions.Abort:
         sys.exit(130)
@@ -108,17 +109,16 @@ def main(arguments: list[str] | None = None) -> None:
         print_note(f"this needs {package}: {install_hint(package)}")
         sys.exit(1)
     except OSError as error:
-        if "--debug" in arguments or (error.errno != errno.ENOSPC and error.filename is None):
+        if isinstance(error, OutputError):
+            discard_output()
+        if "--debug" in arguments or (error.filename is None and error.errno not in UNWRITABLE):
             raise
-        if error.filename is None:
-            _discard_output()
-        print_note(f"{error.filename or 'output'}: {error.strerror}")
+        print_note(f"{error.filename or 'a file'}: {error.strerror}")
         sys.exit(1)
     finally:
+        try:
+            sys.stdout.flush()  # after an error; otherwise Python does it at exit, with a traceback
+        except OSError:
+            discard_output()
         # Otherwise a second Ctrl-C while Python exits prints tracebacks of its clean-up.
         atexit.register(signal.signal, signal.SIGINT, signal.SIG_IGN)
-
-
-def _discard_output() -> None:
-    """Discard what stdout still buffers, so that Python can exit."""
-    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

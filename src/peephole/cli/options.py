@@ -10,6 +10,7 @@ import click
 
 from peephole.cli.lines import print_note
 from peephole.config import Config, describe
+from peephole.consistency import check_given_search
 from peephole.errors import ConfigError, describe_value
 from peephole.model import Model, load
 from peephole.values import default_text
@@ -56,9 +57,10 @@ def given_settings(model: Model, options: dict[str, Any], **fixed: Any) -> dict[
         fixed: search settings that the command itself changes.
 
     Raises:
-        ConfigError: one of them is impossible for the model.
+        ConfigError: one of them is impossible for the model, or has no effect on it.
     """
     settings = {name: value for name, value in given(options).items() if name.startswith("search.")}
+    check_given_search(model.config.model, [name.removeprefix("search.") for name in settings])
     model.config.with_values({f"search.{name}": value for name, value in fixed.items()} | settings, "command line")
     return {name.removeprefix("search."): value for name, value in settings.items()}
 

@@ -74,10 +74,9 @@ def command(
     model = load_models(models)
     search = given_settings(model, options)
     if model.config.model.predicts_vectors:
-        if prefixed:
-            raise click.UsageError("--prefixed is for texts; this is a model of series")
-        if explain:
-            raise click.UsageError("--explain is for texts; this is a model of series")
+        for name, was_given in (("prefixed", prefixed), ("must-contain", must_contain), ("explain", explain)):
+            if was_given:
+                raise click.UsageError(f"--{name} is for texts; this is a model of series")
         from peephole.cli.forecasts import write_forecasts  # imports NumPy
         from peephole.model.series import SeriesModel
 

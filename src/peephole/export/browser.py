@@ -41,6 +41,7 @@ def export_web(names: Sequence[str | Path], out: str | Path | None = None) -> li
 
     Raises:
         ModelFileError: a file is not a model, is damaged, or has a kind that cannot run in a browser.
+        ConfigError: a file would replace one of the models.
         RunError: the folder cannot be written.
         ArgumentError: a name is not one.
     """
@@ -50,7 +51,7 @@ def export_web(names: Sequence[str | Path], out: str | Path | None = None) -> li
         check_path("out", out)
     contents = _read_models(names)
     folder = Path(names[0]).with_suffix(".web") if out is None else Path(out)
-    return write_files(folder, folder_contents(Path(names[0]).stem, contents))
+    return write_files(folder, folder_contents(Path(names[0]).stem, contents), names)
 
 
 def _read_models(names: Sequence[str | Path]) -> list[bytes]:

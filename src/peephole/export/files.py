@@ -3,20 +3,30 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 from peephole.errors import RunError
+from peephole.storage.outputs import check_output
 from peephole.storage.replace_file import replace_files
 
 
-def write_files(folder: Path, contents: Mapping[str, bytes]) -> list[Path]:
+def write_files(folder: Path, contents: Mapping[str, bytes], models: Iterable[str | Path]) -> list[Path]:
     """Write files, named with their contents; older ones are replaced only after all were written to disk.
 
+    Args:
+        folder: where to write them.
+        contents: name → content of each file.
+        models: the files that are exported, which must not be replaced.
+
     Raises:
+        ConfigError: a file would replace one of `models`.
         RunError: they cannot be written; older files are unchanged.
     """
     files = {folder / name: content for name, content in contents.items()}
+    read = [("the model's own", model) for model in models]
+    for path in files:
+        check_output(path, "file", read)
     made = not folder.exists()
     try:
         if folder.exists() and not folder.is_dir():

@@ -36,6 +36,7 @@ def export_onnx(path: str | Path, out: str | Path | None = None) -> list[Path]:
     Raises:
         ModelFileError: the file is not a model or is damaged, the model has a kind that cannot be exported, or it is
             too large for ONNX.
+        ConfigError: a graph would replace the model.
         RunError: the folder cannot be written.
         ArgumentError: `out` is not a name.
     """
@@ -44,7 +45,7 @@ def export_onnx(path: str | Path, out: str | Path | None = None) -> list[Path]:
     model = load_model(path)
     folder = Path(path).with_suffix(".onnx") if out is None else Path(out)
     graphs = encode_graphs(path, model)
-    return write_files(folder, {f"{name}.onnx": content for name, content in graphs.items()})
+    return write_files(folder, {f"{name}.onnx": content for name, content in graphs.items()}, [path])
 
 
 def encode_graphs(path: str | Path, model: ModelFile) -> dict[str, bytes]:

@@ -19,6 +19,8 @@ from peephole.model.reading import issue_warnings
 from peephole.model.tracing import check_can_be_traced
 from peephole.nn.schema import Architecture
 from peephole.storage.model_file import encode_model
+from peephole.storage.outputs import check_output
+from peephole.storage.replace_file import replace_file
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -59,10 +61,14 @@ class PredictionPage:
 
         Raises:
             ArgumentError: the path is not one.
-            OSError: the file cannot be written.
+            ConfigError: the file is a model's own, or exists and is no HTML page; see `peephole.storage.outputs`.
+            RunError: it cannot be written; an older page is unchanged.
         """
         check_path("path", path)
-        Path(path).write_text(self.to_html(with_models), encoding="utf-8")
+        check_output(path, "page", [("the model's own", file) for model in self.models for file in model.files])
+        content = self.to_html(with_models).encode()
+        with replace_file(path) as file:
+            file.write(content)
 
     def _repr_html_(self) -> str:
         """Return the page in a frame, for Jupyter."""

@@ -21,10 +21,11 @@ from peephole.evaluation.metrics import is_reference
 from peephole.model.evaluation import Progress, Reading, check_function, check_settings, predict_best
 from peephole.model.handle import Model
 from peephole.model.loading import read_model
-from peephole.model.pairs import PairsArgument, check_has_texts, group_by_source
+from peephole.model.pairs import PairsArgument, check_has_texts, files_read, group_by_source
 from peephole.model.prediction import Prediction
 from peephole.model.reading import Notices, read_sources
 from peephole.storage.model_file import save_model
+from peephole.storage.outputs import check_output
 from peephole.symbols import FrameSymbols
 
 
@@ -88,8 +89,9 @@ def calibrate(
 
     Raises:
         ModelFileError: the model's file is missing or damaged.
-        ConfigError: `out` is the model's own file, the model is of series or a language model, or a setting is unknown
-            or impossible.
+        ConfigError: `out` is a file that is read, or exists and is no calibrated or quantized model (see
+            `peephole.storage.outputs`); the model is of series or a language model, or a setting is unknown or
+            impossible.
         DataError: a pair cannot be read, or there is none.
         RunError: `out` cannot be written.
         PeepholeError: the model is an ensemble.
@@ -101,7 +103,7 @@ def calibrate(
     check_function("progress", progress)
     check_function("on_read", on_read)
     source = model if isinstance(model, Model) else read_model([os.fspath(model)])
-    _check_model(source, os.fspath(out))
+    check_calibration(source, pairs, out, **search)
     settings = check_settings("calibrate", source.config, search)
     test = os.fspath(pairs) if isinstance(pairs, (str, os.PathLike)) else None
     report = Report(shown_name(test or "pairs"))
@@ -177,13 +179,25 @@ def _loss_of(
     return loss
 
 
-def _check_model(model: Model, out: str) -> None:
-    """Raise a PeepholeError unless the model can be calibrated and written to `out`."""
+def check_calibration(
+    model: Model, pairs: PairsArgument, out: str | Path, *, against: Model | None = None, **search: Any
+) -> None:
+    """Check that a model can be calibrated and that writing `out` destroys no file.
+
+    Args:
+        model: the model.
+        pairs: as in `calibrate`.
+        out: likewise.
+        against: a second model that the same command reads.
+        search: as in `calibrate`.
+
+    Raises:
+        ConfigError, PeepholeError: as in `calibrate`.
+    """
     name = model.name or "model"
     if len(model.members) != 1:
         raise PeepholeError(f"calibrate: wanted one model, got an ensemble of {len(model.members)}")
     check_has_texts(model)
     if model.is_language_model:
         raise ConfigError(f"{name}: wanted a model that predicts targets of sources, got a language model")
-    if any(os.path.exists(out) and file.exists() and os.path.samefile(file, out) for file in model.files):
-        raise ConfigError(f"{out}: wanted another file to write than the model's own")
+    check_output(out, "model", files_read(model, pairs, search, against))

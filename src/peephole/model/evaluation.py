@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from peephole.config import HIGHEST_COUNT, Config
+from peephole.consistency import check_given_search
 from peephole.data import Report
 from peephole.data.files import shown_name
 from peephole.errors import ArgumentError, ConfigError, check_type, check_whole_number, describe_value, nearest
@@ -194,7 +195,7 @@ def evaluate(
     if season is not None:
         raise ConfigError(f"season: wanted none, since {model.name or 'the model'} is not of series, got {season}")
     if model.is_language_model:
-        check_language_request(names, against)
+        check_language_request(names, against, search)
         return _evaluate_language_model(model, pairs, on_read, search)
     check_metrics(names, model.target_symbols)
     settings = check_settings("evaluate", model.config, search)
@@ -329,6 +330,7 @@ def check_settings(call: str, config: Config, search: dict[str, Any]) -> dict[st
     Raises:
         ConfigError: one is unknown, impossible, or changes what is measured.
     """
+    check_given_search(config.model, search)
     for name in search:
         if name not in EVALUATION_SETTINGS:
             wanted = f"wanted one of {', '.join(EVALUATION_SETTINGS)}{nearest(name, EVALUATION_SETTINGS)}"

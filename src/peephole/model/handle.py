@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from peephole.config import Config, SearchConfig
+from peephole.consistency import check_given_search
 from peephole.engine.packed import PackedSearch
 from peephole.errors import ConfigError, PeepholeError, check_path, check_type, nearest
 from peephole.model.batches import find_in_parts, read_work
@@ -324,6 +325,7 @@ class Model:
         self, call: str, search: Mapping[str, Any], allowed: Collection[str] | None = None
     ) -> SearchConfig:
         """Return the model's search settings, changed by those of a call; `allowed` is None for any of them."""
+        check_given_search(self.config.model, search)
         for name in search:
             if allowed is not None and name not in allowed:
                 raise ConfigError(

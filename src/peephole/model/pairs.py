@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from itertools import islice
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from peephole.data import Items, Pair, Report, check_items, pairs_of, read_pairs
-from peephole.data.files import named_file, shown_name
+from peephole.data.files import data_files, named_file, shown_name
 from peephole.errors import ConfigError, DataError
 from peephole.model.handle import Model
 from peephole.model.reading import Notices
+from peephole.storage.outputs import Input
 from peephole.symbols import FrameSymbols
 
 PairsArgument = str | Path | Items
@@ -113,6 +114,28 @@ def iterate_pairs(pairs: PairsArgument, model: Model, report: Report | None = No
         return found
     check_items("pairs", pairs)
     return pairs_of("pairs", pairs, model.config.data)
+
+
+def files_read(
+    model: Model, pairs: PairsArgument | None, search: Mapping[str, Any], against: Model | None = None
+) -> list[Input]:
+    """Return the files that measuring a model on some pairs reads, for `peephole.storage.outputs.check_output`.
+
+    Args:
+        model: the model.
+        pairs: as in `iterate_pairs`, or None.
+        search: settings of the search, which may name a language model.
+        against: a second model.
+
+    Raises:
+        DataError: a file of pairs is missing.
+    """
+    found: list[Input] = [("the model's own", file) for file in model.files]
+    found += [("the second model's", file) for file in ([] if against is None else against.files)]
+    if isinstance(pairs, (str, os.PathLike)):
+        found += [("that of the pairs", file) for file in data_files(os.fspath(pairs), once=True)]
+    guide = search.get("language_model", model.config.search.language_model)
+    return found if guide is None else [*found, ("the language model's", guide)]
 
 
 def check_has_texts(model: Model) -> None:

@@ -2,19 +2,20 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from collections.abc import Mapping
+from dataclasses import fields
+from typing import Any
 
 import numpy as np
 
+from peephole.config import SearchConfig
 from peephole.data import Report
 from peephole.errors import ConfigError, PeepholeError
 from peephole.evaluation import Evaluation, Score
 from peephole.evaluation.bootstrap import RESAMPLES, interval, resample
+from peephole.model.handle import FORCED_SETTINGS, Model
 from peephole.model.pairs import PairsArgument, score_pairs
 from peephole.model.reading import Notices
-
-if TYPE_CHECKING:
-    from peephole.model.handle import Model
 
 SEED = 1
 DEFINITION = "exp(-Σ log p(Y) / number of symbols, </s> included)"
@@ -55,15 +56,22 @@ def measure_perplexity(
     return texts, lines, Evaluation({"perplexity": score}, len(texts), len(texts), RESAMPLES, SEED, ())
 
 
-def check_language_request(names: list[str] | None, against: object) -> None:
+def check_language_request(names: list[str] | None, against: object, search: Mapping[str, Any]) -> None:
     """Raise an error unless perplexity is all that is wanted of a language model.
 
     Raises:
-        ConfigError: another metric is named.
+        ConfigError: another metric, or a setting of a search is named.
         PeepholeError: a second model is given.
     """
     for name in names or ():
         if name != "perplexity":
             raise ConfigError(f"evaluation: wanted perplexity, the metric of a language model, got {name!r}")
+    known = {field.name for field in fields(SearchConfig)}
+    for name in search:
+        if name in known and name not in FORCED_SETTINGS:
+            raise ConfigError(
+                f"search.{name}: wanted a model with sources to evaluate with it, got a language model, whose "
+                "perplexity needs no search"
+            )
     if against is not None:
         raise PeepholeError("against: wanted none, since a language model makes no predictions to compare; got a model")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import os
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
@@ -14,8 +13,9 @@ from peephole.errors import ArgumentError, ConfigError, ModelFileError, Peephole
 from peephole.model.evaluation import ModelEvaluation, Progress, Reading, check_function, check_settings, evaluate
 from peephole.model.handle import Model
 from peephole.model.loading import read_model
-from peephole.model.pairs import PairsArgument, group_by_source, iterate_pairs
+from peephole.model.pairs import PairsArgument, files_read, group_by_source, iterate_pairs
 from peephole.storage.model_file import ModelFile, load_model, save_model
+from peephole.storage.outputs import check_output
 from peephole.storage.quantization import Stored, largest_rounding_error
 
 FORMATS: dict[str, Stored] = {"int8": "int8", "bf16": "bfloat16"}
@@ -95,7 +95,8 @@ def quantize(
 
     Raises:
         ModelFileError: the model's file is missing, damaged, or has no float32 weights.
-        ConfigError: `out` is the model's own file, `to` is another format, or a setting is unknown or impossible.
+        ConfigError: `out` is a file that is read, or exists and is no calibrated or quantized model (see
+            `peephole.storage.outputs`); `to` is another format, or a setting is unknown or impossible.
         DataError: the file of pairs is missing, or a pair cannot be read.
         ArgumentError: an argument has another type.
 
@@ -114,6 +115,8 @@ def quantize(
         raise PeepholeError(f"quantize: wanted a model with one file, got one with {len(source.files)}")
     file = source.model_file()
     check_settings("quantize", file.config, search)
+    target = str(source.files[0].with_suffix(f".{to}.safetensors")) if out is None else os.fspath(out)
+    check_output(target, "model", files_read(source, pairs, search))
     if isinstance(pairs, (str, os.PathLike)):
         if any(map(is_stream, data_files(os.fspath(pairs), once=True))):
             pairs = list(iterate_pairs(pairs, source))  # read several times
@@ -121,7 +124,6 @@ def quantize(
         pairs = list(pairs)  # likewise
     if pairs is not None:
         group_by_source(pairs, source)
-    target = str(source.files[0].with_suffix(f".{to}.safetensors")) if out is None else os.fspath(out)
     result = _write(source, file, target, to)
     if pairs is None:
         return result
@@ -145,9 +147,6 @@ def _write(source: Model, file: ModelFile, out: str, to: str) -> Quantization:
     name = str(source.name)
     if file.stored != "float32":
         raise ModelFileError(f"{name}: wanted a model with float32 weights, got one with {file.stored}")
-    with contextlib.suppress(OSError):  # one of the two is not there
-        if os.path.samefile(name, out):
-            raise ConfigError(f"{out}: wanted another file to write than the model's own")
     try:
         save_model(out, replace(file, stored=FORMATS[to]))
     except ModelFileError as error:

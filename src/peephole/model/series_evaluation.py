@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from peephole.consistency import check_given_search
 from peephole.data.files import shown_name
 from peephole.data.read import Report
 from peephole.data.series import Series, check_series, read_series, series_of
@@ -154,7 +155,7 @@ def measure_forecasts(
         DataError: `windows_of` raises it; or a column repeats itself, so that it has no scale for MASE.
         ConfigError: an unknown metric, or an unknown or impossible setting.
     """
-    check_search(search)
+    check_search(model, search)
     check_measures(metrics)
     if season is not None:
         check_whole_number("season", season, 1, MOST_STEPS)
@@ -196,8 +197,9 @@ def score_windows(model: SeriesModel, table: str | Path | Any, report: Report, *
             yield ScoredWindow(window.columns, window.first, len(window.target), log_prob)
 
 
-def check_search(search: dict[str, Any]) -> None:
+def check_search(model: SeriesModel, search: dict[str, Any]) -> None:
     """Raise ConfigError if one of the settings of an evaluation does not apply to forecasts."""
+    check_given_search(model.config.model, search)
     for name in search:
         if name not in SETTINGS:
             wanted = f"wanted one of {', '.join(SETTINGS)}{nearest(name, SETTINGS)}"

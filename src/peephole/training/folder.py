@@ -26,6 +26,7 @@ from peephole.config import Config
 from peephole.data import Items, Prepared, data_files, prepare, prepare_again, reopen
 from peephole.data.items import file_of, write_items
 from peephole.errors import ConfigError, DataError, PeepholeError, RunError
+from peephole.storage.outputs import check_output
 from peephole.storage.replace_file import check_replaceable, remove, remove_temporary_files
 from peephole.training.lock import hold, lock_files
 from peephole.training.run_file import (
@@ -99,9 +100,10 @@ def check_replaces_nothing(run: Run, overwrite: bool) -> None:
 
 
 def _check_data_stay(run: Run, pairs: Mapping[str, Items]) -> None:
-    """Raise a RunError if a data file is in the folder of an older run, which the new one replaces."""
+    """Raise a PeepholeError if the new run would replace a data file: by its model, or its folder an older run's."""
     for name, path in (("train", run.train), ("dev", run.dev)):
         for file in [] if path is None or name in pairs else data_files(path):
+            check_output(run.out, "file", [(f"that of the {name} pairs", file)])
             if run.folder.resolve() in file.resolve().parents:
                 raise RunError(f"{file}: is in the folder that the new run would replace; give another --out")
 

@@ -4,19 +4,21 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from peephole.data import Report
-from peephole.data.files import shown_name
-from peephole.errors import PeepholeError, RunError, check_path
+from peephole.data.files import data_files, shown_name
+from peephole.errors import DataError, PeepholeError, check_path
 from peephole.inspect.report.measured import Measured, measure_set
 from peephole.inspect.report.run_facts import RunFacts, read_facts
 from peephole.model import Model
 from peephole.model.evaluation import Progress, check_function
 from peephole.model.info import info
 from peephole.model.pairs import group_by_source
+from peephole.storage.outputs import Input, check_output
 from peephole.storage.replace_file import replace_file
 from peephole.symbols import FRAME_KINDS
 
@@ -73,6 +75,7 @@ def report(
 
     Raises:
         RunError: the folder holds no run, or `out` cannot be written.
+        ConfigError: `out` is a file that is read, or exists and is no HTML page; see `peephole.storage.outputs`.
         DataError: the test file is missing, or a line of it is no pair.
     """
     check_path("run", run)
@@ -81,6 +84,8 @@ def report(
             check_path(name, path)
     check_function("progress", progress)
     facts = read_facts(Path(run))
+    if out is not None:
+        check_output(out, "page", _files_read(facts, test))
     missing, sets = list(facts.missing), []
     if facts.model is not None:
         reason = _unmeasured(facts.model)
@@ -99,12 +104,21 @@ def report(
         from peephole.inspect.report.sections import report_page
 
         views = [] if facts.model is None else record_worst(facts.model, sets, missing, progress)
-        try:
-            with replace_file(Path(out)) as file:
-                file.write(report_page(result, views).encode())
-        except OSError as error:
-            raise RunError(f"{out}: cannot be written: {error.strerror or error}") from error
+        with replace_file(Path(out)) as file:
+            file.write(report_page(result, views).encode())
     return result
+
+
+def _files_read(facts: RunFacts, test: str | Path | None) -> list[Input]:
+    """Return the files that a report reads, whose place the page must not take; the folder's own are no pages."""
+    run = facts.run
+    found: list[Input] = [("the model's own", run.out)]
+    given = [("training", run.train), ("training", run.moved_train), ("dev", run.dev), ("dev", run.moved_dev)]
+    given.append(("test", None if test is None else os.fspath(test)))
+    for name, path in given:
+        with suppress(DataError):  # a file that is missing is reported where it is read
+            found += [] if path is None else [(f"that of the {name} pairs", file) for file in data_files(path)]
+    return found
 
 
 def _unmeasured(model: Model) -> str | None:
