@@ -67,7 +67,8 @@ def read_series(path: str | Path, config: DataConfig, report: Report) -> Series:
     """Read a table.
 
     A first row that holds names is the header. A column whose cells are no numbers, or `data.time`, holds the times and
-    is left out. Missing and infinite numbers are NaN; the report counts them with their lines.
+    is left out. Missing and infinite numbers are NaN; the report counts them with their lines. A blank line between
+    others is a missing number of a text with one column, and no row of others, counted.
 
     Args:
         path: the file; - is stdin, as CSV.
@@ -161,6 +162,7 @@ def _read_text(path: str | Path, config: DataConfig, report: Report) -> tuple[Se
     if header is None:
         raise DataError(f"{name}: is empty")
     _, cells = header
+    rows = _with_blank_lines(rows, len(cells), report)
     first = None
     names = tuple(cell.strip() for cell in cells)
     if all(_number(cell) is not None for cell in cells):
@@ -181,18 +183,32 @@ def _read_text(path: str | Path, config: DataConfig, report: Report) -> tuple[Se
 
 
 def _rows(path: str | Path, name: str) -> Iterator[tuple[int, list[str]]]:
-    """Yield the number and the cells of each line that is not empty."""
-    delimiter = None
+    """Yield the number and the cells of each line from the first to the last that is not blank; none of a blank one."""
+    delimiter, blank = None, list[int]()
     for line, raw in enumerate(read_lines(path, on_mark=lambda: None), start=1):
         try:
             text = raw.decode().rstrip("\r\n")
         except UnicodeDecodeError as error:
             raise DataError(f"{name}, line {line}: invalid UTF-8: {error.reason}") from error
-        if not text.strip():
+        if not text.strip() and (delimiter is None or delimiter not in text):
+            blank += [] if delimiter is None else [line]
             continue
+        yield from ((number, []) for number in blank)
+        blank.clear()
         if delimiter is None:
             delimiter = max("\t;,", key=text.count)
         yield line, next(csv.reader([text], delimiter=delimiter))
+
+
+def _with_blank_lines(
+    rows: Iterator[tuple[int, list[str]]], columns: int, report: Report
+) -> Iterator[tuple[int, list[str]]]:
+    """Yield rows with an empty cell for each blank line of a table of one column; other blank lines are counted."""
+    for line, cells in rows:
+        if not cells and columns > 1:
+            report.skip("blank line", line)
+        else:
+            yield line, cells or [""]
 
 
 def _check_time(time: str | None, names: tuple[str, ...], name: str) -> None:
