@@ -127,8 +127,33 @@ def test_arrays_and_parquet_files_are_tables(tmp_path):
     with pytest.raises(DataError, match=r"t\.npy: wanted numbers of shape .*, got <U1"):
         read_series(tmp_path / "t.npy", DataConfig(), Report("t"))
     (tmp_path / "t.npy").write_bytes(b"no array")
-    with pytest.raises(DataError, match=r"t\.npy: cannot be read as a table"):
+    with pytest.raises(DataError, match=r"t\.npy: cannot be read as a table: no complete .npy file of numbers$"):
         read_series(tmp_path / "t.npy", DataConfig(), Report("t"))
+
+
+@pytest.mark.parametrize("shape", [(0,), (0, 1), (0, 3), (3, 0)])
+def test_arrays_without_numbers_are_errors_in_plain_words(tmp_path, shape):
+    np.save(tmp_path / "t.npy", np.empty(shape))
+    rows, columns = (*shape, 1)[:2]
+    with pytest.raises(DataError, match=rf"t\.npy: wanted a table of numbers, got {rows} rows of {columns} columns$"):
+        read_series(tmp_path / "t.npy", DataConfig(), Report("t"))
+    np.save(tmp_path / "t.npy", np.array([{}]), allow_pickle=True)
+    with pytest.raises(DataError, match=r"t\.npy: cannot be read as a table: no complete \.npy file of numbers$"):
+        read_series(tmp_path / "t.npy", DataConfig(), Report("t"))
+
+
+@pytest.mark.parametrize("cell", ["1_05", "١٢", "1,5", "0x10"])
+def test_cells_that_python_would_read_otherwise_are_no_numbers(tmp_path, cell):
+    with pytest.raises(DataError, match=rf"t\.csv, line 3, column 'a': wanted a number, got '{cell}'"):
+        read(tmp_path, f"a;b\n1;2\n{cell};3\n")
+
+
+def test_columns_of_one_name_are_numbered_and_refused_in_parquet(tmp_path):
+    assert read(tmp_path, "a,b,a\n1,2,3\n")[0].columns == ("a", "b", "a (2)")
+    table = pyarrow.table([pyarrow.array([1.0]), pyarrow.array([2.0])], names=["a", "a"])
+    pyarrow.parquet.write_table(table, tmp_path / "t.parquet")
+    with pytest.raises(DataError, match=r"t\.parquet: wanted one column 'a', got 2$"):
+        read_series(tmp_path / "t.parquet", DataConfig(), Report("t"))
 
 
 def test_numbers_keep_the_digits_of_float64(tmp_path):
