@@ -161,13 +161,15 @@ def test_parquet_is_read_row_by_row(tmp_path: Path) -> None:
         ("a.wav", b"", "cannot be read as sound: .*"),
         ("a.wav", b"RIFF\0\0\0\0WAVE", "cannot be read as sound: .*"),
         ("a.png", b"\x89PNG\r\n", "cannot be read as image: .*"),
-        ("a.npy", b"\x93NUMPY", "cannot be read as numbers: .*"),
+        ("a.npy", b"\x93NUMPY", "cannot be read as numbers: no complete .npy file of numbers"),
         ("a.csv", b"", "is empty"),
-        ("a.csv", b"1,2\nx,3\n", "cannot be read as numbers: .*"),
+        ("a.csv", b"1,2\n\nx,3\n", "cannot be read as numbers: line 3, column 1: wanted a number, got 'x'"),
+        ("a.csv", b"1,2\n3\n", "cannot be read as numbers: line 2: wanted 2 columns, got 1"),
+        ("a.csv", b"a,b\n1,2\n3,1_05\n", "cannot be read as numbers: line 3, column 2: wanted a number, got '1_05'"),
         ("a.csv", b"1,2\n3,nan\n", "holds a number that is not finite, in frame 2"),
         ("a.csv", b"1,2,3\n", "wanted frames of 2 numbers, got 3"),
         ("a.csv", b"1,inf\n", "holds a number that is not finite, in frame 1"),
-        ("a.csv", b"x,1\n2,3\n", "cannot be read as numbers: .*"),
+        ("a.csv", b"x,1\n2,3\n", "cannot be read as numbers: line 1, column 1: wanted a number, got 'x'"),
         ("a.csv", b"x,y\n", "is empty"),
         ("a.csv", b"\xff,y\n1,2\n", "cannot be read as numbers: .*"),
         ("a.parquet", b"PAR1", "cannot be read as numbers: .*"),
@@ -195,5 +197,5 @@ def test_empty_sound_huge_images_and_other_arrays_are_refused(tmp_path: Path) ->
     with pytest.raises(DataError, match=r"wanted numbers of shape \(T, F\), got float64 of shape \(2, 2, 2\)"):
         read_frames(tmp_path / "a.npy", FrameSymbols("numbers"), 10)
     np.save(tmp_path / "b.npy", np.array([{}], dtype=object), allow_pickle=True)
-    with pytest.raises(DataError, match="cannot be read as numbers"):
+    with pytest.raises(DataError, match=r"cannot be read as numbers: no complete \.npy file of numbers"):
         read_frames(tmp_path / "b.npy", FrameSymbols("numbers"), 10)

@@ -205,7 +205,7 @@ def test_what_to_set_where_the_limits_leave_too_few_sources(tmp_path: Path) -> N
     for letters in range(20):  # either source may have the lower hash
         pairs = [("a" + "x" * (letters % 8), "b")] * 30 + [("c" * (12 + letters), "d")]
         train = write(tmp_path / "train.tsv", pairs)
-        with pytest.raises(DataError, match="train.tsv: ") as caught:
+        with pytest.raises(DataError, match=r"train\.tsv: ") as caught:
             prepare(train, None, config(max_length=9), tmp_path / "data")
         found.add(str(caught.value).removeprefix(f"{train}: "))
     assert found == wanted

@@ -34,7 +34,7 @@ def read(tmp_path, text, name="t.csv", **settings):
         ("a,b\n1,2\n3,4\n", ("a", "b"), None, [[1, 2], [3, 4]]),
         ("a;b\n1;2.5\n", ("a", "b"), None, [[1, 2.5]]),
         ("a\tb\n1\t-2e3\n", ("a", "b"), None, [[1, -2000]]),
-        ("day,load\n2020-01-01,5\n\n2020-01-02,6\n", ("load",), "day", [[5], [6]]),
+        ("\n\nday,load\n2020-01-01,5\n2020-01-02,6\n\n \n", ("load",), "day", [[5], [6]]),
         ('load,"the, day"\n5,"1. 1."\n', ("load",), "the, day", [[5]]),
         ("\ufeffa\r\n1\r\n", ("a",), None, [[1]]),
     ],
@@ -54,10 +54,32 @@ def test_a_column_of_times_that_are_numbers_is_named(tmp_path):
 
 
 def test_missing_numbers_are_counted_with_their_lines_and_filled(tmp_path):
-    found, report = read(tmp_path, "a,b\n,1\n2,NA\n\ninf,3\n4,nan\n")
+    found, report = read(tmp_path, "a,b\n,1\n2,NA\ninf,3\n4,nan\n")
     np.testing.assert_array_equal(found.values, [[NAN, 1], [2, NAN], [NAN, 3], [4, NAN]])
     assert found.filled().tolist() == [[2, 1], [2, 1], [2, 3], [4, 3]]
     assert report == ["4 numbers repaired: missing; the one before it is read (first: t.csv, line 2)"]
+
+
+@pytest.mark.parametrize("end", ["", "\n", "\n\n \r\n\n"])
+@pytest.mark.parametrize("header", ["", "a\n"])
+def test_a_blank_line_of_one_column_is_a_missing_number(tmp_path, header, end):
+    found, report = read(tmp_path, f"\n{header}1\n\n\r\n4\n \n6{end}")
+    np.testing.assert_array_equal(found.values, [[1], [NAN], [NAN], [4], [NAN], [6]])
+    line = 4 if header else 3
+    assert report == [f"3 numbers repaired: missing; the one before it is read (first: t.csv, line {line})"]
+    found, _ = read(tmp_path, "a\n\n2\n")
+    np.testing.assert_array_equal(found.values, [[NAN], [2]])
+
+
+def test_a_blank_line_of_several_columns_is_no_row_and_counted(tmp_path):
+    found, report = read(tmp_path, "a,b\n\n1,2\n\n\n3,4\n\n")
+    assert (found.values.tolist(), report) == (
+        [[1, 2], [3, 4]],
+        ["3 numbers skipped: blank line (first: t.csv, line 2)"],
+    )
+    found, report = read(tmp_path, "a\tb\n1\t2\n\t\n3\t4\n")  # tabs are cells
+    np.testing.assert_array_equal(found.values, [[1, 2], [NAN, NAN], [3, 4]])
+    assert report == ["2 numbers repaired: missing; the one before it is read (first: t.csv, line 3)"]
 
 
 def test_wrong_rows_are_errors_or_missing(tmp_path):
@@ -105,8 +127,33 @@ def test_arrays_and_parquet_files_are_tables(tmp_path):
     with pytest.raises(DataError, match=r"t\.npy: wanted numbers of shape .*, got <U1"):
         read_series(tmp_path / "t.npy", DataConfig(), Report("t"))
     (tmp_path / "t.npy").write_bytes(b"no array")
-    with pytest.raises(DataError, match=r"t\.npy: cannot be read as a table"):
+    with pytest.raises(DataError, match=r"t\.npy: cannot be read as a table: no complete .npy file of numbers$"):
         read_series(tmp_path / "t.npy", DataConfig(), Report("t"))
+
+
+@pytest.mark.parametrize("shape", [(0,), (0, 1), (0, 3), (3, 0)])
+def test_arrays_without_numbers_are_errors_in_plain_words(tmp_path, shape):
+    np.save(tmp_path / "t.npy", np.empty(shape))
+    rows, columns = (*shape, 1)[:2]
+    with pytest.raises(DataError, match=rf"t\.npy: wanted a table of numbers, got {rows} rows of {columns} columns$"):
+        read_series(tmp_path / "t.npy", DataConfig(), Report("t"))
+    np.save(tmp_path / "t.npy", np.array([{}]), allow_pickle=True)
+    with pytest.raises(DataError, match=r"t\.npy: cannot be read as a table: no complete \.npy file of numbers$"):
+        read_series(tmp_path / "t.npy", DataConfig(), Report("t"))
+
+
+@pytest.mark.parametrize("cell", ["1_05", "١٢", "1,5", "0x10"])
+def test_cells_that_python_would_read_otherwise_are_no_numbers(tmp_path, cell):
+    with pytest.raises(DataError, match=rf"t\.csv, line 3, column 'a': wanted a number, got '{cell}'"):
+        read(tmp_path, f"a;b\n1;2\n{cell};3\n")
+
+
+def test_columns_of_one_name_are_numbered_and_refused_in_parquet(tmp_path):
+    assert read(tmp_path, "a,b,a\n1,2,3\n")[0].columns == ("a", "b", "a (2)")
+    table = pyarrow.table([pyarrow.array([1.0]), pyarrow.array([2.0])], names=["a", "a"])
+    pyarrow.parquet.write_table(table, tmp_path / "t.parquet")
+    with pytest.raises(DataError, match=r"t\.parquet: wanted one column 'a', got 2$"):
+        read_series(tmp_path / "t.parquet", DataConfig(), Report("t"))
 
 
 def test_numbers_keep_the_digits_of_float64(tmp_path):

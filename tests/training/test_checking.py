@@ -15,7 +15,7 @@ import pytest
 from click.testing import CliRunner
 
 import peephole
-from peephole.cli.check import command
+from peephole.cli.check import command, lines_of
 from peephole.data import hash_sample, scan, side_scan
 from peephole.data.scan import PairScan
 from peephole.data.side_scan import SideScan
@@ -218,6 +218,12 @@ def test_tables_of_series_are_checked(tmp_path: Path) -> None:
     assert "1000000 in row 41" in of_file["far numbers"].examples[0]
     assert (found.overlaps[0].sources, found.overlaps[0].of) == (30, 30)
     assert found.plan is not None
+
+
+def test_lengths_are_printed_with_all_digits(tmp_path: Path) -> None:
+    found = peephole.check(write(tmp_path / "train.tsv", [*make_pairs(80), ("x" * 2_000_000, "b")]), **SMALL)
+    [line] = [line for line in lines_of(found) if line.startswith("  sources: ")]
+    assert " to 2,000,000 characters, half up to " in line
 
 
 def test_the_command_prints_findings_and_exits_with_0(tmp_path: Path) -> None:

@@ -54,10 +54,11 @@ def lines_of(found: DataCheck) -> Iterator[str]:
         yield f"{file.role}: {file.name}: {file.num_pairs:,} {'steps' if 'table' in file.lengths else 'pairs'}"
         for side, lengths in file.lengths.items():
             if side != "table":
-                yield (
-                    f"  {side}s: {lengths.shortest:g} to {lengths.longest:g} {lengths.unit}, half up to "
-                    f"{lengths.median:g}, 99 % up to {lengths.usual:g}"
+                shortest, longest, median, usual = (
+                    f"{length:,.0f}" if length == round(length) else f"{length:,.6g}"
+                    for length in (lengths.shortest, lengths.longest, lengths.median, lengths.usual)
                 )
+                yield f"  {side}s: {shortest} to {longest} {lengths.unit}, half up to {median}, 99 % up to {usual}"
         yield from (f"  {line}" for line in file.lines)
         for finding in file.findings:
             yield f"  * {finding.message}"

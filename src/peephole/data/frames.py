@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from peephole.data.files import import_pyarrow
-from peephole.errors import DataError
+from peephole.errors import DataError, shorten
 from peephole.symbols import FrameSymbols
 
 Frames = NDArray[np.float16]
@@ -164,9 +164,16 @@ def _in_bytes(path: Path, image: Any) -> Any:
 
 
 def read_array(path: str | Path) -> NDArray[Any]:
-    """Return the array of a `.npy` file; one that holds Python objects is refused."""
+    """Return the array of a `.npy` file.
+
+    Raises:
+        ValueError: it holds Python objects, or is no such file, or is cut off.
+    """
     with open(path, "rb") as file:
-        return np.lib.format.read_array(file, allow_pickle=False)
+        try:
+            return np.lib.format.read_array(file, allow_pickle=False)
+        except (ValueError, EOFError) as error:
+            raise ValueError("no complete .npy file of numbers") from error
 
 
 def _read_numbers(path: Path, most: int) -> tuple[NDArray[Any], bool, list[str]]:
@@ -180,36 +187,63 @@ def _read_numbers(path: Path, most: int) -> tuple[NDArray[Any], bool, list[str]]
         header = _has_header(path)
         if header:
             changes.append("the first row holds names and is not read")
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", UserWarning)  # of an empty file, which is reported below
-            table = np.loadtxt(
-                path,
-                np.float32,
-                delimiter=",",
-                ndmin=2,
-                skiprows=int(header),
-                max_rows=most + 1,
-                encoding="utf-8-sig",
-            )
+        table = _read_csv(path, int(header), most + 1)
     if table.ndim not in (1, 2) or table.dtype.kind not in "fiub":
         raise DataError(f"{path}: wanted numbers of shape (T, F), got {table.dtype} of shape {table.shape}")
     rows = table.reshape(len(table), -1) if table.size else np.empty((0, 1))
     return rows[:most].astype(np.float32), len(rows) > most, changes
 
 
+def _read_csv(path: Path, skipped: int, most: int) -> NDArray[np.float32]:
+    """Return the first rows of a CSV after some lines."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", UserWarning)  # of an empty file, which the caller reports
+        try:
+            return np.loadtxt(
+                path, np.float32, delimiter=",", ndmin=2, skiprows=skipped, max_rows=most, encoding="utf-8-sig"
+            )
+        except UnicodeDecodeError:
+            raise
+        except ValueError as error:
+            raise ValueError(_wrong_line(path, skipped) or str(error)) from error
+
+
+def _wrong_line(path: Path, skipped: int) -> str | None:
+    """Return what is wrong with the first line of a CSV that has no numbers, or not as many as the first; else None."""
+    columns = None
+    with open(path, encoding="utf-8-sig") as file:
+        for number, line in enumerate(file, start=1):
+            cells = line.split("#")[0].rstrip("\r\n").split(",")
+            if number <= skipped or cells == [""]:
+                continue
+            if columns not in (None, len(cells)):
+                return f"line {number}: wanted {columns} columns, got {len(cells)}"
+            columns = len(cells)
+            for index, cell in enumerate(cells, start=1):
+                if parse_number(cell) is None:
+                    return f"line {number}, column {index}: wanted a number, got {shorten(repr(cell.strip()))}"
+    return None
+
+
+def parse_number(text: str) -> float | None:
+    """Return the number that a text is; None for other texts.
+
+    >>> parse_number(" 1.5e3 "), parse_number("1_05"), parse_number("x")
+    (1500.0, None, None)
+    """
+    if "_" in text or not text.isascii():  # Python reads 1_05 as 105
+        return None
+    try:
+        return float(text)
+    except ValueError:
+        return None
+
+
 def _has_header(path: Path) -> bool:
     """Return whether the first line of a CSV holds no number at all."""
     with open(path, encoding="utf-8-sig") as file:
         cells = file.readline().split(",")
-    return bool(cells[0].strip()) and not any(map(_is_number, cells))
-
-
-def _is_number(cell: str) -> bool:
-    try:
-        float(cell)
-    except ValueError:
-        return False
-    return True
+    return bool(cells[0].strip()) and all(parse_number(cell) is None for cell in cells)
 
 
 def _read_parquet(path: Path, most: int) -> NDArray[np.float64]:

@@ -142,11 +142,8 @@ def _prepare(
     """Write the corpus; return symbol tables, dev pairs and report as plain JSON values.
 
     If no pair that is held out can be used, for example because all are too long, other sources are held out, in
-    another pass: only the symbol tables, which are learned from the other pairs, give the lengths.
-
-    Args:
-        train_path, dev_path, config, folder, known: as in `prepare`.
-        unusable: sources that were held out before.
+    another pass: only the symbol tables, which are learned from the other pairs, give the lengths. `unusable` holds the
+    sources that were held out before.
     """
     report, dev_report = Report(train_path), Report(dev_path or train_path)
     of_files = config.frames.kind in FRAME_KINDS

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 from array import array
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,7 +15,7 @@ from numpy.typing import NDArray
 
 from peephole.config import DataConfig
 from peephole.data.files import COMPRESSIONS, import_pyarrow, read_lines, shown_name
-from peephole.data.frames import is_number_column, parquet_numbers, read_array
+from peephole.data.frames import is_number_column, parquet_numbers, parse_number, read_array
 from peephole.data.read import Report
 from peephole.errors import DataError, shorten
 
@@ -67,7 +68,8 @@ def read_series(path: str | Path, config: DataConfig, report: Report) -> Series:
     """Read a table.
 
     A first row that holds names is the header. A column whose cells are no numbers, or `data.time`, holds the times and
-    is left out. Missing and infinite numbers are NaN; the report counts them with their lines.
+    is left out. Missing and infinite numbers are NaN; the report counts them with their lines. A blank line between
+    others is a missing number of a text with one column, and no row of others, counted.
 
     Args:
         path: the file; - is stdin, as CSV.
@@ -95,7 +97,7 @@ def read_series(path: str | Path, config: DataConfig, report: Report) -> Series:
 
 
 def check_series(found: Series, name: str, report: Report, lines: Sequence[int] | None = None) -> Series:
-    """Return a series with NaN for infinite numbers, and count the missing ones.
+    """Return a series with NaN for infinite numbers and different names of columns, and count the missing numbers.
 
     Args:
         found: the series.
@@ -107,7 +109,9 @@ def check_series(found: Series, name: str, report: Report, lines: Sequence[int] 
         DataError: there are no rows or no columns, or a column has no number, or one beyond `LARGEST`.
     """
     if not found.values.size:
-        raise DataError(f"{name}: wanted a table of numbers, got {found.values.shape[0]} rows of 0 columns")
+        raise DataError(
+            f"{name}: wanted a table of numbers, got {len(found.values)} rows of {len(found.columns)} columns"
+        )
     values = np.where(np.isfinite(found.values), found.values, np.nan)
     for row, index in np.argwhere(np.abs(values) > LARGEST)[:1].tolist():
         raise DataError(
@@ -119,7 +123,23 @@ def check_series(found: Series, name: str, report: Report, lines: Sequence[int] 
             raise DataError(f"{name}, column {column!r}: wanted numbers, got none in {len(values)} rows")
     for row, _ in np.argwhere(np.isnan(values)).tolist():
         report.repair("missing; the one before it is read", row + 1 if lines is None else lines[row])
-    return Series(values, found.columns, found.time)
+    return Series(values, _numbered(found.columns), found.time)
+
+
+def _numbered(columns: Sequence[str]) -> tuple[str, ...]:
+    """Return the names of columns, with a number after each that another column before has.
+
+    >>> _numbered(["a", "b", "a", "a (2)", "a"])
+    ('a', 'b', 'a (2)', 'a (2) (2)', 'a (3)')
+    """
+    found: dict[str, None] = {}
+    for column in columns:
+        name, number = column, 1
+        while name in found:
+            number += 1
+            name = f"{column} ({number})"
+        found[name] = None
+    return tuple(found)
 
 
 def series_of(name: str, given: Any) -> Series:
@@ -132,13 +152,17 @@ def series_of(name: str, given: Any) -> Series:
     given = np.asarray(given)
     if given.ndim not in (1, 2) or given.dtype.kind not in "fiub":
         raise DataError(f"{name}: wanted numbers of shape (T,) or (T, C), got {given.dtype} of shape {given.shape}")
-    values = given.reshape(len(given), -1).astype(np.float64)
+    values = (given[:, None] if given.ndim == 1 else given).astype(np.float64)
     names = range(1, values.shape[1] + 1) if columns is None else columns
     return Series(values, tuple(map(str, names)))
 
 
 def _read_parquet(path: str | Path, config: DataConfig, name: str) -> Series:
-    table = import_pyarrow(name).parquet.read_table(path)
+    parquet = import_pyarrow(name).parquet
+    [(column, count)] = Counter(parquet.read_schema(path).names).most_common(1) or [("", 0)]
+    if count > 1:
+        raise DataError(f"{name}: wanted one column {column!r}, got {count}")
+    table = parquet.read_table(path)
     columns, time = [], config.time
     for column in table.column_names:
         is_number = is_number_column(table.schema, column)
@@ -161,6 +185,7 @@ def _read_text(path: str | Path, config: DataConfig, report: Report) -> tuple[Se
     if header is None:
         raise DataError(f"{name}: is empty")
     _, cells = header
+    rows = _with_blank_lines(rows, len(cells), report)
     first = None
     names = tuple(cell.strip() for cell in cells)
     if all(_number(cell) is not None for cell in cells):
@@ -181,18 +206,32 @@ def _read_text(path: str | Path, config: DataConfig, report: Report) -> tuple[Se
 
 
 def _rows(path: str | Path, name: str) -> Iterator[tuple[int, list[str]]]:
-    """Yield the number and the cells of each line that is not empty."""
-    delimiter = None
+    """Yield the number and the cells of each line from the first to the last that is not blank; none of a blank one."""
+    delimiter, blank = None, list[int]()
     for line, raw in enumerate(read_lines(path, on_mark=lambda: None), start=1):
         try:
             text = raw.decode().rstrip("\r\n")
         except UnicodeDecodeError as error:
             raise DataError(f"{name}, line {line}: invalid UTF-8: {error.reason}") from error
-        if not text.strip():
+        if not text.strip() and (delimiter is None or delimiter not in text):
+            blank += [] if delimiter is None else [line]
             continue
+        yield from ((number, []) for number in blank)
+        blank.clear()
         if delimiter is None:
             delimiter = max("\t;,", key=text.count)
         yield line, next(csv.reader([text], delimiter=delimiter))
+
+
+def _with_blank_lines(
+    rows: Iterator[tuple[int, list[str]]], columns: int, report: Report
+) -> Iterator[tuple[int, list[str]]]:
+    """Yield rows with an empty cell for each blank line of a table of one column; other blank lines are counted."""
+    for line, cells in rows:
+        if not cells and columns > 1:
+            report.skip("blank line", line)
+        else:
+            yield line, cells or [""]
 
 
 def _check_time(time: str | None, names: tuple[str, ...], name: str) -> None:
@@ -240,7 +279,4 @@ def _number(cell: str) -> float | None:
     text = cell.strip()
     if text.lower() in MISSING:
         return np.nan
-    try:
-        return float(text)
-    except ValueError:
-        return None
+    return parse_number(text)
