@@ -38,6 +38,17 @@ def prepared(tmp_path_factory):
     return prepare(folder / "train.tsv", None, Config(), folder / "prepared")
 
 
+@pytest.fixture(autouse=True)
+def unaligned(monkeypatch):
+    """Let CTC align no pair, unless a test says how many it cannot."""
+
+    def set_number(number):
+        monkeypatch.setattr("peephole.training.budget_settings.count_unalignable", lambda corpus, kind: number)
+
+    set_number(10**9)
+    return set_number
+
+
 def values(config, names=ALL):
     tree = config.to_dict()
     return {name: tree[name.partition(".")[0]][name.partition(".")[2]] for name in names}
@@ -147,6 +158,25 @@ def test_few_data_get_their_settings_and_enough_updates(prepared, symbols, given
     assert chosen.train.epochs is None
     assert (line is None) == (not expected)
     assert line is None or line.startswith(f"{len(prepared.train)} pairs are few and no budget was given: ")
+
+
+@pytest.mark.parametrize("budget", [{}, {"minutes": 600}])
+def test_few_data_of_letters_that_ctc_can_align_get_it(prepared, unaligned, budget, monkeypatch):
+    def chosen(**settings):
+        return suit_budget(Config().with_values(budget | settings), prepared)[0].model.ctc
+
+    found = Estimate({}, 10, 1.0)
+    monkeypatch.setattr("peephole.training.budget_settings.estimate", lambda config, prepared: found)
+    most = len(prepared.train) // 100
+    for number, expected in ((0, True), (most, True), (most + 1, False)):
+        unaligned(number)
+        assert chosen() == expected
+    unaligned(0)
+    assert not chosen(ctc=False)
+    assert not chosen(output="copy")
+    assert not chosen(**{"train.ctc_weight": 0})
+    monkeypatch.setattr("peephole.training.budget_settings.MOST_LETTERS", len(prepared.target_symbols) - 1)
+    assert not chosen()
 
 
 def test_a_model_of_few_data_is_trained_long_enough(tmp_path, monkeypatch, capsys):

@@ -14,6 +14,8 @@ from typing import Any
 from peephole.config import DEFAULT_EPOCHS, SECTIONS, Config
 from peephole.consistency import may_read_symbol
 from peephole.data import Prepared
+from peephole.nn.schema import Architecture
+from peephole.training.alignment import count_unalignable
 from peephole.training.backend_choice import training_device
 from peephole.training.estimate import estimate
 
@@ -33,6 +35,10 @@ TRIGRAMS = {"model.ngram_rows": 4096}
 MANY_PASSES = 40.0
 FEW_DATA = {"data.batch_symbols": 150, "model.attention_symbol": True, "model.dropout": 0.4}
 """What a training needs that sees its data many times; likewise."""
+FEW_LETTERS = {"model.ctc": True}
+"""What it then also needs between letters (or phones) of both sides, which nearly always follow each other in order."""
+MOST_UNALIGNED = 0.01
+"""The share of pairs that CTC may be unable to align, where it is chosen."""
 LEAST_UPDATES = 3000
 """Of a training without a budget: where the default number of passes has fewer, it goes on until then."""
 
@@ -56,23 +62,23 @@ def suit_budget(config: Config, prepared: Prepared) -> tuple[Config, str | None]
         return config, None
     if train.minutes is None:
         return _suit_data(config, prepared)
-    free = _free(config, (*SHORT, *TRIGRAMS, *FEW_DATA))
+    free = _free(config, (*SHORT, *TRIGRAMS, *FEW_DATA, *FEW_LETTERS))
     found = estimate(config, prepared) if free else None
     if found is None or found.seconds_per_epoch is None:
         return config, None
     passes = 60 * train.minutes / found.seconds_per_epoch
     updates = passes * found.steps_per_epoch
-    chosen = {name: value for name, value in _wanted(passes, updates, prepared).items() if name in free}
+    chosen = {name: value for name, value in _wanted(passes, updates, config, prepared).items() if name in free}
     if not chosen:
         return config, None
     line = f"{train.minutes:g} minutes are about {passes:.2g} passes over the data and {updates:,.0f} updates"
     return config.with_values(chosen, "budget"), f"{line}: {_as_text(chosen)}"
 
 
-def _wanted(passes: float, updates: float, prepared: Prepared) -> Mapping[str, Any]:
+def _wanted(passes: float, updates: float, config: Config, prepared: Prepared) -> Mapping[str, Any]:
     """Return the settings that suit a training of some passes and updates with the defaults."""
     if passes >= MANY_PASSES:
-        return FEW_DATA
+        return _few_data(config, prepared)
     if updates >= FEW_UPDATES:
         return {}
     if passes >= FEW_PASSES:
@@ -85,8 +91,9 @@ def _suit_data(config: Config, prepared: Prepared) -> tuple[Config, str | None]:
     symbols = prepared.train.num_target_symbols
     if DEFAULT_EPOCHS * symbols / config.data.batch_symbols >= LEAST_UPDATES:
         return config, None
-    free = _free(config, FEW_DATA)
-    chosen = {name: value for name, value in FEW_DATA.items() if name in free}
+    wanted = _few_data(config, prepared)
+    free = _free(config, wanted)
+    chosen = {name: value for name, value in wanted.items() if name in free}
     suited = config.with_values(chosen, "budget")
     if DEFAULT_EPOCHS * symbols / suited.data.batch_symbols < LEAST_UPDATES:
         chosen["train.steps"] = LEAST_UPDATES
@@ -96,11 +103,22 @@ def _suit_data(config: Config, prepared: Prepared) -> tuple[Config, str | None]:
     return suited, f"{len(prepared.train):,} pairs are few and no budget was given: {_as_text(chosen)}"
 
 
+def _few_data(config: Config, prepared: Prepared) -> Mapping[str, Any]:
+    """Return the settings for few data."""
+    letters = max(len(prepared.source_symbols), len(prepared.target_symbols)) <= MOST_LETTERS
+    if not letters or config.model.output != "symbols":
+        return FEW_DATA
+    unaligned = count_unalignable(prepared.train, Architecture.of(config.model))
+    return FEW_DATA | (FEW_LETTERS if unaligned <= MOST_UNALIGNED * len(prepared.train) else {})
+
+
 def _free(config: Config, names: Iterable[str]) -> set[str]:
     """Return which settings were not given and may be chosen."""
     free = {name for name in names if name not in config.given and _value(config, name) == _DEFAULTS[name]}
     if not may_read_symbol(config.model):
         free -= {"model.attention_symbol"}
+    if not config.train.ctc_weight:
+        free -= {"model.ctc"}
     if {"model.encoder_size", "model.attention_heads"} & config.given:  # which may have to fit it
         free -= {"model.hidden_size"}
     return free

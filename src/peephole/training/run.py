@@ -35,6 +35,7 @@ from peephole.training.processes import run_on_rank_zero, synchronised_clock
 from peephole.training.report import Report
 from peephole.training.run_file import Run, read_run, resume_command
 from peephole.training.schedules import empty_budget_notice
+from peephole.training.search_weight import better_without_ctc, without_ctc
 from peephole.training.start import introduction
 from peephole.training.state import (
     Position,
@@ -259,18 +260,21 @@ def _train(
     for line in [] if before is None else differences(before, made_with):
         report.print_line(line)
 
-    def model(weights: Weights) -> Model:
+    def model(weights: Weights, settings: Config = config) -> Model:
         made = describe_making(prepared, position, config.train.dev_pairs, run.start, executor.versions())
-        return executor.build_model(config, prepared, weights, made)
+        return executor.build_model(settings, prepared, weights, made)
 
     def save() -> None:
         report.flush()
         run_on_rank_zero(processes, lambda: save_checkpoint(run.checkpoint, state, made_with))
 
+    def measured(model: Model) -> dict[str, float]:
+        return measure(model, prepared.dev_pairs[: config.train.dev_pairs], executor.threads)
+
     def evaluate(weights: Weights) -> dict[str, float] | None:
         def work() -> dict[str, float] | None:
             with suppress(Stopping), stop.interruptible():
-                return measure(model(weights), prepared.dev_pairs[: config.train.dev_pairs], executor.threads)
+                return measured(model(weights))
             return None
 
         return run_on_rank_zero(processes, work)
@@ -307,7 +311,13 @@ def _train(
     metric = config.train.dev_metric.replace("_", " ")
     if position.best_value is None:
         raise RunError(f"{run.out}: is not written: dev {metric} was nan at all evaluations; wanted a number")
-    final = model(state.best)
+    better = run_on_rank_zero(
+        processes,
+        lambda: better_without_ctc(config, position.best_scores, lambda other: measured(model(state.best, other))),
+    )
+    if better is not None:
+        report.print_line(better)
+    final = model(state.best, (without_ctc(config) if better else None) or config)
     run_on_rank_zero(processes, lambda: final.save(run.out))
     report.print_line(f"{run.out}: best dev {metric} {position.best_value:.3f}, {position.step} steps")
     return position
