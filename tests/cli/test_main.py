@@ -61,16 +61,8 @@ def test_every_verb_has_help(peephole: Peephole, verb: str) -> None:
 
 def test_help_names_every_kind_of_data_and_of_export(peephole: Peephole) -> None:
     text = " ".join(peephole("train", "--help").succeeded().out.partition("Options:")[0].split())
-    for kind in (
-        "TSV",
-        "CSV",
-        "JSONL",
-        "Parquet",
-        "A,B",
-        "sound, images or numbers",
-        "data.horizon",
-        "model.input=none",
-    ):
+    kinds = ("TSV", "CSV", "JSONL", "Parquet", "A,B", "sound, images or numbers", "data.horizon", "model.input=none")
+    for kind in kinds:
         assert kind in text
     [line] = [line for line in peephole("--help").succeeded().lines if line.startswith("  export ")]
     assert "ONNX" in line
