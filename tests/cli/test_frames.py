@@ -10,6 +10,7 @@ import pytest
 import torch
 
 from peephole.config import Config
+from peephole.errors import DataError
 from peephole.model import ChangedSourceWarning, Model, load
 from peephole.nn import build_seq2seq
 from peephole.symbols import CharacterSymbols, FrameSymbols
@@ -48,6 +49,19 @@ def test_files_are_sources_or_lists_of_sources(peephole: Peephole, model: Path) 
     [line] = peephole("predict", model, "t/y.csv", "--json").succeeded().lines
     found = json.loads(line)
     assert (found["source"], found["predictions"][0]["text"]) == ("t/y.csv", wanted[0])
+
+
+def test_a_file_of_another_kind_is_refused(peephole: Peephole, model: Path) -> None:
+    for name, got in (("x.WAV", "sound"), ("x.png", "image")):
+        peephole.write(name, b"RIFF\n")
+        peephole("predict", model, name).failed(
+            f"{name}: wanted a file of numbers, or a list of their names, got one of {got}"
+        )
+        peephole("predict", model, stdin=f"{name}\n").failed(
+            f"stdin, line 1: {name}: wanted a file of numbers, got one of {got}"
+        )
+    with pytest.raises(DataError, match=r"x\.png: wanted a file of numbers, got one of image"):
+        load(model).predict([model.parent / "x.png"])
 
 
 def test_lines_that_name_no_table_stop_or_are_counted(peephole: Peephole, model: Path) -> None:

@@ -28,6 +28,10 @@ def test_wrong_arguments_of_inspect(peephole: Peephole, toy_file: Path) -> None:
     peephole("inspect", toy_file, "").failed("trace: source 0 is empty; wanted at least one symbol")
     done = peephole("inspect", toy_file, "a", "--compare", "b", "--with", toy_file)
     assert (done.code, "wanted --compare or --with, got both" in done.err) == (2, True)
+    for name in ("reference", "why-not"):
+        peephole("inspect", toy_file, "ab", f"--{name}", "").failed(
+            f"{name.replace('-', '_')}: wanted a target, got an empty one"
+        )
     done = peephole("inspect", toy_file, "cXb", "--without-model").succeeded()
     assert "peephole: source, line 1: 'X' was not seen in training; such symbols are read as <unk>\n" in done.err
 

@@ -59,6 +59,16 @@ def test_every_verb_has_help(peephole: Peephole, verb: str) -> None:
     assert out.startswith(f"Usage: peephole {verb} ")
 
 
+def test_help_names_every_kind_of_data_and_of_export(peephole: Peephole) -> None:
+    text = " ".join(peephole("train", "--help").succeeded().out.partition("Options:")[0].split())
+    kinds = ("TSV", "CSV", "JSONL", "Parquet", "A,B", "sound, images or numbers", "data.horizon", "model.input=none")
+    for kind in kinds:
+        assert kind in text
+    [line] = [line for line in peephole("--help").succeeded().lines if line.startswith("  export ")]
+    assert "ONNX" in line
+    assert "browsers" in line
+
+
 def test_train_help_lists_every_setting(peephole: Peephole) -> None:
     out = peephole("train", "--help").succeeded().out
     for name, *_, help in describe():
@@ -108,6 +118,32 @@ def test_missing_torch_is_named(peephole: Peephole, toy_file: Path) -> None:
     done = subprocess.run(command, input="a\n", capture_output=True, text=True, check=False)
     assert (done.returncode, done.stdout) == (1, "")
     assert done.stderr == "peephole: this needs torch: pip install 'peephole[torch]'\n"
+
+
+EMPTY = "wanted the name of a file, got an empty one"
+EMPTY_DATA = "wanted the name of a data file, got an empty one"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["train", "", "--out", "m.safetensors"], EMPTY_DATA),
+        (["train", "pairs.tsv,", "--out", "m.safetensors"], EMPTY_DATA),
+        (["train", "pairs.tsv", "--dev", "", "--out", "m.safetensors"], EMPTY_DATA),
+        (["train", "--resume", ""], f"--resume: {EMPTY}"),
+        (["predict", "TOY", ""], EMPTY_DATA),
+        (["evaluate", "TOY", ""], EMPTY_DATA),
+        (["evaluate", "TOY", "pairs.tsv", "--calibrate", ""], f"out: {EMPTY}"),
+        (["info", ""], "wanted the name of a model file, got an empty one"),
+        (["report", ""], f"RUN: {EMPTY}"),
+        (["quickstart", "--folder", ""], f"--folder: {EMPTY}"),
+    ],
+)
+def test_an_empty_name_is_reported_as_one(
+    peephole: Peephole, toy_file: Path, arguments: list[str], message: str
+) -> None:
+    peephole.write("pairs.tsv", "ab\tAH B\n")
+    peephole(*(toy_file if word == "TOY" else word for word in arguments)).failed(message)
 
 
 def test_full_disk_on_stdout(peephole: Peephole, toy_file: Path) -> None:

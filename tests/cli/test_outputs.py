@@ -108,6 +108,28 @@ def test_what_would_be_destroyed_is_refused(
     assert after == before
 
 
+def test_a_model_in_place_of_its_run_is_refused(peephole: Peephole, files: Path) -> None:
+    """The message names the run, where it is beside the model."""
+    message = "wanted the folder of a run, got a file"
+    for command in (["report"], ["train", "--resume"]):
+        peephole(*command, "swap.safetensors").failed(f"swap.safetensors: {message}; did you mean 'swap.run'?")
+        peephole(*command, "other.int8.safetensors").failed(f"other.int8.safetensors: {message}")
+    peephole("report", "no.run").failed("no.run: holds no run: run.json: No such file or directory")
+
+
+def test_first_weights_of_a_run_from_a_model_are_not_set(peephole: Peephole, files: Path) -> None:
+    command = ("train", "--from", "swap.safetensors", "--out", "new.safetensors", "--steps", "1", "--set")
+    for name, own in (("initial_range", 0), ("forget_bias", 1), ("embedding_std", 1)):
+        done = peephole(*command, f"{name}=0.25")
+        assert (done.code, done.err.splitlines()[-1]) == (
+            1,
+            f"peephole: model.{name}: wanted {own}, as swap.safetensors has it, got 0.25; the first weights are those "
+            "of the model",
+        )
+        assert not (files / "new.run").exists()
+    peephole(*command, "initial_range=0").succeeded()
+
+
 def test_files_of_the_same_kind_and_empty_files_are_replaced(peephole: Peephole, files: Path) -> None:
     (files / "empty").write_bytes(b"")
     (files / "old.htm").write_bytes(b"\xef\xbb\xbf\n<!DOCTYPE html><title>old</title>")

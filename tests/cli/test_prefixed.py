@@ -30,20 +30,29 @@ def test_targets_begin_with_the_prefix(peephole: Peephole, toy_file: Path) -> No
     assert done.err == ""
 
 
-def test_line_without_prefix_is_predicted_without_constraint(peephole: Peephole, toy_file: Path) -> None:
+def test_an_empty_prefix_does_not_constrain(peephole: Peephole, toy_file: Path) -> None:
     wanted = peephole("predict", toy_file, stdin="cab\nbad\n").succeeded().lines
-    assert peephole("predict", toy_file, "--prefixed", stdin="cab\nbad\t\r\n").succeeded().lines == wanted
+    assert peephole("predict", toy_file, "--prefixed", stdin="cab\t\nbad\t\r\n").succeeded().lines == wanted
+
+
+def test_a_line_without_a_tab_is_bad(peephole: Peephole, toy_file: Path) -> None:
+    lines = "bad\t\ncab\n\n"
+    message = "wanted a source, a tab and a prefix, got no tab"
+    peephole("predict", toy_file, "--prefixed", stdin=lines).failed(f"stdin, line 2: {message}")
+    done = peephole("predict", toy_file, "--prefixed", "--bad-lines", "skip", stdin=lines).succeeded()
+    assert done.lines == [*peephole("predict", toy_file, stdin="bad\n").lines, "", ""]
+    assert done.err == "peephole: 2 lines skipped: wrong columns (first: stdin, line 2)\n"
 
 
 def test_prefix_of_an_empty_source_is_ignored(peephole: Peephole, toy_file: Path) -> None:
     first = peephole("predict", toy_file, stdin="cab\n").succeeded().lines
-    done = peephole("predict", toy_file, "--prefixed", stdin="\tK\n \t" + "K " * 99 + "\ncab\n").succeeded()
+    done = peephole("predict", toy_file, "--prefixed", stdin="\tK\n \t" + "K " * 99 + "\ncab\t\n").succeeded()
     assert done.lines == ["", "", *first]
     assert done.err.startswith("peephole: stdin, line 1: is empty;")
 
 
 def test_unknown_symbols_of_a_prefix_are_counted(peephole: Peephole, toy_file: Path) -> None:
-    done = peephole("predict", toy_file, "--prefixed", stdin=rows(("cab",), ("bad", "ZZ Q"))).succeeded()
+    done = peephole("predict", toy_file, "--prefixed", stdin=rows(("cab", ""), ("bad", "ZZ Q"))).succeeded()
     assert done.err == (
         "peephole: stdin, line 2: 'ZZ' was not seen in training; such symbols are read as <unk>\n"
         "peephole: 2 unknown symbols in all were read as <unk>\n"
@@ -66,7 +75,7 @@ def test_bad_line_is_reported_after_the_lines_before_it(
 ) -> None:
     """Check the first read and a later one: one read takes fewer than 1,025 lines."""
     options = ("--prefixed", "--beam-size", 1)
-    done = peephole("predict", toy_file, *options, stdin="cab\n" * before + line + "\n")
+    done = peephole("predict", toy_file, *options, stdin="cab\t\n" * before + line + "\n")
     assert done.lines == peephole("predict", toy_file, "--beam-size", 1, stdin="cab\n" * before).lines
     done.failed(f"stdin, line {before + 1}: {message}")
 

@@ -218,7 +218,7 @@ def test_resuming_a_folder_without_a_run_is_refused(folder, content):
     (folder / "m.run").mkdir()
     if content is not None:
         (folder / "m.run/run.json").write_text(content)
-    with pytest.raises(RunError, match=r"^m\.run: holds no run to resume: ") as caught:
+    with pytest.raises(RunError, match=r"^m\.run: holds no run: ") as caught:
         resume("m.run")
     one_line(caught)
 
@@ -227,7 +227,7 @@ def test_a_run_with_invalid_data_paths_is_refused(folder, monkeypatch):
     start_and_break(monkeypatch)
     entry = json.loads((folder / "m.run/run.json").read_text())
     (folder / "m.run/run.json").write_text(json.dumps({**entry, "train": 5}))
-    with pytest.raises(RunError, match=r"^m\.run: holds no run to resume: ") as caught:
+    with pytest.raises(RunError, match=r"^m\.run: holds no run: ") as caught:
         resume("m.run")
     one_line(caught)
 

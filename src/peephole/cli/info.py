@@ -24,7 +24,7 @@ def command(models: str, as_json: bool) -> None:
     The whole file is checked. Of several files, separated by commas, each is described. Of the folder of a run, the
     trials of its search of settings are listed.
     """
-    if Path(models).is_dir():
+    if models and Path(models).is_dir():
         describe_search(Path(models), as_json)
         return
     found = [info(member) for member in read_model(file_names(models)).members]

@@ -29,7 +29,7 @@ VERBS = {
     "serve": "Answer requests over HTTP: JSON, Open Inference Protocol, LibreTranslate.",
     "info": "Describe a model: network, symbols, settings, and which programs and data made it.",
     "quantize": "Make a model file smaller: weights as bfloat16, or as int8.",
-    "export": "Write a model as ONNX graphs, for other runtimes.",
+    "export": "Write a model for other runtimes (ONNX) or for browsers.",
 }
 
 

@@ -18,7 +18,7 @@ from peephole.cli.sources import Parse, Task, input_files, parse_source, prefixe
 from peephole.config import SearchConfig
 from peephole.data import Report
 from peephole.data.files import is_stream, kind_of_file, shown_name
-from peephole.errors import printable
+from peephole.errors import DataError, printable
 from peephole.model import Model, Notice, Notices, Prediction
 from peephole.model.frame_sources import read_frame_source
 from peephole.model.reading import read_prefixes, read_sources
@@ -115,7 +115,7 @@ def command(
 def tasks_of(file: str, model: Model, parse: Parse, *, skip: bool, report: Report) -> Iterator[Task]:
     """Yield the sources of an input file: its lines, or the file itself if it is what the model reads.
 
-    Arguments and errors as in `read_tasks`.
+    Arguments and errors as in `read_tasks`; also a DataError for a file of another kind than the model reads.
     """
     how = model.source_symbols
     if not isinstance(how, FrameSymbols):
@@ -125,9 +125,12 @@ def tasks_of(file: str, model: Model, parse: Parse, *, skip: bool, report: Repor
         frames, _, changes = read_frame_source(how, path, model.config.frames.max_frames + 1)
         return frames, changes
 
-    if kind_of_file(file) == how.kind and not is_stream(Path(file)):
+    given = None if is_stream(Path(file)) else kind_of_file(file)
+    if given == how.kind:
         frames, changes = read(file)
         return iter([Task(1, file, frames=frames, changes=changes)])
+    if given is not None and Path(file).suffix.lower() != ".csv":  # which may be a list of names
+        raise DataError(f"{file}: wanted a file of {how.kind}, or a list of their names, got one of {given}")
     return read_tasks(file, parse, skip=skip, report=report, read=read)
 
 

@@ -15,7 +15,7 @@ from rich.table import Table
 from peephole.cli.progress import progress_bars
 from peephole.config import Config
 from peephole.data.cmudict import write_cmudict
-from peephole.errors import printable
+from peephole.errors import check_path, printable
 from peephole.evaluation import render
 from peephole.inspect import draw_attention, make_page
 from peephole.inspect.report import report
@@ -37,6 +37,7 @@ def command(minutes: float, folder: str) -> None:
     Writes the data as TSV, the model as one file, a page that shows one prediction from the inside, the report of the
     training and, with matplotlib, a picture of the attention.
     """
+    check_path("--folder", folder)
     started = time.monotonic()
     # The words are seen seven to ten times, and letters and phones follow each other in the same order
     own: dict[str, object] = {"model.encoder_size": 256, "model.attention": "location"}

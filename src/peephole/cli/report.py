@@ -11,6 +11,7 @@ import click
 from peephole.cli.info import to_json
 from peephole.cli.lines import print_note
 from peephole.cli.progress import progress_bars
+from peephole.errors import check_path
 
 
 @click.command()
@@ -30,6 +31,7 @@ def command(run: str, test: str | None, out: str | None, as_json: bool) -> None:
     """
     from peephole.inspect.report import report
 
+    check_path("RUN", run)
     page = out if as_json or out is not None else str(Path(run).with_suffix(".report.html"))
     with progress_bars(f"reading {run}") as progress:
         found = report(run, test, page, progress=progress)

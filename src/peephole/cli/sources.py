@@ -115,9 +115,10 @@ def prefixed_parser(check_prefix: Callable[[str, str], None]) -> Parse:
 
     def parse(line: str) -> tuple[str, str]:
         source, *rest = line.split("\t")
-        if len(rest) > 1:
-            raise BadLineError("wrong columns", f"wanted a source, a tab and a prefix, got {len(rest) + 1} columns")
-        prefix = "".join(rest)
+        if len(rest) != 1:
+            got = f"{len(rest) + 1} columns" if rest else "no tab"
+            raise BadLineError("wrong columns", f"wanted a source, a tab and a prefix, got {got}")
+        [prefix] = rest
         try:
             check_prefix(source.strip(), prefix)
         except PrefixError as error:

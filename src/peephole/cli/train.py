@@ -11,7 +11,7 @@ import click
 
 from peephole.cli.options import build_config, given, parse_assignments, setting_options, settings_text
 from peephole.config import SEARCH_SPACE, Config, read_toml
-from peephole.errors import printable
+from peephole.errors import check_path, printable
 from peephole.training.waiting import waiting
 
 
@@ -46,9 +46,11 @@ def command(
 ) -> None:
     """Train a model on TRAIN, a file of pairs: source and target.
 
-    TRAIN is a TSV of two columns, JSONL or Parquet with columns source and target, or two parallel files written
-    A,B; .tsv and .jsonl also as .gz or .zst. The kind of symbols (characters, words, subwords) is chosen by the data
-    and printed. Without a budget training takes 20 epochs.
+    TRAIN is a TSV or CSV of two columns, JSONL or Parquet with columns source and target, or two parallel files written
+    A,B; all but Parquet also as .gz or .zst. Its sources are texts or, in a manifest, names of files of sound, images
+    or numbers. With --set data.horizon=STEPS it is a table of series, a column each, to forecast; with --set
+    model.input=none texts, one a line, for a language model. The kind of symbols (characters, words, subwords) is
+    chosen by the data and printed. Without a budget training takes 20 epochs.
 
     With --from, the new model begins with the weights, symbols and settings of another one, except its budget. Without
     TRAIN it is trained on that model's own data, which its run folder names.
@@ -66,6 +68,7 @@ def command(
             raise click.UsageError("--resume uses the run's own settings; give nothing else but --data and --dev")
         from peephole.training.run_file import read_run
 
+        check_path("--resume", resume_folder)
         read_run(Path(resume_folder))  # before PyTorch is imported, which takes seconds
         from peephole.training import resume
 

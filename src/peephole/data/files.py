@@ -41,7 +41,10 @@ def data_files(path: str | Path, *, once: bool = False) -> list[Path]:
         DataError: one is missing, or is not a file.
     """
     parts = str(path).split(",")
-    files = [Path(part) for part in parts] if len(parts) == 2 and not Path(path).exists() else [Path(path)]
+    names = parts if len(parts) == 2 and not Path(path).exists() else [str(path)]
+    if "" in names:
+        raise DataError("wanted the name of a data file, got an empty one")
+    files = [Path(name) for name in names]
     for file in files:
         _check_file(file, once)
     return files

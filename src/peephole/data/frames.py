@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from peephole.data.files import import_pyarrow
+from peephole.data.files import import_pyarrow, kind_of_file
 from peephole.errors import DataError, shorten
 from peephole.symbols import FrameSymbols
 
@@ -53,6 +53,9 @@ def table_width(path: str | Path) -> int:
 def _read(path: Path, how: FrameSymbols, most: int, speed: float) -> tuple[NDArray[Any], bool, list[str]]:
     if not path.is_file():
         raise DataError(f"{path}: no such file")
+    given = kind_of_file(str(path))
+    if given not in (None, how.kind):
+        raise DataError(f"{path}: wanted a file of {how.kind}, got one of {given}")
     try:
         if how.kind == "numbers":
             frames, is_longer, changes = _read_numbers(path, most)

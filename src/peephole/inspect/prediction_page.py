@@ -103,10 +103,13 @@ def make_page(
         search: settings of `peephole.config.SearchConfig`, as in `Model.trace`.
 
     Raises:
-        ConfigError, PeepholeError: as in `Model.trace`, or both `compare` and `other` are given.
+        ConfigError, PeepholeError: as in `Model.trace`; `reference` or `why_not` is empty, or both `compare` and
+            `other` are given.
     """
     for name, value in (("reference", reference), ("why_not", why_not)):
         check_type(name, value, (type(None), str), "a text")
+        if value == "":
+            raise PeepholeError(f"{name}: wanted a target, got an empty one")
     check_type("notices", notices, (type(None), Notices), "a Notices")
     if compare is not None and other is not None:
         raise PeepholeError(f"make_page: wanted a second source or a second model, got both: {describe_value(compare)}")

@@ -99,7 +99,6 @@ def calibrate(
     """
     if not isinstance(model, (Model, str, os.PathLike)):
         raise ArgumentError(f"model: wanted a Model or the name of its file, got {describe_value(model)}")
-    check_path("out", out)
     check_function("progress", progress)
     check_function("on_read", on_read)
     source = model if isinstance(model, Model) else read_model([os.fspath(model)])
@@ -194,6 +193,7 @@ def check_calibration(
     Raises:
         ConfigError, PeepholeError: as in `calibrate`.
     """
+    check_path("out", out)
     name = model.name or "model"
     if len(model.members) != 1:
         raise PeepholeError(f"calibrate: wanted one model, got an ensemble of {len(model.members)}")

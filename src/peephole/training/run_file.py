@@ -99,8 +99,12 @@ def read_run(folder: Path) -> Run:
     """Read run.json, also of a run whose replacement was interrupted.
 
     Raises:
-        RunError: the folder holds no run.
+        RunError: the folder holds no run, or is a file.
     """
+    if folder.is_file():
+        beside = folder.with_suffix(".run")
+        hint = f"; did you mean {str(beside)!r}?" if beside.is_dir() else ""
+        raise RunError(f"{folder}: wanted the folder of a run, got a file{hint}")
     here = folder.resolve()
     _, old = hidden_folders(folder)
     try:
@@ -120,7 +124,7 @@ def read_run(folder: Path) -> Run:
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         lacks = {OSError: f"run.json: {getattr(error, 'strerror', None)}", KeyError: f"run.json has no {error}"}
         reason = next((text for kind, text in lacks.items() if isinstance(error, kind)), error)
-        raise RunError(f"{folder}: holds no run to resume: {reason}") from error
+        raise RunError(f"{folder}: holds no run: {reason}") from error
     if here.suffix != ".run":
         raise RunError(f"{folder}: wanted a run's folder, whose name ends in .run")
     moved_train, moved_dev = (_moved(folder, paths) for paths in relative)

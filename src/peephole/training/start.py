@@ -21,6 +21,8 @@ from peephole.symbols.frames import FRAME_KINDS
 START = "start.safetensors"
 """The copy of the model in the run's folder."""
 BUDGET = ("minutes", "epochs", "steps")
+FIRST_WEIGHTS = ("forget_bias", "embedding_std", "initial_range")
+"""Settings of section model for drawing first weights; only those of new symbols are drawn, as in the model's run."""
 MACHINE = ("precision", "device", "threads", "engine")
 """Settings of section train that suit the machine that made the model, not the task."""
 
@@ -119,11 +121,19 @@ def check_settings(model: str, header: Header | ModelFile, config: Config) -> No
         config: the settings of the run.
 
     Raises:
-        ConfigError: a setting describes another architecture or other symbols; the message names it.
+        ConfigError: a setting describes another architecture, other first weights or other symbols; the message names
+            it.
     """
     wanted, got = header.architecture, Architecture.of(config.model)
     for name in (f.name for f in fields(Architecture)):
         _check_equal(model, f"model.{name}", getattr(wanted, name), getattr(got, name))
+    for name in FIRST_WEIGHTS:
+        own, given = getattr(header.config.model, name), getattr(config.model, name)
+        if given != own:
+            raise ConfigError(
+                f"model.{name}: wanted {own:g}, as {model} has it, got {given:g}; the first weights are those of the "
+                "model"
+            )
     for side, table in (("source", header.source_symbols), ("target", header.target_symbols)):
         kind = getattr(config.symbols, side)
         _check_equal(model, f"symbols.{side}", table.kind, table.kind if kind == "auto" else kind)
