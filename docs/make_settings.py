@@ -12,9 +12,10 @@ HEAD = """# Settings
 
 Every setting of a run, made by `python docs/make_settings.py` from `src/peephole/sections.py`. On the command line:
 `--set model.hidden_size=512`; in a TOML file for `--config`: `[model]` and `hidden_size = 512`; in Python:
-`peephole.train(..., hidden_size=512)`. The section may be left out where the name is unique; `threads`, `seed`,
-`engine` and `ctc_weight` without a section are set in both `train` and `search`. The table `[search_space]` of the same
-file names the settings that `peephole train --search` tries; see [the guide](guide.md#search-settings).
+`peephole.train(..., hidden_size=512)`. The section may be left out where the name is unique (in a TOML file before all
+tables); `threads`, `seed`, `engine` and `ctc_weight` without a section are set in both `train` and `search`. The table
+`[search_space]` of the same file names the settings that `peephole train --search` tries; see
+[the guide](guide.md#search-settings).
 
 | setting | type | default | what it does |
 |---|---|---|---|

@@ -241,6 +241,25 @@ def test_explicit_peepholes_for_a_gru_are_refused(peephole: str) -> None:
             call()
 
 
+def test_a_toml_file_may_hold_settings_without_their_section(tmp_path: Path) -> None:
+    path = tmp_path / "c.toml"
+    path.write_text('hidden_size = 64\ncell = "gru"\nthreads = 2\n[search]\nthreads = 4\n[model]\ninput_size = 3\n')
+    config = Config.from_toml(path)
+    assert (config.model.hidden_size, config.model.input_size, config.model.peephole) == (64, 3, "none")
+    assert (config.train.threads, config.search.threads) == (2, 4)
+    assert {"model.hidden_size", "train.threads"} <= config.given
+    for text, message in {
+        "hiddensize = 64": "unknown key 'hiddensize'; did you mean 'hidden_size'?",
+        'source = "a"': "'source' is in several sections; wanted one of data.source, symbols.source",
+        "hidden_size = 'x'": ", model.hidden_size: wanted a whole number, got 'x'",
+        "model = 3\nhidden_size = 4": ", model: wanted a table of keys, got 3",
+        "[modle]\nhidden_size = 4": "unknown section 'modle'",
+    }.items():
+        path.write_text(text)
+        with pytest.raises(ConfigError, match=rf"^{re.escape(str(path))}.*{re.escape(message)}"):
+            Config.from_toml(path)
+
+
 @pytest.mark.parametrize(
     ("tree", "message"),
     [

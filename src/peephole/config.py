@@ -87,6 +87,8 @@ class Config:
     def from_toml(cls, path: str | Path, base: Config | None = None) -> Config:
         """Read a config from a TOML file with tables for its sections; `base` as above.
 
+        A key before all tables needs no section where `with_values` needs none; its section's table overrides it.
+
         The table `[search_space]` of such a file is that of a search of settings and is not read here.
 
         Raises:
@@ -94,6 +96,13 @@ class Config:
         """
         tree = read_toml(path)
         tree.pop(SEARCH_SPACE, None)
+        alone = [name for name, value in tree.items() if name not in SECTIONS and not isinstance(value, Mapping)]
+        for name in alone:
+            value = tree.pop(name)
+            for section, key in _resolve(name, str(path)):
+                table = tree.setdefault(section, {})
+                if isinstance(table, dict):  # anything else is an error of `from_dict`
+                    table.setdefault(key, value)
         return cls.from_dict(tree, str(path), base)
 
     def to_dict(self) -> dict[str, dict[str, Any]]:
