@@ -146,6 +146,8 @@ def test_engine_and_definition_score_alike(folder, tmp_path):
     peephole.train(folder / "t.csv", out=tmp_path / "n.safetensors", **settings)
     files = folder / "m.safetensors", tmp_path / "n.safetensors"
     sources = [series(100), series(9), series(53)]
+    with pytest.raises(ArgumentError, match=r"sources: wanted numbers that float32 holds, .*constant, got 1e\+39$"):
+        peephole.load(tmp_path / "n.safetensors").predict([[1.0, 1e39]])
     targets = [series(106)[100:], np.append(series(14)[9:], np.nan), series(55)[53:]]
     for model in (peephole.load(files[0]), peephole.load(files[1]), peephole.load(*files)):
         found = model.score(sources, targets)

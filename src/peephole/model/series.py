@@ -159,14 +159,23 @@ class SeriesModel(Model):
         """Return windows as the models read them, and the units of their targets.
 
         Models whose units are those of the source, (51), read each window in its units; others the numbers themselves.
+
+        Raises:
+            ArgumentError: one of these is too large for float32.
         """
         size = self._size()
         own = all(member.config.model.scaling == "source" for member in self.members)
         units = [units_of(window[:, :size]) if own else unchanged(size) for window in windows]
         given = [
-            np.concatenate([unit.normalize(window[:, :size]), window[:, size:].astype(np.float32)], 1)
+            np.concatenate([unit.normalize(window[:, :size]), unchanged(1).normalize(window[:, size:])], 1)
             for unit, window in zip(units, windows, strict=True)
         ]
+        for window, z in zip(windows, given, strict=True):
+            if not np.isfinite(z).all():
+                largest = np.abs(window).max()
+                raise ArgumentError(
+                    f"sources: wanted numbers that float32 holds, for model.scaling=constant, got {largest:g}"
+                )
         return given, units
 
     def _read(self, source: Any, index: int) -> tuple[Floats, int]:
