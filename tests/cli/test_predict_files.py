@@ -103,12 +103,12 @@ def test_skipped_lines_in_numbered_output_and_json(peephole: Peephole, toy_file:
 
 def test_prefixed_lines_are_skipped_by_reason(peephole: Peephole, toy_file: Path) -> None:
     long = "K " * 40
-    stdin = f"cab\tK\ncab\ta\tb\nab\t{long}\nbad\nab\t{long}\n"
+    stdin = f"cab\tK\ncab\ta\tb\nab\t{long}\nbad\t\nab\t{long}\nbad\n"
     done = peephole("predict", toy_file, "--prefixed", "--bad-lines", "skip", stdin=stdin).succeeded()
     [[cab]] = load(toy_file).predict(["cab"], prefixes=["K"])
-    assert done.lines == [cab.text, "", "", pronounce("bad"), ""]
+    assert done.lines == [cab.text, "", "", pronounce("bad"), "", ""]
     assert done.err.splitlines() == [
-        "peephole: 1 line skipped: wrong columns (first: stdin, line 2)",
+        "peephole: 2 lines skipped: wrong columns (first: stdin, line 2)",
         "peephole: 2 lines skipped: prefix too long (first: stdin, line 3)",
     ]
 

@@ -139,7 +139,7 @@ def test_data_of_other_settings_with_the_same_result_are_accepted(tmp_path: Path
     """Such settings are those that a later version adds."""
     train = write(tmp_path / "train.tsv", WORDS)
     digest = prepare(train, None, Config(), tmp_path / "data").digest
-    other = Config().with_values({"data.source": "word"})
+    other = Config().with_values({"dev_limit": 1999})
     assert reopen(train, None, other, tmp_path / "data") is None
     found = prepare_again(train, None, other, tmp_path / "data", digest=digest)
     assert found is not None
