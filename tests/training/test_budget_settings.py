@@ -167,7 +167,7 @@ def test_few_data_of_letters_that_ctc_can_align_get_it(prepared, unaligned, budg
 
     found = Estimate({}, 10, 1.0)
     monkeypatch.setattr("peephole.training.budget_settings.estimate", lambda config, prepared: found)
-    most = len(prepared.train) // 100
+    most = len(prepared.train) // 20
     for number, expected in ((0, True), (most, True), (most + 1, False)):
         unaligned(number)
         assert chosen() == expected

@@ -37,7 +37,7 @@ FEW_DATA = {"data.batch_symbols": 150, "model.attention_symbol": True, "model.dr
 """What a training needs that sees its data many times; likewise."""
 FEW_LETTERS = {"model.ctc": True}
 """What it then also needs between letters (or phones) of both sides, which nearly always follow each other in order."""
-MOST_UNALIGNED = 0.01
+MOST_UNALIGNED = 0.05
 """The share of pairs that CTC may be unable to align, where it is chosen."""
 LEAST_UPDATES = 3000
 """Of a training without a budget: where the default number of passes has fewer, it goes on until then."""
