@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from itertools import permutations
 
 import pytest
 
@@ -177,6 +178,15 @@ def test_few_data_of_letters_that_ctc_can_align_get_it(prepared, unaligned, budg
     assert not chosen(**{"train.ctc_weight": 0})
     monkeypatch.setattr("peephole.training.budget_settings.MOST_LETTERS", len(prepared.target_symbols) - 1)
     assert not chosen()
+
+
+@pytest.mark.parametrize(("times", "expected"), [(1, True), (2, False)])
+def test_ctc_is_chosen_by_the_lengths_of_the_pairs(tmp_path, monkeypatch, times, expected):
+    monkeypatch.undo()  # counts the pairs that CTC cannot align
+    words = ["".join(letters) for letters in permutations("abcdef", 4)]  # no equal neighbours
+    (tmp_path / "train.tsv").write_text("".join(f"{word}\t{word.upper() * times}\n" for word in words))
+    prepared = prepare(tmp_path / "train.tsv", None, Config(), tmp_path / "prepared")
+    assert suit_budget(Config(), prepared)[0].model.ctc == expected
 
 
 def test_a_model_of_few_data_is_trained_long_enough(tmp_path, monkeypatch, capsys):

@@ -102,8 +102,8 @@ class ReadoutBackward {
     pack_rows(panels, R, depth, begin, end, [=, this](int64_t k) { return k < H ? weight + k * R : nullptr; });
   }
 
-  // From the gradients of r_t by way of what reads it, the caller's and that of step t + 1, to those of its
-  // pre-activations, in d.readouts, and of what it reads.
+  // Adds the gradients of r_t from the output (the caller's) and from step t + 1. Writes that of its pre-activations to
+  // d.readouts and that of E(y_{t-1}) to d.read_embedded; `state` and `context` return those of s_t and c_t.
   void step(int64_t part, int64_t step) const {
     const int64_t alive = walk.alive(part, step), going_on = walk.alive(part, step + 1);
     const O **left = walk.of_part(pointers, part);

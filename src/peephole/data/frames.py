@@ -212,7 +212,7 @@ def _read_csv(path: Path, skipped: int, most: int) -> NDArray[np.float32]:
 
 
 def _wrong_line(path: Path, skipped: int) -> str | None:
-    """Return what is wrong with the first line of a CSV that has no numbers, or not as many as the first; else None."""
+    """Return the error of the first line of a CSV without numbers or with another count of them; None without one."""
     columns = None
     with open(path, encoding="utf-8-sig") as file:
         for number, line in enumerate(file, start=1):

@@ -1,4 +1,4 @@
-"""Choose settings that nobody gave, from the budget of a training and the amount of its data.
+"""Choose settings that were not given, from the budget of a training and the amount of its data.
 
 The defaults suit a long training on much data. A short one learns more from many small updates; one that also sees its
 data few times, from a smaller model without dropout, since it does not come to learning by heart, and from vectors of
@@ -46,7 +46,7 @@ _DEFAULTS = {f"{section}.{f.name}": f.default for section, kind in SECTIONS.item
 
 
 def suit_budget(config: Config, prepared: Prepared) -> tuple[Config, str | None]:
-    """Return the settings with which a training makes the most of its budget, and a line that says what was chosen.
+    """Return settings that suit the budget of a training, and a line that names those that were chosen.
 
     Only settings that were not given and have their defaults are chosen, and only for texts: for a budget in passes or
     updates, on a GPU, or for frames and vectors, everything stays. The time of a pass is an estimate, so the choice for
@@ -87,7 +87,7 @@ def _wanted(passes: float, updates: float, config: Config, prepared: Prepared) -
 
 
 def _suit_data(config: Config, prepared: Prepared) -> tuple[Config, str | None]:
-    """Return the settings of a training without a budget, and a line that says what was chosen."""
+    """Return settings that suit a training without a budget, and a line that names those that were chosen."""
     symbols = prepared.train.num_target_symbols
     if DEFAULT_EPOCHS * symbols / config.data.batch_symbols >= LEAST_UPDATES:
         return config, None
