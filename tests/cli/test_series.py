@@ -60,6 +60,7 @@ def test_numbers_are_written_with_the_digits_of_their_changes(peephole: Peephole
     assert 1 < np.ptp(wanted.samples) < 100
     for key, values in (("mean", wanted.mean), ("0.1", wanted.quantile(0.1)), ("0.9", wanted.quantile(0.9))):
         written = [row[key] for row in rows]
+        # Six digits of a distance below 100: the last one is 0.0001
         np.testing.assert_allclose(np.array(written, float) - level, values[:, 0] - level, rtol=0, atol=1e-4)
         assert max(map(len, written)) <= 17
     [there] = load(model).predict([np.array(steps) - level])

@@ -126,7 +126,9 @@ def test_a_model_learns_the_same_at_every_level(tmp_path):
         peephole.train(given + level, out=tmp_path / f"{name}.safetensors", **settings)
     one, other = (read_tensors(tmp_path / f"{name}.safetensors")[0] for name in ("one", "other"))
     for name, tensor in one.items():
-        np.testing.assert_allclose(tensor, other[name], rtol=1e-3, atol=1e-4)  # AdamW's first steps are signs
+        # At 1e9 a float64 keeps 7 digits behind the point. AdamW's first updates divide each gradient by its own size,
+        # so rounding in a gradient near 0 changes its weight by up to an update
+        np.testing.assert_allclose(tensor, other[name], rtol=1e-3, atol=1e-4)
 
 
 def test_scores_are_densities(folder):
