@@ -356,6 +356,21 @@ def test_settings_of_attention_must_fit(values: dict[str, Any], message: str) ->
 @pytest.mark.parametrize(
     ("values", "message"),
     [
+        (
+            {"consistency_loss": 2, "output": "copy", "symbols.shared": True},
+            r"train\.consistency_loss: wanted model\.output='symbols', or 0; got 2 with model\.output='copy'",
+        ),
+        ({"keep": "last", "patience": 3}, r"train\.patience: wanted none with train\.keep='last', got 3"),
+    ],
+)
+def test_settings_of_a_training_must_fit(values: dict[str, Any], message: str) -> None:
+    with pytest.raises(ConfigError, match=f"^{message}$"):
+        Config().with_values(values)
+
+
+@pytest.mark.parametrize(
+    ("values", "message"),
+    [
         ({"context": "mean"}, "wanted model.context='attention', got 'mean'"),
         ({"model.input": "frames", "input_size": 3}, "wanted model.input='symbols', got 'frames'"),
         ({"encoder_layers": 2, "encoder_pyramid": 1}, "wanted model.encoder_pyramid=0, got 1"),

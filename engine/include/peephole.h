@@ -26,7 +26,7 @@
 extern "C" {
 #endif
 
-#define PEEPHOLE_ABI_VERSION 21
+#define PEEPHOLE_ABI_VERSION 22
 
 /* What a function returns. */
 enum peephole_status {
@@ -206,7 +206,10 @@ typedef struct peephole_linear_gradients {
  *
  * With `gates` the model copies, (27): p(y) = σ(g_n) p_vocab(y) + (1 - σ(g_n)) (the sum of the weights of row n where
  * `copied` is y), and s weighs -log p(target) against -1/V times the sum of log p_vocab. Row n is step n % U of pair
- * n / U. A target of V or more must be among the `copied` of its pair, or the loss is infinite. */
+ * n / U. A target of V or more must be among the `copied` of its pair, or the loss is infinite.
+ *
+ * With a consistency loss of weight a, row n + N/2 reads the same as row n with other dropout, and has its target. a times half
+ * of KL(p_n || p_{n+N/2}) + KL(p_{n+N/2} || p_n) is added for each real row n < N/2, (68). */
 typedef struct peephole_output_loss {
   int32_t scalar;  /* 4 float, 8 double */
   int32_t operand; /* enum peephole_operand; bfloat16 with float only */
@@ -215,6 +218,7 @@ typedef struct peephole_output_loss {
   int64_t steps, source_steps;        /* U, T of a model that copies: N = B U without positions; else not read */
   int64_t padding;        /* the target of padding rows, which are left out of the loss and whose r is not read */
   double label_smoothing; /* s, from 0 to 1 */
+  double consistency_loss; /* a, at least 0; 0 with `gates` */
   const int64_t *targets; /* (N)    in [0, V); with `gates` at least 0 */
   const void *readouts;   /* (N,H)  r */
   const void *weight;     /* (V,H)  W */
@@ -272,6 +276,8 @@ typedef struct peephole_trainer_settings {
   double weight_decay;          /* AdamW's; its β1 is 0.9, β2 0.999, ε 1e-8 */
   double coverage_loss;         /* its weight in the loss of gradients and updates, (23); 0 unless the network has attention and
                                    targets of symbols */
+  double consistency_loss;      /* its weight in the loss of gradients and updates, (68): pair b + B/2 of a step is then pair b
+                                   again with another number in `examples`; 0 unless targets are symbols, not copied ones */
   double ctc_weight;            /* the share w of CTC in all losses, (33), above 0 to 1; not read without a CTC output */
   int64_t time_masks, time_mask_size;       /* SpecAugment of frames, in gradients and updates: the number of masks and the */
   int64_t feature_masks, feature_mask_size; /* most frames, or numbers of all frames, that one covers. Not read of symbols */

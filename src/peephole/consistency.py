@@ -95,10 +95,17 @@ def check_consistency(
             f"train.coverage_loss: wanted model.attention='coverage', or 0; got {train.coverage_loss:g} with "
             f"model.context={model.context!r} and model.attention={model.attention!r}"
         )
+    if train.consistency_loss and model.output != "symbols":
+        raise ConfigError(
+            f"train.consistency_loss: wanted model.output='symbols', or 0; got {train.consistency_loss:g} with "
+            f"model.output={model.output!r}"
+        )
     if search.ctc_weight and not model.ctc:
         raise ConfigError(f"search.ctc_weight: wanted model.ctc=true, or 0; got {search.ctc_weight:g} without CTC")
     if model.ctc and not train.ctc_weight:
         raise ConfigError("train.ctc_weight: wanted a number above 0 with model.ctc=true, got 0")
+    if train.patience is not None and train.keep == "last":
+        raise ConfigError(f"train.patience: wanted none with train.keep='last', got {train.patience}")
     budgets = [name for name in ("minutes", "epochs", "steps") if getattr(train, name) is not None]
     if len(budgets) > 1:
         raise ConfigError(

@@ -261,6 +261,12 @@ class TrainConfig:
     coverage_loss: float = option(
         0.0, "attention=coverage: weight of the coverage loss (23), which penalises attending twice", low=0, high=100
     )
+    consistency_loss: float = option(
+        0.0,
+        "read each pair twice, with other dropout: weight of the consistency loss (68), which wants the same of both",
+        low=0,
+        high=100,
+    )
     ctc_weight: float = option(0.3, "model.ctc: share w of the CTC loss in the loss (33)", low=0, high=1)
     loss_mean: Literal["symbol", "pair"] = option(
         "symbol", "the mean of (12): over symbols, so that long pairs do not set the step size, or over pairs"
@@ -278,6 +284,9 @@ class TrainConfig:
     )
     dev_metric: Literal["symbol_error_rate", "exact_match", "loss", "chrf"] = option(
         "symbol_error_rate", "dev metric that selects the weights to keep"
+    )
+    keep: Literal["best", "last"] = option(
+        "best", "the weights that become the model: those that are best on dev, or the last, where dev is too small"
     )
     dev_pairs: int = option(1000, "dev sources decoded by greedy search at each evaluation", low=1, high=HIGHEST_COUNT)
     evaluations: int = option(20, "evaluations in a training, evenly spread", low=1, high=10**6)

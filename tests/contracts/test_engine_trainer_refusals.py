@@ -214,6 +214,7 @@ def test_a_target_that_can_be_neither_generated_nor_copied_changes_nothing():
         ({"label_smoothing": -0.1}, "label_smoothing: .* got -0.1"),
         ({"clip_norm": float("nan")}, "clip_norm: .* got nan"),
         ({"coverage_loss": -1.0}, "coverage_loss: .* got -1"),
+        ({"consistency_loss": -1.0}, "consistency_loss: .* got -1"),
         ({"threads": 0}, "threads: .* got 0"),
         ({"precision": "16-mixed"}, "precision: wanted one of 32-true, 64-true, bf16-mixed, got '16-mixed'"),
     ],
@@ -250,6 +251,29 @@ def test_refused_weights(change, message):
 
     with pytest.raises(ValueError, match=message):
         CASES["default"].trainer(make)
+
+
+@pytest.mark.parametrize("name", ["copying", "vectors"])
+def test_a_consistency_loss_is_of_a_vocabulary(name):
+    def make(architecture, sources, targets, weights, settings, instruction_set):
+        changed = settings._replace(consistency_loss=1.0)
+        return EngineTrainer(architecture, sources, targets, weights, changed, instruction_set)
+
+    with pytest.raises(ValueError, match="consistency_loss: wanted 0 for targets other than symbols, and with copying"):
+        replace(CASES[name]).trainer(make)
+
+
+def test_a_consistency_loss_needs_every_pair_twice():
+    case, how = CASES["consistency"], {"step": 0, "learning_rate": 0.1, "divisor": 1}
+    batch = case.batch()
+    odd = batch.rows(1, len(batch))
+    with pytest.raises(ValueError, match="batch: wanted an even number with a consistency loss, got 1"):
+        case.trainer().step(*arguments(odd), **how)
+    half = len(batch) // 2
+    changed = replace(batch, target=with_number(batch.target, (half, 0), 5 - (batch.target[0, 0] == 5)))
+    with pytest.raises(ValueError, match=f"target {half}: wanted that of pair 0 with a consistency loss, got another"):
+        case.trainer().step(*arguments(changed), **how)
+    assert np.isfinite(case.trainer().loss(*arguments(odd)[:3]))  # of which it is no part
 
 
 @pytest.mark.parametrize("name", ["mean", "language model"])

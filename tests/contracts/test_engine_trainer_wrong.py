@@ -11,7 +11,15 @@ from contracts.ctc_oracle import ctc_loss
 from contracts.trainer_cases import CASES
 from contracts.training_checks import NUM_TARGET_SYMBOLS, arguments, check_gradients, check_steps
 from contracts.vector_checks import oracle_of
-from contracts.wrong_trainers import WRONG_COPYING, WRONG_CTC, WRONG_FRAMES, WRONG_GRADIENTS, WRONG_STEPS, WRONG_VECTORS
+from contracts.wrong_trainers import (
+    WRONG_CONSISTENCY,
+    WRONG_COPYING,
+    WRONG_CTC,
+    WRONG_FRAMES,
+    WRONG_GRADIENTS,
+    WRONG_STEPS,
+    WRONG_VECTORS,
+)
 from peephole import engine
 from peephole.nn.schema import Architecture, num_places
 from peephole.symbols import PAD
@@ -63,9 +71,9 @@ def ctc_loss_of_zero_weights(case, batch):
 
 @pytest.mark.parametrize("name", CASES)
 def test_loss_is_that_of_plain_gradients(name):
-    plain = {"label_smoothing": 0, "coverage_loss": 0, "time_masks": 0, "feature_masks": 0}
+    plain = {"label_smoothing": 0, "coverage_loss": 0, "consistency_loss": 0, "time_masks": 0, "feature_masks": 0}
     case = replace(CASES[name], dropout=0, train={**CASES[name].train, **plain})
-    batch, trainer = case.batch(), CASES[name].trainer()
+    batch, trainer = CASES[name].batch(), CASES[name].trainer()
     result, _ = case.trainer().gradients(*arguments(batch), step=0, divisor=1)
     assert trainer.loss(*arguments(batch)[:3]) == pytest.approx(result.loss, rel=1e-12)
     for weight in (weight for name, weight in trainer.weights.items() if name != "decoder.deviation"):
@@ -79,6 +87,7 @@ FOUND_BY = {  # the case whose gradients differ, for each list
     "copying, coverage": WRONG_COPYING,
     "convolutions of planes": WRONG_FRAMES,
     "ctc": WRONG_CTC,
+    "consistency": WRONG_CONSISTENCY,
     "vectors in constant units": WRONG_VECTORS,
 }
 

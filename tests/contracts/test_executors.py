@@ -42,6 +42,8 @@ CONFIGS: list[dict[str, Any]] = [
     {"ctc": True, "encoder_layers": 2, "encoder_pyramid": 1, "dropout": 0.2},
     {"ctc": True, "attention": "coverage", "coverage_loss": 0.5, "train.ctc_weight": 0.6},
     {"input": "none", "decoder_layers": 2, "dropout": 0.2},
+    {"ctc": True, "attention_symbol": True, "consistency_loss": 2.0, "dropout": 0.3},
+    {"peephole": "none", "loss_mean": "pair", "consistency_loss": 0.5, "dropout": 0.3},
     {
         "input": "frames",
         "input_size": 5,

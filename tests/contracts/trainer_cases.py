@@ -124,6 +124,16 @@ CASES = {
     ),
     "ctc, last": Case({"ctc": True, "context": "last", "peephole": "none"}, {"ctc_weight": 0.9}),
     "ctc alone": Case({"ctc": True, "attention": "multihead", "attention_heads": 2}, {"ctc_weight": 1.0}),
+    "consistency": Case({"encoder_layers": 2, "decoder_layers": 2, "peephole": "diagonal"}, {"consistency_loss": 3.0}),
+    "consistency, ctc": Case(
+        {"ctc": True, "attention": "dot", "encoder_layers": 2, "peephole": "none"},
+        {"consistency_loss": 1.5, "label_smoothing": 0, "variational_dropout": True},
+    ),
+    "consistency, sampling": Case(
+        {"input_feeding": True, "cell": "gru", "context": "mean"}, {"consistency_loss": 0.5}, sampling_probability=0.6
+    ),
+    "consistency of a language model": Case({"input": "none", "peephole": "none"}, {"consistency_loss": 2.0}),
+    "consistency, frames": Case({"input": "frames", "attention": "dot"}, {"consistency_loss": 1.0, "time_masks": 2}),
     "vectors": Case(
         {"input": "frames", "output": "gaussian", "scaling": "source", "encoder_layers": 2, "decoder_layers": 2},
         {"time_masks": 2, "feature_masks": 1, "feature_mask_size": 2},

@@ -68,8 +68,10 @@ class Case:
         if self.predicts_vectors:
             return vector_batch(seed, self.config.model.output_size)
         if self.model.get("ctc"):
-            return ctc_batch(seed, frames=self.reads_frames)
-        return some_batch(seed, copies=self.model.get("output") == "copy", frames=self.reads_frames)
+            batch = ctc_batch(seed, frames=self.reads_frames)
+        else:
+            batch = some_batch(seed, copies=self.model.get("output") == "copy", frames=self.reads_frames)
+        return batch.twice() if self.config.train.consistency_loss else batch
 
     def network(self) -> Seq2Seq:
         """Return the network with weights that leave no gate near 0."""
@@ -108,6 +110,7 @@ class Case:
             self.precision,  # type: ignore[arg-type]  # a literal
             train.seed,
             train.coverage_loss,
+            train.consistency_loss,
             *(getattr(train, name) for name in MASKS),
             train.ctc_weight,
         )
@@ -189,7 +192,7 @@ def definition_loss(case: Case, network: Seq2Seq, batch: Batch, step: int) -> to
     train = case.config.train
     noise = Noise(train.seed, step, examples, case.config.model.dropout, train.variational_dropout)
     how = {"noise": noise, "label_smoothing": train.label_smoothing, "coverage_weight": train.coverage_loss}
-    how["ctc_weight"] = train.ctc_weight
+    how |= {"consistency_weight": train.consistency_loss, "ctc_weight": train.ctc_weight}
     with use_engine("off"):
         return network.loss_sum(source, lengths, target, sampling_probability=case.sampling_probability, **how)
 

@@ -164,7 +164,10 @@ def call_output_loss(problem: engine.OutputLossProblem, instruction_set: str, se
             arrays.add(name, size)
             gradients.add(name, size)
         arrays.add("loss", 1)
-        arrays.add_integers("targets", [draw.randrange(V + 2 * bool(problem.steps)) for _ in range(N)])
+        targets = [draw.randrange(V + 2 * bool(problem.steps)) for _ in range(N)]
+        if problem.consistency_loss:
+            targets[N // 2 :] = targets[: N // 2]
+        arrays.add_integers("targets", targets)
         if problem.steps:
             pairs = N // problem.steps
             for own in (arrays, gradients):
@@ -231,8 +234,10 @@ def train(model: dict[str, Any], precision: str, threads: int, instruction_set: 
     shapes = {name: spec.shape for name, spec in tensors(architecture, 9, 7).items()}
     weights = {name: draw.normal(scale=0.5, size=shape) for name, shape in shapes.items()}
     coverage_loss = 0.5 * (architecture.attention == "coverage" and architecture.context == "attention")
+    twice = architecture.output == "symbols" and seed % 2 == 0
+    losses = coverage_loss, 2.0 * twice
     settings = StepSettings(
-        0.2 * (seed % 2), seed % 3 == 1, 0.1, 1.0, 0.01, 0.9, threads, precision, seed, coverage_loss, 2, 3, 2, 4
+        0.2 * (seed % 2), seed % 3 == 1, 0.1, 1.0, 0.01, 0.9, threads, precision, seed, *losses, 2, 3, 2, 4
     )
     trainer = EngineTrainer(architecture, 9, 7, weights, settings, instruction_set)
     for learns in (True, False):
@@ -251,8 +256,11 @@ def train(model: dict[str, Any], precision: str, threads: int, instruction_set: 
         if architecture.output_size is not None:
             target = draw.normal(size=(batch, target_steps, architecture.output_size)).astype(np.float32)
             target[draw.random(target.shape) < 0.3] = np.nan
-        given = source, source_lengths, target
         examples = draw.integers(0, 1000, batch)
+        if twice:
+            source, source_lengths, target = (np.concatenate([a, a]) for a in (source, source_lengths, target))
+            examples = np.concatenate([examples, examples + 1000])
+        given = source, source_lengths, target
         sampling = 0.5 * (architecture.output_size is None)
         trainer.step(*given, examples, step=step, learning_rate=0.01, divisor=1, sampling_probability=sampling)
         trainer.gradients(*given, examples, step=step, divisor=1)
@@ -301,11 +309,14 @@ def main() -> None:
     for instruction_set, number, threads, shape in covering(sets, numbers, (1, 3), products, strength=3):
         call_linear(engine.LinearProblem(*number, threads, *shape), instruction_set, calls)
         calls += 1
-    for instruction_set, number, threads, loss, copied in covering(
-        sets, numbers, (1, 3), losses, (False, True), strength=3
+    for instruction_set, number, threads, loss, kind in covering(
+        sets, numbers, (1, 3), losses, ("plain", "copying", "consistency"), strength=3
     ):
-        copying = {"steps": loss[0] // 3 or 1, "source_steps": 7} if copied else {}
-        output_loss = engine.OutputLossProblem(*number, threads, *loss, padding=0, label_smoothing=0.1, **copying)
+        rows, *sizes = loss
+        rows += rows % 2
+        more: dict[str, Any] = {"steps": rows // 3 or 1, "source_steps": 7} if kind == "copying" else {}
+        more |= {"consistency_loss": 2.0} if kind == "consistency" else {}
+        output_loss = engine.OutputLossProblem(*number, threads, rows, *sizes, padding=0, label_smoothing=0.1, **more)
         call_output_loss(output_loss, instruction_set, calls)
         calls += 1
     for instruction_set in sets:

@@ -132,3 +132,35 @@ WRONG_COVERAGE_LOSSES = (
     Wrong("no gradient by the coverage", "+ weights[b, i]\n", "+ weights[b, i].detach()\n", "gradient"),
     Wrong("no gradient by the weights", "minimum(weights[b, i],", "minimum(weights[b, i].detach(),", "gradient"),
 )
+
+
+def right_consistency_loss(logits, target):
+    """Return ½ Σ KL(p || q) + KL(q || p) over the real steps of both halves of the rows, (68)."""
+    half = len(target) // 2
+    log_p, log_q = (torch.log_softmax(rows, 2) for rows in (logits[:half], logits[half:]))
+    p, q = log_p.exp(), log_q.exp()
+    there = (p * (log_p - log_q)).sum(2)
+    back = (q * (log_q - log_p)).sum(2)
+    both = (there + back) / 2
+    return both.where(target[:half] != PAD, 0).sum()
+
+
+WRONG_CONSISTENCY_LOSSES = (
+    Wrong("one direction alone", "(there + back) / 2", "there"),
+    Wrong("the other direction alone", "(there + back) / 2", "back"),
+    Wrong("no half", "(there + back) / 2", "there + back"),
+    Wrong("their difference", "there + back", "there - back"),
+    Wrong("padding counts", "both.where(target[:half] != PAD, 0).sum()", "both.sum()"),
+    Wrong("</s> does not count", "!= PAD", "> EOS"),
+    Wrong("a mean over the real symbols", "0).sum()", "0).sum() / (target[:half] != PAD).sum()"),
+    Wrong("neighbouring rows are pairs", "(logits[:half], logits[half:])", "(logits[::2], logits[1::2])"),
+    Wrong("another step of the second reading", "logits[half:])", "logits[half:].roll(1, 1))"),
+    Wrong("another pair of the second reading", "logits[half:])", "logits[half:].roll(1, 0))"),
+    Wrong("cross-entropy in place of the divergence", "p * (log_p - log_q)", "-p * log_q"),
+    Wrong("squared differences", "(there + back) / 2", "((p - q) ** 2).sum(2)"),
+    Wrong("binary logarithm", "(there + back) / 2", "(there + back) / 2 / math.log(2)"),
+    Wrong("normalised over the steps", "log_softmax(rows, 2)", "log_softmax(rows, 1)"),
+    Wrong("no gradient by the second reading", "log_q.exp()", "log_q.exp().detach()", "gradient"),
+    Wrong("no gradient by the logarithms", "(log_p - log_q)", "(log_p - log_q).detach()", "gradient"),
+    Wrong("no gradient by the probabilities", "p * (log_p", "p.detach() * (log_p", "gradient"),
+)

@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from peephole.data.batch import SECOND
 from peephole.engine.trainer import EngineTrainer
 
 
@@ -78,6 +79,20 @@ class WithSource(EngineTrainer):
 def with_source(change: Callable[[Any], Any]) -> type[EngineTrainer]:
     """Return a class of trainers that change their sources."""
     return type("Changed", (WithSource,), {"change": staticmethod(change)})
+
+
+class WithExamples(EngineTrainer):
+    """A trainer that is given other numbers of examples than those wanted."""
+
+    change: Callable[[Any], Any]
+
+    def _run(self, task: Any, source: Any, lengths: Any, target: Any, examples: Any, numbers: Any) -> Any:
+        return super()._run(task, source, lengths, target, type(self).change(examples), numbers)
+
+
+def with_examples(change: Callable[[Any], Any]) -> type[EngineTrainer]:
+    """Return a class of trainers that change the numbers of their examples."""
+    return type("Changed", (WithExamples,), {"change": staticmethod(change)})
 
 
 class WithTarget(EngineTrainer):
@@ -177,6 +192,13 @@ WRONG_CTC: dict[str, Callable[..., EngineTrainer]] = {
     "no site for sampling": with_sites(0, 1, 2, 3, 4, 6, 5),
     "blank is <s>": with_weight(swap_first_rows("ctc.weight")),
     "another bias": with_weight(lambda weights: weights["ctc.bias"].__setitem__(4, 1e-6)),
+}
+
+WRONG_CONSISTENCY: dict[str, Callable[..., EngineTrainer]] = {
+    "no consistency loss": with_settings(consistency_loss=0.0),
+    "half of its weight": with_settings(consistency_loss=1.5),
+    "the same noise twice": with_examples(lambda examples: examples % SECOND),
+    "the noise of other pairs": with_examples(lambda examples: np.roll(examples, 1)),
 }
 
 # The sites of the case "vectors in constant units": source, target, readout, sampling

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from itertools import permutations
 
 import pytest
@@ -13,6 +14,8 @@ from peephole.data import prepare
 from peephole.training import plan, resume, train
 from peephole.training.budget_settings import (
     FEW_DATA,
+    FEW_DEV,
+    FEW_DEV_SOURCES,
     FEW_PASSES,
     FEW_UPDATES,
     LEAST_UPDATES,
@@ -29,6 +32,7 @@ from .toy import write_pairs
 
 FEW = {"minutes": 0.0001, "max_length": 20}  # a fraction of an update
 ALL = {**SHORT, **TRIGRAMS}
+OF_FEW = {**FEW_DATA, **FEW_DEV}
 CHOSEN = "batch_symbols=300, attention_symbol=true, hidden_size=192, dropout=0, ngram_rows=4096"
 
 
@@ -114,15 +118,16 @@ def test_given_settings_stay_even_with_the_value_of_the_default(prepared):
         (FEW_PASSES - 0.01, FEW_UPDATES - 100, ALL),
         (FEW_PASSES + 0.01, FEW_UPDATES - 100, MORE_UPDATES),
         (FEW_PASSES + 0.01, FEW_UPDATES + 100, {}),
-        (MANY_PASSES + 0.01, FEW_UPDATES - 100, FEW_DATA),
-        (MANY_PASSES + 0.01, FEW_UPDATES + 100, FEW_DATA),
+        (MANY_PASSES + 0.01, FEW_UPDATES - 100, OF_FEW),
+        (MANY_PASSES + 0.01, FEW_UPDATES + 100, OF_FEW),
     ],
 )
 def test_passes_and_updates_decide(prepared, passes, updates, expected, monkeypatch):
     found = Estimate({}, round(updates / passes), 60.0)
     monkeypatch.setattr("peephole.training.budget_settings.estimate", lambda config, prepared: found)
-    chosen = values(suit_budget(Config().with_values({"minutes": passes}), prepared)[0])
-    assert chosen == {**values(Config()), **expected}
+    names = (*ALL, "train.keep")
+    chosen = values(suit_budget(Config().with_values({"minutes": passes}), prepared)[0], names)
+    assert chosen == {**values(Config(), names), **expected}
 
 
 @pytest.mark.parametrize("name", ["encoder_size", "attention_heads"])
@@ -139,26 +144,37 @@ def least_symbols(batch_symbols):
 @pytest.mark.parametrize(
     ("symbols", "given", "expected"),
     [
-        (10, {}, {**FEW_DATA, "train.steps": LEAST_UPDATES}),
-        (least_symbols(150) - 1, {}, {**FEW_DATA, "train.steps": LEAST_UPDATES}),
-        (least_symbols(150), {}, FEW_DATA),
-        (least_symbols(1000) - 1, {}, FEW_DATA),
+        (10, {}, {**OF_FEW, "train.steps": LEAST_UPDATES}),
+        (least_symbols(150) - 1, {}, {**OF_FEW, "train.steps": LEAST_UPDATES}),
+        (least_symbols(150), {}, OF_FEW),
+        (least_symbols(1000) - 1, {}, OF_FEW),
         (least_symbols(1000), {}, {}),
-        (10, {"model.dropout": 0.2, "data.batch_symbols": 1000}, {"train.steps": 3000, "model.attention_symbol": True}),
+        (
+            10,
+            {"model.dropout": 0.2, "data.batch_symbols": 1000},
+            {"train.steps": 3000, "model.attention_symbol": True, **FEW_DEV},
+        ),
         (least_symbols(400), {"data.batch_symbols": 400}, {}),
-        (least_symbols(400) - 1, {**FEW_DATA, "data.batch_symbols": 400}, {"train.steps": LEAST_UPDATES}),
-        (10, {"model.attention": "dot"}, {**FEW_DATA, "train.steps": 3000, "model.attention_symbol": False}),
+        (least_symbols(400) - 1, {**OF_FEW, "data.batch_symbols": 400}, {"train.steps": LEAST_UPDATES}),
+        (10, {"train.patience": 3}, {**FEW_DATA, "train.steps": LEAST_UPDATES}),
+        (10, {"model.attention": "dot"}, {**OF_FEW, "train.steps": 3000, "model.attention_symbol": False}),
     ],
 )
 def test_few_data_get_their_settings_and_enough_updates(prepared, symbols, given, expected, monkeypatch):
     monkeypatch.setattr(type(prepared.train), "num_target_symbols", symbols)
     config = Config().with_values(given)
     chosen, line = suit_budget(config, prepared)
-    names = ("train.steps", *FEW_DATA)
+    names = ("train.steps", *OF_FEW)
     assert values(chosen, names) == {**values(config, names), **expected}
     assert chosen.train.epochs is None
     assert (line is None) == (not expected)
     assert line is None or line.startswith(f"{len(prepared.train)} pairs are few and no budget was given: ")
+
+
+def test_many_dev_sources_select_the_weights(prepared, monkeypatch):
+    for count, expected in ((FEW_DEV_SOURCES - 1, "last"), (FEW_DEV_SOURCES, "best")):
+        many = replace(prepared, dev_pairs=prepared.dev_pairs[:1] * count)
+        assert suit_budget(Config(), many)[0].train.keep == expected
 
 
 @pytest.mark.parametrize("budget", [{}, {"minutes": 600}])
@@ -195,7 +211,7 @@ def test_a_model_of_few_data_is_trained_long_enough(tmp_path, monkeypatch, capsy
     write_pairs(tmp_path / "train.tsv", 40)
     train("train.tsv", out="m.safetensors", hidden_size=16, embedding_size=8, batch_symbols=2000)
     said = capsys.readouterr().err
-    assert " pairs are few and no budget was given: attention_symbol=true, dropout=0.4, steps=7\n" in said
+    assert " pairs are few and no budget was given: attention_symbol=true, dropout=0.4, keep=last, steps=7\n" in said
     assert read_run(tmp_path / "m.run").config.train.steps == 7
     train("train.tsv", out="n.safetensors", from_model="m.safetensors", minutes=0.0001)  # keeps its settings
     stored = load("n.safetensors").config

@@ -204,6 +204,17 @@ def test_a_metric_that_is_not_a_number_is_never_the_best(corpus, metric):
     assert training.state.position.best_value == 2.0
 
 
+def test_the_last_weights_are_kept_where_it_is_wanted(corpus):
+    config = TrainConfig(steps=4, evaluations=4, keep="last", dev_metric="loss")
+    training = Training(corpus, config, values=[2.0, 1.0, 3.0, 2.5]).run()
+    assert training.found_best == [True, True, True, True]
+    assert same(training.state.best, training.measured[3])
+    assert (training.state.position.best_value, training.state.position.best_step) == (2.5, 4)
+    nans = Training(corpus, config, values=[2.0, 1.0, math.nan, math.nan]).run()
+    assert nans.found_best == [True, True, False, False]
+    assert same(nans.state.best, nans.measured[1])
+
+
 @pytest.mark.parametrize("patience", [1, 2, 3, None])
 def test_training_ends_after_patience_evaluations_without_improvement(corpus, patience):
     values = [9.0, 8.0, 8.0, 7.0, 7.5, 7.2, 7.1, 6.0, 6.0, 6.0]

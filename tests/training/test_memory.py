@@ -135,6 +135,15 @@ def test_the_estimate_is_of_the_backend_that_trains(settings: dict) -> None:
     assert is_trained_without_torch(config) == (reason_for_torch(config) is None)
 
 
+@pytest.mark.parametrize("engine", ["auto", "off"])
+def test_a_pair_that_is_read_twice_takes_twice_the_memory(engine: str) -> None:
+    config = Config().with_values({"train.engine": engine, "device": "cpu"})
+    name = "activations of the largest batch"
+    once = training_memory(config, 60, 60, {BatchShape(160, 12, 13)})[name]
+    twice = training_memory(config.with_values({"consistency_loss": 1}), 60, 60, SHAPES)[name]
+    assert twice == once
+
+
 def test_the_definition_needs_more_memory_than_the_engine() -> None:
     batches = [BatchShape(1000, 20, 20)]
     config = Config().with_values({"train.engine": "off"})

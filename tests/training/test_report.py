@@ -151,6 +151,16 @@ def test_a_progress_line_contains_the_best_value_before_resuming(tmp_path, capsy
     ]
 
 
+def test_of_the_last_weights_no_evaluation_is_called_the_best(tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr("peephole.training.report.LINE_EVERY", 0.0)
+    with Report(tmp_path, 0, "loss", None, keep="last") as report:
+        report.evaluation({"loss": 1.25}, True)
+        report.step(step(60))
+    first, second = capsys.readouterr().err.splitlines()
+    assert first == "step 0: dev loss 1.250"
+    assert "  last dev loss 1.25  " in second
+
+
 def report_once(folder, spoil):
     """Report one evaluation after `spoil(report)`."""
     with Report(folder, 0, "loss", None) as report:

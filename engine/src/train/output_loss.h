@@ -2,12 +2,15 @@
 // chunk are stored.
 //
 // Logits are stored transposed, a panel of rows side by side in vectors: W needs no packing, a softmax needs no sum across
-// lanes, and the number of symbols need not be a multiple of the lanes.
+// lanes, and the number of symbols need not be a multiple of the lanes. With a consistency loss the two rows of a pair are
+// neighbours.
 #pragma once
 
+#include <algorithm>
 #include <cmath>
 #include <limits>
 
+#include "train/consistency_loss.h"
 #include "train/copying.h"
 #include "train/linear.h"
 
@@ -19,7 +22,7 @@ class OutputLoss {
   OutputLoss(const peephole_output_loss &problem, const peephole_output_loss_gradients *gradients)
       : p(problem), d(gradients), s(problem, gradients != nullptr, problem.scratch) {}
 
-  // Returns whether all targets are symbols.
+  // Returns whether all targets are symbols, and of a consistency loss those of both rows of every pair the same.
   bool run() {
     if (!find_rows()) return false;
     prepare();
@@ -75,8 +78,13 @@ class OutputLoss {
   bool is_known(int64_t n) const { return target(n) < V; }
   static int64_t least(int64_t a, int64_t b) { return a < b ? a : b; }
 
+  bool has_pairs() const { return p.consistency_loss > 0; }
+
   bool find_rows() {
-    for (int64_t place = 0; place < p.rows; ++place) {
+    const int64_t half = p.rows / 2;
+    if (has_pairs() && !(p.rows == 2 * half && std::equal(p.targets, p.targets + half, p.targets + half))) return false;
+    for (int64_t i = 0; i < p.rows; ++i) {
+      const int64_t place = has_pairs() ? i / 2 + i % 2 * half : i;
       if (p.targets[place] < 0 || (!p.gates && p.targets[place] >= V)) return false;
       if (p.targets[place] != p.padding) {
         s.places[N++] = place;
@@ -124,7 +132,7 @@ class OutputLoss {
           Vector<T> power = exponential<T>(load(at) - load(most + v * L));
           plain[v] += load(at);
           powers[v] += power;
-          store(at, power);
+          if (!has_pairs()) store(at, power);
         }
       for (int v = 0; v < vectors; ++v)
         for (int lane = 0; lane < L; ++lane) {
@@ -147,16 +155,24 @@ class OutputLoss {
       if (p.label_smoothing > 0) wanted += p.label_smoothing * spread[n] / double(V);  // else a logit may be -∞
       s.losses[panel.first + n] = norm - wanted;
     }
+    const T even = T(p.label_smoothing / double(V));
+    if (has_pairs()) {
+      T norms[kPanel];
+      double divergences[kPanel];
+      for (int64_t n = 0; n < width; ++n) norms[n] = T(std::log(total[n]) + most[n]);
+      find_divergences<T>(z, V, vectors, norms, divergences);
+      for (int64_t n = 0; n < count; ++n) s.losses[panel.first + n] += p.consistency_loss / 2 * divergences[n];
+      if (d) consistent_gradients<T>(z, V, vectors, norms, divergences, T(p.consistency_loss / 2), even);
+    }
     if (!d) return;
     for (int64_t n = 0; n < width; ++n) {
       const bool copies = p.gates && n < count;
       scale[n] = T((copies ? (1 - p.label_smoothing) * generated[n] + p.label_smoothing : 1) / total[n]);
     }
-    const Vector<T> even = splat<T>(T(p.label_smoothing / double(V)));
-    for (int64_t symbol = 0; symbol < V; ++symbol)
+    for (int64_t symbol = 0; symbol < V && !has_pairs(); ++symbol)
       for (int v = 0; v < vectors; ++v) {
         T *at = z + symbol * width + v * L;
-        store(at, fma(load(at), load(scale + v * L), -even));
+        store(at, fma(load(at), load(scale + v * L), -splat<T>(even)));
       }
     for (int64_t n = 0; n < count; ++n)
       if (is_known(panel.first + n)) z[target(panel.first + n) * width + n] -= T((1 - p.label_smoothing) * generated[n]);

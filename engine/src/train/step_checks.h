@@ -1,6 +1,7 @@
 // Checks of everything that a caller gives a trainer, since a wrong number must not become a wrong access to memory.
 #pragma once
 
+#include <algorithm>
 #include <cmath>
 #include <stdexcept>
 #include <string>
@@ -40,6 +41,7 @@ inline void check_settings(const peephole_trainer_settings &s) {
   check_range("clip_norm", s.clip_norm, 0, kMost, false);
   check_range("weight_decay", s.weight_decay, 0, kMost, false);
   check_range("coverage_loss", s.coverage_loss, 0, kMost, false);
+  check_range("consistency_loss", s.consistency_loss, 0, kMost, false);
 }
 
 // Those of networks that read frames.
@@ -99,12 +101,23 @@ inline void check_targets(const peephole::NetworkView &network, const peephole_t
   }
 }
 
-inline void check_step(const peephole::NetworkView &network, const peephole_trainer_step &step, int32_t task, bool learns) {
+// Those of a consistency loss.
+inline void check_pairs(const peephole_trainer_step &step) {
+  if (step.batch % 2) refuse("batch: wanted an even number with a consistency loss, got " + std::to_string(step.batch));
+  const int64_t half = step.batch / 2, U = step.target_steps;
+  for (int64_t b = 0; b < half; ++b)
+    if (!std::equal(step.targets + b * U, step.targets + (b + 1) * U, step.targets + (b + half) * U))
+      refuse("target " + std::to_string(b + half) + ": wanted that of pair " + std::to_string(b) + " with a consistency loss, got another");
+}
+
+inline void check_step(const peephole::NetworkView &network, const peephole_trainer_settings &settings, const peephole_trainer_step &step,
+                       int32_t task, bool learns) {
   if (task < PEEPHOLE_UPDATE || task > PEEPHOLE_COMPUTE_AVERAGE_LOSS) refuse("task: got unknown number " + std::to_string(task));
   check_range("batch", double(step.batch), 1, 1 << 30, false);
   if (network.input != peephole::Input::kNone) check_sources(network, step);
   check_targets(network, step);
   if (!learns) return;
+  if (settings.consistency_loss > 0) check_pairs(step);
   if (!step.sites || !step.examples) refuse("examples: wanted numbers of examples and dropout sites, got none");
   check_range("step", double(step.step), 0, 1e15, false);
   check_range("learning_rate", step.learning_rate, 0, 1e300, false);

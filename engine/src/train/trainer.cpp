@@ -72,7 +72,7 @@ class TrainerOf final : public Trainer {
 
   void run(int32_t task, peephole_trainer_step &step) override {
     const bool learns = task == PEEPHOLE_UPDATE || task == PEEPHOLE_COMPUTE_GRADIENTS;
-    check_step(weights_.view(), step, task, learns);
+    check_step(weights_.view(), settings_, step, task, learns);
     const NetworkView &used = (task == PEEPHOLE_COMPUTE_AVERAGE_LOSS ? average_ : weights_).view();
     void *memory = step_memory_.reserve(step_.bytes(step, learns));
     step.updated = 0;
@@ -208,6 +208,8 @@ Architecture read_trainable(std::string_view architecture, const peephole_traine
   if (settings.coverage_loss > 0 && is_vectors(read.output)) refuse("coverage_loss: wanted 0 for targets of vectors");
   if (settings.coverage_loss > 0 && (read.context != Context::kAttention || read.input == Input::kNone))
     refuse("coverage_loss: wanted 0 without attention");
+  if (settings.consistency_loss > 0 && read.output != Output::kSymbols)
+    refuse("consistency_loss: wanted 0 for targets other than symbols, and with copying");
   if (read.ctc && !(settings.ctc_weight > 0 && settings.ctc_weight <= 1))
     refuse("ctc_weight: wanted a number above 0 and at most 1 with a CTC output, got " + std::to_string(settings.ctc_weight));
   return read;

@@ -314,6 +314,7 @@ class TrainingStep {
       calls.training.output_loss(problem, nullptr);
     } else {
       problem.label_smoothing = settings.label_smoothing;
+      problem.consistency_loss = settings.consistency_loss;
       peephole_output_loss_gradients gradients{readout.d_dropped, calls.to(g->output.weight), calls.to(g->output.bias), nullptr, nullptr};
       if (copying.exists()) copying.fill(gradients, d_weights);
       calls.training.output_loss(problem, &gradients);

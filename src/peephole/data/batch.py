@@ -16,6 +16,10 @@ Integers = NDArray[np.integer[Any]]
 Rows = Sequence[NDArray[Any]]
 
 
+SECOND = 2**40
+"""What is added to the index of a pair where it is read a second time; no corpus has so many pairs."""
+
+
 @dataclass(frozen=True)
 class Batch:
     """B pairs, padded with PAD; all arrays are int64, but frames keep their number format.
@@ -41,6 +45,21 @@ class Batch:
     def num_symbols(self) -> int:
         """Return the number of target symbols: padding excluded, the EOS of each pair included."""
         return int(self.target_lengths.sum())
+
+    def twice(self) -> Batch:
+        """Return the pairs, then the same pairs as other examples, whose noise is another: what (68) compares.
+
+        >>> batch = make_batch([np.array([5])], [np.array([6])], np.array([3])).twice()
+        >>> batch.target.tolist(), (batch.examples - 3).tolist() == [0, SECOND]
+        ([[6, 2], [6, 2]], True)
+        """
+        return Batch(
+            np.concatenate([self.source, self.source]),
+            np.concatenate([self.source_lengths, self.source_lengths]),
+            np.concatenate([self.target, self.target]),
+            np.concatenate([self.target_lengths, self.target_lengths]),
+            np.concatenate([self.examples, self.examples + SECOND]),
+        )
 
     def rows(self, rank: int, world_size: int) -> Batch:
         """Return rows rank, rank + world_size, … for one of several processes.

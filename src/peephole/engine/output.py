@@ -23,12 +23,14 @@ def linear(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
     return y.view(*x.shape[:-1], -1)
 
 
-def output_loss_sum(readouts: Tensor, weight: Tensor, bias: Tensor, target: Tensor, label_smoothing: float) -> Tensor:
+def output_loss_sum(
+    readouts: Tensor, weight: Tensor, bias: Tensor, target: Tensor, label_smoothing: float, consistency_weight: float
+) -> Tensor:
     """Return the loss of `peephole.nn.outputs.output_loss_sum`, its arguments and errors."""
     wanted = torch.is_grad_enabled() and any(tensor.requires_grad for tensor in (readouts, weight, bias))
     rows, targets = readouts.flatten(0, 1), target.flatten().to("cpu", torch.int64)
-    choice = operand_in_use(), instruction_set_in_use()
-    loss: Tensor = torch.ops.peephole.output_loss(rows, weight, bias, targets, label_smoothing, wanted, *choice)[0]
+    given = label_smoothing, consistency_weight, wanted, operand_in_use(), instruction_set_in_use()
+    loss: Tensor = torch.ops.peephole.output_loss(rows, weight, bias, targets, *given)[0]
     return loss
 
 
@@ -96,6 +98,7 @@ def _output_loss(
     bias: Tensor,
     target: Tensor,
     label_smoothing: float,
+    consistency_weight: float,
     with_gradients: bool,
     operand: str,
     instruction_set: str,
@@ -111,10 +114,10 @@ def _output_loss(
         symbols=symbols,
         padding=PAD,
         label_smoothing=label_smoothing,
+        consistency_loss=consistency_weight,
     )
-    loss, *found = _empty_output_loss(
-        r, weight, bias, target, label_smoothing, with_gradients, operand, instruction_set
-    )
+    settings = label_smoothing, consistency_weight, with_gradients, operand, instruction_set
+    loss, *found = _empty_output_loss(r, weight, bias, target, *settings)
     arrays = {
         "targets": target.contiguous(),
         "readouts": r.contiguous(),
@@ -140,6 +143,7 @@ def _empty_output_loss(
     bias: Tensor,
     target: Tensor,
     label_smoothing: float,
+    consistency_weight: float,
     with_gradients: bool,
     operand: str,
     instruction_set: str,
@@ -157,9 +161,9 @@ def _save_output_loss(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, .
 
 def _output_loss_gradients(ctx: Any, d_loss: Tensor | None, *_: None) -> tuple[Tensor | None, ...]:
     if d_loss is None:  # no gradient of the loss is wanted
-        return (None,) * 8
+        return (None,) * 9
     gradients = torch.ops.peephole.output_loss_backward(d_loss, *ctx.saved_tensors)
-    return *gradients, None, None, None, None, None
+    return *gradients, None, None, None, None, None, None
 
 
 _linear.register_fake(_empty_linear)

@@ -167,6 +167,7 @@ class OutputLossProblem:
     symbols: int
     padding: int  # the target of rows that are not real
     label_smoothing: float
+    consistency_loss: float = 0.0
     steps: int = 0  # of a model that copies, as the next
     source_steps: int = 0
 
@@ -178,13 +179,15 @@ class OutputLossProblem:
         """Compute the loss and, where their addresses are given, all gradients.
 
         Raises:
-            IndexError: a target is no symbol; of a model that copies, a target is negative.
+            IndexError: a target is no symbol; of a model that copies, a target is negative; with a consistency loss,
+                the second half of the targets is not the first.
         """
         given = None if gradients is None else structures.OutputLossGradients(**gradients)
         status = call("peephole_output_loss_run", instruction_set, self._with(arrays), given)
         if status == Status.BAD_TARGET:
             symbols = f"symbols from 0 to {self.symbols - 1}" if not self.steps else "no negative symbols"
-            raise IndexError(f"target: wanted {symbols}, got others too")
+            pairs = ", twice the same in two halves" * bool(self.consistency_loss)
+            raise IndexError(f"target: wanted {symbols}{pairs}, got others too")
 
     def _with(self, arrays: structures.Addresses) -> structures.OutputLoss:
         return structures.OutputLoss(**vars(self) | {"operand": OPERANDS[self.operand]}, **arrays)

@@ -43,6 +43,7 @@ class StepSettings(NamedTuple):
     precision: Precision
     seed: int
     coverage_loss: float = 0.0
+    consistency_loss: float = 0.0
     time_masks: int = 0  # of frames, like the next three
     time_mask_size: int = 0
     feature_masks: int = 0
@@ -109,6 +110,7 @@ def c_settings(
         clip_norm=settings.clip_norm,
         weight_decay=settings.weight_decay,
         coverage_loss=settings.coverage_loss,
+        consistency_loss=settings.consistency_loss,
         **{name: getattr(settings, name) for name in MASKS},
         ctc_weight=settings.ctc_weight,
     )

@@ -143,7 +143,7 @@ class OutputLoss(ctypes.Structure):
         *((name, ctypes.c_int32) for name in ("scalar", "operand", "threads")),
         *((name, ctypes.c_int64) for name in ("rows", "hidden_size", "symbols")),
         *((name, ctypes.c_int64) for name in ("steps", "source_steps", "padding")),
-        ("label_smoothing", ctypes.c_double),
+        *((name, ctypes.c_double) for name in ("label_smoothing", "consistency_loss")),
         *((name, ctypes.c_void_p) for name in ("targets", "readouts", "weight", "bias")),
         *((name, ctypes.c_void_p) for name in ("gates", "positions", "weights", "copied", "loss", "scratch")),
     )
@@ -172,10 +172,8 @@ class TrainerSettings(ctypes.Structure):
     _fields_ = (
         *((name, ctypes.c_int32) for name in ("scalar", "operand", "threads", "variational")),
         *((name, ctypes.c_int64) for name in ("num_source_symbols", "num_target_symbols")),
-        *(
-            (name, ctypes.c_double)
-            for name in ("dropout", "label_smoothing", "clip_norm", "weight_decay", "coverage_loss", "ctc_weight")
-        ),
+        *((name, ctypes.c_double) for name in ("dropout", "label_smoothing", "clip_norm", "weight_decay")),
+        *((name, ctypes.c_double) for name in ("coverage_loss", "consistency_loss", "ctc_weight")),
         *((name, ctypes.c_int64) for name in ("time_masks", "time_mask_size", "feature_masks", "feature_mask_size")),
     )
 

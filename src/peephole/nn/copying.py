@@ -12,6 +12,7 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from peephole.errors import ConfigError
 from peephole.nn.backends import find_for, multiplies_bfloat16
 from peephole.nn.linear import Linear, linear
 from peephole.nn.outputs import Readouts
@@ -50,8 +51,16 @@ class CopyOutput(Linear):
         weights, copied = _copied(read)
         return mixture(_wide(self(read.readout)), self.gate(read.inputs), weights, copied)
 
-    def loss_sum(self, read: Readouts, target: Int[Tensor, "B U"], label_smoothing: float) -> Float[Tensor, ""]:
-        """Return `copy_loss_sum` of what `scores` would be computed from, on the first backend that can."""
+    def loss_sum(
+        self, read: Readouts, target: Int[Tensor, "B U"], label_smoothing: float, consistency_weight: float = 0.0
+    ) -> Float[Tensor, ""]:
+        """Return `copy_loss_sum` of what `scores` would be computed from, on the first backend that can.
+
+        Raises:
+            ConfigError: with a consistency loss, which is defined for the symbols of a vocabulary.
+        """
+        if consistency_weight:
+            raise ConfigError(f"consistency_weight: wanted 0 for a model that copies, got {consistency_weight:g}")
         given = read.readout.float() if multiplies_bfloat16() else read.readout  # autocast may have made it bfloat16
         run = find_for("output_loss", {"output": self.kind}, [given, *self.parameters()]).run
         if run is not None:

@@ -1,4 +1,4 @@
-"""The loss of a batch: (12), from the scores of its symbols, and (23), from the attention weights of its steps."""
+"""The loss of a batch: (12) and (68), from scores of symbols, and (23), from the attention weights of the steps."""
 
 from __future__ import annotations
 
@@ -10,24 +10,45 @@ from torch.nn import functional as F
 from peephole.symbols import PAD
 
 
-def loss_sum(logits: Float[Tensor, "B U V"], target: Int[Tensor, "B U"], label_smoothing: float) -> Float[Tensor, ""]:
+def loss_sum(
+    logits: Float[Tensor, "B U V"],
+    target: Int[Tensor, "B U"],
+    label_smoothing: float,
+    consistency_weight: float = 0.0,
+) -> Float[Tensor, ""]:
     """Return -Σ log p(Y | X) over the batch's real symbols, </s> included; padding adds nothing.
 
     Args:
         logits: scores of every target symbol.
         target: gold symbols, padded with <pad>.
         label_smoothing: share of the gold probability that is spread evenly over all V symbols.
+        consistency_weight: that of `consistency_loss_sum`, which is added.
 
     Source: docs/equations.md (11), (12); label smoothing: Szegedy et al. 2016, arXiv:1512.00567, section 7.
     """
     logits = logits.to(torch.promote_types(logits.dtype, torch.float32))
-    return F.cross_entropy(
+    loss = F.cross_entropy(
         logits.flatten(0, 1),
         target.flatten(),
         ignore_index=PAD,
         reduction="sum",
         label_smoothing=label_smoothing,
     )
+    return loss + consistency_weight * consistency_loss_sum(logits, target) if consistency_weight else loss
+
+
+def consistency_loss_sum(logits: Float[Tensor, "B U V"], target: Int[Tensor, "B U"]) -> Float[Tensor, ""]:
+    """Return ½ Σ KL(p || p') + KL(p' || p) over the real symbols; p' is p of row b + B/2, of the same pair as row b.
+
+    Args:
+        logits: scores of every target symbol.
+        target: gold symbols, padded with <pad>; those of the second half of the rows are those of the first.
+
+    Source: docs/equations.md (68); Liang et al. 2021, arXiv:2106.14448, (2).
+    """
+    first, second = torch.log_softmax(logits, 2).chunk(2)
+    divergence = ((first.exp() - second.exp()) * (first - second)).sum(2)
+    return divergence.where(target.chunk(2)[0] != PAD, 0).sum() / 2
 
 
 def coverage_loss_sum(weights: Float[Tensor, "B U T"], target: Int[Tensor, "B U"]) -> Float[Tensor, ""]:

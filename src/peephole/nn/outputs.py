@@ -48,9 +48,12 @@ class SymbolOutput(Linear):
         scores: Tensor = self(read.readout)
         return scores
 
-    def loss_sum(self, read: Readouts, target: Int[Tensor, "B U"], label_smoothing: float) -> Float[Tensor, ""]:
+    def loss_sum(
+        self, read: Readouts, target: Int[Tensor, "B U"], label_smoothing: float, consistency_weight: float = 0.0
+    ) -> Float[Tensor, ""]:
         """Return `loss_sum` of the scores; see `output_loss_sum`."""
-        return output_loss_sum(read.readout, self.weight, self.bias, target, label_smoothing, kind=self.kind)
+        weights = label_smoothing, consistency_weight
+        return output_loss_sum(read.readout, self.weight, self.bias, target, *weights, kind=self.kind)
 
 
 def output_loss_sum(
@@ -59,10 +62,11 @@ def output_loss_sum(
     bias: Float[Tensor, "V"],
     target: Int[Tensor, "B U"],
     label_smoothing: float,
+    consistency_weight: float = 0.0,
     *,
     kind: str = SymbolOutput.kind,
 ) -> Float[Tensor, ""]:
-    """Return `loss_sum(W r + b, target, label_smoothing)`, on the first backend that can.
+    """Return `loss_sum(W r + b, target, label_smoothing, consistency_weight)`, on the first backend that can.
 
     The engine never holds the logits of a whole batch. Under autocast to bfloat16 its products multiply bfloat16; sums,
     softmax, loss and gradients are float32.
@@ -73,14 +77,17 @@ def output_loss_sum(
         bias: b of the output layer.
         target: gold symbols, padded with <pad>.
         label_smoothing: share of the gold probability that is spread evenly over all V symbols.
+        consistency_weight: that of the consistency loss, (68), for which the second half of the rows is of the same
+            pairs as the first.
         kind: kind of the output layer.
 
     Raises:
-        IndexError: a target is no symbol.
+        IndexError: a target is no symbol; or, of the engine, with a consistency loss the second half of the targets is
+            not the first.
     """
     given = readouts.float() if multiplies_bfloat16() else readouts  # autocast may have made them bfloat16
     run = find_for("output_loss", {"output": kind}, [given, weight, bias]).run
     if run is None or readouts.ndim < 2:
-        return loss_sum(F.linear(readouts, weight, bias), target, label_smoothing)
-    loss: Tensor = run(given, weight, bias, target, label_smoothing)
+        return loss_sum(F.linear(readouts, weight, bias), target, label_smoothing, consistency_weight)
+    loss: Tensor = run(given, weight, bias, target, label_smoothing, consistency_weight)
     return loss

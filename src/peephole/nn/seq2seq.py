@@ -156,13 +156,16 @@ class Seq2Seq(nn.Module):
         sampling_probability: float = 0.0,
         label_smoothing: float = 0.0,
         coverage_weight: float = 0.0,
+        consistency_weight: float = 0.0,
         ctc_weight: float = 0.0,
     ) -> Float[Tensor, ""]:
         """Return -Σ log p(Y | X) over the batch's real symbols: `loss_sum` of what `forward` returns.
 
         The engine computes it without holding the logits (B, U, V). With a coverage_weight, that weight times the
-        coverage loss, (23), is added. A network with a CTC output then returns (33): 1 - ctc_weight of this loss and
-        ctc_weight of the CTC loss, which has neither label smoothing nor coverage loss.
+        coverage loss, (23), is added; with a consistency_weight, that weight times the consistency loss, (68), for
+        which the second half of the batch is its first half again, as other examples. A network with a CTC output then
+        returns (33): 1 - ctc_weight of this loss and ctc_weight of the CTC loss, which has none of label smoothing,
+        coverage and consistency loss.
         """
         encoded = None if self.encoder is None else self.encode(source, source_lengths, noise)
         state = self.decoder.start_alone(len(source_lengths)) if encoded is None else self.begin(encoded)
@@ -172,10 +175,10 @@ class Seq2Seq(nn.Module):
         else:
             logits, readouts = None, self.decoder.readouts(_previous(target), state, noise, _lengths(target))
         if logits is not None and not self.decoder.output.copies:
-            loss = loss_sum(logits, target, label_smoothing)
+            loss = loss_sum(logits, target, label_smoothing, consistency_weight)
         else:
             assert readouts is not None
-            loss = self.decoder.output.loss_sum(readouts, target, label_smoothing)
+            loss = self.decoder.output.loss_sum(readouts, target, label_smoothing, consistency_weight)
         if coverage_weight:
             assert readouts is not None
             assert readouts.weights is not None

@@ -244,11 +244,12 @@ class VectorSeq2Seq(Seq2Seq):
         sampling_probability: float = 0.0,
         label_smoothing: float = 0.0,
         coverage_weight: float = 0.0,
+        consistency_weight: float = 0.0,
         ctc_weight: float = 0.0,
     ) -> Float[Tensor, ""]:
         """Return the sum of the losses of all components that are not missing, of normalised vectors z.
 
-        Arguments as in `forward`; there is no label smoothing, coverage loss or CTC.
+        Arguments as in `forward`; there is no label smoothing, coverage or consistency loss, or CTC.
         """
         found, _, wanted, known = self._distributions(source, source_lengths, target, noise, sampling_probability)
         return torch.where(known, self.decoder.output.loss(found, wanted), 0).sum()

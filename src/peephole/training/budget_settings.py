@@ -35,6 +35,9 @@ TRIGRAMS = {"model.ngram_rows": 4096}
 MANY_PASSES = 40.0
 FEW_DATA = {"data.batch_symbols": 150, "model.attention_symbol": True, "model.dropout": 0.4}
 """What a training needs that sees its data many times; likewise."""
+FEW_DEV_SOURCES = 500
+FEW_DEV = {"train.keep": "last"}
+"""What it then also needs if dev has fewer sources: these do not tell good weights from better ones."""
 FEW_LETTERS = {"model.ctc": True}
 """What it then also needs between letters (or phones) of both sides, which nearly always follow each other in order."""
 MOST_UNALIGNED = 0.05
@@ -62,7 +65,7 @@ def suit_budget(config: Config, prepared: Prepared) -> tuple[Config, str | None]
         return config, None
     if train.minutes is None:
         return _suit_data(config, prepared)
-    free = _free(config, (*SHORT, *TRIGRAMS, *FEW_DATA, *FEW_LETTERS))
+    free = _free(config, (*SHORT, *TRIGRAMS, *FEW_DATA, *FEW_DEV, *FEW_LETTERS))
     found = estimate(config, prepared) if free else None
     if found is None or found.seconds_per_epoch is None:
         return config, None
@@ -105,11 +108,12 @@ def _suit_data(config: Config, prepared: Prepared) -> tuple[Config, str | None]:
 
 def _few_data(config: Config, prepared: Prepared) -> Mapping[str, Any]:
     """Return the settings for few data."""
+    wanted = FEW_DATA | (FEW_DEV if len(prepared.dev_pairs) < FEW_DEV_SOURCES else {})
     letters = max(len(prepared.source_symbols), len(prepared.target_symbols)) <= MOST_LETTERS
     if not letters or config.model.output != "symbols":
-        return FEW_DATA
+        return wanted
     unaligned = count_unalignable(prepared.train, Architecture.of(config.model))
-    return FEW_DATA | (FEW_LETTERS if unaligned <= MOST_UNALIGNED * len(prepared.train) else {})
+    return wanted | (FEW_LETTERS if unaligned <= MOST_UNALIGNED * len(prepared.train) else {})
 
 
 def _free(config: Config, names: Iterable[str]) -> set[str]:
@@ -119,13 +123,15 @@ def _free(config: Config, names: Iterable[str]) -> set[str]:
         free -= {"model.attention_symbol"}
     if not config.train.ctc_weight:
         free -= {"model.ctc"}
+    if config.train.patience is not None:
+        free -= {"train.keep"}
     if {"model.encoder_size", "model.attention_heads"} & config.given:  # which may have to fit it
         free -= {"model.hidden_size"}
     return free
 
 
-def _as_text(chosen: Mapping[str, bool | float]) -> str:
-    shown = {name: str(value).lower() if isinstance(value, bool) else f"{value:g}" for name, value in chosen.items()}
+def _as_text(chosen: Mapping[str, Any]) -> str:
+    shown = {name: f"{value:g}" if isinstance(value, float) else str(value).lower() for name, value in chosen.items()}
     return ", ".join(f"{name.partition('.')[2]}={value}" for name, value in shown.items())
 
 

@@ -60,6 +60,7 @@ def step_settings(config: Config, threads: int) -> StepSettings:
         precision=cast("Precision", train.precision),
         seed=train.seed,
         coverage_loss=train.coverage_loss,
+        consistency_loss=train.consistency_loss,
         **{name: getattr(train, name) for name in MASKS},
         ctc_weight=train.ctc_weight,
     )
@@ -84,6 +85,7 @@ class EngineExecutor:
             weights,
             step_settings(config, self.threads),
         )
+        self._twice = bool(config.train.consistency_loss)
         self._updates = 0  # AdamW's count of steps
 
     @property
@@ -110,6 +112,7 @@ class EngineExecutor:
 
         One call of the engine does all of it, so a stop waits for its end.
         """
+        batch, readings = (batch.twice(), 2) if self._twice else (batch, 1)
         found = self._trainer.step(
             batch.source,
             batch.source_lengths,
@@ -117,11 +120,11 @@ class EngineExecutor:
             batch.examples,
             step=step,
             learning_rate=learning_rate,
-            divisor=divisor,
+            divisor=readings * divisor,
             sampling_probability=sampling_probability,
         )
         self._updates += found.updated
-        return StepResult(*found)
+        return StepResult(found.loss / readings, *found[1:])
 
     def moments(self) -> dict[str, Moments]:
         """Return AdamW's state by weight; empty before the first update."""

@@ -203,10 +203,14 @@ def evaluate(state: TrainState, config: TrainConfig, hooks: Hooks) -> bool:
 
 
 def remember_if_best(state: TrainState, config: TrainConfig, weights: Weights, values: dict[str, float]) -> bool:
-    """Keep the weights as `best` if their dev metric is the best so far; return whether it is. NaN never is."""
+    """Keep the weights as `best` if their dev metric is the best so far, or always, as `keep` wants; return whether.
+
+    Weights with a metric of NaN are never kept.
+    """
     value, position = values[config.dev_metric], state.position
     better = not math.isnan(value) and (
         position.best_value is None
+        or config.keep == "last"
         or (value > position.best_value if HIGHER_IS_BETTER[config.dev_metric] else value < position.best_value)
     )
     if better:

@@ -54,11 +54,12 @@ def training_memory(
     sizes, shapes = (num_source_symbols, num_target_symbols), set(batches)
     tensors = schema.tensors(Architecture.of(config.model), *sizes)
     weights = number * sum(prod(spec.shape) for spec in tensors.values())
-    alone = is_trained_without_torch(config)
+    alone, readings = is_trained_without_torch(config), 2 if config.train.consistency_loss else 1
+    learned = {shape._replace(pairs=readings * shape.pairs) for shape in shapes}
     if alone:
-        step = _engine_bytes(config, *sizes, shapes, learns=True)
+        step = _engine_bytes(config, *sizes, learned, learns=True)
     else:
-        step = number * max((_definition_numbers(config, num_target_symbols, shape) for shape in shapes), default=0)
+        step = number * max((_definition_numbers(config, num_target_symbols, shape) for shape in learned), default=0)
     evaluation = weights * EVALUATION_COPIES
     if alone and config.frames.kind in FRAME_KINDS:
         evaluation += step // 4  # predictions of a batch of dev: of texts, which are short, they take little

@@ -33,15 +33,23 @@ class Report:
         step: the step from which the training continues; log lines of later steps, left by a killed process, are
             deleted. None: it begins, and all lines are deleted.
         dev_metric: the metric to show.
-        best: the best dev value so far.
+        best: the dev value of the weights kept so far.
+        keep: which weights are kept: the best on dev, or the last.
         quiet: write the files only.
     """
 
     def __init__(
-        self, folder: Path | None, step: int | None, dev_metric: str, best: float | None, *, quiet: bool = False
+        self,
+        folder: Path | None,
+        step: int | None,
+        dev_metric: str,
+        best: float | None,
+        *,
+        keep: str = "best",
+        quiet: bool = False,
     ) -> None:
         self.folder = folder
-        self.dev_metric = dev_metric
+        self.dev_metric, self.keep = dev_metric, keep
         self.best = best
         self.kept_step = -1 if step is None else step  # the last step whose log lines are kept
         self.last_step = step or 0
@@ -105,7 +113,7 @@ class Report:
             return
         self._write({"step": self.last_step, "dev": values, "best": is_best}, "dev", values)
         shown = ", ".join(f"{name.replace('_', ' ')} {value:.3f}" for name, value in values.items())
-        self.print_line(f"step {self.last_step}: dev {shown}{'  (best)' if is_best else ''}")
+        self.print_line(f"step {self.last_step}: dev {shown}{'  (best)' if is_best and self.keep == 'best' else ''}")
 
     def flush(self) -> None:
         """Write the points that TensorBoard's writer still holds; a resumed run does not add them again."""
@@ -151,7 +159,7 @@ class Report:
 
     def _show(self, step: Step) -> None:
         left = step.seconds / step.progress * (1 - step.progress) if step.progress > 0 else 0.0
-        best = "" if self.best is None else f"  best dev {self.dev_metric.replace('_', ' ')} {self.best:.2f}"
+        best = "" if self.best is None else f"  {self.keep} dev {self.dev_metric.replace('_', ' ')} {self.best:.2f}"
         text = (
             f"{100 * step.progress:3.0f} %  step {step.step}  epoch {step.epoch + 1}  loss {step.loss:.3f}  "
             f"{self.rate:,.0f} symbols/s{best}  {_clock_text(left)} left"

@@ -245,7 +245,8 @@ def _train(
     position = state.position
     folder = run.folder if processes.rank == 0 else None
     logged = position.step if before is not None else None
-    report = stack.enter_context(Report(folder, logged, config.train.dev_metric, position.best_value, quiet=quiet))
+    shown = config.train.dev_metric, position.best_value
+    report = stack.enter_context(Report(folder, logged, *shown, keep=config.train.keep, quiet=quiet))
     stop = stack.enter_context(catch_stop_signals()) if watch is None else watch.stop
     paused = False
     if run.start is not None and model_before is not None and before is None:
@@ -319,7 +320,7 @@ def _train(
         report.print_line(better)
     final = model(state.best, (without_ctc(config) if better else None) or config)
     run_on_rank_zero(processes, lambda: final.save(run.out))
-    report.print_line(f"{run.out}: best dev {metric} {position.best_value:.3f}, {position.step} steps")
+    report.print_line(f"{run.out}: {config.train.keep} dev {metric} {position.best_value:.3f}, {position.step} steps")
     return position
 
 

@@ -134,6 +134,8 @@ class TorchExecutor:
         weight = 1.0
         if not len(rows.examples):  # fewer rows than processes: compute any row, with weight 0
             rows, weight = batch.rows(0, len(batch.examples)), 0.0
+        if config.consistency_loss:
+            rows, weight = rows.twice(), weight / 2
         source, source_lengths, target, examples = (
             torch.from_numpy(array).to(fabric.device)
             for array in (rows.source, rows.source_lengths, rows.target, rows.examples)
@@ -146,6 +148,7 @@ class TorchExecutor:
             sampling_probability=sampling_probability,
             label_smoothing=config.label_smoothing,
             coverage_weight=config.coverage_loss,
+            consistency_weight=config.consistency_loss,
             ctc_weight=config.ctc_weight,
         )
         self.optimizer.zero_grad()

@@ -23,7 +23,8 @@ SEARCHABLE = (
     "data.batch_symbols",
     *(f"model.{f.name}" for f in fields(SECTIONS["model"]) if f.name not in _DATA_SHAPE),
     *(f"train.{name}" for name in ("learning_rate", "weight_decay", "warmup", "schedule", "clip_norm")),
-    *(f"train.{name}" for name in ("label_smoothing", "coverage_loss", "loss_mean", "ema_decay")),
+    *(f"train.{name}" for name in ("label_smoothing", "loss_mean", "ema_decay")),
+    *(f"train.{name}" for name in ("coverage_loss", "consistency_loss")),
     *(f"train.{name}" for name in ("scheduled_sampling", "sampling_end", "ctc_weight")),
     *(f"train.{name}" for name in ("time_masks", "time_mask_size", "feature_masks", "feature_mask_size")),
 )
