@@ -75,7 +75,7 @@ def defined_names(tree, owner=""):
     """Return the names of functions and classes, and of methods as `Class.method`."""
     names = set()
     for node in tree.body:
-        if isinstance(node, ast.FunctionDef | ast.ClassDef):
+        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef):
             names.add(owner + node.name)
         if isinstance(node, ast.ClassDef):
             names |= defined_names(node, f"{node.name}.")
