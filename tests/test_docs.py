@@ -7,6 +7,7 @@ import runpy
 import shutil
 import subprocess
 import sys
+from fnmatch import fnmatch
 from pathlib import Path
 
 import pytest
@@ -87,6 +88,15 @@ def test_files_and_functions_in_tables_exist(page):
     text = (ROOT / "docs" / page).read_text(encoding="utf-8")
     assert text.count("\n| `") > 10
     assert missing_names(text, ROOT) == []
+
+
+@pytest.mark.parametrize(("page", "folder"), [("docs/tour.md", "src/peephole"), ("engine/README.md", "engine/src")])
+def test_every_source_file_is_in_the_list_of_files(page, folder):
+    """A file may be named with another ending as `name.*`, or one of a group as `kernels_*.cpp`."""
+    named = re.findall(r"[\w*]+\.(?:py|h|cpp|\*)", (ROOT / page).read_text(encoding="utf-8"))
+    files = [path for path in (ROOT / folder).rglob("*") if path.suffix in (".py", ".h", ".cpp") if path.stem[0] != "_"]
+    assert len(files) > 90
+    assert [path.name for path in files if not any(fnmatch(path.name, name) for name in named)] == []
 
 
 def test_missing_files_and_functions_are_found():

@@ -27,7 +27,6 @@ FLOORS = [
     {"engine"},
     {"model"},
     {"training"},
-    {"inspect"},
     {"export"},
     {"inspect"},
     {"serve"},

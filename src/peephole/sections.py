@@ -297,7 +297,9 @@ class TrainConfig:
         "as Fabric names it; auto is bf16-mixed where the engine trains all and is faster in it, else 32-true",
     )
     device: Literal["auto", "cpu", "cuda", "mps"] = option("auto", "device to train on; auto takes the fastest")
-    threads: int | None = option(None, "CPU threads of each process (default: PyTorch's)", low=1, high=MOST_THREADS)
+    threads: int | None = option(
+        None, "CPU threads of each process (default: all that it may use)", low=1, high=MOST_THREADS
+    )
     engine: Literal["auto", "off"] = option("auto", "off trains by the definition in PyTorch only")
 
 

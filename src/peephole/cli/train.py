@@ -50,8 +50,8 @@ def command(
     A,B; all but Parquet also as .gz or .zst. Its sources are texts or, in a manifest, names of files of sound, images
     or numbers. With --set data.horizon=STEPS it is a table of series, a column each, to forecast; with --set
     model.input=none texts, one a line, for a language model. The kind of symbols (characters, words, subwords) is
-    chosen by the data and printed. Without a budget training takes 20 epochs, or
-    3,000 updates if these are more.
+    chosen by the data and printed. Without a budget training takes 20 epochs, or 3,000 updates if these are more; with
+    --from 20 epochs.
 
     With --from, the new model begins with the weights, symbols and settings of another one, except its budget. Without
     TRAIN it is trained on that model's own data, which its run folder names.
