@@ -1,113 +1,26 @@
-"""Tests the settings: every one can be set in every way, and a wrong one is refused with the wanted and given value."""
+"""Tests values of settings: types, ranges, and values that must fit each other; errors name the wanted and given."""
 
 from __future__ import annotations
 
 import json
 import math
-import os
 import re
 import types
 import typing
-from dataclasses import FrozenInstanceError, fields
+from dataclasses import FrozenInstanceError
 from fractions import Fraction
-from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 import pytest
 
+from every_setting import COMPANIONS, FIELDS, another_value, get, inner_type
 from peephole.config import Config, describe
-from peephole.errors import ConfigError, PeepholeError
-
-FIELDS = {
-    f"{section.name}.{field.name}": (typing.get_type_hints(kind)[field.name], field)
-    for section in fields(Config)
-    if section.name not in ("peephole_implied", "given")
-    for kind in [typing.get_type_hints(Config)[section.name]]
-    for field in fields(kind)
-}
-# Further settings that a non-default value requires
-COMPANIONS = {
-    "data.targets_only": {"model.input": "none"},
-    "symbols.of": {"model.input": "none"},
-    "model.cell": {"model.peephole": "none"},
-    "model.hidden_size": {"model.bidirectional": False},
-    "model.encoder_size": {"model.bidirectional": False},
-    "model.encoder_pyramid": {"model.encoder_layers": 9},
-    "search.nbest": {"search.beam_size": 10**6},
-    "train.coverage_loss": {"model.attention": "coverage"},
-    "search.diverse_groups": {"search.beam_size": 10**6},
-    "search.top_k": {"search.temperature": 1.0},
-    "search.top_p": {"search.temperature": 1.0},
-    "search.ctc_weight": {"model.ctc": True},
-}
-
-
-def inner_type(hint: Any) -> Any:
-    """Return the type of a setting, without None for an optional one."""
-    if isinstance(hint, types.UnionType):
-        return next(kind for kind in typing.get_args(hint) if kind is not type(None))
-    return hint
-
-
-def another_value(name: str) -> Any:
-    """Return a valid value other than the default; the default of a kind that has only one name so far."""
-    hint, field = FIELDS[name]
-    hint, low, high = inner_type(hint), field.metadata["low"], field.metadata["high"]
-    if typing.get_origin(hint) is Literal:
-        return next((value for value in typing.get_args(hint) if value != field.default), field.default)
-    if hint is bool:
-        return not field.default
-    if hint is str:
-        return "a name, with 'quotes' and 한"
-    if hint is int:
-        return (field.default or low or 1) + 1
-    return (low + high) / 2 + 0.001 if high is not None else (field.default or 0.0) + 1.25
-
-
-def get(config: Config, name: str) -> Any:
-    """Return the value of a setting given by its full name."""
-    section, key = name.split(".")
-    return getattr(getattr(config, section), key)
-
-
-def toml(tree: dict[str, dict[str, Any]]) -> str:
-    """Return a config as TOML; None becomes the text 'none', since TOML has no null."""
-
-    def literal(value: Any) -> str:
-        return json.dumps("none" if value is None else value, ensure_ascii=False)
-
-    return "\n".join(
-        f"[{section}]\n" + "".join(f"{key} = {literal(value)}\n" for key, value in keys.items())
-        for section, keys in tree.items()
-    )
-
-
-def as_text(value: Any) -> str:
-    return str(value).lower() if isinstance(value, bool) else str(value)
+from peephole.errors import ConfigError
 
 
 def test_only_kinds_with_one_name_have_no_other_value() -> None:
     assert [name for name in FIELDS if another_value(name) == FIELDS[name][1].default] == []
-
-
-@pytest.mark.parametrize("name", FIELDS)
-def test_every_setting_can_be_set_from_dict_json_toml_and_text(name: str, tmp_path: Path) -> None:
-    value, companions = another_value(name), COMPANIONS.get(name, {})
-    assert value != FIELDS[name][1].default
-    config = Config().with_values({name: value, **companions})
-    assert get(config, name) == value
-    assert type(get(config, name)) is type(value)
-    changed = {key for key in FIELDS if get(config, key) != get(Config(), key)}
-    assert changed == {name, *companions}
-
-    assert Config.from_dict(config.to_dict()) == config
-    assert Config.from_dict(json.loads(json.dumps(config.to_dict()))) == config
-    path = tmp_path / "config.toml"
-    path.write_text(toml(config.to_dict()), encoding="utf-8")
-    assert Config.from_toml(path) == config
-    texts = {key: as_text(option) for key, option in {name: value, **companions}.items()}
-    assert Config().with_values(texts) == config
 
 
 @pytest.mark.parametrize("name", [name for name, (hint, _) in FIELDS.items() if isinstance(hint, types.UnionType)])
@@ -115,11 +28,6 @@ def test_every_setting_can_be_set_from_dict_json_toml_and_text(name: str, tmp_pa
 def test_an_optional_setting_can_be_reset_to_none(name: str, none: str | None) -> None:
     config = Config().with_values({name: another_value(name), **COMPANIONS.get(name, {})})
     assert get(config.with_values({name: none}), name) is None
-
-
-def test_a_whole_number_may_be_written_as_a_float_in_toml_and_json() -> None:
-    size = Config.from_dict({"model": {"hidden_size": 64.0}}).model.hidden_size
-    assert (size, type(size)) == (64, int)
 
 
 def test_none_is_refused_for_a_required_setting() -> None:
@@ -151,57 +59,6 @@ def test_every_setting_has_a_one_line_description() -> None:
             "none" if part is type(None) else getattr(part, "__name__", part)
             for part in typing.get_args(hint) or [hint]
         )
-
-
-@pytest.mark.parametrize(
-    ("values", "message"),
-    [
-        ({"hiden_size": 3}, "--set: unknown key 'hiden_size'; did you mean 'hidden_size'?"),
-        ({"model.hiden_size": 3}, "--set: unknown key 'model.hiden_size'; did you mean 'model.hidden_size'?"),
-        ({"modle.hidden_size": 3}, "--set: unknown key 'modle.hidden_size'; did you mean 'model.hidden_size'?"),
-        ({"minuts": 3}, "--set: unknown key 'minuts'; did you mean 'minutes'?"),
-        ({"qqqq": 3}, "--set: unknown key 'qqqq'; `peephole train --help` lists all keys"),
-        ({"source": "x"}, "--set: 'source' is in several sections; wanted one of data.source, symbols.source"),
-    ],
-)
-def test_the_error_for_a_misspelt_key_suggests_the_nearest(values: dict[str, Any], message: str) -> None:
-    with pytest.raises(ConfigError) as caught:
-        Config().with_values(values)
-    assert str(caught.value) == message
-
-
-SHARED = {"threads", "seed", "engine", "ctc_weight"}
-
-
-def test_a_unique_short_name_is_accepted() -> None:
-    keys = [name.split(".")[1] for name in FIELDS]
-    assert {key for key in keys if keys.count(key) > 1} == SHARED | {"source", "target"}
-    for name in FIELDS:
-        key = name.split(".")[1]
-        value = {name: another_value(name)} | COMPANIONS.get(name, {})
-        if keys.count(key) == 1:
-            short = {key if full == name else full: option for full, option in value.items()}
-            assert Config().with_values(short) == Config().with_values(value)
-        elif key not in SHARED:
-            with pytest.raises(ConfigError, match="several sections; wanted one of ") as caught:
-                Config().with_values({key: value[name]})
-            assert name in str(caught.value)
-
-
-@pytest.mark.parametrize("key", sorted(SHARED))
-def test_a_short_name_shared_by_train_and_search_sets_both(key: str) -> None:
-    value = another_value(f"train.{key}")
-    needed = COMPANIONS.get(f"search.{key}", {})
-    both = Config().with_values({f"train.{key}": value, f"search.{key}": value, **needed})
-    assert Config().with_values({key: value, **needed}) == both
-    assert Config().with_values({key: as_text(value), **needed}) == both
-    other = FIELDS[f"train.{key}"][1].default
-    for order in ((key, f"search.{key}"), (f"search.{key}", key)):  # the full name wins in either order
-        found = Config().with_values(needed | {name: value if name == key else other for name in order})
-        assert (get(found, f"train.{key}"), get(found, f"search.{key}")) == (value, other)
-    message = f"--set, train.{key}: wanted "
-    with pytest.raises(ConfigError, match=f"^{re.escape(message)}"):
-        Config().with_values({key: [3]})
 
 
 def test_choosing_gru_turns_peepholes_off() -> None:
@@ -239,25 +96,6 @@ def test_explicit_peepholes_for_a_gru_are_refused(peephole: str) -> None:
     ):
         with pytest.raises(ConfigError, match=message):
             call()
-
-
-def test_a_toml_file_may_hold_settings_without_their_section(tmp_path: Path) -> None:
-    path = tmp_path / "c.toml"
-    path.write_text('hidden_size = 64\ncell = "gru"\nthreads = 2\n[search]\nthreads = 4\n[model]\ninput_size = 3\n')
-    config = Config.from_toml(path)
-    assert (config.model.hidden_size, config.model.input_size, config.model.peephole) == (64, 3, "none")
-    assert (config.train.threads, config.search.threads) == (2, 4)
-    assert {"model.hidden_size", "train.threads"} <= config.given
-    for text, message in {
-        "hiddensize = 64": "unknown key 'hiddensize'; did you mean 'hidden_size'?",
-        'source = "a"': "'source' is in several sections; wanted one of data.source, symbols.source",
-        "hidden_size = 'x'": ", model.hidden_size: wanted a whole number, got 'x'",
-        "model = 3\nhidden_size = 4": ", model: wanted a table of keys, got 3",
-        "[modle]\nhidden_size = 4": "unknown section 'modle'",
-    }.items():
-        path.write_text(text)
-        with pytest.raises(ConfigError, match=rf"^{re.escape(str(path))}.*{re.escape(message)}"):
-            Config.from_toml(path)
 
 
 @pytest.mark.parametrize(
@@ -475,53 +313,3 @@ def test_compatible_settings_are_accepted_together(values: dict[str, Any]) -> No
 def test_resetting_one_budget_to_none_allows_another() -> None:
     config = Config().with_values({"epochs": 3})
     assert config.with_values({"epochs": "none", "minutes": "2"}).train.minutes == 2.0
-
-
-@pytest.mark.parametrize(
-    ("content", "message"),
-    [
-        (b"[model\n", "cannot be read as TOML: "),
-        (b"[model]\nhidden_size = \xff\n", "cannot be read as TOML: 'utf-8' codec can't decode"),
-        (b"[model]\nhidden_size = " + b"9" * 5000, "cannot be read as TOML: "),
-        (b"x = " + b"[" * 100_000, "cannot be read as TOML: "),
-        (b"[model]\nhiden_size = 3\n", "unknown key 'hiden_size'; did you mean 'hidden_size'?"),
-        (b"[model]\nhidden_size = '3.5'\n", "model.hidden_size: wanted a whole number, got '3.5'"),
-        (
-            b"[modell]\n",
-            "unknown section 'modell'; wanted one of data, frames, symbols, model, train, search; "
-            "did you mean 'model'?",
-        ),
-    ],
-)
-def test_the_error_for_a_bad_toml_file_names_it(content: bytes, message: str, tmp_path: Path) -> None:
-    path = tmp_path / "bad.toml"
-    path.write_bytes(content)
-    with pytest.raises(ConfigError, match=f"^{re.escape(str(path))}.*{re.escape(message)}") as caught:
-        Config.from_toml(path)
-    assert "\n" not in str(caught.value)
-
-
-def test_the_error_for_a_missing_toml_file_names_it(tmp_path: Path) -> None:
-    with pytest.raises(PeepholeError, match=r"no\.toml: cannot be read as TOML: .*No such file"):
-        Config.from_toml(tmp_path / "no.toml")
-
-
-@pytest.mark.parametrize("kind", ["fifo", "device", "folder", "large"])
-def test_a_config_that_is_no_small_file_is_refused_at_once(kind: str, tmp_path: Path) -> None:
-    path = Path("/dev/zero") if kind == "device" else tmp_path / "odd.toml"
-    if kind == "fifo":
-        os.mkfifo(path)
-    elif kind == "folder":
-        path.mkdir()
-    elif kind == "large":
-        path.write_text("#" * (2**20 + 1))
-    wanted = "wanted at most 1,048,576 bytes" if kind == "large" else "wanted a regular file, got another kind of file"
-    with pytest.raises(ConfigError) as caught:
-        Config.from_toml(path)
-    assert str(caught.value) == f"{path}: cannot be read as TOML: {wanted}"
-
-
-def test_a_byte_order_mark_is_ignored(tmp_path: Path) -> None:
-    path = tmp_path / "windows.toml"
-    path.write_bytes(b"\xef\xbb\xbf[model]\r\nhidden_size = 64\r\n")
-    assert Config.from_toml(path).model.hidden_size == 64

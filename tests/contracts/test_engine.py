@@ -29,14 +29,6 @@ peepholes = pytest.mark.parametrize("peephole", PEEPHOLES)
 compiler = shutil.which("c++") or shutil.which("g++") or shutil.which("clang++")
 
 
-@pytest.fixture
-def threads():
-    """Return `torch.set_num_threads`; restore the number afterwards."""
-    before = torch.get_num_threads()
-    yield torch.set_num_threads
-    torch.set_num_threads(before)
-
-
 def random_problem(peephole, *, batch, steps, input_size, hidden_size, dtype=torch.float32, seed=0):
     """Return x, lengths, state and weights; the first sequence has all steps, the last has one."""
     generator = torch.Generator().manual_seed(seed)

@@ -17,7 +17,7 @@ from peephole.nn import Seq2Seq
 from peephole.search.torch import DefinitionSearch
 from peephole.symbols import EOS
 
-from .test_engine_search import (
+from .search_cases import (
     SHAPES,
     TARGET,
     assert_same,

@@ -23,14 +23,6 @@ smoothings = pytest.mark.parametrize("smoothing", [0.0, 0.3])
 dtypes = pytest.mark.parametrize("dtype", [torch.float64, torch.float32], ids=str)
 
 
-@pytest.fixture
-def threads():
-    """Return `torch.set_num_threads`; restore the number afterwards."""
-    before = torch.get_num_threads()
-    yield torch.set_num_threads
-    torch.set_num_threads(before)
-
-
 def on_engine(instruction_set, operand="as_is"):
     """Return the engine's loss with the definition's arguments: the readouts are the logits, W_p is 1 and b_p is 0."""
 

@@ -19,7 +19,7 @@ from peephole.nn.schema import Architecture, tensors
 from peephole.search.torch import DefinitionSearch
 from peephole.storage.quantization import Stored, dequantize, quantize
 
-from .test_engine_search import ROUNDING, SEARCHES, SOURCE, TARGET, assert_same, make_config, make_network, pack
+from .search_cases import ROUNDING, SEARCHES, SOURCE, TARGET, assert_same, make_config, make_network, pack
 
 pytestmark = pytest.mark.skipif(not engine.available(), reason="the engine was not built")
 

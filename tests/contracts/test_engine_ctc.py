@@ -19,7 +19,7 @@ from peephole.search.torch import DefinitionSearch, build_network, pad
 from peephole.storage.model_file import ModelFile
 from peephole.storage.quantization import dequantize, quantize
 
-from .test_engine_search import SOURCE, TARGET, assert_same, make_config, make_network, make_sources, pack
+from .search_cases import SOURCE, TARGET, assert_same, make_config, make_network, make_sources, pack
 
 pytestmark = pytest.mark.skipif(not engine.available(), reason="the engine was not built")
 

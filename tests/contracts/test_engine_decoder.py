@@ -29,14 +29,6 @@ peepholes = pytest.mark.parametrize("peephole", PEEPHOLES)
 BATCH, SOURCE_STEPS, STEPS = 23, 9, 14
 
 
-@pytest.fixture
-def threads():
-    """Return `torch.set_num_threads`; restore the number afterwards."""
-    before = torch.get_num_threads()
-    yield torch.set_num_threads
-    torch.set_num_threads(before)
-
-
 def make(attention="additive", peephole="full", decoder_layers=2, hidden_size=70, residual=False):
     """Return a model with random parameters and a batch with unequal lengths on both sides."""
     config = ModelConfig(

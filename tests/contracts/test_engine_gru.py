@@ -20,14 +20,6 @@ directions = pytest.mark.parametrize("reverse", [False, True], ids=["forward", "
 DTYPES = (torch.float32, torch.float64)
 
 
-@pytest.fixture
-def threads():
-    """Return `torch.set_num_threads`; restore the number afterwards."""
-    before = torch.get_num_threads()
-    yield torch.set_num_threads
-    torch.set_num_threads(before)
-
-
 def random_problem(*, batch, steps, input_size, hidden_size, dtype=torch.float32):
     """Return x, lengths, state and weights; the first sequence has all steps, the last has one."""
     draw = torch.Generator().manual_seed(1)

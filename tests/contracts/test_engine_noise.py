@@ -15,14 +15,6 @@ needs_engine = pytest.mark.skipif(not engine.available(), reason="issue 3: witho
 int64s = st.integers(-(2**63), 2**63 - 1)
 
 
-@pytest.fixture
-def threads():
-    """Return `torch.set_num_threads`; restore the number afterwards."""
-    before = torch.get_num_threads()
-    yield torch.set_num_threads
-    torch.set_num_threads(before)
-
-
 def mask(setting, noise, *arguments):
     """Return the mask computed under an engine setting."""
     with use_engine(setting):

@@ -1,4 +1,7 @@
-"""Tests the engine's linear product and output layer with loss: accuracy, and equal bits on any threads."""
+"""Tests the engine's output layer with loss: accuracy, and equal bits on any threads.
+
+Tests of what the linear product shares with it are here, too; test_engine_linear.py has those of the product alone.
+"""
 
 from __future__ import annotations
 
@@ -17,54 +20,21 @@ from peephole.nn.loss import loss_sum
 from peephole.nn.outputs import output_loss_sum
 from peephole.symbols import PAD
 
-DTYPES = (torch.float32, torch.float64)
-TOLERANCE = {torch.float32: 1e-5, torch.float64: 1e-12}  # relative to the largest absolute value of an array
-instruction_sets = pytest.mark.parametrize("instruction_set", engine.instruction_sets())
-dtypes = pytest.mark.parametrize("dtype", DTYPES, ids=str)
-smoothings = pytest.mark.parametrize("smoothing", [0.0, 0.1])
-LINEAR_SIZES = [(1, 1, 1), (5, 3, 2), (37, 70, 83), (600, 48, 66), (2, 64, 256)]  # rows, inputs, outputs
+from .output_problems import (
+    agree,
+    bfloat16,
+    check_bfloat16,
+    dtypes,
+    instruction_sets,
+    linear_problem,
+    loss_problem,
+    needs_engine,
+    run_linear,
+    run_loss,
+    smoothings,
+)
+
 LOSS_SIZES = [(1, 1, 2), (9, 5, 40), (70, 33, 83), (300, 48, 600)]  # rows, hidden size, symbols
-needs_engine = pytest.mark.skipif(not engine.available(), reason="issue 3: without a compiler there is no engine")
-
-
-@pytest.fixture
-def threads():
-    """Return `torch.set_num_threads`; restore the number afterwards."""
-    before = torch.get_num_threads()
-    yield torch.set_num_threads
-    torch.set_num_threads(before)
-
-
-def normals(*shapes, dtype=torch.float32, seed=0):
-    generator = torch.Generator().manual_seed(seed)
-    return [torch.randn(shape, generator=generator, dtype=dtype).requires_grad_() for shape in shapes]
-
-
-def linear_problem(rows, inputs, outputs, dtype=torch.float32):
-    return normals((rows, inputs), (outputs, inputs), (outputs,), (rows, outputs), dtype=dtype)
-
-
-def loss_problem(rows, hidden_size, symbols, dtype=torch.float32):
-    """Return r, weight, bias and targets; every fifth row and the last are padding, unless there is only one row."""
-    r, weight, bias = normals((1, rows, hidden_size), (symbols, hidden_size), (symbols,), dtype=dtype)
-    generator = torch.Generator().manual_seed(1)
-    target = torch.randint(1, symbols, (1, rows), generator=generator)
-    if rows > 1:
-        target[0, ::5] = target[0, -1] = PAD
-    return r, weight, bias, target
-
-
-def run_linear(setting, x, weight, bias, cotangent):
-    leaves = [x, weight] if bias is None else [x, weight, bias]
-    with use_engine(setting):
-        y = linear(x, weight, bias)
-    return [y, *torch.autograd.grad(y, leaves, cotangent)]
-
-
-def run_loss(setting, r, weight, bias, target, smoothing, scale=0.7):
-    with use_engine(setting):
-        loss = output_loss_sum(r, weight, bias, target, smoothing)
-    return [loss, *torch.autograd.grad(loss * scale, (r, weight, bias))]
 
 
 def numpy_loss(r, weight, bias, target, smoothing, scale=0.7):
@@ -82,25 +52,6 @@ def numpy_loss(r, weight, bias, target, smoothing, scale=0.7):
     d_r = np.zeros_like(r)
     d_r[real] = d_z @ weight
     return [-(gold * log_p).sum(), d_r[None], d_z.T @ r[real], d_z.sum(0)]
-
-
-def agree(found, wanted, dtype):
-    """Return whether all arrays agree within the tolerance of the type."""
-    pairs = ((a.detach().double(), torch.as_tensor(b).detach().double()) for a, b in zip(found, wanted, strict=True))
-    return all(float((a - b).abs().max()) <= TOLERANCE[dtype] * float(b.abs().max()) for a, b in pairs)
-
-
-@instruction_sets
-@dtypes
-@pytest.mark.parametrize("sizes", LINEAR_SIZES, ids=str)
-@pytest.mark.parametrize("num_threads", [1, 3])
-def test_linear_and_its_gradients_equal_numpy(instruction_set, dtype, sizes, num_threads, threads):
-    threads(num_threads)
-    x, weight, bias, cotangent = linear_problem(*sizes, dtype=dtype)
-    X, W, b, d = (tensor.detach().double().numpy() for tensor in (x, weight, bias, cotangent))
-    wanted = [X @ W.T + b, d @ W, d.T @ X, d.sum(0)]
-    assert agree(run_linear(instruction_set, x, weight, bias, cotangent), wanted, dtype)
-    assert agree(run_linear(instruction_set, x, weight, None, cotangent), [wanted[0] - b, *wanted[1:3]], dtype)
 
 
 @instruction_sets
@@ -162,40 +113,6 @@ def test_gradcheck(instruction_set, smoothing):
         assert torch.autograd.gradcheck(linear, (x, weight))
         *tensors, target = loss_problem(7, 5, 6, dtype=torch.float64)
         assert torch.autograd.gradcheck(lambda *given: output_loss_sum(*given, target, smoothing), tensors)
-
-
-def bfloat16(enabled=True):
-    return torch.autocast("cpu", torch.bfloat16, enabled=enabled)
-
-
-def check_bfloat16(instruction_set, run):
-    """Check that `run(setting)` under autocast is closer to float32 on the engine than in the definition."""
-    want = run("off")
-    with bfloat16():
-        found, rounded = run(instruction_set), run("off")
-    for exact, got, autocast_got in zip(want, found, rounded, strict=True):
-        assert got.dtype == torch.float32
-        error, allowed = (float((part - exact).detach().norm()) for part in (got, autocast_got))
-        assert error < allowed
-    assert all((got != exact).any() for exact, got in zip(want[:3], found, strict=False))  # products were rounded
-    return found
-
-
-@instruction_sets
-@pytest.mark.parametrize("sizes", [(37, 70, 83), (601, 49, 67), (5, 3, 1)], ids=str)
-@pytest.mark.parametrize("num_threads", [1, 3])
-def test_bfloat16_rounds_only_the_operands_of_linear(instruction_set, sizes, num_threads, threads):
-    """The gradient of the bias is not a product, so it equals that of float32."""
-    threads(num_threads)
-    problem = linear_problem(*sizes)
-    found = check_bfloat16(instruction_set, lambda setting: run_linear(setting, *problem))
-    assert agree(found, rounded_linear(*problem), torch.float32)
-
-
-def rounded_linear(x, weight, bias, cotangent):
-    """Return y and its gradients, computed in float64 from operands rounded to bfloat16."""
-    X, W, d = (tensor.detach().bfloat16().double() for tensor in (x, weight, cotangent))
-    return [X @ W.T + bias.double(), d @ W, d.T @ X, cotangent.double().sum(0)]
 
 
 @instruction_sets
@@ -322,12 +239,6 @@ class TestOperators:
             torch.library.opcheck(torch.ops.peephole.output_loss.default, arguments)
         scaled = [tensor.detach() for tensor in (torch.tensor(2.0, dtype=dtype), r, weight, bias)]
         torch.library.opcheck(torch.ops.peephole.output_loss_backward.default, scaled)
-
-    def test_transposed_and_higher_dimensional_arguments_are_accepted(self):
-        x, weight, bias, _ = linear_problem(12, 5, 6)
-        turned, weight = x.detach().view(3, 4, 5).transpose(0, 1), weight.detach().t().contiguous().t()
-        torch.testing.assert_close(linear(turned, weight, bias), F.linear(turned, weight, bias), rtol=0, atol=1e-5)
-        assert linear(turned, weight).shape == (4, 3, 6)
 
     def test_backward_twice_is_equal_and_second_derivatives_are_refused(self):
         r, weight, bias, target = loss_problem(9, 5, 40)

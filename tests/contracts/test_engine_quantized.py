@@ -18,7 +18,7 @@ from peephole.search.hypothesis import Hypothesis
 from peephole.search.torch import DefinitionSearch
 from peephole.storage.quantization import Stored, dequantize, quantize
 
-from .test_engine_search import ROUNDING, ROUNDING_OF_NORMS, SHAPES, SOURCE, TARGET, encoded, make_config, make_sources
+from .search_cases import ROUNDING, ROUNDING_OF_NORMS, SHAPES, SOURCE, TARGET, encoded, make_config, make_sources
 
 pytestmark = pytest.mark.skipif(not engine.available(), reason="the engine was not built")
 

@@ -21,9 +21,9 @@ from process_memory import reads_proc, resident_bytes
 
 from . import test_engine_copying as copying
 from . import test_frontends as frontends
+from .search_cases import SEARCHES, SHAPES, TARGET, make_config, make_network, make_sources, pack
 from .session_traffic import Job, assert_same_bits, check, make_jobs, run
 from .test_engine_constraints import CONSTRAINED, make_short_network
-from .test_engine_search import SEARCHES, SHAPES, TARGET, make_config, make_network, make_sources, pack
 from .test_language_model import make_language_model, pack_language_model
 
 pytestmark = pytest.mark.skipif(not engine.available(), reason="the engine was not built")

@@ -14,8 +14,8 @@ import pytest
 from peephole import engine
 from peephole.engine.packed import PackedSearch
 
+from .search_cases import SEARCHES, SOURCE, make_config, make_network, pack
 from .test_engine_model_file import ENGINE
-from .test_engine_search import SEARCHES, SOURCE, make_config, make_network, pack
 
 compiler = shutil.which("c++") or shutil.which("g++") or shutil.which("clang++")
 pytestmark = pytest.mark.skipif(not engine.available(), reason="the engine was not built")

@@ -26,8 +26,7 @@ from . import oracle
 from .checks import assert_close
 from .model_oracle import BOS, ModelOracle
 from .network_checks import TARGET_SYMBOLS, check_gradients, padded, weights_of
-from .test_engine_constraints import BEAM, CONSTRAINED, make_phrases
-from .test_engine_search import (
+from .search_cases import (
     ROUNDING,
     SEARCHES,
     SHAPES,
@@ -39,6 +38,7 @@ from .test_engine_search import (
     make_sources,
     pack,
 )
+from .test_engine_constraints import BEAM, CONSTRAINED, make_phrases
 
 TARGETS = [[4, EOS], [5, 4, 3, 5, EOS], [3, 3, EOS]]
 KINDS: list[dict[str, object]] = [

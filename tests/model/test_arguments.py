@@ -99,11 +99,6 @@ WRONG: dict[str, tuple[Callable[[Model], Any], str]] = {
 }
 
 
-@pytest.fixture(scope="module")
-def toy() -> Model:
-    return peephole.load(MODEL)
-
-
 @pytest.mark.usefixtures("annotations_unchecked")
 @pytest.mark.parametrize("name", WRONG)
 def test_wrong_type_is_reported_in_one_line(

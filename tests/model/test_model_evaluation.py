@@ -28,11 +28,6 @@ PAIRS = [(word, pronounce(word)) for word in WORDS] + [(word, "B " + pronounce(w
 INT8 = STORED["2"][0]
 
 
-@pytest.fixture(scope="module")
-def toy() -> Model:
-    return peephole.load(MODEL)
-
-
 @pytest.fixture
 def test_file(tmp_path: Path) -> Path:
     path = tmp_path / "test.tsv"

@@ -18,11 +18,6 @@ from peephole.model.pairs import score_pairs
 
 
 @pytest.fixture(scope="module")
-def toy(toy_file: Path) -> Model:
-    return peephole.load(toy_file)
-
-
-@pytest.fixture(scope="module")
 def short(toy: Model, tmp_path_factory: pytest.TempPathFactory) -> Model:
     """Return the toy model with max_length 4."""
     path = tmp_path_factory.mktemp("short") / "short.safetensors"

@@ -29,7 +29,7 @@ pytestmark = pytest.mark.skipif(not engine.available(), reason="the engine was n
 
 BUILDS = ("simd", "plain")
 FORMATS: tuple[Stored, ...] = ("float32", "bfloat16", "int8")
-TOLERANCE = 1e-4  # for log p of a target, as in tests/contracts/test_engine_search.py
+TOLERANCE = 1e-4  # for log p of a target, as in tests/contracts/search_cases.py
 SAME_BITS = platform.machine() == "x86_64"  # its instruction set "generic" has the same vectors and operations
 
 SOURCE: Symbols = CharacterSymbols(list("abcdefg"), "NFC")
