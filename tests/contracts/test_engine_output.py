@@ -235,8 +235,15 @@ class TestOperators:
         torch.library.opcheck(torch.ops.peephole.linear_backward.default, (*plain, True, "as_is", best))
         r, weight, bias, target = loss_problem(7, 5, 6, dtype=dtype)
         for operand in operands:
-            arguments = (r.detach()[0].requires_grad_(), weight, bias, target[0], 0.1, True, operand, best)
-            torch.library.opcheck(torch.ops.peephole.output_loss.default, arguments)
+            leaves = (r.detach()[0].requires_grad_(), weight, bias)
+            torch.library.opcheck(
+                torch.ops.peephole.output_loss.default, (*leaves, target[0], 0.1, 0.0, True, operand, best)
+            )
+            pairs = torch.tensor([3, 1, 0, 3, 1, 0])  # with the consistency loss
+            torch.library.opcheck(
+                torch.ops.peephole.output_loss.default,
+                (leaves[0].detach()[:6].requires_grad_(), *leaves[1:], pairs, 0.1, 2.0, True, operand, best),
+            )
         scaled = [tensor.detach() for tensor in (torch.tensor(2.0, dtype=dtype), r, weight, bias)]
         torch.library.opcheck(torch.ops.peephole.output_loss_backward.default, scaled)
 
