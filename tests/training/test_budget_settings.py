@@ -212,6 +212,8 @@ def test_a_model_of_few_data_is_trained_long_enough(tmp_path, monkeypatch, capsy
     train("train.tsv", out="m.safetensors", hidden_size=16, embedding_size=8, batch_symbols=2000)
     said = capsys.readouterr().err
     assert " pairs are few and no budget was given: attention_symbol=true, dropout=0.4, keep=last, steps=7\n" in said
+    assert "\nm.safetensors: last dev symbol error rate " in said
+    assert "(best)" not in said  # no evaluation is
     assert read_run(tmp_path / "m.run").config.train.steps == 7
     train("train.tsv", out="n.safetensors", from_model="m.safetensors", minutes=0.0001)  # keeps its settings
     stored = load("n.safetensors").config
