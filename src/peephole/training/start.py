@@ -25,6 +25,8 @@ FIRST_WEIGHTS = ("forget_bias", "embedding_std", "initial_range")
 """Settings of section model for drawing first weights; only those of new symbols are drawn, as in the model's run."""
 MACHINE = ("precision", "device", "threads", "engine")
 """Settings of section train that suit the machine that made the model, not the task."""
+DEV = ("keep",)
+"""Likewise, that suit the size of its dev set; by default a run never ends with weights worse on dev than the model's."""
 
 
 @dataclass(frozen=True)
@@ -97,15 +99,14 @@ def config_of_model(model: str) -> Config:
 
 
 def starting_config(made_with: Config) -> Config:
-    """Return the settings of a model, but with the default budget and the defaults of settings of the machine.
+    """Return the settings of a model, but with the default budget and the defaults of settings of machine and dev set.
 
-    >>> starting_config(Config().with_values({"minutes": 5, "threads": 2, "dropout": 0.5})) == Config().with_values(
-    ...     {"dropout": 0.5, "search.threads": 2}
-    ... )
+    >>> made_with = Config().with_values({"minutes": 5, "threads": 2, "dropout": 0.5, "keep": "last"})
+    >>> starting_config(made_with) == Config().with_values({"dropout": 0.5, "search.threads": 2})
     True
     """
     default = TrainConfig()
-    reset = {name: getattr(default, name) for name in (*BUDGET, *MACHINE)}
+    reset = {name: getattr(default, name) for name in (*BUDGET, *MACHINE, *DEV)}
     # The temperature of the probabilities was that of the old weights
     return replace(
         made_with, train=replace(made_with.train, **reset), search=replace(made_with.search, calibration=1.0)
