@@ -313,9 +313,11 @@ def main() -> None:
         sets, numbers, (1, 3), losses, ("plain", "copying", "consistency"), strength=3
     ):
         rows, *sizes = loss
-        rows += rows % 2
-        more: dict[str, Any] = {"steps": rows // 3 or 1, "source_steps": 7} if kind == "copying" else {}
-        more |= {"consistency_loss": 2.0} if kind == "consistency" else {}
+        more: dict[str, Any] = {}
+        if kind == "copying":
+            more = {"steps": rows // 3 or 1, "source_steps": 7}
+        elif kind == "consistency":
+            more, rows = {"consistency_loss": 2.0}, rows + rows % 2  # of two halves
         output_loss = engine.OutputLossProblem(*number, threads, rows, *sizes, padding=0, label_smoothing=0.1, **more)
         call_output_loss(output_loss, instruction_set, calls)
         calls += 1

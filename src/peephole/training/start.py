@@ -26,7 +26,7 @@ FIRST_WEIGHTS = ("forget_bias", "embedding_std", "initial_range")
 MACHINE = ("precision", "device", "threads", "engine")
 """Settings of section train that suit the machine that made the model, not the task."""
 DEV = ("keep",)
-"""Likewise, that suit the size of its dev set; by default a run never ends with weights worse on dev than the model's."""
+"""Likewise, that suit its dev set; by default no run ends with weights that are worse on dev than the model's."""
 
 
 @dataclass(frozen=True)
