@@ -263,7 +263,7 @@ class TrainConfig:
     )
     consistency_loss: float = option(
         0.0,
-        "read each pair twice, with other dropout: weight of the consistency loss (68), which wants the same of both",
+        "read each pair twice, with different dropout; weight of the loss (68) of differences between the two",
         low=0,
         high=100,
     )
@@ -277,7 +277,7 @@ class TrainConfig:
     sampling_end: float = option(0.25, "share of predicted symbols fed at the end of training", low=0, high=1)
     ema_decay: float = option(0.999, "decay of the moving average of the weights; 0 turns it off", low=0, high=0.99999)
     average_last: int = option(
-        1, "average the weights of the last N evaluations if this is better on dev", low=1, high=1000
+        1, "average the weights of the last N evaluations if this is better on dev, or keep=last", low=1, high=1000
     )
     patience: int | None = option(
         None, "stop after this many evaluations without a better dev metric", low=1, high=HIGHEST_COUNT
@@ -286,7 +286,7 @@ class TrainConfig:
         "symbol_error_rate", "dev metric that selects the weights to keep"
     )
     keep: Literal["best", "last"] = option(
-        "best", "the weights that become the model: those that are best on dev, or the last, where dev is too small"
+        "best", "the weights that become the model: the best on dev, or the last ones"
     )
     dev_pairs: int = option(1000, "dev sources decoded by greedy search at each evaluation", low=1, high=HIGHEST_COUNT)
     evaluations: int = option(20, "evaluations in a training, evenly spread", low=1, high=10**6)

@@ -210,6 +210,9 @@ def test_the_last_weights_are_kept_where_it_is_wanted(corpus):
     assert training.found_best == [True, True, True, True]
     assert same(training.state.best, training.measured[3])
     assert (training.state.position.best_value, training.state.position.best_step) == (2.5, 4)
+    mean = Training(corpus, replace(config, average_last=2), values=[2.0, 1.0, 3.0, 2.5, 4.0]).run()
+    assert mean.found_best[4]
+    assert same(mean.state.best, mean.measured[4])
     nans = Training(corpus, config, values=[2.0, 1.0, math.nan, math.nan]).run()
     assert nans.found_best == [True, True, False, False]
     assert same(nans.state.best, nans.measured[1])

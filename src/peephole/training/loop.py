@@ -226,7 +226,7 @@ def patience_is_over(state: TrainState, config: TrainConfig) -> bool:
 
 
 def choose_best(state: TrainState, config: TrainConfig, hooks: Hooks) -> bool:
-    """Measure the mean of the last evaluations' weights and keep it if it is better than the best single ones.
+    """Measure the mean of the last evaluations' weights and keep it if `remember_if_best` wants it.
 
     Returns:
         Whether it is done: False if a stop ended it.
