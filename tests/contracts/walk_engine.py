@@ -309,14 +309,14 @@ def main() -> None:
     for instruction_set, number, threads, shape in covering(sets, numbers, (1, 3), products, strength=3):
         call_linear(engine.LinearProblem(*number, threads, *shape), instruction_set, calls)
         calls += 1
-    for instruction_set, number, threads, loss, kind in covering(
-        sets, numbers, (1, 3), losses, ("plain", "copying", "consistency"), strength=3
+    for instruction_set, number, threads, loss, copied in covering(
+        sets, numbers, (1, 3), losses, (False, True), strength=3
     ):
         rows, *sizes = loss
         more: dict[str, Any] = {}
-        if kind == "copying":
+        if copied:
             more = {"steps": rows // 3 or 1, "source_steps": 7}
-        elif kind == "consistency":
+        elif calls % 2:
             more, rows = {"consistency_loss": 2.0}, rows + rows % 2  # of two halves
         output_loss = engine.OutputLossProblem(*number, threads, rows, *sizes, padding=0, label_smoothing=0.1, **more)
         call_output_loss(output_loss, instruction_set, calls)
