@@ -17,7 +17,7 @@ TOLERANCE = {torch.float32: 1e-5, torch.float64: 1e-12}  # relative to the large
 instruction_sets = pytest.mark.parametrize("instruction_set", engine.instruction_sets())
 dtypes = pytest.mark.parametrize("dtype", DTYPES, ids=str)
 smoothings = pytest.mark.parametrize("smoothing", [0.0, 0.1])
-needs_engine = pytest.mark.skipif(not engine.available(), reason="issue 3: without a compiler there is no engine")
+needs_engine = pytest.mark.skipif(not engine.available(), reason="without a compiler there is no engine")
 
 
 def normals(*shapes, dtype=torch.float32, seed=0):

@@ -6,8 +6,6 @@ import numpy as np
 import pytest
 import torch
 
-import peephole.engine.output  # noqa: F401  # registers the operators
-from peephole import engine
 from peephole.errors import ConfigError
 from peephole.nn import Noise, use_engine
 from peephole.nn.copying import CopyOutput
@@ -20,14 +18,13 @@ from . import oracle
 from .changes import change_text
 from .checks import assert_close
 from .network_checks import PAIRS, batch, make
+from .output_problems import instruction_sets, needs_engine
 from .wrong_losses import WRONG_CONSISTENCY_LOSSES, right_consistency_loss
 
 HALF = [[4, 3, EOS, 0], [1, EOS, 0, 0], [3, 3, 1, EOS]]
 TARGET = np.array(HALF + HALF)
 V = 5
 LOGITS = 2 * np.random.default_rng(0).normal(size=(*TARGET.shape, V))
-needs_engine = pytest.mark.skipif(not engine.available(), reason="without a compiler there is no engine")
-instruction_sets = pytest.mark.parametrize("instruction_set", engine.instruction_sets())
 
 
 def divergence(p, q):
@@ -84,6 +81,7 @@ def test_a_network_adds_it_with_its_weight(sampling):
     assert wanted > 0.1
     torch.testing.assert_close(loss(0.7, others) - loss(0.0, others), 0.7 * wanted)
     same = torch.cat([pairs, pairs])
+    # Its terms are differences of the same numbers in float64, and the losses are below 100
     torch.testing.assert_close(loss(0.7, same), loss(0.0, same), rtol=0, atol=1e-12)
 
 
@@ -131,16 +129,12 @@ def test_the_engine_computes_that_of_the_definition(instruction_set, dtype, tole
 
 @needs_engine
 @instruction_sets
-def test_its_bits_do_not_depend_on_the_threads(instruction_set):
+def test_its_bits_do_not_depend_on_the_threads(instruction_set, threads):
     given = (*problem(300, 33, 83, torch.float32), (0.1, 3.0))
-    before = torch.get_num_threads()
-    try:
-        found = []
-        for threads in (1, 3):
-            torch.set_num_threads(threads)
-            found.append(run(instruction_set, *given))
-    finally:
-        torch.set_num_threads(before)
+    found = []
+    for number in (1, 3):
+        threads(number)
+        found.append(run(instruction_set, *given))
     assert all(torch.equal(one, other) for one, other in zip(*found, strict=True))
 
 

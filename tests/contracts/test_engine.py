@@ -51,7 +51,7 @@ def flat(result):
     return [out, *state]
 
 
-@pytest.mark.skipif(compiler is None, reason="issue 3: without a compiler there is no engine")
+@pytest.mark.skipif(compiler is None, reason="without a compiler there is no engine")
 def test_the_engine_is_available():
     assert engine.available(), "install the package (pip install -e .) or set PEEPHOLE_LIBRARY"
     assert engine.instruction_sets()[-1] == "generic"
@@ -200,7 +200,7 @@ def test_sigmoid_and_tanh_of_infinite_large_and_nan_arguments(instruction_set, d
                 assert abs(got - value) < 1e-37
 
 
-@pytest.mark.skipif(not engine.available(), reason="issue 3: without a compiler there is no engine")
+@pytest.mark.skipif(not engine.available(), reason="without a compiler there is no engine")
 class TestOperators:
     @peepholes
     @pytest.mark.parametrize("dtype", DTYPES, ids=str)
@@ -267,7 +267,7 @@ class TestChoice:
             assert engine_in_use() is None
             run_lstm(*problem)
 
-    @pytest.mark.skipif(not engine.available(), reason="issue 3: without a compiler there is no engine")
+    @pytest.mark.skipif(not engine.available(), reason="without a compiler there is no engine")
     def test_auto_selects_the_engine(self, monkeypatch):
         monkeypatch.setattr(engine.LSTMProblem, "forward", fail)
         assert engine_in_use() == engine.instruction_sets()[0]
@@ -285,7 +285,7 @@ class TestChoice:
         with pytest.raises(ValueError, match=r"wanted one of auto, off.*got 'sse9'"), use_engine("sse9"):
             pass
 
-    @pytest.mark.skipif(not engine.available(), reason="issue 3: without a compiler there is no engine")
+    @pytest.mark.skipif(not engine.available(), reason="without a compiler there is no engine")
     def test_training_uses_the_configured_engine(self, monkeypatch, tmp_path):
         monkeypatch.setattr(engine.LSTMProblem, "forward", fail)  # the layers in PyTorch's steps
         monkeypatch.setattr(EngineTrainer, "step", fail)  # the engine's own steps

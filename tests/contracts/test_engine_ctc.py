@@ -19,6 +19,7 @@ from peephole.search.torch import DefinitionSearch, build_network, pad
 from peephole.storage.model_file import ModelFile
 from peephole.storage.quantization import dequantize, quantize
 
+from . import search_cases
 from .search_cases import SOURCE, TARGET, assert_same, make_config, make_network, make_sources, pack
 
 pytestmark = pytest.mark.skipif(not engine.available(), reason="the engine was not built")
@@ -28,13 +29,7 @@ SHAPES: dict[str, dict[str, object]] = {
     "gru, mean": {"cell": "gru", "peephole": "none", "context": "mean", "encoder_size": 26},
     "pyramid": {"encoder_layers": 2, "encoder_pyramid": 1, "attention": "location"},
 }
-SEARCHES = {
-    "greedy": SearchConfig(beam_size=1),
-    "beam": SearchConfig(beam_size=4, nbest=3),
-    "length penalty": SearchConfig(beam_size=5, nbest=2, length_penalty=1.0),
-    "wider than the vocabulary": SearchConfig(beam_size=30, nbest=30),
-    "samples": SearchConfig(nbest=3, temperature=0.8),
-}
+SEARCHES = {name: search for name, search in search_cases.SEARCHES.items() if name != "truncated samples"}
 WEIGHTS = (0.3, 1.0)
 
 

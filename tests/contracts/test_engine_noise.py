@@ -11,7 +11,7 @@ from peephole import engine
 from peephole.engine import dropout  # noqa: F401  # registers the operator
 from peephole.nn import Noise, use_engine
 
-needs_engine = pytest.mark.skipif(not engine.available(), reason="issue 3: without a compiler there is no engine")
+needs_engine = pytest.mark.skipif(not engine.available(), reason="without a compiler there is no engine")
 int64s = st.integers(-(2**63), 2**63 - 1)
 
 

@@ -289,6 +289,7 @@ def test_a_run_without_checkpoints_begins_anew_and_says_so(folder, monkeypatch, 
         {"peephole": "diagonal", "attention": "general", "encoder_size": 12},
         {"attention": "dot", "scheduled_sampling": "exponential", "precision": "bf16-mixed"},
         {"attention": "coverage", "coverage_loss": 0.5, "precision": "bf16-mixed"},
+        {"consistency_loss": 2.0, "dropout": 0.3, "keep": "last"},
     ],
     ids=str,
 )
