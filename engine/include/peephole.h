@@ -508,8 +508,8 @@ typedef struct peephole_forecast {
 /* Return PEEPHOLE_ABI_VERSION of the library. */
 PEEPHOLE_API int32_t peephole_abi_version(void);
 
-/* Return the name of the index-th instruction set that this processor can run, best first ("avx512_bf16", "avx512",
- * "avx2", "generic"), or NULL. */
+/* Return the name of the index-th instruction set that this processor can run, best first ("avx512_amx", "avx512_bf16",
+ * "avx512", "avx2", "generic"), or NULL. */
 PEEPHOLE_API const char *peephole_instruction_set(int32_t index);
 
 /* Return the bytes of `saved`, and of `scratch` for a forward or (backward != 0) a backward call. Only types, sizes, form

@@ -4,6 +4,11 @@
 #include <cstdio>
 #include <vector>
 
+#if defined(__AMX_TILE__)
+#include <sys/syscall.h>
+#include <unistd.h>
+#endif
+
 #include "simd/format_products.h"
 #include "simd/matrix.h"
 
@@ -21,6 +26,9 @@ static std::vector<T> read(int64_t count) {
 }
 
 int main() {
+#if defined(__AMX_TILE__)  // as in runtime/instruction_sets.cpp
+  if (syscall(SYS_arch_prctl, 0x1023L, 18L)) return 1;
+#endif
   const std::vector<int64_t> sizes = read<int64_t>(3);
   const int64_t rows = sizes[0], depth = sizes[1], columns = sizes[2];
   const std::vector<float> left = read<float>(rows * depth), right = read<float>(columns * depth);
@@ -37,11 +45,11 @@ int main() {
   operands.reserve(rows);
   Selection selection;
   selection.clear(rows);
-  for (int64_t r = 0; r < rows; ++r) {
-    operands.put(r, left.data() + r * depth);
-    selection.add(operands, r);
-  }
+  for (int64_t r = 0; r < rows; ++r) operands.put(r, left.data() + r * depth);
+  const auto row_at = [=](int64_t i) { return i == 0 ? rows - 1 : i == rows - 1 ? 0 : i; };  // not at equal distances
+  for (int64_t i = 0; i < rows; ++i) selection.add(operands, row_at(i));
   std::vector<float> out(size_t(rows * matrix.columns()));
   matrix.multiply(selection, out.data(), matrix.columns());
-  for (int64_t r = 0; r < rows; ++r) std::fwrite(out.data() + r * matrix.columns(), sizeof(float), size_t(columns), stdout);
+  for (int64_t r = 0; r < rows; ++r)
+    std::fwrite(out.data() + row_at(r) * matrix.columns(), sizeof(float), size_t(columns), stdout);
 }

@@ -18,13 +18,15 @@ pytestmark = pytest.mark.skipif(compiler is None or not engine.available(), reas
 
 SANITIZE = ["-O0", "-g1", "-fsanitize=address,undefined", "-fno-sanitize-recover=undefined"]
 AVX512 = ["-mavx512f", "-mavx512dq", "-mavx512bw", "-mavx512vl"]
+AVX512_BF16 = [*AVX512, "-mavx512bf16", "-mavx512vnni"]
 FLAGS = {  # as in engine/CMakeLists.txt
-    "avx512_bf16": [*AVX512, "-mavx512bf16", "-mavx512vnni"],
+    "avx512_amx": [*AVX512_BF16, "-mamx-tile", "-mamx-bf16", "-mamx-int8"],
+    "avx512_bf16": AVX512_BF16,
     "avx512": AVX512,
     "avx2": ["-mavx2", "-mfma"],
     "generic": [],
 }
-ROWS, DEPTH, COLUMNS = 7, 208, 75  # neither whole tiles nor whole panels
+ROWS, DEPTH, COLUMNS = 39, 208, 75  # neither whole tiles nor whole panels
 
 Array = npt.NDArray[np.float32]
 
@@ -62,15 +64,16 @@ def expected(left: Array, right: Array, steps: Array) -> Array:
     return (levels @ weights.T).astype(np.float32) * (most / np.float32(63) * steps)
 
 
-def draw(weights: str) -> tuple[Array, Array, Array]:
+def draw(weights: str, rows: int = ROWS, depth: int = DEPTH) -> tuple[Array, Array, Array]:
     """Draw rows, columns and the columns' steps; weights are those of a network, large or the largest."""
     rng = np.random.default_rng(1)
-    left = rng.normal(size=(ROWS, DEPTH)).astype(np.float32)
-    left[0], left[1], left[2] = 1, -1, np.sign(left[2])  # the ends of the range
+    left = rng.normal(size=(rows, depth)).astype(np.float32)
+    signs = np.sign(left[-1])
+    left[: min(rows, 3)] = np.stack([np.ones(depth), -np.ones(depth), signs])[: min(rows, 3)]  # the ends of the range
     steps = rng.uniform(1e-3, 2e-3, COLUMNS).astype(np.float32)
     deviation = {"of a network": 30, "large": 60, "largest": 1e6}[weights]
-    numbers = np.clip(np.rint(rng.normal(size=(COLUMNS, DEPTH)) * deviation), -127, 127)
-    numbers[0], numbers[1], numbers[2] = 127, -127, 127 * left[2]  # sums that 16 bits could not hold
+    numbers = np.clip(np.rint(rng.normal(size=(COLUMNS, depth)) * deviation), -127, 127)
+    numbers[0], numbers[1], numbers[2] = 127, -127, 127 * signs  # sums that 16 bits could not hold
     return left, (numbers * steps[:, None]).astype(np.float32), steps
 
 
@@ -78,6 +81,13 @@ def draw(weights: str) -> tuple[Array, Array, Array]:
 def test_products_equal_exact_sums(program: list[str], weights: str) -> None:
     given = draw(weights)
     np.testing.assert_array_equal(multiply(program, *given), expected(*given))
+
+
+@pytest.mark.parametrize("rows", [1, 7, 8, 16, 17, 32])
+@pytest.mark.parametrize("depth", [16, 48, 64, 1040])
+def test_products_of_any_rows_and_depths_equal_exact_sums(program: list[str], rows: int, depth: int) -> None:
+    left, right, steps = draw("largest", rows, depth)
+    np.testing.assert_array_equal(multiply(program, left, right, steps), expected(left, right, steps))
 
 
 @pytest.mark.parametrize("sum_of_four", [257, 258, 259, 260, 508])
@@ -106,6 +116,6 @@ def test_infinite_rows_do_not_change_other_rows(program: list[str]) -> None:
     left, right, steps = draw("largest")
     damaged = left.copy()
     damaged[3, 5] = np.inf
-    others = [0, 1, 2, 4, 5, 6]
+    others = [row for row in range(ROWS) if row != 3]
     found = multiply(program, damaged, right, steps)
     np.testing.assert_array_equal(found[others], expected(left, right, steps)[others])

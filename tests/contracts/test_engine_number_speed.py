@@ -41,8 +41,9 @@ def measures_again():
 
 @pytest.mark.skipif(not engine.available(), reason="without a compiler there is no engine")
 @pytest.mark.parametrize(("slow", "faster"), [("bf16", False), ("as_is", True)])
-def test_the_measured_format_is_chosen(monkeypatch, slow, faster):
-    monkeypatch.setattr(number_speed, "instruction_sets", lambda: ("avx512_bf16", "generic"))
+@pytest.mark.parametrize("best", ["avx512_amx", "avx512_bf16"])
+def test_the_measured_format_is_chosen(monkeypatch, best, slow, faster):
+    monkeypatch.setattr(number_speed, "instruction_sets", lambda: (best, "generic"))
     Clock(monkeypatch, slow)
     assert number_speed.bfloat16_is_faster() == faster
 

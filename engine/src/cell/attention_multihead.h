@@ -79,7 +79,7 @@ class MultiheadForward {
       left[q] = saved.contexts_of(at);
     }
     for (int64_t unit = 0; unit < stride; unit += L)
-      for_tiles(alive, [&](int64_t q, int64_t n) {
+      for_tiles<kTileRows<O>>(alive, [&](int64_t q, int64_t n) {
         tile_of<O>(n, 1)(stride, left + q, panels + unit * stride, nullptr, 0,
                          contexts + walk.rank(part, q) * stride + unit, walk.parts * stride);
       });
@@ -129,7 +129,7 @@ class MultiheadBackward {
     const int64_t B = rows.p.batch, steps = B * rows.p.steps, M = padded<T>(rows.M);
     panels = rows.scratch.template take<O>(M * M);
     context_rows = rows.scratch.template take<O>(steps * M);
-    tiles = rows.scratch.template take<O>(most_tiled(rows.M) * in_groups<O>(steps));
+    tiles = rows.scratch.template take<O>(most_tiled<O>(rows.M) * most_in_steps<O>(steps));
     heads = rows.scratch.template take<T>(B * M);
     means = rows.scratch.template take<T>(B * rows.S);
     vectors = rows.scratch.template take<T>(B * padded<T>(rows.A));

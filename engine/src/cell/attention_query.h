@@ -45,7 +45,7 @@ class QueryForward {
     const O **left = walk.of_part(pointers, part);
     for (int64_t q = 0; q < alive; ++q) left[q] = rows.state_operands(walk.row(part, step, q));
     for (int64_t unit = 0; unit < key_units; unit += L)
-      for_tiles(alive, [&](int64_t q, int64_t n) {
+      for_tiles<kTileRows<O>>(alive, [&](int64_t q, int64_t n) {
         tile_of<O>(n, 1)(units, left + q, panels + unit * units, b ? bias + unit : nullptr, 0,
                          queries.of(walk.row(part, step, q)) + unit, walk.parts * key_units);
       });

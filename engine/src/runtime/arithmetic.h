@@ -18,15 +18,15 @@ void activate(int32_t function, int64_t n, const void *in, void *out) {
 template <class T>
 int64_t multiply_in_cache(int64_t repeats) {
   constexpr int64_t kDepth = 96, kWidth = 4 * kLanes<T>;  // at most 24 KB of panel
-  static const T panel[kDepth * kWidth] = {}, left[kTileRows * kDepth] = {};
-  T sums[kTileRows * kWidth];
-  const T *rows[kTileRows];
-  for (int r = 0; r < kTileRows; ++r) rows[r] = left + r * kDepth;
+  static const T panel[kDepth * kWidth] = {}, left[kVectorRows * kDepth] = {};
+  T sums[kVectorRows * kWidth];
+  const T *rows[kVectorRows];
+  for (int r = 0; r < kVectorRows; ++r) rows[r] = left + r * kDepth;
   for (int64_t i = 0; i < repeats; ++i) {
-    tile_of<T>(kTileRows, 4)(kDepth, rows, panel, nullptr, 0, sums, kWidth);
+    tile_of<T>(kVectorRows, 4)(kDepth, rows, panel, nullptr, 0, sums, kWidth);
     asm volatile("" ::"r"(sums) : "memory");  // keeps the compiler from removing the product
   }
-  return repeats * kDepth * kWidth * kTileRows * 2;
+  return repeats * kDepth * kWidth * kVectorRows * 2;
 }
 
 template <class T>

@@ -2,6 +2,12 @@
 
 #include <cstring>
 
+#if defined(PEEPHOLE_AMX)
+#include <cpuid.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+#endif
+
 #include "file/network_view.h"
 
 namespace peephole {
@@ -9,6 +15,20 @@ namespace peephole {
 namespace {
 
 #if defined(PEEPHOLE_X86)
+#if defined(PEEPHOLE_AMX)
+constexpr InstructionSet avx512_amx_set{"avx512_amx", avx512::float_kernels, avx512::double_kernels,
+                                        avx512_amx::narrow_kernels};
+
+// Whether the processor multiplies tiles of bfloat16 and of bytes, and Linux lets this process use their registers, for
+// which a process must ask.
+bool may_use_tiles() {
+  unsigned eax, ebx, ecx, edx;
+  constexpr unsigned kBfloat16 = 1u << 22, kTiles = 1u << 24, kInt8 = 1u << 25, kAll = kBfloat16 | kTiles | kInt8;
+  if (!__get_cpuid_count(7, 0, &eax, &ebx, &ecx, &edx) || (edx & kAll) != kAll) return false;
+  constexpr long kRequest = 0x1023, kTileData = 18;  // ARCH_REQ_XCOMP_PERM, XFEATURE_XTILEDATA
+  return syscall(SYS_arch_prctl, kRequest, kTileData) == 0;
+}
+#endif
 constexpr InstructionSet avx512_bf16_set{"avx512_bf16", avx512::float_kernels, avx512::double_kernels,
                                          avx512_bf16::narrow_kernels};
 constexpr InstructionSet avx512_set{"avx512", avx512::float_kernels, avx512::double_kernels, avx512::narrow_kernels};
@@ -36,14 +56,18 @@ Network *InstructionSet::pack(const NetworkView &view) const {
 }
 
 const InstructionSet *instruction_set_at(int32_t index) {
-  const InstructionSet *found[4];
+  const InstructionSet *found[5];
   int32_t count = 0;
 #if defined(PEEPHOLE_X86)
   __builtin_cpu_init();
   bool avx512 = __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512dq") &&
                 __builtin_cpu_supports("avx512bw") && __builtin_cpu_supports("avx512vl");
-  if (avx512 && __builtin_cpu_supports("avx512bf16") && __builtin_cpu_supports("avx512vnni"))
-    found[count++] = &avx512_bf16_set;
+  bool narrow = avx512 && __builtin_cpu_supports("avx512bf16") && __builtin_cpu_supports("avx512vnni");
+#if defined(PEEPHOLE_AMX)
+  static const bool tiles = narrow && may_use_tiles();
+  if (tiles) found[count++] = &avx512_amx_set;
+#endif
+  if (narrow) found[count++] = &avx512_bf16_set;
   if (avx512) found[count++] = &avx512_set;
   if (__builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma")) found[count++] = &avx2_set;
 #endif

@@ -114,7 +114,9 @@ struct NarrowKernels {
   extern const DoubleKernels double_kernels;      \
   extern const NarrowKernels narrow_kernels;      \
   }
-PEEPHOLE_DECLARE_KERNELS(avx512_bf16)  // only narrow_kernels exist: floats and doubles are computed as by avx512
+// Of the first two only narrow_kernels exist: floats and doubles are computed as by avx512.
+PEEPHOLE_DECLARE_KERNELS(avx512_amx)
+PEEPHOLE_DECLARE_KERNELS(avx512_bf16)
 PEEPHOLE_DECLARE_KERNELS(avx512)
 PEEPHOLE_DECLARE_KERNELS(avx2)
 PEEPHOLE_DECLARE_KERNELS(generic)

@@ -3,7 +3,7 @@
 
 #include <cstdint>
 
-#include "simd/vector.h"
+#include "simd/tile_registers.h"
 #include "runtime/threads.h"
 
 namespace {
@@ -13,6 +13,7 @@ template <class Body>
 void for_tasks(int64_t threads, int64_t tasks, Body body) {
   auto run = [](void *context, int task, int worker) {
     FlushDenormals flush;
+    TileRegisters registers;
     (*static_cast<Body *>(context))(int64_t(task), worker);
   };
   peephole::parallel(int(tasks), int(threads), run, &body);

@@ -102,13 +102,14 @@ void multiply_panel(int64_t rows, const void *const *left, const float *left_sca
   constexpr int L = kLanes<float>;
   const O *right = static_cast<const O *>(panel);
   // No register is left for weights of blocks of bytes: then 3 rows times 4 vectors load less than 6 times 2.
-  constexpr int kMost = kHasBlocks<O> && kRegisters == 16 ? 3 : kTileRows;
+  constexpr int kMost = kHasBlocks<O> && kRegisters == 16 ? 3 : kTileRows<O>;
+  TileRegisters registers;
   for_tiles<kMost>(rows, [&](int64_t r, int64_t n) {
-    const O *tile_rows[kTileRows];
+    const O *tile_rows[kTileRows<O>];
     for (int64_t i = 0; i < n; ++i) tile_rows[i] = static_cast<const O *>(left[r + i]);
     float *to = out + r * stride;
     if constexpr (std::is_same_v<O, Int8>) {
-      int32_t sums[kTileRows * kPanelVectors * L];
+      int32_t sums[kTileRows<O> * kPanelVectors * L];
       tile_of<O>(n, vectors)(depth, tile_rows, right, zeros, 0, sums, vectors * L);
       for (int64_t i = 0; i < n; ++i)
         for (int v = 0; v < vectors; ++v) {

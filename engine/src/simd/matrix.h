@@ -147,7 +147,7 @@ class Matrix {
   }
 
  private:
-  static constexpr int64_t kRowsAtOnce = 1024 * kTileRows;  // between two polls
+  static constexpr int64_t kRowsAtOnce = 1024 * kVectorRows;  // between two polls
   const NumberFormat *format_ = nullptr;
   int64_t depth_ = 0, columns_ = 0, panel_bytes_ = 0;
   int vectors_ = 0;

@@ -1,11 +1,11 @@
-// Matrix products on tiles of kTileRows rows and four vectors of columns, with their sums in registers.
+// Matrix products on tiles of kTileRows<O> rows and four vectors of columns, with their sums in registers.
 //
 // The right factor is packed into panels of up to four vectors of columns: panel[k][vector][lane]. A row's sums are
 // added in the order of k, independent of the other rows.
 #pragma once
 
 #include "simd/byte_blocks.h"
-#include "simd/operand.h"
+#include "simd/tile_registers.h"
 
 namespace {
 
@@ -61,38 +61,38 @@ void tile(int64_t depth, const O *const *a, const O *panel, const Sum<O> *first,
     tile<O, kRows, kVectors, kFirst + kNow>(depth, a, panel, first, first_stride, out, out_stride);
 }
 
-// out[r] (+)= Σ_k a[k][r] panel[k] for kTileRows rows r of a left factor packed in groups as a[k][r], for the vectors
+// out[r] (+)= Σ_k a[k][r] panel[k] for kTileRows<O> rows r of a left factor packed in groups as a[k][r], for the vectors
 // [kFirst, kVectors).
 template <class O, int kVectors, int kFirst = 0>
-void outer_tile(int64_t depth, const O *a, const O *panel, Sum<O> *out, bool add) {
+void outer_tile_by_vectors(int64_t depth, const O *a, const O *panel, Sum<O> *out, bool add) {
   using T = Sum<O>;
-  constexpr int L = kLanes<T>, G = kGroup<O>, kLeft = kVectors - kFirst;
-  constexpr int kNow = kLeft < vectors_at_once(kTileRows) ? kLeft : vectors_at_once(kTileRows);
-  Vector<T> sums[kTileRows][kNow];
+  constexpr int L = kLanes<T>, G = kGroup<O>, kRows = kTileRows<O>, kLeft = kVectors - kFirst;
+  constexpr int kNow = kLeft < vectors_at_once(kRows) ? kLeft : vectors_at_once(kRows);
+  Vector<T> sums[kRows][kNow];
 #pragma GCC unroll 8
-  for (int r = 0; r < kTileRows; ++r)
+  for (int r = 0; r < kRows; ++r)
 #pragma GCC unroll 4
     for (int v = 0; v < kNow; ++v) sums[r][v] = add ? load(out + (r * kVectors + kFirst + v) * L) : Vector<T>{};
   const O *left = a, *right = panel + kFirst * L * G;
-  for (int64_t k = 0; k < depth; k += G, right += kVectors * L * G, left += kTileRows * G) {
+  for (int64_t k = 0; k < depth; k += G, right += kVectors * L * G, left += kRows * G) {
     Vector<T> w[kNow];
 #pragma GCC unroll 4
     for (int v = 0; v < kNow; ++v) w[v] = load_groups(right + v * L * G);
 #pragma GCC unroll 8
-    for (int r = 0; r < kTileRows; ++r) {
+    for (int r = 0; r < kRows; ++r) {
       Vector<T> s = splat_group(left + r * G);
 #pragma GCC unroll 4
       for (int v = 0; v < kNow; ++v) sums[r][v] = multiply_add<O>(s, w[v], sums[r][v]);
     }
   }
 #pragma GCC unroll 8
-  for (int r = 0; r < kTileRows; ++r)
+  for (int r = 0; r < kRows; ++r)
 #pragma GCC unroll 4
     for (int v = 0; v < kNow; ++v) store(out + (r * kVectors + kFirst + v) * L, sums[r][v]);
-  if constexpr (kNow < kLeft) outer_tile<O, kVectors, kFirst + kNow>(depth, a, panel, out, add);
+  if constexpr (kNow < kLeft) outer_tile_by_vectors<O, kVectors, kFirst + kNow>(depth, a, panel, out, add);
 }
 
-template <class O, int kVectors, int kMost = kTileRows>
+template <class O, int kVectors, int kMost = kVectorRows>
 Tile<O> tile_of_rows(int64_t rows) {
   if constexpr (kMost > 0)
     return rows == kMost ? tile<O, kMost, kVectors> : tile_of_rows<O, kVectors, kMost - 1>(rows);
@@ -100,14 +100,59 @@ Tile<O> tile_of_rows(int64_t rows) {
     return nullptr;
 }
 
+// A product by vector registers.
 template <class O>
-Tile<O> tile_of(int64_t rows, int vectors) {
+Tile<O> vector_tile_of(int64_t rows, int vectors) {
   switch (vectors) {
     case 1: return tile_of_rows<O, 1>(rows);
     case 2: return tile_of_rows<O, 2>(rows);
     case 3: return tile_of_rows<O, 3>(rows);
     default: return tile_of_rows<O, 4>(rows);
   }
+}
+
+#if defined(__AMX_TILE__)
+
+// A product by tile registers. Few rows of bytes are multiplied in less time by vector registers, with the same sums;
+// bfloat16's would be rounded in another order, so that a row would depend on how many others there are.
+template <class O>
+struct TileProduct {
+  static constexpr int kFewRows = std::is_same_v<O, Int8> ? 7 : 0;
+  int rows, vectors;
+  void operator()(int64_t depth, const O *const *a, const O *panel, const Sum<O> *first, int64_t first_stride, Sum<O> *out,
+                  int64_t out_stride) const {
+    if constexpr (kFewRows > 0)
+      if (rows <= kFewRows)
+        return vector_tile_of<O>(rows, vectors)(depth, a, panel, first, first_stride, out, out_stride);
+    multiply_rows(rows, vectors, depth, a, panel, first, first_stride, out, out_stride);
+  }
+};
+
+#endif
+
+// What multiplies `rows` rows, at most kTileRows<O>, with a panel of `vectors` vectors of columns; called as a Tile.
+template <class O>
+auto tile_of(int64_t rows, int vectors) {
+#if defined(__AMX_TILE__)
+  if constexpr (kHasTiles<O>) return TileProduct<O>{int(rows), vectors};
+  else
+#endif
+    return vector_tile_of<O>(rows, vectors);
+}
+
+// out[r] (+)= Σ_k a[k][r] panel[k] for kTileRows<O> rows r of a left factor packed by pack_tiles, with as many rows of a
+// panel.
+template <class O, int kVectors>
+void outer_tile(int64_t depth, const O *a, const O *panel, Sum<O> *out, bool add) {
+#if defined(__AMX_TILE__)
+  if constexpr (kHasTiles<O>) {
+    constexpr int64_t kStep = kDepthStep<O>, kWidth = kVectors * kLanes<Sum<O>>;
+    const LeftFactor<O> left{a, kStep * int64_t(sizeof(O)), kTileRows<O> * kStep};
+    multiply_tiles(kTileRows<O>, kVectors, int(kStep) / kGroup<O>, depth / kStep, left, panel, add ? out : nullptr, kWidth, out,
+                   kWidth);
+  } else
+#endif
+    outer_tile_by_vectors<O, kVectors>(depth, a, panel, out, add);
 }
 
 template <class O>
@@ -121,7 +166,7 @@ void outer_tile(int vectors, int64_t depth, const O *a, const O *panel, Sum<O> *
 }
 
 // Calls visit(first, rows) for tiles of nearly equal sizes, of at most kMost rows: a small last tile would read the panel for little work.
-template <int kMost = kTileRows, class Visit>
+template <int kMost, class Visit>
 inline void for_tiles(int64_t num_rows, Visit visit) {
   int64_t tiles = (num_rows + kMost - 1) / kMost;
   for (int64_t i = 0, first = 0; i < tiles; ++i) {
@@ -271,8 +316,8 @@ inline void multiply_panels(int64_t rows, const O *const *left, int64_t depth, c
   constexpr int L = kLanes<T>;
   for_panels<T>(columns, [&](Columns<T> panel) {
     int64_t width = panel.width();
-    for_tiles(rows, [&](int64_t q, int64_t n) {
-      T sums[kTileRows * kPanelVectors * L];
+    for_tiles<kTileRows<O>>(rows, [&](int64_t q, int64_t n) {
+      T sums[kTileRows<O> * kPanelVectors * L];
       tile_of<O>(n, panel.vectors())(depth, left + q, panels + panel.first * depth, nullptr, 0, sums, width);
       for (int64_t r = 0; r < n; ++r)
         for (int v = 0; v < panel.vectors(); ++v) visit(q + r, panel.first + v * L, load(sums + r * width + v * L));

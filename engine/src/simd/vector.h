@@ -19,17 +19,17 @@
 
 namespace {
 
-// kTileRows: the rows of a product whose sums are in registers at the same time; see simd/product.h.
+// kVectorRows: the rows of a product whose sums are in vector registers at the same time; see simd/product.h.
 #if defined(__AVX512F__)
-constexpr int kVectorBytes = 64, kTileRows = 7, kRegisters = 32;  // 28 sums, 4 weights
+constexpr int kVectorBytes = 64, kVectorRows = 7, kRegisters = 32;  // 28 sums, 4 weights
 #elif defined(__AVX2__)
-constexpr int kVectorBytes = 32, kTileRows = 6, kRegisters = 16;
+constexpr int kVectorBytes = 32, kVectorRows = 6, kRegisters = 16;
 #elif defined(__aarch64__)
-constexpr int kVectorBytes = 16, kTileRows = 6, kRegisters = 32;
+constexpr int kVectorBytes = 16, kVectorRows = 6, kRegisters = 32;
 #elif defined(__wasm__)
-constexpr int kVectorBytes = 16, kTileRows = 2, kRegisters = 16;  // browsers keep no 12 sums, 4 weights and a factor in registers
+constexpr int kVectorBytes = 16, kVectorRows = 2, kRegisters = 16;  // browsers keep no 12 sums, 4 weights and a factor in registers
 #else
-constexpr int kVectorBytes = 16, kTileRows = 3, kRegisters = 16;
+constexpr int kVectorBytes = 16, kVectorRows = 3, kRegisters = 16;
 #endif
 
 template <class T>

@@ -41,9 +41,9 @@ class CellBackward {
     cells = scratch.take<T>(walk.batch * units);
     peephole_gradients = scratch.take<O>(cell.full() ? (walk.batch + rows) * 3 * units : 0);
     pointers = scratch.take<const O *>(walk.batch);
-    outer_tiles = scratch.take<O>(most_tiled(cell.outer_size) * in_groups<O>(rows));
-    joint_tiles = scratch.take<O>((most_tiled(cell.inner_size) + most_tiled(H)) * in_groups<O>(rows));
-    cell_tiles = scratch.take<O>(cell.full() ? most_tiled(H) * in_groups<O>(walk.batch + rows) : 0);
+    outer_tiles = scratch.take<O>(most_tiled<O>(cell.outer_size) * most_in_steps<O>(rows));
+    joint_tiles = scratch.take<O>((most_tiled<O>(cell.inner_size) + most_tiled<O>(H)) * most_in_steps<O>(rows));
+    cell_tiles = scratch.take<O>(cell.full() ? most_tiled<O>(H) * most_in_steps<O>(walk.batch + rows) : 0);
     lines = scratch.take<O>(std::is_same_v<O, T> ? 0 : threads * kStepRows * padded<T>(cell.outer_size));
   }
 
@@ -184,7 +184,7 @@ class CellBackward {
   }
 
   // h_{t-1} of all rows, packed by pack_tiles.
-  O *hidden_tiles() const { return joint_tiles + tiled(cell.inner_size) * in_groups<O>(walk.rows); }
+  O *hidden_tiles() const { return joint_tiles + tiled<O>(cell.inner_size) * in_steps<O>(walk.rows); }
 
  private:
   static constexpr int L = kLanes<T>;

@@ -59,7 +59,7 @@ class CellForward {
       left[r] = line;
     }
     for (int64_t block = 0; block < blocks(); ++block)
-      for_tiles(rows.count, [&](int64_t r, int64_t n) {
+      for_tiles<kTileRows<O>>(rows.count, [&](int64_t r, int64_t n) {
         T *to = gates + (rows.first + r * rows.step) * kGates * units + block * kGates * L;
         tile_of<O>(n, kGates)(outer, left + r, outer_panels + block * outer * kGates * L, bias + block * kGates * L, 0, to,
                               rows.step * kGates * units);
@@ -76,8 +76,8 @@ class CellForward {
     }
     for (int64_t q = 0; q < alive; ++q) left[q] = saved.joints + walk.row(part, step, q) * joint;
     for (int64_t block = 0; block < blocks(); ++block)
-      for_tiles(alive, [&](int64_t q, int64_t n) {
-        T sums[kTileRows * kGates * L];
+      for_tiles<kTileRows<O>>(alive, [&](int64_t q, int64_t n) {
+        T sums[kTileRows<O> * kGates * L];
         const T *projected = saved.gates + walk.row(part, step, q) * kGates * units + block * kGates * L;
         tile_of<O>(n, kGates)(joint, left + q, joint_panels + block * joint * kGates * L, projected,
                               walk.parts * kGates * units, sums, kGates * L);
@@ -129,8 +129,8 @@ class CellForward {
   // Full peepholes: the product W_c c_t serves o of step t and i, f of step t + 1. Step -1 is c0, which has no o.
   void multiply_peepholes(int64_t part, int64_t alive, int64_t going_on, const O *const *cells, int64_t step) {
     for (int64_t block = 0; block < blocks(); ++block)
-      for_tiles(alive, [&](int64_t q, int64_t n) {
-        T sums[kTileRows * 3 * L];
+      for_tiles<kTileRows<O>>(alive, [&](int64_t q, int64_t n) {
+        T sums[kTileRows<O> * 3 * L];
         tile_of<O>(n, 3)(units, cells + q, peephole_panels + block * units * 3 * L, nullptr, 0, sums, 3 * L);
         for (int64_t r = 0; r < n; ++r) {
           const T *sum = sums + r * 3 * L;

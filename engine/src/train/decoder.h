@@ -217,7 +217,7 @@ struct DecoderBackward : DecoderRows<T, O> {
 
   static int64_t most_columns(const peephole_decoder &p) {
     const int64_t lowest = p.memory_size + fed_size(p), inner = lowest > p.hidden_size ? lowest : p.hidden_size;
-    return most_tiled(p.embedding_size) + most_tiled(inner) + most_tiled(p.hidden_size);
+    return most_tiled<O>(p.embedding_size) + most_tiled<O>(inner) + most_tiled<O>(p.hidden_size);
   }
 
   template <class Attention>

@@ -63,7 +63,7 @@ class GRUCellForward {
     }
     for (int64_t block = 0; block < blocks(); ++block) {
       const T *start = bias + block * kGates * L;
-      for_tiles(rows.count, [&](int64_t r, int64_t n) {
+      for_tiles<kTileRows<O>>(rows.count, [&](int64_t r, int64_t n) {
         tile_of<O>(n, kGRUGates)(outer, left + r, outer_panels + block * outer * kGRUGates * L, start, 0,
                                  gates + (rows.first + r * rows.step) * kGates * units + block * kGates * L,
                                  rows.step * kGates * units);
@@ -80,13 +80,13 @@ class GRUCellForward {
     for (int64_t block = 0; block < blocks(); ++block) {
       if (inner) {
         for (int64_t q = 0; q < alive; ++q) left[q] = saved.joints + walk.row(part, step, q) * joint;
-        for_tiles(alive, [&](int64_t q, int64_t n) {
+        for_tiles<kTileRows<O>>(alive, [&](int64_t q, int64_t n) {
           T *to = gates(walk.row(part, step, q), block);
           tile_of<O>(n, kGRUGates)(inner, left + q, inner_panels + block * inner * kGRUGates * L, to, stride, to, stride);
         });
       }
       for (int64_t q = 0; q < alive; ++q) left[q] = saved.joints + walk.row(part, step, q) * joint + inner;
-      for_tiles(alive, [&](int64_t q, int64_t n) {
+      for_tiles<kTileRows<O>>(alive, [&](int64_t q, int64_t n) {
         T *to = gates(walk.row(part, step, q), block) + L;
         tile_of<O>(n, kGRUGates)(units, left + q, hidden_panels + block * units * kGRUGates * L, to, stride, to, stride);
         for (int64_t r = 0; r < n; ++r) update(part, step, q + r, going_on, block);

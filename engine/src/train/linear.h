@@ -25,10 +25,10 @@ class Linear {
     for_tasks(p.threads, packs, [=](int64_t task, int worker) {
       task < packs_weight ? pack_weight(task * kStepRows) : pack_factors((task - packs_weight) * kStepRows, worker);
     });
-    int64_t weight_tasks = blocks_of(M, kTaskTiles * kTileRows);
+    int64_t weight_tasks = blocks_of(M, kTaskTiles * kTileRows<O>);
     for_tasks(p.threads, weight_tasks + (d->x ? row_tasks() : 0), [=](int64_t task, int worker) {
       if (task < weight_tasks)
-        weights(task * kTaskTiles * kTileRows);
+        weights(task * kTaskTiles * kTileRows<O>);
       else
         multiply(task - weight_tasks, worker, in(d->y), M, s.weight, nullptr, K, to(d->x));
     });
@@ -37,12 +37,12 @@ class Linear {
  private:
   static constexpr int L = kLanes<T>;
   static constexpr int64_t kPanel = kPanelVectors * L;
-  static constexpr int64_t kTaskTiles = 48 / kTileRows;
+  static constexpr int64_t kTaskTiles = 48 / kTileRows<O>;
   const peephole_linear &p;
   const peephole_linear_gradients *d;
   LinearScratch<T, O> s;
   const int64_t N = p.rows, K = p.inputs, M = p.outputs;
-  const int64_t depth = in_groups<O>(N);  // of the factors of the weight's gradient
+  const int64_t depth = in_steps<O>(N);  // of the factors of the weight's gradient
 
   static const T *in(const void *array) { return static_cast<const T *>(array); }
   static T *to(void *array) { return static_cast<T *>(array); }
@@ -71,12 +71,12 @@ class Linear {
     int64_t padded = in_groups<O>(size);
     for_panels<T>(columns, [&](Columns<T> panel) {
       const T *start = first ? first + panel.first : nullptr;
-      for_tiles(end - begin, [&](int64_t r, int64_t n) {
-        Tile<O> tile = tile_of<O>(n, panel.vectors());
+      for_tiles<kTileRows<O>>(end - begin, [&](int64_t r, int64_t n) {
+        const auto tile = tile_of<O>(n, panel.vectors());
         T *result = out + (begin + r) * columns + panel.first;
         if (panel.first + panel.width() <= columns)
           return tile(padded, rows + r, right + panel.first * padded, start, 0, result, columns);
-        T sums[kTileRows * kPanel];
+        T sums[kTileRows<O> * kPanel];
         tile(padded, rows + r, right + panel.first * padded, start, 0, sums, panel.width());
         for (int64_t i = 0; i < n; ++i)
           for (int v = 0; v < panel.vectors(); ++v)
@@ -106,16 +106,16 @@ class Linear {
 
   // Rows of the gradients of weight and bias, from row `first` on: sums over all rows of x, block by block.
   void weights(int64_t first) {
-    int64_t end = first + kTaskTiles * kTileRows < M ? first + kTaskTiles * kTileRows : M;
+    int64_t end = first + kTaskTiles * kTileRows<O> < M ? first + kTaskTiles * kTileRows<O> : M;
     if (d->bias) bias(first, end);
     for (int64_t block = 0; block < N; block += kDepthBlock)
       for_panels<T>(K, [&](Columns<T> panel) {
-        for (int64_t m = first; m < end; m += kTileRows) {
-          T sums[kTileRows * kPanel];
+        for (int64_t m = first; m < end; m += kTileRows<O>) {
+          T sums[kTileRows<O> * kPanel];
           outer_tile<O>(panel.vectors(), depth - block < kDepthBlock ? depth - block : kDepthBlock,
-                        s.left + m * depth + block * kTileRows,
+                        s.left + m * depth + block * kTileRows<O>,
                         s.right + panel.first * depth + block * panel.width(), sums);
-          for (int64_t r = 0; r < kTileRows && m + r < end; ++r)
+          for (int64_t r = 0; r < kTileRows<O> && m + r < end; ++r)
             for (int v = 0; v < panel.vectors(); ++v) {
               T *result = to(d->weight) + (m + r) * K + panel.first + v * L;
               Vector<T> sum = load(sums + r * panel.width() + v * L);

@@ -66,7 +66,7 @@ struct LSTMBackward {
   Walk walk{p.batch, p.steps, p.threads, scratch};
   CellSaved<T, O> saved{shape, p.batch, p.steps, kept};
   typename Cell::template Backward<T, O> cell{shape, gradients, walk, saved, p.threads, scratch};
-  WorkerMemory<T, O> memory{most_tiled(p.input_size) + most_tiled(p.hidden_size), p.threads, scratch};
+  WorkerMemory<T, O> memory{most_tiled<O>(p.input_size) + most_tiled<O>(p.hidden_size), p.threads, scratch};
   const InputSums<T, O> sums;
 
   LSTMBackward(const peephole_lstm &problem, const peephole_lstm_gradients &g, const peephole::DistinctInputs *inputs)

@@ -22,8 +22,8 @@ struct LinearScratch {
     int64_t K = p.inputs, M = p.outputs, depth = in_groups<O>(backward ? M : K);
     weight = arena.take<O>(depth * padded<T>(backward ? K : M));
     bias = arena.take<T>(backward ? 0 : padded<T>(M));
-    left = arena.take<O>(backward ? in_groups<O>(p.rows) * most_tiled(M) : 0);
-    right = arena.take<O>(backward ? in_groups<O>(p.rows) * padded<T>(K) : 0);
+    left = arena.take<O>(backward ? most_in_steps<O>(p.rows) * most_tiled<O>(M) : 0);
+    right = arena.take<O>(backward ? most_in_steps<O>(p.rows) * padded<T>(K) : 0);
     lines = arena.take<O>(std::is_same_v<O, T> ? 0 : p.threads * kStepRows * padded<T>(backward ? M : K));
   }
 };
@@ -61,8 +61,8 @@ struct OutputLossScratch {
     logits = arena.take<T>(chunk * V);
     columns = arena.take<O>(p.threads * in_groups<O>(H) * kPanel);
     rows = arena.take<O>(backward ? chunk * padded<T>(H) : 0);
-    weight = arena.take<O>(backward ? in_groups<O>(V) * most_tiled(H) : 0);
-    readouts = arena.take<T>(backward ? p.threads * most_tiled(H) * kPanel : 0);
+    weight = arena.take<O>(backward ? most_in_steps<O>(V) * most_tiled<O>(H) : 0);
+    readouts = arena.take<T>(backward ? p.threads * most_tiled<O>(H) * kPanel : 0);
     bias = arena.take<T>(backward ? V * padded<T>(1) : 0);
     constexpr bool kCopies = !std::is_same_v<O, T>;
     lines = arena.take<O>(kCopies ? V * padded<T>(H) : 0);

@@ -35,8 +35,8 @@ class OutputLoss {
         if (d) readouts(panel, worker);
       });
       if (!d) continue;
-      int64_t tiles = blocks_of(V, kTileRows), most = blocks_of(tiles, 4 * p.threads);
-      int64_t size = (most < kTaskTiles ? most : kTaskTiles) * kTileRows;
+      int64_t tiles = blocks_of(V, kTileRows<O>), most = blocks_of(tiles, 4 * p.threads);
+      int64_t size = (most < kTaskTiles ? most : kTaskTiles) * kTileRows<O>;
       for_tasks(p.threads, blocks_of(V, size), [=](int64_t task, int) {
         weights(task * size, (task + 1) * size < V ? (task + 1) * size : V);
       });
@@ -50,7 +50,7 @@ class OutputLoss {
  private:
   static constexpr int L = kLanes<T>;
   static constexpr int64_t kPanel = kPanelVectors * L, kMostPanel = kMostPanelBytes / int64_t(sizeof(T));
-  static constexpr int64_t kTaskTiles = 48 / kTileRows, kSumBlock = 32;
+  static constexpr int64_t kTaskTiles = 48 / kTileRows<O>, kSumBlock = 32;
   static constexpr double kInfinity = std::numeric_limits<double>::infinity();
   const peephole_output_loss &p;
   const peephole_output_loss_gradients *d;
@@ -103,7 +103,7 @@ class OutputLoss {
         for (int64_t symbol = block; kCopies && symbol < block + depth; ++symbol)
           as_operands(s.lines + symbol * in_lanes<T>(H), in(p.weight) + symbol * H, H);
         for (int64_t k = 0; d && k < depth; k += kStepRows)
-          pack_tiles(s.weight + block * tiled(H), H, depth, k, [=](int64_t row) { return weight_row(block + row); });
+          pack_tiles(s.weight + block * tiled<O>(H), H, depth, k, [=](int64_t row) { return weight_row(block + row); });
       });
     if (N || !d) return;
     std::memset(d->weight, 0, size_t(V * H) * sizeof(T));
@@ -184,8 +184,8 @@ class OutputLoss {
     int64_t width = panel.width();
     Vector<T> largest[kPanelVectors];
     for (auto &lanes : largest) lanes = splat<T>(-std::numeric_limits<T>::infinity());
-    for_tiles(V, [&](int64_t first, int64_t n) {
-      const O *rows[kTileRows];
+    for_tiles<kTileRows<O>>(V, [&](int64_t first, int64_t n) {
+      const O *rows[kTileRows<O>];
       for (int64_t r = 0; r < n; ++r) rows[r] = weight_row(first + r);
       tile_of<O>(n, panel.vectors())(in_groups<O>(H), rows, columns, nullptr, 0, z + first * width, width);
       for (int64_t r = 0; r < n; ++r)
@@ -201,17 +201,17 @@ class OutputLoss {
 
   // Gradient of a panel of rows of r, by blocks of symbols; and packs these rows for `weights`.
   void readouts(Columns<T> panel, int worker) {
-    int64_t width = panel.width(), tiles = blocks_of(H, kTileRows);
-    T *sums = s.readouts + worker * most_tiled(H) * kMostPanel;
+    int64_t width = panel.width(), tiles = blocks_of(H, kTileRows<O>);
+    T *sums = s.readouts + worker * most_tiled<O>(H) * kMostPanel;
     for (int64_t block = 0; block < V; block += kDepthBlock) {
-      int64_t depth = in_groups<O>(least(kDepthBlock, V - block));
+      int64_t depth = in_steps<O>(least(kDepthBlock, V - block));
       const O *right = symbols(panel, block, depth, worker);
       for (int64_t tile = 0; tile < tiles; ++tile) {
-        T part[kTileRows * kPanel], *sum = sums + tile * kTileRows * width;
-        outer_tile<O>(panel.vectors(), depth, s.weight + block * tiled(H) + tile * depth * kTileRows, right,
+        T part[kTileRows<O> * kPanel], *sum = sums + tile * kTileRows<O> * width;
+        outer_tile<O>(panel.vectors(), depth, s.weight + block * tiled<O>(H) + tile * depth * kTileRows<O>, right,
                       block ? part : sum);
         if (block)
-          for (int64_t at = 0; at < kTileRows * width; at += L) store(sum + at, load(sum + at) + load(part + at));
+          for (int64_t at = 0; at < kTileRows<O> * width; at += L) store(sum + at, load(sum + at) + load(part + at));
       }
     }
     for (int64_t unit = 0; unit < H; unit += L)
@@ -251,8 +251,8 @@ class OutputLoss {
     for (int64_t block = chunk; block < chunk_end; block += kDepthBlock)
       for_panels<T>(H, [&](Columns<T> units) {
         const O *right = packed_rows(block) + units.first * block_depth(block);
-        for_tiles(end - begin, [&](int64_t first, int64_t n) {
-          T sums[kTileRows * kPanel];
+        for_tiles<kTileRows<O>>(end - begin, [&](int64_t first, int64_t n) {
+          T sums[kTileRows<O> * kPanel];
           T *result = to(d->weight) + (begin + first) * H + units.first;
           for (int64_t r = 0; r < n; ++r)
             for (int v = 0; v < units.vectors(); ++v)
@@ -270,7 +270,7 @@ class OutputLoss {
   void add_block(int64_t block, int64_t symbol, int64_t n, const O *right, Columns<T> units, T *sums) {
     for (int64_t row = block; row < block + block_depth(block); row += kPanel) {
       Columns<T> panel{row, N};
-      const O *left[kTileRows];
+      const O *left[kTileRows<O>];
       for (int64_t r = 0; r < n; ++r) left[r] = gradients(panel) + (symbol + r) * panel.width();
       tile_of<O>(n, units.vectors())(in_groups<O>(least(panel.width(), N - row)), left,
                                      right + (row - block) * units.width(), sums, units.width(), sums, units.width());
