@@ -18,11 +18,13 @@ from peephole.errors import PeepholeError
 from peephole.nn import build_seq2seq
 from peephole.search.torch import DefinitionSearch
 from peephole.storage.model_file import ModelFile, encode_model
+from peephole.storage.quantization import Stored
 from peephole.symbols import CharacterSymbols
 
 from .search_cases import (
     ATTENTIONS,
     FEEDING,
+    ROUNDING,
     SEARCHES,
     SHAPES,
     STACKS,
@@ -137,19 +139,20 @@ TWO_LAYERS = {"encoder_layers": 2, "decoder_layers": 2, "hidden_size": 50}
 
 
 @pytest.mark.parametrize(
-    ("instruction_set", "shape", "rounds"),
-    [(name, TWO_LAYERS, 20) for name in engine.instruction_sets()]
+    ("instruction_set", "shape", "stored", "rounds"),
+    [(name, TWO_LAYERS, "float32", 20) for name in engine.instruction_sets()]
+    + [(name, TWO_LAYERS, stored, 5) for name in engine.instruction_sets() for stored in ROUNDING]
     + [
-        (name, shape, 5)
+        (name, shape, "float32", 5)
         for name in engine.instruction_sets()[:1]
         for shape in (*ATTENTIONS.values(), *STACKS.values(), *FEEDING.values())
     ],
 )
 def test_results_have_the_same_bits_in_any_batch_on_any_number_of_threads(
-    instruction_set: str, shape: dict[str, object], rounds: int
+    instruction_set: str, shape: dict[str, object], stored: Stored, rounds: int
 ) -> None:
     config = make_config(**shape)
-    searching = PackedSearch([pack(config, make_network(config, seed=9), instruction_set)])
+    searching = PackedSearch([pack(config, make_network(config, seed=9), instruction_set, stored)])
     sources, rng = make_sources(60, seed=10), random.Random(11)
     for name in ("greedy", "beam", "samples"):
         search = replace(SEARCHES[name], threads=1)

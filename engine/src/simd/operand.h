@@ -54,6 +54,20 @@ inline Vector<float> of_bits(Words w) {
   return v;
 }
 
+#if defined(__AVX512BF16__)
+
+typedef uint16_t Halves __attribute__((vector_size(kVectorBytes / 2)));
+
+// Rounds to the nearest bfloat16, ties to even; denormal numbers to 0, as products read them.
+inline Halves to_halves(Vector<float> v) { return Halves(_mm512_cvtneps_pbh(v)); }
+
+// kLanes groups of one number of a and one of b.
+inline Vector<float> paired(Vector<float> a, Vector<float> b) {
+  return of_bits(__builtin_convertvector(to_halves(a), Words) | __builtin_convertvector(to_halves(b), Words) << 16);
+}
+
+#else
+
 // Rounds to the nearest bfloat16, ties to even, in the upper half of each word; the lower half is undefined.
 inline Words rounded(Vector<float> v) {
   Words w = bits_of(v);
@@ -62,16 +76,21 @@ inline Words rounded(Vector<float> v) {
   return v == v ? r : nan;  // rounding could change NaN to a number
 }
 
+typedef uint16_t Halves __attribute__((vector_size(kVectorBytes / 2)));
+
+inline Halves to_halves(Vector<float> v) { return __builtin_convertvector(rounded(v) >> 16, Halves); }
+
 // kLanes groups of one number of a and one of b.
 inline Vector<float> paired(Vector<float> a, Vector<float> b) {
   return of_bits((rounded(a) >> 16) | (rounded(b) & 0xffff0000u));
 }
 
+#endif
+
 template <class O>
 inline void store_operand(O *to, Vector<Sum<O>> v) {
   if constexpr (std::is_same_v<O, Bf16>) {
-    typedef uint16_t Halves __attribute__((vector_size(kVectorBytes / 2)));
-    Halves halves = __builtin_convertvector(rounded(v) >> 16, Halves);
+    const Halves halves = to_halves(v);
     std::memcpy(to, &halves, sizeof halves);
   } else {
     store(to, v);
@@ -81,7 +100,6 @@ inline void store_operand(O *to, Vector<Sum<O>> v) {
 template <class O>
 inline Vector<Sum<O>> load_operand(const O *from) {
   if constexpr (std::is_same_v<O, Bf16>) {
-    typedef uint16_t Halves __attribute__((vector_size(kVectorBytes / 2)));
     Halves halves;
     std::memcpy(&halves, from, sizeof halves);
     return of_bits(__builtin_convertvector(halves, Words) << 16);
