@@ -1,6 +1,6 @@
 """Measure one recurrent layer, forward and backward: the engine, its definition, and torch.nn.LSTM, in turns.
 
-    python benchmarks/layer_speed.py [--threads N] [--quick]
+    python benchmarks/layer_speed.py [--threads N] [--precision bf16-mixed] [--quick]
 
 It prints three tables. Padded: all sequences have T steps, so torch.nn.LSTM computes no padding. Ragged: sequences with
 the lengths of CMUdict's words, then of a translation corpus' sentences, drawn at random and not sorted, compared with
@@ -8,7 +8,7 @@ torch.nn.LSTM on the padded batch and on a PackedSequence.
 
 Each system is a process of its own, and they take turns, A B C … A B C …; a ratio is the median of the rounds' ratios,
 so that a slow minute of the machine slows both sides of it. "of peak" is the share of the peak, which is the speed of
-the engine's own inner loop on a product that fits the first cache, times threads.
+the engine's own inner loop on a product that fits the first cache, in float32, times threads.
 """
 
 import argparse
@@ -42,9 +42,10 @@ CORPORA = {  # twenty equally frequent lengths: the 2.5, 7.5, … 97.5 % quantil
 }
 
 
-def start_worker(system: str, threads: int) -> Worker:
+def start_worker(system: str, threads: int, precision: str = "32-true") -> Worker:
     """Start the process of a system."""
-    return Worker([sys.executable, str(Path(__file__).with_name("layer_worker.py")), system], threads)
+    command = [sys.executable, str(Path(__file__).with_name("layer_worker.py")), system]
+    return Worker([*command, "--precision", precision], threads)
 
 
 def measure_rounds(
@@ -92,7 +93,7 @@ def print_table(title: str, shapes: list[tuple[int, list[int]]], reference: str,
         options: the command line's.
     """
     systems = (*ENGINE, *dict.fromkeys(("torch-padded", reference)), "definition-full")
-    workers = {system: start_worker(system, options.threads) for system in systems}
+    workers = {system: start_worker(system, options.threads, options.precision) for system in systems}
     print(f"\n## {title}: milliseconds, then ratios to {reference}\n")
     print("| H | B | T | " + " | ".join(systems) + " | full | diagonal | none | of peak: full | none |")
     print("|---" * (len(systems) + 8) + "|")
@@ -116,6 +117,7 @@ def parse_arguments() -> argparse.Namespace:
     parser.add_argument("--threads", type=int, default=os.cpu_count())
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--seconds", type=float, default=0.5, help="minimum duration of a system's turn")
+    parser.add_argument("--precision", choices=("32-true", "bf16-mixed"), default="32-true", help="of all systems")
     parser.add_argument("--quick", action="store_true", help="H = 128 and B = 32 only")
     return parser.parse_args()
 
@@ -130,7 +132,9 @@ def main() -> None:
     peak = measure_peak(options.threads, instruction_set)
     worker = start_worker("torch-padded", options.threads)
     worker.close()
-    print(f"{platform.machine()}, {os.cpu_count()} processors, {options.threads} threads, {instruction_set}")
+    print(
+        f"{platform.machine()}, {os.cpu_count()} processors, {options.threads} threads, {instruction_set}, {options.precision}"
+    )
     print(f"Python {platform.python_version()}, {worker.facts['version']}, peephole {peephole.__version__}")
     print(f"load average before the start {os.getloadavg()[0]:.2f}, peak {peak / 1e9:.0f} GFLOP/s")
 

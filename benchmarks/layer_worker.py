@@ -49,7 +49,7 @@ def torch_step(form: str, size: int, lengths: Any, x: Any, cotangent: Any) -> St
     return step
 
 
-def make_step(system: str, size: int, lengths: list[int]) -> Step:
+def make_step(system: str, size: int, lengths: list[int], precision: str) -> Step:
     """Return a function that runs one step of a system on random numbers, the same for all systems."""
     import torch
 
@@ -57,8 +57,18 @@ def make_step(system: str, size: int, lengths: list[int]) -> Step:
     generator = torch.Generator().manual_seed(SEED)
     shape = (len(lengths), max(lengths), size)
     x = torch.randn(shape, generator=generator, requires_grad=True)
-    given = (size, torch.tensor(lengths), x, torch.randn(shape, generator=generator))
-    return torch_step(form, *given) if kind == "torch" else our_step(kind, form, *given)
+    narrow = precision == "bf16-mixed"
+    cotangent = torch.randn(shape, generator=generator)
+    if narrow and kind == "torch":
+        cotangent = cotangent.bfloat16()  # as its output; ours is float32
+    given = (size, torch.tensor(lengths), x, cotangent)
+    step = torch_step(form, *given) if kind == "torch" else our_step(kind, form, *given)
+
+    def step_in_precision() -> None:
+        with torch.autocast("cpu", torch.bfloat16, enabled=narrow):
+            step()
+
+    return step_in_precision
 
 
 def main() -> None:
@@ -66,6 +76,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("system", choices=SYSTEMS)
     parser.add_argument("--threads", type=int, required=True)
+    parser.add_argument("--precision", default="32-true", help="as train.precision")
     arguments = parser.parse_args()
     if not arguments.system.startswith("torch"):
         import peephole  # noqa: F401  (before PyTorch, as in `peephole train`: it sets how PyTorch's idle threads wait)
@@ -77,7 +88,7 @@ def main() -> None:
     for line in sys.stdin:
         request = json.loads(line)
         if shape != (shape := (request["size"], request["lengths"])):
-            step = make_step(arguments.system, *shape)
+            step = make_step(arguments.system, *shape, arguments.precision)
             step()
         times: list[float] = []
         while len(times) < LEAST_STEPS or sum(times) < request["seconds"]:
