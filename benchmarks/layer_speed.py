@@ -132,9 +132,8 @@ def main() -> None:
     peak = measure_peak(options.threads, instruction_set)
     worker = start_worker("torch-padded", options.threads)
     worker.close()
-    print(
-        f"{platform.machine()}, {os.cpu_count()} processors, {options.threads} threads, {instruction_set}, {options.precision}"
-    )
+    print(f"{platform.machine()}, {os.cpu_count()} processors, {options.threads} threads")
+    print(f"{instruction_set}, {options.precision}")
     print(f"Python {platform.python_version()}, {worker.facts['version']}, peephole {peephole.__version__}")
     print(f"load average before the start {os.getloadavg()[0]:.2f}, peak {peak / 1e9:.0f} GFLOP/s")
 
