@@ -289,7 +289,12 @@ class TrainConfig:
         "best", "the weights that become the model: the best on dev, or the last ones"
     )
     dev_pairs: int = option(1000, "dev sources decoded by greedy search at each evaluation", low=1, high=HIGHEST_COUNT)
-    evaluations: int = option(20, "evaluations in a training, evenly spread", low=1, high=10**6)
+    evaluations: int = option(
+        20,
+        "evaluations in a training, evenly spread; fewer where they take over a fifth of train.minutes",
+        low=1,
+        high=10**6,
+    )
     checkpoint_seconds: float = option(60.0, "seconds between checkpoints", low=0, high=HIGHEST_COUNT)
     seed: int = option(1, "seed of initial weights, data order and noise", low=0, high=LARGEST_SEED)
     precision: Literal["auto", "32-true", "bf16-mixed", "16-mixed", "64-true"] = option(

@@ -312,17 +312,37 @@ def test_stopping_and_resuming_in_memory_changes_nothing(corpus, variational):
 def test_a_budget_of_minutes_is_kept(corpus, schedule, seconds_per_evaluation):
     config = TrainConfig(minutes=1, schedule=schedule, learning_rate=1e-3, evaluations=10)
     training = Training(corpus, config, seconds_per_step=0.6, seconds_per_evaluation=seconds_per_evaluation).run()
-    assert 60 <= training.clock <= 60 + 0.6 + seconds_per_evaluation
-    assert len(training.steps) == pytest.approx((60 - 9 * seconds_per_evaluation) / 0.6, abs=1)
+    assert 60 <= training.seconds() <= 60 + 0.6 + seconds_per_evaluation
+    before_the_last = training.state.position.evaluations - 1
+    assert len(training.steps) == pytest.approx((60 - before_the_last * seconds_per_evaluation) / 0.6, abs=1)
     rates = [step.learning_rate for step in training.steps]
     assert max(rates) == pytest.approx(1e-3, rel=0.02)
     assert rates[-1] < 0.05 * max(rates)  # linear: 1 - p, where one step and one evaluation are left
     assert training.state.position.finished
 
 
+@pytest.mark.parametrize(
+    ("seconds_per_evaluation", "evaluations"),
+    [(0.0, 20), (0.5, 20), (2.0, 7), (5.0, 4), (20.0, 2), (100.0, 2)],
+)
+def test_evaluations_take_at_most_a_fifth_of_a_budget_of_minutes(corpus, seconds_per_evaluation, evaluations):
+    """Besides the one that goes over the limit, and the one at the end."""
+    config = TrainConfig(minutes=1, evaluations=20)
+    training = Training(corpus, config, seconds_per_step=0.5, seconds_per_evaluation=seconds_per_evaluation).run()
+    position = training.state.position
+    assert position.evaluations == evaluations
+    assert position.evaluation_seconds == pytest.approx(evaluations * seconds_per_evaluation)
+    assert (evaluations - 2) * seconds_per_evaluation <= 60 / 5
+
+
+def test_all_evaluations_of_a_number_of_updates_are_made_however_long_they_take(corpus):
+    training = Training(corpus, TrainConfig(steps=20, evaluations=10), seconds_per_evaluation=1000.0).run()
+    assert training.state.position.evaluations == 10
+
+
 def test_earlier_training_time_counts_towards_the_budget(corpus):
     training = Training(corpus, TrainConfig(minutes=1))
-    training.state.position.seconds = training.clock = 50.0
+    training.state.position.seconds = training.other_seconds = 50.0
     training.run()
     assert len(training.steps) == 10
 

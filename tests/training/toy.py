@@ -98,7 +98,7 @@ class Training:
     def __post_init__(self):
         self.network = make_network(**self.model)
         self.state = TrainState(make_executor(self.network, self.config, self.dropout))
-        self.clock = 0.0
+        self.other_seconds = 0.0  # not of updates
         self.steps: list[Step] = []
         self.weights = []  # after each step
         self.measured = []  # the weights of each evaluation
@@ -107,7 +107,7 @@ class Training:
 
     def run(self):
         hooks = Hooks(
-            self._seconds,
+            self.seconds,
             self._stop_requested,
             self._on_step,
             nullcontext,
@@ -118,9 +118,8 @@ class Training:
         fit(self.state, self.corpus, self.config, batch_symbols=self.batch_symbols, hooks=hooks)
         return self
 
-    def _seconds(self):
-        self.clock += self.seconds_per_step
-        return self.clock
+    def seconds(self):
+        return self.state.position.step * self.seconds_per_step + self.other_seconds
 
     def _stop_requested(self):
         return len(self.steps) == self.stop_after
@@ -133,7 +132,7 @@ class Training:
         if len(self.measured) == self.stopped_evaluation:
             self.stopped_evaluation = None
             return None
-        self.clock += self.seconds_per_evaluation
+        self.other_seconds += self.seconds_per_evaluation
         value = self.values[min(len(self.measured), len(self.values) - 1)] if self.values else 0.0
         self.measured.append(copy_weights(weights))
         return {self.config.dev_metric: value}

@@ -16,7 +16,7 @@ from peephole.training.dev import HIGHER_IS_BETTER
 from peephole.training.executor import Weights, copy_weights
 from peephole.training.loss import loss_divisor
 from peephole.training.schedules import learning_rate, sampling_probability
-from peephole.training.state import TrainState
+from peephole.training.state import Position, TrainState
 from peephole.training.stop import Stopping
 
 
@@ -106,7 +106,7 @@ def fit(
             position.seconds = hooks.seconds()
             progress = measure_progress(config, state, symbols)
             hooks.on_step(Step(position.step, position.epoch, progress, *report, batch.num_symbols, position.seconds))
-            position.evaluation_due = progress >= min(1, (position.evaluations + 1) / config.evaluations)
+            position.evaluation_due = evaluation_is_due(position, progress, config)
             if finish_update(state, config, hooks, symbols):
                 return
             if position.seconds - last_save >= config.checkpoint_seconds:
@@ -168,6 +168,23 @@ def is_over(state: TrainState, config: TrainConfig, symbols_per_epoch: int) -> b
     return measure_progress(config, state, symbols_per_epoch) >= 1 or patience_is_over(state, config)
 
 
+def evaluation_is_due(position: Position, progress: float, config: TrainConfig) -> bool:
+    """Return whether the weights are to be evaluated now: at even distances and at the end.
+
+    Of a budget of minutes, evaluations take at most a fifth and what the last one takes: those that would take more are
+    left out.
+
+    >>> minutes = TrainConfig(minutes=2, evaluations=24)
+    >>> evaluation_is_due(Position(seconds=10, evaluations=1, evaluation_seconds=4), 10 / 120, minutes)
+    False
+    >>> evaluation_is_due(Position(seconds=20, evaluations=1, evaluation_seconds=4), 20 / 120, minutes)
+    True
+    """
+    if progress < min(1, (position.evaluations + 1) / config.evaluations):
+        return False
+    return config.minutes is None or progress == 1 or position.evaluation_seconds <= position.seconds / 5
+
+
 def current_weights(state: TrainState, config: TrainConfig) -> Weights:
     """Return the weights that are evaluated and kept: the moving average, if there is one, else the network's."""
     return state.executor.average if config.ema_decay else state.executor.weights
@@ -194,6 +211,8 @@ def evaluate(state: TrainState, config: TrainConfig, hooks: Hooks) -> bool:
     """Measure the current weights on dev and keep them if they are the best so far; return False if a stop ended it."""
     weights = current_weights(state, config)
     values = hooks.evaluate(weights)
+    if config.minutes is not None:
+        state.position.evaluation_seconds += hooks.seconds() - state.position.seconds
     if values is None:
         return False
     state.recent = [*state.recent, copy_weights(weights)][-config.average_last :] if config.average_last > 1 else []

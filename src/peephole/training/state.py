@@ -34,6 +34,7 @@ class Position:
     symbols: int = 0  # target symbols of this epoch seen, </s> included
     seconds: float = 0.0  # training time, including that before a resume
     evaluations: int = 0  # evaluations done
+    evaluation_seconds: float = 0.0  # the part of `seconds` that they took; measured with a budget of minutes
     evaluations_since_best: int = 0
     best_value: float | None = None  # dev metric of `best`
     best_step: int = 0  # the updates after which `best` was measured
