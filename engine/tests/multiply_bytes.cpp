@@ -4,7 +4,7 @@
 #include <cstdio>
 #include <vector>
 
-#if defined(__AMX_TILE__)
+#if defined(PEEPHOLE_TILES)
 #include <sys/syscall.h>
 #include <unistd.h>
 #endif
@@ -26,7 +26,7 @@ static std::vector<T> read(int64_t count) {
 }
 
 int main() {
-#if defined(__AMX_TILE__)  // as in runtime/instruction_sets.cpp
+#if defined(PEEPHOLE_TILES)  // as in runtime/instruction_sets.cpp
   if (syscall(SYS_arch_prctl, 0x1023L, 18L)) return 1;
 #endif
   const std::vector<int64_t> sizes = read<int64_t>(3);
@@ -46,7 +46,8 @@ int main() {
   Selection selection;
   selection.clear(rows);
   for (int64_t r = 0; r < rows; ++r) operands.put(r, left.data() + r * depth);
-  const auto row_at = [=](int64_t i) { return i == 0 ? rows - 1 : i == rows - 1 ? 0 : i; };  // not at equal distances
+  // An odd number of rows is not at equal distances.
+  const auto row_at = [=](int64_t i) { return rows % 2 && i == 0 ? rows - 1 : rows % 2 && i == rows - 1 ? 0 : i; };
   for (int64_t i = 0; i < rows; ++i) selection.add(operands, row_at(i));
   std::vector<float> out(size_t(rows * matrix.columns()));
   matrix.multiply(selection, out.data(), matrix.columns());

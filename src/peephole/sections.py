@@ -291,7 +291,7 @@ class TrainConfig:
     dev_pairs: int = option(1000, "dev sources decoded by greedy search at each evaluation", low=1, high=HIGHEST_COUNT)
     evaluations: int = option(
         20,
-        "evaluations in a training, evenly spread; fewer where they take over a fifth of train.minutes",
+        "evaluations in a training, evenly spread; some are left out where they take over a fifth of train.minutes",
         low=1,
         high=10**6,
     )

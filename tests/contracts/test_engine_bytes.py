@@ -20,7 +20,7 @@ SANITIZE = ["-O0", "-g1", "-fsanitize=address,undefined", "-fno-sanitize-recover
 AVX512 = ["-mavx512f", "-mavx512dq", "-mavx512bw", "-mavx512vl"]
 AVX512_BF16 = [*AVX512, "-mavx512bf16", "-mavx512vnni"]
 FLAGS = {  # as in engine/CMakeLists.txt
-    "avx512_amx": [*AVX512_BF16, "-mamx-tile", "-mamx-bf16", "-mamx-int8"],
+    "avx512_amx": [*AVX512_BF16, "-mamx-tile", "-mamx-bf16", "-mamx-int8", "-DPEEPHOLE_TILES"],
     "avx512_bf16": AVX512_BF16,
     "avx512": AVX512,
     "avx2": ["-mavx2", "-mfma"],

@@ -322,17 +322,33 @@ def test_a_budget_of_minutes_is_kept(corpus, schedule, seconds_per_evaluation):
 
 
 @pytest.mark.parametrize(
-    ("seconds_per_evaluation", "evaluations"),
-    [(0.0, 20), (0.5, 20), (2.0, 7), (5.0, 4), (20.0, 2), (100.0, 2)],
+    ("seconds", "steps"),
+    [
+        (0.0, [12, 24, 36, 48, 60, 72, 84, 96, 108, 120]),
+        (1.0, [12, 22, 32, 42, 52, 62, 72, 82, 92, 102]),
+        (4.0, [12, 40, 68, 96]),
+        (20.0, [12, 80]),
+        (100.0, [12, 13]),
+        ([8.0, 0.1], [12, 68, 80, 92, 104]),  # a slow one, then fast ones: at even distances again
+    ],
 )
-def test_evaluations_take_at_most_a_fifth_of_a_budget_of_minutes(corpus, seconds_per_evaluation, evaluations):
-    """Besides the one that goes over the limit, and the one at the end."""
-    config = TrainConfig(minutes=1, evaluations=20)
-    training = Training(corpus, config, seconds_per_step=0.5, seconds_per_evaluation=seconds_per_evaluation).run()
-    position = training.state.position
-    assert position.evaluations == evaluations
-    assert position.evaluation_seconds == pytest.approx(evaluations * seconds_per_evaluation)
-    assert (evaluations - 2) * seconds_per_evaluation <= 60 / 5
+def test_evaluations_take_at_most_a_fifth_of_a_budget_of_minutes(corpus, seconds, steps):
+    config = TrainConfig(minutes=1, evaluations=10)
+    training = Training(corpus, config, seconds_per_step=0.5, seconds_per_evaluation=seconds).run()
+    assert training.measured_at == steps
+    assert training.state.position.evaluations == len(steps)
+    assert training.state.position.evaluation_seconds == pytest.approx(training.other_seconds)
+
+
+def test_a_stop_in_an_evaluation_changes_nothing_in_which_evaluations_follow(corpus):
+    config = TrainConfig(minutes=1, evaluations=10)
+    how = {"seconds_per_step": 0.5, "seconds_per_evaluation": 4.0}
+    whole = Training(corpus, config, **how).run()
+    stopped = Training(corpus, config, **how, stopped_evaluation=2).run()
+    assert stopped.state.position.evaluation_due
+    stopped.run()
+    assert stopped.measured_at == whole.measured_at
+    assert stopped.state.position == whole.state.position
 
 
 def test_all_evaluations_of_a_number_of_updates_are_made_however_long_they_take(corpus):

@@ -91,7 +91,7 @@ class Training:
     batch_symbols: int = 60
     values: list = field(default_factory=list)  # dev metric of each evaluation; the last value repeats
     seconds_per_step: float = 1.0
-    seconds_per_evaluation: float = 0.0
+    seconds_per_evaluation: float | list[float] = 0.0
     stop_after: int | None = None
     stopped_evaluation: int | None = None  # the number of an evaluation that a stop ends, once
 
@@ -102,6 +102,7 @@ class Training:
         self.steps: list[Step] = []
         self.weights = []  # after each step
         self.measured = []  # the weights of each evaluation
+        self.measured_at = []  # and its step
         self.found_best = []
         self.saved_at = []
 
@@ -132,7 +133,12 @@ class Training:
         if len(self.measured) == self.stopped_evaluation:
             self.stopped_evaluation = None
             return None
-        self.other_seconds += self.seconds_per_evaluation
+        if isinstance(self.seconds_per_evaluation, list):  # the last value repeats
+            number = min(len(self.measured), len(self.seconds_per_evaluation) - 1)
+            self.other_seconds += self.seconds_per_evaluation[number]
+        else:
+            self.other_seconds += self.seconds_per_evaluation
+        self.measured_at.append(self.state.position.step)
         value = self.values[min(len(self.measured), len(self.values) - 1)] if self.values else 0.0
         self.measured.append(copy_weights(weights))
         return {self.config.dev_metric: value}

@@ -20,7 +20,8 @@ constexpr InstructionSet avx512_amx_set{"avx512_amx", avx512::float_kernels, avx
                                         avx512_amx::narrow_kernels};
 
 // Whether the processor multiplies tiles of bfloat16 and of bytes, and Linux lets this process use their registers, for
-// which a process must ask.
+// which a process must ask, once and for all its threads. From then on Linux refuses signal stacks (sigaltstack) that
+// could not hold the registers, about 11 KB; before, it refuses this request if a thread has such a stack.
 bool may_use_tiles() {
   unsigned eax, ebx, ecx, edx;
   constexpr unsigned kBfloat16 = 1u << 22, kTiles = 1u << 24, kInt8 = 1u << 25, kAll = kBfloat16 | kTiles | kInt8;

@@ -111,7 +111,7 @@ Tile<O> vector_tile_of(int64_t rows, int vectors) {
   }
 }
 
-#if defined(__AMX_TILE__)
+#if defined(PEEPHOLE_TILES)
 
 // A product by tile registers. Few rows of bytes are multiplied in less time by vector registers, with the same sums;
 // bfloat16's would be rounded in another order, so that a row would depend on how many others there are.
@@ -133,18 +133,18 @@ struct TileProduct {
 // What multiplies `rows` rows, at most kTileRows<O>, with a panel of `vectors` vectors of columns; called as a Tile.
 template <class O>
 auto tile_of(int64_t rows, int vectors) {
-#if defined(__AMX_TILE__)
+#if defined(PEEPHOLE_TILES)
   if constexpr (kHasTiles<O>) return TileProduct<O>{int(rows), vectors};
   else
 #endif
     return vector_tile_of<O>(rows, vectors);
 }
 
-// out[r] (+)= Σ_k a[k][r] panel[k] for kTileRows<O> rows r of a left factor packed by pack_tiles, with as many rows of a
-// panel.
+// out[r] (+)= Σ_k a[k][r] panel[k] for kTileRows<O> rows r of a left factor packed by pack_tiles. `depth` is in whole steps
+// (in_steps), of both factors.
 template <class O, int kVectors>
 void outer_tile(int64_t depth, const O *a, const O *panel, Sum<O> *out, bool add) {
-#if defined(__AMX_TILE__)
+#if defined(PEEPHOLE_TILES)
   if constexpr (kHasTiles<O>) {
     constexpr int64_t kStep = kDepthStep<O>, kWidth = kVectors * kLanes<Sum<O>>;
     const LeftFactor<O> left{a, kStep * int64_t(sizeof(O)), kTileRows<O> * kStep};

@@ -1,6 +1,8 @@
-// The shape of products, and those of AMX: eight tile registers of at most 16 rows of 64 bytes, four of which hold sums.
+// How many rows and numbers of the depth a product takes at a time; and products by AMX: eight tile registers of at most
+// 16 rows of 64 bytes, four of which hold sums.
 //
-// A left factor's tile has rows of kDepthStep<O> numbers; a right factor's tile is one vector of columns of a panel.
+// PEEPHOLE_TILES is defined where kernels are compiled for AMX, since a compiler may have it turned on for all of them. A
+// left factor's tile has rows of kDepthStep<O> numbers; a right factor's tile is one vector of columns of a panel.
 #pragma once
 
 #include "simd/operand.h"
@@ -10,7 +12,7 @@ namespace {
 // Whether products of O use tile registers.
 template <class O>
 constexpr bool kHasTiles =
-#if defined(__AMX_TILE__)
+#if defined(PEEPHOLE_TILES)
     sizeof(O) < sizeof(Sum<O>);
 #else
     false;
@@ -25,7 +27,7 @@ constexpr int kTileRows = kHasTiles<O> ? 32 : kVectorRows;
 template <class O>
 constexpr int kDepthStep = kHasTiles<O> ? 64 / int(sizeof(O)) : kGroup<O>;
 
-#if defined(__AMX_TILE__)
+#if defined(PEEPHOLE_TILES)
 
 // GCC's intrinsics do not say which memory they read and write. Between them and other code that does, the compiler must
 // neither move nor leave out an access.
@@ -34,7 +36,9 @@ inline void order_accesses() { asm volatile("" ::: "memory"); }
 // The rows of the left factor and the groups of a step, for which this thread's tile registers are set; 0: not set.
 thread_local int32_t tile_shape = 0;
 
-// Gives the tile registers back that products use while an object of this class exists. Elsewhere it does nothing.
+// A scope of products by tile registers; without AMX it does nothing. It begins with registers that are not set, since
+// other code on this thread may have set them, and gives them back, since a thread with registers in use takes longer to
+// be switched.
 class TileRegisters {
  public:
   TileRegisters() { tile_shape = 0; }

@@ -37,6 +37,9 @@ template <class O>
 constexpr int64_t most_in_steps(int64_t rows) {
   return kGroup<O> == 1 ? rows : (rows + 31) / 32 * 32;
 }
+static_assert(kTileRows<float> <= 7 && kTileRows<double> <= 7 && kTileRows<Bf16> <= 32, "most_tiled");
+static_assert(kDepthStep<float> == 1 && kDepthStep<double> == 1 && 32 % kDepthStep<Bf16> == 0, "most_in_steps");
+static_assert(kStepRows % kDepthStep<Bf16> == 0 && kDepthBlock % kDepthStep<Bf16> == 0, "tasks are whole steps");
 
 // A packed left factor and where its gradient goes: (gates · units, stride), of which `columns` columns.
 template <class T, class O>
@@ -77,7 +80,7 @@ struct WorkerMemory {
   }
 };
 
-#if defined(__AMX_TILE__)
+#if defined(PEEPHOLE_TILES)
 
 // Packs one step of rows, from row k on, of a left factor of `depth` rows: the numbers of a column side by side. Rows may
 // be NULL: 0.
@@ -131,7 +134,6 @@ template <class O>
 template <class O, class Row>
 inline void pack_tiles(O *tiles, int64_t columns, int64_t num_rows, int64_t first, Row row) {
   constexpr int kStep = kDepthStep<O>;
-  static_assert(kStepRows % kStep == 0);
   int64_t end = first + kStepRows < num_rows ? first + kStepRows : num_rows, depth = in_steps<O>(num_rows);
   for (int64_t k = first; k < end; k += kStep) {
     const O *rows[kStep];

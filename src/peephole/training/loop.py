@@ -169,19 +169,21 @@ def is_over(state: TrainState, config: TrainConfig, symbols_per_epoch: int) -> b
 
 
 def evaluation_is_due(position: Position, progress: float, config: TrainConfig) -> bool:
-    """Return whether the weights are to be evaluated now: at even distances and at the end.
+    """Return whether to evaluate now: at the end of each of `train.evaluations` equal parts of the budget.
 
-    Of a budget of minutes, evaluations take at most a fifth and what the last one takes: those that would take more are
-    left out.
+    With a budget of minutes, one is left out if those before it took more than a fifth of the time so far; the last
+    never is. Updates `position.parts`.
 
+    >>> position = Position(seconds=10, parts=1, evaluation_seconds=4)
     >>> minutes = TrainConfig(minutes=2, evaluations=24)
-    >>> evaluation_is_due(Position(seconds=10, evaluations=1, evaluation_seconds=4), 10 / 120, minutes)
-    False
-    >>> evaluation_is_due(Position(seconds=20, evaluations=1, evaluation_seconds=4), 20 / 120, minutes)
-    True
+    >>> evaluation_is_due(position, 10 / 120, minutes), position.parts
+    (False, 2)
     """
-    if progress < min(1, (position.evaluations + 1) / config.evaluations):
-        return False
+    parts = position.parts
+    while position.parts < config.evaluations and progress >= (position.parts + 1) / config.evaluations:
+        position.parts += 1
+    if position.parts == parts:
+        return progress == 1
     return config.minutes is None or progress == 1 or position.evaluation_seconds <= position.seconds / 5
 
 
@@ -211,10 +213,10 @@ def evaluate(state: TrainState, config: TrainConfig, hooks: Hooks) -> bool:
     """Measure the current weights on dev and keep them if they are the best so far; return False if a stop ended it."""
     weights = current_weights(state, config)
     values = hooks.evaluate(weights)
-    if config.minutes is not None:
-        state.position.evaluation_seconds += hooks.seconds() - state.position.seconds
     if values is None:
         return False
+    if config.minutes is not None:
+        state.position.evaluation_seconds += hooks.seconds() - state.position.seconds
     state.recent = [*state.recent, copy_weights(weights)][-config.average_last :] if config.average_last > 1 else []
     state.position.evaluations += 1
     hooks.on_evaluation(values, remember_if_best(state, config, weights, values))

@@ -34,7 +34,8 @@ class Position:
     symbols: int = 0  # target symbols of this epoch seen, </s> included
     seconds: float = 0.0  # training time, including that before a resume
     evaluations: int = 0  # evaluations done
-    evaluation_seconds: float = 0.0  # the part of `seconds` that they took; measured with a budget of minutes
+    evaluation_seconds: float = 0.0  # that they took; measured with a budget of minutes
+    parts: int = 0  # of `train.evaluations` equal parts of the budget, those that are over, evaluated or not
     evaluations_since_best: int = 0
     best_value: float | None = None  # dev metric of `best`
     best_step: int = 0  # the updates after which `best` was measured

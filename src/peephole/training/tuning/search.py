@@ -177,7 +177,7 @@ class Search:
 
         def pause(position: Position) -> bool:
             nonlocal ended, reason
-            number, value = position.evaluations, position.best_value
+            number, value = position.parts, position.best_value
             if value is None:
                 ended, reason = "failed", f"dev {self.metric.replace('_', ' ')} is nan"
                 return True
@@ -209,7 +209,7 @@ class Search:
     def _has_saved_last(self, trial: Trial) -> bool:
         """Return whether a trial's state was saved after its last recorded evaluation; a kill may come between them."""
         position = read_position(self._trial_run(trial).checkpoint)
-        return position is not None and position.evaluations >= max(trial.values)
+        return position is not None and position.parts >= max(trial.values)
 
     def _trial_run(self, trial: Trial) -> Run:
         """Return the run of a trial; raises ConfigError if its settings contradict each other."""
