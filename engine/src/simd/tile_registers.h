@@ -73,8 +73,8 @@ struct LeftFactor {
   int64_t step;       // numbers from a step of the depth to the next
 };
 
-// out (+)= left · panel for the tile registers' rows, of which kBoth says whether they are more than 16, and kPair ? 2 : 1
-// vectors of columns: `steps` steps of the depth. Begins from `first`, NULL: 0. Strides count numbers.
+// out = first + left · panel over `steps` steps of the depth; first NULL: 0. kBoth: the registers are set for more than 16
+// rows; kPair: there are two vectors of columns, else one. Strides count numbers.
 template <class O, bool kBoth, bool kPair>
 inline void multiply_tiles(int64_t steps, LeftFactor<O> left, const O *panel, int64_t panel_stride, const Sum<O> *first,
                            int64_t first_stride, Sum<O> *out, int64_t out_stride) {
