@@ -209,6 +209,41 @@ def write_text(path: Path, text: str) -> None:
     os.replace(part, path)
 
 
+def add_budget(parser: argparse.ArgumentParser, minutes: float) -> None:
+    """Add the options that say how long each training takes, by the clock or by its updates.
+
+    Args:
+        parser: gets `--minutes` and `--steps`.
+        minutes: of each training, where neither is given.
+    """
+    budget = parser.add_mutually_exclusive_group()
+    budget.add_argument("--minutes", type=float, default=minutes, help=f"of each training (default: {minutes:g})")
+    budget.add_argument("--steps", type=int, help="updates of each training, however long they take")
+
+
+def budget_settings(minutes: float, steps: int | None) -> tuple[str, ...]:
+    """Return the settings of a training that takes so many minutes or, if given, so many updates.
+
+    >>> budget_settings(2, None)
+    ('train.epochs=none', 'train.minutes=2', 'train.steps=none')
+    """
+    limits = {"epochs": "none", "minutes": "none" if steps else f"{minutes:g}", "steps": steps or "none"}
+    return tuple(f"train.{name}={limit}" for name, limit in limits.items())
+
+
+def results_folder(data: Path, minutes: float, steps: int | None) -> Path:
+    """Return the folder of the results of such trainings, which is made if it is missing.
+
+    Args:
+        data: folder of the data.
+        minutes: of each training.
+        steps: updates of each training, in place of minutes.
+    """
+    results = data / (f"{steps}-steps" if steps else f"{minutes:g}-minutes")
+    results.mkdir(parents=True, exist_ok=True)
+    return results
+
+
 def recipe_parser(description: str | None, data: Path, minutes: float) -> argparse.ArgumentParser:
     """Return a parser with the options of every recipe's run.py.
 
@@ -218,7 +253,7 @@ def recipe_parser(description: str | None, data: Path, minutes: float) -> argpar
         minutes: of each training.
     """
     parser = argparse.ArgumentParser(description=description, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--minutes", type=float, default=minutes, help=f"of each training (default: {minutes:g})")
+    add_budget(parser, minutes)
     parser.add_argument("--threads", type=int, default=1, help="of training and prediction (default: 1)")
     parser.add_argument(
         "--seeds", type=int, choices=(1, 2, 3), help="most trainings of a system (default: as its table)"
@@ -235,7 +270,9 @@ def run_systems(
     data: Path,
     minutes: float,
     threads: int,
+    steps: int | None = None,
     seeds: int | None = None,
+    settings: Sequence[str] = (),
 ) -> Path:
     """Train all systems with all their seeds, one after the other, and predict; finished stages are skipped.
 
@@ -246,14 +283,15 @@ def run_systems(
         data: folder of the training files and dev.tsv.
         minutes: of each training.
         threads: of training and prediction.
+        steps: updates of each training, in place of minutes.
         seeds: most trainings of a system; None: as many as it has seeds.
+        settings: KEY=VALUE, of all trainings, besides the recipe's config.toml.
 
     Returns:
-        The folder of the results: that of the data, then one named after the minutes.
+        The folder of the results: that of the data, then one named after the minutes or steps.
     """
-    results = data / f"{minutes:g}-minutes"
-    results.mkdir(parents=True, exist_ok=True)
-    settings = ("train.epochs=none", f"train.minutes={minutes:g}", f"train.threads={threads}")
+    results = results_folder(data, minutes, steps)
+    settings = (*budget_settings(minutes, steps), f"train.threads={threads}", *settings)
     most = max(system.seeds for system in systems)
     for seed in range(1, min(most, seeds or most) + 1):  # the first seed of all systems first
         for system in systems:
@@ -307,6 +345,7 @@ def run_recipe(
         data=arguments.data,
         minutes=arguments.minutes,
         threads=arguments.threads,
+        steps=arguments.steps,
         seeds=arguments.seeds,
     )
     publish(results, report(arguments.data, results))

@@ -100,6 +100,7 @@ def main() -> None:
             data=data,
             minutes=arguments.minutes,
             threads=arguments.threads,
+            steps=arguments.steps,
             seeds=arguments.seeds,
         )
         publish(results, report(f"{vendor} unseen, names in {language}", data, results))

@@ -32,6 +32,7 @@ def main() -> None:
         data=arguments.data,
         minutes=arguments.minutes,
         threads=arguments.threads,
+        steps=arguments.steps,
         seeds=arguments.seeds,
     )
     train, test = (read_pairs(arguments.data / name) for name in ("train.tsv", "test.tsv"))

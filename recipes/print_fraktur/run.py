@@ -25,9 +25,9 @@ HERE = Path(__file__).parent
 METRICS = ("character_error_rate",)
 CTC = ("model.ctc=true",)
 SYSTEMS = (
-    System("ctc", "attention and CTC", CTC),
+    System("ctc", "attention and CTC", CTC, seeds=3),
     System("all-books", "the same, trained on all books", CTC, train_file="train_all.tsv"),
-    System("attention", "attention without CTC"),
+    System("attention", "attention without CTC", seeds=3),
 )
 
 
@@ -59,6 +59,7 @@ def main() -> None:
         data=arguments.data,
         minutes=arguments.minutes,
         threads=arguments.threads,
+        steps=arguments.steps,
         seeds=arguments.seeds,
     )
     publish(results, report(arguments.data, results))

@@ -37,9 +37,9 @@ CTC = ("model.ctc=true",)
 LOCATION = ("model.attention=location",)
 MASKS = ("train.time_masks=2", "train.feature_masks=1", "train.feature_mask_size=6")
 SYSTEMS = (
-    System("attention", "attention"),
-    System("location", "location-aware attention", LOCATION),
-    System("location-ctc", "location-aware attention and CTC", (*LOCATION, *CTC)),
+    System("attention", "attention", seeds=3),
+    System("location", "location-aware attention", LOCATION, seeds=3),
+    System("location-ctc", "location-aware attention and CTC", (*LOCATION, *CTC), seeds=3),
     System("ctc", "attention and CTC", CTC, seeds=3),
     System("masks", "attention and CTC, SpecAugment", (*CTC, *MASKS), seeds=3),
 )
@@ -68,7 +68,7 @@ def main() -> None:
         command = [sys.executable, str(HERE / "prepare.py"), arguments.folder, "--out", str(arguments.data)]
         print(run(command))
     tests = {"test": read_test(arguments.data / "test.tsv", files=True).sources}
-    how = {name: getattr(arguments, name) for name in ("data", "minutes", "threads", "seeds")}
+    how = {name: getattr(arguments, name) for name in ("data", "minutes", "steps", "threads", "seeds")}
     results = run_systems(SYSTEMS, tests, HERE / "config.toml", **how)
     language_model = train_language_model(
         model_path(results, SYSTEMS[-1], 1),

@@ -64,7 +64,7 @@ def main() -> None:
     for name in arguments.sets or SETS:
         data = arguments.data / name
         tests = {"test": read_test(data / "test.tsv", files=True).sources}
-        how = {"data": data, **{name: getattr(arguments, name) for name in ("minutes", "threads", "seeds")}}
+        how = {"data": data, **{name: getattr(arguments, name) for name in ("minutes", "steps", "threads", "seeds")}}
         results = run_systems(SYSTEMS, tests, HERE / "config.toml", **how)
         language_model = train_language_model(
             model_path(results, SYSTEMS[-1], 1),

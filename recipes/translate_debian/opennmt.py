@@ -23,8 +23,9 @@ import json
 import subprocess
 from pathlib import Path
 
-from report import SEARCHES, predictions_path, read_test, report
-from run import DATA, run_logged, shared_options, write_text
+from report import OPENNMT, SYSTEMS, report
+from run import shared_options
+from stages import model_path, predictions_path, read_test, results_folder, run_logged, write_text
 
 from peephole import Model, load
 from peephole.symbols import SPECIALS, Symbols
@@ -98,14 +99,17 @@ def main() -> None:
     tried = subprocess.run([arguments.onmt_python, "-c", "import onmt"], capture_output=True, check=False)
     if tried.returncode:
         parser.error(f"--onmt-python {arguments.onmt_python}: cannot import onmt")
-    data = DATA / f"en-{arguments.to}"
-    results = data / f"{arguments.minutes:g}-minutes"
-    if not (results / "attention.json").is_file():
+    if arguments.steps:
+        parser.error("--steps: OpenNMT-py is trained for minutes here")
+    data = arguments.data / f"en-{arguments.to}"
+    results = results_folder(data, arguments.minutes, None)
+    trained = model_path(results, SYSTEMS[0], seed=1)
+    if not trained.with_suffix(".json").is_file():
         parser.error(f"{results}: no finished training there; run run.py first, with the same options")
     folder = results / "opennmt"
     folder.mkdir(exist_ok=True)
-    model = load(results / "attention.safetensors")
-    facts = results / "opennmt.json"
+    model = load(trained)
+    facts = model_path(results, OPENNMT, seed=1).with_suffix(".json")
     if not facts.is_file():
         write_task(folder, data, model, arguments.minutes, arguments.learning_rate)
         found = folder / "facts.json"
@@ -113,10 +117,10 @@ def main() -> None:
         memory = run_logged(command, folder / "train.log", {"OMP_NUM_THREADS": str(arguments.threads)})
         measured = json.loads(found.read_text(encoding="utf-8")) | {"memory": memory}
         write_text(facts, json.dumps(measured, indent=1) + "\n")
-    for search, beam_size in SEARCHES.items():
-        path = predictions_path(results, "opennmt", search)
+    for search in OPENNMT.searches:
+        path = predictions_path(results, OPENNMT, 1, search)
         if not path.is_file():
-            lines = translate(arguments.onmt_python, folder, beam_size, arguments.threads)
+            lines = translate(arguments.onmt_python, folder, search.options["beam_size"], arguments.threads)
             write_text(path, "".join(f"{line}\n" for line in lines))
     report(results, data / "test.tsv")
 

@@ -139,10 +139,10 @@ def training(shared, tmp_path, monkeypatch):
     monkeypatch.setattr(stages, "training_facts", lambda model: {"weights": 1})
     monkeypatch.setattr(stages, "predict", predict)
 
-    def start(*systems, seeds=None):
+    def start(*systems, **options):
         commands.clear()
         return stages.run_systems(
-            systems, {"test": ["s"]}, Path("c.toml"), data=tmp_path, minutes=0.5, threads=1, seeds=seeds
+            systems, {"test": ["s"]}, Path("c.toml"), data=tmp_path, minutes=0.5, threads=1, **options
         ), list(commands)
 
     return start
@@ -163,7 +163,8 @@ def test_stages_train_each_seed_and_skip_what_is_finished(shared, training, tmp_
     ]
     settings = [word for word in commands[3] if "=" in word]
     assert settings == [
-        "train.epochs=none", "train.minutes=0.5", "train.threads=1", "model.context=last", "train.seed=2"
+        "train.epochs=none", "train.minutes=0.5", "train.steps=none", "train.threads=1", "model.context=last",
+        "train.seed=2",
     ]  # fmt: skip
     assert commands[1] == ("a.1.safetensors", ["s"], {"threads": 1, "beam_size": 5})
     assert json.loads((results / "b.1.json").read_text()) == {"weights": 1, "memory": 2**20}
@@ -172,6 +173,24 @@ def test_stages_train_each_seed_and_skip_what_is_finished(shared, training, tmp_
     (results / "a.1.json").unlink()
     (results / "a.1.run").mkdir()
     assert training(*systems)[1] == [[sys.executable, "-m", "peephole", "train", "--resume", str(results / "a.1.run")]]
+
+
+def test_trainings_of_so_many_updates(shared, training, tmp_path):
+    system = shared.stages.System("a", "one", ("model.context=last",), searches=())
+    results, [command] = training(system, steps=70, settings=("data.batch_symbols=9",))
+    assert results == tmp_path / "70-steps"
+    assert [word for word in command if "=" in word] == [
+        "train.epochs=none", "train.minutes=none", "train.steps=70", "train.threads=1", "data.batch_symbols=9",
+        "model.context=last", "train.seed=1",
+    ]  # fmt: skip
+
+
+def test_minutes_or_steps_but_not_both(shared, capsys):
+    parser = shared.stages.recipe_parser("a recipe", Path("data"), 30)
+    assert [getattr(parser.parse_args([]), name) for name in ("minutes", "steps")] == [30, None]
+    with pytest.raises(SystemExit):
+        parser.parse_args(["--steps", "5", "--minutes", "1"])
+    assert "argument --minutes: not allowed with argument --steps" in capsys.readouterr().err
 
 
 def test_fewer_seeds_are_trained_first(shared, training):

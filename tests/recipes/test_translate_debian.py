@@ -204,50 +204,61 @@ def test_without_apt_one_line_and_exit_code_1(tmp_path):
     assert not (tmp_path / "data").exists()
 
 
-@pytest.fixture(scope="module")
-def report():
-    return SimpleNamespace(**runpy.run_path(str(RECIPE / "report.py")))
-
-
-def test_read_test_groups_references_by_sentence(report, tmp_path):
-    (tmp_path / "test.tsv").write_text("a\tb\nc\td\na\te\n")
-    assert report.read_test(tmp_path / "test.tsv") == (["a", "c"], [["b", "e"], ["d"]])
-
-
-def test_tables_hold_the_systems_that_have_run(report, tmp_path):
-    sources = [f"{'word ' * (n - 1)}{n}" for n in range(3, 41)]
-    (tmp_path / "test.tsv").write_text("".join(f"{s}\t{s} tradotta con cura\n" for s in sources))
-    test = report.read_test(tmp_path / "test.tsv")
-    for system, cut in (("attention", 41), ("fixed", 10)):  # always right; right up to nine words
-        texts = [f"{s} tradotta con cura" if len(s.split()) < cut else "altro" for s in sources]
-        report.predictions_path(tmp_path, system, "beam 5").write_text("".join(f"{text}\n" for text in texts))
-
-    table = report.scores_table(tmp_path, test)
-    assert "| peephole, attention, beam 5 | 100.00 [100.00, 100.00] | 100.00 [100.00, 100.00] |" in table
-    assert "OpenNMT" not in table
-    assert "greedy" not in table
-
-    found = report.by_length(tmp_path, test)
-    assert [round(part["bleu"].value) for part in found["attention"]] == [100] * 6
-    assert [round(part["bleu"].value) for part in found["fixed"]] == [100, 100, 0, 0, 0, 0]
-    assert [line.split("|")[2].strip() for line in report.lengths_table(test, found).splitlines()[2:]] == [
-        "3", "4", "5", "5", "7", "14",
-    ]  # fmt: skip
-
-    difference = report.differences_table(tmp_path, test, "attention", "fixed")
-    assert difference.startswith("| peephole, attention minus peephole, fixed context |")
-    assert "| beam 5, BLEU | +" in difference
-    assert report.differences_table(tmp_path, test, "attention", "opennmt") == ""
+@pytest.fixture
+def modules(monkeypatch):
+    """Put the recipe's folders on the path, and unload its modules afterwards."""
+    monkeypatch.syspath_prepend(str(RECIPE))
+    before = set(sys.modules)
+    yield
+    for name in {"fetch", "report", "run", "stages", "tables"} - before:
+        sys.modules.pop(name, None)
+    sys.path[:] = [folder for folder in sys.path if folder != str(RECIPE.parent)]
 
 
 @pytest.fixture
-def opennmt(monkeypatch):
-    """Return the definitions of opennmt.py, run with its folder on the path; unload its modules afterwards."""
-    monkeypatch.syspath_prepend(str(RECIPE))
-    before = set(sys.modules)
-    yield SimpleNamespace(**runpy.run_path(str(RECIPE / "opennmt.py")))
-    for name in {"report", "run"} - before:
-        sys.modules.pop(name, None)
+def report(modules):
+    return SimpleNamespace(**runpy.run_path(str(RECIPE / "report.py")))
+
+
+def test_tables_hold_the_systems_that_have_run(report, tmp_path, capsys):
+    results = tmp_path / "60-minutes"
+    results.mkdir()
+    sources = [f"{'word ' * (n - 1)}{n}" for n in range(3, 41)]
+    (tmp_path / "test.tsv").write_text("".join(f"{s}\t{s} tradotta con cura\n" for s in sources))
+    attention, fixed, _ = report.SYSTEMS
+    beam = attention.searches[1]
+    # always right with two seeds; right up to nine words
+    for system, seed, cut in ((attention, 1, 41), (attention, 2, 41), (fixed, 1, 10)):
+        texts = [f"{s} tradotta con cura" if len(s.split()) < cut else "altro" for s in sources]
+        path = sys.modules["stages"].predictions_path(results, system, seed, beam)
+        path.write_text("".join(f"{text}\n" for text in texts))
+    report.report(results, tmp_path / "test.tsv")
+    text = (results / "report.md").read_text()
+    assert text in capsys.readouterr().out
+    assert (results / "by_length.png").read_bytes().startswith(b"\x89PNG")
+
+    whole = "100.00 [100.00, 100.00]"
+    assert f"| attention, beam 5 | {whole} (100.00-100.00) | {whole} (100.00-100.00) |" in text
+    assert "| the English sentence, copied | " in text
+    assert "OpenNMT" not in text
+    assert "greedy" not in text
+    assert "| attention minus fixed context, beam 5 | +" in text
+    assert "| copying minus attention" not in text
+    lengths = text[text.index("| English words |") :].splitlines()[2:]
+    assert [line.split("|")[2].strip() for line in lengths] == ["3", "4", "5", "5", "7", "14"]
+    assert [line.split("|")[4].split("[")[0].strip() for line in lengths] == ["100.00", "100.00", *["0.00"] * 4]
+
+
+def test_report_without_predictions(report, tmp_path):
+    (tmp_path / "test.tsv").write_text("a\tb\n")
+    with pytest.raises(SystemExit, match=r"2-minutes: no predictions there; run run.py first$"):
+        report.report(tmp_path / "2-minutes", tmp_path / "test.tsv")
+
+
+@pytest.fixture
+def opennmt(modules):
+    """Return the definitions of opennmt.py."""
+    return SimpleNamespace(**runpy.run_path(str(RECIPE / "opennmt.py")))
 
 
 def test_subwords_for_opennmt_can_be_joined_again(opennmt, tmp_path):
@@ -272,13 +283,13 @@ def test_failed_stage_reports_its_last_line(opennmt, tmp_path, capsys):
 
 def test_sigterm_reaches_the_stage(tmp_path):
     program = (
-        "import sys; sys.path.insert(0, sys.argv[1]); from run import run_logged; from pathlib import Path;"
+        "import sys; sys.path.insert(0, sys.argv[1]); from stages import run_logged; from pathlib import Path;"
         "run_logged(['sh', '-c', 'trap \"echo saved; exit 9\" TERM; echo ready; while :; do sleep 0.05; done'],"
         " Path(sys.argv[2]))"
     )
     log = tmp_path / "stage.log"
     process = subprocess.Popen(
-        [sys.executable, "-c", program, str(RECIPE), str(log)], stdout=subprocess.DEVNULL, stderr=subprocess.PIPE
+        [sys.executable, "-c", program, str(RECIPE.parent), str(log)], stdout=subprocess.DEVNULL, stderr=subprocess.PIPE
     )
     while not log.exists() or "ready" not in log.read_text():
         assert process.poll() is None
