@@ -226,6 +226,33 @@ def test_ctrl_c_keeps_everything_and_says_how_to_go_on(clock, monkeypatch):
     assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
 
 
+def test_trials_whose_evaluations_are_slow_leave_some_out(clock, monkeypatch):
+    """An evaluation takes longer than the updates between two, so most are left out; the search ends in time."""
+    measure = run_module.measure
+
+    def slow_measure(*arguments):
+        clock.now += 2
+        return measure(*arguments)
+
+    monkeypatch.setattr(run_module, "measure", slow_measure)
+    clock.update = 0.5
+    longest = Budget.of(1.0, 20).evaluations
+    break_at(monkeypatch, 4, TrialLog, "evaluation", after=True, evaluations=20)
+    resume(RUN, quiet=True)
+    found, run = trials(), read_run(RUN)
+    for trial in found:
+        numbers = sorted(trial.values)
+        assert all(number >= 2 * before for before, number in zip(numbers, numbers[1:], strict=False))
+        assert (numbers[-1] >= longest) == (trial.ended == "complete")
+    assert {"complete"} <= {trial.ended for trial in found} <= {"complete", "pruned"}
+    assert any(len(trial.values) > 1 for trial in found)
+    complete = [trial for trial in found if trial.ended == "complete"]
+    assert run.tuning.best == min(complete, key=lambda trial: trial.value).number
+    assert run.config.train.minutes * 60 == pytest.approx(
+        found[run.tuning.best].trained + 60 - sum(trial.seconds for trial in found)
+    )
+
+
 def test_pairs_from_python_and_settings_that_stay():
     pairs = [("ab", "BA"), ("abc", "CBA"), ("cd", "DC"), ("dca", "ACD")] * 10
     dev = [("da", "AD"), ("ca", "AC")]
