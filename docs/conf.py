@@ -23,6 +23,7 @@ include_patterns = [
     "engine/README.md",
     "examples/README.md",
     "benchmarks/*.md",
+    "recipes/README.md",
     "recipes/*/README.md",
 ]
 exclude_patterns = ["build", "quickstart", ".*"]

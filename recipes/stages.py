@@ -14,6 +14,7 @@ import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from importlib.util import find_spec
 from pathlib import Path
 from statistics import median
 from typing import Any, NamedTuple
@@ -22,6 +23,7 @@ from fetch import run
 
 from peephole import load
 from peephole.data import Corpus
+from peephole.errors import install_hint
 from peephole.storage.model_file import read_tensors
 
 
@@ -221,6 +223,17 @@ def add_budget(parser: argparse.ArgumentParser, minutes: float) -> None:
     budget.add_argument("--steps", type=int, help="updates of each training, however long they take")
 
 
+def check_packages(*packages: str) -> None:
+    """End the program if a package is missing that a recipe needs after hours of training.
+
+    Raises:
+        SystemExit: it names the first one and how it is installed.
+    """
+    for package in packages:
+        if find_spec(package) is None:
+            raise SystemExit(f"this recipe needs {package}: {install_hint(package)}")
+
+
 def budget_settings(minutes: float, steps: int | None) -> tuple[str, ...]:
     """Return the settings of a training that takes so many minutes or, if given, so many updates.
 
@@ -325,6 +338,7 @@ def run_recipe(
     *,
     data: Path,
     minutes: float,
+    packages: Sequence[str] = (),
 ) -> None:
     """Do what a recipe of texts does: run the stages that are not finished, and print the tables.
 
@@ -335,8 +349,10 @@ def run_recipe(
         report: returns the tables, of a folder of data and one of results.
         data: the usual folder of the data.
         minutes: of each training, unless --minutes says otherwise.
+        packages: what its metrics import.
     """
     arguments = recipe_parser(description, data, minutes).parse_args()
+    check_packages(*packages)
     prepare_data(recipe, arguments.data)
     results = run_systems(
         systems,

@@ -1,12 +1,12 @@
 """Run the whole recipe: prepare the features, train the systems, transcribe the test utterances, print the tables.
 
-    python recipes/speech_an4/run.py FOLDER                60 minutes for each training
+    python recipes/speech_an4/run.py FOLDER                12 minutes for each training
     python recipes/speech_an4/run.py FOLDER --minutes 2    a short trial
 
 FOLDER holds the published features, as prepare.py describes; it is not needed when prepare.py has run.
 
 Prints the character and word error rates. A space is a character, as in the published rates. All files are written
-below recipes/speech_an4/data/60-minutes (the name follows the minutes). After Ctrl-C or a kill, the same command
+below recipes/speech_an4/data/12-minutes (the name follows the minutes). After Ctrl-C or a kill, the same command
 continues.
 """
 
@@ -59,7 +59,7 @@ def report(data: Path, results: Path, language_model: Path) -> str:
 
 def main() -> None:
     """Run the stages that are not finished, and print the tables."""
-    parser = recipe_parser(__doc__, DATA, 60)
+    parser = recipe_parser(__doc__, DATA, 12)
     parser.add_argument("folder", nargs="?", help="folder of the published features")
     arguments = parser.parse_args()
     if not (arguments.data / "test.tsv").is_file():

@@ -1,11 +1,11 @@
 """Run the whole recipe: download the prompts, train the systems on each set, transcribe its test prompts, print tables.
 
-    python recipes/speech_prompts/run.py                       30 minutes for each training
+    python recipes/speech_prompts/run.py                       6 minutes for each training
     python recipes/speech_prompts/run.py --minutes 1           a short trial
     python recipes/speech_prompts/run.py --set tuxpaint_fr     one set only
 
 Prints the character and word error rates, for each set on its own. All files are written below
-recipes/speech_prompts/data/SET/30-minutes (the name follows the minutes). After Ctrl-C or a kill, the same command
+recipes/speech_prompts/data/SET/6-minutes (the name follows the minutes). After Ctrl-C or a kill, the same command
 continues.
 """
 
@@ -57,7 +57,7 @@ def report(name: str, data: Path, results: Path, language_model: Path) -> str:
 
 def main() -> None:
     """Run the stages that are not finished, and print the tables."""
-    parser = recipe_parser(__doc__, DATA, 30)
+    parser = recipe_parser(__doc__, DATA, 6)
     parser.add_argument("--set", dest="sets", action="append", choices=SETS, help="only this one (repeatable)")
     arguments = parser.parse_args()
     prepare_data(HERE, arguments.data, f"{SETS[-1]}/test.tsv")

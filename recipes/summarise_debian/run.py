@@ -59,7 +59,7 @@ def report(data: Path, results: Path) -> str:
 
 def main() -> None:
     """Run the stages that are not finished, and print the tables."""
-    run_recipe(HERE, __doc__, SYSTEMS, report, data=DATA, minutes=20)
+    run_recipe(HERE, __doc__, SYSTEMS, report, data=DATA, minutes=20, packages=["rouge_score"])
 
 
 if __name__ == "__main__":

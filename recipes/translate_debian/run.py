@@ -22,7 +22,7 @@ from report import SYSTEMS, report
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 from fetch import run
-from stages import read_test, recipe_parser, run_systems
+from stages import check_packages, read_test, recipe_parser, run_systems
 
 HERE = Path(__file__).parent
 DATA = HERE / "data"
@@ -43,6 +43,7 @@ def main() -> None:
     names = [system.name for system in SYSTEMS]
     parser.add_argument("--system", dest="systems", action="append", choices=names, help="only this (repeatable)")
     arguments = parser.parse_args()
+    check_packages("matplotlib")  # draws by_length.png
 
     data = arguments.data / f"en-{arguments.to}"
     if not all((data / name).is_file() for name in FILES):

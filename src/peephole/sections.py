@@ -202,7 +202,9 @@ class ModelConfig:
         0.0, "zoneout of h, (43): the probability that a unit keeps the value of the step before", low=0, high=0.95
     )
     zoneout_cell: float = option(0.0, "zoneout of c, (43), likewise; cell=lstm only", low=0, high=0.95)
-    ctc: bool = option(False, "a CTC output (31) over the encoder beside the decoder, for speech and other frames")
+    ctc: bool = option(
+        False, "a CTC output (31) over the encoder beside the decoder, for speech, print, and letters in the same order"
+    )
     dropout: float = option(0.2, "dropout on embeddings, between layers and before the output", low=0, high=0.95)
     forget_bias: float = option(1.0, "first value of b_f", low=-100, high=100)
     embedding_std: float = option(

@@ -185,6 +185,13 @@ def test_trainings_of_so_many_updates(shared, training, tmp_path):
     ]  # fmt: skip
 
 
+def test_a_missing_package_ends_the_program_at_once(shared):
+    shared.stages.check_packages("json", "rouge_score")
+    with pytest.raises(SystemExit) as caught:
+        shared.stages.check_packages("json", "no_such_package")
+    assert str(caught.value) == "this recipe needs no_such_package: pip install no_such_package"
+
+
 def test_minutes_or_steps_but_not_both(shared, capsys):
     parser = shared.stages.recipe_parser("a recipe", Path("data"), 30)
     assert [getattr(parser.parse_args([]), name) for name in ("minutes", "steps")] == [30, None]

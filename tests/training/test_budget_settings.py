@@ -63,8 +63,8 @@ def test_few_passes_get_another_recipe(prepared):
     config, line = suit_budget(Config().with_values(FEW), prepared)
     assert values(config) == ALL
     assert line is not None
-    assert line.startswith("0.0001 minutes are about 0.")
-    assert line.endswith(f" updates: {CHOSEN}")
+    assert line.startswith("with the defaults 0.0001 minutes are about 0.")
+    assert line.endswith(f" updates; chosen for that: {CHOSEN}")
 
 
 def test_sources_of_many_symbols_get_no_trigrams(prepared, monkeypatch):
@@ -108,7 +108,7 @@ def test_given_settings_stay_even_with_the_value_of_the_default(prepared):
         chosen, line = suit_budget(config, prepared)
         assert values(chosen) == {**ALL, "model.dropout": 0.2, "model.hidden_size": 64}
         assert line is not None
-        assert line.endswith(" updates: batch_symbols=300, attention_symbol=true, ngram_rows=4096")
+        assert line.endswith(" updates; chosen for that: batch_symbols=300, attention_symbol=true, ngram_rows=4096")
 
 
 @pytest.mark.parametrize(
@@ -235,7 +235,7 @@ def test_a_run_stores_what_was_chosen_and_goes_on_with_it(tmp_path, monkeypatch,
     assert values(read_run(tmp_path / "m.run").config) == {**ALL, "model.hidden_size": 16}
     assert values(load("m.safetensors").config) == {**ALL, "model.hidden_size": 16}
     resume("m.run")
-    assert "passes over the data" not in capsys.readouterr().err
+    assert "chosen for that" not in capsys.readouterr().err
     # A run from a model keeps the model's settings
     train("train.tsv", out="n.safetensors", from_model="m.safetensors", **{**FEW, "dropout": 0.1})
     assert values(read_run(tmp_path / "n.run").config) == {**ALL, "model.hidden_size": 16, "model.dropout": 0.1}

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import signal
+from itertools import pairwise
 
 import pytest
 
@@ -242,7 +243,7 @@ def test_trials_whose_evaluations_are_slow_leave_some_out(clock, monkeypatch):
     found, run = trials(), read_run(RUN)
     for trial in found:
         numbers = sorted(trial.values)
-        assert all(number >= 2 * before for before, number in zip(numbers, numbers[1:], strict=False))
+        assert all(number >= 2 * before for before, number in pairwise(numbers))
         assert (numbers[-1] >= longest) == (trial.ended == "complete")
     assert {"complete"} <= {trial.ended for trial in found} <= {"complete", "pruned"}
     assert any(len(trial.values) > 1 for trial in found)

@@ -74,8 +74,9 @@ def suit_budget(config: Config, prepared: Prepared) -> tuple[Config, str | None]
     chosen = {name: value for name, value in _wanted(passes, updates, config, prepared).items() if name in free}
     if not chosen:
         return config, None
-    line = f"{train.minutes:g} minutes are about {passes:.2g} passes over the data and {updates:,.0f} updates"
-    return config.with_values(chosen, "budget"), f"{line}: {_as_text(chosen)}"
+    epochs = f"{passes:{',.0f' if passes >= 10 else '.2g'}}"
+    line = f"with the defaults {train.minutes:g} minutes are about {epochs} epochs and {updates:,.0f} updates"
+    return config.with_values(chosen, "budget"), f"{line}; chosen for that: {_as_text(chosen)}"
 
 
 def _wanted(passes: float, updates: float, config: Config, prepared: Prepared) -> Mapping[str, Any]:

@@ -363,6 +363,7 @@ def _print_introduction(
         report.print_line("model.peephole is none: a GRU has no cell state to look at")
     resuming = f"; resuming from step {step}" if step else ""
     used = f"; engine {executor.versions().get('instruction_set') or 'off'}" if notice is None else ""
-    report.print_line(f"{size:,} parameters; {executor.threads} threads, {config.train.precision}{used}{resuming}")
+    threads = "1 thread" if executor.threads == 1 else f"{executor.threads} threads"
+    report.print_line(f"{size:,} parameters; {threads}, {config.train.precision}{used}{resuming}")
     if notice is not None:
         report.print_line(notice)
