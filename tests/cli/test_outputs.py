@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 import peephole as library
+from peephole.errors import ConfigError
 
 from .conftest import Peephole
 
@@ -91,6 +92,11 @@ NO_MODEL = "wanted a calibrated or quantized model or no file to replace by one,
             "data.safetensors",
             f"{ANOTHER} that of the train pairs",
         ),
+        (
+            "train pairs.tsv --out {} --overwrite --steps 2",
+            "notes.safetensors",
+            "wanted a model or no file to replace by one, got another file",
+        ),
     ],
 )
 def test_what_would_be_destroyed_is_refused(
@@ -98,7 +104,7 @@ def test_what_would_be_destroyed_is_refused(
 ) -> None:
     if out == "model.safetensors":
         shutil.copy(files / "swap.safetensors", files / out)
-    if out == "data.safetensors":
+    if out in ("data.safetensors", "notes.safetensors"):
         (files / out).write_text(PAIRS)
     before = {path: path.read_bytes() for path in files.rglob("*") if path.is_file() and ".streams" not in path.parts}
     words = command.format(out).partition("#")[0].split()
@@ -106,6 +112,24 @@ def test_what_would_be_destroyed_is_refused(
     assert (done.code, done.err.splitlines()[-1], done.out) == (1, f"peephole: {out}: {message}", "")
     after = {path: path.read_bytes() for path in files.rglob("*") if path.is_file() and ".streams" not in path.parts}
     assert after == before
+
+
+def test_save_replaces_only_models_and_empty_files(files: Path) -> None:
+    model = library.load(files / "swap.safetensors")
+    for name, content in (("pairs.tsv", None), ("short", b"123"), ("cut", b"\x10" + bytes(7) + b"{")):
+        if content is not None:
+            (files / name).write_bytes(content)
+        before = (files / name).read_bytes()
+        with pytest.raises(ConfigError, match="wanted a model or no file to replace by one, got another file"):
+            model.save(files / name)
+        assert (files / name).read_bytes() == before
+    damaged = bytearray((files / "other.safetensors").read_bytes())
+    damaged[-1] ^= 1
+    (files / "damaged").write_bytes(damaged)
+    (files / "empty").write_bytes(b"")
+    for name in ("damaged", "empty", "other.safetensors", "other.int8.safetensors", "new"):
+        model.save(files / name)
+        assert library.load(files / name).config == model.config
 
 
 def test_a_model_in_place_of_its_run_is_refused(peephole: Peephole, files: Path) -> None:

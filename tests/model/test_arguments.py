@@ -9,15 +9,20 @@ from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 import peephole
 from models.make import MODEL
 from peephole.config import Config
 from peephole.errors import ArgumentError, ConfigError, ShapeError
-from peephole.inspect import draw_attention
+from peephole.export.stepper import OnnxStepper
+from peephole.inspect import draw_attention, draw_trace, make_page
 from peephole.model import Model, Prediction
+from peephole.model.forecast import Forecast
 from peephole.symbols import Symbols
+
+FORECAST = Forecast(np.zeros((3, 2, 1)))
 
 
 def parts(model: Model) -> tuple[Config, Symbols, Symbols]:
@@ -95,6 +100,17 @@ WRONG: dict[str, tuple[Callable[[Model], Any], str]] = {
     "from_toml": (lambda m: Config.from_toml(5), "path: wanted the name of a file, got 5"),
     "draw": (lambda m: draw_attention(5, "a.png"), "predictions: wanted a list of predictions, got 5"),
     "draw path": (lambda m: draw_attention([], 5), "path: wanted the name of a file, got 5"),
+    "draw trace": (
+        lambda m: draw_trace(m.trace("cab"), "a.xyz"),
+        "path: wanted a name that ends in .png, .svg, .pdf, got 'a.xyz'",
+    ),
+    "page": (lambda m: make_page("a.safetensors", "x"), "model: wanted a Model, got 'a.safetensors'"),
+    "page other": (lambda m: make_page(m, "cab", other=5), "other: wanted a Model, got 5"),
+    "check": (lambda m: peephole.check(None), "train: wanted a file of pairs, or pairs, got None"),
+    "diagnose": (lambda m: m.diagnose("cab", None), "reference: wanted a text, or a list of tokens, got None"),
+    "stepper": (lambda m: OnnxStepper(None), "folder: wanted the name of a file, got None"),
+    "quantile": (lambda m: FORECAST.quantile(None), "level: wanted a number from 0 to 1, got None"),
+    "quantile of 2": (lambda m: FORECAST.quantile(2), "level: wanted a number from 0 to 1, got 2"),
     "draw columns": (lambda m: draw_attention([], "a.png", columns="3"), "columns: wanted a whole number, got '3'"),
 }
 

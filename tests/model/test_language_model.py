@@ -146,6 +146,16 @@ def test_what_cannot_be_is_refused(files: tuple[Path, Path], tmp_path: Path) -> 
             "symbols.of=MODEL",
         ),
         (
+            lambda: peephole.load(MODEL, files[0]),
+            ModelFileError,
+            "lm.safetensors: is a language model, .* does not copy; an ensemble needs models of one kind",
+        ),
+        (
+            lambda: peephole.evaluate(model, [("a", "K")], against=files[0]),
+            ConfigError,
+            "against: wanted another model of texts with a source, got a language model",
+        ),
+        (
             lambda: guide.predict(["K"], prefixes=["B"]),
             PeepholeError,
             "prefixes: a language model continues its sources; wanted none, got some",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import random
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,7 @@ import peephole
 from models.make import MODEL, toy_words
 from peephole import engine
 from peephole.config import Config
+from peephole.engine.session import PackedSession
 from peephole.errors import ArgumentError, ConfigError, PeepholeError, PrefixError
 from peephole.model import Model, Notices
 from peephole.model.calibrated import divide_scores
@@ -198,6 +200,24 @@ def test_wrong_pairs_and_closed_sessions_are_refused() -> None:
         with pytest.raises(PeepholeError, match=r"^session: it is closed$"):
             call()
     session.close()
+
+
+@pytest.mark.parametrize("add", [lambda s: s.add("cab"), lambda s: s.add_pair("cab", "EH")], ids=["source", "pair"])
+def test_a_session_that_is_closed_while_a_source_is_added(
+    add: Callable[[Session], int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As another thread may close it, after `add` has taken a ticket."""
+    session = Session(peephole.load(MODEL), places=10)
+    for name in ("add", "add_target"):
+        function = getattr(PackedSession, name)
+
+        def closing(*arguments: Any, function: Callable[..., Any] = function, **named: Any) -> Any:
+            session.close()
+            return function(*arguments, **named)
+
+        monkeypatch.setattr(PackedSession, name, closing)
+    with pytest.raises(PeepholeError, match=r"^session: it is closed$"):
+        add(session)
 
 
 @pytest.mark.usefixtures("annotations_unchecked")

@@ -114,6 +114,10 @@ def test_numbers_too_large_for_float16_are_the_largest() -> None:
         ({"source": "a", "target": "K", "beam_size": 2}, ConfigError, "trace: unknown setting 'beam_size'"),
         ({"source": "a", "bend": 3}, ArgumentError, "bend: wanted a step and attention weights, got 3"),
         ({"source": "a", "bend": (-1, [1])}, PeepholeError, "bend: wanted a step from 0 and attention weights"),
+        ({"source": "a", "bend": (True, [1])}, PeepholeError, "bend: wanted a step from 0 and attention weights"),
+        ({"source": "a", "bend": (0, None)}, PeepholeError, "bend: wanted a step from 0 and attention weights"),
+        ({"source": "a", "bend": (0, "1")}, PeepholeError, "bend: wanted a step from 0 and attention weights"),
+        ({"source": "a", "bend": (0, ["a"])}, PeepholeError, "bend: wanted a step from 0 and attention weights"),
         (
             {"source": "ab", "bend": (0, [1])},
             PeepholeError,

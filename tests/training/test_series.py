@@ -9,7 +9,7 @@ import pytest
 
 import peephole
 from peephole.data.series import series_of
-from peephole.errors import ArgumentError, DataError
+from peephole.errors import ArgumentError, DataError, MemoryLimitError
 from peephole.storage.model_file import read_tensors
 from peephole.training import resume
 
@@ -191,6 +191,17 @@ def test_a_source_that_is_no_series_is_an_error(folder, source, message):
     model = peephole.load(folder / "m.safetensors")
     with pytest.raises(ArgumentError, match=message):
         model.predict([series(20), source])
+
+
+def test_forecasts_larger_than_the_memory_are_refused(folder):
+    model = peephole.load(folder / "m.safetensors")
+    for settings, name in (
+        ({"steps_ahead": 10**9}, "steps_ahead=1000000000"),
+        ({"samples": 10**6, "steps_ahead": 10**5}, "samples=1000000"),
+    ):
+        message = f"^search.{name}: this forecast needs about .* GB of memory, this machine has .* GB$"
+        with pytest.raises(MemoryLimitError, match=message):
+            model.predict([series(20)], **settings)
 
 
 def test_an_ensemble_draws_from_its_models_in_turn(folder, tmp_path):

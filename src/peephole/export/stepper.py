@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from peephole.config import Config
-from peephole.errors import ModelFileError
+from peephole.errors import ModelFileError, check_path
 from peephole.export.folder import FORMAT, FORMAT_VERSION
 from peephole.export.seq2seq import DECODER_STEP, ENCODER
 from peephole.nn.schema import Architecture, num_places
@@ -47,6 +47,7 @@ class OnnxStepper:
     """
 
     def __init__(self, folder: str | Path, *, threads: int | None = None) -> None:
+        check_path("folder", folder)
         encoder, step = (_Session(Path(folder), name, threads) for name in (ENCODER, DECODER_STEP))
         self._encoder, self._step = encoder, step
         models = [session.metadata.get("model") for session in (encoder, step)]

@@ -8,11 +8,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from peephole.errors import check_path, check_type
+from peephole.errors import ArgumentError, check_path, check_type, shorten
 from peephole.inspect.attention import symbol_fonts
 from peephole.model.notebook import shown_symbol
 from peephole.model.trace import Trace
 
+PICTURES = (".png", ".svg", ".pdf")
 GATES = {"i": "input gate", "f": "forget gate", "o": "output gate", "r": "reset gate", "z": "update gate"}
 
 
@@ -28,10 +29,12 @@ def draw_trace(trace: Trace, path: str | Path) -> None:
         path: .png, .svg or .pdf.
 
     Raises:
-        ArgumentError: an argument has another type.
+        ArgumentError: an argument has another type, or the name another suffix.
     """
     check_type("trace", trace, Trace, "a Trace")
     check_path("path", path)
+    if Path(path).suffix not in PICTURES:
+        raise ArgumentError(f"path: wanted a name that ends in {', '.join(PICTURES)}, got {shorten(str(path))!r}")
     import matplotlib.pyplot as plt
 
     gates, shares = _gates(trace), peephole_shares(trace)

@@ -106,6 +106,8 @@ def make_page(
         ConfigError, PeepholeError: as in `Model.trace`; `reference` or `why_not` is empty, or both `compare` and
             `other` are given.
     """
+    for name, one in (("model", model), *([] if other is None else [("other", other)])):
+        check_type(name, one, Model, "a Model")
     for name, value in (("reference", reference), ("why_not", why_not)):
         check_type(name, value, (type(None), str), "a text")
         if value == "":

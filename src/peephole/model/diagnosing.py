@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from peephole.config import SearchConfig
-from peephole.errors import check_type
+from peephole.errors import ArgumentError, check_type
 from peephole.model.reading import Notices, issue_warnings
 from peephole.model.tracing import MOST_ALTERNATIVES, Constraint, Work, check_can_be_traced, read_work, record, trace_of
 from peephole.symbols import EOS, UNK, normalize_text
@@ -53,6 +53,8 @@ def diagnose(  # noqa: D417  # a method
 
     check_can_be_traced(self, "diagnose")
     check_type("top", top, int, "a whole number")
+    if reference is None:
+        raise ArgumentError("reference: wanted a text, or a list of tokens, got None")
     collected = Notices() if notices is None else notices
     uncalibrated = {**search, "calibration": 1.0}  # (63) changes neither order nor errors
     work = read_work(self, "diagnose", source, collected, uncalibrated, Constraint())

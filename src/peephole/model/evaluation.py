@@ -197,6 +197,8 @@ def evaluate(
     if model.is_language_model:
         check_language_request(names, against, search)
         return _evaluate_language_model(model, pairs, on_read, search)
+    if other is not None and other.is_language_model:
+        raise ConfigError("against: wanted another model of texts with a source, got a language model")
     check_metrics(names, model.target_symbols)
     settings = check_settings("evaluate", model.config, search)
     test = _test_name(pairs)

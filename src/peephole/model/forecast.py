@@ -9,6 +9,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from peephole.errors import ArgumentError, check_type
+
 LEVELS = (0.1, 0.5, 0.9)
 """The quantiles that are printed."""
 
@@ -38,7 +40,14 @@ class Forecast:
         return found
 
     def quantile(self, level: float) -> NDArray[np.float64]:
-        """Return a quantile of each component of each step, (U, D), for a level from 0 to 1."""
+        """Return a quantile of each component of each step, (U, D), for a level from 0 to 1.
+
+        Raises:
+            ArgumentError: the level is something else.
+        """
+        check_type("level", level, (int, float), "a number from 0 to 1")
+        if not 0 <= level <= 1:
+            raise ArgumentError(f"level: wanted a number from 0 to 1, got {level:g}")
         return np.quantile(self.samples, level, axis=0)
 
     def to_dict(self, levels: Sequence[float] = LEVELS) -> dict[str, Any]:

@@ -296,15 +296,18 @@ class Model:
         return unknown + count_unknown(self.target_symbols, check_texts("targets", targets))
 
     def save(self, path: str | Path) -> None:
-        """Write the model to one .safetensors file.
+        """Write the model to one .safetensors file, in place of an older model or nothing.
 
         Raises:
             RunError: the file cannot be written.
+            ConfigError: there is another file of this name, which is no model.
             PeepholeError: this is an ensemble; save its members one by one.
         """
         check_path("path", path)
         from peephole.storage.model_file import save_model
+        from peephole.storage.outputs import check_output
 
+        check_output(path, "any model", [])
         save_model(path, self.model_file("save"))
 
     def model_file(self, call: str = "model_file") -> ModelFile:

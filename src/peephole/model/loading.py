@@ -33,12 +33,26 @@ def read_model(names: Sequence[str]) -> Model:
     files = [LoadedFile.read(name) for name in names]
     first, *others = headers = [file.header() for file in files]
     for name, header in zip(names[1:], others, strict=True):
+        if (ours := _reads_and_writes(first.config)) != (theirs := _reads_and_writes(header.config)):
+            raise ModelFileError(f"{name}: {theirs}, {names[0]} {ours}; an ensemble needs models of one kind")
         for side in ("source_symbols", "target_symbols"):
             if getattr(header, side).to_json() != getattr(first, side).to_json():
                 raise ModelFileError(f"{name}: its {side} differ from those of {names[0]}; an ensemble needs the same")
     notes = [note for header in headers for note in header.notes]
     tables = (first.source_symbols, first.target_symbols)
     return model_class(first.config)(first.config, *tables, files=files, made=first.made, notes=notes)
+
+
+def _reads_and_writes(config: Config) -> str:
+    """Return what models of an ensemble must have in common besides their symbols.
+
+    >>> _reads_and_writes(Config().with_values({"model.input": "none"}))
+    'is a language model'
+    """
+    if config.model.input == "none":
+        return "is a language model"
+    copies = "copies" if config.model.output == "copy" else "does not copy"
+    return copies if config.model.input == "symbols" else f"reads {config.frames.kind}"
 
 
 def model_class(config: Config) -> type[Model]:

@@ -16,6 +16,7 @@ from peephole.engine import available
 from peephole.engine.forecast import draw
 from peephole.engine.kinds import TRAINER_KINDS, missing_kind
 from peephole.errors import ArgumentError, ConfigError, check_type, shorten
+from peephole.memory import check_memory
 from peephole.model.file_trainer import batches_of, trainer_of
 from peephole.model.forecast import Forecast
 from peephole.model.handle import FORCED_SETTINGS, Model
@@ -67,6 +68,7 @@ class SeriesModel(Model):
         read = [self._read(source, index) for index, source in enumerate(sources)]
         found: list[Forecast] = []
         part = max(1, min(config.batch_size, ROWS_AT_A_TIME // config.samples))
+        _check_memory(config.samples, horizon, numbers=size * (len(read) + 3 * min(part, len(read))))
         for first in range(0, len(read), part):
             windows = read[first : first + part]
             examples = range(first_index + first, first_index + first + len(windows))
@@ -202,3 +204,18 @@ class SeriesModel(Model):
         if (np.abs(values[np.isfinite(values)]) > LARGEST).any():
             raise ArgumentError(f"{name}s: wanted numbers from -1e300 to 1e300, got a larger one at {index}")
         return values
+
+
+def _check_memory(samples: int, horizon: int, numbers: int) -> None:
+    """Refuse forecasts that need more memory than this machine has.
+
+    Args:
+        samples: series drawn of each source.
+        horizon: their steps.
+        numbers: float64 of one step of one sample, of all sources and of those that are drawn together.
+
+    Raises:
+        MemoryLimitError: it names the larger of both settings.
+    """
+    name, value = ("steps_ahead", horizon) if horizon >= samples else ("samples", samples)
+    check_memory(f"search.{name}={value}", "this forecast", 8 * samples * horizon * numbers)

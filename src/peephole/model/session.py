@@ -147,7 +147,7 @@ class Session:
                 guides=guides,
             )
         except BaseException:
-            del self._asked[ticket]
+            self._asked.pop(ticket, None)  # `close` in another thread may have dropped it
             raise
         return ticket
 
@@ -178,7 +178,7 @@ class Session:
         try:
             self._session.add_target(ticket, read.ids, ids, config)
         except BaseException:
-            del self._asked[ticket]
+            self._asked.pop(ticket, None)  # `close` in another thread may have dropped it
             raise
         return ticket
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
+from numbers import Real
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from peephole.config import SearchConfig
@@ -140,6 +141,11 @@ def read_work(
     return Work(read, config, None, longest[0], begin[0] if begin else (), phrases, None, 0)
 
 
+def _are_numbers(given: object) -> bool:
+    """Return whether something is a series of real numbers, of Python or NumPy; True and False are none."""
+    return isinstance(given, Iterable) and all(isinstance(one, Real) and not isinstance(one, bool) for one in given)
+
+
 def _read_bend(model: Model, bend: object, places: int) -> tuple[int, list[float]] | None:
     """Return the step and its weights, of sum 1."""
     if bend is None:
@@ -148,7 +154,7 @@ def _read_bend(model: Model, bend: object, places: int) -> tuple[int, list[float
         raise PeepholeError(f"bend: wanted a model with attention, got a {model.config.model.context} context")
     check_type("bend", bend, (tuple, list), "a step and attention weights")
     assert isinstance(bend, (tuple, list))
-    if len(bend) != 2 or not isinstance(bend[0], int) or bend[0] < 0:
+    if len(bend) != 2 or type(bend[0]) is not int or bend[0] < 0 or not _are_numbers(bend[1]):
         raise PeepholeError(f"bend: wanted a step from 0 and attention weights, got {describe_value(bend)}")
     weights = [float(weight) for weight in bend[1]]
     if len(weights) != places:

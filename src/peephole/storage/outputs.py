@@ -1,8 +1,8 @@
 """Check that writing a file destroys nothing: one rule for every command that writes files.
 
 A file that the command reads is never written. An existing file is replaced only by one of its own kind: an HTML page
-by a page, a calibrated or quantized model by such a model. An empty file is replaced by either. What training writes,
-models and their runs, is replaced by `--overwrite` alone, which `peephole.training` checks.
+by a page, a calibrated or quantized model by such a model, a model by `Model.save`. An empty file is replaced by any.
+What training writes, models and their runs, is replaced by `--overwrite` alone, which `peephole.training` checks.
 """
 
 from __future__ import annotations
@@ -24,12 +24,13 @@ Input = tuple[str, "str | Path"]
 """A file that a command reads: whose it is, as error messages end, and its name."""
 
 
-def check_output(out: str | Path, kind: Literal["page", "model", "file"], inputs: Iterable[Input]) -> None:
+def check_output(out: str | Path, kind: Literal["page", "model", "any model", "file"], inputs: Iterable[Input]) -> None:
     """Check that a file can be written without destroying an input, or a file of another kind.
 
     Args:
         out: the file to write.
-        kind: what is written: an HTML page, a calibrated or quantized model, or any file, which may replace any other.
+        kind: what is written: an HTML page; a calibrated or quantized model; a model, in place of any older one; or a
+            file, which may replace any other.
         inputs: the files that are read; those that do not exist are left out.
 
     Raises:
@@ -46,8 +47,26 @@ def check_output(out: str | Path, kind: Literal["page", "model", "file"], inputs
         return
     if kind == "page":
         _check_is_page(out)
+    elif kind == "any model":
+        if not looks_like_model(out):
+            raise ConfigError(f"{out}: wanted a model or no file to replace by one, got another file")
     else:
         _check_is_derived_model(out)
+
+
+def looks_like_model(path: str | Path) -> bool:
+    """Return whether a file begins as a .safetensors file does; its content may be damaged.
+
+    Raises:
+        RunError: it cannot be read.
+    """
+    try:
+        with open(path, "rb") as file:
+            start = file.read(9)
+            size = os.fstat(file.fileno()).st_size
+    except OSError as error:
+        raise RunError(f"{path}: cannot be read: {error.strerror or error}") from error
+    return start[8:] == b"{" and int.from_bytes(start[:8], "little") <= size
 
 
 def _check_is_page(out: str | Path) -> None:

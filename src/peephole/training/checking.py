@@ -136,6 +136,8 @@ def check(
         ArgumentError: an argument has another type.
     """
     check_type("config", config, (Config, type(None)), "a Config")
+    if train is None:
+        raise ArgumentError("train: wanted a file of pairs, or pairs, got None")
     given = {role: data for role, data in (("train", train), ("dev", dev), ("test", test)) if data is not None}
     chosen = (config or Config()).with_values(settings | {"data.bad_lines": "skip"}, "check")
     with tempfile.TemporaryDirectory(prefix="peephole-") as folder:

@@ -71,6 +71,7 @@ def start_run(
         _undo_interrupted_replacement(folder)
         check_replaces_nothing(run, overwrite)
         _check_data_stay(stored, pairs)
+        check_output(run.out, "any model", [])
         return _make_folder(run, stored, pairs, settle)
     except OSError as error:
         raise RunError(f"{folder}: cannot be written: {error.strerror or error}") from error
