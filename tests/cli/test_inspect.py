@@ -32,6 +32,14 @@ def test_wrong_arguments_of_inspect(peephole: Peephole, toy_file: Path) -> None:
         peephole("inspect", toy_file, "ab", f"--{name}", "").failed(
             f"{name.replace('-', '_')}: wanted a target, got an empty one"
         )
+    for arguments, name in (
+        (["a\udcff"], "TEXT"),
+        (["ab", "--compare", "\udcff"], "--compare"),
+        (["ab", "--reference", "K\udcff"], "--reference"),
+        (["ab", "--why-not", "K\udcff"], "--why-not"),
+    ):
+        position = 1 if name == "--compare" else 2
+        peephole("inspect", toy_file, *arguments).failed(f"{name}: wanted UTF-8, got byte 0xff at position {position}")
     done = peephole("inspect", toy_file, "cXb", "--without-model").succeeded()
     assert "peephole: source, line 1: 'X' was not seen in training; such symbols are read as <unk>\n" in done.err
 

@@ -76,3 +76,18 @@ def test_predict_with_a_language_model(peephole: Peephole, language_file: Path, 
     failed = peephole("predict", toy_file, "--language-model", toy_file, stdin=stdin)
     assert failed.code == 1
     assert failed.err.startswith("peephole: language_model: wanted one language model (model.input=none), got <Model ")
+
+
+def test_the_loss_of_a_quantized_language_model_is_its_perplexity(peephole: Peephole, language_file: Path) -> None:
+    path = peephole.write("targets.txt", "".join(f"{text}\n" for text in TEXTS))
+    command = ("quantize", language_file, "--to", "int8", "--out", "small.safetensors", "--evaluate", path)
+    done = peephole(*command, "--json").succeeded()
+    found = json.loads(done.out)["evaluation"]
+    values = [
+        json.loads(peephole("evaluate", file, path, "--json").succeeded().out)["scores"]["perplexity"]["value"]
+        for file in (language_file, "small.safetensors")
+    ]
+    assert [found["perplexity"]["before"], found["perplexity"]["after"]] == values
+    assert found["num_different"] is None
+    [line] = [line for line in peephole(*command).succeeded().lines if "before" in line]
+    assert line == f"perplexity: {values[0]:.2f} before, {values[1]:.2f} after"

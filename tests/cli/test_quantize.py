@@ -76,3 +76,7 @@ def test_empty_name_and_directory_are_rejected(peephole: Peephole) -> None:
 def test_missing_evaluation_file_leaves_no_output(peephole: Peephole, toy_file: Path) -> None:
     peephole("quantize", toy_file, "--to", "int8", "--out", "q", "--evaluate", "no.tsv").failed("no.tsv: no such file")
     assert not (peephole.folder / "q").exists()
+    peephole("quantize", toy_file, "--to", "int8", "--out", "no/q").failed("no/q: no such folder: no")
+    peephole.write("pairs.tsv", "ab\tK\n")
+    done = peephole("evaluate", toy_file, "pairs.tsv", "--calibrate", "no/q")
+    done.failed("no/q: no such folder: no")

@@ -5,11 +5,14 @@ from __future__ import annotations
 import re
 import shlex
 import signal
+import subprocess
+import sys
 import threading
 import time
 
 import pytest
 
+from peephole.storage.model_file import read_tensors
 from peephole.training.stop import catch_stop_signals
 
 from .test_kill_and_resume import position, step
@@ -32,7 +35,7 @@ def command(**settings):
     return ["train", "train.tsv", "--out", "m.safetensors", *set_options(**{**SETTINGS, **settings})]
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM], ids=["Ctrl-C", "SIGTERM"])
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP], ids=["Ctrl-C", "SIGTERM", "SIGHUP"])
 def test_a_signal_stops_after_the_step_and_prints_the_command_to_resume(launcher, tmp_path, uninterrupted, number):
     write_pairs(tmp_path / "train.tsv")
     child = launcher.start(*command(), cwd=tmp_path)
@@ -50,6 +53,22 @@ def test_a_signal_stops_after_the_step_and_prints_the_command_to_resume(launcher
     code, output = launcher.run(*shlex.split(found[2]), cwd=tmp_path)
     assert code == 0, output
     assert (tmp_path / "m.safetensors").read_bytes() == uninterrupted
+
+
+def test_a_training_whose_messages_nobody_reads_any_more_saves_and_ends(launcher, tmp_path, uninterrupted):
+    write_pairs(tmp_path / "train.tsv")
+    arguments = [sys.executable, "-m", "peephole", *command(checkpoint_seconds=1000)]
+    with subprocess.Popen(arguments, stderr=subprocess.PIPE, cwd=tmp_path) as process:
+        assert b"training pairs" in process.stderr.readline()
+        process.stderr.close()
+        assert process.wait() == 128 + signal.SIGPIPE
+    assert 1 <= position(tmp_path)["step"] < 60
+    code, output = launcher.run("train", "--resume", "m.run", cwd=tmp_path)
+    assert code == 0, output
+    assert "resuming from step" in output
+    (tmp_path / "whole.safetensors").write_bytes(uninterrupted)
+    tensors, wanted = (read_tensors(tmp_path / f"{name}.safetensors")[0] for name in ("m", "whole"))
+    assert all((tensors[name] == wanted[name]).all() for name in wanted)
 
 
 def test_ctrl_c_during_an_evaluation_stops_at_once_and_leaves_it_due(launcher, tmp_path):

@@ -10,6 +10,7 @@ import click
 from peephole.cli.lines import print_note
 from peephole.cli.notes import NoticePrinter
 from peephole.cli.options import given_settings, load_models, setting_options
+from peephole.cli.sources import check_argument
 from peephole.errors import printable
 from peephole.model import Notices
 
@@ -59,6 +60,10 @@ def command(
 
     model = load_models(model_file)
     other = None if other_file is None else load_models(other_file)
+    sources = {"TEXT": source, "--compare": compare} if model.config.model.input == "symbols" else {}  # else file names
+    for name, text in {**sources, "--reference": reference, "--why-not": why_not}.items():
+        if text is not None:
+            check_argument(name, text)
     search = given_settings(model, options)
     notices = Notices()
     made = make_page(

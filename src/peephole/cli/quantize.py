@@ -12,7 +12,7 @@ from peephole.cli.lines import print_note
 from peephole.cli.progress import progress_bars
 from peephole.data.files import shown_name
 from peephole.errors import printable
-from peephole.model.quantization import FORMATS, METRICS, Quantization, quantize
+from peephole.model.quantization import FORMATS, Quantization, quantize
 
 
 @click.command()
@@ -53,8 +53,10 @@ def describe(result: Quantization) -> list[str]:
         f"({result.largest_rounding_error_tensor})",
     ]
     if result.before is not None and result.after is not None:
-        for name in METRICS:
-            scores = (evaluation.scores[name].value for evaluation in (result.before, result.after))
-            lines.append("{}: {:.2f} % before, {:.2f} % after".format(name, *scores))
-        lines.append(f"predictions that differ: {result.num_different} of {len(result.before.sources)}")
+        for name, score in result.before.scores.items():
+            unit = " %" if score.unit == "%" else ""
+            after_value = result.after.scores[name].value
+            lines.append(f"{name}: {score.value:.2f}{unit} before, {after_value:.2f}{unit} after")
+        if result.num_different is not None:
+            lines.append(f"predictions that differ: {result.num_different} of {len(result.before.sources)}")
     return lines

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any, NamedTuple
 
 from peephole.data import Report
 from peephole.data.files import data_files, named_file, read_lines, shown_name
-from peephole.errors import DataError, PrefixError
+from peephole.errors import DataError, PeepholeError, PrefixError
 
 
 class Task(NamedTuple):
@@ -128,11 +129,24 @@ def prefixed_parser(check_prefix: Callable[[str, str], None]) -> Parse:
     return parse
 
 
+def check_argument(name: str, text: str) -> None:
+    """Raise a PeepholeError unless an argument of the command line was a text in UTF-8.
+
+    >>> check_argument("TEXT", "값")
+    """
+    try:
+        os.fsencode(text).decode("utf-8")
+    except UnicodeDecodeError as error:
+        raise PeepholeError(f"{name}: {_invalid(error)}") from None
+
+
+def _invalid(error: UnicodeDecodeError) -> str:
+    return f"wanted UTF-8, got byte 0x{error.object[error.start]:02x} at position {error.start + 1}"
+
+
 def _decode(line: bytes) -> str:
     try:
         text = line.decode("utf-8")
     except UnicodeDecodeError as error:
-        found = line[error.start]
-        message = f"wanted UTF-8, got byte 0x{found:02x} at position {error.start + 1}"
-        raise BadLineError("invalid UTF-8", message) from None
+        raise BadLineError("invalid UTF-8", _invalid(error)) from None
     return text.removesuffix("\n").removesuffix("\r")

@@ -66,7 +66,7 @@ class PredictionPage:
         """
         check_path("path", path)
         check_output(path, "page", [("the model's own", file) for model in self.models for file in model.files])
-        content = self.to_html(with_models).encode()
+        content = self.to_html(with_models).encode(errors="backslashreplace")  # names of files may hold any bytes
         with replace_file(path) as file:
             file.write(content)
 

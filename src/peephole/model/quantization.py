@@ -13,13 +13,13 @@ from peephole.errors import ArgumentError, ConfigError, ModelFileError, Peephole
 from peephole.model.evaluation import ModelEvaluation, Progress, Reading, check_function, check_settings, evaluate
 from peephole.model.handle import Model
 from peephole.model.loading import read_model
-from peephole.model.pairs import PairsArgument, files_read, group_by_source, iterate_pairs
+from peephole.model.pairs import PairsArgument, files_read, iterate_pairs
 from peephole.storage.model_file import ModelFile, load_model, save_model
 from peephole.storage.outputs import check_output
 from peephole.storage.quantization import Stored, largest_rounding_error
 
 FORMATS: dict[str, Stored] = {"int8": "int8", "bf16": "bfloat16"}
-METRICS = ("exact_match", "symbol_error_rate")
+METRICS = ("exact_match", "symbol_error_rate")  # of texts; language models and series have their own
 
 
 @dataclass(frozen=True)
@@ -50,8 +50,11 @@ class Quantization:
 
     @property
     def num_different(self) -> int | None:
-        """Return the number of sources with different predictions by the two files; None if no pairs were given."""
-        if self.before is None or self.after is None:
+        """Return the number of sources with different predictions by the two files.
+
+        None if no pairs were given, or if the model predicts no texts.
+        """
+        if self.before is None or self.after is None or not self.before.predictions:
             return None
         return sum(old != new for old, new in zip(self.before.predictions, self.after.predictions, strict=True))
 
@@ -60,8 +63,8 @@ class Quantization:
         result = {name: value for name, value in vars(self).items() if name not in ("before", "after", "notes")}
         if self.before is not None and self.after is not None:
             scores = {
-                name: {"before": self.before.scores[name].value, "after": self.after.scores[name].value}
-                for name in METRICS
+                name: {"before": score.value, "after": self.after.scores[name].value}
+                for name, score in self.before.scores.items()
             }
             result["evaluation"] = {
                 "pairs": self.before.test,
@@ -100,7 +103,7 @@ def quantize(
         DataError: the file of pairs is missing, or a pair cannot be read.
         ArgumentError: an argument has another type.
 
-    Everything is checked before the file is written.
+    Everything is checked, and the model measured, before the file is written.
     """
     if not isinstance(model, (Model, str, os.PathLike)):
         raise ArgumentError(f"model: wanted a Model or the name of its file, got {model!r}")
@@ -122,31 +125,19 @@ def quantize(
             pairs = list(iterate_pairs(pairs, source))  # read several times
     elif isinstance(pairs, Iterable):
         pairs = list(pairs)  # likewise
-    if pairs is not None:
-        group_by_source(pairs, source)
-    result = _write(source, file, target, to)
+    if file.stored != "float32":
+        raise ModelFileError(f"{source.name}: wanted a model with float32 weights, got one with {file.stored}")
     if pairs is None:
-        return result
-    before, after = (
-        evaluate(
-            which,
-            pairs,
-            metrics=METRICS,
-            worst=0,
-            exposure_gap=False,
-            progress=progress,
-            on_read=on_read if which is source else None,
-            **search,
-        )
-        for which in (source, target)
-    )
-    return replace(result, before=before, after=after)
+        return _write(source, file, target, to)
+    is_of_texts = not (source.is_language_model or source.config.model.predicts_vectors)
+    how: dict[str, Any] = {"metrics": METRICS if is_of_texts else None, "worst": 0, "progress": progress, **search}
+    before = evaluate(source, pairs, exposure_gap=False, on_read=on_read, **how)
+    result = _write(source, file, target, to)
+    return replace(result, before=before, after=evaluate(target, pairs, exposure_gap=False, **how))
 
 
 def _write(source: Model, file: ModelFile, out: str, to: str) -> Quantization:
     name = str(source.name)
-    if file.stored != "float32":
-        raise ModelFileError(f"{name}: wanted a model with float32 weights, got one with {file.stored}")
     try:
         save_model(out, replace(file, stored=FORMATS[to]))
     except ModelFileError as error:

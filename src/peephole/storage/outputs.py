@@ -35,8 +35,10 @@ def check_output(out: str | Path, kind: Literal["page", "model", "any model", "f
 
     Raises:
         ConfigError: `out` is an input, under any of its names, or a file of another kind.
-        RunError: it is no file, or its kind cannot be read.
+        RunError: it is no file, there is no such folder, or its kind cannot be read.
     """
+    if not (folder := Path(out).parent).is_dir():
+        raise RunError(f"{out}: no such folder: {folder}")
     check_replaceable(out)
     if not os.path.exists(out):
         return

@@ -43,7 +43,7 @@ class Hooks:
     """The functions that the loop calls for time, reports, files and evaluation."""
 
     seconds: Callable[[], float]  # training time, including that before a resume; equal in every process
-    stop_requested: Callable[[], bool]  # Ctrl-C or SIGTERM; equal in every process
+    stop_requested: Callable[[], bool]  # a stop signal, such as Ctrl-C; equal in every process
     on_step: Callable[[Step], None]
     interruptible: Callable[[], AbstractContextManager[None]]  # a block in which a stop request raises Stopping
     evaluate: Callable[[Weights], dict[str, float] | None]  # dev metrics of some weights; None if a stop ended it

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import json
 import os
+import sys
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from types import TracebackType
@@ -24,6 +25,20 @@ LOG_EVERY = 50  # updates between two lines of log.jsonl
 LINE_EVERY = 30.0  # seconds between two progress lines if stderr is not a terminal
 
 
+class _Console(Console):
+    """A console on stderr that says when the reader of its pipe is gone, and prints nothing from then on."""
+
+    def __init__(self, on_closed: Callable[[], None], *, quiet: bool) -> None:
+        super().__init__(stderr=True, quiet=quiet)
+        self._on_closed = on_closed
+
+    def on_broken_pipe(self) -> None:
+        """Discard this and all later output of the process on stderr, in place of ending the process."""
+        self.quiet = True
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stderr.fileno())
+        self._on_closed()
+
+
 class Report:
     """Log and show each step and evaluation; a context manager that closes the files it opened.
 
@@ -34,6 +49,7 @@ class Report:
             deleted. None: it begins, and all lines are deleted.
         dev_metric: the metric to show.
         best: the dev value of the weights kept so far.
+        on_closed: called when the reader of stderr is gone, such as `head` in a pipe.
         keep: which weights are kept: the best on dev, or the last.
         quiet: write the files only.
     """
@@ -45,6 +61,7 @@ class Report:
         dev_metric: str,
         best: float | None,
         *,
+        on_closed: Callable[[], None] = lambda: None,
         keep: str = "best",
         quiet: bool = False,
     ) -> None:
@@ -56,7 +73,7 @@ class Report:
         self.losses: list[tuple[float, int]] = []  # (sum, symbols) since the last log line
         self.rate = 0.0  # target symbols a second, smoothed
         self.last_seconds: float | None = None
-        self.console = Console(stderr=True, quiet=quiet or folder is None)
+        self.console = _Console(on_closed, quiet=quiet or folder is None)
         self.line_due = time.monotonic() + LINE_EVERY
 
     def __enter__(self) -> Report:

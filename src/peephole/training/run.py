@@ -6,6 +6,7 @@ The run's folder, from which an interrupted training resumes, is described in `p
 from __future__ import annotations
 
 import os
+import signal
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack, nullcontext, suppress
 from dataclasses import dataclass, replace
@@ -97,7 +98,7 @@ def train(
 
     Raises:
         PeepholeError: a setting, the data or an output file is wrong; the message says which and why.
-        Interrupted: Ctrl-C or SIGTERM; the run is saved and `resume` continues it.
+        Interrupted: a stop signal, such as Ctrl-C; the run is saved and `resume` continues it.
     """
     if from_model is not None:
         check_path("from_model", from_model)
@@ -143,7 +144,7 @@ def resume(
     Raises:
         RunError: there is no run in the folder, another process is training it, or its data files have changed.
         DataError: its data files are missing.
-        Interrupted: Ctrl-C or SIGTERM, again.
+        Interrupted: a stop signal, such as Ctrl-C, again.
     """
     check_path("folder", folder)
     for name, path in (("data", data), ("dev", dev)):
@@ -246,8 +247,13 @@ def _train(
     folder = run.folder if processes.rank == 0 else None
     logged = position.step if before is not None else None
     shown = config.train.dev_metric, position.best_value
-    report = stack.enter_context(Report(folder, logged, *shown, keep=config.train.keep, quiet=quiet))
     stop = stack.enter_context(catch_stop_signals()) if watch is None else watch.stop
+
+    def on_closed() -> None:
+        stop.signal_number = stop.signal_number or signal.SIGPIPE
+
+    report = Report(folder, logged, *shown, on_closed=on_closed, keep=config.train.keep, quiet=quiet)
+    stack.enter_context(report)
     paused = False
     if run.start is not None and model_before is not None and before is None:
         for line in introduction(run.start, model_before, config):

@@ -1,4 +1,4 @@
-"""Ctrl-C and SIGTERM as requests to stop: training leaves what changes no state, saves the state and ends."""
+"""Signals as requests to stop (Ctrl-C, SIGTERM, SIGHUP): training leaves what changes no state, saves and ends."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from types import FrameType
 
-SIGNALS = (signal.SIGINT, signal.SIGTERM)
+SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)  # the last one when the terminal is closed
 
 
 class Stopping(BaseException):
@@ -35,7 +35,7 @@ class StopRequest:
 
 @contextmanager
 def catch_stop_signals() -> Iterator[StopRequest]:
-    """Turn the first Ctrl-C or SIGTERM into a request; a second one has its usual effect.
+    """Turn the first of `SIGNALS` into a request; a second one has its usual effect.
 
     Signals can be caught in the main thread only; in other threads no request is ever set. A signal that the process
     was started to ignore (`nohup`, a background job of a script) stays ignored.

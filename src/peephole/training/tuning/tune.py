@@ -55,7 +55,7 @@ def tune(
 
     Raises:
         PeepholeError: as in `train`, or the search space is wrong, or no trial could be trained.
-        Interrupted: Ctrl-C or SIGTERM; the search is saved and `resume` continues it.
+        Interrupted: a stop signal, such as Ctrl-C; the search is saved and `resume` continues it.
     """
     if train is None:
         raise ArgumentError("train: wanted the name of a file or pairs, got None")
