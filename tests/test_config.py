@@ -281,7 +281,7 @@ def test_limits_of_sampling_need_a_temperature(name: str, value: float) -> None:
     ("values", "message"),
     [
         ({"cell": "gru", "peephole": "full"}, "wanted model.peephole='none', got 'full'"),
-        ({"hidden_size": 5}, "model.encoder_size: wanted an even number, half of it for each direction; got 5"),
+        ({"hidden_size": 5}, "model.hidden_size: wanted an even number, half of it for each direction; got 5"),
         ({"encoder_size": 7}, "got 7"),
         ({"attention": "dot", "encoder_size": 128}, "wanted encoder_size = hidden_size = 256, got 128"),
         ({"minutes": 1, "steps": 5}, "train: wanted one of minutes, epochs, steps; got minutes and steps; all but one"),

@@ -71,9 +71,8 @@ def check_consistency(
         )
     encoder_size = model.encoder_size or model.hidden_size
     if model.bidirectional and encoder_size % 2:
-        raise ConfigError(
-            f"model.encoder_size: wanted an even number, half of it for each direction; got {encoder_size}"
-        )
+        own = "hidden_size" if model.encoder_size is None else "encoder_size"
+        raise ConfigError(f"model.{own}: wanted an even number, half of it for each direction; got {encoder_size}")
     if model.encoder_pyramid >= model.encoder_layers:
         raise ConfigError(
             f"model.encoder_pyramid: wanted fewer than encoder_layers = {model.encoder_layers}, "

@@ -44,7 +44,7 @@ def test_a_dry_run_imports_no_torch_and_leaves_nothing(tmp_path: Path) -> None:
 def test_a_missing_run_is_told_before_torch_is_imported(tmp_path: Path) -> None:
     command = [sys.executable, "-c", PROBE, "train", "--resume", "no.run"]
     done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
-    message = "peephole: no.run: holds no run: run.json: No such file or directory\n"
+    message = "peephole: no.run: no such folder\n"
     assert (done.returncode, done.stdout, done.stderr) == (1, "False\n", message)
 
 

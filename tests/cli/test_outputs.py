@@ -138,7 +138,7 @@ def test_a_model_in_place_of_its_run_is_refused(peephole: Peephole, files: Path)
     for command in (["report"], ["train", "--resume"]):
         peephole(*command, "swap.safetensors").failed(f"swap.safetensors: {message}; did you mean 'swap.run'?")
         peephole(*command, "other.int8.safetensors").failed(f"other.int8.safetensors: {message}")
-    peephole("report", "no.run").failed("no.run: holds no run: run.json: No such file or directory")
+    peephole("report", "no.run").failed("no.run: no such folder")
 
 
 def test_first_weights_of_a_run_from_a_model_are_not_set(peephole: Peephole, files: Path) -> None:

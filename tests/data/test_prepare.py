@@ -10,6 +10,7 @@ import signal
 import subprocess
 import sys
 import unicodedata
+from collections import Counter
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -352,3 +353,28 @@ def test_parallel_files_are_prepared(tmp_path: Path) -> None:
     found = prepare(path, None, Config(), tmp_path / "data")
     assert len(found.train) + sum(len(references) for _, references in found.dev_pairs) == len(PAIRS)
     assert reopen(path, None, Config(), tmp_path / "data") is not None
+
+
+def test_symbols_that_the_tables_lack_are_counted(train: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("peephole.data.columns.VALUES_READ", 7)
+    letters = Counter("".join(source for source, _ in PAIRS))
+    dev = write(tmp_path / "dev.tsv", [("xyqq", "N"), ("bal", "X")])
+    settings = {"symbols.min_count": sorted(letters.values())[len(letters) // 2], "symbols.target": "characters"}
+    found = prepare(train, dev, Config().with_values(settings), tmp_path / "data")
+    tables = found.source_symbols, found.target_symbols
+    shares = []
+    for pairs in (PAIRS, [("xyqq", "N"), ("bal", "X")]):
+        for side, symbols in enumerate(tables):
+            ids = [i for pair in pairs for i in symbols.encode(pair[side])]
+            shares.append(f"{100 * ids.count(UNK) / len(ids):.2g} %")
+    assert shares[0] not in ("0 %", "100 %")
+    assert found.report[3] == (
+        f"read as <unk>: {shares[0]} of the source symbols of training, {shares[2]} of those of dev; "
+        f"{shares[1]} of the target symbols of training, {shares[3]} of those of dev"
+    )
+
+
+def test_tables_without_any_symbol_are_an_error(train: Path, tmp_path: Path) -> None:
+    message = r"train\.tsv: target symbols: none is left by symbols\.min_count=100000, symbols\.vocabulary_size=\d+$"
+    with pytest.raises(DataError, match=message):
+        prepare(train, None, Config().with_values({"symbols.min_count": 100_000}), tmp_path / "data")

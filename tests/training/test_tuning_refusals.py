@@ -70,7 +70,7 @@ def test_what_cannot_be_trained_is_refused_or_fails_alone(monkeypatch, capfd):
         ("failed", "step 3: the loss is nan"),
         ("refused", "about 7.5 updates in the 3.75 seconds before its first evaluation"),
         ("refused", "model.hidden_size=16: too large"),
-        ("refused", "model.encoder_size: wanted an even number, half of it for each direction; got 15"),
+        ("refused", "model.hidden_size: wanted an even number, half of it for each direction; got 15"),
     ]
     assert all(trial.ended in ("complete", "pruned") and trial.value for trial in found[5:])
     assert len(found) > 5

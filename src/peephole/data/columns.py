@@ -21,6 +21,7 @@ from peephole.errors import RunError
 
 HEADER_BYTES = 128  # reserved at the start of a file; the number of values is known only at the end
 OFFSETS_BUFFERED = 1 << 12
+VALUES_READ = 1 << 20  # together, when all are counted
 OFFSETS_READ = 1 << 12  # together: one read serves all rows of a window that are near each other
 # NumPy reads a header by `ast.literal_eval`, which can fail in two threads at once (CPython, gh-106905)
 _one_header_at_a_time = threading.Lock()
@@ -140,6 +141,18 @@ class Column:
             starts[part] = offsets[rows]
             lengths[part] = offsets[rows + 1] - offsets[rows]
         return Spans(starts, lengths)
+
+    def count(self, number: int) -> int:
+        """Return how many values are a number; of values that are several numbers, (F,), how many begin with it.
+
+        Raises:
+            RunError: the file has been cut off, or cannot be read.
+        """
+        found = 0
+        for start in range(0, self.num_values, VALUES_READ):
+            values = self._values.read([start], [min(VALUES_READ, self.num_values - start)])
+            found += int(np.count_nonzero((values if values.ndim == 1 else values[:, 0]) == number))
+        return found
 
     def rows(self, spans: Spans) -> list[NDArray[Any]]:
         """Return the values of each of these rows, (T,) or (T, F); they may not be written to.

@@ -127,6 +127,17 @@ class Corpus:
         """Return the number of target symbols, one EOS a pair included."""
         return len(self) + self._target.num_values
 
+    def num_ids(self, side: str) -> int:
+        """Return the number of ids of a side, "source" or "target", without EOS."""
+        return self._column(side).num_values
+
+    def count_ids(self, side: str, symbol: int) -> int:
+        """Return how often an id occurs on a side, "source" or "target"."""
+        return self._column(side).count(symbol)
+
+    def _column(self, side: str) -> Column:
+        return {"source": self._source, "target": self._target}[side]
+
     def locate(self, indices: Integers) -> Located:
         """Return the positions of these pairs, which also hold the number of symbols of each side.
 

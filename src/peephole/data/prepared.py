@@ -33,10 +33,12 @@ from peephole.data.stamp import (
     write_stamp,
 )
 from peephole.data.tables import copying_line
+from peephole.data.unknown import unknown_line
 from peephole.errors import DataError, RunError
 from peephole.storage.replace_file import remove_temporary_files
 from peephole.symbols import (
     FRAME_KINDS,
+    SPECIALS,
     FrameSymbols,
     Symbols,
     learn_symbols,
@@ -186,6 +188,7 @@ def _prepare(
         held_out = [f"{len(dev)} held out: give a dev set, or a higher {_limit(config)}"] if dev_path is None else []
         raise DataError("; ".join([f"{train_path}: no pairs left to train on", *report.lines(), *held_out]))
     sources = frozenset(pair.source for pair in dev)
+    unknown = unknown_line(train, dev, source_symbols, target_symbols)
     if isinstance(source_symbols, FrameSymbols):
         manifest = dev_path or train_path
         dev = write_dev_frames(dev, manifest, source_symbols, target_symbols, folder, config, dev_report)
@@ -198,7 +201,7 @@ def _prepare(
         raise DataError("; ".join([f"{dev_path or train_path}: no dev pairs left", *dev_report.lines()]))
     origin = f"from {dev_path}" if dev_path else "held out by source"
     counted = f"{len(train)} training pairs; {len(dev)} dev pairs of {len(dev_pairs)} sources, {origin}"
-    symbol_lines = [line for line in (source_line, target_line) if line is not None]
+    symbol_lines = [line for line in (source_line, target_line, unknown) if line is not None]
     lines = [counted, *symbol_lines, *copied, *report.lines(), *dev_report.lines()]
     if dev_sources and scan.overlap:
         lines.append(
@@ -284,6 +287,11 @@ def _learn(
         min_count=config.symbols.min_count,
         normalize=config.symbols.normalize,
     )
+    if len(symbols) == len(SPECIALS):
+        wanted = (
+            f"symbols.min_count={config.symbols.min_count}, symbols.vocabulary_size={config.symbols.vocabulary_size}"
+        )
+        raise DataError(f"{train_path}: {name}: none is left by {wanted}")
     return symbols, f"{name}: {kind} ({reason}); {len(symbols)} with the specials"
 
 

@@ -90,6 +90,7 @@ def check_name(run: Run) -> None:
 
 def check_replaces_nothing(run: Run, overwrite: bool) -> None:
     """Raise a RunError if there is an older run or model that a new run would replace without `overwrite`."""
+    check_replaceable(run.out)
     folder = run.folder
     if folder.exists() and not (folder / "run.json").exists():
         raise RunError(f"{folder}: wanted a run's folder or nothing there, got something that is not a run")
@@ -97,7 +98,6 @@ def check_replaces_nothing(run: Run, overwrite: bool) -> None:
     if exists is not None and not overwrite and not _is_untrained(run):
         hint = f"`{resume_command(run)}` resumes it, " if (folder / "run.json").exists() else ""
         raise RunError(f"{exists}: exists already; {hint}`--overwrite` replaces it")
-    check_replaceable(run.out)
 
 
 def _check_data_stay(run: Run, pairs: Mapping[str, Items]) -> None:

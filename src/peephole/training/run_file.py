@@ -122,6 +122,8 @@ def read_run(folder: Path) -> Run:
         start = Start(**entry["start"]) if "start" in entry else None
         tuning = Tuning(**entry["tuning"]) if "tuning" in entry else None
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        if not folder.exists():
+            raise RunError(f"{folder}: no such folder") from None
         lacks = {OSError: f"run.json: {getattr(error, 'strerror', None)}", KeyError: f"run.json has no {error}"}
         reason = next((text for kind, text in lacks.items() if isinstance(error, kind)), error)
         raise RunError(f"{folder}: holds no run: {reason}") from error

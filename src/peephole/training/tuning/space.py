@@ -108,7 +108,8 @@ def check_search(config: Config | None, given: Mapping[str, Any], settings: Mapp
     fixed = {full for name in settings for full in full_names(name, "settings")}
     space = read_space(given, fixed, base)
     if not base.train.minutes:
-        raise ConfigError("train.minutes: wanted the minutes of a search and of the training after it, got none")
+        got = "none" if base.train.minutes is None else f"{base.train.minutes:g}"
+        raise ConfigError(f"train.minutes: wanted the minutes of a search and of the training after it, got {got}")
     if base.train.evaluations < LEAST_EVALUATIONS:
         raise ConfigError(
             f"train.evaluations: wanted at least {LEAST_EVALUATIONS} for a search, got {base.train.evaluations}"
