@@ -95,7 +95,7 @@ def test_the_plan_holds_what_is_printed(peephole: Peephole) -> None:
         ),
         (
             ["good.tsv", "--set", "hidden_size=3"],
-            "model.encoder_size: wanted an even number, half of it for each direction; got 3",
+            "model.hidden_size: wanted an even number, half of it for each direction; got 3",
         ),
         (["good.tsv", "--dev", "bad.tsv"], "bad.tsv, line 2: expected 2 columns, found 1: 'abc'"),
     ],
