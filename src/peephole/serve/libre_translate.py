@@ -18,7 +18,7 @@ from starlette.responses import Response
 
 from peephole.model import Prediction
 from peephole.serve import schema
-from peephole.serve.context import Context, answer, with_status
+from peephole.serve.context import Context, answer, check_input, with_status
 from peephole.serve.languages import NAMES, detect_language
 from peephole.serve.models import ServedModel
 from peephole.serve.refusal import RefusalError
@@ -80,7 +80,9 @@ def libre_translate_routes(context: Context) -> APIRouter:
     def detect_in(text: str) -> list[tuple[str, float]]:
         tables: dict[str, list[Symbols]] = {}
         for name, (source, _) in languages.items():
-            tables.setdefault(source, []).append(context.models.get(name).model.source_symbols)
+            served = context.models.get(name)
+            check_input(served, files=False)
+            tables.setdefault(source, []).append(served.model.source_symbols)
         return detect_language(text, tables)
 
     @with_status(STATUSES)
@@ -206,10 +208,17 @@ def _check_key(context: Context, request: Request, key: str | None) -> None:
 
 
 def _find(context: Context, of_pair: Mapping[tuple[str, str], str], source: str, target: str) -> ServedModel:
+    """Return the model of two languages.
+
+    Raises:
+        RefusalError: 422, there is none, or its file was replaced by a model that reads no texts.
+    """
     if (source, target) not in of_pair:
         pairs = ", ".join(f"{one} to {other}" for one, other in of_pair) or "none"
         raise RefusalError(422, f"{source} to {target} is not supported; wanted one of: {pairs}")
-    return context.models.get(of_pair[source, target])
+    served = context.models.get(of_pair[source, target])
+    check_input(served, files=False)
+    return served
 
 
 async def _translate(
