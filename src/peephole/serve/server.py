@@ -16,6 +16,7 @@ from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from peephole.errors import PeepholeError
 from peephole.serve.gate import Gate
+from peephole.serve.schema import json_bytes
 from peephole.serve.sockets import allow_connections
 
 LARGEST_HEAD = 16_384  # bytes of a request's line and headers
@@ -81,6 +82,18 @@ class Connection(HttpToolsProtocol):
         """End a head."""
         self._reads_head = False
         super().on_headers_complete()
+
+    def send_400_response(self, msg: str) -> None:
+        """Answer malformed HTTP, with the body of every other error, and close the connection."""
+        body = json_bytes({"error": msg})
+        head = (
+            "HTTP/1.1 400 Bad Request\r\n"
+            "content-type: application/json\r\n"
+            f"content-length: {len(body)}\r\n"
+            "connection: close\r\n\r\n"
+        )
+        self.transport.write(head.encode() + body)
+        self.transport.close()
 
     def _count(self, size: int) -> None:
         self._head_bytes += size
