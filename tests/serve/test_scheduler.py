@@ -117,6 +117,26 @@ def test_a_full_queue_refuses_and_says_when_to_come_back() -> None:
     run_with(test, max_queue=5)
 
 
+def test_more_than_an_empty_queue_holds_is_refused_for_good() -> None:
+    async def test(session: HeldSession, scheduler: Scheduler) -> None:
+        with pytest.raises(RefusalError, match=r"^too many sources: wanted at most 5 \(max_queue\), got 6$") as refused:
+            await run_all(scheduler, work(*"abcdef"), "one", never, 5)
+        assert (refused.value.status, refused.value.headers) == (413, {})
+        session.allowed.release(8)
+        assert await run_all(scheduler, work(*"abcde"), "one", never, 5) == list("ABCDE")
+
+    run_with(test, max_queue=5)
+
+
+def test_a_stream_is_answered_by_a_server_with_a_small_queue() -> None:
+    async def test(session: HeldSession, scheduler: Scheduler) -> None:
+        session.allowed.release(300)
+        lines = run_streamed(scheduler, iter(work(*map(str, range(300)))), "one", 5)
+        assert [line async for line in lines] == list(map(str, range(300)))
+
+    run_with(test, max_queue=5)
+
+
 def test_one_client_leaves_places_to_others() -> None:
     async def test(session: HeldSession, scheduler: Scheduler) -> None:
         def send(text: str, client: str) -> asyncio.Future[list[Any]]:

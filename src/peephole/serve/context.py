@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 from starlette.requests import Request
@@ -17,7 +17,7 @@ from peephole.serve.options import Options
 from peephole.serve.query import Query
 from peephole.serve.refusal import RefusalError, refusal_of
 from peephole.serve.request import Work, run_all
-from peephole.serve.schema import Requests, json_bytes
+from peephole.serve.schema import Requests, json_bytes, too_long_together
 from peephole.symbols import FrameSymbols
 
 Endpoint = Callable[..., Awaitable[Response]]
@@ -49,7 +49,7 @@ class Context:
             ClientGoneError: the client has left.
         """
         work = self.work(served, sources, search, prefixes=prefixes, must_contain=must_contain, attention=attention)
-        return await self.run(request, served, work)
+        return await self.run(request, served, list(work))
 
     async def run(self, request: Request, served: ServedModel, work: Sequence[tuple[Work, float]]) -> list[Any]:
         """Return the results of some work; errors as in `predict`."""
@@ -68,11 +68,12 @@ class Context:
         prefixes: Sequence[str] | None = None,
         must_contain: Sequence[Sequence[str]] | None = None,
         attention: bool = False,
-    ) -> list[tuple[Query, float]]:
-        """Return a query for each source, with its cost: characters or frames × hypotheses.
+    ) -> Iterator[tuple[Query, float]]:
+        """Return an iterator over a query for each source, with its cost: characters or frames × hypotheses.
 
         Raises:
-            RefusalError: 422, the model refuses the settings, or another number of prefixes than of sources.
+            RefusalError: 422, the model refuses the settings, or another number of prefixes than of sources; 413, the
+                texts that a target must contain are too long.
         """
         try:
             settings = served.model.config.with_values(
@@ -83,10 +84,14 @@ class Context:
         for name, given in (("prefixes", prefixes), ("must_contain", must_contain)):
             if given is not None and len(given) != len(sources):
                 raise RefusalError(422, f"{name}: wanted {len(sources)}, one a source, got {len(given)}")
+        for index, texts in enumerate(must_contain or ()):
+            reason = too_long_together(texts, self.limits)
+            if reason is not None:
+                raise RefusalError(413, f"must_contain.{index}: {reason}")
         if prefixes is not None and served.model.is_language_model:
             raise RefusalError(422, "prefixes: a language model continues its sources; wanted none, got some")
         rows = settings.beam_size if settings.temperature is None else settings.nbest
-        return [
+        return (
             (
                 Query(
                     source,
@@ -100,7 +105,7 @@ class Context:
                 float((len(source) + 1) * rows),
             )
             for index, source in enumerate(sources)
-        ]
+        )
 
     def note(self, request: Request, served: ServedModel, sources: Sequence[Any], **more: Any) -> None:
         """Put the model and the number of sources into the request's line of the log; texts only if asked for."""

@@ -59,6 +59,11 @@ class Scheduler:
         self._thread.start()
 
     @property
+    def max_queue(self) -> int:
+        """Return the most jobs that may wait."""
+        return self._limits.max_queue
+
+    @property
     def waiting(self) -> int:
         """Return the number of jobs in the queue."""
         return len(self._queue)
@@ -81,7 +86,8 @@ class Scheduler:
             reserved: they take the places of jobs that have left, and are not refused.
 
         Raises:
-            RefusalError: 429, the queue is full, this client has its share of it, or the wait would be too long.
+            RefusalError: 413, more jobs than the queue holds when it is empty; 429, the queue is full, this client has
+                its share of it, or the wait would be too long.
         """
         with self._changed:
             if not reserved:
@@ -91,7 +97,9 @@ class Scheduler:
             self._changed.notify()
 
     def _check_room(self, jobs: Sequence[Job]) -> None:
-        queue, client, size = self._queue, jobs[0].client, self._limits.max_queue
+        queue, client, size = self._queue, jobs[0].client, self.max_queue
+        if len(jobs) > size:
+            raise RefusalError(413, f"too many sources: wanted at most {size} (max_queue), got {len(jobs)}")
         cost = sum(job.cost for job in jobs)
         # The queue is fair: a client's jobs wait for its own and for as many of each other client
         clients = len(queue.counts) + (client not in queue.counts)
