@@ -9,6 +9,7 @@ from typing import Any
 from starlette.requests import Request
 from starlette.responses import Response
 
+from peephole.config import SearchConfig
 from peephole.errors import PeepholeError
 from peephole.model import Prediction
 from peephole.serve.metrics import Metrics
@@ -69,7 +70,7 @@ class Context:
         must_contain: Sequence[Sequence[str]] | None = None,
         attention: bool = False,
     ) -> Iterator[tuple[Query, float]]:
-        """Return an iterator over a query for each source, with its cost: characters or frames × hypotheses.
+        """Return an iterator over a query for each source, with its cost: hypotheses × estimated symbols.
 
         Raises:
             RefusalError: 422, the model refuses the settings, or another number of prefixes than of sources; 413, the
@@ -102,7 +103,7 @@ class Context:
                     must_contain=() if must_contain is None else tuple(must_contain[index]),
                     attention=attention,
                 ),
-                float((len(source) + 1) * rows),
+                float(rows * _symbols(source, "" if prefixes is None else prefixes[index], settings)),
             )
             for index, source in enumerate(sources)
         )
@@ -113,6 +114,12 @@ class Context:
         if self.options.log_texts:
             details["texts"] = [source for source in sources if isinstance(source, str)]
         request.scope["log_details"] = details
+
+
+def _symbols(source: Any, prefix: str, settings: SearchConfig) -> int:
+    """Return the estimated symbols of a source and its target: characters or frames, and the least of the target."""
+    longest = int(len(source) * settings.max_length_factor) + settings.max_length_extra
+    return len(source) + 1 + min(max(settings.min_length, len(prefix)), longest)
 
 
 def client_of(request: Request) -> str:
