@@ -69,8 +69,8 @@ class FairQueue(Generic[Item]):
         Args:
             may_leave: whether an item may leave now.
         """
-        kept = []
-        found = None
+        kept: list[tuple[float, int, str]] = []
+        found: Item | None = None
         while found is None and self._heads and len(kept) < MOST_PASSED:
             _, number, client = self._heads[0]
             own = self._items.get(client)
