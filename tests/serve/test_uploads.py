@@ -5,14 +5,18 @@ from __future__ import annotations
 import json
 import os
 import shutil
+import warnings
 from pathlib import Path
 
+import numpy as np
 import pytest
+import soundfile
 import torch
 
 import peephole
 from peephole.config import Config
-from peephole.errors import ConfigError, PeepholeError
+from peephole.data.frames import read_frames
+from peephole.errors import ConfigError, DataError, PeepholeError
 from peephole.model import Model, Notices
 from peephole.nn import build_seq2seq
 from peephole.symbols import CharacterSymbols, FrameSymbols
@@ -128,3 +132,42 @@ def test_only_known_formats_of_images_are_decoded(tmp_path: Path) -> None:
         refused = server.post("/v1/predict", multipart({"a.png": content}), form)
     assert refused.status == 422
     assert refused.error == "a.png: wanted an image, one of BMP, GIF, JPEG, PNG, PPM, TIFF, WEBP"
+
+
+def test_hostile_uploads_print_no_warning(tmp_path: Path) -> None:
+    """Every line after the first notes is JSON."""
+    path = save_model(tmp_path / "m.safetensors", FrameSymbols("numbers", size=3))
+    form = {"Content-Type": f"multipart/form-data; boundary={BOUNDARY}"}
+    np.save(tmp_path / "large.npy", np.array([[1, 2, 3], [1, 1e39, 2]]))
+    with serving(path) as server:
+        notes = list(server.notes)
+        large = server.post("/v1/predict", multipart({"large.npy": (tmp_path / "large.npy").read_bytes()}), form)
+        malformed = server.post("/v1/predict", b"--b0undarX\r\n\r\n", form)
+        server.stop()
+    assert (large.status, large.error) == (422, "large.npy: holds a number that is not finite, in frame 2")
+    assert malformed.status == 422
+    assert server.notes == notes
+    assert all(note.startswith("peephole: ") for note in notes)
+
+
+@pytest.mark.filterwarnings("error")
+@pytest.mark.parametrize("value", [1e39, -1e300, float("inf"), float("nan")])
+def test_numbers_beyond_float32_are_refused(tmp_path: Path, value: float) -> None:
+    """Without a warning, in files and in arrays."""
+    model = peephole.load(save_model(tmp_path / "m.safetensors", FrameSymbols("numbers", size=3)))
+    array = np.array([[1, 2, 3], [1, value, 2]])
+    np.save(tmp_path / "large.npy", array)
+    (tmp_path / "large.csv").write_text(f"1,2,3\n1,{value},2\n")
+    for source in (array, tmp_path / "large.npy", tmp_path / "large.csv"):
+        with pytest.raises(DataError, match="holds a number that is not finite, in frame 2"):
+            model.predict([source])
+    assert model.predict([array[:1]], notices=Notices())[0]
+
+
+@pytest.mark.parametrize("value", [1e38, float("inf")])
+def test_samples_that_overflow_are_refused(tmp_path: Path, value: float) -> None:
+    soundfile.write(tmp_path / "loud.wav", np.array([value, -value] * 4000, np.float32), 8000, subtype="FLOAT")
+    with warnings.catch_warnings(record=True) as caught, pytest.raises(DataError, match=r"loud\.wav: "):
+        warnings.simplefilter("always")
+        read_frames(tmp_path / "loud.wav", FrameSymbols("sound"), 100)
+    assert not caught
