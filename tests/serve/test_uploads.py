@@ -166,8 +166,9 @@ def test_numbers_beyond_float32_are_refused(tmp_path: Path, value: float) -> Non
 
 @pytest.mark.parametrize("value", [1e38, float("inf")])
 def test_samples_that_overflow_are_refused(tmp_path: Path, value: float) -> None:
-    soundfile.write(tmp_path / "loud.wav", np.array([value, -value] * 4000, np.float32), 8000, subtype="FLOAT")
-    with warnings.catch_warnings(record=True) as caught, pytest.raises(DataError, match=r"loud\.wav: "):
+    soundfile.write(tmp_path / "loud.wav", np.array([value, -value] * 4000, np.float32), 16000, subtype="FLOAT")
+    with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
-        read_frames(tmp_path / "loud.wav", FrameSymbols("sound"), 100)
+        with pytest.raises(DataError, match=r"loud\.wav: "):
+            read_frames(tmp_path / "loud.wav", FrameSymbols("sound"), 100)
     assert not caught
