@@ -192,6 +192,7 @@ def tensor(**changes) -> bytes:
         (tensor(data=[3]), None, "wanted texts, got 3"),
         (tensor(data=["\ud800"]), None, "half of a surrogate pair"),
         (tensor(name=3), None, "name: wanted a text, got 3"),
+        (tensor(name="x" * 101), None, "name: wanted at most 100 characters, got 101"),
         (tensor(parameters={"binary_data_size": 5}), None, "wanted the binary_data_size of what follows, got 5"),
         (tensor(parameters={"binary_data_size": 3}) + b"\x01\x00\x00", "all", "the length of an element in 4 bytes"),
         (tensor(parameters={"binary_data_size": 5}) + b"\x02\x00\x00\x00x", "all", "an element of 2 bytes, got 1"),

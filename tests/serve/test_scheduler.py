@@ -343,7 +343,9 @@ def test_the_estimate_of_a_wait_counts_work_that_is_cancelled() -> None:
         for _ in range(4):  # in work for a while, and then cancelled
             with pytest.raises(RefusalError, match="not finished"):
                 await run_all(scheduler, work("b", "c"), "one", never, 0.3)
-        assert scheduler._speed.seconds(1.0) < 0.1  # a step takes 0.01 seconds, and "a" took one
+            with pytest.raises(ValueError, match="bad"):  # takes no time, and tells nothing about the speed
+                await run_all(scheduler, [(Query("bad"), 1e9)], "one", never, 5)
+        assert 0.001 < scheduler._speed.seconds(1.0) < 0.1  # a step takes 0.01 seconds, and "a" took one
 
     run_with(test)
 

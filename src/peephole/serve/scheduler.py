@@ -156,13 +156,14 @@ class Scheduler:
                 taken = self._take()
             started = time.monotonic()
             finished = self._admit(taken)
-            called = sum(job.cost for job, _ in finished)
+            called = sum(job.cost for job, _ in finished if not isinstance(job.work, Query))
             units = called + self._rows
             if self._tickets:
                 finished += self._step()
             self._speed.add(units, time.monotonic() - started)
-            for job, _ in finished:
-                self._speed.compare(job.cost, self._units(job))
+            for job, outcome in finished:
+                if not isinstance(outcome, Exception):
+                    self._speed.compare(job.cost, self._units(job))
             if finished:
                 self._loop.call_soon_threadsafe(_deliver, finished)
         self._session.close()

@@ -16,6 +16,7 @@ HEADER_LENGTH = "inference-header-content-length"
 """The header with the bytes of JSON before the binary parts of a body."""
 MOST_DIMENSIONS = 8
 MOST_TENSORS = 16
+LONGEST_NAME = 100  # characters: an error repeats the name
 
 
 @dataclass(frozen=True)
@@ -174,6 +175,8 @@ def _text(table: Mapping[str, Any], name: str) -> str:
     value = table.get(name)
     if not isinstance(value, str):
         raise RefusalError(422, f"{name}: wanted a text, got {describe_value(value)}")
+    if len(value) > LONGEST_NAME:
+        raise RefusalError(422, f"{name}: wanted at most {LONGEST_NAME} characters, got {len(value)}")
     return value
 
 
