@@ -16,6 +16,7 @@ import pytest
 from .conftest import Server, serving
 
 LONGEST_WAIT = 5.0  # seconds: generous, because the tests share the machine; on an idle machine it is at most about one
+SHORT_WAIT = 2.0  # where the server has almost nothing to do
 MOST = 7_900_000  # bytes of a body
 BOUNDARY = "b0undary"
 
@@ -104,7 +105,7 @@ def test_elements_of_a_tensor_do_not_stop_the_server(plain: Server) -> None:
     body = empty_elements()
     length = str(body.index(b"}]}") + 3)
     headers = {"Inference-Header-Content-Length": length}
-    check_others_do_not_wait(plain, "/v2/models/toy/infer", body, 413, headers)
+    check_others_do_not_wait(plain, "/v2/models/toy/infer", body, 413, headers, SHORT_WAIT)
 
 
 @pytest.mark.parametrize(
@@ -122,18 +123,23 @@ def test_a_long_stream_does_not_stop_the_server(plain: Server) -> None:
     with healthz_seconds(plain) as seconds, socket.create_connection(("127.0.0.1", plain.port), timeout=30) as client:
         client.sendall(head + body)
         assert client.recv(1000).startswith(b"HTTP/1.1 200")
-    assert max(seconds) < LONGEST_WAIT
+    assert max(seconds) < SHORT_WAIT
 
 
 def check_others_do_not_wait(
-    server: Server, path: str, body: bytes, status: int, headers: dict[str, str] | None = None
+    server: Server,
+    path: str,
+    body: bytes,
+    status: int,
+    headers: dict[str, str] | None = None,
+    longest: float = LONGEST_WAIT,
 ) -> None:
     """Send a body and check its status, and that /healthz answers meanwhile."""
     with healthz_seconds(server) as seconds:
         answer = server.post(path, body, headers)
     assert answer.status == status, answer.body[:1000]
     assert len(answer.error) < 300
-    assert max(seconds) < LONGEST_WAIT
+    assert max(seconds) < longest
 
 
 @contextmanager
@@ -156,4 +162,3 @@ def healthz_seconds(server: Server) -> Iterator[list[float]]:
     finally:
         ended.set()
         caller.join(60)
-        print(f"longest wait: {max(seconds):.2f}")
