@@ -44,17 +44,39 @@ class ShapeError(PeepholeError, ValueError):
     """A tensor has another shape than the called function accepts."""
 
 
-class PrefixError(PeepholeError, ValueError):
-    """A prefix has as many symbols as its target may have, or more.
+class SourceError(PeepholeError):
+    """One source of a call, or what is wanted of its target, cannot be used; raised as one of the classes below.
 
     Attributes:
-        index: the prefix's index in the call.
+        index: the source's index in the call.
         reason: the message without the index.
     """
 
-    def __init__(self, index: int, reason: str) -> None:
-        super().__init__(f"prefix {index}: {reason}")
+    def __init__(self, message: str, index: int, reason: str) -> None:
+        super().__init__(message)
         self.index, self.reason = index, reason
+
+
+class PrefixError(SourceError, ValueError):
+    """A prefix has as many symbols as its target may have, or more."""
+
+    def __init__(self, index: int, reason: str) -> None:
+        super().__init__(f"prefix {index}: {reason}", index, reason)
+
+
+class PhraseError(SourceError):
+    """A target cannot contain the texts that it must contain."""
+
+    def __init__(self, index: int, reason: str) -> None:
+        super().__init__(f"must_contain[{index}]: {reason}", index, f"must_contain: {reason}")
+
+
+class EmptySourceError(SourceError):
+    """A source whose target is given has no symbols."""
+
+    def __init__(self, call: str, index: int) -> None:
+        reason = "wanted at least one symbol, got an empty source"
+        super().__init__(f"{call}: source {index} is empty; wanted at least one symbol", index, reason)
 
 
 class EngineError(PeepholeError, OSError):

@@ -11,6 +11,7 @@ import threading
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -113,7 +114,11 @@ def test_malformed_http(guarded: Server, toy: Model, sent: bytes) -> None:
         client.sendall(sent)
         client.shutdown(socket.SHUT_WR)
         content = read_all(client)
-    assert content == b"" or content.startswith(b"HTTP/1.1 4")
+    if content:
+        head, _, body = content.partition(b"\r\n\r\n")
+        assert head.startswith(b"HTTP/1.1 4")
+        assert b"content-type: application/json" in head
+        assert json.loads(body).keys() == {"error"}
     check_others(guarded, toy)
 
 
@@ -134,7 +139,8 @@ def test_a_head_without_end_is_refused(server: Server, start: bytes) -> None:
         client.settimeout(LONGEST_WAIT)
         content += read_all(client)
     assert content.startswith(b"HTTP/1.1 400 "), content
-    assert content.endswith(b"The head of the request is too large.") or b"Invalid HTTP" in content
+    error = json.loads(content.partition(b"\r\n\r\n")[2])["error"]
+    assert error in ("The head of the request is too large.", "Invalid HTTP request received.")
 
 
 def test_pipelined_requests_are_answered_in_their_order(server: Server, toy: Model) -> None:
@@ -198,6 +204,46 @@ def test_more_than_the_queue_holds_is_refused_and_the_rest_is_right(guarded: Ser
         else:
             assert 1 <= int(answer.headers["retry-after"]) <= 60
     assert guarded.process.poll() is None
+
+
+def test_long_sources_of_one_client_do_not_shut_out_others(toy_file: Path, toy: Model, tmp_path: Path) -> None:
+    """One client fills all places with its longest sources and largest beams; another one sends words."""
+    tokens = tmp_path / "tokens"
+    tokens.write_text(f"{'a' * 16}\n{'b' * 16}\n")
+    greedy, usual = ({"Authorization": f"Bearer {letter * 16}"} for letter in "ab")
+    long = {"sources": ["dande" * 400] * 32, "beam_size": 32, "nbest": 32}
+    with serving(f"toy={toy_file}", "--token-file", tokens) as server:
+
+        def send() -> None:
+            with suppress(OSError, http.client.HTTPException):  # the server is killed before its answer
+                server.post("/v1/predict", long, greedy)
+
+        sending = threading.Thread(target=send)
+        sending.start()
+        ends = time.monotonic() + 20
+        while b'active_sources{model="toy"} 10.0' not in server.call("GET", "/metrics", None, usual).body:
+            assert time.monotonic() < ends
+        seconds = []
+        for word in WORDS:
+            started = time.monotonic()
+            answer = server.post("/v1/predict", {"sources": [word]}, usual)
+            seconds.append(time.monotonic() - started)
+            assert (
+                answer.json["results"][0]["predictions"][0]["text"] == toy.predict([word], notices=Notices())[0][0].text
+            )
+        assert b'active_sources{model="toy"} 10.0' in server.call("GET", "/metrics", None, usual).body
+        server.process.kill()
+        sending.join(20)
+    assert max(seconds) < LONGEST_WAIT
+
+
+def test_long_targets_do_not_spoil_the_estimate_of_a_wait(toy_file: Path) -> None:
+    with serving(f"toy={toy_file}") as server:
+        pairs = {"sources": ["d"] * 256, "targets": [["D"] * 2000] * 256}
+        assert server.post("/v1/score", pairs).status == 200
+        with ThreadPoolExecutor(6) as pool:
+            answers = list(pool.map(lambda _: server.post("/v1/predict", {"sources": ["dan" * 10] * 128}), range(6)))
+    assert [answer.status for answer in answers] == [200] * 6, [answer.body[:100] for answer in answers]
 
 
 def test_sigterm_ends_idle_and_slow_connections(toy_file: Path) -> None:

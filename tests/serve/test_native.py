@@ -106,7 +106,20 @@ def test_models_are_chosen_by_name(server: Server) -> None:
         ({"sources": ["dan"], "beam_size": 33}, 422, "beam_size: Input should be less than or equal to 32"),
         ({"sources": ["dan"], "beam_size": 2, "nbest": 3}, 422, "nbest"),
         ({"sources": ["dan"], "prefixes": ["D", "D"]}, 422, "prefixes: wanted 1, one a source, got 2"),
-        ({"sources": ["dan", "e"], "prefixes": ["", "D " * 900]}, 422, "source 1: "),
+        ({"sources": ["dan", "e"], "prefixes": ["", "D " * 900]}, 422, "source 1: wanted a prefix of fewer than"),
+        ({"sources": ["dan"], "prefixes": ["D " * 1001]}, 413, "prefixes.0: String should have at most 2000"),
+        (
+            {"sources": ["dan", "e"], "must_contain": [["D"], ["?"]]},
+            422,
+            "source 1: must_contain: wanted texts of symbols seen in training, got '?'",
+        ),
+        (
+            {"sources": ["dan"], "must_contain": [["D" * 1000] * 3]},
+            413,
+            "must_contain.0: wanted at most 2000 characters in all (max_length), got 3000",
+        ),
+        ({"sources": ["dan"], "must_contain": [[""] * 2001]}, 413, "must_contain.0: List should have at most 2000"),
+        ({"sources": ["dan"], "a\nb" * 99: 1}, 422, "…: Extra inputs are not permitted"),
         ({"sources": ["x" * 2001]}, 413, "sources.0: String should have at most 2000 characters"),
         ({"sources": ["dan"] * 101}, 413, "sources: wanted at most 100 (max_batch) without stream, got 101"),
         (b'{"sources": ["\\ud800"]}', 422, "Invalid JSON"),
@@ -140,3 +153,36 @@ def test_files_are_refused_by_a_model_of_texts(server: Server) -> None:
     body = b'--b\r\nContent-Disposition: form-data; name="file"; filename="a.wav"\r\n\r\nx\r\n--b--\r\n'
     answer = server.post("/v1/predict", body, {"Content-Type": "multipart/form-data; boundary=b"})
     assert (answer.status, answer.error) == (422, "model toy: wanted texts, as JSON, got files")
+
+
+@pytest.mark.parametrize(
+    ("targets", "status", "message"),
+    [
+        (["D", 3], 422, "targets.1: Input should be a text or a list of texts"),
+        (["D", ["D", 3]], 422, "targets.1.1: Input should be a valid string"),
+        (["D", "D" * 2001], 413, "targets.1: String should have at most 2000 characters"),
+        (["D", ["D" * 1001] * 2], 413, "targets.1: wanted at most 2000 characters in all (max_length), got 2002"),
+        (["D", [""] * 2001], 413, "targets.1: List should have at most 2000 items after validation, not 2001"),
+    ],
+)
+def test_wrong_targets_are_told_with_one_position(server: Server, targets: list, status: int, message: str) -> None:
+    answer = server.post("/v1/score", {"sources": ["dan", "e"], "targets": targets})
+    assert (answer.status, answer.error) == (status, message)
+
+
+def test_an_empty_source_of_a_score_is_told_with_one_position(server: Server) -> None:
+    answer = server.post("/v1/score", {"sources": ["dan", ""], "targets": ["D", "D"]})
+    assert (answer.status, answer.error) == (422, "source 1: wanted at least one symbol, got an empty source")
+
+
+@pytest.mark.parametrize(
+    ("prefix", "message"),
+    [
+        ("D" * 2001, "prefix: String should have at most 2000 characters"),
+        (["D" * 1001] * 2, "prefix: wanted at most 2000 characters in all (max_length), got 2002"),
+    ],
+)
+def test_the_prefix_of_a_trace_has_a_limit(server: Server, prefix: str | list[str], message: str) -> None:
+    answer = server.post("/v1/trace", {"source": "dan", "prefix": prefix})
+    assert (answer.status, answer.error) == (413, message)
+    assert server.post("/v1/trace", {"source": "dan", "prefix": ["D"]}).status == 200

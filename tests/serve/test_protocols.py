@@ -192,6 +192,7 @@ def tensor(**changes) -> bytes:
         (tensor(data=[3]), None, "wanted texts, got 3"),
         (tensor(data=["\ud800"]), None, "half of a surrogate pair"),
         (tensor(name=3), None, "name: wanted a text, got 3"),
+        (tensor(name="x" * 101), None, "name: wanted at most 100 characters, got 101"),
         (tensor(parameters={"binary_data_size": 5}), None, "wanted the binary_data_size of what follows, got 5"),
         (tensor(parameters={"binary_data_size": 3}) + b"\x01\x00\x00", "all", "the length of an element in 4 bytes"),
         (tensor(parameters={"binary_data_size": 5}) + b"\x02\x00\x00\x00x", "all", "an element of 2 bytes, got 1"),
@@ -204,7 +205,7 @@ def tensor(**changes) -> bytes:
 def test_malformed_tensors(body: bytes, length: str | None, message: str) -> None:
     header = str(body.index(b"}]}") + 3) if length == "all" else length
     with pytest.raises(RefusalError, match=message) as refused:
-        read_infer_request(body, header)
+        read_infer_request(body, header, 100)
     assert refused.value.status == 422
 
 
@@ -216,6 +217,11 @@ def test_malformed_tensors(body: bytes, length: str | None, message: str) -> Non
         (tensor(shape=[101], data=["a"] * 101), 413, "source: wanted at most 100 texts"),
         (tensor(data=["a" * 2001]), 413, "inputs: wanted texts of at most 2000 characters"),
         (tensor()[:-1] + b', "parameters": {"beam": 2}}', 400, "beam: Extra inputs are not permitted"),
+        (tensor()[:-1] + b', "parameters": {"temperature": NaN}}', 400, "temperature: Input should be a finite number"),
+        (tensor()[:-1] + b', "parameters": {"seed": 1e400}}', 400, "seed: Input should be a"),
+        (tensor()[:-1] + b', "parameters": {"model": "other"}}', 400, "model: Extra inputs are not permitted"),
+        (tensor()[:-1] + b', "parameters": {"attention": true}}', 400, "attention: Extra inputs are not permitted"),
+        (b'{"inputs": [' + b",".join([b"{}"] * 17) + b"]}", 400, "inputs: wanted at most 16, got 17"),
         (tensor()[:-1] + b', "outputs": [{"name": "x"}]}', 400, "outputs: wanted some of target, log_prob, got 'x'"),
     ],
 )
@@ -223,3 +229,12 @@ def test_wrong_inferences(server: Server, body, status: int, message: str) -> No
     answer = server.post("/v2/models/toy/infer", body)
     assert (answer.status, message in answer.error) == (status, True), answer
     assert server.post("/v2/models/toy/versions/0/infer", body).status == 404
+
+
+def test_more_lines_than_the_queue_holds_are_refused(toy_file: Path, toy: Model) -> None:
+    """Not with 429, which tells the client to send them again; blank lines are not searched."""
+    with serving(toy_file, "--languages", "dd:hh", "--max-queue", 20, "--max-batch", 10) as server:
+        refused = server.post("/translate", {"q": ["dan\n" * 10] * 2, "source": "dd", "target": "hh"})
+        answer = server.post("/translate", {"q": ["dan\n" * 9, "\n" * 8], "source": "dd", "target": "hh"})
+    assert (refused.status, refused.error) == (400, "q: wanted at most 20 lines (max_queue), got 22")
+    assert answer.json == {"translatedText": [f"{targets(toy, 'dan')[0]}\n" * 9, "\n" * 8]}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import random
 import threading
 from collections.abc import Awaitable, Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -55,12 +56,16 @@ async def never() -> None:
     await asyncio.Event().wait()
 
 
-def run_with(test: Callable[[HeldSession, Scheduler], Awaitable[None]], places: int = 2, **limits: Any) -> HeldSession:
+def run_with(
+    test: Callable[[HeldSession, Scheduler], Awaitable[None]], places: int = 2, reserve: int = 0, **limits: Any
+) -> HeldSession:
     """Run a test with a scheduler over a HeldSession; let all its work end afterwards."""
 
     async def main() -> HeldSession:
         session = HeldSession()
-        scheduler = Scheduler(session, Limits(**{"max_batch": 4, "max_queue": 10} | limits), places=places)
+        scheduler = Scheduler(
+            session, Limits(**{"max_batch": 4, "max_queue": 10} | limits), places=places, reserve=reserve
+        )
         await test(session, scheduler)
         session.allowed.release(1000)
         await scheduler.close()
@@ -113,6 +118,26 @@ def test_a_full_queue_refuses_and_says_when_to_come_back() -> None:
         assert (refused.value.status, refused.value.headers) == (429, {"Retry-After": "1"})
         session.allowed.release(6)
         assert await asyncio.gather(*running) == [["A"], ["B"], ["C"], ["D"], ["E"], ["F"]]
+
+    run_with(test, max_queue=5)
+
+
+def test_more_than_an_empty_queue_holds_is_refused_for_good() -> None:
+    async def test(session: HeldSession, scheduler: Scheduler) -> None:
+        with pytest.raises(RefusalError, match=r"^too many sources: wanted at most 5 \(max_queue\), got 6$") as refused:
+            await run_all(scheduler, work(*"abcdef"), "one", never, 5)
+        assert (refused.value.status, refused.value.headers) == (413, {})
+        session.allowed.release(8)
+        assert await run_all(scheduler, work(*"abcde"), "one", never, 5) == list("ABCDE")
+
+    run_with(test, max_queue=5)
+
+
+def test_a_stream_is_answered_by_a_server_with_a_small_queue() -> None:
+    async def test(session: HeldSession, scheduler: Scheduler) -> None:
+        session.allowed.release(300)
+        lines = run_streamed(scheduler, iter(work(*map(str, range(300)))), "one", 5)
+        assert [line async for line in lines] == list(map(str, range(300)))
 
     run_with(test, max_queue=5)
 
@@ -211,13 +236,20 @@ def test_a_session_whose_step_fails_tells_all_and_goes_on() -> None:
     run_with(test)
 
 
+def take(queue: FairQueue[Any]) -> Any:
+    """Take out the first item of a queue."""
+    item = queue.first()
+    queue.pop(item)
+    return item
+
+
 def test_the_queue_shares_work_between_clients_by_cost() -> None:
     queue: FairQueue[str] = FairQueue()
     for number in range(6):
         queue.push(f"cheap {number}", "cheap", 1.0)
     for number in range(3):
         queue.push(f"dear {number}", "dear", 3.0)
-    order = [queue.pop().split()[0] for _ in range(len(queue))]
+    order = [take(queue).split()[0] for _ in range(len(queue))]
     assert order[:4] == ["cheap", "dear", "cheap", "cheap"]
     assert order.index("cheap", 5) < 8
     assert order[-1] == "dear"
@@ -229,10 +261,9 @@ def test_the_queue_forgets_removed_items_and_old_clients() -> None:
         queue.push(number, f"client {number}", 1.0)
     assert all(queue.remove(number) for number in range(1, 2200))
     assert not queue.remove(1)
-    assert len(queue._heap) < 1100
-    assert (len(queue), queue.total_cost, queue.pop()) == (1, 1.0, 0)
-    with pytest.raises(IndexError):
-        queue.pop()
+    assert max(queue._size, len(queue._heads)) < 1100
+    assert (len(queue), queue.total_cost, take(queue)) == (1, 1.0, 0)
+    assert queue.first() is None
 
 
 def test_the_queue_does_not_charge_for_work_that_was_taken_back() -> None:
@@ -245,7 +276,90 @@ def test_the_queue_does_not_charge_for_work_that_was_taken_back() -> None:
     for number in range(1, 9):
         queue.push(f"other {number}", "other", 1.0)
     queue.push("back", "one", 1.0)
-    assert "back" in [queue.pop() for _ in range(2)]
+    assert "back" in [take(queue) for _ in range(2)]
+
+
+def test_the_queue_passes_over_clients_that_may_not_leave() -> None:
+    queue: FairQueue[str] = FairQueue()
+    for name in ("a 0", "a 1", "b 0", "c 0", "b 1"):
+        queue.push(name, name[0], 1.0)
+    assert queue.first(lambda item: item[0] not in "ab") == "c 0"
+    assert queue.first(lambda item: False) is None
+    queue.pop("c 0")
+    queue.remove("a 0")
+    assert [take(queue) for _ in range(3)] == ["b 0", "a 1", "b 1"]
+
+
+def test_the_queue_follows_its_equations() -> None:
+    """Compared with (1) and (2) on a list, for random work of five clients, some of it taken back."""
+    rng = random.Random(3)
+    queue: FairQueue[int] = FairQueue()
+    waiting: dict[int, tuple[float, str]] = {}
+    virtual, finish = 0.0, dict.fromkeys("abcde", 0.0)
+    for number in range(3000):
+        client, cost = rng.choice("abcde"), rng.choice((1.0, 2.0, 7.0))
+        queue.push(number, client, cost)
+        start = max(virtual, finish[client])
+        finish[client] = start + cost
+        waiting[number] = (start, client)
+        for _ in range(rng.choice((0, 1, 1, 2))):
+            if rng.random() < 0.2 and waiting:
+                gone = rng.choice(list(waiting))
+                _, client = waiting.pop(gone)
+                assert queue.remove(gone)
+                if client not in {other for _, other in waiting.values()}:
+                    finish[client] = 0.0
+            elif waiting:
+                wanted = min(waiting, key=lambda one: (waiting[one][0], one))
+                assert take(queue) == wanted
+                virtual, _ = waiting.pop(wanted)
+            if not waiting:
+                virtual, finish = 0.0, dict.fromkeys("abcde", 0.0)
+    assert len(queue) == len(waiting)
+
+
+def test_long_work_of_one_client_leaves_places_to_others() -> None:
+    """It fills all usual places, and its other sources do not get the reserved ones."""
+
+    async def test(session: HeldSession, scheduler: Scheduler) -> None:
+        running = [asyncio.ensure_future(run_all(scheduler, work(*"abcd"), "long", never, 30))]
+        await settle(lambda: scheduler.active == 2)
+        running += [asyncio.ensure_future(run_all(scheduler, work("x", "y", "z"), "short", never, 30))]
+        await settle(lambda: scheduler.active == 3)
+        assert session.added == ["a", "b", "x"]  # of the two reserved places a client gets one
+        running += [asyncio.ensure_future(run_all(scheduler, work("q"), "third", never, 30))]
+        await settle(lambda: scheduler.active == 4)
+        assert session.added == ["a", "b", "x", "q"]
+        session.allowed.release(100)
+        await asyncio.gather(*running)
+
+    run_with(test, reserve=2)
+
+
+def test_the_estimate_of_a_wait_counts_work_that_is_cancelled() -> None:
+    async def test(session: HeldSession, scheduler: Scheduler) -> None:
+        session.allowed.release(1)
+        await run_all(scheduler, work("a"), "one", never, 5)
+        for _ in range(4):  # in work for a while, and then cancelled
+            with pytest.raises(RefusalError, match="not finished"):
+                await run_all(scheduler, work("b", "c"), "one", never, 0.3)
+            with pytest.raises(ValueError, match="bad"):  # takes no time, and tells nothing about the speed
+                await run_all(scheduler, [(Query("bad"), 1e9)], "one", never, 5)
+        assert 0.001 < scheduler._speed.seconds(1.0) < 0.1  # a step takes 0.01 seconds, and "a" took one
+
+    run_with(test)
+
+
+def test_the_estimate_of_a_wait_learns_how_long_targets_are() -> None:
+    async def test(session: HeldSession, scheduler: Scheduler) -> None:
+        for _ in range(2):
+            waiting = asyncio.ensure_future(run_all(scheduler, work("a"), "one", never, 5))
+            await asyncio.sleep(0.3)
+            session.allowed.release(1)
+            await waiting
+        assert 0.1 < scheduler._speed.seconds(1.0) < 1
+
+    run_with(test)
 
 
 def test_batched_session_tells_each_source_its_own_error(toy) -> None:

@@ -199,3 +199,24 @@ def test_wrong_arguments_are_one_line(toy_file: Path, arguments: list[str], mess
 
     done = CliRunner().invoke(command, [text.format(toy=toy_file) for text in arguments])
     assert message in str(done.exception)
+
+
+def test_a_fault_of_the_server_is_told_as_json(toy_file: Path, tmp_path: Path) -> None:
+    """A server whose description of models fails."""
+    (tmp_path / "sitecustomize.py").write_text(
+        "import sys\n"
+        "if 'serve' in sys.argv:\n"
+        "    from peephole.serve.models import Models\n"
+        "    Models.all = lambda self: 1 / 0\n"
+    )
+    path = os.pathsep.join([str(tmp_path), os.environ.get("PYTHONPATH", "")])
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("PYTHONPATH", path)
+        with serving(toy_file) as server:
+            failed = server.call("GET", "/v1/models")
+            server.stop()
+    assert (failed.status, failed.error) == (500, "the server failed; its log has the reason")
+    assert failed.headers["content-type"] == "application/json"
+    assert any("ZeroDivisionError" in log.get("traceback", "") for log in server.logs)
+    [request] = [log for log in server.logs if log["event"] == "request"]
+    assert request["status"] == 500

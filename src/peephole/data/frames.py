@@ -21,6 +21,7 @@ from peephole.symbols import FrameSymbols
 Frames = NDArray[np.float16]
 STEP_SECONDS = 0.01  # between two frames of sound
 LARGEST = float(np.finfo(np.float16).max)
+LARGEST_FLOAT32 = float(np.finfo(np.float32).max)
 ORIENTATION = 0x0112  # of the camera, among the EXIF tags
 
 
@@ -79,20 +80,25 @@ def check_frames(name: str, frames: NDArray[Any], how: FrameSymbols) -> Frames:
     """Return frames in float16; numbers beyond its range become the largest.
 
     Raises:
-        DataError: a number is not finite, or the frames have another number of them.
+        DataError: a number is not finite in float32, or the frames have another number of them.
     """
     if frames.shape[1] != how.size:
         raise DataError(f"{name}: wanted frames of {how.size} numbers, got {frames.shape[1]}")
-    if not np.isfinite(frames).all():
-        raise DataError(f"{name}: holds a number that is not finite, in frame {_first_bad(frames) + 1}")
+    _check_finite(name, frames)
     found: Frames = np.clip(frames, -LARGEST, LARGEST).astype(np.float16)
     return found
 
 
-def _first_bad(frames: NDArray[Any]) -> int:
-    return int(np.flatnonzero(~np.isfinite(frames).all(1))[0])
+def _check_finite(name: str, frames: NDArray[Any]) -> None:
+    """Check that frames are finite in float32, before they are converted, which would warn of an overflow."""
+    is_wide = frames.dtype.kind == "f" and frames.dtype.itemsize > 4
+    is_finite = np.abs(frames) <= LARGEST_FLOAT32 if is_wide else np.isfinite(frames)
+    if not is_finite.all():
+        frame = int(np.argmin(is_finite.all(1))) + 1
+        raise DataError(f"{name}: holds a number that is not finite, in frame {frame}")
 
 
+@np.errstate(over="ignore", invalid="ignore")  # samples near the largest float32 give no finite frames, an error
 def _read_sound(how: FrameSymbols, path: Path, most: int, speed: float) -> tuple[NDArray[Any], bool, list[str]]:
     """Return log-mel filterbanks of 25 ms every 10 ms, by kaldi-native-fbank, without dither.
 
@@ -108,6 +114,8 @@ def _read_sound(how: FrameSymbols, path: Path, most: int, speed: float) -> tuple
         is_longer = file.tell() < file.frames
     if samples.shape[1] > 1:
         changes.append("several channels of sound mixed to one")
+    if not np.isfinite(samples).all():
+        raise DataError(f"{path}: holds a sample that is not finite")
     wave = samples.mean(1)
     if rate != how.sample_rate:
         changes.append(f"sound resampled to {how.sample_rate} Hz")
@@ -194,6 +202,7 @@ def _read_numbers(path: Path, most: int) -> tuple[NDArray[Any], bool, list[str]]
     if table.ndim not in (1, 2) or table.dtype.kind not in "fiub":
         raise DataError(f"{path}: wanted numbers of shape (T, F), got {table.dtype} of shape {table.shape}")
     rows = table.reshape(len(table), -1) if table.size else np.empty((0, 1))
+    _check_finite(str(path), rows[:most])
     return rows[:most].astype(np.float32), len(rows) > most, changes
 
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from peephole.config import Config, SearchConfig
 from peephole.consistency import check_given_search
 from peephole.engine.packed import PackedSearch
-from peephole.errors import ConfigError, PeepholeError, check_path, check_type, nearest
+from peephole.errors import ConfigError, EmptySourceError, PeepholeError, check_path, check_type, nearest
 from peephole.model.batches import find_in_parts, read_work
 from peephole.model.calibrated import CalibratedSearch
 from peephole.model.diagnosing import diagnose
@@ -363,7 +363,7 @@ class Model:
         read = self._read_sources(texts, collected) if not self.is_language_model else [ANY_SOURCE] * len(texts)
         lengths = [len(source.ids) for source in read]
         if 0 in lengths:
-            raise PeepholeError(f"{call}: source {lengths.index(0)} is empty; wanted at least one symbol")
+            raise EmptySourceError(call, lengths.index(0))
         target_ids = read_targets(self.target_symbols, wanted, read, collected)
         collected.slow_search = slow_search_reason(self._weights, self.config, config)
         if notices is None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from peephole.config import SearchConfig
-from peephole.errors import ConfigError, PeepholeError, describe_value
+from peephole.errors import ConfigError, PeepholeError, PhraseError, describe_value
 from peephole.model.reading import check_list, check_texts, list_unknown
 from peephole.symbols import Symbols
 
@@ -32,8 +32,9 @@ def read_phrases(
     Raises:
         ArgumentError: the argument is something else.
         ConfigError: the search cannot have phrases.
-        PeepholeError: not as many lists as sources, a text without symbols or with one that is never predicted, or
-            phrases longer than their target may be.
+        PeepholeError: not as many lists as sources.
+        PhraseError: a text without symbols or with one that is never predicted, or phrases longer than their target
+            may be.
     """
     _check_search(config)
     lists = check_list("must_contain", given)
@@ -42,27 +43,27 @@ def read_phrases(
     found: Phrases = []
     for index, texts in enumerate(lists):
         where = f"must_contain[{index}]"
-        own = [_read_phrase(symbols, text, where) for text in check_texts(where, texts)]
+        own = [_read_phrase(symbols, text, index) for text in check_texts(where, texts)]
         room = longest[index] - (len(prefixes[index]) if prefixes else 0)
         needed = sum(map(len, own))
         if needed > room and longest[index]:
-            raise PeepholeError(
-                f"{where}: wanted at most {room} symbols in all, those that the target may have "
+            reason = (
+                f"wanted at most {room} symbols in all, those that the target may have "
                 f"(search.max_length_factor, search.max_length_extra), got {needed}"
             )
+            raise PhraseError(index, reason)
         found.append(own if longest[index] else [])
     return found
 
 
-def _read_phrase(symbols: Symbols, text: str, where: str) -> list[int]:
+def _read_phrase(symbols: Symbols, text: str, index: int) -> list[int]:
     ids, tokens = symbols.segment(text)
     unknown = list_unknown(ids, tokens)
     if unknown:
-        raise PeepholeError(
-            f"{where}: wanted texts of symbols seen in training, got {describe_value(text)} with {unknown[0]!r}"
-        )
+        reason = f"wanted texts of symbols seen in training, got {describe_value(text)} with {unknown[0]!r}"
+        raise PhraseError(index, reason)
     if not ids:
-        raise PeepholeError(f"{where}: wanted texts of at least one symbol, got {describe_value(text)}")
+        raise PhraseError(index, f"wanted texts of at least one symbol, got {describe_value(text)}")
     return ids
 
 

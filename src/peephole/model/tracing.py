@@ -9,7 +9,7 @@ from numbers import Real
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from peephole.config import SearchConfig
-from peephole.errors import ConfigError, PeepholeError, check_type, describe_value
+from peephole.errors import ConfigError, EmptySourceError, PeepholeError, check_type, describe_value
 from peephole.memory import check_memory
 from peephole.model.calibrated import divided_weights
 from peephole.model.language import find_language_model
@@ -133,7 +133,7 @@ def read_work(
     prefixes = None if prefix is None else [prefix]
     [read], begin, longest = model._read_for_search([source], prefixes, config, notices, 0)
     if not len(read.ids):
-        raise PeepholeError(f"{call}: source 0 is empty; wanted at least one symbol")
+        raise EmptySourceError(call, 0)
     phrases = None
     if must_contain is not None:
         [phrases] = read_phrases(model.target_symbols, [must_contain], config, longest, begin)

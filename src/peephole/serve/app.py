@@ -17,7 +17,7 @@ from starlette.routing import Route
 
 from peephole import __version__
 from peephole.serve.context import Context, answer
-from peephole.serve.gate import Gate
+from peephole.serve.gate import FAILURE, GONE, Gate
 from peephole.serve.health import health_routes
 from peephole.serve.libre_translate import libre_translate_routes
 from peephole.serve.models import Models
@@ -26,6 +26,7 @@ from peephole.serve.open_inference import open_inference_routes
 from peephole.serve.options import Options
 from peephole.serve.page import page_routes
 from peephole.serve.refusal import RefusalError
+from peephole.serve.request import ClientGoneError
 
 
 def create_app(models: Models, options: Options) -> Gate:
@@ -53,9 +54,13 @@ def create_app(models: Models, options: Options) -> Gate:
                     await task
             await models.close()
 
-    app = Starlette(
-        lifespan=lifespan, exception_handlers={RefusalError: _tell_refusal, HTTPException: _tell_http_error}
-    )
+    handlers = {
+        RefusalError: _tell_refusal,
+        HTTPException: _tell_http_error,
+        ClientGoneError: _tell_nobody,
+        Exception: _tell_failure,
+    }
+    app = Starlette(lifespan=lifespan, exception_handlers=handlers)
     gate = Gate(app, options.limits, context.metrics, options.tokens)
     routers = (
         native_routes(context),
@@ -116,3 +121,13 @@ async def _tell_http_error(request: Request, error: Exception) -> Response:
     found = answer({"error": str(error.detail)}, error.status_code)
     found.headers.update(error.headers or {})
     return found
+
+
+async def _tell_nobody(request: Request, error: Exception) -> Response:
+    """Return an answer that only the log shows: its client has left."""
+    return Response(status_code=GONE)
+
+
+async def _tell_failure(request: Request, error: Exception) -> Response:
+    """Tell about a fault of the server; Starlette raises the error again after the answer, and the gate logs it."""
+    return answer({"error": FAILURE}, 500)

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 from starlette.requests import Request
 from starlette.responses import Response
 
+from peephole.config import SearchConfig
 from peephole.errors import PeepholeError
 from peephole.model import Prediction
 from peephole.serve.metrics import Metrics
@@ -17,7 +18,7 @@ from peephole.serve.options import Options
 from peephole.serve.query import Query
 from peephole.serve.refusal import RefusalError, refusal_of
 from peephole.serve.request import Work, run_all
-from peephole.serve.schema import Requests, json_bytes
+from peephole.serve.schema import Requests, json_bytes, too_long_together
 from peephole.symbols import FrameSymbols
 
 Endpoint = Callable[..., Awaitable[Response]]
@@ -49,7 +50,7 @@ class Context:
             ClientGoneError: the client has left.
         """
         work = self.work(served, sources, search, prefixes=prefixes, must_contain=must_contain, attention=attention)
-        return await self.run(request, served, work)
+        return await self.run(request, served, list(work))
 
     async def run(self, request: Request, served: ServedModel, work: Sequence[tuple[Work, float]]) -> list[Any]:
         """Return the results of some work; errors as in `predict`."""
@@ -68,11 +69,12 @@ class Context:
         prefixes: Sequence[str] | None = None,
         must_contain: Sequence[Sequence[str]] | None = None,
         attention: bool = False,
-    ) -> list[tuple[Query, float]]:
-        """Return a query for each source, with its cost: characters or frames × hypotheses.
+    ) -> Iterator[tuple[Query, float]]:
+        """Return an iterator over a query for each source, with its cost: hypotheses × estimated symbols.
 
         Raises:
-            RefusalError: 422, the model refuses the settings, or another number of prefixes than of sources.
+            RefusalError: 422, the model refuses the settings, or another number of prefixes than of sources; 413, the
+                texts that a target must contain are too long.
         """
         try:
             settings = served.model.config.with_values(
@@ -83,10 +85,14 @@ class Context:
         for name, given in (("prefixes", prefixes), ("must_contain", must_contain)):
             if given is not None and len(given) != len(sources):
                 raise RefusalError(422, f"{name}: wanted {len(sources)}, one a source, got {len(given)}")
+        for index, texts in enumerate(must_contain or ()):
+            reason = too_long_together(texts, self.limits)
+            if reason is not None:
+                raise RefusalError(413, f"must_contain.{index}: {reason}")
         if prefixes is not None and served.model.is_language_model:
             raise RefusalError(422, "prefixes: a language model continues its sources; wanted none, got some")
         rows = settings.beam_size if settings.temperature is None else settings.nbest
-        return [
+        return (
             (
                 Query(
                     source,
@@ -97,10 +103,10 @@ class Context:
                     must_contain=() if must_contain is None else tuple(must_contain[index]),
                     attention=attention,
                 ),
-                float((len(source) + 1) * rows),
+                float(rows * _symbols(source, "" if prefixes is None else prefixes[index], settings)),
             )
             for index, source in enumerate(sources)
-        ]
+        )
 
     def note(self, request: Request, served: ServedModel, sources: Sequence[Any], **more: Any) -> None:
         """Put the model and the number of sources into the request's line of the log; texts only if asked for."""
@@ -108,6 +114,12 @@ class Context:
         if self.options.log_texts:
             details["texts"] = [source for source in sources if isinstance(source, str)]
         request.scope["log_details"] = details
+
+
+def _symbols(source: Any, prefix: str, settings: SearchConfig) -> int:
+    """Return the estimated symbols of a source and its target: characters or frames, and the least of the target."""
+    longest = int(len(source) * settings.max_length_factor) + settings.max_length_extra
+    return len(source) + 1 + min(max(settings.min_length, len(prefix)), longest)
 
 
 def client_of(request: Request) -> str:

@@ -30,6 +30,7 @@ OPEN = ("/healthz", "/readyz", "/health", "/v2/health/live", "/v2/health/ready")
 OTHER_TOKENS = ("/translate", "/detect", "/languages")
 """The paths of LibreTranslate, which may have the token in the body, where their functions read it, or need none."""
 DISCARDED_SECONDS = 5.0  # in which the rest of a body that is too large is read, so that its client reads the answer
+FAILURE = "the server failed; its log has the reason"
 GONE = 499  # in the log, for a client that left before its answer
 PROCESS = secrets.token_hex(6)
 """Begins the numbers of the requests of this process, which differ between processes."""
@@ -74,7 +75,7 @@ class Gate:
         except Exception:  # a fault of the server: the client gets 500, the log the reason
             log.exception("a request failed", extra={"id": exchange.id, "path": exchange.route})
             if exchange.status is None:
-                await exchange.send_error(500, "the server failed; its log has the reason")
+                await exchange.send_error(500, FAILURE)
         finally:
             self._record(exchange)
 

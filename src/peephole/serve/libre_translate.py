@@ -6,19 +6,20 @@ wrong `api_key`, which is a token of this server. Texts are translated line by l
 
 from __future__ import annotations
 
+import asyncio
 import json
-from collections.abc import Mapping
-from typing import Annotated, Any, Literal
+from collections.abc import Mapping, Sequence
+from typing import Any, Literal
 
 from fastapi import APIRouter
-from pydantic import BaseModel, ConfigDict, Field, StringConstraints, create_model
+from pydantic import BaseModel, ConfigDict, Field, create_model
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import Response
 
 from peephole.model import Prediction
 from peephole.serve import schema
-from peephole.serve.context import Context, answer, with_status
+from peephole.serve.context import Context, answer, check_input, with_status
 from peephole.serve.languages import NAMES, detect_language
 from peephole.serve.models import ServedModel
 from peephole.serve.refusal import RefusalError
@@ -57,13 +58,16 @@ def libre_translate_routes(context: Context) -> APIRouter:
     router = APIRouter(tags=["LibreTranslate"], responses=REFUSALS)
     languages = dict(context.options.languages or {})
     of_pair = {pair: name for name, pair in languages.items()}
-    text: Any = Annotated[str, StringConstraints(max_length=context.limits.max_length)]
+    text = schema.text_type(context.limits)
     only_text: Any = Literal["text"]
     config = ConfigDict(extra="ignore")
     Translate: Any = create_model(
         "TranslateRequest",
         __config__=config,
-        q=(text | list[text], Field(description="a text, or a list of texts", examples=["Hello"])),
+        q=(
+            schema.text_or_list(text, schema.list_type(text)),
+            Field(description="a text, or a list of texts", examples=["Hello"]),
+        ),
         source=(str, Field(description="language of the text, or auto", examples=["en"])),
         target=(str, Field(description="language of the translation", examples=["it"])),
         format=(only_text, Field("text", description="only text")),
@@ -77,11 +81,14 @@ def libre_translate_routes(context: Context) -> APIRouter:
         api_key=(str | None, Field(None, description="a token of this server")),
     )
 
-    def detect_in(text: str) -> list[tuple[str, float]]:
+    async def detect_in(texts: Sequence[str]) -> list[list[tuple[str, float]]]:
+        """Return the languages of each text, in a thread: many long texts take a while."""
         tables: dict[str, list[Symbols]] = {}
         for name, (source, _) in languages.items():
-            tables.setdefault(source, []).append(context.models.get(name).model.source_symbols)
-        return detect_language(text, tables)
+            served = context.models.get(name)
+            check_input(served, files=False)
+            tables.setdefault(source, []).append(served.model.source_symbols)
+        return await asyncio.to_thread(lambda: [detect_language(text, tables) for text in texts])
 
     @with_status(STATUSES)
     async def translate(request: Request) -> Response:
@@ -91,18 +98,20 @@ def libre_translate_routes(context: Context) -> APIRouter:
         texts = [asked.q] if isinstance(asked.q, str) else asked.q
         if not 1 <= len(texts) <= context.limits.max_batch:
             raise RefusalError(422, f"q: wanted 1 to {context.limits.max_batch} texts (max_batch), got {len(texts)}")
+        most, count = context.limits.max_queue, len(texts) + sum(text.count("\n") for text in texts)
+        if count > most:
+            raise RefusalError(413, f"q: wanted at most {most} lines (max_queue), got {count}")
         if asked.source == AUTO:
-            found = [detect_in(text)[0] if languages else ("", 0.0) for text in texts]
+            found = [detected[0] for detected in await detect_in(texts)] if languages else [("", 0.0)] * len(texts)
         else:
             found = [(asked.source, 1.0)] * len(texts)
         served = [_find(context, of_pair, source, asked.target) for source, _ in found]
-        lines = [(index, line) for index, text in enumerate(texts) for line in text.split("\n")]
-        best = await _translate(context, request, served, lines, asked.alternatives)
-        translated = [_join(best, lines, index, 0) for index in range(len(texts))]
+        best = await _translate(context, request, served, [text.split("\n") for text in texts], asked.alternatives)
+        translated = [_join(own, 0) for own in best]
         result: dict[str, Any] = {"translatedText": translated}
         if asked.alternatives:
             ranks = range(1, asked.alternatives + 1)
-            result["alternatives"] = [[_join(best, lines, i, rank) for rank in ranks] for i in range(len(texts))]
+            result["alternatives"] = [[_join(own, rank) for rank in ranks] for own in best]
         if asked.source == AUTO:
             result["detectedLanguage"] = [_detected(*pair) for pair in found]
         if isinstance(asked.q, str):
@@ -114,7 +123,8 @@ def libre_translate_routes(context: Context) -> APIRouter:
         """Return the languages that a text may be in, the most probable first."""
         asked = await _read(request, Detect)
         _check_key(context, request, asked.api_key)
-        return answer([_detected(*pair) for pair in detect_in(asked.q)])
+        [found] = await detect_in([asked.q])
+        return answer([_detected(*pair) for pair in found])
 
     async def list_languages() -> Response:
         """Return the languages."""
@@ -206,33 +216,46 @@ def _check_key(context: Context, request: Request, key: str | None) -> None:
 
 
 def _find(context: Context, of_pair: Mapping[tuple[str, str], str], source: str, target: str) -> ServedModel:
+    """Return the model of two languages.
+
+    Raises:
+        RefusalError: 422, there is none, or its file was replaced by a model that reads no texts.
+    """
     if (source, target) not in of_pair:
         pairs = ", ".join(f"{one} to {other}" for one, other in of_pair) or "none"
         raise RefusalError(422, f"{source} to {target} is not supported; wanted one of: {pairs}")
-    return context.models.get(of_pair[source, target])
+    served = context.models.get(of_pair[source, target])
+    check_input(served, files=False)
+    return served
 
 
 async def _translate(
-    context: Context, request: Request, served: list[ServedModel], lines: list[tuple[int, str]], alternatives: int
-) -> list[list[Prediction]]:
-    """Return the predictions of each line, by the model of its text."""
-    best: list[list[Prediction]] = [[] for _ in lines]
+    context: Context, request: Request, served: list[ServedModel], lines: list[list[str]], alternatives: int
+) -> list[list[list[Prediction]]]:
+    """Return the predictions of each line of each text, by the text's model; of blank lines none."""
+    best: list[list[list[Prediction]]] = [[[] for _ in own] for own in lines]
     for model in dict.fromkeys(served):
-        rows = [row for row, (index, _) in enumerate(lines) if served[index] is model]
-        texts = [lines[row][1].strip() for row in rows]
-        context.note(request, model, texts)
+        places = [
+            (text, row)
+            for text, own in enumerate(lines)
+            for row, line in enumerate(own)
+            if served[text] is model and line.strip()
+        ]
+        if not places:
+            continue
+        sources = [lines[text][row].strip() for text, row in places]
+        context.note(request, model, sources)
         search = {} if not alternatives else {"nbest": alternatives + 1}
         if alternatives >= model.model.config.search.beam_size:
             search["beam_size"] = alternatives + 1
-        for row, found in zip(rows, await context.predict(request, model, texts, search), strict=True):
-            best[row] = found
+        for (text, row), found in zip(places, await context.predict(request, model, sources, search), strict=True):
+            best[text][row] = found
     return best
 
 
-def _join(best: list[list[Prediction]], lines: list[tuple[int, str]], index: int, rank: int) -> str:
+def _join(lines: list[list[Prediction]], rank: int) -> str:
     """Return the translation of a text of this rank: that of each of its lines, or the last one if there are fewer."""
-    own = [found for found, (text, _) in zip(best, lines, strict=True) if text == index]
-    return "\n".join(found[min(rank, len(found) - 1)].text if found else "" for found in own)
+    return "\n".join(found[min(rank, len(found) - 1)].text if found else "" for found in lines)
 
 
 def _detected(language: str, probability: float) -> dict[str, Any]:

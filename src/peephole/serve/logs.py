@@ -39,10 +39,17 @@ class JsonFormatter(logging.Formatter):
 
 
 def start_logging(*, with_process: bool = False) -> None:
-    """Send the server's and uvicorn's records to stderr as lines of JSON; with the process's number, if asked for."""
+    """Send all records to stderr as lines of JSON; with the process's number, if asked for.
+
+    Those of other libraries are at least warnings; Python's warnings are among them. A malformed form, which
+    python-multipart warns of, is told to its client.
+    """
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(JsonFormatter(with_process=with_process))
-    for name, level in (("peephole.serve", logging.INFO), ("uvicorn", logging.WARNING)):
+    logging.captureWarnings(True)
+    for name in ("python_multipart", "multipart"):  # new and old name
+        logging.getLogger(name).setLevel(logging.CRITICAL)
+    for name, level in (("peephole.serve", logging.INFO), ("uvicorn", logging.WARNING), ("root", logging.WARNING)):
         logger = logging.getLogger(name)
         logger.handlers, logger.propagate = [handler], False
         logger.setLevel(level)

@@ -17,7 +17,7 @@ from peephole.model import Model, load
 from peephole.serve.continuous import open_session
 from peephole.serve.limits import Limits
 from peephole.serve.refusal import RefusalError
-from peephole.serve.scheduler import PLACES, Scheduler
+from peephole.serve.scheduler import PLACES, RESERVE, Scheduler
 
 SECONDS_BETWEEN_LOOKS = 1.0
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}")
@@ -76,8 +76,9 @@ class ServedModel:
             digest.update(file.content)
         self.version = digest.hexdigest()[:12]
         """The beginning of the SHA-256 of its files: which weights answered."""
-        places = max(PLACES, limits.max_hypotheses)
-        self.scheduler = Scheduler(open_session(model, places, threads), limits, name, places)
+        places, reserve = max(PLACES, limits.max_hypotheses), max(RESERVE, limits.max_hypotheses)
+        session = open_session(model, places + reserve, threads)
+        self.scheduler = Scheduler(session, limits, name, places, reserve)
 
 
 class Models:

@@ -70,7 +70,7 @@ def native_routes(context: Context) -> APIRouter:
         check_input(served, files=False)
         context.note(request, served, asked.sources)
         work = [
-            (Query(source, target=target), float(len(source) + 1))
+            (Query(source, target=target), float(len(source) + len(target) + 2))
             for source, target in zip(asked.sources, asked.targets, strict=True)
         ]
         return answer(_head(served) | {"log_probs": await context.run(request, served, work)})

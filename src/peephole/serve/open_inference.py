@@ -7,6 +7,7 @@ data extension is supported, which Triton's clients use.
 
 from __future__ import annotations
 
+import json
 import sys
 from typing import Any
 
@@ -142,9 +143,14 @@ def open_inference_routes(context: Context, gate: Gate) -> APIRouter:
         """Predict the targets of texts."""
         served = _find(context, name, version)
         check_input(served, files=False)
-        asked = read_infer_request(await request.body(), request.headers.get(HEADER_LENGTH))
+        length = request.headers.get(HEADER_LENGTH)
+        asked = read_infer_request(await request.body(), length, context.limits.max_batch)
         sources, prefixes = _check_inputs(asked, context)
-        settings = schema.parse(context.requests.Settings, json_bytes(dict(asked.parameters)))
+        for parameter in asked.parameters:
+            if parameter not in schema.SETTINGS:
+                raise RefusalError(422, schema.unknown_field(parameter))
+        # Numbers that are not finite stay so, and are refused, which `json_bytes` would replace by null
+        settings = schema.parse(context.requests.Parameters, json.dumps(dict(asked.parameters)).encode())
         search = schema.search_settings(settings)
         context.note(request, served, sources)
         found = await context.predict(request, served, sources, search, prefixes=prefixes)
@@ -233,9 +239,7 @@ def _check_inputs(asked: InferRequest, context: Context) -> tuple[list[str], lis
     sources = asked.texts.get("source", [])
     if not sources:
         raise RefusalError(422, "inputs: wanted source with at least one text")
-    most, longest = context.limits.max_batch, context.limits.max_length
-    if len(sources) > most:
-        raise RefusalError(413, f"source: wanted at most {most} texts (max_batch), got {len(sources)}")
+    longest = context.limits.max_length
     if any(len(text) > longest for texts in asked.texts.values() for text in texts):
         raise RefusalError(413, f"inputs: wanted texts of at most {longest} characters (max_length)")
     return sources, asked.texts.get("prefix")

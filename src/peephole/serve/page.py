@@ -34,12 +34,13 @@ def page_routes(context: Context) -> APIRouter:
     """Return the routes."""
     router = APIRouter(tags=["page"])
     most = context.limits
+    prefix = schema.text_or_list(schema.text_type(most), schema.tokens_type(most))
     Trace: Any = create_model(
         "TraceRequest",
         __base__=schema.Strict,
         model=(str | None, Field(None, description="name of the model; null: the server's first")),
         source=(str, Field(min_length=1, max_length=most.max_length, examples=["hello"])),
-        prefix=(str | list[str], Field("", description="what the target begins with: a text, or symbols")),
+        prefix=(prefix, Field("", description="what the target begins with: a text, or symbols")),
         bend=(_bend() | None, Field(None, description="attention weights of a step in place of computed ones")),
         beam_size=(int | None, Field(None, ge=1, le=most.max_hypotheses, description="null: the model's")),
     )
@@ -84,7 +85,7 @@ def _bend() -> Any:
         "Bend",
         __base__=schema.Strict,
         step=(int, Field(ge=0, description="of the target, from 0")),
-        weights=(list[float], Field(min_length=1, description="one for each place of the source")),
+        weights=(schema.list_type(float), Field(min_length=1, description="one for each place of the source")),
     )
 
 

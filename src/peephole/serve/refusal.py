@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import re
 
-from peephole.errors import PeepholeError
+from peephole.errors import PeepholeError, SourceError
 
 _FOLDERS = re.compile(r"(?<![\w/.])/(?:[^/\s'\",:]+/)+")
 
@@ -40,7 +40,8 @@ def refusal_of(error: Exception, subject: str = "") -> RefusalError | None:
     if isinstance(error, RefusalError):
         return error
     if isinstance(error, PeepholeError):
-        return RefusalError(422, subject + without_folders(str(error)))
+        reason = error.reason if isinstance(error, SourceError) else str(error)  # the index is that of a call's source
+        return RefusalError(422, subject + without_folders(reason))
     return None
 
 

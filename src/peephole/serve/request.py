@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
+from collections import deque
+from collections.abc import AsyncGenerator, Awaitable, Callable, Iterable, Sequence
+from itertools import islice
 from typing import Any
 
 from peephole.serve.refusal import RefusalError, refusal_of
@@ -36,7 +38,8 @@ async def run_all(
         seconds: the longest time.
 
     Raises:
-        RefusalError: 429 without room, 504 if it takes longer, 422 for what the model refuses.
+        RefusalError: 413 for more work than the queue holds, 429 without room, 504 if it takes longer, 422 for what the
+            model refuses.
         ClientGoneError: the client does not wait any more; its work was dropped.
     """
     loop = asyncio.get_running_loop()
@@ -75,47 +78,43 @@ async def run_all(
 
 
 async def run_streamed(
-    scheduler: Scheduler, work: Sequence[tuple[Work, float]], client: str, seconds: float
+    scheduler: Scheduler, work: Iterable[tuple[Work, float]], client: str, seconds: float
 ) -> AsyncGenerator[Any, None]:
     """Yield the outcomes of long work in its order, errors among them, with a few jobs in the queue at a time.
 
-    Arguments as in `run_all`; `seconds` is the longest time for one outcome. The iterator ends with a RefusalError as
-    its last outcome if that time is exceeded. Closing it drops the rest of the work.
+    Arguments as in `run_all`; `work` is read as it is needed, and `seconds` is the longest time for one outcome. The
+    iterator ends with a RefusalError as its last outcome if that time is exceeded. Closing it drops the rest of the
+    work.
 
     Raises:
         RefusalError: 429 without room, before the first outcome.
     """
     loop = asyncio.get_running_loop()
-    futures: list[asyncio.Future[Any]] = []
-    jobs: list[Job] = []
+    waiting = iter(work)
+    running: deque[tuple[Job, asyncio.Future[Any]]] = deque()
 
     def add(count: int, *, reserved: bool) -> None:
         added = []
-        for query, cost in work[len(jobs) : len(jobs) + count]:
+        for query, cost in islice(waiting, count):
             future: asyncio.Future[Any] = loop.create_future()
-            futures.append(future)
-            added.append(Job(query, client, cost, future.set_result))
+            added.append((Job(query, client, cost, future.set_result), future))
         if added:
-            scheduler.submit(added, reserved=reserved)
-            jobs.extend(added)
+            scheduler.submit([job for job, _ in added], reserved=reserved)
+            running.extend(added)
 
-    add(WINDOW, reserved=False)
-    first = 0
+    add(max(1, min(WINDOW, scheduler.max_queue // 2)), reserved=False)
     try:
-        while first < len(jobs):
-            done, _ = await asyncio.wait({futures[first]}, timeout=seconds)
+        while running:
+            _, future = running[0]
+            done, _ = await asyncio.wait({future}, timeout=seconds)
             if not done:
                 yield RefusalError(504, f"not finished within {seconds:g} seconds (max_seconds)")
                 return
-            yield futures[first].result()
-            jobs[first], futures[first] = _ENDED, loop.create_future()
-            first += 1
+            yield future.result()
+            running.popleft()
             add(1, reserved=True)
     finally:
-        scheduler.cancel(jobs[first:])
-
-
-_ENDED = Job(lambda: None, "", 0.0, lambda outcome: None)  # in place of finished jobs, whose texts need not be kept
+        scheduler.cancel([job for job, _ in running])
 
 
 def raise_error(outcome: Any, index: int | None = None) -> Any:

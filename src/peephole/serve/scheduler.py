@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import threading
 import time
+from collections import Counter
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -14,6 +15,7 @@ from peephole.serve.query import PredictionSession, Query
 from peephole.serve.refusal import RefusalError
 
 PLACES = 320  # hypotheses in work at a time: those of 64 sources with a beam of 5, as `peephole predict` has them
+RESERVE = 80  # further ones, of clients that have few in work
 MEMORY = 0.9  # of the measured speed, for each second of work
 
 
@@ -23,16 +25,17 @@ class Job:
     Args:
         work: a query of the session, or a function without arguments that the scheduler's thread calls.
         client: who sent it.
-        cost: its work in any unit, the same for all jobs of a scheduler.
+        cost: its estimated work in any unit, the same for all jobs of a scheduler.
         done: called in the event loop with what became of it, unless it was cancelled.
     """
 
-    __slots__ = ("cancelled", "client", "cost", "done", "rows", "work")
+    __slots__ = ("cancelled", "client", "cost", "done", "first_step", "rows", "work")
 
     def __init__(self, work: Query | Callable[[], Any], client: str, cost: float, done: Callable[[Any], None]) -> None:
         self.work, self.client, self.cost, self.done = work, client, cost, done
         self.rows = work.rows if isinstance(work, Query) else 1
         self.cancelled = False
+        self.first_step = 0  # of the session, with this job in work
 
 
 class Scheduler:
@@ -43,10 +46,20 @@ class Scheduler:
         limits: of the server.
         name: of the thread.
         places: most hypotheses in work at a time.
+        reserve: further ones. They are for clients that have nothing in work, or no more than half of them: a source
+            in work cannot be interrupted, so that otherwise a client that fills all places with long work would shut
+            out all others until it is done.
     """
 
-    def __init__(self, session: PredictionSession, limits: Limits, name: str = "model", places: int = PLACES) -> None:
-        self._session, self._limits, self._places = session, limits, places
+    def __init__(
+        self,
+        session: PredictionSession,
+        limits: Limits,
+        name: str = "model",
+        places: int = PLACES,
+        reserve: int = RESERVE,
+    ) -> None:
+        self._session, self._limits, self._places, self._reserve = session, limits, places, reserve
         self._loop = asyncio.get_running_loop()
         self._queue: FairQueue[Job] = FairQueue()
         self._changed = threading.Condition()
@@ -55,8 +68,15 @@ class Scheduler:
         self._speed = _Speed()
         self._tickets: dict[int, Job] = {}
         self._rows = 0  # that these take
+        self._client_rows: Counter[str] = Counter()  # that these take of each client
+        self._steps = 0  # of the session
         self._thread = threading.Thread(target=self._run, name=f"peephole-{name}", daemon=True)
         self._thread.start()
+
+    @property
+    def max_queue(self) -> int:
+        """Return the most jobs that may wait."""
+        return self._limits.max_queue
 
     @property
     def waiting(self) -> int:
@@ -81,7 +101,8 @@ class Scheduler:
             reserved: they take the places of jobs that have left, and are not refused.
 
         Raises:
-            RefusalError: 429, the queue is full, this client has its share of it, or the wait would be too long.
+            RefusalError: 413, more jobs than the queue holds when it is empty; 429, the queue is full, this client has
+                its share of it, or the wait would be too long.
         """
         with self._changed:
             if not reserved:
@@ -91,7 +112,9 @@ class Scheduler:
             self._changed.notify()
 
     def _check_room(self, jobs: Sequence[Job]) -> None:
-        queue, client, size = self._queue, jobs[0].client, self._limits.max_queue
+        queue, client, size = self._queue, jobs[0].client, self.max_queue
+        if len(jobs) > size:
+            raise RefusalError(413, f"too many sources: wanted at most {size} (max_queue), got {len(jobs)}")
         cost = sum(job.cost for job in jobs)
         # The queue is fair: a client's jobs wait for its own and for as many of each other client
         clients = len(queue.counts) + (client not in queue.counts)
@@ -133,9 +156,14 @@ class Scheduler:
                 taken = self._take()
             started = time.monotonic()
             finished = self._admit(taken)
+            called = sum(job.cost for job, _ in finished if not isinstance(job.work, Query))
+            units = called + self._rows
             if self._tickets:
                 finished += self._step()
-            self._speed.add(sum(job.cost for job, _ in finished), time.monotonic() - started)
+            self._speed.add(units, time.monotonic() - started)
+            for job, outcome in finished:
+                if not isinstance(outcome, Exception):
+                    self._speed.compare(job.cost, self._units(job))
             if finished:
                 self._loop.call_soon_threadsafe(_deliver, finished)
         self._session.close()
@@ -143,12 +171,22 @@ class Scheduler:
     def _take(self) -> list[Job]:
         """Return the next jobs of the queue for which there are places."""
         taken: list[Job] = []
-        rows = self._rows
-        while self._queue:
-            rows += self._queue.first().rows
-            if rows > self._places and (self._tickets or taken):
+        rows, of_client = self._rows, self._client_rows.copy()
+
+        def has_place(job: Job) -> bool:
+            return rows + job.rows <= self._places or not rows
+
+        def has_reserved_place(job: Job) -> bool:
+            own = of_client[job.client]
+            return rows + job.rows <= self._places + self._reserve and (not own or own + job.rows <= self._reserve // 2)
+
+        while (job := self._queue.first()) is not None:
+            if not has_place(job) and (job := self._queue.first(has_reserved_place)) is None:
                 break
-            taken.append(self._queue.pop())
+            self._queue.pop(job)
+            taken.append(job)
+            rows += job.rows
+            of_client[job.client] += job.rows
         return taken
 
     def _drop(self, jobs: Sequence[Job]) -> None:
@@ -161,7 +199,14 @@ class Scheduler:
     def _end(self, ticket: int) -> Job:
         job = self._tickets.pop(ticket)
         self._rows -= job.rows
+        self._client_rows[job.client] -= job.rows
+        if not self._client_rows[job.client]:
+            del self._client_rows[job.client]
         return job
+
+    def _units(self, job: Job) -> float:
+        """Return the work of a finished job: hypotheses × steps, or the cost of a call."""
+        return float(job.rows * (self._steps - job.first_step)) if isinstance(job.work, Query) else job.cost
 
     def _admit(self, jobs: Sequence[Job]) -> list[tuple[Job, Any]]:
         """Add queries to the session, and call functions; return what is finished."""
@@ -169,8 +214,10 @@ class Scheduler:
         for job in jobs:
             try:
                 if isinstance(job.work, Query):
+                    job.first_step = self._steps
                     self._tickets[self._session.add(job.work)] = job
                     self._rows += job.rows
+                    self._client_rows[job.client] += job.rows
                 else:
                     finished.append((job, job.work()))
             except Exception as error:
@@ -178,6 +225,7 @@ class Scheduler:
         return finished
 
     def _step(self) -> list[tuple[Job, Any]]:
+        self._steps += 1
         try:
             found = self._session.step()
         except Exception as error:  # every source in work is told; the thread goes on
@@ -194,15 +242,31 @@ def _deliver(finished: Sequence[tuple[Job, Any]]) -> None:
 
 
 class _Speed:
-    """The work that a scheduler does in a second, measured while it works; old seconds count less."""
+    """How long work takes, measured while it is done; old seconds count less.
+
+    The unit of work is a hypothesis that is extended by one symbol. Every step counts, also that of work which is still
+    going on or is cancelled later; jobs that are finished tell how many units a cost stands for.
+    """
 
     def __init__(self) -> None:
-        self._cost = self._seconds = 0.0
+        self._units = self._seconds = 0.0
+        self._finished_cost = self._finished_units = 0.0
 
-    def add(self, cost: float, seconds: float) -> None:
+    def add(self, units: float, seconds: float) -> None:
+        """Take the work of some seconds."""
         kept = MEMORY**seconds
-        self._cost, self._seconds = self._cost * kept + cost, self._seconds * kept + seconds
+        self._units, self._seconds = self._units * kept + units, self._seconds * kept + seconds
+        self._finished_cost *= kept
+        self._finished_units *= kept
+
+    def compare(self, cost: float, units: float) -> None:
+        """Take the estimated cost and the work of a finished job."""
+        self._finished_cost += cost
+        self._finished_units += units
 
     def seconds(self, cost: float) -> float:
         """Return how long some work takes; 0 if nothing was measured."""
-        return cost * self._seconds / self._cost if self._cost else 0.0
+        if not self._units:
+            return 0.0
+        units = cost * self._finished_units / self._finished_cost if self._finished_units else cost
+        return units * self._seconds / self._units

@@ -3,12 +3,26 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from dataclasses import fields
 from typing import Annotated, Any, get_type_hints
 
-from pydantic import BaseModel, ConfigDict, Field, StringConstraints, ValidationError, create_model
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    ConfigDict,
+    Discriminator,
+    Field,
+    StringConstraints,
+    Tag,
+    ValidationError,
+    create_model,
+    model_validator,
+)
+from pydantic_core import PydanticCustomError
 
 from peephole.config import SearchConfig
+from peephole.errors import printable, shorten
 from peephole.serve.limits import Limits
 from peephole.serve.refusal import RefusalError
 
@@ -19,13 +33,69 @@ SETTINGS = (
 )
 """The search settings of a request. Others name files, or decide the memory and the time of the whole server."""
 COUNTS_OF_HYPOTHESES = ("beam_size", "nbest", "diverse_groups")
-CONFIG = ConfigDict(extra="forbid", strict=True, allow_inf_nan=False)
+CONFIG = ConfigDict(
+    # Not "forbid": it makes an error of every unknown field, and a body may have hundreds of thousands
+    extra="allow",
+    strict=True,
+    allow_inf_nan=False,
+    json_schema_extra={"additionalProperties": False},
+)
 
 
 class Strict(BaseModel):
     """A request: unknown fields and values of other types are errors."""
 
     model_config = CONFIG
+
+    @model_validator(mode="after")
+    def _check_fields(self) -> Strict:
+        for name in self.model_extra or ():
+            raise PydanticCustomError("extra_forbidden", "{field}", {"field": unknown_field(name)})
+        return self
+
+
+def unknown_field(name: str) -> str:
+    """Return the message about a field that a request may not have."""
+    return f"{printable(shorten(name))}: Extra inputs are not permitted"
+
+
+def text_type(limits: Limits) -> Any:
+    """Return the type of a text."""
+    return Annotated[str, StringConstraints(max_length=limits.max_length)]
+
+
+def list_type(item: Any, max_length: int | None = None) -> Any:
+    """Return the type of a list, of which only the first wrong item is an error: a body may have millions of them."""
+    return Annotated[list[item], Field(fail_fast=True, max_length=max_length)]
+
+
+def tokens_type(limits: Limits) -> Any:
+    """Return the type of a list of texts that together are no longer than one text may be."""
+
+    def check(texts: list[str]) -> list[str]:
+        reason = too_long_together(texts, limits)
+        if reason is not None:
+            raise PydanticCustomError("too_long", "{reason}", {"reason": reason})
+        return texts
+
+    return Annotated[list_type(text_type(limits), max_length=limits.max_length), AfterValidator(check)]
+
+
+def too_long_together(texts: Sequence[str], limits: Limits) -> str | None:
+    """Return why texts are together longer than one text may be; None if they are not."""
+    most, size = limits.max_length, sum(map(len, texts))
+    return f"wanted at most {most} characters in all (max_length), got {size}" if size > most else None
+
+
+def text_or_list(text: Any, texts: Any) -> Any:
+    """Return the type of either; an error is of the one that was given, without the type's name in its position."""
+    kinds: dict[type, str] = {str: "[text]", list: "[list]"}
+    how = Discriminator(
+        lambda value: kinds.get(type(value)),
+        custom_error_type="text_or_list",
+        custom_error_message="Input should be a text or a list of texts",
+    )
+    return Annotated[Annotated[text, Tag(kinds[str])] | Annotated[texts, Tag(kinds[list])], how]
 
 
 class PredictionAnswer(BaseModel):
@@ -109,11 +179,12 @@ class Requests:
     Attributes:
         Predict: of /v1/predict.
         Settings: the settings of one with a file.
+        Parameters: the search settings alone.
         Score: of /v1/score.
     """
 
     def __init__(self, limits: Limits) -> None:
-        text: Any = Annotated[str, StringConstraints(max_length=limits.max_length)]
+        text, tokens = text_type(limits), tokens_type(limits)
         batch: dict[str, Any] = {"min_length": 1, "max_length": limits.max_batch}
         name: Any = (str | None, Field(None, description="name of the model; null: the server's first"))
         settings = _setting_fields(limits)
@@ -123,13 +194,13 @@ class Requests:
         }
         sources: dict[str, Any] = {"description": "source texts", "examples": [["hello"]], "min_length": 1}
         own: dict[str, Any] = {
-            "sources": (list[text], Field(**sources)),
+            "sources": (list_type(text), Field(**sources)),
             "prefixes": (
-                list[text] | None,
+                list_type(text) | None,
                 Field(None, description="what each target begins with, one a source"),
             ),
             "must_contain": (
-                list[list[text]] | None,
+                list_type(list_type(text, max_length=limits.max_length)) | None,
                 Field(None, description="texts that each target must contain, a list for each source"),
             ),
             "stream": (
@@ -143,14 +214,14 @@ class Requests:
         }
         self.Predict = create_model("PredictRequest", __base__=Strict, **own, **common, **settings)
         self.Settings = create_model("PredictSettings", __base__=Strict, **common, **settings)
-        target = list[text | list[text]]
+        self.Parameters = create_model("Parameters", __base__=Strict, **settings)
         self.Score = create_model(
             "ScoreRequest",
             __base__=Strict,
             model=name,
-            sources=(list[text], Field(**sources | batch)),
+            sources=(list_type(text), Field(**sources | batch)),
             targets=(
-                target,
+                list_type(text_or_list(text, tokens)),
                 Field(**batch, description="one a source: a text, or a list of tokens", examples=[["HH AH L OW"]]),
             ),
         )

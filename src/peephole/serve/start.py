@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import ipaddress
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Mapping
 
+from peephole.errors import ConfigError
+from peephole.model import Model
 from peephole.serve.app import create_app
 from peephole.serve.logs import start_logging
 from peephole.serve.models import Models, load_served
 from peephole.serve.options import Setup
 from peephole.serve.server import run
 from peephole.serve.sockets import open_socket
+from peephole.symbols import FrameSymbols
 
 
 def serve(
@@ -24,10 +27,11 @@ def serve(
         on_listening: called in the event loop when requests are answered.
 
     Raises:
-        PeepholeError: a model cannot be loaded, or the address cannot be used.
+        PeepholeError: a model cannot be loaded, one with languages reads no texts, or the address cannot be used.
     """
     options = setup.options
     loaded = {source.name: load_served(source) for source in setup.sources}
+    _check_languages(options.languages or {}, loaded)
     notes = [note for model in loaded.values() for note in model.notes]
     app = create_app(Models(setup.sources, options.limits, options.threads, loaded), options)
     listener = open_socket(setup.host, setup.port, shared=options.processes > 1)
@@ -41,3 +45,15 @@ def serve(
             print_note(note)
     start_logging(with_process=options.processes > 1)
     run(app, listener, options.limits.max_seconds, setup.grace, on_listening)
+
+
+def _check_languages(names: Iterable[str], loaded: Mapping[str, Model]) -> None:
+    """Check that the models with declared languages read texts.
+
+    Raises:
+        ConfigError: one reads files.
+    """
+    for name in names:
+        how = loaded[name].source_symbols
+        if isinstance(how, FrameSymbols):
+            raise ConfigError(f"languages: wanted models of texts, got {name}, which reads files of {how.kind}")

@@ -15,6 +15,8 @@ from peephole.serve.refusal import RefusalError
 HEADER_LENGTH = "inference-header-content-length"
 """The header with the bytes of JSON before the binary parts of a body."""
 MOST_DIMENSIONS = 8
+MOST_TENSORS = 16
+LONGEST_NAME = 100  # characters: an error repeats the name
 
 
 @dataclass(frozen=True)
@@ -36,15 +38,16 @@ class InferRequest:
     binary: bool
 
 
-def read_infer_request(body: bytes, header_length: str | None) -> InferRequest:
+def read_infer_request(body: bytes, header_length: str | None, most: int) -> InferRequest:
     """Read a body.
 
     Args:
         body: JSON, followed by binary parts.
         header_length: the bytes of JSON; None: all.
+        most: texts of an input.
 
     Raises:
-        RefusalError: 422, it is malformed.
+        RefusalError: 422, it is malformed; 413, an input has too many texts.
     """
     length = len(body)
     if header_length is not None:
@@ -62,7 +65,7 @@ def read_infer_request(body: bytes, header_length: str | None) -> InferRequest:
         name = _text(given, "name")
         if name in texts:
             raise RefusalError(422, f"inputs: wanted {name!r} once, got it twice")
-        texts[name] = _read_input(name, given, rest)
+        texts[name] = _read_input(name, given, rest, most)
     rest.check_end()
     parameters = _table("parameters", tree.get("parameters", {}))
     binary = parameters.pop("binary_data_output", False) is True
@@ -93,7 +96,7 @@ class _Rest:
             raise RefusalError(422, f"body: {len(self._content) - self._first} bytes belong to no input")
 
 
-def _read_input(name: str, given: Mapping[str, Any], rest: _Rest) -> list[str]:
+def _read_input(name: str, given: Mapping[str, Any], rest: _Rest, most: int) -> list[str]:
     if given.get("datatype") != "BYTES":
         raise RefusalError(422, f"input {name!r}: wanted datatype BYTES, got {describe_value(given.get('datatype'))}")
     shape = given.get("shape")
@@ -101,17 +104,25 @@ def _read_input(name: str, given: Mapping[str, Any], rest: _Rest) -> list[str]:
     if not sizes or not 1 <= len(shape) <= MOST_DIMENSIONS:  # type: ignore[arg-type]  # a list, as checked
         raise RefusalError(422, f"input {name!r}: wanted a shape such as [2], got {describe_value(shape)}")
     count = prod(shape)  # type: ignore[arg-type]  # likewise
+    if count > most:
+        raise RefusalError(413, f"{name}: wanted at most {most} texts (max_batch), got {count}")
     size = _table("parameters", given.get("parameters", {})).get("binary_data_size")
     if size is None:
-        found = list(_flat(given.get("data")))
+        given_texts = _flat(given.get("data"))
     else:
-        found = [_decode(name, part) for part in _elements(name, rest.take(name, size))]
-    for text in found:
+        given_texts = (_decode(name, part) for part in _elements(name, rest.take(name, size)))
+    found: list[str] = []
+    for text in given_texts:
         if not isinstance(text, str):
             raise RefusalError(422, f"input {name!r}: wanted texts, got {describe_value(text)}")
-        if any("\ud800" <= character <= "\udfff" for character in text):
-            raise RefusalError(422, f"input {name!r}: wanted Unicode text, got half of a surrogate pair")
-    if len(found) != count:
+        try:
+            text.encode()
+        except UnicodeEncodeError:
+            raise RefusalError(422, f"input {name!r}: wanted Unicode text, got half of a surrogate pair") from None
+        if len(found) == count:
+            raise RefusalError(422, f"input {name!r}: wanted {count} texts for shape {shape}, got more")
+        found.append(text)
+    if len(found) < count:
         raise RefusalError(422, f"input {name!r}: wanted {count} texts for shape {shape}, got {len(found)}")
     return found
 
@@ -155,6 +166,8 @@ def _tables(tree: Mapping[str, Any], name: str) -> list[dict[str, Any]]:
     values = tree.get(name, [])
     if not isinstance(values, list):
         raise RefusalError(422, f"{name}: wanted a list, got {describe_value(values)}")
+    if len(values) > MOST_TENSORS:
+        raise RefusalError(422, f"{name}: wanted at most {MOST_TENSORS}, got {len(values)}")
     return [_table(name, value) for value in values]
 
 
@@ -162,6 +175,8 @@ def _text(table: Mapping[str, Any], name: str) -> str:
     value = table.get(name)
     if not isinstance(value, str):
         raise RefusalError(422, f"{name}: wanted a text, got {describe_value(value)}")
+    if len(value) > LONGEST_NAME:
+        raise RefusalError(422, f"{name}: wanted at most {LONGEST_NAME} characters, got {len(value)}")
     return value
 
 

@@ -23,6 +23,8 @@ from peephole.serve.refusal import RefusalError, without_folders
 from peephole.serve.schema import parse
 from peephole.symbols import FrameSymbols
 
+IMAGE_FORMATS = ("BMP", "GIF", "JPEG", "PNG", "PPM", "TIFF", "WEBP")
+"""What pillow may read, whatever a file is called: for PostScript it would run Ghostscript."""
 MOST_POINTS = 25_000_000  # of an image; decoding takes three bytes for each
 NOT_UPLOADED = (".parquet",)  # some bytes of it may stand for gigabytes
 _reader = ThreadPoolExecutor(1, "peephole-reader")
@@ -89,14 +91,29 @@ def _decode(model: Model, name: str, content: bytes) -> Any:
     if suffix not in taken:
         wanted = ", ".join(taken)
         raise RefusalError(422, f"{name}: wanted a file of {how.kind} ({wanted})")
-    if how.kind == "image":
-        from PIL import Image
-
-        Image.MAX_IMAGE_PIXELS = MOST_POINTS // 2  # Pillow refuses twice as many
     with tempfile.TemporaryDirectory(prefix="peephole-") as folder:
         path = Path(folder, f"file{suffix}")
         path.write_bytes(content)
+        if how.kind == "image":
+            _check_image(path, name)
         try:
             return read_frame_source(how, path, model.config.frames.max_frames + 1)[0]
         except DataError as error:
             raise RefusalError(422, without_folders(str(error)).replace(path.name, name, 1)) from None
+
+
+def _check_image(path: Path, name: str) -> None:
+    """Check that a file is an image of one of the formats, and limit the points of all images.
+
+    Raises:
+        RefusalError: 422, it is something else.
+    """
+    from PIL import Image, UnidentifiedImageError
+
+    Image.MAX_IMAGE_PIXELS = MOST_POINTS // 2  # Pillow refuses twice as many
+    try:
+        Image.open(path, formats=IMAGE_FORMATS).close()
+    except UnidentifiedImageError:
+        raise RefusalError(422, f"{name}: wanted an image, one of {', '.join(IMAGE_FORMATS)}") from None
+    except Exception:  # pillow's others, such as too many points, which `read_frame_source` reports
+        return
