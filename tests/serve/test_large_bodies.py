@@ -15,8 +15,8 @@ import pytest
 
 from .conftest import Server, serving
 
-LONGEST_WAIT = 5.0  # seconds: generous, because the tests share the machine; on an idle machine it is at most about one
-SHORT_WAIT = 2.0  # where the server has almost nothing to do
+LONGEST_WAIT = 10.0  # seconds: generous, because other tests share the machine; on an idle one it is at most about 1
+SHORT_WAIT = 5.0  # where the server has almost nothing to do
 MOST = 7_900_000  # bytes of a body
 BOUNDARY = "b0undary"
 
