@@ -66,8 +66,12 @@ class Report:
         self._notes.append(text)
 
     def lines(self) -> list[str]:
-        """Return the notes, and one line of text for each action and reason."""
-        return self._notes + [
+        """Return the notes, and the counts."""
+        return self._notes + self.counts()
+
+    def counts(self) -> list[str]:
+        """Return one line of text for each action and reason."""
+        return [
             f"{count} {self.unit}{'s' * (count > 1)} {action}: {reason} (first: {where})"
             for (action, reason), (count, where) in self._found.items()
         ]
