@@ -199,3 +199,31 @@ def test_empty_sound_huge_images_and_other_arrays_are_refused(tmp_path: Path) ->
     np.save(tmp_path / "b.npy", np.array([{}], dtype=object), allow_pickle=True)
     with pytest.raises(DataError, match=r"cannot be read as numbers: no complete \.npy file of numbers"):
         read_frames(tmp_path / "b.npy", FrameSymbols("numbers"), 10)
+
+
+@pytest.mark.parametrize(
+    ("suffix", "settings"),
+    [("wav", {}), ("wav", {"endian": "BIG"}), ("wav", {"format": "RF64"}), ("aiff", {}), ("au", {}), ("flac", {})],
+    ids=["RIFF", "RIFX", "RF64", "AIFF", "AU", "FLAC"],
+)
+def test_a_sound_that_is_cut_off_is_refused(suffix: str, settings: dict[str, str], tmp_path: Path) -> None:
+    path = tmp_path / f"a.{suffix}"
+    soundfile.write(path, tone(1000, 16000, 0.25), 16000, **settings)
+    assert len(read_frames(path, SOUND, 1000)[0]) == 25
+    path.write_bytes(path.read_bytes()[:1044])
+    reason = "" if suffix == "flac" else r"cut off: wanted 8,0\d\d bytes of sound, as its header says, got [\d,]+$"
+    for most in (1000, 2) if suffix != "flac" else (1000,):
+        with pytest.raises(DataError, match=rf"a\.{suffix}: cannot be read as sound: {reason}"):
+            read_frames(path, SOUND, most)
+
+
+@pytest.mark.parametrize("size", [0, 0xFFFFFFFF, 0x7FFFF000, 8044], ids=["0", "most", "sox", "with the header"])
+def test_a_stream_whose_header_lacks_the_size_is_read(size: int, tmp_path: Path) -> None:
+    soundfile.write(tmp_path / "a.wav", tone(1000, 16000, 0.25), 16000)
+    wanted, _, _ = read_frames(tmp_path / "a.wav", SOUND, 1000)
+    content = (tmp_path / "a.wav").read_bytes()
+    assert content[36:40] == b"data"
+    sizes = (0xFFFFFFFF if size else 8).to_bytes(4, "little"), size.to_bytes(4, "little")
+    (tmp_path / "b.wav").write_bytes(content[:4] + sizes[0] + content[8:40] + sizes[1] + content[44:])
+    frames, _, _ = read_frames(tmp_path / "b.wav", SOUND, 1000)
+    assert frames.tolist() == wanted.tolist()

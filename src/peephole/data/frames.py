@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from peephole.data.cut_sound import check_is_whole
 from peephole.data.files import import_pyarrow, kind_of_file
 from peephole.errors import DataError, shorten
 from peephole.symbols import FrameSymbols
@@ -103,6 +104,7 @@ def _read_sound(how: FrameSymbols, path: Path, most: int, speed: float) -> tuple
 
     changes = []
     with soundfile.SoundFile(path) as file:
+        check_is_whole(path)
         rate = file.samplerate
         samples = file.read(int((most + 1) * STEP_SECONDS * rate * speed), dtype="float32", always_2d=True)
         is_longer = file.tell() < file.frames
