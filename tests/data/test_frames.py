@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import re
+import warnings
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -227,3 +229,39 @@ def test_a_stream_whose_header_lacks_the_size_is_read(size: int, tmp_path: Path)
     (tmp_path / "b.wav").write_bytes(content[:4] + sizes[0] + content[8:40] + sizes[1] + content[44:])
     frames, _, _ = read_frames(tmp_path / "b.wav", SOUND, 1000)
     assert frames.tolist() == wanted.tolist()
+
+
+@pytest.mark.parametrize(
+    ("samples", "message"),
+    [
+        (np.full(4000, 1e30), r"wanted samples from -1e\+10 to 1e\+10, got one of size 1e\+30"),
+        (np.full(4000, np.nan), "holds a sample that is not finite"),
+        (np.r_[np.zeros(4000), -np.inf], "holds a sample that is not finite"),
+        (np.zeros(10), "is too short: a frame needs 80 samples at 16000 Hz, got 10"),
+        (np.zeros(79), "is too short: a frame needs 80 samples at 16000 Hz, got 79"),
+    ],
+)
+def test_sound_without_usable_samples_is_one_line_without_a_warning(samples: Any, message: str, tmp_path: Path) -> None:
+    soundfile.write(tmp_path / "a.wav", samples, 16000, subtype="FLOAT")
+    with pytest.raises(DataError, match=rf"a\.wav: {message}$"):  # and the tests' warnings are errors
+        read_frames(tmp_path / "a.wav", SOUND, 1000)
+
+
+def test_eighty_samples_are_a_frame(tmp_path: Path) -> None:
+    soundfile.write(tmp_path / "a.wav", tone(1000, 16000)[:80], 16000)
+    assert len(read_frames(tmp_path / "a.wav", SOUND, 1000)[0]) == 1
+
+
+def test_a_large_image_is_read_without_a_warning_in_several_threads(tmp_path: Path) -> None:
+    Image.new("1", (9500, 9500), 1).save(tmp_path / "a.png")  # more than 89 million points, of which pillow warns
+    filters = list(warnings.filters)
+    with ThreadPoolExecutor(3) as threads:
+        found = list(threads.map(lambda _: read_frames(tmp_path / "a.png", IMAGE, 1000)[0].shape, range(3)))
+    assert found == [(48, 48)] * 3
+    assert warnings.filters == filters
+
+
+def test_a_warning_about_the_header_of_an_image_is_not_shown(tmp_path: Path) -> None:
+    exif = b"Exif\0\0MM\0*\0\0\0\x08\0\x02\x01\x12\0\x03"  # cut off
+    Image.new("L", (10, 48)).save(tmp_path / "a.jpg", exif=exif)
+    assert read_frames(tmp_path / "a.jpg", IMAGE, 1000)[0].shape == (10, 48)

@@ -6,6 +6,8 @@ float16, in prediction as in training, so that both see the same numbers.
 
 from __future__ import annotations
 
+import math
+import threading
 import warnings
 from collections.abc import Sequence
 from pathlib import Path
@@ -22,7 +24,9 @@ from peephole.symbols import FrameSymbols
 Frames = NDArray[np.float16]
 STEP_SECONDS = 0.01  # between two frames of sound
 LARGEST = float(np.finfo(np.float16).max)
+LOUDEST = 1e10  # of samples; sound is from -1 to 1, or from -2^31 to 2^31 where a program left integers unscaled
 ORIENTATION = 0x0112  # of the camera, among the EXIF tags
+_one_filters_warnings = threading.Lock()
 
 
 def read_frames(path: str | Path, how: FrameSymbols, most: int, speed: float = 1.0) -> tuple[Frames, bool, list[str]]:
@@ -108,6 +112,7 @@ def _read_sound(how: FrameSymbols, path: Path, most: int, speed: float) -> tuple
         rate = file.samplerate
         samples = file.read(int((most + 1) * STEP_SECONDS * rate * speed), dtype="float32", always_2d=True)
         is_longer = file.tell() < file.frames
+    _check_samples(path, samples)
     if samples.shape[1] > 1:
         changes.append("several channels of sound mixed to one")
     wave = samples.mean(1)
@@ -125,9 +130,21 @@ def _read_sound(how: FrameSymbols, path: Path, most: int, speed: float) -> tuple
     bank = kaldi_native_fbank.OnlineFbank(options)
     bank.accept_waveform(how.sample_rate, np.ascontiguousarray(wave * 32768, np.float32))  # as 16-bit numbers
     bank.input_finished()
+    if len(wave) and not bank.num_frames_ready:
+        least = math.ceil(STEP_SECONDS / 2 * rate * speed)
+        raise DataError(f"{path}: is too short: a frame needs {least} samples at {rate} Hz, got {len(samples)}")
     frames = [bank.get_frame(index) for index in range(min(bank.num_frames_ready, most))]
     table = np.array(frames, np.float32).reshape(-1, how.mel_bins)
     return table - table.mean(0) if len(table) else table, is_longer, changes
+
+
+def _check_samples(path: Path, samples: NDArray[np.float32]) -> None:
+    """Raise DataError if a file of floating-point samples has one that is not finite, or beyond `LOUDEST`."""
+    peak = float(np.abs(samples).max(initial=0))
+    if not np.isfinite(peak):
+        raise DataError(f"{path}: holds a sample that is not finite")
+    if peak > LOUDEST:
+        raise DataError(f"{path}: wanted samples from -{LOUDEST:g} to {LOUDEST:g}, got one of size {peak:.3g}")
 
 
 def _read_image(how: FrameSymbols, path: Path, most: int, speed: float) -> tuple[NDArray[Any], bool, list[str]]:
@@ -138,7 +155,7 @@ def _read_image(how: FrameSymbols, path: Path, most: int, speed: float) -> tuple
     from PIL import Image, ImageOps
 
     changes = []
-    with Image.open(path) as file:  # which refuses more than 179 million points before it decodes them
+    with _open_image(path) as file:
         is_turned = file.getexif().get(ORIENTATION, 1) != 1
         image: Image.Image = ImageOps.exif_transpose(file) if is_turned else file
         width, height = image.size
@@ -156,6 +173,25 @@ def _read_image(how: FrameSymbols, path: Path, most: int, speed: float) -> tuple
     points = 1 - np.asarray(flat, np.float32) / 255  # (height, width) or (height, width, 3)
     columns = points.T if points.ndim == 2 else points.transpose(1, 2, 0).reshape(scaled_width, -1)
     return columns[:most], scaled_width > most, changes
+
+
+def _open_image(path: Path) -> Any:
+    """Return an image whose points are not decoded yet; one of more than 179 million points is refused.
+
+    Pillow issues warnings about large images and about details of a header. Python's list of warning filters belongs
+    to all threads, so only one of them at a time changes it.
+    """
+    from PIL import Image
+
+    with _one_filters_warnings, warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        image = Image.open(path)
+        try:
+            image.getexif()  # which the image keeps
+        except BaseException:
+            image.close()
+            raise
+    return image
 
 
 def _in_bytes(path: Path, image: Any) -> Any:
