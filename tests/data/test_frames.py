@@ -172,8 +172,16 @@ def test_parquet_is_read_row_by_row(tmp_path: Path) -> None:
         ("a.csv", b"1,2,3\n", "wanted frames of 2 numbers, got 3"),
         ("a.csv", b"1,inf\n", "holds a number that is not finite, in frame 1"),
         ("a.csv", b"x,1\n2,3\n", "cannot be read as numbers: line 1, column 1: wanted a number, got 'x'"),
-        ("a.csv", b"x,y\n", "is empty"),
-        ("a.csv", b"\xff,y\n1,2\n", "cannot be read as numbers: .*"),
+        ("a.csv", b"x,y\n", "wanted rows of numbers with commas between them, got one of names, 'x,y'"),
+        ("a.csv", b"1;2\n", "wanted rows of numbers with commas between them, got one of names, '1;2'"),
+        ("a.csv", b'"1","2"\n\n', 'wanted rows of numbers with commas between them, got one of names, \'"1","2"\''),
+        ("a.csv", b"\n# 1,2\n \n", "is empty"),
+        (
+            "a.csv",
+            b"\xff,y\n1,2\n",
+            r"cannot be read as numbers: wanted \.npy, \.parquet, or text in UTF-8, got byte 0xff",
+        ),
+        ("a.csv", b"x,y\n\n1,2\n#\n1,2,3\n", "cannot be read as numbers: line 5: wanted 2 columns, got 3"),
         ("a.parquet", b"PAR1", "cannot be read as numbers: .*"),
     ],
 )
@@ -265,3 +273,31 @@ def test_a_warning_about_the_header_of_an_image_is_not_shown(tmp_path: Path) -> 
     exif = b"Exif\0\0MM\0*\0\0\0\x08\0\x02\x01\x12\0\x03"  # cut off
     Image.new("L", (10, 48)).save(tmp_path / "a.jpg", exif=exif)
     assert read_frames(tmp_path / "a.jpg", IMAGE, 1000)[0].shape == (10, 48)
+
+
+@pytest.mark.parametrize("text", ["1,2\n\n3,4\n", "\nx,y\n \t\n\n1,2\n3,4\n\n", "1,2\n# made by hand\n3,4 # 5\n\n"])
+def test_blank_lines_within_a_table_are_reported(text: str, tmp_path: Path) -> None:
+    (tmp_path / "a.csv").write_text(text, encoding="utf-8")
+    frames, is_longer, changes = read_frames(tmp_path / "a.csv", FrameSymbols("numbers", size=2), 2)
+    assert (frames.tolist(), is_longer) == ([[1, 2], [3, 4]], False)
+    wanted = ["the first row holds names and is not read"] if "x" in text else []
+    assert changes == wanted + ["blank lines between the rows are not read"] * ("#" not in text)
+
+
+@pytest.mark.parametrize("suffix", ["gif", "tif", "png", "webp"])
+def test_a_file_of_several_images_is_reported(suffix: str, tmp_path: Path) -> None:
+    images = [Image.new("RGB", (10, 48), color) for color in ("black", "white")]
+    images[0].save(tmp_path / f"a.{suffix}", save_all=True, append_images=images[1:])
+    frames, _, changes = read_frames(tmp_path / f"a.{suffix}", IMAGE, 1000)
+    assert (frames.shape, changes) == ((10, 48), ["only the first image of the file is read"])
+    assert frames.min() > 0.9
+    images[0].save(tmp_path / f"b.{suffix}")
+    assert read_frames(tmp_path / f"b.{suffix}", IMAGE, 1000)[2] == []
+
+
+def test_the_previews_of_a_photograph_are_not_reported(tmp_path: Path) -> None:
+    images = [Image.new("RGB", (10, 48)), Image.new("RGB", (5, 24))]
+    images[0].save(tmp_path / "a.jpg", "MPO", save_all=True, append_images=images[1:])
+    with Image.open(tmp_path / "a.jpg") as image:
+        assert (image.format, image.n_frames) == ("MPO", 2)  # type: ignore[attr-defined]  # of such files
+    assert read_frames(tmp_path / "a.jpg", IMAGE, 1000)[2] == []
