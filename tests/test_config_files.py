@@ -74,7 +74,9 @@ def test_a_toml_file_may_hold_settings_without_their_section(tmp_path: Path) -> 
     ("content", "message"),
     [
         (b"[model\n", "cannot be read as TOML: "),
-        (b"[model]\nhidden_size = \xff\n", "cannot be read as TOML: 'utf-8' codec can't decode"),
+        (b"a = " + b"[" * 5000, "cannot be read as TOML: brackets are nested too deeply"),
+        (b"hidden_size = " + b"1" * 5000, "cannot be read as TOML: a number has more than 4,300 digits"),
+        (b"[model]\nhidden_size = \xff\n", "cannot be read as TOML: wanted UTF-8, got byte 0xff at position 23"),
         (b"[model]\nhidden_size = " + b"9" * 5000, "cannot be read as TOML: "),
         (b"x = " + b"[" * 100_000, "cannot be read as TOML: "),
         (b"[model]\nhiden_size = 3\n", "unknown key 'hiden_size'; did you mean 'hidden_size'?"),

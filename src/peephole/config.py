@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from peephole.consistency import check_consistency, check_language_model, check_shared_symbols
-from peephole.errors import ConfigError, check_path, check_type, describe_value, nearest
+from peephole.errors import ConfigError, check_path, check_type, describe_parse_error, describe_value, nearest
 from peephole.sections import DEFAULT_EPOCHS as DEFAULT_EPOCHS
 from peephole.sections import HIGHEST_COUNT as HIGHEST_COUNT
 from peephole.sections import DataConfig as DataConfig
@@ -196,7 +196,7 @@ def read_toml(path: str | Path) -> dict[str, Any]:
     try:
         return dict(tomllib.loads(_read_text_file(Path(path))))
     except (OSError, ValueError, RecursionError) as error:
-        reason = getattr(error, "strerror", None) or error
+        reason = getattr(error, "strerror", None) or describe_parse_error(error)
         raise ConfigError(f"{path}: cannot be read as TOML: {reason}") from error
 
 
@@ -208,7 +208,11 @@ def _read_text_file(path: Path) -> str:
         content = file.read(MOST_CONFIG_BYTES + 1)
     if len(content) > MOST_CONFIG_BYTES:
         raise ValueError(f"wanted at most {MOST_CONFIG_BYTES:,} bytes")
-    return content.decode("utf-8-sig")
+    try:
+        return content.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        found = f"byte 0x{error.object[error.start]:02x} at position {error.start + 1}"
+        raise ValueError(f"wanted UTF-8, got {found}") from None
 
 
 def describe() -> Iterator[tuple[str, str, Any, str]]:

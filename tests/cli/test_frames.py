@@ -89,7 +89,7 @@ def test_what_is_changed_to_read_a_file_is_said_once_and_counted(peephole: Peeph
     notes = [f"peephole: stdin, line 2: {reason}", f"peephole: 2 sources in all: {reason}"]
     assert done.err.splitlines() == notes
     done = peephole("predict", model, "t/h.csv").succeeded()
-    assert done.err.splitlines()[0] == f"peephole: t/h.csv, line 1: {reason}"
+    assert done.err == f"peephole: t/h.csv, line 1: {reason}\npeephole: 1 source in all: {reason}\n"
     assert f"t/headed.tsv, line 2: {reason}" in peephole("score", model, "t/headed.tsv").succeeded().err
     assert f"2 sources in all: {reason}" in peephole("evaluate", model, "t/headed.tsv").succeeded().err
     headed = model.parent / "t/h.csv"

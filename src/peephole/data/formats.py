@@ -17,7 +17,7 @@ from typing import Any
 from peephole.config import DataConfig
 from peephole.data.files import BUFFER_SIZE, import_pyarrow
 from peephole.data.header import looks_like_header, names_columns
-from peephole.errors import DataError, nearest, shorten
+from peephole.errors import DataError, describe_parse_error, nearest, shorten
 
 ROWS_AT_A_TIME = 4096  # of a Parquet file
 
@@ -191,8 +191,12 @@ def json_parser(config: DataConfig) -> Callable[[bytes], Texts]:
             raise BadLine("blank line", "blank line")
         try:
             record = decoder.decode(text)
+        except json.JSONDecodeError as error:
+            where = f"at character {error.pos + 1}" if error.pos < len(text.rstrip()) else "at its end"
+            raise BadLine("invalid JSON", f"invalid JSON {where}: {error.msg}: {quote(text.strip())}") from None
         except (ValueError, RecursionError) as error:
-            raise BadLine("invalid JSON", f"invalid JSON: {error}: {quote(text.strip())}") from None
+            reason = describe_parse_error(error)
+            raise BadLine("invalid JSON", f"invalid JSON: {reason}: {quote(text.strip())}") from None
         if not isinstance(record, dict):
             raise BadLine("wrong columns", f"expected an object with columns, found {quote(text.strip())}")
         texts = [_json_column(record, column) for column in columns]
