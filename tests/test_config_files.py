@@ -64,6 +64,9 @@ def test_a_toml_file_may_hold_settings_without_their_section(tmp_path: Path) -> 
         "hidden_size = 'x'": ", model.hidden_size: wanted a whole number, got 'x'",
         "model = 3\nhidden_size = 4": ", model: wanted a table of keys, got 3",
         "[modle]\nhidden_size = 4": "unknown section 'modle'",
+        "hidden_size = 16\n[model]\nhidden_size = 32": (
+            ", model.hidden_size: wanted one value, got 16 before the tables and 32 in [model]"
+        ),
     }.items():
         path.write_text(text)
         with pytest.raises(ConfigError, match=rf"^{re.escape(str(path))}.*{re.escape(message)}"):

@@ -87,22 +87,29 @@ class Config:
     def from_toml(cls, path: str | Path, base: Config | None = None) -> Config:
         """Read a config from a TOML file with tables for its sections; `base` as above.
 
-        A key before all tables needs no section where `with_values` needs none; its section's table overrides it.
+        A key before all tables needs no section where `with_values` needs none. A key that sets train and search is
+        overridden by theirs.
 
         The table `[search_space]` of such a file is that of a search of settings and is not read here.
 
         Raises:
-            ConfigError: the file is missing, is not TOML, or holds settings that `from_dict` refuses.
+            ConfigError: the file is missing, is not TOML, gives a setting both before the tables and in one, or holds
+                settings that `from_dict` refuses.
         """
         tree = read_toml(path)
         tree.pop(SEARCH_SPACE, None)
         alone = [name for name, value in tree.items() if name not in SECTIONS and not isinstance(value, Mapping)]
         for name in alone:
             value = tree.pop(name)
-            for section, key in _resolve(name, str(path)):
+            found = _resolve(name, str(path))
+            for section, key in found:
                 table = tree.setdefault(section, {})
-                if isinstance(table, dict):  # anything else is an error of `from_dict`
-                    table.setdefault(key, value)
+                if not isinstance(table, dict):  # an error of `from_dict`
+                    continue
+                if key in table and len(found) == 1:
+                    both = f"{describe_value(value)} before the tables and {describe_value(table[key])} in [{section}]"
+                    raise ConfigError(f"{path}, {section}.{key}: wanted one value, got {both}")
+                table.setdefault(key, value)
         return cls.from_dict(tree, str(path), base)
 
     def to_dict(self) -> dict[str, dict[str, Any]]:
