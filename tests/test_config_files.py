@@ -64,6 +64,9 @@ def test_a_toml_file_may_hold_settings_without_their_section(tmp_path: Path) -> 
         "hidden_size = 'x'": ", model.hidden_size: wanted a whole number, got 'x'",
         "model = 3\nhidden_size = 4": ", model: wanted a table of keys, got 3",
         "[modle]\nhidden_size = 4": "unknown section 'modle'",
+        "hidden_size = 16\n[model]\nhidden_size = 32": (
+            ", model.hidden_size: wanted one value, got 16 before the tables and 32 in [model]"
+        ),
     }.items():
         path.write_text(text)
         with pytest.raises(ConfigError, match=rf"^{re.escape(str(path))}.*{re.escape(message)}"):
@@ -74,7 +77,9 @@ def test_a_toml_file_may_hold_settings_without_their_section(tmp_path: Path) -> 
     ("content", "message"),
     [
         (b"[model\n", "cannot be read as TOML: "),
-        (b"[model]\nhidden_size = \xff\n", "cannot be read as TOML: 'utf-8' codec can't decode"),
+        (b"a = " + b"[" * 5000, "cannot be read as TOML: brackets are nested too deeply"),
+        (b"hidden_size = " + b"1" * 5000, "cannot be read as TOML: a number has more than 4,300 digits"),
+        (b"[model]\nhidden_size = \xff\n", "cannot be read as TOML: wanted UTF-8, got byte 0xff at position 23"),
         (b"[model]\nhidden_size = " + b"9" * 5000, "cannot be read as TOML: "),
         (b"x = " + b"[" * 100_000, "cannot be read as TOML: "),
         (b"[model]\nhiden_size = 3\n", "unknown key 'hiden_size'; did you mean 'hidden_size'?"),

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from peephole.consistency import check_consistency, check_language_model, check_shared_symbols
-from peephole.errors import ConfigError, check_path, check_type, describe_value, nearest
+from peephole.errors import ConfigError, check_path, check_type, describe_parse_error, describe_value, nearest
 from peephole.sections import DEFAULT_EPOCHS as DEFAULT_EPOCHS
 from peephole.sections import HIGHEST_COUNT as HIGHEST_COUNT
 from peephole.sections import DataConfig as DataConfig
@@ -87,22 +87,29 @@ class Config:
     def from_toml(cls, path: str | Path, base: Config | None = None) -> Config:
         """Read a config from a TOML file with tables for its sections; `base` as above.
 
-        A key before all tables needs no section where `with_values` needs none; its section's table overrides it.
+        A key before all tables needs no section where `with_values` needs none. A key that sets train and search is
+        overridden by theirs.
 
         The table `[search_space]` of such a file is that of a search of settings and is not read here.
 
         Raises:
-            ConfigError: the file is missing, is not TOML, or holds settings that `from_dict` refuses.
+            ConfigError: the file is missing, is not TOML, gives a setting both before the tables and in one, or holds
+                settings that `from_dict` refuses.
         """
         tree = read_toml(path)
         tree.pop(SEARCH_SPACE, None)
         alone = [name for name, value in tree.items() if name not in SECTIONS and not isinstance(value, Mapping)]
         for name in alone:
             value = tree.pop(name)
-            for section, key in _resolve(name, str(path)):
+            found = _resolve(name, str(path))
+            for section, key in found:
                 table = tree.setdefault(section, {})
-                if isinstance(table, dict):  # anything else is an error of `from_dict`
-                    table.setdefault(key, value)
+                if not isinstance(table, dict):  # an error of `from_dict`
+                    continue
+                if key in table and len(found) == 1:
+                    both = f"{describe_value(value)} before the tables and {describe_value(table[key])} in [{section}]"
+                    raise ConfigError(f"{path}, {section}.{key}: wanted one value, got {both}")
+                table.setdefault(key, value)
         return cls.from_dict(tree, str(path), base)
 
     def to_dict(self) -> dict[str, dict[str, Any]]:
@@ -196,7 +203,7 @@ def read_toml(path: str | Path) -> dict[str, Any]:
     try:
         return dict(tomllib.loads(_read_text_file(Path(path))))
     except (OSError, ValueError, RecursionError) as error:
-        reason = getattr(error, "strerror", None) or error
+        reason = getattr(error, "strerror", None) or describe_parse_error(error)
         raise ConfigError(f"{path}: cannot be read as TOML: {reason}") from error
 
 
@@ -208,7 +215,11 @@ def _read_text_file(path: Path) -> str:
         content = file.read(MOST_CONFIG_BYTES + 1)
     if len(content) > MOST_CONFIG_BYTES:
         raise ValueError(f"wanted at most {MOST_CONFIG_BYTES:,} bytes")
-    return content.decode("utf-8-sig")
+    try:
+        return content.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        found = f"byte 0x{error.object[error.start]:02x} at position {error.start + 1}"
+        raise ValueError(f"wanted UTF-8, got {found}") from None
 
 
 def describe() -> Iterator[tuple[str, str, Any, str]]:

@@ -174,6 +174,26 @@ def shorten(text: str, longest: int = 80) -> str:
     return line if len(line) <= longest else line[: longest - 1] + "…"
 
 
+def plural(count: int, noun: str) -> str:
+    """Return a count and a noun.
+
+    >>> plural(1, "pair"), plural(1234, "pair")
+    ('1 pair', '1,234 pairs')
+    """
+    return f"{count:,} {noun}{'s' * (count != 1)}"
+
+
+def describe_parse_error(error: Exception) -> str:
+    """Return what is wrong with a text of JSON or TOML that cannot be parsed, without names of Python's functions.
+
+    >>> describe_parse_error(RecursionError("maximum recursion depth exceeded")), describe_parse_error(ValueError("x"))
+    ('brackets are nested too deeply', 'x')
+    """
+    if isinstance(error, RecursionError):
+        return "brackets are nested too deeply"
+    return "a number has more than 4,300 digits" if "set_int_max_str_digits" in str(error) else str(error)
+
+
 def nearest(name: object, known: Iterable[str]) -> str:
     """Return a hint with the known name closest to a misspelt one, or an empty string.
 

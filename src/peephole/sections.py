@@ -41,7 +41,7 @@ class DataConfig:
     )
     bad_lines: Literal["error", "skip"] = option(
         "error",
-        "a line with the wrong number of columns, an empty side or invalid UTF-8: stop, or skip and count",
+        "a line of wrong columns, an empty side, invalid UTF-8, a source that cannot be read: stop, or skip and count",
     )
     max_length: int = option(
         1000,

@@ -12,6 +12,7 @@ import torch
 from peephole.config import Config
 from peephole.errors import DataError
 from peephole.model import ChangedSourceWarning, Model, load
+from peephole.model.evaluation import evaluate
 from peephole.nn import build_seq2seq
 from peephole.symbols import CharacterSymbols, FrameSymbols
 
@@ -88,7 +89,7 @@ def test_what_is_changed_to_read_a_file_is_said_once_and_counted(peephole: Peeph
     notes = [f"peephole: stdin, line 2: {reason}", f"peephole: 2 sources in all: {reason}"]
     assert done.err.splitlines() == notes
     done = peephole("predict", model, "t/h.csv").succeeded()
-    assert done.err.splitlines()[0] == f"peephole: t/h.csv, line 1: {reason}"
+    assert done.err == f"peephole: t/h.csv, line 1: {reason}\npeephole: 1 source in all: {reason}\n"
     assert f"t/headed.tsv, line 2: {reason}" in peephole("score", model, "t/headed.tsv").succeeded().err
     assert f"2 sources in all: {reason}" in peephole("evaluate", model, "t/headed.tsv").succeeded().err
     headed = model.parent / "t/h.csv"
@@ -103,3 +104,47 @@ def test_evaluate_score_and_info(peephole: Peephole, model: Path) -> None:
     done = peephole("evaluate", model, "t/pairs.tsv", "--json").succeeded()
     assert json.loads(done.out)["test"] == "t/pairs.tsv"
     assert "files of numbers" in peephole("info", model).succeeded().out
+
+
+@pytest.mark.parametrize("verb", ["score", "evaluate"])
+def test_unreadable_files_of_pairs_stop_with_their_line_or_are_skipped(
+    peephole: Peephole, model: Path, verb: str
+) -> None:
+    peephole.write("t/bad.csv", "1,2\n")
+    rows = (model.parent / "t/pairs.tsv").read_text().splitlines(keepends=True)
+    peephole.write("t/some.tsv", "".join([rows[0], "no.csv\ta\n", *rows[1:], "bad.csv\tb\n", "no.csv\tb\n"]))
+    json_lines = ["--json"] if verb == "evaluate" else []
+    peephole(verb, model, "t/some.tsv").failed("t/some.tsv, line 2: t/no.csv: no such file")
+    done = peephole(verb, model, "t/some.tsv", "--bad-lines", "skip", *json_lines).succeeded()
+    assert done.err == "peephole: 3 pairs skipped: source cannot be read (first: t/some.tsv, line 2)\n"
+    wanted = peephole(verb, model, "t/pairs.tsv", *json_lines).succeeded().out
+    assert done.out.replace("some.tsv", "pairs.tsv") == wanted
+    piped = "".join([rows[0], "no.csv\ta\n"]).replace("x.csv", "t/x.csv")
+    peephole(verb, model, "-", stdin=piped).failed("stdin, line 2: no.csv: no such file")
+    peephole.write("t/none.tsv", "no.csv\ta\n")
+    if verb == "evaluate":
+        peephole(verb, model, "t/none.tsv", "--bad-lines", "skip").failed(
+            "pairs: wanted at least one pair, got none; "
+            "1 pair skipped: source cannot be read (first: t/none.tsv, line 1)"
+        )
+
+
+def test_quantize_names_the_line_of_an_unreadable_file_before_it_writes(peephole: Peephole, model: Path) -> None:
+    peephole.write("t/some.tsv", "x.csv\tab\nno.csv\ta\n")
+    peephole("quantize", model, "--to", "int8", "--out", "q.safetensors", "--evaluate", "t/some.tsv").failed(
+        "t/some.tsv, line 2: t/no.csv: no such file"
+    )
+    assert not (model.parent / "q.safetensors").exists()
+
+
+def test_python_pairs_with_unreadable_files_are_numbered(model: Path) -> None:
+    given = [(str(model.parent / "t/x.csv"), "ab"), ("no.csv", "a"), ("no.csv", "b")]
+    with pytest.raises(DataError, match=r"^pairs, number 2: no\.csv: no such file$"):
+        evaluate(model, given)
+    skipping = load(model)
+    skipping.config = skipping.config.with_values({"bad_lines": "skip"})
+    found = evaluate(skipping, given)
+    assert (found.sources, found.skipped) == (
+        [given[0][0]],
+        ["2 pairs skipped: source cannot be read (first: pairs, line 2)"],
+    )

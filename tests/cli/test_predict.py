@@ -28,7 +28,7 @@ def notes(err: str) -> list[str]:
     return [line.removeprefix("peephole: ") for line in err.splitlines()]
 
 
-EMPTY = ["stdin, line 4: is empty; the target of an empty source is empty", "1 lines in all were empty"]
+EMPTY = ["stdin, line 4: is empty; the target of an empty source is empty", "1 line in all was empty"]
 
 
 @pytest.mark.parametrize(
@@ -153,7 +153,7 @@ def test_unknown_symbols_are_counted_and_reported_once(peephole: Peephole, toy_f
     assert len(done.lines) == 1201
     assert notes(done.err) == [
         "stdin, line 2: 'x' was not seen in training; such symbols are read as <unk>",
-        "1800 unknown symbols in all were read as <unk>",
+        "1,800 unknown symbols in all were read as <unk>",
     ]
 
 

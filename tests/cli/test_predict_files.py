@@ -24,7 +24,7 @@ def test_files_are_predicted_in_order(peephole: Peephole, toy_file: Path) -> Non
     assert done.lines == [pronounce(word) for word in ("a", "abc", "ab", "cab", "", "e")]
     assert done.err.splitlines() == [
         "peephole: b.txt.gz, line 2: is empty; the target of an empty source is empty",
-        "peephole: 1 lines in all were empty",
+        "peephole: 1 line in all was empty",
     ]
 
 
@@ -77,7 +77,7 @@ BAD = b"ab\nb\xffc\n\ncab\n\x80\n"
 REPORT = "peephole: 2 lines skipped: invalid UTF-8 (first: stdin, line 2)"
 EMPTY = [
     "peephole: stdin, line 3: is empty; the target of an empty source is empty",
-    "peephole: 1 lines in all were empty",
+    "peephole: 1 line in all was empty",
 ]
 
 

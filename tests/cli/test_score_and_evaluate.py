@@ -55,7 +55,7 @@ def test_unknown_symbols_are_counted_on_both_sides(peephole: Peephole, toy_file:
     assert len(done.lines) == 2100
     assert done.err.splitlines() == [
         "peephole: pairs.tsv, line 2: 'x' was not seen in training; such symbols are read as <unk>",
-        "peephole: 2800 unknown symbols in all were read as <unk>",
+        "peephole: 2,800 unknown symbols in all were read as <unk>",
     ]
 
 

@@ -344,3 +344,38 @@ def test_a_device_is_a_one_line_error(name: str) -> None:
         read(name, once=True)
     with pytest.raises(DataError, match=f"^{name}: not a regular file"):
         read(name)
+
+
+@pytest.mark.parametrize(("name", "separator"), [("a.tsv", "\t"), ("a.csv", ",")])
+@pytest.mark.parametrize("bad_lines", ["error", "skip"])
+def test_a_header_that_names_a_column_twice_is_refused(
+    name: str, separator: str, bad_lines: Any, tmp_path: Path
+) -> None:
+    for names, column in ((("source", "target", "source"), "source"), (("target", "source", " target "), "target")):
+        (tmp_path / name).write_text(f"{separator.join(names)}\n{separator.join('abc')}\n", encoding="utf-8")
+        wanted = rf"{name}, line 1: expected one column '{column}' \(data\.{column}\), found 2$"
+        with pytest.raises(DataError, match=wanted):
+            list(read_pairs(tmp_path / name, DataConfig(bad_lines=bad_lines), Report(name)))
+    (tmp_path / name).write_text(separator.join("abab") + "\n" + separator.join("1234") + "\n", encoding="utf-8")
+    with pytest.raises(DataError, match=rf"{name}, line 1: expected one column 'a' \(data\.source\), found 2$"):
+        list(read_pairs(tmp_path / name, DataConfig(source="a", target="b"), Report(name), must_name=True))
+    (tmp_path / name).write_text(
+        separator.join(["id", "id", "source", "target"]) + "\n" + separator.join("1234") + "\n", encoding="utf-8"
+    )
+    assert [*read_pairs(tmp_path / name, DataConfig(), Report(name))] == [("3", "4", 2)]
+
+
+def test_a_key_twice_in_an_object_is_a_bad_line(tmp_path: Path) -> None:
+    lines = [
+        '{"source": "a", "target": "b", "id": 1, "id": {"source": 1, "source": 2}}',
+        '{"source": "a", "source": "c", "target": "b"}',
+        '{"source": "d", "target": "e"}',
+        '{"source": "d", "target": "f", "target": "f", "target": "f"}',
+    ]
+    (tmp_path / "a.jsonl").write_text("\n".join(lines), encoding="utf-8")
+    with pytest.raises(DataError, match=r"a\.jsonl, line 2: expected one column 'source', found 2$"):
+        list(read_pairs(tmp_path / "a.jsonl", DataConfig(), Report("a.jsonl")))
+    report = Report("a.jsonl")
+    found = list(read_pairs(tmp_path / "a.jsonl", DataConfig(bad_lines="skip"), report))
+    assert found == [("a", "b", 1), ("d", "e", 3)]
+    assert report.lines() == ["2 pairs skipped: wrong columns (first: a.jsonl, line 2)"]

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import re
+import warnings
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -170,8 +172,16 @@ def test_parquet_is_read_row_by_row(tmp_path: Path) -> None:
         ("a.csv", b"1,2,3\n", "wanted frames of 2 numbers, got 3"),
         ("a.csv", b"1,inf\n", "holds a number that is not finite, in frame 1"),
         ("a.csv", b"x,1\n2,3\n", "cannot be read as numbers: line 1, column 1: wanted a number, got 'x'"),
-        ("a.csv", b"x,y\n", "is empty"),
-        ("a.csv", b"\xff,y\n1,2\n", "cannot be read as numbers: .*"),
+        ("a.csv", b"x,y\n", "wanted rows of numbers with commas between them, got one of names, 'x,y'"),
+        ("a.csv", b"1;2\n", "wanted rows of numbers with commas between them, got one of names, '1;2'"),
+        ("a.csv", b'"1","2"\n\n', 'wanted rows of numbers with commas between them, got one of names, \'"1","2"\''),
+        ("a.csv", b"\n# 1,2\n \n", "is empty"),
+        (
+            "a.csv",
+            b"\xff,y\n1,2\n",
+            r"cannot be read as numbers: wanted \.npy, \.parquet, or text in UTF-8, got byte 0xff",
+        ),
+        ("a.csv", b"x,y\n\n1,2\n#\n1,2,3\n", "cannot be read as numbers: line 5: wanted 2 columns, got 3"),
         ("a.parquet", b"PAR1", "cannot be read as numbers: .*"),
     ],
 )
@@ -199,3 +209,95 @@ def test_empty_sound_huge_images_and_other_arrays_are_refused(tmp_path: Path) ->
     np.save(tmp_path / "b.npy", np.array([{}], dtype=object), allow_pickle=True)
     with pytest.raises(DataError, match=r"cannot be read as numbers: no complete \.npy file of numbers"):
         read_frames(tmp_path / "b.npy", FrameSymbols("numbers"), 10)
+
+
+@pytest.mark.parametrize(
+    ("suffix", "settings"),
+    [("wav", {}), ("wav", {"endian": "BIG"}), ("wav", {"format": "RF64"}), ("aiff", {}), ("au", {}), ("flac", {})],
+    ids=["RIFF", "RIFX", "RF64", "AIFF", "AU", "FLAC"],
+)
+def test_a_sound_that_is_cut_off_is_refused(suffix: str, settings: dict[str, str], tmp_path: Path) -> None:
+    path = tmp_path / f"a.{suffix}"
+    soundfile.write(path, tone(1000, 16000, 0.25), 16000, **settings)
+    assert len(read_frames(path, SOUND, 1000)[0]) == 25
+    path.write_bytes(path.read_bytes()[:1044])
+    reason = "" if suffix == "flac" else r"cut off: wanted 8,0\d\d bytes of sound, as its header says, got [\d,]+$"
+    for most in (1000, 2) if suffix != "flac" else (1000,):
+        with pytest.raises(DataError, match=rf"a\.{suffix}: cannot be read as sound: {reason}"):
+            read_frames(path, SOUND, most)
+
+
+@pytest.mark.parametrize("size", [0, 0xFFFFFFFF, 0x7FFFF000, 8044], ids=["0", "most", "sox", "with the header"])
+def test_a_stream_whose_header_lacks_the_size_is_read(size: int, tmp_path: Path) -> None:
+    soundfile.write(tmp_path / "a.wav", tone(1000, 16000, 0.25), 16000)
+    wanted, _, _ = read_frames(tmp_path / "a.wav", SOUND, 1000)
+    content = (tmp_path / "a.wav").read_bytes()
+    assert content[36:40] == b"data"
+    sizes = (0xFFFFFFFF if size else 8).to_bytes(4, "little"), size.to_bytes(4, "little")
+    (tmp_path / "b.wav").write_bytes(content[:4] + sizes[0] + content[8:40] + sizes[1] + content[44:])
+    frames, _, _ = read_frames(tmp_path / "b.wav", SOUND, 1000)
+    assert frames.tolist() == wanted.tolist()
+
+
+@pytest.mark.parametrize(
+    ("samples", "message"),
+    [
+        (np.full(4000, 1e30), r"wanted samples from -1e\+10 to 1e\+10, got one of size 1e\+30"),
+        (np.full(4000, np.nan), "holds a sample that is not finite"),
+        (np.r_[np.zeros(4000), -np.inf], "holds a sample that is not finite"),
+        (np.zeros(10), "is too short: a frame needs 80 samples at 16000 Hz, got 10"),
+        (np.zeros(79), "is too short: a frame needs 80 samples at 16000 Hz, got 79"),
+    ],
+)
+def test_sound_without_usable_samples_is_one_line_without_a_warning(samples: Any, message: str, tmp_path: Path) -> None:
+    soundfile.write(tmp_path / "a.wav", samples, 16000, subtype="FLOAT")
+    with pytest.raises(DataError, match=rf"a\.wav: {message}$"):  # and the tests' warnings are errors
+        read_frames(tmp_path / "a.wav", SOUND, 1000)
+
+
+def test_eighty_samples_are_a_frame(tmp_path: Path) -> None:
+    soundfile.write(tmp_path / "a.wav", tone(1000, 16000)[:80], 16000)
+    assert len(read_frames(tmp_path / "a.wav", SOUND, 1000)[0]) == 1
+
+
+def test_a_large_image_is_read_without_a_warning_in_several_threads(tmp_path: Path) -> None:
+    Image.new("1", (9500, 9500), 1).save(tmp_path / "a.png")  # more than 89 million points, of which pillow warns
+    filters = list(warnings.filters)
+    with ThreadPoolExecutor(3) as threads:
+        found = list(threads.map(lambda _: read_frames(tmp_path / "a.png", IMAGE, 1000)[0].shape, range(3)))
+    assert found == [(48, 48)] * 3
+    assert warnings.filters == filters
+
+
+def test_a_warning_about_the_header_of_an_image_is_not_shown(tmp_path: Path) -> None:
+    exif = b"Exif\0\0MM\0*\0\0\0\x08\0\x02\x01\x12\0\x03"  # cut off
+    Image.new("L", (10, 48)).save(tmp_path / "a.jpg", exif=exif)
+    assert read_frames(tmp_path / "a.jpg", IMAGE, 1000)[0].shape == (10, 48)
+
+
+@pytest.mark.parametrize("text", ["1,2\n\n3,4\n", "\nx,y\n \t\n\n1,2\n3,4\n\n", "1,2\n# made by hand\n3,4 # 5\n\n"])
+def test_blank_lines_within_a_table_are_reported(text: str, tmp_path: Path) -> None:
+    (tmp_path / "a.csv").write_text(text, encoding="utf-8")
+    frames, is_longer, changes = read_frames(tmp_path / "a.csv", FrameSymbols("numbers", size=2), 2)
+    assert (frames.tolist(), is_longer) == ([[1, 2], [3, 4]], False)
+    wanted = ["the first row holds names and is not read"] if "x" in text else []
+    assert changes == wanted + ["blank lines between the rows are not read"] * ("#" not in text)
+
+
+@pytest.mark.parametrize("suffix", ["gif", "tif", "png", "webp"])
+def test_a_file_of_several_images_is_reported(suffix: str, tmp_path: Path) -> None:
+    images = [Image.new("RGB", (10, 48), color) for color in ("black", "white")]
+    images[0].save(tmp_path / f"a.{suffix}", save_all=True, append_images=images[1:])
+    frames, _, changes = read_frames(tmp_path / f"a.{suffix}", IMAGE, 1000)
+    assert (frames.shape, changes) == ((10, 48), ["only the first image of the file is read"])
+    assert frames.min() > 0.9
+    images[0].save(tmp_path / f"b.{suffix}")
+    assert read_frames(tmp_path / f"b.{suffix}", IMAGE, 1000)[2] == []
+
+
+def test_the_previews_of_a_photograph_are_not_reported(tmp_path: Path) -> None:
+    images = [Image.new("RGB", (10, 48)), Image.new("RGB", (5, 24))]
+    images[0].save(tmp_path / "a.jpg", "MPO", save_all=True, append_images=images[1:])
+    with Image.open(tmp_path / "a.jpg") as image:
+        assert (image.format, image.n_frames) == ("MPO", 2)  # type: ignore[attr-defined]  # of such files
+    assert read_frames(tmp_path / "a.jpg", IMAGE, 1000)[2] == []

@@ -81,6 +81,7 @@ def test_texts_stay_texts(tmp_path: Path) -> None:
             {"frames.speeds": "three"},
             r"frames\.speeds: wanted 'one', except for sound and images",
         ),
+        (["hello\tx\n", "b\ty\n"], {"frames.kind": "image"}, r"line 1: .*/hello: no such file; the names of files are"),
         (["no.csv\tx\n"], {"frames.kind": "numbers"}, r"line 1: .*/no\.csv: no such file"),
     ],
 )
@@ -91,6 +92,15 @@ def test_what_cannot_be_recognised_is_one_line(
     with pytest.raises((DataError, ConfigError), match=message) as caught:
         recognise_sources(path, Config().with_values(settings))
     assert "\n" not in str(caught.value)
+
+
+def test_a_kind_that_was_given_needs_one_of_the_files_unless_bad_lines_are_skipped(manifest: Path) -> None:
+    Image.new("L", (30, 24)).save(manifest.parent / "b.png")
+    settings = {"frames.kind": "image"}
+    some = write(manifest.parent / "some.tsv", ["a.png\tx\n", "b.png\ty\n"])
+    assert recognise_sources(some, Config().with_values(settings)).model.input_size == 48
+    none = write(manifest.parent / "none.tsv", ["a.png\tx\n"])
+    assert recognise_sources(none, Config().with_values(settings | {"bad_lines": "skip"})).model.input_size == 48
 
 
 def test_the_corpus_holds_the_frames_and_their_statistics(manifest: Path, tmp_path: Path) -> None:
@@ -173,7 +183,7 @@ def test_other_sizes_of_the_named_files_are_noticed_and_missing_ones_are_not_nee
     (manifest.parent / "tables/5.npy").rename(manifest.parent / "away")
     again = reopen(manifest, manifest, config, manifest.parent / "data")
     assert again is not None
-    assert "1 of the files that it names are missing" in again.report[-1]
+    assert "1 of the files that it names is missing" in again.report[-1]
     np.save(manifest.parent / "tables/5.npy", np.zeros((3, 3)))
     assert reopen(manifest, manifest, config, manifest.parent / "data") is None
 

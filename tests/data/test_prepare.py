@@ -151,11 +151,18 @@ def test_skipped_lines_are_counted_once_however_often_the_file_is_read(train: Pa
     ]
 
 
+def test_one_pair_is_in_the_singular(tmp_path: Path) -> None:
+    train, dev = write(tmp_path / "train.tsv", [("a", "b"), ("b" * 20, "c")]), write(tmp_path / "dev.tsv", [("c", "d")])
+    found = prepare(train, dev, config(max_length=9), tmp_path / "data")
+    assert found.report[0] == f"1 training pair; 1 dev pair of 1 source, from {dev}"
+
+
 @pytest.mark.parametrize(
     ("pairs", "dev", "message"),
     [
         ([("a", "b")] * 50, None, "train.tsv: only duplicates of one pair, wanted at least two different pairs"),
         ([("a", "b")] * 50, [("c", "d")], "train.tsv: only duplicates of one pair"),
+        ([("a", "b")], None, "train.tsv: only one pair, wanted at least two different pairs"),
         ([("a", "b"), ("a", "c")], None, "train.tsv: all pairs have the same source, so none can be held out"),
         ([("a" * 50, "b"), ("c" * 50, "d")], [("e", "f")], "train.tsv: no pairs left to train on; 2 pairs left out"),
         (PAIRS, [("e" * 50, "f")], "dev.tsv: no dev pairs left; 1 pair left out: longer than 9 symbols"),

@@ -148,8 +148,14 @@ def test_cells_that_python_would_read_otherwise_are_no_numbers(tmp_path, cell):
         read(tmp_path, f"a;b\n1;2\n{cell};3\n")
 
 
-def test_columns_of_one_name_are_numbered_and_refused_in_parquet(tmp_path):
-    assert read(tmp_path, "a,b,a\n1,2,3\n")[0].columns == ("a", "b", "a (2)")
+@pytest.mark.parametrize("text", ["a,b,a\n1,2,3\n", "t;a; a\nx;2;3\n", "a,a,b\nx,y,1\n"])
+def test_two_columns_of_one_name_are_refused(tmp_path, text):
+    with pytest.raises(DataError, match=r"t\.csv: wanted one column 'a', got 2$"):
+        read(tmp_path, text)
+
+
+def test_columns_without_a_name_are_numbered_and_those_of_one_name_refused_in_parquet(tmp_path):
+    assert read(tmp_path, "a,,\n1,2,3\n")[0].columns == ("a", "", " (2)")
     table = pyarrow.table([pyarrow.array([1.0]), pyarrow.array([2.0])], names=["a", "a"])
     pyarrow.parquet.write_table(table, tmp_path / "t.parquet")
     with pytest.raises(DataError, match=r"t\.parquet: wanted one column 'a', got 2$"):

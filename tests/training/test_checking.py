@@ -134,10 +134,10 @@ def test_characters_and_lengths(tmp_path: Path) -> None:
     assert [e.split(":")[0] for e in found["sources: outer spaces"].examples] == ["line 1", "line 2"]
     assert (found["sources: decomposed"].count, found["sources: decomposed"].examples[0][:7]) == (1, "line 4:")
     assert found["source control characters"].count == 2
-    assert "U+200B ZERO WIDTH SPACE, 1 times, line 3" in found["source control characters"].examples
+    assert "U+200B ZERO WIDTH SPACE, 1 time, line 3" in found["source control characters"].examples
     [alike] = found["source characters that look alike"].examples
     assert "LATIN SMALL LETTER A (" in alike
-    assert "CYRILLIC SMALL LETTER A (1 times, line 6)" in alike
+    assert "CYRILLIC SMALL LETTER A (1 time, line 6)" in alike
     once = {symbol for symbol, count in Counter("".join(map(str.strip, texts))).items() if count == 1}
     assert {"а", "\u200b", "\ufffd"} <= once
     assert found["rare source symbols"].count == 3
@@ -190,12 +190,14 @@ def test_files_of_a_manifest_are_read(tmp_path: Path) -> None:
     for name, seconds in (("a", 0.5), ("b", 1.0), ("c", 2.0)):
         write_sound(tmp_path / f"{name}.wav", seconds)
     (tmp_path / "d.wav").write_bytes(b"RIFF no sound")
-    names = ["a", "b", "c", "d", "e", "a"]
+    (tmp_path / "f.wav").mkdir()
+    names = ["a", "b", "c", "d", "e", "a", "f"]
     path = write(tmp_path / "manifest.tsv", [(f"{name}.wav", "up" if name < "c" else "down") for name in names])
     found = peephole.check(path, **SMALL, input_size=80)
     of_file = findings(found)
-    assert of_file["missing files"].examples == ("line 5: e.wav: no such file",)
-    assert of_file["damaged files"].examples[0].startswith("line 4: d.wav: ")
+    assert of_file["missing files"].examples == ("line 5: e.wav: no such file", "line 7: f.wav: no such file")
+    [damaged] = of_file["damaged files"].examples
+    assert damaged.startswith("line 4: d.wav: cannot be read as sound: ")
     assert of_file["duplicates"].count == 1
     lengths = found.files[0].lengths["source"]
     assert (lengths.unit, lengths.shortest, lengths.longest) == ("seconds", 0.5, 2.0)

@@ -155,3 +155,17 @@ def test_bands_of_features_are_masked_in_all_steps():
     assert set(counts.tolist()) <= set(range(7))
     assert counts.max() > 3
     assert not masked([40], [3], Masking()).any()
+
+
+def test_a_report_names_or_counts_the_unreadable_files_of_its_test_pairs(tmp_path):
+    train = write_sequences(tmp_path, 8)
+    test = tmp_path / "test.tsv"
+    test.write_text("no.csv\tab\n" + train.read_text(), encoding="utf-8")
+    settings = SETTINGS | {"steps": 2, "hidden_size": 4}
+    peephole.train(train, train, tmp_path / "m.safetensors", **settings)
+    with pytest.raises(DataError, match=r"test\.tsv, line 1: .*no\.csv: no such file$"):
+        peephole.report(tmp_path / "m.run", test)
+    peephole.train(train, train, tmp_path / "s.safetensors", **settings, bad_lines="skip")
+    found = peephole.report(tmp_path / "s.run", test)
+    assert [(measured.name, measured.num_all) for measured in found.sets] == [("dev", 8), ("test", 8)]
+    assert f"test: 1 pair skipped: source cannot be read (first: {test}, line 1)" in found.missing

@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Sequence
 
 from peephole.cli.lines import print_note
-from peephole.errors import quote
+from peephole.errors import plural, quote
 from peephole.model.reading import SLOW_SEARCH, Notice, Notices
 
 
@@ -57,11 +57,13 @@ class NoticePrinter:
 
     def print_totals(self) -> None:
         """Print the number of cases of each kind."""
-        if self.unknown:
-            print_note(f"{self.prefix}{self.unknown} unknown symbols in all were read as <unk>")
-        if self.truncated:
-            print_note(f"{self.prefix}{self.truncated} lines in all were too long and read in part")
-        if self.empty:
-            print_note(f"{self.prefix}{self.empty} lines in all were empty")
+        for count, noun, text in (
+            (self.unknown, "unknown symbol", "read as <unk>"),
+            (self.truncated, "line", "too long and read in part"),
+            (self.empty, "line", "empty"),
+        ):
+            if count:
+                were = "was" if count == 1 else "were"
+                print_note(f"{self.prefix}{plural(count, noun)} in all {were} {text}")
         for change, count in self.changes.items():
-            print_note(f"{self.prefix}{count} sources in all: {change}")
+            print_note(f"{self.prefix}{plural(count, 'source')} in all: {change}")

@@ -12,7 +12,7 @@ from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import Any, Literal, Protocol
 
-from peephole.errors import DataError, install_hint
+from peephole.errors import DataError, install_hint, plural
 
 COMPRESSIONS = (".gz", ".zst")
 BYTE_ORDER_MARK = b"\xef\xbb\xbf"
@@ -127,7 +127,7 @@ def read_lines(path: str | Path, on_mark: Callable[[], None]) -> Iterator[bytes]
                     line = line[len(BYTE_ORDER_MARK) :]
                 yield line
     except EOFError as error:  # of gzip
-        where = f"after {number} whole line{'s' * (number != 1)}" if number else "in the first line"
+        where = f"after {plural(number, 'whole line')}" if number else "in the first line"
         raise DataError(f"{name}: cannot be read: cut off {where}") from error
     except (OSError, zlib.error) as error:
         reason = getattr(error, "strerror", None)  # of the system

@@ -17,7 +17,7 @@ from typing import Any
 from peephole.config import DataConfig
 from peephole.data.files import BUFFER_SIZE, import_pyarrow
 from peephole.data.header import looks_like_header, names_columns
-from peephole.errors import DataError, nearest, shorten
+from peephole.errors import DataError, describe_parse_error, nearest, shorten
 
 ROWS_AT_A_TIME = 4096  # of a Parquet file
 
@@ -58,13 +58,18 @@ class Columns:
 
         Raises:
             BadLine: there are not as many fields as columns, or a side is empty.
-            DataError: the first line must name both columns and does not.
+            DataError: the first line must name both columns and does not, or names one of them twice.
         """
         partly_named = False
         first, self._first = self._first, False
         if first:
             named = [field.strip() for field in fields]
             if names_columns(named, self._names):
+                for name, setting in zip(self._names, ("data.source", "data.target"), strict=True):
+                    if named.count(name) > 1:
+                        raise DataError(
+                            f"{self._where}: expected one column {name!r} ({setting}), found {named.count(name)}"
+                        )
                 self._indices = (named.index(self._names[0]), named.index(self._names[1]))
                 self._num_columns = len(named)
                 self._note(f"{self._where}: header; the columns {self._names[0]!r} and {self._names[1]!r} are read")
@@ -172,18 +177,35 @@ def csv_parser(columns: Columns) -> Callable[[tuple[list[str] | BadLine, bytes]]
 def json_parser(config: DataConfig) -> Callable[[bytes], Texts]:
     """Return a function that parses a line of a JSONL file."""
     columns = (config.source, config.target)
+    fields: list[tuple[str, Any]] = []  # of the object that was read last, which is the outermost
+
+    def keep_fields(found: list[tuple[str, Any]]) -> dict[str, Any]:
+        fields[:] = found
+        return dict(found)
+
+    decoder = json.JSONDecoder(object_pairs_hook=keep_fields)
 
     def parse(line: bytes) -> Texts:
         text = decode(line)
         if not text.strip():
             raise BadLine("blank line", "blank line")
         try:
-            record = json.loads(text)
+            record = decoder.decode(text)
+        except json.JSONDecodeError as error:
+            where = f"at character {error.pos + 1}" if error.pos < len(text.rstrip()) else "at its end"
+            raise BadLine("invalid JSON", f"invalid JSON {where}: {error.msg}: {quote(text.strip())}") from None
         except (ValueError, RecursionError) as error:
-            raise BadLine("invalid JSON", f"invalid JSON: {error}: {quote(text.strip())}") from None
+            reason = describe_parse_error(error)
+            raise BadLine("invalid JSON", f"invalid JSON: {reason}: {quote(text.strip())}") from None
         if not isinstance(record, dict):
             raise BadLine("wrong columns", f"expected an object with columns, found {quote(text.strip())}")
-        return checked_pair(*(_json_column(record, column) for column in columns))
+        texts = [_json_column(record, column) for column in columns]
+        if len(record) != len(fields):
+            for column in columns:
+                count = sum(name == column for name, _ in fields)
+                if count > 1:
+                    raise BadLine("wrong columns", f"expected one column {column!r}, found {count}")
+        return checked_pair(*texts)
 
     return parse
 

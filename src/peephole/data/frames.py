@@ -6,14 +6,18 @@ float16, in prediction as in training, so that both see the same numbers.
 
 from __future__ import annotations
 
+import math
+import threading
 import warnings
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from peephole.data.cut_sound import check_is_whole
 from peephole.data.files import import_pyarrow, kind_of_file
 from peephole.errors import DataError, shorten
 from peephole.symbols import FrameSymbols
@@ -22,7 +26,10 @@ Frames = NDArray[np.float16]
 STEP_SECONDS = 0.01  # between two frames of sound
 LARGEST = float(np.finfo(np.float16).max)
 LARGEST_FLOAT32 = float(np.finfo(np.float32).max)
+LOUDEST = 1e10  # of samples; sound is from -1 to 1, or from -2^31 to 2^31 where a program left integers unscaled
 ORIENTATION = 0x0112  # of the camera, among the EXIF tags
+BLANK_LINES = "blank lines between the rows are not read"
+_one_filters_warnings = threading.Lock()
 
 
 def read_frames(path: str | Path, how: FrameSymbols, most: int, speed: float = 1.0) -> tuple[Frames, bool, list[str]]:
@@ -109,13 +116,13 @@ def _read_sound(how: FrameSymbols, path: Path, most: int, speed: float) -> tuple
 
     changes = []
     with soundfile.SoundFile(path) as file:
+        check_is_whole(path)
         rate = file.samplerate
         samples = file.read(int((most + 1) * STEP_SECONDS * rate * speed), dtype="float32", always_2d=True)
         is_longer = file.tell() < file.frames
+    _check_samples(path, samples)
     if samples.shape[1] > 1:
         changes.append("several channels of sound mixed to one")
-    if not np.isfinite(samples).all():
-        raise DataError(f"{path}: holds a sample that is not finite")
     wave = samples.mean(1)
     if rate != how.sample_rate:
         changes.append(f"sound resampled to {how.sample_rate} Hz")
@@ -131,9 +138,21 @@ def _read_sound(how: FrameSymbols, path: Path, most: int, speed: float) -> tuple
     bank = kaldi_native_fbank.OnlineFbank(options)
     bank.accept_waveform(how.sample_rate, np.ascontiguousarray(wave * 32768, np.float32))  # as 16-bit numbers
     bank.input_finished()
+    if len(wave) and not bank.num_frames_ready:
+        least = math.ceil(STEP_SECONDS / 2 * rate * speed)
+        raise DataError(f"{path}: is too short: a frame needs {least} samples at {rate} Hz, got {len(samples)}")
     frames = [bank.get_frame(index) for index in range(min(bank.num_frames_ready, most))]
     table = np.array(frames, np.float32).reshape(-1, how.mel_bins)
     return table - table.mean(0) if len(table) else table, is_longer, changes
+
+
+def _check_samples(path: Path, samples: NDArray[np.float32]) -> None:
+    """Raise DataError if a file of floating-point samples has one that is not finite, or beyond `LOUDEST`."""
+    peak = float(np.abs(samples).max(initial=0))
+    if not np.isfinite(peak):
+        raise DataError(f"{path}: holds a sample that is not finite")
+    if peak > LOUDEST:
+        raise DataError(f"{path}: wanted samples from -{LOUDEST:g} to {LOUDEST:g}, got one of size {peak:.3g}")
 
 
 def _read_image(how: FrameSymbols, path: Path, most: int, speed: float) -> tuple[NDArray[Any], bool, list[str]]:
@@ -144,7 +163,10 @@ def _read_image(how: FrameSymbols, path: Path, most: int, speed: float) -> tuple
     from PIL import Image, ImageOps
 
     changes = []
-    with Image.open(path) as file:  # which refuses more than 179 million points before it decodes them
+    opened, has_more = _open_image(path)
+    if has_more:
+        changes.append("only the first image of the file is read")
+    with opened as file:
         is_turned = file.getexif().get(ORIENTATION, 1) != 1
         image: Image.Image = ImageOps.exif_transpose(file) if is_turned else file
         width, height = image.size
@@ -162,6 +184,28 @@ def _read_image(how: FrameSymbols, path: Path, most: int, speed: float) -> tuple
     points = 1 - np.asarray(flat, np.float32) / 255  # (height, width) or (height, width, 3)
     columns = points.T if points.ndim == 2 else points.transpose(1, 2, 0).reshape(scaled_width, -1)
     return columns[:most], scaled_width > most, changes
+
+
+def _open_image(path: Path) -> tuple[Any, bool]:
+    """Return an image whose points are not decoded yet, and whether its file holds more than one.
+
+    One of more than 179 million points is refused.
+
+    Pillow issues warnings about large images and about details of a header. Python's list of warning filters belongs
+    to all threads, so only one of them at a time changes it.
+    """
+    from PIL import Image
+
+    with _one_filters_warnings, warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        image = Image.open(path)
+        try:
+            image.getexif()  # which the image keeps
+            has_more = getattr(image, "is_animated", False) and image.format != "MPO"  # a photograph with previews
+        except BaseException:
+            image.close()
+            raise
+    return image, has_more
 
 
 def _in_bytes(path: Path, image: Any) -> Any:
@@ -189,16 +233,13 @@ def read_array(path: str | Path) -> NDArray[Any]:
 
 def _read_numbers(path: Path, most: int) -> tuple[NDArray[Any], bool, list[str]]:
     """Return the rows of a table of numbers; a vector has one number a row."""
-    changes = []
+    changes: list[str] = []
     if path.suffix.lower() == ".npy":
         table = read_array(path)
     elif path.suffix.lower() == ".parquet":
         table = _read_parquet(path, most)
     else:
-        header = _has_header(path)
-        if header:
-            changes.append("the first row holds names and is not read")
-        table = _read_csv(path, int(header), most + 1)
+        table, changes = _read_csv(path, most + 1)
     if table.ndim not in (1, 2) or table.dtype.kind not in "fiub":
         raise DataError(f"{path}: wanted numbers of shape (T, F), got {table.dtype} of shape {table.shape}")
     rows = table.reshape(len(table), -1) if table.size else np.empty((0, 1))
@@ -206,34 +247,68 @@ def _read_numbers(path: Path, most: int) -> tuple[NDArray[Any], bool, list[str]]
     return rows[:most].astype(np.float32), len(rows) > most, changes
 
 
-def _read_csv(path: Path, skipped: int, most: int) -> NDArray[np.float32]:
-    """Return the first rows of a CSV after some lines."""
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", UserWarning)  # of an empty file, which the caller reports
+def _read_csv(path: Path, most: int) -> tuple[NDArray[np.float32], list[str]]:
+    """Return the first rows of a CSV without a first row of names, and what was left out."""
+    changes: list[str] = []
+    with open(path, encoding="utf-8-sig") as file:
+        rows = (line for _, line in _content(file, changes))
         try:
-            return np.loadtxt(
-                path, np.float32, delimiter=",", ndmin=2, skiprows=skipped, max_rows=most, encoding="utf-8-sig"
-            )
-        except UnicodeDecodeError:
+            first = next(rows, None)
+            if first is None:
+                return np.empty((0, 1), np.float32), changes
+            if _is_header(first):
+                changes.append("the first row holds names and is not read")
+                names, first = first, next(rows, None)
+                if first is None:
+                    got = shorten(repr(names.strip()), 40)
+                    raise DataError(f"{path}: wanted rows of numbers with commas between them, got one of names, {got}")
+            table = np.loadtxt(chain([first], rows), np.float32, delimiter=",", ndmin=2, max_rows=most)
+            return table, changes
+        except UnicodeDecodeError as error:
+            found = f"byte 0x{error.object[error.start]:02x}"
+            raise ValueError(f"wanted .npy, .parquet, or text in UTF-8, got {found}") from error
+        except DataError:
             raise
         except ValueError as error:
-            raise ValueError(_wrong_line(path, skipped) or str(error)) from error
+            raise ValueError(_wrong_line(path) or str(error)) from error
 
 
-def _wrong_line(path: Path, skipped: int) -> str | None:
+def _content(lines: Iterable[str], changes: list[str]) -> Iterator[tuple[int, str]]:
+    """Yield the number and the text of each line with cells; a blank line between two is noted as a change.
+
+    Comments after # are no cells; loadtxt leaves them out.
+    """
+    is_first, blank = True, False
+    for number, line in enumerate(lines, start=1):
+        if not line.split("#")[0].strip():
+            blank = blank or not (is_first or line.strip())
+            continue
+        if blank and BLANK_LINES not in changes:
+            changes.append(BLANK_LINES)
+        is_first = False
+        yield number, line
+
+
+def _is_header(line: str) -> bool:
+    """Return whether a line of a CSV holds no number at all."""
+    cells = line.split(",")
+    return bool(cells[0].strip()) and all(parse_number(cell) is None for cell in cells)
+
+
+def _wrong_line(path: Path) -> str | None:
     """Return the error of the first line of a CSV without numbers or with another count of them; None without one."""
     columns = None
     with open(path, encoding="utf-8-sig") as file:
-        for number, line in enumerate(file, start=1):
-            cells = line.split("#")[0].rstrip("\r\n").split(",")
-            if number <= skipped or cells == [""]:
+        for index, (number, line) in enumerate(_content(file, [])):
+            if index == 0 and _is_header(line):
                 continue
+            cells = line.split("#")[0].rstrip("\r\n").split(",")
             if columns not in (None, len(cells)):
                 return f"line {number}: wanted {columns} columns, got {len(cells)}"
             columns = len(cells)
-            for index, cell in enumerate(cells, start=1):
+            for place, cell in enumerate(cells, start=1):
                 if parse_number(cell) is None:
-                    return f"line {number}, column {index}: wanted a number, got {shorten(repr(cell.strip()))}"
+                    return f"line {number}, column {place}: wanted a number, got {shorten(repr(cell.strip()))}"
     return None
 
 
@@ -249,13 +324,6 @@ def parse_number(text: str) -> float | None:
         return float(text)
     except ValueError:
         return None
-
-
-def _has_header(path: Path) -> bool:
-    """Return whether the first line of a CSV holds no number at all."""
-    with open(path, encoding="utf-8-sig") as file:
-        cells = file.readline().split(",")
-    return bool(cells[0].strip()) and all(parse_number(cell) is None for cell in cells)
 
 
 def _read_parquet(path: Path, most: int) -> NDArray[np.float64]:

@@ -54,6 +54,8 @@ def recognise_sources(train_path: str | Path, config: Config) -> Config:
             return config  # as a config without frames says it
     if kind == "text":
         return replace(config, frames=replace(config.frames, kind="text"))  # refused if model.input reads frames
+    if config.frames.kind != "auto" and config.data.bad_lines == "error":
+        _check_files(train_path, config)
     size = _frame_size(train_path, kind, config)
     if config.model.input_size not in (None, size):
         raise ConfigError(
@@ -94,15 +96,29 @@ def _recognise(train_path: str | Path, config: Config) -> FrameKind | None:
     if sum(found.values()) <= looked_at / 2:
         return None
     if not exists:
-        pair = next(iter(lines.values()))
-        raise DataError(
-            f"{train_path}, line {pair.line}: {named_file(pair.source, train_path)}: no such file; the names of files "
-            "are relative to the folder of the file that lists them (--set frames.kind=text reads them as text)"
-        )
+        raise _missing_file(train_path, next(iter(lines.values())))
     if len(found) > 1:
         named = " and ".join(f"{kind} (line {pair.line}: {pair.source})" for kind, pair in lines.items())
         raise DataError(f"{train_path}: wanted files of one kind as sources, got {named}")
     return next(iter(found))
+
+
+def _check_files(train_path: str | Path, config: Config) -> None:
+    """Raise DataError about the first pair if none of the first ones names a file, as in a file of texts."""
+    first: Pair | None = None
+    for pair in islice(read_pairs(train_path, config.data, Report(shown_name(train_path))), LOOKED_AT):
+        if os.path.exists(named_file(pair.source, train_path)):
+            return
+        first = first or pair
+    assert first is not None  # a file without pairs is an error of read_pairs
+    raise _missing_file(train_path, first)
+
+
+def _missing_file(train_path: str | Path, pair: Pair) -> DataError:
+    return DataError(
+        f"{train_path}, line {pair.line}: {named_file(pair.source, train_path)}: no such file; the names of files are "
+        "relative to the folder of the file that lists them (--set frames.kind=text reads them as text)"
+    )
 
 
 def _frame_size(train_path: str | Path, kind: str, config: Config) -> int:

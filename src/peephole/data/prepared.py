@@ -34,7 +34,7 @@ from peephole.data.stamp import (
 )
 from peephole.data.tables import copying_line
 from peephole.data.unknown import unknown_line
-from peephole.errors import DataError, RunError
+from peephole.errors import DataError, RunError, plural
 from peephole.storage.replace_file import remove_temporary_files
 from peephole.symbols import (
     FRAME_KINDS,
@@ -200,7 +200,8 @@ def _prepare(
     if not dev_pairs:
         raise DataError("; ".join([f"{dev_path or train_path}: no dev pairs left", *dev_report.lines()]))
     origin = f"from {dev_path}" if dev_path else "held out by source"
-    counted = f"{len(train)} training pairs; {len(dev)} dev pairs of {len(dev_pairs)} sources, {origin}"
+    of_dev = f"{plural(len(dev), 'dev pair')} of {plural(len(dev_pairs), 'source')}, {origin}"
+    counted = f"{plural(len(train), 'training pair')}; {of_dev}"
     symbol_lines = [line for line in (source_line, target_line, unknown) if line is not None]
     lines = [counted, *symbol_lines, *copied, *report.lines(), *dev_report.lines()]
     if dev_sources and scan.overlap:
@@ -236,7 +237,7 @@ def _scan(
 ) -> _Scan:
     """Read the whole file once: check every line, take a sample, hold out sources if no dev set is given."""
     first: Pair | None = None
-    several = False
+    several = repeated = False
     sample: list[Pair] = []
     stride = 1
     overlap: set[str] = set()
@@ -244,6 +245,7 @@ def _scan(
     pairs = read_pairs(train_path, config.data, report, must_name=config.names_columns)
     for number, pair in enumerate(pairs):
         first = first or pair
+        repeated = number > 0
         several = several or pair[:2] != first[:2]
         if number % stride == 0:
             sample.append(pair)
@@ -255,7 +257,8 @@ def _scan(
         elif dev_sources is None and source not in unusable:
             holdout.add(source)
     if not several:
-        raise DataError(f"{train_path}: only duplicates of one pair, wanted at least two different pairs")
+        found = "only duplicates of one pair" if repeated else "only one pair"
+        raise DataError(f"{train_path}: {found}, wanted at least two different pairs")
     held_out = frozenset[str]() if dev_sources is not None else holdout.sources()
     if unusable and not held_out:
         raise DataError(

@@ -14,7 +14,7 @@ from peephole.config import DataConfig
 from peephole.data import formats
 from peephole.data.files import COMPRESSIONS, data_files, is_stream, read_lines, shown_name
 from peephole.data.formats import BadLine
-from peephole.errors import DataError
+from peephole.errors import DataError, plural
 
 TSV_SUFFIXES = (".tsv", ".txt")
 JSON_SUFFIXES = (".jsonl", ".ndjson")
@@ -66,9 +66,13 @@ class Report:
         self._notes.append(text)
 
     def lines(self) -> list[str]:
-        """Return the notes, and one line of text for each action and reason."""
-        return self._notes + [
-            f"{count} {self.unit}{'s' * (count > 1)} {action}: {reason} (first: {where})"
+        """Return the notes, and the counts."""
+        return self._notes + self.counts()
+
+    def counts(self) -> list[str]:
+        """Return one line of text for each action and reason."""
+        return [
+            f"{plural(count, self.unit)} {action}: {reason} (first: {where})"
             for (action, reason), (count, where) in self._found.items()
         ]
 

@@ -61,7 +61,8 @@ def reopen(
             if digest != stamp["made_from"].get("sources", {}).get(name):
                 if not gone:
                     return None
-                raise DataError(f"{path}: {len(gone)} of the files that it names are missing, the first {gone[0]}")
+                are = "is" if len(gone) == 1 else "are"
+                raise DataError(f"{path}: {len(gone)} of the files that it names {are} missing, the first {gone[0]}")
         except DataError as error:
             missing.append(f"{error}; the prepared data in {folder} are whole and are used")
     prepared = from_stamp(folder, stamp)

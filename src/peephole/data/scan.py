@@ -10,9 +10,9 @@ from collections.abc import Callable, Iterator, Mapping
 
 from peephole.data.hash_sample import MOST_NUMBERS, HashSample
 from peephole.data.read import Pair
-from peephole.data.side_scan import EXAMPLES, Finding, SideScan, fences, keep_largest, plural, quantile
+from peephole.data.side_scan import EXAMPLES, Finding, SideScan, fences, keep_largest, quantile
 from peephole.data.split import source_hash
-from peephole.errors import shorten
+from peephole.errors import plural, shorten
 
 MOST_TARGETS = 100  # of one source that are compared
 

@@ -192,6 +192,9 @@ def _read_text(path: str | Path, config: DataConfig, report: Report) -> tuple[Se
         first, names = header, tuple(str(number) for number in range(1, len(cells) + 1))
     elif (first := next(rows, None)) is None:
         raise DataError(f"{name}: has a header and no rows")
+    for column, count in Counter(filter(None, names)).most_common(1):
+        if count > 1:
+            raise DataError(f"{name}: wanted one column {column!r}, got {count}")
     _check_time(config.time, names, name)
     time = _time_column(first[1], names, config, name)
     kept = [index for index in range(len(names)) if index != time]

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from peephole.data.lookalikes import alike, is_control, name_of
-from peephole.errors import shorten
+from peephole.errors import plural, shorten
 
 EXAMPLES = 5  # of each finding
 MOST_SYMBOLS = 1_000_000  # different symbols whose occurrences are counted
@@ -160,10 +160,7 @@ class SideScan:
                 len(groups),
                 False,
                 f"{plural(len(groups), 'group')} of {side} characters that look alike: each is a symbol of its own",
-                tuple(
-                    " and ".join(f"{name_of(c)} ({self._characters[c]:,} times, line {self._first[c]})" for c in group)
-                    for group in groups[:EXAMPLES]
-                ),
+                tuple(" and ".join(f"{name_of(c)} ({self._places(c)})" for c in group) for group in groups[:EXAMPLES]),
             )
         controls = sorted(filter(is_control, self._characters))
         if controls:
@@ -172,9 +169,7 @@ class SideScan:
                 sum(self._characters[c] for c in controls),
                 False,
                 f"{plural(len(controls), f'{side} character')} that cannot be seen, or that stand for unreadable ones",
-                tuple(
-                    f"{name_of(c)}, {self._characters[c]:,} times, line {self._first[c]}" for c in controls[:EXAMPLES]
-                ),
+                tuple(f"{name_of(c)}, {self._places(c)}" for c in controls[:EXAMPLES]),
             )
         for kind, message in (
             ("decomposed", "not in the normal form NFC; training reads them in that of symbols.normalize"),
@@ -188,6 +183,10 @@ class SideScan:
                     f"{plural(self._counted[kind], side)} {message}",
                     tuple(map(where, self._marked[kind])),
                 )
+
+    def _places(self, character: str) -> str:
+        """Return how often a character occurs, and its first line."""
+        return f"{plural(self._characters[character], 'time')}, line {self._first[character]}"
 
     def _symbol_findings(self) -> Iterator[Finding]:
         """Yield the symbols that occur once, or of a dev or test file those that training does not see."""
@@ -218,15 +217,6 @@ def keep_largest(heap: list[Any], item: Any) -> None:
         heapq.heappush(heap, item)
     elif item > heap[0]:
         heapq.heapreplace(heap, item)
-
-
-def plural(count: int, noun: str) -> str:
-    """Return a count and a noun.
-
-    >>> plural(1, "pair"), plural(1234, "pair")
-    ('1 pair', '1,234 pairs')
-    """
-    return f"{count:,} {noun}{'s' * (count != 1)}"
 
 
 def _shown(symbol: str) -> str:

@@ -6,6 +6,7 @@ import os
 from collections import Counter, deque
 from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
+from pathlib import Path
 from typing import Any
 
 from peephole.config import Config
@@ -13,8 +14,8 @@ from peephole.data.files import named_file
 from peephole.data.frames import STEP_SECONDS, read_frames
 from peephole.data.manifest import frame_symbols
 from peephole.data.read import Pair
-from peephole.data.side_scan import EXAMPLES, Finding, Lengths, keep_largest, plural
-from peephole.errors import DataError
+from peephole.data.side_scan import EXAMPLES, Finding, Lengths, keep_largest
+from peephole.errors import DataError, plural
 
 UNITS = {"sound": "seconds", "image": "points of width", "numbers": "rows"}
 READ_AHEAD = 16  # files
@@ -40,7 +41,7 @@ class SourceFiles:
     def add(self, pair: Pair) -> None:
         """Read the file of a pair."""
         path = named_file(pair.source, self._manifest)
-        if not os.path.exists(path):
+        if not os.path.isfile(path):
             self._note("missing", pair, "no such file")
             return
         self._pending.append(
@@ -60,7 +61,8 @@ class SourceFiles:
         try:
             frames, is_longer, changes = future.result()
         except DataError as error:
-            self._note("damaged", pair, str(error))
+            path = named_file(pair.source, self._manifest)
+            self._note("damaged", pair, str(error).removeprefix(str(Path(path))).removeprefix(path).lstrip(":, "))
             return
         if is_longer:
             self._note("too long", pair, f"more than {self._config.frames.max_frames} frames")

@@ -16,7 +16,7 @@ from peephole.data.order import permutation
 from peephole.data.read import Report
 from peephole.data.series import Series, read_series
 from peephole.data.window_units import unchanged, units_of
-from peephole.errors import ConfigError, DataError
+from peephole.errors import ConfigError, DataError, plural
 
 HORIZONS = 4  # of the default history
 LEAST_DEV_HORIZONS = 2  # steps held out, in horizons
@@ -187,7 +187,7 @@ def split_series(
         train,
         dev_windows,
         (
-            f"{num_steps} steps, {columns}{times}; {len(train)} windows of {history} steps and {horizon} to forecast, "
-            f"{len(dev_windows)} dev windows {where}"
+            f"{plural(num_steps, 'step')}, {columns}{times}; {plural(len(train), 'window')} of "
+            f"{plural(history, 'step')} and {horizon} to forecast, {plural(len(dev_windows), 'dev window')} {where}"
         ),
     )

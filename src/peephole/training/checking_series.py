@@ -11,7 +11,8 @@ from numpy.typing import NDArray
 from peephole.config import Config
 from peephole.data.read import Report
 from peephole.data.series import Series, read_series
-from peephole.data.side_scan import EXAMPLES, Finding, Lengths, plural
+from peephole.data.side_scan import EXAMPLES, Finding, Lengths
+from peephole.errors import plural
 from peephole.training.checking import FileCheck, Overlap
 
 FAR = 10.0  # times the middle half's width from the median, beyond which a number is far from the others

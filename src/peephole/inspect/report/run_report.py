@@ -76,7 +76,8 @@ def report(
     Raises:
         RunError: the folder holds no run, or `out` cannot be written.
         ConfigError: `out` is a file that is read, or exists and is no HTML page; see `peephole.storage.outputs`.
-        DataError: the test file is missing, or a line of it is no pair.
+        DataError: the test file is missing, or a line of it is no pair or names a file that cannot be read, unless
+            the training skipped such lines.
     """
     check_path("run", run)
     for name, path in (("test", test), ("out", out)):
@@ -92,7 +93,9 @@ def report(
         dev = None if reason else _dev_set(facts, missing)
         given: list[tuple[str, Sequence[str], Sequence[tuple[str, ...]]]] = [] if dev is None else [("dev", *dev)]
         if test is not None and not reason:
-            found = group_by_source(os.fspath(test), facts.model, Report(shown_name(test)))
+            lines = Report(shown_name(test))
+            found = group_by_source(os.fspath(test), facts.model, lines)
+            missing += [f"test: {line}" for line in lines.counts()]
             given.append(("test", found.sources, found.references))
         sets = [measure_set(name, facts.model, sources, references, progress) for name, sources, references in given]
         missing += [reason] if reason else []
