@@ -14,6 +14,7 @@ from collections.abc import Sequence
 from importlib.resources import files
 from pathlib import Path
 
+from peephole.engine.kinds import PREDICTION_KINDS, missing_kind
 from peephole.errors import ModelFileError, check_path
 from peephole.export.files import write_files
 from peephole.model import load
@@ -59,6 +60,10 @@ def _read_models(names: Sequence[str | Path]) -> list[bytes]:
     if model.config.model.predicts_vectors:
         described = Architecture.of(model.config.model).describe()
         raise ModelFileError(f"{names[0]}: wanted a model that predicts symbols for --to web, got {described}")
+    for name, member in zip(names, model.members, strict=True):
+        missing = missing_kind(Architecture.of(member.config.model).kinds(), PREDICTION_KINDS)
+        if missing is not None:
+            raise ModelFileError(f"{name}: --to web: the engine {missing}")
     return [read_content(name) for name in names]
 
 
