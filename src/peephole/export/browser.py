@@ -24,7 +24,7 @@ from peephole.storage.header import read_content
 WEB = files("peephole.export") / "web"
 BUILDS = ("simd", "plain")
 """The engine's builds: with 128-bit vectors, which nearly all browsers have, and without."""
-SCRIPTS = ("symbols.js", "trace.js", "engine.js", "model.js", "api.js")
+SCRIPTS = ("checks.js", "symbols.js", "trace.js", "engine.js", "model.js", "api.js")
 """The parts of the module, each importing only those before it."""
 COPIED = (*SCRIPTS, "peephole.js", "peephole.d.ts", "worker.js", "page.js", "page.css")
 
