@@ -67,6 +67,7 @@ CALLS = {
     "model.trace('a', { bend: 3 })": "bend: wanted a step from 0 and a list of attention weights, got 3",
     "model.trace('a', { bend: { step: 0.5, weights: [1] } })": "bend: wanted a step from 0 and a list",
     "model.trace('abc', { bend: { step: 0, weights: [1] } })": "bend: wanted 3 weights, one for each place, got 1",
+    "model.trace('ab', { attention: false, bend: { step: 0, weights: [1] } })": "bend: wanted 2 weights, one for each",
     "model.trace('a', { bend: { step: 0, weights: [-1] } })": "bend: wanted weights from 0, not all 0",
     "model.trace('a', { bend: { step: 0, weights: [null] } })": "bend: wanted weights from 0, not all 0",
     "model.trace('a', { onProgress() {} })": 'trace: unknown option "onProgress"; wanted beamSize, ',

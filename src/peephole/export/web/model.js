@@ -77,7 +77,7 @@ export class LocalModel {
   async predict(sources, options, between) {
     const search = this.#searchOptions(options);
     const read = this.#readSources(sources, options, search);
-    const results = read.map((source) => (source.length ? [] : [emptyPrediction(this.#attends(search))]));
+    const results = read.map((source) => (source.length ? [] : [emptyPrediction(search.attention && this.#hasAttention)]));
     const order = read.map((_, i) => i).filter((i) => read[i].length);
     order.sort((a, b) => read[a].length - read[b].length);
     for (let first = 0; first < order.length; first += PART) {
@@ -119,7 +119,7 @@ export class LocalModel {
     await between(0);
     const search = this.#searchOptions(options), [read] = this.#readSources([source], options, search);
     if (!read.length) throw new PeepholeError("trace: source 0 is empty; wanted at least one symbol");
-    if (bend && this.#attends(search) && bend.weights.length !== this.#places(read.length)) {
+    if (bend && this.#hasAttention && bend.weights.length !== this.#places(read.length)) {
       throw new PeepholeError(`bend: wanted ${this.#places(read.length)} weights, one for each place, got ${bend.weights.length}`);
     }
     const fields = { ...this.#sourceFields([read]), ...targetFields([read], search) };
@@ -134,8 +134,8 @@ export class LocalModel {
     return { ...found, text, tokens, finished, names, sourceTokens, unknown, truncated };
   }
 
-  #attends({ attention }) {
-    return attention && (this.header.architecture.context ?? "attention") === "attention";
+  get #hasAttention() {
+    return (this.header.architecture.context ?? "attention") === "attention";
   }
 
   #searchOptions(options) {
