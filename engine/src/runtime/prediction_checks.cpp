@@ -60,10 +60,11 @@ void check_addresses(const peephole_request &r) {
   check_at_least("sources", 0, r.num_sources);
   check_given("source_offsets", r.source_offsets);
   const bool searches = r.kind != PEEPHOLE_FORCE, has_sources = r.num_sources > 0;
+  const bool has_steps = r.source_offsets[r.num_sources] > 0;  // else check_offsets refuses the empty sources
   const peephole_model &model = *r.models[0];
-  if (has_sources && model.frame_size) check_given("frames", r.frames);
-  if (has_sources && !model.frame_size) check_given("sources", r.sources);
-  if (has_sources && model.copies) check_given("copies", r.copies);
+  if (has_steps && model.frame_size) check_given("frames", r.frames);
+  if (has_steps && !model.frame_size) check_given("sources", r.sources);
+  if (has_steps && model.copies) check_given("copies", r.copies);
   if (has_sources && searches) check_given("max_lengths", r.max_lengths);
   if (has_sources && r.kind == PEEPHOLE_SAMPLE) check_given("generators", r.generators);
   if (!searches) check_given("target_offsets", r.target_offsets);
