@@ -5,7 +5,12 @@
  *
  * The functions of training on single layers allocate only the threads and a few words for each layer. They do not check
  * sizes and lengths; the caller must. Whole steps of training (peephole_trainer_open, peephole_trainer_run) and prediction
- * (peephole_model_open, peephole_search) allocate their own memory and check all arguments.
+ * (peephole_model_open, peephole_search, peephole_draw, peephole_trace_make, peephole_session_*) allocate their own memory
+ * and check all sizes, settings, offsets and symbols. The functions of prediction that write a message also refuse NULL
+ * where they would read or write; the message names the argument or field. Their `message` may be NULL: none is written.
+ *
+ * Not checked: whether an array is as long as stated here, and whether frames are finite; addresses in whole steps of
+ * training; addresses given to functions without a message. Those must not be NULL, but _close and _release accept NULL.
  *
  * A sequence's outputs and last state are the same bits for any batch, order, padding and number of threads; all
  * gradients are the same bits for any number of threads.
@@ -375,7 +380,8 @@ typedef struct peephole_request {
   const int32_t *copies;         /* for models that copy, else not read: the target symbol with the text of each of `sources`.
                                     Of V target symbols, the texts that are none of them are V, V + 1, ..., in the order in
                                     which they first appear in their source; targets may hold them, too */
-  const float *frames;           /* for models of frames: peephole_model_frame_size numbers each; offsets count frames */
+  const float *frames;           /* for models of frames: peephole_model_frame_size numbers each; offsets count frames. NULL
+                                    for other models */
   const int64_t *max_lengths;    /* (B)    maximum symbols of each target, </s> included; not read for given targets */
   const int64_t *target_offsets; /* (B+1)  from 0, not decreasing; NULL: no target prefixes; required for given targets */
   const int32_t *targets;        /* the prefix of each target, shorter than its max_lengths; or the given target. Without
@@ -598,7 +604,7 @@ PEEPHOLE_API int64_t peephole_model_vector_size(const peephole_model *model);
 PEEPHOLE_API int64_t peephole_model_places(const peephole_model *model, int64_t length);
 
 /* Return the number of symbols V of a side; the text of a symbol in UTF-8, or NULL; the symbol of a text, or PEEPHOLE_UNK.
- * No text gives symbols 0 to 3. */
+ * No text gives symbols 0 to 3. A side that is not in enum peephole_side has no symbols. */
 PEEPHOLE_API int64_t peephole_model_num_symbols(const peephole_model *model, int32_t side);
 PEEPHOLE_API const char *peephole_model_symbol_text(const peephole_model *model, int32_t side, int64_t symbol);
 PEEPHOLE_API int32_t peephole_model_find_symbol(const peephole_model *model, int32_t side, const char *text, size_t size);

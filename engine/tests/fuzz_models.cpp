@@ -109,6 +109,25 @@ class Request {
     r_.phrase_offsets = one_in(2) ? nullptr : phrase_offsets_.data();
     r_.phrase_symbol_offsets = phrase_symbol_offsets_.data();
     r_.phrases = phrases_.data();
+    if (one_in(30)) drop(below(12));
+  }
+
+  // Makes one of the addresses NULL.
+  void drop(int64_t which) {
+    switch (which) {
+      case 0: r_.models = nullptr; break;
+      case 1: r_.source_offsets = nullptr; break;
+      case 2: r_.sources = nullptr; break;
+      case 3: r_.copies = nullptr; break;
+      case 4: r_.max_lengths = nullptr; break;
+      case 5: r_.target_offsets = nullptr; break;
+      case 6: r_.targets = nullptr; break;
+      case 7: r_.generators = nullptr; break;
+      case 8: r_.guides = nullptr; break;
+      case 9: r_.guide_weights = nullptr; break;
+      case 10: r_.phrase_symbol_offsets = nullptr; break;
+      default: r_.phrases = nullptr;
+    }
   }
 
   void read(const peephole_result &result) const {

@@ -111,6 +111,8 @@ int main(int count, char **arguments) {
   peephole_model *model = peephole_model_open(file, size, NULL, message, sizeof message);
   free(file);
   if (!model) fail(arguments[1], message);
+  if (peephole_model_frame_size(model)) fail(arguments[1], "wanted a model that reads text and does not copy, got one that reads frames");
+  if (peephole_model_copies(model)) fail(arguments[1], "wanted a model that reads text and does not copy, got one that copies");
   signal(SIGINT, note_interrupt);
   char line[16 * MOST_SYMBOLS];
   while (!interrupted && fgets(line, sizeof line, stdin)) {

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from export.random_models import model_config, write_model
 from peephole import engine
 
 ROOT = Path(__file__).parents[2]
@@ -55,3 +56,19 @@ def test_a_damaged_model(program: Path, toy_file: Path, tmp_path: Path) -> None:
     assert done.stderr.startswith(f"predict: {path}: ")
     assert done.stderr.count("\n") == 1
     assert predict(program, tmp_path / "none", "").stderr == f"predict: {tmp_path / 'none'}: cannot be opened\n"
+
+
+@pytest.mark.parametrize(
+    ("settings", "got"),
+    [
+        ({"input": "frames", "input_size": 6}, "one that reads frames"),
+        ({"output": "copy"}, "one that copies"),
+    ],
+)
+def test_a_model_that_the_example_cannot_read_for(
+    program: Path, tmp_path: Path, settings: dict[str, object], got: str
+) -> None:
+    path = write_model(tmp_path / "m.safetensors", model_config(**settings))
+    done = predict(program, path, "stone\n")
+    wanted = f"predict: {path}: wanted a model that reads text and does not copy, got {got}\n"
+    assert (done.returncode, done.stdout, done.stderr) == (1, "", wanted)

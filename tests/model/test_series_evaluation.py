@@ -33,7 +33,7 @@ def model(columns="separate", output="gaussian"):
     settings |= {"model.input": "frames", "model.output": output, "input_size": size, "output_size": size}
     config = Config().with_values(settings | {"hidden_size": 6, "embedding_size": 3, "samples": 7})
     table = FrameSymbols("numbers", size=size)
-    torch.manual_seed(3)  # of some weights no number may lie between two quantiles, which a wrong measure confuses
+    torch.manual_seed(3)  # with some weights no number lies between the two lowest quantiles, as WRONG needs it
     return SeriesModel(config, table, table, [build_seq2seq(config.model, 4, 4).eval()])
 
 

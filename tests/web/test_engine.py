@@ -168,10 +168,10 @@ def test_options_that_a_call_does_not_give_are_those_of_the_model(ask: Ask, toy_
 
 
 REFUSED: list[tuple[dict[str, Any], str]] = [
-    ({"options": {"beam": 3}}, "predict: unknown option beam; wanted beamSize, "),
-    ({"options": {"beamSize": 0, "nbest": 1}}, "search: beam_size: wanted at least 1, got 0"),
+    ({"options": {"beam": 3}}, 'predict: unknown option "beam"; wanted beamSize, '),
+    ({"options": {"beamSize": 0, "nbest": 1}}, "beamSize: wanted a whole number from 1 to 1000000, got 0"),
     ({"options": {"nbest": 7}}, "search: nbest: wanted at most beam_size = 5, got 7"),
-    ({"options": {"beamSize": "many"}}, "beamSize: wanted a number, got many"),
+    ({"options": {"beamSize": "many"}}, 'beamSize: wanted a whole number from 1 to 1000000, got "many"'),
     ({"options": {"maxLength": 1, "prefix": "B"}}, "prefix of source 0: wanted fewer than 1 symbols, got 1"),
     ({"options": {"prefix": ["B", "B"]}}, "prefix: wanted a text or a list of 1, one a source, got 2"),
     ({"sources": [3]}, "sources: wanted texts or lists of symbols, got number at index 0"),

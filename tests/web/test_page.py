@@ -215,7 +215,7 @@ def test_errors_are_messages(page: Page, server: str, worker: str) -> None:
         "PeepholeError: damaged: wanted checksum '257385bf'",
         "PeepholeError: not a whole safetensors file: wanted at least 8 bytes",
         "PeepholeError: sources: wanted texts or lists of symbols",
-        "PeepholeError: search: nbest: wanted at least 1",
+        "PeepholeError: nbest: wanted a whole number from 1 to 1000000",
         "no error",
     ]
 

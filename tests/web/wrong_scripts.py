@@ -111,8 +111,8 @@ WRONG = [
     ),
     Wrong("unknown pieces stay apart", "symbols.js", "if (unknown && fused)", "if (false)", symbols_of("unigram")),
     Wrong("results in the order of lengths", "model.js", "results[rows[i]] =", "results[first + i] =", predictions),
-    Wrong("one prediction each", "model.js", 'nbest: ["nbest", 1]', 'nbest: ["nope", 1]', settings),
-    Wrong("the beam of another option", "model.js", 'beamSize: ["beam_size", 5]', 'beamSize: ["nbest", 5]', traces),
+    Wrong("one prediction each", "checks.js", 'nbest: ["nbest", 1,', 'nbest: ["nope", 1,', settings),
+    Wrong("the beam of another option", "checks.js", 'beamSize: ["beam_size", 5,', 'beamSize: ["nbest", 5,', traces),
     Wrong("prefixes are left out", "model.js", "if (prefixes) source.begin =", "if (false) source.begin =", prefixes),
     Wrong(
         "targets are left out",
@@ -133,5 +133,5 @@ WRONG = [
     Wrong("scores are log p", "trace.js", 'copy("scores"', 'copy("node_log_probs"', traces),
     Wrong("arrays have one layout", "trace.js", "shape.offset + 8 * d", "shape.offset", traces),
     Wrong("the first array only", "trace.js", "address += layout.size", "address += 0", traces),
-    Wrong("nothing is bent", "model.js", "fields, top, bend)", "fields, top, null)", bent),
+    Wrong("nothing is bent", "model.js", "fields, top ?? 5, bend)", "fields, top ?? 5, null)", bent),
 ]

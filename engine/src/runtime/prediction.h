@@ -30,6 +30,11 @@ struct peephole_model {
 
 namespace peephole {
 
+// Writes one line to the caller's memory, if there is any.
+inline void write_message(char *message, size_t message_size, const char *text) {
+  if (message) std::snprintf(message, message_size, "%s", text);
+}
+
 // Runs body, which may throw Stopped; another exception becomes a message.
 template <class Body>
 peephole_status answer(char *message, size_t message_size, Body body) {
@@ -37,12 +42,12 @@ peephole_status answer(char *message, size_t message_size, Body body) {
     body();
     return PEEPHOLE_OK;
   } catch (const Stopped &) {
-    std::snprintf(message, message_size, "stopped by the caller");
+    write_message(message, message_size, "stopped by the caller");
     return PEEPHOLE_STOPPED;
   } catch (const std::bad_alloc &) {
-    std::snprintf(message, message_size, "not enough memory");
+    write_message(message, message_size, "not enough memory");
   } catch (const std::exception &error) {
-    std::snprintf(message, message_size, "%s", error.what());
+    write_message(message, message_size, error.what());
   }
   return PEEPHOLE_REFUSED;
 }
@@ -53,6 +58,12 @@ peephole_status answer(char *message, size_t message_size, Body body) {
 std::string number(int64_t n);
 
 void check_at_least(const char *name, int64_t least, int64_t got);
+
+// An argument that must not be NULL.
+void check_given(const char *name, const void *address);
+
+// A list of at least one model.
+void check_models(const char *name, const peephole_model *const *models, int64_t count);
 
 // Sequences of at least `least` symbols or frames.
 void check_offsets(const char *name, const int64_t *offsets, int64_t count, int64_t least, const char *items);

@@ -19,12 +19,18 @@ Searcher make_searcher(const peephole_request &r) {
   return searcher;
 }
 
+namespace {
+
+bool is_side(int32_t side) { return side == PEEPHOLE_SOURCE || side == PEEPHOLE_TARGET; }
+
+}  // namespace
 }  // namespace peephole
 
 peephole_model *peephole_model_open(const void *file, size_t size, const char *instruction_set, char *message,
                                     size_t message_size) {
   auto model = std::unique_ptr<peephole_model>();
   const peephole_status opened = peephole::answer(message, message_size, [&] {
+    peephole::check_given("file", file);
     model = std::make_unique<peephole_model>();
     model->instruction_set =
         instruction_set ? peephole::instruction_set_named(instruction_set) : peephole::instruction_set_at(0);
@@ -57,21 +63,24 @@ int32_t peephole_model_copies(const peephole_model *model) { return model->copie
 int64_t peephole_model_places(const peephole_model *model, int64_t length) { return model->network->places(length); }
 
 int64_t peephole_model_num_symbols(const peephole_model *model, int32_t side) {
-  return int64_t(model->tables[side].names.size());
+  return peephole::is_side(side) ? int64_t(model->tables[side].names.size()) : 0;
 }
 
 const char *peephole_model_symbol_text(const peephole_model *model, int32_t side, int64_t symbol) {
-  const auto &names = model->tables[side].names;
-  return symbol >= 0 && symbol < int64_t(names.size()) ? names[size_t(symbol)].c_str() : nullptr;
+  if (symbol < 0 || symbol >= peephole_model_num_symbols(model, side)) return nullptr;
+  return model->tables[side].names[size_t(symbol)].c_str();
 }
 
 int32_t peephole_model_find_symbol(const peephole_model *model, int32_t side, const char *text, size_t size) {
+  if (!peephole::is_side(side)) return PEEPHOLE_UNK;
   auto found = model->ids[side].find(std::string(text, size));
   return found == model->ids[side].end() ? PEEPHOLE_UNK : found->second;
 }
 
 peephole_status peephole_search(const peephole_request *request, peephole_result **result, char *message, size_t message_size) {
   return peephole::answer(message, message_size, [&] {
+    peephole::check_given("request", request);
+    peephole::check_given("result", result);
     peephole::check_request(*request);
     const peephole::Searcher searcher = peephole::make_searcher(*request);
     auto gathered = std::make_unique<peephole::Result>();
@@ -85,12 +94,20 @@ void peephole_result_release(peephole_result *result) { delete static_cast<peeph
 peephole_status peephole_draw(const peephole_model *model, const peephole_forecast *request, char *message,
                               size_t message_size) {
   return peephole::answer(message, message_size, [&] {
+    peephole::check_given("model", model);
+    peephole::check_given("request", request);
     if (!model->vectors.size) peephole::refuse("model: wanted targets of vectors, got symbols; peephole_search finds them");
     peephole::check_at_least("threads", 1, request->threads);
     peephole::check_at_least("sources", 0, request->num_sources);
     peephole::check_at_least("samples", 1, request->num_samples);
     peephole::check_at_least("steps", 1, request->num_steps);
     peephole::check_at_least("batch_size", 1, request->batch_size);
+    peephole::check_given("source_offsets", request->source_offsets);
+    if (request->num_sources) {
+      peephole::check_given("frames", request->frames);
+      peephole::check_given("noise", request->noise);
+      peephole::check_given("samples", request->samples);
+    }
     peephole::check_offsets("source", request->source_offsets, request->num_sources, 1, "frames");
     peephole::forecast(*model->network, model->vectors, model->frame_size, *request);
   });

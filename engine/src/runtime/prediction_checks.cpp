@@ -14,6 +14,16 @@ void check_at_least(const char *name, int64_t least, int64_t got) {
   if (got < least) refuse(std::string(name) + ": wanted at least " + number(least) + ", got " + number(got));
 }
 
+void check_given(const char *name, const void *address) {
+  if (!address) refuse(std::string(name) + ": wanted an address, got NULL");
+}
+
+void check_models(const char *name, const peephole_model *const *models, int64_t count) {
+  check_at_least(name, 1, count);
+  check_given(name, models);
+  for (int64_t m = 0; m < count; ++m) check_given(name, models[m]);
+}
+
 void check_offsets(const char *name, const int64_t *offsets, int64_t count, int64_t least, const char *items) {
   if (offsets[0] != 0) refuse(std::string(name) + ": wanted offsets from 0, got " + number(offsets[0]));
   for (int64_t b = 0; b < count; ++b)
@@ -39,6 +49,32 @@ void check_sequences(const char *name, const int32_t *symbols, const int64_t *of
   for (int64_t b = 0; b < count; ++b) check_symbols(name, symbols, offsets, b, size);
 }
 
+// Checks every address of the request that is read.
+void check_addresses(const peephole_request &r) {
+  check_models("models", r.models, r.num_models);
+  check_at_least("guides", 0, r.num_guides);
+  if (r.num_guides) {
+    check_models("guides", r.guides, r.num_guides);
+    check_given("guide_weights", r.guide_weights);
+  }
+  check_at_least("sources", 0, r.num_sources);
+  check_given("source_offsets", r.source_offsets);
+  const bool searches = r.kind != PEEPHOLE_FORCE, has_sources = r.num_sources > 0;
+  const bool has_steps = r.source_offsets[r.num_sources] > 0;  // else check_offsets refuses the empty sources
+  const peephole_model &model = *r.models[0];
+  if (has_steps && model.frame_size) check_given("frames", r.frames);
+  if (has_steps && !model.frame_size) check_given("sources", r.sources);
+  if (has_steps && model.copies) check_given("copies", r.copies);
+  if (has_sources && searches) check_given("max_lengths", r.max_lengths);
+  if (has_sources && r.kind == PEEPHOLE_SAMPLE) check_given("generators", r.generators);
+  if (!searches) check_given("target_offsets", r.target_offsets);
+  if (r.target_offsets && r.target_offsets[r.num_sources] > 0) check_given("targets", r.targets);
+  if (r.kind == PEEPHOLE_BEAM && r.phrase_offsets) {
+    check_given("phrase_symbol_offsets", r.phrase_symbol_offsets);
+    if (r.phrase_offsets[r.num_sources] > 0) check_given("phrases", r.phrases);  // no phrase is empty
+  }
+}
+
 // Checks the copies of source b, and returns the number of target symbols and of other texts in the source together.
 int64_t check_copies(const peephole_request &r, int64_t b, int64_t size) {
   if (!r.models[0]->copies) return size;
@@ -55,7 +91,6 @@ int64_t check_copies(const peephole_request &r, int64_t b, int64_t size) {
 
 void check_targets(const peephole_request &r, int64_t num_symbols) {
   bool given = r.kind == PEEPHOLE_FORCE;
-  if (!r.target_offsets && given) refuse("targets: wanted one for each source, got none");
   if (!r.target_offsets) return;
   check_offsets("target", r.target_offsets, r.num_sources, 0, "symbols");
   for (int64_t b = 0; b < r.num_sources; ++b) {
@@ -73,7 +108,7 @@ void check_targets(const peephole_request &r, int64_t num_symbols) {
 void check_sources(const peephole_request &r) {
   const peephole_model &model = *r.models[0];
   check_offsets("source", r.source_offsets, r.num_sources, 1, "symbols");
-  if (model.copies && r.num_sources && !r.copies) refuse("copies: wanted a target symbol for each source symbol, got none");
+  if (r.frames) refuse("frames: wanted NULL for a model that reads symbols, got an address");
   for (int64_t b = 0; b < r.num_sources; ++b) {
     check_symbols("source", r.sources, r.source_offsets, b, int64_t(model.tables[PEEPHOLE_SOURCE].names.size()));
     check_copies(r, b, int64_t(model.tables[PEEPHOLE_TARGET].names.size()));
@@ -125,12 +160,10 @@ void check_search(const peephole_request &r) {
     if (!(r.temperature > 0 && std::isfinite(r.temperature))) refuse("temperature: wanted a number above 0");
     if (!(r.top_p > 0 && r.top_p <= 1)) refuse("top_p: wanted a number above 0 and at most 1");
     check_at_least("top_k", 0, r.top_k);
-    if (r.num_sources && !r.generators) refuse("generators: wanted one for each source, got none");
   }
 }
 
 void check_guides(const peephole_request &r) {
-  check_at_least("guides", 0, r.num_guides);
   if (r.num_guides && r.models[0]->copies) refuse("guides: wanted none for a model that copies, got " + number(r.num_guides));
   for (int64_t g = 0; g < r.num_guides; ++g) {
     const peephole_model &guide = *r.guides[g];
@@ -146,9 +179,8 @@ void check_guides(const peephole_request &r) {
 void check_request(const peephole_request &r) {
   if (r.kind < PEEPHOLE_BEAM || r.kind > PEEPHOLE_FORCE) refuse("kind: wanted 0 to 2, got " + number(r.kind));
   check_at_least("threads", 1, r.threads);
-  check_at_least("models", 1, r.num_models);
-  check_at_least("sources", 0, r.num_sources);
   check_at_least("batch_size", 1, r.batch_size);
+  check_addresses(r);
   for (int64_t m = 0; m < r.num_models; ++m)
     if (r.models[m]->vectors.size) refuse("models: wanted targets of symbols, got vectors; peephole_draw draws them");
   const auto &tables = r.models[0]->tables;

@@ -50,8 +50,10 @@ void gather(std::vector<Answer> given, Answers &to) {
   to.result = &to.found;
 }
 
-void check_models(const peephole_session &session, const peephole_request &r) {
+// The request is for one source and the models of the session.
+void check_fits(const peephole_session &session, const peephole_request &r) {
   if (r.num_sources != 1) refuse("sources: wanted 1, got " + number(r.num_sources));
+  check_given("models", r.models);
   if (r.num_models != int64_t(session.models.size()) || !std::equal(session.models.begin(), session.models.end(), r.models))
     refuse("models: wanted those of the session, got others");
 }
@@ -63,7 +65,7 @@ peephole_session *peephole_session_open(const peephole_model *const *models, int
                                         int64_t places, char *message, size_t message_size) {
   auto opened = std::unique_ptr<peephole_session>();
   const peephole_status status = peephole::answer(message, message_size, [&] {
-    peephole::check_at_least("models", 1, num_models);
+    peephole::check_models("models", models, num_models);
     peephole::check_at_least("threads", 1, threads);
     peephole::check_at_least("places", 1, places);
     opened = std::make_unique<peephole_session>(threads, places);
@@ -77,7 +79,9 @@ void peephole_session_close(peephole_session *session) { delete session; }
 peephole_status peephole_session_add(peephole_session *session, int64_t ticket, const peephole_request *request, char *message,
                                      size_t message_size) {
   return peephole::answer(message, message_size, [&] {
-    peephole::check_models(*session, *request);
+    peephole::check_given("session", session);
+    peephole::check_given("request", request);
+    peephole::check_fits(*session, *request);
     peephole::check_request(*request);
     session->session.add(ticket, peephole::make_searcher(*request), *request);
   });
@@ -86,6 +90,8 @@ peephole_status peephole_session_add(peephole_session *session, int64_t ticket, 
 peephole_status peephole_session_step(peephole_session *session, peephole_answers **answers, char *message,
                                       size_t message_size) {
   return peephole::answer(message, message_size, [&] {
+    peephole::check_given("session", session);
+    peephole::check_given("answers", answers);
     auto gathered = std::make_unique<peephole::Answers>();
     peephole::gather(session->session.step(), *gathered);
     *answers = gathered.release();

@@ -19,6 +19,7 @@ struct OwnedTrace : peephole_trace {
 // Returns the weights of the bent step, of sum 1; none if no step is bent.
 std::vector<float> check_trace(const peephole_trace_request &r) {
   check_at_least("top", 1, r.top);
+  check_given("request of the trace", r.request);
   const peephole_request &request = *r.request;
   if (request.kind != PEEPHOLE_BEAM && request.kind != PEEPHOLE_FORCE) refuse("kind: wanted a beam search or a given target");
   if (request.num_models != 1) refuse("models: wanted one model, got " + number(request.num_models));
@@ -30,7 +31,7 @@ std::vector<float> check_trace(const peephole_trace_request &r) {
   std::vector<float> weights;
   if (r.bent_step < 0) return weights;
   if (!model.has_attention) refuse("bent_weights: wanted a model with attention");
-  if (!r.bent_weights) refuse("bent_weights: wanted a weight for each place of the source, got none");
+  check_given("bent_weights", r.bent_weights);
   const int64_t places = model.network->places(request.source_offsets[1]);
   double sum = 0;
   for (int64_t j = 0; j < places; ++j) {
@@ -74,6 +75,8 @@ void show(OwnedTrace &t) {
 peephole_status peephole_trace_make(const peephole_trace_request *request, peephole_trace **trace, char *message,
                                     size_t message_size) {
   return peephole::answer(message, message_size, [&] {
+    peephole::check_given("request", request);
+    peephole::check_given("trace", trace);
     const std::vector<float> bent = peephole::check_trace(*request);
     auto owned = std::make_unique<peephole::OwnedTrace>();
     peephole::Watch watch(request->request->should_stop, request->request->should_stop_context);

@@ -14,6 +14,7 @@ from collections.abc import Sequence
 from importlib.resources import files
 from pathlib import Path
 
+from peephole.engine.kinds import PREDICTION_KINDS, missing_kind
 from peephole.errors import ModelFileError, check_path
 from peephole.export.files import write_files
 from peephole.model import load
@@ -23,7 +24,7 @@ from peephole.storage.header import read_content
 WEB = files("peephole.export") / "web"
 BUILDS = ("simd", "plain")
 """The engine's builds: with 128-bit vectors, which nearly all browsers have, and without."""
-SCRIPTS = ("symbols.js", "trace.js", "engine.js", "model.js", "api.js")
+SCRIPTS = ("checks.js", "symbols.js", "trace.js", "engine.js", "model.js", "api.js")
 """The parts of the module, each importing only those before it."""
 COPIED = (*SCRIPTS, "peephole.js", "peephole.d.ts", "worker.js", "page.js", "page.css")
 
@@ -59,6 +60,10 @@ def _read_models(names: Sequence[str | Path]) -> list[bytes]:
     if model.config.model.predicts_vectors:
         described = Architecture.of(model.config.model).describe()
         raise ModelFileError(f"{names[0]}: wanted a model that predicts symbols for --to web, got {described}")
+    for name, member in zip(names, model.members, strict=True):
+        missing = missing_kind(Architecture.of(member.config.model).kinds(), PREDICTION_KINDS)
+        if missing is not None:
+            raise ModelFileError(f"{name}: --to web: the engine {missing}")
     return [read_content(name) for name in names]
 
 

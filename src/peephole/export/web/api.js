@@ -1,6 +1,7 @@
 // Loading and predicting, in this thread or in a worker; peephole.js says where the files are.
 
-import { Engine, EngineStopped, PeepholeError, bestBuild, decodeBase64 } from "./engine.js";
+import { EngineStopped, PeepholeError, checkFiles, checkOptions, checkSources, checkTexts } from "./checks.js";
+import { Engine, bestBuild, decodeBase64 } from "./engine.js";
 import { LocalModel } from "./model.js";
 
 export { PeepholeError, EngineStopped };
@@ -14,13 +15,18 @@ export const place = { builds: null, startWorker: null, base: null };
 async function readBytes(from) {
   if (from instanceof ArrayBuffer) return new Uint8Array(from);
   if (ArrayBuffer.isView(from)) return new Uint8Array(from.buffer, from.byteOffset, from.byteLength);
-  const url = new URL(from, globalThis.location?.href ?? place.base ?? undefined);
-  if (url.protocol === "file:" && IN_NODE) {
-    return new Uint8Array(await (await import("node:fs/promises")).readFile(url));
+  try {
+    const url = new URL(from, globalThis.location?.href ?? place.base ?? undefined);
+    if (url.protocol === "file:" && IN_NODE) {
+      return new Uint8Array(await (await import("node:fs/promises")).readFile(url));
+    }
+    const answer = await fetch(url);
+    if (!answer.ok) throw new PeepholeError(`${url}: wanted a file, got status ${answer.status}`);
+    return new Uint8Array(await answer.arrayBuffer());
+  } catch (error) {
+    if (error instanceof PeepholeError) throw error;
+    throw new PeepholeError(`${from}: cannot be read: ${error.message}`);
   }
-  const answer = await fetch(url);
-  if (!answer.ok) throw new PeepholeError(`${url}: wanted a file, got status ${answer.status}`);
-  return new Uint8Array(await answer.arrayBuffer());
 }
 
 // Returns the bytes of the engine's build that suits this browser.
@@ -31,8 +37,12 @@ async function readBuild(build) {
 }
 
 // Load a model file, or several as an ensemble.
-export async function load(from, { worker = typeof Worker !== "undefined" && !IN_NODE, build } = {}) {
-  const files = await Promise.all((Array.isArray(from) ? from : [from]).map(readBytes));
+export async function load(from, options = {}) {
+  const given = Array.isArray(from) ? from : [from];
+  checkFiles(given);
+  checkOptions("load", options);
+  const { build } = options, worker = options.worker ?? (typeof Worker !== "undefined" && !IN_NODE);
+  const files = await Promise.all(given.map(readBytes));
   const bytes = await readBuild(build);
   const module = await WebAssembly.compile(bytes);
   const model = new Model(worker ? new WorkerHost(module, files) : new LocalHost(module, files));
@@ -57,18 +67,29 @@ export class Model {
   }
 
   // The predictions of each source, best first.
-  predict(sources, { signal, onProgress, ...options } = {}) {
-    return this.#host.call("predict", [sources, options], { signal, onProgress });
+  async predict(sources, options = {}) {
+    checkSources(sources);
+    checkOptions("predict", options);
+    const { signal, onProgress, ...rest } = options;
+    return this.#host.call("predict", [sources, rest], { signal, onProgress });
   }
 
   // log p(Y | X) of each target given its source.
-  score(sources, targets, { signal, onProgress } = {}) {
+  async score(sources, targets, options = {}) {
+    checkSources(sources);
+    checkTexts("targets", targets);
+    checkOptions("score", options);
+    const { signal, onProgress } = options;
     return this.#host.call("score", [sources, targets], { signal, onProgress });
   }
 
   // Everything of the prediction of one source: gates, states, attention, and every hypothesis of the search.
-  trace(source, { signal, ...options } = {}) {
-    return this.#host.call("trace", [source, options], { signal });
+  async trace(source, options = {}) {
+    checkSources([source]);
+    checkOptions("trace", options);
+    const { signal, bend, ...rest } = options;
+    const bent = bend ? { step: bend.step, weights: Array.from(bend.weights) } : null;
+    return this.#host.call("trace", [source, { ...rest, bend: bent }], { signal });
   }
 
   // Releases the memory; the model cannot be used afterwards.

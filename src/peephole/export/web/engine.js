@@ -1,5 +1,6 @@
 // The engine: one WebAssembly instance, its memory, and the calls of its C interface (engine/include/peephole.h).
 
+import { EngineStopped, PeepholeError } from "./checks.js";
 import { readTrace } from "./trace.js";
 
 const MESSAGE_BYTES = 1000;
@@ -10,16 +11,6 @@ const PROBES = {
   exceptions: "AGFzbQEAAAABBAFgAAADAgEACggBBgAGQBkLCw==",
   simd: "AGFzbQEAAAABBQFgAAF7AwIBAAoKAQgAQQD9D/1iCw==",
 };
-
-// The engine refused a model or a request; the message says why.
-export class PeepholeError extends Error {
-  name = "PeepholeError";
-}
-
-// The engine stopped and cannot go on: a defect. Its memory is lost.
-export class EngineStopped extends Error {
-  name = "EngineStopped";
-}
 
 export function decodeBase64(text) {
   return Uint8Array.from(atob(text), (letter) => letter.charCodeAt(0));

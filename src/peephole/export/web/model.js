@@ -1,29 +1,12 @@
 // A model, or an ensemble, in one engine: reads sources, searches, and returns predictions.
 
-import { PeepholeError } from "./engine.js";
+import { OPTIONS, PeepholeError, checkNumber, isGiven } from "./checks.js";
 import { EOS, UNK, findCopies, readTable } from "./symbols.js";
 
 const BEAM = 0, FORCE = 2; // enum peephole_search_kind
 const PART = 8; // sources searched between two calls of onProgress
 const LARGEST_HALF = 65504;
 const MOST_IN_SOURCE = 1000; // data.max_length where a file has none
-
-// The options of `predict`, their names in section `search` of the settings, and their defaults there.
-const OPTIONS = {
-  beamSize: ["beam_size", 5],
-  nbest: ["nbest", 1],
-  lengthPenalty: ["length_penalty", 0],
-  lengthReward: ["length_reward", 0],
-  coveragePenalty: ["coverage_penalty", 0],
-  ctcWeight: ["ctc_weight", null],
-  minLength: ["min_length", 0],
-  noRepeatNgram: ["no_repeat_ngram", 0],
-  diverseGroups: ["diverse_groups", 1],
-  diversity: ["diversity", 0.5],
-  maxLengthFactor: ["max_length_factor", 3],
-  maxLengthExtra: ["max_length_extra", 20],
-};
-const OTHER_OPTIONS = ["maxLength", "prefix", "attention"];
 
 function readMetadata(bytes) {
   const view = new DataView(bytes.buffer, bytes.byteOffset, bytes.length);
@@ -90,10 +73,11 @@ export class LocalModel {
   }
 
   // Returns the predictions of each source. Calls `between(done)` between parts; a promise that it returns is awaited.
+  // The arguments of this and of the next two have passed checks.js.
   async predict(sources, options, between) {
     const search = this.#searchOptions(options);
     const read = this.#readSources(sources, options, search);
-    const results = read.map((source) => (source.length ? [] : [emptyPrediction(this.#attends(search))]));
+    const results = read.map((source) => (source.length ? [] : [emptyPrediction(search.attention && this.#hasAttention)]));
     const order = read.map((_, i) => i).filter((i) => read[i].length);
     order.sort((a, b) => read[a].length - read[b].length);
     for (let first = 0; first < order.length; first += PART) {
@@ -131,12 +115,15 @@ export class LocalModel {
 
   // Returns everything of the prediction of one source: see readTrace in trace.js; `names` has the text of each symbol.
   // `bend`: attention weights that one step has in place of computed ones, { step, weights }, or null.
-  async trace(source, { bend = null, top = 5, ...options }, between) {
+  async trace(source, { bend, top, ...options }, between) {
     await between(0);
     const search = this.#searchOptions(options), [read] = this.#readSources([source], options, search);
     if (!read.length) throw new PeepholeError("trace: source 0 is empty; wanted at least one symbol");
+    if (bend && this.#hasAttention && bend.weights.length !== this.#places(read.length)) {
+      throw new PeepholeError(`bend: wanted ${this.#places(read.length)} weights, one for each place, got ${bend.weights.length}`);
+    }
     const fields = { ...this.#sourceFields([read]), ...targetFields([read], search) };
-    const found = this.engine.trace(this.models, fields, top, bend);
+    const found = this.engine.trace(this.models, fields, top ?? 5, bend);
     const texts = read.copied ? [...read.copied.texts.keys()] : [], names = {};
     for (const id of [...found.ids, ...found.topSymbols.flat(), ...(found.beam?.symbol ?? [])]) {
       names[id] ??= id < this.target.size ? this.target.names[id] : texts[id - this.target.size];
@@ -147,28 +134,26 @@ export class LocalModel {
     return { ...found, text, tokens, finished, names, sourceTokens, unknown, truncated };
   }
 
-  #attends({ attention }) {
-    return attention && (this.header.architecture.context ?? "attention") === "attention";
+  get #hasAttention() {
+    return (this.header.architecture.context ?? "attention") === "attention";
   }
 
   #searchOptions(options) {
-    const known = [...Object.keys(OPTIONS), ...OTHER_OPTIONS];
-    for (const name of Object.keys(options)) {
-      if (!known.includes(name)) throw new PeepholeError(`predict: unknown option ${name}; wanted ${known.join(", ")}`);
-    }
     const { search = {}, train = {} } = this.header.settings, found = { attention: options.attention ?? true };
-    for (const [name, [setting, usual]] of Object.entries(OPTIONS)) {
+    for (const [name, [setting, usual, range]] of Object.entries(OPTIONS)) {
       const value = options[name] ?? search[setting] ?? usual;
-      if (value !== null && !Number.isFinite(value)) throw new PeepholeError(`${name}: wanted a number, got ${value}`);
+      if (value !== null) checkNumber(name, value, range);
       found[name] = value;
     }
-    found.nbest = Math.min(found.nbest, options.nbest === undefined ? found.beamSize : Infinity);
+    found.nbest = Math.min(found.nbest, isGiven(options.nbest) ? Infinity : found.beamSize);
+    if (found.ctcWeight && !this.header.architecture.ctc) {
+      throw new PeepholeError(`ctcWeight: wanted a model with a CTC output, or 0; got ${found.ctcWeight} without one`);
+    }
     found.ctcWeight ??= this.header.architecture.ctc ? train.ctc_weight ?? 0.3 : 0;
     return found;
   }
 
   #readSources(sources, options, search) {
-    if (!Array.isArray(sources)) throw new PeepholeError("sources: wanted a list of texts");
     const prefixes = typeof options.prefix === "string" ? sources.map(() => options.prefix) : options.prefix;
     if (prefixes && prefixes.length !== sources.length) {
       throw new PeepholeError(`prefix: wanted a text or a list of ${sources.length}, one a source, got ${prefixes.length}`);
@@ -195,11 +180,11 @@ export class LocalModel {
   }
 
   #readSource(given, index) {
-    if (this.isLanguageModel) return { ids: [EOS], tokens: [], unknown: [], truncated: false, length: 1 };
-    if (this.frameSize) return this.#readFrames(given, index);
-    if (typeof given !== "string" && !(Array.isArray(given) && given.every((token) => typeof token === "string"))) {
-      throw new PeepholeError(`sources: wanted texts or lists of symbols, got ${typeof given} at index ${index}`);
+    if (this.frameSize && !this.isLanguageModel) return this.#readFrames(given, index);
+    if (given instanceof Float32Array) {
+      throw new PeepholeError(`source ${index}: this model reads text; wanted a text or a list of symbols, got frames`);
     }
+    if (this.isLanguageModel) return { ids: [EOS], tokens: [], unknown: [], truncated: false, length: 1 };
     const all = this.source.segment(given), longest = this.header.settings.data?.max_length ?? MOST_IN_SOURCE;
     const ids = all.ids.slice(0, longest), tokens = all.tokens.slice(0, longest);
     const unknown = tokens.filter((_, i) => ids[i] === UNK);

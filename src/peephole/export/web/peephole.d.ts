@@ -29,17 +29,17 @@ export interface CallOptions {
   onProgress?: (done: number) => void;
 }
 
-/** What is not given is taken from the model file's settings. */
+/** What is not given is taken from the model file's settings. Numbers have the ranges of section `search` in Python. */
 export interface PredictOptions extends CallOptions {
   /** Hypotheses kept; 1 is greedy search. */
   beamSize?: number;
   /** Predictions for each source, at most beamSize. */
   nbest?: number;
-  /** Most symbols of a target, </s> included; usually maxLengthFactor × the source's length + maxLengthExtra. */
+  /** Most symbols of a target, </s> included, at most 1000000; usually maxLengthFactor × the source's length + maxLengthExtra. */
   maxLength?: number;
   maxLengthFactor?: number;
   maxLengthExtra?: number;
-  /** What every target begins with: a text or a list of symbols for all, or a list of them, one a source. */
+  /** What every target begins with: a text for all, or a list with a text or a list of symbols for each source. */
   prefix?: string | (string | string[])[];
   /** Whether predictions have their attention; true. */
   attention?: boolean;
@@ -53,10 +53,10 @@ export interface PredictOptions extends CallOptions {
   diversity?: number;
 }
 
-export interface TraceOptions extends PredictOptions {
+export interface TraceOptions extends Omit<PredictOptions, "onProgress"> {
   /** Attention weights, one for each output of the encoder, that a step (from 0) has in place of computed ones. */
-  bend?: { step: number; weights: number[] } | null;
-  /** Alternatives of each step, and extensions recorded of each hypothesis; 5. */
+  bend?: { step: number; weights: number[] | Float32Array } | null;
+  /** Alternatives of each step, and extensions recorded of each hypothesis, at most 1000; 5. */
   top?: number;
 }
 
@@ -114,7 +114,7 @@ export class Model {
   free(): void;
 }
 
-/** The engine refused a model, a request or the browser; the message says why, in one line. */
+/** A model, an argument or the browser is refused; the message says why, in one line. */
 export class PeepholeError extends Error {}
 
 /** The engine stopped, which is a defect. The next call starts a new one. */

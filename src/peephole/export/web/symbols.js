@@ -1,5 +1,7 @@
 // Splits texts into symbols, and joins symbols to texts, as src/peephole/symbols/tables.py does.
 
+import { PeepholeError } from "./checks.js";
+
 export const EOS = 2, UNK = 3;
 const SPECIALS = ["<pad>", "<s>", "</s>", "<unk>"];
 const SPACE = "\u2581"; // a space inside a subword
@@ -107,7 +109,7 @@ function bestPieces(model) {
 }
 
 const segmenterFails = (kind, reason) =>
-  new Error(`symbol table: cannot read the ${kind} segmenter: ${reason}; give sources as lists of symbols`);
+  new PeepholeError(`symbol table: cannot read the ${kind} segmenter: ${reason}; give sources as lists of symbols`);
 
 function subwordTable({ kind, normalize, segmenter: description }) {
   const { model, normalizer } = JSON.parse(description);
