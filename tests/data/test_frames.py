@@ -256,6 +256,9 @@ def test_sound_without_usable_samples_is_one_line_without_a_warning(samples: Any
 
 
 def test_eighty_samples_are_a_frame(tmp_path: Path) -> None:
+    soundfile.write(tmp_path / "b.wav", np.zeros(1), 48000)
+    with pytest.raises(DataError, match=r"b\.wav: is too short: a frame needs 240 samples at 48000 Hz, got 1$"):
+        read_frames(tmp_path / "b.wav", SOUND, 1000)
     soundfile.write(tmp_path / "a.wav", tone(1000, 16000)[:80], 16000)
     assert len(read_frames(tmp_path / "a.wav", SOUND, 1000)[0]) == 1
 

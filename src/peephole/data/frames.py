@@ -138,7 +138,7 @@ def _read_sound(how: FrameSymbols, path: Path, most: int, speed: float) -> tuple
     bank = kaldi_native_fbank.OnlineFbank(options)
     bank.accept_waveform(how.sample_rate, np.ascontiguousarray(wave * 32768, np.float32))  # as 16-bit numbers
     bank.input_finished()
-    if len(wave) and not bank.num_frames_ready:
+    if len(samples) and not bank.num_frames_ready:
         least = math.ceil(STEP_SECONDS / 2 * rate * speed)
         raise DataError(f"{path}: is too short: a frame needs {least} samples at {rate} Hz, got {len(samples)}")
     frames = [bank.get_frame(index) for index in range(min(bank.num_frames_ready, most))]
