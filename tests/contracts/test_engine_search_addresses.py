@@ -130,11 +130,11 @@ def test_a_list_that_holds_null_is_refused(kind: str) -> None:
 def test_what_is_not_read_may_be_null(kind: str) -> None:
     """No source, no symbol of a target, no phrase: their arrays need not be there."""
     with request(kind) as made:
-        zero, zeros = array("q", [0]), array("q", [0, 0])
+        zero, zeros, one = array("q", [0]), array("q", [0, 0]), array("q", [0, 1])
         made.targets = made.phrases = None
         made.target_offsets = made.phrase_offsets = zeros.buffer_info()[0]
-        if kind != "symbols":
-            made.phrase_offsets = made.phrase_symbol_offsets = None
+        if kind != "symbols":  # phrases are for beam search
+            made.phrase_offsets, made.phrase_symbol_offsets = one.buffer_info()[0], None
         assert search(made) == Status.OK
         made.num_sources, made.source_offsets = 0, zero.buffer_info()[0]
         made.sources = made.max_lengths = made.generators = None

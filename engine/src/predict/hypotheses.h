@@ -68,7 +68,7 @@ inline Source make_source(const Searcher &searcher, const peephole_request &requ
     source.target = request.targets + request.target_offsets[index];
     source.target_length = request.target_offsets[index + 1] - request.target_offsets[index];
   }
-  if (!is_given) source.phrases = Phrases(request, index);
+  if (request.kind == PEEPHOLE_BEAM) source.phrases = Phrases(request, index);
   source.max_length = is_given ? source.target_length + 1 : request.max_lengths[index];
   return source;
 }

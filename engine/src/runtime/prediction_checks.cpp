@@ -60,7 +60,7 @@ void check_addresses(const peephole_request &r) {
   check_at_least("sources", 0, r.num_sources);
   check_given("source_offsets", r.source_offsets);
   const bool searches = r.kind != PEEPHOLE_FORCE, has_sources = r.num_sources > 0;
-  const bool has_steps = r.source_offsets[r.num_sources] > 0;  // else check_offsets refuses the empty sources
+  const bool has_steps = r.source_offsets[r.num_sources] > 0;  // else check_offsets refuses empty sources
   const peephole_model &model = *r.models[0];
   if (has_steps && model.frame_size) check_given("frames", r.frames);
   if (has_steps && !model.frame_size) check_given("sources", r.sources);
@@ -71,7 +71,8 @@ void check_addresses(const peephole_request &r) {
   if (r.target_offsets && r.target_offsets[r.num_sources] > 0) check_given("targets", r.targets);
   if (r.kind == PEEPHOLE_BEAM && r.phrase_offsets) {
     check_given("phrase_symbol_offsets", r.phrase_symbol_offsets);
-    if (r.phrase_offsets[r.num_sources] > 0) check_given("phrases", r.phrases);  // no phrase is empty
+    const int64_t count = r.phrase_offsets[r.num_sources];
+    if (count > 0 && r.phrase_symbol_offsets[count] > 0) check_given("phrases", r.phrases);
   }
 }
 
