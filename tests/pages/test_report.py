@@ -267,8 +267,12 @@ def test_the_command_writes_a_page_or_json(run: Path, tmp_path: Path) -> None:
 
 
 def test_what_is_no_run_is_refused(run: Path, tmp_path: Path) -> None:
-    with pytest.raises(RunError, match="holds no run"):
+    with pytest.raises(RunError, match=r"none\.run: no such folder$"):
         peephole.report(tmp_path / "none.run")
+    (tmp_path / "empty.run").mkdir()
+    with pytest.raises(RunError, match="holds no run"):
+        peephole.report(tmp_path / "empty.run")
+    (tmp_path / "empty.run").rmdir()
     with pytest.raises(DataError, match="no such file"):
         peephole.report(run, tmp_path / "none.tsv")
     folder = copy_of(run, tmp_path)

@@ -138,6 +138,7 @@ def _run_command(request):
     os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
     os.dup2(output, 1)
     os.dup2(output, 2)
+    signal.signal(signal.SIGHUP, signal.SIG_DFL)  # where the tests run under nohup, it is ignored
     set_trap(**request["trap"])
     from peephole.cli import main
 

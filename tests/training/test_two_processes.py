@@ -196,7 +196,7 @@ def test_a_user_error_ends_both_processes_with_the_same_line(one_and_two, launch
         (tmp_path / "m.run/run.json").write_text("{}")
         line = "m.run: exists already; `peephole train --resume m.run` resumes it, "
     elif mistake == "no run":
-        arguments, line = ["train", "--resume", "m.run"], "m.run: holds no run: "
+        arguments, line = ["train", "--resume", "m.run"], "m.run: no such folder"
     elif mistake == "data changed":
         children = start_two(launcher, tmp_path, *command(steps=10_000))
         assert children[0].wait_for(lambda: step(tmp_path) > 0)
