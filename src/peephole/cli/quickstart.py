@@ -76,7 +76,7 @@ def command(minutes: float, folder: str) -> None:
         "and its errors\n\nNext:\n"
         f"  echo hello | peephole predict {shown}\n"
         f"  peephole predict {shown} --nbest 3 --json words.txt\n"
-        f"  peephole inspect {shown} PEEPHOLE -o page.html\n"
+        f"  peephole inspect {shown} peephole -o page.html\n"
         f"  peephole evaluate {shown} {folder}/test.tsv\n"
         f"  peephole train YOUR_PAIRS.tsv --out your.safetensors --minutes 10\n",
         highlight=False,
