@@ -55,7 +55,7 @@ def test_a_signal_stops_after_the_step_and_prints_the_command_to_resume(launcher
     assert (tmp_path / "m.safetensors").read_bytes() == uninterrupted
 
 
-def test_a_training_whose_messages_nobody_reads_any_more_saves_and_ends(launcher, tmp_path, uninterrupted):
+def test_a_training_whose_pipe_of_messages_is_closed_saves_and_ends(launcher, tmp_path, uninterrupted):
     write_pairs(tmp_path / "train.tsv")
     arguments = [sys.executable, "-m", "peephole", *command(checkpoint_seconds=1000)]
     with subprocess.Popen(arguments, stderr=subprocess.PIPE, cwd=tmp_path) as process:

@@ -1,4 +1,4 @@
-"""Find files of sound that were cut off: libsndfile reads what is left of them, without an error.
+"""Find truncated files of sound, which libsndfile reads as far as they go, without an error.
 
 WAV, AIFF and AU files begin with the number of bytes of sound. FLAC needs no such check, since its reader refuses a
 part of a file. Not found: MP3, Ogg and Opus files that end too early.
