@@ -4,7 +4,6 @@ Every stage writes a file at its end, and a stage whose file exists is skipped; 
 stopped and given again.
 """
 
-import argparse
 import json
 import os
 import re
@@ -20,6 +19,7 @@ from statistics import median
 from typing import Any, NamedTuple
 
 from fetch import run
+from run_options import budget_settings, recipe_parser, results_folder
 
 from peephole import load
 from peephole.data import Corpus
@@ -211,18 +211,6 @@ def write_text(path: Path, text: str) -> None:
     os.replace(part, path)
 
 
-def add_budget(parser: argparse.ArgumentParser, minutes: float) -> None:
-    """Add the options that say how long each training takes, by the clock or by its updates.
-
-    Args:
-        parser: gets `--minutes` and `--steps`.
-        minutes: of each training, where neither is given.
-    """
-    budget = parser.add_mutually_exclusive_group()
-    budget.add_argument("--minutes", type=float, default=minutes, help=f"of each training (default: {minutes:g})")
-    budget.add_argument("--steps", type=int, help="updates of each training, however long they take")
-
-
 def check_packages(*packages: str) -> None:
     """End the program if a package is missing that a recipe needs after hours of training.
 
@@ -232,47 +220,6 @@ def check_packages(*packages: str) -> None:
     for package in packages:
         if find_spec(package) is None:
             raise SystemExit(f"this recipe needs {package}: {install_hint(package)}")
-
-
-def budget_settings(minutes: float, steps: int | None) -> tuple[str, ...]:
-    """Return the settings of a training that takes so many minutes or, if given, so many updates.
-
-    >>> budget_settings(2, None)
-    ('train.epochs=none', 'train.minutes=2', 'train.steps=none')
-    """
-    limits = {"epochs": "none", "minutes": "none" if steps else f"{minutes:g}", "steps": steps or "none"}
-    return tuple(f"train.{name}={limit}" for name, limit in limits.items())
-
-
-def results_folder(data: Path, minutes: float, steps: int | None) -> Path:
-    """Return the folder of the results of such trainings, which is made if it is missing.
-
-    Args:
-        data: folder of the data.
-        minutes: of each training.
-        steps: updates of each training, in place of minutes.
-    """
-    results = data / (f"{steps}-steps" if steps else f"{minutes:g}-minutes")
-    results.mkdir(parents=True, exist_ok=True)
-    return results
-
-
-def recipe_parser(description: str | None, data: Path, minutes: float) -> argparse.ArgumentParser:
-    """Return a parser with the options of every recipe's run.py.
-
-    Args:
-        description: the docstring of run.py.
-        data: the folder that prepare.py writes.
-        minutes: of each training.
-    """
-    parser = argparse.ArgumentParser(description=description, formatter_class=argparse.RawDescriptionHelpFormatter)
-    add_budget(parser, minutes)
-    parser.add_argument("--threads", type=int, default=1, help="of training and prediction (default: 1)")
-    parser.add_argument(
-        "--seeds", type=int, choices=(1, 2, 3), help="most trainings of a system (default: as its table)"
-    )
-    parser.add_argument("--data", type=Path, default=data, help=f"folder of the files (default: {data})")
-    return parser
 
 
 def run_systems(

@@ -14,7 +14,8 @@ from prepare import DATA
 from report import read_pairs, table
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
-from stages import System, model_path, prepare_data, publish, recipe_parser, run_systems
+from run_options import recipe_parser
+from stages import System, model_path, prepare_data, publish, run_systems
 from tables import facts_table
 
 HERE = Path(__file__).parent

@@ -18,7 +18,8 @@ from prepare import DATA
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 from fetch import run
-from stages import System, publish, read_test, recipe_parser, run_systems
+from run_options import recipe_parser
+from stages import System, publish, read_test, run_systems
 from tables import facts_table, rows_of, scores_table
 
 HERE = Path(__file__).parent

@@ -18,6 +18,7 @@ from prepare import DATA
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 from fetch import run
+from run_options import recipe_parser
 from stages import (
     Search,
     System,
@@ -25,7 +26,6 @@ from stages import (
     model_path,
     publish,
     read_test,
-    recipe_parser,
     run_systems,
     train_language_model,
 )

@@ -15,6 +15,7 @@ from pathlib import Path
 from prepare import DATA, LANGUAGES
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
+from run_options import recipe_parser
 from stages import (
     System,
     guided,
@@ -22,7 +23,6 @@ from stages import (
     prepare_data,
     publish,
     read_test,
-    recipe_parser,
     run_systems,
     train_language_model,
 )

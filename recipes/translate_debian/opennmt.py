@@ -25,7 +25,8 @@ from pathlib import Path
 
 from report import OPENNMT, SYSTEMS, report
 from run import shared_options
-from stages import model_path, predictions_path, read_test, results_folder, run_logged, write_text
+from run_options import results_folder
+from stages import model_path, predictions_path, read_test, run_logged, write_text
 
 from peephole import Model, load
 from peephole.symbols import SPECIALS, Symbols

@@ -22,7 +22,8 @@ from report import SYSTEMS, report
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 from fetch import run
-from stages import check_packages, read_test, recipe_parser, run_systems
+from run_options import recipe_parser
+from stages import check_packages, read_test, run_systems
 
 HERE = Path(__file__).parent
 DATA = HERE / "data"

@@ -22,11 +22,14 @@ def shared():
     """Return the definitions of the shared modules; unload them afterwards."""
     sys.path.insert(0, str(RECIPES))
     yield SimpleNamespace(
-        **{name: SimpleNamespace(**runpy.run_path(str(RECIPES / f"{name}.py"))) for name in ("fetch", "tables")},
+        **{
+            name: SimpleNamespace(**runpy.run_path(str(RECIPES / f"{name}.py")))
+            for name in ("fetch", "run_options", "tables")
+        },
         stages=__import__("stages"),
     )
     sys.path.remove(str(RECIPES))
-    for name in ("fetch", "stages", "tables"):
+    for name in ("fetch", "run_options", "stages", "tables"):
         sys.modules.pop(name, None)
 
 
@@ -193,7 +196,7 @@ def test_a_missing_package_ends_the_program_at_once(shared):
 
 
 def test_minutes_or_steps_but_not_both(shared, capsys):
-    parser = shared.stages.recipe_parser("a recipe", Path("data"), 30)
+    parser = shared.run_options.recipe_parser("a recipe", Path("data"), 30)
     assert [getattr(parser.parse_args([]), name) for name in ("minutes", "steps")] == [30, None]
     with pytest.raises(SystemExit):
         parser.parse_args(["--steps", "5", "--minutes", "1"])

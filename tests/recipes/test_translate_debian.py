@@ -210,7 +210,7 @@ def modules(monkeypatch):
     monkeypatch.syspath_prepend(str(RECIPE))
     before = set(sys.modules)
     yield
-    for name in {"fetch", "report", "run", "stages", "tables"} - before:
+    for name in {"fetch", "report", "run", "run_options", "stages", "tables"} - before:
         sys.modules.pop(name, None)
     sys.path[:] = [folder for folder in sys.path if folder != str(RECIPE.parent)]
 
