@@ -21,6 +21,7 @@ MOST_LAYERS = 64
 MOST_CONVOLUTIONS = 8  # each halves the number of steps
 MOST_JOINED = 64
 MOST_SYMBOLS = 10**6  # learning subwords reserves memory for that many
+LONGEST_TARGET = 10**6  # symbols of a prediction
 MOST_AT_A_TIME = 10**6  # hypotheses, or sources in a batch
 HIGHEST_COUNT = 10**9  # of settings that no data can exceed, so that it means "all"
 MOST_MINUTES = 10**7  # 19 years
@@ -329,7 +330,7 @@ class SearchConfig:
     coverage_penalty: float = option(
         0.0, "weight of Σ_j log min(Σ_t α_tj, 1) in that score: source places left out cost", low=0, high=1000
     )
-    min_length: int = option(0, "least symbols of a prediction, </s> not counted", low=0, high=HIGHEST_COUNT)
+    min_length: int = option(0, "least symbols of a prediction, </s> not counted", low=0, high=LONGEST_TARGET)
     no_repeat_ngram: int = option(
         0, "no sequence of this many symbols occurs twice in a prediction; 0: any may", low=0, high=HIGHEST_COUNT
     )
@@ -346,8 +347,12 @@ class SearchConfig:
         None, "file of a language model whose weighted log p ranks and chooses beside the model's"
     )
     language_model_weight: float = option(0.3, "weight of the language model's log p", low=0, high=1000)
-    max_length_factor: float = option(3.0, "longest prediction: factor × source length + extra", low=0, high=1000)
-    max_length_extra: int = option(20, "longest prediction: factor × source length + extra", low=1, high=10**6)
+    max_length_factor: float = option(
+        3.0, "longest prediction: factor × source length + extra, at least min_length + 1", low=0, high=1000
+    )
+    max_length_extra: int = option(
+        20, "longest prediction: factor × source length + extra, at least min_length + 1", low=1, high=LONGEST_TARGET
+    )
     steps_ahead: int | None = option(
         None, "forecasting: steps to forecast (default: data.horizon)", low=1, high=HIGHEST_COUNT
     )

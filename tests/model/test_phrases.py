@@ -109,6 +109,8 @@ def test_settings_of_the_search_reach_it() -> None:
         [[plain]] = model.predict(["abba"], engine=engine)
         [[long]] = model.predict(["abba"], min_length=len(plain.tokens) + 3, engine=engine)
         assert len(long.tokens) >= len(plain.tokens) + 3
+        [[long]] = model.predict(["abba"], min_length=50, max_length_factor=0.0, max_length_extra=4, engine=engine)
+        assert len(long.tokens) >= 50  # the longest prediction follows the shortest
         [[once]] = model.predict(["abba"], min_length=12, no_repeat_ngram=2, engine=engine)
         bigrams = list(zip(once.tokens, once.tokens[1:], strict=False))
         assert len(set(bigrams)) == len(bigrams) >= 11

@@ -80,6 +80,7 @@ def compare(ask: Ask, model: Model, sources: list[Any], options: dict[str, Any],
         "beamSize": "beam_size",
         "nbest": "nbest",
         "lengthPenalty": "length_penalty",
+        "minLength": "min_length",
         "noRepeatNgram": "no_repeat_ngram",
     }
     native = {how[name]: value for name, value in options.items() if name in how}
@@ -128,6 +129,7 @@ OPTIONS: list[dict[str, Any]] = [
     {"beamSize": 1},
     {"beamSize": 6, "nbest": 6, "lengthPenalty": 1.0},
     {"beamSize": 3, "noRepeatNgram": 2},
+    {"minLength": 40},  # more than the usual most of these sources
     {"prefix": ["SMILE", "", "AH B"]},
 ]
 
@@ -172,6 +174,7 @@ REFUSED: list[tuple[dict[str, Any], str]] = [
     ({"options": {"beamSize": 0, "nbest": 1}}, "beamSize: wanted a whole number from 1 to 1000000, got 0"),
     ({"options": {"nbest": 7}}, "search: nbest: wanted at most beam_size = 5, got 7"),
     ({"options": {"beamSize": "many"}}, 'beamSize: wanted a whole number from 1 to 1000000, got "many"'),
+    ({"options": {"minLength": 3, "maxLength": 3}}, "minLength: wanted fewer than maxLength = 3, got 3"),
     ({"options": {"maxLength": 1, "prefix": "B"}}, "prefix of source 0: wanted fewer than 1 symbols, got 1"),
     ({"options": {"prefix": ["B", "B"]}}, "prefix: wanted a text or a list of 1, one a source, got 2"),
     ({"sources": [3]}, "sources: wanted texts or lists of symbols, got number at index 0"),

@@ -215,8 +215,15 @@ def read_prefixes(
 
 
 def longest_target(num_places: int, config: SearchConfig) -> int:
-    """Return the most symbols, </s> included, of the target of a source with this many encoder outputs."""
-    return int(num_places * config.max_length_factor) + config.max_length_extra
+    """Return the most symbols, </s> included, of the target of a source with this many encoder outputs.
+
+    >>> longest_target(4, SearchConfig(max_length_factor=1.5, max_length_extra=2))
+    8
+    >>> longest_target(4, SearchConfig(max_length_factor=1.5, max_length_extra=2, min_length=9))
+    10
+    """
+    longest = int(num_places * config.max_length_factor) + config.max_length_extra
+    return max(longest, config.min_length + 1)
 
 
 def count_unknown(symbols: Symbols, texts: Iterable[str]) -> Counter[str]:

@@ -12,6 +12,7 @@ from starlette.responses import Response
 from peephole.config import SearchConfig
 from peephole.errors import PeepholeError
 from peephole.model import Prediction
+from peephole.model.reading import longest_target
 from peephole.serve.metrics import Metrics
 from peephole.serve.models import Models, ServedModel
 from peephole.serve.options import Options
@@ -118,8 +119,7 @@ class Context:
 
 def _symbols(source: Any, prefix: str, settings: SearchConfig) -> int:
     """Return the estimated symbols of a source and its target: characters or frames, and the least of the target."""
-    longest = int(len(source) * settings.max_length_factor) + settings.max_length_extra
-    return len(source) + 1 + min(max(settings.min_length, len(prefix)), longest)
+    return len(source) + 1 + min(max(settings.min_length, len(prefix)), longest_target(len(source), settings))
 
 
 def client_of(request: Request) -> str:

@@ -10,7 +10,7 @@ export class EngineStopped extends Error {
   name = "EngineStopped";
 }
 
-const MOST_AT_A_TIME = 1e6, MOST_SYMBOLS = 1e6, HIGHEST_COUNT = 1e9, MOST_ALTERNATIVES = 1000;
+const MOST_AT_A_TIME = 1e6, LONGEST_TARGET = 1e6, HIGHEST_COUNT = 1e9, MOST_ALTERNATIVES = 1000;
 
 const whole = (low, high) => ({ kind: "a whole number", isOne: Number.isInteger, low, high });
 const real = (low, high) => ({ kind: "a number", isOne: Number.isFinite, low, high });
@@ -23,14 +23,14 @@ export const OPTIONS = {
   lengthReward: ["length_reward", 0, real(0, 1000)],
   coveragePenalty: ["coverage_penalty", 0, real(0, 1000)],
   ctcWeight: ["ctc_weight", null, real(0, 1)],
-  minLength: ["min_length", 0, whole(0, HIGHEST_COUNT)],
+  minLength: ["min_length", 0, whole(0, LONGEST_TARGET)],
   noRepeatNgram: ["no_repeat_ngram", 0, whole(0, HIGHEST_COUNT)],
   diverseGroups: ["diverse_groups", 1, whole(1, MOST_AT_A_TIME)],
   diversity: ["diversity", 0.5, real(0, HIGHEST_COUNT)],
   maxLengthFactor: ["max_length_factor", 3, real(0, 1000)],
-  maxLengthExtra: ["max_length_extra", 20, whole(1, MOST_SYMBOLS)],
+  maxLengthExtra: ["max_length_extra", 20, whole(1, LONGEST_TARGET)],
 };
-const MAX_LENGTH = whole(1, MOST_SYMBOLS); // as maxLengthExtra, which bounds the target of a short source
+const MAX_LENGTH = whole(1, LONGEST_TARGET); // as maxLengthExtra, which bounds the target of a short source
 const SEARCH = [...Object.keys(OPTIONS), "maxLength", "prefix", "attention"];
 const KNOWN = {
   load: ["worker", "build"],
@@ -71,6 +71,10 @@ export function checkOptions(call, options) {
   }
   for (const [name, value] of Object.entries(options)) {
     if (isGiven(value)) checkOption(name, value);
+  }
+  const { minLength, maxLength } = options;
+  if (isGiven(minLength) && isGiven(maxLength) && minLength >= maxLength) {
+    refuse("minLength", `fewer than maxLength = ${maxLength}`, minLength);
   }
 }
 

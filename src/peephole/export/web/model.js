@@ -167,7 +167,8 @@ export class LocalModel {
       if (prefixes) source.begin = this.#targetIds(prefixes[index], source.copied);
       if (!source.length) return source;
       const places = this.isLanguageModel ? source.begin.length : this.#places(source.length);
-      source.most = options.maxLength ?? Math.trunc(places * search.maxLengthFactor) + search.maxLengthExtra;
+      const usual = Math.trunc(places * search.maxLengthFactor) + search.maxLengthExtra;
+      source.most = options.maxLength ?? Math.max(usual, search.minLength + 1);
       if (source.begin.length >= source.most) {
         throw new PeepholeError(`prefix of source ${index}: wanted fewer than ${source.most} symbols, got ${source.begin.length}`);
       }
