@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
+import re
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
 from peephole.model import Model, Notices
+from peephole.serve.native import _result
 
-from .conftest import Server
+from .conftest import Server, serving
 
 WORDS = ["dan", "ande", "nad", "da", "e", "andnad", "", "dean", "xyz", "naaaad"]
 SETTINGS = [
@@ -51,6 +54,51 @@ def test_an_answer_has_the_bytes_of_predict(server: Server, toy_file, tmp_path, 
     answer = server.post("/v1/predict", {"sources": WORDS, "attention": True, "stream": True})
     assert answer.headers["content-type"] == "application/x-ndjson"
     assert answer.body.decode().splitlines() == printed
+
+
+def test_an_answer_has_limited_attention(toy_file, toy: Model) -> None:
+    sources = ["dan" * 10, "da", "dan" * 10]
+    weights = [found[0].attention.size for found in toy.predict(sources, min_length=5, notices=Notices())]
+    assert weights[1] < 100 < weights[0]
+    asked = {"sources": sources, "attention": True, "min_length": 5}
+    with serving(f"toy={toy_file}", "--max-attention", weights[0] + weights[1]) as server:
+        refused = server.post("/v1/predict", asked)
+        assert server.post("/v1/predict", {**asked, "sources": sources[:2]}).json["results"] == expected(
+            toy, sources[:2], attention=True, min_length=5
+        )
+        assert server.post("/v1/predict", {"sources": sources}).status == 200
+    assert refused.status == 413
+    assert re.fullmatch(
+        rf"attention: wanted at most {weights[0] + weights[1]} weights in an answer \(max_attention\), got \d+ or "
+        "more; ask for fewer sources or a smaller nbest",
+        refused.error,
+    )
+    with serving(f"toy={toy_file}", "--max-attention", weights[0] - 1) as server:
+        lines = server.post("/v1/predict", {**asked, "stream": True}).body.splitlines()
+    first, second, third = map(json.loads, lines)
+    assert first == third == {"source": sources[0], "error": first["error"]}
+    assert "(max_attention), got" in first["error"]
+    assert [second] == expected(toy, sources[1:2], attention=True, min_length=5)
+
+
+def test_others_are_answered_between_the_predictions_of_an_answer(toy: Model) -> None:
+    [found] = toy.predict(["dan"], beam_size=8, nbest=8, notices=Notices())
+    turns = 0
+
+    async def count() -> None:
+        nonlocal turns
+        while True:
+            turns += 1
+            await asyncio.sleep(0)
+
+    async def write() -> bytes:
+        counting = asyncio.create_task(count())
+        written = await _result("dan", found)
+        counting.cancel()
+        return written
+
+    assert json.loads(asyncio.run(write())) == expected(toy, ["dan"], True, beam_size=8, nbest=8)[0]
+    assert turns >= 8
 
 
 def test_prefixes_and_required_texts(server: Server, toy: Model) -> None:

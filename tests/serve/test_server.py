@@ -6,9 +6,12 @@ import base64
 import http.client
 import json
 import os
+import re
 import shutil
 import signal
 import socket
+import subprocess
+import sys
 import threading
 import time
 from pathlib import Path
@@ -77,6 +80,18 @@ def test_tokens(toy_file: Path, tmp_path: Path) -> None:
         assert server.call("GET", "/readyz").status == 200
         server.stop()
     assert {log["client"] for log in server.logs if log.get("status") == 200} == {"token 1", "token 2", "127.0.0.1"}
+
+
+def test_the_address_is_printed_when_requests_are_answered(toy_file: Path) -> None:
+    command = [sys.executable, "-m", "peephole", "serve", "--port", "0", str(toy_file)]
+    with subprocess.Popen(command, stderr=subprocess.PIPE, text=True) as process:
+        assert process.stderr is not None
+        port = re.search(r":(\d+)/", process.stderr.readline())
+        try:
+            assert port is not None
+            socket.create_connection(("127.0.0.1", int(port[1])), timeout=20).close()
+        finally:
+            process.kill()
 
 
 def test_another_address_than_loopback_is_warned_about(toy_file: Path) -> None:

@@ -81,7 +81,7 @@ class Prediction:
             "source_tokens": self.source_tokens,
             "unknown": list(self.unknown),
             "truncated": self.truncated,
-            "attention": None if attention is None else [[round(float(a), 5) for a in row] for row in attention],
+            "attention": None if attention is None else attention.astype("float64").round(5).tolist(),
         }
 
 

@@ -20,6 +20,7 @@ from peephole.serve.query import Query
 from peephole.serve.refusal import RefusalError, refusal_of
 from peephole.serve.request import Work, run_all
 from peephole.serve.schema import Requests, json_bytes, too_long_together
+from peephole.serve.weights import WeightCount
 from peephole.symbols import FrameSymbols
 
 Endpoint = Callable[..., Awaitable[Response]]
@@ -47,17 +48,23 @@ class Context:
         """Return the predictions of each source of a request.
 
         Raises:
-            RefusalError: see `peephole.serve.request.run_all`; 422 also for settings that the model refuses.
+            RefusalError: see `peephole.serve.request.run_all`; 422 also for settings that the model refuses, 413
+                for more attention weights than an answer may have.
             ClientGoneError: the client has left.
         """
         work = self.work(served, sources, search, prefixes=prefixes, must_contain=must_contain, attention=attention)
-        return await self.run(request, served, list(work))
+        return await self.run(request, served, list(work), WeightCount(self.limits.max_attention).add)
 
-    async def run(self, request: Request, served: ServedModel, work: Sequence[tuple[Work, float]]) -> list[Any]:
-        """Return the results of some work; errors as in `predict`."""
-        found = await run_all(
-            served.scheduler, work, client_of(request), lambda: wait_until_gone(request), self.limits.max_seconds
-        )
+    async def run(
+        self,
+        request: Request,
+        served: ServedModel,
+        work: Sequence[tuple[Work, float]],
+        check: Callable[[Any], None] | None = None,
+    ) -> list[Any]:
+        """Return the results of some work; arguments and errors as those of `peephole.serve.request.run_all`."""
+        gone = functools.partial(wait_until_gone, request)
+        found = await run_all(served.scheduler, work, client_of(request), gone, self.limits.max_seconds, check)
         self.metrics.sources.labels(served.name).inc(len(work))
         return found
 

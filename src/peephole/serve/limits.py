@@ -17,6 +17,9 @@ class Limits:
     max_length: int = option(2000, "most characters of a source, a target or a prefix", low=1, high=10**7)
     max_batch: int = option(256, "most sources of a request; a streamed one may have more", low=1, high=10**6)
     max_hypotheses: int = option(32, "largest beam_size and nbest of a request", low=1, high=10**4)
+    max_attention: int = option(
+        2_000_000, "most attention weights of an answer, or of a line of a streamed one", low=1, high=10**9
+    )
     max_queue: int = option(2048, "most sources that wait for a model; above, requests get 429", low=1, high=10**7)
     max_body: int = option(8_000_000, "most bytes of a request's body", low=1000, high=10**10)
     max_bodies: int = option(256_000_000, "most bytes of all bodies held at a time", low=1000, high=10**12)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncGenerator, AsyncIterator
 from contextlib import aclosing
 from typing import Any
@@ -18,9 +19,10 @@ from peephole.serve.models import ServedModel
 from peephole.serve.query import Query
 from peephole.serve.refusal import RefusalError, refusal_of
 from peephole.serve.request import run_streamed
-from peephole.serve.schema import json_bytes, parse
+from peephole.serve.schema import json_bytes, json_list, json_object, parse
 from peephole.serve.streaming import LinesResponse
 from peephole.serve.uploads import read_upload
+from peephole.serve.weights import WeightCount
 from peephole.symbols import FrameSymbols
 
 EXAMPLE = {
@@ -59,7 +61,7 @@ def native_routes(context: Context) -> APIRouter:
             outcomes = run_streamed(served.scheduler, work, client_of(request), context.limits.max_seconds)
             return await LinesResponse.start(_lines(outcomes, asked.sources, context, served))
         found = await context.predict(request, served, asked.sources, search, **how)
-        return _results(served, asked.sources, found)
+        return await _results(served, asked.sources, found)
 
     async def score(request: Request) -> Response:
         """Return log p(Y | X) of each target given its source, natural logarithms."""
@@ -115,20 +117,27 @@ async def _predict_files(context: Context, request: Request) -> Response:
     found = await context.predict(
         request, served, frames, schema.search_settings(upload.settings), attention=upload.settings.attention
     )
-    return _results(served, upload.names, found)
+    return await _results(served, upload.names, found)
 
 
 def _head(served: ServedModel) -> dict[str, Any]:
     return {"model": served.name, "version": served.version}
 
 
-def _results(served: ServedModel, sources: list[str], found: list[list[Prediction]]) -> Response:
-    results = [_result(source, predictions) for source, predictions in zip(sources, found, strict=True)]
-    return answer(_head(served) | {"results": results})
+async def _results(served: ServedModel, sources: list[str], found: list[list[Prediction]]) -> Response:
+    results = [await _result(source, predictions) for source, predictions in zip(sources, found, strict=True)]
+    head = {name: json_bytes(value) for name, value in _head(served).items()}
+    body = json_object(head | {"results": json_list(results)})
+    return Response(body, media_type="application/json")
 
 
-def _result(source: str, predictions: list[Prediction]) -> dict[str, Any]:
-    return {"source": source, "predictions": [prediction.to_dict() for prediction in predictions]}
+async def _result(source: str, predictions: list[Prediction]) -> bytes:
+    """Return a result as JSON; others are answered between its predictions, which can be long."""
+    written = []
+    for prediction in predictions:
+        written.append(json_bytes(prediction.to_dict()))
+        await asyncio.sleep(0)
+    return json_object({"source": json_bytes(source), "predictions": json_list(written)})
 
 
 async def _lines(
@@ -138,14 +147,19 @@ async def _lines(
     index = 0
     async with aclosing(outcomes):
         async for outcome in outcomes:
+            try:
+                WeightCount(context.limits.max_attention).add(outcome)
+            except RefusalError as too_many:
+                outcome = too_many
             if isinstance(outcome, Exception):
                 refusal = refusal_of(outcome)
-                line = {"source": sources[index], "error": refusal.message if refusal else "the server failed"}
+                reason = refusal.message if refusal else "the server failed"
+                line = json_bytes({"source": sources[index], "error": reason})
             else:
-                line = _result(sources[index], outcome)
+                line = await _result(sources[index], outcome)
                 context.metrics.sources.labels(served.name).inc()
             index += 1
-            yield json_bytes(line) + b"\n"
+            yield line + b"\n"
 
 
 def _describe(served: ServedModel, context: Context) -> dict[str, Any]:

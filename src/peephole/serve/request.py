@@ -27,6 +27,7 @@ async def run_all(
     client: str,
     gone: Callable[[], Awaitable[None]],
     seconds: float,
+    check: Callable[[Any], None] | None = None,
 ) -> list[Any]:
     """Run the work of a request and return the results in its order.
 
@@ -36,10 +37,11 @@ async def run_all(
         client: who sent it.
         gone: returns when the client closes its connection.
         seconds: the longest time.
+        check: called with each outcome as it comes; a RefusalError ends the request.
 
     Raises:
         RefusalError: 413 for more work than the queue holds, 429 without room, 504 if it takes longer, 422 for what the
-            model refuses.
+            model refuses; those of `check`.
         ClientGoneError: the client does not wait any more; its work was dropped.
     """
     loop = asyncio.get_running_loop()
@@ -52,6 +54,11 @@ async def run_all(
             nonlocal left
             results[index] = outcome
             left -= 1
+            try:
+                if check is not None:
+                    check(outcome)
+            except RefusalError as refusal:
+                give_up(refusal)
             if not left and not finished.done():
                 finished.set_result(None)
 

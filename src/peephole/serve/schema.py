@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import fields
 from typing import Annotated, Any, get_type_hints
 
@@ -281,6 +281,24 @@ def json_bytes(value: Any) -> bytes:
         return json.dumps(_finite(value), ensure_ascii=False).encode()
 
 
+def json_list(items: Iterable[bytes]) -> bytes:
+    """Return a list of values that are JSON already.
+
+    >>> json_list([b"1", b'"a"'])
+    b'[1, "a"]'
+    """
+    return b"[" + b", ".join(items) + b"]"
+
+
+def json_object(fields: Mapping[str, bytes]) -> bytes:
+    """Return an object of values that are JSON already.
+
+    >>> json_object({"a": b"1", "b": b"[2]"})
+    b'{"a": 1, "b": [2]}'
+    """
+    return b"{" + b", ".join(json_bytes(name) + b": " + value for name, value in fields.items()) + b"}"
+
+
 def _finite(value: Any) -> Any:
     if isinstance(value, dict):
         return {name: _finite(inner) for name, inner in value.items()}
@@ -295,7 +313,7 @@ REFUSALS: dict[int | str, dict[str, Any]] = {
         401: "no token of this server",
         404: "no such model",
         408: "the request did not arrive in time",
-        413: "too many sources, too long a text, or too large a body",
+        413: "too many sources, too long a text, too large a body, or too much attention",
         415: "a compressed body",
         422: "wrong fields or values",
         429: "the queue is full; try again after Retry-After seconds",

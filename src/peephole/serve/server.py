@@ -149,10 +149,10 @@ class Server(uvicorn.Server):
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         """Load the models and listen."""
         await super().startup(sockets)
-        for address in [listener.getsockname() for server in self.servers for listener in server.sockets]:
-            log.info("listening", extra={"address": address[0], "port": address[1]})
         if self.started and self._on_listening is not None:
             self._on_listening()
+        for address in [listener.getsockname() for server in self.servers for listener in server.sockets]:
+            log.info("listening", extra={"address": address[0], "port": address[1]})
 
     async def on_tick(self, counter: int) -> bool:
         """Begin to drain after a signal; end when it is done."""

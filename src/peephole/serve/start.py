@@ -39,12 +39,19 @@ def serve(
     if not ipaddress.ip_address(address).is_loopback:
         who = "everyone who can reach this machine" if options.tokens is None else "other machines"
         notes.append(f"listening at {address}: {who} can use the models, and the connection is not encrypted")
-    notes.append(f"http://{f'[{address}]' if ':' in address else address}:{port}/  ({', '.join(loaded)})")
+    place = f"http://{f'[{address}]' if ':' in address else address}:{port}/  ({', '.join(loaded)})"
+
+    def listening() -> None:
+        if print_note is not None:
+            print_note(place)  # not before: who reads it connects at once
+        if on_listening is not None:
+            on_listening()
+
     if print_note is not None:
         for note in notes:
             print_note(note)
     start_logging(with_process=options.processes > 1)
-    run(app, listener, options.limits.max_seconds, setup.grace, on_listening)
+    run(app, listener, options.limits.max_seconds, setup.grace, listening)
 
 
 def _check_languages(names: Iterable[str], loaded: Mapping[str, Model]) -> None:
