@@ -136,6 +136,14 @@ def test_tables_are_read_row_by_row(tmp_path: Path) -> None:
         assert (frames.tolist(), is_longer) == (wanted[:3].tolist(), True)
 
 
+def test_numbers_of_any_level_keep_their_changes(tmp_path: Path) -> None:
+    table = np.array([[101_325, 4000, 1e-9], [101_325.5, 4000.25, 2e-9], [-3e38, 0, 0]], np.float32)
+    np.save(tmp_path / "a.npy", table)
+    frames, _, _ = read_frames(tmp_path / "a.npy", FrameSymbols("numbers", size=3), 3)
+    assert frames.dtype == np.float32
+    assert frames.tolist() == table.tolist()
+
+
 def test_the_names_of_columns_are_left_out_and_reported(tmp_path: Path) -> None:
     for text in ("x,y\n1,2\n3,4\n", "\ufeffx, y\n1,2\n3,4\n", "\ufeff1,2\n3,4\n"):
         (tmp_path / "a.csv").write_text(text, encoding="utf-8")
