@@ -64,6 +64,14 @@ def test_only_the_beginning_of_a_long_sound_is_read(tmp_path: Path) -> None:
     assert (frames.shape, is_longer) == ((50, 80), True)
 
 
+@pytest.mark.parametrize("rate", [8000, 16000])
+def test_a_sound_of_one_frame_too_many_is_longer(rate: int, tmp_path: Path) -> None:
+    for samples, wanted in ((rate // 2, False), (rate // 2 + rate // 100, True)):
+        soundfile.write(tmp_path / "a.wav", tone(1000, rate)[:samples], rate)
+        frames, is_longer, _ = read_frames(tmp_path / "a.wav", SOUND, 50)
+        assert (len(frames), is_longer) == (50, wanted)
+
+
 def test_an_image_is_read_column_by_column_with_black_as_1(tmp_path: Path) -> None:
     points = np.full((48, 20), 255, np.uint8)
     points[10:30, 4] = 0

@@ -128,7 +128,7 @@ def _read_sound(how: FrameSymbols, path: Path, most: int, speed: float) -> tuple
         check_is_whole(path)
         rate = file.samplerate
         samples = file.read(int((most + 1) * STEP_SECONDS * rate * speed), dtype="float32", always_2d=True)
-        is_longer = file.tell() < file.frames
+        has_more = file.tell() < file.frames
     _check_samples(path, samples)
     if samples.shape[1] > 1:
         changes.append("several channels of sound mixed to one")
@@ -152,6 +152,7 @@ def _read_sound(how: FrameSymbols, path: Path, most: int, speed: float) -> tuple
         raise DataError(f"{path}: is too short: a frame needs {least} samples at {rate} Hz, got {len(samples)}")
     frames = [bank.get_frame(index) for index in range(min(bank.num_frames_ready, most))]
     table = np.array(frames, np.float32).reshape(-1, how.mel_bins)
+    is_longer = has_more or bank.num_frames_ready > most
     return table - table.mean(0) if len(table) else table, is_longer, changes
 
 
