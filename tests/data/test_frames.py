@@ -64,6 +64,14 @@ def test_only_the_beginning_of_a_long_sound_is_read(tmp_path: Path) -> None:
     assert (frames.shape, is_longer) == ((50, 80), True)
 
 
+@pytest.mark.parametrize("rate", [8000, 16000])
+def test_a_sound_of_one_frame_too_many_is_longer(rate: int, tmp_path: Path) -> None:
+    for samples, wanted in ((rate // 2, False), (rate // 2 + rate // 100, True)):
+        soundfile.write(tmp_path / "a.wav", tone(1000, rate)[:samples], rate)
+        frames, is_longer, _ = read_frames(tmp_path / "a.wav", SOUND, 50)
+        assert (len(frames), is_longer) == (50, wanted)
+
+
 def test_an_image_is_read_column_by_column_with_black_as_1(tmp_path: Path) -> None:
     points = np.full((48, 20), 255, np.uint8)
     points[10:30, 4] = 0
@@ -134,6 +142,14 @@ def test_tables_are_read_row_by_row(tmp_path: Path) -> None:
     for name, wanted in (("a.npy", table), ("a.csv", table), ("b.npy", table[:, :1])):
         frames, is_longer, _ = read_frames(tmp_path / name, FrameSymbols("numbers", size=wanted.shape[1]), 3)
         assert (frames.tolist(), is_longer) == (wanted[:3].tolist(), True)
+
+
+def test_numbers_of_any_level_keep_their_changes(tmp_path: Path) -> None:
+    table = np.array([[101_325, 4000, 1e-9], [101_325.5, 4000.25, 2e-9], [-3e38, 0, 0]], np.float32)
+    np.save(tmp_path / "a.npy", table)
+    frames, _, _ = read_frames(tmp_path / "a.npy", FrameSymbols("numbers", size=3), 3)
+    assert frames.dtype == np.float32
+    assert frames.tolist() == table.tolist()
 
 
 def test_the_names_of_columns_are_left_out_and_reported(tmp_path: Path) -> None:

@@ -241,6 +241,27 @@ def test_windows_in_their_own_units_have_no_level_and_no_scale(level, scale):
         assert (source.dtype, target.dtype) == (np.float32, np.float32)
 
 
+@pytest.mark.parametrize("scale", [1.0, -(2.0**60), 2.0**-60])
+def test_a_component_that_only_rounding_varies_is_shifted_alone(scale):
+    steps = scale * np.array([0.3, 0.1 + 0.2, 0.3, 0.3, 7.3, 0.3, 0.3, 0.1 + 0.2, 0.3, 0.3])
+    assert np.unique(steps).size == 3
+    train, _, _ = windows(Series(steps[:, None], ("a",)), in_own_units=True)
+    sources, targets = train.pairs([0, 1])
+    assert sources[0].tolist() == [[0], [0], [0]]
+    np.testing.assert_allclose(targets[0], [[0], [7 * scale]], rtol=1e-6)
+
+
+def test_the_constants_of_a_column_that_does_not_vary_only_shift_it():
+    steps = np.stack([np.full(300, 0.3), np.where(np.arange(300) % 7, 0.3, 0.1 + 0.2), np.arange(300)], 1)
+    assert (steps.std(0) > 0).all()  # NumPy's mean of 0.3 is rounded
+    train, _, _ = windows(Series(steps, ("a", "b", "c")), in_own_units=False, columns="joint")
+    mean, deviation = train.statistics()
+    np.testing.assert_allclose(mean[:2], 0.3)
+    assert deviation[:2] == [1, 1]
+    end = 270  # the others are held out
+    np.testing.assert_allclose((mean[2], deviation[2]), (np.arange(end).mean(), np.arange(end).std()))
+
+
 def test_constant_units_refuse_a_level_that_float32_does_not_hold(tmp_path):
     config = Config().with_values({"data.horizon": 2, "data.history": 3, "model.scaling": "constant"})
     for level, is_error in ((1e4, False), (1e9, True), (1e39, True)):

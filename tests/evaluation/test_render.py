@@ -35,6 +35,13 @@ def test_the_table_shows_every_score_with_its_interval():
     assert "66.67 %" in text
 
 
+def test_counts_of_one_are_in_the_singular():
+    found = evaluate_predictions(["x"], ["ab"], [("ab", "a")], SYMBOLS)
+    assert print_to_text(render(found)).split("\n")[0].strip() == "1 source, 2 references"
+    both = compare(["x"], ["ab"], ["a"], [("ab",)], SYMBOLS)
+    assert print_to_text(render_comparison(both)).split("\n")[0].strip() == "1 source"
+
+
 def test_a_worst_prediction_is_two_aligned_lines_with_the_differences_marked():
     found = evaluate_predictions(["인사"], ["안넝 하세👋요"], [("안녕하세요",)], SYMBOLS)
     lines = [line.rstrip() for line in print_to_text(render(found)).splitlines()]

@@ -98,11 +98,22 @@ def test_empty_long_and_wrong_sources(folder):
 
 def test_the_model_file_holds_statistics_and_how_files_are_read(folder):
     rows = [np.loadtxt(folder / f"{number}.csv", delimiter=",", ndmin=2) for number in range(80)]
-    every = np.concatenate(rows).astype(np.float16).astype(np.float64)
+    every = np.concatenate(rows).astype(np.float32).astype(np.float64)
     tensors, _ = read_tensors(folder / "m.safetensors")
     np.testing.assert_allclose(tensors["frontend.mean"], every.mean(0), rtol=1e-6)
     np.testing.assert_allclose(tensors["frontend.scale"], 1 / every.std(0), rtol=1e-6)
     assert peephole.load(folder / "m.safetensors").source_symbols.to_json()["size"] == 4
+
+
+def test_a_level_does_not_hide_the_changes_of_numbers(folder, tmp_path):
+    for name in ("0.tsv", "1000.tsv"):
+        lines = (folder / name).read_text().splitlines()
+        for line in lines:
+            table = np.loadtxt(folder / line.split("\t")[0], delimiter=",", ndmin=2)
+            np.savetxt(tmp_path / line.split("\t")[0], table / 64 + 101_325, delimiter=",")  # air pressure, in pascal
+        (tmp_path / name).write_text("\n".join(lines))
+    model = peephole.train(tmp_path / "0.tsv", tmp_path / "1000.tsv", tmp_path / "m.safetensors", **SETTINGS)
+    assert peephole.evaluate(model, tmp_path / "1000.tsv").scores["exact_match"].value > 90
 
 
 @pytest.mark.parametrize("masks", [{}, {"time_masks": 2, "time_mask_size": 4, "feature_masks": 1}])

@@ -142,6 +142,18 @@ def test_scores_are_densities(folder):
     assert model.score([], []) == []
 
 
+@pytest.mark.parametrize("scaling", ["source", "constant"])
+def test_a_component_that_does_not_vary_in_training_may_vary_later(scaling, tmp_path):
+    data = np.stack([series(), np.where(np.arange(400) % 7, 0.3, 0.1 + 0.2)], 1)
+    data[90:94, 1] += scaling == "source"
+    settings = SETTINGS | {"columns": "joint", "scaling": scaling}
+    model = peephole.train(data, out=tmp_path / "m.safetensors", **settings)
+    later = np.stack([series(440)[:430], np.repeat([0.3, 0.4], [429, 1])], 1)
+    [forecast] = model.predict([later])
+    assert abs(forecast.mean[:, 0] - 5000).max() < 20
+    assert abs(forecast.mean[:, 1]).max() < 3
+
+
 def test_engine_and_definition_score_alike(folder, tmp_path):
     """Also for an ensemble, whose density is the mean, and in batches of any size."""
     settings = SETTINGS | {"train.seed": 2, "steps": 5, "scaling": "constant"}

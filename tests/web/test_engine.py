@@ -52,8 +52,13 @@ def write(path: Path, settings: dict[str, Any], stored: Stored, seed: int) -> Mo
     """Write and load a model with large random weights."""
     config = Config().with_values({"hidden_size": 12, "embedding_size": 5} | settings, "test")
     frames = settings.get("input") in ("frames", "convolution")
+    of_frames = FrameSymbols("numbers", size=6), FrameSymbols("image", height=6)  # in float32, and in float16
     source: Symbols = (
-        FrameSymbols("numbers", size=6) if frames else TARGET if settings.get("input") == "none" else SOURCE
+        of_frames[settings["input"] == "convolution"]
+        if frames
+        else TARGET
+        if settings.get("input") == "none"
+        else SOURCE
     )
     config = config.with_values({"input_size": 6} if frames else {}, "test")
     torch.manual_seed(seed)

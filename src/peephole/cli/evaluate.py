@@ -17,7 +17,7 @@ from peephole.cli.options import given_settings, load_models, setting_options
 from peephole.cli.progress import progress_bars
 from peephole.config import HIGHEST_COUNT
 from peephole.data.files import shown_name
-from peephole.errors import printable
+from peephole.errors import plural, printable
 from peephole.evaluation import render, render_comparison
 from peephole.evaluation.calibration import NUM_BINS
 from peephole.model.calibration import Calibration, check_calibration
@@ -119,7 +119,8 @@ def render_calibration(found: Calibration) -> Table:
     }
     table = Table(
         title=f"calibrated: {printable(found.out)}, temperature {found.temperature:.3f}",
-        caption=f"{found.num_sources} sources; loss a symbol: {found.loss_before:.4f} → {found.loss_after:.4f}",
+        caption=f"{plural(found.num_sources, 'source')}; "
+        f"loss a symbol: {found.loss_before:.4f} → {found.loss_after:.4f}",
         box=box.SIMPLE_HEAD,
     )
     table.add_column("expected calibration error, %")

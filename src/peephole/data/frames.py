@@ -1,7 +1,7 @@
 """Read files of sound, images and numbers as frames: arrays (T, F) of T steps with F numbers each.
 
-Sound becomes log-mel filterbanks, an image its columns of points from left to right, a table its rows. Frames are
-float16, in prediction as in training, so that both see the same numbers.
+Sound becomes log-mel filterbanks, an image its columns of points from left to right, a table its rows. Frames have the
+number format of `format_of`, in prediction as in training, so that both see the same numbers.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from peephole.data.files import import_pyarrow, kind_of_file
 from peephole.errors import DataError, shorten
 from peephole.symbols import FrameSymbols
 
-Frames = NDArray[np.float16]
+Frames = NDArray[np.floating[Any]]
 STEP_SECONDS = 0.01  # between two frames of sound
 LARGEST = float(np.finfo(np.float16).max)
 LARGEST_FLOAT32 = float(np.finfo(np.float32).max)
@@ -84,7 +84,7 @@ def _read(path: Path, how: FrameSymbols, most: int, speed: float) -> tuple[NDArr
 
 
 def check_frames(name: str, frames: NDArray[Any], how: FrameSymbols) -> Frames:
-    """Return frames in float16; numbers beyond its range become the largest.
+    """Return frames in the number format of `format_of`; in float16, numbers beyond its range become the largest.
 
     Raises:
         DataError: a number is not finite in float32, or the frames have another number of them.
@@ -92,8 +92,17 @@ def check_frames(name: str, frames: NDArray[Any], how: FrameSymbols) -> Frames:
     if frames.shape[1] != how.size:
         raise DataError(f"{name}: wanted frames of {how.size} numbers, got {frames.shape[1]}")
     _check_finite(name, frames)
-    found: Frames = np.clip(frames, -LARGEST, LARGEST).astype(np.float16)
+    kind = format_of(how)
+    found: Frames = (np.clip(frames, -LARGEST, LARGEST) if kind is np.float16 else frames).astype(kind)
     return found
+
+
+def format_of(how: FrameSymbols) -> type[np.floating[Any]]:
+    """Return the number format of frames: float32 for tables, whose numbers may have any level and scale, else float16.
+
+    Log-mel filterbanks and points have a range that float16 holds to 3 digits, in half the space.
+    """
+    return np.float32 if how.kind == "numbers" else np.float16
 
 
 def _check_finite(name: str, frames: NDArray[Any]) -> None:
@@ -119,7 +128,7 @@ def _read_sound(how: FrameSymbols, path: Path, most: int, speed: float) -> tuple
         check_is_whole(path)
         rate = file.samplerate
         samples = file.read(int((most + 1) * STEP_SECONDS * rate * speed), dtype="float32", always_2d=True)
-        is_longer = file.tell() < file.frames
+        has_more = file.tell() < file.frames
     _check_samples(path, samples)
     if samples.shape[1] > 1:
         changes.append("several channels of sound mixed to one")
@@ -143,6 +152,7 @@ def _read_sound(how: FrameSymbols, path: Path, most: int, speed: float) -> tuple
         raise DataError(f"{path}: is too short: a frame needs {least} samples at {rate} Hz, got {len(samples)}")
     frames = [bank.get_frame(index) for index in range(min(bank.num_frames_ready, most))]
     table = np.array(frames, np.float32).reshape(-1, how.mel_bins)
+    is_longer = has_more or bank.num_frames_ready > most
     return table - table.mean(0) if len(table) else table, is_longer, changes
 
 

@@ -96,7 +96,8 @@ class Windows(Corpus):
         """Return the mean and the standard deviation of each component over all steps up to the last target."""
         end = self._first + self._starts + self.horizon - 1
         steps = np.concatenate([read[:end] for read in self._read])
-        return steps.mean(0).tolist(), steps.std(0).tolist()
+        units = units_of(steps)
+        return units.mean.tolist(), units.deviation.tolist()
 
     def spread(self, most: int) -> list[tuple[Numbers, tuple[Numbers, ...]]]:
         """Return windows, at most this many, evenly spread, in an order whose beginnings are so, too."""

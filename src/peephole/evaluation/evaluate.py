@@ -11,7 +11,7 @@ from dataclasses import asdict, dataclass
 from importlib.util import find_spec
 from typing import Any, Literal
 
-from peephole.errors import ConfigError, DataError, nearest
+from peephole.errors import ConfigError, DataError, nearest, plural
 from peephole.evaluation.alignment import Mistake, worst_mistakes
 from peephole.evaluation.bootstrap import CONFIDENCE, RESAMPLES, interval, resample
 from peephole.evaluation.metrics import METRICS, FloatArray, sacrebleu_signature
@@ -91,6 +91,12 @@ class Evaluation:
     def counts(self) -> tuple[int, int]:
         """The numbers of sources and references."""
         return self.num_sources, self.num_references
+
+    @property
+    def counts_in_words(self) -> tuple[str, str]:
+        """Both with their nouns, such as 1 source and 2 references."""
+        first, second = (plural(count, name[:-1]) for count, name in zip(self.counts, self.counted, strict=True))
+        return first, second
 
 
 def evaluate_predictions(

@@ -35,6 +35,7 @@ import regex  # type: ignore[import-untyped]
 from numpy.typing import NDArray
 from rapidfuzz.distance import Levenshtein
 
+from peephole.errors import DataError, plural
 from peephole.symbols import normalize_text, split_clusters
 
 FloatArray = NDArray[np.float64]
@@ -51,9 +52,13 @@ def exact_match(predictions: Sequence[T], references: Sequence[Sequence[T]]) -> 
         predictions: one a source, texts or lists of symbols.
         references: one or more a source, of the same type.
 
+    Raises:
+        DataError: no source, lists of different lengths, or a source without reference.
+
     >>> exact_match(["color", "gray"], [["colour", "color"], ["grey"]])
     50.0
     """
+    _check_corpus(predictions, references)
     return float(_percentage(match_statistics(predictions, references).sum(axis=0, keepdims=True))[0])
 
 
@@ -75,10 +80,14 @@ def symbol_error_rate(
         predictions: one list of symbols a source.
         references: one or more lists of symbols a source.
 
+    Raises:
+        DataError: as in `exact_match`.
+
     >>> dog = [["D", "AO", "G"], ["D", "AA", "G"]]
     >>> round(symbol_error_rate([["K", "AH", "T"], ["D", "AO"]], [[["K", "AE", "T"]], dog]), 2)
     33.33
     """
+    _check_corpus(predictions, references)
     return float(_percentage(edit_statistics(predictions, references).sum(axis=0, keepdims=True))[0])
 
 
@@ -121,6 +130,9 @@ def corpus_score(name: str, predictions: Texts, references: References, split: S
         references: one or more texts a source.
         split: cuts a text into symbols; used by exact_match, sequence_error_rate and symbol_error_rate.
 
+    Raises:
+        DataError: as in `exact_match`.
+
     >>> corpus_score("sequence_error_rate", ["K AE T", "D AO"], [["K AE T"], ["D AO G"]])
     50.0
     >>> corpus_score("word_error_rate", ["the cat sat"], [["the cat sat down"]])
@@ -128,9 +140,21 @@ def corpus_score(name: str, predictions: Texts, references: References, split: S
     >>> corpus_score("character_error_rate", ["값이"], [["값은"]])
     50.0
     """
+    _check_corpus(predictions, references)
     metric = METRICS[name]
     statistics = metric.statistics(predictions, references, split)
     return float(metric.score(statistics.sum(axis=0, keepdims=True))[0])
+
+
+def _check_corpus(predictions: Sequence[Any], references: Sequence[Sequence[Any]]) -> None:
+    """Raise DataError without a source, for lists of different lengths, or for a source without reference."""
+    if not len(predictions):
+        raise DataError("metric: wanted at least one source, got none")
+    if len(predictions) != len(references):
+        raise DataError(f"metric: wanted references for {plural(len(predictions), 'source')}, got {len(references)}")
+    for number, choices in enumerate(references, start=1):
+        if not len(choices):
+            raise DataError(f"metric, source {number}: wanted at least one reference, got none")
 
 
 def closest(prediction: Sequence[Hashable], references: Sequence[Sequence[Hashable]]) -> tuple[int, int]:

@@ -11,7 +11,7 @@ from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
-from peephole.errors import printable
+from peephole.errors import plural, printable
 from peephole.evaluation.alignment import Column, Mistake
 from peephole.evaluation.evaluate import Evaluation
 from peephole.evaluation.significance import Comparison
@@ -24,7 +24,7 @@ _WRONG = "bold red"
 def render(evaluation: Evaluation) -> RenderableType:
     """Return a table of the scores, and below it the worst mistakes, symbol by symbol."""
     table = Table(
-        title=", ".join(f"{count} {name}" for count, name in zip(evaluation.counts, evaluation.counted, strict=True)),
+        title=", ".join(evaluation.counts_in_words),
         caption=f"intervals: {evaluation.resamples} bootstrap resamples, seed {evaluation.seed}",
         box=box.SIMPLE_HEAD,
     )
@@ -49,7 +49,7 @@ def render_comparison(comparison: Comparison, name_a: str = "A", name_b: str = "
         name_b: heading of the second.
     """
     table = Table(
-        title=f"{comparison.num_sources} sources",
+        title=plural(comparison.num_sources, "source"),
         caption=f"interval and p boot: paired bootstrap, {comparison.resamples} resamples; "
         f"p swap: approximate randomisation, {comparison.swaps} swaps; "
         f"p McNemar: exact; seed {comparison.seed}",

@@ -115,8 +115,7 @@ class ModelEvaluation:
         return result
 
     def __repr__(self) -> str:
-        counted = f"{self.evaluation.num_sources} {self.evaluation.counted[0]}"
-        lines = [f"{self.model or 'model'} on {self.test or 'pairs'}: {counted}"]
+        lines = [f"{self.model or 'model'} on {self.test or 'pairs'}: {self.evaluation.counts_in_words[0]}"]
         for score in self.scores.values():
             unit = " %" if score.unit == "%" else ""
             value, low, high = map(score.shown, (score.value, score.low, score.high))

@@ -231,7 +231,7 @@ class Model:
         """Return log p(Y | X), (11), of each target given its source, natural logarithms, </s> included.
 
         Args:
-            sources: as in `predict`, none empty.
+            sources: as in `predict`, none empty; a language model reads targets alone, and its sources may be anything.
             targets: one a source, each a text, or a list of tokens such as `Prediction.tokens`. A text is split into
                 symbols as in training. With subwords a model may predict another segmentation of the same text,
                 which has another probability; pass its tokens to score it.

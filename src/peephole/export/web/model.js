@@ -202,7 +202,8 @@ export class LocalModel {
     }
     const longest = this.header.settings.frames?.max_frames ?? Infinity, length = Math.min(given.length / size, longest);
     if (!given.every(Number.isFinite)) throw new PeepholeError(`source ${index}: holds a number that is not finite`);
-    const frames = given.subarray(0, length * size).map(roundToHalf);
+    const read = given.subarray(0, length * size);
+    const frames = this.info.sourceSymbols.kind === "numbers" ? read : read.map(roundToHalf);
     return { frames, tokens: [], unknown: [], truncated: frames.length < given.length, length };
   }
 
@@ -261,7 +262,7 @@ function emptyPrediction(attends) {
   };
 }
 
-// Rounds to the nearest number of 16 bits, in which frames are stored.
+// Rounds to the nearest number of 16 bits, in which frames of sound and of images are stored.
 function roundToHalf(x) {
   const size = Math.min(Math.abs(x), LARGEST_HALF);
   const step = 2 ** (Math.max(Math.floor(Math.log2(size || 1)), -14) - 10);
