@@ -5,7 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from peephole.evaluation.forecasts import mase, naive_error, quantile_loss, smape
+from peephole.evaluation.forecasts import mase, measure_forecast, naive_error, quantile_loss, smape
+from peephole.model.forecast import Forecast
 
 RNG = np.random.default_rng(3)
 ACTUAL, MEAN = RNG.normal(size=9), RNG.normal(size=9)
@@ -27,6 +28,19 @@ def test_missing_numbers_are_left_out_and_zeros_are_no_error():
     assert mase(MEAN, holes, 2.0) == pytest.approx(mase(MEAN[1::2], ACTUAL[1::2], 2.0))
     assert quantile_loss([MEAN], [0.3], holes) == pytest.approx(quantile_loss([MEAN[1::2]], [0.3], ACTUAL[1::2]))
     assert smape(np.zeros(2), np.zeros(2)) == 0
+
+
+def test_intervals_of_few_samples_hold_the_share_that_they_name():
+    """Each of ten numbers is as likely to be the one that is forecast by the nine others."""
+    numbers = RNG.normal(size=10)
+    inside, both = 0.0, 0
+    for index, actual in enumerate(numbers):
+        samples = np.delete(numbers, index)[:, None, None]
+        forecast = Forecast(samples)
+        low, high = forecast.quantile(0.1).item(), forecast.quantile(0.9).item()
+        both += low <= actual <= high
+        inside += measure_forecast(samples, np.full((1, 1), actual), np.zeros((1, 1)), np.ones(1)).inside
+    assert (inside, both) == (8, 8)
 
 
 def test_the_quantile_loss_approximates_the_continuous_ranked_probability_score():

@@ -83,7 +83,7 @@ def wanted_rows(own, values):
                     while before >= start:
                         before -= SEASON
                     drawn = samples[:, u, d]
-                    quantiles = [float(np.quantile(drawn, k / 10)) for k in range(1, 10)]
+                    quantiles = [float(np.quantile(drawn, k / 10, method="weibull")) for k in range(1, 10)]
                     losses = [max(k / 10 * (y - q), (k / 10 - 1) * (y - q)) for k, q in enumerate(quantiles, 1)]
                     error = abs(y - sum(drawn) / len(drawn))
                     naive = abs(y - filled(values[:, c])[before])
@@ -123,6 +123,7 @@ WRONG = [
     (forecasts, "seasonal_naive", "np.arange(horizon)", "np.zeros(horizon, int)"),
     (forecasts, "seasonal_naive", " - season", " - horizon"),
     (forecasts, "measure_forecast", "drawn.mean(0)", "drawn[0]"),
+    (forecasts, "measure_forecast", ', method="weibull"', ""),
     (forecasts, "measure_forecast", "quantiles[0] <= actual", "quantiles[1] <= actual"),
     (forecasts, "measure_forecast", "actual <= quantiles[-1]", "True"),
     (forecasts, "measure_forecast", "(levels - 1)", "-levels"),

@@ -129,7 +129,7 @@ def measure_forecast(samples: Numbers, actual: Numbers, naive: Numbers, scale: N
     known = np.isfinite(actual)
     drawn = samples.astype(np.float64)
     error = np.abs(actual - drawn.mean(0))
-    quantiles = np.quantile(drawn, LEVELS, axis=0)  # (9, U, D)
+    quantiles = np.quantile(drawn, LEVELS, axis=0, method="weibull")  # (9, U, D); as those of a Forecast
     levels = np.array(LEVELS)[:, None, None]
     pinball = np.maximum(levels * (actual - quantiles), (levels - 1) * (actual - quantiles)).mean(0)
     inside = (quantiles[0] <= actual) & (actual <= quantiles[-1])

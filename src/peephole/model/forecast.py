@@ -42,13 +42,15 @@ class Forecast:
     def quantile(self, level: float) -> NDArray[np.float64]:
         """Return a quantile of each component of each step, (U, D), for a level from 0 to 1.
 
+        A further draw lies below the k-th of S samples with probability k / (S + 1); between them it is linear.
+
         Raises:
             ArgumentError: the level is something else.
         """
         check_type("level", level, (int, float), "a number from 0 to 1")
         if not 0 <= level <= 1:
             raise ArgumentError(f"level: wanted a number from 0 to 1, got {level:g}")
-        return np.quantile(self.samples, level, axis=0)
+        return np.quantile(self.samples, level, axis=0, method="weibull")
 
     def to_dict(self, levels: Sequence[float] = LEVELS) -> dict[str, Any]:
         """Return mean and quantiles as plain JSON values; lists of U steps of D numbers."""
