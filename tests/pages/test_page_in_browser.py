@@ -211,6 +211,27 @@ def pixels(shown: Page) -> NDArray[np.int64]:
     return np.array(found).reshape(height, width, 4)[:, :, :3]
 
 
+@pytest.mark.parametrize("width", [320, 500, 900])
+def test_the_page_fits_a_narrow_window(browser: Browser, toy_file: Path, tmp_path: Path, width: int) -> None:
+    make_page(peephole.load(toy_file), "ab", compare="abc").save(tmp_path / "page.html")
+    with opened(browser, tmp_path / "page.html", viewport={"width": width, "height": 700}) as shown:
+        open_all(shown)
+        assert shown.evaluate("document.documentElement.scrollWidth") <= width
+        choices = shown.locator(".choices").first
+        assert choices.evaluate("one => one.scrollWidth <= one.clientWidth")
+
+
+def test_printed_pages_are_light(browser: Browser, toy_file: Path, tmp_path: Path) -> None:
+    make_page(peephole.load(toy_file), "ab").save(tmp_path / "page.html")
+    with opened(browser, tmp_path / "page.html") as shown:
+        colours = "[getComputedStyle(document.body).color, getComputedStyle(document.body).backgroundColor]"
+        light = shown.evaluate(colours)
+        shown.click("#theme")
+        assert shown.evaluate(colours) != light
+        shown.emulate_media(media="print")
+        assert shown.evaluate(colours) == light
+
+
 def test_a_line_of_ten_thousand_symbols_stays_usable(browser: Browser, tmp_path: Path) -> None:
     model = random_model(hidden_size=4)
     model.config = model.config.with_values({"data.max_length": 10_000})
