@@ -309,6 +309,13 @@ def test_runs_of_files_and_of_series_are_reported(tmp_path: Path) -> None:
     peephole.train(np.sin(np.arange(80.0)), out=tmp_path / "series.safetensors", horizon=2, **settings)
     found = peephole.report(tmp_path / "series.run", out=tmp_path / "series.html")
     assert found.sets == []
+    html = (tmp_path / "series.html").read_text(encoding="utf-8")
+    assert [unit in html for unit in ("loss a number", "steps a second")] == [True, True]
+    assert [unit in html for unit in ("nats a symbol", "symbols a second", "symbols or frames")] == [
+        False,
+        False,
+        False,
+    ]
     assert [line.partition(":")[0] for line in found.missing] == ["no metrics of predictions"]
     with pytest.raises(ConfigError, match=r"test: .*a model of series.*`peephole evaluate` measures it on none\.csv"):
         peephole.report(tmp_path / "series.run", "none.csv")
