@@ -9,7 +9,7 @@ import torch
 from peephole.config import Config
 from peephole.model import Model
 from peephole.nn import build_seq2seq
-from peephole.symbols import CharacterSymbols, FrameSymbols, WhitespaceSymbols
+from peephole.symbols import CharacterSymbols, FrameSymbols, Symbols, WhitespaceSymbols
 
 LETTERS = [*"abc<>&\"'/=() imgscriptlonerax1한글😀مرحبا"]
 WORDS = [
@@ -25,15 +25,15 @@ WORDS = [
 ]
 
 
-def random_model(*, sound: bool = False, seed: int = 0, **settings: Any) -> Model:
+def random_model(*, source: Symbols | None = None, seed: int = 0, **settings: Any) -> Model:
     """Return a model of random weights; settings are those of `ModelConfig`."""
     shape = {"hidden_size": 8, "embedding_size": 6} | settings
     values: dict[str, Any] = {f"model.{name}": value for name, value in shape.items()}
     values |= {"search.max_length_factor": 0, "search.max_length_extra": 8}  # untrained models rarely end
-    if sound:
-        values |= {"frames.kind": "numbers", "model.input": "frames", "model.input_size": 5}
+    source = source or CharacterSymbols(list(dict.fromkeys(LETTERS)), "none")
+    if isinstance(source, FrameSymbols):
+        values |= {"frames.kind": source.kind, "model.input": "frames", "model.input_size": source.size}
     config = Config().with_values(values)
-    source: Any = FrameSymbols("numbers", size=5) if sound else CharacterSymbols(list(dict.fromkeys(LETTERS)), "none")
     target = WhitespaceSymbols(WORDS, "none")
     network = build_seq2seq(config.model, len(source), len(target), torch.Generator().manual_seed(seed))
     with torch.no_grad():

@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
+import dataclasses
 import re
 from html.parser import HTMLParser
 from pathlib import Path
 
+import matplotlib
 import numpy as np
 import pytest
 from random_models import random_model
 
 import peephole
-from peephole.inspect import draw_trace
+from peephole.errors import ArgumentError
+from peephole.inspect import draw_attention, draw_trace
 from peephole.inspect.figures import peephole_shares
+from peephole.model import Notices
+from peephole.symbols import WhitespaceSymbols
 
 
 class Tags(HTMLParser):
@@ -60,6 +65,22 @@ def test_a_figure_has_attention_probabilities_and_gates(toy_file: Path, tmp_path
     if ending == "svg":
         text = path.read_text(encoding="utf-8")
         assert all(word in text for word in ("attention", "p(symbol)", "forget gate", "the peepholes", "AH", ">c<"))
+
+
+@pytest.mark.filterwarnings("ignore:Glyph")  # of fonts that are not installed
+def test_names_of_attention_are_symbols_as_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(matplotlib.rcParams, "svg.fonttype", "none")
+    model = random_model(source=WhitespaceSymbols(["a"], "none"))
+    [[best]] = model.predict(["a $x^2$ $\\wrong$"], min_length=2, notices=Notices())
+    draw_attention([best], tmp_path / "attention.svg")
+    assert ">$x^2$<" in (tmp_path / "attention.svg").read_text(encoding="utf-8")
+    draw_trace(model.trace("a $x^2$ $\\wrong$", notices=Notices()), tmp_path / "trace.svg")
+    assert best.attention is not None
+    joined = dataclasses.replace(best, attention=best.attention[:, :2])  # as of an encoder that joins steps
+    draw_attention([joined], tmp_path / "attention.svg")
+    assert "x^2" not in (tmp_path / "attention.svg").read_text(encoding="utf-8"), "wanted no names of other columns"
+    with pytest.raises(ArgumentError, match=r"wanted a name that ends in \.png, \.svg, \.pdf, got 'a\.bmp'"):
+        draw_attention([best], "a.bmp")
 
 
 def test_the_peepholes_part() -> None:

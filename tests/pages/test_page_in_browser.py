@@ -7,11 +7,16 @@ import time
 from pathlib import Path
 
 import numpy as np
+import pytest
+from numpy.typing import NDArray
+from PIL import Image
 from random_models import WORDS, random_model
 
 import peephole
-from browsing import Browser, accessibility_findings, open_all, opened, table_rows
+from browsing import Browser, Page, accessibility_findings, open_all, opened, table_rows
 from peephole.inspect import make_page, saliency
+from peephole.model import Notices
+from peephole.symbols import FrameSymbols, WhitespaceSymbols
 
 
 def test_all_parts_of_a_prediction_are_shown(browser: Browser, toy_file: Path, tmp_path: Path) -> None:
@@ -137,19 +142,94 @@ def test_korean_arabic_and_emoji(browser: Browser, tmp_path: Path) -> None:
         assert accessibility_findings(shown) == []
 
 
+def test_a_symbol_cannot_change_the_direction_of_a_sentence(browser: Browser, tmp_path: Path) -> None:
+    model = random_model(source=WhitespaceSymbols(["a"], "none"))
+    make_page(model, "a b\u202ec", notices=Notices()).save(tmp_path / "page.html")
+    with opened(browser, tmp_path / "page.html") as shown:
+        assert "read as unknown: “b‹U+202E›c”." in shown.inner_text(".summary")
+        assert shown.locator(".strip >> nth=1 >> .symbol").all_inner_texts() == ["a", "b‹U+202E›c"]
+
+
 def test_frames_are_a_picture_under_the_attention(browser: Browser, tmp_path: Path) -> None:
     frames = np.zeros((12, 5), np.float32)
     frames[6:, :2] = 1
-    make_page(random_model(sound=True), frames).save(tmp_path / "page.html")
+    model = random_model(source=FrameSymbols("numbers", size=5))
+    make_page(model, frames, why_not="ok").save(tmp_path / "page.html")
     with opened(browser, tmp_path / "page.html") as shown:
-        pixels = shown.evaluate("[...document.querySelector('canvas').getContext('2d').getImageData(0, 0, 12, 5).data]")
-        found = np.array(pixels).reshape(5, 12, 4)
+        found = pixels(shown)
+        assert found.shape == (5, 12, 3)
         assert (found[:2, 6:] == 255).all()
-        assert (found[2:, :, :3] == 0).all()
-        assert (found[:, :6, :3] == 0).all()
+        assert (found[2:] == 0).all()
+        assert (found[:, :6] == 0).all()
         assert shown.locator(".wave").count() == 1
         open_all(shown)
+        deciding = shown.locator("svg[aria-label='Part of each source frame in the decision']")
+        assert deciding.locator(".hot, .cold").count() > 0
+        assert re.search(r"frame \d+ mattered most", shown.inner_text("main"))
         assert accessibility_findings(shown) == []
+
+
+@pytest.mark.parametrize("colours", [False, True])
+def test_an_image_is_shown_as_it_is(browser: Browser, tmp_path: Path, colours: bool) -> None:
+    points = np.full((4, 12, 3), 255, np.uint8)  # height, width, colours
+    points[1:3, 2:5] = (200, 100, 0) if colours else (80, 80, 80)
+    Image.fromarray(points).save(tmp_path / "image.png")
+    model = random_model(source=FrameSymbols("image", height=4, colours=colours))
+    make_page(model, tmp_path / "image.png").save(tmp_path / "page.html")
+    with opened(browser, tmp_path / "page.html") as shown:
+        assert np.abs(pixels(shown) - points).max() <= 1
+        box = shown.locator("canvas").bounding_box()
+        assert box is not None
+        assert box["width"] / box["height"] == pytest.approx(12 / 4, rel=0.01)
+
+
+def test_colours_of_attention_that_is_spread_are_relative_to_its_largest_weight(
+    browser: Browser, tmp_path: Path
+) -> None:
+    model = random_model(source=FrameSymbols("numbers", size=5))
+    frames = np.random.default_rng(1).normal(size=(40, 5)).astype(np.float32)
+    weights = model.trace(frames)["attention"]
+    assert 0.01 < weights.max() < 0.08, "wanted attention without a strong weight"
+    make_page(model, frames).save(tmp_path / "page.html")
+    with opened(browser, tmp_path / "page.html") as shown:
+        heat = shown.locator("svg[aria-label^='Attention: a row']")
+        squares = heat.locator("rect.hot").evaluate_all(
+            "all => all.map((one) => Number(one.getAttribute('fill-opacity')))"
+        )
+        np.testing.assert_allclose(squares, (weights / weights.max()).ravel(), atol=0.02)
+        assert f"the strongest colour is a weight of {weights.max():.2f}" in shown.inner_text("main")
+        assert shown.locator(".link").count() == len(weights), "wanted the strongest link of each symbol"
+        names = heat.locator("text.name").all_text_contents()
+        assert names[-8:] == [str(place) for place in range(5, 41, 5)], "wanted whole numbers of places"
+
+
+def pixels(shown: Page) -> NDArray[np.int64]:
+    """Return the points of the picture of a source, (height, width, 3)."""
+    width, height = shown.evaluate("[document.querySelector('canvas').width, document.querySelector('canvas').height]")
+    area = f"getImageData(0, 0, {width}, {height})"
+    found = shown.evaluate(f"[...document.querySelector('canvas').getContext('2d').{area}.data]")
+    return np.array(found).reshape(height, width, 4)[:, :, :3]
+
+
+@pytest.mark.parametrize("width", [320, 500, 900])
+def test_the_page_fits_a_narrow_window(browser: Browser, toy_file: Path, tmp_path: Path, width: int) -> None:
+    make_page(peephole.load(toy_file), "ab", compare="abc").save(tmp_path / "page.html")
+    with opened(browser, tmp_path / "page.html", viewport={"width": width, "height": 700}) as shown:
+        open_all(shown)
+        assert shown.evaluate("document.documentElement.scrollWidth") <= width
+        choices = shown.locator(".choices").first
+        assert choices.evaluate("one => one.scrollWidth <= one.clientWidth")
+
+
+def test_printed_pages_are_light(browser: Browser, toy_file: Path, tmp_path: Path) -> None:
+    make_page(peephole.load(toy_file), "ab").save(tmp_path / "page.html")
+    with opened(browser, tmp_path / "page.html") as shown:
+        colours = "[getComputedStyle(document.body).color, getComputedStyle(document.body).backgroundColor]"
+        light = shown.evaluate(colours)
+        shown.click("#theme")
+        assert shown.evaluate(colours) != light
+        shown.emulate_media(media="print")
+        assert shown.evaluate(colours) == light
 
 
 def test_a_line_of_ten_thousand_symbols_stays_usable(browser: Browser, tmp_path: Path) -> None:

@@ -21,7 +21,7 @@ from page_data import data_of, toy_pairs
 import peephole
 from peephole.cli.inspect import command as inspect_verb
 from peephole.cli.report import command
-from peephole.errors import DataError, RunError
+from peephole.errors import ConfigError, DataError, RunError
 from peephole.inspect.assemble import script_json
 from peephole.inspect.report import RunReport, measured, recorded
 from peephole.inspect.report.errors import inspect_command
@@ -283,18 +283,39 @@ def test_what_is_no_run_is_refused(run: Path, tmp_path: Path) -> None:
 
 def test_runs_of_files_and_of_series_are_reported(tmp_path: Path) -> None:
     settings: dict[str, Any] = {"hidden_size": 8, "embedding_size": 4, "steps": 2, "threads": 1, "quiet": True}
-    lines = []
-    for number in range(12):
-        np.savetxt(tmp_path / f"{number}.csv", np.full((2 + number % 3, 2), number % 3), delimiter=",")
+    lines, lengths = [], [2 + number % 3 for number in range(12)]
+    for number, length in enumerate(lengths):
+        np.savetxt(tmp_path / f"{number}.csv", np.full((length, 2), number % 3), delimiter=",")
         lines.append(f"{number}.csv\t{'abc'[number % 3]}\n")
     manifest = tmp_path / "manifest.tsv"
     manifest.write_text("".join(lines), encoding="utf-8")
     peephole.train(manifest, manifest, tmp_path / "files.safetensors", **settings)
     found = peephole.report(tmp_path / "files.run", manifest, tmp_path / "files.html")
     assert [measured.name for measured in found.sets] == ["dev", "test"]
-    assert "peephole inspect" not in (tmp_path / "files.html").read_text(encoding="utf-8")
-    assert score_errors(peephole.load(tmp_path / "files.safetensors"), [], [], [], []) == {}
+    html, model = (tmp_path / "files.html").read_text(encoding="utf-8"), peephole.load(tmp_path / "files.safetensors")
+    assert "peephole inspect" not in html
+    for one in found.sets:
+        groups = [(g.shortest, g.longest, g.count) for g in one.lengths]
+        assert groups == [(length, length, lengths.count(length)) for length in sorted(set(lengths))]
+        wrong = 12 - round(12 * one.evaluation.scores["exact_match"].value / 100)
+        assert sum(one.errors.values()) == wrong == len(one.worst) > 0
+        for case in one.worst:
+            assert case.scores is not None
+            [log_prob] = model.score([case.mistake.source], [case.mistake.reference])
+            assert case.scores.reference == pytest.approx(log_prob, abs=1e-4)
+    assert len(data_of(html, "views")) == sum(len(one.worst) for one in found.sets), "wanted a view of each error"
+    assert "source frames" in html
+    assert score_errors(model, [], [], [], []) == {}
     peephole.train(np.sin(np.arange(80.0)), out=tmp_path / "series.safetensors", horizon=2, **settings)
     found = peephole.report(tmp_path / "series.run", out=tmp_path / "series.html")
     assert found.sets == []
-    assert "no metrics of predictions: a model of series" in " ".join(found.missing)
+    html = (tmp_path / "series.html").read_text(encoding="utf-8")
+    assert [unit in html for unit in ("loss a number", "steps a second")] == [True, True]
+    assert [unit in html for unit in ("nats a symbol", "symbols a second", "symbols or frames")] == [
+        False,
+        False,
+        False,
+    ]
+    assert [line.partition(":")[0] for line in found.missing] == ["no metrics of predictions"]
+    with pytest.raises(ConfigError, match=r"test: .*a model of series.*`peephole evaluate` measures it on none\.csv"):
+        peephole.report(tmp_path / "series.run", "none.csv")

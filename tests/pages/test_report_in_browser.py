@@ -11,7 +11,10 @@ from hostile_texts import HOSTILE
 from playwright.sync_api import Page
 
 from browsing import Browser, accessibility_findings, open_all, opened
+from peephole.inspect.assemble import read_page_file
 from peephole.inspect.report import RunReport
+from peephole.inspect.report.charts import matrix
+from peephole.inspect.report.elements import text_of
 
 
 @pytest.fixture
@@ -122,3 +125,22 @@ def test_the_switch_changes_the_colours(page: Page) -> None:
 def test_the_page_fits_a_narrow_screen(page: Page) -> None:
     page.set_viewport_size({"width": 360, "height": 700})
     assert page.evaluate("document.documentElement.scrollWidth") <= 360
+
+
+@pytest.mark.parametrize("names", [["a", "한", "ch"], ["water", "night", "music", "a long name of a symbol"]])
+def test_names_of_a_matrix_do_not_overlap(browser: Browser, tmp_path: Path, names: list[str]) -> None:
+    drawn = matrix(names, names, [[1.0] * len(names)] * len(names))
+    style = f"<style>{read_page_file('report.css')} body {{ margin: 0 }}</style>"
+    page = f'<!doctype html><html lang="en"><link rel="icon" href="data:,">{style}{text_of(drawn)}'
+    (tmp_path / "matrix.html").write_text(page, encoding="utf-8")
+    with opened(browser, tmp_path / "matrix.html") as shown:
+        boxes = [one.bounding_box() for one in shown.locator("svg > text, svg > rect").all()]
+        found = [(box["x"], box["y"], box["x"] + box["width"], box["y"] + box["height"]) for box in boxes if box]
+        width, height = (float(shown.locator("svg").get_attribute(name) or 0) for name in ("width", "height"))
+        assert len(found) == len(names) ** 2 + 2 * len(names)
+        for i, (left, top, right, bottom) in enumerate(found):
+            assert -1 <= left < right <= width + 1
+            assert -1 <= top < bottom <= height + 1
+            for other in found[:i]:
+                apart = min(right, other[2]) - max(left, other[0]), min(bottom, other[3]) - max(top, other[1])
+                assert min(apart) < 1.5, "wanted names and squares beside each other"

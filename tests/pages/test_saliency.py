@@ -16,6 +16,7 @@ from peephole.inspect import saliency
 from peephole.model import Model
 from peephole.nn import Seq2Seq
 from peephole.nn.saliency import ROWS, gradient_times_input
+from peephole.symbols import FrameSymbols
 
 STEP = 1e-5
 
@@ -49,7 +50,7 @@ KINDS: list[dict[str, Any]] = [
     {"encoder_layers": 2, "decoder_layers": 2, "attention": "multihead", "attention_heads": 2},
     {"cell": "gru", "peephole": "none", "attention": "location"},
     {"context": "last", "peephole": "diagonal"},
-    {"sound": True, "frame_stack": 2},
+    {"source": FrameSymbols("numbers", size=5), "frame_stack": 2},
     {"output": "copy", "attention": "coverage"},
 ]
 
@@ -59,7 +60,7 @@ def test_it_is_the_change_that_a_larger_vector_makes(kind: dict[str, Any]) -> No
     network = copy.deepcopy(random_model(**kind).networks[0]).double()
     generator = torch.Generator().manual_seed(1)
     source: Tensor = torch.tensor([[4, 7, 4, 9, 5]])
-    if kind.get("sound"):
+    if kind.get("source"):
         source = torch.randn(1, 7, 5, generator=generator, dtype=torch.float64)
     if kind.get("output") == "copy":
         source = torch.stack([source, torch.tensor([[5, 14, 13, 9, 14]])], 2)

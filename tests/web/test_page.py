@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import http.server
+import math
 import threading
 from collections.abc import Iterator
 from pathlib import Path
@@ -12,7 +13,11 @@ import pytest
 from playwright.sync_api import Browser, Page, expect
 
 from peephole import load
+from peephole.config import Config, ModelConfig
 from peephole.export import export_web
+from peephole.nn import build_seq2seq
+from peephole.storage.model_file import ModelFile, save_model
+from peephole.symbols import CharacterSymbols, FrameSymbols
 
 POLICY = (
     "default-src 'none'; script-src 'self' 'wasm-unsafe-eval'; style-src 'self'; connect-src 'self'; "
@@ -131,6 +136,28 @@ def test_hostile_sources_are_shown_and_not_run(page: Page, server: str) -> None:
     expect(page.locator("#status")).to_contain_text("only the first 1000 symbols were read", timeout=30_000)
     page.locator("#source").fill("a")
     shown(page, "AH")
+
+
+def test_small_probabilities_are_not_zero(page: Page, server: str, toy_file: Path) -> None:
+    page.goto(f"{server}/index.html")
+    page.locator("#prefix").fill("SMILE SMILE SMILE")
+    page.locator("#source").fill("a")
+    [[best]] = load(toy_file).predict(["a"], prefixes=["SMILE SMILE SMILE"])
+    assert best.log_prob < math.log(0.0005)
+    expect(page.locator("#status")).to_contain_text("probability below 0.001 ·", timeout=SHOWN)
+
+
+def test_the_page_of_a_model_that_reads_no_texts_refers_to_the_module(page: Page, tmp_path: Path) -> None:
+    config = Config(model=ModelConfig(input="frames", input_size=3, hidden_size=4, embedding_size=4))
+    source, target = FrameSymbols("numbers", size=3), CharacterSymbols(["a"], "none")
+    tensors = {name: tensor.numpy() for name, tensor in build_seq2seq(config.model, 4, 5).state_dict().items()}
+    save_model(tmp_path / "frames.safetensors", ModelFile(tensors, config, source, target))
+    export_web([tmp_path / "frames.safetensors"])
+    page.goto((tmp_path / "frames.web/index.html").as_uri())
+    expect(page.locator("#status")).to_have_text(
+        "the model reads numbers, and this page only texts: the module peephole.js predicts from frames"
+    )
+    assert page.locator(":is(input, textarea):enabled").count() == 0
 
 
 def in_module(page: Page, server: str, body: str) -> object:

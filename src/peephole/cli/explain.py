@@ -68,7 +68,8 @@ def draw(prediction: Prediction) -> Table:
         cells: list[Text] = []
         row = None if weights is None or t >= len(weights) else weights[t].tolist()
         if in_columns:
-            cells = [block(weight) for weight in row or [0.0] * places]
+            strongest = max(row or [1.0])
+            cells = [block(weight, weight == strongest) for weight in row or [0.0] * places]
         else:
             cells = [Text("" if row is None else looked_at(row, names))]
         bar = Text("█" * round(BAR * math.exp(log_prob)), "green" if log_prob > math.log(0.5) else "red")
@@ -86,6 +87,11 @@ def looked_at(weights: list[float], names: list[str]) -> str:
     return f"← {names[best]} ({best + 1}: {100 * weights[best]:.0f} %)"
 
 
-def block(weight: float) -> Text:
-    """Return an attention weight as a block; weights below 1/8 are empty."""
-    return Text(2 * BLOCKS[min(len(BLOCKS) - 1, round(weight * (len(BLOCKS) - 1)))], "yellow")
+def block(weight: float, is_largest: bool) -> Text:
+    """Return an attention weight as a block; weights below 1/8 are empty, except the largest one of a row.
+
+    >>> [block(weight, weight == 0.1).plain for weight in (0.05, 0.1, 0.5)]
+    ['  ', '░░', '▒▒']
+    """
+    level = round(weight * (len(BLOCKS) - 1))
+    return Text(2 * BLOCKS[min(len(BLOCKS) - 1, max(level, is_largest))], "yellow")

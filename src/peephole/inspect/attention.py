@@ -5,15 +5,18 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
-from peephole.errors import check_path, check_type
+from peephole.errors import ArgumentError, check_path, check_type, shorten
 from peephole.model import Prediction
+
+PICTURES = (".png", ".svg", ".pdf")
 
 
 def draw_attention(predictions: Sequence[Prediction], path: str | Path, columns: int = 3) -> None:
     """Draw the attention weights α_ij, (16), of some predictions, one panel each, into a picture file.
 
     Rows of a panel are target symbols, columns source symbols; the darker a square, the larger the weight. Symbols
-    are drawn with DejaVu Sans, or with an installed font for Korean, Chinese or Japanese, if there is one.
+    are drawn with DejaVu Sans, or with an installed font for Korean, Chinese or Japanese, if there is one. Where a
+    column stands for several symbols, or for frames, columns have no names.
 
     Args:
         predictions: predictions; those without attention (fixed context, empty source) are left out.
@@ -21,23 +24,25 @@ def draw_attention(predictions: Sequence[Prediction], path: str | Path, columns:
         columns: panels side by side.
 
     Raises:
-        ArgumentError: an argument has another type.
+        ArgumentError: an argument has another type, or the name another suffix.
     """
     check_type("predictions", predictions, Iterable, "a list of predictions")
-    check_path("path", path)
+    check_picture(path)
     check_type("columns", columns, int, "a whole number")
     import matplotlib.pyplot as plt
 
     shown = [p for p in predictions if p.attention is not None and p.attention.size]
     rows = max(1, -(-len(shown) // columns))
-    with plt.rc_context({"font.family": symbol_fonts()}):
+    with plt.rc_context({"font.family": symbol_fonts(), "text.parse_math": False}):
         figure, axes = plt.subplots(rows, columns, figsize=(3.6 * columns, 3.4 * rows), squeeze=False)
         for axis in axes.flat:
             axis.set_axis_off()
         for axis, prediction in zip(axes.flat, shown, strict=False):
             axis.set_axis_on()
             axis.imshow(prediction.attention, cmap="Blues", vmin=0, vmax=1, aspect="auto")
-            axis.set_xticks(range(len(prediction.source_tokens)), prediction.source_tokens)
+            assert prediction.attention is not None
+            source = prediction.source_tokens
+            axis.set_xticks(*((range(len(source)), source) if len(source) == prediction.attention.shape[1] else ([],)))
             axis.set_yticks(range(len(prediction.tokens)), prediction.tokens)
             axis.tick_params(length=0)
             axis.xaxis.tick_top()
@@ -45,6 +50,13 @@ def draw_attention(predictions: Sequence[Prediction], path: str | Path, columns:
         figure.tight_layout()
         figure.savefig(path, dpi=120)
         plt.close(figure)
+
+
+def check_picture(path: str | Path) -> None:
+    """Raise ArgumentError if a path is none, or not that of a picture."""
+    check_path("path", path)
+    if Path(path).suffix not in PICTURES:
+        raise ArgumentError(f"path: wanted a name that ends in {', '.join(PICTURES)}, got {shorten(str(path))!r}")
 
 
 def symbol_fonts() -> list[str]:

@@ -8,12 +8,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from peephole.errors import ArgumentError, check_path, check_type, shorten
-from peephole.inspect.attention import symbol_fonts
+from peephole.errors import check_type
+from peephole.inspect.attention import check_picture, symbol_fonts
 from peephole.model.notebook import shown_symbol
 from peephole.model.trace import Trace
 
-PICTURES = (".png", ".svg", ".pdf")
 GATES = {"i": "input gate", "f": "forget gate", "o": "output gate", "r": "reset gate", "z": "update gate"}
 
 
@@ -32,15 +31,13 @@ def draw_trace(trace: Trace, path: str | Path) -> None:
         ArgumentError: an argument has another type, or the name another suffix.
     """
     check_type("trace", trace, Trace, "a Trace")
-    check_path("path", path)
-    if Path(path).suffix not in PICTURES:
-        raise ArgumentError(f"path: wanted a name that ends in {', '.join(PICTURES)}, got {shorten(str(path))!r}")
+    check_picture(path)
     import matplotlib.pyplot as plt
 
     gates, shares = _gates(trace), peephole_shares(trace)
     lower = [(name, lines) for name, lines in (("gates", gates), ("the peepholes' part", shares)) if lines]
     names = [shown_symbol(token) for token in trace.tokens]
-    with plt.rc_context({"font.family": symbol_fonts(), "svg.fonttype": "none"}):
+    with plt.rc_context({"font.family": symbol_fonts(), "svg.fonttype": "none", "text.parse_math": False}):
         figure, axes = plt.subplots(2, 2, figsize=(8, 6), squeeze=False)
         _draw_attention(axes[0, 0], trace, names)
         axes[0, 1].barh(range(len(names)), np.exp(trace.log_probs), color="tab:orange")

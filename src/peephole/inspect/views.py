@@ -166,17 +166,26 @@ def _shown_source(source: Any) -> str:
 
 
 def _frames(model: Model, source: Any) -> dict[str, Any] | None:
-    """Return a source of frames as a picture: a column of points for each frame, the highest feature at the top."""
+    """Return a source of frames as a picture with a column of points for each frame.
+
+    An image has its own points and colours, red, green and blue below each other. Of sound the highest feature is at
+    the top, and of sound and numbers the smallest and largest hundredth are black and white.
+    """
     how = model.source_symbols
     if not isinstance(how, FrameSymbols):
         return None
     frames, _, _ = read_frame_source(how, source, model.config.frames.max_frames)
-    levels = _shrink(_shrink(np.asarray(frames, np.float32), 0, WIDEST), 1, HIGHEST)
-    low, high = np.percentile(levels, [1, 99])
-    scaled = np.clip((levels - low) / max(float(high - low), 1e-9), 0, 1)
-    image = (255 * (scaled.T[::-1] if how.kind == "sound" else scaled.T)).astype(np.uint8)
+    planes = np.split(np.asarray(frames, np.float32), 3 if how.colours else 1, axis=1)
+    levels = np.concatenate([_shrink(_shrink(plane, 0, WIDEST), 1, HIGHEST) for plane in planes], axis=1)
+    if how.kind == "image":
+        shown = 1 - levels  # 0 is white in frames
+    else:
+        low, high = np.percentile(levels, [1, 99])
+        shown = (levels - low) / max(float(high - low), 1e-9)
+    image = (255 * np.clip(shown.T[::-1] if how.kind == "sound" else shown.T, 0, 1)).round().astype(np.uint8)
     encoded = {"shape": list(image.shape), "uint8": base64.b64encode(image.tobytes()).decode()}
-    return {"image": encoded, "kind": how.kind, "count": len(frames)}
+    found = {"image": encoded, "planes": len(planes), "kind": how.kind, "count": len(frames)}
+    return found | ({"aspect": len(frames) / how.height} if how.kind == "image" else {})
 
 
 def _shrink(array: NDArray[np.float32], axis: int, most: int) -> NDArray[np.float32]:

@@ -27,11 +27,13 @@
     return load(document.body.dataset.models.split(" "));
   }
 
+  const shown = (probability) => (probability < 0.001 ? "below 0.001" : probability.toFixed(3));
+
   function symbol(kind, text, probability) {
     const node = document.createElement(kind);
     node.textContent = text;
     if (probability !== undefined) {
-      node.title = `probability ${probability.toFixed(3)}`;
+      node.title = `probability ${shown(probability)}`;
       node.classList.toggle("doubtful", probability < DOUBTFUL);
     }
     return node;
@@ -56,11 +58,11 @@
     element("others").replaceChildren(...others.map(({ text, logProb }) => {
       const item = document.createElement("li");
       item.dir = "auto";
-      item.textContent = `${text} (${Math.exp(logProb).toFixed(3)})`;
+      item.textContent = `${text} (${shown(Math.exp(logProb))})`;
       return item;
     }));
     const notes = [
-      `probability ${Math.exp(best.logProb).toFixed(3)}`,
+      `probability ${shown(Math.exp(best.logProb))}`,
       `${(seconds * 1000).toFixed(0)} ms`,
       best.finished ? "" : "not finished: the longest length was reached",
       best.unknown.length ? `not seen in training: ${[...new Set(best.unknown)].slice(0, 20).join(" ")}` : "",
@@ -90,6 +92,11 @@
   try {
     model = await loadModel();
     const { info } = model;
+    if (!info.sourceSymbols.size) {
+      for (const id of ["source", "prefix", "beam"]) element(id).disabled = true;
+      say(`the model reads ${info.sourceSymbols.kind}, and this page only texts: the module peephole.js predicts from frames`);
+      return;
+    }
     say(`${info.sourceSymbols.size} source and ${info.targetSymbols.size} target symbols, ${(info.bytes / 1e6).toFixed(1)} MB`);
     for (const id of ["source", "prefix", "beam"]) element(id).addEventListener("input", predict);
     if (element("source").value) await predict();

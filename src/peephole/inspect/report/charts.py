@@ -15,6 +15,7 @@ STYLES = "abcdef"
 """Classes of the lines, which differ in colour and in dashes."""
 CELL = 26  # side of a matrix's cell
 LONGEST_LABEL = 12  # characters of a symbol
+MOST_UPRIGHT = 3  # characters of the names of columns that are not turned
 LONGEST_NAME = 40  # characters of the name of an axis or a line
 Ends = tuple[float, float]
 
@@ -132,10 +133,13 @@ def matrix(
         strongest: the number that is drawn in full colour.
     """
     left = 12 + 8 * max((len(shorten_label(name)) for name in rows), default=1)
-    width, height = left + CELL * len(columns) + 10, 40 + CELL * len(rows)
+    longest = max((len(shorten_label(name)) for name in columns), default=1)
+    is_turned = longest > MOST_UPRIGHT
+    top = 12 + 8 * longest if is_turned else 30
+    width, height = left + CELL * len(columns) + 10, top + 10 + CELL * len(rows)
     cells = []
     for i, row in enumerate(values):
-        y = 30 + CELL * i
+        y = top + CELL * i
         cells.append(_label(shorten_label(rows[i]), left - 6, y + CELL * 0.68, "end"))
         for j, value in enumerate(row):
             title = element("title", f"{rows[i]} → {columns[j]}: {100 * value:.1f} %")
@@ -149,7 +153,12 @@ def matrix(
                     **square,
                 )
             )
-    names = [_label(shorten_label(name), left + CELL * (j + 0.5), 22, "middle") for j, name in enumerate(columns)]
+    names = []
+    for j, name in enumerate(columns):
+        x = left + CELL * (j + 0.5)
+        names.append(_label(shorten_label(name), x, top - 8, "start" if is_turned else "middle"))
+        if is_turned:
+            names[-1].set("transform", f"rotate(-90 {x} {top - 8}) translate(0 4)")
     return _svg(width, height, cells, names, css="wide")
 
 

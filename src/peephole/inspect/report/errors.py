@@ -89,15 +89,15 @@ def _confusions(page: Page, measured: Measured) -> list[Children]:
 
 
 def _lengths(page: Page, measured: Measured) -> Element:
-    groups = measured.lengths
+    groups, unit = measured.lengths, f"source {measured.unit}"
     names = [str(g.shortest) if g.shortest == g.longest else f"{g.shortest}-{g.longest}" for g in groups]
     ends = [(g.low, g.high) for g in groups]
-    chart = bar_chart(names, [g.exact_match for g in groups], "source symbols", "exact match %", ends)
+    chart = bar_chart(names, [g.exact_match for g in groups], unit, "exact match %", ends)
     rows = [
         [name, f"{g.count:,}", f"{g.exact_match:.2f}", f"{g.low:.2f} to {g.high:.2f}"]
         for name, g in zip(names, groups, strict=True)
     ]
-    headings = ("source symbols", "sources", "exact match %", "95 % interval")
+    headings = (unit, "sources", "exact match %", "95 % interval")
     behind = table("Exact match by length of the source", headings, rows, numbers=(0, 1, 2, 3))
     picture = page.figure(f"Exact match by length of the source, {measured.name}", chart, behind)
     return element("div", picture, class_="figures")

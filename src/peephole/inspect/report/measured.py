@@ -15,6 +15,8 @@ from peephole.evaluation.metrics import is_reference
 from peephole.model import Model, Notices, Prediction
 from peephole.model.calibration import measure_reliability
 from peephole.model.evaluation import BEST_ONLY, Progress, measure_gap
+from peephole.model.frame_sources import read_frame_source
+from peephole.symbols import FrameSymbols
 
 MOST_SOURCES = 2000  # that are measured of each set
 MOST_SCORED = 500  # wrong predictions whose kind of error is found
@@ -60,6 +62,7 @@ class Measured:
         predictions: reliability of p(Y | X).
         confusions: symbols taken for others.
         lengths: exact matches by length of the source.
+        unit: of these lengths, "symbols" or "frames".
         errors: wrong predictions by kind; of at most `MOST_SCORED`, evenly spread.
         worst: the predictions with most edits.
         seconds: of the search.
@@ -73,6 +76,7 @@ class Measured:
     predictions: Reliability
     confusions: Confusions
     lengths: list[LengthGroup]
+    unit: str
     errors: dict[str, int]
     worst: list[ErrorCase]
     seconds: float
@@ -132,11 +136,20 @@ def measure_set(
         symbols=of_symbols,
         predictions=whole,
         confusions=count_confusions([p.tokens for p in best], split),
-        lengths=quality_by_length([len(p.source_tokens) for p in best], right),
+        lengths=quality_by_length(_lengths(model, chosen, best), right),
+        unit="frames" if isinstance(model.source_symbols, FrameSymbols) else "symbols",
         errors={kind: kinds.count(kind) for kind in (SEARCH_ERROR, MODEL_ERROR)},
         worst=_worst(evaluation, chosen, best, wanted, scored, model),
         seconds=seconds,
     )
+
+
+def _lengths(model: Model, sources: Sequence[str], predictions: Sequence[Prediction]) -> list[int]:
+    """Return the number of symbols, or of frames, that were read of each source."""
+    how = model.source_symbols
+    if not isinstance(how, FrameSymbols):
+        return [len(p.source_tokens) for p in predictions]
+    return [len(read_frame_source(how, source, model.config.frames.max_frames)[0]) for source in sources]
 
 
 def score_errors(
@@ -157,7 +170,7 @@ def score_errors(
         references: one or more a source.
         wrong: the indices of the wrong predictions; at most `MOST_SCORED` of them, evenly spread, are scored.
     """
-    rows = [wrong[i] for i in spread(len(wrong), MOST_SCORED) if predictions[wrong[i]].source_tokens]
+    rows = [wrong[i] for i in spread(len(wrong), MOST_SCORED) if len(predictions[wrong[i]].symbol_log_probs)]
     if not rows:
         return {}
     targets: list[tuple[int, str | list[str]]] = [(row, predictions[row].tokens) for row in rows]

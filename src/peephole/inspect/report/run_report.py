@@ -11,7 +11,7 @@ from typing import Any
 
 from peephole.data import Report
 from peephole.data.files import data_files, shown_name
-from peephole.errors import DataError, PeepholeError, check_path
+from peephole.errors import ConfigError, DataError, PeepholeError, check_path
 from peephole.inspect.report.measured import Measured, measure_set
 from peephole.inspect.report.run_facts import RunFacts, read_facts
 from peephole.model import Model
@@ -75,7 +75,8 @@ def report(
 
     Raises:
         RunError: the folder holds no run, or `out` cannot be written.
-        ConfigError: `out` is a file that is read, or exists and is no HTML page; see `peephole.storage.outputs`.
+        ConfigError: `out` is a file that is read, or exists and is no HTML page; see `peephole.storage.outputs`. Or a
+            test file is given for a model of series or a language model, whose predictions are not measured here.
         DataError: the test file is missing, or a line of it is no pair or names a file that cannot be read, unless
             the training skipped such lines.
     """
@@ -90,17 +91,20 @@ def report(
     missing, sets = list(facts.missing), []
     if facts.model is not None:
         reason = _unmeasured(facts.model)
+        if test is not None and reason:
+            raise ConfigError(f"test: {reason}; `peephole evaluate` measures it on {shown_name(test)}")
         dev = None if reason else _dev_set(facts, missing)
         given: list[tuple[str, Sequence[str], Sequence[tuple[str, ...]]]] = [] if dev is None else [("dev", *dev)]
-        if test is not None and not reason:
+        if test is not None:
             lines = Report(shown_name(test))
             found = group_by_source(os.fspath(test), facts.model, lines)
             missing += [f"test: {line}" for line in lines.counts()]
             given.append(("test", found.sources, found.references))
         sets = [measure_set(name, facts.model, sources, references, progress) for name, sources, references in given]
-        missing += [reason] if reason else []
-    if test is None and facts.model is not None:
-        missing.append("no test set: give one with --test PAIRS")
+        if reason:
+            missing.append(reason)
+        elif test is None:
+            missing.append("no test set: give one with --test PAIRS")
     result = RunReport(os.fspath(run), None if out is None else os.fspath(out), facts, sets, missing)
     if out is not None:
         from peephole.inspect.report.recorded import record_worst

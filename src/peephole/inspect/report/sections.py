@@ -105,7 +105,8 @@ def _all_curves(page: Page, run: RunFacts, over: str) -> Sequence[Element]:
     whole = {name: values for name, values in metrics.items() if len(values) == len(dev)}
     losses = [Line("training loss", steps, [entry["loss"] for entry in updates])] if updates else []
     losses += [Line(f"dev {name}".replace("_", " "), dev_steps, whole.pop(name)) for name in ("loss",) if name in whole]
-    charts = [("Loss", losses, "nats a symbol")] if losses else []
+    unit = "loss a number" if run.config.model.predicts_vectors else "nats a symbol"
+    charts = [("Loss", losses, unit)] if losses else []
     for name, values in whole.items():
         label = name.replace("_", " ")
         unit = "points" if name == "chrf" else "" if name in ("perplexity", "ctc_loss") else "%"
@@ -142,7 +143,7 @@ def _data(page: Page, run: RunFacts) -> list[Children]:
     if prepared is None:
         return [paragraph("The prepared data are not in the run's folder.")]
     located = prepared.train.locate(np.arange(len(prepared.train)))
-    pictures = []
+    pictures, unit = [], "steps" if run.config.model.predicts_vectors else "symbols or frames"
     for side, spans in (("source", located.source), ("target", located.target)):
         lengths = spans.lengths
         edges = np.unique(np.linspace(lengths.min(), lengths.max() + 1, BARS + 1).round().astype(int))
@@ -150,8 +151,8 @@ def _data(page: Page, run: RunFacts) -> list[Children]:
         names = [f"{low}-{high - 1}" if high > low + 1 else str(low) for low, high in pairwise(edges.tolist())]
         rows = [[name, f"{count:,}"] for name, count in zip(names, counts, strict=True)]
         caption = f"Lengths of the training {side}s"
-        behind = table(caption, ("symbols or frames", "pairs"), rows, numbers=(0, 1))
-        pictures.append(page.figure(caption, bar_chart(names, counts, "symbols or frames", "pairs"), behind))
+        behind = table(caption, (unit, "pairs"), rows, numbers=(0, 1))
+        pictures.append(page.figure(caption, bar_chart(names, counts, unit, "pairs"), behind))
     files: list[tuple[str, Children]] = []
     for side, found in prepared.files.items():
         shown = [element("div", text(entry["name"]), f" (sha256 {entry['sha256'][:12]}…)") for entry in found]
@@ -196,9 +197,10 @@ def _speed(page: Page, report: RunReport) -> list[Children]:
         updates = thin(run.updates)
         line = Line("speed", [e["step"] for e in updates], [e["symbols_per_second"] for e in updates])
         rows = [[f"{x:,.0f}", f"{y:,.0f}"] for x, y in thin(list(zip(line.xs, line.ys, strict=True)), MOST_ROWS)]
-        caption = "Target symbols trained a second, over updates"
-        behind = table(caption, ("updates", "symbols a second"), rows, numbers=(0, 1))
-        chart = line_chart([line], "updates", "symbols a second", from_zero=True)
+        what = "steps" if run.config.model.predicts_vectors else "symbols"
+        caption = f"Target {what} trained a second, over updates"
+        behind = table(caption, ("updates", f"{what} a second"), rows, numbers=(0, 1))
+        chart = line_chart([line], "updates", f"{what} a second", from_zero=True)
         parts.append(element("div", page.figure(caption, chart, behind), class_="figures"))
     return parts or [paragraph("Nothing was timed yet.")]
 

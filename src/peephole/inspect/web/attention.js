@@ -1,12 +1,13 @@
 // Source and target as two rows of symbols with links between them, and all attention weights as a heat map.
 
 import { foldedTable, h, newId, s } from "./dom.js";
-import { heatMap } from "./heat.js";
+import { heatMap, largestSize } from "./heat.js";
 import { strip } from "./strip.js";
 import { largest, number, ordinal, part, percent, quoted } from "./words.js";
 
 const GAP = 90; // height between the rows
-const FAINT = 0.08; // a link with a smaller weight is not drawn
+const FAINT = 0.08; // a link with a smaller weight is not drawn, unless it is the strongest of its symbol
+const SPREAD = 0.5; // a largest weight below which colours are relative to it
 
 /**
  * @param {import("./view.js").View} view
@@ -15,6 +16,10 @@ const FAINT = 0.08; // a link with a smaller weight is not drawn
 export function attentionPanel(view) {
   const { trace, selection } = view, heads = trace.planes("attention.heads");
   let weights = trace.array("attention");
+  const range = () => {
+    const most = weights ? largestSize(weights) : 0;
+    return most > 0 && most < SPREAD ? most : 1;
+  };
   const describeTarget = (/** @type {number} */ t) => {
     const { at, rows } = weights ?? { at: () => 0, rows: 0 };
     const where = weights && t < rows ? largest(weights.row(t)) : -1;
@@ -49,20 +54,21 @@ export function attentionPanel(view) {
     links.replaceChildren();
     target.choose(selection.step);
     if (!weights || !weights.rows) return;
-    const { at, rows, columns } = weights, step = Math.min(selection.step, rows - 1);
-    source.shade((j) => (from === null ? at(step, j) : j === from ? 1 : 0));
-    target.shade((t) => (from !== null && t < rows ? at(t, from) : 0));
+    const { at, rows, columns } = weights, step = Math.min(selection.step, rows - 1), most = range();
+    source.shade((j) => (from === null ? at(step, j) / most : j === from ? 1 : 0));
+    target.shade((t) => (from !== null && t < rows ? at(t, from) / most : 0));
     view.frames?.mark(weights.row(step));
     const line = (/** @type {number} */ t, /** @type {number} */ j, /** @type {boolean} */ strong) => {
       const one = target.button(t)?.getBoundingClientRect(), other = source.button(j)?.getBoundingClientRect();
-      if (!one || !other || !box.width || at(t, j) < FAINT) return;
+      if (!one || !other || !box.width) return;
       const x1 = one.left + one.width / 2 - box.left, x2 = other.left + other.width / 2 - box.left;
       const bow = `M${x1} 0C${x1} ${GAP / 2} ${x2} ${GAP / 2} ${x2} ${GAP}`;
       links.append(s("path", { d: bow, class: strong ? "link strong" : "link", "stroke-width": 1 + 5 * at(t, j), "stroke-opacity": (strong ? 1 : 0.25) * Math.max(0.25, at(t, j)) }));
     };
     for (let t = 0; t < rows; ++t) {
       if (!target.button(t)) continue;
-      for (let j = 0; j < columns; ++j) if (at(t, j) >= FAINT) line(t, j, from === null ? t === step : j === from);
+      const strongest = largest(weights.row(t));
+      for (let j = 0; j < columns; ++j) if (at(t, j) >= FAINT || j === strongest) line(t, j, from === null ? t === step : j === from);
     }
   };
   selection.watch((step) => {
@@ -78,8 +84,10 @@ export function attentionPanel(view) {
   const heat = h("div");
   const drawHeat = () => {
     if (!weights) return;
+    const most = range();
     heat.replaceChildren(
-      heatMap(weights, trace.tokens, trace.source, "Attention: a row for each output symbol, a column for each source symbol; darker is more", selection),
+      heatMap(weights, trace.tokens, trace.source, "Attention: a row for each output symbol, a column for each source symbol; darker is more", selection, most),
+      most < 1 ? h("p", { class: "note" }, `The attention is spread: the strongest colour is a weight of ${number(most)}.`) : "",
       foldedTable("Attention as a table", ["output", "mostly at", "weight", "then at", "weight"], () => trace.tokens.slice(0, weights?.rows).map((token, t) => {
         const row = weights?.row(t) ?? new Float32Array(), [one, two] = twoLargest(row);
         return [quoted(token), `${one + 1}: ${quoted(trace.source[one])}`, number(row[one]), two < 0 ? "–" : `${two + 1}: ${quoted(trace.source[two])}`, number(row[two])];

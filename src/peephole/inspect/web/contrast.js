@@ -2,9 +2,9 @@
 
 import { decodeMatrix, matrix, openTrace } from "./data.js";
 import { foldedTable, h, picture, s } from "./dom.js";
-import { heatMap } from "./heat.js";
+import { heatMap, largestSize } from "./heat.js";
 import { signedStrip } from "./saliency.js";
-import { number, ordinal, percent, quoted, short, shown } from "./words.js";
+import { number, ordinal, part, percent, quoted, short, shown } from "./words.js";
 
 const HIGH = 70, WIDE = 44, LEFT = 60;
 
@@ -39,18 +39,25 @@ export function contrastPanel(view) {
   const content = [...sentences.map((text) => h("p", {}, text)), differencePicture(differences, trace, other, step)];
   const attention = attentionDifference(trace, other, step);
   if (attention) {
+    const most = Math.max(0.01, largestSize(attention));
     content.push(h("h4", {}, "Where their attention differs"),
-      h("p", { class: "note" }, `From the symbol after the parting on: yellow where ${names[0]} looked more, blue where ${names[1]} did.`),
-      heatMap(attention, Array.from({ length: attention.rows }, (_, t) => `${shown(trace.tokens[step + t])}/${shown(other.tokens[step + t])}`), trace.source, "Attention of the first answer minus that of the second", null));
+      h("p", { class: "note" }, `From the symbol after the parting on: yellow where ${names[0]} looked more, blue where ${names[1]} did. The strongest colour is a difference of ${part(most)}.`),
+      heatMap(attention, Array.from({ length: attention.rows }, (_, t) => `${shown(trace.tokens[step + t])}/${shown(other.tokens[step + t])}`), trace.source, "Attention of the first answer minus that of the second", null, most));
   }
   if (raw.rival.saliency) {
     content.push(h("h4", {}, "Which parts of the source decided"),
-      h("p", { class: "note" }, `Gradient × input of log p(${trace.tokens[step] ?? ""}) − log p(${other.tokens[step] ?? ""}): yellow speaks for ${quoted(trace.tokens[step] ?? "")}, blue for ${quoted(other.tokens[step] ?? "")}.`),
-      signedStrip(decodeMatrix(raw.rival.saliency).row(0), raw.trace.source.tokens, "Part of each source symbol in the decision"));
+      h("p", { class: "note" }, `Gradient × input of log p(${shown(trace.tokens[step] ?? "")}) − log p(${shown(other.tokens[step] ?? "")}): yellow speaks for ${quoted(trace.tokens[step] ?? "")}, blue for ${quoted(other.tokens[step] ?? "")}.`),
+      decidingParts(decodeMatrix(raw.rival.saliency), raw.trace.source.tokens));
   }
   content.push(foldedTable("Both answers as a table", ["step", "this", "probability", "that", "probability", "log p of this minus that, so far"], () =>
     differences.map((difference, t) => [t + 1, t in trace.tokens ? quoted(trace.tokens[t]) : "–", t in trace.tokens ? percent(trace.logProbs[t]) : "–", t in other.tokens ? quoted(other.tokens[t]) : "–", t in other.tokens ? percent(other.logProbs[t]) : "–", number(difference, 3)])));
   return h("div", {}, ...content);
+}
+
+/** Returns the source's symbols, or squares for its frames, coloured by their part in the decision. @param {import("./data.js").Matrix} numbers @param {string[]} texts */
+function decidingParts(numbers, texts) {
+  const label = `Part of each source ${texts.length ? "symbol" : "frame"} in the decision`;
+  return texts.length ? signedStrip(numbers.row(0), texts, label) : heatMap(numbers, [], [], label, null, Math.max(1e-9, largestSize(numbers)));
 }
 
 /** @param {import("./data.js").Trace} one @param {import("./data.js").Trace} other @param {number} step */

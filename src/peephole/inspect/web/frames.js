@@ -11,14 +11,19 @@ const HIGH = 160;
  * @property {(weights: Float32Array) => void} mark draws the attention over the places of the source
  */
 
-/** @param {{image: {shape: number[], uint8: string}, kind: string, count: number}} raw a column of the picture is a frame @returns {Frames} */
-export function framesPicture({ image, kind, count }) {
-  const levels = decodeMatrix(image), canvas = /** @type {HTMLCanvasElement} */ (h("canvas", { width: levels.columns, height: levels.rows, role: "img", "aria-label": `The source: ${count} ${kind} frames, from left to right` }));
-  const context = canvas.getContext("2d"), pixels = context?.createImageData(levels.columns, levels.rows);
+/**
+ * @param {{image: {shape: number[], uint8: string}, planes: number, kind: string, count: number, aspect?: number}} raw a column
+ *   of the picture is a frame; `planes`: 3 for red, green and blue below each other; `aspect`: width of an image by its height
+ * @returns {Frames}
+ */
+export function framesPicture({ image, planes, kind, count, aspect }) {
+  const levels = decodeMatrix(image), rows = levels.rows / planes;
+  const canvas = /** @type {HTMLCanvasElement} */ (h("canvas", { width: levels.columns, height: rows, role: "img", "aria-label": `The source: ${count} ${kind} frames, from left to right` }));
+  const context = canvas.getContext("2d"), pixels = context?.createImageData(levels.columns, rows);
   if (context && pixels) {
-    for (let i = 0; i < levels.rows * levels.columns; ++i) {
-      const level = 255 * levels.at(Math.floor(i / levels.columns), i % levels.columns);
-      pixels.data.set([level, level, level, 255], 4 * i);
+    for (let i = 0; i < rows * levels.columns; ++i) {
+      const level = (/** @type {number} */ plane) => 255 * levels.at(Math.floor(i / levels.columns) + rows * plane, i % levels.columns);
+      pixels.data.set(planes === 3 ? [level(0), level(1), level(2), 255] : [level(0), level(0), level(0), 255], 4 * i);
     }
     context.putImageData(pixels, 0, 0);
   }
@@ -30,5 +35,7 @@ export function framesPicture({ image, kind, count }) {
     drawn.setAttribute("preserveAspectRatio", "none");
     over.replaceChildren(drawn);
   };
-  return { element: h("div", { class: "frames" }, canvas, over), mark };
+  const element = h("div", { class: "frames" }, canvas, over);
+  if (aspect) element.style.maxWidth = `${Math.round(HIGH * aspect)}px`;
+  return { element, mark };
 }

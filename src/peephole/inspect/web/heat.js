@@ -34,9 +34,12 @@ export function heatMap(numbers, rowNames, columnNames, label, selection, range 
     }
   }
   const name = (/** @type {string} */ text) => [...shown(text)].slice(0, 12).join("");
+  const room = wide > 20 ? 3 : 1; // letters of a column's name; of numbers that are longer every fifth is written
+  const every = columns >= 10 ** room && columnNames.every((text, column) => text === String(column + 1)) ? 5 : 1;
+  const headed = columnNames.slice(0, columns).map((text, column) => ({ text: [...name(text)].slice(0, every > 1 ? 12 : room).join(""), column }));
   const names = [
     ...(showRows ? rowNames.slice(0, rows).map((text, row) => s("text", { x: left - 6, y: top + side * (row + 0.7), "text-anchor": "end", class: "name" }, name(text))) : []),
-    ...(showColumns ? columnNames.slice(0, columns).map((text, column) => s("text", { x: x(column) + wide / 2, y: top - 8, "text-anchor": "middle", class: "name" }, [...name(text)].slice(0, wide > 20 ? 3 : 1).join(""))) : []),
+    ...(showColumns ? headed.filter(({ column }) => (column + 1) % every === 0).map(({ text, column }) => s("text", { x: x(column) + wide / 2, y: top - 8, "text-anchor": "middle", class: "name" }, text)) : []),
   ];
   const frame = s("rect", { x: left - 1, y: top - 1, width: wide * columns + 1, height: side * rows + 1, class: "frame" });
   const mark = s("rect", { x: left - 1, width: wide * columns + 1, height: side + 1, class: "mark" });
@@ -52,6 +55,13 @@ export function heatMap(numbers, rowNames, columnNames, label, selection, range 
   }
   const note = byRow * byColumn > 1 ? h("p", { class: "note" }, `Each square stands for the largest of ${byRow} × ${byColumn} numbers.`) : null;
   return h("div", {}, h("div", { class: "scroll", tabindex: 0, role: "group", "aria-label": label }, drawn), note);
+}
+
+/** Returns the largest |number|. @param {import("./data.js").Matrix} numbers */
+export function largestSize(numbers) {
+  let most = 0;
+  for (let row = 0; row < numbers.rows; ++row) for (const value of numbers.row(row)) most = Math.max(most, Math.abs(value));
+  return most;
 }
 
 /** Returns the number of a block that is farthest from 0. @param {import("./data.js").Matrix} numbers */

@@ -5,12 +5,17 @@ import { END } from "./data.js";
 const ORDINALS = ["first", "second", "third", "fourth", "fifth", "sixth", "seventh", "eighth", "ninth", "tenth"];
 const VISIBLE = new Map([[" ", "␣"], ["\n", "↵"], ["\t", "⇥"], ["\r", "␍"], ["\u00a0", "⍽"], ["\u2581", "␣"], ["", "∅"]]);
 
-/** Returns a symbol as it is shown: spaces and the end are visible. @param {string} symbol */
+/** Returns a symbol as it is shown: spaces, the end, and what changes the direction of text are visible. @param {string} symbol */
 export function shown(symbol) {
   if (symbol === END) return "‹end›";
   if (symbol.startsWith("\u2581")) return `␣${symbol.slice(1)}`;
-  if (!VISIBLE.has(symbol) && /^\p{C}$/u.test(symbol)) return `U+${symbol.codePointAt(0)?.toString(16).toUpperCase().padStart(4, "0")}`;
-  return VISIBLE.get(symbol) ?? symbol;
+  if (!VISIBLE.has(symbol) && /^\p{C}$/u.test(symbol)) return codePoint(symbol);
+  return VISIBLE.get(symbol) ?? symbol.replace(/[\u202a-\u202e\u2066-\u2069]/gu, (mark) => `‹${codePoint(mark)}›`);
+}
+
+/** @param {string} character */
+function codePoint(character) {
+  return `U+${character.codePointAt(0)?.toString(16).toUpperCase().padStart(4, "0")}`;
 }
 
 /** Letters of scripts that are written from right to left. */
