@@ -17,7 +17,7 @@ import soxr
 from PIL import Image
 
 from peephole.data.files import kind_of_file
-from peephole.data.frames import read_frames
+from peephole.data.frames import check_frames, read_frames
 from peephole.errors import DataError
 from peephole.symbols import FrameSymbols
 
@@ -134,6 +134,17 @@ def test_tables_are_read_row_by_row(tmp_path: Path) -> None:
     for name, wanted in (("a.npy", table), ("a.csv", table), ("b.npy", table[:, :1])):
         frames, is_longer, _ = read_frames(tmp_path / name, FrameSymbols("numbers", size=wanted.shape[1]), 3)
         assert (frames.tolist(), is_longer) == (wanted[:3].tolist(), True)
+
+
+@pytest.mark.parametrize(("level", "change"), [(5000, 1), (1e6, 10), (-1e30, 1e25), (0, 1e-12)])
+def test_tables_of_any_level_keep_their_changes(level: float, change: float, tmp_path: Path) -> None:
+    table = np.array([[level], [level + change], [level + 2 * change]], np.float32)
+    np.save(tmp_path / "a.npy", table)
+    how = FrameSymbols("numbers", size=1)
+    for frames in (read_frames(tmp_path / "a.npy", how, 3)[0], check_frames("sources", table.astype(np.float64), how)):
+        assert frames.dtype == np.float32
+        np.testing.assert_array_equal(frames, table)
+    assert len(np.unique(table)) == 3
 
 
 def test_the_names_of_columns_are_left_out_and_reported(tmp_path: Path) -> None:

@@ -109,7 +109,7 @@ def test_the_corpus_holds_the_frames_and_their_statistics(manifest: Path, tmp_pa
     sources, targets = found.train.pairs(list(range(12)))
     wanted = [frames_of(tmp_path, f"tables/{number}.npy") for number in range(12)]
     for source, frames in zip(sources, wanted, strict=True):
-        assert source.dtype == np.float16
+        assert source.dtype == np.float32
         assert source.tolist() == frames.tolist()
     assert [found.target_symbols.decode(ids.tolist()) for ids in targets] == [f"w{number % 5}" for number in range(12)]
     every = np.concatenate(wanted).astype(np.float64)
