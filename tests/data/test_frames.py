@@ -171,6 +171,7 @@ def test_parquet_is_read_row_by_row(tmp_path: Path) -> None:
     ("name", "content", "message"),
     [
         ("no.wav", None, "no such file"),
+        ("x" * 300 + ".wav", None, "cannot be read: File name too long"),
         ("a.wav", b"", "cannot be read as sound: .*"),
         ("a.wav", b"RIFF\0\0\0\0WAVE", "cannot be read as sound: .*"),
         ("a.png", b"\x89PNG\r\n", "cannot be read as image: .*"),

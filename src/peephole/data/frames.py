@@ -64,8 +64,12 @@ def frame_format(how: FrameSymbols) -> type[np.float16] | type[np.float32]:
 
 
 def _read(path: Path, how: FrameSymbols, most: int, speed: float) -> tuple[NDArray[Any], bool, list[str]]:
-    if not path.is_file():
-        raise DataError(f"{path}: no such file")
+    try:
+        is_file = path.is_file()
+    except OSError as error:  # its folder may not be read, or its name is too long
+        raise DataError(f"{path}: cannot be read: {error.strerror}") from error
+    if not is_file:
+        raise DataError(f"{path}: {'is no regular file' if path.exists() else 'no such file'}")
     given = kind_of_file(str(path))
     if given not in (None, how.kind):
         raise DataError(f"{path}: wanted a file of {how.kind}, got one of {given}")
