@@ -39,6 +39,8 @@ def read_frame_source(how: FrameSymbols, source: Any, longest: int) -> tuple[Fra
     array = np.asarray(source)
     if array.ndim != 2:
         raise ArgumentError(f"sources: wanted frames (T, {how.size}), got shape {array.shape}")
+    if array.dtype.kind not in "fiub":
+        raise ArgumentError(f"sources: wanted frames of numbers, got an array of {array.dtype}")
     return check_frames("sources", array[:longest], how), len(array), ()
 
 
