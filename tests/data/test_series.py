@@ -103,7 +103,10 @@ def test_wrong_rows_are_errors_or_missing(tmp_path):
         ("a,b\n", "has a header and no rows"),
         ("a,b\n1,\n2,nan\n", "column 'b': wanted numbers, got none in 2 rows"),
         ("day\nmonday\n", "wanted a table of numbers, got 0 rows of 0 columns"),
-        ("a,b\n1," + "2" * 200_000 + "\n", r"t\.csv, line 2: invalid CSV: field larger than field limit \(131072\): '1,2"),
+        (
+            "a,b\n1," + "2" * 200_000 + "\n",
+            r"t\.csv, line 2: invalid CSV: field larger than field limit \(131072\): '1,2",
+        ),
         ('"a\n(kW)",b\n1,2\n', r"t\.csv, line 1: invalid CSV: unexpected end of data: '\"a'"),
     ],
 )
