@@ -29,10 +29,10 @@ def read_frame_source(how: FrameSymbols, source: Any, longest: int) -> tuple[Fra
     """
     import numpy as np
 
-    from peephole.data.frames import check_frames, frame_format, read_frames
+    from peephole.data.frames import check_frames, read_frames
 
     if isinstance(source, str) and not source:
-        return np.zeros((0, how.size), frame_format(how)), 0, ()
+        return check_frames("sources", np.zeros((0, how.size)), how), 0, ()
     if isinstance(source, (str, os.PathLike)):
         frames, is_longer, changes = read_frames(os.fspath(source), how, longest)
         return frames, len(frames) + is_longer, tuple(changes)
