@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import NamedTuple
 
-from peephole.errors import MemoryLimitError
+from peephole.errors import EngineError, MemoryLimitError
 
 CONTROL_GROUPS = Path("/sys/fs/cgroup")
 ONE_GB = 10**9
@@ -112,7 +112,7 @@ def check_memory(setting: str, work: str, needed: int) -> str | None:
 
 @contextmanager
 def memory_errors(setting: Callable[[], str], work: str) -> Iterator[None]:
-    """Turn failed allocations in the block, NumPy's, PyTorch's and Python's, into errors of one line.
+    """Turn failed allocations in the block, NumPy's, PyTorch's, Python's and the engine's, into errors of one line.
 
     Args:
         setting: returns the setting that decides the size, with its value.
@@ -126,9 +126,9 @@ def memory_errors(setting: Callable[[], str], work: str) -> Iterator[None]:
     """
     try:
         yield
-    except (MemoryError, RuntimeError) as error:
+    except (MemoryError, RuntimeError, EngineError) as error:
         # PyTorch raises RuntimeError on a CPU, and OutOfMemoryError, which is a kind of it, on a GPU
-        if isinstance(error, RuntimeError) and not re.search("(allocate|out of) memory", str(error)):
+        if not isinstance(error, MemoryError) and not re.search("(allocate|out of|not enough) memory", str(error)):
             raise
         raise MemoryLimitError(f"{setting()}: the memory ran out in {work}") from error
 

@@ -17,7 +17,7 @@ import soxr
 from PIL import Image
 
 from peephole.data.files import kind_of_file
-from peephole.data.frames import read_frames
+from peephole.data.frames import check_frames, read_frames
 from peephole.errors import DataError
 from peephole.symbols import FrameSymbols
 
@@ -144,12 +144,15 @@ def test_tables_are_read_row_by_row(tmp_path: Path) -> None:
         assert (frames.tolist(), is_longer) == (wanted[:3].tolist(), True)
 
 
-def test_numbers_of_any_level_keep_their_changes(tmp_path: Path) -> None:
-    table = np.array([[101_325, 4000, 1e-9], [101_325.5, 4000.25, 2e-9], [-3e38, 0, 0]], np.float32)
+@pytest.mark.parametrize(("level", "change"), [(5000, 1), (1e6, 10), (-1e30, 1e25), (0, 1e-12)])
+def test_tables_of_any_level_keep_their_changes(level: float, change: float, tmp_path: Path) -> None:
+    table = np.array([[level], [level + change], [level + 2 * change]], np.float32)
     np.save(tmp_path / "a.npy", table)
-    frames, _, _ = read_frames(tmp_path / "a.npy", FrameSymbols("numbers", size=3), 3)
-    assert frames.dtype == np.float32
-    assert frames.tolist() == table.tolist()
+    how = FrameSymbols("numbers", size=1)
+    for frames in (read_frames(tmp_path / "a.npy", how, 3)[0], check_frames("sources", table.astype(np.float64), how)):
+        assert frames.dtype == np.float32
+        np.testing.assert_array_equal(frames, table)
+    assert len(np.unique(table)) == 3
 
 
 def test_the_names_of_columns_are_left_out_and_reported(tmp_path: Path) -> None:
@@ -176,6 +179,7 @@ def test_parquet_is_read_row_by_row(tmp_path: Path) -> None:
     ("name", "content", "message"),
     [
         ("no.wav", None, "no such file"),
+        ("x" * 300 + ".wav", None, "cannot be read: File name too long"),
         ("a.wav", b"", "cannot be read as sound: .*"),
         ("a.wav", b"RIFF\0\0\0\0WAVE", "cannot be read as sound: .*"),
         ("a.png", b"\x89PNG\r\n", "cannot be read as image: .*"),

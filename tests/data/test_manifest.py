@@ -152,6 +152,18 @@ def test_bad_files_stop_or_are_counted(manifest: Path, tmp_path: Path) -> None:
     assert f"1 pair left out: longer than 20 frames (first: {manifest}, line 12)" in found.report
 
 
+def test_a_name_that_the_system_refuses_is_an_error_of_its_line(manifest: Path) -> None:
+    name = "x" * 300 + ".npy"
+    with open(manifest, "a", encoding="utf-8") as file:
+        file.write(f"{name}\tw\ntables\tw\n")
+    with pytest.raises(DataError, match=rf"train\.tsv, line 13: .*{name}: cannot be read: File name too long$"):
+        prepared(manifest, manifest)
+    found = prepared(manifest, manifest, bad_lines="skip")
+    assert f"2 pairs skipped: source cannot be read (first: {manifest}, line 13)" in found.report
+    with pytest.raises(DataError, match=r"tables: is no regular file$"):
+        frames_of(manifest.parent, "tables")
+
+
 def test_without_a_dev_file_some_files_are_held_out(manifest: Path) -> None:
     found = prepared(manifest, dev_fraction=0.3)
     assert len(found.train) + len(found.dev_pairs) == 12

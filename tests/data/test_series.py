@@ -103,6 +103,11 @@ def test_wrong_rows_are_errors_or_missing(tmp_path):
         ("a,b\n", "has a header and no rows"),
         ("a,b\n1,\n2,nan\n", "column 'b': wanted numbers, got none in 2 rows"),
         ("day\nmonday\n", "wanted a table of numbers, got 0 rows of 0 columns"),
+        (
+            "a,b\n1," + "2" * 200_000 + "\n",
+            r"t\.csv, line 2: invalid CSV: field larger than field limit \(131072\): '1,2",
+        ),
+        ('"a\n(kW)",b\n1,2\n', r"t\.csv, line 1: invalid CSV: unexpected end of data: '\"a'"),
     ],
 )
 def test_tables_without_numbers_are_errors(tmp_path, text, message):
@@ -289,6 +294,17 @@ def test_too_short_a_table_is_an_error(rows):
         windows(table(rows))
     with pytest.raises(DataError, match="dev: wanted at least 5 steps"):
         windows(table(12), table(4))
+
+
+def test_targets_without_a_number_are_an_error():
+    values = table(12).values
+    with pytest.raises(DataError, match=r"^dev: wanted a number in the steps to forecast, 9 to 12, got none$"):
+        windows(Series(np.where(np.arange(12)[:, None] < 8, values, NAN), ("a",)))
+    with pytest.raises(DataError, match=r"^t\.csv: wanted a number in the steps to forecast, 4 to 8, got none$"):
+        windows(Series(np.where(np.arange(12)[:, None] % 8 < 3, values, NAN), ("a",)))
+    with pytest.raises(DataError, match=r"^dev: wanted a number in the steps to forecast, 4 to 12, got none$"):
+        windows(table(12), Series(np.where(np.arange(12)[:, None] < 3, values, NAN), ("a",)))
+    windows(Series(np.where(np.arange(12)[:, None] < 9, values, NAN), ("a",)))  # one in dev is enough
 
 
 def test_dev_windows_are_spread_and_so_is_the_beginning_of_their_list():

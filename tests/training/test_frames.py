@@ -90,6 +90,9 @@ def test_empty_long_and_wrong_sources(folder):
         (np.zeros((3, 5)), DataError, "sources: wanted frames of 4 numbers, got 5"),
         (np.zeros(4), ArgumentError, r"wanted frames \(T, 4\), got shape \(4,\)"),
         (np.full((2, 4), np.nan), DataError, "holds a number that is not finite, in frame 1"),
+        (np.zeros((2, 4), complex), ArgumentError, "wanted frames of numbers, got an array of complex128"),
+        (np.full((2, 4), "1"), ArgumentError, "wanted frames of numbers, got an array of <U1"),
+        (np.full((2, 4), 10**30, object), ArgumentError, "wanted frames of numbers, got an array of object"),
         ("no.csv", DataError, r"no\.csv: no such file"),
     ]:
         with pytest.raises(kind, match=message):

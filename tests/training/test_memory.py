@@ -7,6 +7,7 @@ import subprocess
 import sys
 from itertools import accumulate, count
 from types import SimpleNamespace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -70,6 +71,17 @@ def test_a_training_that_cannot_be_is_refused_and_leaves_an_older_run(tmp_path, 
     with pytest.raises(MemoryLimitError, match=r"^data\.batch_symbols=1000000: training needs about 0\.1 GB"):
         peephole.train(tmp_path / "train.tsv", out=out, quiet=True, overwrite=True, **TINY | {"batch_symbols": 10**6})
     assert {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()} == before
+
+
+@pytest.mark.skipif(not engine.available(), reason="without a compiler there is no engine")
+def test_an_engine_without_memory_is_one_line_that_names_the_setting(tmp_path, monkeypatch) -> None:
+    def refuse(*arguments: Any) -> None:
+        arguments[-2].value = b"not enough memory"
+
+    write_pairs(tmp_path / "train.tsv")
+    monkeypatch.setattr("peephole.engine.trainer.library", lambda: SimpleNamespace(peephole_trainer_open=refuse))
+    with pytest.raises(MemoryLimitError, match=r"^[a-z_.]+=[0-9]+: the memory ran out in training$"):
+        peephole.train(tmp_path / "train.tsv", out=tmp_path / "m.safetensors", quiet=True, steps=1, **TINY)
 
 
 @pytest.mark.parametrize(

@@ -196,6 +196,7 @@ def test_the_engine_and_pytorch_train_alike(tmp_path):
         (np.zeros((3, 2)), r"sources: wanted numbers of shape \(T, 1\), got \(3, 2\) at 1"),
         ([], r"sources: wanted numbers of shape \(T, 1\), got \(0,\) at 1"),
         ("abc", "sources: wanted series of numbers, got 'abc' at 1"),
+        ([1j, 2.0], r"sources: wanted series of numbers, got \[1j, 2\.0\] at 1"),
         ([np.nan, np.inf], "sources: wanted a number in each component of series 1, got none"),
     ],
 )

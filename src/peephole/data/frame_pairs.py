@@ -17,7 +17,7 @@ from peephole.config import Config
 from peephole.data.columns import Column, ColumnWriter, file_names
 from peephole.data.corpus import Corpus
 from peephole.data.files import named_file
-from peephole.data.frames import Frames, format_of, read_frames
+from peephole.data.frames import Frames, frame_format, read_frames
 from peephole.data.read import Pair, Report
 from peephole.errors import DataError
 from peephole.storage.replace_file import replace_files
@@ -92,7 +92,7 @@ def build_frame_corpus(
             sums.add(frames)
             yield frames.tobytes(), len(frames), ids
 
-    corpus = Corpus.write(rows(), folder, format_of(how), how.size)
+    corpus = Corpus.write(rows(), folder, frame_format(how), how.size)
     return corpus, sums.statistics() if found else None
 
 
@@ -116,7 +116,7 @@ def write_dev_frames(
     first: Iterator[tuple[Pair, list[int]]] = ((found[0], []) for found in targets.values())
     kept: list[Pair] = []
     with replace_files([Path(folder) / name for name in DEV_FILES]) as files:
-        column = ColumnWriter(files[0], files[1], format_of(how), how.size)
+        column = ColumnWriter(files[0], files[1], frame_format(how), how.size)
         for pair, _, frames in _read_all(first, manifest, how, config, report, (1.0,)):
             column.append(frames.tobytes(), len(frames))
             kept += targets[pair.source]

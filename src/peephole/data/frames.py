@@ -1,7 +1,8 @@
 """Read files of sound, images and numbers as frames: arrays (T, F) of T steps with F numbers each.
 
-Sound becomes log-mel filterbanks, an image its columns of points from left to right, a table its rows. Frames have the
-number format of `format_of`, in prediction as in training, so that both see the same numbers.
+Sound becomes log-mel filterbanks, an image its columns of points from left to right, a table its rows. Frames have one
+number format in prediction and in training, so that both see the same numbers: float16 for sound and images, whose
+numbers are small, and float32 for tables, whose numbers may have any level and scale.
 """
 
 from __future__ import annotations
@@ -22,9 +23,8 @@ from peephole.data.files import import_pyarrow, kind_of_file
 from peephole.errors import DataError, shorten
 from peephole.symbols import FrameSymbols
 
-Frames = NDArray[np.floating[Any]]
+Frames = NDArray[np.float16] | NDArray[np.float32]
 STEP_SECONDS = 0.01  # between two frames of sound
-LARGEST = float(np.finfo(np.float16).max)
 LARGEST_FLOAT32 = float(np.finfo(np.float32).max)
 LOUDEST = 1e10  # of samples; sound is from -1 to 1, or from -2^31 to 2^31 where a program left integers unscaled
 ORIENTATION = 0x0112  # of the camera, among the EXIF tags
@@ -58,9 +58,18 @@ def table_width(path: str | Path) -> int:
     return int(_read(Path(path), FrameSymbols("numbers"), 1, 1.0)[0].shape[1])
 
 
+def frame_format(how: FrameSymbols) -> type[np.float16] | type[np.float32]:
+    """Return the number format of frames."""
+    return np.float32 if how.kind == "numbers" else np.float16
+
+
 def _read(path: Path, how: FrameSymbols, most: int, speed: float) -> tuple[NDArray[Any], bool, list[str]]:
-    if not path.is_file():
-        raise DataError(f"{path}: no such file")
+    try:
+        is_file = path.is_file()
+    except OSError as error:  # its folder may not be read, or its name is too long
+        raise DataError(f"{path}: cannot be read: {error.strerror}") from error
+    if not is_file:
+        raise DataError(f"{path}: {'is no regular file' if path.exists() else 'no such file'}")
     given = kind_of_file(str(path))
     if given not in (None, how.kind):
         raise DataError(f"{path}: wanted a file of {how.kind}, got one of {given}")
@@ -84,7 +93,7 @@ def _read(path: Path, how: FrameSymbols, most: int, speed: float) -> tuple[NDArr
 
 
 def check_frames(name: str, frames: NDArray[Any], how: FrameSymbols) -> Frames:
-    """Return frames in the number format of `format_of`; in float16, numbers beyond its range become the largest.
+    """Return frames in their number format; numbers beyond the range of float16 become its largest.
 
     Raises:
         DataError: a number is not finite in float32, or the frames have another number of them.
@@ -92,17 +101,10 @@ def check_frames(name: str, frames: NDArray[Any], how: FrameSymbols) -> Frames:
     if frames.shape[1] != how.size:
         raise DataError(f"{name}: wanted frames of {how.size} numbers, got {frames.shape[1]}")
     _check_finite(name, frames)
-    kind = format_of(how)
-    found: Frames = (np.clip(frames, -LARGEST, LARGEST) if kind is np.float16 else frames).astype(kind)
+    number_format = frame_format(how)
+    largest = np.finfo(number_format).max
+    found: Frames = np.clip(frames, -largest, largest).astype(number_format)
     return found
-
-
-def format_of(how: FrameSymbols) -> type[np.floating[Any]]:
-    """Return the number format of frames: float32 for tables, whose numbers may have any level and scale, else float16.
-
-    Log-mel filterbanks and points have a range that float16 holds to 3 digits, in half the space.
-    """
-    return np.float32 if how.kind == "numbers" else np.float16
 
 
 def _check_finite(name: str, frames: NDArray[Any]) -> None:

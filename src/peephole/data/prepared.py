@@ -51,7 +51,7 @@ SAMPLE = 10_000  # pairs, up to twice as many, from which the kind of symbols is
 CODE_POINTS_PER_SYMBOL = 16  # symbols are not learned from longer texts: max_length will exclude them
 
 DevSource = Any
-"""A text, frames (T, F) of a file, or a window of series (T, F) in float32."""
+"""A text, frames (T, F) in float16 or float32, or a window of series (T, F) in float32."""
 DevPair = tuple[DevSource, tuple[Any, ...]]
 """A source and its targets, texts or, after a window, series (U, D) in float32."""
 

@@ -223,7 +223,11 @@ def _rows(path: str | Path, name: str) -> Iterator[tuple[int, list[str]]]:
         blank.clear()
         if delimiter is None:
             delimiter = max("\t;,", key=text.count)
-        yield line, next(csv.reader([text], delimiter=delimiter))
+        try:
+            cells = next(csv.reader([text], delimiter=delimiter, strict=True))
+        except csv.Error as error:
+            raise DataError(f"{name}, line {line}: invalid CSV: {error}: {shorten(repr(text), 40)}") from error
+        yield line, cells
 
 
 def _with_blank_lines(

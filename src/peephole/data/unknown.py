@@ -27,6 +27,16 @@ def unknown_line(train: Corpus, dev: Sequence[Pair], source_symbols: Symbols, ta
         encoded = [symbols.encode(getattr(pair, side)) for pair in dev]
         in_dev = sum(ids.count(UNK) for ids in encoded), sum(map(len, encoded))
         if in_training[0] or in_dev[0]:
-            shares = [f"{100 * unknown / max(1, count):.2g} %" for unknown, count in (in_training, in_dev)]
+            shares = [_percent(unknown, count) for unknown, count in (in_training, in_dev)]
             parts.append(f"{shares[0]} of the {side} symbols of training, {shares[1]} of those of dev")
     return f"read as <unk>: {'; '.join(parts)}" if parts else None
+
+
+def _percent(part: int, whole: int) -> str:
+    """Return a share in per cent, with two digits or as a whole number.
+
+    >>> _percent(1, 3000), _percent(0, 0), _percent(998, 1000), _percent(7, 7)
+    ('0.033 %', '0 %', '100 %', '100 %')
+    """
+    share = 100 * part / max(1, whole)
+    return f"{share:.0f} %" if share >= 10 else f"{share:.2g} %"

@@ -92,11 +92,20 @@ class Windows(Corpus):
         units = units_of(windows) if self._in_own_units else unchanged(windows.shape[-1])
         return list(units.normalize(windows)), list(units.normalize(np.stack(targets)))
 
+    @property
+    def _end(self) -> int:
+        """Return the step after the last of all targets."""
+        return self._first + self._starts + self.horizon - 1
+
+    def check_targets(self, name: str) -> None:
+        """Raise DataError, whose message begins with `name`, if no target has a number that is not missing."""
+        if not any(np.isfinite(expected[self._first : self._end]).any() for expected in self._expected):
+            steps = f"{self._first + 1} to {self._end}"
+            raise DataError(f"{name}: wanted a number in the steps to forecast, {steps}, got none")
+
     def statistics(self) -> tuple[list[float], list[float]]:
         """Return the mean and the standard deviation of each component over all steps up to the last target."""
-        end = self._first + self._starts + self.horizon - 1
-        steps = np.concatenate([read[:end] for read in self._read])
-        units = units_of(steps)
+        units = units_of(np.concatenate([read[: self._end] for read in self._read]))
         return units.mean.tolist(), units.deviation.tolist()
 
     def spread(self, most: int) -> list[tuple[Numbers, tuple[Numbers, ...]]]:
@@ -155,7 +164,7 @@ def split_series(
         in_own_units: as in `Windows`.
 
     Raises:
-        DataError: a table is too short.
+        DataError: a table is too short, or all numbers that are to be forecast are missing.
     """
     assert config.horizon is not None
     shape = history_of(config), config.horizon, config.columns == "joint"
@@ -179,6 +188,8 @@ def split_series(
         )
     if not len(dev_windows):
         raise DataError(f"dev: wanted at least {history + horizon} steps, as data.history and data.horizon say")
+    train.check_targets(name)
+    dev_windows.check_targets("dev")
     kind = "one series of vectors" if shape[2] else "each a series of its own"
     columns = (
         f"{len(series.columns)} columns of numbers, {kind}" if len(series.columns) > 1 else "one column of numbers"

@@ -61,7 +61,7 @@ class EngineTrainer:
         average: the moving average of the weights; the first weights at first.
 
     Raises:
-        EngineError: the library is missing, or it does not train such a network.
+        EngineError: the library or memory is missing, or it does not train such a network.
         ValueError: a weight is missing, unknown, of another shape or not finite; or a setting is out of range.
     """
 
@@ -281,7 +281,7 @@ class _Memory:
             description, len(description), ctypes.byref(given), chosen, message, MESSAGE_BYTES
         )
         if address is None:
-            raise ValueError(message.value.decode(errors="replace"))
+            raise _failure(message.value)
         return cls(address)
 
     def arrays(self, which: TrainerArray, kind: type[np.floating[Any]]) -> Arrays:
@@ -306,8 +306,13 @@ class _Memory:
         status = library().peephole_trainer_run(self.address, task, ctypes.byref(step), message, MESSAGE_BYTES)
         if status == Status.OK:
             return
-        text = message.value.decode(errors="replace")
-        raise EngineError(text) if text == "not enough memory" else ValueError(text)
+        raise _failure(message.value)
+
+
+def _failure(message: bytes) -> EngineError | ValueError:
+    """Return the error for a message of the engine."""
+    text = message.decode(errors="replace")
+    return EngineError(text) if text == "not enough memory" else ValueError(text)
 
 
 def _site_names(architecture: Architecture) -> list[str]:

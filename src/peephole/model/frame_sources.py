@@ -29,16 +29,18 @@ def read_frame_source(how: FrameSymbols, source: Any, longest: int) -> tuple[Fra
     """
     import numpy as np
 
-    from peephole.data.frames import check_frames, format_of, read_frames
+    from peephole.data.frames import check_frames, read_frames
 
     if isinstance(source, str) and not source:
-        return np.zeros((0, how.size), format_of(how)), 0, ()
+        return check_frames("sources", np.zeros((0, how.size)), how), 0, ()
     if isinstance(source, (str, os.PathLike)):
         frames, is_longer, changes = read_frames(os.fspath(source), how, longest)
         return frames, len(frames) + is_longer, tuple(changes)
     array = np.asarray(source)
     if array.ndim != 2:
         raise ArgumentError(f"sources: wanted frames (T, {how.size}), got shape {array.shape}")
+    if array.dtype.kind not in "fiub":
+        raise ArgumentError(f"sources: wanted frames of numbers, got an array of {array.dtype}")
     return check_frames("sources", array[:longest], how), len(array), ()
 
 

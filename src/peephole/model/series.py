@@ -194,6 +194,8 @@ class SeriesModel(Model):
     def _array(self, given: Any, index: int, name: str) -> Floats:
         """Return a series as an array (T, D)."""
         try:
+            if np.iscomplexobj(given):
+                raise TypeError
             values = np.asarray(given, np.float64)
         except (TypeError, ValueError, OverflowError):
             raise ArgumentError(f"{name}s: wanted series of numbers, got {shorten(repr(given))} at {index}") from None
