@@ -6,13 +6,15 @@ import csv
 import json
 from dataclasses import fields
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
+from numpy.typing import NDArray
 
 from peephole.config import Config, SearchConfig
-from peephole.errors import ConfigError
+from peephole.errors import ConfigError, DataError
 from peephole.model import load
 from peephole.model.evaluation import evaluate
 from peephole.model.series import SeriesModel
@@ -153,6 +155,41 @@ def test_info_and_dry_run(peephole: Peephole, model: Path) -> None:
     peephole.write("long.csv", "a\n" + "".join(f"{number % 7}\n" for number in range(60)))
     done = peephole("train", "long.csv", "--dry-run", "--set", "data.horizon=4").succeeded()
     assert "60 steps, one column of numbers; 33 windows of 16 steps and 4 to forecast" in done.out
+
+
+class NamedColumns:
+    """A table of numbers with names, as those of pandas."""
+
+    def __init__(self, columns: str) -> None:
+        self.columns = list(columns)
+
+    def __array__(self, dtype: Any = None, copy: bool | None = None) -> NDArray[Any]:
+        return np.arange(18, dtype=dtype).reshape(9, 2)
+
+
+def test_a_joint_series_has_the_columns_of_training(peephole: Peephole) -> None:
+    rows = [f"{np.sin(step):.4f},{np.cos(step):.4f}" for step in range(60)]
+    for name, columns in {"ab": "a,b\n", "ba": "b,a\n", "plain": "", "three": "a,b,c\n"}.items():
+        added = ",1" * (name == "three")
+        peephole.write(f"{name}.csv", columns + "".join(f"{row}{added}\n" for row in rows))
+    settings = ["data.horizon=4", "data.columns=joint", "model.output=gaussian", "model.hidden_size=8", "train.steps=2"]
+    how = [word for setting in settings for word in ("--set", setting)]
+    for name in ("ab", "plain"):
+        peephole("train", f"{name}.csv", "--out", f"{name}.safetensors", *how).succeeded()
+    wanted = peephole("predict", "ab.safetensors", "ab.csv").succeeded().out
+    for command in ("predict", "evaluate", "score"):
+        message = "wanted the columns of training, a, b; got b, a"
+        peephole(command, "ab.safetensors", "ba.csv").failed(f"ba.csv: {message}")
+    message = "wanted 2 columns of numbers, as in training, got 3: a, b, c"
+    peephole("predict", "ab.safetensors", "three.csv").failed(f"three.csv: {message}")
+    assert peephole("predict", "ab.safetensors", "plain.csv").succeeded().out == wanted.replace("a,", "1,").replace(
+        "b,", "2,"
+    )
+    peephole("predict", "plain.safetensors", "ba.csv").succeeded()  # trained without names
+    model = load(peephole.folder / "ab.safetensors")
+    with pytest.raises(DataError, match=r"^sources, series 0: wanted the columns of training, a, b; got b, a$"):
+        model.predict([NamedColumns("ba")])
+    assert len(model.predict([NamedColumns("ab"), np.ones((9, 2))])) == 2
 
 
 def test_an_error_on_a_full_disk_is_the_only_one(peephole: Peephole, model: Path) -> None:

@@ -200,7 +200,12 @@ def test_other_sizes_of_the_named_files_are_noticed_and_missing_ones_are_not_nee
     assert reopen(manifest, manifest, config, manifest.parent / "data") is None
 
 
-@pytest.mark.parametrize("table", [FrameSymbols("sound", mel_bins=40), FrameSymbols("image", colours=True), NUMBERS])
+NAMED = FrameSymbols("numbers", size=2, columns=["load", "온도"])
+
+
+@pytest.mark.parametrize(
+    "table", [FrameSymbols("sound", mel_bins=40), FrameSymbols("image", colours=True), NUMBERS, NAMED]
+)
 def test_the_description_of_frames_survives_json(table: FrameSymbols) -> None:
     assert symbols_from_json(table.to_json()) == table
 

@@ -216,6 +216,9 @@ def test_table_is_restored_from_json(kind: str) -> None:
         ({"kind": "whitespace", "normalize": "NFC", "symbols": ["a", "a"]}, "wanted each symbol once, got 'a' twice"),
         ({"kind": "bpe", "normalize": "NFC", "segmenter": "{}"}, "cannot read the bpe segmenter"),
         ({"kind": "unigram", "normalize": "NFC"}, "cannot read the unigram segmenter"),
+        ({"kind": "sound", "normalize": "none", "sample_rate": 0, "mel_bins": 9}, "sample_rate: wanted a whole number"),
+        ({"kind": "numbers", "normalize": "none", "size": 2, "columns": ["a"]}, "columns: wanted 2 names, got ['a']"),
+        ({"kind": "numbers", "normalize": "none", "size": 1, "columns": [7]}, "columns: wanted 1 name, got [7]"),
     ],
 )
 def test_a_damaged_table_is_refused(tree: dict[str, object], message: str) -> None:

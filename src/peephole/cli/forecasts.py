@@ -37,8 +37,7 @@ def write_forecasts(
     """Write the forecasts of some tables to stdout, as CSV or a JSON object a series; notes go to stderr.
 
     Raises:
-        DataError: a table cannot be read.
-        ConfigError: its columns are not those of the model.
+        DataError: a table cannot be read, or its columns are not those of training.
     """
     write = csv.writer(sys.stdout, lineterminator="\n")
     first = ("file",) if len(names) > 1 else ()
@@ -50,6 +49,7 @@ def write_forecasts(
         table = read_series(name, replace(model.config.data, bad_lines=bad_lines), report)
         for line in report.lines():
             print_note(line)
+        model.check_columns(table.columns, shown)
         joint = model.config.data.columns == "joint"
         sources = [table.values] if joint else list(table.values.T)
         for index, forecast in enumerate(model.predict(sources, **search)):

@@ -12,7 +12,7 @@ from peephole.config import Config, DataConfig
 from peephole.data.frame_pairs import Statistics
 from peephole.data.frames import read_array
 from peephole.data.read import Report
-from peephole.data.series import Series, read_series
+from peephole.data.series import Series, has_names, read_series
 from peephole.data.window_units import units_of
 from peephole.data.windows import Numbers, Windows, split_series
 from peephole.errors import DataError
@@ -40,7 +40,8 @@ def prepare_series(train_path: str, dev_path: str | None, config: Config, folder
         for file, table in zip(files, (series, dev), strict=True):
             np.save(file, np.empty((0, 0)) if table is None else table.values)
     size = config.model.input_size or 1
-    symbols = FrameSymbols("numbers", size=size).to_json()
+    named = config.data.columns == "joint" and has_names(series.columns)
+    symbols = FrameSymbols("numbers", size=size, columns=series.columns if named else None).to_json()
     constants = train.statistics() if constant else ([0.0] * size, [1.0] * size)
     return {
         "source_symbols": symbols,

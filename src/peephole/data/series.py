@@ -157,6 +157,15 @@ def series_of(name: str, given: Any) -> Series:
     return Series(values, tuple(map(str, names)))
 
 
+def has_names(columns: Sequence[str]) -> bool:
+    """Return whether columns have names, not only the numbers that stand in for them.
+
+    >>> has_names(["load", "1"]), has_names(["1", "2"])
+    (True, False)
+    """
+    return not all(column.isdecimal() for column in columns)
+
+
 def _read_parquet(path: str | Path, config: DataConfig, name: str) -> Series:
     parquet = import_pyarrow(name).parquet
     [(column, count)] = Counter(parquet.read_schema(path).names).most_common(1) or [("", 0)]

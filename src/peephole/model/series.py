@@ -9,13 +9,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from peephole.config import SearchConfig
-from peephole.data.series import LARGEST, Series
+from peephole.data.series import LARGEST, Series, has_names
 from peephole.data.window_units import WindowUnits, unchanged, units_of
 from peephole.data.windows import history_of
 from peephole.engine import available
 from peephole.engine.forecast import draw
 from peephole.engine.kinds import TRAINER_KINDS, missing_kind
-from peephole.errors import ArgumentError, ConfigError, check_type, shorten
+from peephole.errors import ArgumentError, ConfigError, DataError, check_type, plural, shorten
 from peephole.memory import check_memory
 from peephole.model.file_trainer import batches_of, trainer_of
 from peephole.model.forecast import Forecast
@@ -44,8 +44,9 @@ class SeriesModel(Model):
         """Forecast the next steps of some series.
 
         Args:
-            sources: for each series the steps so far: an array (T, D), or (T,) of a model of one component. Its last
-                `data.history` steps are read. A number that is missing (NaN or infinite) is replaced by the one before.
+            sources: for each series the steps so far: an array (T, D), or (T,) of a model of one component, or a
+                pandas table with the columns of training. Its last `data.history` steps are read. A number that is
+                missing (NaN or infinite) is replaced by the one before.
             progress: called with the number of series done since the last call.
             first_index: number of the first series in the whole input, if the caller passes it in parts: the seed and
                 the number of a series determine its random numbers.
@@ -58,6 +59,7 @@ class SeriesModel(Model):
         Raises:
             ConfigError: an unknown or impossible setting.
             ArgumentError: a series is something else, or has no number.
+            DataError: a table has other columns than that of training.
         """
         config = self._search_config("predict", search)
         check_type("first_index", first_index, int, "a whole number")
@@ -152,6 +154,20 @@ class SeriesModel(Model):
 
         return draw_by_definition(self._weights.search_networks(), windows, noise)
 
+    def check_columns(self, columns: Sequence[str], name: str) -> None:
+        """Check that a table has the columns of training, in their order, if they are the components of one series.
+
+        Raises:
+            DataError: it has others; the message begins with `name`.
+        """
+        size, joint = self._size(), self.config.data.columns == "joint"
+        if joint and len(columns) != size:
+            got = f"{len(columns)}: {', '.join(columns)}"
+            raise DataError(f"{name}: wanted {plural(size, 'column')} of numbers, as in training, got {got}")
+        wanted = getattr(self.source_symbols, "columns", None)
+        if joint and wanted is not None and has_names(columns) and tuple(columns) != wanted:
+            raise DataError(f"{name}: wanted the columns of training, {', '.join(wanted)}; got {', '.join(columns)}")
+
     def _size(self) -> int:
         """Return D."""
         assert self.config.model.output_size is not None
@@ -193,6 +209,8 @@ class SeriesModel(Model):
 
     def _array(self, given: Any, index: int, name: str) -> Floats:
         """Return a series as an array (T, D)."""
+        if name == "source" and (columns := getattr(given, "columns", None)) is not None:
+            self.check_columns([str(column) for column in columns], f"sources, series {index}")
         try:
             if np.iscomplexobj(given):
                 raise TypeError

@@ -92,10 +92,8 @@ def windows_of(model: SeriesModel, table: Any, report: Report, season: int | Non
         series = read_series(os.fspath(table), config, report)
     else:
         series = check_series(series_of(name, table), name, report)
-    size, joint = model.config.model.output_size, config.columns == "joint"
-    if joint and len(series.columns) != size:
-        got = ", ".join(series.columns)
-        raise DataError(f"{name}: wanted {size} columns of numbers, as in training, got {len(series.columns)}: {got}")
+    model.check_columns(series.columns, name)
+    joint = config.columns == "joint"
     return list(_cut(series, joint, history_of(config), config.horizon, season or config.horizon, name))
 
 

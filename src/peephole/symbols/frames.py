@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, NoReturn
 
-from peephole.errors import ModelFileError
+from peephole.errors import ModelFileError, plural
 from peephole.symbols.tables import SPECIALS, Symbols
 
 FRAME_KINDS = ("sound", "image", "numbers")
@@ -26,6 +26,7 @@ class FrameSymbols(Symbols):
         height: images: points to which the height is scaled; the width is scaled likewise.
         colours: images: F is three times the height, the red points, then the green and the blue ones, instead of grey.
         size: numbers: F.
+        columns: numbers: the names of the F components, where a table must have these columns; None: any names.
 
     >>> FrameSymbols("image", height=32).size, len(FrameSymbols("image"))
     (32, 4)
@@ -42,11 +43,13 @@ class FrameSymbols(Symbols):
         height: int = 48,
         colours: bool = False,
         size: int = 1,
+        columns: Sequence[str] | None = None,
     ) -> None:
         self.kind = kind
         self.sample_rate, self.mel_bins, self.height, self.colours = sample_rate, mel_bins, height, colours
         self.size = {"sound": mel_bins, "image": height * (3 if colours else 1), "numbers": size}[kind]
         """F, the numbers in a frame."""
+        self.columns = None if columns is None else tuple(columns)
 
     def __len__(self) -> int:
         return len(SPECIALS)
@@ -80,7 +83,8 @@ class FrameSymbols(Symbols):
 
     def to_json(self) -> dict[str, Any]:
         found = {name: getattr(self, name) for name in _KEYS[self.kind]}
-        return {"kind": self.kind, "normalize": self.normalize, **found}
+        columns = {"columns": list(self.columns)} if self.kind == "numbers" and self.columns is not None else {}
+        return {"kind": self.kind, "normalize": self.normalize, **found, **columns}
 
 
 def frames_from_json(tree: Mapping[str, Any]) -> FrameSymbols:
@@ -98,4 +102,8 @@ def frames_from_json(tree: Mapping[str, Any]) -> FrameSymbols:
         if not fits:
             raise ModelFileError(f"source of {kind}: {name}: wanted {wanted}, got {value!r}")
         found[name] = value
+    if kind == "numbers" and (columns := tree.get("columns")) is not None:
+        if not isinstance(columns, list) or [type(name) for name in columns] != [str] * found["size"]:
+            raise ModelFileError(f"source of numbers: columns: wanted {plural(found['size'], 'name')}, got {columns!r}")
+        found["columns"] = columns
     return FrameSymbols(kind, **found)
