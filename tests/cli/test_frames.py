@@ -103,7 +103,7 @@ def test_evaluate_score_and_info(peephole: Peephole, model: Path) -> None:
     np.testing.assert_allclose([float(line) for line in done.lines], wanted, atol=1e-5)
     done = peephole("evaluate", model, "t/pairs.tsv", "--json").succeeded()
     assert json.loads(done.out)["test"] == "t/pairs.tsv"
-    assert "files of numbers" in peephole("info", model).succeeded().out
+    assert "none: numbers\n" in peephole("info", model).succeeded().out
 
 
 @pytest.mark.parametrize("verb", ["score", "evaluate"])

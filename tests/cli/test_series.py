@@ -151,7 +151,7 @@ def test_tables_and_requests_that_cannot_be_evaluated_are_one_line_errors(peepho
 
 
 def test_info_and_dry_run(peephole: Peephole, model: Path) -> None:
-    assert "files of numbers" in peephole("info", model).succeeded().out
+    assert "none: numbers\n" in peephole("info", model).succeeded().out
     peephole.write("long.csv", "a\n" + "".join(f"{number % 7}\n" for number in range(60)))
     done = peephole("train", "long.csv", "--dry-run", "--set", "data.horizon=4").succeeded()
     assert "60 steps, one column of numbers; 33 windows of 16 steps and 4 to forecast" in done.out
@@ -185,6 +185,7 @@ def test_a_joint_series_has_the_columns_of_training(peephole: Peephole) -> None:
     assert peephole("predict", "ab.safetensors", "plain.csv").succeeded().out == wanted.replace("a,", "1,").replace(
         "b,", "2,"
     )
+    assert "none: numbers, columns 'a' 'b'\n" in peephole("info", "ab.safetensors").succeeded().out
     peephole("predict", "plain.safetensors", "ba.csv").succeeded()  # trained without names
     model = load(peephole.folder / "ab.safetensors")
     with pytest.raises(DataError, match=r"^sources, series 0: wanted the columns of training, a, b; got b, a$"):

@@ -373,7 +373,8 @@ def test_symbols_that_the_tables_lack_are_counted(train: Path, tmp_path: Path, m
     for pairs in (PAIRS, [("xyqq", "N"), ("bal", "X")]):
         for side, symbols in enumerate(tables):
             ids = [i for pair in pairs for i in symbols.encode(pair[side])]
-            shares.append(f"{100 * ids.count(UNK) / len(ids):.2g} %")
+            share = 100 * ids.count(UNK) / len(ids)
+            shares.append(f"{share:.0f} %" if share >= 10 else f"{share:.2g} %")
     assert shares[0] not in ("0 %", "100 %")
     assert found.report[3] == (
         f"read as <unk>: {shares[0]} of the source symbols of training, {shares[2]} of those of dev; "

@@ -16,7 +16,7 @@ from peephole.model.handle import Model
 from peephole.model.loading import read_model
 from peephole.nn.schema import making_of_settings, tensors
 from peephole.storage.header import TRAINING
-from peephole.symbols import FRAME_KINDS, SPECIALS, Symbols
+from peephole.symbols import FRAME_KINDS, SPECIALS, FrameSymbols, Symbols
 
 EXAMPLES = 12  # symbols shown of each table, the most frequent ones in training
 LONGEST_LINE = 400  # characters of a value as text
@@ -27,10 +27,10 @@ class SymbolsInfo:
     """A symbol table.
 
     Attributes:
-        kind: characters, whitespace, bpe or unigram.
+        kind: characters, whitespace, bpe or unigram; of a source without symbols sound, image or numbers.
         normalize: Unicode normal form.
         size: number of symbols V, the four special ones included.
-        examples: the first ordinary symbols.
+        examples: the first ordinary symbols; of numbers the names of their columns, if they must have them.
     """
 
     kind: str
@@ -41,12 +41,14 @@ class SymbolsInfo:
     @classmethod
     def of(cls, symbols: Symbols) -> SymbolsInfo:
         """Return the description of a symbol table."""
+        if isinstance(symbols, FrameSymbols):
+            return cls(symbols.kind, symbols.normalize, len(symbols), symbols.columns or ())
         first = range(len(SPECIALS), min(len(symbols), len(SPECIALS) + EXAMPLES))
         return cls(symbols.kind, symbols.normalize, len(symbols), tuple(symbols.tokens(first)))
 
     def __str__(self) -> str:
         if self.kind in FRAME_KINDS:
-            return f"none: files of {self.kind}"
+            return f"none: {self.kind}" + (f", columns {' '.join(map(repr, self.examples))}" if self.examples else "")
         rest = " …" if self.size > len(SPECIALS) + len(self.examples) else ""
         return f"{self.size:,} {self.kind} ({self.normalize}): {' '.join(map(repr, self.examples))}{rest}"
 
