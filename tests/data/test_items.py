@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from peephole.config import DataConfig
 from peephole.data import Pair, Report, check_items, pairs_of, read_pairs
-from peephole.data.items import write_pairs
+from peephole.data.items import write_items, write_pairs
 from peephole.errors import ArgumentError, DataError
 
 Row = namedtuple("Row", ["Index", "source", "target", "note"])  # as DataFrame.itertuples() yields
@@ -126,3 +126,13 @@ def test_no_pairs_are_refused(tmp_path: Path) -> None:
     with pytest.raises(DataError, match=r"^train: wanted at least one pair, got none$"):
         write_pairs("train", [], tmp_path / "train.jsonl", DataConfig())
     assert list(tmp_path.iterdir()) == []
+
+
+def test_names_of_files_are_no_texts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("0.wav").write_bytes(b"")
+    for source in ("0.wav", str(tmp_path / "0.wav")):
+        with pytest.raises(ArgumentError, match=r"^train: wanted pairs of texts, got '.*0\.wav', a file of sound: "):
+            write_items("train", [(source, "a"), ("1.wav", "b")], tmp_path, DataConfig())
+    for source in ("1.wav", "a" * 5000 + ".wav"):  # there are no such files
+        write_items("train", [(source, "a"), ("0.wav", "b")], tmp_path, DataConfig())

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from peephole.config import DataConfig
+from peephole.data.files import kind_of_file
 from peephole.data.formats import SURROGATE
 from peephole.data.read import Pair
 from peephole.errors import ArgumentError, DataError, check_type, shorten
@@ -54,7 +56,7 @@ def write_pairs(name: str, items: Items, path: Path, config: DataConfig) -> None
             counted by the reader.
 
     Raises:
-        ArgumentError: an item is no pair.
+        ArgumentError: an item is no pair, or the first source is the name of a file of sound, an image or numbers.
         DataError: a pair cannot be used, or there is none.
         RunError: the file cannot be written.
     """
@@ -64,10 +66,21 @@ def write_pairs(name: str, items: Items, path: Path, config: DataConfig) -> None
         pairs = (_two_texts(name, item, number, config) for number, item in enumerate(items, start=1))
     with replace_file(path) as file:
         for source, target in pairs:
+            if not file.tell():
+                _check_is_text(name, source)
             line = json.dumps({config.source: source, config.target: target}, ensure_ascii=False) + "\n"
             file.write(line.encode(errors="surrogatepass"))
         if not file.tell():
             raise DataError(f"{name}: wanted at least one pair, got none")
+
+
+def _check_is_text(name: str, source: str) -> None:
+    kind = kind_of_file(source)
+    if kind is not None and os.path.isfile(source):
+        raise ArgumentError(
+            f"{name}: wanted pairs of texts, got {source!r}, a file of {kind}: write names of files and their targets "
+            "to a TSV or JSONL file, and pass its name"
+        )
 
 
 def file_of(name: str, items: Items) -> str:

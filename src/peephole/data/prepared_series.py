@@ -21,6 +21,7 @@ from peephole.symbols import FrameSymbols
 
 SERIES_FILES = ("series.npy", "dev_series.npy")
 MOST_ROUNDING = 1e-3  # of a column's deviation
+EVEN = 1e-6  # steps of times differ by less than this share
 
 
 def prepare_series(train_path: str, dev_path: str | None, config: Config, folder: Path) -> dict[str, Any]:
@@ -47,7 +48,7 @@ def prepare_series(train_path: str, dev_path: str | None, config: Config, folder
         "source_symbols": symbols,
         "target_symbols": symbols,
         "dev_pairs": [],
-        "report": [line, *report.lines(), *dev_report.lines()],
+        "report": [line, *_note_about_times(series), *report.lines(), *dev_report.lines()],
         "series": {"columns": series.columns, "time": series.time, "name": train_path, "statistics": constants},
     }
 
@@ -66,6 +67,17 @@ def open_series(
     in_own_units = stamp["made_from"]["settings"]["scaling"] == "source"
     train, dev_windows, _ = split_series(found[0], dev, config, about["name"], in_own_units=in_own_units)
     return train, dev_windows.spread(config.dev_limit), Statistics(*about["statistics"])
+
+
+def _note_about_times(series: Series) -> list[str]:
+    """Return a line if the first of several columns looks like times, such as years, that are read as a series."""
+    first = series.values[:, 0]
+    steps = np.diff(first)
+    is_even = (steps > 0).all() and np.ptp(steps) <= EVEN * steps.max()
+    if series.time is not None or len(series.columns) < 2 or not is_even:
+        return []
+    column = series.columns[0]
+    return [f"column {column!r} rises evenly: if it holds times, leave it out with data.time={column}"]
 
 
 def _check_rounding(name: str, series: Series) -> None:
