@@ -20,7 +20,6 @@ import pytest
 from peephole.config import Config
 from peephole.data import Prepared, prepare, reopen, split
 from peephole.data.corpus import FILE_NAMES
-from peephole.data.manifest import recognise_sources
 from peephole.errors import DataError, RunError
 from peephole.symbols import UNK
 
@@ -352,21 +351,6 @@ def test_preparing_twice_gives_the_same_bytes(train: Path, tmp_path: Path) -> No
     one, two = tmp_path / "one", tmp_path / "two"
     for name in ("prepared.json", *FILE_NAMES):
         assert (one / name).read_bytes() == (two / name).read_bytes()
-
-
-@pytest.mark.parametrize(
-    ("columns", "noted"), [("year,load", True), ("load,year", False), ("year", False), ("uneven,load", False)]
-)
-def test_times_that_are_numbers_are_pointed_out(tmp_path: Path, columns: str, noted: bool) -> None:
-    values = {"year": lambda t: 1990 + 0.1 * t, "load": lambda t: t * t % 7, "uneven": lambda t: t * t}
-    names = columns.split(",")
-    rows = [",".join(str(values[name](step)) for name in names) for step in range(40)]
-    table = tmp_path / "t.csv"
-    table.write_text("\n".join([columns, *rows]) + "\n", encoding="utf-8")
-    line = "column 'year' rises evenly: if it holds times, leave it out with data.time=year"
-    for time, expected in ((None, noted), ("year", False)) if noted else ((None, False),):
-        chosen = recognise_sources(table, Config().with_values({"data.horizon": 2, "data.time": time}))
-        assert (line in prepare(table, None, chosen, tmp_path / "data").report) == expected
 
 
 def test_parallel_files_are_prepared(tmp_path: Path) -> None:

@@ -341,3 +341,18 @@ def test_the_table_decides_input_and_output():
     assert (found.model.output, found.model.input_size, found.model.output_size) == ("quantile", 2, 2)
     with pytest.raises(ConfigError, match=r"model\.input_size: wanted 1, the numbers of a step of t\.csv, got 3"):
         recognise_series("t.csv", config.with_values({"model.input_size": 3}), table(9))
+
+
+@pytest.mark.parametrize(
+    ("columns", "noted"), [("year,load", True), ("load,year", False), ("year", False), ("uneven,load", False)]
+)
+def test_times_that_are_numbers_are_pointed_out(tmp_path: Path, columns: str, noted: bool) -> None:
+    values = {"year": lambda t: 1990 + 0.1 * t, "load": lambda t: t * t % 7, "uneven": lambda t: t * t}
+    names = columns.split(",")
+    rows = [",".join(str(values[name](step)) for name in names) for step in range(40)]
+    table = tmp_path / "t.csv"
+    table.write_text("\n".join([columns, *rows]) + "\n", encoding="utf-8")
+    line = "column 'year' rises evenly: if it holds times, leave it out with data.time=year"
+    for time, expected in ((None, noted), ("year", False)) if noted else ((None, False),):
+        chosen = recognise_series(table, Config().with_values({"data.horizon": 2, "data.time": time}))
+        assert (line in prepare(table, None, chosen, tmp_path / "data").report) == expected
