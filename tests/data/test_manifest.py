@@ -213,3 +213,12 @@ def test_the_description_of_frames_survives_json(table: FrameSymbols) -> None:
 def test_frame_symbols_are_those_of_the_settings() -> None:
     config = Config().with_values({"frames.kind": "sound", "sample_rate": 8000, "mel_bins": 23})
     assert frame_symbols(config) == FrameSymbols("sound", sample_rate=8000, mel_bins=23)
+
+
+@pytest.mark.parametrize("settings", [{"train.time_masks": 1}, {"train.feature_masks": 2}, {"frames.speeds": "three"}])
+def test_settings_of_frames_are_refused_for_texts(settings: dict[str, Any], tmp_path: Path) -> None:
+    (tmp_path / "t.tsv").write_text("a\tb\nc\td\n", encoding="utf-8")
+    assert recognise_sources(tmp_path / "t.tsv", Config()) == Config()
+    [name] = settings
+    with pytest.raises(ConfigError, match=rf"^{name}: wanted .* text"):
+        recognise_sources(tmp_path / "t.tsv", Config().with_values(settings))

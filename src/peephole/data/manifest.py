@@ -38,7 +38,7 @@ def recognise_sources(train_path: str | Path, config: Config) -> Config:
     Raises:
         DataError: the file, or the first file that it names, cannot be read; or the first lines name files of several
             kinds.
-        ConfigError: `model.input_size` is not that of the files.
+        ConfigError: `model.input_size` is not that of the files, or settings of frames are given for texts.
     """
     if config.data.horizon is not None:
         from peephole.data.windows import recognise_series  # imports NumPy
@@ -50,10 +50,9 @@ def recognise_sources(train_path: str | Path, config: Config) -> Config:
     kind = config.frames.kind
     if kind == "auto":
         kind = _recognise(train_path, config) or "text"
-        if kind == "text" and config.model.input == "symbols":
-            return config  # as a config without frames says it
     if kind == "text":
-        return replace(config, frames=replace(config.frames, kind="text"))  # refused if model.input reads frames
+        named = replace(config, frames=replace(config.frames, kind="text"))  # refuses settings of frames
+        return config if config.frames.kind == "auto" else named  # as a config without frames says it
     if config.frames.kind != "auto" and config.data.bad_lines == "error":
         _check_files(train_path, config)
     size = _frame_size(train_path, kind, config)
