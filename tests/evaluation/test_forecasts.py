@@ -38,6 +38,7 @@ def test_intervals_of_few_samples_hold_the_share_that_they_name():
         samples = np.delete(numbers, index)[:, None, None]
         forecast = Forecast(samples)
         low, high = forecast.quantile(0.1).item(), forecast.quantile(0.9).item()
+        assert (low, high) == (samples.min(), samples.max())
         both += low <= actual <= high
         inside += measure_forecast(samples, np.full((1, 1), actual), np.zeros((1, 1)), np.ones(1)).inside
     assert (inside, both) == (8, 8)

@@ -51,8 +51,8 @@ def recognise_sources(train_path: str | Path, config: Config) -> Config:
     if kind == "auto":
         kind = _recognise(train_path, config) or "text"
     if kind == "text":
-        named = replace(config, frames=replace(config.frames, kind="text"))  # refuses settings of frames
-        return config if config.frames.kind == "auto" else named  # as a config without frames says it
+        replace(config, frames=replace(config.frames, kind="text"))  # refuses settings of frames
+        return config
     if config.frames.kind != "auto" and config.data.bad_lines == "error":
         _check_files(train_path, config)
     size = _frame_size(train_path, kind, config)
