@@ -37,7 +37,7 @@ def check_output(out: str | Path, kind: Literal["page", "model", "any model", "f
         ConfigError: `out` is an input, under any of its names, or a file of another kind.
         RunError: it is no file, there is no such folder, or its kind cannot be read.
     """
-    if kind != "file" and not (folder := Path(out).parent).is_dir():  # else whoever writes it may make the folder
+    if kind != "file" and not (folder := Path(out).parent).is_dir():  # the writer of a "file" may create its folder
         raise RunError(f"{out}: no such folder: {folder}")
     check_replaceable(out)
     if not os.path.exists(out):
