@@ -98,7 +98,7 @@ unchecked = pytest.StashKey[bool]()
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Choose the cases that check annotations; put the slowest files first, then files by their number of tests.
 
-    Without pytest-xdist the usual order is kept.
+    Without pytest-xdist the usual order is kept. A case whose name differs between processes is an error.
     """
     cases: Counter[str] = Counter()
     for item in items:
@@ -106,6 +106,8 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
         is_slow = item.get_closest_marker("slow") is not None
         item.stash[unchecked] = item.path.name != "test_annotations.py" and (is_slow or cases[test] % CHECKED_CASES > 0)
         cases[test] += 1
+        if " object at 0x" in item.nodeid:  # pytest-xdist refuses names that differ between processes
+            raise pytest.UsageError(f"{item.nodeid}: the name of this case has an address; name its cases with ids=")
     if "PYTEST_XDIST_WORKER" in os.environ:
         counts = Counter(item.path for item in items)
         ranks = {name: rank for rank, name in enumerate(SLOWEST)}

@@ -45,17 +45,22 @@ def finite_differences(network: Seq2Seq, source: Tensor, target: Tensor) -> np.n
     return torch.stack(columns, 1).detach().numpy()
 
 
-KINDS: list[dict[str, Any]] = [
-    {},
-    {"encoder_layers": 2, "decoder_layers": 2, "attention": "multihead", "attention_heads": 2},
-    {"cell": "gru", "peephole": "none", "attention": "location"},
-    {"context": "last", "peephole": "diagonal"},
-    {"source": FrameSymbols("numbers", size=5), "frame_stack": 2},
-    {"output": "copy", "attention": "coverage"},
-]
+KINDS: dict[str, dict[str, Any]] = {
+    "usual": {},
+    "stacks and heads": {
+        "encoder_layers": 2,
+        "decoder_layers": 2,
+        "attention": "multihead",
+        "attention_heads": 2,
+    },
+    "gru and location": {"cell": "gru", "peephole": "none", "attention": "location"},
+    "last state": {"context": "last", "peephole": "diagonal"},
+    "numbers": {"source": FrameSymbols("numbers", size=5), "frame_stack": 2},
+    "copy and coverage": {"output": "copy", "attention": "coverage"},
+}
 
 
-@pytest.mark.parametrize("kind", KINDS, ids=lambda kind: " ".join(map(str, kind.values())) or "usual")
+@pytest.mark.parametrize("kind", KINDS.values(), ids=KINDS)
 def test_it_is_the_change_that_a_larger_vector_makes(kind: dict[str, Any]) -> None:
     network = copy.deepcopy(random_model(**kind).networks[0]).double()
     generator = torch.Generator().manual_seed(1)
