@@ -186,9 +186,9 @@ def test_calibration_lowers_the_error_of_an_unsure_model(flat: Path, tmp_path: P
     assert found.symbols_after.ece.value < found.symbols_before.ece.value
 
 
-def test_the_command_prints_and_writes(flat: Path, tmp_path: Path) -> None:
+def test_the_command_prints_and_writes(flat: Path, pairs: list[tuple[str, str]], tmp_path: Path) -> None:
     test = tmp_path / "dev.tsv"
-    test.write_text("".join(f"{word}\t{pronounce(word)}\n" for word in WORDS[:20]), encoding="utf-8")
+    test.write_text("".join(f"{source}\t{target}\n" for source, target in pairs), encoding="utf-8")
     out = tmp_path / "out.safetensors"
     done = CliRunner().invoke(command, [str(flat), str(test), "--calibrate", str(out), "--json"])
     assert done.exit_code == 0, done.output
@@ -197,6 +197,17 @@ def test_the_command_prints_and_writes(flat: Path, tmp_path: Path) -> None:
     shown = CliRunner().invoke(command, [str(flat), str(test), "--calibrate", str(out)], env={"COLUMNS": "100"})
     assert f"{found['predictions_before']['ece']['value']:.2f} [" in shown.stdout
     assert f"temperature {found['temperature']:.3f}" in shown.stdout
+    assert "at the limit" not in shown.stdout
+
+
+def test_a_temperature_at_its_limit_is_said(flat: Path, tmp_path: Path) -> None:
+    """The only pair is the model's own prediction, so that a higher probability of its symbols is always better."""
+    [[found]] = peephole.load(flat).predict(WORDS[:1])
+    (tmp_path / "one.tsv").write_text(f"{WORDS[0]}\t{found.text}\n", encoding="utf-8")
+    arguments = [str(flat), str(tmp_path / "one.tsv"), "--calibrate", str(tmp_path / "out.safetensors")]
+    shown = CliRunner().invoke(command, arguments, env={"COLUMNS": "100"})
+    assert "temperature 0.100" in shown.stdout
+    assert "at the limit of those that are tried: use more pairs" in shown.stdout
 
 
 def test_models_that_cannot_be_calibrated_are_refused(flat: Path, tmp_path: Path) -> None:

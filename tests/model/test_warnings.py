@@ -18,13 +18,13 @@ from peephole.symbols import EOS, UNK
 
 
 def test_unknown_symbols_are_counted_and_read_as_unk(toy: Model) -> None:
-    text = "3 source symbols were not seen in training and are read as <unk>, the first of them 'x'"
+    text = "source symbols not seen in training, read as <unk>: 3, the first of them 'x'"
     with pytest.warns(UnknownSymbolWarning, match=text):
         found = toy.predict(["ab", "axbx", "", "qa"])
     with pytest.warns(UnknownSymbolWarning):
         assert_same(found[1], [replace(toy.predict(["aßbß"])[0][0], source_tokens=["a", "x", "b", "x"])])
     assert toy.unknown_symbols(["ab", "axbx", "qa"], ["AH", "AH Q Q"]) == Counter({"x": 2, "Q": 2, "q": 1})
-    with pytest.warns(UnknownSymbolWarning, match="^1 source symbols"):
+    with pytest.warns(UnknownSymbolWarning, match="^source symbols not seen in training, read as <unk>: 1,"):
         toy.score(["x"], ["AH"])
     with warnings.catch_warnings():
         warnings.simplefilter("error")
@@ -34,7 +34,7 @@ def test_unknown_symbols_are_counted_and_read_as_unk(toy: Model) -> None:
 def test_an_unknown_target_symbol_is_scored_as_unk(toy: Model) -> None:
     rows, _ = by_hand(toy, "ab", [UNK])
     wanted = float(rows[0][UNK] + rows[1][EOS])
-    text = "^1 target symbols were not seen in training and are read as <unk>, the first of them 'never_seen'"
+    text = "^target symbols not seen in training, read as <unk>: 1, the first of them 'never_seen'"
     with pytest.warns(UnknownSymbolWarning, match=text):
         assert toy.score(["ab"], ["never_seen"]) == pytest.approx([wanted], abs=TOLERANCE)
 
@@ -42,7 +42,7 @@ def test_an_unknown_target_symbol_is_scored_as_unk(toy: Model) -> None:
 def test_a_long_source_is_truncated_with_a_warning(toy: Model) -> None:
     config = toy.config.with_values({"max_length": 4})
     model = Model(config, toy.source_symbols, toy.target_symbols, toy.networks)
-    with pytest.warns(TruncatedSourceWarning, match="2 of 3 sources are longer than 4 symbols; only their beginning"):
+    with pytest.warns(TruncatedSourceWarning, match="sources longer than 4 symbols: 2 of 3; only their beginning"):
         found = model.predict(["abcdecab", "abcd", "eeeee"])
     assert_same(found[0], toy.predict(["abcd"])[0])
     assert_same(found[1], toy.predict(["abcd"])[0])

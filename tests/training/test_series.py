@@ -242,6 +242,19 @@ def test_texts_are_not_evaluated_against_series(folder):
         peephole.evaluate(model, [("a", "b")])
 
 
+def test_a_training_that_goes_on_names_other_columns(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    rows = "".join(f"{value},{-value}\n" for value in np.nan_to_num(series(60)))
+    for name, columns in (("a", "north,south"), ("b", "south,north")):
+        (tmp_path / f"{name}.csv").write_text(f"{columns}\n{rows}")
+    settings = SETTINGS | {"columns": "joint", "steps": 1, "quiet": False}
+    peephole.train("a.csv", out="m.safetensors", **settings)
+    peephole.train("a.csv", out="same.safetensors", from_model="m.safetensors", steps=1)
+    assert "take the places" not in capsys.readouterr().err
+    peephole.train("b.csv", out="n.safetensors", from_model="m.safetensors", steps=1)
+    assert "columns south, north take the places of the model's: north, south\n" in capsys.readouterr().err
+
+
 @pytest.mark.parametrize("settings", [{}, {"scaling": "constant", "output": "quantile", "columns": "joint"}])
 def test_a_resumed_training_ends_with_the_same_bits(settings, tmp_path, monkeypatch):
     data = np.stack([series(), series()[::-1]], 1)

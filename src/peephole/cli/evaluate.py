@@ -19,7 +19,7 @@ from peephole.config import HIGHEST_COUNT
 from peephole.data.files import shown_name
 from peephole.errors import plural, printable
 from peephole.evaluation import render, render_comparison
-from peephole.evaluation.calibration import NUM_BINS
+from peephole.evaluation.calibration import NUM_BINS, is_limit
 from peephole.model.calibration import Calibration, check_calibration
 from peephole.model.calibration import calibrate as fit
 from peephole.model.evaluation import BEST_ONLY, Reading, describe_gap, evaluate
@@ -117,10 +117,15 @@ def render_calibration(found: Calibration) -> Table:
         "symbols": (found.symbols_before, found.symbols_after),
         "predictions": (found.predictions_before, found.predictions_after),
     }
+    limit = (
+        "\nThe temperature is at the limit of those that are tried: use more pairs."
+        if is_limit(found.temperature)
+        else ""
+    )
     table = Table(
         title=f"calibrated: {printable(found.out)}, temperature {found.temperature:.3f}",
         caption=f"{plural(found.num_sources, 'source')}; "
-        f"loss a symbol: {found.loss_before:.4f} → {found.loss_after:.4f}",
+        f"loss a symbol: {found.loss_before:.4f} → {found.loss_after:.4f}{limit}",
         box=box.SIMPLE_HEAD,
     )
     table.add_column("expected calibration error, %")

@@ -123,7 +123,7 @@ def prepare(
             if config.data.horizon is None:
                 content = _prepare(train, dev, config, folder, known)
             else:
-                content = prepare_series(train, dev, config, folder)
+                content = prepare_series(train, dev, config, folder, known)
         except DataError:
             _check_unchanged(made_from, train_path, dev_path)  # this error, if there is one, explains the other
             raise

@@ -11,6 +11,7 @@ import numpy as np
 from peephole.config import Config, DataConfig
 from peephole.data.frame_pairs import Statistics
 from peephole.data.frames import read_array
+from peephole.data.known import KnownSymbols
 from peephole.data.read import Report
 from peephole.data.series import Series, has_names, read_series
 from peephole.data.window_units import units_of
@@ -24,8 +25,17 @@ MOST_ROUNDING = 1e-3  # of a column's deviation
 EVEN = 1e-6  # steps of times differ by less than this share
 
 
-def prepare_series(train_path: str, dev_path: str | None, config: Config, folder: Path) -> dict[str, Any]:
+def prepare_series(
+    train_path: str, dev_path: str | None, config: Config, folder: Path, known: KnownSymbols | None = None
+) -> dict[str, Any]:
     """Write the numbers of the tables; return the rest of the stamp as plain JSON values.
+
+    Args:
+        train_path: the table of training.
+        dev_path: that of dev; None: the end of the first.
+        config: the settings.
+        folder: of the files that are written.
+        known: of the model with which training goes on.
 
     Raises:
         DataError: a table cannot be read or is too short, or float32 is too coarse for it in units that are constant.
@@ -48,7 +58,13 @@ def prepare_series(train_path: str, dev_path: str | None, config: Config, folder
         "source_symbols": symbols,
         "target_symbols": symbols,
         "dev_pairs": [],
-        "report": [line, *_note_about_times(series), *report.lines(), *dev_report.lines()],
+        "report": [
+            line,
+            *_note_about_times(series),
+            *_note_about_columns(series, known),
+            *report.lines(),
+            *dev_report.lines(),
+        ],
         "series": {"columns": series.columns, "time": series.time, "name": train_path, "statistics": constants},
     }
 
@@ -78,6 +94,14 @@ def _note_about_times(series: Series) -> list[str]:
         return []
     column = series.columns[0]
     return [f"column {column!r} rises evenly: if it holds times, leave it out with data.time={column}"]
+
+
+def _note_about_columns(series: Series, known: KnownSymbols | None) -> list[str]:
+    """Return a line if a joint series has other columns than the model with which training goes on."""
+    trained = getattr(known and known.source, "columns", None)
+    if trained is None or not has_names(series.columns) or trained == tuple(series.columns):
+        return []
+    return [f"columns {', '.join(series.columns)} take the places of the model's: {', '.join(trained)}"]
 
 
 def _check_rounding(name: str, series: Series) -> None:

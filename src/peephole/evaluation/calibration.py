@@ -218,6 +218,16 @@ def fit_temperature(loss: Callable[[float], float]) -> float:
     return math.exp((low + high) / 2)
 
 
+def is_limit(temperature: float) -> bool:
+    """Return whether a fitted temperature is where its search ends: the loss still falls there.
+
+    >>> is_limit(fit_temperature(lambda t: t)), is_limit(fit_temperature(lambda t: -t)), is_limit(0.2)
+    (True, True, False)
+    """
+    rates = LOWEST_TEMPERATURE / temperature, temperature / HIGHEST_TEMPERATURE
+    return max(rates) > math.exp(-TOLERANCE)
+
+
 def _table(
     sources: NDArray[np.int64], bins: NDArray[np.int64], p: FloatArray, right: FloatArray, num_sources: int
 ) -> FloatArray:

@@ -248,16 +248,16 @@ def issue_warnings(notices: Notices, num_sources: int, stacklevel: int) -> None:
     """
     cut = [notice for notice in notices.texts if notice.num_read < notice.length]
     if cut:
-        text = f"{len(cut)} of {num_sources} sources are longer than {cut[0].num_read} {cut[0].unit}"
+        text = f"sources longer than {cut[0].num_read} {cut[0].unit}: {len(cut)} of {num_sources}"
         warnings.warn(TruncatedSourceWarning(f"{text}; only their beginning is read"), stacklevel=stacklevel + 1)
     changed = [notice for notice in notices.texts if notice.changes]
     if changed:
-        text = f"{len(changed)} of {num_sources} sources are changed when they are read"
+        text = f"sources changed when they are read: {len(changed)} of {num_sources}"
         warnings.warn(ChangedSourceWarning(f"{text}; the first: {changed[0].changes[0]}"), stacklevel=stacklevel + 1)
     for side in ("source", "target"):
         unknown = [symbol for notice in notices.texts if notice.side == side for symbol in notice.unknown]
         if unknown:
-            text = f"{len(unknown)} {side} symbols were not seen in training and are read as <unk>"
+            text = f"{side} symbols not seen in training, read as <unk>: {len(unknown)}"
             warnings.warn(UnknownSymbolWarning(f"{text}, the first of them {unknown[0]!r}"), stacklevel=stacklevel + 1)
     if notices.slow_search:
         warnings.warn(SlowSearchWarning(f"{notices.slow_search}: {SLOW_SEARCH}"), stacklevel=stacklevel + 1)

@@ -12,7 +12,7 @@ from typing import Any
 from peephole.config import DEFAULT_EPOCHS, Config, TrainConfig
 from peephole.data import Prepared, data_files, prepare
 from peephole.data.manifest import recognise_sources
-from peephole.errors import check_path, check_type
+from peephole.errors import check_path, check_type, plural
 from peephole.memory import size_text
 from peephole.nn.schema import Architecture, tensors
 from peephole.training.alignment import ctc_notice
@@ -71,11 +71,11 @@ class Plan:
             *self.report,
             f"{self.num_parameters:,} parameters",
             memory,
-            f"an epoch: {self.steps_per_epoch:,} updates, {epoch}",
+            f"an epoch: {plural(self.steps_per_epoch, 'update')}, {epoch}",
         ]
         whole = [
             *([] if self.epochs is None else [f"{self.epochs:{',.0f' if self.epochs >= 100 else '.3g'}} epochs"]),
-            *([] if self.steps is None else [f"{self.steps:,} updates"]),
+            *([] if self.steps is None else [plural(self.steps, "update")]),
             *([] if self.seconds is None else [f"about {duration_text(self.seconds)}"]),
         ]
         return [*lines, f"the training: {', '.join(whole)}, without evaluations"]

@@ -15,7 +15,7 @@ from typing import Any
 
 from peephole.config import Config
 from peephole.data import Items, Prepared, open_prepared
-from peephole.errors import RunError, check_path, check_type
+from peephole.errors import RunError, check_path, check_type, plural
 from peephole.memory import memory_errors
 from peephole.model import Model, load
 from peephole.nn.initial import initial_weights
@@ -326,7 +326,9 @@ def _train(
         report.print_line(better)
     final = model(state.best, (without_ctc(config) if better else None) or config)
     run_on_rank_zero(processes, lambda: final.save(run.out))
-    report.print_line(f"{run.out}: {config.train.keep} dev {metric} {position.best_value:.3f}, {position.step} steps")
+    report.print_line(
+        f"{run.out}: {config.train.keep} dev {metric} {position.best_value:.3f}, {plural(position.step, 'step')}"
+    )
     return position
 
 

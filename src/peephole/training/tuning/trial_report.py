@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+from peephole.errors import plural
 from peephole.training.planning import duration_text
 from peephole.training.tuning.trial_log import Trial
 
@@ -28,7 +29,7 @@ def trial_line(trial: Trial, first: Trial, metric: str, *, is_best: bool) -> str
     value = "no evaluation" if trial.value is None else f"dev {metric.replace('_', ' ')} {trial.value:.3f}"
     ended = f"; ended after evaluation {max(trial.values)}" if trial.ended == "pruned" else ""
     best = "  (best)" if is_best else ""
-    return found + f"{value}, {trial.steps:,} updates, {duration_text(trial.seconds)}{ended}{best}"
+    return found + f"{value}, {plural(trial.steps, 'update')}, {duration_text(trial.seconds)}{ended}{best}"
 
 
 def settings_text(trial: Trial, first: Trial) -> str:
