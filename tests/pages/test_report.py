@@ -306,6 +306,14 @@ def test_runs_of_files_and_of_series_are_reported(tmp_path: Path) -> None:
     assert len(data_of(html, "views")) == sum(len(one.worst) for one in found.sets), "wanted a view of each error"
     assert "source frames" in html
     assert score_errors(model, [], [], [], []) == {}
+    peephole.train(manifest, out=tmp_path / "held.safetensors", **settings)
+    found = peephole.report(tmp_path / "held.run")
+    [(of_dev, num_dev)] = [(measured.evaluation, measured.num_all) for measured in found.sets]
+    assert num_dev == len({case.mistake.source for case in found.sets[0].worst}) == 1, "one source is held out"
+    assert of_dev.scores["exact_match"].value == found.facts.evaluations[-1]["dev"]["exact_match"]
+    Path(found.sets[0].worst[0].mistake.source).unlink()
+    [line] = [line for line in peephole.report(tmp_path / "held.run").missing if "no metrics on dev" in line]
+    assert re.fullmatch(r"no metrics on dev: .*[0-9]\.csv: no such file", line)
     peephole.train(np.sin(np.arange(80.0)), out=tmp_path / "series.safetensors", horizon=2, **settings)
     found = peephole.report(tmp_path / "series.run", out=tmp_path / "series.html")
     assert found.sets == []

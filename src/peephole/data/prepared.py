@@ -69,6 +69,7 @@ class Prepared:
         files: the files read, as "train" and "dev", each a list of {"name", "sha256"}; the name is without its folder.
             No dev file: the dev pairs were held out.
         statistics: mean and standard deviation of the training frames; None for texts.
+        dev_files: for dev pairs with frames, the files that these were read from, as the data name them.
     """
 
     train: Corpus
@@ -79,6 +80,7 @@ class Prepared:
     digest: str
     files: dict[str, list[dict[str, str]]]
     statistics: Statistics | None = None
+    dev_files: Sequence[str] = ()
 
 
 def prepare(
@@ -386,6 +388,7 @@ def from_stamp(folder: Path, stamp: Stamp) -> Prepared:
             for side, names in stamp["names"].items()
         },
         statistics,
+        () if stamp.get("statistics") is None else [source for source, _ in stamp["dev_pairs"]],
     )
 
 

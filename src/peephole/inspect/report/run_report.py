@@ -10,8 +10,8 @@ from pathlib import Path
 from typing import Any
 
 from peephole.data import Report
-from peephole.data.files import data_files, shown_name
-from peephole.errors import ConfigError, DataError, PeepholeError, check_path
+from peephole.data.files import data_files, named_file, shown_name
+from peephole.errors import ConfigError, DataError, PeepholeError, check_path, printable
 from peephole.inspect.report.measured import Measured, measure_set
 from peephole.inspect.report.run_facts import RunFacts, read_facts
 from peephole.model import Model
@@ -141,14 +141,17 @@ def _dev_set(facts: RunFacts, missing: list[str]) -> tuple[Sequence[str], Sequen
     """Return the dev sources with their references, as training had them; None, with the reason in `missing`."""
     model, run = facts.model, facts.run
     assert model is not None
-    if facts.config.frames.kind not in FRAME_KINDS:
+    has_frames = facts.config.frames.kind in FRAME_KINDS
+    if not has_frames or run.dev is None:
         if facts.prepared is None:
             return None
-        pairs = facts.prepared.dev_pairs
-        return [source for source, _ in pairs], [tuple(references) for _, references in pairs]
-    if run.dev is None:
-        missing.append("no metrics on dev: its pairs were held out of the manifest of the training")
-        return None
+        manifest = run.moved_train or run.train
+        pairs, files = facts.prepared.dev_pairs, [named_file(file, manifest) for file in facts.prepared.dev_files]
+        lost = [file for file in files if not Path(file).is_file()]
+        if lost:
+            missing.append(f"no metrics on dev: {printable(lost[0])}: no such file")
+            return None
+        return files if has_frames else [source for source, _ in pairs], [references for _, references in pairs]
     try:
         found = group_by_source(run.dev, model)
         return found.sources, found.references
