@@ -5,8 +5,10 @@ import json
 import math
 import random
 import re
+import unicodedata
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 from PIL import Image, ImageEnhance, ImageFilter, ImageOps
 
@@ -54,14 +56,23 @@ def icon_names(folder: Path, names: Mapping[str, str]) -> dict[str, str]:
     """Return emoji → the name of its icon in a set of Iconify.
 
     Args:
-        folder: of the set, with chars.json, which holds code points → name of an icon, or nothing.
-        names: emoji → English name; where chars.json holds nothing, icons are named after them.
+        folder: of the set, with icons.json, and chars.json, which holds code points → name of an icon, or nothing.
+        names: emoji → English name; where chars.json holds nothing, icons are found by these names and by Unicode's.
     """
     chars = json.loads((folder / "chars.json").read_text(encoding="utf-8"))
-    if not chars:
-        return {emoji: slug(name).replace("flag-", "flag-for-") for emoji, name in names.items()}
-    found = {emoji_of(code): name for code, name in chars.items()}
-    return {emoji: name for emoji, name in found.items() if emoji is not None}
+    if chars:
+        by_code = {emoji_of(code): name for code, name in chars.items()}
+        return {emoji: name for emoji, name in by_code.items() if emoji is not None}
+    table = json.loads((folder / "icons.json").read_text(encoding="utf-8"))
+    icons = {name.replace("-", ""): name for name in (*table["icons"], *_aliases(table))}
+    found = {}
+    for emoji, name in names.items():
+        other = unicodedata.name(emoji, "") if len(emoji) == 1 else ""
+        for possible in (slug(name), slug(name).replace("flag-", "flag-for-"), slug(other)):
+            if possible.replace("-", "") in icons:
+                found[emoji] = icons[possible.replace("-", "")]
+                break
+    return found
 
 
 def find_icons(folder: Path, icons: Mapping[str, str]) -> dict[str, bytes]:
@@ -72,14 +83,23 @@ def find_icons(folder: Path, icons: Mapping[str, str]) -> dict[str, bytes]:
         icons: emoji → name of an icon, which the set may lack.
     """
     table = json.loads((folder / "icons.json").read_text(encoding="utf-8"))
+    known = table["icons"] | {name: table["icons"][parent] for name, parent in _aliases(table).items()}
     found = {}
     for emoji, name in icons.items():
-        if name in table["icons"]:
-            icon = {**table, **table["icons"][name]}
+        if name in known:
+            icon = {**table, **known[name]}
             size = f"{icon.get('width', 16)} {icon.get('height', 16)}"
             links = 'xmlns="http://www.w3.org/2000/svg" xmlns:xlink="http://www.w3.org/1999/xlink"'
             found[emoji] = f'<svg {links} viewBox="0 0 {size}">{icon["body"]}</svg>'.encode()
     return found
+
+
+def _aliases(table: Mapping[str, Any]) -> dict[str, str]:
+    """Return other name → name of the same icon; without those that turn it."""
+    aliases = table.get("aliases", {}).items()
+    return {
+        name: other["parent"] for name, other in aliases if [*other] == ["parent"] and other["parent"] in table["icons"]
+    }
 
 
 def draw(picture: bytes) -> Image.Image:

@@ -3,9 +3,9 @@
     python recipes/caption_emoji/prepare.py
 
 Downloads packages of npm (emoji-datasource-google and -twitter 16.0.0, openmoji 17.0.0; 140 MB), the names of Unicode's
-CLDR 48.2.0 (cldr-annotations-full, cldr-annotations-derived-full), and more drawings for training: Microsoft's Fluent
-(flat, and shaded: @iconify-json/fluent-emoji-flat and -emoji) and EmojiOne 2 (@iconify-json/emojione), which do not
-draw every emoji. PyPI's resvg-py draws pictures that are SVG: pip install resvg-py.
+CLDR 48.2.0 (cldr-annotations-full, cldr-annotations-derived-full), and more drawings for training, of sets that do not
+have every emoji: Microsoft's Fluent (flat, shaded, and black and white), EmojiOne 2 and 1, Mozilla's FxEmojis, and
+Google's emoji before 2017 (@iconify-json/…). PyPI's resvg-py draws pictures that are SVG: pip install resvg-py.
 
 Writes pictures of 64 × 64 points below recipes/caption_emoji/data/images, and for each vendor as the unseen one and
 each language a folder as data/twitter/en with train, train_more, dev, vendor, combinations and both.tsv: the path of a
@@ -21,7 +21,7 @@ A name is a new *combination* if it consists of a base and attributes (`kiss: ma
 none: no other name has the country.
 
     train           two vendors, without the new combinations
-    train_more      these, and the same emoji by Fluent and EmojiOne
+    train_more      these, and the same emoji by the further sets, but for earlier drawings of the unseen vendor
     dev             the unseen vendor, names of training with md5 90 to 99
     vendor          the unseen vendor, the other names of training: a new drawing of a known thing
     combinations    two vendors, new combinations: a known style, a name never seen
@@ -48,12 +48,15 @@ VENDORS["openmoji"] = "openmoji@17.0.0"
 FILES = {"google": "img/google/64/*.png", "twitter": "img/twitter/64/*.png", "openmoji": "color/svg/*.svg"}
 # The icons of the second have the same names as those of the first, which has the table of code points
 MORE = {"fluent": "@iconify-json/fluent-emoji-flat@1.2.6", "shaded": "@iconify-json/fluent-emoji@1.2.7"}
-MORE["emojione"] = "@iconify-json/emojione@1.2.3"
+MORE |= {"contrast": "@iconify-json/fluent-emoji-high-contrast@1.2.6", "emojione": "@iconify-json/emojione@1.2.3"}
+MORE |= {"emojione1": "@iconify-json/emojione-v1@1.2.3", "fx": "@iconify-json/fxemoji@1.2.2"}
+MORE["noto1"] = "@iconify-json/noto-v1@1.2.5"
+OWN = {"google": "noto1"}  # vendor → the set that it drew itself
 NAMES = {"annotations": "cldr-annotations-full@48.2.0", "annotationsDerived": "cldr-annotations-derived-full@48.2.0"}
 LANGUAGES = ("en", "ko")
 VARIED = 8  # more versions of a picture for training
 VARIED_SKIN = 3  # of one with a skin tone, whose shapes are those of the other tones
-FEWER = {"fluent": 5, "shaded": 3}  # of sets that draw the same shapes
+FEWER = {"fluent": 5, "shaded": 3, "contrast": 3}  # of sets that draw the same shapes
 RECOLOUR, RECOLOUR_SKIN = 0.35, 0.05
 
 
@@ -74,9 +77,8 @@ def find_more(folders: Mapping[str, Path], names: Names) -> dict[str, dict[str, 
         folders: of the sets.
         names: emoji → English name.
     """
-    fluent, emojione = (icon_names(folders[name], names) for name in ("fluent", "emojione"))
-    icons = {"fluent": fluent, "shaded": fluent, "emojione": emojione}
-    return {name: find_icons(folder, icons[name]) for name, folder in folders.items()}
+    found = {name: find_icons(folder, icon_names(folder, names)) for name, folder in folders.items()}
+    return found | {"shaded": find_icons(folders["shaded"], icon_names(folders["fluent"], names))}
 
 
 def parts_of(name: str) -> list[str]:
@@ -129,7 +131,8 @@ def split_by_name(
                 file = "dev" if bucket(name) >= 90 else "vendor"
             split[file].append((vendor, emoji))
         if name not in new:
-            split["train_more"] += [(other, emoji) for other, drawn in more.items() if emoji in drawn]
+            others = [other for other, drawn in more.items() if emoji in drawn and other != OWN.get(unseen)]
+            split["train_more"] += [(other, emoji) for other in others]
     split["train_more"] = split["train"] + split["train_more"]
     return split
 

@@ -186,6 +186,37 @@ def test_icons_are_found_by_code_points_or_by_name(emoji, tmp_path):
     }
 
 
+def test_icons_are_found_by_other_names(pictures, tmp_path):
+    """Without hyphens, by a name of Unicode, by an alias; an alias that turns its icon is another picture."""
+    names = {"🚂": "locomotive", "🚴": "person biking", "🐻": "bear", "👉": "right", "🎃": "jack-o-lantern"}
+    table = {
+        "icons": {
+            name: {"body": f"<{name}/>"} for name in ("steamlocomotive", "bicyclist", "bear-face", "jackolantern")
+        },
+        "aliases": {"bear": {"parent": "bear-face"}, "right": {"parent": "bear-face", "hFlip": True}},
+    }
+    (tmp_path / "chars.json").write_text("{}")
+    (tmp_path / "icons.json").write_text(json.dumps(table))
+    icons = pictures.icon_names(tmp_path, names)
+    assert icons == {"🚂": "steamlocomotive", "🚴": "bicyclist", "🐻": "bear", "🎃": "jackolantern"}
+    found = pictures.find_icons(tmp_path, icons)
+    assert {emoji: picture.decode().split(">")[1] + ">" for emoji, picture in found.items()} == {
+        "🚂": "<steamlocomotive/>",
+        "🚴": "<bicyclist/>",
+        "🐻": "<bear-face/>",
+        "🎃": "<jackolantern/>",
+    }
+
+
+def test_earlier_drawings_of_the_unseen_vendor_are_not_training_data(emoji):
+    more = {"noto1": set(NAMES), "fx": {"💁1"}}
+    files = {
+        unseen: emoji.split_by_name(NAMES, ("google", "twitter"), unseen, more) for unseen in ("google", "twitter")
+    }
+    assert {vendor for vendor, _ in files["google"]["train_more"]} == {"twitter", "fx"}
+    assert {vendor for vendor, _ in files["twitter"]["train_more"]} == {"google", "fx", "noto1"}
+
+
 def test_varied_pictures_keep_their_place_and_white(pictures):
     """A grey disc stays one: most of it is where it was, and its grey is kept if nothing is recoloured."""
     from PIL import Image, ImageDraw
