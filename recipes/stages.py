@@ -190,12 +190,12 @@ def predictions_path(results: Path, system: System, seed: int, search: Search, p
     return results / f"{system.name}.{seed}.{search.name.replace(' ', '')}.{part}.txt"
 
 
-def predict(model: Path, sources: Sequence[str], path: Path, options: Mapping[str, Any]) -> None:
-    """Write a model's best prediction for each source, one a line; a finished file is skipped."""
+def predict(models: Sequence[Path], sources: Sequence[str], path: Path, options: Mapping[str, Any]) -> None:
+    """Write the best prediction of a model, or of several together, for each source; a finished file is skipped."""
     if path.is_file():
         return
     print(f"{path}: {len(sources):,} predictions", flush=True)
-    found = load(model).predict(sources, nbest=1, attention=False, **options)
+    found = load(*models).predict(sources, nbest=1, attention=False, **options)
     write_text(path, "".join(f"{predictions[0].text}\n" for predictions in found))
 
 
@@ -261,7 +261,7 @@ def run_systems(
             for search in system.searches:
                 for part, sources in tests.items():
                     path = predictions_path(results, system, seed, search, part)
-                    predict(model_path(results, system, seed), sources, path, {"threads": threads, **search.options})
+                    predict([model_path(results, system, seed)], sources, path, {"threads": threads, **search.options})
     return results
 
 

@@ -133,8 +133,9 @@ def training(shared, tmp_path, monkeypatch):
         commands.append(command)
         return 2**20
 
-    def predict(model, sources, path, options):
+    def predict(models, sources, path, options):
         if not path.is_file():
+            [model] = models
             commands.append((model.name, sources, options))
             path.write_text("x\n", encoding="utf-8")
 
