@@ -34,13 +34,14 @@ SETS = ("asterisk_en", *(f"tuxpaint_{language}" for language in LANGUAGES))
 LANGUAGE_MODEL_MINUTES = 2
 LOCATION_CTC = ("model.attention=location", "model.ctc=true")
 SYSTEMS = (
-    System("attention", "attention"),
-    System("ctc", "attention and CTC", ("model.ctc=true",)),
-    System("location-ctc", "location-aware attention and CTC", LOCATION_CTC),
+    System("attention", "attention", seeds=3),
+    System("ctc", "attention and CTC", ("model.ctc=true",), seeds=3),
+    System("location-ctc", "location-aware attention and CTC", LOCATION_CTC, seeds=3),
     System(
         "masks",
         "location-aware attention and CTC, SpecAugment",
         (*LOCATION_CTC, "train.time_masks=2", "train.feature_masks=2"),
+        seeds=3,
     ),
 )
 
