@@ -93,7 +93,7 @@ def test_what_is_changed_to_read_a_file_is_said_once_and_counted(peephole: Peeph
     assert f"t/headed.tsv, line 2: {reason}" in peephole("score", model, "t/headed.tsv").succeeded().err
     assert f"2 sources in all: {reason}" in peephole("evaluate", model, "t/headed.tsv").succeeded().err
     headed = model.parent / "t/h.csv"
-    with pytest.warns(ChangedSourceWarning, match=f"^1 of 2 sources are changed .*; the first: {reason}$"):
+    with pytest.warns(ChangedSourceWarning, match=f"^sources changed when they are read: 1 of 2; the first: {reason}$"):
         load(model).predict([model.parent / "t/x.csv", headed])
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import http.client
 import json
 import os
@@ -12,16 +13,19 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Coroutine, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeVar
 
 import pytest
 
 import peephole
 from peephole.model import Model
+
+Result = TypeVar("Result")
 
 SECONDS = 300  # after which a server that does not stop is killed
 
@@ -112,6 +116,12 @@ def wait_for(condition: Callable[[], object], seconds: float = 60) -> None:
     while not condition():
         assert time.monotonic() < ends, "it did not become true in time"
         time.sleep(0.02)
+
+
+def finish(work: Coroutine[Any, Any, Result]) -> Result:
+    """Run a coroutine to its end, in a thread: a browser of other tests leaves its event loop running in this one."""
+    with ThreadPoolExecutor(1) as pool:
+        return pool.submit(lambda: asyncio.run(work)).result()
 
 
 def is_open(port: int) -> bool:

@@ -12,7 +12,7 @@ import pytest
 from peephole.model import Model, Notices
 from peephole.serve.native import _result
 
-from .conftest import Server, serving
+from .conftest import Server, finish, serving
 
 WORDS = ["dan", "ande", "nad", "da", "e", "andnad", "", "dean", "xyz", "naaaad"]
 SETTINGS = [
@@ -97,7 +97,7 @@ def test_others_are_answered_between_the_predictions_of_an_answer(toy: Model) ->
         counting.cancel()
         return written
 
-    assert json.loads(asyncio.run(write())) == expected(toy, ["dan"], True, beam_size=8, nbest=8)[0]
+    assert json.loads(finish(write())) == expected(toy, ["dan"], True, beam_size=8, nbest=8)[0]
     assert turns >= 8
 
 

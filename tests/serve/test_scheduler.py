@@ -6,7 +6,6 @@ import asyncio
 import random
 import threading
 from collections.abc import Awaitable, Callable
-from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import pytest
@@ -19,6 +18,8 @@ from peephole.serve.refusal import RefusalError, without_folders
 from peephole.serve.request import ClientGoneError, run_all, run_streamed
 from peephole.serve.scheduler import Scheduler
 from peephole.serve.tokens import Tokens
+
+from .conftest import finish
 
 
 class HeldSession:
@@ -71,9 +72,7 @@ def run_with(
         await scheduler.close()
         return session
 
-    # In a thread: a browser of other tests leaves its event loop running in this one
-    with ThreadPoolExecutor(1) as pool:
-        return pool.submit(lambda: asyncio.run(main())).result()
+    return finish(main())
 
 
 def work(*texts: str) -> list[tuple[Query, float]]:
