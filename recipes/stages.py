@@ -4,6 +4,7 @@ Every stage writes a file at its end, and a stage whose file exists is skipped; 
 stopped and given again.
 """
 
+import argparse
 import json
 import os
 import re
@@ -275,6 +276,23 @@ def prepare_data(recipe: Path, data: Path, wanted: str = "test.tsv") -> None:
     """
     if not (data / wanted).is_file():
         print(run([sys.executable, str(recipe / "prepare.py"), "--out", str(data)]))
+
+
+def parse_with_folder(parser: argparse.ArgumentParser, recipe: Path, published: str) -> argparse.Namespace:
+    """Parse the arguments of a recipe of published data, and run its prepare.py unless the data are there.
+
+    Args:
+        parser: of `recipe_parser`; gets the argument `folder`.
+        recipe: the folder of the recipe.
+        published: what the user's folder holds, such as "lines".
+    """
+    parser.add_argument("folder", nargs="?", help=f"folder of the published {published}")
+    arguments = parser.parse_args()
+    if not (arguments.data / "test.tsv").is_file():
+        if arguments.folder is None:
+            parser.error(f"wanted the folder of the published {published}; see prepare.py --help")
+        print(run([sys.executable, str(recipe / "prepare.py"), arguments.folder, "--out", str(arguments.data)]))
+    return arguments
 
 
 def run_recipe(

@@ -5,7 +5,7 @@
 Downloads packages of npm (emoji-datasource-google and -twitter 16.0.0, openmoji 17.0.0; 140 MB), the names of Unicode's
 CLDR 48.2.0 (cldr-annotations-full, cldr-annotations-derived-full), and more drawings for training, of sets that do not
 have every emoji: Microsoft's Fluent (flat, shaded, and black and white), EmojiOne 2 and 1, Mozilla's FxEmojis, and
-Google's emoji before 2017 (@iconify-json/…). PyPI's resvg-py draws pictures that are SVG: pip install resvg-py.
+version 1 of Google's Noto emoji (@iconify-json/…). PyPI's resvg-py draws pictures that are SVG: pip install resvg-py.
 
 Writes pictures of 64 × 64 points below recipes/caption_emoji/data/images, and for each vendor as the unseen one and
 each language a folder as data/twitter/en with train, train_more, dev, vendor, combinations and both.tsv: the path of a

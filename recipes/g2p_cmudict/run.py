@@ -17,9 +17,18 @@ from pathlib import Path
 from prepare import DATA
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
-from fetch import run
 from run_options import recipe_parser
-from stages import BEAM, System, model_path, predict, publish, read_predictions, read_test, run_systems
+from stages import (
+    BEAM,
+    System,
+    model_path,
+    parse_with_folder,
+    predict,
+    publish,
+    read_predictions,
+    read_test,
+    run_systems,
+)
 from tables import facts_table, rows_of, score, table
 
 HERE = Path(__file__).parent
@@ -50,13 +59,7 @@ def report(data: Path, results: Path, threads: int) -> str:
 
 def main() -> None:
     """Run the stages that are not finished, and print the tables."""
-    parser = recipe_parser(__doc__, DATA, 120)
-    parser.add_argument("folder", nargs="?", help="folder of the published files")
-    arguments = parser.parse_args()
-    if not (arguments.data / "test.tsv").is_file():
-        if arguments.folder is None:
-            parser.error("wanted the folder of the published files; see prepare.py --help")
-        print(run([sys.executable, str(HERE / "prepare.py"), arguments.folder, "--out", str(arguments.data)]))
+    arguments = parse_with_folder(recipe_parser(__doc__, DATA, 120), HERE, "files")
     results = run_systems(
         SYSTEMS,
         {"test": read_test(arguments.data / "test.tsv").sources},

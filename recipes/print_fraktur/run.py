@@ -17,9 +17,8 @@ from pathlib import Path
 from prepare import DATA
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
-from fetch import run
 from run_options import recipe_parser
-from stages import System, publish, read_test, run_systems
+from stages import System, parse_with_folder, publish, read_test, run_systems
 from tables import facts_table, rows_of, scores_table
 
 HERE = Path(__file__).parent
@@ -46,13 +45,7 @@ def report(data: Path, results: Path) -> str:
 
 def main() -> None:
     """Run the stages that are not finished, and print the tables."""
-    parser = recipe_parser(__doc__, DATA, 60)
-    parser.add_argument("folder", nargs="?", help="folder of the published lines")
-    arguments = parser.parse_args()
-    if not (arguments.data / "test.tsv").is_file():
-        if arguments.folder is None:
-            parser.error("wanted the folder of the published lines; see prepare.py --help")
-        print(run([sys.executable, str(HERE / "prepare.py"), arguments.folder, "--out", str(arguments.data)]))
+    arguments = parse_with_folder(recipe_parser(__doc__, DATA, 60), HERE, "lines")
     results = run_systems(
         SYSTEMS,
         {"test": read_test(arguments.data / "test.tsv", files=True).sources},

@@ -17,13 +17,13 @@ from pathlib import Path
 from prepare import DATA
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
-from fetch import run
 from run_options import recipe_parser
 from stages import (
     Search,
     System,
     guided,
     model_path,
+    parse_with_folder,
     publish,
     read_test,
     run_systems,
@@ -59,14 +59,7 @@ def report(data: Path, results: Path, language_model: Path) -> str:
 
 def main() -> None:
     """Run the stages that are not finished, and print the tables."""
-    parser = recipe_parser(__doc__, DATA, 12)
-    parser.add_argument("folder", nargs="?", help="folder of the published features")
-    arguments = parser.parse_args()
-    if not (arguments.data / "test.tsv").is_file():
-        if arguments.folder is None:
-            parser.error("wanted the folder of the published features; see prepare.py --help")
-        command = [sys.executable, str(HERE / "prepare.py"), arguments.folder, "--out", str(arguments.data)]
-        print(run(command))
+    arguments = parse_with_folder(recipe_parser(__doc__, DATA, 12), HERE, "features")
     tests = {"test": read_test(arguments.data / "test.tsv", files=True).sources}
     how = {name: getattr(arguments, name) for name in ("data", "minutes", "steps", "threads", "seeds")}
     results = run_systems(SYSTEMS, tests, HERE / "config.toml", **how)

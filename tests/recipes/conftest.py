@@ -22,3 +22,12 @@ def report(request, monkeypatch):
     monkeypatch.delitem(sys.modules, "prepare", raising=False)
     yield SimpleNamespace(**runpy.run_path(str(request.module.RECIPE / "report.py")))
     sys.modules.pop("prepare", None)
+
+
+@pytest.fixture
+def recipe(request, monkeypatch):
+    """Return the definitions of run.py, likewise."""
+    monkeypatch.syspath_prepend(str(request.module.RECIPE))
+    monkeypatch.delitem(sys.modules, "prepare", raising=False)
+    yield SimpleNamespace(**runpy.run_path(str(request.module.RECIPE / "run.py")))
+    sys.modules.pop("prepare", None)

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import runpy
 import sys
 from pathlib import Path
-from types import SimpleNamespace
 
 import pytest
 
@@ -16,14 +14,6 @@ RECIPE = Path(__file__).parents[2] / "recipes" / "g2p_cmudict"
 TEST = "AB\tAH B\nAB\tEY B IY\nBA\tB AH\nCAB\tK AE B\n"
 REFERENCES = [["AH B", "EY B IY"], ["B AH"], ["K AE B"]]
 FACTS = '{"weights": 1, "minutes": 1, "updates": 1, "passes": 1, "symbols_per_second": 1, "memory": 1}'
-
-
-@pytest.fixture
-def recipe(monkeypatch):
-    monkeypatch.syspath_prepend(str(RECIPE))
-    monkeypatch.delitem(sys.modules, "prepare", raising=False)
-    yield SimpleNamespace(**runpy.run_path(str(RECIPE / "run.py")))
-    sys.modules.pop("prepare", None)
 
 
 def write(folder: Path, seed: int, predictions: list[str]) -> None:

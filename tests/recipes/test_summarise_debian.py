@@ -1,12 +1,7 @@
 """Tests of the recipe summarise_debian: the pairs it makes from apt's indices, their split and the baseline."""
 
-import runpy
-import sys
 from hashlib import md5
 from pathlib import Path
-from types import SimpleNamespace
-
-import pytest
 
 RECIPE = Path(__file__).parents[2] / "recipes" / "summarise_debian"
 PROSE = " ".join(f"word{n}" for n in range(14))
@@ -15,15 +10,6 @@ PROSE = " ".join(f"word{n}" for n in range(14))
 def description(package, synopsis, text):
     checksum = md5(text.encode()).hexdigest()
     return f"Package: {package}\nDescription-md5: {checksum}\nDescription-en: {synopsis}\n {text}\n"
-
-
-@pytest.fixture
-def recipe(monkeypatch):
-    """Return the definitions of run.py, run with its folder on the path; unload its modules afterwards."""
-    monkeypatch.syspath_prepend(str(RECIPE))
-    monkeypatch.delitem(sys.modules, "prepare", raising=False)
-    yield SimpleNamespace(**runpy.run_path(str(RECIPE / "run.py")))
-    sys.modules.pop("prepare", None)
 
 
 def test_the_longest_description_of_a_source_package_is_kept(prepare):

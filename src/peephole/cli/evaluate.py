@@ -118,7 +118,7 @@ def render_calibration(found: Calibration) -> Table:
         "predictions": (found.predictions_before, found.predictions_after),
     }
     limit = (
-        "\nThe temperature is at the limit of those that are tried: use more pairs."
+        "\nThe temperature is at a limit of the fit (0.1 and 10): use more pairs."
         if is_limit(found.temperature)
         else ""
     )
