@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 
 from peephole.config import Config
+from peephole.training import budget_settings, tune
 from peephole.training import run as run_module
-from peephole.training import tune
 from peephole.training.estimate import Estimate
 from peephole.training.run_file import read_run
 from peephole.training.tuning import search as search_module
@@ -45,15 +45,16 @@ class Clock:
 
 
 def install(clock, patch):
-    """Make trainings and searches use a clock, and no model too slow by it."""
+    """Make trainings and searches use a clock, and no model too slow by it, nor any settings chosen by it."""
     patch.setattr(run_module, "synchronised_clock", clock.of_training)
     patch.setattr(search_module, "time", clock)
-    patch.setattr(search_module, "estimate", lambda *_, **__: Estimate({}, 1, None))
+    for module in (search_module, budget_settings):
+        patch.setattr(module, "estimate", lambda *_, **__: Estimate({}, 1, None))
     return clock
 
 
-def search(space=SPACE, config=BASE, **settings):
-    return tune("train.tsv", out="m.safetensors", config=config, search_space=space, quiet=True, **settings)
+def search(space=SPACE, config=BASE, quiet=True, **settings):
+    return tune("train.tsv", out="m.safetensors", config=config, search_space=space, quiet=quiet, **settings)
 
 
 def trials(folder=RUN):

@@ -59,7 +59,7 @@ def test_a_killed_search_goes_on_by_the_same_command_with_resume(launcher, tmp_p
     best = read_run(folder).tuning.best
     assert sum(line.startswith(f"trial {best}: ") and line.endswith("  (best)") for line in output.splitlines()) == 1
     assert f"best: trial {best}: " in output
-    assert output.splitlines()[-1].startswith("m.safetensors: best dev symbol error rate ")
+    assert output.splitlines()[-1].startswith("m.safetensors: last dev symbol error rate ")
     code, output = launcher.run("info", "m.run", "--json", cwd=tmp_path)
     described = json.loads(output)
     assert (described["best"], described["minutes"]) == (best, 0.1)

@@ -12,6 +12,7 @@ from peephole.training.tuning.space import (
     Choices,
     Range,
     check_search,
+    default_space,
     first_settings,
     read_space,
     stored_space,
@@ -52,6 +53,29 @@ def test_the_default_space_holds_the_default_settings():
     for size in DEFAULT_SPACE["model.hidden_size"].values:
         for kind in DEFAULT_SPACE["model.attention"].values:
             Config().with_values({"hidden_size": size, "attention": kind})
+
+
+def test_the_default_space_is_around_the_settings_from_which_a_search_starts():
+    """So the first trial has these, whatever they are."""
+    assert default_space(Config()) == DEFAULT_SPACE
+    given = {"hidden_size": 160, "encoder_layers": 4, "attention": "location", "dropout": 0.5, "learning_rate": 0.0005}
+    base = Config().with_values({**given, "batch_symbols": 1})
+    space = default_space(base)
+    assert Config().with_values(first_settings(space, base)) == Config().with_values({**given, "batch_symbols": 1})
+    assert space["model.hidden_size"] == Choices((128, 160, 192, 256, 384))
+    assert space["model.encoder_layers"] == Choices((1, 2, 4))
+    assert space["model.attention"] == Choices(("additive", "dot", "general", "location"))
+    assert space["model.dropout"] == Range(0.1, 0.5)
+    assert space["train.learning_rate"] == Range(0.0005, 0.008, log=True)
+    assert space["data.batch_symbols"] == Choices((1, 2))
+    assert default_space(Config().with_values({"learning_rate": 0}))["train.learning_rate"].low == 0.001
+
+
+def test_a_given_space_stays_as_it_is():
+    base = Config().with_values({"hidden_size": 448, "dropout": 0.5})
+    space = read_space({"hidden_size": [128, 256], "dropout": {"low": 0.1, "high": 0.2}}, [], base)
+    assert space["model.hidden_size"] == Choices((128, 256))
+    assert space["model.dropout"] == Range(0.1, 0.2)
 
 
 def test_the_first_settings_are_the_nearest_ones():

@@ -44,7 +44,7 @@ CONTENTS = {"run.json", "train.jsonl", "dev.jsonl", "data", "checkpoint", "log.j
 
 
 def start_run(
-    run: Run, pairs: Mapping[str, Items], overwrite: bool, stack: ExitStack, settle: Callable[[Prepared], Config]
+    run: Run, pairs: Mapping[str, Items], overwrite: bool, stack: ExitStack, settle: Callable[[Run, Prepared], Run]
 ) -> Config:
     """Lock the run, create its folder and prepare its data; delete an older run only after that has succeeded.
 
@@ -53,10 +53,11 @@ def start_run(
         pairs: pairs given in Python, as "train" or "dev"; they are written to that file of the run's folder.
         overwrite: replace an older run and model; without it, only a run in which nothing was trained is replaced.
         stack: receives the lock.
-        settle: called with the prepared data before an older run is replaced; returns the settings to train with.
+        settle: called with the run and its prepared data before an older run is replaced; returns the run with the
+            settings to train with, which run.json stores.
 
     Returns:
-        These settings, which run.json stores.
+        These settings.
 
     Raises:
         PeepholeError: the data, the model's name or an older run, or raised by `settle`; older files are unchanged.
@@ -166,7 +167,7 @@ def reopen_run(run: Run, folder: Path, data: str | None, dev: str | None, stack:
     return found, prepared.report
 
 
-def _make_folder(run: Run, stored: Run, pairs: Mapping[str, Items], settle: Callable[[Prepared], Config]) -> Config:
+def _make_folder(run: Run, stored: Run, pairs: Mapping[str, Items], settle: Callable[[Run, Prepared], Run]) -> Config:
     """Create the run's folder in place of an older one. A kill at any point leaves the old run or the new one, whole.
 
     Args:
@@ -176,7 +177,7 @@ def _make_folder(run: Run, stored: Run, pairs: Mapping[str, Items], settle: Call
         settle: likewise.
 
     Returns:
-        What `settle` returned.
+        The settings that `settle` returned.
 
     Raises:
         PeepholeError: the data; an older run is unchanged, and otherwise no folder is left.
@@ -201,19 +202,19 @@ def _make_folder(run: Run, stored: Run, pairs: Mapping[str, Items], settle: Call
             }  # before they get their place
             train, dev = files.get("train", run.train), files.get("dev", run.dev)
             prepared = prepare(train, dev, run.config, new / "data", run.known_symbols(new))
-            config = settle(prepared)
-            write_run(replace(stored, config=config, data_digest=prepared.digest), new, folder)
+            settled = settle(stored, prepared)
+            write_run(replace(settled, data_digest=prepared.digest), new, folder)
             os.replace(place, old)
             os.replace(new, place)
             with suppress(OSError):
                 remove(old)
-            return config
+            return settled.config
         os.replace(new, place)
         try:
             prepared = prepare(run.train, run.dev, run.config, folder / "data", run.known_symbols())
-            config = settle(prepared)
-            write_run(replace(stored, config=config, data_digest=prepared.digest), folder, folder)
-            return config
+            settled = settle(stored, prepared)
+            write_run(replace(settled, data_digest=prepared.digest), folder, folder)
+            return settled.config
         except PeepholeError:  # there is no run to resume, so the same command can be repeated
             remove(place)
             raise

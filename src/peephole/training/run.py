@@ -113,12 +113,12 @@ def train(
                 check_training_memory(run.config, 0, 0, ())  # before the data are read
             chosen: list[str] = []
 
-            def settle(prepared: Prepared) -> Config:
+            def settle(stored: Run, prepared: Prepared) -> Run:
                 suited = suit_budget(run.config, prepared) if run.start is None else (run.config, None)
                 config, line = suited  # a run that goes on with a model keeps its settings
                 chosen.extend([] if line is None else [line])
                 _memory_note(platform, config, prepared)
-                return config
+                return replace(stored, config=config)
 
             config = run_on_rank_zero(platform.processes, lambda: start_run(run, pairs, overwrite, stack, settle))
         return complete_training(platform, replace(run, config=config), quiet, notes=chosen)

@@ -53,6 +53,13 @@ class Choices:
             return self.values[0]
         return min(self.values, key=lambda choice: abs(choice - value))
 
+    def with_value(self, value: Any) -> Choices:
+        """Return these choices and another value."""
+        if value in self.values:
+            return self
+        values = (*self.values, value)
+        return Choices(tuple(sorted(values)) if self.ordered else values)
+
     def to_json(self) -> list[Any]:
         """Return what `read_space` reads."""
         return list(self.values)
@@ -77,6 +84,12 @@ class Range:
             return self.low
         return min(max(value, self.low), self.high)
 
+    def with_value(self, value: Any) -> Range:
+        """Return the range, widened so that it includes a number, if it can: a logarithmic one has none below 0."""
+        if self.log and value <= 0:
+            return self
+        return Range(min(self.low, value), max(self.high, value), self.log)
+
     def to_json(self) -> dict[str, Any]:
         """Return what `read_space` reads."""
         return {"low": self.low, "high": self.high, "log": self.log}
@@ -95,18 +108,35 @@ DEFAULT_SPACE: Space = {
     "data.batch_symbols": Choices((500, 1000, 2000)),
 }
 """Searched where nothing else is given: what matters most on small data, and what the engine trains fast. The ranges
-are narrow around good settings, since a search of minutes has ten trials rather than a hundred."""
+are narrow around good settings, since a search of minutes has ten trials rather than a hundred. `default_space` adapts
+them to the settings from which a search starts."""
+
+
+def default_space(base: Config) -> Space:
+    """Return what is searched where nothing else is given: the default space, with the settings of `base` in it.
+
+    Settings that change nothing in models like `base` are left out. Batches are searched around those of `base`.
+
+    >>> space = default_space(Config().with_values({"hidden_size": 448, "dropout": 0, "batch_symbols": 300}))
+    >>> space["model.hidden_size"].values, space["model.dropout"].low, space["data.batch_symbols"].values
+    ((128, 192, 256, 384, 448), 0, (150, 300, 600))
+    """
+    space = {
+        name: found.with_value(value_of(base, name)) for name, found in DEFAULT_SPACE.items() if _applies(name, base)
+    }
+    symbols = base.data.batch_symbols
+    space["data.batch_symbols"] = Choices(tuple(dict.fromkeys((max(1, symbols // 2), symbols, 2 * symbols))))
+    return space
 
 
 def check_search(config: Config | None, given: Mapping[str, Any], settings: Mapping[str, Any]) -> tuple[Config, Space]:
-    """Return the settings from which a search starts, and those that it tries; arguments as in `tune`.
+    """Return the settings that are given to a search, and those that it would try around them; arguments as in `tune`.
 
     Raises:
         ConfigError: a setting or the space is wrong, or there is no budget in minutes.
     """
     base = (config or Config()).with_values(settings, "settings")
-    fixed = {full for name in settings for full in full_names(name, "settings")}
-    space = read_space(given, fixed, base)
+    space = read_space(given, fixed_names(settings), base)
     if not base.train.minutes:
         got = "none" if base.train.minutes is None else f"{base.train.minutes:g}"
         raise ConfigError(f"train.minutes: wanted the minutes of a search and of the training after it, got {got}")
@@ -115,6 +145,11 @@ def check_search(config: Config | None, given: Mapping[str, Any], settings: Mapp
             f"train.evaluations: wanted at least {LEAST_EVALUATIONS} for a search, got {base.train.evaluations}"
         )
     return base, space
+
+
+def fixed_names(settings: Mapping[str, Any]) -> set[str]:
+    """Return the full names of single settings, which a search leaves as they are."""
+    return {full for name in settings for full in full_names(name, "settings")}
 
 
 def read_space(given: Mapping[str, Any], fixed: Collection[str], base: Config, where: str = SEARCH_SPACE) -> Space:
@@ -135,8 +170,7 @@ def read_space(given: Mapping[str, Any], fixed: Collection[str], base: Config, w
     ((64, 128), False, True)
     """
     check_type(where, given, Mapping, "a table of settings")
-    space = {name: found for name, found in DEFAULT_SPACE.items() if _applies(name, base)}
-    space |= stored_space(given, where)
+    space = default_space(base) | stored_space(given, where)
     space = {name: found for name, found in space.items() if name not in fixed}
     if not any(isinstance(found, Range) or len(found.values) > 1 for found in space.values()):
         raise ConfigError(f"{where}: nothing is left to search: all settings are fixed or have one value")
