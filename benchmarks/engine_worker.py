@@ -11,7 +11,7 @@ import peephole
 
 # isort: split
 import torch
-from peephole_worker import DROPOUT, FORMS, MODEL, TRAINING, count_operations, to_batches
+from peephole_worker import DROPOUT, KINDS, MODEL, TRAINING, count_operations, to_batches
 from rounds import count_target_symbols, read_batches, take_turns
 
 from peephole.engine import instruction_sets
@@ -25,7 +25,7 @@ from peephole.symbols import SPECIALS
 def main() -> None:
     """Build the model, then train on request."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("form", choices=FORMS)
+    parser.add_argument("kind", choices=KINDS)
     parser.add_argument("batches", type=Path)
     parser.add_argument("--threads", type=int, required=True)
     parser.add_argument("--instruction-set", default=instruction_sets()[0])
@@ -36,7 +36,7 @@ def main() -> None:
     batches = read_batches(arguments.batches)
     made = to_batches(batches)
     num_symbols = count_target_symbols(batches)
-    config = MODEL(peephole=arguments.form)
+    config = MODEL(**KINDS[arguments.kind])
     sizes = [len(SPECIALS) + len(batches[side]) for side in ("source_symbols", "target_symbols")]
     network = build_seq2seq(config, *sizes)
     weights = {name: tensor.numpy() for name, tensor in network.state_dict().items()}

@@ -24,7 +24,12 @@ from peephole.training.loop import train_step
 from peephole.training.state import TrainState
 from peephole.training.torch_executor import TorchExecutor
 
-FORMS = ("full", "diagonal", "none")
+KINDS = {
+    **{form: {"peephole": form} for form in ("full", "diagonal", "none")},
+    "zoneout": {"zoneout_hidden": 0.1, "zoneout_cell": 0.05},
+    "norm": {"layer_norm": True},
+}
+"""The kinds of recurrent layers: settings of ModelConfig; the last two have full peepholes."""
 DROPOUT = 0.2
 MODEL = partial(ModelConfig, hidden_size=256, embedding_size=128, dropout=DROPOUT)
 TRAINING = TrainConfig(
@@ -73,7 +78,7 @@ def count_operations(network: Seq2Seq, batches: Batches) -> int:
 def main() -> None:
     """Build the model, then train on request."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("form", choices=FORMS)
+    parser.add_argument("kind", choices=KINDS)
     parser.add_argument("batches", type=Path)
     parser.add_argument("--threads", type=int, required=True)
     parser.add_argument("--instruction-set", default="auto", help="of the engine; auto: the best; off: none")
@@ -86,7 +91,7 @@ def main() -> None:
     made = to_batches(batches)
     num_symbols = count_target_symbols(batches)
     network = build_seq2seq(
-        MODEL(peephole=arguments.form),
+        MODEL(**KINDS[arguments.kind]),
         len(SPECIALS) + len(batches["source_symbols"]),
         len(SPECIALS) + len(batches["target_symbols"]),
     )

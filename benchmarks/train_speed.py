@@ -39,6 +39,13 @@ OURS = (
     *("torch", "loop"),
 )
 """peephole: steps by PyTorch with the engine's operators; engine: steps by the engine alone."""
+VARIANTS = tuple(
+    f"{system}-{kind}{numbers}"
+    for system in ("peephole", "engine")
+    for kind in ("zoneout", "norm")
+    for numbers in ("", "-bf16")
+)
+"""Measured only if they are named: the definition computes their layers where PyTorch takes the steps."""
 OPENNMT = "opennmt-py"
 PEERS = {  # name → option that gives its Python, and its worker
     OPENNMT: ("onmt_python", "opennmt_worker.py"),
@@ -86,8 +93,8 @@ def worker_command(name: str, arguments: argparse.Namespace, batches: Path) -> l
         return [getattr(arguments, option), str(HERE / worker), str(batches)]
     if "-" not in name:
         return [sys.executable, str(HERE / "torch_worker.py"), name, str(batches)]
-    system, form, *rest = name.split("-")
-    own = [sys.executable, str(HERE / f"{system}_worker.py"), form, str(batches)]
+    system, kind, *rest = name.split("-")
+    own = [sys.executable, str(HERE / f"{system}_worker.py"), kind, str(batches)]
     chosen = ["--instruction-set", arguments.instruction_set or engine.instruction_sets()[0]]
     return [*own, *chosen, "--precision", "bf16-mixed" if rest else "32-true"]
 
@@ -185,7 +192,8 @@ def parse_arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     for name, (option, _) in PEERS.items():
         parser.add_argument(f"--{option.replace('_', '-')}", metavar="PATH", help=f"Python of {name}'s environment")
-    parser.add_argument("--systems", nargs="+", choices=[*OURS, *PEERS], help="measure only these, in this order")
+    choices = [*OURS, *VARIANTS, *PEERS]
+    parser.add_argument("--systems", nargs="+", choices=choices, help="measure only these, in this order")
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--seconds", type=float, default=5, help="minimum duration of a system's turn")
     parser.add_argument("--batches", type=int, default=64, help=f"batches of {BATCH_SIZE} words in a pass")

@@ -31,7 +31,7 @@
 extern "C" {
 #endif
 
-#define PEEPHOLE_ABI_VERSION 22
+#define PEEPHOLE_ABI_VERSION 23
 
 /* What a function returns. */
 enum peephole_status {
@@ -45,6 +45,9 @@ enum peephole_status {
 enum peephole_form { PEEPHOLE_NONE = 0, PEEPHOLE_DIAGONAL = 1, PEEPHOLE_FULL = 2 };
 
 enum peephole_cell { PEEPHOLE_LSTM = 0, PEEPHOLE_GRU = 1 };
+
+/* The states of which a step takes a share of what the cell computes, and keeps the rest of the step before: zoneout, (43). */
+enum peephole_zoneout { PEEPHOLE_ZONEOUT_OF_H = 1, PEEPHOLE_ZONEOUT_OF_C = 2 };
 
 /* Operands of matrix products: the numbers themselves, or floats rounded to bfloat16, with sums in float. */
 enum peephole_operand { PEEPHOLE_AS_IS = 0, PEEPHOLE_BF16 = 1 };
@@ -60,6 +63,8 @@ typedef struct peephole_lstm {
   int32_t reverse; /* not 0: read each sequence from its last real step to its first, (19) */
   int32_t threads; /* at least 1; results do not depend on it */
   int32_t cell;    /* enum peephole_cell */
+  int32_t zoneout; /* 0, or numbers of enum peephole_zoneout added up; of a GRU not that of c */
+  int32_t layer_norm; /* not 0: the gates are normalised and, of an LSTM, the cell that the output reads, (44)-(46) */
   int64_t batch, steps, input_size, hidden_size;
   const int64_t *lengths;      /* (B)      1 <= lengths[b] <= T */
   const void *x;               /* (B,T,I)  not read past lengths[b] */
@@ -70,6 +75,11 @@ typedef struct peephole_lstm {
   const void *bias;            /* (4H)     b_i, b_f, b_c, b_o; of a GRU (3H) b_xr, b_xz, b_xn */
   const void *bias_hidden;     /* (3H)     b_hr, b_hz, b_hn of a GRU; else NULL */
   const void *weight_peephole; /* (3H,H) full, (3,H) diagonal: W_ci, W_cf, W_co; NULL for none */
+  const void *taken_h;         /* (B,T,H)  the share of h̃_t that step t takes; not read without zoneout of h */
+  const void *taken_c;         /* (B,T,H)  likewise of c̃_t */
+  const void *gain;            /* (4H), of a GRU (3H)  γ of the gates, as the weights; not read without layer_norm */
+  const void *cell_gain;       /* (H)      γ of (45); likewise, and not of a GRU, as the next */
+  const void *cell_bias;       /* (H)      b of (45) */
   void *out;                   /* (B,T,H)  h_t; 0 past lengths[b]. Written by forward, read by backward */
   void *h_last;                /* (B,H)    h after the last step read. Written by forward */
   void *c_last;                /* (B,H)    c likewise; NULL of a GRU */
@@ -91,6 +101,7 @@ typedef struct peephole_lstm_gradients {
   void *bias;            /* (4H) */
   void *bias_hidden;     /* (3H); NULL unless a GRU */
   void *weight_peephole; /* (3H,H) or (3,H); NULL for none */
+  void *gain, *cell_gain, *cell_bias; /* not written without layer_norm */
 } peephole_lstm_gradients;
 
 /* The decoder's context: the same for all steps, (8), or attention with an alignment model a of (15): additive,
@@ -116,6 +127,9 @@ typedef struct peephole_decoder_layer {
   const void *bias_hidden;     /* (3H) of a GRU, whose other weights have 3H rows and which has no c0; else NULL */
   const void *weight_peephole; /* (3H,H), (3,H) or NULL */
   const void *mask;            /* (B,U,H)  factors of the layer's input from the layer below; NULL: 1 */
+  const void *taken_h;         /* (B,U,H)  as in peephole_lstm */
+  const void *taken_c;         /* (B,U,H)  likewise */
+  const void *gain, *cell_gain, *cell_bias; /* as in peephole_lstm */
   void *hidden;                /* (B,U,H)  h_t; 0 past lengths[b]. Written by forward, read by backward */
 } peephole_decoder_layer;
 
@@ -128,6 +142,7 @@ typedef struct peephole_decoder {
   int32_t cell;                  /* enum peephole_cell, of all layers */
   int32_t residual;              /* not 0: a layer reads the sum of the h_t of all layers below it, (41) */
   int32_t input_feeding;         /* not 0: the lowest layer also reads r_{t-1}, (62), r_0 = 0, of the five arrays below */
+  int32_t zoneout, layer_norm;   /* as in peephole_lstm, of all layers */
   int64_t batch, steps, source_steps;                          /* B, U, T */
   int64_t embedding_size, memory_size, key_size, hidden_size;  /* E, M, A (H for a product), H */
   int64_t channels, filter_width; /* C, R, odd: location; else not read */
@@ -160,7 +175,7 @@ typedef struct peephole_decoder {
 
 /* Gradients of a layer's arguments, in the shapes of its arrays: all are outputs. */
 typedef struct peephole_decoder_layer_gradients {
-  void *h0, *c0, *weight_input, *weight_hidden, *bias, *bias_hidden, *weight_peephole;
+  void *h0, *c0, *weight_input, *weight_hidden, *bias, *bias_hidden, *weight_peephole, *gain, *cell_gain, *cell_bias;
 } peephole_decoder_layer_gradients;
 
 /* Gradients, each in the shape of its array: states, contexts and weights are inputs, readouts both, the others outputs. */
@@ -331,7 +346,8 @@ typedef struct peephole_trainer_step {
   const int64_t *sites;          /* the `place` of peephole_dropout_mask for each site: source embedding and between encoder
                                     layers 1, 2, ... (neither for a language model); target embedding; between decoder
                                     layers 1, 2, ...; readout; choices of sampling; of a network with a CTC output what it
-                                    reads. Not read by losses alone */
+                                    reads; with zoneout of h or c those of h and of c for each layer of the encoder in each
+                                    direction, then for each layer of the decoder. Not read by losses alone */
   int64_t time_mask_site, feature_mask_site; /* likewise, of the masks of frames */
   int64_t step;                  /* updates done before: AdamW's t is one more */
   double learning_rate;

@@ -45,6 +45,7 @@ ENUMS = {
     "peephole_status": enums.Status,
     "peephole_form": enums.Form,
     "peephole_cell": enums.Cell,
+    "peephole_zoneout": enums.Zoneout,
     "peephole_operand": enums.Operand,
     "peephole_function": enums.Function,
     "peephole_attention": enums.Attention,

@@ -6,6 +6,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+import torch
 
 from contracts.trainer_cases import CASES
 from contracts.training_checks import (
@@ -18,6 +19,7 @@ from contracts.training_checks import (
 )
 from peephole import engine
 from peephole.data.batch import make_batch
+from peephole.nn import use_engine
 from peephole.symbols import PAD
 
 pytestmark = pytest.mark.skipif(not engine.available(), reason="without a compiler there is no engine")
@@ -64,6 +66,13 @@ def test_settings_of_the_update(train):
             "copying",
             "trigrams",
             "ctc",
+            "zoneout",
+            "zoneout, diagonal",
+            "zoneout, gru",
+            "norm",
+            "norm, diagonal",
+            "norm of whole vectors",
+            "norm, gru",
         ),
         *("frames joined, pyramid", "convolutions of planes", "three convolutions"),
         *("vectors", "vectors in constant units", "vectors, no feedback", "many quantiles"),
@@ -76,13 +85,26 @@ def test_gradients_in_float32(name, dropout, instruction_set):
 
 @instruction_sets
 @pytest.mark.parametrize(
-    "name", ["default", "stacked", "mean", "no dropout", "copying", "frames", "ctc", "vectors, no feedback"]
+    "name",
+    ["default", "stacked", "mean", "no dropout", "copying", "frames", "ctc", "vectors, no feedback", "zoneout", "norm"],
 )
 def test_bfloat16_products_are_close_to_float32(name, instruction_set):
     """bfloat16 has 8 bits of mantissa, and errors of several products add up."""
     (loss, gradients), (wanted_loss, wanted) = in_both_precisions(CASES[name], instruction_set)
     assert 0 < abs(loss - wanted_loss) < 0.005 * wanted_loss
     assert 0 < largest_error(gradients, wanted) < 0.1
+
+
+@pytest.mark.parametrize("name", [name for name in CASES if "zoneout" in name])
+def test_losses_with_zoneout_are_those_of_its_mean(name):
+    """Not of drawn masks, as on dev; the average's weights are the first ones before any step."""
+    case = CASES[name]
+    batch, trainer, network = case.batch(), case.trainer(), case.network().eval()
+    source, lengths, target, _ = map(torch.from_numpy, arguments(batch))
+    with torch.no_grad(), use_engine("off"):
+        wanted = float(network.loss_sum(source, lengths, target, ctc_weight=case.config.train.ctc_weight))
+    for averaged in (False, True):
+        assert trainer.loss(*arguments(batch)[:3], averaged=averaged) == pytest.approx(wanted, rel=1e-12)
 
 
 @instruction_sets
@@ -134,7 +156,7 @@ def assert_same_bits(one, other):
     "name",
     [
         *("default", "stacked", "dot", "mean", "gru, bridge", "language model", "language model, sampling"),
-        *("copying", "trigrams", "ctc"),
+        *("copying", "trigrams", "ctc", "zoneout", "zoneout, gru, sampling", "norm", "norm, zoneout, gru"),
         *("frames joined, pyramid", "convolutions of planes", "vectors", "vectors, not continued"),
     ],
 )

@@ -17,8 +17,10 @@ from contracts.wrong_trainers import (
     WRONG_CTC,
     WRONG_FRAMES,
     WRONG_GRADIENTS,
+    WRONG_NORM,
     WRONG_STEPS,
     WRONG_VECTORS,
+    WRONG_ZONEOUT,
 )
 from peephole import engine
 from peephole.nn.schema import Architecture, num_places
@@ -69,7 +71,7 @@ def ctc_loss_of_zero_weights(case, batch):
     return loss
 
 
-@pytest.mark.parametrize("name", CASES)
+@pytest.mark.parametrize("name", [name for name in CASES if "zoneout" not in name])
 def test_loss_is_that_of_plain_gradients(name):
     plain = {"label_smoothing": 0, "coverage_loss": 0, "consistency_loss": 0, "time_masks": 0, "feature_masks": 0}
     case = replace(CASES[name], dropout=0, train={**CASES[name].train, **plain})
@@ -89,6 +91,8 @@ FOUND_BY = {  # the case whose gradients differ, for each list
     "ctc": WRONG_CTC,
     "consistency": WRONG_CONSISTENCY,
     "vectors in constant units": WRONG_VECTORS,
+    "zoneout": WRONG_ZONEOUT,
+    "norm": WRONG_NORM,
 }
 
 

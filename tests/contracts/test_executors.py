@@ -43,6 +43,10 @@ CONFIGS: list[dict[str, Any]] = [
     {"ctc": True, "attention": "coverage", "coverage_loss": 0.5, "train.ctc_weight": 0.6},
     {"input": "none", "decoder_layers": 2, "dropout": 0.2},
     {"ctc": True, "attention_symbol": True, "consistency_loss": 2.0, "dropout": 0.3},
+    {"zoneout_hidden": 0.2, "zoneout_cell": 0.1, "encoder_layers": 2, "decoder_layers": 2, "dropout": 0.2},
+    {"cell": "gru", "peephole": "none", "zoneout_hidden": 0.3, "dropout": 0.0},
+    {"layer_norm": True, "encoder_layers": 2, "decoder_layers": 2, "residual": True, "dropout": 0.2},
+    {"cell": "gru", "peephole": "none", "layer_norm": True, "input": "none", "dropout": 0.0},
     {"peephole": "none", "loss_mean": "pair", "consistency_loss": 0.5, "dropout": 0.3},
     {
         "input": "frames",

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from contracts.training_checks import Case
 
+ZONEOUT = {"zoneout_hidden": 0.4, "zoneout_cell": 0.3}
+
 # Every pair of values of two settings occurs in some case
 CASES = {
     "default": Case({}),
@@ -176,5 +178,51 @@ CASES = {
     ),
     "gru language model, sampling": Case(
         {"input": "none", "cell": "gru", "decoder_layers": 3}, sampling_probability=0.4
+    ),
+    "zoneout": Case({**ZONEOUT, "encoder_layers": 2, "decoder_layers": 2, "encoder_size": 6}),
+    "zoneout, diagonal": Case({**ZONEOUT, "peephole": "diagonal", "decoder_layers": 2, "residual": True}),
+    "zoneout, none": Case(
+        {**ZONEOUT, "peephole": "none", "encoder_layers": 3, "encoder_pyramid": 1, "bidirectional": False}, dropout=0
+    ),
+    "zoneout of h": Case(
+        {"zoneout_hidden": 0.5, "context": "last", "decoder_layers": 2}, {"variational_dropout": True}
+    ),
+    "zoneout of c": Case({"zoneout_cell": 0.5, "context": "mean", "encoder_layers": 2, "residual": True}),
+    "zoneout of c, diagonal": Case({"zoneout_cell": 0.3, "peephole": "diagonal", "attention": "location"}),
+    "zoneout, gru": Case({"zoneout_hidden": 0.4, "cell": "gru", "encoder_layers": 2, "decoder_layers": 2}),
+    "zoneout, gru, sampling": Case({"zoneout_hidden": 0.4, "cell": "gru", "residual": True}, sampling_probability=0.6),
+    "zoneout, sampling": Case({**ZONEOUT, "attention": "coverage"}, sampling_probability=0.6),
+    "zoneout, copying, feeding": Case({**ZONEOUT, "output": "copy", "input_feeding": True, "decoder_layers": 2}),
+    "zoneout, ctc": Case({**ZONEOUT, "ctc": True, "attention": "multihead", "attention_heads": 2}),
+    "zoneout, consistency": Case({**ZONEOUT, "attention_symbol": True}, {"consistency_loss": 2.0}),
+    "zoneout, convolution": Case({**ZONEOUT, "input": "convolution", "convolution_channels": 3}, {"time_masks": 1}),
+    "zoneout, vectors": Case(
+        {**ZONEOUT, "input": "frames", "output": "gaussian", "scaling": "source", "decoder_layers": 2, "residual": True}
+    ),
+    "zoneout, language model": Case({**ZONEOUT, "input": "none", "decoder_layers": 3, "residual": True}),
+    "zoneout, language model, sampling": Case(
+        {**ZONEOUT, "input": "none", "decoder_layers": 2, "peephole": "diagonal"}, sampling_probability=0.6
+    ),
+    "norm": Case({"layer_norm": True, "encoder_layers": 2, "decoder_layers": 2, "encoder_size": 6}),
+    "norm, diagonal": Case({"layer_norm": True, "peephole": "diagonal", "decoder_layers": 2, "residual": True}),
+    "norm, none": Case(
+        {"layer_norm": True, "peephole": "none", "encoder_layers": 3, "encoder_pyramid": 1, "bidirectional": False},
+        dropout=0,
+    ),
+    "norm of one unit": Case({"layer_norm": True, "hidden_size": 1, "bidirectional": False, "context": "last"}),
+    "norm of whole vectors": Case({"layer_norm": True, "hidden_size": 16, "context": "mean", "residual": True}),
+    "norm, gru": Case({"layer_norm": True, "cell": "gru", "encoder_layers": 2, "decoder_layers": 2}),
+    "norm, gru, sampling": Case({"layer_norm": True, "cell": "gru", "attention": "coverage"}, sampling_probability=0.6),
+    "norm, sampling": Case({"layer_norm": True, "attention_symbol": True}, sampling_probability=0.6),
+    "norm, zoneout": Case({**ZONEOUT, "layer_norm": True, "encoder_layers": 2, "decoder_layers": 2}),
+    "norm, zoneout, diagonal": Case({"zoneout_cell": 0.4, "layer_norm": True, "peephole": "diagonal"}),
+    "norm, zoneout, gru": Case({"zoneout_hidden": 0.4, "layer_norm": True, "cell": "gru", "residual": True}),
+    "norm, copying, feeding": Case({"layer_norm": True, "output": "copy", "input_feeding": True, "decoder_layers": 2}),
+    "norm, ctc": Case({"layer_norm": True, "ctc": True, "attention": "multihead", "attention_heads": 2}),
+    "norm, convolution": Case({"layer_norm": True, "input": "convolution", "convolution_channels": 3}),
+    "norm, vectors": Case({"layer_norm": True, "input": "frames", "output": "gaussian", "scaling": "source"}),
+    "norm, language model": Case({"layer_norm": True, "input": "none", "decoder_layers": 3, "residual": True}),
+    "norm, language model, sampling": Case(
+        {"layer_norm": True, "input": "none", "peephole": "diagonal"}, sampling_probability=0.6
     ),
 }

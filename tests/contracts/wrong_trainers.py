@@ -228,3 +228,35 @@ WRONG_VECTORS: dict[str, Callable[..., EngineTrainer]] = {
     "no dropout": with_settings(dropout=0.0),
     "dropout of another site": with_sites(0, 2, 1, 3),
 }
+
+# The sites of the case "zoneout": source, between 1, target, between 1, readout, sampling; then of h and of c of each
+# layer: of the encoder forward, backward, above them forward, backward; of the decoder's two
+_BEFORE = tuple(range(6))
+WRONG_ZONEOUT: dict[str, Callable[..., EngineTrainer]] = {
+    "none of h": with_architecture(zoneout_hidden=0.0),
+    "none of c": with_architecture(zoneout_cell=0.0),
+    "rates swapped": with_architecture(zoneout_hidden=0.3, zoneout_cell=0.4),
+    "what is kept is taken": with_architecture(zoneout_hidden=0.6, zoneout_cell=0.7),
+    "masks of h and c swapped": with_sites(*_BEFORE, *(site ^ 1 for site in range(6, 18))),
+    "masks of the directions swapped": with_sites(*_BEFORE, 8, 9, 6, 7, 12, 13, 10, 11, *range(14, 18)),
+    "masks of the encoder's layers swapped": with_sites(*_BEFORE, *range(10, 14), *range(6, 10), *range(14, 18)),
+    "masks of the decoder's layers swapped": with_sites(*range(14), 16, 17, 14, 15),
+    "masks of the decoder are the encoder's": with_sites(*range(14), *range(6, 10)),
+    "the masks of all layers are the same": with_sites(*_BEFORE, *((6, 7) * 6)),
+}
+
+
+def change(name: str, function: Callable[[Any], Any]) -> Callable[..., EngineTrainer]:
+    """Return a maker of trainers in which a function changes one weight."""
+    return with_weight(lambda weights: weights[name].__setitem__(slice(None), function(weights[name])))
+
+
+_ENCODER, _DECODER = "encoder.recurrent.layers.1.1", "decoder.layers.1"
+WRONG_NORM: dict[str, Callable[..., EngineTrainer]] = {
+    "gains of the gates in another order": change(f"{_DECODER}.gain", lambda gain: np.roll(gain, len(gain) // 4)),
+    "gains of the units in another order": change(f"{_ENCODER}.gain", lambda gain: np.roll(gain, 1)),
+    "no gain of the cell": change(f"{_ENCODER}.cell_gain", np.ones_like),
+    "no bias of the cell": change(f"{_DECODER}.cell_bias", np.zeros_like),
+    "another bias of the cell": change(f"{_ENCODER}.cell_bias", lambda bias: bias + 1e-6),
+    "no bias of the gates": change(f"{_DECODER}.bias", np.zeros_like),
+}

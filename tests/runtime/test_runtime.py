@@ -267,8 +267,6 @@ def test_quickstart(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("settings", "reason"),
     [
-        ({"layer_norm": True}, "model.layer_norm=true: the engine has no normalization of kind 'layer' in training;"),
-        ({"zoneout_hidden": 0.1}, "model.zoneout_hidden=0.1: the engine has no zoneout of kind 'states' in training;"),
         ({"train.engine": "off"}, "train.engine=off;"),
         ({"device": "cuda"}, "train.device=cuda;"),
     ],

@@ -170,13 +170,6 @@ def test_engine_and_definition_score_alike(folder, tmp_path):
         assert found[1:] == model.score(sources[1:], targets[1:])
 
 
-def test_a_model_that_the_engine_does_not_train_is_scored_by_the_definition(tmp_path):
-    peephole.train(series(), out=tmp_path / "m.safetensors", **SETTINGS | {"steps": 5, "zoneout_hidden": 0.1})
-    model = peephole.load(tmp_path / "m.safetensors")
-    given = [series(100)], [series(106)[100:]]
-    assert model.score(*given) == model.score(*given, engine="off")
-
-
 def test_the_engine_and_pytorch_train_alike(tmp_path):
     """Their losses on dev are the same but for rounding."""
     losses = []

@@ -1,14 +1,20 @@
-// Zoneout at prediction, (43), for L units of one row, L the lanes of a vector.
+// Zoneout, (43), for L units of one row, L the lanes of a vector.
 #pragma once
 
 #include "simd/vector.h"
 
 namespace {
 
-// Returns z before + (1 - z) fresh.
+// In prediction: returns z before + (1 - z) fresh.
 template <class T>
 [[gnu::always_inline]] inline Vector<T> keep_share(T z, Vector<T> before, Vector<T> fresh) {
   return fma(splat<T>(z), before, splat<T>(1 - z) * fresh);
+}
+
+// In training: of what a step computed it takes a share, 0, 1 or 1 - z; the rest is of what was before.
+template <class T>
+[[gnu::always_inline]] inline Vector<T> mixed_state(Vector<T> taken, Vector<T> computed, Vector<T> before) {
+  return fma(taken, computed, (splat<T>(1) - taken) * before);
 }
 
 }  // namespace

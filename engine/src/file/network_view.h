@@ -46,7 +46,7 @@ struct NetworkView {
   bool residual;                                  // the outputs of the layers from the second on are sums, (41)
   bool layer_norm;                                // normalised gates and cells, (44)-(46)
   bool input_feeding;                             // the decoder's lowest layer reads r_{t-1}, (62)
-  float zoneout_hidden, zoneout_cell;             // shares of h and c before a step that it keeps, (43)
+  double zoneout_hidden, zoneout_cell;            // shares of h and c before a step that it keeps, (43)
   Output output_kind;
   int64_t output_size;            // D, of vectors
   bool source_units, continues, feedback;  // of vectors: see peephole.nn.vectors.VectorSeq2Seq

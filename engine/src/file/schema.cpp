@@ -26,8 +26,8 @@ Schema::Schema(const Architecture &architecture, int64_t num_source_symbols, int
   view_.residual = a.residual;
   view_.layer_norm = a.layer_norm;
   view_.input_feeding = a.input_feeding;
-  view_.zoneout_hidden = float(a.zoneout_hidden);
-  view_.zoneout_cell = float(a.zoneout_cell);
+  view_.zoneout_hidden = a.zoneout_hidden;
+  view_.zoneout_cell = a.zoneout_cell;
   view_.output_kind = a.output;
   view_.output_size = a.output_size;
   view_.source_units = !a.constant_units;

@@ -42,8 +42,8 @@ class Cell {
             int64_t hidden_size, int64_t outer_size) {
     const bool gru = gru_ = network.gru;
     const int32_t form = form_ = network.form;
-    zoneout_hidden_ = network.zoneout_hidden;
-    zoneout_cell_ = network.zoneout_cell;
+    zoneout_hidden_ = float(network.zoneout_hidden);
+    zoneout_cell_ = float(network.zoneout_cell);
     normalizes_ = network.layer_norm;
     is_regularized_ = normalizes_ || zoneout_hidden_ > 0 || zoneout_cell_ > 0;
     hidden_size_ = hidden_size;

@@ -1,7 +1,7 @@
 // Equations (1)-(6) of one layer, step by step, over a part of a ragged batch.
 #pragma once
 
-#include "train/cell_memory.h"
+#include "train/normalized_lines.h"
 #include "simd/product.h"
 
 namespace {
@@ -11,7 +11,7 @@ class CellForward {
  public:
   CellForward(const CellShape &shape, const Walk &ragged, const CellSaved<T, O> &kept, void *hidden, int64_t threads,
               Arena &scratch)
-      : cell(shape), walk(ragged), saved(kept), out(static_cast<T *>(hidden)) {
+      : cell(shape), walk(ragged), saved(kept), out(static_cast<T *>(hidden)), norm(shape, kept.norm, scratch) {
     const int64_t units = padded<T>(H), outer = padded<T>(cell.outer_size), joint = padded<T>(cell.inner_size) + units;
     outer_panels = scratch.take<O>(outer * kGates * units);
     joint_panels = scratch.take<O>(joint * kGates * units);
@@ -37,8 +37,10 @@ class CellForward {
     pack_gates(joint_panel, input + cell.outer_size, cell.input_size(), cell.inner_size, inner, {0, 1, 2, 3}, unit, H);
     pack_gates(joint_panel + inner * kGates * L, static_cast<const T *>(cell.weight_hidden), H, H, units, {0, 1, 2, 3},
                unit, H);
-    for (int gate = 0; gate < kGates; ++gate)
-      store(bias + (block * kGates + gate) * L, unit < H ? load_unit<T>(biases + gate * H, 0, unit, H) : Vector<T>{});
+    for (int gate = 0; gate < kGates; ++gate)  // that of layer normalisation is added after it
+      store(bias + (block * kGates + gate) * L,
+            unit < H && !cell.normalizes ? load_unit<T>(biases + gate * H, 0, unit, H) : Vector<T>{});
+    norm.pack(unit);
     const auto *peephole = static_cast<const T *>(cell.weight_peephole);
     if (cell.full()) pack_gates(peephole_panels + block * units * 3 * L, peephole, H, H, units, {2, 0, 1}, unit, H);
     if (cell.diagonal())
@@ -81,11 +83,21 @@ class CellForward {
         const T *projected = saved.gates + walk.row(part, step, q) * kGates * units + block * kGates * L;
         tile_of<O>(n, kGates)(joint, left + q, joint_panels + block * joint * kGates * L, projected,
                               walk.parts * kGates * units, sums, kGates * L);
-        for (int64_t r = 0; r < n; ++r) update(part, step, q + r, going_on, block, sums + r * kGates * L);
+        for (int64_t r = 0; r < n; ++r)
+          if (cell.normalizes)
+            std::memcpy(gates(walk.row(part, step, q + r), block), sums + r * kGates * L, kGates * L * sizeof(T));
+          else
+            update(part, step, q + r, going_on, block, sums + r * kGates * L);
       });
+    for (int64_t q = 0; cell.normalizes && q < alive; ++q) update_normalized(part, step, q, going_on);
     if (!cell.full()) return;
-    for (int64_t q = 0; q < alive; ++q) left[q] = saved.cell_operands + (walk.batch + walk.row(part, step, q)) * units;
+    for (int64_t q = 0; q < alive; ++q)
+      left[q] = saved.cell_operands + computed_cell(cell, walk, walk.row(part, step, q)) * units;
     multiply_peepholes(part, alive, going_on, left, step);
+    for (int64_t q = 0; cell.normalizes && q < alive; ++q) emit_normalized(part, step, q, going_on);
+    if (!cell.keeps_cells()) return;
+    for (int64_t q = 0; q < alive; ++q) left[q] = saved.cell_operands + (walk.batch + walk.row(part, step, q)) * units;
+    multiply_peepholes(part, alive, going_on, left, -1);
   }
 
  private:
@@ -101,6 +113,14 @@ class CellForward {
   T *peephole_products;            // (B, Hp/L, 2, L): W_ci c, W_cf c, by rank
   const O **pointers;  // one for each rank
   O *lines;            // for each thread: some rows of x
+  NormalizedForward<T> norm;
+
+  T *gates(int64_t at, int64_t block) const { return saved.gates + (at * units + block * L) * kGates; }
+  Vector<T> hidden_before(int64_t at, int64_t unit) const {
+    const int64_t row = walk.previous[at] - walk.batch;
+    if (unit >= H) return Vector<T>{};
+    return row < 0 ? load_unit<T>(cell.h0, walk.order[walk.previous[at]], unit, H) : load_unit<T>(out, walk.position[row], unit, H);
+  }
 
   void store_cell(int64_t at, int64_t unit, Vector<T> c) {
     store(saved.cells + at * units + unit, c);
@@ -114,19 +134,59 @@ class CellForward {
     Gates<T> gate{load(z), load(z + L), load(z + 2 * L), load(z + 3 * L)};
     const T *diagonals = diagonal + unit;
     Peepholes<T> peephole{cell.form, peephole_products + (rank * units + unit) * 2, {diagonals, diagonals + units, diagonals + 2 * units}};
-    Vector<T> c = cell_state(gate, load(saved.cells + walk.previous[at] * units + unit), peephole);
-    T *gates = saved.gates + at * kGates * units + block * kGates * L;
-    store(gates, gate.i);
-    store(gates + L, gate.f);
-    store(gates + 2 * L, gate.g);
-    store_cell(walk.batch + at, unit, c);
+    const Vector<T> c_before = load(saved.cells + walk.previous[at] * units + unit);
+    Vector<T> c = cell_state(gate, c_before, peephole);
+    keep(at, block, gate, c, c_before);
     if (cell.full())
-      store(gates + 3 * L, gate.o);  // without W_co c, which multiply_peepholes adds
+      store(gates(at, block) + 3 * L, gate.o);  // without W_co c, which multiply_peepholes adds
     else
       emit(part, step, q, going_on, block, gate.o, c);
   }
 
-  // Full peepholes: the product W_c c_t serves o of step t and i, f of step t + 1. Step -1 is c0, which has no o.
+  [[gnu::always_inline]] inline void keep(int64_t at, int64_t block, const Gates<T> &gate, Vector<T> c, Vector<T> c_before) {
+    const int64_t unit = block * L;
+    T *to = gates(at, block);
+    store(to, gate.i);
+    store(to + L, gate.f);
+    store(to + 2 * L, gate.g);
+    store_cell(computed_cell(cell, walk, at), unit, c);
+    if (cell.keeps_cells())
+      store_cell(walk.batch + at, unit, mixed_state<T>(share_taken<T>(cell.taken_c, walk, at, unit, H), c, c_before));
+  }
+
+  // (1)-(4) with layer normalisation for a row, whose gates hold the pre-activations without peepholes; without full
+  // peepholes (5) and (6), too.
+  void update_normalized(int64_t part, int64_t step, int64_t q, int64_t going_on) {
+    const int64_t at = walk.row(part, step, q), rank = walk.rank(part, q);
+    const T *before = saved.cells + walk.previous[at] * units;
+    for (int64_t unit = 0; cell.form != PEEPHOLE_NONE && unit < units; unit += L)
+      for (int gate = 0; gate < 2; ++gate) {
+        T *z = gates(at, unit / L) + gate * L;
+        store(z, cell.full() ? load(z) + load(peephole_products + (rank * units + unit) * 2 + gate * L)
+                             : fma(load(diagonal + gate * units + unit), load(before + unit), load(z)));
+      }
+    for (int gate = 0; gate < 3; ++gate) norm.run(at, gate, gates(at, 0) + gate * L, kGates * L);
+    for (int64_t unit = 0; unit < units; unit += L) {
+      T *z_o = gates(at, unit / L) + 3 * L;
+      Gates<T> gate{norm.read(at, 0, unit), norm.read(at, 1, unit), norm.read(at, 2, unit), {}};
+      const Vector<T> c_before = load(before + unit), c = cell_state(gate, c_before, Peepholes<T>{PEEPHOLE_NONE, nullptr, {}});
+      keep(at, unit / L, gate, c, c_before);
+      if (cell.diagonal()) store(z_o, fma(load(diagonal + 2 * units + unit), c, load(z_o)));
+    }
+    if (!cell.full()) emit_normalized(part, step, q, going_on);
+  }
+
+  // (5), (45) with layer normalisation for a row, given the whole pre-activation of o.
+  void emit_normalized(int64_t part, int64_t step, int64_t q, int64_t going_on) {
+    const int64_t at = walk.row(part, step, q);
+    norm.run(at, 3, gates(at, 0) + 3 * L, kGates * L);
+    norm.run(at, 4, saved.cells + computed_cell(cell, walk, at) * units, L);
+    for (int64_t unit = 0; unit < units; unit += L)
+      emit(part, step, q, going_on, unit / L, norm.read(at, 3, unit), norm.read(at, 4, unit));
+  }
+
+  // Full peepholes: the product W_c c_t serves o of step t and i, f of step t + 1. Step -1: of cells that have no o, c0
+  // and, with zoneout, c_t; then those of c̃_t before them serve o alone.
   void multiply_peepholes(int64_t part, int64_t alive, int64_t going_on, const O *const *cells, int64_t step) {
     for (int64_t block = 0; block < blocks(); ++block)
       for_tiles<kTileRows<O>>(alive, [&](int64_t q, int64_t n) {
@@ -139,18 +199,23 @@ class CellForward {
           store(to + L, load(sum + 2 * L));
           if (step < 0) continue;
           int64_t at = walk.row(part, step, q + r);
-          const T *z_o = saved.gates + at * kGates * units + (block * kGates + 3) * L;
+          T *z_o = gates(at, block) + 3 * L;
+          if (cell.normalizes) {
+            store(z_o, load(z_o) + load(sum));
+            continue;
+          }
           emit(part, step, q + r, going_on, block, load(z_o) + load(sum),
-               load(saved.cells + (walk.batch + at) * units + block * L));
+               load(saved.cells + computed_cell(cell, walk, at) * units + block * L));
         }
       });
   }
 
-  // (5), (6)
+  // (5), (6); c is c̃_t, normalised or not.
   void emit(int64_t part, int64_t step, int64_t q, int64_t going_on, int64_t block, Vector<T> o, Vector<T> c) {
     Vector<T> h = hidden_state<T>(o, c);
     int64_t at = walk.row(part, step, q), unit = block * L;
     store(saved.gates + at * kGates * units + (block * kGates + 3) * L, o);
+    if (cell.keeps_states()) h = mixed_state<T>(share_taken<T>(cell.taken_h, walk, at, unit, H), h, hidden_before(at, unit));
     if (unit < H) store(out + walk.position[at] * H + unit, h, H - unit);
     if (q < going_on)
       store_operand(saved.joints + walk.row(part, step + 1, q) * joint + inner + unit, h);

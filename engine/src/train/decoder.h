@@ -18,7 +18,9 @@ inline std::vector<CellShape> shapes_of(const peephole_decoder &p) {
   for (int32_t l = 0; l < p.num_layers; ++l) {
     const peephole_decoder_layer &layer = p.layers[l];
     shapes.push_back({p.form, p.hidden_size, l ? 0 : p.embedding_size, l ? p.hidden_size : p.memory_size + fed_size(p),
-                      layer.weight_input, layer.weight_hidden, layer.bias, layer.weight_peephole, layer.h0, layer.c0, layer.bias_hidden});
+                      layer.weight_input, layer.weight_hidden, layer.bias, layer.weight_peephole, layer.h0, layer.c0, layer.bias_hidden,
+                      p.zoneout, layer.taken_h, layer.taken_c, p.cell == PEEPHOLE_GRU, p.layer_norm != 0, layer.gain, layer.cell_gain,
+                      layer.cell_bias});
   }
   return shapes;
 }
@@ -207,7 +209,8 @@ struct DecoderBackward : DecoderRows<T, O> {
         sums(inputs, problem.batch * problem.steps, problem.hidden_size, scratch), readouts(p, d, walk, scratch) {
     for (int32_t l = 0; l < p.num_layers; ++l) {
       const auto &to = d.layers[l];
-      gradients.push_back({to.weight_input, to.weight_hidden, to.bias, to.weight_peephole, to.h0, to.c0, to.bias_hidden});
+      gradients.push_back({to.weight_input, to.weight_hidden, to.bias, to.weight_peephole, to.h0, to.c0, to.bias_hidden, to.gain, to.cell_gain,
+                           to.cell_bias});
     }
     for (int32_t l = 0; l < p.num_layers; ++l)
       cells.emplace_back(this->shapes[l], gradients[l], walk, saved[l], p.threads, scratch);

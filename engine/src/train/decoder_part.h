@@ -44,6 +44,12 @@ class DecoderPart {
     for (size_t l = 1; l < layers.size(); ++l) calls.draw(layers[l].mask.drawn, B, examples, sites[l - 1]);
   }
 
+  // As RecurrentStack's.
+  void draw_shares(const int64_t *examples, const int64_t *sites) const {
+    for (const Layer &layer : layers)
+      for (const Shares<T> *shares : {&layer.taken_h, &layer.taken_c}) calls.draw(*shares, B, examples, examples ? *sites++ : 0);
+  }
+
   // embedded: (B, U, E); the layers do not read it if inputs are distinct. feed: writes embeddings, and `asked`, from the
   // second step on; NULL: all are given.
   void forward(const NetworkView &w, T *embedded, const peephole::SymbolFeed *feed) {
@@ -79,7 +85,8 @@ class DecoderPart {
     for (size_t l = 0; l < layers.size(); ++l) {
       const peephole::LayerView &to = g.decoder[l];
       d_rows[l] = {layers[l].d_h0, has_cell_state() ? layers[l].d_c0 : nullptr, calls.to(to.input), calls.to(to.hidden),
-                   calls.to(to.bias), calls.to(to.bias_hidden), calls.to(n.form == PEEPHOLE_FULL ? to.peephole : to.diagonal)};
+                   calls.to(to.bias), calls.to(to.bias_hidden), calls.to(n.form == PEEPHOLE_FULL ? to.peephole : to.diagonal),
+                   calls.to(to.gain), calls.to(to.cell_gain), calls.to(to.cell_bias)};
     }
     peephole_decoder_gradients d{};
     source.fill(d, g);
@@ -116,6 +123,7 @@ class DecoderPart {
     T *last_h, *last_c;   // (B, M): the last states of its encoder layer
     T *h0, *c0, *hidden;  // (B, H), (B, U, H)
     SpreadMask mask;      // of its input from the layer below
+    Shares<T> taken_h, taken_c;
     T *d_h0, *d_c0;       // (B, H)
     T *d_last;            // (B, M): of the bridge
   };
@@ -158,6 +166,8 @@ class DecoderPart {
     layer.c0 = own ? arena.take<T>(B * H) : layer.last_c;
     layer.hidden = arena.take<T>(B * U * H);
     layer.mask = spread_mask(arena, calls.take_mask(arena, drops && l, B, U, H), drops && l);
+    layer.taken_h = calls.take_shares(arena, n.zoneout_hidden, B, U, H);
+    layer.taken_c = calls.take_shares(arena, has_cell_state() ? n.zoneout_cell : 0, B, U, H);
     if (has_bridge()) calls.need_linear(B, n.bridge_hidden[l].weight, learns);
     if (!learns) return;
     layer.d_h0 = arena.take<T>(B * H);
@@ -230,7 +240,8 @@ class DecoderPart {
       const peephole::LayerView &own = w.decoder[l];
       const Layer &layer = layers[l];
       rows[l] = {layer.h0, has_cell_state() ? layer.c0 : nullptr, own.input.numbers, own.hidden.numbers, own.bias.numbers,
-                 own.bias_hidden.numbers, n.form == PEEPHOLE_FULL ? own.peephole.numbers : own.diagonal.numbers, layer.mask.numbers, layer.hidden};
+                 own.bias_hidden.numbers, n.form == PEEPHOLE_FULL ? own.peephole.numbers : own.diagonal.numbers, layer.mask.numbers,
+                 layer.taken_h.numbers, layer.taken_c.numbers, own.gain.numbers, own.cell_gain.numbers, own.cell_bias.numbers, layer.hidden};
     }
     peephole_decoder p{};
     p.scalar = calls.settings.scalar;
@@ -239,6 +250,8 @@ class DecoderPart {
     p.form = n.form;
     p.threads = calls.settings.threads;
     p.num_layers = int32_t(layers.size());
+    p.zoneout = zoneout_of(layers[0].taken_h, layers[0].taken_c);
+    p.layer_norm = n.layer_norm;
     p.residual = residual();
     p.batch = B;
     p.steps = U;

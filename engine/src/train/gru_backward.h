@@ -12,7 +12,7 @@ class GRUCellBackward {
  public:
   GRUCellBackward(const CellShape &shape, const CellGradients &gradients, const Walk &ragged, const CellSaved<T, O> &kept,
               int64_t threads, Arena &scratch)
-      : cell(shape), d(gradients), walk(ragged), saved(kept) {
+      : cell(shape), d(gradients), walk(ragged), saved(kept), norm(shape, kept.norm, ragged, scratch) {
     const int64_t units = padded<T>(H), outer = padded<T>(cell.outer_size), inner = padded<T>(cell.inner_size);
     const int64_t rows = walk.batch * walk.max_steps;
     outer_panels = scratch.take<O>(kGRUGates * units * outer);
@@ -43,6 +43,7 @@ class GRUCellBackward {
     pack_rows(outer_panels, cell.outer_size, depth, begin, end, gate_row(cell.weight_input, width, 0));
     pack_rows(inner_panels, cell.inner_size, depth, begin, end, gate_row(cell.weight_input, width, cell.outer_size));
     pack_rows(hidden_panels, H, depth, begin, end, gate_row(cell.weight_hidden, H, 0));
+    norm.pack(block * L);
   }
 
   // Nothing reaches a sequence's last step but the gradient of its h_t.
@@ -53,11 +54,15 @@ class GRUCellBackward {
   template <class Incoming>
   void step(int64_t part, int64_t step, Incoming incoming) {
     const int64_t alive = walk.alive(part, step), going_on = walk.alive(part, step + 1);
+    auto receive = [&](int64_t q, int64_t unit, Vector<T> dh) {
+      cell.normalizes ? store(states + walk.rank(part, q) * units + unit, dh) : update(part, step, q, unit, dh);
+    };
     from_next(part, step + 1, going_on, [&](int64_t q, int64_t unit, Vector<T> sum) {
-      update(part, step, q, unit, sum + incoming(q, unit));
+      receive(q, unit, sum + incoming(q, unit));
     });
     for (int64_t q = going_on; q < alive; ++q)
-      for (int64_t unit = 0; unit < units; unit += L) update(part, step, q, unit, incoming(q, unit));
+      for (int64_t unit = 0; unit < units; unit += L) receive(q, unit, incoming(q, unit));
+    for (int64_t q = 0; cell.normalizes && q < alive; ++q) update_normalized(part, step, q);
   }
 
   // visit(q, unit, sum): L numbers of the gradient of the inner part of x_t.
@@ -118,6 +123,7 @@ class GRUCellBackward {
                                        unit, H, memory);
     weight_gradient<T, O, kGRUGates>(of_h + first, stride, walk.rows, hidden, 1, static_cast<T *>(d.bias_hidden),
                                      {2, 0, 1}, unit, H, memory);
+    if (cell.normalizes) norm.write(d, unit);
   }
 
   // h_{t-1} of all rows, packed by pack_tiles.
@@ -133,10 +139,11 @@ class GRUCellBackward {
   const int64_t outer = in_lanes<T>(cell.outer_size), inner = in_lanes<T>(cell.inner_size);
   O *outer_panels, *inner_panels, *hidden_panels;  // packed by pack_rows
   O *of_x, *of_h;  // (rows, Hp/L, 3, L): of n_x, r, z, and of n_h, r, z
-  T *states;       // (B, Hp): z_t ⊙ the gradient of h_t, by rank
+  T *states;       // (B, Hp): of h_{t-1}, what does not pass through the gates of step t, by rank
   const O **pointers;
   O *outer_tiles, *joint_tiles;  // packed by pack_tiles
   O *lines;                      // for each thread: some rows of x, where they are not operands
+  NormalizedBackward<T> norm;
 
   const O *joints(int64_t at) const { return saved.joints + at * (inner + units); }
 
@@ -155,7 +162,50 @@ class GRUCellBackward {
     const int64_t at = walk.row(part, step, q);
     const T *own = saved.gates + (at * units + unit) * kGates;
     const GRUGates<T> gate{load(own + L), load(own + 2 * L), load(own), load(own + 3 * L)};
+    const Vector<T> of_before = split(at, unit, dh);
     const GRUGates<T> dz = gru_gradient(dh, gate, load(saved.cells + walk.previous[at] * units + unit));
+    keep(at, unit, dz);
+    store(states + walk.rank(part, q) * units + unit, cell.keeps_states() ? dh + of_before : dh);
+  }
+
+  // (43): the gradient of h_t becomes that of h̃_t; returns that of h_{t-1}, 0 without zoneout.
+  [[gnu::always_inline]] inline Vector<T> split(int64_t at, int64_t unit, Vector<T> &dh) const {
+    if (!cell.keeps_states()) return Vector<T>{};
+    const Vector<T> taken = share_taken<T>(cell.taken_h, walk, at, unit, H), of_before = (splat<T>(1) - taken) * dh;
+    dh = taken * dh;
+    return of_before;
+  }
+
+  // The gradients of a row with layer normalisation, given that of h_t in `states`.
+  void update_normalized(int64_t part, int64_t step, int64_t q) {
+    const int64_t at = walk.row(part, step, q), rank = walk.rank(part, q);
+    const Vector<T> one = splat<T>(1);
+    T *d_r = norm.gradients(part, 0), *d_z = norm.gradients(part, 1), *d_n = norm.gradients(part, 2);
+    for (int64_t unit = 0; unit < units; unit += L) {
+      T *state = states + rank * units + unit;
+      const T *own = saved.gates + (at * units + unit) * kGates;
+      const Vector<T> n = load(own), z = load(own + 2 * L);
+      Vector<T> dh = load(state);
+      const Vector<T> of_before = split(at, unit, dh);
+      store(d_n + unit, dh * (one - z) * fma(-n, n, one));
+      store(d_z + unit, dh * (load(saved.cells + walk.previous[at] * units + unit) - n) * (z * (one - z)));
+      store(state, fma(dh, z, of_before));
+    }
+    norm.run(part, rank, at, 1);
+    norm.run(part, rank, at, 2);
+    for (int64_t unit = 0; unit < units; unit += L) {
+      const T *own = saved.gates + (at * units + unit) * kGates;
+      const Vector<T> r = load(own + L);
+      store(d_r + unit, load(d_n + unit) * load(own + 3 * L) * (r * (one - r)));
+    }
+    norm.run(part, rank, at, 0);
+    for (int64_t unit = 0; unit < units; unit += L) {
+      const Vector<T> n = load(d_n + unit), r = load(saved.gates + (at * units + unit) * kGates + L);
+      keep(at, unit, {load(d_r + unit), load(d_z + unit), n, n * r});
+    }
+  }
+
+  [[gnu::always_inline]] inline void keep(int64_t at, int64_t unit, const GRUGates<T> &dz) const {
     O *to_x = of_x + (at * units + unit) * kGRUGates, *to_h = of_h + (at * units + unit) * kGRUGates;
     store_operand(to_x, dz.n);
     store_operand(to_h, dz.n_h);
@@ -163,7 +213,6 @@ class GRUCellBackward {
       store_operand(to + L, dz.r);
       store_operand(to + 2 * L, dz.z);
     }
-    store(states + walk.rank(part, q) * units + unit, dh);
   }
 };
 

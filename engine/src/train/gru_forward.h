@@ -6,7 +6,7 @@
 
 #include "cell/gru.h"
 #include "simd/product.h"
-#include "train/cell_memory.h"
+#include "train/normalized_lines.h"
 
 namespace {
 
@@ -17,7 +17,7 @@ class GRUCellForward {
  public:
   GRUCellForward(const CellShape &shape, const Walk &ragged, const CellSaved<T, O> &kept, void *hidden, int64_t threads,
              Arena &scratch)
-      : cell(shape), walk(ragged), saved(kept), out(static_cast<T *>(hidden)) {
+      : cell(shape), walk(ragged), saved(kept), out(static_cast<T *>(hidden)), norm(shape, kept.norm, scratch) {
     const int64_t units = padded<T>(H), outer = padded<T>(cell.outer_size), inner = padded<T>(cell.inner_size);
     outer_panels = scratch.take<O>(outer * kGRUGates * units);
     inner_panels = scratch.take<O>(inner * kGRUGates * units);
@@ -44,7 +44,9 @@ class GRUCellForward {
     store(to, biases(cell.bias, 2, unit));
     store(to + L, biases(cell.bias, 0, unit) + biases(cell.bias_hidden, 0, unit));
     store(to + 2 * L, biases(cell.bias, 1, unit) + biases(cell.bias_hidden, 1, unit));
+    for (int gate = 0; cell.normalizes && gate < 3; ++gate) store(to + gate * L, Vector<T>{});  // they are added after it
     store(to + 3 * L, biases(cell.bias_hidden, 2, unit));
+    norm.pack(unit);
     for (int64_t rank = 0; rank < walk.batch; ++rank) {
       const Vector<T> h = load_unit<T>(cell.h0, walk.order[rank], unit, H);
       store(saved.cells + rank * units + unit, h);
@@ -89,9 +91,10 @@ class GRUCellForward {
       for_tiles<kTileRows<O>>(alive, [&](int64_t q, int64_t n) {
         T *to = gates(walk.row(part, step, q), block) + L;
         tile_of<O>(n, kGRUGates)(units, left + q, hidden_panels + block * units * kGRUGates * L, to, stride, to, stride);
-        for (int64_t r = 0; r < n; ++r) update(part, step, q + r, going_on, block);
+        for (int64_t r = 0; r < n && !cell.normalizes; ++r) update(part, step, q + r, going_on, block);
       });
     }
+    for (int64_t q = 0; cell.normalizes && q < alive; ++q) update_normalized(part, step, q, going_on);
   }
 
  private:
@@ -106,6 +109,7 @@ class GRUCellForward {
   T *bias;             // (Hp/L, 4, L)
   const O **pointers;  // one for each rank
   O *lines;            // for each thread: some rows of x
+  NormalizedForward<T> norm;
 
   T *gates(int64_t at, int64_t block) const { return saved.gates + (at * units + block * L) * kGates; }
   Vector<T> biases(const void *array, int64_t gate, int64_t unit) const {
@@ -116,7 +120,34 @@ class GRUCellForward {
     const int64_t unit = block * L, at = walk.row(part, step, q);
     T *own = gates(at, block);
     GRUGates<T> gate{load(own + L), load(own + 2 * L), load(own), load(own + 3 * L)};
-    const Vector<T> h = gru_hidden_state(gate, load(saved.cells + walk.previous[at] * units + unit));
+    const Vector<T> before = load(saved.cells + walk.previous[at] * units + unit);
+    emit(part, step, q, going_on, block, gate, gru_hidden_state(gate, before), before);
+  }
+
+  // (46) for a row, whose gates hold the sums.
+  void update_normalized(int64_t part, int64_t step, int64_t q, int64_t going_on) {
+    const int64_t at = walk.row(part, step, q);
+    for (int line = 0; line < 2; ++line) norm.run(at, line, gates(at, 0) + (line + 1) * L, kGates * L);
+    for (int64_t unit = 0; unit < units; unit += L) {
+      T *own = gates(at, unit / L);
+      store(own + L, sigmoid<T>(norm.read(at, 0, unit)));
+      store(own + 2 * L, sigmoid<T>(norm.read(at, 1, unit)));
+      store(own, fma(load(own + L), load(own + 3 * L), load(own)));
+    }
+    norm.run(at, 2, gates(at, 0), kGates * L);
+    for (int64_t unit = 0; unit < units; unit += L) {
+      const T *own = gates(at, unit / L);
+      const GRUGates<T> gate{load(own + L), load(own + 2 * L), tanh<T>(norm.read(at, 2, unit)), load(own + 3 * L)};
+      const Vector<T> before = load(saved.cells + walk.previous[at] * units + unit);
+      emit(part, step, q, going_on, unit / L, gate, fma(gate.z, before - gate.n, gate.n), before);
+    }
+  }
+
+  [[gnu::always_inline]] inline void emit(int64_t part, int64_t step, int64_t q, int64_t going_on, int64_t block, const GRUGates<T> &gate, Vector<T> h,
+            Vector<T> before) {
+    const int64_t unit = block * L, at = walk.row(part, step, q);
+    T *own = gates(at, block);
+    if (cell.keeps_states()) h = mixed_state<T>(share_taken<T>(cell.taken_h, walk, at, unit, H), h, before);
     store(own, gate.n);
     store(own + L, gate.r);
     store(own + 2 * L, gate.z);

@@ -10,7 +10,8 @@ namespace {
 
 inline CellShape shape_of(const peephole_lstm &p) {
   return {p.form,          p.hidden_size, p.input_size,      0,    p.weight_input,
-          p.weight_hidden, p.bias,        p.weight_peephole, p.h0, p.c0, p.bias_hidden};
+          p.weight_hidden, p.bias,        p.weight_peephole, p.h0, p.c0, p.bias_hidden,
+          p.zoneout,       p.taken_h,     p.taken_c,         p.cell == PEEPHOLE_GRU, p.layer_norm != 0, p.gain, p.cell_gain, p.cell_bias};
 }
 
 template <class T, class O, class Cell>
@@ -62,7 +63,7 @@ struct LSTMBackward {
   const peephole_lstm_gradients &d;
   Arena scratch{p.scratch}, kept{p.saved};
   CellShape shape = shape_of(p);
-  CellGradients gradients{d.weight_input, d.weight_hidden, d.bias, d.weight_peephole, d.h0, d.c0, d.bias_hidden};
+  CellGradients gradients{d.weight_input, d.weight_hidden, d.bias, d.weight_peephole, d.h0, d.c0, d.bias_hidden, d.gain, d.cell_gain, d.cell_bias};
   Walk walk{p.batch, p.steps, p.threads, scratch};
   CellSaved<T, O> saved{shape, p.batch, p.steps, kept};
   typename Cell::template Backward<T, O> cell{shape, gradients, walk, saved, p.threads, scratch};

@@ -13,6 +13,8 @@ struct StackShape {
   int64_t input_size, hidden_size, layers, directions;
   int64_t pyramid;  // layers above the first that read pairs of steps
   bool residual;
+  double zoneout_hidden, zoneout_cell;
+  bool layer_norm;
 };
 
 template <class T>
@@ -75,6 +77,14 @@ class RecurrentStack {
     for (size_t l = 1; l < layers.size(); ++l) calls.draw(layers[l].mask, batch, examples, sites[l - 1]);
   }
 
+  // Draws the shares of zoneout; `sites` has two for each layer and direction, of h and of c. examples NULL: their means.
+  void draw_shares(const int64_t *examples, const int64_t *sites) const {
+    for (const Layer &layer : layers)
+      for (int64_t d = 0; d < shape.directions; ++d)
+        for (const Shares<T> *shares : {layer.taken_h + d, layer.taken_c + d})
+          calls.draw(*shares, batch, examples, examples ? *sites++ : 0);
+  }
+
   // x: (B, steps, I), not read if inputs are distinct. `weights`: of each layer and direction.
   void forward(const T *x, const peephole::LayerView *weights) {
     clear(zeros, batch * shape.hidden_size);
@@ -120,6 +130,7 @@ class RecurrentStack {
     T *output;        // (B, steps, D·H)
     T *d_output;      // its gradient; the top layer's is the caller's
     T *out[kMostDirections], *h_last[kMostDirections], *c_last[kMostDirections];  // (B, steps, H), (B, H), (B, H)
+    Shares<T> taken_h[kMostDirections], taken_c[kMostDirections];
     char *saved[kMostDirections];
     T *d_out[kMostDirections], *d_h_last[kMostDirections], *d_c_last[kMostDirections], *d_input[kMostDirections];
     T *d_first[kMostDirections];  // (2, B, H): gradients of h0 and c0, which are not used
@@ -149,6 +160,8 @@ class RecurrentStack {
     layer.out[d] = arena.template take<T>(rows * H);
     layer.h_last[d] = arena.template take<T>(batch * H);
     layer.c_last[d] = arena.template take<T>(batch * H);
+    layer.taken_h[d] = calls.take_shares(arena, shape.zoneout_hidden, batch, layer.steps, H);
+    layer.taken_c[d] = calls.take_shares(arena, has_cell_state() ? shape.zoneout_cell : 0, batch, layer.steps, H);
     peephole_lstm sizes = problem(layer, d, nullptr);
     layer.saved[d] = arena.template take<char>(int64_t(peephole_lstm_saved_bytes(&sizes)));
     calls.need(peephole::lstm_scratch_bytes(sizes, false, inputs_of(l, d)));
@@ -167,6 +180,8 @@ class RecurrentStack {
     p.operand = calls.settings.operand;
     p.cell = shape.cell;
     p.form = shape.form;
+    p.zoneout = zoneout_of(layer.taken_h[d], layer.taken_c[d]);
+    p.layer_norm = shape.layer_norm;
     p.reverse = d == 1;
     p.threads = directions_run_together() ? 1 : calls.settings.threads;
     p.batch = batch;
@@ -184,6 +199,11 @@ class RecurrentStack {
     p.bias = own.bias.numbers;
     p.bias_hidden = own.bias_hidden.numbers;
     p.weight_peephole = shape.form == PEEPHOLE_FULL ? own.peephole.numbers : own.diagonal.numbers;
+    p.taken_h = layer.taken_h[d].numbers;
+    p.taken_c = layer.taken_c[d].numbers;
+    p.gain = own.gain.numbers;
+    p.cell_gain = own.cell_gain.numbers;
+    p.cell_bias = own.cell_bias.numbers;
     p.out = layer.out[d];
     p.h_last = layer.h_last[d];
     p.c_last = has_cell_state() ? layer.c_last[d] : nullptr;
@@ -249,6 +269,9 @@ class RecurrentStack {
     g.bias = calls.to(to.bias);
     g.bias_hidden = calls.to(to.bias_hidden);
     g.weight_peephole = calls.to(shape.form == PEEPHOLE_FULL ? to.peephole : to.diagonal);
+    g.gain = calls.to(to.gain);
+    g.cell_gain = calls.to(to.cell_gain);
+    g.cell_bias = calls.to(to.cell_bias);
     calls.training.lstm_backward(problem(layer, d, weights), g, inputs_of(l, d));
   }
 

@@ -13,15 +13,6 @@ namespace {
 
 [[noreturn]] inline void refuse(const std::string &message) { throw std::invalid_argument(message); }
 
-// As the texts of peephole.engine.kinds.missing_kind.
-inline void check_trainable(const peephole::Architecture &a) {
-  auto lacks = [](bool lacking, const char *part, const char *kind) {
-    if (lacking) refuse(std::string("has no ") + part + " of kind '" + kind + "'");
-  };
-  lacks(a.layer_norm, "normalization", "layer");
-  lacks(a.zoneout_hidden > 0 || a.zoneout_cell > 0, "zoneout", "states");
-}
-
 inline void check_range(const char *name, double value, double low, double high, bool below) {
   if (value >= low && (below ? value < high : value <= high)) return;
   refuse(std::string(name) + ": wanted a number from " + std::to_string(low) + (below ? " and below " : " to ") +

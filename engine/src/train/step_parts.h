@@ -1,4 +1,4 @@
-// What the parts of a whole training step share: kernels, memory and dropout.
+// What the parts of a whole training step share: kernels, memory, dropout and zoneout.
 #pragma once
 
 #include <algorithm>
@@ -29,6 +29,21 @@ struct Mask {
   }
 };
 
+// The shares of new states that the steps of a layer take, (43), (B, T, H).
+template <class T>
+struct Shares {
+  double rate = 0;  // that of the states before that stays; 0: no zoneout
+  int64_t steps = 0, units = 0;
+  float *drawn = nullptr;
+  T *numbers = nullptr;  // those drawn as T
+};
+
+// Numbers of enum peephole_zoneout.
+template <class T>
+inline int32_t zoneout_of(const Shares<T> &taken_h, const Shares<T> &taken_c) {
+  return (taken_h.rate > 0 ? PEEPHOLE_ZONEOUT_OF_H : 0) + (taken_c.rate > 0 ? PEEPHOLE_ZONEOUT_OF_C : 0);
+}
+
 // The calls of a step: kernels of one instruction set, the settings of all of them, and the memory that they share.
 template <class T>
 struct StepCalls {
@@ -55,18 +70,31 @@ struct StepCalls {
 
   void draw(const Mask &mask, int64_t batch, const int64_t *examples, int64_t site) const {
     if (!mask.numbers) return;
-    peephole_dropout_mask problem{};
-    problem.threads = settings.threads;
-    problem.threshold = int32_t(int64_t(std::nearbyint(settings.dropout * 4294967296.0)) - (int64_t(1) << 31));
-    problem.keep_rate = float(1 - settings.dropout);
-    problem.batch = batch;
-    problem.steps = mask.variational ? 1 : mask.steps;
-    problem.units = mask.units;
-    problem.place = site;
-    problem.examples = examples;
-    problem.unit_keys = unit_keys;
-    problem.mask = mask.numbers;
-    make_mask(problem);
+    draw(mask.numbers, settings.dropout, 1 - settings.dropout, batch, mask.variational ? 1 : mask.steps, mask.units, examples, site);
+  }
+
+  // Takes the memory of the shares of a layer in one direction.
+  Shares<T> take_shares(Arena &arena, double rate, int64_t batch, int64_t steps, int64_t units) const {
+    Shares<T> shares{rate, steps, units};
+    const int64_t count = rate > 0 ? batch * steps * units : 0;
+    shares.numbers = arena.take<T>(count);
+    if constexpr (std::is_same_v<T, float>)
+      shares.drawn = shares.numbers;
+    else
+      shares.drawn = arena.take<float>(count);
+    return shares;
+  }
+
+  // Draws shares: 0 with the probability `rate`, else 1. examples NULL: writes their mean, as in predictions.
+  void draw(const Shares<T> &shares, int64_t batch, const int64_t *examples, int64_t site) const {
+    if (!(shares.rate > 0)) return;
+    const int64_t width = shares.steps * shares.units;
+    if (examples) draw(shares.drawn, shares.rate, 1, batch, shares.steps, shares.units, examples, site);
+    for_sequences(batch, [&](int64_t b) {
+      T *to = shares.numbers + b * width;
+      if (!examples) std::fill(to, to + width, T(1 - shares.rate));
+      if (examples && !std::is_same_v<T, float>) std::copy(shares.drawn + b * width, shares.drawn + (b + 1) * width, to);
+    });
   }
 
   // y = W x + b for some rows; bias NULL: 0.
@@ -93,6 +121,22 @@ struct StepCalls {
   void backward(const peephole_linear &problem, const T *d_y, T *d_x, const MatrixView &weight, const MatrixView *bias) const {
     const peephole_linear_gradients gradients{d_y, d_x, to(weight), bias ? to(*bias) : nullptr};
     training.linear_backward(problem, gradients);
+  }
+
+  // Draws factors: 0 with the probability `rate`, else 1 / keep_rate.
+  void draw(float *to, double rate, double keep_rate, int64_t batch, int64_t steps, int64_t units, const int64_t *examples, int64_t site) const {
+    peephole_dropout_mask problem{};
+    problem.threads = settings.threads;
+    problem.threshold = int32_t(std::min(int64_t(std::nearbyint(rate * 4294967296.0)) - (int64_t(1) << 31), int64_t(INT32_MAX)));
+    problem.keep_rate = float(keep_rate);
+    problem.batch = batch;
+    problem.steps = steps;
+    problem.units = units;
+    problem.place = site;
+    problem.examples = examples;
+    problem.unit_keys = unit_keys;
+    problem.mask = to;
+    make_mask(problem);
   }
 
   // The array of a gradient, given by its view.

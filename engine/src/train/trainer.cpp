@@ -202,7 +202,6 @@ size_t most_bytes(const Architecture &architecture, const peephole_trainer_setti
 
 Architecture read_trainable(std::string_view architecture, const peephole_trainer_settings &settings) {
   const Architecture read = read_architecture(read_json(architecture));
-  check_trainable(read);
   check_settings(settings);
   if (read.input == Input::kFrames || read.input == Input::kConvolution) check_masks(settings);
   if (settings.coverage_loss > 0 && is_vectors(read.output)) refuse("coverage_loss: wanted 0 for targets of vectors");

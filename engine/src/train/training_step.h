@@ -30,7 +30,7 @@ class TrainingStep {
     const bool alone = is_language_model();
     const int64_t directions = alone ? 1 : n.directions;
     stack.emplace(StackShape{n.gru ? PEEPHOLE_GRU : PEEPHOLE_LSTM, n.form, n.embedding_size, alone ? H : M / directions, alone ? n.decoder_layers : n.encoder_layers,
-                             directions, alone ? 0 : n.pyramid, n.residual},
+                             directions, alone ? 0 : n.pyramid, n.residual, n.zoneout_hidden, n.zoneout_cell, n.layer_norm},
                   calls);
   }
 
@@ -53,7 +53,7 @@ class TrainingStep {
     if (frontend.exists()) frontend.read(step, weights, vectors.source_units(), gradients != nullptr);
     source_inputs.find(num_source_symbols, source_positions, source_symbols, weights.source_embedding);
     target_inputs.find(rows, positions, previous, weights.target_embedding);
-    if (gradients) draw(step);
+    gradients ? draw(step) : draw_shares(nullptr, nullptr);
     forward(weights);
     double loss = vectors.exists() ? vectors.loss(weights, readout.dropped) : output(weights, gradients);
     if (step.log_densities) vectors.log_densities(first_rows, lengths, step.log_densities);
@@ -201,6 +201,17 @@ class TrainingStep {
     sites += n.decoder_layers - 1;
     calls.draw(readout_mask, B, step.examples, *sites);
     if (ctc.exists()) ctc.draw(sites[2]);  // after the choices of sampling
+    draw_shares(step.examples, sites + (ctc.exists() ? 3 : 2));
+  }
+
+  // Those of zoneout; examples NULL: their means.
+  void draw_shares(const int64_t *examples, const int64_t *sites) const {
+    if (!(n.zoneout_hidden > 0 || n.zoneout_cell > 0)) return;  // there are no such sites
+    if (!is_language_model()) {
+      stack->draw_shares(examples, sites);
+      if (examples) sites += 2 * n.encoder_layers * n.directions;
+    }
+    is_stack() ? stack->draw_shares(examples, sites) : decoder.draw_shares(examples, sites);
   }
 
   // to[position] = the symbol's vector, with dropout.

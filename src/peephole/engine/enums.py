@@ -32,6 +32,13 @@ class Cell(IntEnum):
     GRU = 1
 
 
+class Zoneout(IntEnum):
+    """`peephole_zoneout`: the states of a recurrent layer with zoneout, added up."""
+
+    ZONEOUT_OF_H = 1
+    ZONEOUT_OF_C = 2
+
+
 class Operand(IntEnum):
     """`peephole_operand`: the operands of matrix products."""
 

@@ -40,6 +40,8 @@ TRAINER_KINDS: Mapping[str, Collection[str]] = {
     "context": ("attention", "last", "mean", "none"),
     "input": ("symbols", "frames", "convolution", "none"),
     "output": ("symbols", "copy", "gaussian", "quantile"),
+    "zoneout": ("none", "states"),
+    "normalization": ("none", "layer"),
     "input_feeding": ("none", "readout"),
     "ctc": ("linear",),
 }

@@ -9,6 +9,7 @@ from collections.abc import Mapping
 class LSTM(ctypes.Structure):
     """`peephole_lstm`."""
 
+    _SETTINGS = ("scalar", "operand", "form", "reverse", "threads", "cell", "zoneout", "layer_norm")
     _SIZES = ("batch", "steps", "input_size", "hidden_size")
     _ARRAYS = (
         "lengths",
@@ -20,6 +21,11 @@ class LSTM(ctypes.Structure):
         "bias",
         "bias_hidden",
         "weight_peephole",
+        "taken_h",
+        "taken_c",
+        "gain",
+        "cell_gain",
+        "cell_bias",
         "out",
         "h_last",
         "c_last",
@@ -27,7 +33,7 @@ class LSTM(ctypes.Structure):
         "scratch",
     )
     _fields_ = (
-        *((name, ctypes.c_int32) for name in ("scalar", "operand", "form", "reverse", "threads", "cell")),
+        *((name, ctypes.c_int32) for name in _SETTINGS),
         *((name, ctypes.c_int64) for name in _SIZES),
         *((name, ctypes.c_void_p) for name in _ARRAYS),
     )
@@ -48,6 +54,9 @@ class LSTMGradients(ctypes.Structure):
         "bias",
         "bias_hidden",
         "weight_peephole",
+        "gain",
+        "cell_gain",
+        "cell_bias",
     )
     _fields_ = tuple((name, ctypes.c_void_p) for name in _ARRAYS)
 
@@ -55,7 +64,10 @@ class LSTMGradients(ctypes.Structure):
 class DecoderLayer(ctypes.Structure):
     """`peephole_decoder_layer`."""
 
-    _ARRAYS = ("h0", "c0", "weight_input", "weight_hidden", "bias", "bias_hidden", "weight_peephole", "mask", "hidden")
+    _ARRAYS = (
+        *("h0", "c0", "weight_input", "weight_hidden", "bias", "bias_hidden", "weight_peephole", "mask"),
+        *("taken_h", "taken_c", "gain", "cell_gain", "cell_bias", "hidden"),
+    )
     _fields_ = tuple((name, ctypes.c_void_p) for name in _ARRAYS)
 
 
@@ -91,7 +103,10 @@ class Decoder(ctypes.Structure):
         "saved",
         "scratch",
     )
-    _SETTINGS = ("scalar", "operand", "form", "attention", "threads", "num_layers", "cell", "residual", "input_feeding")
+    _SETTINGS = (
+        *("scalar", "operand", "form", "attention", "threads", "num_layers", "cell", "residual", "input_feeding"),
+        *("zoneout", "layer_norm"),
+    )
     _fields_ = (
         *((name, ctypes.c_int32) for name in _SETTINGS),
         *((name, ctypes.c_int64) for name in _SIZES),
@@ -102,7 +117,10 @@ class Decoder(ctypes.Structure):
 class DecoderLayerGradients(ctypes.Structure):
     """`peephole_decoder_layer_gradients`."""
 
-    _ARRAYS = ("h0", "c0", "weight_input", "weight_hidden", "bias", "bias_hidden", "weight_peephole")
+    _ARRAYS = (
+        *("h0", "c0", "weight_input", "weight_hidden", "bias", "bias_hidden", "weight_peephole"),
+        *("gain", "cell_gain", "cell_bias"),
+    )
     _fields_ = tuple((name, ctypes.c_void_p) for name in _ARRAYS)
 
 

@@ -250,8 +250,8 @@ def declined(config: Config) -> str | None:
         config: all settings; `train.precision` may be auto.
 
     >>> from peephole.config import Config
-    >>> declined(Config().with_values({"model.layer_norm": True}))
-    "has no normalization of kind 'layer'"
+    >>> declined(Config().with_values({"train.precision": "16-mixed"}))
+    "has no precision '16-mixed'"
     """
     if not available():
         return "missing, it needs a C++ compiler when peephole is installed"
@@ -321,7 +321,13 @@ def _site_names(architecture: Architecture) -> list[str]:
     source += [f"between layers {layer}" for layer in range(1, architecture.encoder_layers)] if source else []
     between = [f"between decoder layers {layer}" for layer in range(1, architecture.decoder_layers)]
     names = [*source, "target embedding", *between, "readout", "scheduled sampling"]
-    return [*names, "ctc"] if architecture.ctc else names
+    names += ["ctc"] * architecture.ctc
+    if architecture.kinds()["zoneout"] == "none":
+        return names
+    sides = range(2 if architecture.bidirectional else 1)
+    layers = [] if not source else [f"{layer} {side}" for layer in range(architecture.encoder_layers) for side in sides]
+    layers += [f"decoder {layer}" for layer in range(architecture.decoder_layers)]
+    return [*names, *(f"zoneout {layer} {state}" for layer in layers for state in ("h", "c"))]
 
 
 def _check_weights(views: Arrays, weights: Mapping[str, NDArray[Any]]) -> None:

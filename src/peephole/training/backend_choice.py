@@ -27,7 +27,6 @@ ACCELERATORS = ("/dev/nvidiactl", "/dev/dxg", "/dev/kfd")
 SETTINGS = {
     "normalization": "model.layer_norm",
     "stack": "model.residual",
-    "zoneout": "model.zoneout_hidden",
     "precision": "train.precision",
     **{part: f"model.{part}" for part in ("cell", "peephole", "attention", "context", "input_feeding", "ctc")},
     **{part: f"model.{part}" for part in ("input", "output")},
@@ -61,8 +60,6 @@ def _asking_setting(config: Config, reason: str) -> str:
     """Return the setting, with its value, that asks for what the engine declines."""
     part = next(part for part in SETTINGS if part in reason)
     name = SETTINGS[part]
-    if part == "zoneout" and not config.model.zoneout_hidden:
-        name = "model.zoneout_cell"
     section, _, key = name.partition(".")
     value = getattr(getattr(config, section), key)
     return f"{name}={str(value).lower() if isinstance(value, bool) else value}"
