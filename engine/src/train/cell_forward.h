@@ -30,7 +30,7 @@ class CellForward {
   // units of the first state.
   void pack(int64_t block) {
     int64_t unit = block * L;
-    const auto *input = static_cast<const T *>(cell.weight_input), *biases = static_cast<const T *>(cell.bias);
+    const auto *input = static_cast<const T *>(cell.weight_input);
     O *joint_panel = joint_panels + block * joint * kGates * L;
     pack_gates(outer_panels + block * outer * kGates * L, input, cell.input_size(), cell.outer_size, outer, {0, 1, 2, 3},
                unit, H);
@@ -39,7 +39,7 @@ class CellForward {
                unit, H);
     for (int gate = 0; gate < kGates; ++gate)  // that of layer normalisation is added after it
       store(bias + (block * kGates + gate) * L,
-            unit < H && !cell.normalizes ? load_unit<T>(biases + gate * H, 0, unit, H) : Vector<T>{});
+            cell.normalizes ? Vector<T>{} : load_line<T>(cell.bias, gate, unit, H));
     norm.pack(unit);
     const auto *peephole = static_cast<const T *>(cell.weight_peephole);
     if (cell.full()) pack_gates(peephole_panels + block * units * 3 * L, peephole, H, H, units, {2, 0, 1}, unit, H);

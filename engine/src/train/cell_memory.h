@@ -92,6 +92,12 @@ inline Vector<T> load_unit(const void *array, int64_t row, int64_t unit, int64_t
   return load(static_cast<const T *>(array) + row * size + unit, size - unit);
 }
 
+// L numbers from `unit` on of a line of a layer's array (lines, H), 0 beyond its last unit.
+template <class T>
+inline Vector<T> load_line(const void *array, int64_t line, int64_t unit, int64_t hidden_size) {
+  return unit < hidden_size ? load_unit<T>(array, line, unit, hidden_size) : Vector<T>{};
+}
+
 // The row of c̃_t in `cells`, of the row `at` of a step: that of c_t without zoneout of c.
 inline int64_t computed_cell(const CellShape &cell, const Walk &walk, int64_t at) {
   return walk.batch + (cell.keeps_cells() ? walk.rows : 0) + at;

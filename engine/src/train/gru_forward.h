@@ -112,9 +112,7 @@ class GRUCellForward {
   NormalizedForward<T> norm;
 
   T *gates(int64_t at, int64_t block) const { return saved.gates + (at * units + block * L) * kGates; }
-  Vector<T> biases(const void *array, int64_t gate, int64_t unit) const {
-    return unit < H ? load_unit<T>(static_cast<const T *>(array) + gate * H, 0, unit, H) : Vector<T>{};
-  }
+  Vector<T> biases(const void *array, int64_t gate, int64_t unit) const { return load_line<T>(array, gate, unit, H); }
 
   void update(int64_t part, int64_t step, int64_t q, int64_t going_on, int64_t block) {
     const int64_t unit = block * L, at = walk.row(part, step, q);

@@ -28,9 +28,9 @@ class NormalizedForward {
     if (!cell.normalizes) return;
     for (int line = 0; line < lines_of(cell); ++line) {
       const bool of_gate = line < gate_lines_of(cell);
-      store(gains + line * units + unit, of_gate ? weight(cell.gain, line, unit) : weight(cell.cell_gain, 0, unit));
-      Vector<T> bias = of_gate ? weight(cell.bias, line, unit) : weight(cell.cell_bias, 0, unit);
-      if (cell.gru && line < 2) bias += weight(cell.bias_hidden, line, unit);  // b_xr + b_hr
+      store(gains + line * units + unit, of_gate ? load_line<T>(cell.gain, line, unit, H) : load_line<T>(cell.cell_gain, 0, unit, H));
+      Vector<T> bias = of_gate ? load_line<T>(cell.bias, line, unit, H) : load_line<T>(cell.cell_bias, 0, unit, H);
+      if (cell.gru && line < 2) bias += load_line<T>(cell.bias_hidden, line, unit, H);  // b_xr + b_hr
       store(biases + line * units + unit, bias);
     }
   }
@@ -68,9 +68,6 @@ class NormalizedForward {
   const int64_t H = cell.hidden_size, units = in_lanes<T>(H);
   T *gains, *biases;  // (lines, Hp)
 
-  Vector<T> weight(const void *array, int64_t line, int64_t unit) const {
-    return unit < H ? load_unit<T>(static_cast<const T *>(array) + line * H, 0, unit, H) : Vector<T>{};
-  }
   // 0 beyond the last unit.
   Vector<T> masked(Vector<T> v, int64_t unit) const {
     if (unit + L <= H) return v;
@@ -98,11 +95,11 @@ class NormalizedBackward {
     if (!cell.normalizes) return;
     for (int line = 0; line < lines_of(cell); ++line) {
       const bool of_gate = line < gate_lines_of(cell);
-      store(gains + line * units + unit, of_gate ? weight(cell.gain, line, unit) : weight(cell.cell_gain, 0, unit));
+      store(gains + line * units + unit, of_gate ? load_line<T>(cell.gain, line, unit, H) : load_line<T>(cell.cell_gain, 0, unit, H));
       for (int64_t rank = 0; rank < walk.batch; ++rank)
         for (T *sums : {d_gains, d_biases}) store(of(sums, rank, line) + unit, Vector<T>{});
     }
-    if (!cell.gru) store(cell_biases + unit, weight(cell.cell_bias, 0, unit));
+    if (!cell.gru) store(cell_biases + unit, load_line<T>(cell.cell_bias, 0, unit, H));
   }
 
   // (45): L units of the cell that the output reads.
@@ -160,9 +157,6 @@ class NormalizedBackward {
   T *temporary;            // (parts, lines, Hp)
 
   T *of(T *array, int64_t row, int line) const { return array + (row * lines_of(cell) + line) * units; }
-  Vector<T> weight(const void *array, int64_t line, int64_t unit) const {
-    return unit < H ? load_unit<T>(static_cast<const T *>(array) + line * H, 0, unit, H) : Vector<T>{};
-  }
   Vector<T> total(T *sums, int line, int64_t unit) const {
     Vector<T> all{};
     for (int64_t rank = 0; rank < walk.batch; ++rank) all += load(of(sums, rank, line) + unit);

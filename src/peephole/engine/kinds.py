@@ -45,7 +45,7 @@ TRAINER_KINDS: Mapping[str, Collection[str]] = {
     "input_feeding": ("none", "readout"),
     "ctc": ("linear",),
 }
-"""The networks that `peephole.engine.trainer` trains; engine/src/train/step_checks.h refuses all others."""
+"""The networks that `peephole.engine.trainer` trains: now all with which the engine predicts."""
 
 
 def missing_kind(kinds: Mapping[str, str], known: Mapping[str, Collection[str]]) -> str | None:
