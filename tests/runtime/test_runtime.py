@@ -157,6 +157,21 @@ def test_train_resume_evaluate_and_report(tmp_path: Path) -> None:
     assert (tmp_path / "report.html").stat().st_size > 10_000
 
 
+@pytest.mark.parametrize(
+    "settings",
+    [{"layer_norm": True, "zoneout_cell": 0.1}, {"cell": "gru", "layer_norm": True, "zoneout_hidden": 0.1}],
+    ids=str,
+)
+def test_zoneout_and_layer_normalisation_are_trained(tmp_path: Path, settings: dict[str, object]) -> None:
+    pairs, out = write_pairs(tmp_path / "pairs.tsv"), tmp_path / "m.safetensors"
+    settings = {**TINY, **settings, "steps": 60, "evaluations": 2, "learning_rate": 0.02}
+    run_without_extras("train", pairs, "--out", out, *options(**settings))
+    lines = [json.loads(line) for line in (tmp_path / "m.run/log.jsonl").read_text().splitlines()]
+    first, last = (line["dev"]["loss"] for line in lines if "dev" in line)
+    assert 0 < last < first
+    assert run("predict", out, stdin="abc\n").stdout
+
+
 def test_a_ctc_output_is_trained_and_measured(tmp_path: Path) -> None:
     pairs, out = write_pairs(tmp_path / "pairs.tsv"), tmp_path / "m.safetensors"
     settings = {**TINY, "ctc": True, "steps": 60, "evaluations": 2, "learning_rate": 0.02}
