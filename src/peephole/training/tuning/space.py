@@ -119,7 +119,7 @@ def default_space(base: Config) -> Space:
 
     >>> space = default_space(Config().with_values({"hidden_size": 448, "dropout": 0, "batch_symbols": 300}))
     >>> space["model.hidden_size"].values, space["model.dropout"].low, space["data.batch_symbols"].values
-    ((128, 192, 256, 384, 448), 0, (150, 300, 600))
+    ((128, 192, 256, 384, 448), 0.0, (150, 300, 600))
     """
     space = {
         name: found.with_value(value_of(base, name)) for name, found in DEFAULT_SPACE.items() if _applies(name, base)
