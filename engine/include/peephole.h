@@ -46,7 +46,7 @@ enum peephole_form { PEEPHOLE_NONE = 0, PEEPHOLE_DIAGONAL = 1, PEEPHOLE_FULL = 2
 
 enum peephole_cell { PEEPHOLE_LSTM = 0, PEEPHOLE_GRU = 1 };
 
-/* The states of which a step takes a share of what the cell computes, and keeps the rest of the step before: zoneout, (43). */
+/* Zoneout, (43): the states of which a step keeps a share of the value before it. */
 enum peephole_zoneout { PEEPHOLE_ZONEOUT_OF_H = 1, PEEPHOLE_ZONEOUT_OF_C = 2 };
 
 /* Operands of matrix products: the numbers themselves, or floats rounded to bfloat16, with sums in float. */
@@ -75,7 +75,7 @@ typedef struct peephole_lstm {
   const void *bias;            /* (4H)     b_i, b_f, b_c, b_o; of a GRU (3H) b_xr, b_xz, b_xn */
   const void *bias_hidden;     /* (3H)     b_hr, b_hz, b_hn of a GRU; else NULL */
   const void *weight_peephole; /* (3H,H) full, (3,H) diagonal: W_ci, W_cf, W_co; NULL for none */
-  const void *taken_h;         /* (B,T,H)  the share of h̃_t that step t takes; not read without zoneout of h */
+  const void *taken_h;         /* (B,T,H)  h_t = taken_h h̃_t + (1 - taken_h) h_{t-1}; not read without zoneout of h */
   const void *taken_c;         /* (B,T,H)  likewise of c̃_t */
   const void *gain;            /* (4H), of a GRU (3H)  γ of the gates, as the weights; not read without layer_norm */
   const void *cell_gain;       /* (H)      γ of (45); likewise, and not of a GRU, as the next */

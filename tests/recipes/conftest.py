@@ -17,17 +17,19 @@ def prepare(request):
 
 @pytest.fixture
 def report(request, monkeypatch):
-    """Return the definitions of report.py, run with its folder on the path; unload its modules afterwards."""
-    monkeypatch.syspath_prepend(str(request.module.RECIPE))
-    monkeypatch.delitem(sys.modules, "prepare", raising=False)
-    yield SimpleNamespace(**runpy.run_path(str(request.module.RECIPE / "report.py")))
-    sys.modules.pop("prepare", None)
+    """Return the definitions of report.py."""
+    yield from definitions("report.py", request, monkeypatch)
 
 
 @pytest.fixture
 def recipe(request, monkeypatch):
-    """Return the definitions of run.py, likewise."""
+    """Return the definitions of run.py."""
+    yield from definitions("run.py", request, monkeypatch)
+
+
+def definitions(name, request, monkeypatch):
+    """Yield the definitions of a program, run with its folder on the path; unload its modules afterwards."""
     monkeypatch.syspath_prepend(str(request.module.RECIPE))
     monkeypatch.delitem(sys.modules, "prepare", raising=False)
-    yield SimpleNamespace(**runpy.run_path(str(request.module.RECIPE / "run.py")))
+    yield SimpleNamespace(**runpy.run_path(str(request.module.RECIPE / name)))
     sys.modules.pop("prepare", None)

@@ -11,7 +11,7 @@ template <class T>
   return fma(splat<T>(z), before, splat<T>(1 - z) * fresh);
 }
 
-// In training: of what a step computed it takes a share, 0, 1 or 1 - z; the rest is of what was before.
+// In training: returns taken computed + (1 - taken) before. `taken` is 0 or 1, drawn; where only a loss is measured 1 - z.
 template <class T>
 [[gnu::always_inline]] inline Vector<T> mixed_state(Vector<T> taken, Vector<T> computed, Vector<T> before) {
   return fma(taken, computed, (splat<T>(1) - taken) * before);

@@ -247,7 +247,7 @@ class CellBackward {
     before_output_gate(part, step, q, unit, dc);
   }
 
-  // (43): leaves the gradients of what the step computed.
+  // (43): `dh` and `dc`, the gradients of h_t and c_t, become those of h̃_t and c̃_t.
   [[gnu::always_inline]] inline void split_states(int64_t at, int64_t rank, int64_t unit, Vector<T> &dh, Vector<T> &dc) const {
     if (cell.keeps_states()) {
       T *kept = kept_states + rank * units + unit;
@@ -311,7 +311,7 @@ class CellBackward {
     }
   }
 
-  // (43) for L units: returns the gradient of what a step computed, and stores that of what was before.
+  // (43) for L units: returns the gradient of the computed state c̃_t or h̃_t, and stores that of the state before the step.
   Vector<T> split(const void *taken, int64_t at, int64_t unit, Vector<T> d_state, T *before) const {
     const Vector<T> share = share_taken<T>(taken, walk, at, unit, H);
     store(before, (splat<T>(1) - share) * d_state);

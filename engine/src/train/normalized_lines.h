@@ -1,7 +1,8 @@
 // Layer normalisation in training, (44)-(46): of the gates of a layer and, of an LSTM, the cell that its output reads.
 //
-// A line is what one step of one sequence normalises as a whole: the H units of a gate, 0 beyond them. Lines of a layer are
-// numbered as its gains: i, f, g, o of an LSTM, then its cell; r, z, n of a GRU.
+// A line holds the numbers that share one mean and one variance: the H units of one gate, or of the cell, at one step of
+// one sequence; padding is 0. Lines are numbered in the order of the gains: i, f, g, o of an LSTM, then its cell; r, z, n of
+// a GRU.
 #pragma once
 
 #include <cmath>
@@ -110,7 +111,8 @@ class NormalizedBackward {
   // A line for gradients of a part's current row.
   T *gradients(int64_t part, int line) const { return of(temporary, part, line); }
 
-  // The line of gradients of what gain and bias made becomes that of what was normalised; beyond the last unit 0.
+  // Backward through (44): gradients(part, line) holds the gradient of the result, and then that of z, with padding 0. Adds to
+  // the gradients of gain and bias.
   void run(int64_t part, int64_t rank, int64_t at, int line) const {
     T *d = gradients(part, line), *d_gain = of(d_gains, rank, line), *d_bias = of(d_biases, rank, line);
     const T *normal = saved.line(at, line), *gain = gains + line * units;

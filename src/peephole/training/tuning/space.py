@@ -113,9 +113,9 @@ them to the settings from which a search starts."""
 
 
 def default_space(base: Config) -> Space:
-    """Return what is searched where nothing else is given: the default space, with the settings of `base` in it.
+    """Return the default space, widened where needed so that it includes the settings of `base`.
 
-    Settings that change nothing in models like `base` are left out. Batches are searched around those of `base`.
+    Batches are half of, equal to, and twice those of `base`. Settings that change nothing in its model are left out.
 
     >>> space = default_space(Config().with_values({"hidden_size": 448, "dropout": 0, "batch_symbols": 300}))
     >>> space["model.hidden_size"].values, space["model.dropout"].low, space["data.batch_symbols"].values
