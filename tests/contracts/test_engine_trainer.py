@@ -73,6 +73,8 @@ def test_settings_of_the_update(train):
             "norm, diagonal",
             "norm of whole vectors",
             "norm, gru",
+            "teacher",
+            "teacher, consistency",
         ),
         *("frames joined, pyramid", "convolutions of planes", "three convolutions"),
         *("vectors", "vectors in constant units", "vectors, no feedback", "many quantiles"),
@@ -86,7 +88,19 @@ def test_gradients_in_float32(name, dropout, instruction_set):
 @instruction_sets
 @pytest.mark.parametrize(
     "name",
-    ["default", "stacked", "mean", "no dropout", "copying", "frames", "ctc", "vectors, no feedback", "zoneout", "norm"],
+    [
+        "default",
+        "stacked",
+        "mean",
+        "no dropout",
+        "copying",
+        "frames",
+        "ctc",
+        "vectors, no feedback",
+        "zoneout",
+        "norm",
+        "teacher",
+    ],
 )
 def test_bfloat16_products_are_close_to_float32(name, instruction_set):
     """bfloat16 has 8 bits of mantissa, and errors of several products add up."""
@@ -100,7 +114,7 @@ def test_losses_with_zoneout_are_those_of_its_mean(name):
     """Not of drawn masks, as on dev; the average's weights are the first ones before any step."""
     case = CASES[name]
     batch, trainer, network = case.batch(), case.trainer(), case.network().eval()
-    source, lengths, target, _ = map(torch.from_numpy, arguments(batch))
+    source, lengths, target = map(torch.from_numpy, arguments(batch)[:3])
     with torch.no_grad(), use_engine("off"):
         wanted = float(network.loss_sum(source, lengths, target, ctc_weight=case.config.train.ctc_weight))
     for averaged in (False, True):

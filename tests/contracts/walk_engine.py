@@ -42,11 +42,11 @@ class Arrays:
     def add_bytes(self, name: str, count: int) -> None:
         self.addresses[name] = C.malloc(count)
 
-    def add_integers(self, name: str, numbers: list[int]) -> None:
-        self.add_bytes(name, 8 * len(numbers))
+    def add_integers(self, name: str, numbers: list[int], kind: Any = ctypes.c_int64) -> None:
+        self.add_bytes(name, ctypes.sizeof(kind) * len(numbers))
         address = self.addresses[name]
         assert address is not None
-        (ctypes.c_int64 * len(numbers)).from_address(address)[:] = numbers
+        (kind * len(numbers)).from_address(address)[:] = numbers
 
     def free(self) -> None:
         for address in self.addresses.values():
@@ -168,6 +168,10 @@ def call_output_loss(problem: engine.OutputLossProblem, instruction_set: str, se
         if problem.consistency_loss:
             targets[N // 2 :] = targets[: N // 2]
         arrays.add_integers("targets", targets)
+        if problem.teacher_weight:
+            count = N * problem.num_taught
+            arrays.add_integers("taught_symbols", [draw.randrange(V) for _ in range(count)], ctypes.c_int32)
+            arrays.add_bytes("taught_shares", 4 * count)
         if problem.steps:
             pairs = N // problem.steps
             for own in (arrays, gradients):
@@ -324,6 +328,8 @@ def main() -> None:
             more = {"steps": rows // 3 or 1, "source_steps": 7}
         elif calls % 2:
             more, rows = {"consistency_loss": 2.0}, rows + rows % 2  # of two halves
+        if not copied and calls % 3:
+            more |= {"teacher_weight": 0.5, "num_taught": 1 + calls % 3}
         output_loss = engine.OutputLossProblem(*number, threads, rows, *sizes, padding=0, label_smoothing=0.1, **more)
         call_output_loss(output_loss, instruction_set, calls)
         calls += 1

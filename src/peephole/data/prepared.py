@@ -100,7 +100,8 @@ def prepare(
         dev_path: likewise; None holds out some sources of the training file.
         config: its sections data and symbols are used.
         folder: created if it is missing; other files in it are not touched.
-        known: the symbol tables of a model, to which new symbols are added; None learns new tables.
+        known: the symbol tables of a model, to which new symbols are added, or of a teacher, which do not grow; None
+            learns new tables.
 
     Raises:
         DataError: a file cannot be read or holds a bad line, all pairs are the same, none is short enough,
@@ -281,6 +282,9 @@ def _learn(
     pairs = _training_pairs(train_path, scan.held_out, config)
     every: Iterator[str] = (getattr(pair, side) for pair in pairs for side in sides)
     texts = (text for text in every if len(text) <= longest)
+    if known is not None and not known.grow:
+        table: Symbols = getattr(known, sides[0])
+        return table, f"{name}: {table.kind}, the teacher's {len(table)} with the specials"
     if known is not None:
         return grow_table(name, getattr(known, sides[0]), texts, config.symbols)
     samples = {side: [getattr(pair, side) for pair in scan.sample] for side in sides}
