@@ -18,7 +18,7 @@ from contracts.training_checks import (
     some_batch,
 )
 from peephole import engine
-from peephole.data.batch import make_batch
+from peephole.data.batch import Taught, make_batch
 from peephole.nn import use_engine
 from peephole.symbols import PAD
 
@@ -187,7 +187,10 @@ def padded(batch):
     source = np.pad(batch.source, ((0, 0), (0, 11), (0, 0))[: batch.source.ndim], constant_values=9)
     missing = np.nan if batch.target.ndim == 3 else PAD
     target = np.pad(batch.target, ((0, 0), (0, 2), (0, 0))[: batch.target.ndim], constant_values=missing)
-    return replace(batch, source=source, target=target)
+    taught = None
+    if batch.taught is not None:
+        taught = Taught(*(np.pad(array, ((0, 0), (0, 2), (0, 0))) for array in batch.taught))
+    return replace(batch, source=source, target=target, taught=taught)
 
 
 @pytest.mark.parametrize("dropout", [0, 0.3])

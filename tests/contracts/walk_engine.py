@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 
 from peephole import engine
+from peephole.data.batch import Taught
 from peephole.engine.step_settings import NUMBERS, StepSettings, step_bytes
 from peephole.engine.trainer import EngineTrainer
 from peephole.nn.schema import Architecture, tensors
@@ -245,7 +246,8 @@ def train(model: dict[str, Any], precision: str, threads: int, instruction_set: 
     weights = {name: draw.normal(scale=0.5, size=shape) for name, shape in shapes.items()}
     coverage_loss = 0.5 * (architecture.attention == "coverage" and architecture.context == "attention")
     twice = architecture.output == "symbols" and seed % 2 == 0
-    losses = coverage_loss, 2.0 * twice
+    teacher_weight = 0.5 * (architecture.output == "symbols" and seed % 3 > 0)
+    losses = coverage_loss, 2.0 * twice, teacher_weight
     settings = StepSettings(
         0.2 * (seed % 2), seed % 3 == 1, 0.1, 1.0, 0.01, 0.9, threads, precision, seed, *losses, 2, 3, 2, 4
     )
@@ -270,10 +272,14 @@ def train(model: dict[str, Any], precision: str, threads: int, instruction_set: 
         if twice:
             source, source_lengths, target = (np.concatenate([a, a]) for a in (source, source_lengths, target))
             examples = np.concatenate([examples, examples + 1000])
+        taught = None
+        if teacher_weight:
+            symbols = draw.integers(0, 7, (*target.shape, 3))
+            taught = Taught(symbols, np.full(symbols.shape, 1 / 3, np.float32))
         given = source, source_lengths, target
         sampling = 0.5 * (architecture.output_size is None)
-        trainer.step(*given, examples, step=step, learning_rate=0.01, divisor=1, sampling_probability=sampling)
-        trainer.gradients(*given, examples, step=step, divisor=1)
+        trainer.step(*given, examples, taught, step=step, learning_rate=0.01, divisor=1, sampling_probability=sampling)
+        trainer.gradients(*given, examples, taught, step=step, divisor=1)
         trainer.loss(*given, averaged=seed % 2 == 1)
         if architecture.output == "gaussian":
             trainer.log_densities(*given)

@@ -22,6 +22,13 @@ class KnownSymbols(NamedTuple):
     grow: bool = True
     """Whether symbols that are new in the data are added; a teacher gives them no probability."""
 
+    def table(self, name: str, side: str, texts: Iterable[str], config: SymbolsConfig) -> tuple[Symbols, str]:
+        """Return the table of a side, grown where it may grow, and a line about it; arguments as of `grow_table`."""
+        own: Symbols = getattr(self, side)
+        if self.grow:
+            return grow_table(name, own, texts, config)
+        return own, f"{name}: {own.kind}, the teacher's {len(own)} with the specials"
+
     def digest(self) -> str:
         """Return a SHA-256 of both tables, and of whether they grow."""
         content = [self.source.to_json(), self.target.to_json(), *([] if self.grow else [False])]
