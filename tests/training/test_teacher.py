@@ -172,11 +172,13 @@ def test_teachers_that_cannot_teach_are_refused(project):
     refuse("nothing.safetensors: no such file", ModelFileError, **{"train.teacher": "nothing.safetensors"})
     (project / "text.safetensors").write_text("no model")
     refuse("text.safetensors: ", ModelFileError, **{"train.teacher": "text.safetensors"})
+    (project / "cut.safetensors").write_bytes((project / "a.safetensors").read_bytes()[:-100])
+    refuse(r"^cut\.safetensors: not a whole", ModelFileError, **{"train.teacher": "b.safetensors,cut.safetensors"})
     more = [f"{word}z\t{word.upper()}Z\n" for word in words(50)]
     (project / "more.tsv").write_text("".join(more), encoding="utf-8")
     peephole.train("more.tsv", out="z.safetensors", **TAUGHT)
     refuse(
-        r"z\.safetensors: its symbols differ from those of a\.safetensors",
+        r"z\.safetensors: its source_symbols differ from those of a\.safetensors",
         ModelFileError,
         **{"train.teacher": "a.safetensors,z.safetensors"},
     )

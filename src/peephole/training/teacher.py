@@ -13,7 +13,8 @@ from typing import TYPE_CHECKING
 from peephole.config import Config
 from peephole.data import KnownSymbols
 from peephole.data.stamp import file_digest
-from peephole.errors import ConfigError, ModelFileError
+from peephole.errors import ConfigError
+from peephole.model import load
 from peephole.storage.header import Header, read_header
 from peephole.symbols import FRAME_KINDS
 from peephole.training.copied import CopiedModel
@@ -57,20 +58,15 @@ def read_teacher(config: Config) -> Teacher | None:
     """Return the teacher that the settings name; None if they name none.
 
     Raises:
-        ModelFileError: a model is missing or damaged, or the models have different symbols.
+        ModelFileError: a model is missing or damaged, or the models are no ensemble.
         ConfigError: a model cannot teach the model of these settings.
     """
     if config.train.teacher is None:
         return None
     names = [config.train.teacher] if Path(config.train.teacher).exists() else config.train.teacher.split(",")
-    headers = [read_header(name) for name in names]
-    tables = _tables(headers[0])
-    for name, header in zip(names, headers, strict=True):
-        _check_model(name, header, config)
-        if _tables(header).digest() != tables.digest():
-            raise ModelFileError(
-                f"{name}: its symbols differ from those of {names[0]}; a teacher's models need the same"
-            )
+    for name in names:
+        _check_model(name, read_header(name), config)
+    load(*names)  # finds damaged files before a run is made, and models that are no ensemble
     return Teacher(tuple(CopiedModel(name, file_digest(Path(name))) for name in names))
 
 
