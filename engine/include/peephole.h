@@ -31,7 +31,7 @@
 extern "C" {
 #endif
 
-#define PEEPHOLE_ABI_VERSION 23
+#define PEEPHOLE_ABI_VERSION 24
 
 /* What a function returns. */
 enum peephole_status {
@@ -228,6 +228,9 @@ typedef struct peephole_linear_gradients {
  * `copied` is y), and s weighs -log p(target) against -1/V times the sum of log p_vocab. Row n is step n % U of pair
  * n / U. A target of V or more must be among the `copied` of its pair, or the loss is infinite.
  *
+ * With a teacher of weight l, (69), the gold distribution is (1 - l) of that and l times the shares of K symbols at the
+ * row's position: those of another model. No copying.
+ *
  * With a consistency loss of weight a, row n + N/2 reads the same as row n with other dropout, and has its target. a times half
  * of KL(p_n || p_{n+N/2}) + KL(p_{n+N/2} || p_n) is added for each real row n < N/2, (68). */
 typedef struct peephole_output_loss {
@@ -239,12 +242,16 @@ typedef struct peephole_output_loss {
   int64_t padding;        /* the target of padding rows, which are left out of the loss and whose r is not read */
   double label_smoothing; /* s, from 0 to 1 */
   double consistency_loss; /* a, at least 0; 0 with `gates` */
+  double teacher_weight;   /* l, from 0 to 1; 0 with `gates` */
+  int64_t num_taught;      /* K, at least 1 with a teacher */
+  const int32_t *taught_symbols; /* (positions,K)  in [0, V) for real rows; not read without a teacher, nor is the next */
+  const float *taught_shares;    /* (positions,K)  at least 0, with sum 1 */
   const int64_t *targets; /* (N)    in [0, V); with `gates` at least 0 */
   const void *readouts;   /* (N,H)  r */
   const void *weight;     /* (V,H)  W */
   const void *bias;       /* (V)    b */
-  const void *gates;      /* (N)    g; NULL: no copying, and the next three are not read */
-  const int64_t *positions; /* (N)  b U + t of each row; NULL: row n is position n */
+  const void *gates;      /* (N)    g; NULL: no copying, and `weights` and `copied` are not read */
+  const int64_t *positions; /* (N)  b U + t of each row, for copying and a teacher; NULL: row n is position n */
   const void *weights;    /* (B U,T)  the weights of attention by position, not read where copied is padding */
   const int64_t *copied;  /* (B,T)  the target symbol that a copy of each source symbol is; padding past its length */
   void *loss;             /* (1)    written */
@@ -298,6 +305,8 @@ typedef struct peephole_trainer_settings {
                                    targets of symbols */
   double consistency_loss;      /* its weight in the loss of gradients and updates, (68): pair b + B/2 of a step is then pair b
                                    again with another number in `examples`; 0 unless targets are symbols, not copied ones */
+  double teacher_weight;        /* the share of the gold distribution that a step's `taught_shares` give in gradients and updates,
+                                   (69), from 0 to 1; 0 unless targets are symbols, not copied ones */
   double ctc_weight;            /* the share w of CTC in all losses, (33), above 0 to 1; not read without a CTC output */
   int64_t time_masks, time_mask_size;       /* SpecAugment of frames, in gradients and updates: the number of masks and the */
   int64_t feature_masks, feature_mask_size; /* most frames, or numbers of all frames, that one covers. Not read of symbols */
@@ -339,6 +348,9 @@ typedef struct peephole_trainer_step {
                                     symbol is; else not read */
   const int64_t *targets;        /* (B,U)  in [0, V), or if the model copies at least 0: at least one symbol, then <pad>, which
                                     no real symbol is. Not read for a network whose targets are vectors */
+  int64_t num_taught;            /* K, at least 1 with a teacher_weight above 0; else not read, nor are the next two */
+  const int32_t *taught_symbols; /* (B,U,K)  in [0, V) */
+  const float *taught_shares;    /* (B,U,K)  of the symbols: at least 0, with sum 1; not read for <pad> */
   const float *vectors;          /* (B,U,D)  of such a network, else not read. A component that is not finite is missing: it adds
                                     nothing to the loss, and 0, the mean, is fed in its place. Nothing is computed past the
                                     last step with another one, but for the first step */
@@ -423,6 +435,8 @@ typedef struct peephole_request {
   double temperature;            /* samples: above 0 */
   double top_p;                  /* samples: from the fewest symbols with this total probability; 1: all */
   int64_t top_k;                 /* samples: from this many most probable symbols; 0: all */
+  int64_t num_alternatives;      /* given targets: how many of the most probable symbols are returned for each position, at most
+                                    V; 0: none */
   const uint64_t *generators;    /* (B,4)  samples: a random number generator for each source, PCG64 as in NumPy: the high
                                     and low halves of its state, then those of its increment, which is odd. Symbol t of
                                     sample s is drawn with its number s * max_lengths[b] + t */
@@ -441,7 +455,9 @@ typedef struct peephole_result {
   const int64_t *offsets;         /* (N+1)  the symbols of target n are those from offsets[n] up to offsets[n + 1] */
   const int32_t *symbols;         /* with </s> where it was predicted */
   const float *symbol_log_probs;  /* log p of each symbol given those before it */
-  const int32_t *likeliest;       /* given targets: the most probable symbol at each position; else NULL */
+  int64_t num_alternatives;       /* k      that of the request for given targets, else 0 */
+  const int32_t *top_symbols;     /* (symbols of all targets, k)  the most probable symbols at each position; NULL for k = 0 */
+  const float *top_log_probs;     /* likewise, log p of each */
   const int64_t *attention_offsets; /* (N+1)  target n has U x S weights, (16), with U its symbols without </s> and
                                        S the places of its source: T, fewer if the encoder joins steps */
   const float *attention;         /* NULL if no model has attention, or with_attention is 0 */
@@ -455,7 +471,7 @@ typedef struct peephole_answers {
   int64_t num_sources;           /* N */
   const int64_t *tickets;        /* (N) */
   const char *const *errors;     /* (N)    NULL, or one line: why the search for this source failed, and it has no targets */
-  const peephole_result *result; /* their targets; `source` counts from 0 to N - 1, and likeliest is NULL */
+  const peephole_result *result; /* their targets; `source` counts from 0 to N - 1, and there are no alternatives */
 } peephole_answers;
 
 /* What became of a hypothesis that a beam search considered. */

@@ -99,6 +99,11 @@ def check_consistency(
             f"train.consistency_loss: wanted model.output='symbols', or 0; got {train.consistency_loss:g} with "
             f"model.output={model.output!r}"
         )
+    if train.teacher is not None and model.output != "symbols":
+        raise ConfigError(
+            f"train.teacher: wanted model.output='symbols' with it, or none; got {train.teacher!r} with "
+            f"model.output={model.output!r}"
+        )
     if search.ctc_weight and not model.ctc:
         raise ConfigError(f"search.ctc_weight: wanted model.ctc=true, or 0; got {search.ctc_weight:g} without CTC")
     if model.ctc and not train.ctc_weight:

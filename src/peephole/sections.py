@@ -270,6 +270,12 @@ class TrainConfig:
         low=0,
         high=100,
     )
+    teacher: str | None = option(
+        None, "model file, or several as A,B, whose mean probabilities are learned beside the gold symbols, (69)"
+    )
+    teacher_weight: float = option(
+        0.5, "train.teacher: its share of the gold distribution (69); 1 learns from it alone", low=0, high=1
+    )
     ctc_weight: float = option(0.3, "model.ctc: share w of the CTC loss in the loss (33)", low=0, high=1)
     loss_mean: Literal["symbol", "pair"] = option(
         "symbol", "the mean of (12): over symbols, so that long pairs do not set the step size, or over pairs"

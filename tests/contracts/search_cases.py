@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import random
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
 
 from peephole.config import Config, SearchConfig
-from peephole.engine.packed import PackedModel
+from peephole.engine.packed import PackedModel, PackedSearch
 from peephole.nn import Seq2Seq, build_seq2seq
+from peephole.search.torch import DefinitionSearch
 from peephole.storage.model_file import ModelFile, encode_model
 from peephole.storage.quantization import Stored
 from peephole.symbols import EOS, CharacterSymbols
@@ -164,3 +166,19 @@ def compared_sources() -> tuple[list[list[int]], list[int]]:
     """Return sources and the longest targets to search for."""
     sources = make_sources(9, seed=1)
     return sources, [len(source) + 3 for source in sources]
+
+
+def check_alternatives(
+    got: PackedSearch,
+    wanted: DefinitionSearch,
+    sources: Sequence[Any],
+    targets: Sequence[Sequence[int]],
+    config: SearchConfig,
+) -> None:
+    """Raise AssertionError unless the most probable symbols at each place, and their log p, are the definition's."""
+    for count in (1, 4):
+        pairs = zip(*(search.alternatives(sources, targets, config, count) for search in (got, wanted)), strict=True)
+        for target, ((symbols, log_probs), (best, scores)) in zip(targets, pairs, strict=True):
+            assert symbols.shape == log_probs.shape == (len(target) + 1, count)
+            assert symbols.tolist() == best.tolist()
+            np.testing.assert_allclose(log_probs, scores, rtol=0, atol=TOLERANCE)

@@ -19,7 +19,17 @@ from peephole.nn.schema import Architecture, tensors
 from peephole.search.torch import DefinitionSearch
 from peephole.storage.quantization import Stored, dequantize, quantize
 
-from .search_cases import ROUNDING, SEARCHES, SOURCE, TARGET, assert_same, make_config, make_network, pack
+from .search_cases import (
+    ROUNDING,
+    SEARCHES,
+    SOURCE,
+    TARGET,
+    assert_same,
+    check_alternatives,
+    make_config,
+    make_network,
+    pack,
+)
 
 pytestmark = pytest.mark.skipif(not engine.available(), reason="the engine was not built")
 
@@ -103,7 +113,7 @@ def test_given_targets_and_prefixes_equal_the_definition(shape: str) -> None:
     search = SearchConfig(batch_size=5)
     wanted = [[hypothesis] for hypothesis in definition.force(SOURCES, given, search)]
     assert_same([[hypothesis] for hypothesis in packed.force(SOURCES, given, search)], wanted)
-    assert packed.likeliest(SOURCES, given, search) == definition.likeliest(SOURCES, given, search)
+    check_alternatives(packed, definition, SOURCES, given, search)
     arguments = (SOURCES, [8] * 6, SEARCHES["beam"])
     assert_same(packed.find(*arguments, prefixes=given), definition.find(*arguments, prefixes=given))
 

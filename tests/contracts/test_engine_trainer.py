@@ -18,7 +18,7 @@ from contracts.training_checks import (
     some_batch,
 )
 from peephole import engine
-from peephole.data.batch import make_batch
+from peephole.data.batch import Taught, make_batch
 from peephole.nn import use_engine
 from peephole.symbols import PAD
 
@@ -73,6 +73,8 @@ def test_settings_of_the_update(train):
             "norm, diagonal",
             "norm of whole vectors",
             "norm, gru",
+            "teacher",
+            "teacher, consistency",
         ),
         *("frames joined, pyramid", "convolutions of planes", "three convolutions"),
         *("vectors", "vectors in constant units", "vectors, no feedback", "many quantiles"),
@@ -86,7 +88,19 @@ def test_gradients_in_float32(name, dropout, instruction_set):
 @instruction_sets
 @pytest.mark.parametrize(
     "name",
-    ["default", "stacked", "mean", "no dropout", "copying", "frames", "ctc", "vectors, no feedback", "zoneout", "norm"],
+    [
+        "default",
+        "stacked",
+        "mean",
+        "no dropout",
+        "copying",
+        "frames",
+        "ctc",
+        "vectors, no feedback",
+        "zoneout",
+        "norm",
+        "teacher",
+    ],
 )
 def test_bfloat16_products_are_close_to_float32(name, instruction_set):
     """bfloat16 has 8 bits of mantissa, and errors of several products add up."""
@@ -100,7 +114,7 @@ def test_losses_with_zoneout_are_those_of_its_mean(name):
     """Not of drawn masks, as on dev; the average's weights are the first ones before any step."""
     case = CASES[name]
     batch, trainer, network = case.batch(), case.trainer(), case.network().eval()
-    source, lengths, target, _ = map(torch.from_numpy, arguments(batch))
+    source, lengths, target = map(torch.from_numpy, arguments(batch)[:3])
     with torch.no_grad(), use_engine("off"):
         wanted = float(network.loss_sum(source, lengths, target, ctc_weight=case.config.train.ctc_weight))
     for averaged in (False, True):
@@ -173,7 +187,10 @@ def padded(batch):
     source = np.pad(batch.source, ((0, 0), (0, 11), (0, 0))[: batch.source.ndim], constant_values=9)
     missing = np.nan if batch.target.ndim == 3 else PAD
     target = np.pad(batch.target, ((0, 0), (0, 2), (0, 0))[: batch.target.ndim], constant_values=missing)
-    return replace(batch, source=source, target=target)
+    taught = None
+    if batch.taught is not None:
+        taught = Taught(*(np.pad(array, ((0, 0), (0, 2), (0, 0))) for array in batch.taught))
+    return replace(batch, source=source, target=target, taught=taught)
 
 
 @pytest.mark.parametrize("dropout", [0, 0.3])

@@ -17,6 +17,7 @@ from contracts.training_checks import (
 )
 from peephole import engine
 from peephole.config import Config
+from peephole.data.batch import Taught
 from peephole.engine.trainer import EngineTrainer, declined
 from peephole.errors import EngineError
 
@@ -214,6 +215,7 @@ def test_a_target_that_can_be_neither_generated_nor_copied_changes_nothing():
         ({"clip_norm": float("nan")}, "clip_norm: .* got nan"),
         ({"coverage_loss": -1.0}, "coverage_loss: .* got -1"),
         ({"consistency_loss": -1.0}, "consistency_loss: .* got -1"),
+        ({"teacher_weight": 1.5}, "teacher_weight: .* got 1.5"),
         ({"threads": 0}, "threads: .* got 0"),
         ({"precision": "16-mixed"}, "precision: wanted one of 32-true, 64-true, bf16-mixed, got '16-mixed'"),
     ],
@@ -273,6 +275,49 @@ def test_a_consistency_loss_needs_every_pair_twice():
     with pytest.raises(ValueError, match=f"target {half}: wanted that of pair 0 with a consistency loss, got another"):
         case.trainer().step(*arguments(changed), **how)
     assert np.isfinite(case.trainer().loss(*arguments(odd)[:3]))  # of which it is no part
+
+
+@pytest.mark.parametrize("name", ["copying", "vectors"])
+def test_a_teacher_is_of_a_vocabulary(name):
+    def make(architecture, sources, targets, weights, settings, instruction_set):
+        changed = settings._replace(teacher_weight=0.5)
+        return EngineTrainer(architecture, sources, targets, weights, changed, instruction_set)
+
+    with pytest.raises(ValueError, match="teacher_weight: wanted 0 for targets other than symbols, and with copying"):
+        CASES[name].trainer(make)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda taught: None, "taught: wanted symbols and shares of a teacher, got none"),
+        (lambda taught: Taught(taught.symbols[:, 1:], taught.shares[:, 1:]), r"taught symbols: wanted shape 5 x 5 x K"),
+        (lambda taught: taught._replace(shares=taught.shares[..., 1:]), r"taught shares: wanted shape 5 x 5 x K"),
+        (lambda taught: taught._replace(symbols=taught.shares), "taught symbols: wanted integers, got float32"),
+        (lambda taught: taught._replace(shares=taught.symbols), "taught shares: wanted floats, got int32"),
+        (lambda taught: Taught(*(array[..., :0] for array in taught)), "num_taught: wanted a number from 1"),
+        (
+            lambda taught: taught._replace(symbols=taught.symbols + 11),
+            "taught symbols of target 0: wanted symbols from 0",
+        ),
+        (
+            lambda taught: taught._replace(symbols=taught.symbols - 11),
+            "taught symbols of target 0: wanted symbols from 0",
+        ),
+        (
+            lambda taught: taught._replace(shares=taught.shares * 2),
+            "taught_shares: wanted a sum of 1 for each symbol, got 2",
+        ),
+        (lambda taught: taught._replace(shares=-taught.shares), "taught_shares: wanted numbers from 0, got -"),
+        (lambda taught: taught._replace(shares=taught.shares * np.nan), "taught_shares: wanted numbers from 0, got "),
+    ],
+)
+def test_what_a_teacher_gives_is_checked(change, message):
+    case, how = CASES["teacher"], {"step": 0, "learning_rate": 0.1, "divisor": 1}
+    batch = case.batch()
+    with pytest.raises(ValueError, match=message):
+        case.trainer().step(*arguments(replace(batch, taught=change(batch.taught))), **how)
+    assert np.isfinite(case.trainer().loss(*arguments(batch)[:3]))  # of which it is no part
 
 
 @pytest.mark.parametrize("name", ["mean", "language model"])

@@ -19,6 +19,7 @@ from contracts.wrong_trainers import (
     WRONG_GRADIENTS,
     WRONG_NORM,
     WRONG_STEPS,
+    WRONG_TEACHER,
     WRONG_VECTORS,
     WRONG_ZONEOUT,
 )
@@ -73,7 +74,8 @@ def ctc_loss_of_zero_weights(case, batch):
 
 @pytest.mark.parametrize("name", [name for name in CASES if "zoneout" not in name])
 def test_loss_is_that_of_plain_gradients(name):
-    plain = {"label_smoothing": 0, "coverage_loss": 0, "consistency_loss": 0, "time_masks": 0, "feature_masks": 0}
+    plain = dict.fromkeys(("label_smoothing", "coverage_loss", "consistency_loss", "time_masks", "feature_masks"), 0)
+    plain["teacher_weight"] = 0
     case = replace(CASES[name], dropout=0, train={**CASES[name].train, **plain})
     batch, trainer = CASES[name].batch(), CASES[name].trainer()
     result, _ = case.trainer().gradients(*arguments(batch), step=0, divisor=1)
@@ -90,6 +92,7 @@ FOUND_BY = {  # the case whose gradients differ, for each list
     "convolutions of planes": WRONG_FRAMES,
     "ctc": WRONG_CTC,
     "consistency": WRONG_CONSISTENCY,
+    "teacher": WRONG_TEACHER,
     "vectors in constant units": WRONG_VECTORS,
     "zoneout": WRONG_ZONEOUT,
     "norm": WRONG_NORM,

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 from contextlib import nullcontext
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -15,7 +16,7 @@ import pytest
 
 from peephole import engine
 from peephole.config import Config
-from peephole.data.batch import Batch, make_batch
+from peephole.data.batch import Batch, Taught, make_batch
 from peephole.engine.trainer import declined
 from peephole.nn import use_engine
 from peephole.nn.initial import initial_weights
@@ -48,6 +49,8 @@ CONFIGS: list[dict[str, Any]] = [
     {"layer_norm": True, "encoder_layers": 2, "decoder_layers": 2, "residual": True, "dropout": 0.2},
     {"cell": "gru", "peephole": "none", "layer_norm": True, "input": "none", "dropout": 0.0},
     {"peephole": "none", "loss_mean": "pair", "consistency_loss": 0.5, "dropout": 0.3},
+    {"train.teacher": "a", "teacher_weight": 0.7, "dropout": 0.3, "ctc": True},
+    {"train.teacher": "a", "input": "none", "consistency_loss": 0.5, "dropout": 0.3},
     {
         "input": "frames",
         "input_size": 5,
@@ -104,8 +107,16 @@ def batches(
         if vector_size:
             sides[1] = [rng.normal(size=(len(target), vector_size)).astype(np.float32) for target in sides[1]]
             sides[1][0][-1, 0] = np.nan
-        found.append(make_batch(sides[0], sides[1], np.arange(10 * number, 10 * number + len(sides[0]))))
+        batch = make_batch(sides[0], sides[1], np.arange(10 * number, 10 * number + len(sides[0])))
+        found.append(batch if vector_size else replace(batch, taught=some_taught(rng, batch)))  # read with a teacher
     return found
+
+
+def some_taught(rng: np.random.Generator, batch: Batch) -> Taught:
+    """Return what a teacher might give: two symbols with any shares."""
+    first = rng.random((*batch.target.shape, 1), np.float32)
+    symbols = rng.integers(len(SPECIALS), SYMBOLS[1], (*batch.target.shape, 2)).astype(np.int32)
+    return Taught(symbols, np.concatenate([first, 1 - first], 2))
 
 
 def make(kind: str, config: Config) -> Executor:

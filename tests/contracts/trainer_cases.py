@@ -5,6 +5,7 @@ from __future__ import annotations
 from contracts.training_checks import Case
 
 ZONEOUT = {"zoneout_hidden": 0.4, "zoneout_cell": 0.3}
+TEACHER = {"teacher": "a", "teacher_weight": 0.4}
 
 # Every pair of values of two settings occurs in some case
 CASES = {
@@ -136,6 +137,16 @@ CASES = {
     ),
     "consistency of a language model": Case({"input": "none", "peephole": "none"}, {"consistency_loss": 2.0}),
     "consistency, frames": Case({"input": "frames", "attention": "dot"}, {"consistency_loss": 1.0, "time_masks": 2}),
+    "teacher": Case({"encoder_layers": 2, "decoder_layers": 2, "peephole": "diagonal"}, TEACHER),
+    "teacher alone": Case({"attention_symbol": True, "peephole": "none"}, {"teacher": "a", "teacher_weight": 1}),
+    "teacher, ctc": Case({"ctc": True, "encoder_layers": 2}, {**TEACHER, "label_smoothing": 0}, dropout=0),
+    "teacher, sampling, frames": Case(
+        {"input": "frames", "input_feeding": True, "cell": "gru"},
+        {**TEACHER, "time_masks": 2},
+        sampling_probability=0.6,
+    ),
+    "teacher, consistency": Case({"context": "mean", "decoder_layers": 2}, {**TEACHER, "consistency_loss": 2.0}),
+    "teacher of a language model": Case({"input": "none"}, {**TEACHER, "consistency_loss": 0.5}),
     "vectors": Case(
         {"input": "frames", "output": "gaussian", "scaling": "source", "encoder_layers": 2, "decoder_layers": 2},
         {"time_masks": 2, "feature_masks": 1, "feature_mask_size": 2},

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -11,11 +11,12 @@ import torch
 from numpy.typing import NDArray
 
 from peephole.config import Config
-from peephole.data.batch import Batch, make_batch
+from peephole.data.batch import Batch, Taught, make_batch
 from peephole.engine.step_settings import MASKS, StepSettings
 from peephole.engine.trainer import EngineTrainer
 from peephole.nn import Noise, Seq2Seq, build_seq2seq, use_engine
 from peephole.nn.frontends import NormalizedFrames
+from peephole.nn.loss import Teacher
 from peephole.nn.masking import Masking
 from peephole.nn.schema import Architecture
 from peephole.nn.vectors import VectorSeq2Seq
@@ -71,6 +72,8 @@ class Case:
             batch = ctc_batch(seed, frames=self.reads_frames)
         else:
             batch = some_batch(seed, copies=self.model.get("output") == "copy", frames=self.reads_frames)
+        if self.config.train.teacher:
+            batch = replace(batch, taught=some_taught(seed, batch))
         return batch.twice() if self.config.train.consistency_loss else batch
 
     def network(self) -> Seq2Seq:
@@ -111,6 +114,7 @@ class Case:
             train.seed,
             train.coverage_loss,
             train.consistency_loss,
+            train.teacher_weight if train.teacher else 0.0,
             *(getattr(train, name) for name in MASKS),
             train.ctc_weight,
         )
@@ -176,9 +180,22 @@ def vector_batch(seed: int = 1, size: int | None = VECTOR_SIZE) -> Batch:
     return make_batch(sources, targets, draw.integers(0, 2**40, len(sources)))
 
 
-def arguments(batch: Batch) -> tuple[NDArray[Any], ...]:
+def some_taught(seed: int, batch: Batch, count: int = 4) -> Taught:
+    """Return what a teacher might give: any different symbols with shares that often are tiny, for padding, too."""
+    draw = np.random.default_rng((seed, 7))
+    shape = batch.target.shape
+    symbols = draw.permuted(np.tile(np.arange(NUM_TARGET_SYMBOLS, dtype=np.int32), (*shape, 1)), axis=2)[..., :count]
+    return Taught(symbols, exact_shares(draw, count, shape))
+
+
+def exact_shares(draw: np.random.Generator, count: int, shape: tuple[int, ...]) -> NDArray[np.float32]:
+    """Return shares, (*shape, count), whose sum is 1 without rounding; many are 0."""
+    return (draw.multinomial(1024, draw.dirichlet(np.full(count, 0.3), shape)) / 1024).astype(np.float32)
+
+
+def arguments(batch: Batch) -> tuple[Any, ...]:
     """Return a batch as a trainer takes it."""
-    return batch.source, batch.source_lengths, batch.target, batch.examples
+    return batch.source, batch.source_lengths, batch.target, batch.examples, batch.taught
 
 
 def arrays_of(tensors: Mapping[str, torch.Tensor]) -> Arrays:
@@ -188,11 +205,14 @@ def arrays_of(tensors: Mapping[str, torch.Tensor]) -> Arrays:
 
 def definition_loss(case: Case, network: Seq2Seq, batch: Batch, step: int) -> torch.Tensor:
     """Return the summed loss of a training step by the definition."""
-    source, lengths, target, examples = map(torch.from_numpy, arguments(batch))
+    source, lengths, target, examples = map(torch.from_numpy, arguments(batch)[:4])
     train = case.config.train
     noise = Noise(train.seed, step, examples, case.config.model.dropout, train.variational_dropout)
     how = {"noise": noise, "label_smoothing": train.label_smoothing, "coverage_weight": train.coverage_loss}
     how |= {"consistency_weight": train.consistency_loss, "ctc_weight": train.ctc_weight}
+    if train.teacher:
+        assert batch.taught is not None
+        how["teacher"] = Teacher(*map(torch.from_numpy, batch.taught), train.teacher_weight)
     with use_engine("off"):
         return network.loss_sum(source, lengths, target, sampling_probability=case.sampling_probability, **how)
 

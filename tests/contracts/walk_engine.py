@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 
 from peephole import engine
+from peephole.data.batch import Taught
 from peephole.engine.step_settings import NUMBERS, StepSettings, step_bytes
 from peephole.engine.trainer import EngineTrainer
 from peephole.nn.schema import Architecture, tensors
@@ -42,11 +43,11 @@ class Arrays:
     def add_bytes(self, name: str, count: int) -> None:
         self.addresses[name] = C.malloc(count)
 
-    def add_integers(self, name: str, numbers: list[int]) -> None:
-        self.add_bytes(name, 8 * len(numbers))
+    def add_integers(self, name: str, numbers: list[int], kind: Any = ctypes.c_int64) -> None:
+        self.add_bytes(name, ctypes.sizeof(kind) * len(numbers))
         address = self.addresses[name]
         assert address is not None
-        (ctypes.c_int64 * len(numbers)).from_address(address)[:] = numbers
+        (kind * len(numbers)).from_address(address)[:] = numbers
 
     def free(self) -> None:
         for address in self.addresses.values():
@@ -168,6 +169,10 @@ def call_output_loss(problem: engine.OutputLossProblem, instruction_set: str, se
         if problem.consistency_loss:
             targets[N // 2 :] = targets[: N // 2]
         arrays.add_integers("targets", targets)
+        if problem.teacher_weight:
+            count = N * problem.num_taught
+            arrays.add_integers("taught_symbols", [draw.randrange(V) for _ in range(count)], ctypes.c_int32)
+            arrays.add_bytes("taught_shares", 4 * count)
         if problem.steps:
             pairs = N // problem.steps
             for own in (arrays, gradients):
@@ -241,7 +246,8 @@ def train(model: dict[str, Any], precision: str, threads: int, instruction_set: 
     weights = {name: draw.normal(scale=0.5, size=shape) for name, shape in shapes.items()}
     coverage_loss = 0.5 * (architecture.attention == "coverage" and architecture.context == "attention")
     twice = architecture.output == "symbols" and seed % 2 == 0
-    losses = coverage_loss, 2.0 * twice
+    teacher_weight = 0.5 * (architecture.output == "symbols" and seed % 3 > 0)
+    losses = coverage_loss, 2.0 * twice, teacher_weight
     settings = StepSettings(
         0.2 * (seed % 2), seed % 3 == 1, 0.1, 1.0, 0.01, 0.9, threads, precision, seed, *losses, 2, 3, 2, 4
     )
@@ -266,10 +272,14 @@ def train(model: dict[str, Any], precision: str, threads: int, instruction_set: 
         if twice:
             source, source_lengths, target = (np.concatenate([a, a]) for a in (source, source_lengths, target))
             examples = np.concatenate([examples, examples + 1000])
+        taught = None
+        if teacher_weight:
+            symbols = draw.integers(0, 7, (*target.shape, 3))
+            taught = Taught(symbols, np.full(symbols.shape, 1 / 3, np.float32))
         given = source, source_lengths, target
         sampling = 0.5 * (architecture.output_size is None)
-        trainer.step(*given, examples, step=step, learning_rate=0.01, divisor=1, sampling_probability=sampling)
-        trainer.gradients(*given, examples, step=step, divisor=1)
+        trainer.step(*given, examples, taught, step=step, learning_rate=0.01, divisor=1, sampling_probability=sampling)
+        trainer.gradients(*given, examples, taught, step=step, divisor=1)
         trainer.loss(*given, averaged=seed % 2 == 1)
         if architecture.output == "gaussian":
             trainer.log_densities(*given)
@@ -324,6 +334,8 @@ def main() -> None:
             more = {"steps": rows // 3 or 1, "source_steps": 7}
         elif calls % 2:
             more, rows = {"consistency_loss": 2.0}, rows + rows % 2  # of two halves
+        if not copied and calls % 3:
+            more |= {"teacher_weight": 0.5, "num_taught": 1 + calls % 3}
         output_loss = engine.OutputLossProblem(*number, threads, rows, *sizes, padding=0, label_smoothing=0.1, **more)
         call_output_loss(output_loss, instruction_set, calls)
         calls += 1

@@ -134,6 +134,35 @@ WRONG_COVERAGE_LOSSES = (
 )
 
 
+def right_teacher_loss(logits, target, teacher):
+    """Return -Σ_t Σ_k q_tk log p(y_tk) over the real steps, (69)."""
+    total = logits.new_zeros(())
+    for b, t in (target != PAD).nonzero().tolist():
+        log_p = torch.log_softmax(logits[b, t], 0)
+        for k in range(teacher.symbols.shape[2]):
+            total = total - teacher.shares[b, t, k] * log_p[int(teacher.symbols[b, t, k])]
+    return total
+
+
+WRONG_TEACHER_LOSSES = (
+    Wrong("padding counts", "(target != PAD)", "(target == target)"),
+    Wrong("</s> does not count", "(target != PAD)", "(target > EOS)"),
+    Wrong("the teacher of the step before", "teacher.symbols[b, t, k]", "teacher.symbols[b, t - 1, k]"),
+    Wrong("shares of the next symbol", "teacher.shares[b, t, k]", "teacher.shares[b, t, k - 1]"),
+    Wrong("the most probable symbol alone", "range(teacher.symbols.shape[2])", "range(1)"),
+    Wrong("logarithms of the shares", "teacher.shares[b, t, k] *", "teacher.shares[b, t, k].clamp(min=1e-9).log() *"),
+    Wrong("not normalised", "torch.log_softmax(logits[b, t], 0)", "logits[b, t]"),
+    Wrong("a mean over the symbols", "    return total", "    return total / int((target != PAD).sum())"),
+    Wrong("the divergence of the other direction", "- teacher.shares[b, t, k] *", "- logits[b, t].softmax(0)[k] *"),
+    Wrong(
+        "no gradient by the sum",
+        "torch.log_softmax(logits[b, t], 0)",
+        "logits[b, t] - logits[b, t].detach().logsumexp(0)",
+        "gradient",
+    ),
+)
+
+
 def right_consistency_loss(logits, target):
     """Return ½ Σ KL(p || q) + KL(q || p) over the real steps of both halves of the rows, (68)."""
     half = len(target) // 2

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from peephole.data.batch import SECOND
+from peephole.data.batch import SECOND, Taught
 from peephole.engine.trainer import EngineTrainer
 
 
@@ -48,9 +48,9 @@ class WithNumbers(EngineTrainer):
 
     changes: dict[str, Callable[[float], float]]
 
-    def _run(self, task: Any, source: Any, lengths: Any, target: Any, examples: Any, numbers: Any) -> Any:
+    def _run(self, task: Any, source: Any, lengths: Any, target: Any, examples: Any, taught: Any, numbers: Any) -> Any:
         changed = {name: self.changes.get(name, lambda value: value)(value) for name, value in numbers.items()}
-        return super()._run(task, source, lengths, target, examples, changed)
+        return super()._run(task, source, lengths, target, examples, taught, changed)
 
 
 def with_numbers(**changes: Callable[[float], float]) -> type[EngineTrainer]:
@@ -72,8 +72,8 @@ class WithSource(EngineTrainer):
 
     change: Callable[[Any], Any]
 
-    def _run(self, task: Any, source: Any, lengths: Any, target: Any, examples: Any, numbers: Any) -> Any:
-        return super()._run(task, type(self).change(source), lengths, target, examples, numbers)
+    def _run(self, task: Any, source: Any, lengths: Any, target: Any, examples: Any, taught: Any, numbers: Any) -> Any:
+        return super()._run(task, type(self).change(source), lengths, target, examples, taught, numbers)
 
 
 def with_source(change: Callable[[Any], Any]) -> type[EngineTrainer]:
@@ -86,8 +86,8 @@ class WithExamples(EngineTrainer):
 
     change: Callable[[Any], Any]
 
-    def _run(self, task: Any, source: Any, lengths: Any, target: Any, examples: Any, numbers: Any) -> Any:
-        return super()._run(task, source, lengths, target, type(self).change(examples), numbers)
+    def _run(self, task: Any, source: Any, lengths: Any, target: Any, examples: Any, taught: Any, numbers: Any) -> Any:
+        return super()._run(task, source, lengths, target, type(self).change(examples), taught, numbers)
 
 
 def with_examples(change: Callable[[Any], Any]) -> type[EngineTrainer]:
@@ -100,13 +100,27 @@ class WithTarget(EngineTrainer):
 
     change: Callable[[Any], Any]
 
-    def _run(self, task: Any, source: Any, lengths: Any, target: Any, examples: Any, numbers: Any) -> Any:
-        return super()._run(task, source, lengths, type(self).change(target), examples, numbers)
+    def _run(self, task: Any, source: Any, lengths: Any, target: Any, examples: Any, taught: Any, numbers: Any) -> Any:
+        return super()._run(task, source, lengths, type(self).change(target), examples, taught, numbers)
 
 
 def with_target(change: Callable[[Any], Any]) -> type[EngineTrainer]:
     """Return a class of trainers that change their targets."""
     return type("Changed", (WithTarget,), {"change": staticmethod(change)})
+
+
+class WithTaught(EngineTrainer):
+    """A trainer whose teacher gives something else."""
+
+    change: Callable[[Any], Any]
+
+    def _run(self, task: Any, source: Any, lengths: Any, target: Any, examples: Any, taught: Any, numbers: Any) -> Any:
+        return super()._run(task, source, lengths, target, examples, type(self).change(taught), numbers)
+
+
+def with_taught(change: Callable[[Any], Any]) -> type[EngineTrainer]:
+    """Return a class of trainers that change what their teacher gives."""
+    return type("Changed", (WithTaught,), {"change": staticmethod(change)})
 
 
 def with_architecture(**changes: Any) -> Callable[..., EngineTrainer]:
@@ -199,6 +213,21 @@ WRONG_CONSISTENCY: dict[str, Callable[..., EngineTrainer]] = {
     "half of its weight": with_settings(consistency_loss=1.5),
     "the same noise twice": with_examples(lambda examples: examples % SECOND),
     "the noise of other pairs": with_examples(lambda examples: np.roll(examples, 1)),
+}
+
+WRONG_TEACHER: dict[str, Callable[..., EngineTrainer]] = {
+    "no teacher": with_settings(teacher_weight=0.0),
+    "the teacher alone": with_settings(teacher_weight=1.0),
+    "weights swapped": with_settings(teacher_weight=0.6),
+    "label smoothing of all": with_settings(label_smoothing=0.1 / 0.6),
+    "a step late": with_taught(lambda taught: Taught(*(np.roll(array, 1, axis=1) for array in taught))),
+    "what it gives for another pair": with_taught(
+        lambda taught: Taught(*(np.roll(array, 1, axis=0) for array in taught))
+    ),
+    "shares of other symbols": with_taught(lambda taught: taught._replace(shares=np.roll(taught.shares, 1, axis=2))),
+    "the most probable symbol alone": with_taught(
+        lambda taught: taught._replace(shares=np.eye(taught.shares.shape[2], dtype=np.float32)[[0]] + 0 * taught.shares)
+    ),
 }
 
 # The sites of the case "vectors in constant units": source, target, readout, sampling

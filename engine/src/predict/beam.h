@@ -60,7 +60,7 @@ class Beam {
         int64_t &kept = attention[size_t(best.live)];
         if (kept < 0) kept = keep_attention(source, from.row);
         int64_t node = int64_t(source.nodes.size());
-        source.nodes.push_back({from.node, best.symbol, models_.log_probs(from.row)[best.symbol], 0, kept});
+        source.nodes.push_back({from.node, best.symbol, models_.log_probs(from.row)[best.symbol], kept});
         if (observer_) observer_->keep(source, best.live, best, node);
         if (best.symbol == PEEPHOLE_EOS)
           file(source, group, {final_score(source, best.score, node), node});

@@ -3,6 +3,7 @@
 
 #include <algorithm>
 #include <cstdint>
+#include <limits>
 #include <vector>
 
 #include "predict/generator.h"
@@ -16,7 +17,6 @@ struct Node {
   int64_t parent;  // -1: none
   int32_t symbol;
   float log_prob;
-  int32_t likeliest;
   int64_t attention;  // row of the source's attention
 };
 
@@ -47,6 +47,8 @@ struct Source {
   std::vector<Finished> finished;  // the result, best first; of samples and given targets, in their order
   std::vector<Node> nodes;
   std::vector<float> attention;
+  std::vector<int32_t> top_symbols;   // of a given target: the most probable ones at each position
+  std::vector<float> top_log_probs;   // likewise
   std::vector<Generator> generators;  // of each sample
   Phrases phrases;
   bool done = false;
@@ -80,6 +82,17 @@ inline const void *input_of(const Searcher &searcher, const peephole_request &re
   return request.sources + first;
 }
 
+// Appends the `count` most probable of some symbols, at least 1, and their log p.
+inline void add_most_probable(const Searcher &searcher, const float *log_probs, int64_t num_symbols, int64_t count,
+                              std::vector<int32_t> &symbols, std::vector<float> &found) {
+  std::vector<int64_t> best(static_cast<size_t>(count));
+  const int64_t possible = searcher.largest(log_probs, num_symbols, count, best.data());
+  for (int64_t i = 0; i < count; ++i) {  // symbols of probability 0, if these are all, have the lowest numbers
+    symbols.push_back(i < possible ? int32_t(best[size_t(i)]) : 0);
+    found.push_back(i < possible ? log_probs[best[size_t(i)]] : -std::numeric_limits<float>::infinity());
+  }
+}
+
 // The symbols of the hypothesis that ends in a node.
 inline std::vector<int32_t> symbols_of(const Source &source, int64_t last) {
   std::vector<int32_t> symbols;
@@ -90,17 +103,18 @@ inline std::vector<int32_t> symbols_of(const Source &source, int64_t last) {
 }
 
 // The target that ends in a node.
-inline Found trace(const Source &source, int64_t last, bool with_attention, bool with_likeliest) {
+inline Found trace(const Source &source, int64_t last, bool with_attention) {
   Found found;
   std::vector<int64_t> path;
   for (int64_t node = last; node >= 0; node = source.nodes[size_t(node)].parent) path.push_back(node);
   found.has_attention = with_attention;
+  found.top_symbols = source.top_symbols;
+  found.top_log_probs = source.top_log_probs;
   for (size_t i = path.size(); i-- > 0;) {
     const Node &node = source.nodes[size_t(path[i])];
     found.symbols.push_back(node.symbol);
     found.log_probs.push_back(node.log_prob);
     found.log_prob += double(node.log_prob);
-    if (with_likeliest) found.likeliest.push_back(node.likeliest);
     if (!with_attention || node.symbol == PEEPHOLE_EOS) continue;
     const float *weights = source.attention.data() + node.attention * source.places;
     found.attention.insert(found.attention.end(), weights, weights + source.places);

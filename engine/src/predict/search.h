@@ -15,7 +15,8 @@ namespace peephole {
 struct Found {
   std::vector<int32_t> symbols;   // with </s> where it was predicted
   std::vector<float> log_probs;   // of each
-  std::vector<int32_t> likeliest;  // the most probable symbol at each position; only for given targets
+  std::vector<int32_t> top_symbols;  // the most probable ones at each position of a given target, as many as wanted
+  std::vector<float> top_log_probs;  // likewise
   bool has_attention = false;     // and the request wants it
   std::vector<float> attention;   // (symbols without </s>, places of the source)
   double log_prob = 0;

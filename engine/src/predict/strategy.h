@@ -70,7 +70,7 @@ class Rows {
 class Strategy {
  public:
   Strategy(const Searcher &searcher, const peephole_request &request, Models &models)
-      : request_(request), models_(models), beam_(searcher, request, models), rules_(request), sampler_(request) {}
+      : searcher_(searcher), request_(request), models_(models), beam_(searcher, request, models), rules_(request), sampler_(request) {}
 
   // Adds the hypotheses without symbols, which continue a row of the decoders.
   void start(Source &source, int64_t row) const {
@@ -95,11 +95,12 @@ class Strategy {
     if (source.finished.empty()) fail(source);
     const bool attends = request_.with_attention && models_.any_attention();
     std::vector<Found> all;
-    for (const Finished &finished : source.finished) all.push_back(trace(source, finished.node, attends, is_given()));
+    for (const Finished &finished : source.finished) all.push_back(trace(source, finished.node, attends));
     return all;
   }
 
  private:
+  const Searcher &searcher_;
   const peephole_request &request_;
   Models &models_;
   Beam beam_;
@@ -131,13 +132,14 @@ class Strategy {
     std::vector<Live> live;
     for (const Live &from : source.live) {
       const float *log_probs = models_.log_probs(from.row);
-      int32_t likeliest = is_given() ? int32_t(std::max_element(log_probs, log_probs + source.num_symbols) - log_probs) : 0;
+      if (is_given() && request_.num_alternatives)  // a given target is the only hypothesis of its source
+        add_most_probable(searcher_, log_probs, source.num_symbols, request_.num_alternatives, source.top_symbols, source.top_log_probs);
       int32_t symbol = next_symbol(source, from, models_.scores(from.row));
       poll(source.num_symbols * (is_given() ? 1 : 64));
       int64_t node = int64_t(source.nodes.size());
       float log_prob = log_probs[symbol];
       if (log_prob != log_prob) fail(source);
-      source.nodes.push_back({from.node, symbol, log_prob, likeliest, keep_attention(source, from.row)});
+      source.nodes.push_back({from.node, symbol, log_prob, keep_attention(source, from.row)});
       if (symbol == PEEPHOLE_EOS || source.steps == source.max_length)
         source.finished[size_t(from.member)].node = node;
       else

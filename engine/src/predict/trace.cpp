@@ -178,12 +178,7 @@ void add_step(const Searcher &searcher, const float *log_probs, int64_t size, in
   const float chosen = log_probs[symbol];
   trace.log_probs.push_back(double(chosen));
   trace.ranks.push_back(1 + std::count_if(log_probs, log_probs + size, [&](float other) { return other > chosen; }));
-  std::vector<int64_t> best(static_cast<size_t>(top));
-  const int64_t found = searcher.largest(log_probs, size, top, best.data());
-  for (int64_t i = 0; i < top; ++i) {  // symbols of probability 0, if these are all, have the lowest numbers
-    trace.top_symbols.push_back(i < found ? int32_t(best[size_t(i)]) : 0);
-    trace.top_log_probs.push_back(i < found ? log_probs[best[size_t(i)]] : float(kNone));
-  }
+  add_most_probable(searcher, log_probs, size, top, trace.top_symbols, trace.top_log_probs);
 }
 
 }  // namespace

@@ -144,6 +144,11 @@ void check_search(const peephole_request &r) {
     check_at_least("min_length", 0, r.min_length);
     check_at_least("no_repeat_ngram", 0, r.no_repeat_ngram);
   }
+  if (r.kind == PEEPHOLE_FORCE) {
+    const int64_t size = int64_t(r.models[0]->tables[PEEPHOLE_TARGET].names.size());
+    check_at_least("num_alternatives", 0, r.num_alternatives);
+    if (r.num_alternatives > size) refuse("num_alternatives: wanted at most " + number(size) + ", got " + number(r.num_alternatives));
+  }
   if (r.kind == PEEPHOLE_BEAM) {
     check_at_least("beam_size", 1, r.beam_size);
     if (r.nbest > r.beam_size)

@@ -37,10 +37,13 @@ void gather(std::vector<Answer> given, Answers &to) {
   std::vector<std::vector<Found>> found;
   to.messages.reserve(given.size());  // so that the texts stay where they are
   for (Answer &answer : given) {
+    for (Found &target : answer.found) {  // other targets of this result may have none
+      target.top_symbols.clear();
+      target.top_log_probs.clear();
+    }
     to.all_tickets.push_back(answer.ticket);
     to.messages.push_back(answer.error ? message_of(answer.error) : "");
     to.all_errors.push_back(answer.error ? to.messages.back().c_str() : nullptr);
-    for (Found &target : answer.found) target.likeliest.clear();  // only given targets have them
     found.push_back(std::move(answer.found));
   }
   to.found.gather(found);

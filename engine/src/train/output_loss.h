@@ -3,7 +3,7 @@
 //
 // Logits are stored transposed, a panel of rows side by side in vectors: W needs no packing, a softmax needs no sum across
 // lanes, and the number of symbols need not be a multiple of the lanes. With a consistency loss the two rows of a pair are
-// neighbours.
+// neighbours. With a teacher the gold distribution, (69), has weights at several symbols; all else stays.
 #pragma once
 
 #include <algorithm>
@@ -22,7 +22,8 @@ class OutputLoss {
   OutputLoss(const peephole_output_loss &problem, const peephole_output_loss_gradients *gradients)
       : p(problem), d(gradients), s(problem, gradients != nullptr, problem.scratch) {}
 
-  // Returns whether all targets are symbols, and of a consistency loss those of both rows of every pair the same.
+  // Returns whether all targets and all that a teacher gives are symbols, and of a consistency loss the targets of both rows
+  // of every pair the same.
   bool run() {
     if (!find_rows()) return false;
     prepare();
@@ -80,6 +81,19 @@ class OutputLoss {
 
   bool has_pairs() const { return p.consistency_loss > 0; }
 
+  // The shares of the gold distribution: at the target, evenly at all symbols, and at those that a teacher gives.
+  double gold_share() const { return (1 - p.teacher_weight) * (1 - p.label_smoothing); }
+  double even_share() const { return (1 - p.teacher_weight) * p.label_smoothing; }
+
+  // Calls visit(symbol, share) for the symbols that the teacher of a real row gives.
+  template <class Visit>
+  void for_taught(int64_t n, Visit &&visit) const {
+    if (!(p.teacher_weight > 0)) return;
+    const int64_t first = position_of(p, s.places[n]) * p.num_taught;
+    for (int64_t k = first; k < first + p.num_taught; ++k)
+      visit(int64_t(p.taught_symbols[k]), p.teacher_weight * double(p.taught_shares[k]));
+  }
+
   bool find_rows() {
     const int64_t half = p.rows / 2;
     if (has_pairs() && !(p.rows == 2 * half && std::equal(p.targets, p.targets + half, p.targets + half))) return false;
@@ -88,12 +102,20 @@ class OutputLoss {
       if (p.targets[place] < 0 || (!p.gates && p.targets[place] >= V)) return false;
       if (p.targets[place] != p.padding) {
         s.places[N++] = place;
+        if (!teaches_symbols(place)) return false;
       } else if (d) {
         std::memset(to(d->readouts) + place * H, 0, size_t(H) * sizeof(T));
         if (p.gates) clear_copy<T>(p, *d, place);
       }
     }
     return true;
+  }
+
+  // Whether what a teacher gives for a real row are symbols.
+  bool teaches_symbols(int64_t row) const {
+    if (!(p.teacher_weight > 0)) return true;
+    const int32_t *taught = p.taught_symbols + position_of(p, row) * p.num_taught;
+    return std::all_of(taught, taught + p.num_taught, [this](int32_t symbol) { return symbol >= 0 && symbol < V; });
   }
 
   void prepare() {
@@ -121,9 +143,12 @@ class OutputLoss {
     });
     T most[kPanel], scale[kPanel];
     multiply(panel, columns, z, most);
-    double total[kPanel] = {}, spread[kPanel] = {}, gold[kPanel];
+    double total[kPanel] = {}, spread[kPanel] = {}, gold[kPanel], taught[kPanel] = {};
     int64_t count = least(width, N - panel.first);
-    for (int64_t n = 0; n < count; ++n) gold[n] = is_known(panel.first + n) ? z[target(panel.first + n) * width + n] : 0;
+    for (int64_t n = 0; n < count; ++n) {
+      gold[n] = is_known(panel.first + n) ? z[target(panel.first + n) * width + n] : 0;
+      for_taught(panel.first + n, [&](int64_t symbol, double share) { taught[n] += share * double(z[symbol * width + n]); });
+    }
     for (int64_t begin = 0; begin < V; begin += kSumBlock) {
       Vector<T> powers[kPanelVectors] = {}, plain[kPanelVectors] = {};
       for (int64_t symbol = begin; symbol < least(V, begin + kSumBlock); ++symbol)
@@ -143,19 +168,19 @@ class OutputLoss {
     double generated[kPanel];  // the share of log p's gradient that reaches log p_vocab: without copying all of it
     for (int64_t n = 0; n < count; ++n) {
       const double norm = std::log(total[n]) + most[n];
-      double wanted = (1 - p.label_smoothing) * gold[n];
+      double wanted = gold_share() * gold[n] + taught[n];
       generated[n] = 1;
       if (p.gates) {
         const int64_t place = s.places[panel.first + n];
         const Mixture<T> found(p, place, is_known(panel.first + n) ? gold[n] - norm : -kInfinity);
-        wanted = (1 - p.label_smoothing) * (found.log_p + norm);
+        wanted = gold_share() * (found.log_p + norm);
         generated[n] = found.generated;
         if (d) found.gradients(*d);
       }
-      if (p.label_smoothing > 0) wanted += p.label_smoothing * spread[n] / double(V);  // else a logit may be -∞
+      if (even_share() > 0) wanted += even_share() * spread[n] / double(V);  // else a logit may be -∞
       s.losses[panel.first + n] = norm - wanted;
     }
-    const T even = T(p.label_smoothing / double(V));
+    const T even = T(even_share() / double(V));
     if (has_pairs()) {
       T norms[kPanel];
       double divergences[kPanel];
@@ -167,15 +192,17 @@ class OutputLoss {
     if (!d) return;
     for (int64_t n = 0; n < width; ++n) {
       const bool copies = p.gates && n < count;
-      scale[n] = T((copies ? (1 - p.label_smoothing) * generated[n] + p.label_smoothing : 1) / total[n]);
+      scale[n] = T((copies ? gold_share() * generated[n] + even_share() : 1) / total[n]);
     }
     for (int64_t symbol = 0; symbol < V && !has_pairs(); ++symbol)
       for (int v = 0; v < vectors; ++v) {
         T *at = z + symbol * width + v * L;
         store(at, fma(load(at), load(scale + v * L), -splat<T>(even)));
       }
-    for (int64_t n = 0; n < count; ++n)
-      if (is_known(panel.first + n)) z[target(panel.first + n) * width + n] -= T((1 - p.label_smoothing) * generated[n]);
+    for (int64_t n = 0; n < count; ++n) {
+      if (is_known(panel.first + n)) z[target(panel.first + n) * width + n] -= T(gold_share() * generated[n]);
+      for_taught(panel.first + n, [&](int64_t symbol, double share) { z[symbol * width + n] -= T(share); });
+    }
     if constexpr (kCopies) copy_operands(s.gradients + (panel.first - chunk) * V, z, V * width, V * width);
   }
 

@@ -33,6 +33,7 @@ inline void check_settings(const peephole_trainer_settings &s) {
   check_range("weight_decay", s.weight_decay, 0, kMost, false);
   check_range("coverage_loss", s.coverage_loss, 0, kMost, false);
   check_range("consistency_loss", s.consistency_loss, 0, kMost, false);
+  check_range("teacher_weight", s.teacher_weight, 0, 1, false);
 }
 
 // Those of networks that read frames.
@@ -101,6 +102,23 @@ inline void check_pairs(const peephole_trainer_step &step) {
       refuse("target " + std::to_string(b + half) + ": wanted that of pair " + std::to_string(b) + " with a consistency loss, got another");
 }
 
+// What a teacher gives.
+inline void check_taught(const peephole::NetworkView &network, const peephole_trainer_step &step) {
+  constexpr double kRounding = 1e-3;
+  check_range("num_taught", double(step.num_taught), 1, 1 << 20, false);
+  if (!step.taught_symbols || !step.taught_shares) refuse("taught_symbols: wanted symbols and shares of a teacher, got none");
+  for (int64_t at = 0; at < step.batch * step.target_steps; ++at) {
+    if (step.targets[at] == PEEPHOLE_PAD) continue;
+    double sum = 0;
+    for (int64_t k = at * step.num_taught; k < (at + 1) * step.num_taught; ++k) {
+      check_symbol("taught symbols of target", at / step.target_steps, step.taught_symbols[k], network.target_embedding.rows);
+      if (!(step.taught_shares[k] >= 0)) refuse("taught_shares: wanted numbers from 0, got " + std::to_string(step.taught_shares[k]));
+      sum += double(step.taught_shares[k]);
+    }
+    if (!(std::abs(sum - 1) <= kRounding)) refuse("taught_shares: wanted a sum of 1 for each symbol, got " + std::to_string(sum));
+  }
+}
+
 inline void check_step(const peephole::NetworkView &network, const peephole_trainer_settings &settings, const peephole_trainer_step &step,
                        int32_t task, bool learns) {
   if (task < PEEPHOLE_UPDATE || task > PEEPHOLE_COMPUTE_AVERAGE_LOSS) refuse("task: got unknown number " + std::to_string(task));
@@ -109,6 +127,7 @@ inline void check_step(const peephole::NetworkView &network, const peephole_trai
   check_targets(network, step);
   if (!learns) return;
   if (settings.consistency_loss > 0) check_pairs(step);
+  if (settings.teacher_weight > 0) check_taught(network, step);
   if (!step.sites || !step.examples) refuse("examples: wanted numbers of examples and dropout sites, got none");
   check_range("step", double(step.step), 0, 1e15, false);
   check_range("learning_rate", step.learning_rate, 0, 1e300, false);

@@ -209,6 +209,8 @@ Architecture read_trainable(std::string_view architecture, const peephole_traine
     refuse("coverage_loss: wanted 0 without attention");
   if (settings.consistency_loss > 0 && read.output != Output::kSymbols)
     refuse("consistency_loss: wanted 0 for targets other than symbols, and with copying");
+  if (settings.teacher_weight > 0 && read.output != Output::kSymbols)
+    refuse("teacher_weight: wanted 0 for targets other than symbols, and with copying");
   if (read.ctc && !(settings.ctc_weight > 0 && settings.ctc_weight <= 1))
     refuse("ctc_weight: wanted a number above 0 and at most 1 with a CTC output, got " + std::to_string(settings.ctc_weight));
   return read;

@@ -55,7 +55,7 @@ class TrainingStep {
     target_inputs.find(rows, positions, previous, weights.target_embedding);
     gradients ? draw(step) : draw_shares(nullptr, nullptr);
     forward(weights);
-    double loss = vectors.exists() ? vectors.loss(weights, readout.dropped) : output(weights, gradients);
+    double loss = vectors.exists() ? vectors.loss(weights, readout.dropped) : output(step, weights, gradients);
     if (step.log_densities) vectors.log_densities(first_rows, lengths, step.log_densities);
     if (ctc.exists()) loss = ctc.forward(weights, lengths, loss);
     if (gradients) backward(weights, *gradients);
@@ -319,13 +319,18 @@ class TrainingStep {
     return p;
   }
 
-  double output(const NetworkView &w, const NetworkView *g) const {
+  double output(const peephole_trainer_step &step, const NetworkView &w, const NetworkView *g) const {
     peephole_output_loss problem = output_problem(w);
     if (!g) {
       calls.training.output_loss(problem, nullptr);
     } else {
       problem.label_smoothing = settings.label_smoothing;
       problem.consistency_loss = settings.consistency_loss;
+      problem.teacher_weight = settings.teacher_weight;
+      problem.num_taught = step.num_taught;
+      problem.taught_symbols = step.taught_symbols;
+      problem.taught_shares = step.taught_shares;
+      problem.positions = positions;
       peephole_output_loss_gradients gradients{readout.d_dropped, calls.to(g->output.weight), calls.to(g->output.bias), nullptr, nullptr};
       if (copying.exists()) copying.fill(gradients, d_weights);
       calls.training.output_loss(problem, &gradients);

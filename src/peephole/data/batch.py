@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import Any
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,6 +20,15 @@ SECOND = 2**40
 """What is added to the index of a pair where it is read a second time; no corpus has so many pairs."""
 
 
+class Taught(NamedTuple):
+    """What a teacher holds most probable at each step of some targets, (69)."""
+
+    symbols: NDArray[np.int32]
+    """(B, U, K)  PAD after the last step of a target."""
+    shares: NDArray[np.float32]
+    """(B, U, K)  the symbols' probabilities, divided by their sum; 0 after the last step."""
+
+
 @dataclass(frozen=True)
 class Batch:
     """B pairs, padded with PAD; all arrays are int64, but frames keep their number format.
@@ -30,6 +39,7 @@ class Batch:
         target: (B, U); each row ends with EOS, then PAD. Or vectors (B, U, D), then NaN.
         target_lengths: (B,), EOS included.
         examples: (B,), the index of each pair in the corpus.
+        taught: of a training with a teacher, what it gives for the targets.
     """
 
     source: NDArray[Any]
@@ -37,6 +47,7 @@ class Batch:
     target: NDArray[Any]
     target_lengths: Ids
     examples: Ids
+    taught: Taught | None = None
 
     def __len__(self) -> int:
         return len(self.examples)
@@ -53,26 +64,25 @@ class Batch:
         >>> batch.target.tolist(), (batch.examples - 3).tolist() == [0, SECOND]
         ([[6, 2], [6, 2]], True)
         """
-        return Batch(
-            np.concatenate([self.source, self.source]),
-            np.concatenate([self.source_lengths, self.source_lengths]),
-            np.concatenate([self.target, self.target]),
-            np.concatenate([self.target_lengths, self.target_lengths]),
-            np.concatenate([self.examples, self.examples + SECOND]),
-        )
+        twice = self._each(lambda array: np.concatenate([array, array]))
+        return replace(twice, examples=np.concatenate([self.examples, self.examples + SECOND]))
 
     def rows(self, rank: int, world_size: int) -> Batch:
         """Return rows rank, rank + world_size, … for one of several processes.
 
         T and U are those of the whole batch. If it has fewer than `world_size` pairs, the last ranks have no rows.
         """
-        part = slice(rank, None, world_size)
+        return self._each(lambda array: array[rank::world_size])
+
+    def _each(self, change: Callable[[NDArray[Any]], NDArray[Any]]) -> Batch:
+        """Return a batch with changed arrays."""
         return Batch(
-            self.source[part],
-            self.source_lengths[part],
-            self.target[part],
-            self.target_lengths[part],
-            self.examples[part],
+            change(self.source),
+            change(self.source_lengths),
+            change(self.target),
+            change(self.target_lengths),
+            change(self.examples),
+            None if self.taught is None else Taught(*map(change, self.taught)),
         )
 
 

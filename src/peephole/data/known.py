@@ -15,14 +15,24 @@ SHOWN = 5  # symbols in a line of the report
 
 
 class KnownSymbols(NamedTuple):
-    """The symbol tables of the model with which a run goes on."""
+    """The symbol tables of the model with which a run goes on, or of its teacher."""
 
     source: Symbols
     target: Symbols
+    grow: bool = True
+    """Whether symbols that are new in the data are added; a teacher gives them no probability."""
+
+    def table(self, name: str, side: str, texts: Iterable[str], config: SymbolsConfig) -> tuple[Symbols, str]:
+        """Return the table of a side, grown where it may grow, and a line about it; arguments as of `grow_table`."""
+        own: Symbols = getattr(self, side)
+        if self.grow:
+            return grow_table(name, own, texts, config)
+        return own, f"{name}: {own.kind}, the teacher's {len(own)} with the specials"
 
     def digest(self) -> str:
-        """Return the SHA-256 of both tables."""
-        return sha256(json.dumps([table.to_json() for table in self], sort_keys=True).encode()).hexdigest()
+        """Return a SHA-256 of both tables, and of whether they grow."""
+        content = [self.source.to_json(), self.target.to_json(), *([] if self.grow else [False])]
+        return sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
 
 
 def grow_table(name: str, table: Symbols, texts: Iterable[str], config: SymbolsConfig) -> tuple[Symbols, str]:

@@ -17,7 +17,7 @@ from peephole.data.choose import kind_of
 from peephole.data.corpus import FILE_NAMES, Corpus
 from peephole.data.files import data_files
 from peephole.data.frame_pairs import DEV_FILES, Statistics, build_frame_corpus, read_dev_frames, write_dev_frames
-from peephole.data.known import KnownSymbols, grow_table, symbols_of_model
+from peephole.data.known import KnownSymbols, symbols_of_model
 from peephole.data.manifest import frame_symbols
 from peephole.data.prepared_series import SERIES_FILES, open_series, prepare_series
 from peephole.data.read import Pair, Report, read_pairs
@@ -100,7 +100,7 @@ def prepare(
         dev_path: likewise; None holds out some sources of the training file.
         config: its sections data and symbols are used.
         folder: created if it is missing; other files in it are not touched.
-        known: the symbol tables of a model, to which new symbols are added; None learns new tables.
+        known: the symbol tables of a model, or of a teacher; None learns new tables.
 
     Raises:
         DataError: a file cannot be read or holds a bad line, all pairs are the same, none is short enough,
@@ -282,7 +282,7 @@ def _learn(
     every: Iterator[str] = (getattr(pair, side) for pair in pairs for side in sides)
     texts = (text for text in every if len(text) <= longest)
     if known is not None:
-        return grow_table(name, getattr(known, sides[0]), texts, config.symbols)
+        return known.table(name, sides[0], texts, config.symbols)
     samples = {side: [getattr(pair, side) for pair in scan.sample] for side in sides}
     kind, reason = kind_of(samples, config.symbols)
     symbols = learn_symbols(

@@ -16,7 +16,7 @@ from pathlib import Path
 from peephole.engine.enums import Function, Status
 from peephole.errors import EngineError
 
-ABI_VERSION = 23
+ABI_VERSION = 24
 FUNCTIONS = {function.name.lower(): function for function in Function}
 LIBRARY_NAMES = ("libpeephole.so", "libpeephole.dylib", "peephole.dll")
 LIBRARY_VARIABLE = "PEEPHOLE_LIBRARY"

@@ -133,14 +133,30 @@ class PackedSearch:
         with self._run(sources, config, {"kind": SearchKind.FORCE} | joined("target", targets), True) as result:
             return [hypothesis for _, hypothesis in self.hypotheses(result, sources)]
 
-    def likeliest(
-        self, sources: Sequence[Source], targets: Sequence[Sequence[int]], config: SearchConfig
-    ) -> list[list[int]]:
-        """Return the most probable symbol at each place of each target, </s> included, the target being fed, (13)."""
-        with self._run(sources, config, {"kind": SearchKind.FORCE} | joined("target", targets), False) as result:
+    def alternatives(
+        self, sources: Sequence[Source], targets: Sequence[Sequence[int]], config: SearchConfig, count: int
+    ) -> list[tuple[Any, Any]]:
+        """Return the most probable symbols at each place of each target, </s> included, the target being fed, (13).
+
+        Args:
+            sources: as in `find`.
+            targets: symbol ids of each, without </s>.
+            config: its threads and batch_size are used.
+            count: K, from 1 to the number of symbols.
+
+        Returns:
+            For each target the ids (U, K) in int32 and their log p (U, K) in float32, most probable first.
+        """
+        import numpy as np
+
+        settings = {"kind": SearchKind.FORCE, "num_alternatives": count} | joined("target", targets)
+        with self._run(sources, config, settings, False) as result:
             offsets = _numbers(ctypes.c_int64, result.offsets, len(targets) + 1)
-            ids = _numbers(ctypes.c_int32, result.likeliest, offsets[-1])
-            return [ids[first:end] for first, end in pairwise(offsets)]
+            size = 4 * count * offsets[-1]
+            ids, log_probs = (ctypes.string_at(found, size) for found in (result.top_symbols, result.top_log_probs))
+        symbols = np.frombuffer(ids, np.int32).reshape(-1, count)
+        scores = np.frombuffer(log_probs, np.float32).reshape(-1, count)
+        return [(symbols[first:end], scores[first:end]) for first, end in pairwise(offsets)]
 
     def _source_fields(self, sources: Sequence[Source]) -> dict[str, Any]:
         """Return the fields of a request with the sources."""

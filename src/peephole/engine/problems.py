@@ -168,6 +168,8 @@ class OutputLossProblem:
     padding: int  # the target of rows that are not real
     label_smoothing: float
     consistency_loss: float = 0.0
+    teacher_weight: float = 0.0
+    num_taught: int = 0  # with a teacher_weight
     steps: int = 0  # of a model that copies, as the next
     source_steps: int = 0
 
@@ -179,8 +181,8 @@ class OutputLossProblem:
         """Compute the loss and, where their addresses are given, all gradients.
 
         Raises:
-            IndexError: a target is no symbol; of a model that copies, a target is negative; with a consistency loss,
-                the second half of the targets is not the first.
+            IndexError: a target, or what a teacher gives, is no symbol; of a model that copies, a target is negative;
+                with a consistency loss, the second half of the targets is not the first.
         """
         given = None if gradients is None else structures.OutputLossGradients(**gradients)
         status = call("peephole_output_loss_run", instruction_set, self._with(arrays), given)

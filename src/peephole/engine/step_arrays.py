@@ -7,6 +7,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from peephole.data.batch import Taught
+
 Numbers = NDArray[Any]
 
 
@@ -41,6 +43,26 @@ def floats(name: str, array: Numbers, unit: str, size: int, length: int | None =
         raise ValueError(f"{name}: wanted {size} numbers in a {unit}, got {array.shape[2]}")
     _check_rows(name, array, length)
     return np.ascontiguousarray(array, np.float32)
+
+
+def taught_arrays(taught: Taught | None, target: Numbers) -> dict[str, Numbers]:
+    """Return what a teacher gives for the targets of a step by the names of `peephole_trainer_step`.
+
+    Raises:
+        ValueError: it is missing, or has another shape.
+    """
+    if taught is None:
+        raise ValueError("taught: wanted symbols and shares of a teacher, got none")
+    for name, array, kind in (("symbols", taught.symbols, "iu"), ("shares", taught.shares, "f")):
+        if array.ndim != 3 or array.shape != taught.symbols.shape or array.shape[:2] != target.shape[:2]:
+            wanted = f"{target.shape[0]} x {target.shape[1]} x K, as symbols and shares"
+            raise ValueError(f"taught {name}: wanted shape {wanted}, got {array.shape}")
+        if array.dtype.kind not in kind:
+            raise ValueError(f"taught {name}: wanted {'integers' if kind == 'iu' else 'floats'}, got {array.dtype}")
+    return {
+        "taught_symbols": np.ascontiguousarray(taught.symbols, np.int32),
+        "taught_shares": np.ascontiguousarray(taught.shares, np.float32),
+    }
 
 
 def _check_rows(name: str, array: Numbers, length: int | None) -> None:

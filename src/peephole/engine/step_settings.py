@@ -44,6 +44,7 @@ class StepSettings(NamedTuple):
     seed: int
     coverage_loss: float = 0.0
     consistency_loss: float = 0.0
+    teacher_weight: float = 0.0  # 0: no teacher
     time_masks: int = 0  # of frames, like the next three
     time_mask_size: int = 0
     feature_masks: int = 0
@@ -111,6 +112,7 @@ def c_settings(
         weight_decay=settings.weight_decay,
         coverage_loss=settings.coverage_loss,
         consistency_loss=settings.consistency_loss,
+        teacher_weight=settings.teacher_weight,
         **{name: getattr(settings, name) for name in MASKS},
         ctc_weight=settings.ctc_weight,
     )

@@ -161,7 +161,9 @@ class OutputLoss(ctypes.Structure):
         *((name, ctypes.c_int32) for name in ("scalar", "operand", "threads")),
         *((name, ctypes.c_int64) for name in ("rows", "hidden_size", "symbols")),
         *((name, ctypes.c_int64) for name in ("steps", "source_steps", "padding")),
-        *((name, ctypes.c_double) for name in ("label_smoothing", "consistency_loss")),
+        *((name, ctypes.c_double) for name in ("label_smoothing", "consistency_loss", "teacher_weight")),
+        ("num_taught", ctypes.c_int64),
+        *((name, ctypes.c_void_p) for name in ("taught_symbols", "taught_shares")),
         *((name, ctypes.c_void_p) for name in ("targets", "readouts", "weight", "bias")),
         *((name, ctypes.c_void_p) for name in ("gates", "positions", "weights", "copied", "loss", "scratch")),
     )
@@ -191,7 +193,7 @@ class TrainerSettings(ctypes.Structure):
         *((name, ctypes.c_int32) for name in ("scalar", "operand", "threads", "variational")),
         *((name, ctypes.c_int64) for name in ("num_source_symbols", "num_target_symbols")),
         *((name, ctypes.c_double) for name in ("dropout", "label_smoothing", "clip_norm", "weight_decay")),
-        *((name, ctypes.c_double) for name in ("coverage_loss", "consistency_loss", "ctc_weight")),
+        *((name, ctypes.c_double) for name in ("coverage_loss", "consistency_loss", "teacher_weight", "ctc_weight")),
         *((name, ctypes.c_int64) for name in ("time_masks", "time_mask_size", "feature_masks", "feature_mask_size")),
     )
 
@@ -210,11 +212,13 @@ class TrainerTensor(ctypes.Structure):
 class TrainerStep(ctypes.Structure):
     """`peephole_trainer_step`."""
 
-    _ARRAYS = ("sources", "frames", "source_lengths", "copied", "targets", "vectors", "examples", "sites")
+    _SIDES = ("sources", "frames", "source_lengths", "copied", "targets")
     _NUMBERS = ("learning_rate", "divisor", "average_decay", "sampling_probability", "loss", "gradient_norm")
     _fields_ = (
         *((name, ctypes.c_int64) for name in ("batch", "source_steps", "target_steps")),
-        *((name, ctypes.c_void_p) for name in _ARRAYS),
+        *((name, ctypes.c_void_p) for name in _SIDES),
+        ("num_taught", ctypes.c_int64),
+        *((name, ctypes.c_void_p) for name in ("taught_symbols", "taught_shares", "vectors", "examples", "sites")),
         *((name, ctypes.c_int64) for name in ("time_mask_site", "feature_mask_site", "step")),
         *((name, ctypes.c_double) for name in _NUMBERS),
         ("log_densities", ctypes.c_void_p),
@@ -263,6 +267,7 @@ class Request(ctypes.Structure):
         ("temperature", ctypes.c_double),
         ("top_p", ctypes.c_double),
         ("top_k", ctypes.c_int64),
+        ("num_alternatives", ctypes.c_int64),
         ("generators", ctypes.c_void_p),
         ("should_stop", ShouldStop),
         ("should_stop_context", ctypes.c_void_p),
@@ -324,21 +329,12 @@ class Forecast(ctypes.Structure):
 class Result(ctypes.Structure):
     """`peephole_result`."""
 
+    _TARGETS = ("source", "log_probs", "offsets", "symbols", "symbol_log_probs")
     _fields_ = (
         ("num_targets", ctypes.c_int64),
-        *(
-            (name, ctypes.c_void_p)
-            for name in (
-                "source",
-                "log_probs",
-                "offsets",
-                "symbols",
-                "symbol_log_probs",
-                "likeliest",
-                "attention_offsets",
-                "attention",
-            )
-        ),
+        *((name, ctypes.c_void_p) for name in _TARGETS),
+        ("num_alternatives", ctypes.c_int64),
+        *((name, ctypes.c_void_p) for name in ("top_symbols", "top_log_probs", "attention_offsets", "attention")),
     )
 
 

@@ -14,11 +14,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from peephole.config import Config
+from peephole.data.batch import Taught
 from peephole.engine import structures
 from peephole.engine.abi import available, library
 from peephole.engine.enums import Status, TrainerArray, TrainerTask
 from peephole.engine.kinds import TRAINER_KINDS, missing_kind
-from peephole.engine.step_arrays import floats, integers
+from peephole.engine.step_arrays import floats, integers, taught_arrays
 from peephole.engine.step_settings import MESSAGE_BYTES, NUMBERS, StepSettings, c_settings
 from peephole.errors import EngineError
 from peephole.nn.architecture import Architecture
@@ -40,9 +41,9 @@ class EngineTrainer:
     """A network in training, with its optimiser's state, in the engine's memory.
 
     A step computes what `peephole.training.loop.train_step` does: the loss (12), of a model that copies with p of (27),
-    of one with a CTC output (33), of real vectors (53) or (55), with dropout, masks of frames, label smoothing, the
-    coverage loss (23), and gold symbols, (13), or sampled, (14); all gradients; clipping; AdamW; and the moving average
-    of the weights. Results are the same bits for any number of threads.
+    of one with a CTC output (33), of real vectors (53) or (55), with dropout, masks of frames, label smoothing, a
+    teacher (69), the coverage loss (23), and gold symbols, (13), or sampled, (14); all gradients; clipping; AdamW; and
+    the moving average of the weights. Results are the same bits for any number of threads.
 
     Args:
         architecture: the network.
@@ -109,6 +110,7 @@ class EngineTrainer:
         source_lengths: Numbers,
         target: Numbers,
         examples: Numbers,
+        taught: Taught | None = None,
         *,
         step: int,
         learning_rate: float,
@@ -125,6 +127,7 @@ class EngineTrainer:
                 source symbols that the vocabulary lacks, above it. Or vectors (B, U, D), of which the engine reads
                 float32; a component that is not finite is missing, as is all padding.
             examples: (B,) index of each pair in the corpus, from which dropout draws.
+            taught: what a teacher gives for the targets, (69); not read without a teacher_weight.
             step: updates done before.
             learning_rate: AdamW's.
             divisor: number that divides the summed loss, from `loss_divisor`.
@@ -142,7 +145,7 @@ class EngineTrainer:
             "average_decay": min(decay, (1 + updates) / (10 + updates)) if decay else 1.0,
             "sampling_probability": sampling_probability,
         }
-        return self._run(TrainerTask.UPDATE, source, source_lengths, target, examples, numbers)
+        return self._run(TrainerTask.UPDATE, source, source_lengths, target, examples, taught, numbers)
 
     def gradients(
         self,
@@ -150,6 +153,7 @@ class EngineTrainer:
         source_lengths: Numbers,
         target: Numbers,
         examples: Numbers,
+        taught: Taught | None = None,
         *,
         step: int,
         divisor: float,
@@ -157,7 +161,7 @@ class EngineTrainer:
     ) -> tuple[StepResult, Arrays]:
         """Return the result of a step without an update, and copies of its gradients, not clipped; see `step`."""
         numbers = {"step": step, "divisor": divisor, "sampling_probability": sampling_probability}
-        result = self._run(TrainerTask.COMPUTE_GRADIENTS, source, source_lengths, target, examples, numbers)
+        result = self._run(TrainerTask.COMPUTE_GRADIENTS, source, source_lengths, target, examples, taught, numbers)
         return result, {name: gradient / gradient.dtype.type(divisor) for name, gradient in self._gradients.items()}
 
     def loss(self, source: Numbers, source_lengths: Numbers, target: Numbers, *, averaged: bool = False) -> float:
@@ -176,7 +180,7 @@ class EngineTrainer:
             EngineError: see `step`.
         """
         task = TrainerTask.COMPUTE_AVERAGE_LOSS if averaged else TrainerTask.COMPUTE_LOSS
-        return self._run(task, source, source_lengths, target, None, {}).loss
+        return self._run(task, source, source_lengths, target, None, None, {}).loss
 
     def log_densities(self, source: Numbers, source_lengths: Numbers, target: Numbers) -> NDArray[np.float64]:
         """Return the logarithm of the density of each target of vectors, (11), in its own units, (B,).
@@ -192,7 +196,7 @@ class EngineTrainer:
         """
         found = np.empty(len(target))
         given = {"log_densities": found.ctypes.data}
-        self._run(TrainerTask.COMPUTE_LOSS, source, source_lengths, target, None, given)
+        self._run(TrainerTask.COMPUTE_LOSS, source, source_lengths, target, None, None, given)
         return found
 
     def close(self) -> None:
@@ -208,6 +212,7 @@ class EngineTrainer:
         source_lengths: Numbers,
         target: Numbers,
         examples: Numbers | None,
+        taught: Taught | None,
         numbers: Mapping[str, float],
     ) -> StepResult:
         if self._memory is None:
@@ -223,6 +228,9 @@ class EngineTrainer:
             sizes["source_steps"] = source.shape[1]
         if examples is not None:
             arrays["examples"] = integers("examples", examples, 1, len(target))
+            if self.settings.teacher_weight:
+                arrays |= taught_arrays(taught, target)
+                sizes["num_taught"] = arrays["taught_symbols"].shape[2]
             number = partial(site_number, self.settings.seed, int(numbers["step"]))
             arrays["sites"] = np.array([number(site) for site in self._sites], np.int64)
             sizes |= {"time_mask_site": number("time masks"), "feature_mask_site": number("feature masks")}

@@ -73,11 +73,11 @@ class CalibratedSearch:
         """Score given targets with calibrated probabilities, as `PackedSearch.force`."""
         return self._scorer.force(sources, targets, config)
 
-    def likeliest(
-        self, sources: Sequence[Any], targets: Sequence[Sequence[int]], config: SearchConfig
-    ) -> list[list[int]]:
-        """Return the most probable symbols, as `PackedSearch.likeliest`."""
-        return self._search.likeliest(sources, targets, config)
+    def alternatives(
+        self, sources: Sequence[Any], targets: Sequence[Sequence[int]], config: SearchConfig, count: int
+    ) -> list[tuple[Any, Any]]:
+        """Return the most probable symbols with calibrated probabilities, as `PackedSearch.alternatives`."""
+        return self._scorer.alternatives(sources, targets, config, count)
 
 
 @dataclass

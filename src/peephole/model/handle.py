@@ -278,11 +278,11 @@ class Model:
         config, pairs = self._read_pairs("teacher_forced", sources, targets, notices, search)
         found: list[list[str]] = [[]] * len(pairs)
         order = sorted(range(len(pairs)), key=lambda index: (len(pairs[index][1]), len(pairs[index][0].ids)))
-        likeliest = self._make_search(config, Notices(), len(pairs)).likeliest(
-            [pairs[index][0].ids for index in order], [pairs[index][1] for index in order], config
+        likeliest = self._make_search(config, Notices(), len(pairs)).alternatives(
+            [pairs[index][0].ids for index in order], [pairs[index][1] for index in order], config, 1
         )
-        for index, ids in zip(order, likeliest, strict=True):
-            found[index] = copied_tokens(ids[:-1], pairs[index][0].copied, self.target_symbols)
+        for index, (ids, _) in zip(order, likeliest, strict=True):
+            found[index] = copied_tokens(ids[:-1, 0].tolist(), pairs[index][0].copied, self.target_symbols)
         return found
 
     trace, diagnose = trace, diagnose

@@ -15,6 +15,7 @@ from torch.nn import functional as F
 from peephole.errors import ConfigError
 from peephole.nn.backends import find_for, multiplies_bfloat16
 from peephole.nn.linear import Linear, linear
+from peephole.nn.loss import Teacher
 from peephole.nn.outputs import Readouts
 from peephole.symbols import PAD
 
@@ -52,13 +53,20 @@ class CopyOutput(Linear):
         return mixture(_wide(self(read.readout)), self.gate(read.inputs), weights, copied)
 
     def loss_sum(
-        self, read: Readouts, target: Int[Tensor, "B U"], label_smoothing: float, consistency_weight: float = 0.0
+        self,
+        read: Readouts,
+        target: Int[Tensor, "B U"],
+        label_smoothing: float,
+        consistency_weight: float = 0.0,
+        teacher: Teacher | None = None,
     ) -> Float[Tensor, ""]:
         """Return `copy_loss_sum` of what `scores` would be computed from, on the first backend that can.
 
         Raises:
-            ConfigError: with a consistency loss, which is defined for the symbols of a vocabulary.
+            ConfigError: with a consistency loss or a teacher, which are defined for the symbols of a vocabulary.
         """
+        if teacher is not None:
+            raise ConfigError("teacher: wanted none for a model that copies, got one")
         if consistency_weight:
             raise ConfigError(f"consistency_weight: wanted 0 for a model that copies, got {consistency_weight:g}")
         given = read.readout.float() if multiplies_bfloat16() else read.readout  # autocast may have made it bfloat16

@@ -1,6 +1,8 @@
-"""The loss of a batch: (12) and (68), from scores of symbols, and (23), from the attention weights of the steps."""
+"""The loss of a batch: (12), (68) and (69), from scores of symbols, and (23), from attention weights of the steps."""
 
 from __future__ import annotations
+
+from typing import NamedTuple
 
 import torch
 from jaxtyping import Float, Int
@@ -10,11 +12,20 @@ from torch.nn import functional as F
 from peephole.symbols import PAD
 
 
+class Teacher(NamedTuple):
+    """The symbols that a teacher holds most probable at each step, and the share of the gold distribution they have."""
+
+    symbols: Int[Tensor, "B U K"]
+    shares: Float[Tensor, "B U K"]  # with sum 1 at each real step
+    weight: float  # from 0 to 1
+
+
 def loss_sum(
     logits: Float[Tensor, "B U V"],
     target: Int[Tensor, "B U"],
     label_smoothing: float,
     consistency_weight: float = 0.0,
+    teacher: Teacher | None = None,
 ) -> Float[Tensor, ""]:
     """Return -Σ log p(Y | X) over the batch's real symbols, </s> included; padding adds nothing.
 
@@ -23,6 +34,7 @@ def loss_sum(
         target: gold symbols, padded with <pad>.
         label_smoothing: share of the gold probability that is spread evenly over all V symbols.
         consistency_weight: that of `consistency_loss_sum`, which is added.
+        teacher: with `teacher_loss_sum`, of which its weight is the share in the cross-entropy, (69).
 
     Source: docs/equations.md (11), (12); label smoothing: Szegedy et al. 2016, arXiv:1512.00567, section 7.
     """
@@ -34,7 +46,24 @@ def loss_sum(
         reduction="sum",
         label_smoothing=label_smoothing,
     )
+    if teacher is not None:
+        loss = (1 - teacher.weight) * loss + teacher.weight * teacher_loss_sum(logits, target, teacher)
     return loss + consistency_weight * consistency_loss_sum(logits, target) if consistency_weight else loss
+
+
+def teacher_loss_sum(logits: Float[Tensor, "B U V"], target: Int[Tensor, "B U"], teacher: Teacher) -> Float[Tensor, ""]:
+    """Return -Σ_t Σ_k q_tk log p(y_tk) over the real symbols: the cross-entropy with the shares q that a teacher gives.
+
+    Args:
+        logits: scores of every target symbol.
+        target: gold symbols, padded with <pad>.
+        teacher: its symbols and shares.
+
+    Source: docs/equations.md (69); Hinton et al. 2015, arXiv:1503.02531; for sequences Kim and Rush 2016,
+    arXiv:1606.07947, 3.1.
+    """
+    found = torch.log_softmax(logits, 2).gather(2, teacher.symbols.long())
+    return -(found * teacher.shares).sum(2).where(target != PAD, 0).sum()
 
 
 def consistency_loss_sum(logits: Float[Tensor, "B U V"], target: Int[Tensor, "B U"]) -> Float[Tensor, ""]:

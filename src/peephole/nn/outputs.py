@@ -12,7 +12,7 @@ from torch.nn import functional as F
 
 from peephole.nn.backends import find_for, multiplies_bfloat16
 from peephole.nn.linear import Linear
-from peephole.nn.loss import loss_sum
+from peephole.nn.loss import Teacher, loss_sum
 
 
 class Readouts(NamedTuple):
@@ -49,11 +49,16 @@ class SymbolOutput(Linear):
         return scores
 
     def loss_sum(
-        self, read: Readouts, target: Int[Tensor, "B U"], label_smoothing: float, consistency_weight: float = 0.0
+        self,
+        read: Readouts,
+        target: Int[Tensor, "B U"],
+        label_smoothing: float,
+        consistency_weight: float = 0.0,
+        teacher: Teacher | None = None,
     ) -> Float[Tensor, ""]:
         """Return `loss_sum` of the scores; see `output_loss_sum`."""
-        weights = label_smoothing, consistency_weight
-        return output_loss_sum(read.readout, self.weight, self.bias, target, *weights, kind=self.kind)
+        how = label_smoothing, consistency_weight, teacher
+        return output_loss_sum(read.readout, self.weight, self.bias, target, *how, kind=self.kind)
 
 
 def output_loss_sum(
@@ -63,10 +68,11 @@ def output_loss_sum(
     target: Int[Tensor, "B U"],
     label_smoothing: float,
     consistency_weight: float = 0.0,
+    teacher: Teacher | None = None,
     *,
     kind: str = SymbolOutput.kind,
 ) -> Float[Tensor, ""]:
-    """Return `loss_sum(W r + b, target, label_smoothing, consistency_weight)`, on the first backend that can.
+    """Return `loss_sum(W r + b, target, label_smoothing, consistency_weight, teacher)`, on the first backend that can.
 
     The engine never holds the logits of a whole batch. Under autocast to bfloat16 its products multiply bfloat16; sums,
     softmax, loss and gradients are float32.
@@ -79,6 +85,7 @@ def output_loss_sum(
         label_smoothing: share of the gold probability that is spread evenly over all V symbols.
         consistency_weight: that of the consistency loss, (68), for which the second half of the rows is of the same
             pairs as the first.
+        teacher: as in `loss_sum`; with one PyTorch computes the loss.
         kind: kind of the output layer.
 
     Raises:
@@ -87,7 +94,7 @@ def output_loss_sum(
     """
     given = readouts.float() if multiplies_bfloat16() else readouts  # autocast may have made them bfloat16
     run = find_for("output_loss", {"output": kind}, [given, weight, bias]).run
-    if run is None or readouts.ndim < 2:
-        return loss_sum(F.linear(readouts, weight, bias), target, label_smoothing, consistency_weight)
+    if run is None or readouts.ndim < 2 or teacher is not None:
+        return loss_sum(F.linear(readouts, weight, bias), target, label_smoothing, consistency_weight, teacher)
     loss: Tensor = run(given, weight, bias, target, label_smoothing, consistency_weight)
     return loss

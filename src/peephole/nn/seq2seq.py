@@ -21,7 +21,7 @@ from peephole.nn.encoder import FIXED_CONTEXTS, Bridge, Encoder, LayerState, fix
 from peephole.nn.frontends import FRONTENDS, Frontend, NoSource
 from peephole.nn.initial import is_drawn_in_range
 from peephole.nn.layers import GRU, LSTM
-from peephole.nn.loss import coverage_loss_sum, loss_sum
+from peephole.nn.loss import Teacher, coverage_loss_sum, loss_sum
 from peephole.nn.noise import Noise
 from peephole.nn.schema import Architecture, find_kind
 from peephole.symbols import BOS, PAD
@@ -157,13 +157,15 @@ class Seq2Seq(nn.Module):
         label_smoothing: float = 0.0,
         coverage_weight: float = 0.0,
         consistency_weight: float = 0.0,
+        teacher: Teacher | None = None,
         ctc_weight: float = 0.0,
     ) -> Float[Tensor, ""]:
         """Return -Σ log p(Y | X) over the batch's real symbols: `loss_sum` of what `forward` returns.
 
         The engine computes it without holding the logits (B, U, V). With a coverage_weight, that weight times the
         coverage loss, (23), is added; with a consistency_weight, that weight times the consistency loss, (68), for
-        which the second half of the batch is its first half again, as other examples. A network with a CTC output then
+        which the second half of the batch is its first half again, as other examples; with a teacher, the gold
+        distribution is (69). A network with a CTC output then
         returns (33): 1 - ctc_weight of this loss and ctc_weight of the CTC loss, which has none of label smoothing,
         coverage and consistency loss.
         """
@@ -175,10 +177,10 @@ class Seq2Seq(nn.Module):
         else:
             logits, readouts = None, self.decoder.readouts(_previous(target), state, noise, _lengths(target))
         if logits is not None and not self.decoder.output.copies:
-            loss = loss_sum(logits, target, label_smoothing, consistency_weight)
+            loss = loss_sum(logits, target, label_smoothing, consistency_weight, teacher)
         else:
             assert readouts is not None
-            loss = self.decoder.output.loss_sum(readouts, target, label_smoothing, consistency_weight)
+            loss = self.decoder.output.loss_sum(readouts, target, label_smoothing, consistency_weight, teacher)
         if coverage_weight:
             assert readouts is not None
             assert readouts.weights is not None

@@ -20,6 +20,7 @@ from peephole.nn.directions import GRUDirection, LSTMDirection
 from peephole.nn.encoder import Bridge, Encoder
 from peephole.nn.frontends import Frontend, zero_padding
 from peephole.nn.linear import Linear, linear
+from peephole.nn.loss import Teacher
 from peephole.nn.noise import Noise
 from peephole.nn.seq2seq import Seq2Seq
 from peephole.nn.vector_outputs import GaussianOutput, QuantileOutput, VectorOutput
@@ -245,11 +246,13 @@ class VectorSeq2Seq(Seq2Seq):
         label_smoothing: float = 0.0,
         coverage_weight: float = 0.0,
         consistency_weight: float = 0.0,
+        teacher: Teacher | None = None,
         ctc_weight: float = 0.0,
     ) -> Float[Tensor, ""]:
         """Return the sum of the losses of all components that are not missing, of normalised vectors z.
 
-        Arguments as in `forward`; there is no label smoothing, coverage or consistency loss, or CTC.
+        Arguments as in `forward`; there is no label smoothing, coverage or consistency loss,
+        teacher or CTC.
         """
         found, _, wanted, known = self._distributions(source, source_lengths, target, noise, sampling_probability)
         return torch.where(known, self.decoder.output.loss(found, wanted), 0).sum()

@@ -9,7 +9,9 @@ from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from typing import Any
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 from torch.overrides import TorchFunctionMode
 
@@ -92,18 +94,22 @@ class DefinitionSearch:
         return found
 
     @torch.no_grad()
-    def likeliest(
-        self, sources: Sequence[Any], targets: Sequence[Sequence[int]], config: SearchConfig
-    ) -> list[list[int]]:
-        """Return the most probable symbol at each step of each target, </s> included, when the target is fed, (13)."""
-        found: list[list[int]] = []
+    def alternatives(
+        self, sources: Sequence[Any], targets: Sequence[Sequence[int]], config: SearchConfig, count: int
+    ) -> list[tuple[NDArray[np.int32], NDArray[np.float32]]]:
+        """Return the most probable symbols at each step of each target; see `PackedSearch.alternatives`."""
+        found: list[tuple[NDArray[np.int32], NDArray[np.float32]]] = []
         for part in _batch_slices(len(sources), config.batch_size):
             source, source_lengths = self._pad(sources[part])
             target, target_lengths = self._pad([[*ids, EOS] for ids in targets[part]])
             probs = sum(torch.softmax(network(source, source_lengths, target), -1) for network in self.networks)
             assert isinstance(probs, Tensor)
-            best = probs.argmax(-1).tolist()
-            found += [ids[:length] for ids, length in zip(best, target_lengths.tolist(), strict=True)]
+            best, symbols = probs.div(len(self.networks)).sort(dim=-1, descending=True, stable=True)
+            top = symbols[..., :count].cpu().numpy().astype(np.int32), best[..., :count].log().float().cpu().numpy()
+            found += [
+                (ids[:length], scores[:length])
+                for ids, scores, length in zip(*top, target_lengths.tolist(), strict=True)
+            ]
         return found
 
     def _guides(self, config: SearchConfig) -> list[Guide]:

@@ -61,6 +61,7 @@ def step_settings(config: Config, threads: int) -> StepSettings:
         seed=train.seed,
         coverage_loss=train.coverage_loss,
         consistency_loss=train.consistency_loss,
+        teacher_weight=train.teacher_weight if train.teacher else 0.0,
         **{name: getattr(train, name) for name in MASKS},
         ctc_weight=train.ctc_weight,
     )
@@ -118,6 +119,7 @@ class EngineExecutor:
             batch.source_lengths,
             batch.target,
             batch.examples,
+            batch.taught,
             step=step,
             learning_rate=learning_rate,
             divisor=readings * divisor,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from contextlib import nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import islice
 
 from peephole.config import Config
@@ -72,6 +72,7 @@ def seconds_per_symbol(config: Config, prepared: Prepared, timed: int) -> float:
         timed: batches that are timed, fewer if they take long.
     """
     config = with_precision(config)
+    config = replace(config, train=replace(config.train, teacher=None))  # it is asked before the first update
     train, sizes = config.train, (len(prepared.source_symbols), len(prepared.target_symbols))
     weights = dict(initial_weights(config.model, *sizes, train.seed, prepared.statistics))
     first = batches(

@@ -7,6 +7,7 @@ g2p.run/data/        the pairs as ids
 g2p.run/checkpoint/  the state of the training, and the state before it
 g2p.run/log.jsonl    losses and dev metrics; tensorboard/ holds the same as events
 g2p.run/start.safetensors   the model with which the run goes on, if it does
+g2p.run/teacher/            the models that teach, if there are any, and what they gave for the pairs
 g2p.run/trials.jsonl        the trials of a search of settings; trials/ holds their runs
 
 While a process trains or replaces the run it holds its lock; see `peephole.training.lock`. A new run is made as
@@ -39,8 +40,9 @@ from peephole.training.run_file import (
     write_run,
 )
 from peephole.training.start import START
+from peephole.training.teacher import FOLDER as TEACHER
 
-CONTENTS = {"run.json", "train.jsonl", "dev.jsonl", "data", "checkpoint", "log.jsonl", "tensorboard", START}
+CONTENTS = {"run.json", "train.jsonl", "dev.jsonl", "data", "checkpoint", "log.jsonl", "tensorboard", START, TEACHER}
 
 
 def start_run(
@@ -195,6 +197,8 @@ def _make_folder(run: Run, stored: Run, pairs: Mapping[str, Items], settle: Call
             write_items(name, items, new, run.config.data)
         if run.start is not None:
             run.start.copy_to(new)
+        if run.teacher is not None:
+            run.teacher.copy_to(new)
         write_run(stored, new, folder)
         if place.exists():
             files = {

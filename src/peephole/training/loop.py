@@ -18,6 +18,7 @@ from peephole.training.loss import loss_divisor
 from peephole.training.schedules import learning_rate, sampling_probability
 from peephole.training.state import Position, TrainState
 from peephole.training.stop import Stopping
+from peephole.training.taught import TaughtCorpus
 
 
 class DivergedError(RunError):
@@ -58,6 +59,7 @@ def fit(
     *,
     batch_symbols: int,
     batch_frames: int | None = None,
+    taught: TaughtCorpus | None = None,
     hooks: Hooks,
 ) -> None:
     """Train until the budget is used up, early stopping ends training, or a stop is requested; update `state` in place.
@@ -71,6 +73,7 @@ def fit(
         config: settings of the training.
         batch_symbols: target symbols in a batch, summed over all processes.
         batch_frames: frames in a batch, likewise; None for texts.
+        taught: what a teacher gave for the pairs; None without one.
         hooks: clock, reports, files and evaluation.
 
     Raises:
@@ -95,7 +98,8 @@ def fit(
         for batch in epoch_batches:
             spent = measure_progress(config, state, symbols)
             try:
-                report = train_step(state, batch, config, spent, interruptible)
+                given = batch if taught is None else taught.add_to(batch)
+                report = train_step(state, given, config, spent, interruptible)
             except Stopping:
                 hooks.save()
                 return

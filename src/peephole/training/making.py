@@ -12,12 +12,12 @@ from typing import Any
 from peephole import __version__
 from peephole.data import Prepared
 from peephole.storage.header import TRAINING
-from peephole.training.start import Start
+from peephole.training.run_file import Run
 from peephole.training.state import Position
 
 
 def describe_making(
-    prepared: Prepared, position: Position, dev_sources: int, start: Start | None, versions: Mapping[str, str | None]
+    prepared: Prepared, position: Position, dev_sources: int, run: Run, versions: Mapping[str, str | None]
 ) -> dict[str, Any]:
     """Return versions, data and position of a training, as the entry `made` of a model file stores them.
 
@@ -25,12 +25,13 @@ def describe_making(
         prepared: the data.
         position: the present position of the training.
         dev_sources: the most dev sources that are measured.
-        start: the model with which the run goes on; None for initial weights.
+        run: names the model with which it goes on and those of its teacher, if there are any.
         versions: of the programs that train, by name; those that are None are left out.
     """
     corpus = prepared.train
     training = {
-        **({} if start is None else {"from": Path(start.model).name}),
+        **({} if run.start is None else {"from": Path(run.start.model).name}),
+        **({} if run.teacher is None else {"teacher": [Path(model.model).name for model in run.teacher.models]}),
         "steps": position.step,
         "epochs": round(position.epoch + position.symbols / corpus.num_target_symbols, 2),
         "best_step": position.best_step,

@@ -20,6 +20,7 @@ from peephole.training.backend_choice import with_precision
 from peephole.training.folder import data_of_model
 from peephole.training.run_file import Run, run_folder
 from peephole.training.start import check_settings, read_start, starting_config
+from peephole.training.teacher import read_teacher
 
 
 def check_arguments(
@@ -62,7 +63,7 @@ def new_run(
     chosen = with_precision(base.with_values(settings, "train"))
     if files[0] is None:
         raise ArgumentError("train: wanted the name of a file, got None, which only `from_model` allows")
-    return Run(files[0], files[1], os.fspath(out), chosen, start)
+    return Run(files[0], files[1], os.fspath(out), chosen, start, teacher=read_teacher(chosen))
 
 
 def with_sources(run: Run, pairs: Mapping[str, Items]) -> Run:

@@ -21,6 +21,7 @@ from peephole.training.estimate import Estimate, estimate
 from peephole.training.folder import check_name, check_replaces_nothing
 from peephole.training.run_file import Run
 from peephole.training.schedules import empty_budget_notice
+from peephole.training.teacher import check_symbols, read_teacher
 
 LARGEST_PARTS = 3  # parts of the memory that are named
 
@@ -119,8 +120,12 @@ def plan(
     if run is not None:
         check_replaces_nothing(run, overwrite)
     chosen = recognise_sources(train, chosen)
+    teacher = read_teacher(chosen)
     with tempfile.TemporaryDirectory(prefix="peephole-") as folder:
-        return plan_of(chosen, prepare(train, dev, chosen, folder))
+        prepared = prepare(train, dev, chosen, folder, None if teacher is None else teacher.tables())
+        if teacher is not None:
+            check_symbols(chosen, prepared, teacher)
+        return plan_of(chosen, prepared)
 
 
 def plan_of(config: Config, prepared: Prepared) -> Plan:

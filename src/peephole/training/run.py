@@ -46,6 +46,8 @@ from peephole.training.state import (
     save_checkpoint,
 )
 from peephole.training.stop import Stopping, StopRequest, catch_stop_signals
+from peephole.training.taught import TaughtCorpus, ask
+from peephole.training.teacher import check_symbols
 from peephole.training.waiting import waiting
 
 
@@ -116,6 +118,8 @@ def train(
             def settle(stored: Run, prepared: Prepared) -> Run:
                 suited = suit_budget(run.config, prepared) if run.start is None else (run.config, None)
                 config, line = suited  # a run that goes on with a model keeps its settings
+                if run.teacher is not None:
+                    check_symbols(config, prepared, run.teacher)
                 chosen.extend([] if line is None else [line])
                 _memory_note(platform, config, prepared)
                 return replace(stored, config=config)
@@ -189,6 +193,11 @@ def complete_training(
             return deciding_setting(run.config, *memory_sizes(run.config, prepared))
 
         stack.enter_context(memory_errors(setting, "training"))
+        teacher = run.teacher
+        if teacher is not None:
+            with waiting("asking the teacher about all pairs", quiet=quiet or platform.processes.rank > 0):
+                threads = run.config.train.threads
+                run_on_rank_zero(platform.processes, lambda: ask(teacher, run.folder, prepared, threads))
         _train(stack, platform, run, prepared, quiet, resumed is not None)
     return load(run.out)
 
@@ -268,7 +277,7 @@ def _train(
         report.print_line(line)
 
     def model(weights: Weights, settings: Config = config) -> Model:
-        made = describe_making(prepared, position, config.train.dev_pairs, run.start, executor.versions())
+        made = describe_making(prepared, position, config.train.dev_pairs, run, executor.versions())
         return executor.build_model(settings, prepared, weights, made)
 
     def save() -> None:
@@ -307,6 +316,7 @@ def _train(
                 config.train,
                 batch_symbols=config.data.batch_symbols,
                 batch_frames=batch_frames(config),
+                taught=None if run.teacher is None else TaughtCorpus(run.folder),
                 hooks=hooks,
             )
     if paused and not position.finished:

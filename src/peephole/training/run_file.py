@@ -13,7 +13,9 @@ from peephole.config import Config
 from peephole.data import KnownSymbols, data_files
 from peephole.errors import ConfigError, DataError, RunError
 from peephole.storage.replace_file import replace_file
+from peephole.training.copied import CopiedModel
 from peephole.training.start import Start
+from peephole.training.teacher import Teacher
 
 TRIALS = "trials.jsonl"
 """The file of a search's trials in the run's folder."""
@@ -45,6 +47,7 @@ class Run:
     moved_dev: str | None = None
     data_digest: str | None = None  # of the prepared data; None in a run of version 0.1
     tuning: Tuning | None = None  # the search of settings that the run is or was
+    teacher: Teacher | None = None  # the models of `train.teacher`
 
     @property
     def is_searching(self) -> bool:
@@ -62,12 +65,14 @@ class Run:
         return self.folder / "checkpoint" / "checkpoint.safetensors"
 
     def known_symbols(self, folder: Path | None = None) -> KnownSymbols | None:
-        """Return the symbol tables of the model with which the run goes on; None for a run from initial weights.
+        """Return the symbol tables of the model with which the run goes on, or of its teacher; None if there are none.
 
         Args:
             folder: the run's folder while it has another name.
         """
-        return None if self.start is None else self.start.known_symbols(folder or self.folder)
+        if self.start is None:
+            return None if self.teacher is None else self.teacher.known_symbols(folder or self.folder)
+        return self.start.known_symbols(folder or self.folder)._replace(grow=self.teacher is None)
 
     @property
     def has_checkpoint(self) -> bool:
@@ -121,6 +126,7 @@ def read_run(folder: Path) -> Run:
         config = Config.from_dict(entry["config"], f"{folder}/run.json")
         start = Start(**entry["start"]) if "start" in entry else None
         tuning = Tuning(**entry["tuning"]) if "tuning" in entry else None
+        taught_by = tuple(CopiedModel(**model) for model in entry.get("teacher", ()))
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         if not folder.exists():
             raise RunError(f"{folder}: no such folder") from None
@@ -130,7 +136,8 @@ def read_run(folder: Path) -> Run:
     if here.suffix != ".run":
         raise RunError(f"{folder}: wanted a run's folder, whose name ends in .run")
     moved_train, moved_dev = (_moved(folder, paths) for paths in relative)
-    run = Run(train, dev, out, config, start, moved_train, moved_dev, digest, tuning)
+    teacher = Teacher(taught_by) if taught_by else None
+    run = Run(train, dev, out, config, start, moved_train, moved_dev, digest, tuning, teacher)
     if run.folder.resolve() != here:  # the folder was moved: the model is written next to it
         run = replace(run, out=str(here.with_suffix(".safetensors")))
     return run
@@ -153,6 +160,7 @@ def write_run(run: Run, folder: Path, seen_from: Path) -> None:
         "data_digest": run.data_digest,
         **({} if run.start is None else {"start": asdict(run.start)}),
         **({} if run.tuning is None else {"tuning": asdict(run.tuning)}),
+        **({} if run.teacher is None else {"teacher": [asdict(model) for model in run.teacher.models]}),
     }
     text = json.dumps(entry, indent=1, ensure_ascii=False) + "\n"
     with replace_file(folder / "run.json") as file:

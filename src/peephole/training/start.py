@@ -5,18 +5,18 @@ The copy, `start.safetensors`, makes the run independent of the model's file. Th
 
 from __future__ import annotations
 
-from dataclasses import dataclass, fields, replace
+from dataclasses import fields, replace
 from pathlib import Path
 
 from peephole.config import DEFAULT_EPOCHS, Config, TrainConfig
 from peephole.data import KnownSymbols
 from peephole.data.stamp import file_digest
-from peephole.errors import ConfigError, ModelFileError, RunError
+from peephole.errors import ConfigError, ModelFileError
 from peephole.nn.schema import Architecture
 from peephole.storage.header import Header, read_header
 from peephole.storage.model_file import ModelFile, load_model
-from peephole.storage.replace_file import replace_file
 from peephole.symbols.frames import FRAME_KINDS
+from peephole.training.copied import CopiedModel
 
 START = "start.safetensors"
 """The copy of the model in the run's folder."""
@@ -25,28 +25,18 @@ FIRST_WEIGHTS = ("forget_bias", "embedding_std", "initial_range")
 """Settings of section model for drawing first weights; only those of new symbols are drawn, as in the model's run."""
 MACHINE = ("precision", "device", "threads", "engine")
 """Settings of section train that suit the machine that made the model, not the task."""
+TEACHER = ("teacher",)
+"""Likewise, that names files of the machine that made it."""
 DEV = ("keep",)
 """Likewise, that suit its dev set; by default no run ends with weights that are worse on dev than the model's."""
 
 
-@dataclass(frozen=True)
-class Start:
-    """The model with which a run goes on, as run.json stores it."""
-
-    model: str  # name of its file
-    digest: str  # SHA-256 of its content
+class Start(CopiedModel):
+    """The model with which a run goes on."""
 
     def copy_to(self, folder: Path) -> None:
-        """Copy the model into the run's folder.
-
-        Raises:
-            RunError: its file has changed since `read_start`.
-            OSError: it cannot be read, or the copy cannot be written.
-        """
-        with replace_file(folder / START) as file:
-            file.write(Path(self.model).read_bytes())
-        if file_digest(folder / START) != self.digest:
-            raise RunError(f"{self.model}: has changed while it was read")
+        """Copy the model into the run's folder; errors as in `CopiedModel.copy`."""
+        self.copy(folder / START)
 
     def load(self, folder: Path) -> ModelFile:
         """Return the model, from the copy in the run's folder.
@@ -54,22 +44,12 @@ class Start:
         Raises:
             RunError: the copy is missing or damaged.
         """
-        return load_model(self._checked(folder))
+        return load_model(self.checked(folder / START))
 
     def known_symbols(self, folder: Path) -> KnownSymbols:
         """Return the model's symbol tables, from the copy in the run's folder; errors as in `load`."""
-        header = read_header(self._checked(folder))
+        header = read_header(self.checked(folder / START))
         return KnownSymbols(header.source_symbols, header.target_symbols)
-
-    def _checked(self, folder: Path) -> Path:
-        path = folder / START
-        try:
-            damaged = file_digest(path) != self.digest
-        except OSError as error:
-            raise RunError(f"{path}: cannot be read: {error.strerror or error}; the run began with it") from error
-        if damaged:
-            raise RunError(f"{path}: damaged: wanted the copy of {self.model} with which the run began")
-        return path
 
 
 def read_start(model: str) -> tuple[Start, ModelFile]:
@@ -106,7 +86,7 @@ def starting_config(made_with: Config) -> Config:
     True
     """
     default = TrainConfig()
-    reset = {name: getattr(default, name) for name in (*BUDGET, *MACHINE, *DEV)}
+    reset = {name: getattr(default, name) for name in (*BUDGET, *MACHINE, *TEACHER, *DEV)}
     # The temperature of the probabilities was that of the old weights
     return replace(
         made_with, train=replace(made_with.train, **reset), search=replace(made_with.search, calibration=1.0)

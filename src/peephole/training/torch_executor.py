@@ -20,6 +20,7 @@ from peephole.model import Model
 from peephole.model.loading import model_class
 from peephole.nn import Noise, Seq2Seq, build_seq2seq, use_engine
 from peephole.nn.frontends import NormalizedFrames
+from peephole.nn.loss import Teacher
 from peephole.nn.masking import Masking
 from peephole.training.backend_choice import definition_notice
 from peephole.training.cpu_threads import cpu_threads
@@ -149,6 +150,7 @@ class TorchExecutor:
             label_smoothing=config.label_smoothing,
             coverage_weight=config.coverage_loss,
             consistency_weight=config.consistency_loss,
+            teacher=self._teacher(rows),
             ctc_weight=config.ctc_weight,
         )
         self.optimizer.zero_grad()
@@ -157,6 +159,13 @@ class TorchExecutor:
         loss = fabric.all_reduce(total.detach(), reduce_op="sum")
         assert isinstance(loss, Tensor)
         return float(loss), gradient_norm
+
+    def _teacher(self, batch: Batch) -> Teacher | None:
+        """Return what the teacher gives for a batch, on the network's device."""
+        if batch.taught is None or self.config.teacher is None:
+            return None
+        symbols, shares = (torch.from_numpy(array).to(self.fabric.device) for array in batch.taught)
+        return Teacher(symbols, shares, self.config.teacher_weight)
 
     def clip_gradients(self, max_norm: float) -> float:
         """Scale the gradients down to a norm of `max_norm` if theirs is larger (0: never); return the norm before.

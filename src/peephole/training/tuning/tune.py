@@ -91,6 +91,8 @@ def new_search(
 ) -> Run:
     """Return the run of a new search, from the arguments of `tune`; errors as there."""
     base, space = check_search(config, given_space or {}, settings)
+    if base.train.teacher is not None:
+        raise ConfigError(f"train.teacher: wanted none in a search of settings, got {base.train.teacher!r}")
     if int(os.environ.get("WORLD_SIZE", "1")) > 1:
         raise ConfigError("a search of settings trains in one process, not in those of torchrun")
     with_precision(base)  # raises the errors of a wrong device
