@@ -81,6 +81,7 @@ def batch_length(source):
 def test_the_student_has_their_symbols_and_names_them(project, capfd):
     model = learn(quiet=False)
     printed = capfd.readouterr().err
+    assert "asking the teacher about 133 pairs\n" in printed
     assert "source symbols: characters, the teacher's 12 with the specials" in printed
     assert "target symbols: characters, the teacher's 12 with the specials" in printed
     assert model.target_symbols.to_json() == load_model("a.safetensors").target_symbols.to_json()

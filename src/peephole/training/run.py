@@ -195,9 +195,8 @@ def complete_training(
         stack.enter_context(memory_errors(setting, "training"))
         teacher = run.teacher
         if teacher is not None:
-            with waiting("asking the teacher about all pairs", quiet=quiet or platform.processes.rank > 0):
-                threads = run.config.train.threads
-                run_on_rank_zero(platform.processes, lambda: ask(teacher, run.folder, prepared, threads))
+            threads = run.config.train.threads
+            run_on_rank_zero(platform.processes, lambda: ask(teacher, run.folder, prepared, threads, quiet=quiet))
         _train(stack, platform, run, prepared, quiet, resumed is not None)
     return load(run.out)
 

@@ -15,10 +15,12 @@ from peephole.data import Batch, Prepared
 from peephole.data.batch import Taught
 from peephole.data.columns import Column, ColumnWriter, file_names
 from peephole.data.stamp import file_digest
+from peephole.errors import plural
 from peephole.model import load
 from peephole.model.forced import most_probable
 from peephole.storage.replace_file import replace_file, replace_files
 from peephole.training.teacher import FOLDER, Teacher
+from peephole.training.waiting import counting
 
 NUM_TAUGHT = 8
 """How many symbols of each step a teacher gives, the most probable ones; the others have next to no probability."""
@@ -52,7 +54,7 @@ class TaughtCorpus:
         return replace(batch, taught=Taught(np.ascontiguousarray(given[..., :size]), shares))
 
 
-def ask(teacher: Teacher, folder: Path, prepared: Prepared, threads: int | None) -> None:
+def ask(teacher: Teacher, folder: Path, prepared: Prepared, threads: int | None, *, quiet: bool = False) -> None:
     """Ask the teacher about all training pairs and store what it gives in the run's folder, unless it is there.
 
     Args:
@@ -60,6 +62,7 @@ def ask(teacher: Teacher, folder: Path, prepared: Prepared, threads: int | None)
         folder: the run's folder.
         prepared: the data.
         threads: CPU threads; None: as many as a prediction uses.
+        quiet: show no progress.
 
     Raises:
         RunError: a copy is damaged, or a file cannot be written.
@@ -69,11 +72,13 @@ def ask(teacher: Teacher, folder: Path, prepared: Prepared, threads: int | None)
     files = [place / name for name in file_names(COLUMN)]
     if _stamp(place, made_from, files) == _read(place / STAMP):
         return
-    with replace_files(files) as opened:
+    text = f"asking the teacher about {plural(len(prepared.train), 'pair')}"
+    with replace_files(files) as opened, counting(text, len(prepared.train), quiet=quiet) as done:
         writer: ColumnWriter | None = None
         for symbols, shares in _given(teacher.copies(folder), prepared, threads):
             writer = writer or ColumnWriter(opened[0], opened[1], np.int32, 2 * symbols.shape[1])
             writer.append(np.concatenate([symbols, shares.view(np.int32)], 1).tobytes(), len(symbols))
+            done(1)
         assert writer is not None  # a corpus has pairs
         writer.finish()
     with replace_file(place / STAMP) as file:
