@@ -107,6 +107,14 @@ def test_scores_of_given_targets_equal_the_definition(shape: str) -> None:
     check_alternatives(packed, definition, sources, targets, search)
 
 
+@pytest.mark.parametrize("count", [-1, len(TARGET) + 1])
+def test_alternatives_are_symbols_of_the_target(count: int) -> None:
+    config = make_config()
+    packed = PackedSearch([pack(config, make_network(config, seed=5))])
+    with pytest.raises(PeepholeError, match=f"num_alternatives: wanted at .*, got {count}"):
+        packed.alternatives([[4, 5]], [[6]], SearchConfig(), count)
+
+
 def test_an_ensemble_of_different_architectures_equals_the_definition() -> None:
     shapes = ("lstm full attention additive", "gru none mean dot", "deep, bridge", "location, wide")
     configs = [make_config(**SHAPES[shape]) for shape in (*shapes, "feeding, coverage")]

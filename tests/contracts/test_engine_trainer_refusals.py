@@ -255,13 +255,14 @@ def test_refused_weights(change, message):
 
 
 @pytest.mark.parametrize("name", ["copying", "vectors"])
-def test_a_consistency_loss_is_of_a_vocabulary(name):
+@pytest.mark.parametrize("setting", ["consistency_loss", "teacher_weight"])
+def test_some_losses_are_of_a_vocabulary(name, setting):
     def make(architecture, sources, targets, weights, settings, instruction_set):
-        changed = settings._replace(consistency_loss=1.0)
+        changed = settings._replace(**{setting: 1.0})
         return EngineTrainer(architecture, sources, targets, weights, changed, instruction_set)
 
-    with pytest.raises(ValueError, match="consistency_loss: wanted 0 for targets other than symbols, and with copying"):
-        replace(CASES[name]).trainer(make)
+    with pytest.raises(ValueError, match=f"{setting}: wanted 0 for targets other than symbols, and with copying"):
+        CASES[name].trainer(make)
 
 
 def test_a_consistency_loss_needs_every_pair_twice():
@@ -275,16 +276,6 @@ def test_a_consistency_loss_needs_every_pair_twice():
     with pytest.raises(ValueError, match=f"target {half}: wanted that of pair 0 with a consistency loss, got another"):
         case.trainer().step(*arguments(changed), **how)
     assert np.isfinite(case.trainer().loss(*arguments(odd)[:3]))  # of which it is no part
-
-
-@pytest.mark.parametrize("name", ["copying", "vectors"])
-def test_a_teacher_is_of_a_vocabulary(name):
-    def make(architecture, sources, targets, weights, settings, instruction_set):
-        changed = settings._replace(teacher_weight=0.5)
-        return EngineTrainer(architecture, sources, targets, weights, changed, instruction_set)
-
-    with pytest.raises(ValueError, match="teacher_weight: wanted 0 for targets other than symbols, and with copying"):
-        CASES[name].trainer(make)
 
 
 @pytest.mark.parametrize(

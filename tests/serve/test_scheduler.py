@@ -1,4 +1,4 @@
-"""Tests the scheduler with sessions that do what the test says."""
+"""Tests the scheduler of a server, with sessions whose steps the test controls."""
 
 from __future__ import annotations
 

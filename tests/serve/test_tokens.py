@@ -1,4 +1,4 @@
-"""Tests the file of tokens by which a server knows its clients."""
+"""Tests the file of access tokens of a server's clients."""
 
 from __future__ import annotations
 

@@ -148,6 +148,21 @@ def test_a_model_goes_on_with_a_teacher(project):
     model = peephole.train("train.tsv", out="d.safetensors", from_model="a.safetensors", **settings)
     assert model.config.train.teacher == "b.safetensors"
     assert load_model("d.safetensors").made["training"]["from"] == "a.safetensors"
+    (project / "train.tsv").write_text("".join(f"{word}é\t{word}É\n" for word in words(60)), encoding="utf-8")
+    model = peephole.train("train.tsv", out="e.safetensors", from_model="a.safetensors", **settings)
+    assert len(model.source_symbols) == len(load_model("a.safetensors").source_symbols)  # they do not grow
+
+
+def test_a_run_that_ended_while_they_were_asked_begins_anew(project, monkeypatch):
+    def stop(*_, **__):
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr("peephole.training.run.ask", stop)
+        with pytest.raises(KeyboardInterrupt):
+            learn()
+    assert (project / "c.run" / "teacher" / "2.safetensors").exists()
+    learn()  # nothing is lost that `overwrite` would have to allow
 
 
 def test_a_language_model_learns_from_one(project):

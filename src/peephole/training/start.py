@@ -23,10 +23,8 @@ START = "start.safetensors"
 BUDGET = ("minutes", "epochs", "steps")
 FIRST_WEIGHTS = ("forget_bias", "embedding_std", "initial_range")
 """Settings of section model for drawing first weights; only those of new symbols are drawn, as in the model's run."""
-MACHINE = ("precision", "device", "threads", "engine")
-"""Settings of section train that suit the machine that made the model, not the task."""
-TEACHER = ("teacher",)
-"""Likewise, that names files of the machine that made it."""
+MACHINE = ("precision", "device", "threads", "engine", "teacher")
+"""Settings of section train that suit the machine that made the model or name its files, and are not of the task."""
 DEV = ("keep",)
 """Likewise, that suit its dev set; by default no run ends with weights that are worse on dev than the model's."""
 
@@ -86,7 +84,7 @@ def starting_config(made_with: Config) -> Config:
     True
     """
     default = TrainConfig()
-    reset = {name: getattr(default, name) for name in (*BUDGET, *MACHINE, *TEACHER, *DEV)}
+    reset = {name: getattr(default, name) for name in (*BUDGET, *MACHINE, *DEV)}
     # The temperature of the probabilities was that of the old weights
     return replace(
         made_with, train=replace(made_with.train, **reset), search=replace(made_with.search, calibration=1.0)

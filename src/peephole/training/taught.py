@@ -23,7 +23,7 @@ from peephole.training.teacher import FOLDER, Teacher
 from peephole.training.waiting import counting
 
 NUM_TAUGHT = 8
-"""How many symbols of each step a teacher gives, the most probable ones; the others have next to no probability."""
+"""How many symbols of each step are kept, the most probable ones."""
 ASKED_TOGETHER = 1024  # pairs
 STAMP = "taught.json"
 COLUMN = "taught"
@@ -55,7 +55,7 @@ class TaughtCorpus:
 
 
 def ask(teacher: Teacher, folder: Path, prepared: Prepared, threads: int | None, *, quiet: bool = False) -> None:
-    """Ask the teacher about all training pairs and store what it gives in the run's folder, unless it is there.
+    """Compute what the teacher holds most probable in each training pair, and store it; do nothing if it is stored.
 
     Args:
         teacher: its copies are in the run's folder.
