@@ -13,6 +13,7 @@ import peephole
 from peephole.config import Config
 from peephole.data import batches, open_prepared
 from peephole.errors import ConfigError, ModelFileError
+from peephole.model.forced import most_probable
 from peephole.nn import use_engine
 from peephole.storage.model_file import load_model, read_tensors
 from peephole.training.planning import plan
@@ -221,3 +222,14 @@ def test_teachers_that_cannot_teach_are_refused(project):
     with pytest.raises(ConfigError, match=r"train\.teacher: wanted none in a search of settings, got 'a\.safetensors'"):
         peephole.tune("train.tsv", out="e.safetensors", minutes=1, **{"train.teacher": "a.safetensors"})
     assert not (project / "e.run").exists()
+
+
+def test_probabilities_of_a_calibrated_model_are_those_before_calibration(project):
+    model = peephole.load("a.safetensors")
+    changed = model.config.with_values({"search.calibration": 2.0})
+    calibrated = peephole.Model(changed, model.source_symbols, model.target_symbols, model.networks)
+    pairs = [([4, 5, 6], [6, 5]), ([7], [4])]
+    for got, wanted in zip(most_probable(calibrated, pairs, 8), most_probable(model, pairs, 8), strict=True):
+        assert got[0].tolist() == wanted[0].tolist()
+        np.testing.assert_allclose(got[1], wanted[1], rtol=0, atol=1e-4)
+    assert calibrated.score(["abc"], ["CBA"])[0] != pytest.approx(model.score(["abc"], ["CBA"])[0], abs=0.01)
