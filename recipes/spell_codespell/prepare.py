@@ -26,7 +26,7 @@ from hashlib import md5
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
-from fetch import debian_package, pypi_file
+from fetch import debian_package, pypi_files
 
 DATA = Path(__file__).parent / "data"
 DICTIONARY_PACKAGE = "codespell==2.4.3"
@@ -40,7 +40,7 @@ def download_dictionary() -> str:
     """Download PyPI's package into a temporary folder and return its dictionary."""
     with tempfile.TemporaryDirectory() as folder:
         hint = "give --dictionary, a copy of its dictionary.txt instead"
-        return pypi_file(DICTIONARY_PACKAGE, "codespell_lib/data/dictionary.txt", Path(folder), hint)
+        return pypi_files(DICTIONARY_PACKAGE, ["codespell_lib/data/dictionary.txt"], Path(folder), hint)[0]
 
 
 def download_words() -> str:

@@ -27,6 +27,12 @@ def recipe(request, monkeypatch):
     yield from definitions("run.py", request, monkeypatch)
 
 
+@pytest.fixture
+def further_words(request, monkeypatch):
+    """Return the definitions of further_words.py."""
+    yield from definitions("further_words.py", request, monkeypatch)
+
+
 def definitions(name, request, monkeypatch):
     """Yield the definitions of a program, run with its folder on the path; unload its modules afterwards."""
     monkeypatch.syspath_prepend(str(request.module.RECIPE))
