@@ -22,10 +22,12 @@ from fetch import debian_package, pypi_files
 from stages import BEAM, write_text
 
 from peephole import load
+from peephole.errors import PeepholeError
 
 NAMES_PACKAGE = "names==0.3.0"
 NAMES = ["names/dist.all.last", "names/dist.female.first", "names/dist.male.first"]  # a name and its frequencies a line
 WORDS_PACKAGE = "wamerican-huge"
+NUM_WORDS = 64_174  # taken from the list
 
 
 def further_words(known: set[str], names: set[str], words: set[str], count: int) -> list[str]:
@@ -52,15 +54,22 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("models", nargs="+", type=Path, help="models that pronounce the words together")
     parser.add_argument("--data", type=Path, default=DATA, help=f"folder of prepare.py's files (default: {DATA})")
-    parser.add_argument("--words", type=int, default=64_174, help="how many of the list's words (default: 64174)")
     parser.add_argument("--threads", type=int, help="CPU threads (default: as `peephole predict` chooses)")
     arguments = parser.parse_args()
 
-    files = {name: list(read_columns(arguments.data / f"{name}.tsv")) for name in ("train", "dev", "test")}
-    spoken = {name: {word for word, _ in pairs} for name, pairs in files.items()}
-    words = further_words(set().union(*spoken.values()), *download(), arguments.words)
+    paths = {name: arguments.data / f"{name}.tsv" for name in ("train", "dev", "test")}
+    for path in paths.values():
+        if not path.is_file():
+            raise SystemExit(f"{path}: no such file; run prepare.py first")
+    try:
+        teacher = load(*arguments.models)
+    except PeepholeError as error:
+        raise SystemExit(str(error)) from None
+    files = {name: list(read_columns(path)) for name, path in paths.items()}
+    known = {word for pairs in files.values() for word, _ in pairs}
+    words = further_words(known, *download(), NUM_WORDS)
     options = {"nbest": 1, "attention": False, "threads": arguments.threads, **BEAM.options}
-    found = load(*arguments.models).predict(words, **options)
+    found = teacher.predict(words, **options)
     pairs = [(word, best.text) for word, [best] in zip(words, found, strict=True) if best.text]
     out = arguments.data / "train_further.tsv"
     write_text(out, "".join(f"{word}\t{phones}\n" for word, phones in [*files["train"], *pairs]))

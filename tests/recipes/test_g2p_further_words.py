@@ -6,6 +6,8 @@ import sys
 from pathlib import Path
 from types import SimpleNamespace
 
+import pytest
+
 RECIPE = Path(__file__).parents[2] / "recipes" / "g2p_cmudict"
 
 
@@ -30,3 +32,13 @@ def test_words_without_a_phone_are_left_out_and_counted(further_words, tmp_path,
     further_words.main()
     assert (tmp_path / "train_further.tsv").read_text() == "CAT\tK AE T\nZOE\tZ OW IY\n"
     assert "1 pairs and 1 further words; 1 without a phone left out" in capsys.readouterr().out
+
+
+def test_missing_files_are_named(further_words, tmp_path, monkeypatch):
+    monkeypatch.setattr(sys, "argv", ["further_words.py", str(tmp_path / "a.safetensors"), "--data", str(tmp_path)])
+    with pytest.raises(SystemExit, match=r"train\.tsv: no such file; run prepare\.py first"):
+        further_words.main()
+    for name in ("train", "dev", "test"):
+        (tmp_path / f"{name}.tsv").write_text("CAT\tK AE T\n")
+    with pytest.raises(SystemExit, match=r"a\.safetensors: "):
+        further_words.main()
